@@ -1,0 +1,122 @@
+"""What CI runs. `nox` alone is `make test`; what needs more than a bare machine says so when it is left out."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.10.9"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.stop_on_first_error = False
+os.environ.setdefault("UV_PYTHON_DOWNLOADS", "never")
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+TEST = nox.project.dependency_groups(PROJECT, "test")
+LINT = nox.project.dependency_groups(PROJECT, "lint")
+SUPPORTED = ("3.11", "3.12", "3.13", "3.14")
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+
+
+def _starts(python: str, version: str) -> bool:
+    """Whether this interpreter runs and is what its name says: a version manager's shim may not."""
+    asked = [python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
+    try:
+        said = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=False)
+    except OSError:
+        return False
+    return said.stdout.strip() == version
+
+
+def _interpreters() -> list[str]:
+    """One interpreter for each supported version that is on this machine."""
+    managed = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    found = []
+    for version in SUPPORTED:
+        on_path = [shutil.which(f"python{version}"), shutil.which("python3")]
+        kept = sorted(str(path) for path in managed.glob(f"{version}.*/bin/python"))
+        for python in (*on_path, *kept):
+            if python and _starts(python, version):
+                found.append(python)
+                break
+    return found
+
+
+PYTHONS = _interpreters()
+
+
+def _install(session: nox.Session, *more: str) -> None:
+    session.install("--quiet", "--editable", ".", *TEST, *more)
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """The specification: everything that needs Python and Git only, on each Python that is here."""
+    _install(session)
+    left_out = "not openssh and not browser and not published and not slow"
+    session.run("pytest", "-q", "-m", left_out, *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, strict types, and the one direction that imports may take."""
+    _install(session, *LINT, "nox")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("mypy")
+    session.run("lint-imports", env={"PYTHONPATH": "src"})
+
+
+@nox.session
+def openssh(session: nox.Session) -> None:
+    """The stock OpenSSH client in front of the gateway."""
+    if shutil.which("ssh") is None:
+        session.skip("left out: there is no ssh here (Debian: apt-get install openssh-client)")
+    _install(session)
+    session.run("pytest", "-q", "-m", "openssh", *session.posargs)
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """The pages in a real Chromium."""
+    chromium = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if chromium is None:
+        session.skip("left out: there is no Chromium here (Debian: apt-get install chromium)")
+    _install(session, "playwright>=1.49")
+    session.run("pytest", "-q", "-m", "browser", *session.posargs, env={"CHROMIUM": chromium})
+
+
+@nox.session(default=False)
+def published(session: nox.Session) -> None:
+    """GitHub's published descriptions and examples, held against the client and the stand-in."""
+    if shutil.which("npm") is None:
+        session.skip("left out: there is no npm here")
+    _install(session)
+    where = Path(session.create_tmp())
+    packages = ("@octokit/openapi@20.0.0", "@octokit/webhooks-examples@7.6.1")
+    session.run("npm", "install", "--silent", "--prefix", str(where), *packages, external=True)
+    session.run("pytest", "-q", "-m", "published", *session.posargs, env={"PUBLISHED": str(where)})
+
+
+@nox.session(default=False)
+def slow(session: nox.Session) -> None:
+    """What takes minutes: fuzzing and soak."""
+    _install(session)
+    session.run("pytest", "-q", "-m", "slow", "--timeout=1800", *session.posargs)
+
+
+@nox.session(default=False)
+def proto(session: nox.Session) -> None:
+    """Generate the modules of bassloop.wire from the .proto files beside them."""
+    session.install("grpcio-tools==1.74.0", "grpclib==0.4.9")
+    wire = Path("src/bassloop/wire")
+    with session.chdir("src"):
+        sources = [f"bassloop/wire/{name}.proto" for name in ("bass", "progrock", "runtime")]
+        out = ["-I", ".", "--python_out=.", "--pyi_out=.", "--grpclib_python_out=."]
+        session.run("python", "-m", "grpc_tools.protoc", *out, *sources)
+    for empty in ("bass_grpc.py", "progrock_grpc.py"):
+        (wire / empty).unlink(missing_ok=True)

@@ -1,0 +1,15 @@
+"""What every test may ask for."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for marker in (
+        "openssh: needs the stock OpenSSH client (nox -s openssh)",
+        "browser: needs Chromium and Playwright (nox -s browser)",
+        "published: needs GitHub's published examples (nox -s published)",
+        "slow: takes minutes (nox -s slow)",
+    ):
+        config.addinivalue_line("markers", marker)
