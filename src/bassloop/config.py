@@ -1,0 +1,170 @@
+"""Settings: from the environment, or a file of `NAME=value` lines, under the names of the original.
+
+Every setting has a default that lets the daemon start; what is off for want of one, it says at start.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
+
+import platformdirs
+from pydantic import (
+    AfterValidator,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+APP = "bass-loop"
+
+
+class SettingsError(Exception):
+    """Settings that can't be used. The message names each one and says how it should look."""
+
+
+def default_data_dir() -> Path:
+    """Where the database and the blobs are kept unless told otherwise."""
+    return Path(platformdirs.user_data_dir(APP))
+
+
+def settings_file() -> Path:
+    """The file that is read beside the environment (which wins)."""
+    return Path(platformdirs.user_config_dir(APP)) / "settings.env"
+
+
+def _base_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise ValueError("must be an address like https://loop.example.com")
+    return value.rstrip("/")
+
+
+def parse_address(value: str) -> tuple[str, int]:
+    """``host:port``, ``:port`` (every interface) or ``[v6]:port``.
+
+    Raises ValueError with what is expected when the text is neither.
+    """
+    host, colon, port = value.rpartition(":")
+    if not colon or not port.isdigit() or int(port) > 65535:
+        raise ValueError("must be HOST:PORT, such as 127.0.0.1:3000 or :6455")
+    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104
+
+
+def _address(value: str) -> str:
+    parse_address(value)
+    return value
+
+
+BaseURL = Annotated[str, AfterValidator(_base_url)]
+Address = Annotated[str, AfterValidator(_address)]
+
+
+class Settings(BaseSettings):
+    """What `bassloop serve` can be told. Times are in seconds, sizes in bytes."""
+
+    model_config = SettingsConfigDict(env_file_encoding="utf-8", extra="ignore", frozen=True)
+
+    external_url: BaseURL | None = Field(
+        None, description="The address at which people reach this loop; links on checks begin with it."
+    )
+    listen: Address = Field("127.0.0.1:3000", description="Where the pages and the webhook listen.")
+    tls_cert_path: Path | None = Field(None, description="Serve HTTPS with this certificate chain.")
+    tls_key_path: Path | None = Field(None, description="The key of TLS_CERT_PATH.")
+
+    ssh_addr: Address = Field("0.0.0.0:6455", description="Where runners dial in.")
+    ssh_host_key: SecretStr | None = Field(None, description="The SSH host key itself (PEM).")
+    ssh_host_key_path: Path | None = Field(
+        None, description="The SSH host key's file; made at the first start when it is missing."
+    )
+
+    sqlite_path: Path | None = Field(None, description="The database. Default: loop.db in the data directory.")
+    blobs_bucket: str | None = Field(None, description="The folder for logs. Default: blobs in the data directory.")
+    data_dir: Path = Field(default_factory=default_data_dir, description="Where data is kept by default.")
+
+    github_app_id: int | None = Field(None, description="The GitHub App's id.")
+    github_app_private_key: SecretStr | None = Field(None, description="The App's private key (PEM).")
+    github_app_private_key_path: Path | None = Field(None, description="The file of the App's private key.")
+    github_app_webhook_secret: SecretStr | None = Field(None, description="The App's webhook secret.")
+    github_api_url: BaseURL = Field("https://api.github.com", description="GitHub's API, or an Enterprise Server's.")
+
+    runner_wait: NonNegativeFloat = Field(600.0, description="How long a check waits for its sender's runner.")
+    check_limit: PositiveFloat = Field(4 * 3600.0, description="How long a check may run.")
+    hook_seconds: PositiveFloat = Field(300.0, description="How long a hook's script may be evaluated, checks not counted.")
+    hook_steps: PositiveInt = Field(50_000_000, description="How many steps a hook's script may take.")
+    hook_live: PositiveInt = Field(2_000_000, description="How many values a hook's script may hold.")
+    hook_output: PositiveInt = Field(1_000_000, description="How many bytes a hook's script may log.")
+    deliveries_at_once: PositiveInt = Field(64, description="How many deliveries are handled at the same time.")
+    delivery_attempts: PositiveInt = Field(3, description="How often a delivery that fails is tried before it is set aside.")
+    log_limit: PositiveInt = Field(1 << 30, description="How many bytes of one vertex's log are kept.")
+    drain_seconds: NonNegativeFloat = Field(60.0, description="How long running checks may finish after SIGTERM.")
+    log_level: str = Field("info", description="debug, info, warning or error.")
+
+    @model_validator(mode="after")
+    def _pairs(self) -> Self:
+        if (self.tls_cert_path is None) != (self.tls_key_path is None):
+            raise ValueError("TLS_CERT_PATH and TLS_KEY_PATH go together; only one is set")
+        if self.blobs_bucket and "://" in self.blobs_bucket and not self.blobs_bucket.startswith("file://"):
+            raise ValueError("BLOBS_BUCKET must be a folder or a file:// address")
+        return self
+
+    @property
+    def database(self) -> Path:
+        """The database's file."""
+        return self.sqlite_path or self.data_dir / "loop.db"
+
+    @property
+    def blobs(self) -> Path:
+        """The folder of the logs."""
+        if self.blobs_bucket is None:
+            return self.data_dir / "blobs"
+        return Path(self.blobs_bucket.removeprefix("file://").partition("?")[0])
+
+    @property
+    def host_key_path(self) -> Path:
+        """The SSH host key's file."""
+        return self.ssh_host_key_path or self.data_dir / "ssh_host_ed25519_key"
+
+    def private_key(self) -> str | None:
+        """The App's private key, PEM. Raises SettingsError when its file can't be read."""
+        if self.github_app_private_key is not None:
+            return self.github_app_private_key.get_secret_value()
+        if self.github_app_private_key_path is None:
+            return None
+        return _read(self.github_app_private_key_path, "GITHUB_APP_PRIVATE_KEY_PATH")
+
+    def webhook_secret(self) -> bytes | None:
+        """What deliveries are signed with."""
+        secret = self.github_app_webhook_secret
+        return secret.get_secret_value().encode() if secret and secret.get_secret_value() else None
+
+
+def _read(path: Path, setting: str) -> str:
+    try:
+        return path.read_text()
+    except OSError as error:
+        raise SettingsError(f"{setting}: can't read {path}: {error.strerror}") from error
+
+
+def load(**overrides: Any) -> Settings:
+    """Read the settings; `overrides` (from the command line) win over the environment, None does not count.
+
+    Raises SettingsError, with one line for each setting that can't be used.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    file = Path(os.environ.get("BASSLOOP_SETTINGS", settings_file()))
+    try:
+        return Settings(_env_file=file if file.is_file() else None, **given)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            name = "_".join(str(part) for part in problem["loc"]).upper()
+            lines.append(f"{name}: {problem['msg']}" if name else problem["msg"])
+        raise SettingsError("\n".join(line.replace("Value error, ", "") for line in lines)) from error

@@ -1,0 +1,155 @@
+"""From a runner's progress to the store: vertexes, edges, logs, and a nudge to whoever follows.
+
+Runners are not trusted. Ids and names are data, cut to a length; a log belongs to the row that the
+store gave its vertex; a vertex beyond the bound, or a byte beyond the limit, is said once and dropped.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from bassloop.dispatch.tail import Tail
+from bassloop.store import LogWriter, Store, Vertex, VertexUpdate
+from bassloop.terminal import Terminal
+from bassloop.wire import progrock_pb2
+
+MAX_VERTEXES = 10_000
+MAX_NAME = 4_096
+MAX_INPUTS = 1_000
+
+
+@dataclass(slots=True, eq=False)
+class _Log:
+    """One vertex's log while it is written."""
+
+    writer: LogWriter
+    terminal: Terminal
+    row: int
+    received: int = 0
+    cut: bool = False
+
+
+@dataclass(eq=False)
+class Recorder:
+    """Records one run. Made by :func:`recording`, which closes what it opened."""
+
+    store: Store
+    tail: Tail
+    run_id: str
+    log_limit: int
+    _vertexes: dict[str, Vertex] = field(default_factory=dict)
+    _logs: dict[str, _Log] = field(default_factory=dict)
+    _overflowed: bool = False
+
+    async def record(self, update: progrock_pb2.StatusUpdate) -> None:
+        """Store one update, then wake followers. Returns when it is stored, so a slow disk is felt upstream.
+
+        Cancelled in the middle, the store has a prefix of the update.
+        """
+        if update.vertexes:
+            await self._put([_known(vertex) for vertex in update.vertexes])
+        for log in update.logs:
+            await self._append(log)
+        self.tail.publish(self.run_id)
+
+    async def say(self, digest: str, name: str, text: str, *, error: str | None = None) -> None:
+        """A vertex of the loop's own, complete, with some lines of log: what a runner did not say."""
+        now = time.time()
+        update = VertexUpdate(digest=digest, name=name, started_at=now, completed_at=now, error=error)
+        await self._put([update])
+        if text:
+            await self._append_bytes(digest, text.encode(errors="replace"), 2, now)
+        self.tail.publish(self.run_id)
+
+    def vertexes(self) -> list[Vertex]:
+        """All vertexes recorded by now, in order of their first appearance."""
+        return sorted(self._vertexes.values(), key=lambda vertex: vertex.position)
+
+    async def _put(self, updates: list[VertexUpdate]) -> None:
+        kept: dict[str, VertexUpdate] = {}
+        for update in updates:
+            if update.digest in self._vertexes or len(self._vertexes) + len(kept) < MAX_VERTEXES:
+                kept[update.digest] = update
+            else:
+                self._overflowed = True
+        if kept:
+            self._vertexes.update(await self.store.put_vertexes(self.run_id, list(kept.values())))
+
+    async def _append(self, log: progrock_pb2.VertexLog) -> None:
+        if log.vertex not in self._vertexes:
+            await self._put([VertexUpdate(digest=log.vertex[:MAX_NAME], name=log.vertex[:MAX_NAME])])
+        at = _seconds(log.timestamp) if log.HasField("timestamp") else time.time()
+        await self._append_bytes(log.vertex[:MAX_NAME], log.data, int(log.stream), at)
+
+    async def _append_bytes(self, digest: str, data: bytes, stream: int, at: float) -> None:
+        log = await self._log(digest)
+        if log is None or log.cut or not data:
+            return
+        room = self.log_limit - log.received
+        log.received += len(data)
+        if len(data) > room:
+            data = data[: max(room, 0)] + _cut_notice(self.log_limit)
+            log.cut = True
+        settled = log.terminal.feed(data)
+        await log.writer.append(data, None if log.terminal.plain else settled, stream, at)
+
+    async def _log(self, digest: str) -> _Log | None:
+        log = self._logs.get(digest)
+        if log is None and (vertex := self._vertexes.get(digest)) is not None:
+            writer = await self.store.open_log(self.run_id, vertex.row)
+            log = self._logs[digest] = _Log(writer, Terminal(), vertex.row)
+            self.tail.lend_screen(vertex.row, log.terminal.screen)
+        return log
+
+    async def _close(self) -> None:
+        """Settle what is still on each screen and close the logs; afterwards all is in the store."""
+        async with AsyncExitStack() as stack:
+            for log in self._logs.values():
+                stack.callback(self.tail.lend_screen, log.row, None)
+                stack.push_async_callback(log.writer.close)
+            for log in self._logs.values():
+                await log.writer.settle(log.terminal.finish())
+        self.tail.publish(self.run_id)
+
+
+@asynccontextmanager
+async def recording(store: Store, tail: Tail, run_id: str, *, log_limit: int) -> AsyncGenerator[Recorder]:
+    """A recorder for a run; on exit, also when cancelled, its logs are complete and closed."""
+    import trio
+
+    recorder = Recorder(store, tail, run_id, log_limit)
+    try:
+        yield recorder
+    finally:
+        with trio.move_on_after(10, shield=True):
+            await recorder._close()
+
+
+def _known(vertex: progrock_pb2.Vertex) -> VertexUpdate:
+    return VertexUpdate(
+        digest=vertex.id[:MAX_NAME],
+        name=vertex.name[:MAX_NAME],
+        started_at=_seconds(vertex.started) if vertex.HasField("started") else None,
+        completed_at=_seconds(vertex.completed) if vertex.HasField("completed") else None,
+        cached=vertex.cached,
+        error=vertex.error[:MAX_NAME] if vertex.HasField("error") else None,
+        cancelled=vertex.canceled,
+        internal=vertex.internal,
+        inputs=tuple(name[:MAX_NAME] for name in vertex.inputs[:MAX_INPUTS]),
+    )
+
+
+def _seconds(at: Timestamp) -> float:
+    return at.seconds + at.nanos / 1e9
+
+
+def _cut_notice(limit: int) -> bytes:
+    return (
+        f"\n[bassloop] this log is cut here: it reached {limit:,} bytes (setting LOG_LIMIT). "
+        "The command runs on.\n"
+    ).encode()

@@ -1,0 +1,193 @@
+"""What a check run says, in Markdown. Pure: from a run and its vertexes to text.
+
+Everything that a script, a runner or a log chose is escaped here, at the last moment, for GitHub's
+Markdown; lengths are cut by the GitHub room, which knows the limits.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bassloop.store import Run, Vertex
+
+CONCLUSIONS = {
+    "succeeded": "success",
+    "failed": "failure",
+    "cancelled": "cancelled",
+    "timed_out": "timed_out",
+    "interrupted": "cancelled",
+    "action_required": "action_required",
+    "neutral": "neutral",
+}
+"""A run's final state, and the conclusion that its check run gets."""
+
+_ACTIVE = re.compile(r"([\\`*_{}\[\]<>()#+!|~@&-])")
+_SHOWN_VERTEXES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A check run's output."""
+
+    title: str
+    summary: str
+    text: str | None = None
+
+
+def escape(text: str) -> str:
+    """Text as it is, in one line of Markdown: no markup, mention, reference or HTML comes alive."""
+    flat = " ".join(text.split())
+    return _ACTIVE.sub(r"\\\1", flat).replace("@", "@\N{ZERO WIDTH NON-JOINER}")
+
+
+def code_block(text: str) -> str:
+    """Text in a fence that is longer than any run of back-quotes in it."""
+    ticks = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, ticks + 1)
+    return f"{fence}text\n{text.rstrip()}\n{fence}"
+
+
+def duration(seconds: float) -> str:
+    """How long something took, for people: ``0.4 s``, ``12 s``, ``3 min 5 s``, ``2 h 4 min``."""
+    if seconds < 10:
+        return f"{max(seconds, 0.0):.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def queued(run: Run, url: str, connect: str) -> Report:
+    """A check that waits for its sender's runner."""
+    return Report(
+        "Waiting for a runner",
+        f"`{_code(run.cmdline)}` waits for a runner of **{escape(run.login)}**. "
+        f"Connect one with\n\n```sh\n{connect}\n```\n\n[Follow the run]({url})",
+    )
+
+
+def started(run: Run, url: str) -> Report:
+    """A check that runs."""
+    return Report("Running", f"{_where(run)}\n\n[Follow the log, live]({url})")
+
+
+def no_runner(run: Run, url: str, connect: str, waited: float) -> Report:
+    """A check that nobody ran."""
+    after = f"after {duration(waited)} " if waited else ""
+    return Report(
+        f"No runner of {run.login} is connected",
+        f"No runner of **{escape(run.login)}** was connected {after}to run "
+        f"`{_code(run.cmdline)}`. Connect one, and run the check again:\n\n"
+        f"```sh\n{connect}\n```\n\n[The run]({url})",
+    )
+
+
+def ended(
+    run: Run,
+    vertexes: Sequence[Vertex],
+    url: str,
+    failing: Vertex | None = None,
+    last_lines: Sequence[str] = (),
+) -> Report:
+    """A check that is over: what happened, where the time went, and the end of what failed.
+
+    `last_lines` are the end of the failing vertex's log, without colours.
+    """
+    took = duration((run.ended_at or 0) - run.started_at) if run.started_at else None
+    state = run.state.replace("_", " ").capitalize()
+    title = f"{state} after {took}" if took else state
+    if failing is not None:
+        title = f"{_short(failing.name)}: {_short(failing.error or 'failed')}"
+    elif run.message and run.state != "succeeded":
+        title = _short(run.message.strip().splitlines()[0])
+    parts = [_where(run)]
+    if run.message and run.state != "succeeded":
+        parts.append(code_block(run.message))
+    if vertexes:
+        parts.append(_table(vertexes, url))
+    parts.append(f"[The whole log]({url})")
+    text = None
+    if failing is not None and last_lines:
+        first = max(failing.lines - len(last_lines), 0) + 1
+        link = f"{url}#v{failing.row}-L{first}"
+        text = f"The end of [`{_code(failing.name)}`]({link}):\n\n" + code_block("\n".join(last_lines))
+    return Report(title, "\n\n".join(parts), text)
+
+
+def hook_failed(run: Run, url: str) -> Report:
+    """A hook's script that could not be evaluated."""
+    message = (run.message or "it gave no reason").strip()
+    summary = (
+        "The repository's hook did not finish; the checks that it would have started may be "
+        f"missing.\n\n{code_block(message)}\n\n[The hook's own log]({url})"
+    )
+    return Report(_short(message.splitlines()[0]), summary)
+
+
+def connect_command(login: str, host: str, port: int) -> str:
+    """What a sender types to connect a runner to this loop."""
+    where = host if port == 6455 else f"{host}:{port}"
+    return shlex.join(["bassloop", "runner", f"{login}@{where}"])
+
+
+def failing_vertex(vertexes: Sequence[Vertex]) -> Vertex | None:
+    """The vertex that broke the run: the first with an error that none of its inputs explains."""
+    failed = {vertex.digest: vertex for vertex in vertexes if vertex.error}
+    for vertex in failed.values():
+        if not any(name in failed for name in vertex.inputs if name != vertex.digest):
+            return vertex
+    return next(iter(failed.values()), None)
+
+
+def _where(run: Run) -> str:
+    if run.runner_login is None:
+        return f"`{_code(run.cmdline)}` has not run."
+    platform = f" (`{_code(run.platform)}`)" if run.platform else ""
+    return f"`{_code(run.cmdline)}` on **{escape(run.runner_login)}**'s runner{platform}."
+
+
+def _table(vertexes: Sequence[Vertex], url: str) -> str:
+    shown = [vertex for vertex in vertexes if not vertex.internal and "[hide]" not in vertex.name]
+    rows = ["| | step | time |", "| --- | --- | ---: |"]
+    for vertex in shown[:_SHOWN_VERTEXES]:
+        rows.append(f"| {_sign(vertex)} | [`{_cell(vertex.name)}`]({url}#v{vertex.row}) | {_time(vertex)} |")
+    if len(shown) > _SHOWN_VERTEXES:
+        rows.append(f"| | and {len(shown) - _SHOWN_VERTEXES} more | |")
+    return "\n".join(rows)
+
+
+def _sign(vertex: Vertex) -> str:
+    if vertex.error:
+        return "❌"
+    if vertex.cancelled:
+        return "⏹️"
+    if vertex.cached:
+        return "♻️"
+    return "✅" if vertex.completed_at is not None else "…"
+
+
+def _time(vertex: Vertex) -> str:
+    if vertex.cached:
+        return "cached"
+    if vertex.started_at is None or vertex.completed_at is None:
+        return ""
+    return duration(vertex.completed_at - vertex.started_at)
+
+
+def _code(text: str) -> str:
+    """Text that may stand between back-quotes: those in it become quotes, so that none ends the code."""
+    return _short(text, 200).replace("`", "'")
+
+
+def _cell(text: str) -> str:
+    return _code(text).replace("|", "\\|").replace("]", "\\]").replace("[", "\\[")
+
+
+def _short(text: str, limit: int = 120) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= limit else flat[: limit - 1] + "…"
