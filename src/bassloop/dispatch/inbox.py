@@ -12,13 +12,13 @@ import re
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
 import trio
 
+from bassloop.dispatch.delivery import Outcome
 from bassloop.github import MalformedEvent, parse_event, verify_signature
 from bassloop.store import Delivery, Store
 
@@ -28,8 +28,8 @@ _EVENT_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
 _GUID = re.compile(r"[A-Za-z0-9-]{1,64}\Z")
 _FINISHED = frozenset({"done", "ignored", "failed", "set_aside"})
 
-Handle = Callable[[Delivery], Awaitable[str]]
-"""Handles a delivery and returns its final state, ``done`` or ``ignored``; raises when it can't."""
+Handle = Callable[[Delivery], Awaitable[Outcome]]
+"""Handles a delivery and returns how it ended; raises when another attempt may mend it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +40,21 @@ class Answer:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A delivery that waits: its body stays on disk until it is handled."""
+
+    guid: str
+    order_key: str | None
+    attempts: int
+
+
 @dataclass(eq=False)
 class Inbox:
     """Accepts deliveries, and has them handled.
 
     Args:
-        secret: what deliveries are signed with; None accepts unsigned ones.
+        secret: what deliveries are signed with; None refuses all of them, for anybody could send one.
         at_once: how many are handled at the same time.
         attempts: how often one that fails is tried before it is set aside.
     """
@@ -55,7 +64,7 @@ class Inbox:
     secret: bytes | None
     at_once: int = 64
     attempts: int = 3
-    _waiting: deque[Delivery] = field(default_factory=deque)
+    _waiting: deque[_Waiting] = field(default_factory=deque)
     _arrived: trio.Event = field(default_factory=trio.Event)
     _busy_keys: set[str] = field(default_factory=set)
     _active: int = 0
@@ -86,14 +95,15 @@ class Inbox:
         if content_type != "application/json":
             message = "set the webhook's content type to application/json in the App's settings"
             return Answer(415, message)
-        if self.secret is not None:
-            signature = headers.get("X-Hub-Signature-256", "")
-            if not signature:
-                log.warning("delivery refused", guid=guid, event_name=name, why="not signed")
-                return Answer(401, "the delivery is not signed; set the webhook secret in the App")
-            if not verify_signature(self.secret, body, signature):
-                log.warning("delivery refused", guid=guid, event_name=name, why="wrong signature")
-                return Answer(403, "the signature is wrong; is the webhook secret the same?")
+        if self.secret is None:
+            return Answer(503, "this loop has no GITHUB_APP_WEBHOOK_SECRET; it takes no deliveries")
+        signature = headers.get("X-Hub-Signature-256", "")
+        if not signature:
+            log.warning("delivery refused", guid=guid, event_name=name, why="not signed")
+            return Answer(401, "the delivery is not signed; set the webhook secret in the App")
+        if not verify_signature(self.secret, body, signature):
+            log.warning("delivery refused", guid=guid, event_name=name, why="wrong signature")
+            return Answer(403, "the signature is wrong; is the webhook secret the same?")
         try:
             payload = await _parse_json(body)
             event = parse_event(name, payload)
@@ -132,11 +142,11 @@ class Inbox:
         task_status.started()
         async with trio.open_nursery() as nursery:
             while True:
-                while (delivery := self._next()) is not None:
+                while (waiting := self._next()) is not None:
                     self._active += 1
-                    if delivery.order_key:
-                        self._busy_keys.add(delivery.order_key)
-                    nursery.start_soon(self._one, delivery)
+                    if waiting.order_key:
+                        self._busy_keys.add(waiting.order_key)
+                    nursery.start_soon(self._one, waiting)
                 if self._closed and not self._active:
                     return
                 self._arrived = trio.Event()
@@ -159,47 +169,50 @@ class Inbox:
             await event.wait()
 
     def _enqueue(self, delivery: Delivery) -> None:
-        self._waiting.append(delivery)
+        waiting = _Waiting(delivery.guid, delivery.order_key, delivery.attempts)
+        self._waiting.append(waiting)
         self._arrived.set()
 
-    def _next(self) -> Delivery | None:
+    def _next(self) -> _Waiting | None:
         """The oldest delivery that may be handled now: there is room, and its head is not busy."""
         if self._active >= self.at_once or self._closed:
             return None
-        for index, delivery in enumerate(self._waiting):
-            if delivery.order_key is None or delivery.order_key not in self._busy_keys:
+        for index, waiting in enumerate(self._waiting):
+            if waiting.order_key is None or waiting.order_key not in self._busy_keys:
                 del self._waiting[index]
-                return delivery
+                return waiting
         return None
 
-    async def _one(self, delivery: Delivery) -> None:
-        with structlog.contextvars.bound_contextvars(delivery=delivery.guid):
+    async def _one(self, waiting: _Waiting) -> None:
+        with structlog.contextvars.bound_contextvars(delivery=waiting.guid):
             try:
-                await self._attempts(delivery)
+                await self._attempts(waiting.guid, waiting.attempts)
             finally:
                 self._active -= 1
-                self._busy_keys.discard(delivery.order_key or "")
+                self._busy_keys.discard(waiting.order_key or "")
                 self._arrived.set()
-                with suppress(KeyError):
-                    self._finished.pop(delivery.guid).set()
+                if (event := self._finished.pop(waiting.guid, None)) is not None:
+                    event.set()
 
-    async def _attempts(self, delivery: Delivery) -> None:
+    async def _attempts(self, guid: str, before: int) -> None:
         """Handle one delivery, again after a failure, until it is done or has failed too often."""
-        for attempt in range(delivery.attempts + 1, self.attempts + 1):
-            await self.store.set_delivery_state(delivery.guid, "handling")
+        for attempt in range(before + 1, self.attempts + 1):
+            await self.store.set_delivery_state(guid, "handling")
+            delivery = await self.store.delivery(guid)
+            assert delivery is not None
             try:
-                state = await self.handle(delivery)
+                outcome = await self.handle(delivery)
             except Exception as error:  # noqa: BLE001 - a crash here is logged, shown, and stays here
-                message = f"{type(error).__name__}: {error}"
                 log.exception("delivery failed", attempt=attempt)
-                await self.store.set_delivery_state(delivery.guid, "received", message)
+                message = f"{type(error).__name__}: {error}"
+                await self.store.set_delivery_state(guid, "received", message)
                 if attempt < self.attempts:
                     await trio.sleep(2.0**attempt)
             else:
-                await self.store.set_delivery_state(delivery.guid, state)
+                await self.store.set_delivery_state(guid, outcome.state, outcome.note)
                 return
         log.error("delivery set aside", attempts=self.attempts)
-        await self.store.set_delivery_state(delivery.guid, "set_aside")
+        await self.store.set_delivery_state(guid, "set_aside")
 
 
 async def _parse_json(body: bytes) -> dict[str, Any]:

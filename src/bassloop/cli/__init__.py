@@ -1,0 +1,65 @@
+"""The commands. Each lives in a module of its own, imported when it is called and not before.
+
+`bassloop --help` and `bassloop eval` answer in a fraction of a second because nothing here imports
+Trio or the server.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any, NamedTuple
+
+import click
+
+from bassloop import __version__
+
+
+class _Command(NamedTuple):
+    """Where a command is, and what `bassloop --help` says of it."""
+
+    module: str
+    name: str
+    help: str
+
+
+COMMANDS: dict[str, _Command] = {
+    "serve": _Command("bassloop.cli.serve", "serve", "Run the loop: webhook, hooks, pages, SSH gateway."),
+    "runner": _Command("bassloop.cli.runner", "runner", "Run your checks on this machine."),
+    "try": _Command("bassloop.cli.try_", "try_", "Run a local repository's checks through a whole loop."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command; None when there is none of that name."""
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        command: click.Command = getattr(importlib.import_module(entry.module), entry.name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands from the table, importing none of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="bassloop")
+def cli() -> None:
+    """Bass Loop: a project's checks, run on the machine of whoever pushed."""
+
+
+def main(args: list[str] | None = None) -> Any:
+    """The entry point. Exits with the command's status; an interrupt exits with 130, without a traceback."""
+    try:
+        return cli(args=args, prog_name="bassloop")
+    except KeyboardInterrupt:
+        sys.exit(130)

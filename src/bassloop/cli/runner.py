@@ -1,0 +1,61 @@
+"""`bassloop runner`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("loop", metavar="[LOGIN@]HOST[:PORT]")
+@click.option("--identity", "-i", "identities", multiple=True, type=click.Path(path_type=Path),
+              help="A private key to use, beside the agent's and those in ~/.ssh.")
+@click.option("--known-hosts", type=click.Path(path_type=Path),
+              help="The file of known hosts (default: ~/.ssh/known_hosts).")
+@click.option("--priority", "-p", type=int, default=0, help="Which of your runners comes first.")
+@click.option("--only", multiple=True, metavar="OWNER/REPO",
+              help="Serve these repositories only (OWNER/* for all of an owner's); may be repeated.")
+@click.option("--allow-host-path", is_flag=True, help="Let thunks name files of this machine.")
+@click.option("--state-dir", type=click.Path(path_type=Path), help="Where outputs are kept.")
+@click.option("--json", "as_json", is_flag=True, help="Say what happens in JSON lines.")
+@click.option("--verbose", "-v", is_flag=True, help="Say more.")
+def runner(
+    loop: str,
+    identities: tuple[Path, ...],
+    known_hosts: Path | None,
+    priority: int,
+    only: tuple[str, ...],
+    allow_host_path: bool,
+    state_dir: Path | None,
+    as_json: bool,
+    verbose: bool,
+) -> None:
+    """Run your checks on this machine: dial in to a loop and carry out what it asks.
+
+    LOGIN is your GitHub login (default: your user name here), and your SSH key must be one that
+    GitHub lists for it. Reconnects for ever; ends with an interrupt or SIGTERM.
+    """
+    import trio
+
+    from bassloop.cli.errors import told
+    from bassloop.cli.logs import configure_logs
+    from bassloop.cli.runner_display import RunnerDisplay
+    from bassloop.runner import RunnerError, RunnerOptions, parse_destination, serve_runner
+
+    configure_logs("debug" if verbose else "warning")
+    with told(RunnerError):
+        login, host, port = parse_destination(loop)
+        options = RunnerOptions(
+            login=login,
+            host=host,
+            port=port,
+            identities=identities,
+            known_hosts=known_hosts,
+            priority=priority,
+            only=only,
+            allow_host_path=allow_host_path,
+            state_dir=state_dir,
+        )
+        sys.exit(trio.run(serve_runner, options, RunnerDisplay(as_json=as_json)))

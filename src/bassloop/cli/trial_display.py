@@ -1,0 +1,169 @@
+"""What `bassloop try` shows: the checks and their vertexes while they run, and a summary at the end.
+
+On a terminal the picture is redrawn in place; elsewhere each thing is one line when it happens, so
+that a CI log or a pipe reads well.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import trio
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from bassloop.dispatch.report import duration
+from bassloop.serve import Serving
+from bassloop.store import Run, Vertex
+from bassloop.terminal import strip
+
+TAIL_LINES = 6
+REDRAW_SECONDS = 0.08
+
+SIGNS = {
+    "queued": ("○", "dim"),
+    "running": ("●", "yellow"),
+    "succeeded": ("✓", "green"),
+    "failed": ("✗", "red"),
+    "cancelled": ("■", "yellow"),
+    "timed_out": ("✗", "red"),
+    "interrupted": ("■", "yellow"),
+    "action_required": ("!", "magenta"),
+    "neutral": ("-", "dim"),
+}
+
+
+@dataclass
+class _Seen:
+    """How much of a run has been printed, where lines are printed once."""
+
+    state: str = ""
+    lines: dict[int, int] = field(default_factory=dict)
+    told: set[int] = field(default_factory=set)
+
+
+class TrialDisplay:
+    """Follows every run of a daemon until cancelled."""
+
+    def __init__(self, console: Console, serving: Serving) -> None:
+        self._console = console
+        self._serving = serving
+        self._seen: dict[str, _Seen] = {}
+
+    async def follow(self) -> None:
+        """Show what happens, as it happens, until cancelled; the last state is shown also then."""
+        async with self._serving.tail.follow(None) as following:
+            if self._console.is_terminal:
+                with Live(console=self._console, auto_refresh=False, transient=True) as live:
+                    while True:
+                        await following.changed()
+                        live.update(await self._picture(), refresh=True)
+                        await trio.sleep(REDRAW_SECONDS)
+            while True:
+                await following.changed()
+                await self.print_news()
+
+    async def print_news(self) -> None:
+        """Print what was not printed yet, a line each."""
+        for run in await self._runs():
+            seen = self._seen.setdefault(run.id, _Seen())
+            for vertex in await self._serving.store.vertexes(run.id):
+                await self._print_vertex(run, vertex, seen)
+            if seen.state != run.state:
+                seen.state = run.state
+                self._console.print(self._headline(run), soft_wrap=True)
+
+    async def _runs(self) -> list[Run]:
+        page = await self._serving.store.runs(limit=100, public_only=False)
+        return sorted(page.items, key=lambda run: run.created_at)
+
+    async def _print_vertex(self, run: Run, vertex: Vertex, seen: _Seen) -> None:
+        name = escape(f"{run.check_name} │ ")
+        if vertex.row not in seen.told and (vertex.started_at or vertex.completed_at):
+            seen.told.add(vertex.row)
+            self._console.print(f"[dim]{name}$ {escape(strip(vertex.name.encode()))}[/dim]", soft_wrap=True)
+        start = seen.lines.get(vertex.row, 0)
+        lines = await self._serving.store.log_lines(run.id, vertex.row, start, start + 1000)
+        seen.lines[vertex.row] = start + len(lines)
+        for line in lines:
+            text = Text(f"{run.check_name} │ ", style="dim") + _line(line)
+            self._console.print(text, soft_wrap=True)
+
+    async def _picture(self) -> RenderableType:
+        trees = []
+        for run in await self._runs():
+            tree = Tree(self._headline(run))
+            for vertex in await self._serving.store.vertexes(run.id):
+                if vertex.internal:
+                    continue
+                branch = tree.add(_vertex_line(vertex))
+                if vertex.completed_at is None or vertex.error:
+                    for line in await self._last_lines(run, vertex):
+                        branch.add(line)
+            trees.append(tree)
+        return Group(*trees)
+
+    async def _last_lines(self, run: Run, vertex: Vertex) -> list[Text]:
+        extent = await self._serving.store.log_extent(run.id, vertex.row)
+        first = max(0, extent.lines - TAIL_LINES)
+        lines = await self._serving.store.log_lines(run.id, vertex.row, first, extent.lines)
+        return [_line(line) for line in (*lines, *self._serving.tail.screen(vertex.row))][-TAIL_LINES:]
+
+    def _headline(self, run: Run) -> Text:
+        sign, style = SIGNS[run.state]
+        began = run.started_at or run.created_at
+        took = duration((run.ended_at or time.time()) - began)
+        state = run.state.replace("_", " ")
+        return Text.assemble(
+            (f"{sign} ", style), (run.check_name, "bold"), f" {state} ", (f"{took}", "dim")
+        )
+
+
+def summary(console: Console, runs: list[Run], conclusions: dict[str, str], url: str) -> None:
+    """The trial's last words: a table of the checks as GitHub would show them, and why any failed."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for heading in ("", "check", "conclusion", "time", "where its log is"):
+        table.add_column(heading, overflow="fold")
+    for run in runs:
+        sign, style = SIGNS[run.state]
+        began = run.started_at or run.created_at
+        table.add_row(
+            Text(sign, style),
+            Text(run.check_name, "bold"),
+            Text(conclusions.get(run.id, "not reported"), style),
+            duration((run.ended_at or began) - began),
+            f"{url}/runs/{run.id}",
+        )
+    console.print()
+    console.print(table)
+    for run in runs:
+        if run.message and run.state != "succeeded":
+            console.print()
+            console.print(Text(f"{run.check_name}:", "bold"))
+            console.print(Text(strip(run.message.encode(errors="replace")), "red"), soft_wrap=True)
+
+
+def _vertex_line(vertex: Vertex) -> Text:
+    if vertex.error:
+        sign, style = "✗", "red"
+    elif vertex.cached:
+        sign, style = "≡", "dim"
+    elif vertex.completed_at is not None:
+        sign, style = "✓", "green"
+    else:
+        sign, style = "●", "yellow"
+    name = strip(vertex.name.encode(errors="replace"))
+    took = ""
+    if vertex.started_at is not None:
+        took = duration((vertex.completed_at or time.time()) - vertex.started_at)
+    return Text.assemble((f"{sign} ", style), name, (f"  {took}", "dim"))
+
+
+def _line(line: bytes) -> Text:
+    """A settled line with its colours; it has no other escapes by then."""
+    return Text.from_ansi(line.decode(errors="replace"))

@@ -1,0 +1,104 @@
+"""`bassloop try`: a whole loop around a local repository, for one event."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from bassloop.trial import Trial
+
+EVENTS = ("check_suite", "check_run", "push", "pull_request")
+
+
+@click.command("try")
+@click.argument("path", type=click.Path(path_type=Path, exists=True, file_okay=False), default=".")
+@click.option(
+    "--event", type=click.Choice(EVENTS), default="check_suite", show_default=True,
+    help="What happened to HEAD.",
+)
+@click.option(
+    "--payload", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A file with the event's payload (JSON), instead of one made for HEAD.",
+)
+@click.option("--serve", is_flag=True, help="Keep serving the pages afterwards, until interrupted.")
+@click.option("--no-runner", is_flag=True, help="Connect no runner, to see what a check says then.")
+@click.option("--verbose", "-v", is_flag=True, help="Show the daemon's own log lines.")
+def try_(
+    path: Path, event: str, payload: Path | None, serve: bool, no_runner: bool, verbose: bool
+) -> None:
+    """Run a repository's checks as a push to GitHub would, all on this machine.
+
+    Starts the daemon with throw-away data, a stand-in for github.com that serves the repository at
+    PATH, and a runner that dials in over SSH; then delivers a signed webhook for HEAD. Exits with 0
+    when every check passed, with 1 otherwise.
+
+    The runner carries out commands on this machine as you, in a private directory and without a
+    container: try what you trust.
+    """
+    import trio
+
+    from bassloop.cli.errors import told
+    from bassloop.cli.logs import configure_logs
+    from bassloop.config import SettingsError
+    from bassloop.serve import StartError
+    from bassloop.standin import StandInError
+    from bassloop.store import StoreError
+    from bassloop.trial import Trial, TrialError
+
+    configure_logs("info" if verbose else "error")
+    trial = Trial(path=path, event=event, payload=payload, runner=not no_runner)
+    with told(TrialError, StandInError, SettingsError, StartError, StoreError):
+        sys.exit(trio.run(_run, trial, serve))
+
+
+async def _run(trial: Trial, serve: bool) -> int:
+    """Run the trial with its display. Returns the exit status: 0 when every check passed."""
+    import signal
+
+    import trio
+    from rich.console import Console
+
+    from bassloop.cli.trial_display import TrialDisplay, summary
+    from bassloop.trial import trying
+
+    console = Console(highlight=False)
+    async with trying(trial) as its:
+        what = "a repository made of its files" if its.copied else f"HEAD ({its.head[:12]})"
+        console.print(f"Trying [bold]{trial.path}[/bold]: {what}, event {trial.event}")
+        if its.dirty:
+            console.print("[yellow]uncommitted changes are not part of HEAD[/yellow]")
+        console.print(f"[dim]follow it at {its.serving.url}[/dim]")
+        display = TrialDisplay(console, its.serving)
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(display.follow)
+
+                async def interrupted() -> None:
+                    async for _ in signals:
+                        nursery.cancel_scope.cancel()
+
+                nursery.start_soon(interrupted)
+                delivery = await its.serving.inbox.finished(its.guid)
+                nursery.cancel_scope.cancel()
+            if nursery.cancel_scope.cancelled_caught and not (await _over(its)):
+                console.print("interrupted")
+                return 130
+            if not console.is_terminal:
+                await display.print_news()
+            page = await its.serving.store.runs(limit=100, public_only=False)
+            runs = sorted(page.items, key=lambda run: run.created_at)
+            reported = {check["external_id"]: check["conclusion"] for check in its.standin.check_runs}
+            summary(console, runs, reported, its.serving.url)
+            if delivery.error:
+                console.print(f"the delivery: {delivery.error}")
+            passed = bool(runs) and all(reported.get(run.id) == "success" for run in runs)
+            console.print("\n[green]passed[/green]" if passed else "\n[red]not passed[/red]")
+            if serve:
+                console.print(f"serving [bold]{its.serving.url}[/bold] until interrupted (Ctrl-C)")
+                async for _ in signals:
+                    break
+    return 0 if passed else 1

@@ -1,0 +1,17 @@
+"""From a delivery to the end of its checks.
+
+    inbox ─► delivery ─► hook ─► checks ─► recorder ─► store
+                                              └─────► tail
+
+:mod:`events` says what an event leads to and :mod:`whose` on whose runtimes; both are pure, as is
+:mod:`report`, which words what a check run says.
+"""
+
+from __future__ import annotations
+
+from bassloop.dispatch.delivery import Outcome, handle_delivery
+from bassloop.dispatch.inbox import Answer, Inbox
+from bassloop.dispatch.loop import Limits, Loop
+from bassloop.dispatch.tail import Following, Tail
+
+__all__ = ["Answer", "Following", "Inbox", "Limits", "Loop", "Outcome", "Tail", "handle_delivery"]

@@ -1,0 +1,138 @@
+"""One delivery at work: what its hook, its checks and its host share."""
+
+from __future__ import annotations
+
+import platform
+import time
+from dataclasses import dataclass, field, replace
+
+import trio
+
+from bassloop.dispatch.loop import Loop
+from bassloop.dispatch.whose import Whose
+from bassloop.github import Event, GitHubRepository, Head, Repository, User
+from bassloop.runtimes import Platform, Runtime
+from bassloop.store import Run, ThunkRecord, new_run_id
+from bassloop.wire import bass_pb2
+
+
+@dataclass(eq=False)
+class Work:
+    """A delivery that is being handled.
+
+    Args:
+        checks: the nursery that the delivery's checks live in.
+        started: the checks of this delivery by (name, sha), so that a script that starts one twice
+            waits for the same.
+    """
+
+    loop: Loop
+    event: Event
+    delivery: str
+    rerun: bool
+    whose: Whose
+    repo: GitHubRepository
+    checks: trio.Nursery
+    started: dict[tuple[str, str], Started] = field(default_factory=dict)
+
+    @property
+    def repository(self) -> Repository:
+        """The event's repository."""
+        assert self.event.repository is not None
+        return self.event.repository
+
+    @property
+    def head(self) -> Head:
+        """The event's head."""
+        assert self.event.head is not None
+        return self.event.head
+
+    @property
+    def sender(self) -> User:
+        """Who sent the event."""
+        assert self.event.sender is not None
+        return self.event.sender
+
+    @property
+    def owner(self) -> User:
+        """Whose runtimes are used; the sender where none may be."""
+        return self.whose.user or self.sender
+
+    def metadata(self, run_id: str) -> dict[str, str]:
+        """What a runner is told beside a call, so that its owner can decide what to serve."""
+        return {
+            "bassloop-repository": self.repository.full_name,
+            "bassloop-visibility": self.repository.visibility,
+            "bassloop-event": self.event.name,
+            "bassloop-sender": self.sender.login,
+            "bassloop-head": self.head.sha,
+            "bassloop-fork": "true" if self.whose.fork else "false",
+            "bassloop-run": run_id,
+        }
+
+    def new_run(self, check_name: str, sha: str, thunk: ThunkRecord) -> Run:
+        """A run of this delivery, queued, not yet stored."""
+        return Run(
+            id=new_run_id(),
+            thunk_digest=thunk.digest,
+            user_id=self.owner.id,
+            login=self.owner.login,
+            repository_id=self.repository.id,
+            repository=self.repository.full_name,
+            public=self.repository.visibility == "public",
+            event=self.event.name,
+            delivery=self.delivery,
+            head_sha=sha,
+            head_branch=self.head.branch,
+            pull_request=self.head.pull_request,
+            check_name=check_name,
+            state="queued",
+            created_at=time.time(),
+            started_at=None,
+            ended_at=None,
+            message=None,
+            runtime_id=None,
+            runner_login=None,
+            platform=None,
+            cmdline=thunk.cmdline,
+        )
+
+    async def runtime(self, wanted: Platform | None) -> Runtime:
+        """A runtime for the hook's own thunks; raises NoRuntime when none comes in time."""
+        from bassloop.runtimes import NoRuntime
+
+        if self.whose.user is None:
+            raise NoRuntime(f"{self.whose.why}, so no runner may run it")
+        return await self.loop.pool.wait_for(
+            self.whose.user.id, wanted, timeout=self.loop.limits.runner_wait
+        )
+
+
+@dataclass(eq=False)
+class Started:
+    """A check that was started, and how it ended once `over` is set."""
+
+    run: Run
+    over: trio.Event = field(default_factory=trio.Event)
+
+    def end(self, run: Run) -> None:
+        """The check is over; `run` is its final state."""
+        self.run = run
+        self.over.set()
+
+
+def on_this_machine(wanted: bass_pb2.Platform | None) -> Platform | None:
+    """A thunk's platform as the pool knows it; a missing architecture matches any."""
+    if wanted is None or not (wanted.os or wanted.arch):
+        return None
+    return Platform(wanted.os, wanted.arch)
+
+
+def changed(run: Run, **fields: object) -> Run:
+    """A run with some fields replaced, as the store has it after the same change."""
+    return replace(run, **fields)  # type: ignore[arg-type]
+
+
+def machine() -> str:
+    """This machine's architecture in Go's words."""
+    return {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
