@@ -1,0 +1,377 @@
+"""HTTP/2, and so gRPC, on the channels of an SSH connection. No socket listens at either end.
+
+The client end (the loop, which opens a channel to a runner for each run):
+
+    async def ask(opener):                                  # asyncio side
+        async with open_grpc_channel(opener) as channel:    # one SSH channel, one HTTP/2 connection
+            await RuntimeStub(channel).Resolve(ref)
+
+The server end (a runner, which asked for the forward):
+
+    async with open_grpc_server([service]) as new_session:       # Trio side
+        await call_asyncio(connection.create_unix_server, new_session, "/runtime", encoding=None)
+        ...
+
+Whatever a peer's bytes provoke ends that one channel, with a reason, and nothing else. What a
+channel can make this end hold is bounded by `Limits`. A session wakes whoever waits for room to
+write before it reports a lost connection, or a handler would wait for ever; and every asyncio task
+has an owner that waits for its end, for a pending task that is collected takes the whole loop down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import asyncssh
+import trio
+from grpclib.client import Channel, Stream
+from grpclib.config import Configuration
+from grpclib.exceptions import StreamTerminatedError
+from grpclib.protocol import EventsProcessor, H2Protocol
+from grpclib.server import Server
+from h2.events import AlternativeServiceAvailable, DataReceived, StreamEnded, UnknownFrameReceived
+from multidict import MultiDict
+
+from bassloop.bridge.loop import call_asyncio
+
+SessionFactory = Callable[[], asyncssh.SSHUNIXSession[bytes]]
+Opener = Callable[[SessionFactory], Awaitable[object]]
+"""Opens one channel to the other end and lets the session that it is given handle it; an asyncio
+coroutine function that raises `asyncssh.Error` or `OSError` when the channel is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one channel may make this end hold. All in bytes, but `pieces`."""
+
+    message: int = 4 << 20
+    """One gRPC message; the default of other implementations."""
+    window: int = 1 << 20
+    """Sent by the peer and not yet read here."""
+    pieces: int = 1 << 15
+    """Frames of data that wait to be read; a frame of one byte costs a hundred."""
+    unsent: int = 1 << 20
+    """Written here and not yet read by the peer; more than a peer that reads ever makes it."""
+
+    def configuration(self) -> Configuration:
+        return Configuration(
+            http2_connection_window_size=self.window, http2_stream_window_size=self.window
+        )
+
+
+class ChannelTransport(asyncio.Transport):
+    """What an HTTP/2 protocol needs of a transport, on an SSH channel."""
+
+    def __init__(self, channel: asyncssh.SSHUNIXChannel[bytes], protocol: BoundedProtocol) -> None:
+        super().__init__()
+        self._channel = channel
+        self._protocol = protocol
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self._channel.is_closing():
+            return
+        self._channel.write(bytes(data))
+        if self._channel.get_write_buffer_size() > self._protocol.limits.unsent:
+            self._protocol.fail("it asks without reading the answers")
+
+    def close(self) -> None:
+        """Close at once: what the peer has room for is on its way, the rest is dropped."""
+        self._channel.abort()
+
+    abort = close
+
+    def is_closing(self) -> bool:
+        return self._channel.is_closing()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return default
+
+
+class BoundedProcessor(EventsProcessor):
+    """grpclib's handling of HTTP/2 events, for peers that may send anything."""
+
+    def __init__(self, protocol: BoundedProtocol) -> None:
+        super().__init__(protocol.handler, protocol.connection)
+        self._protocol = protocol
+        self._closed = False
+
+    def process(self, event: Any) -> None:
+        if isinstance(event, (UnknownFrameReceived, AlternativeServiceAvailable)):
+            return  # of no meaning here, and the standard says to pass over them
+        if isinstance(event, DataReceived) and not event.flow_controlled_length:
+            return  # grpclib would take it for the end
+        if isinstance(event, StreamEnded):
+            self._complete(event.stream_id)
+        super().process(event)
+        if isinstance(event, DataReceived):
+            stream = self.streams.get(event.stream_id)
+            if stream is not None and stream.buffer._unacked.qsize() > self._protocol.limits.pieces:
+                self._protocol.fail("it sends its data in too many pieces")
+
+    def _complete(self, stream_id: int) -> None:
+        """Let nobody wait for headers and trailers that can't come any more."""
+        stream = self.streams.get(stream_id)
+        if stream is None or not self._protocol.h2_config.client_side:
+            return
+        if stream.headers is None:
+            stream.__terminated__("the answer ended before it began")
+        elif stream.trailers is None:
+            stream.trailers = []
+            stream.trailers_received.set()
+
+    def close(self, reason: str = "Connection closed") -> None:
+        """End what is under way, once; an answer that has arrived whole stays readable."""
+        if self._closed:
+            return
+        self._closed = True
+        whole = {number: each for number, each in self.streams.items() if each.trailers is not None}
+        for number in whole:
+            del self.streams[number]
+        try:
+            super().close(reason)
+        finally:
+            self.streams.update(whole)
+
+
+class BoundedProtocol(H2Protocol):
+    """One HTTP/2 connection. `fault` says what was wrong with what the peer sent, if it was."""
+
+    def __init__(self, like: H2Protocol, limits: Limits) -> None:
+        super().__init__(like.handler, like.config, like.h2_config)
+        self.limits = limits
+        self.fault: str | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.processor = BoundedProcessor(self)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            events = self.connection.feed(data)
+            self.connection.flush()
+            for event in events:
+                self.processor.process(event)
+            self.connection.flush()
+        except Exception as error:  # noqa: BLE001  (whatever these bytes provoke is this peer's fault)
+            self.fail(f"its bytes are not HTTP/2 ({_said(error)})")
+
+    def fail(self, fault: str) -> None:
+        """End the connection because of what the peer did."""
+        self.fault = self.fault or fault
+        self.lost(self.fault)
+
+    def lost(self, reason: str) -> None:
+        """Wake everybody who waits for this connection, then end what is under way on it."""
+        self.resume_writing()
+        self.processor.close(reason)
+
+
+def _said(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+class H2Session(asyncssh.SSHUNIXSession[bytes]):
+    """Feeds the events of one SSH channel to an HTTP/2 connection."""
+
+    def __init__(self, protocol: BoundedProtocol) -> None:
+        self.protocol = protocol
+        self.greeted = asyncio.Event()
+        """The peer has sent something, or is gone."""
+        self.gone = False
+        """It is closed, or will be as soon as it is open."""
+        self._channel: asyncssh.SSHUNIXChannel[bytes] | None = None
+
+    def connection_made(self, chan: asyncssh.SSHUNIXChannel[bytes]) -> None:
+        if self.gone:
+            chan.abort()
+            return
+        self._channel = chan
+        self.protocol.connection_made(ChannelTransport(chan, self.protocol))
+
+    def data_received(self, data: bytes, datatype: object) -> None:
+        if self._channel is not None:
+            self.greeted.set()
+            self.protocol.data_received(data)
+
+    def eof_received(self) -> bool:
+        self.close("the other end hung up")
+        return True
+
+    def pause_writing(self) -> None:
+        if self._channel is not None:
+            self.protocol.pause_writing()
+
+    def resume_writing(self) -> None:
+        if self._channel is not None:
+            self.protocol.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.close("the connection was lost" if exc is None else f"the connection was lost: {exc}")
+
+    def close(self, reason: str) -> None:
+        """Close the channel, whether or not it is open yet. May be called again."""
+        self.greeted.set()
+        self.gone = True
+        if self._channel is not None:
+            self.protocol.lost(reason)
+
+
+class BoundedStream(Stream[Any, Any]):
+    """A call whose messages are refused when they are larger than the channel's limit."""
+
+    _channel: GRPCChannel
+
+    async def recv_message(self) -> Any:
+        """The next message, None at the end.
+
+        Raises ValueError for one that is too large or isn't a message of this type, and what
+        grpclib's does.
+        """
+        if not self._recv_initial_metadata_done:
+            await self.recv_initial_metadata()
+        with self._unless_lost():
+            return await self._read(self._channel.limits.message)
+
+    @contextmanager
+    def _unless_lost(self) -> Iterator[None]:
+        if self._stream.trailers is not None:
+            yield  # all of the answer is here, so it no longer matters whether the peer is
+            return
+        with self._wrapper:
+            yield
+
+    async def _read(self, limit: int) -> Any:
+        head = await self._stream.recv_data(5)
+        if not head:
+            return None
+        compressed, size = struct.unpack(">?I", head)
+        if compressed:
+            raise ValueError("a compressed message, which was not agreed on")
+        if size > limit:
+            raise ValueError(f"a message of {size:,} bytes; at most {limit:,} are read")
+        data = await self._stream.recv_data(size)
+        try:
+            return self._codec.decode(data, self._recv_type)
+        except Exception as error:
+            expected = self._recv_type.__name__
+            raise ValueError(f"a message that is no {expected} ({_said(error)})") from error
+
+
+class GRPCChannel(Channel):
+    """A grpclib channel of one HTTP/2 connection, which is never made anew.
+
+    For use with a generated stub. After a failure `fault` says what the peer sent, if that was it.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        super().__init__(config=limits.configuration())
+        self.limits = limits
+        self.session = H2Session(BoundedProtocol(self._protocol_factory(), limits))
+
+    @property
+    def fault(self) -> str | None:
+        return self.session.protocol.fault
+
+    async def _create_connection(self) -> H2Protocol:
+        raise StreamTerminatedError(self.fault or "the connection was lost")
+
+    def request(
+        self,
+        name: str,
+        cardinality: Any,
+        request_type: type[Any],
+        reply_type: type[Any],
+        *,
+        metadata: Any = None,
+        **how: Any,
+    ) -> BoundedStream:
+        if any(each is not None for each in how.values()):
+            raise TypeError("time limits are the caller's cancel scopes, not the call's")
+        return BoundedStream(
+            self,
+            name,
+            cast(Any, MultiDict(metadata or ())),
+            cardinality,
+            request_type,
+            reply_type,
+            codec=self._codec,
+            status_details_codec=self._status_details_codec,
+            dispatch=self.__dispatch__,
+        )
+
+
+@asynccontextmanager
+async def open_grpc_channel(
+    opener: Opener, *, limits: Limits = Limits(), timeout: float = 30.0
+) -> AsyncIterator[GRPCChannel]:
+    """Open one SSH channel and the HTTP/2 connection on it. On the asyncio side.
+
+    Raises what `opener` does, `ConnectionError` when the other end hangs up or sends something else
+    than HTTP/2, and `TimeoutError` when it says nothing within `timeout` seconds. The channel is
+    closed on the way out; if it was still being opened then, it is closed as soon as it is open.
+    """
+    channel = GRPCChannel(limits)
+    session = channel.session
+    opening: asyncio.Future[object] = asyncio.ensure_future(opener(lambda: session))
+    try:
+        async with asyncio.timeout(timeout):
+            await asyncio.shield(opening)
+            await session.greeted.wait()
+        if session.gone:
+            raise ConnectionError(channel.fault or "it closed the channel at once")
+        channel._protocol = session.protocol
+        yield channel
+    finally:
+        opening.add_done_callback(_retrieve)
+        channel._protocol = None
+        session.close("closed")
+
+
+def _retrieve(future: asyncio.Future[object]) -> None:
+    """Look at how it ended, so that asyncio doesn't complain that nobody did."""
+    if not future.cancelled():
+        future.exception()
+
+
+class _GRPCServer(Server):
+    def __init__(self, services: Collection[Any], limits: Limits) -> None:
+        super().__init__(services, config=limits.configuration())
+        self.limits = limits
+        self.sessions: set[H2Session] = set()
+
+    def new_session(self) -> H2Session:
+        self.sessions = {each for each in self.sessions if not each.gone}
+        session = H2Session(BoundedProtocol(self._protocol_factory(), self.limits))
+        self.sessions.add(session)
+        return session
+
+    async def end(self) -> None:
+        for session in self.sessions:
+            session.close("the server ends")
+        for handler in list(self._handlers):
+            handler.close()
+            await handler.wait_closed()
+
+
+@asynccontextmanager
+async def open_grpc_server(
+    services: Collection[Any], *, limits: Limits = Limits(), grace: float = 10.0
+) -> AsyncIterator[SessionFactory]:
+    """Serve grpclib services on the channels of SSH connections. On the Trio side.
+
+    Yields what to give to `asyncssh.SSHClientConnection.create_unix_server` (with `encoding=None`);
+    it may be given to one connection after the other, as a runner does that reconnects. Methods run
+    as asyncio tasks; they are cancelled when their call is, when the connection is lost, and on the
+    way out, where at most `grace` seconds are waited for their end (also under cancellation).
+    """
+    server = _GRPCServer(services, limits)
+    try:
+        yield server.new_session
+    finally:
+        with trio.move_on_after(grace, shield=True):
+            await call_asyncio(server.end)
