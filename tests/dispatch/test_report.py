@@ -1,0 +1,128 @@
+"""What a check run says: escaped, short, and about the thing that broke."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bassloop.dispatch import report
+from bassloop.store import Run, Vertex
+
+URL = "https://loop.example.com/runs/r"
+
+
+def a_run(**changes: object) -> Run:
+    fields: dict[str, object] = {
+        "id": "r",
+        "thunk_digest": "D",
+        "user_id": 1,
+        "login": "octocat",
+        "repository_id": 2,
+        "repository": "octocat/hello",
+        "public": True,
+        "event": "push",
+        "delivery": "g",
+        "head_sha": "0" * 40,
+        "head_branch": "main",
+        "pull_request": None,
+        "check_name": "test",
+        "state": "succeeded",
+        "created_at": 100.0,
+        "started_at": 100.0,
+        "ended_at": 165.0,
+        "message": None,
+        "runtime_id": "t",
+        "runner_login": "octocat",
+        "platform": "linux/amd64",
+        "cmdline": "sh test.sh",
+    }
+    return Run(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def a_vertex(row: int, name: str, **changes: object) -> Vertex:
+    fields: dict[str, object] = {
+        "row": row,
+        "run_id": "r",
+        "digest": name,
+        "name": name,
+        "started_at": 100.0,
+        "completed_at": 101.0,
+        "cached": False,
+        "error": None,
+        "cancelled": False,
+        "internal": False,
+        "inputs": (),
+        "position": row,
+        "raw_bytes": 0,
+        "lines": 0,
+        "version": 1,
+    }
+    return Vertex(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def test_a_success_says_how_long_and_on_whose_runner() -> None:
+    said = report.ended(a_run(), [a_vertex(1, "sh test.sh")], URL)
+    assert said.title == "Succeeded after 1 min 5 s"
+    assert "**octocat**'s runner (`linux/amd64`)" in said.summary
+    assert f"[`sh test.sh`]({URL}#v1)" in said.summary
+
+
+def test_a_failure_is_titled_by_its_vertex_and_shows_the_end_of_its_log() -> None:
+    failing = a_vertex(7, "sh test.sh", error="exit status 1", lines=3)
+    run = a_run(state="failed", message="exit status 1")
+    said = report.ended(run, [failing], URL, failing, ["1 passed", "1 failed"])
+    assert said.title == "sh test.sh: exit status 1"
+    assert said.text is not None
+    assert "1 passed\n1 failed" in said.text
+    assert f"{URL}#v7-L2" in said.text
+
+
+def test_the_vertex_to_blame_is_the_one_whose_inputs_did_not_fail() -> None:
+    first = a_vertex(1, "build", error="exit status 2")
+    then = a_vertex(2, "test", error="build failed", inputs=("build",))
+    assert report.failing_vertex([then, first]) == first
+    assert report.failing_vertex([a_vertex(3, "fine")]) is None
+
+
+def test_a_check_without_a_runner_says_the_command_that_connects_one() -> None:
+    connect = report.connect_command("octocat", "loop.example.com", 6455)
+    assert connect == "bassloop runner octocat@loop.example.com"
+    said = report.no_runner(a_run(state="action_required"), URL, connect, 0)
+    assert connect in said.summary
+    assert "octocat" in said.title
+    assert report.connect_command("o", "h", 22) == "bassloop runner o@h:22"
+
+
+def test_internal_and_hidden_vertexes_are_not_listed() -> None:
+    vertexes = [a_vertex(1, "[hide] mount"), a_vertex(2, "inner", internal=True), a_vertex(3, "x")]
+    summary = report.ended(a_run(), vertexes, URL).summary
+    assert "#v3" in summary
+    assert "#v1)" not in summary
+    assert "#v2)" not in summary
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0, "0.0 s"), (0.44, "0.4 s"), (12, "12 s"), (59.7, "1 min 0 s"), (68, "1 min 8 s"), (7440, "2 h 4 min")],
+)
+def test_durations_are_for_people(seconds: float, said: str) -> None:
+    assert report.duration(seconds) == said
+
+
+@given(st.text())
+def test_a_fence_is_longer_than_any_in_the_text(text: str) -> None:
+    block = report.code_block(text)
+    fence = block.split("text\n", 1)[0]
+    assert set(fence) == {"`"}
+    assert max((len(run) for run in re.findall("`+", text)), default=0) < len(fence)
+
+
+@given(st.text())
+def test_escaped_text_has_no_live_markup(text: str) -> None:
+    escaped = report.escape(text)
+    assert "\n" not in escaped
+    assert not re.search(r"(?<!\\)[<>\[\]`*_|]", escaped.replace("\\\\", ""))
+    assert not re.search(r"@\w", escaped)
