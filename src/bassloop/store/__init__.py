@@ -1,0 +1,70 @@
+"""The store: what the loop remembers, in `loop.db` and in files of log bytes.
+
+    async with open_store(path, blobs) as store:
+        if await store.record_delivery(guid, event, action, body):
+            ...
+
+No SQL and no path of a blob is known outside this package, so that another database or an object
+store can stand behind the same names. `Store` has all operations; their values are in `model`.
+"""
+
+from __future__ import annotations
+
+from bassloop.store.errors import (
+    NotStored,
+    StoreConflict,
+    StoreError,
+    StoreFull,
+    StoreUnusable,
+)
+from bassloop.store.logs.writer import LogWriter, Settled
+from bassloop.store.model import (
+    CHECK_STATES,
+    DELIVERY_STATES,
+    RUN_ENDED_STATES,
+    RUN_STATES,
+    CheckRun,
+    Delivery,
+    LineTime,
+    LogExtent,
+    LogText,
+    Page,
+    Run,
+    RuntimeRecord,
+    ThunkRecord,
+    User,
+    Vertex,
+    VertexUpdate,
+    new_run_id,
+)
+from bassloop.store.store import Store, StoreStatistics, open_store
+
+__all__ = [
+    "CHECK_STATES",
+    "DELIVERY_STATES",
+    "RUN_ENDED_STATES",
+    "RUN_STATES",
+    "CheckRun",
+    "Delivery",
+    "LineTime",
+    "LogExtent",
+    "LogText",
+    "LogWriter",
+    "NotStored",
+    "Page",
+    "Run",
+    "RuntimeRecord",
+    "Settled",
+    "Store",
+    "StoreConflict",
+    "StoreError",
+    "StoreFull",
+    "StoreStatistics",
+    "StoreUnusable",
+    "ThunkRecord",
+    "User",
+    "Vertex",
+    "VertexUpdate",
+    "new_run_id",
+    "open_store",
+]

@@ -1,0 +1,87 @@
+"""Deliveries: what GitHub sent, and how far each has come."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bassloop.store.errors import NotStored
+from bassloop.store.model import DELIVERY_STATES, Delivery
+
+if TYPE_CHECKING:
+    import sqlite3
+
+_HEAD = (
+    "guid, event, action, received_at, state, attempts, error, repository, head_sha, sender, "
+    "order_key"
+)
+
+
+def record(connection: sqlite3.Connection, delivery: Delivery) -> bool:
+    """Store it as `received`. False: the same guid is there and is handled or being handled."""
+    known = connection.execute(
+        "SELECT state FROM deliveries WHERE guid = ?", (delivery.guid,)
+    ).fetchone()
+    if known is not None:
+        if known["state"] not in ("failed", "set_aside"):
+            return False
+        connection.execute(
+            "UPDATE deliveries SET state = 'received', attempts = 0, error = NULL WHERE guid = ?",
+            (delivery.guid,),
+        )
+        return True
+    connection.execute(
+        "INSERT INTO deliveries (guid, event, action, body, received_at, state, repository, "
+        "head_sha, sender, order_key) VALUES (?, ?, ?, ?, ?, 'received', ?, ?, ?, ?)",
+        (
+            delivery.guid,
+            delivery.event,
+            delivery.action,
+            delivery.body,
+            delivery.received_at,
+            delivery.repository,
+            delivery.head_sha,
+            delivery.sender,
+            delivery.order_key,
+        ),
+    )
+    return True
+
+
+def set_state(connection: sqlite3.Connection, guid: str, state: str, error: str | None) -> int:
+    """Returns how often the delivery has begun to be handled; `handling` counts one more."""
+    if state not in DELIVERY_STATES:
+        raise ValueError(f"a delivery's state is one of {sorted(DELIVERY_STATES)}, not {state!r}")
+    row = connection.execute(
+        "UPDATE deliveries SET state = :state, error = :error, "
+        "attempts = attempts + (:state = 'handling') WHERE guid = :guid RETURNING attempts",
+        {"state": state, "error": error, "guid": guid},
+    ).fetchone()
+    if row is None:
+        raise NotStored(f"no delivery {guid} is stored")
+    return int(row["attempts"])
+
+
+def one(connection: sqlite3.Connection, guid: str) -> Delivery | None:
+    row = connection.execute(
+        f"SELECT {_HEAD}, body FROM deliveries WHERE guid = ?",  # noqa: S608 - constants
+        (guid,),
+    ).fetchone()
+    return None if row is None else Delivery(**row)
+
+
+def unfinished(connection: sqlite3.Connection) -> list[Delivery]:
+    rows = connection.execute(
+        f"SELECT {_HEAD}, x'' AS body FROM deliveries "  # noqa: S608 - constants
+        "WHERE state IN ('received', 'handling') ORDER BY seq"
+    )
+    return [Delivery(**row) for row in rows]
+
+
+def newest(connection: sqlite3.Connection, limit: int, before: str | None) -> list[Delivery]:
+    rows = connection.execute(
+        f"SELECT {_HEAD}, x'' AS body FROM deliveries "  # noqa: S608 - constants
+        "WHERE :before IS NULL OR seq < (SELECT seq FROM deliveries WHERE guid = :before) "
+        "ORDER BY seq DESC LIMIT :limit",
+        {"before": before, "limit": limit},
+    )
+    return [Delivery(**row) for row in rows]

@@ -1,0 +1,195 @@
+"""The reading end of a log's files: short reads, whatever the log's size. Blocking."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+from bassloop.store.logs.formats import (
+    ENTRY_BYTES,
+    LINE_RECORD,
+    PIECE_RECORD,
+    TEXT_HEADER,
+    LogFiles,
+    Records,
+)
+from bassloop.store.model import LineTime, LogText
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LINE_LIMIT = 128 * 1024
+"""Bytes of one line that are read; a longer one is cut, with a notice where it was."""
+
+READ_LIMIT = 4 * 1024 * 1024
+"""Bytes of lines in one answer."""
+
+_CHUNK = 64 * 1024
+
+
+class LogSource:
+    """The settled text of a log: the plain beginning of the raw file, then the text file."""
+
+    def __init__(self, raw: int, text: int | None, index: Records | None, lines: int) -> None:
+        self._raw = raw
+        self._text = text
+        self._index = index
+        self._lines = lines
+        self._before = self._end = os.fstat(raw).st_size
+        header = b"" if text is None else os.pread(text, TEXT_HEADER.size, 0)
+        if text is not None and len(header) == TEXT_HEADER.size:
+            (_, self._before) = TEXT_HEADER.unpack(header)
+            self._end = self._before + os.fstat(text).st_size - TEXT_HEADER.size
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Up to `size` bytes of settled text; empty at the end."""
+        if offset < self._before:
+            return os.pread(self._raw, min(size, self._before - offset), offset)
+        if self._text is None:
+            return b""
+        return os.pread(self._text, size, offset - self._before + TEXT_HEADER.size)
+
+    def lines(self, start: int, stop: int) -> Iterator[bytes]:
+        """Lines `start` to `stop`, those that there are, each without its line ending."""
+        stop = min(stop, self._lines)
+        line, offset = self._entry(start)
+        buffer = b""
+        at = 0
+        while line < stop:
+            newline = buffer.find(b"\n", at)
+            if newline >= 0:
+                if line >= start:
+                    yield _bounded(buffer[at:newline].rstrip(b"\r"), newline - at)
+                at = newline + 1
+                line += 1
+                continue
+            buffer = buffer[at:]
+            at = 0
+            chunk = self.read(offset, _CHUNK)
+            offset += len(chunk)
+            buffer += chunk
+            if not chunk:
+                if line >= start:
+                    yield _bounded(buffer.rstrip(b"\r"), len(buffer))
+                return
+            if len(buffer) > LINE_LIMIT and buffer.find(b"\n") < 0:
+                begin = offset - len(buffer)
+                offset = self._end_of_long(line, offset)
+                if line >= start:
+                    yield _bounded(buffer, offset - begin - 1)
+                buffer = b""
+                line += 1
+
+    def text(self, start: int, size: int) -> LogText:
+        """About `size` bytes of whole lines from line `start` on; at least one, if it is there."""
+        found: list[bytes] = []
+        length = 0
+        for line in self.lines(start, self._lines):
+            found.append(line)
+            length += len(line) + 1
+            if length >= size:
+                break
+        return LogText(start, len(found), b"".join(line + b"\n" for line in found))
+
+    def _entry(self, line: int) -> tuple[int, int]:
+        at = -1 if self._index is None else self._index.last_at_most(line, 0)
+        if self._index is None or at < 0:
+            return 0, 0
+        number, offset = self._index[at]
+        return int(number), int(offset)
+
+    def _end_of_long(self, line: int, offset: int) -> int:
+        """Where the line after a long one begins. Unless it is the last, one longer than an index
+        entry's bytes is followed by an entry: no more than that is ever searched."""
+        if self._index is not None:
+            after = self._index.last_at_most(line, 0) + 1
+            if after < len(self._index):
+                number, begin = self._index[after]
+                if number == line + 1:
+                    return int(begin)
+        stop = offset + ENTRY_BYTES
+        while offset < stop and (chunk := self.read(offset, _CHUNK)):
+            newline = chunk.find(b"\n")
+            if newline >= 0:
+                return offset + newline + 1
+            offset += len(chunk)
+        return self._end + 1
+
+
+def _bounded(line: bytes, length: int) -> bytes:
+    if len(line) <= LINE_LIMIT:
+        return line
+    cut = line[:LINE_LIMIT]
+    whole = cut.decode("utf-8", "ignore").encode()
+    head = whole if LINE_LIMIT - len(whole) < 4 else cut
+    return head + f" \u2026 [cut here: this line has {length:,} bytes]".encode()
+
+
+@contextlib.contextmanager
+def open_source(files: LogFiles, lines: int) -> Iterator[LogSource | None]:
+    """The settled text of a log of which `lines` lines are known to be there; None if nothing was
+    ever written. Raises OSError."""
+    with contextlib.ExitStack() as stack:
+        try:
+            raw = stack.enter_context(files.raw.open("rb", buffering=0))
+        except FileNotFoundError:
+            yield None
+            return
+        text = index = None
+        with contextlib.suppress(FileNotFoundError):
+            text = stack.enter_context(files.text.open("rb", buffering=0)).fileno()
+        with contextlib.suppress(FileNotFoundError):
+            descriptor = stack.enter_context(files.lines.open("rb", buffering=0)).fileno()
+            index = Records(descriptor, LINE_RECORD)
+        yield LogSource(raw.fileno(), text, index, lines)
+
+
+def read_lines(files: LogFiles, lines: int, start: int, stop: int) -> list[bytes]:
+    """Lines `start` to `stop`, fewer where the log ends or the answer becomes too long."""
+    found: list[bytes] = []
+    length = 0
+    with open_source(files, lines) as source:
+        if source is not None:
+            for line in source.lines(max(0, start), stop):
+                found.append(line)
+                length += len(line)
+                if length >= READ_LIMIT:
+                    break
+    return found
+
+
+def read_text(files: LogFiles, lines: int, start: int, size: int) -> LogText:
+    """See `LogSource.text`."""
+    with open_source(files, lines) as source:
+        return LogText(start, 0, b"") if source is None else source.text(start, size)
+
+
+def read_raw(files: LogFiles, offset: int, size: int) -> bytes:
+    """Up to `size` bytes as received; empty at the end, and when there is nothing."""
+    try:
+        with files.raw.open("rb", buffering=0) as file:
+            return os.pread(file.fileno(), size, offset)
+    except FileNotFoundError:
+        return b""
+
+
+def read_times(files: LogFiles, start: int, stop: int, limit: int) -> list[LineTime]:
+    """The times that hold for lines `start` to `stop`, oldest first, `limit` at most."""
+    try:
+        file = files.pieces.open("rb", buffering=0)
+    except FileNotFoundError:
+        return []
+    with file:
+        records = Records(file.fileno(), PIECE_RECORD)
+        found: list[LineTime] = []
+        for index in range(max(0, records.last_at_most(start, 1)), len(records)):
+            _, line, at, stream = records[index]
+            if line >= stop:
+                break
+            if found and found[-1].line == line:
+                found.pop()
+            elif len(found) == limit:
+                break
+            found.append(LineTime(int(line), at, int(stream)))
+    return found

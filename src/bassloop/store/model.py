@@ -1,0 +1,218 @@
+"""What the store keeps, as frozen values.
+
+Times are seconds since the epoch (UTC) as floats. Every value is a copy of what was committed when
+it was read: nothing here changes by itself, and changing a copy changes nothing in the store.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+DELIVERY_STATES = frozenset({"received", "handling", "done", "ignored", "failed", "set_aside"})
+"""A delivery is `received`, then `handling`, then one of the others. `failed` and `set_aside` are
+handled anew when GitHub (or an operator) delivers the guid again; `done` and `ignored` never."""
+
+UNFINISHED_DELIVERY_STATES = frozenset({"received", "handling"})
+
+RUN_ENDED_STATES = frozenset(
+    {"succeeded", "failed", "cancelled", "timed_out", "interrupted", "action_required"}
+)
+"""States that a run never leaves."""
+
+RUN_STATES = frozenset({"queued", "running"}) | RUN_ENDED_STATES
+
+CHECK_STATES = frozenset({"intended", "open", "concluded"})
+"""A check run is `intended` before GitHub is asked to make it, `open` once GitHub's id is known,
+and `concluded` once GitHub was told its conclusion."""
+
+
+def new_run_id() -> str:
+    """An id for a run: 22 URL-safe characters, 128 bits that nobody can guess."""
+    return secrets.token_urlsafe(16)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A webhook delivery as GitHub sent it. Lists leave `body` empty; `Store.delivery` has it."""
+
+    guid: str
+    event: str
+    action: str | None
+    body: bytes
+    received_at: float
+    state: str
+    attempts: int
+    error: str | None
+    repository: str | None
+    head_sha: str | None
+    sender: str | None
+    order_key: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A GitHub user: the id is theirs for ever, the login may change hands."""
+
+    id: int
+    node_id: str
+    login: str
+
+
+@dataclass(frozen=True, slots=True)
+class ThunkRecord:
+    """A thunk that was run. `digest` names it in URLs; `sha256` (hex) is what may be trusted."""
+
+    digest: str
+    sha256: str
+    json: str
+    proto: bytes
+    cmdline: str
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of a thunk for a check. `thunk_digest` is empty when there was no thunk to run (a
+    hook that failed before it named one). `public` says whether anybody may see it."""
+
+    id: str
+    thunk_digest: str
+    user_id: int
+    login: str
+    repository_id: int
+    repository: str
+    public: bool
+    event: str
+    delivery: str
+    head_sha: str
+    head_branch: str | None
+    pull_request: int | None
+    check_name: str
+    state: str
+    created_at: float
+    started_at: float | None
+    ended_at: float | None
+    message: str | None
+    runtime_id: str | None
+    runner_login: str | None
+    platform: str | None
+    cmdline: str
+
+    @property
+    def ended(self) -> bool:
+        return self.state in RUN_ENDED_STATES
+
+
+@dataclass(frozen=True, slots=True)
+class VertexUpdate:
+    """What a runner said about a vertex. It replaces what was known, except that a `None` time and
+    empty `inputs` leave the earlier ones in place (runners repeat a vertex in part)."""
+
+    digest: str
+    name: str
+    started_at: float | None = None
+    completed_at: float | None = None
+    cached: bool = False
+    error: str | None = None
+    cancelled: bool = False
+    internal: bool = False
+    inputs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Vertex:
+    """A vertex of a run. `row` names its log; `position` is its place by first sight, from 0;
+    `version` is the run's version at its last change. `raw_bytes` and `lines` are the extent of its
+    log (for a live one, of what is written); `log_cut` says that the log ends early because the
+    loop stopped while it was being written."""
+
+    row: int
+    run_id: str
+    digest: str
+    name: str
+    started_at: float | None
+    completed_at: float | None
+    cached: bool
+    error: str | None
+    cancelled: bool
+    internal: bool
+    inputs: tuple[str, ...]
+    position: int
+    raw_bytes: int
+    lines: int
+    version: int
+    log_cut: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRun:
+    """A check run on GitHub, or the intention of one (`github_id` is None until it is bound)."""
+
+    row: int
+    repository_id: int
+    repository: str
+    installation_id: int
+    head_sha: str
+    name: str
+    generation: int
+    run_id: str
+    github_id: int | None
+    state: str
+    conclusion: str | None
+    delivery: str
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeRecord:
+    """A runtime that a connected runner offers. `session` is the SSH session that it lives with."""
+
+    id: str
+    user_id: int
+    login: str
+    os: str
+    arch: str
+    priority: int
+    connected_at: float
+    address: str
+    session: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Some items, and the cursor that asks for those after them (None: there are no more)."""
+
+    items: tuple[T, ...]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LogExtent:
+    """How long a log is: bytes as received, and settled lines. `closed` is False while it grows;
+    `cut` when the loop stopped while it was being written and the rest is lost."""
+
+    raw_bytes: int
+    lines: int
+    closed: bool
+    cut: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LineTime:
+    """From line `line` on, until the next `LineTime`, lines were completed at `at` on `stream`."""
+
+    line: int
+    at: float
+    stream: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogText:
+    """Whole settled lines, each ended by a newline: the first of them is number `line`."""
+
+    line: int
+    lines: int
+    text: bytes

@@ -1,0 +1,284 @@
+"""Users, thunks, runs and the check runs that show them on GitHub."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from bassloop.store.errors import NotStored, StoreConflict
+from bassloop.store.model import (
+    RUN_ENDED_STATES,
+    RUN_STATES,
+    CheckRun,
+    Page,
+    Run,
+    ThunkRecord,
+    User,
+)
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Mapping
+
+_RUN_FIELDS = tuple(field.name for field in dataclasses.fields(Run))
+_RUN = ", ".join(
+    "ifnull(r.thunk_digest, '') AS thunk_digest" if name == "thunk_digest" else f"r.{name}"
+    for name in _RUN_FIELDS
+)
+_CHECK_FIELDS = tuple(field.name for field in dataclasses.fields(CheckRun))
+_CHECK = ", ".join("c.id AS row" if name == "row" else f"c.{name}" for name in _CHECK_FIELDS)
+
+FILTERS = {
+    "repository": "r.repository = :repository COLLATE NOCASE",
+    "login": "r.login = :login COLLATE NOCASE",
+    "head_sha": "r.head_sha = :head_sha",
+    "head_branch": "r.head_branch = :head_branch",
+    "pull_request": "r.pull_request = :pull_request",
+    "check_name": "r.check_name = :check_name",
+    "state": "r.state = :state",
+    "thunk_digest": "r.thunk_digest = :thunk_digest",
+}
+"""What lists of runs may be narrowed by."""
+
+
+def _run(row: sqlite3.Row) -> Run:
+    values = {name: row[name] for name in _RUN_FIELDS}
+    values["public"] = bool(values["public"])
+    return Run(**values)
+
+
+def _check(row: sqlite3.Row) -> CheckRun:
+    return CheckRun(**{name: row[name] for name in _CHECK_FIELDS})
+
+
+def put_user(connection: sqlite3.Connection, user: User) -> None:
+    connection.execute(
+        "INSERT INTO users (id, node_id, login) VALUES (?, ?, ?) "
+        "ON CONFLICT (id) DO UPDATE SET node_id = excluded.node_id, login = excluded.login",
+        (user.id, user.node_id, user.login),
+    )
+
+
+def user(connection: sqlite3.Connection, user_id: int) -> User | None:
+    row = connection.execute(
+        "SELECT id, node_id, login FROM users WHERE id = ?", (user_id,)
+    ).fetchone()
+    return None if row is None else User(**row)
+
+
+def know_user(connection: sqlite3.Connection, user_id: int, login: str) -> None:
+    """Make sure that there is a row to refer to."""
+    connection.execute(
+        "INSERT INTO users (id, node_id, login) VALUES (?, '', ?) ON CONFLICT (id) DO NOTHING",
+        (user_id, login),
+    )
+
+
+def put_thunk(connection: sqlite3.Connection, thunk: ThunkRecord) -> bool:
+    connection.execute(
+        "INSERT INTO thunks (digest, sha256, json, proto, cmdline, created_at) "
+        "VALUES (:digest, :sha256, :json, :proto, :cmdline, :created_at) "
+        "ON CONFLICT (digest) DO NOTHING",
+        dataclasses.asdict(thunk),
+    )
+    (kept,) = connection.execute(
+        "SELECT sha256 FROM thunks WHERE digest = ?", (thunk.digest,)
+    ).fetchone()
+    return bool(kept == thunk.sha256)
+
+
+def thunk(connection: sqlite3.Connection, digest: str) -> ThunkRecord | None:
+    row = connection.execute(
+        "SELECT digest, sha256, json, proto, cmdline, created_at FROM thunks WHERE digest = ?",
+        (digest,),
+    ).fetchone()
+    return None if row is None else ThunkRecord(**row)
+
+
+def intend_check(
+    connection: sqlite3.Connection,
+    *,
+    repository_id: int,
+    repository: str,
+    installation_id: int,
+    head_sha: str,
+    name: str,
+    delivery: str,
+    rerun: bool,
+    run: Run,
+) -> tuple[CheckRun, bool]:
+    """See `Store.intend_check`."""
+    known = connection.execute(
+        f"SELECT {_CHECK} FROM check_runs c "  # noqa: S608 - constants
+        "WHERE c.repository_id = ? AND c.head_sha = ? AND c.name = ? ORDER BY c.generation DESC",
+        (repository_id, head_sha, name),
+    ).fetchall()
+    mine = next((row for row in known if row["delivery"] == delivery), None)
+    if mine is not None:
+        return _check(mine), False
+    if known and not rerun:
+        return _check(known[0]), False
+    if run.state not in RUN_STATES:
+        raise ValueError(f"a run's state is one of {sorted(RUN_STATES)}, not {run.state!r}")
+    know_user(connection, run.user_id, run.login)
+    values = {field: getattr(run, field) for field in _RUN_FIELDS}
+    values["thunk_digest"] = run.thunk_digest or None
+    values["public"] = int(run.public)
+    connection.execute(
+        f"INSERT INTO runs ({', '.join(_RUN_FIELDS)}) "  # noqa: S608 - constants
+        f"VALUES ({', '.join(f':{field}' for field in _RUN_FIELDS)})",
+        values,
+    )
+    row = connection.execute(
+        "INSERT INTO check_runs (repository_id, repository, installation_id, head_sha, name, "
+        "generation, run_id, state, delivery) VALUES (?, ?, ?, ?, ?, ?, ?, 'intended', ?) "
+        "RETURNING id AS row, *",
+        (
+            repository_id,
+            repository,
+            installation_id,
+            head_sha,
+            name,
+            known[0]["generation"] + 1 if known else 1,
+            run.id,
+            delivery,
+        ),
+    ).fetchone()
+    return _check(row), True
+
+
+def bind_check_run(connection: sqlite3.Connection, row: int, github_id: int) -> None:
+    changed = connection.execute(
+        "UPDATE check_runs SET github_id = :github_id, "
+        "state = CASE state WHEN 'intended' THEN 'open' ELSE state END "
+        "WHERE id = :row AND (github_id IS NULL OR github_id = :github_id)",
+        {"row": row, "github_id": github_id},
+    ).rowcount
+    if not changed:
+        raise StoreConflict(f"check run {row} is not stored, or is bound to another id of GitHub's")
+
+
+def conclude_check_run(connection: sqlite3.Connection, row: int, conclusion: str) -> bool:
+    """False: it was concluded before, and keeps that conclusion."""
+    return bool(
+        connection.execute(
+            "UPDATE check_runs SET state = 'concluded', conclusion = ? "
+            "WHERE id = ? AND state != 'concluded'",
+            (conclusion, row),
+        ).rowcount
+    )
+
+
+def unfinished_check_runs(connection: sqlite3.Connection) -> list[tuple[CheckRun, Run]]:
+    checks = connection.execute(
+        f"SELECT {_CHECK} FROM check_runs c WHERE c.state != 'concluded' "  # noqa: S608
+        "ORDER BY c.id"
+    ).fetchall()
+    found = []
+    for row in checks:
+        check = _check(row)
+        owner = run(connection, check.run_id)
+        assert owner is not None, "a foreign key ties a check run to its run"
+        found.append((check, owner))
+    return found
+
+
+def check_run_of(connection: sqlite3.Connection, run_id: str) -> CheckRun | None:
+    row = connection.execute(
+        f"SELECT {_CHECK} FROM check_runs c WHERE c.run_id = ?",  # noqa: S608 - constants
+        (run_id,),
+    ).fetchone()
+    return None if row is None else _check(row)
+
+
+def check_run_by_github_id(connection: sqlite3.Connection, github_id: int) -> CheckRun | None:
+    row = connection.execute(
+        f"SELECT {_CHECK} FROM check_runs c WHERE c.github_id = ?",  # noqa: S608 - constants
+        (github_id,),
+    ).fetchone()
+    return None if row is None else _check(row)
+
+
+def start_run(
+    connection: sqlite3.Connection,
+    run_id: str,
+    runtime_id: str,
+    runner_login: str,
+    platform: str,
+    at: float,
+) -> bool:
+    return _change_run(
+        connection,
+        run_id,
+        "state = 'running', runtime_id = :runtime_id, runner_login = :runner_login, "
+        "platform = :platform, started_at = ifnull(started_at, :at)",
+        {
+            "runtime_id": runtime_id,
+            "runner_login": runner_login,
+            "platform": platform,
+            "at": at,
+        },
+    )
+
+
+def end_run(
+    connection: sqlite3.Connection, run_id: str, state: str, message: str | None, at: float
+) -> bool:
+    if state not in RUN_ENDED_STATES:
+        raise ValueError(f"a run ends as one of {sorted(RUN_ENDED_STATES)}, not {state!r}")
+    return _change_run(
+        connection,
+        run_id,
+        "state = :state, message = :message, ended_at = :at",
+        {"state": state, "message": message, "at": at},
+    )
+
+
+def _change_run(
+    connection: sqlite3.Connection, run_id: str, changes: str, values: Mapping[str, object]
+) -> bool:
+    changed = connection.execute(
+        f"UPDATE runs SET {changes}, version = version + 1 "  # noqa: S608 - constants
+        "WHERE id = :id AND state IN ('queued', 'running')",
+        {**values, "id": run_id},
+    ).rowcount
+    if not changed and run(connection, run_id) is None:
+        raise NotStored(f"no run {run_id} is stored")
+    return bool(changed)
+
+
+def run(connection: sqlite3.Connection, run_id: str) -> Run | None:
+    row = connection.execute(
+        f"SELECT {_RUN} FROM runs r WHERE r.id = ?",  # noqa: S608 - constants
+        (run_id,),
+    ).fetchone()
+    return None if row is None else _run(row)
+
+
+def runs(
+    connection: sqlite3.Connection,
+    limit: int,
+    before: str | None,
+    public_only: bool,
+    narrowed: Mapping[str, object],
+) -> Page[Run]:
+    where = ["TRUE"] + [FILTERS[name] for name in narrowed]
+    if public_only:
+        where.append("r.public = 1")
+    if before is not None:
+        where.append("r.seq < (SELECT seq FROM runs WHERE id = :before)")
+    rows = connection.execute(
+        f"SELECT {_RUN} FROM runs r WHERE {' AND '.join(where)} "  # noqa: S608 - constants
+        "ORDER BY r.seq DESC LIMIT :limit + 1",
+        {**narrowed, "before": before, "limit": limit},
+    ).fetchall()
+    items = tuple(_run(row) for row in rows[:limit])
+    return Page(items, items[-1].id if len(rows) > limit else None)
+
+
+def unfinished_runs(connection: sqlite3.Connection) -> list[Run]:
+    rows = connection.execute(
+        f"SELECT {_RUN} FROM runs r WHERE r.state IN ('queued', 'running') "  # noqa: S608
+        "ORDER BY r.seq"
+    )
+    return [_run(row) for row in rows]
