@@ -84,7 +84,7 @@ async def serve(
     async with AsyncExitStack() as stack:
         stack.enter_context(listening)
         await stack.enter_async_context(open_bridge())
-        store = await stack.enter_async_context(open_store(settings.database, settings.blobs))
+        store = await stack.enter_async_context(open_store(settings.database, settings.blobs, log_limit=settings.log_limit))
         github = await stack.enter_async_context(open_github(_github_config(settings)))
         await _serve(settings, listening, store, github, stop, task_status)
     return 0
@@ -254,7 +254,6 @@ def _limits(settings: Settings) -> Limits:
         hook_steps=settings.hook_steps,
         hook_live=settings.hook_live,
         hook_output=settings.hook_output,
-        log_bytes=settings.log_limit,
     )
 
 

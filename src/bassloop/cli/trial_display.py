@@ -34,7 +34,6 @@ SIGNS = {
     "timed_out": ("✗", "red"),
     "interrupted": ("■", "yellow"),
     "action_required": ("!", "magenta"),
-    "neutral": ("-", "dim"),
 }
 
 

@@ -15,7 +15,7 @@ import trio
 
 from bassloop.dispatch import report
 from bassloop.dispatch.loop import Loop
-from bassloop.dispatch.recorder import Recorder, recording
+from bassloop.dispatch.recorder import MAX_VERTEXES, Recorder, recording
 from bassloop.dispatch.work import Started, Work
 from bassloop.github import CheckRunDraft, GitHubError
 from bassloop.runtimes import NoRuntime, Platform, RunFailed, Runtime, RuntimeLost
@@ -123,8 +123,10 @@ async def _carry_out(
             await conclude(loop, run, said if work.whose.user is not None else None)
             return run
         await _update(work, check, status="in_progress", said=report.started(run, loop.run_url(run.id)))
-    async with recording(loop.store, loop.tail, run.id, log_limit=loop.limits.log_bytes) as recorder:
+    async with recording(loop.store, loop.tail, run.id) as recorder:
         state, message = await _run(work, run, runtime, recorder, thunk, wanted)
+    if recorder.overflowed:
+        message = f"{message or ''}\n(more than {MAX_VERTEXES:,} vertexes; the rest is not kept)".strip()
     run = await end_run(loop, run.id, state, message)
     await conclude(loop, run)
     return run

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -109,24 +108,21 @@ class Inbox:
             event = parse_event(name, payload)
         except MalformedEvent as error:
             return Answer(400, f"the payload can't be read: {error}")
-        delivery = Delivery(
-            guid=guid,
-            event=name,
-            action=event.action,
-            body=body,
-            received_at=time.time(),
-            state="received",
-            attempts=0,
-            error=None,
+        order_key = _order_key(event)
+        new = await self.store.record_delivery(
+            guid,
+            name,
+            event.action,
+            body,
             repository=event.repository.full_name if event.repository else None,
             head_sha=event.head.sha if event.head else None,
             sender=event.sender.login if event.sender else None,
-            order_key=_order_key(event),
+            order_key=order_key,
         )
-        if not await self.store.record_delivery(delivery):
+        if not new:
             return Answer(202, "this delivery is known already")
         log.info("delivery accepted", guid=guid, event_name=name, action=event.action)
-        self._enqueue(delivery)
+        self._enqueue(_Waiting(guid, order_key, 0))
         return Answer(202, "accepted")
 
     async def run(
@@ -138,7 +134,7 @@ class Inbox:
         """
         for delivery in await self.store.unfinished_deliveries():
             log.info("delivery resumed", guid=delivery.guid, attempts=delivery.attempts)
-            self._enqueue(delivery)
+            self._enqueue(_Waiting(delivery.guid, delivery.order_key, delivery.attempts))
         task_status.started()
         async with trio.open_nursery() as nursery:
             while True:
@@ -168,8 +164,7 @@ class Inbox:
                 return delivery
             await event.wait()
 
-    def _enqueue(self, delivery: Delivery) -> None:
-        waiting = _Waiting(delivery.guid, delivery.order_key, delivery.attempts)
+    def _enqueue(self, waiting: _Waiting) -> None:
         self._waiting.append(waiting)
         self._arrived.set()
 

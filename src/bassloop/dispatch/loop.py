@@ -23,7 +23,6 @@ class Limits:
     hook_steps: int = 50_000_000
     hook_live: int = 2_000_000
     hook_output: int = 1_000_000
-    log_bytes: int = 1 << 30
     checks_per_delivery: int = 256
 
 

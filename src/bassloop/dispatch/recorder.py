@@ -1,7 +1,7 @@
 """From a runner's progress to the store: vertexes, edges, logs, and a nudge to whoever follows.
 
 Runners are not trusted. Ids and names are data, cut to a length; a log belongs to the row that the
-store gave its vertex; a vertex beyond the bound, or a byte beyond the limit, is said once and dropped.
+store gave its vertex; what is beyond the bound of vertexes is dropped, which is said on the run.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
+import trio
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from bassloop.dispatch.tail import Tail
@@ -30,8 +31,6 @@ class _Log:
     writer: LogWriter
     terminal: Terminal
     row: int
-    received: int = 0
-    cut: bool = False
 
 
 @dataclass(eq=False)
@@ -41,10 +40,9 @@ class Recorder:
     store: Store
     tail: Tail
     run_id: str
-    log_limit: int
     _vertexes: dict[str, Vertex] = field(default_factory=dict)
     _logs: dict[str, _Log] = field(default_factory=dict)
-    _overflowed: bool = False
+    overflowed: bool = False
 
     async def record(self, update: progrock_pb2.StatusUpdate) -> None:
         """Store one update, then wake followers. Returns when it is stored, so a slow disk is felt upstream.
@@ -76,7 +74,7 @@ class Recorder:
             if update.digest in self._vertexes or len(self._vertexes) + len(kept) < MAX_VERTEXES:
                 kept[update.digest] = update
             else:
-                self._overflowed = True
+                self.overflowed = True
         if kept:
             self._vertexes.update(await self.store.put_vertexes(self.run_id, list(kept.values())))
 
@@ -88,15 +86,11 @@ class Recorder:
 
     async def _append_bytes(self, digest: str, data: bytes, stream: int, at: float) -> None:
         log = await self._log(digest)
-        if log is None or log.cut or not data:
+        if log is None or log.writer.full or not data:
             return
-        room = self.log_limit - log.received
-        log.received += len(data)
-        if len(data) > room:
-            data = data[: max(room, 0)] + _cut_notice(self.log_limit)
-            log.cut = True
-        settled = log.terminal.feed(data)
-        await log.writer.append(data, None if log.terminal.plain else settled, stream, at)
+        # No more than there is room for, so that no settled line is lost at the limit.
+        settled = log.terminal.settle(data[: log.writer.room])
+        await log.writer.append(data, settled, stream, at)
 
     async def _log(self, digest: str) -> _Log | None:
         log = self._logs.get(digest)
@@ -109,20 +103,18 @@ class Recorder:
     async def _close(self) -> None:
         """Settle what is still on each screen and close the logs; afterwards all is in the store."""
         async with AsyncExitStack() as stack:
+            stack.callback(self.tail.publish, self.run_id)
             for log in self._logs.values():
                 stack.callback(self.tail.lend_screen, log.row, None)
                 stack.push_async_callback(log.writer.close)
             for log in self._logs.values():
-                await log.writer.settle(log.terminal.finish())
-        self.tail.publish(self.run_id)
+                await log.writer.append(b"", log.terminal.settle_rest(), 1, time.time())
 
 
 @asynccontextmanager
-async def recording(store: Store, tail: Tail, run_id: str, *, log_limit: int) -> AsyncGenerator[Recorder]:
+async def recording(store: Store, tail: Tail, run_id: str) -> AsyncGenerator[Recorder]:
     """A recorder for a run; on exit, also when cancelled, its logs are complete and closed."""
-    import trio
-
-    recorder = Recorder(store, tail, run_id, log_limit)
+    recorder = Recorder(store, tail, run_id)
     try:
         yield recorder
     finally:
@@ -146,10 +138,3 @@ def _known(vertex: progrock_pb2.Vertex) -> VertexUpdate:
 
 def _seconds(at: Timestamp) -> float:
     return at.seconds + at.nanos / 1e9
-
-
-def _cut_notice(limit: int) -> bytes:
-    return (
-        f"\n[bassloop] this log is cut here: it reached {limit:,} bytes (setting LOG_LIMIT). "
-        "The command runs on.\n"
-    ).encode()

@@ -20,7 +20,6 @@ CONCLUSIONS = {
     "timed_out": "timed_out",
     "interrupted": "cancelled",
     "action_required": "action_required",
-    "neutral": "neutral",
 }
 """A run's final state, and the conclusion that its check run gets."""
 
