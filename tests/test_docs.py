@@ -1,0 +1,21 @@
+"""What the documentation says of the settings is what the settings are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bassloop.config import Settings
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def settings_table() -> str:
+    rows = ["| setting | default | what it does |", "| --- | --- | --- |"]
+    for name, field in Settings.model_fields.items():
+        default = "" if field.default is None or field.default_factory else f"`{field.default}`"
+        rows.append(f"| `{name.upper()}` | {default} | {field.description} |")
+    return "\n".join(rows)
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    assert settings_table() in (DOCS / "settings.md").read_text()
