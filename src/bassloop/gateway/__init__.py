@@ -1,0 +1,28 @@
+"""The SSH server that runners dial in to: who they are, what they offer, for how long.
+
+    key = load_host_key(path)
+    address = await nursery.start(serve_gateway, GatewaySettings(host_key=key), keys, pool, store)
+
+A runner authenticates with a key that GitHub lists for its login, asks for a forward of `/runtime`
+and runs `forward --os linux --arch amd64`; as long as that session lives its runtime is in the
+pool. Nothing listens for the forward: calls open channels straight from the SSH connection.
+"""
+
+from __future__ import annotations
+
+from bassloop.gateway.authentication import KeySource
+from bassloop.gateway.hostkey import HostKeyError, fingerprint, known_hosts_line, load_host_key
+from bassloop.gateway.server import GatewayAddress, RuntimeStore, serve_gateway
+from bassloop.gateway.settings import GatewaySettings
+
+__all__ = [
+    "GatewayAddress",
+    "GatewaySettings",
+    "HostKeyError",
+    "KeySource",
+    "RuntimeStore",
+    "fingerprint",
+    "known_hosts_line",
+    "load_host_key",
+    "serve_gateway",
+]

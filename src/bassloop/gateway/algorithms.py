@@ -1,0 +1,51 @@
+"""Which cryptography the gateway speaks: today's, a post-quantum exchange first.
+
+RSA and ECDSA are for users' keys only (GitHub lists such), with SHA-2; the host key is Ed25519
+unless an older deployment brings its own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from asyncssh.kex import get_kex_algs
+
+POST_QUANTUM = (
+    "mlkem768x25519-sha256",
+    "sntrup761x25519-sha512",
+    "sntrup761x25519-sha512@openssh.com",
+)
+CLASSICAL = ("curve25519-sha256", "curve25519-sha256@libssh.org")
+CIPHERS = (
+    "chacha20-poly1305@openssh.com",
+    "aes256-gcm@openssh.com",
+    "aes128-gcm@openssh.com",
+)
+MACS = ("hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com")
+SIGNATURES = (
+    "ssh-ed25519",
+    "sk-ssh-ed25519@openssh.com",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "sk-ecdsa-sha2-nistp256@openssh.com",
+    "rsa-sha2-512",
+    "rsa-sha2-256",
+)
+
+
+def exchanges() -> list[str]:
+    """The key exchanges that are there, best first; post-quantum ones as OpenSSL has them."""
+    available = {name.decode() for name in get_kex_algs()}
+    return [name for name in (*POST_QUANTUM, *CLASSICAL) if name in available]
+
+
+def options() -> dict[str, Any]:
+    """The algorithms as asyncssh's options."""
+    return {
+        "kex_algs": exchanges(),
+        "encryption_algs": list(CIPHERS),
+        "mac_algs": list(MACS),
+        "signature_algs": list(SIGNATURES),
+        "compression_algs": ["none"],
+    }

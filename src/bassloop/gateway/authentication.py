@@ -1,0 +1,124 @@
+"""Who a connection is: a GitHub login, proven with a key that GitHub lists for it."""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import asyncssh
+
+log = structlog.get_logger(__name__)
+
+LOGIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+
+
+class KnownUser(Protocol):
+    """What is needed to know of a user."""
+
+    @property
+    def id(self) -> int: ...
+
+    @property
+    def login(self) -> str: ...
+
+
+class KeySource(Protocol):
+    """Where logins and their keys are looked up; GitHub, in short. May be slow and may fail."""
+
+    async def user(self, login: str) -> KnownUser | None:
+        """The user of this login, None when there is none."""
+
+    async def keys(self, login: str) -> Sequence[str]:
+        """The public keys of a login in OpenSSH's form; none when there is no such login."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who somebody has shown to be."""
+
+    id: int
+    login: str
+    key: str
+    """The public key's data, in base64."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    user: KnownUser | None
+    keys: frozenset[str]
+
+
+class Authentication:
+    """One connection's attempts to show who it is.
+
+    Users and keys are looked up once for all keys that it tries. A login that doesn't exist is
+    answered like a wrong key, and the first refusal takes `refusal_seconds`, so that not even its
+    time tells one from the other.
+    """
+
+    def __init__(self, source: KeySource, *, refusal_seconds: float) -> None:
+        self._source = source
+        self._refusal_seconds = refusal_seconds
+        self._known: dict[str, _Known] = {}
+        self._refused = False
+        self.tried = 0
+
+    async def check(self, login: str, key: asyncssh.SSHKey) -> Identity | None:
+        """Who this login with this key is; None when it is nobody."""
+        began = trio.current_time()
+        self.tried += 1
+        if login not in self._known:
+            self._known = {login: await look_up(self._source, login)}
+        known, data = self._known[login], base64.b64encode(key.public_data).decode()
+        if known.user is not None and data in known.keys:
+            return Identity(known.user.id, known.user.login, data)
+        if not self._refused:
+            self._refused = True
+            await trio.sleep_until(began + self._refusal_seconds)
+        return None
+
+
+async def look_up(source: KeySource, login: str) -> _Known:
+    """A user and its keys. What can't be looked up is logged, and is nobody."""
+    found = _Known(None, frozenset())
+    if not LOGIN.fullmatch(login):
+        return found
+    try:
+        found = await _ask(source, login)
+    except* Exception as errors:  # noqa: BLE001  (GitHub may be down; one login less can connect)
+        log.warning("keys not looked up", login=login, error=str(errors.exceptions[0]))
+    return found
+
+
+async def still_is(source: KeySource, identity: Identity) -> bool:
+    """Whether the login is still this user's and has this key. Raises what the source raises."""
+    try:
+        known = await _ask(source, identity.login)
+    except* Exception as errors:  # noqa: BLE001  (raised again, without its group)
+        raise errors.exceptions[0] from None
+    return known.user is not None and known.user.id == identity.id and identity.key in known.keys
+
+
+async def _ask(source: KeySource, login: str) -> _Known:
+    """Both at the same time: a login that doesn't exist takes as long as one that does."""
+    users: list[KnownUser | None] = []
+    keys: list[Sequence[str]] = []
+
+    async def ask_user() -> None:
+        users.append(await source.user(login))
+
+    async def ask_keys() -> None:
+        keys.append(await source.keys(login))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask_user)
+        nursery.start_soon(ask_keys)
+    return _Known(users[0], frozenset(key.split()[1] for key in keys[0] if len(key.split()) > 1))

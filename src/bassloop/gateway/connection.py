@@ -1,0 +1,185 @@
+"""One SSH connection, seen by asyncssh: what it may ask for, and what is remembered of it.
+
+These are callbacks on the asyncio side. They decide and remember; the connection's Trio task, in
+`bassloop.gateway.server`, does the work.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from typing import TYPE_CHECKING, Any
+
+import asyncssh
+import trio
+from asyncssh.constants import DISC_NO_MORE_AUTH_METHODS_AVAILABLE, EXTENDED_DATA_STDERR
+
+from bassloop.bridge import call_trio
+
+if TYPE_CHECKING:
+    from bassloop.gateway.authentication import Authentication, Identity
+    from bassloop.gateway.settings import GatewaySettings
+
+SERVICE = "runtime"
+LONGEST_PATH = 256
+
+
+class Forward(asyncssh.SSHListener):
+    """A forward that was asked for: remembered, never listened on."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.claimed = False
+        self.cancelled = trio.Event()
+
+    def close(self) -> None:
+        self.cancelled.set()
+
+    async def wait_closed(self) -> None:
+        """Nothing is open."""
+
+
+class Session(asyncssh.SSHServerSession[bytes]):
+    """One session: a command, what is said to it, and its end. No shell, no terminal."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.command = ""
+        self.closed = trio.Event()
+        self._connection = connection
+        self._channel: asyncssh.SSHServerChannel[bytes] | None = None
+
+    def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
+        self._channel = chan
+        refusing: Any = chan
+        refusing._process_env_request = _refuse  # asyncssh would keep as many as it is sent
+
+    def exec_requested(self, command: str) -> bool:
+        self.command = command
+        return True
+
+    def shell_requested(self) -> bool:
+        return True  # to be told which commands there are
+
+    def pty_requested(self, *asked: object) -> bool:
+        return False
+
+    def session_started(self) -> None:
+        try:
+            self._connection.started.send_nowait(self)
+        except (trio.WouldBlock, trio.BrokenResourceError, trio.ClosedResourceError):
+            self.end(1)
+
+    def eof_received(self) -> bool:
+        return True  # `ssh … </dev/null` stays
+
+    def signal_received(self, signal: str) -> None:
+        self.closed.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed.set()
+        self._connection.sessions.discard(self)
+
+    def say(self, text: str, *, error: bool = False) -> None:
+        """Show some text to whoever runs the other end, if it is still there."""
+        if self._channel is not None and not self._channel.is_closing():
+            self._channel.write(f"{text}\n".encode(), EXTENDED_DATA_STDERR if error else None)
+
+    def end(self, status: int) -> None:
+        """End the session with this exit status."""
+        if self._channel is not None and not self._channel.is_closing():
+            self._channel.exit(status)
+
+
+def _refuse(packet: object) -> bool:
+    return False
+
+
+class Connection(asyncssh.SSHServer):
+    """What one connection has asked for."""
+
+    def __init__(self, authentication: Authentication, settings: GatewaySettings) -> None:
+        self.identity: Identity | None = None
+        self.login = ""
+        self.ssh: asyncssh.SSHServerConnection | None = None
+        self.sessions: set[Session] = set()
+        self.forwards: list[Forward] = []
+        self.lost = trio.Event()
+        self.started, self.sessions_started = trio.open_memory_channel[Session](
+            settings.sessions_per_connection
+        )
+        self._authentication = authentication
+        self._settings = settings
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        self.ssh = conn
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost.set()
+        self.started.close()
+
+    def begin_auth(self, username: str) -> bool:
+        self.login = username
+        return True
+
+    def public_key_auth_supported(self) -> bool:
+        return True
+
+    async def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+        if self._authentication.tried >= self._settings.keys_per_connection:
+            raise asyncssh.DisconnectError(
+                DISC_NO_MORE_AUTH_METHODS_AVAILABLE, "too many keys were tried"
+            )
+        self.identity = await call_trio(self._authentication.check, username, key)
+        return self.identity is not None
+
+    def session_requested(self) -> Session | bool:
+        if len(self.sessions) >= self._settings.sessions_per_connection:
+            return False
+        session = Session(self)
+        self.sessions.add(session)
+        return session
+
+    def unix_server_requested(self, listen_path: str) -> Forward | bool:
+        self.forwards = [each for each in self.forwards if not each.cancelled.is_set()]
+        if len(self.forwards) >= self._settings.forwards_per_connection:
+            return False
+        if len(listen_path) > LONGEST_PATH:
+            return False
+        forward = Forward(listen_path)
+        self.forwards.append(forward)
+        return forward
+
+    def claim(self) -> Forward | None:
+        """The forward of the runtime that the next session speaks for.
+
+        Each session has the first that no other has; some clients ask for the same path several
+        times and let all their sessions share what they get.
+        """
+        offered = [
+            each
+            for each in self.forwards
+            if posixpath.basename(each.path) == SERVICE and not each.cancelled.is_set()
+        ]
+        free = [each for each in offered if not each.claimed]
+        forward = free[0] if free else offered[-1] if offered else None
+        if forward is not None:
+            forward.claimed = True
+        return forward
+
+    @property
+    def kind(self) -> str:
+        """What sort of runner it is, by the version that its client names."""
+        version = self.ssh.get_extra_info("client_version", "") if self.ssh else ""
+        for sign, kind in (("bassloop", "bassloop"), ("OpenSSH", "openssh"), ("2.0-Go", "go")):
+            if sign in version:
+                return kind
+        return "other"
+
+    def opener(self, path: str) -> Any:
+        """What opens a channel to this forward, on the asyncio side."""
+
+        async def open_channel(session_factory: Any) -> object:
+            if self.ssh is None or self.lost.is_set():
+                raise ConnectionError("the connection was lost")
+            return await self.ssh.create_unix_connection(session_factory, path, encoding=None)
+
+        return open_channel

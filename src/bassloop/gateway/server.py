@@ -1,0 +1,297 @@
+"""The gateway's tasks: one that accepts, one for each connection, one for each session."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import asyncssh
+import structlog
+import trio
+
+from bassloop.bridge import call_asyncio
+from bassloop.gateway import algorithms
+from bassloop.gateway.admission import Admission, Refused
+from bassloop.gateway.authentication import Authentication, KeySource, still_is
+from bassloop.gateway.commands import CommandError, parse
+from bassloop.gateway.connection import SERVICE, Connection, Forward, Session
+from bassloop.gateway.hostkey import fingerprint, known_hosts_line
+from bassloop.runtimes import Pool, Runtime
+from bassloop.store import RuntimeRecord
+
+if TYPE_CHECKING:
+    from bassloop.gateway.settings import GatewaySettings
+
+log = structlog.get_logger(__name__)
+
+
+class RuntimeStore(Protocol):
+    """Where it is recorded who is connected.
+
+    `remove_session` is called with the record's `session`.
+    """
+
+    async def add_runtime(self, record: RuntimeRecord) -> Any: ...
+
+    async def remove_session(self, session: str) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayAddress:
+    """Where the gateway listens, and how clients recognise it."""
+
+    host: str
+    port: int
+    known_hosts_line: str
+    fingerprint: str
+
+
+async def serve_gateway(
+    settings: GatewaySettings,
+    keys: KeySource,
+    pool: Pool,
+    store: RuntimeStore,
+    *,
+    task_status: trio.TaskStatus[GatewayAddress] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Accept runners until cancelled. Needs an open bridge.
+
+    Cancelled, it says goodbye to every session and closes the connections, within
+    `closing_seconds`. Raises OSError when it can't listen.
+    """
+    gateway = _Gateway(settings, keys, pool, store)
+    listeners = await trio.open_tcp_listeners(settings.port, host=settings.host or None)
+    host, port = listeners[0].socket.getsockname()[:2]
+    key = settings.host_key
+    address = GatewayAddress(
+        host=host,
+        port=port,
+        known_hosts_line=known_hosts_line(key, settings.name or host, port),
+        fingerprint=fingerprint(key),
+    )
+    log.info("gateway listening", host=host, port=port, fingerprint=address.fingerprint)
+    async with trio.open_nursery() as connections:
+        task_status.started(address)
+        await trio.serve_listeners(gateway.serve, listeners, handler_nursery=connections)
+
+
+class _Gateway:
+    def __init__(
+        self, settings: GatewaySettings, keys: KeySource, pool: Pool, store: RuntimeStore
+    ) -> None:
+        self._settings = settings
+        self._keys = keys
+        self._pool = pool
+        self._store = store
+        self._admission = Admission(
+            connections=settings.connections,
+            per_address=settings.connections_per_address,
+            unauthenticated=settings.unauthenticated,
+            refusals_per_minute=settings.refusals_per_minute,
+            clock=trio.current_time,
+        )
+
+    async def serve(self, stream: trio.SocketStream) -> None:
+        """One connection, from its first byte to its last. Whatever goes wrong stays here."""
+        try:
+            address = stream.socket.getpeername()[0]
+        except OSError:
+            return
+        bound = {"address": address, "session": secrets.token_hex(8)}
+        with structlog.contextvars.bound_contextvars(**bound):
+            try:
+                with self._admission.connection(address):
+                    await self._connection(stream, address, bound["session"])
+            except Refused as refused:
+                log.info("connection refused", reason=str(refused))
+            except Exception:  # one connection's crash is logged with its ids, and stays here
+                log.exception("connection crashed")
+
+    async def _connection(self, stream: trio.SocketStream, address: str, name: str) -> None:
+        authentication = Authentication(self._keys, refusal_seconds=self._settings.refusal_seconds)
+        connection = Connection(authentication, self._settings)
+        try:
+            with self._admission.authenticating():
+                await self._handshake(stream, connection)
+                if connection.identity is None:
+                    self._admission.refused(address)
+                    return
+            with structlog.contextvars.bound_contextvars(login=connection.identity.login):
+                log.info("runner connected", kind=connection.kind)
+                await self._sessions(connection, name)
+        finally:
+            await self._close(connection)
+
+    async def _handshake(self, stream: trio.SocketStream, connection: Connection) -> None:
+        """Exchange keys and see one that is right; `identity` stays None when it was in vain."""
+        settings = self._settings
+        own = socket.socket(fileno=os.dup(stream.socket.fileno()))
+        own.setblocking(False)
+        await stream.aclose()
+        try:
+            await call_asyncio(
+                asyncssh.run_server,
+                own,
+                server_factory=lambda: connection,
+                server_host_keys=[settings.host_key],
+                server_version="bassloop",
+                login_timeout=settings.auth_seconds,
+                keepalive_interval=settings.keepalive_seconds,
+                keepalive_count_max=settings.keepalive_count,
+                password_auth=False,
+                kbdint_auth=False,
+                host_based_auth=False,
+                gss_host=None,
+                allow_pty=False,
+                agent_forwarding=False,
+                x11_forwarding=False,
+                encoding=None,
+                **algorithms.options(),
+            )
+        except (asyncssh.Error, OSError) as error:
+            connection.identity = None
+            log.info("runner refused", login=connection.login[:100], reason=str(error))
+        finally:
+            if connection.ssh is None:
+                own.close()
+
+    async def _sessions(self, connection: Connection, name: str) -> None:
+        """Serve the connection's sessions until it is lost, or its key is no longer right."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._recheck, connection)
+            number = 0
+            async for session in connection.sessions_started:
+                number += 1
+                nursery.start_soon(self._session, connection, session, f"{name}-{number}")
+            nursery.cancel_scope.cancel()
+        log.info("runner disconnected")
+
+    async def _recheck(self, connection: Connection) -> None:
+        """Close the connection once its login is somebody else's, or its key was removed."""
+        assert connection.identity is not None
+        while True:
+            await trio.sleep(self._settings.recheck_seconds)
+            try:
+                if await still_is(self._keys, connection.identity):
+                    continue
+            except Exception as error:  # noqa: BLE001  (nobody is thrown out because GitHub is down)
+                log.warning("key not looked up again", error=str(error))
+                continue
+            log.warning("key withdrawn")
+            for session in list(connection.sessions):
+                session.say("this key is no longer listed for this login", error=True)
+                session.end(1)
+            connection.started.close()
+            return
+
+    async def _session(self, connection: Connection, session: Session, name: str) -> None:
+        try:
+            status = await self._forward(connection, session, name)
+        except CommandError as error:
+            session.say(str(error), error=True)
+            status = 2
+        except trio.Cancelled:
+            if not connection.lost.is_set():
+                session.say("the loop is going down; connect again in a moment")
+                session.end(0)
+            raise
+        except Exception:  # one session's crash is logged with its ids, and stays here
+            log.exception("session crashed", runtime=name)
+            session.say("the loop could not register this runtime; see its log", error=True)
+            status = 1
+        session.end(status)
+
+    async def _forward(self, connection: Connection, session: Session, name: str) -> int:
+        """Offer a runtime as long as its session lives. Returns the exit status."""
+        asked = parse(session.command)
+        forward = connection.claim()
+        if forward is None:
+            raise CommandError(
+                f"no socket is forwarded to /{SERVICE}; "
+                f"with OpenSSH, add: -R /{SERVICE}:/path/of/the/runner.sock"
+            )
+        assert connection.identity is not None
+        identity = connection.identity
+        runtime = Runtime(
+            id=name,
+            user_id=identity.id,
+            login=identity.login,
+            platform=asked.platform,
+            priority=asked.priority,
+            connected_at=time.time(),
+            open_channel=connection.opener(forward.path),
+            kind=connection.kind,
+            limits=self._settings.limits,
+            answer_within=self._settings.answer_within,
+        )
+        try:
+            await self._store.add_runtime(_record(runtime, forward))
+            async with self._pool.registered(runtime):
+                log.info("runtime registered", **_facts(runtime))
+                session.say(_welcome(runtime))
+                await _either(session.closed, forward.cancelled)
+        finally:
+            log.info("runtime removed", runtime=name)
+            with trio.move_on_after(self._settings.closing_seconds, shield=True):
+                await self._store.remove_session(name)
+        return 0
+
+    async def _close(self, connection: Connection) -> None:
+        """Close the connection and wait for its end; by force when that takes too long."""
+        ssh = connection.ssh
+        if ssh is None:
+            return
+        with trio.move_on_after(self._settings.closing_seconds, shield=True) as patience:
+            ssh.close()
+            await call_asyncio(ssh.wait_closed)
+        if patience.cancelled_caught:
+            with trio.move_on_after(1, shield=True):
+                ssh.abort()
+                await call_asyncio(ssh.wait_closed)
+
+
+async def _either(one: trio.Event, other: trio.Event) -> None:
+    async with trio.open_nursery() as nursery:
+
+        async def watch(event: trio.Event) -> None:
+            await event.wait()
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(watch, one)
+        nursery.start_soon(watch, other)
+
+
+def _record(runtime: Runtime, forward: Forward) -> RuntimeRecord:
+    return RuntimeRecord(
+        id=runtime.id,
+        user_id=runtime.user_id,
+        login=runtime.login,
+        os=runtime.platform.os,
+        arch=runtime.platform.arch,
+        priority=runtime.priority,
+        connected_at=runtime.connected_at,
+        address=f"ssh:{runtime.id}{forward.path}",
+        session=runtime.id,
+    )
+
+
+def _facts(runtime: Runtime) -> dict[str, Any]:
+    return {
+        "runtime": runtime.id,
+        "platform": str(runtime.platform),
+        "priority": runtime.priority,
+        "kind": runtime.kind,
+    }
+
+
+def _welcome(runtime: Runtime) -> str:
+    lines = [
+        f"registered {runtime.platform} for {runtime.login}, priority {runtime.priority}, "
+        f"as {runtime.id}"
+    ]
+    lines += [f"note: {caveat}" for caveat in runtime.caveats]
+    return "\n".join(lines)
