@@ -44,6 +44,10 @@ Opener = Callable[[SessionFactory], Awaitable[object]]
 """Opens one channel to the other end and lets the session that it is given handle it; an asyncio
 coroutine function that raises `asyncssh.Error` or `OSError` when the channel is refused."""
 
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+LARGEST_FRAME = 1 << 14
+"""What HTTP/2 allows unless more is agreed on, which isn't."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -138,6 +142,32 @@ class BoundedProcessor(EventsProcessor):
             self.streams.update(whole)
 
 
+class FrameSizes:
+    """Looks at the frames' headers as they pass: h2 would gather 16 MiB before it refuses one."""
+
+    def __init__(self, preface: int) -> None:
+        self._skip = preface
+        self._head = b""
+
+    def check(self, data: bytes) -> None:
+        """Raises ValueError when a frame begins that is larger than was agreed on."""
+        at = 0
+        while at < len(data):
+            if self._skip:
+                step = min(self._skip, len(data) - at)
+                self._skip -= step
+                at += step
+                continue
+            step = 9 - len(self._head)
+            self._head += data[at : at + step]
+            at += step
+            if len(self._head) == 9:
+                self._skip = int.from_bytes(self._head[:3], "big")
+                self._head = b""
+                if self._skip > LARGEST_FRAME:
+                    raise ValueError(f"a frame of {self._skip:,} bytes")
+
+
 class BoundedProtocol(H2Protocol):
     """One HTTP/2 connection. `fault` says what was wrong with what the peer sent, if it was."""
 
@@ -145,6 +175,7 @@ class BoundedProtocol(H2Protocol):
         super().__init__(like.handler, like.config, like.h2_config)
         self.limits = limits
         self.fault: str | None = None
+        self._sizes = FrameSizes(0 if self.h2_config.client_side else len(PREFACE))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -152,6 +183,7 @@ class BoundedProtocol(H2Protocol):
 
     def data_received(self, data: bytes) -> None:
         try:
+            self._sizes.check(data)
             events = self.connection.feed(data)
             self.connection.flush()
             for event in events:

@@ -107,7 +107,7 @@ class _Gateway:
                 with self._admission.connection(address):
                     await self._connection(stream, address, bound["session"])
             except Refused as refused:
-                log.info("connection refused", reason=str(refused))
+                log.debug("connection refused", reason=str(refused))
             except Exception:  # one connection's crash is logged with its ids, and stays here
                 log.exception("connection crashed")
 

@@ -27,7 +27,7 @@ class GatewaySettings:
     """Connections at the same time of one IPv4 address, or one /64 of IPv6."""
     unauthenticated: int = 50
     """Connections at the same time that have not shown a key yet."""
-    refusals_per_minute: int = 30
+    refusals_per_minute: int = 20
     """Connections that end without a right key before their address has to pause."""
     keys_per_connection: int = 20
     """Keys that one connection may try."""

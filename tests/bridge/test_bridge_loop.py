@@ -1,0 +1,112 @@
+"""The one asyncio loop inside Trio, and the ways across."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from importlib.metadata import version
+
+import pytest
+import trio
+
+from bassloop.bridge import call_asyncio, call_trio, hand_over, open_bridge, python314
+
+
+async def test_an_error_of_the_body_comes_out_as_it_is():
+    with pytest.raises(ValueError, match="^as it is$"):
+        async with open_bridge():
+            raise ValueError("as it is")
+
+
+async def test_cancelling_around_the_bridge_cancels_what_is_in_it():
+    with trio.CancelScope() as scope:
+        async with open_bridge():
+            scope.cancel()
+            await call_asyncio(asyncio.sleep, 10)
+    assert scope.cancelled_caught
+
+
+async def test_results_and_errors_cross_in_both_directions():
+    async def add(one: int, two: int) -> int:
+        await trio.lowlevel.checkpoint()
+        return one + two
+
+    async def fail() -> None:
+        raise LookupError("not here")
+
+    async def from_asyncio() -> int:
+        with pytest.raises(LookupError, match="not here"):
+            await call_trio(fail)
+        return await call_trio(add, 1, two=2)
+
+    async with open_bridge():
+        assert await call_asyncio(from_asyncio) == 3
+        with pytest.raises(LookupError, match="not here"):
+            await call_asyncio(fail)
+
+
+async def test_cancelling_a_call_waits_until_its_asyncio_task_has_ended():
+    seen = []
+
+    async def reluctant() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            seen.append("ended")
+
+    async with open_bridge():
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(call_asyncio, reluctant)
+                await trio.testing.wait_all_tasks_blocked()
+                scope.cancel()
+        assert seen == ["ended"]
+
+
+async def test_handing_over_waits_only_when_the_channel_is_full():
+    send, receive = trio.open_memory_channel[int](2)
+    waited = []
+
+    async def produce() -> None:
+        for number in range(4):
+            waited.append(await hand_over(send, number))
+        send.close()
+
+    async with open_bridge(), trio.open_nursery() as nursery:
+        nursery.start_soon(call_asyncio, produce)
+        await trio.testing.wait_all_tasks_blocked()
+        assert waited == [False, False]
+        assert [number async for number in receive] == [0, 1, 2, 3]
+    assert waited[2] is True
+
+
+async def test_handing_over_to_nobody_says_so():
+    send, receive = trio.open_memory_channel[int](2)
+    receive.close()
+    async with open_bridge():
+        with pytest.raises(trio.BrokenResourceError):
+            await call_asyncio(hand_over, send, 1)
+
+
+@pytest.mark.parametrize(
+    ("python", "trio_asyncio", "needed"),
+    [
+        ((3, 13), "0.16.0", False),
+        ((3, 14), "0.15.0", True),
+        ((3, 14), "0.16.0", True),
+        ((3, 14), "0.17.0", False),
+    ],
+)
+def test_the_shim_is_for_some_releases_on_python_3_14_only(python, trio_asyncio, needed):
+    assert python314.needed(python, trio_asyncio) is needed
+
+
+def test_the_shim_goes_when_upstream_no_longer_needs_it():
+    """When this fails, try the bridge without `python314` on Python 3.14, and remove it if that runs."""
+    assert version("trio-asyncio").startswith(tuple(f"{each}." for each in python314.NEEDED_BY))
+    if sys.version_info >= (3, 14):
+        plain = [sys.executable, "-W", "ignore", "-c", "import trio_asyncio"]
+        assert subprocess.run(plain, capture_output=True, check=False).returncode != 0
