@@ -1,0 +1,158 @@
+"""From a webhook's payload to an :class:`Event`. Pure, and for any payload at all.
+
+What a payload lacks is None; what it has in a shape that GitHub never sends makes it malformed. Which
+commit an event is about, and what is known of where it came from, follows the published examples.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from bassloop.github.models import Event, Head, Payload, Repository, User
+
+_SHA = re.compile(r"[0-9a-f]{40}\Z")
+_FULL_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}/[A-Za-z0-9._-]{1,100}\Z")
+_LOGIN = re.compile(r"[A-Za-z0-9_-]{1,100}(\[bot\])?\Z")
+_NO_COMMIT = "0" * 40
+
+
+class MalformedEvent(ValueError):  # noqa: N818
+    """A payload that GitHub would not send; the message says what is wrong with it."""
+
+
+def parse_event(name: str, payload: Payload) -> Event:
+    """Read what the loop needs of a payload. Raises MalformedEvent."""
+    action = payload.get("action")
+    if action is not None and not isinstance(action, str):
+        raise MalformedEvent("action is not a text")
+    repository = _repository(_object(payload, "repository"))
+    installation = _object(payload, "installation")
+    return Event(
+        name=name,
+        action=action,
+        sender=_user(_object(payload, "sender"), "sender"),
+        repository=repository,
+        installation_id=None if installation is None else _number(installation, "id", "installation"),
+        head=_head(name, payload, repository),
+        payload=payload,
+    )
+
+
+def parse_repository(payload: Payload) -> Repository:
+    """A repository object of the API. Raises MalformedEvent."""
+    repository = _repository(payload)
+    assert repository is not None
+    return repository
+
+
+def _repository(payload: Payload | None) -> Repository | None:
+    if payload is None:
+        return None
+    full_name = payload.get("full_name")
+    if not isinstance(full_name, str) or not _FULL_NAME.match(full_name):
+        raise MalformedEvent("repository.full_name is not OWNER/NAME")
+    owner, _, name = full_name.partition("/")
+    return Repository(
+        id=_number(payload, "id", "repository"),
+        node_id=_text(payload, "node_id"),
+        full_name=full_name,
+        owner=owner,
+        name=name,
+        visibility=_visibility(payload),
+        clone_url=_text(payload, "clone_url"),
+        html_url=_text(payload, "html_url"),
+        default_branch=_text(payload, "default_branch"),
+    )
+
+
+def _visibility(payload: Payload) -> str:
+    """Public only when everything that says something says so; not knowing is private."""
+    visibility, private = payload.get("visibility"), payload.get("private")
+    if private is False and visibility in (None, "public"):
+        return "public"
+    return visibility if visibility in ("private", "internal") else "private"
+
+
+def _head(name: str, payload: Payload, repository: Repository | None) -> Head | None:
+    match name:
+        case "check_suite" | "check_run":
+            return _check_head(_object(payload, name), name)
+        case "merge_group":
+            group = _object(payload, "merge_group") or {}
+            return _make_head(group.get("head_sha"), fork=False)
+        case "pull_request":
+            return _pull_request_head(_object(payload, "pull_request"), repository)
+        case "push":
+            if payload.get("deleted") is True:
+                return None
+            ref = payload.get("ref")
+            branch = ref.removeprefix("refs/heads/") if isinstance(ref, str) else None
+            return _make_head(payload.get("after"), branch=branch, fork=False)
+    return None
+
+
+def _check_head(check: Payload | None, name: str) -> Head | None:
+    """A check's head. With a branch it is the repository's own; without, nobody says whose it is."""
+    if check is None:
+        return None
+    suite = (_object(check, "check_suite") or {}) if name == "check_run" else check
+    branch = suite.get("head_branch")
+    if not isinstance(branch, str):
+        return _make_head(check.get("head_sha"), fork=None)
+    return _make_head(check.get("head_sha"), branch=branch, fork=False)
+
+
+def _pull_request_head(pull: Payload | None, base: Repository | None) -> Head | None:
+    head = _object(pull or {}, "head")
+    if pull is None or head is None:
+        return None
+    theirs = _object(head, "repo")
+    fork = theirs is None or base is None or theirs.get("id") != base.id
+    author = _user(_object(head, "user"), "pull_request.head.user") if fork else None
+    number = pull.get("number")
+    branch = head.get("ref")
+    return _make_head(
+        head.get("sha"),
+        branch=branch if isinstance(branch, str) and not fork else None,
+        pull_request=number if isinstance(number, int) else None,
+        fork=fork,
+        author=author or (_user(_object(pull, "user"), "pull_request.user") if fork else None),
+    )
+
+
+def _make_head(sha: object, **known: Any) -> Head | None:
+    if sha is None or sha == _NO_COMMIT:
+        return None
+    if not isinstance(sha, str) or not _SHA.match(sha):
+        raise MalformedEvent("the head is not a commit's 40 hexadecimal digits")
+    return Head(sha, **known)
+
+
+def _user(payload: Payload | None, where: str) -> User | None:
+    if payload is None:
+        return None
+    login = payload.get("login")
+    if not isinstance(login, str) or not _LOGIN.match(login):
+        raise MalformedEvent(f"{where}.login is not a login")
+    return User(_number(payload, "id", where), _text(payload, "node_id"), login)
+
+
+def _object(payload: Payload, name: str) -> Payload | None:
+    value = payload.get(name)
+    if value is None or isinstance(value, Mapping):
+        return value
+    raise MalformedEvent(f"{name} is not an object")
+
+
+def _number(payload: Payload, name: str, where: str) -> int:
+    value = payload.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 63:
+        raise MalformedEvent(f"{where}.{name} is not a number")
+    return value
+
+
+def _text(payload: Payload, name: str) -> str:
+    value = payload.get(name)
+    return value if isinstance(value, str) else ""

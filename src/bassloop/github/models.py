@@ -1,0 +1,120 @@
+"""GitHub's things as the loop sees them: frozen values, made from what GitHub sends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Payload = Mapping[str, Any]
+"""A webhook's body, parsed."""
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A GitHub user. The numeric id is the identity; logins change hands."""
+
+    id: int
+    node_id: str
+    login: str
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A repository. `visibility` is ``public``, ``private`` or ``internal``; unknown is private."""
+
+    id: int
+    node_id: str
+    full_name: str
+    owner: str
+    name: str
+    visibility: str
+    clone_url: str
+    html_url: str
+    default_branch: str
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The commit that an event is about.
+
+    Args:
+        fork: whether it came from a fork; None when the payload does not tell.
+        author: for a fork's head, whose it is, when the payload tells.
+    """
+
+    sha: str
+    branch: str | None = None
+    pull_request: int | None = None
+    fork: bool | None = None
+    author: User | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A webhook event, as far as it can be read; what it does not have is None."""
+
+    name: str
+    action: str | None
+    sender: User | None
+    repository: Repository | None
+    installation_id: int | None
+    head: Head | None
+    payload: Payload = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PullRequest:
+    """An open pull request with a head that was asked for. `author` is whose head it is."""
+
+    number: int
+    fork: bool
+    author: User | None
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """A note on a line of a file. `level` is ``notice``, ``warning`` or ``failure``."""
+
+    path: str
+    line: int
+    message: str
+    level: str = "failure"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRunDraft:
+    """A check run to be made. Times are seconds since the epoch."""
+
+    name: str
+    head_sha: str
+    external_id: str
+    details_url: str
+    status: str
+    title: str
+    summary: str
+    text: str | None = None
+    conclusion: str | None = None
+    started_at: float | None = None
+    completed_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRunRecord:
+    """A check run that GitHub has."""
+
+    id: int
+    name: str
+    head_sha: str
+    external_id: str
+    status: str
+    conclusion: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One name in a folder of a repository. `type` is ``file``, ``dir``, ``symlink`` or ``submodule``."""
+
+    name: str
+    type: str
+    size: int
