@@ -1,0 +1,18 @@
+"""Bytes from a command to lines to HTML: incremental, pure, bounded.
+
+    terminal = Terminal()
+    for piece in pieces:
+        text = terminal.settle(piece).text          # final lines, self-contained
+    text = terminal.settle_rest().text
+    html = [render_html(line) for line in text.split(b"\\n")]
+
+No input and no output happens here, and no byte makes anything raise.
+"""
+
+from __future__ import annotations
+
+from bassloop.terminal.html import palette_css, render_html
+from bassloop.terminal.lines import restyle, strip
+from bassloop.terminal.terminal import ROWS, Settled, Terminal
+
+__all__ = ["ROWS", "Settled", "Terminal", "palette_css", "render_html", "restyle", "strip"]

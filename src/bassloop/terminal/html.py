@@ -1,0 +1,109 @@
+"""Settled lines as HTML, for pages whose Content-Security-Policy forbids `style` attributes.
+
+Looks are classes: `t-bold`, `t-dim`, `t-italic`, `t-underline`, `t-blink`, `t-hidden`, `t-strike`,
+`t-overline`; `t-f0` to `t-f255` for the colour of the text and `t-g0` to `t-g255` for the ground
+behind it. Colours 0 to 15 are the theme's to define; `palette_css` has the rules for all others. A
+true colour becomes the nearest of the 240 fixed ones, since there cannot be a class for each of 16
+million. Reversed text swaps the two, with `t-fground` and `t-gtext` for the defaults.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from bassloop.terminal.lines import readable, runs, safe_link
+from bassloop.terminal.style import PLAIN, Colour, Style
+
+_STEPS = (0, 95, 135, 175, 215, 255)
+
+
+def render_html(line: bytes) -> str:
+    """The line's content as HTML: text, `span` with classes, and `a` for http and https links.
+
+    Everything is escaped. What is not UTF-8, and characters that would reorder what follows, are
+    shown as U+FFFD; other escapes and controls are gone. Tabs stay: use `white-space: pre-wrap` and
+    `tab-size: 8`, and a direction that is isolated per line.
+    """
+    out: list[str] = []
+    link = b""
+    for text, pen in runs(line):
+        if pen.link != link:
+            if link:
+                out.append("</a>")
+            link = pen.link if safe_link(pen.link) else b""
+            if link:
+                out.append(_anchor(link))
+        shown = _escaped(readable(text))
+        classes = _classes(pen.style) if pen.style != PLAIN else ""
+        out.append(f'<span class="{classes}">{shown}</span>' if classes else shown)
+    if link:
+        out.append("</a>")
+    return "".join(out)
+
+
+def palette_css() -> str:
+    """Rules for the colours 16 to 255, as text and as ground."""
+    rules = []
+    for index in range(16, 256):
+        colour = "#{:02x}{:02x}{:02x}".format(*_rgb(index))
+        rules.append(f".t-f{index}{{color:{colour}}}")
+        rules.append(f".t-g{index}{{background-color:{colour}}}")
+    return "\n".join(rules) + "\n"
+
+
+@lru_cache(maxsize=4096)
+def nearest(red: int, green: int, blue: int) -> int:
+    """The fixed colour of the palette (16 to 255) that is nearest to a true colour."""
+    cube = [_nearest_step(value) for value in (red, green, blue)]
+    grey = min(23, max(0, round(((red + green + blue) / 3 - 8) / 10)))
+    candidates = (16 + 36 * cube[0] + 6 * cube[1] + cube[2], 232 + grey)
+    return min(candidates, key=lambda index: _distance(_rgb(index), (red, green, blue)))
+
+
+def _nearest_step(value: int) -> int:
+    return min(range(6), key=lambda step: abs(_STEPS[step] - value))
+
+
+def _rgb(index: int) -> tuple[int, int, int]:
+    if index >= 232:
+        level = 8 + 10 * (index - 232)
+        return level, level, level
+    index -= 16
+    return _STEPS[index // 36], _STEPS[index // 6 % 6], _STEPS[index % 6]
+
+
+def _distance(one: tuple[int, int, int], other: tuple[int, int, int]) -> int:
+    return sum((a - b) ** 2 for a, b in zip(one, other, strict=True))
+
+
+@lru_cache(maxsize=4096)
+def _classes(style: Style) -> str:
+    names = [f"t-{flag}" for flag in style.flags if flag != "reverse"]
+    foreground = _index(style.foreground)
+    background = _index(style.background)
+    if "reverse" in style.flags:
+        names.append(f"t-f{'ground' if background is None else background}")
+        names.append(f"t-g{'text' if foreground is None else foreground}")
+    else:
+        names += [] if foreground is None else [f"t-f{foreground}"]
+        names += [] if background is None else [f"t-g{background}"]
+    return " ".join(names)
+
+
+def _index(colour: Colour) -> int | None:
+    return nearest(*colour) if isinstance(colour, tuple) else colour
+
+
+def _anchor(target: bytes) -> str:
+    href = _escaped(target.decode("ascii"))
+    return f'<a class="t-link" href="{href}" rel="noopener noreferrer nofollow ugc">'
+
+
+def _escaped(text: str) -> str:
+    return (
+        text.replace("&", "&amp;")
+        .replace("<", "&lt;")
+        .replace(">", "&gt;")
+        .replace('"', "&quot;")
+        .replace("'", "&#39;")
+    )

@@ -1,0 +1,118 @@
+"""Settled lines taken apart: runs of text that look the same."""
+
+from __future__ import annotations
+
+import re
+from itertools import groupby
+from operator import itemgetter
+from typing import TYPE_CHECKING
+
+from bassloop.terminal.sequences import INVISIBLE, LINK, SGR
+from bassloop.terminal.style import DEFAULT_PEN, Pen, applied, begin, change
+from bassloop.terminal.width import TAB, text_width
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_UNFIT = re.compile("[\x80-\x9f\u202a-\u202e\u2066-\u2069\ufeff]")
+"""Characters that are shown as U+FFFD: controls, and those that change the direction of what
+follows, so that text would read otherwise than it is."""
+
+_SAFE_TARGET = re.compile(rb"https?://[!-~]+", re.IGNORECASE)
+
+
+def runs(line: bytes) -> Iterator[tuple[bytes, Pen]]:
+    """The pieces of a line with what each is written with; escapes and controls are gone."""
+    if not INVISIBLE.search(line):
+        if line:
+            yield line, DEFAULT_PEN
+        return
+    pen = DEFAULT_PEN
+    at = 0
+    for found in INVISIBLE.finditer(line):
+        begin_, end = found.span()
+        if begin_ > at:
+            yield line[at:begin_], pen
+        at = end
+        if sgr := SGR.fullmatch(line, begin_, end):
+            pen = Pen(applied(pen.style, sgr[1]), pen.link)
+        elif link := LINK.fullmatch(line, begin_, end):
+            pen = Pen(pen.style, link[1])
+    if at < len(line):
+        yield line[at:], pen
+
+
+def readable(text: bytes) -> str:
+    """Text of a run as it may be shown: what is not UTF-8, or not fit to be seen, is U+FFFD."""
+    decoded = text.decode("utf-8", "replace")
+    return decoded if decoded.isascii() else _UNFIT.sub("\ufffd", decoded)
+
+
+def strip(line: bytes) -> str:
+    """A line's text alone: no escapes, no controls but tabs. For search and annotations.
+
+    It has the same characters in the same order as what `render_html` shows.
+    """
+    if b"\x1b" not in line:
+        text = INVISIBLE.sub(b"", line)
+    else:
+        return "".join(readable(text) for text, _ in runs(line))
+    return readable(text)
+
+
+def safe_link(target: bytes) -> str | None:
+    """The target of a hyperlink if it may be followed: plain http or https."""
+    return target.decode("ascii") if _SAFE_TARGET.fullmatch(target) else None
+
+
+def restyle(line: bytes) -> str:
+    """A line for a terminal: colours, attributes and safe links only, all closed at its end."""
+    out: list[str] = []
+    before = DEFAULT_PEN
+    for text, pen in runs(line):
+        wanted = pen if safe_link(pen.link) else Pen(pen.style)
+        out.append(change(before, wanted).decode("ascii"))
+        out.append(readable(text))
+        before = wanted
+    out.append(change(before, DEFAULT_PEN).decode("ascii"))
+    return "".join(out)
+
+
+def columns(line: bytes, start: int = 0) -> int:
+    """Columns that a line takes which begins at column `start`."""
+    if b"\t" not in line:
+        return _columns(line)
+    column = start
+    for index, piece in enumerate(line.split(b"\t")):
+        if index:
+            column = (column // TAB + 1) * TAB
+        column += _columns(piece)
+    return column - start
+
+
+def _columns(line: bytes) -> int:
+    if line.isascii():
+        return len(INVISIBLE.sub(b"", line))
+    return sum(
+        text_width(text.decode("utf-8", "replace")) for text in INVISIBLE.split(line) if text
+    )
+
+
+def joined(pieces: list[tuple[str, Pen]]) -> bytes:
+    """A line made of runs, in its one canonical form; blanks at its end that show nothing are left
+    out."""
+    merged = [
+        ("".join(text for text, _ in group), pen)
+        for pen, group in groupby((piece for piece in pieces if piece[0]), key=itemgetter(1))
+    ]
+    if merged and merged[-1][1] == DEFAULT_PEN:
+        text = merged.pop()[0].rstrip(" ")
+        if text:
+            merged.append((text, DEFAULT_PEN))
+    out: list[bytes] = []
+    before = DEFAULT_PEN
+    for text, pen in merged:
+        out.append(begin(pen) if before == DEFAULT_PEN else change(before, pen))
+        out.append(text.encode())
+        before = pen
+    return b"".join(out)

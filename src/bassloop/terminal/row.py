@@ -1,0 +1,190 @@
+"""One line of the screen.
+
+Most lines are only ever appended to, so a row is bytes as they came until something writes into its
+middle; then it becomes cells. A row that was written over is `touched`: it settles in canonical
+form, so that how its bytes were split into pieces leaves no trace in the text.
+"""
+
+from __future__ import annotations
+
+from bassloop.terminal.lines import columns, joined, runs
+from bassloop.terminal.style import DEFAULT_PEN, Pen, begin, change
+from bassloop.terminal.width import character_width, next_stop
+
+ROW_LIMIT = 64 * 1024
+"""Bytes of one line; what comes after them is not kept, and the line says so."""
+
+COLUMN_LIMIT = 4096
+"""Columns of a line that is written over."""
+
+CUT = " \u2026 [line cut here: the raw log has all of it]"
+
+_BLANK = (" ", DEFAULT_PEN)
+_COMBINING_LIMIT = 16
+
+Cell = tuple[str, Pen]
+"""A character with those that combine with it; a wide one is followed by an empty cell."""
+
+
+class Row:
+    """A line that may still change."""
+
+    __slots__ = ("cells", "cut", "data", "end", "touched", "width")
+
+    def __init__(self, data: bytes = b"", end: Pen = DEFAULT_PEN) -> None:
+        self.data = data
+        self.end = end
+        self.width = -1
+        self.cells: list[Cell] | None = None
+        self.touched = False
+        self.cut = False
+
+    @property
+    def blank(self) -> bool:
+        return not self.data and self.cells is None
+
+    def columns(self) -> int:
+        """How many columns are written."""
+        if self.cells is not None:
+            return len(self.cells)
+        if self.width < 0:
+            self.width = columns(self.data)
+        return self.width
+
+    def append(self, content: bytes, pen: Pen, after: Pen) -> None:
+        """Write at the end of a row of bytes, with `pen` in effect before and `after` behind it."""
+        if self.end is not pen and self.end != pen:
+            content = change(self.end, pen) + content
+        if self.width >= 0:
+            self.width += columns(content, self.width)
+        self.data += content
+        self.end = after
+
+    def replace(self, content: bytes, pen: Pen, after: Pen, width: int) -> None:
+        """Make the row this and nothing else."""
+        self.data = begin(pen) + content
+        self.end = after
+        self.width = width
+        self.cells = None
+        self.cut = False
+
+    def clear(self) -> None:
+        """Erase all of it."""
+        if not self.blank or self.cut:
+            self.touched = True
+            self.data = b""
+            self.end = DEFAULT_PEN
+            self.cells = None
+            self.cut = False
+        self.width = 0
+
+    def to_cells(self) -> list[Cell]:
+        """Its cells, to be changed in place; from here on the row is made of them."""
+        if self.cells is None:
+            self.cells = []
+            self.touched = True
+            self.write(0, self.data, DEFAULT_PEN)
+            self.data = b""
+        return self.cells
+
+    def write(self, column: int, content: bytes, pen: Pen) -> int:
+        """Write over cells from `column` on; returns the column behind. Columns beyond the limit
+        are not kept."""
+        cells = self.to_cells()
+        for text, own in runs(begin(pen) + content if pen is not DEFAULT_PEN else content):
+            for character in text.decode("utf-8", "replace"):
+                if character == "\t":
+                    stop = next_stop(column)
+                    self._pad(cells, min(stop, COLUMN_LIMIT))
+                    self.cut = self.cut or stop > COLUMN_LIMIT
+                    column = stop
+                    continue
+                width = character_width(character)
+                if width == 0:
+                    _combine(cells, column, character)
+                    continue
+                if column + width > COLUMN_LIMIT:
+                    self.cut = True
+                else:
+                    _put(cells, column, character, width, own)
+                column += width
+        return column
+
+    def erase(self, begin_: int, end: int) -> None:
+        """Blank the columns from one to before the other, those that there are."""
+        cells = self.to_cells()
+        end = min(end, len(cells))
+        if begin_ >= end:
+            return
+        _halve(cells, begin_)
+        _halve(cells, end)
+        if end == len(cells):
+            del cells[begin_:]
+        else:
+            cells[begin_:end] = [_BLANK] * (end - begin_)
+
+    def insert(self, column: int, count: int) -> None:
+        """Shift what is from `column` on to the right."""
+        cells = self.to_cells()
+        if column < len(cells):
+            _halve(cells, column)
+            cells[column:column] = [_BLANK] * min(count, COLUMN_LIMIT)
+            if len(cells) > COLUMN_LIMIT:
+                _halve(cells, COLUMN_LIMIT)
+                del cells[COLUMN_LIMIT:]
+                self.cut = True
+
+    def delete(self, column: int, count: int) -> None:
+        """Take columns out; what is behind them moves to the left."""
+        cells = self.to_cells()
+        if column < len(cells):
+            _halve(cells, column)
+            _halve(cells, min(len(cells), column + count))
+            del cells[column : column + count]
+
+    def text(self) -> bytes:
+        """The line, self-contained."""
+        if not self.touched:
+            return self.data
+        cells = self.cells
+        cut = self.cut
+        if cells is None:
+            if self.data.isascii() and b"\t" not in self.data and len(self.data) <= COLUMN_LIMIT:
+                return joined([(text.decode("ascii"), pen) for text, pen in runs(self.data)])
+            other = Row(self.data)
+            cells = other.to_cells()
+            cut = cut or other.cut
+        pieces = [(text, pen) for text, pen in cells]
+        if cut:
+            pieces.append((CUT, DEFAULT_PEN))
+        return joined(pieces)
+
+    def _pad(self, cells: list[Cell], column: int) -> None:
+        if len(cells) < column:
+            cells.extend([_BLANK] * (column - len(cells)))
+
+
+def _combine(cells: list[Cell], column: int, character: str) -> None:
+    at = min(column, len(cells)) - 1
+    while at >= 0 and not cells[at][0]:
+        at -= 1
+    if at >= 0 and character > "\x9f" and len(cells[at][0]) <= _COMBINING_LIMIT:
+        cells[at] = (cells[at][0] + character, cells[at][1])
+
+
+def _put(cells: list[Cell], column: int, character: str, width: int, pen: Pen) -> None:
+    if column > len(cells):
+        cells.extend([_BLANK] * (column - len(cells)))
+    new = [(character, pen)] if width == 1 else [(character, pen), ("", pen)]
+    if column == len(cells):
+        cells.extend(new)
+        return
+    _halve(cells, column)
+    _halve(cells, min(len(cells), column + width))
+    cells[column : column + width] = new
+
+
+def _halve(cells: list[Cell], column: int) -> None:
+    """Blank a wide character whose halves would be parted at `column`."""
+    if 0 < column < len(cells) and not cells[column][0]:
+        cells[column - 1] = cells[column] = _BLANK

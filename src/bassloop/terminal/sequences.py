@@ -1,0 +1,95 @@
+"""The grammar of what a terminal receives, as patterns over bytes.
+
+All patterns are linear: the alternatives of a repetition begin with different bytes, and
+repetitions are possessive, so that nothing is tried twice whatever the input is.
+
+Sources: ECMA-48 (control functions), ISO 8613-6 (colours with colons), and the description of
+hyperlinks by OSC 8 that terminal emulators share.
+"""
+
+from __future__ import annotations
+
+import re
+
+LINK_LIMIT = 2083
+"""Bytes of a hyperlink's target; a longer one is text without a link."""
+
+PENDING_LIMIT = 4096
+"""Bytes of an unfinished sequence that are kept; a longer one is dropped up to its end."""
+
+_SGR = rb"\x1b\[[0-9;:]{0,256}+m"
+_STRING_BYTE = rb"[^\x07\x18\x1a\x1b\n]"
+_LINK = (
+    rb"\x1b\]8;[^\x07\x18\x1a\x1b\n;]{0,256}+;"
+    + _STRING_BYTE
+    + rb"{0,%d}+(?:\x07|\x1b\\)" % LINK_LIMIT
+)
+_ERASE = rb"\x1b\[[02]?K"
+
+SGR = re.compile(rb"\x1b\[([0-9;:]{0,256}+)m")
+"""Select graphic rendition; group 1 has the parameters."""
+
+LINK = re.compile(
+    rb"\x1b\]8;[^\x07\x18\x1a\x1b\n;]{0,256}+;("
+    + _STRING_BYTE
+    + rb"{0,%d}+)(?:\x07|\x1b\\)" % LINK_LIMIT
+)
+"""A hyperlink begins (group 1 has its target) or ends (group 1 is empty)."""
+
+PEN = re.compile(_SGR + rb"|" + _LINK)
+"""What changes how text looks and takes no room."""
+
+ERASE = re.compile(_ERASE)
+"""Erase to the end of the line, or all of the line."""
+
+ERASE_RIGHT = re.compile(rb"\x1b\[0?K")
+
+CONTENT = re.compile(
+    rb"(?:[^\x08-\x0d\x1b]++|" + _SGR + rb"|\r|" + _ERASE + rb"|\x1b\[[01]?G|" + _LINK + rb")++"
+)
+"""Text with its looks, carriage returns and erasures in lines: all that one line is made of."""
+
+COLUMN_ONE = re.compile(rb"\x1b\[[01]?G")
+"""What does the same as a carriage return."""
+
+NOT_IN_LINES = re.compile(
+    rb"\x1b(?!\[(?:[0-9;:]{0,256}+m|0?K)|\\|"
+    rb"\]8;[^\x07\x18\x1a\x1b\n;]{0,256}+;"
+    + _STRING_BYTE
+    + rb"{0,%d}+(?:\x07|\x1b\\))" % LINK_LIMIT
+)
+"""An escape that may move the cursor away from the end of the text."""
+
+BARE_RETURN = re.compile(rb"\r(?!\n)")
+
+CSI = re.compile(rb"\x1b\[([0-?]{0,256}+)([ -/]{0,16}+)([@-~])")
+"""A control sequence: parameters, intermediates, final byte."""
+
+BROKEN_CSI = re.compile(rb"\x1b\[[0-?]{0,256}+[ -/]{0,16}+")
+
+STRING = re.compile(
+    rb"\x1b[\]PX^_]" + _STRING_BYTE + rb"*+(?:\x07|\x18|\x1a|\x1b\\|(?=\n|\x1b[^\\]))"
+)
+"""A command string, with what ends it. A newline does too: no honest one spans lines, and one that
+never ends must not swallow the log."""
+
+STRING_END = re.compile(rb"[\x07\x18\x1a\x1b\n]")
+
+ESCAPE = re.compile(rb"\x1b([ -/]{0,4}+)([0-Z\\`-~])")
+"""The other escapes: intermediates, final byte."""
+
+UNFINISHED = re.compile(
+    rb"\x1b(?:\[[0-?]{0,256}+[ -/]{0,16}+|[\]PX^_]" + _STRING_BYTE + rb"*+\x1b?+|[ -/]{0,4}+)\Z"
+)
+"""A sequence that may yet become whole."""
+
+UNFINISHED_CHARACTER = re.compile(
+    rb"(?:[\xc2-\xdf]|[\xe0-\xef][\x80-\xbf]?|[\xf0-\xf4][\x80-\xbf]{0,2})\Z"
+)
+
+INVISIBLE = re.compile(
+    rb"\x1b(?:\[[0-?]*+[ -/]*+[@-~]?|[\]PX^_]"
+    + _STRING_BYTE
+    + rb"*+(?:\x07|\x1b\\)?|[ -/]*+[0-~]?)|[\x00-\x08\x0a-\x1f\x7f]"
+)
+"""What takes no room in a line: every escape, whole or not, and the control characters."""

@@ -1,0 +1,174 @@
+"""Looks of text: colours and attributes, as SGR sets them."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+from bassloop.terminal.sequences import LINK, SGR
+
+FLAGS = {
+    "bold": (1, 22),
+    "dim": (2, 22),
+    "italic": (3, 23),
+    "underline": (4, 24),
+    "blink": (5, 25),
+    "reverse": (7, 27),
+    "hidden": (8, 28),
+    "strike": (9, 29),
+    "overline": (53, 55),
+}
+"""Attributes, with the codes that switch each on and off."""
+
+_ON = {on: name for name, (on, _) in FLAGS.items()} | {6: "blink", 21: "underline"}
+_OFF: dict[int, tuple[str, ...]] = {
+    off: tuple(name for name, codes in FLAGS.items() if codes[1] == off)
+    for _, off in FLAGS.values()
+}
+
+Colour = int | tuple[int, int, int] | None
+"""An index of the palette of 256, a true colour, or the default."""
+
+
+class Style(NamedTuple):
+    """How text looks. `flags` are names of `FLAGS` in their order."""
+
+    foreground: Colour = None
+    background: Colour = None
+    flags: tuple[str, ...] = ()
+
+    def sgr(self) -> bytes:
+        """The parameters that set this style from the default; empty for the default."""
+        codes = [str(FLAGS[flag][0]) for flag in self.flags]
+        codes += _colour_codes(self.foreground, 30) + _colour_codes(self.background, 40)
+        return ";".join(codes).encode()
+
+
+class Pen(NamedTuple):
+    """What text is written with: a style and the target of a hyperlink (empty: none)."""
+
+    style: Style
+    link: bytes = b""
+
+
+PLAIN = Style()
+DEFAULT_PEN = Pen(PLAIN)
+
+
+@lru_cache(maxsize=4096)
+def begin(pen: Pen) -> bytes:
+    """What makes the default pen this one."""
+    sgr = pen.style.sgr()
+    out = b"\x1b[" + sgr + b"m" if sgr else b""
+    return out + b"\x1b]8;;" + pen.link + b"\x1b\\" if pen.link else out
+
+
+def change(before: Pen, after: Pen) -> bytes:
+    """What makes one pen another."""
+    out = b""
+    if before.link and before.link != after.link:
+        out = b"\x1b]8;;\x1b\\"
+    if before.style != after.style:
+        if before.style != PLAIN:
+            out += b"\x1b[0m"
+        out += begin(Pen(after.style))
+    if after.link and before.link != after.link:
+        out += b"\x1b]8;;" + after.link + b"\x1b\\"
+    return out
+
+
+def style_after(style: Style, content: bytes) -> Style:
+    """The style after the SGR sequences in `content`. Hyperlinks may hide none."""
+    last = content.rfind(b"\x1b[0m")
+    if last >= 0:
+        style = PLAIN
+        content = content[last + 4 :]
+        if b"\x1b" not in content:
+            return style
+    for parameters in SGR.findall(content):
+        style = applied(style, parameters)
+    return style
+
+
+def pen_after(pen: Pen, content: bytes) -> Pen:
+    """The pen after all that `content` says about it."""
+    if b"\x1b" not in content:
+        return pen
+    link = pen.link
+    if b"\x1b]" in content:
+        for link in LINK.findall(content):  # noqa: B007 - the last one holds
+            pass
+    return Pen(style_after(pen.style, content), link)
+
+
+@lru_cache(maxsize=4096)
+def applied(style: Style, parameters: bytes) -> Style:
+    """The style after one SGR sequence with these parameters."""
+    foreground, background, flags = style.foreground, style.background, set(style.flags)
+    groups = [
+        [int(value[-6:]) if value else -1 for value in group.split(b":")]
+        for group in parameters.split(b";")
+    ]
+    index = 0
+    while index < len(groups):
+        group = groups[index]
+        code = max(0, group[0])
+        index += 1
+        if code == 0:
+            foreground = background = None
+            flags = set()
+        elif code == 4 and len(group) > 1:
+            flags = flags - {"underline"} if group[1] == 0 else flags | {"underline"}
+        elif code in _ON:
+            flags.add(_ON[code])
+        elif code in _OFF:
+            flags.difference_update(_OFF[code])
+        elif 30 <= code <= 37:
+            foreground = code - 30
+        elif 40 <= code <= 47:
+            background = code - 40
+        elif 90 <= code <= 97:
+            foreground = code - 82
+        elif 100 <= code <= 107:
+            background = code - 92
+        elif code == 39:
+            foreground = None
+        elif code == 49:
+            background = None
+        elif code in (38, 48, 58):
+            colour, taken = _extended(group, groups[index:])
+            index += taken
+            if colour is not None and code == 38:
+                foreground = colour
+            elif colour is not None and code == 48:
+                background = colour
+    return Style(foreground, background, tuple(flag for flag in FLAGS if flag in flags))
+
+
+def _extended(group: list[int], after: list[list[int]]) -> tuple[Colour, int]:
+    """The colour of a 38, 48 or 58, and how many of the parameters after it belong to it."""
+    if len(group) > 1:
+        values, taken = group[1:], 0
+        if values[0] == 2 and len(values) > 4:
+            values = [2, *values[2:5]]
+    else:
+        values = [max(0, value[0]) for value in after[:4]]
+        taken = {5: 2, 2: 4}.get(values[0] if values else 0, 1 if values else 0)
+        values = values[:taken]
+    if len(values) >= 2 and values[0] == 5 and 0 <= values[1] <= 255:
+        return values[1], taken
+    if len(values) >= 4 and values[0] == 2 and all(0 <= value <= 255 for value in values[1:4]):
+        return (values[1], values[2], values[3]), taken
+    return None, taken
+
+
+def _colour_codes(colour: Colour, base: int) -> list[str]:
+    if colour is None:
+        return []
+    if isinstance(colour, tuple):
+        return [f"{base + 8};2;{colour[0]};{colour[1]};{colour[2]}"]
+    if colour < 8:
+        return [str(base + colour)]
+    if colour < 16:
+        return [str(base + 52 + colour)]
+    return [f"{base + 8};5;{colour}"]
