@@ -179,7 +179,7 @@ class Connection(asyncssh.SSHServer):
 
         async def open_channel(session_factory: Any) -> object:
             if self.ssh is None or self.lost.is_set():
-                raise ConnectionError("the connection was lost")
+                raise asyncssh.ConnectionLost("the connection was lost")
             return await self.ssh.create_unix_connection(session_factory, path, encoding=None)
 
         return open_channel

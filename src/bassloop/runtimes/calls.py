@@ -90,6 +90,8 @@ def explain(call: Call, error: Exception, fault: str | None) -> RunFailed | Runt
                 f"{call.who} did not answer within {call.timeout:g} s; does a gRPC server answer "
                 "behind the forward?"
             )
+        case ConnectionError():
+            return RuntimeLost(f"{call.who} does not answer as a gRPC server: {error}")
         case asyncssh.Error() | OSError():
             return RuntimeLost(f"{call.who} was lost ({error})")
     return _malformed(call, str(error) or type(error).__name__)

@@ -1,0 +1,293 @@
+"""Calls to a runner, over a channel in memory."""
+
+from __future__ import annotations
+
+import asyncio
+
+import asyncssh
+import pytest
+import trio
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError
+
+from bassloop.bridge import open_bridge
+from bassloop.bridge.h2 import Limits, open_grpc_server
+from bassloop.bridge.memory import memory_opener
+from bassloop.runtimes import Platform, Pool, RunFailed, Runtime, RuntimeLost
+from bassloop.wire import bass_pb2, progrock_pb2, runtime_pb2
+from bassloop.wire.runtime_grpc import RuntimeBase
+
+THUNK = bass_pb2.Thunk(args=[])
+NEWS = progrock_pb2.StatusUpdate(vertexes=[progrock_pb2.Vertex(id="v", name="echo")])
+
+
+class Service(RuntimeBase):
+    """A runner that does what the test says with each call."""
+
+    def __init__(self) -> None:
+        self.metadata: dict[str, str] = {}
+        self.requests: list[object] = []
+        self.running = 0
+        self.sent = 0
+        self.many = 3
+        self.then = "end"
+
+    async def _answer(self, stream, *answers) -> None:
+        self.running += 1
+        try:
+            self.metadata = dict(stream.metadata)
+            self.requests.append(await stream.recv_message())
+            for answer in answers:
+                await stream.send_message(answer)
+                self.sent += 1
+            if self.then == "hang":
+                await asyncio.Event().wait()
+            elif self.then == "fail":
+                raise GRPCError(Status.UNKNOWN, "exit status 3\nsaid élan")
+            elif self.then == "crash":
+                raise RuntimeError("nobody's business")
+        finally:
+            self.running -= 1
+
+    async def Run(self, stream):
+        await self._answer(stream, *[runtime_pb2.RunResponse(progress=NEWS)] * self.many)
+
+    async def Read(self, stream):
+        say = runtime_pb2.ReadResponse
+        await self._answer(stream, say(progress=NEWS), say(output=b"one"), say(output=b"two"))
+
+    async def Export(self, stream):
+        await self._answer(stream, runtime_pb2.ExportResponse(data=b"oci"))
+
+    async def ExportPath(self, stream):
+        say = runtime_pb2.ExportResponse
+        await self._answer(stream, say(data=b"tar"), say(progress=NEWS))
+
+    async def Publish(self, stream):
+        ref = bass_pb2.ImageRef(repository="registry/x")
+        await self._answer(stream, runtime_pb2.PublishResponse(published=ref))
+
+    async def Resolve(self, stream):
+        await self._answer(stream, *[bass_pb2.Thunk(insecure=True)] * min(self.many, 1))
+
+
+def runtime(opener, **more) -> Runtime:
+    return Runtime("r1", 1, "vito", Platform("linux", "amd64"), 0, 0.0, opener, **more)
+
+
+async def everything(call) -> list[object]:
+    async with call as answers:
+        return [answer async for answer in answers]
+
+
+@pytest.fixture
+def service() -> Service:
+    return Service()
+
+
+@pytest.fixture
+async def runner(service):
+    async with open_bridge(), open_grpc_server([service]) as new_session:
+        yield runtime(memory_opener(new_session))
+
+
+async def test_a_run_yields_its_progress_and_ends(runner, service):
+    assert await everything(runner.run(THUNK, {"bassloop-run": "x"})) == [NEWS] * 3
+    assert service.requests == [THUNK]
+    assert runner.active == 0
+
+
+async def test_the_other_methods_yield_progress_and_payload_in_order(runner, service):
+    path = bass_pb2.ThunkPath(thunk=THUNK)
+    ref = bass_pb2.ImageRef(repository="x")
+    assert await everything(runner.read(THUNK, {})) == [NEWS, b"one", b"two"]
+    assert await everything(runner.export(THUNK, {})) == [b"oci"]
+    assert await everything(runner.export_path(path, {})) == [b"tar", NEWS]
+    published = await everything(runner.publish(ref, THUNK, {}))
+    assert published == [bass_pb2.ImageRef(repository="registry/x")]
+    assert service.requests[-2:] == [path, runtime_pb2.PublishRequest(ref=ref, thunk=THUNK)]
+
+
+async def test_resolving_returns_a_thunk(runner, service):
+    assert await runner.resolve(bass_pb2.ImageRef(repository="x"), {}) == bass_pb2.Thunk(
+        insecure=True
+    )
+
+
+async def test_resolving_to_nothing_is_an_error(runner, service):
+    service.many = 0
+    with pytest.raises(RunFailed):
+        await runner.resolve(bass_pb2.ImageRef(), {})
+
+
+async def test_metadata_tells_the_runner_whose_work_it_is(runner, service):
+    await everything(
+        runner.run(THUNK, {"bassloop-repository": "vito/bass", "bassloop-head": "fé\nx%"})
+    )
+    assert service.metadata["bassloop-repository"] == "vito/bass"
+    assert service.metadata["bassloop-head"] == "f%C3%A9%0Ax%25"
+
+
+async def test_a_failure_is_raised_after_the_progress_that_came_before_it(runner, service):
+    service.then, received = "fail", []
+    with pytest.raises(RunFailed, match=r"^exit status 3\nsaid élan$") as failed:  # noqa: PT012
+        async with runner.run(THUNK, {}) as updates:
+            async for update in updates:
+                received.append(update)  # noqa: PERF401  (kept, although the call fails)
+    assert failed.value.status == "UNKNOWN"
+    assert len(received) == 3
+
+
+async def test_a_crash_of_the_runner_is_a_failure(runner, service):
+    service.then = "crash"
+    with pytest.raises(RunFailed, match="Internal Server Error"):
+        await everything(runner.run(THUNK, {}))
+
+
+async def test_an_error_of_the_reader_comes_first_and_cancels_the_call(runner, service):
+    service.then = "hang"
+    with pytest.raises(ZeroDivisionError):  # noqa: PT012
+        async with runner.run(THUNK, {}) as updates:
+            await updates.receive()
+            _ = 1 / 0
+    await trio.testing.wait_all_tasks_blocked()
+    assert service.running == 0
+
+
+async def test_leaving_early_cancels_the_call_without_an_error(runner, service):
+    service.then = "hang"
+    async with runner.run(THUNK, {}) as updates:
+        await updates.receive()
+    await trio.testing.wait_all_tasks_blocked()
+    assert service.running == 0
+
+
+async def test_cancelling_the_scope_cancels_the_call(runner, service):
+    service.then = "hang"
+    with trio.CancelScope() as scope:
+        async with runner.run(THUNK, {"bassloop-run": "x"}) as updates:
+            await updates.receive()
+            assert runner.runs == ("x",)
+            assert "1 call active" in repr(runner)
+            scope.cancel()
+            await trio.sleep_forever()
+    assert scope.cancelled_caught
+    await trio.testing.wait_all_tasks_blocked()
+    assert (service.running, runner.active) == (0, 0)
+
+
+async def test_a_slow_reader_makes_the_runner_wait(service):
+    service.many = 100_000
+    limits = Limits(window=1 << 16)
+    async with open_bridge(), open_grpc_server([service], limits=limits) as new_session:
+        runner = runtime(memory_opener(new_session), limits=limits)
+        async with runner.run(THUNK, {}) as updates:
+            await updates.receive()
+            await trio.testing.wait_all_tasks_blocked()
+            window = 2 * limits.window // runtime_pb2.RunResponse(progress=NEWS).ByteSize()
+            assert service.sent <= window + 100
+
+
+async def test_a_runtime_that_is_lost_ends_its_calls_and_refuses_others(runner, service):
+    pool, service.then = Pool(), "hang"
+    gone = trio.Event()
+
+    async def connected() -> None:
+        async with pool.registered(runner):
+            await gone.wait()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(connected)
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(RuntimeLost, match="vito's runner for linux/amd64 disconnected"):  # noqa: PT012
+            async with runner.run(THUNK, {}) as updates:
+                await updates.receive()
+                gone.set()
+                async for _ in updates:
+                    pass
+    with pytest.raises(RuntimeLost, match="disconnected"):
+        await everything(runner.run(THUNK, {}))
+
+
+async def test_two_calls_do_not_know_of_each_other(runner, service):
+    service.then = "hang"
+    async with runner.run(THUNK, {}) as stalled:
+        await stalled.receive()
+        service.then = "end"
+        assert len(await everything(runner.run(THUNK, {}))) == 3
+
+
+class Noise(asyncssh.SSHUNIXSession[bytes]):
+    """Something behind the forward that doesn't speak HTTP/2."""
+
+    def __init__(self, says: bytes | None) -> None:
+        self.says = says
+
+    def connection_made(self, chan) -> None:
+        if self.says is None:
+            chan.abort()
+        elif self.says:
+            chan.write(self.says)
+
+
+async def refuse(session_factory):
+    raise asyncssh.ChannelOpenError(2, "Connection refused")
+
+
+async def break_off(session_factory):
+    raise asyncssh.ConnectionLost("connection reset")
+
+
+@pytest.mark.parametrize(
+    ("opener", "error", "says"),
+    [
+        (
+            memory_opener(lambda: Noise(b"SSH-2.0-x\r\n")),
+            RuntimeLost,
+            "does not answer as a gRPC server",
+        ),
+        (memory_opener(lambda: Noise(b"\x00" * 100)), RuntimeLost, "not HTTP/2"),
+        (memory_opener(lambda: Noise(None)), RuntimeLost, "closed the channel at once"),
+        (memory_opener(lambda: Noise(b"")), RuntimeLost, "did not answer within 30 s"),
+        (refuse, RuntimeLost, r"refused a channel \(Connection refused\)"),
+        (break_off, RuntimeLost, "was lost .connection reset"),
+    ],
+)
+async def test_what_is_no_runner_is_told_in_words(autojump_clock, opener, error, says):
+    async with open_bridge():
+        with pytest.raises(error, match=says):
+            await everything(runtime(opener).run(THUNK, {}))
+
+
+async def test_an_answer_without_what_was_asked_for_is_malformed(runner, service):
+    async def empty(stream):
+        await service._answer(stream, runtime_pb2.RunResponse())
+
+    service.Run = empty
+    async with open_bridge(), open_grpc_server([service]) as new_session:
+        with pytest.raises(RunFailed, match="a RunResponse without progress") as failed:
+            await everything(runtime(memory_opener(new_session)).run(THUNK, {}))
+    assert failed.value.status == "MALFORMED"
+
+
+async def test_a_message_beyond_the_limit_ends_the_call(service):
+    async with open_bridge(), open_grpc_server([service]) as new_session:
+        runner = runtime(memory_opener(new_session), limits=Limits(message=5))
+        with pytest.raises(RunFailed, match=r"a message of 1. bytes; at most 5 are read"):
+            await everything(runner.run(THUNK, {}))
+
+
+async def test_a_method_that_a_runner_does_not_know_is_a_failure():
+    class Older:
+        def __mapping__(self):
+            return {}
+
+    async with open_bridge(), open_grpc_server([Older()]) as new_session:
+        with pytest.raises(RunFailed) as failed:
+            await everything(runtime(memory_opener(new_session)).run(THUNK, {}))
+    assert failed.value.status == "UNIMPLEMENTED"
+
+
+def test_what_a_kind_of_runner_cannot_do_is_known():
+    assert runtime(refuse).caveats == ()
+    assert "it can't publish" in runtime(refuse, kind="go").caveats

@@ -1,0 +1,126 @@
+"""Who is connected, and whose turn it is."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from bassloop.runtimes import NoRuntime, Platform, Pool, Runtime
+
+LINUX = Platform("linux", "amd64")
+MAC = Platform("darwin", "arm64")
+
+
+def runtime(name: str, *, user: int = 1, on: Platform = LINUX, priority: int = 0, at: float = 0.0):
+    async def nowhere(session_factory: object) -> object:
+        raise ConnectionError("nowhere")
+
+    return Runtime(name, user, f"user{user}", on, priority, at, nowhere)
+
+
+async def test_a_runtime_is_offered_while_its_registration_lasts():
+    pool, mine = Pool(), runtime("a")
+    async with pool.registered(mine):
+        assert pool.candidates(1) == [mine]
+        assert repr(pool) == "<Pool: 1 connected of 1 users, 0 calls active, 0 waiting>"
+    assert pool.candidates(1) == []
+    assert repr(mine) == (
+        "<Runtime a: user1's runner for linux/amd64, priority 0, "
+        "lost: user1's runner for linux/amd64 disconnected>"
+    )
+
+
+async def test_a_cancelled_registration_is_over_too():
+    pool = Pool()
+    with trio.CancelScope() as scope:
+        async with pool.registered(runtime("a")):
+            scope.cancel()
+            await trio.sleep_forever()
+    assert pool.snapshot() == []
+
+
+async def test_two_runtimes_have_two_names():
+    pool = Pool()
+    async with pool.registered(runtime("a")):
+        with pytest.raises(ValueError, match="a runtime a is registered already"):
+            async with pool.registered(runtime("a")):
+                pass
+        assert len(pool.candidates(1)) == 1
+
+
+@pytest.mark.parametrize(
+    ("wanted", "serves"),
+    [
+        (None, True),
+        (Platform(), True),
+        (Platform("linux"), True),
+        (Platform("linux", "amd64"), True),
+        (Platform("", "amd64"), True),
+        (Platform("linux", "arm64"), False),
+        (Platform("darwin"), False),
+    ],
+)
+def test_a_platform_serves_what_it_is_and_what_says_less(wanted, serves):
+    assert LINUX.serves(wanted) is serves
+
+
+async def test_the_best_priority_is_first_then_the_longest_connected():
+    pool = Pool()
+    young, old = runtime("young", at=2.0), runtime("old", at=1.0)
+    best, strange = runtime("best", priority=5, at=3.0), runtime("strange", user=2, priority=9)
+    async with (
+        pool.registered(young),
+        pool.registered(old),
+        pool.registered(best),
+        pool.registered(strange),
+    ):
+        assert pool.candidates(1) == [best, old, young]
+        assert [each.id for each in pool.snapshot()] == ["strange", "old", "young", "best"]
+
+
+async def test_only_runtimes_of_the_user_and_platform_are_candidates():
+    pool = Pool()
+    async with pool.registered(runtime("a")), pool.registered(runtime("b", on=MAC)):
+        assert [each.id for each in pool.candidates(1, MAC)] == ["b"]
+        assert pool.candidates(2) == []
+
+
+async def test_waiting_ends_as_soon_as_one_is_registered(autojump_clock):
+    pool, mine = Pool(), runtime("a", on=MAC)
+
+    async def connect_later() -> None:
+        await trio.sleep(5)
+        async with pool.registered(runtime("other")):
+            await trio.sleep(5)
+            async with pool.registered(mine):
+                await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(connect_later)
+        assert await pool.wait_for(1, MAC, timeout=60) is mine
+        assert trio.current_time() == 10
+        nursery.cancel_scope.cancel()
+    assert pool.statistics() == {
+        "runtimes": 0,
+        "users": 0,
+        "calls": 0,
+        "waiting": 0,
+        "registered": 2,
+    }
+
+
+async def test_waiting_in_vain_says_what_is_there_instead(autojump_clock):
+    pool = Pool()
+    with pytest.raises(NoRuntime, match=r"^no runner is connected after 60 s$"):
+        await pool.wait_for(1, LINUX, timeout=60)
+    async with pool.registered(runtime("a", on=MAC)):
+        with pytest.raises(
+            NoRuntime, match=r"^no runner for linux/amd64 is connected, only for darwin/arm64$"
+        ):
+            await pool.wait_for(1, LINUX, timeout=0)
+
+
+async def test_not_waiting_still_finds_who_is_there():
+    pool, mine = Pool(), runtime("a")
+    async with pool.registered(mine):
+        assert await pool.wait_for(1, LINUX, timeout=0) is mine
