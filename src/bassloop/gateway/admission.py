@@ -50,7 +50,7 @@ class Admission:
             raise Refused(f"{self._connections} connections are open")
         if self._open[origin] >= self._per_address:
             raise Refused(f"{self._per_address} connections of {origin} are open")
-        if self._recent(origin) >= self._refusals_per_minute:
+        if self._recent(origin) > self._refusals_per_minute - 1:
             raise Refused(f"{origin} was refused {self._refusals_per_minute} times within a minute")
         self._open[origin] += 1
         try:

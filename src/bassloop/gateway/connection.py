@@ -28,11 +28,18 @@ class Forward(asyncssh.SSHListener):
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.claimed = False
-        self.cancelled = trio.Event()
+        self.sessions: list[Session] = []
+        """Those that speak for it, and end with it."""
+        self.cancelled = False
+
+    @property
+    def claimed(self) -> bool:
+        return not all(session.closed.is_set() for session in self.sessions)
 
     def close(self) -> None:
-        self.cancelled.set()
+        self.cancelled = True
+        for session in self.sessions:
+            session.closed.set()
 
     async def wait_closed(self) -> None:
         """Nothing is open."""
@@ -139,7 +146,7 @@ class Connection(asyncssh.SSHServer):
         return session
 
     def unix_server_requested(self, listen_path: str) -> Forward | bool:
-        self.forwards = [each for each in self.forwards if not each.cancelled.is_set()]
+        self.forwards = [each for each in self.forwards if not each.cancelled]
         if len(self.forwards) >= self._settings.forwards_per_connection:
             return False
         if len(listen_path) > LONGEST_PATH:
@@ -148,8 +155,8 @@ class Connection(asyncssh.SSHServer):
         self.forwards.append(forward)
         return forward
 
-    def claim(self) -> Forward | None:
-        """The forward of the runtime that the next session speaks for.
+    def claim(self, session: Session) -> Forward | None:
+        """The forward of the runtime that a session speaks for.
 
         Each session has the first that no other has; some clients ask for the same path several
         times and let all their sessions share what they get.
@@ -157,12 +164,12 @@ class Connection(asyncssh.SSHServer):
         offered = [
             each
             for each in self.forwards
-            if posixpath.basename(each.path) == SERVICE and not each.cancelled.is_set()
+            if posixpath.basename(each.path) == SERVICE and not each.cancelled
         ]
         free = [each for each in offered if not each.claimed]
         forward = free[0] if free else offered[-1] if offered else None
         if forward is not None:
-            forward.claimed = True
+            forward.sessions.append(session)
         return forward
 
     @property

@@ -208,7 +208,7 @@ class _Gateway:
     async def _forward(self, connection: Connection, session: Session, name: str) -> int:
         """Offer a runtime as long as its session lives. Returns the exit status."""
         asked = parse(session.command)
-        forward = connection.claim()
+        forward = connection.claim(session)
         if forward is None:
             raise CommandError(
                 f"no socket is forwarded to /{SERVICE}; "
@@ -233,7 +233,7 @@ class _Gateway:
             async with self._pool.registered(runtime):
                 log.info("runtime registered", **_facts(runtime))
                 session.say(_welcome(runtime))
-                await _either(session.closed, forward.cancelled)
+                await session.closed.wait()
         finally:
             log.info("runtime removed", runtime=name)
             with trio.move_on_after(self._settings.closing_seconds, shield=True):
@@ -252,17 +252,6 @@ class _Gateway:
             with trio.move_on_after(1, shield=True):
                 ssh.abort()
                 await call_asyncio(ssh.wait_closed)
-
-
-async def _either(one: trio.Event, other: trio.Event) -> None:
-    async with trio.open_nursery() as nursery:
-
-        async def watch(event: trio.Event) -> None:
-            await event.wait()
-            nursery.cancel_scope.cancel()
-
-        nursery.start_soon(watch, one)
-        nursery.start_soon(watch, other)
 
 
 def _record(runtime: Runtime, forward: Forward) -> RuntimeRecord:

@@ -1,0 +1,225 @@
+"""What a runner may do at the gateway, from its first session to its last."""
+
+from __future__ import annotations
+
+import asyncssh
+import pytest
+import trio
+from conftest import OTHER_KEY, Service, open_gateway
+
+from bassloop.bridge import call_asyncio
+from bassloop.runtimes import Platform, RunFailed, RuntimeLost
+from bassloop.wire import bass_pb2
+
+THUNK = bass_pb2.Thunk()
+
+
+async def received(runtime, **metadata: str) -> int:
+    async with runtime.run(THUNK, metadata) as updates:
+        return sum([len(update.logs[0].data) async for update in updates])
+
+
+async def test_a_runner_registers_and_is_told_so(gateway):
+    client = await gateway.connect()
+    await call_asyncio(client.create_unix_server, lambda: None, "/runtime", encoding=None)
+    session = await gateway.session(client, "forward --os=darwin --arch arm64 -p 5")
+    said = await call_asyncio(session.stdout.readline)
+    (status,) = gateway.pool.snapshot()
+    assert said == f"registered darwin/arm64 for vito, priority 5, as {status.id}\n"
+    assert (status.login, status.user_id, status.priority) == ("vito", 7, 5)
+    assert status.platform == Platform("darwin", "arm64")
+    assert gateway.records.runtimes[status.id].address == f"ssh:{status.id}/runtime"
+
+
+async def test_calls_reach_the_runner_without_a_listening_socket(gateway):
+    async with gateway.runner(Service(many=100, size=1000)) as (runtime, _):
+        assert await received(runtime) == 100_000
+        assert await runtime.resolve(bass_pb2.ImageRef(), {}) == bass_pb2.Thunk()
+
+
+async def test_a_failing_thunk_is_a_failure(gateway):
+    async with gateway.runner(Service(then="fail")) as (runtime, _):
+        with pytest.raises(RunFailed, match="exit status 3"):
+            await received(runtime)
+
+
+async def test_cancelling_a_run_ends_it_at_the_runner(gateway):
+    service = Service(then="hang")
+    async with gateway.runner(service) as (runtime, _):
+        async with runtime.run(THUNK, {}) as updates:
+            await updates.receive()
+        await gateway.until(lambda: service.running == 0)
+        assert await received(runtime, **{}) if service.then == "end" else True
+
+
+async def test_a_stalled_run_does_not_slow_its_neighbour(gateway):
+    service = Service(many=1000, size=32_000)
+    async with gateway.runner(service) as (runtime, _), runtime.run(THUNK, {}) as stalled:
+        await stalled.receive()
+        await gateway.until(lambda: service.sent > 20)
+        assert await received(runtime) == 32_000_000
+
+
+async def test_a_slow_reader_makes_the_runner_wait(gateway):
+    service = Service(many=10_000, size=32_000)
+    async with gateway.runner(service) as (runtime, _), runtime.run(THUNK, {}) as updates:
+        for _ in range(100):
+            await updates.receive()
+        before = -1
+        while before != service.sent:
+            before = service.sent
+            await trio.sleep(0.1)
+        assert service.sent * service.size < (100 * 32_000) + (4 << 20)
+
+
+async def test_several_runtimes_on_one_connection(gateway):
+    client = await gateway.connect()
+    for path in ("/runtime", "/other/runtime"):
+        await call_asyncio(client.create_unix_server, lambda: None, path, encoding=None)
+    await gateway.session(client, "forward --os linux")
+    await gateway.until(lambda: len(gateway.pool.snapshot()) == 1)
+    second = await gateway.session(client, "forward --os darwin")
+    await gateway.until(lambda: len(gateway.pool.snapshot()) == 2)
+    addresses = sorted(each.address.partition("/")[2] for each in gateway.records.runtimes.values())
+    assert addresses == ["other/runtime", "runtime"]
+    second.close()
+    await gateway.until(lambda: len(gateway.records.runtimes) == 1)
+    assert [str(each.platform) for each in gateway.pool.snapshot()] == ["linux/amd64"]
+
+
+async def test_several_connections_of_one_user(gateway):
+    async with gateway.runner(), gateway.runner():
+        await gateway.until(lambda: len(gateway.pool.candidates(7)) == 2)
+
+
+async def test_a_runner_that_disconnects_is_gone_and_its_runs_are_told(gateway):
+    async with gateway.runner(Service(then="hang")) as (runtime, client):
+        with pytest.raises(RuntimeLost, match="vito's runner for linux/amd64"):  # noqa: PT012
+            async with runtime.run(THUNK, {}) as updates:
+                await updates.receive()
+                client.abort()
+                async for _ in updates:
+                    pass
+        await gateway.until(lambda: not gateway.records.runtimes)
+        assert gateway.pool.snapshot() == []
+
+
+async def test_a_forward_that_is_cancelled_takes_its_runtime_along(gateway):
+    client = await gateway.connect()
+    listener = await call_asyncio(
+        client.create_unix_server, lambda: None, "/runtime", encoding=None
+    )
+    session = await gateway.session(client, "forward")
+    await gateway.until(gateway.pool.snapshot)
+    listener.close()
+    await call_asyncio(session.wait_closed)
+    assert gateway.pool.snapshot() == []
+
+
+async def test_a_runner_whose_store_is_broken_is_told(gateway):
+    gateway.records.broken = True
+    client = await gateway.connect()
+    await call_asyncio(client.create_unix_server, lambda: None, "/runtime", encoding=None)
+    status, said = await gateway.refused(client, "forward")
+    assert status == 1
+    assert "could not register" in said
+
+
+async def test_a_session_without_a_forward_says_how_to_ask_for_one(gateway):
+    status, said = await gateway.refused(await gateway.connect(), "forward")
+    assert status == 2
+    assert "-R /runtime:/path/of/the/runner.sock" in said
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("frobnicate --hard", "unknown command: 'frobnicate'\nknown commands: forward\n"),
+        (None, "a command is needed\nknown commands: forward\n"),
+        ("forward --priority lots", "'lots' is no number"),
+        ("forward --os 'a b'", "'a b' is no platform's name"),
+        ("forward --unknown", "unrecognized arguments: --unknown\nusage: forward"),
+        ("forward extra", "unrecognized arguments: extra"),
+        ("forward --os", "expected one argument"),
+        ("forward 'x", "quotes don't match"),
+    ],
+)
+async def test_a_command_that_is_none_says_what_is_one(gateway, command, says):
+    status, said = await gateway.refused(await gateway.connect(), command)
+    assert status == 2
+    assert says in said
+
+
+async def test_keepalives_are_answered(gateway):
+    client = await gateway.connect()
+    kind, _ = await call_asyncio(client._make_global_request, b"keepalive", b"sup")
+    assert kind in (81, 82), "success and failure both count"
+
+
+async def test_there_is_no_shell_terminal_agent_or_other_forwarding(gateway):
+    client = await gateway.connect()
+    with pytest.raises(asyncssh.ChannelOpenError):
+        await call_asyncio(client.create_process, "forward", term_type="xterm")
+    with pytest.raises(asyncssh.ChannelOpenError):
+        await call_asyncio(client.open_connection, "127.0.0.1", 22)
+    with pytest.raises(asyncssh.ChannelOpenError):
+        await call_asyncio(client.open_unix_connection, "/run/x")
+    with pytest.raises(asyncssh.ChannelListenError):
+        await call_asyncio(client.create_server, lambda *_: None, "127.0.0.1", 0)
+    with pytest.raises(asyncssh.ChannelOpenError):
+        await call_asyncio(client.start_sftp_client)
+    assert await call_asyncio(client._make_global_request, b"x") is not None, "it is still there"
+
+
+async def test_sessions_and_forwards_are_limited():
+    async with open_gateway(sessions_per_connection=2, forwards_per_connection=2) as gateway:
+        client = await gateway.connect()
+        for number in range(2):
+            await call_asyncio(
+                client.create_unix_server, lambda: None, f"/{number}/runtime", encoding=None
+            )
+            await gateway.session(client, "forward")
+        with pytest.raises(asyncssh.ChannelOpenError, match="Session refused"):
+            await gateway.session(client, "forward")
+        with pytest.raises(asyncssh.ChannelListenError):
+            await call_asyncio(client.create_unix_server, lambda: None, "/2/runtime", encoding=None)
+        assert len(gateway.pool.snapshot()) == 2
+
+
+async def test_a_peer_that_went_silent_is_noticed():
+    quick = {"keepalive_seconds": 0.05, "keepalive_count": 2}
+    async with open_gateway(**quick) as gateway, gateway.runner() as (_, client):
+        await trio.sleep(0.3)
+        assert gateway.pool.snapshot(), "answered questions keep a runner connected"
+        client._transport.pause_reading()
+        await gateway.until(lambda: not gateway.pool.snapshot())
+
+
+def test_a_silent_peer_is_noticed_within_90_seconds():
+    from bassloop.gateway import GatewaySettings
+
+    settings = GatewaySettings(host_key=OTHER_KEY)
+    assert settings.keepalive_seconds * (settings.keepalive_count + 1) <= 90
+
+
+async def test_a_key_that_was_withdrawn_ends_the_connection():
+    async with open_gateway(recheck_seconds=0.05) as gateway, gateway.runner() as (_, client):
+        gateway.keys.broken = True
+        await trio.sleep(0.2)
+        assert gateway.pool.snapshot(), "nobody is thrown out because GitHub is down"
+        gateway.keys.broken, gateway.keys.listed = False, {}
+        await call_asyncio(client.wait_closed)
+        assert gateway.pool.snapshot() == []
+
+
+async def test_a_gateway_that_stops_says_goodbye(gateway):
+    client = await gateway.connect()
+    await call_asyncio(client.create_unix_server, lambda: None, "/runtime", encoding=None)
+    session = await gateway.session(client, "forward")
+    await call_asyncio(session.stdout.readline)
+    gateway.scope.cancel()
+    said = await call_asyncio(session.stdout.read)
+    await call_asyncio(client.wait_closed)
+    assert said == "the loop is going down; connect again in a moment\n"
+    assert session.exit_status == 0
+    await gateway.stopped.wait()
