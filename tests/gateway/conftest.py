@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import asyncssh
 import pytest
@@ -18,9 +17,14 @@ from bassloop.bridge import call_asyncio, open_bridge
 from bassloop.bridge.h2 import open_grpc_server
 from bassloop.gateway import GatewayAddress, GatewaySettings, serve_gateway
 from bassloop.runtimes import Pool, Runtime
-from bassloop.store import RuntimeRecord
 from bassloop.wire import bass_pb2, progrock_pb2, runtime_pb2
 from bassloop.wire.runtime_grpc import RuntimeBase
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from bassloop.store import RuntimeRecord
 
 HOST_KEY = asyncssh.generate_private_key("ssh-ed25519")
 USER_KEY = asyncssh.generate_private_key("ssh-ed25519")
@@ -154,7 +158,7 @@ class Gateway:
     async def until(self, condition) -> None:
         """Wait until the gateway's tasks have made it so."""
         with trio.fail_after(5):
-            while not condition():
+            while not condition():  # noqa: ASYNC110  (it happens at the other end of a socket)
                 await trio.sleep(0.005)
 
 

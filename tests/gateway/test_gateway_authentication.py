@@ -7,10 +7,10 @@ import time
 import asyncssh
 import pytest
 import trio
-from conftest import OTHER_KEY, USER_KEY, User, open_gateway, public
 
 from bassloop.bridge import call_asyncio
 from bassloop.gateway.authentication import Authentication, Identity
+from conftest import OTHER_KEY, USER_KEY, User, open_gateway, public
 
 STRANGE_KEY = asyncssh.generate_private_key("ssh-ed25519")
 
@@ -97,7 +97,8 @@ async def test_an_identity_is_githubs_and_not_what_the_client_says():
 
 async def test_a_connection_that_does_not_authenticate_is_closed():
     async with open_gateway(auth_seconds=0.1) as gateway:
-        async with await trio.open_tcp_stream("127.0.0.1", gateway.address.port) as stream:
+        stream = await trio.open_tcp_stream("127.0.0.1", gateway.address.port)
+        async with stream:
             with trio.fail_after(5):
                 while await stream.receive_some(1024):
                     pass
@@ -136,7 +137,9 @@ async def test_connections_that_have_not_authenticated_are_limited():
         await gateway.connect()
 
 
-@pytest.mark.parametrize("noise", [b"GET / HTTP/1.1\r\n\r\n", b"\x00" * 5000, b"SSH-2.0-x\r\n\xff\xff"])
+@pytest.mark.parametrize(
+    "noise", [b"GET / HTTP/1.1\r\n\r\n", b"\x00" * 5000, b"SSH-2.0-x\r\n\xff\xff"]
+)
 async def test_what_is_no_ssh_is_refused_and_nothing_else_happens(gateway, noise):
     began = time.monotonic()
     async with await trio.open_tcp_stream("127.0.0.1", gateway.address.port) as stream:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncssh
 import pytest
 import trio
-from conftest import OTHER_KEY, Service, open_gateway
 
 from bassloop.bridge import call_asyncio
 from bassloop.runtimes import Platform, RunFailed, RuntimeLost
 from bassloop.wire import bass_pb2
+from conftest import OTHER_KEY, Service, open_gateway
 
 THUNK = bass_pb2.Thunk()
 
@@ -49,7 +49,7 @@ async def test_cancelling_a_run_ends_it_at_the_runner(gateway):
         async with runtime.run(THUNK, {}) as updates:
             await updates.receive()
         await gateway.until(lambda: service.running == 0)
-        assert await received(runtime, **{}) if service.then == "end" else True
+        assert await received(runtime) if service.then == "end" else True
 
 
 async def test_a_stalled_run_does_not_slow_its_neighbour(gateway):

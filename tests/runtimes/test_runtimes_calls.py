@@ -244,7 +244,7 @@ async def break_off(session_factory):
         (
             memory_opener(lambda: Noise(b"SSH-2.0-x\r\n")),
             RuntimeLost,
-            "does not answer as a gRPC server",
+            "is not to be reached",
         ),
         (memory_opener(lambda: Noise(b"\x00" * 100)), RuntimeLost, "not HTTP/2"),
         (memory_opener(lambda: Noise(None)), RuntimeLost, "closed the channel at once"),

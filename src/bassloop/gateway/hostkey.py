@@ -44,11 +44,11 @@ def load_host_key(path: Path, *, content: str | None = None) -> asyncssh.SSHKey:
 def _read(data: bytes, where: str) -> asyncssh.SSHKey:
     try:
         return asyncssh.import_private_key(data)
-    except asyncssh.KeyEncryptionError as error:
-        raise HostKeyError(
-            f"the SSH host key {where} has a passphrase; the loop needs one without"
-        ) from error
-    except asyncssh.KeyImportError as error:
+    except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
+        if "passphrase" in str(error).lower():
+            raise HostKeyError(
+                f"the SSH host key {where} has a passphrase; the loop needs one without"
+            ) from error
         raise HostKeyError(
             f"the SSH host key {where} is no private key ({error}); remove it to have one made"
         ) from error

@@ -28,6 +28,8 @@ ASCII = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 OUR_WORDS = ("Missing ", "Invalid ", "Received :status")
 """How grpclib's own complaints about an answer begin; they come as if the runner had sent them."""
 
+HINT = "does a gRPC server answer behind the forward?"
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -81,17 +83,11 @@ def explain(call: Call, error: Exception, fault: str | None) -> RunFailed | Runt
         case StreamTerminatedError():
             return RuntimeLost(f"{call.who} was lost ({error})")
         case asyncssh.ChannelOpenError():
-            return RuntimeLost(
-                f"{call.who} refused a channel ({error.reason}); does a gRPC server answer "
-                "behind the forward?"
-            )
+            return RuntimeLost(f"{call.who} refused a channel ({error.reason}); {HINT}")
         case TimeoutError():
-            return RuntimeLost(
-                f"{call.who} did not answer within {call.timeout:g} s; does a gRPC server answer "
-                "behind the forward?"
-            )
+            return RuntimeLost(f"{call.who} did not answer within {call.timeout:g} s; {HINT}")
         case ConnectionError():
-            return RuntimeLost(f"{call.who} does not answer as a gRPC server: {error}")
+            return RuntimeLost(f"{call.who} is not to be reached ({error}); {HINT}")
         case asyncssh.Error() | OSError():
             return RuntimeLost(f"{call.who} was lost ({error})")
     return _malformed(call, str(error) or type(error).__name__)

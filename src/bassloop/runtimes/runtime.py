@@ -43,8 +43,9 @@ class Runtime:
 
     A channel ends when the answers do; how the call ended is raised when the context is left:
     `RunFailed` for an error that the runner reported or an answer that is none, `RuntimeLost` when
-    it can't be reached. An exception of the body comes first. Leaving early, or being cancelled,
-    cancels the call at the runner and closes its channel. A slow reader makes the runner wait.
+    it can't be reached. An exception of the body comes first, but for `trio.EndOfChannel`. Leaving
+    early, or being cancelled, cancels the call at the runner and closes its channel. A slow reader
+    makes the runner wait.
 
     `metadata` says to the runner's owner whose work this is; `bassloop-run` in it is also shown in
     the pool's snapshot.
@@ -155,7 +156,7 @@ class Runtime:
             except BaseException as error:  # noqa: BLE001  (raised again, outside of the nursery)
                 raised = error
             nursery.cancel_scope.cancel()
-        if raised is not None:
+        if raised is not None and not (ended and isinstance(raised, trio.EndOfChannel)):
             raise raised
         if ended:
             raise ended[0]
