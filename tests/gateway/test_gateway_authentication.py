@@ -45,9 +45,16 @@ async def test_nobody_gets_in_while_github_cannot_be_asked(gateway):
     await gateway.connect()
 
 
-async def test_one_connection_asks_github_once_for_all_its_keys(gateway):
-    await gateway.connect(client_keys=[STRANGE_KEY, STRANGE_KEY, USER_KEY])
-    assert gateway.keys.asked == ["vito"]
+async def test_one_connection_asks_github_twice_at_most_for_all_its_keys(gateway):
+    await gateway.connect()
+    assert gateway.keys.asked == [("vito", False)]
+    await gateway.connect(client_keys=[STRANGE_KEY, STRANGE_KEY, STRANGE_KEY, USER_KEY])
+    assert gateway.keys.asked[1:] == [("vito", False), ("vito", True)]
+
+
+async def test_a_key_that_was_added_a_moment_ago_opens(gateway):
+    gateway.keys.added = {"vito": public(STRANGE_KEY)}
+    await gateway.connect(key=STRANGE_KEY)
 
 
 async def test_too_many_keys_end_the_connection():
@@ -63,8 +70,8 @@ async def test_the_first_refusal_takes_the_same_time_for_everybody(autojump_cloc
             await trio.sleep(0.2 if login == "vito" else 0.01)
             return User(7, "vito") if login == "vito" else None
 
-        async def keys(self, login: str) -> list[str]:
-            await trio.sleep(0.3 if login == "vito" else 0.01)
+        async def keys(self, login: str, *, fresh: bool = False) -> list[str]:
+            await trio.sleep(0 if fresh else 0.3 if login == "vito" else 0.01)
             return [*public(USER_KEY), "not a key"]
 
     for login, key, took in (
@@ -88,7 +95,7 @@ async def test_an_identity_is_githubs_and_not_what_the_client_says():
         async def user(self, login: str) -> User:
             return User(7, "Vito")
 
-        async def keys(self, login: str) -> list[str]:
+        async def keys(self, login: str, *, fresh: bool = False) -> list[str]:
             return public(USER_KEY)
 
     found = await Authentication(Source(), refusal_seconds=0).check("vito", USER_KEY)

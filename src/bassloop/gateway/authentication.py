@@ -36,8 +36,11 @@ class KeySource(Protocol):
     async def user(self, login: str) -> KnownUser | None:
         """The user of this login, None when there is none."""
 
-    async def keys(self, login: str) -> Sequence[str]:
-        """The public keys of a login in OpenSSH's form; none when there is no such login."""
+    async def keys(self, login: str, *, fresh: bool = False) -> Sequence[str]:
+        """The public keys of a login in OpenSSH's form; none when there is no such login.
+
+        `fresh` is asked for a key that is not among those that were answered before.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +58,18 @@ class _Known:
     user: KnownUser | None
     keys: frozenset[str]
 
+    def identity(self, key: str) -> Identity | None:
+        if self.user is None or key not in self.keys:
+            return None
+        return Identity(self.user.id, self.user.login, key)
+
 
 class Authentication:
     """One connection's attempts to show who it is.
 
-    Users and keys are looked up once for all keys that it tries. A login that doesn't exist is
-    answered like a wrong key, and the first refusal takes `refusal_seconds`, so that not even its
+    Users and keys are looked up once for all keys that it tries, and once more, past any cache,
+    when one of these is unknown: a key that was added a moment ago works. A login that doesn't exist
+    is answered like a wrong key, and the first refusal takes `refusal_seconds`, so that not even its
     time tells one from the other.
     """
 
@@ -75,24 +84,26 @@ class Authentication:
         """Who this login with this key is; None when it is nobody."""
         began = trio.current_time()
         self.tried += 1
+        data = base64.b64encode(key.public_data).decode()
         if login not in self._known:
             self._known = {login: await look_up(self._source, login)}
-        known, data = self._known[login], base64.b64encode(key.public_data).decode()
-        if known.user is not None and data in known.keys:
-            return Identity(known.user.id, known.user.login, data)
-        if not self._refused:
+        found = self._known[login].identity(data)
+        if found is None and not self._refused:
             self._refused = True
-            await trio.sleep_until(began + self._refusal_seconds)
-        return None
+            self._known = {login: await look_up(self._source, login, fresh=True)}
+            found = self._known[login].identity(data)
+            if found is None:
+                await trio.sleep_until(began + self._refusal_seconds)
+        return found
 
 
-async def look_up(source: KeySource, login: str) -> _Known:
+async def look_up(source: KeySource, login: str, *, fresh: bool = False) -> _Known:
     """A user and its keys. What can't be looked up is logged, and is nobody."""
     found = _Known(None, frozenset())
     if not LOGIN.fullmatch(login):
         return found
     try:
-        found = await _ask(source, login)
+        found = await _ask(source, login, fresh)
     except* Exception as errors:  # noqa: BLE001  (GitHub may be down; one login less can connect)
         log.warning("keys not looked up", login=login, error=str(errors.exceptions[0]))
     return found
@@ -101,13 +112,13 @@ async def look_up(source: KeySource, login: str) -> _Known:
 async def still_is(source: KeySource, identity: Identity) -> bool:
     """Whether the login is still this user's and has this key. Raises what the source raises."""
     try:
-        known = await _ask(source, identity.login)
+        known = await _ask(source, identity.login, fresh=True)
     except* Exception as errors:  # noqa: BLE001  (raised again, without its group)
         raise errors.exceptions[0] from None
     return known.user is not None and known.user.id == identity.id and identity.key in known.keys
 
 
-async def _ask(source: KeySource, login: str) -> _Known:
+async def _ask(source: KeySource, login: str, fresh: bool) -> _Known:
     """Both at the same time: a login that doesn't exist takes as long as one that does."""
     users: list[KnownUser | None] = []
     keys: list[Sequence[str]] = []
@@ -116,7 +127,7 @@ async def _ask(source: KeySource, login: str) -> _Known:
         users.append(await source.user(login))
 
     async def ask_keys() -> None:
-        keys.append(await source.keys(login))
+        keys.append(await source.keys(login, fresh=fresh))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ask_user)
