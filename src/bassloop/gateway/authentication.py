@@ -68,9 +68,9 @@ class Authentication:
     """One connection's attempts to show who it is.
 
     Users and keys are looked up once for all keys that it tries, and once more, past any cache,
-    when one of these is unknown: a key that was added a moment ago works. A login that doesn't exist
-    is answered like a wrong key, and the first refusal takes `refusal_seconds`, so that not even its
-    time tells one from the other.
+    when one of these is unknown: a key that was added a moment ago works. A login that does not
+    exist is answered like a wrong key, and the first refusal takes `refusal_seconds`, so that not
+    even its time tells one from the other.
     """
 
     def __init__(self, source: KeySource, *, refusal_seconds: float) -> None:
