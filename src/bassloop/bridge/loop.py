@@ -15,6 +15,7 @@ has broken Trio itself.
 
 from __future__ import annotations
 
+import warnings
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
 
@@ -24,7 +25,9 @@ from bassloop.bridge import python314
 
 _shim = python314.make_room()
 
-import trio_asyncio  # noqa: E402
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # of asyncio's parts that upstream names
+    import trio_asyncio
 
 if _shim:
     python314.tell_the_thread()

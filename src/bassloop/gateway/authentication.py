@@ -112,7 +112,7 @@ async def look_up(source: KeySource, login: str, *, fresh: bool = False) -> _Kno
 async def still_is(source: KeySource, identity: Identity) -> bool:
     """Whether the login is still this user's and has this key. Raises what the source raises."""
     try:
-        known = await _ask(source, identity.login, fresh=True)
+        known = await _ask(source, identity.login, fresh=False)
     except* Exception as errors:  # noqa: BLE001  (raised again, without its group)
         raise errors.exceptions[0] from None
     return known.user is not None and known.user.id == identity.id and identity.key in known.keys

@@ -35,7 +35,7 @@ class GatewaySettings:
     """How long a connection may take to show a right key."""
     refusal_seconds: float = 0.5
     """How long the first refusal takes, so that its time doesn't tell known logins from others."""
-    recheck_seconds: float = 600.0
+    recheck_seconds: float = 1_800.0
     """How often a connected runner's login and key are looked up again."""
 
     sessions_per_connection: int = 16
