@@ -7,7 +7,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from bassloop.terminal.sequences import INVISIBLE, LINK, SGR
+from bassloop.terminal.sequences import ANY_ESCAPE, CONTROLS, INVISIBLE, LINK, SGR
 from bassloop.terminal.style import DEFAULT_PEN, Pen, applied, begin, change
 from bassloop.terminal.width import TAB, text_width
 
@@ -17,6 +17,16 @@ if TYPE_CHECKING:
 _UNFIT = re.compile("[\x80-\x9f\u202a-\u202e\u2066-\u2069\ufeff]")
 """Characters that are shown as U+FFFD: controls, and those that change the direction of what
 follows, so that text would read otherwise than it is."""
+
+_ALIKE_BYTES = 512
+_ALIKE_LIMIT = 512
+_SHAPE = bytes(
+    code
+    if code < 0x20 or code > 0x7E or chr(code) in "[]\\;:m"
+    else ord("0" if chr(code).isdigit() else "-")
+    for code in range(256)
+)
+"""What each byte counts as for a line's width, its looks taken off."""
 
 _SAFE_TARGET = re.compile(rb"https?://[!-~]+", re.IGNORECASE)
 
@@ -53,11 +63,7 @@ def strip(line: bytes) -> str:
 
     It has the same characters in the same order as what `render_html` shows.
     """
-    if b"\x1b" not in line:
-        text = INVISIBLE.sub(b"", line)
-    else:
-        return "".join(readable(text) for text, _ in runs(line))
-    return readable(text)
+    return "".join(readable(text) for text, _ in runs(line))
 
 
 def safe_link(target: bytes) -> str | None:
@@ -78,6 +84,27 @@ def restyle(line: bytes) -> str:
     return "".join(out)
 
 
+class Measure:
+    """Columns of text and looks, for lines that are alike: frames of a progress bar differ in
+    their digits and in how far they are, and so in nothing that makes them wider."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, int] = {}
+
+    def columns(self, content: bytes) -> int:
+        """As the function of this name, for content without tabs and of no other escapes than
+        those for looks."""
+        if len(content) > _ALIKE_BYTES:
+            return columns(content)
+        shape = content.translate(_SHAPE)
+        width = self._known.get(shape)
+        if width is None:
+            if len(self._known) >= _ALIKE_LIMIT:
+                self._known.clear()
+            width = self._known[shape] = columns(content)
+        return width
+
+
 def columns(line: bytes, start: int = 0) -> int:
     """Columns that a line takes which begins at column `start`."""
     if b"\t" not in line:
@@ -91,11 +118,13 @@ def columns(line: bytes, start: int = 0) -> int:
 
 
 def _columns(line: bytes) -> int:
-    if line.isascii():
-        return len(INVISIBLE.sub(b"", line))
-    return sum(
-        text_width(text.decode("utf-8", "replace")) for text in INVISIBLE.split(line) if text
-    )
+    shown = ANY_ESCAPE.sub(b"", line).translate(None, CONTROLS)
+    if shown.isascii():
+        return len(shown)
+    try:
+        return text_width(shown.decode())
+    except UnicodeDecodeError:
+        return sum(text_width(text.decode("utf-8", "replace")) for text in INVISIBLE.split(line))
 
 
 def joined(pieces: list[tuple[str, Pen]]) -> bytes:

@@ -12,7 +12,7 @@ functions otherwise.
 
 from __future__ import annotations
 
-from bassloop.terminal.lines import columns
+from bassloop.terminal.lines import Measure, columns
 from bassloop.terminal.row import CUT, ROW_LIMIT, Row
 from bassloop.terminal.sequences import (
     BARE_RETURN,
@@ -23,15 +23,17 @@ from bassloop.terminal.sequences import (
     ERASE,
     ERASE_RIGHT,
     ESCAPE,
+    MODE,
     NOT_IN_LINES,
     PENDING_LIMIT,
     STRING,
     STRING_END,
+    TABS,
     UNFINISHED,
     UNFINISHED_CHARACTER,
 )
 from bassloop.terminal.style import DEFAULT_PEN, Pen, begin, pen_after, style_after
-from bassloop.terminal.width import next_stop
+from bassloop.terminal.width import TAB, next_stop
 
 MOVE_LIMIT = 1024
 """The furthest column that cursor movement reaches."""
@@ -61,6 +63,7 @@ class Screen:
         self._in_string = False
         self._skipping = False
         self._cut_short = False
+        self._measure = Measure()
 
     def take(self) -> list[bytes]:
         """The lines that settled since the last call."""
@@ -92,11 +95,10 @@ class Screen:
 
     def texts(self) -> list[bytes]:
         """The lines on the screen, without blank ones at its end."""
-        rows = self.rows
-        last = len(rows)
-        while last and rows[last - 1].blank and not rows[last - 1].cut:
-            last -= 1
-        return [row.text() for row in rows[:last]]
+        texts = [row.text() for row in self.rows]
+        while texts and not texts[-1]:
+            texts.pop()
+        return texts
 
     def feed(self, data: bytes) -> None:
         """Work on bytes, split anywhere."""
@@ -126,13 +128,26 @@ class Screen:
                 self._end_skipping()
                 at = newline + 1
                 continue
+            function = CSI.match(data, at) if data[at] == 0x1B else None
+            if function and function[3] not in _IN_LINES:
+                if not function[2]:
+                    self._csi(function[1], function[3])
+                at = function.end()
+                continue
             if self._at_rest():
                 at = self._whole_lines(data, at)
+                if at == size:
+                    return
+            elif self._x == 0 and not self._at_end and self.y < len(self.rows) - 1:
+                at = self._lines_over(data, at)
                 if at == size:
                     return
             if content := CONTENT.match(data, at):
                 at = content.end()
                 self._content(content[0])
+            elif tabs := TABS.match(data, at):
+                at = tabs.end()
+                self._tab(tabs[0])
             elif data[at] != 0x1B:
                 self._control(data[at])
                 at += 1
@@ -153,21 +168,11 @@ class Screen:
 
     def _whole_lines(self, data: bytes, at: int) -> int:
         """Work on the lines from `at` on that are only written from left to right; returns where
-        the first other one begins."""
-        found = NOT_IN_LINES.search(data, at)
-        limit = found.start() if found else len(data)
-        if found := BARE_RETURN.search(data, at, limit + 1):
-            limit = min(limit, found.start())
-        for control in (b"\b", b"\x0b", b"\x0c"):
-            position = data.find(control, at, limit)
-            if position >= 0:
-                limit = position
-        end = data.rfind(b"\n", at, limit) + 1
-        if end <= at:
+        the first other one begins. The cursor is at the end of the last line."""
+        end = _end_of_lines(data, at)
+        if end == at:
             return at
-        block = data[at:end]
-        if b"\r" in block:
-            block = block.replace(b"\r\n", b"\n")
+        block = _tidied(data[at:end])
         if b"\x1b[" in block:
             block = ERASE_RIGHT.sub(b"", block)
         lines = block.split(b"\n")
@@ -179,6 +184,37 @@ class Screen:
             self._add_row()
         if len(lines) > 2:
             self._add_lines(lines[1:-1])
+        return end
+
+    def _lines_over(self, data: bytes, at: int) -> int:
+        """The same for lines that are written over others, from the first column of a line that is
+        not the last: as many as there are above that."""
+        end = _end_of_lines(data, at)
+        if end == at or self._top or self._bottom < self.height - 1:
+            return at
+        lines = _tidied(data[at:end]).split(b"\n")
+        room = len(self.rows) - 1 - self.y
+        measure = columns if data.find(b"\t", at, end) >= 0 else self._measure.columns
+        erases = ERASE.search(data, at, end) is not None
+        if len(lines) - 1 > room:
+            lines = data[at:end].split(b"\n", room)
+            end -= len(lines[-1])
+            lines = [_tidied(line + b"\n")[:-1] for line in lines[:-1]] + [b""]
+        lines.pop()
+        for line in lines:
+            if erases and ERASE.search(line):
+                self._overstrike([], line)
+            elif line:
+                row = self.rows[self.y]
+                width = measure(line)
+                if 0 < width >= row.columns():
+                    pen = self.pen
+                    self.pen = pen_after(pen, line)
+                    row.touched = row.touched or not row.blank
+                    row.replace(line, pen, self.pen, width)
+                else:
+                    self._write(line)
+            self._new_line(self.y + 1)
         return end
 
     def _add_row(self) -> None:
@@ -248,21 +284,21 @@ class Screen:
         """Write strokes that each begin in the first column, the cursor being there; all but the
         last only if something of them remains to be seen."""
         row = self.rows[self.y]
-        if ERASE.search(last):
+        erases = ERASE.search(last) is not None
+        if erases:
             covered = _COVERED
         else:
-            covered = columns(last)
+            covered = self._measure.columns(last)
             for stroke in reversed(earlier):
-                erases = ERASE.search(stroke) is not None
-                if len(stroke) > covered and columns(stroke) > covered:
+                if len(stroke) > covered and self._measure.columns(stroke) > covered:
                     covered = -1
                     break
-                if erases:
+                if ERASE.search(stroke):
                     break
             else:
                 if not row.blank and row.columns() > covered:
                     covered = -1
-        if covered < 0:
+        if covered <= 0:
             for stroke in earlier:
                 if stroke:
                     self._strokes(stroke)
@@ -276,6 +312,8 @@ class Screen:
                 row.touched = True
         row.clear()
         self._strokes(last)
+        if not erases and self._at_end:
+            row.width = covered
 
     def _strokes(self, content: bytes) -> None:
         """Text and erasures, without returns."""
@@ -331,7 +369,7 @@ class Screen:
         newline is dropped."""
         row.data = row.data[:ROW_LIMIT]
         at = self.rows.index(row)
-        texts = self.texts()
+        texts = [row.text() for row in self.rows]
         texts[at] = _whole(row.data) + CUT.encode()
         self._settle(texts)
         self.rows = [Row()]
@@ -361,15 +399,13 @@ class Screen:
             self._line_feed()
         elif code == 0x08:
             self._x = max(0, self._column() - 1)
-        elif code == 0x09:
-            self._tab()
 
-    def _tab(self) -> None:
+    def _tab(self, tabs: bytes) -> None:
         row = self.rows[self.y]
         if row.cells is None and (self._at_end or (row.blank and self._x == 0)):
-            self._write(b"\t")
+            self._write(tabs)
         else:
-            self._x = next_stop(self._column())
+            self._x = next_stop(self._column()) + TAB * (len(tabs) - 1)
 
     def _line_feed(self) -> None:
         y = self.y
@@ -465,7 +501,10 @@ class Screen:
         self._sideways(self._column() - _count(numbers))
 
     def _to_column(self, numbers: list[int]) -> None:
-        self._sideways(_count(numbers) - 1)
+        if numbers[0] <= 1:
+            self._x, self._at_end = 0, False
+        else:
+            self._sideways(numbers[0] - 1)
 
     def _sideways(self, x: int) -> None:
         here = self._column()
@@ -517,21 +556,21 @@ class Screen:
 
     def _insert_lines(self, numbers: list[int]) -> None:
         if self._top <= self.y <= self._bottom:
-            self._reach(self._bottom)
-            for _ in range(min(_count(numbers), self._bottom - self.y + 1)):
-                del self.rows[self._bottom]
-                self.rows.insert(self.y, Row())
-            self._column()
-            self._x = 0
+            count = min(_count(numbers), self._bottom - self.y + 1)
+            self._reach(self.y)
+            self.rows[self.y : self.y] = [Row() for _ in range(count)]
+            del self.rows[self._bottom + 1 : self._bottom + 1 + count]
+            self._x, self._at_end = 0, False
 
     def _delete_lines(self, numbers: list[int]) -> None:
         if self._top <= self.y <= self._bottom:
-            self._reach(self._bottom)
-            for _ in range(min(_count(numbers), self._bottom - self.y + 1)):
-                del self.rows[self.y]
-                self.rows.insert(self._bottom, Row())
-            self._at_end = False
-            self._x = 0
+            count = min(_count(numbers), self._bottom - self.y + 1)
+            if len(self.rows) > self._bottom + 1:
+                after = self._bottom + 1
+                self.rows[after:after] = [Row() for _ in range(count)]
+            del self.rows[self.y : self.y + count]
+            self._reach(self.y)
+            self._x, self._at_end = 0, False
 
     def _insert_characters(self, numbers: list[int]) -> None:
         x = self._column()
@@ -560,6 +599,7 @@ class Screen:
 
 
 _COVERED = 1 << 30
+_IN_LINES = (b"m", b"K")
 
 _FUNCTIONS = {
     b"A": Screen._up,
@@ -586,6 +626,31 @@ _FUNCTIONS = {
     b"s": Screen._save,
     b"u": Screen._restored,
 }
+
+
+def _end_of_lines(data: bytes, at: int) -> int:
+    """Where the last of the lines from `at` on ends that are written from left to right; `at` if
+    none is."""
+    found = NOT_IN_LINES.search(data, at)
+    limit = found.start() if found else len(data)
+    if limit == at:
+        return at
+    if found := BARE_RETURN.search(data, at, limit + 1):
+        limit = min(limit, found.start())
+    for control in (b"\b", b"\x0b", b"\x0c"):
+        position = data.find(control, at, limit)
+        if position >= 0:
+            limit = position
+    return max(at, data.rfind(b"\n", at, limit) + 1)
+
+
+def _tidied(lines: bytes) -> bytes:
+    """Lines without returns at their ends, and without modes."""
+    if b"\r" in lines:
+        lines = lines.replace(b"\r\n", b"\n")
+    if b"\x1b[?" in lines:
+        lines = MODE.sub(b"", lines)
+    return lines
 
 
 def _number(value: bytes) -> int:

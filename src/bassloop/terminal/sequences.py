@@ -44,6 +44,9 @@ ERASE = re.compile(_ERASE)
 
 ERASE_RIGHT = re.compile(rb"\x1b\[0?K")
 
+MODE = re.compile(rb"\x1b\[\?[0-9;]{0,64}+[hl]")
+"""A mode set or reset, such as hiding the cursor: nothing that is seen in a log."""
+
 CONTENT = re.compile(
     rb"(?:[^\x08-\x0d\x1b]++|" + _SGR + rb"|\r|" + _ERASE + rb"|\x1b\[[01]?G|" + _LINK + rb")++"
 )
@@ -53,12 +56,15 @@ COLUMN_ONE = re.compile(rb"\x1b\[[01]?G")
 """What does the same as a carriage return."""
 
 NOT_IN_LINES = re.compile(
-    rb"\x1b(?!\[(?:[0-9;:]{0,256}+m|0?K)|\\|"
+    rb"\x1b(?!\[(?:[0-9;:]{0,256}+m|0?K|\?[0-9;]{0,64}+[hl])|\\|"
     rb"\]8;[^\x07\x18\x1a\x1b\n;]{0,256}+;"
     + _STRING_BYTE
     + rb"{0,%d}+(?:\x07|\x1b\\))" % LINK_LIMIT
 )
-"""An escape that may move the cursor away from the end of the text."""
+"""An escape that may move the cursor away from the end of the text: neither looks, nor erasing to
+the right, nor a mode."""
+
+TABS = re.compile(rb"\t++")
 
 BARE_RETURN = re.compile(rb"\r(?!\n)")
 
@@ -87,9 +93,15 @@ UNFINISHED_CHARACTER = re.compile(
     rb"(?:[\xc2-\xdf]|[\xe0-\xef][\x80-\xbf]?|[\xf0-\xf4][\x80-\xbf]{0,2})\Z"
 )
 
-INVISIBLE = re.compile(
+_ANY_ESCAPE = (
     rb"\x1b(?:\[[0-?]*+[ -/]*+[@-~]?|[\]PX^_]"
     + _STRING_BYTE
-    + rb"*+(?:\x07|\x1b\\)?|[ -/]*+[0-~]?)|[\x00-\x08\x0a-\x1f\x7f]"
+    + rb"*+(?:\x07|\x1b\\)?|[ -/]*+[0-~]?)"
 )
+
+ANY_ESCAPE = re.compile(_ANY_ESCAPE)
+
+CONTROLS = bytes(range(0x09)) + bytes(range(0x0A, 0x20)) + b"\x7f"
+
+INVISIBLE = re.compile(_ANY_ESCAPE + rb"|[\x00-\x08\x0a-\x1f\x7f]")
 """What takes no room in a line: every escape, whole or not, and the control characters."""

@@ -82,9 +82,9 @@ def style_after(style: Style, content: bytes) -> Style:
     last = content.rfind(b"\x1b[0m")
     if last >= 0:
         style = PLAIN
-        content = content[last + 4 :]
-        if b"\x1b" not in content:
+        if content.find(b"\x1b", last + 4) < 0:
             return style
+        content = content[last + 4 :]
     for parameters in SGR.findall(content):
         style = applied(style, parameters)
     return style
@@ -95,6 +95,9 @@ def pen_after(pen: Pen, content: bytes) -> Pen:
     if b"\x1b" not in content:
         return pen
     link = pen.link
+    last = content.rfind(b"\x1b[0m")
+    if last >= 0 and not link and content.find(b"\x1b", last + 4) < 0 and b"\x1b]" not in content:
+        return DEFAULT_PEN
     if b"\x1b]" in content:
         for link in LINK.findall(content):  # noqa: B007 - the last one holds
             pass

@@ -119,7 +119,9 @@ class Terminal:
         if not self._plain:
             return self._screen.texts()
         lines = [line.removesuffix(b"\r") for line in self._tail.split(b"\n")]
-        return lines if lines[-1] else lines[:-1]
+        while lines and not lines[-1]:
+            lines.pop()
+        return lines
 
     def _lines(self, text: bytes) -> list[bytes]:
         if not text:
@@ -161,12 +163,10 @@ class Terminal:
             self._tail += data
             self._newlines += added
             settled = b""
-        elif added >= self._rows - 1:
+        elif added >= self._rows:
             cut = len(data)
             for _ in range(self._rows):
-                cut = data.rfind(b"\n", 0, cut)
-                if cut < 0:
-                    break
+                cut = data.rindex(b"\n", 0, cut)
             settled, self._tail = self._tail + data[: cut + 1], data[cut + 1 :]
             self._newlines = self._rows - 1
             self._screen.settled += over
