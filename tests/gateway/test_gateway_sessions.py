@@ -87,6 +87,21 @@ async def test_several_runtimes_on_one_connection(gateway):
     assert [str(each.platform) for each in gateway.pool.snapshot()] == ["linux/amd64"]
 
 
+async def test_of_a_go_client_only_the_first_runtime_is_offered(gateway):
+    client = await gateway.connect(client_version="Go")
+    await call_asyncio(client.create_unix_server, lambda: None, "/runtime", encoding=None)
+    first = await gateway.session(client, "forward --arch amd64")
+    await call_asyncio(first.stdout.readline)
+    client._remote_listeners.clear()  # as the Go client, which asks for the same path again
+    await call_asyncio(client.create_unix_server, lambda: None, "/runtime", encoding=None)
+    second = await gateway.session(client, "forward --arch arm64")
+    said = await call_asyncio(second.stdout.readline)
+    assert said.startswith("not registered: of several runtimes on one connection")
+    (status,) = gateway.pool.snapshot()
+    assert (status.kind, status.platform.arch) == ("go", "amd64")
+    assert "it can't publish" in status.caveats
+
+
 async def test_several_connections_of_one_user(gateway):
     async with gateway.runner(), gateway.runner():
         await gateway.until(lambda: len(gateway.pool.candidates(7)) == 2)

@@ -172,6 +172,19 @@ class Connection(asyncssh.SSHServer):
             forward.sessions.append(session)
         return forward
 
+    def is_shadowed(self, session: Session) -> bool:
+        """Whether another session was first to speak for a forward of the same path."""
+        for forward in self.forwards:
+            for other in forward.sessions:
+                if other is session:
+                    return False
+                if not other.closed.is_set() and self._path_of(other) == self._path_of(session):
+                    return True
+        return False
+
+    def _path_of(self, session: Session) -> str | None:
+        return next((each.path for each in self.forwards if session in each.sessions), None)
+
     @property
     def kind(self) -> str:
         """What sort of runner it is, by the version that its client names."""

@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+SHADOWED = (
+    "not registered: of several runtimes on one connection this client only ever serves the first; "
+    "start another bass --runner for this one"
+)
+
 
 class RuntimeStore(Protocol):
     """Where it is recorded who is connected.
@@ -214,6 +219,10 @@ class _Gateway:
                 f"no socket is forwarded to /{SERVICE}; "
                 f"with OpenSSH, add: -R /{SERVICE}:/path/of/the/runner.sock"
             )
+        if connection.kind == "go" and connection.is_shadowed(session):
+            session.say(SHADOWED)
+            await session.closed.wait()
+            return 0
         assert connection.identity is not None
         identity = connection.identity
         runtime = Runtime(
