@@ -70,11 +70,11 @@ class Work:
             "bassloop-run": run_id,
         }
 
-    def new_run(self, check_name: str, sha: str, thunk: ThunkRecord) -> Run:
+    def new_run(self, check_name: str, sha: str, thunk: ThunkRecord | None) -> Run:
         """A run of this delivery, queued, not yet stored."""
         return Run(
             id=new_run_id(),
-            thunk_digest=thunk.digest,
+            thunk_digest=thunk.digest if thunk else "",
             user_id=self.owner.id,
             login=self.owner.login,
             repository_id=self.repository.id,
@@ -94,7 +94,7 @@ class Work:
             runtime_id=None,
             runner_login=None,
             platform=None,
-            cmdline=thunk.cmdline,
+            cmdline=thunk.cmdline if thunk else "",
         )
 
     async def runtime(self, wanted: Platform | None) -> Runtime:

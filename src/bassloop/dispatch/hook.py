@@ -1,0 +1,155 @@
+"""The hook: found in the repository, evaluated within its budget, told on a check when it fails.
+
+Two forms are known. `project.bass` is a module whose `github-hook` is called with the event and a
+client; `bass/github-hook` is a script whose `main` reads the event from `*stdin*`, with the client
+bound to `*loop*`. Both start checks through the client's `start-check`.
+"""
+
+from __future__ import annotations
+
+import time
+
+import structlog
+import trio
+
+from bassloop import bass
+from bassloop.dispatch import report
+from bassloop.dispatch.checks import CheckRefused, end_run, start_check
+from bassloop.dispatch.host import LoopHost
+from bassloop.dispatch.recorder import recording
+from bassloop.dispatch.thunks import platform_of, thunk_record
+from bassloop.dispatch.work import Started, Work
+from bassloop.github import CheckRunDraft, GitHubError
+from bassloop.store import CheckRun, Run
+
+log = structlog.get_logger(__name__)
+
+PROJECT = "project.bass"
+SCRIPT = "bass/github-hook"
+MAX_SOURCE = 1 << 20
+
+
+class HookMissing(Exception):
+    """The repository has no hook at this head."""
+
+
+async def run_hook(work: Work) -> None:
+    """Evaluate the hook of the event's head and wait for all that it started.
+
+    What is wrong with the script is told on a check run named for it. Raises GitHubError when the
+    repository can't be read.
+    """
+    name, source = PROJECT, await _source(work, PROJECT)
+    if source is None:
+        name, source = SCRIPT, await _source(work, SCRIPT)
+    if source is None:
+        sha = work.head.sha[:12]
+        message = (
+            f"{work.repository.full_name} has neither {PROJECT} nor {SCRIPT} at {sha}. "
+            f"Add a {PROJECT} that binds github-hook (see docs/bass.md), and push."
+        )
+        await _tell(work, PROJECT, message, "")
+        return
+    host = LoopHost(work)
+    limits = work.loop.limits
+    budget = bass.Budget(
+        steps=limits.hook_steps,
+        live=limits.hook_live,
+        seconds=limits.hook_seconds,
+        output=limits.hook_output,
+    )
+    try:
+        async with bass.open_session(host, budget=budget) as session:
+            client = _client(work, session, name)
+            event = bass.from_python(
+                {"event": work.event.name, "payload": dict(work.event.payload)}
+            )
+            directory = host.directory(name)
+            if name == PROJECT:
+                module = await session.load(source, name, directory)
+                await session.call(session.binding(module, "github-hook", name), event, client)
+            else:
+                await session.run_script(
+                    source, name, directory=directory, stdin=[event], bindings={"*loop*": client}
+                )
+            await session.wait()
+    except bass.BassError as error:
+        log.info("hook failed", hook=name, error=error.message)
+        await _tell(work, name, error.render(), host.output())
+
+
+async def _source(work: Work, path: str) -> str | None:
+    content = await work.repo.file(path, work.head.sha)
+    return None if content is None else content[:MAX_SOURCE].decode(errors="replace")
+
+
+def _client(work: Work, session: bass.Session, hook: str) -> bass.Scope:
+    """The client that a hook is given: a scope with `start-check`."""
+
+    async def start(thunk: bass.Thunk, name: str, sha: str) -> bass.Value:
+        if name == hook:
+            raise bass.BassError(f"a check can't be named {hook}: that is the hook's own")
+        proto = await session.thunk_proto(thunk)
+        try:
+            started = await start_check(
+                work, proto, thunk_record(thunk, proto), name, sha, platform_of(thunk)
+            )
+        except CheckRefused as error:
+            raise bass.BassError(str(error)) from error
+        return bass.builtin(f"wait-{name}", "[]", lambda: _wait(started))
+
+    return bass.scope({"start-check": bass.builtin("start-check", "[thunk name sha]", start)})
+
+
+async def _wait(started: Started) -> bass.Value:
+    """What a started check's combiner does when it is called: wait, and fail as the check failed."""
+    await started.over.wait()
+    if started.run.state != "succeeded":
+        raise bass.BassError(started.run.message or f"the check {started.run.state}")
+    return bass.from_python(None)
+
+
+async def _tell(work: Work, name: str, message: str, output: str) -> None:
+    """Show a hook that failed: a run with its message and what it logged, and a check run."""
+    loop = work.loop
+    check, created = await loop.store.intend_check(
+        repository_id=work.repository.id,
+        repository=work.repository.full_name,
+        installation_id=work.event.installation_id or 0,
+        head_sha=work.head.sha,
+        name=name,
+        delivery=work.delivery,
+        rerun=work.rerun,
+        run=work.new_run(name, work.head.sha, None),
+    )
+    if not created and check.state == "concluded":
+        return
+    async with recording(loop.store, loop.tail, check.run_id) as recorder:
+        await recorder.say(f"hook:{name}", f"[hook] {name}", f"{output}{message}\n", error=message)
+    run = await end_run(loop, check.run_id, "failed", message)
+    await _show(work, check, run)
+
+
+async def _show(work: Work, check: CheckRun, run: Run) -> None:
+    said = report.hook_failed(run, work.loop.run_url(run.id))
+    try:
+        made = await work.repo.create_check_run(
+            CheckRunDraft(
+                name=check.name,
+                head_sha=check.head_sha,
+                external_id=run.id,
+                details_url=work.loop.run_url(run.id),
+                status="completed",
+                conclusion="failure",
+                started_at=run.created_at,
+                completed_at=time.time(),
+                title=said.title,
+                summary=said.summary,
+            )
+        )
+    except GitHubError as error:
+        log.error("hook's failure not shown on GitHub", run=run.id, error=str(error))
+        return
+    with trio.CancelScope(shield=True):
+        await work.loop.store.bind_check_run(check.row, made.id)
+        await work.loop.store.conclude_check_run(check.row, "failure")
