@@ -117,6 +117,7 @@ class LogWriter:
         self._appended = 0
         self._written = 0
         self._bytes = 0
+        self._copied = 0
         self._plain = True
         self._line = 0
         self._full = False
@@ -158,7 +159,8 @@ class LogWriter:
             return
         text, plain, line = self._settled(raw, settled)
         self._plain = plain
-        if len(raw) > self.room:
+        self._copied += 0 if plain else len(text)
+        if len(raw) > self.room or self._copied > self._limit:
             self._full = True
             notice = _notice(self._limit)
             if plain:
