@@ -1,16 +1,29 @@
 """GitHub: who signs, what events mean, and the calls that the loop makes.
 
-Parsing and deciding is pure (:mod:`events`, :mod:`signature`, :mod:`limits`); :mod:`client` is the
-thin shell around it.
+Parsing and deciding is pure (:mod:`events`, :mod:`signature`, :mod:`limits`, :mod:`check_runs`);
+:mod:`client` is the thin shell around it, :mod:`api` the HTTP below it::
+
+    async with open_github(GitHubConfig(app_id=1, private_key=pem)) as github:
+        repo = github.repository(installation_id, "octocat", "hello")
+        hook = await repo.file("project.bass", head_sha)
 """
 
 from __future__ import annotations
 
 from bassloop.github.client import GitHub, GitHubConfig, GitHubRepository, open_github
-from bassloop.github.errors import GitHubError, NotFound, RateLimited, Unauthorized
+from bassloop.github.errors import (
+    Forbidden,
+    GitHubError,
+    NotFound,
+    RateLimited,
+    Refused,
+    Unauthorized,
+)
 from bassloop.github.events import MalformedEvent, parse_event
 from bassloop.github.keys import Keys
 from bassloop.github.models import (
+    Action,
+    Annotation,
     CheckRunDraft,
     CheckRunRecord,
     Entry,
@@ -20,13 +33,17 @@ from bassloop.github.models import (
     Repository,
     User,
 )
+from bassloop.github.pace import Patience
 from bassloop.github.signature import sign, verify_signature
 
 __all__ = [
+    "Action",
+    "Annotation",
     "CheckRunDraft",
     "CheckRunRecord",
     "Entry",
     "Event",
+    "Forbidden",
     "GitHub",
     "GitHubConfig",
     "GitHubError",
@@ -35,8 +52,10 @@ __all__ = [
     "Keys",
     "MalformedEvent",
     "NotFound",
+    "Patience",
     "PullRequest",
     "RateLimited",
+    "Refused",
     "Repository",
     "Unauthorized",
     "User",

@@ -2,59 +2,110 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import ipaddress
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
 
 import httpx
 
-from bassloop.github.api import API
+from bassloop.github import contents
+from bassloop.github.api import ANONYMOUS, API, AT_ONCE, Credential
 from bassloop.github.app import App
-from bassloop.github.errors import GitHubError, NotFound, Unauthorized
+from bassloop.github.check_runs import CheckRunChange
+from bassloop.github.check_writer import CheckWriter
+from bassloop.github.errors import GitHubError, NotFound
+from bassloop.github.events import MalformedEvent, parse_repository
+from bassloop.github.installation import Installation
 from bassloop.github.keys import Keys
-from bassloop.github.limits import cut, title
-from bassloop.github.models import CheckRunDraft, CheckRunRecord, Entry, PullRequest, User
+from bassloop.github.models import (
+    Action,
+    Annotation,
+    CheckRunDraft,
+    CheckRunRecord,
+    Entry,
+    PullRequest,
+    Repository,
+    User,
+)
+from bassloop.github.pace import Patience
 
-MAX_FILE = 10 << 20
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+
 PULLS_LOOKED_AT = 100
 
 
 @dataclass(frozen=True, slots=True)
 class GitHubConfig:
-    """Where GitHub is and who we are there; without an App, only users and keys can be asked for."""
+    """Where GitHub is and who we are there; without an App, only users and keys can be asked for.
+
+    Args:
+        api_url: the API's base URL: GitHub's, or ``https://HOST/api/v3`` of an Enterprise Server.
+        private_key: PEM.
+        patience: how often and how long calls are tried.
+        max_file: bytes that a repository's file may have; GitHub serves none over 100 MB.
+    """
 
     api_url: str = "https://api.github.com"
     app_id: int | None = None
     private_key: str | None = field(default=None, repr=False)
+    patience: Patience = field(default_factory=Patience)
+    max_file: int = contents.MAX_FILE
 
 
 class GitHub:
-    """GitHub, as one App sees it. Made by :func:`open_github`. `app` is None without credentials."""
+    """GitHub, as one App sees it; made by :func:`open_github`. Without one, `app` is None."""
 
-    def __init__(self, api: API, app: App | None) -> None:
+    def __init__(self, api: API, app: App | None, *, max_file: int = contents.MAX_FILE) -> None:
         self.api = api
         self.app = app
-        self.keys = Keys(api, app.any_token if app else lambda: None)
+        self.max_file = max_file
+        self.keys = Keys(api, self._reader)
+        self.check_writer = CheckWriter()
+
+    def __repr__(self) -> str:
+        return f"<GitHub: {self.api!r}>"
+
+    def statistics(self) -> dict[str, int]:
+        """How many calls are asked, wait for a connection, and wait to write (the backlog)."""
+        return self.api.statistics()
+
+    async def user(self, login: str) -> User | None:
+        """Whose login this is; None for nobody's. Raises GitHubError when GitHub can't say."""
+        return await self.keys.user(login)
 
     def repository(self, installation_id: int, owner: str, name: str) -> GitHubRepository:
         """One repository, through one installation's token. Asks nothing yet."""
         return GitHubRepository(self, installation_id, owner, name)
 
+    async def _reader(self) -> Credential:
+        return ANONYMOUS if self.app is None else await self.app.any_installation()
+
 
 @asynccontextmanager
-async def open_github(config: GitHubConfig) -> AsyncGenerator[GitHub]:
-    """GitHub, with its connections, while the context lasts."""
+async def open_github(
+    config: GitHubConfig, *, transport: httpx.AsyncBaseTransport | None = None
+) -> AsyncGenerator[GitHub]:
+    """GitHub, with its connections, while the context lasts.
+
+    Args:
+        transport: what carries requests instead of the network, for tests.
+    """
     timeout = httpx.Timeout(30.0, connect=10.0)
-    limits = httpx.Limits(max_connections=50, max_keepalive_connections=10)
-    async with httpx.AsyncClient(timeout=timeout, limits=limits) as client:
-        api = API(client, config.api_url)
+    limits = httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=10)
+    async with httpx.AsyncClient(
+        timeout=timeout,
+        limits=limits,
+        transport=transport,
+        trust_env=not _is_loopback(config.api_url),
+    ) as client:
+        api = API(client, config.api_url, patience=config.patience)
         app = None
         if config.app_id is not None and config.private_key is not None:
             app = App(api, config.app_id, config.private_key)
-        yield GitHub(api, app)
+        yield GitHub(api, app, max_file=config.max_file)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,75 +119,54 @@ class GitHubRepository:
 
     @property
     def _path(self) -> str:
-        return f"/repos/{quote(self.owner)}/{quote(self.name)}"
+        return f"/repos/{quote(self.owner, safe='')}/{quote(self.name, safe='')}"
 
-    async def _token(self) -> str:
-        if self.github.app is None:
-            message = "no GitHub App is set (GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY)"
-            raise Unauthorized(message)
-        return await self.github.app.token(self.installation_id)
+    @property
+    def _installation(self) -> Installation:
+        return Installation(self.github.api, self.github.app, self.installation_id)
+
+    async def info(self) -> Repository:
+        """What GitHub says of the repository now."""
+        found = await self._installation.call("GET", self._path)
+        try:
+            return parse_repository(found or {})
+        except MalformedEvent as error:
+            raise GitHubError(f"GitHub's answer is no repository: {error}") from error
 
     async def file(self, path: str, ref: str) -> bytes | None:
         """A file's bytes at a commit; None when there is none, or it is a folder."""
-        where = f"{self._path}/contents/{quote(path)}?ref={quote(ref)}"
-        token = await self._token()
-        try:
-            content = await self.github.api.raw(where, token=token)
-        except NotFound:
-            return None
-        if len(content) > MAX_FILE:
-            raise GitHubError(f"{path} is longer than {MAX_FILE:,} bytes")
-        return content
+        limit = self.github.max_file
+        return await contents.read_file(self._installation, self._path, path, ref, limit=limit)
 
     async def directory(self, path: str, ref: str) -> list[Entry] | None:
-        """A folder's names at a commit; None when there is none, or it is a file."""
-        where = f"{self._path}/contents/{quote(path)}?ref={quote(ref)}"
-        try:
-            found = await self.github.api.call("GET", where, token=await self._token())
-        except NotFound:
-            return None
-        if not isinstance(found, list):
-            return None
-        return [
-            Entry(str(item.get("name")), str(item.get("type")), int(item.get("size") or 0))
-            for item in found
-        ]
+        """A folder's names at a commit, at most 1,000; None when there is none, or it is a file."""
+        return await contents.list_folder(self._installation, self._path, path, ref)
+
+    async def default_head(self) -> str:
+        """The sha of the default branch's head."""
+        found = await self._installation.call("GET", f"{self._path}/commits/HEAD")
+        if not isinstance(found, dict) or not isinstance(found.get("sha"), str):
+            raise GitHubError(f"GitHub's answer has no head for {self.owner}/{self.name}")
+        return str(found["sha"])
 
     async def create_check_run(self, draft: CheckRunDraft) -> CheckRunRecord:
         """Make a check run, or find the one that was made before with the same `external_id`.
 
-        A creation whose answer was lost is found again, so it may be repeated after a failure.
+        A creation whose answer was lost is looked for before it is tried again, so it may be
+        repeated after a failure, and after a crash. Raises Refused for what GitHub would not take.
         """
-        token = await self._token()
-        data: dict[str, Any] = {
-            "name": draft.name,
-            "head_sha": draft.head_sha,
-            "external_id": draft.external_id,
-            "details_url": draft.details_url,
-            **_state(draft.status, draft.conclusion, draft.started_at, draft.completed_at),
-            "output": _output(draft.title, draft.summary, draft.text),
-        }
-        try:
-            return _record(await self.github.api.call("POST", f"{self._path}/check-runs", token=token, data=data))
-        except GitHubError as error:
-            if error.status and error.status < 500:
-                raise
-            made = await self.find_check_run(draft.head_sha, draft.name, draft.external_id)
-            if made is None:
-                raise
-            return made
+        return await self.github.check_writer.create(self._installation, self._path, draft)
 
     async def find_check_run(
         self, head_sha: str, name: str, external_id: str
     ) -> CheckRunRecord | None:
         """The head's check run with this `external_id`; None when there is none."""
-        query = f"check_name={quote(name, safe='')}&filter=all&per_page=100"
-        path = f"{self._path}/commits/{quote(head_sha)}/check-runs?{query}"
-        async for page in self.github.api.pages(path, token=await self._token()):
-            for item in page.get("check_runs", []):
-                if item.get("external_id") == external_id:
-                    return _record(item)
-        return None
+        writer = self.github.check_writer
+        return await writer.find(self._installation, self._path, head_sha, name, external_id)
+
+    async def check_runs(self, ref: str, *, name: str | None = None) -> list[CheckRunRecord]:
+        """Our own check runs of a commit, also those that newer ones of the same name hide."""
+        return await self.github.check_writer.listed(self._installation, self._path, ref, name)
 
     async def update_check_run(
         self,
@@ -147,65 +177,73 @@ class GitHubRepository:
         summary: str,
         text: str | None = None,
         conclusion: str | None = None,
+        started_at: float | None = None,
         completed_at: float | None = None,
+        actions: Sequence[Action] = (),
+        annotations: Sequence[Annotation] = (),
     ) -> None:
-        """Change a check run."""
-        data = {
-            **_state(status, conclusion, None, completed_at),
-            "output": _output(title, summary, text),
-        }
-        path = f"{self._path}/check-runs/{check_run_id}"
-        await self.github.api.call("PATCH", path, token=await self._token(), data=data)
+        """Change a check run. A newer change of the same check run that meets an older one, still
+        waiting for its turn, is sent with it as one.
+
+        Args:
+            annotations: all that it is to have, in order; those that GitHub has are not sent again.
+
+        Cancelled, the change may be made or not. Raises Refused for what GitHub would not take.
+        """
+        change = CheckRunChange(
+            status=status,
+            title=title,
+            summary=summary,
+            text=text,
+            conclusion=conclusion,
+            started_at=started_at,
+            completed_at=completed_at,
+            actions=tuple(actions),
+        )
+        await self.github.check_writer.update(
+            self._installation, f"{self._path}/check-runs/{check_run_id}", change, annotations
+        )
 
     async def open_pull_requests(self, sha: str) -> list[PullRequest]:
         """The open pull requests, among the most recently changed, whose head is this commit."""
-        path = f"{self._path}/pulls?state=open&sort=updated&direction=desc&per_page={PULLS_LOOKED_AT}"
-        found = await self.github.api.call("GET", path, token=await self._token())
-        return [_pull(item) for item in found or [] if (item.get("head") or {}).get("sha") == sha]
-
-
-def _state(
-    status: str, conclusion: str | None, started_at: float | None, completed_at: float | None
-) -> dict[str, Any]:
-    given = {
-        "status": status,
-        "conclusion": conclusion,
-        "started_at": _time(started_at),
-        "completed_at": _time(completed_at),
-    }
-    return {name: value for name, value in given.items() if value is not None}
-
-
-def _time(at: float | None) -> str | None:
-    return None if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _output(heading: str, summary: str, text: str | None) -> dict[str, str]:
-    output = {"title": title(heading), "summary": cut(summary)}
-    if text is not None:
-        output["text"] = cut(text)
-    return output
-
-
-def _record(item: Any) -> CheckRunRecord:
-    try:
-        return CheckRunRecord(
-            id=int(item["id"]),
-            name=str(item["name"]),
-            head_sha=str(item["head_sha"]),
-            external_id=str(item.get("external_id") or ""),
-            status=str(item["status"]),
-            conclusion=item.get("conclusion"),
+        path = (
+            f"{self._path}/pulls?state=open&sort=updated&direction=desc&per_page={PULLS_LOOKED_AT}"
         )
-    except (TypeError, KeyError, ValueError) as error:
-        raise GitHubError("GitHub's answer is no check run") from error
+        found = await self._installation.call("GET", path)
+        try:
+            return [
+                _pull(item) for item in found or [] if (item.get("head") or {}).get("sha") == sha
+            ]
+        except (AttributeError, TypeError, KeyError, ValueError) as error:
+            raise GitHubError("GitHub's answer is no list of pull requests") from error
+
+    async def permission(self, login: str) -> str:
+        """What a user may do: ``admin``, ``write``, ``read`` or ``none``; teams count too."""
+        path = f"{self._path}/collaborators/{quote(login, safe='')}/permission"
+        try:
+            found = await self._installation.call("GET", path)
+        except NotFound:
+            return "none"
+        allowed = found.get("permission") if isinstance(found, dict) else None
+        return allowed if isinstance(allowed, str) else "none"
 
 
 def _pull(item: dict[str, Any]) -> PullRequest:
     head, base = item.get("head") or {}, item.get("base") or {}
     theirs, ours = head.get("repo") or {}, base.get("repo") or {}
-    user = head.get("user") or item.get("user")
+    user = head.get("user")
+    if not user or user.get("type") == "Organization":
+        user = item.get("user")
     author = None
     if user:
         author = User(int(user["id"]), str(user.get("node_id", "")), str(user["login"]))
     return PullRequest(int(item["number"]), theirs.get("id") != ours.get("id"), author)
+
+
+def _is_loopback(url: str) -> bool:
+    """Whether a URL is this machine's own, which no proxy of the environment reaches."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

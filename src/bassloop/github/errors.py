@@ -4,11 +4,17 @@ from __future__ import annotations
 
 
 class GitHubError(Exception):
-    """A call to GitHub failed. `status` is HTTP's; 0 when there was no answer."""
+    """A call to GitHub failed.
 
-    def __init__(self, message: str, status: int = 0) -> None:
+    Args:
+        status: HTTP's; 0 when there was no answer.
+        uncertain: it may have been done all the same: the answer was lost, or is broken.
+    """
+
+    def __init__(self, message: str, status: int = 0, *, uncertain: bool = False) -> None:
         super().__init__(message)
         self.status = status
+        self.uncertain = uncertain
 
 
 class NotFound(GitHubError):  # noqa: N818
@@ -19,23 +25,46 @@ class Unauthorized(GitHubError):  # noqa: N818
     """GitHub does not know who asks: the App's id or key is wrong, or the clock."""
 
 
+class Forbidden(GitHubError):  # noqa: N818
+    """The App may not do this: it lacks a permission, or is suspended."""
+
+
+class Refused(GitHubError):  # noqa: N818
+    """GitHub finds what was sent invalid, or we do, before sending it."""
+
+
 class RateLimited(GitHubError):  # noqa: N818
-    """Too much was asked. `retry_after` is in seconds."""
+    """Too much was asked; nothing was done. `retry_after` is in seconds."""
 
     def __init__(self, message: str, status: int, retry_after: float) -> None:
         super().__init__(message, status)
         self.retry_after = retry_after
 
 
-def explain(status: int, what: str, said: str) -> GitHubError:
-    """The error for an answer: what was asked, what GitHub said, what mends it."""
+def explain(status: int, what: str, said: str, *, permissions: str = "") -> GitHubError:
+    """The error for an answer: what was asked, what GitHub said, what mends it. Pure.
+
+    Args:
+        permissions: the header ``X-Accepted-GitHub-Permissions``, as in ``checks=write``.
+    """
     message = f"GitHub answered {status} to {what}" + (f": {said}" if said else "")
     if status == 401:
-        mend = "are GITHUB_APP_ID and the private key those of the same App, and is the clock right?"
+        mend = (
+            "are GITHUB_APP_ID and the private key those of the same App, and is the clock right?"
+        )
         return Unauthorized(f"{message} ({mend})", status)
     if status == 403:
-        mend = "has the App the permission that this needs, and was it accepted?"
-        return GitHubError(f"{message} ({mend})", status)
+        needed = (
+            f"the permission {permissions}" if permissions else "the permission that this needs"
+        )
+        mend = f"grant the App {needed}, and accept it where the App is installed"
+        return Forbidden(f"{message} ({mend})", status)
     if status == 404:
-        return NotFound(f"{message} (does it exist, and is the App installed there?)", status)
-    return GitHubError(message, status)
+        mend = "does it exist, is the App installed there, and may it read it?"
+        return NotFound(f"{message} ({mend})", status)
+    if status == 422:
+        return Refused(message, status)
+    if 300 <= status < 400:
+        mend = "was it renamed, or is GITHUB_API_URL not the API's address?"
+        return GitHubError(f"{message} ({mend})", status)
+    return GitHubError(message, status, uncertain=status >= 500)

@@ -1,7 +1,8 @@
 """From a webhook's payload to an :class:`Event`. Pure, and for any payload at all.
 
-What a payload lacks is None; what it has in a shape that GitHub never sends makes it malformed. Which
-commit an event is about, and what is known of where it came from, follows the published examples.
+What a payload lacks is None; what it has in a shape that GitHub never sends makes it malformed.
+Which commit an event is about, and what is known of where it came from, follows the published
+examples.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ def parse_event(name: str, payload: Payload) -> Event:
         action=action,
         sender=_user(_object(payload, "sender"), "sender"),
         repository=repository,
-        installation_id=None if installation is None else _number(installation, "id", "installation"),
+        installation_id=None
+        if installation is None
+        else _number(installation, "id", "installation"),
         head=_head(name, payload, repository),
         payload=payload,
     )
@@ -78,48 +81,89 @@ def _visibility(payload: Payload) -> str:
 def _head(name: str, payload: Payload, repository: Repository | None) -> Head | None:
     match name:
         case "check_suite" | "check_run":
-            return _check_head(_object(payload, name), name)
+            return _check_head(_object(payload, name), name, repository)
         case "merge_group":
             group = _object(payload, "merge_group") or {}
-            return _make_head(group.get("head_sha"), fork=False)
+            return _make_head(
+                group.get("head_sha"),
+                ref=_text(group, "head_ref") or None,
+                repository=repository.full_name if repository else None,
+                fork=False,
+            )
         case "pull_request":
             return _pull_request_head(_object(payload, "pull_request"), repository)
         case "push":
-            if payload.get("deleted") is True:
-                return None
-            ref = payload.get("ref")
-            branch = ref.removeprefix("refs/heads/") if isinstance(ref, str) else None
-            return _make_head(payload.get("after"), branch=branch, fork=False)
+            return _push_head(payload, repository)
     return None
 
 
-def _check_head(check: Payload | None, name: str) -> Head | None:
-    """A check's head. With a branch it is the repository's own; without, nobody says whose it is."""
+def _push_head(payload: Payload, repository: Repository | None) -> Head | None:
+    """What a push moved its ref to; None when it deleted it."""
+    ref, sha = _text(payload, "ref"), payload.get("after")
+    if payload.get("deleted") is True or sha == _NO_COMMIT:
+        return None
+    if ref.startswith("refs/tags/"):
+        # An annotated tag's `after` may be the tag's own object; check runs are for commits.
+        sha = (_object(payload, "head_commit") or {}).get("id") or sha
+    return _make_head(
+        sha,
+        branch=ref.removeprefix("refs/heads/") if ref.startswith("refs/heads/") else None,
+        ref=ref or None,
+        repository=repository.full_name if repository else None,
+        fork=False,
+    )
+
+
+def _check_head(check: Payload | None, name: str, repository: Repository | None) -> Head | None:
+    """A check's head: with a branch it is the repository's own; without, nobody says whose."""
     if check is None:
         return None
     suite = (_object(check, "check_suite") or {}) if name == "check_run" else check
     branch = suite.get("head_branch")
-    if not isinstance(branch, str):
+    if not isinstance(branch, str) or not branch:
         return _make_head(check.get("head_sha"), fork=None)
-    return _make_head(check.get("head_sha"), branch=branch, fork=False)
+    pulls = check.get("pull_requests")
+    listed = pulls if isinstance(pulls, list) else []
+    numbers = [pull.get("number") for pull in listed if isinstance(pull, Mapping)]
+    return _make_head(
+        check.get("head_sha"),
+        branch=branch,
+        pull_request=numbers[0] if len(numbers) == 1 and _is_number(numbers[0]) else None,
+        repository=repository.full_name if repository else None,
+        fork=False,
+    )
 
 
 def _pull_request_head(pull: Payload | None, base: Repository | None) -> Head | None:
+    """A pull request's head; a fork's when its repository is another one, or gone.
+
+    A fork's author is its owner, who can push to it; where an organization owns it, who has no
+    runners, it is the pull request's.
+    """
     head = _object(pull or {}, "head")
     if pull is None or head is None:
         return None
     theirs = _object(head, "repo")
     fork = theirs is None or base is None or theirs.get("id") != base.id
-    author = _user(_object(head, "user"), "pull_request.head.user") if fork else None
-    number = pull.get("number")
-    branch = head.get("ref")
+    author = None
+    if fork:
+        owner = _object(head, "user")
+        if owner is not None and owner.get("type") != "Organization":
+            author = _user(owner, "pull_request.head.user")
+        author = author or _user(_object(pull, "user"), "pull_request.user")
+    branch, number = head.get("ref"), pull.get("number")
     return _make_head(
         head.get("sha"),
         branch=branch if isinstance(branch, str) and not fork else None,
-        pull_request=number if isinstance(number, int) else None,
+        pull_request=number if _is_number(number) else None,
+        repository=_text(theirs or {}, "full_name") or None,
         fork=fork,
-        author=author or (_user(_object(pull, "user"), "pull_request.user") if fork else None),
+        author=author,
     )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63
 
 
 def _make_head(sha: object, **known: Any) -> Head | None:
@@ -148,7 +192,7 @@ def _object(payload: Payload, name: str) -> Payload | None:
 
 def _number(payload: Payload, name: str, where: str) -> int:
     value = payload.get(name)
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 63:
+    if not isinstance(value, int) or not _is_number(value):
         raise MalformedEvent(f"{where}.{name} is not a number")
     return value
 

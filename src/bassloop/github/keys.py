@@ -1,27 +1,38 @@
 """Who a login is, and which SSH keys are theirs: asked seldom, never from a stale memory for long.
 
-An answer is kept for a short time; a key that is not among those kept is asked for again, at most
-every few seconds a login, so that a new key works at once and nobody can spend the rate limit.
+An answer is kept for a short time; for a key that is not among those kept the login is asked for
+again, at most every few seconds, so that a new key works at once. Logins that nobody has are kept
+apart and for less long, and logins never seen before are looked up at a bounded rate: a stranger
+who dials in under many names can neither push out those who are known nor spend the rate limit.
 """
 
 from __future__ import annotations
 
 import re
-import time
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import trio
 
-from bassloop.github.api import API
-from bassloop.github.errors import GitHubError, NotFound
+from bassloop.github.errors import GitHubError, NotFound, RateLimited
 from bassloop.github.models import User
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from bassloop.github.api import API, Credential
 
 KEPT_SECONDS = 300.0
 FRESH_SECONDS = 10.0
+NOBODY_SECONDS = 60.0
 KEPT_LOGINS = 10_000
+KEPT_NOBODIES = 2_000
+AT_ONCE = 8
+STRANGERS_AT_ONCE = 300.0
+STRANGERS_A_MINUTE = 40.0
+MAX_KEYS = 1_000
 _LOGIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,98}[A-Za-z0-9])?\Z")
 
 
@@ -31,56 +42,102 @@ class _Known:
     keys: tuple[str, ...]
     asked_at: float
 
+    def is_newer_than(self, seconds: float) -> bool:
+        """Whether it may be used by who takes answers of that age; nobody's is never that old."""
+        allowed = seconds if self.user is not None else min(seconds, NOBODY_SECONDS)
+        return trio.current_time() - self.asked_at < allowed
 
+
+@dataclass(eq=False)
 class Keys:
     """GitHub's list of users' public keys.
 
     Args:
-        token: an installation's token if there is one; without, GitHub allows 60 requests an hour.
+        credential: who asks; without an installation, GitHub allows 60 requests an hour.
     """
 
-    def __init__(self, api: API, token: Callable[[], str | None]) -> None:
-        self._api = api
-        self._token = token
-        self._known: OrderedDict[str, _Known] = OrderedDict()
-        self._lock = trio.Lock()
+    api: API
+    credential: Callable[[], Awaitable[Credential]]
+    _known: OrderedDict[str, _Known] = field(default_factory=OrderedDict, init=False)
+    _nobodies: OrderedDict[str, _Known] = field(default_factory=OrderedDict, init=False)
+    _asking: dict[str, trio.Lock] = field(default_factory=dict, init=False)
+    _limiter: trio.CapacityLimiter = field(
+        default_factory=lambda: trio.CapacityLimiter(AT_ONCE), init=False
+    )
+    _strangers: float = field(default=STRANGERS_AT_ONCE, init=False)
+    _counted_at: float | None = field(default=None, init=False)
+
+    def __repr__(self) -> str:
+        return f"<Keys: {len(self._known)} users, {len(self._nobodies)} logins of nobody>"
 
     async def user(self, login: str) -> User | None:
         """Whose login this is; None for nobody's. Raises GitHubError when GitHub can't say."""
         return (await self._ask(login, KEPT_SECONDS)).user
 
     async def keys(self, login: str, *, fresh: bool = False) -> list[str]:
-        """The login's keys, as lines of an authorized_keys file.
+        """The login's keys, as lines of an authorized_keys file; none for nobody's.
 
-        `fresh` asks again unless it was asked a moment ago: for a key that is not among those known.
+        `fresh` asks again unless it was asked a moment ago: for a key that is not among the known.
+        Raises GitHubError when GitHub can't say.
         """
         return list((await self._ask(login, FRESH_SECONDS if fresh else KEPT_SECONDS)).keys)
 
     async def _ask(self, login: str, newer_than: float) -> _Known:
+        """What is known of a login; asked for once, however many wait for it."""
         name = login.lower()
         if not _LOGIN.match(name):
             return _Known(None, (), 0.0)
-        async with self._lock:
-            known = self._known.get(name)
-            if known is None or time.monotonic() - known.asked_at > newer_than:
-                known = self._known[name] = await self._fetch(name)
-                while len(self._known) > KEPT_LOGINS:
-                    self._known.popitem(last=False)
-            self._known.move_to_end(name)
+        if (known := self._remembered(name, newer_than)) is not None:
             return known
+        lock = self._asking.setdefault(name, trio.Lock())
+        try:
+            async with lock:
+                known = self._remembered(name, newer_than)
+                if known is None:
+                    self._admit(name)
+                    async with self._limiter:
+                        known = await self._fetch(name)
+                    self._remember(name, known)
+                return known
+        finally:
+            if not lock.locked():
+                self._asking.pop(name, None)
+
+    def _remembered(self, name: str, newer_than: float) -> _Known | None:
+        known = self._known.get(name) or self._nobodies.get(name)
+        return known if known is not None and known.is_newer_than(newer_than) else None
+
+    def _remember(self, name: str, known: _Known) -> None:
+        self._known.pop(name, None)
+        self._nobodies.pop(name, None)
+        kept, most = (self._known, KEPT_LOGINS) if known.user else (self._nobodies, KEPT_NOBODIES)
+        kept[name] = known
+        if len(kept) > most:
+            kept.popitem(last=False)
+
+    def _admit(self, name: str) -> None:
+        """Spend from the strangers' allowance, unless the login is a known user's."""
+        if name in self._known:
+            return
+        now = trio.current_time()
+        earned = (now - (self._counted_at or now)) * STRANGERS_A_MINUTE / 60
+        self._strangers = min(self._strangers + earned, STRANGERS_AT_ONCE)
+        self._counted_at = now
+        if self._strangers < 1:
+            message = f"too many unknown logins were looked up; {name} has to wait a moment"
+            raise RateLimited(message, 0, 60 / STRANGERS_A_MINUTE)
+        self._strangers -= 1
 
     async def _fetch(self, login: str) -> _Known:
-        token, path = self._token(), f"/users/{quote(login)}"
+        credential, path = await self.credential(), f"/users/{quote(login)}"
+        asked_at = trio.current_time()
         try:
-            found = await self._api.call("GET", path, token=token)
+            found = await self.api.call("GET", path, credential=credential)
             user = User(int(found["id"]), str(found.get("node_id", "")), str(found["login"]))
-            keys = [
-                str(entry["key"])
-                async for page in self._api.pages(f"{path}/keys?per_page=100", token=token)
-                for entry in page
-            ]
+            listed = await self.api.listed(f"{path}/keys?per_page=100", credential=credential)
+            keys = tuple(str(entry["key"]) for entry in listed[:MAX_KEYS])
         except NotFound:
-            return _Known(None, (), time.monotonic())
-        except (TypeError, KeyError, ValueError) as error:
+            return _Known(None, (), asked_at)
+        except (AttributeError, TypeError, KeyError, ValueError) as error:
             raise GitHubError(f"GitHub's answer to GET {path} can't be read") from error
-        return _Known(user, tuple(keys), time.monotonic())
+        return _Known(user, keys, asked_at)

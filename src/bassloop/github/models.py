@@ -33,12 +33,20 @@ class Repository:
     html_url: str
     default_branch: str
 
+    @property
+    def private(self) -> bool:
+        """Whether its runs are only for those who may read it."""
+        return self.visibility != "public"
+
 
 @dataclass(frozen=True, slots=True)
 class Head:
     """The commit that an event is about.
 
     Args:
+        branch: the repository's own branch that it was at; None for a fork's, a tag's, or unknown.
+        ref: the full name of the ref that a push moved.
+        repository: OWNER/NAME that the commit is in, when the payload tells.
         fork: whether it came from a fork; None when the payload does not tell.
         author: for a fork's head, whose it is, when the payload tells.
     """
@@ -48,6 +56,8 @@ class Head:
     pull_request: int | None = None
     fork: bool | None = None
     author: User | None = None
+    ref: str | None = None
+    repository: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +84,23 @@ class PullRequest:
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """A note on a line of a file. `level` is ``notice``, ``warning`` or ``failure``."""
+    """A note on lines of a file. `level` is ``notice``, ``warning`` or ``failure``."""
 
     path: str
     line: int
     message: str
     level: str = "failure"
+    title: str | None = None
+    end_line: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """A button on a check run. `identifier` comes back in the event when somebody presses it."""
+
+    label: str
+    description: str
+    identifier: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +118,12 @@ class CheckRunDraft:
     conclusion: str | None = None
     started_at: float | None = None
     completed_at: float | None = None
+    actions: tuple[Action, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class CheckRunRecord:
-    """A check run that GitHub has."""
+    """A check run that GitHub has. `app_id` is whose it is."""
 
     id: int
     name: str
@@ -109,11 +131,15 @@ class CheckRunRecord:
     external_id: str
     status: str
     conclusion: str | None
+    details_url: str = ""
+    html_url: str = ""
+    app_id: int | None = None
+    annotations: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One name in a folder of a repository. `type` is ``file``, ``dir``, ``symlink`` or ``submodule``."""
+    """One name in a folder. `type` is ``file``, ``dir``, ``symlink`` or ``submodule``."""
 
     name: str
     type: str

@@ -15,5 +15,5 @@ def sign(secret: bytes, body: bytes) -> str:
 
 
 def verify_signature(secret: bytes, body: bytes, header: str) -> bool:
-    """Whether the header signs the body with the secret, in time that does not depend on the header."""
+    """Whether the header signs the body; the time it takes does not depend on the header."""
     return hmac.compare_digest(sign(secret, body).encode(), header.encode(errors="replace"))
