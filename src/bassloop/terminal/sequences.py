@@ -48,7 +48,13 @@ MODE = re.compile(rb"\x1b\[\?[0-9;]{0,64}+[hl]")
 """A mode set or reset, such as hiding the cursor: nothing that is seen in a log."""
 
 CONTENT = re.compile(
-    rb"(?:[^\x08-\x0d\x1b]++|" + _SGR + rb"|\r|" + _ERASE + rb"|\x1b\[[01]?G|" + _LINK + rb")++"
+    rb"(?:[^\x08-\x0d\x1b]++|"
+    + _SGR
+    + rb"|\r|"
+    + _ERASE
+    + rb"|\x1b\[[01]?G|\x1b\\|"
+    + _LINK
+    + rb")++"
 )
 """Text with its looks, carriage returns and erasures in lines: all that one line is made of."""
 

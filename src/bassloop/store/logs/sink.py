@@ -136,7 +136,8 @@ class Repaired:
 def repair(files: LogFiles) -> Repaired:
     """Make the files of a log that was never closed consistent again: whole records, whole lines.
 
-    Raw bytes are left as they are. A last settled line without its newline is not counted, since
+    Raw bytes are left as they are. Settled text that begins behind the end of the raw bytes that it
+    continues is dropped: a power failure may take the one and leave the other. A last settled line without its newline is not counted, since
     nobody knows whether it was whole. Raises OSError.
     """
     raw_bytes = files.raw.stat().st_size if files.raw.exists() else 0
@@ -144,8 +145,8 @@ def repair(files: LogFiles) -> Repaired:
     if files.text.exists():
         with files.text.open("rb") as file:
             header = file.read(TEXT_HEADER.size)
-        if len(header) == TEXT_HEADER.size:
-            before = min(raw_bytes, TEXT_HEADER.unpack(header)[1])
+        if len(header) == TEXT_HEADER.size and TEXT_HEADER.unpack(header)[1] <= raw_bytes:
+            before = TEXT_HEADER.unpack(header)[1]
             copied = files.text.stat().st_size - TEXT_HEADER.size
         else:
             files.text.unlink()

@@ -47,23 +47,34 @@ class LogQueue:
         self.pending = 0
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Write what is queued until `close`. Not cancellable: what is queued gets written."""
-        limiter = trio.CapacityLimiter(1)
-        with trio.CancelScope(shield=True):
+        """Write what is queued until `close`, or until it is cancelled, which closes it: what is
+        queued is written before it returns."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._close_when_cancelled)
             task_status.started()
-            while True:
-                await self._wake.wait()
-                self._wake = trio.Event()
-                dirty, self._dirty = self._dirty, {}
-                jobs = [(log.sink, log.take()) for log in dirty]
-                failures = await trio.to_thread.run_sync(_write_all, jobs, limiter=limiter)
-                for log, (_, pieces), failure in zip(dirty, jobs, failures, strict=True):
-                    self.pending -= sum(map(_size, pieces))
-                    log.wrote(len(pieces), self._translated(failure))
-                written, self._written = self._written, trio.Event()
-                written.set()
-                if self._closed and not self._dirty:
-                    return
+            with trio.CancelScope(shield=True):
+                await self._write()
+            nursery.cancel_scope.cancel()
+
+    async def _write(self) -> None:
+        limiter = trio.CapacityLimiter(1)
+        while self._dirty or not self._closed:
+            await self._wake.wait()
+            self._wake = trio.Event()
+            dirty, self._dirty = self._dirty, {}
+            jobs = [(log.sink, log.take()) for log in dirty]
+            failures = await trio.to_thread.run_sync(_write_all, jobs, limiter=limiter)
+            for log, (_, pieces), failure in zip(dirty, jobs, failures, strict=True):
+                self.pending -= sum(map(_size, pieces))
+                log.wrote(len(pieces), self._translated(failure))
+            written, self._written = self._written, trio.Event()
+            written.set()
+
+    async def _close_when_cancelled(self) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            self.close()
 
     def close(self) -> None:
         self._closed = True

@@ -1,0 +1,129 @@
+"""A crash at any instruction leaves a prefix: whole deliveries, whole lines, never garbage."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bassloop.store import open_store
+from bassloop.store.logs.formats import TEXT_HEADER, LogFiles
+from bassloop.store.logs.sink import LogSink, Piece, repair
+from bassloop.store.logs.source import read_lines
+
+from .made import vertex
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def write(files: LogFiles, pieces: Sequence[Piece]) -> list[bytes]:
+    """Write without closing; returns the lines that were settled whole."""
+    sink = LogSink(files)
+    for piece in pieces:
+        sink.write([piece])
+    return b"".join(piece.text for piece in pieces).split(b"\n")[:-1]
+
+
+PLAIN = [
+    Piece(b"line %d\n" % n * 300, b"line %d\n" % n * 300, True, 300 * n, 1, float(n))
+    for n in range(5)
+]
+COPIED = [
+    Piece(b"raw %d\r" % n * 300, b"\x1b[1mline %d\n" % n * 300, False, 300 * n, 1, float(n))
+    for n in range(5)
+]
+
+
+@pytest.mark.parametrize(
+    "pieces", [PLAIN, PLAIN[:2] + COPIED, COPIED], ids=["plain", "both", "copied"]
+)
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_files_cut_anywhere_are_repaired_to_whole_lines(
+    pieces: Sequence[Piece], data: st.DataObject
+) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        files = LogFiles.of(Path(directory), "run", 1)
+        lines = write(files, pieces)
+        for path in files.all:
+            if path.exists() and data.draw(st.booleans()):
+                os.truncate(path, data.draw(st.integers(0, path.stat().st_size)))
+        if files.text.exists() and files.text.stat().st_size < TEXT_HEADER.size:
+            lines = b"".join(piece.raw for piece in pieces).split(b"\n")
+        repaired = repair(files)
+        found = read_lines(files, repaired.lines, 0, 100_000)
+        assert found == [line.rstrip(b"\r") for line in lines[: repaired.lines]]
+        for start in (511, 512, 513, 1200):
+            assert read_lines(files, repaired.lines, start, start + 3) == found[start : start + 3]
+        assert repair(files) == repaired
+
+
+async def test_a_log_that_was_being_written_is_marked_as_cut(tmp_path: Path) -> None:
+    places = (tmp_path / "loop.db", tmp_path / "blobs")
+    async with open_store(*places) as store:
+        where = await vertex(store)
+        log = await store.open_log(*where)
+        await log.append(b"whole\nhal", None, 1, 1.0)
+    async with open_store(*places) as store:
+        extent = await store.log_extent(*where)
+        assert (extent.raw_bytes, extent.lines, extent.closed, extent.cut) == (9, 1, True, True)
+        assert await store.log_lines(*where, 0, 10) == [b"whole"]
+        (found,) = await store.vertexes(where[0])
+        assert found.log_cut
+        other = await vertex(store)
+        assert other[1] > where[1]
+
+
+PROGRAM = """
+import sys, trio
+from bassloop.store import open_store
+
+async def main():
+    async with open_store(sys.argv[1] + "/loop.db", sys.argv[1] + "/blobs") as store:
+        async def record(worker):
+            for number in range(100000):
+                guid = f"{worker}-{number}"
+                await store.record_delivery(guid, "push", None, guid.encode() * 100)
+                sys.stdout.write(guid + "\\n")
+                sys.stdout.flush()
+        async with trio.open_nursery() as nursery:
+            for worker in range(4):
+                nursery.start_soon(record, worker)
+
+trio.run(main)
+"""
+
+
+def promises(tmp_path: Path) -> list[str]:
+    """What a process said that it had recorded before it was killed."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")},
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None
+        promised = [process.stdout.readline().strip() for _ in range(300)]
+        process.send_signal(signal.SIGKILL)
+        return promised + process.stdout.read().split()
+
+
+async def test_no_delivery_that_was_answered_for_is_lost_by_a_kill(tmp_path: Path) -> None:
+    promised = await trio.to_thread.run_sync(promises, tmp_path)
+    assert len(promised) >= 300
+    async with open_store(tmp_path / "loop.db", tmp_path / "blobs") as store:
+        for guid in promised:
+            found = await store.delivery(guid)
+            assert found is not None
+            assert found.body == guid.encode() * 100
