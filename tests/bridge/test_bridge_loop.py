@@ -14,7 +14,7 @@ from bassloop.bridge import call_asyncio, call_trio, hand_over, open_bridge, pyt
 
 
 async def test_an_error_of_the_body_comes_out_as_it_is():
-    with pytest.raises(ValueError, match="^as it is$"):
+    with pytest.raises(ValueError, match="as it is"):
         async with open_bridge():
             raise ValueError("as it is")
 
@@ -72,7 +72,7 @@ async def test_handing_over_waits_only_when_the_channel_is_full():
 
     async def produce() -> None:
         for number in range(4):
-            waited.append(await hand_over(send, number))
+            waited.append(await hand_over(send, number))  # noqa: PERF401
         send.close()
 
     async with open_bridge(), trio.open_nursery() as nursery:
@@ -91,6 +91,27 @@ async def test_handing_over_to_nobody_says_so():
             await call_asyncio(hand_over, send, 1)
 
 
+async def test_cancelled_timers_are_forgotten_and_others_still_come(autojump_clock):
+    came = []
+
+    async def set_and_cancel() -> int:
+        loop = asyncio.get_running_loop()
+        for number in range(5):
+            loop.call_later(number + 1, came.append, number)
+        most = 0
+        for number in range(20_000):
+            loop.call_later(30, came.append, "never").cancel()
+            most = max(most, len(loop._timers))
+            if number % 10 == 0:
+                await asyncio.sleep(0)
+        await asyncio.sleep(60)
+        return most
+
+    async with open_bridge():
+        assert await call_asyncio(set_and_cancel) < 2_000
+    assert came == [0, 1, 2, 3, 4]
+
+
 @pytest.mark.parametrize(
     ("python", "trio_asyncio", "needed"),
     [
@@ -105,7 +126,7 @@ def test_the_shim_is_for_some_releases_on_python_3_14_only(python, trio_asyncio,
 
 
 def test_the_shim_goes_when_upstream_no_longer_needs_it():
-    """When this fails, try the bridge without `python314` on Python 3.14, and remove it if that runs."""
+    """When this fails, try the bridge on Python 3.14 without it, and remove it if that runs."""
     assert version("trio-asyncio").startswith(tuple(f"{each}." for each in python314.NEEDED_BY))
     if sys.version_info >= (3, 14):
         plain = [sys.executable, "-W", "ignore", "-c", "import trio_asyncio"]

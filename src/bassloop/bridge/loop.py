@@ -32,6 +32,8 @@ with warnings.catch_warnings():
 if _shim:
     python314.tell_the_thread()
 
+from bassloop.bridge.timers import forget_cancelled_timers  # noqa: E402
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -47,7 +49,8 @@ async def open_bridge() -> AsyncIterator[None]:
     raised as it is, not wrapped in a group.
     """
     raised: BaseException | None = None
-    async with trio_asyncio.open_loop():
+    async with trio_asyncio.open_loop() as loop:
+        forget_cancelled_timers(loop)
         try:
             yield
         except BaseException as error:  # noqa: BLE001  (raised again, outside of the loop's nurseries)
