@@ -26,7 +26,6 @@ import trio
 from hypercorn.config import Config
 
 from bassloop import __version__
-from bassloop.bridge import open_bridge
 from bassloop.config import Settings, parse_address
 from bassloop.dispatch import Inbox, Limits, Loop, Tail, handle_delivery
 from bassloop.dispatch.recover import conclude_lost_checks, interrupt_lost_runs
@@ -73,7 +72,7 @@ async def serve(
     stop: trio.Event | None = None,
     task_status: trio.TaskStatus[Serving] = trio.TASK_STATUS_IGNORED,
 ) -> int:
-    """Run the daemon until it is told to stop. Returns its exit status.
+    """Run the daemon until it is told to stop. Returns its exit status. Needs an open bridge.
 
     Args:
         stop: set it to drain; None listens for SIGTERM and SIGINT instead.
@@ -83,7 +82,6 @@ async def serve(
     listening = _listen(settings.listen)
     async with AsyncExitStack() as stack:
         stack.enter_context(listening)
-        await stack.enter_async_context(open_bridge())
         store = await stack.enter_async_context(open_store(settings.database, settings.blobs, log_limit=settings.log_limit))
         github = await stack.enter_async_context(open_github(_github_config(settings)))
         await _serve(settings, listening, store, github, stop, task_status)
@@ -102,7 +100,7 @@ async def _serve(
     scheme = "https" if settings.tls_cert_path else "http"
     local_url = f"{scheme}://{_shown(listening)}"
     url = settings.external_url or local_url
-    stopping = stop or trio.Event()
+    stopping = trio.Event() if stop is None else stop
     async with trio.open_nursery() as root:
         host, port = parse_address(settings.ssh_addr)
         key = load_host_key(
@@ -160,7 +158,7 @@ async def _serve(
                 )
             )
             _say_ready(settings, url, ssh)
-            async with _signals(None if stop else stopping, root.cancel_scope):
+            async with _signals(stopping if stop is None else None, root.cancel_scope):
                 task_status.started(Serving(url, local_url, ssh, store, inbox, tail, pool, loop))
                 await _until_drained(inbox, stopping, settings.drain_seconds)
             web_over.set()

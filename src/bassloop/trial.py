@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from bassloop import config
+from bassloop.bridge import open_bridge
 from bassloop.runner import RunnerEvent, RunnerOptions, run_runner
 from bassloop.serve import Serving, serve
 from bassloop.standin import StandIn, serve_standin
@@ -79,7 +80,7 @@ async def trying(
 
     Raises TrialError for a folder that can't be tried, and whatever keeps the daemon from starting.
     """
-    async with temporary_folder() as folder:
+    async with open_bridge(), temporary_folder() as folder:
         repository, copied = await _repository(trial.path, folder)
         head = await _git(repository, "rev-parse", "--verify", "HEAD^{commit}")
         dirty = bool(await _git(repository, "status", "--porcelain", "--untracked-files=no"))

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from bassloop.cli.errors import told
 from bassloop.cli.logs import configure_logs
+
+if TYPE_CHECKING:
+    from bassloop.config import Settings
 
 
 @click.command()
@@ -26,7 +30,6 @@ def serve(**given: object) -> None:
     import trio
 
     from bassloop import config
-    from bassloop.serve import serve as run
 
     with told(config.SettingsError):
         settings = config.load(**given)
@@ -36,4 +39,12 @@ def serve(**given: object) -> None:
     from bassloop.store import StoreError
 
     with told(config.SettingsError, StartError, StoreError, HostKeyError):
-        sys.exit(trio.run(run, settings))
+        sys.exit(trio.run(_bridged, settings))
+
+
+async def _bridged(settings: Settings) -> int:
+    from bassloop.bridge import open_bridge
+    from bassloop.serve import serve as run
+
+    async with open_bridge():
+        return await run(settings)

@@ -1,0 +1,69 @@
+"""What a driver reports while it works, as the messages that a loop understands."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from bassloop.runner.coalesce import Piece
+from bassloop.wire import progrock_pb2 as progrock
+
+Send = Callable[[progrock.StatusUpdate], Awaitable[None]]
+"""Takes an update; returns when there is room for the next."""
+
+
+class DriverError(Exception):
+    """A thunk failed, or can't be carried out; the message is for whoever wrote it."""
+
+
+def now() -> Timestamp:
+    """The time, as messages have it."""
+    nanoseconds = time.time_ns()
+    return Timestamp(seconds=nanoseconds // 1_000_000_000, nanos=nanoseconds % 1_000_000_000)
+
+
+class Vertex:
+    """One thunk's place in the progress."""
+
+    def __init__(self, send: Send, key: str, name: str, inputs: Sequence[str]) -> None:
+        self._send = send
+        self._vertex = progrock.Vertex(id=f"sha256:{key}", name=name, inputs=inputs)
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+        return self._vertex.id
+
+    async def started(self) -> None:
+        """Its command begins."""
+        self._vertex.started.CopyFrom(now())
+        await self._send(progrock.StatusUpdate(vertexes=[self._vertex]))
+
+    async def cached(self) -> None:
+        """It need not run."""
+        at = now()
+        self._vertex.started.CopyFrom(at)
+        self._vertex.completed.CopyFrom(at)
+        self._vertex.cached = True
+        await self._send(progrock.StatusUpdate(vertexes=[self._vertex]))
+
+    async def logged(self, pieces: Sequence[Piece]) -> None:
+        """It printed something."""
+        at = now()
+        logs = [
+            progrock.VertexLog(vertex=self.id, stream=_STREAMS[piece.stream], data=piece.data, timestamp=at)
+            for piece in pieces
+        ]
+        await self._send(progrock.StatusUpdate(logs=logs))
+
+    async def completed(self, error: str | None) -> None:
+        """Its command is over."""
+        self._vertex.completed.CopyFrom(now())
+        if error is not None:
+            self._vertex.error = error
+        await self._send(progrock.StatusUpdate(vertexes=[self._vertex]))
+
+
+_STREAMS = {1: progrock.LogStream.STDOUT, 2: progrock.LogStream.STDERR}

@@ -1,0 +1,66 @@
+"""What an output is kept under, and what a command is called."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bassloop.bass import thunk_sha256
+from bassloop.wire import bass_pb2 as pb
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """For whom something runs: outputs are never shared between scopes.
+
+    So a fork can't poison what its base repository takes from the cache, nor one repository what
+    another does.
+    """
+
+    repository: str | None = None
+    fork: bool = False
+
+    @classmethod
+    def of(cls, metadata: Mapping[str, str]) -> Scope:
+        """The scope of a call; who does not say that it is no fork is treated as one."""
+        repository = metadata.get("bassloop-repository")
+        fork = repository is not None and metadata.get("bassloop-fork") != "false"
+        return cls(repository, fork)
+
+
+def key(scope: Scope, thunk: pb.Thunk) -> str:
+    """What a thunk's output is kept under: 64 hexadecimal digits."""
+    about = f"{scope.repository or ''}\n{'fork' if scope.fork else 'own'}\n{thunk_sha256(thunk)}"
+    return hashlib.sha256(about.encode()).hexdigest()
+
+
+def command_line(thunk: pb.Thunk) -> str:
+    """A thunk's command as a person would type it."""
+    return " ".join(_word(arg) for arg in thunk.args)
+
+
+def _word(value: pb.Value) -> str:
+    match value.WhichOneof("value"):
+        case "string":
+            return shlex.quote(value.string.value)
+        case "command_path":
+            return value.command_path.name
+        case "file_path":
+            return value.file_path.path
+        case "dir_path":
+            return f"{value.dir_path.path}/"
+        case "thunk_path":
+            return _inner(value.thunk_path.path)
+        case "logical_path":
+            return value.logical_path.file.name or value.logical_path.dir.name
+        case "int":
+            return str(value.int.value)
+        case "secret":
+            return f"<secret: {value.secret.name}>"
+    return "…"
+
+
+def _inner(path: pb.FilesystemPath) -> str:
+    return path.file.path if path.WhichOneof("path") == "file" else f"{path.dir.path}/"
