@@ -1,4 +1,4 @@
-"""How fast the terminal settles logs, and how much memory it takes: `python benchmarks/terminal.py`.
+"""How fast the terminal settles logs and makes HTML of them, and how much memory it takes.
 
 Each kind of log is made by rule, so that two runs measure the same; the rate is the best of three
 over the whole log, in pieces of 16 KiB as a runner sends them. `--write DIRECTORY` leaves the logs
@@ -13,7 +13,7 @@ import time
 import tracemalloc
 from pathlib import Path
 
-from bassloop.terminal import Terminal, render_html
+from bassloop.terminal import Terminal, render_lines
 
 PIECE = 16 * 1024
 FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
@@ -33,15 +33,16 @@ def coloured(size: int) -> bytes:
     """A test runner's output: three or four colours a line."""
     lines = []
     for number in range(5000):
+        case = f"tests/test_{number % 31}.py::test_case_{number}"
         if number % 50 == 49:
             lines.append(
-                f"\x1b[1m\x1b[31mFAILED\x1b[0m tests/test_{number % 31}.py::\x1b[1mtest_case_"
-                f"{number}\x1b[0m - \x1b[38;5;208mAssertionError\x1b[0m: {number} != {number + 1}\n"
+                f"\x1b[1m\x1b[31mFAILED\x1b[0m \x1b[1m{case}\x1b[0m - "
+                f"\x1b[38;5;208mAssertionError\x1b[0m: {number} != {number + 1}\n"
             )
         else:
             lines.append(
-                f"tests/test_{number % 31}.py::test_case_{number} \x1b[32mPASSED\x1b[0m"
-                f"\x1b[36m [{number % 100:>3}%]\x1b[0m \x1b[2m{number % 17}.{number % 10}s\x1b[22m\n"
+                f"{case} \x1b[32mPASSED\x1b[0m\x1b[36m [{number % 100:>3}%]\x1b[0m "
+                f"\x1b[2m{number % 17}.{number % 10}s\x1b[22m\n"
             )
     return repeated("".join(lines).encode(), size)
 
@@ -52,9 +53,9 @@ def wheel(size: int) -> bytes:
     for number in range(2000):
         done = number % 100 * 40 // 100
         strokes.append(
-            f"\r\x1b[2K   \x1b[38;2;114;156;31m{'━' * done}\x1b[0m\x1b[38;5;237m╺{'━' * (39 - done)}"
-            f"\x1b[0m \x1b[32m{number / 100:.1f}/20.0 MB\x1b[0m \x1b[31m3.1 MB/s\x1b[0m eta "
-            f"\x1b[36m0:00:{number % 60:02}\x1b[0m"
+            f"\r\x1b[2K   \x1b[38;2;114;156;31m{'━' * done}\x1b[0m\x1b[38;5;237m╺"
+            f"{'━' * (39 - done)}\x1b[0m \x1b[32m{number / 100:.1f}/20.0 MB\x1b[0m "
+            f"\x1b[31m3.1 MB/s\x1b[0m eta \x1b[36m0:00:{number % 60:02}\x1b[0m"
         )
         if number % 100 == 99:
             strokes.append("\n")
@@ -66,7 +67,8 @@ def percent(size: int) -> bytes:
     strokes = []
     for number in range(5000):
         strokes.append(
-            f"Receiving objects: {number % 101:>3}% ({number}/5000), {number / 10:.2f} MiB | 3.10 MiB/s\r"
+            f"Receiving objects: {number % 101:>3}% ({number}/5000), {number / 10:.2f} MiB"
+            " | 3.10 MiB/s\r"
         )
         if number % 101 == 100:
             strokes.append("Receiving objects: 100% (5000/5000), 500.00 MiB | 3.10 MiB/s, done.\n")
@@ -80,11 +82,13 @@ def frames(size: int) -> bytes:
         if number % 200:
             out.append("\x1b[6A\x1b[0G")
         out.append("\x1b[?25l\x1b[34m[+] Running 3/5\x1b[0m\n")
-        for layer in range(5):
-            out.append(
-                f" \x1b[33m{FRAMES[(number + layer) % 10]}\x1b[0m layer{layer} \x1b[36mDownloading\x1b[0m "
-                f"[{'=' * (number % 200 // 8):<25}] {number % 200 / 2:>6.1f}MB/100MB {number % 200 / 10:>5.1f}s\n"
-            )
+        done = number % 200
+        out.extend(
+            f" \x1b[33m{FRAMES[(number + layer) % 10]}\x1b[0m layer{layer} "
+            f"\x1b[36mDownloading\x1b[0m [{'=' * (done // 8):<25}] {done / 2:>6.1f}MB/100MB "
+            f"{done / 10:>5.1f}s\n"
+            for layer in range(5)
+        )
         out.append("\x1b[?25h")
     return repeated("".join(out).encode(), size)
 
@@ -121,12 +125,12 @@ def peak(log: bytes) -> int:
 
 
 def html(log: bytes) -> float:
-    """Seconds for the HTML of all lines that settle."""
+    """Seconds for the HTML of all lines that settle, 512 at once as a page asks for them."""
     terminal = Terminal()
     lines = terminal.feed(log) + terminal.finish()
     begin = time.perf_counter()
-    for line in lines:
-        render_html(line)
+    for at in range(0, len(lines), 512):
+        render_lines(lines[at : at + 512])
     return time.perf_counter() - begin
 
 

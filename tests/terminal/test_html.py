@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bassloop.terminal import palette_css, render_html, restyle, strip
+from bassloop.terminal import palette_css, render_html, render_lines, restyle, strip
 from bassloop.terminal.html import nearest
 
 from .streams import LOOKS, ODDITIES, TEXT, streams
@@ -62,6 +62,19 @@ def test_html_is_balanced_safe_and_says_what_strip_says(line: bytes) -> None:
     assert re.findall(r"<(?!/?(?:span|a)\b)", shown) == []
     assert "style=" not in re.sub(">[^<]*<", "><", f">{shown}<")
     assert html.unescape(re.sub("<[^>]*>", "", shown)) == strip(line)
+
+
+@given(
+    st.lists(
+        st.one_of(
+            streams(TEXT, LOOKS, ODDITIES, (b"<b>", b"&amp;", b'"')), st.binary(max_size=60)
+        ).map(lambda line: line.replace(b"\n", b"")),
+        max_size=8,
+    )
+)
+@settings(max_examples=400, deadline=None)
+def test_many_lines_are_rendered_as_each_would_be(lines: list[bytes]) -> None:
+    assert render_lines(lines) == [render_html(line) for line in lines]
 
 
 def test_the_nearest_colour_is_near() -> None:

@@ -83,8 +83,8 @@ class Writer:
         return cast("T", write.result)
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Run the thread until `close`, or until it is cancelled, which closes it: what is queued is
-        committed before it returns. Started once the connection is open; raises what `connect`
+        """Run the thread until `close`, or until it is cancelled, which closes it: what is queued
+        is committed before it returns. Started once the connection is open; raises what `connect`
         raises."""
         token = trio.lowlevel.current_trio_token()
 

@@ -4,15 +4,24 @@
     for piece in pieces:
         text = terminal.settle(piece).text          # final lines, self-contained
     text = terminal.settle_rest().text
-    html = [render_html(line) for line in text.split(b"\\n")]
+    html = render_lines(text.split(b"\\n")[:-1])
 
 No input and no output happens here, and no byte makes anything raise.
 """
 
 from __future__ import annotations
 
-from bassloop.terminal.html import palette_css, render_html
+from bassloop.terminal.html import palette_css, render_html, render_lines
 from bassloop.terminal.lines import restyle, strip
 from bassloop.terminal.terminal import ROWS, Settled, Terminal
 
-__all__ = ["ROWS", "Settled", "Terminal", "palette_css", "render_html", "restyle", "strip"]
+__all__ = [
+    "ROWS",
+    "Settled",
+    "Terminal",
+    "palette_css",
+    "render_html",
+    "render_lines",
+    "restyle",
+    "strip",
+]

@@ -137,8 +137,8 @@ def repair(files: LogFiles) -> Repaired:
     """Make the files of a log that was never closed consistent again: whole records, whole lines.
 
     Raw bytes are left as they are. Settled text that begins behind the end of the raw bytes that it
-    continues is dropped: a power failure may take the one and leave the other. A last settled line without its newline is not counted, since
-    nobody knows whether it was whole. Raises OSError.
+    continues is dropped: a power failure may take the one and leave the other. A last settled line
+    without its newline is not counted, since nobody knows whether it was whole. Raises OSError.
     """
     raw_bytes = files.raw.stat().st_size if files.raw.exists() else 0
     before, copied = raw_bytes, 0

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
     from pathlib import Path
 
-PENDING_LIMIT = 8 * 1024 * 1024
+PENDING_LIMIT = 4 * 1024 * 1024
 """Bytes of all logs together that wait to be written; who appends more waits."""
 
 _OVERHEAD = 256

@@ -1,0 +1,223 @@
+"""What the functions of a terminal do to the sheet: moving the cursor, erasing, inserting, margins.
+
+Functions that are not here (and private ones, which set modes) have no effect. Numbers are bounded,
+so that no few bytes cause much work.
+"""
+
+from __future__ import annotations
+
+from bassloop.terminal.row import Row
+from bassloop.terminal.sheet import Sheet
+from bassloop.terminal.style import DEFAULT_PEN, Pen
+from bassloop.terminal.width import TAB, next_stop
+
+MOVE_LIMIT = 1024
+"""The furthest column that cursor movement reaches."""
+
+_NUMBER_LIMIT = 9999
+
+
+class Functions(Sheet):
+    """A sheet with the functions of a terminal."""
+
+    def __init__(self, height: int) -> None:
+        super().__init__(height)
+        self._saved: tuple[int, int, Pen] = (0, 0, DEFAULT_PEN)
+
+    def _control(self, code: int) -> None:
+        if code in (0x0A, 0x0B, 0x0C):
+            self._line_feed()
+        elif code == 0x08:
+            self._x = max(0, self._column() - 1)
+
+    def _tab(self, tabs: bytes) -> None:
+        row = self.rows[self.y]
+        if row.cells is None and (self._at_end or (row.blank and self._x == 0)):
+            self._write(tabs)
+        else:
+            self._x = next_stop(self._column()) + TAB * (len(tabs) - 1)
+
+    def _line_feed(self) -> None:
+        y = self.y
+        if y == self._bottom:
+            self._settle([self.rows.pop(self._top).text()])
+            self.rows.insert(self._bottom, Row())
+        elif y < self.height - 1:
+            y += 1
+            self._reach(y)
+        self._new_line(y)
+
+    def _plain_escape(self, final: bytes) -> None:
+        if final == b"7":
+            self._saved = (self.y, self._column(), self.pen)
+        elif final == b"8":
+            self._restore()
+        elif final == b"D":
+            x = self._column()
+            self._line_feed()
+            self._x = x
+        elif final == b"E":
+            self._line_feed()
+        elif final == b"M":
+            self._column()
+            if self.y == self._top:
+                if len(self.rows) > self._bottom:
+                    del self.rows[self._bottom]
+                self.rows.insert(self._top, Row())
+            elif self.y:
+                self.y -= 1
+        elif final == b"c":
+            self.rows = [Row()]
+            self.y = self._x = 0
+            self._at_end = True
+            self.pen = DEFAULT_PEN
+            self._top, self._bottom = 0, self.height - 1
+            self._saved = (0, 0, DEFAULT_PEN)
+
+    def _restore(self) -> None:
+        y, x, self.pen = self._saved
+        self._move(y, x)
+
+    def _move(self, y: int, x: int) -> None:
+        self.y = max(0, min(y, self.height - 1))
+        self._x = max(0, min(x, MOVE_LIMIT))
+        self._at_end = False
+        self._reach(self.y)
+
+    def _csi(self, parameters: bytes, final: bytes) -> None:
+        function = _FUNCTIONS.get(final)
+        if function is None or parameters[:1] in (b"<", b"=", b">", b"?"):
+            return
+        numbers = [_number(value) for value in parameters.replace(b":", b";").split(b";")[:4]]
+        function(self, numbers)
+
+    def _up(self, numbers: list[int]) -> None:
+        top = self._top if self.y >= self._top else 0
+        self._move(max(top, self.y - _count(numbers)), self._column())
+
+    def _down(self, numbers: list[int]) -> None:
+        bottom = self._bottom if self.y <= self._bottom else self.height - 1
+        self._move(min(bottom, self.y + _count(numbers)), self._column())
+
+    def _right(self, numbers: list[int]) -> None:
+        self._sideways(self._column() + _count(numbers))
+
+    def _left(self, numbers: list[int]) -> None:
+        self._sideways(self._column() - _count(numbers))
+
+    def _to_column(self, numbers: list[int]) -> None:
+        if numbers[0] <= 1:
+            self._x, self._at_end = 0, False
+        else:
+            self._sideways(numbers[0] - 1)
+
+    def _sideways(self, x: int) -> None:
+        here = self._column()
+        self._x = max(0, min(x, max(here, MOVE_LIMIT)))
+
+    def _next_line(self, numbers: list[int]) -> None:
+        self._down(numbers)
+        self._x = 0
+
+    def _previous_line(self, numbers: list[int]) -> None:
+        self._up(numbers)
+        self._x = 0
+
+    def _to_row(self, numbers: list[int]) -> None:
+        self._move(_count(numbers) - 1, self._column())
+
+    def _to_position(self, numbers: list[int]) -> None:
+        self._move(_count(numbers) - 1, _count(numbers[1:]) - 1)
+
+    def _erase_in_line(self, numbers: list[int]) -> None:
+        self._erase_line(numbers[0])
+
+    def _erase_in_display(self, numbers: list[int]) -> None:
+        kind = numbers[0]
+        self._column()
+        if kind == 0:
+            self._erase_line(0)
+            del self.rows[self.y + 1 :]
+        elif kind == 1:
+            self._erase_line(1)
+            self.rows[: self.y] = [Row() for _ in range(self.y)]
+        elif kind == 2:
+            self.rows = [Row() for _ in range(self.y + 1)]
+
+    def _insert_lines(self, numbers: list[int]) -> None:
+        if self._top <= self.y <= self._bottom:
+            count = min(_count(numbers), self._bottom - self.y + 1)
+            self._reach(self.y)
+            self.rows[self.y : self.y] = [Row() for _ in range(count)]
+            del self.rows[self._bottom + 1 : self._bottom + 1 + count]
+            self._x, self._at_end = 0, False
+
+    def _delete_lines(self, numbers: list[int]) -> None:
+        if self._top <= self.y <= self._bottom:
+            count = min(_count(numbers), self._bottom - self.y + 1)
+            if len(self.rows) > self._bottom + 1:
+                after = self._bottom + 1
+                self.rows[after:after] = [Row() for _ in range(count)]
+            del self.rows[self.y : self.y + count]
+            self._reach(self.y)
+            self._x, self._at_end = 0, False
+
+    def _insert_characters(self, numbers: list[int]) -> None:
+        x = self._column()
+        self.rows[self.y].insert(x, _count(numbers))
+
+    def _delete_characters(self, numbers: list[int]) -> None:
+        x = self._column()
+        self.rows[self.y].delete(x, _count(numbers))
+
+    def _erase_characters(self, numbers: list[int]) -> None:
+        x = self._column()
+        self.rows[self.y].erase(x, x + _count(numbers))
+
+    def _margins(self, numbers: list[int]) -> None:
+        top = max(1, numbers[0]) - 1
+        bottom = min(self.height, numbers[1] if len(numbers) > 1 and numbers[1] else self.height)
+        if top < bottom - 1:
+            self._top, self._bottom = top, bottom - 1
+            self._move(0, 0)
+
+    def _save(self, numbers: list[int]) -> None:
+        self._saved = (self.y, self._column(), self.pen)
+
+    def _restored(self, numbers: list[int]) -> None:
+        self._restore()
+
+
+_FUNCTIONS = {
+    b"A": Functions._up,
+    b"B": Functions._down,
+    b"C": Functions._right,
+    b"D": Functions._left,
+    b"E": Functions._next_line,
+    b"F": Functions._previous_line,
+    b"G": Functions._to_column,
+    b"H": Functions._to_position,
+    b"J": Functions._erase_in_display,
+    b"K": Functions._erase_in_line,
+    b"L": Functions._insert_lines,
+    b"M": Functions._delete_lines,
+    b"P": Functions._delete_characters,
+    b"X": Functions._erase_characters,
+    b"@": Functions._insert_characters,
+    b"`": Functions._to_column,
+    b"a": Functions._right,
+    b"d": Functions._to_row,
+    b"e": Functions._down,
+    b"f": Functions._to_position,
+    b"r": Functions._margins,
+    b"s": Functions._save,
+    b"u": Functions._restored,
+}
+
+
+def _number(value: bytes) -> int:
+    return min(_NUMBER_LIMIT, int(value[:6])) if value.isdigit() else 0
+
+
+def _count(numbers: list[int]) -> int:
+    return max(1, numbers[0]) if numbers else 1
