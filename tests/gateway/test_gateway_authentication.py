@@ -133,8 +133,9 @@ async def test_connections_are_limited(limit):
         await gateway.connect()
 
 
-async def test_connections_that_have_not_authenticated_are_limited():
-    async with open_gateway(unauthenticated=1) as gateway:
+@pytest.mark.parametrize("limit", ["unauthenticated", "unauthenticated_per_address"])
+async def test_connections_that_have_not_authenticated_are_limited(limit):
+    async with open_gateway(**{limit: 1}) as gateway:
         idle = await trio.open_tcp_stream("127.0.0.1", gateway.address.port)
         assert (await idle.receive_some(100)).startswith(b"SSH-2.0-bassloop")
         with pytest.raises((asyncssh.ConnectionLost, OSError)):

@@ -134,7 +134,13 @@ class Clock:
 
 
 def admission(clock: Clock, **limits: int) -> Admission:
-    how = {"connections": 9, "per_address": 3, "unauthenticated": 2, "refusals_per_minute": 6}
+    how = {
+        "connections": 9,
+        "per_address": 3,
+        "unauthenticated": 3,
+        "unauthenticated_per_address": 2,
+        "refusals_per_minute": 6,
+    }
     return Admission(**(how | limits), clock=clock)
 
 
@@ -144,11 +150,23 @@ def test_an_address_has_so_many_connections():
         with counts.connection("::ffff:192.0.2.1"):
             with pytest.raises(Refused, match=r"3 connections of 192\.0\.2\.1 are open"):
                 counts.connection("192.0.2.1").__enter__()
-            with counts.connection("192.0.2.2"), counts.authenticating():
+            with counts.connection("192.0.2.2"), counts.authenticating("192.0.2.2"):
                 assert repr(counts) == "<Admission: 4 of 2 addresses, 1 not authenticated>"
         with counts.connection("192.0.2.1"):
             pass
     assert counts.statistics() == {"connections": 0, "addresses": 0, "unauthenticated": 0}
+
+
+def test_one_address_cannot_keep_the_others_from_authenticating():
+    counts = admission(Clock())
+    with counts.authenticating("192.0.2.1"), counts.authenticating("192.0.2.1"):
+        with pytest.raises(Refused, match=r"2 connections of 192\.0\.2\.1 are not authenticated"):
+            counts.authenticating("192.0.2.1").__enter__()
+        with (
+            counts.authenticating("192.0.2.2"),
+            pytest.raises(Refused, match="3 connections are not authenticated yet"),
+        ):
+            counts.authenticating("192.0.2.3").__enter__()
 
 
 def test_a_network_of_ipv6_is_one_address():

@@ -30,16 +30,18 @@ class Admission:
         connections: int,
         per_address: int,
         unauthenticated: int,
+        unauthenticated_per_address: int,
         refusals_per_minute: int,
         clock: Callable[[], float],
     ) -> None:
         self._connections = connections
         self._per_address = per_address
         self._unauthenticated = unauthenticated
+        self._unauthenticated_per_address = unauthenticated_per_address
         self._refusals_per_minute = refusals_per_minute
         self._clock = clock
         self._open: Counter[str] = Counter()
-        self._unknown = 0
+        self._unknown: Counter[str] = Counter()
         self._refusals: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     @contextmanager
@@ -52,24 +54,20 @@ class Admission:
             raise Refused(f"{self._per_address} connections of {origin} are open")
         if self._recent(origin) > self._refusals_per_minute - 1:
             raise Refused(f"{origin} was refused {self._refusals_per_minute} times within a minute")
-        self._open[origin] += 1
-        try:
+        with _one_more(self._open, origin):
             yield
-        finally:
-            self._open[origin] -= 1
-            if not self._open[origin]:
-                del self._open[origin]
 
     @contextmanager
-    def authenticating(self) -> Iterator[None]:
+    def authenticating(self, address: str) -> Iterator[None]:
         """Count one connection that has not shown a key yet while the body runs. Raises Refused."""
-        if self._unknown >= self._unauthenticated:
+        origin = _origin(address)
+        if self._unknown.total() >= self._unauthenticated:
             raise Refused(f"{self._unauthenticated} connections are not authenticated yet")
-        self._unknown += 1
-        try:
+        if self._unknown[origin] >= self._unauthenticated_per_address:
+            limit = self._unauthenticated_per_address
+            raise Refused(f"{limit} connections of {origin} are not authenticated yet")
+        with _one_more(self._unknown, origin):
             yield
-        finally:
-            self._unknown -= 1
 
     def refused(self, address: str) -> None:
         """This address had no right key."""
@@ -89,13 +87,24 @@ class Admission:
         return {
             "connections": self._open.total(),
             "addresses": len(self._open),
-            "unauthenticated": self._unknown,
+            "unauthenticated": self._unknown.total(),
         }
 
     def __repr__(self) -> str:
         now = self.statistics()
         where = f"{now['connections']} of {now['addresses']} addresses"
         return f"<Admission: {where}, {now['unauthenticated']} not authenticated>"
+
+
+@contextmanager
+def _one_more(counts: Counter[str], origin: str) -> Iterator[None]:
+    counts[origin] += 1
+    try:
+        yield
+    finally:
+        counts[origin] -= 1
+        if not counts[origin]:
+            del counts[origin]
 
 
 def _origin(address: str) -> str:

@@ -96,6 +96,7 @@ class _Gateway:
             connections=settings.connections,
             per_address=settings.connections_per_address,
             unauthenticated=settings.unauthenticated,
+            unauthenticated_per_address=settings.unauthenticated_per_address,
             refusals_per_minute=settings.refusals_per_minute,
             clock=trio.current_time,
         )
@@ -120,7 +121,7 @@ class _Gateway:
         authentication = Authentication(self._keys, refusal_seconds=self._settings.refusal_seconds)
         connection = Connection(authentication, self._settings)
         try:
-            with self._admission.authenticating():
+            with self._admission.authenticating(address):
                 await self._handshake(stream, connection)
                 if connection.identity is None:
                     self._admission.refused(address)

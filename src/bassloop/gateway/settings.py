@@ -26,7 +26,9 @@ class GatewaySettings:
     connections_per_address: int = 100
     """Connections at the same time of one IPv4 address, or one /64 of IPv6."""
     unauthenticated: int = 50
-    """Connections at the same time that have not shown a key yet."""
+    """Connections at the same time that have not shown a key yet,"""
+    unauthenticated_per_address: int = 10
+    """and such of one address, so that one can't keep the others out."""
     refusals_per_minute: int = 20
     """Connections that end without a right key before their address has to pause."""
     keys_per_connection: int = 20
