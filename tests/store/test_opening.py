@@ -38,7 +38,8 @@ async def test_a_missing_database_is_made_with_its_directories(tmp_path: Path) -
 
 
 async def test_every_earlier_version_is_brought_up_to_date(tmp_path: Path) -> None:
-    names = [migration.name for migration in migrations().pending(Database(memory=True))]
+    with closing(sqlite3.connect(":memory:")) as connection:
+        names = [migration.name for migration in migrations().pending(Database(connection))]
     assert names == sorted(names)
 
     def schema(path: Path) -> list[tuple[str, ...]]:

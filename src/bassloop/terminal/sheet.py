@@ -19,7 +19,7 @@ from bassloop.terminal.sequences import (
     UNFINISHED,
     UNFINISHED_CHARACTER,
 )
-from bassloop.terminal.style import DEFAULT_PEN, Pen, begin, pen_after, style_after
+from bassloop.terminal.style import DEFAULT_PEN, PLAIN, Pen, begin, pen_after, style_after
 
 BEYOND = 1 << 30
 """A column beyond all others."""
@@ -144,12 +144,10 @@ class Sheet:
         """Add whole lines, with the cursor at the beginning of a blank last row."""
         style = self.pen.style
         for index, line in enumerate(lines):
-            if b"\x1b" in line:
-                if style:
-                    lines[index] = begin(Pen(style)) + line
-                style = style_after(style, line)
-            elif line and style:
+            if style is not PLAIN and line:
                 lines[index] = begin(Pen(style)) + line
+            if b"\x1b" in line:
+                style = style_after(style, line)
         self.pen = Pen(style)
         self.rows.pop()
         over = len(self.rows) + len(lines) + 1 - self.height

@@ -106,7 +106,7 @@ def pen_after(pen: Pen, content: bytes) -> Pen:
 
 @lru_cache(maxsize=4096)
 def applied(style: Style, parameters: bytes) -> Style:
-    """The style after one SGR sequence with these parameters."""
+    """The style after one SGR sequence with these parameters; `PLAIN` itself if it is that."""
     foreground, background, flags = style.foreground, style.background, set(style.flags)
     groups = [
         [int(value[-6:]) if value else -1 for value in group.split(b":")]
@@ -145,7 +145,8 @@ def applied(style: Style, parameters: bytes) -> Style:
                 foreground = colour
             elif colour is not None and code == 48:
                 background = colour
-    return Style(foreground, background, tuple(flag for flag in FLAGS if flag in flags))
+    style = Style(foreground, background, tuple(flag for flag in FLAGS if flag in flags))
+    return PLAIN if style == PLAIN else style
 
 
 def _extended(group: list[int], after: list[list[int]]) -> tuple[Colour, int]:

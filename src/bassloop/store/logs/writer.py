@@ -139,8 +139,9 @@ class LogWriter:
 
     @property
     def room(self) -> int:
-        """Raw bytes that may still be appended before the log is full. A recorder that gives a
-        terminal no more than this loses no settled line at the limit."""
+        """Raw bytes that may still be appended before the log is full. A recorder gives its terminal
+        no more than this, and what the screen then holds in the same `append`: what is given after
+        that is dropped."""
         return max(0, self._limit - self._bytes)
 
     @property
