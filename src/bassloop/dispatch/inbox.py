@@ -80,23 +80,25 @@ class Inbox:
     async def accept(self, headers: Mapping[str, str], body: bytes) -> Answer:
         """Verify and store one delivery. It is on disk when the answer is 202.
 
+        Names in `headers` are in lower case.
+
         Nothing of the body is parsed before its signature was found right. Cancelled, it is either
         stored (and will be handled) or not; the sender, unanswered, sends it again.
         """
         if self._closed:
             return Answer(503, "the loop is shutting down; deliver again later")
-        name, guid = headers.get("X-GitHub-Event", ""), headers.get("X-GitHub-Delivery", "")
+        name, guid = headers.get("x-github-event", ""), headers.get("x-github-delivery", "")
         if not name:
             return Answer(400, "the header X-GitHub-Event is missing")
         if not _EVENT_NAME.match(name) or not _GUID.match(guid):
             return Answer(400, "the header X-GitHub-Event or X-GitHub-Delivery is malformed")
-        content_type = headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
         if content_type != "application/json":
             message = "set the webhook's content type to application/json in the App's settings"
             return Answer(415, message)
         if self.secret is None:
             return Answer(503, "this loop has no GITHUB_APP_WEBHOOK_SECRET; it takes no deliveries")
-        signature = headers.get("X-Hub-Signature-256", "")
+        signature = headers.get("x-hub-signature-256", "")
         if not signature:
             log.warning("delivery refused", guid=guid, event_name=name, why="not signed")
             return Answer(401, "the delivery is not signed; set the webhook secret in the App")

@@ -35,7 +35,7 @@ from bassloop.store.readers import Readers
 from bassloop.store.writer import Writer, WriterStatistics
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 LOG_LIMIT = 1024 * 1024 * 1024
 """Raw bytes of one vertex's log that are kept, unless told otherwise."""
@@ -426,7 +426,7 @@ class Store:
         files = LogFiles.of(self._blobs, run_id, vertex_row)
         return await trio.to_thread.run_sync(source.read_times, files, start, stop, limit)
 
-    async def log_raw(self, run_id: str, vertex_row: int, offset: int = 0) -> AsyncIterator[bytes]:
+    async def log_raw(self, run_id: str, vertex_row: int, offset: int = 0) -> AsyncGenerator[bytes]:
         """The bytes as received, from `offset` to where the log ends now, in chunks of 256 KiB. Use
         it under `contextlib.aclosing`."""
         extent = await self.log_extent(run_id, vertex_row)

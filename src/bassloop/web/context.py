@@ -1,0 +1,67 @@
+"""What the pages are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from bassloop.store import Store
+
+
+class Answer(Protocol):
+    """What the sender of a webhook is told."""
+
+    @property
+    def status(self) -> int:
+        """HTTP's."""
+
+    @property
+    def message(self) -> str:
+        """A sentence."""
+
+
+class Inbox(Protocol):
+    """Takes deliveries."""
+
+    async def accept(self, headers: Mapping[str, str], body: bytes) -> Answer:
+        """Verify, store, answer."""
+
+
+class Following(Protocol):
+    """A follower's place."""
+
+    async def changed(self) -> None:
+        """Return when there is something new."""
+
+
+class Tail(Protocol):
+    """The live end of runs."""
+
+    def follow(self, run_id: str | None) -> AbstractAsyncContextManager[Following]:
+        """Follow a run, or with None all of them."""
+
+    def screen(self, vertex_row: int) -> list[bytes]:
+        """The lines of a live log that may still change."""
+
+
+@dataclass(frozen=True, eq=False)
+class WebContext:
+    """The application's collaborators.
+
+    Args:
+        external_url: where people reach it, without a slash at its end.
+        known_hosts: the gateway's line for a file of known hosts.
+        ssh_command: what a person types to connect a runner.
+        pool_snapshot: who is connected.
+    """
+
+    store: Store
+    inbox: Inbox
+    tail: Tail
+    external_url: str
+    version: str
+    known_hosts: str
+    ssh_command: str
+    pool_snapshot: Callable[[], Sequence[Any]]
