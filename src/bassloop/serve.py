@@ -19,6 +19,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 import hypercorn.trio
 import structlog
@@ -109,12 +110,11 @@ async def _serve(
         )
         ssh: GatewayAddress = await root.start(
             serve_gateway,
-            GatewaySettings(host=host, port=port, host_key=key),
+            GatewaySettings(host=host, port=port, host_key=key, name=_host_of(url)),
             github.keys,
             pool,
             store,
         )
-        reached_at = url.partition("://")[2].partition("/")[0].rsplit(":", 1)[0]
         loop = Loop(
             store=store,
             tail=tail,
@@ -122,7 +122,7 @@ async def _serve(
             github=github,
             external_url=url,
             app_id=settings.github_app_id,
-            connect=lambda login: connect_command(login, reached_at, ssh.port),
+            connect=lambda login: connect_command(login, _host_of(url), ssh.port),
             limits=_limits(settings),
         )
         inbox = Inbox(
@@ -222,9 +222,13 @@ def _shown(listening: socket.socket) -> str:
     return f"{host}:{port}"
 
 
+def _host_of(url: str) -> str:
+    return urlsplit(url).hostname or "localhost"
+
+
 def _hypercorn(settings: Settings, listening: socket.socket) -> Config:
     config = Config()
-    config.bind = [f"fd://{listening.fileno()}"]
+    config.bind = [f"fd://{listening.detach()}"]  # it is hypercorn's to close now
     config.graceful_timeout = 3.0
     config.shutdown_timeout = 5.0
     config.include_server_header = False

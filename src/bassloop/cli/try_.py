@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from bassloop.trial import Trial
+    from collections.abc import AsyncIterator
+
+    from bassloop.cli.trial_display import TrialDisplay
+    from bassloop.store import Delivery
+    from bassloop.trial import Trial, Trying
 
 EVENTS = ("check_suite", "check_run", "push", "pull_request")
 
@@ -74,17 +78,8 @@ async def _run(trial: Trial, serve: bool) -> int:
         console.print(f"[dim]follow it at {its.serving.url}[/dim]")
         display = TrialDisplay(console, its.serving)
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(display.follow)
-
-                async def interrupted() -> None:
-                    async for _ in signals:
-                        nursery.cancel_scope.cancel()
-
-                nursery.start_soon(interrupted)
-                delivery = await its.serving.inbox.finished(its.guid)
-                nursery.cancel_scope.cancel()
-            if nursery.cancel_scope.cancelled_caught and not (await _over(its)):
+            delivery = await _followed(its, display, signals)
+            if delivery is None:
                 console.print("interrupted")
                 return 130
             if not console.is_terminal:
@@ -102,3 +97,23 @@ async def _run(trial: Trial, serve: bool) -> int:
                 async for _ in signals:
                     break
     return 0 if passed else 1
+
+
+async def _followed(
+    its: Trying, display: TrialDisplay, signals: AsyncIterator[int]
+) -> Delivery | None:
+    """Show the trial until its delivery is handled; None when it is interrupted before."""
+    import trio
+
+    delivery: Delivery | None = None
+    async with trio.open_nursery() as nursery:
+
+        async def interrupted() -> None:
+            async for _ in signals:
+                nursery.cancel_scope.cancel()
+
+        nursery.start_soon(display.follow)
+        nursery.start_soon(interrupted)
+        delivery = await its.serving.inbox.finished(its.guid)
+        nursery.cancel_scope.cancel()
+    return delivery

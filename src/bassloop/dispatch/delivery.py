@@ -14,7 +14,7 @@ from bassloop.dispatch.hook import run_hook
 from bassloop.dispatch.loop import Loop
 from bassloop.dispatch.whose import whose_runtimes
 from bassloop.dispatch.work import Work
-from bassloop.github import Event, parse_event
+from bassloop.github import Event, GitHubError, parse_event
 
 log = structlog.get_logger(__name__)
 
@@ -58,6 +58,8 @@ async def _hook(loop: Loop, delivery: store.Delivery, event: Event, decision: De
     for user in {event.sender.id: event.sender, (whose.user or event.sender).id: whose.user}.values():
         if user is not None:
             await loop.store.put_user(store.User(user.id, user.node_id, user.login))
+    # What keeps the hook from running is noted, and raised outside of the nursery, which would wrap it.
+    failure: GitHubError | None = None
     async with trio.open_nursery() as checks:
         work = Work(
             loop=loop,
@@ -68,4 +70,9 @@ async def _hook(loop: Loop, delivery: store.Delivery, event: Event, decision: De
             repo=repo,
             checks=checks,
         )
-        await run_hook(work)
+        try:
+            await run_hook(work)
+        except GitHubError as error:
+            failure = error
+    if failure is not None:
+        raise failure

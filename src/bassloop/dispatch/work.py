@@ -59,8 +59,11 @@ class Work:
         return self.whose.user or self.sender
 
     def metadata(self, run_id: str) -> dict[str, str]:
-        """What a runner is told beside a call, so that its owner can decide what to serve."""
-        return {
+        """What a runner is told beside a call, so that its owner can decide what to serve.
+
+        `run_id` is empty for what the hook itself asks.
+        """
+        about = {
             "bassloop-repository": self.repository.full_name,
             "bassloop-visibility": self.repository.visibility,
             "bassloop-event": self.event.name,
@@ -69,6 +72,7 @@ class Work:
             "bassloop-fork": "true" if self.whose.fork else "false",
             "bassloop-run": run_id,
         }
+        return {name: value for name, value in about.items() if value}
 
     def new_run(self, check_name: str, sha: str, thunk: ThunkRecord | None) -> Run:
         """A run of this delivery, queued, not yet stored."""

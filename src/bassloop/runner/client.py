@@ -96,7 +96,7 @@ class Client:
             self.options.port,
             username=self.options.login,
             client_keys=keys or None,
-            agent_path=agent or (),
+            agent_path=agent,
             known_hosts=str(self.options.hosts_file) if self.options.hosts_file.exists() else b"",
             password_auth=False,
             kbdint_auth=False,
@@ -118,10 +118,13 @@ class Client:
         process: asyncssh.SSHClientProcess[str] = await call_asyncio(
             connection.create_process, command, stderr=asyncssh.STDOUT
         )
-        self.on_event(Registered(address, f"{os_name}/{arch}"))
-        started()
-        while line := await call_asyncio(process.stdout.readline):
+        # The loop's first line is its word that the runtime is registered.
+        if line := await call_asyncio(process.stdout.readline):
+            self.on_event(Registered(address, f"{os_name}/{arch}"))
+            started()
+        while line:
             self.on_event(Said(line.strip()[:500]))
+            line = await call_asyncio(process.stdout.readline)
         await call_asyncio(process.wait_closed)
         if process.exit_status:
             raise Refused(f"the loop refused this runner (exit status {process.exit_status})")

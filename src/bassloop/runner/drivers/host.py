@@ -210,7 +210,7 @@ class _Work:
     def _place(self, path: str) -> Path:
         """A path in the work directory, with no symbolic link on its way that leads out of it."""
         place = self.output.files / path
-        real = Path(os.path.realpath(place.parent))
+        real = Path(os.path.realpath(place.parent if path != "." else place))
         if not real.is_relative_to(Path(os.path.realpath(self.output.files))):
             raise DriverError(f"{path} leads out of the work directory through a link")
         return place
