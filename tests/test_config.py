@@ -21,7 +21,9 @@ def test_everything_has_a_default() -> None:
     assert settings.private_key() is None
 
 
-def test_the_originals_names_are_understood(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_originals_names_are_understood(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     key = tmp_path / "app.pem"
     key.write_text("the key")
     for name, value in {
@@ -75,7 +77,9 @@ def test_a_bad_setting_is_named_with_what_it_should_be(
 
 def test_a_key_file_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GITHUB_APP_PRIVATE_KEY_PATH", "/nowhere/app.pem")
-    with pytest.raises(config.SettingsError, match="GITHUB_APP_PRIVATE_KEY_PATH: can't read /nowhere"):
+    with pytest.raises(
+        config.SettingsError, match="GITHUB_APP_PRIVATE_KEY_PATH: can't read /nowhere"
+    ):
         config.load().private_key()
 
 

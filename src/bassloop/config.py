@@ -55,7 +55,7 @@ def parse_address(value: str) -> tuple[str, int]:
     host, colon, port = value.rpartition(":")
     if not colon or not port.isdigit() or int(port) > 65535:
         raise ValueError("must be HOST:PORT, such as 127.0.0.1:3000 or :6455")
-    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104
+    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - what :port means
 
 
 def _address(value: str) -> str:
@@ -73,7 +73,8 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_file_encoding="utf-8", extra="ignore", frozen=True)
 
     external_url: BaseURL | None = Field(
-        None, description="The address at which people reach this loop; links on checks begin with it."
+        None,
+        description="The address at which people reach this loop; links on checks begin with it.",
     )
     listen: Address = Field("127.0.0.1:3000", description="Where the pages and the webhook listen.")
     tls_cert_path: Path | None = Field(None, description="Serve HTTPS with this certificate chain.")
@@ -85,33 +86,69 @@ class Settings(BaseSettings):
         None, description="The SSH host key's file; made at the first start when it is missing."
     )
 
-    sqlite_path: Path | None = Field(None, description="The database. Default: loop.db in the data directory.")
-    blobs_bucket: str | None = Field(None, description="The folder for logs. Default: blobs in the data directory.")
-    data_dir: Path = Field(default_factory=default_data_dir, description="Where data is kept by default.")
+    sqlite_path: Path | None = Field(
+        None, description="The database. Default: loop.db in the data directory."
+    )
+    blobs_bucket: str | None = Field(
+        None, description="The folder for logs. Default: blobs in the data directory."
+    )
+    data_dir: Path = Field(
+        default_factory=default_data_dir, description="Where data is kept by default."
+    )
 
     github_app_id: int | None = Field(None, description="The GitHub App's id.")
-    github_app_private_key: SecretStr | None = Field(None, description="The App's private key (PEM).")
-    github_app_private_key_path: Path | None = Field(None, description="The file of the App's private key.")
-    github_app_webhook_secret: SecretStr | None = Field(None, description="The App's webhook secret.")
-    github_api_url: BaseURL = Field("https://api.github.com", description="GitHub's API, or an Enterprise Server's.")
+    github_app_private_key: SecretStr | None = Field(
+        None, description="The App's private key (PEM)."
+    )
+    github_app_private_key_path: Path | None = Field(
+        None, description="The file of the App's private key."
+    )
+    github_app_webhook_secret: SecretStr | None = Field(
+        None, description="The App's webhook secret."
+    )
+    github_api_url: BaseURL = Field(
+        "https://api.github.com", description="GitHub's API, or an Enterprise Server's."
+    )
 
-    runner_wait: NonNegativeFloat = Field(600.0, description="How long a check waits for its sender's runner.")
+    runner_wait: NonNegativeFloat = Field(
+        600.0, description="How long a check waits for its sender's runner."
+    )
     check_limit: PositiveFloat = Field(4 * 3600.0, description="How long a check may run.")
-    hook_seconds: PositiveFloat = Field(300.0, description="How long a hook's script may be evaluated, checks not counted.")
-    hook_steps: PositiveInt = Field(50_000_000, description="How many steps a hook's script may take.")
-    hook_live: PositiveInt = Field(2_000_000, description="How many values a hook's script may hold.")
-    hook_output: PositiveInt = Field(1_000_000, description="How many bytes a hook's script may log.")
-    deliveries_at_once: PositiveInt = Field(64, description="How many deliveries are handled at the same time.")
-    delivery_attempts: PositiveInt = Field(3, description="How often a delivery that fails is tried before it is set aside.")
-    log_limit: PositiveInt = Field(1 << 30, description="How many bytes of one vertex's log are kept.")
-    drain_seconds: NonNegativeFloat = Field(60.0, description="How long running checks may finish after SIGTERM.")
+    hook_seconds: PositiveFloat = Field(
+        300.0, description="How long a hook's script may be evaluated, checks not counted."
+    )
+    hook_steps: PositiveInt = Field(
+        50_000_000, description="How many steps a hook's script may take."
+    )
+    hook_live: PositiveInt = Field(
+        2_000_000, description="How many values a hook's script may hold."
+    )
+    hook_output: PositiveInt = Field(
+        1_000_000, description="How many bytes a hook's script may log."
+    )
+    deliveries_at_once: PositiveInt = Field(
+        64, description="How many deliveries are handled at the same time."
+    )
+    delivery_attempts: PositiveInt = Field(
+        3, description="How often a delivery that fails is tried before it is set aside."
+    )
+    log_limit: PositiveInt = Field(
+        1 << 30, description="How many bytes of one vertex's log are kept."
+    )
+    drain_seconds: NonNegativeFloat = Field(
+        60.0, description="How long running checks may finish after SIGTERM."
+    )
     log_level: str = Field("info", description="debug, info, warning or error.")
 
     @model_validator(mode="after")
     def _pairs(self) -> Self:
         if (self.tls_cert_path is None) != (self.tls_key_path is None):
             raise ValueError("TLS_CERT_PATH and TLS_KEY_PATH go together; only one is set")
-        if self.blobs_bucket and "://" in self.blobs_bucket and not self.blobs_bucket.startswith("file://"):
+        if (
+            self.blobs_bucket
+            and "://" in self.blobs_bucket
+            and not self.blobs_bucket.startswith("file://")
+        ):
             raise ValueError("BLOBS_BUCKET must be a folder or a file:// address")
         return self
 
@@ -167,4 +204,6 @@ def load(**overrides: Any) -> Settings:
         for problem in error.errors():
             name = "_".join(str(part) for part in problem["loc"]).upper()
             lines.append(f"{name}: {problem['msg']}" if name else problem["msg"])
-        raise SettingsError("\n".join(line.replace("Value error, ", "") for line in lines)) from error
+        raise SettingsError(
+            "\n".join(line.replace("Value error, ", "") for line in lines)
+        ) from error

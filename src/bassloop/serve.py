@@ -14,11 +14,10 @@ from __future__ import annotations
 
 import signal
 import socket
-from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import hypercorn.trio
@@ -36,6 +35,9 @@ from bassloop.github import GitHub, GitHubConfig, open_github
 from bassloop.runtimes import Pool
 from bassloop.store import Store, open_store
 from bassloop.web import WebContext, create_app
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
 
 log = structlog.get_logger(__name__)
 
@@ -83,7 +85,9 @@ async def serve(
     listening = _listen(settings.listen)
     async with AsyncExitStack() as stack:
         stack.enter_context(listening)
-        store = await stack.enter_async_context(open_store(settings.database, settings.blobs, log_limit=settings.log_limit))
+        store = await stack.enter_async_context(
+            open_store(settings.database, settings.blobs, log_limit=settings.log_limit)
+        )
         github = await stack.enter_async_context(open_github(_github_config(settings)))
         await _serve(settings, listening, store, github, stop, task_status)
     return 0
@@ -218,7 +222,7 @@ def _listen(address: str) -> socket.socket:
 
 def _shown(listening: socket.socket) -> str:
     host, port = listening.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - read, not bound
     return f"{host}:{port}"
 
 

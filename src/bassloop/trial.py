@@ -13,11 +13,10 @@ import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import asyncssh
 import trio
@@ -29,6 +28,9 @@ from bassloop.bridge import open_bridge
 from bassloop.runner import RunnerEvent, RunnerOptions, run_runner
 from bassloop.serve import Serving, serve
 from bassloop.standin import StandIn, serve_standin
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
 
 HOOKS = ("project.bass", "bass/github-hook")
 
@@ -188,7 +190,9 @@ async def _repository(path: Path, folder: Path) -> tuple[Path, bool]:
         )
     copy = folder / "repository"
     ignored = shutil.ignore_patterns(".git", "__pycache__")
-    await trio.to_thread.run_sync(lambda: shutil.copytree(path, copy, ignore=ignored, symlinks=True))
+    await trio.to_thread.run_sync(
+        lambda: shutil.copytree(path, copy, ignore=ignored, symlinks=True)
+    )
     await _git(copy, "init", "--quiet", "--initial-branch=main")
     await _git(copy, "add", "--all")
     await _git(copy, "commit", "--quiet", "--message", f"{path.name}, as it is")
@@ -200,7 +204,9 @@ async def _git(path: Path, *args: str, check: bool = True) -> str:
     who = ["-c", "user.name=bassloop try", "-c", "user.email=try@bassloop.invalid"]
     command = ["git", "-C", str(path), *who, "-c", "commit.gpgsign=false", *args]
     try:
-        done = await trio.run_process(command, capture_stdout=True, capture_stderr=True, check=False)
+        done = await trio.run_process(
+            command, capture_stdout=True, capture_stderr=True, check=False
+        )
     except FileNotFoundError as error:
         raise TrialError("git is not installed, or not on the PATH") from error
     if done.returncode == 0:
@@ -250,5 +256,3 @@ def _login() -> str:
 
 def _slug(name: str) -> str:
     return re.sub(r"[^a-zA-Z0-9]+", "-", name).strip("-")[:39] or "you"
-
-

@@ -106,7 +106,14 @@ def test_internal_and_hidden_vertexes_are_not_listed() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "said"),
-    [(0, "0.0 s"), (0.44, "0.4 s"), (12, "12 s"), (59.7, "1 min 0 s"), (68, "1 min 8 s"), (7440, "2 h 4 min")],
+    [
+        (0, "0.0 s"),
+        (0.44, "0.4 s"),
+        (12, "12 s"),
+        (59.7, "1 min 0 s"),
+        (68, "1 min 8 s"),
+        (7440, "2 h 4 min"),
+    ],
 )
 def test_durations_are_for_people(seconds: float, said: str) -> None:
     assert report.duration(seconds) == said

@@ -1,9 +1,9 @@
 """Bass, a small Lisp for commands in containers. It does no I/O: it asks a Host.
 
-    async with open_session(host, budget=Budget()) as session:
-        scope = await session.load(source, "project.bass", directory)
-        await session.call(scope.get("github-hook"), event, client)
-        await session.wait()
+async with open_session(host, budget=Budget()) as session:
+    scope = await session.load(source, "project.bass", directory)
+    await session.call(scope.get("github-hook"), event, client)
+    await session.wait()
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class Mismatch(BassError):
         self._pattern, self._value = pattern, value
 
     @property
-    def message(self) -> str:  # type: ignore[override]
+    def message(self) -> str:
         """What was expected and what was there."""
         from bassloop.bass.printer import show
 

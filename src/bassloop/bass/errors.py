@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bassloop.bass.values import Range
+if TYPE_CHECKING:
+    from bassloop.bass.values import Range
 
 MAX_FRAMES = 20
 
@@ -19,7 +20,10 @@ class BassError(Exception):
     """
 
     def __init__(
-        self, message: str, range: Range | None = None, fields: dict[str, Any] | None = None  # noqa: A002
+        self,
+        message: str,
+        range: Range | None = None,
+        fields: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from bassloop.bass.thunk import ImageRef, Thunk
-from bassloop.bass.values import Value
+if TYPE_CHECKING:
+    from bassloop.bass.thunk import ImageRef, Thunk
+    from bassloop.bass.values import Value
 
 
 class Host(Protocol):

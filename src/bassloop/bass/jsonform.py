@@ -9,7 +9,17 @@ from google.protobuf.json_format import MessageToDict
 
 from bassloop.bass.errors import BassError
 from bassloop.bass.paths import Path
-from bassloop.bass.values import EMPTY, Pair, Scope, Secret, Symbol, Value, is_list, iterate, make_list
+from bassloop.bass.values import (
+    EMPTY,
+    Pair,
+    Scope,
+    Secret,
+    Symbol,
+    Value,
+    is_list,
+    iterate,
+    make_list,
+)
 
 MAX_DEPTH = 1_000
 

@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import greenlet
 
@@ -35,6 +34,9 @@ from bassloop.bass.values import (
     Symbol,
     Value,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
 
 SLICE = 2_000
 """Calls between two checkpoints."""
@@ -83,7 +85,9 @@ class Machine:
 
     # --- running ---
 
-    async def run(self, work: Callable[[], Value], checkpoint: Callable[[], Awaitable[None]]) -> Value:
+    async def run(
+        self, work: Callable[[], Value], checkpoint: Callable[[], Awaitable[None]]
+    ) -> Value:
         """Run `work` in a greenlet of its own, awaiting what it asks for.
 
         Cancelled, or when an awaitable raises, the exception is raised in the script's place, which
@@ -124,7 +128,9 @@ class Machine:
         self.steps += SLICE
         self.left = SLICE
         if self.steps > self.budget.steps:
-            raise BudgetExceeded(f"the script took more than {self.budget.steps:,} steps (HOOK_STEPS)")
+            raise BudgetExceeded(
+                f"the script took more than {self.budget.steps:,} steps (HOOK_STEPS)"
+            )
         if self.running_seconds + time.monotonic() - self._since > self.budget.seconds:
             raise BudgetExceeded(
                 f"the script ran for more than {self.budget.seconds:g} s (HOOK_SECONDS)"
@@ -295,9 +301,9 @@ class Machine:
             nonlocal compiled
             try:
                 operator = head(scope)
-                if type(operator) is Operative:
-                    result = operator.operate(self, operands, scope)
-                elif not isinstance(operator, Applicative) and isinstance(operator, Combiner):
+                if type(operator) is Operative or (
+                    not isinstance(operator, Applicative) and isinstance(operator, Combiner)
+                ):
                     result = operator.operate(self, operands, scope)
                 else:
                     if codes is None:
@@ -364,7 +370,9 @@ def call_value(machine: Machine, value: Value, arguments: list[Value]) -> Value:
     if isinstance(value, Symbol):
         if not 1 <= len(arguments) <= 2 or not isinstance(arguments[0], Scope):
             given = " ".join(show(argument)[:100] for argument in arguments)
-            raise BassError(f":{value.name} is called with a scope and maybe a default, not ({given})")
+            raise BassError(
+                f":{value.name} is called with a scope and maybe a default, not ({given})"
+            )
         found = arguments[0].find(value.name)
         if found is not MISSING:
             return found
@@ -374,7 +382,9 @@ def call_value(machine: Machine, value: Value, arguments: list[Value]) -> Value:
     from bassloop.bass.paths import CommandPath, DirPath
 
     if isinstance(value, Path):
-        extends = isinstance(value, DirPath | Thunk) or isinstance(getattr(value, "path", None), DirPath)
+        extends = isinstance(value, DirPath | Thunk) or isinstance(
+            getattr(value, "path", None), DirPath
+        )
         if extends and not isinstance(value, CommandPath):
             if len(arguments) != 1 or not isinstance(arguments[0], Path):
                 raise BassError(f"{show(value)} is called with the path to extend it by")

@@ -52,7 +52,11 @@ class FilePath(Path):
     path: str
 
     def __str__(self) -> str:
-        return self.path if self.path.startswith(("/", "./", "../")) or self.path in (".", "..") else f"./{self.path}"
+        return (
+            self.path
+            if self.path.startswith(("/", "./", "../")) or self.path in (".", "..")
+            else f"./{self.path}"
+        )
 
     def name(self) -> str:
         """The last part."""
@@ -70,7 +74,11 @@ class DirPath(Path):
     def __str__(self) -> str:
         if self.path in ("/", ""):
             return "/"
-        shown = self.path if self.path.startswith(("/", "./", "../")) or self.path in (".", "..") else f"./{self.path}"
+        shown = (
+            self.path
+            if self.path.startswith(("/", "./", "../")) or self.path in (".", "..")
+            else f"./{self.path}"
+        )
         return f"{shown}/"
 
     def extend(self, child: Path) -> Path:

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import xxhash
 from google.protobuf.descriptor import FieldDescriptor
-from google.protobuf.message import Message
 
 from bassloop.bass.errors import BassError
 from bassloop.bass.paths import (
@@ -37,6 +35,11 @@ from bassloop.bass.thunk import (
 )
 from bassloop.bass.values import EMPTY, Pair, Scope, Secret, Value, is_list, iterate, make_list
 from bassloop.wire import bass_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from google.protobuf.message import Message
 
 # --- to messages ---------------------------------------------------------------------------------
 
@@ -324,7 +327,8 @@ def thunk_sha256(message: pb.Thunk) -> str:
 
 def go_bytes(message: Message) -> bytes:
     """A message as Go's protobuf serialises it."""
-    ordinary, in_oneof = [], []
+    ordinary: list[tuple[FieldDescriptor, Any]] = []
+    in_oneof: list[tuple[FieldDescriptor, Any]] = []
     for field, value in message.ListFields():
         oneof = field.containing_oneof
         synthetic = oneof is None or (len(oneof.fields) == 1 and oneof.name.startswith("_"))
@@ -358,5 +362,3 @@ def _varint(number: int) -> bytes:
         number >>= 7
     out.append(number)
     return bytes(out)
-
-

@@ -32,9 +32,21 @@ MAX_TEXT = 8 << 20
 _SPACE = re.compile(r"[\s,]+")
 _COMMENT = re.compile(r"(?:;|\#!|\#(?=[ \n]|\Z))([^\n]*)")
 _ATOM = re.compile(r"[^\s,()\[\]{}\";]+")
-_INTEGER = re.compile(r"[+-]?[0-9][0-9_]*\Z|[+-]?0[xX][0-9a-fA-F_]+\Z|[+-]?0[oO][0-7_]+\Z|[+-]?0[bB][01_]+\Z")
+_INTEGER = re.compile(
+    r"[+-]?[0-9][0-9_]*\Z|[+-]?0[xX][0-9a-fA-F_]+\Z|[+-]?0[oO][0-7_]+\Z|[+-]?0[bB][01_]+\Z"
+)
 _STRING = re.compile(r'[^"\\]*')
-_ESCAPES = {'"': '"', "\\": "\\", "n": "\n", "t": "\t", "a": "\a", "f": "\f", "r": "\r", "b": "\b", "v": "\v"}
+_ESCAPES = {
+    '"': '"',
+    "\\": "\\",
+    "n": "\n",
+    "t": "\t",
+    "a": "\a",
+    "f": "\f",
+    "r": "\r",
+    "b": "\b",
+    "v": "\v",
+}
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
 _CONSTANTS: dict[str, Value] = {"null": None, "true": True, "false": False, "_": IGNORE}
 
@@ -149,7 +161,10 @@ class _Reader:
         if not opened.bracket:
             raise self._error(f"this {char} closes nothing", start)
         if _CLOSING[opened.bracket] != char:
-            raise self._error(f"this {char} can't close {opened.bracket}, which began at line {self._position(opened.start)[0]}", start)
+            raise self._error(
+                f"this {char} can't close {opened.bracket}, which began at line {self._position(opened.start)[0]}",
+                start,
+            )
         if opened.metas:
             raise self._error("^ needs metadata and a form after it", start)
         self.at += 1
@@ -195,7 +210,9 @@ class _Reader:
                 return "".join(parts)
             escaped = self.text[self.at + 1 : self.at + 2]
             if escaped not in _ESCAPES or not escaped:
-                raise self._error(f"\\{escaped} is no escape; known are {' '.join(_ESCAPES)}", self.at)
+                raise self._error(
+                    f"\\{escaped} is no escape; known are {' '.join(_ESCAPES)}", self.at
+                )
             parts.append(_ESCAPES[escaped])
             self.at += 2
 
@@ -236,7 +253,7 @@ class _Reader:
     def _name(self, word: str, start: int) -> Value:
         """`a`, or `a:b:c`, which looks up c in b in a."""
         first, *rest = word.split(":")
-        if not first or not all(rest) :
+        if not first or not all(rest):
             raise self._error(f"{word} is no name", start)
         form: Value = Symbol(first)
         where = self._range(start)

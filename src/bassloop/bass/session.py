@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 
 from bassloop.bass.errors import BassError, BudgetExceeded
 from bassloop.bass.ground import make_ground
-from bassloop.bass.host import Host
 from bassloop.bass.machine import Budget, Machine
 from bassloop.bass.paths import (
     CommandPath,
@@ -30,7 +28,12 @@ from bassloop.bass.reader import read
 from bassloop.bass.streams import Sink, Source, source_of
 from bassloop.bass.thunk import ImageRef, Mount, Thunk
 from bassloop.bass.values import Scope, Value
-from bassloop.wire import bass_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+    from bassloop.bass.host import Host
+    from bassloop.wire import bass_pb2 as pb
 
 MAX_FILES = 10_000
 MAX_BYTES = 32 << 20
@@ -110,7 +113,9 @@ class Session:
     def binding(self, scope: Scope, name: str, where: str) -> Value:
         """What a module binds to a name. Raises BassError, which says how to bind it."""
         if name not in scope.bindings:
-            raise BassError(f"{where} does not bind {name}; add (defn {name} [event client] …) to it")
+            raise BassError(
+                f"{where} does not bind {name}; add (defn {name} [event client] …) to it"
+            )
         return scope.bindings[name]
 
     async def thunk_proto(self, thunk: Thunk) -> pb.Thunk:
@@ -250,7 +255,9 @@ class Session:
         image = thunk.image
         if isinstance(image, Thunk):
             image = await self._with_files(image)
-        mounts = [Mount(await self._as_memory(mount.source), mount.target) for mount in thunk.mounts]
+        mounts = [
+            Mount(await self._as_memory(mount.source), mount.target) for mount in thunk.mounts
+        ]
         args = [await self._as_memory(arg) for arg in thunk.args]
         return replace(thunk, image=image, mounts=tuple(mounts), args=tuple(args))
 
@@ -276,9 +283,15 @@ class Session:
 @asynccontextmanager
 async def open_session(host: Host, *, budget: Budget | None = None) -> AsyncGenerator[Session]:
     """A session; leaving the context cancels what it started and has not ended."""
+    raised = None
     async with trio.open_nursery() as nursery:
-        yield Session(host, budget or Budget(), nursery)
+        try:
+            yield Session(host, budget or Budget(), nursery)
+        except BassError as error:
+            raised = error
         nursery.cancel_scope.cancel()
+    if raised is not None:
+        raise raised
 
 
 def _nothing() -> Value:
@@ -291,7 +304,11 @@ def _parent(path: Path) -> Path:
     import posixpath
 
     inner: Any = getattr(path, "path", None)
-    above = DirPath(posixpath.dirname(inner.path) or ".") if isinstance(inner, FilePath) else DirPath(".")
+    above = (
+        DirPath(posixpath.dirname(inner.path) or ".")
+        if isinstance(inner, FilePath)
+        else DirPath(".")
+    )
     return replace(path, path=above) if inner is not None and not isinstance(inner, str) else above  # type: ignore[type-var]
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bassloop.bass.values import Value
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+    from bassloop.bass.values import Value
 
 
-class EndOfSource(Exception):  # noqa: N818
+class EndOfSource(Exception):
     """There are no more values."""
 
 

@@ -7,8 +7,10 @@ modules of their own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 Value = Any
 """Any value of Bass. What may stand where is checked where it is used, with a message."""
@@ -17,9 +19,11 @@ Value = Any
 class Range:
     """Where a form stands in its source: lines from 1, columns from 1, the end exclusive."""
 
-    __slots__ = ("end_column", "end_line", "line", "column", "source")  # noqa: RUF023 - reading order
+    __slots__ = ("column", "end_column", "end_line", "line", "source")
 
-    def __init__(self, source: Source, line: int, column: int, end_line: int, end_column: int) -> None:
+    def __init__(
+        self, source: Source, line: int, column: int, end_line: int, end_column: int
+    ) -> None:
         self.source = source
         self.line, self.column = line, column
         self.end_line, self.end_column = end_line, end_column
@@ -100,7 +104,7 @@ class Pair:
 
     __slots__ = ("a", "code", "d", "range", "tail_code")
 
-    def __init__(self, a: Value, d: Value, range: Range | None = None) -> None:  # noqa: A002
+    def __init__(self, a: Value, d: Value, range: Range | None = None) -> None:
         self.a, self.d, self.range = a, d, range
         self.code: Any = None
         self.tail_code: Any = None
@@ -111,7 +115,7 @@ class Cons:
 
     __slots__ = ("a", "d", "range")
 
-    def __init__(self, a: Value, d: Value, range: Range | None = None) -> None:  # noqa: A002
+    def __init__(self, a: Value, d: Value, range: Range | None = None) -> None:
         self.a, self.d, self.range = a, d, range
 
 
@@ -120,7 +124,7 @@ class Bind:
 
     __slots__ = ("forms", "range")
 
-    def __init__(self, forms: list[Value], range: Range | None = None) -> None:  # noqa: A002
+    def __init__(self, forms: list[Value], range: Range | None = None) -> None:
         self.forms, self.range = forms, range
 
 
@@ -130,7 +134,11 @@ class Annotated:
     __slots__ = ("comment", "meta", "range", "value")
 
     def __init__(
-        self, value: Value, comment: str = "", meta: Value = None, range: Range | None = None  # noqa: A002
+        self,
+        value: Value,
+        comment: str = "",
+        meta: Value = None,
+        range: Range | None = None,
     ) -> None:
         self.value, self.comment, self.meta, self.range = value, comment, meta, range
 

@@ -24,9 +24,13 @@ class _Command(NamedTuple):
 
 
 COMMANDS: dict[str, _Command] = {
-    "serve": _Command("bassloop.cli.serve", "serve", "Run the loop: webhook, hooks, pages, SSH gateway."),
+    "serve": _Command(
+        "bassloop.cli.serve", "serve", "Run the loop: webhook, hooks, pages, SSH gateway."
+    ),
     "runner": _Command("bassloop.cli.runner", "runner", "Run your checks on this machine."),
-    "try": _Command("bassloop.cli.try_", "try_", "Run a local repository's checks through a whole loop."),
+    "try": _Command(
+        "bassloop.cli.try_", "try_", "Run a local repository's checks through a whole loop."
+    ),
 }
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import IO
+from typing import TextIO
 
 import structlog
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
-def configure_logs(level: str, *, stream: IO[str] | None = None) -> None:
+def configure_logs(level: str, *, stream: TextIO | None = None) -> None:
     """Send structured log lines to a stream (standard error), and the libraries' own beside them."""
     stream = stream or sys.stderr
     number = LEVELS.get(level.lower(), logging.INFO)

@@ -10,13 +10,26 @@ import click
 
 @click.command()
 @click.argument("loop", metavar="[LOGIN@]HOST[:PORT]")
-@click.option("--identity", "-i", "identities", multiple=True, type=click.Path(path_type=Path),
-              help="A private key to use, beside the agent's and those in ~/.ssh.")
-@click.option("--known-hosts", type=click.Path(path_type=Path),
-              help="The file of known hosts (default: ~/.ssh/known_hosts).")
+@click.option(
+    "--identity",
+    "-i",
+    "identities",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A private key to use, beside the agent's and those in ~/.ssh.",
+)
+@click.option(
+    "--known-hosts",
+    type=click.Path(path_type=Path),
+    help="The file of known hosts (default: ~/.ssh/known_hosts).",
+)
 @click.option("--priority", "-p", type=int, default=0, help="Which of your runners comes first.")
-@click.option("--only", multiple=True, metavar="OWNER/REPO",
-              help="Serve these repositories only (OWNER/* for all of an owner's); may be repeated.")
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="OWNER/REPO",
+    help="Serve these repositories only (OWNER/* for all of an owner's); may be repeated.",
+)
 @click.option("--allow-host-path", is_flag=True, help="Let thunks name files of this machine.")
 @click.option("--state-dir", type=click.Path(path_type=Path), help="Where outputs are kept.")
 @click.option("--json", "as_json", is_flag=True, help="Say what happens in JSON lines.")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import click
 
-from bassloop.runner import RunnerEvent
+if TYPE_CHECKING:
+    from bassloop.runner import RunnerEvent
 
 
 class RunnerDisplay:

@@ -16,11 +16,19 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--listen", metavar="HOST:PORT", help="Where pages and webhook listen (setting LISTEN).")
+@click.option(
+    "--listen", metavar="HOST:PORT", help="Where pages and webhook listen (setting LISTEN)."
+)
 @click.option("--ssh-addr", metavar="HOST:PORT", help="Where runners dial in (setting SSH_ADDR).")
-@click.option("--external-url", metavar="URL", help="How people reach this loop (setting EXTERNAL_URL).")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Where data is kept (setting DATA_DIR).")
-@click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error (setting LOG_LEVEL).")
+@click.option(
+    "--external-url", metavar="URL", help="How people reach this loop (setting EXTERNAL_URL)."
+)
+@click.option(
+    "--data-dir", type=click.Path(path_type=Path), help="Where data is kept (setting DATA_DIR)."
+)
+@click.option(
+    "--log-level", metavar="LEVEL", help="debug, info, warning or error (setting LOG_LEVEL)."
+)
 def serve(**given: object) -> None:
     """Run the loop: webhook, hooks, pages and SSH gateway, until SIGTERM.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import trio
 from rich.console import Console, Group, RenderableType
@@ -18,9 +19,11 @@ from rich.text import Text
 from rich.tree import Tree
 
 from bassloop.dispatch.report import duration
-from bassloop.serve import Serving
-from bassloop.store import Run, Vertex
 from bassloop.terminal import strip
+
+if TYPE_CHECKING:
+    from bassloop.serve import Serving
+    from bassloop.store import Run, Vertex
 
 TAIL_LINES = 6
 REDRAW_SECONDS = 0.08
@@ -85,7 +88,9 @@ class TrialDisplay:
         name = escape(f"{run.check_name} │ ")
         if vertex.row not in seen.told and (vertex.started_at or vertex.completed_at):
             seen.told.add(vertex.row)
-            self._console.print(f"[dim]{name}$ {escape(strip(vertex.name.encode()))}[/dim]", soft_wrap=True)
+            self._console.print(
+                f"[dim]{name}$ {escape(strip(vertex.name.encode()))}[/dim]", soft_wrap=True
+            )
         start = seen.lines.get(vertex.row, 0)
         lines = await self._serving.store.log_lines(run.id, vertex.row, start, start + 1000)
         seen.lines[vertex.row] = start + len(lines)
@@ -111,7 +116,9 @@ class TrialDisplay:
         extent = await self._serving.store.log_extent(run.id, vertex.row)
         first = max(0, extent.lines - TAIL_LINES)
         lines = await self._serving.store.log_lines(run.id, vertex.row, first, extent.lines)
-        return [_line(line) for line in (*lines, *self._serving.tail.screen(vertex.row))][-TAIL_LINES:]
+        return [_line(line) for line in (*lines, *self._serving.tail.screen(vertex.row))][
+            -TAIL_LINES:
+        ]
 
     def _headline(self, run: Run) -> Text:
         sign, style = SIGNS[run.state]

@@ -21,11 +21,15 @@ EVENTS = ("check_suite", "check_run", "push", "pull_request")
 @click.command("try")
 @click.argument("path", type=click.Path(path_type=Path, exists=True, file_okay=False), default=".")
 @click.option(
-    "--event", type=click.Choice(EVENTS), default="check_suite", show_default=True,
+    "--event",
+    type=click.Choice(EVENTS),
+    default="check_suite",
+    show_default=True,
     help="What happened to HEAD.",
 )
 @click.option(
-    "--payload", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    "--payload",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="A file with the event's payload (JSON), instead of one made for HEAD.",
 )
 @click.option("--serve", is_flag=True, help="Keep serving the pages afterwards, until interrupted.")
@@ -86,7 +90,9 @@ async def _run(trial: Trial, serve: bool) -> int:
                 await display.print_news()
             page = await its.serving.store.runs(limit=100, public_only=False)
             runs = sorted(page.items, key=lambda run: run.created_at)
-            reported = {check["external_id"]: check["conclusion"] for check in its.standin.check_runs}
+            reported = {
+                check["external_id"]: check["conclusion"] for check in its.standin.check_runs
+            }
             summary(console, runs, reported, its.serving.url)
             if delivery.error:
                 console.print(f"the delivery: {delivery.error}")

@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import structlog
 import trio
 
 from bassloop.dispatch import report
-from bassloop.dispatch.loop import Loop
 from bassloop.dispatch.recorder import MAX_VERTEXES, Recorder, recording
 from bassloop.dispatch.work import Started, Work
 from bassloop.github import CheckRunDraft, GitHubError
 from bassloop.runtimes import NoRuntime, Platform, RunFailed, Runtime, RuntimeLost
-from bassloop.store import CheckRun, Run, ThunkRecord
 from bassloop.terminal import strip
-from bassloop.wire import bass_pb2
+
+if TYPE_CHECKING:
+    from bassloop.dispatch.loop import Loop
+    from bassloop.store import CheckRun, Run, ThunkRecord
+    from bassloop.wire import bass_pb2
 
 log = structlog.get_logger(__name__)
 
@@ -34,7 +37,12 @@ class CheckRefused(Exception):
 
 
 async def start_check(
-    work: Work, thunk: bass_pb2.Thunk, record: ThunkRecord, name: str, sha: str, wanted: Platform | None
+    work: Work,
+    thunk: bass_pb2.Thunk,
+    record: ThunkRecord,
+    name: str,
+    sha: str,
+    wanted: Platform | None,
 ) -> Started:
     """Record a check and start carrying it out in the delivery's nursery.
 
@@ -70,7 +78,9 @@ def _validate(work: Work, name: str, sha: str) -> None:
     if not name.strip() or len(name) > 255 or not name.isprintable():
         raise CheckRefused(f"a check's name is 1 to 255 printable characters, not {name[:40]!r}")
     if len(sha) != 40 or not all(char in "0123456789abcdef" for char in sha):
-        raise CheckRefused(f"check {name}: a head is a commit's 40 hexadecimal digits, not {sha[:60]!r}")
+        raise CheckRefused(
+            f"check {name}: a head is a commit's 40 hexadecimal digits, not {sha[:60]!r}"
+        )
     if len(work.started) >= work.loop.limits.checks_per_delivery:
         limit = work.loop.limits.checks_per_delivery
         raise CheckRefused(f"check {name}: one event may start {limit} checks, and has")
@@ -88,9 +98,11 @@ async def _check(
             with trio.move_on_after(CLEANUP_SECONDS, shield=True):
                 await _interrupted(loop, run.id)
             raise
-        except Exception as error:  # noqa: BLE001 - one check's crash is told on it, and stays there
+        except Exception as error:
             log.exception("check crashed")
-            run = await end_run(loop, run.id, "failed", f"the loop could not run this check: {error}")
+            run = await end_run(
+                loop, run.id, "failed", f"the loop could not run this check: {error}"
+            )
             await conclude(loop, run)
         finally:
             started.end(run)
@@ -122,12 +134,16 @@ async def _carry_out(
             said = report.no_runner(run, loop.run_url(run.id), connect, loop.limits.runner_wait)
             await conclude(loop, run, said if work.whose.user is not None else None)
             return run
-        await _update(work, check, status="in_progress", said=report.started(run, loop.run_url(run.id)))
+        await _update(
+            work, check, status="in_progress", said=report.started(run, loop.run_url(run.id))
+        )
     async with recording(loop.store, loop.tail, run.id) as recorder:
-        state, message = await _run(work, run, runtime, recorder, thunk, wanted)
+        state, ended = await _run(work, run, runtime, recorder, thunk, wanted)
     if recorder.overflowed:
-        message = f"{message or ''}\n(more than {MAX_VERTEXES:,} vertexes; the rest is not kept)".strip()
-    run = await end_run(loop, run.id, state, message)
+        ended = (
+            f"{ended or ''}\n(more than {MAX_VERTEXES:,} vertexes; the rest is not kept)".strip()
+        )
+    run = await end_run(loop, run.id, state, ended)
     await conclude(loop, run)
     return run
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import structlog
 import trio
@@ -11,10 +12,12 @@ import trio
 from bassloop import store
 from bassloop.dispatch.events import Decision, Does, decide
 from bassloop.dispatch.hook import run_hook
-from bassloop.dispatch.loop import Loop
 from bassloop.dispatch.whose import whose_runtimes
 from bassloop.dispatch.work import Work
 from bassloop.github import Event, GitHubError, parse_event
+
+if TYPE_CHECKING:
+    from bassloop.dispatch.loop import Loop
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +39,9 @@ async def handle_delivery(loop: Loop, delivery: store.Delivery) -> Outcome:
     payload = await trio.to_thread.run_sync(json.loads, delivery.body)
     event = parse_event(delivery.event, payload)
     decision = decide(event, app_id=loop.app_id)
-    log.info("delivery decided", event_name=event.name, action=event.action, does=decision.does.value)
+    log.info(
+        "delivery decided", event_name=event.name, action=event.action, does=decision.does.value
+    )
     if decision.does is Does.NOTHING:
         return Outcome("ignored", decision.why)
     if decision.does is Does.LOOP:
@@ -55,7 +60,10 @@ async def _hook(loop: Loop, delivery: store.Delivery, event: Event, decision: De
     repo = loop.github.repository(event.installation_id or 0, repository.owner, repository.name)
     pulls = await repo.open_pull_requests(event.head.sha) if event.head.fork is None else ()
     whose = whose_runtimes(event, pulls)
-    for user in {event.sender.id: event.sender, (whose.user or event.sender).id: whose.user}.values():
+    for user in {
+        event.sender.id: event.sender,
+        (whose.user or event.sender).id: whose.user,
+    }.values():
         if user is not None:
             await loop.store.put_user(store.User(user.id, user.node_id, user.login))
     # What keeps the hook from running is noted, and raised outside of the nursery, which would wrap it.

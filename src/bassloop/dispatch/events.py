@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
 
-from bassloop.github import Event
+if TYPE_CHECKING:
+    from bassloop.github import Event
 
 
 class Does(Enum):
@@ -64,7 +66,9 @@ def decide(event: Event, *, app_id: int | None) -> Decision:
         if value is None
     ]
     if missing:
-        return Decision(Does.NOTHING, f"a hook needs {' and '.join(missing)}, which the event has not")
+        return Decision(
+            Does.NOTHING, f"a hook needs {' and '.join(missing)}, which the event has not"
+        )
     kind = (event.name, event.action or "")
     if kind in _OURS and _is_ours(event, app_id):
         return Decision(Does.NOTHING, _OURS[kind])

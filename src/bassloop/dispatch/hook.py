@@ -8,6 +8,7 @@ bound to `*loop*`. Both start checks through the client's `start-check`.
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import structlog
 import trio
@@ -18,9 +19,11 @@ from bassloop.dispatch.checks import CheckRefused, end_run, start_check
 from bassloop.dispatch.host import LoopHost
 from bassloop.dispatch.recorder import recording
 from bassloop.dispatch.thunks import platform_of, thunk_record
-from bassloop.dispatch.work import Started, Work
 from bassloop.github import CheckRunDraft, GitHubError
-from bassloop.store import CheckRun, Run
+
+if TYPE_CHECKING:
+    from bassloop.dispatch.work import Started, Work
+    from bassloop.store import CheckRun, Run
 
 log = structlog.get_logger(__name__)
 

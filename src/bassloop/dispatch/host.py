@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from bassloop import bass
 from bassloop.dispatch.thunks import platform_of
-from bassloop.dispatch.work import Work
 from bassloop.github import GitHubError
 from bassloop.runtimes import NoRuntime, Platform, RunFailed, Runtime, RuntimeLost
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from bassloop.dispatch.work import Work
 
 log = structlog.get_logger(__name__)
 
@@ -75,7 +78,9 @@ class LoopHost:
                     folders.append(name)
                 elif entry.type == "file":
                     if len(files) >= MAX_LISTED:
-                        message = f"{where} has more than {MAX_LISTED} files; clone it in a thunk instead"
+                        message = (
+                            f"{where} has more than {MAX_LISTED} files; clone it in a thunk instead"
+                        )
                         raise bass.BassError(message)
                     content = await self.read_file(tree, "/".join(filter(None, (path, name))))
                     files[name] = content or b""
@@ -83,23 +88,27 @@ class LoopHost:
 
     async def run(self, thunk: bass.Thunk) -> None:
         """Run a thunk of the hook's own on the sender's runtime; what it logs is not kept."""
-        async with self._asked(thunk) as runtime, runtime.run(
-            bass.encode_thunk(thunk), self.work.metadata("")
-        ) as updates:
+        async with (
+            self._asked(thunk) as runtime,
+            runtime.run(bass.encode_thunk(thunk), self.work.metadata("")) as updates,
+        ):
             async for _ in updates:
                 pass
 
     async def read(self, thunk: bass.Thunk) -> bytes:
         """What a thunk prints, up to a bound."""
         output = bytearray()
-        async with self._asked(thunk) as runtime, runtime.read(
-            bass.encode_thunk(thunk), self.work.metadata("")
-        ) as pieces:
+        async with (
+            self._asked(thunk) as runtime,
+            runtime.read(bass.encode_thunk(thunk), self.work.metadata("")) as pieces,
+        ):
             async for piece in pieces:
                 if isinstance(piece, bytes):
                     output += piece
                     if len(output) > MAX_OUTPUT:
-                        raise bass.BassError(f"{thunk.cmdline()} printed more than {MAX_OUTPUT:,} bytes")
+                        raise bass.BassError(
+                            f"{thunk.cmdline()} printed more than {MAX_OUTPUT:,} bytes"
+                        )
         return bytes(output)
 
     async def resolve(self, ref: bass.ImageRef) -> bass.Thunk:

@@ -127,9 +127,7 @@ class Inbox:
         self._enqueue(_Waiting(guid, order_key, 0))
         return Answer(202, "accepted")
 
-    async def run(
-        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-    ) -> None:
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Handle deliveries until :meth:`close` and the last one is done, or until cancelled.
 
         What an earlier process did not finish comes first.
@@ -199,7 +197,7 @@ class Inbox:
             assert delivery is not None
             try:
                 outcome = await self.handle(delivery)
-            except Exception as error:  # noqa: BLE001 - a crash here is logged, shown, and stays here
+            except Exception as error:
                 log.exception("delivery failed", attempt=attempt)
                 message = f"{type(error).__name__}: {error}"
                 await self.store.set_delivery_state(guid, "received", message)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import trio
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-from bassloop.dispatch.tail import Tail
-from bassloop.github import GitHub
-from bassloop.runtimes import Pool
-from bassloop.store import Store
+    import trio
+
+    from bassloop.dispatch.tail import Tail
+    from bassloop.github import GitHub
+    from bassloop.runtimes import Pool
+    from bassloop.store import Store
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,17 +7,22 @@ store gave its vertex; what is beyond the bound of vertexes is dropped, which is
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import trio
-from google.protobuf.timestamp_pb2 import Timestamp
 
-from bassloop.dispatch.tail import Tail
 from bassloop.store import LogWriter, Store, Vertex, VertexUpdate
 from bassloop.terminal import Terminal
-from bassloop.wire import progrock_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from google.protobuf.timestamp_pb2 import Timestamp
+
+    from bassloop.dispatch.tail import Tail
+    from bassloop.wire import progrock_pb2
 
 MAX_VERTEXES = 10_000
 MAX_NAME = 4_096
@@ -58,7 +63,9 @@ class Recorder:
     async def say(self, digest: str, name: str, text: str, *, error: str | None = None) -> None:
         """A vertex of the loop's own, complete, with some lines of log: what a runner did not say."""
         now = time.time()
-        update = VertexUpdate(digest=digest, name=name, started_at=now, completed_at=now, error=error)
+        update = VertexUpdate(
+            digest=digest, name=name, started_at=now, completed_at=now, error=error
+        )
         await self._put([update])
         if text:
             await self._append_bytes(digest, text.encode(errors="replace"), 2, now)
@@ -80,7 +87,9 @@ class Recorder:
 
     async def _append(self, log: progrock_pb2.VertexLog) -> None:
         if log.vertex not in self._vertexes:
-            await self._put([VertexUpdate(digest=log.vertex[:MAX_NAME], name=log.vertex[:MAX_NAME])])
+            await self._put(
+                [VertexUpdate(digest=log.vertex[:MAX_NAME], name=log.vertex[:MAX_NAME])]
+            )
         at = _seconds(log.timestamp) if log.HasField("timestamp") else time.time()
         await self._append_bytes(log.vertex[:MAX_NAME], log.data, int(log.stream), at)
 

@@ -7,10 +7,14 @@ check run that could not be concluded is concluded now.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import structlog
 
 from bassloop.dispatch.checks import conclude, end_run
-from bassloop.dispatch.loop import Loop
+
+if TYPE_CHECKING:
+    from bassloop.dispatch.loop import Loop
 
 log = structlog.get_logger(__name__)
 

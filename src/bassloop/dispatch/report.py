@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from bassloop.store import Run, Vertex
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bassloop.store import Run, Vertex
 
 CONCLUSIONS = {
     "succeeded": "success",
@@ -114,7 +117,9 @@ def ended(
     if failing is not None and last_lines:
         first = max(failing.lines - len(last_lines), 0) + 1
         link = f"{url}#v{failing.row}-L{first}"
-        text = f"The end of [`{_code(failing.name)}`]({link}):\n\n" + code_block("\n".join(last_lines))
+        text = f"The end of [`{_code(failing.name)}`]({link}):\n\n" + code_block(
+            "\n".join(last_lines)
+        )
     return Report(title, "\n\n".join(parts), text)
 
 
@@ -154,7 +159,9 @@ def _table(vertexes: Sequence[Vertex], url: str) -> str:
     shown = [vertex for vertex in vertexes if not vertex.internal and "[hide]" not in vertex.name]
     rows = ["| | step | time |", "| --- | --- | ---: |"]
     for vertex in shown[:_SHOWN_VERTEXES]:
-        rows.append(f"| {_sign(vertex)} | [`{_cell(vertex.name)}`]({url}#v{vertex.row}) | {_time(vertex)} |")
+        rows.append(
+            f"| {_sign(vertex)} | [`{_cell(vertex.name)}`]({url}#v{vertex.row}) | {_time(vertex)} |"
+        )
     if len(shown) > _SHOWN_VERTEXES:
         rows.append(f"| | and {len(shown) - _SHOWN_VERTEXES} more | |")
     return "\n".join(rows)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 from google.protobuf.json_format import MessageToJson
 
 from bassloop import bass
 from bassloop.runtimes import Platform
 from bassloop.store import ThunkRecord
-from bassloop.wire import bass_pb2
+
+if TYPE_CHECKING:
+    from bassloop.wire import bass_pb2
 
 
 def thunk_record(thunk: bass.Thunk, proto: bass_pb2.Thunk) -> ThunkRecord:

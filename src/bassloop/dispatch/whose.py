@@ -7,10 +7,13 @@ is, none are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from bassloop.github import Event, PullRequest, User
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bassloop.github import Event, PullRequest, User
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import platform
 import time
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import trio
 
-from bassloop.dispatch.loop import Loop
-from bassloop.dispatch.whose import Whose
-from bassloop.github import Event, GitHubRepository, Head, Repository, User
 from bassloop.runtimes import Platform, Runtime
 from bassloop.store import Run, ThunkRecord, new_run_id
-from bassloop.wire import bass_pb2
+
+if TYPE_CHECKING:
+    from bassloop.dispatch.loop import Loop
+    from bassloop.dispatch.whose import Whose
+    from bassloop.github import Event, GitHubRepository, Head, Repository, User
+    from bassloop.wire import bass_pb2
 
 
 @dataclass(eq=False)

@@ -1,9 +1,9 @@
 """The runner: it dials in to a loop over SSH, and carries out the thunks that the loop sends.
 
-    client     dials in, registers, reconnects
-    service    the gRPC service behind the forward
-    drivers/   the ways to carry a thunk out
-    cache      outputs, kept under the thunk and for whom it ran
+client     dials in, registers, reconnects
+service    the gRPC service behind the forward
+drivers/   the ways to carry a thunk out
+cache      outputs, kept under the thunk and for whom it ran
 """
 
 from __future__ import annotations

@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 import platform
 import random
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import asyncssh
 import trio
 
 from bassloop.bridge import call_asyncio
-from bassloop.bridge.h2 import SessionFactory
 from bassloop.runner.events import Connecting, Disconnected, Registered, RunnerEvent, Said
 from bassloop.runner.options import RunnerError, RunnerOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bassloop.bridge.h2 import SessionFactory
 
 FORWARD = "/runtime"
 KEEPALIVE_SECONDS = 30.0
@@ -65,7 +68,7 @@ class Client:
             reason = await self._once(keys, started)
             if trio.current_time() - began > SETTLED_SECONDS:
                 pause = FIRST_PAUSE
-            wait = pause * random.uniform(0.5, 1.5)  # noqa: S311 - jitter, so that not all return at once
+            wait = pause * random.uniform(0.5, 1.5)  # noqa: S311 - jitter
             self.on_event(Disconnected(reason, wait))
             await trio.sleep(wait)
             pause = min(pause * 2, LONGEST_PAUSE)
@@ -111,9 +114,7 @@ class Client:
         self, connection: asyncssh.SSHClientConnection, address: str, started: _Once
     ) -> str:
         os_name, arch = this_platform()
-        await call_asyncio(
-            connection.create_unix_server, self.session, FORWARD, encoding=None
-        )
+        await call_asyncio(connection.create_unix_server, self.session, FORWARD, encoding=None)
         command = f"forward --os {os_name} --arch {arch} --priority {self.options.priority}"
         process: asyncssh.SSHClientProcess[str] = await call_asyncio(
             connection.create_process, command, stderr=asyncssh.STDOUT
@@ -141,13 +142,17 @@ class Client:
                 keys.append(asyncssh.read_private_key(str(path)))
             except asyncssh.KeyEncryptionError as error:
                 if path in self.options.identities:
-                    raise RunnerError(f"the key {path} has a passphrase: add it to your agent (ssh-add)") from error
+                    raise RunnerError(
+                        f"the key {path} has a passphrase: add it to your agent (ssh-add)"
+                    ) from error
             except (OSError, asyncssh.KeyImportError) as error:
                 if path in self.options.identities:
                     raise RunnerError(f"the key {path} can't be used: {error}") from error
         has_agent = self.options.use_agent and os.environ.get("SSH_AUTH_SOCK")
         if not keys and not has_agent:
-            raise RunnerError("there is no SSH key to log in with: make one with ssh-keygen, and add it on GitHub")
+            raise RunnerError(
+                "there is no SSH key to log in with: make one with ssh-keygen, and add it on GitHub"
+            )
         return keys
 
     def _explained(self, error: Exception) -> str:

@@ -6,10 +6,13 @@ whoever writes waits, and so does the command.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
 
 MOMENT = 0.05
 PIECE = 32 * 1024

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from bassloop.bass import thunk_sha256
-from bassloop.wire import bass_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bassloop.wire import bass_pb2 as pb
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -15,6 +15,9 @@ from bassloop.runner.drivers.progress import DriverError
 from bassloop.runner.events import RunnerEvent, Warned
 from bassloop.runner.options import RunnerError, RunnerOptions
 from bassloop.runner.service import RuntimeService
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 UNCONTAINED = (
     "commands run on this machine as you, in a private folder but without a container; images are "

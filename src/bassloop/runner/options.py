@@ -10,7 +10,9 @@ from pathlib import Path
 import platformdirs
 
 DEFAULT_PORT = 6455
-_DESTINATION = re.compile(r"(?:(?P<login>[^@\s]+)@)?(?P<host>\[[0-9a-fA-F:]+\]|[^:\s@]+)(?::(?P<port>\d{1,5}))?\Z")
+_DESTINATION = re.compile(
+    r"(?:(?P<login>[^@\s]+)@)?(?P<host>\[[0-9a-fA-F:]+\]|[^:\s@]+)(?::(?P<port>\d{1,5}))?\Z"
+)
 _RULE = re.compile(r"[A-Za-z0-9_.-]+/(\*|[A-Za-z0-9_.-]+)\Z")
 
 
@@ -60,7 +62,9 @@ def parse_destination(text: str) -> tuple[str, str, int]:
     """Login, host and port of ``[LOGIN@]HOST[:PORT]``. Raises RunnerError."""
     found = _DESTINATION.match(text)
     if found is None or int(found["port"] or 0) > 65535:
-        raise RunnerError(f"{text!r} is no loop's address: it must be LOGIN@HOST or LOGIN@HOST:PORT")
+        raise RunnerError(
+            f"{text!r} is no loop's address: it must be LOGIN@HOST or LOGIN@HOST:PORT"
+        )
     port = int(found["port"]) if found["port"] else DEFAULT_PORT
     return found["login"] or getpass.getuser(), found["host"].strip("[]"), port
 

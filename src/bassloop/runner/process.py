@@ -7,9 +7,12 @@ import signal
 import subprocess
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import trio
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 GRACE_SECONDS = 3.0
 _CHUNK = 64 * 1024

@@ -9,7 +9,6 @@ from __future__ import annotations
 import tarfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -18,7 +17,6 @@ from grpclib.exceptions import GRPCError
 
 from bassloop.bridge import call_asyncio, call_trio
 from bassloop.runner.drivers import layout
-from bassloop.runner.drivers.host import HostDriver
 from bassloop.runner.drivers.progress import DriverError
 from bassloop.runner.identity import Scope
 from bassloop.runner.options import is_served
@@ -28,7 +26,11 @@ from bassloop.wire import runtime_pb2 as rpc
 from bassloop.wire.runtime_grpc import RuntimeBase
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from grpclib.server import Stream
+
+    from bassloop.runner.drivers.host import HostDriver
 
 CHUNK = 256 * 1024
 
@@ -95,19 +97,25 @@ class RuntimeService(RuntimeBase):
     async def Export(self, stream: Stream[pb.Thunk, rpc.ExportResponse]) -> None:
         """Refused: the host driver makes no images."""
         await self._request(stream)
-        raise GRPCError(Status.UNIMPLEMENTED, "this runner has no images to export: it uses the host driver")
+        raise GRPCError(
+            Status.UNIMPLEMENTED, "this runner has no images to export: it uses the host driver"
+        )
 
     async def Publish(self, stream: Stream[rpc.PublishRequest, rpc.PublishResponse]) -> None:
         """Refused: the host driver makes no images."""
         await self._request(stream)
-        raise GRPCError(Status.UNIMPLEMENTED, "this runner has no images to publish: it uses the host driver")
+        raise GRPCError(
+            Status.UNIMPLEMENTED, "this runner has no images to publish: it uses the host driver"
+        )
 
     async def _request(self, stream: Stream[Any, Any]) -> Any:
         """The request, if the owner's rules allow it."""
         metadata = _metadata(stream)
         repository = metadata.get("bassloop-repository")
         if not is_served(self._only, repository):
-            message = f"this runner's owner does not let it serve {repository or 'an unnamed repository'}"
+            message = (
+                f"this runner's owner does not let it serve {repository or 'an unnamed repository'}"
+            )
             raise GRPCError(Status.PERMISSION_DENIED, message)
         request = await stream.recv_message()
         if request is None:
@@ -138,7 +146,9 @@ class RuntimeService(RuntimeBase):
 
 
 def _metadata(stream: Stream[Any, Any]) -> Mapping[str, str]:
-    return {name: value for name, value in (stream.metadata or {}).items() if isinstance(value, str)}
+    return {
+        name: value for name, value in (stream.metadata or {}).items() if isinstance(value, str)
+    }
 
 
 async def _chunks(path: Path) -> AsyncIterator[bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from quart import Response, render_template, url_for
 from quart_trio import QuartTrio
@@ -13,9 +13,11 @@ from werkzeug.exceptions import HTTPException
 
 from bassloop.terminal import palette_css
 from bassloop.web import hooks, live, logs, pages
-from bassloop.web.context import WebContext
 from bassloop.web.json import wants_json
 from bassloop.web.views import duration, instant
+
+if TYPE_CHECKING:
+    from bassloop.web.context import WebContext
 
 HERE = Path(__file__).parent
 MAX_BODY = 25 << 20
@@ -27,7 +29,9 @@ POLICY = (
 
 def create_app(context: WebContext) -> QuartTrio:
     """The application, ready to be served by any ASGI server on Trio."""
-    app = QuartTrio("bassloop.web", template_folder="templates", static_folder="static", root_path=str(HERE))
+    app = QuartTrio(
+        "bassloop.web", template_folder="templates", static_folder="static", root_path=str(HERE)
+    )
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.config["BODY_TIMEOUT"] = 30
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = timedelta(days=365)
@@ -42,11 +46,19 @@ def create_app(context: WebContext) -> QuartTrio:
         def static(name: str) -> str:
             return url_for("static", filename=name, v=versions[name])
 
-        return {"static": static, "loop_version": context.version, "external_url": context.external_url}
+        return {
+            "static": static,
+            "loop_version": context.version,
+            "external_url": context.external_url,
+        }
 
     @app.get("/colours.css")
     async def palette() -> Response:
-        return Response(colours, content_type="text/css; charset=utf-8", headers={"Cache-Control": "max-age=86400"})
+        return Response(
+            colours,
+            content_type="text/css; charset=utf-8",
+            headers={"Cache-Control": "max-age=86400"},
+        )
 
     app.after_request(_headers)
     app.register_error_handler(HTTPException, _error)
@@ -72,4 +84,3 @@ async def _error(error: HTTPException) -> tuple[str | dict[str, Any], int]:
 
 def _version(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-

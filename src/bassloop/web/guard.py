@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from bassloop.store import Run, Store
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bassloop.store import Run, Store
 
 
 async def visible_run(store: Store, run_id: str) -> Run | None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from quart import Blueprint, Response, request
 
-from bassloop.web.context import WebContext
+if TYPE_CHECKING:
+    from bassloop.web.context import WebContext
 
 
 def routes(context: WebContext) -> Blueprint:
@@ -16,6 +19,8 @@ def routes(context: WebContext) -> Blueprint:
         body = bytes(await request.get_data(cache=False, as_text=False))  # type: ignore[arg-type]
         headers = {name.lower(): value for name, value in request.headers.items()}
         answer = await context.inbox.accept(headers, body)
-        return Response(f"{answer.message}\n", answer.status, content_type="text/plain; charset=utf-8")
+        return Response(
+            f"{answer.message}\n", answer.status, content_type="text/plain; charset=utf-8"
+        )
 
     return blueprint

@@ -10,16 +10,18 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 from quart import Blueprint, websocket
 
-from bassloop.store import Run, Vertex
 from bassloop.terminal import render_lines
 from bassloop.web import views
-from bassloop.web.context import WebContext
 from bassloop.web.guard import visible_run
+
+if TYPE_CHECKING:
+    from bassloop.store import Run, Vertex
+    from bassloop.web.context import WebContext
 
 MAX_LINES = 1000
 MAX_HELLO = 64 * 1024
@@ -88,7 +90,12 @@ class _Page:
         if run.state != self._state:
             self._state = run.state
             view = views.view_run(run, time.time())
-            message["run"] = {**views.run_json(run), "sign": view.sign, "colour": view.colour, "word": view.word}
+            message["run"] = {
+                **views.run_json(run),
+                "sign": view.sign,
+                "colour": view.colour,
+                "word": view.word,
+            }
         store = self.context.store
         vertexes = await store.vertexes(self.run_id)
         changed = [vertex for vertex in vertexes if vertex.version > self._version]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from contextlib import aclosing
+from typing import TYPE_CHECKING
 
 from quart import Blueprint, Response, abort, jsonify, request
 
-from bassloop.store import Run, Vertex
 from bassloop.terminal import render_lines
-from bassloop.web.context import WebContext
 from bassloop.web.guard import visible_run
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from bassloop.store import Run, Vertex
+    from bassloop.web.context import WebContext
 
 MAX_RANGE = 1000
 

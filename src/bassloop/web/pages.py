@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from quart import Blueprint, Response, abort, jsonify, render_template, request
-from werkzeug.datastructures import MultiDict
 
 from bassloop.store import RUN_STATES, Run, Vertex
 from bassloop.terminal import render_lines
 from bassloop.web import views
-from bassloop.web.context import WebContext
 from bassloop.web.guard import visible_run
 from bassloop.web.json import wants_json
+
+if TYPE_CHECKING:
+    from werkzeug.datastructures import MultiDict
+
+    from bassloop.web.context import WebContext
 
 PAGE_SIZE = 50
 
@@ -91,7 +94,9 @@ async def _run_page(context: WebContext, run: Run, vertexes: list[Vertex]) -> st
     for view in shown:
         if view.vertex.lines or view.state == "runs":
             logs[view.vertex.row] = await _log(context, run.id, view.vertex)
-    began = min((vertex.started_at for vertex in vertexes if vertex.started_at), default=run.created_at)
+    began = min(
+        (vertex.started_at for vertex in vertexes if vertex.started_at), default=run.created_at
+    )
     ended = run.ended_at or now
     return await render_template(
         "run.html",
@@ -115,7 +120,13 @@ async def _log(context: WebContext, run_id: str, vertex: Vertex) -> dict[str, An
 
 def filters(args: MultiDict[str, str]) -> dict[str, Any]:
     """The filters that an address asks for. Aborts with what is wrong with one."""
-    names = {"repository": "repository", "login": "login", "branch": "head_branch", "sha": "head_sha", "check": "check_name"}
+    names = {
+        "repository": "repository",
+        "login": "login",
+        "branch": "head_branch",
+        "sha": "head_sha",
+        "check": "check_name",
+    }
     wanted: dict[str, Any] = {
         field: args[name][:200] for name, field in names.items() if args.get(name)
     }

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bassloop.store import Run, Vertex
 from bassloop.terminal import strip
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bassloop.store import Run, Vertex
 
 STATES: dict[str, tuple[str, str, str]] = {
     "queued": ("○", "waits", "waiting for a runner"),
@@ -86,7 +89,9 @@ def view_run(run: Run, now: float) -> RunView:
     """A run as pages show it at a time."""
     sign, colour, word = STATES[run.state]
     began = run.started_at or run.created_at
-    return RunView(run, sign, colour, word, began, duration((run.ended_at or now) - began), not run.ended)
+    return RunView(
+        run, sign, colour, word, began, duration((run.ended_at or now) - began), not run.ended
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +127,11 @@ def vertex_state(vertex: Vertex) -> str:
 def view_vertex(vertex: Vertex, now: float) -> VertexView:
     """A vertex as pages show it at a time."""
     state = vertex_state(vertex)
-    note = {"cached": "from cache", "warn": "cancelled", "bad": plain(vertex.error or "")[:300]}.get(state, "")
+    note = {
+        "cached": "from cache",
+        "warn": "cancelled",
+        "bad": plain(vertex.error or "")[:300],
+    }.get(state, "")
     took = ""
     if vertex.started_at is not None and state != "cached":
         took = duration((vertex.completed_at or now) - vertex.started_at)
@@ -165,7 +174,9 @@ def why(run: Run, vertexes: Sequence[Vertex]) -> tuple[str, Vertex | None]:
     failed = {vertex.digest for vertex in vertexes if vertex.error}
     culprit = None
     for vertex in vertexes:
-        if vertex.error and not any(name in failed for name in vertex.inputs if name != vertex.digest):
+        if vertex.error and not any(
+            name in failed for name in vertex.inputs if name != vertex.digest
+        ):
             culprit = vertex
             break
     if run.state in ("succeeded", "queued", "running"):

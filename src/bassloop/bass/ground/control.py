@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bassloop.bass.binding import Mismatch, bind
 from bassloop.bass.combiners import Applicative, Combiner, Operative, Tail, expect
 from bassloop.bass.errors import BassError
 from bassloop.bass.ground.define import function, operative
-from bassloop.bass.machine import Machine
 from bassloop.bass.printer import show
 from bassloop.bass.values import (
     EMPTY,
@@ -24,6 +23,9 @@ from bassloop.bass.values import (
     make_list,
     unwrap_form,
 )
+
+if TYPE_CHECKING:
+    from bassloop.bass.machine import Machine
 
 
 def operands_of(operands: Value, what: str, least: int, most: int | None = None) -> list[Value]:
@@ -82,7 +84,12 @@ def _bind_definitions(ground: Scope) -> None:
         bind(machine, scope, name, made)
         return unwrap_form(name)
 
-    @operative(ground, "curryfn", "[formals & body]", "makes a function that takes its arguments one by one")
+    @operative(
+        ground,
+        "curryfn",
+        "[formals & body]",
+        "makes a function that takes its arguments one by one",
+    )
     def curryfn(machine: Machine, operands: Value, scope: Scope) -> Value:
         formals, *body = operands_of(operands, "curryfn", 1)
         return _curry(machine, unwrap_form(formals), body, scope)
@@ -140,7 +147,12 @@ def _bind_choices(ground: Scope) -> None:
                 return Tail(machine.compile(clauses[index + 1], tail=True), scope)
         return None
 
-    @operative(ground, "case", "[value & branches]", "evaluates the form after the first pattern that matches")
+    @operative(
+        ground,
+        "case",
+        "[value & branches]",
+        "evaluates the form after the first pattern that matches",
+    )
     def case(machine: Machine, operands: Value, scope: Scope) -> Value:
         form, *branches = operands_of(operands, "case", 1)
         value = machine.evaluate(form, scope)
@@ -171,7 +183,12 @@ def _bind_choices(ground: Scope) -> None:
                 return value
         return Tail(machine.compile(forms[-1], tail=True), scope) if forms else False
 
-    @operative(ground, "->", "[value & calls]", "passes a value through calls, each time as the first argument")
+    @operative(
+        ground,
+        "->",
+        "[value & calls]",
+        "passes a value through calls, each time as the first argument",
+    )
     def thread(machine: Machine, operands: Value, scope: Scope) -> Value:
         value, *calls = operands_of(operands, "->", 1)
         for call in calls:
@@ -182,7 +199,6 @@ def _bind_choices(ground: Scope) -> None:
             else:
                 value = Pair(call, Pair(value, EMPTY), where)
         return Tail(machine.compile(value, tail=True), scope)
-
 
     @function(ground, "not", "[x]", "whether a value does not hold")
     def not_(value: Value) -> Value:
@@ -234,7 +250,13 @@ def _bind_scopes(ground: Scope) -> None:
     def make_scope(*parents: Value) -> Value:
         return Scope({}, tuple(expect(parent, Scope, "a scope as parent") for parent in parents))
 
-    @function(ground, "bind", "[scope pattern value]", "binds a pattern in a scope, and says whether it matched", needs_machine=True)
+    @function(
+        ground,
+        "bind",
+        "[scope pattern value]",
+        "binds a pattern in a scope, and says whether it matched",
+        needs_machine=True,
+    )
     def bind_(machine: Machine, scope: Value, pattern: Value, value: Value) -> Value:
         inner = expect(scope, Scope, "a scope to bind in")
         try:
@@ -248,7 +270,13 @@ def _bind_scopes(ground: Scope) -> None:
         found = expect(scope, Scope, "a scope").items()
         return expect(name, Symbol, "a symbol").name in dict(found)
 
-    @function(ground, "apply", "[function arguments & scope]", "calls a function with a list of arguments", needs_machine=True)
+    @function(
+        ground,
+        "apply",
+        "[function arguments & scope]",
+        "calls a function with a list of arguments",
+        needs_machine=True,
+    )
     def apply(machine: Machine, called: Value, arguments: Value, *scope: Value) -> Value:
         inner = scope[0] if scope else Scope()
         return machine.call_tail(called, list(iterate(arguments)), inner)
@@ -258,7 +286,9 @@ def _bind_scopes(ground: Scope) -> None:
         named = {show(fields[i]).lstrip(":"): fields[i + 1] for i in range(0, len(fields) - 1, 2)}
         raise BassError(message if isinstance(message, str) else show(message), fields=named)
 
-    @operative(ground, "assert", "[predicate & arguments]", "ends with an error unless a predicate holds")
+    @operative(
+        ground, "assert", "[predicate & arguments]", "ends with an error unless a predicate holds"
+    )
     def assert_(machine: Machine, operands: Value, scope: Scope) -> Value:
         predicate, *arguments = operands_of(operands, "assert", 1)
         values = [machine.evaluate(argument, scope) for argument in arguments]

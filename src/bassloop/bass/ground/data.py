@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 from bassloop.bass import jsonform
 from bassloop.bass.combiners import Applicative, Combiner, expect
 from bassloop.bass.equality import equal
 from bassloop.bass.errors import BassError
 from bassloop.bass.ground.define import function
-from bassloop.bass.machine import Machine
 from bassloop.bass.paths import Path
 from bassloop.bass.printer import show
 from bassloop.bass.streams import Sink, Source
@@ -29,6 +28,11 @@ from bassloop.bass.values import (
     make_list,
     wrap_int,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bassloop.bass.machine import Machine
 
 
 def bind_into(ground: Scope) -> None:
@@ -96,7 +100,7 @@ def _bind_comparison(ground: Scope, name: str, holds: Callable[[int, int], bool]
     @function(ground, name, "[num & nums]", f"whether each number {name} the next")
     def compare(*numbers: Value) -> Value:
         found = [_number(number) for number in numbers]
-        return all(holds(a, b) for a, b in zip(found, found[1:], strict=False))
+        return all(holds(a, b) for a, b in pairwise(found))
 
 
 def _text(value: Value) -> str:
@@ -200,7 +204,13 @@ def _bind_scopes(ground: Scope) -> None:
     def vals(scope: Value) -> Value:
         return make_list(value for _, value in _scope(scope).items())
 
-    @function(ground, "reduce-kv", "[f initial scope]", "folds a function over names and values", needs_machine=True)
+    @function(
+        ground,
+        "reduce-kv",
+        "[f initial scope]",
+        "folds a function over names and values",
+        needs_machine=True,
+    )
     def reduce_kv(machine: Machine, folded: Value, initial: Value, scope: Value) -> Value:
         result = initial
         for name, value in _scope(scope).items():
@@ -225,7 +235,9 @@ def _bind_predicates(ground: Scope) -> None:
         "thunk?": lambda value: isinstance(value, Thunk),
         "path?": lambda value: isinstance(value, Path) and not isinstance(value, Thunk),
         "applicative?": lambda value: isinstance(value, Applicative),
-        "operative?": lambda value: isinstance(value, Combiner) and not isinstance(value, Applicative),
+        "operative?": lambda value: (
+            isinstance(value, Combiner) and not isinstance(value, Applicative)
+        ),
         "combiner?": lambda value: isinstance(value, Combiner | Symbol | Path),
     }
     for name, holds in tests.items():
@@ -242,5 +254,3 @@ def _is_empty(value: Value) -> bool:
     if isinstance(value, Scope):
         return not value.items()
     return value is EMPTY or value is None or value == ""
-
-

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bassloop.bass.combiners import NativeOperative, builtin
-from bassloop.bass.values import Scope
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bassloop.bass.values import Scope
 
 
 def function(ground: Scope, name: str, formals: str, doc: str, **needs: bool) -> Callable[..., Any]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from bassloop.bass.combiners import expect
 from bassloop.bass.errors import BassError
 from bassloop.bass.ground.control import truthy
 from bassloop.bass.ground.define import function, operative
-from bassloop.bass.machine import Machine
 from bassloop.bass.printer import show
 from bassloop.bass.streams import EndOfSource, Sink, Source, source_of
 from bassloop.bass.values import (
@@ -20,6 +21,9 @@ from bassloop.bass.values import (
     make_list,
     unwrap_form,
 )
+
+if TYPE_CHECKING:
+    from bassloop.bass.machine import Machine
 
 
 def items(value: Value) -> list[Value]:
@@ -95,7 +99,13 @@ def _bind_folding(ground: Scope) -> None:
     def map_(machine: Machine, mapped: Value, values: Value) -> Value:
         return make_list([machine.call(mapped, [value]) for value in items(values)])
 
-    @function(ground, "map-pairs", "[f list]", "a function's results for two members at a time", needs_machine=True)
+    @function(
+        ground,
+        "map-pairs",
+        "[f list]",
+        "a function's results for two members at a time",
+        needs_machine=True,
+    )
     def map_pairs(machine: Machine, mapped: Value, values: Value) -> Value:
         found = items(values)
         if len(found) % 2:
@@ -103,18 +113,36 @@ def _bind_folding(ground: Scope) -> None:
         results = [machine.call(mapped, found[i : i + 2]) for i in range(0, len(found), 2)]
         return make_list(results)
 
-    @function(ground, "filter", "[predicate list]", "the members for which a predicate holds", needs_machine=True)
+    @function(
+        ground,
+        "filter",
+        "[predicate list]",
+        "the members for which a predicate holds",
+        needs_machine=True,
+    )
     def filter_(machine: Machine, predicate: Value, values: Value) -> Value:
         return make_list([v for v in items(values) if truthy(machine.call(predicate, [v]))])
 
-    @function(ground, "foldl", "[f initial list]", "folds a function over a list, from its front", needs_machine=True)
+    @function(
+        ground,
+        "foldl",
+        "[f initial list]",
+        "folds a function over a list, from its front",
+        needs_machine=True,
+    )
     def foldl(machine: Machine, folded: Value, initial: Value, values: Value) -> Value:
         result = initial
         for value in items(values):
             result = machine.call(folded, [result, value])
         return result
 
-    @function(ground, "foldr", "[f initial list]", "folds a function over a list, from its end", needs_machine=True)
+    @function(
+        ground,
+        "foldr",
+        "[f initial list]",
+        "folds a function over a list, from its end",
+        needs_machine=True,
+    )
     def foldr(machine: Machine, folded: Value, initial: Value, values: Value) -> Value:
         result = initial
         for value in reversed(items(values)):
@@ -131,7 +159,13 @@ def _bind_streams(ground: Scope) -> None:
     def list_to_source(values: Value) -> Value:
         return source_of(items(values), "list")
 
-    @function(ground, "next", "[source & default]", "a source's next value; the default at its end", needs_machine=True)
+    @function(
+        ground,
+        "next",
+        "[source & default]",
+        "a source's next value; the default at its end",
+        needs_machine=True,
+    )
     def next_(machine: Machine, source: Value, *default: Value) -> Value:
         found: Source = expect(source, Source, "a source")
         try:
@@ -147,7 +181,13 @@ def _bind_streams(ground: Scope) -> None:
         machine.wait_for(found.emit(value))
         return None
 
-    @function(ground, "each", "[source f]", "calls a function with each of a source's values", needs_machine=True)
+    @function(
+        ground,
+        "each",
+        "[source f]",
+        "calls a function with each of a source's values",
+        needs_machine=True,
+    )
     def each(machine: Machine, source: Value, called: Value) -> Value:
         for value in _values(machine, source):
             machine.call(called, [value])

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bassloop.bass import jsonform
 from bassloop.bass.combiners import Applicative, builtin, expect
 from bassloop.bass.errors import BassError
 from bassloop.bass.ground.define import function, operative
 from bassloop.bass.ground.thunks import as_ref, as_thunk, stem
-from bassloop.bass.machine import Machine
 from bassloop.bass.paths import Path
 from bassloop.bass.streams import Source, source_of
 from bassloop.bass.thunk import ImageRef
 from bassloop.bass.values import Scope, Symbol, Value, iterate, make_list
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bassloop.bass.machine import Machine
 
 
 def bind_into(ground: Scope) -> None:
@@ -52,7 +55,13 @@ def _bind_running(ground: Scope) -> None:
         machine.session.run_thunk(machine, as_thunk(thunk))
         return None
 
-    @function(ground, "succeeds?", "[thunk]", "runs a thunk, and says whether it succeeded", needs_machine=True)
+    @function(
+        ground,
+        "succeeds?",
+        "[thunk]",
+        "runs a thunk, and says whether it succeeded",
+        needs_machine=True,
+    )
     def succeeds(machine: Machine, thunk: Value) -> Value:
         try:
             machine.session.run_thunk(machine, as_thunk(thunk))
@@ -60,7 +69,13 @@ def _bind_running(ground: Scope) -> None:
             return False
         return True
 
-    @function(ground, "start", "[thunk handler]", "runs a thunk in the background; returns what waits for it", needs_machine=True)
+    @function(
+        ground,
+        "start",
+        "[thunk handler]",
+        "runs a thunk in the background; returns what waits for it",
+        needs_machine=True,
+    )
     def start(machine: Machine, thunk: Value, handler: Value) -> Value:
         found = as_thunk(thunk)
 
@@ -79,7 +94,13 @@ def _bind_running(ground: Scope) -> None:
         machine.wait_for(machine.session.wait())
         return None
 
-    @function(ground, "read", "[thunk-or-file protocol]", "what a thunk prints, or a file has in it", needs_machine=True)
+    @function(
+        ground,
+        "read",
+        "[thunk-or-file protocol]",
+        "what a thunk prints, or a file has in it",
+        needs_machine=True,
+    )
     def read(machine: Machine, what: Value, protocol: Value) -> Value:
         kind = expect(protocol, Symbol, "a protocol").name
         data = machine.session.read(machine, what)
@@ -89,7 +110,9 @@ def _bind_running(ground: Scope) -> None:
     def mask(text: Value, name: Value) -> Value:
         from bassloop.bass.values import Secret
 
-        return Secret(expect(name, Symbol, "a secret's name").name, expect(text, str, "a string").encode())
+        return Secret(
+            expect(name, Symbol, "a secret's name").name, expect(text, str, "a string").encode()
+        )
 
 
 def failing(error: BassError) -> Applicative:
@@ -116,7 +139,7 @@ def _protocol(kind: str, data: bytes) -> Source:
         rows = (make_list(line.split()) for line in text.splitlines())
         return source_of(rows, "unix-table")
     if kind == "json":
-        return source_of([jsonform.loads(line) for line in text.splitlines() if line.strip()], "json")
+        return source_of(
+            [jsonform.loads(line) for line in text.splitlines() if line.strip()], "json"
+        )
     raise BassError(f"a protocol is raw, lines, unix-table or json, not {kind}")
-
-

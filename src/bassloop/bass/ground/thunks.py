@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bassloop.bass.combiners import expect
 from bassloop.bass.errors import BassError
 from bassloop.bass.ground.define import function, operative
 from bassloop.bass.ground.lists import items
-from bassloop.bass.machine import Machine
 from bassloop.bass.paths import (
     CachePath,
     CommandPath,
@@ -41,6 +40,9 @@ from bassloop.bass.values import (
     unwrap_form,
 )
 
+if TYPE_CHECKING:
+    from bassloop.bass.machine import Machine
+
 _MODES = {"shared": 0, "private": 1, "locked": 2}
 
 
@@ -60,7 +62,9 @@ def bind_into(ground: Scope) -> None:
 
 
 def _bind_commands(ground: Scope) -> None:
-    @operative(ground, "$", "args", "a thunk of a command; names stand for themselves, $name for its value")
+    @operative(
+        ground, "$", "args", "a thunk of a command; names stand for themselves, $name for its value"
+    )
     def command(machine: Machine, operands: Value, scope: Scope) -> Value:
         args = []
         while isinstance(operands, Pair):
@@ -120,14 +124,21 @@ def _bind_settings(ground: Scope) -> None:
     def with_dir(thunk: Value, directory: Value) -> Value:
         return replace(as_thunk(thunk), dir=expect(directory, Path, "a directory"))
 
-    @function(ground, "with-mount", "[thunk source target]", "with a path, cache or secret at a place")
+    @function(
+        ground, "with-mount", "[thunk source target]", "with a path, cache or secret at a place"
+    )
     def with_mount(thunk: Value, source: Value, target: Value) -> Value:
         found = as_thunk(thunk)
         expect(source, (Path, Secret), "something that can be mounted")
         place = expect(target, (FilePath, DirPath), "a file or directory to mount at")
         return replace(found, mounts=(*found.mounts, Mount(source, place)))
 
-    @function(ground, "with-label", "[thunk name value]", "with a label, which changes nothing but its identity")
+    @function(
+        ground,
+        "with-label",
+        "[thunk name value]",
+        "with a label, which changes nothing but its identity",
+    )
     def with_label(thunk: Value, name: Value, value: Value) -> Value:
         found, key = as_thunk(thunk), expect(name, Symbol, "a label's name").name
         kept = [label for label in found.labels if label[0] != key]
@@ -158,14 +169,21 @@ def _bind_images(ground: Scope) -> None:
     def with_image(thunk: Value, image: Value) -> Value:
         return as_thunk(thunk).with_image(as_image(image))
 
-    @function(ground, "from", "[image & thunks]", "thunks one after the other, each on what the last one left")
+    @function(
+        ground,
+        "from",
+        "[image & thunks]",
+        "thunks one after the other, each on what the last one left",
+    )
     def from_(image: Value, *thunks: Value) -> Value:
         base = image
         for thunk in thunks:
             base = as_thunk(thunk).with_image(as_image(base))
         return base
 
-    @function(ground, "cd", "[dir thunk & thunks]", "thunks one after the other, in a directory's files")
+    @function(
+        ground, "cd", "[dir thunk & thunks]", "thunks one after the other, in a directory's files"
+    )
     def cd(directory: Value, first: Value, *rest: Value) -> Value:
         found = as_thunk(first)
         base: Value = replace(found, mounts=(*found.mounts, Mount(directory, DirPath("."))))
@@ -173,7 +191,9 @@ def _bind_images(ground: Scope) -> None:
             base = as_thunk(thunk).with_image(base)
         return base
 
-    @operative(ground, "linux", "args", "the root of image names: (linux/alpine), (linux/python :3.13)")
+    @operative(
+        ground, "linux", "args", "the root of image names: (linux/alpine), (linux/python :3.13)"
+    )
     def linux(machine: Machine, operands: Value, scope: Scope) -> Value:
         arguments = machine.arguments(operands, scope)
         return _image_path(machine, (), arguments)
@@ -189,7 +209,9 @@ def _image_path(machine: Machine, names: tuple[str, ...], arguments: list[Value]
     if isinstance(given, FilePath | DirPath):
         words = tuple(word for word in given.path.split("/") if word not in ("", "."))
         longer = (*names, *words)
-        return builtin("/".join(longer), "optional", lambda *more: _image_path(machine, longer, list(more)))
+        return builtin(
+            "/".join(longer), "optional", lambda *more: _image_path(machine, longer, list(more))
+        )
     if isinstance(given, Symbol):
         given = given.name
     ref = ImageRef("/".join(names), Platform("linux", ""), str(given))
@@ -208,7 +230,11 @@ def as_image(value: Value) -> Any:
 def as_ref(value: Scope) -> ImageRef | ImageArchive | ImageBuild:
     """The image that a scope names: `:repository`, `:file` or `:docker_build`, and a `:platform`."""
     platform = value.get("platform")
-    wanted = Platform(platform.get("os", ""), platform.get("arch", "")) if isinstance(platform, Scope) else Platform()
+    wanted = (
+        Platform(platform.get("os", ""), platform.get("arch", ""))
+        if isinstance(platform, Scope)
+        else Platform()
+    )
     if value.get("docker_build") is not None:
         args = value.get("args")
         return ImageBuild(
@@ -277,5 +303,3 @@ def stem(path: Path) -> str:
     """A path's last part without what follows its last dot."""
     name = path.name()
     return re.sub(r"\.[^.]*\Z", "", name)
-
-

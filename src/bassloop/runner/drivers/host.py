@@ -10,10 +10,10 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -24,7 +24,11 @@ from bassloop.runner.drivers.progress import DriverError, Send, Vertex
 from bassloop.runner.events import RunnerEvent, ThunkEnded, ThunkStarted
 from bassloop.runner.identity import Scope, command_line, key
 from bassloop.runner.process import run_command
-from bassloop.wire import bass_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Mapping
+
+    from bassloop.wire import bass_pb2 as pb
 
 MAX_CHAIN = 200
 MAX_STDOUT = 64 << 20
@@ -144,7 +148,9 @@ class _Work:
             ended = f"exit status {status}" if status > 0 else f"ended by signal {-status}"
             raise DriverError(f"{ended}: {command_line(thunk)}")
 
-    async def _run(self, command: list[str], cwd: Path, env: Mapping[str, str], stdin: bytes) -> int:
+    async def _run(
+        self, command: list[str], cwd: Path, env: Mapping[str, str], stdin: bytes
+    ) -> int:
         program = _find(command[0], cwd, env)
         with self.output.stdout.open("wb") as printed:
             coalescer = Coalescer(self.vertex.logged)
@@ -197,7 +203,9 @@ class _Work:
             case "thunk":
                 await self._copy_output(mount.source.thunk, place)
             case "logical":
-                await self._write(mount.source.logical, place, mount.target.WhichOneof("path") == "file")
+                await self._write(
+                    mount.source.logical, place, mount.target.WhichOneof("path") == "file"
+                )
             case "cache":
                 await self._cache(mount.source.cache, place)
             case "host":
@@ -361,5 +369,3 @@ def _find(program: str, cwd: Path, env: Mapping[str, str]) -> str:
     if found is None:
         raise DriverError(f"there is no command {program} on this runner's machine")
     return found
-
-

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import posixpath
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf.json_format import MessageToDict
 
 from bassloop.runner.drivers.progress import DriverError
-from bassloop.wire import bass_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bassloop.wire import bass_pb2 as pb
 
 MAX_LOGICAL_DEPTH = 100
 
@@ -18,7 +21,7 @@ MAX_LOGICAL_DEPTH = 100
 def inside(path: str, what: str) -> str:
     """A path relative to the work directory. Raises DriverError for one that is outside of it."""
     clean = posixpath.normpath(path or ".")
-    if "\0" in path or clean.startswith("/") or clean == ".." or clean.startswith("../"):
+    if "\x00" in path or clean.startswith(("/", "../")) or clean == "..":
         raise DriverError(
             f"{what} {path!r} is outside of the work directory, where the host driver can put nothing"
         )

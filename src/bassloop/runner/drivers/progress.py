@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from bassloop.runner.coalesce import Piece
 from bassloop.wire import progrock_pb2 as progrock
+
+if TYPE_CHECKING:
+    from bassloop.runner.coalesce import Piece
 
 Send = Callable[[progrock.StatusUpdate], Awaitable[None]]
 """Takes an update; returns when there is room for the next."""
@@ -53,7 +56,9 @@ class Vertex:
         """It printed something."""
         at = now()
         logs = [
-            progrock.VertexLog(vertex=self.id, stream=_STREAMS[piece.stream], data=piece.data, timestamp=at)
+            progrock.VertexLog(
+                vertex=self.id, stream=_STREAMS[piece.stream], data=piece.data, timestamp=at
+            )
             for piece in pieces
         ]
         await self._send(progrock.StatusUpdate(logs=logs))
