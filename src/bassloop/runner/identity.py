@@ -41,8 +41,12 @@ def key(scope: Scope, thunk: pb.Thunk) -> str:
 
 
 def command_line(thunk: pb.Thunk) -> str:
-    """A thunk's command as a person would type it."""
-    return " ".join(_word(arg) for arg in thunk.args)
+    """A thunk's command as a person would type it; for an image alone, its name."""
+    if thunk.args:
+        return " ".join(_word(arg) for arg in thunk.args)
+    ref = thunk.image.ref
+    name = ref.repository or "an image"
+    return f"image {name}:{ref.tag}" if ref.HasField("tag") else f"image {name}"
 
 
 def _word(value: pb.Value) -> str:

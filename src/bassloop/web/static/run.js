@@ -124,7 +124,7 @@ function tickStep(step) {
 function tick() {
   const ended = article.dataset.ended ? Number(article.dataset.ended) : now();
   if (article.dataset.live === "yes" || article.dataset.ended)
-    document.getElementById("took").textContent = durationText(ended - Number(article.dataset.began));
+    document.getElementById("took").textContent = (article.dataset.ended ? "after " : "for ") + durationText(ended - Number(article.dataset.began));
   for (const step of steps.children) if (step.dataset.began && !step.dataset.ended) tickStep(step);
 }
 
@@ -210,5 +210,7 @@ if (article.dataset.live === "yes") {
   connect();
   setInterval(tick, 250);
 } else if (!location.hash) {
-  document.querySelector(".vertex.bad")?.scrollIntoView({ block: "nearest" });
+  const failed = document.querySelector(".vertex.bad");
+  if (failed && failed.getBoundingClientRect().top > window.innerHeight * 0.7)
+    failed.scrollIntoView({ block: "start" });
 }
