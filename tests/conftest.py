@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import structlog
+
 if TYPE_CHECKING:
     import pytest
+
+structlog.configure(
+    processors=[structlog.contextvars.merge_contextvars, structlog.processors.KeyValueRenderer()]
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:

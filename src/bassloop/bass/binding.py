@@ -100,6 +100,8 @@ def bind_arguments(machine: Machine, scope: Scope, formals: Value, arguments: li
             pattern = unwrap_form(pattern)
             kind = type(pattern)
         if kind is not Pair and kind is not Cons:
+            if pattern is EMPTY:
+                raise _arity(formals, count)
             bind(machine, scope, pattern, make_list(arguments[index:]))
             return
         name = pattern.a
@@ -113,9 +115,13 @@ def bind_arguments(machine: Machine, scope: Scope, formals: Value, arguments: li
     if pattern is not EMPTY:
         pattern = unwrap_form(pattern)
         if type(pattern) is Pair or type(pattern) is Cons:
-            need, given = _count(formals), count
-            raise BassError(f"needs {need} argument{'s' * (need != 1)}, and was given {given}")
+            raise _arity(formals, count)
         bind(machine, scope, pattern, EMPTY)
+
+
+def _arity(formals: Value, given: int) -> BassError:
+    need = _count(formals)
+    return BassError(f"needs {need} argument{'s' * (need != 1)}, and was given {given}")
 
 
 def _count(formals: Value) -> int:

@@ -20,6 +20,7 @@ from bassloop.dispatch.host import LoopHost
 from bassloop.dispatch.recorder import recording
 from bassloop.dispatch.thunks import platform_of, thunk_record
 from bassloop.github import CheckRunDraft, GitHubError
+from bassloop.store import StoreError
 
 if TYPE_CHECKING:
     from bassloop.dispatch.work import Started, Work
@@ -79,6 +80,12 @@ async def run_hook(work: Work) -> None:
     except bass.BassError as error:
         log.info("hook failed", hook=name, error=error.message)
         await _tell(work, name, error.render(), host.output())
+    except (GitHubError, StoreError):
+        raise
+    except Exception as error:  # noqa: BLE001 - our own fault is told where its owner looks, and kept
+        log.exception("hook crashed", hook=name)
+        message = f"the loop itself failed while it evaluated {name}: {type(error).__name__}: {error}"
+        await _tell(work, name, message, host.output())
 
 
 async def _source(work: Work, path: str) -> str | None:
@@ -89,7 +96,10 @@ async def _source(work: Work, path: str) -> str | None:
 def _client(work: Work, session: bass.Session, hook: str) -> bass.Scope:
     """The client that a hook is given: a scope with `start-check`."""
 
-    async def start(thunk: bass.Thunk, name: str, sha: str) -> bass.Value:
+    async def start(thunk: bass.Value, name: bass.Value, sha: bass.Value) -> bass.Value:
+        if not isinstance(thunk, bass.Thunk) or not isinstance(name, str) or not isinstance(sha, str):
+            given = " ".join(bass.show(value)[:100] for value in (thunk, name, sha))
+            raise bass.BassError(f"start-check takes a thunk, a name and a head, not {given}")
         if name == hook:
             raise bass.BassError(f"a check can't be named {hook}: that is the hook's own")
         proto = await session.thunk_proto(thunk)

@@ -83,9 +83,9 @@ class Writer:
         return cast("T", write.result)
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Run the thread until `close`, or until it is cancelled, which closes it: what is queued
-        is committed before it returns. Started once the connection is open; raises what `connect`
-        raises."""
+        """Run the thread until `close`; what is queued is committed before it returns. Shielded, so
+        that whoever cleans up under a cancellation can still write: who starts it, closes it.
+        Started once the connection is open; raises what `connect` raises."""
         token = trio.lowlevel.current_trio_token()
 
         def opened() -> None:
@@ -99,23 +99,14 @@ class Writer:
             finally:
                 connection.close()
 
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._close_when_cancelled)
-            with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(run, limiter=trio.CapacityLimiter(1))
-            nursery.cancel_scope.cancel()
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(run, limiter=trio.CapacityLimiter(1))
 
     def close(self) -> None:
         """Refuse further writes, and let `serve` return after those that are queued."""
         if not self._closed:
             self._closed = True
             self._queue.put(None)
-
-    async def _close_when_cancelled(self) -> None:
-        try:
-            await trio.sleep_forever()
-        finally:
-            self.close()
 
     def _loop(self, connection: sqlite3.Connection, token: trio.lowlevel.TrioToken) -> None:
         open_ = True

@@ -47,14 +47,11 @@ class LogQueue:
         self.pending = 0
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Write what is queued until `close`, or until it is cancelled, which closes it: what is
-        queued is written before it returns."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._close_when_cancelled)
+        """Write what is queued until `close`. Shielded, so that whoever ends a log under a
+        cancellation can still write: who starts it, closes it."""
+        with trio.CancelScope(shield=True):
             task_status.started()
-            with trio.CancelScope(shield=True):
-                await self._write()
-            nursery.cancel_scope.cancel()
+            await self._write()
 
     async def _write(self) -> None:
         limiter = trio.CapacityLimiter(1)
@@ -69,12 +66,6 @@ class LogQueue:
                 log.wrote(len(pieces), self._translated(failure))
             written, self._written = self._written, trio.Event()
             written.set()
-
-    async def _close_when_cancelled(self) -> None:
-        try:
-            await trio.sleep_forever()
-        finally:
-            self.close()
 
     def close(self) -> None:
         self._closed = True

@@ -1,0 +1,56 @@
+"""A whole loop around a small repository, for the tests of the whole path."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+PROJECT = """
+(use (.git (linux/alpine/git)) (.github))
+
+(defn on [src thunk] (from (linux/alpine) (cd src thunk)))
+
+(defn checks [src]
+  {CHECKS})
+
+(defn github-hook [event client]
+  (let [*loop* client]
+    (github:check-hook event git:checkout checks)))
+"""
+
+MakeRepository = Callable[..., Path]
+
+
+@pytest.fixture
+def make_repository(tmp_path: Path) -> MakeRepository:
+    """Makes a committed Git repository of files; `checks` is the inside of the checks' scope."""
+
+    def make(checks: str | None = None, **files: str) -> Path:
+        path = tmp_path / "repository"
+        path.mkdir()
+        if checks is not None:
+            files["project.bass"] = PROJECT.replace("CHECKS", checks)
+        for name, content in files.items():
+            file = path / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(content)
+        git(path, "init", "--quiet", "--initial-branch=main")
+        commit(path)
+        return path
+
+    return make
+
+
+def git(path: Path, *args: str) -> str:
+    who = ["-c", "user.name=test", "-c", "user.email=test@example.invalid"]
+    command = ["git", "-C", str(path), *who, *args]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def commit(path: Path) -> str:
+    git(path, "add", "--all")
+    git(path, "commit", "--quiet", "--allow-empty", "--message", "work")
+    return git(path, "rev-parse", "HEAD")

@@ -1,0 +1,114 @@
+"""What is wrong with a repository is said on a check run, and on its page, in words that help."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from bassloop.github import sign
+from tests.loop.test_whole_path import check_run, get, tried
+
+if TYPE_CHECKING:
+    from tests.loop.conftest import MakeRepository
+
+BROKEN_HOOKS = {
+    "a script that does not parse": ("(def x (+ 1 2)", "never closed", "project.bass:1:1"),
+    "an unbound symbol": ("(defn github-hook [event client]\n  (frobnicate 1))", "frobnicate", ":2:4"),
+    "a hook that is not bound": ("(def x 1)", "does not bind github-hook", ""),
+    "a hook of another arity": ("(defn github-hook [event] event)", "argument", ""),
+    "a script that ends with an error": ('(error "no luck" :number 13)', "no luck", "number: 13"),
+    "a script without an end": ("(defn f [] (f)) (f)", "HOOK_STEPS", ""),
+    "a nest without a bottom": ("(defn f [n] (+ 1 (f n))) (f 1)", "too deep", ""),
+    "a module that is not there": ("(use (*dir*/nowhere.bass))", "nowhere", ""),
+    "a check that is no thunk": (
+        "(defn github-hook [event client] (client:start-check 1 \"x\" \"y\"))",
+        "thunk",
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN_HOOKS)
+async def test_a_broken_hook_is_told_on_a_check_named_for_it(
+    make_repository: MakeRepository, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOOK_STEPS", "200000")
+    source, message, where = BROKEN_HOOKS[what]
+    async with tried(make_repository(**{"project.bass": source})) as its:
+        hook = check_run(its, "project.bass")
+        assert (hook["status"], hook["conclusion"]) == ("completed", "failure")
+        assert message in hook["output"]["summary"]
+        assert where in hook["output"]["summary"]
+        page = await get(its, f"/runs/{hook['external_id']}")
+        assert message in page.text
+
+
+async def test_a_repository_without_a_hook_is_told_how_to_add_one(
+    make_repository: MakeRepository,
+) -> None:
+    async with tried(make_repository(**{"README.md": "nothing"})) as its:
+        hook = check_run(its, "project.bass")
+        assert "neither project.bass nor bass/github-hook" in hook["output"]["summary"]
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ('($ no-such-command "x")', "there is no command no-such-command"),
+        ("($ ./missing.sh)", "there is no ./missing.sh"),
+        ("($ ./script.sh)", "can't be executed"),
+        ('($ sh -c "kill -9 $$")', "signal 9"),
+    ],
+)
+async def test_a_command_that_can_not_run_fails_its_check_in_words(
+    make_repository: MakeRepository, command: str, message: str
+) -> None:
+    path = make_repository(f":it (on src {command})", **{"script.sh": "true"})
+    async with tried(path) as its:
+        it = check_run(its, "it")
+        assert it["conclusion"] == "failure"
+        assert message in json.dumps(it["output"])
+
+
+async def test_a_delivery_with_a_wrong_signature_starts_nothing(
+    make_repository: MakeRepository,
+) -> None:
+    async with tried(make_repository(':ok (on src ($ sh -c "true"))')) as its:
+        before = len(its.standin.check_runs)
+        body = json.dumps(await its.standin.payload("check_suite")).encode()
+        headers = {
+            "Content-Type": "application/json",
+            "X-GitHub-Event": "check_suite",
+            "X-GitHub-Delivery": "11111111-2222-3333-4444-555555555555",
+        }
+        address = f"{its.serving.local_url}/integrations/github/events"
+        async with httpx.AsyncClient() as client:
+            unsigned = await client.post(address, content=body, headers=headers)
+            headers["X-Hub-Signature-256"] = sign(b"another secret", body)
+            wrong = await client.post(address, content=body, headers=headers)
+        assert (unsigned.status_code, wrong.status_code) == (401, 403)
+        assert await its.serving.store.delivery("11111111-2222-3333-4444-555555555555") is None
+        assert len(its.standin.check_runs) == before
+
+
+async def test_the_same_delivery_again_is_accepted_and_does_nothing(
+    make_repository: MakeRepository,
+) -> None:
+    async with tried(make_repository(':ok (on src ($ sh -c "true"))')) as its:
+        delivery = await its.serving.store.delivery(its.guid)
+        assert delivery is not None
+        headers = {
+            "Content-Type": "application/json",
+            "X-GitHub-Event": "check_suite",
+            "X-GitHub-Delivery": its.guid,
+            "X-Hub-Signature-256": sign(its.standin.webhook_secret.encode(), delivery.body),
+        }
+        async with httpx.AsyncClient() as client:
+            address = f"{its.serving.local_url}/integrations/github/events"
+            again = await client.post(address, content=delivery.body, headers=headers)
+        assert again.status_code == 202
+        assert "known already" in again.text
+        assert len(its.standin.check_runs) == 1
