@@ -47,17 +47,17 @@ COPIED = [
 @pytest.mark.parametrize(
     "pieces", [PLAIN, PLAIN[:2] + COPIED, COPIED], ids=["plain", "both", "copied"]
 )
-@given(data=st.data())
+@given(cuts=st.tuples(*[st.none() | st.integers(0, 1 << 14)] * 4))
 @settings(max_examples=60, deadline=None)
 def test_files_cut_anywhere_are_repaired_to_whole_lines(
-    pieces: Sequence[Piece], data: st.DataObject
+    pieces: Sequence[Piece], cuts: tuple[int | None, ...]
 ) -> None:
     with tempfile.TemporaryDirectory() as directory:
         files = LogFiles.of(Path(directory), "run", 1)
         lines = write(files, pieces)
-        for path in files.all:
-            if path.exists() and data.draw(st.booleans()):
-                os.truncate(path, data.draw(st.integers(0, path.stat().st_size)))
+        for path, cut in zip(files.all, cuts, strict=True):
+            if cut is not None and path.exists():
+                os.truncate(path, min(cut, path.stat().st_size))
         if files.text.exists() and files.text.stat().st_size < TEXT_HEADER.size:
             lines = b"".join(piece.raw for piece in pieces).split(b"\n")
         repaired = repair(files)
