@@ -88,14 +88,14 @@ async def trying(
         dirty = bool(await _git(repository, "status", "--porcelain", "--untracked-files=no"))
         login, secret = _login(), secrets.token_hex(16)
         runner_key = asyncssh.generate_private_key("ssh-ed25519")
-        app_key = await trio.to_thread.run_sync(_app_key)
+        app = await trio.to_thread.run_sync(app_key)
         standin = StandIn(
             repository_path=repository,
             owner=login,
             name=_slug(trial.path.resolve().name),
             login=login,
             keys=[runner_key.export_public_key().decode().strip()],
-            app_key=app_key.public,
+            app_key=app.public,
             webhook_secret=secret,
         )
         async with trio.open_nursery() as nursery:
@@ -107,7 +107,7 @@ async def trying(
                 data_dir=folder / "loop",
                 github_api_url=api_url,
                 github_app_id=standin.app_id,
-                github_app_private_key=app_key.private,
+                github_app_private_key=app.private,
                 github_app_webhook_secret=secret,
                 runner_wait=0,
                 drain_seconds=5,
@@ -228,12 +228,13 @@ async def temporary_folder() -> AsyncGenerator[Path]:
 
 
 @dataclass(frozen=True, slots=True)
-class _AppKey:
+class AppKey:
     private: str
     public: str
 
 
-def _app_key() -> _AppKey:
+def app_key() -> AppKey:
+    """A new key for an App, as PEM."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     private = key.private_bytes(
         serialization.Encoding.PEM,
@@ -243,7 +244,7 @@ def _app_key() -> _AppKey:
     public = key.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
-    return _AppKey(private.decode(), public.decode())
+    return AppKey(private.decode(), public.decode())
 
 
 def _login() -> str:

@@ -92,19 +92,21 @@ async def _check(
     """Carry out one check. Whatever goes wrong is the check's end, and nobody else's."""
     loop, run = work.loop, started.run
     with structlog.contextvars.bound_contextvars(run=run.id, check=check.name):
+        over = False
         try:
             run = await _carry_out(work, run, check, thunk, wanted)
-        except trio.Cancelled:
-            with trio.move_on_after(CLEANUP_SECONDS, shield=True):
-                await _interrupted(loop, run.id)
-            raise
+            over = True
         except Exception as error:
             log.exception("check crashed")
             run = await end_run(
                 loop, run.id, "failed", f"the loop could not run this check: {error}"
             )
             await conclude(loop, run)
+            over = True
         finally:
+            if not over:  # cancelled: the daemon is going down
+                with trio.move_on_after(CLEANUP_SECONDS, shield=True):
+                    await _interrupted(loop, run.id)
             started.end(run)
 
 

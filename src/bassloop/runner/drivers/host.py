@@ -84,13 +84,15 @@ class HostDriver:
             return await self._make(thunk, scope, name, vertex)
 
     async def _make(self, thunk: pb.Thunk, scope: Scope, name: str, vertex: Vertex) -> Output:
-        began, error = time.monotonic(), None
+        began = time.monotonic()
+        error: str | None = "cancelled"
         self.on_event(ThunkStarted(command_line(thunk), scope.repository))
         await vertex.started()
         try:
             async with self.cache.making() as output:
                 await _Work(self, thunk, scope, output, vertex).carry_out()
                 kept = await self.cache.keep(output, name)
+            error = None
         except DriverError as failure:
             error = str(failure)
             await vertex.completed(error)
@@ -99,9 +101,6 @@ class HostDriver:
             error = f"{failure.strerror or failure}: {failure.filename or command_line(thunk)}"
             await vertex.completed(error)
             raise DriverError(error) from failure
-        except trio.Cancelled:
-            error = "cancelled"
-            raise
         finally:
             self.on_event(ThunkEnded(command_line(thunk), time.monotonic() - began, error))
         await vertex.completed(None)
