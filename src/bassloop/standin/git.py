@@ -1,15 +1,35 @@
-"""A local repository, read through git, and never written to."""
+"""A local repository, read through git, and never written to.
+
+What the API is asked for most, a file at a commit, is read through two `git cat-file` that stay: a
+process of its own for each would cost more than everything else together.
+"""
 
 from __future__ import annotations
 
-import subprocess
-from dataclasses import dataclass
-from pathlib import Path
+import os
+import re
+from dataclasses import dataclass, field
+from subprocess import PIPE
+from typing import TYPE_CHECKING
 
 import trio
 
+if TYPE_CHECKING:
+    from pathlib import Path
 
-class GitFailed(Exception):  # noqa: N818
+SAFE = ("-c", "safe.directory=*")
+MAX_BLOB = 100 << 20
+_REF = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/+@-]{0,254}\Z")
+_KINDS = {
+    "100644": "file",
+    "100755": "file",
+    "040000": "dir",
+    "120000": "symlink",
+    "160000": "submodule",
+}
+
+
+class GitFailed(Exception):
     """git refused; the message is git's own."""
 
 
@@ -23,21 +43,53 @@ class TreeEntry:
     name: str
 
 
-_KINDS = {"100644": "file", "100755": "file", "040000": "dir", "120000": "symlink", "160000": "submodule"}
-
-
 @dataclass(frozen=True, slots=True)
+class Commit:
+    """A commit. Times are as git writes them, ISO 8601."""
+
+    sha: str
+    tree: str
+    parents: tuple[str, ...]
+    author: tuple[str, str, str]
+    committer: tuple[str, str, str]
+    message: str
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The environment for git: nobody else's repository, no prompt, nothing fetched or locked."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    quiet = {"GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0"}
+    return {**kept, **quiet, "LC_ALL": "C", **more}
+
+
+@dataclass(eq=False)
 class GitRepository:
     """A repository on disk. Operations raise GitFailed."""
 
     path: Path
+    _names: _CatFile = field(init=False, repr=False)
+    _contents: _CatFile = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._names = _CatFile(self.path, "--batch-check")
+        self._contents = _CatFile(self.path, "--batch")
+
+    async def aclose(self) -> None:
+        """End the processes that stay; also when cancelled."""
+        await self._names.aclose()
+        await self._contents.aclose()
 
     async def run(self, *args: str, stdin: bytes = b"") -> bytes:
         """What a git command prints."""
-        command = ["git", "-c", "safe.directory=*", "-C", str(self.path), *args]
+        command = ["git", *SAFE, "-C", str(self.path), *args]
         try:
             done = await trio.run_process(
-                command, stdin=stdin, capture_stdout=True, stderr=subprocess.PIPE, check=False
+                command,
+                stdin=stdin,
+                capture_stdout=True,
+                capture_stderr=True,
+                check=False,
+                env=environment(),
             )
         except FileNotFoundError as error:
             raise GitFailed("git is not installed, or not on the PATH") from error
@@ -46,8 +98,9 @@ class GitRepository:
         return done.stdout
 
     async def commit(self, ref: str) -> str | None:
-        """The commit that a name stands for; None when it stands for none."""
-        if ref.startswith("-"):
+        """The commit that a name stands for; None when it stands for none, or is an expression."""
+        plain = ref.removesuffix("^1")
+        if not _REF.match(plain) or ".." in plain or "@{" in plain:
             return None
         try:
             found = await self.run("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
@@ -55,45 +108,153 @@ class GitRepository:
             return None
         return found.decode().strip()
 
-    async def branch(self) -> str:
-        """The branch that is checked out; ``main`` when none is."""
+    async def branch(self) -> str | None:
+        """The branch that is checked out; None when none is."""
         try:
             return (await self.run("symbolic-ref", "--short", "HEAD")).decode().strip()
         except GitFailed:
-            return "main"
+            return None
 
     async def parent(self, commit: str) -> str | None:
         """A commit's first parent; None for the first commit."""
         return await self.commit(f"{commit}^1")
 
-    async def read(self, commit: str, path: str) -> bytes | None:
-        """A file's bytes; None when there is none."""
-        entry = await self.entry(commit, path)
-        if entry is None or entry.kind not in ("file", "symlink"):
-            return None
-        return await self.run("cat-file", "blob", entry.sha)
+    async def show(self, commit: str) -> Commit:
+        """A commit's facts."""
+        form = "%H%x00%T%x00%P%x00%an%x00%ae%x00%aI%x00%cn%x00%ce%x00%cI%x00%B"
+        said = await self.run(
+            "show", "--no-patch", "--no-show-signature", f"--format={form}", commit
+        )
+        parts = said.decode(errors="replace").rstrip("\n").split("\0")
+        sha, tree, parents, *people, message = parts
+        author, committer = tuple(people[:3]), tuple(people[3:6])
+        return Commit(sha, tree, tuple(parents.split()), author, committer, message)  # type: ignore[arg-type]
 
     async def entry(self, commit: str, path: str) -> TreeEntry | None:
-        """What is at a path; None when there is nothing. The repository's own folder is at ""."""
+        """What is at a path; None when there is nothing. The repository's own folder is at "".
+
+        A symbolic link within the repository is what it points to.
+        """
         path = path.strip("/")
         if not path:
-            return TreeEntry("dir", commit, 0, "")
-        found = await self._tree(commit, path)
-        return next((entry for entry in found if entry.name == path.rsplit("/", 1)[-1]), None)
+            return TreeEntry("dir", f"{commit}^{{tree}}", 0, "")
+        if "\n" in path or "\0" in path:
+            return None
+        name = path.rpartition("/")[2]
+        found = (await self._names.ask(f"{commit}:{path}"))[0].rsplit(" ", 2)
+        if len(found) == 3 and found[1] in ("blob", "tree") and found[2].isdigit():
+            kind = "file" if found[1] == "blob" else "dir"
+            return TreeEntry(kind, found[0], int(found[2]) if kind == "file" else 0, name)
+        # A link that leads nowhere or outside, and a submodule, are known to their folder only.
+        listed = await self._tree(commit, path)
+        return next((entry for entry in listed if entry.name == name), None)
 
-    async def folder(self, commit: str, path: str) -> list[TreeEntry]:
+    async def read(self, entry: TreeEntry) -> bytes:
+        """The bytes of a file or of a link."""
+        if entry.size > MAX_BLOB:
+            raise GitFailed(f"{entry.name} is longer than {MAX_BLOB:,} bytes")
+        header, content = await self._contents.ask(entry.sha)
+        if content is None:
+            raise GitFailed(f"{entry.name}: {header}")
+        return content
+
+    async def folder(self, entry: TreeEntry) -> list[TreeEntry]:
         """What is in a folder."""
-        path = path.strip("/")
-        return await self._tree(f"{commit}:{path}" if path else commit)
+        return await self._tree(entry.sha)
 
     async def _tree(self, tree: str, *paths: str) -> list[TreeEntry]:
         # Paths are taken as they are: no pathspec of git's has a meaning.
         args = ("--literal-pathspecs", "ls-tree", "-z", "-l", tree, "--", *paths)
         entries = []
-        for record in (await self.run(*args)).decode(errors="surrogateescape").split("\0"):
-            if record:
-                about, _, name = record.partition("\t")
+        for line in (await self.run(*args)).decode(errors="surrogateescape").split("\0"):
+            if line:
+                about, _, name = line.partition("\t")
                 mode, _, sha, size = about.split()
                 length = int(size) if size.isdigit() else 0
-                entries.append(TreeEntry(_KINDS[mode], sha, length, name.rsplit("/", 1)[-1]))
+                entries.append(TreeEntry(_KINDS[mode], sha, length, name.rpartition("/")[2]))
         return entries
+
+
+@dataclass(eq=False)
+class _CatFile:
+    """One `git cat-file`, started when it is first asked, and started anew after a failure."""
+
+    path: Path
+    mode: str
+    _process: trio.Process | None = None
+    _buffer: bytearray = field(default_factory=bytearray)
+    _lock: trio.Lock = field(default_factory=trio.Lock)
+
+    async def ask(self, name: str) -> tuple[str, bytes | None]:
+        """What it says of an object, and the object if it says that too.
+
+        Cancelled in between, the process is ended: its answer would be taken for the next one's.
+        """
+        async with self._lock:
+            try:
+                return await self._ask(name)
+            except BaseException:
+                await self._end()
+                raise
+
+    async def aclose(self) -> None:
+        with trio.CancelScope(shield=True):
+            async with self._lock:
+                await self._end()
+
+    async def _ask(self, name: str) -> tuple[str, bytes | None]:
+        if self._process is None:
+            command = ["git", *SAFE, "-C", str(self.path), "cat-file", self.mode]
+            follow = ["--follow-symlinks"] if self.mode == "--batch-check" else []
+            try:
+                self._process = await trio.lowlevel.open_process(
+                    [*command, *follow], stdin=PIPE, stdout=PIPE, env=environment()
+                )
+            except FileNotFoundError as error:
+                raise GitFailed("git is not installed, or not on the PATH") from error
+        assert self._process.stdin is not None
+        try:
+            await self._process.stdin.send_all(name.encode(errors="surrogateescape") + b"\n")
+        except trio.BrokenResourceError as error:
+            raise GitFailed("git cat-file ended") from error
+        header = (await self._line()).decode(errors="replace")
+        words = header.split(" ")
+        if self.mode == "--batch-check":
+            if words[0] in ("symlink", "dangling", "loop", "notdir") and words[1].isdigit():
+                await self._take(int(words[1]) + 1)
+            return header, None
+        if len(words) != 3 or not words[2].isdigit():
+            return header, None
+        content = await self._take(int(words[2]) + 1)
+        return header, content[:-1]
+
+    async def _line(self) -> bytes:
+        while (end := self._buffer.find(b"\n")) < 0:
+            await self._more()
+        return (await self._take(end + 1))[:-1]
+
+    async def _take(self, length: int) -> bytes:
+        while len(self._buffer) < length:
+            await self._more()
+        taken = bytes(self._buffer[:length])
+        del self._buffer[:length]
+        return taken
+
+    async def _more(self) -> None:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        data = await self._process.stdout.receive_some()
+        if not data:
+            raise GitFailed("git cat-file ended")
+        self._buffer += data
+
+    async def _end(self) -> None:
+        process, self._process = self._process, None
+        self._buffer.clear()
+        if process is not None:
+            with trio.CancelScope(shield=True):
+                process.kill()
+                for pipe in (process.stdin, process.stdout):
+                    if pipe is not None:
+                        await pipe.aclose()
+                await process.wait()

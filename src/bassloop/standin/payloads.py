@@ -1,104 +1,324 @@
-"""Payloads in GitHub's shapes, for the repository's HEAD."""
+"""Webhook payloads in GitHub's published shapes.
+
+What a payload does *not* say matters as much as what it says: for a fork's head, check_suite and
+check_run have neither a branch nor a pull request, and name nobody.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from bassloop.standin import objects
+
 if TYPE_CHECKING:
-    from bassloop.standin.standin import StandIn
+    from bassloop.standin.standin import Account, StandIn
 
 NO_COMMIT = "0" * 40
+EVENTS = ("check_suite", "check_run", "push", "pull_request", "merge_group", "ping", "installation")
+ACTIONS = {
+    "check_suite": "requested",
+    "check_run": "rerequested",
+    "pull_request": "opened",
+    "merge_group": "checks_requested",
+    "installation": "created",
+}
 
 
-async def make(standin: StandIn, event: str) -> dict[str, Any]:
-    """A payload for an event about HEAD. Raises StandInError."""
+@dataclass(frozen=True, slots=True)
+class _About:
+    """What a payload is about."""
+
+    standin: StandIn
+    head: str
+    branch: str
+    fork: Account | None
+    sender: Account
+
+    @property
+    def common(self) -> dict[str, Any]:
+        return {
+            "repository": objects.repository(self.standin),
+            "sender": objects.user(self.standin, self.sender),
+            "installation": {"id": self.standin.installation_id, "node_id": "I_1"},
+        }
+
+
+async def make(
+    standin: StandIn,
+    event: str,
+    action: str | None = None,
+    *,
+    ref: str = "HEAD",
+    branch: str | None = None,
+    fork: str | None = None,
+    sender: str | None = None,
+    check_run: int | None = None,
+    requested_action: str | None = None,
+    deleted: bool = False,
+    number: int = 1,
+) -> dict[str, Any]:
+    """A payload. Raises StandInError for an event or a ref that it can't make one for.
+
+    Args:
+        action: the event's; by default the one that asks for checks.
+        ref: the commit that it is about.
+        branch: where that commit is; by default the branch that is checked out.
+        fork: the login whose fork it is in; None for the repository itself.
+        sender: the login who sends it; by default the fork's owner, or the stand-in's user.
+        check_run: for check_run, which one; by default the newest of the commit.
+        requested_action: for check_run requested_action, the button's identifier.
+        deleted: for push, whether the branch was deleted.
+        number: for pull_request, its number.
+    """
     from bassloop.standin.standin import StandInError
 
-    head = await standin.git.commit("HEAD")
+    if event not in EVENTS:
+        known = ", ".join(EVENTS)
+        raise StandInError(
+            f"no payload can be made for {event}, only for {known}; give its payload"
+        )
+    await standin.prepare()
+    head = await standin.git.commit(ref)
     if head is None:
-        raise StandInError("the repository has no commit")
-    branch = await standin.git.branch()
-    common = {
-        "sender": user(standin),
-        "repository": repository(standin),
-        "installation": {"id": standin.installation_id, "node_id": "I_1"},
-    }
+        raise StandInError(f"the repository has no commit {ref}")
+    owner = standin.account(fork) if fork else None
+    about = _About(
+        standin=standin,
+        head=head,
+        branch=branch or await standin.git.branch() or standin.default_branch,
+        fork=owner,
+        sender=standin.account(sender) if sender else owner or standin.account(standin.login),
+    )
+    action = action or ACTIONS.get(event, "")
     match event:
         case "check_suite":
-            return {"action": "requested", "check_suite": _suite(standin, head, branch), **common}
+            return {"action": action, "check_suite": await _suite(about), **about.common}
         case "check_run":
-            made = [run for run in standin.check_runs if run["head_sha"] == head]
-            name = made[-1]["name"] if made else "test"
-            run = {**(made[-1] if made else {}), "name": name, "head_sha": head}
-            run["check_suite"] = _suite(standin, head, branch)
-            run["app"] = {"id": standin.app_id}
-            return {"action": "rerequested", "check_run": run, **common}
+            return await _check_run(about, action, check_run, requested_action)
         case "push":
-            before = await standin.git.parent(head) or NO_COMMIT
-            pushed = {"ref": f"refs/heads/{branch}", "before": before, "after": head}
-            flags = {"created": before == NO_COMMIT, "deleted": False, "forced": False}
-            return {**pushed, **flags, "commits": [], **common}
+            return await _push(about, deleted=deleted)
         case "pull_request":
-            pull = pull_request(standin, head, branch)
-            return {"action": "opened", "number": pull["number"], "pull_request": pull, **common}
-    raise StandInError(f"no payload can be made for the event {event}; give one with --payload")
+            return await _pull_request(about, action, number)
+        case "merge_group":
+            return await _merge_group(about, action)
+        case "installation":
+            return _installation(about, action)
+    return _ping(about)
 
 
-def user(standin: StandIn) -> dict[str, Any]:
-    """The user as an object of the API."""
-    found = standin.user
+async def _suite(about: _About) -> dict[str, Any]:
+    standin, head = about.standin, about.head
+    found = await standin.git.show(head)
+    pushed = objects.pushed_commit(standin, found)
+    api = f"{standin.api_path}/check-suites/{suite_id(head)}"
     return {
-        "id": found.id,
-        "node_id": found.node_id,
-        "login": found.login,
-        "type": "User",
-        "html_url": f"{standin.url}/{found.login}",
+        "id": suite_id(head),
+        "node_id": f"CS_{suite_id(head)}",
+        "head_branch": None if about.fork else about.branch,
+        "head_sha": head,
+        "status": "queued",
+        "conclusion": None,
+        "url": api,
+        "before": (found.parents or (NO_COMMIT,))[0],
+        "after": head,
+        "pull_requests": [],
+        "app": objects.app(standin),
+        "created_at": objects.LONG_AGO,
+        "updated_at": objects.LONG_AGO,
+        "rerequestable": True,
+        "runs_rerequestable": True,
+        "latest_check_runs_count": sum(run["head_sha"] == head for run in standin.check_runs),
+        "check_runs_url": f"{api}/check-runs",
+        "head_commit": {
+            name: pushed[name]
+            for name in ("id", "tree_id", "message", "timestamp", "author", "committer")
+        },
     }
 
 
-def repository(standin: StandIn) -> dict[str, Any]:
-    """The repository as an object of the API."""
+def suite_id(head: str) -> int:
+    """The id of the App's check suite of a commit: there is one for each."""
+    return int(head[:12], 16)
+
+
+async def _check_run(
+    about: _About, action: str, number: int | None, requested: str | None
+) -> dict[str, Any]:
+    from bassloop.standin.standin import StandInError
+
+    wanted = [
+        run
+        for run in about.standin.check_runs
+        if (run["id"] == number if number is not None else run["head_sha"] == about.head)
+    ]
+    if not wanted:
+        raise StandInError("the event is about a check run, and none was made for this commit yet")
+    run = {**wanted[-1], "check_suite": await _suite(about)}
+    pressed = {"requested_action": {"identifier": requested}} if requested else {}
+    return {"action": action, "check_run": run, **pressed, **about.common}
+
+
+async def _push(about: _About, *, deleted: bool) -> dict[str, Any]:
+    standin = about.standin
+    found = await standin.git.show(about.head)
+    before = about.head if deleted else (found.parents or (NO_COMMIT,))[0]
+    after = NO_COMMIT if deleted else about.head
+    commit = None if deleted else objects.pushed_commit(standin, found)
+    person = {"name": about.sender.login, "email": found.author[1]}
+    compare = f"{standin.url}/{standin.full_name}/compare/{before[:12]}...{after[:12]}"
     return {
-        "id": 201,
-        "node_id": "R_201",
-        "name": standin.name,
-        "full_name": standin.full_name,
-        "owner": {"login": standin.owner, "id": standin.user.id, "node_id": standin.user.node_id},
-        "private": standin.private,
-        "visibility": "private" if standin.private else "public",
-        "html_url": f"{standin.url}/{standin.full_name}",
-        "clone_url": f"{standin.url}/{standin.full_name}.git",
-        "default_branch": "main",
-        "fork": False,
+        "ref": f"refs/heads/{about.branch}",
+        "before": before,
+        "after": after,
+        "created": before == NO_COMMIT,
+        "deleted": deleted,
+        "forced": False,
+        "base_ref": None,
+        "compare": compare,
+        "commits": [commit] if commit else [],
+        "head_commit": commit,
+        "pusher": person,
+        **about.common,
+    }
+
+
+async def _pull_request(about: _About, action: str, number: int) -> dict[str, Any]:
+    standin = about.standin
+    pull = pull_request(standin, number, about.head, about.branch, about.fork, about.sender)
+    standin.pulls[:] = [kept for kept in standin.pulls if kept["number"] != number]
+    if action == "closed":
+        pull["state"] = "closed"
+    standin.pulls.insert(0, pull)
+    synchronized = {"before": NO_COMMIT, "after": about.head} if action == "synchronize" else {}
+    full = {
+        **pull,
+        **dict.fromkeys(("merged", "maintainer_can_modify"), False),
+        **dict.fromkeys(("mergeable", "rebaseable", "merged_by")),
+        **dict.fromkeys(("comments", "review_comments", "additions", "deletions"), 0),
+        "mergeable_state": "unknown",
+        "commits": 1,
+        "changed_files": 1,
+    }
+    return {
+        "action": action,
+        "number": number,
+        "pull_request": full,
+        **synchronized,
+        **about.common,
     }
 
 
 def pull_request(
-    standin: StandIn, head: str, branch: str, *, fork_owner: dict[str, Any] | None = None
+    standin: StandIn, number: int, head: str, branch: str, fork: Account | None, author: Account
 ) -> dict[str, Any]:
-    """An open pull request, from the repository itself or from somebody's fork of it."""
-    base = repository(standin)
-    theirs = base
-    if fork_owner is not None:
-        name = f"{fork_owner['login']}/{standin.name}"
-        theirs = {**base, "id": 301, "full_name": name, "owner": fork_owner, "fork": True}
-    author = fork_owner or user(standin)
+    """A pull request as a list of them shows it, from the repository itself or from a fork."""
+    html, api = f"{standin.url}/{standin.full_name}/pull/{number}", standin.api_path
+    whose = fork or standin.owner_account
+    urls = {
+        "html": html,
+        "diff": f"{html}.diff",
+        "patch": f"{html}.patch",
+        "issue": f"{api}/issues/{number}",
+        "commits": f"{api}/pulls/{number}/commits",
+        "review_comments": f"{api}/pulls/{number}/comments",
+        "review_comment": f"{api}/pulls/comments{{/number}}",
+        "comments": f"{api}/issues/{number}/comments",
+        "statuses": f"{api}/statuses/{head}",
+    }
+    base = standin.owner_account
     return {
-        "number": 1,
+        "url": f"{api}/pulls/{number}",
+        "id": 5000 + number,
+        "node_id": f"PR_{number}",
+        **{f"{name}_url": url for name, url in urls.items()},
+        "number": number,
         "state": "open",
-        "user": author,
-        "head": {"sha": head, "ref": branch, "repo": theirs, "user": author},
-        "base": {"sha": head, "ref": "main", "repo": base, "user": user(standin)},
+        "locked": False,
+        "title": "A change",
+        "user": objects.user(standin, author),
+        "body": None,
+        "created_at": objects.LONG_AGO,
+        "updated_at": objects.LONG_AGO,
+        **dict.fromkeys(("closed_at", "merged_at", "merge_commit_sha", "assignee", "milestone")),
+        **{name: [] for name in ("assignees", "requested_reviewers", "requested_teams", "labels")},
+        "draft": False,
+        "head": _end(standin, whose, branch, head, objects.repository(standin, fork)),
+        "base": _end(standin, base, standin.default_branch, head, objects.repository(standin)),
+        "_links": {
+            name: {"href": urls[name]}
+            for name in ("html", "issue", "comments", "commits", "statuses")
+        }
+        | {
+            "self": {"href": f"{api}/pulls/{number}"},
+            "review_comments": {"href": urls["review_comments"]},
+            "review_comment": {"href": urls["review_comment"]},
+        },
+        "author_association": "CONTRIBUTOR" if fork else "OWNER",
+        "auto_merge": None,
+        "active_lock_reason": None,
     }
 
 
-def _suite(standin: StandIn, head: str, branch: str) -> dict[str, Any]:
+def _end(
+    standin: StandIn, owner: Account, branch: str, sha: str, repository: dict[str, Any]
+) -> dict[str, Any]:
     return {
-        "id": 401,
-        "head_sha": head,
-        "head_branch": branch,
-        "status": "queued",
-        "conclusion": None,
-        "pull_requests": [],
-        "app": {"id": standin.app_id},
+        "label": f"{owner.login}:{branch}",
+        "ref": branch,
+        "sha": sha,
+        "user": objects.user(standin, owner),
+        "repo": repository,
     }
+
+
+async def _merge_group(about: _About, action: str) -> dict[str, Any]:
+    standin = about.standin
+    found = await standin.git.show(about.head)
+    pushed = objects.pushed_commit(standin, found)
+    kept = ("id", "tree_id", "message", "timestamp", "author", "committer")
+    base = (found.parents or (NO_COMMIT,))[0]
+    group = {
+        "head_sha": about.head,
+        "head_ref": f"refs/heads/gh-readonly-queue/{standin.default_branch}/pr-1-{base}",
+        "base_sha": base,
+        "base_ref": f"refs/heads/{standin.default_branch}",
+        "head_commit": {name: pushed[name] for name in kept},
+    }
+    return {"action": action, "merge_group": group, **about.common}
+
+
+def _installation(about: _About, action: str) -> dict[str, Any]:
+    standin = about.standin
+    repository = objects.repository(standin)
+    short = {name: repository[name] for name in ("id", "node_id", "name", "full_name", "private")}
+    return {
+        "action": action,
+        "installation": objects.installation(standin),
+        "repositories": [short],
+        "requester": None,
+        "sender": objects.user(standin, about.sender),
+    }
+
+
+def _ping(about: _About) -> dict[str, Any]:
+    standin = about.standin
+    config = {
+        "content_type": "json",
+        "insecure_ssl": "0",
+        "url": f"{standin.hook_url}/",
+        "secret": "********",
+    }
+    hook = {
+        "type": "App",
+        "id": 1,
+        "name": "web",
+        "active": True,
+        "events": list(standin.events),
+        "config": config,
+        "updated_at": objects.LONG_AGO,
+        "created_at": objects.LONG_AGO,
+        "app_id": standin.app_id,
+        "deliveries_url": f"{standin.url}/app/hook/deliveries",
+    }
+    return {"zen": "Anything added dilutes everything else.", "hook_id": 1, "hook": hook}

@@ -1,0 +1,86 @@
+"""GitHub's rate limits: how many calls a credential has left, and how many points of this minute.
+
+https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass, field
+
+import trio
+
+HOUR = 3600.0
+MINUTE = 60.0
+READ_POINTS, WRITE_POINTS = 1, 5
+
+
+@dataclass(eq=False)
+class _Used:
+    calls: int = 0
+    resets_at: float = 0.0
+    points: deque[tuple[float, int]] = field(default_factory=deque)
+    now: int = 0
+
+
+@dataclass(eq=False)
+class Allowances:
+    """What each credential may still ask.
+
+    Args:
+        per_hour: calls of an App or an installation.
+        anonymous_per_hour: calls of who does not say who it is.
+        points_per_minute: reading costs 1, writing 5.
+        at_once: calls of one credential at the same time.
+    """
+
+    per_hour: int = 5000
+    anonymous_per_hour: int = 60
+    points_per_minute: int = 900
+    at_once: int = 100
+    _used: dict[str, _Used] = field(default_factory=dict, init=False)
+
+    def begin(self, who: str, method: str) -> str | None:
+        """Count a call that begins. Returns the limit it exceeds: ``primary`` or ``secondary``."""
+        used, now = self._of(who), trio.current_time()
+        used.now += 1
+        if used.calls >= self._limit(who):
+            return "primary"
+        while used.points and used.points[0][0] <= now - MINUTE:
+            used.points.popleft()
+        points = READ_POINTS if method in ("GET", "HEAD", "OPTIONS") else WRITE_POINTS
+        spent = sum(point for _, point in used.points)
+        if used.now > self.at_once or spent + points > self.points_per_minute:
+            return "secondary"
+        used.calls += 1
+        used.points.append((now, points))
+        return None
+
+    def end(self, who: str, *, free: bool) -> None:
+        """A call has ended; `free` gives back what it cost of the hour."""
+        used = self._of(who)
+        used.now -= 1
+        if free:
+            used.calls = max(used.calls - 1, 0)
+
+    def headers(self, who: str) -> dict[str, str]:
+        """What an answer says of the hour's limit."""
+        used, limit = self._of(who), self._limit(who)
+        resets = time.time() + used.resets_at - trio.current_time()
+        return {
+            "X-RateLimit-Limit": str(limit),
+            "X-RateLimit-Remaining": str(max(limit - used.calls, 0)),
+            "X-RateLimit-Used": str(used.calls),
+            "X-RateLimit-Reset": str(int(resets)),
+            "X-RateLimit-Resource": "core",
+        }
+
+    def _limit(self, who: str) -> int:
+        return self.anonymous_per_hour if who == "anonymous" else self.per_hour
+
+    def _of(self, who: str) -> _Used:
+        used, now = self._used.setdefault(who, _Used()), trio.current_time()
+        if now >= used.resets_at:
+            used.calls, used.resets_at = 0, now + HOUR
+        return used
