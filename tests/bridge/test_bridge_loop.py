@@ -72,7 +72,7 @@ async def test_handing_over_waits_only_when_the_channel_is_full():
 
     async def produce() -> None:
         for number in range(4):
-            waited.append(await hand_over(send, number))  # noqa: PERF401
+            waited.append(await hand_over(send, number))
         send.close()
 
     async with open_bridge(), trio.open_nursery() as nursery:

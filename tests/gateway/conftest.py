@@ -162,7 +162,7 @@ class Gateway:
     async def until(self, condition) -> None:
         """Wait until the gateway's tasks have made it so."""
         with trio.fail_after(5):
-            while not condition():  # noqa: ASYNC110  (it happens at the other end of a socket)
+            while not condition():
                 await trio.sleep(0.005)
 
 

@@ -9,14 +9,19 @@ import httpx
 import pytest
 
 from bassloop.github import sign
-from tests.loop.test_whole_path import check_run, get, tried
+
+from .test_whole_path import check_run, get, tried
 
 if TYPE_CHECKING:
-    from tests.loop.conftest import MakeRepository
+    from .conftest import MakeRepository
 
 BROKEN_HOOKS = {
     "a script that does not parse": ("(def x (+ 1 2)", "never closed", "project.bass:1:1"),
-    "an unbound symbol": ("(defn github-hook [event client]\n  (frobnicate 1))", "frobnicate", ":2:4"),
+    "an unbound symbol": (
+        "(defn github-hook [event client]\n  (frobnicate 1))",
+        "frobnicate",
+        ":2:4",
+    ),
     "a hook that is not bound": ("(def x 1)", "does not bind github-hook", ""),
     "a hook of another arity": ("(defn github-hook [event] event)", "argument", ""),
     "a script that ends with an error": ('(error "no luck" :number 13)', "no luck", "number: 13"),
@@ -24,7 +29,7 @@ BROKEN_HOOKS = {
     "a nest without a bottom": ("(defn f [n] (+ 1 (f n))) (f 1)", "too deep", ""),
     "a module that is not there": ("(use (*dir*/nowhere.bass))", "nowhere", ""),
     "a check that is no thunk": (
-        "(defn github-hook [event client] (client:start-check 1 \"x\" \"y\"))",
+        '(defn github-hook [event client] (client:start-check 1 "x" "y"))',
         "thunk",
         "",
     ),

@@ -2,156 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import asyncssh
-import httpx
 import trio
 
-from bassloop.bridge import open_bridge
-from bassloop.runner import RunnerOptions, run_runner
-from bassloop.standin import StandIn, serve_standin
-from bassloop.trial import app_key
+from .world import world
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
     from pathlib import Path
 
-    from tests.loop.conftest import MakeRepository
-
-SECRET = "the webhook's secret"
-
-
-@dataclass
-class Daemon:
-    """A daemon in a process of its own, ready."""
-
-    process: trio.Process
-    url: str
-    ssh_port: int
-    host_key: str
-
-
-@dataclass
-class World:
-    """What is around a daemon: a stand-in for GitHub, a folder for its data, a user's key."""
-
-    standin: StandIn
-    folder: Path
-    env: dict[str, str]
-    key: asyncssh.SSHKey
-
-    @asynccontextmanager
-    async def daemon(self) -> AsyncGenerator[Daemon]:
-        """A daemon that is killed (SIGKILL) at the end, if it has not ended by then."""
-        process = await trio.lowlevel.open_process(
-            [sys.executable, "-m", "bassloop", "serve"], stderr=subprocess.PIPE, env=self.env
-        )
-        assert process.stderr is not None
-        try:
-            ready = await self._ready(process.stderr)
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(_drain, process.stderr)
-                host, _, port = ready["ssh"].rpartition(":")
-                yield Daemon(process, ready["url"], int(port), ready["host_key"])
-                nursery.cancel_scope.cancel()
-        finally:
-            with trio.CancelScope(shield=True):
-                if process.returncode is None:
-                    process.kill()
-                await process.wait()
-                await process.stderr.aclose()
-
-    async def _ready(self, stream: trio.abc.ReceiveStream) -> dict[str, Any]:
-        text = b""
-        while True:
-            piece = await stream.receive_some()
-            assert piece, text.decode()
-            text += piece
-            for line in text.splitlines():
-                if b'"event": "ready"' in line and line.endswith(b"}"):
-                    return dict(json.loads(line))
-
-    @asynccontextmanager
-    async def runner(self, daemon: Daemon) -> AsyncGenerator[None]:
-        """The user's runner, connected to a daemon."""
-        identity, known_hosts = self.folder / "id", self.folder / "known_hosts"
-        identity.write_bytes(self.key.export_private_key())
-        identity.chmod(0o600)
-        known_hosts.write_text(daemon.host_key + "\n")
-        options = RunnerOptions(
-            login=self.standin.login,
-            host="127.0.0.1",
-            port=daemon.ssh_port,
-            identities=(identity,),
-            known_hosts=known_hosts,
-            state_dir=self.folder / "runner",
-            use_agent=False,
-            default_identities=False,
-        )
-        async with trio.open_nursery() as nursery:
-            await nursery.start(run_runner, options)
-            yield
-            nursery.cancel_scope.cancel()
-
-    async def concluded(self, daemon: Daemon) -> None:
-        """Wait until the stand-in's check runs are all completed; asks the daemon's page meanwhile."""
-        async with httpx.AsyncClient() as client:
-            while True:
-                runs = self.standin.check_runs
-                if runs and all(run["status"] == "completed" for run in runs):
-                    return
-                await client.get(f"{daemon.url}/up")
-                await trio.sleep(0.02)
-
-    async def seen(self, status: str) -> None:
-        """Wait until a check run has this status."""
-        while not any(run["status"] == status for run in self.standin.check_runs):
-            await trio.sleep(0.02)
-
-
-async def _drain(stream: trio.abc.ReceiveStream) -> None:
-    while await stream.receive_some():
-        pass
-
-
-@asynccontextmanager
-async def world(repository: Path, folder: Path, **settings: str) -> AsyncGenerator[World]:
-    folder.mkdir()
-    key, app = asyncssh.generate_private_key("ssh-ed25519"), app_key()
-    standin = StandIn(
-        repository_path=repository,
-        owner="octocat",
-        name="hello",
-        login="octocat",
-        keys=[key.export_public_key().decode().strip()],
-        app_key=app.public,
-        webhook_secret=SECRET,
-    )
-    async with open_bridge(), trio.open_nursery() as nursery:
-        api: str = await nursery.start(serve_standin, standin)
-        env = {
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": os.pathsep.join(sys.path),
-            "BASSLOOP_SETTINGS": str(folder / "none"),
-            "LISTEN": "127.0.0.1:0",
-            "SSH_ADDR": "127.0.0.1:0",
-            "DATA_DIR": str(folder / "data"),
-            "GITHUB_API_URL": api,
-            "GITHUB_APP_ID": str(standin.app_id),
-            "GITHUB_APP_PRIVATE_KEY": app.private,
-            "GITHUB_APP_WEBHOOK_SECRET": SECRET,
-            **settings,
-        }
-        yield World(standin, folder, env, key)
-        nursery.cancel_scope.cancel()
-
+    from .conftest import MakeRepository
 
 START = """
 (defn github-hook [event client]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
 
-    from tests.loop.conftest import MakeRepository
+    from .conftest import MakeRepository
 
 
 @asynccontextmanager
@@ -73,7 +73,9 @@ async def test_checks_run_on_the_senders_runner_and_conclude_on_github(
         assert greet["external_id"] in thunk.text
 
 
-async def test_the_later_form_of_a_hook_is_a_script_with_a_main(make_repository: MakeRepository) -> None:
+async def test_the_later_form_of_a_hook_is_a_script_with_a_main(
+    make_repository: MakeRepository,
+) -> None:
     script = """
 (use (.git (linux/alpine/git)) (.github) (*dir*/things.bass))
 (defn main []
@@ -127,7 +129,9 @@ def _let_go(its: Trying) -> None:
         (folder / "go").touch()
 
 
-async def test_a_runner_that_leaves_leaves_no_runtime_behind(make_repository: MakeRepository) -> None:
+async def test_a_runner_that_leaves_leaves_no_runtime_behind(
+    make_repository: MakeRepository,
+) -> None:
     async with tried(make_repository(':ok (on src ($ sh -c "true"))')) as its:
         assert len(await its.serving.store.runtimes()) == 1
         [runtime] = its.serving.pool.snapshot()
@@ -153,7 +157,9 @@ async def test_without_a_runner_a_check_says_the_command_that_connects_one(
         assert "bassloop runner" in page.text
 
 
-async def test_a_hook_that_needs_a_runner_and_has_none_says_so(make_repository: MakeRepository) -> None:
+async def test_a_hook_that_needs_a_runner_and_has_none_says_so(
+    make_repository: MakeRepository,
+) -> None:
     async with tried(make_repository(':ok (on src ($ sh -c "true"))'), runner=False) as its:
         hook = check_run(its, "project.bass")
         assert hook["conclusion"] == "failure"

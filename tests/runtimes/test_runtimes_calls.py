@@ -133,7 +133,7 @@ async def test_a_failure_is_raised_after_the_progress_that_came_before_it(runner
     with pytest.raises(RunFailed, match=r"^exit status 3\nsaid élan$") as failed:  # noqa: PT012
         async with runner.run(THUNK, {}) as updates:
             async for update in updates:
-                received.append(update)  # noqa: PERF401  (kept, although the call fails)
+                received.append(update)
     assert failed.value.status == "UNKNOWN"
     assert len(received) == 3
 

@@ -21,9 +21,9 @@ def configure_logs(level: str, *, stream: TextIO | None = None) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     if stream.isatty():
-        last: list[structlog.typing.Processor] = [structlog.dev.ConsoleRenderer(
-            exception_formatter=structlog.dev.plain_traceback
-        )]
+        last: list[structlog.typing.Processor] = [
+            structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        ]
     else:
         last = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     structlog.configure(

@@ -82,9 +82,11 @@ async def run_hook(work: Work) -> None:
         await _tell(work, name, error.render(), host.output())
     except (GitHubError, StoreError):
         raise
-    except Exception as error:  # noqa: BLE001 - our own fault is told where its owner looks, and kept
+    except Exception as error:
         log.exception("hook crashed", hook=name)
-        message = f"the loop itself failed while it evaluated {name}: {type(error).__name__}: {error}"
+        message = (
+            f"the loop itself failed while it evaluated {name}: {type(error).__name__}: {error}"
+        )
         await _tell(work, name, message, host.output())
 
 
@@ -97,7 +99,11 @@ def _client(work: Work, session: bass.Session, hook: str) -> bass.Scope:
     """The client that a hook is given: a scope with `start-check`."""
 
     async def start(thunk: bass.Value, name: bass.Value, sha: bass.Value) -> bass.Value:
-        if not isinstance(thunk, bass.Thunk) or not isinstance(name, str) or not isinstance(sha, str):
+        if (
+            not isinstance(thunk, bass.Thunk)
+            or not isinstance(name, str)
+            or not isinstance(sha, str)
+        ):
             given = " ".join(bass.show(value)[:100] for value in (thunk, name, sha))
             raise bass.BassError(f"start-check takes a thunk, a name and a head, not {given}")
         if name == hook:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 MOST_REMEMBERED = 10_000
 
 
-class Refused(Exception):  # noqa: N818
+class Refused(Exception):
     """This connection is one too many; the message says of what."""
 
 

@@ -17,23 +17,23 @@ class GitHubError(Exception):
         self.uncertain = uncertain
 
 
-class NotFound(GitHubError):  # noqa: N818
+class NotFound(GitHubError):
     """GitHub has no such thing, or does not show it to this App."""
 
 
-class Unauthorized(GitHubError):  # noqa: N818
+class Unauthorized(GitHubError):
     """GitHub does not know who asks: the App's id or key is wrong, or the clock."""
 
 
-class Forbidden(GitHubError):  # noqa: N818
+class Forbidden(GitHubError):
     """The App may not do this: it lacks a permission, or is suspended."""
 
 
-class Refused(GitHubError):  # noqa: N818
+class Refused(GitHubError):
     """GitHub finds what was sent invalid, or we do, before sending it."""
 
 
-class RateLimited(GitHubError):  # noqa: N818
+class RateLimited(GitHubError):
     """Too much was asked; nothing was done. `retry_after` is in seconds."""
 
     def __init__(self, message: str, status: int, retry_after: float) -> None:

@@ -19,7 +19,7 @@ _LOGIN = re.compile(r"[A-Za-z0-9_-]{1,100}(\[bot\])?\Z")
 _NO_COMMIT = "0" * 40
 
 
-class MalformedEvent(ValueError):  # noqa: N818
+class MalformedEvent(ValueError):
     """A payload that GitHub would not send; the message says what is wrong with it."""
 
 

@@ -7,7 +7,7 @@ class RuntimesError(Exception):
     """What all of these have in common."""
 
 
-class RunFailed(RuntimesError):  # noqa: N818
+class RunFailed(RuntimesError):
     """The runner answered with an error, or with something that is no answer.
 
     `status` is the name of the gRPC status, `MALFORMED` for the latter.
@@ -18,9 +18,9 @@ class RunFailed(RuntimesError):  # noqa: N818
         self.status = status
 
 
-class RuntimeLost(RuntimesError):  # noqa: N818
+class RuntimeLost(RuntimesError):
     """The runner can't be reached, or no longer: nothing is known of how the call ended."""
 
 
-class NoRuntime(RuntimesError):  # noqa: N818
+class NoRuntime(RuntimesError):
     """No runtime of this user serves this platform."""

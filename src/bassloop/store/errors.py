@@ -13,19 +13,19 @@ class StoreError(Exception):
     """The store could not do what was asked. Nothing of the operation was kept."""
 
 
-class StoreUnusable(StoreError):  # noqa: N818 - it reads as what is the case
+class StoreUnusable(StoreError):
     """The database cannot be used at all: corrupt, locked, read-only, not ours, or a newer one."""
 
 
-class StoreFull(StoreError):  # noqa: N818 - it reads as what is the case
+class StoreFull(StoreError):
     """The disk (or the quota) is full. What was committed before is safe."""
 
 
-class StoreConflict(StoreError):  # noqa: N818 - it reads as what is the case
+class StoreConflict(StoreError):
     """The operation contradicts what is stored, such as a run of a thunk that nobody stored."""
 
 
-class NotStored(StoreError):  # noqa: N818 - it reads as what is the case
+class NotStored(StoreError):
     """The thing that the operation is about is not in the store."""
 
 
