@@ -1,0 +1,57 @@
+"""The package says what it needs, and takes with it what it is made of."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def imported() -> set[str]:
+    """The top-level names of what the package's modules import, other than the standard library."""
+    names: set[str] = set()
+    for path in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+                names.add(node.module.partition(".")[0])
+    return names - set(sys.stdlib_module_names) - {"bassloop"}
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_whatever_is_imported_is_declared() -> None:
+    declared = {
+        canonical(re.split(r"[\[<>=!~; ]", entry, maxsplit=1)[0])
+        for entry in PROJECT["dependencies"]
+    }
+    known = packages_distributions()
+    missing = {
+        name
+        for name in imported()
+        if not {canonical(found) for found in known.get(name, ())} & declared
+    }
+    assert not missing
+
+
+def test_help_needs_neither_trio_nor_the_server() -> None:
+    import subprocess
+
+    code = "import sys, bassloop.cli; sys.exit('trio' in sys.modules or 'quart' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=False)
+    assert done.returncode == 0
+
+
+def test_versions_agree() -> None:
+    from bassloop import __version__
+
+    assert PROJECT["version"] == __version__
