@@ -25,9 +25,9 @@ $(VENV)/ready: $(VENV)/tools pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable .
 	touch $@
 
-# A demo's repository is a real one: the example is copied out and committed, wherever this clone came from.
+# On a terminal the pages stay, to be looked at, until Ctrl-C.
 demo: $(VENV)/ready
-	$(BIN)/bassloop try examples/hello $(if $(shell test -t 1 && echo yes),--serve)
+	@if [ -t 1 ]; then serve=--serve; fi; set -x; $(BIN)/bassloop try examples/hello $$serve
 
 serve: $(VENV)/ready
 	$(BIN)/bassloop serve

@@ -73,7 +73,8 @@ async def _run(trial: Trial, serve: bool) -> int:
     from bassloop.cli.trial_display import TrialDisplay, summary
     from bassloop.trial import trying
 
-    console = Console(highlight=False)
+    # A pipe has no width: nothing is wrapped for it.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
     async with trying(trial) as its:
         what = "a repository made of its files" if its.copied else f"HEAD ({its.head[:12]})"
         console.print(f"Trying [bold]{trial.path}[/bold]: {what}, event {trial.event}")
