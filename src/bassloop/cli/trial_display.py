@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 
 TAIL_LINES = 6
 REDRAW_SECONDS = 0.08
+LAST_SECONDS = 2.0
+REORDERING = {
+    code: "\N{REPLACEMENT CHARACTER}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
+}
+"""Characters that would show what follows them in another order."""
 
 SIGNS = {
     "queued": ("○", "dim"),
@@ -61,11 +66,15 @@ class TrialDisplay:
         """Show what happens, as it happens, until cancelled; the last state is shown also then."""
         async with self._serving.tail.follow(None) as following:
             if self._console.is_terminal:
-                with Live(console=self._console, auto_refresh=False, transient=True) as live:
-                    while True:
-                        await following.changed()
-                        live.update(await self._picture(), refresh=True)
-                        await trio.sleep(REDRAW_SECONDS)
+                with Live(console=self._console, auto_refresh=False) as live:
+                    try:
+                        while True:
+                            await following.changed()
+                            live.update(await self._picture(), refresh=True)
+                            await trio.sleep(REDRAW_SECONDS)
+                    finally:
+                        with trio.move_on_after(LAST_SECONDS, shield=True):
+                            live.update(await self._picture(), refresh=True)
             while True:
                 await following.changed()
                 await self.print_news()
@@ -172,4 +181,4 @@ def _vertex_line(vertex: Vertex) -> Text:
 
 def _line(line: bytes) -> Text:
     """A settled line with its colours; it has no other escapes by then."""
-    return Text.from_ansi(line.decode(errors="replace"))
+    return Text.from_ansi(line.decode(errors="replace").translate(REORDERING))
