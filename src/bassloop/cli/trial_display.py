@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 TAIL_LINES = 6
 REDRAW_SECONDS = 0.08
 LAST_SECONDS = 2.0
-REORDERING = {
-    code: "\N{REPLACEMENT CHARACTER}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
-}
+REORDERING = dict.fromkeys(
+    (*range(0x202A, 0x202F), *range(0x2066, 0x206A)), "\N{REPLACEMENT CHARACTER}"
+)
 """Characters that would show what follows them in another order."""
 
 SIGNS = {
