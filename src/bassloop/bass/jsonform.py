@@ -8,7 +8,7 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict
 
 from bassloop.bass.errors import BassError
-from bassloop.bass.paths import Path
+from bassloop.bass.paths import CommandPath, DirPath, FilePath, Path
 from bassloop.bass.values import (
     EMPTY,
     Pair,
@@ -45,6 +45,12 @@ def to_python(value: Value, depth: int = 0) -> Any:
         return {name: to_python(bound, depth + 1) for name, bound in value.items()}
     if isinstance(value, Secret):
         return {"name": value.name}
+    if isinstance(value, FilePath):
+        return {"file": value.path.removeprefix("./")}
+    if isinstance(value, DirPath):
+        return {"dir": value.path.removeprefix("./").removesuffix("/")}
+    if isinstance(value, CommandPath):
+        return {"command": value.command}
     if isinstance(value, Path):
         from bassloop.bass.proto import encode
 

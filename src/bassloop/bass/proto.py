@@ -71,7 +71,7 @@ def encode(value: Value) -> pb.Value:
         case CommandPath():
             message.command_path.name = value.command
         case FilePath():
-            message.file_path.path = value.path
+            message.file_path.path = _clean(value.path)
         case DirPath():
             message.dir_path.CopyFrom(_dir(value))
         case ThunkPath():
@@ -205,12 +205,16 @@ def _filesystem(path: Path) -> pb.FilesystemPath:
     if isinstance(path, DirPath):
         return pb.FilesystemPath(dir=_dir(path))
     assert isinstance(path, FilePath)
-    return pb.FilesystemPath(file=pb.FilePath(path=path.path.removeprefix("./") or "."))
+    return pb.FilesystemPath(file=pb.FilePath(path=_clean(path.path)))
+
+
+def _clean(path: str) -> str:
+    """A path as messages have it: without the `./` that it is written with."""
+    return path.removeprefix("./") or "."
 
 
 def _dir(path: DirPath) -> pb.DirPath:
-    shown = path.path.removeprefix("./") or "."
-    return pb.DirPath(path=shown, include=path.include, exclude=path.exclude)
+    return pb.DirPath(path=_clean(path.path), include=path.include, exclude=path.exclude)
 
 
 def _addr(addr: ThunkAddr) -> pb.ThunkAddr:

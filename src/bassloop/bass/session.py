@@ -80,6 +80,11 @@ class Session:
         await self._do(lambda: self._evaluate(source, name, scope))
         return scope
 
+    async def evaluate(self, source: str, name: str, directory: Value) -> Value:
+        """The value of a text's last form, in a scope of its own."""
+        scope = self._run_scope(directory)
+        return await self._do(lambda: self._evaluate(source, name, scope))
+
     async def call(self, combiner: Value, *arguments: Value) -> Value:
         """Call a combiner with values."""
         return await self._do(lambda: self.machine.call(combiner, list(arguments)))

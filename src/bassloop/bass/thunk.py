@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
+import json
+import platform
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bassloop.bass.paths import CommandPath, FilePath, Path
+from bassloop.bass.errors import BassError
+from bassloop.bass.paths import FilePath, Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +17,12 @@ class Platform:
 
     os: str = ""
     arch: str = ""
+
+    @classmethod
+    def of(cls, os: str, arch: str = "") -> Platform:
+        """A platform; without an architecture it is this machine's, as in every other Bass."""
+        machine = platform.machine().lower()
+        return cls(os, arch or {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +93,12 @@ class Thunk(Path):
     use_entrypoint: bool = False
 
     def __str__(self) -> str:
-        return f"<thunk {self.digest()}: {self.cmdline()}>"
+        # Printing never fails, not even for a thunk that can't be sent.
+        try:
+            name = self.digest()
+        except BassError as error:
+            name = f"(error: {error.message})"
+        return f"{{{{thunk {name}: {self.cmdline()}}}}}"
 
     def extend(self, child: Path) -> Path:
         """A path in what it leaves behind."""
@@ -118,21 +131,12 @@ class Thunk(Path):
 
     def cmdline(self) -> str:
         """Its command as a person would type it."""
+        from bassloop.bass.printer import show
+
         words = []
         for arg in self.args:
             if isinstance(arg, str):
-                words.append(shlex.quote(arg) if " " in arg or not arg else arg)
-            elif isinstance(arg, CommandPath):
-                words.append(arg.command)
+                words.append(json.dumps(arg, ensure_ascii=False) if " " in arg else arg)
             else:
-                words.append(_short(arg))
+                words.append(show(arg))
         return " ".join(words)
-
-
-def _short(arg: Any) -> str:
-    from bassloop.bass.paths import ThunkPath
-    from bassloop.bass.printer import show
-
-    if isinstance(arg, ThunkPath):
-        return f"{arg.thunk.digest()}/{str(arg.path).removeprefix('./')}"
-    return show(arg)

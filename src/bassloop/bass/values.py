@@ -203,8 +203,11 @@ class Scope:
         if id(self) in seen:
             return
         seen.add(id(self))
-        for parent in reversed(self.parents):
-            parent._collect(found, seen)
+        for parent in self.parents:
+            inherited: dict[str, Value] = {}
+            parent._collect(inherited, seen)
+            for name, value in inherited.items():
+                found.setdefault(name, value)
         found.update(self.bindings)
 
 

@@ -296,6 +296,16 @@ def _bind_scopes(ground: Scope) -> None:
             raise BassError(f"the assertion does not hold: {show(operands)}")
         return None
 
+    @operative(
+        ground, "refute", "[predicate & arguments]", "ends with an error if a predicate holds"
+    )
+    def refute(machine: Machine, operands: Value, scope: Scope) -> Value:
+        predicate, *arguments = operands_of(operands, "refute", 1)
+        values = [machine.evaluate(argument, scope) for argument in arguments]
+        if truthy(machine.call(machine.evaluate(predicate, scope), values, scope)):
+            raise BassError(f"what should not hold does: {show(operands)}")
+        return None
+
     @operative(ground, "doc", "names", "shows what names are for")
     def doc(machine: Machine, operands: Value, scope: Scope) -> Value:
         for form in iterate(operands):

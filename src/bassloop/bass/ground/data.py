@@ -26,6 +26,7 @@ from bassloop.bass.values import (
     is_list,
     iterate,
     make_list,
+    unwrap_form,
     wrap_int,
 )
 
@@ -247,7 +248,7 @@ def _bind_predicates(ground: Scope) -> None:
 def _bind_predicate(ground: Scope, name: str, holds: Callable[[Any], bool]) -> None:
     @function(ground, name, "[val]", f"whether a value is {name[:-1]}")
     def predicate(value: Value) -> Value:
-        return holds(value)
+        return holds(unwrap_form(value))
 
 
 def _is_empty(value: Value) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bassloop.bass.combiners import expect
+from bassloop.bass.combiners import builtin, expect
 from bassloop.bass.errors import BassError
 from bassloop.bass.ground.control import truthy
 from bassloop.bass.ground.define import function, operative
@@ -152,6 +152,10 @@ def _bind_folding(ground: Scope) -> None:
     @function(ground, "id", "[x]", "its argument")
     def id_(value: Value) -> Value:
         return value
+
+    @function(ground, "always", "[x]", "a function that returns x, whatever it is given")
+    def always(value: Value) -> Value:
+        return builtin("always", "[_]", lambda _: value)
 
 
 def _bind_streams(ground: Scope) -> None:

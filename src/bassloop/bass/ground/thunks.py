@@ -18,6 +18,8 @@ from bassloop.bass.paths import (
     MemoryFiles,
     MemoryPath,
     Path,
+    RepositoryPath,
+    ThunkPath,
 )
 from bassloop.bass.printer import show
 from bassloop.bass.thunk import (
@@ -42,6 +44,9 @@ from bassloop.bass.values import (
 
 if TYPE_CHECKING:
     from bassloop.bass.machine import Machine
+
+MOUNTABLE = (ThunkPath, MemoryPath, RepositoryPath, CachePath, Secret)
+"""What stands somewhere of its own; a plain path does not."""
 
 _MODES = {"shared": 0, "private": 1, "locked": 2}
 
@@ -72,8 +77,6 @@ def _bind_commands(ground: Scope) -> None:
             operands = operands.d
         if operands is not EMPTY:
             args += items(machine.evaluate(operands, scope))
-        if args and isinstance(args[0], str):
-            args[0] = CommandPath(args[0])
         return Thunk(args=tuple(args))
 
     @function(ground, "with-args", "[thunk args]", "with other arguments, after its command")
@@ -96,7 +99,7 @@ def _bind_commands(ground: Scope) -> None:
 
     @function(ground, "thunk-args", "[thunk]", "its arguments")
     def thunk_args(thunk: Value) -> Value:
-        return make_list(as_thunk(thunk).args)
+        return make_list(as_thunk(thunk).args[1:])
 
 
 def _word(machine: Machine, form: Value, scope: Scope) -> Value:
@@ -129,7 +132,7 @@ def _bind_settings(ground: Scope) -> None:
     )
     def with_mount(thunk: Value, source: Value, target: Value) -> Value:
         found = as_thunk(thunk)
-        expect(source, (Path, Secret), "something that can be mounted")
+        expect(source, MOUNTABLE, "a path in something that can be mounted, a cache or a secret")
         place = expect(target, (FilePath, DirPath), "a file or directory to mount at")
         return replace(found, mounts=(*found.mounts, Mount(source, place)))
 
@@ -186,6 +189,7 @@ def _bind_images(ground: Scope) -> None:
     )
     def cd(directory: Value, first: Value, *rest: Value) -> Value:
         found = as_thunk(first)
+        expect(directory, MOUNTABLE, "a directory in something that can be mounted")
         base: Value = replace(found, mounts=(*found.mounts, Mount(directory, DirPath("."))))
         for thunk in rest:
             base = as_thunk(thunk).with_image(base)
@@ -214,7 +218,7 @@ def _image_path(machine: Machine, names: tuple[str, ...], arguments: list[Value]
         )
     if isinstance(given, Symbol):
         given = given.name
-    ref = ImageRef("/".join(names), Platform("linux", ""), str(given))
+    ref = ImageRef("/".join(names), Platform.of("linux"), str(given))
     return machine.resolve(ref)
 
 
@@ -230,11 +234,9 @@ def as_image(value: Value) -> Any:
 def as_ref(value: Scope) -> ImageRef | ImageArchive | ImageBuild:
     """The image that a scope names: `:repository`, `:file` or `:docker_build`, and a `:platform`."""
     platform = value.get("platform")
-    wanted = (
-        Platform(platform.get("os", ""), platform.get("arch", ""))
-        if isinstance(platform, Scope)
-        else Platform()
-    )
+    wanted = Platform()
+    if isinstance(platform, Scope):
+        wanted = Platform.of(platform.get("os", ""), platform.get("arch", ""))
     if value.get("docker_build") is not None:
         args = value.get("args")
         return ImageBuild(

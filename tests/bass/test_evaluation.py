@@ -1,0 +1,193 @@
+"""How scripts are evaluated: deep, long, bounded, suspended, cancelled; and how they fail."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bassloop import bass
+
+if TYPE_CHECKING:
+    from .conftest import Evaluate, FakeHost
+
+
+async def test_a_tail_call_costs_no_stack(evaluate: Evaluate) -> None:
+    program = "(defn loop [n] (if (= n 0) :done (loop (- n 1)))) (loop 50000)"
+    assert bass.show(await evaluate(program)) == "done"
+
+
+async def test_twenty_thousand_nested_calls_are_no_trouble(evaluate: Evaluate) -> None:
+    program = "(defn deep [n] (if (= n 0) 0 (+ 1 (deep (- n 1))))) (deep 20000)"
+    assert await evaluate(program) == 20000
+
+
+async def test_a_nest_without_a_bottom_ends_in_an_error_and_not_in_a_crash(
+    evaluate: Evaluate,
+) -> None:
+    with pytest.raises(bass.BudgetExceeded, match="too deep"):
+        await evaluate("(defn deep [n] (+ 1 (deep n))) (deep 1)")
+
+
+async def test_an_endless_loop_ends_with_its_budget_of_steps(evaluate: Evaluate) -> None:
+    with pytest.raises(bass.BudgetExceeded, match="HOOK_STEPS"):
+        await evaluate("(defn f [] (f)) (f)", steps=10_000)
+
+
+async def test_a_script_that_talks_too_much_ends_with_its_budget_of_output(
+    evaluate: Evaluate,
+) -> None:
+    with pytest.raises(bass.BudgetExceeded, match="HOOK_OUTPUT"):
+        await evaluate('(defn f [] (log "again and again") (f)) (f)', output=1000)
+
+
+async def test_an_endless_loop_leaves_others_their_turn(evaluate: Evaluate) -> None:
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(others)
+        with pytest.raises(bass.BudgetExceeded):
+            await evaluate("(defn f [] (f)) (f)", steps=40_000)
+        nursery.cancel_scope.cancel()
+    assert turns > 5
+
+
+async def test_a_script_is_cancelled_where_it_waits(host: FakeHost) -> None:
+    entered, left = trio.Event(), trio.Event()
+
+    async def forever(thunk: bass.Thunk) -> None:
+        entered.set()
+        try:
+            await trio.sleep_forever()
+        finally:
+            left.set()
+
+    host.run = forever  # type: ignore[method-assign]
+    async with trio.open_nursery() as nursery:
+
+        async def script() -> None:
+            async with bass.open_session(host) as session:
+                program = '(run (with-image ($ sleep) {:repository "alpine"}))'
+                await session.evaluate(program, "program", bass.DirPath("."))
+
+        nursery.start_soon(script)
+        await entered.wait()
+        nursery.cancel_scope.cancel()
+    assert left.is_set()
+
+
+async def test_what_is_started_runs_in_the_background_and_is_waited_for(
+    evaluate: Evaluate, host: FakeHost
+) -> None:
+    program = """
+    (defn on [thunk] (with-image thunk {:repository "alpine"}))
+    (let [good (start (on ($ true)) null?)
+          bad (start (on ($ false)) null?)]
+      [(good) (bad)])
+    """
+    assert bass.show(await evaluate(program)) == "(true false)"
+    assert sorted(host.ran) == ["false", "true"]
+
+
+async def test_a_failed_thunk_fails_its_script(evaluate: Evaluate) -> None:
+    with pytest.raises(bass.BassError, match="exit status 1"):
+        await evaluate('(run (with-image ($ false) {:repository "alpine"}))')
+
+
+async def test_a_thunks_output_is_read_as_a_table(evaluate: Evaluate, host: FakeHost) -> None:
+    host.output = b"abc123 refs/heads/main\ndef456 refs/heads/other\n"
+    program = """
+    (-> ($ git ls-remote) (with-image {:repository "alpine/git"}) (read :unix-table) next first)
+    """
+    assert await evaluate(program) == "abc123"
+
+
+async def test_a_module_is_loaded_once_and_sees_its_own_folder(
+    evaluate: Evaluate, host: FakeHost
+) -> None:
+    host.files = {
+        "lib/one.bass": b'(use (*dir*/two.bass)) (log "loaded") (def x two:y)',
+        "lib/two.bass": b"(def y 42)",
+    }
+    program = "(use (*dir*/lib/one.bass)) (use (*dir*/lib/one.bass)) one:x"
+    assert await evaluate(program) == 42
+    assert host.said == ["loaded"]
+
+
+async def test_a_repositorys_files_travel_with_a_thunk(host: FakeHost) -> None:
+    host.files = {"src/a.txt": b"a", "src/deep/b.txt": b"b"}
+    async with bass.open_session(host) as session:
+        here = bass.RepositoryPath("repository", bass.DirPath("."))
+        thunk = await session.evaluate("(with-mount ($ ls) *dir*/src/ ./in/)", "program", here)
+        [mount] = (await session.thunk_proto(thunk)).mounts
+    entries = {entry.file.name or entry.dir.name for entry in mount.source.logical.dir.entries}
+    assert entries == {"a.txt", "deep"}
+
+
+async def test_no_path_leaves_the_repository(evaluate: Evaluate) -> None:
+    with pytest.raises(bass.BassError, match="leaves"):
+        await evaluate("(read *dir*/../../etc/passwd :raw)")
+
+
+async def test_an_error_shows_where_it_is_and_how_it_came_there(evaluate: Evaluate) -> None:
+    with pytest.raises(bass.BassError) as raised:
+        await evaluate("\n(defn f [x]\n  (g x))\n(+ 1 (f 1))")
+    shown = raised.value.render()
+    assert "error: g is not bound" in shown
+    assert "program:3:4" in shown
+    assert "3 |   (g x))\n  |    ^" in shown
+    assert "called at program:4:6" in shown
+
+
+async def test_an_unbound_name_is_told_what_is_like_it(evaluate: Evaluate) -> None:
+    with pytest.raises(bass.BassError, match="did you mean"):
+        await evaluate("(lenght [1])")
+
+
+async def test_a_secret_is_never_shown(evaluate: Evaluate) -> None:
+    secret = await evaluate('(mask "hunter2" :password)')
+    assert "hunter2" not in bass.show(secret)
+    with pytest.raises(bass.BassError):
+        bass.to_python(await evaluate("(fn [] 1)"))
+    assert bass.to_python(secret) == {"name": "password"}
+
+
+def test_ten_megabytes_of_brackets_fail_cleanly() -> None:
+    with pytest.raises(bass.ReadError, match="longer than"):
+        bass.read("(" * 10_000_000)
+    with pytest.raises(bass.ReadError, match="deep"):
+        bass.read("(" * 100_000)
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    with contextlib.suppress(bass.ReadError):
+        bass.read(text)
+
+
+@given(st.text(alphabet='()[]{}"\\:;^/.#_ab1 \n', max_size=60))
+def test_any_brackets_and_signs_are_read_or_refused(text: str) -> None:
+    with contextlib.suppress(bass.ReadError):
+        bass.read(text)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+
+
+@given(json_values)
+def test_data_survives_the_way_into_bass_and_back(value: object) -> None:
+    assert bass.to_python(bass.from_python(value)) == value
