@@ -49,6 +49,11 @@ def command_line(thunk: pb.Thunk) -> str:
     return f"image {name}:{ref.tag}" if ref.HasField("tag") else f"image {name}"
 
 
+def written(path: str) -> str:
+    """A path as it is written in a command: one that is relative begins with a dot."""
+    return path if path.startswith(("/", "./", "../")) else f"./{path}"
+
+
 def _word(value: pb.Value) -> str:
     match value.WhichOneof("value"):
         case "string":
@@ -56,9 +61,9 @@ def _word(value: pb.Value) -> str:
         case "command_path":
             return value.command_path.name
         case "file_path":
-            return value.file_path.path
+            return written(value.file_path.path)
         case "dir_path":
-            return f"{value.dir_path.path}/"
+            return written(value.dir_path.path.rstrip("/") + "/")
         case "thunk_path":
             return _inner(value.thunk_path.path)
         case "logical_path":

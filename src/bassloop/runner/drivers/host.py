@@ -22,7 +22,7 @@ from bassloop.runner.coalesce import Coalescer
 from bassloop.runner.drivers import layout
 from bassloop.runner.drivers.progress import DriverError, Send, Vertex
 from bassloop.runner.events import RunnerEvent, ThunkEnded, ThunkStarted
-from bassloop.runner.identity import Scope, command_line, key
+from bassloop.runner.identity import Scope, command_line, key, written
 from bassloop.runner.process import run_command
 
 if TYPE_CHECKING:
@@ -279,9 +279,9 @@ class _Work:
             case "command_path":
                 return value.command_path.name
             case "file_path":
-                return value.file_path.path
+                return written(value.file_path.path)
             case "dir_path":
-                return value.dir_path.path.rstrip("/") + "/"
+                return written(value.dir_path.path.rstrip("/") + "/")
             case "int":
                 return str(value.int.value)
             case "bool":
