@@ -1,0 +1,160 @@
+"""What is read of a webhook's payload: the head, whose it is, and who may see it."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bassloop.github import MalformedEvent, parse_event, sign, verify_signature
+from bassloop.github.limits import MAX_TEXT, cut
+
+from .made import REPOSITORY, SHA, check_run, check_suite, payload, pull_request
+
+
+def test_a_check_suite_is_about_its_head_on_its_branch() -> None:
+    event = parse_event("check_suite", check_suite())
+    assert event.head is not None
+    assert (event.head.sha, event.head.branch, event.head.fork) == (SHA, "main", False)
+    assert event.sender is not None
+    assert event.sender.login == "octocat"
+    assert event.repository is not None
+    assert (event.repository.owner, event.repository.name) == ("octocat", "hello")
+    assert event.installation_id == 3
+
+
+def test_a_check_without_a_branch_does_not_tell_whose_it_is() -> None:
+    event = parse_event("check_suite", check_suite(head_branch=None))
+    assert event.head is not None
+    assert event.head.fork is None
+    rerun = parse_event("check_run", check_run("rerequested", check_suite={"head_branch": None}))
+    assert rerun.head is not None
+    assert rerun.head.fork is None
+
+
+@pytest.mark.parametrize("fork", [True, False])
+def test_a_pull_request_tells_whether_its_head_is_a_forks_and_whose(fork: bool) -> None:
+    head = parse_event("pull_request", pull_request(fork=fork)).head
+    assert head is not None
+    assert (head.fork, head.pull_request) == (fork, 42)
+    assert (head.author.login if head.author else None) == ("stranger" if fork else None)
+
+
+@pytest.mark.parametrize(
+    "push",
+    [
+        {"ref": "refs/heads/main", "after": "0" * 40},
+        {"ref": "refs/heads/main", "after": SHA, "deleted": True},
+    ],
+)
+def test_a_push_that_deletes_has_no_head(push: dict[str, Any]) -> None:
+    assert parse_event("push", payload(**push)).head is None
+
+
+def test_a_push_is_about_what_is_there_after_it() -> None:
+    head = parse_event("push", payload(ref="refs/heads/dev", after=SHA, deleted=False)).head
+    assert head is not None
+    assert (head.sha, head.branch, head.fork) == (SHA, "dev", False)
+
+
+def test_a_merge_group_is_about_its_head() -> None:
+    head = parse_event(
+        "merge_group", payload(action="checks_requested", merge_group={"head_sha": SHA})
+    ).head
+    assert head is not None
+    assert head.sha == SHA
+
+
+@pytest.mark.parametrize(
+    ("repository", "visibility"),
+    [
+        ({"private": False, "visibility": "public"}, "public"),
+        ({"private": True, "visibility": "private"}, "private"),
+        ({"private": True, "visibility": "internal"}, "internal"),
+        ({"private": False, "visibility": "internal"}, "internal"),
+        ({"private": True, "visibility": "public"}, "private"),
+        ({"private": None, "visibility": None}, "private"),
+    ],
+)
+def test_what_is_not_known_to_be_public_is_private(
+    repository: dict[str, Any], visibility: str
+) -> None:
+    event = parse_event("push", payload(repository={**REPOSITORY, **repository}))
+    assert event.repository is not None
+    assert event.repository.visibility == visibility
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        ({"sender": "octocat"}, "sender"),
+        ({"sender": {"id": 1, "login": "../etc"}}, "login"),
+        ({"repository": {**REPOSITORY, "full_name": "a/b/c"}}, "full_name"),
+        ({"repository": {**REPOSITORY, "id": "2"}}, "id"),
+        ({"installation": {"id": -1}}, "installation"),
+        ({"check_suite": {"head_sha": "main; rm -rf /"}}, "head"),
+        ({"action": 5}, "action"),
+    ],
+)
+def test_what_github_would_not_send_is_malformed_and_says_what(
+    broken: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(MalformedEvent, match=message):
+        parse_event("check_suite", {**check_suite(), **broken})
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+KEYS = [
+    "action",
+    "sender",
+    "repository",
+    "installation",
+    "check_suite",
+    "check_run",
+    "pull_request",
+]
+
+
+@given(
+    st.sampled_from(["check_suite", "check_run", "pull_request", "push", "merge_group", "ping"]),
+    st.dictionaries(st.sampled_from(KEYS), anything),
+)
+def test_any_payload_is_read_or_malformed(name: str, given_payload: dict[str, Any]) -> None:
+    try:
+        event = parse_event(name, given_payload)
+    except MalformedEvent:
+        return
+    assert event.name == name
+
+
+def test_a_signature_is_githubs() -> None:
+    digest = hmac.new(b"secret", b"body", hashlib.sha256).hexdigest()
+    assert sign(b"secret", b"body") == f"sha256={digest}"
+    assert verify_signature(b"secret", b"body", f"sha256={digest}")
+    assert not verify_signature(b"secret", b"body!", f"sha256={digest}")
+    assert not verify_signature(b"other", b"body", f"sha256={digest}")
+    assert not verify_signature(b"secret", b"body", "sha256=é")
+
+
+@given(st.text(alphabet="aé`\n😀", max_size=400), st.integers(120, 200))
+def test_a_text_is_cut_to_its_bytes_and_closes_its_fence(text: str, limit: int) -> None:
+    kept = cut(text, limit)
+    assert len(kept.encode()) <= max(limit, 0) or kept == text
+    if len(text.encode()) <= limit:
+        assert kept == text
+
+
+def test_a_long_report_is_cut_below_githubs_limit() -> None:
+    kept = cut("```text\n" + "word 😀\n" * 50_000 + "```")
+    assert len(kept.encode()) <= MAX_TEXT
+    assert kept.count("```") == 2
