@@ -1,0 +1,278 @@
+"""The host driver, for real: commands, their surroundings, their outputs, and what it refuses."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+
+from bassloop.runner.drivers.host import HostDriver
+from bassloop.runner.drivers.progress import DriverError
+from bassloop.runner.identity import Scope
+from bassloop.wire import bass_pb2 as pb
+from bassloop.wire import progrock_pb2 as progrock
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bassloop.runner.cache import Output
+
+LOCAL = Scope()
+
+
+def text(value: str) -> pb.Value:
+    return pb.Value(string=pb.String(value=value))
+
+
+def sh(script: str, **more: Any) -> pb.Thunk:
+    return pb.Thunk(args=[text("sh"), text("-c"), text(script)], **more)
+
+
+def at(thunk: pb.Thunk, path: str, *, directory: bool = False) -> pb.ThunkPath:
+    where = (
+        pb.FilesystemPath(dir=pb.DirPath(path=path))
+        if directory
+        else pb.FilesystemPath(file=pb.FilePath(path=path))
+    )
+    return pb.ThunkPath(thunk=thunk, path=where)
+
+
+def mount(source: pb.ThunkMountSource, target: str) -> pb.ThunkMount:
+    return pb.ThunkMount(source=source, target=pb.FilesystemPath(dir=pb.DirPath(path=target)))
+
+
+class Bench:
+    """A driver and what it reports."""
+
+    def __init__(self, driver: HostDriver) -> None:
+        self.driver = driver
+        self.updates: list[progrock.StatusUpdate] = []
+
+    async def send(self, update: progrock.StatusUpdate) -> None:
+        copy = progrock.StatusUpdate()
+        copy.CopyFrom(update)
+        self.updates.append(copy)
+
+    async def run(self, thunk: pb.Thunk, scope: Scope = LOCAL) -> Output:
+        return await self.driver.run(thunk, scope, self.send)
+
+    async def said(self, thunk: pb.Thunk, scope: Scope = LOCAL) -> str:
+        return (await self.run(thunk, scope)).stdout.read_text()
+
+    def last(self) -> progrock.Vertex:
+        return [vertex for update in self.updates for vertex in update.vertexes][-1]
+
+    def started(self) -> int:
+        ids = {
+            vertex.id
+            for update in self.updates
+            for vertex in update.vertexes
+            if vertex.HasField("started") and not vertex.cached
+        }
+        return len(ids)
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> Any:
+    async with HostDriver.open(tmp_path / "state") as driver:
+        yield Bench(driver)
+
+
+async def test_a_command_gets_its_arguments_and_a_clean_environment(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OWNERS_SECRET", "hunter2")
+    thunk = sh("env; pwd", env=[pb.Binding(symbol="GREETING", value=text("hello you"))])
+    said = await bench.said(thunk)
+    assert "GREETING=hello you" in said
+    assert "hunter2" not in said
+    assert f"HOME={os.path.expanduser('~')}\n" not in said
+
+
+async def test_standard_input_is_a_stream_of_json(bench: Bench) -> None:
+    number = pb.Value(int=pb.Int(value=1))
+    scope = pb.Value(object=pb.Object(bindings=[pb.Binding(symbol="a", value=number)]))
+    thunk = pb.Thunk(args=[text("cat")], stdin=[number, text("é"), scope])
+    assert await bench.said(thunk) == '1\n"é"\n{"a": 1}\n'
+
+
+async def test_a_chain_works_on_what_the_one_before_left(bench: Bench) -> None:
+    first = sh("echo one > file")
+    second = sh("echo two >> file; cat file", image=pb.ThunkImage(thunk=first))
+    assert await bench.said(second) == "one\ntwo\n"
+    assert bench.last().inputs
+
+
+async def test_an_output_is_mounted_and_given_as_an_argument(bench: Bench) -> None:
+    made = sh("mkdir d; echo inside > d/file")
+    mounted = sh(
+        "cat here/file",
+        mounts=[mount(pb.ThunkMountSource(thunk=at(made, "d", directory=True)), "here")],
+    )
+    assert await bench.said(mounted) == "inside\n"
+    argument = pb.Thunk(args=[text("cat"), pb.Value(thunk_path=at(made, "d/file"))])
+    assert await bench.said(argument) == "inside\n"
+
+
+async def test_files_that_travel_with_a_thunk_are_there(bench: Bench) -> None:
+    inner = pb.LogicalPath(file=pb.LogicalPath.File(name="b.txt", content=b"b"))
+    deep = pb.LogicalPath(dir=pb.LogicalPath.Dir(name="deep", entries=[inner]))
+    files = pb.LogicalPath(dir=pb.LogicalPath.Dir(name="fs", entries=[deep]))
+    thunk = sh("cat in/deep/b.txt", mounts=[mount(pb.ThunkMountSource(logical=files), "in")])
+    assert await bench.said(thunk) == "b"
+
+
+async def test_a_cache_is_kept_between_runs_of_one_repository(bench: Bench) -> None:
+    def counting(n: int) -> pb.Thunk:
+        cache = pb.CachePath(id="c", path=pb.FilesystemPath(dir=pb.DirPath(path=".")))
+        script = f"echo {n} >> c/log; cat c/log"
+        return sh(script, mounts=[mount(pb.ThunkMountSource(cache=cache), "c")])
+
+    ours, fork = Scope("octocat/hello"), Scope("octocat/hello", fork=True)
+    assert await bench.said(counting(1), ours) == "1\n"
+    assert await bench.said(counting(2), ours) == "1\n2\n"
+    assert await bench.said(counting(3), fork) == "3\n"
+
+
+async def test_a_thunk_that_ran_is_not_run_again(bench: Bench) -> None:
+    thunk = sh("date +%N")
+    first = await bench.said(thunk)
+    assert await bench.said(thunk) == first
+    assert bench.last().cached
+    assert bench.started() == 1
+
+
+async def test_a_fork_never_gets_what_its_base_repository_made(bench: Bench) -> None:
+    thunk = sh("date +%N")
+    ours = await bench.said(thunk, Scope("octocat/hello"))
+    assert await bench.said(thunk, Scope("octocat/hello", fork=True)) != ours
+    assert await bench.said(thunk, Scope("octocat/other")) != ours
+
+
+async def test_equal_thunks_at_the_same_time_run_once(bench: Bench) -> None:
+    thunk = sh("sleep 0.1; date +%N")
+    said: list[str] = []
+
+    async def one() -> None:
+        said.append(await bench.said(thunk))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(one)
+    assert len(set(said)) == 1
+    assert bench.started() == 1
+
+
+async def test_a_failure_says_the_status_and_is_not_kept(bench: Bench) -> None:
+    thunk = sh("echo out; echo err >&2; exit 3")
+    for _ in range(2):
+        with pytest.raises(DriverError, match="exit status 3: sh -c"):
+            await bench.run(thunk)
+    assert bench.last().error.startswith("exit status 3")
+    logs = {log.stream: log.data for update in bench.updates for log in update.logs}
+    assert logs[progrock.LogStream.STDOUT] == b"out\n"
+    assert logs[progrock.LogStream.STDERR] == b"err\n"
+
+
+HOSTILE = {
+    "a mount outside": sh(
+        "true", mounts=[mount(pb.ThunkMountSource(logical=pb.LogicalPath()), "../up")]
+    ),
+    "an absolute mount": sh(
+        "true", mounts=[mount(pb.ThunkMountSource(logical=pb.LogicalPath()), "/etc")]
+    ),
+    "a file's name that climbs": sh(
+        "true",
+        mounts=[
+            mount(
+                pb.ThunkMountSource(
+                    logical=pb.LogicalPath(
+                        dir=pb.LogicalPath.Dir(
+                            name="d",
+                            entries=[
+                                pb.LogicalPath(
+                                    file=pb.LogicalPath.File(name="../../x", content=b"")
+                                )
+                            ],
+                        )
+                    )
+                ),
+                "in",
+            )
+        ],
+    ),
+    "an output's path that climbs": pb.Thunk(
+        args=[text("cat"), pb.Value(thunk_path=at(sh("true"), "../../../etc/passwd"))]
+    ),
+    "a link out of an output": pb.Thunk(
+        args=[text("cat"), pb.Value(thunk_path=at(sh("ln -s /etc out"), "out/passwd"))]
+    ),
+    "a link out of the work directory": sh(
+        "true",
+        image=pb.ThunkImage(thunk=sh("ln -s /tmp out")),
+        mounts=[mount(pb.ThunkMountSource(logical=pb.LogicalPath()), "out/deep")],
+    ),
+    "a path of the machine": sh(
+        "true",
+        mounts=[
+            mount(
+                pb.ThunkMountSource(
+                    host=pb.HostPath(
+                        context="/etc", path=pb.FilesystemPath(file=pb.FilePath(path="passwd"))
+                    )
+                ),
+                "in",
+            )
+        ],
+    ),
+    "a secret": pb.Thunk(args=[text("echo"), pb.Value(secret=pb.Secret(name="token"))]),
+    "more rights": sh("true", insecure=True),
+    "a service": sh("true", ports=[pb.ThunkPort(name="http", port=80)]),
+    "a variable's name": sh("true", env=[pb.Binding(symbol="A=B", value=text("x"))]),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+async def test_what_reaches_outside_is_refused_in_words(bench: Bench, what: str) -> None:
+    with pytest.raises(DriverError) as refused:
+        await bench.run(HOSTILE[what])
+    assert len(str(refused.value)) > 20
+
+
+async def test_cancelled_a_command_is_gone_with_all_its_children(
+    bench: Bench, tmp_path: Path
+) -> None:
+    pids = tmp_path / "pids"
+    script = f"trap '' TERM; (trap '' TERM; echo $$ >> {pids}; sleep 600) & echo $$ >> {pids}; wait"
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bench.run, sh(script))
+        with trio.fail_after(10):
+            while not pids.exists() or len(pids.read_text().split()) < 2:
+                await trio.sleep(0.02)
+        began = time.monotonic()
+        nursery.cancel_scope.cancel()
+    assert time.monotonic() - began < 5
+    for pid in map(int, pids.read_text().split()):
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+    assert not list((tmp_path / "state" / "making").iterdir())
+
+
+async def test_a_command_waits_while_nobody_takes_its_output(bench: Bench) -> None:
+    taken, going = 0, trio.Event()
+
+    async def slow(update: progrock.StatusUpdate) -> None:
+        nonlocal taken
+        taken += sum(len(log.data) for log in update.logs)
+        if update.logs:
+            await going.wait()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bench.driver.run, sh("head -c 20000000 /dev/zero"), LOCAL, slow)
+        await trio.sleep(0.5)
+        assert taken < 1_000_000
+        going.set()
+    assert taken == 20_000_000

@@ -1,0 +1,104 @@
+"""A runner's parts: options, rules, coalescing, scopes."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from bassloop.runner import RunnerError, RunnerOptions, parse_destination
+from bassloop.runner.coalesce import MOMENT, PIECE, Coalescer, Piece
+from bassloop.runner.identity import Scope
+from bassloop.runner.options import is_served
+
+
+@pytest.mark.parametrize(
+    ("text", "parsed"),
+    [
+        ("octocat@loop.example.com", ("octocat", "loop.example.com", 6455)),
+        ("octocat@loop.example.com:22", ("octocat", "loop.example.com", 22)),
+        ("octocat@[::1]:22", ("octocat", "::1", 22)),
+    ],
+)
+def test_a_loop_is_named_by_login_host_and_port(text: str, parsed: tuple[str, str, int]) -> None:
+    assert parse_destination(text) == parsed
+
+
+@pytest.mark.parametrize("text", ["", "a b@c", "me@", "me@host:port", "me@host:99999", "me@a@b"])
+def test_what_names_no_loop_is_told_how_one_is_named(text: str) -> None:
+    with pytest.raises(RunnerError, match="LOGIN@HOST"):
+        parse_destination(text)
+
+
+@pytest.mark.parametrize(
+    ("only", "repository", "served"),
+    [
+        ((), None, True),
+        ((), "a/b", True),
+        (("a/b",), "a/b", True),
+        (("a/b",), "A/B", True),
+        (("a/b",), "a/c", False),
+        (("a/*",), "a/c", True),
+        (("a/*",), "ab/c", False),
+        (("a/*",), None, False),
+    ],
+)
+def test_an_owner_decides_what_is_served(
+    only: tuple[str, ...], repository: str | None, served: bool
+) -> None:
+    assert is_served(only, repository) is served
+
+
+def test_a_rule_that_is_none_is_refused() -> None:
+    with pytest.raises(RunnerError, match="OWNER/REPO"):
+        RunnerOptions(login="me", host="h", only=("everything",))
+
+
+def test_who_does_not_say_that_it_is_no_fork_is_treated_as_one() -> None:
+    assert Scope.of({}) == Scope(None, fork=False)
+    assert Scope.of({"bassloop-repository": "a/b"}) == Scope("a/b", fork=True)
+    assert Scope.of({"bassloop-repository": "a/b", "bassloop-fork": "false"}) == Scope("a/b")
+
+
+async def test_the_first_bytes_go_at_once_the_next_together(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    sent: list[tuple[float, list[Piece]]] = []
+    began = trio.current_time()
+
+    async def send(pieces: list[Piece]) -> None:
+        sent.append((trio.current_time() - began, pieces))
+
+    coalescer = Coalescer(send)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(coalescer.run)
+        for number in range(5):
+            await coalescer.add(1, b"%d" % number)
+            await trio.sleep(0.01)
+        await coalescer.add(2, b"err")
+        await trio.sleep(1)
+        coalescer.close()
+    assert [at for at, _ in sent] == pytest.approx([0, MOMENT])
+    assert [pieces for _, pieces in sent] == [
+        [Piece(1, b"0")],
+        [Piece(1, b"1234"), Piece(2, b"err")],
+    ]
+
+
+async def test_a_flood_does_not_wait_for_the_moment_to_pass(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    sizes: list[int] = []
+
+    async def send(pieces: list[Piece]) -> None:
+        sizes.append(sum(len(piece.data) for piece in pieces))
+
+    coalescer = Coalescer(send)
+    began = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(coalescer.run)
+        for _ in range(100):
+            await coalescer.add(1, b"x" * PIECE)
+            await trio.lowlevel.checkpoint()
+        coalescer.close()
+    assert sum(sizes) == 100 * PIECE
+    assert trio.current_time() - began < MOMENT
