@@ -1,0 +1,52 @@
+"""Every example of docs/bass.md means what the page says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bassloop import bass
+
+if TYPE_CHECKING:
+    from .conftest import FakeHost
+
+PAGE = (Path(__file__).parents[2] / "docs" / "bass.md").read_text()
+BLOCKS = re.findall(r"```clojure\n(.*?)```", PAGE, re.DOTALL)
+
+
+def examples(block: str) -> list[tuple[str, str | None]]:
+    """A block's programs, each with the value that a `; =>` after it says, and what stands before."""
+    found, lines = [], []
+    for line in block.splitlines():
+        lines.append(line)
+        said = re.search(r"; => (.*)$", line)
+        if said:
+            found.append(("\n".join(lines), said.group(1).strip()))
+    return found or [(block, None)]
+
+
+CASES = [example for block in BLOCKS for example in examples(block)]
+
+
+@pytest.mark.parametrize(("program", "value"), CASES)
+async def test_an_example_means_what_the_page_says(
+    program: str, value: str | None, host: FakeHost
+) -> None:
+    async with bass.open_session(host) as session:
+        result = await session.evaluate(program, "docs/bass.md", bass.DirPath("."))
+        if value is not None:
+            assert bass.show(result) == value
+        else:
+            assert bass.show(result) == "github-hook"
+
+
+@pytest.mark.parametrize("call", re.findall(r"^\| `(\(.*\))` \|", PAGE, re.MULTILINE))
+async def test_a_call_of_the_table_makes_a_thunk(call: str, host: FakeHost) -> None:
+    program = f'(let [src (mkfs ./a.txt "x")] {call})'
+    async with bass.open_session(host) as session:
+        thunk = await session.evaluate(program, "docs/bass.md", bass.DirPath("."))
+        assert isinstance(thunk, bass.Thunk)
+        assert await session.thunk_proto(thunk)
