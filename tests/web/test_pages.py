@@ -1,0 +1,225 @@
+"""The pages: what they show, to whom, and that nothing from outside comes alive on them."""
+
+from __future__ import annotations
+
+import json
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bassloop.dispatch import Answer, Tail
+from bassloop.store import Store, ThunkRecord, User, VertexUpdate, open_store
+from bassloop.web import WebContext, create_app, views
+from tests.dispatch.test_report import a_run, a_vertex
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping
+
+    from quart_trio import QuartTrio
+
+HOSTILE = "<script>alert(1)</script>\"'&`{{7*7}}"
+
+
+class FakeInbox:
+    """Remembers what it is given."""
+
+    def __init__(self) -> None:
+        self.given: list[tuple[dict[str, str], bytes]] = []
+
+    async def accept(self, headers: Mapping[str, str], body: bytes) -> Answer:
+        self.given.append((dict(headers), body))
+        return Answer(202, "accepted")
+
+
+@dataclass
+class Site:
+    """An application and what is behind it."""
+
+    app: QuartTrio
+    store: Store
+    inbox: FakeInbox
+
+    async def get(self, path: str, **headers: str) -> Any:
+        return await self.app.test_client().get(path, headers=headers)
+
+    async def text(self, path: str) -> str:
+        answer = await self.get(path)
+        assert answer.status_code == 200, path
+        text: str = await answer.get_data(as_text=True)
+        return text
+
+    async def run(self, run_id: str = "r", **changes: Any) -> int:
+        """A finished run of one vertex; returns the vertex's row."""
+        await self.store.put_user(User(1, "U_1", "octocat"))
+        thunk = ThunkRecord("DIGEST", "0" * 64, "{}", b"", "sh test.sh", 1.0)
+        await self.store.put_thunk(thunk)
+        run = a_run(
+            id=run_id, thunk_digest="DIGEST", state="queued", started_at=None, ended_at=None
+        )
+        run = replace(run, **changes)
+        await self.store.intend_check(
+            2, run.repository, 3, run.head_sha, f"{run.check_name} {run_id}", "g", False, run
+        )
+        update = VertexUpdate(
+            "v", changes.get("cmdline", "sh test.sh"), 100.0, 101.0, error="exit status 1"
+        )
+        row = (await self.store.put_vertexes(run_id, [update]))["v"].row
+        log = await self.store.open_log(run_id, row)
+        await log.append(f"one\n{HOSTILE}\nlast\n".encode(), None, 1, 100.0)
+        await log.close()
+        await self.store.start_run(run_id, "t", "octocat", "linux/amd64", 100.0)
+        await self.store.end_run(run_id, "failed", f"exit status 1 {HOSTILE}", 101.0)
+        return row
+
+
+@asynccontextmanager
+async def a_site(tmp_path: Path) -> AsyncGenerator[Site]:
+    async with open_store(tmp_path / "loop.db", tmp_path / "blobs") as store:
+        inbox = FakeInbox()
+        context = WebContext(
+            store=store,
+            inbox=inbox,
+            tail=Tail(),
+            external_url="https://loop.example.com",
+            version="1",
+            known_hosts="loop.example.com ssh-ed25519 AAAA",
+            ssh_command="bassloop runner YOUR-LOGIN@loop.example.com",
+            pool_snapshot=list,
+        )
+        yield Site(create_app(context), store, inbox)
+
+
+async def test_a_runs_page_has_its_log_without_any_javascript(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        row = await site.run()
+        page = await site.text("/runs/r")
+        assert f'id="v{row}-L1"' in page
+        assert '<span class="text">last</span>' in page
+        assert "octocat’s runner" in page
+
+
+async def test_nothing_that_a_stranger_wrote_comes_alive(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        await site.run(cmdline=HOSTILE, check_name=HOSTILE, head_branch=HOSTILE)
+        for path in ("/", "/runs", "/runs/r", "/thunks/DIGEST"):
+            page = await site.text(path)
+            assert "<script>alert" not in page
+            assert "{{7*7}}" not in page or "49" not in page
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/runs", "/up", "/ssh", "/nowhere", "/runs/none", "/colours.css"]
+)
+async def test_every_answer_forbids_what_is_not_ours(tmp_path: Path, path: str) -> None:
+    async with a_site(tmp_path) as site:
+        answer = await site.get(path)
+        policy = answer.headers["Content-Security-Policy"]
+        assert policy.startswith("default-src 'none'")
+        assert "unsafe" not in policy
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_no_template_has_inline_script_or_style() -> None:
+    folder = Path(views.__file__).parent / "templates"
+    for template in folder.glob("*.html"):
+        text = template.read_text()
+        assert " style=" not in text
+        assert " onclick=" not in text
+        assert "<style" not in text
+        assert "<script>" not in text
+
+
+async def test_what_is_private_is_not_there_for_anybody(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        row = await site.run(public=False)
+        for path in (
+            "/runs/r",
+            f"/runs/r/vertexes/{row}/lines",
+            f"/runs/r/vertexes/{row}/raw",
+            "/thunks/DIGEST",
+        ):
+            assert (await site.get(path)).status_code == 404
+            assert (await site.get(path, accept="application/json")).status_code == 404
+        assert "/runs/r" not in await site.text("/runs")
+        assert (await (await site.get("/runs", accept="application/json")).get_json())["runs"] == []
+
+
+async def test_the_same_addresses_speak_json(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        await site.run()
+        runs = await (await site.get("/runs", accept="application/json")).get_json()
+        assert [run["id"] for run in runs["runs"]] == ["r"]
+        run = await (await site.get("/runs/r", accept="application/json")).get_json()
+        assert (run["state"], run["vertexes"][0]["state"]) == ("failed", "bad")
+        error = await site.get("/runs/none", accept="application/json")
+        assert "no such run" in (await error.get_json())["error"]
+
+
+async def test_runs_are_filtered_and_paged(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        for number in range(60):
+            await site.run(f"r{number}", created_at=float(number), head_branch=f"b{number % 2}")
+        first = await (await site.get("/runs", accept="application/json")).get_json()
+        then = await (
+            await site.get(f"/runs?before={first['next']}", accept="application/json")
+        ).get_json()
+        ids = [run["id"] for run in first["runs"] + then["runs"]]
+        assert ids == [f"r{number}" for number in range(59, -1, -1)]
+        odd = await (await site.get("/runs?branch=b1", accept="application/json")).get_json()
+        assert {run["head_branch"] for run in odd["runs"]} == {"b1"}
+        assert (await site.get("/runs?state=nonsense")).status_code == 400
+
+
+async def test_lines_come_in_bounded_ranges_and_the_log_as_it_was(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        row = await site.run()
+        found = await (
+            await site.get(f"/runs/r/vertexes/{row}/lines?start=1&stop=99999999")
+        ).get_json()
+        assert (found["start"], found["total"]) == (1, 3)
+        assert found["lines"][1] == "last"
+        raw = await site.get(f"/runs/r/vertexes/{row}/raw")
+        assert await raw.get_data() == f"one\n{HOSTILE}\nlast\n".encode()
+        assert raw.headers["Content-Disposition"].startswith("attachment")
+        assert raw.headers["Content-Type"].startswith("text/plain")
+
+
+async def test_a_webhook_is_handed_to_the_inbox_as_it_came(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        answer = await site.app.test_client().post(
+            "/integrations/github/events", data=b'{"a": 1}', headers={"X-GitHub-Event": "push"}
+        )
+        assert answer.status_code == 202
+        [(headers, body)] = site.inbox.given
+        assert headers["x-github-event"] == "push"
+        assert json.loads(body) == {"a": 1}
+
+
+async def test_a_webhook_that_is_too_large_is_refused_unread(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        headers = {"Content-Length": str((25 << 20) + 1)}
+        answer = await site.app.test_client().post(
+            "/integrations/github/events", data=b"x", headers=headers
+        )
+        assert answer.status_code == 413
+        assert site.inbox.given == []
+
+
+def test_why_a_run_failed_is_what_broke_first() -> None:
+    first = a_vertex(1, "build", error="exit status 2")
+    then = a_vertex(2, "test", error="build failed", inputs=("build",))
+    text, culprit = views.why(a_run(state="failed", message=None), [then, first])
+    assert (text, culprit) == ("exit status 2", first)
+
+
+def test_a_timeline_has_a_bar_for_each_vertex_that_began() -> None:
+    vertexes = [
+        a_vertex(1, "a", started_at=100.0, completed_at=105.0),
+        a_vertex(2, "b", started_at=105.0, completed_at=110.0, error="x"),
+        a_vertex(3, "c", started_at=None, completed_at=None),
+    ]
+    bars = views.timeline(vertexes, 100.0, 110.0)
+    assert [(bar.x, bar.width, bar.state) for bar in bars] == [(0, 500, "ok"), (500, 500, "bad")]
