@@ -239,6 +239,7 @@ def _hypercorn(settings: Settings, listening: socket.socket) -> Config:
     config.accesslog = None
     config.errorlog = None
     config.websocket_ping_interval = 20.0
+    config.websocket_max_message_size = 64 * 1024  # pages say little
     config.certfile = str(settings.tls_cert_path) if settings.tls_cert_path else None
     config.keyfile = str(settings.tls_key_path) if settings.tls_key_path else None
     return config

@@ -90,10 +90,14 @@ async def _run_page(context: WebContext, run: Run, vertexes: list[Vertex]) -> st
     now = time.time()
     shown = [views.view_vertex(vertex, now) for vertex in vertexes]
     text, culprit = views.why(run, vertexes)
-    logs = {}
-    for view in shown:
+    logs: dict[int, dict[str, Any]] = {}
+    room = views.PAGE_LINES
+    # The logs that are open come first, should there not be room for all.
+    for view in sorted(shown, key=lambda view: not view.open):
         if view.vertex.lines or view.state == "runs":
-            logs[view.vertex.row] = await _log(context, run.id, view.vertex)
+            log = await _log(context, run.id, view.vertex, min(room, views.LAST_LINES))
+            room -= len(log["lines"])
+            logs[view.vertex.row] = log
     began = min(
         (vertex.started_at for vertex in vertexes if vertex.started_at), default=run.created_at
     )
@@ -110,10 +114,10 @@ async def _run_page(context: WebContext, run: Run, vertexes: list[Vertex]) -> st
     )
 
 
-async def _log(context: WebContext, run_id: str, vertex: Vertex) -> dict[str, Any]:
-    """The part of a log that a page has in it: all of a short one, else its end."""
+async def _log(context: WebContext, run_id: str, vertex: Vertex, most: int) -> dict[str, Any]:
+    """The part of a log that a page has in it: all of a short one, else its last lines."""
     extent = await context.store.log_extent(run_id, vertex.row)
-    start = max(0, extent.lines - views.LAST_LINES)
+    start = max(0, extent.lines - most)
     lines = await context.store.log_lines(run_id, vertex.row, start, extent.lines)
     return {"start": start, "lines": render_lines(lines), "total": extent.lines}
 

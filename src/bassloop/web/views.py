@@ -26,11 +26,11 @@ STATES: dict[str, tuple[str, str, str]] = {
 """A run's state: its sign, its colour's name, its word."""
 
 SHORT_SHA = 7
-FIRST_LINES = 200
-"""Lines at the beginning of a log that a page has in it; the rest is fetched."""
-
 LAST_LINES = 500
-"""Lines at the end of a log that a page has in it."""
+"""Lines at the end of each log that a page has in it; the rest is fetched."""
+
+PAGE_LINES = 20_000
+"""Lines of all logs together that a page has in it."""
 
 
 def duration(seconds: float) -> str:
