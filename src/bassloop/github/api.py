@@ -181,8 +181,11 @@ class API(gidgethub.httpx.GitHubAPI):
         """Ask as often as it makes sense. Raises GitHubError for everything but success."""
         pace = self._pace(asked.credential.name)
         for attempt in range(1, self.patience.attempts + 1):
+            if asked.method == "GET":
+                pace.read()
+            else:
+                await pace.write()
             await self._open(pace, asked)
-            await (pace.read() if asked.method == "GET" else pace.write())
             try:
                 answer = await self._followed(asked)
             except (httpx.HTTPError, httpx.InvalidURL, trio.TooSlowError) as error:
@@ -243,15 +246,19 @@ class API(gidgethub.httpx.GitHubAPI):
             method, url, headers=dict(headers), content=body
         ) as response:
             content = bytearray()
-            async for chunk in response.aiter_bytes():
-                content += chunk
-                if len(content) > limit:
-                    where = urlsplit(url).path
-                    raise GitHubError(
-                        f"the answer to {method} {where} is longer than {limit:,} bytes",
-                        response.status_code,
-                        uncertain=True,
-                    )
+            # Ended by cancelling: leaving the loop would leave httpx's own generators suspended.
+            with trio.CancelScope() as enough:
+                async for chunk in response.aiter_bytes():
+                    if len(content) <= limit:
+                        content += chunk
+                    if len(content) > limit:
+                        enough.cancel()
+            if len(content) > limit:
+                raise GitHubError(
+                    f"the answer to {method} {urlsplit(url).path} is longer than {limit:,} bytes",
+                    response.status_code,
+                    uncertain=True,
+                )
             return Answer(response.status_code, response.headers, bytes(content))
 
     async def _request(

@@ -52,6 +52,11 @@ class CheckWriter:
 
     _changes: dict[str, _Changes] = field(default_factory=dict, init=False)
 
+    @property
+    def waiting(self) -> int:
+        """How many check runs have changes that are not sent yet: the backlog."""
+        return len(self._changes)
+
     async def create(
         self, installation: Installation, repository: str, draft: CheckRunDraft
     ) -> CheckRunRecord:
@@ -122,8 +127,10 @@ class CheckWriter:
 
         Args:
             url: the check run's path in the API.
+            annotations: all that it is to have; one without a file is left out.
         """
         data = alteration(change)
+        placed = [note for note in annotations if note.path]
         changes = self._changes.setdefault(url, _Changes())
         changes.users += 1
         try:
@@ -131,8 +138,8 @@ class CheckWriter:
             changes.asked += 1
             mine = changes.asked
             async with changes.lock:
-                if annotations:
-                    await self._annotate(installation, url, changes, annotations)
+                if placed:
+                    await self._annotate(installation, url, changes, placed)
                 elif changes.sent < mine:
                     await self._send(installation, url, changes)
         finally:

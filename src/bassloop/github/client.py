@@ -69,8 +69,8 @@ class GitHub:
         return f"<GitHub: {self.api!r}>"
 
     def statistics(self) -> dict[str, int]:
-        """How many calls are asked, wait for a connection, and wait to write (the backlog)."""
-        return self.api.statistics()
+        """How many calls are asked, and wait; how many writes and check runs are behind."""
+        return {**self.api.statistics(), "check_runs": self.check_writer.waiting}
 
     async def user(self, login: str) -> User | None:
         """Whose login this is; None for nobody's. Raises GitHubError when GitHub can't say."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 READ_POINTS = 1
 WRITE_POINTS = 5
+GRAIN_SECONDS = 0.05
 WITHOUT_ADVICE = 60.0
 """Seconds to wait after a limit that came without a time."""
 
@@ -68,29 +70,28 @@ def _number(header: str | None) -> float | None:
 
 @dataclass(eq=False)
 class Pace:
-    """The pace of one credential: a bucket of points, and a time before which nothing is asked.
+    """The pace of one credential: what it spent in the last minute, and when it may not ask at all.
 
     Args:
-        per_minute: points that come back in a minute.
-        burst: points that may be spent at once; in any minute at most both together are.
+        points: that may be spent in any window, some fewer than GitHub's 900.
+        seconds: how long the window is.
     """
 
-    per_minute: float = 800.0
-    burst: float = 100.0
-    _points: float = field(default=math.nan, init=False)
-    _counted_at: float = field(default=0.0, init=False)
+    points: int = 850
+    seconds: float = 60.0
+    _spent: deque[tuple[float, int]] = field(default_factory=deque, init=False)
+    _sum: int = field(default=0, init=False)
     _closed_until: float = field(default=-math.inf, init=False)
     _writers: trio.Lock = field(default_factory=trio.Lock, init=False)
 
     def __repr__(self) -> str:
-        state = f"{self._writers.statistics().tasks_waiting} writes waiting"
-        return f"<Pace: {state}>"
+        return f"<Pace: {self._sum} of {self.points} points spent, {self.waiting} writes waiting>"
 
     @property
     def waiting(self) -> int:
         """How many writes wait for their turn."""
         held = self._writers.statistics()
-        return held.tasks_waiting + (1 if held.locked else 0)
+        return held.tasks_waiting + held.locked
 
     def closed_for(self) -> float:
         """Seconds until anything may be asked; 0 when it may be now."""
@@ -100,25 +101,30 @@ class Pace:
         """Ask nothing for so long, unless it is closed for longer already."""
         self._closed_until = max(self._closed_until, trio.current_time() + seconds)
 
-    async def read(self) -> None:
-        """Spend a read's points without waiting for them."""
-        self._count()
-        self._points = max(self._points - READ_POINTS, -self.burst)
+    def read(self) -> None:
+        """Spend a read's points; a reader never waits for them."""
+        self._forget()
+        self._spend(READ_POINTS)
 
     async def write(self) -> None:
         """Wait for a write's turn, first come first served; cancelled, nothing is spent."""
         async with self._writers:
-            self._count()
-            while self._points < WRITE_POINTS:
-                await trio.sleep((WRITE_POINTS - self._points) * 60.0 / self.per_minute + 1e-6)
-                self._count()
-            self._points -= WRITE_POINTS
+            self._forget()
+            while self._sum + WRITE_POINTS > self.points:
+                await trio.sleep_until(self._spent[0][0] + self.seconds)
+                self._forget()
+            self._spend(WRITE_POINTS)
 
-    def _count(self) -> None:
+    def _spend(self, points: int) -> None:
+        self._sum += points
         now = trio.current_time()
-        if math.isnan(self._points):
-            self._points = self.burst
-        else:
-            earned = (now - self._counted_at) * self.per_minute / 60.0
-            self._points = min(self._points + earned, self.burst)
-        self._counted_at = now
+        if self._spent and now - self._spent[-1][0] < GRAIN_SECONDS:
+            # Counted with what was spent just before: few entries, however much is asked.
+            now, before = self._spent.pop()
+            points += before
+        self._spent.append((now, points))
+
+    def _forget(self) -> None:
+        long_ago = trio.current_time() - self.seconds
+        while self._spent and self._spent[0][0] <= long_ago:
+            self._sum -= self._spent.popleft()[1]
