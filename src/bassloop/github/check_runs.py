@@ -77,7 +77,9 @@ def alteration(change: CheckRunChange) -> dict[str, Any]:
         raise Refused("a check run has a conclusion when it is completed, and only then")
     if change.conclusion is not None and change.conclusion not in CONCLUSIONS:
         raise Refused(f"a conclusion is one of {_words(CONCLUSIONS)}, not {change.conclusion!r}")
-    output = {"title": title(change.title), "summary": cut(change.summary)}
+    heading = title(change.title)
+    # GitHub takes neither without the other, and neither empty.
+    output = {"title": heading, "summary": cut(change.summary) or heading}
     if change.text is not None:
         output["text"] = cut(change.text)
     given = {

@@ -125,6 +125,7 @@ class Pace:
         self._spent.append((now, points))
 
     def _forget(self) -> None:
-        long_ago = trio.current_time() - self.seconds
-        while self._spent and self._spent[0][0] <= long_ago:
+        now = trio.current_time()
+        # The same sum as in `write`, or rounding could let it wait for a time that has come.
+        while self._spent and self._spent[0][0] + self.seconds <= now:
             self._sum -= self._spent.popleft()[1]

@@ -1,0 +1,148 @@
+"""What is sent of a check run is what GitHub takes, whatever it is made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bassloop.github import Action, Annotation, CheckRunDraft, GitHubError, Refused
+from bassloop.github.check_runs import (
+    CONCLUSIONS,
+    MAX_ANNOTATIONS,
+    CheckRunChange,
+    alteration,
+    annotation_batch,
+    creation,
+    record,
+)
+from bassloop.github.limits import MAX_TEXT, MAX_TITLE, cut, title
+from bassloop.standin import check_runs as githubs
+
+DRAFT: dict[str, Any] = {
+    "name": "test",
+    "head_sha": "a" * 40,
+    "external_id": "r",
+    "details_url": "https://loop.test/runs/r",
+    "status": "queued",
+    "title": "t",
+    "summary": "s",
+}
+wild = st.text(alphabet=st.one_of(st.characters(), st.sampled_from("`~\n é😀\ud800")), max_size=300)
+long = st.builds(lambda text, times: text * times, wild, st.sampled_from([1, 500]))
+
+
+@given(name=wild, headline=long, summary=long, text=st.none() | long, url=wild)
+def test_what_is_sent_is_taken_or_refused_before_it_is_sent(
+    name: str, headline: str, summary: str, text: str | None, url: str
+) -> None:
+    fields = {"name": name, "title": headline, "summary": summary, "text": text}
+    try:
+        sent = creation(CheckRunDraft(**{**DRAFT, **fields, "details_url": url}))
+    except Refused:
+        assert not name.strip() or len(name) > 255
+        return
+    assert githubs.refusal(sent, None) is None
+
+
+@given(
+    path=wild.filter(bool),
+    line=st.integers(-5, 10**6),
+    end=st.none() | st.integers(-5, 10**6),
+    message=long,
+    headline=st.none() | long,
+)
+def test_an_annotation_is_one_that_github_takes(
+    path: str, line: int, end: int | None, message: str, headline: str | None
+) -> None:
+    notes = [Annotation(path, line, message, "warning", headline, end)] * 60
+    output = {"title": "t", "summary": "s", "annotations": annotation_batch(notes, 0)}
+    before = {"status": "queued", "conclusion": None}
+    assert githubs.refusal({"output": output}, before) is None
+    assert len(annotation_batch(notes, 0)) == MAX_ANNOTATIONS
+    assert len(annotation_batch(notes, 50)) == 10
+    assert annotation_batch(notes, 60) == []
+
+
+@given(text=long, limit=st.integers(100, 1500))
+def test_a_cut_text_is_within_its_bytes_and_begins_as_it_did(text: str, limit: int) -> None:
+    whole = text.encode(errors="replace").decode()
+    kept = cut(text, limit)
+    assert len(kept.encode()) <= limit
+    if len(whole.encode()) <= limit:
+        assert kept == whole
+    else:
+        assert "cut here" in kept
+        before = kept.removesuffix(kept[kept.index("… (cut here") :]).rstrip("\n`~ ")
+        assert whole.startswith(before)
+
+
+@pytest.mark.parametrize("fence", ["```", "````", "~~~"])
+def test_a_cut_in_a_block_of_code_closes_the_block(fence: str) -> None:
+    kept = cut(f"Before.\n\n{fence}text\n" + "a line\n" * 10_000 + f"{fence}\n", 1000)
+    assert f"a line\n{fence}\n\n… (cut here" in kept
+
+
+def test_a_cut_after_a_block_of_code_opens_none() -> None:
+    kept = cut("```\ncode\n```\n" + "prose. " * 10_000, 1000)
+    assert kept.count("```") == 2
+
+
+def test_a_line_of_code_that_looks_like_a_fence_is_none() -> None:
+    kept = cut("````\n```\n" + "x\n" * 5000 + "````\n", 1000)
+    assert "\n````\n\n…" in kept
+
+
+def test_a_cut_is_at_a_lines_end_where_one_is_near() -> None:
+    kept = cut("a line of text\n" * 10_000)
+    assert "a line of text\n\n…" in kept
+    assert MAX_TEXT - 100 < len(kept.encode()) <= MAX_TEXT
+
+
+@given(wild)
+def test_a_title_is_one_line_that_is_never_empty(text: str) -> None:
+    shown = title(text)
+    assert 1 <= len(shown) <= MAX_TITLE
+    assert "\n" not in shown
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"name": " "}, "1 to 255"),
+        ({"name": "n" * 256}, "1 to 255"),
+        ({"head_sha": "main"}, "no commit's sha"),
+        ({"external_id": "x" * 256}, "external id"),
+        ({"status": "done"}, "status is one of completed, in_progress, queued"),
+        ({"status": "completed"}, "has a conclusion"),
+        ({"conclusion": "success"}, "has a conclusion"),
+        ({"status": "completed", "conclusion": "stale"}, "conclusion is one of"),
+        ({"actions": (Action("Cancel", "Stop it", "cancel"),) * 4}, "at most 3 actions"),
+        ({"actions": (Action("Cancel", "Stop it", "i" * 21),)}, "identifier has 1 to 20"),
+        ({"actions": (Action("", "Stop it", "cancel"),)}, "label has 1 to 20"),
+    ],
+)
+def test_what_github_would_refuse_is_refused_with_the_reason(
+    fields: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(Refused, match=message):
+        creation(CheckRunDraft(**{**DRAFT, **fields}))
+
+
+@pytest.mark.parametrize("conclusion", sorted(CONCLUSIONS))
+def test_every_conclusion_completes(conclusion: str) -> None:
+    sent = alteration(CheckRunChange("completed", "t", "s", conclusion=conclusion))
+    assert githubs.refusal(sent, {"status": "in_progress", "conclusion": None}) is None
+
+
+def test_a_link_that_is_not_of_the_web_is_left_out() -> None:
+    sent = creation(CheckRunDraft(**{**DRAFT, "details_url": "javascript:alert(1)"}))
+    assert "details_url" not in sent
+
+
+@pytest.mark.parametrize("item", [None, [], {}, {"id": "x"}, {"id": 1, "name": "n"}, "text"])
+def test_what_is_no_check_run_is_an_error(item: Any) -> None:
+    with pytest.raises(GitHubError, match="no check run"):
+        record(item)

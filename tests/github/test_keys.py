@@ -1,0 +1,199 @@
+"""Who a login is, and its keys: asked seldom, fresh when it matters, and not at strangers' will."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+import trio
+
+from bassloop.github import GitHubConfig, GitHubError, Keys, RateLimited, open_github
+from bassloop.github.api import ANONYMOUS, API, Credential
+from bassloop.github.keys import FRESH_SECONDS, KEPT_NOBODIES, KEPT_SECONDS, NOBODY_SECONDS
+
+from .world import world
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from pathlib import Path
+
+    from trio.testing import MockClock
+
+
+class People:
+    """GitHub's users and their keys."""
+
+    def __init__(self) -> None:
+        self.keys = {"octocat": ["ssh-ed25519 AAAA"]}
+        self.asked: list[str] = []
+        self.seconds = 0.0
+
+    async def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append(request.url.path)
+        await trio.sleep(self.seconds)
+        login = request.url.path.split("/")[2]
+        if login not in self.keys:
+            return httpx.Response(404, json={"message": "Not Found"})
+        if request.url.path.endswith("/keys"):
+            return httpx.Response(200, json=[{"id": 1, "key": key} for key in self.keys[login]])
+        return httpx.Response(200, json={"id": 7, "node_id": "U_7", "login": login})
+
+
+async def nobody() -> Credential:
+    return ANONYMOUS
+
+
+@pytest.fixture
+async def people() -> People:
+    return People()
+
+
+@pytest.fixture
+async def keys(people: People) -> AsyncGenerator[Keys]:
+    async with httpx.AsyncClient(transport=httpx.MockTransport(people)) as client:
+        yield Keys(API(client, "https://api.test"), nobody)
+
+
+async def test_they_are_kept_for_a_while_and_then_asked_for_again(
+    people: People, keys: Keys, autojump_clock: MockClock
+) -> None:
+    for _ in range(3):
+        assert await keys.keys("octocat") == ["ssh-ed25519 AAAA"]
+        assert (await keys.user("OctoCat")) is not None
+    assert len(people.asked) == 2
+    people.keys["octocat"] = []
+    await trio.sleep(KEPT_SECONDS)
+    assert await keys.keys("octocat") == []
+
+
+async def test_a_new_key_is_found_at_once_but_not_asked_for_all_the_time(
+    people: People, keys: Keys, autojump_clock: MockClock
+) -> None:
+    await keys.keys("octocat")
+    people.keys["octocat"] = ["ssh-ed25519 BBBB"]
+    await trio.sleep(FRESH_SECONDS)
+    assert await keys.keys("octocat", fresh=True) == ["ssh-ed25519 BBBB"]
+    asked = len(people.asked)
+    for _ in range(10):
+        await keys.keys("octocat", fresh=True)
+    assert len(people.asked) == asked
+
+
+async def test_many_who_ask_at_once_ask_once(
+    people: People, keys: Keys, autojump_clock: MockClock
+) -> None:
+    people.seconds = 1
+    async with trio.open_nursery() as nursery:
+        for _ in range(20):
+            nursery.start_soon(keys.keys, "octocat")
+    assert len(people.asked) == 2
+
+
+async def test_one_login_that_is_slow_keeps_no_other_waiting(
+    people: People, keys: Keys, autojump_clock: MockClock
+) -> None:
+    await keys.keys("octocat")
+    people.seconds = 50
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keys.user, "stranger")
+        await trio.testing.wait_all_tasks_blocked()
+        assert await keys.keys("octocat")
+        assert trio.current_time() < 1
+
+
+async def test_one_who_is_cancelled_leaves_the_others_waiting(
+    people: People, keys: Keys, autojump_clock: MockClock
+) -> None:
+    people.seconds = 5
+    found: list[list[str]] = []
+
+    async def impatient() -> None:
+        with trio.move_on_after(1):
+            await keys.keys("octocat")
+
+    async def patient() -> None:
+        found.append(await keys.keys("octocat"))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(impatient)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(patient)
+    assert found == [["ssh-ed25519 AAAA"]]
+
+
+async def test_a_login_of_nobody_is_remembered_for_less_long(
+    people: People, keys: Keys, autojump_clock: MockClock
+) -> None:
+    assert await keys.user("ghost") is None
+    assert await keys.keys("ghost") == []
+    assert people.asked == ["/users/ghost"]
+    people.keys["ghost"] = []
+    await trio.sleep(NOBODY_SECONDS)
+    assert await keys.user("ghost") is not None
+
+
+async def test_a_login_that_went_away_is_nobodys(
+    people: People, keys: Keys, autojump_clock: MockClock
+) -> None:
+    assert await keys.user("octocat") is not None
+    del people.keys["octocat"]
+    await trio.sleep(KEPT_SECONDS)
+    assert await keys.user("octocat") is None
+    assert await keys.keys("octocat") == []
+
+
+async def ask_for_strangers(keys: Keys) -> None:
+    for number in range(KEPT_NOBODIES):
+        await keys.user(f"stranger-{number}")
+
+
+async def test_strangers_are_looked_up_at_a_bounded_rate_and_push_nobody_out(
+    people: People, keys: Keys, autojump_clock: MockClock
+) -> None:
+    await keys.keys("octocat")
+    with pytest.raises(RateLimited, match="unknown logins"):
+        await ask_for_strangers(keys)
+    assert len(people.asked) < 400
+    assert await keys.keys("octocat", fresh=True)
+    await trio.sleep(KEPT_SECONDS)
+    assert await keys.keys("octocat"), "who is known is asked for again all the same"
+    assert repr(keys).startswith("<Keys: 1 users")
+
+
+async def test_what_is_no_login_is_nobody_and_is_not_asked_for(people: People, keys: Keys) -> None:
+    for login in ("", "-", "a/b", "../x", "a b", "é", "x" * 101, "a\n", "%2e"):
+        assert await keys.user(login) is None
+    assert people.asked == []
+
+
+async def test_an_answer_that_is_no_user_is_an_error(autojump_clock: MockClock) -> None:
+    for body in ([], {"id": "x"}, {"id": 1}, 5):
+        answers = httpx.MockTransport(lambda _, body=body: httpx.Response(200, json=body))
+        async with httpx.AsyncClient(transport=answers) as client:
+            with pytest.raises(GitHubError, match="can't be read"):
+                await Keys(API(client, "https://api.test"), nobody).user("octocat")
+
+
+async def test_they_are_asked_for_through_an_installation_when_there_is_one(
+    repository: Path,
+) -> None:
+    async with world(repository) as its:
+        its.standin.allowances.anonymous_per_hour = 0
+        assert await its.github.keys.keys("octocat") == ["ssh-ed25519 AAAA"]
+        async with open_github(GitHubConfig(its.standin.url)) as anonymous:
+            with pytest.raises(RateLimited):
+                await anonymous.keys.keys("octocat")
+
+
+async def test_without_a_good_app_key_they_are_asked_for_anonymously(repository: Path) -> None:
+    async with world(repository) as its:
+        config = GitHubConfig(its.standin.url, app_id=1, private_key="no key")
+        async with open_github(config) as github:
+            assert await github.keys.keys("octocat") == ["ssh-ed25519 AAAA"]
+
+
+async def test_every_page_of_them_is_read(repository: Path) -> None:
+    listed = [f"ssh-ed25519 KEY{number}" for number in range(250)]
+    async with world(repository, keys=listed) as its:
+        assert await its.github.keys.keys("octocat") == listed
