@@ -54,7 +54,7 @@ async def start_check(
         return work.started[name, sha]
     store = work.loop.store
     await store.put_thunk(record)
-    check, _ = await store.intend_check(
+    check, new = await store.intend_check(
         repository_id=work.repository.id,
         repository=work.repository.full_name,
         installation_id=work.event.installation_id or 0,
@@ -70,8 +70,20 @@ async def start_check(
     if run.state != "queued":
         started.end(run)
     else:
+        if not new:
+            check = await found_again(work, check)
         work.checks.start_soon(_check, work, started, check, thunk, wanted)
     return started
+
+
+async def found_again(work: Work, check: CheckRun) -> CheckRun:
+    """A check that was intended before: GitHub may have made it, and a crash come before we knew."""
+    if check.github_id is None:
+        made = await work.repo.find_check_run(check.head_sha, check.name, check.run_id)
+        if made is not None:
+            await work.loop.store.bind_check_run(check.row, made.id)
+            check = replace(check, github_id=made.id)
+    return check
 
 
 def _validate(work: Work, name: str, sha: str) -> None:

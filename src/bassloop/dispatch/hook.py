@@ -15,7 +15,7 @@ import trio
 
 from bassloop import bass
 from bassloop.dispatch import report
-from bassloop.dispatch.checks import CheckRefused, end_run, start_check
+from bassloop.dispatch.checks import CheckRefused, end_run, found_again, start_check
 from bassloop.dispatch.host import LoopHost
 from bassloop.dispatch.recorder import recording
 from bassloop.dispatch.thunks import platform_of, thunk_record
@@ -141,8 +141,10 @@ async def _tell(work: Work, name: str, message: str, output: str) -> None:
         rerun=work.rerun,
         run=work.new_run(name, work.head.sha, None),
     )
-    if not created and check.state == "concluded":
-        return
+    if not created:
+        if check.state == "concluded":
+            return
+        check = await found_again(work, check)
     async with recording(loop.store, loop.tail, check.run_id) as recorder:
         await recorder.say(f"hook:{name}", f"[hook] {name}", f"{output}{message}\n", error=message)
     run = await end_run(loop, check.run_id, "failed", message)
@@ -150,6 +152,9 @@ async def _tell(work: Work, name: str, message: str, output: str) -> None:
 
 
 async def _show(work: Work, check: CheckRun, run: Run) -> None:
+    if check.github_id is not None:  # made before a crash, completed as it is made
+        await work.loop.store.conclude_check_run(check.row, "failure")
+        return
     said = report.hook_failed(run, work.loop.run_url(run.id))
     try:
         made = await work.repo.create_check_run(
