@@ -58,7 +58,7 @@ def tests(session: nox.Session) -> None:
     """The specification: everything that needs Python and Git only, on each Python that is here."""
     _install(session)
     left_out = "not openssh and not browser and not published and not slow"
-    session.run("pytest", "-q", "-m", left_out, *session.posargs)
+    session.run("pytest", "-q", "-n", "auto", "-m", left_out, *session.posargs)
 
 
 @nox.session

@@ -73,7 +73,7 @@ async def test_the_first_bytes_go_at_once_the_next_together(
         nursery.start_soon(coalescer.run)
         for number in range(5):
             await coalescer.add(1, b"%d" % number)
-            await trio.sleep(0.01)
+            await trio.sleep(MOMENT / 6)
         await coalescer.add(2, b"err")
         await trio.sleep(1)
         coalescer.close()
