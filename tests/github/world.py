@@ -74,8 +74,8 @@ def make_repository(path: Path, **files: str | bytes) -> Path:
 def standin_of(repository: Path, **options: Any) -> StandIn:
     return StandIn(
         repository_path=repository,
-        app_key=KEY.public,
         **{
+            "app_key": KEY.public,
             "owner": "octocat",
             "name": "hello",
             "login": "octocat",

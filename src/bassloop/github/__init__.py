@@ -20,6 +20,7 @@ from bassloop.github.errors import (
     Unauthorized,
 )
 from bassloop.github.events import MalformedEvent, parse_event
+from bassloop.github.hook import AppInfo, Attempt, Hook, HookConfig, missed
 from bassloop.github.keys import Keys
 from bassloop.github.models import (
     Action,
@@ -39,6 +40,8 @@ from bassloop.github.signature import sign, verify_signature
 __all__ = [
     "Action",
     "Annotation",
+    "AppInfo",
+    "Attempt",
     "CheckRunDraft",
     "CheckRunRecord",
     "Entry",
@@ -49,6 +52,8 @@ __all__ = [
     "GitHubError",
     "GitHubRepository",
     "Head",
+    "Hook",
+    "HookConfig",
     "Keys",
     "MalformedEvent",
     "NotFound",
@@ -59,6 +64,7 @@ __all__ = [
     "Repository",
     "Unauthorized",
     "User",
+    "missed",
     "open_github",
     "parse_event",
     "sign",

@@ -15,8 +15,9 @@ from bassloop.github.api import ANONYMOUS, API, AT_ONCE, Credential
 from bassloop.github.app import App
 from bassloop.github.check_runs import CheckRunChange
 from bassloop.github.check_writer import CheckWriter
-from bassloop.github.errors import GitHubError, NotFound
+from bassloop.github.errors import GitHubError, NotFound, Unauthorized
 from bassloop.github.events import MalformedEvent, parse_repository
+from bassloop.github.hook import Hook
 from bassloop.github.installation import Installation
 from bassloop.github.keys import Keys
 from bassloop.github.models import (
@@ -71,6 +72,13 @@ class GitHub:
     def statistics(self) -> dict[str, int]:
         """How many calls are asked, and wait; how many writes and check runs are behind."""
         return {**self.api.statistics(), "check_runs": self.check_writer.waiting}
+
+    @property
+    def hook(self) -> Hook:
+        """The App's webhook, as GitHub sees it. Raises Unauthorized without an App."""
+        if self.app is None:
+            raise Unauthorized("no GitHub App is set (GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY)")
+        return Hook(self.app)
 
     async def user(self, login: str) -> User | None:
         """Whose login this is; None for nobody's. Raises GitHubError when GitHub can't say."""

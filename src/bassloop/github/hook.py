@@ -1,0 +1,163 @@
+"""The App's webhook as GitHub sees it: its settings, what it delivered, and delivering again.
+
+GitHub lists attempts for three days (an Enterprise Server for seven), newest first, without a filter
+by time; the attempts of one event have its `guid`, which is the delivery's `X-GitHub-Delivery`. What
+an attempt carried comes as parsed JSON and not as the bytes that were signed: it is trusted because
+it was asked for, over the App's own connection.
+
+https://docs.github.com/rest/apps/webhooks
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from bassloop.github.errors import GitHubError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from bassloop.github.app import App
+
+MAX_PAGES = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt at a delivery. `delivered_at` is in seconds since the epoch.
+
+    Args:
+        status: what the loop answered; 0 when it did not.
+    """
+
+    id: int
+    guid: str
+    event: str
+    action: str | None
+    delivered_at: float
+    status: int
+    redelivery: bool
+
+    @property
+    def arrived(self) -> bool:
+        """Whether the loop said that it took it."""
+        return 200 <= self.status < 300
+
+
+@dataclass(frozen=True, slots=True)
+class HookConfig:
+    """Where GitHub delivers to, and how; `content_type` must be ``json``."""
+
+    url: str
+    content_type: str
+    insecure_ssl: bool
+    has_secret: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AppInfo:
+    """What GitHub says of the App: its permissions by name, and the events it is subscribed to."""
+
+    id: int
+    slug: str
+    html_url: str
+    permissions: Mapping[str, str]
+    events: tuple[str, ...]
+    installations: int
+
+
+@dataclass(frozen=True, eq=False)
+class Hook:
+    """The App's webhook. Every operation raises GitHubError."""
+
+    app: App
+
+    async def config(self) -> HookConfig:
+        """Where GitHub delivers to."""
+        found = await self._get("/app/hook/config")
+        insecure = str(found.get("insecure_ssl", "0")) == "1"
+        url, form = str(found.get("url") or ""), str(found.get("content_type") or "form")
+        return HookConfig(url, form, insecure, bool(found.get("secret")))
+
+    async def info(self) -> AppInfo:
+        """What GitHub says of the App."""
+        found = await self._get("/app")
+        try:
+            return AppInfo(
+                id=int(found["id"]),
+                slug=str(found.get("slug") or ""),
+                html_url=str(found.get("html_url") or ""),
+                permissions=dict(found.get("permissions") or {}),
+                events=tuple(found.get("events") or ()),
+                installations=int(found.get("installations_count") or 0),
+            )
+        except (TypeError, KeyError, ValueError) as error:
+            raise GitHubError("GitHub's answer is no App") from error
+
+    async def attempts(self, since: float) -> list[Attempt]:
+        """The attempts since a time (seconds since the epoch), newest first."""
+        url: str | None = "/app/hook/deliveries?per_page=100"
+        found: list[Attempt] = []
+        for _ in range(MAX_PAGES):
+            if url is None:
+                break
+            page, url = await self.app.api.page(url, credential=self.app.credential)
+            if not isinstance(page, list):
+                raise GitHubError("GitHub's answer is no list of deliveries")
+            attempts = [_attempt(item) for item in page]
+            found += [attempt for attempt in attempts if attempt.delivered_at >= since]
+            if any(attempt.delivered_at < since for attempt in attempts):
+                break
+        return found
+
+    async def body(self, attempt: Attempt) -> bytes:
+        """What an attempt carried, as JSON; not byte for byte what was signed."""
+        found = await self._get(f"/app/hook/deliveries/{attempt.id}")
+        request = found.get("request")
+        payload = request.get("payload") if isinstance(request, dict) else None
+        if not isinstance(payload, dict):
+            raise GitHubError(f"GitHub's answer has no payload for the delivery {attempt.guid}")
+        return json.dumps(payload).encode()
+
+    async def redeliver(self, attempt: Attempt) -> None:
+        """Have GitHub deliver it again, some moments from now, with the same guid."""
+        path = f"/app/hook/deliveries/{attempt.id}/attempts"
+        await self.app.api.call("POST", path, credential=self.app.credential)
+
+    async def _get(self, path: str) -> dict[str, Any]:
+        found = await self.app.api.call("GET", path, credential=self.app.credential)
+        if not isinstance(found, dict):
+            raise GitHubError(f"GitHub's answer to GET {path} is no object")
+        return found
+
+
+def missed(attempts: Collection[Attempt], known: Collection[str]) -> list[Attempt]:
+    """One attempt of each delivery that is not known here, oldest first. Pure.
+
+    Args:
+        known: the guids of the deliveries that were stored; what the loop answered does not count.
+    """
+    by_guid: dict[str, Attempt] = {}
+    for attempt in sorted(attempts, key=lambda each: (each.delivered_at, each.id)):
+        if attempt.guid not in known:
+            by_guid.setdefault(attempt.guid, attempt)
+    return list(by_guid.values())
+
+
+def _attempt(item: Any) -> Attempt:
+    try:
+        action = item.get("action")
+        return Attempt(
+            id=int(item["id"]),
+            guid=str(item["guid"]),
+            event=str(item["event"]),
+            action=action if isinstance(action, str) else None,
+            delivered_at=datetime.fromisoformat(item["delivered_at"]).timestamp(),
+            status=int(item.get("status_code") or 0),
+            redelivery=bool(item.get("redelivery")),
+        )
+    except (AttributeError, TypeError, KeyError, ValueError) as error:
+        raise GitHubError("GitHub's answer is no list of deliveries") from error

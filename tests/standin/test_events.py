@@ -1,0 +1,238 @@
+"""What the stand-in sends: payloads, signed deliveries, and the list of them."""
+
+from __future__ import annotations
+
+import json
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import hypercorn.trio
+import pytest
+import trio
+import trio.testing
+from hypercorn.config import Config
+from quart import request
+from quart_trio import QuartTrio
+
+from bassloop.github import missed, parse_event, verify_signature
+from bassloop.standin import StandInError
+from bassloop.standin.payloads import EVENTS, NO_COMMIT
+from tests.github.world import World, git, world
+from tests.standin.conftest import served
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from pathlib import Path
+
+
+@pytest.mark.parametrize("event", [event for event in EVENTS if event != "check_run"])
+async def test_every_payload_can_be_read(repository: Path, event: str) -> None:
+    async with served(repository) as its:
+        payload = await its.standin.payload(event)
+        read = parse_event(event, json.loads(json.dumps(payload)))
+        if event not in ("ping", "installation"):
+            assert read.head is not None
+            assert read.head.sha == its.head
+            assert read.sender is not None
+            assert read.sender.login == "octocat"
+            assert read.repository is not None
+            assert read.repository.clone_url == f"{its.standin.url}/octocat/hello.git"
+
+
+async def test_a_check_suite_is_at_the_branch_that_is_checked_out(repository: Path) -> None:
+    async with served(repository) as its:
+        suite = (await its.standin.payload("check_suite"))["check_suite"]
+        assert (suite["head_branch"], suite["before"]) == (
+            "main",
+            git(repository, "rev-parse", "HEAD~1"),
+        )
+        other = await its.standin.payload("check_suite", ref="feature/x", branch="feature/x")
+        head = parse_event("check_suite", other).head
+        assert head is not None
+        assert head.branch == "feature/x"
+        assert other["check_suite"]["before"] == NO_COMMIT
+
+
+async def test_a_forks_check_names_neither_fork_nor_author(repository: Path) -> None:
+    async with served(repository) as its:
+        its.standin.add_user("stranger")
+        payload = await its.standin.payload("check_suite", fork="stranger", sender="octocat")
+        suite = payload["check_suite"]
+        assert (suite["head_branch"], suite["pull_requests"]) == (None, [])
+        assert "stranger" not in json.dumps(payload)
+        head = parse_event("check_suite", payload).head
+        assert head is not None
+        assert (head.fork, head.author) == (None, None)
+
+
+async def test_a_forks_pull_request_names_both(repository: Path) -> None:
+    async with served(repository) as its:
+        stranger = its.standin.add_user("stranger")
+        payload = await its.standin.payload("pull_request", fork="stranger", number=3)
+        event = parse_event("pull_request", payload)
+        assert event.head is not None
+        assert event.head.author is not None
+        assert (event.head.fork, event.head.author.id) == (True, stranger.id)
+        assert event.head.repository == "stranger/hello"
+        assert event.sender is not None
+        assert event.sender.login == "stranger"
+        assert [pull["number"] for pull in (await its.get("/pulls")).json()] == [3]
+        await its.standin.payload("pull_request", "closed", fork="stranger", number=3)
+        assert (await its.get("/pulls")).json() == []
+
+
+async def test_a_pull_requests_head_can_be_asked_for_by_its_ref(repository: Path) -> None:
+    async with served(repository) as its:
+        await its.standin.payload("pull_request", ref="feature/x", number=4)
+        told = await its.get("/contents/a", params={"ref": "refs/pull/4/head"})
+        assert told.json()["sha"] == git(repository, "rev-parse", "feature/x:a")
+
+
+async def test_a_check_runs_event_is_about_one_that_was_made(repository: Path) -> None:
+    async with served(repository) as its:
+        with pytest.raises(StandInError, match="none was made"):
+            await its.standin.payload("check_run")
+        made = (await its.create(name="unit")).json()
+        pressed = await its.standin.payload(
+            "check_run", "requested_action", requested_action="cancel"
+        )
+        assert pressed["check_run"]["id"] == made["id"]
+        assert pressed["requested_action"] == {"identifier": "cancel"}
+        assert pressed["check_run"]["check_suite"]["head_branch"] == "main"
+
+
+async def test_a_deleted_branch_is_pushed_to_nothing(repository: Path) -> None:
+    async with served(repository) as its:
+        payload = await its.standin.payload("push", deleted=True)
+        assert (payload["after"], payload["head_commit"]) == (NO_COMMIT, None)
+        assert parse_event("push", payload).head is None
+
+
+@pytest.mark.parametrize(
+    ("event", "options", "reason"),
+    [
+        ("star", {}, "no payload can be made for star"),
+        ("push", {"ref": "nothing"}, "no commit nothing"),
+        ("push", {"sender": "ghost"}, "nobody here has the login ghost"),
+    ],
+)
+async def test_what_can_not_be_made_is_said(
+    repository: Path, event: str, options: dict[str, Any], reason: str
+) -> None:
+    async with served(repository) as its:
+        with pytest.raises(StandInError, match=reason):
+            await its.standin.payload(event, **options)
+
+
+class Received(list[tuple[dict[str, str], bytes]]):
+    """What a loop was sent, and what it answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.status = 202
+        self.another = trio.Event()
+
+    async def wait_for(self, count: int) -> None:
+        """Wait until so many were sent, and answered."""
+        while len(self) < count:
+            self.another = trio.Event()
+            await self.another.wait()
+        await trio.testing.wait_all_tasks_blocked(0.05)
+
+
+@asynccontextmanager
+async def loop() -> AsyncGenerator[tuple[str, Received]]:
+    received = Received()
+    web = QuartTrio("loop")
+
+    @web.post("/integrations/github/events")
+    async def take() -> tuple[str, int]:
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        received.append((headers, await request.get_data(as_text=False)))
+        received.another.set()
+        return "taken", received.status
+
+    config = Config()
+    config.bind, config.accesslog, config.errorlog = ["127.0.0.1:0"], None, None
+    async with trio.open_nursery() as nursery:
+        [url] = await nursery.start(hypercorn.trio.serve, web, config)
+        yield url.rstrip("/"), received
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_delivery_is_signed_and_says_what_it_is(repository: Path) -> None:
+    async with served(repository) as its, loop() as (url, received):
+        payload = await its.standin.payload("push")
+        delivered = await its.standin.deliver(url, "push", payload)
+        [(headers, body)] = received
+        assert json.loads(body) == payload
+        assert verify_signature(b"s3cret", body, headers["x-hub-signature-256"])
+        assert headers["x-github-event"] == "push"
+        assert headers["x-github-delivery"] == delivered.guid
+        assert headers["content-type"] == "application/json"
+        assert (delivered.status, delivered.message) == (202, "taken")
+
+
+async def test_a_loop_that_is_not_there_is_said_and_listed(repository: Path) -> None:
+    async with world(repository) as its:
+        payload = await its.standin.payload("push")
+        with pytest.raises(StandInError, match="did not answer"):
+            await its.standin.deliver("http://127.0.0.1:9", "push", payload)
+        [attempt] = await its.github.hook.attempts(0)
+        assert (attempt.event, attempt.status, attempt.arrived) == ("push", 0, False)
+
+
+async def test_missed_deliveries_are_found_and_fetched(repository: Path) -> None:
+    async with world(repository) as its, loop() as (url, received):
+        payload = await its.standin.payload("check_suite")
+        known = [(await its.standin.deliver(url, "check_suite", payload)).guid]
+        lost = [its.standin.lose("check_suite", payload) for _ in range(130)]
+        attempts = await its.github.hook.attempts(0)
+        assert len(attempts) == 131
+        found = missed(attempts, known)
+        assert [attempt.guid for attempt in found] == lost
+        assert json.loads(await its.github.hook.body(found[0])) == payload
+        assert await its.github.hook.attempts(9e9) == []
+        assert len(received) == 1
+
+
+async def test_a_delivery_is_delivered_again_with_its_guid(repository: Path) -> None:
+    async with world(repository) as its, loop() as (url, received):
+        received.status = 500
+        payload = await its.standin.payload("push")
+        first = await its.standin.deliver(url, "push", payload)
+        received.status = 202
+        [attempt] = await its.github.hook.attempts(0)
+        await its.github.hook.redeliver(attempt)
+        await received.wait_for(2)
+        attempts = await its.github.hook.attempts(0)
+        assert {each.guid for each in attempts} == {first.guid}
+        assert [each.arrived for each in attempts] == [True, False]
+        assert [each.redelivery for each in attempts] == [True, False]
+        assert missed(attempts, [first.guid]) == []
+
+
+async def test_check_runs_come_back_as_events_to_a_loop_that_listens(repository: Path) -> None:
+    async with loop() as (url, received), world(repository, hook_url=url) as its:
+        made = await its.repo.create_check_run(its.draft())
+        await _concluded(its, made.id)
+        await received.wait_for(2)
+        told = [json.loads(body) for _, body in received]
+        assert [each["action"] for each in told] == ["created", "completed"]
+        assert {each["check_run"]["id"] for each in told} == {made.id}
+
+
+async def _concluded(its: World, number: int) -> None:
+    await its.repo.update_check_run(
+        number, status="completed", conclusion="success", title="t", summary="s"
+    )
+
+
+async def test_the_app_and_its_webhook_are_told(repository: Path) -> None:
+    async with world(repository, hook_url="http://loop.test") as its:
+        info = await its.github.hook.info()
+        assert (info.id, info.slug, info.installations) == (1, "bass-loop", 1)
+        assert info.permissions["checks"] == "write"
+        config = await its.github.hook.config()
+        assert (config.content_type, config.has_secret) == ("json", True)
+        assert config.url == "http://loop.test/integrations/github/events"
