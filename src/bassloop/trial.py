@@ -147,6 +147,7 @@ def _runner_options(
         known_hosts=known_hosts,
         state_dir=folder / "runner",
         use_agent=False,
+        sandbox=False,
         default_identities=False,
     )
 

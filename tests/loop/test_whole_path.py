@@ -125,7 +125,7 @@ def _let_go(its: Trying) -> None:
     from pathlib import Path
 
     root = Path(str(its.serving.store._blobs)).parent.parent / "runner" / "making"
-    for folder in root.glob("*/files"):
+    for folder in root.glob("*/*/files"):
         (folder / "go").touch()
 
 

@@ -93,6 +93,7 @@ class World:
             state_dir=self.folder / "runner",
             use_agent=False,
             default_identities=False,
+            sandbox=False,
         )
         async with trio.open_nursery() as nursery:
             await nursery.start(run_runner, options)

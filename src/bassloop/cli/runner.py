@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from bassloop.runner import HostKey, RunnerOptions
 
 
 @click.command()
@@ -32,6 +36,14 @@ import click
 )
 @click.option("--allow-host-path", is_flag=True, help="Let thunks name files of this machine.")
 @click.option("--state-dir", type=click.Path(path_type=Path), help="Where outputs are kept.")
+@click.option(
+    "--unsandboxed",
+    is_flag=True,
+    help="Run commands as you, not contained by bubblewrap: for repositories that you trust.",
+)
+@click.option("--no-network", is_flag=True, help="Let contained commands reach no network.")
+@click.option("--jobs", "-j", type=int, help="How many commands run at the same time.")
+@click.option("--check", is_flag=True, help="Verify keys, host, driver and clock, and end.")
 @click.option("--json", "as_json", is_flag=True, help="Say what happens in JSON lines.")
 @click.option("--verbose", "-v", is_flag=True, help="Say more.")
 def runner(
@@ -42,6 +54,10 @@ def runner(
     only: tuple[str, ...],
     allow_host_path: bool,
     state_dir: Path | None,
+    unsandboxed: bool,
+    no_network: bool,
+    jobs: int | None,
+    check: bool,
     as_json: bool,
     verbose: bool,
 ) -> None:
@@ -70,5 +86,33 @@ def runner(
             only=only,
             allow_host_path=allow_host_path,
             state_dir=state_dir,
+            sandbox=not unsandboxed,
+            network=not no_network,
+            jobs=jobs,
         )
-        sys.exit(trio.run(serve_runner, options, RunnerDisplay(as_json=as_json)))
+        if check:
+            sys.exit(trio.run(_check, options))
+        ask = _ask if sys.stdin.isatty() and not as_json else None
+        sys.exit(trio.run(serve_runner, options, RunnerDisplay(as_json=as_json), ask))
+
+
+async def _ask(key: HostKey) -> bool:
+    """Ask the person at the terminal whether a host's key is right."""
+    import trio
+
+    click.echo(f"The key of {key.where} is not known. It is {key.fingerprint}.")
+    click.echo("Compare it with what the loop shows at /ssh.")
+    question = "Remember it, and connect?"
+    return await trio.to_thread.run_sync(lambda: click.confirm(question), abandon_on_cancel=True)
+
+
+async def _check(options: RunnerOptions) -> int:
+    """Verify what a runner needs, and show it. Returns the exit status."""
+    from bassloop.runner import check_runner
+
+    good = True
+    async for finding in check_runner(options):
+        good = good and finding.good
+        mark = click.style("ok", fg="green") if finding.good else click.style("MEND", fg="red")
+        click.echo(f"{mark}\t{finding.what}: {finding.text}")
+    return 0 if good else 1

@@ -1,22 +1,26 @@
-"""Outputs of thunks, kept on disk under their key.
+"""Outputs of thunks, kept on disk under their key; and the folders that thunks share on purpose.
 
-An output is made in a temporary folder and renamed when it is whole, so a crash leaves either all of
-it or nothing. Equal thunks that are asked for at the same time run once.
+An output is made in a temporary folder and renamed when it is whole, so a crash of the runner leaves
+either all of it or nothing. What a crashed runner was making is removed by the next. Equal thunks that
+are asked for at the same time run once.
 """
 
 from __future__ import annotations
 
-import shutil
+import fcntl
+import os
 import tempfile
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import trio
 
+from bassloop.runner import files
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Iterable, Iterator
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,44 +36,76 @@ class Output:
 
     @property
     def stdout(self) -> Path:
-        """The file of its standard output."""
+        """The file of its standard output; not there when it was too much to keep."""
         return self.path / "stdout"
 
 
-class Cache:
-    """Outputs in a folder."""
+class Locks:
+    """Locks by name, as long as somebody wants them."""
 
-    def __init__(self, folder: Path) -> None:
-        self._outputs = folder / "outputs"
-        self._making = folder / "making"
-        self._caches = folder / "caches"
-        for path in (self._outputs, self._making, self._caches):
-            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    def __init__(self) -> None:
         self._locks: dict[str, tuple[trio.Lock, int]] = {}
 
-    def find(self, key: str) -> Output | None:
-        """An output that is whole; None when there is none."""
-        output = Output(self._outputs / key)
-        return output if output.files.is_dir() else None
-
-    def cache_dir(self, name: str) -> Path:
-        """The folder of a named cache, made when it is not there. `name` is hexadecimal."""
-        path = self._caches / name
-        path.mkdir(exist_ok=True, mode=0o700)
-        return path
+    def is_taken(self, name: str) -> bool:
+        """Whether somebody has it, or waits for it."""
+        return name in self._locks
 
     @asynccontextmanager
-    async def alone(self, key: str) -> AsyncGenerator[None]:
-        """While the context lasts, nobody else has this key: equal thunks run one after the other."""
-        lock, users = self._locks.get(key, (trio.Lock(), 0))
-        self._locks[key] = (lock, users + 1)
+    async def holding(self, name: str) -> AsyncGenerator[None]:
+        """While the context lasts, nobody else has this name; whoever comes first is first."""
+        lock, users = self._locks.get(name, (trio.Lock(), 0))
+        self._locks[name] = (lock, users + 1)
         try:
             async with lock:
                 yield
         finally:
-            lock, users = self._locks.pop(key)
+            lock, users = self._locks.pop(name)
             if users > 1:
-                self._locks[key] = (lock, users - 1)
+                self._locks[name] = (lock, users - 1)
+
+
+class Cache:
+    """Outputs in a folder. Made with :meth:`open`; several runners may share the folder."""
+
+    def __init__(self, folder: Path, making: Path) -> None:
+        self._outputs = folder / "outputs"
+        self._caches = folder / "caches"
+        self._making = making
+        self._shared = Locks()
+        self._private: set[Path] = set()
+        self.locks = Locks()
+        """By an output's key: who has it may make the output."""
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, folder: Path) -> AsyncGenerator[Cache]:
+        """Outputs in `folder`, which is made, for this user alone. Raises OSError."""
+
+        def work() -> tuple[Path, int]:
+            for name in ("outputs", "caches", "making"):
+                (folder / name).mkdir(parents=True, exist_ok=True, mode=0o700)
+            _remove_abandoned(folder / "making")
+            own = Path(tempfile.mkdtemp(dir=folder / "making"))
+            lock = os.open(own / "new", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            (own / "new").rename(own / "lock")
+            return own, lock
+
+        own, lock = await trio.to_thread.run_sync(work)
+        try:
+            yield cls(folder, own)
+        finally:
+            with trio.CancelScope(shield=True):
+                await files.remove(own)
+            os.close(lock)
+
+    def find(self, key: str) -> Output | None:
+        """An output that is whole; None when there is none."""
+        output = Output(self._outputs / key)
+        if not output.files.is_dir():
+            return None
+        os.utime(output.path)
+        return output
 
     @asynccontextmanager
     async def making(self) -> AsyncGenerator[Output]:
@@ -81,47 +117,65 @@ class Cache:
             yield output
         finally:
             with trio.CancelScope(shield=True):
-                await remove(path)
+                await files.remove(path)
 
     async def keep(self, output: Output, key: str) -> Output:
         """Keep an output under its key; one that is there already stays."""
         kept = Output(self._outputs / key)
 
         def rename() -> None:
-            if not kept.path.exists():
+            try:
                 output.path.rename(kept.path)
+            except OSError:
+                if not kept.files.is_dir():
+                    raise
 
         await trio.to_thread.run_sync(rename)
         return kept
 
+    @asynccontextmanager
+    async def folders(self, wanted: Iterable[tuple[str, str]]) -> AsyncGenerator[dict[str, Path]]:
+        """The shared folders of these names, by name, made when they are not there.
 
-async def remove(path: Path) -> None:
-    """Remove a folder with all that is in it, whatever its permissions."""
+        Each comes with how it is shared: `shared` with everybody, `locked` with nobody at the same
+        time, `private` with nobody, so that another is made when one is in use. Names are hexadecimal.
+        """
+        async with AsyncExitStack() as stack:
+            found: dict[str, Path] = {}
+            for name, mode in sorted(set(wanted)):
+                if mode == "locked":
+                    await stack.enter_async_context(self._shared.holding(name))
+                path = self._caches / name
+                if mode == "private":
+                    path = stack.enter_context(self._free(name))
+                path.mkdir(exist_ok=True, mode=0o700)
+                found[name] = path
+            yield found
 
-    def repair(function: object, name: str, error: object) -> None:
-        Path(name).parent.chmod(0o700)
-        target = Path(name)
-        if target.is_dir() and not target.is_symlink():
-            target.chmod(0o700)
-            shutil.rmtree(target, ignore_errors=True)
+    @contextmanager
+    def _free(self, name: str) -> Iterator[Path]:
+        number = 0
+        while (path := self._caches / f"{name}-{number}") in self._private:
+            number += 1
+        self._private.add(path)
+        try:
+            yield path
+        finally:
+            self._private.remove(path)
+
+
+def _remove_abandoned(making: Path) -> None:
+    """Remove what crashed runners were making: nobody holds its lock."""
+    for path in making.iterdir():
+        try:
+            lock = os.open(path / "lock", os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
         else:
-            target.unlink(missing_ok=True)
-
-    def work() -> None:
-        if path.exists():
-            shutil.rmtree(path, onerror=repair)
-
-    await trio.to_thread.run_sync(work)
-
-
-async def copy(source: Path, target: Path) -> None:
-    """Copy a file, or what is in a folder, symbolic links as they are. Raises OSError."""
-
-    def work() -> None:
-        if source.is_dir() and not source.is_symlink():
-            shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
-        else:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, target, follow_symlinks=False)
-
-    await trio.to_thread.run_sync(work)
+            files.remove_now(path)
+        finally:
+            os.close(lock)

@@ -1,45 +1,39 @@
-"""The runner's end of the SSH connection: it dials in, registers, and dials in again for ever."""
+"""Keeps a runner registered: dials in, and when the connection is gone dials in again, for ever."""
 
 from __future__ import annotations
 
-import os
-import platform
 import random
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
 
-import asyncssh
 import trio
 
-from bassloop.bridge import call_asyncio
 from bassloop.runner.events import Connecting, Disconnected, Registered, RunnerEvent, Said
-from bassloop.runner.options import RunnerError, RunnerOptions
+from bassloop.runner.options import RunnerError
+from bassloop.runner.ssh import DialError, UnknownHost, this_platform
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
 
-    from bassloop.bridge.h2 import SessionFactory
+    from bassloop.runner.known_hosts import HostKey
 
-FORWARD = "/runtime"
-KEEPALIVE_SECONDS = 30.0
-KEEPALIVE_COUNT = 3
-LOGIN_SECONDS = 30.0
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 60.0
 SETTLED_SECONDS = 30.0
-KEY_NAMES = ("id_ed25519", "id_ed25519_sk", "id_ecdsa", "id_ecdsa_sk", "id_rsa")
+"""A connection that lasted so long was a good one."""
 
 
-class Refused(Exception):
-    """The loop, or what stands in its place, was not to be served; the message says why."""
+class Serving(Protocol):
+    """A connection, as far as it matters here."""
+
+    async def serve(self, on_line: Callable[[str], None]) -> None: ...
 
 
-def this_platform() -> tuple[str, str]:
-    """This machine's operating system and architecture, in Go's words."""
-    machine = platform.machine().lower()
-    arch = {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
-    return platform.system().lower(), arch
+class Dials(Protocol):
+    """Makes connections."""
+
+    def dial(self) -> AbstractAsyncContextManager[Serving]: ...
 
 
 @dataclass(eq=False)
@@ -47,130 +41,61 @@ class Client:
     """Keeps one runtime registered with one loop.
 
     Args:
-        session: makes the session of a channel that the loop opens (`bassloop.bridge.h2`).
+        ask: asked about a host key that is not known; True means that it is now. Without it, such a
+            host is refused.
+        jitter: a factor for each pause.
     """
 
-    options: RunnerOptions
-    session: SessionFactory
+    dialler: Dials
+    address: str
     on_event: Callable[[RunnerEvent], None]
+    ask: Callable[[HostKey], Awaitable[bool]] | None = None
+    jitter: Callable[[], float] = field(default=lambda: random.uniform(0.5, 1.5))  # noqa: S311
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Connect, serve, and when the connection is gone connect again, until cancelled.
 
         Started once it is registered for the first time. Raises RunnerError for what no new attempt
-        would mend: a key or a file of known hosts that can't be read.
+        would mend: a key that can't be read, a host that is not known.
         """
-        keys = await trio.to_thread.run_sync(self._keys)
         started = _Once(task_status)
         pause = FIRST_PAUSE
         while True:
             began = trio.current_time()
-            reason = await self._once(keys, started)
-            if trio.current_time() - began > SETTLED_SECONDS:
+            try:
+                reason = await self._once(started)
+            except UnknownHost as error:
+                if self.ask is None or not await self.ask(error.key):
+                    raise RunnerError(str(error)) from error
+                continue
+            if trio.current_time() - began >= SETTLED_SECONDS:
                 pause = FIRST_PAUSE
-            wait = pause * random.uniform(0.5, 1.5)  # noqa: S311 - jitter
+            wait = pause * self.jitter()
             self.on_event(Disconnected(reason, wait))
             await trio.sleep(wait)
             pause = min(pause * 2, LONGEST_PAUSE)
 
-    async def _once(self, keys: list[Any], started: _Once) -> str:
+    async def _once(self, started: _Once) -> str:
         """One connection, from dialling to its end. Returns why it ended."""
-        address = f"{self.options.login}@{self.options.host}:{self.options.port}"
-        self.on_event(Connecting(address))
-        try:
-            with trio.fail_after(LOGIN_SECONDS):
-                connection = await self._connect(keys)
-        except (OSError, asyncssh.Error, trio.TooSlowError) as error:
-            return self._explained(error)
-        try:
-            return await self._serve(connection, address, started)
-        except (OSError, asyncssh.Error, Refused) as error:
-            return self._explained(error)
-        finally:
-            connection.close()
-            with trio.move_on_after(3, shield=True):
-                await call_asyncio(connection.wait_closed)
+        self.on_event(Connecting(self.address))
+        registered = False
 
-    async def _connect(self, keys: list[Any]) -> asyncssh.SSHClientConnection:
-        agent = os.environ.get("SSH_AUTH_SOCK") if self.options.use_agent else None
-        connection: asyncssh.SSHClientConnection = await call_asyncio(
-            asyncssh.connect,
-            self.options.host,
-            self.options.port,
-            username=self.options.login,
-            client_keys=keys or None,
-            agent_path=agent,
-            known_hosts=str(self.options.hosts_file) if self.options.hosts_file.exists() else b"",
-            password_auth=False,
-            kbdint_auth=False,
-            config=None,
-            client_version="bassloop",
-            keepalive_interval=KEEPALIVE_SECONDS,
-            keepalive_count_max=KEEPALIVE_COUNT,
-        )
-        return connection
+        def on_line(line: str) -> None:
+            nonlocal registered
+            if not registered:
+                registered = True
+                self.on_event(Registered(self.address, "/".join(this_platform())))
+                started()
+            self.on_event(Said(line))
 
-    async def _serve(
-        self, connection: asyncssh.SSHClientConnection, address: str, started: _Once
-    ) -> str:
-        os_name, arch = this_platform()
-        await call_asyncio(connection.create_unix_server, self.session, FORWARD, encoding=None)
-        command = f"forward --os {os_name} --arch {arch} --priority {self.options.priority}"
-        process: asyncssh.SSHClientProcess[str] = await call_asyncio(
-            connection.create_process, command, stderr=asyncssh.STDOUT
-        )
-        # The loop's first line is its word that the runtime is registered.
-        if line := await call_asyncio(process.stdout.readline):
-            self.on_event(Registered(address, f"{os_name}/{arch}"))
-            started()
-        while line:
-            self.on_event(Said(line.strip()[:500]))
-            line = await call_asyncio(process.stdout.readline)
-        await call_asyncio(process.wait_closed)
-        if process.exit_status:
-            raise Refused(f"the loop refused this runner (exit status {process.exit_status})")
+        try:
+            async with self.dialler.dial() as connection:
+                await connection.serve(on_line)
+        except UnknownHost:
+            raise
+        except DialError as error:
+            return str(error)
         return "the loop closed the connection"
-
-    def _keys(self) -> list[Any]:
-        paths = list(self.options.identities)
-        if self.options.default_identities:
-            folder = Path.home() / ".ssh"
-            paths += [folder / name for name in KEY_NAMES if (folder / name).is_file()]
-        keys = []
-        for path in paths:
-            try:
-                keys.append(asyncssh.read_private_key(str(path)))
-            except asyncssh.KeyEncryptionError as error:
-                if path in self.options.identities:
-                    raise RunnerError(
-                        f"the key {path} has a passphrase: add it to your agent (ssh-add)"
-                    ) from error
-            except (OSError, asyncssh.KeyImportError) as error:
-                if path in self.options.identities:
-                    raise RunnerError(f"the key {path} can't be used: {error}") from error
-        has_agent = self.options.use_agent and os.environ.get("SSH_AUTH_SOCK")
-        if not keys and not has_agent:
-            raise RunnerError(
-                "there is no SSH key to log in with: make one with ssh-keygen, and add it on GitHub"
-            )
-        return keys
-
-    def _explained(self, error: Exception) -> str:
-        """Why a connection could not be made, and what mends it."""
-        host, port, login = self.options.host, self.options.port, self.options.login
-        where = host if port == 22 else f"[{host}]:{port}"
-        if isinstance(error, asyncssh.HostKeyNotVerifiable):
-            return (
-                f"the host key of {where} is not in {self.options.hosts_file}, or has changed: compare "
-                f"with the line that the loop shows at /ssh, and add that"
-            )
-        if isinstance(error, asyncssh.PermissionDenied):
-            return f"the loop does not take any of these keys for {login}: is one listed at GitHub for that login?"
-        if isinstance(error, trio.TooSlowError):
-            return f"{where} does not answer"
-        if isinstance(error, ConnectionRefusedError):
-            return f"nothing listens at {where}"
-        return str(error) or type(error).__name__
 
 
 class _Once:

@@ -10,18 +10,23 @@ import trio
 from bassloop.bridge import open_bridge
 from bassloop.bridge.h2 import open_grpc_server
 from bassloop.runner.client import Client
+from bassloop.runner.drivers import sandbox
+from bassloop.runner.drivers.errors import DriverError
 from bassloop.runner.drivers.host import HostDriver
-from bassloop.runner.drivers.progress import DriverError
 from bassloop.runner.events import RunnerEvent, Warned
+from bassloop.runner.known_hosts import HostKey, KnownHosts
 from bassloop.runner.options import RunnerError, RunnerOptions
 from bassloop.runner.service import RuntimeService
+from bassloop.runner.ssh import Dialler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
+IGNORED = "images are ignored: commands run with this machine's programs"
+CONTAINED = "commands see the system read-only, and nothing of yours (bubblewrap)"
 UNCONTAINED = (
-    "commands run on this machine as you, in a private folder but without a container; images are "
-    "ignored. Serve only repositories that you trust (--only OWNER/REPO)"
+    "commands run as you, in a private folder but NOT CONTAINED: they can read and change all that you "
+    "can. Serve only repositories that you trust (--only OWNER/REPO)"
 )
 
 
@@ -29,32 +34,86 @@ async def run_runner(
     options: RunnerOptions,
     on_event: Callable[[RunnerEvent], None] = lambda event: None,
     *,
+    ask: Callable[[HostKey], Awaitable[bool]] | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve a loop until cancelled; then commands that run are ended, and the connection is closed.
 
     Needs an open bridge. Started once registered for the first time. Raises RunnerError.
+
+    Args:
+        ask: whether a host key that is not known is right; it is remembered then. Without it, such a
+            host is refused.
     """
-    on_event(Warned(UNCONTAINED))
+    box = await find_sandbox(options)
+    on_event(Warned(IGNORED))
+    on_event(Warned(CONTAINED if box else UNCONTAINED))
     try:
-        async with HostDriver.open(
-            options.state, on_event=on_event, allow_host_path=options.allow_host_path
-        ) as driver:
-            service = RuntimeService(driver, options.only)
-            async with open_grpc_server([service]) as session:
-                await Client(options, session, on_event).run(task_status=task_status)
+        async with (
+            HostDriver.open(
+                options.state,
+                on_event=on_event,
+                allow_host_path=options.allow_host_path,
+                sandbox=box,
+                jobs=options.jobs,
+            ) as driver,
+            RuntimeService.open(driver, options.only) as service,
+            open_grpc_server([service]) as session,
+        ):
+            dialler = Dialler(options, session, lambda text: on_event(Warned(text)))
+            client = Client(dialler, options.address, on_event, _remembering(options, ask))
+            await client.run(task_status=task_status)
     except DriverError as error:
         raise RunnerError(str(error)) from error
 
 
+async def find_sandbox(options: RunnerOptions) -> sandbox.Sandbox | None:
+    """What commands are wrapped in, as the options want it. Raises RunnerError when there is none."""
+    if options.sandbox is False:
+        return None
+    found = await sandbox.find(network=options.network)
+    if isinstance(found, sandbox.Sandbox):
+        return found
+    if options.sandbox:
+        raise RunnerError(
+            f"commands can't be contained: {found}. Install bubblewrap, or say --unsandboxed if you "
+            "trust every repository that this runner serves"
+        )
+    return None
+
+
+def _remembering(
+    options: RunnerOptions, ask: Callable[[HostKey], Awaitable[bool]] | None
+) -> Callable[[HostKey], Awaitable[bool]] | None:
+    if ask is None:
+        return None
+
+    async def asked(key: HostKey) -> bool:
+        if not await ask(key):
+            return False
+        try:
+            await trio.to_thread.run_sync(KnownHosts(options.hosts_file).add, key)
+        except OSError as error:
+            raise RunnerError(f"{options.hosts_file} can't be written: {error.strerror}") from error
+        return True
+
+    return asked
+
+
 async def serve_runner(
-    options: RunnerOptions, on_event: Callable[[RunnerEvent], None] = lambda event: None
+    options: RunnerOptions,
+    on_event: Callable[[RunnerEvent], None] = lambda event: None,
+    ask: Callable[[HostKey], Awaitable[bool]] | None = None,
 ) -> int:
     """Serve a loop until SIGINT or SIGTERM. Returns the exit status. Raises RunnerError."""
     async with open_bridge():
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(run_runner, options, on_event)
+
+                async def run() -> None:
+                    await run_runner(options, on_event, ask=ask)
+
+                nursery.start_soon(run)
                 async for _ in signals:
                     break
                 nursery.cancel_scope.cancel()

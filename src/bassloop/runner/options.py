@@ -25,9 +25,14 @@ class RunnerOptions:
     """Where a runner dials in, who it is, and what it serves.
 
     Args:
+        identities: private keys that are offered first.
         only: repositories that it serves, ``owner/name`` or ``owner/*``; empty serves all.
         state_dir: where outputs are kept; by default in the user's cache directory.
+        use_agent: whether the keys of an SSH agent are offered.
         default_identities: whether the keys in ``~/.ssh`` are offered beside `identities`.
+        sandbox: whether commands are contained by bubblewrap: yes, no, or where it works here.
+        network: whether contained commands reach the network.
+        jobs: how many commands run at the same time; as many as are asked for when it is None.
     """
 
     login: str
@@ -41,11 +46,22 @@ class RunnerOptions:
     state_dir: Path | None = None
     use_agent: bool = True
     default_identities: bool = True
+    sandbox: bool | None = None
+    network: bool = True
+    jobs: int | None = None
 
     def __post_init__(self) -> None:
         for rule in self.only:
             if not _RULE.match(rule):
                 raise RunnerError(f"--only {rule}: must be OWNER/REPO or OWNER/*")
+        if self.jobs is not None and self.jobs < 1:
+            raise RunnerError(f"--jobs {self.jobs}: must be at least 1")
+
+    @property
+    def address(self) -> str:
+        """The loop, as a person writes it."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.login}@{host}:{self.port}"
 
     @property
     def state(self) -> Path:

@@ -1,60 +1,129 @@
-"""One command as a process group: started, read, and gone with all its children, however it ends."""
+"""One command as a process group: started, read, and gone with all that it started, however it ends.
+
+Whoever leaves the group (a daemon makes a session of its own) is known by a variable in its environment
+and ended too; Linux shows those.
+"""
 
 from __future__ import annotations
 
+import math
 import os
+import secrets
 import signal
 import subprocess
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import trio
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from trio._subprocess import Process
 
 GRACE_SECONDS = 3.0
+"""How long a command that is ended has for its own cleanup."""
+QUIET_SECONDS = 1.0
+"""How long after the end of a command its pipes may stay open and silent."""
+COOKIE = "BASSLOOP_COMMAND"
 _CHUNK = 64 * 1024
+_PROC = Path("/proc")
 
 OnBytes = Callable[[int, bytes], Awaitable[None]]
 
 
 async def run_command(
-    command: Sequence[str], *, cwd: Path, env: Mapping[str, str], stdin: bytes, on_bytes: OnBytes
+    command: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    stdin: bytes,
+    on_bytes: OnBytes,
+    grace: float = GRACE_SECONDS,
 ) -> int:
     """Run a command to its end, and return its exit status (negative: the signal that ended it).
 
     `on_bytes` is awaited with 1 or 2 and what was written there; while it waits, the command does.
-    When the command is over, or this is cancelled, the whole process group is: SIGTERM, and after
-    a grace of seconds SIGKILL. Raises OSError when the command can't be started.
+    When the command is over, all that it started is ended with SIGKILL; when this is cancelled, with
+    SIGTERM, and `grace` seconds later with SIGKILL. Either way nothing of it is left when this
+    returns. Raises OSError when the command can't be started.
     """
+    cookie = secrets.token_hex(16)
     process = await trio.lowlevel.open_process(
         list(command),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd=str(cwd),
-        env=dict(env),
+        env={**env, COOKIE: cookie},
         start_new_session=True,
     )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    assert process.stderr is not None
-    try:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_feed, process.stdin, stdin)
-            async with trio.open_nursery() as readers:
-                readers.start_soon(_drain, process.stdout, 1, on_bytes)
-                readers.start_soon(_drain, process.stderr, 2, on_bytes)
-                readers.start_soon(_end_group_after, process)
-            nursery.cancel_scope.cancel()
-        return process.returncode if process.returncode is not None else -signal.SIGKILL
-    finally:
-        with trio.CancelScope(shield=True):
-            await _end(process)
-            for pipe in (process.stdin, process.stdout, process.stderr):
-                await pipe.aclose()
+    return await _Running(process, cookie, grace).finish(stdin, on_bytes)
+
+
+class _Running:
+    def __init__(self, process: Process, cookie: str, grace: float) -> None:
+        self._process = process
+        self._cookie = cookie
+        self._grace = grace
+        self._reads: list[trio.CancelScope] = []
+        self._over = False
+
+    async def finish(self, stdin: bytes, on_bytes: OnBytes) -> int:
+        process = self._process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_feed, process.stdin, stdin)
+                async with trio.open_nursery() as readers:
+                    readers.start_soon(self._drain, process.stdout, 1, on_bytes)
+                    readers.start_soon(self._drain, process.stderr, 2, on_bytes)
+                    await process.wait()
+                    await self._end_rest()
+                    self._over = True
+                    for read in self._reads:
+                        read.deadline = trio.current_time() + QUIET_SECONDS
+                nursery.cancel_scope.cancel()
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._end()
+                for pipe in (process.stdin, process.stdout, process.stderr):
+                    await pipe.aclose()
+        assert process.returncode is not None
+        return process.returncode
+
+    async def _drain(self, pipe: trio.abc.ReceiveStream, stream: int, on_bytes: OnBytes) -> None:
+        """Read to the end; once the command is over, only as long as there is something to read."""
+        while True:
+            until = trio.current_time() + QUIET_SECONDS if self._over else math.inf
+            data: bytes | bytearray = b""
+            with trio.CancelScope(deadline=until) as read:
+                self._reads.append(read)
+                data = await pipe.receive_some(_CHUNK)
+            self._reads.remove(read)
+            if not data:
+                return
+            await on_bytes(stream, bytes(data))
+
+    async def _end(self) -> None:
+        if self._process.returncode is None:
+            self._signal_group(signal.SIGTERM)
+            with trio.move_on_after(self._grace):
+                await self._process.wait()
+        if not self._over:
+            await self._end_rest()
+        await self._process.wait()
+
+    async def _end_rest(self) -> None:
+        self._signal_group(signal.SIGKILL)
+        await trio.to_thread.run_sync(_end_marked, f"{COOKIE}={self._cookie}".encode())
+
+    def _signal_group(self, number: signal.Signals) -> None:
+        # The group's id is the process's; it stays taken as long as the group has a member.
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, number)
 
 
 async def _feed(pipe: trio.abc.SendStream, data: bytes) -> None:
@@ -64,27 +133,21 @@ async def _feed(pipe: trio.abc.SendStream, data: bytes) -> None:
     await pipe.aclose()
 
 
-async def _drain(pipe: trio.abc.ReceiveStream, stream: int, on_bytes: OnBytes) -> None:
-    while data := await pipe.receive_some(_CHUNK):
-        await on_bytes(stream, bytes(data))
+def _end_marked(mark: bytes) -> None:
+    """SIGKILL whoever has this in its environment, until nobody does: they may fork meanwhile."""
+    for _ in range(100):
+        found = _marked(mark)
+        for pid in found:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        if not found:
+            return
 
 
-async def _end_group_after(process: trio.Process) -> None:
-    """When the command itself is over, so are those that it left behind, which would hold its pipes."""
-    await process.wait()
-    _signal_group(process, signal.SIGKILL)
-
-
-async def _end(process: trio.Process) -> None:
-    if process.returncode is None:
-        _signal_group(process, signal.SIGTERM)
-        with trio.move_on_after(GRACE_SECONDS):
-            await process.wait()
-    _signal_group(process, signal.SIGKILL)
-    await process.wait()
-
-
-def _signal_group(process: trio.Process, number: signal.Signals) -> None:
-    # The group's id is the process's; it stays taken as long as the group has a member.
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, number)
+def _marked(mark: bytes) -> list[int]:
+    found = []
+    for path in _PROC.glob("[0-9]*/environ"):
+        with suppress(OSError):  # it has ended, or is another user's
+            if mark in path.read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
+    return found

@@ -1,23 +1,27 @@
 """The `Runtime` service that a loop calls, on a driver.
 
-Each call crosses from asyncio to Trio once; the driver's progress crosses back an update at a time,
-and an update that the loop does not take holds up the command.
+Each call crosses from asyncio to Trio once, and its work is a task there, in a nursery that outlives the
+call: when that is cancelled, so is the work, and whoever closes the service waits for its end. Progress
+crosses back an update at a time, and an update that the loop does not take holds up the command.
 """
 
 from __future__ import annotations
 
-import tarfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from io import BytesIO
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
+import structlog
 import trio
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
 from bassloop.bridge import call_asyncio, call_trio
-from bassloop.runner.drivers import layout
-from bassloop.runner.drivers.progress import DriverError
+from bassloop.runner import files
+from bassloop.runner.drivers.errors import DriverError
+from bassloop.runner.drivers.work import exported
 from bassloop.runner.identity import Scope
 from bassloop.runner.options import is_served
 from bassloop.wire import bass_pb2 as pb
@@ -26,27 +30,49 @@ from bassloop.wire import runtime_pb2 as rpc
 from bassloop.wire.runtime_grpc import RuntimeBase
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from grpclib.server import Stream
 
     from bassloop.runner.drivers.host import HostDriver
 
-CHUNK = 256 * 1024
+log = structlog.get_logger(__name__)
+
+MAX_REASON = 4_000
+"""Characters of an error status' text: it travels in a header."""
 
 Respond = Callable[[Any], Awaitable[None]]
 
 
+@dataclass(eq=False)
+class _Job:
+    """One call's work."""
+
+    work: Callable[[Respond], Awaitable[None]]
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    over: trio.Event = field(default_factory=trio.Event)
+    failure: GRPCError | None = None
+
+
 class RuntimeService(RuntimeBase):
-    """Carries out what a loop asks, if the owner's rules allow it.
+    """Carries out what a loop asks, if the owner's rules allow it. Made with :meth:`open`."""
 
-    Args:
-        only: the repositories that are served; empty serves all.
-    """
-
-    def __init__(self, driver: HostDriver, only: tuple[str, ...] = ()) -> None:
+    def __init__(self, driver: HostDriver, only: tuple[str, ...], nursery: trio.Nursery) -> None:
         self._driver = driver
         self._only = only
+        self._nursery = nursery
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, driver: HostDriver, only: tuple[str, ...] = ()
+    ) -> AsyncGenerator[RuntimeService]:
+        """A service; on exit its work is cancelled, and over. Needs an open bridge.
+
+        Args:
+            only: the repositories that are served, ``owner/name`` or ``owner/*``; empty serves all.
+        """
+        async with trio.open_nursery() as nursery:
+            yield cls(driver, only, nursery)
+            nursery.cancel_scope.cancel()
 
     async def Resolve(self, stream: Stream[pb.ImageRef, pb.Thunk]) -> None:
         """Answer every image's name: the host driver has no images, and ignores them."""
@@ -58,10 +84,7 @@ class RuntimeService(RuntimeBase):
         thunk = await self._request(stream)
 
         async def work(respond: Respond) -> None:
-            async def send(update: progrock.StatusUpdate) -> None:
-                await respond(rpc.RunResponse(progress=update))
-
-            await self._driver.run(thunk, self._scope(stream), send)
+            await self._driver.run(thunk, _scope(stream), _progress(respond, rpc.RunResponse))
 
         await self._carry_out(stream, work)
 
@@ -70,11 +93,11 @@ class RuntimeService(RuntimeBase):
         thunk = await self._request(stream)
 
         async def work(respond: Respond) -> None:
-            async def send(update: progrock.StatusUpdate) -> None:
-                await respond(rpc.ReadResponse(progress=update))
-
-            output = await self._driver.run(thunk, self._scope(stream), send)
-            async for chunk in _chunks(output.stdout):
+            send = _progress(respond, rpc.ReadResponse)
+            output = await self._driver.run(thunk, _scope(stream), send)
+            if not output.stdout.exists():
+                raise DriverError("the thunk printed more than can be read; write it to a file")
+            async for chunk in files.read(output.stdout):
                 await respond(rpc.ReadResponse(output=chunk))
 
         await self._carry_out(stream, work)
@@ -84,12 +107,9 @@ class RuntimeService(RuntimeBase):
         path = await self._request(stream)
 
         async def work(respond: Respond) -> None:
-            async def send(update: progrock.StatusUpdate) -> None:
-                await respond(rpc.ExportResponse(progress=update))
-
-            output = await self._driver.run(path.thunk, self._scope(stream), send)
-            within = layout.inside(layout.filesystem(path.path), "the path")
-            async for chunk in _tar(output.files, within):
+            send = _progress(respond, rpc.ExportResponse)
+            output = await self._driver.run(path.thunk, _scope(stream), send)
+            async for chunk in exported(output, path.path):
                 await respond(rpc.ExportResponse(data=chunk))
 
         await self._carry_out(stream, work)
@@ -110,86 +130,73 @@ class RuntimeService(RuntimeBase):
 
     async def _request(self, stream: Stream[Any, Any]) -> Any:
         """The request, if the owner's rules allow it."""
-        metadata = _metadata(stream)
-        repository = metadata.get("bassloop-repository")
+        repository = _metadata(stream).get("bassloop-repository")
         if not is_served(self._only, repository):
-            message = (
-                f"this runner's owner does not let it serve {repository or 'an unnamed repository'}"
+            named = repository or "a repository that is not named"
+            raise GRPCError(
+                Status.PERMISSION_DENIED, f"this runner's owner does not let it serve {named}"
             )
-            raise GRPCError(Status.PERMISSION_DENIED, message)
         request = await stream.recv_message()
         if request is None:
             raise GRPCError(Status.INVALID_ARGUMENT, "the call has no request")
         return request
 
-    def _scope(self, stream: Stream[Any, Any]) -> Scope:
-        return Scope.of(_metadata(stream))
-
     async def _carry_out(
         self, stream: Stream[Any, Any], work: Callable[[Respond], Awaitable[None]]
     ) -> None:
         """Do the work under Trio, its answers sent from there. A failed thunk is an error status."""
+        job = _Job(work)
+        await call_trio(self._supervise, job, stream)
+        if job.failure is not None:
+            raise job.failure
 
+    async def _supervise(self, job: _Job, stream: Stream[Any, Any]) -> None:
+        """Start a job and wait for it; cancelled, cancel it and leave its end to the nursery."""
+        self._nursery.start_soon(self._do, job, stream)
+        try:
+            await job.over.wait()
+        finally:
+            job.scope.cancel()
+
+    async def _do(self, job: _Job, stream: Stream[Any, Any]) -> None:
         async def respond(message: Any) -> None:
-            await call_asyncio(stream.send_message, message)
-
-        async def in_trio() -> str | None:
             try:
-                await work(respond)
-            except DriverError as error:
-                return str(error)
-            return None
+                await call_asyncio(stream.send_message, message)
+            except Exception:  # noqa: BLE001  (whatever it is, the loop no longer listens)
+                job.scope.cancel()
+                await trio.lowlevel.checkpoint()
 
-        failure = await call_trio(in_trio)
-        if failure is not None:
-            raise GRPCError(Status.UNKNOWN, failure)
-
-
-def _metadata(stream: Stream[Any, Any]) -> Mapping[str, str]:
-    return {
-        name: value for name, value in (stream.metadata or {}).items() if isinstance(value, str)
-    }
-
-
-async def _chunks(path: Path) -> AsyncIterator[bytes]:
-    async with await trio.open_file(path, "rb") as file:
-        while chunk := await file.read(CHUNK):
-            yield chunk
-
-
-async def _tar(root: Path, within: str) -> AsyncIterator[bytes]:
-    """A tar stream of a file, or of what is in a folder; nothing in it leads out of the output.
-
-    Owners and times are left out, so that equal files make equal streams.
-    """
-    start = root / within
-    if not start.exists():
-        raise DriverError(f"the thunk left no {within}")
-    for path in await trio.to_thread.run_sync(lambda: _walk(start)):
-        name = path.relative_to(start if start.is_dir() else start.parent).as_posix()
-        info = _member(path, name)
-        if info is None:
-            continue
-        yield info.tobuf(tarfile.PAX_FORMAT)
-        if info.isreg():
-            async for chunk in _chunks(path):
-                yield chunk
-            yield b"\0" * (-info.size % tarfile.BLOCKSIZE)
-    yield b"\0" * (2 * tarfile.BLOCKSIZE)
+        try:
+            with job.scope:
+                await job.work(respond)
+            if job.scope.cancelled_caught:
+                job.failure = GRPCError(Status.CANCELLED, "the call was cancelled")
+        except DriverError as error:
+            job.failure = GRPCError(Status.UNKNOWN, str(error)[:MAX_REASON])
+        except OSError as error:
+            text = f"{error.strerror or error}: {error.filename or 'a file of the output'}"
+            job.failure = GRPCError(Status.UNKNOWN, text[:MAX_REASON])
+        except Exception:  # a bug that one thunk has found ends that thunk, and not the runner
+            log.exception("call crashed")
+            job.failure = GRPCError(Status.INTERNAL, "the runner crashed; its own log says why")
+        finally:
+            job.over.set()
 
 
-def _walk(start: Path) -> list[Path]:
-    if not start.is_dir():
-        return [start]
-    return sorted(path for path in start.rglob("*"))
+def _progress(
+    respond: Respond, response: Callable[..., Any]
+) -> Callable[[progrock.StatusUpdate], Awaitable[None]]:
+    async def send(update: progrock.StatusUpdate) -> None:
+        await respond(response(progress=update))
+
+    return send
 
 
-def _member(path: Path, name: str) -> tarfile.TarInfo | None:
-    with tarfile.open(fileobj=BytesIO(), mode="w") as empty:
-        info = empty.gettarinfo(str(path), arcname=name)
-    if not (info.isreg() or info.isdir() or info.issym()):
-        return None
-    info.uid = info.gid = 0
-    info.uname = info.gname = ""
-    info.mtime = 0
-    return info
+def _metadata(stream: Stream[Any, Any]) -> dict[str, str]:
+    """What the loop says of the call; its values are percent-encoded."""
+    found = (stream.metadata or {}).items()
+    return {name: unquote(value) for name, value in found if isinstance(value, str)}
+
+
+def _scope(stream: Stream[Any, Any]) -> Scope:
+    return Scope.of(_metadata(stream))

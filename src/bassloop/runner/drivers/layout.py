@@ -1,31 +1,36 @@
-"""Where a thunk's parts lie in its work directory, and that none lies anywhere else. Pure."""
+"""Names of files and paths as messages have them, and that none leads out of where it belongs. Pure."""
 
 from __future__ import annotations
 
-import json
 import posixpath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from google.protobuf.json_format import MessageToDict
-
-from bassloop.runner.drivers.progress import DriverError
+from bassloop.runner.drivers.errors import DriverError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bassloop.wire import bass_pb2 as pb
 
-MAX_LOGICAL_DEPTH = 100
+MAX_LOGICAL_DEPTH = 40
+MAX_LOGICAL_FILES = 50_000
+MAX_PATH = 4_000
+
+
+def clean(path: str, what: str) -> str:
+    """A path without `.` and inner `..`; relative ones have no leading dot. Raises DriverError."""
+    if "\x00" in path or len(path) > MAX_PATH:
+        raise DriverError(f"{what} {path[:100]!r} is no path of a file")
+    normal = posixpath.normpath(path or ".")
+    return f"/{normal.lstrip('/')}" if normal.startswith("/") else normal
 
 
 def inside(path: str, what: str) -> str:
     """A path relative to the work directory. Raises DriverError for one that is outside of it."""
-    clean = posixpath.normpath(path or ".")
-    if "\x00" in path or clean.startswith(("/", "../")) or clean == "..":
-        raise DriverError(
-            f"{what} {path!r} is outside of the work directory, where the host driver can put nothing"
-        )
-    return clean
+    normal = clean(path, what)
+    if normal.startswith(("/", "../")) or normal == "..":
+        raise DriverError(f"{what} {path!r} is outside of the work directory")
+    return normal
 
 
 def filesystem(path: pb.FilesystemPath) -> str:
@@ -33,53 +38,53 @@ def filesystem(path: pb.FilesystemPath) -> str:
     return path.file.path if path.WhichOneof("path") == "file" else path.dir.path
 
 
+def is_directory(path: pb.FilesystemPath) -> bool:
+    """Whether a path names a directory."""
+    return not path.HasField("file")
+
+
+def written(path: str, *, directory: bool) -> str:
+    """A clean path as commands are given it: `./file`, `./dir/`, `../file`, `/file`."""
+    if path == ".":
+        return "./"
+    dotted = path if path.startswith(("/", "../")) or path == ".." else f"./{path}"
+    return f"{dotted.rstrip('/')}/" if directory else dotted
+
+
+def relative(target: str, start: str, *, directory: bool) -> str:
+    """A path as it is written from the directory `start`; an absolute path stays one."""
+    if target.startswith("/"):
+        return written(target, directory=directory)
+    return written(posixpath.relpath(target, start), directory=directory)
+
+
 def name_of(name: str) -> str:
     """A single name of a file, as a message has it. Raises DriverError for one that is none."""
-    if name in ("", ".", "..") or "/" in name or "\0" in name:
-        raise DriverError(f"{name!r} is no name of a file")
+    if name in ("", ".", "..") or "/" in name or "\0" in name or len(name.encode()) > 255:
+        raise DriverError(f"{name[:100]!r} is no name of a file")
     return name
 
 
-def logical_files(path: pb.LogicalPath, at: str = "") -> Iterator[tuple[str, bytes]]:
-    """The files that travel with a message, by their path in it. Raises DriverError for bad names."""
-    waiting = [(path, at, 0)]
+def logical_files(path: pb.LogicalPath) -> Iterator[tuple[str, bytes | None]]:
+    """What a directory that travels with a message has in it, by its path in it.
+
+    Directories come before what is in them, with None for content. Raises DriverError for bad names,
+    names that come twice, and for more than is taken.
+    """
+    seen: set[str] = set()
+    waiting = [(entry, "", 1) for entry in reversed(path.dir.entries)]
     while waiting:
         entry, parent, depth = waiting.pop()
-        if depth > MAX_LOGICAL_DEPTH:
-            raise DriverError("the files of a thunk are nested too deep")
-        if entry.WhichOneof("path") == "file":
-            yield posixpath.join(parent, name_of(entry.file.name)), entry.file.content
-        elif depth == 0:
-            waiting += [(each, parent, 1) for each in entry.dir.entries]
-        else:
-            for each in entry.dir.entries:
-                waiting.append((each, posixpath.join(parent, name_of(entry.dir.name)), depth + 1))
-            if not entry.dir.entries:
-                name_of(entry.dir.name)
-
-
-def standard_input(values: list[Any]) -> bytes:
-    """Values as a stream of JSON, one in a line."""
-    return b"".join(json.dumps(value, ensure_ascii=False).encode() + b"\n" for value in values)
-
-
-def data(value: pb.Value) -> Any:
-    """A value that is plain data, as JSON has it. Raises DriverError for others."""
-    kind = value.WhichOneof("value")
-    match kind:
-        case None | "null":
-            return None
-        case "bool" | "int" | "string":
-            return getattr(value, kind).value
-        case "array":
-            return [data(each) for each in value.array.values]
-        case "object":
-            return {binding.symbol: data(binding.value) for binding in value.object.bindings}
-        case "secret":
-            raise secret(value.secret)
-    return MessageToDict(getattr(value, kind), preserving_proto_field_name=True)
-
-
-def secret(value: pb.Secret) -> DriverError:
-    """The error for a secret: its value never leaves the machine that made it."""
-    return DriverError(f"the secret {value.name} has no value on this runner")
+        if depth > MAX_LOGICAL_DEPTH or len(seen) >= MAX_LOGICAL_FILES:
+            raise DriverError(
+                f"a thunk's files are nested {MAX_LOGICAL_DEPTH} deep at most, and "
+                f"{MAX_LOGICAL_FILES:,} in all; clone a repository instead"
+            )
+        is_file = entry.WhichOneof("path") == "file"
+        name = posixpath.join(parent, name_of(entry.file.name if is_file else entry.dir.name))
+        if name in seen:
+            raise DriverError(f"{name!r} comes twice among a thunk's files")
+        seen.add(name)
+        yield name, entry.file.content if is_file else None
+        if not is_file:
+            waiting += [(each, name, depth + 1) for each in reversed(entry.dir.entries)]

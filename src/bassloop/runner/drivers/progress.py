@@ -17,14 +17,15 @@ Send = Callable[[progrock.StatusUpdate], Awaitable[None]]
 """Takes an update; returns when there is room for the next."""
 
 
-class DriverError(Exception):
-    """A thunk failed, or can't be carried out; the message is for whoever wrote it."""
-
-
 def now() -> Timestamp:
     """The time, as messages have it."""
     nanoseconds = time.time_ns()
     return Timestamp(seconds=nanoseconds // 1_000_000_000, nanos=nanoseconds % 1_000_000_000)
+
+
+def vertex_id(key: str) -> str:
+    """The id of the vertex of what is kept under `key`."""
+    return f"sha256:{key}"
 
 
 class Vertex:
@@ -32,12 +33,16 @@ class Vertex:
 
     def __init__(self, send: Send, key: str, name: str, inputs: Sequence[str]) -> None:
         self._send = send
-        self._vertex = progrock.Vertex(id=f"sha256:{key}", name=name, inputs=inputs)
+        self._vertex = progrock.Vertex(id=vertex_id(key), name=name, inputs=inputs)
 
     @property
     def id(self) -> str:
         """Its id."""
         return self._vertex.id
+
+    async def announced(self) -> None:
+        """It is known, and waits for something."""
+        await self._send(progrock.StatusUpdate(vertexes=[self._vertex]))
 
     async def started(self) -> None:
         """Its command begins."""

@@ -1,0 +1,341 @@
+"""One thunk being carried out: its work directory laid out, its command run in it, its output left.
+
+What is mounted is copied in, and taken out again afterwards: it is no part of the output, as in a
+container. The exception is a mount on the work directory itself, which is then what the command works
+on. No file is ever written through a symbolic link that a command has left.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+import trio
+
+from bassloop.runner import files
+from bassloop.runner.coalesce import Coalescer
+from bassloop.runner.drivers import globs, layout, sandbox
+from bassloop.runner.drivers.command import INPUTS
+from bassloop.runner.drivers.errors import DriverError
+from bassloop.runner.process import run_command
+from bassloop.wire import bass_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+    from bassloop.runner.cache import Cache, Output
+    from bassloop.runner.drivers.command import Command, Mount
+    from bassloop.runner.drivers.progress import Vertex
+    from bassloop.runner.drivers.sandbox import Sandbox
+    from bassloop.runner.identity import Scope
+
+MAX_STDOUT = 256 << 20
+"""How much of a command's standard output is kept for `Read`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a command's work is allowed to use.
+
+    Args:
+        kept: finds the output of a thunk that ran; raises DriverError when it is gone.
+        slots: how many commands may run at the same time.
+    """
+
+    cache: Cache
+    scope: Scope
+    kept: Callable[[pb.Thunk], Output]
+    slots: trio.CapacityLimiter
+    sandbox: Sandbox | None = None
+    allow_host_path: bool = False
+
+
+@dataclass(eq=False)
+class Work:
+    """One thunk being carried out, in `output`, which is empty."""
+
+    place: Place
+    command: Command
+    output: Output
+    vertex: Vertex
+    base: Output | None = None
+    _taken_out: list[tuple[str, Path | None]] = field(default_factory=list)
+    _binds: list[tuple[Path, str]] = field(default_factory=list)
+    _made: list[Path] = field(default_factory=list)
+    _count: int = 0
+
+    async def carry_out(self) -> None:
+        """Do it. Raises DriverError when the command fails, OSError when its files can't be laid out."""
+        wanted = [self._cache_of(mount.source.cache) for mount in self._mounts_of("cache")]
+        async with self.place.cache.folders(wanted) as folders:
+            if self.base is not None and "." not in (mount.target for mount in self.command.mounts):
+                await files.copy(self.base.files, self.output.files)
+            for mount in self.command.mounts:
+                await self._mount(mount, folders)
+            async with AsyncExitStack() as stack:
+                stack.push_async_callback(self._clean_up)
+                await self._run()
+        await files.settle(self.output.files)
+
+    def _mounts_of(self, kind: str) -> list[Mount]:
+        return [each for each in self.command.mounts if each.source.WhichOneof("source") == kind]
+
+    # --- the command ---------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        home, temporary = self._private("home"), self._private("tmp")
+        if not self.command.words:
+            self.output.stdout.touch()
+            return
+        cwd = self._start()
+        box = self.place.sandbox
+        env = {
+            "PATH": sandbox.PATH if box else os.environ.get("PATH", os.defpath),
+            "HOME": sandbox.HOME if box else str(home),
+            "TMPDIR": "/tmp" if box else str(temporary),  # noqa: S108
+            "LANG": "C.UTF-8",
+            "CI": "true",
+            **self.command.env,
+        }
+        words = [self._program(cwd, env["PATH"]), *self.command.words[1:]]
+        if box is not None:
+            inside = cwd if cwd.startswith("/") else f"{sandbox.WORK}/{cwd}".removesuffix("/.")
+            words = box.wrap(
+                words, env=env, work=self.output.files, home=home, cwd=inside, binds=self._binds
+            )
+            env, cwd = {}, "."
+        async with self.place.slots:
+            status = await self._watch(words, self.output.files / cwd, env)
+        if status:
+            raise DriverError(_ended(status, contained=box is not None))
+
+    async def _watch(self, words: list[str], cwd: Path, env: dict[str, str]) -> int:
+        """Run a process, its output logged and kept. Returns its exit status."""
+        coalescer = Coalescer(self.vertex.logged)
+        kept = 0
+
+        async def on_bytes(stream: int, data: bytes) -> None:
+            nonlocal kept
+            if stream == 1:
+                kept += len(data)
+                if kept <= MAX_STDOUT:
+                    printed.write(data)
+            await coalescer.add(stream, data)
+
+        # What can't be started is noted, and raised outside of the nursery, which would wrap it.
+        status, failure = 0, None
+        with self.output.stdout.open("wb") as printed:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(coalescer.run)
+                try:
+                    status = await run_command(
+                        words, cwd=cwd, env=env, stdin=self.command.stdin, on_bytes=on_bytes
+                    )
+                except OSError as error:
+                    failure = error
+                coalescer.close()
+        if failure is not None:
+            raise DriverError(f"{failure.strerror}: {self.command.words[0]}")
+        if kept > MAX_STDOUT:
+            self.output.stdout.unlink()
+        return status
+
+    def _start(self) -> str:
+        """The directory that the command starts in, made when it is not there."""
+        cwd = self.command.dir
+        if cwd.startswith("/"):
+            if self.place.sandbox is None and not os.path.isdir(cwd):
+                raise DriverError(f"there is no directory {cwd} on this runner's machine")
+            return cwd
+        place = files.follow(self.output.files, layout.inside(cwd, "the directory"))
+        if place.is_symlink():
+            raise DriverError(f"the directory {cwd} is a symbolic link")
+        place.mkdir(parents=True, exist_ok=True)
+        return cwd
+
+    def _program(self, cwd: str, path: str) -> str:
+        """The command's program: found by its name, or at its path. Raises DriverError."""
+        program = self.command.words[0]
+        if "/" not in program:
+            found = shutil.which(program, path=path)
+            if found is None:
+                raise DriverError(f"there is no command {program} on this runner's machine")
+            return found
+        if program.startswith("/") or cwd.startswith("/"):
+            return program
+        where = Path(os.path.normpath(self.output.files / cwd / program))
+        if not os.path.lexists(where):
+            raise DriverError(f"there is no {program} in the work directory")
+        if not where.is_symlink() and not os.access(where, os.X_OK):
+            raise DriverError(f"{program} can't be executed; is it marked as executable?")
+        return program if self.place.sandbox else str(where)
+
+    def _private(self, name: str) -> Path:
+        path = self.output.path / name
+        path.mkdir(mode=0o700)
+        return path
+
+    # --- what it is given ----------------------------------------------------------------------------
+
+    async def _mount(self, mount: Mount, folders: dict[str, Path]) -> None:
+        target = mount.target
+        if target == ".":
+            await self._fill(mount.source, self.output.files, folders, target)
+            return
+        if target.startswith("/"):
+            self._count += 1
+            place = self.output.path / f"mount-{self._count}"
+            self._bindable(target)
+            await self._fill(mount.source, place, folders, target)
+            self._binds.append((place.resolve(), target))
+            return
+        place = files.follow(self.output.files, layout.inside(target, "the mount"))
+        self._make_parents(place)
+        hidden = None
+        if place.is_symlink() or place.exists():
+            self._count += 1
+            hidden = self.output.path / f"hidden-{self._count}"
+            place.rename(hidden)
+        self._taken_out.append((target, hidden))
+        await self._fill(mount.source, place, folders, target)
+
+    def _make_parents(self, place: Path) -> None:
+        missing = []
+        while not place.parent.is_dir():
+            missing.append(place.parent)
+            place = place.parent
+        for folder in reversed(missing):
+            folder.mkdir()
+            self._made.append(folder)
+
+    def _bindable(self, target: str) -> None:
+        if self.place.sandbox is None:
+            raise DriverError(
+                f"the mount {target!r} is outside of the work directory, where the host driver can put "
+                "something in a sandbox only: install bubblewrap on the runner's machine"
+            )
+        of_system = any(
+            PurePosixPath(target).is_relative_to(path) or path == target for path in sandbox.SYSTEM
+        )
+        taken = any(
+            PurePosixPath(target).is_relative_to(path) for path in ("/bass", "/proc", "/dev")
+        )
+        if target == "/" or taken or (of_system and not os.path.exists(target)):
+            raise DriverError(f"nothing can be mounted at {target!r} in the host driver's sandbox")
+
+    async def _fill(
+        self, source: pb.ThunkMountSource, place: Path, folders: dict[str, Path], target: str
+    ) -> None:
+        match source.WhichOneof("source"):
+            case "thunk":
+                kept = self.place.kept(source.thunk.thunk)
+                await _copy_inside(kept.files, source.thunk.path, place)
+            case "logical":
+                await trio.to_thread.run_sync(_write, source.logical, place)
+            case "cache":
+                self._share(source.cache, place, folders, target)
+            case "host":
+                if not self.place.allow_host_path:
+                    raise DriverError(
+                        "this runner's owner does not let thunks name files of the machine"
+                    )
+                await _copy_inside(Path(source.host.context), source.host.path, place)
+            case "secret":
+                raise DriverError(f"the secret {source.secret.name} has no value on this runner")
+            case _:
+                raise DriverError(f"the mount {target!r} has no source that this runner knows")
+
+    def _cache_of(self, cache: pb.CachePath) -> tuple[str, str]:
+        mode = pb.ConcurrencyMode.Name(cache.concurrency).rpartition("_")[2].lower()
+        return self.place.scope.own(f"cache\n{cache.id}"), mode
+
+    def _share(
+        self, cache: pb.CachePath, place: Path, folders: dict[str, Path], target: str
+    ) -> None:
+        """Put a shared folder, or something in it, where the command finds it.
+
+        In a sandbox a path in the folder is followed inside: other commands may change it meanwhile.
+        """
+        folder = folders[self._cache_of(cache)[0]]
+        within = layout.inside(layout.filesystem(cache.path), "the path")
+        if self.place.sandbox is None:
+            shared = files.resolved(folder, within)
+            place.symlink_to(shared, target_is_directory=shared.is_dir())
+            return
+        inner = f"{sandbox.CACHES}/{folder.name}"
+        if (folder, inner) not in self._binds:
+            self._binds.append((folder, inner))
+        if place.is_relative_to(self.output.files):
+            place.symlink_to(inner if within == "." else f"{inner}/{within}")
+        elif within == ".":
+            place.symlink_to(folder)  # what is bound is what this leads to
+        else:
+            raise DriverError(f"a path in the cache {cache.id} can't be mounted at {target!r}")
+
+    # --- what is left --------------------------------------------------------------------------------
+
+    async def _clean_up(self) -> None:
+        """Leave what is output: the files that the command made, and what it printed."""
+        with trio.CancelScope(shield=True):
+            for target, hidden in reversed(self._taken_out):
+                try:
+                    place = files.follow(self.output.files, target)
+                except OSError:
+                    continue  # the command has put a link in the way
+                await files.remove(place)
+                if hidden is not None and place.parent.is_dir():
+                    hidden.rename(place)
+            for folder in reversed(self._made):
+                if folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir()):
+                    folder.rmdir()
+            await files.remove(self.output.files / INPUTS)
+            for path in list(self.output.path.iterdir()):
+                if path not in (self.output.files, self.output.stdout):
+                    await files.remove(path)
+
+
+def _ended(status: int, *, contained: bool) -> str:
+    """How a command failed; a sandbox tells a signal as an exit status, as shells do."""
+    if status < 0:
+        return f"ended by signal {-status}"
+    if contained and 128 < status < 128 + signal.NSIG:
+        return f"exit status {status}, as after signal {status - 128}"
+    return f"exit status {status}"
+
+
+async def _copy_inside(root: Path, path: pb.FilesystemPath, place: Path) -> None:
+    """Copy a path in a folder; its links are followed as long as they stay in there."""
+    within = layout.inside(layout.filesystem(path), "the path")
+    wanted = None
+    if layout.is_directory(path):
+        wanted = globs.patterns(path.dir.include, path.dir.exclude)
+    await files.copy(files.resolved(root, within), place, wanted)
+
+
+def _write(logical: pb.LogicalPath, place: Path) -> None:
+    """Write files that travel with the message."""
+    if logical.WhichOneof("path") == "file":
+        place.write_bytes(logical.file.content)
+        return
+    place.mkdir(exist_ok=True)
+    for path, content in layout.logical_files(logical):
+        if content is None:
+            (place / path).mkdir()
+        else:
+            (place / path).write_bytes(content)
+
+
+async def exported(output: Output, path: pb.FilesystemPath) -> AsyncGenerator[bytes]:
+    """A tar stream of a path in an output. Raises OSError when it is not there, or leads out of it."""
+    within = layout.inside(layout.filesystem(path), "the path")
+    source = await trio.to_thread.run_sync(files.resolved, output.files, within)
+    wanted = None
+    if layout.is_directory(path):
+        wanted = globs.patterns(path.dir.include, path.dir.exclude)
+    async for chunk in files.tar(source, layout.written(within, directory=False), wanted):
+        yield chunk
