@@ -95,9 +95,9 @@ def published(session: nox.Session) -> None:
     """GitHub's published descriptions and examples, held against the client and the stand-in."""
     if shutil.which("npm") is None:
         session.skip("left out: there is no npm here")
-    _install(session)
+    _install(session, "jsonschema>=4.23")
     where = Path(session.create_tmp())
-    packages = ("@octokit/openapi@20.0.0", "@octokit/webhooks-examples@7.6.1")
+    packages = ("@octokit/openapi@23.0.2", "@octokit/webhooks-examples@7.6.1")
     session.run("npm", "install", "--silent", "--prefix", str(where), *packages, external=True)
     session.run("pytest", "-q", "-m", "published", *session.posargs, env={"PUBLISHED": str(where)})
 

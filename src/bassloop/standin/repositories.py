@@ -48,8 +48,8 @@ def add_routes(web: QuartTrio, standin: StandIn) -> None:
         level = account.permission
         if level == "none" and not standin.private:
             level = "read"
-        shown = {"permission": level, "role_name": level, "user": objects.user(standin, account)}
-        return answer_json(shown)
+        user = {**objects.user(standin, account), "role_name": level}
+        return answer_json({"permission": level, "role_name": level, "user": user})
 
 
 def _add_commits(web: QuartTrio, standin: StandIn) -> None:

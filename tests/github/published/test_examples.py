@@ -1,0 +1,73 @@
+"""Every published example of an event is read, answered and decided on, and breaks nothing."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+import trio
+
+from bassloop.dispatch.events import Does, decide
+from bassloop.dispatch.inbox import Inbox
+from bassloop.github import parse_event, sign
+from bassloop.store import open_store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.published
+Examples = list[tuple[str, dict[str, Any]]]
+
+
+def test_every_example_is_read_and_decided_on(examples: Examples) -> None:
+    assert len(examples) > 300
+    does: Counter[Does] = Counter()
+    for name, payload in examples:
+        event = parse_event(name, payload)
+        does[decide(event, app_id=1).does] += 1
+        head = event.head
+        if head is not None:
+            assert head.sha in json.dumps(payload)
+    assert does[Does.HOOK] > 20
+    assert does[Does.LOOP] > 10
+
+
+def test_the_heads_of_the_examples_are_those_that_they_name(examples: Examples) -> None:
+    where = {
+        "check_suite": lambda payload: payload["check_suite"]["head_sha"],
+        "check_run": lambda payload: payload["check_run"]["head_sha"],
+        "pull_request": lambda payload: payload["pull_request"]["head"]["sha"],
+        "merge_group": lambda payload: payload["merge_group"]["head_sha"],
+    }
+    for name, payload in examples:
+        event = parse_event(name, payload)
+        if name in where:
+            assert event.head is not None
+            assert event.head.sha == where[name](payload)
+        if name == "push" and set(payload["after"]) == {"0"}:
+            assert event.head is None
+        if event.repository is not None and payload["repository"]["private"]:
+            assert event.repository.private
+
+
+async def test_every_example_correctly_signed_is_taken(examples: Examples, tmp_path: Path) -> None:
+    async def handle(delivery: object) -> Any:
+        raise AssertionError(delivery)
+
+    async with open_store(tmp_path / "loop.db", tmp_path / "blobs") as store:
+        inbox = Inbox(store, handle, b"secret")
+        for number, (name, payload) in enumerate(examples):
+            body = json.dumps(payload).encode()
+            headers = {
+                "X-GitHub-Event": name,
+                "X-GitHub-Delivery": f"guid-{number}",
+                "X-Hub-Signature-256": sign(b"secret", body),
+                "Content-Type": "application/json",
+            }
+            answer = await inbox.accept(httpx.Headers(headers), body)
+            assert answer.status == 202, (name, answer)
+            await trio.lowlevel.checkpoint()
+        assert inbox.statistics()["waiting"] == len(examples)

@@ -1,0 +1,145 @@
+"""The stand-in's answers and payloads, and the client's requests, have GitHub's published shapes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from bassloop.github import Action, Annotation
+from bassloop.github.check_runs import CheckRunChange, alteration, annotation_batch, creation
+from tests.github.world import World, world
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.github.published.conftest import Description
+
+pytestmark = pytest.mark.published
+REPO = "/repos/{owner}/{repo}"
+
+
+async def answered(its: World, path: str, *, app: bool = False) -> Any:
+    """What the stand-in answers to a path."""
+    assert its.github.app is not None
+    asking = its.github.app.credential if app else await its.github.app.installation(1)
+    headers = {"Authorization": f"Bearer {asking.value}"}
+    async with httpx.AsyncClient(base_url=its.standin.url, trust_env=False) as client:
+        answer = await client.get(path, headers=headers)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def test_what_is_answered_has_githubs_shape(
+    repository: Path, description: Description
+) -> None:
+    async with world(repository) as its:
+        made = await its.repo.create_check_run(its.draft())
+        await its.repo.update_check_run(
+            made.id,
+            status="completed",
+            conclusion="failure",
+            title="t",
+            summary="s",
+            annotations=[Annotation("a", 1, "wrong", title="Wrong")],
+        )
+        its.standin.add_user("stranger")
+        await its.standin.payload("pull_request", fork="stranger")
+        its.standin.lose("push", await its.standin.payload("push"))
+        attempt = its.standin.attempts[-1].id
+        mine = "/repos/octocat/hello"
+        shapes = {
+            "/users/{username}": "/users/octocat",
+            "/users/{username}/keys": "/users/octocat/keys",
+            REPO: mine,
+            f"{REPO}/contents/{{path}}": f"{mine}/contents/a",
+            f"{REPO}/commits/{{ref}}": f"{mine}/commits/main",
+            f"{REPO}/commits/{{ref}}/check-runs": f"{mine}/commits/main/check-runs",
+            f"{REPO}/check-runs/{{check_run_id}}": f"{mine}/check-runs/{made.id}",
+            f"{REPO}/check-runs/{{check_run_id}}/annotations": (
+                f"{mine}/check-runs/{made.id}/annotations"
+            ),
+            f"{REPO}/pulls": f"{mine}/pulls",
+            f"{REPO}/collaborators/{{username}}/permission": (
+                f"{mine}/collaborators/octocat/permission"
+            ),
+        }
+        for path, asked in shapes.items():
+            description.answer("get", path, 200, await answered(its, asked))
+        folder = f"{mine}/contents/sub"
+        description.answer("get", f"{REPO}/contents/{{path}}", 200, await answered(its, folder))
+        apps = {
+            "/app": "/app",
+            "/app/hook/config": "/app/hook/config",
+            "/app/hook/deliveries": "/app/hook/deliveries",
+            "/app/hook/deliveries/{delivery_id}": f"/app/hook/deliveries/{attempt}",
+        }
+        for path, asked in apps.items():
+            description.answer("get", path, 200, await answered(its, asked, app=True))
+        # The list's own description wants an account that is a user and an enterprise at once.
+        [installation] = await answered(its, "/app/installations", app=True)
+        description.component("installation", installation)
+
+
+async def test_a_token_has_githubs_shape(repository: Path, description: Description) -> None:
+    path = "/app/installations/{installation_id}/access_tokens"
+    async with world(repository) as its:
+        assert its.github.app is not None
+        for asked in ({}, {"repository_ids": [201], "permissions": {"contents": "read"}}):
+            description.request("post", path, asked)
+            made = await its.github.api.call(
+                "POST",
+                "/app/installations/1/access_tokens",
+                credential=its.github.app.credential,
+                data=asked,
+            )
+            description.answer("post", path, 201, made)
+
+
+@pytest.mark.parametrize(
+    ("event", "action"),
+    [
+        ("check_suite", "requested"),
+        ("check_suite", "rerequested"),
+        ("check_suite", "completed"),
+        ("check_run", "created"),
+        ("check_run", "completed"),
+        ("check_run", "rerequested"),
+        ("check_run", "requested_action"),
+        ("pull_request", "opened"),
+        ("pull_request", "reopened"),
+        ("pull_request", "synchronize"),
+        ("pull_request", "closed"),
+        ("merge_group", "checks_requested"),
+        ("installation", "created"),
+        ("push", None),
+        ("ping", None),
+    ],
+)
+async def test_a_payload_has_githubs_shape(
+    repository: Path, description: Description, event: str, action: str | None
+) -> None:
+    name = "-".join([event, *([action] if action else [])]).replace("_", "-")
+    # The description of a suite that is asked for again knows no App with merge_group.
+    async with world(repository, events=("pull_request", "push")) as its:
+        its.standin.add_user("stranger")
+        await its.repo.create_check_run(its.draft())
+        for fork in (None, "stranger") if event == "pull_request" else (None,):
+            payload = await its.standin.payload(event, action, fork=fork)
+            description.event(name, payload)
+
+
+def test_what_the_client_sends_has_githubs_shape(description: Description) -> None:
+    draft = World.draft(
+        World(None, None, None, "a" * 40),  # type: ignore[arg-type]
+        actions=(Action("Cancel", "Stop this check", "cancel"),),
+        started_at=0.0,
+        text="x",
+    )
+    description.request("post", f"{REPO}/check-runs", creation(draft))
+    change = CheckRunChange("completed", "t", "s", conclusion="timed_out", completed_at=1.5)
+    sent = alteration(change)
+    notes = [Annotation("a", 1, "wrong", title="Wrong", end_line=3)]
+    sent["output"]["annotations"] = annotation_batch(notes, 0)
+    description.request("patch", f"{REPO}/check-runs/{{check_run_id}}", sent)
