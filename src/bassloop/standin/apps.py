@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 def add_routes(web: QuartTrio, standin: StandIn, nursery: trio.Nursery) -> None:
     """Add the routes. What is redelivered lives in the nursery."""
     _add_app(web, standin)
+    _add_manifest(web, standin)
     _add_tokens(web, standin)
     _add_deliveries(web, standin, nursery)
 
@@ -58,6 +59,20 @@ def _add_app(web: QuartTrio, standin: StandIn) -> None:
         names = ("Limit", "Remaining", "Used", "Reset")
         core = {name.lower(): int(headers[f"X-RateLimit-{name}"]) for name in names}
         return answer_json({"resources": {"core": core, "search": core}, "rate": core})
+
+
+def _add_manifest(web: QuartTrio, standin: StandIn) -> None:
+    @web.post("/app-manifests/<code>/conversions")
+    async def conversion(code: str) -> Response:
+        if not standin.manifest_code or code != standin.manifest_code:
+            raise Refusal(404, "Not Found")
+        standin.manifest_code = ""
+        secrets = {
+            "client_secret": "client-secret",
+            "webhook_secret": standin.webhook_secret,
+            "pem": standin.app_private_key,
+        }
+        return answer_json({**objects.app(standin), **secrets}, 201)
 
 
 def _add_tokens(web: QuartTrio, standin: StandIn) -> None:

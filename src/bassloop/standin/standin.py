@@ -97,6 +97,8 @@ class StandIn:
         keys: the user's public SSH keys, as lines of an authorized_keys file.
         app_key: the App's *public* key, PEM; requests must be signed with its private half.
         permissions: what the App was granted; GitHub refuses what needs more.
+        manifest_code: a code that is good, once, for the credentials of the App.
+        app_private_key: the App's private key, PEM, for who has that code.
         hook_url: a loop that is told of check runs that are created and completed, as GitHub does.
     """
 
@@ -116,6 +118,8 @@ class StandIn:
     events: Sequence[str] = ("merge_group", "pull_request", "push")
     default_branch: str = ""
     hook_url: str = ""
+    manifest_code: str = ""
+    app_private_key: str = field(default="", repr=False)
     url: str = ""
     check_runs: list[dict[str, Any]] = field(default_factory=list)
     annotations: dict[int, list[dict[str, Any]]] = field(default_factory=dict)

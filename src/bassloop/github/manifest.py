@@ -1,0 +1,116 @@
+"""Making an App from a manifest: what GitHub is asked to make, and what it made.
+
+The operator's browser posts the manifest to GitHub's *web* host, GitHub asks them, and leads the
+browser back with a code, which is exchanged for the App's credentials within the hour. The private
+key is told this once. A manifest can't switch the device flow on, nor install the App.
+
+https://docs.github.com/apps/sharing-github-apps/registering-a-github-app-from-a-manifest
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+from bassloop.github.errors import GitHubError, NotFound
+
+if TYPE_CHECKING:
+    from bassloop.github.api import API
+
+PERMISSIONS = {
+    "checks": "write",
+    "contents": "read",
+    "merge_queues": "read",
+    "metadata": "read",
+    "pull_requests": "read",
+}
+EVENTS = ("merge_group", "pull_request", "push")
+"""Events to ask for; check_run and check_suite come by themselves with the permission checks."""
+
+_CODE = re.compile(r"[A-Za-z0-9_-]{1,200}\Z")
+_ORGANIZATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class NewApp:
+    """An App that GitHub made. `webhook_secret` is None when GitHub gave none."""
+
+    id: int
+    slug: str
+    html_url: str
+    client_id: str
+    client_secret: str = field(repr=False)
+    private_key: str = field(repr=False)
+    webhook_secret: str | None = field(repr=False)
+
+
+def manifest(name: str, external_url: str, redirect_url: str) -> dict[str, Any]:
+    """What the App is to be. Pure.
+
+    Args:
+        external_url: where the loop is reached, without a slash at its end.
+        redirect_url: where the browser comes back to with the code.
+    """
+    return {
+        "name": name,
+        "url": external_url,
+        "description": "Runs a project's checks on the machine of whoever pushed.",
+        "hook_attributes": {"url": f"{external_url}/integrations/github/events", "active": True},
+        "redirect_url": redirect_url,
+        "public": False,
+        "default_permissions": dict(PERMISSIONS),
+        "default_events": list(EVENTS),
+    }
+
+
+def form_url(web_url: str, state: str, organization: str | None = None) -> str:
+    """Where the browser posts the manifest, as the form field ``manifest``. Pure.
+
+    Raises ValueError for what is no organization's login.
+
+    Args:
+        state: comes back with the code, and must be compared.
+    """
+    if organization is None:
+        path = "/settings/apps/new"
+    elif _ORGANIZATION.match(organization):
+        path = f"/organizations/{organization}/settings/apps/new"
+    else:
+        raise ValueError(f"{organization[:50]!r} is not an organization's login")
+    return f"{web_url.rstrip('/')}{path}?state={quote(state, safe='')}"
+
+
+def web_url(api_url: str) -> str:
+    """The web host that belongs to an API's base URL, GitHub's own or an Enterprise Server's. Pure."""
+    parts = urlsplit(api_url)
+    host = parts.netloc
+    if host == "api.github.com" or (host.startswith("api.") and host.endswith(".ghe.com")):
+        host = host.removeprefix("api.")
+    return f"{parts.scheme}://{host}"
+
+
+async def exchange(api: API, code: str) -> NewApp:
+    """The App's credentials for a code, which is good once and for an hour. Raises GitHubError."""
+    if not _CODE.match(code):
+        raise GitHubError("the code that came back from GitHub is none")
+    try:
+        found = await api.call("POST", f"/app-manifests/{code}/conversions", data={})
+    except NotFound as error:
+        message = "GitHub does not know this code: it is older than an hour, or was used already"
+        raise NotFound(f"{message}; start again", error.status) from error
+    try:
+        secret = found.get("webhook_secret")
+        return NewApp(
+            id=int(found["id"]),
+            slug=str(found.get("slug") or ""),
+            html_url=str(found["html_url"]),
+            client_id=str(found["client_id"]),
+            client_secret=str(found["client_secret"]),
+            private_key=str(found["pem"]),
+            webhook_secret=secret if isinstance(secret, str) and secret else None,
+        )
+    except (AttributeError, TypeError, KeyError, ValueError) as error:
+        message = "GitHub made an App, but its answer can't be read; delete the App and start again"
+        raise GitHubError(message, uncertain=True) from error
