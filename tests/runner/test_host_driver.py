@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
+from bassloop.runner.drivers.errors import DriverError
 from bassloop.runner.drivers.host import HostDriver
-from bassloop.runner.drivers.progress import DriverError
 from bassloop.runner.identity import Scope
 from bassloop.wire import bass_pb2 as pb
 from bassloop.wire import progrock_pb2 as progrock
@@ -96,7 +96,7 @@ async def test_standard_input_is_a_stream_of_json(bench: Bench) -> None:
     number = pb.Value(int=pb.Int(value=1))
     scope = pb.Value(object=pb.Object(bindings=[pb.Binding(symbol="a", value=number)]))
     thunk = pb.Thunk(args=[text("cat")], stdin=[number, text("é"), scope])
-    assert await bench.said(thunk) == '1\n"é"\n{"a": 1}\n'
+    assert await bench.said(thunk) == '1\n"é"\n{"a":1}\n'
 
 
 async def test_a_chain_works_on_what_the_one_before_left(bench: Bench) -> None:
@@ -230,7 +230,6 @@ HOSTILE = {
     ),
     "a secret": pb.Thunk(args=[text("echo"), pb.Value(secret=pb.Secret(name="token"))]),
     "more rights": sh("true", insecure=True),
-    "a service": sh("true", ports=[pb.ThunkPort(name="http", port=80)]),
     "a variable's name": sh("true", env=[pb.Binding(symbol="A=B", value=text("x"))]),
 }
 
@@ -258,7 +257,8 @@ async def test_cancelled_a_command_is_gone_with_all_its_children(
     for pid in map(int, pids.read_text().split()):
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
-    assert not list((tmp_path / "state" / "making").iterdir())
+    left = (tmp_path / "state" / "making").glob("*/*")
+    assert [path.name for path in left] == ["lock"]
 
 
 async def test_a_command_waits_while_nobody_takes_its_output(bench: Bench) -> None:
