@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bassloop.github import Action, Annotation, CheckRunDraft, GitHubError, Refused
@@ -30,10 +30,12 @@ DRAFT: dict[str, Any] = {
     "title": "t",
     "summary": "s",
 }
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 wild = st.text(alphabet=st.one_of(st.characters(), st.sampled_from("`~\n é😀\ud800")), max_size=300)
 long = st.builds(lambda text, times: text * times, wild, st.sampled_from([1, 500]))
 
 
+@unhurried
 @given(name=wild, headline=long, summary=long, text=st.none() | long, url=wild)
 def test_what_is_sent_is_taken_or_refused_before_it_is_sent(
     name: str, headline: str, summary: str, text: str | None, url: str
@@ -47,6 +49,7 @@ def test_what_is_sent_is_taken_or_refused_before_it_is_sent(
     assert githubs.refusal(sent, None) is None
 
 
+@unhurried
 @given(
     path=wild.filter(bool),
     line=st.integers(-5, 10**6),
@@ -66,6 +69,7 @@ def test_an_annotation_is_one_that_github_takes(
     assert annotation_batch(notes, 60) == []
 
 
+@unhurried
 @given(text=long, limit=st.integers(100, 1500))
 def test_a_cut_text_is_within_its_bytes_and_begins_as_it_did(text: str, limit: int) -> None:
     whole = text.encode(errors="replace").decode()
@@ -101,6 +105,7 @@ def test_a_cut_is_at_a_lines_end_where_one_is_near() -> None:
     assert MAX_TEXT - 100 < len(kept.encode()) <= MAX_TEXT
 
 
+@unhurried
 @given(wild)
 def test_a_title_is_one_line_that_is_never_empty(text: str) -> None:
     shown = title(text)

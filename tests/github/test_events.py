@@ -7,7 +7,7 @@ import hmac
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bassloop.github import MalformedEvent, parse_event, sign, verify_signature
@@ -107,6 +107,8 @@ def test_what_github_would_not_send_is_malformed_and_says_what(
         parse_event("check_suite", {**check_suite(), **broken})
 
 
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=20),
     lambda inner: (
@@ -125,6 +127,7 @@ KEYS = [
 ]
 
 
+@unhurried
 @given(
     st.sampled_from(["check_suite", "check_run", "pull_request", "push", "merge_group", "ping"]),
     st.dictionaries(st.sampled_from(KEYS), anything),
@@ -146,6 +149,7 @@ def test_a_signature_is_githubs() -> None:
     assert not verify_signature(b"secret", b"body", "sha256=é")
 
 
+@unhurried
 @given(st.text(alphabet="aé`\n😀", max_size=400), st.integers(120, 200))
 def test_a_text_is_cut_to_its_bytes_and_closes_its_fence(text: str, limit: int) -> None:
     kept = cut(text, limit)

@@ -218,7 +218,8 @@ async def test_check_runs_come_back_as_events_to_a_loop_that_listens(repository:
         await _concluded(its, made.id)
         await received.wait_for(2)
         told = [json.loads(body) for _, body in received]
-        assert [each["action"] for each in told] == ["created", "completed"]
+        states = {each["action"]: each["check_run"]["status"] for each in told}
+        assert states == {"created": "in_progress", "completed": "completed"}
         assert {each["check_run"]["id"] for each in told} == {made.id}
 
 

@@ -205,13 +205,15 @@ async def test_a_call_that_is_cancelled_in_the_middle_leaves_the_next_one_right(
     repository: Path,
 ) -> None:
     async with served(repository) as its:
-        entry = await its.standin.git.entry(its.head, "a")
-        assert entry is not None
-        for _ in range(5):
-            with trio.CancelScope() as scope:
-                scope.cancel()
-                await its.standin.git.read(entry)
-            with trio.move_on_after(0.001):
-                for _ in range(100):
-                    await its.standin.git.read(entry)
-            assert await its.standin.git.read(entry) == b"three"
+        reader = its.standin.git
+        one, other = await reader.entry(its.head, "a"), await reader.entry(its.head, "sub/b")
+        assert one is not None
+        assert other is not None
+        await reader.read(one)
+        for steps in range(8):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(reader.read, one)
+                for _ in range(steps):
+                    await trio.lowlevel.checkpoint()
+                nursery.cancel_scope.cancel()
+            assert await reader.read(other) == b"two"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -140,11 +141,13 @@ def _run(standin: StandIn, number: int) -> dict[str, Any]:
 
 def _tell(standin: StandIn, nursery: trio.Nursery, run: dict[str, Any], action: str) -> None:
     if standin.hook_url:
-        nursery.start_soon(partial(_told, standin, run["head_sha"], run["id"], action))
+        nursery.start_soon(partial(_told, standin, copy.deepcopy(run), action))
 
 
-async def _told(standin: StandIn, head: str, number: int, action: str) -> None:
-    payload = await standin.payload("check_run", action, ref=head, check_run=number)
+async def _told(standin: StandIn, run: dict[str, Any], action: str) -> None:
+    """Tell the loop of a check run as it was then; like GitHub's, events may overtake each other."""
+    payload = await standin.payload("check_run", action, ref=run["head_sha"], check_run=run["id"])
+    payload["check_run"] = {**run, "check_suite": payload["check_run"]["check_suite"]}
     try:
         await standin.deliver(standin.hook_url, "check_run", payload)
     except StandInError:
