@@ -121,7 +121,7 @@ class Settings(BaseSettings):
         50_000_000, description="How many steps a hook's script may take."
     )
     hook_live: PositiveInt = Field(
-        2_000_000, description="How many values a hook's script may hold."
+        64 << 20, description="How many bytes of values a hook's script may keep alive."
     )
     hook_output: PositiveInt = Field(
         1_000_000, description="How many bytes a hook's script may log."

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from bassloop import bass
 Evaluate = Callable[..., Awaitable[bass.Value]]
 
 
-class FakeHost:
+class FakeHost(bass.Host):
     """A host that notes what it is asked for; thunks named `false` fail."""
 
     def __init__(self) -> None:
@@ -21,30 +22,29 @@ class FakeHost:
         self.said: list[str] = []
         self.output = b""
 
-    async def read_file(self, tree: Any, path: str) -> bytes | None:
-        return self.files.get(path)
-
-    async def list_files(self, tree: Any, path: str) -> dict[str, bytes] | None:
-        start = f"{path}/" if path else ""
-        found = {
-            name[len(start) :]: data for name, data in self.files.items() if name.startswith(start)
-        }
-        return found or None
+    def directory(self) -> bass.FSPath:
+        """The files, as a script's `*dir*`."""
+        return bass.repository_dir(bass.MemoryFiles(self.files, "repository"))
 
     async def run(self, thunk: bass.Thunk) -> None:
         self.ran.append(thunk.cmdline())
         if thunk.cmdline() == "false":
             raise bass.BassError("exit status 1")
 
-    async def read(self, thunk: bass.Thunk) -> bytes:
+    @asynccontextmanager
+    async def read(self, thunk: bass.Thunk) -> AsyncGenerator[AsyncIterator[bytes]]:
         self.ran.append(thunk.cmdline())
-        return self.output
+
+        async def pieces() -> AsyncGenerator[bytes]:
+            yield self.output
+
+        yield pieces()
 
     async def resolve(self, ref: bass.ImageRef) -> bass.Thunk:
         return bass.Thunk(image=ref)
 
-    def log(self, message: str, fields: dict[str, bass.Value]) -> None:
-        self.said.append(" ".join([message, *(f"{k}={bass.show(v)}" for k, v in fields.items())]))
+    def log(self, message: str, fields: Mapping[str, Any]) -> None:
+        self.said.append(" ".join([message, *(f"{k}={v}" for k, v in fields.items())]))
 
 
 @pytest.fixture
@@ -57,9 +57,11 @@ def evaluate(host: FakeHost) -> Evaluate:
     """Evaluates a program in a session of its own, and returns what it binds to `result`."""
 
     async def evaluate(program: str, **budget: Any) -> bass.Value:
-        async with bass.open_session(host, budget=bass.Budget(**budget)) as session:
-            here = bass.RepositoryPath("repository", bass.DirPath("."))
-            scope = await session.load(f"(def result (do {program}))", "program", here)
+        async with bass.open_session(
+            host, budget=bass.Budget(setting="HOOK_{}", **budget)
+        ) as session:
+            program = f"(def result (do {program}))"
+            scope = await session.load(program, "program", host.directory())
             await session.wait()
             return scope.get("result")
 

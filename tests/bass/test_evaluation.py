@@ -29,19 +29,19 @@ async def test_twenty_thousand_nested_calls_are_no_trouble(evaluate: Evaluate) -
 async def test_a_nest_without_a_bottom_ends_in_an_error_and_not_in_a_crash(
     evaluate: Evaluate,
 ) -> None:
-    with pytest.raises(bass.BudgetExceeded, match="too deep"):
+    with pytest.raises(bass.Exhausted, match="too deep"):
         await evaluate("(defn deep [n] (+ 1 (deep n))) (deep 1)")
 
 
 async def test_an_endless_loop_ends_with_its_budget_of_steps(evaluate: Evaluate) -> None:
-    with pytest.raises(bass.BudgetExceeded, match="HOOK_STEPS"):
+    with pytest.raises(bass.Exhausted, match=r"steps.*HOOK_STEPS"):
         await evaluate("(defn f [] (f)) (f)", steps=10_000)
 
 
 async def test_a_script_that_talks_too_much_ends_with_its_budget_of_output(
     evaluate: Evaluate,
 ) -> None:
-    with pytest.raises(bass.BudgetExceeded, match="HOOK_OUTPUT"):
+    with pytest.raises(bass.Exhausted, match=r"output.*HOOK_OUTPUT"):
         await evaluate('(defn f [] (log "again and again") (f)) (f)', output=1000)
 
 
@@ -56,7 +56,7 @@ async def test_an_endless_loop_leaves_others_their_turn(evaluate: Evaluate) -> N
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(others)
-        with pytest.raises(bass.BudgetExceeded):
+        with pytest.raises(bass.Exhausted):
             await evaluate("(defn f [] (f)) (f)", steps=40_000)
         nursery.cancel_scope.cancel()
     assert turns > 5
@@ -127,7 +127,7 @@ async def test_a_module_is_loaded_once_and_sees_its_own_folder(
 async def test_a_repositorys_files_travel_with_a_thunk(host: FakeHost) -> None:
     host.files = {"src/a.txt": b"a", "src/deep/b.txt": b"b"}
     async with bass.open_session(host) as session:
-        here = bass.RepositoryPath("repository", bass.DirPath("."))
+        here = host.directory()
         thunk = await session.evaluate("(with-mount ($ ls) *dir*/src/ ./in/)", "program", here)
         [mount] = (await session.thunk_proto(thunk)).mounts
     entries = {entry.file.name or entry.dir.name for entry in mount.source.logical.dir.entries}
@@ -135,23 +135,24 @@ async def test_a_repositorys_files_travel_with_a_thunk(host: FakeHost) -> None:
 
 
 async def test_no_path_leaves_the_repository(evaluate: Evaluate) -> None:
-    with pytest.raises(bass.BassError, match="leaves"):
+    with pytest.raises(bass.BassError, match="leads out"):
         await evaluate("(read *dir*/../../etc/passwd :raw)")
 
 
 async def test_an_error_shows_where_it_is_and_how_it_came_there(evaluate: Evaluate) -> None:
     with pytest.raises(bass.BassError) as raised:
         await evaluate("\n(defn f [x]\n  (g x))\n(+ 1 (f 1))")
-    shown = raised.value.render()
-    assert "error: g is not bound" in shown
+    shown = bass.render(raised.value)
+    assert "error: unbound symbol: g" in shown
     assert "program:3:4" in shown
     assert "3 |   (g x))\n  |    ^" in shown
     assert "called at program:4:6" in shown
 
 
 async def test_an_unbound_name_is_told_what_is_like_it(evaluate: Evaluate) -> None:
-    with pytest.raises(bass.BassError, match="did you mean"):
+    with pytest.raises(bass.BassError) as raised:
         await evaluate("(lenght [1])")
+    assert "did you mean length" in bass.render(raised.value)
 
 
 async def test_a_secret_is_never_shown(evaluate: Evaluate) -> None:
@@ -163,22 +164,22 @@ async def test_a_secret_is_never_shown(evaluate: Evaluate) -> None:
 
 
 def test_ten_megabytes_of_brackets_fail_cleanly() -> None:
-    with pytest.raises(bass.ReadError, match="longer than"):
-        bass.read("(" * 10_000_000)
     with pytest.raises(bass.ReadError, match="deep"):
-        bass.read("(" * 100_000)
+        bass.read_source("(" * 10_000_000, "text")
+    with pytest.raises(bass.ReadError, match="deep"):
+        bass.read_source("(" * 100_000, "text")
 
 
 @given(st.text(max_size=200))
 def test_any_text_is_read_or_refused(text: str) -> None:
     with contextlib.suppress(bass.ReadError):
-        bass.read(text)
+        bass.read_source(text, "text")
 
 
 @given(st.text(alphabet='()[]{}"\\:;^/.#_ab1 \n', max_size=60))
 def test_any_brackets_and_signs_are_read_or_refused(text: str) -> None:
     with contextlib.suppress(bass.ReadError):
-        bass.read(text)
+        bass.read_source(text, "text")
 
 
 json_values = st.recursive(

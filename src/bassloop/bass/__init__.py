@@ -1,49 +1,86 @@
-"""Bass, a small Lisp for commands in containers. It does no I/O: it asks a Host.
+"""Bass, a small Lisp for commands in containers. It does no I/O by itself: it asks a host.
 
-async with open_session(host, budget=Budget()) as session:
-    scope = await session.load(source, "project.bass", directory)
-    await session.call(scope.get("github-hook"), event, client)
-    await session.wait()
+    async with bass.open_session(host, budget=bass.Budget(steps=1_000_000)) as session:
+        module = await session.load(source, "project.bass", directory)
+        await session.call(bass.binding(module, "github-hook", "project.bass"), event, client)
+        await session.wait()
+
+`open_session` needs Trio, which is imported when it is first used. Where there is nothing to wait for,
+`immediate_session` needs no event loop at all.
 """
 
 from __future__ import annotations
 
-from bassloop.bass.combiners import builtin
-from bassloop.bass.errors import BassError, BudgetExceeded, ReadError
-from bassloop.bass.host import Host
+from typing import TYPE_CHECKING, Any
+
+from bassloop.bass.budget import Budget
+from bassloop.bass.decode import decode_ref, decode_thunk
+from bassloop.bass.digest import digest_of, encode_go_order, thunk_sha256
+from bassloop.bass.drivers import immediate_session, run_now
+from bassloop.bass.embed import binding, builtin, scope
+from bassloop.bass.errors import BassError, EndOfSource, Exhausted, ReadError
+from bassloop.bass.files import FSPath, MemoryFiles, memory_file, repository_dir
+from bassloop.bass.host import ByteStream, Entry, FileSystem, Host
 from bassloop.bass.jsonform import from_python, to_python
-from bassloop.bass.machine import Budget
-from bassloop.bass.paths import DirPath, FilePath, RepositoryPath, ThunkPath
+from bassloop.bass.paths import CachePath, CommandPath, DirPath, FilePath, HostPath
 from bassloop.bass.printer import show
-from bassloop.bass.proto import decode_thunk, encode_ref, encode_thunk, thunk_sha256
-from bassloop.bass.reader import read
-from bassloop.bass.session import Session, open_session
-from bassloop.bass.thunk import ImageRef, Platform, Thunk
-from bassloop.bass.values import Scope, Value
+from bassloop.bass.proto import encode_ref, encode_thunk, encode_thunk_path, read_files
+from bassloop.bass.reader import read_source
+from bassloop.bass.report import render
+from bassloop.bass.scope import Scope
+from bassloop.bass.secret import Secret
+from bassloop.bass.session import Session
+from bassloop.bass.symbol import Symbol
+from bassloop.bass.thunk import ImageRef, Platform, Thunk, ThunkPath
+from bassloop.bass.values import Value
+
+if TYPE_CHECKING:
+    from bassloop.bass.trio_driver import open_session
 
 __all__ = [
     "BassError",
     "Budget",
-    "BudgetExceeded",
+    "ByteStream",
+    "CachePath",
+    "CommandPath",
     "DirPath",
+    "EndOfSource",
+    "Entry",
+    "Exhausted",
+    "FSPath",
     "FilePath",
+    "FileSystem",
     "Host",
+    "HostPath",
     "ImageRef",
+    "MemoryFiles",
     "Platform",
     "ReadError",
-    "RepositoryPath",
     "Scope",
+    "Secret",
     "Session",
+    "Symbol",
     "Thunk",
     "ThunkPath",
     "Value",
+    "binding",
     "builtin",
+    "decode_ref",
     "decode_thunk",
+    "digest_of",
+    "encode_go_order",
     "encode_ref",
     "encode_thunk",
+    "encode_thunk_path",
     "from_python",
+    "immediate_session",
+    "memory_file",
     "open_session",
-    "read",
+    "read_files",
+    "read_source",
+    "render",
+    "repository_dir",
+    "run_now",
     "scope",
     "show",
     "thunk_sha256",
@@ -51,6 +88,9 @@ __all__ = [
 ]
 
 
-def scope(bindings: dict[str, Value]) -> Scope:
-    """A scope of these bindings."""
-    return Scope(dict(bindings))
+def __getattr__(name: str) -> Any:
+    if name == "open_session":
+        from bassloop.bass.trio_driver import open_session
+
+        return open_session
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

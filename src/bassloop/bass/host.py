@@ -1,34 +1,109 @@
-"""What a session asks of whoever embeds the language."""
+"""What the language asks of the world around it. The language itself does no I/O at all.
+
+Give a session a `Host` that overrides what it can do; what it does not override refuses with a `BassError`
+that says so. Every coroutine is awaited under the session's driver, in a task of its own session: cancelling
+the session cancels it. Errors that belong to the script (a thunk that failed, a file that is missing) are to
+be raised as `BassError`; anything else ends the session.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+
+from bassloop.bass.errors import BassError
 
 if TYPE_CHECKING:
-    from bassloop.bass.thunk import ImageRef, Thunk
-    from bassloop.bass.values import Value
+    from collections.abc import AsyncIterator, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from bassloop.bass.paths import HostPath
+    from bassloop.bass.thunk import ImageRef, Thunk, ThunkPath
+
+ByteStream: TypeAlias = "AbstractAsyncContextManager[AsyncIterator[bytes]]"
+"""Bytes in pieces of any size, while the context is open. Each is opened, read and closed in one task."""
+
+
+class Entry(NamedTuple):
+    """A member of a directory: its name alone, without a slash."""
+
+    name: str
+    is_dir: bool
+
+
+class FileSystem(Protocol):
+    """Read-only files that a path value (`paths.FSPath`) stands on: a repository, std, an in-memory tree.
+
+    Paths are relative to the root, with forward slashes, without `.` and `..` and without a slash at either
+    end; "" is the root.
+    """
+
+    @property
+    def name(self) -> str:
+        """What a path into it prints as: "repository", "std"."""
+
+    async def read_file(self, path: str) -> bytes:
+        """The content of a file. Raises `BassError` if there is none."""
+
+    async def list_dir(self, path: str) -> Sequence[Entry]:
+        """The members of a directory, sorted by name. Raises `BassError` if there is none."""
 
 
 class Host(Protocol):
-    """Everything outside. Methods raise BassError for what a script's author can understand.
-
-    `tree` is the host's own word for where a script's files are; scripts can't make one.
-    """
-
-    async def read_file(self, tree: Any, path: str) -> bytes | None:
-        """A file's bytes, None when there is none. `path` has no `..` and does not begin with `/`."""
-
-    async def list_files(self, tree: Any, path: str) -> dict[str, bytes] | None:
-        """All files in a folder, by their path in it; None when there is no such folder."""
+    """The world, as far as a script may reach it. Derive from it and override."""
 
     async def run(self, thunk: Thunk) -> None:
-        """Run a thunk on a runtime."""
+        """Run a thunk that has a platform. Raises `BassError` if it fails."""
+        raise _refusal("run thunks")
 
-    async def read(self, thunk: Thunk) -> bytes:
-        """Run a thunk on a runtime, and return what it printed."""
+    def read(self, thunk: Thunk) -> ByteStream:
+        """Run a thunk that has a platform; what it writes to its standard output."""
+        raise _refusal("read the output of thunks")
 
     async def resolve(self, ref: ImageRef) -> Thunk:
-        """The thunk of an image's name."""
+        """The thunk of the exact image (with its digest) that a reference means now."""
+        raise _refusal("resolve images")
 
-    def log(self, message: str, fields: dict[str, Value]) -> None:
-        """Something that a script said."""
+    def export(self, thunk: Thunk) -> ByteStream:
+        """The thunk as an OCI image archive."""
+        raise _refusal("export thunks")
+
+    def export_path(self, path: ThunkPath) -> ByteStream:
+        """A path out of a thunk, as a tar stream."""
+        raise _refusal("export paths of thunks")
+
+    async def publish(self, thunk: Thunk, ref: ImageRef) -> ImageRef:
+        """Push a thunk's image; the reference with the digest it has there."""
+        raise _refusal("publish thunks")
+
+    def read_host_path(self, path: HostPath) -> ByteStream:
+        """The content of a file of this machine. Only a local command line hands out such paths."""
+        raise _refusal("read files of this machine")
+
+    async def list_host_path(self, path: HostPath) -> Sequence[Entry]:
+        """The members of a directory of this machine."""
+        raise _refusal("list directories of this machine")
+
+    async def write_host_path(self, path: HostPath, content: AsyncIterator[bytes]) -> None:
+        """Replace a file of this machine, atomically."""
+        raise _refusal("write files of this machine")
+
+    async def runs(self, thunk: Thunk) -> bool:
+        """Whether there is something to run this thunk on, so that a script can be told before it tries."""
+        return True
+
+    def log(self, message: str, fields: Mapping[str, Any]) -> None:
+        """A message of the script for people, with fields as plain Python values."""
+
+    def write_error(self, text: str) -> None:
+        """Text for the script's standard error: what `doc` and `dump` print."""
+
+    def now(self) -> datetime:
+        """The current time, aware of its zone."""
+        return datetime.now(UTC)
+
+
+def _refusal(what: str) -> BassError:
+    return BassError(
+        f"nothing here can {what}: run this script where a runtime is, or leave that out"
+    )

@@ -1,216 +1,516 @@
-"""Paths of every kind, and what may be done with each.
+"""Paths: names of commands, files and directories, and places that they can be in.
 
-A command path names a program, a file or directory path is relative to wherever it is used. The others
-stand in something: a thunk's output, the repository, memory, a cache. A path on the machine that
-evaluates is a right that only a local command line hands out; nothing here makes one from data.
+`.command`, `./file` and `./dir/` are only names, which mean something where they are used. The others stand
+in something: in what a thunk leaves behind, in a cache, in a file system that the host gave (`files.py`), or
+on this machine. The last is a right: nothing here or elsewhere makes a `HostPath` of data.
+
+Calling a path to a command or file makes a thunk of it with the arguments on its standard input; calling a
+directory extends it.
 """
 
 from __future__ import annotations
 
-import posixpath
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final, TypeAlias, final
 
+from bassloop.bass import errors
+from bassloop.bass.combiner import Applicative, Combiner
 from bassloop.bass.errors import BassError
+from bassloop.bass.values import Object, Text, Value, strip
 
 if TYPE_CHECKING:
-    from bassloop.bass.thunk import Thunk
+    from collections.abc import Iterator
+
+    from bassloop.bass.bindings import Binder, Failure
+    from bassloop.bass.machine import Machine
+    from bassloop.bass.scope import Scope
+    from bassloop.bass.values import Code
 
 
-class Path:
-    """What all paths have in common. Directories end in a slash when they are shown."""
+class Path(Combiner):
+    """What all paths have in common, thunks included (whose name is their digest)."""
+
+    __slots__ = ()
+    kind = "path"
+
+    def path_name(self) -> str:
+        """The last part of the path, without a slash."""
+        raise NotImplementedError
+
+    def extend(self, child: Path) -> Path:
+        """The path of something in here. Raises `BassError` if this is no directory, or `child` no name of one."""
+        raise cannot_extend(self, child)
+
+
+class PlainPath(Path, Applicative):
+    """A path that evaluates its arguments when it is called, as all but thunks do by being applicatives."""
 
     __slots__ = ()
 
-    def extend(self, child: Path) -> Path:
-        """The path of something inside this one. Raises BassError where there can't be anything."""
-        raise BassError(f"{self} is no directory, so it has no {child} in it")
+    def unwrap(self) -> Combiner:
+        return MakeThunk(self)
 
-    def name(self) -> str:
-        """The last part, without a slash."""
-        raise BassError(f"{self} has no name")
+    def apply(self, args: list[Value], scope: Scope, machine: Machine) -> Value:
+        return make_thunk(self, args)
 
 
-@dataclass(frozen=True, slots=True)
-class CommandPath(Path):
-    """`.name`: a program to be found by its name."""
+@final
+class CommandPath(PlainPath):
+    """`.name`: a program to be found by its name; as a thunk without image, a module of std."""
 
-    command: str
+    __slots__ = ("command",)
+    kind = "command path"
 
-    def __str__(self) -> str:
-        return f".{self.command}"
+    def __init__(self, command: str) -> None:
+        self.command = command
 
-    def name(self) -> str:
-        """The program's name."""
+    def path_name(self) -> str:
         return self.command
 
+    def parts(self) -> Iterator[Text | Value]:
+        yield Text("." + self.command)
 
-@dataclass(frozen=True, slots=True)
-class FilePath(Path):
-    """`./file`, `/file`: a file, relative to where it is used unless it begins with a slash."""
+    def json_parts(self) -> Iterator[Text | Value]:
+        yield Text('{"command":')
+        yield self.command
+        yield Text("}")
 
-    path: str
+    def same(self, other: Value, pending: list[tuple[Value, Value]]) -> bool:
+        return bool(self.command == other.command)
 
-    def __str__(self) -> str:
-        return (
-            self.path
-            if self.path.startswith(("/", "./", "../")) or self.path in (".", "..")
-            else f"./{self.path}"
-        )
-
-    def name(self) -> str:
-        """The last part."""
-        return self.path.rsplit("/", 1)[-1]
+    def binder(self) -> Binder:
+        return _constant(self)
 
 
-@dataclass(frozen=True, slots=True)
-class DirPath(Path):
-    """`./dir/`, `/`: a directory. `include` and `exclude` narrow what it has in it."""
+@final
+class FilePath(PlainPath):
+    """`./file`: the path of a file, relative unless it begins with a slash. Kept as given: see `parse_path`."""
 
-    path: str
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
+    __slots__ = ("path",)
+    kind = "file path"
 
-    def __str__(self) -> str:
-        if self.path in ("/", ""):
-            return "/"
-        shown = (
-            self.path
-            if self.path.startswith(("/", "./", "../")) or self.path in (".", "..")
-            else f"./{self.path}"
-        )
-        return f"{shown}/"
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def slash(self) -> str:
+        """The path as it is written: with `./` before a relative one."""
+        return _clarify(self.path)
+
+    def path_name(self) -> str:
+        return base(self.path)
+
+    def parent_dir(self) -> DirPath:
+        """The directory that the file is in."""
+        return DirPath(_trimmed(dirname(self.path)))
+
+    def parts(self) -> Iterator[Text | Value]:
+        yield Text(self.slash())
+
+    def json_parts(self) -> Iterator[Text | Value]:
+        yield Text('{"file":')
+        yield self.path
+        yield Text("}")
+
+    def same(self, other: Value, pending: list[tuple[Value, Value]]) -> bool:
+        return bool(self.path == other.path)
+
+    def binder(self) -> Binder:
+        return _constant(self)
+
+
+@final
+class DirPath(PlainPath):
+    """`./dir/`: the path of a directory; the root's is "". Globs narrow down what is taken of it, if any."""
+
+    __slots__ = ("exclude", "include", "path")
+    kind = "directory path"
+
+    def __init__(
+        self, path: str, include: tuple[str, ...] = (), exclude: tuple[str, ...] = ()
+    ) -> None:
+        self.path = path
+        self.include = include
+        self.exclude = exclude
+
+    def slash(self) -> str:
+        """The path as it is written, with a slash at its end and without globs."""
+        return _clarify(self.path + "/")
+
+    def path_name(self) -> str:
+        return base(self.path)
+
+    def parent_dir(self) -> DirPath:
+        """The directory that this one is in."""
+        return DirPath(_trimmed(dirname(self.path)))
 
     def extend(self, child: Path) -> Path:
-        """A file or directory inside this one."""
-        if isinstance(child, DirPath):
-            return DirPath(join(self.path, child.path))
         if isinstance(child, FilePath):
-            return FilePath(join(self.path, child.path))
-        raise BassError(f"{self} can be extended by a file or a directory, not by {child}")
+            return FilePath(clean(f"{self.path}/{child.path}"))
+        if isinstance(child, DirPath):
+            return DirPath(clean(f"{self.path}/{child.path}"))
+        raise cannot_extend(self, child)
 
-    def name(self) -> str:
-        """The last part; `.` for a root."""
-        return self.path.rstrip("/").rsplit("/", 1)[-1] or "."
+    def unwrap(self) -> Combiner:
+        return Extend(self)
 
+    def apply(self, args: list[Value], scope: Scope, machine: Machine) -> Value:
+        return extend_with(self, args)
 
-def join(parent: str, child: str) -> str:
-    """A path inside a directory, with `.` and `..` resolved as far as they can be."""
-    child = child.lstrip("/")
-    joined = posixpath.normpath(posixpath.join(parent, child))
-    if not joined.startswith(("/", "..")) and parent.startswith("./") and joined != ".":
-        return f"./{joined}"
-    return joined
+    def parts(self) -> Iterator[Text | Value]:
+        yield Text(self.slash() + globs_shown(self))
 
+    def json_parts(self) -> Iterator[Text | Value]:
+        yield Text('{"dir":')
+        yield self.path
+        for name, globs in (("include", self.include), ("exclude", self.exclude)):
+            if globs:
+                yield Text(f',"{name}":[')
+                for index, glob in enumerate(globs):
+                    if index:
+                        yield Text(",")
+                    yield glob
+                yield Text("]")
+        yield Text("}")
 
-@dataclass(frozen=True, slots=True)
-class ThunkPath(Path):
-    """A path in what a thunk leaves behind; using it runs the thunk."""
+    def same(self, other: Value, pending: list[tuple[Value, Value]]) -> bool:
+        return bool(self.path == other.path)
 
-    thunk: Thunk
-    path: FilePath | DirPath
-
-    def __str__(self) -> str:
-        return f"{self.thunk}/{str(self.path).removeprefix('./')}"
-
-    def extend(self, child: Path) -> Path:
-        """A path deeper in the same thunk's output."""
-        deeper = self.path.extend(child)
-        assert isinstance(deeper, FilePath | DirPath)
-        return ThunkPath(self.thunk, deeper)
-
-    def name(self) -> str:
-        """The last part; the thunk's own name for its root."""
-        return self.path.name()
+    def binder(self) -> Binder:
+        return _constant(self)
 
 
-@dataclass(frozen=True, slots=True)
-class CachePath(Path):
-    """A directory that a runner keeps between runs. `mode` is 0 shared, 1 private, 2 locked."""
+NamePath: TypeAlias = "FilePath | DirPath"
+"""A path that is only a name: where it leads, in whatever it is used in."""
 
-    id: str
-    mode: int = 0
-    path: FilePath | DirPath = DirPath(".")
-
-    def __str__(self) -> str:
-        return f"<cache: {self.id}>/{str(self.path).removeprefix('./')}"
-
-    def extend(self, child: Path) -> Path:
-        """A path in the same cache."""
-        deeper = self.path.extend(child)
-        assert isinstance(deeper, FilePath | DirPath)
-        return CachePath(self.id, self.mode, deeper)
-
-    def name(self) -> str:
-        """The last part."""
-        return self.path.name()
+HERE: Final = DirPath(".")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class MemoryFiles:
-    """Files in memory, by their path."""
+class PlacedPath(PlainPath):
+    """A path in something: `path` says where in it. Directories extend, files make thunks."""
 
-    files: dict[str, bytes] = field(default_factory=dict)
+    __slots__ = ("path",)
 
+    path: NamePath
 
-@dataclass(frozen=True, slots=True)
-class MemoryPath(Path):
-    """A path in memory (`mkfs`): it travels with its content."""
+    def at(self, path: NamePath) -> PlacedPath:
+        """Another path in the same place."""
+        raise NotImplementedError
 
-    files: MemoryFiles
-    path: FilePath | DirPath
+    def path_name(self) -> str:
+        return self.path.path_name()
 
-    def __str__(self) -> str:
-        return f"<fs>/{str(self.path).removeprefix('./')}"
+    def parent_dir(self) -> PlacedPath:
+        """The directory that this is in."""
+        return self.at(self.path.parent_dir())
 
     def extend(self, child: Path) -> Path:
-        """A path in the same memory."""
-        deeper = self.path.extend(child)
-        assert isinstance(deeper, FilePath | DirPath)
-        return MemoryPath(self.files, deeper)
+        if isinstance(self.path, DirPath) and isinstance(child, FilePath | DirPath):
+            inner = self.path.extend(child)
+            assert isinstance(inner, FilePath | DirPath)
+            return self.at(inner)
+        raise cannot_extend(self, child)
 
-    def name(self) -> str:
-        """The last part."""
-        return self.path.name()
+    def unwrap(self) -> Combiner:
+        return MakeThunk(self) if isinstance(self.path, FilePath) else Extend(self)
 
-    def content(self) -> bytes:
-        """A file's bytes. Raises BassError when there is none."""
-        name = posixpath.normpath(self.path.path).lstrip("/")
-        if name not in self.files.files:
-            raise BassError(f"there is no file {self}")
-        return self.files.files[name]
+    def apply(self, args: list[Value], scope: Scope, machine: Machine) -> Value:
+        return (
+            make_thunk(self, args) if isinstance(self.path, FilePath) else extend_with(self, args)
+        )
+
+    def inside(self) -> str:
+        """The path relative to the place it stands in, normal, "" for the place itself.
+
+        Raises `BassError` if it leads out of there.
+        """
+        path = clean(self.path.path.lstrip("/"))
+        if path == ".." or path.startswith("../"):
+            raise BassError(f"{errors.brief(self)} leads out of the place that it stands in")
+        return "" if path == "." else path
 
 
-@dataclass(frozen=True, slots=True)
-class RepositoryPath(Path):
-    """A path in the repository that the script comes from, read-only, through the host.
+@final
+class CachePath(PlacedPath):
+    """A path in a directory that a runtime keeps between runs; `mode` is `MODES`' index."""
 
-    `tree` is the host's own word for where it reads; scripts can't make one.
+    __slots__ = ("id", "mode")
+    kind = "cache path"
+
+    MODES: Final = ("shared", "private", "locked")
+
+    def __init__(self, id: str, path: NamePath = HERE, mode: int = 0) -> None:
+        self.id = id
+        self.path = path
+        self.mode = mode
+
+    def at(self, path: NamePath) -> CachePath:
+        return CachePath(self.id, path, self.mode)
+
+    def parts(self) -> Iterator[Text | Value]:
+        yield Text(f"<cache: {self.id}>/{self.path.slash().removeprefix('./')}")
+
+    def json_parts(self) -> Iterator[Text | Value]:
+        yield Text('{"ID":')
+        yield self.id
+        yield Text(f',"ConcurrencyMode":{self.mode},"Path":')
+        yield from _named_json(self.path)
+        yield Text("}")
+
+    def same(self, other: Value, pending: list[tuple[Value, Value]]) -> bool:
+        pending.append((self.path, other.path))
+        return bool(self.id == other.id)
+
+
+@final
+class HostPath(PlacedPath):
+    """A path on this machine, below the directory `context`.
+
+    A right, which a local command line hands out by constructing it. No JSON, memo file or message becomes one.
     """
 
-    tree: Any
-    path: FilePath | DirPath
+    __slots__ = ("context",)
+    kind = "host path"
 
-    def __str__(self) -> str:
-        return f"<{self.tree}>/{str(self.path).removeprefix('./')}"
+    def __init__(self, context: str, path: NamePath = HERE) -> None:
+        self.context = context
+        self.path = path
 
-    def extend(self, child: Path) -> Path:
-        """A path in the same tree. Raises BassError for one that leaves it."""
-        deeper = self.path.extend(child)
-        assert isinstance(deeper, FilePath | DirPath)
-        if deeper.path == ".." or deeper.path.startswith(("../", "/")):
-            raise BassError(f"{child} leaves {self}")
-        return RepositoryPath(self.tree, deeper)
+    def at(self, path: NamePath) -> HostPath:
+        return HostPath(self.context, path)
 
-    def name(self) -> str:
-        """The last part."""
-        return self.path.name()
+    def parts(self) -> Iterator[Text | Value]:
+        yield Text(f"<host: {self.context}>/")
+        yield Text(_bare(self.path))
+
+    def json_parts(self) -> Iterator[Text | Value]:
+        yield Text('{"context":')
+        yield self.context
+        yield Text(',"path":')
+        yield from _named_json(self.path)
+        yield Text("}")
+
+    def same(self, other: Value, pending: list[tuple[Value, Value]]) -> bool:
+        pending.append((self.path, other.path))
+        return bool(self.context == other.context)
 
 
-class ExtendPath:
-    """`name/child` as it is read: the value of `name`, extended when it is evaluated."""
+@final
+class ExtendPath(Object):
+    """`parent/child` as a form: calls what the parent evaluates to with the child, a name."""
 
-    __slots__ = ("base", "child")
+    __slots__ = ("child", "parent")
+    kind = "path form"
 
-    def __init__(self, base: Any, child: FilePath | DirPath) -> None:
-        self.base, self.child = base, child
+    def __init__(self, parent: Value, child: NamePath) -> None:
+        self.parent = parent
+        self.child = child
+
+    def parts(self) -> Iterator[Text | Value]:
+        forms = []
+        form: Value = self
+        while isinstance(form, ExtendPath):
+            forms.append(form)
+            form = form.parent
+        yield form
+        slash = "" if isinstance(form, Path) else "/"
+        while forms:
+            child = forms.pop().child
+            yield Text(slash + clean(child.slash()) + "/" * isinstance(child, DirPath))
+            slash = ""
+
+    def same(self, other: Value, pending: list[tuple[Value, Value]]) -> bool:
+        pending.append((self.parent, other.parent))
+        pending.append((self.child, other.child))
+        return True
+
+    def code(self, tail: bool = False) -> Code:
+        from bassloop.bass.compiler import code
+
+        children = []
+        form: Value = self
+        while isinstance(form, ExtendPath):
+            children.append(form.child)
+            form = form.parent
+        children.reverse()
+        if isinstance(form, DirPath):
+            path: Path = form
+            for child in children:
+                path = path.extend(child)
+            return lambda scope, machine: path
+        root = code(form)
+
+        def run(scope: Scope, machine: Machine) -> Value:
+            value = root(scope, machine)
+            for child in children:
+                parent = strip(value)
+                if not isinstance(parent, Combiner):
+                    raise errors.not_callable(parent)
+                value = machine.call(parent, [child], scope)
+            return value
+
+        return run
+
+    def binder(self) -> Binder:
+        from bassloop.bass.bindings import constant_binder
+        from bassloop.bass.compiler import code
+
+        evaluate = code(self)
+
+        def bind(scope: Scope, value: Value, machine: Machine) -> Failure | None:
+            return constant_binder(self, evaluate(scope, machine))(scope, value, machine)
+
+        return bind
+
+
+@final
+class MakeThunk(Combiner):
+    """What is inside the path of a command or file: makes a thunk with the arguments on its standard input."""
+
+    __slots__ = ("path",)
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def json_parts(self) -> Iterator[Text | Value]:
+        yield Text('{"Cmd":')
+        yield self.path
+        yield Text("}")
+
+    def parts(self) -> Iterator[Text | Value]:
+        yield Text("(unwrap ")
+        yield self.path
+        yield Text(")")
+
+    def same(self, other: Value, pending: list[tuple[Value, Value]]) -> bool:
+        pending.append((self.path, other.path))
+        return True
+
+    def apply(self, args: list[Value], scope: Scope, machine: Machine) -> Value:
+        return make_thunk(self.path, args)
+
+
+@final
+class Extend(Combiner):
+    """What is inside the path of a directory: takes a path, and extends with it."""
+
+    __slots__ = ("path",)
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def json_parts(self) -> Iterator[Text | Value]:
+        yield Text('{"Path":')
+        yield self.path
+        yield Text("}")
+
+    def parts(self) -> Iterator[Text | Value]:
+        yield Text("(unwrap ")
+        yield self.path
+        yield Text(")")
+
+    def same(self, other: Value, pending: list[tuple[Value, Value]]) -> bool:
+        pending.append((self.path, other.path))
+        return True
+
+    def apply(self, args: list[Value], scope: Scope, machine: Machine) -> Value:
+        return extend_with(self.path, args)
+
+
+def make_thunk(path: Path, stdin: list[Value]) -> Value:
+    """The thunk that calling a path with these arguments makes."""
+    from bassloop.bass.thunk import Thunk
+
+    return Thunk(args=(path,), stdin=tuple(stdin))
+
+
+def extend_with(path: Path, args: list[Value]) -> Path:
+    """What calling a directory with these arguments gives."""
+    if len(args) != 1:
+        raise errors.arity(errors.brief(path), 1, len(args))
+    child = strip(args[0])
+    if not isinstance(child, Path):
+        raise errors.wrong_type(child, "path", errors.brief(path))
+    return path.extend(child)
+
+
+def cannot_extend(path: Path, child: Path) -> BassError:
+    """The failure to extend something that is no directory, or by something that is no name."""
+    return BassError(
+        lambda: (
+            f"cannot extend {errors.brief(path)} ({path.kind}) with {errors.brief(child)} ({child.kind})"
+        )
+    )
+
+
+def globs_shown(path: NamePath) -> str:
+    """How a path's globs print."""
+    if isinstance(path, FilePath):
+        return ""
+    shown = f"?[{' '.join(path.include)}]" if path.include else ""
+    return shown + (f"![{' '.join(path.exclude)}]" if path.exclude else "")
+
+
+def parse_file_or_dir(text: str) -> NamePath:
+    """A string as a path: a directory if it is "." or ends in a slash. Raises `BassError` if it is empty."""
+    if text == "." or text.endswith("/"):
+        return DirPath(_trimmed(clean(text)))
+    if not text:
+        raise BassError('an empty string is no path: write "./" for the current directory')
+    return FilePath(clean(text))
+
+
+def clean(path: str) -> str:
+    """The shortest path that means the same: without empty parts, `.`, and `..` as far as they can be resolved."""
+    rooted = path.startswith("/")
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part == "..":
+            if parts and parts[-1] != "..":
+                parts.pop()
+            elif not rooted:
+                parts.append(part)
+        elif part and part != ".":
+            parts.append(part)
+    joined = "/".join(parts)
+    return "/" + joined if rooted else joined or "."
+
+
+def base(path: str) -> str:
+    """The last part of a path; "." for an empty one, "/" for the root."""
+    if not path:
+        return "."
+    return path.rstrip("/").rpartition("/")[2] or "/"
+
+
+def dirname(path: str) -> str:
+    """All but the last part of a path, clean."""
+    return clean(path[: path.rfind("/") + 1])
+
+
+def _trimmed(path: str) -> str:
+    return path.removesuffix("/")
+
+
+def _clarify(path: str) -> str:
+    return path if path.startswith(("/", "./", "../")) else "./" + path
+
+
+def _bare(path: NamePath) -> str:
+    """How a path prints that follows a slash."""
+    return path.slash().removeprefix("./") + globs_shown(path)
+
+
+def _named_json(path: NamePath) -> Iterator[Text | Value]:
+    """How the path within a placed path encodes."""
+    from bassloop.bass.jsonform import message_json
+    from bassloop.bass.proto import fill_name_path
+    from bassloop.wire import bass_pb2
+
+    message = bass_pb2.FilesystemPath()
+    fill_name_path(message, path)
+    yield Text(message_json(message))
+
+
+def _constant(path: Path) -> Binder:
+    from bassloop.bass.bindings import constant_binder
+
+    return constant_binder(path, path)

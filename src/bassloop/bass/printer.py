@@ -1,90 +1,91 @@
-"""Values as text, in the shape in which they are written."""
+"""Printing values. A loop, not a recursion: a value may be nested deeper than any stack."""
 
 from __future__ import annotations
 
-import json
+from typing import TYPE_CHECKING, Final
 
-from bassloop.bass.values import (
-    Annotated,
-    Bind,
-    Cons,
-    Keyword,
-    Pair,
-    Scope,
-    Secret,
-    Symbol,
-    Value,
-)
+from bassloop.bass.scope import Scope
+from bassloop.bass.values import Object, Text
 
-MAX_SHOWN = 100_000
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bassloop.bass.values import Value
+
+_ESCAPES: Final = {
+    "\\": "\\\\", '"': '\\"', "\a": "\\a", "\b": "\\b", "\f": "\\f",
+    "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v",
+}  # fmt: skip
 
 
-def show(value: Value) -> str:
-    """A value's printed form, cut where it becomes endless."""
+def show(value: Value, limit: int | None = None) -> str:
+    """The printed form of a value: the first `limit` characters of it at least, if there is a limit.
+
+    A scope within itself prints as `{...}`. Never fails.
+    """
+    if value.__class__ is str:
+        return quote(value)
     out: list[str] = []
-    _show(value, out, [])
-    return "".join(out)[:MAX_SHOWN]
+    length = 0
+    # Scopes are marked by id while they are being printed, so that a cycle ends.
+    stack: list[tuple[Iterator[Text | Value], int]] = [(iter((value,)), 0)]
+    printing: set[int] = set()
+    while stack:
+        parts, marked = stack[-1]
+        for part in parts:
+            cls = part.__class__
+            if cls is Text:
+                out.append(part)
+            elif cls is str:
+                out.append(quote(part))
+            elif cls is int:
+                out.append(str(part))
+            elif isinstance(part, Object):
+                mark = 0
+                if cls is Scope:
+                    mark = id(part)
+                    if mark in printing:
+                        out.append("{...}")
+                        continue
+                    printing.add(mark)
+                stack.append((part.parts(), mark))
+                break
+            else:
+                out.append("null" if part is None else "true" if part else "false")
+            if limit is not None:
+                length += len(out[-1])
+                if length > limit:
+                    return "".join(out)
+        else:
+            stack.pop()
+            printing.discard(marked)
+    return "".join(out)
 
 
-def _show(value: Value, out: list[str], inside: list[int]) -> None:
-    if value is None:
-        out.append("null")
-    elif value is True or value is False:
-        out.append("true" if value else "false")
-    elif isinstance(value, str):
-        out.append(json.dumps(value, ensure_ascii=False))
-    elif isinstance(value, int):
-        out.append(str(value))
-    elif isinstance(value, Pair | Cons):
-        _show_list(value, out, inside)
-    elif isinstance(value, Scope):
-        _show_scope(value, out, inside)
-    elif isinstance(value, Bind):
-        out.append("{")
-        _spaced(value.forms, out, inside)
-        out.append("}")
-    elif isinstance(value, Annotated):
-        _show(value.value, out, inside)
-    elif isinstance(value, Symbol | Keyword | Secret):
-        out.append(repr(value))
-    else:
-        out.append(str(value))
+def quote(text: str) -> str:
+    """A string as it is written in a program, everything that does not print escaped."""
+    if text.isprintable() and '"' not in text and "\\" not in text:
+        return f'"{text}"'
+    out = []
+    for char in text:
+        if char in _ESCAPES:
+            out.append(_ESCAPES[char])
+        elif char.isprintable():
+            out.append(char)
+        else:
+            code = ord(char)
+            if 0xDC80 <= code <= 0xDCFF:  # a byte that was not UTF-8
+                out.append(f"\\x{code - 0xDC00:02x}")
+            elif code < 0x80:
+                out.append(f"\\x{code:02x}")
+            else:
+                out.append(f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}")
+    return f'"{"".join(out)}"'
 
 
-def _show_list(value: Value, out: list[str], inside: list[int]) -> None:
-    opening, closing = ("(", ")") if isinstance(value, Pair) else ("[", "]")
-    out.append(opening)
-    first = True
-    while isinstance(value, Pair | Cons):
-        if not first:
-            out.append(" ")
-        first = False
-        _show(value.a, out, inside)
-        value = value.d
-    if repr(value) != "()":
-        out.append(" & ")
-        _show(value, out, inside)
-    out.append(closing)
+def display(value: Value) -> str:
+    """A value as `str` puts it into text: strings as they are, everything else as it prints."""
+    from bassloop.bass.values import strip
 
-
-def _show_scope(value: Scope, out: list[str], inside: list[int]) -> None:
-    if value.name is not None:
-        out.append(f"<scope: {value.name}>")
-        return
-    if id(value) in inside:
-        out.append("{...}")
-        return
-    inside.append(id(value))
-    out.append("{")
-    for index, (name, bound) in enumerate(value.items()):
-        out.append(f"{' ' if index else ''}:{name} ")
-        _show(bound, out, inside)
-    out.append("}")
-    inside.pop()
-
-
-def _spaced(values: list[Value], out: list[str], inside: list[int]) -> None:
-    for index, value in enumerate(values):
-        if index:
-            out.append(" ")
-        _show(value, out, inside)
+    value = strip(value)
+    return value if value.__class__ is str else show(value)

@@ -1,30 +1,30 @@
-"""Values to and from the wire's messages, and the names and proofs of thunks.
+"""Values as messages of the wire. (`decode.py` is the way back.)
 
-Go writes the fields of a real oneof after all others, Python by number; a digest is taken over Go's
-bytes, so they are made here (`go_bytes`). Checked with digests that the reference printed.
+Messages are filled in place, from a list of what is still to be filled, so that no chain of thunks is too
+long. A file that the host has is sent with its content: it must have been read before (`read_files`).
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-import xxhash
-from google.protobuf.descriptor import FieldDescriptor
-
+from bassloop.bass import errors
 from bassloop.bass.errors import BassError
+from bassloop.bass.files import FSPath, MemoryFiles, NotRead
+from bassloop.bass.pair import Pair, end_of
 from bassloop.bass.paths import (
     CachePath,
     CommandPath,
     DirPath,
     FilePath,
-    MemoryPath,
-    Path,
-    RepositoryPath,
-    ThunkPath,
+    HostPath,
+    NamePath,
+    PlacedPath,
 )
+from bassloop.bass.scope import Scope
+from bassloop.bass.secret import Secret
 from bassloop.bass.thunk import (
+    Image,
     ImageArchive,
     ImageBuild,
     ImageRef,
@@ -32,337 +32,372 @@ from bassloop.bass.thunk import (
     Platform,
     Thunk,
     ThunkAddr,
+    ThunkPath,
 )
-from bassloop.bass.values import EMPTY, Pair, Scope, Secret, Value, is_list, iterate, make_list
+from bassloop.bass.values import EMPTY, Value, strip
 from bassloop.wire import bass_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterator
 
     from google.protobuf.message import Message
 
-# --- to messages ---------------------------------------------------------------------------------
+MAX_PARTS: Final = 500_000
+"""How many values and messages one message may be made of."""
+MAX_BYTES: Final = 64 << 20
+
+# --- to messages ---
 
 
 def encode(value: Value) -> pb.Value:
-    """A value's message. Raises BassError for what is no data: a symbol, a function, a source."""
+    """A value's message. Raises `BassError` for what is no data: a symbol, a function, a source."""
     message = pb.Value()
-    match value:
-        case None:
-            message.null.SetInParent()
-        case bool():
-            message.bool.value = value
-            message.bool.SetInParent()
-        case int():
-            message.int.value = value
-            message.int.SetInParent()
-        case str():
-            message.string.value = value
-            message.string.SetInParent()
-        case Secret():
-            message.secret.name = value.name
-            message.secret.SetInParent()
-        case Scope():
-            message.object.SetInParent()
-            for name, bound in value.items():
-                message.object.bindings.add(symbol=name, value=encode(bound))
-        case Thunk():
-            message.thunk.CopyFrom(encode_thunk(value))
-        case CommandPath():
-            message.command_path.name = value.command
-        case FilePath():
-            message.file_path.path = _clean(value.path)
-        case DirPath():
-            message.dir_path.CopyFrom(_dir(value))
-        case ThunkPath():
-            message.thunk_path.CopyFrom(encode_thunk_path(value))
-        case MemoryPath():
-            message.logical_path.CopyFrom(_memory(value))
-        case ThunkAddr():
-            message.thunk_addr.CopyFrom(_addr(value))
-        case CachePath():
-            message.cache_path.CopyFrom(_cache(value))
-        case _ if value is EMPTY or isinstance(value, Pair):
-            if not is_list(value):
-                raise BassError("a pair that is no list can't be part of a thunk")
-            message.array.SetInParent()
-            message.array.values.extend(encode(member) for member in iterate(value))
-        case _:
-            from bassloop.bass.printer import show
-
-            raise BassError(f"{show(value)} can't be part of a thunk: it is no data")
+    _fill(message, value)
     return message
 
 
 def encode_thunk(thunk: Thunk) -> pb.Thunk:
-    """A thunk's message. Raises BassError when something in it is no data."""
-    message = pb.Thunk(
-        insecure=thunk.insecure,
-        args=[encode(arg) for arg in thunk.args],
-        stdin=[encode(value) for value in thunk.stdin],
-        env=[pb.Binding(symbol=name, value=encode(value)) for name, value in thunk.env],
-        mounts=[_mount(mount) for mount in thunk.mounts],
-        labels=[pb.Binding(symbol=name, value=encode(value)) for name, value in thunk.labels],
-        ports=[pb.ThunkPort(name=name, port=port) for name, port in thunk.ports],
-        entrypoint=thunk.entrypoint,
-        clear_entrypoint=thunk.clear_entrypoint,
-        default_args=thunk.default_args,
-        clear_default_args=thunk.clear_default_args,
-        use_entrypoint=thunk.use_entrypoint,
-    )
-    if thunk.image is not None:
-        message.image.CopyFrom(_image(thunk.image))
-    if isinstance(thunk.dir, DirPath):
-        message.dir.local.CopyFrom(_dir(thunk.dir))
-    elif isinstance(thunk.dir, ThunkPath):
-        message.dir.thunk.CopyFrom(encode_thunk_path(thunk.dir))
-    elif thunk.dir is not None:
-        raise BassError(f"a thunk can't run in {thunk.dir}")
-    if thunk.tls is not None:
-        cert, key = thunk.tls
-        message.tls.cert.path, message.tls.key.path = cert.path, key.path
+    """A thunk's message. Raises `BassError` if something in it is no data, `NotRead` for the host's files."""
+    message = pb.Thunk()
+    _fill(message, thunk)
     return message
 
 
 def encode_thunk_path(path: ThunkPath) -> pb.ThunkPath:
     """A thunk path's message."""
-    return pb.ThunkPath(thunk=encode_thunk(path.thunk), path=_filesystem(path.path))
+    message = pb.ThunkPath()
+    _fill(message, path)
+    return message
+
+
+def encode_addr(addr: ThunkAddr) -> pb.ThunkAddr:
+    """A thunk address's message."""
+    message = pb.ThunkAddr()
+    _fill(message, addr)
+    return message
 
 
 def encode_ref(ref: ImageRef) -> pb.ImageRef:
     """An image reference's message."""
-    message = pb.ImageRef(platform=_platform(ref.platform))
-    if isinstance(ref.repository, ThunkAddr):
-        message.addr.CopyFrom(_addr(ref.repository))
-    elif isinstance(ref.repository, ThunkPath):
-        message.file.CopyFrom(encode_thunk_path(ref.repository))
-    else:
-        message.repository = ref.repository
-    if ref.tag is not None:
-        message.tag = ref.tag
-    if ref.digest is not None:
-        message.digest = ref.digest
+    message = pb.ImageRef()
+    _fill(message, ref)
     return message
 
 
-def _image(image: Any) -> pb.ThunkImage:
-    match image:
-        case Thunk():
-            return pb.ThunkImage(thunk=encode_thunk(image))
-        case ImageRef():
-            return pb.ThunkImage(ref=encode_ref(image))
-        case ImageArchive():
-            archive = pb.ImageArchive(platform=_platform(image.platform), file=_input(image.file))
-            if image.tag is not None:
-                archive.tag = image.tag
-            return pb.ThunkImage(archive=archive)
-        case ImageBuild():
-            build = pb.ImageDockerBuild(
-                platform=_platform(image.platform),
-                context=_input(image.context),
-                args=[pb.BuildArg(name=name, value=value) for name, value in image.args],
-            )
-            if image.dockerfile is not None:
-                build.dockerfile = image.dockerfile
-            if image.target is not None:
-                build.target = image.target
-            return pb.ThunkImage(docker_build=build)
-    raise BassError(f"{image} is no image")
+def to_json(value: Thunk | ThunkPath | ThunkAddr) -> str:
+    """The JSON of what encodes as its message does."""
+    from bassloop.bass.jsonform import message_json
 
-
-def _platform(platform: Platform) -> pb.Platform:
-    return pb.Platform(os=platform.os, arch=platform.arch)
-
-
-def _input(source: Any) -> pb.ImageBuildInput:
-    match source:
-        case ThunkPath():
-            return pb.ImageBuildInput(thunk=encode_thunk_path(source))
-        case MemoryPath():
-            return pb.ImageBuildInput(logical=_memory(source))
-    raise BassError(f"an image can't be made from {source}")
-
-
-def _mount(mount: Mount) -> pb.ThunkMount:
-    source = pb.ThunkMountSource()
-    match mount.source:
-        case ThunkPath():
-            source.thunk.CopyFrom(encode_thunk_path(mount.source))
-        case MemoryPath():
-            source.logical.CopyFrom(_memory(mount.source))
-        case CachePath():
-            source.cache.CopyFrom(_cache(mount.source))
-        case Secret():
-            source.secret.name = mount.source.name
-        case RepositoryPath():
-            raise BassError(f"{mount.source} must be read before its thunk can be sent")
-        case _:
-            raise BassError(f"{mount.source} can't be mounted")
-    return pb.ThunkMount(source=source, target=_filesystem(mount.target))
-
-
-def _filesystem(path: Path) -> pb.FilesystemPath:
-    if isinstance(path, DirPath):
-        return pb.FilesystemPath(dir=_dir(path))
-    assert isinstance(path, FilePath)
-    return pb.FilesystemPath(file=pb.FilePath(path=_clean(path.path)))
-
-
-def _clean(path: str) -> str:
-    """A path as messages have it: without the `./` that it is written with."""
-    return path.removeprefix("./") or "."
-
-
-def _dir(path: DirPath) -> pb.DirPath:
-    return pb.DirPath(path=_clean(path.path), include=path.include, exclude=path.exclude)
-
-
-def _addr(addr: ThunkAddr) -> pb.ThunkAddr:
-    return pb.ThunkAddr(thunk=encode_thunk(addr.thunk), port=addr.port, format=addr.format)
-
-
-def _cache(path: CachePath) -> pb.CachePath:
-    mode = pb.ConcurrencyMode.Name(path.mode)
-    return pb.CachePath(id=path.id, path=_filesystem(path.path), concurrency=mode)
-
-
-def _memory(path: MemoryPath) -> pb.LogicalPath:
-    if isinstance(path.path, FilePath):
-        return pb.LogicalPath(file=pb.LogicalPath.File(name=path.name(), content=path.content()))
-    prefix = path.path.path.removeprefix("./").strip("/")
-    prefix = "" if prefix == "." else prefix
-    return logical_dir(path.name(), path.files.files, prefix)
-
-
-def logical_dir(name: str, files: dict[str, bytes], prefix: str = "") -> pb.LogicalPath:
-    """A directory that travels with its files; paths in `files` are relative, with slashes."""
-    start = f"{prefix}/" if prefix else ""
-    here: dict[str, bytes] = {}
-    below: dict[str, None] = {}
-    for path, content in files.items():
-        if path.startswith(start):
-            first, slash, _ = path[len(start) :].partition("/")
-            if slash:
-                below[first] = None
-            else:
-                here[first] = content
-    entries = [
-        pb.LogicalPath(file=pb.LogicalPath.File(name=entry, content=content))
-        for entry, content in here.items()
-    ]
-    entries += [logical_dir(entry, files, f"{start}{entry}") for entry in below]
-    return pb.LogicalPath(dir=pb.LogicalPath.Dir(name=name, entries=entries))
-
-
-# --- from messages -------------------------------------------------------------------------------
-
-
-def decode_thunk(message: pb.Thunk) -> Thunk:
-    """A thunk from its message, as a runner's answer has it. Raises BassError for a host path."""
-    return Thunk(
-        image=_decode_image(message.image) if message.HasField("image") else None,
-        insecure=message.insecure,
-        args=tuple(decode(arg) for arg in message.args),
-        stdin=tuple(decode(value) for value in message.stdin),
-        env=tuple((binding.symbol, decode(binding.value)) for binding in message.env),
-        labels=tuple((binding.symbol, decode(binding.value)) for binding in message.labels),
-        ports=tuple((port.name, port.port) for port in message.ports),
-        entrypoint=tuple(message.entrypoint),
-        clear_entrypoint=message.clear_entrypoint,
-        default_args=tuple(message.default_args),
-        clear_default_args=message.clear_default_args,
-        use_entrypoint=message.use_entrypoint,
+    if isinstance(value, Thunk):
+        return message_json(encode_thunk(value))
+    return message_json(
+        encode_thunk_path(value) if isinstance(value, ThunkPath) else encode_addr(value)
     )
 
 
-def _decode_image(image: pb.ThunkImage) -> Any:
-    kind = image.WhichOneof("image")
-    if kind == "ref":
-        ref = image.ref
-        return ImageRef(
-            repository=ref.repository,
-            platform=Platform(ref.platform.os, ref.platform.arch),
-            tag=ref.tag if ref.HasField("tag") else None,
-            digest=ref.digest if ref.HasField("digest") else None,
+def same_thunk(left: Thunk, right: Thunk) -> bool:
+    """Whether two thunks have the same message. Thunks that have none are the same as none."""
+    messages = pb.Thunk(), pb.Thunk()
+    try:
+        _fill(messages[0], left, strict=False)
+        _fill(messages[1], right, strict=False)
+    except BassError:
+        return False
+    return messages[0] == messages[1]
+
+
+def fill_name_path(message: pb.FilesystemPath, path: NamePath) -> None:
+    """Put a path that is only a name into a message."""
+    if isinstance(path, FilePath):
+        message.file.path = path.path
+        message.file.SetInParent()
+    else:
+        message.dir.path = path.path
+        message.dir.include.extend(path.include)
+        message.dir.exclude.extend(path.exclude)
+        message.dir.SetInParent()
+
+
+def _fill(message: Message, value: Any, *, strict: bool = True) -> None:
+    """Fill a message from a value. Without `strict`, a file of the host may stand for itself, unread."""
+    filler = _Filler(strict)
+    filler.put(message, value)
+    try:
+        filler.run()
+    except (UnicodeEncodeError, TypeError, ValueError) as error:
+        raise BassError(f"cannot encode: {error}") from error
+
+
+class _Filler:
+    """Fills messages, whose parts wait in a list."""
+
+    def __init__(self, strict: bool) -> None:
+        self._todo: list[tuple[Any, Any]] = []
+        self._strict = strict
+        self._parts = 0
+        self._bytes = 0
+
+    def put(self, message: Any, value: Any) -> None:
+        """Have a message filled. It is there already, even if nothing will be in it."""
+        message.SetInParent()
+        self._todo.append((message, value))
+
+    def run(self) -> None:
+        while self._todo:
+            self._parts += 1
+            if self._parts > MAX_PARTS or self._bytes > MAX_BYTES:
+                raise BassError(
+                    f"this is too much to encode: a message may have {MAX_PARTS:,} parts, and {MAX_BYTES >> 20} MiB "
+                    "of files"
+                )
+            message, value = self._todo.pop()
+            _FILL[message.__class__](self, message, value)
+
+    def value(self, message: pb.Value, value: Value) -> None:
+        value = strip(value)
+        if value is None:
+            message.null.SetInParent()
+        elif value.__class__ is bool:
+            message.bool.value = value
+            message.bool.SetInParent()
+        elif value.__class__ is int:
+            message.int.value = value
+            message.int.SetInParent()
+        elif value.__class__ is str:
+            self._bytes += len(value)
+            message.string.value = value
+            message.string.SetInParent()
+        elif value is EMPTY or value.__class__ is Pair:
+            members: list[Value] = []
+            if end_of(value, members) is not EMPTY:
+                raise errors.cannot_encode(value)
+            message.array.SetInParent()
+            for member in members:
+                self.put(message.array.values.add(), member)
+        elif value.__class__ is Scope:
+            message.object.SetInParent()
+            self.bindings(message.object.bindings, value.items())
+        else:
+            field = _VALUES.get(value.__class__)
+            if field is None:
+                raise errors.cannot_encode(value)
+            self.put(getattr(message, field), value)
+
+    def bindings(self, repeated: Any, pairs: Any) -> None:
+        for name, value in pairs:
+            binding = repeated.add(symbol=name)
+            self.put(binding.value, value)
+
+    def thunk(self, message: pb.Thunk, thunk: Thunk) -> None:
+        if thunk.image is not None:
+            self.put(message.image, thunk.image)
+        message.insecure = thunk.insecure
+        for arg in thunk.args:
+            self.put(message.args.add(), arg)
+        for value in thunk.stdin:
+            self.put(message.stdin.add(), value)
+        self.bindings(message.env, thunk.env)
+        if thunk.dir is not None:
+            self.put(message.dir, thunk.dir)
+        for mount in thunk.mounts:
+            self.put(message.mounts.add(), mount)
+        self.bindings(message.labels, thunk.labels)
+        for name, port in thunk.ports:
+            message.ports.add(name=name, port=(port + 2**31) % 2**32 - 2**31)
+        if thunk.tls is not None:
+            self.put(message.tls.cert, thunk.tls[0])
+            self.put(message.tls.key, thunk.tls[1])
+        message.entrypoint.extend(thunk.entrypoint)
+        message.clear_entrypoint = thunk.clear_entrypoint
+        message.default_args.extend(thunk.default_args)
+        message.clear_default_args = thunk.clear_default_args
+        message.use_entrypoint = thunk.use_entrypoint
+
+    def image(self, message: pb.ThunkImage, image: Image) -> None:
+        field = {
+            ImageRef: "ref",
+            Thunk: "thunk",
+            ImageArchive: "archive",
+            ImageBuild: "docker_build",
+        }
+        self.put(getattr(message, field[image.__class__]), image)
+
+    def ref(self, message: pb.ImageRef, ref: ImageRef) -> None:
+        self.put(message.platform, ref.platform)
+        if ref.tag:
+            message.tag = ref.tag
+        if ref.digest:
+            message.digest = ref.digest
+        if isinstance(ref.repository, ThunkAddr):
+            self.put(message.addr, ref.repository)
+        elif ref.repository:
+            message.repository = ref.repository
+
+    def archive(self, message: pb.ImageArchive, archive: ImageArchive) -> None:
+        self.put(message.platform, archive.platform)
+        self.put(message.file, archive.file)
+        if archive.tag:
+            message.tag = archive.tag
+
+    def build(self, message: pb.ImageDockerBuild, build: ImageBuild) -> None:
+        self.put(message.platform, build.platform)
+        self.put(message.context, build.context)
+        if build.dockerfile is not None:
+            message.dockerfile = build.dockerfile.slash()
+        if build.target:
+            message.target = build.target
+        for name, value in build.args:
+            text = strip(value)
+            if text.__class__ is not str:
+                raise errors.wrong_type(text, "string", f"the build argument {name}")
+            message.args.add(name=name, value=text)
+
+    def mount(self, message: pb.ThunkMount, mount: Mount) -> None:
+        self.put(message.source, mount.source)
+        fill_name_path(message.target, mount.target)
+
+    def placed(self, message: Any, path: Any) -> None:
+        """One of a oneof, by the type of the path."""
+        self.put(getattr(message, _SOURCES[path.__class__]), path)
+
+    def directory(self, message: pb.ThunkDir, path: Any) -> None:
+        self.put(
+            message.local
+            if isinstance(path, DirPath)
+            else getattr(message, _SOURCES[path.__class__]),
+            path,
         )
-    if kind == "thunk":
-        return decode_thunk(image.thunk)
-    if kind is None:
-        return None
-    raise BassError(f"an image of the kind {kind} is not taken from a message")
+
+    def thunk_path(self, message: pb.ThunkPath, path: ThunkPath) -> None:
+        self.put(message.thunk, path.thunk)
+        fill_name_path(message.path, path.path)
+
+    def host_path(self, message: pb.HostPath, path: HostPath) -> None:
+        message.context = path.context
+        fill_name_path(message.path, path.path)
+
+    def cache_path(self, message: pb.CachePath, path: CachePath) -> None:
+        message.id = path.id
+        message.concurrency = pb.ConcurrencyMode.Name(path.mode)  # type: ignore[assignment]
+        fill_name_path(message.path, path.path)
+
+    def logical(self, message: pb.LogicalPath, path: FSPath) -> None:
+        try:
+            if isinstance(path.path, FilePath):
+                content = path.read_now()
+                self._bytes += len(content)
+                message.file.name = path.path_name()
+                message.file.content = content
+                message.file.SetInParent()
+                return
+            entries = path.list_now()
+        except NotRead:
+            if self._strict:
+                raise
+            message.file.name = f"{id(path.fs)}/{path.path.path}"
+            return
+        message.dir.name = path.path_name()
+        for entry in entries:
+            child = DirPath(entry.name) if entry.is_dir else FilePath(entry.name)
+            self.put(message.dir.entries.add(), path.extend(child))
+
+    def addr(self, message: pb.ThunkAddr, addr: ThunkAddr) -> None:
+        self.put(message.thunk, addr.thunk)
+        message.port = addr.port
+        message.format = addr.format
+
+    def platform(self, message: pb.Platform, platform: Platform) -> None:
+        message.os = platform.os
+        message.arch = platform.arch
+
+    def dir_path(self, message: pb.DirPath, path: DirPath) -> None:
+        message.path = path.path
+        message.include.extend(path.include)
+        message.exclude.extend(path.exclude)
+
+    def file_path(self, message: pb.FilePath, path: FilePath) -> None:
+        message.path = path.path
+
+    def name(self, message: Any, named: Any) -> None:
+        message.name = named.command if isinstance(named, CommandPath) else named.name
 
 
-def decode(message: pb.Value) -> Value:
-    """A value from its message. Raises BassError for a path on the machine: data makes none."""
-    kind = message.WhichOneof("value")
-    match kind:
-        case None | "null":
-            return None
-        case "bool" | "int" | "string":
-            return getattr(message, kind).value
-        case "array":
-            return make_list(decode(value) for value in message.array.values)
-        case "object":
-            return Scope({item.symbol: decode(item.value) for item in message.object.bindings})
-        case "thunk":
-            return decode_thunk(message.thunk)
-        case "command_path":
-            return CommandPath(message.command_path.name)
-        case "file_path":
-            return FilePath(message.file_path.path)
-        case "dir_path":
-            return DirPath(message.dir_path.path)
-    raise BassError(f"a value of the kind {kind} is not taken from a message")
+_FILL: Final[dict[type, Callable[[_Filler, Any, Any], None]]] = {
+    pb.Value: _Filler.value, pb.Thunk: _Filler.thunk, pb.ThunkImage: _Filler.image, pb.ImageRef: _Filler.ref,
+    pb.ImageArchive: _Filler.archive, pb.ImageDockerBuild: _Filler.build, pb.ThunkMount: _Filler.mount,
+    pb.ThunkMountSource: _Filler.placed, pb.ImageBuildInput: _Filler.placed, pb.ThunkDir: _Filler.directory,
+    pb.ThunkPath: _Filler.thunk_path, pb.HostPath: _Filler.host_path, pb.CachePath: _Filler.cache_path,
+    pb.LogicalPath: _Filler.logical, pb.ThunkAddr: _Filler.addr, pb.Platform: _Filler.platform,
+    pb.DirPath: _Filler.dir_path, pb.FilePath: _Filler.file_path, pb.CommandPath: _Filler.name,
+    pb.Secret: _Filler.name,
+}  # fmt: skip
+_VALUES: Final = {
+    Secret: "secret", Thunk: "thunk", CommandPath: "command_path", FilePath: "file_path", DirPath: "dir_path",
+    HostPath: "host_path", ThunkPath: "thunk_path", FSPath: "logical_path", ThunkAddr: "thunk_addr",
+    CachePath: "cache_path",
+}  # fmt: skip
+_SOURCES: Final = {
+    ThunkPath: "thunk", HostPath: "host", FSPath: "logical", CachePath: "cache", Secret: "secret"
+}  # fmt: skip
 
 
-# --- names and proofs ----------------------------------------------------------------------------
+# --- files of the host ---
 
 
-def digest_of(message: pb.Thunk) -> str:
-    """A thunk's name: XXH3-64 of Go's bytes, big-endian, base32hex without padding."""
-    digest = xxhash.xxh3_64_digest(go_bytes(message))
-    return base64.b32hexencode(digest).decode().rstrip("=")
+async def read_files(value: Value) -> None:
+    """Have all files read that a value takes along (a thunk's mounts, say), so that it can be encoded.
+
+    Raises `BassError` if one is missing, or they are too much.
+    """
+    for path in list(_files(value)):
+        await path.read_all()
 
 
-def thunk_sha256(message: pb.Thunk) -> str:
-    """A thunk's proof: SHA-256 of its canonical bytes, in hexadecimal."""
-    return hashlib.sha256(go_bytes(message)).hexdigest()
+def _files(value: Value) -> Iterator[FSPath]:
+    """The paths in a value that stand on files of the host."""
+    todo: list[Any] = [value]
+    seen: set[int] = set()
+    while todo:
+        item = strip(todo.pop())
+        if isinstance(item, FSPath):
+            if not isinstance(item.fs, MemoryFiles):
+                yield item
+            continue
+        if id(item) in seen or not isinstance(item, _PARTS):
+            continue
+        seen.add(id(item))
+        todo.extend(_inner(item))
 
 
-def go_bytes(message: Message) -> bytes:
-    """A message as Go's protobuf serialises it."""
-    ordinary: list[tuple[FieldDescriptor, Any]] = []
-    in_oneof: list[tuple[FieldDescriptor, Any]] = []
-    for field, value in message.ListFields():
-        oneof = field.containing_oneof
-        synthetic = oneof is None or (len(oneof.fields) == 1 and oneof.name.startswith("_"))
-        (ordinary if synthetic else in_oneof).append((field, value))
-    return b"".join(_field(field, value) for field, value in (*ordinary, *in_oneof))
+_PARTS: Final = (
+    ImageRef,
+    ImageArchive,
+    ImageBuild,
+    Mount,
+    Scope,
+    Pair,
+    Thunk,
+    ThunkAddr,
+    PlacedPath,
+)
 
 
-def _field(field: FieldDescriptor, value: Any) -> bytes:
-    values: Iterable[Any] = value if field.is_repeated else (value,)
-    return b"".join(_one(field, each) for each in values)
-
-
-def _one(field: FieldDescriptor, value: Any) -> bytes:
-    if field.type == FieldDescriptor.TYPE_MESSAGE:
-        return _delimited(field.number, go_bytes(value))
-    if field.type == FieldDescriptor.TYPE_STRING:
-        return _delimited(field.number, value.encode())
-    if field.type == FieldDescriptor.TYPE_BYTES:
-        return _delimited(field.number, value)
-    return _varint(field.number << 3) + _varint(int(value) & (1 << 64) - 1)
-
-
-def _delimited(number: int, data: bytes) -> bytes:
-    return _varint(number << 3 | 2) + _varint(len(data)) + data
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
+def _inner(item: Any) -> list[Any]:
+    if isinstance(item, Scope):
+        return [value for _, value in item.items()]
+    if isinstance(item, Pair):
+        members: list[Value] = []
+        end_of(item, members)
+        return members
+    if isinstance(item, Thunk):
+        bound = [value for _, value in (*item.env, *item.labels)]
+        return [item.image, item.dir, *item.args, *item.stdin, *item.mounts, *bound]
+    if isinstance(item, ThunkPath | ThunkAddr):
+        return [item.thunk]
+    if isinstance(item, ImageRef):
+        return [item.repository]
+    if isinstance(item, ImageArchive):
+        return [item.file]
+    if isinstance(item, ImageBuild):
+        return [item.context]
+    return [item.source] if isinstance(item, Mount) else []

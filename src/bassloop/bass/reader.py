@@ -1,321 +1,324 @@
-"""Text to forms. No form is evaluated here, and any text at all ends in forms or a ReadError.
+"""From text to forms.
 
-The syntax is small: atoms, `(…)`, `[…]`, `{…}`, strings, `:keywords`, `^metadata`, paths and
-comments. Nesting is kept on a list of our own, so that a deep text costs no Python stack.
+A loop over one text with a stack of the brackets, comments and `^` that are open, so that no nesting, however
+deep or wrong, can do more than fail. Positions are kept for every form; a comment beside a form becomes its
+documentation.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Final
 
+from bassloop.bass.annotated import Annotate
+from bassloop.bass.bind import Bind
 from bassloop.bass.errors import ReadError
-from bassloop.bass.paths import CommandPath, DirPath, ExtendPath, FilePath
-from bassloop.bass.values import (
-    EMPTY,
-    IGNORE,
-    Annotated,
-    Bind,
-    Cons,
-    Keyword,
-    Pair,
-    Range,
-    Source,
-    Symbol,
-    Value,
-    wrap_int,
-)
+from bassloop.bass.pair import Cons, Pair, end_of, from_list
+from bassloop.bass.source import Range, Source
+from bassloop.bass.symbol import Keyword, Symbol
+from bassloop.bass.values import EMPTY, IGNORE, INT_MAX, INT_MIN
 
-MAX_DEPTH = 10_000
-MAX_TEXT = 8 << 20
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
-_SPACE = re.compile(r"[\s,]+")
-_COMMENT = re.compile(r"(?:;|\#!|\#(?=[ \n]|\Z))([^\n]*)")
-_ATOM = re.compile(r"[^\s,()\[\]{}\";]+")
-_INTEGER = re.compile(
-    r"[+-]?[0-9][0-9_]*\Z|[+-]?0[xX][0-9a-fA-F_]+\Z|[+-]?0[oO][0-7_]+\Z|[+-]?0[bB][01_]+\Z"
+    from bassloop.bass.values import Value
+
+MAX_DEPTH: Final = 10_000
+
+_SPACES: Final = " ,\t\n\v\f\r\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+_SPACE: Final = re.compile(f"[{_SPACES}]*")
+_TOKEN: Final = re.compile(rf'[^{_SPACES}";\\()\[\]{{}}^]+')
+_STRING: Final = re.compile(r'[^"\\]*')
+_LINE: Final = re.compile(r"[^\n]*\n?")
+_NUMBER: Final = re.compile(
+    r"([+-]?)(?:0[xX]((?:_?[0-9a-fA-F])+)|0[bB]((?:_?[01])+)|0[oO]?((?:_?[0-7])+)|(0|[1-9](?:_?[0-9])*))"
 )
-_STRING = re.compile(r'[^"\\]*')
-_ESCAPES = {
-    '"': '"',
-    "\\": "\\",
-    "n": "\n",
-    "t": "\t",
-    "a": "\a",
-    "f": "\f",
-    "r": "\r",
-    "b": "\b",
-    "v": "\v",
-}
-_CLOSING = {"(": ")", "[": "]", "{": "}"}
-_CONSTANTS: dict[str, Value] = {"null": None, "true": True, "false": False, "_": IGNORE}
+_ESCAPES: Final = {
+    '"': '"', "\\": "\\", "n": "\n", "t": "\t", "a": "\a", "f": "\f", "r": "\r", "b": "\b", "v": "\v",
+}  # fmt: skip
+_WORDS: Final[dict[str, Value]] = {"_": IGNORE, "null": None, "true": True, "false": False}
+_CLOSING: Final = {"(": ")", "[": "]", "{": "}"}
 
 
 class _Open:
-    """A bracket that is not closed yet."""
+    """Something that has begun and waits for forms: a bracket, a comment, or a `^`."""
 
-    __slots__ = ("bracket", "forms", "metas", "start")
+    __slots__ = ("comment", "forms", "sort", "start")
 
-    def __init__(self, bracket: str, start: int) -> None:
-        self.bracket, self.start = bracket, start
-        self.forms: list[Value] = []
-        self.metas: list[Value] = []
-
-
-def read(text: str, name: str = "-") -> list[Value]:
-    """All forms of a text. Raises ReadError, with where and what was expected."""
-    return _Reader(Source(name, text)).read()
+    def __init__(self, sort: str, start: int, comment: str = "") -> None:
+        self.sort = sort
+        self.start = start
+        self.comment = comment
+        self.forms: list[Annotate] = []
 
 
-class _Reader:
+class Reader:
+    """Reads the forms of a source, one at a time: iterate over it.
+
+    Raises `ReadError`, with the place, when the text at hand is no form.
+    """
+
     def __init__(self, source: Source) -> None:
-        self.source, self.text = source, source.text
-        self.at = 0
-        self._line, self._line_start = 1, 0
-        self._counted = 0
-        self._comment: list[str] = []
-        self._last: tuple[list[Value], int] | None = None
+        self.source = source
+        self._text = source.text
+        self._at = 0
+        self._stack: list[_Open] = []
 
-    def read(self) -> list[Value]:
-        if len(self.text) > MAX_TEXT:
-            raise ReadError(f"{self.source.name} is longer than {MAX_TEXT:,} characters")
-        stack = [_Open("", 0)]
-        while self._skip(stack):
-            start, char = self.at, self.text[self.at]
-            if char in _CLOSING:
-                if len(stack) > MAX_DEPTH:
-                    raise self._error(f"brackets are nested more than {MAX_DEPTH:,} deep", start)
-                opened = _Open(char, start)
-                stack.append(opened)
-                opened.metas = []
-                self.at += 1
-            elif char in ")]}":
-                self._close(stack, start, char)
-            elif char == "^":
-                self.at += 1
-                stack[-1].metas.append(start)
-            elif char == '"':
-                self._add(stack, self._string(), start)
+    def __iter__(self) -> Iterator[Annotate]:
+        while (form := self._next()) is not None:
+            yield form
+
+    def _next(self) -> Annotate | None:
+        text = self._text
+        stack = self._stack
+        while True:
+            at = _SPACE.match(text, self._at).end()  # type: ignore[union-attr]
+            self._at = at
+            if at >= len(text):
+                self._end()
+                return None
+            char = text[at]
+            if char in "([{^":
+                if len(stack) >= MAX_DEPTH:
+                    raise self._error(f"nested more than {MAX_DEPTH:,} deep", at, at + 1)
+                stack.append(_Open(char, at))
+                self._at = at + 1
+                continue
+            if char == ";":
+                self._comment(at)
+                continue
+            if char == "#" and text[at + 1 : at + 2] in ("!", " "):
+                self._at = _LINE.match(text, at).end()  # type: ignore[union-attr]
+                continue
+            if char in ")]}":
+                form: Value = self._close(char, at)
+                start = self._start
             else:
-                self._add(stack, self._atom(), start)
-        if len(stack) > 1:
-            raise self._error(f"this {stack[-1].bracket} is never closed", stack[-1].start)
-        if stack[0].metas:
-            raise self._error("^ needs metadata and a form after it", self.at - 1)
-        return stack[0].forms
+                start = at
+                form = self._string(at) if char == '"' else self._token(at)
+            done = self._deliver(form, start)
+            if done is not None:
+                return done
 
-    # --- white space and comments ---
-
-    def _skip(self, stack: list[_Open]) -> bool:
-        """Go to the next form. Comments before a form, or after one on its line, belong to it."""
-        text = self.text
+    def _deliver(self, form: Value, start: int) -> Annotate | None:
+        """Hand a form that is complete to what waits for it; return it if nothing does."""
+        stack = self._stack
         while True:
-            space = _SPACE.match(text, self.at)
-            if space:
-                self.at = space.end()
-                if "\n" in space.group():
-                    self._last = None
-            if self.at >= len(text):
-                return False
-            comment = _COMMENT.match(text, self.at)
-            if comment is None:
-                return True
-            self.at = comment.end()
-            self._note(comment.group(1), shebang=text.startswith("#!", comment.start()))
+            if form.__class__ is not Annotate:
+                form = Annotate(form, Range(self.source, start, self._at))
+            comment = self._trailing()
+            if comment is not None and not form.comment:
+                form.comment = comment
+            if not stack:
+                return form  # type: ignore[no-any-return]
+            waiting = stack[-1]
+            if waiting.sort == ";":
+                form.comment = waiting.comment
+            elif waiting.sort == "^":
+                waiting.forms.append(form)
+                if len(waiting.forms) < 2:
+                    return None
+                meta, form = waiting.forms
+                form.meta = (form.meta or ()) + self._meta(meta)
+            else:
+                waiting.forms.append(form)
+                return None
+            stack.pop()
 
-    def _note(self, comment: str, *, shebang: bool) -> None:
-        if shebang:
-            return
-        said = comment.lstrip(";").strip()
-        if self._last is None:
-            self._comment.append(said)
-            return
-        forms, index = self._last
-        form = forms[index]
-        if type(form) is Annotated and not form.comment:
-            form.comment = said
-        elif type(form) is not Annotated:
-            forms[index] = Annotated(form, comment=said, range=getattr(form, "range", None))
-        self._last = None
+    def _end(self) -> None:
+        """The text is over: fine between forms, and after a comment that belongs to nothing."""
+        for waiting in self._stack:
+            if waiting.sort != ";":
+                what = {"^": "^ must be followed by metadata and a form"}.get(waiting.sort)
+                message = what or f"unexpected end: {waiting.sort} is never closed"
+                raise self._error(message, waiting.start, waiting.start + 1, incomplete=True)
+        self._stack.clear()
 
-    # --- forms ---
-
-    def _add(self, stack: list[_Open], form: Value, start: int) -> None:
-        top = stack[-1]
-        where = self._range(start)
-        if type(form) in (Pair, Cons, Bind):
-            form.range = where
-        comment, self._comment = " ".join(self._comment).strip(), []
-        if top.metas and not isinstance(top.metas[-1], _Meta):
-            top.metas[-1] = _Meta(form)
-            return
-        while top.metas and isinstance(top.metas[-1], _Meta):
-            form = Annotated(form, meta=top.metas.pop().form, range=where)
-        if comment or type(form) is Symbol:
-            form = Annotated(form, comment=comment, range=where)
-        top.forms.append(form)
-        self._last = (top.forms, len(top.forms) - 1)
-
-    def _close(self, stack: list[_Open], start: int, char: str) -> None:
+    def _close(self, char: str, at: int) -> Value:
+        stack = self._stack
+        while stack and stack[-1].sort == ";":  # a comment with nothing after it in its brackets
+            stack.pop()
+        if not stack:
+            raise self._error(f"unmatched {char}", at, at + 1)
         opened = stack[-1]
-        if not opened.bracket:
-            raise self._error(f"this {char} closes nothing", start)
-        if _CLOSING[opened.bracket] != char:
+        if opened.sort == "^":
+            raise self._error("^ must be followed by metadata and a form", opened.start, at)
+        if _CLOSING[opened.sort] != char:
+            expected = _CLOSING[opened.sort]
+            line, _ = self.source.position(opened.start)
             raise self._error(
-                f"this {char} can't close {opened.bracket}, which began at line {self._position(opened.start)[0]}",
-                start,
+                f"unmatched {char}: {opened.sort} of line {line} needs {expected}", at, at + 1
             )
-        if opened.metas:
-            raise self._error("^ needs metadata and a form after it", start)
-        self.at += 1
         stack.pop()
-        self._comment = []
+        self._at = at + 1
+        self._start = opened.start
         if char == "}":
-            form: Value = Bind(opened.forms)
-        else:
-            form = self._linked(opened, Pair if char == ")" else Cons)
-        self._add(stack, self._path_after(form), opened.start)
+            return Bind(tuple(opened.forms))
+        return _list(opened.forms, Pair if char == ")" else Cons)
 
-    def _linked(self, opened: _Open, kind: Any) -> Value:
-        forms = opened.forms
-        end: Value = EMPTY
-        for index, form in enumerate(forms):
-            if type(form) is Annotated and type(form.value) is Symbol and form.value.name == "&":
-                rest = forms[index + 1 :]
-                end, forms = (rest[-1] if rest else EMPTY), forms[:index]
-                break
-        result = end
-        for form in reversed(forms):
-            result = kind(form, result)
-        return result
-
-    def _path_after(self, form: Value) -> Value:
-        """`{…}/child` and the like are two forms in Bass; only symbols are extended by a path."""
-        return form
-
-    # --- atoms ---
-
-    def _string(self) -> str:
-        start, parts = self.at, []
-        self.at += 1
+    def _comment(self, at: int) -> None:
+        """A comment before a form: its lines, joined to paragraphs where a line holds nothing but `;`."""
+        text = self._text
+        paragraphs: list[str] = []
+        lines: list[str] = []
+        start = at
         while True:
-            run = _STRING.match(self.text, self.at)
-            assert run is not None
-            parts.append(run.group())
-            self.at = run.end()
-            if self.at >= len(self.text):
-                raise self._error('this " is never closed', start)
-            if self.text[self.at] == '"':
-                self.at += 1
-                return "".join(parts)
-            escaped = self.text[self.at + 1 : self.at + 2]
-            if escaped not in _ESCAPES or not escaped:
+            line, at = self._comment_line(at)
+            if line:
+                lines.append(line)
+            else:
+                paragraphs.append(" ".join(lines))
+                lines = []
+            while text[at : at + 1] == " ":
+                at += 1
+            if text[at : at + 1] != ";":
+                break
+        if lines:
+            paragraphs.append(" ".join(lines))
+        self._at = at
+        if len(self._stack) >= MAX_DEPTH:
+            raise self._error(f"nested more than {MAX_DEPTH:,} deep", start, start + 1)
+        # Of comments in a row, parted by blank lines, the first one counts.
+        if not (self._stack and self._stack[-1].sort == ";"):
+            self._stack.append(_Open(";", start, "\n\n".join(paragraphs)))
+
+    def _comment_line(self, at: int) -> tuple[str, int]:
+        text = self._text
+        while text[at : at + 1] == ";":
+            at += 1
+        while text[at : at + 1] == " ":
+            at += 1
+        end = text.find("\n", at)
+        if end < 0:
+            return text[at:], len(text)
+        return text[at:end], end + 1
+
+    def _trailing(self) -> str | None:
+        """A comment after a form, on its line."""
+        text = self._text
+        at = self._at
+        while text[at : at + 1] == " ":
+            at += 1
+        if text[at : at + 1] != ";":
+            return None
+        comment, self._at = self._comment_line(at)
+        return comment
+
+    def _string(self, start: int) -> str:
+        text = self._text
+        out: list[str] = []
+        at = start + 1
+        while True:
+            end = _STRING.match(text, at).end()  # type: ignore[union-attr]
+            out.append(text[at:end])
+            mark = text[end : end + 1]
+            if mark == '"':
+                self._at = end + 1
+                return "".join(out)
+            escape = text[end + 1 : end + 2]
+            if not mark or not escape:
                 raise self._error(
-                    f"\\{escaped} is no escape; known are {' '.join(_ESCAPES)}", self.at
+                    "unexpected end: the string is never closed", start, start + 1, incomplete=True
                 )
-            parts.append(_ESCAPES[escaped])
-            self.at += 2
+            if escape not in _ESCAPES:
+                raise self._error(f"no escape sequence: \\{escape}", end, end + 2)
+            out.append(_ESCAPES[escape])
+            at = end + 2
 
-    def _atom(self) -> Value:
-        start = self.at
-        found = _ATOM.match(self.text, start)
-        assert found is not None
-        word = found.group()
-        self.at = found.end()
-        if word in _CONSTANTS:
-            return _CONSTANTS[word]
-        if _INTEGER.match(word):
-            return self._integer(word, start)
-        if word[0] == ":" and len(word) > 1:
-            return self._keyword(word[1:], start)
-        if word[0].isdigit():
-            raise self._error(f"{word} is neither a number nor a name", start)
-        if "/" in word or word[0] == ".":
-            return self._path(word, start)
-        return self._name(word, start)
+    def _token(self, at: int) -> Value:
+        found = _TOKEN.match(self._text, at)
+        if found is None:
+            raise self._error(f"unexpected {self._text[at]}", at, at + 1)
+        token = found[0]
+        self._at = found.end()
+        if token in _WORDS:
+            return _WORDS[token]
+        if token[0].isnumeric() or (token[0] in "+-" and token[1:2].isnumeric()):
+            number = _integer(token)
+            if number is None:
+                raise self._error(f"not a number: {token}", at, self._at)
+            return number
+        if "/" in token:
+            return _path(token)
+        if token[0] == "." and token not in (".", ".."):
+            from bassloop.bass.paths import CommandPath
 
-    def _integer(self, word: str, start: int) -> int:
-        try:
-            digits = word.replace("_", "")
-            octal = re.match(r"[+-]?0[0-7]+\Z", digits)
-            number = int(digits, 8) if octal else int(digits, 0)
-        except ValueError as error:
-            raise self._error(f"{word} is no integer", start) from error
-        if wrap_int(number) != number:
-            raise self._error(f"{word} does not fit into 64 bits", start)
-        return number
+            return CommandPath(token[1:])
+        return _name(token)
 
-    def _keyword(self, name: str, start: int) -> Value:
-        if ":" in name or "/" in name:
-            raise self._error(f":{name} is no keyword: it has a : or / in it", start)
-        return Keyword(name)
+    def _meta(self, form: Annotate) -> tuple[Value, ...]:
+        inner = form.form
+        if inner.__class__ is Bind:
+            return inner.members
+        members: list[Value] = []
+        if end_of(inner, members) is EMPTY:
+            return tuple(members)
+        if inner.__class__ is Keyword:
+            return (inner, True)
+        if inner.__class__ is Symbol or inner.__class__ is str:
+            return (Keyword("tag"), inner)
+        place = form.range
+        raise ReadError("metadata (^) must be a {…}, a keyword, a symbol or a string", place)
 
-    def _name(self, word: str, start: int) -> Value:
-        """`a`, or `a:b:c`, which looks up c in b in a."""
-        first, *rest = word.split(":")
-        if not first or not all(rest):
-            raise self._error(f"{word} is no name", start)
-        form: Value = Symbol(first)
-        where = self._range(start)
-        for name in rest:
-            form = Pair(Keyword(name), Pair(form, EMPTY), where)
-        return form
-
-    def _path(self, word: str, start: int) -> Value:
-        if word in ("/",):
-            return DirPath("/")
-        first, _, rest = word.partition("/")
-        if first in ("", ".", ".."):
-            return _path_of(word)
-        if first.startswith(".") and "/" not in word:
-            return CommandPath(first[1:])
-        if first.startswith("."):
-            raise self._error(f"{word} is no path: it must begin with ./, ../ or /", start)
-        base = self._name(first, start)
-        if not rest:
-            return ExtendPath(base, DirPath("."))
-        return ExtendPath(base, _path_of("./" + rest))
-
-    # --- positions ---
-
-    def _range(self, start: int) -> Range:
-        line, column = self._position(start)
-        end_line, end_column = self._position(self.at)
-        return Range(self.source, line, column, end_line, end_column)
-
-    def _position(self, at: int) -> tuple[int, int]:
-        """Line and column of an offset; offsets mostly grow, so counting goes on from the last."""
-        if at < self._counted:
-            self._line, self._line_start, self._counted = self._back(at)
-        newlines = self.text.count("\n", self._counted, at)
-        if newlines:
-            self._line += newlines
-            self._line_start = self.text.rfind("\n", self._counted, at) + 1
-        self._counted = at
-        return self._line, at - self._line_start + 1
-
-    def _back(self, at: int) -> tuple[int, int, int]:
-        line = self._line - self.text.count("\n", at, self._counted)
-        return line, self.text.rfind("\n", 0, at) + 1, at
-
-    def _error(self, message: str, start: int) -> ReadError:
-        self.at = max(self.at, start + 1)
-        line, column = self._position(start)
-        return ReadError(message, Range(self.source, line, column, line, column + 1))
+    def _error(self, message: str, start: int, end: int, incomplete: bool = False) -> ReadError:
+        return ReadError(message, Range(self.source, start, end), incomplete)
 
 
-class _Meta:
-    """Metadata that waits for its form."""
+def _list(forms: list[Annotate], cell: type[Pair] | type[Cons]) -> Value:
+    rest: Value = EMPTY
+    dotted = False
+    members: list[Annotate] = []
+    for form in forms:
+        inner = form.form
+        if inner.__class__ is Symbol and inner.name == "&":
+            dotted = True
+        elif dotted:
+            rest = form
+        else:
+            members.append(form)
+    for form in reversed(members):
+        rest = cell(form, rest)
+    return rest
 
-    __slots__ = ("form",)
 
-    def __init__(self, form: Value) -> None:
-        self.form = form
+def _integer(token: str) -> int | None:
+    found = _NUMBER.fullmatch(token)
+    if found is None:
+        return None
+    sign, hexadecimal, binary, octal, decimal = found.groups()
+    digits = (hexadecimal or binary or octal or decimal).replace("_", "")
+    if len(digits) > 64:
+        return None
+    number = int(digits, 16 if hexadecimal else 2 if binary else 8 if octal else 10)
+    number = -number if sign == "-" else number
+    return number if INT_MIN <= number <= INT_MAX else None
 
 
-def _path_of(text: str) -> FilePath | DirPath:
-    if text in (".", ".."):
-        return FilePath(text)
-    if text.endswith("/"):
-        return DirPath(text.rstrip("/") or "/")
-    return FilePath(text)
+def _name(token: str) -> Value:
+    """A symbol, a keyword, or either with lookups: `a:b:c`."""
+    head, *keys = token.split(":")
+    value: Value = Symbol(head)
+    if head == "" and keys:
+        value = Keyword(keys.pop(0))
+    for key in keys:
+        value = from_list((Keyword(key), value))
+    return value
+
+
+def _path(token: str) -> Value:
+    from bassloop.bass.paths import DirPath, ExtendPath, FilePath
+
+    head, *names = token.split("/")
+    is_dir = names[-1] == ""
+    if is_dir:
+        names.pop()
+    path: Value = DirPath(head) if head in ("", ".", "..") else _name(head)
+    for index, name in enumerate(names):
+        last = index == len(names) - 1
+        path = ExtendPath(path, FilePath(name) if last and not is_dir else DirPath(name))
+    return path
+
+
+def read_source(text: str, name: str) -> list[Annotate]:
+    """All forms of a text; `name` is what errors call it. Raises `ReadError`."""
+    return list(Reader(Source(text, name)))

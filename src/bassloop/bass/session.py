@@ -1,93 +1,118 @@
-"""A session: one running script, the modules that it loaded, and everything that it started."""
+"""A session: one running script, the modules that it loaded, and everything that it started.
+
+All of it shares one budget, and one host to ask. What runs at the same time is the driver's business.
+"""
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
-from dataclasses import replace
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-import trio
-
-from bassloop.bass.errors import BassError, BudgetExceeded
-from bassloop.bass.ground import make_ground
-from bassloop.bass.machine import Budget, Machine
-from bassloop.bass.paths import (
-    CommandPath,
-    DirPath,
-    FilePath,
-    MemoryFiles,
-    MemoryPath,
-    Path,
-    RepositoryPath,
-    ThunkPath,
-)
+from bassloop.bass import errors
+from bassloop.bass.annotated import Annotated
+from bassloop.bass.budget import Budget, Meter
+from bassloop.bass.combiner import Builtin, Wrapped
+from bassloop.bass.compiler import code
+from bassloop.bass.errors import BassError, Exhausted
+from bassloop.bass.files import FSPath, MemoryFiles, NotRead
+from bassloop.bass.ground import ground, internal
+from bassloop.bass.jsonform import encode
+from bassloop.bass.machine import Machine, drive
+from bassloop.bass.paths import CommandPath, DirPath, FilePath, HostPath
 from bassloop.bass.printer import show
-from bassloop.bass.proto import encode_thunk
-from bassloop.bass.reader import read
-from bassloop.bass.streams import Sink, Source, source_of
-from bassloop.bass.thunk import ImageRef, Mount, Thunk
-from bassloop.bass.values import Scope, Value
+from bassloop.bass.proto import encode_thunk, read_files
+from bassloop.bass.protocols import text_of
+from bassloop.bass.reader import Reader
+from bassloop.bass.scope import Scope
+from bassloop.bass.source import Source as Text
+from bassloop.bass.stream import Collected, ListSource, Sink
+from bassloop.bass.thunk import Thunk, ThunkPath
+from bassloop.bass.values import EMPTY, Value, strip
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-    from bassloop.bass.host import Host
+    from bassloop.bass import memos
+    from bassloop.bass.host import ByteStream, Host
+    from bassloop.bass.paths import Path
     from bassloop.wire import bass_pb2 as pb
 
-MAX_FILES = 10_000
-MAX_BYTES = 32 << 20
+MAX_SOURCE = 16 << 20
+
+
+class Task(Protocol):
+    """Something that goes on in the background."""
+
+    async def wait(self) -> None:
+        """Return when it is over, however it ended."""
+
+
+class Driver(Protocol):
+    """What runs a session: Trio, or nothing at all (`drivers.py`)."""
+
+    async def checkpoint(self) -> None:
+        """Let others run."""
+
+    def spawn(self, work: Callable[[], Awaitable[None]]) -> Task:
+        """Begin something in the background. It belongs to the session, and is cancelled with it."""
+
+    def open(self, stream: ByteStream) -> Callable[[], Awaitable[bytes]]:
+        """Begin to read a stream, in a task of its own; what gives the next piece, b"" at the end."""
 
 
 class _Started:
-    """Something in the background, and how it ended once `over` is set."""
+    """A thunk that was started, with what its handler returned or raised once it is over."""
 
     def __init__(self) -> None:
-        self.over = trio.Event()
+        self.task: Task
         self.result: Value = None
-        self.error: BassError | None = None
-
-    async def finished(self) -> Value:
-        await self.over.wait()
-        if self.error is not None:
-            raise self.error
-        return self.result
+        self.error: Exception | None = None
 
 
 class Session:
-    """Evaluates scripts under one budget. Made by :func:`open_session`, which owns what is started.
+    """Evaluates scripts. Every coroutine raises `BassError` for what is wrong with them, `Exhausted` for budgets.
 
-    Every coroutine raises BassError for what is wrong with the script; cancelling one cancels the
-    script there.
+    Cancelling one of them cancels the script there, and leaves the session usable.
     """
 
-    def __init__(self, host: Host, budget: Budget, nursery: trio.Nursery) -> None:
-        self._host = host
-        self._nursery = nursery
-        self._started: list[_Started] = []
+    def __init__(self, host: Host, driver: Driver, budget: Budget | None = None) -> None:
+        self.host = host
+        self.meter = Meter(budget or Budget())
+        self.machine = Machine(self, host, self.meter)
+        self.written_memos: dict[tuple[str, str], list[tuple[memos.Call, pb.Value]]] = {}
+        self._driver = driver
         self._modules: dict[str, Scope] = {}
         self._loading: set[str] = set()
-        self._said = 0
-        self.machine = Machine(budget)
-        self.machine.session = self
-        self.ground = make_ground()
+        self._started: list[_Started] = []
+        self._standard: MemoryFiles | None = None
 
     # --- for whoever embeds it ---
 
     async def load(self, source: str, name: str, directory: Value) -> Scope:
-        """Evaluate a module's text, and return its scope."""
-        scope = self._run_scope(directory)
-        await self._do(lambda: self._evaluate(source, name, scope))
+        """Evaluate a module's text; its scope. Errors call the text `name`; `directory` is its `*dir*`."""
+        scope = self.scope(directory)
+        await self._drive(lambda: self._evaluate(source, name, scope))
         return scope
 
-    async def evaluate(self, source: str, name: str, directory: Value) -> Value:
-        """The value of a text's last form, in a scope of its own."""
-        scope = self._run_scope(directory)
-        return await self._do(lambda: self._evaluate(source, name, scope))
+    async def evaluate(
+        self,
+        source: str,
+        name: str,
+        directory: Value,
+        *,
+        scope: Scope | None = None,
+        file: Value = None,
+    ) -> Value:
+        """The value of a text's last form, in a scope of its own or a given one.
+
+        `file` is what metadata says it is defined in, instead of the name.
+        """
+        inner = self.scope(directory) if scope is None else scope
+        return await self._drive(lambda: self._evaluate(source, name, inner, file))
 
     async def call(self, combiner: Value, *arguments: Value) -> Value:
         """Call a combiner with values."""
-        return await self._do(lambda: self.machine.call(combiner, list(arguments)))
+        return await self._drive(lambda: self.machine.call(combiner, list(arguments)))
 
     async def run_script(
         self,
@@ -95,249 +120,284 @@ class Session:
         name: str,
         *,
         directory: Value,
-        stdin: list[Value],
-        bindings: dict[str, Value],
+        stdin: Iterable[Value] = (),
+        bindings: Mapping[str, Value] | None = None,
+        arguments: Iterable[Value] = (),
+        stdout: Sink | None = None,
     ) -> None:
-        """Evaluate a script's text, then call its `main`."""
-        scope = self._run_scope(directory, source_of(stdin, "stdin"))
-        scope.parents[0].bindings.update(bindings)
+        """Evaluate a script's text, then call its `main` with the arguments."""
+        scope = self.scope(directory, stdin=list(stdin), stdout=stdout, bindings=bindings)
+        given = list(arguments)
 
         def work() -> Value:
             self._evaluate(source, name, scope)
-            return self.machine.call(scope.get("main"), [])
+            return self.machine.call(scope.get("main"), given)
 
-        await self._do(work)
+        await self._drive(work)
 
     async def wait(self) -> None:
-        """Return when everything that was started is over. Raises the first error of it."""
-        while self._started:
-            started, self._started = self._started, []
-            for each in started:
-                await each.finished()
-
-    def binding(self, scope: Scope, name: str, where: str) -> Value:
-        """What a module binds to a name. Raises BassError, which says how to bind it."""
-        if name not in scope.bindings:
-            raise BassError(
-                f"{where} does not bind {name}; add (defn {name} [event client] …) to it"
-            )
-        return scope.bindings[name]
+        """Return when everything that was started is over. Raises the first error of a handler."""
+        await self._drive(lambda: self.wait_all(self.machine))
 
     async def thunk_proto(self, thunk: Thunk) -> pb.Thunk:
-        """A thunk's message, with the repository's files that it names read into it."""
-        return encode_thunk(await self._with_files(thunk))
+        """A thunk's message, with the files of the host in it read."""
+        await read_files(thunk)
+        return encode_thunk(thunk)
 
-    # --- for ground ---
+    def scope(
+        self,
+        directory: Value,
+        *,
+        stdin: list[Value] | None = None,
+        env: Scope | None = None,
+        stdout: Sink | None = None,
+        bindings: Mapping[str, Value] | None = None,
+        parent: Scope | None = None,
+    ) -> Scope:
+        """A new scope for a script to run in, with `*dir*`, `*env*`, `*stdin*`, `*stdout*` and `main`."""
+        given: dict[str, Value] = {
+            "*dir*": _about(directory, "the directory that the script is in"),
+            "*env*": _about(
+                Scope() if env is None else env, "the environment variables of the script"
+            ),
+            "*stdin*": _about(
+                ListSource(stdin or []), "the values that the script was given, a source"
+            ),
+            "*stdout*": _about(stdout or Collected(), "where the script's results go, a sink"),
+            "main": _about(
+                Wrapped(Builtin("main", EMPTY, lambda args, scope, machine: None, 0, None)),
+                "what a script does when it is run; define it",
+            ),
+        }
+        given.update(bindings or {})
+        return Scope({}, (Scope(given, (parent or ground(),), True),), True)
 
-    def spawn(self, work: Callable[[], Value]) -> Callable[[], Awaitable[Value]]:
-        """Run something in the background; returns what awaits its result."""
+    # --- for builtins ---
+
+    def module(self, thunk: Thunk, machine: Machine) -> Scope:
+        """The module that a Bass thunk is, loaded once."""
+        key = self._digest(thunk, machine)
+        if key in self._modules:
+            return self._modules[key]
+        if key in self._loading:
+            raise BassError(f"the module {thunk.cmdline()} loads itself")
+        self._loading.add(key)
+        try:
+            module = self._script(thunk, machine, Sink("nowhere", lambda value, machine: None))
+        finally:
+            self._loading.discard(key)
+        module.name = show(thunk)
+        self._modules[key] = module
+        return module
+
+    def run(self, thunk: Thunk, machine: Machine, stdout: Sink | None = None) -> None:
+        """Run a thunk: a Bass script here, anything else by the host."""
+        if thunk.platform() is None:
+            scope = self._script(
+                thunk, machine, stdout or Sink("nowhere", lambda value, machine: None)
+            )
+            machine.call(scope.get("main"), list(thunk.args[1:]))
+            return
+        machine.wait(read_files(thunk))
+        machine.wait(self.host.run(thunk))
+
+    def start(self, thunk: Thunk, handler: Value, machine: Machine) -> Callable[[Machine], Value]:
+        """Run a thunk in the background, and then the handler; what waits for its result."""
+        from bassloop.bass.builtins.running import ErrorValue
+
         started = _Started()
         self._started.append(started)
 
+        def work() -> Value:
+            outcome: Value = None
+            try:
+                self.run(thunk, machine)
+            except Exhausted:
+                raise
+            except BassError as error:
+                outcome = ErrorValue(error)
+            return machine.call(handler, [outcome])
+
         async def task() -> None:
             try:
-                started.result = await self._do(work)
-            except BassError as error:
+                started.result = await self._drive(work)
+            except Exception as error:  # noqa: BLE001 - raised where it is waited for
                 started.error = error
-            finally:
-                started.over.set()
 
-        self._nursery.start_soon(task)
-        return started.finished
+        started.task = self._driver.spawn(task)
 
-    def load_thunk(self, machine: Machine, thunk: Thunk) -> Scope:
-        """The module of a Bass thunk, the same for equal thunks."""
-        if thunk.image is not None or not thunk.args:
-            raise BassError(f"{thunk.cmdline() or 'scratch'} is no Bass module: it has an image")
-        key = self._identity(thunk)
-        if key in self._loading:
-            raise BassError(f"the module {thunk.cmdline()} loads itself")
-        if key not in self._modules:
-            self._loading.add(key)
-            try:
-                self._modules[key] = self._module(machine, thunk)
-            finally:
-                self._loading.discard(key)
-        return self._modules[key]
+        def wait(machine: Machine) -> Value:
+            machine.wait(started.task.wait())
+            if started.error is not None:
+                raise started.error
+            return started.result
 
-    def run_thunk(self, machine: Machine, thunk: Thunk) -> None:
-        """Run a thunk: a Bass script here, anything else on a runtime."""
-        if thunk.image is None:
-            if not thunk.args:
-                raise BassError("a thunk without a command can't be run")
-            scope = self._module(machine, thunk)
-            machine.call(scope.get("main"), [])
-        else:
-            machine.wait_for(self._host_run(thunk))
+        return wait
 
-    def read(self, machine: Machine, what: Value) -> bytes:
-        """What a thunk prints, or what is in a file."""
-        if isinstance(what, Thunk):
-            found: bytes = machine.wait_for(self._host_read(what))
-            return found
-        return self._content(machine, what)
+    def wait_all(self, machine: Machine) -> None:
+        """Wait for everything that was started, and for what that starts. Raises the first error."""
+        failure: Exception | None = None
+        while self._started:
+            started, self._started = self._started, []
+            for each in started:
+                machine.wait(each.task.wait())
+                failure = failure or each.error
+        if failure is not None:
+            raise failure
 
-    def log(self, message: str, fields: dict[str, Value]) -> None:
-        """Something that the script says, within its budget of output."""
-        self._said += len(message) + sum(len(show(value)) for value in fields.values())
-        if self._said > self.machine.budget.output:
-            limit = self.machine.budget.output
-            raise BudgetExceeded(f"the script said more than {limit:,} bytes (HOOK_OUTPUT)")
-        self._host.log(message, fields)
+    def open(self, subject: Value, machine: Machine) -> Callable[[Machine], bytes]:
+        """Begin to read a file, or what a thunk writes; what gives the next piece of bytes."""
+        if isinstance(subject, FSPath):
+            content = [machine.wait(subject.read())]
+            return lambda machine: content.pop() if content else b""
+        if isinstance(subject, HostPath):
+            subject.inside()
+            return _pulling(self._driver.open(self.host.read_host_path(subject)))
+        if isinstance(subject, Thunk) and subject.platform() is None:
+            return self._output(subject)
+        if isinstance(subject, Thunk):
+            machine.wait(read_files(subject))
+            return _pulling(self._driver.open(self.host.read(subject)))
+        if isinstance(subject, ThunkPath):
+            return self._exported(subject, machine)
+        raise errors.wrong_type(subject, "thunk, or path of a file that can be read", "read")
 
-    async def resolve(self, ref: ImageRef) -> Thunk:
-        """The thunk of an image's name."""
-        return await self._host.resolve(ref)
+    def write(self, source: Value, destination: HostPath, machine: Machine) -> None:
+        """Write what can be read to a file of this machine."""
+        destination.inside()
+        pull = self.open(source, machine)
+        content = bytearray()
+        while piece := pull(machine):
+            machine.meter.allocate(len(piece))
+            content += piece
+
+        async def pieces() -> Any:
+            yield bytes(content)
+
+        machine.wait(self.host.write_host_path(destination, pieces()))
 
     # --- inside ---
 
-    async def _do(self, work: Callable[[], Value]) -> Value:
-        return await self.machine.run(work, trio.lowlevel.checkpoint)
+    async def _drive(self, work: Callable[[], Value]) -> Value:
+        return await drive(self.machine, work, self._driver.checkpoint)
 
-    def _evaluate(self, source: str, name: str, scope: Scope) -> Value:
+    def _evaluate(self, source: str, name: str, scope: Scope, file: Value = None) -> Value:
         value: Value = None
-        for form in read(source, name):
-            value = self.machine.evaluate(form, scope)
+        for form in Reader(Text(source, name, file)):
+            value = self.machine.finish(code(form)(scope, self.machine))
         return value
 
-    def _run_scope(self, directory: Value, stdin: Source | None = None) -> Scope:
-        async def refuse(value: Value) -> None:
-            self.log(show(value), {})
+    def _digest(self, thunk: Thunk, machine: Machine) -> str:
+        try:
+            return thunk.digest()
+        except NotRead:
+            machine.wait(read_files(thunk))
+            return thunk.digest()
 
-        given = Scope({}, (self.ground,))
-        given.bindings.update(
-            {
-                "*dir*": directory,
-                "*env*": Scope(),
-                "*stdin*": stdin or source_of([], "stdin"),
-                "*stdout*": Sink(refuse, "stdout"),
-                "main": _nothing(),
-            }
-        )
-        return Scope({}, (given,))
-
-    def _module(self, machine: Machine, thunk: Thunk) -> Scope:
-        command = thunk.args[0]
-        stdin = source_of(thunk.stdin, "stdin")
+    def _script(self, thunk: Thunk, machine: Machine, stdout: Sink) -> Scope:
+        """The scope of a Bass thunk, evaluated anew."""
+        if thunk.image is not None:
+            raise BassError(
+                f"{errors.brief(thunk)} is no Bass script: it has an image; run it, or read it"
+            )
+        if not thunk.args:
+            raise BassError("this thunk has no command")
+        command = strip(thunk.args[0])
+        file: Path
+        parent = None
         if isinstance(command, CommandPath):
-            if command.command in BUILT_IN:
-                return Scope(BUILT_IN[command.command]())
-            source = _standard(command.command)
-            scope = self._run_scope(DirPath("."), stdin)
-            self._evaluate(source, f"std/{command.command}.bass", scope)
-            return scope
-        data = self._content(machine, command)
-        parent = _parent(command)
-        scope = self._run_scope(parent, stdin)
-        self._evaluate(data.decode(errors="replace"), command.name(), scope)
+            file = FSPath(self._std(), FilePath(f"{command.command}.bass"))
+            if file.inside() not in (entry.name for entry in self._std().list_now("")):
+                raise BassError(f"there is no standard module .{command.command}")
+            source = text_of(file.read_now())
+            parent = internal()
+            directory: Path = FSPath(self._std(), DirPath("."))
+        elif isinstance(command, FSPath | HostPath | ThunkPath) and isinstance(
+            command.path, FilePath
+        ):
+            source = self._source(command, machine)
+            file = command
+            directory = command.parent_dir()
+        elif isinstance(command, FilePath):
+            raise BassError(
+                f"{show(command)} is a name that means nothing here: did you mean *dir*/{command.path}?"
+            )
+        else:
+            raise BassError(
+                f"{errors.brief(command)} is no Bass script: its thunk needs an image, or (.module)"
+            )
+        scope = self.scope(
+            directory,
+            stdin=list(thunk.stdin),
+            env=Scope(dict(thunk.env)),
+            stdout=stdout,
+            parent=parent,
+        )
+        self._evaluate(source, show(command), scope, file)
         return scope
 
-    def _content(self, machine: Machine, path: Value) -> bytes:
-        if isinstance(path, MemoryPath):
-            return path.content()
-        if isinstance(path, RepositoryPath):
-            for name in (path.path.path, f"{path.path.path}.bass"):
-                data = machine.wait_for(self._host.read_file(path.tree, name.removeprefix("./")))
-                if data is not None:
-                    content: bytes = data
-                    return content
-            raise BassError(f"there is no file {path}")
-        raise BassError(f"{show(path)} can't be read here: it is in no repository")
+    def _source(self, path: Value, machine: Machine) -> str:
+        pull = self.open(path, machine)
+        content = bytearray()
+        while piece := pull(machine):
+            content += piece
+            if len(content) > MAX_SOURCE:
+                raise BassError(
+                    f"{errors.brief(path)} is larger than {MAX_SOURCE >> 20} MiB: this is no script"
+                )
+        return text_of(bytes(content))
 
-    def _identity(self, thunk: Thunk) -> str:
-        command = thunk.args[0]
-        stdin = " ".join(show(value) for value in thunk.stdin)
-        return f"{show(command)} {stdin}"
+    def _std(self) -> MemoryFiles:
+        if self._standard is None:
+            files = (each for each in (resources.files("bassloop.bass") / "std").iterdir())
+            self._standard = MemoryFiles(
+                {each.name: each.read_bytes() for each in files if each.name.endswith(".bass")}
+            )
+        return self._standard
 
-    async def _host_run(self, thunk: Thunk) -> None:
-        await self._host.run(await self._with_files(thunk))
+    def _output(self, thunk: Thunk) -> Callable[[Machine], bytes]:
+        """What a Bass script emits, as JSON; it runs when the first value is wanted."""
+        waiting = [thunk]
 
-    async def _host_read(self, thunk: Thunk) -> bytes:
-        return await self._host.read(await self._with_files(thunk))
+        def pull(machine: Machine) -> bytes:
+            if not waiting:
+                return b""
+            lines: list[str] = []
 
-    async def _with_files(self, thunk: Thunk) -> Thunk:
-        """The thunk with the repository's files in it as files in memory, which travel with it."""
-        image = thunk.image
-        if isinstance(image, Thunk):
-            image = await self._with_files(image)
-        mounts = [
-            Mount(await self._as_memory(mount.source), mount.target) for mount in thunk.mounts
-        ]
-        args = [await self._as_memory(arg) for arg in thunk.args]
-        return replace(thunk, image=image, mounts=tuple(mounts), args=tuple(args))
+            def emit(value: Value, machine: Machine) -> None:
+                line = encode(value) + "\n"
+                machine.meter.allocate(len(line))
+                lines.append(line)
 
-    async def _as_memory(self, value: Value) -> Value:
-        if isinstance(value, ThunkPath):
-            return ThunkPath(await self._with_files(value.thunk), value.path)
-        if not isinstance(value, RepositoryPath):
-            return value
-        name = value.path.path.removeprefix("./")
-        if isinstance(value.path, FilePath):
-            data = await self._host.read_file(value.tree, name)
-            if data is None:
-                raise BassError(f"there is no file {value}")
-            return MemoryPath(MemoryFiles({name: data}), FilePath(name))
-        files = await self._host.list_files(value.tree, "" if name == "." else name)
-        if files is None:
-            raise BassError(f"there is no folder {value}")
-        if len(files) > MAX_FILES or sum(map(len, files.values())) > MAX_BYTES:
-            raise BassError(f"{value} has too much in it to travel with a thunk; clone it instead")
-        return MemoryPath(MemoryFiles(files), DirPath("."))
+            self.run(waiting.pop(), machine, Sink(show(thunk), emit))
+            return "".join(lines).encode()
 
+        return pull
 
-@asynccontextmanager
-async def open_session(host: Host, *, budget: Budget | None = None) -> AsyncGenerator[Session]:
-    """A session; leaving the context cancels what it started and has not ended."""
-    raised = None
-    async with trio.open_nursery() as nursery:
-        try:
-            yield Session(host, budget or Budget(), nursery)
-        except BassError as error:
-            raised = error
-        nursery.cancel_scope.cancel()
-    if raised is not None:
-        raise raised
+    def _exported(self, path: ThunkPath, machine: Machine) -> Callable[[Machine], bytes]:
+        """The content of a file that a thunk left behind."""
+        from bassloop.bass.protocols import TarDecoder
+
+        if path.thunk.platform() is None:
+            raise BassError(
+                f"{errors.brief(path)} cannot be read: a Bass script leaves no files behind"
+            )
+        machine.wait(read_files(path.thunk))
+        pull = self._driver.open(self.host.export_path(path))
+        archive = TarDecoder()
+        while piece := machine.wait(pull()):
+            archive.feed(piece)
+        archive.close()
+        member = strip(archive.next())
+        if not isinstance(member, FSPath):
+            raise BassError(f"there is no file {errors.brief(path)}")
+        content = [member.read_now()]
+        return lambda machine: content.pop() if content else b""
 
 
-def _nothing() -> Value:
-    from bassloop.bass.combiners import builtin
-
-    return builtin("main", "arguments", lambda *arguments: None)
+def _pulling(pull: Callable[[], Awaitable[bytes]]) -> Callable[[Machine], bytes]:
+    return lambda machine: machine.wait(pull())
 
 
-def _parent(path: Path) -> Path:
-    import posixpath
-
-    inner: Any = getattr(path, "path", None)
-    above = (
-        DirPath(posixpath.dirname(inner.path) or ".")
-        if isinstance(inner, FilePath)
-        else DirPath(".")
-    )
-    return replace(path, path=above) if inner is not None and not isinstance(inner, str) else above  # type: ignore[type-var]
-
-
-def _standard(name: str) -> str:
-    text = resources.files("bassloop.bass") / "std" / f"{name}.bass"
-    try:
-        return text.read_text()
-    except (FileNotFoundError, OSError) as error:
-        raise BassError(f"there is no standard module .{name}") from error
-
-
-def _strings() -> dict[str, Value]:
-    from bassloop.bass.combiners import builtin
-    from bassloop.bass.ground.data import as_text
-    from bassloop.bass.ground.lists import items
-    from bassloop.bass.values import make_list
-
-    return {
-        "join": builtin("join", "[delimiter strings]", lambda d, s: d.join(map(as_text, items(s)))),
-        "split": builtin("split", "[string delimiter]", lambda s, d: make_list(s.split(d))),
-        "upper-case": builtin("upper-case", "[string]", lambda s: s.upper()),
-        "includes?": builtin("includes?", "[string part]", lambda s, part: part in s),
-        "length": builtin("length", "[string]", lambda s: len(s.encode())),
-    }
-
-
-BUILT_IN: dict[str, Callable[[], dict[str, Value]]] = {"strings": _strings}
+def _about(value: Value, doc: str) -> Value:
+    return Annotated(value, Scope({"doc": doc}))

@@ -1,256 +1,196 @@
-"""The values of Bass that are made of nothing but other values.
+"""What every value of the language has in common.
 
-Null, booleans, integers and strings are Python's ``None``, ``bool``, ``int`` and ``str``. Everything
-else has a class: here the forms (what the reader makes) and scopes; combiners, paths and thunks are in
-modules of their own.
+Numbers, strings, booleans and null are Python's own `int`, `str`, `bool` and `None` (mind that `True` is
+an `int` to Python: ask with `type(x) is int`). Strings hold text; bytes that are not UTF-8 are kept as
+surrogate escapes. Every other value is an instance of `Object`.
+
+A type of value says about itself, by overriding what `Object` has:
+
+* `parts()` and `json_parts()`: how it prints and how it encodes, as a flat run of `Text` and of inner
+  values. Printing and encoding are loops over such runs (`printer.py`, `jsonform.py`), so a value may be
+  nested deeper than any stack.
+* `same(other, pending)`: whether another value of the same type is equal, leaving inner values that must be
+  compared too in `pending` (`equal` below is the loop).
+* `code()`: what evaluating it as a form does; without it, a value evaluates to itself.
+* `binder()`: what it does as a pattern; without it, it is no pattern (`bindings.py`).
+
+Combiners (`combiner.py`) add how they are called.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias, TypeVar, final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
-Value = Any
-"""Any value of Bass. What may stand where is checked where it is used, with a message."""
+    from bassloop.bass.bindings import Binder
+    from bassloop.bass.machine import Machine
+    from bassloop.bass.scope import Scope
 
+Value: TypeAlias = Any
+"""Any value of the language: `None`, `bool`, `int`, `str`, or an `Object`."""
 
-class Range:
-    """Where a form stands in its source: lines from 1, columns from 1, the end exclusive."""
+Code: TypeAlias = "Callable[[Scope, Machine], Value]"
+"""A form that has been made ready: called with the scope to evaluate in, and the machine that runs it."""
 
-    __slots__ = ("column", "end_column", "end_line", "line", "source")
-
-    def __init__(
-        self, source: Source, line: int, column: int, end_line: int, end_column: int
-    ) -> None:
-        self.source = source
-        self.line, self.column = line, column
-        self.end_line, self.end_column = end_line, end_column
-
-    def __repr__(self) -> str:
-        return f"{self.source.name}:{self.line}:{self.column}"
+INT_MIN: Final = -(2**63)
+INT_MAX: Final = 2**63 - 1
 
 
-class Source:
-    """A text that was read, kept for messages."""
-
-    __slots__ = ("name", "text")
-
-    def __init__(self, name: str, text: str) -> None:
-        self.name, self.text = name, text
-
-
-class Symbol:
-    """A name. Called with a scope, it looks itself up there."""
-
-    __slots__ = ("name",)
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __eq__(self, other: object) -> bool:
-        return type(other) is Symbol and other.name == self.name
-
-    def __hash__(self) -> int:
-        return hash(self.name)
-
-    def __repr__(self) -> str:
-        return self.name
-
-
-class Keyword:
-    """`:name`, a form that evaluates to the symbol."""
-
-    __slots__ = ("name",)
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __eq__(self, other: object) -> bool:
-        return type(other) is Keyword and other.name == self.name
-
-    def __hash__(self) -> int:
-        return hash((Keyword, self.name))
-
-    def __repr__(self) -> str:
-        return f":{self.name}"
-
-
-class Empty:
-    """The empty list."""
+@final
+class Text(str):
+    """Literal text among `parts`, as opposed to a string that is to be printed as a value."""
 
     __slots__ = ()
 
-    def __repr__(self) -> str:
-        return "()"
 
-
-class Ignore:
-    """`_`: matches anything and binds nothing."""
+class Object:
+    """The base of all values that are not Python's own. Values are immutable unless they say otherwise."""
 
     __slots__ = ()
 
-    def __repr__(self) -> str:
-        return "_"
+    kind: ClassVar[str] = "value"
+    """What messages call such a value, without an article: "file path", "scope"."""
 
+    sees_through: ClassVar[bool] = True
+    """Whether `same` is asked about a value that carries metadata (its metadata then being ignored)."""
 
-EMPTY = Empty()
-IGNORE = Ignore()
+    def parts(self) -> Iterator[Text | Value]:
+        """The printed form, flat: `Text` stands for itself, anything else is a value to print in its place."""
+        yield Text(f"<{self.kind}>")
 
+    def json_parts(self) -> Iterator[Text | Value]:
+        """The JSON encoding, flat, like `parts`.
 
-class Pair:
-    """`(a & d)`: a list's link, and as a form a combination to be evaluated."""
+        Raises `BassError` if the value has no encoding, which is the default.
+        """
+        from bassloop.bass.errors import cannot_encode
 
-    __slots__ = ("a", "code", "d", "range", "tail_code")
+        raise cannot_encode(self)
 
-    def __init__(self, a: Value, d: Value, range: Range | None = None) -> None:
-        self.a, self.d, self.range = a, d, range
-        self.code: Any = None
-        self.tail_code: Any = None
+    def same(self, other: Value, pending: list[tuple[Value, Value]]) -> bool:
+        """Whether `other`, which has exactly this type, is equal as far as can be seen without descending.
 
+        Inner values that must be equal as well are appended to `pending`, not compared here.
+        """
+        return self is other
 
-class Cons:
-    """`[a & d]`: a form that evaluates to a list of its evaluated members."""
+    def code(self, tail: bool = False) -> Code:
+        """What evaluating this value as a form does. A value that is no form evaluates to itself.
 
-    __slots__ = ("a", "d", "range")
+        With `tail` the code may leave a call for the trampoline (`machine.py`) instead of a value.
+        """
+        return lambda scope, machine: self
 
-    def __init__(self, a: Value, d: Value, range: Range | None = None) -> None:
-        self.a, self.d, self.range = a, d, range
+    def binder(self) -> Binder:
+        """What this value does as a pattern. Raises `BassError` when it cannot be one."""
+        from bassloop.bass.errors import cannot_bind
 
-
-class Bind:
-    """`{…}`: a form that evaluates to a scope."""
-
-    __slots__ = ("forms", "range")
-
-    def __init__(self, forms: list[Value], range: Range | None = None) -> None:
-        self.forms, self.range = forms, range
-
-
-class Annotated:
-    """A form with what stands beside it: its comment, and `^` metadata."""
-
-    __slots__ = ("comment", "meta", "range", "value")
-
-    def __init__(
-        self,
-        value: Value,
-        comment: str = "",
-        meta: Value = None,
-        range: Range | None = None,
-    ) -> None:
-        self.value, self.comment, self.meta, self.range = value, comment, meta, range
-
-
-class Secret:
-    """A value that is never shown; only its name is."""
-
-    __slots__ = ("name", "value")
-
-    def __init__(self, name: str, value: bytes) -> None:
-        self.name, self.value = name, value
+        raise cannot_bind(self)
 
     def __repr__(self) -> str:
-        return f"<secret: {self.name}>"
+        from bassloop.bass.printer import show
+
+        return show(self)
 
 
-class Scope:
-    """Names and their values; what is not bound here is looked for in the parents, in order."""
+@final
+class Ignore(Object):
+    """`_`: as a pattern it takes anything and binds nothing."""
 
-    __slots__ = ("bindings", "docs", "name", "parents")
-
-    def __init__(
-        self,
-        bindings: dict[str, Value] | None = None,
-        parents: tuple[Scope, ...] = (),
-        name: str | None = None,
-    ) -> None:
-        self.bindings: dict[str, Value] = {} if bindings is None else bindings
-        self.parents = parents
-        self.name = name
-        self.docs: dict[str, str] = {}
-
-    def get(self, name: str, default: Value = None) -> Value:
-        """The value of a name, or the default."""
-        value = self.find(name)
-        return default if value is MISSING else value
-
-    def find(self, name: str) -> Value:
-        """The value of a name, or MISSING: own bindings, then the parents in order, depth first."""
-        scope = self
-        while True:
-            value = scope.bindings.get(name, MISSING)
-            if value is not MISSING:
-                return value
-            parents = scope.parents
-            if len(parents) == 1:
-                scope = parents[0]
-                continue
-            for parent in parents:
-                value = parent.find(name)
-                if value is not MISSING:
-                    return value
-            return MISSING
-
-    def items(self) -> list[tuple[str, Value]]:
-        """All names with their values: the parents' first, a shadowed one in its parent's place."""
-        found: dict[str, Value] = {}
-        self._collect(found, set())
-        return list(found.items())
-
-    def _collect(self, found: dict[str, Value], seen: set[int]) -> None:
-        if id(self) in seen:
-            return
-        seen.add(id(self))
-        for parent in self.parents:
-            inherited: dict[str, Value] = {}
-            parent._collect(inherited, seen)
-            for name, value in inherited.items():
-                found.setdefault(name, value)
-        found.update(self.bindings)
-
-
-class _Missing:
     __slots__ = ()
+    kind = "ignore"
+
+    def parts(self) -> Iterator[Text | Value]:
+        yield Text("_")
+
+    def json_parts(self) -> Iterator[Text | Value]:
+        yield Text("{}")
+
+    def same(self, other: Value, pending: list[tuple[Value, Value]]) -> bool:
+        return True
+
+    def binder(self) -> Binder:
+        return lambda scope, value, machine: None
 
 
-MISSING: Any = _Missing()
+@final
+class Empty(Object):
+    """`()`, the empty list."""
+
+    __slots__ = ()
+    kind = "empty list"
+
+    def parts(self) -> Iterator[Text | Value]:
+        yield Text("()")
+
+    def json_parts(self) -> Iterator[Text | Value]:
+        yield Text("[]")
+
+    def same(self, other: Value, pending: list[tuple[Value, Value]]) -> bool:
+        return True
+
+    def binder(self) -> Binder:
+        from bassloop.bass.bindings import constant_binder
+
+        return constant_binder(self, self)
 
 
-def make_list(values: Iterable[Value], end: Value = EMPTY) -> Value:
-    """A Bass list of the values (links end with `end`)."""
-    result = end
-    for value in reversed(list(values)):
-        result = Pair(value, result)
-    return result
+IGNORE: Final = Ignore()
+EMPTY: Final = Empty()
+
+_T = TypeVar("_T")
 
 
-def is_list(value: Value) -> bool:
-    """Whether a value is a proper list."""
-    while type(value) is Pair or type(value) is Cons:
-        value = value.d
-    return value is EMPTY
+def strip(value: Value) -> Value:
+    """The value without the metadata it carries."""
+    from bassloop.bass.annotated import Annotated
+
+    while value.__class__ is Annotated:
+        value = value.value
+    return value
 
 
-def iterate(value: Value) -> Iterator[Value]:
-    """The members of a list. Raises TypeError where it is no proper list."""
-    while value is not EMPTY:
-        if type(value) is not Pair and type(value) is not Cons:
-            raise TypeError("not a proper list")
-        yield value.a
-        value = value.d
+def equal(left: Value, right: Value) -> bool:
+    """Whether two values are equal: of the same type, and the same all the way down.
+
+    Asked as `left.same(right)`; metadata of either and what the reader noted are ignored, except that a type
+    with `sees_through = False` (thunks) differs from a value on the right that carries metadata.
+    """
+    from bassloop.bass.annotated import Annotate, Annotated
+
+    pending: list[tuple[Value, Value]] = [(left, right)]
+    while pending:
+        left, right = pending.pop()
+        while isinstance(left, Annotated | Annotate):
+            left = left.value if isinstance(left, Annotated) else left.form
+        if right.__class__ is Annotated and isinstance(left, Object) and not left.sees_through:
+            return False
+        while isinstance(right, Annotated | Annotate):
+            right = right.value if isinstance(right, Annotated) else right.form
+        if left is right:
+            continue
+        if left.__class__ is not right.__class__:
+            return False
+        if isinstance(left, Object):
+            if not left.same(right, pending):
+                return False
+        elif left != right:
+            return False
+    return True
 
 
-def unwrap_form(form: Value) -> Value:
-    """A form without its annotations."""
-    while type(form) is Annotated:
-        form = form.value
-    return form
+def kind(value: Value) -> str:
+    """What to call a value in a message, without an article."""
+    value = strip(value)
+    if value is None:
+        return "null"
+    if isinstance(value, Object):
+        return value.kind
+    return {bool: "boolean", int: "number", str: "string"}.get(type(value), type(value).__name__)
 
 
 def wrap_int(number: int) -> int:
-    """An integer as 64 bits hold it: arithmetic wraps around."""
-    if -0x8000000000000000 <= number <= 0x7FFFFFFFFFFFFFFF:
-        return number
-    return (number + 0x8000000000000000) % (1 << 64) - 0x8000000000000000
+    """The number as 64 bits hold it: arithmetic wraps around."""
+    return (number - INT_MIN) % 2**64 + INT_MIN

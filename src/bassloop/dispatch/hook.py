@@ -61,6 +61,7 @@ async def run_hook(work: Work) -> None:
         live=limits.hook_live,
         seconds=limits.hook_seconds,
         output=limits.hook_output,
+        setting="HOOK_{}",
     )
     try:
         async with bass.open_session(host, budget=budget) as session:
@@ -71,7 +72,7 @@ async def run_hook(work: Work) -> None:
             directory = host.directory(name)
             if name == PROJECT:
                 module = await session.load(source, name, directory)
-                await session.call(session.binding(module, "github-hook", name), event, client)
+                await session.call(bass.binding(module, "github-hook", name), event, client)
             else:
                 await session.run_script(
                     source, name, directory=directory, stdin=[event], bindings={"*loop*": client}
@@ -79,7 +80,7 @@ async def run_hook(work: Work) -> None:
             await session.wait()
     except bass.BassError as error:
         log.info("hook failed", hook=name, error=error.message)
-        await _tell(work, name, error.render(), host.output())
+        await _tell(work, name, bass.render(error), host.output())
     except (GitHubError, StoreError):
         raise
     except Exception as error:

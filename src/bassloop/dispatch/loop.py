@@ -24,7 +24,7 @@ class Limits:
     check_seconds: float = 4 * 3600.0
     hook_seconds: float = 300.0
     hook_steps: int = 50_000_000
-    hook_live: int = 2_000_000
+    hook_live: int = 64 << 20
     hook_output: int = 1_000_000
     checks_per_delivery: int = 256
 

@@ -1,0 +1,156 @@
+"""Budgets: what a script may take of the machine that it runs on."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, final
+
+import greenlet
+
+from bassloop.bass.errors import Exhausted
+from bassloop.bass.pair import Cell
+from bassloop.bass.scope import Scope
+from bassloop.bass.values import Object
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """The limits of a session.
+
+    * `steps`: calls, and values that builtins go through.
+    * `live`: bytes of values that are alive at once, estimated.
+    * `seconds`: of the script's own running; what it waits for does not count.
+    * `output`: bytes that it logs and emits.
+    * `depth`: calls within calls that are not in tail position, at the least; simple calls nest deeper.
+
+    `setting` is what the owner of a script changes to give it more, with `{}` for the limit in capitals.
+    """
+
+    steps: int = 50_000_000
+    live: int = 256 << 20
+    seconds: float = 300.0
+    output: int = 1 << 20
+    depth: int = 20_000
+    setting: str = ""
+
+
+FRAMES_PER_CALL = 7
+"""Python frames that a nested call of the language takes, generously."""
+
+SLICE = 2_000
+"""Steps between two checkpoints: some milliseconds."""
+
+STEP_BYTES = 600
+"""What a step leaves alive at the most, by and large; builtins that make more say so (`Meter.allocate`)."""
+
+
+@final
+class Meter:
+    """Counts what a session takes of its budget. What has run out stays run out."""
+
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
+        self.slice = SLICE
+        self.frames = budget.depth * FRAMES_PER_CALL
+        self.steps = 0
+        self.output = 0
+        self.seconds = 0.0
+        self.roots: list[Any] = []
+        self._since: float | None = None
+        self._allocated = 0
+        self._weigh_at = budget.live // 2
+
+    def count(self, steps: int) -> None:
+        """Count steps that were taken. Raises `Exhausted`."""
+        self.steps += steps
+        budget = self.budget
+        if self.steps > budget.steps:
+            raise self._spent("steps", f"the script took more than {budget.steps:,} steps")
+        self.pause()
+        self.resume()
+        if self.seconds > budget.seconds:
+            raise self._spent("seconds", f"the script ran for more than {budget.seconds:g} seconds")
+        self.allocate(steps * STEP_BYTES)
+
+    def allocate(self, size: int) -> None:
+        """Count bytes that a builtin makes at once, before it makes them. Raises `Exhausted`."""
+        self._allocated += size
+        if self._allocated >= self._weigh_at:
+            self._weigh(size)
+
+    def write(self, size: int) -> None:
+        """Count bytes of output. Raises `Exhausted`."""
+        self.output += size
+        if self.output > self.budget.output:
+            raise self._spent("output", f"the script wrote more than {self.budget.output:,} bytes")
+
+    def too_deep(self) -> Exhausted:
+        """The error of a script whose calls nest too deep."""
+        return self._spent(
+            "depth",
+            "the script nests its calls too deep; put the call in tail position, or use foldl",
+        )
+
+    def resume(self) -> None:
+        """The script runs from here on."""
+        if self._since is None:
+            self._since = time.monotonic()
+
+    def pause(self) -> None:
+        """The script waits from here on."""
+        if self._since is not None:
+            self.seconds += time.monotonic() - self._since
+            self._since = None
+
+    def _spent(self, budget: str, text: str) -> Exhausted:
+        setting = self.budget.setting.format(budget.upper())
+        mend = f"; {setting} is the limit" if setting else ""
+        return Exhausted(budget, f"{text}: its budget ({budget}) is used up{mend}")
+
+    def _weigh(self, coming: int) -> None:
+        """Find out how much is really alive, and when to look again."""
+        live = self.budget.live
+        weight = _weight(self.roots, live) + (coming if coming > 1 << 16 else 0)
+        if weight > live:
+            raise self._spent(
+                "live", f"the script keeps more than {live >> 20} MiB of values alive"
+            )
+        self._allocated = 0
+        self._weigh_at = max((live - weight) // 2, live // 16)
+
+
+def _weight(roots: list[Any], enough: int) -> int:
+    """The bytes of values that can be reached from roots and from the running fiber's frames, or over `enough`."""
+    seen: set[int] = set()
+    stack: list[Any] = list(roots)
+    frame: FrameType | None = sys._getframe(2)
+    fiber = greenlet.getcurrent()
+    while frame is not None and fiber.parent is not None:
+        stack.extend(frame.f_locals.values())
+        frame = frame.f_back
+    total = 0
+    while stack and total <= enough:
+        item = stack.pop()
+        mark = id(item)
+        if mark in seen:
+            continue
+        seen.add(mark)
+        if isinstance(item, Object):
+            total += sys.getsizeof(item) + (150 if item.__class__ is Scope else 0)
+            if isinstance(item, Cell):
+                stack.append(item.a)
+                stack.append(item.d)
+            else:
+                stack.extend(gc.get_referents(item))
+        elif isinstance(item, str | bytes):
+            total += sys.getsizeof(item)
+        elif isinstance(item, dict | list | tuple):
+            total += sys.getsizeof(item)
+            stack.extend(item.values() if isinstance(item, dict) else item)
+    return total

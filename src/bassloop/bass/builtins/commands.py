@@ -1,0 +1,277 @@
+"""Thunks as scripts write them: `$`, `from`, `cd`, images by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, final
+
+from bassloop.bass import errors
+from bassloop.bass.builtins.control import truthy
+from bassloop.bass.builtins.memos import recall_memo, store_memo
+from bassloop.bass.builtins.paths import except_globs, mkfs, only_globs, path
+from bassloop.bass.builtins.running import resolve
+from bassloop.bass.builtins.scopes import assoc, merge
+from bassloop.bass.builtins.thunks import thunk, with_image, with_mount
+from bassloop.bass.combiner import Applicative, Builtin, Combiner
+from bassloop.bass.compiler import code
+from bassloop.bass.errors import BassError
+from bassloop.bass.pair import end_of, from_list, plain
+from bassloop.bass.paths import HERE, CommandPath, Path, parse_file_or_dir
+from bassloop.bass.printer import display
+from bassloop.bass.registry import builtin, dotted
+from bassloop.bass.scope import MISSING
+from bassloop.bass.scope import Scope as NewScope
+from bassloop.bass.symbol import Symbol
+from bassloop.bass.thunk import SCRATCH, Thunk
+from bassloop.bass.values import EMPTY, Text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bassloop.bass.machine import Machine
+    from bassloop.bass.scope import Scope
+    from bassloop.bass.values import Value
+
+
+def _word(form: Value, scope: Scope, machine: Machine) -> Value:
+    """An argument as it is written: symbols stand for themselves, `$name` for what the name is bound to."""
+    bare = plain(form)
+    if bare.__class__ is Symbol:
+        if not bare.name.startswith("$"):
+            return bare.name
+        form = Symbol(bare.name[1:])
+    return code(form)(scope, machine)
+
+
+def _words(forms: list[Value], rest: Value, scope: Scope, machine: Machine) -> tuple[Value, ...]:
+    words = [_word(form, scope, machine) for form in forms]
+    if rest is not EMPTY and end_of(_word(rest, scope, machine), words) is not EMPTY:
+        raise BassError(lambda: f"$: need a list after &, have {errors.brief(rest)}")
+    return tuple(words)
+
+
+@builtin(
+    "$", "args",
+    """a thunk of a command line
+
+    Words stand for themselves, $name for what the name is bound to, anything else is evaluated.
+
+    => ($ sh -c "echo Hello, world!")""",
+    operative=True,
+)  # fmt: skip
+def command(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    return SCRATCH.replace(args=_words(args, EMPTY, scope, machine))
+
+
+@dotted("$")
+def _command_ended(args: list[Value], rest: Value, scope: Scope, machine: Machine) -> Value:
+    return SCRATCH.replace(args=_words(args, rest, scope, machine))
+
+
+@builtin(
+    "$$",
+    "args",
+    "the same as [$], with the words given to the entrypoint of an image",
+    operative=True,
+)
+def entrypoint_command(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    return SCRATCH.replace(args=_words(args, EMPTY, scope, machine), use_entrypoint=True)
+
+
+@dotted("$$")
+def _entrypoint_ended(args: list[Value], rest: Value, scope: Scope, machine: Machine) -> Value:
+    return SCRATCH.replace(args=_words(args, rest, scope, machine), use_entrypoint=True)
+
+
+@builtin("insecure!", "[thunk]", "the thunk with elevated rights\n\n=> (insecure! (.boom))")
+def insecure(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    return thunk(args[0], "insecure!").replace(insecure=True)
+
+
+@builtin(
+    "from", "[image & thunks]",
+    """a chain of thunks, each on what the one before leaves, the first on an image
+
+    => (from (linux/alpine) ($ apk add git) ($ git version))""",
+    indent=True,
+)  # fmt: skip
+def from_(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    base = args[0]
+    for each in args[1:]:
+        base = with_image([each, base], scope, machine)
+    return base
+
+
+@builtin(
+    "cd", "[dir thunk & thunks]",
+    """a chain of thunks that work in a directory, which is mounted for the first
+
+    => (from (linux/alpine) (cd *dir* ($ find ./)))""",
+    indent=True,
+)  # fmt: skip
+def cd(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    first = with_mount([args[1], args[0], HERE], scope, machine)
+    return from_([first, *args[2:]], scope, machine)
+
+
+@builtin(
+    "wrap-cmd", "[thunk & args]",
+    """the thunk with words before its command
+
+    => (wrap-cmd ($ go test) .strace "-f")""",
+)  # fmt: skip
+def wrap_cmd(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    wrapped = thunk(args[0], "wrap-cmd")
+    return wrapped.replace(args=(*args[1:], *wrapped.args))
+
+
+@builtin(
+    "docker-build", "[context platform & opts]",
+    """a thunk of the image that a directory's Dockerfile builds
+
+    :dockerfile, :target and :args (a scope of strings) may follow.
+
+    => (docker-build *dir* {:os "linux"} :target "test")""",
+)  # fmt: skip
+def docker_build(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    return _built("docker_build", args, scope, machine)
+
+
+@builtin(
+    "oci-load", "[file platform & opts]",
+    """a thunk of the image in an OCI archive; :tag may follow
+
+    => (oci-load ((.build) ./image.tar) {:os "linux"})""",
+)  # fmt: skip
+def oci_load(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    return _built("file", args, scope, machine)
+
+
+def _built(key: str, args: list[Value], scope: Scope, machine: Machine) -> Value:
+    given = NewScope({"platform": args[1], key: args[0]})
+    options = assoc([NewScope(), *args[2:]], scope, machine)
+    return with_image([SCRATCH, merge([given, options], scope, machine)], scope, machine)
+
+
+@builtin(
+    "glob", "[path & patterns]",
+    """a directory narrowed down to what matches the patterns, without what matches one that follows a `!`
+
+    => (glob *dir* ./*.nix ! ./flake.nix)""",
+    operative=True,
+)  # fmt: skip
+def glob(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    directory = code(args[0])(scope, machine)
+    wanted: list[Value] = []
+    unwanted: list[Value] = []
+    excluding = False
+    for form in args[1:]:
+        bare = plain(form)
+        if bare.__class__ is Symbol and bare.name == "!":
+            excluding = True
+            continue
+        (unwanted if excluding else wanted).append(code(form)(scope, machine))
+        excluding = False
+    return except_globs(
+        [only_globs([directory, *wanted], scope, machine), *unwanted], scope, machine
+    )
+
+
+@builtin("mkfile", "[name content]", 'a file in memory\n\n=> (mkfile ./hi "hello world!")')
+def mkfile(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    return path(mkfs(args, scope, machine), "mkfile").extend(path(args[0], "mkfile"))
+
+
+@builtin(
+    "path-base",
+    "[path]",
+    "the last part of a path, as a path of its own\n\n=> (path-base ./foo/bar)",
+)
+def path_base(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    from bassloop.bass.builtins.paths import path_name
+
+    return parse_file_or_dir(path_name(args, scope, machine))
+
+
+# --- memos and images by name ---
+
+
+@builtin(
+    "memo", "[memos thunk binding]",
+    """a function of a module that remembers in a file what it gave for which arguments
+
+    The file is read and written if it is on this machine, and only read if it comes with a thunk or repository.
+
+    => (memo *dir*/bass.lock (.strings) :upper-case)""",
+)  # fmt: skip
+def memo(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    memos, module, binding = args
+
+    def call(values: list[Value], scope: Scope, machine: Machine) -> Value:
+        given = from_list(values)
+        known = recall_memo([memos, module, binding, given], scope, machine)
+        if truthy(known):
+            return known
+        loaded = machine.session.module(thunk(module, "memo"), machine)
+        function = machine.call(binding, [loaded])
+        return store_memo(
+            [memos, module, binding, given, machine.call(function, values)], scope, machine
+        )
+
+    from bassloop.bass.combiner import Wrapped
+
+    return Wrapped(Builtin("memo", Symbol("args"), call, 0, None))
+
+
+@final
+class ImageName(Applicative):
+    """The name of an image as a path: extended by paths, called for its thunk, with a tag if need be."""
+
+    __slots__ = ("memos", "names", "platform")
+    kind = "image name"
+
+    def __init__(self, platform: Value, names: tuple[str, ...], memos: Value) -> None:
+        self.platform = platform
+        self.names = names
+        self.memos = memos
+
+    def parts(self) -> Iterator[Text | Value]:
+        yield Text(f"<image: {'/'.join(self.names)}>")
+
+    def unwrap(self) -> Combiner:
+        return Builtin("image", Symbol("tag-or-path"), self.apply, 0, 1)
+
+    def apply(self, args: list[Value], scope: Scope, machine: Machine) -> Value:
+        if len(args) > 1:
+            raise errors.arity(errors.brief(self), 1, len(args))
+        tag = plain(args[0]) if args else "latest"
+        if isinstance(tag, Path) and not isinstance(tag, Thunk):
+            return ImageName(self.platform, (*self.names, tag.path_name()), self.memos)
+        if tag.__class__ is not Symbol and tag.__class__ is not str:
+            raise errors.wrong_type(tag, "tag or path", errors.brief(self))
+        ref = NewScope(
+            {"platform": self.platform, "repository": "/".join(self.names), "tag": display(tag)}
+        )
+        if not truthy(self.memos):
+            return resolve([ref], scope, machine)
+        key = [self.memos, Thunk(args=(CommandPath("run"),)), Symbol("resolve"), from_list([ref])]
+        known = recall_memo(key, scope, machine)
+        return (
+            known
+            if truthy(known)
+            else store_memo([*key, resolve([ref], scope, machine)], scope, machine)
+        )
+
+
+@builtin(
+    "linux", "args",
+    """the root of image names for Linux: `(linux/alpine)`, `(linux/ubuntu :22.04)`, `(linux/ghcr.io/owner/name)`
+
+    Which image a name means is remembered in the caller's *memos*, if it has any.
+
+    => (linux/alpine)""",
+    operative=True,
+)  # fmt: skip
+def linux(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    memos = scope.get("*memos*")
+    root = ImageName(NewScope({"os": "linux"}), (), None if memos is MISSING else memos)
+    return root.apply([code(form)(scope, machine) for form in args], scope, machine)

@@ -1,0 +1,252 @@
+"""Arithmetic on 64-bit integers, and comparing."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+from bassloop.bass import needs
+from bassloop.bass.errors import BassError
+from bassloop.bass.registry import builtin, special
+from bassloop.bass.values import INT_MAX, INT_MIN, equal, wrap_int
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bassloop.bass.machine import Machine
+    from bassloop.bass.scope import Scope
+    from bassloop.bass.special import Call
+    from bassloop.bass.values import Code, Value
+
+
+@builtin("+", "nums", "adds numbers up\n\n=> (+ 20 20 2)")
+def add(args: list[Value], scope: Scope, machine: Machine) -> int:
+    total = 0
+    for arg in args:
+        total += arg if arg.__class__ is int else needs.integer(arg, "+")
+    return total if INT_MIN <= total <= INT_MAX else wrap_int(total)
+
+
+@builtin("*", "nums", "multiplies numbers\n\n=> (* 6 7)")
+def multiply(args: list[Value], scope: Scope, machine: Machine) -> int:
+    product = 1
+    for arg in args:
+        product = product * needs.integer(arg, "*")
+        if not INT_MIN <= product <= INT_MAX:
+            product = wrap_int(product)
+    return product
+
+
+@builtin(
+    "-", "[num & nums]",
+    "takes the other numbers from the first; a number alone is negated\n\n=> (- 50 5 3)\n\n=> (- 42)",
+)  # fmt: skip
+def subtract(args: list[Value], scope: Scope, machine: Machine) -> int:
+    result = needs.integer(args[0], "-")
+    if len(args) == 1:
+        return wrap_int(-result)
+    for arg in args[1:]:
+        result -= needs.integer(arg, "-")
+    return result if INT_MIN <= result <= INT_MAX else wrap_int(result)
+
+
+@builtin("quot", "[num denom]", "the whole part of a division\n\n=> (quot 85 2)")
+def quotient(args: list[Value], scope: Scope, machine: Machine) -> int:
+    num, denom = needs.integer(args[0], "quot"), needs.integer(args[1], "quot")
+    if denom == 0:
+        raise BassError(f"quot: cannot divide {num} by zero")
+    result = abs(num) // abs(denom)
+    return wrap_int(result if (num < 0) == (denom < 0) else -result)
+
+
+@builtin("max", "[num & nums]", "the largest of the numbers\n\n=> (max 1 42 7)")
+def largest(args: list[Value], scope: Scope, machine: Machine) -> int:
+    return max([needs.integer(arg, "max") for arg in args])
+
+
+@builtin("min", "[num & nums]", "the smallest of the numbers\n\n=> (min 99 42 70)")
+def smallest(args: list[Value], scope: Scope, machine: Machine) -> int:
+    return min([needs.integer(arg, "min") for arg in args])
+
+
+@builtin(
+    "=", "[val & vals]",
+    """whether all values are equal: of the same type, and the same all the way down
+
+    => (= 42 (+ 40 2) (* 6 7))
+
+    => (= {:a 1 :b 2} {:b 2 :a 1})""",
+)  # fmt: skip
+def same(args: list[Value], scope: Scope, machine: Machine) -> bool:
+    first = args[0]
+    return all(equal(other, first) for other in args[1:])
+
+
+def _chain(name: str, doc: str, holds: Callable[[int, int], bool]) -> None:
+    @builtin(name, "[num & nums]", doc)
+    def compare(args: list[Value], scope: Scope, machine: Machine) -> bool:
+        numbers = [needs.integer(arg, name) for arg in args]
+        return all(holds(left, right) for left, right in itertools.pairwise(numbers))
+
+
+_chain(">", "whether each number is larger than the next\n\n=> (> 3 2 1)", lambda a, b: a > b)
+_chain(">=", "whether no number is smaller than the next\n\n=> (>= 3 2 2)", lambda a, b: a >= b)
+_chain("<", "whether each number is smaller than the next\n\n=> (< 1 2 3)", lambda a, b: a < b)
+_chain("<=", "whether no number is larger than the next\n\n=> (<= 2 2 3)", lambda a, b: a <= b)
+
+
+@special("+", "-", "<", ">", "<=", ">=", "=")
+def _of_two(call: Call) -> Code | None:
+    """Two operands, by far the commonest: added, or compared, without making a list of them."""
+    from bassloop.bass.compiler import code
+
+    if len(call.members) != 2:
+        return _of_many(call)
+    first, second = code(call.members[0]), code(call.members[1])
+    return _TWO[call.name](first, second, call)
+
+
+def _of_many(call: Call) -> Code:
+    from bassloop.bass.compiler import code
+    from bassloop.bass.registry import TABLE
+    from bassloop.bass.special import guarded
+
+    function = TABLE[call.name].function
+    codes = [code(member) for member in call.members]
+    return guarded(
+        call,
+        lambda scope, machine: function([each(scope, machine) for each in codes], scope, machine),
+    )
+
+
+def _add(first: Code, second: Code, call: Call) -> Code:
+    name, place, slow = call.name, call.place, call.slow
+
+    def run(scope: Scope, machine: Machine) -> Value:
+        if not scope.grounded or name in machine.rebound:
+            return slow(scope, machine)
+        a = first(scope, machine)
+        b = second(scope, machine)
+        if a.__class__ is int and b.__class__ is int:
+            result = a + b
+            return result if INT_MIN <= result <= INT_MAX else wrap_int(result)
+        return _checked(add, a, b, scope, machine, place)
+
+    return run
+
+
+def _subtract(first: Code, second: Code, call: Call) -> Code:
+    name, place, slow = call.name, call.place, call.slow
+
+    def run(scope: Scope, machine: Machine) -> Value:
+        if not scope.grounded or name in machine.rebound:
+            return slow(scope, machine)
+        a = first(scope, machine)
+        b = second(scope, machine)
+        if a.__class__ is int and b.__class__ is int:
+            result = a - b
+            return result if INT_MIN <= result <= INT_MAX else wrap_int(result)
+        return _checked(subtract, a, b, scope, machine, place)
+
+    return run
+
+
+def _less(first: Code, second: Code, call: Call) -> Code:
+    name, place, slow = call.name, call.place, call.slow
+
+    def run(scope: Scope, machine: Machine) -> Value:
+        if not scope.grounded or name in machine.rebound:
+            return slow(scope, machine)
+        a = first(scope, machine)
+        b = second(scope, machine)
+        if a.__class__ is int and b.__class__ is int:
+            return a < b
+        return _ordered(name, a, b, place)
+
+    return run
+
+
+def _greater(first: Code, second: Code, call: Call) -> Code:
+    name, place, slow = call.name, call.place, call.slow
+
+    def run(scope: Scope, machine: Machine) -> Value:
+        if not scope.grounded or name in machine.rebound:
+            return slow(scope, machine)
+        a = first(scope, machine)
+        b = second(scope, machine)
+        if a.__class__ is int and b.__class__ is int:
+            return a > b
+        return _ordered(name, a, b, place)
+
+    return run
+
+
+def _at_most(first: Code, second: Code, call: Call) -> Code:
+    name, place, slow = call.name, call.place, call.slow
+
+    def run(scope: Scope, machine: Machine) -> Value:
+        if not scope.grounded or name in machine.rebound:
+            return slow(scope, machine)
+        a = first(scope, machine)
+        b = second(scope, machine)
+        return _ordered(name, a, b, place)
+
+    return run
+
+
+def _equal(first: Code, second: Code, call: Call) -> Code:
+    name, slow = call.name, call.slow
+
+    def run(scope: Scope, machine: Machine) -> Value:
+        if not scope.grounded or name in machine.rebound:
+            return slow(scope, machine)
+        a = first(scope, machine)
+        b = second(scope, machine)
+        if a.__class__ is int and b.__class__ is int:
+            return a == b
+        return equal(b, a)
+
+    return run
+
+
+_ORDER: dict[str, Callable[[int, int], bool]] = {
+    "<": lambda a, b: a < b,
+    ">": lambda a, b: a > b,
+    "<=": lambda a, b: a <= b,
+    ">=": lambda a, b: a >= b,
+}
+
+_TWO: dict[str, Callable[[Code, Code, Call], Code]] = {
+    "+": _add,
+    "-": _subtract,
+    "<": _less,
+    ">": _greater,
+    "<=": _at_most,
+    ">=": _at_most,
+    "=": _equal,
+}
+
+
+def _ordered(name: str, a: Value, b: Value, place: Value) -> bool:
+    try:
+        return _ORDER[name](needs.integer(a, name), needs.integer(b, name))
+    except BassError as error:
+        if place is not None:
+            error.passed(place)
+        raise
+
+
+def _checked(
+    function: Callable[[list[Value], Scope, Machine], Value],
+    a: Value,
+    b: Value,
+    scope: Scope,
+    machine: Machine,
+    place: Value,
+) -> Value:
+    try:
+        return function([a, b], scope, machine)
+    except BassError as error:
+        if place is not None:
+            error.passed(place)
+        raise

@@ -1,0 +1,250 @@
+"""Paths: from strings, extended, taken apart, narrowed down; files in memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from bassloop.bass import errors, needs
+from bassloop.bass.errors import BassError
+from bassloop.bass.files import FSPath, MemoryFiles, NotRead
+from bassloop.bass.pair import plain
+from bassloop.bass.paths import (
+    CachePath,
+    CommandPath,
+    DirPath,
+    FilePath,
+    HostPath,
+    NamePath,
+    Path,
+    PlacedPath,
+    clean,
+    parse_file_or_dir,
+)
+from bassloop.bass.proto import read_files
+from bassloop.bass.registry import builtin
+from bassloop.bass.thunk import Thunk, ThunkPath
+
+if TYPE_CHECKING:
+    from bassloop.bass.machine import Machine
+    from bassloop.bass.scope import Scope
+    from bassloop.bass.values import Value
+
+_P = TypeVar("_P", bound=Path)
+
+
+def path(value: Value, who: str) -> Path:
+    """A path of any kind."""
+    value = plain(value)
+    if not isinstance(value, Path):
+        raise errors.wrong_type(value, "path", who)
+    return value
+
+
+def file_path(value: Value, who: str) -> FilePath:
+    """The plain path of a file."""
+    value = plain(value)
+    if not isinstance(value, FilePath):
+        raise errors.wrong_type(value, "file path like ./this", who)
+    return value
+
+
+def name_path(value: Value, who: str) -> NamePath:
+    """The plain path of a file or directory."""
+    value = plain(value)
+    if not isinstance(value, FilePath | DirPath):
+        raise errors.wrong_type(value, "path like ./this or ./this/", who)
+    return value
+
+
+@builtin(
+    "mkfs",
+    "file-content-kv",
+    """a directory of files in memory
+
+    Takes the paths of files and their content in turn, which is text. Thunks that use the directory, or files in
+    it, take the content along.
+
+    => (mkfs ./hello "hey" ./sub/file "down here")
+    """,
+)
+def mkfs(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    if len(args) % 2:
+        raise errors.bad_syntax("mkfs: the last path has no content")
+    files: dict[str, bytes] = {}
+    for name, content in zip(args[::2], args[1::2], strict=True):
+        where = clean(file_path(name, "mkfs").path)
+        if where in (".", "..") or where.startswith(("/", "../")):
+            raise BassError(
+                f"mkfs: {errors.brief(name)} is no path to a file in the directory that is made"
+            )
+        files[where] = needs.text(content, "mkfs").encode("utf-8", "surrogateescape")
+    return FSPath(MemoryFiles(files))
+
+
+@builtin(
+    "string->fs-path",
+    "[str]",
+    """a string as the path of a file or, if it ends in a slash, of a directory
+
+    => (string->fs-path "./file")
+
+    => (string->fs-path "dir/")
+    """,
+    shown="string->fspath",
+)
+def string_to_fs_path(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    return parse_file_or_dir(needs.text(args[0], "string->fs-path"))
+
+
+@builtin(
+    "string->cmd-path",
+    "[str]",
+    """a string as the path of a command or, if there is a slash in it, of a file
+
+    => (string->cmd-path "bash")
+
+    => (string->cmd-path "scripts/foo")
+    """,
+)
+def string_to_cmd_path(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    text = needs.text(args[0], "string->cmd-path")
+    return FilePath(parse_file_or_dir(text).path) if "/" in text else CommandPath(text)
+
+
+@builtin(
+    "string->dir",
+    "[str]",
+    """a string as the path of a directory, whether it ends in a slash or not
+
+    => (string->dir "dir")
+    """,
+)
+def string_to_dir(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    return DirPath(parse_file_or_dir(needs.text(args[0], "string->dir")).path)
+
+
+@builtin(
+    "subpath",
+    "[parent-dir child-path]",
+    """the path of something in a directory
+
+    => (subpath ./dir/ ./file)
+
+    => (subpath (.tests) ./coverage.html)
+    """,
+)
+def subpath(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    return path(args[0], "subpath").extend(path(args[1], "subpath"))
+
+
+def _name(value: Value, who: str, machine: Machine) -> str:
+    named = path(value, who)
+    if isinstance(named, Thunk):
+        try:
+            named.digest()
+        except NotRead:
+            machine.wait(read_files(named))
+        except BassError:
+            pass  # the name says it
+    return named.path_name()
+
+
+@builtin(
+    "path-name",
+    "[path]",
+    """the last part of a path: the name of a command, file or directory; of a thunk, its digest
+
+    => (path-name ./some/file)
+
+    => (path-name .bash)
+    """,
+)
+def path_name(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    return _name(args[0], "path-name", machine)
+
+
+@builtin(
+    "path-stem",
+    "[path]",
+    """the last part of a path, without its extension
+
+    => (path-stem ./some/file.bass)
+    """,
+)
+def path_stem(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    return stem(_name(args[0], "path-stem", machine))
+
+
+def stem(name: str) -> str:
+    """A name up to its last dot."""
+    before, dot, _ = name.rpartition(".")
+    return before if dot else name
+
+
+@builtin(
+    "cache-dir",
+    "[id & mode]",
+    """a directory that a runtime keeps between runs, to be mounted into thunks
+
+    It is :shared by those that run at the same time unless another mode is given: with :locked one of them waits
+    for the other, with :private each gets its own.
+
+    => (cache-dir "go-mod")
+
+    => (cache-dir "apt" :locked)
+    """,
+)
+def cache_dir(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    name = needs.text(args[0], "cache-dir")
+    modes = [needs.symbol(mode, "cache-dir") for mode in args[1:]] or ["shared"]
+    if modes[0] not in CachePath.MODES:
+        raise BassError(
+            f"cache-dir: there is no mode :{modes[0]}; give it one of :shared, :private, :locked"
+        )
+    return CachePath(name, mode=CachePath.MODES.index(modes[0]))
+
+
+@builtin(
+    "only-globs",
+    "[path & globs]",
+    """a directory narrowed down to what matches one of the globs
+
+    => (only-globs *dir* ./**/*.go)
+    """,
+)
+def only_globs(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    return _with_globs(args, "only-globs", exclude=False)
+
+
+@builtin(
+    "except-globs",
+    "[path & globs]",
+    """a directory without what matches one of the globs
+
+    => (except-globs *dir* ./.git/)
+    """,
+)
+def except_globs(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    return _with_globs(args, "except-globs", exclude=True)
+
+
+def _with_globs(args: list[Value], who: str, *, exclude: bool) -> Value:
+    target = plain(args[0])
+    globs = tuple(name_path(each, who).slash() for each in args[1:])
+    if isinstance(target, HostPath | ThunkPath | FSPath) and not _in_memory(target):
+        return target.at(_globbed(target.path, globs, exclude))
+    if isinstance(target, DirPath):
+        return _globbed(target, globs, exclude)
+    raise errors.wrong_type(target, "directory that can be narrowed down", who)
+
+
+def _in_memory(target: PlacedPath) -> bool:
+    return isinstance(target, FSPath) and isinstance(target.fs, MemoryFiles)
+
+
+def _globbed(directory: NamePath, globs: tuple[str, ...], exclude: bool) -> NamePath:
+    if isinstance(directory, FilePath):
+        return directory
+    if exclude:
+        return DirPath(directory.path, directory.include, (*directory.exclude, *globs))
+    return DirPath(directory.path, (*directory.include, *globs), directory.exclude)

@@ -1,0 +1,126 @@
+"""Asking a value what it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bassloop.bass.bind import Bind
+from bassloop.bass.combiner import Applicative, Builtin, Combiner, Operative
+from bassloop.bass.pair import Cell, is_list, plain
+from bassloop.bass.registry import TABLE, builtin
+from bassloop.bass.scope import Scope
+from bassloop.bass.stream import Sink, Source
+from bassloop.bass.symbol import Keyword, Symbol
+from bassloop.bass.values import EMPTY, IGNORE, Value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bassloop.bass.machine import Machine
+
+PREDICATES: list[str] = []
+
+
+def _predicate(name: str, doc: str, holds: Callable[[Value], bool]) -> None:
+    @builtin(name, "[val]", doc)
+    def ask(args: list[Value], scope: Scope, machine: Machine) -> bool:
+        return holds(plain(args[0]))
+
+    PREDICATES.append(name)
+
+
+def is_empty(value: Value) -> bool:
+    """Whether a value is an empty list, string, scope or bind form, or null."""
+    value = plain(value)
+    if value is None or value is EMPTY or value == "":
+        return True
+    if value.__class__ is Scope:
+        return not value.vars and not value.names()
+    return value.__class__ is Bind and not value.members
+
+
+def _is_operative(value: Value) -> bool:
+    return value.operative if isinstance(value, Builtin) else isinstance(value, Operative)
+
+
+def _is_path(value: Value) -> bool:
+    from bassloop.bass.paths import Path
+
+    return isinstance(value, Path)
+
+
+def _is_thunk(value: Value) -> bool:
+    from bassloop.bass.thunk import Thunk
+
+    return isinstance(value, Thunk)
+
+
+_predicate("null?", "whether the value is null\n\n=> (null? null)", lambda v: v is None)
+_predicate("ignore?", "whether the value is _\n\n=> (ignore? _)", lambda v: v is IGNORE)
+_predicate(
+    "boolean?",
+    "whether the value is true or false\n\n=> (boolean? false)",
+    lambda v: isinstance(v, bool),
+)
+_predicate(
+    "number?", "whether the value is a number\n\n=> (number? 42)", lambda v: v.__class__ is int
+)
+_predicate(
+    "string?", 'whether the value is a string\n\n=> (string? "hey")', lambda v: v.__class__ is str
+)
+_predicate(
+    "symbol?", "whether the value is a symbol\n\n=> (symbol? :hey)", lambda v: v.__class__ is Symbol
+)
+_predicate(
+    "keyword?", "whether the value is a keyword, unevaluated\n\n=> (keyword? (quote :hey))",
+    lambda v: v.__class__ is Keyword,
+)  # fmt: skip
+_predicate(
+    "scope?", "whether the value is a scope\n\n=> (scope? {:a 1})", lambda v: v.__class__ is Scope
+)
+_predicate(
+    "sink?",
+    "whether values can be emitted to it\n\n=> (sink? *stdout*)",
+    lambda v: isinstance(v, Sink),
+)
+_predicate(
+    "source?", "whether values can be read from it with [next]\n\n=> (source? *stdin*)",
+    lambda v: isinstance(v, Source),
+)  # fmt: skip
+_predicate("list?", "whether the value is a list, empty or not\n\n=> (list? [1 2])", is_list)
+_predicate(
+    "pair?", "whether the value is a pair, as every list is that is not empty\n\n=> (pair? [1])",
+    lambda v: isinstance(v, Cell),
+)  # fmt: skip
+_predicate(
+    "applicative?", "whether the value is a combiner that evaluates its operands\n\n=> (applicative? map)",
+    lambda v: isinstance(v, Applicative),
+)  # fmt: skip
+_predicate(
+    "operative?", "whether the value is a combiner that takes its operands as written\n\n=> (operative? if)",
+    _is_operative,
+)  # fmt: skip
+_predicate(
+    "combiner?",
+    "whether the value can be called\n\n=> (combiner? if)",
+    lambda v: isinstance(v, Combiner),
+)
+_predicate("path?", "whether the value is a path\n\n=> (path? ./here)", _is_path)
+_predicate(
+    "empty?",
+    "whether the value is an empty list, string or scope, or null\n\n=> (empty? [])",
+    is_empty,
+)
+_predicate("thunk?", "whether the value is a thunk\n\n=> (thunk? ($ echo hey))", _is_thunk)
+
+
+@builtin("not", "[x]", "true for false and null, false for everything else\n\n=> (not null)")
+def not_(args: list[Value], scope: Scope, machine: Machine) -> bool:
+    value = plain(args[0])
+    return value is None or value is False
+
+
+def predicates_of(value: Value) -> list[str]:
+    """The names of the predicates that hold of a value, as `doc` lists them."""
+    bare = plain(value)
+    return [name for name in PREDICATES if TABLE[name].function([bare], Scope(), None)]  # type: ignore[arg-type]

@@ -1,0 +1,154 @@
+"""Scopes as data: made, merged, gone through; metadata."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bassloop.bass import errors, needs
+from bassloop.bass.annotated import Annotated
+from bassloop.bass.bind import Bind
+from bassloop.bass.builtins.lists import caller
+from bassloop.bass.construct import adopt, child_of
+from bassloop.bass.pair import from_list
+from bassloop.bass.registry import builtin
+from bassloop.bass.scope import MISSING
+from bassloop.bass.scope import Scope as NewScope
+from bassloop.bass.symbol import Symbol
+
+if TYPE_CHECKING:
+    from bassloop.bass.machine import Machine
+    from bassloop.bass.scope import Scope
+    from bassloop.bass.values import Value
+
+
+@builtin(
+    "make-scope", "parents",
+    """a new scope with these parents
+
+    => (:a (make-scope {:a 1} {:b 2}))""",
+)  # fmt: skip
+def make_scope(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    made = child_of(())
+    for each in args:
+        adopt(made, needs.scope(each, "make-scope"), machine)
+    return made
+
+
+@builtin(
+    "merge", "scopes",
+    """a scope of what all of these bind, where the last one wins
+
+    => (merge {:a 1 :b 2} {:b :two})""",
+)  # fmt: skip
+def merge(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    return make_scope(args[::-1], scope, machine)
+
+
+@builtin(
+    "assoc", "[obj & kvs]",
+    """a copy of a scope with names bound to other values
+
+    => (assoc {:a 1} :b 2 :c 3)""",
+)  # fmt: skip
+def assoc(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    made = needs.scope(args[0], "assoc").copy()
+    machine.spend(len(made.vars))
+    for name in args[1::2]:
+        needs.symbol(name, "assoc")
+    for name, value in zip(args[1::2], args[2::2], strict=False):
+        made.vars[needs.symbol(name, "assoc")] = value
+    return made
+
+
+@builtin(
+    "list->scope", "[kwargs]",
+    """a scope of alternating names and values
+
+    => (list->scope [:a 1 :b 2])""",
+)  # fmt: skip
+def list_to_scope(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    return assoc([NewScope(), *needs.items(args[0], "list->scope")], scope, machine)
+
+
+@builtin(
+    "scope->list", "[obj]", "a list of alternating names and values\n\n=> (scope->list {:a 1 :b 2})"
+)
+def scope_to_list(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    flat: list[Value] = []
+    for name, value in _items(args[0], "scope->list", machine):
+        flat += (Symbol(name), value)
+    return from_list(flat)
+
+
+def _items(value: Value, who: str, machine: Machine) -> list[tuple[str, Value]]:
+    items = needs.scope(value, who).items()
+    machine.spend(len(items))
+    return items
+
+
+@builtin("keys", "[scope]", "the names that a scope binds\n\n=> (keys {:a 1 :b 2})")
+def keys(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    return from_list([Symbol(name) for name, _ in _items(args[0], "keys", machine)])
+
+
+@builtin("vals", "[scope]", "the values that a scope binds\n\n=> (vals {:a 1 :b 2})")
+def vals(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    return from_list([value for _, value in _items(args[0], "vals", machine)])
+
+
+@builtin(
+    "reduce-kv", "[f init kv]",
+    """combines the bindings of a scope, in order: calls `f` with the result so far, a name and its value
+
+    => (reduce-kv (fn [sum name value] (+ sum value)) 0 {:a 1 :b 2})""",
+)  # fmt: skip
+def reduce_kv(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    function = needs.applicative(args[0], "reduce-kv")
+    call = caller(function, machine)
+    result = args[1]
+    for name, value in _items(args[2], "reduce-kv", machine):
+        result = call([result, Symbol(name), value])
+    return result
+
+
+@builtin("binds?", "[scope sym]", "whether a scope binds a name\n\n=> (binds? {:x 1} :x)")
+def binds(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    return needs.scope(args[0], "binds?").get(needs.symbol(args[1], "binds?")) is not MISSING
+
+
+@builtin(
+    "list->bind",
+    "[list]",
+    "a `{…}` form of these members\n\n=> (eval (list->bind [(quote :a) 1]) {})",
+    shown="list->source",
+)
+def list_to_bind(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    return Bind(tuple(needs.items(args[0], "list->bind")))
+
+
+@builtin(
+    "meta", "[val]", "the metadata of a value, a scope; null if it has none\n\n=> (meta ^{:a 1} [])"
+)
+def meta(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    value = args[0]
+    return value.meta if value.__class__ is Annotated else None
+
+
+@builtin(
+    "with-meta", "[val meta]",
+    """a value with other metadata; null leaves it as it is
+
+    => (meta (with-meta [] {:a 1}))""",
+)  # fmt: skip
+def with_meta(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    value, about = args
+    if about is None:
+        return value
+    if value.__class__ is Annotated:
+        value = value.value
+    try:
+        return Annotated(value, needs.scope(about, "with-meta"))
+    except errors.BassError:
+        if needs.bare(about) is None:
+            return args[0]
+        raise

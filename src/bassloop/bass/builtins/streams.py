@@ -1,0 +1,177 @@
+"""Reading from sources, writing to sinks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bassloop.bass import errors, needs
+from bassloop.bass.bindings import binder
+from bassloop.bass.builtins.lists import caller
+from bassloop.bass.compiler import body_code, code
+from bassloop.bass.construct import child_of
+from bassloop.bass.errors import EndOfSource
+from bassloop.bass.pair import from_list
+from bassloop.bass.registry import builtin
+from bassloop.bass.stream import AcrossSource, ListSource, Sink, Source
+from bassloop.bass.values import EMPTY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bassloop.bass.machine import Machine
+    from bassloop.bass.scope import Scope
+    from bassloop.bass.values import Value
+
+
+def _source(value: Value, who: str) -> Source:
+    value = needs.bare(value)
+    if not isinstance(value, Source):
+        raise errors.wrong_type(value, "source", who)
+    return value
+
+
+def _all(source: Source, machine: Machine) -> Iterator[Value]:
+    while True:
+        try:
+            value = source.next(machine)
+        except EndOfSource:
+            return
+        machine.spend(1)
+        yield value
+
+
+@builtin(
+    "list->source",
+    "[list]",
+    "a source of the members of a list\n\n=> (next (list->source [1 2 3]))",
+)
+def list_to_source(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    return ListSource(needs.items(args[0], "list->source"))
+
+
+@builtin(
+    "across", "sources",
+    """a source of lists: the latest value of each of these sources
+
+    No value is skipped, and not every combination is produced.
+
+    => (next (across (list->source [0 2 4]) (list->source [1 3 5])))""",
+)  # fmt: skip
+def across(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    return AcrossSource([_source(each, "across") for each in args])
+
+
+@builtin(
+    "emit", "[val sink]", "writes a value to a sink; returns null\n\n=> (emit {:a 1} *stdout*)"
+)
+def emit(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    sink = needs.bare(args[1])
+    if not isinstance(sink, Sink):
+        raise errors.wrong_type(sink, "sink", "emit")
+    sink.emit(args[0], machine)
+    return None
+
+
+@builtin(
+    "next", "[src & default]",
+    """the next value of a source
+
+    After the last there is none: then it is the default, and without one an error.
+
+    => (next (list->source [1]) :none)""",
+)  # fmt: skip
+def next_(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    source = _source(args[0], "next")
+    try:
+        return source.next(machine)
+    except EndOfSource:
+        if len(args) > 1:
+            return args[1]
+        raise
+
+
+@builtin(
+    "last", "[source & default]", "the last value of a source\n\n=> (last (list->source [1 2 3]))"
+)
+def last(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    source = _source(args[0], "last")
+    value = source.next(machine) if len(args) < 2 else args[1]
+    for each in _all(source, machine):
+        value = each
+    return value
+
+
+@builtin(
+    "each", "[source f]",
+    """calls a function with every value of a source; returns null
+
+    => (each (list->source [1 2 3]) log)""",
+)  # fmt: skip
+def each(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    call = caller(args[1], machine, n=None)
+    for value in _all(_source(args[0], "each"), machine):
+        call([value])
+    return None
+
+
+@builtin(
+    "for", "[bindings & body]",
+    """evaluates a body for the values of sources, bound to names as in [let]; returns null
+
+    See [across] for how the values of several sources go together.
+
+    => (for [x (list->source [1 2 3])] (log "got" :x x))""",
+    operative=True, indent=True,
+)  # fmt: skip
+def for_(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    forms = needs.items(args[0], "for")
+    if len(forms) % 2:
+        raise errors.bad_syntax(f"for: {errors.brief(forms[-1])} has no source")
+    patterns = [binder(form) for form in forms[::2]]
+    source = AcrossSource([_source(code(form)(scope, machine), "for") for form in forms[1::2]])
+    body = body_code(args[1:])
+    for values in _all(source, machine):
+        inner = child_of((scope,))
+        for bind, value in zip(patterns, needs.items(values, "for"), strict=True):
+            failure = bind(inner, value, machine)
+            if failure is not None:
+                raise failure.error()
+        machine.finish(body(inner, machine))
+    return None
+
+
+@builtin(
+    "take",
+    "[n source]",
+    "a list of the next values of a source\n\n=> (take 2 (list->source [1 2 3]))",
+)
+def take(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    count = needs.integer(args[0], "take")
+    if count <= 0:
+        return EMPTY
+    source = _source(args[1], "take")
+    values = []
+    for _ in range(count):
+        machine.spend(1)
+        values.append(source.next(machine))
+    return from_list(values)
+
+
+@builtin(
+    "collect", "[f source]",
+    """a list of what a function returns for every value of a source
+
+    => (collect (fn [n] (+ n 1)) (list->source [1 2 3]))""",
+)  # fmt: skip
+def collect(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    call = caller(args[0], machine, n=None)
+    return from_list([call([value]) for value in _all(_source(args[1], "collect"), machine)])
+
+
+@builtin(
+    "take-all",
+    "[source]",
+    "a list of all values of a source\n\n=> (take-all (list->source [1 2 3]))",
+)
+def take_all(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    return from_list(list(_all(_source(args[0], "take-all"), machine)))

@@ -1,0 +1,176 @@
+"""Strings, symbols, and what std modules make of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bassloop.bass import errors, needs
+from bassloop.bass.compiler import code
+from bassloop.bass.errors import BassError
+from bassloop.bass.pair import from_list
+from bassloop.bass.printer import display
+from bassloop.bass.registry import builtin
+from bassloop.bass.symbol import Keyword, Symbol
+
+if TYPE_CHECKING:
+    from bassloop.bass.machine import Machine
+    from bassloop.bass.scope import Scope
+    from bassloop.bass.values import Value
+
+SPACE = (
+    " \t\n\v\f\r\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005"
+    "\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
+)
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
+
+
+@builtin(
+    "str",
+    "vals",
+    'one string of strings, and of other values as they print\n\n=> (str "abc" 123 :def)',
+)
+def str_(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    shown = [display(value) for value in args]
+    machine.meter.allocate(sum(map(len, shown)))
+    return "".join(shown)
+
+
+@builtin(
+    "substring", "[str start & end]",
+    """a part of a string, from one offset up to another or to the end; offsets count bytes
+
+    => (substring "abcdef" 2 4)""",
+)  # fmt: skip
+def substring(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    data = _bytes(needs.text(args[0], "substring"))
+    if len(args) > 3:
+        raise errors.arity("substring", 3, len(args))
+    start, *rest = (needs.integer(each, "substring") for each in args[1:])
+    end = rest[0] if rest else len(data)
+    if not 0 <= start <= end <= len(data):
+        raise BassError(
+            f"substring: there is no part from {start} to {end} in a string of {len(data)} bytes"
+        )
+    return _text(data[start:end])
+
+
+@builtin("trim", "[str]", 'a string without white space at its ends\n\n=> (trim " hey\\n")')
+def trim(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    return needs.text(args[0], "trim").strip(SPACE)
+
+
+@builtin("symbol->string", "[sym]", "the name of a symbol\n\n=> (symbol->string :hello)")
+def symbol_to_string(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    return needs.symbol(args[0], "symbol->string")
+
+
+@builtin("string->symbol", "[str]", 'the symbol of a name\n\n=> (string->symbol "hello")')
+def string_to_symbol(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    return Symbol(needs.text(args[0], "string->symbol"))
+
+
+@builtin("keyword->string", "[sym]", "the name of a keyword\n\n=> (keyword->string (quote :hello))")
+def keyword_to_string(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    return needs.keyword(args[0], "keyword->string")
+
+
+@builtin("string->keyword", "[str]", 'the keyword of a name\n\n=> (string->keyword "hello")')
+def string_to_keyword(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    return Keyword(needs.text(args[0], "string->keyword"))
+
+
+# --- for std modules ---
+
+
+@builtin("string-upper-case", "[str]", "a string in capital letters", internal=True)
+def upper_case(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    # Letter by letter: a letter stays one letter.
+    return "".join(
+        up if len(up := char.upper()) == 1 else char for char in needs.text(args[0], "upper-case")
+    )
+
+
+@builtin("string-contains", "[str substr]", "whether a string has another one in it", internal=True)
+def contains(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    return needs.text(args[1], "includes?") in needs.text(args[0], "includes?")
+
+
+@builtin("string-split", "[delim str]", "the parts of a string between delimiters", internal=True)
+def split(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    text, delimiter = (needs.text(each, "split") for each in args)
+    machine.spend(len(text) // 16)
+    return from_list(text.split(delimiter) if delimiter else list(text))
+
+
+@builtin(
+    "string-join", "[delim strs]", "strings in one, with a delimiter between them", internal=True
+)
+def join(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    members = needs.items(args[1], "join")
+    if len(members) < 2:
+        return members[0] if members else ""
+    shown = [display(member) for member in members]
+    machine.meter.allocate(sum(map(len, shown)))
+    return display(args[0]).join(shown)
+
+
+@builtin("string-length", "[str]", "how many bytes a string has", internal=True)
+def length(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    return len(_bytes(needs.text(args[0], "length")))
+
+
+@builtin(
+    "time-measure",
+    "[form]",
+    "evaluates a form, and logs how long it took",
+    internal=True,
+    operative=True,
+)
+def measure(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    before = machine.host.now()
+    value = code(args[0])(scope, machine)
+    took = (machine.host.now() - before).total_seconds()
+    machine.host.log(f"(time {errors.brief(args[0])}) took {took:.3f} s", {})
+    return value
+
+
+@builtin(
+    "regexp-case", "[str & re-fn-pairs]",
+    "evaluates the form behind the first regular expression that matches a string; $0, $1 and $name are what matched",
+    internal=True, operative=True, calls=True,
+)  # fmt: skip
+def regexp_case(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    import re2
+
+    from bassloop.bass.pair import plain
+    from bassloop.bass.scope import Scope as NewScope
+    from bassloop.bass.values import IGNORE
+
+    if len(args) % 2 == 0:
+        raise errors.bad_syntax(f"regexp:case has nothing to do for {errors.brief(args[-1])}")
+    text = needs.text(code(args[0])(scope, machine), "regexp:case")
+    quiet = re2.Options()
+    quiet.log_errors = False
+    for pattern, form in zip(args[1::2], args[2::2], strict=True):
+        if plain(pattern) is IGNORE:
+            return code(form, True)(scope, machine)
+        source = needs.text(pattern, "regexp:case")
+        try:
+            found = re2.compile(source, options=quiet).search(text)
+        except re2.error as error:
+            raise BassError(f"regexp:case: {source!r} is no regular expression: {error}") from error
+        if found is None:
+            continue
+        matched = {"$0": found[0]}
+        groups = found.groups()
+        matched.update((f"${number}", group or "") for number, group in enumerate(groups, 1))
+        matched.update((f"${name}", group or "") for name, group in found.groupdict().items())
+        return code(form, True)(NewScope(matched, (scope,), scope.grounded), machine)
+    raise BassError(f"regexp:case: no branch matches {errors.brief(text)}")

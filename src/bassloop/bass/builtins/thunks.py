@@ -1,0 +1,281 @@
+"""Thunks: made from others, asked about; secrets; values as JSON."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from bassloop.bass import errors, needs
+from bassloop.bass.builtins.paths import file_path, name_path
+from bassloop.bass.errors import BassError
+from bassloop.bass.files import FSPath, NotRead
+from bassloop.bass.image import image
+from bassloop.bass.jsonform import encode
+from bassloop.bass.pair import from_list, plain
+from bassloop.bass.paths import CachePath, DirPath, HostPath
+from bassloop.bass.proto import read_files
+from bassloop.bass.registry import builtin
+from bassloop.bass.secret import Secret
+from bassloop.bass.thunk import Thunk, ThunkPath
+
+if TYPE_CHECKING:
+    from bassloop.bass.machine import Machine
+    from bassloop.bass.scope import Scope
+    from bassloop.bass.values import Value
+
+
+def thunk(value: Value, who: str) -> Thunk:
+    """A thunk."""
+    value = plain(value)
+    if not isinstance(value, Thunk):
+        raise errors.wrong_type(value, "thunk", who)
+    return value
+
+
+def _texts(value: Value, who: str) -> tuple[str, ...]:
+    return tuple(needs.text(each, who) for each in needs.items(value, who))
+
+
+@builtin(
+    "with-image",
+    "[thunk image]",
+    """the thunk on another image
+
+    The image is a thunk, or a scope that tells which: one with :repository, :file or :docker_build, and :platform.
+    A thunk that stands on other thunks has the image put under the deepest of them. See [from].
+
+    => (with-image ($ go test ./...) (linux/golang))
+    """,
+)
+def with_image(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    return thunk(args[0], "with-image").with_image(image(args[1], "with-image"))
+
+
+@builtin(
+    "with-dir",
+    "[thunk dir]",
+    """the thunk with another working directory
+
+    A plain path is one in the container. See [cd] for mounting a directory and working there.
+
+    => (with-dir (.tests) ./src/)
+    """,
+)
+def with_dir(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    directory = plain(args[1])
+    if isinstance(directory, ThunkPath | HostPath):
+        if not isinstance(directory.path, DirPath):
+            raise BassError(
+                f"with-dir: {errors.brief(directory)} is a file, and a directory is needed"
+            )
+    elif isinstance(directory, FSPath):
+        raise BassError(
+            f"with-dir: {errors.brief(directory)} must be mounted: (with-mount thunk dir ./), or [cd]"
+        )
+    elif not isinstance(directory, DirPath):
+        raise errors.wrong_type(directory, "directory", "with-dir")
+    return thunk(args[0], "with-dir").replace(dir=directory)
+
+
+@builtin(
+    "with-cmd",
+    "[thunk cmd]",
+    """the thunk with another command and other arguments
+
+    => (with-cmd ($ replaced) ["go" "test" ./...])
+    """,
+)
+def with_cmd(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    return thunk(args[0], "with-cmd").replace(args=tuple(needs.items(args[1], "with-cmd")))
+
+
+@builtin(
+    "with-args",
+    "[thunk args]",
+    """the thunk with the same command and other arguments
+
+    => (with-args (.go) ["test" "./..."])
+    """,
+)
+def with_args(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    return thunk(args[0], "with-args").with_args(needs.items(args[1], "with-args"))
+
+
+@builtin(
+    "with-entrypoint",
+    "[thunk entrypoint]",
+    "the thunk as an image that has this entrypoint; [] for none",
+)
+def with_entrypoint(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    return thunk(args[0], "with-entrypoint").with_entrypoint(_texts(args[1], "with-entrypoint"))
+
+
+@builtin(
+    "with-default-args",
+    "[thunk args]",
+    "the thunk as an image that is run with these arguments by default",
+)
+def with_default_args(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    return thunk(args[0], "with-default-args").with_default_args(
+        _texts(args[1], "with-default-args")
+    )
+
+
+@builtin(
+    "with-entrypoint-args",
+    "[thunk args]",
+    "the thunk with arguments to the entrypoint of its image",
+)
+def with_entrypoint_args(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    values = tuple(needs.items(args[1], "with-entrypoint-args"))
+    return thunk(args[0], "with-entrypoint-args").replace(args=values, use_entrypoint=True)
+
+
+@builtin(
+    "with-stdin",
+    "[thunk vals]",
+    """the thunk with these values as a stream of JSON on its standard input
+
+    => (with-stdin ($ jq ".a") [{:a 1} {:a 2}])
+    """,
+)
+def with_stdin(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    return thunk(args[0], "with-stdin").replace(stdin=tuple(needs.items(args[1], "with-stdin")))
+
+
+@builtin(
+    "with-env",
+    "[thunk env]",
+    """the thunk with more environment variables
+
+    => (with-env ($ jq ".a") {:FOO "hello"})
+    """,
+)
+def with_env(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    return thunk(args[0], "with-env").with_env(needs.scope(args[1], "with-env"))
+
+
+@builtin(
+    "with-insecure",
+    "[thunk bool]",
+    """the thunk with or without elevated rights, as far as its runtime grants them
+
+    => (with-insecure (.boom) true)
+    """,
+)
+def with_insecure(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    return thunk(args[0], "with-insecure").replace(insecure=needs.boolean(args[1], "with-insecure"))
+
+
+@builtin(
+    "with-label",
+    "[thunk name val]",
+    """the thunk with a label
+
+    Labels say something about a thunk; it does not see them. A time as a label makes it run anew.
+
+    => (with-label ($ sleep 10) :at (now 10))
+    """,
+)
+def with_label(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    return thunk(args[0], "with-label").with_label(needs.symbol(args[1], "with-label"), args[2])
+
+
+@builtin(
+    "with-port",
+    "[thunk sym int]",
+    """the thunk with one more port that it listens on, by name
+
+    => (with-port ($ python3 -m http.server) :http 8000)
+    """,
+)
+def with_port(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    name = needs.symbol(args[1], "with-port")
+    return thunk(args[0], "with-port").with_port(name, needs.integer(args[2], "with-port"))
+
+
+@builtin(
+    "with-tls",
+    "[thunk cert-path key-path]",
+    """the thunk with the paths at which it gets a TLS certificate and its key
+
+    => (with-tls ($ serve) ./cert.pem ./key.pem)
+    """,
+)
+def with_tls(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    paths = file_path(args[1], "with-tls"), file_path(args[2], "with-tls")
+    return thunk(args[0], "with-tls").replace(tls=paths)
+
+
+_MOUNTS: Final = (ThunkPath, HostPath, FSPath, CachePath, Secret)
+
+
+@builtin(
+    "with-mount",
+    "[thunk source target]",
+    """the thunk with something mounted at a path: a directory, a file, a cache, a secret
+
+    => (with-mount ($ find ./inputs/) *dir*/inputs/ ./inputs/)
+    """,
+)
+def with_mount(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    source = plain(args[1])
+    if not isinstance(source, _MOUNTS):
+        raise errors.wrong_type(
+            source, "path into a thunk, directory or cache, or secret, to mount", "with-mount"
+        )
+    target = name_path(args[2], "with-mount")
+    return thunk(args[0], "with-mount").with_mount(source, target)
+
+
+@builtin(
+    "thunk-cmd", "[thunk]", "the command of a thunk and its arguments\n\n=> (thunk-cmd ($ foo abc))"
+)
+def thunk_cmd(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    return from_list(thunk(args[0], "thunk-cmd").args)
+
+
+@builtin(
+    "thunk-args", "[thunk]", "the arguments to a thunk's command\n\n=> (thunk-args ($ foo abc))"
+)
+def thunk_args(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    return from_list(thunk(args[0], "thunk-args").args[1:])
+
+
+@builtin(
+    "addr",
+    "[thunk port & fmt]",
+    """where a port of a thunk can be reached by the thunk that is given the address
+
+    The format has $host and $port in it, and is "$host:$port" if none is given.
+
+    => (addr (with-port ($ python3 -m http.server) :http 8000) :http "http://$host:$port")
+    """,
+)
+def addr(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    port = needs.symbol(args[1], "addr")
+    formats = [needs.text(each, "addr") for each in args[2:]]
+    return thunk(args[0], "addr").address(port, *formats[:1])
+
+
+@builtin(
+    "mask",
+    "[secret name]",
+    """a string as a secret
+
+    It prints as its name, encodes as its name, and goes to nobody but the commands that this machine runs.
+
+    => (mask "hunter2" :password)
+    """,
+)
+def mask(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    value = needs.text(args[0], "mask").encode("utf-8", "surrogateescape")
+    return Secret(needs.symbol(args[1], "mask"), value)
+
+
+@builtin("json", "[val]", 'a value as JSON, a string\n\n=> (json {:foo-bar "baz"})')
+def json(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    try:
+        return encode(args[0])
+    except NotRead:
+        machine.wait(read_files(args[0]))
+        return encode(args[0])

@@ -1,0 +1,252 @@
+"""Messages of the wire as values. What comes in a message is data, and data is no right: a message that names a
+path on the machine that reads it is refused, wherever in it that path stands.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from bassloop.bass.errors import BassError
+from bassloop.bass.files import FSPath, MemoryFiles
+from bassloop.bass.pair import from_list
+from bassloop.bass.paths import CachePath, CommandPath, DirPath, FilePath, NamePath
+from bassloop.bass.scope import Scope
+from bassloop.bass.secret import Secret
+from bassloop.bass.thunk import (
+    BuildInput,
+    Image,
+    ImageArchive,
+    ImageBuild,
+    ImageRef,
+    Mount,
+    MountSource,
+    Platform,
+    Thunk,
+    ThunkAddr,
+    ThunkPath,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from bassloop.bass.values import Value
+    from bassloop.wire import bass_pb2 as pb
+
+MAX_DEPTH: Final = 150
+"""How deep values and thunks in a message may be nested."""
+
+
+def decode(message: pb.Value) -> Value:
+    """A value from its message. Raises `BassError` for a path on this machine, and for what is no value."""
+    return _Decoder().value(message)
+
+
+def decode_thunk(message: pb.Thunk) -> Thunk:
+    """A thunk from its message, with the errors of `decode`."""
+    return _Decoder().thunk(message)
+
+
+def decode_ref(message: pb.ImageRef) -> ImageRef:
+    """An image reference from its message, with the errors of `decode`."""
+    return _Decoder().ref(message)
+
+
+def decode_logical(message: pb.LogicalPath) -> FSPath:
+    """Files that travelled in a message, as files in memory. Raises `BassError` for impossible names."""
+    return _Decoder().logical(message)
+
+
+class _Decoder:
+    """Turns messages into values, as deep as it is let."""
+
+    def __init__(self) -> None:
+        self._depth = 0
+
+    def value(self, message: pb.Value) -> Value:
+        kind = message.WhichOneof("value")
+        if kind is None:
+            raise BassError("there is a value missing in this message")
+        if kind == "null":
+            return None
+        if kind == "host_path":
+            raise _no_right()
+        inner = getattr(message, kind)
+        if kind in ("bool", "int", "string"):
+            return inner.value
+        self._enter()
+        value = _VALUES[kind](self, inner)
+        self._depth -= 1
+        return value
+
+    def _enter(self) -> None:
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise BassError(f"this message is nested deeper than {MAX_DEPTH}")
+
+    def array(self, message: pb.Array) -> Value:
+        return from_list([self.value(each) for each in message.values])
+
+    def object(self, message: pb.Object) -> Scope:
+        return Scope(dict(self.bindings(message.bindings)))
+
+    def bindings(self, bindings: Iterable[pb.Binding]) -> tuple[tuple[str, Value], ...]:
+        return tuple({each.symbol: self.value(each.value) for each in bindings}.items())
+
+    def thunk(self, message: pb.Thunk) -> Thunk:
+        self._enter()
+        made = Thunk(
+            image=self.image(message.image) if message.HasField("image") else None,
+            insecure=message.insecure,
+            args=tuple(self.value(each) for each in message.args),
+            use_entrypoint=message.use_entrypoint,
+            stdin=tuple(self.value(each) for each in message.stdin),
+            env=self.bindings(message.env),
+            dir=self.directory(message.dir) if message.HasField("dir") else None,
+            mounts=tuple(self.mount(each) for each in message.mounts),
+            labels=self.bindings(message.labels),
+            ports=tuple((each.name, each.port) for each in message.ports),
+            tls=(
+                (FilePath(message.tls.cert.path), FilePath(message.tls.key.path))
+                if message.HasField("tls")
+                else None
+            ),
+            entrypoint=tuple(message.entrypoint),
+            clear_entrypoint=message.clear_entrypoint,
+            default_args=tuple(message.default_args),
+            clear_default_args=message.clear_default_args,
+        )
+        self._depth -= 1
+        return made
+
+    def image(self, message: pb.ThunkImage) -> Image | None:
+        kind = message.WhichOneof("image")
+        if kind == "thunk":
+            return self.thunk(message.thunk)
+        if kind == "ref":
+            if message.ref.WhichOneof("source") == "file":
+                # How archives were written before they had a message of their own.
+                ref = message.ref
+                return ImageArchive(self.thunk_path(ref.file), _platform(ref.platform), ref.tag)
+            return self.ref(message.ref)
+        if kind == "archive":
+            archive = message.archive
+            return ImageArchive(self.input(archive.file), _platform(archive.platform), archive.tag)
+        if kind == "docker_build":
+            build = message.docker_build
+            return ImageBuild(
+                self.input(build.context),
+                _platform(build.platform),
+                FilePath(build.dockerfile.removeprefix("./")) if build.dockerfile else None,
+                build.target,
+                tuple((each.name, each.value) for each in build.args),
+            )
+        return None
+
+    def ref(self, message: pb.ImageRef) -> ImageRef:
+        source: str | ThunkAddr = message.repository
+        if message.WhichOneof("source") == "addr":
+            source = self.addr(message.addr)
+        return ImageRef(source, _platform(message.platform), message.tag, message.digest)
+
+    def input(self, message: pb.ImageBuildInput) -> BuildInput:
+        kind = message.WhichOneof("input")
+        if kind == "thunk":
+            return self.thunk_path(message.thunk)
+        if kind == "logical":
+            return self.logical(message.logical)
+        raise _no_right() if kind == "host" else _nothing("an image's input")
+
+    def directory(self, message: pb.ThunkDir) -> DirPath | ThunkPath:
+        kind = message.WhichOneof("dir")
+        if kind == "local":
+            return _dir_path(message.local)
+        if kind == "thunk":
+            return self.thunk_path(message.thunk)
+        raise _no_right() if kind == "host" else _nothing("a thunk's directory")
+
+    def mount(self, message: pb.ThunkMount) -> Mount:
+        source = message.source
+        kind = source.WhichOneof("source")
+        made: MountSource
+        if kind == "thunk":
+            made = self.thunk_path(source.thunk)
+        elif kind == "logical":
+            made = self.logical(source.logical)
+        elif kind == "cache":
+            made = self.cache_path(source.cache)
+        elif kind == "secret":
+            made = Secret(source.secret.name)
+        else:
+            raise _no_right() if kind == "host" else _nothing("a mount's source")
+        return Mount(made, _name_path(message.target))
+
+    def thunk_path(self, message: pb.ThunkPath) -> ThunkPath:
+        return ThunkPath(self.thunk(message.thunk), _name_path(message.path))
+
+    def addr(self, message: pb.ThunkAddr) -> ThunkAddr:
+        return ThunkAddr(self.thunk(message.thunk), message.port, message.format)
+
+    def cache_path(self, message: pb.CachePath) -> CachePath:
+        if not 0 <= message.concurrency < len(CachePath.MODES):
+            raise BassError(f"there is no cache mode {message.concurrency}")
+        return CachePath(message.id, _name_path(message.path), message.concurrency)
+
+    def logical(self, message: pb.LogicalPath) -> FSPath:
+        files: dict[str, bytes] = {}
+        todo = [("", message)]
+        while todo:
+            parent, each = todo.pop()
+            kind = each.WhichOneof("path")
+            if kind is None:
+                raise _nothing("a file or directory")
+            entry = each.file if kind == "file" else each.dir
+            at_root = kind == "dir" and each is message and entry.name == "."
+            if not at_root and (
+                entry.name in ("", ".", "..") or "/" in entry.name or "\0" in entry.name
+            ):
+                raise BassError(f"this message has a file with an impossible name: {entry.name!r}")
+            path = "" if at_root else f"{parent}/{entry.name}" if parent else entry.name
+            if kind == "file":
+                files[path] = each.file.content
+            else:
+                todo.extend((path, child) for child in each.dir.entries)
+        if message.WhichOneof("path") == "file":
+            return FSPath(MemoryFiles(files), FilePath(message.file.name))
+        return FSPath(MemoryFiles(files), DirPath(message.dir.name))
+
+
+_VALUES: Final[dict[str, Any]] = {
+    "array": _Decoder.array,
+    "object": _Decoder.object,
+    "thunk": _Decoder.thunk,
+    "thunk_path": _Decoder.thunk_path,
+    "thunk_addr": _Decoder.addr,
+    "cache_path": _Decoder.cache_path,
+    "logical_path": _Decoder.logical,
+    "secret": lambda decoder, message: Secret(message.name),
+    "command_path": lambda decoder, message: CommandPath(message.name),
+    "file_path": lambda decoder, message: FilePath(message.path),
+    "dir_path": lambda decoder, message: _dir_path(message),
+}
+
+
+def _name_path(message: pb.FilesystemPath) -> NamePath:
+    if message.WhichOneof("path") == "dir":
+        return _dir_path(message.dir)
+    return FilePath(message.file.path)
+
+
+def _dir_path(message: pb.DirPath) -> DirPath:
+    return DirPath(message.path, tuple(message.include), tuple(message.exclude))
+
+
+def _platform(message: pb.Platform) -> Platform:
+    return Platform(message.os, message.arch)
+
+
+def _no_right() -> BassError:
+    return BassError("this message names a path on this machine, which no message may hand out")
+
+
+def _nothing(what: str) -> BassError:
+    return BassError(f"{what} is missing in this message")

@@ -1,0 +1,133 @@
+"""The names of thunks, and what proves that two are the same.
+
+Both are taken over a message's bytes as Go writes them: the fields of a oneof after all others, which Python
+writes by number. (The oneofs that `optional` makes do not count.)
+"""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import b32hexencode
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import xxhash
+from google.protobuf.descriptor import FieldDescriptor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from google.protobuf.descriptor import Descriptor
+    from google.protobuf.message import Message
+
+    from bassloop.wire import bass_pb2
+
+
+class _Field(NamedTuple):
+    name: str
+    type: int
+    tag: bytes
+    repeated: bool
+    presence: bool
+
+
+class _Length(NamedTuple):
+    """Where a message's bytes began, counted from the end: its tag and length come before them."""
+
+    tag: bytes
+    start: int
+
+
+def digest_of(message: bass_pb2.Thunk) -> str:
+    """A thunk's name, as it appears in URLs and in print: XXH3-64, big-endian, in base32hex without padding.
+
+    Collisions can be made: nothing may be trusted because of a name. See `thunk_sha256`.
+    """
+    digest = xxhash.xxh3_64_digest(encode_go_order(message))
+    return b32hexencode(digest).decode().rstrip("=")
+
+
+def thunk_sha256(message: bass_pb2.Thunk) -> str:
+    """What proves that thunks are the same: SHA-256 over the message in Go's order, in hexadecimal."""
+    return hashlib.sha256(encode_go_order(message)).hexdigest()
+
+
+def encode_go_order(message: Message) -> bytes:
+    """A message's bytes with the fields in the order in which Go's protobuf writes them."""
+    # From the end to the beginning, so that each length is known when it is written.
+    out: list[bytes] = []
+    size = 0
+    todo: list[Any] = [message]
+    while todo:
+        item = todo.pop()
+        if item.__class__ is bytes:
+            out.append(item)
+            size += len(item)
+        elif item.__class__ is _Length:
+            header = item.tag + _varint(size - item.start)
+            out.append(header)
+            size += len(header)
+        elif item.__class__ is tuple:
+            tag, inner = item
+            todo.append(_Length(tag, size))
+            todo.extend(_pieces(inner))
+        else:
+            todo.extend(_pieces(item))
+    out.reverse()
+    return b"".join(out)
+
+
+def _pieces(message: Message) -> Iterator[Any]:
+    """The fields of a message, the last of which is to be written first: bytes, or a tag and a message."""
+    for field in _plan(message.DESCRIPTOR):
+        if field.presence and not message.HasField(field.name):
+            continue
+        value = getattr(message, field.name)
+        if field.repeated:
+            for each in value:
+                yield _piece(field, each)
+        elif value or field.presence:
+            yield _piece(field, value)
+
+
+def _piece(field: _Field, value: Any) -> Any:
+    if field.type == FieldDescriptor.TYPE_MESSAGE:
+        return (field.tag, value)
+    if field.type == FieldDescriptor.TYPE_STRING:
+        value = value.encode()
+    if value.__class__ is bytes:
+        return field.tag + _varint(len(value)) + value
+    return field.tag + _varint(int(value) & 0xFFFFFFFFFFFFFFFF)
+
+
+@cache
+def _plan(descriptor: Descriptor) -> tuple[_Field, ...]:
+    """The fields of a type of message in Go's order."""
+
+    def order(field: FieldDescriptor) -> tuple[bool, int, int]:
+        oneof = field.containing_oneof
+        real = oneof is not None and not (len(oneof.fields) == 1 and oneof.name == f"_{field.name}")
+        return real, oneof.index if real else 0, field.number  # type: ignore[union-attr]
+
+    return tuple(
+        _Field(
+            field.name,
+            field.type,
+            _varint(field.number << 3 | (2 if field.type in _DELIMITED else 0)),
+            field.is_repeated,
+            not field.is_repeated and field.has_presence,
+        )
+        for field in sorted(descriptor.fields, key=order)
+    )
+
+
+_DELIMITED = (FieldDescriptor.TYPE_MESSAGE, FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES)
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)

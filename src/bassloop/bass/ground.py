@@ -1,0 +1,63 @@
+"""Ground: the scope that every script descends from, and what modules of std see beside it."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+from bassloop.bass.annotated import Annotated
+from bassloop.bass.combiner import Builtin, Wrapped
+from bassloop.bass.reader import read_source
+from bassloop.bass.registry import INTERNAL, TABLE
+from bassloop.bass.scope import Scope
+from bassloop.bass.thunk import SCRATCH
+
+if TYPE_CHECKING:
+    from bassloop.bass.registry import Definition
+    from bassloop.bass.values import Value
+
+_MODULES: Final = (
+    "control", "running", "paths", "thunks", "scoping", "scopes", "predicates", "numbers", "lists", "streams",
+    "strings", "memos", "commands",
+)  # fmt: skip
+
+
+@cache
+def ground() -> Scope:
+    """The one Ground of the process. Nothing may be bound in it: scripts run in scopes below it."""
+    for name in _MODULES:
+        import_module(f"bassloop.bass.builtins.{name}")
+    made = Scope({name: _value(definition) for name, definition in TABLE.items()}, (), True)
+    made.vars["scratch"] = Annotated(SCRATCH, Scope({"doc": "a thunk without anything"}))
+    made.name = "ground"
+    return made
+
+
+@cache
+def internal() -> Scope:
+    """What modules of std see beside Ground."""
+    return Scope(
+        {name: _value(definition) for name, definition in INTERNAL.items()}, (ground(),), True
+    )
+
+
+def _value(definition: Definition) -> Value:
+    formals = read_source(definition.formals, definition.name)[0].form
+    made: Value = Builtin(
+        definition.shown,
+        formals,
+        definition.function,
+        definition.least,
+        definition.most,
+        definition.operative,
+        definition.dotted,
+    )
+    if not definition.operative:
+        made = Wrapped(made)
+    about: dict[str, Value] = {"doc": definition.doc}
+    if definition.indent:
+        about["indent"] = True
+    if definition.name == "append":
+        about["deprecated"] = "Use [concat] instead."
+    return Annotated(made, Scope(about))

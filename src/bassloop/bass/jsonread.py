@@ -1,0 +1,276 @@
+"""Reading JSON values out of bytes that arrive in pieces.
+
+A loop with a stack of the arrays and objects that are open: no nesting can do more than fail.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from bassloop.bass.errors import BassError
+from bassloop.bass.pair import from_list
+from bassloop.bass.scope import Scope
+from bassloop.bass.values import INT_MAX, INT_MIN
+
+if TYPE_CHECKING:
+    from bassloop.bass.values import Value
+
+MAX_DEPTH: Final = 10_000
+MAX_WAITING: Final = 64 << 20
+"""How long one string or number may be, in bytes."""
+
+
+class _Mark:
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+NEED_MORE: Final = _Mark("NEED_MORE")
+"""What `JSONStream.next` answers when the bytes at hand end within a value, or between two."""
+END: Final = _Mark("END")
+"""What it answers after the last value, once the stream is closed."""
+
+_SPACE: Final = re.compile(rb"[ \t\r\n]*")
+_NUMBER: Final = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_NUMBER_BEGUN: Final = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]*)?(?:[eE][+-]?[0-9]*)?")
+_NUMBER_BYTES: Final = re.compile(rb"[-+.0-9eE]*")
+_STRING_STOP: Final = re.compile(rb'["\\\x00-\x1f]')
+_ESCAPE: Final = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
+_SURROGATES: Final = re.compile("([\ud800-\udbff])([\udc00-\udfff])|[\ud800-\udfff]")
+_ESCAPES: Final = {
+    '"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t",
+}  # fmt: skip
+_LITERALS: Final[dict[int, tuple[bytes, Value]]] = {
+    ord("t"): (b"true", True),
+    ord("f"): (b"false", False),
+    ord("n"): (b"null", None),
+}
+
+_State = Literal["value", "first value", "key", "first key", "colon", "comma"]
+
+
+class JSONStream:
+    """Values one after the other, in the order they arrive.
+
+    `feed` it bytes, ask for the `next` value, `close` it when there are no more bytes.
+    """
+
+    __slots__ = ("_at", "_before", "_closed", "_data", "_keys", "_open", "_resume", "_state")
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+        self._at = 0
+        self._before = 0
+        self._resume = 0
+        self._closed = False
+        self._open: list[list[Value] | dict[str, Value]] = []
+        self._keys: list[str] = []
+        self._state: _State = "value"
+
+    def feed(self, data: bytes) -> None:
+        """Add bytes to those that wait."""
+        if self._at > 65536:
+            del self._data[: self._at]
+            self._before += self._at
+            self._resume = max(0, self._resume - self._at)
+            self._at = 0
+        self._data += data
+
+    def close(self) -> None:
+        """Say that there are no more bytes."""
+        self._closed = True
+
+    def next(self) -> Value | _Mark:
+        """The next value, `NEED_MORE`, or `END`.
+
+        Raises `BassError` for what is no JSON, is nested too deep or is too long, and where the bytes end
+        within a value. There are no further values after an error.
+        """
+        data = self._data
+        while True:
+            self._at = _SPACE.match(data, self._at).end()  # type: ignore[union-attr]
+            if self._at >= len(data):
+                if not self._closed:
+                    return NEED_MORE
+                if self._open:
+                    raise self._error("the text ends within a value")
+                return END
+            byte = data[self._at]
+            state = self._state
+            if state == "comma":
+                self._at += 1
+                if byte == 0x2C:
+                    self._state = "value" if isinstance(self._open[-1], list) else "key"
+                    continue
+                value = self._shut(byte)
+            elif state == "colon":
+                if byte != 0x3A:
+                    raise self._unexpected(byte)
+                self._at += 1
+                self._state = "value"
+                continue
+            elif state == "key" or state == "first key":
+                if byte == 0x7D and state == "first key":
+                    self._at += 1
+                    value = self._shut(byte)
+                elif byte == 0x22:
+                    key = self._string()
+                    if key is None:
+                        return NEED_MORE
+                    self._keys.append(key)
+                    self._state = "colon"
+                    continue
+                else:
+                    raise self._unexpected(byte)
+            elif byte == 0x5D and state == "first value":
+                self._at += 1
+                value = self._shut(byte)
+            elif byte == 0x7B or byte == 0x5B:
+                if len(self._open) >= MAX_DEPTH:
+                    raise self._error(f"nested more than {MAX_DEPTH:,} deep")
+                self._at += 1
+                self._open.append({} if byte == 0x7B else [])
+                self._state = "first key" if byte == 0x7B else "first value"
+                continue
+            else:
+                value = self._scalar(byte)
+                if value is NEED_MORE:
+                    return NEED_MORE
+            if not self._open:
+                self._state = "value"
+                return value
+            container = self._open[-1]
+            if isinstance(container, list):
+                container.append(value)
+            else:
+                container[self._keys.pop()] = value
+            self._state = "comma"
+
+    def _shut(self, byte: int) -> Value:
+        """The array or object that this byte closes."""
+        container = self._open[-1]
+        if isinstance(container, list) and byte == 0x5D:
+            self._open.pop()
+            return from_list(container)
+        if isinstance(container, dict) and byte == 0x7D:
+            self._open.pop()
+            return Scope(container)
+        self._at -= 1
+        raise self._unexpected(byte)
+
+    def _scalar(self, byte: int) -> Any:
+        data = self._data
+        if byte == 0x22:
+            text = self._string()
+            return NEED_MORE if text is None else text
+        if byte in _LITERALS:
+            word, value = _LITERALS[byte]
+            found = bytes(data[self._at : self._at + len(word)])
+            if found == word:
+                self._at += len(word)
+                return value
+            if word.startswith(found) and not self._closed:
+                return NEED_MORE
+            raise self._unexpected(byte)
+        number = _NUMBER.match(data, self._at)
+        end = _NUMBER_BYTES.match(data, self._at).end()  # type: ignore[union-attr]
+        if end == len(data) and not self._closed and end > self._at:
+            return self._wait()
+        if number is None:
+            raise self._unexpected(byte)
+        if _NUMBER_BEGUN.match(data, self._at).end() > number.end():  # type: ignore[union-attr]
+            raise self._error("a number is not complete")
+        self._at = number.end()
+        text = number[0].decode()
+        if len(text) <= 20 and text.lstrip("-").isdigit() and INT_MIN <= int(text) <= INT_MAX:
+            return int(text)
+        return text
+
+    def _string(self) -> str | None:
+        """The string that begins here; None if it does not end yet."""
+        data = self._data
+        at = max(self._resume, self._at + 1)
+        while True:
+            stop = _STRING_STOP.search(data, at)
+            if stop is None:
+                self._unfinished(len(data))
+                return None
+            at = stop.start()
+            if data[at] == 0x22:
+                break
+            if data[at] != 0x5C:
+                self._at = at
+                raise self._error(
+                    "a string has a control character in it: write it as an escape sequence"
+                )
+            if at + 1 >= len(data):
+                self._unfinished(at)
+                return None
+            at += 2
+        text = bytes(data[self._at + 1 : at]).decode("utf-8", "replace")
+        if "\\" in text:
+            text = _SURROGATES.sub(_paired, _ESCAPE.sub(self._unescaped, text))
+        self._at = at + 1
+        self._resume = 0
+        return text
+
+    def _unescaped(self, found: re.Match[str]) -> str:
+        if found[1]:
+            return chr(int(found[1], 16))
+        if found[2] not in _ESCAPES:
+            raise self._error(f"there is no escape sequence \\{found[2]}")
+        return _ESCAPES[found[2]]
+
+    def _unfinished(self, at: int) -> None:
+        if self._closed:
+            raise self._error("the text ends within a string")
+        self._resume = at
+        self._wait()
+
+    def _wait(self) -> _Mark:
+        if len(self._data) - self._at > MAX_WAITING:
+            raise self._error(f"a value is longer than {MAX_WAITING >> 20} MiB")
+        return NEED_MORE
+
+    def _unexpected(self, byte: int) -> BassError:
+        expected = {
+            "comma": "a comma or the end of the array or object",
+            "colon": "a colon",
+            "key": "a key, which is a string",
+            "first key": "a key, which is a string, or }",
+            "value": "a value",
+            "first value": "a value or ]",
+        }[self._state]
+        shown = chr(byte) if 0x20 <= byte < 0x7F else f"byte {byte:#04x}"
+        return self._error(f"unexpected {shown}: {expected} should stand here")
+
+    def _error(self, text: str) -> BassError:
+        return BassError(f"JSON, at byte {self._before + self._at}: {text}")
+
+
+def _paired(found: re.Match[str]) -> str:
+    if found[1] is None:
+        return "\ufffd"
+    return chr(0x10000 + (ord(found[1]) - 0xD800) * 0x400 + ord(found[2]) - 0xDC00)
+
+
+def read_json(text: str | bytes) -> Value:
+    """The value of a whole JSON text.
+
+    Raises `BassError` if it is no JSON, holds nothing or more than one value, or is nested too deep.
+    """
+    stream = JSONStream()
+    stream.feed(text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text)
+    stream.close()
+    value = stream.next()
+    if value is END:
+        raise BassError("JSON: there is no value in the text")
+    if stream.next() is not END:
+        raise BassError("JSON: there is more than one value in the text")
+    return value

@@ -1,0 +1,201 @@
+"""Memos: what calls of functions in modules gave, kept in a file (`bass.lock`) that is committed with the code.
+
+The file is protobuf's text format. It is read as anybody may write it, and written in one way only, so that
+it changes no more than what is in it. A memo is data: an answer in it that names a path on this machine is
+refused when it is asked for.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from google.protobuf import text_format
+from google.protobuf.descriptor import FieldDescriptor
+
+from bassloop.bass import errors
+from bassloop.bass.decode import decode
+from bassloop.bass.errors import BassError
+from bassloop.bass.proto import encode, encode_thunk
+from bassloop.wire import bass_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from google.protobuf.message import Message
+
+    from bassloop.bass.thunk import Thunk
+    from bassloop.bass.values import Value
+
+MAX_SIZE: Final = 16 << 20
+MAX_NESTING: Final = 200
+
+
+class Call(NamedTuple):
+    """A call that is remembered: of the function `binding` of a module, with a list of arguments."""
+
+    module: pb.Thunk
+    binding: str
+    input: pb.Value
+
+
+def call(thunk: Thunk, binding: str, input: Value) -> Call:
+    """The call of a binding of a module. Raises `BassError` if an argument is no data."""
+    return Call(encode_thunk(thunk), binding, encode(input))
+
+
+def parse(content: bytes, name: str) -> pb.Memosphere:
+    """The memos in a file, whose name errors give. Raises `BassError` if it holds something else."""
+    if len(content) > MAX_SIZE:
+        raise BassError(f"{name} is larger than {MAX_SIZE >> 20} MiB: these are no memos")
+    memos = pb.Memosphere()
+    try:
+        text = content.decode()
+        if _nesting(text) > MAX_NESTING:
+            raise BassError(f"{name} is nested deeper than {MAX_NESTING}: these are no memos")
+        text_format.Parse(text, memos)
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        raise BassError(f"{name} holds no memos that can be read: {error}") from error
+    return memos
+
+
+def recall(memos: pb.Memosphere, wanted: Call) -> tuple[Value] | None:
+    """What a call gave, in a tuple of one; None if that is not known.
+
+    Raises `BassError` for an answer that is no value, or a right: a path on this machine.
+    """
+    for result in _results(memos, wanted):
+        if result.input == wanted.input:
+            return (decode(result.output),)
+    return None
+
+
+def store(memos: pb.Memosphere, made: Call, output: pb.Value) -> None:
+    """Remember what a call gave, in place of what it gave before."""
+    for result in _results(memos, made):
+        if result.input == made.input:
+            result.output.CopyFrom(output)
+            return
+    for memo in memos.memos:
+        if memo.module == made.module:
+            break
+    else:
+        memo = memos.memos.add(module=made.module)
+    for calls in memo.calls:
+        if calls.binding == made.binding:
+            break
+    else:
+        calls = memo.calls.add(binding=made.binding)
+    calls.results.add(input=made.input, output=output)
+
+
+def remove(memos: pb.Memosphere, gone: Call) -> bool:
+    """Forget what a call gave, and what is empty then; whether it was known."""
+    found = False
+    for memo in memos.memos:
+        if memo.module != gone.module:
+            continue
+        for calls in memo.calls:
+            if calls.binding == gone.binding:
+                found |= _drop(
+                    calls.results, [result.input == gone.input for result in calls.results]
+                )
+        _drop(memo.calls, [not calls.results for calls in memo.calls])
+    _drop(memos.memos, [not memo.calls for memo in memos.memos])
+    return found
+
+
+def _results(memos: pb.Memosphere, wanted: Call) -> Iterator[pb.Memosphere.Result]:
+    for memo in memos.memos:
+        if memo.module == wanted.module:
+            for calls in memo.calls:
+                if calls.binding == wanted.binding:
+                    yield from calls.results
+
+
+def _drop(items: Any, which: list[bool]) -> bool:
+    for index in reversed(range(len(which))):
+        if which[index]:
+            del items[index]
+    return any(which)
+
+
+def render(memos: pb.Memosphere) -> bytes:
+    """The file of memos: a field a line, two spaces a level, in the order of their declaration."""
+    out: list[str] = []
+    todo: list[Any] = [(memos, 0)]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, str):
+            out.append(item)
+        else:
+            todo.extend(reversed(list(_lines(*item))))
+    return "".join(out).encode()
+
+
+def _lines(message: Message, level: int) -> Iterator[Any]:
+    indent = "  " * level
+    present = {field.number: value for field, value in message.ListFields()}
+    for field in message.DESCRIPTOR.fields:
+        if field.number not in present:
+            continue
+        value = present[field.number]
+        for each in value if field.is_repeated else (value,):
+            if field.type == FieldDescriptor.TYPE_MESSAGE:
+                if each.ListFields():
+                    yield f"{indent}{field.name}: {{\n"
+                    yield (each, level + 1)
+                    yield f"{indent}}}\n"
+                else:
+                    yield f"{indent}{field.name}: {{}}\n"
+            else:
+                yield f"{indent}{field.name}: {_scalar(field, each)}\n"
+
+
+def _scalar(field: Any, value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if field.type == FieldDescriptor.TYPE_ENUM:
+        known = field.enum_type.values_by_number.get(value)
+        return str(value) if known is None else known.name
+    if isinstance(value, bytes):
+        return _quoted(value.decode("latin-1"), binary=True)
+    return _quoted(value, binary=False) if isinstance(value, str) else str(value)
+
+
+_ESCAPES: Final = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def _quoted(text: str, *, binary: bool) -> str:
+    out = []
+    for char in text:
+        code = ord(char)
+        if char in _ESCAPES:
+            out.append(_ESCAPES[char])
+        elif code < 0x20 or code == 0x7F or (binary and code > 0x7F):
+            out.append(f"\\x{code:02x}")
+        elif not binary and 0x80 <= code <= 0x9F:
+            out.append(f"\\u{code:04x}")
+        else:
+            out.append(char)
+    return f'"{"".join(out)}"'
+
+
+_BRACES: Final = re.compile(r"""([{<])|[}>]|"(?:[^"\\\n]|\\.)*+"|'(?:[^'\\\n]|\\.)*+'|#.*""")
+
+
+def _nesting(text: str) -> int:
+    """How deep the braces of a text are nested at most."""
+    deepest = depth = 0
+    for found in _BRACES.finditer(text):
+        if found[1]:
+            depth += 1
+            deepest = max(deepest, depth)
+        elif found[0] in "}>":
+            depth -= 1
+    return deepest
+
+
+def describe(made: Call) -> str:
+    """A call for people."""
+    return f"{errors.brief(decode(made.input))} to {made.binding}"

@@ -1,0 +1,92 @@
+"""What runs a session under Trio: fibers as tasks of one nursery, streams in tasks of their own."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import trio
+
+from bassloop.bass.errors import BassError
+from bassloop.bass.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+    from bassloop.bass.budget import Budget
+    from bassloop.bass.host import ByteStream, Host
+    from bassloop.bass.session import Task
+
+
+class _Task:
+    def __init__(self) -> None:
+        self.over = trio.Event()
+
+    async def wait(self) -> None:
+        await self.over.wait()
+
+
+class TrioDriver:
+    """Runs what a session starts in a nursery. Made by `open_session`."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self._nursery = nursery
+
+    async def checkpoint(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    def spawn(self, work: Callable[[], Awaitable[None]]) -> Task:
+        task = _Task()
+
+        async def run() -> None:
+            try:
+                await work()
+            finally:
+                task.over.set()
+
+        self._nursery.start_soon(run)
+        return task
+
+    def open(self, stream: ByteStream) -> Callable[[], Awaitable[bytes]]:
+        send, receive = trio.open_memory_channel[bytes](0)
+        failures: list[BassError] = []
+
+        async def pump() -> None:
+            async with send:
+                try:
+                    async with stream as pieces:
+                        async for piece in pieces:
+                            if piece:
+                                await send.send(piece)
+                except BassError as error:
+                    failures.append(error)
+                except trio.BrokenResourceError:
+                    return
+
+        async def pull() -> bytes:
+            try:
+                return await receive.receive()
+            except trio.EndOfChannel:
+                if failures:
+                    raise failures[0] from None
+                return b""
+
+        self._nursery.start_soon(pump)
+        return pull
+
+
+@asynccontextmanager
+async def open_session(host: Host, *, budget: Budget | None = None) -> AsyncGenerator[Session]:
+    """A session under Trio; leaving the context cancels what it started and has not ended.
+
+    An exception raised inside comes out as it is, not in an exception group.
+    """
+    raised: Exception | None = None
+    async with trio.open_nursery() as nursery:
+        try:
+            yield Session(host, TrioDriver(nursery), budget)
+        except Exception as error:  # noqa: BLE001 - raised when the nursery is over
+            raised = error
+        nursery.cancel_scope.cancel()
+    if raised is not None:
+        raise raised

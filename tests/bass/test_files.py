@@ -1,0 +1,122 @@
+"""Files in memory, and files of the host that are kept once they were read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bassloop.bass.errors import BassError
+from bassloop.bass.files import (
+    MAX_KEPT,
+    FSPath,
+    KeptFiles,
+    MemoryFiles,
+    NotRead,
+    memory_file,
+    repository_dir,
+)
+from bassloop.bass.host import Entry
+from bassloop.bass.paths import DirPath, FilePath
+from bassloop.bass.printer import show
+from bassloop.bass.proto import encode_thunk, read_files
+from bassloop.bass.thunk import Thunk
+from bassloop.bass.values import equal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Repository:
+    """A host's files, which notes what it is asked for."""
+
+    name = "repository"
+
+    def __init__(self, files: dict[str, bytes]) -> None:
+        self.files = MemoryFiles(files)
+        self.asked: list[str] = []
+
+    async def read_file(self, path: str) -> bytes:
+        self.asked.append(path)
+        return self.files.read_now(path)
+
+    async def list_dir(self, path: str) -> Sequence[Entry]:
+        self.asked.append(f"{path}/")
+        return self.files.list_now(path)
+
+
+def test_a_directory_in_memory_lists_its_members_by_name() -> None:
+    files = MemoryFiles({"b": b"1", "a/y": b"2", "a/x/z": b"3"})
+    assert files.list_now("") == [Entry("a", True), Entry("b", False)]
+    assert files.list_now("a") == [Entry("x", True), Entry("y", False)]
+    assert files.read_now("a/x/z") == b"3"
+
+
+@pytest.mark.parametrize(("path", "why"), [("c", "no file"), ("a", "it is a directory")])
+def test_a_file_that_is_not_there_is_named(path: str, why: str) -> None:
+    with pytest.raises(BassError, match=why):
+        MemoryFiles({"a/b": b""}).read_now(path)
+
+
+def test_a_file_cannot_have_files_in_it() -> None:
+    with pytest.raises(BassError, match="one or the other"):
+        MemoryFiles({"a": b"", "a/b": b""})
+    with pytest.raises(BassError, match="one or the other"):
+        MemoryFiles({"a/b": b"", "a": b""})
+
+
+async def test_the_host_is_asked_once_for_each_file() -> None:
+    repository = Repository({"a/b": b"1", "a/c": b"2", "d": b"3"})
+    path = repository_dir(repository).extend(DirPath("a"))
+    assert isinstance(path, FSPath)
+    await path.read_all()
+    await path.read_all()
+    assert repository.asked == ["a/", "a/b", "a/c"]
+    assert [entry.name for entry in path.list_now()] == ["b", "c"]
+
+
+async def test_a_thunk_with_files_of_the_host_is_named_when_they_have_been_read() -> None:
+    repository = Repository({"a/b": b"1"})
+    thunk = Thunk(args=("x",)).with_mount(repository_dir(repository), DirPath("m"))
+    with pytest.raises(NotRead, match="not been read"):
+        encode_thunk(thunk)
+    assert show(thunk) == "{{thunk (error: <repository>/ has not been read yet): x}}"
+    await read_files(thunk)
+    memory = Thunk(args=("x",)).with_mount(FSPath(MemoryFiles({"a/b": b"1"})), DirPath("m"))
+    assert thunk.digest() == memory.digest()
+
+
+async def test_unread_files_of_the_host_are_the_same_where_they_are_the_same_place() -> None:
+    directory = repository_dir(Repository({}))
+    left = Thunk(args=("x",)).with_mount(directory, DirPath("m"))
+    assert equal(left, Thunk(args=("x",)).with_mount(directory, DirPath("m")))
+    other = Thunk(args=("x",)).with_mount(directory.extend(DirPath("a")), DirPath("m"))  # type: ignore[arg-type]
+    assert not equal(left, other)
+
+
+async def test_a_path_out_of_the_repository_is_refused() -> None:
+    path = repository_dir(Repository({"a": b""})).extend(FilePath("../a"))
+    assert isinstance(path, FSPath)
+    with pytest.raises(BassError, match="leads out"):
+        await path.read()
+
+
+async def test_there_is_a_limit_to_what_is_kept() -> None:
+    kept = KeptFiles(Repository({"a": bytes(MAX_KEPT // 2), "b": bytes(MAX_KEPT // 2), "c": b"1"}))
+    await kept.read_file("a")
+    await kept.read_file("b")
+    with pytest.raises(BassError, match="narrow it down"):
+        await kept.read_file("c")
+
+
+async def test_a_host_that_lists_impossible_names_is_refused() -> None:
+    class Odd(Repository):
+        async def list_dir(self, path: str) -> Sequence[Entry]:
+            return [Entry("../up", False)]
+
+    with pytest.raises(BassError, match="impossible name"):
+        await KeptFiles(Odd({})).list_dir("")
+
+
+def test_a_file_of_its_own_in_memory_can_be_read_at_once() -> None:
+    assert memory_file("program", b"1").read_now() == b"1"

@@ -1,0 +1,179 @@
+"""Memos: read as anybody writes them, written in one way."""
+
+from __future__ import annotations
+
+import pytest
+from google.protobuf import text_format
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bassloop.bass import memos
+from bassloop.bass.errors import BassError
+from bassloop.bass.pair import from_list
+from bassloop.bass.paths import CommandPath, HostPath
+from bassloop.bass.printer import show
+from bassloop.bass.proto import encode
+from bassloop.bass.symbol import Symbol
+from bassloop.bass.thunk import ImageRef, Platform, Thunk
+from bassloop.bass.values import Value, equal
+from bassloop.wire import bass_pb2 as pb
+
+from .strategies import data, texts
+
+RUN = Thunk(args=(CommandPath("run"),))
+STRINGS = Thunk(args=(CommandPath("strings"),))
+
+FILE = b"""\
+memos: {
+  module: {
+    args: {
+      command_path: {
+        name: "strings"
+      }
+    }
+  }
+  calls: {
+    binding: "upper-case"
+    results: {
+      input: {
+        array: {
+          values: {
+            string: {
+              value: "hello"
+            }
+          }
+        }
+      }
+      output: {
+        string: {
+          value: "HELLO"
+        }
+      }
+    }
+  }
+}
+"""
+
+
+def call(*args: Value, of: Thunk = STRINGS, binding: str = "upper-case") -> memos.Call:
+    return memos.call(of, binding, from_list(args))
+
+
+def test_a_memo_is_recalled_by_module_name_and_arguments() -> None:
+    known = memos.parse(FILE, "bass.lock")
+    assert memos.recall(known, call("hello")) == ("HELLO",)
+    assert memos.recall(known, call("bye")) is None
+    assert memos.recall(known, call("hello", binding="trim")) is None
+    assert memos.recall(known, call("hello", of=RUN)) is None
+
+
+def test_a_file_is_written_as_it_was_read() -> None:
+    assert memos.render(memos.parse(FILE, "bass.lock")) == FILE
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'memos { module { args { command_path { name: "strings" } } } calls { binding: "upper-case" results {'
+        ' input { array { values { string { value: "hello" } } } } output { string { value: "HELLO" } } } } }',
+        "memos < module < args < command_path < name: 'str' 'ings' > > > calls: < binding: 'upper-case', results <"
+        " input < array < values < string < value: 'hel\\x6co' > > > > output: < string < value: 'HELLO'; > > > > >",
+        FILE.decode().replace("memos: {", "# said by people\nmemos:   {"),
+    ],
+)
+def test_other_ways_to_write_the_same_are_read(text: str) -> None:
+    assert memos.render(memos.parse(text.encode(), "bass.lock")) == FILE
+
+
+def test_what_is_stored_is_recalled_and_replaced() -> None:
+    known = pb.Memosphere()
+    memos.store(known, call("hello"), encode("HELLO"))
+    assert memos.render(known) == FILE
+    memos.store(known, call("a"), encode("A"))
+    memos.store(known, call("hello"), encode("BYE"))
+    memos.store(known, call(1, of=RUN, binding="x"), encode(None))
+    assert memos.recall(known, call("hello")) == ("BYE",)
+    assert memos.recall(known, call("a")) == ("A",)
+    assert memos.recall(known, call(1, of=RUN, binding="x")) == (None,)
+    assert [len(memo.calls) for memo in known.memos] == [1, 1]
+    assert [len(memo.calls[0].results) for memo in known.memos] == [2, 1]
+
+
+def test_what_is_removed_leaves_nothing_empty() -> None:
+    known = memos.parse(FILE, "bass.lock")
+    memos.store(known, call("a"), encode("A"))
+    assert memos.remove(known, call("a"))
+    assert memos.render(known) == FILE
+    assert not memos.remove(known, call("a"))
+    assert memos.remove(known, call("hello"))
+    assert memos.render(known) == b""
+
+
+def test_a_memo_hands_out_no_path_on_this_machine() -> None:
+    known = pb.Memosphere()
+    memos.store(known, call("x"), encode(from_list([HostPath("/etc")])))
+    text = memos.render(known)
+    assert b"host_path" in text
+    with pytest.raises(BassError, match="no message may hand out"):
+        memos.recall(memos.parse(text, "bass.lock"), call("x"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"nonsense",
+        b"memos: {",
+        b"memos: { module: 1 }",
+        b"memos { unknown: 1 }",
+        b"\xff\xfe",
+        b"memos: {}}",
+    ],
+)
+def test_a_file_of_something_else_is_named(content: bytes) -> None:
+    with pytest.raises(BassError, match=r"bass\.lock holds no memos"):
+        memos.parse(content, "bass.lock")
+
+
+def test_a_file_nested_without_end_is_refused() -> None:
+    text = "memos { module " + "{ image { thunk " * 100_000
+    with pytest.raises(BassError, match="nested deeper"):
+        memos.parse(text.encode(), "bass.lock")
+
+
+def test_braces_in_strings_are_not_nesting() -> None:
+    known = pb.Memosphere()
+    memos.store(known, call("{" * 1000), encode("x"))
+    assert memos.recall(memos.parse(memos.render(known), "bass.lock"), call("{" * 1000)) == ("x",)
+
+
+def test_an_argument_that_is_no_data_cannot_be_remembered() -> None:
+    with pytest.raises(BassError, match="cannot encode symbol"):
+        call(Symbol("a"))
+
+
+def test_an_image_is_remembered_in_full() -> None:
+    image = Thunk(image=ImageRef("alpine", Platform("linux", "amd64"), "latest", "sha256:1"))
+    known = pb.Memosphere()
+    memos.store(known, call("linux", of=RUN, binding="resolve"), encode(image))
+    found = memos.recall(
+        memos.parse(memos.render(known), "x"), call("linux", of=RUN, binding="resolve")
+    )
+    assert found is not None
+    assert equal(found[0], image)
+
+
+@given(st.lists(st.tuples(texts, data, data), max_size=4))
+def test_what_is_written_is_text_format_and_reads_as_the_same(
+    entries: list[tuple[str, Value, Value]],
+) -> None:
+    known = pb.Memosphere()
+    for binding, argument, output in entries:
+        memos.store(known, call(argument, binding=binding), encode(output))
+    text = memos.render(known)
+    assert text_format.Parse(text.decode(), pb.Memosphere()) == known
+    again = memos.parse(text, "bass.lock")
+    assert memos.render(again) == text
+    for binding, argument, output in {(b, show(a)): (b, a, o) for b, a, o in entries}.values():
+        found = memos.recall(again, call(argument, binding=binding))
+        assert found is not None
+        assert show(found[0]) == show(output)

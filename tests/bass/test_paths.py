@@ -1,0 +1,111 @@
+"""Paths: names, and places they can be in."""
+
+from __future__ import annotations
+
+import pytest
+
+from bassloop.bass.errors import BassError
+from bassloop.bass.files import FSPath, MemoryFiles
+from bassloop.bass.paths import (
+    CachePath,
+    CommandPath,
+    DirPath,
+    FilePath,
+    HostPath,
+    base,
+    clean,
+    dirname,
+    parse_file_or_dir,
+)
+from bassloop.bass.printer import show
+from bassloop.bass.thunk import Thunk, ThunkPath
+from bassloop.bass.values import equal
+
+
+@pytest.mark.parametrize(
+    ("path", "shortest"),
+    [
+        ("", "."), (".", "."), ("/", "/"), ("//", "/"), ("a/", "a"), ("./a", "a"), ("a//b", "a/b"), ("a/./b", "a/b"),
+        ("a/../b", "b"), ("..", ".."), ("a/../..", ".."), ("../../a", "../../a"), ("/..", "/"), ("/../a", "/a"),
+        ("/a/../../b", "/b"), ("a/b/../../..", ".."),
+    ],
+)  # fmt: skip
+def test_a_clean_path_is_the_shortest_that_means_the_same(path: str, shortest: str) -> None:
+    assert clean(path) == shortest
+
+
+def test_the_last_part_and_the_rest_are_those_of_a_clean_path() -> None:
+    assert [base(path) for path in ("", "/", "a", "a/b", "a/b/", "/a", "..")] == [
+        ".",
+        "/",
+        "a",
+        "b",
+        "b",
+        "a",
+        "..",
+    ]
+    assert [dirname(path) for path in ("a", "a/b", "/a", "../a", "a/b/c")] == [
+        ".",
+        "a",
+        "/",
+        "..",
+        "a/b",
+    ]
+
+
+def test_a_string_is_a_directory_if_it_ends_in_a_slash() -> None:
+    assert show(parse_file_or_dir("a/b")) == "./a/b"
+    assert show(parse_file_or_dir("a/b/")) == "./a/b/"
+    assert show(parse_file_or_dir(".")) == "./"
+    assert show(parse_file_or_dir("/")) == "/"
+    with pytest.raises(BassError, match="empty string is no path"):
+        parse_file_or_dir("")
+
+
+def test_extending_resolves_what_can_be_resolved_by_name() -> None:
+    assert show(DirPath("a").extend(FilePath("../../b"))) == "../b"
+    assert show(DirPath("").extend(FilePath("../b"))) == "/b"
+
+
+@pytest.mark.parametrize("path", [FilePath("a"), CommandPath("a")])
+def test_only_directories_are_extended(path: FilePath | CommandPath) -> None:
+    with pytest.raises(BassError, match="cannot extend"):
+        path.extend(FilePath("b"))
+    with pytest.raises(BassError, match="cannot extend"):
+        DirPath("a").extend(CommandPath("b"))
+
+
+def test_a_placed_path_keeps_its_place() -> None:
+    thunk = Thunk(args=(CommandPath("a"),))
+    for placed in (
+        ThunkPath(thunk), CachePath("c", mode=2), HostPath("/home"), FSPath(MemoryFiles({})),
+    ):  # fmt: skip
+        inner = placed.extend(DirPath("d")).extend(FilePath("f"))
+        assert type(inner) is type(placed)
+        assert inner.path_name() == "f"
+        assert show(inner).endswith("/d/f")
+        assert show(inner.parent_dir()).endswith("/d/")  # type: ignore[attr-defined]
+    assert CachePath("c", mode=2).extend(FilePath("f")).mode == 2  # type: ignore[attr-defined]
+
+
+def test_a_path_that_leads_out_of_its_place_is_noticed_where_it_is_used() -> None:
+    path = HostPath("/home").extend(FilePath("../etc/passwd"))
+    assert show(path) == "<host: /home>/../etc/passwd"
+    with pytest.raises(BassError, match="leads out"):
+        path.inside()  # type: ignore[attr-defined]
+    assert HostPath("/home", DirPath(".")).inside() == ""
+    assert HostPath("/home", FilePath("a/./b")).inside() == "a/b"
+    assert HostPath("/home", FilePath("/etc")).inside() == "etc"
+
+
+def test_globs_print_and_do_not_count_as_different() -> None:
+    path = DirPath("a", ("./*.go", "./x"), ("./y/",))
+    assert show(path) == "./a/?[./*.go ./x]![./y/]"
+    assert equal(path, DirPath("a"))
+
+
+def test_files_in_memory_are_the_same_only_as_themselves() -> None:
+    files = MemoryFiles({"a": b"x"})
+    path = FSPath(files, FilePath("a"))
+    assert equal(path, path)
+    assert not equal(path, FSPath(files, FilePath("a")))
