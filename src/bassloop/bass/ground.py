@@ -37,8 +37,9 @@ def ground() -> Scope:
 @cache
 def internal() -> Scope:
     """What modules of std see beside Ground."""
+    above = ground()  # which fills the table
     return Scope(
-        {name: _value(definition) for name, definition in INTERNAL.items()}, (ground(),), True
+        {name: _value(definition) for name, definition in INTERNAL.items()}, (above,), True
     )
 
 

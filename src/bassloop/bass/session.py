@@ -18,14 +18,15 @@ from bassloop.bass.files import FSPath, MemoryFiles, NotRead
 from bassloop.bass.ground import ground, internal
 from bassloop.bass.jsonform import encode
 from bassloop.bass.machine import Machine, drive
+from bassloop.bass.pair import to_list
 from bassloop.bass.paths import CommandPath, DirPath, FilePath, HostPath
 from bassloop.bass.printer import show
 from bassloop.bass.proto import encode_thunk, read_files
 from bassloop.bass.protocols import text_of
 from bassloop.bass.reader import Reader
-from bassloop.bass.scope import Scope
+from bassloop.bass.scope import MISSING, Scope
 from bassloop.bass.source import Source as Text
-from bassloop.bass.stream import Collected, ListSource, Sink
+from bassloop.bass.stream import Collected, ListSource, Sink, Source
 from bassloop.bass.thunk import Thunk, ThunkPath
 from bassloop.bass.values import EMPTY, Value, strip
 
@@ -120,20 +121,33 @@ class Session:
         name: str,
         *,
         directory: Value,
-        stdin: Iterable[Value] = (),
+        stdin: Iterable[Value] | Source = (),
+        env: Scope | None = None,
         bindings: Mapping[str, Value] | None = None,
         arguments: Iterable[Value] = (),
         stdout: Sink | None = None,
+        file: Value = None,
     ) -> None:
         """Evaluate a script's text, then call its `main` with the arguments."""
-        scope = self.scope(directory, stdin=list(stdin), stdout=stdout, bindings=bindings)
+        scope = self.scope(directory, stdin=stdin, env=env, stdout=stdout, bindings=bindings)
         given = list(arguments)
 
         def work() -> Value:
-            self._evaluate(source, name, scope)
+            self._evaluate(source, name, scope, file)
             return self.machine.call(scope.get("main"), given)
 
         await self._drive(work)
+
+    async def call_in(self, module: Thunk, name: str, arguments: Value) -> Value:
+        """Call what a module binds to a name with a list of arguments; the module is loaded once."""
+
+        def work() -> Value:
+            function = self.module(module, self.machine).get(name)
+            if function is MISSING:
+                raise BassError(f"{module.cmdline()} does not bind {name}")
+            return self.machine.call(function, to_list(arguments))
+
+        return await self._drive(work)
 
     async def wait(self) -> None:
         """Return when everything that was started is over. Raises the first error of a handler."""
@@ -148,21 +162,20 @@ class Session:
         self,
         directory: Value,
         *,
-        stdin: list[Value] | None = None,
+        stdin: Iterable[Value] | Source = (),
         env: Scope | None = None,
         stdout: Sink | None = None,
         bindings: Mapping[str, Value] | None = None,
         parent: Scope | None = None,
     ) -> Scope:
         """A new scope for a script to run in, with `*dir*`, `*env*`, `*stdin*`, `*stdout*` and `main`."""
+        given_source = stdin if isinstance(stdin, Source) else ListSource(list(stdin))
         given: dict[str, Value] = {
             "*dir*": _about(directory, "the directory that the script is in"),
             "*env*": _about(
                 Scope() if env is None else env, "the environment variables of the script"
             ),
-            "*stdin*": _about(
-                ListSource(stdin or []), "the values that the script was given, a source"
-            ),
+            "*stdin*": _about(given_source, "the values that the script was given, a source"),
             "*stdout*": _about(stdout or Collected(), "where the script's results go, a sink"),
             "main": _about(
                 Wrapped(Builtin("main", EMPTY, lambda args, scope, machine: None, 0, None)),
@@ -328,7 +341,7 @@ class Session:
             )
         scope = self.scope(
             directory,
-            stdin=list(thunk.stdin),
+            stdin=thunk.stdin,
             env=Scope(dict(thunk.env)),
             stdout=stdout,
             parent=parent,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import dataclass
 
 
@@ -14,6 +15,12 @@ class Platform:
 
     os: str = ""
     arch: str = ""
+
+    @classmethod
+    def here(cls) -> Platform:
+        """This machine's: Linux wherever there are containers, so also where they run in a Linux beside it."""
+        machine = platform.machine().lower()
+        return cls("linux", {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine))
 
     def serves(self, wanted: Platform | None) -> bool:
         """Whether a runtime of this platform can carry out what asks for that one."""

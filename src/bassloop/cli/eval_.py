@@ -1,0 +1,33 @@
+"""`bassloop eval`: the value of a script."""
+
+from __future__ import annotations
+
+import click
+
+from bassloop.cli.script_errors import script_errors
+
+
+@click.command("eval")
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True), default="-")
+@click.option("--expression", "-e", help="Evaluate this instead of a file.")
+@click.option("--json", "as_json", is_flag=True, help="Print the value as JSON.")
+def eval_(file: str, expression: str | None, as_json: bool) -> None:
+    """Evaluate a Bass script, and print the value of its last form.
+
+    Reads standard input without FILE. The script may read and write your files, and runs no thunks.
+    """
+    from bassloop.bass.files import memory_file
+    from bassloop.bass.jsonform import encode
+    from bassloop.bass.paths import HostPath
+    from bassloop.bass.printer import show
+    from bassloop.local.script import Text, evaluate, read_text
+
+    with script_errors():
+        if expression is not None:
+            content = memory_file("<expression>", expression.encode())
+            text = Text(expression, "<expression>", HostPath("."), content)
+        else:
+            text = read_text(file)
+        value = evaluate(text)
+        shown = encode(value) if as_json else show(value)
+    click.echo(shown)

@@ -1,0 +1,35 @@
+"""`bassloop run`: a script, with its thunks run on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from bassloop.cli.script_errors import script_errors
+
+
+@click.command("run", context_settings={"ignore_unknown_options": True})
+@click.argument("script", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("args", nargs=-1, type=click.UNPROCESSED)
+@click.option(
+    "--input",
+    "-i",
+    "inputs",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Give the script a scope of these on *stdin*; a value like ./path is a path.",
+)
+@click.option("--unsandboxed", is_flag=True, help="Run commands without bubblewrap.")
+def run(script: Path, args: tuple[str, ...], inputs: tuple[str, ...], unsandboxed: bool) -> None:
+    """Run a Bass script: evaluate it, then call its main with ARGS.
+
+    JSON values on standard input are its *stdin*, what it emits is printed as JSON, a value a line.
+    """
+    from bassloop.local.runtime_options import RuntimeOptions
+    from bassloop.local.script import Call
+    from bassloop.local.script import run as run_script
+
+    with script_errors():
+        options = RuntimeOptions(sandbox=False if unsandboxed else None)
+        run_script(Call(script, args, inputs, options))

@@ -1,0 +1,123 @@
+"""Files of this machine, as scripts of its owner read and write them.
+
+Regular files only, so that reading one never waits for somebody else.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from bassloop.bass.errors import BassError
+from bassloop.bass.host import Entry
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from bassloop.bass.paths import HostPath
+
+PIECE = 1 << 16
+
+
+class FileStream(AbstractAsyncContextManager["FileStream"]):
+    """A file's content, as a :class:`bassloop.bass.host.ByteStream` that waits for nothing."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: BinaryIO | None = None
+
+    async def pull(self) -> bytes:
+        """The next piece, b"" at the end. Raises `BassError`."""
+        if self._file is None:
+            self._file = _opened(self._path)
+        try:
+            piece = self._file.read(PIECE)
+        except OSError as error:
+            raise _failed("read", self._path, error) from error
+        if not piece:
+            self._file.close()
+        return piece
+
+    async def __aenter__(self) -> FileStream:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def __aiter__(self) -> FileStream:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._file is not None and self._file.closed:
+            raise StopAsyncIteration
+        piece = await self.pull()
+        if not piece:
+            raise StopAsyncIteration
+        return piece
+
+
+def located(path: HostPath) -> Path:
+    """Where a path of this machine leads. Raises `BassError` if it leads out of its context."""
+    return Path(path.context, path.inside())
+
+
+def members(folder: Path) -> list[Entry]:
+    """What is in a folder. Raises `BassError`."""
+    try:
+        with os.scandir(folder) as found:
+            return sorted(Entry(each.name, is_dir=each.is_dir()) for each in found)
+    except OSError as error:
+        raise _failed("list", folder, error) from error
+
+
+async def replace(path: Path, content: AsyncIterator[bytes]) -> None:
+    """Write a file, whole or not at all. Raises `BassError`."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            dir=path.parent, prefix=f".{path.name}.", delete=False
+        ) as file:
+            try:
+                async for piece in content:
+                    file.write(piece)
+                os.fchmod(file.fileno(), _mode(path))
+                file.flush()
+                os.fsync(file.fileno())
+                os.replace(file.name, path)
+            except BaseException:
+                os.unlink(file.name)
+                raise
+    except OSError as error:
+        raise _failed("write", path, error) from error
+
+
+def _mode(path: Path) -> int:
+    """The permissions that a file has, or that a new one gets here."""
+    if path.exists():
+        return stat.S_IMODE(path.stat().st_mode)
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise BassError(f"{path} is no regular file")
+        return os.fdopen(descriptor, "rb")
+    except OSError as error:
+        raise _failed("read", path, error) from error
+
+
+def _failed(what: str, path: Path, error: OSError) -> BassError:
+    return BassError(f"{path} cannot be {_DONE[what]}: {error.strerror}")
+
+
+_DONE = {"read": "read", "list": "listed", "write": "written"}

@@ -1,0 +1,77 @@
+"""`bassloop bump`: remembered calls are made again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bassloop import bass
+from bassloop.bass import memos
+from bassloop.bass.pair import from_list
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .conftest import Command
+
+STRINGS = bass.Thunk(args=(bass.CommandPath("strings"),))
+NOWHERE = bass.Thunk(args=(bass.CommandPath("nowhere"),))
+
+
+def lock(path: Path, *calls: tuple[bass.Thunk, str, str, str]) -> None:
+    sphere = memos.parse(b"", "memos")
+    for module, binding, given, gave in calls:
+        made = memos.call(module, binding, from_list([given]))
+        memos.store(sphere, made, memos.encode(gave))
+    path.write_bytes(memos.render(sphere))
+
+
+def recalled(path: Path, module: bass.Thunk, binding: str, given: str) -> bass.Value:
+    known = memos.recall(
+        memos.parse(path.read_bytes(), "memos"), memos.call(module, binding, from_list([given]))
+    )
+    assert known is not None
+    return known[0]
+
+
+def test_what_has_changed_is_written_and_shown(bassloop: Command, tmp_path: Path) -> None:
+    path = tmp_path / "bass.lock"
+    lock(path, (STRINGS, "upper-case", "a", "OLD"), (STRINGS, "upper-case", "b", "B"))
+    done = bassloop("bump")
+    assert done.returncode == 0, done.stderr
+    assert recalled(path, STRINGS, "upper-case", "a") == "A"
+    assert '- "OLD"\n  + "A"' in done.stdout
+    assert "bass.lock: 2 calls, 1 as before" in done.stdout
+
+
+def test_a_check_writes_nothing_and_fails_when_something_would_change(
+    bassloop: Command, tmp_path: Path
+) -> None:
+    path = tmp_path / "bass.lock"
+    lock(path, (STRINGS, "upper-case", "a", "OLD"))
+    before = path.read_bytes()
+    assert bassloop("bump", "--check").returncode == 1
+    assert path.read_bytes() == before
+    assert bassloop("bump").returncode == 0
+    assert bassloop("bump", "--check").returncode == 0
+
+
+def test_a_call_that_fails_keeps_its_answer_and_the_others_go_on(
+    bassloop: Command, tmp_path: Path
+) -> None:
+    path = tmp_path / "other.lock"
+    lock(path, (NOWHERE, "f", "a", "kept"), (STRINGS, "upper-case", "a", "OLD"))
+    done = bassloop("bump", "other.lock")
+    assert done.returncode == 1
+    assert "no standard module .nowhere" in done.stderr
+    assert recalled(path, NOWHERE, "f", "a") == "kept"
+    assert recalled(path, STRINGS, "upper-case", "a") == "A"
+
+
+def test_a_file_that_holds_no_memos_is_left_alone(bassloop: Command, tmp_path: Path) -> None:
+    path = tmp_path / "bass.lock"
+    path.write_text("this is { no memo")
+    done = bassloop("bump")
+    assert done.returncode == 1
+    assert "bass.lock" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert path.read_text() == "this is { no memo"
