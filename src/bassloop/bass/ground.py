@@ -12,6 +12,7 @@ from bassloop.bass.reader import read_source
 from bassloop.bass.registry import INTERNAL, TABLE
 from bassloop.bass.scope import Scope
 from bassloop.bass.thunk import SCRATCH
+from bassloop.bass.values import strip
 
 if TYPE_CHECKING:
     from bassloop.bass.registry import Definition
@@ -36,10 +37,10 @@ def ground() -> Scope:
 
 @cache
 def internal() -> Scope:
-    """What modules of std see beside Ground."""
+    """What modules of std see beside Ground. It carries no documentation: the modules' own comments count."""
     above = ground()  # which fills the table
     return Scope(
-        {name: _value(definition) for name, definition in INTERNAL.items()}, (above,), True
+        {name: strip(_value(definition)) for name, definition in INTERNAL.items()}, (above,), True
     )
 
 

@@ -1,0 +1,210 @@
+"""What is to be said of the names that every script has: Ground's, and those of the modules of std.
+
+For documentation, completion and hovers. Nothing of a script is evaluated here, only std.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Final
+
+from bassloop.bass.annotated import Annotated
+from bassloop.bass.combiner import Applicative, Builtin, Combiner, Operative
+from bassloop.bass.drivers import immediate_session, run_now
+from bassloop.bass.errors import BassError
+from bassloop.bass.ground import ground
+from bassloop.bass.host import Host
+from bassloop.bass.pair import Cell, end_of, plain
+from bassloop.bass.paths import DirPath
+from bassloop.bass.printer import show
+from bassloop.bass.registry import TABLE
+from bassloop.bass.scope import MISSING
+from bassloop.bass.values import EMPTY, Value, strip
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+GROUPS: Final[Mapping[str, str]] = {
+    "control": "Defining, branching, making combiners",
+    "scoping": "Scopes of their own, matching, threading",
+    "lists": "Lists",
+    "scopes": "Scopes and metadata",
+    "strings": "Strings and symbols",
+    "numbers": "Numbers and comparison",
+    "predicates": "Telling values apart",
+    "streams": "Sources and sinks",
+    "paths": "Paths and files",
+    "commands": "Commands and images",
+    "thunks": "Thunks",
+    "running": "Running, loading, telling",
+    "memos": "Memos",
+    "": "Values",
+}
+"""The titles of Ground's parts, in the order that suits a reader."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A name, and what is said of it.
+
+    `sort` is "function" (which evaluates its arguments), "operative" (which takes them as written) or
+    "value". `formals` is printed as in the language, None for a value. `paragraphs` leave out the `examples`.
+    """
+
+    name: str
+    module: str
+    sort: str
+    formals: str | None
+    paragraphs: tuple[str, ...]
+    examples: tuple[str, ...]
+    deprecated: str
+    group: str = ""
+
+    @property
+    def full_name(self) -> str:
+        """The name as a script that uses the module writes it."""
+        return f"{self.module}:{self.name}" if self.module else self.name
+
+    @property
+    def call(self) -> str:
+        """How it is called: `(map f xs)`; the name alone if it is not."""
+        if self.formals is None:
+            return self.full_name
+        if self.formals[:1] in ("[", "("):
+            return f"({self.full_name} {self.formals[1:-1]}".rstrip() + ")"
+        return f"({self.full_name} & {self.formals})"
+
+
+@cache
+def ground_entries() -> Mapping[str, Entry]:
+    """Everything that Ground binds, in its order."""
+    return {name: entry(name, value, group=_group(name)) for name, value in ground().vars.items()}
+
+
+@cache
+def module_names() -> tuple[str, ...]:
+    """The modules of std, sorted."""
+    files = (resources.files("bassloop.bass") / "std").iterdir()
+    return tuple(
+        sorted(file.name.removesuffix(".bass") for file in files if file.name.endswith(".bass"))
+    )
+
+
+@cache
+def module_entries(module: str) -> Mapping[str, Entry]:
+    """What a module of std binds. Raises `KeyError` if there is no such module."""
+    if module not in module_names():
+        raise KeyError(module)
+    # A module may want an argument when it is loaded, as .git wants an image; any value does for looking.
+    program = f"(load (.{module} scratch))"
+    session = immediate_session(_Nowhere())
+    scope = run_now(session.evaluate(program, module, DirPath(".")))
+    return {name: entry(name, value, module) for name, value in scope.vars.items()}
+
+
+def find(name: str) -> Entry | None:
+    """The entry of a name of Ground, or of `module:name`."""
+    module, colon, member = name.partition(":")
+    if colon and module in module_names():
+        return module_entries(module).get(member)
+    return ground_entries().get(name)
+
+
+def all_names() -> Iterable[str]:
+    """The full names of everything there is."""
+    yield from ground_entries()
+    for module in module_names():
+        yield from (each.full_name for each in module_entries(module).values())
+
+
+def similar(name: str) -> list[str]:
+    """Names that look like one, or that end in it after a module's name; best first."""
+    from difflib import get_close_matches
+
+    names = list(all_names())
+    members = [each for each in names if each.partition(":")[2] == name]
+    close = get_close_matches(name, names, n=3, cutoff=0.6)
+    return list(dict.fromkeys([*members, *close]))[:3]
+
+
+def module_about(module: str) -> str:
+    """What a module's file says of it at its beginning; "" if that is nothing."""
+    text = (resources.files("bassloop.bass") / "std" / f"{module}.bass").read_text()
+    head, _, _ = text.partition("\n\n")
+    lines = head.split("\n")
+    if not all(line.startswith(";") for line in lines):
+        return ""
+    return " ".join(" ".join(line.lstrip("; ") for line in lines).split())
+
+
+def entry(name: str, value: Value, module: str = "", group: str = "") -> Entry:
+    """What is to be said of a value that a name is bound to."""
+    paragraphs, examples = paragraphs_of(_said(value, "doc"))
+    sort, formals = _called(value)
+    return Entry(
+        name, module, sort, formals, paragraphs, examples, _said(value, "deprecated"), group
+    )
+
+
+def paragraphs_of(doc: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The paragraphs of a documentation, and its examples, which begin with `=>`."""
+    parts = [part for part in doc.split("\n\n") if part]
+    examples = tuple(part[2:].strip() for part in parts if part.startswith("=>"))
+    return tuple(part for part in parts if not part.startswith("=>")), examples
+
+
+class _Nowhere(Host):
+    """Std is looked at without asking anybody for anything, and what it says is not heard."""
+
+    def log(self, message: str, fields: Mapping[str, Any]) -> None:
+        return
+
+    def write_error(self, text: str) -> None:
+        return
+
+
+def _group(name: str) -> str:
+    definition = TABLE.get(name)
+    return definition.function.__module__.rpartition(".")[2] if definition else ""
+
+
+def _said(value: Value, key: str) -> str:
+    if not isinstance(value, Annotated):
+        return ""
+    said = value.meta.get(key)
+    bare = None if said is MISSING else strip(said)
+    return bare if isinstance(bare, str) else ""
+
+
+def _called(value: Value) -> tuple[str, str | None]:
+    """The sort of a value, and its formals."""
+    bare = plain(strip(value))
+    if not isinstance(bare, Combiner):
+        return "value", None
+    inside: Value = bare
+    while isinstance(inside, Applicative):
+        try:
+            inside = inside.unwrap()
+        except (NotImplementedError, BassError):
+            break
+    if not isinstance(inside, Operative | Builtin):
+        return "value", None
+    sort = "function" if isinstance(bare, Applicative) else "operative"
+    return sort, formals_text(inside.formals)
+
+
+def formals_text(formals: Value) -> str:
+    """The formals of a combiner as they are written: `[x & rest]`."""
+    bare = plain(formals)
+    if bare is EMPTY:
+        return "[]"
+    if not isinstance(bare, Cell):
+        return show(bare)
+    members: list[Value] = []
+    rest = end_of(bare, members)
+    words = [formals_text(member) for member in members]
+    if rest is not EMPTY:
+        words += ["&", formals_text(rest)]
+    return f"[{' '.join(words)}]"
