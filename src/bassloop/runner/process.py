@@ -40,6 +40,7 @@ async def run_command(
     stdin: bytes,
     on_bytes: OnBytes,
     grace: float = GRACE_SECONDS,
+    hunt: bool = True,
 ) -> int:
     """Run a command to its end, and return its exit status (negative: the signal that ended it).
 
@@ -47,6 +48,9 @@ async def run_command(
     When the command is over, all that it started is ended with SIGKILL; when this is cancelled, with
     SIGTERM, and `grace` seconds later with SIGKILL. Either way nothing of it is left when this
     returns. Raises OSError when the command can't be started.
+
+    Args:
+        hunt: whether what has left the process group is ended too, wherever it went.
     """
     cookie = secrets.token_hex(16)
     process = await trio.lowlevel.open_process(
@@ -55,14 +59,14 @@ async def run_command(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd=str(cwd),
-        env={**env, COOKIE: cookie},
+        env={**env, COOKIE: cookie} if hunt else dict(env),
         start_new_session=True,
     )
-    return await _Running(process, cookie, grace).finish(stdin, on_bytes)
+    return await _Running(process, cookie if hunt else None, grace).finish(stdin, on_bytes)
 
 
 class _Running:
-    def __init__(self, process: Process, cookie: str, grace: float) -> None:
+    def __init__(self, process: Process, cookie: str | None, grace: float) -> None:
         self._process = process
         self._cookie = cookie
         self._grace = grace
@@ -118,6 +122,8 @@ class _Running:
 
     async def _end_rest(self) -> None:
         self._signal_group(signal.SIGKILL)
+        if self._cookie is None:
+            return
         await trio.to_thread.run_sync(_end_marked, f"{COOKIE}={self._cookie}".encode())
 
     def _signal_group(self, number: signal.Signals) -> None:

@@ -21,7 +21,7 @@ from grpclib.exceptions import GRPCError
 from bassloop.bridge import call_asyncio, call_trio
 from bassloop.runner import files
 from bassloop.runner.drivers.errors import DriverError
-from bassloop.runner.drivers.work import exported
+from bassloop.runner.drivers.sources import exported
 from bassloop.runner.identity import Scope
 from bassloop.runner.options import is_served
 from bassloop.wire import bass_pb2 as pb

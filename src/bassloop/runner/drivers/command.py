@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from google.protobuf.json_format import MessageToDict
 
@@ -42,6 +42,8 @@ class Command:
     Args:
         dir: where it starts, relative to the work directory, or absolute.
         mounts: in the order in which they have to be made.
+        secret_env: variables with a secret in them, which must not be seen from outside.
+        services: thunks that have to be up while it runs.
     """
 
     words: tuple[str, ...]
@@ -49,30 +51,77 @@ class Command:
     stdin: bytes
     dir: str
     mounts: tuple[Mount, ...]
+    secret_env: dict[str, str] = field(default_factory=dict)
+    services: tuple[pb.Thunk, ...] = ()
 
 
-def resolve(thunk: pb.Thunk, *, forced: bool = True) -> Command:
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """What an image says that it runs."""
+
+    entrypoint: tuple[str, ...] = ()
+    default_args: tuple[str, ...] = ()
+
+
+class Surroundings(Protocol):
+    """What a driver has beside files. Each raises DriverError for what it has not."""
+
+    root: str | None
+    """Where the work directory is for the command; None when that is not known beforehand."""
+
+    def address(self, addr: pb.ThunkAddr) -> str:
+        """Where a service will be reached, as the address has it."""
+
+    def secret(self, name: str) -> str:
+        """The value of a secret."""
+
+
+class _Bare:
+    """The surroundings of a driver that has neither services nor secrets."""
+
+    root: str | None = None
+
+    def address(self, addr: pb.ThunkAddr) -> str:
+        raise DriverError("this thunk needs a service, which the host driver can't start")
+
+    def secret(self, name: str) -> str:
+        raise DriverError(f"the secret {name} has no value on this runner")
+
+
+def resolve(
+    thunk: pb.Thunk,
+    *,
+    forced: bool = True,
+    image: Inherited | None = None,
+    surroundings: Surroundings | None = None,
+) -> Command:
     """What a thunk means for a process. Raises DriverError for what can't be.
 
     Args:
         forced: whether a thunk without words runs what its image would run, as it does when it is run
             itself, and not when it is only what another is from.
+        image: what the image at the chain's root runs; None when there are no images.
     """
-    resolver = _Resolver()
+    resolver = _Resolver(surroundings or _Bare())
     resolver.start_in(thunk.dir)
     words = [resolver.word(arg) for arg in thunk.args]
     wants_entrypoint = thunk.use_entrypoint
     if not words and forced:
-        words = list(_inherited(thunk, "default_args") or ())
+        words = _inherited(thunk, "default_args", image) or []
         wants_entrypoint = True
     if wants_entrypoint:
-        entrypoint = _inherited(thunk, "entrypoint")
+        entrypoint = _inherited(thunk, "entrypoint", image)
         if entrypoint is None and thunk.use_entrypoint:
             raise DriverError(
                 "this thunk needs the entrypoint of its image, and the host driver has no images"
             )
         words = [*(entrypoint or ()), *words]
-    env = dict(resolver.variables(thunk.env))
+    if resolver.revealed:
+        raise DriverError(
+            "a secret can't be an argument, which everybody on the machine could read: give it in the "
+            "environment, on standard input or as a file"
+        )
+    env, secret_env = resolver.variables(thunk.env)
     stdin = b"".join(_json(resolver.data(value)) for value in thunk.stdin)
     mounts = resolver.mounts + [
         Mount(mount.source, layout.clean(layout.filesystem(mount.target), "the mount"))
@@ -80,11 +129,19 @@ def resolve(thunk: pb.Thunk, *, forced: bool = True) -> Command:
     ]
     if len(words) > MAX_WORDS:
         raise DriverError(f"a command has {MAX_WORDS:,} words at most")
-    for text in (*words, *env.values()):
+    for text in (*words, *env.values(), *secret_env.values()):
         if len(text.encode(errors="surrogateescape")) > MAX_WORD or "\0" in text:
             raise DriverError("a word of the command is too long, or has a zero byte in it")
     mounts.sort(key=lambda mount: "" if mount.target == "." else mount.target)
-    return Command(tuple(words), env, stdin, resolver.dir, tuple(mounts))
+    return Command(
+        tuple(words),
+        env,
+        stdin,
+        resolver.dir,
+        tuple(mounts),
+        secret_env,
+        tuple(resolver.services.values()),
+    )
 
 
 def needs(command: Command, thunk: pb.Thunk) -> Iterator[pb.Thunk]:
@@ -112,23 +169,27 @@ def image_of(thunk: pb.Thunk) -> pb.ThunkImage:
     return thunk.image
 
 
-def _inherited(thunk: pb.Thunk, what: str) -> list[str] | None:
-    """The entrypoint or default words of a thunk's chain; None when only its image knows them."""
+def _inherited(thunk: pb.Thunk, what: str, image: Inherited | None) -> list[str] | None:
+    """The entrypoint or default words of a thunk's chain; None when there is no image to know them."""
     while True:
         values = list(getattr(thunk, what))
         if values or getattr(thunk, f"clear_{what}"):
             return values
         if thunk.image.WhichOneof("image") != "thunk":
-            return None
+            return None if image is None else list(getattr(image, what))
         thunk = thunk.image.thunk
 
 
 @dataclass
 class _Resolver:
-    """Turns values into text, and remembers what has to lie where for that."""
+    """Turns values into text, and remembers what has to be there for that."""
 
+    surroundings: Surroundings
     dir: str = "."
     mounts: list[Mount] = field(default_factory=list)
+    services: dict[bytes, pb.Thunk] = field(default_factory=dict)
+    revealed: bool = False
+    """Whether a secret is in what was resolved."""
     _places: dict[bytes, str] = field(default_factory=dict)
 
     def start_in(self, where: pb.ThunkDir) -> None:
@@ -140,13 +201,18 @@ class _Resolver:
             case "host":
                 self.dir = self._input(pb.ThunkMountSource(host=where.host), where.host.path)
 
-    def variables(self, bindings: Any) -> Iterator[tuple[str, str]]:
-        """The environment; a variable that is null is left out."""
+    def variables(self, bindings: Any) -> tuple[dict[str, str], dict[str, str]]:
+        """The environment, and apart what has secrets in it; a variable that is null is left out."""
+        plain: dict[str, str] = {}
+        secret: dict[str, str] = {}
         for binding in bindings:
             if not binding.symbol or "=" in binding.symbol or "\0" in binding.symbol:
                 raise DriverError(f"{binding.symbol!r} is no name of an environment variable")
             if binding.value.WhichOneof("value") not in (None, "null"):
-                yield binding.symbol, self.word(binding.value)
+                self.revealed = False
+                text = self.word(binding.value)
+                (secret if self.revealed else plain)[binding.symbol] = text
+        return plain, secret
 
     def word(self, value: pb.Value) -> str:
         """A value as one word; the members of a list are put together."""
@@ -194,15 +260,22 @@ class _Resolver:
                 source = pb.ThunkMountSource(logical=value.logical_path)
                 return self._written(source, _logical(value.logical_path))
             case "secret":
-                raise DriverError(f"the secret {value.secret.name} has no value on this runner")
+                self.revealed = True
+                return self.surroundings.secret(value.secret.name)
             case "thunk_addr":
-                raise DriverError("this thunk needs a service, which the host driver can't start")
+                service = value.thunk_addr.thunk
+                self.services[service.SerializeToString(deterministic=True)] = service
+                return self.surroundings.address(value.thunk_addr)
         return MessageToDict(getattr(value, kind))
 
     def _written(self, source: pb.ThunkMountSource, path: pb.FilesystemPath) -> str:
-        if self.dir.startswith("/"):
-            raise DriverError(f"a command that starts in {self.dir} can't be given paths of thunks")
         place = self._input(source, path)
+        if self.dir.startswith("/"):
+            if self.surroundings.root is None:
+                raise DriverError(
+                    f"a command that starts in {self.dir} can't be given paths of thunks"
+                )
+            place = f"{self.surroundings.root}/{place}"
         return layout.relative(place, self.dir, directory=layout.is_directory(path))
 
     def _input(self, source: pb.ThunkMountSource, path: pb.FilesystemPath) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -18,24 +17,21 @@ from typing import TYPE_CHECKING
 import trio
 
 from bassloop.runner import files
-from bassloop.runner.coalesce import Coalescer
-from bassloop.runner.drivers import globs, layout, sandbox
+from bassloop.runner.drivers import layout, sandbox
 from bassloop.runner.drivers.command import INPUTS
 from bassloop.runner.drivers.errors import DriverError
-from bassloop.runner.process import run_command
+from bassloop.runner.drivers.sources import copy_inside, write_logical
+from bassloop.runner.drivers.watch import ended, watch
 from bassloop.wire import bass_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import Awaitable, Callable
 
     from bassloop.runner.cache import Cache, Output
     from bassloop.runner.drivers.command import Command, Mount
     from bassloop.runner.drivers.progress import Vertex
     from bassloop.runner.drivers.sandbox import Sandbox
     from bassloop.runner.identity import Scope
-
-MAX_STDOUT = 256 << 20
-"""How much of a command's standard output is kept for `Read`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +45,7 @@ class Place:
 
     cache: Cache
     scope: Scope
-    kept: Callable[[pb.Thunk], Output]
+    kept: Callable[[pb.Thunk], Awaitable[Output]]
     slots: trio.CapacityLimiter
     sandbox: Sandbox | None = None
     allow_host_path: bool = False
@@ -110,40 +106,17 @@ class Work:
             )
             env, cwd = {}, "."
         async with self.place.slots:
-            status = await self._watch(words, self.output.files / cwd, env)
+            status = await watch(
+                words,
+                cwd=self.output.files / cwd,
+                env=env,
+                stdin=self.command.stdin,
+                vertex=self.vertex,
+                output=self.output,
+                called=self.command.words[0],
+            )
         if status:
-            raise DriverError(_ended(status, contained=box is not None))
-
-    async def _watch(self, words: list[str], cwd: Path, env: dict[str, str]) -> int:
-        """Run a process, its output logged and kept. Returns its exit status."""
-        coalescer = Coalescer(self.vertex.logged)
-        kept = 0
-
-        async def on_bytes(stream: int, data: bytes) -> None:
-            nonlocal kept
-            if stream == 1:
-                kept += len(data)
-                if kept <= MAX_STDOUT:
-                    printed.write(data)
-            await coalescer.add(stream, data)
-
-        # What can't be started is noted, and raised outside of the nursery, which would wrap it.
-        status, failure = 0, None
-        with self.output.stdout.open("wb") as printed:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(coalescer.run)
-                try:
-                    status = await run_command(
-                        words, cwd=cwd, env=env, stdin=self.command.stdin, on_bytes=on_bytes
-                    )
-                except OSError as error:
-                    failure = error
-                coalescer.close()
-        if failure is not None:
-            raise DriverError(f"{failure.strerror}: {self.command.words[0]}")
-        if kept > MAX_STDOUT:
-            self.output.stdout.unlink()
-        return status
+            raise DriverError(ended(status, contained=box is not None))
 
     def _start(self) -> str:
         """The directory that the command starts in, made when it is not there."""
@@ -233,10 +206,10 @@ class Work:
     ) -> None:
         match source.WhichOneof("source"):
             case "thunk":
-                kept = self.place.kept(source.thunk.thunk)
-                await _copy_inside(kept.files, source.thunk.path, place)
+                kept = await self.place.kept(source.thunk.thunk)
+                await copy_inside(kept.files, source.thunk.path, place)
             case "logical":
-                await trio.to_thread.run_sync(_write, source.logical, place)
+                await write_logical(source.logical, place)
             case "cache":
                 self._share(source.cache, place, folders, target)
             case "host":
@@ -244,7 +217,7 @@ class Work:
                     raise DriverError(
                         "this runner's owner does not let thunks name files of the machine"
                     )
-                await _copy_inside(Path(source.host.context), source.host.path, place)
+                await copy_inside(Path(source.host.context), source.host.path, place)
             case "secret":
                 raise DriverError(f"the secret {source.secret.name} has no value on this runner")
             case _:
@@ -297,45 +270,3 @@ class Work:
             for path in list(self.output.path.iterdir()):
                 if path not in (self.output.files, self.output.stdout):
                     await files.remove(path)
-
-
-def _ended(status: int, *, contained: bool) -> str:
-    """How a command failed; a sandbox tells a signal as an exit status, as shells do."""
-    if status < 0:
-        return f"ended by signal {-status}"
-    if contained and 128 < status < 128 + signal.NSIG:
-        return f"exit status {status}, as after signal {status - 128}"
-    return f"exit status {status}"
-
-
-async def _copy_inside(root: Path, path: pb.FilesystemPath, place: Path) -> None:
-    """Copy a path in a folder; its links are followed as long as they stay in there."""
-    within = layout.inside(layout.filesystem(path), "the path")
-    wanted = None
-    if layout.is_directory(path):
-        wanted = globs.patterns(path.dir.include, path.dir.exclude)
-    await files.copy(files.resolved(root, within), place, wanted)
-
-
-def _write(logical: pb.LogicalPath, place: Path) -> None:
-    """Write files that travel with the message."""
-    if logical.WhichOneof("path") == "file":
-        place.write_bytes(logical.file.content)
-        return
-    place.mkdir(exist_ok=True)
-    for path, content in layout.logical_files(logical):
-        if content is None:
-            (place / path).mkdir()
-        else:
-            (place / path).write_bytes(content)
-
-
-async def exported(output: Output, path: pb.FilesystemPath) -> AsyncGenerator[bytes]:
-    """A tar stream of a path in an output. Raises OSError when it is not there, or leads out of it."""
-    within = layout.inside(layout.filesystem(path), "the path")
-    source = await trio.to_thread.run_sync(files.resolved, output.files, within)
-    wanted = None
-    if layout.is_directory(path):
-        wanted = globs.patterns(path.dir.include, path.dir.exclude)
-    async for chunk in files.tar(source, layout.written(within, directory=False), wanted):
-        yield chunk

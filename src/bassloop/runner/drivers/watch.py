@@ -1,0 +1,94 @@
+"""A command watched while it runs: what it prints is logged as it comes, and what is output is kept."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+import trio
+
+from bassloop.runner.coalesce import Coalescer
+from bassloop.runner.drivers.errors import DriverError
+from bassloop.runner.process import run_command
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from bassloop.runner.cache import Output
+    from bassloop.runner.drivers.mask import Mask
+    from bassloop.runner.drivers.progress import Vertex
+
+MAX_STDOUT = 256 << 20
+"""How much of a command's standard output is kept for `Read`."""
+
+
+async def watch(
+    words: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    stdin: bytes,
+    vertex: Vertex,
+    output: Output,
+    mask: Mask | None = None,
+    engine: bool = False,
+    called: str | None = None,
+) -> int:
+    """Run a process to its end, its output logged and kept. Returns its exit status.
+
+    Cancelled, nothing of it is left. Raises DriverError when it can't be started.
+
+    Args:
+        mask: what is hidden in all that it prints.
+        engine: whether this is a container engine's program, whose helpers outlive it and end by
+            themselves.
+        called: the command's name in messages, when it is not the first word.
+    """
+    coalescer = Coalescer(vertex.logged)
+    kept = 0
+
+    async def on_bytes(stream: int, data: bytes) -> None:
+        if mask is not None:
+            data = mask.feed(stream, data)
+        await add(stream, data)
+
+    async def add(stream: int, data: bytes) -> None:
+        nonlocal kept
+        if not data:
+            return
+        if stream == 1:
+            kept += len(data)
+            if kept <= MAX_STDOUT:
+                printed.write(data)
+        await coalescer.add(stream, data)
+
+    # What can't be started is noted, and raised outside of the nursery, which would wrap it.
+    status, failure = 0, None
+    with output.stdout.open("wb") as printed:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(coalescer.run)
+            try:
+                status = await run_command(
+                    words, cwd=cwd, env=env, stdin=stdin, on_bytes=on_bytes, hunt=not engine
+                )
+            except OSError as error:
+                failure = error
+            if mask is not None:
+                for stream in (1, 2):
+                    await add(stream, mask.rest(stream))
+            coalescer.close()
+    if failure is not None:
+        raise DriverError(f"{failure.strerror}: {called or words[0]}")
+    if kept > MAX_STDOUT:
+        output.stdout.unlink()
+    return status
+
+
+def ended(status: int, *, contained: bool) -> str:
+    """How a command failed; a container tells a signal as an exit status, as shells do."""
+    if status < 0:
+        return f"ended by signal {-status}"
+    if contained and 128 < status < 128 + signal.NSIG:
+        return f"exit status {status}, as after signal {status - 128}"
+    return f"exit status {status}"

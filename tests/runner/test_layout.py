@@ -1,0 +1,124 @@
+"""Names and paths of messages: what is inside stays inside, and nothing else is taken."""
+
+from __future__ import annotations
+
+import posixpath
+
+import pytest
+from hypothesis import given, strategies
+
+from bassloop.runner.drivers import globs, layout
+from bassloop.runner.drivers.errors import DriverError
+from bassloop.wire import bass_pb2 as pb
+
+from .made import in_memory
+
+
+@pytest.mark.parametrize(
+    "path", ["/etc/passwd", "..", "../x", "a/../../x", "./..", "//x", "a\0b", "x" * 5_000]
+)
+def test_a_path_outside_of_the_work_directory_is_refused(path: str) -> None:
+    with pytest.raises(DriverError):
+        layout.inside(path, "the path")
+
+
+@given(strategies.text(alphabet="./ab\0 ", max_size=20))
+def test_a_path_that_is_taken_never_leads_out(path: str) -> None:
+    try:
+        taken = layout.inside(path, "the path")
+    except DriverError:
+        return
+    joined = posixpath.normpath(posixpath.join("/work", taken))
+    assert joined == "/work" or joined.startswith("/work/")
+
+
+@pytest.mark.parametrize(
+    ("target", "start", "directory", "written"),
+    [
+        (".bass/1/file", ".", False, "./.bass/1/file"),
+        (".bass/1", ".", True, "./.bass/1/"),
+        (".bass/1/file", "sub/dir", False, "../../.bass/1/file"),
+        (".bass/1", ".bass/1", True, "./"),
+        (".bass/2/x", ".bass/1", False, "../2/x"),
+        ("/var/x", "sub", True, "/var/x/"),
+    ],
+)
+def test_paths_are_written_from_where_the_command_starts(
+    target: str, start: str, directory: bool, written: str
+) -> None:
+    assert layout.relative(target, start, directory=directory) == written
+
+
+def test_files_in_memory_come_with_their_folders_first() -> None:
+    tree = in_memory("src", {"a": b"1", "sub": {"b": b"2", "deep": {"c": b"3"}}, "empty": {}})
+    assert list(layout.logical_files(tree)) == [
+        ("a", b"1"),
+        ("sub", None),
+        ("sub/b", b"2"),
+        ("sub/deep", None),
+        ("sub/deep/c", b"3"),
+        ("empty", None),
+    ]
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../x", "/x", "a\0b", "x" * 300])
+def test_a_hostile_name_in_memory_is_refused(name: str) -> None:
+    for hostile in ({name: b"x"}, {name: {"y": b"x"}}, {"fine": {name: b"x"}}):
+        with pytest.raises(DriverError, match="no name of a file"):
+            list(layout.logical_files(in_memory(".", hostile)))
+
+
+def test_files_in_memory_that_come_twice_or_too_deep_are_refused() -> None:
+    twice = pb.LogicalPath(
+        dir=pb.LogicalPath.Dir(name=".", entries=[in_memory("a", b"1"), in_memory("a", {})])
+    )
+    with pytest.raises(DriverError, match="twice"):
+        list(layout.logical_files(twice))
+    deep: bytes | dict = b"bottom"
+    for _ in range(layout.MAX_LOGICAL_DEPTH + 1):
+        deep = {"d": deep}
+    with pytest.raises(DriverError, match="deep"):
+        list(layout.logical_files(in_memory(".", deep)))
+
+
+@pytest.mark.parametrize(
+    ("include", "exclude", "wanted", "left_out"),
+    [
+        (["*.x"], [], ["a.x"], ["a.y", "sub/a.x"]),
+        (["./*.x"], ["./a.x"], ["b.x"], ["a.x"]),
+        (["**/*.x"], [], ["a.x", "sub/deep/a.x"], ["a.y"]),
+        (["sub"], [], ["sub", "sub/deep/a"], ["subway", "a"]),
+        ([], ["sub/**"], ["a", "sub"], ["sub/a", "sub/deep/a"]),
+        (["*", "!b*"], [], ["a"], ["b", "bc"]),
+        (["[ab].x", "?"], [], ["a.x", "z"], ["c.x", "zz"]),
+        (["."], [], ["a", "sub/b"], []),
+        (["a+b(c)"], [], ["a+b(c)"], ["aab(c)"]),
+    ],
+)
+def test_globs_choose_files(
+    include: list[str], exclude: list[str], wanted: list[str], left_out: list[str]
+) -> None:
+    chosen = globs.patterns(include, exclude)
+    assert chosen is not None
+    assert all(chosen(path) for path in wanted)
+    assert not any(chosen(path) for path in left_out)
+
+
+def test_without_patterns_there_is_nothing_to_choose() -> None:
+    assert globs.patterns((), ()) is None
+
+
+@given(strategies.text(alphabet="*?[]!^-\\/.ab{}()|$", max_size=30))
+def test_any_pattern_is_taken_or_refused_in_words(pattern: str) -> None:
+    try:
+        chosen = globs.patterns([pattern], [])
+    except DriverError:
+        return
+    assert chosen is not None
+    chosen("a/b")
+
+
+def test_a_pattern_can_not_be_made_slow() -> None:
+    chosen = globs.patterns(["**/" * 50 + "*a*" * 50 + "b"], [])
+    assert chosen is not None
+    assert not chosen("a" * 1_000)
