@@ -34,6 +34,7 @@ COMMANDS: dict[str, _Command] = {
     "eval": _Command("bassloop.cli.eval_", "eval_", "Evaluate a Bass script, and print its value."),
     "run": _Command("bassloop.cli.run", "run", "Run a Bass script and its thunks on this machine."),
     "bump": _Command("bassloop.cli.bump", "bump", "Make the calls in bass.lock files again."),
+    "repl": _Command("bassloop.cli.repl", "repl", "Evaluate Bass at a prompt."),
     "doc": _Command("bassloop.cli.doc", "doc", "Tell what a name of the language means."),
 }
 

@@ -1,0 +1,84 @@
+"""What a text is about at a place in it, for who helps with writing: prompts and editors.
+
+It looks at characters and not at forms, so it has an answer for texts that are no programs yet.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_PIECE: Final = re.compile(
+    r"""
+      (?P<string> "(?:[^"\\]|\\.)*(?P<closed>"?) )
+    | (?P<comment> (?:;|\#[ !])[^\n]* )
+    | (?P<bracket> [()\[\]{}] )
+    | (?P<word> [^\s,";\\()\[\]{}^]+ )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_CLOSING: Final = {"(": ")", "[": "]", "{": "}"}
+
+
+class Word(NamedTuple):
+    """A word, and the offset at which it begins."""
+
+    start: int
+    text: str
+
+    @property
+    def end(self) -> int:
+        """The offset after its last character."""
+        return self.start + len(self.text)
+
+
+def word_before(text: str, offset: int) -> Word | None:
+    """What stands of a word before an offset, "" if that is none; None inside strings and comments."""
+    # A word or comment that goes on behind the offset is what it is before it, a string is not.
+    pieces = deque(_PIECE.finditer(text, 0, offset), maxlen=1)
+    found = pieces[0] if pieces else None
+    if found is None or found.end() < offset or found.lastgroup == "bracket":
+        return Word(offset, "")
+    if found["word"] is not None:
+        return Word(found.start(), found["word"])
+    if found["comment"] is not None or not found["closed"]:
+        return None
+    return Word(offset, "")
+
+
+def word_at(text: str, offset: int) -> Word | None:
+    """The word that an offset is in, or at the end of; None where there is none."""
+    for found in _PIECE.finditer(text):
+        if found.start() > offset:
+            return None
+        if found["word"] is not None and found.end() >= offset:
+            return Word(found.start(), found["word"])
+    return None
+
+
+def indentation(text: str) -> int:
+    """How far a line that follows the text is to be moved to the right: past the bracket that is open."""
+    brackets = list(_open_brackets(text))
+    if not brackets:
+        return 0
+    at = brackets[-1]
+    column = at - (text.rfind("\n", 0, at) + 1)
+    return column + (2 if text[at] == "(" else 1)
+
+
+def _open_brackets(text: str) -> Iterator[int]:
+    """The offsets of the brackets that are open at the end of a text."""
+    stack: list[int] = []
+    for found in _PIECE.finditer(text):
+        bracket = found["bracket"]
+        if bracket is None:
+            continue
+        if bracket in _CLOSING:
+            stack.append(found.start())
+        elif stack and _CLOSING[text[stack[-1]]] == bracket:
+            stack.pop()
+    yield from stack

@@ -1,0 +1,35 @@
+"""`bassloop repl`: the language at a prompt."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+
+@click.command("repl")
+@click.option("--unsandboxed", is_flag=True, help="Run commands without bubblewrap.")
+def repl(unsandboxed: bool) -> None:
+    """Evaluate Bass as you type it, with your files and your machine.
+
+    A form that is not closed goes on in the next line. Tab completes names, (doc map) tells what one means,
+    Ctrl-C interrupts, Ctrl-D leaves. Reads from a pipe as well, and prints the values.
+    """
+    from bassloop.local.runtime_options import RuntimeOptions
+    from bassloop.repl.evaluator import Evaluator, Interrupted, say
+
+    options = RuntimeOptions(sandbox=False if unsandboxed else None)
+    try:
+        with Evaluator(options, say) as evaluator:
+            if sys.stdin.isatty() and sys.stdout.isatty():
+                from bassloop.repl.prompt import converse
+
+                status = converse(evaluator)
+            else:
+                from bassloop.repl.piped import follow
+
+                status = follow(evaluator, sys.stdin)
+    except (Interrupted, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        status = 130
+    sys.exit(status)

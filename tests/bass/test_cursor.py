@@ -1,0 +1,72 @@
+"""What a text is about at a place in it, whether it is a program or not."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bassloop.bass.cursor import Word, indentation, word_at, word_before
+
+TEXTS = st.text(alphabet='ab:/$ \n"\\;#()[]{}^é', max_size=60)
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("(map", "map"),
+        ("(map ", ""),
+        ("(", ""),
+        ("(a:b", "a:b"),
+        ("[x (f y", "y"),
+        ('"done" x', "x"),
+        ('"done"', ""),
+        ("; over\nx", "x"),
+        ("a#b", "a#b"),
+    ],
+)
+def test_the_word_before_the_cursor(text: str, word: str) -> None:
+    assert word_before(text, len(text)) == Word(len(text) - len(word), word)
+
+
+@pytest.mark.parametrize("text", ['"ma', '"a\\"b', "; ma", "(f) # ma", "#!ma", '"a;', ';"a'])
+def test_there_is_no_word_in_strings_and_comments(text: str) -> None:
+    assert word_before(text, len(text)) is None
+
+
+def test_the_word_around_the_cursor() -> None:
+    text = '(map f "x y") ; z'
+    assert [word_at(text, at) for at in (1, 3, 4)] == [Word(1, "map")] * 3
+    assert word_at(text, 5) == word_at(text, 6) == Word(5, "f")
+    assert [word_at(text, at) for at in (0, 8, 16)] == [None] * 3
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        ("", 0),
+        ("(f", 2),
+        ("(f)", 0),
+        ("[1", 1),
+        ("(let [x 1\n      y 2]", 2),
+        ("(let [x 1", 6),
+        ('(f "(" ; (', 2),
+        ("]](", 4),
+    ],
+)
+def test_the_next_line_stands_behind_the_open_bracket(text: str, columns: int) -> None:
+    assert indentation(text) == columns
+
+
+@given(TEXTS, st.integers(0, 60))
+def test_any_text_has_an_answer(text: str, at: int) -> None:
+    offset = min(at, len(text))
+    before = word_before(text, offset)
+    if before is not None:
+        assert before.end == offset
+        assert text[before.start : before.end] == before.text
+    around = word_at(text, offset)
+    if around is not None:
+        assert around.start <= offset <= around.end
+        assert text[around.start : around.end] == around.text
+    assert 0 <= indentation(text) <= len(text) + 2
