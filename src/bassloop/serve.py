@@ -28,7 +28,7 @@ from hypercorn.config import Config
 from bassloop import __version__
 from bassloop.config import Settings, parse_address
 from bassloop.dispatch import Inbox, Limits, Loop, Tail, handle_delivery
-from bassloop.dispatch.recover import conclude_lost_checks, interrupt_lost_runs
+from bassloop.dispatch.recover import end_set_aside, interrupt_lost_runs, keep_concluding
 from bassloop.dispatch.report import connect_command
 from bassloop.gateway import GatewayAddress, GatewaySettings, load_host_key, serve_gateway
 from bassloop.github import GitHub, GitHubConfig, open_github
@@ -135,6 +135,7 @@ async def _serve(
             settings.webhook_secret(),
             at_once=settings.deliveries_at_once,
             attempts=settings.delivery_attempts,
+            aside=partial(end_set_aside, loop),
         )
         app = create_app(
             WebContext(
@@ -149,7 +150,7 @@ async def _serve(
             )
         )
         await interrupt_lost_runs(loop)
-        root.start_soon(conclude_lost_checks, loop)
+        root.start_soon(keep_concluding, loop)
         async with trio.open_nursery() as web:
             web_over = trio.Event()
             await web.start(

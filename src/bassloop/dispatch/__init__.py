@@ -9,9 +9,19 @@
 
 from __future__ import annotations
 
-from bassloop.dispatch.delivery import Outcome, handle_delivery
-from bassloop.dispatch.inbox import Answer, Inbox
+from bassloop.dispatch.delivery import handle_delivery
+from bassloop.dispatch.inbox import Answer, Inbox, Outcome, Turn
 from bassloop.dispatch.loop import Limits, Loop
 from bassloop.dispatch.tail import Following, Tail
 
-__all__ = ["Answer", "Following", "Inbox", "Limits", "Loop", "Outcome", "Tail", "handle_delivery"]
+__all__ = [
+    "Answer",
+    "Following",
+    "Inbox",
+    "Limits",
+    "Loop",
+    "Outcome",
+    "Tail",
+    "Turn",
+    "handle_delivery",
+]

@@ -15,6 +15,8 @@ import structlog
 import trio
 
 from bassloop.dispatch import report
+from bassloop.dispatch.inbox import MAX_POSTPONED
+from bassloop.dispatch.patience import advised, pause
 from bassloop.dispatch.recorder import MAX_VERTEXES, Recorder, recording
 from bassloop.dispatch.work import Started, Work
 from bassloop.github import CheckRunDraft, GitHubError
@@ -30,6 +32,8 @@ log = structlog.get_logger(__name__)
 
 LAST_LINES = 60
 CLEANUP_SECONDS = 15.0
+MAX_REFUSED = 8
+"""How often GitHub may refuse a check run's end for a reason that does not pass: for ten minutes."""
 
 
 class CheckRefused(Exception):
@@ -108,6 +112,11 @@ async def _check(
         try:
             run = await _carry_out(work, run, check, thunk, wanted)
             over = True
+        except GitHubError as error:
+            # GitHub has no check run that could tell it: the delivery is tried again, or set aside.
+            log.error("check run not created", error=str(error))
+            work.trouble = work.trouble or error
+            over = True
         except Exception as error:
             log.exception("check crashed")
             run = await end_run(
@@ -135,7 +144,7 @@ async def _carry_out(
 ) -> Run:
     loop = work.loop
     runtime = _first(work, wanted)
-    check = await _show(work, run, check, waiting=runtime is None)
+    check = await _show_patiently(work, run, check, waiting=runtime is None)
     if runtime is None:
         try:
             runtime = await work.runtime(wanted)
@@ -225,6 +234,25 @@ async def _on(
             await recorder.record(update)
 
 
+async def _show_patiently(work: Work, run: Run, check: CheckRun, *, waiting: bool) -> CheckRun:
+    """Make sure that the check is on GitHub, however long GitHub is down or limits us.
+
+    Raises GitHubError for what does not pass.
+    """
+    for times in range(MAX_POSTPONED):
+        try:
+            return await _show(work, run, check, waiting=waiting)
+        except GitHubError as error:
+            seconds = advised(error)
+            if seconds is None:
+                raise
+            seconds = max(seconds, pause(times))
+            log.warning("check run not created yet", error=str(error), seconds=round(seconds))
+            work.turn.rest()
+            await trio.sleep(seconds)
+    return await _show(work, run, check, waiting=waiting)
+
+
 async def _show(work: Work, run: Run, check: CheckRun, *, waiting: bool) -> CheckRun:
     """Make sure that the check is on GitHub, created now or before a crash."""
     loop = work.loop
@@ -254,10 +282,14 @@ async def _show(work: Work, run: Run, check: CheckRun, *, waiting: bool) -> Chec
 
 
 async def _update(work: Work, check: CheckRun, *, status: str, said: report.Report) -> None:
+    """Tell GitHub how it goes. A check whose progress can't be told is carried out all the same."""
     assert check.github_id is not None
-    await work.repo.update_check_run(
-        check.github_id, status=status, title=said.title, summary=said.summary, text=said.text
-    )
+    try:
+        await work.repo.update_check_run(
+            check.github_id, status=status, title=said.title, summary=said.summary, text=said.text
+        )
+    except GitHubError as error:
+        log.warning("check run not updated", status=status, error=str(error))
 
 
 async def end_run(loop: Loop, run_id: str, state: str, message: str | None) -> Run:
@@ -273,31 +305,75 @@ async def end_run(loop: Loop, run_id: str, state: str, message: str | None) -> R
 async def conclude(loop: Loop, run: Run, said: report.Report | None = None) -> None:
     """Conclude an ended run's check run on GitHub, and remember that it is.
 
-    When GitHub can't be reached the check run stays unconcluded in the store, where the next start
-    finds it; the error is logged.
+    When GitHub does not take it, that is noted in the store with the time of the next try, and
+    :func:`bassloop.dispatch.recover.keep_concluding` goes on, also after a restart.
     """
     check = await loop.store.check_run_of(run.id)
-    if check is None:
+    if check is None or check.state == "concluded" or run.id in loop.concluding:
         return
     conclusion = report.CONCLUSIONS[run.state]
-    if check.github_id is not None:
-        said = said or await describe(loop, run)
-        owner, _, name = check.repository.partition("/")
-        repo = loop.github.repository(check.installation_id, owner, name)
-        try:
-            await repo.update_check_run(
-                check.github_id,
+    loop.concluding.add(run.id)
+    try:
+        await _tell_end(loop, run, check, conclusion, said or await describe(loop, run))
+    except GitHubError as error:
+        given_up = check.tries >= (MAX_POSTPONED if error.passing else MAX_REFUSED)
+        if not given_up:
+            seconds = max(advised(error) or 0.0, pause(check.tries, longest=3600.0))
+            log.warning(
+                "check run not concluded yet",
+                run=run.id,
+                check=check.name,
+                error=str(error),
+                seconds=round(seconds),
+            )
+            await loop.store.postpone_conclusion(check.row, time.time() + seconds)
+            loop.late.ring()
+            return
+        log.error("check run never concluded", run=run.id, check=check.name, error=str(error))
+    finally:
+        loop.concluding.discard(run.id)
+    await loop.store.conclude_check_run(check.row, conclusion)
+
+
+async def _tell_end(
+    loop: Loop, run: Run, check: CheckRun, conclusion: str, said: report.Report
+) -> None:
+    """Complete a check run; one that GitHub has not is made complete. Raises GitHubError."""
+    owner, _, name = check.repository.partition("/")
+    repo = loop.github.repository(check.installation_id, owner, name)
+    github_id = check.github_id
+    if github_id is None:
+        found = await repo.find_check_run(check.head_sha, check.name, run.id)
+        github_id = None if found is None else found.id
+    if github_id is None:
+        made = await repo.create_check_run(
+            CheckRunDraft(
+                name=check.name,
+                head_sha=check.head_sha,
+                external_id=run.id,
+                details_url=loop.run_url(run.id),
                 status="completed",
                 conclusion=conclusion,
+                started_at=run.started_at or run.created_at,
                 completed_at=run.ended_at,
                 title=said.title,
                 summary=said.summary,
                 text=said.text,
             )
-        except GitHubError as error:
-            log.error("check run not concluded", run=run.id, error=str(error))
-            return
-    await loop.store.conclude_check_run(check.row, conclusion)
+        )
+        await loop.store.bind_check_run(check.row, made.id)
+        return
+    if check.github_id is None:
+        await loop.store.bind_check_run(check.row, github_id)
+    await repo.update_check_run(
+        github_id,
+        status="completed",
+        conclusion=conclusion,
+        completed_at=run.ended_at,
+        title=said.title,
+        summary=said.summary,
+        text=said.text,
+    )
 
 
 async def describe(loop: Loop, run: Run) -> report.Report:

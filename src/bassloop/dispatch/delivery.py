@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
@@ -12,26 +11,21 @@ import trio
 from bassloop import store
 from bassloop.dispatch.events import Decision, Does, decide
 from bassloop.dispatch.hook import run_hook
+from bassloop.dispatch.inbox import Outcome
 from bassloop.dispatch.whose import whose_runtimes
 from bassloop.dispatch.work import Work
 from bassloop.github import Event, GitHubError, parse_event
 
 if TYPE_CHECKING:
+    from bassloop.dispatch.inbox import Turn
     from bassloop.dispatch.loop import Loop
 
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """A delivery's final state, and a note for the operator."""
-
-    state: str
-    note: str | None = None
-
-
-async def handle_delivery(loop: Loop, delivery: store.Delivery) -> Outcome:
-    """Handle a delivery; returns when its hook and all its checks are over.
+async def handle_delivery(loop: Loop, delivery: store.Delivery, turn: Turn) -> Outcome:
+    """Handle a delivery; returns when its hook and all its checks are over, and ends its turn when the
+    hook only waits for them.
 
     What a script does wrong is told on its check run and is a delivery done. Raises for what another
     attempt may mend: GitHub out of reach, a full disk.
@@ -48,11 +42,13 @@ async def handle_delivery(loop: Loop, delivery: store.Delivery) -> Outcome:
         return Outcome("done", decision.why)
     if loop.app_id is None:
         return Outcome("ignored", "no GitHub App is set (GITHUB_APP_ID), so no hook can run")
-    await _hook(loop, delivery, event, decision)
+    await _hook(loop, delivery, event, decision, turn)
     return Outcome("done")
 
 
-async def _hook(loop: Loop, delivery: store.Delivery, event: Event, decision: Decision) -> None:
+async def _hook(
+    loop: Loop, delivery: store.Delivery, event: Event, decision: Decision, turn: Turn
+) -> None:
     assert event.repository is not None
     assert event.head is not None
     assert event.sender is not None
@@ -66,8 +62,8 @@ async def _hook(loop: Loop, delivery: store.Delivery, event: Event, decision: De
     }.values():
         if user is not None:
             await loop.store.put_user(store.User(user.id, user.node_id, user.login))
-    # What keeps the hook from running is noted, and raised outside of the nursery, which would wrap it.
-    failure: GitHubError | None = None
+    # What keeps hook or checks from running is noted, and raised outside of the nursery, which would
+    # wrap it.
     async with trio.open_nursery() as checks:
         work = Work(
             loop=loop,
@@ -77,10 +73,12 @@ async def _hook(loop: Loop, delivery: store.Delivery, event: Event, decision: De
             whose=whose,
             repo=repo,
             checks=checks,
+            turn=turn,
         )
         try:
             await run_hook(work)
         except GitHubError as error:
-            failure = error
-    if failure is not None:
-        raise failure
+            work.trouble = error
+        turn.end()
+    if work.trouble is not None:
+        raise work.trouble

@@ -7,24 +7,22 @@ bound to `*loop*`. Both start checks through the client's `start-check`.
 
 from __future__ import annotations
 
-import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import structlog
-import trio
 
 from bassloop import bass
 from bassloop.dispatch import report
-from bassloop.dispatch.checks import CheckRefused, end_run, found_again, start_check
+from bassloop.dispatch.checks import CheckRefused, conclude, end_run, start_check
 from bassloop.dispatch.host import LoopHost
 from bassloop.dispatch.recorder import recording
 from bassloop.dispatch.thunks import platform_of, thunk_record
-from bassloop.github import CheckRunDraft, GitHubError
-from bassloop.store import StoreError
+from bassloop.github import GitHubError
+from bassloop.store import StoreConflict, StoreError
 
 if TYPE_CHECKING:
     from bassloop.dispatch.work import Started, Work
-    from bassloop.store import CheckRun, Run
 
 log = structlog.get_logger(__name__)
 
@@ -79,6 +77,8 @@ async def run_hook(work: Work) -> None:
                 )
             await session.wait()
     except bass.BassError as error:
+        if work.trouble is not None:
+            raise work.trouble from error
         log.info("hook failed", hook=name, error=error.message)
         await _tell(work, name, bass.render(error), host.output())
     except (GitHubError, StoreError):
@@ -116,13 +116,14 @@ def _client(work: Work, session: bass.Session, hook: str) -> bass.Scope:
             )
         except CheckRefused as error:
             raise bass.BassError(str(error)) from error
-        return bass.builtin(f"wait-{name}", "[]", lambda: _wait(started))
+        return bass.builtin(f"wait-{name}", "[]", lambda: _wait(work, started))
 
     return bass.scope({"start-check": bass.builtin("start-check", "[thunk name sha]", start)})
 
 
-async def _wait(started: Started) -> bass.Value:
+async def _wait(work: Work, started: Started) -> bass.Value:
     """What a started check's combiner does when it is called: wait, and fail as the check failed."""
+    work.turn.end()
     await started.over.wait()
     if started.run.state != "succeeded":
         raise bass.BassError(started.run.message or f"the check {started.run.state}")
@@ -142,39 +143,14 @@ async def _tell(work: Work, name: str, message: str, output: str) -> None:
         rerun=work.rerun,
         run=work.new_run(name, work.head.sha, None),
     )
-    if not created:
-        if check.state == "concluded":
-            return
-        check = await found_again(work, check)
-    async with recording(loop.store, loop.tail, check.run_id) as recorder:
-        await recorder.say(f"hook:{name}", f"[hook] {name}", f"{output}{message}\n", error=message)
-    run = await end_run(loop, check.run_id, "failed", message)
-    await _show(work, check, run)
-
-
-async def _show(work: Work, check: CheckRun, run: Run) -> None:
-    if check.github_id is not None:  # made before a crash, completed as it is made
-        await work.loop.store.conclude_check_run(check.row, "failure")
+    if not created and (check.delivery != work.delivery or check.state == "concluded"):
         return
-    said = report.hook_failed(run, work.loop.run_url(run.id))
-    try:
-        made = await work.repo.create_check_run(
-            CheckRunDraft(
-                name=check.name,
-                head_sha=check.head_sha,
-                external_id=run.id,
-                details_url=work.loop.run_url(run.id),
-                status="completed",
-                conclusion="failure",
-                started_at=run.created_at,
-                completed_at=time.time(),
-                title=said.title,
-                summary=said.summary,
-            )
-        )
-    except GitHubError as error:
-        log.error("hook's failure not shown on GitHub", run=run.id, error=str(error))
-        return
-    with trio.CancelScope(shield=True):
-        await work.loop.store.bind_check_run(check.row, made.id)
-        await work.loop.store.conclude_check_run(check.row, "failure")
+    run = await loop.store.run(check.run_id)
+    assert run is not None
+    if not run.ended:
+        async with recording(loop.store, loop.tail, run.id) as recorder:
+            with suppress(StoreConflict):  # what was written before a crash stays
+                said = f"{output}{message}\n"
+                await recorder.say(f"hook:{name}", f"[hook] {name}", said, error=message)
+        run = await end_run(loop, run.id, "failed", message)
+    await conclude(loop, run, report.hook_failed(run, loop.run_url(run.id)))

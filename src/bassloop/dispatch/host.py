@@ -39,6 +39,7 @@ class Tree:
         try:
             content = await self.work.repo.file(path, self.work.head.sha)
         except GitHubError as error:
+            self._note(error)
             raise bass.BassError(str(error)) from error
         if content is None:
             raise bass.BassError(f"{self.name} has no file ./{path}")
@@ -49,6 +50,7 @@ class Tree:
         try:
             entries = await self.work.repo.directory(path, self.work.head.sha)
         except GitHubError as error:
+            self._note(error)
             raise bass.BassError(str(error)) from error
         if entries is None:
             raise bass.BassError(f"{self.name} has no directory ./{path}")
@@ -57,6 +59,11 @@ class Tree:
             for entry in entries
             if entry.type in ("dir", "file")
         ]
+
+    def _note(self, error: GitHubError) -> None:
+        """What passes is no fault of the script: its delivery is tried again."""
+        if error.passing and self.work.trouble is None:
+            self.work.trouble = error
 
 
 @dataclass(eq=False)

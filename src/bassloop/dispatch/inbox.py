@@ -3,31 +3,81 @@
 Stored means committed to disk, so that an answer of 202 is a promise. Handling resumes after a crash
 with what is not finished; deliveries about the same head keep their order; a bounded number is
 handled at once, each in a nursery of its own, so that one that fails takes nothing with it.
+
+One that meets a GitHub that is down or limits us is postponed, for as long as it takes (days); one that
+fails for a reason of its own is tried a few times, then set aside and shown.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections import deque
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 import trio
 
-from bassloop.dispatch.delivery import Outcome
+from bassloop.dispatch.line import Line, Waiting
+from bassloop.dispatch.patience import advised, pause
 from bassloop.github import MalformedEvent, parse_event, verify_signature
-from bassloop.store import Delivery, Store
+from bassloop.store import Delivery, Store, StoreFull
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 _EVENT_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
 _GUID = re.compile(r"[A-Za-z0-9-]{1,64}\Z")
 _FINISHED = frozenset({"done", "ignored", "failed", "set_aside"})
 
-Handle = Callable[[Delivery], Awaitable[Outcome]]
+MAX_POSTPONED = 500
+"""How often in a row a delivery is postponed, at most: for more than three days."""
+
+MAX_CRASHES = 10
+"""How often the loop may end unasked while it handles a delivery, before that one is suspected."""
+
+AT_WORK = 16
+"""How many deliveries may have had their turn and still wait for their checks, for each turn."""
+
+RELEASE_SECONDS = 5.0
+FULL_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A delivery's final state, and a note for the operator."""
+
+    state: str
+    note: str | None = None
+
+
+@dataclass(eq=False)
+class Turn:
+    """A delivery's turn: while it lasts, no other about the same head begins to be handled, and a
+    bounded number of others."""
+
+    _let_others: Callable[[], None]
+    _let_the_same: Callable[[], None]
+    idle: bool = False
+
+    def rest(self) -> None:
+        """Let deliveries about other heads begin, for this one waits. May be repeated."""
+        if not self.idle:
+            self.idle = True
+            self._let_others()
+
+    def end(self) -> None:
+        """Let others begin, also about the same head: what is left is waiting for checks. May be
+        repeated."""
+        self.rest()
+        self._let_the_same()
+
+
+Handle = Callable[[Delivery, Turn], Awaitable[Outcome]]
 """Handles a delivery and returns how it ended; raises when another attempt may mend it."""
 
 
@@ -39,23 +89,15 @@ class Answer:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    """A delivery that waits: its body stays on disk until it is handled."""
-
-    guid: str
-    order_key: str | None
-    attempts: int
-
-
 @dataclass(eq=False)
 class Inbox:
     """Accepts deliveries, and has them handled.
 
     Args:
         secret: what deliveries are signed with; None refuses all of them, for anybody could send one.
-        at_once: how many are handled at the same time.
+        at_once: how many have their turn at the same time.
         attempts: how often one that fails is tried before it is set aside.
+        aside: told of a delivery that was set aside, and why.
     """
 
     store: Store
@@ -63,19 +105,20 @@ class Inbox:
     secret: bytes | None
     at_once: int = 64
     attempts: int = 3
-    _waiting: deque[_Waiting] = field(default_factory=deque)
+    aside: Callable[[Delivery, str], Awaitable[None]] | None = None
+    _line: Line = field(default_factory=Line)
     _arrived: trio.Event = field(default_factory=trio.Event)
-    _busy_keys: set[str] = field(default_factory=set)
-    _active: int = 0
+    _turns: int = 0
+    _at_work: int = 0
     _finished: dict[str, trio.Event] = field(default_factory=dict)
     _closed: bool = False
 
     def __repr__(self) -> str:
-        return f"<Inbox: {self._active} handled, {len(self._waiting)} waiting>"
+        return f"<Inbox: {self._at_work} handled, {len(self._line)} waiting>"
 
     def statistics(self) -> dict[str, int]:
         """How many deliveries are being handled, and how many wait."""
-        return {"handling": self._active, "waiting": len(self._waiting)}
+        return {"handling": self._at_work, "waiting": len(self._line)}
 
     async def accept(self, headers: Mapping[str, str], body: bytes) -> Answer:
         """Verify and store one delivery. It is on disk when the answer is 202.
@@ -105,11 +148,39 @@ class Inbox:
         if not verify_signature(self.secret, body, signature):
             log.warning("delivery refused", guid=guid, event_name=name, why="wrong signature")
             return Answer(403, "the signature is wrong; is the webhook secret the same?")
+        return await self._keep(guid, name, body)
+
+    async def take(self, guid: str, event: str, body: bytes) -> bool:
+        """Store a delivery that was fetched from GitHub, over the App's own connection; whether it is
+        new. Raises MalformedEvent for what can't be read, and StoreError."""
+        if not _EVENT_NAME.match(event) or not _GUID.match(guid):
+            raise MalformedEvent(f"{event!r} or {guid!r} is no name of an event or a delivery")
+        return await self._store(guid, event, body)
+
+    async def replay(self, guid: str) -> bool:
+        """Handle a delivery anew that failed or was set aside; False
+        when it is unknown, waits, is being handled, or is done."""
+        if self._closed or not await self.store.replay_delivery(guid):
+            return False
+        delivery = await self.store.delivery(guid)
+        assert delivery is not None
+        log.info("delivery replayed", guid=guid)
+        self._enqueue(Waiting(guid, delivery.order_key))
+        return True
+
+    async def _keep(self, guid: str, name: str, body: bytes) -> Answer:
         try:
-            payload = await _parse_json(body)
-            event = parse_event(name, payload)
+            new = await self._store(guid, name, body)
         except MalformedEvent as error:
             return Answer(400, f"the payload can't be read: {error}")
+        except StoreFull as error:
+            log.error("delivery not stored", guid=guid, error=str(error))
+            return Answer(507, "the loop's disk is full; deliver again later")
+        return Answer(202, "accepted" if new else "this delivery is known already")
+
+    async def _store(self, guid: str, name: str, body: bytes) -> bool:
+        payload = await _parse_json(body)
+        event = parse_event(name, payload)
         order_key = _order_key(event)
         new = await self.store.record_delivery(
             guid,
@@ -121,11 +192,10 @@ class Inbox:
             sender=event.sender.login if event.sender else None,
             order_key=order_key,
         )
-        if not new:
-            return Answer(202, "this delivery is known already")
-        log.info("delivery accepted", guid=guid, event_name=name, action=event.action)
-        self._enqueue(_Waiting(guid, order_key, 0))
-        return Answer(202, "accepted")
+        if new:
+            log.info("delivery accepted", guid=guid, event_name=name, action=event.action)
+            self._enqueue(Waiting(guid, order_key))
+        return new
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Handle deliveries until :meth:`close` and the last one is done, or until cancelled.
@@ -134,24 +204,24 @@ class Inbox:
         """
         for delivery in await self.store.unfinished_deliveries():
             log.info("delivery resumed", guid=delivery.guid, attempts=delivery.attempts)
-            self._enqueue(_Waiting(delivery.guid, delivery.order_key, delivery.attempts))
+            self._enqueue(Waiting(delivery.guid, delivery.order_key), delivery.not_before)
         task_status.started()
         async with trio.open_nursery() as nursery:
             while True:
                 while (waiting := self._next()) is not None:
-                    self._active += 1
-                    if waiting.order_key:
-                        self._busy_keys.add(waiting.order_key)
+                    self._turns += 1
+                    self._at_work += 1
                     nursery.start_soon(self._one, waiting)
-                if self._closed and not self._active:
+                if self._closed and not self._at_work:
                     return
                 self._arrived = trio.Event()
-                await self._arrived.wait()
+                with trio.move_on_at(self._line.next_time() if self._room() else math.inf):
+                    await self._arrived.wait()
 
     def close(self) -> None:
         """Take no more; :meth:`run` returns when what it handles is done. What waits stays stored."""
         self._closed = True
-        self._waiting.clear()
+        self._line.clear()
         self._arrived.set()
 
     async def finished(self, guid: str) -> Delivery:
@@ -164,50 +234,108 @@ class Inbox:
                 return delivery
             await event.wait()
 
-    def _enqueue(self, waiting: _Waiting) -> None:
-        self._waiting.append(waiting)
+    def _enqueue(self, waiting: Waiting, not_before: float | None = None) -> None:
+        """Put a delivery in the line. `not_before` is in seconds since the epoch."""
+        at = -math.inf
+        if not_before is not None and (seconds := not_before - time.time()) > 0:
+            at = trio.current_time() + seconds
+        if not self._closed:
+            self._line.add(waiting, at)
         self._arrived.set()
 
-    def _next(self) -> _Waiting | None:
-        """The oldest delivery that may be handled now: there is room, and its head is not busy."""
-        if self._active >= self.at_once or self._closed:
-            return None
-        for index, waiting in enumerate(self._waiting):
-            if waiting.order_key is None or waiting.order_key not in self._busy_keys:
-                del self._waiting[index]
-                return waiting
-        return None
+    def _room(self) -> bool:
+        return (
+            not self._closed
+            and self._turns < self.at_once
+            and self._at_work < self.at_once * AT_WORK
+        )
 
-    async def _one(self, waiting: _Waiting) -> None:
+    def _next(self) -> Waiting | None:
+        return self._line.take(trio.current_time()) if self._room() else None
+
+    async def _one(self, waiting: Waiting) -> None:
+        def let_others() -> None:
+            self._turns -= 1
+            self._arrived.set()
+
+        def let_the_same() -> None:
+            self._line.release(waiting)
+            self._arrived.set()
+
+        turn = Turn(let_others, let_the_same)
+        again: float | None = None
         with structlog.contextvars.bound_contextvars(delivery=waiting.guid):
             try:
-                await self._attempts(waiting.guid, waiting.attempts)
+                again = await self._attempt(waiting.guid, turn)
             finally:
-                self._active -= 1
-                self._busy_keys.discard(waiting.order_key or "")
+                self._at_work -= 1
+                if again is None:
+                    turn.end()
+                    if (event := self._finished.pop(waiting.guid, None)) is not None:
+                        event.set()
+                else:
+                    # It keeps its place before others of its head, if it still has it.
+                    turn.rest()
+                    self._enqueue(waiting, again)
                 self._arrived.set()
-                if (event := self._finished.pop(waiting.guid, None)) is not None:
-                    event.set()
 
-    async def _attempts(self, guid: str, before: int) -> None:
-        """Handle one delivery, again after a failure, until it is done or has failed too often."""
-        for attempt in range(before + 1, self.attempts + 1):
-            await self.store.set_delivery_state(guid, "handling")
-            delivery = await self.store.delivery(guid)
-            assert delivery is not None
-            try:
-                outcome = await self.handle(delivery)
-            except Exception as error:
-                log.exception("delivery failed", attempt=attempt)
-                message = f"{type(error).__name__}: {error}"
-                await self.store.set_delivery_state(guid, "received", message)
-                if attempt < self.attempts:
-                    await trio.sleep(2.0**attempt)
-            else:
-                await self.store.set_delivery_state(guid, outcome.state, outcome.note)
-                return
-        log.error("delivery set aside", attempts=self.attempts)
-        await self.store.set_delivery_state(guid, "set_aside")
+    async def _attempt(self, guid: str, turn: Turn) -> float | None:
+        """Handle a delivery once. Returns when to try it again, in seconds since the epoch; None when
+        it is over, or the loop is ending."""
+        store, ended = self.store, False
+        attempts = await _kept(lambda: store.set_delivery_state(guid, "handling"))
+        delivery = await store.delivery(guid)
+        assert delivery is not None
+        if attempts - delivery.failures > MAX_CRASHES:
+            message = f"the loop ended {MAX_CRASHES} times while it handled this delivery"
+            await self._set_aside(delivery, message)
+            return None
+        try:
+            outcome = await self.handle(delivery, turn)
+            ended = True
+        except Exception as error:  # noqa: BLE001  (kept, and told by _put_back)
+            ended = True
+            return await self._put_back(delivery, error)
+        finally:
+            if not ended:
+                with trio.move_on_after(RELEASE_SECONDS, shield=True):
+                    await store.release_delivery(guid)
+        await _kept(lambda: store.set_delivery_state(guid, outcome.state, outcome.note))
+        return None
+
+    async def _put_back(self, delivery: Delivery, error: Exception) -> float | None:
+        """Put a delivery back that could not be handled. Returns when to try it again, if at all."""
+        guid, store = delivery.guid, self.store
+        message = f"{type(error).__name__}: {error}"
+        wait = advised(error)
+        if wait is not None and delivery.postponed < MAX_POSTPONED:
+            until = time.time() + max(wait, pause(delivery.postponed))
+            await _kept(lambda: store.postpone_delivery(guid, message, until))
+            log.warning("delivery postponed", why=message, seconds=round(until - time.time()))
+            return until
+        log.error("delivery failed", exc_info=error)
+        until = time.time() + 2.0 ** (delivery.failures + 1)
+        failures = await _kept(lambda: store.fail_delivery(guid, message, until))
+        if failures < self.attempts:
+            return until
+        await self._set_aside(delivery, message)
+        return None
+
+    async def _set_aside(self, delivery: Delivery, message: str) -> None:
+        log.error("delivery set aside", why=message)
+        await _kept(lambda: self.store.set_delivery_state(delivery.guid, "set_aside", message))
+        if self.aside is not None:
+            await self.aside(delivery, message)
+
+
+async def _kept(write: Callable[[], Awaitable[T]]) -> T:
+    """Carry out a write, after a full disk has room again."""
+    while True:
+        try:
+            return await write()
+        except StoreFull as error:
+            log.error("the disk is full", error=str(error))
+            await trio.sleep(FULL_SECONDS)
 
 
 async def _parse_json(body: bytes) -> dict[str, Any]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import trio
+
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import trio
 
     from bassloop.dispatch.tail import Tail
     from bassloop.github import GitHub
@@ -29,6 +29,22 @@ class Limits:
     checks_per_delivery: int = 256
 
 
+@dataclass(eq=False)
+class Bell:
+    """Wakes the one who waits for it; one that nobody waits for yet is heard by the next who does."""
+
+    _rung: trio.Event = field(default_factory=trio.Event)
+
+    def ring(self) -> None:
+        """Wake it."""
+        self._rung.set()
+
+    async def wait(self) -> None:
+        """Wait until it was rung since the last wait."""
+        await self._rung.wait()
+        self._rung = trio.Event()
+
+
 @dataclass(frozen=True, eq=False)
 class Loop:
     """The loop, as its deliveries see it.
@@ -37,6 +53,8 @@ class Loop:
         app_id: our own GitHub App's id; None when there is none, and then no hook runs.
         connect: from a login to the command that connects a runner of theirs.
         running: the scopes of the runs that are being carried out, by run id.
+        concluding: the runs whose end GitHub is being told.
+        late: rung when GitHub did not take a run's end, so that it is to be told again.
     """
 
     store: Store
@@ -48,6 +66,8 @@ class Loop:
     connect: Callable[[str], str]
     limits: Limits = Limits()
     running: dict[str, trio.CancelScope] = field(default_factory=dict)
+    concluding: set[str] = field(default_factory=set)
+    late: Bell = field(default_factory=Bell)
 
     def run_url(self, run_id: str) -> str:
         """Where people read a run."""

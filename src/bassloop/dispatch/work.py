@@ -13,9 +13,10 @@ from bassloop.runtimes import Platform, Runtime
 from bassloop.store import Run, ThunkRecord, new_run_id
 
 if TYPE_CHECKING:
+    from bassloop.dispatch.inbox import Turn
     from bassloop.dispatch.loop import Loop
     from bassloop.dispatch.whose import Whose
-    from bassloop.github import Event, GitHubRepository, Head, Repository, User
+    from bassloop.github import Event, GitHubError, GitHubRepository, Head, Repository, User
     from bassloop.wire import bass_pb2
 
 
@@ -25,6 +26,8 @@ class Work:
 
     Args:
         checks: the nursery that the delivery's checks live in.
+        turn: the delivery's; it rests while a runner is waited for.
+        trouble: what GitHub refused for the moment, so that the delivery is to be tried again.
         started: the checks of this delivery by (name, sha), so that a script that starts one twice
             waits for the same.
     """
@@ -36,6 +39,8 @@ class Work:
     whose: Whose
     repo: GitHubRepository
     checks: trio.Nursery
+    turn: Turn
+    trouble: GitHubError | None = None
     started: dict[tuple[str, str], Started] = field(default_factory=dict)
 
     @property
@@ -110,6 +115,8 @@ class Work:
 
         if self.whose.user is None:
             raise NoRuntime(f"{self.whose.why}, so no runner may run it")
+        if not self.loop.pool.candidates(self.whose.user.id, wanted):
+            self.turn.rest()
         return await self.loop.pool.wait_for(
             self.whose.user.id, wanted, timeout=self.loop.limits.runner_wait
         )

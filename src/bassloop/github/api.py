@@ -22,7 +22,7 @@ import structlog
 import trio
 from gidgethub import sansio
 
-from bassloop.github.errors import GitHubError, RateLimited, explain
+from bassloop.github.errors import GitHubError, RateLimited, TooLong, explain
 from bassloop.github.etags import ETags, Kept
 from bassloop.github.pace import Pace, Patience, advised_wait
 
@@ -254,7 +254,7 @@ class API(gidgethub.httpx.GitHubAPI):
                     if len(content) > limit:
                         enough.cancel()
             if len(content) > limit:
-                raise GitHubError(
+                raise TooLong(
                     f"the answer to {method} {urlsplit(url).path} is longer than {limit:,} bytes",
                     response.status_code,
                     uncertain=True,

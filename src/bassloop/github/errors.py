@@ -16,6 +16,12 @@ class GitHubError(Exception):
         self.status = status
         self.uncertain = uncertain
 
+    @property
+    def passing(self) -> bool:
+        """Whether the same call may succeed later although nobody changes what is asked: GitHub is
+        down, limits us, can't be reached, or answered with garbage."""
+        return self.status == 0 or self.status >= 500 or self.uncertain
+
 
 class NotFound(GitHubError):
     """GitHub has no such thing, or does not show it to this App."""
@@ -23,6 +29,20 @@ class NotFound(GitHubError):
 
 class Unauthorized(GitHubError):
     """GitHub does not know who asks: the App's id or key is wrong, or the clock."""
+
+    @property
+    def passing(self) -> bool:
+        """It passes when the operator mends it, and no delivery is at fault."""
+        return True
+
+
+class TooLong(GitHubError):
+    """GitHub's answer is longer than what is taken of it; it will not be shorter next time."""
+
+    @property
+    def passing(self) -> bool:
+        """Never."""
+        return False
 
 
 class Forbidden(GitHubError):
@@ -39,6 +59,11 @@ class RateLimited(GitHubError):
     def __init__(self, message: str, status: int, retry_after: float) -> None:
         super().__init__(message, status)
         self.retry_after = retry_after
+
+    @property
+    def passing(self) -> bool:
+        """Always."""
+        return True
 
 
 def explain(status: int, what: str, said: str, *, permissions: str = "") -> GitHubError:

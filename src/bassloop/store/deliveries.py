@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from bassloop.store.errors import NotStored
@@ -9,10 +10,11 @@ from bassloop.store.model import DELIVERY_STATES, Delivery
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Iterable, Mapping
 
 _HEAD = (
     "guid, event, action, received_at, state, attempts, error, repository, head_sha, sender, "
-    "order_key"
+    "order_key, failures, postponed, not_before"
 )
 
 
@@ -25,7 +27,8 @@ def record(connection: sqlite3.Connection, delivery: Delivery) -> bool:
         if known["state"] not in ("failed", "set_aside"):
             return False
         connection.execute(
-            "UPDATE deliveries SET state = 'received', attempts = 0, error = NULL WHERE guid = ?",
+            "UPDATE deliveries SET state = 'received', attempts = 0, failures = 0, postponed = 0, "
+            "not_before = NULL, error = NULL WHERE guid = ?",
             (delivery.guid,),
         )
         return True
@@ -52,13 +55,77 @@ def set_state(connection: sqlite3.Connection, guid: str, state: str, error: str 
     if state not in DELIVERY_STATES:
         raise ValueError(f"a delivery's state is one of {sorted(DELIVERY_STATES)}, not {state!r}")
     row = connection.execute(
-        "UPDATE deliveries SET state = :state, error = :error, "
+        "UPDATE deliveries SET state = :state, error = :error, not_before = NULL, "
         "attempts = attempts + (:state = 'handling') WHERE guid = :guid RETURNING attempts",
         {"state": state, "error": error, "guid": guid},
     ).fetchone()
     if row is None:
         raise NotStored(f"no delivery {guid} is stored")
     return int(row["attempts"])
+
+
+def postpone(connection: sqlite3.Connection, guid: str, why: str, until: float) -> int:
+    """Not its fault: the attempt does not count. Returns how often it was postponed in a row."""
+    return _put_back(
+        connection,
+        guid,
+        "attempts = max(attempts - 1, 0), postponed = postponed + 1, error = :why, "
+        "not_before = :until",
+        "postponed",
+        {"why": why, "until": until},
+    )
+
+
+def fail(connection: sqlite3.Connection, guid: str, why: str, until: float) -> int:
+    """Its own fault, or ours. Returns how often it has failed."""
+    return _put_back(
+        connection,
+        guid,
+        "failures = failures + 1, postponed = 0, error = :why, not_before = :until",
+        "failures",
+        {"why": why, "until": until},
+    )
+
+
+def release(connection: sqlite3.Connection, guid: str) -> int:
+    """Handling it was given up in the middle, and is no attempt. Returns the attempts."""
+    return _put_back(connection, guid, "attempts = max(attempts - 1, 0)", "attempts", {})
+
+
+def _put_back(
+    connection: sqlite3.Connection,
+    guid: str,
+    changes: str,
+    counted: str,
+    values: Mapping[str, object],
+) -> int:
+    row = connection.execute(
+        f"UPDATE deliveries SET state = 'received', {changes} "  # noqa: S608 - constants
+        f"WHERE guid = :guid RETURNING {counted}",
+        {**values, "guid": guid},
+    ).fetchone()
+    if row is None:
+        raise NotStored(f"no delivery {guid} is stored")
+    return int(row[0])
+
+
+def replay(connection: sqlite3.Connection, guid: str) -> bool:
+    """Begin anew. False for one that is unknown, being handled or done."""
+    return bool(
+        connection.execute(
+            "UPDATE deliveries SET state = 'received', attempts = 0, failures = 0, postponed = 0, "
+            "not_before = NULL, error = NULL WHERE guid = ? AND state IN ('failed', 'set_aside')",
+            (guid,),
+        ).rowcount
+    )
+
+
+def known(connection: sqlite3.Connection, guids: Iterable[str]) -> set[str]:
+    asked = json.dumps(list(guids))
+    rows = connection.execute(
+        "SELECT guid FROM deliveries WHERE guid IN (SELECT value FROM json_each(?))", (asked,)
+    )
+    return {row["guid"] for row in rows}
 
 
 def one(connection: sqlite3.Connection, guid: str) -> Delivery | None:

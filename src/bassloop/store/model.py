@@ -37,7 +37,10 @@ def new_run_id() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A webhook delivery as GitHub sent it. Lists leave `body` empty; `Store.delivery` has it."""
+    """A webhook delivery as GitHub sent it. Lists leave `body` empty; `Store.delivery` has it.
+
+    `attempts` counts how often it began to be handled, but not the times that were `postponed` since;
+    `failures` those that ended with an error of its own. `not_before` is when it is tried again."""
 
     guid: str
     event: str
@@ -51,6 +54,9 @@ class Delivery:
     head_sha: str | None
     sender: str | None
     order_key: str | None
+    failures: int = 0
+    postponed: int = 0
+    not_before: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +156,10 @@ class Vertex:
 
 @dataclass(frozen=True, slots=True)
 class CheckRun:
-    """A check run on GitHub, or the intention of one (`github_id` is None until it is bound)."""
+    """A check run on GitHub, or the intention of one (`github_id` is None until it is bound).
+
+    `tries` counts how often GitHub did not take its conclusion, and `try_after` is when it is told
+    again."""
 
     row: int
     repository_id: int
@@ -164,6 +173,8 @@ class CheckRun:
     state: str
     conclusion: str | None
     delivery: str
+    tries: int = 0
+    try_after: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,15 +109,16 @@ def intend_check(
 ) -> tuple[CheckRun, bool]:
     """See `Store.intend_check`."""
     known = connection.execute(
-        f"SELECT {_CHECK} FROM check_runs c "  # noqa: S608 - constants
+        f"SELECT {_CHECK}, c.void FROM check_runs c "  # noqa: S608 - constants
         "WHERE c.repository_id = ? AND c.head_sha = ? AND c.name = ? ORDER BY c.generation DESC",
         (repository_id, head_sha, name),
     ).fetchall()
-    mine = next((row for row in known if row["delivery"] == delivery), None)
+    counted = [row for row in known if not row["void"]]
+    mine = next((row for row in counted if row["delivery"] == delivery), None)
     if mine is not None:
         return _check(mine), False
-    if known and not rerun:
-        return _check(known[0]), False
+    if counted and not rerun:
+        return _check(counted[0]), False
     if run.state not in RUN_STATES:
         raise ValueError(f"a run's state is one of {sorted(RUN_STATES)}, not {run.state!r}")
     know_user(connection, run.user_id, run.login)
@@ -145,6 +146,16 @@ def intend_check(
         ),
     ).fetchone()
     return _check(row), True
+
+
+def void_check_run(connection: sqlite3.Connection, row: int) -> None:
+    connection.execute("UPDATE check_runs SET void = 1 WHERE id = ?", (row,))
+
+
+def postpone_conclusion(connection: sqlite3.Connection, row: int, until: float) -> None:
+    connection.execute(
+        "UPDATE check_runs SET tries = tries + 1, try_after = ? WHERE id = ?", (until, row)
+    )
 
 
 def bind_check_run(connection: sqlite3.Connection, row: int, github_id: int) -> None:

@@ -156,6 +156,16 @@ _FIRST = (
 )
 
 
+_PATIENCE = (
+    "ALTER TABLE deliveries ADD COLUMN failures INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE deliveries ADD COLUMN postponed INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE deliveries ADD COLUMN not_before REAL",
+    "ALTER TABLE check_runs ADD COLUMN tries INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE check_runs ADD COLUMN try_after REAL",
+    "ALTER TABLE check_runs ADD COLUMN void INTEGER NOT NULL DEFAULT 0",
+)
+
+
 def migrations() -> Migrations:
     """All migrations, oldest first. Each is one transaction with the note that it was applied."""
     numbered = Migrations("bassloop")
@@ -163,6 +173,11 @@ def migrations() -> Migrations:
     @numbered(name="0001_first")
     def first(db: Database) -> None:
         for statement in _FIRST:
+            db.execute(statement)
+
+    @numbered(name="0002_patience")
+    def patience(db: Database) -> None:
+        for statement in _PATIENCE:
             db.execute(statement)
 
     return numbered

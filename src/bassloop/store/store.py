@@ -35,7 +35,7 @@ from bassloop.store.readers import Readers
 from bassloop.store.writer import Writer, WriterStatistics
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 
 LOG_LIMIT = 1024 * 1024 * 1024
 """Raw bytes of one vertex's log that are kept, unless told otherwise."""
@@ -206,6 +206,29 @@ class Store:
         """
         return await self._writer.write(lambda db: deliveries.set_state(db, guid, state, error))
 
+    async def postpone_delivery(self, guid: str, why: str, until: float) -> int:
+        """Put a delivery that began to be handled back until a time, for something that is not its
+        fault: the attempt does not count. Returns how often in a row. NotStored if unknown."""
+        return await self._writer.write(lambda db: deliveries.postpone(db, guid, why, until))
+
+    async def fail_delivery(self, guid: str, why: str, until: float) -> int:
+        """Put a delivery that failed back until a time. Returns how often it has failed. NotStored
+        if unknown."""
+        return await self._writer.write(lambda db: deliveries.fail(db, guid, why, until))
+
+    async def release_delivery(self, guid: str) -> None:
+        """Put a delivery back that was given up while it was handled, as if it had not begun."""
+        await self._writer.write(lambda db: deliveries.release(db, guid))
+
+    async def replay_delivery(self, guid: str) -> bool:
+        """Make a delivery that failed or was set aside `received` again; False for any other."""
+        return await self._writer.write(lambda db: deliveries.replay(db, guid))
+
+    async def known_deliveries(self, guids: Iterable[str]) -> set[str]:
+        """Those of the guids that are stored."""
+        asked = list(guids)
+        return await self._readers.read(lambda db: deliveries.known(db, asked))
+
     async def deliveries(self, limit: int = 50, before: str | None = None) -> list[Delivery]:
         """The newest deliveries, newest first, without bodies. `before`: only those older than the
         one of this guid."""
@@ -253,8 +276,8 @@ class Store:
 
         In one transaction: what this delivery has made before is returned again; else the latest
         generation, unless there is none or this is a `rerun`; else the next generation is made,
-        `intended`, together with its `run` (which is not stored otherwise). Store the run's thunk
-        first: StoreConflict if it is missing.
+        `intended`, together with its `run` (which is not stored otherwise). Those that are void do
+        not count. Store the run's thunk first: StoreConflict if it is missing.
         """
         return await self._writer.write(
             lambda db: runs.intend_check(
@@ -277,6 +300,15 @@ class Store:
     async def conclude_check_run(self, row: int, conclusion: str) -> bool:
         """Note that GitHub was told its conclusion. False if that was so before."""
         return await self._writer.write(lambda db: runs.conclude_check_run(db, row, conclusion))
+
+    async def postpone_conclusion(self, row: int, until: float) -> None:
+        """Note that GitHub did not take its conclusion, and when it is told again."""
+        await self._writer.write(lambda db: runs.postpone_conclusion(db, row, until))
+
+    async def void_check_run(self, row: int) -> None:
+        """It is no answer to the event that asked for it: when that is handled anew, the next
+        generation is made."""
+        await self._writer.write(lambda db: runs.void_check_run(db, row))
 
     async def unfinished_check_runs(self) -> list[tuple[CheckRun, Run]]:
         """All whose conclusion GitHub was not told, oldest first, each with its run."""

@@ -54,7 +54,7 @@ def test_the_heads_of_the_examples_are_those_that_they_name(examples: Examples) 
 
 
 async def test_every_example_correctly_signed_is_taken(examples: Examples, tmp_path: Path) -> None:
-    async def handle(delivery: object) -> Any:
+    async def handle(delivery: object, turn: object) -> Any:
         raise AssertionError(delivery)
 
     async with open_store(tmp_path / "loop.db", tmp_path / "blobs") as store:
