@@ -21,6 +21,13 @@ LINT = nox.project.dependency_groups(PROJECT, "lint")
 SUPPORTED = ("3.11", "3.12", "3.13", "3.14")
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
+PROBE = """
+import trio
+from bassloop.runner.drivers.container import find
+found = trio.run(find)
+print(found if isinstance(found, str) else "")
+"""
+
 
 def _starts(python: str, version: str) -> bool:
     """Whether this interpreter runs and is what its name says: a version manager's shim may not."""
@@ -57,7 +64,7 @@ def _install(session: nox.Session, *more: str) -> None:
 def tests(session: nox.Session) -> None:
     """The specification: everything that needs Python and Git only, on each Python that is here."""
     _install(session)
-    left_out = "not openssh and not browser and not published and not slow"
+    left_out = "not openssh and not browser and not containers and not published and not slow"
     session.run("pytest", "-q", "-n", "auto", "-m", left_out, *session.posargs)
 
 
@@ -88,6 +95,20 @@ def browser(session: nox.Session) -> None:
         session.skip("left out: there is no Chromium here (Debian: apt-get install chromium)")
     _install(session, "playwright>=1.49")
     session.run("pytest", "-q", "-m", "browser", *session.posargs, env={"CHROMIUM": chromium})
+
+
+@nox.session
+def containers(session: nox.Session) -> None:
+    """Thunks in real containers, of a base image made here and a registry on loopback."""
+    missing = [each for each in ("podman", "busybox") if shutil.which(each) is None]
+    if missing:
+        mend = "Debian: apt-get install podman runc slirp4netns busybox-static docker-registry"
+        session.skip(f"left out: there is no {' and no '.join(missing)} here ({mend})")
+    _install(session)
+    reason = str(session.run("python", "-c", PROBE, silent=True)).strip()
+    if reason:
+        session.skip(f"left out: {reason}")
+    session.run("pytest", "-q", "-m", "containers", *session.posargs)
 
 
 @nox.session(default=False)

@@ -18,6 +18,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for marker in (
         "openssh: needs the stock OpenSSH client (nox -s openssh)",
         "browser: needs Chromium and Playwright (nox -s browser)",
+        "containers: needs Podman or Docker, and busybox-static (nox -s containers)",
         "published: needs GitHub's published examples (nox -s published)",
         "slow: takes minutes (nox -s slow)",
     ):

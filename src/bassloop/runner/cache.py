@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import tempfile
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -99,6 +100,15 @@ class Cache:
                 await files.remove(own)
             os.close(lock)
 
+    @property
+    def session(self) -> str:
+        """A name of who uses the folder, other for each that does at the same time."""
+        return self._making.name
+
+    def is_making(self, session: str) -> bool:
+        """Whether the user of this name still is there; what crashed was removed by :meth:`open`."""
+        return (self._making.parent / session).is_dir()
+
     def find(self, key: str) -> Output | None:
         """An output that is whole; None when there is none."""
         output = Output(self._outputs / key)
@@ -132,6 +142,14 @@ class Cache:
 
         await trio.to_thread.run_sync(rename)
         return kept
+
+    async def drop(self, key: str) -> None:
+        """Remove the output that is kept under a key, if there is one."""
+        path = self._outputs / key
+        if path.exists():
+            gone = self._making / f"dropped-{secrets.token_hex(8)}"
+            path.rename(gone)
+            await files.remove(gone)
 
     @asynccontextmanager
     async def folders(self, wanted: Iterable[tuple[str, str]]) -> AsyncGenerator[dict[str, Path]]:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from bassloop.bass import thunk_sha256
 from bassloop.runner.drivers.errors import DriverError
-from bassloop.runner.drivers.progress import Send, Vertex
+from bassloop.runner.drivers.progress import Send, Vertex, vertex_id
 from bassloop.runner.events import RunnerEvent, ThunkEnded, ThunkStarted
 from bassloop.runner.identity import Scope, command_line
 
@@ -69,9 +70,23 @@ class Call(ABC):
     ) -> None:
         """Run the command, its output left in `output`. Raises DriverError, or OSError."""
 
+    def inputs(self, thunk: pb.Thunk) -> list[str]:
+        """The vertexes that it has for inputs beside those of thunks."""
+        return []
+
+    @abstractmethod
+    async def after(self, output: Output, name: str) -> None:
+        """What is done when an output was made and kept; whoever waits for it waits for this too."""
+
     async def output(self, thunk: pb.Thunk) -> Output:
         """The thunk's output, made if it has to be. Raises DriverError."""
-        name = await self.key(thunk)
+        try:
+            name = await self.key(thunk)
+        except DriverError as error:
+            await Vertex(self.send, thunk_sha256(thunk), command_line(thunk), ()).completed(
+                str(error)
+            )
+            raise
         made = self._made.get(name)
         if made is None:
             if len(self._made) >= MAX_THUNKS:
@@ -107,7 +122,8 @@ class Call(ABC):
             await Vertex(self.send, name, command_line(thunk), ()).completed(str(error))
             raise
         needed = {await self.key(each): each for each in self.needs(command, thunk)}
-        vertex = Vertex(self.send, name, command_line(thunk), [f"sha256:{each}" for each in needed])
+        inputs = [*map(vertex_id, needed), *self.inputs(thunk)]
+        vertex = Vertex(self.send, name, command_line(thunk), inputs)
         if (kept := self.cache.find(name)) is not None:
             await vertex.cached()
             return kept
@@ -130,6 +146,7 @@ class Call(ABC):
             async with self.cache.making() as output:
                 await self.carry_out(thunk, command, output, vertex)
                 kept = await self.cache.keep(output, name)
+            await self.after(kept, name)
             error = None
         except DriverError as failure:
             error = f"{failure}: {line}"

@@ -97,6 +97,9 @@ class _Call(Call):
     def needs(self, command: commands.Command, thunk: pb.Thunk) -> Iterable[pb.Thunk]:
         return commands.needs(command, thunk)
 
+    async def after(self, output: Output, name: str) -> None:
+        """Nothing is left but the output."""
+
     async def carry_out(
         self, thunk: pb.Thunk, command: commands.Command, output: Output, vertex: Vertex
     ) -> None:

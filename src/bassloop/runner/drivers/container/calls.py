@@ -1,0 +1,202 @@
+"""One call on the container driver: its thunks, from their images to what they leave."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from bassloop.runner.drivers import command as commands
+from bassloop.runner.drivers.call import Call
+from bassloop.runner.drivers.container import image as names
+from bassloop.runner.drivers.container.images import image_key
+from bassloop.runner.drivers.container.plan import WORK
+from bassloop.runner.drivers.container.revealed import Revealed
+from bassloop.runner.drivers.container.work import Base, Place, Work
+from bassloop.runner.drivers.errors import DriverError
+from bassloop.runner.drivers.progress import vertex_id
+from bassloop.runner.identity import command_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from bassloop.runner.cache import Output
+    from bassloop.runner.drivers.command import Command
+    from bassloop.runner.drivers.container.driver import ContainerDriver
+    from bassloop.runner.drivers.container.image import Image
+    from bassloop.runner.drivers.progress import Send, Vertex
+    from bassloop.runner.identity import Scope
+    from bassloop.wire import bass_pb2 as pb
+
+from bassloop.bass import thunk_sha256
+
+
+class ContainerCall(Call):
+    """What one call asks of the container driver."""
+
+    def __init__(self, driver: ContainerDriver, scope: Scope, send: Send) -> None:
+        super().__init__(driver.cache, scope, send, driver.on_event)
+        self._driver = driver
+        self._keys: dict[str, str] = {}
+        self._images: dict[str, Image] = {}
+
+    # --- what a thunk is -----------------------------------------------------------------------------
+
+    async def key(self, thunk: pb.Thunk) -> str:
+        """Its message, the images that names in it mean now, the secrets' versions, and its inputs' keys.
+
+        So a name that is given to another image, or a secret that is changed, makes another thunk.
+        """
+        sha = thunk_sha256(thunk)
+        if sha not in self._keys:
+            facts = ["container", sha]
+            found = _Found(self)
+            command = commands.resolve(thunk, image=commands.Inherited(), surroundings=found)
+            facts += sorted(found.versions)
+            facts += [each for mount in command.mounts for each in self._secret_of(mount)]
+            if commands.base_of(thunk) is None:
+                facts += await self._facts_of(commands.image_of(thunk))
+            for each in (*self.needs(command, thunk), *command.services):
+                facts.append(await self.key(each))
+            self._keys[sha] = self.scope.own("\n".join(facts))
+        return self._keys[sha]
+
+    def _secret_of(self, mount: commands.Mount) -> Iterator[str]:
+        if mount.source.WhichOneof("source") == "secret":
+            yield self.version(mount.source.secret.name)
+
+    def version(self, name: str) -> str:
+        """What a secret's value is told from its others by. Raises DriverError."""
+        value = self._driver.secrets.get(self.scope, name)
+        salted = f"{self._driver.secret}\n{value}".encode(errors="surrogateescape")
+        return f"secret {name} {hashlib.sha256(salted).hexdigest()}"
+
+    async def _facts_of(self, image: pb.ThunkImage) -> list[str]:
+        """What tells an image from others that its message could mean."""
+        if image.WhichOneof("image") == "ref" and not image.ref.digest:
+            return [(await self.image_named(image.ref)).id]
+        return []
+
+    def resolve(self, thunk: pb.Thunk) -> Command:
+        if thunk.insecure and not self._driver.allow_insecure:
+            raise DriverError(
+                "this thunk wants rights beyond a container's (insecure), and the runner's owner does "
+                "not allow that"
+            )
+        return commands.resolve(thunk, image=commands.Inherited(), surroundings=_Found(self))
+
+    def needs(self, command: Command, thunk: pb.Thunk) -> Iterable[pb.Thunk]:
+        return commands.needs(command, thunk)
+
+    def inputs(self, thunk: pb.Thunk) -> list[str]:
+        """The vertex of the image that a thunk starts from."""
+        image = commands.image_of(thunk)
+        if commands.base_of(thunk) is None and image.WhichOneof("image") == "ref":
+            ref = image.ref
+            return [vertex_id(image_key(names.name_of(ref), names.platform_of(ref.platform)))]
+        return []
+
+    # --- images --------------------------------------------------------------------------------------
+
+    async def image_named(self, ref: pb.ImageRef) -> Image:
+        """The image of a name. Raises DriverError."""
+        name, platform = names.name_of(ref), names.platform_of(ref.platform)
+        key = image_key(name, platform)
+        if key not in self._images:
+            self._images[key] = await self._driver.images.named(name, platform, self.send)
+        return self._images[key]
+
+    async def root(self, image: pb.ThunkImage) -> Image:
+        """The image at the root of a chain. Raises DriverError."""
+        match image.WhichOneof("image"):
+            case "ref":
+                return await self.image_named(image.ref)
+            case None:
+                raise DriverError("this thunk has no image, and a container needs one")
+        raise DriverError("this runner knows no such image")
+
+    async def base(self, thunk: pb.Thunk) -> Base:
+        """What a thunk's container starts from. Raises DriverError."""
+        root = await self.root(commands.image_of(thunk))
+        before = commands.base_of(thunk)
+        if before is None:
+            return Base(root.id, root)
+        for _ in range(2):
+            kept = await self.output(before)
+            key = await self.key(before)
+            image = await self._driver.images.left(kept, key)
+            if image is not None:
+                return Base(image, root, kept)
+            # Somebody has removed what it left: it has to run again.
+            await self.cache.drop(key)
+            self.forget(key)
+        raise DriverError(f"what {command_line(before)} has left is removed again and again")
+
+    # --- carrying out --------------------------------------------------------------------------------
+
+    async def carry_out(
+        self, thunk: pb.Thunk, command: Command, output: Output, vertex: Vertex
+    ) -> None:
+        driver = self._driver
+        base = await self.base(thunk)
+        with Revealed.open(driver.engine, self.scope, driver.secrets, output.path) as revealed:
+            command = commands.resolve(
+                thunk, image=base.root.inherited, surroundings=_Given(self, revealed)
+            )
+            if not command.words:
+                raise DriverError("there is no command, and the image does not say what it runs")
+            work = Work(
+                self.place(), command, base, output, vertex, revealed, insecure=thunk.insecure
+            )
+            await work.carry_out()
+
+    def place(self) -> Place:
+        """What a container of this call may use."""
+        driver = self._driver
+        return Place(
+            engine=driver.engine,
+            cache=driver.cache,
+            scope=self.scope,
+            owner=driver.owner,
+            prefix=driver.prefix,
+            limits=driver.limits,
+            slots=driver.slots,
+            kept=self.kept,
+            allow_host_path=driver.allow_host_path,
+            overlays=driver.engine.kind == "podman",
+        )
+
+    async def after(self, output: Output, name: str) -> None:
+        self._driver.finish(output, name)
+
+
+class _Found:
+    """Surroundings that note what a thunk asks for, and have nothing to give yet."""
+
+    root: str | None = WORK
+
+    def __init__(self, call: ContainerCall) -> None:
+        self._call = call
+        self.versions: list[str] = []
+
+    def address(self, addr: pb.ThunkAddr) -> str:
+        return ""
+
+    def secret(self, name: str) -> str:
+        self.versions.append(self._call.version(name))
+        return ""
+
+
+class _Given:
+    """Surroundings in which all is there."""
+
+    root: str | None = WORK
+
+    def __init__(self, call: ContainerCall, revealed: Revealed) -> None:
+        self._call = call
+        self._revealed = revealed
+
+    def address(self, addr: pb.ThunkAddr) -> str:
+        raise DriverError("this runner has no services")
+
+    def secret(self, name: str) -> str:
+        return self._revealed.value(name)

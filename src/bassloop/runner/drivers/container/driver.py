@@ -1,0 +1,158 @@
+"""The container driver: what a runner asks for, carried out in containers."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import secrets
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import structlog
+import trio
+
+from bassloop.runner.cache import Cache, Output
+from bassloop.runner.drivers.container.calls import ContainerCall
+from bassloop.runner.drivers.container.engine import Engine, Limits
+from bassloop.runner.drivers.container.images import Images
+from bassloop.runner.drivers.container.plan import LABEL
+from bassloop.runner.drivers.container.revealed import Secrets
+from bassloop.runner.drivers.errors import DriverError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+    from pathlib import Path
+
+    from bassloop.runner.drivers.progress import Send
+    from bassloop.runner.events import RunnerEvent
+    from bassloop.runner.identity import Scope
+    from bassloop.wire import bass_pb2 as pb
+
+log = structlog.get_logger(__name__)
+
+CLOSING_SECONDS = 10.0
+"""How long what was begun after a thunk may take when the runner ends."""
+
+
+@dataclass(eq=False)
+class ContainerDriver:
+    """Carries thunks out in containers. Made with :meth:`open`.
+
+    async with ContainerDriver.open(folder, engine) as driver:
+        output = await driver.run(thunk, LOCAL, show)
+    """
+
+    engine: Engine
+    cache: Cache
+    images: Images
+    slots: trio.CapacityLimiter
+    on_event: Callable[[RunnerEvent], None]
+    secret: str
+    limits: Limits
+    secrets: Secrets
+    allow_host_path: bool
+    allow_insecure: bool
+    _nursery: trio.Nursery = field(repr=False)
+
+    @property
+    def owner(self) -> str:
+        """What marks the containers and images of this runner."""
+        return self.images.owner
+
+    @property
+    def prefix(self) -> str:
+        """What the names of this runner's containers begin with."""
+        return f"bassloop-{self.cache.session}"
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        state_dir: Path,
+        engine: Engine,
+        *,
+        on_event: Callable[[RunnerEvent], None] = lambda event: None,
+        limits: Limits | None = None,
+        secrets: Secrets | None = None,
+        allow_host_path: bool = False,
+        allow_insecure: bool = False,
+        jobs: int | None = None,
+    ) -> AsyncGenerator[ContainerDriver]:
+        """A driver that keeps outputs in `state_dir`. Raises DriverError when it can't.
+
+        Args:
+            secrets: what thunks may have, and of which repository.
+            allow_insecure: whether a thunk that asks for it may do what root may.
+            jobs: how many commands run at the same time; as many as are asked for when it is None.
+        """
+        opened = Cache.open(state_dir)
+        try:
+            cache = await opened.__aenter__()
+            secret = await trio.to_thread.run_sync(_secret_of, state_dir)
+        except OSError as error:
+            raise DriverError(f"outputs can't be kept in {state_dir}: {error.strerror}") from error
+        try:
+            owner = hashlib.sha256(secret.encode()).hexdigest()[:16]
+            images = Images(engine, owner, secret, state_dir)
+            await _remove_abandoned(engine, owner, cache)
+            slots = trio.CapacityLimiter(math.inf if jobs is None else jobs)
+            async with trio.open_nursery() as nursery:
+                yield cls(
+                    engine=engine,
+                    cache=cache,
+                    images=images,
+                    slots=slots,
+                    on_event=on_event,
+                    secret=secret,
+                    limits=limits or Limits(),
+                    secrets=secrets or Secrets(),
+                    allow_host_path=allow_host_path,
+                    allow_insecure=allow_insecure,
+                    _nursery=nursery,
+                )
+                nursery.cancel_scope.deadline = trio.current_time() + CLOSING_SECONDS
+        finally:
+            await opened.__aexit__(None, None, None)
+
+    async def run(self, thunk: pb.Thunk, scope: Scope, send: Send) -> Output:
+        """Carry a thunk out, and what it needs before it; an output that is kept is used again.
+
+        `send` is awaited with progress; while it waits, so do the commands. Cancelled, the containers
+        are gone when this returns. Raises DriverError when a thunk fails.
+        """
+        return await ContainerCall(self, scope, send).output(thunk)
+
+    def finish(self, output: Output, key: str) -> None:
+        """Make an image of what a thunk has left, after it, and remove its container."""
+        self._nursery.start_soon(self._finish, output, key)
+
+    async def _finish(self, output: Output, key: str) -> None:
+        try:
+            await self.images.left(output, key)
+        except DriverError as error:
+            # Whoever wants to go on from it tries again, and is told then.
+            log.warning("image not made", key=key, error=str(error))
+
+
+def _secret_of(state_dir: Path) -> str:
+    """What makes the names of a runner's images impossible to guess: made once."""
+    path = state_dir / "secret"
+    if not path.exists():
+        temporary = path.with_suffix(f".{secrets.token_hex(4)}")
+        temporary.touch(mode=0o600)
+        temporary.write_text(secrets.token_hex(16))
+        temporary.rename(path)
+    return path.read_text()
+
+
+async def _remove_abandoned(engine: Engine, owner: str, cache: Cache) -> None:
+    """Remove the containers that a runner has left running when it crashed."""
+    listed = await engine.ask(
+        "ps", "--all", "--filter", f"label={LABEL}={owner}", "--format", "{{.Names}} {{.State}}"
+    )
+    for line in listed.splitlines():
+        name, _, state = line.strip().partition(" ")
+        session = name.split("-")[1:2]
+        if session and state != "exited" and not cache.is_making(session[0]):
+            await engine.try_remove(name)

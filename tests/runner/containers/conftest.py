@@ -1,0 +1,100 @@
+"""Real containers: an engine that works here, and a small image made of Debian's busybox-static."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tarfile
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+
+from bassloop.runner.drivers.container import ContainerDriver, Engine, find
+from bassloop.runner.identity import LOCAL, Scope
+from bassloop.wire import bass_pb2 as pb
+
+from ..made import Recorder
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from bassloop.runner.cache import Output
+
+BASE = pb.ThunkImage(
+    ref=pb.ImageRef(
+        repository="localhost/base", tag="bassloop-tests", platform=pb.Platform(os="linux")
+    )
+)
+
+
+def busybox_tree() -> bytes:
+    """A tar of a root with nothing but busybox and its names."""
+    program = Path(shutil.which("busybox") or "/bin/busybox")
+    buffer = BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for folder in ("bin", "etc", "tmp", "root", "var"):
+            info = tarfile.TarInfo(folder)
+            info.type, info.mode = tarfile.DIRTYPE, 0o755
+            tar.addfile(info)
+        tar.add(program, "bin/busybox")
+        named = subprocess.run([program, "--list"], capture_output=True, text=True, check=True)
+        for name in named.stdout.split():
+            if name != "busybox":
+                info = tarfile.TarInfo(f"bin/{name}")
+                info.type, info.linkname = tarfile.SYMTYPE, "busybox"
+                tar.addfile(info)
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="session")
+def engine() -> Engine:
+    """The engine that runs them, with the base image in it."""
+
+    async def prepare() -> Engine:
+        found = await find()
+        assert isinstance(found, Engine), found
+        change = 'CMD ["sh", "-c", "echo from the image"]'
+        env = "ENV FROM_IMAGE=yes"
+        name = "localhost/base:bassloop-tests"
+        tree = busybox_tree()
+        await found.ask("import", "--change", change, "--change", env, "-", name, stdin=tree)
+        return found
+
+    return trio.run(prepare)
+
+
+class Bench:
+    """A driver and what it reports."""
+
+    def __init__(self, driver: ContainerDriver) -> None:
+        self.driver = driver
+        self.seen = Recorder()
+
+    async def run(self, thunk: pb.Thunk, scope: Scope = LOCAL) -> Output:
+        return await self.driver.run(thunk, scope, self.seen)
+
+    async def said(self, thunk: pb.Thunk, scope: Scope = LOCAL) -> str:
+        return (await self.run(thunk, scope)).stdout.read_text()
+
+    async def containers(self) -> list[str]:
+        """The containers that run now."""
+        label = f"label=bassloop.state={self.driver.owner}"
+        words = ("ps", "--filter", label, "--format", "{{.Names}}")
+        return (await self.driver.engine.ask(*words)).split()
+
+
+@pytest.fixture
+async def bench(tmp_path: Path, engine: Engine) -> AsyncIterator[Any]:
+    async with ContainerDriver.open(tmp_path / "state", engine) as driver:
+        yield Bench(driver)
+    owner = f"label=bassloop.state={driver.owner}"
+    left = (await engine.ask("ps", "--all", "--quiet", "--filter", owner)).split()
+    if left:
+        await engine.ask("rm", "--force", *left)
+    images = await engine.ask("images", "--quiet", "--no-trunc", "--filter", owner)
+    if ids := list(dict.fromkeys(images.split())):
+        await engine.ask("rmi", "--force", *ids)
+    assert left == [], "containers were left"

@@ -1,0 +1,139 @@
+"""However a container ends, nothing of it is left: no process, no mount, no secret."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from bassloop.runner.drivers.container import ContainerDriver, Engine, Limits
+from bassloop.runner.drivers.errors import DriverError
+from bassloop.runner.identity import LOCAL
+
+from ..made import Recorder, folder, mount, path_in
+from .test_run import run
+
+if TYPE_CHECKING:
+    from .conftest import Bench
+
+pytestmark = pytest.mark.containers
+
+STUBBORN = "trap '' TERM INT; (trap '' TERM; sleep 600) & echo up; while true; do sleep 1; done"
+
+
+def mounted(under: Path) -> list[str]:
+    return [line for line in Path("/proc/mounts").read_text().splitlines() if str(under) in line]
+
+
+def running(mark: str) -> list[int]:
+    """Processes with this in their command line."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if mark.encode() in path.read_bytes():
+                found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return [pid for pid in found if pid != os.getpid()]
+
+
+async def test_cancelled_a_container_is_gone_with_all_its_processes(
+    bench: Bench, tmp_path: Path
+) -> None:
+    made = run("echo 1 > file")
+    thunk = run(
+        f": 8b1f_mark; {STUBBORN}", mounts=[mount(path_in(made, folder(".")), folder("in"))]
+    )
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bench.run, thunk)
+        with trio.fail_after(10):
+            await bench.seen.printed.wait()
+        assert running("8b1f_mark")
+        began = time.monotonic()
+        nursery.cancel_scope.cancel()
+    assert time.monotonic() - began < 5
+    assert running("8b1f_mark") == []
+    assert await bench.containers() == []
+    assert mounted(tmp_path) == []
+    assert bench.seen.named("8b1f_mark").completed.seconds == 0
+
+
+async def test_cancelled_while_it_starts_a_container_is_gone_too(bench: Bench) -> None:
+    for moment in (0.01, 0.03, 0.06, 0.1):
+        with trio.move_on_after(moment):
+            await bench.run(run(f": {moment}; sleep 600"))
+        assert await bench.containers() == []
+
+
+async def test_a_container_that_a_crashed_runner_left_is_removed_by_the_next(
+    bench: Bench, tmp_path: Path, engine: Engine
+) -> None:
+    state = tmp_path / "state"
+    script = f"""
+import trio
+from bassloop.runner.drivers.container import ContainerDriver, find
+from bassloop.runner.identity import LOCAL
+from bassloop.wire import bass_pb2 as pb
+async def main():
+    engine = await find()
+    async with ContainerDriver.open({str(state)!r} and __import__("pathlib").Path({str(state)!r}), engine) as driver:
+        async def send(update):
+            if update.logs: print("up", flush=True)
+        thunk = pb.Thunk.FromString({run(STUBBORN).SerializeToString()!r})
+        await driver.run(thunk, LOCAL, send)
+trio.run(main)
+"""
+    process = subprocess.Popen(  # noqa: ASYNC220
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": "src"},
+    )
+    try:
+        assert process.stdout is not None
+        assert await trio.to_thread.run_sync(process.stdout.readline) == b"up\n"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert len(await bench.containers()) == 1
+        async with ContainerDriver.open(state, engine):
+            assert await bench.containers() == []
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+async def test_a_container_takes_no_more_than_it_is_given(tmp_path: Path, engine: Engine) -> None:
+    limits = Limits(cpus=1, memory=64 << 20, pids=20)
+    async with ContainerDriver.open(tmp_path / "state", engine, limits=limits) as driver:
+        seen = Recorder()
+        with pytest.raises(DriverError):
+            await driver.run(run("for i in $(seq 40); do sleep 5 & done; wait"), LOCAL, seen)
+        assert "fork" in seen.text(2)
+        with pytest.raises(DriverError, match="exit status 137"):
+            await driver.run(run("x=$(head -c 200000000 /dev/zero | tr '\\0' x)"), LOCAL, seen)
+
+
+async def test_more_rights_are_refused(bench: Bench) -> None:
+    with pytest.raises(DriverError, match="insecure"):
+        await bench.run(run("true", insecure=True))
+    said = await bench.said(run("grep CapEff /proc/self/status; grep NoNewPrivs /proc/self/status"))
+    capabilities, no_new = (line.split()[1] for line in said.splitlines())
+    assert int(capabilities, 16) & (1 << 21) == 0  # CAP_SYS_ADMIN
+    assert no_new == "1"
+
+
+async def test_more_rights_are_given_where_the_owner_allows_it(
+    tmp_path: Path, engine: Engine
+) -> None:
+    async with ContainerDriver.open(tmp_path / "state", engine, allow_insecure=True) as driver:
+        thunk = run("grep CapEff /proc/self/status", insecure=True)
+        said = (await driver.run(thunk, LOCAL, Recorder())).stdout.read_text()
+        assert int(said.split()[1], 16) & (1 << 21)

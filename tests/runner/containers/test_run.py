@@ -1,0 +1,258 @@
+"""Thunks in real containers: the same that the host driver's tests ask of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from bassloop.runner.drivers.errors import DriverError
+from bassloop.runner.identity import Scope
+from bassloop.wire import bass_pb2 as pb
+
+from ..made import after, cache, file, folder, given, in_memory, mount, path_in, sh, string
+from .conftest import BASE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .conftest import Bench
+
+pytestmark = pytest.mark.containers
+
+
+def run(script: str, *words: pb.Value, **more: object) -> pb.Thunk:
+    more.setdefault("image", BASE)
+    return sh(script, *words, **more)
+
+
+async def test_a_command_runs_in_its_image_with_its_variables(bench: Bench) -> None:
+    thunk = run(
+        "env; pwd; id -u; echo $0",
+        string("word"),
+        env=[pb.Binding(symbol="GREETING", value=string("hello: you, =and $me"))],
+    )
+    said = (await bench.said(thunk)).splitlines()
+    assert {"GREETING=hello: you, =and $me", "FROM_IMAGE=yes", "HOME=/root"} <= set(said)
+    assert said[-3:] == ["/bass/work", "0", "word"]
+
+
+async def test_standard_input_is_a_stream_of_json(bench: Bench) -> None:
+    thunk = pb.Thunk(image=BASE, args=[string("cat")], stdin=[string("é"), string("x" * 100_000)])
+    assert await bench.said(thunk) == '"é"\n"' + "x" * 100_000 + '"\n'
+
+
+async def test_streams_are_kept_apart_and_a_failure_says_the_status(bench: Bench) -> None:
+    for _ in range(2):
+        with pytest.raises(DriverError, match="exit status 3: sh -c"):
+            await bench.run(run("echo out; echo err >&2; exit 3"))
+    assert bench.seen.text(1) == "out\nout\n"
+    assert bench.seen.text(2) == "err\nerr\n"
+    assert bench.seen.named("echo out").error.startswith("exit status 3")
+
+
+async def test_output_is_told_while_the_command_runs(bench: Bench) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bench.run, run("echo first; sleep 600"))
+        with trio.fail_after(10):
+            await bench.seen.printed.wait()
+        nursery.cancel_scope.cancel()
+    assert bench.seen.text() == "first\n"
+
+
+async def test_a_chain_goes_on_with_files_of_the_work_directory_and_of_the_system(
+    bench: Bench,
+) -> None:
+    first = run(
+        "echo one > file; echo system > /etc/changed; echo gone > /tmp/x",
+        env=[pb.Binding(symbol="ONLY_HERE", value=string("x"))],
+    )
+    second = run(
+        "echo two >> file; cat file /etc/changed; ls /tmp; echo [$ONLY_HERE]", image=after(first)
+    )
+    third = run("cat file /etc/changed", image=after(second))
+    assert await bench.said(second) == "one\ntwo\nsystem\n[]\n"
+    assert await bench.said(third) == "one\ntwo\nsystem\n"
+    assert await bench.said(run("cat /etc/changed || echo none")) == "none\n"
+
+
+async def test_what_was_removed_by_hand_is_made_again(bench: Bench) -> None:
+    first = run("echo system > /etc/changed")
+    output = await bench.run(first)
+    key = output.path.name
+    image = await bench.driver.images.left(output, key)
+    assert image is not None
+    await bench.driver.engine.ask("rmi", "--force", image)
+    assert await bench.said(run("cat /etc/changed", image=after(first))) == "system\n"
+
+
+async def test_outputs_are_mounted_and_given_and_changes_to_them_are_lost(bench: Bench) -> None:
+    made = run("mkdir -p d/deep; echo inside > d/file; echo deep > d/deep/file")
+    for number in (1, 2):
+        mounted = run(
+            f"cat here/file /abs/deep/file; echo {number} >> here/file; echo new > here/new; ls",
+            mounts=[
+                mount(path_in(made, folder("d")), folder("here")),
+                mount(path_in(made, folder("d")), folder("/abs")),
+            ],
+        )
+        assert await bench.said(mounted) == "inside\ndeep\nhere\n"
+        assert [path.name for path in (await bench.run(mounted)).files.iterdir()] == []
+    argument = pb.Thunk(image=BASE, args=[string("cat"), given(made, file("d/file"))])
+    assert await bench.said(argument) == "inside\n"
+    elsewhere = pb.Thunk(
+        image=BASE,
+        args=[string("cat"), given(made, file("d/file"))],
+        dir=pb.ThunkDir(local=pb.DirPath(path="/etc")),
+    )
+    assert await bench.said(elsewhere) == "inside\n"
+
+
+async def test_globs_choose_what_is_mounted(bench: Bench) -> None:
+    made = run("touch a.x b.y; mkdir sub; touch sub/c.x")
+    thunk = run(
+        "find in -type f | sort",
+        mounts=[mount(path_in(made, folder(".", include=("**/*.x",))), folder("in"))],
+    )
+    assert await bench.said(thunk) == "in/a.x\nin/sub/c.x\n"
+
+
+async def test_files_that_travel_with_a_thunk_are_there(bench: Bench) -> None:
+    tree = in_memory("fs", {"deep": {"b.txt": b"b"}})
+    one = in_memory("one.txt", b"one")
+    thunk = run(
+        "cat in/deep/b.txt /etc/one; ls",
+        mounts=[mount(tree, folder("in")), mount(one, file("/etc/one"))],
+    )
+    assert await bench.said(thunk) == "boneinB\n".replace("inB", "in")
+
+
+async def test_a_mount_on_the_work_directory_is_what_is_worked_on(bench: Bench) -> None:
+    initial = run("mkdir dir; echo foo > dir/foo")
+    remount = run("touch bar", mounts=[mount(path_in(initial, folder("dir")), folder("."))])
+    assert await bench.said(run("touch baz; ls", image=after(remount))) == "bar\nbaz\nfoo\n"
+
+
+async def test_a_directory_is_made_where_the_command_starts(bench: Bench) -> None:
+    made = run("echo 1 > file")
+    local = run("pwd", dir=pb.ThunkDir(local=pb.DirPath(path="some/dir")))
+    assert await bench.said(local) == "/bass/work/some/dir\n"
+    of_thunk = run("cat file", dir=pb.ThunkDir(thunk=path_in(made, folder("."))))
+    assert await bench.said(of_thunk) == "1\n"
+
+
+async def test_a_cache_is_kept_between_runs_of_one_repository(bench: Bench) -> None:
+    def counting(n: int) -> pb.Thunk:
+        script = f"echo {n} >> /var/c/log; cat /var/c/log"
+        return run(script, mounts=[mount(cache("c", mode="LOCKED"), folder("/var/c"))])
+
+    ours, fork = Scope("octocat/hello"), Scope("octocat/hello", fork=True)
+    assert await bench.said(counting(1), ours) == "1\n"
+    assert await bench.said(counting(2), ours) == "1\n2\n"
+    assert await bench.said(counting(3), fork) == "3\n"
+    named = cache("c", path=file("log"))
+    thunk = pb.Thunk(image=BASE, args=[string("cat"), pb.Value(cache_path=named)])
+    assert await bench.said(thunk, ours) == "1\n2\n"
+
+
+async def test_a_locked_cache_is_used_by_one_at_a_time(bench: Bench) -> None:
+    script = "cat c/n > n; sleep 0.2; echo $(($(cat n) + 1)) > c/n; cat c/n"
+    said: list[str] = []
+
+    async def one(number: int) -> None:
+        thunk = run(
+            f"touch c/n; : {number}; {script}", mounts=[mount(cache("n", "LOCKED"), folder("c"))]
+        )
+        said.append(await bench.said(thunk))
+
+    async with trio.open_nursery() as nursery:
+        for number in range(3):
+            nursery.start_soon(one, number)
+    assert sorted(said) == ["1\n", "2\n", "3\n"]
+
+
+async def test_a_thunk_that_ran_is_not_run_again(bench: Bench) -> None:
+    thunk = run("date +%N; cat /proc/sys/kernel/random/uuid")
+    first = await bench.said(thunk)
+    assert await bench.said(thunk) == first
+    assert bench.seen.named("date").cached
+
+
+async def test_equal_thunks_at_the_same_time_run_once(bench: Bench) -> None:
+    thunk = run("sleep 0.3; cat /proc/sys/kernel/random/uuid")
+    said: list[str] = []
+
+    async def one() -> None:
+        said.append(await bench.said(thunk))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(one)
+    assert len(set(said)) == 1
+
+
+async def test_a_fork_never_gets_what_its_base_repository_made(bench: Bench) -> None:
+    thunk = run("cat /proc/sys/kernel/random/uuid")
+    ours = await bench.said(thunk, Scope("octocat/hello"))
+    assert await bench.said(thunk, Scope("octocat/hello", fork=True)) != ours
+
+
+async def test_a_name_that_another_image_is_given_makes_another_thunk(bench: Bench) -> None:
+    thunk = run("cat /proc/sys/kernel/random/uuid; cat /etc/v || true")
+    first = await bench.said(thunk)
+    ask = bench.driver.engine.ask
+    name = "localhost/base:bassloop-tests"
+    before = (await ask("image", "inspect", "--format", "{{.Id}}", name)).strip()
+    output = await bench.run(run("echo 2 > /etc/v"))
+    image = await bench.driver.images.left(output, output.path.name)
+    assert image
+    await ask("tag", image, name)
+    try:
+        assert await bench.said(thunk) != first
+    finally:
+        await ask("tag", before, name)
+    assert await bench.said(thunk) == first
+
+
+async def test_an_image_says_what_it_runs_and_a_thunk_may_say_otherwise(bench: Bench) -> None:
+    image = pb.Thunk(image=BASE)
+    assert await bench.said(image) == "from the image\n"
+    set_here = pb.Thunk(image=BASE, entrypoint=["echo", "hello"], default_args=["you"])
+    assert await bench.said(set_here) == "hello you\n"
+    with_it = pb.Thunk(image=after(set_here), args=[string("me")], use_entrypoint=True)
+    assert await bench.said(with_it) == "hello me\n"
+
+
+@pytest.mark.parametrize("target", ["/proc/x", "/", "/bass/work", "/sys", "/a:b", "../x"])
+async def test_nothing_is_mounted_where_it_would_do_harm(bench: Bench, target: str) -> None:
+    thunk = run("true", mounts=[mount(in_memory("f", b""), file(target))])
+    with pytest.raises(DriverError, match="mount"):
+        await bench.run(thunk)
+
+
+async def test_a_link_that_a_command_left_is_not_followed_out(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "b").write_text("keep")
+    thunk = run(
+        f"mv a x; ln -s {tmp_path}/outside a",
+        mounts=[mount(in_memory("b", b"1"), file("a/b"))],
+    )
+    await bench.run(thunk)
+    assert (tmp_path / "outside" / "b").read_text() == "keep"
+    leads_out = run("cat in", mounts=[mount(path_in(thunk, file("a/b")), file("in"))])
+    with pytest.raises(DriverError, match="leads"):
+        await bench.run(leads_out)
+
+
+async def test_paths_of_the_machine_are_refused(bench: Bench) -> None:
+    host = pb.HostPath(context="/etc", path=file("passwd"))
+    with pytest.raises(DriverError, match="owner does not let"):
+        await bench.run(run("cat in", mounts=[mount(host, file("in"))]))
+
+
+async def test_an_unknown_image_is_told_by_name(bench: Bench) -> None:
+    image = pb.ThunkImage(ref=pb.ImageRef(repository="127.0.0.1:1/none", tag="1"))
+    with pytest.raises(DriverError, match=r"127\.0\.0\.1:1/none:1 can't be had"):
+        await bench.run(run("true", image=image))
+    assert bench.seen.named("image 127.0.0.1:1/none:1").error

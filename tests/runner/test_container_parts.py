@@ -1,0 +1,302 @@
+"""The container driver without an engine: command lines, answers, names, secrets in what is printed."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, strategies
+
+from bassloop.runner.drivers.command import Inherited, resolve
+from bassloop.runner.drivers.container import Engine, EngineError, Limits, find, image, plan
+from bassloop.runner.drivers.container.images import has_changed
+from bassloop.runner.drivers.container.revealed import Secrets
+from bassloop.runner.drivers.errors import DriverError
+from bassloop.runner.drivers.mask import HIDDEN, Mask
+from bassloop.runner.identity import LOCAL, Scope
+from bassloop.wire import bass_pb2 as pb
+
+from .made import after, sh, string
+
+PODMAN = Engine("/usr/bin/podman", "podman", options=("--runtime", "runc"), network="slirp4netns")
+DOCKER = Engine("/usr/bin/docker", "docker", network="bridge")
+
+
+def container(**more: object) -> plan.Container:
+    given: dict[str, object] = {
+        "name": "c1",
+        "image": "abc",
+        "words": ("sh", "-c", "echo $X"),
+        "env": {"X": "a b"},
+        "dir": plan.WORK,
+        "owner": "me",
+    }
+    return plan.Container(**{**given, **more})  # type: ignore[arg-type]
+
+
+def pairs(words: list[str]) -> set[tuple[str, str]]:
+    return set(itertools.pairwise(words))
+
+
+@pytest.mark.parametrize("engine", [PODMAN, DOCKER], ids=str)
+def test_a_command_line_ends_with_the_image_and_what_its_entrypoint_is_given(
+    engine: Engine,
+) -> None:
+    words = plan.run(engine, container())
+    assert words[-3:] == ["abc", "-c", "echo $X"]
+    assert words[: len(engine.options) + 2] == [engine.program, *engine.options, "run"]
+    assert {("--entrypoint", "sh"), ("--env", "X=a b"), ("--workdir", plan.WORK)} <= pairs(words)
+    assert ("--network", engine.network) in pairs(words)
+    assert "--privileged" not in words
+    assert ("--security-opt", "no-new-privileges") in pairs(words)
+
+
+def test_variables_of_an_earlier_command_do_not_come_with_its_image() -> None:
+    assert "--unsetenv-all" in plan.run(PODMAN, container(image_env=["SEEN"]))
+    words = plan.run(DOCKER, container(image_env=["SEEN", "X"]))
+    assert ("--env", "SEEN") in pairs(words)
+    assert ("--env", "X") not in pairs(words)
+
+
+def test_limits_and_mounts_are_said() -> None:
+    binds = [plan.Bind(Path("/s/a"), "/t/a"), plan.Bind(Path("/s/b"), "/t/b", overlay=True)]
+    limits = Limits(cpus=1.5, memory=1024, pids=10)
+    found = pairs(plan.run(PODMAN, container(limits=limits, binds=binds)))
+    assert {("--cpus", "1.5"), ("--memory", "1024"), ("--pids-limit", "10")} <= found
+    assert {("--volume", "/s/a:/t/a:rw"), ("--volume", "/s/b:/t/b:O")} <= found
+
+
+def test_a_secret_is_on_no_command_line() -> None:
+    words = plan.run(PODMAN, container(secrets=[plan.Secret("s1", "TOKEN")]))
+    assert ("--secret", "s1,type=env,target=TOKEN") in pairs(words)
+
+
+@pytest.mark.parametrize(
+    ("repository", "tag", "name"),
+    [
+        ("alpine", None, "docker.io/library/alpine:latest"),
+        ("vito/bass", "1", "docker.io/vito/bass:1"),
+        ("ghcr.io/a/b", "v1.2", "ghcr.io/a/b:v1.2"),
+        ("127.0.0.1:5000/base", "1", "127.0.0.1:5000/base:1"),
+        ("localhost/base", "1", "localhost/base:1"),
+    ],
+)
+def test_an_image_has_one_whole_name(repository: str, tag: str | None, name: str) -> None:
+    assert image.name_of(pb.ImageRef(repository=repository, tag=tag)) == name
+
+
+def test_a_digest_is_what_counts() -> None:
+    digest = "sha256:" + "a" * 64
+    ref = pb.ImageRef(repository="alpine", tag="3", digest=digest)
+    assert image.name_of(ref) == f"docker.io/library/alpine@{digest}"
+
+
+@pytest.mark.parametrize(
+    "repository",
+    [
+        "",
+        "-v/etc:/x",
+        "A/B",
+        "a b",
+        "../x",
+        "x/../y",
+        "http://x/y",
+        "localhost/bassloop-1/x",
+        "a:b:c/d",
+    ],
+)
+def test_what_is_no_name_of_an_image_is_refused(repository: str) -> None:
+    with pytest.raises(DriverError):
+        image.name_of(pb.ImageRef(repository=repository))
+
+
+@given(strategies.text(alphabet="aA0-_./:@ \n", max_size=30))
+def test_a_name_that_is_taken_is_never_an_option(text: str) -> None:
+    try:
+        name = image.name_of(pb.ImageRef(repository=text))
+    except DriverError:
+        return
+    assert name[0].isalnum()
+    assert not set(name) & {" ", "\n"}
+
+
+@pytest.mark.parametrize(
+    ("name", "local"),
+    [
+        ("127.0.0.1:5000/x:1", True),
+        ("localhost/x:1", True),
+        ("localhost:5000/x:1", True),
+        ("127evil.com/x:1", False),
+        ("docker.io/library/x:1", False),
+    ],
+)
+def test_only_a_registry_of_this_machine_needs_no_tls(name: str, local: bool) -> None:
+    assert image.is_loopback(name) is local
+
+
+def test_what_engines_say_of_an_image() -> None:
+    config = {"Env": ["A=b=c", "PATH=/bin"], "Entrypoint": ["e"], "Cmd": None}
+    digest = "sha256:" + "b" * 64
+    podman = [{"Id": "abc", "Digest": digest, "Config": config}]
+    docker = [{"Id": "sha256:abc", "RepoDigests": [f"x/y@{digest}"], "Config": config}]
+    for answer in (podman, docker):
+        found = image.parse(json.dumps(answer))
+        assert (found.id, found.digest) == ("abc", digest)
+        assert found.env == {"A": "b=c", "PATH": "/bin"}
+        assert found.inherited == Inherited(("e",), ())
+
+
+@pytest.mark.parametrize("answer", ["", "[]", "{}", "[1]", '[{"Config":{"Env":1}}]', "[{}]"])
+def test_an_answer_that_is_none_is_an_error_of_the_engine(answer: str) -> None:
+    with pytest.raises(EngineError):
+        image.parse(answer)
+
+
+@pytest.mark.parametrize(
+    ("diff", "changed"),
+    [
+        ("", False),
+        ("A /bass\nA /bass/work\nC /etc\nA /etc/hosts\nC /run\n", False),
+        ("A /in\nA /in/deep\n", False),
+        ("C /etc\nA /etc/group\n", True),
+        ("D /etc/hosts\n", True),
+        ("A /in/deep/file\n", True),
+    ],
+)
+def test_only_what_a_command_changed_makes_an_image(diff: str, changed: bool) -> None:
+    assert has_changed(diff, ["/in/deep"]) is changed
+
+
+@pytest.mark.parametrize(
+    "target", ["/", "/bass", "/bass/x", "/proc", "/sys/x", "/dev", "/a:b", "/a,b"]
+)
+def test_nothing_is_mounted_where_the_container_has_its_own(target: str) -> None:
+    with pytest.raises(DriverError, match="mounted"):
+        plan.check_target(target)
+
+
+def test_an_image_adds_what_a_thunk_does_not_say() -> None:
+    runs = Inherited(("entry",), ("cmd",))
+    thunk = pb.Thunk(image=pb.ThunkImage(ref=pb.ImageRef(repository="x")))
+    assert resolve(thunk, image=runs).words == ("entry", "cmd")
+    child = pb.Thunk(image=after(thunk), args=[string("a")], use_entrypoint=True)
+    assert resolve(child, image=runs).words == ("entry", "a")
+    cleared = pb.Thunk(image=after(thunk), clear_entrypoint=True)
+    assert resolve(cleared, image=runs).words == ("cmd",)
+
+
+class Known:
+    """Surroundings with one secret."""
+
+    root: str | None = "/work"
+
+    def address(self, addr: pb.ThunkAddr) -> str:
+        return f"host:{addr.port}"
+
+    def secret(self, name: str) -> str:
+        return f"value of {name}"
+
+
+def test_a_secret_may_be_a_variable_or_input_and_never_an_argument() -> None:
+    secret = pb.Value(secret=pb.Secret(name="token"))
+    put_together = pb.Value(array=pb.Array(values=[string("Bearer "), secret]))
+    env = [
+        pb.Binding(symbol="AUTH", value=put_together),
+        pb.Binding(symbol="PLAIN", value=string("x")),
+    ]
+    command = resolve(sh("true", env=env, stdin=[secret]), surroundings=Known())
+    assert command.secret_env == {"AUTH": "Bearer value of token"}
+    assert command.env == {"PLAIN": "x"}
+    assert command.stdin == b'"value of token"\n'
+    with pytest.raises(DriverError, match="can't be an argument"):
+        resolve(sh("true", secret), surroundings=Known())
+
+
+def test_secrets_are_given_to_their_repository_and_to_no_fork() -> None:
+    secrets = Secrets({("octocat/hello", "token"): "hunter2"})
+    assert secrets.get(Scope("octocat/hello"), "token") == "hunter2"
+    for scope in (Scope("octocat/hello", fork=True), Scope("octocat/other"), LOCAL):
+        with pytest.raises(DriverError):
+            secrets.get(scope, "token")
+
+
+@given(
+    strategies.lists(strategies.sampled_from([b"hunter2", b"hunter", b"a", b"\n", b"hun"])),
+    strategies.lists(strategies.integers(0, 60)),
+)
+def test_a_secret_is_hidden_however_it_comes_in_pieces(parts: list[bytes], cuts: list[int]) -> None:
+    whole = b"".join(parts)
+    mask = Mask(["hunter2"])
+    at = sorted({0, len(whole), *(cut for cut in cuts if cut < len(whole))})
+    shown = b"".join(mask.feed(1, whole[a:b]) for a, b in itertools.pairwise(at))
+    shown += mask.rest(1)
+    assert shown == whole.replace(b"hunter2", HIDDEN)
+
+
+def test_each_line_of_a_long_secret_is_hidden_and_streams_are_apart() -> None:
+    mask = Mask(["-----KEY-----\nabcdef\nghijkl\n"])
+    assert mask.feed(1, b"xabcdefx ab") == b"x***x "
+    assert mask.feed(2, b"cdef\n") == b"cdef\n"
+    assert mask.feed(1, b"c") == b""
+    assert mask.rest(1) == b"abc"
+
+
+FAKE = """#!/bin/sh
+case "$1" in
+info) echo '{"version":{"Version":"%(version)s"},"host":{"security":{"rootless":false}}}' ;;
+import) cat > /dev/null ;;
+*) case "$*" in
+  %(works)s) echo "Error: exec: /bassloop-probe: no such file or directory" >&2; exit 127 ;;
+  *) echo "Error: netavark: not permitted" >&2; exit 126 ;;
+  esac ;;
+esac
+"""
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A program called podman, on the path alone."""
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    path = tmp_path / "podman"
+    path.touch(mode=0o755)
+    return path
+
+
+async def test_an_engine_that_simply_works_is_taken_as_it_is(fake: Path) -> None:
+    fake.write_text(FAKE % {"version": "5.0.1", "works": "*"})
+    found = await find("podman")
+    assert isinstance(found, Engine)
+    assert (found.options, found.ulimits, found.network) == ((), (), "bridge")
+    assert str(found) == "podman 5.0.1"
+
+
+async def test_what_is_refused_is_tried_in_another_way(fake: Path) -> None:
+    fake.write_text(
+        FAKE % {"version": "4.3.1", "works": "*'--network none '*--ulimit*|*slirp4netns*"}
+    )
+    found = await find("podman")
+    assert isinstance(found, Engine)
+    assert found.ulimits
+    assert found.network == "slirp4netns"
+    without = await find("podman", network=False)
+    assert isinstance(without, Engine)
+    assert without.network == "none"
+
+
+@pytest.mark.parametrize(
+    ("version", "works", "reason"),
+    [
+        ("4.3.1", "never", "netavark: not permitted"),
+        ("3.4.0", "*", "4.0 is the oldest"),
+        ('"', "*", "not understood"),
+    ],
+)
+async def test_why_an_engine_does_not_work_is_said(
+    fake: Path, version: str, works: str, reason: str
+) -> None:
+    fake.write_text(FAKE % {"version": version, "works": works})
+    found = await find("podman")
+    assert isinstance(found, str)
+    assert reason in found
