@@ -4,7 +4,8 @@
     ├─ gateway     where runners dial in; a session a connection
     ├─ inbox       deliveries, their hooks and checks
     ├─ web         pages, webhook, live tail
-    └─ recovery    what an earlier process left unconcluded
+    ├─ recovery    what GitHub was not told yet
+    └─ missed      deliveries that never arrived
 
 A crash in one session, delivery or check stays there. A crash of gateway, inbox or web ends the
 daemon loudly: whoever started it starts it again, and the inbox resumes.
@@ -28,6 +29,7 @@ from hypercorn.config import Config
 from bassloop import __version__
 from bassloop.config import Settings, parse_address
 from bassloop.dispatch import Inbox, Limits, Loop, Tail, handle_delivery
+from bassloop.dispatch.missed import keep_fetching
 from bassloop.dispatch.recover import end_set_aside, interrupt_lost_runs, keep_concluding
 from bassloop.dispatch.report import connect_command
 from bassloop.gateway import GatewayAddress, GatewaySettings, load_host_key, serve_gateway
@@ -151,6 +153,8 @@ async def _serve(
         )
         await interrupt_lost_runs(loop)
         root.start_soon(keep_concluding, loop)
+        if github.app is not None:
+            root.start_soon(keep_fetching, loop, inbox)
         async with trio.open_nursery() as web:
             web_over = trio.Event()
             await web.start(

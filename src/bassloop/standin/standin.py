@@ -8,7 +8,7 @@ import secrets
 import ssl
 import time
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -235,6 +235,18 @@ class StandIn:
             guid, event, payload, f"{loop_url}/integrations/github/events", 0, redelivery=False
         )
         return guid
+
+    def made_older(self, guid: str, *, status: int, seconds: float) -> None:
+        """Let the attempts of a delivery have been made earlier, and have been answered with a status."""
+        self.attempts = sorted(
+            (
+                replace(each, status=status, delivered_at=each.delivered_at - seconds)
+                if each.guid == guid
+                else each
+                for each in self.attempts
+            ),
+            key=lambda each: each.delivered_at,
+        )
 
     async def _post(self, address: str, event: str, guid: str, body: bytes) -> httpx.Response:
         headers = {

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import sqlite3
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from sqlite_utils import Database
@@ -84,6 +85,13 @@ def prepare(path: Path, synchronous: str) -> None:
             connection.execute("ROLLBACK")
     except sqlite3.Error as error:
         raise translated(error, path) from error
+
+
+def born(connection: sqlite3.Connection) -> float:
+    """When the first migration was applied, in seconds since the epoch."""
+    (first,) = connection.execute("SELECT min(applied_at) FROM _sqlite_migrations").fetchone()
+    applied = datetime.fromisoformat(first)
+    return (applied if applied.tzinfo else applied.replace(tzinfo=UTC)).timestamp()
 
 
 def make_directory(path: Path) -> None:

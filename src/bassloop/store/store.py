@@ -229,6 +229,10 @@ class Store:
         asked = list(guids)
         return await self._readers.read(lambda db: deliveries.known(db, asked))
 
+    async def born(self) -> float:
+        """When this database was made, in seconds since the epoch."""
+        return await self._readers.read(database.born)
+
     async def deliveries(self, limit: int = 50, before: str | None = None) -> list[Delivery]:
         """The newest deliveries, newest first, without bodies. `before`: only those older than the
         one of this guid."""
