@@ -40,6 +40,11 @@ def settings_file() -> Path:
     return Path(platformdirs.user_config_dir(APP)) / "settings.env"
 
 
+def settings_path() -> Path:
+    """The file that is read: the one that `BASSLOOP_SETTINGS` names, else the one in its usual place."""
+    return Path(os.environ.get("BASSLOOP_SETTINGS", settings_file()))
+
+
 def _base_url(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.netloc:
@@ -97,6 +102,13 @@ class Settings(BaseSettings):
     )
 
     github_app_id: int | None = Field(None, description="The GitHub App's id.")
+    github_app_slug: str | None = Field(
+        None, description="The App's name in addresses, such as github.com/apps/SLUG."
+    )
+    github_app_client_id: str | None = Field(
+        None, description="The App's client id, with which people sign in."
+    )
+    github_app_client_secret: SecretStr | None = Field(None, description="The App's client secret.")
     github_app_private_key: SecretStr | None = Field(
         None, description="The App's private key (PEM)."
     )
@@ -196,7 +208,7 @@ def load(**overrides: Any) -> Settings:
     Raises SettingsError, with one line for each setting that can't be used.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
-    file = Path(os.environ.get("BASSLOOP_SETTINGS", settings_file()))
+    file = settings_path()
     try:
         return Settings(_env_file=file if file.is_file() else None, **given)
     except ValidationError as error:

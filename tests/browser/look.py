@@ -68,7 +68,28 @@ def plain(page: Page, address: str) -> dict[str, Any]:
     return {"lines": page.locator(".vertex.bad .text").all_inner_texts()}
 
 
-SCENES = {"live": live, "ended": ended, "phone": phone, "plain": plain}
+def create_app(page: Page, address: str) -> dict[str, Any]:
+    """Make the App: our page, GitHub's, and ours again."""
+    page.goto(address)
+    asked = page.inner_text("main")
+    if pictures := os.environ.get("PICTURES"):
+        page.screenshot(path=f"{pictures}/create-app.png")
+    page.click("text=Make it on GitHub")
+    page.click("text=Create GitHub App for")
+    page.wait_for_selector("text=Two things are left")
+    if pictures:
+        page.screenshot(path=f"{pictures}/created-app.png")
+    links = page.eval_on_selector_all("main a", "all => all.map(each => each.href)")
+    return {"asked": asked, "done": page.inner_text("main"), "links": links}
+
+
+SCENES = {
+    "live": live,
+    "ended": ended,
+    "phone": phone,
+    "plain": plain,
+    "create_app": create_app,
+}
 
 
 def main(address: str, scene: str) -> None:

@@ -31,6 +31,9 @@ COMMANDS: dict[str, _Command] = {
     "try": _Command(
         "bassloop.cli.try_", "try_", "Run a local repository's checks through a whole loop."
     ),
+    "github": _Command(
+        "bassloop.cli.github", "github", "Make the loop's GitHub App, and look after it."
+    ),
     "eval": _Command("bassloop.cli.eval_", "eval_", "Evaluate a Bass script, and print its value."),
     "run": _Command("bassloop.cli.run", "run", "Run a Bass script and its thunks on this machine."),
     "bump": _Command("bassloop.cli.bump", "bump", "Make the calls in bass.lock files again."),

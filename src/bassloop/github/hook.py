@@ -82,6 +82,13 @@ class Hook:
         url, form = str(found.get("url") or ""), str(found.get("content_type") or "form")
         return HookConfig(url, form, insecure, bool(found.get("secret")))
 
+    async def configure(self, *, url: str, secret: str) -> None:
+        """Have GitHub deliver there, as JSON, signed with this secret, to a proven certificate."""
+        config = {"url": url, "content_type": "json", "insecure_ssl": "0", "secret": secret}
+        await self.app.api.call(
+            "PATCH", "/app/hook/config", credential=self.app.credential, data=config
+        )
+
     async def info(self) -> AppInfo:
         """What GitHub says of the App."""
         found = await self._get("/app")

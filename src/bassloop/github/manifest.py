@@ -2,7 +2,8 @@
 
 The operator's browser posts the manifest to GitHub's *web* host, GitHub asks them, and leads the
 browser back with a code, which is exchanged for the App's credentials within the hour. The private
-key is told this once. A manifest can't switch the device flow on, nor install the App.
+key is told this once. A manifest can't switch the device flow on, have deliveries come as JSON, nor
+install the App.
 
 https://docs.github.com/apps/sharing-github-apps/registering-a-github-app-from-a-manifest
 """
@@ -28,6 +29,9 @@ PERMISSIONS = {
 }
 EVENTS = ("merge_group", "pull_request", "push")
 """Events to ask for; check_run and check_suite come by themselves with the permission checks."""
+
+WEBHOOK_PATH = "/integrations/github/events"
+"""Where deliveries arrive, below the loop's external URL."""
 
 _CODE = re.compile(r"[A-Za-z0-9_-]{1,200}\Z")
 _ORGANIZATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}\Z")
@@ -57,7 +61,7 @@ def manifest(name: str, external_url: str, redirect_url: str) -> dict[str, Any]:
         "name": name,
         "url": external_url,
         "description": "Runs a project's checks on the machine of whoever pushed.",
-        "hook_attributes": {"url": f"{external_url}/integrations/github/events", "active": True},
+        "hook_attributes": {"url": f"{external_url}{WEBHOOK_PATH}", "active": True},
         "redirect_url": redirect_url,
         "public": False,
         "default_permissions": dict(PERMISSIONS),

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 def add_routes(web: QuartTrio, standin: StandIn, nursery: trio.Nursery) -> None:
     """Add the routes. What is redelivered lives in the nursery."""
     _add_app(web, standin)
-    _add_manifest(web, standin)
     _add_tokens(web, standin)
     _add_deliveries(web, standin, nursery)
 
@@ -49,9 +48,22 @@ def _add_app(web: QuartTrio, standin: StandIn) -> None:
     @web.get("/app/hook/config")
     async def config() -> Response:
         access.app(standin)
-        hook = f"{standin.hook_url}/integrations/github/events"
-        shown = {"content_type": "json", "insecure_ssl": "0", "secret": "********", "url": hook}
-        return answer_json(shown)
+        return answer_json(_hook_config(standin))
+
+    @web.patch("/app/hook/config")
+    async def configure() -> Response:
+        access.app(standin)
+        data = await json_body()
+        if data.get("content_type", "json") not in ("json", "form"):
+            raise Refusal(422, "Content type is not included in the list")
+        for name in ("content_type", "insecure_ssl"):
+            if name in data:
+                standin.hook_config[name] = str(data[name])
+        if "url" in data:
+            standin.hook_config["url"] = data["url"]
+        if "secret" in data:
+            standin.webhook_secret = data["secret"]
+        return answer_json(_hook_config(standin))
 
     @web.get("/rate_limit")
     async def rate_limit() -> Response:
@@ -61,18 +73,14 @@ def _add_app(web: QuartTrio, standin: StandIn) -> None:
         return answer_json({"resources": {"core": core, "search": core}, "rate": core})
 
 
-def _add_manifest(web: QuartTrio, standin: StandIn) -> None:
-    @web.post("/app-manifests/<code>/conversions")
-    async def conversion(code: str) -> Response:
-        if not standin.manifest_code or code != standin.manifest_code:
-            raise Refusal(404, "Not Found")
-        standin.manifest_code = ""
-        secrets = {
-            "client_secret": "client-secret",
-            "webhook_secret": standin.webhook_secret,
-            "pem": standin.app_private_key,
-        }
-        return answer_json({**objects.app(standin), **secrets}, 201)
+def _hook_config(standin: StandIn) -> dict[str, str]:
+    usual = {
+        "content_type": "json",
+        "insecure_ssl": "0",
+        "url": f"{standin.hook_url}/integrations/github/events",
+    }
+    secret = {"secret": "********"} if standin.webhook_secret else {}
+    return {**usual, **standin.hook_config, **secret}
 
 
 def _add_tokens(web: QuartTrio, standin: StandIn) -> None:

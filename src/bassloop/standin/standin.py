@@ -97,7 +97,9 @@ class StandIn:
         keys: the user's public SSH keys, as lines of an authorized_keys file.
         app_key: the App's *public* key, PEM; requests must be signed with its private half.
         permissions: what the App was granted; GitHub refuses what needs more.
+        hook_config: what the webhook's settings are, where they differ from those of a sound App.
         manifest_code: a code that is good, once, for the credentials of the App.
+        manifest: what an App was asked for with on the web page, which gave the code then.
         app_private_key: the App's private key, PEM, for who has that code.
         hook_url: a loop that is told of check runs that are created and completed, as GitHub does.
     """
@@ -118,7 +120,9 @@ class StandIn:
     events: Sequence[str] = ("merge_group", "pull_request", "push")
     default_branch: str = ""
     hook_url: str = ""
+    hook_config: dict[str, str] = field(default_factory=dict)
     manifest_code: str = ""
+    manifest: dict[str, Any] = field(default_factory=dict)
     app_private_key: str = field(default="", repr=False)
     url: str = ""
     check_runs: list[dict[str, Any]] = field(default_factory=list)

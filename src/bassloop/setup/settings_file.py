@@ -1,0 +1,100 @@
+"""The settings file, written so that a secret is never lost, never shown, and never half there.
+
+The new file is made beside the old one, readable by its owner alone, read back with the reader that
+the daemon uses, and only then put in the old one's place.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import dotenv
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+PRIVATE = 0o600
+
+
+class SettingsFileError(Exception):
+    """The settings file can't be used. The message names it and the mend."""
+
+
+def assigned(path: Path, names: Collection[str]) -> list[str]:
+    """Which of these settings the file gives a value, in the order asked; none when there is no file."""
+    if not path.exists():
+        return []
+    try:
+        values = dotenv.dotenv_values(path, interpolate=False)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsFileError(f"can't read {path}: {error}") from error
+    return [name for name in names if values.get(name)]
+
+
+def try_to_write(path: Path) -> None:
+    """Find out, before anything depends on it, that the file can be written. Raises SettingsFileError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.NamedTemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        message = f"can't write {path}: {error.strerror} (BASSLOOP_SETTINGS names another file)"
+        raise SettingsFileError(message) from error
+
+
+def write(path: Path, values: Mapping[str, str]) -> Path | None:
+    """Give settings these values; what else the file says stays as it is.
+
+    Returns where the file as it was is kept, when it gave one of them another value. Raises
+    SettingsFileError, and then the file is as it was.
+    """
+    replaced = assigned(path, values)
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".settings-") as folder:
+            made = Path(folder) / path.name
+            made.touch(mode=PRIVATE)
+            if path.exists():
+                made.write_bytes(path.read_bytes())
+            for name, value in values.items():
+                dotenv.set_key(made, name, value)
+            made.chmod(PRIVATE)
+            read = dotenv.dotenv_values(made)
+            broken = [name for name, value in values.items() if read.get(name) != value]
+            if broken:
+                raise SettingsFileError(f"{', '.join(broken)} can't be written to {path}")
+            _flush(made)
+            kept = _keep(path) if replaced else None
+            made.replace(path)
+            _flush(path.parent)
+            return kept
+    except OSError as error:
+        raise SettingsFileError(f"can't write {path}: {error}") from error
+
+
+def rescue(values: Mapping[str, str]) -> Path:
+    """Put values that are told only once into a new private file of the temporary directory."""
+    descriptor, name = tempfile.mkstemp(prefix="bassloop-app-", suffix=".env")
+    os.close(descriptor)
+    for setting, value in values.items():
+        dotenv.set_key(name, setting, value)
+    return Path(name)
+
+
+def _keep(path: Path) -> Path:
+    kept = path.with_name(f"{path.name}.{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}")
+    shutil.copyfile(path, kept)
+    kept.chmod(PRIVATE)
+    return kept
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

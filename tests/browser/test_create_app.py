@@ -1,0 +1,58 @@
+"""`bassloop github create-app` as its user meets it: a terminal, a Chromium, a file."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from bassloop import config
+from tests.github.world import KEY, make_repository, world
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+
+
+async def test_the_app_is_made_in_the_browser_and_the_command_says_what_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository, settings = make_repository(tmp_path / "hello"), tmp_path / "settings.env"
+    monkeypatch.setenv("BASSLOOP_SETTINGS", str(settings))
+    async with world(repository, app_private_key=KEY.private) as its:
+        url = its.standin.url
+        command = [sys.executable, "-m", "bassloop", "github", "create-app", "--no-browser"]
+        options = ["--external-url", "https://loop.test", "--github-api-url", url]
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        process = await trio.lowlevel.open_process(
+            [*command, *options], stdout=subprocess.PIPE, env=env
+        )
+        assert process.stdout is not None
+        text = b""
+        while b"\n\n    http" not in text or not text.endswith(b"\n\n"):
+            text += await process.stdout.receive_some()
+        address = text.decode().split()[-1]
+        look = [sys.executable, "-m", "tests.browser.look", address, "create_app"]
+        found = json.loads((await trio.run_process(look, capture_stdout=True, env=env)).stdout)
+        said = b""
+        async for piece in process.stdout:
+            said += piece
+        assert await process.wait() == 0
+        await process.stdout.aclose()
+
+    assert found["complaints"] == []
+    assert "https://loop.test/integrations/github/events" in found["asked"]
+    left = [f"{url}/apps/bass-loop-loop.test/installations/new"]
+    left.append(f"{url}/settings/apps/bass-loop-loop.test")
+    assert found["links"] == left
+    assert all(link in said.decode() for link in left)
+    loaded = config.load()
+    assert (loaded.github_app_id, loaded.private_key()) == (1, KEY.private)
+    assert loaded.webhook_secret() == b"s3cret"
+    assert loaded.external_url == "https://loop.test"
