@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 if TYPE_CHECKING:
     from bassloop.runner import HostKey, RunnerOptions
+    from bassloop.runner.options import DriverName
 
 
 @click.command()
@@ -41,6 +42,37 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Run commands as you, not contained by bubblewrap: for repositories that you trust.",
 )
+@click.option(
+    "--driver",
+    type=click.Choice(["auto", "container", "host"]),
+    default="auto",
+    help="What runs commands: containers of Podman or Docker, or this machine itself "
+    "(default: containers, where an engine works).",
+)
+@click.option(
+    "--engine", type=click.Choice(["podman", "docker"]), help="Which engine runs containers."
+)
+@click.option("--cpus", type=float, help="Processors that a container may use.")
+@click.option("--memory", metavar="BYTES", help="Memory that a container may use (512m, 2g).")
+@click.option("--pids", type=int, help="Processes that a container may have.")
+@click.option(
+    "--secret",
+    "secrets",
+    multiple=True,
+    metavar="OWNER/REPO:NAME=FILE",
+    help="A secret for a repository's containers, never for its forks'; may be repeated.",
+)
+@click.option(
+    "--publish",
+    multiple=True,
+    metavar="REGISTRY/NAME",
+    help="Let thunks push images of this name, or in it, with your login; may be repeated.",
+)
+@click.option(
+    "--allow-insecure",
+    is_flag=True,
+    help="Give thunks that ask for it a privileged container: it can do what root can.",
+)
 @click.option("--no-network", is_flag=True, help="Let contained commands reach no network.")
 @click.option("--jobs", "-j", type=int, help="How many commands run at the same time.")
 @click.option("--check", is_flag=True, help="Verify keys, host, driver and clock, and end.")
@@ -55,6 +87,14 @@ def runner(
     allow_host_path: bool,
     state_dir: Path | None,
     unsandboxed: bool,
+    driver: DriverName,
+    engine: Literal["podman", "docker"] | None,
+    cpus: float | None,
+    memory: str | None,
+    pids: int | None,
+    secrets: tuple[str, ...],
+    publish: tuple[str, ...],
+    allow_insecure: bool,
     no_network: bool,
     jobs: int | None,
     check: bool,
@@ -72,6 +112,7 @@ def runner(
     from bassloop.cli.logs import configure_logs
     from bassloop.cli.runner_display import RunnerDisplay
     from bassloop.runner import RunnerError, RunnerOptions, parse_destination, serve_runner
+    from bassloop.runner.options import parse_memory, read_secret
 
     configure_logs("debug" if verbose else "warning")
     with told(RunnerError):
@@ -89,6 +130,14 @@ def runner(
             sandbox=not unsandboxed,
             network=not no_network,
             jobs=jobs,
+            driver=driver,
+            engine=engine,
+            cpus=cpus,
+            memory=None if memory is None else parse_memory(memory),
+            pids=pids,
+            allow_insecure=allow_insecure,
+            publish=publish,
+            secrets=dict(read_secret(each) for each in secrets),
         )
         if check:
             sys.exit(trio.run(_check, options))

@@ -14,7 +14,7 @@ from bassloop.bridge.h2 import open_grpc_server
 from bassloop.bridge.memory import memory_opener
 from bassloop.runner.drivers.errors import DriverError
 from bassloop.runner.drivers.host import HostDriver
-from bassloop.runner.main import find_sandbox
+from bassloop.runner.opening import find_sandbox
 from bassloop.runner.options import RunnerError, RunnerOptions
 from bassloop.runner.service import RuntimeService
 from bassloop.runtimes import Platform, Runtime

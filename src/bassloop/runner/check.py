@@ -15,6 +15,7 @@ from bassloop.bridge import open_bridge
 from bassloop.bridge.h2 import open_grpc_server
 from bassloop.runner import keys
 from bassloop.runner.drivers import sandbox
+from bassloop.runner.opening import find_engine, warnings
 from bassloop.runner.options import RunnerError, RunnerOptions
 from bassloop.runner.ssh import DialError, Dialler
 
@@ -75,6 +76,18 @@ async def _host(options: RunnerOptions) -> Finding:
 
 
 async def _driver(options: RunnerOptions) -> Finding:
+    try:
+        engine = await find_engine(options)
+    except RunnerError as error:
+        return Finding("driver", False, str(error))
+    if engine is not None:
+        said = [f"containers of {engine}, network {engine.network}"]
+        if engine.options or engine.ulimits:
+            needed = " ".join([*engine.options, *engine.ulimits])
+            said.append(f"as it works here only with {needed}")
+        if engine.network != "none":
+            said += warnings(options, engine)[1:]
+        return Finding("driver", True, "; ".join(said))
     if options.sandbox is False:
         return Finding(
             "driver",

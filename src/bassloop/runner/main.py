@@ -10,24 +10,16 @@ import trio
 from bassloop.bridge import open_bridge
 from bassloop.bridge.h2 import open_grpc_server
 from bassloop.runner.client import Client
-from bassloop.runner.drivers import sandbox
 from bassloop.runner.drivers.errors import DriverError
-from bassloop.runner.drivers.host import HostDriver
 from bassloop.runner.events import RunnerEvent, Warned
 from bassloop.runner.known_hosts import HostKey, KnownHosts
+from bassloop.runner.opening import open_driver
 from bassloop.runner.options import RunnerError, RunnerOptions
 from bassloop.runner.service import RuntimeService
 from bassloop.runner.ssh import Dialler
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-
-IGNORED = "images are ignored: commands run with this machine's programs"
-CONTAINED = "commands see the system read-only, and nothing of yours (bubblewrap)"
-UNCONTAINED = (
-    "commands run as you, in a private folder but NOT CONTAINED: they can read and change all that you "
-    "can. Serve only repositories that you trust (--only OWNER/REPO)"
-)
 
 
 async def run_runner(
@@ -45,18 +37,9 @@ async def run_runner(
         ask: whether a host key that is not known is right; it is remembered then. Without it, such a
             host is refused.
     """
-    box = await find_sandbox(options)
-    on_event(Warned(IGNORED))
-    on_event(Warned(CONTAINED if box else UNCONTAINED))
     try:
         async with (
-            HostDriver.open(
-                options.state,
-                on_event=on_event,
-                allow_host_path=options.allow_host_path,
-                sandbox=box,
-                jobs=options.jobs,
-            ) as driver,
+            open_driver(options, on_event) as driver,
             RuntimeService.open(driver, options.only) as service,
             open_grpc_server([service]) as session,
         ):
@@ -65,21 +48,6 @@ async def run_runner(
             await client.run(task_status=task_status)
     except DriverError as error:
         raise RunnerError(str(error)) from error
-
-
-async def find_sandbox(options: RunnerOptions) -> sandbox.Sandbox | None:
-    """What commands are wrapped in, as the options want it. Raises RunnerError when there is none."""
-    if options.sandbox is False:
-        return None
-    found = await sandbox.find(network=options.network)
-    if isinstance(found, sandbox.Sandbox):
-        return found
-    if options.sandbox:
-        raise RunnerError(
-            f"commands can't be contained: {found}. Install bubblewrap, or say --unsandboxed if you "
-            "trust every repository that this runner serves"
-        )
-    return None
 
 
 def _remembering(

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import getpass
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import platformdirs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 DEFAULT_PORT = 6455
 _DESTINATION = re.compile(
     r"(?:(?P<login>[^@\s]+)@)?(?P<host>\[[0-9a-fA-F:]+\]|[^:\s@]+)(?::(?P<port>\d{1,5}))?\Z"
 )
+DriverName = Literal["auto", "container", "host"]
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+_MEMORY = re.compile(r"(\d{1,15})([kmgt]?)(?:i?b)?\Z", re.IGNORECASE)
+LEAST_MEMORY = 16 << 20
+_SECRET = re.compile(
+    r"(?P<repository>[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+):(?P<name>[^=\s]+)=(?P<file>.+)\Z"
+)
+MAX_SECRET = 512 << 10
 _RULE = re.compile(r"[A-Za-z0-9_.-]+/(\*|[A-Za-z0-9_.-]+)\Z")
 
 
@@ -33,6 +45,14 @@ class RunnerOptions:
         sandbox: whether commands are contained by bubblewrap: yes, no, or where it works here.
         network: whether contained commands reach the network.
         jobs: how many commands run at the same time; as many as are asked for when it is None.
+        driver: what carries thunks out; `auto` is containers where an engine works, else the host.
+        engine: the engine for containers; Podman, or else Docker, when it is None.
+        cpus: processors that a container may use.
+        memory: bytes that a container may use.
+        pids: processes and threads that a container may have.
+        allow_insecure: whether a thunk that asks for it gets a privileged container.
+        publish: names of images, or what they are in, that thunks may push with the owner's login.
+        secrets: values by repository, in small letters, and name.
     """
 
     login: str
@@ -49,6 +69,14 @@ class RunnerOptions:
     sandbox: bool | None = None
     network: bool = True
     jobs: int | None = None
+    driver: DriverName = "host"
+    engine: Literal["podman", "docker"] | None = None
+    cpus: float | None = None
+    memory: int | None = None
+    pids: int | None = None
+    allow_insecure: bool = False
+    publish: tuple[str, ...] = ()
+    secrets: Mapping[tuple[str, str], str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         for rule in self.only:
@@ -56,6 +84,12 @@ class RunnerOptions:
                 raise RunnerError(f"--only {rule}: must be OWNER/REPO or OWNER/*")
         if self.jobs is not None and self.jobs < 1:
             raise RunnerError(f"--jobs {self.jobs}: must be at least 1")
+        if self.cpus is not None and self.cpus <= 0:
+            raise RunnerError(f"--cpus {self.cpus:g}: must be more than 0")
+        if self.memory is not None and self.memory < LEAST_MEMORY:
+            raise RunnerError(f"--memory {self.memory}: must be at least {LEAST_MEMORY >> 20}m")
+        if self.pids is not None and self.pids < 1:
+            raise RunnerError(f"--pids {self.pids}: must be at least 1")
 
     @property
     def address(self) -> str:
@@ -83,6 +117,36 @@ def parse_destination(text: str) -> tuple[str, str, int]:
         )
     port = int(found["port"]) if found["port"] else DEFAULT_PORT
     return found["login"] or getpass.getuser(), found["host"].strip("[]"), port
+
+
+def parse_memory(text: str) -> int:
+    """Bytes, as in ``512m`` or ``2g``. Raises RunnerError."""
+    found = _MEMORY.match(text)
+    if found is None:
+        raise RunnerError(f"--memory {text}: must be a number of bytes, as in 512m or 2g")
+    return int(found[1]) * _UNITS[found[2].lower()]
+
+
+def read_secret(text: str) -> tuple[tuple[str, str], str]:
+    """The repository and name, and the value, of ``OWNER/REPO:NAME=FILE``. Raises RunnerError.
+
+    One line break at the end of the file is no part of the value.
+    """
+    found = _SECRET.match(text)
+    if found is None:
+        raise RunnerError("--secret: must be OWNER/REPO:NAME=FILE; the value is in the file")
+    path = Path(found["file"]).expanduser()
+    try:
+        with path.open(newline="") as file:
+            value = file.read(MAX_SECRET + 1)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise RunnerError(f"--secret {found['name']}: {path}: {reason}") from error
+    if len(value) > MAX_SECRET or not value or "\0" in value:
+        raise RunnerError(
+            f"--secret {found['name']}: {path} must have text in it, {MAX_SECRET >> 10} KiB at most"
+        )
+    return (found["repository"].lower(), found["name"]), value.removesuffix("\n")
 
 
 def is_served(only: tuple[str, ...], repository: str | None) -> bool:

@@ -20,7 +20,7 @@ from grpclib.exceptions import GRPCError
 
 from bassloop.bridge import call_asyncio, call_trio
 from bassloop.runner import files
-from bassloop.runner.drivers.errors import DriverError
+from bassloop.runner.drivers.errors import DriverError, Unsupported
 from bassloop.runner.drivers.sources import exported
 from bassloop.runner.identity import Scope
 from bassloop.runner.options import is_served
@@ -32,7 +32,7 @@ from bassloop.wire.runtime_grpc import RuntimeBase
 if TYPE_CHECKING:
     from grpclib.server import Stream
 
-    from bassloop.runner.drivers.host import HostDriver
+    from bassloop.runner.drivers.driver import Driver
 
 log = structlog.get_logger(__name__)
 
@@ -55,7 +55,7 @@ class _Job:
 class RuntimeService(RuntimeBase):
     """Carries out what a loop asks, if the owner's rules allow it. Made with :meth:`open`."""
 
-    def __init__(self, driver: HostDriver, only: tuple[str, ...], nursery: trio.Nursery) -> None:
+    def __init__(self, driver: Driver, only: tuple[str, ...], nursery: trio.Nursery) -> None:
         self._driver = driver
         self._only = only
         self._nursery = nursery
@@ -63,7 +63,7 @@ class RuntimeService(RuntimeBase):
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, driver: HostDriver, only: tuple[str, ...] = ()
+        cls, driver: Driver, only: tuple[str, ...] = ()
     ) -> AsyncGenerator[RuntimeService]:
         """A service; on exit its work is cancelled, and over. Needs an open bridge.
 
@@ -75,9 +75,13 @@ class RuntimeService(RuntimeBase):
             nursery.cancel_scope.cancel()
 
     async def Resolve(self, stream: Stream[pb.ImageRef, pb.Thunk]) -> None:
-        """Answer every image's name: the host driver has no images, and ignores them."""
+        """Answer an image's name with a thunk of it as it is now."""
         ref = await self._request(stream)
-        await stream.send_message(pb.Thunk(image=pb.ThunkImage(ref=ref)))
+
+        async def work(respond: Respond) -> None:
+            await respond(await self._driver.resolve(ref, _scope(stream)))
+
+        await self._carry_out(stream, work)
 
     async def Run(self, stream: Stream[pb.Thunk, rpc.RunResponse]) -> None:
         """Run a thunk; its progress is the answer."""
@@ -115,18 +119,28 @@ class RuntimeService(RuntimeBase):
         await self._carry_out(stream, work)
 
     async def Export(self, stream: Stream[pb.Thunk, rpc.ExportResponse]) -> None:
-        """Refused: the host driver makes no images."""
-        await self._request(stream)
-        raise GRPCError(
-            Status.UNIMPLEMENTED, "this runner has no images to export: it uses the host driver"
-        )
+        """Run a thunk; an OCI archive of its image follows its progress."""
+        thunk = await self._request(stream)
+
+        async def work(respond: Respond) -> None:
+            async def give(data: bytes) -> None:
+                await respond(rpc.ExportResponse(data=data))
+
+            send = _progress(respond, rpc.ExportResponse)
+            await self._driver.export(thunk, _scope(stream), send, give)
+
+        await self._carry_out(stream, work)
 
     async def Publish(self, stream: Stream[rpc.PublishRequest, rpc.PublishResponse]) -> None:
-        """Refused: the host driver makes no images."""
-        await self._request(stream)
-        raise GRPCError(
-            Status.UNIMPLEMENTED, "this runner has no images to publish: it uses the host driver"
-        )
+        """Run a thunk and push its image; its name with its digest follows the progress."""
+        request = await self._request(stream)
+
+        async def work(respond: Respond) -> None:
+            send = _progress(respond, rpc.PublishResponse)
+            published = await self._driver.publish(request.ref, request.thunk, _scope(stream), send)
+            await respond(rpc.PublishResponse(published=published))
+
+        await self._carry_out(stream, work)
 
     async def _request(self, stream: Stream[Any, Any]) -> Any:
         """The request, if the owner's rules allow it."""
@@ -171,6 +185,8 @@ class RuntimeService(RuntimeBase):
                 await job.work(respond)
             if job.scope.cancelled_caught:
                 job.failure = GRPCError(Status.CANCELLED, "the call was cancelled")
+        except Unsupported as error:
+            job.failure = GRPCError(Status.UNIMPLEMENTED, str(error))
         except DriverError as error:
             job.failure = GRPCError(Status.UNKNOWN, str(error)[:MAX_REASON])
         except OSError as error:

@@ -86,6 +86,16 @@ class Bench:
         return (await self.driver.engine.ask(*words)).split()
 
 
+async def forget(engine: Engine, driver: ContainerDriver, *more: str) -> None:
+    """Remove the images that a driver has made, and those whose names begin with one of `more`."""
+    listed = await engine.ask("images", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}")
+    ours = (driver.images.own_name(""), *more)
+    named = [line.split() for line in listed.splitlines() if line.startswith(ours)]
+    if named:
+        names = [each[1] if each[0].endswith(":<none>") else each[0] for each in named]
+        await engine.ask("rmi", "--force", *dict.fromkeys(names))
+
+
 @pytest.fixture
 async def bench(tmp_path: Path, engine: Engine) -> AsyncIterator[Any]:
     async with ContainerDriver.open(tmp_path / "state", engine) as driver:
@@ -94,7 +104,5 @@ async def bench(tmp_path: Path, engine: Engine) -> AsyncIterator[Any]:
     left = (await engine.ask("ps", "--all", "--quiet", "--filter", owner)).split()
     if left:
         await engine.ask("rm", "--force", *left)
-    images = await engine.ask("images", "--quiet", "--no-trunc", "--filter", owner)
-    if ids := list(dict.fromkeys(images.split())):
-        await engine.ask("rmi", "--force", *ids)
+    await forget(engine, driver)
     assert left == [], "containers were left"

@@ -16,18 +16,19 @@ import trio
 from bassloop.runner.cache import Cache, Output
 from bassloop.runner.drivers import command as commands
 from bassloop.runner.drivers.call import Call
-from bassloop.runner.drivers.errors import DriverError
+from bassloop.runner.drivers.errors import DriverError, Unsupported
 from bassloop.runner.drivers.work import Place, Work
 from bassloop.runner.identity import Scope, key
+from bassloop.wire import bass_pb2 as pb
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
     from pathlib import Path
 
+    from bassloop.runner.drivers.driver import Give
     from bassloop.runner.drivers.progress import Send, Vertex
     from bassloop.runner.drivers.sandbox import Sandbox
     from bassloop.runner.events import RunnerEvent
-    from bassloop.wire import bass_pb2 as pb
 
 
 @dataclass(eq=False)
@@ -79,6 +80,20 @@ class HostDriver:
         and all their children are gone when this returns. Raises DriverError when a thunk fails.
         """
         return await _Call(self, scope, send).output(thunk)
+
+    async def resolve(self, ref: pb.ImageRef, scope: Scope) -> pb.Thunk:
+        """Every image's name will do: there are no images here, and they are ignored."""
+        return pb.Thunk(image=pb.ThunkImage(ref=ref))
+
+    async def export(self, thunk: pb.Thunk, scope: Scope, send: Send, give: Give) -> None:
+        """Refused: this driver makes no images."""
+        raise Unsupported("this runner has no images to export: it uses the host driver")
+
+    async def publish(
+        self, ref: pb.ImageRef, thunk: pb.Thunk, scope: Scope, send: Send
+    ) -> pb.ImageRef:
+        """Refused: this driver makes no images."""
+        raise Unsupported("this runner has no images to publish: it uses the host driver")
 
 
 class _Call(Call):

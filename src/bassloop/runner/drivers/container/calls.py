@@ -5,12 +5,18 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+import trio
+
+from bassloop.bass import thunk_sha256
 from bassloop.runner.drivers import command as commands
 from bassloop.runner.drivers.call import Call
+from bassloop.runner.drivers.container import archive
 from bassloop.runner.drivers.container import image as names
+from bassloop.runner.drivers.container.config import config_after
 from bassloop.runner.drivers.container.images import image_key
 from bassloop.runner.drivers.container.plan import WORK
 from bassloop.runner.drivers.container.revealed import Revealed
+from bassloop.runner.drivers.container.roots import Roots, input_of
 from bassloop.runner.drivers.container.work import Base, Place, Work
 from bassloop.runner.drivers.errors import DriverError
 from bassloop.runner.drivers.progress import vertex_id
@@ -18,6 +24,7 @@ from bassloop.runner.identity import command_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from bassloop.runner.cache import Output
     from bassloop.runner.drivers.command import Command
@@ -26,8 +33,6 @@ if TYPE_CHECKING:
     from bassloop.runner.drivers.progress import Send, Vertex
     from bassloop.runner.identity import Scope
     from bassloop.wire import bass_pb2 as pb
-
-from bassloop.bass import thunk_sha256
 
 
 class ContainerCall(Call):
@@ -85,7 +90,11 @@ class ContainerCall(Call):
         return commands.resolve(thunk, image=commands.Inherited(), surroundings=_Found(self))
 
     def needs(self, command: Command, thunk: pb.Thunk) -> Iterable[pb.Thunk]:
-        return commands.needs(command, thunk)
+        yield from commands.needs(command, thunk)
+        if commands.base_of(thunk) is None:
+            source = input_of(commands.image_of(thunk))
+            if source is not None and source.WhichOneof("input") == "thunk":
+                yield source.thunk.thunk
 
     def inputs(self, thunk: pb.Thunk) -> list[str]:
         """The vertex of the image that a thunk starts from."""
@@ -110,9 +119,28 @@ class ContainerCall(Call):
         match image.WhichOneof("image"):
             case "ref":
                 return await self.image_named(image.ref)
-            case None:
-                raise DriverError("this thunk has no image, and a container needs one")
-        raise DriverError("this runner knows no such image")
+            case "archive" | "docker_build":
+                return await self._roots().made(image)
+        raise DriverError("this thunk has no image, and a container needs one")
+
+    def _roots(self) -> Roots:
+        driver = self._driver
+
+        async def needed(thunk: pb.Thunk) -> str:
+            await self.output(thunk)
+            return await self.key(thunk)
+
+        return Roots(
+            engine=driver.engine,
+            images=driver.images,
+            cache=self.cache,
+            limits=driver.limits,
+            send=self.send,
+            kept=self.kept,
+            needed=needed,
+            own=self.scope.own,
+            allow_host_path=driver.allow_host_path,
+        )
 
     async def base(self, thunk: pb.Thunk) -> Base:
         """What a thunk's container starts from. Raises DriverError."""
@@ -120,16 +148,36 @@ class ContainerCall(Call):
         before = commands.base_of(thunk)
         if before is None:
             return Base(root.id, root)
+        image, kept = await self._left_by(before)
+        return Base(image, root, kept)
+
+    async def _left_by(self, thunk: pb.Thunk) -> tuple[str, Output]:
+        """The image that a thunk leaves, and its output. Raises DriverError."""
         for _ in range(2):
-            kept = await self.output(before)
-            key = await self.key(before)
+            kept = await self.output(thunk)
+            key = await self.key(thunk)
             image = await self._driver.images.left(kept, key)
             if image is not None:
-                return Base(image, root, kept)
+                return image, kept
             # Somebody has removed what it left: it has to run again.
             await self.cache.drop(key)
             self.forget(key)
-        raise DriverError(f"what {command_line(before)} has left is removed again and again")
+        raise DriverError(f"what {command_line(thunk)} has left is removed again and again")
+
+    async def exported(self, thunk: pb.Thunk, archive_file: Path, name: str | None = None) -> None:
+        """Write an OCI archive of the image that a thunk makes. Raises DriverError, or OSError."""
+        root = await self.root(commands.image_of(thunk))
+        image = (await self._left_by(thunk))[0] if thunk.args else (await self.base(thunk)).image
+        config = config_after(thunk, root.config)
+        saved = archive_file.with_suffix(".saved")
+        await self._driver.images.save(image, saved)
+
+        def write() -> None:
+            with archive_file.open("wb") as out:
+                archive.export_archive(saved, out, lambda _: config, name)
+            saved.unlink()
+
+        await trio.to_thread.run_sync(write)
 
     # --- carrying out --------------------------------------------------------------------------------
 

@@ -12,22 +12,27 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
+from bassloop.runner import files
 from bassloop.runner.cache import Cache, Output
+from bassloop.runner.drivers.container import image as names
 from bassloop.runner.drivers.container.calls import ContainerCall
-from bassloop.runner.drivers.container.engine import Engine, Limits
-from bassloop.runner.drivers.container.images import Images
+from bassloop.runner.drivers.container.engine import Engine, EngineError, Limits
+from bassloop.runner.drivers.container.images import Images, image_key
 from bassloop.runner.drivers.container.plan import LABEL
 from bassloop.runner.drivers.container.revealed import Secrets
 from bassloop.runner.drivers.errors import DriverError
+from bassloop.runner.drivers.progress import Vertex
+from bassloop.wire import bass_pb2 as pb
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
     from pathlib import Path
 
+    from bassloop.runner.drivers.driver import Give
     from bassloop.runner.drivers.progress import Send
     from bassloop.runner.events import RunnerEvent
     from bassloop.runner.identity import Scope
-    from bassloop.wire import bass_pb2 as pb
+    from bassloop.wire import progrock_pb2 as progrock
 
 log = structlog.get_logger(__name__)
 
@@ -53,6 +58,7 @@ class ContainerDriver:
     secrets: Secrets
     allow_host_path: bool
     allow_insecure: bool
+    publish_to: tuple[str, ...]
     _nursery: trio.Nursery = field(repr=False)
 
     @property
@@ -77,6 +83,7 @@ class ContainerDriver:
         secrets: Secrets | None = None,
         allow_host_path: bool = False,
         allow_insecure: bool = False,
+        publish_to: tuple[str, ...] = (),
         jobs: int | None = None,
     ) -> AsyncGenerator[ContainerDriver]:
         """A driver that keeps outputs in `state_dir`. Raises DriverError when it can't.
@@ -84,6 +91,7 @@ class ContainerDriver:
         Args:
             secrets: what thunks may have, and of which repository.
             allow_insecure: whether a thunk that asks for it may do what root may.
+            publish_to: the names of images, or what they are in, that may be pushed.
             jobs: how many commands run at the same time; as many as are asked for when it is None.
         """
         opened = Cache.open(state_dir)
@@ -109,6 +117,7 @@ class ContainerDriver:
                     secrets=secrets or Secrets(),
                     allow_host_path=allow_host_path,
                     allow_insecure=allow_insecure,
+                    publish_to=publish_to,
                     _nursery=nursery,
                 )
                 nursery.cancel_scope.deadline = trio.current_time() + CLOSING_SECONDS
@@ -123,6 +132,67 @@ class ContainerDriver:
         """
         return await ContainerCall(self, scope, send).output(thunk)
 
+    async def resolve(self, ref: pb.ImageRef, scope: Scope) -> pb.Thunk:
+        """A thunk of the image of this name, with the digest that its registry has for it now.
+
+        What is here only, or when the registry can't be reached, counts as it is here.
+        """
+        found = pb.ImageRef()
+        found.CopyFrom(ref)
+        name, platform = names.name_of(ref), names.platform_of(ref.platform)
+        if not ref.digest:
+            reason = "it is not on this runner's machine"
+            if not name.startswith(names.LOCAL):
+                vertex = Vertex(_unseen, image_key(name, platform), name, ())
+                try:
+                    await self.images.pull(name, platform, vertex)
+                except EngineError as error:
+                    reason = str(error)
+            image = await self.images.inspect(name)
+            if image is None:
+                raise DriverError(f"the image {name} can't be had: {reason}")
+            if image.digest is not None:
+                found.digest = image.digest
+        return pb.Thunk(image=pb.ThunkImage(ref=found))
+
+    async def export(self, thunk: pb.Thunk, scope: Scope, send: Send, give: Give) -> None:
+        """Give an OCI archive of the image that a thunk makes. Raises DriverError."""
+        call = ContainerCall(self, scope, send)
+        async with self.cache.making() as place:
+            target = place.path / "image.tar"
+            await call.exported(thunk, target)
+            async for chunk in files.read(target):
+                await give(chunk)
+
+    async def publish(
+        self, ref: pb.ImageRef, thunk: pb.Thunk, scope: Scope, send: Send
+    ) -> pb.ImageRef:
+        """Push the image that a thunk makes; the name with its digest is returned.
+
+        Only where the owner allows it: it is done with the owner's login. Raises DriverError.
+        """
+        untagged = pb.ImageRef()
+        untagged.CopyFrom(ref)
+        untagged.ClearField("digest")
+        to = names.name_of(untagged)
+        if scope.fork or not any(names.is_within(to, each) for each in self.publish_to):
+            raise DriverError(
+                f"this runner's owner does not let {scope.repository or 'scripts'} publish to {to}; "
+                "--publish REGISTRY/NAME does, and never for forks"
+            )
+        call = ContainerCall(self, scope, send)
+        async with self.cache.making() as place:
+            name = self.images.own_name(f"publish-{secrets.token_hex(8)}")
+            await call.exported(thunk, place.path / "image.tar", name)
+            digest = await self.images.push(
+                place.path / "image.tar", name, to, place.path / "digest"
+            )
+        published = pb.ImageRef()
+        published.CopyFrom(untagged)
+        if digest:
+            published.digest = digest
+        return published
+
     def finish(self, output: Output, key: str) -> None:
         """Make an image of what a thunk has left, after it, and remove its container."""
         self._nursery.start_soon(self._finish, output, key)
@@ -133,6 +203,11 @@ class ContainerDriver:
         except DriverError as error:
             # Whoever wants to go on from it tries again, and is told then.
             log.warning("image not made", key=key, error=str(error))
+
+
+async def _unseen(update: progrock.StatusUpdate) -> None:
+    """Progress of a call that reports none."""
+    await trio.lowlevel.checkpoint()
 
 
 def _secret_of(state_dir: Path) -> str:

@@ -21,6 +21,8 @@ _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\Z")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 MAX_NAME = 255
 
+LOCAL = "localhost/"
+"""What the names of images begin with that no registry has."""
 OURS = "localhost/bassloop"
 """What the names of images begin with that runners make; nobody else may ask for those."""
 
@@ -34,6 +36,8 @@ class Image:
     """What its registry knows it by."""
     env: dict[str, str] = field(default_factory=dict)
     inherited: Inherited = field(default_factory=Inherited)
+    config: dict[str, Any] = field(default_factory=dict)
+    """All that it says of what is run."""
 
 
 def name_of(ref: pb.ImageRef, repository: str | None = None) -> str:
@@ -71,6 +75,16 @@ def is_loopback(name: str) -> bool:
     return host in ("localhost", "[::1]") or host.startswith("127.")
 
 
+def is_within(name: str, allowed: str) -> bool:
+    """Whether a whole name is the one that is allowed, or in it."""
+    repository = name.partition("@")[0]
+    repository = (
+        repository.rpartition(":")[0] if ":" in repository.rpartition("/")[2] else repository
+    )
+    allowed = allowed.rstrip("/")
+    return bool(allowed) and (repository == allowed or repository.startswith(f"{allowed}/"))
+
+
 def platform_of(platform: pb.Platform) -> str | None:
     """A platform as engines take it; None for this machine's. Raises DriverError."""
     if platform.os not in ("", "linux"):
@@ -92,7 +106,7 @@ def parse(answer: str) -> Image:
             tuple(map(str, config.get("Entrypoint") or ())),
             tuple(map(str, config.get("Cmd") or ())),
         )
-        return Image(bare(str(found["Id"])), _digest(found), env, inherited)
+        return Image(bare(str(found["Id"])), _digest(found), env, inherited, config)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise EngineError("what the engine says of an image is not understood") from error
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -55,6 +56,11 @@ class Images:
     def own_name(self, key: str) -> str:
         """The name of an image that this runner makes."""
         return f"{names.OURS}-{self.secret}:{key}"
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What marks all that this runner makes."""
+        return (f"{LABEL}={self.owner}",)
 
     async def inspect(self, name: str) -> Image | None:
         """An image that is here; None when it is not."""
@@ -158,6 +164,32 @@ class Images:
             temporary.rename(made)
             await self.engine.try_remove(container)
             return str(left)
+
+    async def save(self, image: str, target: Path) -> None:
+        """Write an image into an OCI archive. Raises EngineError."""
+        words = ["save", "--output", str(target)]
+        if self.engine.kind == "podman":
+            words += ["--quiet", "--format", "oci-archive"]
+        await self.engine.ask(*words, image, seconds=PULL_SECONDS)
+
+    async def push(self, archive: Path, name: str, to: str, beside: Path) -> str:
+        """Push the image in an archive that names it so; its digest is returned. Raises EngineError."""
+        ask = self.engine.ask
+        await ask("load", "--input", str(archive), seconds=PULL_SECONDS)
+        try:
+            if self.engine.kind == "podman":
+                words = ["push", "--quiet", "--digestfile", str(beside)]
+                if names.is_loopback(to):
+                    words.append("--tls-verify=false")
+                await ask(*words, name, f"docker://{to}", seconds=PULL_SECONDS)
+                return await trio.Path(beside).read_text()
+            await ask("tag", name, to)
+            await ask("push", "--quiet", to, seconds=PULL_SECONDS)
+            pushed = await self.inspect(to)
+            return (pushed.digest if pushed else None) or ""
+        finally:
+            with trio.CancelScope(shield=True), suppress(EngineError):
+                await ask("rmi", "--force", name, seconds=10)
 
     async def commit(self, container: str, key: str) -> str:
         """Make an image of a container, and return its id. Raises EngineError."""

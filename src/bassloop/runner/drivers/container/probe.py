@@ -73,7 +73,10 @@ def _parse(kind: Kind, info: dict[str, Any]) -> tuple[str, bool]:
 
 async def _adapt(engine: Engine, *, network: bool) -> Engine:
     """The engine with the options that it needs here. Raises EngineError."""
-    await engine.ask("import", "-", PROBE, stdin=_empty_tar())
+    try:
+        await engine.ask("image", "inspect", PROBE)
+    except EngineError:
+        await engine.ask("import", "-", PROBE, stdin=_empty_tar())
     last = EngineError("it runs no container")
     for options, ulimits in _ways(engine):
         tried = replace(engine, options=options, ulimits=ulimits)

@@ -1,0 +1,107 @@
+"""The driver that a runner's options ask for, opened."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from bassloop.runner.drivers import container, sandbox
+from bassloop.runner.drivers.container.revealed import Secrets
+from bassloop.runner.drivers.host import HostDriver
+from bassloop.runner.events import RunnerEvent, Warned
+from bassloop.runner.options import RunnerError, RunnerOptions
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+    from bassloop.runner.drivers.driver import Driver
+
+IGNORED = "images are ignored: commands run with this machine's programs"
+CONTAINED = "commands see the system read-only, and nothing of yours (bubblewrap)"
+UNCONTAINED = (
+    "commands run as you, in a private folder but NOT CONTAINED: they can read and change all that you "
+    "can. Serve only repositories that you trust (--only OWNER/REPO)"
+)
+OF_THE_MACHINE = (
+    "containers have this machine's network, and so reach what listens on its loopback addresses"
+)
+INSECURE = (
+    "thunks that ask for it get a privileged container, which is as good as this machine's root"
+)
+
+
+@asynccontextmanager
+async def open_driver(
+    options: RunnerOptions, on_event: Callable[[RunnerEvent], None] = lambda event: None
+) -> AsyncGenerator[Driver]:
+    """What carries thunks out. Raises RunnerError when there is nothing that will do, DriverError."""
+    engine = await find_engine(options)
+    if engine is None:
+        box = await find_sandbox(options)
+        on_event(Warned(IGNORED))
+        on_event(Warned(CONTAINED if box else UNCONTAINED))
+        async with HostDriver.open(
+            options.state,
+            on_event=on_event,
+            allow_host_path=options.allow_host_path,
+            sandbox=box,
+            jobs=options.jobs,
+        ) as host:
+            yield host
+        return
+    for warning in warnings(options, engine):
+        on_event(Warned(warning))
+    async with container.ContainerDriver.open(
+        options.state,
+        engine,
+        on_event=on_event,
+        limits=container.Limits(options.cpus, options.memory, options.pids),
+        secrets=Secrets(options.secrets),
+        allow_host_path=options.allow_host_path,
+        allow_insecure=options.allow_insecure,
+        publish_to=options.publish,
+        jobs=options.jobs,
+    ) as driver:
+        yield driver
+
+
+def warnings(options: RunnerOptions, engine: container.Engine) -> list[str]:
+    """What an owner should know of running containers so."""
+    found = [f"thunks run in containers of {engine}"]
+    if engine.network == "host":
+        found.append(OF_THE_MACHINE)
+    if options.allow_insecure:
+        found.append(INSECURE)
+    return found
+
+
+async def find_engine(options: RunnerOptions) -> container.Engine | None:
+    """The engine that the options ask for; None when it is the host that runs commands.
+
+    Raises RunnerError when there is none and nothing else was allowed.
+    """
+    if options.driver == "host":
+        return None
+    found = await container.find(options.engine, network=options.network)
+    if isinstance(found, container.Engine):
+        return found
+    if options.driver == "container":
+        raise RunnerError(
+            f"there is no container engine: {found}. Install Podman, or say --driver host"
+        )
+    return None
+
+
+async def find_sandbox(options: RunnerOptions) -> sandbox.Sandbox | None:
+    """What commands are wrapped in, as the options want it. Raises RunnerError when there is none."""
+    if options.sandbox is False:
+        return None
+    found = await sandbox.find(network=options.network)
+    if isinstance(found, sandbox.Sandbox):
+        return found
+    if options.sandbox:
+        raise RunnerError(
+            f"commands can't be contained: {found}. Install bubblewrap, or say --unsandboxed if you "
+            "trust every repository that this runner serves"
+        )
+    return None

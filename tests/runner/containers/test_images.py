@@ -1,0 +1,245 @@
+"""Images: out of archives and Dockerfiles, into archives, and to and from a registry on loopback."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import subprocess
+import tarfile
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+
+from bassloop.runner.drivers.container import ContainerDriver, Engine
+from bassloop.runner.drivers.errors import DriverError
+from bassloop.runner.drivers.sources import exported
+from bassloop.runner.identity import LOCAL, Scope
+from bassloop.wire import bass_pb2 as pb
+
+from ..made import Recorder, after, file, folder, in_memory, path_in, string
+from .conftest import BASE, Bench, forget
+from .test_run import run
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.containers
+
+LINUX = pb.Platform(os="linux")
+
+
+async def archive_of(bench: Bench, thunk: pb.Thunk) -> bytes:
+    out = io.BytesIO()
+
+    async def give(data: bytes) -> None:
+        out.write(data)
+
+    await bench.driver.export(thunk, LOCAL, bench.seen, give)
+    return out.getvalue()
+
+
+def members(archive: bytes) -> dict[str, bytes]:
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        return {
+            each.name: tar.extractfile(each).read() if each.isreg() else b""  # type: ignore[union-attr]
+            for each in tar
+        }
+
+
+def config_of(archive: bytes) -> dict[str, Any]:
+    found = members(archive)
+    [manifest] = json.loads(found["manifest.json"])
+    return json.loads(found[manifest["Config"]])["config"]
+
+
+def loaded(content: bytes, tag: str | None = None) -> pb.ThunkImage:
+    given = pb.ImageBuildInput(logical=in_memory("image.tar", content))
+    return pb.ThunkImage(archive=pb.ImageArchive(platform=LINUX, file=given, tag=tag))
+
+
+async def test_an_image_is_exported_and_read_in_again(bench: Bench) -> None:
+    made = run(
+        "echo hello > /hello; mkdir /many; touch /many/a",
+        env=[pb.Binding(symbol="NOT_KEPT", value=string("x"))],
+    )
+    thunk = pb.Thunk(
+        image=after(made),
+        entrypoint=["cat"],
+        default_args=["/hello"],
+        labels=[pb.Binding(symbol="made.by", value=string('a "test"'))],
+        ports=[pb.ThunkPort(name="http", port=8000)],
+    )
+    archive = await archive_of(bench, thunk)
+    assert {"oci-layout", "index.json", "manifest.json", "blobs", "blobs/sha256"} <= set(
+        members(archive)
+    )
+    assert config_of(archive) == {
+        "Env": ["FROM_IMAGE=yes"],
+        "Entrypoint": ["cat"],
+        "Cmd": ["/hello"],
+        "Labels": {"made.by": 'a "test"'},
+        "ExposedPorts": {"8000/tcp": {}},
+    }
+    assert b"NOT_KEPT" not in archive
+    assert await bench.said(pb.Thunk(image=loaded(archive))) == "hello\n"
+    assert await bench.said(run("ls /many", image=loaded(archive))) == "a\n"
+
+
+async def test_what_an_engine_saves_is_read_in_by_its_tag_and_takes_no_name(
+    bench: Bench, engine: Engine, tmp_path: Path
+) -> None:
+    path = tmp_path / "saved.tar"
+    await engine.ask("tag", "localhost/base:bassloop-tests", "localhost/other:bassloop-tests")
+    try:
+        await engine.ask(
+            "save", "--format", "docker-archive", "-o", str(path), "localhost/other:bassloop-tests"
+        )
+    finally:
+        await engine.ask("rmi", "localhost/other:bassloop-tests")
+    content = path.read_bytes()
+    assert (
+        await bench.said(run("echo $FROM_IMAGE", image=loaded(content, "bassloop-tests")))
+        == "yes\n"
+    )
+    assert await bench.driver.images.inspect("localhost/other:bassloop-tests") is None
+    with pytest.raises(DriverError, match="no image with the tag 2"):
+        await bench.said(run("true", image=loaded(content, "2")))
+
+
+async def test_an_archive_may_be_what_a_thunk_has_made(
+    bench: Bench, engine: Engine, tmp_path: Path
+) -> None:
+    path = tmp_path / "saved.tar"
+    await engine.ask(
+        "save", "--format", "oci-archive", "-o", str(path), "localhost/base:bassloop-tests"
+    )
+    given = pb.ThunkMount(
+        source=pb.ThunkMountSource(logical=in_memory("image.tar", path.read_bytes())),
+        target=file("in.tar"),
+    )
+    made = run("cp in.tar out.tar", mounts=[given])
+    source = pb.ImageBuildInput(thunk=path_in(made, file("out.tar")))
+    image = pb.ThunkImage(archive=pb.ImageArchive(platform=LINUX, file=source))
+    assert await bench.said(run("echo $FROM_IMAGE", image=image)) == "yes\n"
+    assert bench.seen.named("image of ./out.tar").inputs == [bench.seen.named("cp in.tar").id]
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense" * 200])
+async def test_what_is_no_archive_is_refused(bench: Bench, content: bytes) -> None:
+    with pytest.raises(DriverError, match="no archive of an image"):
+        await bench.said(run("true", image=loaded(content)))
+
+
+DOCKERFILE = b"""\
+FROM localhost/base:bassloop-tests AS first
+WORKDIR /wd
+COPY message .
+RUN echo from first >> message
+
+FROM localhost/base:bassloop-tests AS second
+ARG WORD=none
+ENV SET=here
+RUN echo $WORD > /word
+"""
+
+
+def built(**more: Any) -> pb.ThunkImage:
+    context = in_memory(
+        "ctx", {"Dockerfile": DOCKERFILE, "message": b"hi\n", "Alt": b"FROM scratch\n"}
+    )
+    given = pb.ImageBuildInput(logical=context)
+    return pb.ThunkImage(docker_build=pb.ImageDockerBuild(platform=LINUX, context=given, **more))
+
+
+async def test_an_image_is_made_as_a_dockerfile_says(bench: Bench) -> None:
+    assert await bench.said(run("cat /wd/message; pwd", image=built(target="first"))) == (
+        "hi\nfrom first\n/bass/work\n"
+    )
+    args = [pb.BuildArg(name="WORD", value="sup")]
+    thunk = run("cat /word; echo $SET", image=built(target="second", args=args))
+    assert await bench.said(thunk) == "sup\nhere\n"
+    assert bench.seen.text(1).count("sup") >= 1
+
+
+async def test_a_dockerfile_that_fails_says_what_failed(bench: Bench) -> None:
+    context = in_memory("ctx", {"Dockerfile": b"FROM localhost/base:bassloop-tests\nRUN exit 3\n"})
+    given = pb.ImageBuildInput(logical=context)
+    image = pb.ThunkImage(docker_build=pb.ImageDockerBuild(platform=LINUX, context=given))
+    with pytest.raises(DriverError, match="exit status 3"):
+        await bench.said(run("true", image=image))
+    assert bench.seen.named("docker build").error
+
+
+async def test_a_path_is_exported_as_a_tar_stream(bench: Bench) -> None:
+    output = await bench.run(run("mkdir d; echo 1 > d/a; ln -s a d/link; touch b"))
+    stream = b"".join([chunk async for chunk in exported(output, folder("d"))])
+    assert members(stream) == {"a": b"1\n", "link": b""}
+
+
+@pytest.fixture
+async def registry(tmp_path: Path) -> AsyncIterator[str]:
+    """A registry on loopback."""
+    program = shutil.which("docker-registry")
+    assert program is not None, "Debian: apt-get install docker-registry"
+    listener, *_ = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listener.socket.getsockname()[1]
+    await listener.aclose()
+    config = {
+        "version": 0.1,
+        "log": {"level": "error"},
+        "http": {"addr": f"127.0.0.1:{port}"},
+        "storage": {"filesystem": {"rootdirectory": str(tmp_path / "registry")}},
+    }
+    path = tmp_path / "registry.yml"
+    path.write_text(json.dumps(config))
+    process = subprocess.Popen(  # noqa: ASYNC220
+        [program, "serve", str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        with trio.fail_after(10):
+            while True:
+                try:
+                    stream = await trio.open_tcp_stream("127.0.0.1", port)
+                except OSError:
+                    await trio.sleep(0.05)
+                else:
+                    await stream.aclose()
+                    break
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def test_an_image_is_published_resolved_and_fetched(
+    tmp_path: Path, engine: Engine, registry: str
+) -> None:
+    ref = pb.ImageRef(repository=f"{registry}/team/app", tag="1", platform=LINUX)
+    thunk = run("echo published > /etc/what")
+    allowed = (f"{registry}/team",)
+    async with ContainerDriver.open(tmp_path / "one", engine, publish_to=allowed) as driver:
+        published = await driver.publish(ref, thunk, LOCAL, Recorder())
+        assert published.digest.startswith("sha256:")
+        resolved = await driver.resolve(ref, LOCAL)
+        assert resolved.image.ref.digest == published.digest
+        seen = Recorder()
+        output = await driver.run(run("cat /etc/what", image=resolved.image), LOCAL, seen)
+        assert output.stdout.read_text() == "published\n"
+        for elsewhere, scope in (
+            (f"{registry}/other/app", LOCAL),
+            (f"{registry}/team/app", Scope("a/b", fork=True)),
+        ):
+            with pytest.raises(DriverError, match="does not let"):
+                await driver.publish(pb.ImageRef(repository=elsewhere), thunk, scope, Recorder())
+    await forget(engine, driver, registry)
+
+
+async def test_an_image_that_is_here_only_counts(bench: Bench) -> None:
+    resolved = await bench.driver.resolve(BASE.ref, LOCAL)
+    assert resolved.image.ref.digest.startswith("sha256:")
+    assert await bench.said(run("echo $FROM_IMAGE", image=resolved.image)) == "yes\n"
+    with pytest.raises(DriverError, match="not on this runner's machine"):
+        await bench.driver.resolve(pb.ImageRef(repository="localhost/none"), LOCAL)
