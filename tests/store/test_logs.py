@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from bassloop.store import LineTime, LogExtent, NotStored, StoreConflict, StoreError, open_store
+from bassloop.store import (
+    LineTime,
+    LogExtent,
+    LogText,
+    NotStored,
+    StoreConflict,
+    StoreError,
+    open_store,
+)
 from bassloop.store.logs import source
 from bassloop.store.logs import writer as log_writer
 
@@ -135,6 +143,53 @@ async def test_a_very_long_line_is_cut_where_it_is_read(store: Store, newline: b
     assert long.decode().endswith("é … [cut here: this line has 10,000,000 bytes]")
     assert last.endswith("y … [cut here: this line has 300,000 bytes]".encode())
     assert await store.log_lines(*where, 2, 3) == [b"after"]
+
+
+async def blocks(store: Store, where: tuple[str, int], start: int) -> list[LogText]:
+    async with contextlib.aclosing(store.log_blocks(*where, start)) as found:
+        return [block async for block in found]
+
+
+@pytest.mark.parametrize("end", [b"", b"last"])
+@pytest.mark.parametrize("plain", [True, False])
+async def test_a_log_is_read_through_in_blocks_of_whole_lines(
+    store: Store, plain: bool, end: bytes
+) -> None:
+    where = await vertex(store)
+    log = await store.open_log(*where)
+    lines = [b"line %d %s" % (number, b"x" * (number % 90)) for number in range(30_000)]
+    for at in range(0, len(lines), 700):
+        text = b"".join(line + b"\n" for line in lines[at : at + 700])
+        await log.append(text, Settled(text, plain or at < 7000), 1, 1.0)
+    await log.append(end, Settled(end, plain), 1, 1.0)
+    await log.close()
+    lines += [end] if end else []
+    for start in (0, 1, 513, 6_999, 20_000, 29_999, 40_000):
+        found = await blocks(store, where, start)
+        assert b"".join(block.text for block in found).splitlines() == lines[start:]
+        numbers = [block.line for block in found] + [len(lines)]
+        assert numbers[0] == min(start, len(lines))
+        assert [block.line + block.lines for block in found] == numbers[1:]
+        assert all(len(block.text) <= 256 * 1024 for block in found)
+
+
+async def test_blocks_end_where_the_settled_lines_do(store: Store) -> None:
+    where = await vertex(store)
+    log = await store.open_log(*where)
+    await log.append(b"one\ntwo\nthree\nunfin", Settled(b"one\ntwo\n", True), 1, 1.0)
+    assert await blocks(store, where, 0) == [LogText(0, 2, b"one\ntwo\n")]
+    assert await blocks(store, where, 2) == []
+    await log.close()
+
+
+async def test_a_block_has_a_very_long_line_cut(store: Store) -> None:
+    where = await vertex(store)
+    log = await store.open_log(*where)
+    await log.append(b"a\n" + b"x" * 3_000_000 + b"\nb\n" + b"y" * 300_000, None, 1, 1.0)
+    await log.close()
+    found = await blocks(store, where, 0)
+    shown = b"".join(block.text for block in found).split(b"\n")
+    assert shown == [*await store.log_lines(*where, 0, 9), b""]
 
 
 async def test_an_answer_is_bounded(store: Store) -> None:

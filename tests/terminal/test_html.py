@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bassloop.terminal import palette_css, render_html, render_lines, restyle, strip
+from bassloop.terminal import (
+    palette_css,
+    render_html,
+    render_lines,
+    restyle,
+    strip,
+    strip_lines,
+)
 from bassloop.terminal.html import nearest
 
 from .streams import LOOKS, ODDITIES, TEXT, streams
@@ -94,3 +101,15 @@ def test_the_palette_has_a_rule_for_every_fixed_colour() -> None:
 def test_a_line_for_a_terminal_has_looks_and_safe_links_alone() -> None:
     line = b"\x1b[31ma\x1b]0;title\x07\x1b[2Jb\x1b]8;;javascript:x\x07c\x1b]8;;http://x.test\x07d"
     assert restyle(line) == "\x1b[31mabc\x1b]8;;http://x.test\x1b\\d\x1b]8;;\x1b\\\x1b[0m"
+
+
+@given(
+    st.lists(
+        st.one_of(streams(TEXT, LOOKS, ODDITIES, (b"caf\xc3\xa9", b"\xc3")), st.binary(max_size=60))
+    )
+)
+@settings(max_examples=400, deadline=None)
+def test_many_lines_are_stripped_at_once_as_each_alone(lines: list[bytes]) -> None:
+    lines = [line.replace(b"\n", b"") for line in lines]
+    text = b"".join(line + b"\n" for line in lines)
+    assert strip_lines(text).decode() == "".join(strip(line) + "\n" for line in lines)

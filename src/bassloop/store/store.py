@@ -49,6 +49,7 @@ TEXT_SIZE = 1024 * 1024
 _WRITES_WAITING = 1024
 _READERS = 4
 _RAW_CHUNK = 256 * 1024
+_BLOCK = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -452,6 +453,23 @@ class Store:
         return await trio.to_thread.run_sync(
             source.read_text, files, extent.lines, start, TEXT_SIZE
         )
+
+    async def log_blocks(
+        self, run_id: str, vertex_row: int, start: int = 0
+    ) -> AsyncGenerator[LogText]:
+        """The settled text from line `start` to where it ends now, in pieces of whole lines of
+        about 256 KiB, with colours and line endings as they stand: for search. A line of more than
+        that is cut as in `log_lines`. Use it under `contextlib.aclosing`."""
+        extent = await self.log_extent(run_id, vertex_row)
+        files = LogFiles.of(self._blobs, run_id, vertex_row)
+        place = await trio.to_thread.run_sync(source.find_place, files, extent.lines, start)
+        while True:
+            text, place = await trio.to_thread.run_sync(
+                source.read_block, files, extent.lines, place, _BLOCK
+            )
+            if not text.lines:
+                return
+            yield text
 
     async def log_times(
         self, run_id: str, vertex_row: int, start: int, stop: int, limit: int = 10_000

@@ -12,7 +12,7 @@ No input and no output happens here, and no byte makes anything raise.
 from __future__ import annotations
 
 from bassloop.terminal.html import palette_css, render_html, render_lines
-from bassloop.terminal.lines import restyle, strip
+from bassloop.terminal.lines import restyle, strip, strip_lines
 from bassloop.terminal.terminal import ROWS, Settled, Terminal
 
 __all__ = [
@@ -24,4 +24,5 @@ __all__ = [
     "render_lines",
     "restyle",
     "strip",
+    "strip_lines",
 ]

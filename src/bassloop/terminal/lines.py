@@ -18,6 +18,8 @@ _UNFIT = re.compile("[\x80-\x9f\u202a-\u202e\u2066-\u2069\ufeff]")
 """Characters that are shown as U+FFFD: controls, and those that change the direction of what
 follows, so that text would read otherwise than it is."""
 
+_CONTROLS_IN_LINES = CONTROLS.replace(b"\n", b"")
+
 _ALIKE_BYTES = 512
 _ALIKE_LIMIT = 512
 _SHAPE = bytes(
@@ -64,6 +66,21 @@ def strip(line: bytes) -> str:
     It has the same characters in the same order as what `render_html` shows.
     """
     return "".join(readable(text) for text, _ in runs(line))
+
+
+def strip_lines(text: bytes) -> bytes:
+    """`strip` of many lines at once, much faster: each ended by a newline, and so is what comes of
+    it, in UTF-8."""
+    try:
+        decoded = "" if text.isascii() else text.decode()
+    except UnicodeDecodeError:
+        # An escape may stand within what is no character: only line by line is it what is shown.
+        return "\n".join(strip(line) for line in text.split(b"\n")).encode()
+    if decoded and _UNFIT.search(decoded):
+        text = _UNFIT.sub("\ufffd", decoded).encode()
+    if b"\x1b" in text:
+        text = ANY_ESCAPE.sub(b"", text)
+    return text.translate(None, _CONTROLS_IN_LINES)
 
 
 def safe_link(target: bytes) -> str | None:

@@ -51,7 +51,7 @@ class LineCounter:
             window = min(limit, at + self._stride)
             count = text.count(b"\n", at, window)
             if count >= wanted:
-                position = _nth_newline(text, at, window, wanted)
+                position = nth_newline(text, at, window, wanted)
                 self.lines += wanted
                 self._stride = max(256, 2 * (position - begun))
                 return position + 1
@@ -65,7 +65,7 @@ class LineCounter:
         return far + 1
 
 
-def _nth_newline(text: bytes, low: int, high: int, n: int) -> int:
+def nth_newline(text: bytes, low: int, high: int, n: int) -> int:
     """Position of the `n`th newline of `text[low:high]`, which has that many."""
     while high - low > _NARROW:
         middle = (low + high) // 2

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from bassloop.store.logs.counting import nth_newline
 from bassloop.store.logs.formats import (
     ENTRY_BYTES,
     LINE_RECORD,
@@ -26,6 +27,13 @@ READ_LIMIT = 4 * 1024 * 1024
 """Bytes of lines in one answer."""
 
 _CHUNK = 64 * 1024
+
+
+class TextPlace(NamedTuple):
+    """The number of a line, and where in the settled text it begins."""
+
+    line: int
+    offset: int
 
 
 class LogSource:
@@ -91,6 +99,50 @@ class LogSource:
             if length >= size:
                 break
         return LogText(start, len(found), b"".join(line + b"\n" for line in found))
+
+    def place(self, line: int) -> TextPlace:
+        """Where a line begins: not later than it, in a log that has no such line."""
+        number, offset = self._entry(line)
+        while number < min(line, self._lines):
+            chunk = self.read(offset, _CHUNK)
+            ended = chunk.count(b"\n")
+            if not chunk or number + ended >= line:
+                if chunk:
+                    offset += nth_newline(chunk, 0, len(chunk), line - number) + 1
+                    number = line
+                break
+            number += ended
+            offset += len(chunk)
+        return TextPlace(number, offset)
+
+    def block(self, place: TextPlace, size: int) -> tuple[LogText, TextPlace]:
+        """About `size` bytes of whole lines from a place on, as they stand in the files, and the
+        place after them. A line that is longer than that alone is cut as in `lines`."""
+        line, offset = place
+        left = self._lines - line
+        data = self.read(offset, size) if left > 0 else b""
+        # What is read may end where the plain text does, in the middle of a line.
+        while (
+            data and len(data) < size and (more := self.read(offset + len(data), size - len(data)))
+        ):
+            data += more
+        if not data:
+            return LogText(line, 0, b""), place
+        whole = data.rfind(b"\n") + 1
+        if not whole and offset + len(data) < self._end and len(data) >= size:
+            end = self._end_of_long(line, offset + len(data))
+            text = _bounded(data, end - offset - 1) + b"\n"
+            return LogText(line, 1, text), TextPlace(line + 1, end)
+        if offset + len(data) < self._end or data.count(b"\n") >= left:
+            data = data[:whole]
+        lines = data.count(b"\n")
+        if lines > left:
+            data = data[: nth_newline(data, 0, len(data), left) + 1]
+            lines = left
+        elif not data.endswith(b"\n"):
+            data += b"\n"
+            lines += 1
+        return LogText(line, lines, data), TextPlace(line + lines, offset + len(data))
 
     def _entry(self, line: int) -> tuple[int, int]:
         at = -1 if self._index is None else self._index.last_at_most(line, 0)
@@ -163,6 +215,22 @@ def read_text(files: LogFiles, lines: int, start: int, size: int) -> LogText:
     """See `LogSource.text`."""
     with open_source(files, lines) as source:
         return LogText(start, 0, b"") if source is None else source.text(start, size)
+
+
+def find_place(files: LogFiles, lines: int, line: int) -> TextPlace:
+    """See `LogSource.place`."""
+    with open_source(files, lines) as source:
+        return TextPlace(0, 0) if source is None else source.place(line)
+
+
+def read_block(
+    files: LogFiles, lines: int, place: TextPlace, size: int
+) -> tuple[LogText, TextPlace]:
+    """See `LogSource.block`."""
+    with open_source(files, lines) as source:
+        if source is None:
+            return LogText(place.line, 0, b""), place
+        return source.block(place, size)
 
 
 def read_raw(files: LogFiles, offset: int, size: int) -> bytes:

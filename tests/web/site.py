@@ -1,0 +1,102 @@
+"""An application over a store of its own, to ask things of."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from bassloop.dispatch import Answer, Tail
+from bassloop.store import Store, ThunkRecord, User, VertexUpdate, open_store
+from bassloop.web import WebContext, create_app
+from tests.dispatch.test_report import a_run
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping
+    from pathlib import Path
+
+    from quart_trio import QuartTrio
+
+HOSTILE = "<script>alert(1)</script>\"'&`{{7*7}}"
+
+
+class FakeInbox:
+    """Remembers what it is given."""
+
+    def __init__(self) -> None:
+        self.given: list[tuple[dict[str, str], bytes]] = []
+
+    async def accept(self, headers: Mapping[str, str], body: bytes) -> Answer:
+        self.given.append((dict(headers), body))
+        return Answer(202, "accepted")
+
+
+@dataclass
+class Site:
+    """An application and what is behind it."""
+
+    app: QuartTrio
+    store: Store
+    inbox: FakeInbox
+    tail: Tail
+
+    async def get(self, path: str, **headers: str) -> Any:
+        return await self.app.test_client().get(path, headers=headers)
+
+    async def text(self, path: str) -> str:
+        answer = await self.get(path)
+        assert answer.status_code == 200, path
+        text: str = await answer.get_data(as_text=True)
+        return text
+
+    async def json(self, path: str) -> Any:
+        answer = await self.get(path, accept="application/json")
+        assert answer.status_code == 200, path
+        return await answer.get_json()
+
+    async def queued(self, run_id: str = "r", **changes: Any) -> None:
+        """A run that waits for its runner."""
+        await self.store.put_user(User(1, "U_1", "octocat"))
+        thunk = ThunkRecord("DIGEST", "0" * 64, "{}", b"", "sh test.sh", 1.0)
+        await self.store.put_thunk(thunk)
+        fields = {"thunk_digest": "DIGEST", "state": "queued", "started_at": None, "ended_at": None}
+        run = replace(a_run(id=run_id, **fields), **changes)
+        await self.store.intend_check(
+            2, run.repository, 3, run.head_sha, f"{run.check_name} {run_id}", "g", False, run
+        )
+
+    async def vertex(self, run_id: str, name: str, text: bytes, **changes: Any) -> int:
+        """A vertex of a run with its whole log; returns its row."""
+        update = VertexUpdate(name, name, 100.0, 101.0, **changes)
+        row = (await self.store.put_vertexes(run_id, [update]))[name].row
+        log = await self.store.open_log(run_id, row)
+        await log.append(text, None, 1, 100.0)
+        await log.close()
+        return row
+
+    async def run(self, run_id: str = "r", state: str = "failed", **changes: Any) -> int:
+        """An ended run of one vertex; returns the vertex's row."""
+        await self.queued(run_id, **changes)
+        log = f"one\n{HOSTILE}\nlast\n".encode()
+        name = changes.get("cmdline", "sh test.sh")
+        row = await self.vertex(run_id, name, log, error="exit status 1")
+        await self.store.start_run(run_id, "t", "octocat", "linux/amd64", 100.0)
+        await self.store.end_run(run_id, state, f"exit status 1 {HOSTILE}", 101.0)
+        return row
+
+
+@asynccontextmanager
+async def a_site(tmp_path: Path) -> AsyncGenerator[Site]:
+    async with open_store(tmp_path / "loop.db", tmp_path / "blobs") as store:
+        inbox, tail = FakeInbox(), Tail()
+        context = WebContext(
+            store=store,
+            inbox=inbox,
+            tail=tail,
+            external_url="https://loop.example.com",
+            version="1",
+            known_hosts="loop.example.com ssh-ed25519 AAAA",
+            ssh_command="bassloop runner YOUR-LOGIN@loop.example.com",
+            pool_snapshot=list,
+        )
+        yield Site(create_app(context), store, inbox, tail)

@@ -1,0 +1,135 @@
+"""Searching a run: all of its logs, page by page, for those who may see it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from bassloop.store import VertexUpdate
+from bassloop.web import search
+
+from .site import Site, a_site
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+
+async def three_logs(site: Site) -> list[int]:
+    await site.queued()
+    first = await site.vertex("r", "first", b"error one\nfine\nERROR two\n")
+    second = await site.vertex("r", "second", b"fine\n" * 100_000 + b"an error\n")
+    third = await site.vertex("r", "third", b"no newline at this error")
+    return [first, second, third]
+
+
+async def test_all_logs_of_a_run_are_searched_in_their_order(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        first, second, third = await three_logs(site)
+        answer = await site.json("/runs/r/search?q=error")
+        assert [(match["vertex"], match["line"]) for match in answer["matches"]] == [
+            (first, 0),
+            (first, 2),
+            (second, 100_000),
+            (third, 0),
+        ]
+        assert answer["matches"][2]["text"] == "an error"
+        assert answer["matches"][2]["spans"] == [[3, 8]]
+        assert (answer["total"], answer["complete"], answer["more"]) == (4, True, False)
+        assert answer["next"] is None
+
+
+async def test_case_expressions_and_one_vertex_can_be_asked_for(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        first, second, _ = await three_logs(site)
+        assert (await site.json("/runs/r/search?q=ERROR&case=yes"))["total"] == 1
+        assert (await site.json("/runs/r/search?q=^f.*e$&regex=yes"))["total"] == 100_001
+        assert (await site.json(f"/runs/r/search?q=error&vertex={first}"))["total"] == 2
+        assert (await site.get("/runs/r/search?q=error&vertex=999")).status_code == 404
+        assert (await site.get(f"/runs/r/search?q=(&vertex={second}")).status_code == 200
+
+
+async def test_matches_come_in_pages(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        await three_logs(site)
+        seen, after = [], ""
+        for _ in range(4):
+            answer = await site.json(f"/runs/r/search?q=error&limit=1&after={after}")
+            seen += [match["text"] for match in answer["matches"]]
+            assert answer["total"] == (None if after else 4)
+            after = answer["next"]
+        assert seen == ["error one", "ERROR two", "an error", "no newline at this error"]
+        assert after is None
+
+
+async def test_an_answer_that_takes_long_says_where_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "SECONDS", 0.0)
+    async with a_site(tmp_path) as site:
+        await three_logs(site)
+        seen, after, answers = [], "", 0
+        while after is not None:
+            answer = await site.json(f"/runs/r/search?q=error&after={after}")
+            seen += [match["text"] for match in answer["matches"]]
+            after, answers = answer["next"], answers + 1
+            assert answer["complete"] is (after is None)
+        assert seen == ["error one", "ERROR two", "an error", "no newline at this error"]
+        assert answers > 3
+
+
+async def test_counting_ends_somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "COUNT_LIMIT", 1000)
+    async with a_site(tmp_path) as site:
+        await three_logs(site)
+        answer = await site.json("/runs/r/search?q=fine")
+        assert 1000 <= answer["total"] < 100_000
+        assert (answer["complete"], answer["more"]) == (False, True)
+
+
+async def test_a_log_is_searched_while_it_is_written(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        await site.queued()
+        row = await site.vertex("r", "done", b"")
+        [vertex] = await site.store.vertexes("r")
+        assert vertex.row == row
+        live = (await site.store.put_vertexes("r", [VertexUpdate("v", "v", 1.0)]))["v"].row
+        log = await site.store.open_log("r", live)
+        await log.append(b"one\ntwo\n", None, 1, 1.0)
+        assert (await site.json("/runs/r/search?q=two"))["total"] == 1
+        await log.append(b"two\n", None, 1, 1.0)
+        assert (await site.json("/runs/r/search?q=two"))["total"] == 2
+        await log.close()
+
+
+async def test_a_bad_query_is_told_why(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        await site.queued()
+        for path in ("", "?q=", "?q=(&regex=yes", "?q=a&after=nonsense", f"?q={'a' * 501}"):
+            assert (await site.get(f"/runs/r/search{path}")).status_code == 400, path
+
+
+async def test_a_private_run_is_not_searched(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        await site.run(public=False)
+        assert (await site.get("/runs/r/search?q=one")).status_code == 404
+
+
+async def test_more_than_can_be_served_are_told_to_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "AT_ONCE", 1)
+    async with a_site(tmp_path) as site:
+        await three_logs(site)
+        codes = []
+
+        async def ask() -> None:
+            codes.append((await site.get("/runs/r/search?q=error")).status_code)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(ask)
+        assert sorted(codes) == [200, 503, 503]
+        assert (await site.get("/runs/r/search?q=error")).status_code == 200
