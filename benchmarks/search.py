@@ -15,10 +15,10 @@ from typing import Any
 from urllib.parse import quote
 
 import trio
-
-from bassloop.store import VertexUpdate
 from benchmarks.terminal import coloured, plain
 from tests.web.site import Site, a_site
+
+from bassloop.store import VertexUpdate
 
 QUERIES = {
     "a text that is not there": "q=no such thing",
@@ -52,7 +52,6 @@ async def main(size: int, folder: Path) -> None:
     async with a_site(folder) as site:
         for name, kind in (("plain", plain), ("coloured", coloured)):
             await site.queued(name)
-        for name, kind in (("plain", plain), ("coloured", coloured)):
             text = kind(16 << 20)
             update = VertexUpdate(name, name, 1.0)
             row = (await site.store.put_vertexes(name, [update]))[name].row
