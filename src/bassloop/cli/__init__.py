@@ -34,6 +34,9 @@ COMMANDS: dict[str, _Command] = {
     "github": _Command(
         "bassloop.cli.github", "github", "Make the loop's GitHub App, and look after it."
     ),
+    "deliveries": _Command(
+        "bassloop.cli.deliveries", "deliveries", "List, show and replay GitHub's deliveries."
+    ),
     "eval": _Command("bassloop.cli.eval_", "eval_", "Evaluate a Bass script, and print its value."),
     "run": _Command("bassloop.cli.run", "run", "Run a Bass script and its thunks on this machine."),
     "bump": _Command("bassloop.cli.bump", "bump", "Make the calls in bass.lock files again."),

@@ -10,6 +10,7 @@ store can stand behind the same names. `Store` has all operations; their values 
 
 from __future__ import annotations
 
+from bassloop.store.database import is_served
 from bassloop.store.errors import (
     NotStored,
     StoreConflict,
@@ -65,6 +66,7 @@ __all__ = [
     "User",
     "Vertex",
     "VertexUpdate",
+    "is_served",
     "new_run_id",
     "open_store",
 ]

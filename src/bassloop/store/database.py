@@ -130,6 +130,15 @@ def ownership(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def is_served(path: Path) -> bool:
+    """Whether a daemon has the database of this file open now."""
+    try:
+        with ownership(path):
+            return False
+    except StoreUnusable:
+        return True
+
+
 def _names() -> frozenset[str]:
     with contextlib.closing(sqlite3.connect(":memory:")) as connection:
         return frozenset(m.name for m in migrations().pending(Database(connection)))

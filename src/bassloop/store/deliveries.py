@@ -144,11 +144,14 @@ def unfinished(connection: sqlite3.Connection) -> list[Delivery]:
     return [Delivery(**row) for row in rows]
 
 
-def newest(connection: sqlite3.Connection, limit: int, before: str | None) -> list[Delivery]:
+def newest(
+    connection: sqlite3.Connection, limit: int, before: str | None, states: Iterable[str]
+) -> list[Delivery]:
     rows = connection.execute(
         f"SELECT {_HEAD}, x'' AS body FROM deliveries "  # noqa: S608 - constants
-        "WHERE :before IS NULL OR seq < (SELECT seq FROM deliveries WHERE guid = :before) "
+        "WHERE (:before IS NULL OR seq < (SELECT seq FROM deliveries WHERE guid = :before)) "
+        "AND (:states = '[]' OR state IN (SELECT value FROM json_each(:states))) "
         "ORDER BY seq DESC LIMIT :limit",
-        {"before": before, "limit": limit},
+        {"before": before, "limit": limit, "states": json.dumps(list(states))},
     )
     return [Delivery(**row) for row in rows]

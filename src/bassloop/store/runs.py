@@ -35,6 +35,7 @@ FILTERS = {
     "head_branch": "r.head_branch = :head_branch",
     "pull_request": "r.pull_request = :pull_request",
     "check_name": "r.check_name = :check_name",
+    "delivery": "r.delivery = :delivery",
     "state": "r.state = :state",
     "thunk_digest": "r.thunk_digest = :thunk_digest",
 }

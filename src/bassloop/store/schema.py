@@ -166,6 +166,22 @@ _PATIENCE = (
 )
 
 
+_APPROVALS = (
+    """
+    CREATE TABLE approvals (
+        repository_id INTEGER NOT NULL,
+        head_sha TEXT NOT NULL,
+        user_id INTEGER NOT NULL,
+        login TEXT NOT NULL,
+        at REAL NOT NULL,
+        PRIMARY KEY (repository_id, head_sha)
+    ) STRICT, WITHOUT ROWID
+    """,
+    "CREATE INDEX deliveries_held ON deliveries (order_key, seq) WHERE state = 'held'",
+    "CREATE INDEX runs_of_delivery ON runs (delivery)",
+)
+
+
 def migrations() -> Migrations:
     """All migrations, oldest first. Each is one transaction with the note that it was applied."""
     numbered = Migrations("bassloop")
@@ -178,6 +194,11 @@ def migrations() -> Migrations:
     @numbered(name="0002_patience")
     def patience(db: Database) -> None:
         for statement in _PATIENCE:
+            db.execute(statement)
+
+    @numbered(name="0003_approvals")
+    def approvals(db: Database) -> None:
+        for statement in _APPROVALS:
             db.execute(statement)
 
     return numbered

@@ -234,11 +234,13 @@ class Store:
         """When this database was made, in seconds since the epoch."""
         return await self._readers.read(database.born)
 
-    async def deliveries(self, limit: int = 50, before: str | None = None) -> list[Delivery]:
+    async def deliveries(
+        self, limit: int = 50, before: str | None = None, *, states: Sequence[str] = ()
+    ) -> list[Delivery]:
         """The newest deliveries, newest first, without bodies. `before`: only those older than the
-        one of this guid."""
+        one of this guid; `states`: only those in one of them."""
         count = _bounded(limit)
-        return await self._readers.read(lambda db: deliveries.newest(db, count, before))
+        return await self._readers.read(lambda db: deliveries.newest(db, count, before, states))
 
     # Users and thunks
 
@@ -358,6 +360,7 @@ class Store:
         head_branch: str | None = None,
         pull_request: int | None = None,
         check_name: str | None = None,
+        delivery: str | None = None,
         state: str | None = None,
         thunk_digest: str | None = None,
     ) -> Page[Run]:
@@ -371,6 +374,7 @@ class Store:
             "head_branch": head_branch,
             "pull_request": pull_request,
             "check_name": check_name,
+            "delivery": delivery,
             "state": state,
             "thunk_digest": thunk_digest,
         }

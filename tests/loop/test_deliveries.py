@@ -1,0 +1,91 @@
+"""`bassloop deliveries`, beside a daemon and without one."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from bassloop.standin import Fault
+
+from .world import world
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .conftest import MakeRepository
+    from .world import World
+
+HOOK = """
+(defn github-hook [event client]
+  (client:start-check
+    (with-image ($ sh -c "true") {:repository "alpine" :platform {:os "linux"}})
+    "it" event:payload:check_suite:head_sha))
+"""
+
+
+async def command(its: World, *args: str, status: int = 0) -> str:
+    """What the command prints; on an error what it says of it."""
+    done: Any = await trio.run_process(
+        [sys.executable, "-m", "bassloop", "deliveries", *args],
+        env=its.env,
+        capture_stdout=True,
+        capture_stderr=True,
+        check=False,
+    )
+    assert done.returncode == status, (done.stdout, done.stderr)
+    return str((done.stdout if status == 0 else done.stderr).decode())
+
+
+async def test_deliveries_are_listed_shown_and_replayed(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    with trio.fail_after(50):
+        async with world(
+            make_repository(**{"project.bass": HOOK}), tmp_path / "world", DELIVERY_ATTEMPTS="1"
+        ) as its:
+            assert "there is no database" in await command(its, "list", status=1)
+            refused = its.standin.faults.add(
+                Fault("POST", "/repos/.*/check-runs", status=403, times=1000)
+            )
+            payload = await its.standin.payload("check_suite")
+            async with its.daemon() as daemon, its.runner(daemon):
+                assert await command(its, "list") == ""
+                first = await its.standin.deliver(daemon.url, "check_suite", payload)
+                while "set_aside" not in await command(its, "list"):
+                    await trio.sleep(0.05)
+                [line] = (await command(its, "list", "--json", "--state", "set_aside")).splitlines()
+                listed = json.loads(line)
+                assert (listed["guid"], listed["state"]) == (first.guid, "set_aside")
+                assert "grant the App the permission" in listed["note"]
+
+                shown = await command(its, "show", first.guid)
+                assert "set_aside" in shown
+                assert "bassloop deliveries replay" in shown
+                assert json.loads(await command(its, "show", "--body", first.guid)) == payload
+                assert "no delivery" in await command(its, "show", "unknown", status=1)
+
+                refused.status = None  # the owner grants the permission
+                said = await command(its, "replay", first.guid, "--url", daemon.url)
+                assert said == "accepted\n"
+                await its.concluded(daemon)
+                while f"done      {first.guid}" not in await command(its, "list"):
+                    await trio.sleep(0.05)
+                message = await command(its, "replay", first.guid, status=1)
+                assert "the delivery is done" in message
+
+                its.standin.faults.clear()
+                its.standin.faults.add(
+                    Fault("GET", "/repos/.*/contents/.*", status=403, times=1000)
+                )
+                second = await its.standin.deliver(daemon.url, "check_suite", payload)
+                while "set_aside" not in await command(its, "list"):
+                    await trio.sleep(0.05)
+            said = await command(its, "replay", second.guid)
+            assert said == "it is handled when the daemon starts\n"
+            assert "received" in await command(its, "list", "-n", "1")
+            async with its.daemon():
+                while "set_aside" not in await command(its, "list", "-n", "1"):
+                    await trio.sleep(0.05)
