@@ -134,3 +134,57 @@ def _tell(made: Made) -> None:
         "  3. start the loop:        bassloop serve\n"
         "  4. look at it all:        bassloop github doctor"
     )
+
+
+@github.command()
+@click.option("--redeliver", is_flag=True, help="Have GitHub send the newest delivery again.")
+@click.option("--mend", is_flag=True, help="Set the webhook's address, encoding and secret.")
+def doctor(redeliver: bool, mend: bool) -> None:
+    """Look at the loop's GitHub App, and say what is not right, with its mend.
+
+    Credentials, clock, permissions, events, where it is installed, the webhook's settings and last
+    deliveries, the rate limit, the device flow. Exits with 0 when nothing is wrong, with 1 otherwise;
+    what is only doubtful is marked and does not count.
+    """
+    import sys
+
+    import trio
+
+    from bassloop import config
+    from bassloop.cli.logs import configure_logs
+
+    configure_logs("error")
+    with told(config.SettingsError):
+        settings = config.load()
+        sys.exit(trio.run(_examine, settings, redeliver, mend))
+
+
+_SIGNS = {"ok": ("✓", "green"), "doubtful": ("!", "yellow"), "wrong": ("✗", "red")}
+
+
+async def _examine(settings: Settings, redeliver: bool, mend: bool) -> int:
+    from contextlib import aclosing
+
+    from bassloop.github import GitHubConfig, Patience, open_github
+    from bassloop.setup.doctor import Wanted, examine
+
+    found = GitHubConfig(
+        settings.github_api_url,
+        settings.github_app_id,
+        settings.private_key(),
+        patience=Patience(attempts=2, longest_pause=10.0, answer_seconds=20.0),
+    )
+    wrong = 0
+    async with (
+        open_github(found) as its,
+        aclosing(examine(settings, its, Wanted(redeliver, mend))) as findings,
+    ):
+        async for each in findings:
+            sign, colour = _SIGNS[each.state]
+            click.echo(f"{click.style(sign, fg=colour)} {each.said}")
+            if each.mend is not None and each.state != "ok":
+                click.echo(f"    mend: {each.mend}")
+            wrong += each.state == "wrong"
+    if wrong:
+        click.echo(f"\n{wrong} {'thing is' if wrong == 1 else 'things are'} wrong")
+    return 1 if wrong else 0

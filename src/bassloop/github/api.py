@@ -13,6 +13,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -154,6 +155,25 @@ class API(gidgethub.httpx.GitHubAPI):
         """A file's bytes, at most `limit` of them. Raises GitHubError."""
         asked = _Asked("GET", self._url(path), credential, None, RAW, True, limit)
         return (await self._ask(asked)).body
+
+    async def clock_skew(self) -> float | None:
+        """How many seconds this machine's clock is ahead of GitHub's; None when GitHub does not say.
+
+        Any answer tells the time, also one that refuses. Raises GitHubError when there is none.
+        """
+        asked = _Asked("GET", self._url("/rate_limit"), ANONYMOUS, None, JSON, True, MAX_ANSWER)
+        before = time.time()
+        try:
+            with trio.fail_after(self.patience.answer_seconds):
+                headers = asked.headers(self.requester, None)
+                answer = await self._answer("GET", asked.url, headers, b"", MAX_ANSWER)
+            theirs = parsedate_to_datetime(answer.headers.get("date", "")).timestamp()
+        except (httpx.HTTPError, httpx.InvalidURL, trio.TooSlowError) as error:
+            raise _unreached(asked, error)[0] from error
+        except ValueError:
+            return None
+        # The header has whole seconds, and was written somewhere between asking and now.
+        return (before + time.time()) / 2 - (theirs + 0.5)
 
     async def sleep(self, seconds: float) -> None:
         """Pause. A checkpoint."""

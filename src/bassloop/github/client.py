@@ -107,7 +107,7 @@ async def open_github(
         timeout=timeout,
         limits=limits,
         transport=transport,
-        trust_env=not _is_loopback(config.api_url),
+        trust_env=not is_loopback(config.api_url),
     ) as client:
         api = API(client, config.api_url, patience=config.patience)
         app = None
@@ -248,7 +248,7 @@ def _pull(item: dict[str, Any]) -> PullRequest:
     return PullRequest(int(item["number"]), theirs.get("id") != ours.get("id"), author)
 
 
-def _is_loopback(url: str) -> bool:
+def is_loopback(url: str) -> bool:
     """Whether a URL is this machine's own, which no proxy of the environment reaches."""
     host = urlsplit(url).hostname or ""
     try:

@@ -14,6 +14,7 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from bassloop.github.errors import GitHubError
 
@@ -59,7 +60,11 @@ class HookConfig:
 
 @dataclass(frozen=True, slots=True)
 class AppInfo:
-    """What GitHub says of the App: its permissions by name, and the events it is subscribed to."""
+    """What GitHub says of the App: its permissions by name, and the events it is subscribed to.
+
+    Args:
+        organization: whose it is; None when it is a person's.
+    """
 
     id: int
     slug: str
@@ -67,6 +72,15 @@ class AppInfo:
     permissions: Mapping[str, str]
     events: tuple[str, ...]
     installations: int
+    organization: str | None = None
+
+    @property
+    def settings_url(self) -> str:
+        """Where its owner changes it."""
+        parts = urlsplit(self.html_url)
+        web = f"{parts.scheme}://{parts.netloc}"
+        owner = f"/organizations/{self.organization}" if self.organization else ""
+        return f"{web}{owner}/settings/apps/{self.slug}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +107,8 @@ class Hook:
         """What GitHub says of the App."""
         found = await self._get("/app")
         try:
+            owner = found.get("owner") or {}
+            organization = owner.get("login") if owner.get("type") == "Organization" else None
             return AppInfo(
                 id=int(found["id"]),
                 slug=str(found.get("slug") or ""),
@@ -100,12 +116,13 @@ class Hook:
                 permissions=dict(found.get("permissions") or {}),
                 events=tuple(found.get("events") or ()),
                 installations=int(found.get("installations_count") or 0),
+                organization=organization,
             )
-        except (TypeError, KeyError, ValueError) as error:
+        except (AttributeError, TypeError, KeyError, ValueError) as error:
             raise GitHubError("GitHub's answer is no App") from error
 
-    async def attempts(self, since: float) -> list[Attempt]:
-        """The attempts since a time (seconds since the epoch), newest first."""
+    async def attempts(self, since: float, *, most: int | None = None) -> list[Attempt]:
+        """The attempts since a time (seconds since the epoch), newest first; `most` of them."""
         url: str | None = "/app/hook/deliveries?per_page=100"
         found: list[Attempt] = []
         for _ in range(MAX_PAGES):
@@ -118,7 +135,9 @@ class Hook:
             found += [attempt for attempt in attempts if attempt.delivered_at >= since]
             if any(attempt.delivered_at < since for attempt in attempts):
                 break
-        return found
+            if most is not None and len(found) >= most:
+                break
+        return found[:most]
 
     async def body(self, attempt: Attempt) -> bytes:
         """What an attempt carried, as JSON; not byte for byte what was signed."""

@@ -52,6 +52,18 @@ def add_routes(web: QuartTrio, standin: StandIn) -> None:
             raise Refusal(404, "Not Found")
         return Response(f"<h1>Install {escape(slug)}</h1>", content_type="text/html")
 
+    @web.post("/login/device/code")
+    async def device_code() -> Response:
+        given = await request.form
+        if given.get("client_id") != objects.app(standin)["client_id"]:
+            return answer_json({"error": "Not Found"}, 404)
+        if not standin.device_flow:
+            return answer_json({"error": "device_flow_disabled"})
+        code = {"device_code": secrets.token_hex(20), "user_code": "ABCD-1234", "interval": 5}
+        return answer_json(
+            {**code, "expires_in": 900, "verification_uri": f"{standin.url}/login/device"}
+        )
+
     @web.post("/app-manifests/<code>/conversions")
     async def conversion(code: str) -> Response:
         if not standin.manifest_code or code != standin.manifest_code:

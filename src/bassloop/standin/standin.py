@@ -98,6 +98,7 @@ class StandIn:
         app_key: the App's *public* key, PEM; requests must be signed with its private half.
         permissions: what the App was granted; GitHub refuses what needs more.
         hook_config: what the webhook's settings are, where they differ from those of a sound App.
+        device_flow: whether it is ticked in the App's settings.
         manifest_code: a code that is good, once, for the credentials of the App.
         manifest: what an App was asked for with on the web page, which gave the code then.
         app_private_key: the App's private key, PEM, for who has that code.
@@ -121,6 +122,7 @@ class StandIn:
     default_branch: str = ""
     hook_url: str = ""
     hook_config: dict[str, str] = field(default_factory=dict)
+    device_flow: bool = True
     manifest_code: str = ""
     manifest: dict[str, Any] = field(default_factory=dict)
     app_private_key: str = field(default="", repr=False)
