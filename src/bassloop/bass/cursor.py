@@ -82,3 +82,15 @@ def _open_brackets(text: str) -> Iterator[int]:
         elif stack and _CLOSING[text[stack[-1]]] == bracket:
             stack.pop()
     yield from stack
+
+
+def closers(text: str) -> str:
+    """What closes all that is open at the end of a text: a string, and brackets."""
+    last = deque(_PIECE.finditer(text), maxlen=1)
+    quote = ""
+    if last and last[0]["string"] is not None and not last[0]["closed"]:
+        escaping = (len(text) - len(text.rstrip("\\"))) % 2
+        quote = '\\"' if escaping else '"'
+    brackets = [_CLOSING[text[at]] for at in _open_brackets(text)]
+    # The text may end in a comment.
+    return f"{quote}\n{''.join(reversed(brackets))}"

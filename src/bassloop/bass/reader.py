@@ -53,15 +53,15 @@ class _Open:
 
 
 class Reader:
-    """Reads the forms of a source, one at a time: iterate over it.
+    """Reads the forms of a source, one at a time, from an offset on: iterate over it.
 
     Raises `ReadError`, with the place, when the text at hand is no form.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, start: int = 0) -> None:
         self.source = source
         self._text = source.text
-        self._at = 0
+        self._at = start
         self._stack: list[_Open] = []
 
     def __iter__(self) -> Iterator[Annotate]:

@@ -41,6 +41,7 @@ COMMANDS: dict[str, _Command] = {
     "run": _Command("bassloop.cli.run", "run", "Run a Bass script and its thunks on this machine."),
     "bump": _Command("bassloop.cli.bump", "bump", "Make the calls in bass.lock files again."),
     "repl": _Command("bassloop.cli.repl", "repl", "Evaluate Bass at a prompt."),
+    "lsp": _Command("bassloop.cli.lsp", "lsp", "Serve an editor that shows Bass scripts."),
     "doc": _Command("bassloop.cli.doc", "doc", "Tell what a name of the language means."),
 }
 
