@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import pty
+import re
 import select
 import signal
 import struct
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import termios
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyte
@@ -24,7 +26,6 @@ from bassloop.repl.piped import entries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from .conftest import Command
 
@@ -116,6 +117,13 @@ def test_a_form_that_is_not_closed_goes_on_indented(terminal: Terminal) -> None:
     )
 
 
+def test_a_line_is_broken_anywhere_with_alt_enter(terminal: Terminal) -> None:
+    terminal.type("(def x 1)\x1b\r")
+    terminal.shows(".....")
+    terminal.type("(+ x 1)\r")
+    assert terminal.shows("bass>", 2) == "bass> (def x 1)\n..... (+ x 1)\nx\n2\nbass>"
+
+
 def test_an_error_is_shown_with_its_place(terminal: Terminal) -> None:
     terminal.type("(+ 1 oops)\r")
     shown = terminal.shows("bass>", 2)
@@ -204,6 +212,13 @@ def test_what_runs_in_the_background_goes_on(terminal: Terminal) -> None:
 def test_a_pipe_gets_values_only(bassloop: Command) -> None:
     done = bassloop("repl", stdin="(def x\n  1)\n(+ x 1) :two\n\n; a comment\n[x]")
     assert (done.returncode, done.stdout, done.stderr) == (0, "x\n2\ntwo\n(1)\n", "")
+
+
+def test_the_page_shows_what_happens(bassloop: Command) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "bass-tools.md").read_text()
+    found = re.search(r"\$ echo '(.*)' \| bassloop repl\n(.*)\n", page)
+    assert found is not None
+    assert bassloop("repl", stdin=found[1]).stdout == f"{found[2]}\n"
 
 
 def test_a_pipe_goes_on_after_an_error_and_tells_in_the_end(bassloop: Command) -> None:

@@ -107,6 +107,11 @@ def _bindings() -> KeyBindings:
         else:
             buffer.validate_and_handle()
 
+    @bindings.add("escape", "enter")
+    def _break(event: KeyPressEvent) -> None:
+        buffer = event.current_buffer
+        buffer.insert_text("\n" + " " * indentation(buffer.document.text_before_cursor))
+
     return bindings
 
 
