@@ -125,6 +125,9 @@ class Settings(BaseSettings):
     runner_wait: NonNegativeFloat = Field(
         600.0, description="How long a check waits for its sender's runner."
     )
+    supersede: bool = Field(
+        True, description="Whether a push cancels what still runs for the head that it replaces."
+    )
     check_limit: PositiveFloat = Field(4 * 3600.0, description="How long a check may run.")
     hook_seconds: PositiveFloat = Field(
         300.0, description="How long a hook's script may be evaluated, checks not counted."

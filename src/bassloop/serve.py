@@ -30,6 +30,7 @@ from bassloop import __version__
 from bassloop.config import Settings, parse_address
 from bassloop.dispatch import Inbox, Limits, Loop, Tail, handle_delivery
 from bassloop.dispatch.missed import keep_fetching
+from bassloop.dispatch.policy import Policy
 from bassloop.dispatch.recover import end_set_aside, interrupt_lost_runs, keep_concluding
 from bassloop.dispatch.report import connect_command
 from bassloop.gateway import GatewayAddress, GatewaySettings, load_host_key, serve_gateway
@@ -130,6 +131,7 @@ async def _serve(
             app_id=settings.github_app_id,
             connect=lambda login: connect_command(login, _host_of(url), ssh.port),
             limits=_limits(settings),
+            policy=Policy(supersede=settings.supersede),
         )
         inbox = Inbox(
             store,

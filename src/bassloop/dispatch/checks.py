@@ -8,20 +8,21 @@ is never started anew in silence (:mod:`bassloop.dispatch.recover` concludes it)
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import structlog
 import trio
 
 from bassloop.dispatch import report
+from bassloop.dispatch.conclude import conclude, end_run
 from bassloop.dispatch.inbox import MAX_POSTPONED
 from bassloop.dispatch.patience import advised, pause
 from bassloop.dispatch.recorder import MAX_VERTEXES, Recorder, recording
+from bassloop.dispatch.supersede import superseded
 from bassloop.dispatch.work import Started, Work
 from bassloop.github import CheckRunDraft, GitHubError
 from bassloop.runtimes import NoRuntime, Platform, RunFailed, Runtime, RuntimeLost
-from bassloop.terminal import strip
 
 if TYPE_CHECKING:
     from bassloop.dispatch.loop import Loop
@@ -30,10 +31,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-LAST_LINES = 60
 CLEANUP_SECONDS = 15.0
-MAX_REFUSED = 8
-"""How often GitHub may refuse a check run's end for a reason that does not pass: for ten minutes."""
 
 
 class CheckRefused(Exception):
@@ -142,6 +140,32 @@ async def _interrupted(loop: Loop, run_id: str) -> None:
 async def _carry_out(
     work: Work, run: Run, check: CheckRun, thunk: bass_pb2.Thunk, wanted: Platform | None
 ) -> Run:
+    """Show the check, find it a runtime, run it, end it. Returns the run as it ended."""
+    loop = work.loop
+    end = _End("cancelled", "")
+    with loop.cancellable(run.id) as asked:
+        if (why := await superseded(work)) is not None:
+            loop.cancel(run.id, why)
+        end = await _until_over(work, run, check, thunk, wanted)
+    if asked.cancelled:
+        end = _End("cancelled", asked.why)
+    run = await end_run(loop, run.id, end.state, end.message)
+    await conclude(loop, run, end.said)
+    return run
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """A run's final state and why, and what its check says where that is not what always is said."""
+
+    state: str
+    message: str | None
+    said: report.Report | None = None
+
+
+async def _until_over(
+    work: Work, run: Run, check: CheckRun, thunk: bass_pb2.Thunk, wanted: Platform | None
+) -> _End:
     loop = work.loop
     runtime = _first(work, wanted)
     check = await _show_patiently(work, run, check, waiting=runtime is None)
@@ -149,26 +173,28 @@ async def _carry_out(
         try:
             runtime = await work.runtime(wanted)
         except NoRuntime as error:
-            connect = loop.connect(work.owner.login)
-            message = f"{error}. Connect one with\n\n    {connect}\n\nand run the check again."
-            if work.whose.user is None:
-                message = f"{work.whose.why}, so no runner may run it."
-            run = await end_run(loop, run.id, "action_required", message)
-            said = report.no_runner(run, loop.run_url(run.id), connect, loop.limits.runner_wait)
-            await conclude(loop, run, said if work.whose.user is not None else None)
-            return run
+            return _nobody(work, run, error)
         await _update(
             work, check, status="in_progress", said=report.started(run, loop.run_url(run.id))
         )
     async with recording(loop.store, loop.tail, run.id) as recorder:
-        state, ended = await _run(work, run, runtime, recorder, thunk, wanted)
+        state, message = await _run(work, run, runtime, recorder, thunk, wanted)
     if recorder.overflowed:
-        ended = (
-            f"{ended or ''}\n(more than {MAX_VERTEXES:,} vertexes; the rest is not kept)".strip()
+        message = (
+            f"{message or ''}\n(more than {MAX_VERTEXES:,} vertexes; the rest is not kept)".strip()
         )
-    run = await end_run(loop, run.id, state, ended)
-    await conclude(loop, run)
-    return run
+    return _End(state, message)
+
+
+def _nobody(work: Work, run: Run, error: NoRuntime) -> _End:
+    """How a check ends that nobody's runner may run, or did."""
+    loop = work.loop
+    if work.whose.user is None:
+        return _End("action_required", f"{work.whose.why}, so no runner may run it.")
+    connect = loop.connect(work.owner.login)
+    message = f"{error}. Connect one with\n\n    {connect}\n\nand run the check again."
+    said = report.no_runner(run, loop.run_url(run.id), connect, loop.limits.runner_wait)
+    return _End("action_required", message, said)
 
 
 def _first(work: Work, wanted: Platform | None) -> Runtime | None:
@@ -191,29 +217,22 @@ async def _run(
     """
     loop = work.loop
     tried: set[str] = set()
-    with trio.CancelScope() as asked, trio.move_on_after(loop.limits.check_seconds) as limit:
-        loop.running[run.id] = asked
-        try:
-            while True:
-                tried.add(runtime.id)
-                try:
-                    await _on(work, run, runtime, recorder, thunk)
-                    return "succeeded", None
-                except RunFailed as error:
-                    return "failed", str(error)
-                except RuntimeLost as error:
-                    others = loop.pool.candidates(runtime.user_id, wanted)
-                    left = [other for other in others if other.id not in tried]
-                    if recorder.vertexes() or not left:
-                        return "interrupted", f"{error}; run the check again"
-                    runtime = left[0]
-        finally:
-            del loop.running[run.id]
-    if limit.cancelled_caught:
-        after = report.duration(loop.limits.check_seconds)
-        return "timed_out", f"the check was stopped after {after} (setting CHECK_LIMIT)"
-    assert asked.cancelled_caught
-    return "cancelled", "the check was cancelled"
+    with trio.move_on_after(loop.limits.check_seconds):
+        while True:
+            tried.add(runtime.id)
+            try:
+                await _on(work, run, runtime, recorder, thunk)
+                return "succeeded", None
+            except RunFailed as error:
+                return "failed", str(error)
+            except RuntimeLost as error:
+                others = loop.pool.candidates(runtime.user_id, wanted)
+                left = [other for other in others if other.id not in tried]
+                if recorder.vertexes() or not left:
+                    return "interrupted", f"{error}; run the check again"
+                runtime = left[0]
+    after = report.duration(loop.limits.check_seconds)
+    return "timed_out", f"the check was stopped after {after} (setting CHECK_LIMIT)"
 
 
 async def _on(
@@ -290,101 +309,3 @@ async def _update(work: Work, check: CheckRun, *, status: str, said: report.Repo
         )
     except GitHubError as error:
         log.warning("check run not updated", status=status, error=str(error))
-
-
-async def end_run(loop: Loop, run_id: str, state: str, message: str | None) -> Run:
-    """Store a run's end and tell its followers. Returns the run as it is now."""
-    await loop.store.end_run(run_id, state, message, time.time())
-    loop.tail.publish(run_id)
-    run = await loop.store.run(run_id)
-    assert run is not None
-    log.info("run ended", run=run_id, state=state)
-    return run
-
-
-async def conclude(loop: Loop, run: Run, said: report.Report | None = None) -> None:
-    """Conclude an ended run's check run on GitHub, and remember that it is.
-
-    When GitHub does not take it, that is noted in the store with the time of the next try, and
-    :func:`bassloop.dispatch.recover.keep_concluding` goes on, also after a restart.
-    """
-    check = await loop.store.check_run_of(run.id)
-    if check is None or check.state == "concluded" or run.id in loop.concluding:
-        return
-    conclusion = report.CONCLUSIONS[run.state]
-    loop.concluding.add(run.id)
-    try:
-        await _tell_end(loop, run, check, conclusion, said or await describe(loop, run))
-    except GitHubError as error:
-        given_up = check.tries >= (MAX_POSTPONED if error.passing else MAX_REFUSED)
-        if not given_up:
-            seconds = max(advised(error) or 0.0, pause(check.tries, longest=3600.0))
-            log.warning(
-                "check run not concluded yet",
-                run=run.id,
-                check=check.name,
-                error=str(error),
-                seconds=round(seconds),
-            )
-            await loop.store.postpone_conclusion(check.row, time.time() + seconds)
-            loop.late.ring()
-            return
-        log.error("check run never concluded", run=run.id, check=check.name, error=str(error))
-    finally:
-        loop.concluding.discard(run.id)
-    await loop.store.conclude_check_run(check.row, conclusion)
-
-
-async def _tell_end(
-    loop: Loop, run: Run, check: CheckRun, conclusion: str, said: report.Report
-) -> None:
-    """Complete a check run; one that GitHub has not is made complete. Raises GitHubError."""
-    owner, _, name = check.repository.partition("/")
-    repo = loop.github.repository(check.installation_id, owner, name)
-    github_id = check.github_id
-    if github_id is None:
-        found = await repo.find_check_run(check.head_sha, check.name, run.id)
-        github_id = None if found is None else found.id
-    if github_id is None:
-        made = await repo.create_check_run(
-            CheckRunDraft(
-                name=check.name,
-                head_sha=check.head_sha,
-                external_id=run.id,
-                details_url=loop.run_url(run.id),
-                status="completed",
-                conclusion=conclusion,
-                started_at=run.started_at or run.created_at,
-                completed_at=run.ended_at,
-                title=said.title,
-                summary=said.summary,
-                text=said.text,
-            )
-        )
-        await loop.store.bind_check_run(check.row, made.id)
-        return
-    if check.github_id is None:
-        await loop.store.bind_check_run(check.row, github_id)
-    await repo.update_check_run(
-        github_id,
-        status="completed",
-        conclusion=conclusion,
-        completed_at=run.ended_at,
-        title=said.title,
-        summary=said.summary,
-        text=said.text,
-    )
-
-
-async def describe(loop: Loop, run: Run) -> report.Report:
-    """What to say of an ended run, from the store."""
-    vertexes = await loop.store.vertexes(run.id)
-    failing = report.failing_vertex(vertexes) if run.state == "failed" else None
-    lines: list[str] = []
-    if failing is not None:
-        extent = await loop.store.log_extent(run.id, failing.row)
-        failing = replace(failing, lines=extent.lines)
-        first = max(extent.lines - LAST_LINES, 0)
-        last = await loop.store.log_lines(run.id, failing.row, first, extent.lines)
-        lines = [strip(line) for line in last]
-    return report.ended(run, vertexes, loop.run_url(run.id), failing, lines)

@@ -12,6 +12,7 @@ from bassloop import store
 from bassloop.dispatch.events import Decision, Does, decide
 from bassloop.dispatch.hook import run_hook
 from bassloop.dispatch.inbox import Outcome
+from bassloop.dispatch.supersede import supersede
 from bassloop.dispatch.whose import whose_runtimes
 from bassloop.dispatch.work import Work
 from bassloop.github import Event, GitHubError, parse_event
@@ -62,6 +63,7 @@ async def _hook(
     }.values():
         if user is not None:
             await loop.store.put_user(store.User(user.id, user.node_id, user.login))
+    await supersede(loop, event)
     # What keeps hook or checks from running is noted, and raised outside of the nursery, which would
     # wrap it.
     async with trio.open_nursery() as checks:
@@ -69,6 +71,7 @@ async def _hook(
             loop=loop,
             event=event,
             delivery=delivery.guid,
+            received_at=delivery.received_at,
             rerun=decision.rerun,
             whose=whose,
             repo=repo,

@@ -14,7 +14,8 @@ import structlog
 
 from bassloop import bass
 from bassloop.dispatch import report
-from bassloop.dispatch.checks import CheckRefused, conclude, end_run, start_check
+from bassloop.dispatch.checks import CheckRefused, start_check
+from bassloop.dispatch.conclude import conclude, end_run
 from bassloop.dispatch.host import LoopHost
 from bassloop.dispatch.recorder import recording
 from bassloop.dispatch.thunks import platform_of, thunk_record

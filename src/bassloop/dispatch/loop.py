@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import trio
 
+from bassloop.dispatch.policy import Policy
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from bassloop.dispatch.tail import Tail
     from bassloop.github import GitHub
@@ -45,6 +48,19 @@ class Bell:
         self._rung = trio.Event()
 
 
+@dataclass(eq=False)
+class Cancellable:
+    """A run that can be cancelled, and why it was."""
+
+    scope: trio.CancelScope
+    why: str = ""
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether it was, and has stopped."""
+        return self.scope.cancelled_caught
+
+
 @dataclass(frozen=True, eq=False)
 class Loop:
     """The loop, as its deliveries see it.
@@ -52,7 +68,7 @@ class Loop:
     Args:
         app_id: our own GitHub App's id; None when there is none, and then no hook runs.
         connect: from a login to the command that connects a runner of theirs.
-        running: the scopes of the runs that are being carried out, by run id.
+        running: what can be cancelled, by run id: runs that wait for a runner, or run.
         concluding: the runs whose end GitHub is being told.
         late: rung when GitHub did not take a run's end, so that it is to be told again.
     """
@@ -65,7 +81,8 @@ class Loop:
     app_id: int | None
     connect: Callable[[str], str]
     limits: Limits = Limits()
-    running: dict[str, trio.CancelScope] = field(default_factory=dict)
+    policy: Policy = field(default_factory=Policy)
+    running: dict[str, Cancellable] = field(default_factory=dict)
     concluding: set[str] = field(default_factory=set)
     late: Bell = field(default_factory=Bell)
 
@@ -73,10 +90,22 @@ class Loop:
         """Where people read a run."""
         return f"{self.external_url}/runs/{run_id}"
 
-    def cancel(self, run_id: str) -> bool:
-        """Cancel a run that is being carried out; whether there was one. It ends as ``cancelled``."""
-        scope = self.running.get(run_id)
-        if scope is None:
+    def cancel(self, run_id: str, why: str = "the check was cancelled") -> bool:
+        """Cancel a run that waits or is being carried out; whether there was one. It ends as
+        ``cancelled``, and says why: the first reason counts."""
+        cancellable = self.running.get(run_id)
+        if cancellable is None:
             return False
-        scope.cancel()
+        cancellable.why = cancellable.why or why
+        cancellable.scope.cancel()
         return True
+
+    @contextmanager
+    def cancellable(self, run_id: str) -> Generator[Cancellable]:
+        """While the context lasts the run can be cancelled; what is in it is then left."""
+        with trio.CancelScope() as scope:
+            cancellable = self.running[run_id] = Cancellable(scope)
+            try:
+                yield cancellable
+            finally:
+                del self.running[run_id]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
-from bassloop.dispatch.checks import conclude, end_run
+from bassloop.dispatch.conclude import conclude, end_run
 
 if TYPE_CHECKING:
     from bassloop.dispatch.loop import Loop

@@ -35,6 +35,7 @@ class Work:
     loop: Loop
     event: Event
     delivery: str
+    received_at: float
     rerun: bool
     whose: Whose
     repo: GitHubRepository

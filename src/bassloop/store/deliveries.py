@@ -144,6 +144,15 @@ def unfinished(connection: sqlite3.Connection) -> list[Delivery]:
     return [Delivery(**row) for row in rows]
 
 
+def about(connection: sqlite3.Connection, order_key: str, limit: int) -> list[Delivery]:
+    rows = connection.execute(
+        f"SELECT {_HEAD}, body FROM deliveries WHERE order_key = ? "  # noqa: S608 - constants
+        "ORDER BY seq DESC LIMIT ?",
+        (order_key, limit),
+    )
+    return [Delivery(**row) for row in rows]
+
+
 def newest(
     connection: sqlite3.Connection, limit: int, before: str | None, states: Iterable[str]
 ) -> list[Delivery]:

@@ -178,6 +178,14 @@ class CheckRun:
 
 
 @dataclass(frozen=True, slots=True)
+class Superseded:
+    """That a head gave way to another one, and when that was heard of."""
+
+    by_sha: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class RuntimeRecord:
     """A runtime that a connected runner offers. `session` is the SSH session that it lives with."""
 

@@ -28,6 +28,8 @@ _RUN = ", ".join(
 _CHECK_FIELDS = tuple(field.name for field in dataclasses.fields(CheckRun))
 _CHECK = ", ".join("c.id AS row" if name == "row" else f"c.{name}" for name in _CHECK_FIELDS)
 
+VOID, SUPERSEDED = 1, 2
+
 FILTERS = {
     "repository": "r.repository = :repository COLLATE NOCASE",
     "login": "r.login = :login COLLATE NOCASE",
@@ -115,7 +117,10 @@ def intend_check(
         (repository_id, head_sha, name),
     ).fetchall()
     counted = [row for row in known if not row["void"]]
-    mine = next((row for row in counted if row["delivery"] == delivery), None)
+    # What was cancelled for a newer head is void for whoever comes back to it, but its own event, when
+    # it is handled again after a crash, does not begin it anew.
+    own = [row for row in known if row["delivery"] == delivery and row["void"] != VOID]
+    mine = own[0] if own else None
     if mine is not None:
         return _check(mine), False
     if counted and not rerun:
@@ -149,8 +154,8 @@ def intend_check(
     return _check(row), True
 
 
-def void_check_run(connection: sqlite3.Connection, row: int) -> None:
-    connection.execute("UPDATE check_runs SET void = 1 WHERE id = ?", (row,))
+def void_check_run(connection: sqlite3.Connection, row: int, kind: int) -> None:
+    connection.execute("UPDATE check_runs SET void = ? WHERE id = ?", (kind, row))
 
 
 def postpone_conclusion(connection: sqlite3.Connection, row: int, until: float) -> None:

@@ -182,6 +182,21 @@ _APPROVALS = (
 )
 
 
+_SUPERSEDED = (
+    """
+    CREATE TABLE superseded (
+        repository_id INTEGER NOT NULL,
+        head_sha TEXT NOT NULL,
+        place TEXT NOT NULL,
+        by_sha TEXT NOT NULL,
+        at REAL NOT NULL,
+        PRIMARY KEY (repository_id, head_sha, place)
+    ) STRICT, WITHOUT ROWID
+    """,
+    "CREATE INDEX deliveries_of_head ON deliveries (order_key, seq)",
+)
+
+
 def migrations() -> Migrations:
     """All migrations, oldest first. Each is one transaction with the note that it was applied."""
     numbered = Migrations("bassloop")
@@ -199,6 +214,11 @@ def migrations() -> Migrations:
     @numbered(name="0003_approvals")
     def approvals(db: Database) -> None:
         for statement in _APPROVALS:
+            db.execute(statement)
+
+    @numbered(name="0004_superseded")
+    def superseded(db: Database) -> None:
+        for statement in _SUPERSEDED:
             db.execute(statement)
 
     return numbered

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from bassloop.store import database, deliveries, runs, runtimes, vertexes
+from bassloop.store import database, deliveries, heads, runs, runtimes, vertexes
 from bassloop.store.errors import NotStored, StoreConflict, StoreError
 from bassloop.store.logs import source
 from bassloop.store.logs.formats import LogFiles
@@ -26,6 +26,7 @@ from bassloop.store.model import (
     Page,
     Run,
     RuntimeRecord,
+    Superseded,
     ThunkRecord,
     User,
     Vertex,
@@ -230,6 +231,10 @@ class Store:
         asked = list(guids)
         return await self._readers.read(lambda db: deliveries.known(db, asked))
 
+    async def deliveries_about(self, order_key: str, limit: int = 20) -> list[Delivery]:
+        """The newest deliveries about a head, newest first, with their bodies."""
+        return await self._readers.read(lambda db: deliveries.about(db, order_key, limit))
+
     async def born(self) -> float:
         """When this database was made, in seconds since the epoch."""
         return await self._readers.read(database.born)
@@ -241,6 +246,22 @@ class Store:
         one of this guid; `states`: only those in one of them."""
         count = _bounded(limit)
         return await self._readers.read(lambda db: deliveries.newest(db, count, before, states))
+
+    # Heads
+
+    async def supersede(
+        self, repository_id: int, head_sha: str, place: str, by_sha: str, at: float
+    ) -> None:
+        """Note that a head gave way to another one at a place (a branch, a pull request)."""
+        await self._writer.write(
+            lambda db: heads.supersede(db, repository_id, head_sha, place, by_sha, at)
+        )
+
+    async def superseded(self, repository_id: int, head_sha: str, place: str) -> Superseded | None:
+        """What a head gave way to at a place, the last time; None if to nothing."""
+        return await self._readers.read(
+            lambda db: heads.superseded(db, repository_id, head_sha, place)
+        )
 
     # Users and thunks
 
@@ -315,7 +336,12 @@ class Store:
     async def void_check_run(self, row: int) -> None:
         """It is no answer to the event that asked for it: when that is handled anew, the next
         generation is made."""
-        await self._writer.write(lambda db: runs.void_check_run(db, row))
+        await self._writer.write(lambda db: runs.void_check_run(db, row, runs.VOID))
+
+    async def supersede_check_run(self, row: int) -> None:
+        """It was cancelled for a newer head: when another event comes back to its head, the next
+        generation is made."""
+        await self._writer.write(lambda db: runs.void_check_run(db, row, runs.SUPERSEDED))
 
     async def unfinished_check_runs(self) -> list[tuple[CheckRun, Run]]:
         """All whose conclusion GitHub was not told, oldest first, each with its run."""

@@ -1,0 +1,127 @@
+"""A run's end: in the store, then on GitHub, then in the store that GitHub knows.
+
+GitHub may not take it, for a while or for good. What passes is noted with the time of the next try,
+so that :mod:`bassloop.dispatch.recover` goes on, also after a restart.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import structlog
+
+from bassloop.dispatch import report
+from bassloop.dispatch.inbox import MAX_POSTPONED
+from bassloop.dispatch.patience import advised, pause
+from bassloop.github import CheckRunDraft, GitHubError
+from bassloop.terminal import strip
+
+if TYPE_CHECKING:
+    from bassloop.dispatch.loop import Loop
+    from bassloop.store import CheckRun, Run
+
+log = structlog.get_logger(__name__)
+
+LAST_LINES = 60
+MAX_REFUSED = 8
+"""How often GitHub may refuse a check run's end for a reason that does not pass: for ten minutes."""
+
+
+async def end_run(loop: Loop, run_id: str, state: str, message: str | None) -> Run:
+    """Store a run's end and tell its followers. Returns the run as it is now."""
+    await loop.store.end_run(run_id, state, message, time.time())
+    loop.tail.publish(run_id)
+    run = await loop.store.run(run_id)
+    assert run is not None
+    log.info("run ended", run=run_id, state=state)
+    return run
+
+
+async def conclude(loop: Loop, run: Run, said: report.Report | None = None) -> None:
+    """Conclude an ended run's check run on GitHub, and remember that it is.
+
+    When GitHub does not take it, that is noted in the store with the time of the next try, and
+    :func:`bassloop.dispatch.recover.keep_concluding` goes on, also after a restart.
+    """
+    check = await loop.store.check_run_of(run.id)
+    if check is None or check.state == "concluded" or run.id in loop.concluding:
+        return
+    conclusion = report.CONCLUSIONS[run.state]
+    loop.concluding.add(run.id)
+    try:
+        await _tell_end(loop, run, check, conclusion, said or await describe(loop, run))
+    except GitHubError as error:
+        given_up = check.tries >= (MAX_POSTPONED if error.passing else MAX_REFUSED)
+        if not given_up:
+            seconds = max(advised(error) or 0.0, pause(check.tries, longest=3600.0))
+            log.warning(
+                "check run not concluded yet",
+                run=run.id,
+                check=check.name,
+                error=str(error),
+                seconds=round(seconds),
+            )
+            await loop.store.postpone_conclusion(check.row, time.time() + seconds)
+            loop.late.ring()
+            return
+        log.error("check run never concluded", run=run.id, check=check.name, error=str(error))
+    finally:
+        loop.concluding.discard(run.id)
+    await loop.store.conclude_check_run(check.row, conclusion)
+
+
+async def _tell_end(
+    loop: Loop, run: Run, check: CheckRun, conclusion: str, said: report.Report
+) -> None:
+    """Complete a check run; one that GitHub has not is made complete. Raises GitHubError."""
+    owner, _, name = check.repository.partition("/")
+    repo = loop.github.repository(check.installation_id, owner, name)
+    github_id = check.github_id
+    if github_id is None:
+        found = await repo.find_check_run(check.head_sha, check.name, run.id)
+        github_id = None if found is None else found.id
+    if github_id is None:
+        made = await repo.create_check_run(
+            CheckRunDraft(
+                name=check.name,
+                head_sha=check.head_sha,
+                external_id=run.id,
+                details_url=loop.run_url(run.id),
+                status="completed",
+                conclusion=conclusion,
+                started_at=run.started_at or run.created_at,
+                completed_at=run.ended_at,
+                title=said.title,
+                summary=said.summary,
+                text=said.text,
+            )
+        )
+        await loop.store.bind_check_run(check.row, made.id)
+        return
+    if check.github_id is None:
+        await loop.store.bind_check_run(check.row, github_id)
+    await repo.update_check_run(
+        github_id,
+        status="completed",
+        conclusion=conclusion,
+        completed_at=run.ended_at,
+        title=said.title,
+        summary=said.summary,
+        text=said.text,
+    )
+
+
+async def describe(loop: Loop, run: Run) -> report.Report:
+    """What to say of an ended run, from the store."""
+    vertexes = await loop.store.vertexes(run.id)
+    failing = report.failing_vertex(vertexes) if run.state == "failed" else None
+    lines: list[str] = []
+    if failing is not None:
+        extent = await loop.store.log_extent(run.id, failing.row)
+        failing = replace(failing, lines=extent.lines)
+        first = max(extent.lines - LAST_LINES, 0)
+        last = await loop.store.log_lines(run.id, failing.row, first, extent.lines)
+        lines = [strip(line) for line in last]
+    return report.ended(run, vertexes, loop.run_url(run.id), failing, lines)
