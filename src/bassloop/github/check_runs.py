@@ -110,6 +110,8 @@ def _annotation(annotation: Annotation) -> dict[str, Any]:
         "annotation_level": annotation.level,
         "message": cut(annotation.message, MAX_MESSAGE, note="…") or "(no message)",
     }
+    if annotation.column is not None and sent["end_line"] == first:
+        sent["start_column"] = sent["end_column"] = max(annotation.column, 1)
     if annotation.title is not None:
         sent["title"] = title(annotation.title)
     return sent

@@ -84,7 +84,11 @@ class PullRequest:
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """A note on lines of a file. `level` is ``notice``, ``warning`` or ``failure``."""
+    """A note on lines of a file. `level` is ``notice``, ``warning`` or ``failure``.
+
+    Args:
+        column: where in the line; GitHub takes it for notes on one line only.
+    """
 
     path: str
     line: int
@@ -92,6 +96,7 @@ class Annotation:
     level: str = "failure"
     title: str | None = None
     end_line: int | None = None
+    column: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
