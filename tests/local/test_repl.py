@@ -21,6 +21,8 @@ import pyte
 import pytest
 
 from bassloop import bass
+from bassloop.local.runtime_options import RuntimeOptions
+from bassloop.repl.evaluator import Evaluator, Gone, say
 from bassloop.repl.names import completions
 from bassloop.repl.piped import entries
 
@@ -256,6 +258,24 @@ def test_deep_calls_have_the_stack_they_need(bassloop: Command) -> None:
 
 
 # --- its parts ---
+
+
+def test_an_interpreter_that_has_come_to_its_end_says_so() -> None:
+    class Fault(Exception):
+        pass
+
+    async def fail() -> None:
+        raise Fault
+
+    with Evaluator(RuntimeOptions(), say) as evaluator:
+        # Something in the background fails in a way that nobody expects.
+        spawn = bass.builtin("spawn", "[]", lambda: evaluator._driver.spawn(fail) and None)
+        evaluator.scope.vars["spawn"] = spawn
+        assert list(evaluator.evaluate("(spawn)")) == [None]
+        evaluator._thread.join(WAIT)
+        with pytest.raises(Gone) as raised:
+            list(evaluator.evaluate("(+ 1 1)"))
+    assert isinstance(raised.value.__cause__, ExceptionGroup)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -47,6 +48,10 @@ YIELD_EVERY: Final = 0.02
 
 class Interrupted(Exception):
     """An entry was interrupted."""
+
+
+class Gone(Exception):
+    """The interpreter has come to its end by a fault, which is the cause of this; nothing can be evaluated."""
 
 
 class _Driver(LateDriver):
@@ -90,6 +95,7 @@ class Evaluator:
         self._over: trio.Event
         self._context: contextvars.Context
         self._cancelling: trio.CancelScope | None = None
+        self._fault: BaseException | None = None
         self.scope = self._session.scope(
             HostPath("."), env=Scope(dict(os.environ)), stdout=Sink("stdout", _emit)
         )
@@ -108,14 +114,14 @@ class Evaluator:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._thread.is_alive():
+        with suppress(RuntimeError):  # it may have ended by itself
             self._ready.result().run_sync_soon(self._over.set)
-            self._thread.join(5)
+        self._thread.join(5)
 
     def evaluate(self, text: str) -> Iterator[Value]:
         """The values of a text's forms, as they come.
 
-        Raises BassError for what is wrong with them, Interrupted for Ctrl-C.
+        Raises BassError for what is wrong with them, Interrupted for Ctrl-C, Gone.
         """
         self._entries += 1
         evaluate = ground().vars["eval"]
@@ -130,7 +136,10 @@ class Evaluator:
         """What a coroutine of the session returns, in the other thread."""
         token = self._ready.result()
         future: Future[Value] = Future()
-        token.run_sync_soon(self._begin, work, future)
+        try:
+            token.run_sync_soon(self._begin, work, future)
+        except RuntimeError:
+            raise Gone("the interpreter has ended") from self._fault
         try:
             return future.result()
         except KeyboardInterrupt:
@@ -145,7 +154,8 @@ class Evaluator:
 
         try:
             trio.run(self._serve)
-        except BaseException as error:  # noqa: BLE001 - told to whoever waits in the main thread
+        except BaseException as error:  # noqa: BLE001 - told to whoever evaluates next
+            self._fault = error
             if not self._ready.done():
                 self._ready.set_exception(error)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +20,7 @@ from bassloop.bass.cursor import indentation
 from bassloop.bass.errors import BassError, ReadError
 from bassloop.bass.reader import read_source
 from bassloop.bass.report import render
-from bassloop.repl.evaluator import Interrupted, shown
+from bassloop.repl.evaluator import Gone, Interrupted, shown
 from bassloop.repl.names import completions
 
 if TYPE_CHECKING:
@@ -68,6 +69,10 @@ def converse(evaluator: Evaluator) -> int:
                 click.echo(rest, err=True)
         except Interrupted:
             click.echo("interrupted", err=True)
+        except Gone:
+            raise
+        except Exception:  # noqa: BLE001 - a fault of ours is no reason to lose what was defined
+            click.echo(traceback.format_exc(), err=True)
         except KeyboardInterrupt:
             click.echo("interrupted, though something goes on", err=True)
             return 130
