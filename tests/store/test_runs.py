@@ -213,3 +213,30 @@ async def test_no_runtime_is_connected_after_a_restart(tmp_path: Path) -> None:
             assert len(await beside.runtimes()) == 1
     async with open_store(*places) as store:
         assert await store.runtimes() == []
+
+
+async def test_each_check_is_shown_by_its_newest_run(store: Store) -> None:
+    for number, (name, fields) in enumerate(
+        [
+            ("test", {}),
+            ("test", {"head_branch": "topic"}),
+            ("lint", {"pull_request": 7}),
+            ("lint", {"public": False}),
+            ("test", {"repository": "else/where"}),
+        ]
+    ):
+        await intend(store, run(id=f"r{number}", head_sha=f"{number}", check_name=name, **fields))
+    newest = await store.checks("Ada/Engine")
+    assert [found.id for found in newest] == ["r2", "r1"]
+    assert [found.id for found in await store.checks("ada/engine", pushed=True)] == ["r1"]
+    main = await store.checks("ada/engine", head_branch="main", pushed=True)
+    assert [found.id for found in main] == ["r0"]
+    everything = await store.checks("ada/engine", public_only=False)
+    assert [found.id for found in everything] == ["r3", "r1"]
+
+
+async def test_runs_are_listed_by_several_states(store: Store) -> None:
+    for state in ("queued", "failed", "timed_out"):
+        await intend(store, run(id=state, head_sha=state, state=state))
+    page = await store.runs(states={"failed", "timed_out"})
+    assert [found.id for found in page.items] == ["timed_out", "failed"]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from quart_trio import QuartTrio
 
-HOSTILE = "<script>alert(1)</script>\"'&`{{7*7}}"
+HOSTILE = "<script>alert(1)</script>\"'&`{{41*271}}"
 
 
 class FakeInbox:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -24,11 +25,21 @@ async def test_a_runs_page_has_its_log_without_any_javascript(tmp_path: Path) ->
 
 async def test_nothing_that_a_stranger_wrote_comes_alive(tmp_path: Path) -> None:
     async with a_site(tmp_path) as site:
-        await site.run(cmdline=HOSTILE, check_name=HOSTILE, head_branch=HOSTILE)
-        for path in ("/", "/runs", "/runs/r", "/thunks/DIGEST"):
+        row = await site.run(cmdline=HOSTILE, check_name=HOSTILE, head_branch=HOSTILE)
+        for path in (
+            "/",
+            "/runs",
+            "/runs/r",
+            f"/runs/r/vertexes/{row}",
+            "/thunks/DIGEST",
+            "/repositories/octocat/hello",
+            f"/repositories/octocat/hello/commits/{'0' * 40}",
+            "/repositories/octocat/hello/failures.atom",
+            f"/repositories/octocat/hello/badge.svg?check={quote(HOSTILE)}",
+        ):
             page = await site.text(path)
             assert "<script>alert" not in page
-            assert "{{7*7}}" not in page or "49" not in page
+            assert "11111" not in page
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,8 @@ FILTERS = {
     "delivery": "r.delivery = :delivery",
     "state": "r.state = :state",
     "thunk_digest": "r.thunk_digest = :thunk_digest",
+    "states": "r.state IN (SELECT value FROM json_each(:states))",
+    "pushed": "(r.pull_request IS NULL) = :pushed",
 }
 """What lists of runs may be narrowed by."""
 
@@ -291,6 +293,26 @@ def runs(
     ).fetchall()
     items = tuple(_run(row) for row in rows[:limit])
     return Page(items, items[-1].id if len(rows) > limit else None)
+
+
+def checks(
+    connection: sqlite3.Connection,
+    limit: int,
+    public_only: bool,
+    narrowed: Mapping[str, object],
+) -> list[Run]:
+    """See `Store.checks`."""
+    where = ["TRUE"] + [FILTERS[name] for name in narrowed]
+    if public_only:
+        where.append("r.public = 1")
+    rows = connection.execute(
+        f"SELECT {_RUN} FROM runs r JOIN (SELECT max(seq) AS newest FROM "  # noqa: S608
+        f"(SELECT r.seq, r.check_name FROM runs r WHERE {' AND '.join(where)} "
+        "ORDER BY r.seq DESC LIMIT :limit) GROUP BY check_name) "
+        "ON r.seq = newest ORDER BY r.check_name",
+        {**narrowed, "limit": limit},
+    ).fetchall()
+    return [_run(row) for row in rows]
 
 
 def unfinished_runs(connection: sqlite3.Connection) -> list[Run]:

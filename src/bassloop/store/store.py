@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -36,13 +37,16 @@ from bassloop.store.readers import Readers
 from bassloop.store.writer import Writer, WriterStatistics
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Sequence
 
 LOG_LIMIT = 1024 * 1024 * 1024
 """Raw bytes of one vertex's log that are kept, unless told otherwise."""
 
 LIST_LIMIT = 500
 """Items of one page of a list, at most."""
+
+CHECKS_AMONG = 5_000
+"""Runs of a repository among which the newest of each check is looked for."""
 
 TEXT_SIZE = 1024 * 1024
 """Bytes of text that `Store.log_text` aims at."""
@@ -388,11 +392,13 @@ class Store:
         check_name: str | None = None,
         delivery: str | None = None,
         state: str | None = None,
+        states: Collection[str] | None = None,
+        pushed: bool | None = None,
         thunk_digest: str | None = None,
     ) -> Page[Run]:
         """Runs, newest first, narrowed by what is not None; repository and login regardless of
-        case. `before` is the `next` of an earlier page. Runs of private repositories only if
-        `public_only` is False."""
+        case. `before` is the `next` of an earlier page. `pushed` says whether they are of a branch
+        (True) or of a pull request. Runs of private repositories only if `public_only` is False."""
         given = {
             "repository": repository,
             "login": login,
@@ -402,12 +408,40 @@ class Store:
             "check_name": check_name,
             "delivery": delivery,
             "state": state,
+            "states": None if states is None else json.dumps(sorted(states)),
+            "pushed": pushed,
             "thunk_digest": thunk_digest,
         }
         narrowed = {name: value for name, value in given.items() if value is not None}
         count = _bounded(limit)
         return await self._readers.read(
             lambda db: runs.runs(db, count, before, public_only, narrowed)
+        )
+
+    async def checks(
+        self,
+        repository: str,
+        *,
+        public_only: bool = True,
+        head_sha: str | None = None,
+        head_branch: str | None = None,
+        pull_request: int | None = None,
+        pushed: bool | None = None,
+        check_name: str | None = None,
+    ) -> list[Run]:
+        """The newest run of each check of a repository, by the checks' names, narrowed as `runs`
+        is. Only its newest 5,000 runs are looked at, so that a long history costs no more."""
+        given = {
+            "repository": repository,
+            "head_sha": head_sha,
+            "head_branch": head_branch,
+            "pull_request": pull_request,
+            "pushed": pushed,
+            "check_name": check_name,
+        }
+        narrowed = {name: value for name, value in given.items() if value is not None}
+        return await self._readers.read(
+            lambda db: runs.checks(db, CHECKS_AMONG, public_only, narrowed)
         )
 
     # Vertexes

@@ -12,7 +12,19 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
 from bassloop.terminal import palette_css
-from bassloop.web import hooks, live, logs, pages, search
+from bassloop.web import (
+    badges,
+    feeds,
+    hooks,
+    lists,
+    live,
+    logs,
+    pages,
+    repositories,
+    search,
+    thunks,
+    vertexes,
+)
 from bassloop.web.json import wants_json
 from bassloop.web.views import duration, instant
 
@@ -62,7 +74,8 @@ def create_app(context: WebContext) -> QuartTrio:
 
     app.after_request(_headers)
     app.register_error_handler(HTTPException, _error)
-    for module in (hooks, pages, logs, live, search):
+    rooms = (hooks, lists, pages, vertexes, logs, live, search, repositories, badges, feeds, thunks)
+    for module in rooms:
         app.register_blueprint(module.routes(context))
     return app
 

@@ -1,0 +1,92 @@
+"""A thunk's page: what it is, what it looks like, and how its runs went."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from quart import Blueprint, Response, abort, render_template, request
+
+from bassloop.web import views
+from bassloop.web.avatar import avatar_svg
+from bassloop.web.guard import visible_thunk
+from bassloop.web.json import wants_json
+from bassloop.web.lists import PAGE_SIZE, viewed
+from bassloop.web.thunktree import coloured_json, thunk_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bassloop.store import Run
+    from bassloop.web.context import WebContext
+
+CHART_HEIGHT = 60
+
+
+def routes(context: WebContext) -> Blueprint:
+    """The thunks' routes."""
+    blueprint = Blueprint("thunks", __name__)
+
+    @blueprint.get("/thunks/<digest>")
+    async def thunk(digest: str) -> str | Response:
+        """The thunk's own JSON, or its page."""
+        found = await visible_thunk(context.store, digest, PAGE_SIZE, request.args.get("before"))
+        if found is None:
+            abort(404, "there is no such thunk, or none of its runs is for everyone to see")
+        record, page = found
+        if wants_json():
+            return Response(record.json, content_type="application/json")
+        older = f"/thunks/{quote(digest)}?before={quote(page.next)}" if page.next else None
+        return await render_template(
+            "thunk.html",
+            thunk=record,
+            avatar=avatar_svg(record.digest),
+            parts=thunk_tree(record.json),
+            json=coloured_json(record.json),
+            runs=viewed(page.items),
+            bars=durations(page.items),
+            height=CHART_HEIGHT,
+            older=older,
+        )
+
+    @blueprint.get("/thunks/<digest>/avatar.svg")
+    async def avatar(digest: str) -> Response:
+        """Its face. Whether there is such a thunk makes no difference."""
+        return Response(
+            avatar_svg(digest[:200]),
+            content_type="image/svg+xml",
+            headers={"Cache-Control": "max-age=31536000, immutable"},
+        )
+
+    return blueprint
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One run in the chart of durations."""
+
+    run: str
+    colour: str
+    words: str
+    x: int
+    y: float
+    height: float
+
+
+def durations(runs: Sequence[Run]) -> list[Bar]:
+    """How long each of the runs took that began and ended, oldest first, the longest at full
+    height."""
+    took = [
+        (run, run.ended_at - run.started_at)
+        for run in reversed(runs)
+        if run.started_at is not None and run.ended_at is not None
+    ]
+    longest = max((seconds for _, seconds in took), default=0.0) or 1.0
+    bars = []
+    for index, (run, seconds) in enumerate(took):
+        height = max(2.0, round(seconds / longest * CHART_HEIGHT, 1))
+        _, colour, word = views.STATES[run.state]
+        words = f"{views.instant(run.started_at)[:10]}: {word} after {views.duration(seconds)}"
+        bars.append(Bar(run.id, colour, words, index * 14, CHART_HEIGHT - height, height))
+    return bars
