@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bassloop.bass.cursor import Word, indentation, word_at, word_before
+from bassloop.bass.cursor import Call, Word, call_around, indentation, word_at, word_before
 
 TEXTS = st.text(alphabet='ab:/$ \n"\\;#()[]{}^é', max_size=60)
 
@@ -58,6 +58,30 @@ def test_the_next_line_stands_behind_the_open_bracket(text: str, columns: int) -
     assert indentation(text) == columns
 
 
+@pytest.mark.parametrize(
+    ("text", "call"),
+    [
+        ("(f ", Call(1, 0)),
+        ("(f a", Call(1, 0)),
+        ("(f a ", Call(1, 1)),
+        ("(f (g x) ", Call(1, 1)),
+        ("(f (g x)", Call(1, 0)),
+        ("(f (g x ", Call(4, 1)),
+        ('(f "(" ', Call(1, 1)),
+        ("( f a ; (\n ", Call(2, 1)),
+        ("(f)", None),
+        ("(f", None),
+        ("(", None),
+        ("(f [a ", None),
+        ("x", None),
+        ("", None),
+    ],
+)
+def test_the_call_around_the_cursor(text: str, call: Call | None) -> None:
+    assert call_around(text, len(text)) == call
+    assert call_around(text + " more)", len(text)) == call
+
+
 @given(TEXTS, st.integers(0, 60))
 def test_any_text_has_an_answer(text: str, at: int) -> None:
     offset = min(at, len(text))
@@ -69,4 +93,6 @@ def test_any_text_has_an_answer(text: str, at: int) -> None:
     if around is not None:
         assert around.start <= offset <= around.end
         assert text[around.start : around.end] == around.text
+    call = call_around(text, offset)
+    assert call is None or (0 <= call.head < offset and call.operand >= 0)
     assert 0 <= indentation(text) <= len(text) + 2

@@ -281,6 +281,8 @@ def everything(found: Analysis) -> None:
         features.hover(found, offset)
         features.complete(found, offset)
         features.target(found, offset)
+        features.signature(found, offset)
+        features.occurrences(found, offset)
     for problem in found.problems:
         assert 0 <= problem.span.start <= problem.span.end <= len(found.text)
 
@@ -405,6 +407,8 @@ def test_long_texts_take_seconds_at_the_most(text: str) -> None:
     features.hover(found, middle)
     features.complete(found, middle)
     features.target(found, middle)
+    features.signature(found, middle)
+    features.occurrences(found, middle)
     features.outline(found)
     assert time.process_time() - begun < 15
 

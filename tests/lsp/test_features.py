@@ -163,6 +163,74 @@ def test_a_member_of_std_leads_to_std() -> None:
     assert target("(use (.str|ings))") == "strings>@0"
 
 
+# --- the places of a name ---
+
+
+def places(text: str) -> str:
+    """The text with every occurrence of the name at the cursor in brackets, its definitions in two."""
+    found, offset = at_cursor(text)
+    marked = found.text
+    for span, bound in reversed(features.occurrences(found, offset)):
+        part = marked[span.start : span.end]
+        part = f"<<{part}>>" if bound else f"<{part}>"
+        marked = marked[: span.start] + part + marked[span.end :]
+    return marked
+
+
+@pytest.mark.parametrize(
+    ("text", "marked"),
+    [
+        ("(def x 1) (+ |x x)", "(def <<x>> 1) (+ <x> <x>)"),
+        ("(def |x 1) (fn [x] x) x", "(def <<x>> 1) (fn [x] x) <x>"),
+        ("(def x 1) (fn [x] |x) x", "(def x 1) (fn [<<x>>] <x>) x"),
+        ("(provide [f] (def f 1)) |f", "(provide [<<f>>] (def <<f>> 1)) <f>"),
+        ("(def x 1) ($ echo $|x x)", "(def <<x>> 1) ($ echo $<x> x)"),
+        ("(def m {:a 1}) |m:a (quote m)", "(def <<m>> {:a 1}) <m>:a (quote <m>)"),
+        ("(|map f) map", "(map f) map"),
+    ],
+)
+def test_the_places_of_a_name_are_those_that_mean_the_same(text: str, marked: str) -> None:
+    assert places(text) == marked
+
+
+# --- calls ---
+
+
+def called(text: str, **files: str) -> str:
+    """The call around the cursor, with the parameter that is being given in brackets."""
+    found = features.signature(*at_cursor(text, **files))
+    if found is None:
+        return ""
+    if not 0 <= found.active < len(found.parameters):
+        return found.label
+    span = found.parameters[found.active]
+    label = found.label
+    return f"{label[: span.start]}<{label[span.start : span.end]}>{label[span.end :]}"
+
+
+@pytest.mark.parametrize(
+    ("text", "call"),
+    [
+        ("(map |", "(map <f> xs)"),
+        ("(map inc |", "(map f <xs>)"),
+        ("(map inc [1 2]|", "(map f <xs>)"),
+        ("(map inc [1 2] |", "(map f xs)"),
+        ("(defn f [a [b c] & d] 1) (f 1 |)", "(f a <[b c]> & d)"),
+        ("(defn f [a [b c] & d] 1) (f 1 2 3 4 |)", "(f a [b c] & <d>)"),
+        ("(use (.strings)) (strings:join |", "(strings:join <delim> strs)"),
+        ("(use (.strings)) (def glue strings:join) (glue 1 |", "(glue delim <strs>)"),
+        ("(use (*dir*/lib.bass)) (lib:two 1 |)", "(lib:two a <b>)"),
+        ("(linux |", "(linux & <args>)"),
+        ("(f |", ""),
+        ("(def f 1) (f |", ""),
+        ("[map |", ""),
+        ("((fn [x] x) |", ""),
+    ],
+)
+def test_a_call_shows_its_parameters_as_it_is_written(text: str, call: str) -> None:
+    assert called(text, lib="(defn two [a b] a)") == call
+
+
 # --- outline ---
 
 

@@ -104,6 +104,22 @@ def test_a_session_from_the_first_key_to_the_last(editor: Editor) -> None:
     assert marked(std, found["range"]) == "join"
     assert editor.ask("definition", uri, *place(SCRIPT, "defn")) is None
 
+    # How it is called, and where else it is.
+    help_ = editor.ask("signatureHelp", uri, *place(SCRIPT, '" " ["hello"', 0))
+    (signature,) = help_["signatures"]
+    assert signature["label"] == "(strings:join delim strs)"
+    start, end = signature["parameters"][help_["activeParameter"]]["label"]
+    assert signature["label"][start:end] == "delim"
+    at = dict(zip(("line", "character"), place(SCRIPT, "name]"), strict=True))
+    found = editor.request(
+        "textDocument/references",
+        textDocument={"uri": uri},
+        position=at,
+        context={"includeDeclaration": False},
+    )
+    assert [marked(SCRIPT, each["range"]) for each in found] == ["name"]
+    assert len(editor.ask("documentHighlight", uri, at["line"], at["character"])) == 2
+
     symbols = editor.request("textDocument/documentSymbol", textDocument={"uri": uri})
     assert [(each["name"], each.get("detail")) for each in symbols] == [
         ("strings", None),

@@ -60,6 +60,40 @@ def word_at(text: str, offset: int) -> Word | None:
     return None
 
 
+class Call(NamedTuple):
+    """A combination that is being written: where its head begins, and which operand is, counted from 0."""
+
+    head: int
+    operand: int
+
+
+def call_around(text: str, offset: int) -> Call | None:
+    """The innermost `(…)` that is open at an offset and has a head; None if there is none."""
+    # For each open bracket: which it is, where its first form begins, and how many forms it has.
+    stack: list[tuple[str, int, int]] = []
+    end = 0
+    for found in _PIECE.finditer(text, 0, offset):
+        end = found.end()
+        bracket = found["bracket"]
+        if bracket is not None and bracket not in _CLOSING:
+            if stack and _CLOSING[stack[-1][0]] == bracket:
+                stack.pop()
+            continue
+        if found["comment"] is not None:
+            continue
+        if stack:
+            opened, first, count = stack.pop()
+            stack.append((opened, found.start() if count == 0 else first, count + 1))
+        if bracket is not None:
+            stack.append((bracket, 0, 0))
+    if not stack or stack[-1][0] != "(" or stack[-1][2] == 0:
+        return None
+    _, head, count = stack[-1]
+    # A form that the cursor touches is the one that is being written.
+    touching = end == offset and not text[offset - 1 : offset].isspace()
+    return Call(head, count - 1 - touching) if count > touching else None
+
+
 def indentation(text: str) -> int:
     """How far a line that follows the text is to be moved to the right: past the bracket that is open."""
     brackets = list(_open_brackets(text))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from bassloop.bass import reference
-from bassloop.bass.cursor import word_before
+from bassloop.bass.cursor import call_around, word_before
 from bassloop.bass.reference import Entry
 from bassloop.lsp.model import Definition, Reference, Span
 
@@ -42,6 +42,15 @@ class Target(NamedTuple):
     file: str
     std: str
     span: Span
+
+
+class Signature(NamedTuple):
+    """How something is called: the call as it is written, where its parameters are in it, which is being given."""
+
+    label: str
+    parameters: list[Span]
+    active: int
+    about: str
 
 
 # --- hover ---
@@ -169,7 +178,76 @@ def _suggestion(found: Analysis, definition: Definition, span: Span) -> Suggesti
     return Suggestion(definition.name, known.kind, call, known.doc, span)
 
 
-# --- going there, and the outline ---
+# --- calls ---
+
+
+def signature(found: Analysis, offset: int) -> Signature | None:
+    """How what is called around an offset is called; None if nothing is, or that is not known."""
+    call = call_around(found.text, offset)
+    name = found.at(call.head) if call is not None else None
+    if call is None or not isinstance(name, Reference) or name.span.start != call.head:
+        return None
+    meaning = found.meaning(name)
+    if name.members:
+        meaning = found.member(name, len(name.members) - 1)
+    if isinstance(meaning, Definition) and meaning.alias is not None:
+        alias = meaning.alias
+        meaning = found.meaning(alias)
+        if alias.members:
+            meaning = found.member(alias, len(alias.members) - 1)
+    if meaning is None or meaning.formals is None:
+        return None
+    full = ":".join((name.name, *(each for each, _ in name.members)))
+    label = Entry(full, "", "", meaning.formals, (), (), "").call
+    about = (
+        meaning.paragraphs
+        if isinstance(meaning, Entry)
+        else reference.paragraphs_of(meaning.doc)[0]
+    )
+    parameters = _parameters(label, len(full) + 2)
+    return Signature(
+        label, parameters, _active(parameters, label, call.operand), "\n\n".join(about)
+    )
+
+
+def _parameters(label: str, start: int) -> list[Span]:
+    """Where the parameters are in a call as it is written: words, and patterns in brackets."""
+    spans: list[Span] = []
+    depth = 0
+    begun = start
+    for at in range(start, len(label)):
+        char = label[at]
+        depth += (char in "([{") - (char in ")]}")
+        if (char == " " and depth == 0) or depth < 0:
+            if begun < at and label[begun:at] != "&":
+                spans.append(Span(begun, at))
+            begun = at + 1
+    return spans
+
+
+def _active(parameters: list[Span], label: str, operand: int) -> int:
+    """The parameter that takes an operand: what follows `&` takes all that are left."""
+    last = len(parameters) - 1
+    takes_rest = last >= 0 and label[: parameters[last].start].endswith("& ")
+    return min(operand, last) if takes_rest else operand
+
+
+# --- going there, the places of a name, and the outline ---
+
+
+def occurrences(found: Analysis, offset: int) -> list[tuple[Span, bool]]:
+    """Every place of a name that the text binds, in order, and whether the name is bound there."""
+    name = found.at(offset)
+    if isinstance(name, Reference) and _member_index(name, offset) is not None:
+        return []
+    meaning = found.meaning(name)
+    if not isinstance(meaning, Definition):
+        return []
+    places = {each.span: True for each in found.definitions if found.meaning(each) is meaning}
+    for each in found.references:
+        if each.name == meaning.name and found.meaning(each) is meaning:
+            places.setdefault(each.span, False)
+    return sorted(places.items(), key=lambda place: place[0].start)
 
 
 def target(found: Analysis, offset: int) -> Target | None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pygls.workspace import TextDocument
 
     from bassloop.lsp.analysis import Analysis
-    from bassloop.lsp.features import Suggestion, Target
+    from bassloop.lsp.features import Signature, Suggestion, Target
     from bassloop.lsp.model import Definition, Problem
 
 PAUSE: Final = 0.15
@@ -66,9 +66,11 @@ class BassServer(LanguageServer):
 
     def known(self, uri: str) -> tuple[Analysis, Positions]:
         """What is known of an open document, and its positions."""
-        document = self.workspace.get_text_document(uri)
-        found = self.documents.analysis(document.source, _path(uri), uri)
-        return found, self.positions(document.source)
+        # An editor may ask of what it has closed meanwhile.
+        document: TextDocument | None = self.workspace.text_documents.get(uri)
+        text = document.source if document is not None else ""
+        found = self.documents.analysis(text, _path(uri), uri)
+        return found, self.positions(text)
 
     def positions(self, text: str) -> Positions:
         """The positions of a text, in the units that the editor counts in."""
@@ -193,6 +195,37 @@ def create() -> BassServer:
             types.MarkupContent(types.MarkupKind.Markdown, text), _range(span, positions)
         )
 
+    @server.feature(
+        types.TEXT_DOCUMENT_SIGNATURE_HELP,
+        types.SignatureHelpOptions(trigger_characters=[" ", "("]),
+    )
+    def _signature(params: types.SignatureHelpParams) -> types.SignatureHelp | None:
+        found, positions = server.known(params.text_document.uri)
+        offset = positions.offset(params.position.line, params.position.character)
+        signature = features.signature(found, offset)
+        return _help(signature) if signature is not None else None
+
+    @server.feature(types.TEXT_DOCUMENT_REFERENCES)
+    def _references(params: types.ReferenceParams) -> list[types.Location]:
+        uri = params.text_document.uri
+        found, positions = server.known(uri)
+        offset = positions.offset(params.position.line, params.position.character)
+        return [
+            types.Location(uri, _range(span, positions))
+            for span, bound in features.occurrences(found, offset)
+            if params.context.include_declaration or not bound
+        ]
+
+    @server.feature(types.TEXT_DOCUMENT_DOCUMENT_HIGHLIGHT)
+    def _highlight(params: types.DocumentHighlightParams) -> list[types.DocumentHighlight]:
+        found, positions = server.known(params.text_document.uri)
+        offset = positions.offset(params.position.line, params.position.character)
+        write, read = types.DocumentHighlightKind.Write, types.DocumentHighlightKind.Read
+        return [
+            types.DocumentHighlight(_range(span, positions), write if bound else read)
+            for span, bound in features.occurrences(found, offset)
+        ]
+
     @server.feature(types.TEXT_DOCUMENT_DEFINITION)
     def _define(params: types.DefinitionParams) -> types.Location | None:
         uri = params.text_document.uri
@@ -235,6 +268,28 @@ def _item(suggestion: Suggestion, positions: Positions) -> types.CompletionItem:
         documentation=types.MarkupContent(types.MarkupKind.PlainText, about) if about else None,
         text_edit=types.TextEdit(_range(suggestion.span, positions), suggestion.label),
         tags=[types.CompletionItemTag.Deprecated] if suggestion.deprecated else None,
+    )
+
+
+def _help(signature: Signature) -> types.SignatureHelp:
+    about = signature.about
+    # Here the protocol counts in UTF-16 whatever else it counts in.
+    units = Positions(signature.label, "utf-16")
+    parameters = [
+        types.ParameterInformation((units.position(span.start)[1], units.position(span.end)[1]))
+        for span in signature.parameters
+    ]
+    return types.SignatureHelp(
+        [
+            types.SignatureInformation(
+                signature.label,
+                types.MarkupContent(types.MarkupKind.PlainText, about) if about else None,
+                parameters,
+                max(signature.active, 0),
+            )
+        ],
+        0,
+        max(signature.active, 0),
     )
 
 
