@@ -116,7 +116,7 @@ def published(session: nox.Session) -> None:
     """GitHub's published descriptions and examples, held against the client and the stand-in."""
     if shutil.which("npm") is None:
         session.skip("left out: there is no npm here")
-    _install(session, "jsonschema>=4.23")
+    _install(session)
     where = Path(session.create_tmp())
     packages = ("@octokit/openapi@23.0.2", "@octokit/webhooks-examples@7.6.1")
     session.run("npm", "install", "--silent", "--prefix", str(where), *packages, external=True)

@@ -52,6 +52,7 @@ def create_app(context: WebContext) -> QuartTrio:
     app.jinja_env.filters["instant"] = instant
     versions = {path.name: _version(path) for path in (HERE / "static").iterdir()}
     colours = palette_css()
+    description = (HERE / "openapi.json").read_bytes()
 
     @app.context_processor
     def shared() -> dict[str, Any]:
@@ -71,6 +72,10 @@ def create_app(context: WebContext) -> QuartTrio:
             content_type="text/css; charset=utf-8",
             headers={"Cache-Control": "max-age=86400"},
         )
+
+    @app.get("/openapi.json")
+    async def openapi() -> Response:
+        return Response(description, content_type="application/json")
 
     app.after_request(_headers)
     app.register_error_handler(HTTPException, _error)

@@ -1,0 +1,116 @@
+"""What is written down about the addresses, and that the server does what it says."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from bassloop.web.app import HERE
+
+from .site import Site, a_site
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DOCUMENT: dict[str, Any] = json.loads((HERE / "openapi.json").read_text())
+GETS = {
+    path: operations["get"] for path, operations in DOCUMENT["paths"].items() if "get" in operations
+}
+ASKED = {path: get for path, get in GETS.items() if "content" in get["responses"]["200"]}
+KNOWN = {
+    "run_id": "r",
+    "owner": "octocat",
+    "name": "hello",
+    "sha": "0" * 40,
+    "number": "7",
+    "digest": "DIGEST",
+}
+NEEDED = {
+    "/runs/{run_id}/search": "?q=one",
+    "/repositories/{owner}/{name}/badge.svg": "?check=test",
+}
+
+
+def schema(found: dict[str, Any]) -> Draft202012Validator:
+    """The schema, with what it refers to."""
+    return Draft202012Validator({**found, "components": DOCUMENT["components"]})
+
+
+def address(path: str, known: dict[str, str]) -> str:
+    return re.sub(r"\{(\w+)\}", lambda name: known[name[1]], path) + NEEDED.get(path, "")
+
+
+async def filled(site: Site, *, public: bool = True) -> dict[str, str]:
+    """Something to be found at every address."""
+    await site.run("push", check_name="test", public=public)
+    row = await site.run("r", check_name="test", pull_request=7, public=public)
+    return {**KNOWN, "row": str(row)}
+
+
+async def test_every_address_is_written_down(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        served = {
+            re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
+            for rule in site.app.url_map.iter_rules()
+            if rule.endpoint != "static"
+        }
+    assert served == set(DOCUMENT["paths"])
+
+
+def test_every_schema_is_one() -> None:
+    for found in DOCUMENT["components"]["schemas"].values():
+        Draft202012Validator.check_schema(found)
+
+
+@pytest.mark.parametrize("path", ASKED)
+async def test_an_answer_is_as_it_is_written(tmp_path: Path, path: str) -> None:
+    async with a_site(tmp_path) as site:
+        known = await filled(site)
+        answer = await site.get(address(path, known), accept="application/json")
+        assert answer.status_code == 200
+        [(kind, told)] = ASKED[path]["responses"]["200"]["content"].items()
+        assert answer.headers["Content-Type"].split(";")[0] == kind
+        if kind == "application/json":
+            schema(told["schema"]).validate(await answer.get_json())
+
+
+@pytest.mark.parametrize("path", [path for path in ASKED if "404" in ASKED[path]["responses"]])
+async def test_what_is_private_is_answered_as_what_there_is_not(tmp_path: Path, path: str) -> None:
+    async with a_site(tmp_path) as site:
+        known = await filled(site, public=False)
+        told = ASKED[path]["responses"]["404"]["content"]["application/json"]
+        answers = []
+        for where in (known, {**known, "run_id": "no", "owner": "no", "digest": "no"}):
+            answer = await site.get(address(path, where), accept="application/json")
+            assert answer.status_code == 404
+            answers.append(await answer.get_json())
+        schema(told["schema"]).validate(answers[0])
+        assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in ASKED if "{" in path and not path.endswith("avatar.svg")]
+)
+def test_what_may_be_private_is_written_down_as_hidden(path: str) -> None:
+    assert "404" in ASKED[path]["responses"]
+
+
+async def test_a_question_that_can_not_be_is_answered_as_written(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        await filled(site)
+        for path in ("/runs?state=x", "/runs/r/search"):
+            answer = await site.get(path, accept="application/json")
+            assert answer.status_code == 400
+            schema({"$ref": "#/components/schemas/Error"}).validate(await answer.get_json())
+
+
+async def test_a_private_run_has_no_websocket(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        await site.run(public=False)
+        async with site.app.test_client().websocket("/runs/r/live") as socket:
+            with pytest.raises(Exception, match="4404"):
+                await socket.receive()
