@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bassloop.dispatch import report
+from bassloop.github.limits import cut
+from bassloop.runtimes import Platform, Runtime
 from bassloop.store import Run, Vertex
 
 URL = "https://loop.example.com/runs/r"
@@ -94,6 +96,67 @@ def test_a_check_without_a_runner_says_the_command_that_connects_one() -> None:
     assert connect in said.summary
     assert "octocat" in said.title
     assert report.connect_command("o", "h", 22) == "bassloop runner o@h:22"
+
+
+def test_whose_runner_it_is_is_said_while_it_runs_and_that_nobodys_ran_it() -> None:
+    runtime = Runtime("t", 1, "octocat", Platform("linux", "arm64"), 0, 0.0, None, "bassloop")  # type: ignore[arg-type]
+    said = report.started(a_run(state="queued", runner_login=None), URL, runtime)
+    assert "**octocat**'s runner (`linux/arm64`)" in said.summary
+    never = report.ended(a_run(state="cancelled", runner_login=None, started_at=None), [], URL)
+    assert "nobody's runner" in never.summary
+
+
+def test_a_check_has_the_buttons_that_make_sense_now() -> None:
+    runtime = Runtime("t", 1, "octocat", Platform("linux", "arm64"), 0, 0.0, None, "bassloop")  # type: ignore[arg-type]
+
+    def buttons(said: report.Report) -> list[str]:
+        return [action.identifier for action in said.actions]
+
+    assert buttons(report.queued(a_run(), URL, "connect")) == ["cancel"]
+    assert buttons(report.started(a_run(), URL, runtime)) == ["cancel"]
+    assert buttons(report.no_runner(a_run(), URL, "connect", 1)) == ["rerun"]
+    assert buttons(report.ended(a_run(state="failed"), [], URL)) == ["rerun"]
+    assert buttons(report.ended(a_run(state="succeeded"), [], URL)) == []
+
+
+def test_the_end_of_a_log_is_what_is_kept_of_it() -> None:
+    lines = [f"line {number}" for number in range(20_000)]
+    kept = report.end_of(lines, 1_000)
+    assert kept == lines[-len(kept) :]
+    assert 900 < sum(len(line) + 1 for line in kept) <= 1_000
+    [long] = report.end_of(["x" * 100_000])
+    assert len(long) < 2_100
+    failing = a_vertex(7, "sh", error="exit status 1", lines=20_000)
+    said = report.ended(a_run(state="failed"), [failing], URL, failing, lines)
+    assert said.text is not None
+    assert cut(said.text) == said.text
+    assert "line 19999" in said.text
+
+
+def test_a_check_out_of_time_shows_what_it_was_at() -> None:
+    done = a_vertex(1, "build")
+    at_work = a_vertex(2, "test", completed_at=None, lines=1)
+    assert report.unfinished_vertex([done, at_work]) == at_work
+    assert report.unfinished_vertex([done]) is None
+    run = a_run(state="timed_out", message="the check was stopped after 4 h 0 min")
+    said = report.ended(run, [done, at_work], URL, at_work, ["waiting …"])
+    assert said.title == "the check was stopped after 4 h 0 min"
+    assert said.text is not None
+    assert "waiting …" in said.text
+
+
+def test_of_many_vertexes_those_that_failed_are_shown_and_the_rest_is_counted() -> None:
+    vertexes = [a_vertex(n, f"step {n}") for n in range(1, 300)]
+    vertexes.append(a_vertex(300, "the last", error="exit status 1"))
+    summary = report.ended(a_run(state="failed", message="x"), vertexes, URL).summary
+    assert f"{URL}#v300" in summary
+    assert "[and 200 more]" in summary
+    assert cut(summary) == summary
+
+
+def test_a_message_without_end_leaves_room_for_what_follows() -> None:
+    said = report.ended(a_run(state="failed", message="é" * 100_000), [a_vertex(1, "x")], URL)
+    assert f"{URL}#v1" in cut(said.summary)
 
 
 def test_internal_and_hidden_vertexes_are_not_listed() -> None:

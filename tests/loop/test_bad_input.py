@@ -57,6 +57,11 @@ async def test_a_repository_without_a_hook_is_told_how_to_add_one(
     async with tried(make_repository(**{"README.md": "nothing"})) as its:
         hook = check_run(its, "project.bass")
         assert "neither project.bass nor bass/github-hook" in hook["output"]["summary"]
+        assert (hook["conclusion"], hook["output"]["title"]) == (
+            "neutral",
+            "No hook at this commit",
+        )
+        assert "nothing to do" in (await get(its, f"/runs/{hook['external_id']}")).text
 
 
 @pytest.mark.parametrize(

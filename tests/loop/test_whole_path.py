@@ -55,7 +55,8 @@ async def test_checks_run_on_the_senders_runner_and_conclude_on_github(
         assert greet["head_sha"] == its.head
         assert "exit status 3" in broken["output"]["title"]
         assert "tests/a.py:3: it broke" in broken["output"]["text"]
-        assert its.standin.login in greet["output"]["summary"]
+        for said in (greet, broken):
+            assert f"**{its.standin.login}**'s runner" in said["output"]["summary"]
 
         page = await get(its, f"/runs/{greet['external_id']}")
         assert page.status_code == 200
@@ -71,6 +72,37 @@ async def test_checks_run_on_the_senders_runner_and_conclude_on_github(
         assert raw.content == b"hello from a file\n"
         thunk = await get(its, f"/thunks/{run['thunk']}")
         assert greet["external_id"] in thunk.text
+
+
+async def test_what_a_failing_log_points_at_is_noted_on_its_line_once(
+    make_repository: MakeRepository,
+) -> None:
+    lines = "; ".join(f"echo src/a.py:{n}: broke {n}" for n in range(1, 61))
+    script = f"echo src/none.py:1: not there; echo {{path}}/src/b.sh:2:7: warning: too; {lines}"
+    path = make_repository(
+        f""":noisy (on src ($ sh -c "{script.replace("{path}", "$PWD")}; exit 1"))""",
+        **{"src/a.py": "1\n", "src/b.sh": "true\n"},
+    )
+    async with tried(path) as its:
+        noisy = check_run(its, "noisy")
+        noted = its.standin.annotations[noisy["id"]]
+        assert noisy["output"]["annotations_count"] == len(noted) == 61
+        assert [(note["path"], note["start_line"]) for note in noted[:2]] == [
+            ("src/b.sh", 2),
+            ("src/a.py", 1),
+        ]
+        assert (noted[0]["annotation_level"], noted[0]["start_column"]) == ("warning", 7)
+        assert len({note["message"] for note in noted}) == 61
+
+
+async def test_a_hook_that_fails_is_noted_on_its_own_line(make_repository: MakeRepository) -> None:
+    path = make_repository(**{"project.bass": "(defn github-hook [event client]\n  (nosuch))\n"})
+    async with tried(path) as its:
+        said = check_run(its, "project.bass")
+        assert said["conclusion"] == "failure"
+        [noted] = its.standin.annotations[said["id"]]
+        assert (noted["path"], noted["start_line"]) == ("project.bass", 2)
+        assert "nosuch" in noted["message"]
 
 
 async def test_the_later_form_of_a_hook_is_a_script_with_a_main(

@@ -168,15 +168,14 @@ async def _until_over(
 ) -> _End:
     loop = work.loop
     runtime = _first(work, wanted)
-    check = await _show_patiently(work, run, check, waiting=runtime is None)
+    check = await _show_patiently(work, run, check, runtime)
     if runtime is None:
         try:
             runtime = await work.runtime(wanted)
         except NoRuntime as error:
             return _nobody(work, run, error)
-        await _update(
-            work, check, status="in_progress", said=report.started(run, loop.run_url(run.id))
-        )
+        said = report.started(run, loop.run_url(run.id), runtime)
+        await _update(work, check, status="in_progress", said=said)
     async with recording(loop.store, loop.tail, run.id) as recorder:
         state, message = await _run(work, run, runtime, recorder, thunk, wanted)
     if recorder.overflowed:
@@ -253,14 +252,16 @@ async def _on(
             await recorder.record(update)
 
 
-async def _show_patiently(work: Work, run: Run, check: CheckRun, *, waiting: bool) -> CheckRun:
+async def _show_patiently(
+    work: Work, run: Run, check: CheckRun, runtime: Runtime | None
+) -> CheckRun:
     """Make sure that the check is on GitHub, however long GitHub is down or limits us.
 
     Raises GitHubError for what does not pass.
     """
     for times in range(MAX_POSTPONED):
         try:
-            return await _show(work, run, check, waiting=waiting)
+            return await _show(work, run, check, runtime)
         except GitHubError as error:
             seconds = advised(error)
             if seconds is None:
@@ -269,29 +270,34 @@ async def _show_patiently(work: Work, run: Run, check: CheckRun, *, waiting: boo
             log.warning("check run not created yet", error=str(error), seconds=round(seconds))
             work.turn.rest()
             await trio.sleep(seconds)
-    return await _show(work, run, check, waiting=waiting)
+    return await _show(work, run, check, runtime)
 
 
-async def _show(work: Work, run: Run, check: CheckRun, *, waiting: bool) -> CheckRun:
-    """Make sure that the check is on GitHub, created now or before a crash."""
+async def _show(work: Work, run: Run, check: CheckRun, runtime: Runtime | None) -> CheckRun:
+    """Make sure that the check is on GitHub, created now or before a crash.
+
+    Args:
+        runtime: the one that it runs on; None while it waits for one.
+    """
     loop = work.loop
     url = loop.run_url(run.id)
     if check.github_id is None:
-        if waiting:
+        if runtime is None:
             said = report.queued(run, url, loop.connect(work.owner.login))
         else:
-            said = report.started(run, url)
+            said = report.started(run, url, runtime)
         created = await work.repo.create_check_run(
             CheckRunDraft(
                 name=check.name,
                 head_sha=check.head_sha,
                 external_id=run.id,
                 details_url=url,
-                status="queued" if waiting else "in_progress",
+                status="queued" if runtime is None else "in_progress",
                 started_at=time.time(),
                 title=said.title,
                 summary=said.summary,
                 text=said.text,
+                actions=said.actions,
             )
         )
         await loop.store.bind_check_run(check.row, created.id)
@@ -305,7 +311,12 @@ async def _update(work: Work, check: CheckRun, *, status: str, said: report.Repo
     assert check.github_id is not None
     try:
         await work.repo.update_check_run(
-            check.github_id, status=status, title=said.title, summary=said.summary, text=said.text
+            check.github_id,
+            status=status,
+            title=said.title,
+            summary=said.summary,
+            text=said.text,
+            actions=said.actions,
         )
     except GitHubError as error:
         log.warning("check run not updated", status=status, error=str(error))

@@ -7,16 +7,15 @@ so that :mod:`bassloop.dispatch.recover` goes on, also after a restart.
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
 
 from bassloop.dispatch import report
+from bassloop.dispatch.describe import describe
 from bassloop.dispatch.inbox import MAX_POSTPONED
 from bassloop.dispatch.patience import advised, pause
 from bassloop.github import CheckRunDraft, GitHubError
-from bassloop.terminal import strip
 
 if TYPE_CHECKING:
     from bassloop.dispatch.loop import Loop
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-LAST_LINES = 60
 MAX_REFUSED = 8
 """How often GitHub may refuse a check run's end for a reason that does not pass: for ten minutes."""
 
@@ -51,7 +49,7 @@ async def conclude(loop: Loop, run: Run, said: report.Report | None = None) -> N
     conclusion = report.CONCLUSIONS[run.state]
     loop.concluding.add(run.id)
     try:
-        await _tell_end(loop, run, check, conclusion, said or await describe(loop, run))
+        await _tell_end(loop, run, check, conclusion, said or await describe(loop, run, check))
     except GitHubError as error:
         given_up = check.tries >= (MAX_POSTPONED if error.passing else MAX_REFUSED)
         if not given_up:
@@ -96,11 +94,14 @@ async def _tell_end(
                 title=said.title,
                 summary=said.summary,
                 text=said.text,
+                actions=said.actions,
             )
         )
         await loop.store.bind_check_run(check.row, made.id)
-        return
-    if check.github_id is None:
+        if not said.annotations:
+            return
+        github_id = made.id
+    elif check.github_id is None:
         await loop.store.bind_check_run(check.row, github_id)
     await repo.update_check_run(
         github_id,
@@ -110,18 +111,6 @@ async def _tell_end(
         title=said.title,
         summary=said.summary,
         text=said.text,
+        actions=said.actions,
+        annotations=said.annotations,
     )
-
-
-async def describe(loop: Loop, run: Run) -> report.Report:
-    """What to say of an ended run, from the store."""
-    vertexes = await loop.store.vertexes(run.id)
-    failing = report.failing_vertex(vertexes) if run.state == "failed" else None
-    lines: list[str] = []
-    if failing is not None:
-        extent = await loop.store.log_extent(run.id, failing.row)
-        failing = replace(failing, lines=extent.lines)
-        first = max(extent.lines - LAST_LINES, 0)
-        last = await loop.store.log_lines(run.id, failing.row, first, extent.lines)
-        lines = [strip(line) for line in last]
-    return report.ended(run, vertexes, loop.run_url(run.id), failing, lines)

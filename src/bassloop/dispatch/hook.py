@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import structlog
 
 from bassloop import bass
-from bassloop.dispatch import report
 from bassloop.dispatch.checks import CheckRefused, start_check
 from bassloop.dispatch.conclude import conclude, end_run
 from bassloop.dispatch.host import LoopHost
@@ -51,7 +50,7 @@ async def run_hook(work: Work) -> None:
             f"{work.repository.full_name} has neither {PROJECT} nor {SCRIPT} at {sha}. "
             f"Add a {PROJECT} that binds github-hook (see docs/bass.md), and push."
         )
-        await _tell(work, PROJECT, message, "")
+        await _tell(work, PROJECT, message, "", state="neutral")
         return
     host = LoopHost(work)
     limits = work.loop.limits
@@ -131,7 +130,7 @@ async def _wait(work: Work, started: Started) -> bass.Value:
     return bass.from_python(None)
 
 
-async def _tell(work: Work, name: str, message: str, output: str) -> None:
+async def _tell(work: Work, name: str, message: str, output: str, *, state: str = "failed") -> None:
     """Show a hook that failed: a run with its message and what it logged, and a check run."""
     loop = work.loop
     check, created = await loop.store.intend_check(
@@ -153,5 +152,5 @@ async def _tell(work: Work, name: str, message: str, output: str) -> None:
             with suppress(StoreConflict):  # what was written before a crash stays
                 said = f"{output}{message}\n"
                 await recorder.say(f"hook:{name}", f"[hook] {name}", said, error=message)
-        run = await end_run(loop, run.id, "failed", message)
-    await conclude(loop, run, report.hook_failed(run, loop.run_url(run.id)))
+        run = await end_run(loop, run.id, state, message)
+    await conclude(loop, run)

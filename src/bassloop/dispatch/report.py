@@ -11,9 +11,13 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bassloop.github import Action
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from bassloop.github import Annotation
+    from bassloop.runtimes import Runtime
     from bassloop.store import Run, Vertex
 
 CONCLUSIONS = {
@@ -23,20 +27,29 @@ CONCLUSIONS = {
     "timed_out": "timed_out",
     "interrupted": "cancelled",
     "action_required": "action_required",
+    "neutral": "neutral",
 }
 """A run's final state, and the conclusion that its check run gets."""
 
 _ACTIVE = re.compile(r"([\\`*_{}\[\]<>()#+!|~@&-])")
 _SHOWN_VERTEXES = 100
+_MESSAGE_BYTES = 20_000
+_END_BYTES = 50_000
+_END_LINE = 2_000
+
+CANCEL = Action("Cancel", "Stop this check", "cancel")
+RERUN = Action("Run again", "Run this check once more", "rerun")
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A check run's output."""
+    """A check run's output, its notes on lines of files, and its buttons."""
 
     title: str
     summary: str
     text: str | None = None
+    annotations: tuple[Annotation, ...] = ()
+    actions: tuple[Action, ...] = ()
 
 
 def escape(text: str) -> str:
@@ -70,12 +83,14 @@ def queued(run: Run, url: str, connect: str) -> Report:
         "Waiting for a runner",
         f"`{_code(run.cmdline)}` waits for a runner of **{escape(run.login)}**. "
         f"Connect one with\n\n```sh\n{connect}\n```\n\n[Follow the run]({url})",
+        actions=(CANCEL,),
     )
 
 
-def started(run: Run, url: str) -> Report:
-    """A check that runs."""
-    return Report("Running", f"{_where(run)}\n\n[Follow the log, live]({url})")
+def started(run: Run, url: str, runtime: Runtime) -> Report:
+    """A check that runs, or is about to, on this runtime."""
+    where = _on(run.cmdline, runtime.login, str(runtime.platform))
+    return Report("Running", f"{where}\n\n[Follow the log, live]({url})", actions=(CANCEL,))
 
 
 def no_runner(run: Run, url: str, connect: str, waited: float) -> Report:
@@ -86,6 +101,7 @@ def no_runner(run: Run, url: str, connect: str, waited: float) -> Report:
         f"No runner of **{escape(run.login)}** was connected {after}to run "
         f"`{_code(run.cmdline)}`. Connect one, and run the check again:\n\n"
         f"```sh\n{connect}\n```\n\n[The run]({url})",
+        actions=(RERUN,),
     )
 
 
@@ -95,42 +111,72 @@ def ended(
     url: str,
     failing: Vertex | None = None,
     last_lines: Sequence[str] = (),
+    annotations: Sequence[Annotation] = (),
 ) -> Report:
     """A check that is over: what happened, where the time went, and the end of what failed.
 
-    `last_lines` are the end of the failing vertex's log, without colours.
+    Args:
+        failing: the vertex to blame, or for a check out of time the one that still ran.
+        last_lines: the end of its log, without colours.
     """
     took = duration((run.ended_at or 0) - run.started_at) if run.started_at else None
     state = run.state.replace("_", " ").capitalize()
     title = f"{state} after {took}" if took else state
-    if failing is not None:
+    if failing is not None and run.state == "failed":
         title = f"{_short(failing.name)}: {_short(failing.error or 'failed')}"
     elif run.message and run.state != "succeeded":
         title = _short(run.message.strip().splitlines()[0])
     parts = [_where(run)]
     if run.message and run.state != "succeeded":
-        parts.append(code_block(run.message))
+        parts.append(code_block(_head(run.message)))
     if vertexes:
         parts.append(_table(vertexes, url))
     parts.append(f"[The whole log]({url})")
-    text = None
-    if failing is not None and last_lines:
-        first = max(failing.lines - len(last_lines), 0) + 1
-        link = f"{url}#v{failing.row}-L{first}"
-        text = f"The end of [`{_code(failing.name)}`]({link}):\n\n" + code_block(
-            "\n".join(last_lines)
-        )
-    return Report(title, "\n\n".join(parts), text)
+    return Report(
+        title,
+        "\n\n".join(parts),
+        _log_end(failing, last_lines, url) if failing is not None else None,
+        tuple(annotations),
+        () if run.state in ("succeeded", "neutral") else (RERUN,),
+    )
 
 
-def hook_failed(run: Run, url: str) -> Report:
-    """A hook's script that could not be evaluated."""
+def _log_end(vertex: Vertex, last_lines: Sequence[str], url: str) -> str | None:
+    """The end of a log, with the address of its first line that is shown."""
+    shown = end_of(last_lines)
+    if not shown:
+        return None
+    first = max(vertex.lines - len(shown), 0) + 1
+    link = f"{url}#v{vertex.row}-L{first}"
+    return f"The end of [`{_code(vertex.name)}`]({link}):\n\n" + code_block("\n".join(shown))
+
+
+def end_of(lines: Sequence[str], size: int = _END_BYTES) -> list[str]:
+    """As many of the last lines as fit into a size, in bytes; a very long line is cut at its end.
+
+    GitHub's own limit would take the end of a text, which of a log is what matters.
+    """
+    kept: list[str] = []
+    for line in reversed(lines):
+        cut = line if len(line) <= _END_LINE else f"{line[:_END_LINE]}…"
+        size -= len(cut.encode(errors="replace")) + 1
+        if size < 0:
+            break
+        kept.append(cut)
+    return kept[::-1]
+
+
+def hook_ended(run: Run, url: str, annotations: Sequence[Annotation] = ()) -> Report:
+    """A hook's script that could not be evaluated, or that there was none."""
     message = (run.message or "it gave no reason").strip()
+    if run.state == "neutral":
+        return Report("No hook at this commit", f"{code_block(message)}\n\n[The run]({url})")
     summary = (
         "The repository's hook did not finish; the checks that it would have started may be "
-        f"missing.\n\n{code_block(message)}\n\n[The hook's own log]({url})"
+        f"missing.\n\n{code_block(_head(message))}\n\n[The hook's own log]({url})"
     )
-    return Report(_short(message.splitlines()[0]), summary)
+    title = _short(message.splitlines()[0])
+    return Report(title, summary, annotations=tuple(annotations), actions=(RERUN,))
 
 
 def connect_command(login: str, host: str, port: int) -> str:
@@ -148,22 +194,39 @@ def failing_vertex(vertexes: Sequence[Vertex]) -> Vertex | None:
     return next(iter(failed.values()), None)
 
 
+def unfinished_vertex(vertexes: Sequence[Vertex]) -> Vertex | None:
+    """The vertex that a run which was stopped was at: the last one that had begun and not ended."""
+    for vertex in reversed(vertexes):
+        if vertex.started_at is not None and (vertex.completed_at is None or vertex.cancelled):
+            return vertex
+    return None
+
+
 def _where(run: Run) -> str:
     if run.runner_login is None:
-        return f"`{_code(run.cmdline)}` has not run."
-    platform = f" (`{_code(run.platform)}`)" if run.platform else ""
-    return f"`{_code(run.cmdline)}` on **{escape(run.runner_login)}**'s runner{platform}."
+        return f"`{_code(run.cmdline)}` has run on nobody's runner."
+    return _on(run.cmdline, run.runner_login, run.platform)
+
+
+def _on(cmdline: str, login: str, platform: str | None) -> str:
+    on = f" (`{_code(platform)}`)" if platform else ""
+    return f"`{_code(cmdline)}` on **{escape(login)}**'s runner{on}."
 
 
 def _table(vertexes: Sequence[Vertex], url: str) -> str:
     shown = [vertex for vertex in vertexes if not vertex.internal and "[hide]" not in vertex.name]
+    left_out = len(shown) - _SHOWN_VERTEXES
+    if left_out > 0:
+        # What went wrong is shown, wherever it stands.
+        chosen = sorted(shown, key=lambda vertex: vertex.error is None)[:_SHOWN_VERTEXES]
+        shown = sorted(chosen, key=lambda vertex: vertex.position)
     rows = ["| | step | time |", "| --- | --- | ---: |"]
-    for vertex in shown[:_SHOWN_VERTEXES]:
+    for vertex in shown:
         rows.append(
             f"| {_sign(vertex)} | [`{_cell(vertex.name)}`]({url}#v{vertex.row}) | {_time(vertex)} |"
         )
-    if len(shown) > _SHOWN_VERTEXES:
-        rows.append(f"| | and {len(shown) - _SHOWN_VERTEXES} more | |")
+    if left_out > 0:
+        rows.append(f"| | [and {left_out} more]({url}) | |")
     return "\n".join(rows)
 
 
@@ -188,6 +251,14 @@ def _time(vertex: Vertex) -> str:
 def _code(text: str) -> str:
     """Text that may stand between back-quotes: those in it become quotes, so that none ends the code."""
     return _short(text, 200).replace("`", "'")
+
+
+def _head(message: str) -> str:
+    """The beginning of a message, so that what follows it in a summary has room."""
+    data = message.encode(errors="replace")
+    if len(data) <= _MESSAGE_BYTES:
+        return data.decode()
+    return data[:_MESSAGE_BYTES].decode(errors="ignore") + "\n…"
 
 
 def _cell(text: str) -> str:

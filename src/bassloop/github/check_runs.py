@@ -43,7 +43,7 @@ class CheckRunChange:
     started_at: float | None = None
     completed_at: float | None = None
     details_url: str | None = None
-    actions: tuple[Action, ...] = ()
+    actions: tuple[Action, ...] | None = None
 
 
 def creation(draft: CheckRunDraft) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def creation(draft: CheckRunDraft) -> dict[str, Any]:
         started_at=draft.started_at,
         completed_at=draft.completed_at,
         details_url=draft.details_url,
-        actions=draft.actions,
+        actions=draft.actions or None,
     )
     named = {"name": draft.name, "head_sha": draft.head_sha, "external_id": draft.external_id}
     return {**named, **alteration(change)}
@@ -89,7 +89,8 @@ def alteration(change: CheckRunChange) -> dict[str, Any]:
         "completed_at": _time(change.completed_at),
         # GitHub takes web addresses only; another one is left out rather than the check run.
         "details_url": change.details_url if _is_web(change.details_url) else None,
-        "actions": _actions(change.actions) or None,
+        # An empty list takes the buttons away; none at all would leave them.
+        "actions": None if change.actions is None else _actions(change.actions),
     }
     return {**{name: value for name, value in given.items() if value is not None}, "output": output}
 

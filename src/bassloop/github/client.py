@@ -150,6 +150,18 @@ class GitHubRepository:
         """A folder's names at a commit, at most 1,000; None when there is none, or it is a file."""
         return await contents.list_folder(self._installation, self._path, path, ref)
 
+    async def paths(self, ref: str) -> frozenset[str] | None:
+        """The paths of the files at a commit; None when there are too many for GitHub to list."""
+        found = await self._installation.call(
+            "GET", f"{self._path}/git/trees/{quote(ref, safe='')}?recursive=1"
+        )
+        try:
+            if found["truncated"]:
+                return None
+            return frozenset(str(each["path"]) for each in found["tree"] if each["type"] == "blob")
+        except (AttributeError, TypeError, KeyError) as error:
+            raise GitHubError("GitHub's answer is no tree") from error
+
     async def default_head(self) -> str:
         """The sha of the default branch's head."""
         found = await self._installation.call("GET", f"{self._path}/commits/HEAD")
@@ -187,13 +199,14 @@ class GitHubRepository:
         conclusion: str | None = None,
         started_at: float | None = None,
         completed_at: float | None = None,
-        actions: Sequence[Action] = (),
+        actions: Sequence[Action] | None = None,
         annotations: Sequence[Annotation] = (),
     ) -> None:
         """Change a check run. A newer change of the same check run that meets an older one, still
         waiting for its turn, is sent with it as one.
 
         Args:
+            actions: its buttons from now on; None leaves them as they are.
             annotations: all that it is to have, in order; those that GitHub has are not sent again.
 
         Cancelled, the change may be made or not. Raises Refused for what GitHub would not take.
@@ -206,7 +219,7 @@ class GitHubRepository:
             conclusion=conclusion,
             started_at=started_at,
             completed_at=completed_at,
-            actions=tuple(actions),
+            actions=None if actions is None else tuple(actions),
         )
         await self.github.check_writer.update(
             self._installation, f"{self._path}/check-runs/{check_run_id}", change, annotations

@@ -121,7 +121,10 @@ def _new(standin: StandIn, head: str) -> dict[str, Any]:
 
 
 def _annotate(standin: StandIn, run: dict[str, Any], data: dict[str, Any]) -> None:
-    """Append the annotations, as GitHub does: it never compares them with those it has."""
+    """Append the annotations, as GitHub does: it never compares them with those it has. The buttons
+    are kept beside the check run, for GitHub does not tell them."""
+    if data.get("actions") is not None:
+        standin.actions[run["id"]] = data["actions"]
     added = (data.get("output") or {}).get("annotations") or []
     kept = standin.annotations.setdefault(run["id"], [])
     blob = f"{standin.url}/{standin.full_name}/blob/{run['head_sha']}"

@@ -162,17 +162,26 @@ class GitRepository:
         """What is in a folder."""
         return await self._tree(entry.sha)
 
+    async def files(self, commit: str) -> list[tuple[str, TreeEntry]]:
+        """All files of a commit, with their paths."""
+        listed = (await self.run("ls-tree", "-r", "-z", "-l", commit)).decode(
+            errors="surrogateescape"
+        )
+        return [_entry(line) for line in listed.split("\0") if line]
+
     async def _tree(self, tree: str, *paths: str) -> list[TreeEntry]:
         # Paths are taken as they are: no pathspec of git's has a meaning.
         args = ("--literal-pathspecs", "ls-tree", "-z", "-l", tree, "--", *paths)
-        entries = []
-        for line in (await self.run(*args)).decode(errors="surrogateescape").split("\0"):
-            if line:
-                about, _, name = line.partition("\t")
-                mode, _, sha, size = about.split()
-                length = int(size) if size.isdigit() else 0
-                entries.append(TreeEntry(_KINDS[mode], sha, length, name.rpartition("/")[2]))
-        return entries
+        listed = (await self.run(*args)).decode(errors="surrogateescape").split("\0")
+        return [_entry(line)[1] for line in listed if line]
+
+
+def _entry(line: str) -> tuple[str, TreeEntry]:
+    """A line of ``git ls-tree -l``: the path, and what is there."""
+    about, _, path = line.partition("\t")
+    mode, _, sha, size = about.split()
+    length = int(size) if size.isdigit() else 0
+    return path, TreeEntry(_KINDS[mode], sha, length, path.rpartition("/")[2])
 
 
 @dataclass(eq=False)

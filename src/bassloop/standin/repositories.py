@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 MAX_INLINE = 1 << 20
 MAX_RAW = 100 << 20
 MAX_ENTRIES = 1000
+MAX_TREE = 100_000
 RAW = "application/vnd.github.raw+json; charset=utf-8"
 
 
@@ -60,6 +61,26 @@ def _add_commits(web: QuartTrio, standin: StandIn) -> None:
         if "sha" in request.headers.get("Accept", ""):
             return Response(sha, content_type="application/vnd.github.sha; charset=utf-8")
         return answer_json(objects.commit(standin, await standin.git.show(sha)))
+
+    @web.get("/repos/<owner>/<name>/git/trees/<ref>")
+    async def tree(owner: str, name: str, ref: str) -> Response:
+        access.allowed(standin, owner, name, "contents")
+        commit = await commit_of(standin, ref, missing=404)
+        files = await standin.git.files(commit)
+        shown = [
+            {
+                "path": path,
+                "mode": "100644",
+                "type": "commit" if entry.kind == "submodule" else "blob",
+                "sha": entry.sha,
+                "size": entry.size,
+                "url": f"{standin.api_path}/git/blobs/{entry.sha}",
+            }
+            for path, entry in files[:MAX_TREE]
+        ]
+        url = f"{standin.api_path}/git/trees/{commit}"
+        cut = len(files) > MAX_TREE
+        return answer_json({"sha": commit, "url": url, "tree": shown, "truncated": cut})
 
 
 async def commit_of(standin: StandIn, ref: str, *, missing: int) -> str:

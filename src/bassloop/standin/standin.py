@@ -129,6 +129,7 @@ class StandIn:
     url: str = ""
     check_runs: list[dict[str, Any]] = field(default_factory=list)
     annotations: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+    actions: dict[int, list[dict[str, str]]] = field(default_factory=dict)
     pulls: list[dict[str, Any]] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)
     requests: list[tuple[str, str, int]] = field(default_factory=list)

@@ -19,7 +19,15 @@ handled anew when GitHub (or an operator) delivers the guid again; `done` and `i
 UNFINISHED_DELIVERY_STATES = frozenset({"received", "handling"})
 
 RUN_ENDED_STATES = frozenset(
-    {"succeeded", "failed", "cancelled", "timed_out", "interrupted", "action_required"}
+    {
+        "succeeded",
+        "failed",
+        "cancelled",
+        "timed_out",
+        "interrupted",
+        "action_required",
+        "neutral",
+    }
 )
 """States that a run never leaves."""
 

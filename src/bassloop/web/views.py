@@ -22,6 +22,7 @@ STATES: dict[str, tuple[str, str, str]] = {
     "timed_out": ("✕", "bad", "ran out of time"),
     "interrupted": ("■", "warn", "interrupted"),
     "action_required": ("!", "warn", "needs a runner"),
+    "neutral": ("–", "waits", "nothing to do"),
 }
 """A run's state: its sign, its colour's name, its word."""
 
