@@ -31,16 +31,27 @@ if TYPE_CHECKING:
 
     from .conftest import Command
 
-WAIT = 20.0
+WAIT = 60.0
+
+
+class Screen(pyte.Screen):
+    """A screen that answers when it is asked where the cursor is."""
+
+    def __init__(self, columns: int, lines: int, end: int) -> None:
+        super().__init__(columns, lines)
+        self._end = end
+
+    def write_process_input(self, data: str) -> None:
+        os.write(self._end, data.encode())
 
 
 class Terminal:
     """A terminal with a program on it: what is typed goes in, what is shown can be waited for."""
 
     def __init__(self, arguments: list[str], folder: Path, environment: dict[str, str]) -> None:
-        self._screen = pyte.Screen(90, 40)
-        self._stream = pyte.ByteStream(self._screen)
         self._end, other = pty.openpty()
+        self._screen = Screen(90, 40, self._end)
+        self._stream = pyte.ByteStream(self._screen)
         fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 90, 0, 0))
         self.process = subprocess.Popen(
             arguments,
@@ -84,9 +95,6 @@ class Terminal:
 
     def _read(self) -> None:
         piece = os.read(self._end, 1 << 16)
-        # A terminal answers when it is asked where the cursor is.
-        if b"\x1b[6n" in piece:
-            os.write(self._end, b"\x1b[%d;1R" % (self._screen.cursor.y + 1))
         self._stream.feed(piece)
 
 
@@ -158,6 +166,19 @@ def test_a_loop_is_interrupted_and_what_was_defined_stays(terminal: Terminal) ->
     terminal.shows("interrupted")
     terminal.type("(* x 6)\r")
     terminal.shows("\n42\n")
+
+
+def test_nothing_is_lost_whenever_control_c_is_pressed(terminal: Terminal) -> None:
+    terminal.type("(def x 7)\r")
+    terminal.shows("\nx\n")
+    for moment in range(12):
+        # With the entry, which may still be read, run, print its value, or be over.
+        terminal.type(f"(range {moment * 300}) (* x 6)\r")
+        terminal.process.send_signal(signal.SIGINT)
+    # A last press gave up what was typed before the prompt was there again.
+    terminal.shows(":all-is-well\nall-is-well", typing="\x03:all-is-well\r")
+    terminal.type("(* x 6)\r")
+    terminal.shows("\n42\nbass>")
 
 
 def test_a_thunk_that_runs_is_interrupted(terminal: Terminal) -> None:

@@ -2,18 +2,23 @@
 
 A prompt belongs to the main thread, where signals arrive; evaluating goes on in another one. So Ctrl-C reaches a
 script that loops, and what was started goes on while the next entry is typed.
+
+Ctrl-C must not raise anything in a conversation, since nobody knows what the main thread does just then: it is a
+wish that is written down, which the interpreter hears of and the main thread finds when it waits.
 """
 
 from __future__ import annotations
 
 import contextvars
 import os
+import signal
 import sys
 import threading
 import time
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final
 
 from bassloop.bass.ground import ground
@@ -31,7 +36,7 @@ from bassloop.local.script import OWN
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
-    from types import TracebackType
+    from types import FrameType, TracebackType
 
     import trio
 
@@ -46,8 +51,16 @@ YIELD_EVERY: Final = 0.02
 """Seconds after which a script lets the main thread run."""
 
 
+IMPATIENCE: Final = 1.0
+"""Seconds after which a second Ctrl-C means more than the first."""
+
+
 class Interrupted(Exception):
     """An entry was interrupted."""
+
+
+class Stuck(Exception):
+    """An entry was interrupted, goes on all the same, and whoever waits for it has lost patience."""
 
 
 class Gone(Exception):
@@ -76,6 +89,31 @@ class _Driver(LateDriver):
         await super().checkpoint()
 
 
+class _Work:
+    """Something the interpreter is asked to do, and what came of it."""
+
+    def __init__(self, begin: Callable[[], Awaitable[Value]]) -> None:
+        import trio
+
+        self.begin: Final = begin
+        self.scope: Final = trio.CancelScope()
+        # Its put may interrupt another one of the same thread, as a signal does.
+        self._outcomes: SimpleQueue[tuple[Value, BaseException | None]] = SimpleQueue()
+
+    def returned(self, value: Value) -> None:
+        self._outcomes.put((value, None))
+
+    def raised(self, error: BaseException) -> None:
+        self._outcomes.put((None, error))
+
+    def outcome(self) -> Value:
+        """Wait for the first thing that was told."""
+        value, error = self._outcomes.get()
+        if error is not None:
+            raise error
+        return value
+
+
 class Evaluator:
     """Evaluates entries in one scope, one after the other. Use it as a context manager.
 
@@ -94,7 +132,8 @@ class Evaluator:
         self._entries = 0
         self._over: trio.Event
         self._context: contextvars.Context
-        self._cancelling: trio.CancelScope | None = None
+        self._work: _Work | None = None
+        self._asked_to_stop: float | None = None
         self._fault: BaseException | None = None
         self.scope = self._session.scope(
             HostPath("."), env=Scope(dict(os.environ)), stdout=Sink("stdout", _emit)
@@ -118,10 +157,27 @@ class Evaluator:
             self._ready.result().run_sync_soon(self._over.set)
         self._thread.join(5)
 
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """While this is open, Ctrl-C interrupts the entry that is evaluated and raises nothing by itself.
+
+        Only the main thread may open it. Without it Ctrl-C is a KeyboardInterrupt, as everywhere.
+        """
+        usual = signal.signal(signal.SIGINT, self._interrupt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, usual)
+
+    def listen(self) -> None:
+        """Forget earlier presses of Ctrl-C: those that follow are about the next entry."""
+        self._asked_to_stop = None
+
     def evaluate(self, text: str) -> Iterator[Value]:
         """The values of a text's forms, as they come.
 
-        Raises BassError for what is wrong with them, Interrupted for Ctrl-C, Gone.
+        Raises BassError for what is wrong with them, Interrupted for Ctrl-C, Stuck for a Ctrl-C that was pressed
+        again because the first did not help, Gone.
         """
         self._entries += 1
         evaluate = ground().vars["eval"]
@@ -132,20 +188,33 @@ class Evaluator:
         """Return when everything that was started is over. Raises as `evaluate` does."""
         self._awaited(self._session.wait)
 
-    def _awaited(self, work: Callable[[], Awaitable[Value]]) -> Value:
+    def _awaited(self, begin: Callable[[], Awaitable[Value]]) -> Value:
         """What a coroutine of the session returns, in the other thread."""
         token = self._ready.result()
-        future: Future[Value] = Future()
+        self._work = work = _Work(begin)
         try:
-            token.run_sync_soon(self._begin, work, future)
-        except RuntimeError:
-            raise Gone("the interpreter has ended") from self._fault
-        try:
-            return future.result()
-        except KeyboardInterrupt:
-            token.run_sync_soon(self._cancel)
-            # Whoever presses it again wants to leave, even if the script does not listen.
-            return future.result()
+            # Whoever presses Ctrl-C before the work is known here is found by this, afterwards by its scope.
+            if self._asked_to_stop is not None:
+                raise Interrupted
+            try:
+                token.run_sync_soon(self._begin, work)
+            except RuntimeError:
+                raise Gone("the interpreter has ended") from self._fault
+            return work.outcome()
+        finally:
+            self._work = None
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        """Have what is evaluated stopped. This is a signal's handler: it may run between any two instructions."""
+        now = time.monotonic()
+        work = self._work
+        if self._asked_to_stop is None:
+            self._asked_to_stop = now
+            if work is not None:
+                with suppress(RuntimeError):
+                    self._ready.result().run_sync_soon(work.scope.cancel)
+        elif work is not None and now > self._asked_to_stop + IMPATIENCE:
+            work.raised(Stuck())
 
     # --- in the other thread ---
 
@@ -158,6 +227,10 @@ class Evaluator:
             self._fault = error
             if not self._ready.done():
                 self._ready.set_exception(error)
+        work = self._work
+        if work is not None:
+            # It may have been asked for too late to be begun.
+            work.raised(Gone("the interpreter has ended"))
 
     async def _serve(self) -> None:
         import trio
@@ -172,29 +245,22 @@ class Evaluator:
             await self._over.wait()
             nursery.cancel_scope.cancel()
 
-    def _begin(self, work: Callable[[], Awaitable[Value]], future: Future[Value]) -> None:
+    def _begin(self, work: _Work) -> None:
         nursery = self._driver.nursery
         assert nursery is not None
         # Callbacks from other threads know nothing of the bridge; the tasks of entries must.
-        self._context.run(nursery.start_soon, self._one, work, future)
+        self._context.run(nursery.start_soon, self._one, work)
 
-    async def _one(self, work: Callable[[], Awaitable[Value]], future: Future[Value]) -> None:
-        import trio
-
+    async def _one(self, work: _Work) -> None:
         try:
-            with trio.CancelScope() as self._cancelling:
+            with work.scope:
                 try:
-                    future.set_result(await work())
+                    work.returned(await work.begin())
                 except Exception as error:  # noqa: BLE001 - raised where the entry was typed
-                    future.set_exception(error)
+                    work.raised(error)
         finally:
-            self._cancelling = None
-            if not future.done():
-                future.set_exception(Interrupted())
-
-    def _cancel(self) -> None:
-        if self._cancelling is not None:
-            self._cancelling.cancel()
+            # What was told before this counts.
+            work.raised(Interrupted())
 
 
 def _emit(value: Value, machine: Machine) -> None:

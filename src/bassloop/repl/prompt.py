@@ -20,7 +20,7 @@ from bassloop.bass.cursor import indentation
 from bassloop.bass.errors import BassError, ReadError
 from bassloop.bass.reader import read_source
 from bassloop.bass.report import render
-from bassloop.repl.evaluator import Gone, Interrupted, shown
+from bassloop.repl.evaluator import Gone, Interrupted, Stuck, shown
 from bassloop.repl.names import completions
 
 if TYPE_CHECKING:
@@ -50,32 +50,40 @@ def converse(evaluator: Evaluator) -> int:
         prompt_continuation=lambda width, line, wrapped: "." * (width - 1) + " ",
         input_processors=[HighlightMatchingBracketProcessor(chars="()[]{}")],
     )
-    while True:
-        try:
-            # What runs in the background may speak while somebody types.
-            with patch_stdout(raw=True):
-                text = session.prompt(PROMPT)
-        except KeyboardInterrupt:
-            continue
-        except EOFError:
-            return 0
-        try:
-            for value in evaluator.evaluate(text):
-                click.echo(shown(value, SHOWN))
-        except BassError as error:
-            head, _, rest = render(error).partition("\n")
-            click.secho(head, fg="red", bold=True, err=True)
-            if rest:
-                click.echo(rest, err=True)
-        except Interrupted:
-            click.echo("interrupted", err=True)
-        except Gone:
-            raise
-        except Exception:  # noqa: BLE001 - a fault of ours is no reason to lose what was defined
-            click.echo(traceback.format_exc(), err=True)
-        except KeyboardInterrupt:
-            click.echo("interrupted, though something goes on", err=True)
-            return 130
+    with evaluator.interruptible():
+        while True:
+            evaluator.listen()
+            try:
+                # What runs in the background may speak while somebody types.
+                with patch_stdout(raw=True):
+                    text = session.prompt(PROMPT)
+            except KeyboardInterrupt:
+                continue
+            except EOFError:
+                return 0
+            try:
+                _answer(evaluator, text)
+            except Stuck:
+                click.echo("interrupted, though something goes on", err=True)
+                return 130
+
+
+def _answer(evaluator: Evaluator, text: str) -> None:
+    """Show what an entry comes to. Raises Stuck, Gone."""
+    try:
+        for value in evaluator.evaluate(text):
+            click.echo(shown(value, SHOWN))
+    except BassError as error:
+        head, _, rest = render(error).partition("\n")
+        click.secho(head, fg="red", bold=True, err=True)
+        if rest:
+            click.echo(rest, err=True)
+    except Interrupted:
+        click.echo("interrupted", err=True)
+    except (Stuck, Gone):
+        raise
+    except Exception:  # noqa: BLE001 - a fault of ours is no reason to lose what was defined
+        click.echo(traceback.format_exc(), err=True)
 
 
 def incomplete(text: str) -> bool:
