@@ -525,6 +525,8 @@ class Store:
         about 256 KiB, with colours and line endings as they stand: for search. A line of more than
         that is cut as in `log_lines`. Use it under `contextlib.aclosing`."""
         extent = await self.log_extent(run_id, vertex_row)
+        if start >= extent.lines:
+            return
         files = LogFiles.of(self._blobs, run_id, vertex_row)
         place = await trio.to_thread.run_sync(source.find_place, files, extent.lines, start)
         while True:

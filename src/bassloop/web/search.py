@@ -104,7 +104,7 @@ class _Search:
             places = [index for index, vertex in enumerate(vertexes) if vertex.row == row]
             vertexes = vertexes[places[0] :] if places else []
         for vertex in vertexes:
-            if vertex.lines and not await self._log(vertex.row, start, deadline):
+            if not await self._log(vertex.row, start, deadline):
                 return
             start = 0
         self.complete = True
