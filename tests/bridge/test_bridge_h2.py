@@ -102,7 +102,7 @@ async def run(opener, *, limits: Limits | None = None, insecure: bool = False) -
 
     async def on_asyncio_side() -> None:
         async with (
-            open_grpc_channel(opener, limits=limits or Limits(), timeout=5) as channel,
+            open_grpc_channel(opener, limits=limits or Limits(), timeout=120) as channel,
             RuntimeStub(channel).Run.open() as stream,
         ):
             await stream.send_message(bass_pb2.Thunk(insecure=insecure), end=True)

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import sys
+from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Page, sync_playwright
@@ -36,7 +37,9 @@ def live(page: Page, address: str) -> dict[str, Any]:
     page.wait_for_selector(".vertex:last-child .line >> text=tick 3")
     early = lines(page)
     page.reload()
-    page.wait_for_selector("article[data-live=no]", timeout=30_000)
+    # The command goes on when it has been seen.
+    Path(os.environ["GATE"]).touch()
+    page.wait_for_selector("article[data-live=no]")
     late = lines(page)
     word = page.inner_text("#word")
     page.reload()
@@ -99,6 +102,7 @@ def main(address: str, scene: str) -> None:
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=chromium, args=FLAGS)
         page = browser.new_page(java_script_enabled=scene != "plain")
+        page.set_default_timeout(120_000)
         page.on(
             "console", lambda said: complaints.append(said.text) if said.type == "error" else None
         )

@@ -17,7 +17,7 @@ from tests.github.world import KEY, make_repository, world
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 
 async def test_the_app_is_made_in_the_browser_and_the_command_says_what_is_left(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -14,16 +15,20 @@ from tests.loop.conftest import make_repository  # noqa: F401 - a fixture
 from tests.loop.test_whole_path import check_run, tried
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.loop.conftest import MakeRepository
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 
-async def look(its: Trying, run_id: str, scene: str) -> dict[str, Any]:
+async def look(its: Trying, run_id: str, scene: str, **environment: str) -> dict[str, Any]:
     """What a scene finds on a run's page; the console must not have complained."""
     command = [sys.executable, "-m", "tests.browser.look"]
     address = f"{its.serving.local_url}/runs/{run_id}"
-    done = await trio.run_process([*command, address, scene], capture_stdout=True)
+    done = await trio.run_process(
+        [*command, address, scene], capture_stdout=True, env={**os.environ, **environment}
+    )
     found: dict[str, Any] = json.loads(done.stdout)
     assert found["complaints"] == []
     return found
@@ -31,18 +36,21 @@ async def look(its: Trying, run_id: str, scene: str) -> dict[str, Any]:
 
 async def test_a_run_is_followed_live_and_read_again_without_gap_or_double(
     make_repository: MakeRepository,  # noqa: F811
+    tmp_path: Path,
 ) -> None:
+    gate = tmp_path / "gate"
     path = make_repository(
-        ':ticks (on src ($ sh -c "for n in 1 2 3 4 5 6 7 8 9; do echo tick $n; sleep 0.6; done"))'
+        f""":ticks (on src ($ sh -c "for n in 1 2 3; do echo tick $n; done
+            until test -e {gate}; do sleep 0.1; done
+            for n in 4 5 6 7 8 9; do echo tick $n; done"))"""
     )
     ticks = [f"tick {number}" for number in range(1, 10)]
     async with trying(Trial(path)) as its:
         async with its.serving.tail.follow(None) as following:
             while not (runs := (await its.serving.store.runs()).items):
                 await following.changed()
-        found = await look(its, runs[0].id, "live")
-        assert found["early"] == ticks[: len(found["early"])]
-        assert 3 <= len(found["early"]) < 9
+        found = await look(its, runs[0].id, "live", GATE=str(gate))
+        assert found["early"] == ticks[:3]
         assert found["late"] == ticks
         assert found["afterwards"] == ticks
         assert found["word"] == "succeeded"

@@ -120,7 +120,7 @@ async def small(
         app_key=APP.public,
         webhook_secret=SECRET,
     )
-    with trio.fail_after(30):
+    with trio.fail_after(120):
         async with trio.open_nursery() as nursery:
             api: str = await nursery.start(serve_standin, standin)
             config = GitHubConfig(

@@ -157,11 +157,11 @@ class Gateway:
         async with open_grpc_server([service or Service()]) as new_session:
             await call_asyncio(client.create_unix_server, new_session, "/runtime", encoding=None)
             await self.session(client, command)
-            yield await self.pool.wait_for(7, timeout=5), client
+            yield await self.pool.wait_for(7, timeout=120), client
 
     async def until(self, condition) -> None:
         """Wait until the gateway's tasks have made it so."""
-        with trio.fail_after(5):
+        with trio.fail_after(120):
             while not condition():
                 await trio.sleep(0.005)
 

@@ -106,7 +106,7 @@ async def test_a_connection_that_does_not_authenticate_is_closed():
     async with open_gateway(auth_seconds=0.1) as gateway:
         stream = await trio.open_tcp_stream("127.0.0.1", gateway.address.port)
         async with stream:
-            with trio.fail_after(5):
+            with trio.fail_after(120):
                 while await stream.receive_some(1024):
                     pass
 
@@ -158,7 +158,7 @@ async def test_what_is_no_ssh_is_refused_and_nothing_else_happens(gateway, noise
                 pass
         except trio.BrokenResourceError:
             pass  # a reset is an answer, too
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
     await gateway.connect()
 
 

@@ -55,7 +55,7 @@ async def forwarding(gateway: Gateway, identity: Path, service: Service):
     run = partial(trio.run_process, command, check=False, capture_stdout=True)
     process = await gateway.nursery.start(run)
     try:
-        yield await gateway.pool.wait_for(7, timeout=10), process
+        yield await gateway.pool.wait_for(7, timeout=120), process
     finally:
         with trio.CancelScope(shield=True):
             process.terminate()
@@ -87,7 +87,7 @@ async def test_a_killed_client_ends_its_run_and_its_runtime(gateway, identity):
             async with runtime.run(THUNK, {}) as updates:
                 await updates.receive()
                 os.kill(process.pid, signal.SIGKILL)
-                with trio.fail_after(5):
+                with trio.fail_after(120):
                     async for _ in updates:
                         pass
         await gateway.until(lambda: not gateway.records.runtimes)
@@ -98,7 +98,7 @@ async def test_a_socket_that_nobody_serves_is_told_in_words(gateway, identity):
     command = ssh(gateway, identity, "-R", forward, "forward")
     async with trio.open_nursery() as nursery:
         await nursery.start(partial(trio.run_process, command, check=False, capture_stdout=True))
-        runtime = await gateway.pool.wait_for(7, timeout=10)
+        runtime = await gateway.pool.wait_for(7, timeout=120)
         with pytest.raises(RuntimeLost, match="does a gRPC server answer behind the forward"):
             async with runtime.run(THUNK, {}) as updates:
                 await updates.receive()

@@ -125,7 +125,7 @@ def test_an_interrupt_ends_it(
     if "sleep" in main:
         assert "sleep" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
-    rest = process.communicate(timeout=20)[1]
+    rest = process.communicate(timeout=120)[1]
     assert process.returncode == 130
     assert rest.endswith("interrupted\n")
     assert "Traceback" not in rest

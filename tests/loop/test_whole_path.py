@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @asynccontextmanager
 async def tried(path: Path, **options: Any) -> AsyncGenerator[Trying]:
     """A trial whose delivery is handled."""
-    with trio.fail_after(50):
+    with trio.fail_after(120):
         async with trying(Trial(path, **options)) as its:
             await its.serving.inbox.finished(its.guid)
             yield its
@@ -124,7 +124,7 @@ async def test_a_log_is_on_the_page_while_it_is_written(make_repository: MakeRep
     path = make_repository(
         """:slow (on src ($ sh -c "echo first; while [ ! -e go ]; do sleep 0.05; done; echo last"))"""
     )
-    with trio.fail_after(50):
+    with trio.fail_after(120):
         async with trying(Trial(path)) as its:
             async with its.serving.tail.follow(None) as following:
                 runs: tuple[Any, ...] = ()

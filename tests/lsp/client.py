@@ -13,7 +13,7 @@ from typing import Any
 
 import bassloop
 
-WAIT = 20.0
+WAIT = 120.0
 
 
 class Editor:

@@ -248,12 +248,12 @@ async def test_cancelled_a_command_is_gone_with_all_its_children(
     script = f"trap '' TERM; (trap '' TERM; echo $$ >> {pids}; sleep 600) & echo $$ >> {pids}; wait"
     async with trio.open_nursery() as nursery:
         nursery.start_soon(bench.run, sh(script))
-        with trio.fail_after(10):
+        with trio.fail_after(120):
             while not pids.exists() or len(pids.read_text().split()) < 2:
                 await trio.sleep(0.02)
         began = time.monotonic()
         nursery.cancel_scope.cancel()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20  # 2 s of grace, and a machine that has other work
     for pid in map(int, pids.read_text().split()):
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)

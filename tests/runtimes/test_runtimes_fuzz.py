@@ -70,7 +70,7 @@ async def outcome(pieces: list[bytes]) -> str:
     opener = memory_opener(lambda: Player(pieces))
     runtime = Runtime("r", 1, "vito", Platform("linux", "amd64"), 0, 0.0, opener)
     async with open_bridge():
-        with trio.fail_after(5):
+        with trio.fail_after(120):
             try:
                 async with runtime.run(bass_pb2.Thunk(), {}) as updates:
                     async for _ in updates:

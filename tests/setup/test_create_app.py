@@ -101,7 +101,7 @@ async def test_the_app_is_made_and_its_credentials_are_kept(
             "GITHUB_APP_PRIVATE_KEY": KEY.private,
             "GITHUB_APP_WEBHOOK_SECRET": "s3cret",
         }
-        with trio.fail_after(5):
+        with trio.fail_after(120):
             await it.creation.over.wait()
 
 

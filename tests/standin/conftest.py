@@ -69,7 +69,7 @@ class Served:
 @asynccontextmanager
 async def served(repository: Path, **options: Any) -> AsyncGenerator[Served]:
     standin = standin_of(repository, **options)
-    with trio.fail_after(30):
+    with trio.fail_after(120):
         async with trio.open_nursery() as nursery:
             url: str = await nursery.start(serve_standin, standin)
             async with httpx.AsyncClient(base_url=url, trust_env=False) as client:

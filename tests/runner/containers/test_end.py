@@ -53,12 +53,12 @@ async def test_cancelled_a_container_is_gone_with_all_its_processes(
     )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(bench.run, thunk)
-        with trio.fail_after(10):
+        with trio.fail_after(120):
             await bench.seen.printed.wait()
         assert running("8b1f_mark")
         began = time.monotonic()
         nursery.cancel_scope.cancel()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20  # 2 s of grace, and a machine that has other work
     assert running("8b1f_mark") == []
     assert await bench.containers() == []
     assert mounted(tmp_path) == []

@@ -199,7 +199,7 @@ async def registry(tmp_path: Path) -> AsyncIterator[str]:
         [program, "serve", str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        with trio.fail_after(10):
+        with trio.fail_after(120):
             while True:
                 try:
                     stream = await trio.open_tcp_stream("127.0.0.1", port)
