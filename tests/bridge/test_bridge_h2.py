@@ -97,12 +97,14 @@ class Peer(asyncssh.SSHUNIXSession[bytes]):
         self.lost = True
 
 
-async def run(opener, *, limits: Limits | None = None, insecure: bool = False) -> list[bytes]:
+async def run(
+    opener, *, limits: Limits | None = None, insecure: bool = False, timeout: float = 120
+) -> list[bytes]:
     received = []
 
     async def on_asyncio_side() -> None:
         async with (
-            open_grpc_channel(opener, limits=limits or Limits(), timeout=120) as channel,
+            open_grpc_channel(opener, limits=limits or Limits(), timeout=timeout) as channel,
             RuntimeStub(channel).Run.open() as stream,
         ):
             await stream.send_message(bass_pb2.Thunk(insecure=insecure), end=True)
@@ -337,7 +339,7 @@ async def test_a_peer_that_says_nothing_is_given_up(autojump_clock):
 
     async with open_bridge():
         with pytest.raises(TimeoutError):
-            await run(memory_opener(Mute))
+            await run(memory_opener(Mute), timeout=5)
     assert trio.current_time() == pytest.approx(5, abs=0.5)
 
 
