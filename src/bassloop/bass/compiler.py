@@ -9,7 +9,7 @@ closure, guarded by those two conditions each time it runs (`special.py`).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bassloop.bass import errors
 from bassloop.bass.annotated import Annotate, Annotated
@@ -105,6 +105,13 @@ def symbol_code(name: str, place: Range | None = None) -> Code:
     return run
 
 
+def name_of(form: Value) -> Any:
+    """The name that a form is nothing but; for every other form None, which is bound in no scope."""
+    if form.__class__ is Annotate and not form.comment and form.meta is None:
+        form = form.form
+    return form.name if form.__class__ is Symbol else None
+
+
 def pair_code(form: Pair, tail: bool, place: Range | None = None) -> Code:
     """A combination."""
     slow = _combination(form, tail, place)
@@ -142,7 +149,7 @@ def _combination(form: Pair, tail: bool, place: Range | None) -> Code:
         return _call_one(form, members, tail, place)
     if rest is EMPTY and len(members) == 2:
         return _call_two(form, members, tail, place)
-    head = code(form.a)
+    head, named = code(form.a), name_of(form.a)
     operands = form.d
     proper = rest is EMPTY
     codes: list[Code] | None = None
@@ -150,7 +157,13 @@ def _combination(form: Pair, tail: bool, place: Range | None) -> Code:
     def run(scope: Scope, machine: Machine) -> Value:
         nonlocal codes
         try:
-            combiner = head(scope, machine)
+            combiner = scope.vars.get(named, MISSING)
+            if combiner is MISSING:
+                parents = scope.parents
+                if len(parents) == 1:
+                    combiner = parents[0].vars.get(named, MISSING)
+                if combiner is MISSING:
+                    combiner = head(scope, machine)
             while combiner.__class__ is Annotated:
                 combiner = combiner.value
             if combiner.__class__ is Wrapped and proper:
@@ -181,14 +194,20 @@ def _combination(form: Pair, tail: bool, place: Range | None) -> Code:
 
 def _call_one(form: Pair, members: list[Value], tail: bool, place: Range | None) -> Code:
     """A combination with one operand: the general one, with the commonest cases written out."""
-    head = code(form.a)
+    head, named = code(form.a), name_of(form.a)
     operands = form.d
     operand: Code | None = None
 
     def run(scope: Scope, machine: Machine) -> Value:
         nonlocal operand
         try:
-            combiner = head(scope, machine)
+            combiner = scope.vars.get(named, MISSING)
+            if combiner is MISSING:
+                parents = scope.parents
+                if len(parents) == 1:
+                    combiner = parents[0].vars.get(named, MISSING)
+                if combiner is MISSING:
+                    combiner = head(scope, machine)
             while combiner.__class__ is Annotated:
                 combiner = combiner.value
             if combiner.__class__ is Wrapped:
@@ -233,7 +252,7 @@ def _call_one(form: Pair, members: list[Value], tail: bool, place: Range | None)
 
 def _call_two(form: Pair, members: list[Value], tail: bool, place: Range | None) -> Code:
     """The same with two operands."""
-    head = code(form.a)
+    head, named = code(form.a), name_of(form.a)
     operands = form.d
     first: Code | None = None
     second: Code | None = None
@@ -241,7 +260,13 @@ def _call_two(form: Pair, members: list[Value], tail: bool, place: Range | None)
     def run(scope: Scope, machine: Machine) -> Value:
         nonlocal first, second
         try:
-            combiner = head(scope, machine)
+            combiner = scope.vars.get(named, MISSING)
+            if combiner is MISSING:
+                parents = scope.parents
+                if len(parents) == 1:
+                    combiner = parents[0].vars.get(named, MISSING)
+                if combiner is MISSING:
+                    combiner = head(scope, machine)
             while combiner.__class__ is Annotated:
                 combiner = combiner.value
             if combiner.__class__ is Wrapped:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bassloop.bass import needs
 from bassloop.bass.errors import BassError
-from bassloop.bass.registry import builtin, special
+from bassloop.bass.registry import TABLE, builtin, special
 from bassloop.bass.values import INT_MAX, INT_MIN, equal, wrap_int
 
 if TYPE_CHECKING:
@@ -96,157 +96,27 @@ _chain("<=", "whether no number is larger than the next\n\n=> (<= 2 2 3)", lambd
 
 
 @special("+", "-", "<", ">", "<=", ">=", "=")
-def _of_two(call: Call) -> Code | None:
-    """Two operands, by far the commonest: added, or compared, without making a list of them."""
+def _quick(call: Call) -> Code:
     from bassloop.bass.compiler import code
-
-    if len(call.members) != 2:
-        return _of_many(call)
-    first, second = code(call.members[0]), code(call.members[1])
-    return _TWO[call.name](first, second, call)
-
-
-def _of_many(call: Call) -> Code:
-    from bassloop.bass.compiler import code
-    from bassloop.bass.registry import TABLE
+    from bassloop.bass.fused import two_operands
     from bassloop.bass.special import guarded
 
-    function = TABLE[call.name].function
-    codes = [code(member) for member in call.members]
-    return guarded(
-        call,
-        lambda scope, machine: function([each(scope, machine) for each in codes], scope, machine),
-    )
+    function, place = TABLE[call.name].function, call.place
+    if len(call.members) != 2:
+        codes = [code(member) for member in call.members]
+        return guarded(
+            call,
+            lambda scope, machine: function(
+                [each(scope, machine) for each in codes], scope, machine
+            ),
+        )
 
+    def otherwise(a: Value, b: Value, scope: Scope, machine: Machine) -> Value:
+        try:
+            return function([a, b], scope, machine)
+        except BassError as error:
+            if place is not None:
+                error.passed(place)
+            raise
 
-def _add(first: Code, second: Code, call: Call) -> Code:
-    name, place, slow = call.name, call.place, call.slow
-
-    def run(scope: Scope, machine: Machine) -> Value:
-        if not scope.grounded or name in machine.rebound:
-            return slow(scope, machine)
-        a = first(scope, machine)
-        b = second(scope, machine)
-        if a.__class__ is int and b.__class__ is int:
-            result = a + b
-            return result if INT_MIN <= result <= INT_MAX else wrap_int(result)
-        return _checked(add, a, b, scope, machine, place)
-
-    return run
-
-
-def _subtract(first: Code, second: Code, call: Call) -> Code:
-    name, place, slow = call.name, call.place, call.slow
-
-    def run(scope: Scope, machine: Machine) -> Value:
-        if not scope.grounded or name in machine.rebound:
-            return slow(scope, machine)
-        a = first(scope, machine)
-        b = second(scope, machine)
-        if a.__class__ is int and b.__class__ is int:
-            result = a - b
-            return result if INT_MIN <= result <= INT_MAX else wrap_int(result)
-        return _checked(subtract, a, b, scope, machine, place)
-
-    return run
-
-
-def _less(first: Code, second: Code, call: Call) -> Code:
-    name, place, slow = call.name, call.place, call.slow
-
-    def run(scope: Scope, machine: Machine) -> Value:
-        if not scope.grounded or name in machine.rebound:
-            return slow(scope, machine)
-        a = first(scope, machine)
-        b = second(scope, machine)
-        if a.__class__ is int and b.__class__ is int:
-            return a < b
-        return _ordered(name, a, b, place)
-
-    return run
-
-
-def _greater(first: Code, second: Code, call: Call) -> Code:
-    name, place, slow = call.name, call.place, call.slow
-
-    def run(scope: Scope, machine: Machine) -> Value:
-        if not scope.grounded or name in machine.rebound:
-            return slow(scope, machine)
-        a = first(scope, machine)
-        b = second(scope, machine)
-        if a.__class__ is int and b.__class__ is int:
-            return a > b
-        return _ordered(name, a, b, place)
-
-    return run
-
-
-def _at_most(first: Code, second: Code, call: Call) -> Code:
-    name, place, slow = call.name, call.place, call.slow
-
-    def run(scope: Scope, machine: Machine) -> Value:
-        if not scope.grounded or name in machine.rebound:
-            return slow(scope, machine)
-        a = first(scope, machine)
-        b = second(scope, machine)
-        return _ordered(name, a, b, place)
-
-    return run
-
-
-def _equal(first: Code, second: Code, call: Call) -> Code:
-    name, slow = call.name, call.slow
-
-    def run(scope: Scope, machine: Machine) -> Value:
-        if not scope.grounded or name in machine.rebound:
-            return slow(scope, machine)
-        a = first(scope, machine)
-        b = second(scope, machine)
-        if a.__class__ is int and b.__class__ is int:
-            return a == b
-        return equal(b, a)
-
-    return run
-
-
-_ORDER: dict[str, Callable[[int, int], bool]] = {
-    "<": lambda a, b: a < b,
-    ">": lambda a, b: a > b,
-    "<=": lambda a, b: a <= b,
-    ">=": lambda a, b: a >= b,
-}
-
-_TWO: dict[str, Callable[[Code, Code, Call], Code]] = {
-    "+": _add,
-    "-": _subtract,
-    "<": _less,
-    ">": _greater,
-    "<=": _at_most,
-    ">=": _at_most,
-    "=": _equal,
-}
-
-
-def _ordered(name: str, a: Value, b: Value, place: Value) -> bool:
-    try:
-        return _ORDER[name](needs.integer(a, name), needs.integer(b, name))
-    except BassError as error:
-        if place is not None:
-            error.passed(place)
-        raise
-
-
-def _checked(
-    function: Callable[[list[Value], Scope, Machine], Value],
-    a: Value,
-    b: Value,
-    scope: Scope,
-    machine: Machine,
-    place: Value,
-) -> Value:
-    try:
-        return function([a, b], scope, machine)
-    except BassError as error:
-        if place is not None:
-            error.passed(place)
-        raise
+    return two_operands(call, otherwise)
