@@ -19,6 +19,8 @@ PROJECT = nox.project.load_toml("pyproject.toml")
 TEST = nox.project.dependency_groups(PROJECT, "test")
 LINT = nox.project.dependency_groups(PROJECT, "lint")
 SUPPORTED = ("3.11", "3.12", "3.13", "3.14")
+AGAIN = ("--reruns", "1")
+"""A failure is tried once more and reported as `RERUN`: to be looked into, but no reason to stop everybody."""
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
 PROBE = """
@@ -65,7 +67,7 @@ def tests(session: nox.Session) -> None:
     """The specification: everything that needs Python and Git only, on each Python that is here."""
     _install(session)
     left_out = "not openssh and not browser and not containers and not published and not slow"
-    session.run("pytest", "-q", "-n", "auto", "-m", left_out, *session.posargs)
+    session.run("pytest", "-q", *AGAIN, "-n", "auto", "-m", left_out, *session.posargs)
 
 
 @nox.session
@@ -84,7 +86,7 @@ def openssh(session: nox.Session) -> None:
     if shutil.which("ssh") is None:
         session.skip("left out: there is no ssh here (Debian: apt-get install openssh-client)")
     _install(session)
-    session.run("pytest", "-q", "-m", "openssh", *session.posargs)
+    session.run("pytest", "-q", *AGAIN, "-m", "openssh", *session.posargs)
 
 
 @nox.session
@@ -94,7 +96,9 @@ def browser(session: nox.Session) -> None:
     if chromium is None:
         session.skip("left out: there is no Chromium here (Debian: apt-get install chromium)")
     _install(session, "playwright>=1.49")
-    session.run("pytest", "-q", "-m", "browser", *session.posargs, env={"CHROMIUM": chromium})
+    session.run(
+        "pytest", "-q", *AGAIN, "-m", "browser", *session.posargs, env={"CHROMIUM": chromium}
+    )
 
 
 @nox.session
@@ -108,7 +112,7 @@ def containers(session: nox.Session) -> None:
     reason = str(session.run("python", "-c", PROBE, silent=True)).strip()
     if reason:
         session.skip(f"left out: {reason}")
-    session.run("pytest", "-q", "-m", "containers", *session.posargs)
+    session.run("pytest", "-q", *AGAIN, "-m", "containers", *session.posargs)
 
 
 @nox.session(default=False)
