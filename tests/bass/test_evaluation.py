@@ -21,9 +21,26 @@ async def test_a_tail_call_costs_no_stack(evaluate: Evaluate) -> None:
     assert bass.show(await evaluate(program)) == "done"
 
 
-async def test_twenty_thousand_nested_calls_are_no_trouble(evaluate: Evaluate) -> None:
-    program = "(defn deep [n] (if (= n 0) 0 (+ 1 (deep (- n 1))))) (deep 20000)"
+@pytest.mark.parametrize(
+    "again",
+    [
+        "(deep (- n 1))",
+        "(case n _ (let [m (- n 1)] (deep m)))",
+        "(do 1 (when true (apply deep [(- n 1)])))",
+        "(first (map deep [(- n 1)]))",
+    ],
+)
+async def test_twenty_thousand_nested_calls_are_no_trouble(evaluate: Evaluate, again: str) -> None:
+    program = f"(defn deep [n] (if (= n 0) 0 (+ 1 {again}))) (deep 20000)"
     assert await evaluate(program) == 20000
+
+
+async def test_two_hundred_thousand_nested_calls_end_in_the_error_of_the_budget(
+    evaluate: Evaluate,
+) -> None:
+    program = "(defn deep [n] (if (= n 0) 0 (+ 1 (deep (- n 1))))) (deep 200000)"
+    with pytest.raises(bass.Exhausted, match="too deep"):
+        await evaluate(program)
 
 
 async def test_a_nest_without_a_bottom_ends_in_an_error_and_not_in_a_crash(

@@ -40,7 +40,7 @@ class Budget:
     setting: str = ""
 
 
-FRAMES_PER_CALL = 7
+FRAMES_PER_CALL = 16
 """Python frames that a nested call of the language takes, generously."""
 
 SLICE = 2_000
