@@ -20,7 +20,7 @@ from bassloop.bass.printer import display
 from bassloop.bass.registry import builtin, dotted
 from bassloop.bass.scope import MISSING
 from bassloop.bass.scope import Scope as NewScope
-from bassloop.bass.symbol import Symbol
+from bassloop.bass.symbol import Keyword, Symbol
 from bassloop.bass.thunk import SCRATCH, Thunk
 from bassloop.bass.values import EMPTY, Text
 
@@ -154,7 +154,7 @@ def _built(key: str, args: list[Value], scope: Scope, machine: Machine) -> Value
 
 @builtin(
     "glob", "[path & patterns]",
-    """a directory narrowed down to what matches the patterns, without what matches one that follows a `!`
+    """a directory narrowed down to what matches the patterns, without what matches one that follows `!` or `:!`
 
     => (glob *dir* ./*.nix ! ./flake.nix)""",
     operative=True,
@@ -166,7 +166,7 @@ def glob(args: list[Value], scope: Scope, machine: Machine) -> Value:
     excluding = False
     for form in args[1:]:
         bare = plain(form)
-        if bare.__class__ is Symbol and bare.name == "!":
+        if bare.__class__ in (Symbol, Keyword) and bare.name == "!":
             excluding = True
             continue
         (unwanted if excluding else wanted).append(code(form)(scope, machine))
