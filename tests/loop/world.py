@@ -8,6 +8,7 @@ import subprocess
 import sys
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import asyncssh
@@ -17,11 +18,11 @@ import trio
 from bassloop.bridge import open_bridge
 from bassloop.runner import RunnerOptions, run_runner
 from bassloop.standin import StandIn, serve_standin
+from bassloop.store import open_store
 from bassloop.trial import app_key
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
-    from pathlib import Path
 
 
 SECRET = "the webhook's secret"
@@ -47,10 +48,15 @@ class World:
     key: asyncssh.SSHKey
 
     @asynccontextmanager
-    async def daemon(self) -> AsyncGenerator[Daemon]:
-        """A daemon that is killed (SIGKILL) at the end, if it has not ended by then."""
+    async def daemon(self, *, dying: bool = False) -> AsyncGenerator[Daemon]:
+        """A daemon that is killed (SIGKILL) at the end, if it has not ended by then.
+
+        Args:
+            dying: whether it kills itself, at the point that DIE_AT names.
+        """
+        main = [str(Path(__file__).with_name("dying.py"))] if dying else ["-m", "bassloop"]
         process = await trio.lowlevel.open_process(
-            [sys.executable, "-m", "bassloop", "serve"], stderr=subprocess.PIPE, env=self.env
+            [sys.executable, *main, "serve"], stderr=subprocess.PIPE, env=self.env
         )
         assert process.stderr is not None
         try:
@@ -99,6 +105,16 @@ class World:
             await nursery.start(run_runner, options)
             yield
             nursery.cancel_scope.cancel()
+
+    async def handled(self, guid: str) -> None:
+        """Wait until a delivery is handled, as the daemon's database has it."""
+        data = self.folder / "data"
+        async with open_store(data / "loop.db", data / "blobs", owner=False) as store:
+            while True:
+                found = await store.delivery(guid)
+                if found is not None and found.state == "done":
+                    return
+                await trio.sleep(0.02)
 
     async def concluded(self, daemon: Daemon) -> None:
         """Wait until the stand-in's check runs are all completed; asks the daemon's page meanwhile."""

@@ -1,0 +1,88 @@
+"""kill -9 at every point of a delivery's life: nothing is lost, and nothing is seen twice."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from bassloop.standin.standin import StandInError
+from bassloop.store import open_store
+
+from .world import world
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .conftest import MakeRepository
+
+HOOK = """
+(defn github-hook [event client]
+  (client:start-check
+    (with-image ($ sh -c "COMMAND") {:repository "alpine" :platform {:os "linux"}})
+    "it" event:payload:check_suite:head_sha))
+"""
+
+STORED = (
+    "record_delivery 1",
+    "set_delivery_state 1",
+    "put_user 1",
+    "put_thunk 1",
+    "intend_check 1",
+    "bind_check_run 1",
+    "start_run 1",
+    "put_vertexes 1",
+    "open_log 1",
+    "put_vertexes 2",
+    "close_log 1",
+    "end_run 1",
+    "conclude_check_run 1",
+    "set_delivery_state 2",
+)
+ASKED = (
+    "GET:/contents/project.bass$ 1",
+    "POST:/check-runs$ 1",
+    "PATCH:/check-runs/\\d+$ 1",
+)
+POINTS = [
+    *(f"{when} store {what}" for what in STORED for when in ("before", "after")),
+    *(f"{when} github {what}" for what in ASKED for when in ("before", "after")),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("point", POINTS)
+async def test_a_daemon_killed_here_loses_nothing_and_does_nothing_twice(
+    make_repository: MakeRepository, tmp_path: Path, point: str
+) -> None:
+    ran = tmp_path / "ran"
+    hook = HOOK.replace("COMMAND", f"echo ran >> {ran}; echo a line; sleep 0.1; echo another")
+    repository = make_repository(**{"project.bass": hook})
+    with trio.fail_after(150):
+        async with world(repository, tmp_path / "world", DIE_AT=point) as its:
+            async with its.daemon(dying=True) as daemon, its.runner(daemon):
+                payload = await its.standin.payload("check_suite")
+                with suppress(StandInError):  # killed before it could answer
+                    assert (
+                        await its.standin.deliver(daemon.url, "check_suite", payload)
+                    ).status == 202
+                assert await daemon.process.wait() == -9, "the point was never reached"
+            [attempt] = its.standin.attempts
+            async with its.daemon() as daemon, its.runner(daemon):
+                await its.concluded(daemon)
+                await its.handled(attempt.guid)
+        [shown] = its.standin.check_runs
+        assert (shown["name"], shown["status"]) == ("it", "completed")
+        async with open_store(tmp_path / "world/data/loop.db", tmp_path / "blobs") as store:
+            [run] = (await store.runs(public_only=False)).items
+            assert await store.unfinished_check_runs() == []
+            assert await store.unfinished_deliveries() == []
+        times = len(ran.read_text().splitlines()) if ran.exists() else 0
+        assert (shown["conclusion"], run.state, times) in (
+            ("success", "succeeded", 1),
+            # It had started, or was about to: it is not started anew in silence.
+            ("cancelled", "interrupted", 1),
+            ("cancelled", "interrupted", 0),
+        )
