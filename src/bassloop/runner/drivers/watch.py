@@ -9,7 +9,7 @@ import trio
 
 from bassloop.runner.coalesce import Coalescer
 from bassloop.runner.drivers.errors import DriverError
-from bassloop.runner.process import run_command
+from bassloop.runner.process import GRACE_SECONDS, run_command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,6 +34,7 @@ async def watch(
     mask: Mask | None = None,
     engine: bool = False,
     called: str | None = None,
+    grace: float = GRACE_SECONDS,
 ) -> int:
     """Run a process to its end, its output logged and kept. Returns its exit status.
 
@@ -43,6 +44,7 @@ async def watch(
         mask: what is hidden in all that it prints.
         engine: whether this is a container engine's program, whose helpers outlive it and end by
             themselves.
+        grace: seconds that it has for its own cleanup when this is cancelled.
         called: the command's name in messages, when it is not the first word.
     """
     coalescer = Coalescer(vertex.logged)
@@ -70,7 +72,13 @@ async def watch(
             nursery.start_soon(coalescer.run)
             try:
                 status = await run_command(
-                    words, cwd=cwd, env=env, stdin=stdin, on_bytes=on_bytes, hunt=not engine
+                    words,
+                    cwd=cwd,
+                    env=env,
+                    stdin=stdin,
+                    on_bytes=on_bytes,
+                    grace=grace,
+                    hunt=not engine,
                 )
             except OSError as error:
                 failure = error

@@ -3,46 +3,56 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
 from bassloop.bass import thunk_sha256
 from bassloop.runner.drivers import command as commands
-from bassloop.runner.drivers.call import Call
-from bassloop.runner.drivers.container import archive
+from bassloop.runner.drivers.call import Call, together
+from bassloop.runner.drivers.container import addresses, archive
 from bassloop.runner.drivers.container import image as names
 from bassloop.runner.drivers.container.config import config_after
 from bassloop.runner.drivers.container.images import image_key
 from bassloop.runner.drivers.container.plan import WORK
 from bassloop.runner.drivers.container.revealed import Revealed
 from bassloop.runner.drivers.container.roots import Roots, input_of
+from bassloop.runner.drivers.container.services import Services, certificates
+from bassloop.runner.drivers.container.trust import VARIABLES, trusting
 from bassloop.runner.drivers.container.work import Base, Place, Work
 from bassloop.runner.drivers.errors import DriverError
-from bassloop.runner.drivers.progress import vertex_id
+from bassloop.runner.drivers.progress import Vertex, vertex_id
 from bassloop.runner.identity import command_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
     from pathlib import Path
 
     from bassloop.runner.cache import Output
     from bassloop.runner.drivers.command import Command
     from bassloop.runner.drivers.container.driver import ContainerDriver
     from bassloop.runner.drivers.container.image import Image
-    from bassloop.runner.drivers.progress import Send, Vertex
+    from bassloop.runner.drivers.progress import Send
     from bassloop.runner.identity import Scope
     from bassloop.wire import bass_pb2 as pb
+
+Result = TypeVar("Result")
 
 
 class ContainerCall(Call):
     """What one call asks of the container driver."""
 
-    def __init__(self, driver: ContainerDriver, scope: Scope, send: Send) -> None:
+    def __init__(
+        self, driver: ContainerDriver, scope: Scope, send: Send, nursery: trio.Nursery
+    ) -> None:
         super().__init__(driver.cache, scope, send, driver.on_event)
         self._driver = driver
+        self.services = Services(driver.engine, self._service, nursery)
         self._keys: dict[str, str] = {}
         self._images: dict[str, Image] = {}
+        self._joined: set[str] = set()
 
     # --- what a thunk is -----------------------------------------------------------------------------
 
@@ -184,18 +194,50 @@ class ContainerCall(Call):
     async def carry_out(
         self, thunk: pb.Thunk, command: Command, output: Output, vertex: Vertex
     ) -> None:
+        async with self._work(thunk, output, vertex) as work:
+            await work.carry_out()
+
+    @asynccontextmanager
+    async def _work(self, thunk: pb.Thunk, output: Output, vertex: Vertex) -> AsyncGenerator[Work]:
+        """A thunk's work, while the secrets and services that it needs are there."""
         driver = self._driver
         base = await self.base(thunk)
         with Revealed.open(driver.engine, self.scope, driver.secrets, output.path) as revealed:
             command = commands.resolve(
-                thunk, image=base.root.inherited, surroundings=_Given(self, revealed)
+                thunk, image=base.root.inherited, surroundings=_Given(revealed)
             )
             if not command.words:
                 raise DriverError("there is no command, and the image does not say what it runs")
+            await together([partial(self._start, each) for each in command.services])
             work = Work(
                 self.place(), command, base, output, vertex, revealed, insecure=thunk.insecure
             )
-            await work.carry_out()
+            if command.services:
+                work.network = self.services.network
+                self._joined.add(await self.key(thunk))
+            if any(each.HasField("tls") for each in command.services):
+                authority = self.services.authority.certificate
+                work.more += await trusting(
+                    driver.engine, base.image, driver.owner, authority, output.path
+                )
+                work.defaults = VARIABLES
+            if thunk.HasField("tls"):
+                work.more += certificates(thunk, self.services.authority, revealed.folder)
+            yield work
+
+    async def _start(self, thunk: pb.Thunk) -> None:
+        await self.services.start(thunk, await self.key(thunk))
+
+    @asynccontextmanager
+    async def _service(self, thunk: pb.Thunk) -> AsyncGenerator[tuple[Work, Vertex]]:
+        """The work of a service, with all that it needs made."""
+        command = self.resolve(thunk)
+        needed = {await self.key(each): each for each in self.needs(command, thunk)}
+        inputs = [*map(vertex_id, needed), *self.inputs(thunk)]
+        vertex = Vertex(self.send, await self.key(thunk), command_line(thunk), inputs)
+        await together([partial(self.output, each) for each in needed.values()])
+        async with self.cache.making() as output, self._work(thunk, output, vertex) as work:
+            yield work, vertex
 
     def place(self) -> Place:
         """What a container of this call may use."""
@@ -214,7 +256,11 @@ class ContainerCall(Call):
         )
 
     async def after(self, output: Output, name: str) -> None:
-        self._driver.finish(output, name)
+        if name in self._joined:
+            # Its container holds the network of services that are about to be stopped.
+            await self._driver.images.left(output, name)
+        else:
+            self._driver.finish(output, name)
 
 
 class _Found:
@@ -227,7 +273,7 @@ class _Found:
         self.versions: list[str] = []
 
     def address(self, addr: pb.ThunkAddr) -> str:
-        return ""
+        return addresses.written(addr)
 
     def secret(self, name: str) -> str:
         self.versions.append(self._call.version(name))
@@ -239,12 +285,31 @@ class _Given:
 
     root: str | None = WORK
 
-    def __init__(self, call: ContainerCall, revealed: Revealed) -> None:
-        self._call = call
+    def __init__(self, revealed: Revealed) -> None:
         self._revealed = revealed
 
     def address(self, addr: pb.ThunkAddr) -> str:
-        raise DriverError("this runner has no services")
+        return addresses.written(addr)
 
     def secret(self, name: str) -> str:
         return self._revealed.value(name)
+
+
+async def calling(
+    driver: ContainerDriver,
+    scope: Scope,
+    send: Send,
+    work: Callable[[ContainerCall], Awaitable[Result]],
+) -> Result:
+    """Do a call's work; its services are stopped when this returns. Raises what the work does."""
+    result: list[Result] = []
+    failure: DriverError | OSError | None = None
+    async with trio.open_nursery() as nursery:
+        try:
+            result.append(await work(ContainerCall(driver, scope, send, nursery)))
+        except (DriverError, OSError) as error:
+            failure = error
+        nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+    return result[0]

@@ -15,7 +15,7 @@ import trio
 from bassloop.runner import files
 from bassloop.runner.cache import Cache, Output
 from bassloop.runner.drivers.container import image as names
-from bassloop.runner.drivers.container.calls import ContainerCall
+from bassloop.runner.drivers.container.calls import calling
 from bassloop.runner.drivers.container.engine import Engine, EngineError, Limits
 from bassloop.runner.drivers.container.images import Images, image_key
 from bassloop.runner.drivers.container.plan import LABEL
@@ -130,7 +130,7 @@ class ContainerDriver:
         `send` is awaited with progress; while it waits, so do the commands. Cancelled, the containers
         are gone when this returns. Raises DriverError when a thunk fails.
         """
-        return await ContainerCall(self, scope, send).output(thunk)
+        return await calling(self, scope, send, lambda call: call.output(thunk))
 
     async def resolve(self, ref: pb.ImageRef, scope: Scope) -> pb.Thunk:
         """A thunk of the image of this name, with the digest that its registry has for it now.
@@ -157,10 +157,9 @@ class ContainerDriver:
 
     async def export(self, thunk: pb.Thunk, scope: Scope, send: Send, give: Give) -> None:
         """Give an OCI archive of the image that a thunk makes. Raises DriverError."""
-        call = ContainerCall(self, scope, send)
         async with self.cache.making() as place:
             target = place.path / "image.tar"
-            await call.exported(thunk, target)
+            await calling(self, scope, send, lambda call: call.exported(thunk, target))
             async for chunk in files.read(target):
                 await give(chunk)
 
@@ -180,13 +179,11 @@ class ContainerDriver:
                 f"this runner's owner does not let {scope.repository or 'scripts'} publish to {to}; "
                 "--publish REGISTRY/NAME does, and never for forks"
             )
-        call = ContainerCall(self, scope, send)
         async with self.cache.making() as place:
             name = self.images.own_name(f"publish-{secrets.token_hex(8)}")
-            await call.exported(thunk, place.path / "image.tar", name)
-            digest = await self.images.push(
-                place.path / "image.tar", name, to, place.path / "digest"
-            )
+            target = place.path / "image.tar"
+            await calling(self, scope, send, lambda call: call.exported(thunk, target, name))
+            digest = await self.images.push(target, name, to, place.path / "digest")
         published = pb.ImageRef()
         published.CopyFrom(untagged)
         if digest:

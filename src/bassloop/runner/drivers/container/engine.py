@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 Kind = Literal["podman", "docker"]
 
 MAX_SAID = 500
+ATTEMPTS = 40
+PAUSE = 0.1
 
 
 class EngineError(DriverError):
@@ -100,11 +102,17 @@ class Engine:
         if self.kind == "podman":
             words += ["--time", "0", "--ignore"]
         with trio.CancelScope(shield=True):
-            try:
-                await self.ask(*words, container, seconds=10)
-            except EngineError as error:
-                if not is_missing(error):
-                    raise
+            for attempt in range(ATTEMPTS):
+                try:
+                    await self.ask(*words, container, seconds=10)
+                except EngineError as error:
+                    if is_missing(error):
+                        return
+                    if "depend" not in str(error) or attempt == ATTEMPTS - 1:
+                        raise
+                    await trio.sleep(PAUSE)  # who shares its network is on its way out too
+                else:
+                    return
 
 
 def said(stderr: bytes) -> str:

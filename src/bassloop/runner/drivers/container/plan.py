@@ -54,7 +54,6 @@ class Container:
         image_env: the names of variables that the image sets.
         network: overrides the engine's.
         insecure: whether it may do what root may.
-        hosts: names that it knows, and their addresses.
     """
 
     name: str
@@ -70,7 +69,6 @@ class Container:
     limits: Limits = field(default_factory=Limits)
     network: str | None = None
     hostname: str = "thunk"
-    aliases: Sequence[str] = ()
     insecure: bool = False
 
 
@@ -104,8 +102,6 @@ def _network(engine: Engine, container: Container) -> list[str]:
     options = ["--network", network]
     if not network.startswith(("container:", "host")):
         options += ["--hostname", container.hostname]
-    for alias in container.aliases:
-        options += ["--network-alias", alias]
     return options
 
 

@@ -21,7 +21,7 @@ from bassloop.runner.drivers.watch import ended, watch
 from bassloop.wire import bass_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 
     from bassloop.runner.cache import Cache, Output
     from bassloop.runner.drivers.command import Command
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 KEPT = ("files", "stdout", "container", "image")
 """What is left of an output's folder."""
+GRACE_SECONDS = 2.0
 DEFAULTS = {"PATH": plan.PATH, "HOME": "/root", "CI": "true"}
 
 
@@ -81,6 +82,7 @@ class Work:
     Args:
         network: what the container's network is instead of the engine's.
         more: what else is bound in the container.
+        defaults: variables that the image or the command may set otherwise.
     """
 
     place: Place
@@ -91,7 +93,8 @@ class Work:
     revealed: Revealed
     insecure: bool = False
     network: str | None = None
-    more: Sequence[plan.Bind] = ()
+    more: list[plan.Bind] = field(default_factory=list)
+    defaults: Mapping[str, str] = field(default_factory=dict)
     name: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -103,12 +106,16 @@ class Work:
             async with self.place.slots:
                 status = await self.run(container)
             if status:
+                await self.place.engine.try_remove(container.name)
                 raise DriverError(ended(status, contained=True))
             self._leave(container)
         await self._settle()
 
-    async def run(self, container: plan.Container) -> int:
-        """Run the container to its end. Returns the exit status; left early, nothing of it is left."""
+    async def run(self, container: plan.Container, *, grace: float = GRACE_SECONDS) -> int:
+        """Run the container to its end, and leave it, stopped. Returns the exit status.
+
+        Cancelled, it is asked to end, has `grace` seconds for that, and nothing of it is left.
+        """
         engine = self.place.engine
         over = False
         try:
@@ -121,8 +128,9 @@ class Work:
                 output=self.output,
                 mask=self.revealed.mask,
                 engine=True,
+                grace=grace,
             )
-            over = status == 0
+            over = True
             return status
         finally:
             if not over:
@@ -161,7 +169,7 @@ class Work:
                 name=self.name,
                 image=self.base.image,
                 words=self.command.words,
-                env={**DEFAULTS, **self.base.root.env, **self.command.env},
+                env={**DEFAULTS, **self.defaults, **self.base.root.env, **self.command.env},
                 image_env=self.base.root.env,
                 dir=start,
                 owner=self.place.owner,

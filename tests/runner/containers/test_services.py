@@ -1,0 +1,207 @@
+"""Services, their addresses and certificates, and secrets."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import tarfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from bassloop.runner.drivers.container import ContainerDriver, Engine
+from bassloop.runner.drivers.container.revealed import Secrets
+from bassloop.runner.drivers.errors import DriverError
+from bassloop.runner.identity import Scope
+from bassloop.wire import bass_pb2 as pb
+
+from ..made import Recorder, after, file, in_memory, mount, string
+from .conftest import Bench, busybox_tree, forget
+from .test_end import running
+from .test_run import run
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+pytestmark = pytest.mark.containers
+
+
+def server(index: str, port: int = 8000) -> pb.Thunk:
+    return run(
+        f"exec httpd -f -p {port}",
+        mounts=[mount(in_memory("index.html", index.encode()), file("index.html"))],
+        ports=[pb.ThunkPort(name="http", port=port)],
+    )
+
+
+def address(thunk: pb.Thunk, form: str = "http://$host:${port}/") -> pb.Value:
+    return pb.Value(thunk_addr=pb.ThunkAddr(thunk=thunk, port="http", format=form))
+
+
+def fetch(*services: pb.Thunk) -> pb.Thunk:
+    script = 'for each; do wget -q -O- "$each"; done'
+    return run(script, string("sh"), *(address(each) for each in services))
+
+
+async def test_a_service_is_started_for_who_needs_it_and_stopped_afterwards(bench: Bench) -> None:
+    service = server("hello, world!")
+    assert await bench.said(fetch(service)) == "hello, world!"
+    assert await bench.containers() == []
+    assert bench.seen.named("httpd").completed.seconds
+    assert not bench.seen.named("httpd").error
+
+
+async def test_a_thunk_with_ports_may_be_an_image_with_an_entrypoint(bench: Bench) -> None:
+    made = run("echo from a file > index.html")
+    service = pb.Thunk(
+        image=after(made),
+        entrypoint=["httpd", "-f", "-p", "8000"],
+        clear_default_args=True,
+        ports=[pb.ThunkPort(name="http", port=8000)],
+    )
+    assert await bench.said(fetch(service)) == "from a file\n"
+
+
+async def test_two_services_are_reached_at_once_and_one_may_need_the_other(bench: Bench) -> None:
+    one, two = server("one", 8001), server("two", 8002)
+    assert await bench.said(fetch(one, two)) == "onetwo"
+    relay = run(
+        'wget -q -O index.html "$0" && exec httpd -f -p 8003',
+        address(one),
+        ports=[pb.ThunkPort(name="http", port=8003)],
+    )
+    assert await bench.said(fetch(relay)) == "one"
+
+
+async def test_what_can_not_be_reached_says_why(bench: Bench) -> None:
+    ends = run("echo no >&2; exit 4", ports=[pb.ThunkPort(name="http", port=8000)])
+    with pytest.raises(DriverError, match="exit status 4"):
+        await bench.said(fetch(ends))
+    with pytest.raises(DriverError, match="the port 8000, which"):
+        await bench.said(fetch(server("one"), server("two")))
+    with pytest.raises(DriverError, match="has no port 'http'"):
+        await bench.said(fetch(run("true")))
+    assert await bench.containers() == []
+
+
+async def test_cancelled_a_service_is_gone_too(bench: Bench) -> None:
+    thunk = run('echo "$0"; sleep 600', address(server("x")))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bench.run, thunk)
+        with trio.fail_after(120):
+            await bench.seen.printed.wait()
+        assert len(await bench.containers()) == 2
+        nursery.cancel_scope.cancel()
+        began = trio.current_time()
+    assert trio.current_time() - began < 5
+    assert await bench.containers() == []
+
+
+OPENSSL = Path("/usr/bin/openssl")
+
+
+@pytest.fixture
+async def with_openssl(bench: Bench) -> AsyncIterator[pb.ThunkImage]:
+    """An image with this machine's openssl in it. It is gone before the bench looks at what is left."""
+    engine = bench.driver.engine
+    assert OPENSSL.exists(), "Debian: apt-get install openssl"
+    listed = subprocess.run(["ldd", OPENSSL], capture_output=True, text=True, check=True).stdout  # noqa: ASYNC221
+    needed = [word for line in listed.splitlines() for word in line.split() if word.startswith("/")]
+    tree = io.BytesIO(busybox_tree())
+    with tarfile.open(fileobj=tree, mode="a") as tar:
+        for path in (str(OPENSSL), *needed):
+            tar.add(Path(path).resolve(), path.lstrip("/"))
+    name = "localhost/openssl:bassloop-tests"
+    await engine.ask("import", "-", name, stdin=tree.getvalue())
+    yield pb.ThunkImage(ref=pb.ImageRef(repository="localhost/openssl", tag="bassloop-tests"))
+    await engine.ask("rmi", "--force", name)
+
+
+async def test_a_service_has_a_certificate_that_who_uses_it_trusts(
+    bench: Bench, with_openssl: pb.ThunkImage
+) -> None:
+    service = run(
+        "exec openssl s_server -accept 8443 -cert /tls.crt -key sub/tls.key -WWW -quiet",
+        image=with_openssl,
+        mounts=[mount(in_memory("page", b"over TLS"), file("page"))],
+        ports=[pb.ThunkPort(name="http", port=8443)],
+        tls=pb.ThunkTLS(cert=pb.FilePath(path="/tls.crt"), key=pb.FilePath(path="sub/tls.key")),
+    )
+    ask = (
+        "printf 'GET /page HTTP/1.0\\r\\n\\r\\n' | openssl s_client -quiet -verify_return_error "
+        '-verify_hostname localhost -connect "$0" 2>/dev/null'
+    )
+    client = run(ask, address(service, "$host:$port"), image=with_openssl)
+    assert "over TLS" in await bench.said(client)
+
+
+SCOPE = Scope("octocat/hello")
+
+
+def secret(name: str) -> pb.Value:
+    return pb.Value(secret=pb.Secret(name=name))
+
+
+async def holding(text: str, *folders: Path) -> bytes:
+    """The files with a text in them."""
+    found = await trio.run_process(
+        ["grep", "-rls", text, *map(str, folders)], capture_stdout=True, check=False
+    )
+    return found.stdout
+
+
+async def test_secrets_reach_their_command_and_nothing_else(tmp_path: Path, engine: Engine) -> None:
+    store = {("octocat/hello", name): f"hunter2-{name}" for name in ("env", "file", "stdin")}
+    bearer = pb.Value(array=pb.Array(values=[string("Bearer "), secret("env")]))
+    thunk = run(
+        "test \"$TOKEN\" = 'Bearer hunter2-env' && test $(cat /run/key) = hunter2-file"
+        ' && echo "token: $TOKEN" && echo "key: $(cat /run/key)" >&2; cat',
+        env=[pb.Binding(symbol="TOKEN", value=bearer)],
+        stdin=[secret("stdin")],
+        mounts=[mount(pb.Secret(name="file"), file("/run/key"))],
+    )
+    seen = Recorder()
+    archive = io.BytesIO()
+
+    async def give(data: bytes) -> None:
+        archive.write(data)
+
+    state = tmp_path / "state"
+    async with ContainerDriver.open(state, engine, secrets=Secrets(store)) as driver:
+        output = await driver.run(thunk, SCOPE, seen)
+        assert output.stdout.read_text() == 'token: Bearer ***\n"***"\n'
+        assert seen.text(2) == "key: ***\n"
+        assert seen.text(1) == output.stdout.read_text()
+        await driver.export(thunk, SCOPE, seen, give)
+        assert b"hunter2" not in archive.getvalue()
+        assert await holding("hunter2", state, Path("/dev/shm")) == b""
+        assert (await engine.ask("secret", "ls", "--quiet")).strip() == ""
+        for scope in (Scope("octocat/hello", fork=True), Scope("octocat/other")):
+            with pytest.raises(DriverError, match="the secret"):
+                await driver.run(thunk, scope, seen)
+    store["octocat/hello", "env"] = "hunter3"
+    async with ContainerDriver.open(state, engine, secrets=Secrets(store)) as driver:
+        output = await driver.run(thunk, SCOPE, seen)  # another value makes another thunk
+        assert output.stdout.read_text() == '"***"\n'
+    await forget(engine, driver)
+
+
+async def test_a_secret_is_not_left_by_a_command_that_is_cancelled(
+    tmp_path: Path, engine: Engine
+) -> None:
+    store = Secrets({("octocat/hello", "env"): "hunter2-cancelled"})
+    thunk = run("echo up; sleep 600", env=[pb.Binding(symbol="TOKEN", value=secret("env"))])
+    seen = Recorder()
+    async with (
+        ContainerDriver.open(tmp_path / "state", engine, secrets=store) as driver,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(driver.run, thunk, SCOPE, seen)
+        await seen.printed.wait()
+        assert running("hunter2-cancelled") == []
+        nursery.cancel_scope.cancel()
+    assert (await engine.ask("secret", "ls", "--quiet")).strip() == ""
+    store_of_engine = (Path("/var/lib/containers"), Path("/run/containers"))
+    assert await holding("hunter2-cancelled", tmp_path, Path("/dev/shm"), *store_of_engine) == b""
