@@ -59,3 +59,12 @@ async def test_a_call_of_the_table_makes_a_thunk(call: str, host: FakeHost) -> N
 def test_every_deviation_from_the_reference_is_told() -> None:
     for deviation in json.loads((HERE / "deviations.json").read_text("utf-8")):
         assert deviation["reason"].partition(";")[0] in PAGE
+
+
+def test_the_examples_of_embedding_run() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "embedding.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) == 4
+    room: dict[str, object] = {}
+    for block in blocks:
+        exec(block, room)
