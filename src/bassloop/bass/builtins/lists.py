@@ -8,7 +8,8 @@ from bassloop.bass import errors
 from bassloop.bass.builtins.control import truthy
 from bassloop.bass.builtins.predicates import is_empty
 from bassloop.bass.builtins.scoping import no_match
-from bassloop.bass.combiner import Applicative, Combiner
+from bassloop.bass.combiner import Applicative, Combiner, Operative, Wrapped
+from bassloop.bass.machine import TAIL
 from bassloop.bass.pair import Cell, Pair, end_of, from_list, plain
 from bassloop.bass.registry import builtin, dotted
 from bassloop.bass.scope import Scope
@@ -29,6 +30,8 @@ def caller(function: Value, machine: Machine, **names: Value) -> Callable[[list[
     To an operative its operands are forms: the names that the builtin has for them, in a scope of these.
     """
     bare = strip(function)
+    if bare.__class__ is Wrapped and bare.underlying.__class__ is Operative:
+        return _calling(bare, bare.underlying, machine)
     if isinstance(bare, Applicative):
         return lambda args: machine.call(bare, args)
     if not isinstance(bare, Combiner):
@@ -39,6 +42,23 @@ def caller(function: Value, machine: Machine, **names: Value) -> Callable[[list[
 
         inner = Scope(dict(zip(names, args, strict=False)), (ground(),), True)
         return machine.call(bare, [Symbol(name) for name in names], inner)
+
+    return call
+
+
+def _calling(
+    function: Wrapped, inside: Operative, machine: Machine
+) -> Callable[[list[Value]], Value]:
+    """The same for a function that was made by `fn`, as short as it can be."""
+    names, body, static, parents = inside.names, inside.run, inside.static, inside.parents
+
+    def call(args: list[Value]) -> Value:
+        if names is None or len(names) != len(args):
+            return machine.call(function, args)
+        machine.spend(1)
+        inner = Scope(dict(zip(names, args, strict=True)), parents, static.grounded)
+        result = body(inner, machine)
+        return machine.finish(result) if result is TAIL else result
 
     return call
 
@@ -232,7 +252,7 @@ def conj(args: list[Value], scope: Scope, machine: Machine) -> Value:
     "always", "[x]", "a function of one argument that always returns the same\n\n=> ((always 42) 7)"
 )
 def always(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    from bassloop.bass.combiner import Builtin, Wrapped
+    from bassloop.bass.combiner import Builtin
 
     (value,) = args
     formals = from_list([Symbol("_")])
