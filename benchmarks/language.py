@@ -119,7 +119,7 @@ ROWS = (
         "map, a member",
         over("(length (map (fn [x] (* x x)) numbers))"),
         10_000,
-        300,
+        3_000,
         300,
         lambda n: len([x * x for x in range(n)]),
     ),
@@ -130,7 +130,7 @@ ROWS = (
     Row("a scope of three", turns("{:a 1 :b 2 :c 3}"), 20_000, 2_000, 10),
     Row("destructuring", turns("(let [{:a x :b [y z]} {:a 1 :b [2 3]}] x)"), 20_000, 100, 10),
     Row("a thunk's digest", turns("(str ($ echo hello))"), 5_000, 50, 1),
-    Row("sorting 2,000", lambda n: SORT.replace("{n}", str(n)), 2_000, 40, 300, whole=True),
+    Row("sorting 2,000", lambda n: SORT.replace("{n}", str(n)), 2_000, 8, 300, whole=True),
 )
 BUDGET = bass.Budget(steps=10**12, live=8 << 30, seconds=1e9)
 
