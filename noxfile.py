@@ -19,7 +19,7 @@ PROJECT = nox.project.load_toml("pyproject.toml")
 TEST = nox.project.dependency_groups(PROJECT, "test")
 LINT = nox.project.dependency_groups(PROJECT, "lint")
 SUPPORTED = ("3.11", "3.12", "3.13", "3.14")
-AGAIN = ("--reruns", "1")
+AGAIN = ("--reruns", "1", "-raR")
 """A failure is tried once more and reported as `RERUN`: to be looked into, but no reason to stop everybody."""
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from bassloop.bass.scope import Scope
-from bassloop.bass.values import Object, Text
+from bassloop.bass.values import Object, Text, strip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +25,8 @@ def show(value: Value, limit: int | None = None) -> str:
     """
     if value.__class__ is str:
         return quote(value)
+    if value.__class__ is int:
+        return str(value)
     out: list[str] = []
     length = 0
     # Scopes are marked by id while they are being printed, so that a cycle ends.
@@ -85,7 +87,7 @@ def quote(text: str) -> str:
 
 def display(value: Value) -> str:
     """A value as `str` puts it into text: strings as they are, everything else as it prints."""
-    from bassloop.bass.values import strip
-
+    if value.__class__ is str:
+        return value
     value = strip(value)
     return value if value.__class__ is str else show(value)
