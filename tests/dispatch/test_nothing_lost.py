@@ -116,6 +116,8 @@ async def test_an_end_that_github_did_not_take_is_told_after_a_restart(
             await its.deliver(await its.standin.payload("check_suite"), "g1")
             await its.inbox.finished("g1")
             standin = its.standin
+            while not [run for _, run in await its.store.unfinished_check_runs() if run.ended_at]:
+                await trio.sleep(0.005)
             await its.until(lambda: standin.requests[-1][0] == "PATCH")
         [(_, run)] = await its.store.unfinished_check_runs()
         assert run.state == "succeeded"
