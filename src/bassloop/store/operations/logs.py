@@ -1,0 +1,135 @@
+"""Logs of vertexes: written by one, read by many while they grow."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+import trio
+
+from bassloop.store import vertexes
+from bassloop.store.errors import NotStored, StoreConflict, StoreError
+from bassloop.store.logs import source
+from bassloop.store.logs.formats import LogFiles
+from bassloop.store.logs.sink import LogSink, repair
+from bassloop.store.logs.writer import LogWriter
+from bassloop.store.model import LineTime, LogExtent, LogText
+from bassloop.store.operations.vertexes import VertexOperations
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+TEXT_SIZE = 1024 * 1024
+"""Bytes of text that `Store.log_text` aims at."""
+
+_RAW_CHUNK = 256 * 1024
+_BLOCK = 256 * 1024
+
+
+class LogOperations(VertexOperations):
+    async def open_log(self, run_id: str, vertex_row: int) -> LogWriter:
+        """Begin the log of a vertex. Close it; one that is not, because the process ended, is
+        marked as cut at the next start. NotStored for an unknown vertex, StoreConflict if it has a
+        log."""
+        files = LogFiles.of(self._blobs, run_id, vertex_row)
+        if not await self._writer.write(lambda db: vertexes.open_log(db, run_id, vertex_row)):
+            raise StoreConflict(f"vertex {vertex_row} of run {run_id} has a log already")
+
+        async def closed(log: LogWriter, cut: bool) -> None:
+            await self._writer.write(
+                lambda db: vertexes.close_log(db, vertex_row, log.raw_bytes, log.lines, cut)
+            )
+            self._live.pop(vertex_row, None)
+
+        log = LogWriter(self._logs, LogSink(files), self._log_limit, closed)
+        self._live[vertex_row] = log
+        return log
+
+    async def log_extent(self, run_id: str, vertex_row: int) -> LogExtent:
+        """How long the log is now. NotStored for an unknown vertex."""
+        live = self._live.get(vertex_row)
+        if live is not None:
+            await live.flush()
+        found = await self.vertex(run_id, vertex_row)
+        if found is None:
+            raise NotStored(f"run {run_id} has no vertex {vertex_row}")
+        return LogExtent(found.raw_bytes, found.lines, vertex_row not in self._live, found.log_cut)
+
+    async def log_lines(self, run_id: str, vertex_row: int, start: int, stop: int) -> list[bytes]:
+        """Settled lines `start` to `stop`, numbered from 0, without their newlines.
+
+        Fewer where the log ends, or when the answer has become long (4 MiB; then ask again from
+        there): an empty answer means that there is no line `start` yet. A line of more than 128 KiB
+        is cut and says so. NotStored for an unknown vertex.
+        """
+        extent = await self.log_extent(run_id, vertex_row)
+        files = LogFiles.of(self._blobs, run_id, vertex_row)
+        return await trio.to_thread.run_sync(source.read_lines, files, extent.lines, start, stop)
+
+    async def log_text(self, run_id: str, vertex_row: int, start: int = 0) -> LogText:
+        """About 1 MiB of whole settled lines from line `start` on, for search and download: go on
+        at `line + lines` until `lines` is 0. Long lines are cut as in `log_lines`."""
+        extent = await self.log_extent(run_id, vertex_row)
+        files = LogFiles.of(self._blobs, run_id, vertex_row)
+        return await trio.to_thread.run_sync(
+            source.read_text, files, extent.lines, start, TEXT_SIZE
+        )
+
+    async def log_blocks(
+        self, run_id: str, vertex_row: int, start: int = 0
+    ) -> AsyncGenerator[LogText]:
+        """The settled text from line `start` to where it ends now, in pieces of whole lines of
+        about 256 KiB, with colours and line endings as they stand: for search. A line of more than
+        that is cut as in `log_lines`. Use it under `contextlib.aclosing`."""
+        extent = await self.log_extent(run_id, vertex_row)
+        if start >= extent.lines:
+            return
+        files = LogFiles.of(self._blobs, run_id, vertex_row)
+        place = await trio.to_thread.run_sync(source.find_place, files, extent.lines, start)
+        while True:
+            text, place = await trio.to_thread.run_sync(
+                source.read_block, files, extent.lines, place, _BLOCK
+            )
+            if not text.lines:
+                return
+            yield text
+
+    async def log_times(
+        self, run_id: str, vertex_row: int, start: int, stop: int, limit: int = 10_000
+    ) -> list[LineTime]:
+        """When lines `start` to `stop` were completed. The first may be of an earlier line, whose
+        time still holds at `start`; each holds until the next."""
+        await self.log_extent(run_id, vertex_row)
+        files = LogFiles.of(self._blobs, run_id, vertex_row)
+        return await trio.to_thread.run_sync(source.read_times, files, start, stop, limit)
+
+    async def log_raw(self, run_id: str, vertex_row: int, offset: int = 0) -> AsyncGenerator[bytes]:
+        """The bytes as received, from `offset` to where the log ends now, in chunks of 256 KiB. Use
+        it under `contextlib.aclosing`."""
+        extent = await self.log_extent(run_id, vertex_row)
+        files = LogFiles.of(self._blobs, run_id, vertex_row)
+        while offset < extent.raw_bytes:
+            size = min(_RAW_CHUNK, extent.raw_bytes - offset)
+            chunk = await trio.to_thread.run_sync(source.read_raw, files, offset, size)
+            if not chunk:
+                return
+            offset += len(chunk)
+            yield chunk
+
+    async def _repair_logs(self) -> None:
+        """Make the logs whole that a predecessor left open. Raises StoreError."""
+        for run_id, row in await self._readers.read(vertexes.open_logs):
+            files = LogFiles.of(self._blobs, run_id, row)
+            try:
+                found = await trio.to_thread.run_sync(repair, files)
+            except OSError as error:
+                raise StoreError(f"the log {files.raw} cannot be repaired: {error}") from error
+            await self._writer.write(
+                functools.partial(
+                    vertexes.close_log,
+                    row=row,
+                    raw_bytes=found.raw_bytes,
+                    lines=found.lines,
+                    cut=True,
+                )
+            )
