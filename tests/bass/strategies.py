@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from bassloop.bass.files import FSPath, MemoryFiles
 from bassloop.bass.pair import from_list
-from bassloop.bass.paths import CachePath, CommandPath, DirPath, FilePath
+from bassloop.bass.paths import CommandPath, DirPath, FilePath
+from bassloop.bass.placed import CachePath
 from bassloop.bass.scope import Scope
 from bassloop.bass.secret import Secret
 from bassloop.bass.thunk import (

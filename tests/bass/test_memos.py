@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from bassloop.bass import memos
 from bassloop.bass.errors import BassError
 from bassloop.bass.pair import from_list
-from bassloop.bass.paths import CommandPath, HostPath
+from bassloop.bass.paths import CommandPath
+from bassloop.bass.placed import HostPath
 from bassloop.bass.printer import show
 from bassloop.bass.proto import encode
 from bassloop.bass.symbol import Symbol

@@ -15,7 +15,8 @@ from bassloop.bass.errors import BassError
 from bassloop.bass.files import FSPath, MemoryFiles
 from bassloop.bass.jsonform import encode as encode_json
 from bassloop.bass.jsonform import message_json
-from bassloop.bass.paths import DirPath, FilePath, HostPath
+from bassloop.bass.paths import DirPath, FilePath
+from bassloop.bass.placed import HostPath
 from bassloop.bass.printer import show
 from bassloop.bass.proto import encode, encode_thunk
 from bassloop.bass.thunk import ImageRef, Mount, Platform, Thunk

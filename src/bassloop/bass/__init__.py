@@ -22,7 +22,8 @@ from bassloop.bass.errors import BassError, EndOfSource, Exhausted, ReadError
 from bassloop.bass.files import FSPath, MemoryFiles, memory_file, repository_dir
 from bassloop.bass.host import ByteStream, Entry, FileSystem, Host
 from bassloop.bass.jsonform import from_python, to_python
-from bassloop.bass.paths import CachePath, CommandPath, DirPath, FilePath, HostPath
+from bassloop.bass.paths import CommandPath, DirPath, FilePath
+from bassloop.bass.placed import CachePath, HostPath
 from bassloop.bass.printer import show
 from bassloop.bass.proto import encode_ref, encode_thunk, encode_thunk_path, read_files
 from bassloop.bass.reader import read_source

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from bassloop.bass.errors import BassError
 from bassloop.bass.files import FSPath, MemoryFiles
 from bassloop.bass.pair import from_list
-from bassloop.bass.paths import CachePath, CommandPath, DirPath, FilePath, NamePath
+from bassloop.bass.paths import CommandPath, DirPath, FilePath, NamePath
+from bassloop.bass.placed import CachePath
 from bassloop.bass.scope import Scope
 from bassloop.bass.secret import Secret
 from bassloop.bass.thunk import (

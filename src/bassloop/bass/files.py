@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias, final
 from bassloop.bass import errors
 from bassloop.bass.errors import BassError
 from bassloop.bass.host import Entry
-from bassloop.bass.paths import HERE, FilePath, NamePath, PlacedPath, _named_json
+from bassloop.bass.paths import HERE, FilePath, NamePath
+from bassloop.bass.placed import PlacedPath, named_json
 from bassloop.bass.values import Text, Value
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ class FSPath(PlacedPath):
 
     def json_parts(self) -> Iterator[Text | Value]:
         yield Text('{"path":')
-        yield from _named_json(self.path)
+        yield from named_json(self.path)
         yield Text("}")
 
     def same(self, other: Value, pending: list[tuple[Value, Value]]) -> bool:

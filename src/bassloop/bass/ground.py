@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from bassloop.bass.values import Value
 
 _MODULES: Final = (
-    "control", "running", "paths", "thunks", "scoping", "scopes", "predicates", "numbers", "lists", "streams",
-    "strings", "memos", "commands",
+    "control", "combiners", "running", "paths", "thunks", "scoping", "scopes", "predicates", "numbers", "lists",
+    "streams", "strings", "memos", "commands",
 )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from bassloop.bass.paths import HostPath
+    from bassloop.bass.placed import HostPath
     from bassloop.bass.thunk import ImageRef, Thunk, ThunkPath
 
 ByteStream: TypeAlias = "AbstractAsyncContextManager[AsyncIterator[bytes]]"

@@ -8,7 +8,8 @@ from bassloop.bass import errors, needs
 from bassloop.bass.errors import BassError
 from bassloop.bass.files import FSPath
 from bassloop.bass.pair import plain
-from bassloop.bass.paths import FilePath, HostPath
+from bassloop.bass.paths import FilePath
+from bassloop.bass.placed import HostPath
 from bassloop.bass.scope import MISSING, Scope
 from bassloop.bass.thunk import (
     ARCHITECTURE,

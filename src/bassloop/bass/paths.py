@@ -1,8 +1,7 @@
 """Paths: names of commands, files and directories, and places that they can be in.
 
 `.command`, `./file` and `./dir/` are only names, which mean something where they are used. The others stand
-in something: in what a thunk leaves behind, in a cache, in a file system that the host gave (`files.py`), or
-on this machine. The last is a right: nothing here or elsewhere makes a `HostPath` of data.
+in something (`placed.py`).
 
 Calling a path to a command or file makes a thunk of it with the arguments on its standard input; calling a
 directory extends it.
@@ -15,15 +14,15 @@ from typing import TYPE_CHECKING, Final, TypeAlias, final
 from bassloop.bass import errors
 from bassloop.bass.combiner import Applicative, Combiner
 from bassloop.bass.errors import BassError
-from bassloop.bass.values import Object, Text, Value, strip
+from bassloop.bass.pathname import base, clarify, clean, dirname, trimmed
+from bassloop.bass.values import Text, Value, strip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bassloop.bass.bindings import Binder, Failure
+    from bassloop.bass.bindings import Binder
     from bassloop.bass.machine import Machine
     from bassloop.bass.scope import Scope
-    from bassloop.bass.values import Code
 
 
 class Path(Combiner):
@@ -93,14 +92,14 @@ class FilePath(PlainPath):
 
     def slash(self) -> str:
         """The path as it is written: with `./` before a relative one."""
-        return _clarify(self.path)
+        return clarify(self.path)
 
     def path_name(self) -> str:
         return base(self.path)
 
     def parent_dir(self) -> DirPath:
         """The directory that the file is in."""
-        return DirPath(_trimmed(dirname(self.path)))
+        return DirPath(trimmed(dirname(self.path)))
 
     def parts(self) -> Iterator[Text | Value]:
         yield Text(self.slash())
@@ -133,14 +132,14 @@ class DirPath(PlainPath):
 
     def slash(self) -> str:
         """The path as it is written, with a slash at its end and without globs."""
-        return _clarify(self.path + "/")
+        return clarify(self.path + "/")
 
     def path_name(self) -> str:
         return base(self.path)
 
     def parent_dir(self) -> DirPath:
         """The directory that this one is in."""
-        return DirPath(_trimmed(dirname(self.path)))
+        return DirPath(trimmed(dirname(self.path)))
 
     def extend(self, child: Path) -> Path:
         if isinstance(child, FilePath):
@@ -182,183 +181,6 @@ NamePath: TypeAlias = "FilePath | DirPath"
 """A path that is only a name: where it leads, in whatever it is used in."""
 
 HERE: Final = DirPath(".")
-
-
-class PlacedPath(PlainPath):
-    """A path in something: `path` says where in it. Directories extend, files make thunks."""
-
-    __slots__ = ("path",)
-
-    path: NamePath
-
-    def at(self, path: NamePath) -> PlacedPath:
-        """Another path in the same place."""
-        raise NotImplementedError
-
-    def path_name(self) -> str:
-        return self.path.path_name()
-
-    def parent_dir(self) -> PlacedPath:
-        """The directory that this is in."""
-        return self.at(self.path.parent_dir())
-
-    def extend(self, child: Path) -> Path:
-        if isinstance(self.path, DirPath) and isinstance(child, FilePath | DirPath):
-            inner = self.path.extend(child)
-            assert isinstance(inner, FilePath | DirPath)
-            return self.at(inner)
-        raise cannot_extend(self, child)
-
-    def unwrap(self) -> Combiner:
-        return MakeThunk(self) if isinstance(self.path, FilePath) else Extend(self)
-
-    def apply(self, args: list[Value], scope: Scope, machine: Machine) -> Value:
-        return (
-            make_thunk(self, args) if isinstance(self.path, FilePath) else extend_with(self, args)
-        )
-
-    def inside(self) -> str:
-        """The path relative to the place it stands in, normal, "" for the place itself.
-
-        Raises `BassError` if it leads out of there.
-        """
-        path = clean(self.path.path.lstrip("/"))
-        if path == ".." or path.startswith("../"):
-            raise BassError(f"{errors.brief(self)} leads out of the place that it stands in")
-        return "" if path == "." else path
-
-
-@final
-class CachePath(PlacedPath):
-    """A path in a directory that a runtime keeps between runs; `mode` is `MODES`' index."""
-
-    __slots__ = ("id", "mode")
-    kind = "cache path"
-
-    MODES: Final = ("shared", "private", "locked")
-
-    def __init__(self, id: str, path: NamePath = HERE, mode: int = 0) -> None:
-        self.id = id
-        self.path = path
-        self.mode = mode
-
-    def at(self, path: NamePath) -> CachePath:
-        return CachePath(self.id, path, self.mode)
-
-    def parts(self) -> Iterator[Text | Value]:
-        yield Text(f"<cache: {self.id}>/{self.path.slash().removeprefix('./')}")
-
-    def json_parts(self) -> Iterator[Text | Value]:
-        yield Text('{"ID":')
-        yield self.id
-        yield Text(f',"ConcurrencyMode":{self.mode},"Path":')
-        yield from _named_json(self.path)
-        yield Text("}")
-
-    def same(self, other: Value, pending: list[tuple[Value, Value]]) -> bool:
-        pending.append((self.path, other.path))
-        return bool(self.id == other.id)
-
-
-@final
-class HostPath(PlacedPath):
-    """A path on this machine, below the directory `context`.
-
-    A right, which a local command line hands out by constructing it. No JSON, memo file or message becomes one.
-    """
-
-    __slots__ = ("context",)
-    kind = "host path"
-
-    def __init__(self, context: str, path: NamePath = HERE) -> None:
-        self.context = context
-        self.path = path
-
-    def at(self, path: NamePath) -> HostPath:
-        return HostPath(self.context, path)
-
-    def parts(self) -> Iterator[Text | Value]:
-        yield Text(f"<host: {self.context}>/")
-        yield Text(_bare(self.path))
-
-    def json_parts(self) -> Iterator[Text | Value]:
-        yield Text('{"context":')
-        yield self.context
-        yield Text(',"path":')
-        yield from _named_json(self.path)
-        yield Text("}")
-
-    def same(self, other: Value, pending: list[tuple[Value, Value]]) -> bool:
-        pending.append((self.path, other.path))
-        return bool(self.context == other.context)
-
-
-@final
-class ExtendPath(Object):
-    """`parent/child` as a form: calls what the parent evaluates to with the child, a name."""
-
-    __slots__ = ("child", "parent")
-    kind = "path form"
-
-    def __init__(self, parent: Value, child: NamePath) -> None:
-        self.parent = parent
-        self.child = child
-
-    def parts(self) -> Iterator[Text | Value]:
-        forms = []
-        form: Value = self
-        while isinstance(form, ExtendPath):
-            forms.append(form)
-            form = form.parent
-        yield form
-        slash = "" if isinstance(form, Path) else "/"
-        while forms:
-            child = forms.pop().child
-            yield Text(slash + clean(child.slash()) + "/" * isinstance(child, DirPath))
-            slash = ""
-
-    def same(self, other: Value, pending: list[tuple[Value, Value]]) -> bool:
-        pending.append((self.parent, other.parent))
-        pending.append((self.child, other.child))
-        return True
-
-    def code(self, tail: bool = False) -> Code:
-        from bassloop.bass.compiler import code
-
-        children = []
-        form: Value = self
-        while isinstance(form, ExtendPath):
-            children.append(form.child)
-            form = form.parent
-        children.reverse()
-        if isinstance(form, DirPath):
-            path: Path = form
-            for child in children:
-                path = path.extend(child)
-            return lambda scope, machine: path
-        root = code(form)
-
-        def run(scope: Scope, machine: Machine) -> Value:
-            value = root(scope, machine)
-            for child in children:
-                parent = strip(value)
-                if not isinstance(parent, Combiner):
-                    raise errors.not_callable(parent)
-                value = machine.call(parent, [child], scope)
-            return value
-
-        return run
-
-    def binder(self) -> Binder:
-        from bassloop.bass.bindings import constant_binder
-        from bassloop.bass.compiler import code
-
-        evaluate = code(self)
-
-        def bind(scope: Scope, value: Value, machine: Machine) -> Failure | None:
-            return constant_binder(self, evaluate(scope, machine))(scope, value, machine)
-
-        return bind
 
 
 @final
@@ -452,62 +274,10 @@ def globs_shown(path: NamePath) -> str:
 def parse_file_or_dir(text: str) -> NamePath:
     """A string as a path: a directory if it is "." or ends in a slash. Raises `BassError` if it is empty."""
     if text == "." or text.endswith("/"):
-        return DirPath(_trimmed(clean(text)))
+        return DirPath(trimmed(clean(text)))
     if not text:
         raise BassError('an empty string is no path: write "./" for the current directory')
     return FilePath(clean(text))
-
-
-def clean(path: str) -> str:
-    """The shortest path that means the same: without empty parts, `.`, and `..` as far as they can be resolved."""
-    rooted = path.startswith("/")
-    parts: list[str] = []
-    for part in path.split("/"):
-        if part == "..":
-            if parts and parts[-1] != "..":
-                parts.pop()
-            elif not rooted:
-                parts.append(part)
-        elif part and part != ".":
-            parts.append(part)
-    joined = "/".join(parts)
-    return "/" + joined if rooted else joined or "."
-
-
-def base(path: str) -> str:
-    """The last part of a path; "." for an empty one, "/" for the root."""
-    if not path:
-        return "."
-    return path.rstrip("/").rpartition("/")[2] or "/"
-
-
-def dirname(path: str) -> str:
-    """All but the last part of a path, clean."""
-    return clean(path[: path.rfind("/") + 1])
-
-
-def _trimmed(path: str) -> str:
-    return path.removesuffix("/")
-
-
-def _clarify(path: str) -> str:
-    return path if path.startswith(("/", "./", "../")) else "./" + path
-
-
-def _bare(path: NamePath) -> str:
-    """How a path prints that follows a slash."""
-    return path.slash().removeprefix("./") + globs_shown(path)
-
-
-def _named_json(path: NamePath) -> Iterator[Text | Value]:
-    """How the path within a placed path encodes."""
-    from bassloop.bass.jsonform import message_json
-    from bassloop.bass.proto import fill_name_path
-    from bassloop.wire import bass_pb2
-
-    message = bass_pb2.FilesystemPath()
-    fill_name_path(message, path)
-    yield Text(message_json(message))
 
 
 def _constant(path: Path) -> Binder:

@@ -12,15 +12,8 @@ from bassloop.bass import errors
 from bassloop.bass.errors import BassError
 from bassloop.bass.files import FSPath, MemoryFiles, NotRead
 from bassloop.bass.pair import Pair, end_of
-from bassloop.bass.paths import (
-    CachePath,
-    CommandPath,
-    DirPath,
-    FilePath,
-    HostPath,
-    NamePath,
-    PlacedPath,
-)
+from bassloop.bass.paths import CommandPath, DirPath, FilePath, NamePath
+from bassloop.bass.placed import CachePath, HostPath, PlacedPath
 from bassloop.bass.scope import Scope
 from bassloop.bass.secret import Secret
 from bassloop.bass.thunk import (

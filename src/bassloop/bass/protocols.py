@@ -11,7 +11,8 @@ from bassloop.bass.errors import BassError
 from bassloop.bass.files import FSPath, MemoryFiles
 from bassloop.bass.jsonread import END, NEED_MORE, JSONStream
 from bassloop.bass.pair import from_list
-from bassloop.bass.paths import DirPath, FilePath, clean
+from bassloop.bass.pathname import clean
+from bassloop.bass.paths import DirPath, FilePath
 from bassloop.bass.scope import Scope
 from bassloop.bass.stream import no_source
 

@@ -306,7 +306,8 @@ def _name(token: str) -> Value:
 
 
 def _path(token: str) -> Value:
-    from bassloop.bass.paths import DirPath, ExtendPath, FilePath
+    from bassloop.bass.pathform import ExtendPath
+    from bassloop.bass.paths import DirPath, FilePath
 
     head, *names = token.split("/")
     is_dir = names[-1] == ""

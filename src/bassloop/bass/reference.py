@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 GROUPS: Final[Mapping[str, str]] = {
-    "control": "Defining, branching, making combiners",
+    "control": "Defining, branching, evaluating",
+    "combiners": "Making combiners",
     "scoping": "Scopes of their own, matching, threading",
     "lists": "Lists",
     "scopes": "Scopes and metadata",

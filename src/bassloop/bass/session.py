@@ -5,7 +5,6 @@ All of it shares one budget, and one host to ask. What runs at the same time is 
 
 from __future__ import annotations
 
-from importlib import resources
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bassloop.bass import errors
@@ -14,17 +13,17 @@ from bassloop.bass.budget import Budget, Meter
 from bassloop.bass.combiner import Builtin, Wrapped
 from bassloop.bass.compiler import code
 from bassloop.bass.errors import BassError, Exhausted
-from bassloop.bass.files import FSPath, MemoryFiles, NotRead
+from bassloop.bass.files import FSPath, NotRead
 from bassloop.bass.ground import ground, internal
 from bassloop.bass.jsonform import encode
 from bassloop.bass.machine import Machine, drive
 from bassloop.bass.pair import to_list
-from bassloop.bass.paths import CommandPath, DirPath, FilePath, HostPath
+from bassloop.bass.placed import HostPath
 from bassloop.bass.printer import show
 from bassloop.bass.proto import encode_thunk, read_files
-from bassloop.bass.protocols import text_of
 from bassloop.bass.reader import Reader
 from bassloop.bass.scope import MISSING, Scope
+from bassloop.bass.scripts import find_script
 from bassloop.bass.source import Source as Text
 from bassloop.bass.stream import Collected, ListSource, Sink, Source
 from bassloop.bass.thunk import Thunk, ThunkPath
@@ -35,10 +34,7 @@ if TYPE_CHECKING:
 
     from bassloop.bass import memos
     from bassloop.bass.host import ByteStream, Host
-    from bassloop.bass.paths import Path
     from bassloop.wire import bass_pb2 as pb
-
-MAX_SOURCE = 16 << 20
 
 
 class Task(Protocol):
@@ -85,7 +81,6 @@ class Session:
         self._modules: dict[str, Scope] = {}
         self._loading: set[str] = set()
         self._started: list[_Started] = []
-        self._standard: MemoryFiles | None = None
 
     # --- for whoever embeds it ---
 
@@ -309,64 +304,16 @@ class Session:
 
     def _script(self, thunk: Thunk, machine: Machine, stdout: Sink) -> Scope:
         """The scope of a Bass thunk, evaluated anew."""
-        if thunk.image is not None:
-            raise BassError(
-                f"{errors.brief(thunk)} is no Bass script: it has an image; run it, or read it"
-            )
-        if not thunk.args:
-            raise BassError("this thunk has no command")
-        command = strip(thunk.args[0])
-        file: Path
-        parent = None
-        if isinstance(command, CommandPath):
-            file = FSPath(self._std(), FilePath(f"{command.command}.bass"))
-            if file.inside() not in (entry.name for entry in self._std().list_now("")):
-                raise BassError(f"there is no standard module .{command.command}")
-            source = text_of(file.read_now())
-            parent = internal()
-            directory: Path = FSPath(self._std(), DirPath("."))
-        elif isinstance(command, FSPath | HostPath | ThunkPath) and isinstance(
-            command.path, FilePath
-        ):
-            source = self._source(command, machine)
-            file = command
-            directory = command.parent_dir()
-        elif isinstance(command, FilePath):
-            raise BassError(
-                f"{show(command)} is a name that means nothing here: did you mean *dir*/{command.path}?"
-            )
-        else:
-            raise BassError(
-                f"{errors.brief(command)} is no Bass script: its thunk needs an image, or (.module)"
-            )
+        script = find_script(thunk, lambda path: self.open(path, machine), machine)
         scope = self.scope(
-            directory,
+            script.directory,
             stdin=thunk.stdin,
             env=Scope(dict(thunk.env)),
             stdout=stdout,
-            parent=parent,
+            parent=internal() if script.standard else None,
         )
-        self._evaluate(source, show(command), scope, file)
+        self._evaluate(script.source, script.shown, scope, script.file)
         return scope
-
-    def _source(self, path: Value, machine: Machine) -> str:
-        pull = self.open(path, machine)
-        content = bytearray()
-        while piece := pull(machine):
-            content += piece
-            if len(content) > MAX_SOURCE:
-                raise BassError(
-                    f"{errors.brief(path)} is larger than {MAX_SOURCE >> 20} MiB: this is no script"
-                )
-        return text_of(bytes(content))
-
-    def _std(self) -> MemoryFiles:
-        if self._standard is None:
-            files = (each for each in (resources.files("bassloop.bass") / "std").iterdir())
-            self._standard = MemoryFiles(
-                {each.name: each.read_bytes() for each in files if each.name.endswith(".bass")}
-            )
-        return self._standard
 
     def _output(self, thunk: Thunk) -> Callable[[Machine], bytes]:
         """What a Bass script emits, as JSON; it runs when the first value is wanted."""

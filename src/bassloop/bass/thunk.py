@@ -11,18 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 
 from bassloop.bass import errors
 from bassloop.bass.errors import BassError
-from bassloop.bass.paths import (
-    HERE,
-    DirPath,
-    Extend,
-    FilePath,
-    HostPath,
-    NamePath,
-    Path,
-    PlacedPath,
-    _bare,
-    extend_with,
-)
+from bassloop.bass.paths import HERE, DirPath, Extend, FilePath, NamePath, Path, extend_with
+from bassloop.bass.placed import HostPath, PlacedPath, bare
 from bassloop.bass.scope import Scope
 from bassloop.bass.values import EMPTY, Object, Text, Value, strip
 
@@ -32,7 +22,7 @@ if TYPE_CHECKING:
     from bassloop.bass.combiner import Combiner
     from bassloop.bass.files import FSPath
     from bassloop.bass.machine import Machine
-    from bassloop.bass.paths import CachePath
+    from bassloop.bass.placed import CachePath
     from bassloop.bass.secret import Secret
 
 ARCHITECTURE: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}.get(
@@ -114,7 +104,7 @@ class ThunkPath(PlacedPath):
 
     def parts(self) -> Iterator[Text | Value]:
         yield self.thunk
-        yield Text("/" + _bare(self.path))
+        yield Text("/" + bare(self.path))
 
     def json_parts(self) -> Iterator[Text | Value]:
         from bassloop.bass.proto import to_json

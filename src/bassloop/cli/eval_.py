@@ -18,7 +18,7 @@ def eval_(file: str, expression: str | None, as_json: bool) -> None:
     """
     from bassloop.bass.files import memory_file
     from bassloop.bass.jsonform import encode
-    from bassloop.bass.paths import HostPath
+    from bassloop.bass.placed import HostPath
     from bassloop.bass.printer import show
     from bassloop.local.script import Text, evaluate, read_text
 

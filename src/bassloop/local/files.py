@@ -18,7 +18,7 @@ from bassloop.bass.host import Entry
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from bassloop.bass.paths import HostPath
+    from bassloop.bass.placed import HostPath
 
 PIECE = 1 << 16
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from bassloop.bass.host import ByteStream, Entry
-    from bassloop.bass.paths import HostPath
+    from bassloop.bass.placed import HostPath
     from bassloop.bass.thunk import ImageRef, Thunk, ThunkPath
     from bassloop.local.driver import LateDriver
     from bassloop.local.runtime_options import RuntimeOptions

@@ -12,7 +12,8 @@ from bassloop.bass.budget import Budget
 from bassloop.bass.errors import BassError
 from bassloop.bass.files import memory_file
 from bassloop.bass.jsonform import encode
-from bassloop.bass.paths import FilePath, HostPath, parse_file_or_dir
+from bassloop.bass.paths import FilePath, parse_file_or_dir
+from bassloop.bass.placed import HostPath
 from bassloop.bass.protocols import decoder, text_of
 from bassloop.bass.scope import Scope
 from bassloop.bass.session import Session

@@ -9,7 +9,8 @@ from bassloop.bass.annotated import Annotate
 from bassloop.bass.bind import Bind
 from bassloop.bass.builtins.paths import stem
 from bassloop.bass.pair import Cell, Pair, plain
-from bassloop.bass.paths import CommandPath, ExtendPath
+from bassloop.bass.pathform import ExtendPath
+from bassloop.bass.paths import CommandPath
 from bassloop.bass.reference import formals_text
 from bassloop.bass.symbol import Symbol
 from bassloop.lsp.forms import listed, threaded

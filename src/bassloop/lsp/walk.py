@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from bassloop.bass.annotated import Annotate
 from bassloop.bass.bind import Bind
 from bassloop.bass.pair import Cell, Pair, plain
-from bassloop.bass.paths import ExtendPath
+from bassloop.bass.pathform import ExtendPath
 from bassloop.bass.reference import formals_text
 from bassloop.bass.symbol import Keyword, Symbol
 from bassloop.lsp.forms import listed

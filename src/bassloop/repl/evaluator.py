@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 
 from bassloop.bass.ground import ground
 from bassloop.bass.jsonform import encode
-from bassloop.bass.paths import HostPath
+from bassloop.bass.placed import HostPath
 from bassloop.bass.printer import show
 from bassloop.bass.reader import Reader
 from bassloop.bass.scope import Scope

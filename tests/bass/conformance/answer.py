@@ -12,7 +12,7 @@ from bassloop.bass.files import memory_file
 from bassloop.bass.host import Host
 from bassloop.bass.jsonform import encode
 from bassloop.bass.pair import plain
-from bassloop.bass.paths import HostPath
+from bassloop.bass.placed import HostPath
 from bassloop.bass.printer import show
 from bassloop.bass.proto import encode as encode_value
 from bassloop.bass.proto import encode_thunk

@@ -10,7 +10,7 @@ from bassloop.bass import errors, memos, needs
 from bassloop.bass.errors import BassError
 from bassloop.bass.files import FSPath, NotRead
 from bassloop.bass.pair import plain
-from bassloop.bass.paths import HostPath
+from bassloop.bass.placed import HostPath
 from bassloop.bass.proto import encode, read_files
 from bassloop.bass.registry import builtin
 from bassloop.bass.thunk import Thunk, ThunkPath

@@ -8,18 +8,9 @@ from bassloop.bass import errors, needs
 from bassloop.bass.errors import BassError
 from bassloop.bass.files import FSPath, MemoryFiles, NotRead
 from bassloop.bass.pair import plain
-from bassloop.bass.paths import (
-    CachePath,
-    CommandPath,
-    DirPath,
-    FilePath,
-    HostPath,
-    NamePath,
-    Path,
-    PlacedPath,
-    clean,
-    parse_file_or_dir,
-)
+from bassloop.bass.pathname import clean
+from bassloop.bass.paths import CommandPath, DirPath, FilePath, NamePath, Path, parse_file_or_dir
+from bassloop.bass.placed import CachePath, HostPath, PlacedPath
 from bassloop.bass.proto import read_files
 from bassloop.bass.registry import builtin
 from bassloop.bass.thunk import Thunk, ThunkPath

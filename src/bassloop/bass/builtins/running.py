@@ -18,7 +18,8 @@ from bassloop.bass.files import FSPath, repository_dir
 from bassloop.bass.image import image_ref
 from bassloop.bass.jsonform import encode
 from bassloop.bass.pair import from_list
-from bassloop.bass.paths import FilePath, HostPath, Path
+from bassloop.bass.paths import FilePath, Path
+from bassloop.bass.placed import HostPath
 from bassloop.bass.printer import display, show
 from bassloop.bass.proto import read_files
 from bassloop.bass.protocols import decoder

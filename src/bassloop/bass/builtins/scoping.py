@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from bassloop.bass import errors, needs
 from bassloop.bass.annotated import Annotate
 from bassloop.bass.bindings import binder
-from bassloop.bass.builtins.control import make_operative, truthy
+from bassloop.bass.builtins.combiners import make_operative
+from bassloop.bass.builtins.control import truthy
 from bassloop.bass.combiner import Applicative, Wrapped
 from bassloop.bass.compiler import body_code, code
 from bassloop.bass.errors import BassError, Exhausted

@@ -11,7 +11,8 @@ from bassloop.bass.files import FSPath, NotRead
 from bassloop.bass.image import image
 from bassloop.bass.jsonform import encode
 from bassloop.bass.pair import from_list, plain
-from bassloop.bass.paths import CachePath, DirPath, HostPath
+from bassloop.bass.paths import DirPath
+from bassloop.bass.placed import CachePath, HostPath
 from bassloop.bass.proto import read_files
 from bassloop.bass.registry import builtin
 from bassloop.bass.secret import Secret
