@@ -1,0 +1,17 @@
+"""The daemon.
+
+| module | holds |
+| --- | --- |
+| `root` | the root nursery: who starts whom, what ends whom |
+| `parts` | what the settings say, in the words of each part |
+| `listening` | the sockets, and their addresses |
+| `http` | the HTTP server in front of the pages |
+| `signals` | what SIGTERM and its kin do, and draining |
+"""
+
+from __future__ import annotations
+
+from bassloop.serve.listening import StartError
+from bassloop.serve.root import Serving, serve
+
+__all__ = ["Serving", "StartError", "serve"]

@@ -1,0 +1,58 @@
+"""What the settings say, in the words of each part."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bassloop.config import parse_address
+from bassloop.dispatch import Limits
+from bassloop.gateway import GatewaySettings, load_host_key
+from bassloop.github import GitHubConfig
+
+if TYPE_CHECKING:
+    from bassloop.config import Settings
+
+
+def github_config(settings: Settings) -> GitHubConfig:
+    """Who the loop is at GitHub. Raises SettingsError when the App's key can't be read."""
+    return GitHubConfig(
+        api_url=settings.github_api_url,
+        app_id=settings.github_app_id,
+        private_key=settings.private_key(),
+    )
+
+
+def gateway_settings(settings: Settings, name: str) -> GatewaySettings:
+    """Where runners dial in, at a host called `name`. Raises HostKeyError when there is no key to be had."""
+    host, port = parse_address(settings.ssh_addr)
+    key = load_host_key(
+        settings.host_key_path,
+        content=settings.ssh_host_key.get_secret_value() if settings.ssh_host_key else None,
+    )
+    return GatewaySettings(host=host, port=port, host_key=key, name=name)
+
+
+def limits(settings: Settings) -> Limits:
+    """What a delivery may cost."""
+    return Limits(
+        runner_wait=settings.runner_wait,
+        check_seconds=settings.check_limit,
+        hook_seconds=settings.hook_seconds,
+        hook_steps=settings.hook_steps,
+        hook_live=settings.hook_live,
+        hook_output=settings.hook_output,
+    )
+
+
+def what_is_off(settings: Settings) -> list[str]:
+    """What the daemon does without, a line each with the setting that would turn it on."""
+    off = {
+        "checks are off: GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY are not set": (
+            settings.github_app_id is None or settings.private_key() is None
+        ),
+        "deliveries are refused: GITHUB_APP_WEBHOOK_SECRET is not set": (
+            settings.webhook_secret() is None
+        ),
+        "links lead to this machine only: EXTERNAL_URL is not set": settings.external_url is None,
+    }
+    return [what for what, is_off in off.items() if is_off]

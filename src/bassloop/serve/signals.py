@@ -1,0 +1,51 @@
+"""What SIGTERM and its kin do, and how the daemon ends."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import structlog
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from bassloop.dispatch import Inbox
+
+log = structlog.get_logger(__name__)
+
+
+async def until_drained(inbox: Inbox, stopping: trio.Event, seconds: float) -> None:
+    """Handle deliveries; when told to stop, give those at work `seconds` to end."""
+    async with trio.open_nursery() as deliveries:
+        await deliveries.start(inbox.run)
+        await stopping.wait()
+        log.info("draining", **inbox.statistics(), seconds=seconds)
+        inbox.close()
+        deliveries.cancel_scope.deadline = trio.current_time() + seconds
+
+
+@asynccontextmanager
+async def signals(
+    stopping: trio.Event | None, everything: trio.CancelScope
+) -> AsyncGenerator[None]:
+    """The first SIGTERM or SIGINT drains, the second ends everything; none are heard without `stopping`."""
+    if stopping is None:
+        yield
+        return
+
+    async def listen(task_status: trio.TaskStatus[None]) -> None:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
+            task_status.started()
+            async for number in received:
+                if stopping.is_set():
+                    log.warning("ending at once", signal=signal.Signals(number).name)
+                    everything.cancel()
+                stopping.set()
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(listen)
+        yield
+        nursery.cancel_scope.cancel()
