@@ -90,6 +90,24 @@ async def test_the_first_refusal_takes_the_same_time_for_everybody(autojump_cloc
         assert trio.current_time() - again == pytest.approx(0 if found is None else 0.5)
 
 
+@pytest.mark.parametrize("seconds", [0.0, 0.2, 0.7, 1.3])
+async def test_a_refusal_takes_the_same_time_also_while_github_is_slow(autojump_clock, seconds):
+    class Slow:
+        async def user(self, login: str) -> User | None:
+            await trio.sleep(seconds if login == "vito" else 0.9 * seconds)
+            return User(7, "vito") if login == "vito" else None
+
+        async def keys(self, login: str, *, fresh: bool = False) -> list[str]:
+            return public(USER_KEY)
+
+    took = set()
+    for login in ("vito", "nobody"):
+        began = trio.current_time()
+        assert await Authentication(Slow(), refusal_seconds=1).check(login, STRANGE_KEY) is None
+        took.add(round(trio.current_time() - began, 6))
+    assert len(took) == 1, took
+
+
 async def test_an_identity_is_githubs_and_not_what_the_client_says():
     class Source:
         async def user(self, login: str) -> User:

@@ -10,7 +10,13 @@ import trio
 
 from bassloop.github import GitHubConfig, GitHubError, Keys, RateLimited, open_github
 from bassloop.github.api import ANONYMOUS, API, Credential
-from bassloop.github.keys import FRESH_SECONDS, KEPT_NOBODIES, KEPT_SECONDS, NOBODY_SECONDS
+from bassloop.github.keys import (
+    FRESH_SECONDS,
+    IN_NEED_SECONDS,
+    KEPT_NOBODIES,
+    KEPT_SECONDS,
+    NOBODY_SECONDS,
+)
 
 from .world import world
 
@@ -28,10 +34,13 @@ class People:
         self.keys = {"octocat": ["ssh-ed25519 AAAA"]}
         self.asked: list[str] = []
         self.seconds = 0.0
+        self.down = False
 
     async def __call__(self, request: httpx.Request) -> httpx.Response:
         self.asked.append(request.url.path)
         await trio.sleep(self.seconds)
+        if self.down:
+            return httpx.Response(503)
         login = request.url.path.split("/")[2]
         if login not in self.keys:
             return httpx.Response(404, json={"message": "Not Found"})
@@ -78,6 +87,34 @@ async def test_a_new_key_is_found_at_once_but_not_asked_for_all_the_time(
     for _ in range(10):
         await keys.keys("octocat", fresh=True)
     assert len(people.asked) == asked
+
+
+async def test_wrong_keys_under_a_login_make_it_be_asked_for_more_and_more_seldom(
+    people: People, keys: Keys, autojump_clock: MockClock
+) -> None:
+    for _ in range(3600):
+        assert await keys.keys("octocat", fresh=True) == ["ssh-ed25519 AAAA"]
+        await trio.sleep(1)
+    assert len(people.asked) < 2 * (3600 / KEPT_SECONDS + 8)
+    people.keys["octocat"] = ["ssh-ed25519 BBBB"]
+    await trio.sleep(KEPT_SECONDS)
+    assert await keys.keys("octocat", fresh=True) == ["ssh-ed25519 BBBB"]
+    people.keys["octocat"] = ["ssh-ed25519 CCCC"]
+    await trio.sleep(FRESH_SECONDS)
+    assert await keys.keys("octocat", fresh=True) == ["ssh-ed25519 CCCC"], "forgiven"
+
+
+async def test_while_github_cannot_say_what_it_said_has_to_do_for_an_hour(
+    people: People, keys: Keys, autojump_clock: MockClock
+) -> None:
+    assert await keys.keys("octocat") == ["ssh-ed25519 AAAA"]
+    people.down = True
+    await trio.sleep(KEPT_SECONDS)
+    assert await keys.keys("octocat") == ["ssh-ed25519 AAAA"]
+    assert await keys.keys("octocat", fresh=True) == ["ssh-ed25519 AAAA"]
+    await trio.sleep(IN_NEED_SECONDS)
+    with pytest.raises(GitHubError):
+        await keys.keys("octocat")
 
 
 async def test_many_who_ask_at_once_ask_once(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -69,8 +70,8 @@ class Authentication:
 
     Users and keys are looked up once for all keys that it tries, and once more, past any cache,
     when one of these is unknown: a key that was added a moment ago works. A login that does not
-    exist is answered like a wrong key, and the first refusal takes `refusal_seconds`, so that not
-    even its time tells one from the other.
+    exist is answered like a wrong key, and the first refusal takes `refusal_seconds`, or twice or
+    three times as long when looking up did, so that not even its time tells one from the other.
     """
 
     def __init__(self, source: KeySource, *, refusal_seconds: float) -> None:
@@ -93,8 +94,14 @@ class Authentication:
             self._known = {login: await look_up(self._source, login, fresh=True)}
             found = self._known[login].identity(data)
             if found is None:
-                await trio.sleep_until(began + self._refusal_seconds)
+                await _until_whole(self._refusal_seconds, began)
         return found
+
+
+async def _until_whole(seconds: float, began: float) -> None:
+    """Sleep until a whole number of times `seconds` has passed since then, one at least."""
+    passed = (trio.current_time() - began) / seconds if seconds else 0
+    await trio.sleep_until(began + max(math.ceil(passed), 1) * seconds)
 
 
 async def look_up(source: KeySource, login: str, *, fresh: bool = False) -> _Known:

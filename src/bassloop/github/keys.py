@@ -1,16 +1,19 @@
 """Who a login is, and which SSH keys are theirs: asked seldom, never from a stale memory for long.
 
 An answer is kept for a short time; for a key that is not among those kept the login is asked for
-again, at most every few seconds, so that a new key works at once. Logins that nobody has are kept
-apart and for less long, and logins never seen before are looked up at a bounded rate: a stranger
-who dials in under many names can neither push out those who are known nor spend the rate limit.
+again, so that a new key works at once. Who tries one wrong key after the other under a login makes
+it be asked for more and more seldom: each time in vain doubles the seconds until the next. Logins
+that nobody has are kept apart and for less long, and logins never seen before are looked up at a
+bounded rate: a stranger who dials in under many names can neither push out those who are known nor
+spend the rate limit. While GitHub can't say, an older answer is used for who is known.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -26,7 +29,12 @@ if TYPE_CHECKING:
 
 KEPT_SECONDS = 300.0
 FRESH_SECONDS = 10.0
+"""Between two fresh looks at a login, unless the first was in vain."""
+IN_NEED_SECONDS = 3_600.0
+"""How old an answer may be that is used because GitHub can't say."""
 NOBODY_SECONDS = 60.0
+ANSWER_SECONDS = 8.0
+"""How long GitHub is waited for when there is such an answer; who dials in does not wait for long."""
 KEPT_LOGINS = 10_000
 KEPT_NOBODIES = 2_000
 AT_ONCE = 8
@@ -41,6 +49,8 @@ class _Known:
     user: User | None
     keys: tuple[str, ...]
     asked_at: float
+    fresh_seconds: float = FRESH_SECONDS
+    """How old it has to be for a fresh look."""
 
     def is_newer_than(self, seconds: float) -> bool:
         """Whether it may be used by who takes answers of that age; nobody's is never that old."""
@@ -72,7 +82,7 @@ class Keys:
 
     async def user(self, login: str) -> User | None:
         """Whose login this is; None for nobody's. Raises GitHubError when GitHub can't say."""
-        return (await self._ask(login, KEPT_SECONDS)).user
+        return (await self._ask(login)).user
 
     async def keys(self, login: str, *, fresh: bool = False) -> list[str]:
         """The login's keys, as lines of an authorized_keys file; none for nobody's.
@@ -80,32 +90,53 @@ class Keys:
         `fresh` asks again unless it was asked a moment ago: for a key that is not among the known.
         Raises GitHubError when GitHub can't say.
         """
-        return list((await self._ask(login, FRESH_SECONDS if fresh else KEPT_SECONDS)).keys)
+        return list((await self._ask(login, fresh=fresh)).keys)
 
-    async def _ask(self, login: str, newer_than: float) -> _Known:
+    async def _ask(self, login: str, *, fresh: bool = False) -> _Known:
         """What is known of a login; asked for once, however many wait for it."""
         name = login.lower()
         if not _LOGIN.match(name):
             return _Known(None, (), 0.0)
-        if (known := self._remembered(name, newer_than)) is not None:
+        if (known := self._remembered(name, fresh)) is not None:
             return known
         lock = self._asking.setdefault(name, trio.Lock())
         try:
             async with lock:
-                known = self._remembered(name, newer_than)
-                if known is None:
-                    self._admit(name)
-                    async with self._limiter:
-                        known = await self._fetch(name)
-                    self._remember(name, known)
-                return known
+                known = self._remembered(name, fresh)
+                return await self._renewed(name, fresh) if known is None else known
         finally:
             if not lock.locked():
                 self._asking.pop(name, None)
 
-    def _remembered(self, name: str, newer_than: float) -> _Known | None:
+    def _remembered(self, name: str, fresh: bool) -> _Known | None:
         known = self._known.get(name) or self._nobodies.get(name)
-        return known if known is not None and known.is_newer_than(newer_than) else None
+        if known is None:
+            return None
+        return (
+            known if known.is_newer_than(known.fresh_seconds if fresh else KEPT_SECONDS) else None
+        )
+
+    async def _renewed(self, name: str, fresh: bool) -> _Known:
+        """Ask GitHub, and remember; what was known has to do when GitHub can't say."""
+        before = self._known.get(name)
+        usable = before if before is not None and before.is_newer_than(IN_NEED_SECONDS) else None
+        self._admit(name)
+        known: _Known | None = None
+        with trio.move_on_after(math.inf if usable is None else ANSWER_SECONDS):
+            try:
+                async with self._limiter:
+                    known = await self._fetch(name)
+            except GitHubError as error:
+                if usable is None or not error.passing:
+                    raise
+        if known is None:
+            assert usable is not None
+            return usable
+        if fresh and before is not None and (known.user, known.keys) == (before.user, before.keys):
+            longer = min(2 * before.fresh_seconds, KEPT_SECONDS)
+            known = replace(known, fresh_seconds=longer)
+        self._remember(name, known)
+        return known
 
     def _remember(self, name: str, known: _Known) -> None:
         self._known.pop(name, None)
