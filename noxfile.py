@@ -66,7 +66,7 @@ def _install(session: nox.Session, *more: str) -> None:
 def tests(session: nox.Session) -> None:
     """The specification: everything that needs Python and Git only, on each Python that is here."""
     _install(session)
-    left_out = "not openssh and not browser and not containers and not published and not slow"
+    left_out = "not openssh and not audit and not browser and not containers and not published and not slow"
     session.run("pytest", "-q", *AGAIN, "-n", "auto", "-m", left_out, *session.posargs)
 
 
@@ -87,6 +87,13 @@ def openssh(session: nox.Session) -> None:
         session.skip("left out: there is no ssh here (Debian: apt-get install openssh-client)")
     _install(session)
     session.run("pytest", "-q", *AGAIN, "-m", "openssh", *session.posargs)
+
+
+@nox.session
+def audit(session: nox.Session) -> None:
+    """The gateway's cryptography, as ssh-audit sees it."""
+    _install(session, "ssh-audit>=3.3")
+    session.run("pytest", "-q", *AGAIN, "-m", "audit", *session.posargs)
 
 
 @nox.session

@@ -17,6 +17,7 @@ structlog.configure(
 def pytest_configure(config: pytest.Config) -> None:
     for marker in (
         "openssh: needs the stock OpenSSH client (nox -s openssh)",
+        "audit: needs ssh-audit (nox -s audit)",
         "browser: needs Chromium and Playwright (nox -s browser)",
         "containers: needs Podman or Docker, and busybox-static (nox -s containers)",
         "published: needs GitHub's published examples (nox -s published)",
