@@ -91,6 +91,51 @@ class Settings(BaseSettings):
         None, description="The SSH host key's file; made at the first start when it is missing."
     )
 
+    ssh_connections: PositiveInt = Field(2_000, description="SSH connections at the same time.")
+    ssh_connections_per_address: PositiveInt = Field(
+        100, description="SSH connections of one IPv4 address, or of one /64 of IPv6."
+    )
+    ssh_unauthenticated: PositiveInt = Field(
+        50, description="SSH connections at the same time that have shown no right key yet."
+    )
+    ssh_unauthenticated_per_address: PositiveInt = Field(
+        10, description="Such connections of one address, so that it can't keep the others out."
+    )
+    ssh_auth_seconds: PositiveFloat = Field(
+        20.0, description="How long an SSH connection may take to show a right key."
+    )
+    ssh_refusals_per_minute: PositiveInt = Field(
+        20, description="SSH connections that end without a right key before their address waits."
+    )
+    ssh_sessions_per_connection: PositiveInt = Field(
+        16, description="Sessions that one SSH connection may have open, one for each runtime."
+    )
+    ssh_forwards_per_connection: PositiveInt = Field(
+        16, description="Sockets that one SSH connection may forward."
+    )
+    ssh_keepalive_seconds: PositiveFloat = Field(
+        25.0, description="How often a silent runner is asked whether it is there."
+    )
+    ssh_keepalive_count: PositiveInt = Field(
+        2, description="How many such questions in a row a runner may leave unanswered."
+    )
+    runner_answer_seconds: PositiveFloat = Field(
+        30.0, description="How long a runner may take to open a channel for a call."
+    )
+    runner_message: PositiveInt = Field(
+        4 << 20, description="How large one message of a runner may be."
+    )
+    runner_window: PositiveInt = Field(
+        1 << 20, description="How much of a run's progress a runner may send ahead of the store."
+    )
+    runner_updates: PositiveInt = Field(
+        16,
+        description="How many messages of a run may wait for the store before its runner has to.",
+    )
+    page_slow_seconds: PositiveFloat = Field(
+        30.0, description="How long a live page may leave a message unread before it is cut loose."
+    )
+
     sqlite_path: Path | None = Field(
         None, description="The database. Default: loop.db in the data directory."
     )

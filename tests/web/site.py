@@ -96,6 +96,7 @@ async def a_site(tmp_path: Path) -> AsyncGenerator[Site]:
             external_url="https://loop.example.com",
             version="1",
             known_hosts="loop.example.com ssh-ed25519 AAAA",
+            host_key="SHA256:AAAA",
             ssh_command="bassloop runner YOUR-LOGIN@loop.example.com",
             pool_snapshot=list,
         )

@@ -91,3 +91,4 @@ async def test_the_front_page_says_what_this_is_and_how_to_connect(tmp_path: Pat
         assert "Nothing has run yet" in page
         assert "bassloop runner YOUR-LOGIN@loop.example.com" in page
         assert "loop.example.com ssh-ed25519 AAAA" in page
+        assert "SHA256:AAAA" in page

@@ -24,7 +24,7 @@ LARGEST_FRAME = 1 << 14
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one channel may make this end hold. All in bytes, but `pieces`."""
+    """What one channel may make this end hold. All in bytes, but `pieces` and `answers`."""
 
     message: int = 4 << 20
     """One gRPC message; the default of other implementations."""
@@ -34,6 +34,9 @@ class Limits:
     """Frames of data that wait to be read; a frame of one byte costs a hundred."""
     unsent: int = 1 << 20
     """Written here and not yet read by the peer; more than a peer that reads ever makes it."""
+
+    answers: int = 16
+    """Messages that were read and wait for who asked for them."""
 
     def configuration(self) -> Configuration:
         return Configuration(

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
     from bassloop.runtimes.platform import Platform
 
-CAPACITY = 16
-"""Answers that may wait for their reader before the runner has to."""
-
 Progress = progrock_pb2.StatusUpdate
 
 CAVEATS = {
@@ -145,7 +142,7 @@ class Runtime:
         call = Call(
             str(self), method, request, metadata, _picking(kinds), self.limits, self.answer_within
         )
-        send, receive = trio.open_memory_channel[Any](CAPACITY)
+        send, receive = trio.open_memory_channel[Any](self.limits.answers)
         ended: list[RunFailed | RuntimeLost] = []
         raised: BaseException | None = None
         async with trio.open_nursery() as nursery:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bassloop.bridge.h2 import Limits as RunnerLimits
 from bassloop.config import parse_address
 from bassloop.dispatch import Limits
 from bassloop.gateway import GatewaySettings, load_host_key
@@ -29,7 +30,28 @@ def gateway_settings(settings: Settings, name: str) -> GatewaySettings:
         settings.host_key_path,
         content=settings.ssh_host_key.get_secret_value() if settings.ssh_host_key else None,
     )
-    return GatewaySettings(host=host, port=port, host_key=key, name=name)
+    return GatewaySettings(
+        host_key=key,
+        host=host,
+        port=port,
+        name=name,
+        connections=settings.ssh_connections,
+        connections_per_address=settings.ssh_connections_per_address,
+        unauthenticated=settings.ssh_unauthenticated,
+        unauthenticated_per_address=settings.ssh_unauthenticated_per_address,
+        auth_seconds=settings.ssh_auth_seconds,
+        refusals_per_minute=settings.ssh_refusals_per_minute,
+        sessions_per_connection=settings.ssh_sessions_per_connection,
+        forwards_per_connection=settings.ssh_forwards_per_connection,
+        keepalive_seconds=settings.ssh_keepalive_seconds,
+        keepalive_count=settings.ssh_keepalive_count,
+        answer_within=settings.runner_answer_seconds,
+        limits=RunnerLimits(
+            message=settings.runner_message,
+            window=settings.runner_window,
+            answers=settings.runner_updates,
+        ),
+    )
 
 
 def limits(settings: Settings) -> Limits:

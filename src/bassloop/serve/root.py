@@ -141,6 +141,8 @@ async def _serve(
                 external_url=url,
                 version=__version__,
                 known_hosts=ssh.known_hosts_line,
+                host_key=ssh.fingerprint,
+                slow_seconds=settings.page_slow_seconds,
                 ssh_command=loop.connect("YOUR-LOGIN"),
                 pool_snapshot=pool.snapshot,
             )

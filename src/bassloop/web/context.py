@@ -55,8 +55,10 @@ class WebContext:
     Args:
         external_url: where people reach it, without a slash at its end.
         known_hosts: the gateway's line for a file of known hosts.
+        host_key: the fingerprint of its key.
         ssh_command: what a person types to connect a runner.
         pool_snapshot: who is connected.
+        slow_seconds: how long a live page may leave a message unread before it is cut loose.
     """
 
     store: Store
@@ -65,5 +67,7 @@ class WebContext:
     external_url: str
     version: str
     known_hosts: str
+    host_key: str
     ssh_command: str
     pool_snapshot: Callable[[], Sequence[Any]]
+    slow_seconds: float = 30.0

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 PAGE_SIZE = 50
 FRONT_SIZE = 10
 QUIET_SECONDS = 1.0
-SLOW_SECONDS = 30.0
 BAD_FILTER = 4400
 
 FILTERS = {
@@ -74,6 +73,7 @@ def routes(context: WebContext) -> Blueprint:
             "front.html",
             runs=viewed(page.items),
             known_hosts=context.known_hosts,
+            host_key=context.host_key,
             ssh_command=context.ssh_command,
         )
 
@@ -119,18 +119,18 @@ def routes(context: WebContext) -> Blueprint:
                 ids = [run.id for run in page.items]
                 if changed or ids != order:
                     shown, order = {run.id: run for run in page.items}, ids
-                    await _send(changed, ids)
+                    await _send(changed, ids, context.slow_seconds)
                 await trio.sleep(QUIET_SECONDS)
 
     return blueprint
 
 
-async def _send(changed: Sequence[Run], order: list[str]) -> None:
+async def _send(changed: Sequence[Run], order: list[str], seconds: float) -> None:
     rows = {
         view.run.id: await render_template("run_row.html", view=view) for view in viewed(changed)
     }
     runs = [views.run_json(run) for run in changed]
-    with trio.fail_after(SLOW_SECONDS):
+    with trio.fail_after(seconds):
         await websocket.send(json.dumps({"order": order, "rows": rows, "runs": runs}))
 
 

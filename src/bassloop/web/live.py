@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 MAX_LINES = 1000
 MAX_HELLO = 64 * 1024
-SLOW_SECONDS = 30.0
+HELLO_SECONDS = 30.0
 QUIET_SECONDS = 0.02
 GONE = 4404
 
@@ -41,7 +41,7 @@ def routes(context: WebContext) -> Blueprint:
             await websocket.accept()
             await websocket.close(GONE, "no such run")
             return
-        with trio.fail_after(SLOW_SECONDS):
+        with trio.fail_after(HELLO_SECONDS):
             hello = await websocket.receive()
         places = _places(hello)
         async with context.tail.follow(run_id) as following:
@@ -135,7 +135,7 @@ class _Page:
         return [news], end < extent.lines
 
     async def _send(self, message: dict[str, Any]) -> None:
-        with trio.fail_after(SLOW_SECONDS):
+        with trio.fail_after(self.context.slow_seconds):
             await websocket.send(json.dumps(message))
 
 
