@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from bassloop.store import (
+    LineGap,
     LineTime,
     LogExtent,
     LogText,
@@ -338,3 +339,19 @@ async def test_many_logs_are_written_at_once(store: Store) -> None:
     assert store.statistics().open_logs == 0
     for where in places:
         assert (await store.log_lines(*where, 49, 50)) == [b"49 of %d" % where[1]]
+
+
+async def test_the_longest_pauses_are_known_by_the_line_that_came_after(store: Store) -> None:
+    where = await vertex(store)
+    log = await store.open_log(*where)
+    for number, at in enumerate((10.0, 11.0, 30.0, 31.0, 33.0, 93.5)):
+        await log.append(b"%d\n" % number, None, 1, at)
+    await log.close()
+    assert await store.log_gaps(*where, 10.0) == [LineGap(2, 19.0), LineGap(5, 60.5)]
+    assert await store.log_gaps(*where, 2.0) == [
+        LineGap(2, 19.0),
+        LineGap(4, 2.0),
+        LineGap(5, 60.5),
+    ]
+    assert await store.log_gaps(*where, 2.0, limit=2) == [LineGap(2, 19.0), LineGap(5, 60.5)]
+    assert await store.log_gaps(*where, 100.0) == []

@@ -39,6 +39,7 @@ class Site:
     store: Store
     inbox: FakeInbox
     tail: Tail
+    context: WebContext
 
     async def get(self, path: str, **headers: str) -> Any:
         return await self.app.test_client().get(path, headers=headers)
@@ -100,4 +101,4 @@ async def a_site(tmp_path: Path) -> AsyncGenerator[Site]:
             ssh_command="bassloop runner YOUR-LOGIN@loop.example.com",
             pool_snapshot=list,
         )
-        yield Site(create_app(context), store, inbox, tail)
+        yield Site(create_app(context), store, inbox, tail, context)

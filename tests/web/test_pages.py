@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
+from bassloop.store import VertexUpdate
 from bassloop.web import views
 from tests.dispatch.test_report import a_run, a_vertex
 
@@ -155,3 +156,29 @@ def test_a_timeline_has_a_bar_for_each_vertex_that_began() -> None:
     ]
     bars = views.timeline(vertexes, 100.0, 110.0)
     assert [(bar.x, bar.width, bar.state) for bar in bars] == [(0, 500, "ok"), (500, 500, "bad")]
+
+
+async def test_a_log_can_be_kept_as_received_and_as_it_is_shown(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        await site.queued()
+        row = await site.vertex("r", "v", b"\x1b[31mred\x1b[0m\nplain\n" * 50_000)
+        raw = await site.get(f"/runs/r/vertexes/{row}/raw")
+        assert raw.headers["Content-Length"] == str(50_000 * 19)
+        assert await raw.get_data() == b"\x1b[31mred\x1b[0m\nplain\n" * 50_000
+        text = await site.get(f"/runs/r/vertexes/{row}/text")
+        assert await text.get_data() == b"red\nplain\n" * 50_000
+        assert text.headers["Content-Disposition"] == f'attachment; filename="test-{row}.txt"'
+
+
+async def test_lines_come_with_their_times_when_asked_for(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        await site.queued()
+        row = (await site.store.put_vertexes("r", [VertexUpdate("v", "v", 1.0)]))["v"].row
+        log = await site.store.open_log("r", row)
+        await log.append(b"one\ntwo\n", None, 1, 100.0)
+        await log.append(b"three\n", None, 2, 105.5)
+        await log.close()
+        path = f"/runs/r/vertexes/{row}/lines?start=1"
+        assert "times" not in await site.json(path)
+        found = await site.json(f"{path}&times=yes")
+        assert found["times"] == [[0, 100.0, 1], [2, 105.5, 2]]

@@ -31,6 +31,11 @@ class Following:
         self._followed = followed
         self._seen = -1
 
+    @property
+    def version(self) -> int:
+        """The change that was seen last: it grows as long as somebody follows the run."""
+        return self._seen
+
     async def changed(self) -> None:
         """Return when the run has changed since this last returned; the first call returns at once.
 
@@ -85,6 +90,10 @@ class Tail:
             self._screens.pop(vertex_row, None)
         else:
             self._screens[vertex_row] = screen
+
+    def live(self, vertex_row: int) -> bool:
+        """Whether a vertex's log is being written."""
+        return vertex_row in self._screens
 
     def screen(self, vertex_row: int) -> list[bytes]:
         """The lines of a vertex's log that may still change; none when it is not live."""

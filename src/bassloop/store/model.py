@@ -237,6 +237,14 @@ class LineTime:
 
 
 @dataclass(frozen=True, slots=True)
+class LineGap:
+    """Nothing came for `seconds` before the piece that went on with line `line`."""
+
+    line: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class LogText:
     """Whole settled lines, each ended by a newline: the first of them is number `line`."""
 

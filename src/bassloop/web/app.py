@@ -19,6 +19,7 @@ from bassloop.web import (
     lists,
     live,
     logs,
+    outlines,
     pages,
     repositories,
     search,
@@ -79,7 +80,20 @@ def create_app(context: WebContext) -> QuartTrio:
 
     app.after_request(_headers)
     app.register_error_handler(HTTPException, _error)
-    rooms = (hooks, lists, pages, vertexes, logs, live, search, repositories, badges, feeds, thunks)
+    rooms = (
+        hooks,
+        lists,
+        pages,
+        vertexes,
+        logs,
+        outlines,
+        live,
+        search,
+        repositories,
+        badges,
+        feeds,
+        thunks,
+    )
     for module in rooms:
         app.register_blueprint(module.routes(context))
     return app

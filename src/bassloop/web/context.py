@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
+
+import trio
+
+from bassloop.web.rendered import RenderedLogs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +39,10 @@ class Inbox(Protocol):
 class Following(Protocol):
     """A follower's place."""
 
+    @property
+    def version(self) -> int:
+        """The change that was seen last: it grows as long as somebody follows."""
+
     async def changed(self) -> None:
         """Return when there is something new."""
 
@@ -43,6 +52,9 @@ class Tail(Protocol):
 
     def follow(self, run_id: str | None) -> AbstractAsyncContextManager[Following]:
         """Follow a run, or with None all of them."""
+
+    def live(self, vertex_row: int) -> bool:
+        """Whether the vertex's log is being written."""
 
     def screen(self, vertex_row: int) -> list[bytes]:
         """The lines of a live log that may still change."""
@@ -71,3 +83,13 @@ class WebContext:
     ssh_command: str
     pool_snapshot: Callable[[], Sequence[Any]]
     slow_seconds: float = 30.0
+
+    @cached_property
+    def rendered(self) -> RenderedLogs:
+        """The HTML of logs, shared by all who look at them."""
+        return RenderedLogs(self.store)
+
+    @cached_property
+    def scanning(self) -> trio.CapacityLimiter:
+        """The threads that go through whole logs, for all who ask for that."""
+        return trio.CapacityLimiter(2)

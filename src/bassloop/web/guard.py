@@ -44,3 +44,8 @@ async def visible_thunk(
         return None
     record = await store.thunk(digest)
     return None if record is None else (record, runs)
+
+
+async def current_run(store: Store, run_id: str) -> Run | None:
+    """A run as it is now, on behalf of visitors who each were found to see it by `visible_run`."""
+    return await store.run(run_id)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from quart import Blueprint, Response, abort, jsonify, render_template
 
-from bassloop.terminal import render_lines
 from bassloop.web import views
 from bassloop.web.guard import visible_run
 from bassloop.web.json import wants_json
@@ -76,5 +75,5 @@ async def _log(context: WebContext, run_id: str, vertex: Vertex, most: int) -> d
     """The part of a log that a page has in it: all of a short one, else its last lines."""
     extent = await context.store.log_extent(run_id, vertex.row)
     start = max(0, extent.lines - most)
-    lines = await context.store.log_lines(run_id, vertex.row, start, extent.lines)
-    return {"start": start, "lines": render_lines(lines), "total": extent.lines}
+    lines = await context.rendered.lines(run_id, vertex.row, start, extent.lines)
+    return {"start": start, "lines": lines, "total": extent.lines}

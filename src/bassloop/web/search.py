@@ -39,7 +39,6 @@ def routes(context: WebContext) -> Blueprint:
     """The search's route."""
     blueprint = Blueprint("search", __name__)
     room = trio.Semaphore(AT_ONCE)
-    threads = trio.CapacityLimiter(2)
 
     @blueprint.get("/runs/<run_id>/search")
     async def search(run_id: str) -> Response:
@@ -71,7 +70,9 @@ def routes(context: WebContext) -> Blueprint:
         except trio.WouldBlock:
             abort(503, "too many are searching: try again in a moment")
         try:
-            found = _Search(context.store, run_id, query, limit, threads, counts=after is None)
+            found = _Search(
+                context.store, run_id, query, limit, context.scanning, counts=after is None
+            )
             await found.through(vertexes, after)
         finally:
             room.release()

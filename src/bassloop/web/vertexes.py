@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from quart import Blueprint, Response, abort, jsonify, render_template, request
 
-from bassloop.terminal import render_lines
 from bassloop.web import views
 from bassloop.web.guard import visible_run
 from bassloop.web.json import wants_json
@@ -36,7 +35,8 @@ def routes(context: WebContext) -> Blueprint:
         last = max(0, found.lines - 1) // PAGE_LINES * PAGE_LINES
         asked = request.args.get("start", last, int)
         start = max(0, min(asked, last)) if found.lines else 0
-        lines = await store.log_lines(run_id, row, start, min(start + PAGE_LINES, found.lines))
+        stop = min(start + PAGE_LINES, found.lines)
+        lines = await context.rendered.lines(run_id, row, start, stop)
         now = time.time()
         return await render_template(
             "vertex.html",
@@ -52,7 +52,7 @@ def routes(context: WebContext) -> Blueprint:
                 for other in vertexes
                 if found.digest in other.inputs and other.row != row
             ],
-            lines=render_lines(lines),
+            lines=lines,
             start=start,
             last=last,
             page=PAGE_LINES,

@@ -9,11 +9,11 @@ import trio
 
 from bassloop.store import vertexes
 from bassloop.store.errors import NotStored, StoreConflict, StoreError
-from bassloop.store.logs import source
+from bassloop.store.logs import gaps, source
 from bassloop.store.logs.formats import LogFiles
 from bassloop.store.logs.sink import LogSink, repair
 from bassloop.store.logs.writer import LogWriter
-from bassloop.store.model import LineTime, LogExtent, LogText
+from bassloop.store.model import LineGap, LineTime, LogExtent, LogText
 from bassloop.store.operations.vertexes import VertexOperations
 
 if TYPE_CHECKING:
@@ -102,6 +102,15 @@ class LogOperations(VertexOperations):
         await self.log_extent(run_id, vertex_row)
         files = LogFiles.of(self._blobs, run_id, vertex_row)
         return await trio.to_thread.run_sync(source.read_times, files, start, stop, limit)
+
+    async def log_gaps(
+        self, run_id: str, vertex_row: int, seconds: float, limit: int = 1000
+    ) -> list[LineGap]:
+        """Where nothing came for at least so many `seconds`, in the order of the lines; the longest
+        ones if they are more than `limit`."""
+        await self.log_extent(run_id, vertex_row)
+        files = LogFiles.of(self._blobs, run_id, vertex_row)
+        return await trio.to_thread.run_sync(gaps.read_gaps, files, seconds, limit)
 
     async def log_raw(self, run_id: str, vertex_row: int, offset: int = 0) -> AsyncGenerator[bytes]:
         """The bytes as received, from `offset` to where the log ends now, in chunks of 256 KiB. Use
