@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 import platformdirs
 from pydantic import (
     AfterValidator,
+    BaseModel,
+    ConfigDict,
     Field,
     NonNegativeFloat,
     PositiveFloat,
@@ -70,6 +72,15 @@ def _address(value: str) -> str:
 
 BaseURL = Annotated[str, AfterValidator(_base_url)]
 Address = Annotated[str, AfterValidator(_address)]
+
+
+class Keep(BaseModel):
+    """How long a repository's runs are kept, and how many bytes of its logs; None: as all others."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seconds: PositiveFloat | None = None
+    bytes: PositiveInt | None = None
 
 
 class Settings(BaseSettings):
@@ -194,6 +205,18 @@ class Settings(BaseSettings):
     )
     log_limit: PositiveInt = Field(
         1 << 30, description="How many bytes of one vertex's log are kept."
+    )
+    keep_seconds: PositiveFloat | None = Field(
+        None, description="How long runs are kept after their end. Default: for ever."
+    )
+    keep_bytes: PositiveInt | None = Field(
+        None,
+        description="How many bytes of logs are kept; the oldest runs go first. Default: all.",
+    )
+    keep_repositories: dict[str, Keep] = Field(
+        default_factory=dict,
+        description="Bounds of single repositories: "
+        '`{"owner/name": {"seconds": 604800, "bytes": 1000000000}}`.',
     )
     drain_seconds: NonNegativeFloat = Field(
         60.0, description="How long running checks may finish after SIGTERM."

@@ -29,7 +29,6 @@ STORED = (
     "record_delivery 1",
     "set_delivery_state 1",
     "put_user 1",
-    "put_thunk 1",
     "intend_check 1",
     "bind_check_run 1",
     "start_run 1",

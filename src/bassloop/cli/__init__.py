@@ -37,6 +37,7 @@ COMMANDS: dict[str, _Command] = {
     "deliveries": _Command(
         "bassloop.cli.deliveries", "deliveries", "List, show and replay GitHub's deliveries."
     ),
+    "prune": _Command("bassloop.cli.prune", "prune", "Remove runs that have had their time."),
     "eval": _Command("bassloop.cli.eval_", "eval_", "Evaluate a Bass script, and print its value."),
     "run": _Command("bassloop.cli.run", "run", "Run a Bass script and its thunks on this machine."),
     "bump": _Command("bassloop.cli.bump", "bump", "Make the calls in bass.lock files again."),

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bassloop.cli.errors import told
+from bassloop.cli.stored import stored
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from bassloop.config import Settings
     from bassloop.store import Delivery, Run, Store
 
@@ -57,7 +56,7 @@ def list_(settings: Settings, limit: int, state: tuple[str, ...], as_json: bool)
                 break
         return found
 
-    found = _stored(settings, read)
+    found = stored(settings, read)
     if as_json:
         for delivery in found:
             click.echo(json.dumps(_fields(delivery)))
@@ -79,7 +78,7 @@ def show(settings: Settings, guid: str, body: bool) -> None:
         found = await store.runs(PAGE, public_only=False, delivery=guid)
         return await store.delivery(guid), list(found.items)
 
-    delivery, runs = _stored(settings, read)
+    delivery, runs = stored(settings, read)
     if delivery is None:
         raise click.ClickException(f"no delivery {guid} is stored")
     if body:
@@ -103,7 +102,7 @@ def replay(settings: Settings, guid: str, url: str | None) -> None:
     """Handle a delivery anew that failed or was set aside."""
     from bassloop.store import is_served
 
-    delivery = _stored(settings, lambda store: store.delivery(guid))
+    delivery = stored(settings, lambda store: store.delivery(guid))
     if delivery is None:
         raise click.ClickException(f"no delivery {guid} is stored")
     if delivery.state not in ("failed", "set_aside"):
@@ -113,7 +112,7 @@ def replay(settings: Settings, guid: str, url: str | None) -> None:
     if is_served(settings.database):
         click.echo(_redeliver(settings, delivery, url))
     else:
-        _stored(settings, lambda store: store.replay_delivery(guid))
+        stored(settings, lambda store: store.replay_delivery(guid))
         click.echo("it is handled when the daemon starts")
 
 
@@ -158,25 +157,6 @@ def _address(settings: Settings) -> str:
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  (read, not bound)
     scheme = "https" if settings.tls_cert_path else "http"
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
-
-
-def _stored(settings: Settings, read: Callable[[Store], Awaitable[Any]]) -> Any:
-    """What an operation on the daemon's store returns; told when there is no store."""
-    import trio
-
-    from bassloop.store import StoreError, open_store
-
-    if not settings.database.is_file():
-        raise click.ClickException(
-            f"there is no database {settings.database}; are SQLITE_PATH and DATA_DIR the daemon's?"
-        )
-
-    async def opened() -> Any:
-        async with open_store(settings.database, settings.blobs, owner=False) as store:
-            return await read(store)
-
-    with told(StoreError):
-        return trio.run(opened)
 
 
 def _fields(delivery: Delivery) -> dict[str, Any]:

@@ -55,7 +55,6 @@ async def start_check(
     if (name, sha) in work.started:
         return work.started[name, sha]
     store = work.loop.store
-    await store.put_thunk(record)
     check, new = await store.intend_check(
         repository_id=work.repository.id,
         repository=work.repository.full_name,
@@ -65,6 +64,7 @@ async def start_check(
         delivery=work.delivery,
         rerun=work.rerun,
         run=work.new_run(name, sha, record),
+        thunk=record,
     )
     run = await store.run(check.run_id)
     assert run is not None

@@ -9,6 +9,7 @@ from bassloop.config import parse_address
 from bassloop.dispatch import Limits
 from bassloop.gateway import GatewaySettings, load_host_key
 from bassloop.github import GitHubConfig
+from bassloop.store import Bounds, Retention
 
 if TYPE_CHECKING:
     from bassloop.config import Settings
@@ -63,6 +64,17 @@ def limits(settings: Settings) -> Limits:
         hook_steps=settings.hook_steps,
         hook_live=settings.hook_live,
         hook_output=settings.hook_output,
+    )
+
+
+def retention(settings: Settings) -> Retention:
+    """How long runs are kept."""
+    return Retention(
+        Bounds(settings.keep_seconds, settings.keep_bytes),
+        {
+            name: Bounds(bounds.seconds, bounds.bytes)
+            for name, bounds in settings.keep_repositories.items()
+        },
     )
 
 

@@ -5,7 +5,8 @@
     ├─ inbox       deliveries, their hooks and checks
     ├─ web         pages, webhook, live tail
     ├─ recovery    what GitHub was not told yet
-    └─ missed      deliveries that never arrived
+    ├─ missed      deliveries that never arrived
+    └─ janitor     runs that have had their time
 
 A crash in one session, delivery or check stays there. A crash of gateway, inbox or web ends the
 daemon loudly: whoever started it starts it again, and the inbox resumes.
@@ -24,6 +25,7 @@ import trio
 
 from bassloop import __version__
 from bassloop.dispatch import Inbox, Loop, Tail, handle_delivery
+from bassloop.dispatch.janitor import keep_pruning
 from bassloop.dispatch.missed import keep_fetching
 from bassloop.dispatch.policy import Policy
 from bassloop.dispatch.recover import end_set_aside, interrupt_lost_runs, keep_concluding
@@ -149,6 +151,7 @@ async def _serve(
         )
         await interrupt_lost_runs(loop)
         root.start_soon(keep_concluding, loop)
+        root.start_soon(keep_pruning, store, parts.retention(settings))
         if github.app is not None:
             root.start_soon(keep_fetching, loop, inbox)
         async with trio.open_nursery() as web:

@@ -39,13 +39,18 @@ from bassloop.store.model import (
     VertexUpdate,
     new_run_id,
 )
+from bassloop.store.operations.keep import Pruned
 from bassloop.store.store import Store, StoreStatistics, open_store
+from bassloop.store.upkeep.files import Busy
+from bassloop.store.upkeep.retention import Bounds, Retention
 
 __all__ = [
     "CHECK_STATES",
     "DELIVERY_STATES",
     "RUN_ENDED_STATES",
     "RUN_STATES",
+    "Bounds",
+    "Busy",
     "CheckRun",
     "Delivery",
     "LineGap",
@@ -55,6 +60,8 @@ __all__ = [
     "LogWriter",
     "NotStored",
     "Page",
+    "Pruned",
+    "Retention",
     "Run",
     "RuntimeRecord",
     "Settled",

@@ -111,6 +111,7 @@ def intend_check(
     delivery: str,
     rerun: bool,
     run: Run,
+    thunk: ThunkRecord | None,
 ) -> tuple[CheckRun, bool]:
     """See `Store.intend_check`."""
     known = connection.execute(
@@ -130,6 +131,8 @@ def intend_check(
     if run.state not in RUN_STATES:
         raise ValueError(f"a run's state is one of {sorted(RUN_STATES)}, not {run.state!r}")
     know_user(connection, run.user_id, run.login)
+    if thunk is not None:
+        put_thunk(connection, thunk)
     values = {field: getattr(run, field) for field in _RUN_FIELDS}
     values["thunk_digest"] = run.thunk_digest or None
     values["public"] = int(run.public)

@@ -15,6 +15,7 @@ from bassloop.store.logs.writer import LogQueue
 from bassloop.store.operations.checks import CheckOperations
 from bassloop.store.operations.deliveries import DeliveryOperations
 from bassloop.store.operations.heads import HeadOperations
+from bassloop.store.operations.keep import KeepOperations
 from bassloop.store.operations.logs import LogOperations
 from bassloop.store.operations.people import PeopleOperations
 from bassloop.store.operations.runs import RunOperations
@@ -102,6 +103,7 @@ class Store(
     CheckOperations,
     LogOperations,
     RuntimeOperations,
+    KeepOperations,
 ):
     """Everything that the loop remembers. Made by `open_store`.
 

@@ -8,7 +8,7 @@ from bassloop.store import runs
 from bassloop.store.operations.operations import Operations
 
 if TYPE_CHECKING:
-    from bassloop.store.model import CheckRun, Run
+    from bassloop.store.model import CheckRun, Run, ThunkRecord
 
 
 class CheckOperations(Operations):
@@ -22,13 +22,15 @@ class CheckOperations(Operations):
         delivery: str,
         rerun: bool,
         run: Run,
+        thunk: ThunkRecord | None = None,
     ) -> tuple[CheckRun, bool]:
         """The check run of this name on this head, and whether it was made now.
 
         In one transaction: what this delivery has made before is returned again; else the latest
         generation, unless there is none or this is a `rerun`; else the next generation is made,
         `intended`, together with its `run` (which is not stored otherwise). Those that are void do
-        not count. Store the run's thunk first: StoreConflict if it is missing.
+        not count. The run's `thunk` is kept as by `put_thunk`; without it StoreConflict is raised if it is
+        not stored.
         """
         return await self._writer.write(
             lambda db: runs.intend_check(
@@ -41,6 +43,7 @@ class CheckOperations(Operations):
                 delivery=delivery,
                 rerun=rerun,
                 run=run,
+                thunk=thunk,
             )
         )
 

@@ -1,0 +1,59 @@
+"""The logs' folder as a whole: whose files are there, and who may work on all of them."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+from bassloop.store.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class Busy(StoreError):
+    """Somebody else prunes, backs up, restores or checks this store now."""
+
+
+@contextlib.contextmanager
+def alone(blobs: Path) -> Iterator[None]:
+    """Be the only one who removes logs, or relies on nobody removing them. Raises Busy."""
+    blobs.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(blobs / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Busy(f"{blobs}: a prune, backup, restore or check is under way") from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def log_sizes(blobs: Path) -> dict[str, int]:
+    """The ids of the runs that have a folder of logs, each with the bytes in it."""
+    found: dict[str, int] = {}
+    for folder in _entries(blobs / "logs"):
+        if folder.is_dir(follow_symlinks=False):
+            found[folder.name] = sum(
+                entry.stat(follow_symlinks=False).st_size for entry in _entries(folder)
+            )
+    return found
+
+
+def remove_logs(blobs: Path, run_id: str) -> None:
+    """Remove a run's folder. Raises OSError; may be repeated."""
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(blobs / "logs" / run_id)
+
+
+def _entries(folder: Path | os.DirEntry[str]) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except FileNotFoundError:
+        return []

@@ -1,0 +1,170 @@
+"""Which runs have had their time, and what goes with them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bassloop.store import Bounds, Busy, NotStored, Retention, Store
+from bassloop.store.upkeep import files
+from bassloop.store.upkeep.retention import KeptRun, overdue
+
+from .made import THUNK, intend, run, vertex
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DAY = 86400.0
+
+
+def kept(number: int, *, size: int = 10, over: bool = True, of: str = "ada/engine") -> KeptRun:
+    return KeptRun(f"r{number}", of, ended_at=number * DAY, over=over, bytes=size)
+
+
+def ids(found: list[KeptRun]) -> list[str]:
+    return [each.id for each in found]
+
+
+def test_without_a_bound_nothing_goes() -> None:
+    assert not Retention().bounded
+    assert overdue([kept(1)], Retention(), now=1000 * DAY) == []
+
+
+def test_what_ended_too_long_ago_goes() -> None:
+    runs = [kept(n) for n in range(5)]
+    assert ids(overdue(runs, Retention(Bounds(seconds=2 * DAY)), now=4 * DAY)) == ["r0", "r1"]
+
+
+def test_the_oldest_go_until_the_rest_is_within_its_bytes() -> None:
+    runs = [kept(1, size=100), kept(2, size=5, over=False), kept(3, size=30), kept(4, size=20)]
+    assert ids(overdue(runs, Retention(Bounds(bytes=60)), now=9 * DAY)) == ["r1"]
+    assert ids(overdue(runs, Retention(Bounds(bytes=30)), now=9 * DAY)) == ["r1", "r3"]
+    assert ids(overdue(runs, Retention(Bounds(bytes=1)), now=9 * DAY)) == ["r1", "r3", "r4"]
+
+
+def test_a_repository_has_bounds_of_its_own() -> None:
+    runs = [kept(1, of="ada/old"), kept(2), kept(3, of="Ada/Big"), kept(4, of="ada/big")]
+    own = {"ADA/old": Bounds(seconds=DAY * 1000), "ada/big": Bounds(bytes=10)}
+    assert ids(overdue(runs, Retention(Bounds(seconds=DAY), own), now=3.5 * DAY)) == ["r2", "r3"]
+    only = Retention(Bounds(seconds=1.0), only="ada/BIG")
+    assert ids(overdue(runs, only, now=9 * DAY)) == ["r3", "r4"]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 50), st.booleans(), st.sampled_from(["a/a", "b/b"]))),
+    st.none() | st.integers(0, 200),
+    st.none() | st.floats(0, 20 * DAY),
+)
+def test_bounds_hold_as_far_as_what_is_not_over_lets_them(
+    made: list[tuple[int, bool, str]], size: int | None, seconds: float | None
+) -> None:
+    runs = [kept(n, size=s, over=over, of=of) for n, (s, over, of) in enumerate(made)]
+    going = overdue(runs, Retention(Bounds(seconds, size)), now=30 * DAY)
+    assert all(each.over for each in going)
+    staying = [each for each in runs if each not in going]
+    if seconds is not None:
+        assert all(each.ended_at >= 30 * DAY - seconds for each in staying if each.over)
+    if size is not None and any(each.over for each in staying):
+        assert sum(each.bytes for each in staying) <= size
+
+
+async def logged(store: Store, *, delivery: str, ended_at: float | None, thunk: str = "") -> str:
+    """A run with a log, that ended and is concluded, or runs."""
+    made = run(head_sha=f"head of {delivery}", delivery=delivery, thunk_digest=thunk)
+    await store.record_delivery(delivery, "push", None, b"{}", received_at=1.0)
+    await store.set_delivery_state(delivery, "done")
+    check, _ = await store.intend_check(
+        1,
+        made.repository,
+        5,
+        made.head_sha,
+        made.check_name,
+        delivery,
+        False,
+        made,
+        dataclasses.replace(THUNK, digest=thunk) if thunk else None,
+    )
+    from bassloop.store import VertexUpdate
+
+    found = await store.put_vertexes(made.id, [VertexUpdate("v", "v")])
+    log = await store.open_log(made.id, found["v"].row)
+    await log.append(b"hello\n" * 100, None, 1, 1.0)
+    if ended_at is not None:
+        await log.close()
+        await store.end_run(made.id, "succeeded", None, ended_at)
+        await store.conclude_check_run(check.row, "success")
+    else:
+        await log.flush()
+    return made.id
+
+
+async def test_a_run_goes_whole_and_with_it_what_was_only_there_for_it(
+    store: Store, tmp_path: Path
+) -> None:
+    old = await logged(store, delivery="d-old", ended_at=DAY, thunk="OLD")
+    new = await logged(store, delivery="d-new", ended_at=99 * DAY, thunk="NEW")
+    running = await logged(store, delivery="d-running", ended_at=None)
+    pruned = await store.prune(Retention(Bounds(seconds=50 * DAY)), now=100 * DAY)
+    assert (pruned.runs, pruned.deliveries, pruned.thunks, pruned.orphans) == (1, 1, 1, 0)
+    assert pruned.bytes > 600
+    assert await store.run(old) is None
+    assert await store.check_run_of(old) is None
+    assert await store.vertexes(old) == []
+    assert await store.delivery("d-old") is None
+    assert await store.thunk("OLD") is None
+    assert await store.thunk("NEW") is not None
+    assert await store.delivery("d-running") is not None
+    assert sorted(path.name for path in (tmp_path / "blobs" / "logs").iterdir()) == sorted(
+        [new, running]
+    )
+    with pytest.raises(NotStored):
+        await store.log_extent(old, 1)
+
+
+async def test_a_dry_run_only_counts(store: Store) -> None:
+    old = await logged(store, delivery="d", ended_at=DAY)
+    pruned = await store.prune(Retention(Bounds(bytes=0)), now=2 * DAY, dry_run=True)
+    assert pruned.runs == 1
+    assert pruned.bytes > 600
+    assert await store.run(old) is not None
+
+
+async def test_a_run_whose_end_github_does_not_know_stays(store: Store) -> None:
+    made = run()
+    await intend(store, made)
+    await store.end_run(made.id, "succeeded", None, 1.0)
+    assert (await store.prune(Retention(Bounds(seconds=1.0)), now=9 * DAY)).runs == 0
+
+
+async def test_a_delivery_is_known_for_as_long_as_github_may_send_it_again(store: Store) -> None:
+    await logged(store, delivery="d", ended_at=DAY)
+    pruned = await store.prune(Retention(Bounds(seconds=1.0)), now=3 * DAY)
+    assert (pruned.runs, pruned.deliveries) == (1, 0)
+    assert await store.known_deliveries(["d"]) == {"d"}
+    pruned = await store.prune(Retention(Bounds(seconds=1.0)), now=10 * DAY)
+    assert (pruned.runs, pruned.deliveries) == (0, 1)
+
+
+async def test_folders_that_a_kill_left_without_their_run_are_swept(
+    store: Store, tmp_path: Path
+) -> None:
+    where = await vertex(store)
+    log = await store.open_log(*where)
+    await log.append(b"mine\n", None, 1, 1.0)
+    await log.close()
+    left = tmp_path / "blobs" / "logs" / "nobody"
+    left.mkdir()
+    (left / "1").write_bytes(b"12345")
+    pruned = await store.prune(Retention(), now=1.0)
+    assert (pruned.runs, pruned.orphans, pruned.bytes) == (0, 1, 5)
+    assert not left.exists()
+    assert await store.log_lines(*where, 0, 9) == [b"mine"]
+
+
+async def test_nothing_is_removed_under_a_backup(store: Store, tmp_path: Path) -> None:
+    with files.alone(tmp_path / "blobs"), pytest.raises(Busy):
+        await store.prune(Retention(Bounds(bytes=0)), now=1.0)
