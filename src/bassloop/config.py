@@ -178,6 +178,9 @@ class Settings(BaseSettings):
         "https://api.github.com", description="GitHub's API, or an Enterprise Server's."
     )
 
+    policy_path: Path | None = Field(
+        None, description="The operator's policies for repositories, in TOML (see github.md)."
+    )
     runner_wait: NonNegativeFloat = Field(
         600.0, description="How long a check waits for its sender's runner."
     )
@@ -260,6 +263,10 @@ class Settings(BaseSettings):
             return None
         return _read(self.github_app_private_key_path, "GITHUB_APP_PRIVATE_KEY_PATH")
 
+    def policy(self) -> str | None:
+        """The operator's policies, TOML. Raises SettingsError when the file can't be read."""
+        return None if self.policy_path is None else _read(self.policy_path, "POLICY_PATH")
+
     def webhook_secret(self) -> bytes | None:
         """What deliveries are signed with."""
         secret = self.github_app_webhook_secret
@@ -271,6 +278,8 @@ def _read(path: Path, setting: str) -> str:
         return path.read_text()
     except OSError as error:
         raise SettingsError(f"{setting}: can't read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{setting}: {path} is not UTF-8 text") from error
 
 
 def load(**overrides: Any) -> Settings:

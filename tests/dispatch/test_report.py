@@ -44,6 +44,10 @@ def a_run(**changes: object) -> Run:
     return Run(**{**fields, **changes})  # type: ignore[arg-type]
 
 
+OWN = report.Awaited(("octocat",), "connect")
+FORKS = report.Awaited(("stranger",), "connect", approvable=True)
+
+
 def a_vertex(row: int, name: str, **changes: object) -> Vertex:
     fields: dict[str, object] = {
         "row": row,
@@ -92,7 +96,9 @@ def test_the_vertex_to_blame_is_the_one_whose_inputs_did_not_fail() -> None:
 def test_a_check_without_a_runner_says_the_command_that_connects_one() -> None:
     connect = report.connect_command("octocat", "loop.example.com", 6455)
     assert connect == "bassloop runner octocat@loop.example.com"
-    said = report.no_runner(a_run(state="action_required"), URL, connect, 0)
+    awaited = report.Awaited(("octocat", "ci"), connect)
+    said = report.no_runner(a_run(state="action_required"), URL, awaited, 0)
+    assert "a runner of **octocat** or **ci**" in said.summary
     assert connect in said.summary
     assert "octocat" in said.title
     assert report.connect_command("o", "h", 22) == "bassloop runner o@h:22"
@@ -102,6 +108,8 @@ def test_whose_runner_it_is_is_said_while_it_runs_and_that_nobodys_ran_it() -> N
     runtime = Runtime("t", 1, "octocat", Platform("linux", "arm64"), 0, 0.0, None, "bassloop")  # type: ignore[arg-type]
     said = report.started(a_run(state="queued", runner_login=None), URL, runtime)
     assert "**octocat**'s runner (`linux/arm64`)" in said.summary
+    borrowed = report.ended(a_run(runner_login="ci"), [], URL)
+    assert "on **ci**'s runner (`linux/amd64`), for **octocat**." in borrowed.summary
     never = report.ended(a_run(state="cancelled", runner_login=None, started_at=None), [], URL)
     assert "nobody's runner" in never.summary
 
@@ -112,9 +120,13 @@ def test_a_check_has_the_buttons_that_make_sense_now() -> None:
     def buttons(said: report.Report) -> list[str]:
         return [action.identifier for action in said.actions]
 
-    assert buttons(report.queued(a_run(), URL, "connect")) == ["cancel"]
+    assert buttons(report.queued(a_run(), URL, OWN)) == ["cancel"]
+    assert buttons(report.queued(a_run(), URL, FORKS)) == ["cancel", "approve"]
     assert buttons(report.started(a_run(), URL, runtime)) == ["cancel"]
-    assert buttons(report.no_runner(a_run(), URL, "connect", 1)) == ["rerun"]
+    assert buttons(report.no_runner(a_run(), URL, FORKS, 1)) == ["approve", "rerun"]
+    assert buttons(report.approval(a_run(state="action_required"), URL)) == ["approve"]
+    assert buttons(report.approval(a_run(state="succeeded"), URL)) == []
+    assert buttons(report.no_runner(a_run(), URL, OWN, 1)) == ["rerun"]
     assert buttons(report.ended(a_run(state="failed"), [], URL)) == ["rerun"]
     assert buttons(report.ended(a_run(state="succeeded"), [], URL)) == []
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bassloop.dispatch import Limits
+from bassloop.dispatch.policies import Policies
 from bassloop.dispatch.policy import Policy
 from bassloop.dispatch.supersede import place_of, replaced_head
 from bassloop.github import parse_event
@@ -123,9 +124,9 @@ async def test_where_the_operator_says_so_all_run_to_their_end(
 ) -> None:
     path = make_repository(**{"project.bass": START})
     a, b = git(path, "rev-parse", "HEAD"), commit(path)
-    policy = Policy(supersede=False)
+    policies = Policies(Policy(supersede=False))
     async with (
-        small(path, tmp_path / "data", limits=Limits(), policy=policy) as its,
+        small(path, tmp_path / "data", limits=Limits(), policies=policies) as its,
         its.runner(ready=False) as runner,
     ):
         await pushed(its, a, "a", "0" * 40)

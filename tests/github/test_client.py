@@ -98,7 +98,7 @@ async def test_a_file_asked_for_again_costs_nothing_of_the_rate_limit(repository
 
 async def test_the_default_branchs_head_and_the_repository_are_told(repository: Path) -> None:
     async with world(repository, private=True) as its:
-        assert await its.repo.default_head() == its.head
+        assert await its.repo.head_of() == its.head
         info = await its.repo.info()
         assert (info.full_name, info.private, info.default_branch) == (
             "octocat/hello",

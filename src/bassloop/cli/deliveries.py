@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bassloop.config import Settings
     from bassloop.store import Delivery, Run, Store
 
-STATES = ("received", "handling", "done", "ignored", "failed", "set_aside")
+STATES = ("received", "handling", "held", "done", "ignored", "failed", "set_aside")
 PAGE = 500
 
 

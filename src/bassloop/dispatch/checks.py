@@ -18,6 +18,7 @@ from bassloop.dispatch import report
 from bassloop.dispatch.conclude import conclude, end_run
 from bassloop.dispatch.inbox import MAX_POSTPONED
 from bassloop.dispatch.patience import advised, pause
+from bassloop.dispatch.policy import OWNERS_FILE
 from bassloop.dispatch.recorder import MAX_VERTEXES, Recorder, recording
 from bassloop.dispatch.supersede import superseded
 from bassloop.dispatch.work import Started, Work
@@ -95,6 +96,13 @@ def _validate(work: Work, name: str, sha: str) -> None:
         raise CheckRefused(
             f"check {name}: a head is a commit's 40 hexadecimal digits, not {sha[:60]!r}"
         )
+    if name == report.APPROVAL:
+        raise CheckRefused(f"a check can't be named {name}: that is the loop's own")
+    if work.whose.fork and sha != work.head.sha:
+        raise CheckRefused(
+            f"check {name}: a fork's event starts checks of its own head, {work.head.sha[:12]}, and "
+            f"not of {sha[:12]}"
+        )
     if len(work.started) >= work.loop.limits.checks_per_delivery:
         limit = work.loop.limits.checks_per_delivery
         raise CheckRefused(f"check {name}: one event may start {limit} checks, and has")
@@ -167,7 +175,7 @@ async def _until_over(
     work: Work, run: Run, check: CheckRun, thunk: bass_pb2.Thunk, wanted: Platform | None
 ) -> _End:
     loop = work.loop
-    runtime = _first(work, wanted)
+    runtime = work.runtime_now(wanted)
     check = await _show_patiently(work, run, check, runtime)
     if runtime is None:
         try:
@@ -188,18 +196,24 @@ async def _until_over(
 def _nobody(work: Work, run: Run, error: NoRuntime) -> _End:
     """How a check ends that nobody's runner may run, or did."""
     loop = work.loop
-    if work.whose.user is None:
-        return _End("action_required", f"{work.whose.why}, so no runner may run it.")
-    connect = loop.connect(work.owner.login)
+    if not work.whose.users:
+        message = (
+            f"{error}. Who can write to {work.repository.full_name} can lend a runner: name them in "
+            f"{OWNERS_FILE} on {work.repository.default_branch},\n\n"
+            '    fallback = ["LOGIN"]\n\nand run the check again.'
+        )
+        return _End("action_required", message)
+    connect = loop.connect(work.whose.users[0].login)
     message = f"{error}. Connect one with\n\n    {connect}\n\nand run the check again."
-    said = report.no_runner(run, loop.run_url(run.id), connect, loop.limits.runner_wait)
+    said = report.no_runner(run, loop.run_url(run.id), _awaited(work), work.policy.runner_wait)
     return _End("action_required", message, said)
 
 
-def _first(work: Work, wanted: Platform | None) -> Runtime | None:
-    if work.whose.user is None:
-        return None
-    return next(iter(work.loop.pool.candidates(work.whose.user.id, wanted)), None)
+def _awaited(work: Work) -> report.Awaited:
+    """Whose runners a check waits for."""
+    logins = tuple(user.login for user in work.whose.users)
+    connect = work.loop.connect(logins[0]) if logins else ""
+    return report.Awaited(logins, connect, work.whose.fork and work.whose.approver is None)
 
 
 async def _run(
@@ -216,7 +230,8 @@ async def _run(
     """
     loop = work.loop
     tried: set[str] = set()
-    with trio.move_on_after(loop.limits.check_seconds):
+    limit = work.policy.limit(run.check_name)
+    with trio.move_on_after(limit):
         while True:
             tried.add(runtime.id)
             try:
@@ -230,8 +245,8 @@ async def _run(
                 if recorder.vertexes() or not left:
                     return "interrupted", f"{error}; run the check again"
                 runtime = left[0]
-    after = report.duration(loop.limits.check_seconds)
-    return "timed_out", f"the check was stopped after {after} (setting CHECK_LIMIT)"
+    after = report.duration(limit)
+    return "timed_out", f"the check was stopped after {after}, its limit (check_limit, CHECK_LIMIT)"
 
 
 async def _on(
@@ -283,7 +298,7 @@ async def _show(work: Work, run: Run, check: CheckRun, runtime: Runtime | None) 
     url = loop.run_url(run.id)
     if check.github_id is None:
         if runtime is None:
-            said = report.queued(run, url, loop.connect(work.owner.login))
+            said = report.queued(run, url, _awaited(work))
         else:
             said = report.started(run, url, runtime)
         created = await work.repo.create_check_run(

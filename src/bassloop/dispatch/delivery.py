@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
 import trio
 
 from bassloop import store
+from bassloop.dispatch import report
+from bassloop.dispatch.control import WRITERS, NotAllowed, allow, approve, request_cancel
 from bassloop.dispatch.events import Decision, Does, decide
 from bassloop.dispatch.hook import run_hook
 from bassloop.dispatch.inbox import Outcome
+from bassloop.dispatch.notice import tell
+from bassloop.dispatch.policy import OWNERS_FILE, Policy, PolicyError
 from bassloop.dispatch.supersede import supersede
-from bassloop.dispatch.whose import whose_runtimes
+from bassloop.dispatch.whose import Whose, whose_head, why_held
 from bassloop.dispatch.work import Work
-from bassloop.github import Event, GitHubError, parse_event
+from bassloop.github import Event, GitHubError, GitHubRepository, Head, User, parse_event
 
 if TYPE_CHECKING:
     from bassloop.dispatch.inbox import Turn
@@ -43,45 +49,155 @@ async def handle_delivery(loop: Loop, delivery: store.Delivery, turn: Turn) -> O
         return Outcome("done", decision.why)
     if loop.app_id is None:
         return Outcome("ignored", "no GitHub App is set (GITHUB_APP_ID), so no hook can run")
-    await _hook(loop, delivery, event, decision, turn)
-    return Outcome("done")
+    if decision.does is Does.BUTTON:
+        outcome = await _pressed(loop, event)
+        if outcome is not None:
+            return outcome
+        event, decision = _as_rerun(event), replace(decision, does=Does.HOOK, rerun=True)
+    return await _hook(loop, delivery, event, decision, turn)
+
+
+async def _pressed(loop: Loop, event: Event) -> Outcome | None:
+    """Do what a button on one of our check runs asks for; None when it asks for the check again."""
+    assert event.sender is not None
+    pressed = event.payload.get("requested_action")
+    button = pressed.get("identifier") if isinstance(pressed, dict) else None
+    subject = event.payload.get("check_run")
+    number = subject.get("id") if isinstance(subject, dict) else None
+    check = await loop.store.check_run_by_github_id(number) if isinstance(number, int) else None
+    run = await loop.store.run(check.run_id) if check is not None else None
+    if check is None or run is None:
+        return Outcome("ignored", "the button is of a check run that is not known here")
+    try:
+        match button:
+            case report.CANCEL.identifier:
+                done = await request_cancel(loop, run.id, event.sender)
+                return Outcome("done", None if done else "the run was over already")
+            case report.APPROVE.identifier:
+                released = await approve(loop, run.id, event.sender)
+                return Outcome("done", f"approved by {event.sender.login}", tuple(released))
+            case report.RERUN.identifier:
+                await allow(loop, check, event.sender, "run this check again", own=run)
+                return None
+    except NotAllowed as error:
+        return Outcome("ignored", str(error))
+    return Outcome("ignored", "there is no such button")
+
+
+def _as_rerun(event: Event) -> Event:
+    """The event that GitHub sends for its own button to run a check again."""
+    payload = {name: part for name, part in event.payload.items() if name != "requested_action"}
+    action = "rerequested"
+    return replace(event, action=action, payload={**payload, "action": action})
 
 
 async def _hook(
     loop: Loop, delivery: store.Delivery, event: Event, decision: Decision, turn: Turn
-) -> None:
+) -> Outcome:
+    """Find out what holds for the event's head, and evaluate the hook for it."""
     assert event.repository is not None
-    assert event.head is not None
-    assert event.sender is not None
     repository = event.repository
     repo = loop.github.repository(event.installation_id or 0, repository.owner, repository.name)
-    pulls = await repo.open_pull_requests(event.head.sha) if event.head.fork is None else ()
-    whose = whose_runtimes(event, pulls)
-    for user in {
-        event.sender.id: event.sender,
-        (whose.user or event.sender).id: whose.user,
-    }.values():
-        if user is not None:
-            await loop.store.put_user(store.User(user.id, user.node_id, user.login))
-    await supersede(loop, event)
+    loop.policies.heed(event)
+    policy, unusable = Policy(), ""
+    try:
+        policy = await loop.policies.of(repository, repo)
+    except PolicyError as error:
+        unusable = str(error)
+    if decision.does is Does.BRANCH:
+        if event.name not in policy.events:
+            return Outcome("ignored", f"{event.name} is not among the events of {OWNERS_FILE}")
+        event = replace(
+            event, head=Head(await repo.head_of(), repository.default_branch, fork=False)
+        )
+    assert event.head is not None
+    whose = await _whose(loop, event, policy, repo)
+    hook_at = await _hook_at(event.head, whose, policy, repo)
+    await supersede(loop, event, policy)
     # What keeps hook or checks from running is noted, and raised outside of the nursery, which would
     # wrap it.
-    async with trio.open_nursery() as checks:
-        work = Work(
-            loop=loop,
-            event=event,
-            delivery=delivery.guid,
-            received_at=delivery.received_at,
-            rerun=decision.rerun,
-            whose=whose,
-            repo=repo,
-            checks=checks,
-            turn=turn,
-        )
-        try:
-            await run_hook(work)
-        except GitHubError as error:
-            work.trouble = error
-        turn.end()
+    with ExitStack() as over:
+        async with trio.open_nursery() as checks:
+            work = Work(
+                loop=loop,
+                event=event,
+                delivery=delivery.guid,
+                received_at=delivery.received_at,
+                rerun=decision.rerun,
+                whose=whose,
+                policy=policy,
+                hook_at=hook_at,
+                repo=repo,
+                checks=checks,
+                turn=turn,
+            )
+            if unusable:
+                await tell(work, OWNERS_FILE, unusable)
+                return Outcome("done", unusable)
+            if (held := await _held(work)) is not None:
+                return Outcome("held", held)
+            loop.at_work.add(work)
+            over.callback(loop.at_work.discard, work)
+            try:
+                await run_hook(work)
+            except GitHubError as error:
+                work.trouble = error
+            turn.end()
     if work.trouble is not None:
         raise work.trouble
+    return Outcome("done")
+
+
+async def _whose(loop: Loop, event: Event, policy: Policy, repo: GitHubRepository) -> Whose:
+    """Whose head it is, and whose runtimes are used: the author's, the approver's, or the fallbacks'."""
+    assert event.head is not None
+    assert event.repository is not None
+    pulls = await repo.open_pull_requests(event.head.sha) if event.head.fork is None else ()
+    whose = whose_head(event, pulls)
+    if whose.fork:
+        approval = await loop.store.approval(event.repository.id, event.head.sha)
+        if approval is not None:
+            whose = whose.approved(User(approval.user_id, "", approval.login))
+    elif policy.fallback:
+        whose = whose.falling_back(await _fallbacks(loop, policy, repo))
+    for user in {user.id: user for user in (event.sender, whose.owner) if user}.values():
+        await loop.store.put_user(store.User(user.id, user.node_id, user.login))
+    return whose
+
+
+async def _fallbacks(loop: Loop, policy: Policy, repo: GitHubRepository) -> list[User]:
+    """Those of the named whose runners may be used. Whom the owners named must be able to write to the
+    repository: that is how they agreed to what it runs."""
+    found = []
+    for each in policy.fallback:
+        user = await loop.github.user(each.login)
+        if user is None:
+            log.warning("fallback is nobody", login=each.login)
+        elif not each.vouched and await repo.permission(each.login) not in WRITERS:
+            log.warning("fallback may not write to the repository", login=each.login)
+        else:
+            found.append(user)
+    return found
+
+
+async def _hook_at(head: Head, whose: Whose, policy: Policy, repo: GitHubRepository) -> str:
+    """The commit whose hook is evaluated: the head, or for a fork's the branch that it is for."""
+    if policy.hooks_from == "head" or not whose.fork:
+        return head.sha
+    return await repo.head_of(whose.base)
+
+
+async def _held(work: Work) -> str | None:
+    """Why nothing may be evaluated for a head before somebody approves it; None when it may.
+
+    Either way its check run says so.
+    """
+    why = why_held(work.whose, work.policy.hold)
+    if why is None:
+        return None
+    if work.whose.approver is None:
+        await tell(work, report.APPROVAL, why, state="action_required")
+        return why
+    approved = f"{work.whose.approver.login} approved this head"
+    await tell(work, report.APPROVAL, approved, state="succeeded")
+    return None

@@ -39,6 +39,8 @@ async def describe(loop: Loop, run: Run, check: CheckRun) -> report.Report:
     Raises GitHubError when GitHub is out of reach while the repository's files are asked for.
     """
     url = loop.run_url(run.id)
+    if run.check_name == report.APPROVAL:
+        return report.approval(run, url)
     vertexes = await loop.store.vertexes(run.id)
     noted = await _annotations(loop, run, check, vertexes) if run.state == "failed" else ()
     if not run.thunk_digest:

@@ -19,6 +19,8 @@ class Does(Enum):
     """What a delivery leads to."""
 
     HOOK = "hook"
+    BRANCH = "the default branch's hook, where its owners want it"
+    BUTTON = "button"
     LOOP = "loop"
     NOTHING = "nothing"
 
@@ -49,6 +51,9 @@ _OURS = {
     ("check_suite", "completed"): "a check suite was completed",
 }
 
+_OF_A_COMMIT = frozenset({"check_suite", "check_run", "merge_group", "pull_request", "push"})
+"""Events that are about a commit; one that has none is about a branch or a tag that is gone."""
+
 _RERUNS = frozenset({("check_suite", "rerequested"), ("check_run", "rerequested")})
 
 
@@ -72,8 +77,14 @@ def decide(event: Event, *, app_id: int | None) -> Decision:
     kind = (event.name, event.action or "")
     if kind in _OURS and _is_ours(event, app_id):
         return Decision(Does.NOTHING, _OURS[kind])
-    if event.head is None:
+    if kind == ("check_run", "requested_action"):
+        if _is_ours(event, app_id):
+            return Decision(Does.BUTTON, "a button on a check run of our own was pressed")
+        return Decision(Does.NOTHING, "a button on another App's check run was pressed")
+    if event.head is None and event.name in _OF_A_COMMIT:
         return Decision(Does.NOTHING, "the event names no commit to take the hook from")
+    if event.head is None:
+        return Decision(Does.BRANCH, f"{event.name} evaluates the default branch's hook")
     return Decision(Does.HOOK, f"{event.name} evaluates the hook", rerun=kind in _RERUNS)
 
 

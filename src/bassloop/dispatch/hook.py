@@ -7,19 +7,17 @@ bound to `*loop*`. Both start checks through the client's `start-check`.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import structlog
 
 from bassloop import bass
 from bassloop.dispatch.checks import CheckRefused, start_check
-from bassloop.dispatch.conclude import conclude, end_run
 from bassloop.dispatch.host import LoopHost
-from bassloop.dispatch.recorder import recording
+from bassloop.dispatch.notice import tell
 from bassloop.dispatch.thunks import platform_of, thunk_record
 from bassloop.github import GitHubError
-from bassloop.store import StoreConflict, StoreError
+from bassloop.store import StoreError
 
 if TYPE_CHECKING:
     from bassloop.dispatch.work import Started, Work
@@ -45,12 +43,12 @@ async def run_hook(work: Work) -> None:
     if source is None:
         name, source = SCRIPT, await _source(work, SCRIPT)
     if source is None:
-        sha = work.head.sha[:12]
+        sha = work.hook_at[:12]
         message = (
             f"{work.repository.full_name} has neither {PROJECT} nor {SCRIPT} at {sha}. "
             f"Add a {PROJECT} that binds github-hook (see docs/bass.md), and push."
         )
-        await _tell(work, PROJECT, message, "", state="neutral")
+        await tell(work, PROJECT, message, state="neutral")
         return
     host = LoopHost(work)
     limits = work.loop.limits
@@ -80,7 +78,7 @@ async def run_hook(work: Work) -> None:
         if work.trouble is not None:
             raise work.trouble from error
         log.info("hook failed", hook=name, error=error.message)
-        await _tell(work, name, bass.render(error), host.output())
+        await tell(work, name, bass.render(error), host.output())
     except (GitHubError, StoreError):
         raise
     except Exception as error:
@@ -88,11 +86,11 @@ async def run_hook(work: Work) -> None:
         message = (
             f"the loop itself failed while it evaluated {name}: {type(error).__name__}: {error}"
         )
-        await _tell(work, name, message, host.output())
+        await tell(work, name, message, host.output())
 
 
 async def _source(work: Work, path: str) -> str | None:
-    content = await work.repo.file(path, work.head.sha)
+    content = await work.repo.file(path, work.hook_at)
     return None if content is None else content[:MAX_SOURCE].decode(errors="replace")
 
 
@@ -128,29 +126,3 @@ async def _wait(work: Work, started: Started) -> bass.Value:
     if started.run.state != "succeeded":
         raise bass.BassError(started.run.message or f"the check {started.run.state}")
     return bass.from_python(None)
-
-
-async def _tell(work: Work, name: str, message: str, output: str, *, state: str = "failed") -> None:
-    """Show a hook that failed: a run with its message and what it logged, and a check run."""
-    loop = work.loop
-    check, created = await loop.store.intend_check(
-        repository_id=work.repository.id,
-        repository=work.repository.full_name,
-        installation_id=work.event.installation_id or 0,
-        head_sha=work.head.sha,
-        name=name,
-        delivery=work.delivery,
-        rerun=work.rerun,
-        run=work.new_run(name, work.head.sha, None),
-    )
-    if not created and (check.delivery != work.delivery or check.state == "concluded"):
-        return
-    run = await loop.store.run(check.run_id)
-    assert run is not None
-    if not run.ended:
-        async with recording(loop.store, loop.tail, run.id) as recorder:
-            with suppress(StoreConflict):  # what was written before a crash stays
-                said = f"{output}{message}\n"
-                await recorder.say(f"hook:{name}", f"[hook] {name}", said, error=message)
-        run = await end_run(loop, run.id, state, message)
-    await conclude(loop, run)

@@ -32,12 +32,12 @@ class Tree:
     @property
     def name(self) -> str:
         """What a path into it prints as."""
-        return f"{self.work.repository.full_name}@{self.work.head.sha[:12]}"
+        return f"{self.work.repository.full_name}@{self.work.hook_at[:12]}"
 
     async def read_file(self, path: str) -> bytes:
         """A file of the repository."""
         try:
-            content = await self.work.repo.file(path, self.work.head.sha)
+            content = await self.work.repo.file(path, self.work.hook_at)
         except GitHubError as error:
             self._note(error)
             raise bass.BassError(str(error)) from error
@@ -48,7 +48,7 @@ class Tree:
     async def list_dir(self, path: str) -> list[bass.Entry]:
         """The members of a folder of the repository; submodules are left out."""
         try:
-            entries = await self.work.repo.directory(path, self.work.head.sha)
+            entries = await self.work.repo.directory(path, self.work.hook_at)
         except GitHubError as error:
             self._note(error)
             raise bass.BassError(str(error)) from error

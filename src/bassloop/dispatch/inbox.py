@@ -14,7 +14,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 _EVENT_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
 _GUID = re.compile(r"[A-Za-z0-9-]{1,64}\Z")
-_FINISHED = frozenset({"done", "ignored", "failed", "set_aside"})
+_FINISHED = frozenset({"done", "held", "ignored", "failed", "set_aside"})
 
 MAX_POSTPONED = 500
 """How often in a row a delivery is postponed, at most: for more than three days."""
@@ -49,10 +49,12 @@ FULL_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A delivery's final state, and a note for the operator."""
+    """A delivery's final state, a note for the operator, and the deliveries that are to be handled now
+    because of it."""
 
     state: str
     note: str | None = None
+    released: tuple[Delivery, ...] = ()
 
 
 @dataclass(eq=False)
@@ -167,6 +169,12 @@ class Inbox:
         log.info("delivery replayed", guid=guid)
         self._enqueue(Waiting(guid, delivery.order_key))
         return True
+
+    def resume(self, deliveries: Iterable[Delivery]) -> None:
+        """Handle deliveries that the store has as `received` again."""
+        for delivery in deliveries:
+            log.info("delivery released", guid=delivery.guid)
+            self._enqueue(Waiting(delivery.guid, delivery.order_key))
 
     async def _keep(self, guid: str, name: str, body: bytes) -> Answer:
         try:
@@ -301,6 +309,7 @@ class Inbox:
                 with trio.move_on_after(RELEASE_SECONDS, shield=True):
                     await store.release_delivery(guid)
         await _kept(lambda: store.set_delivery_state(guid, outcome.state, outcome.note))
+        self.resume(outcome.released)
         return None
 
     async def _put_back(self, delivery: Delivery, error: Exception) -> float | None:

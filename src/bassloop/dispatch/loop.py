@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from bassloop.dispatch.policy import Policy
+from bassloop.dispatch.policies import Policies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from bassloop.dispatch.tail import Tail
+    from bassloop.dispatch.work import Work
     from bassloop.github import GitHub
     from bassloop.runtimes import Pool
     from bassloop.store import Store
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 class Limits:
     """How much a delivery may take. Times in seconds, sizes in bytes."""
 
-    runner_wait: float = 600.0
-    check_seconds: float = 4 * 3600.0
     hook_seconds: float = 300.0
     hook_steps: int = 50_000_000
     hook_live: int = 64 << 20
@@ -68,6 +67,8 @@ class Loop:
     Args:
         app_id: our own GitHub App's id; None when there is none, and then no hook runs.
         connect: from a login to the command that connects a runner of theirs.
+        policies: what the operator and a repository's owners decided for it.
+        at_work: the deliveries whose hook or checks are not over.
         running: what can be cancelled, by run id: runs that wait for a runner, or run.
         concluding: the runs whose end GitHub is being told.
         late: rung when GitHub did not take a run's end, so that it is to be told again.
@@ -81,7 +82,8 @@ class Loop:
     app_id: int | None
     connect: Callable[[str], str]
     limits: Limits = Limits()
-    policy: Policy = field(default_factory=Policy)
+    policies: Policies = field(default_factory=Policies)
+    at_work: set[Work] = field(default_factory=set)
     running: dict[str, Cancellable] = field(default_factory=dict)
     concluding: set[str] = field(default_factory=set)
     late: Bell = field(default_factory=Bell)

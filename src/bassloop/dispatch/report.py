@@ -36,7 +36,14 @@ _SHOWN_VERTEXES = 100
 _MESSAGE_BYTES = 20_000
 _END_BYTES = 50_000
 _END_LINE = 2_000
+_MAY_APPROVE = (
+    "Whoever can write to the repository can approve this head, to have it run on their own runner."
+)
 
+APPROVAL = "Bass Loop approval"
+"""The check run that says that a head waits for approval, and who gave it."""
+
+APPROVE = Action("Approve", "Run this head, on your runner too", "approve")
 CANCEL = Action("Cancel", "Stop this check", "cancel")
 RERUN = Action("Run again", "Run this check once more", "rerun")
 
@@ -77,31 +84,65 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def queued(run: Run, url: str, connect: str) -> Report:
-    """A check that waits for its sender's runner."""
-    return Report(
-        "Waiting for a runner",
-        f"`{_code(run.cmdline)}` waits for a runner of **{escape(run.login)}**. "
-        f"Connect one with\n\n```sh\n{connect}\n```\n\n[Follow the run]({url})",
-        actions=(CANCEL,),
-    )
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """Whose runners a check waits for.
+
+    Args:
+        connect: the command that connects one of the first.
+        approvable: whether somebody's approval would add theirs.
+    """
+
+    logins: tuple[str, ...]
+    connect: str
+    approvable: bool = False
+
+
+def queued(run: Run, url: str, awaited: Awaited) -> Report:
+    """A check that waits for a runner."""
+    title, parts = "Waiting for a runner", [f"`{_code(run.cmdline)}` waits for {_any_of(awaited)}."]
+    if awaited.logins:
+        parts[0] += f" {awaited.logins[0]} connects one with\n\n```sh\n{awaited.connect}\n```"
+    if awaited.approvable:
+        parts.append(_MAY_APPROVE)
+    parts.append(f"[Follow the run, or cancel it]({url})")
+    actions = (CANCEL, APPROVE) if awaited.approvable else (CANCEL,)
+    return Report(title, "\n\n".join(parts), actions=actions)
 
 
 def started(run: Run, url: str, runtime: Runtime) -> Report:
     """A check that runs, or is about to, on this runtime."""
-    where = _on(run.cmdline, runtime.login, str(runtime.platform))
-    return Report("Running", f"{where}\n\n[Follow the log, live]({url})", actions=(CANCEL,))
+    where = _on(run, runtime.login, str(runtime.platform))
+    follow = f"[Follow the log, live, or cancel it]({url})"
+    return Report("Running", f"{where}\n\n{follow}", actions=(CANCEL,))
 
 
-def no_runner(run: Run, url: str, connect: str, waited: float) -> Report:
+def no_runner(run: Run, url: str, awaited: Awaited, waited: float) -> Report:
     """A check that nobody ran."""
-    after = f"after {duration(waited)} " if waited else ""
+    after = f" for {duration(waited)}" if waited else ""
+    login = awaited.logins[0]
+    parts = [
+        f"`{_code(run.cmdline)}` waited for {_any_of(awaited)}{after}, and none was connected. "
+        f"{escape(login)} connects one with\n\n```sh\n{awaited.connect}\n```\n\n"
+        "and then the check can be run again."
+    ]
+    if awaited.approvable:
+        parts.append(_MAY_APPROVE)
+    parts.append(f"[The run]({url})")
+    actions = (APPROVE, RERUN) if awaited.approvable else (RERUN,)
+    return Report(f"No runner of {login} is connected", "\n\n".join(parts), actions=actions)
+
+
+def approval(run: Run, url: str) -> Report:
+    """A head that waits for approval, or was approved."""
+    message = escape((run.message or "").strip())
+    if run.state == "succeeded":
+        return Report("Approved", f"{message}.\n\n[The approval]({url})")
     return Report(
-        f"No runner of {run.login} is connected",
-        f"No runner of **{escape(run.login)}** was connected {after}to run "
-        f"`{_code(run.cmdline)}`. Connect one, and run the check again:\n\n"
-        f"```sh\n{connect}\n```\n\n[The run]({url})",
-        actions=(RERUN,),
+        "Waiting for approval",
+        f"{message}, so nothing is evaluated or run for this head yet.\n\n{_MAY_APPROVE} Look at what it "
+        f"changes first, its hook and its scripts above all.\n\n[Approve it on its page]({url})",
+        actions=(APPROVE,),
     )
 
 
@@ -205,12 +246,18 @@ def unfinished_vertex(vertexes: Sequence[Vertex]) -> Vertex | None:
 def _where(run: Run) -> str:
     if run.runner_login is None:
         return f"`{_code(run.cmdline)}` has run on nobody's runner."
-    return _on(run.cmdline, run.runner_login, run.platform)
+    return _on(run, run.runner_login, run.platform)
 
 
-def _on(cmdline: str, login: str, platform: str | None) -> str:
+def _on(run: Run, login: str, platform: str | None) -> str:
     on = f" (`{_code(platform)}`)" if platform else ""
-    return f"`{_code(cmdline)}` on **{escape(login)}**'s runner{on}."
+    whose = "" if run.login == login else f", for **{escape(run.login)}**"
+    return f"`{_code(run.cmdline)}` on **{escape(login)}**'s runner{on}{whose}."
+
+
+def _any_of(awaited: Awaited) -> str:
+    who = " or ".join(f"**{escape(login)}**" for login in awaited.logins)
+    return f"a runner of {who}" if who else "a runner, of which there is none that may run it"
 
 
 def _table(vertexes: Sequence[Vertex], url: str) -> str:

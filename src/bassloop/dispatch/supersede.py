@@ -18,6 +18,7 @@ from bassloop.github import MalformedEvent, parse_event
 
 if TYPE_CHECKING:
     from bassloop.dispatch.loop import Loop
+    from bassloop.dispatch.policy import Policy
     from bassloop.dispatch.work import Work
     from bassloop.github import Event, Head
     from bassloop.store import Delivery, Run
@@ -48,9 +49,9 @@ def replaced_head(event: Event) -> str | None:
     return str(before) if known and event.head and before != event.head.sha else None
 
 
-async def supersede(loop: Loop, event: Event) -> None:
+async def supersede(loop: Loop, event: Event, policy: Policy) -> None:
     """Cancel what runs for the head that an event replaced, unless it is a head elsewhere too."""
-    before = replaced_head(event) if loop.policy.supersede else None
+    before = replaced_head(event) if policy.supersede else None
     if before is None or event.head is None or event.repository is None:
         return
     place, repository = place_of(event.head), event.repository
@@ -74,7 +75,7 @@ async def supersede(loop: Loop, event: Event) -> None:
 async def superseded(work: Work) -> str | None:
     """Why a delivery's checks need not run any more; None when its head is one still."""
     place = place_of(work.head)
-    if not work.loop.policy.supersede or work.rerun or place is None:
+    if not work.policy.supersede or work.rerun or place is None:
         return None
     found = await work.loop.store.superseded(work.repository.id, work.head.sha, place)
     if found is None or found.at < work.received_at:

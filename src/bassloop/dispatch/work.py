@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from bassloop.runtimes import Platform, Runtime
+from bassloop.runtimes import NoRuntime, Platform, Runtime
 from bassloop.store import Run, ThunkRecord, new_run_id
 
 if TYPE_CHECKING:
     from bassloop.dispatch.inbox import Turn
     from bassloop.dispatch.loop import Loop
+    from bassloop.dispatch.policy import Policy
     from bassloop.dispatch.whose import Whose
     from bassloop.github import Event, GitHubError, GitHubRepository, Head, Repository, User
     from bassloop.wire import bass_pb2
@@ -25,6 +26,8 @@ class Work:
     """A delivery that is being handled.
 
     Args:
+        whose: whose head it is, and whose runtimes are used; an approval changes it.
+        hook_at: the commit that the hook is taken from.
         checks: the nursery that the delivery's checks live in.
         turn: the delivery's; it rests while a runner is waited for.
         trouble: what GitHub refused for the moment, so that the delivery is to be tried again.
@@ -38,6 +41,8 @@ class Work:
     received_at: float
     rerun: bool
     whose: Whose
+    policy: Policy
+    hook_at: str
     repo: GitHubRepository
     checks: trio.Nursery
     turn: Turn
@@ -64,8 +69,8 @@ class Work:
 
     @property
     def owner(self) -> User:
-        """Whose runtimes are used; the sender where none may be."""
-        return self.whose.user or self.sender
+        """Whose head it is; the sender where nobody knows."""
+        return self.whose.owner
 
     def metadata(self, run_id: str) -> dict[str, str]:
         """What a runner is told beside a call, so that its owner can decide what to serve.
@@ -111,16 +116,24 @@ class Work:
         )
 
     async def runtime(self, wanted: Platform | None) -> Runtime:
-        """A runtime for the hook's own thunks; raises NoRuntime when none comes in time."""
-        from bassloop.runtimes import NoRuntime
-
-        if self.whose.user is None:
-            raise NoRuntime(f"{self.whose.why}, so no runner may run it")
-        if not self.loop.pool.candidates(self.whose.user.id, wanted):
-            self.turn.rest()
-        return await self.loop.pool.wait_for(
-            self.whose.user.id, wanted, timeout=self.loop.limits.runner_wait
+        """A runtime for this head; raises NoRuntime when none may, or none comes in time."""
+        if not self.whose.users:
+            raise NoRuntime(
+                f"{self.sender.login} has no runners, and there are no fallback runners"
+            )
+        if (runtime := self.runtime_now(wanted)) is not None:
+            return runtime
+        self.turn.rest()
+        return await self.loop.pool.wait_for_any(
+            self._users, wanted, timeout=self.policy.runner_wait
         )
+
+    def runtime_now(self, wanted: Platform | None) -> Runtime | None:
+        """A runtime for this head that is connected."""
+        return self.loop.pool.first(self._users(), wanted)
+
+    def _users(self) -> list[int]:
+        return [user.id for user in self.whose.users]
 
 
 @dataclass(eq=False)

@@ -141,8 +141,9 @@ class GitHubRepository:
         except MalformedEvent as error:
             raise GitHubError(f"GitHub's answer is no repository: {error}") from error
 
-    async def file(self, path: str, ref: str) -> bytes | None:
-        """A file's bytes at a commit; None when there is none, or it is a folder."""
+    async def file(self, path: str, ref: str | None) -> bytes | None:
+        """A file's bytes at a commit, or at the default branch's head; None when there is none, or it is
+        a folder."""
         limit = self.github.max_file
         return await contents.read_file(self._installation, self._path, path, ref, limit=limit)
 
@@ -162,9 +163,10 @@ class GitHubRepository:
         except (AttributeError, TypeError, KeyError) as error:
             raise GitHubError("GitHub's answer is no tree") from error
 
-    async def default_head(self) -> str:
-        """The sha of the default branch's head."""
-        found = await self._installation.call("GET", f"{self._path}/commits/HEAD")
+    async def head_of(self, branch: str | None = None) -> str:
+        """The sha of a branch's head; of the default branch's, unless one is named."""
+        ref = "HEAD" if branch is None else quote(f"heads/{branch}", safe="")
+        found = await self._installation.call("GET", f"{self._path}/commits/{ref}")
         if not isinstance(found, dict) or not isinstance(found.get("sha"), str):
             raise GitHubError(f"GitHub's answer has no head for {self.owner}/{self.name}")
         return str(found["sha"])
@@ -258,7 +260,13 @@ def _pull(item: dict[str, Any]) -> PullRequest:
     author = None
     if user:
         author = User(int(user["id"]), str(user.get("node_id", "")), str(user["login"]))
-    return PullRequest(int(item["number"]), theirs.get("id") != ours.get("id"), author)
+    return PullRequest(
+        int(item["number"]),
+        theirs.get("id") != ours.get("id"),
+        author,
+        association=item.get("author_association"),
+        base=base.get("ref"),
+    )
 
 
 def is_loopback(url: str) -> bool:

@@ -19,7 +19,12 @@ MAX_PATH = 4096
 
 
 async def read_file(
-    installation: Installation, repository: str, path: str, ref: str, *, limit: int = MAX_FILE
+    installation: Installation,
+    repository: str,
+    path: str,
+    ref: str | None,
+    *,
+    limit: int = MAX_FILE,
 ) -> bytes | None:
     """A file's bytes; None when there is none, or it is a folder.
 
@@ -28,6 +33,7 @@ async def read_file(
 
     Args:
         repository: the path of the repository in the API, ``/repos/OWNER/NAME``.
+        ref: a commit, branch or tag; None is the default branch.
     """
     where = _where(repository, path, ref)
     if where is None:
@@ -63,12 +69,13 @@ async def _is_folder(installation: Installation, where: str, content: bytes) -> 
     return isinstance(await installation.call("GET", where), list)
 
 
-def _where(repository: str, path: str, ref: str) -> str | None:
+def _where(repository: str, path: str, ref: str | None) -> str | None:
     """The path in the API; None for a path that no repository has."""
     parts = path.strip("/").split("/")
     if len(path) > MAX_PATH or "\0" in path or any(part in (".", "..", ".git") for part in parts):
         return None
-    return f"{repository}/contents/{quote('/'.join(parts))}?ref={quote(ref, safe='')}"
+    at = "" if ref is None else f"?ref={quote(ref, safe='')}"
+    return f"{repository}/contents/{quote('/'.join(parts))}{at}"
 
 
 def _entry(item: Any) -> Entry:

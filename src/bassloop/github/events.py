@@ -159,6 +159,8 @@ def _pull_request_head(pull: Payload | None, base: Repository | None) -> Head | 
         repository=_text(theirs or {}, "full_name") or None,
         fork=fork,
         author=author,
+        association=_text(pull, "author_association") or None,
+        base=_text(_object(pull, "base") or {}, "ref") or None,
     )
 
 
@@ -180,7 +182,8 @@ def _user(payload: Payload | None, where: str) -> User | None:
     login = payload.get("login")
     if not isinstance(login, str) or not _LOGIN.match(login):
         raise MalformedEvent(f"{where}.login is not a login")
-    return User(_number(payload, "id", where), _text(payload, "node_id"), login)
+    bot = payload.get("type") == "Bot" or login.endswith("[bot]")
+    return User(_number(payload, "id", where), _text(payload, "node_id"), login, bot)
 
 
 def _object(payload: Payload, name: str) -> Payload | None:

@@ -12,11 +12,12 @@ Payload = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A GitHub user. The numeric id is the identity; logins change hands."""
+    """A GitHub user. The numeric id is the identity; logins change hands. A `bot` is an App's."""
 
     id: int
     node_id: str
     login: str
+    bot: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,8 @@ class Head:
         repository: OWNER/NAME that the commit is in, when the payload tells.
         fork: whether it came from a fork; None when the payload does not tell.
         author: for a fork's head, whose it is, when the payload tells.
+        association: what a pull request's author is to the repository, as GitHub words it.
+        base: the branch that a pull request is for.
     """
 
     sha: str
@@ -58,6 +61,8 @@ class Head:
     author: User | None = None
     ref: str | None = None
     repository: str | None = None
+    association: str | None = None
+    base: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,8 @@ class PullRequest:
     number: int
     fork: bool
     author: User | None
+    association: str | None = None
+    base: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import trio
 from bassloop.runtimes.errors import NoRuntime
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
     from bassloop.runtimes.platform import Platform
     from bassloop.runtimes.runtime import Runtime
@@ -52,8 +52,7 @@ class Pool:
             raise ValueError(f"a runtime {runtime.id} is registered already")
         self._runtimes[runtime.id] = runtime
         self._registered += 1
-        self._changed.set()
-        self._changed = trio.Event()
+        self.look_again()
         try:
             yield
         finally:
@@ -74,29 +73,52 @@ class Pool:
             fit, key=lambda each: (-each.priority, each.active, each.connected_at, each.id)
         )
 
+    def first(self, user_ids: Iterable[int], platform: Platform | None = None) -> Runtime | None:
+        """The first candidate of the first of these users who has one; None when nobody has."""
+        for user_id in user_ids:
+            for runtime in self.candidates(user_id, platform):
+                return runtime
+        return None
+
+    def look_again(self) -> None:
+        """Let who waits look again: who is waited for has changed."""
+        self._changed.set()
+        self._changed = trio.Event()
+
     async def wait_for(
         self, user_id: int, platform: Platform | None = None, *, timeout: float
     ) -> Runtime:
-        """The first candidate, as soon as there is one.
+        """The first candidate of a user, as soon as there is one. Otherwise as :meth:`wait_for_any`."""
+        return await self.wait_for_any(lambda: (user_id,), platform, timeout=timeout)
 
-        Raises NoRuntime when none is there after `timeout` seconds; 0 doesn't wait.
+    async def wait_for_any(
+        self,
+        users: Callable[[], Sequence[int]],
+        platform: Platform | None = None,
+        *,
+        timeout: float,
+    ) -> Runtime:
+        """The first candidate of the first of some users who has one, as soon as there is one.
+
+        `users` is asked each time that somebody connects, and after :meth:`look_again`. Raises
+        NoRuntime when none is there after `timeout` seconds; 0 doesn't wait.
         """
         self._waiting += 1
         try:
             with trio.move_on_after(timeout):
                 while True:
                     changed = self._changed
-                    found = self.candidates(user_id, platform)
-                    if found:
-                        return found[0]
+                    if (found := self.first(users(), platform)) is not None:
+                        return found
                     await changed.wait()
         finally:
             self._waiting -= 1
-        raise NoRuntime(self._missing(user_id, platform, timeout))
+        raise NoRuntime(self._missing(users(), platform, timeout))
 
-    def _missing(self, user_id: int, platform: Platform | None, timeout: float) -> str:
+    def _missing(self, user_ids: Sequence[int], platform: Platform | None, timeout: float) -> str:
         waited = f" after {timeout:g} s" if timeout else ""
-        others = sorted({str(each.platform) for each in self.candidates(user_id)})
+        found = [each for user_id in user_ids for each in self.candidates(user_id)]
+        others = sorted({str(each.platform) for each in found})
         if not others:
             return f"no runner is connected{waited}"
         return f"no runner for {platform} is connected{waited}, only for {', '.join(others)}"

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bassloop.bridge.h2 import Limits as RunnerLimits
-from bassloop.config import parse_address
+from bassloop.config import SettingsError, parse_address
 from bassloop.dispatch import Limits
+from bassloop.dispatch.policies import Policies
+from bassloop.dispatch.policy import Policy, PolicyError, read_operator_rules
 from bassloop.gateway import GatewaySettings, load_host_key
 from bassloop.github import GitHubConfig
 from bassloop.store import Bounds, Retention
@@ -58,8 +60,6 @@ def gateway_settings(settings: Settings, name: str) -> GatewaySettings:
 def limits(settings: Settings) -> Limits:
     """What a delivery may cost."""
     return Limits(
-        runner_wait=settings.runner_wait,
-        check_seconds=settings.check_limit,
         hook_seconds=settings.hook_seconds,
         hook_steps=settings.hook_steps,
         hook_live=settings.hook_live,
@@ -76,6 +76,21 @@ def retention(settings: Settings) -> Retention:
             for name, bounds in settings.keep_repositories.items()
         },
     )
+
+
+def policies(settings: Settings) -> Policies:
+    """What holds for repositories. Raises SettingsError when the operator's file can't be used."""
+    base = Policy(
+        supersede=settings.supersede,
+        runner_wait=settings.runner_wait,
+        check_limit=settings.check_limit,
+    )
+    if settings.policy_path is None:
+        return Policies(base)
+    try:
+        return Policies(base, read_operator_rules(settings.policy() or "", "POLICY_PATH"))
+    except PolicyError as error:
+        raise SettingsError(str(error)) from error
 
 
 def what_is_off(settings: Settings) -> list[str]:

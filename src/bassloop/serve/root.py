@@ -27,7 +27,6 @@ from bassloop import __version__
 from bassloop.dispatch import Inbox, Loop, Tail, handle_delivery
 from bassloop.dispatch.janitor import keep_pruning
 from bassloop.dispatch.missed import keep_fetching
-from bassloop.dispatch.policy import Policy
 from bassloop.dispatch.recover import end_set_aside, interrupt_lost_runs, keep_concluding
 from bassloop.dispatch.report import connect_command
 from bassloop.gateway import GatewayAddress, serve_gateway
@@ -125,7 +124,7 @@ async def _serve(
             app_id=settings.github_app_id,
             connect=lambda login: connect_command(login, host_of(url), ssh.port),
             limits=parts.limits(settings),
-            policy=Policy(supersede=settings.supersede),
+            policies=parts.policies(settings),
         )
         inbox = Inbox(
             store,

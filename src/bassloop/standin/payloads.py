@@ -15,13 +15,23 @@ if TYPE_CHECKING:
     from bassloop.standin.standin import Account, StandIn
 
 NO_COMMIT = "0" * 40
-EVENTS = ("check_suite", "check_run", "push", "pull_request", "merge_group", "ping", "installation")
+EVENTS = (
+    "check_suite",
+    "check_run",
+    "push",
+    "pull_request",
+    "merge_group",
+    "repository_dispatch",
+    "ping",
+    "installation",
+)
 ACTIONS = {
     "check_suite": "requested",
     "check_run": "rerequested",
     "pull_request": "opened",
     "merge_group": "checks_requested",
     "installation": "created",
+    "repository_dispatch": "wanted",
 }
 
 
@@ -102,6 +112,9 @@ async def make(
             return await _pull_request(about, action, number)
         case "merge_group":
             return await _merge_group(about, action)
+        case "repository_dispatch":
+            branch = standin.default_branch
+            return {"action": action, "branch": branch, "client_payload": {}, **about.common}
         case "installation":
             return _installation(about, action)
     return _ping(about)
@@ -254,7 +267,7 @@ def pull_request(
             "review_comments": {"href": urls["review_comments"]},
             "review_comment": {"href": urls["review_comment"]},
         },
-        "author_association": "CONTRIBUTOR" if fork else "OWNER",
+        "author_association": fork.association if fork else "OWNER",
         "auto_merge": None,
         "active_lock_reason": None,
     }

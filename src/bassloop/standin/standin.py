@@ -37,6 +37,7 @@ class Account:
 
     Args:
         permission: ``admin``, ``write``, ``read`` or ``none``.
+        association: what their pull requests say that they are to the repository.
     """
 
     id: int
@@ -44,6 +45,7 @@ class Account:
     keys: Sequence[str] = ()
     type: str = "User"
     permission: str = "read"
+    association: str = "CONTRIBUTOR"
 
     @property
     def node_id(self) -> str:
@@ -176,12 +178,18 @@ class StandIn:
         return found
 
     def add_user(
-        self, login: str, keys: Sequence[str] = (), *, permission: str = "read"
+        self,
+        login: str,
+        keys: Sequence[str] = (),
+        *,
+        permission: str = "read",
+        type: str = "User",
+        association: str = "CONTRIBUTOR",
     ) -> Account:
         """Somebody else, to send events or to have a fork; known already, with these keys now."""
         known = self.accounts.get(login.lower())
         number = known.id if known else 101 + len(self.accounts)
-        return self._add(Account(number, login, tuple(keys), permission=permission))
+        return self._add(Account(number, login, tuple(keys), type, permission, association))
 
     def _add(self, account: Account) -> Account:
         self.accounts[account.login.lower()] = account

@@ -164,3 +164,22 @@ def newest(
         {"before": before, "limit": limit, "states": json.dumps(list(states))},
     )
     return [Delivery(**row) for row in rows]
+
+
+def released(
+    connection: sqlite3.Connection, order_key: str, waited: Iterable[str]
+) -> list[Delivery]:
+    """Make `received` again what is held for a head, and those of the guids that are done."""
+    guids = connection.execute(
+        "UPDATE deliveries SET state = 'received', attempts = 0, failures = 0, postponed = 0, "
+        "not_before = NULL, error = NULL WHERE (order_key = :key AND state = 'held') "
+        "OR (state IN ('held', 'done') AND guid IN (SELECT value FROM json_each(:waited))) "
+        "RETURNING guid",
+        {"key": order_key, "waited": json.dumps(list(waited))},
+    ).fetchall()
+    rows = connection.execute(
+        f"SELECT {_HEAD}, x'' AS body FROM deliveries "  # noqa: S608 - constants
+        "WHERE guid IN (SELECT value FROM json_each(?)) ORDER BY seq",
+        (json.dumps([row["guid"] for row in guids]),),
+    )
+    return [Delivery(**row) for row in rows]

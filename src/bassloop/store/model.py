@@ -12,9 +12,12 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-DELIVERY_STATES = frozenset({"received", "handling", "done", "ignored", "failed", "set_aside"})
+DELIVERY_STATES = frozenset(
+    {"received", "handling", "held", "done", "ignored", "failed", "set_aside"}
+)
 """A delivery is `received`, then `handling`, then one of the others. `failed` and `set_aside` are
-handled anew when GitHub (or an operator) delivers the guid again; `done` and `ignored` never."""
+handled anew when GitHub (or an operator) delivers the guid again, `held` when somebody approves its
+head; `done` and `ignored` never, but for what waited for such an approval too."""
 
 UNFINISHED_DELIVERY_STATES = frozenset({"received", "handling"})
 
@@ -183,6 +186,15 @@ class CheckRun:
     delivery: str
     tries: int = 0
     try_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """That somebody who may said yes to a head, and when that was heard of."""
+
+    user_id: int
+    login: str
+    at: float
 
 
 @dataclass(frozen=True, slots=True)

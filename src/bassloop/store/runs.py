@@ -163,6 +163,20 @@ def void_check_run(connection: sqlite3.Connection, row: int, kind: int) -> None:
     connection.execute("UPDATE check_runs SET void = ? WHERE id = ?", (kind, row))
 
 
+def void_unanswered(connection: sqlite3.Connection, repository_id: int, head_sha: str) -> set[str]:
+    """Void a head's check runs that nobody was allowed, or there, to run, but for those of a delivery
+    that is being handled. Returns the guids of their deliveries."""
+    rows = connection.execute(
+        "UPDATE check_runs SET void = ? WHERE repository_id = ? AND head_sha = ? AND void != ? AND "
+        "run_id IN (SELECT id FROM runs WHERE head_sha = check_runs.head_sha "
+        "AND state = 'action_required') "
+        "AND delivery IN (SELECT guid FROM deliveries WHERE state IN ('held', 'done')) "
+        "RETURNING delivery",
+        (VOID, repository_id, head_sha, VOID),
+    ).fetchall()
+    return {str(row["delivery"]) for row in rows}
+
+
 def postpone_conclusion(connection: sqlite3.Connection, row: int, until: float) -> None:
     connection.execute(
         "UPDATE check_runs SET tries = tries + 1, try_after = ? WHERE id = ?", (until, row)

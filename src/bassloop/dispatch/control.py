@@ -1,0 +1,93 @@
+"""What people ask for by a button on a check, or on its page: cancel, approve, run again.
+
+Who may is asked of GitHub each time: whoever can write to the repository, and for a run of one's own
+also whose it is. What is asked twice is done once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from bassloop import store
+from bassloop.dispatch.conclude import conclude, end_run
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bassloop.dispatch.loop import Loop
+    from bassloop.github import User
+    from bassloop.store import CheckRun, Delivery, Run
+
+log = structlog.get_logger(__name__)
+
+WRITERS = frozenset({"admin", "maintain", "write"})
+
+
+class NotAllowed(Exception):
+    """Somebody asked for what they may not do; the message says who may."""
+
+
+async def may_write(loop: Loop, check: CheckRun, login: str) -> bool:
+    """Whether a user can write to a check's repository, as GitHub says now. Raises GitHubError."""
+    owner, _, name = check.repository.partition("/")
+    repo = loop.github.repository(check.installation_id, owner, name)
+    return await repo.permission(login) in WRITERS
+
+
+async def allow(
+    loop: Loop, check: CheckRun, by: User, what: str, *, own: Run | None = None
+) -> None:
+    """Return if a user may do something to a check's run. Raises NotAllowed and GitHubError.
+
+    Args:
+        own: the run, where whose it is may do it too.
+    """
+    if own is not None and own.user_id == by.id:
+        return
+    if not await may_write(loop, check, by.login):
+        also = f", and {own.login}" if own is not None else ""
+        raise NotAllowed(
+            f"{by.login} may not {what}: those who can write to {check.repository}{also} may"
+        )
+
+
+async def request_cancel(loop: Loop, run_id: str, by: User) -> bool:
+    """Cancel a run for somebody; whether there was something to cancel.
+
+    The run's own user may, and who can write to the repository. Its check says by whom. Raises
+    NotAllowed, and GitHubError when GitHub can't say whether they may.
+    """
+    run, check = await loop.store.run(run_id), await loop.store.check_run_of(run_id)
+    if run is None or check is None or run.ended:
+        return False
+    await allow(loop, check, by, "cancel this check", own=run)
+    why = f"cancelled by {by.login}"
+    log.info("run cancelled", run=run_id, by=by.login)
+    if not loop.cancel(run_id, why):
+        # Nobody is at it: its delivery waits for another attempt, which will find the run over.
+        await conclude(loop, await end_run(loop, run_id, "cancelled", why))
+    return True
+
+
+async def approve(loop: Loop, run_id: str, by: User) -> Sequence[Delivery]:
+    """Let a run's head, a fork's, run on the approver's runners too. Returns the deliveries that are to
+    be handled now, for :meth:`Inbox.resume`.
+
+    Who can write to the repository may. What waits for a runner may use the approver's at once; what
+    was held, or found no runner, is handled anew. Raises NotAllowed and GitHubError.
+    """
+    run, check = await loop.store.run(run_id), await loop.store.check_run_of(run_id)
+    if run is None or check is None:
+        return ()
+    await allow(loop, check, by, "approve this head")
+    user = store.User(by.id, by.node_id, by.login)
+    await loop.store.put_user(user)
+    released = await loop.store.approve(check.repository_id, run.head_sha, user)
+    log.info("head approved", head=run.head_sha, by=by.login, released=len(released))
+    for work in loop.at_work:
+        if (work.repository.id, work.head.sha) == (check.repository_id, run.head_sha):
+            work.whose = work.whose.approved(by)
+    loop.pool.look_again()
+    return released
