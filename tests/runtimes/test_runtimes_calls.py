@@ -291,3 +291,9 @@ async def test_a_method_that_a_runner_does_not_know_is_a_failure():
 def test_what_a_kind_of_runner_cannot_do_is_known():
     assert runtime(refuse).caveats == ()
     assert "it can't publish" in runtime(refuse, kind="go").caveats
+
+
+async def test_a_kind_of_runner_that_cannot_publish_is_not_asked_to():
+    with pytest.raises(RunFailed, match="it can't publish"):
+        async with runtime(refuse, kind="go").publish(bass_pb2.ImageRef(), THUNK, {}):
+            pytest.fail("it was asked")

@@ -259,6 +259,7 @@ async def _on(
         runner_login=runtime.login,
         platform=str(runtime.platform),
         at=time.time(),
+        runner_kind=runtime.kind,
     )
     loop.tail.publish(run.id)
     log.info("run started", runtime=runtime.id, runner=runtime.login)

@@ -14,6 +14,7 @@ import trio
 
 from bassloop.dispatch import report
 from bassloop.dispatch.marks import MAX_MARKS, Mark, marks
+from bassloop.dispatch.notes import notes
 from bassloop.dispatch.places import annotate
 from bassloop.github import GitHubError
 from bassloop.terminal import strip
@@ -55,7 +56,8 @@ async def describe(loop: Loop, run: Run, check: CheckRun) -> report.Report:
         extent = await loop.store.log_extent(run.id, shown.row)
         shown = replace(shown, lines=extent.lines)
         lines = await _lines(loop, run, shown, extent.lines - LAST_LINES, extent.lines)
-    return report.ended(run, vertexes, url, shown, lines, noted)
+    said = report.ended(run, vertexes, url, shown, lines, noted)
+    return report.noted(said, notes(run, await loop.store.thunk(run.thunk_digest)))
 
 
 async def _annotations(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bassloop.github import Action
@@ -180,6 +180,11 @@ def ended(
         tuple(annotations),
         () if run.state in ("succeeded", "neutral") else (RERUN,),
     )
+
+
+def noted(said: Report, notes: Sequence[str]) -> Report:
+    """A report with what is to be known of the runner (Markdown) at the end of its summary."""
+    return replace(said, summary="\n\n".join([said.summary, *(f"> {note}" for note in notes)]))
 
 
 def _log_end(vertex: Vertex, last_lines: Sequence[str], url: str) -> str | None:

@@ -275,6 +275,7 @@ def _record(runtime: Runtime, forward: Forward) -> RuntimeRecord:
         connected_at=runtime.connected_at,
         address=f"ssh:{runtime.id}{forward.path}",
         session=runtime.id,
+        kind=runtime.kind,
     )
 
 

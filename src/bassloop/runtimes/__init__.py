@@ -12,6 +12,7 @@ opens a channel.
 
 from __future__ import annotations
 
+from bassloop.runtimes.caveats import caveat, caveats
 from bassloop.runtimes.errors import NoRuntime, RunFailed, RuntimeLost, RuntimesError
 from bassloop.runtimes.platform import Platform
 from bassloop.runtimes.pool import Pool, RuntimeStatus
@@ -26,4 +27,6 @@ __all__ = [
     "RuntimeLost",
     "RuntimeStatus",
     "RuntimesError",
+    "caveat",
+    "caveats",
 ]

@@ -11,6 +11,7 @@ import trio
 from bassloop.bridge import call_asyncio
 from bassloop.bridge.h2 import Limits, Opener
 from bassloop.runtimes.calls import Call, carry
+from bassloop.runtimes.caveats import caveat, caveats
 from bassloop.runtimes.errors import RunFailed, RuntimeLost
 from bassloop.wire import bass_pb2, progrock_pb2, runtime_pb2
 
@@ -22,16 +23,6 @@ if TYPE_CHECKING:
     from bassloop.runtimes.platform import Platform
 
 Progress = progrock_pb2.StatusUpdate
-
-CAVEATS = {
-    "go": (
-        "secrets reach it without a value",
-        "a cancelled check's command runs on until it ends",
-        "it can't publish",
-        "only the first runtime of one connection is reached",
-    ),
-}
-"""What a kind of runner can't do, whatever is asked of it."""
 
 
 @dataclass(eq=False)
@@ -86,7 +77,7 @@ class Runtime:
     @property
     def caveats(self) -> tuple[str, ...]:
         """What runners of this kind can't do, for who wonders why something failed."""
-        return CAVEATS.get(self.kind, ())
+        return caveats(self.kind)
 
     def run(
         self, thunk: bass_pb2.Thunk, metadata: Mapping[str, str]
@@ -115,7 +106,8 @@ class Runtime:
     def publish(
         self, ref: bass_pb2.ImageRef, thunk: bass_pb2.Thunk, metadata: Mapping[str, str]
     ) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[Progress | bass_pb2.ImageRef]]:
-        """Publish a thunk's image; progress and the published reference are received."""
+        """Publish a thunk's image; progress and the published reference are received. RunFailed, at
+        once, is raised for a kind of runner that can't."""
         request = runtime_pb2.PublishRequest(ref=ref, thunk=thunk)
         return self._call("Publish", request, metadata, "progress", "published")
 
@@ -143,6 +135,8 @@ class Runtime:
             str(self), method, request, metadata, _picking(kinds), self.limits, self.answer_within
         )
         send, receive = trio.open_memory_channel[Any](self.limits.answers)
+        if method == "Publish" and (why := caveat(self.kind, "publishing")) is not None:
+            raise RunFailed(f"{self} is of a kind that fails: {why}", "UNIMPLEMENTED")
         ended: list[RunFailed | RuntimeLost] = []
         raised: BaseException | None = None
         async with trio.open_nursery() as nursery:

@@ -94,7 +94,8 @@ class ThunkRecord:
 @dataclass(frozen=True, slots=True)
 class Run:
     """One run of a thunk for a check. `thunk_digest` is empty when there was no thunk to run (a
-    hook that failed before it named one). `public` says whether anybody may see it."""
+    hook that failed before it named one). `public` says whether anybody may see it; `runner_kind` what
+    sort of runner took it."""
 
     id: str
     thunk_digest: str
@@ -118,6 +119,7 @@ class Run:
     runner_login: str | None
     platform: str | None
     cmdline: str
+    runner_kind: str | None = None
 
     @property
     def ended(self) -> bool:
@@ -207,7 +209,8 @@ class Superseded:
 
 @dataclass(frozen=True, slots=True)
 class RuntimeRecord:
-    """A runtime that a connected runner offers. `session` is the SSH session that it lives with."""
+    """A runtime that a connected runner offers. `session` is the SSH session that it lives with, and
+    `kind` what sort of runner it is."""
 
     id: str
     user_id: int
@@ -218,6 +221,7 @@ class RuntimeRecord:
     connected_at: float
     address: str
     session: str
+    kind: str = "other"
 
 
 @dataclass(frozen=True, slots=True)

@@ -242,17 +242,19 @@ def start_run(
     runner_login: str,
     platform: str,
     at: float,
+    runner_kind: str | None,
 ) -> bool:
     return _change_run(
         connection,
         run_id,
         "state = 'running', runtime_id = :runtime_id, runner_login = :runner_login, "
-        "platform = :platform, started_at = ifnull(started_at, :at)",
+        "platform = :platform, runner_kind = :runner_kind, started_at = ifnull(started_at, :at)",
         {
             "runtime_id": runtime_id,
             "runner_login": runner_login,
             "platform": platform,
             "at": at,
+            "runner_kind": runner_kind,
         },
     )
 

@@ -17,8 +17,8 @@ def add(connection: sqlite3.Connection, runtime: RuntimeRecord) -> None:
     know_user(connection, runtime.user_id, runtime.login)
     connection.execute("UPDATE users SET login = ? WHERE id = ?", (runtime.login, runtime.user_id))
     connection.execute(
-        "INSERT INTO runtimes (id, user_id, os, arch, priority, connected_at, session) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO runtimes (id, user_id, os, arch, priority, connected_at, session, kind) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (
             runtime.id,
             runtime.user_id,
@@ -27,6 +27,7 @@ def add(connection: sqlite3.Connection, runtime: RuntimeRecord) -> None:
             runtime.priority,
             runtime.connected_at,
             runtime.session,
+            runtime.kind,
         ),
     )
     connection.execute(
@@ -46,7 +47,7 @@ def remove_all(connection: sqlite3.Connection) -> None:
 def connected(connection: sqlite3.Connection) -> list[RuntimeRecord]:
     rows = connection.execute(
         "SELECT t.id, t.user_id, u.login, t.os, t.arch, t.priority, t.connected_at, "
-        "ifnull(s.address, '') AS address, t.session FROM runtimes t "
+        "ifnull(s.address, '') AS address, t.session, t.kind FROM runtimes t "
         "JOIN users u ON u.id = t.user_id "
         "LEFT JOIN services s ON s.runtime_id = t.id AND s.name = ? "
         "ORDER BY t.connected_at, t.id",

@@ -197,6 +197,12 @@ _SUPERSEDED = (
 )
 
 
+_KINDS = (
+    "ALTER TABLE runtimes ADD COLUMN kind TEXT NOT NULL DEFAULT 'other'",
+    "ALTER TABLE runs ADD COLUMN runner_kind TEXT",
+)
+
+
 def migrations() -> Migrations:
     """All migrations, oldest first. Each is one transaction with the note that it was applied."""
     numbered = Migrations("bassloop")
@@ -219,6 +225,11 @@ def migrations() -> Migrations:
     @numbered(name="0004_superseded")
     def superseded(db: Database) -> None:
         for statement in _SUPERSEDED:
+            db.execute(statement)
+
+    @numbered(name="0005_kinds")
+    def kinds(db: Database) -> None:
+        for statement in _KINDS:
             db.execute(statement)
 
     return numbered

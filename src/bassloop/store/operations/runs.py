@@ -34,12 +34,20 @@ class RunOperations(Operations):
         return list(page.items)
 
     async def start_run(
-        self, run_id: str, runtime_id: str, runner_login: str, platform: str, at: float
+        self,
+        run_id: str,
+        runtime_id: str,
+        runner_login: str,
+        platform: str,
+        at: float,
+        runner_kind: str | None = None,
     ) -> bool:
         """The run is `running` on this runtime since `at`. False if it has ended. NotStored if
         unknown."""
         return await self._writer.write(
-            lambda db: runs.start_run(db, run_id, runtime_id, runner_login, platform, at)
+            lambda db: runs.start_run(
+                db, run_id, runtime_id, runner_login, platform, at, runner_kind
+            )
         )
 
     async def end_run(self, run_id: str, state: str, message: str | None, at: float) -> bool:
