@@ -33,6 +33,8 @@ async def end_run(loop: Loop, run_id: str, state: str, message: str | None) -> R
     loop.tail.publish(run_id)
     run = await loop.store.run(run_id)
     assert run is not None
+    ran = None if run.started_at is None or run.ended_at is None else run.ended_at - run.started_at
+    loop.runs.add(run.state, ran)
     log.info("run ended", run=run_id, state=state)
     return run
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import structlog
+import trio
 
 from bassloop import bass
 from bassloop.dispatch.checks import CheckRefused, start_check
@@ -39,6 +40,15 @@ async def run_hook(work: Work) -> None:
     What is wrong with the script is told on a check run named for it. Raises GitHubError when the
     repository can't be read.
     """
+    began, outcome = trio.current_time(), "broken off"
+    try:
+        outcome = await _run_hook(work)
+    finally:
+        work.loop.hooks.add(outcome, trio.current_time() - began)
+
+
+async def _run_hook(work: Work) -> str:
+    """What run_hook does; returns how it ended, in a word."""
     name, source = PROJECT, await _source(work, PROJECT)
     if source is None:
         name, source = SCRIPT, await _source(work, SCRIPT)
@@ -49,7 +59,7 @@ async def run_hook(work: Work) -> None:
             f"Add a {PROJECT} that binds github-hook (see docs/bass.md), and push."
         )
         await tell(work, PROJECT, message, state="neutral")
-        return
+        return "missing"
     host = LoopHost(work)
     limits = work.loop.limits
     budget = bass.Budget(
@@ -79,6 +89,7 @@ async def run_hook(work: Work) -> None:
             raise work.trouble from error
         log.info("hook failed", hook=name, error=error.message)
         await tell(work, name, bass.render(error), host.output())
+        return "failed"
     except (GitHubError, StoreError):
         raise
     except Exception as error:
@@ -87,6 +98,8 @@ async def run_hook(work: Work) -> None:
             f"the loop itself failed while it evaluated {name}: {type(error).__name__}: {error}"
         )
         await tell(work, name, message, host.output())
+        return "crashed"
+    return "done"
 
 
 async def _source(work: Work, path: str) -> str | None:

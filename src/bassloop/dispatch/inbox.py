@@ -14,6 +14,7 @@ import json
 import math
 import re
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -100,6 +101,9 @@ class Inbox:
         at_once: how many have their turn at the same time.
         attempts: how often one that fails is tried before it is set aside.
         aside: told of a delivery that was set aside, and why.
+        answers: how many were answered how, by event and HTTP status; the event is empty unless the
+            delivery's signature was right.
+        outcomes: how many attempts ended how, by event: in a final state, `failed` or `postponed`.
     """
 
     store: Store
@@ -108,12 +112,15 @@ class Inbox:
     at_once: int = 64
     attempts: int = 3
     aside: Callable[[Delivery, str], Awaitable[None]] | None = None
+    answers: Counter[tuple[str, int]] = field(default_factory=Counter)
+    outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
     _line: Line = field(default_factory=Line)
     _arrived: trio.Event = field(default_factory=trio.Event)
     _turns: int = 0
     _at_work: int = 0
     _finished: dict[str, trio.Event] = field(default_factory=dict)
     _closed: bool = False
+    _running: bool = False
 
     def __repr__(self) -> str:
         return f"<Inbox: {self._at_work} handled, {len(self._line)} waiting>"
@@ -121,6 +128,11 @@ class Inbox:
     def statistics(self) -> dict[str, int]:
         """How many deliveries are being handled, and how many wait."""
         return {"handling": self._at_work, "waiting": len(self._line)}
+
+    @property
+    def running(self) -> bool:
+        """Whether deliveries are being handled."""
+        return self._running and not self._closed
 
     async def accept(self, headers: Mapping[str, str], body: bytes) -> Answer:
         """Verify and store one delivery. It is on disk when the answer is 202.
@@ -130,6 +142,13 @@ class Inbox:
         Nothing of the body is parsed before its signature was found right. Cancelled, it is either
         stored (and will be handled) or not; the sender, unanswered, sends it again.
         """
+        answer = await self._answer(headers, body)
+        verified = answer.status in (202, 507)
+        event = headers.get("x-github-event", "") if verified else ""
+        self.answers[event, answer.status] += 1
+        return answer
+
+    async def _answer(self, headers: Mapping[str, str], body: bytes) -> Answer:
         if self._closed:
             return Answer(503, "the loop is shutting down; deliver again later")
         name, guid = headers.get("x-github-event", ""), headers.get("x-github-delivery", "")
@@ -213,6 +232,7 @@ class Inbox:
         for delivery in await self.store.unfinished_deliveries():
             log.info("delivery resumed", guid=delivery.guid, attempts=delivery.attempts)
             self._enqueue(Waiting(delivery.guid, delivery.order_key), delivery.not_before)
+        self._running = True
         task_status.started()
         async with trio.open_nursery() as nursery:
             while True:
@@ -309,6 +329,7 @@ class Inbox:
                 with trio.move_on_after(RELEASE_SECONDS, shield=True):
                     await store.release_delivery(guid)
         await _kept(lambda: store.set_delivery_state(guid, outcome.state, outcome.note))
+        self.outcomes[delivery.event, outcome.state] += 1
         self.resume(outcome.released)
         return None
 
@@ -320,18 +341,21 @@ class Inbox:
         if wait is not None and delivery.postponed < MAX_POSTPONED:
             until = time.time() + max(wait, pause(delivery.postponed))
             await _kept(lambda: store.postpone_delivery(guid, message, until))
+            self.outcomes[delivery.event, "postponed"] += 1
             log.warning("delivery postponed", why=message, seconds=round(until - time.time()))
             return until
         log.error("delivery failed", exc_info=error)
         until = time.time() + 2.0 ** (delivery.failures + 1)
         failures = await _kept(lambda: store.fail_delivery(guid, message, until))
         if failures < self.attempts:
+            self.outcomes[delivery.event, "failed"] += 1
             return until
         await self._set_aside(delivery, message)
         return None
 
     async def _set_aside(self, delivery: Delivery, message: str) -> None:
         log.error("delivery set aside", why=message)
+        self.outcomes[delivery.event, "set_aside"] += 1
         await _kept(lambda: self.store.set_delivery_state(delivery.guid, "set_aside", message))
         if self.aside is not None:
             await self.aside(delivery, message)

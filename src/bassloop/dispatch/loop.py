@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from bassloop.dispatch.policies import Policies
+from bassloop.measure import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -72,6 +73,8 @@ class Loop:
         running: what can be cancelled, by run id: runs that wait for a runner, or run.
         concluding: the runs whose end GitHub is being told.
         late: rung when GitHub did not take a run's end, so that it is to be told again.
+        hooks: how hooks ended, and how long they and their checks took.
+        runs: how runs ended, and how long they ran.
     """
 
     store: Store
@@ -87,6 +90,8 @@ class Loop:
     running: dict[str, Cancellable] = field(default_factory=dict)
     concluding: set[str] = field(default_factory=set)
     late: Bell = field(default_factory=Bell)
+    hooks: Tally = field(default_factory=Tally)
+    runs: Tally = field(default_factory=Tally)
 
     def run_url(self, run_id: str) -> str:
         """Where people read a run."""

@@ -8,9 +8,10 @@ size and for so long. Nobody's token is sent to another host, wherever an answer
 from __future__ import annotations
 
 import json
+import math
 import random
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -77,7 +78,12 @@ class Answer:
 
 
 class API(gidgethub.httpx.GitHubAPI):
-    """Calls GitHub's REST API; one is shared by all, and a credential is named with each call."""
+    """Calls GitHub's REST API; one is shared by all, and a credential is named with each call.
+
+    `answers` counts attempts by the status of what was answered, 0 when nothing was; `heard_at` is
+    when the last answer came that was none of a server out of order, in Trio's time, and `trouble`
+    what has gone wrong since.
+    """
 
     def __init__(
         self, client: httpx.AsyncClient, base_url: str, *, patience: Patience | None = None
@@ -87,6 +93,9 @@ class API(gidgethub.httpx.GitHubAPI):
         self._limiter = trio.CapacityLimiter(AT_ONCE)
         self._etags = ETags()
         self._paces: OrderedDict[str, Pace] = OrderedDict()
+        self.answers: Counter[int] = Counter()
+        self.heard_at = -math.inf
+        self.trouble: str | None = None
 
     def __repr__(self) -> str:
         asking = self._limiter.statistics()
@@ -102,6 +111,13 @@ class API(gidgethub.httpx.GitHubAPI):
         asking = self._limiter.statistics()
         waiting = asking.tasks_waiting
         return {"asking": asking.borrowed_tokens, "waiting": waiting, "writes": self.backlog}
+
+    def rate_limit_left(self) -> int | None:
+        """How many calls are left until GitHub's next reset, of whoever has the fewest; None when
+        that is not known."""
+        now = time.time()
+        left = [pace.left for pace in self._paces.values() if pace.resets_at > now]
+        return min(left, default=None)
 
     async def call(
         self,
@@ -167,9 +183,10 @@ class API(gidgethub.httpx.GitHubAPI):
             with trio.fail_after(self.patience.answer_seconds):
                 headers = asked.headers(self.requester, None)
                 answer = await self._answer("GET", asked.url, headers, b"", MAX_ANSWER)
+            self._heard(answer, self._pace(asked.credential.name))
             theirs = parsedate_to_datetime(answer.headers.get("date", "")).timestamp()
         except (httpx.HTTPError, httpx.InvalidURL, trio.TooSlowError) as error:
-            raise _unreached(asked, error)[0] from error
+            raise self._unheard(_unreached(asked, error)[0]) from error
         except ValueError:
             return None
         # The header has whole seconds, and was written somewhere between asking and now.
@@ -210,7 +227,9 @@ class API(gidgethub.httpx.GitHubAPI):
                 answer = await self._followed(asked)
             except (httpx.HTTPError, httpx.InvalidURL, trio.TooSlowError) as error:
                 failure, again = _unreached(asked, error)
+                self._unheard(failure)
             else:
+                self._heard(answer, pace)
                 if answer.status < 300:
                     return answer
                 failure, again = _failed(asked, answer)
@@ -222,6 +241,21 @@ class API(gidgethub.httpx.GitHubAPI):
             if not isinstance(failure, RateLimited):
                 await self.sleep(self.patience.pause(attempt))
         raise AssertionError("unreachable")
+
+    def _heard(self, answer: Answer, pace: Pace) -> None:
+        """Remember how GitHub is, and what is left to ask."""
+        self.answers[answer.status] += 1
+        pace.heard(answer.headers)
+        if answer.status >= 500:
+            self.trouble = f"GitHub answers {answer.status}"
+        else:
+            self.heard_at, self.trouble = trio.current_time(), None
+
+    def _unheard(self, failure: GitHubError) -> GitHubError:
+        """Remember that GitHub did not answer, and why."""
+        self.answers[0] += 1
+        self.trouble = str(failure)
+        return failure
 
     async def _open(self, pace: Pace, asked: _Asked) -> None:
         """Wait while GitHub wants us to, if it is not for long."""

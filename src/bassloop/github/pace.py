@@ -75,6 +75,7 @@ class Pace:
     Args:
         points: that may be spent in any window, some fewer than GitHub's 900.
         seconds: how long the window is.
+        left: how many calls GitHub said are left until `resets_at`, in seconds since the epoch.
     """
 
     points: int = 850
@@ -83,6 +84,8 @@ class Pace:
     _sum: int = field(default=0, init=False)
     _closed_until: float = field(default=-math.inf, init=False)
     _writers: trio.Lock = field(default_factory=trio.Lock, init=False)
+    left: int = field(default=0, init=False)
+    resets_at: float = field(default=-math.inf, init=False)
 
     def __repr__(self) -> str:
         return f"<Pace: {self._sum} of {self.points} points spent, {self.waiting} writes waiting>"
@@ -100,6 +103,13 @@ class Pace:
     def close(self, seconds: float) -> None:
         """Ask nothing for so long, unless it is closed for longer already."""
         self._closed_until = max(self._closed_until, trio.current_time() + seconds)
+
+    def heard(self, headers: Mapping[str, str]) -> None:
+        """Note what GitHub says is left."""
+        left = _number(headers.get("x-ratelimit-remaining"))
+        resets_at = _number(headers.get("x-ratelimit-reset"))
+        if left is not None and resets_at is not None:
+            self.left, self.resets_at = int(left), resets_at
 
     def read(self) -> None:
         """Spend a read's points; a reader never waits for them."""

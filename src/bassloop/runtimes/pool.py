@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -40,6 +41,7 @@ class Pool:
         self._changed = trio.Event()
         self._waiting = 0
         self._registered = 0
+        self._outcomes: Counter[tuple[str, str]] = Counter()
 
     @asynccontextmanager
     async def registered(self, runtime: Runtime) -> AsyncIterator[None]:
@@ -58,6 +60,8 @@ class Pool:
         finally:
             del self._runtimes[runtime.id]
             runtime.lose(f"{runtime} disconnected")
+            self._outcomes.update(runtime.outcomes)
+            runtime.outcomes = self._outcomes  # for the calls that end because of it
 
     def candidates(self, user_id: int, platform: Platform | None = None) -> list[Runtime]:
         """A user's runtimes that serve a platform, the first to be used first.
@@ -152,6 +156,13 @@ class Pool:
             "waiting": self._waiting,
             "registered": self._registered,
         }
+
+    def outcomes(self) -> Counter[tuple[str, str]]:
+        """How many calls ended how, by method, of all runtimes there ever were."""
+        total = Counter(self._outcomes)
+        for runtime in self._runtimes.values():
+            total.update(runtime.outcomes)
+        return total
 
     def __repr__(self) -> str:
         now = self.statistics()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -53,6 +54,8 @@ class Runtime:
     limits: Limits = field(default_factory=Limits)
     answer_within: float = 30.0
     """Seconds for opening a channel and hearing HTTP/2 on it."""
+    outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """How many calls ended how, by method: `ok`, `left` (by who made it), `lost`, or gRPC's status."""
     _calls: dict[trio.CancelScope, str] = field(default_factory=dict)
     _lost: str | None = None
 
@@ -147,6 +150,7 @@ class Runtime:
             except BaseException as error:  # noqa: BLE001  (raised again, outside of the nursery)
                 raised = error
             nursery.cancel_scope.cancel()
+        self.outcomes[method, _outcome(ended, raised)] += 1
         if raised is not None and not (ended and isinstance(raised, trio.EndOfChannel)):
             raise raised
         if ended:
@@ -172,6 +176,13 @@ class Runtime:
                 del self._calls[scope]
         if scope.cancelled_caught:
             ended.append(RuntimeLost(self._lost or f"{self} is gone"))
+
+
+def _outcome(ended: list[RunFailed | RuntimeLost], raised: BaseException | None) -> str:
+    """How a call ended, in a word."""
+    if ended:
+        return ended[0].status if isinstance(ended[0], RunFailed) else "lost"
+    return "ok" if raised is None else "left"
 
 
 def _picking(kinds: tuple[str, ...]) -> Callable[[Any], Any]:

@@ -267,3 +267,18 @@ class LogText:
     line: int
     lines: int
     text: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """How much is in the store, and how much of it waits.
+
+    `deliveries` and `runs` are those that have not ended, by state; `oldest_waiting_at` is when the
+    first delivery came that nobody has begun to handle. Sizes are in bytes.
+    """
+
+    deliveries: dict[str, int]
+    runs: dict[str, int]
+    oldest_waiting_at: float | None
+    database_bytes: int
+    free_bytes: int

@@ -14,6 +14,7 @@ from bassloop.store import database, runtimes
 from bassloop.store.logs.writer import LogQueue
 from bassloop.store.operations.checks import CheckOperations
 from bassloop.store.operations.deliveries import DeliveryOperations
+from bassloop.store.operations.figures import FigureOperations
 from bassloop.store.operations.heads import HeadOperations
 from bassloop.store.operations.keep import KeepOperations
 from bassloop.store.operations.logs import LogOperations
@@ -35,11 +36,13 @@ _READERS = 4
 
 @dataclass(frozen=True, slots=True)
 class StoreStatistics:
-    """`open_logs` are being written; `log_bytes_waiting` are queued for them."""
+    """`open_logs` are being written; `log_bytes_waiting` are queued for them, and `log_bytes` were
+    taken since the store opened."""
 
     writer: WriterStatistics
     open_logs: int
     log_bytes_waiting: int
+    log_bytes: int
 
 
 @asynccontextmanager
@@ -104,6 +107,7 @@ class Store(
     LogOperations,
     RuntimeOperations,
     KeepOperations,
+    FigureOperations,
 ):
     """Everything that the loop remembers. Made by `open_store`.
 
@@ -114,7 +118,12 @@ class Store(
     """
 
     def statistics(self) -> StoreStatistics:
-        return StoreStatistics(self._writer.statistics(), len(self._live), self._logs.pending)
+        return StoreStatistics(
+            writer=self._writer.statistics(),
+            open_logs=len(self._live),
+            log_bytes_waiting=self._logs.pending,
+            log_bytes=self._logs.received,
+        )
 
     async def _begin(self) -> None:
         await self._writer.write(runtimes.remove_all)

@@ -8,6 +8,7 @@ a savepoint of its own, so one that fails takes nobody else with it.
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import trio
 
+from bassloop.measure import Histogram
 from bassloop.store.errors import StoreError, translated
 
 if TYPE_CHECKING:
@@ -38,11 +40,14 @@ class _Write:
 
 @dataclass(frozen=True, slots=True)
 class WriterStatistics:
-    """`waiting` writes are queued or being committed; the others count since the store opened."""
+    """`waiting` writes are queued or being committed; the others count since the store opened.
+
+    `seconds` is how long each took, from being asked for to being committed."""
 
     waiting: int
     batches: int
     writes: int
+    seconds: Histogram
 
 
 class Writer:
@@ -57,10 +62,13 @@ class Writer:
         self._closed = False
         self._batches = 0
         self._writes = 0
+        self._seconds = Histogram()
 
     def statistics(self) -> WriterStatistics:
         waiting = self._size - self._room.value
-        return WriterStatistics(waiting=waiting, batches=self._batches, writes=self._writes)
+        return WriterStatistics(
+            waiting=waiting, batches=self._batches, writes=self._writes, seconds=self._seconds
+        )
 
     async def write(self, change: Change[T]) -> T:
         """Carry out `change` on the write connection, in a transaction, and return what it returned
@@ -69,6 +77,7 @@ class Writer:
         Waits while too many writes are queued. When cancelled, the change either happened in full
         or not at all, and the caller cannot know which: make changes repeatable.
         """
+        asked = time.perf_counter()
         async with self._room:
             if self._closed:
                 raise StoreError(f"database {self._path}: the store is closed")
@@ -80,6 +89,7 @@ class Writer:
                 write.abandoned = True
         if write.error is not None:
             raise write.error
+        self._seconds.add(time.perf_counter() - asked)
         return cast("T", write.result)
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

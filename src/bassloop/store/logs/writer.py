@@ -36,7 +36,9 @@ class Settled(Protocol):
 
 
 class LogQueue:
-    """All logs that are being written. Run `serve` in a nursery; `close` ends it."""
+    """All logs that are being written. Run `serve` in a nursery; `close` ends it.
+
+    `pending` bytes wait to be written; `received` counts the raw ones since the store opened."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -45,6 +47,7 @@ class LogQueue:
         self._written = trio.Event()
         self._closed = False
         self.pending = 0
+        self.received = 0
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Write what is queued until `close`. Shielded, so that whoever ends a log under a
@@ -75,6 +78,7 @@ class LogQueue:
         if self._closed:
             raise StoreError(f"logs in {self._path}: the store is closed")
         self.pending += _size(piece)
+        self.received += len(piece.raw)
         self._dirty[log] = None
         self._wake.set()
 

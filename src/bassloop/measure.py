@@ -1,0 +1,57 @@
+"""What parts count of themselves: how often something ended how, and how long it took.
+
+Plain numbers, for the one thread that everything here runs in. Parts show them in their
+`statistics`; what collects metrics reads them there, so that no part knows of metrics.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from dataclasses import dataclass, field
+
+FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+"""Bounds for what should take milliseconds."""
+
+SLOW = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
+"""Bounds for what takes as long as somebody's commands do."""
+
+
+@dataclass(slots=True)
+class Histogram:
+    """How long something took, by bounds in seconds; a duration is counted at the first that is no less.
+
+    Args:
+        bounds: ascending; what is above the last is counted in one bucket more.
+    """
+
+    bounds: tuple[float, ...] = FAST
+    buckets: list[int] = field(init=False)
+    sum: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.buckets = [0] * (len(self.bounds) + 1)
+
+    def add(self, seconds: float) -> None:
+        """Count one."""
+        self.buckets[bisect_left(self.bounds, seconds)] += 1
+        self.sum += seconds
+
+    @property
+    def count(self) -> int:
+        """How many there were."""
+        return sum(self.buckets)
+
+
+@dataclass(slots=True)
+class Tally:
+    """How often something ended how, and how long it took."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    seconds: Histogram = field(default_factory=lambda: Histogram(SLOW))
+
+    def add(self, outcome: str, seconds: float | None) -> None:
+        """Count one; what never began took no time (None)."""
+        self.outcomes[outcome] += 1
+        if seconds is not None:
+            self.seconds.add(max(seconds, 0.0))
