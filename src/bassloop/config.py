@@ -1,11 +1,14 @@
 """Settings: from the environment, or a file of `NAME=value` lines, under the names of the original.
 
+Secrets may also be systemd's credentials: files of the settings' names in `CREDENTIALS_DIRECTORY`.
+
 Every setting has a default that lets the daemon start; what is off for want of one, it says at start.
 """
 
 from __future__ import annotations
 
 import os
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
@@ -14,6 +17,7 @@ import platformdirs
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     NonNegativeFloat,
@@ -23,7 +27,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 APP = "bass-loop"
 
@@ -70,8 +74,20 @@ def _address(value: str) -> str:
     return value
 
 
+def _networks(value: object) -> object:
+    """Addresses and networks, separated by commas or blanks."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return tuple(ip_network(part) for part in value.replace(",", " ").split())
+    except ValueError as error:
+        raise ValueError(f"{error}; it takes addresses and networks, such as 10.0.0.0/8") from error
+
+
 BaseURL = Annotated[str, AfterValidator(_base_url)]
 Address = Annotated[str, AfterValidator(_address)]
+Network = IPv4Network | IPv6Network
+Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)]
 
 
 class Keep(BaseModel):
@@ -95,6 +111,12 @@ class Settings(BaseSettings):
     listen: Address = Field("127.0.0.1:3000", description="Where the pages and the webhook listen.")
     tls_cert_path: Path | None = Field(None, description="Serve HTTPS with this certificate chain.")
     tls_key_path: Path | None = Field(None, description="The key of TLS_CERT_PATH.")
+
+    trusted_proxies: Networks = Field(
+        default_factory=tuple,
+        description="Addresses and networks of the proxies whose X-Forwarded-For and "
+        "X-Forwarded-Proto count, such as `127.0.0.1 10.0.0.0/8`.",
+    )
 
     ssh_addr: Address = Field("0.0.0.0:6455", description="Where runners dial in.")
     ssh_host_key: SecretStr | None = Field(None, description="The SSH host key itself (PEM).")
@@ -224,6 +246,13 @@ class Settings(BaseSettings):
     drain_seconds: NonNegativeFloat = Field(
         60.0, description="How long running checks may finish after SIGTERM."
     )
+    metrics_listen: Address | None = Field(
+        None, description="Where metrics for Prometheus listen, at `/metrics`."
+    )
+    metrics_token: SecretStr | None = Field(
+        None,
+        description="The token that metrics need; with it they are at `/metrics` of the pages too.",
+    )
     log_level: str = Field("info", description="debug, info, warning or error.")
 
     @model_validator(mode="after")
@@ -267,10 +296,15 @@ class Settings(BaseSettings):
         """The operator's policies, TOML. Raises SettingsError when the file can't be read."""
         return None if self.policy_path is None else _read(self.policy_path, "POLICY_PATH")
 
+    def secret(self, name: str) -> str | None:
+        """A secret setting's value; None for one that is not set, or empty."""
+        secret: SecretStr | None = getattr(self, name)
+        return (secret.get_secret_value() or None) if secret else None
+
     def webhook_secret(self) -> bytes | None:
         """What deliveries are signed with."""
-        secret = self.github_app_webhook_secret
-        return secret.get_secret_value().encode() if secret and secret.get_secret_value() else None
+        secret = self.secret("github_app_webhook_secret")
+        return secret.encode() if secret else None
 
 
 def _read(path: Path, setting: str) -> str:
@@ -290,7 +324,11 @@ def load(**overrides: Any) -> Settings:
     given = {name: value for name, value in overrides.items() if value is not None}
     file = settings_path()
     try:
-        return Settings(_env_file=file if file.is_file() else None, **given)
+        return Settings(
+            _env_file=file if file.is_file() else None,
+            _secrets_dir=os.environ.get("CREDENTIALS_DIRECTORY"),
+            **given,
+        )
     except ValidationError as error:
         lines = []
         for problem in error.errors():

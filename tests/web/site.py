@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from bassloop.dispatch import Answer, Tail
+from bassloop.observe import Finding
 from bassloop.store import Store, ThunkRecord, User, VertexUpdate, open_store
-from bassloop.web import WebContext, create_app
+from bassloop.web import Health, WebContext, create_app
 from tests.dispatch.test_report import a_run
 
 if TYPE_CHECKING:
@@ -29,6 +30,14 @@ class FakeInbox:
     async def accept(self, headers: Mapping[str, str], body: bytes) -> Answer:
         self.given.append((dict(headers), body))
         return Answer(202, "accepted")
+
+
+async def _ready() -> list[Finding]:
+    return [Finding("store", True), Finding("github", True)]
+
+
+async def _metrics(accept: str) -> tuple[bytes, str]:
+    return b"bassloop_tasks 1.0\n", "text/plain; version=1.0.0; charset=utf-8"
 
 
 @dataclass
@@ -100,5 +109,6 @@ async def a_site(tmp_path: Path) -> AsyncGenerator[Site]:
             host_key="SHA256:AAAA",
             ssh_command="bassloop runner YOUR-LOGIN@loop.example.com",
             pool_snapshot=list,
+            health=Health(ready=_ready, metrics=_metrics, metrics_token="s3cret"),
         )
         yield Site(create_app(context), store, inbox, tail, context)

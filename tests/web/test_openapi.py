@@ -70,7 +70,9 @@ def test_every_schema_is_one() -> None:
 async def test_an_answer_is_as_it_is_written(tmp_path: Path, path: str) -> None:
     async with a_site(tmp_path) as site:
         known = await filled(site)
-        answer = await site.get(address(path, known), accept="application/json")
+        answer = await site.get(
+            address(path, known), accept="application/json", authorization="Bearer s3cret"
+        )
         assert answer.status_code == 200
         [(kind, told)] = ASKED[path]["responses"]["200"]["content"].items()
         assert answer.headers["Content-Type"].split(";")[0] == kind

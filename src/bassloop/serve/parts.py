@@ -10,11 +10,13 @@ from bassloop.dispatch import Limits
 from bassloop.dispatch.policies import Policies
 from bassloop.dispatch.policy import Policy, PolicyError, read_operator_rules
 from bassloop.gateway import GatewaySettings, load_host_key
-from bassloop.github import GitHubConfig
+from bassloop.github import GitHubConfig, Unauthorized
+from bassloop.serve.listening import StartError
 from bassloop.store import Bounds, Retention
 
 if TYPE_CHECKING:
     from bassloop.config import Settings
+    from bassloop.github import GitHub
 
 
 def github_config(settings: Settings) -> GitHubConfig:
@@ -24,6 +26,15 @@ def github_config(settings: Settings) -> GitHubConfig:
         app_id=settings.github_app_id,
         private_key=settings.private_key(),
     )
+
+
+def check_key(github: GitHub) -> None:
+    """See that the App's key is one, before the first delivery needs it. Raises StartError."""
+    if github.app is not None:
+        try:
+            github.app.statement()
+        except Unauthorized as error:
+            raise StartError(str(error)) from error
 
 
 def gateway_settings(settings: Settings, name: str) -> GatewaySettings:

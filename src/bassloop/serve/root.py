@@ -1,9 +1,10 @@
 """The daemon: one root nursery, and who lives in it.
 
-    serve (SIGTERM = drain, a second one = end at once)
+    serve (SIGTERM = drain, a second one = end at once, SIGHUP = take the certificate anew)
+    ├─ heart       is on time; while it is, the watchdog is fed
     ├─ gateway     where runners dial in; a session a connection
     ├─ inbox       deliveries, their hooks and checks
-    ├─ web         pages, webhook, live tail
+    ├─ web         pages, webhook, live tail; metrics, where they have a listener of their own
     ├─ recovery    what GitHub was not told yet
     ├─ missed      deliveries that never arrived
     └─ janitor     runs that have had their time
@@ -19,7 +20,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-import hypercorn.trio
 import structlog
 import trio
 
@@ -31,13 +31,17 @@ from bassloop.dispatch.recover import end_set_aside, interrupt_lost_runs, keep_c
 from bassloop.dispatch.report import connect_command
 from bassloop.gateway import GatewayAddress, serve_gateway
 from bassloop.github import GitHub, open_github
+from bassloop.observe import Heart, Metrics, Readiness
 from bassloop.runtimes import Pool
 from bassloop.serve import parts
-from bassloop.serve.http import http_config
-from bassloop.serve.listening import host_of, listen, shown
+from bassloop.serve.http import serve_http
+from bassloop.serve.listening import StartError, host_of, listen, shown
+from bassloop.serve.notify import Notifier
+from bassloop.serve.proxies import Proxies
 from bassloop.serve.signals import signals, until_drained
+from bassloop.serve.tls import Certificate
 from bassloop.store import Store, open_store
-from bassloop.web import WebContext, create_app
+from bassloop.web import Health, WebContext, create_app, create_metrics_app
 
 if TYPE_CHECKING:
     import socket
@@ -58,6 +62,7 @@ class Serving:
         url: where its pages are.
         local_url: the same, as this machine reaches it.
         ssh: where runners dial in.
+        metrics_url: where its metrics are, where they have a listener of their own.
     """
 
     url: str
@@ -68,6 +73,19 @@ class Serving:
     tail: Tail
     pool: Pool
     loop: Loop
+    metrics_url: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Opened:
+    """What was opened before anything was started, so that what is wrong with it is told at once."""
+
+    pages: socket.socket
+    metrics: socket.socket | None
+    certificate: Certificate | None
+    store: Store
+    github: GitHub
+    notifier: Notifier
 
 
 async def serve(
@@ -83,38 +101,37 @@ async def serve(
 
     Raises SettingsError, StartError, StoreError or HostKeyError when it can't start.
     """
-    listening = listen(settings.listen, "LISTEN")
     async with AsyncExitStack() as stack:
-        stack.enter_context(listening)
+        certificate = None
+        if settings.tls_cert_path and settings.tls_key_path:
+            certificate = Certificate(settings.tls_cert_path, settings.tls_key_path)
+        pages = stack.enter_context(listen(settings.listen, "LISTEN"))
+        metrics = None
+        if settings.metrics_listen:
+            metrics = stack.enter_context(listen(settings.metrics_listen, "METRICS_LISTEN"))
         store = await stack.enter_async_context(
             open_store(settings.database, settings.blobs, log_limit=settings.log_limit)
         )
         github = await stack.enter_async_context(open_github(parts.github_config(settings)))
-        await _serve(settings, listening, store, github, stop, task_status)
+        parts.check_key(github)
+        opened = _Opened(pages, metrics, certificate, store, github, Notifier.of())
+        await _serve(settings, opened, stop, task_status)
     return 0
 
 
 async def _serve(
     settings: Settings,
-    listening: socket.socket,
-    store: Store,
-    github: GitHub,
+    opened: _Opened,
     stop: trio.Event | None,
     task_status: trio.TaskStatus[Serving],
 ) -> None:
-    tail, pool = Tail(), Pool()
-    scheme = "https" if settings.tls_cert_path else "http"
-    local_url = f"{scheme}://{shown(listening)}"
+    store, github, notifier = opened.store, opened.github, opened.notifier
+    tail, pool, heart = Tail(), Pool(), Heart()
+    local_url = f"{'https' if opened.certificate else 'http'}://{shown(opened.pages)}"
     url = settings.external_url or local_url
     stopping = trio.Event() if stop is None else stop
     async with trio.open_nursery() as root:
-        ssh: GatewayAddress = await root.start(
-            serve_gateway,
-            parts.gateway_settings(settings, host_of(url)),
-            github.keys,
-            pool,
-            store,
-        )
+        ssh = await _start_gateway(root, settings, host_of(url), github, pool, store)
         loop = Loop(
             store=store,
             tail=tail,
@@ -134,6 +151,12 @@ async def _serve(
             attempts=settings.delivery_attempts,
             aside=partial(end_set_aside, loop),
         )
+        readiness = Readiness(store, inbox, github)
+        health = Health(
+            ready=readiness.findings,
+            metrics=Metrics(loop, inbox, heart).scrape,
+            metrics_token=settings.secret("metrics_token"),
+        )
         app = create_app(
             WebContext(
                 store=store,
@@ -146,6 +169,7 @@ async def _serve(
                 slow_seconds=settings.page_slow_seconds,
                 ssh_command=loop.connect("YOUR-LOGIN"),
                 pool_snapshot=pool.snapshot,
+                health=health,
             )
         )
         await interrupt_lost_runs(loop)
@@ -154,23 +178,62 @@ async def _serve(
         if github.app is not None:
             root.start_soon(keep_fetching, loop, inbox)
         async with trio.open_nursery() as web:
-            web_over = trio.Event()
-            await web.start(
-                partial(
-                    hypercorn.trio.serve,
-                    app,
-                    http_config(settings, listening),
-                    shutdown_trigger=web_over.wait,
-                    mode="asgi",
-                )
-            )
+            over, metrics_url = trio.Event(), None
+            if opened.metrics is not None:
+                metrics_url = f"http://{shown(opened.metrics)}/metrics"
+                await web.start(serve_http, create_metrics_app(health), opened.metrics, over)
+            behind = Proxies(app, settings.trusted_proxies)
+            await web.start(serve_http, behind, opened.pages, over, opened.certificate)
             for what in parts.what_is_off(settings):
                 log.warning(what)
             log.info("ready", url=url, ssh=f"{ssh.host}:{ssh.port}", host_key=ssh.known_hosts_line)
-            async with signals(stopping if stop is None else None, root.cancel_scope):
-                task_status.started(Serving(url, local_url, ssh, store, inbox, tail, pool, loop))
-                await until_drained(inbox, stopping, settings.drain_seconds)
-            web_over.set()
+            async with signals(
+                stopping if stop is None else None,
+                root.cancel_scope,
+                partial(_reload, opened.certificate, notifier),
+            ):
+                root.start_soon(heart.beat, partial(_tell, notifier, pool, inbox))
+                root.start_soon(readiness.findings)  # what is not ready from the start, it says
+                task_status.started(
+                    Serving(url, local_url, ssh, store, inbox, tail, pool, loop, metrics_url)
+                )
+                await until_drained(inbox, stopping, settings.drain_seconds, notifier)
+            over.set()
             web.cancel_scope.deadline = trio.current_time() + WEB_SECONDS
         root.cancel_scope.cancel()
     log.info("stopped")
+
+
+async def _start_gateway(
+    root: trio.Nursery, settings: Settings, name: str, github: GitHub, pool: Pool, store: Store
+) -> GatewayAddress:
+    wanted = parts.gateway_settings(settings, name)
+    try:
+        address: GatewayAddress = await root.start(serve_gateway, wanted, github.keys, pool, store)
+    except OSError as error:
+        raise StartError(
+            f"SSH_ADDR: can't listen on {settings.ssh_addr}: {error.strerror}"
+        ) from error
+    return address
+
+
+def _reload(certificate: Certificate | None, notifier: Notifier) -> None:
+    """Take the certificate anew; what can't be used leaves the old one."""
+    notifier.reloading()
+    try:
+        if certificate is not None:
+            certificate.reload()
+        log.info("reloaded", certificate=certificate is not None)
+    except StartError as error:
+        log.error("not reloaded", why=str(error))
+    notifier.ready()
+
+
+def _tell(notifier: Notifier, pool: Pool, inbox: Inbox) -> None:
+    """What the service manager hears at each beat of the heart."""
+    notifier.feed()
+    work, runners = inbox.statistics(), pool.statistics()
+    notifier.status(
+        f"{runners['runtimes']} runtimes, {runners['calls']} calls; "
+        f"{work['handling']} deliveries handled, {work['waiting']} waiting"
+    )

@@ -7,6 +7,7 @@ see what.
 from __future__ import annotations
 
 from bassloop.web.app import create_app
-from bassloop.web.context import WebContext
+from bassloop.web.context import Health, WebContext
+from bassloop.web.health import create_metrics_app
 
-__all__ = ["WebContext", "create_app"]
+__all__ = ["Health", "WebContext", "create_app", "create_metrics_app"]

@@ -15,6 +15,7 @@ from bassloop.terminal import palette_css
 from bassloop.web import (
     badges,
     feeds,
+    health,
     hooks,
     lists,
     live,
@@ -82,6 +83,7 @@ def create_app(context: WebContext) -> QuartTrio:
     app.register_error_handler(HTTPException, _error)
     rooms = (
         hooks,
+        health,
         lists,
         pages,
         vertexes,

@@ -11,7 +11,7 @@ import trio
 from bassloop.web.rendered import RenderedLogs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from bassloop.store import Store
@@ -60,6 +60,32 @@ class Tail(Protocol):
         """The lines of a live log that may still change."""
 
 
+class Finding(Protocol):
+    """A part of the loop, and whether it is ready; why not, for everybody to read."""
+
+    @property
+    def part(self) -> str: ...
+    @property
+    def ready(self) -> bool: ...
+    @property
+    def why(self) -> str: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Health:
+    """How the loop is.
+
+    Args:
+        ready: how each part is.
+        metrics: from HTTP's Accept to metrics and their content type.
+        metrics_token: what shows who asks for metrics; None where nobody may, or all who reach it.
+    """
+
+    ready: Callable[[], Awaitable[Sequence[Finding]]]
+    metrics: Callable[[str], Awaitable[tuple[bytes, str]]]
+    metrics_token: str | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class WebContext:
     """The application's collaborators.
@@ -82,6 +108,7 @@ class WebContext:
     host_key: str
     ssh_command: str
     pool_snapshot: Callable[[], Sequence[Any]]
+    health: Health
     slow_seconds: float = 30.0
 
     @cached_property

@@ -32,10 +32,6 @@ def routes(context: WebContext) -> Blueprint:
             return jsonify({**views.run_json(found), "vertexes": steps})
         return await _run_page(context, found, vertexes)
 
-    @blueprint.get("/up")
-    async def up() -> Response:
-        return Response("up\n", content_type="text/plain; charset=utf-8")
-
     @blueprint.get("/ssh")
     async def ssh() -> Response:
         return Response(f"{context.known_hosts}\n", content_type="text/plain; charset=utf-8")

@@ -1,0 +1,12 @@
+"""How the loop is: what is ready, what is counted, how late its heart beats.
+
+Nothing here is told anything: it looks at what the parts count of themselves, when it is asked.
+"""
+
+from __future__ import annotations
+
+from bassloop.observe.heart import Heart
+from bassloop.observe.metrics import Metrics
+from bassloop.observe.readiness import Finding, Readiness
+
+__all__ = ["Finding", "Heart", "Metrics", "Readiness"]

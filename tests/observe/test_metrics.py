@@ -1,0 +1,95 @@
+"""What a scrape shows is what happened: in a whole loop, over HTTP, as Prometheus reads it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.loop.conftest import make_repository  # noqa: F401  (a fixture)
+from tests.loop.test_whole_path import tried
+
+if TYPE_CHECKING:
+    import pytest
+
+    from tests.loop.conftest import MakeRepository
+
+CHECKS = """
+:good (on src ($ sh -c "echo twelve bytes"))
+:bad (on src ($ sh -c "exit 3"))
+"""
+
+
+async def scraped(url: str, **headers: str) -> dict[tuple[str, ...], float]:
+    """The samples, by name and labels' values."""
+    async with httpx.AsyncClient() as client:
+        answer = await client.get(url, headers=headers)
+    assert answer.status_code == 200, answer.text
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
+
+
+async def test_a_delivery_is_seen_in_the_metrics(
+    make_repository: MakeRepository,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("METRICS_LISTEN", "127.0.0.1:0")
+    async with tried(make_repository(CHECKS)) as its:
+        assert its.serving.metrics_url is not None
+        now = await scraped(its.serving.metrics_url)
+    assert now["bassloop_deliveries_answered_total", "check_suite", "202"] == 1
+    assert now["bassloop_deliveries_handled_total", "check_suite", "done"] == 1
+    assert now["bassloop_deliveries", "received"] == 0
+    assert now["bassloop_delivery_oldest_waiting_seconds",] == 0
+    assert now["bassloop_hooks_ended_total", "done"] == 1
+    assert now["bassloop_runs_ended_total", "succeeded"] == 1
+    assert now["bassloop_runs_ended_total", "failed"] == 1
+    assert now["bassloop_run_seconds_count",] == 2
+    assert now["bassloop_run_seconds_bucket", "+Inf"] == 2
+    assert now["bassloop_runs", "running"] == 0
+    assert now["bassloop_runtimes",] == 1
+    assert now["bassloop_rpcs_ended_total", "Run", "ok"] == 1
+    assert now["bassloop_log_bytes_total",] >= len("twelve bytes\n")
+    assert now["bassloop_store_write_seconds_count",] >= now["bassloop_store_commits_total",] > 0
+    assert now["bassloop_github_answers_total", "201"] > 0
+    assert now["bassloop_lag_seconds_count",] > 0
+    assert now["bassloop_tasks",] > 5
+    assert now["process_open_fds",] > 5
+    assert sum(name == "bassloop_build_info" for name, *_ in now) == 1
+
+
+async def test_who_is_refused_is_counted_under_no_name_that_they_chose(
+    make_repository: MakeRepository,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("METRICS_TOKEN", "s3cret")
+    async with tried(make_repository(CHECKS)) as its:
+        where = its.serving.local_url
+        async with httpx.AsyncClient() as client:
+            for name in ("push", "x" * 60):
+                headers = {
+                    "X-GitHub-Event": name,
+                    "X-GitHub-Delivery": name,
+                    "Content-Type": "application/json",
+                }
+                await client.post(f"{where}/integrations/github/events", headers=headers)
+            nobody = await client.get(f"{where}/metrics")
+            wrong = await client.get(f"{where}/metrics", headers={"authorization": "Bearer no"})
+        assert (nobody.status_code, wrong.status_code) == (401, 401)
+        now = await scraped(f"{where}/metrics", authorization="Bearer s3cret")
+    assert now["bassloop_deliveries_answered_total", "", "401"] == 2
+    events = {key[1] for key in now if key[0] == "bassloop_deliveries_answered_total"}
+    assert events == {"", "check_suite"}
+
+
+async def test_without_a_token_the_pages_show_no_metrics(make_repository: MakeRepository) -> None:  # noqa: F811
+    async with tried(make_repository(CHECKS)) as its, httpx.AsyncClient() as client:
+        answer = await client.get(f"{its.serving.local_url}/metrics")
+        ready = await client.get(f"{its.serving.local_url}/ready")
+    assert answer.status_code == 404
+    assert "METRICS_TOKEN is not set" in answer.text
+    assert (ready.status_code, ready.json()["ready"]) == (200, True)

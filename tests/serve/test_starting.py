@@ -1,0 +1,120 @@
+"""A daemon that can't start says which thing it is, and the mend; one that can, tells who started it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .certificates import write_certificate
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> dict[str, str]:
+    """An environment in which the daemon starts."""
+    known = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME")}
+    return {
+        **known,
+        "BASSLOOP_SETTINGS": str(tmp_path / "none.env"),
+        "DATA_DIR": str(tmp_path / "data"),
+        "LISTEN": "127.0.0.1:0",
+        "SSH_ADDR": "127.0.0.1:0",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+
+
+def refused(env: dict[str, str]) -> str:
+    """What `bassloop serve` says when it does not start."""
+    command = [sys.executable, "-m", "bassloop", "serve"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("setting", ["LISTEN", "SSH_ADDR", "METRICS_LISTEN"])
+def test_a_port_that_is_taken_is_named_with_its_setting(env: dict[str, str], setting: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        said = refused({**env, setting: address})
+    assert said == f"Error: {setting}: can't listen on {address}: Address already in use"
+
+
+def test_a_key_that_can_not_be_read_is_named(env: dict[str, str], tmp_path: Path) -> None:
+    path = tmp_path / "app.pem"
+    said = refused({**env, "GITHUB_APP_ID": "1", "GITHUB_APP_PRIVATE_KEY_PATH": str(path)})
+    assert (
+        said == f"Error: GITHUB_APP_PRIVATE_KEY_PATH: can't read {path}: No such file or directory"
+    )
+
+
+def test_a_key_that_is_none_is_told_at_once(env: dict[str, str]) -> None:
+    said = refused({**env, "GITHUB_APP_ID": "1", "GITHUB_APP_PRIVATE_KEY": "no key"})
+    assert "the App's private key (GITHUB_APP_PRIVATE_KEY) can't sign" in said
+    assert "the PEM file that GitHub gave" in said
+
+
+def test_a_certificate_that_is_none_is_told(env: dict[str, str], tmp_path: Path) -> None:
+    chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
+    write_certificate(chain, key, "loop")
+    chain.write_text("nothing")
+    said = refused({**env, "TLS_CERT_PATH": str(chain), "TLS_KEY_PATH": str(key)})
+    assert f"{chain} and {key} can't be used" in said
+    assert "the certificate first, then its issuers" in said
+
+
+def test_a_proxy_that_is_no_address_is_named(env: dict[str, str]) -> None:
+    said = refused({**env, "TRUSTED_PROXIES": "10.0.0.0/8 localhost"})
+    assert said.startswith("Error: TRUSTED_PROXIES: 'localhost' does not appear to be")
+
+
+def test_who_started_it_hears_of_its_life(env: dict[str, str], tmp_path: Path) -> None:
+    """READY, then the watchdog's food, a reload, and STOPPING: as under systemd."""
+    chain, key, where = tmp_path / "chain.pem", tmp_path / "key.pem", tmp_path / "notify"
+    write_certificate(chain, key, "loop")
+    env |= {
+        "TLS_CERT_PATH": str(chain),
+        "TLS_KEY_PATH": str(key),
+        "NOTIFY_SOCKET": str(where),
+        "WATCHDOG_USEC": "1000000",
+    }
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(str(where))
+        listening.settimeout(60)
+        command = [sys.executable, "-m", "bassloop", "serve"]
+        with subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL) as daemon:
+            try:
+                until(listening, "READY=1")
+                until(listening, "WATCHDOG=1")
+                until(listening, "WATCHDOG=1")
+                daemon.send_signal(signal.SIGHUP)
+                until(listening, "RELOADING=1")
+                until(listening, "READY=1")
+                daemon.send_signal(signal.SIGTERM)
+                until(listening, "STOPPING=1")
+                assert daemon.wait(60) == 0
+            finally:
+                daemon.kill()
+
+
+def until(listening: socket.socket, first: str) -> None:
+    """Wait until a message that begins so is heard."""
+    while listening.recv(4096).decode().partition("\n")[0] != first:
+        pass
+
+
+def test_secrets_come_as_credentials_too(env: dict[str, str], tmp_path: Path) -> None:
+    """As systemd's LoadCredential hands them over: files of the settings' names."""
+    folder = tmp_path / "credentials"
+    folder.mkdir()
+    (folder / "GITHUB_APP_PRIVATE_KEY").write_text("no key\n")
+    said = refused({**env, "GITHUB_APP_ID": "1", "CREDENTIALS_DIRECTORY": str(folder)})
+    assert "the App's private key (GITHUB_APP_PRIVATE_KEY) can't sign" in said
