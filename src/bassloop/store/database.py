@@ -67,6 +67,10 @@ def prepare(path: Path, synchronous: str) -> None:
         raise ValueError(f"synchronous must be one of {sorted(SYNCHRONOUS)}, not {synchronous!r}")
     if path.is_dir():
         raise StoreUnusable(f"database {path} is a directory: point SQLITE_PATH at a file")
+    if restoring(path).exists():
+        raise StoreUnusable(
+            f"database {path}: a restore was interrupted; run `bassloop restore` again"
+        )
     if path.exists():
         _refuse_foreign(path)
     try:
@@ -85,6 +89,11 @@ def prepare(path: Path, synchronous: str) -> None:
             connection.execute("ROLLBACK")
     except sqlite3.Error as error:
         raise translated(error, path) from error
+
+
+def restoring(path: Path) -> Path:
+    """The file that is there while a backup is put back in the database's place."""
+    return path.with_name(f"{path.name}.restoring")
 
 
 def born(connection: sqlite3.Connection) -> float:

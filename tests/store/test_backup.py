@@ -1,0 +1,246 @@
+"""A backup is whole whenever it is made, and so is what is restored from it."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+import trio.lowlevel
+
+from bassloop.store import (
+    Busy,
+    Store,
+    StoreError,
+    StoreFull,
+    StoreUnusable,
+    VertexUpdate,
+    open_store,
+)
+from bassloop.store.upkeep import backup as backups
+from bassloop.store.upkeep import files
+from bassloop.store.upkeep.backup import BackupError, back_up
+from bassloop.store.upkeep.mend import verify
+from bassloop.store.upkeep.restore import restore
+
+from .made import intend, run, vertex
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Places:
+    """Where a store, its backup and a restored store are."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = (folder / "loop.db", folder / "blobs")
+        self.backup = folder / "backup"
+        self.restored = (folder / "new" / "loop.db", folder / "new" / "blobs")
+
+    def back_up(self) -> backups.BackedUp:
+        return back_up(*self.store, self.backup, now=1.0)
+
+    def restore(self, **how: bool) -> list[Path]:
+        return restore(self.backup, *self.restored, now=2.0, **how)
+
+    def wrong_in_backup(self) -> list[str]:
+        found = verify(self.backup / "loop.db", self.backup / "blobs")
+        return [finding.what for finding in found]
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Places:
+    return Places(tmp_path)
+
+
+async def write_log(store: Store, text: bytes, *, close: bool = True) -> tuple[str, int]:
+    where = await vertex(store)
+    log = await store.open_log(*where)
+    await log.append(text, None, 1, 1.0)
+    await (log.close() if close else log.flush())
+    return where
+
+
+async def test_what_is_backed_up_is_restored(store: Store, places: Places) -> None:
+    await store.record_delivery("g", "push", None, b"{}")
+    closed = await write_log(store, b"one\ntwo\n")
+    growing = await write_log(store, b"whole\nhal", close=False)
+    made = places.back_up()
+    assert (made.runs, made.lost) == (2, 0)
+    assert places.restore() == []
+    async with open_store(*places.restored) as again:
+        assert await again.known_deliveries(["g"]) == {"g"}
+        assert await again.log_lines(*closed, 0, 9) == [b"one", b"two"]
+        assert await again.log_lines(*growing, 0, 9) == [b"whole"]
+        assert (await again.log_extent(*growing)).cut
+
+
+async def test_a_backup_made_at_any_moment_of_a_load_is_whole(store: Store, places: Places) -> None:
+    sizes: dict[tuple[str, int], int] = {}
+
+    async def write(number: int) -> None:
+        while True:
+            made = run(head_sha=f"{number} {len(sizes)}")
+            await intend(store, made)
+            found = await store.put_vertexes(made.id, [VertexUpdate("v", "v")])
+            where = made.id, found["v"].row
+            log = await store.open_log(*where)
+            for piece in range(8):
+                await log.append(b"%d\n" % piece * 700, None, 1, 1.0)
+                await trio.lowlevel.checkpoint()
+            await log.close()
+            sizes[where] = log.raw_bytes
+
+    async with trio.open_nursery() as nursery:
+        for number in range(3):
+            nursery.start_soon(write, number)
+        for _ in range(4):
+            before = dict(sizes)
+            await trio.to_thread.run_sync(places.back_up)
+            assert places.wrong_in_backup() == []
+            with closing(sqlite3.connect(places.backup / "loop.db")) as copy:
+                closed = {
+                    (run_id, row): size
+                    for run_id, row, size in copy.execute(
+                        "SELECT run_id, id, raw_bytes FROM vertexes WHERE log_state = 'closed'"
+                    )
+                }
+            assert before.items() <= closed.items()
+            for (run_id, row), size in closed.items():
+                raw = places.backup / "blobs" / "logs" / run_id / str(row)
+                assert raw.stat().st_size == size
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_later_backup_copies_what_is_new_and_forgets_what_is_gone(
+    store: Store, places: Places
+) -> None:
+    text = b"x" * 100_000 + b"\n"
+    first = await write_log(store, text)
+    assert places.back_up().copied > 100_000
+    kept = places.backup / "blobs" / "logs" / first[0] / str(first[1])
+    inode = kept.stat().st_ino
+    await write_log(store, b"more\n")
+    (places.backup / "blobs" / "logs" / "gone").mkdir()
+    made = places.back_up()
+    assert made.copied < made.bytes
+    assert kept.stat().st_ino == inode
+    assert not (places.backup / "blobs" / "logs" / "gone").exists()
+    assert places.wrong_in_backup() == []
+
+
+async def test_a_backup_that_fails_in_the_middle_leaves_the_earlier_one(
+    store: Store, places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await write_log(store, b"first\n")
+    places.back_up()
+    for _ in range(3):
+        await write_log(store, b"later\n" * 1000)
+    copies = 0
+
+    def full(path: Path, to: Path) -> None:
+        nonlocal copies
+        copies += 1
+        if copies == 3:
+            raise OSError(28, "No space left on device")
+        to.write_bytes(path.read_bytes())
+
+    monkeypatch.setattr("bassloop.store.upkeep.backup.shutil.copyfile", full)
+    with pytest.raises(StoreFull, match="No space left"):
+        places.back_up()
+    monkeypatch.undo()
+    assert places.wrong_in_backup() == []
+    places.restore()
+    async with open_store(*places.restored) as again:
+        assert await again.log_lines(*first, 0, 9) == [b"first"]
+        assert len((await again.runs()).items) == 1
+
+
+async def test_a_store_that_nobody_has_open_is_backed_up(places: Places) -> None:
+    async with open_store(*places.store) as store:
+        await write_log(store, b"hello\n")
+    assert places.back_up().runs == 1
+
+
+async def test_a_folder_with_something_else_is_refused(store: Store, places: Places) -> None:
+    places.backup.mkdir()
+    (places.backup / "holiday.jpg").write_bytes(b"")
+    with pytest.raises(BackupError, match="neither empty nor a backup"):
+        places.back_up()
+    with pytest.raises(BackupError, match="is no backup"):
+        places.restore()
+
+
+async def test_no_backup_is_made_while_the_store_is_pruned(store: Store, places: Places) -> None:
+    with files.alone(places.store[1]), pytest.raises(Busy):
+        places.back_up()
+
+
+async def test_data_that_is_there_is_moved_aside_and_only_when_told(
+    store: Store, places: Places
+) -> None:
+    mine = await write_log(store, b"mine\n")
+    places.back_up()
+    async with open_store(*places.restored) as other:
+        theirs = await write_log(other, b"theirs\n")
+    with pytest.raises(BackupError, match=r"there is data already in .*: say --overwrite"):
+        places.restore()
+    database, blobs = places.restore(overwrite=True)
+    async with open_store(*places.restored) as again:
+        assert await again.log_lines(*mine, 0, 9) == [b"mine"]
+    async with open_store(database, blobs) as before:
+        assert await before.log_lines(*theirs, 0, 9) == [b"theirs"]
+
+
+async def test_a_backup_that_is_not_whole_is_not_restored(store: Store, places: Places) -> None:
+    where = await write_log(store, b"some text\n")
+    places.back_up()
+    raw = places.backup / "blobs" / "logs" / where[0] / str(where[1])
+    raw.write_bytes(b"some")
+    with pytest.raises(BackupError, match=r"is not whole: log .*: 6 of its 10 bytes are missing"):
+        places.restore()
+    assert not places.restored[0].exists()
+
+
+async def test_nothing_is_restored_under_a_daemon(store: Store, places: Places) -> None:
+    places.back_up()
+    async with open_store(*places.restored):
+        with pytest.raises(StoreUnusable, match="another bassloop serves it"):
+            places.restore(overwrite=True)
+
+
+async def test_a_restore_that_was_killed_is_finished_before_a_daemon_starts(
+    store: Store, places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = await write_log(store, b"text\n")
+    places.back_up()
+    async with open_store(*places.restored):
+        pass
+    with monkeypatch.context() as patched:
+        patched.setattr("bassloop.store.upkeep.restore.os.sync", lambda: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            places.restore(overwrite=True)
+    async with open_store(*places.restored):
+        pass  # nothing was moved yet
+
+    rename = type(places.backup).rename
+    renamed: list[str] = []
+
+    def killed(self: Path, to: Path) -> Path:
+        if len(renamed) == 2:
+            raise KeyboardInterrupt
+        renamed.append(self.name)
+        return rename(self, to)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("pathlib.Path.rename", killed)
+        with pytest.raises(KeyboardInterrupt):
+            places.restore(overwrite=True)
+    with pytest.raises(StoreError, match="a restore was interrupted; run `bassloop restore` again"):
+        async with open_store(*places.restored):
+            pass
+    places.restore()
+    async with open_store(*places.restored) as again:
+        assert await again.log_lines(*where, 0, 9) == [b"text"]

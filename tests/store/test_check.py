@@ -1,0 +1,223 @@
+"""What is wrong with a store is found, and mended as far as its files still tell."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bassloop.store import Store, StoreUnusable, open_store
+from bassloop.store.logs.formats import LogFiles
+from bassloop.store.upkeep.mend import look, mend
+
+from .made import THUNK, vertex
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+PLAIN = b"".join(b"line %d\n" % number for number in range(2000))
+
+
+async def a_log(store: Store, text: bytes = PLAIN, coloured: bool = False) -> tuple[str, int]:
+    """A closed log; `coloured` has settled text of its own."""
+    from bassloop.terminal import Terminal
+
+    where = await vertex(store)
+    log = await store.open_log(*where)
+    terminal = Terminal()
+    raw = text.replace(b"line", b"\x1b[1mline\x1b[0m") if coloured else text
+    await log.append(raw, terminal.settle(raw), 1, 1.0)
+    await log.append(b"", terminal.settle_rest(), 1, 2.0)
+    await log.close()
+    return where
+
+
+class Data:
+    """A store's files, closed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.database, self.blobs = folder / "loop.db", folder / "blobs"
+
+    def found(self) -> list[str]:
+        return [each.what for each in look(self.database, self.blobs, in_use=False)]
+
+    def mended(self) -> list[str]:
+        return [f"{each.what}: {each.mended}" for each in mend(self.database, self.blobs, now=3.0)]
+
+    def execute(self, statement: str) -> None:
+        with closing(sqlite3.connect(self.database)) as connection, connection:
+            connection.execute(statement)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Data:
+    return Data(tmp_path)
+
+
+async def made(data: Data, **how: bool) -> tuple[str, int]:
+    async with open_store(data.database, data.blobs, synchronous="OFF") as store:
+        return await a_log(store, **how)
+
+
+async def lines(data: Data, where: tuple[str, int]) -> tuple[list[bytes], bool]:
+    async with open_store(data.database, data.blobs, synchronous="OFF") as store:
+        found = await store.log_lines(*where, 0, 10_000)
+        return found, (await store.log_extent(*where)).cut
+
+
+@pytest.mark.parametrize("coloured", [False, True])
+async def test_a_store_that_is_whole_has_nothing_to_tell(data: Data, coloured: bool) -> None:
+    await made(data, coloured=coloured)
+    async with open_store(data.database, data.blobs, synchronous="OFF") as store:
+        await a_log(store, b"without an end", coloured)
+        await a_log(store, b"", coloured)
+        assert [each.what for each in look(data.database, data.blobs, in_use=True)] == []
+    assert data.found() == []
+    assert data.mended() == []
+
+
+async def test_bytes_that_are_missing_are_told_and_the_rest_is_kept(data: Data) -> None:
+    where = await made(data)
+    os.truncate(LogFiles.of(data.blobs, *where).raw, 10_005)
+    (said,) = data.mended()
+    assert f"log {where[1]} of run {where[0]}: 8,885 of its 18,890 bytes are missing" in said
+    assert "10,005 bytes and 1,111 lines are kept, and it is marked as cut; 8,885 bytes are" in said
+    assert data.found() == []
+    found, cut = await lines(data, where)
+    assert found == PLAIN.split(b"\n")[: len(found)]
+    assert (len(found), cut) == (1111, True)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "words"),
+    [
+        (lambda files: files.lines.unlink(), None),
+        (lambda files: os.truncate(files.lines, 17), "the index of its lines is torn"),
+        (
+            lambda files: files.lines.write_bytes(b"\1" * 32),
+            "the index of its lines is longer than its text",
+        ),
+        (lambda files: os.truncate(files.pieces, 5), "the index of its times is torn"),
+    ],
+)
+async def test_an_index_is_made_anew_and_nothing_is_lost(
+    data: Data, break_it: Callable[[LogFiles], None], words: str | None
+) -> None:
+    where = await made(data)
+    break_it(LogFiles.of(data.blobs, *where))
+    said = data.mended()
+    assert [words in each and "nothing is lost" in each for each in said] == [True] * bool(words)
+    assert data.found() == []
+    assert await lines(data, where) == (PLAIN.split(b"\n")[:-1], False)
+
+
+async def test_a_log_that_is_gone_is_empty_and_cut(data: Data) -> None:
+    where = await made(data)
+    for path in LogFiles.of(data.blobs, *where).all:
+        path.unlink(missing_ok=True)
+    (said,) = data.mended()
+    assert "18,890 bytes are lost" in said
+    assert data.found() == []
+    assert await lines(data, where) == ([], True)
+
+
+@given(cuts=st.tuples(*[st.none() | st.integers(0, 1 << 15)] * 4), coloured=st.booleans())
+@settings(max_examples=25, deadline=None)
+def test_a_log_broken_anywhere_is_whole_after_its_repair(
+    tmp_path_factory: pytest.TempPathFactory, cuts: tuple[int | None, ...], coloured: bool
+) -> None:
+    import trio
+
+    data = Data(tmp_path_factory.mktemp("store"))
+    where = trio.run(lambda: made(data, coloured=coloured))
+    for path, cut in zip(LogFiles.of(data.blobs, *where).all, cuts, strict=True):
+        if cut is not None and path.exists():
+            os.truncate(path, min(cut, path.stat().st_size))
+    data.mended()
+    assert data.found() == []
+    found, _ = trio.run(lambda: lines(data, where))
+    if coloured and cuts[1] is not None and cuts[1] < 16:
+        return  # its settled text was lost as a whole: the raw bytes stand for it
+    assert len(found) <= 2000
+    assert all(b"line %d" % number in line for number, line in enumerate(found)) or coloured
+
+
+async def test_files_of_nobody_are_removed(data: Data) -> None:
+    where = await made(data)
+    stray = data.blobs / "logs" / where[0] / "999.text"
+    stray.write_bytes(b"123")
+    (data.blobs / "logs" / "nobody").mkdir()
+    (data.blobs / "logs" / "nobody" / "1").write_bytes(b"12345")
+    said = data.mended()
+    assert sorted(each.rpartition(": ")[2] for each in said) == ["removed", "removed"]
+    assert any("5 bytes, is of no run: nobody" in each for each in said)
+    assert not stray.exists()
+    assert data.found() == []
+
+
+async def test_rows_that_refer_to_nothing_are_removed_and_what_hangs_on_them(data: Data) -> None:
+    where = await made(data)
+    data.execute(f"DELETE FROM runs WHERE id = '{where[0]}'")  # foreign keys are off here
+    assert len(data.found()) >= 2
+    said = data.mended()
+    assert any(
+        "of vertexes refers to one of runs that is not there: removed" in each for each in said
+    )
+    assert any("of no run" in each for each in said)
+    assert data.found() == []
+
+
+async def test_a_log_that_was_open_at_a_crash_is_closed(data: Data) -> None:
+    async with open_store(data.database, data.blobs, synchronous="OFF") as store:
+        where = await vertex(store)
+        log = await store.open_log(*where)
+        await log.append(b"whole\nhal", None, 1, 1.0)
+    (said,) = data.mended()
+    assert "was being written when the loop ended" in said
+    assert await lines(data, where) == ([b"whole"], True)
+
+
+async def test_nothing_is_mended_under_a_daemon(data: Data) -> None:
+    async with open_store(data.database, data.blobs):
+        with pytest.raises(StoreUnusable, match="another bassloop serves it"):
+            data.mended()
+
+
+async def test_what_can_be_read_of_a_damaged_database_is_saved(data: Data) -> None:
+    async with open_store(data.database, data.blobs, synchronous="OFF") as store:
+        await store.put_thunk(THUNK)
+        for number in range(400):
+            await store.record_delivery(f"g{number}", "push", None, b"x" * 3000)
+        where = await a_log(store)
+    size = data.database.stat().st_size
+    with data.database.open("r+b") as file:
+        file.seek(size // 2 // 4096 * 4096)
+        file.write(b"\xff" * 4096)
+    with pytest.raises(StoreUnusable, match="damaged"):
+        data.found()
+    said = data.mended()
+    assert "saved" in said[0]
+    assert "deliveries" in said[0]
+    assert "the damaged file is loop.db.damaged-3" in said[0]
+    assert data.found() == []
+    assert (await lines(data, where))[0] == PLAIN.split(b"\n")[:-1]
+    async with open_store(data.database, data.blobs) as store:
+        assert await store.thunk(THUNK.digest) == THUNK
+        known = await store.known_deliveries(f"g{number}" for number in range(400))
+        assert 390 <= len(known) <= 400
+    assert (data.database.parent / "loop.db.damaged-3").exists()
+
+
+async def test_what_is_no_database_is_left_as_it_is(data: Data) -> None:
+    data.database.write_bytes(b"not a database" * 1000)
+    with pytest.raises(StoreUnusable, match="is not an SQLite database"):
+        data.found()
+    with pytest.raises(StoreUnusable, match="is not an SQLite database"):
+        data.mended()
+    assert data.database.read_bytes() == b"not a database" * 1000
