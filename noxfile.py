@@ -110,12 +110,12 @@ def browser(session: nox.Session) -> None:
 
 @nox.session
 def containers(session: nox.Session) -> None:
-    """Thunks in real containers, of a base image made here and a registry on loopback."""
-    missing = [each for each in ("podman", "busybox", "openssl") if shutil.which(each) is None]
+    """Thunks in real containers and sandboxes, of a base image made here and a registry on loopback."""
+    missing = [
+        each for each in ("podman", "busybox", "openssl", "bwrap") if shutil.which(each) is None
+    ]
     if missing:
-        mend = (
-            "Debian: apt-get install podman runc slirp4netns busybox-static openssl docker-registry"
-        )
+        mend = "Debian: apt-get install podman runc slirp4netns bubblewrap busybox-static openssl docker-registry"
         session.skip(f"left out: there is no {' and no '.join(missing)} here ({mend})")
     _install(session)
     reason = str(session.run("python", "-c", PROBE, silent=True)).strip()

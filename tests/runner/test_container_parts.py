@@ -12,10 +12,7 @@ from hypothesis import given, strategies
 from bassloop.runner.drivers.command import Inherited, resolve
 from bassloop.runner.drivers.container import Engine, EngineError, Limits, find, image, plan
 from bassloop.runner.drivers.container.images import has_changed
-from bassloop.runner.drivers.container.revealed import Secrets
 from bassloop.runner.drivers.errors import DriverError
-from bassloop.runner.drivers.mask import HIDDEN, Mask
-from bassloop.runner.identity import LOCAL, Scope
 from bassloop.wire import bass_pb2 as pb
 
 from .made import after, sh, string
@@ -212,35 +209,6 @@ def test_a_secret_may_be_a_variable_or_input_and_never_an_argument() -> None:
     assert command.stdin == b'"value of token"\n'
     with pytest.raises(DriverError, match="can't be an argument"):
         resolve(sh("true", secret), surroundings=Known())
-
-
-def test_secrets_are_given_to_their_repository_and_to_no_fork() -> None:
-    secrets = Secrets({("octocat/hello", "token"): "hunter2"})
-    assert secrets.get(Scope("octocat/hello"), "token") == "hunter2"
-    for scope in (Scope("octocat/hello", fork=True), Scope("octocat/other"), LOCAL):
-        with pytest.raises(DriverError):
-            secrets.get(scope, "token")
-
-
-@given(
-    strategies.lists(strategies.sampled_from([b"hunter2", b"hunter", b"a", b"\n", b"hun"])),
-    strategies.lists(strategies.integers(0, 60)),
-)
-def test_a_secret_is_hidden_however_it_comes_in_pieces(parts: list[bytes], cuts: list[int]) -> None:
-    whole = b"".join(parts)
-    mask = Mask(["hunter2"])
-    at = sorted({0, len(whole), *(cut for cut in cuts if cut < len(whole))})
-    shown = b"".join(mask.feed(1, whole[a:b]) for a, b in itertools.pairwise(at))
-    shown += mask.rest(1)
-    assert shown == whole.replace(b"hunter2", HIDDEN)
-
-
-def test_each_line_of_a_long_secret_is_hidden_and_streams_are_apart() -> None:
-    mask = Mask(["-----KEY-----\nabcdef\nghijkl\n"])
-    assert mask.feed(1, b"xabcdefx ab") == b"x***x "
-    assert mask.feed(2, b"cdef\n") == b"cdef\n"
-    assert mask.feed(1, b"c") == b""
-    assert mask.rest(1) == b"abc"
 
 
 FAKE = """#!/bin/sh

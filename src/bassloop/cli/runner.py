@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from bassloop.cli.runner_prune import prune
+from bassloop.cli.runner_secret import secret
+
 if TYPE_CHECKING:
     from bassloop.runner import HostKey, RunnerOptions
     from bassloop.runner.options import DriverName
 
 
-@click.command()
+@click.command("runner")
 @click.argument("loop", metavar="[LOGIN@]HOST[:PORT]")
 @click.option(
     "--identity",
@@ -56,13 +59,6 @@ if TYPE_CHECKING:
 @click.option("--memory", metavar="BYTES", help="Memory that a container may use (512m, 2g).")
 @click.option("--pids", type=int, help="Processes that a container may have.")
 @click.option(
-    "--secret",
-    "secrets",
-    multiple=True,
-    metavar="OWNER/REPO:NAME=FILE",
-    help="A secret for a repository's containers, never for its forks'; may be repeated.",
-)
-@click.option(
     "--publish",
     multiple=True,
     metavar="REGISTRY/NAME",
@@ -73,12 +69,17 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Give thunks that ask for it a privileged container: it can do what root can.",
 )
+@click.option(
+    "--disk",
+    metavar="BYTES",
+    help="What is kept may take so much (20g): least recently used goes first.",
+)
 @click.option("--no-network", is_flag=True, help="Let contained commands reach no network.")
 @click.option("--jobs", "-j", type=int, help="How many commands run at the same time.")
 @click.option("--check", is_flag=True, help="Verify keys, host, driver and clock, and end.")
 @click.option("--json", "as_json", is_flag=True, help="Say what happens in JSON lines.")
 @click.option("--verbose", "-v", is_flag=True, help="Say more.")
-def runner(
+def dial(
     loop: str,
     identities: tuple[Path, ...],
     known_hosts: Path | None,
@@ -92,9 +93,9 @@ def runner(
     cpus: float | None,
     memory: str | None,
     pids: int | None,
-    secrets: tuple[str, ...],
     publish: tuple[str, ...],
     allow_insecure: bool,
+    disk: str | None,
     no_network: bool,
     jobs: int | None,
     check: bool,
@@ -112,7 +113,7 @@ def runner(
     from bassloop.cli.logs import configure_logs
     from bassloop.cli.runner_display import RunnerDisplay
     from bassloop.runner import RunnerError, RunnerOptions, parse_destination, serve_runner
-    from bassloop.runner.options import parse_memory, read_secret
+    from bassloop.runner.options import parse_size
 
     configure_logs("debug" if verbose else "warning")
     with told(RunnerError):
@@ -133,16 +134,51 @@ def runner(
             driver=driver,
             engine=engine,
             cpus=cpus,
-            memory=None if memory is None else parse_memory(memory),
+            memory=None if memory is None else parse_size("--memory", memory),
             pids=pids,
             allow_insecure=allow_insecure,
             publish=publish,
-            secrets=dict(read_secret(each) for each in secrets),
+            disk=None if disk is None else parse_size("--disk", disk),
         )
         if check:
             sys.exit(trio.run(_check, options))
         ask = _ask if sys.stdin.isatty() and not as_json else None
         sys.exit(trio.run(serve_runner, options, RunnerDisplay(as_json=as_json), ask))
+
+
+class _Runner(click.Group):
+    """`runner` with an address dials in; what looks after a runner are commands of it.
+
+    The help is the one of dialling in, with those commands listed.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take a first word that is no command for what dialling in is told."""
+        if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
+            args = [DIAL, *args] if args else ["--help"]
+        return super().parse_args(ctx, args)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """A command; dialling in has no name that a person types."""
+        return dial if cmd_name == DIAL else super().get_command(ctx, cmd_name)
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write how to dial in, and then the commands."""
+        with dial.make_context(ctx.info_name, [], parent=ctx.parent, resilient_parsing=True) as of:
+            dial.format_help(of, formatter)
+        self.format_commands(ctx, formatter)
+
+
+DIAL = ""
+
+
+@click.group(cls=_Runner)
+def runner() -> None:
+    """Run your checks on this machine."""
+
+
+runner.add_command(secret)
+runner.add_command(prune)
 
 
 async def _ask(key: HostKey) -> bool:

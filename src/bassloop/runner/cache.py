@@ -11,7 +11,7 @@ import fcntl
 import os
 import secrets
 import tempfile
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,9 +19,14 @@ from typing import TYPE_CHECKING
 import trio
 
 from bassloop.runner import files
+from bassloop.runner.uses import KINDS, Uses
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Iterator
+
+
+IN_MEMORY = Path("/dev/shm")  # noqa: S108
+MEMORY = "memory"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,18 @@ class Output:
     def stdout(self) -> Path:
         """The file of its standard output; not there when it was too much to keep."""
         return self.path / "stdout"
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk, as they were counted when it was kept."""
+        try:
+            return int((self.path / "size").read_text())
+        except (OSError, ValueError):
+            return files.size(self.path)
+
+    def grow(self, by: int) -> None:
+        """Count more with it: what was made of it elsewhere."""
+        (self.path / "size").write_text(str(self.size + by))
 
 
 class Locks:
@@ -68,7 +85,9 @@ class Locks:
 class Cache:
     """Outputs in a folder. Made with :meth:`open`; several runners may share the folder."""
 
-    def __init__(self, folder: Path, making: Path) -> None:
+    def __init__(self, folder: Path, making: Path, uses: Uses) -> None:
+        self.folder = folder
+        self.uses = uses
         self._outputs = folder / "outputs"
         self._caches = folder / "caches"
         self._making = making
@@ -83,9 +102,9 @@ class Cache:
         """Outputs in `folder`, which is made, for this user alone. Raises OSError."""
 
         def work() -> tuple[Path, int]:
-            for name in ("outputs", "caches", "making"):
+            for name in (*KINDS, "making"):
                 (folder / name).mkdir(parents=True, exist_ok=True, mode=0o700)
-            _remove_abandoned(folder / "making")
+            remove_abandoned(folder / "making")
             own = Path(tempfile.mkdtemp(dir=folder / "making"))
             lock = os.open(own / "new", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -94,10 +113,11 @@ class Cache:
 
         own, lock = await trio.to_thread.run_sync(work)
         try:
-            yield cls(folder, own)
+            with Uses.open(folder, own) as uses:
+                yield cls(folder, own, uses)
         finally:
             with trio.CancelScope(shield=True):
-                await files.remove(own)
+                await trio.to_thread.run_sync(_remove_session, own)
             os.close(lock)
 
     @property
@@ -108,6 +128,24 @@ class Cache:
     def is_making(self, session: str) -> bool:
         """Whether the user of this name still is there; what crashed was removed by :meth:`open`."""
         return (self._making.parent / session).is_dir()
+
+    @property
+    def memory(self) -> Path:
+        """A folder for what must not be written to a disk; in memory, where there is such a place.
+
+        It goes with the session, also when that crashes.
+        """
+        link = self._making / MEMORY
+        if not link.is_symlink():
+            within = IN_MEMORY if IN_MEMORY.is_dir() else self._making
+            link.symlink_to(tempfile.mkdtemp(prefix="bassloop-", dir=within))
+        return link.readlink()
+
+    @contextmanager
+    def holding(self) -> Iterator[Hold]:
+        """What is found through it is not removed while the context lasts."""
+        with ExitStack() as stack:
+            yield Hold(self, stack)
 
     def find(self, key: str) -> Output | None:
         """An output that is whole; None when there is none."""
@@ -134,6 +172,7 @@ class Cache:
         kept = Output(self._outputs / key)
 
         def rename() -> None:
+            output.grow(0)
             try:
                 output.path.rename(kept.path)
             except OSError:
@@ -141,6 +180,7 @@ class Cache:
                     raise
 
         await trio.to_thread.run_sync(rename)
+        self.uses.grow(kept.size)
         return kept
 
     async def drop(self, key: str) -> None:
@@ -166,7 +206,9 @@ class Cache:
                 path = self._caches / name
                 if mode == "private":
                     path = stack.enter_context(self._free(name))
+                stack.enter_context(self.uses.of("caches", path.name))
                 path.mkdir(exist_ok=True, mode=0o700)
+                os.utime(path)
                 found[name] = path
             yield found
 
@@ -182,7 +224,43 @@ class Cache:
             self._private.remove(path)
 
 
-def _remove_abandoned(making: Path) -> None:
+class Hold:
+    """What one call uses. Made with :meth:`Cache.holding`."""
+
+    def __init__(self, cache: Cache, stack: ExitStack) -> None:
+        self._cache = cache
+        self._stack = stack
+        self._held: set[tuple[str, str]] = set()
+
+    def find(self, key: str) -> Output | None:
+        """An output that is whole; None when there is none."""
+        self._use("outputs", key)
+        return self._cache.find(key)
+
+    async def keep(self, output: Output, key: str) -> Output:
+        """Keep an output under its key; one that is there already stays."""
+        self._use("outputs", key)
+        return await self._cache.keep(output, key)
+
+    def image(self, key: str) -> None:
+        """An image of this key is used, or made."""
+        self._use("images", key)
+        (self._cache.folder / "images" / key).touch()
+
+    def _use(self, kind: str, name: str) -> None:
+        if (kind, name) not in self._held:
+            self._held.add((kind, name))
+            self._stack.enter_context(self._cache.uses.of(kind, name))
+
+
+def _remove_session(own: Path) -> None:
+    memory = own / MEMORY
+    if memory.is_symlink() and memory.readlink().name.startswith("bassloop-"):
+        files.remove_now(memory.readlink())
+    files.remove_now(own)
+
+
+def remove_abandoned(making: Path) -> None:
     """Remove what crashed runners were making: nobody holds its lock."""
     for path in making.iterdir():
         try:
@@ -194,6 +272,6 @@ def _remove_abandoned(making: Path) -> None:
         except BlockingIOError:
             continue
         else:
-            files.remove_now(path)
+            _remove_session(path)
         finally:
             os.close(lock)

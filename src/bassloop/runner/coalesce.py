@@ -40,6 +40,8 @@ class Coalescer:
 
     async def add(self, stream: int, data: bytes) -> None:
         """Add bytes; waits while too much waits to be sent. Cancelled, nothing was added."""
+        if not data:
+            return
         while self._size >= WAITING:
             await self._room.wait()
         if self._pieces and self._pieces[-1][0] == stream:

@@ -117,6 +117,21 @@ def _repair(folder: Path) -> None:
         folder.chmod(mode | 0o700)
 
 
+def size(root: Path) -> int:
+    """Bytes that a file, or a folder with all in it, takes on the disk. What goes meanwhile is not counted."""
+    total, waiting = 0, [root]
+    while waiting:
+        path = waiting.pop()
+        try:
+            found = path.lstat()
+            total += found.st_blocks * 512
+            if stat.S_ISDIR(found.st_mode):
+                waiting += path.iterdir()
+        except OSError:
+            continue
+    return total
+
+
 async def remove(path: Path) -> None:
     """Remove a file, or a folder with all that is in it, whatever its permissions."""
     await trio.to_thread.run_sync(remove_now, path)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
+import trio
+
 from bassloop.runner.drivers import container, sandbox
-from bassloop.runner.drivers.container.revealed import Secrets
 from bassloop.runner.drivers.host import HostDriver
 from bassloop.runner.events import RunnerEvent, Warned
 from bassloop.runner.options import RunnerError, RunnerOptions
+from bassloop.runner.pruning import keep_within
+from bassloop.runner.secrets import Secrets, SecretStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -36,19 +40,40 @@ async def open_driver(
 ) -> AsyncGenerator[Driver]:
     """What carries thunks out. Raises RunnerError when there is nothing that will do, DriverError."""
     engine = await find_engine(options)
-    if engine is None:
-        box = await find_sandbox(options)
-        on_event(Warned(IGNORED))
-        on_event(Warned(CONTAINED if box else UNCONTAINED))
-        async with HostDriver.open(
-            options.state,
-            on_event=on_event,
-            allow_host_path=options.allow_host_path,
-            sandbox=box,
-            jobs=options.jobs,
-        ) as host:
-            yield host
-        return
+    secrets = Secrets(SecretStore(options.secrets_file))
+    opened = _open_host if engine is None else partial(_open_containers, engine)
+    async with opened(options, secrets, on_event) as driver, trio.open_nursery() as nursery:
+        if options.disk is not None:
+            nursery.start_soon(keep_within, driver.cache, options.disk, engine)
+        yield driver
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def _open_host(
+    options: RunnerOptions, secrets: Secrets, on_event: Callable[[RunnerEvent], None]
+) -> AsyncGenerator[HostDriver]:
+    box = await find_sandbox(options)
+    on_event(Warned(IGNORED))
+    on_event(Warned(CONTAINED if box else UNCONTAINED))
+    async with HostDriver.open(
+        options.state,
+        on_event=on_event,
+        secrets=secrets,
+        allow_host_path=options.allow_host_path,
+        sandbox=box,
+        jobs=options.jobs,
+    ) as driver:
+        yield driver
+
+
+@asynccontextmanager
+async def _open_containers(
+    engine: container.Engine,
+    options: RunnerOptions,
+    secrets: Secrets,
+    on_event: Callable[[RunnerEvent], None],
+) -> AsyncGenerator[container.ContainerDriver]:
     for warning in warnings(options, engine):
         on_event(Warned(warning))
     async with container.ContainerDriver.open(
@@ -56,7 +81,7 @@ async def open_driver(
         engine,
         on_event=on_event,
         limits=container.Limits(options.cpus, options.memory, options.pids),
-        secrets=Secrets(options.secrets),
+        secrets=secrets,
         allow_host_path=options.allow_host_path,
         allow_insecure=options.allow_insecure,
         publish_to=options.publish,

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import getpass
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import platformdirs
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from bassloop.runner.secrets.rules import allows, is_rule
 
 DEFAULT_PORT = 6455
 _DESTINATION = re.compile(
@@ -19,13 +18,9 @@ _DESTINATION = re.compile(
 )
 DriverName = Literal["auto", "container", "host"]
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-_MEMORY = re.compile(r"(\d{1,15})([kmgt]?)(?:i?b)?\Z", re.IGNORECASE)
+_SIZE = re.compile(r"(\d{1,15})([kmgt]?)(?:i?b)?\Z", re.IGNORECASE)
 LEAST_MEMORY = 16 << 20
-_SECRET = re.compile(
-    r"(?P<repository>[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+):(?P<name>[^=\s]+)=(?P<file>.+)\Z"
-)
-MAX_SECRET = 512 << 10
-_RULE = re.compile(r"[A-Za-z0-9_.-]+/(\*|[A-Za-z0-9_.-]+)\Z")
+LEAST_DISK = 16 << 20
 
 
 class RunnerError(Exception):
@@ -52,7 +47,8 @@ class RunnerOptions:
         pids: processes and threads that a container may have.
         allow_insecure: whether a thunk that asks for it gets a privileged container.
         publish: names of images, or what they are in, that thunks may push with the owner's login.
-        secrets: values by repository, in small letters, and name.
+        secrets_file: where the owner's secrets are; by default in the user's data directory.
+        disk: bytes that what is kept may take; no limit when it is None.
     """
 
     login: str
@@ -76,11 +72,12 @@ class RunnerOptions:
     pids: int | None = None
     allow_insecure: bool = False
     publish: tuple[str, ...] = ()
-    secrets: Mapping[tuple[str, str], str] = field(default_factory=dict, repr=False)
+    secrets_file: Path | None = None
+    disk: int | None = None
 
     def __post_init__(self) -> None:
         for rule in self.only:
-            if not _RULE.match(rule):
+            if not is_rule(rule):
                 raise RunnerError(f"--only {rule}: must be OWNER/REPO or OWNER/*")
         if self.jobs is not None and self.jobs < 1:
             raise RunnerError(f"--jobs {self.jobs}: must be at least 1")
@@ -88,6 +85,8 @@ class RunnerOptions:
             raise RunnerError(f"--cpus {self.cpus:g}: must be more than 0")
         if self.memory is not None and self.memory < LEAST_MEMORY:
             raise RunnerError(f"--memory {self.memory}: must be at least {LEAST_MEMORY >> 20}m")
+        if self.disk is not None and self.disk < LEAST_DISK:
+            raise RunnerError(f"--disk {self.disk}: must be at least {LEAST_DISK >> 20}m")
         if self.pids is not None and self.pids < 1:
             raise RunnerError(f"--pids {self.pids}: must be at least 1")
 
@@ -100,12 +99,17 @@ class RunnerOptions:
     @property
     def state(self) -> Path:
         """Where outputs are kept."""
-        return self.state_dir or Path(platformdirs.user_cache_dir("bass-loop")) / "runner"
+        return self.state_dir or default_state()
 
     @property
     def hosts_file(self) -> Path:
         """The file of known hosts."""
         return self.known_hosts or Path.home() / ".ssh" / "known_hosts"
+
+
+def default_state() -> Path:
+    """Where outputs are kept when nothing else is said."""
+    return Path(platformdirs.user_cache_dir("bass-loop")) / "runner"
 
 
 def parse_destination(text: str) -> tuple[str, str, int]:
@@ -119,34 +123,12 @@ def parse_destination(text: str) -> tuple[str, str, int]:
     return found["login"] or getpass.getuser(), found["host"].strip("[]"), port
 
 
-def parse_memory(text: str) -> int:
-    """Bytes, as in ``512m`` or ``2g``. Raises RunnerError."""
-    found = _MEMORY.match(text)
+def parse_size(option: str, text: str) -> int:
+    """Bytes, as in ``512m`` or ``2g``. Raises RunnerError, which names the option."""
+    found = _SIZE.match(text)
     if found is None:
-        raise RunnerError(f"--memory {text}: must be a number of bytes, as in 512m or 2g")
+        raise RunnerError(f"{option} {text}: must be a number of bytes, as in 512m or 2g")
     return int(found[1]) * _UNITS[found[2].lower()]
-
-
-def read_secret(text: str) -> tuple[tuple[str, str], str]:
-    """The repository and name, and the value, of ``OWNER/REPO:NAME=FILE``. Raises RunnerError.
-
-    One line break at the end of the file is no part of the value.
-    """
-    found = _SECRET.match(text)
-    if found is None:
-        raise RunnerError("--secret: must be OWNER/REPO:NAME=FILE; the value is in the file")
-    path = Path(found["file"]).expanduser()
-    try:
-        with path.open(newline="") as file:
-            value = file.read(MAX_SECRET + 1)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not text"
-        raise RunnerError(f"--secret {found['name']}: {path}: {reason}") from error
-    if len(value) > MAX_SECRET or not value or "\0" in value:
-        raise RunnerError(
-            f"--secret {found['name']}: {path} must have text in it, {MAX_SECRET >> 10} KiB at most"
-        )
-    return (found["repository"].lower(), found["name"]), value.removesuffix("\n")
 
 
 def is_served(only: tuple[str, ...], repository: str | None) -> bool:
@@ -155,5 +137,4 @@ def is_served(only: tuple[str, ...], repository: str | None) -> bool:
         return True
     if repository is None:
         return False
-    owner, _, _ = repository.lower().partition("/")
-    return any(rule.lower() in (repository.lower(), f"{owner}/*") for rule in only)
+    return any(allows(rule, repository) for rule in only)

@@ -41,6 +41,7 @@ async def run_command(
     on_bytes: OnBytes,
     grace: float = GRACE_SECONDS,
     hunt: bool = True,
+    inherited: Sequence[int] = (),
 ) -> int:
     """Run a command to its end, and return its exit status (negative: the signal that ended it).
 
@@ -50,6 +51,7 @@ async def run_command(
     returns. Raises OSError when the command can't be started.
 
     Args:
+        inherited: open files that it gets, under the same numbers.
         hunt: whether what has left the process group is ended too, wherever it went.
     """
     cookie = secrets.token_hex(16)
@@ -61,6 +63,7 @@ async def run_command(
         cwd=str(cwd),
         env={**env, COOKIE: cookie} if hunt else dict(env),
         start_new_session=True,
+        pass_fds=inherited,
     )
     return await _Running(process, cookie if hunt else None, grace).finish(stdin, on_bytes)
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+NOT_SENT = "a file has a secret of this runner in it, and secrets don't leave the runner"
 MAX_REASON = 4_000
 """Characters of an error status' text: it travels in a header."""
 
@@ -88,33 +89,43 @@ class RuntimeService(RuntimeBase):
         thunk = await self._request(stream)
 
         async def work(respond: Respond) -> None:
-            await self._driver.run(thunk, _scope(stream), _progress(respond, rpc.RunResponse))
+            send = _progress(respond, rpc.RunResponse)
+            async with self._driver.running(thunk, _scope(stream), send):
+                pass
 
         await self._carry_out(stream, work)
 
     async def Read(self, stream: Stream[pb.Thunk, rpc.ReadResponse]) -> None:
-        """Run a thunk; what it printed follows its progress."""
+        """Run a thunk; what it printed follows its progress, secrets hidden as they are in its log."""
         thunk = await self._request(stream)
 
         async def work(respond: Respond) -> None:
             send = _progress(respond, rpc.ReadResponse)
-            output = await self._driver.run(thunk, _scope(stream), send)
-            if not output.stdout.exists():
-                raise DriverError("the thunk printed more than can be read; write it to a file")
-            async for chunk in files.read(output.stdout):
-                await respond(rpc.ReadResponse(output=chunk))
+            async with self._driver.running(thunk, _scope(stream), send) as output:
+                if not output.stdout.exists():
+                    raise DriverError("the thunk printed more than can be read; write it to a file")
+                async for chunk in files.read(output.stdout):
+                    await respond(rpc.ReadResponse(output=chunk))
 
         await self._carry_out(stream, work)
 
     async def ExportPath(self, stream: Stream[pb.ThunkPath, rpc.ExportResponse]) -> None:
-        """Run a path's thunk; a tar stream of the path follows its progress."""
+        """Run a path's thunk; a tar stream of the path follows its progress.
+
+        A file with a secret in it is not sent: a secret never leaves the runner, and half a file is none.
+        """
         path = await self._request(stream)
 
         async def work(respond: Respond) -> None:
             send = _progress(respond, rpc.ExportResponse)
-            output = await self._driver.run(path.thunk, _scope(stream), send)
-            async for chunk in exported(output, path.path):
-                await respond(rpc.ExportResponse(data=chunk))
+            granted = await self._driver.secrets.granted(_scope(stream))
+            async with self._driver.running(path.thunk, _scope(stream), send) as output:
+                looked_at = granted.mask.stream()
+                async for chunk in exported(output, path.path):
+                    looked_at.feed(chunk)
+                    if looked_at.found:
+                        raise DriverError(NOT_SENT)
+                    await respond(rpc.ExportResponse(data=chunk))
 
         await self._carry_out(stream, work)
 

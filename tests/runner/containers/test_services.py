@@ -12,9 +12,9 @@ import pytest
 import trio
 
 from bassloop.runner.drivers.container import ContainerDriver, Engine
-from bassloop.runner.drivers.container.revealed import Secrets
 from bassloop.runner.drivers.errors import DriverError
 from bassloop.runner.identity import Scope
+from bassloop.runner.secrets import Secrets, SecretStore
 from bassloop.wire import bass_pb2 as pb
 
 from ..made import Recorder, after, file, in_memory, mount, string
@@ -153,7 +153,9 @@ async def holding(text: str, *folders: Path) -> bytes:
 
 
 async def test_secrets_reach_their_command_and_nothing_else(tmp_path: Path, engine: Engine) -> None:
-    store = {("octocat/hello", name): f"hunter2-{name}" for name in ("env", "file", "stdin")}
+    store = SecretStore(tmp_path / "secrets" / "secrets.json")
+    for name in ("env", "file", "stdin"):
+        store.set(name, f"hunter2-{name}", only=["octocat/hello"], in_keyring=False)
     bearer = pb.Value(array=pb.Array(values=[string("Bearer "), secret("env")]))
     thunk = run(
         "test \"$TOKEN\" = 'Bearer hunter2-env' && test $(cat /run/key) = hunter2-file"
@@ -181,7 +183,7 @@ async def test_secrets_reach_their_command_and_nothing_else(tmp_path: Path, engi
         for scope in (Scope("octocat/hello", fork=True), Scope("octocat/other")):
             with pytest.raises(DriverError, match="the secret"):
                 await driver.run(thunk, scope, seen)
-    store["octocat/hello", "env"] = "hunter3"
+    store.set("env", "hunter3", only=["octocat/hello"], in_keyring=False)
     async with ContainerDriver.open(state, engine, secrets=Secrets(store)) as driver:
         output = await driver.run(thunk, SCOPE, seen)  # another value makes another thunk
         assert output.stdout.read_text() == '"***"\n'
@@ -191,11 +193,12 @@ async def test_secrets_reach_their_command_and_nothing_else(tmp_path: Path, engi
 async def test_a_secret_is_not_left_by_a_command_that_is_cancelled(
     tmp_path: Path, engine: Engine
 ) -> None:
-    store = Secrets({("octocat/hello", "env"): "hunter2-cancelled"})
+    store = SecretStore(tmp_path / "secrets" / "secrets.json")
+    store.set("env", "hunter2-cancelled", only=["octocat/hello"], in_keyring=False)
     thunk = run("echo up; sleep 600", env=[pb.Binding(symbol="TOKEN", value=secret("env"))])
     seen = Recorder()
     async with (
-        ContainerDriver.open(tmp_path / "state", engine, secrets=store) as driver,
+        ContainerDriver.open(tmp_path / "state", engine, secrets=Secrets(store)) as driver,
         trio.open_nursery() as nursery,
     ):
         nursery.start_soon(driver.run, thunk, SCOPE, seen)
@@ -204,4 +207,5 @@ async def test_a_secret_is_not_left_by_a_command_that_is_cancelled(
         nursery.cancel_scope.cancel()
     assert (await engine.ask("secret", "ls", "--quiet")).strip() == ""
     store_of_engine = (Path("/var/lib/containers"), Path("/run/containers"))
-    assert await holding("hunter2-cancelled", tmp_path, Path("/dev/shm"), *store_of_engine) == b""
+    kept = (tmp_path / "state", Path("/dev/shm"), *store_of_engine)
+    assert await holding("hunter2-cancelled", *kept) == b""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -18,13 +19,14 @@ from bassloop.bass import thunk_sha256
 from bassloop.runner.drivers.errors import DriverError
 from bassloop.runner.drivers.progress import Send, Vertex, vertex_id
 from bassloop.runner.events import RunnerEvent, ThunkEnded, ThunkStarted
-from bassloop.runner.identity import Scope, command_line
+from bassloop.runner.identity import command_line
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
 
-    from bassloop.runner.cache import Cache, Output
+    from bassloop.runner.cache import Cache, Hold, Output
     from bassloop.runner.drivers.command import Command
+    from bassloop.runner.secrets import Granted, Mask
     from bassloop.wire import bass_pb2 as pb
 
 MAX_THUNKS = 2_000
@@ -41,13 +43,25 @@ class _Made:
 
 
 class Call(ABC):
-    """What one call asks for: a thunk, and those that it needs, each once."""
+    """What one call asks for: a thunk, and those that it needs, each once.
+
+    Args:
+        hold: keeps what the call uses from being removed.
+        granted: the secrets that it may have, and for whom it is.
+    """
 
     def __init__(
-        self, cache: Cache, scope: Scope, send: Send, on_event: Callable[[RunnerEvent], None]
+        self,
+        cache: Cache,
+        hold: Hold,
+        granted: Granted,
+        send: Send,
+        on_event: Callable[[RunnerEvent], None],
     ) -> None:
         self.cache = cache
-        self.scope = scope
+        self.hold = hold
+        self.granted = granted
+        self.scope = granted.scope
         self.send = send
         self.on_event = on_event
         self._made: dict[str, _Made] = {}
@@ -83,9 +97,7 @@ class Call(ABC):
         try:
             name = await self.key(thunk)
         except DriverError as error:
-            await Vertex(self.send, thunk_sha256(thunk), command_line(thunk), ()).completed(
-                str(error)
-            )
+            await self.vertex(thunk_sha256(thunk), command_line(thunk)).completed(str(error))
             raise
         made = self._made.get(name)
         if made is None:
@@ -104,6 +116,10 @@ class Call(ABC):
             raise DriverError(made.error or f"cancelled: {command_line(thunk)}")
         return made.output
 
+    def vertex(self, key: str, name: str, inputs: Iterable[str] = ()) -> Vertex:
+        """A place in the call's progress, in which no secret is seen."""
+        return Vertex(self.send, key, name, list(inputs), self.granted.mask)
+
     def forget(self, name: str) -> None:
         """Let what is kept under a key be looked for again."""
         self._made.pop(name, None)
@@ -119,19 +135,19 @@ class Call(ABC):
         try:
             command = self.resolve(thunk)
         except DriverError as error:
-            await Vertex(self.send, name, command_line(thunk), ()).completed(str(error))
+            await self.vertex(name, command_line(thunk)).completed(str(error))
             raise
         needed = {await self.key(each): each for each in self.needs(command, thunk)}
         inputs = [*map(vertex_id, needed), *self.inputs(thunk)]
-        vertex = Vertex(self.send, name, command_line(thunk), inputs)
-        if (kept := self.cache.find(name)) is not None:
+        vertex = self.vertex(name, command_line(thunk), inputs)
+        if (kept := self.hold.find(name)) is not None:
             await vertex.cached()
             return kept
         await together([partial(self.output, each) for each in needed.values()])
         if self.cache.locks.is_taken(name):
             await vertex.announced()
         async with self.cache.locks.holding(name):
-            if (kept := self.cache.find(name)) is not None:
+            if (kept := self.hold.find(name)) is not None:
                 await vertex.cached()
                 return kept
             return await self._make(thunk, command, name, vertex)
@@ -145,7 +161,7 @@ class Call(ABC):
         try:
             async with self.cache.making() as output:
                 await self.carry_out(thunk, command, output, vertex)
-                kept = await self.cache.keep(output, name)
+                kept = await self.hold.keep(output, name)
             await self.after(kept, name)
             error = None
         except DriverError as failure:
@@ -160,6 +176,18 @@ class Call(ABC):
         if error is not None:
             raise DriverError(error)
         return kept
+
+
+@contextmanager
+def hiding(mask: Mask) -> Iterator[None]:
+    """Whatever goes wrong in here says nothing of a secret: DriverError for all errors of files."""
+    try:
+        yield
+    except DriverError as error:
+        raise type(error)(mask.hide(str(error))) from None
+    except OSError as error:
+        text = f"{error.strerror or error} ({error.filename or 'a file of the output'})"
+        raise DriverError(mask.hide(text)) from None
 
 
 async def together(calls: Iterable[Callable[[], Awaitable[object]]]) -> None:

@@ -44,6 +44,7 @@ class Command:
         mounts: in the order in which they have to be made.
         secret_env: variables with a secret in them, which must not be seen from outside.
         services: thunks that have to be up while it runs.
+        secrets: the names of all that it is given.
     """
 
     words: tuple[str, ...]
@@ -53,6 +54,7 @@ class Command:
     mounts: tuple[Mount, ...]
     secret_env: dict[str, str] = field(default_factory=dict)
     services: tuple[pb.Thunk, ...] = ()
+    secrets: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +68,9 @@ class Inherited:
 class Surroundings(Protocol):
     """What a driver has beside files. Each raises DriverError for what it has not."""
 
-    root: str | None
-    """Where the work directory is for the command; None when that is not known beforehand."""
+    @property
+    def root(self) -> str | None:
+        """Where the work directory is for the command; None when that is not known beforehand."""
 
     def address(self, addr: pb.ThunkAddr) -> str:
         """Where a service will be reached, as the address has it."""
@@ -141,6 +144,12 @@ def resolve(
         tuple(mounts),
         secret_env,
         tuple(resolver.services.values()),
+        frozenset(resolver.secrets)
+        | {
+            mount.source.secret.name
+            for mount in mounts
+            if mount.source.WhichOneof("source") == "secret"
+        },
     )
 
 
@@ -188,6 +197,7 @@ class _Resolver:
     dir: str = "."
     mounts: list[Mount] = field(default_factory=list)
     services: dict[bytes, pb.Thunk] = field(default_factory=dict)
+    secrets: set[str] = field(default_factory=set)
     revealed: bool = False
     """Whether a secret is in what was resolved."""
     _places: dict[bytes, str] = field(default_factory=dict)
@@ -261,6 +271,7 @@ class _Resolver:
                 return self._written(source, _logical(value.logical_path))
             case "secret":
                 self.revealed = True
+                self.secrets.add(value.secret.name)
                 return self.surroundings.secret(value.secret.name)
             case "thunk_addr":
                 service = value.thunk_addr.thunk

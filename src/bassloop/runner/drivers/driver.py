@@ -6,9 +6,12 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
     from bassloop.runner.cache import Output
     from bassloop.runner.drivers.progress import Send
     from bassloop.runner.identity import Scope
+    from bassloop.runner.secrets import Secrets
     from bassloop.wire import bass_pb2 as pb
 
 Give = Callable[[bytes], Awaitable[None]]
@@ -25,8 +28,17 @@ class Driver(Protocol):
     async def resolve(self, ref: pb.ImageRef, scope: Scope) -> pb.Thunk:
         """A thunk of the image of this name, with the digest that it has now."""
 
-    async def run(self, thunk: pb.Thunk, scope: Scope, send: Send) -> Output:
-        """Carry a thunk out, and what it needs before it; an output that is kept is used again."""
+    @property
+    def secrets(self) -> Secrets:
+        """What thunks may have of the owner's secrets."""
+
+    def running(
+        self, thunk: pb.Thunk, scope: Scope, send: Send
+    ) -> AbstractAsyncContextManager[Output]:
+        """Carry a thunk out, and what it needs before it; an output that is kept is used again.
+
+        While the context lasts, the output is not removed.
+        """
 
     async def export(self, thunk: pb.Thunk, scope: Scope, send: Send, give: Give) -> None:
         """Give an OCI archive of the image that a thunk makes. Raises Unsupported without images."""

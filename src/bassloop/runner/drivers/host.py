@@ -7,28 +7,31 @@ command left in its work directory. Where there is bubblewrap, commands are wrap
 from __future__ import annotations
 
 import math
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import trio
 
+from bassloop.bass import thunk_sha256
 from bassloop.runner.cache import Cache, Output
 from bassloop.runner.drivers import command as commands
-from bassloop.runner.drivers.call import Call
+from bassloop.runner.drivers.call import Call, hiding
 from bassloop.runner.drivers.errors import DriverError, Unsupported
 from bassloop.runner.drivers.work import Place, Work
-from bassloop.runner.identity import Scope, key
+from bassloop.runner.secrets import Granted, Revealed, Secrets
 from bassloop.wire import bass_pb2 as pb
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
     from pathlib import Path
 
+    from bassloop.runner.cache import Hold
     from bassloop.runner.drivers.driver import Give
     from bassloop.runner.drivers.progress import Send, Vertex
     from bassloop.runner.drivers.sandbox import Sandbox
     from bassloop.runner.events import RunnerEvent
+    from bassloop.runner.identity import Scope
 
 
 @dataclass(eq=False)
@@ -42,6 +45,7 @@ class HostDriver:
     cache: Cache
     slots: trio.CapacityLimiter
     on_event: Callable[[RunnerEvent], None]
+    secrets: Secrets = field(default_factory=Secrets)
     allow_host_path: bool = False
     sandbox: Sandbox | None = None
 
@@ -52,6 +56,7 @@ class HostDriver:
         state_dir: Path,
         *,
         on_event: Callable[[RunnerEvent], None] = lambda event: None,
+        secrets: Secrets | None = None,
         allow_host_path: bool = False,
         sandbox: Sandbox | None = None,
         jobs: int | None = None,
@@ -59,6 +64,7 @@ class HostDriver:
         """A driver that keeps outputs in `state_dir`. Raises DriverError when it can't.
 
         Args:
+            secrets: what thunks may have, and of which repository.
             sandbox: what commands are wrapped in; nothing when it is None.
             jobs: how many commands run at the same time; as many as are asked for when it is None.
         """
@@ -69,17 +75,28 @@ class HostDriver:
             raise DriverError(f"outputs can't be kept in {state_dir}: {error.strerror}") from error
         try:
             slots = trio.CapacityLimiter(math.inf if jobs is None else jobs)
-            yield cls(cache, slots, on_event, allow_host_path, sandbox)
+            yield cls(cache, slots, on_event, secrets or Secrets(), allow_host_path, sandbox)
         finally:
             await opened.__aexit__(None, None, None)
 
-    async def run(self, thunk: pb.Thunk, scope: Scope, send: Send) -> Output:
+    @asynccontextmanager
+    async def running(self, thunk: pb.Thunk, scope: Scope, send: Send) -> AsyncGenerator[Output]:
         """Carry a thunk out, and what it needs before it; an output that is kept is used again.
 
         `send` is awaited with progress; while it waits, so do the commands. Cancelled, the commands
-        and all their children are gone when this returns. Raises DriverError when a thunk fails.
+        and all their children are gone when this returns. Raises DriverError when a thunk fails. The
+        output is not removed while the context lasts.
         """
-        return await _Call(self, scope, send).output(thunk)
+        granted = await self.secrets.granted(scope)
+        with self.cache.holding() as hold:
+            with hiding(granted.mask):
+                output = await _Call(self, hold, granted, send).output(thunk)
+            yield output
+
+    async def run(self, thunk: pb.Thunk, scope: Scope, send: Send) -> Output:
+        """The same, for who has no use for the output or knows that it stays."""
+        async with self.running(thunk, scope, send) as output:
+            return output
 
     async def resolve(self, ref: pb.ImageRef, scope: Scope) -> pb.Thunk:
         """Every image's name will do: there are no images here, and they are ignored."""
@@ -99,15 +116,23 @@ class HostDriver:
 class _Call(Call):
     """What one call asks of this driver."""
 
-    def __init__(self, driver: HostDriver, scope: Scope, send: Send) -> None:
-        super().__init__(driver.cache, scope, send, driver.on_event)
+    def __init__(self, driver: HostDriver, hold: Hold, granted: Granted, send: Send) -> None:
+        super().__init__(driver.cache, hold, granted, send, driver.on_event)
         self._driver = driver
+        self._keys: dict[str, str] = {}
 
     async def key(self, thunk: pb.Thunk) -> str:
-        return key(self.scope, thunk)
+        """Its message, the versions of the secrets that it names, and the keys of what it needs."""
+        sha = thunk_sha256(thunk)
+        if sha not in self._keys:
+            command = self.resolve(thunk)
+            versions = sorted(map(self.granted.version, command.secrets))
+            needed = [await self.key(each) for each in self.needs(command, thunk)]
+            self._keys[sha] = self.scope.own("\n".join([sha, *versions, *needed]))
+        return self._keys[sha]
 
     def resolve(self, thunk: pb.Thunk) -> commands.Command:
-        return commands.resolve(thunk)
+        return commands.resolve(thunk, surroundings=_Surroundings(self.granted))
 
     def needs(self, command: commands.Command, thunk: pb.Thunk) -> Iterable[pb.Thunk]:
         return commands.needs(command, thunk)
@@ -130,7 +155,29 @@ class _Call(Call):
             sandbox=driver.sandbox,
             allow_host_path=driver.allow_host_path,
         )
-        await Work(place, command, output, vertex, kept_base).carry_out()
+        with self._revealed(command) as revealed:
+            await Work(place, command, output, vertex, kept_base, revealed).carry_out()
+
+    def _revealed(self, command: commands.Command) -> AbstractContextManager[Revealed | None]:
+        """A place for files with secrets, if there are to be any."""
+        kinds = {mount.source.WhichOneof("source") for mount in command.mounts}
+        if "secret" not in kinds:
+            return nullcontext()
+        return Revealed.open(self.granted, self.cache.memory)
+
+
+@dataclass(frozen=True, slots=True)
+class _Surroundings:
+    """What this driver has beside files: secrets, and no services."""
+
+    granted: Granted
+    root: str | None = None
+
+    def address(self, addr: pb.ThunkAddr) -> str:
+        raise DriverError("this thunk needs a service, which the host driver can't start")
+
+    def secret(self, name: str) -> str:
+        return self.granted.value(name)
 
 
 def _refuse_what_needs_a_container(thunk: pb.Thunk) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from bassloop.runner.secrets.mask import Mask
 from bassloop.wire import progrock_pb2 as progrock
 
 if TYPE_CHECKING:
@@ -28,12 +29,22 @@ def vertex_id(key: str) -> str:
     return f"sha256:{key}"
 
 
-class Vertex:
-    """One thunk's place in the progress."""
+NOTHING = Mask(())
 
-    def __init__(self, send: Send, key: str, name: str, inputs: Sequence[str]) -> None:
+
+class Vertex:
+    """One thunk's place in the progress.
+
+    Args:
+        mask: what is hidden in its name and its error; who logs hides it there, a stream at a time.
+    """
+
+    def __init__(
+        self, send: Send, key: str, name: str, inputs: Sequence[str], mask: Mask = NOTHING
+    ) -> None:
         self._send = send
-        self._vertex = progrock.Vertex(id=vertex_id(key), name=name, inputs=inputs)
+        self.mask = mask
+        self._vertex = progrock.Vertex(id=vertex_id(key), name=mask.hide(name), inputs=inputs)
 
     @property
     def id(self) -> str:
@@ -72,7 +83,7 @@ class Vertex:
         """Its command is over."""
         self._vertex.completed.CopyFrom(now())
         if error is not None:
-            self._vertex.error = error
+            self._vertex.error = self.mask.hide(error)
         await self._send(progrock.StatusUpdate(vertexes=[self._vertex]))
 
 

@@ -10,18 +10,20 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import trio
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 WORK = "/bass/work"
 HOME = "/bass/home"
 CACHES = "/bass/caches"
+SECRETS = "/bass/secrets"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 SYSTEM = (
@@ -86,7 +88,8 @@ class Sandbox:
     program: str
     network: bool = True
 
-    def wrap(
+    @contextmanager
+    def wrapping(
         self,
         words: Sequence[str],
         *,
@@ -95,19 +98,27 @@ class Sandbox:
         home: Path,
         cwd: str,
         binds: Sequence[tuple[Path, str]] = (),
-    ) -> list[str]:
-        """The whole command line. `binds` are put at absolute paths, writable.
+    ) -> Iterator[tuple[list[str], int]]:
+        """The whole command line, and a file that it must inherit. `binds` are put at absolute paths.
 
-        Variables are set inside only: one such as LD_PRELOAD would else be bubblewrap's own.
+        Variables are set inside only: one such as LD_PRELOAD would else be bubblewrap's own. What is
+        told to bubblewrap is in that file, in memory, as a command line is seen by everybody.
         """
-        options = [self.program, *self._system()]
-        options += ["--bind", str(work), WORK, "--bind", str(home), HOME]
+        options = [*self._system(), "--bind", str(work), WORK, "--bind", str(home), HOME]
         for source, target in binds:
             options += ["--bind", str(source), target]
         options += ["--chdir", cwd, "--clearenv"]
         for name, value in env.items():
             options += ["--setenv", name, value]
-        return [*options, "--", *words]
+        told = "".join(f"{each}\0" for each in options).encode(errors="surrogateescape")
+        handle = os.memfd_create("bubblewrap")
+        try:
+            with open(handle, "wb", closefd=False) as file:
+                file.write(told)
+            os.lseek(handle, 0, os.SEEK_SET)
+            yield [self.program, "--args", str(handle), "--", *words], handle
+        finally:
+            os.close(handle)
 
     def _system(self) -> list[str]:
         options = ["--unshare-user", "--unshare-pid", "--unshare-ipc"]

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bassloop.runner.cache import Output
-    from bassloop.runner.drivers.mask import Mask
     from bassloop.runner.drivers.progress import Vertex
 
 MAX_STDOUT = 256 << 20
@@ -31,29 +30,28 @@ async def watch(
     stdin: bytes,
     vertex: Vertex,
     output: Output,
-    mask: Mask | None = None,
     engine: bool = False,
     called: str | None = None,
+    inherited: tuple[int, ...] = (),
     grace: float = GRACE_SECONDS,
 ) -> int:
-    """Run a process to its end, its output logged and kept. Returns its exit status.
+    """Run a process to its end, its output logged and kept, secrets hidden. Returns its exit status.
 
     Cancelled, nothing of it is left. Raises DriverError when it can't be started.
 
     Args:
-        mask: what is hidden in all that it prints.
         engine: whether this is a container engine's program, whose helpers outlive it and end by
             themselves.
         grace: seconds that it has for its own cleanup when this is cancelled.
+        inherited: open files that it gets.
         called: the command's name in messages, when it is not the first word.
     """
     coalescer = Coalescer(vertex.logged)
+    masked = {stream: vertex.mask.stream() for stream in (1, 2)}
     kept = 0
 
     async def on_bytes(stream: int, data: bytes) -> None:
-        if mask is not None:
-            data = mask.feed(stream, data)
-        await add(stream, data)
+        await add(stream, masked[stream].feed(data))
 
     async def add(stream: int, data: bytes) -> None:
         nonlocal kept
@@ -79,12 +77,12 @@ async def watch(
                     on_bytes=on_bytes,
                     grace=grace,
                     hunt=not engine,
+                    inherited=inherited,
                 )
             except OSError as error:
                 failure = error
-            if mask is not None:
-                for stream in (1, 2):
-                    await add(stream, mask.rest(stream))
+            for stream, rest in masked.items():
+                await add(stream, rest.rest())
             coalescer.close()
     if failure is not None:
         raise DriverError(f"{failure.strerror}: {called or words[0]}")

@@ -19,7 +19,7 @@ import trio
 from bassloop.runner import files
 from bassloop.runner.drivers import layout, sandbox
 from bassloop.runner.drivers.command import INPUTS
-from bassloop.runner.drivers.errors import DriverError
+from bassloop.runner.drivers.errors import DriverError, host_path_refused
 from bassloop.runner.drivers.sources import copy_inside, write_logical
 from bassloop.runner.drivers.watch import ended, watch
 from bassloop.wire import bass_pb2 as pb
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from bassloop.runner.drivers.progress import Vertex
     from bassloop.runner.drivers.sandbox import Sandbox
     from bassloop.runner.identity import Scope
+    from bassloop.runner.secrets import Revealed
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ class Work:
     output: Output
     vertex: Vertex
     base: Output | None = None
+    revealed: Revealed | None = None
     _taken_out: list[tuple[str, Path | None]] = field(default_factory=list)
     _binds: list[tuple[Path, str]] = field(default_factory=list)
     _made: list[Path] = field(default_factory=list)
@@ -97,15 +99,19 @@ class Work:
             "LANG": "C.UTF-8",
             "CI": "true",
             **self.command.env,
+            **self.command.secret_env,
         }
         words = [self._program(cwd, env["PATH"]), *self.command.words[1:]]
-        if box is not None:
-            inside = cwd if cwd.startswith("/") else f"{sandbox.WORK}/{cwd}".removesuffix("/.")
-            words = box.wrap(
-                words, env=env, work=self.output.files, home=home, cwd=inside, binds=self._binds
-            )
-            env, cwd = {}, "."
-        async with self.place.slots:
+        inherited: tuple[int, ...] = ()
+        async with AsyncExitStack() as stack:
+            if box is not None:
+                inside = cwd if cwd.startswith("/") else f"{sandbox.WORK}/{cwd}".removesuffix("/.")
+                wrapping = box.wrapping(
+                    words, env=env, work=self.output.files, home=home, cwd=inside, binds=self._binds
+                )
+                words, told = stack.enter_context(wrapping)
+                inherited, env, cwd = (told,), {}, "."
+            await stack.enter_async_context(self.place.slots)
             status = await watch(
                 words,
                 cwd=self.output.files / cwd,
@@ -114,6 +120,7 @@ class Work:
                 vertex=self.vertex,
                 output=self.output,
                 called=self.command.words[0],
+                inherited=inherited,
             )
         if status:
             raise DriverError(ended(status, contained=box is not None))
@@ -214,12 +221,10 @@ class Work:
                 self._share(source.cache, place, folders, target)
             case "host":
                 if not self.place.allow_host_path:
-                    raise DriverError(
-                        "this runner's owner does not let thunks name files of the machine"
-                    )
+                    raise host_path_refused()
                 await copy_inside(Path(source.host.context), source.host.path, place)
             case "secret":
-                raise DriverError(f"the secret {source.secret.name} has no value on this runner")
+                self._reveal(source.secret.name, place)
             case _:
                 raise DriverError(f"the mount {target!r} has no source that this runner knows")
 
@@ -249,6 +254,18 @@ class Work:
             place.symlink_to(folder)  # what is bound is what this leads to
         else:
             raise DriverError(f"a path in the cache {cache.id} can't be mounted at {target!r}")
+
+    def _reveal(self, name: str, place: Path) -> None:
+        """Put a link to a file with a secret where the command finds it; the file itself is no output."""
+        assert self.revealed is not None
+        file = self.revealed.file(name)
+        if self.place.sandbox is None or not place.is_relative_to(self.output.files):
+            place.symlink_to(file)  # what is bound is what this leads to
+            return
+        inner = f"{sandbox.SECRETS}/{file.name}"
+        if (file, inner) not in self._binds:
+            self._binds.append((file, inner))
+        place.symlink_to(inner)
 
     # --- what is left --------------------------------------------------------------------------------
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -11,30 +11,30 @@ import trio
 
 from bassloop.bass import thunk_sha256
 from bassloop.runner.drivers import command as commands
-from bassloop.runner.drivers.call import Call, together
+from bassloop.runner.drivers.call import Call, hiding, together
 from bassloop.runner.drivers.container import addresses, archive
 from bassloop.runner.drivers.container import image as names
 from bassloop.runner.drivers.container.config import config_after
 from bassloop.runner.drivers.container.images import image_key
 from bassloop.runner.drivers.container.plan import WORK
-from bassloop.runner.drivers.container.revealed import Revealed
 from bassloop.runner.drivers.container.roots import Roots, input_of
 from bassloop.runner.drivers.container.services import Services, certificates
 from bassloop.runner.drivers.container.trust import VARIABLES, trusting
 from bassloop.runner.drivers.container.work import Base, Place, Work
-from bassloop.runner.drivers.errors import DriverError
-from bassloop.runner.drivers.progress import Vertex, vertex_id
+from bassloop.runner.drivers.errors import DriverError, refused
+from bassloop.runner.drivers.progress import vertex_id
 from bassloop.runner.identity import command_line
+from bassloop.runner.secrets import Granted, Revealed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
     from pathlib import Path
 
-    from bassloop.runner.cache import Output
+    from bassloop.runner.cache import Hold, Output
     from bassloop.runner.drivers.command import Command
     from bassloop.runner.drivers.container.driver import ContainerDriver
     from bassloop.runner.drivers.container.image import Image
-    from bassloop.runner.drivers.progress import Send
+    from bassloop.runner.drivers.progress import Send, Vertex
     from bassloop.runner.identity import Scope
     from bassloop.wire import bass_pb2 as pb
 
@@ -45,9 +45,14 @@ class ContainerCall(Call):
     """What one call asks of the container driver."""
 
     def __init__(
-        self, driver: ContainerDriver, scope: Scope, send: Send, nursery: trio.Nursery
+        self,
+        driver: ContainerDriver,
+        hold: Hold,
+        granted: Granted,
+        send: Send,
+        nursery: trio.Nursery,
     ) -> None:
-        super().__init__(driver.cache, scope, send, driver.on_event)
+        super().__init__(driver.cache, hold, granted, send, driver.on_event)
         self._driver = driver
         self.services = Services(driver.engine, self._service, nursery)
         self._keys: dict[str, str] = {}
@@ -64,26 +69,14 @@ class ContainerCall(Call):
         sha = thunk_sha256(thunk)
         if sha not in self._keys:
             facts = ["container", sha]
-            found = _Found(self)
-            command = commands.resolve(thunk, image=commands.Inherited(), surroundings=found)
-            facts += sorted(found.versions)
-            facts += [each for mount in command.mounts for each in self._secret_of(mount)]
+            command = self._resolve(thunk, commands.Inherited())
+            facts += sorted(map(self.granted.version, command.secrets))
             if commands.base_of(thunk) is None:
                 facts += await self._facts_of(commands.image_of(thunk))
             for each in (*self.needs(command, thunk), *command.services):
                 facts.append(await self.key(each))
             self._keys[sha] = self.scope.own("\n".join(facts))
         return self._keys[sha]
-
-    def _secret_of(self, mount: commands.Mount) -> Iterator[str]:
-        if mount.source.WhichOneof("source") == "secret":
-            yield self.version(mount.source.secret.name)
-
-    def version(self, name: str) -> str:
-        """What a secret's value is told from its others by. Raises DriverError."""
-        value = self._driver.secrets.get(self.scope, name)
-        salted = f"{self._driver.secret}\n{value}".encode(errors="surrogateescape")
-        return f"secret {name} {hashlib.sha256(salted).hexdigest()}"
 
     async def _facts_of(self, image: pb.ThunkImage) -> list[str]:
         """What tells an image from others that its message could mean."""
@@ -93,11 +86,11 @@ class ContainerCall(Call):
 
     def resolve(self, thunk: pb.Thunk) -> Command:
         if thunk.insecure and not self._driver.allow_insecure:
-            raise DriverError(
-                "this thunk wants rights beyond a container's (insecure), and the runner's owner does "
-                "not allow that"
-            )
-        return commands.resolve(thunk, image=commands.Inherited(), surroundings=_Found(self))
+            raise refused("have rights beyond a container's (insecure)", "--allow-insecure")
+        return self._resolve(thunk, commands.Inherited())
+
+    def _resolve(self, thunk: pb.Thunk, inherited: commands.Inherited) -> Command:
+        return commands.resolve(thunk, image=inherited, surroundings=_Surroundings(self.granted))
 
     def needs(self, command: Command, thunk: pb.Thunk) -> Iterable[pb.Thunk]:
         yield from commands.needs(command, thunk)
@@ -144,8 +137,9 @@ class ContainerCall(Call):
             engine=driver.engine,
             images=driver.images,
             cache=self.cache,
+            hold=self.hold,
             limits=driver.limits,
-            send=self.send,
+            vertex=self.vertex,
             kept=self.kept,
             needed=needed,
             own=self.scope.own,
@@ -202,10 +196,8 @@ class ContainerCall(Call):
         """A thunk's work, while the secrets and services that it needs are there."""
         driver = self._driver
         base = await self.base(thunk)
-        with Revealed.open(driver.engine, self.scope, driver.secrets, output.path) as revealed:
-            command = commands.resolve(
-                thunk, image=base.root.inherited, surroundings=_Given(revealed)
-            )
+        with Revealed.open(self.granted, self.cache.memory) as revealed:
+            command = self._resolve(thunk, base.root.inherited)
             if not command.words:
                 raise DriverError("there is no command, and the image does not say what it runs")
             await together([partial(self._start, each) for each in command.services])
@@ -234,7 +226,7 @@ class ContainerCall(Call):
         command = self.resolve(thunk)
         needed = {await self.key(each): each for each in self.needs(command, thunk)}
         inputs = [*map(vertex_id, needed), *self.inputs(thunk)]
-        vertex = Vertex(self.send, await self.key(thunk), command_line(thunk), inputs)
+        vertex = self.vertex(await self.key(thunk), command_line(thunk), inputs)
         await together([partial(self.output, each) for each in needed.values()])
         async with self.cache.making() as output, self._work(thunk, output, vertex) as work:
             yield work, vertex
@@ -263,53 +255,42 @@ class ContainerCall(Call):
             self._driver.finish(output, name)
 
 
-class _Found:
-    """Surroundings that note what a thunk asks for, and have nothing to give yet."""
+@dataclass(frozen=True, slots=True)
+class _Surroundings:
+    """What this driver has beside files."""
 
+    granted: Granted
     root: str | None = WORK
-
-    def __init__(self, call: ContainerCall) -> None:
-        self._call = call
-        self.versions: list[str] = []
 
     def address(self, addr: pb.ThunkAddr) -> str:
         return addresses.written(addr)
 
     def secret(self, name: str) -> str:
-        self.versions.append(self._call.version(name))
-        return ""
+        return self.granted.value(name)
 
 
-class _Given:
-    """Surroundings in which all is there."""
-
-    root: str | None = WORK
-
-    def __init__(self, revealed: Revealed) -> None:
-        self._revealed = revealed
-
-    def address(self, addr: pb.ThunkAddr) -> str:
-        return addresses.written(addr)
-
-    def secret(self, name: str) -> str:
-        return self._revealed.value(name)
-
-
+@asynccontextmanager
 async def calling(
     driver: ContainerDriver,
     scope: Scope,
     send: Send,
     work: Callable[[ContainerCall], Awaitable[Result]],
-) -> Result:
-    """Do a call's work; its services are stopped when this returns. Raises what the work does."""
+) -> AsyncGenerator[Result]:
+    """Do a call's work; what it used stays while the context lasts, and its services are stopped before.
+
+    Raises DriverError.
+    """
     result: list[Result] = []
     failure: DriverError | OSError | None = None
-    async with trio.open_nursery() as nursery:
-        try:
-            result.append(await work(ContainerCall(driver, scope, send, nursery)))
-        except (DriverError, OSError) as error:
-            failure = error
-        nursery.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
-    return result[0]
+    granted = await driver.secrets.granted(scope)
+    with driver.cache.holding() as hold:
+        with hiding(granted.mask):
+            async with trio.open_nursery() as nursery:
+                try:
+                    result.append(await work(ContainerCall(driver, hold, granted, send, nursery)))
+                except (DriverError, OSError) as error:
+                    failure = error
+                nursery.cancel_scope.cancel()
+            if failure is not None:
+                raise failure
+        yield result[0]

@@ -17,11 +17,12 @@ from bassloop.runner.cache import Cache, Output
 from bassloop.runner.drivers.container import image as names
 from bassloop.runner.drivers.container.calls import calling
 from bassloop.runner.drivers.container.engine import Engine, EngineError, Limits
-from bassloop.runner.drivers.container.images import Images, image_key
+from bassloop.runner.drivers.container.images import PUBLISHED, Images, image_key, secret_of
 from bassloop.runner.drivers.container.plan import LABEL
-from bassloop.runner.drivers.container.revealed import Secrets
+from bassloop.runner.drivers.container.variables import forget, names_in_engine
 from bassloop.runner.drivers.errors import DriverError
 from bassloop.runner.drivers.progress import Vertex
+from bassloop.runner.secrets import Secrets
 from bassloop.wire import bass_pb2 as pb
 
 if TYPE_CHECKING:
@@ -124,13 +125,21 @@ class ContainerDriver:
         finally:
             await opened.__aexit__(None, None, None)
 
-    async def run(self, thunk: pb.Thunk, scope: Scope, send: Send) -> Output:
+    @asynccontextmanager
+    async def running(self, thunk: pb.Thunk, scope: Scope, send: Send) -> AsyncGenerator[Output]:
         """Carry a thunk out, and what it needs before it; an output that is kept is used again.
 
         `send` is awaited with progress; while it waits, so do the commands. Cancelled, the containers
-        are gone when this returns. Raises DriverError when a thunk fails.
+        are gone when this returns. Raises DriverError when a thunk fails. The output is not removed
+        while the context lasts.
         """
-        return await calling(self, scope, send, lambda call: call.output(thunk))
+        async with calling(self, scope, send, lambda call: call.output(thunk)) as output:
+            yield output
+
+    async def run(self, thunk: pb.Thunk, scope: Scope, send: Send) -> Output:
+        """The same, for who has no use for the output or knows that it stays."""
+        async with self.running(thunk, scope, send) as output:
+            return output
 
     async def resolve(self, ref: pb.ImageRef, scope: Scope) -> pb.Thunk:
         """A thunk of the image of this name, with the digest that its registry has for it now.
@@ -159,7 +168,8 @@ class ContainerDriver:
         """Give an OCI archive of the image that a thunk makes. Raises DriverError."""
         async with self.cache.making() as place:
             target = place.path / "image.tar"
-            await calling(self, scope, send, lambda call: call.exported(thunk, target))
+            async with calling(self, scope, send, lambda call: call.exported(thunk, target)):
+                pass
             async for chunk in files.read(target):
                 await give(chunk)
 
@@ -180,9 +190,10 @@ class ContainerDriver:
                 "--publish REGISTRY/NAME does, and never for forks"
             )
         async with self.cache.making() as place:
-            name = self.images.own_name(f"publish-{secrets.token_hex(8)}")
+            name = self.images.own_name(f"{PUBLISHED}{secrets.token_hex(8)}")
             target = place.path / "image.tar"
-            await calling(self, scope, send, lambda call: call.exported(thunk, target, name))
+            async with calling(self, scope, send, lambda call: call.exported(thunk, target, name)):
+                pass
             digest = await self.images.push(target, name, to, place.path / "digest")
         published = pb.ImageRef()
         published.CopyFrom(untagged)
@@ -209,22 +220,30 @@ async def _unseen(update: progrock.StatusUpdate) -> None:
 
 def _secret_of(state_dir: Path) -> str:
     """What makes the names of a runner's images impossible to guess: made once."""
-    path = state_dir / "secret"
-    if not path.exists():
+    while (found := secret_of(state_dir)) is None:
+        path = state_dir / "secret"
         temporary = path.with_suffix(f".{secrets.token_hex(4)}")
         temporary.touch(mode=0o600)
         temporary.write_text(secrets.token_hex(16))
         temporary.rename(path)
-    return path.read_text()
+    return found
 
 
 async def _remove_abandoned(engine: Engine, owner: str, cache: Cache) -> None:
-    """Remove the containers that a runner has left running when it crashed."""
+    """Remove the containers that a runner has left when it crashed, and the secrets that they had.
+
+    One that had ended too: what it left for others to go on from is made again.
+    """
     listed = await engine.ask(
-        "ps", "--all", "--filter", f"label={LABEL}={owner}", "--format", "{{.Names}} {{.State}}"
+        "ps", "--all", "--filter", f"label={LABEL}={owner}", "--format", "{{.Names}}"
     )
-    for line in listed.splitlines():
-        name, _, state = line.strip().partition(" ")
+
+    def is_abandoned(name: str) -> bool:
         session = name.split("-")[1:2]
-        if session and state != "exited" and not cache.is_making(session[0]):
-            await engine.try_remove(name)
+        return bool(session) and not cache.is_making(session[0])
+
+    for name in filter(is_abandoned, listed.split()):
+        await engine.try_remove(name)
+    known = [name for name in await names_in_engine(engine) if f"-{owner}-" in name]
+    if abandoned := list(filter(is_abandoned, known)):
+        await forget(engine, abandoned)

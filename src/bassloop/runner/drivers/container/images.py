@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from bassloop.runner.drivers.container.image import Image
 
 PULL_SECONDS = 1_800
+PUBLISHED = "publish-"
+"""What the key of an image begins with that is here only while it is pushed."""
 _OF_ENGINE = ("/", "/bass", WORK, "/dev", "/etc", "/proc", "/run", "/sys", "/tmp")  # noqa: S108
 _FILES_OF_ENGINE = ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/run/.containerenv")
 
@@ -55,7 +57,7 @@ class Images:
 
     def own_name(self, key: str) -> str:
         """The name of an image that this runner makes."""
-        return f"{names.OURS}-{self.secret}:{key}"
+        return f"{_prefix(self.secret)}:{key}"
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -106,12 +108,13 @@ class Images:
     async def told(self, words: Sequence[str], vertex: Vertex, stdin: bytes = b"") -> None:
         """Call the engine, with what it says logged. Raises EngineError with its last line."""
         coalescer = Coalescer(vertex.logged)
+        masked = {stream: vertex.mask.stream() for stream in (1, 2)}
         tail = b""
 
         async def on_bytes(stream: int, data: bytes) -> None:
             nonlocal tail
             tail = (tail + data)[-2_000:] if stream == 2 else tail
-            await coalescer.add(stream, data)
+            await coalescer.add(stream, masked[stream].feed(data))
 
         status, failure = 0, None
         async with trio.open_nursery() as nursery:
@@ -127,6 +130,8 @@ class Images:
                 )
             except OSError as error:
                 failure = error
+            for stream, rest in masked.items():
+                await coalescer.add(stream, rest.rest())
             coalescer.close()
         if failure is not None:
             raise EngineError(f"{words[0]}: {failure.strerror}")
@@ -153,6 +158,8 @@ class Images:
                 diff = await self.engine.ask("diff", container)
                 changed = has_changed(diff, about["mounts"])
                 left = await self.commit(container, key) if changed else base
+                if changed:
+                    output.grow(await self._added(left, base))
             except (OSError, ValueError, LookupError):
                 return None
             except EngineError as error:
@@ -164,6 +171,12 @@ class Images:
             temporary.rename(made)
             await self.engine.try_remove(container)
             return str(left)
+
+    async def _added(self, image: str, base: str) -> int:
+        """Bytes that an image takes beside those of another. Raises EngineError."""
+        sizes = await self.engine.ask("image", "inspect", "--format", "{{.Size}}", image, base)
+        whole, before = map(int, sizes.split())
+        return max(0, whole - before)
 
     async def save(self, image: str, target: Path) -> None:
         """Write an image into an OCI archive. Raises EngineError."""
@@ -197,6 +210,24 @@ class Images:
         if self.engine.kind == "podman":
             words.append("--quiet")
         return names.bare(await self.engine.ask(*words, container, self.own_name(key), seconds=600))
+
+
+def secret_of(folder: Path) -> str | None:
+    """What makes the names of the images of this folder's runner impossible to guess; None before it is made."""
+    try:
+        return (folder / "secret").read_text()
+    except FileNotFoundError:
+        return None
+
+
+def own_prefix(folder: Path) -> str | None:
+    """What the names of such images are, without their tags; None when there are none."""
+    secret = secret_of(folder)
+    return None if secret is None else _prefix(secret)
+
+
+def _prefix(secret: str) -> str:
+    return f"{names.OURS}-{secret}"
 
 
 def image_key(name: str, platform: str | None) -> str:

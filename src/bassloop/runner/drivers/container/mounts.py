@@ -19,7 +19,7 @@ from bassloop.runner import files
 from bassloop.runner.drivers import layout
 from bassloop.runner.drivers.command import INPUTS
 from bassloop.runner.drivers.container.plan import CACHES, WORK, Bind, check_target
-from bassloop.runner.drivers.errors import DriverError
+from bassloop.runner.drivers.errors import DriverError, host_path_refused
 from bassloop.runner.drivers.sources import copy_inside, wanted_of, write_logical
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class Mounts:
 
     def _host(self, path: pb.HostPath) -> Path:
         if not self.allow_host_path:
-            raise DriverError("this runner's owner does not let thunks name files of the machine")
+            raise host_path_refused()
         return Path(path.context)
 
     def _copy(self) -> Path:

@@ -18,19 +18,19 @@ from bassloop.runner.drivers import layout
 from bassloop.runner.drivers.container import archive
 from bassloop.runner.drivers.container import image as names
 from bassloop.runner.drivers.container.engine import EngineError
-from bassloop.runner.drivers.errors import DriverError
-from bassloop.runner.drivers.progress import Vertex, vertex_id
+from bassloop.runner.drivers.errors import DriverError, host_path_refused
+from bassloop.runner.drivers.progress import vertex_id
 from bassloop.runner.drivers.sources import copy_inside, wanted_of, write_logical
 from bassloop.runner.ssh import this_platform
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
-    from bassloop.runner.cache import Cache, Output
+    from bassloop.runner.cache import Cache, Hold, Output
     from bassloop.runner.drivers.container.engine import Engine, Limits
     from bassloop.runner.drivers.container.image import Image
     from bassloop.runner.drivers.container.images import Images
-    from bassloop.runner.drivers.progress import Send
+    from bassloop.runner.drivers.progress import Vertex
     from bassloop.wire import bass_pb2 as pb
 
 PERIOD = 100_000
@@ -70,6 +70,8 @@ class Roots:
     """Makes such images for one call.
 
     Args:
+        hold: keeps what is used from being removed.
+        vertex: makes a place in the progress, from a key, a name and inputs.
         kept: finds the output of a thunk that ran.
         needed: makes a thunk's output, and says what it is kept under.
         own: makes a name the scope's own.
@@ -78,8 +80,9 @@ class Roots:
     engine: Engine
     images: Images
     cache: Cache
+    hold: Hold
     limits: Limits
-    send: Send
+    vertex: Callable[[str, str, Iterable[str]], Vertex]
     kept: Callable[[pb.Thunk], Awaitable[Output]]
     needed: Callable[[pb.Thunk], Awaitable[str]]
     own: Callable[[str], str]
@@ -95,7 +98,8 @@ class Roots:
             inputs.append(await self.needed(source.thunk.thunk))
         key = self.own("\n".join([*facts, *inputs]))
         name = self.images.own_name(key)
-        vertex = Vertex(self.send, key, described(image), [vertex_id(each) for each in inputs])
+        vertex = self.vertex(key, described(image), map(vertex_id, inputs))
+        self.hold.image(key)
         async with self.cache.locks.holding(key):
             found = await self.images.inspect(name)
             if found is not None:
@@ -144,9 +148,7 @@ class Roots:
                 await write_logical(source.logical, place / "given")
             case "host":
                 if not self.allow_host_path:
-                    raise DriverError(
-                        "this runner's owner does not let thunks name files of the machine"
-                    )
+                    raise host_path_refused()
                 await copy_inside(Path(source.host.context), source.host.path, place / "given")
             case _:
                 raise DriverError("this image is made of nothing")

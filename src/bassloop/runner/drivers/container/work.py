@@ -16,6 +16,7 @@ from bassloop.runner.drivers import layout
 from bassloop.runner.drivers.command import INPUTS
 from bassloop.runner.drivers.container import plan
 from bassloop.runner.drivers.container.mounts import Mounts
+from bassloop.runner.drivers.container.variables import in_engine
 from bassloop.runner.drivers.errors import DriverError
 from bassloop.runner.drivers.watch import ended, watch
 from bassloop.wire import bass_pb2 as pb
@@ -27,9 +28,9 @@ if TYPE_CHECKING:
     from bassloop.runner.drivers.command import Command
     from bassloop.runner.drivers.container.engine import Engine, Limits
     from bassloop.runner.drivers.container.image import Image
-    from bassloop.runner.drivers.container.revealed import Revealed
     from bassloop.runner.drivers.progress import Vertex
     from bassloop.runner.identity import Scope
+    from bassloop.runner.secrets import Revealed
 
 KEPT = ("files", "stdout", "container", "image")
 """What is left of an output's folder."""
@@ -58,6 +59,11 @@ class Place:
     kept: Callable[[pb.Thunk], Awaitable[Output]]
     allow_host_path: bool = False
     overlays: bool = False
+
+    @property
+    def secret_prefix(self) -> str:
+        """What the names begin with that the engine's store has of this runner."""
+        return f"{self.prefix}-{self.owner}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +132,6 @@ class Work:
                 stdin=self.command.stdin,
                 vertex=self.vertex,
                 output=self.output,
-                mask=self.revealed.mask,
                 engine=True,
                 grace=grace,
             )
@@ -164,7 +169,14 @@ class Work:
             temporary.chmod(0o1777)
             start = self._start()
             stack.enter_context(mounts.places())
-            stored = await stack.enter_async_context(self.revealed.stored(self.command.secret_env))
+            stored = await stack.enter_async_context(
+                in_engine(
+                    self.place.engine,
+                    self.place.secret_prefix,
+                    self.command.secret_env,
+                    self.revealed.folder,
+                )
+            )
             yield plan.Container(
                 name=self.name,
                 image=self.base.image,

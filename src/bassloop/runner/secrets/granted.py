@@ -1,0 +1,121 @@
+"""What one call may have of the owner's secrets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import trio
+
+from bassloop.runner.drivers.errors import DriverError
+from bassloop.runner.secrets.mask import Mask
+from bassloop.runner.secrets.rules import allows, narrowness
+from bassloop.runner.secrets.store import SecretError, SecretStore
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bassloop.runner.identity import Scope
+    from bassloop.runner.secrets.store import Entry
+
+
+@dataclass(frozen=True)
+class Granted:
+    """The secrets of one call: those that its repository may have, as they are now.
+
+    Args:
+        values: of those that it may have.
+        versions: what tells each value from the others that it had.
+        refused: why the others of these names are not given.
+    """
+
+    scope: Scope
+    values: Mapping[str, str] = field(default_factory=dict, repr=False)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)
+
+    def value(self, name: str) -> str:
+        """A secret's value. Raises DriverError with how its owner would let the thunk have it."""
+        if name in self.values:
+            return self.values[name]
+        raise DriverError(self.refused.get(name) or self._unknown(name))
+
+    def version(self, name: str) -> str:
+        """What a thunk that names the secret is known by beside its message. Raises DriverError."""
+        self.value(name)
+        return f"secret {name} {self.versions[name]}"
+
+    def _unknown(self, name: str) -> str:
+        mend = f"bassloop runner secret set {name} --only {self.scope.repository or 'OWNER/REPO'}"
+        return f"the secret {name} has no value on this runner; its owner can give it one: {mend}"
+
+    @cached_property
+    def mask(self) -> Mask:
+        """Hides every value that this call may have: an output may have one from an earlier command."""
+        return Mask(self.values.values())
+
+
+class Secrets:
+    """The owner's secrets, as drivers ask for them.
+
+    Args:
+        store: where they are; there are none when it is None.
+    """
+
+    def __init__(self, store: SecretStore | None = None) -> None:
+        self._store = store
+        self._from_keyring: dict[str, str] = {}
+
+    async def granted(self, scope: Scope) -> Granted:
+        """What a call for this scope may have. Raises DriverError when they can't be read."""
+        if self._store is None:
+            return Granted(scope)
+        return await trio.to_thread.run_sync(self._look, self._store, scope)
+
+    def _look(self, store: SecretStore, scope: Scope) -> Granted:
+        try:
+            entries = store.entries()
+        except SecretError as error:
+            raise DriverError(f"this runner's secrets can't be read: {error}") from error
+        values: dict[str, str] = {}
+        versions: dict[str, str] = {}
+        refused: dict[str, str] = {}
+        for entry in sorted(entries, key=lambda each: narrowness(each.only)):
+            if (reason := _reason(entry, scope)) is not None:
+                refused.setdefault(entry.name, reason)
+                continue
+            try:
+                values[entry.name] = self._value(store, entry)
+                versions[entry.name] = entry.version
+            except SecretError as error:
+                values.pop(entry.name, None)
+                refused[entry.name] = f"the secret {entry.name} can't be given: {error}"
+        return Granted(scope, values, versions, refused)
+
+    def _value(self, store: SecretStore, entry: Entry) -> str:
+        """The keyring is asked once for each version: it may ask a person."""
+        if entry.value is not None:
+            return entry.value
+        if entry.version not in self._from_keyring:
+            self._from_keyring[entry.version] = store.value(entry)
+        return self._from_keyring[entry.version]
+
+
+def _reason(entry: Entry, scope: Scope) -> str | None:
+    """Why a scope may not have a secret; None when it may."""
+    name, repository = entry.name, scope.repository
+    if repository is None:
+        return f"the secret {name} is not given, as the loop does not say for which repository"
+    if entry.only and not allows(entry.only, repository):
+        return (
+            f"the secret {name} is not for {repository}; the runner's owner can give it one: "
+            f"bassloop runner secret set {name} --only {repository}"
+        )
+    if scope.fork and not entry.forks:
+        return (
+            f"the secret {name} is not given to forks of {repository}: whoever forked decides what is "
+            f"done with it. The runner's owner can say otherwise: bassloop runner secret set {name} "
+            f"--only {repository} --forks"
+        )
+    return None
