@@ -37,6 +37,7 @@ COMMANDS: dict[str, _Command] = {
     "deliveries": _Command(
         "bassloop.cli.deliveries", "deliveries", "List, show and replay GitHub's deliveries."
     ),
+    "logs": _Command("bassloop.cli.logs", "logs", "Show a run's logs, and follow them."),
     "backup": _Command("bassloop.cli.backup", "backup", "Copy the loop's data while it runs."),
     "restore": _Command("bassloop.cli.backup", "restore", "Put a backup back."),
     "check": _Command("bassloop.cli.check", "check", "Look whether the loop's data is whole."),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bassloop.cli.errors import told
+from bassloop.cli.run_address import daemon_address
 from bassloop.cli.stored import stored
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def _redeliver(settings: Settings, delivery: Delivery, url: str | None) -> str:
     secret = settings.webhook_secret()
     if secret is None:
         raise click.ClickException("GITHUB_APP_WEBHOOK_SECRET is not set, but the daemon needs it")
-    where = (url or _address(settings)).rstrip("/")
+    where = (url or daemon_address(settings)).rstrip("/")
     headers = {
         "Content-Type": "application/json",
         "X-GitHub-Event": delivery.event,
@@ -145,18 +146,6 @@ def _redeliver(settings: Settings, delivery: Delivery, url: str | None) -> str:
     if answer.status_code != 202:
         raise click.ClickException(f"the daemon at {where} refused it: {answer.status_code} {said}")
     return said
-
-
-def _address(settings: Settings) -> str:
-    """Where the daemon is from here; with TLS under its public name, which the certificate is for."""
-    from bassloop.config import parse_address
-
-    if settings.tls_cert_path and settings.external_url:
-        return settings.external_url
-    host, port = parse_address(settings.listen)
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  (read, not bound)
-    scheme = "https" if settings.tls_cert_path else "http"
-    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def _fields(delivery: Delivery) -> dict[str, Any]:

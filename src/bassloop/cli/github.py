@@ -151,7 +151,7 @@ def doctor(redeliver: bool, mend: bool) -> None:
     import trio
 
     from bassloop import config
-    from bassloop.cli.logs import configure_logs
+    from bassloop.cli.log_config import configure_logs
 
     configure_logs("error")
     with told(config.SettingsError):

@@ -110,7 +110,7 @@ def dial(
     import trio
 
     from bassloop.cli.errors import told
-    from bassloop.cli.logs import configure_logs
+    from bassloop.cli.log_config import configure_logs
     from bassloop.cli.runner_display import RunnerDisplay
     from bassloop.runner import RunnerError, RunnerOptions, parse_destination, serve_runner
     from bassloop.runner.options import parse_size

@@ -25,7 +25,7 @@ def prune(disk: str | None, keep_caches: bool, state_dir: Path | None) -> None:
     """
     import trio
 
-    from bassloop.cli.logs import configure_logs
+    from bassloop.cli.log_config import configure_logs
     from bassloop.runner.options import RunnerError, default_state, parse_size
     from bassloop.runner.pruning import engines
     from bassloop.runner.pruning import prune as do

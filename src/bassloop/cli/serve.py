@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bassloop.cli.errors import told
-from bassloop.cli.logs import configure_logs
+from bassloop.cli.log_config import configure_logs
 
 if TYPE_CHECKING:
     from bassloop.config import Settings

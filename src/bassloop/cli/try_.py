@@ -50,7 +50,7 @@ def try_(
     import trio
 
     from bassloop.cli.errors import told
-    from bassloop.cli.logs import configure_logs
+    from bassloop.cli.log_config import configure_logs
     from bassloop.config import SettingsError
     from bassloop.serve import StartError
     from bassloop.standin import StandInError

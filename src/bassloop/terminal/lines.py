@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bassloop.terminal.sequences import ANY_ESCAPE, CONTROLS, INVISIBLE, LINK, SGR
 from bassloop.terminal.style import DEFAULT_PEN, Pen, applied, begin, change
-from bassloop.terminal.width import TAB, text_width
+from bassloop.terminal.width import TAB, character_width, next_stop, text_width
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,17 +88,39 @@ def safe_link(target: bytes) -> str | None:
     return target.decode("ascii") if _SAFE_TARGET.fullmatch(target) else None
 
 
-def restyle(line: bytes) -> str:
-    """A line for a terminal: colours, attributes and safe links only, all closed at its end."""
+def restyle(line: bytes, columns: int | None = None) -> str:
+    """A line for a terminal: colours, attributes and safe links only, all closed at its end. With
+    `columns`, no more than so many, and spaces for tabs: it takes one row of the terminal."""
     out: list[str] = []
     before = DEFAULT_PEN
+    column = 0
     for text, pen in runs(line):
         wanted = pen if safe_link(pen.link) else Pen(pen.style)
         out.append(change(before, wanted).decode("ascii"))
-        out.append(readable(text))
         before = wanted
+        shown = readable(text)
+        if columns is not None:
+            shown, column = _fitted(shown, column, columns)
+        out.append(shown)
     out.append(change(before, DEFAULT_PEN).decode("ascii"))
     return "".join(out)
+
+
+def _fitted(text: str, column: int, columns: int) -> tuple[str, int]:
+    """As much of the text, from a column on, as there is room for, and the column behind it; beyond
+    the last one when there was no room."""
+    out: list[str] = []
+    for character in text:
+        shown = character
+        width = character_width(character)
+        if character == "\t":
+            width = next_stop(column) - column
+            shown = " " * width
+        if column + width > columns:
+            return "".join(out), columns + 1
+        column += width
+        out.append(shown)
+    return "".join(out), column
 
 
 class Measure:

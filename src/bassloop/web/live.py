@@ -3,13 +3,18 @@
 The page says which lines it has; the socket's task sleeps until the run changes, and sends what is new
 since then (see `news`). It holds one message at a time. A page that reads slowly gets more lines at
 once, later; one that does not read is cut loose, and comes back with its own places.
+
+    {"logs": {"12": 300}}     it has 300 lines of the log of vertex 12, and none of any other
+     "lines": "text"          it wants all lines, with their escape sequences, instead of the last as HTML
+     "only": [12]             it wants no other log
+     "follow": false          it wants what there is, and the end
 """
 
 from __future__ import annotations
 
 import json
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 from quart import Blueprint, websocket
@@ -32,6 +37,13 @@ ASKED_AGAIN = 5.0
 GONE = 4404
 
 
+class Wish(NamedTuple):
+    """What a page has, and whether it stays for what comes later."""
+
+    seen: Seen = Seen()
+    follow: bool = True
+
+
 def routes(context: WebContext) -> Blueprint:
     """The websockets' routes."""
     blueprint = Blueprint("live", __name__)
@@ -45,17 +57,19 @@ def routes(context: WebContext) -> Blueprint:
             return
         with trio.fail_after(HELLO_SECONDS):
             hello = await websocket.receive()
+        wish = _wish(hello)
         async with context.tail.follow(run_id) as following:
             with newsroom.open_for(run_id), suppress(NotStored):
-                await _follow(context, newsroom, run_id, following, Seen(places=_places(hello)))
+                await _follow(context, newsroom, run_id, following, wish)
 
     return blueprint
 
 
 async def _follow(
-    context: WebContext, newsroom: Newsroom, run_id: str, following: Following, seen: Seen
+    context: WebContext, newsroom: Newsroom, run_id: str, following: Following, wish: Wish
 ) -> None:
     """Send what is new until the run is over and all of it was sent, or is not to be seen any more."""
+    seen = wish.seen
     asked = trio.current_time()
     while True:
         await following.changed()
@@ -68,7 +82,7 @@ async def _follow(
             text, seen, more, over = await newsroom.news(run_id, following.version, seen)
             if text is not None:
                 await _send(context, text)
-        if over:
+        if over or not wish.follow:
             await _send(context, json.dumps({"end": True}))
             return
         await trio.sleep(QUIET_SECONDS)
@@ -79,13 +93,15 @@ async def _send(context: WebContext, text: str) -> None:
         await websocket.send(text)
 
 
-def _places(hello: str | bytes) -> frozenset[tuple[int, int]]:
-    """How many lines of which logs a page has; nothing for what is no such thing."""
+def _wish(hello: str | bytes) -> Wish:
+    """What a page says it has and wants; what a new page wants for what is no such thing."""
     if len(hello) > MAX_HELLO:
-        return frozenset()
+        return Wish()
     try:
         given = json.loads(hello)
         logs = {int(row): max(int(lines), 0) for row, lines in dict(given["logs"]).items()}
-    except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
-        return frozenset()
-    return frozenset(logs.items())
+        only = frozenset(map(int, given["only"])) if given.get("only") is not None else None
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
+        return Wish()
+    seen = Seen(text=given.get("lines") == "text", only=only, places=frozenset(logs.items()))
+    return Wish(seen, follow=given.get("follow") is not False)

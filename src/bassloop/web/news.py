@@ -11,7 +11,6 @@ import json
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import trio
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
 MAX_LINES = 1000
 """Lines of one log in one message. A page that is further behind is told the last ones, and asks
-for the others when it shows them."""
+for the others when it shows them; who wants text is told all of them, message by message."""
 
 MESSAGE_ROOM = 4 << 20
 """Characters of lines from which on the rest goes in the next message."""
@@ -39,15 +38,28 @@ TOLD_ROOM = 16 << 20
 """Characters of texts that are kept of one snapshot, for pages that are as far as others were."""
 
 
+Lines = tuple[bytes, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a page was told by now: the run's state, the version of its vertexes, how many lines of
-    which logs, and their screens."""
+    """What a page wants, and what it was told by now.
 
+    Args:
+        text: lines are wanted as they settled, for a terminal, and not as HTML.
+        only: the logs of these vertexes are wanted; None: all.
+        state: the run's.
+        version: of the vertexes.
+        places: how many lines of which logs.
+        screens: of which logs, as they were.
+    """
+
+    text: bool = False
+    only: frozenset[int] | None = None
     state: str = ""
     version: int = 0
     places: frozenset[tuple[int, int]] = frozenset()
-    screens: frozenset[tuple[int, tuple[str, ...]]] = frozenset()
+    screens: frozenset[tuple[int, Lines]] = frozenset()
 
 
 class News(NamedTuple):
@@ -63,18 +75,20 @@ class News(NamedTuple):
 @dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
     """A run at a version of the tail's: read in this order, so that what is read of an ended run is
-    its last state. `screens` are as HTML; `told` has what pages were told of it."""
+    its last state. `drawn` has the screens as HTML; `told` what pages were told of it."""
 
     version: int
     run: Run
     vertexes: tuple[Vertex, ...]
     lines: Mapping[int, int]
-    screens: Mapping[int, tuple[str, ...]]
+    screens: Mapping[int, Lines]
+    drawn: Mapping[int, list[str]]
     told: dict[Seen, News] = field(default_factory=dict)
 
     def keep(self, seen: Seen, news: News) -> None:
-        """Keep what a page is told, while there is room."""
-        if sum(len(other.text or "") for other in self.told.values()) < TOLD_ROOM:
+        """Keep what a page is told, while there is room. Who reads a whole log is alone with it."""
+        alone = seen.text and news.more
+        if not alone and sum(len(other.text or "") for other in self.told.values()) < TOLD_ROOM:
             self.told[seen] = news
 
 
@@ -128,24 +142,22 @@ class Newsroom:
         if run is None:
             raise NotStored(f"there is no run {run_id}")
         vertexes = await self._store.vertexes(run_id)
-        lines = {}
-        screens = {}
+        lines: dict[int, int] = {}
+        screens: dict[int, Lines] = {}
+        drawn: dict[int, list[str]] = {}
         for vertex in vertexes:
             row = vertex.row
             lines[row] = vertex.lines
             if self._tail.live(row):
-                screen = tuple(render_lines(self._tail.screen(row)))
+                screens[row] = screen = tuple(self._tail.screen(row))
                 lines[row] = (await self._store.log_extent(run_id, row)).lines
-                old = before.screens.get(row) if before is not None else None
-                screens[row] = old if old == screen and old is not None else screen
-        return Snapshot(
-            version, run, tuple(vertexes), MappingProxyType(lines), MappingProxyType(screens)
-        )
+                same = before is not None and before.screens.get(row) == screen
+                drawn[row] = before.drawn[row] if before and same else render_lines(screen)
+        return Snapshot(version, run, tuple(vertexes), lines, screens, drawn)
 
     async def _tell(self, snapshot: Snapshot, seen: Seen) -> News:
         run = snapshot.run
         message: dict[str, Any] = {"now": time.time()}
-        more = False
         if run.state != seen.state:
             seen = replace(seen, state=run.state)
             message["run"] = _run(run)
@@ -153,34 +165,54 @@ class Newsroom:
         if changed:
             seen = replace(seen, version=max(vertex.version for vertex in changed))
             message["vertexes"] = [_vertex(vertex) for vertex in changed]
-        places, screens = dict(seen.places), dict(seen.screens)
-        logs = []
-        room = MESSAGE_ROOM
-        for row, total in snapshot.lines.items():
-            place, screen = places.get(row, 0), snapshot.screens.get(row, ())
-            if total <= place and screen == screens.get(row, ()):
-                continue
-            if room <= 0:
-                more = True
-                break
-            start = max(place, total - MAX_LINES)
-            lines = await self._rendered.lines(run.id, row, start, total)
-            places[row] = start + len(lines)
-            screens[row] = screen
-            more = more or start + len(lines) < total
-            room -= sum(map(len, lines)) + sum(map(len, screen))
-            logs.append(
-                {"row": row, "start": start, "total": total, "lines": lines, "screen": screen}
-            )
+        logs, seen, more = await self._logs(snapshot, seen)
         if logs:
-            seen = replace(seen, places=frozenset(places.items()), screens=_some(screens))
             message["logs"] = logs
         text = json.dumps(message) if len(message) > 1 else None
         return News(text, seen, more, run.ended)
 
+    async def _logs(
+        self, snapshot: Snapshot, seen: Seen
+    ) -> tuple[list[dict[str, Any]], Seen, bool]:
+        """What is new in the logs, what was seen then, and whether there is more."""
+        places, screens = dict(seen.places), dict(seen.screens)
+        logs: list[dict[str, Any]] = []
+        room = MESSAGE_ROOM
+        more = False
+        for row, total in snapshot.lines.items():
+            place, screen = places.get(row, 0), snapshot.screens.get(row, ())
+            wanted = seen.only is None or row in seen.only
+            if not wanted or (total <= place and screen == screens.get(row, ())):
+                continue
+            if room <= 0:
+                more = True
+                break
+            log = await self._log(snapshot, seen, row, place)
+            logs.append(log)
+            places[row] = log["start"] + len(log["lines"])
+            screens[row] = screen
+            room -= sum(map(len, log["lines"])) + sum(map(len, log["screen"]))
+            if places[row] < total:
+                more = True
+                if seen.text:
+                    # One log after the other: lines of two in turns would be hard to read.
+                    break
+        some = frozenset((row, screen) for row, screen in screens.items() if screen)
+        return logs, replace(seen, places=frozenset(places.items()), screens=some), more
 
-def _some(screens: dict[int, tuple[str, ...]]) -> frozenset[tuple[int, tuple[str, ...]]]:
-    return frozenset((row, screen) for row, screen in screens.items() if screen)
+    async def _log(self, snapshot: Snapshot, seen: Seen, row: int, place: int) -> dict[str, Any]:
+        """The lines of one log from a place on, and its screen."""
+        run_id, total = snapshot.run.id, snapshot.lines[row]
+        if seen.text:
+            start, stop = min(place, total), min(total, place + MAX_LINES)
+            read = await self._store.log_lines(run_id, row, start, stop)
+            lines = [line.decode("utf-8", "replace") for line in read]
+            screen = [line.decode("utf-8", "replace") for line in snapshot.screens.get(row, ())]
+        else:
+            start = max(place, total - MAX_LINES)
+            lines = await self._rendered.lines(run_id, row, start, total)
+            screen = snapshot.drawn.get(row, [])
+        return {"row": row, "start": start, "total": total, "lines": lines, "screen": screen}
 
 
 def _run(run: Run) -> dict[str, Any]:
