@@ -199,6 +199,19 @@ class Settings(BaseSettings):
     github_api_url: BaseURL = Field(
         "https://api.github.com", description="GitHub's API, or an Enterprise Server's."
     )
+    github_url: BaseURL | None = Field(
+        None, description="GitHub's web pages. Default: those that belong to GITHUB_API_URL."
+    )
+    operators: str | None = Field(
+        None,
+        description="GitHub ids or logins (ids never change hands), separated by commas: people who see "
+        "runners and deliveries.",
+    )
+    session_secret: SecretStr | None = Field(
+        None,
+        description="With what sessions are signed. Default: the file session_secret in the data "
+        "directory, made at the first start.",
+    )
 
     policy_path: Path | None = Field(
         None, description="The operator's policies for repositories, in TOML (see github.md)."
@@ -259,6 +272,10 @@ class Settings(BaseSettings):
     def _pairs(self) -> Self:
         if (self.tls_cert_path is None) != (self.tls_key_path is None):
             raise ValueError("TLS_CERT_PATH and TLS_KEY_PATH go together; only one is set")
+        if self.session_secret and len(self.session_secret.get_secret_value()) < 32:
+            raise ValueError(
+                "SESSION_SECRET must have 32 characters at least, such as 64 of base16"
+            )
         if (
             self.blobs_bucket
             and "://" in self.blobs_bucket
@@ -283,6 +300,12 @@ class Settings(BaseSettings):
     def host_key_path(self) -> Path:
         """The SSH host key's file."""
         return self.ssh_host_key_path or self.data_dir / "ssh_host_ed25519_key"
+
+    @property
+    def operator_names(self) -> frozenset[str]:
+        """The operators' ids, and logins in lower case."""
+        names = (name.strip().lstrip("@").lower() for name in (self.operators or "").split(","))
+        return frozenset(name for name in names if name)
 
     def private_key(self) -> str | None:
         """The App's private key, PEM. Raises SettingsError when its file can't be read."""

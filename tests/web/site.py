@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import trio
+
 from bassloop.dispatch import Answer, Tail
 from bassloop.observe import Finding
 from bassloop.store import Store, ThunkRecord, User, VertexUpdate, open_store
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from quart_trio import QuartTrio
+
+    from bassloop.github import OAuth
+    from bassloop.web.visitors import Visitor
 
 HOSTILE = "<script>alert(1)</script>\"'&`{{41*271}}"
 
@@ -40,6 +45,26 @@ async def _metrics(accept: str) -> tuple[bytes, str]:
     return b"bassloop_tasks 1.0\n", "text/plain; version=1.0.0; charset=utf-8"
 
 
+class FakePermissions:
+    """What GitHub would say: levels by user and repository."""
+
+    def __init__(self) -> None:
+        self.levels: dict[tuple[int, int], str] = {}
+        self.forgotten: list[tuple[int | None, int | None]] = []
+
+    async def level(self, person: Visitor, repository_id: int) -> str:
+        await trio.lowlevel.checkpoint()
+        return self.levels.get((person.id, repository_id), "none")
+
+    async def readable(self, person: Visitor) -> frozenset[int]:
+        await trio.lowlevel.checkpoint()
+        theirs = {repo for (user, repo), level in self.levels.items() if user == person.id}
+        return frozenset(repo for repo in theirs if self.levels[person.id, repo] != "none")
+
+    def forget(self, *, user_id: int | None = None, repository_id: int | None = None) -> None:
+        self.forgotten.append((user_id, repository_id))
+
+
 @dataclass
 class Site:
     """An application and what is behind it."""
@@ -49,6 +74,16 @@ class Site:
     inbox: FakeInbox
     tail: Tail
     context: WebContext
+
+    permissions: FakePermissions
+
+    async def signed_in(self, user_id: int, login: str, **levels: str) -> dict[str, str]:
+        """The headers of somebody who signed in; `levels` are theirs, in the repository `r<id>`."""
+        await self.store.put_user(User(user_id, f"U_{user_id}", login))
+        for name, level in levels.items():
+            self.permissions.levels[user_id, int(name[1:])] = level
+        token, _ = await self.context.sessions.begin(user_id)
+        return {"cookie": f"{self.context.sessions.cookie}={token}"}
 
     async def get(self, path: str, **headers: str) -> Any:
         return await self.app.test_client().get(path, headers=headers)
@@ -96,9 +131,9 @@ class Site:
 
 
 @asynccontextmanager
-async def a_site(tmp_path: Path) -> AsyncGenerator[Site]:
+async def a_site(tmp_path: Path, oauth: OAuth | None = None) -> AsyncGenerator[Site]:
     async with open_store(tmp_path / "loop.db", tmp_path / "blobs") as store:
-        inbox, tail = FakeInbox(), Tail()
+        inbox, tail, permissions = FakeInbox(), Tail(), FakePermissions()
         context = WebContext(
             store=store,
             inbox=inbox,
@@ -110,5 +145,9 @@ async def a_site(tmp_path: Path) -> AsyncGenerator[Site]:
             ssh_command="bassloop runner YOUR-LOGIN@loop.example.com",
             pool_snapshot=list,
             health=Health(ready=_ready, metrics=_metrics, metrics_token="s3cret"),
+            permissions=permissions,
+            session_secret=b"the secret of the sessions' tests",
+            oauth=oauth,
+            operators=frozenset({"9", "operator"}),
         )
-        yield Site(create_app(context), store, inbox, tail, context)
+        yield Site(create_app(context), store, inbox, tail, context, permissions)

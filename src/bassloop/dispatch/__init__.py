@@ -9,19 +9,24 @@
 
 from __future__ import annotations
 
+from bassloop.dispatch.allowance import Allowance
 from bassloop.dispatch.delivery import handle_delivery
 from bassloop.dispatch.inbox import Answer, Inbox, Outcome, Turn
 from bassloop.dispatch.loop import Limits, Loop
+from bassloop.dispatch.permissions import Permissions, at_least
 from bassloop.dispatch.tail import Following, Tail
 
 __all__ = [
+    "Allowance",
     "Answer",
     "Following",
     "Inbox",
     "Limits",
     "Loop",
     "Outcome",
+    "Permissions",
     "Tail",
     "Turn",
+    "at_least",
     "handle_delivery",
 ]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import trio
 
+from bassloop.dispatch.permissions import Permissions
 from bassloop.dispatch.policies import Policies
 from bassloop.measure import Tally
 
@@ -92,6 +94,11 @@ class Loop:
     late: Bell = field(default_factory=Bell)
     hooks: Tally = field(default_factory=Tally)
     runs: Tally = field(default_factory=Tally)
+
+    @cached_property
+    def permissions(self) -> Permissions:
+        """What people may do in repositories."""
+        return Permissions(self.store, self.github)
 
     def run_url(self, run_id: str) -> str:
         """Where people read a run."""

@@ -1,7 +1,8 @@
 """GitHub: who signs, what events mean, and the calls that the loop makes.
 
 Parsing and deciding is pure (:mod:`events`, :mod:`signature`, :mod:`limits`, :mod:`check_runs`);
-:mod:`client` is the thin shell around it, :mod:`api` the HTTP below it::
+:mod:`client` is the thin shell around it, :mod:`api` the HTTP below it, :mod:`oauth` asks who somebody
+is::
 
     async with open_github(GitHubConfig(app_id=1, private_key=pem)) as github:
         repo = github.repository(installation_id, "octocat", "hello")
@@ -34,6 +35,13 @@ from bassloop.github.models import (
     Repository,
     User,
 )
+from bassloop.github.oauth import (
+    DeviceCode,
+    OAuth,
+    OAuthConfig,
+    SignInPending,
+    SignInRefused,
+)
 from bassloop.github.pace import Patience
 from bassloop.github.signature import sign, verify_signature
 
@@ -44,6 +52,7 @@ __all__ = [
     "Attempt",
     "CheckRunDraft",
     "CheckRunRecord",
+    "DeviceCode",
     "Entry",
     "Event",
     "Forbidden",
@@ -57,11 +66,15 @@ __all__ = [
     "Keys",
     "MalformedEvent",
     "NotFound",
+    "OAuth",
+    "OAuthConfig",
     "Patience",
     "PullRequest",
     "RateLimited",
     "Refused",
     "Repository",
+    "SignInPending",
+    "SignInRefused",
     "Unauthorized",
     "User",
     "missed",

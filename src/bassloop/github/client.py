@@ -30,6 +30,7 @@ from bassloop.github.models import (
     Repository,
     User,
 )
+from bassloop.github.oauth import OAuth, OAuthConfig
 from bassloop.github.pace import Patience
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class GitHubConfig:
     Args:
         api_url: the API's base URL: GitHub's, or ``https://HOST/api/v3`` of an Enterprise Server.
         private_key: PEM.
+        oauth: with what people sign in, if they can.
         patience: how often and how long calls are tried.
         max_file: bytes that a repository's file may have; GitHub serves none over 100 MB.
     """
@@ -52,16 +54,26 @@ class GitHubConfig:
     api_url: str = "https://api.github.com"
     app_id: int | None = None
     private_key: str | None = field(default=None, repr=False)
+    oauth: OAuthConfig | None = None
     patience: Patience = field(default_factory=Patience)
     max_file: int = contents.MAX_FILE
 
 
 class GitHub:
-    """GitHub, as one App sees it; made by :func:`open_github`. Without one, `app` is None."""
+    """GitHub, as one App sees it; made by :func:`open_github`. Without one, `app` is None, and
+    `oauth` is where nobody can sign in."""
 
-    def __init__(self, api: API, app: App | None, *, max_file: int = contents.MAX_FILE) -> None:
+    def __init__(
+        self,
+        api: API,
+        app: App | None,
+        oauth: OAuth | None = None,
+        *,
+        max_file: int = contents.MAX_FILE,
+    ) -> None:
         self.api = api
         self.app = app
+        self.oauth = oauth
         self.max_file = max_file
         self.keys = Keys(api, self._reader)
         self.check_writer = CheckWriter()
@@ -113,7 +125,8 @@ async def open_github(
         app = None
         if config.app_id is not None and config.private_key is not None:
             app = App(api, config.app_id, config.private_key)
-        yield GitHub(api, app, max_file=config.max_file)
+        oauth = None if config.oauth is None else OAuth(client, config.oauth)
+        yield GitHub(api, app, oauth, max_file=config.max_file)
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,15 +253,29 @@ class GitHubRepository:
         except (AttributeError, TypeError, KeyError, ValueError) as error:
             raise GitHubError("GitHub's answer is no list of pull requests") from error
 
-    async def permission(self, login: str) -> str:
-        """What a user may do: ``admin``, ``write``, ``read`` or ``none``; teams count too."""
+    async def login_of(self, user_id: int) -> str | None:
+        """Which login a user has now; None when there is no such user, or who asks may not know."""
+        try:
+            found = await self._installation.call("GET", f"/user/{user_id}")
+        except NotFound:
+            return None
+        known = isinstance(found, dict) and found.get("id") == user_id
+        return str(found["login"]) if known and isinstance(found.get("login"), str) else None
+
+    async def permission(self, login: str, *, user_id: int | None = None) -> str:
+        """What a user may do: ``admin``, ``write``, ``read`` or ``none``; teams count too.
+
+        With `user_id`, a login that is somebody else's by now may do nothing.
+        """
         path = f"{self._path}/collaborators/{quote(login, safe='')}/permission"
         try:
             found = await self._installation.call("GET", path)
         except NotFound:
             return "none"
-        allowed = found.get("permission") if isinstance(found, dict) else None
-        return allowed if isinstance(allowed, str) else "none"
+        found = found if isinstance(found, dict) else {}
+        allowed, whose = found.get("permission"), found.get("user")
+        theirs = user_id is None or (isinstance(whose, dict) and whose.get("id") == user_id)
+        return allowed if isinstance(allowed, str) and theirs else "none"
 
 
 def _pull(item: dict[str, Any]) -> PullRequest:

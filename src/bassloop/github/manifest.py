@@ -33,6 +33,9 @@ EVENTS = ("merge_group", "pull_request", "push")
 WEBHOOK_PATH = "/integrations/github/events"
 """Where deliveries arrive, below the loop's external URL."""
 
+CALLBACK_PATH = "/sign-in/callback"
+"""Where browsers come back to whose people sign in, below the loop's external URL."""
+
 _CODE = re.compile(r"[A-Za-z0-9_-]{1,200}\Z")
 _ORGANIZATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}\Z")
 
@@ -63,6 +66,7 @@ def manifest(name: str, external_url: str, redirect_url: str) -> dict[str, Any]:
         "description": "Runs a project's checks on the machine of whoever pushed.",
         "hook_attributes": {"url": f"{external_url}{WEBHOOK_PATH}", "active": True},
         "redirect_url": redirect_url,
+        "callback_urls": [f"{external_url}{CALLBACK_PATH}"],
         "public": False,
         "default_permissions": dict(PERMISSIONS),
         "default_events": list(EVENTS),

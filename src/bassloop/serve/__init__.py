@@ -4,6 +4,7 @@
 | --- | --- |
 | `root` | the root nursery: who starts whom, what ends whom |
 | `parts` | what the settings say, in the words of each part |
+| `secret` | with what sessions are signed |
 | `listening` | the sockets, and their addresses |
 | `http` | the HTTP server in front of the pages |
 | `signals` | what SIGTERM and its kin do, and draining |

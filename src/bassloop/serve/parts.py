@@ -10,7 +10,8 @@ from bassloop.dispatch import Limits
 from bassloop.dispatch.policies import Policies
 from bassloop.dispatch.policy import Policy, PolicyError, read_operator_rules
 from bassloop.gateway import GatewaySettings, load_host_key
-from bassloop.github import GitHubConfig, Unauthorized
+from bassloop.github import GitHubConfig, OAuthConfig, Unauthorized
+from bassloop.github.manifest import web_url
 from bassloop.serve.listening import StartError
 from bassloop.store import Bounds, Retention
 
@@ -25,6 +26,20 @@ def github_config(settings: Settings) -> GitHubConfig:
         api_url=settings.github_api_url,
         app_id=settings.github_app_id,
         private_key=settings.private_key(),
+        oauth=_oauth(settings),
+    )
+
+
+def _oauth(settings: Settings) -> OAuthConfig | None:
+    """With what people sign in; None where they can't."""
+    secret = settings.github_app_client_secret
+    if not settings.github_app_client_id or secret is None or not secret.get_secret_value():
+        return None
+    return OAuthConfig(
+        web_url=settings.github_url or web_url(settings.github_api_url),
+        api_url=settings.github_api_url,
+        client_id=settings.github_app_client_id,
+        client_secret=secret.get_secret_value(),
     )
 
 
@@ -113,6 +128,8 @@ def what_is_off(settings: Settings) -> list[str]:
         "deliveries are refused: GITHUB_APP_WEBHOOK_SECRET is not set": (
             settings.webhook_secret() is None
         ),
+        "nobody can sign in, so private runs are seen by nobody: GITHUB_APP_CLIENT_ID and "
+        "GITHUB_APP_CLIENT_SECRET are not set": _oauth(settings) is None,
         "links lead to this machine only: EXTERNAL_URL is not set": settings.external_url is None,
     }
     return [what for what, is_off in off.items() if is_off]

@@ -38,6 +38,7 @@ from bassloop.serve.http import serve_http
 from bassloop.serve.listening import StartError, host_of, listen, shown
 from bassloop.serve.notify import Notifier
 from bassloop.serve.proxies import Proxies
+from bassloop.serve.secret import session_secret
 from bassloop.serve.signals import signals, until_drained
 from bassloop.serve.tls import Certificate
 from bassloop.store import Store, open_store
@@ -170,6 +171,10 @@ async def _serve(
                 ssh_command=loop.connect("YOUR-LOGIN"),
                 pool_snapshot=pool.snapshot,
                 health=health,
+                permissions=loop.permissions,
+                session_secret=session_secret(settings),
+                oauth=github.oauth,
+                operators=settings.operator_names,
             )
         )
         await interrupt_lost_runs(loop)

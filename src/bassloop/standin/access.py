@@ -27,6 +27,8 @@ def who(standin: StandIn) -> str:
     secret = _secret()
     if secret in standin.tokens:
         return f"installation {standin.installation_id}"
+    if secret in standin.sign_ins.tokens:
+        return f"user {standin.sign_ins.tokens[secret]}"
     return "app" if secret.count(".") == 2 else ANONYMOUS
 
 
@@ -57,6 +59,14 @@ def app(standin: StandIn) -> None:
         raise Refusal(401, f"{message} that the assertion was issued")
     if claims["exp"] > now + LONGEST_STATEMENT + 1:
         raise Refusal(401, "'Expiration time' claim ('exp') is too far in the future")
+
+
+def signed_in(standin: StandIn) -> str:
+    """Refuse who is not a user that signed in. Returns their login."""
+    login = standin.sign_ins.tokens.get(_secret())
+    if login is None:
+        raise Refusal(401, "Requires authentication")
+    return login
 
 
 def installation(standin: StandIn) -> str:

@@ -52,18 +52,6 @@ def add_routes(web: QuartTrio, standin: StandIn) -> None:
             raise Refusal(404, "Not Found")
         return Response(f"<h1>Install {escape(slug)}</h1>", content_type="text/html")
 
-    @web.post("/login/device/code")
-    async def device_code() -> Response:
-        given = await request.form
-        if given.get("client_id") != objects.app(standin)["client_id"]:
-            return answer_json({"error": "Not Found"}, 404)
-        if not standin.device_flow:
-            return answer_json({"error": "device_flow_disabled"})
-        code = {"device_code": secrets.token_hex(20), "user_code": "ABCD-1234", "interval": 5}
-        return answer_json(
-            {**code, "expires_in": 900, "verification_uri": f"{standin.url}/login/device"}
-        )
-
     @web.post("/app-manifests/<code>/conversions")
     async def conversion(code: str) -> Response:
         if not standin.manifest_code or code != standin.manifest_code:
@@ -74,9 +62,10 @@ def add_routes(web: QuartTrio, standin: StandIn) -> None:
             standin.events = tuple(standin.manifest["default_events"])
             address = standin.manifest["hook_attributes"]["url"]
             standin.hook_config.update(url=address, content_type="form")
+            standin.sign_ins.callback_urls[:] = standin.manifest.get("callback_urls", [])
             standin.app_slug = "-".join(standin.manifest["name"].lower().split())
         made = {
-            "client_secret": "client-secret",
+            "client_secret": standin.sign_ins.client_secret,
             "webhook_secret": standin.webhook_secret,
             "pem": standin.app_private_key,
         }

@@ -12,7 +12,7 @@ from quart import Response, g, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
-from bassloop.standin import access, apps, checks, git_http, manifests, repositories, users
+from bassloop.standin import access, apps, checks, git_http, manifests, oauth, repositories, users
 from bassloop.standin.answers import Refusal, tagged
 from bassloop.standin.git import GitFailed
 from bassloop.standin.standin import KEPT_REQUESTS, StandInError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bassloop.standin.standin import StandIn
 
 MAX_BODY = 64 << 20
-API = ("/repos/", "/users/", "/app", "/installation/", "/rate_limit")
+API = ("/repos/", "/users/", "/user", "/app", "/installation/", "/rate_limit")
 
 
 async def serve_standin(
@@ -80,6 +80,7 @@ def create_app(standin: StandIn, nursery: trio.Nursery) -> QuartTrio:
     users.add_routes(web, standin)
     apps.add_routes(web, standin, nursery)
     manifests.add_routes(web, standin)
+    oauth.add_routes(web, standin)
     repositories.add_routes(web, standin)
     checks.add_routes(web, standin, nursery)
     git_http.add_routes(web, standin)

@@ -17,6 +17,7 @@ from bassloop.github import User, sign
 from bassloop.standin.allowances import Allowances
 from bassloop.standin.faults import Faults
 from bassloop.standin.git import GitRepository
+from bassloop.standin.oauth import SignIns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -138,6 +139,7 @@ class StandIn:
     tokens: dict[str, Token] = field(default_factory=dict)
     faults: Faults = field(default_factory=Faults)
     allowances: Allowances = field(default_factory=Allowances)
+    sign_ins: SignIns = field(default_factory=SignIns)
     accounts: dict[str, Account] = field(default_factory=dict)
     ids: itertools.count[int] = field(default_factory=lambda: itertools.count(1001))
     git: GitRepository = field(init=False)

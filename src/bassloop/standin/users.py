@@ -1,4 +1,4 @@
-"""`/users`: who somebody is, and their SSH keys."""
+"""`/users` and `/user/ID`: who somebody is, and their SSH keys."""
 
 from __future__ import annotations
 
@@ -26,6 +26,13 @@ def add_routes(web: QuartTrio, standin: StandIn) -> None:
     @web.get("/users/<login>")
     async def user(login: str) -> Response:
         return answer_json(objects.public_user(standin, known(login)))
+
+    @web.get("/user/<int:number>")
+    async def by_id(number: int) -> Response:
+        found = [each for each in standin.accounts.values() if each.id == number]
+        if not found:
+            raise Refusal(404, "Not Found")
+        return answer_json(objects.public_user(standin, found[0]))
 
     @web.get("/users/<login>/keys")
     async def keys(login: str) -> Response:

@@ -80,6 +80,25 @@ class User:
 
 
 @dataclass(frozen=True, slots=True)
+class RepositoryRecord:
+    """A repository as it was heard of last. The id is its for ever, the name may change hands."""
+
+    id: int
+    full_name: str
+    installation_id: int
+    public: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """That somebody signed in. The login is their latest."""
+
+    user_id: int
+    login: str
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class ThunkRecord:
     """A thunk that was run. `digest` names it in URLs; `sha256` (hex) is what may be trusted."""
 

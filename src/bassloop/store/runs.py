@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import TYPE_CHECKING
 
+from bassloop.store import visitors
 from bassloop.store.errors import NotStored, StoreConflict
 from bassloop.store.model import (
     RUN_ENDED_STATES,
     RUN_STATES,
     CheckRun,
     Page,
+    RepositoryRecord,
     Run,
     ThunkRecord,
     User,
@@ -18,7 +21,7 @@ from bassloop.store.model import (
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 _RUN_FIELDS = tuple(field.name for field in dataclasses.fields(Run))
 _RUN = ", ".join(
@@ -44,6 +47,8 @@ FILTERS = {
     "pushed": "(r.pull_request IS NULL) = :pushed",
 }
 """What lists of runs may be narrowed by."""
+
+_READABLE = "(r.public = 1 OR r.repository_id IN (SELECT value FROM json_each(:readable)))"
 
 
 def _run(row: sqlite3.Row) -> Run:
@@ -133,9 +138,12 @@ def intend_check(
     know_user(connection, run.user_id, run.login)
     if thunk is not None:
         put_thunk(connection, thunk)
+    record = RepositoryRecord(repository_id, repository, installation_id, run.public)
+    kept = visitors.know_repository(connection, record, run.created_at)
     values = {field: getattr(run, field) for field in _RUN_FIELDS}
     values["thunk_digest"] = run.thunk_digest or None
-    values["public"] = int(run.public)
+    # The payload that says so may be older than what made the repository private.
+    values["public"] = int(run.public and kept.public)
     connection.execute(
         f"INSERT INTO runs ({', '.join(_RUN_FIELDS)}) "  # noqa: S608 - constants
         f"VALUES ({', '.join(f':{field}' for field in _RUN_FIELDS)})",
@@ -297,18 +305,22 @@ def runs(
     connection: sqlite3.Connection,
     limit: int,
     before: str | None,
-    public_only: bool,
+    readable: Collection[int] | None,
     narrowed: Mapping[str, object],
 ) -> Page[Run]:
     where = ["TRUE"] + [FILTERS[name] for name in narrowed]
-    if public_only:
-        where.append("r.public = 1")
+    if readable is not None:
+        where.append(_READABLE)
     if before is not None:
-        where.append("r.seq < (SELECT seq FROM runs WHERE id = :before)")
+        # Also the place in the list is known only of what may be seen.
+        seen = _READABLE if readable is not None else "TRUE"
+        where.append(
+            f"r.seq < (SELECT r.seq FROM runs r WHERE r.id = :before AND {seen})"  # noqa: S608
+        )
     rows = connection.execute(
         f"SELECT {_RUN} FROM runs r WHERE {' AND '.join(where)} "  # noqa: S608 - constants
         "ORDER BY r.seq DESC LIMIT :limit + 1",
-        {**narrowed, "before": before, "limit": limit},
+        {**narrowed, "before": before, "limit": limit, "readable": _listed(readable)},
     ).fetchall()
     items = tuple(_run(row) for row in rows[:limit])
     return Page(items, items[-1].id if len(rows) > limit else None)
@@ -317,21 +329,25 @@ def runs(
 def checks(
     connection: sqlite3.Connection,
     limit: int,
-    public_only: bool,
+    readable: Collection[int] | None,
     narrowed: Mapping[str, object],
 ) -> list[Run]:
     """See `Store.checks`."""
     where = ["TRUE"] + [FILTERS[name] for name in narrowed]
-    if public_only:
-        where.append("r.public = 1")
+    if readable is not None:
+        where.append(_READABLE)
     rows = connection.execute(
         f"SELECT {_RUN} FROM runs r JOIN (SELECT max(seq) AS newest FROM "  # noqa: S608
         f"(SELECT r.seq, r.check_name FROM runs r WHERE {' AND '.join(where)} "
         "ORDER BY r.seq DESC LIMIT :limit) GROUP BY check_name) "
         "ON r.seq = newest ORDER BY r.check_name",
-        {**narrowed, "limit": limit},
+        {**narrowed, "limit": limit, "readable": _listed(readable)},
     ).fetchall()
     return [_run(row) for row in rows]
+
+
+def _listed(readable: Collection[int] | None) -> str:
+    return json.dumps(sorted(readable or ()))
 
 
 def unfinished_runs(connection: sqlite3.Connection) -> list[Run]:

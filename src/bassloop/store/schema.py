@@ -203,6 +203,41 @@ _KINDS = (
 )
 
 
+_VISITORS = (
+    """
+    CREATE TABLE repositories (
+        id INTEGER PRIMARY KEY,
+        full_name TEXT NOT NULL,
+        installation_id INTEGER NOT NULL,
+        public INTEGER NOT NULL,
+        used_at REAL NOT NULL
+    ) STRICT
+    """,
+    # What is not known for sure to be public is private until GitHub says more.
+    """
+    INSERT INTO repositories (id, full_name, installation_id, public, used_at)
+        SELECT c.repository_id, c.repository, c.installation_id, min(r.public), max(r.created_at)
+        FROM (SELECT max(id) AS id FROM check_runs GROUP BY repository_id) AS latest
+        JOIN check_runs AS c ON c.id = latest.id
+        JOIN runs AS r ON r.repository_id = c.repository_id
+        GROUP BY c.repository_id
+    """,
+    """
+    CREATE INDEX repositories_private ON repositories (used_at DESC, id) WHERE public = 0
+    """,
+    """
+    CREATE TABLE sessions (
+        digest TEXT PRIMARY KEY,
+        user_id INTEGER NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+        created_at REAL NOT NULL,
+        expires_at REAL NOT NULL
+    ) STRICT, WITHOUT ROWID
+    """,
+    "CREATE INDEX sessions_of_user ON sessions (user_id, created_at)",
+    "CREATE INDEX runs_by_repository_id ON runs (repository_id, seq)",
+)
+
+
 def migrations() -> Migrations:
     """All migrations, oldest first. Each is one transaction with the note that it was applied."""
     numbered = Migrations("bassloop")
@@ -230,6 +265,11 @@ def migrations() -> Migrations:
     @numbered(name="0005_kinds")
     def kinds(db: Database) -> None:
         for statement in _KINDS:
+            db.execute(statement)
+
+    @numbered(name="0006_visitors")
+    def visitors(db: Database) -> None:
+        for statement in _VISITORS:
             db.execute(statement)
 
     return numbered

@@ -21,6 +21,7 @@ from bassloop.store.operations.logs import LogOperations
 from bassloop.store.operations.people import PeopleOperations
 from bassloop.store.operations.runs import RunOperations
 from bassloop.store.operations.runtimes import RuntimeOperations
+from bassloop.store.operations.visitors import VisitorOperations
 from bassloop.store.readers import Readers
 from bassloop.store.writer import Writer, WriterStatistics
 
@@ -108,6 +109,7 @@ class Store(
     RuntimeOperations,
     KeepOperations,
     FigureOperations,
+    VisitorOperations,
 ):
     """Everything that the loop remembers. Made by `open_store`.
 

@@ -14,6 +14,7 @@ from werkzeug.exceptions import HTTPException
 from bassloop.terminal import palette_css
 from bassloop.web import (
     badges,
+    devices,
     feeds,
     health,
     hooks,
@@ -24,10 +25,12 @@ from bassloop.web import (
     pages,
     repositories,
     search,
+    signin,
     thunks,
     vertexes,
 )
 from bassloop.web.json import wants_json
+from bassloop.web.protection import protect
 from bassloop.web.views import duration, instant
 
 if TYPE_CHECKING:
@@ -80,10 +83,13 @@ def create_app(context: WebContext) -> QuartTrio:
         return Response(description, content_type="application/json")
 
     app.after_request(_headers)
+    protect(app, context)
     app.register_error_handler(HTTPException, _error)
     rooms = (
         hooks,
         health,
+        signin,
+        devices,
         lists,
         pages,
         vertexes,

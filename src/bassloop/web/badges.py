@@ -58,7 +58,7 @@ def routes(context: WebContext) -> Blueprint:
         """
         check = request.args.get("check", "")[:200] or None
         runs = await visible_checks(
-            context.store,
+            context,
             f"{owner}/{name}"[:200],
             pushed=True,
             check_name=check,

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
 
 from bassloop.web.rendered import RenderedLogs
+from bassloop.web.visitors import Sessions
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
+    from bassloop.github import OAuth
     from bassloop.store import Store
+    from bassloop.web.visitors import Visitor
 
 
 class Answer(Protocol):
@@ -86,6 +89,19 @@ class Health:
     metrics_token: str | None = None
 
 
+class Permissions(Protocol):
+    """What GitHub lets people do."""
+
+    async def level(self, person: Visitor, repository_id: int) -> str:
+        """``none``, ``read``, ``write`` or ``admin``; what can't be found out is none."""
+
+    async def readable(self, person: Visitor) -> frozenset[int]:
+        """The private repositories that they may read."""
+
+    def forget(self, *, user_id: int | None = None, repository_id: int | None = None) -> None:
+        """Forget what was found out, for it may be different now."""
+
+
 @dataclass(frozen=True, eq=False)
 class WebContext:
     """The application's collaborators.
@@ -109,6 +125,10 @@ class WebContext:
     ssh_command: str
     pool_snapshot: Callable[[], Sequence[Any]]
     health: Health
+    permissions: Permissions
+    session_secret: bytes = field(repr=False)
+    oauth: OAuth | None = None
+    operators: frozenset[str] = frozenset()
     slow_seconds: float = 30.0
 
     @cached_property
@@ -120,3 +140,8 @@ class WebContext:
     def scanning(self) -> trio.CapacityLimiter:
         """The threads that go through whole logs, for all who ask for that."""
         return trio.CapacityLimiter(2)
+
+    @cached_property
+    def sessions(self) -> Sessions:
+        """The sessions of those who signed in."""
+        return Sessions(self.store, self.session_secret, self.external_url.startswith("https://"))

@@ -32,10 +32,10 @@ def routes(context: WebContext) -> Blueprint:
         full = f"{owner}/{name}"[:200]
         branch = request.args.get("branch", "")[:200] or None
         wanted = {"repository": full, "head_branch": branch}
-        known = await visible_runs(context.store, 1, **wanted)
+        known = await visible_runs(context, 1, **wanted)
         if not known.items:
             abort(404, "there is no such repository, or it is not for everyone to see")
-        found = await visible_runs(context.store, ENTRIES, states=FAILURES, **wanted)
+        found = await visible_runs(context, ENTRIES, states=FAILURES, **wanted)
         text = feed(known.items[0], found.items, request.full_path, context.external_url)
         answer = Response(text, content_type="application/atom+xml; charset=utf-8")
         answer.headers["Cache-Control"] = "max-age=60"

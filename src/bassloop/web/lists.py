@@ -64,11 +64,10 @@ def narrowed(wanted: Mapping[str, str]) -> dict[str, Any]:
 def routes(context: WebContext) -> Blueprint:
     """The lists' routes."""
     blueprint = Blueprint("lists", __name__)
-    store = context.store
 
     @blueprint.get("/")
     async def front() -> str:
-        page = await visible_runs(store, FRONT_SIZE)
+        page = await visible_runs(context, FRONT_SIZE)
         return await render_template(
             "front.html",
             runs=viewed(page.items),
@@ -85,7 +84,7 @@ def routes(context: WebContext) -> Blueprint:
         except BadFilter as error:
             abort(400, str(error))
         before = request.args.get("before")
-        page = await visible_runs(store, PAGE_SIZE, before, **narrowed(wanted))
+        page = await visible_runs(context, PAGE_SIZE, before, **narrowed(wanted))
         if wants_json():
             return jsonify({"runs": [views.run_json(run) for run in page.items], "next": page.next})
         query = urlencode(wanted)
@@ -114,7 +113,7 @@ def routes(context: WebContext) -> Blueprint:
         async with context.tail.follow(None) as following:
             while True:
                 await following.changed()
-                page = await visible_runs(store, PAGE_SIZE, **narrowed(wanted))
+                page = await visible_runs(context, PAGE_SIZE, **narrowed(wanted))
                 changed = [run for run in page.items if shown.get(run.id) != run]
                 ids = [run.id for run in page.items]
                 if changed or ids != order:

@@ -51,7 +51,7 @@ def routes(context: WebContext) -> Blueprint:
 
     @blueprint.websocket("/runs/<run_id>/live")
     async def live(run_id: str) -> None:
-        if await visible_run(context.store, run_id) is None:
+        if await visible_run(context, run_id) is None:
             await websocket.accept()
             await websocket.close(GONE, "no such run")
             return
@@ -74,7 +74,7 @@ async def _follow(
     while True:
         await following.changed()
         if trio.current_time() >= asked + ASKED_AGAIN:
-            if await visible_run(context.store, run_id) is None:
+            if await visible_run(context, run_id) is None:
                 return
             asked = trio.current_time()
         more = True

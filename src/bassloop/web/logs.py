@@ -26,7 +26,7 @@ def routes(context: WebContext) -> Blueprint:
     store = context.store
 
     async def found(run_id: str, row: int) -> tuple[Run, Vertex]:
-        run = await visible_run(store, run_id)
+        run = await visible_run(context, run_id)
         vertex = await store.vertex(run_id, min(row, 2**62)) if run is not None else None
         if run is None or vertex is None:
             abort(404, "there is no such log, or it is not for everyone to see")

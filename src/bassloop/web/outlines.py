@@ -51,7 +51,7 @@ def routes(context: WebContext) -> Blueprint:
     @blueprint.get("/runs/<run_id>/vertexes/<int:row>/outline")
     async def outline(run_id: str, row: int) -> Response:
         """What is in a log, by line numbers from 0; `complete: false` says to ask again."""
-        run = await visible_run(store, run_id)
+        run = await visible_run(context, run_id)
         if run is None or await store.vertex(run_id, row) is None:
             abort(404, "there is no such log, or it is not for everyone to see")
         extent = await store.log_extent(run_id, row)

@@ -23,7 +23,7 @@ def routes(context: WebContext) -> Blueprint:
 
     @blueprint.get("/runs/<run_id>")
     async def run(run_id: str) -> str | Response:
-        found = await visible_run(store, run_id)
+        found = await visible_run(context, run_id)
         if found is None:
             abort(404, "there is no such run, or it is not for everyone to see")
         vertexes = await store.vertexes(run_id)

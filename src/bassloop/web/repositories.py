@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 def routes(context: WebContext) -> Blueprint:
     """The repositories' routes."""
     blueprint = Blueprint("repositories", __name__)
-    store = context.store
 
     @blueprint.get("/repositories/<owner>/<name>")
     async def repository(owner: str, name: str) -> str | Response:
@@ -32,9 +31,9 @@ def routes(context: WebContext) -> Blueprint:
         full = f"{owner}/{name}"[:200]
         branch = request.args.get("branch", "")[:200] or None
         page = await visible_runs(
-            store, PAGE_SIZE, request.args.get("before"), repository=full, head_branch=branch
+            context, PAGE_SIZE, request.args.get("before"), repository=full, head_branch=branch
         )
-        checks = await visible_checks(store, full, pushed=True, head_branch=branch)
+        checks = await visible_checks(context, full, pushed=True, head_branch=branch)
         if not page.items and not checks:
             abort(404, "there is no such repository, or it is not for everyone to see")
         written = (checks or page.items)[0].repository
@@ -72,14 +71,14 @@ def routes(context: WebContext) -> Blueprint:
         """All checks of a pull request's newest head, each by its newest run."""
         full = f"{owner}/{name}"[:200]
         number = min(number, 2**53)
-        newest = await visible_runs(store, 1, repository=full, pull_request=number)
+        newest = await visible_runs(context, 1, repository=full, pull_request=number)
         sha = newest.items[0].head_sha if newest.items else ""
         return await _overview(
             full, "pull request", f"#{number}", head_sha=sha, pull_request=number
         )
 
     async def _overview(full: str, what: str, label: str, **narrowed: Any) -> str | Response:
-        checks = await visible_checks(store, full[:200], **narrowed)
+        checks = await visible_checks(context, full[:200], **narrowed)
         if not checks:
             abort(404, f"there is no such {what} here, or it is not for everyone to see")
         newest = max(checks, key=lambda run: run.created_at)
@@ -94,7 +93,7 @@ def routes(context: WebContext) -> Blueprint:
                     "checks": [views.run_json(run) for run in checks],
                 }
             )
-        earlier = await visible_runs(store, PAGE_SIZE, repository=full, **narrowed)
+        earlier = await visible_runs(context, PAGE_SIZE, repository=full, **narrowed)
         known = {run.id for run in checks}
         return await render_template(
             "head.html",

@@ -47,7 +47,7 @@ def routes(context: WebContext) -> Blueprint:
         `regex=yes`: q is a regular expression; `case=yes`: its case counts; `vertex`: in one log
         only; `limit`: matches in the answer; `after`: the `next` of an earlier answer.
         """
-        if await visible_run(context.store, run_id) is None:
+        if await visible_run(context, run_id) is None:
             abort(404, "there is no such run, or it is not for everyone to see")
         args = request.args
         try:

@@ -31,7 +31,7 @@ def routes(context: WebContext) -> Blueprint:
     @blueprint.get("/thunks/<digest>")
     async def thunk(digest: str) -> str | Response:
         """The thunk's own JSON, or its page."""
-        found = await visible_thunk(context.store, digest, PAGE_SIZE, request.args.get("before"))
+        found = await visible_thunk(context, digest, PAGE_SIZE, request.args.get("before"))
         if found is None:
             abort(404, "there is no such thunk, or none of its runs is for everyone to see")
         record, page = found

@@ -25,7 +25,7 @@ def routes(context: WebContext) -> Blueprint:
     @blueprint.get("/runs/<run_id>/vertexes/<int:row>")
     async def vertex(run_id: str, row: int) -> str | Response:
         """A vertex; its page has 1,000 lines of its log from line `start` on, else the last."""
-        run = await visible_run(store, run_id)
+        run = await visible_run(context, run_id)
         found = await store.vertex(run_id, min(row, 2**62)) if run is not None else None
         if run is None or found is None:
             abort(404, "there is no such vertex, or it is not for everyone to see")

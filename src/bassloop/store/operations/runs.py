@@ -68,6 +68,7 @@ class RunOperations(Operations):
         before: str | None = None,
         *,
         public_only: bool = True,
+        readable: Collection[int] = (),
         repository: str | None = None,
         login: str | None = None,
         head_sha: str | None = None,
@@ -82,7 +83,8 @@ class RunOperations(Operations):
     ) -> Page[Run]:
         """Runs, newest first, narrowed by what is not None; repository and login regardless of
         case. `before` is the `next` of an earlier page. `pushed` says whether they are of a branch
-        (True) or of a pull request. Runs of private repositories only if `public_only` is False."""
+        (True) or of a pull request. Runs of private repositories only of those that are `readable`
+        (their ids), or of all if `public_only` is False."""
         given = {
             "repository": repository,
             "login": login,
@@ -99,7 +101,7 @@ class RunOperations(Operations):
         narrowed = {name: value for name, value in given.items() if value is not None}
         count = bounded(limit)
         return await self._readers.read(
-            lambda db: runs.runs(db, count, before, public_only, narrowed)
+            lambda db: runs.runs(db, count, before, readable if public_only else None, narrowed)
         )
 
     async def checks(
@@ -107,6 +109,7 @@ class RunOperations(Operations):
         repository: str,
         *,
         public_only: bool = True,
+        readable: Collection[int] = (),
         head_sha: str | None = None,
         head_branch: str | None = None,
         pull_request: int | None = None,
@@ -125,5 +128,5 @@ class RunOperations(Operations):
         }
         narrowed = {name: value for name, value in given.items() if value is not None}
         return await self._readers.read(
-            lambda db: runs.checks(db, CHECKS_AMONG, public_only, narrowed)
+            lambda db: runs.checks(db, CHECKS_AMONG, readable if public_only else None, narrowed)
         )
