@@ -263,7 +263,7 @@ async def _on(
     )
     loop.tail.publish(run.id)
     log.info("run started", runtime=runtime.id, runner=runtime.login)
-    async with runtime.run(thunk, work.metadata(run.id)) as updates:
+    async with work.calling(runtime, run.id) as told, runtime.run(thunk, told) as updates:
         async for update in updates:
             await recorder.record(update)
 

@@ -86,7 +86,8 @@ class LoopHost(bass.Host):
         """Run a thunk of the hook's own on the sender's runtime; what it logs is not kept."""
         async with (
             self._asked(thunk) as runtime,
-            runtime.run(bass.encode_thunk(thunk), self.work.metadata("")) as updates,
+            self.work.calling(runtime) as told,
+            runtime.run(bass.encode_thunk(thunk), told) as updates,
         ):
             async for _ in updates:
                 pass
@@ -96,7 +97,8 @@ class LoopHost(bass.Host):
         """What a thunk prints, up to a bound."""
         async with (
             self._asked(thunk) as runtime,
-            runtime.read(bass.encode_thunk(thunk), self.work.metadata("")) as answers,
+            self.work.calling(runtime) as told,
+            runtime.read(bass.encode_thunk(thunk), told) as answers,
         ):
             yield _printed(thunk, answers)
 

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import platform
 import time
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+import structlog
 import trio
 
+from bassloop.github import GitHubError
 from bassloop.runtimes import NoRuntime, Platform, Runtime
 from bassloop.store import Run, ThunkRecord, new_run_id
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from bassloop.dispatch.inbox import Turn
     from bassloop.dispatch.loop import Loop
     from bassloop.dispatch.policy import Policy
     from bassloop.dispatch.whose import Whose
-    from bassloop.github import Event, GitHubError, GitHubRepository, Head, Repository, User
+    from bassloop.github import Event, GitHubRepository, Head, Repository, User
     from bassloop.wire import bass_pb2
+
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(eq=False)
@@ -85,8 +93,30 @@ class Work:
             "bassloop-head": self.head.sha,
             "bassloop-fork": "true" if self.whose.fork else "false",
             "bassloop-run": run_id,
+            "bassloop-clone-url": self.repository.clone_url,
         }
         return {name: value for name, value in about.items() if value}
+
+    @asynccontextmanager
+    async def calling(self, runtime: Runtime, run_id: str = "") -> AsyncGenerator[dict[str, str]]:
+        """What a runner is told beside a call, while the call lasts: for a private repository also a
+        token to check it out with, which is revoked at the end.
+
+        A runner of ours is told, which gives it to Git alone and hides it in what is printed; and where
+        its owner can read the repository. Without a token it may have credentials of its own.
+        """
+        told = self.metadata(run_id)
+        async with AsyncExitStack() as stack:
+            if self.repository.private and runtime.kind == "bassloop":
+                try:
+                    if await self.repo.permission(runtime.login) != "none":
+                        token = await stack.enter_async_context(
+                            self.repo.checkout_token(self.repository.id)
+                        )
+                        told["bassloop-checkout-token"] = token.value
+                except GitHubError as error:
+                    log.warning("no token to check out with", run=run_id, error=str(error))
+            yield told
 
     def new_run(self, check_name: str, sha: str, thunk: ThunkRecord | None) -> Run:
         """A run of this delivery, queued, not yet stored."""

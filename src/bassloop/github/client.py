@@ -35,6 +35,9 @@ from bassloop.github.pace import Patience
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from bassloop.github.app import Token
 
 PULLS_LOOKED_AT = 100
 
@@ -261,6 +264,15 @@ class GitHubRepository:
             return None
         known = isinstance(found, dict) and found.get("id") == user_id
         return str(found["login"]) if known and isinstance(found.get("login"), str) else None
+
+    def checkout_token(self, repository_id: int) -> AbstractAsyncContextManager[Token]:
+        """A token that can read this repository's contents and nothing else, while the context lasts.
+
+        See :meth:`App.checkout_token`. Raises Unauthorized without an App.
+        """
+        if self.github.app is None:
+            raise Unauthorized("no GitHub App is set (GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY)")
+        return self.github.app.checkout_token(self.installation_id, repository_id)
 
     async def permission(self, login: str, *, user_id: int | None = None) -> str:
         """What a user may do: ``admin``, ``write``, ``read`` or ``none``; teams count too.

@@ -42,7 +42,7 @@ class Call:
     who: str
     method: str
     request: Message
-    metadata: Mapping[str, str]
+    metadata: Mapping[str, str] = field(repr=False)
     pick: Callable[[Any], Any]
     limits: Limits = field(default_factory=Limits)
     timeout: float = 30.0
