@@ -29,11 +29,11 @@ class NotAllowed(Exception):
     """Somebody asked for what they may not do; the message says who may."""
 
 
-async def may_write(loop: Loop, check: CheckRun, login: str) -> bool:
+async def may_write(loop: Loop, check: CheckRun, by: User) -> bool:
     """Whether a user can write to a check's repository, as GitHub says now. Raises GitHubError."""
     owner, _, name = check.repository.partition("/")
     repo = loop.github.repository(check.installation_id, owner, name)
-    return await repo.permission(login) in WRITERS
+    return await repo.permission(by.login, user_id=by.id) in WRITERS
 
 
 async def allow(
@@ -46,7 +46,7 @@ async def allow(
     """
     if own is not None and own.user_id == by.id:
         return
-    if not await may_write(loop, check, by.login):
+    if not await may_write(loop, check, by):
         also = f", and {own.login}" if own is not None else ""
         raise NotAllowed(
             f"{by.login} may not {what}: those who can write to {check.repository}{also} may"

@@ -173,7 +173,7 @@ async def _fallbacks(loop: Loop, policy: Policy, repo: GitHubRepository) -> list
         user = await loop.github.user(each.login)
         if user is None:
             log.warning("fallback is nobody", login=each.login)
-        elif not each.vouched and await repo.permission(each.login) not in WRITERS:
+        elif not each.vouched and await repo.permission(each.login, user_id=user.id) not in WRITERS:
             log.warning("fallback may not write to the repository", login=each.login)
         else:
             found.append(user)

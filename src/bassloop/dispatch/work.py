@@ -109,7 +109,7 @@ class Work:
         async with AsyncExitStack() as stack:
             if self.repository.private and runtime.kind == "bassloop":
                 try:
-                    if await self.repo.permission(runtime.login) != "none":
+                    if await self._may_read(runtime):
                         token = await stack.enter_async_context(
                             self.repo.checkout_token(self.repository.id)
                         )
@@ -117,6 +117,10 @@ class Work:
                 except GitHubError as error:
                     log.warning("no token to check out with", run=run_id, error=str(error))
             yield told
+
+    async def _may_read(self, runtime: Runtime) -> bool:
+        """Whether a runner's owner can read the repository, as GitHub says now."""
+        return await self.repo.permission(runtime.login, user_id=runtime.user_id) != "none"
 
     def new_run(self, check_name: str, sha: str, thunk: ThunkRecord | None) -> Run:
         """A run of this delivery, queued, not yet stored."""
