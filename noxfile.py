@@ -21,6 +21,7 @@ LINT = nox.project.dependency_groups(PROJECT, "lint")
 SUPPORTED = ("3.11", "3.12", "3.13", "3.14")
 AGAIN = ("--reruns", "1", "-raR")
 """A failure is tried once more and reported as `RERUN`: to be looked into, but no reason to stop everybody."""
+LEFT_OUT = ("openssh", "audit", "browser", "containers", "systemd", "image", "published", "slow")
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
 PROBE = """
@@ -66,7 +67,7 @@ def _install(session: nox.Session, *more: str) -> None:
 def tests(session: nox.Session) -> None:
     """The specification: everything that needs Python and Git only, on each Python that is here."""
     _install(session)
-    left_out = "not openssh and not audit and not browser and not containers and not published and not slow"
+    left_out = " and ".join(f"not {name}" for name in LEFT_OUT)
     session.run("pytest", "-q", *AGAIN, "-n", "auto", "-m", left_out, *session.posargs)
 
 
@@ -122,6 +123,18 @@ def containers(session: nox.Session) -> None:
     if reason:
         session.skip(f"left out: {reason}")
     session.run("pytest", "-q", *AGAIN, "-m", "containers", *session.posargs)
+
+
+@nox.session
+def systemd(session: nox.Session) -> None:
+    """The units, as systemd sees them, and what the daemon asks of the kernel under them."""
+    missing = [each for each in ("systemd-analyze", "strace") if shutil.which(each) is None]
+    if missing:
+        session.skip(
+            f"left out: there is no {missing[0]} here (Debian: apt-get install systemd strace)"
+        )
+    _install(session)
+    session.run("pytest", "-q", *AGAIN, "-m", "systemd", *session.posargs)
 
 
 @nox.session(default=False)

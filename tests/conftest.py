@@ -21,6 +21,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "browser: needs Chromium and Playwright (nox -s browser)",
         "containers: needs Podman or Docker, and busybox-static (nox -s containers)",
         "published: needs GitHub's published examples (nox -s published)",
+        "systemd: needs systemd-analyze and strace (nox -s systemd)",
         "slow: takes minutes (nox -s slow)",
     ):
         config.addinivalue_line("markers", marker)

@@ -6,8 +6,8 @@ import time
 
 import trio
 
+from bassloop.heart import Heart
 from bassloop.measure import Histogram, Tally
-from bassloop.observe import Heart
 
 
 async def test_a_loop_that_turns_has_a_heart_on_time(

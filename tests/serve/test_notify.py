@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from bassloop.serve.notify import Notifier
+from bassloop.notify import Notifier
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

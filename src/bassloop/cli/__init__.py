@@ -41,6 +41,9 @@ COMMANDS: dict[str, _Command] = {
     "backup": _Command("bassloop.cli.backup", "backup", "Copy the loop's data while it runs."),
     "restore": _Command("bassloop.cli.backup", "restore", "Put a backup back."),
     "check": _Command("bassloop.cli.check", "check", "Look whether the loop's data is whole."),
+    "service": _Command(
+        "bassloop.cli.service", "service", "Run the daemon, or a runner, under systemd."
+    ),
     "prune": _Command("bassloop.cli.prune", "prune", "Remove runs that have had their time."),
     "eval": _Command("bassloop.cli.eval_", "eval_", "Evaluate a Bass script, and print its value."),
     "run": _Command("bassloop.cli.run", "run", "Run a Bass script and its thunks on this machine."),

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
     from bassloop.dispatch import Inbox, Loop
+    from bassloop.heart import Heart
     from bassloop.measure import Histogram, Tally
-    from bassloop.observe.heart import Heart
     from bassloop.store import Figures
 
 PREFIX = "bassloop_"

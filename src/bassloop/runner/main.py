@@ -9,6 +9,8 @@ import trio
 
 from bassloop.bridge import open_bridge
 from bassloop.bridge.h2 import open_grpc_server
+from bassloop.heart import Heart
+from bassloop.notify import Notifier
 from bassloop.runner.client import Client
 from bassloop.runner.drivers.errors import DriverError
 from bassloop.runner.events import RunnerEvent, Warned
@@ -20,6 +22,9 @@ from bassloop.runner.ssh import Dialler
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+ENDING_SECONDS = 30.0
+"""How long commands that run, and the connection, may take to end."""
 
 
 async def run_runner(
@@ -73,16 +78,28 @@ async def serve_runner(
     on_event: Callable[[RunnerEvent], None] = lambda event: None,
     ask: Callable[[HostKey], Awaitable[bool]] | None = None,
 ) -> int:
-    """Serve a loop until SIGINT or SIGTERM. Returns the exit status. Raises RunnerError."""
+    """Serve a loop until SIGINT or SIGTERM. Returns the exit status. Raises RunnerError.
+
+    A service manager hears that it started, what happens, and that its loop turns.
+    """
+    notifier = Notifier.of()
+
+    def told(event: RunnerEvent) -> None:
+        on_event(event)
+        notifier.status(str(event))
+
     async with open_bridge():
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with trio.open_nursery() as nursery:
 
                 async def run() -> None:
-                    await run_runner(options, on_event, ask=ask)
+                    await run_runner(options, told, ask=ask)
 
                 nursery.start_soon(run)
+                nursery.start_soon(Heart().beat, notifier.feed)
+                notifier.ready()
                 async for _ in signals:
                     break
+                notifier.stopping(ENDING_SECONDS)
                 nursery.cancel_scope.cancel()
     return 0

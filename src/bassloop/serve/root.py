@@ -31,12 +31,13 @@ from bassloop.dispatch.recover import end_set_aside, interrupt_lost_runs, keep_c
 from bassloop.dispatch.report import connect_command
 from bassloop.gateway import GatewayAddress, serve_gateway
 from bassloop.github import GitHub, open_github
-from bassloop.observe import Heart, Metrics, Readiness
+from bassloop.heart import Heart
+from bassloop.notify import Notifier
+from bassloop.observe import Metrics, Readiness
 from bassloop.runtimes import Pool
 from bassloop.serve import parts
 from bassloop.serve.http import serve_http
 from bassloop.serve.listening import StartError, host_of, listen, shown
-from bassloop.serve.notify import Notifier
 from bassloop.serve.proxies import Proxies
 from bassloop.serve.secret import session_secret
 from bassloop.serve.signals import signals, until_drained

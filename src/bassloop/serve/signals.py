@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
     from bassloop.dispatch import Inbox
-    from bassloop.serve.notify import Notifier
+    from bassloop.notify import Notifier
 
 log = structlog.get_logger(__name__)
 
