@@ -44,6 +44,7 @@ COMMANDS: dict[str, _Command] = {
     "service": _Command(
         "bassloop.cli.service", "service", "Run the daemon, or a runner, under systemd."
     ),
+    "runners": _Command("bassloop.cli.runners", "runners", "List the runners that are connected."),
     "prune": _Command("bassloop.cli.prune", "prune", "Remove runs that have had their time."),
     "eval": _Command("bassloop.cli.eval_", "eval_", "Evaluate a Bass script, and print its value."),
     "run": _Command("bassloop.cli.run", "run", "Run a Bass script and its thunks on this machine."),

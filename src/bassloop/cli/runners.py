@@ -1,0 +1,84 @@
+"""`bassloop runners`: who is connected, and what runs there."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bassloop.cli.errors import told
+from bassloop.cli.stored import stored
+
+if TYPE_CHECKING:
+    from bassloop.config import Settings
+    from bassloop.store import Run, RuntimeRecord, Store
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option(
+    "--data-dir", type=click.Path(path_type=Path), help="Where data is kept (setting DATA_DIR)."
+)
+def runners(as_json: bool, data_dir: Path | None) -> None:
+    """List the runners that are connected to the daemon, and what runs on them.
+
+    Run it where the daemon runs, with its settings.
+    """
+    from bassloop import config
+    from bassloop.store import is_served
+
+    with told(config.SettingsError):
+        settings: Settings = config.load(data_dir=data_dir)
+
+    async def read(store: Store) -> tuple[list[RuntimeRecord], list[Run]]:
+        return await store.runtimes(), await store.unfinished_runs()
+
+    connected, unfinished = stored(settings, read)
+    if not is_served(settings.database):
+        # What is stored is what a daemon that is gone knew.
+        raise click.ClickException(f"no daemon serves {settings.database}; nobody is connected")
+    running: dict[str | None, list[Run]] = defaultdict(list)
+    for run in unfinished:
+        running[run.runtime_id].append(run)
+    if not connected and not as_json:
+        click.echo("nobody is connected", err=True)
+    for runtime in connected:
+        if as_json:
+            click.echo(json.dumps(_fields(runtime, running[runtime.id])))
+        else:
+            click.echo("\n".join(_lines(runtime, running[runtime.id])))
+
+
+def _fields(runtime: RuntimeRecord, runs: list[Run]) -> dict[str, Any]:
+    from bassloop.runtimes import caveats
+
+    return {
+        "id": runtime.id,
+        "login": runtime.login,
+        "platform": f"{runtime.os}/{runtime.arch}",
+        "priority": runtime.priority,
+        "kind": runtime.kind,
+        "connected_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(runtime.connected_at)),
+        "runs": [
+            {"id": run.id, "check": run.check_name, "repository": run.repository} for run in runs
+        ],
+        "caveats": list(caveats(runtime.kind)),
+    }
+
+
+def _lines(runtime: RuntimeRecord, runs: list[Run]) -> list[str]:
+    fields = _fields(runtime, runs)
+    since = time.strftime("%m-%d %H:%M:%S", time.gmtime(runtime.connected_at))
+    what = f"{fields['login']:<20} {fields['platform']:<14} {fields['kind']:<9}"
+    lines = [f"{since} {what} priority {runtime.priority}, {runtime.id}"]
+    lines += [f"{'':>14} runs {run.id}  {run.repository}  {_flat(run.check_name)}" for run in runs]
+    lines += [f"{'':>14} note: {caveat}" for caveat in fields["caveats"]]
+    return lines
+
+
+def _flat(text: str) -> str:
+    return "".join(char if char.isprintable() else " " for char in text)

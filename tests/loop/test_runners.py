@@ -1,0 +1,71 @@
+"""`bassloop runners`, beside a daemon and after one that was killed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from .world import world
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .conftest import MakeRepository
+    from .world import World
+
+HOOK = """
+(defn github-hook [event client]
+  (client:start-check
+    (with-image ($ sh -c "echo begun; while [ ! -e FLAG ]; do sleep 0.05; done")
+                {:repository "alpine" :platform {:os "linux"}})
+    "it" event:payload:check_suite:head_sha))
+"""
+
+
+async def command(its: World, *args: str) -> tuple[int, str]:
+    """The command's exit status, and what it prints."""
+    done: Any = await trio.run_process(
+        [sys.executable, "-m", "bassloop", "runners", *args],
+        env=its.env,
+        capture_stdout=True,
+        capture_stderr=True,
+        check=False,
+    )
+    return done.returncode, (done.stdout + done.stderr).decode()
+
+
+async def test_who_is_connected_and_what_runs_there_is_listed(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    flag = tmp_path / "flag"
+    repository = make_repository(**{"project.bass": HOOK.replace("FLAG", str(flag))})
+    with trio.fail_after(120):
+        async with world(repository, tmp_path / "world") as its:
+            async with its.daemon() as daemon:
+                assert await command(its) == (0, "nobody is connected\n")
+                async with its.runner(daemon):
+                    await its.standin.deliver(
+                        daemon.url, "check_suite", await its.standin.payload("check_suite")
+                    )
+                    listed: dict[str, Any] = {"runs": []}
+                    while not listed["runs"]:
+                        status, said = await command(its, "--json")
+                        assert status == 0
+                        listed = json.loads(said) if said else listed
+                    assert (listed["login"], listed["kind"]) == ("octocat", "bassloop")
+                    assert (listed["priority"], listed["caveats"]) == (0, [])
+                    [run] = listed["runs"]
+                    assert (run["check"], run["repository"]) == ("it", "octocat/hello")
+                    _, shown = await command(its)
+                    assert f"runs {run['id']}  octocat/hello  it" in shown
+                    flag.touch()
+                    await its.concluded(daemon)
+                    daemon.process.kill()
+                    await daemon.process.wait()
+                    status, said = await command(its)
+            assert status == 1
+            assert "nobody is connected" in said
+            assert "octocat" not in said
