@@ -76,6 +76,7 @@ class Site:
     context: WebContext
 
     permissions: FakePermissions
+    connected: list[Any]
 
     async def signed_in(self, user_id: int, login: str, **levels: str) -> dict[str, str]:
         """The headers of somebody who signed in; `levels` are theirs, in the repository `r<id>`."""
@@ -133,6 +134,7 @@ class Site:
 @asynccontextmanager
 async def a_site(tmp_path: Path, oauth: OAuth | None = None) -> AsyncGenerator[Site]:
     async with open_store(tmp_path / "loop.db", tmp_path / "blobs") as store:
+        connected: list[Any] = []
         inbox, tail, permissions = FakeInbox(), Tail(), FakePermissions()
         context = WebContext(
             store=store,
@@ -143,11 +145,11 @@ async def a_site(tmp_path: Path, oauth: OAuth | None = None) -> AsyncGenerator[S
             known_hosts="loop.example.com ssh-ed25519 AAAA",
             host_key="SHA256:AAAA",
             ssh_command="bassloop runner YOUR-LOGIN@loop.example.com",
-            pool_snapshot=list,
+            pool_snapshot=lambda: connected,
             health=Health(ready=_ready, metrics=_metrics, metrics_token="s3cret"),
             permissions=permissions,
             session_secret=b"the secret of the sessions' tests",
             oauth=oauth,
             operators=frozenset({"9", "operator"}),
         )
-        yield Site(create_app(context), store, inbox, tail, context, permissions)
+        yield Site(create_app(context), store, inbox, tail, context, permissions, connected)

@@ -24,6 +24,7 @@ from bassloop.web import (
     outlines,
     pages,
     repositories,
+    runners,
     search,
     signin,
     thunks,
@@ -101,6 +102,7 @@ def create_app(context: WebContext) -> QuartTrio:
         badges,
         feeds,
         thunks,
+        runners,
     )
     for module in rooms:
         app.register_blueprint(module.routes(context))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
@@ -61,6 +61,30 @@ class Tail(Protocol):
 
     def screen(self, vertex_row: int) -> list[bytes]:
         """The lines of a live log that may still change."""
+
+
+class Runner(Protocol):
+    """A runner that is connected."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def login(self) -> str: ...
+    @property
+    def platform(self) -> object: ...
+    @property
+    def priority(self) -> int: ...
+    @property
+    def connected_at(self) -> float: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def runs(self) -> Sequence[str]:
+        """The ids of the runs that it has, or what else it is asked for."""
+
+    @property
+    def caveats(self) -> Sequence[str]:
+        """What runners of its kind can't do."""
 
 
 class Finding(Protocol):
@@ -123,7 +147,7 @@ class WebContext:
     known_hosts: str
     host_key: str
     ssh_command: str
-    pool_snapshot: Callable[[], Sequence[Any]]
+    pool_snapshot: Callable[[], Sequence[Runner]]
     health: Health
     permissions: Permissions
     session_secret: bytes = field(repr=False)
