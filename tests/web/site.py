@@ -65,6 +65,27 @@ class FakePermissions:
         self.forgotten.append((user_id, repository_id))
 
 
+class FakeControl:
+    """Remembers what was asked for, and refuses what it is told to."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str, str]] = []
+        self.refusal: Exception | None = None
+
+    async def cancel(self, run_id: str, by: Visitor) -> bool:
+        await self._do("cancel", run_id, by)
+        return True
+
+    async def approve(self, run_id: str, by: Visitor) -> None:
+        await self._do("approve", run_id, by)
+
+    async def _do(self, what: str, run_id: str, by: Visitor) -> None:
+        await trio.lowlevel.checkpoint()
+        if self.refusal is not None:
+            raise self.refusal
+        self.asked.append((what, run_id, by.login))
+
+
 @dataclass
 class Site:
     """An application and what is behind it."""
@@ -148,6 +169,7 @@ async def a_site(tmp_path: Path, oauth: OAuth | None = None) -> AsyncGenerator[S
             pool_snapshot=lambda: connected,
             health=Health(ready=_ready, metrics=_metrics, metrics_token="s3cret"),
             permissions=permissions,
+            control=FakeControl(),
             session_secret=b"the secret of the sessions' tests",
             oauth=oauth,
             operators=frozenset({"9", "operator"}),

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 from bassloop.dispatch.allowance import Allowance
+from bassloop.dispatch.control import CantSay, Control, NotAllowed
 from bassloop.dispatch.delivery import handle_delivery
 from bassloop.dispatch.inbox import Answer, Inbox, Outcome, Turn
 from bassloop.dispatch.loop import Limits, Loop
@@ -19,10 +20,13 @@ from bassloop.dispatch.tail import Following, Tail
 __all__ = [
     "Allowance",
     "Answer",
+    "CantSay",
+    "Control",
     "Following",
     "Inbox",
     "Limits",
     "Loop",
+    "NotAllowed",
     "Outcome",
     "Permissions",
     "Tail",

@@ -6,18 +6,21 @@ also whose it is. What is asked twice is done once.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
 
 from bassloop import store
 from bassloop.dispatch.conclude import conclude, end_run
+from bassloop.github import GitHubError, User
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from bassloop.dispatch.inbox import Inbox
     from bassloop.dispatch.loop import Loop
-    from bassloop.github import User
+    from bassloop.dispatch.permissions import Person
     from bassloop.store import CheckRun, Delivery, Run
 
 log = structlog.get_logger(__name__)
@@ -29,7 +32,33 @@ class NotAllowed(Exception):
     """Somebody asked for what they may not do; the message says who may."""
 
 
-async def may_write(loop: Loop, check: CheckRun, by: User) -> bool:
+class CantSay(Exception):
+    """GitHub can't say at this moment whether somebody may do what they asked for."""
+
+
+@dataclass(frozen=True, eq=False)
+class Control:
+    """The same for people on pages, where what follows is begun at once."""
+
+    loop: Loop
+    inbox: Inbox
+
+    async def cancel(self, run_id: str, by: Person) -> bool:
+        """Cancel a run; whether there was something to cancel. Raises NotAllowed and CantSay."""
+        try:
+            return await request_cancel(self.loop, run_id, by)
+        except GitHubError as error:
+            raise CantSay(str(error)) from error
+
+    async def approve(self, run_id: str, by: Person) -> None:
+        """Approve a run's head. Raises NotAllowed and CantSay."""
+        try:
+            self.inbox.resume(await approve(self.loop, run_id, by))
+        except GitHubError as error:
+            raise CantSay(str(error)) from error
+
+
+async def may_write(loop: Loop, check: CheckRun, by: Person) -> bool:
     """Whether a user can write to a check's repository, as GitHub says now. Raises GitHubError."""
     owner, _, name = check.repository.partition("/")
     repo = loop.github.repository(check.installation_id, owner, name)
@@ -37,7 +66,7 @@ async def may_write(loop: Loop, check: CheckRun, by: User) -> bool:
 
 
 async def allow(
-    loop: Loop, check: CheckRun, by: User, what: str, *, own: Run | None = None
+    loop: Loop, check: CheckRun, by: Person, what: str, *, own: Run | None = None
 ) -> None:
     """Return if a user may do something to a check's run. Raises NotAllowed and GitHubError.
 
@@ -53,7 +82,7 @@ async def allow(
         )
 
 
-async def request_cancel(loop: Loop, run_id: str, by: User) -> bool:
+async def request_cancel(loop: Loop, run_id: str, by: Person) -> bool:
     """Cancel a run for somebody; whether there was something to cancel.
 
     The run's own user may, and who can write to the repository. Its check says by whom. Raises
@@ -71,7 +100,7 @@ async def request_cancel(loop: Loop, run_id: str, by: User) -> bool:
     return True
 
 
-async def approve(loop: Loop, run_id: str, by: User) -> Sequence[Delivery]:
+async def approve(loop: Loop, run_id: str, by: Person) -> Sequence[Delivery]:
     """Let a run's head, a fork's, run on the approver's runners too. Returns the deliveries that are to
     be handled now, for :meth:`Inbox.resume`.
 
@@ -82,12 +111,11 @@ async def approve(loop: Loop, run_id: str, by: User) -> Sequence[Delivery]:
     if run is None or check is None:
         return ()
     await allow(loop, check, by, "approve this head")
-    user = store.User(by.id, by.node_id, by.login)
-    await loop.store.put_user(user)
+    user = store.User(by.id, "", by.login)
     released = await loop.store.approve(check.repository_id, run.head_sha, user)
     log.info("head approved", head=run.head_sha, by=by.login, released=len(released))
     for work in loop.at_work:
         if (work.repository.id, work.head.sha) == (check.repository_id, run.head_sha):
-            work.whose = work.whose.approved(by)
+            work.whose = work.whose.approved(User(by.id, "", by.login))
     loop.pool.look_again()
     return released

@@ -14,6 +14,7 @@ from werkzeug.exceptions import HTTPException
 from bassloop.terminal import palette_css
 from bassloop.web import (
     badges,
+    controls,
     devices,
     feeds,
     health,
@@ -100,6 +101,7 @@ def create_app(context: WebContext) -> QuartTrio:
         search,
         repositories,
         badges,
+        controls,
         feeds,
         thunks,
         runners,

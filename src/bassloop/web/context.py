@@ -126,6 +126,16 @@ class Permissions(Protocol):
         """Forget what was found out, for it may be different now."""
 
 
+class Control(Protocol):
+    """What people may ask for of runs. Both raise `dispatch.NotAllowed` and `dispatch.CantSay`."""
+
+    async def cancel(self, run_id: str, by: Visitor) -> bool:
+        """Cancel a run; whether there was something to cancel."""
+
+    async def approve(self, run_id: str, by: Visitor) -> None:
+        """Let the run's head, a fork's, be evaluated and run, on the approver's runners too."""
+
+
 @dataclass(frozen=True, eq=False)
 class WebContext:
     """The application's collaborators.
@@ -150,6 +160,7 @@ class WebContext:
     pool_snapshot: Callable[[], Sequence[Runner]]
     health: Health
     permissions: Permissions
+    control: Control
     session_secret: bytes = field(repr=False)
     oauth: OAuth | None = None
     operators: frozenset[str] = frozenset()

@@ -1,0 +1,56 @@
+"""What is asked for of a run on its page: to cancel it, and to approve its head."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from quart import Blueprint, abort, jsonify, redirect
+
+from bassloop.dispatch import CantSay, NotAllowed
+from bassloop.web.guard import visible_run, who_asks
+from bassloop.web.json import wants_json
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from quart import Response
+    from werkzeug.wrappers import Response as AnyResponse
+
+    from bassloop.web.context import WebContext
+    from bassloop.web.visitors import Visitor
+
+
+def routes(context: WebContext) -> Blueprint:
+    """The routes. Who sends the form, and that it is theirs, was seen to before (`protection`)."""
+    blueprint = Blueprint("controls", __name__)
+
+    @blueprint.post("/runs/<run_id>/cancel")
+    async def cancel(run_id: str) -> Response | AnyResponse:
+        """Cancel a run: one's own, or of a repository that one can write to."""
+        return await _asked(context, run_id, context.control.cancel)
+
+    @blueprint.post("/runs/<run_id>/approve")
+    async def approve(run_id: str) -> Response | AnyResponse:
+        """Approve a run's head, of a repository that one can write to."""
+        return await _asked(context, run_id, context.control.approve)
+
+    return blueprint
+
+
+async def _asked(
+    context: WebContext, run_id: str, do: Callable[[str, Visitor], Awaitable[bool | None]]
+) -> Response | AnyResponse:
+    visitor = await who_asks(context)
+    if visitor is None:
+        abort(401, "sign in first")
+    if await visible_run(context, run_id) is None:
+        abort(404, "there is no such run, or it is not for everyone to see")
+    try:
+        done = await do(run_id, visitor)
+    except NotAllowed as error:
+        abort(403, str(error))
+    except CantSay as error:
+        abort(502, f"GitHub can't say whether you may do that; try again in a while ({error})")
+    if wants_json():
+        return jsonify({"done": done is not False})
+    return redirect(f"/runs/{run_id}", 303)
