@@ -1,0 +1,162 @@
+"""A runner that dies under a check, with the stock OpenSSH client: another one takes what had not begun."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import socket
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+
+from bassloop.bridge import call_asyncio
+from bassloop.store import open_store
+from bassloop.wire import progrock_pb2, runtime_pb2
+from bassloop.wire.runtime_grpc import RuntimeBase
+
+from .world import world
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+
+    from .conftest import MakeRepository
+    from .world import Daemon, World
+
+    Behind = Callable[[Path], AbstractAsyncContextManager[None]]
+
+pytestmark = [
+    pytest.mark.openssh,
+    pytest.mark.skipif(shutil.which("ssh") is None, reason="there is no ssh here"),
+]
+HOOK = """
+(defn github-hook [event client]
+  (client:start-check
+    (with-image ($ sh -c "echo here") {:repository "alpine" :platform {:os "linux"}})
+    "it" event:payload:check_suite:head_sha))
+"""
+QUICK = {"SSH_KEEPALIVE_SECONDS": "0.5", "SSH_KEEPALIVE_COUNT": "2"}
+FIRST = 5
+"""The priority of the runner that is to be lost."""
+
+
+class Begins(RuntimeBase):
+    """Begins what it is asked for, and never ends it."""
+
+    async def Run(self, stream: Any) -> None:
+        await stream.recv_message()
+        vertex = progrock_pb2.Vertex(id="v", name="begun")
+        vertex.started.GetCurrentTime()
+        update = progrock_pb2.StatusUpdate(vertexes=[vertex])
+        await stream.send_message(runtime_pb2.RunResponse(progress=update))
+        await asyncio.Event().wait()
+
+    Resolve = Read = Export = ExportPath = Publish = Run
+
+
+@asynccontextmanager
+async def openssh(its: World, daemon: Daemon, path: Path) -> AsyncGenerator[trio.Process]:
+    """The stock client in front of a Unix socket, preferred to all other runners."""
+    identity, known = its.folder / "ssh_id", its.folder / "ssh_known_hosts"
+    identity.touch(mode=0o600)
+    identity.write_bytes(its.key.export_private_key())
+    known.write_text(daemon.host_key + "\n")
+    options = (f"UserKnownHostsFile={known}", "IdentitiesOnly=yes", "IdentityAgent=none")
+    flags = [word for option in options for word in ("-o", option)]
+    where = ["-p", str(daemon.ssh_port), "-i", str(identity), "-R", f"/runtime:{path}"]
+    command = f"forward --os linux --priority {FIRST}"
+    process = await trio.lowlevel.open_process(
+        ["ssh", "-F", "none", *flags, *where, f"{its.standin.login}@127.0.0.1", command]
+    )
+    try:
+        yield process
+    finally:
+        with trio.CancelScope(shield=True):
+            process.kill()
+            await process.wait()
+
+
+@asynccontextmanager
+async def silent(path: Path) -> AsyncGenerator[None]:
+    """A socket where nobody says anything."""
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen()
+        yield
+
+
+@asynccontextmanager
+async def begins(path: Path) -> AsyncGenerator[None]:
+    """A socket of a runner that begins what it is asked for."""
+    from grpclib.server import Server  # after the bridge, which must be there first
+
+    server = Server([Begins()])
+    await call_asyncio(server.start, path=str(path))
+    try:
+        yield
+    finally:
+        with trio.CancelScope(shield=True):
+            server.close()
+            await call_asyncio(server.wait_closed)
+
+
+@asynccontextmanager
+async def two_runners(repository: Path, folder: Path, behind: Behind) -> AsyncGenerator[Any]:
+    """A loop with a delivered check, under way on OpenSSH's runner; our own waits beside it."""
+    async with world(repository, folder, **QUICK) as its, its.daemon() as daemon:
+        data, path = folder / "data", folder / "s.sock"
+        async with (
+            open_store(data / "loop.db", data / "blobs", owner=False) as store,
+            its.runner(daemon),
+            behind(path),
+            openssh(its, daemon, path) as process,
+        ):
+            first: list[str] = []
+            while not first:
+                first = [each.id for each in await store.runtimes() if each.priority == FIRST]
+                await trio.sleep(0.01)
+            await its.standin.deliver(
+                daemon.url, "check_suite", await its.standin.payload("check_suite")
+            )
+            while not [run for run in await store.unfinished_runs() if run.runtime_id in first]:
+                await trio.sleep(0.01)
+            yield its, daemon, store, process
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+async def test_what_had_not_begun_is_taken_by_another_runner(
+    make_repository: MakeRepository, tmp_path: Path, number: signal.Signals
+) -> None:
+    repository = make_repository(**{"project.bass": HOOK})
+    with trio.fail_after(120):
+        async with two_runners(repository, tmp_path / "world", silent) as (its, daemon, store, ssh):
+            ssh.send_signal(number)
+            await its.concluded(daemon)
+            [said] = its.standin.check_runs
+            assert said["conclusion"] == "success", said["output"]
+            run = await store.run(said["external_id"])
+            assert run.runner_kind == "bassloop"
+            assert [each.kind for each in await store.runtimes()] == ["bassloop"]
+
+
+async def test_what_had_begun_ends_and_is_not_begun_again(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    repository = make_repository(**{"project.bass": HOOK})
+    with trio.fail_after(120):
+        async with two_runners(repository, tmp_path / "world", begins) as (its, daemon, store, ssh):
+            [run] = await store.unfinished_runs()
+            while not await store.vertexes(run.id):
+                await trio.sleep(0.01)
+            ssh.kill()
+            await its.concluded(daemon)
+            [said] = its.standin.check_runs
+            assert said["conclusion"] == "cancelled"
+            assert "runner for linux/amd64" in said["output"]["summary"]
+            assert "run the check again" in said["output"]["summary"]
+            ended = await store.run(run.id)
+            assert (ended.state, ended.runner_kind) == ("interrupted", "openssh")
