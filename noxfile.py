@@ -21,7 +21,17 @@ LINT = nox.project.dependency_groups(PROJECT, "lint")
 SUPPORTED = ("3.11", "3.12", "3.13", "3.14")
 AGAIN = ("--reruns", "1", "-raR")
 """A failure is tried once more and reported as `RERUN`: to be looked into, but no reason to stop everybody."""
-LEFT_OUT = ("openssh", "audit", "browser", "containers", "systemd", "image", "published", "slow")
+LEFT_OUT = (
+    "openssh",
+    "audit",
+    "browser",
+    "containers",
+    "systemd",
+    "image",
+    "published",
+    "mounts",
+    "slow",
+)
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
 PROBE = """
@@ -135,6 +145,16 @@ def systemd(session: nox.Session) -> None:
         )
     _install(session)
     session.run("pytest", "-q", *AGAIN, "-m", "systemd", *session.posargs)
+
+
+@nox.session
+def disk(session: nox.Session) -> None:
+    """A disk that fills up under a daemon: a small file system in memory, mounted for the test."""
+    asked = ["unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"]
+    if shutil.which("unshare") is None or subprocess.run(asked, capture_output=True).returncode:
+        session.skip("left out: nothing may be mounted here (it takes root)")
+    _install(session)
+    session.run("pytest", "-q", *AGAIN, "-m", "mounts", *session.posargs)
 
 
 @nox.session(default=False)

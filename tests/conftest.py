@@ -22,6 +22,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "containers: needs Podman or Docker, and busybox-static (nox -s containers)",
         "published: needs GitHub's published examples (nox -s published)",
         "systemd: needs systemd-analyze and strace (nox -s systemd)",
+        "mounts: needs a file system of its own (nox -s disk)",
         "slow: takes minutes (nox -s slow)",
     ):
         config.addinivalue_line("markers", marker)

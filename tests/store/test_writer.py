@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,13 +12,14 @@ import trio
 import trio.testing
 
 from bassloop.store import StoreConflict, StoreError
+from bassloop.store.errors import StoreLocked
 from bassloop.store.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from bassloop.store import Store
+from bassloop.store import Store
 
 
 def insert(number: int, gate: threading.Event | None = None) -> Callable[[sqlite3.Connection], int]:
@@ -33,9 +35,9 @@ def insert(number: int, gate: threading.Event | None = None) -> Callable[[sqlite
 class Opened:
     """A writer over a table of numbers."""
 
-    def __init__(self, path: Path, room: int = 100) -> None:
+    def __init__(self, path: Path, room: int = 100, *, patient: bool = False) -> None:
         self.path = path
-        self.writer = Writer(self.connect, path, room)
+        self.writer = Writer(self.connect, path, room, patient=patient)
 
     def connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -158,6 +160,28 @@ async def test_a_transaction_that_cannot_begin_fails_all_that_were_in_it(tmp_pat
         other.close()
         assert await opened.writer.write(insert(1)) == 1
         opened.writer.close()
+
+
+async def test_a_patient_writer_waits_until_nobody_keeps_the_database_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bassloop.store.writer.RETRY_SECONDS", 0.001)
+    opened = Opened(tmp_path / "numbers.db", patient=True)
+    async with trio.open_nursery() as outer:
+        await outer.start(opened.writer.serve)
+        with closing(sqlite3.connect(opened.path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            async with trio.open_nursery() as nursery:
+                for number in range(3):
+                    nursery.start_soon(opened.writer.write, insert(number))
+                with pytest.raises(StoreLocked, match="locked by another process"):
+                    await opened.writer.write(insert(9), wait=False)
+                with trio.CancelScope() as given_up:
+                    given_up.cancel()
+                    await opened.writer.write(insert(8))
+                other.execute("ROLLBACK")
+        opened.writer.close()
+    assert sorted(opened.numbers()) == [0, 1, 2]
 
 
 async def test_what_is_queued_when_the_store_closes_is_committed(tmp_path: Path) -> None:

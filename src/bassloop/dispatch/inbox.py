@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 import trio
@@ -25,11 +25,9 @@ import trio
 from bassloop.dispatch.line import Line, Waiting
 from bassloop.dispatch.patience import advised, pause
 from bassloop.github import MalformedEvent, parse_event, verify_signature
-from bassloop.store import Delivery, Store, StoreFull
+from bassloop.store import Delivery, Store, StoreError, StoreFull
 
 log = structlog.get_logger(__name__)
-
-T = TypeVar("T")
 
 _EVENT_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
 _GUID = re.compile(r"[A-Za-z0-9-]{1,64}\Z")
@@ -51,7 +49,8 @@ BURST_SECONDS = 0.05
 """Deliveries that come this soon after one another are a burst."""
 
 RELEASE_SECONDS = 5.0
-FULL_SECONDS = 10.0
+LONGEST_WAIT = 2 * 3600.0
+"""A delivery that is to be tried later than this waits for a clock that was set, and is tried then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +183,7 @@ class Inbox:
         new. Raises MalformedEvent for what can't be read, and StoreError."""
         if not _EVENT_NAME.match(event) or not _GUID.match(guid):
             raise MalformedEvent(f"{event!r} or {guid!r} is no name of an event or a delivery")
-        return await self._store(guid, event, body)
+        return await self._store(guid, event, body, wait=True)
 
     async def replay(self, guid: str) -> bool:
         """Handle a delivery anew that failed or was set aside; False
@@ -212,12 +211,14 @@ class Inbox:
             new = await self._store(guid, name, body)
         except MalformedEvent as error:
             return Answer(400, f"the payload can't be read: {error}")
-        except StoreFull as error:
+        except StoreError as error:
             log.error("delivery not stored", guid=guid, error=str(error))
-            return Answer(507, "the loop's disk is full; deliver again later")
+            if isinstance(error, StoreFull):
+                return Answer(507, "the loop's disk is full; deliver again later")
+            return Answer(503, "the loop can't store it now; deliver again later")
         return Answer(202, "accepted" if new else "this delivery is known already")
 
-    async def _store(self, guid: str, name: str, body: bytes) -> bool:
+    async def _store(self, guid: str, name: str, body: bytes, *, wait: bool = False) -> bool:
         payload = await _parse_json(body)
         event = parse_event(name, payload)
         order_key = _order_key(event)
@@ -230,6 +231,7 @@ class Inbox:
             head_sha=event.head.sha if event.head else None,
             sender=event.sender.login if event.sender else None,
             order_key=order_key,
+            wait=wait,
         )
         if new:
             log.info("delivery accepted", guid=guid, event_name=name, action=event.action)
@@ -278,7 +280,7 @@ class Inbox:
         """Put a delivery in the line. `not_before` is in seconds since the epoch."""
         at = -math.inf
         if not_before is not None and (seconds := not_before - time.time()) > 0:
-            at = trio.current_time() + seconds
+            at = trio.current_time() + min(seconds, LONGEST_WAIT)
         if not self._closed:
             self._line.add(waiting, at)
         self._arrived.set()
@@ -325,7 +327,7 @@ class Inbox:
         """Handle a delivery once. Returns when to try it again, in seconds since the epoch; None when
         it is over, or the loop is ending."""
         store, ended = self.store, False
-        attempts = await _kept(lambda: store.set_delivery_state(guid, "handling"))
+        attempts = await store.set_delivery_state(guid, "handling")
         delivery = await store.delivery(guid)
         assert delivery is not None
         if attempts - delivery.failures > MAX_CRASHES:
@@ -342,7 +344,7 @@ class Inbox:
             if not ended:
                 with trio.move_on_after(RELEASE_SECONDS, shield=True):
                     await store.release_delivery(guid)
-        await _kept(lambda: store.set_delivery_state(guid, outcome.state, outcome.note))
+        await store.set_delivery_state(guid, outcome.state, outcome.note)
         self.outcomes[delivery.event, outcome.state] += 1
         self.resume(outcome.released)
         return None
@@ -354,13 +356,13 @@ class Inbox:
         wait = advised(error)
         if wait is not None and delivery.postponed < MAX_POSTPONED:
             until = time.time() + max(wait, pause(delivery.postponed))
-            await _kept(lambda: store.postpone_delivery(guid, message, until))
+            await store.postpone_delivery(guid, message, until)
             self.outcomes[delivery.event, "postponed"] += 1
             log.warning("delivery postponed", why=message, seconds=round(until - time.time()))
             return until
         log.error("delivery failed", exc_info=error)
         until = time.time() + 2.0 ** (delivery.failures + 1)
-        failures = await _kept(lambda: store.fail_delivery(guid, message, until))
+        failures = await store.fail_delivery(guid, message, until)
         if failures < self.attempts:
             self.outcomes[delivery.event, "failed"] += 1
             return until
@@ -370,19 +372,9 @@ class Inbox:
     async def _set_aside(self, delivery: Delivery, message: str) -> None:
         log.error("delivery set aside", why=message)
         self.outcomes[delivery.event, "set_aside"] += 1
-        await _kept(lambda: self.store.set_delivery_state(delivery.guid, "set_aside", message))
+        await self.store.set_delivery_state(delivery.guid, "set_aside", message)
         if self.aside is not None:
             await self.aside(delivery, message)
-
-
-async def _kept(write: Callable[[], Awaitable[T]]) -> T:
-    """Carry out a write, after a full disk has room again."""
-    while True:
-        try:
-            return await write()
-        except StoreFull as error:
-            log.error("the disk is full", error=str(error))
-            await trio.sleep(FULL_SECONDS)
 
 
 async def _parse_json(body: bytes) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import trio
 
 from bassloop.dispatch.patience import advised, pause
 from bassloop.github import GitHubError, MalformedEvent, missed
+from bassloop.store import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +43,7 @@ async def keep_fetching(loop: Loop, inbox: Inbox, *, every: float = EVERY_SECOND
         began = time.time()
         try:
             await fetch_missed(loop, inbox, since=since)
-        except GitHubError as error:
+        except (GitHubError, StoreError) as error:
             seconds = min(max(advised(error) or 0.0, pause(failed)), every)
             failed += 1
             log.warning("missed deliveries not fetched", error=str(error), seconds=round(seconds))

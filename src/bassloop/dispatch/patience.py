@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 
 from bassloop.github import GitHubError, RateLimited
-from bassloop.store import StoreFull
 
 FIRST_PAUSE = 5.0
 LONGEST_PAUSE = 600.0
@@ -20,7 +19,7 @@ def advised(error: BaseException) -> float | None:
         return max(known) if len(known) == len(each) else None
     if isinstance(error, RateLimited):
         return error.retry_after
-    if isinstance(error, StoreFull) or (isinstance(error, GitHubError) and error.passing):
+    if isinstance(error, GitHubError) and error.passing:
         return 0.0
     return None
 

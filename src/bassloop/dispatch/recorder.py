@@ -47,7 +47,11 @@ class Recorder:
     run_id: str
     _vertexes: dict[str, Vertex] = field(default_factory=dict)
     _logs: dict[str, _Log] = field(default_factory=dict)
+    _stuck_before: float = 0.0
     overflowed: bool = False
+
+    def __post_init__(self) -> None:
+        self._stuck_before = self.store.statistics().stuck_seconds
 
     async def record(self, update: progrock_pb2.StatusUpdate) -> None:
         """Store one update, then wake followers. Returns when it is stored, so a slow disk is felt upstream.
@@ -70,6 +74,19 @@ class Recorder:
         if text:
             await self._append_bytes(digest, text.encode(errors="replace"), 2, now)
         self.tail.publish(self.run_id)
+
+    async def settle(self) -> None:
+        """Have everything in the logs, however long a full disk takes to have room."""
+        await self._settle_screens()
+        for log in self._logs.values():
+            await log.writer.flush(patient=True)
+        if seconds := round(self.store.statistics().stuck_seconds - self._stuck_before):
+            name = f"[loop] the disk was full for {seconds} s: what wrote a log waited, nothing is lost"
+            await self.say("loop:full", name, "")
+
+    async def _settle_screens(self) -> None:
+        for log in self._logs.values():
+            await log.writer.append(b"", log.terminal.settle_rest(), 1, time.time())
 
     def vertexes(self) -> list[Vertex]:
         """All vertexes recorded by now, in order of their first appearance."""
@@ -116,8 +133,7 @@ class Recorder:
             for log in self._logs.values():
                 stack.callback(self.tail.lend_screen, log.row, None)
                 stack.push_async_callback(log.writer.close)
-            for log in self._logs.values():
-                await log.writer.append(b"", log.terminal.settle_rest(), 1, time.time())
+            await self._settle_screens()
 
 
 @asynccontextmanager
@@ -126,6 +142,7 @@ async def recording(store: Store, tail: Tail, run_id: str) -> AsyncGenerator[Rec
     recorder = Recorder(store, tail, run_id)
     try:
         yield recorder
+        await recorder.settle()
     finally:
         with trio.move_on_after(10, shield=True):
             await recorder._close()

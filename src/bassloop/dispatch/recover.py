@@ -24,6 +24,9 @@ log = structlog.get_logger(__name__)
 
 AT_ONCE = 8
 
+LONGEST_WAIT = 2 * 3600.0
+"""A check run that is to be concluded later than this waits for a clock that was set."""
+
 
 async def interrupt_lost_runs(loop: Loop) -> None:
     """End the runs that an earlier process was carrying out. Before the inbox begins to resume."""
@@ -43,7 +46,7 @@ async def keep_concluding(loop: Loop) -> None:
             for check, run in await loop.store.unfinished_check_runs():
                 if run.ended_at is None or not (first or check.tries):
                     continue
-                if (check.try_after or 0.0) <= time.time():
+                if not 0 < (check.try_after or 0.0) - time.time() <= LONGEST_WAIT:
                     nursery.start_soon(_conclude_late, loop, run, limiter)
                 else:
                     following = min(following, check.try_after or 0.0)

@@ -21,6 +21,10 @@ class StoreFull(StoreError):
     """The disk (or the quota) is full. What was committed before is safe."""
 
 
+class StoreLocked(StoreUnusable):
+    """Another process keeps the database locked, for longer than one waits for it."""
+
+
 class StoreConflict(StoreError):
     """The operation contradicts what is stored, such as a run of a thunk that nobody stored."""
 
@@ -42,6 +46,9 @@ _MENDS: dict[str, str] = {
 }
 
 
+_LOCKED = frozenset({"SQLITE_BUSY", "SQLITE_LOCKED"})
+
+
 def translated(error: sqlite3.Error, path: Path) -> StoreError:
     """The store's error for one of SQLite's, naming the file and what mends it."""
     name: str = getattr(error, "sqlite_errorname", None) or ""
@@ -51,5 +58,6 @@ def translated(error: sqlite3.Error, path: Path) -> StoreError:
         return StoreConflict(f"database {path} refuses the change: {error}")
     for code, mend in _MENDS.items():
         if name.startswith(code):
-            return StoreUnusable(f"database {path} {mend} ({error})")
+            kind = StoreLocked if code in _LOCKED else StoreUnusable
+            return kind(f"database {path} {mend} ({error})")
     return StoreError(f"database {path}: {error}")

@@ -38,12 +38,14 @@ _READERS = 4
 @dataclass(frozen=True, slots=True)
 class StoreStatistics:
     """`open_logs` are being written; `log_bytes_waiting` are queued for them, and `log_bytes` were
-    taken since the store opened."""
+    taken since the store opened. `stuck_seconds` is for how long the disk was full, or the database
+    locked, until it was not any more."""
 
     writer: WriterStatistics
     open_logs: int
     log_bytes_waiting: int
     log_bytes: int
+    stuck_seconds: float
 
 
 @asynccontextmanager
@@ -58,7 +60,8 @@ async def open_store(
     """The store in these two places, made or brought up to date first.
 
     The `owner` is the daemon: only one process can be. It begins with no runtimes connected, and
-    with the logs of a crashed predecessor made whole. Commands that look in beside it pass False.
+    with the logs of a crashed predecessor made whole. What it writes waits for a full disk to have room.
+    Commands that look in beside it pass False.
     `synchronous` is SQLite's; with less than FULL a power failure may take what was promised.
 
     Leaving it commits and writes what is queued. Raises StoreUnusable, which says why and what
@@ -68,21 +71,24 @@ async def open_store(
     await trio.to_thread.run_sync(database.make_directory, sqlite)
     if owner:
         with database.ownership(sqlite):
-            async with _opened(sqlite, blobs, synchronous, log_limit) as store:
+            async with _opened(sqlite, blobs, synchronous, log_limit, True) as store:
                 await store._begin()
                 yield store
     else:
-        async with _opened(sqlite, blobs, synchronous, log_limit) as store:
+        async with _opened(sqlite, blobs, synchronous, log_limit, False) as store:
             yield store
 
 
 @asynccontextmanager
 async def _opened(
-    sqlite: Path, blobs: Path, synchronous: str, log_limit: int
+    sqlite: Path, blobs: Path, synchronous: str, log_limit: int, patient: bool
 ) -> AsyncIterator[Store]:
     await trio.to_thread.run_sync(database.prepare, sqlite, synchronous)
     writer = Writer(
-        functools.partial(database.connect, sqlite, synchronous), sqlite, _WRITES_WAITING
+        functools.partial(database.connect, sqlite, synchronous),
+        sqlite,
+        _WRITES_WAITING,
+        patient=patient,
     )
     readers = Readers(
         functools.partial(database.connect_reader, sqlite, synchronous), sqlite, _READERS
@@ -125,6 +131,7 @@ class Store(
             open_logs=len(self._live),
             log_bytes_waiting=self._logs.pending,
             log_bytes=self._logs.received,
+            stuck_seconds=max(self._writer.stuck_seconds, self._logs.full_seconds),
         )
 
     async def _begin(self) -> None:

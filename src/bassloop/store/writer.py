@@ -3,6 +3,9 @@
 A batch is whatever queued up during the previous commit; there is no timer. An idle store commits a
 single write at once, a busy one shares each fsync among all who wait. Within a batch every write is
 a savepoint of its own, so one that fails takes nobody else with it.
+
+A full disk, and a database that somebody else keeps locked, pass. Who changes something waits for that
+and tries again, unless told not to: a webhook is better refused now, for GitHub keeps what it sends.
 """
 
 from __future__ import annotations
@@ -14,10 +17,11 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+import structlog
 import trio
 
 from bassloop.measure import Histogram
-from bassloop.store.errors import StoreError, translated
+from bassloop.store.errors import StoreError, StoreFull, StoreLocked, translated
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,6 +31,12 @@ Change = Callable[[sqlite3.Connection], T]
 
 BATCH_LIMIT = 512
 """Writes in one transaction, at most: it bounds what one failed commit takes with it."""
+
+
+RETRY_SECONDS = 1.0
+"""How long a write that found no room waits before it is tried again."""
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -53,9 +63,14 @@ class WriterStatistics:
 class Writer:
     """Hands changes to the writer thread. Run `serve` in a nursery; `close` ends it."""
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection], path: Path, room: int) -> None:
+    def __init__(
+        self, connect: Callable[[], sqlite3.Connection], path: Path, room: int, *, patient: bool
+    ) -> None:
         self._connect = connect
         self._path = path
+        self._patient = patient
+        self._stuck_since: float | None = None
+        self.stuck_seconds = 0.0
         self._queue: SimpleQueue[_Write | None] = SimpleQueue()
         self._room = trio.Semaphore(room, max_value=room)
         self._size = room
@@ -70,13 +85,35 @@ class Writer:
             waiting=waiting, batches=self._batches, writes=self._writes, seconds=self._seconds
         )
 
-    async def write(self, change: Change[T]) -> T:
+    async def write(self, change: Change[T], *, wait: bool = True) -> T:
         """Carry out `change` on the write connection, in a transaction, and return what it returned
         once that transaction is committed (with fsync, unless the store was opened otherwise).
 
         Waits while too many writes are queued. When cancelled, the change either happened in full
         or not at all, and the caller cannot know which: make changes repeatable.
+
+        Where the disk is full or the database locked, a patient writer tries again until it is not, or
+        until cancelled; without `wait`, and for an impatient one, StoreFull or StoreLocked is raised.
         """
+        while True:
+            try:
+                result = await self._committed(change)
+            except (StoreFull, StoreLocked) as error:
+                if self._stuck_since is None:
+                    self._stuck_since = trio.current_time()
+                    log.error("the store can't be written", error=str(error))
+                if not (wait and self._patient):
+                    raise
+            else:
+                if self._stuck_since is not None:
+                    seconds = trio.current_time() - self._stuck_since
+                    self._stuck_since = None
+                    self.stuck_seconds += seconds
+                    log.warning("the store can be written again", seconds=round(seconds, 1))
+                return result
+            await trio.sleep(RETRY_SECONDS)
+
+    async def _committed(self, change: Change[T]) -> T:
         asked = time.perf_counter()
         async with self._room:
             if self._closed:
@@ -165,7 +202,9 @@ class Writer:
                 write.error.__cause__ = error
             else:
                 write.error = error
-            if not connection.in_transaction:
+            if not connection.in_transaction:  # a full disk takes the whole batch with it
+                if isinstance(error, sqlite3.Error):
+                    raise
                 raise sqlite3.OperationalError(f"the transaction was lost: {error}") from error
             connection.execute("ROLLBACK TO change")
         connection.execute("RELEASE change")

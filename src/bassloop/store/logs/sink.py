@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -58,8 +59,21 @@ class LogSink:
         return self._counter.lines
 
     def write(self, pieces: Sequence[Piece]) -> None:
-        """Append the pieces: data first, then what points at it. Raises OSError; then a prefix of
-        them is in the files and the sink must not be written again."""
+        """Append the pieces: data first, then what points at it. Raises OSError; then none of them is
+        in the files, and they may be written again."""
+        before = copy.copy(self._counter), self._plain, self._partial, self._last_piece
+        before_line, before_bytes = self._last_line, self.raw_bytes
+        sizes = [_size(path) for path in self._files.all]
+        try:
+            self._write(pieces)
+        except BaseException:
+            self._counter, self._plain, self._partial, self._last_piece = before
+            self._last_line, self.raw_bytes = before_line, before_bytes
+            for path, size in zip(self._files.all, sizes, strict=True):
+                _cut(path, size)
+            raise
+
+    def _write(self, pieces: Sequence[Piece]) -> None:
         if self.raw_bytes == 0:
             self._files.raw.parent.mkdir(parents=True, exist_ok=True)
         index: list[bytes] = []
@@ -117,6 +131,21 @@ class LogSink:
                 return b""
         self._last_piece = (piece.at, piece.stream)
         return PIECE_RECORD.pack(offset, line, piece.at, piece.stream)
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
+
+
+def _cut(path: Path, size: int | None) -> None:
+    """Make a file as it was before."""
+    if size is None:
+        path.unlink(missing_ok=True)
+    elif path.exists():
+        os.truncate(path, size)
 
 
 def _append(path: Path, data: bytes) -> None:

@@ -1,12 +1,18 @@
-"""Appending to logs from Trio: pieces queue in memory, a thread writes what queued meanwhile."""
+"""Appending to logs from Trio: pieces queue in memory, a thread writes what queued meanwhile.
+
+While the disk is full nothing is dropped: what is queued is tried again until there is room. The queue
+is bounded, so who appends waits, and with them the command whose output it is.
+"""
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, Protocol
 
+import structlog
 import trio
 
-from bassloop.store.errors import StoreError
+from bassloop.store.errors import StoreError, StoreFull
 from bassloop.store.logs.sink import LogSink, Piece
 
 if TYPE_CHECKING:
@@ -16,7 +22,12 @@ if TYPE_CHECKING:
 PENDING_LIMIT = 4 * 1024 * 1024
 """Bytes of all logs together that wait to be written; who appends more waits."""
 
+RETRY_SECONDS = 1.0
+"""How long what found no room waits before it is tried again."""
+
 _OVERHEAD = 256
+
+log = structlog.get_logger(__name__)
 
 
 class Settled(Protocol):
@@ -46,8 +57,15 @@ class LogQueue:
         self._wake = trio.Event()
         self._written = trio.Event()
         self._closed = False
+        self._full_since: float | None = None
+        self.full_seconds = 0.0
         self.pending = 0
         self.received = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether what was written last found no room."""
+        return self._full_since is not None
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Write what is queued until `close`. Shielded, so that whoever ends a log under a
@@ -64,11 +82,30 @@ class LogQueue:
             dirty, self._dirty = self._dirty, {}
             jobs = [(log.sink, log.take()) for log in dirty]
             failures = await trio.to_thread.run_sync(_write_all, jobs, limiter=limiter)
-            for log, (_, pieces), failure in zip(dirty, jobs, failures, strict=True):
+            full = False
+            for each, (_, pieces), failure in zip(dirty, jobs, failures, strict=True):
+                if _no_room(failure) and not each.closing and not self._closed:
+                    full = True
+                    each.put_back(pieces)
+                    self._dirty[each] = None
+                    continue
                 self.pending -= sum(map(_size, pieces))
-                log.wrote(len(pieces), self._translated(failure))
+                each.wrote(len(pieces), self._translated(failure))
+            self._note(full)
             written, self._written = self._written, trio.Event()
             written.set()
+            if full:
+                self._wake.set()
+                await trio.sleep(RETRY_SECONDS)
+
+    def _note(self, full: bool) -> None:
+        if full and self._full_since is None:
+            self._full_since = trio.current_time()
+            log.error("the disk is full: logs wait to be written", path=str(self._path))
+        elif not full and self._full_since is not None:
+            seconds, self._full_since = trio.current_time() - self._full_since, None
+            self.full_seconds += seconds
+            log.warning("logs are written again", seconds=round(seconds, 1))
 
     def close(self) -> None:
         self._closed = True
@@ -95,7 +132,8 @@ class LogQueue:
     def _translated(self, failure: OSError | ValueError | None) -> StoreError | None:
         if failure is None:
             return None
-        error = StoreError(f"logs in {self._path} cannot be written: {failure}")
+        kind = StoreFull if _no_room(failure) else StoreError
+        error = kind(f"logs in {self._path} cannot be written: {failure}")
         error.__cause__ = failure
         return error
 
@@ -181,12 +219,12 @@ class LogWriter:
         elif raw or text:
             self._put(Piece(raw, text, plain, line, stream, at))
 
-    async def flush(self) -> None:
-        """Return when all that was appended before is in the files. Raises StoreError if it could
-        not be written."""
+    async def flush(self, *, patient: bool = False) -> None:
+        """Return when all that was appended before is in the files, or, unless `patient`, the disk is
+        full. Raises StoreError if it could not be written."""
         mark = self._appended
         await trio.lowlevel.checkpoint()
-        while self._written < mark and self._error is None:
+        while self._written < mark and self._error is None and (patient or not self._queue.full):
             await self._queue.written()
         if self._error is not None:
             raise self._error
@@ -195,7 +233,8 @@ class LogWriter:
         """Settle the rest, make it durable, and note the extent in the vertex's row. Idempotent.
 
         Raises StoreError if something could not be written; the log is closed (and marked as cut)
-        nevertheless. Shielded: it is short, and ends in any case.
+        nevertheless. Shielded: it is short, and ends in any case; so it does not wait for a full disk.
+        Who has the time for that flushes, patiently, before.
         """
         if self._closed:
             return
@@ -212,6 +251,15 @@ class LogWriter:
             await self._on_closed(self, self._error is not None)
         if self._error is not None:
             raise self._error
+
+    @property
+    def closing(self) -> bool:
+        """For the queue: whether nobody waits any more for there to be room."""
+        return self._closed
+
+    def put_back(self, pieces: list[Piece]) -> None:
+        """For the queue: these found no room."""
+        self._pieces[:0] = pieces
 
     def take(self) -> list[Piece]:
         """For the queue: what waits to be written."""
@@ -236,6 +284,10 @@ class LogWriter:
         self._pieces.append(piece)
         self._appended += 1
         self._bytes += len(piece.raw)
+
+
+def _no_room(failure: OSError | ValueError | None) -> bool:
+    return isinstance(failure, OSError) and failure.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _size(piece: Piece) -> int:

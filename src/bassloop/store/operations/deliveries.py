@@ -26,11 +26,13 @@ class DeliveryOperations(Operations):
         sender: str | None = None,
         order_key: str | None = None,
         received_at: float | None = None,
+        wait: bool = False,
     ) -> bool:
         """Keep a delivery as `received`: once this returns it survives any crash.
 
         False: the same guid is stored already and is handled or being handled; nothing changed. One
-        that had failed or was set aside becomes `received` again, which is True.
+        that had failed or was set aside becomes `received` again, which is True. Raises StoreFull or
+        StoreLocked at once, unless told to `wait`.
         """
         delivery = Delivery(
             guid=guid,
@@ -46,7 +48,7 @@ class DeliveryOperations(Operations):
             sender=sender,
             order_key=order_key,
         )
-        return await self._writer.write(lambda db: deliveries.record(db, delivery))
+        return await self._writer.write(lambda db: deliveries.record(db, delivery), wait=wait)
 
     async def delivery(self, guid: str) -> Delivery | None:
         """One delivery with its body."""

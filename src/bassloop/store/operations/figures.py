@@ -53,7 +53,7 @@ class FigureOperations(Operations):
         def touch(db: sqlite3.Connection) -> None:
             db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 
-        await self._writer.write(touch)
+        await self._writer.write(touch, wait=False)
         await trio.to_thread.run_sync(_touch, self._blobs)
 
 

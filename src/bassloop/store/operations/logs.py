@@ -37,7 +37,8 @@ class LogOperations(VertexOperations):
 
         async def closed(log: LogWriter, cut: bool) -> None:
             await self._writer.write(
-                lambda db: vertexes.close_log(db, vertex_row, log.raw_bytes, log.lines, cut)
+                lambda db: vertexes.close_log(db, vertex_row, log.raw_bytes, log.lines, cut),
+                wait=False,
             )
             self._live.pop(vertex_row, None)
 

@@ -1,0 +1,121 @@
+"""The disk fills up under a daemon, for real, and has room again later."""
+
+from __future__ import annotations
+
+import subprocess
+import uuid
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from bassloop.store import open_store
+from bassloop.store.upkeep.mend import look
+
+from .world import world
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from .conftest import MakeRepository
+
+START = """
+(defn github-hook [event client]
+  (client:start-check
+    (with-image ($ sh "./talk") {:repository "alpine" :platform {:os "linux"}})
+    "it" event:payload:check_suite:head_sha))
+"""
+
+LINES = 30_000
+"""A line of a hundred bytes each: more than the disk has room for while it is full."""
+
+pytestmark = pytest.mark.mounts
+
+
+@contextmanager
+def small_disk(folder: Path, megabytes: int) -> Iterator[None]:
+    folder.mkdir()
+    size = f"size={megabytes}m"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", size, "none", folder], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def fill(path: Path) -> None:
+    with path.open("wb", buffering=0) as file:
+        for size in (1 << 16, 1 << 12, 1):
+            try:
+                while file.write(b"\0" * size):
+                    pass
+            except OSError:
+                continue
+
+
+async def test_nothing_that_was_acknowledged_is_lost_and_the_run_goes_on(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    go, began = tmp_path / "go", tmp_path / "began"
+    talk = f"""
+echo begun
+touch {began}
+while ! test -e {go}; do sleep 0.05; done
+i=0
+while test $i -lt {LINES}; do
+  printf '%06d %092d\\n' $i 0
+  i=$((i+1))
+done
+"""
+    project = START.replace('"./talk"', f'"{tmp_path / "talk"}"')
+    (tmp_path / "talk").write_text(talk)
+    repository = make_repository(**{"project.bass": project})
+    folder = tmp_path / "world"
+    data = folder / "data"
+    with trio.fail_after(150):
+        async with world(repository, folder) as its:
+            with small_disk(data, 16):
+                async with its.daemon() as daemon, its.runner(daemon):
+                    payload = await its.standin.payload("check_suite")
+                    promised = []
+
+                    async def deliver() -> int:
+                        guid = str(uuid.uuid4())
+                        answer = await its.standin.deliver(
+                            daemon.url, "check_suite", payload, guid=guid
+                        )
+                        if answer.status == 202:
+                            promised.append(guid)
+                        return answer.status
+
+                    assert await deliver() == 202
+                    while not began.exists():
+                        await trio.sleep(0.02)
+                    filler = data / "filler"
+                    await trio.to_thread.run_sync(fill, filler)
+                    go.touch()
+                    statuses = [await deliver() for _ in range(20)]
+                    assert 507 in statuses
+                    assert set(statuses) <= {202, 507}
+                    assert daemon.process.returncode is None
+                    assert [run["status"] for run in its.standin.check_runs] == ["in_progress"]
+                    filler.unlink()
+                    while await deliver() != 202:
+                        await trio.sleep(0.1)
+                    await its.concluded(daemon)
+                    for guid in promised:
+                        await its.handled(guid)
+                assert list(look(data / "loop.db", data / "blobs", in_use=False)) == []
+                async with open_store(data / "loop.db", data / "blobs") as store:
+                    assert await store.known_deliveries(promised) == set(promised)
+                    [run] = (await store.runs()).items
+                    assert run.state == "succeeded"
+                    vertexes = await store.vertexes(run.id)
+                    assert any("the disk was full" in each.name for each in vertexes)
+                    [said] = [each for each in vertexes if each.lines > 100]
+                    text = b"".join([chunk async for chunk in store.log_raw(run.id, said.row)])
+            lines = text.decode().split("\n")
+            assert lines[0] == "begun"
+            assert [int(line.split()[0]) for line in lines[1:-1]] == list(range(LINES))
