@@ -244,6 +244,10 @@ class Settings(BaseSettings):
     log_limit: PositiveInt = Field(
         1 << 30, description="How many bytes of one vertex's log are kept."
     )
+    output_limit: PositiveInt = Field(
+        1 << 30,
+        description="How many bytes of a thunk's output one visitor is handed from its runner.",
+    )
     keep_seconds: PositiveFloat | None = Field(
         None, description="How long runs are kept after their end. Default: for ever."
     )

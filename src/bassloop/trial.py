@@ -64,6 +64,8 @@ class Trying:
         guid: the delivery.
         copied: whether a repository was made of the folder's files.
         dirty: whether there are changes that HEAD does not have.
+        folder: where all of it is kept, the runner's outputs in `runner`.
+        runner: what the runner lives in; cancelled, it is gone.
     """
 
     serving: Serving
@@ -72,6 +74,8 @@ class Trying:
     head: str
     copied: bool
     dirty: bool
+    folder: Path
+    runner: trio.CancelScope
 
 
 @asynccontextmanager
@@ -120,7 +124,9 @@ async def trying(
                         await runner.start(run_runner, options, on_runner)
                         await serving.pool.wait_for(standin.user.id, None, timeout=10)
                     guid = await _deliver(trial, standin, serving)
-                    yield Trying(serving, standin, guid, head, copied, dirty)
+                    yield Trying(
+                        serving, standin, guid, head, copied, dirty, folder, runner.cancel_scope
+                    )
                     runner.cancel_scope.cancel()
                 stop.set()
             nursery.cancel_scope.cancel()

@@ -11,6 +11,7 @@ import shutil
 import stat
 import tarfile
 from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 
@@ -209,8 +210,9 @@ async def tar(source: Path, name: str, wanted: Wanted | None = None) -> AsyncGen
             continue
         yield info.tobuf(tarfile.PAX_FORMAT)
         if info.isreg():
-            async for chunk in read(path):
-                yield chunk
+            async with aclosing(read(path)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
             yield b"\0" * (-info.size % tarfile.BLOCKSIZE)
     yield b"\0" * (2 * tarfile.BLOCKSIZE)
 

@@ -21,17 +21,22 @@ class Scope:
 
     So a fork can't poison what its base repository takes from the cache, nor one repository what
     another does. Without a repository the scope is the local one, of whoever sits at this machine.
+
+    Args:
+        kept_only: nothing is run, only what is kept is given: somebody looks at an output.
     """
 
     repository: str | None = None
     fork: bool = False
+    kept_only: bool = False
 
     @classmethod
     def of(cls, metadata: Mapping[str, str]) -> Scope:
         """The scope of a call; who does not say that it is no fork is treated as one."""
         repository = metadata.get("bassloop-repository") or None
         fork = repository is not None and metadata.get("bassloop-fork") != "false"
-        return cls(repository.lower() if repository else None, fork)
+        kept_only = metadata.get("bassloop-kept-only") == "true"
+        return cls(repository.lower() if repository else None, fork, kept_only)
 
     def own(self, name: str) -> str:
         """A name of this scope's own: 64 hexadecimal digits, different for every scope and name."""

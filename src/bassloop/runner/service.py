@@ -8,7 +8,7 @@ crosses back an update at a time, and an update that the loop does not take hold
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -20,7 +20,7 @@ from grpclib.exceptions import GRPCError
 
 from bassloop.bridge import call_asyncio, call_trio
 from bassloop.runner import files
-from bassloop.runner.drivers.errors import DriverError, Unsupported
+from bassloop.runner.drivers.errors import DriverError, NotKept, Unsupported
 from bassloop.runner.drivers.sources import exported
 from bassloop.runner.identity import Scope
 from bassloop.runner.options import is_served
@@ -104,8 +104,9 @@ class RuntimeService(RuntimeBase):
             async with self._driver.running(thunk, _scope(stream), send) as output:
                 if not output.stdout.exists():
                     raise DriverError("the thunk printed more than can be read; write it to a file")
-                async for chunk in files.read(output.stdout):
-                    await respond(rpc.ReadResponse(output=chunk))
+                async with aclosing(files.read(output.stdout)) as chunks:
+                    async for chunk in chunks:
+                        await respond(rpc.ReadResponse(output=chunk))
 
         await self._carry_out(stream, work)
 
@@ -121,11 +122,12 @@ class RuntimeService(RuntimeBase):
             granted = await self._driver.secrets.granted(_scope(stream))
             async with self._driver.running(path.thunk, _scope(stream), send) as output:
                 looked_at = granted.mask.stream()
-                async for chunk in exported(output, path.path):
-                    looked_at.feed(chunk)
-                    if looked_at.found:
-                        raise DriverError(NOT_SENT)
-                    await respond(rpc.ExportResponse(data=chunk))
+                async with aclosing(exported(output, path.path)) as chunks:
+                    async for chunk in chunks:
+                        looked_at.feed(chunk)
+                        if looked_at.found:
+                            raise DriverError(NOT_SENT)
+                        await respond(rpc.ExportResponse(data=chunk))
 
         await self._carry_out(stream, work)
 
@@ -198,6 +200,8 @@ class RuntimeService(RuntimeBase):
                 job.failure = GRPCError(Status.CANCELLED, "the call was cancelled")
         except Unsupported as error:
             job.failure = GRPCError(Status.UNIMPLEMENTED, str(error))
+        except NotKept as error:
+            job.failure = GRPCError(Status.NOT_FOUND, str(error)[:MAX_REASON])
         except DriverError as error:
             job.failure = GRPCError(Status.UNKNOWN, str(error)[:MAX_REASON])
         except OSError as error:

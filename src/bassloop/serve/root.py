@@ -24,7 +24,7 @@ import structlog
 import trio
 
 from bassloop import __version__
-from bassloop.dispatch import Control, Inbox, Loop, Tail, handle_delivery
+from bassloop.dispatch import Control, Inbox, Loop, Outputs, Tail, handle_delivery
 from bassloop.dispatch.janitor import keep_pruning
 from bassloop.dispatch.missed import keep_fetching
 from bassloop.dispatch.recover import end_set_aside, interrupt_lost_runs, keep_concluding
@@ -177,6 +177,7 @@ async def _serve(
                 session_secret=session_secret(settings),
                 oauth=github.oauth,
                 operators=settings.operator_names,
+                outputs=Outputs(store, pool, root, settings.output_limit),
             )
         )
         await interrupt_lost_runs(loop)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
+    from bassloop.dispatch import Outputs
     from bassloop.github import OAuth
     from bassloop.store import Store
     from bassloop.web.visitors import Visitor
@@ -146,6 +147,7 @@ class WebContext:
         host_key: the fingerprint of its key.
         ssh_command: what a person types to connect a runner.
         pool_snapshot: who is connected.
+        outputs: what hands on files that thunks made.
         slow_seconds: how long a live page may leave a message unread before it is cut loose.
     """
 
@@ -164,6 +166,7 @@ class WebContext:
     session_secret: bytes = field(repr=False)
     oauth: OAuth | None = None
     operators: frozenset[str] = frozenset()
+    outputs: Outputs | None = None
     slow_seconds: float = 30.0
 
     @cached_property

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from bassloop.bass import thunk_sha256
-from bassloop.runner.drivers.errors import DriverError
+from bassloop.runner.drivers.errors import DriverError, NotKept
 from bassloop.runner.drivers.progress import Send, Vertex, vertex_id
 from bassloop.runner.events import RunnerEvent, ThunkEnded, ThunkStarted
 from bassloop.runner.identity import command_line
@@ -143,6 +143,8 @@ class Call(ABC):
         if (kept := self.hold.find(name)) is not None:
             await vertex.cached()
             return kept
+        if self.scope.kept_only:
+            raise NotKept(f"the runner has not kept the output of {command_line(thunk)}")
         await together([partial(self.output, each) for each in needed.values()])
         if self.cache.locks.is_taken(name):
             await vertex.announced()

@@ -21,3 +21,7 @@ def refused(what: str, option: str) -> DriverError:
 def host_path_refused() -> DriverError:
     """A thunk names a file of the machine, and may not."""
     return refused("name files of the machine", "--allow-host-path")
+
+
+class NotKept(DriverError):
+    """Only what is kept was asked for, and it is not."""

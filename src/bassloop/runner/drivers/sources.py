@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 import trio
@@ -52,5 +53,6 @@ async def exported(output: Output, path: pb.FilesystemPath) -> AsyncGenerator[by
     within = layout.inside(layout.filesystem(path), "the path")
     source = await trio.to_thread.run_sync(files.resolved, output.files, within)
     name = layout.written(within, directory=False)
-    async for chunk in files.tar(source, name, wanted_of(path)):
-        yield chunk
+    async with aclosing(files.tar(source, name, wanted_of(path))) as chunks:
+        async for chunk in chunks:
+            yield chunk

@@ -21,7 +21,7 @@ from bassloop.runner.drivers.container.roots import Roots, input_of
 from bassloop.runner.drivers.container.services import Services, certificates
 from bassloop.runner.drivers.container.trust import VARIABLES, trusting
 from bassloop.runner.drivers.container.work import Base, Place, Work
-from bassloop.runner.drivers.errors import DriverError, refused
+from bassloop.runner.drivers.errors import DriverError, NotKept, refused
 from bassloop.runner.drivers.progress import vertex_id
 from bassloop.runner.identity import command_line
 from bassloop.runner.secrets import Granted, Revealed
@@ -113,6 +113,8 @@ class ContainerCall(Call):
         """The image of a name. Raises DriverError."""
         name, platform = names.name_of(ref), names.platform_of(ref.platform)
         key = image_key(name, platform)
+        if self.scope.kept_only and await self._driver.images.inspect(name) is None:
+            raise NotKept(f"the image {name} is not here any more")
         if key not in self._images:
             self._images[key] = await self._driver.images.named(name, platform, self.send)
         return self._images[key]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import secrets
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -170,8 +170,9 @@ class ContainerDriver:
             target = place.path / "image.tar"
             async with calling(self, scope, send, lambda call: call.exported(thunk, target)):
                 pass
-            async for chunk in files.read(target):
-                await give(chunk)
+            async with aclosing(files.read(target)) as chunks:
+                async for chunk in chunks:
+                    await give(chunk)
 
     async def publish(
         self, ref: pb.ImageRef, thunk: pb.Thunk, scope: Scope, send: Send

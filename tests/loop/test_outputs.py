@@ -1,0 +1,149 @@
+"""Files that a thunk made, from the runner that keeps them to whoever opens its run's page."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import tarfile
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+import trio
+
+from bassloop.dispatch import Outputs
+from bassloop.dispatch.outputs import Busy, Interrupted, NoOutput
+from bassloop.runner.events import ThunkStarted
+from bassloop.trial import Trial, Trying, trying
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from bassloop.runner import RunnerEvent
+    from bassloop.store import Run
+
+    from .conftest import MakeRepository
+
+SCRIPT = "mkdir dist; echo hello > dist/a.txt; head -c 3000000 /dev/zero > big.bin; ln -s /etc/passwd out"
+
+
+@asynccontextmanager
+async def made(make_repository: MakeRepository) -> AsyncGenerator[tuple[Trying, Run, list[str]]]:
+    """A run that left files, and what its runner began to run."""
+    path = make_repository(f':files (from (linux/alpine) ($ sh -c "{SCRIPT}"))')
+    began: list[str] = []
+
+    def hear(event: RunnerEvent) -> None:
+        if isinstance(event, ThunkStarted):
+            began.append(event.cmdline)
+
+    with trio.fail_after(120):
+        async with trying(Trial(path), hear) as its:
+            await its.serving.inbox.finished(its.guid)
+            [run] = (await its.serving.store.runs()).items
+            assert run.state == "succeeded", run.message
+            yield its, run, began
+
+
+async def get(its: Trying, run: Run, path: str) -> httpx.Response:
+    async with httpx.AsyncClient() as client:
+        address = f"{its.serving.local_url}/runs/{run.id}/output"
+        return await client.get(address, params={"path": path}, headers={"accept": "text/plain"})
+
+
+async def test_a_file_is_downloaded_and_a_directory_as_an_archive(
+    make_repository: MakeRepository,
+) -> None:
+    async with made(make_repository) as (its, run, began):
+        runs_before = list(began)
+        file = await get(its, run, "dist/a.txt")
+        assert (file.status_code, file.content) == (200, b"hello\n")
+        assert file.headers["content-length"] == "6"
+        assert file.headers["content-disposition"] == "attachment; filename*=UTF-8''a.txt"
+        assert "sandbox" in file.headers["content-security-policy"]
+        whole = await get(its, run, ".")
+        with tarfile.open(fileobj=io.BytesIO(whole.content)) as tar:
+            assert {"dist/a.txt", "big.bin"} <= {name.removeprefix("./") for name in tar.getnames()}
+        for path, said in (
+            ("dist", "it is a directory"),
+            ("nothere", "nothere"),
+            ("../../etc/passwd", "relative"),
+            ("/etc/passwd", "relative"),
+            ("out", ""),
+        ):
+            answer = await get(its, run, path)
+            assert answer.status_code == 404, path
+            assert said in answer.text
+            assert "root:" not in answer.text
+        assert began == runs_before
+
+
+async def test_what_is_not_kept_any_more_is_not_made_again(
+    make_repository: MakeRepository,
+) -> None:
+    async with made(make_repository) as (its, run, began):
+        assert (await get(its, run, "dist/a.txt")).status_code == 200
+        runs_before = list(began)
+        for output in (its.folder / "runner" / "outputs").iterdir():
+            shutil.rmtree(output)
+        gone = await get(its, run, "dist/a.txt")
+        assert gone.status_code == 404
+        assert "has not kept the output" in gone.text
+        assert began == runs_before
+
+
+async def test_a_visitor_who_leaves_ends_the_call_at_the_runner(
+    make_repository: MakeRepository,
+) -> None:
+    async with made(make_repository) as (its, run, _):
+        port = int(its.serving.local_url.rpartition(":")[2])
+        async with await trio.open_tcp_stream("127.0.0.1", port) as visitor:
+            asked = f"GET /runs/{run.id}/output?path=big.bin HTTP/1.1\r\nHost: localhost\r\n\r\n"
+            await visitor.send_all(asked.encode())
+            assert b" 200 " in await visitor.receive_some()
+        while its.serving.pool.statistics()["calls"]:
+            await trio.sleep(0.01)
+        assert (await get(its, run, "dist/a.txt")).status_code == 200
+
+
+async def test_one_at_a_time_is_taken_from_a_runner_and_none_beyond_the_limit(
+    make_repository: MakeRepository,
+) -> None:
+    async with made(make_repository) as (its, run, _), trio.open_nursery() as nursery:
+        outputs = Outputs(its.serving.store, its.serving.pool, nursery, limit=1_000_000)
+        first = await outputs.open(run, "big.bin")
+        with pytest.raises(Busy):
+            await outputs.open(run, "dist/a.txt")
+        size = 0
+        with pytest.raises(Interrupted, match="OUTPUT_LIMIT"):  # noqa: PT012
+            async for piece in first:
+                size += len(piece)
+        assert size <= 1_000_000
+        small = await outputs.open(run, "dist/a.txt")
+        assert b"hello\n" in b"".join([piece async for piece in small])
+
+
+async def test_a_reader_that_takes_nothing_is_let_go(make_repository: MakeRepository) -> None:
+    async with made(make_repository) as (its, run, _), trio.open_nursery() as nursery:
+        outputs = Outputs(its.serving.store, its.serving.pool, nursery, 1 << 30, slow_seconds=0.05)
+        slow = await outputs.open(run, "big.bin")
+        while its.serving.pool.statistics()["calls"]:
+            await trio.sleep(0.01)
+        with pytest.raises(Interrupted, match="not taken"):
+            async for _piece in slow:
+                pass
+
+
+async def test_nothing_is_to_be_had_of_a_runner_that_is_not_there(
+    make_repository: MakeRepository,
+) -> None:
+    async with made(make_repository) as (its, run, _), trio.open_nursery() as nursery:
+        outputs = Outputs(its.serving.store, its.serving.pool, nursery, 1 << 30)
+        its.runner.cancel()
+        while its.serving.pool.statistics()["runtimes"]:
+            await trio.sleep(0.01)
+        assert not outputs.may_have(run)
+        with pytest.raises(NoOutput, match="no runner is connected"):
+            await outputs.open(run, ".")
+        assert (await get(its, run, ".")).status_code == 404
