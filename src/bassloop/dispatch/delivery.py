@@ -18,6 +18,7 @@ from bassloop.dispatch.hook import run_hook
 from bassloop.dispatch.inbox import Outcome
 from bassloop.dispatch.notice import tell
 from bassloop.dispatch.policy import OWNERS_FILE, Policy, PolicyError
+from bassloop.dispatch.privacy import heed
 from bassloop.dispatch.supersede import supersede
 from bassloop.dispatch.whose import Whose, whose_head, why_held
 from bassloop.dispatch.work import Work
@@ -39,6 +40,7 @@ async def handle_delivery(loop: Loop, delivery: store.Delivery, turn: Turn) -> O
     """
     payload = await trio.to_thread.run_sync(json.loads, delivery.body)
     event = parse_event(delivery.event, payload)
+    await heed(loop, event)
     decision = decide(event, app_id=loop.app_id)
     log.info(
         "delivery decided", event_name=event.name, action=event.action, does=decision.does.value

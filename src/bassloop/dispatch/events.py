@@ -51,6 +51,8 @@ _OURS = {
     ("check_suite", "completed"): "a check suite was completed",
 }
 
+_GONE = ("repository", "deleted")
+
 _OF_A_COMMIT = frozenset({"check_suite", "check_run", "merge_group", "pull_request", "push"})
 """Events that are about a commit; one that has none is about a branch or a tag that is gone."""
 
@@ -77,6 +79,8 @@ def decide(event: Event, *, app_id: int | None) -> Decision:
     kind = (event.name, event.action or "")
     if kind in _OURS and _is_ours(event, app_id):
         return Decision(Does.NOTHING, _OURS[kind])
+    if kind == _GONE:
+        return Decision(Does.LOOP, "the repository is gone, and its hook with it")
     if kind == ("check_run", "requested_action"):
         if _is_ours(event, app_id):
             return Decision(Does.BUTTON, "a button on a check run of our own was pressed")
