@@ -65,6 +65,12 @@ if TYPE_CHECKING:
     help="Let thunks push images of this name, or in it, with your login; may be repeated.",
 )
 @click.option(
+    "--git-credentials",
+    is_flag=True,
+    help="Check private repositories out with your own Git's credentials: whoever can push to one "
+    "that you serve can do with them what you can.",
+)
+@click.option(
     "--allow-insecure",
     is_flag=True,
     help="Give thunks that ask for it a privileged container: it can do what root can.",
@@ -94,6 +100,7 @@ def dial(
     memory: str | None,
     pids: int | None,
     publish: tuple[str, ...],
+    git_credentials: bool,
     allow_insecure: bool,
     disk: str | None,
     no_network: bool,
@@ -138,6 +145,7 @@ def dial(
             pids=pids,
             allow_insecure=allow_insecure,
             publish=publish,
+            git_credentials=git_credentials,
             disk=None if disk is None else parse_size("--disk", disk),
         )
         if check:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bassloop.bass import thunk_sha256
+from bassloop.runner.checkout import Source
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,11 +25,13 @@ class Scope:
 
     Args:
         kept_only: nothing is run, only what is kept is given: somebody looks at an output.
+        source: where a private repository is checked out from; it does not tell scopes apart.
     """
 
     repository: str | None = None
     fork: bool = False
     kept_only: bool = False
+    source: Source | None = field(default=None, compare=False)
 
     @classmethod
     def of(cls, metadata: Mapping[str, str]) -> Scope:
@@ -36,7 +39,8 @@ class Scope:
         repository = metadata.get("bassloop-repository") or None
         fork = repository is not None and metadata.get("bassloop-fork") != "false"
         kept_only = metadata.get("bassloop-kept-only") == "true"
-        return cls(repository.lower() if repository else None, fork, kept_only)
+        whose = repository.lower() if repository else None
+        return cls(whose, fork, kept_only, Source.of(metadata))
 
     def own(self, name: str) -> str:
         """A name of this scope's own: 64 hexadecimal digits, different for every scope and name."""

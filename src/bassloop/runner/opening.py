@@ -40,7 +40,7 @@ async def open_driver(
 ) -> AsyncGenerator[Driver]:
     """What carries thunks out. Raises RunnerError when there is nothing that will do, DriverError."""
     engine = await find_engine(options)
-    secrets = Secrets(SecretStore(options.secrets_file))
+    secrets = Secrets(SecretStore(options.secrets_file), own_git=options.git_credentials)
     opened = _open_host if engine is None else partial(_open_containers, engine)
     async with opened(options, secrets, on_event) as driver, trio.open_nursery() as nursery:
         if options.disk is not None:

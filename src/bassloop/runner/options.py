@@ -46,6 +46,8 @@ class RunnerOptions:
         memory: bytes that a container may use.
         pids: processes and threads that a container may have.
         allow_insecure: whether a thunk that asks for it gets a privileged container.
+        git_credentials: whether commands of Git have the credentials of the owner's own Git for the
+            private repository that is checked out.
         publish: names of images, or what they are in, that thunks may push with the owner's login.
         secrets_file: where the owner's secrets are; by default in the user's data directory.
         disk: bytes that what is kept may take; no limit when it is None.
@@ -72,6 +74,7 @@ class RunnerOptions:
     pids: int | None = None
     allow_insecure: bool = False
     publish: tuple[str, ...] = ()
+    git_credentials: bool = False
     secrets_file: Path | None = None
     disk: int | None = None
 

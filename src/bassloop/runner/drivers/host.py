@@ -15,6 +15,7 @@ import trio
 
 from bassloop.bass import thunk_sha256
 from bassloop.runner.cache import Cache, Output
+from bassloop.runner.checkout import given
 from bassloop.runner.drivers import command as commands
 from bassloop.runner.drivers.call import Call, hiding
 from bassloop.runner.drivers.errors import DriverError, Unsupported
@@ -132,7 +133,8 @@ class _Call(Call):
         return self._keys[sha]
 
     def resolve(self, thunk: pb.Thunk) -> commands.Command:
-        return commands.resolve(thunk, surroundings=_Surroundings(self.granted))
+        command = commands.resolve(thunk, surroundings=_Surroundings(self.granted))
+        return given(command, self.granted.credential)
 
     def needs(self, command: commands.Command, thunk: pb.Thunk) -> Iterable[pb.Thunk]:
         return commands.needs(command, thunk)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import trio
 
+from bassloop.runner.checkout import Credential, credential_for
 from bassloop.runner.drivers.errors import DriverError
 from bassloop.runner.secrets.mask import Mask
 from bassloop.runner.secrets.rules import allows, narrowness
@@ -28,12 +29,14 @@ class Granted:
         values: of those that it may have.
         versions: what tells each value from the others that it had.
         refused: why the others of these names are not given.
+        credential: who Git is at the repository, if that is private.
     """
 
     scope: Scope
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
     versions: Mapping[str, str] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
+    credential: Credential | None = None
 
     def value(self, name: str) -> str:
         """A secret's value. Raises DriverError with how its owner would let the thunk have it."""
@@ -53,7 +56,8 @@ class Granted:
     @cached_property
     def mask(self) -> Mask:
         """Hides every value that this call may have: an output may have one from an earlier command."""
-        return Mask(self.values.values())
+        git = () if self.credential is None else self.credential.secrets
+        return Mask((*self.values.values(), *git))
 
 
 class Secrets:
@@ -61,17 +65,22 @@ class Secrets:
 
     Args:
         store: where they are; there are none when it is None.
+        own_git: whether the credentials of the owner's own Git are given, never to forks.
     """
 
-    def __init__(self, store: SecretStore | None = None) -> None:
+    def __init__(self, store: SecretStore | None = None, *, own_git: bool = False) -> None:
         self._store = store
+        self._own_git = own_git
         self._from_keyring: dict[str, str] = {}
 
     async def granted(self, scope: Scope) -> Granted:
         """What a call for this scope may have. Raises DriverError when they can't be read."""
+        own = self._own_git and not scope.fork
+        credential = await credential_for(scope.source, own=own)
         if self._store is None:
-            return Granted(scope)
-        return await trio.to_thread.run_sync(self._look, self._store, scope)
+            return Granted(scope, credential=credential)
+        found = await trio.to_thread.run_sync(self._look, self._store, scope)
+        return replace(found, credential=credential)
 
     def _look(self, store: SecretStore, scope: Scope) -> Granted:
         try:

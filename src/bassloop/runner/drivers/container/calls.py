@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import trio
 
 from bassloop.bass import thunk_sha256
+from bassloop.runner.checkout import given
 from bassloop.runner.drivers import command as commands
 from bassloop.runner.drivers.call import Call, hiding, together
 from bassloop.runner.drivers.container import addresses, archive
@@ -90,7 +91,9 @@ class ContainerCall(Call):
         return self._resolve(thunk, commands.Inherited())
 
     def _resolve(self, thunk: pb.Thunk, inherited: commands.Inherited) -> Command:
-        return commands.resolve(thunk, image=inherited, surroundings=_Surroundings(self.granted))
+        surroundings = _Surroundings(self.granted)
+        command = commands.resolve(thunk, image=inherited, surroundings=surroundings)
+        return given(command, self.granted.credential)
 
     def needs(self, command: Command, thunk: pb.Thunk) -> Iterable[pb.Thunk]:
         yield from commands.needs(command, thunk)

@@ -1,0 +1,121 @@
+"""Private source: Git has the credential for one address, and nobody else sees it."""
+
+from __future__ import annotations
+
+import base64
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bassloop.runner.checkout import Credential, Source, credential_for, given
+from bassloop.runner.drivers.command import Command
+from bassloop.runner.identity import Scope
+from bassloop.runner.secrets import Secrets
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+URL = "https://github.com/octocat/hello.git"
+TOLD = {
+    "bassloop-repository": "octocat/hello",
+    "bassloop-visibility": "private",
+    "bassloop-fork": "false",
+    "bassloop-clone-url": URL,
+    "bassloop-checkout-token": "ghs_token-of-this-run",
+}
+
+
+def command(*words: str, **env: str) -> Command:
+    return Command(words, env, b"", ".", ())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"bassloop-visibility": "public"},
+        {"bassloop-clone-url": ""},
+        {"bassloop-clone-url": "https://github.com/octocat/other.git"},
+        {"bassloop-clone-url": "ssh://git@github.com/octocat/hello.git"},
+        {"bassloop-clone-url": "https://me:pw@github.com/octocat/hello.git"},
+        {"bassloop-clone-url": "https://github.com/octocat/hello\n.git"},
+    ],
+)
+def test_only_a_private_repositorys_own_address_is_a_source(changes: dict[str, str]) -> None:
+    assert Source.of({**TOLD, **changes}) is None
+
+
+async def test_a_token_is_given_to_commands_of_git_and_to_no_other() -> None:
+    granted = await Secrets().granted(Scope.of(TOLD))
+    assert granted.credential is not None
+    for words in (("git", "clone", URL), ("/usr/bin/git", "fetch")):
+        env = given(command(*words), granted.credential).secret_env
+        assert env["GIT_CONFIG_KEY_1"] == f"http.{URL}.extraHeader"
+        assert env["GIT_CONFIG_KEY_0"] == f"http.{URL.removesuffix('.git')}.extraHeader"
+    for other in (("sh", "-c", "git clone"), ("gitk",), ()):
+        assert given(command(*other), granted.credential).secret_env == {}
+    own = command("git", "clone", GIT_CONFIG_COUNT="0")
+    assert given(own, granted.credential) == own
+    assert given(command("git", "clone"), None).secret_env == {}
+
+
+async def test_it_is_hidden_in_what_is_printed_and_in_what_is_said_of_it() -> None:
+    scope = Scope.of(TOLD)
+    granted = await Secrets().granted(scope)
+    assert granted.credential is not None
+    basic = base64.b64encode(b"x-access-token:ghs_token-of-this-run").decode()
+    for text in ("ghs_token-of-this-run", f"Authorization: Basic {basic}"):
+        assert "ghs_" not in granted.mask.hide(text)
+        assert basic[8:40] not in granted.mask.hide(text)
+    assert "ghs_" not in f"{scope!r}{granted!r}{granted.credential!r}"
+
+
+def test_a_scope_is_the_same_whatever_its_token() -> None:
+    other = Scope.of({**TOLD, "bassloop-checkout-token": "another"})
+    assert Scope.of(TOLD) == other
+    assert Scope.of(TOLD).own("name") == other.own("name")
+
+
+async def test_git_sends_it_to_that_address_alone() -> None:
+    env = Credential(URL, "me", "pw").variables()
+
+    def asked(url: str) -> str:
+        command = ["git", "config", "--get-urlmatch", "http.extraHeader", url]
+        return subprocess.run(
+            command,
+            env={**env, "PATH": "/usr/local/bin:/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+        ).stdout
+
+    sent = f"Authorization: Basic {base64.b64encode(b'me:pw').decode()}\n"
+    assert asked(URL) == asked(URL.removesuffix(".git")) == sent
+    for other in ("https://github.com/octocat/other.git", "https://example.com/octocat/hello.git"):
+        assert asked(other) == ""
+
+
+async def test_an_owners_own_credential_comes_first_where_they_allow_it_and_never_for_forks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "gitconfig"
+    config.write_text(
+        '[credential "https://github.com"]\n'
+        '\thelper = "!f() { echo username=octocat; echo password=own-password; }; f"\n'
+    )
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
+    own = await Secrets(own_git=True).granted(Scope.of(TOLD))
+    assert own.credential == Credential(URL, "octocat", "own-password")
+    fork = await Secrets(own_git=True).granted(Scope.of({**TOLD, "bassloop-fork": "true"}))
+    not_allowed = await Secrets().granted(Scope.of(TOLD))
+    assert fork.credential == not_allowed.credential
+    assert fork.credential == Credential(URL, "x-access-token", "ghs_token-of-this-run")
+
+
+async def test_an_owner_whose_git_has_none_is_not_asked_and_the_token_will_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    monkeypatch.setenv("GIT_CONFIG_SYSTEM", "/dev/null")
+    found = await credential_for(Source(URL, "t"), own=True)
+    assert found == Credential(URL, "x-access-token", "t")
+    assert await credential_for(Source(URL), own=True) is None
