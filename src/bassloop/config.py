@@ -270,6 +270,10 @@ class Settings(BaseSettings):
         None,
         description="The token that metrics need; with it they are at `/metrics` of the pages too.",
     )
+    otel_exporter_otlp_endpoint: BaseURL | None = Field(
+        None,
+        description="The collector that traces are sent to, over HTTP (needs `bassloop[otel]`).",
+    )
     log_level: str = Field("info", description="debug, info, warning or error.")
 
     @model_validator(mode="after")

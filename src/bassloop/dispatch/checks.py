@@ -24,6 +24,7 @@ from bassloop.dispatch.supersede import superseded
 from bassloop.dispatch.work import Started, Work
 from bassloop.github import CheckRunDraft, GitHubError
 from bassloop.runtimes import NoRuntime, Platform, RunFailed, Runtime, RuntimeLost
+from bassloop.tracing import span
 
 if TYPE_CHECKING:
     from bassloop.dispatch.loop import Loop
@@ -113,7 +114,10 @@ async def _check(
 ) -> None:
     """Carry out one check. Whatever goes wrong is the check's end, and nobody else's."""
     loop, run = work.loop, started.run
-    with structlog.contextvars.bound_contextvars(run=run.id, check=check.name):
+    with (
+        structlog.contextvars.bound_contextvars(run=run.id, check=check.name),
+        span("check", check=check.name, run=run.id) as its,
+    ):
         over = False
         try:
             run = await _carry_out(work, run, check, thunk, wanted)
@@ -134,6 +138,7 @@ async def _check(
             if not over:  # cancelled: the daemon is going down
                 with trio.move_on_after(CLEANUP_SECONDS, shield=True):
                     await _interrupted(loop, run.id)
+            its.set_attribute("outcome", run.state)
             started.end(run)
 
 
@@ -262,10 +267,11 @@ async def _on(
         runner_kind=runtime.kind,
     )
     loop.tail.publish(run.id)
-    log.info("run started", runtime=runtime.id, runner=runtime.login)
-    async with work.calling(runtime, run.id) as told, runtime.run(thunk, told) as updates:
-        async for update in updates:
-            await recorder.record(update)
+    with structlog.contextvars.bound_contextvars(runtime=runtime.id, runner=runtime.login):
+        log.info("run started")
+        async with work.calling(runtime, run.id) as told, runtime.run(thunk, told) as updates:
+            async for update in updates:
+                await recorder.record(update)
 
 
 async def _show_patiently(

@@ -19,6 +19,7 @@ from bassloop.dispatch.notice import tell
 from bassloop.dispatch.thunks import platform_of, thunk_record
 from bassloop.github import GitHubError
 from bassloop.store import StoreError
+from bassloop.tracing import span
 
 if TYPE_CHECKING:
     from bassloop.dispatch.work import Started, Work
@@ -42,7 +43,9 @@ async def run_hook(work: Work) -> None:
     """
     began, outcome = trio.current_time(), "broken off"
     try:
-        outcome = await _run_hook(work)
+        with span("hook", repository=work.repository.full_name, head=work.head.sha) as its:
+            outcome = await _run_hook(work)
+            its.set_attribute("outcome", outcome)
     finally:
         work.loop.hooks.add(outcome, trio.current_time() - began)
 

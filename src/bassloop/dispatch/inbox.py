@@ -26,6 +26,7 @@ from bassloop.dispatch.line import Line, Waiting
 from bassloop.dispatch.patience import advised, pause
 from bassloop.github import MalformedEvent, parse_event, verify_signature
 from bassloop.store import Delivery, Store, StoreError, StoreFull
+from bassloop.tracing import span
 
 log = structlog.get_logger(__name__)
 
@@ -171,10 +172,10 @@ class Inbox:
             return Answer(503, "this loop has no GITHUB_APP_WEBHOOK_SECRET; it takes no deliveries")
         signature = headers.get("x-hub-signature-256", "")
         if not signature:
-            log.warning("delivery refused", guid=guid, event_name=name, why="not signed")
+            log.warning("delivery refused", delivery=guid, event_name=name, why="not signed")
             return Answer(401, "the delivery is not signed; set the webhook secret in the App")
         if not verify_signature(self.secret, body, signature):
-            log.warning("delivery refused", guid=guid, event_name=name, why="wrong signature")
+            log.warning("delivery refused", delivery=guid, event_name=name, why="wrong signature")
             return Answer(403, "the signature is wrong; is the webhook secret the same?")
         return await self._keep(guid, name, body)
 
@@ -192,14 +193,14 @@ class Inbox:
             return False
         delivery = await self.store.delivery(guid)
         assert delivery is not None
-        log.info("delivery replayed", guid=guid)
+        log.info("delivery replayed", delivery=guid)
         self._enqueue(Waiting(guid, delivery.order_key))
         return True
 
     def resume(self, deliveries: Iterable[Delivery]) -> None:
         """Handle deliveries that the store has as `received` again."""
         for delivery in deliveries:
-            log.info("delivery released", guid=delivery.guid)
+            log.info("delivery released", delivery=delivery.guid)
             self._enqueue(Waiting(delivery.guid, delivery.order_key))
 
     async def _keep(self, guid: str, name: str, body: bytes) -> Answer:
@@ -212,7 +213,7 @@ class Inbox:
         except MalformedEvent as error:
             return Answer(400, f"the payload can't be read: {error}")
         except StoreError as error:
-            log.error("delivery not stored", guid=guid, error=str(error))
+            log.error("delivery not stored", delivery=guid, error=str(error))
             if isinstance(error, StoreFull):
                 return Answer(507, "the loop's disk is full; deliver again later")
             return Answer(503, "the loop can't store it now; deliver again later")
@@ -222,19 +223,20 @@ class Inbox:
         payload = await _parse_json(body)
         event = parse_event(name, payload)
         order_key = _order_key(event)
-        new = await self.store.record_delivery(
-            guid,
-            name,
-            event.action,
-            body,
-            repository=event.repository.full_name if event.repository else None,
-            head_sha=event.head.sha if event.head else None,
-            sender=event.sender.login if event.sender else None,
-            order_key=order_key,
-            wait=wait,
-        )
+        with span("accept", trace=guid, delivery=guid, event=name):
+            new = await self.store.record_delivery(
+                guid,
+                name,
+                event.action,
+                body,
+                repository=event.repository.full_name if event.repository else None,
+                head_sha=event.head.sha if event.head else None,
+                sender=event.sender.login if event.sender else None,
+                order_key=order_key,
+                wait=wait,
+            )
         if new:
-            log.info("delivery accepted", guid=guid, event_name=name, action=event.action)
+            log.info("delivery accepted", delivery=guid, event_name=name, action=event.action)
             self._enqueue(Waiting(guid, order_key))
         return new
 
@@ -244,7 +246,7 @@ class Inbox:
         What an earlier process did not finish comes first.
         """
         for delivery in await self.store.unfinished_deliveries():
-            log.info("delivery resumed", guid=delivery.guid, attempts=delivery.attempts)
+            log.info("delivery resumed", delivery=delivery.guid, attempts=delivery.attempts)
             self._enqueue(Waiting(delivery.guid, delivery.order_key), delivery.not_before)
         self._running = True
         task_status.started()
@@ -310,7 +312,8 @@ class Inbox:
         again: float | None = None
         with structlog.contextvars.bound_contextvars(delivery=waiting.guid):
             try:
-                again = await self._attempt(waiting.guid, turn)
+                with span("delivery", trace=waiting.guid, delivery=waiting.guid):
+                    again = await self._attempt(waiting.guid, turn)
             finally:
                 self._at_work -= 1
                 if again is None:

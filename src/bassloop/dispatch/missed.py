@@ -70,7 +70,7 @@ async def fetch_missed(loop: Loop, inbox: Inbox, *, since: float) -> int:
         except (GitHubError, MalformedEvent) as error:
             if isinstance(error, GitHubError) and error.passing:
                 raise
-            log.error("missed delivery not fetched", guid=attempt.guid, error=str(error))
+            log.error("missed delivery not fetched", delivery=attempt.guid, error=str(error))
     log.info("missed deliveries fetched", listed=len(attempts), fetched=taken)
     return taken
 

@@ -27,6 +27,7 @@ from gidgethub import sansio
 from bassloop.github.errors import GitHubError, RateLimited, TooLong, explain
 from bassloop.github.etags import ETags, Kept
 from bassloop.github.pace import Pace, Patience, advised_wait
+from bassloop.tracing import span
 
 log = structlog.get_logger(__name__)
 
@@ -216,6 +217,10 @@ class API(gidgethub.httpx.GitHubAPI):
 
     async def _ask(self, asked: _Asked) -> Answer:
         """Ask as often as it makes sense. Raises GitHubError for everything but success."""
+        with span("github", method=asked.method, path=urlsplit(asked.url).path):
+            return await self._asked(asked)
+
+    async def _asked(self, asked: _Asked) -> Answer:
         pace = self._pace(asked.credential.name)
         for attempt in range(1, self.patience.attempts + 1):
             if asked.method == "GET":

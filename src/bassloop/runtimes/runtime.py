@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from bassloop import tracing
 from bassloop.bridge import call_asyncio
 from bassloop.bridge.h2 import Limits, Opener
 from bassloop.runtimes.calls import Call, carry
@@ -134,27 +135,31 @@ class Runtime:
     async def _call(
         self, method: str, request: Message, metadata: Mapping[str, str], *kinds: str
     ) -> AsyncIterator[trio.MemoryReceiveChannel[Any]]:
-        call = Call(
-            str(self), method, request, metadata, _picking(kinds), self.limits, self.answer_within
-        )
-        send, receive = trio.open_memory_channel[Any](self.limits.answers)
-        if method == "Publish" and (why := caveat(self.kind, "publishing")) is not None:
-            raise RunFailed(f"{self} is of a kind that fails: {why}", "UNIMPLEMENTED")
-        ended: list[RunFailed | RuntimeLost] = []
-        raised: BaseException | None = None
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._carry, call, send, ended)
-            try:
-                with receive:
-                    yield receive
-            except BaseException as error:  # noqa: BLE001  (raised again, outside of the nursery)
-                raised = error
-            nursery.cancel_scope.cancel()
-        self.outcomes[method, _outcome(ended, raised)] += 1
-        if raised is not None and not (ended and isinstance(raised, trio.EndOfChannel)):
-            raise raised
-        if ended:
-            raise ended[0]
+        with tracing.span(f"rpc {method}", runtime=self.id, runner=self.login) as its:
+            told = {**metadata, **tracing.headers()}
+            call = Call(
+                str(self), method, request, told, _picking(kinds), self.limits, self.answer_within
+            )
+            send, receive = trio.open_memory_channel[Any](self.limits.answers)
+            if method == "Publish" and (why := caveat(self.kind, "publishing")) is not None:
+                raise RunFailed(f"{self} is of a kind that fails: {why}", "UNIMPLEMENTED")
+            ended: list[RunFailed | RuntimeLost] = []
+            raised: BaseException | None = None
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._carry, call, send, ended)
+                try:
+                    with receive:
+                        yield receive
+                except BaseException as error:  # noqa: BLE001  (raised again, outside of the nursery)
+                    raised = error
+                nursery.cancel_scope.cancel()
+            outcome = _outcome(ended, raised)
+            its.set_attribute("outcome", outcome)
+            self.outcomes[method, outcome] += 1
+            if raised is not None and not (ended and isinstance(raised, trio.EndOfChannel)):
+                raise raised
+            if ended:
+                raise ended[0]
 
     async def _carry(
         self,

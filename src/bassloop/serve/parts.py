@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from bassloop.bridge.h2 import Limits as RunnerLimits
@@ -16,6 +17,8 @@ from bassloop.serve.listening import StartError
 from bassloop.store import Bounds, Retention
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from bassloop.config import Settings
     from bassloop.github import GitHub
 
@@ -50,6 +53,20 @@ def check_key(github: GitHub) -> None:
             github.app.statement()
         except Unauthorized as error:
             raise StartError(str(error)) from error
+
+
+def traces(settings: Settings) -> AbstractContextManager[None]:
+    """Traces, where a collector is set. Raises StartError when what they need is not installed."""
+    if settings.otel_exporter_otlp_endpoint is None:
+        return nullcontext()
+    try:
+        from bassloop.observe.traces import collector, tracing_to
+    except ImportError as error:
+        raise StartError(
+            "OTEL_EXPORTER_OTLP_ENDPOINT is set, but OpenTelemetry is not installed: "
+            "pipx install 'bassloop[otel]'"
+        ) from error
+    return tracing_to(collector(settings.otel_exporter_otlp_endpoint))
 
 
 def gateway_settings(settings: Settings, name: str) -> GatewaySettings:

@@ -104,6 +104,7 @@ async def serve(
     Raises SettingsError, StartError, StoreError or HostKeyError when it can't start.
     """
     async with AsyncExitStack() as stack:
+        stack.enter_context(parts.traces(settings))
         certificate = None
         if settings.tls_cert_path and settings.tls_key_path:
             certificate = Certificate(settings.tls_cert_path, settings.tls_key_path)

@@ -1,0 +1,36 @@
+"""A log line says what it is about: whoever has a delivery's id finds all that came of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+from structlog.testing import LogCapture
+
+from tests.loop.conftest import make_repository  # noqa: F401  (a fixture)
+from tests.loop.test_whole_path import check_run, tried
+
+if TYPE_CHECKING:
+    from tests.loop.conftest import MakeRepository
+
+OF_A_DELIVERY = ("delivery accepted", "delivery decided", "check run created", "run started")
+OF_A_RUN = ("check run created", "run started", "run ended")
+OF_A_RUNNER = ("run started", "runtime registered", "runtime removed")
+
+
+async def test_lines_carry_the_ids_of_delivery_run_and_runner(
+    make_repository: MakeRepository,  # noqa: F811
+) -> None:
+    before, capture = structlog.get_config(), LogCapture()
+    structlog.configure(processors=[structlog.contextvars.merge_contextvars, capture])
+    try:
+        async with tried(make_repository(':ok (on src ($ sh -c "true"))')) as its:
+            guid, run = its.guid, check_run(its, "ok")["external_id"]
+    finally:
+        structlog.configure(**before)
+    lines = {each["event"]: each for each in capture.entries}
+    assert {lines[event]["delivery"] for event in OF_A_DELIVERY} == {guid}
+    assert {lines[event]["run"] for event in OF_A_RUN} == {run}
+    assert len({lines[event]["runtime"] for event in OF_A_RUNNER}) == 1
+    assert lines["run started"]["runner"] == its.standin.login
+    assert lines["delivery accepted"]["client"] == "127.0.0.1"
