@@ -118,7 +118,10 @@ def routes(context: WebContext) -> Blueprint:
                 ids = [run.id for run in page.items]
                 if changed or ids != order:
                     shown, order = {run.id: run for run in page.items}, ids
-                    await _send(changed, ids, context.slow_seconds)
+                    try:
+                        await _send(changed, ids, context.slow_seconds)
+                    except trio.TooSlowError:
+                        return  # it comes back when it reads again
                 await trio.sleep(QUIET_SECONDS)
 
     return blueprint

@@ -55,12 +55,12 @@ def routes(context: WebContext) -> Blueprint:
             await websocket.accept()
             await websocket.close(GONE, "no such run")
             return
-        with trio.fail_after(HELLO_SECONDS):
-            hello = await websocket.receive()
-        wish = _wish(hello)
-        async with context.tail.follow(run_id) as following:
-            with newsroom.open_for(run_id), suppress(NotStored):
-                await _follow(context, newsroom, run_id, following, wish)
+        with suppress(trio.TooSlowError):  # who does not speak, or read, is not waited for
+            with trio.fail_after(HELLO_SECONDS):
+                hello = await websocket.receive()
+            async with context.tail.follow(run_id) as following:
+                with newsroom.open_for(run_id), suppress(NotStored):
+                    await _follow(context, newsroom, run_id, following, _wish(hello))
 
     return blueprint
 
