@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bassloop.dispatch import CantSay, NotAllowed
+from bassloop.web.controls import actions_on
+from bassloop.web.guard import visible_run
 
 from .site import FakeControl, Site, a_site
 
@@ -80,3 +82,26 @@ async def test_who_may_not_is_told_why(tmp_path: Path, refusal: Exception, statu
         answer = await post(site, "/runs/r/cancel", headers, csrf=await csrf(site, headers))
         assert answer.status_code == status
         assert str(refusal) in await answer.get_data(as_text=True)
+
+
+async def words(site: Site, run_id: str, headers: dict[str, str]) -> list[str]:
+    path = f"/runs/{run_id}"
+    async with site.app.test_request_context(path, method="GET", headers=headers):
+        run = await visible_run(site.context, run_id)
+        assert run is not None
+        return [action.word for action in await actions_on(site.context, run)]
+
+
+async def test_a_page_offers_what_its_reader_may_do_now(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        await site.queued("waits", head_branch=None)
+        await site.queued("own", head_branch="main")
+        await site.run("over")
+        own = await site.signed_in(1, "octocat")
+        writer = await site.signed_in(7, "hubot", r2="write")
+        other = await site.signed_in(8, "reader", r2="read")
+        assert await words(site, "waits", {}) == await words(site, "waits", other) == []
+        assert await words(site, "waits", writer) == ["Cancel", "Approve"]
+        assert await words(site, "waits", own) == ["Cancel"]
+        assert await words(site, "own", writer) == ["Cancel"]
+        assert await words(site, "over", writer) == []

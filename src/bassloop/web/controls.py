@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from quart import Blueprint, abort, jsonify, redirect
 
 from bassloop.dispatch import CantSay, NotAllowed
-from bassloop.web.guard import visible_run, who_asks
+from bassloop.web.guard import may_cancel, may_write, visible_run, who_asks
 from bassloop.web.json import wants_json
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from quart import Response
     from werkzeug.wrappers import Response as AnyResponse
 
+    from bassloop.store import Run
     from bassloop.web.context import WebContext
     from bassloop.web.visitors import Visitor
 
@@ -35,6 +37,27 @@ def routes(context: WebContext) -> Blueprint:
         return await _asked(context, run_id, context.control.approve)
 
     return blueprint
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """A form on a run's page: where it goes, and the word on its button."""
+
+    url: str
+    word: str
+    main: bool = False
+
+
+async def actions_on(context: WebContext, run: Run) -> list[Action]:
+    """What whoever asks may do to a run that they see."""
+    visitor, found = await who_asks(context), []
+    if not run.ended and await may_cancel(context, visitor, run):
+        found.append(Action(f"/runs/{run.id}/cancel", "Cancel"))
+    from_fork = run.head_branch is None
+    waits = not run.started_at and run.state in ("queued", "action_required")
+    if from_fork and waits and await may_write(context, visitor, run):
+        found.append(Action(f"/runs/{run.id}/approve", "Approve", main=True))
+    return found
 
 
 async def _asked(

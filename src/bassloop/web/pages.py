@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from quart import Blueprint, Response, abort, jsonify, render_template
 
 from bassloop.web import views
+from bassloop.web.controls import actions_on
 from bassloop.web.guard import visible_run
 from bassloop.web.json import wants_json
 
@@ -57,6 +58,7 @@ async def _run_page(context: WebContext, run: Run, vertexes: list[Vertex]) -> st
     ended = run.ended_at or now
     return await render_template(
         "run.html",
+        actions=await actions_on(context, run),
         view=views.view_run(run, now),
         vertexes=shown,
         logs=logs,
