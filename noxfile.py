@@ -113,7 +113,7 @@ def browser(session: nox.Session) -> None:
     chromium = next(filter(None, map(shutil.which, CHROMIUM)), None)
     if chromium is None:
         session.skip("left out: there is no Chromium here (Debian: apt-get install chromium)")
-    _install(session, "playwright>=1.49")
+    _install(session, "playwright>=1.49", "axe-playwright-python>=0.1.4")
     session.run(
         "pytest", "-q", *AGAIN, "-m", "browser", *session.posargs, env={"CHROMIUM": chromium}
     )

@@ -1,18 +1,28 @@
-"""A page in Chromium, in a process of its own: `look ADDRESS SCENE`, what was found as JSON.
+"""A scene in Chromium, in a process of its own: `look MODULE SCENE ADDRESS`.
 
-trio-asyncio has the tests' own asyncio in its hands, so Playwright can't share their process.
+trio-asyncio has the tests' own asyncio in its hands, so Playwright can't share their process. What the
+scene says on its way, what it found, and what the console complained of are lines of JSON; `tell` in a
+scene and `Playing.heard` in a test are the two ends of one thread.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
+import subprocess
 import sys
-from pathlib import Path
-from typing import Any
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
-from playwright.sync_api import Page, sync_playwright
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+    from playwright.sync_api import ConsoleMessage
+
 
 FLAGS = [
     "--no-sandbox",
@@ -21,95 +31,98 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-sync",
 ]
+PATIENCE = 60_000
+"""Milliseconds that a scene waits for what is to happen: CI is a slow machine."""
 
 
-def lines(page: Page) -> list[str]:
-    """The texts of the lines that are there."""
-    found: list[str] = page.eval_on_selector_all(
-        ".vertex:last-child .text", "all => all.map(each => each.textContent)"
-    )
-    return found
+def tell(word: str) -> None:
+    """Say in a scene how far it is."""
+    print(json.dumps({"said": word}), flush=True)
 
 
-def live(page: Page, address: str) -> dict[str, Any]:
-    """Follow a run to its end, and look again afterwards."""
-    page.goto(address)
-    page.wait_for_selector(".vertex:last-child .line >> text=tick 3")
-    early = lines(page)
-    page.reload()
-    # The command goes on when it has been seen.
-    Path(os.environ["GATE"]).touch()
-    page.wait_for_selector("article[data-live=no]")
-    late = lines(page)
-    word = page.inner_text("#word")
-    page.reload()
-    return {"early": early, "late": late, "word": word, "afterwards": lines(page)}
+class Playing:
+    """A scene that is being played."""
+
+    def __init__(self, process: trio.Process) -> None:
+        self._process = process
+        self._text = b""
+
+    async def heard(self, word: str) -> None:
+        """Return when the scene says the word."""
+        assert (await self._line()).get("said") == word
+
+    async def found(self) -> dict[str, Any]:
+        """What the scene found at its end; the console must not have complained."""
+        line = await self._line()
+        assert "found" in line, line
+        assert line["complaints"] == []
+        return dict(line["found"])
+
+    async def _line(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        while b"\n" not in self._text:
+            more = await self._process.stdout.receive_some()
+            assert more, "the scene ended early"
+            self._text += more
+        line, _, self._text = self._text.partition(b"\n")
+        return dict(json.loads(line))
 
 
-def ended(page: Page, address: str) -> dict[str, Any]:
-    """A failed run: what is seen first, and at a line's own address."""
-    page.goto(address)
-    why = page.inner_text("#why")
-    opened = page.eval_on_selector(".vertex.bad", "step => step.open")
-    line = page.get_attribute(".vertex.bad .line:last-child", "id")
-    page.goto(f"{address}#{line}")
-    page.reload()
-    marked = page.eval_on_selector(".line:target .text", "text => text.textContent")
-    return {"why": why, "opened": opened, "marked": marked}
+@asynccontextmanager
+async def playing(
+    scene: Callable[..., Any], address: str, **environment: str
+) -> AsyncGenerator[Playing]:
+    """A scene (a function of a module) on the page at an address."""
+    command = [
+        sys.executable,
+        "-m",
+        "tests.browser.look",
+        scene.__module__,
+        scene.__name__,
+        address,
+    ]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment}
+    process = await trio.lowlevel.open_process(command, stdout=subprocess.PIPE, env=env)
+    try:
+        yield Playing(process)
+    finally:
+        process.kill()
+        with trio.CancelScope(shield=True):
+            await process.wait()
 
 
-def phone(page: Page, address: str) -> dict[str, Any]:
-    """On a narrow screen."""
-    page.set_viewport_size({"width": 390, "height": 800})
-    page.goto(address)
-    return {"width": page.evaluate("document.documentElement.scrollWidth")}
+async def look(scene: Callable[..., Any], address: str, **environment: str) -> dict[str, Any]:
+    """Play a scene to its end, and return what it found."""
+    async with playing(scene, address, **environment) as its:
+        return await its.found()
 
 
-def plain(page: Page, address: str) -> dict[str, Any]:
-    """Without JavaScript."""
-    page.goto(address)
-    return {"lines": page.locator(".vertex.bad .text").all_inner_texts()}
+def wrong(said: ConsoleMessage) -> bool:
+    """Whether the console complains. That there is no such page, or that a question can't be answered,
+    are answers with a status of their own."""
+    return said.type == "error" and "the server responded with a status of 40" not in said.text
 
 
-def create_app(page: Page, address: str) -> dict[str, Any]:
-    """Make the App: our page, GitHub's, and ours again."""
-    page.goto(address)
-    asked = page.inner_text("main")
-    if pictures := os.environ.get("PICTURES"):
-        page.screenshot(path=f"{pictures}/create-app.png")
-    page.click("text=Make it on GitHub")
-    page.click("text=Create GitHub App for")
-    page.wait_for_selector("text=Two things are left")
-    if pictures:
-        page.screenshot(path=f"{pictures}/created-app.png")
-    links = page.eval_on_selector_all("main a", "all => all.map(each => each.href)")
-    return {"asked": asked, "done": page.inner_text("main"), "links": links}
+def main(module: str, scene: str, address: str) -> None:
+    """Open Chromium, play the scene, and print what was found."""
+    from playwright.sync_api import sync_playwright
 
-
-SCENES = {
-    "live": live,
-    "ended": ended,
-    "phone": phone,
-    "plain": plain,
-    "create_app": create_app,
-}
-
-
-def main(address: str, scene: str) -> None:
-    """Open Chromium, play the scene, print what was found, and what the console complained of."""
+    played = getattr(importlib.import_module(module), scene)
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
     complaints: list[str] = []
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=chromium, args=FLAGS)
-        page = browser.new_page(java_script_enabled=scene != "plain")
-        page.set_default_timeout(120_000)
-        page.on(
-            "console", lambda said: complaints.append(said.text) if said.type == "error" else None
+        context = browser.new_context(
+            java_script_enabled=not getattr(played, "plain", False),
+            permissions=["clipboard-read", "clipboard-write"],
         )
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.on("console", lambda said: complaints.append(said.text) if wrong(said) else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        found = SCENES[scene](page, address)
+        found = played(page, address)
         browser.close()
-    print(json.dumps({**found, "complaints": complaints}))
+    print(json.dumps({"found": found, "complaints": complaints}), flush=True)
 
 
 if __name__ == "__main__":

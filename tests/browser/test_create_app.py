@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -13,6 +12,9 @@ import trio
 
 from bassloop import config
 from tests.github.world import KEY, make_repository, world
+
+from . import app_scenes as scenes
+from .look import look
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,15 +40,13 @@ async def test_the_app_is_made_in_the_browser_and_the_command_says_what_is_left(
         while b"\n\n    http" not in text or not text.endswith(b"\n\n"):
             text += await process.stdout.receive_some()
         address = text.decode().split()[-1]
-        look = [sys.executable, "-m", "tests.browser.look", address, "create_app"]
-        found = json.loads((await trio.run_process(look, capture_stdout=True, env=env)).stdout)
+        found = await look(scenes.create_app, address)
         said = b""
         async for piece in process.stdout:
             said += piece
         assert await process.wait() == 0
         await process.stdout.aclose()
 
-    assert found["complaints"] == []
     assert "https://loop.test/integrations/github/events" in found["asked"]
     left = [f"{url}/apps/bass-loop-loop.test/installations/new"]
     left.append(f"{url}/settings/apps/bass-loop-loop.test")

@@ -1,37 +1,32 @@
-"""The pages in a real Chromium, of a real loop."""
+"""The pages in a real Chromium: of a real loop, and of a store that was filled for it."""
 
 from __future__ import annotations
 
-import json
 import os
-import sys
-from typing import TYPE_CHECKING, Any
+import time
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
 
-from bassloop.trial import Trial, Trying, trying
+from bassloop.store import VertexUpdate
+from bassloop.trial import Trial, trying
 from tests.loop.conftest import make_repository  # noqa: F401 - a fixture
 from tests.loop.test_whole_path import check_run, tried
 
+from . import page_scenes as scenes
+from .look import look, playing
+from .showcase import BEGAN, a_failed_run, shown, step
+
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import AsyncGenerator
 
     from tests.loop.conftest import MakeRepository
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
-
-
-async def look(its: Trying, run_id: str, scene: str, **environment: str) -> dict[str, Any]:
-    """What a scene finds on a run's page; the console must not have complained."""
-    command = [sys.executable, "-m", "tests.browser.look"]
-    address = f"{its.serving.local_url}/runs/{run_id}"
-    done = await trio.run_process(
-        [*command, address, scene], capture_stdout=True, env={**os.environ, **environment}
-    )
-    found: dict[str, Any] = json.loads(done.stdout)
-    assert found["complaints"] == []
-    return found
 
 
 async def test_a_run_is_followed_live_and_read_again_without_gap_or_double(
@@ -49,7 +44,8 @@ async def test_a_run_is_followed_live_and_read_again_without_gap_or_double(
         async with its.serving.tail.follow(None) as following:
             while not (runs := (await its.serving.store.runs()).items):
                 await following.changed()
-        found = await look(its, runs[0].id, "live", GATE=str(gate))
+        address = f"{its.serving.local_url}/runs/{runs[0].id}"
+        found = await look(scenes.live, address, GATE=str(gate))
         assert found["early"] == ticks[:3]
         assert found["late"] == ticks
         assert found["afterwards"] == ticks
@@ -65,9 +61,169 @@ async def test_a_failed_run_shows_why_and_a_line_has_an_address(
     )
     async with tried(path) as its:
         run = check_run(its, "broken")["external_id"]
-        found = await look(its, run, "ended")
+        address = f"{its.serving.local_url}/runs/{run}"
+        found = await look(scenes.ended, address)
         assert "exit status 4" in found["why"]
-        assert found["opened"] is True
-        assert found["marked"] == "two"
-        assert (await look(its, run, "phone"))["width"] == 390
-        assert (await look(its, run, "plain"))["lines"] == ["<b>one</b>", "two"]
+        assert found["marked"] == ["two"]
+        assert found["bars"]
+        assert await look(scenes.phone, address) == {"width": 390, "wide": False}
+        assert await look(scenes.plain, address) == {"lines": ["<b>one</b>", "two"], "back": True}
+
+
+async def test_the_step_that_failed_is_open_at_the_line_and_the_time_can_be_looked_into(
+    tmp_path: Path,
+) -> None:
+    async with shown(tmp_path) as its:
+        await a_failed_run(its.site)
+        found = await look(scenes.failed, f"{its.url}/runs/failed")
+    assert found["opened"] == ["pytest -n auto tests"]
+    assert found["in_view"]
+    assert found["internal"] == 1
+    assert found["after"] == ["pip install -e '.[test]'"]
+    assert found["axis"] == found["unzoomed"] == ["0.0 s", "17 s", "34 s", "51 s", "1 min 8 s"]
+    assert found["zoomed"] == ["34 s", "43 s", "51 s", "1 min 0 s", "1 min 8 s"]
+
+
+@asynccontextmanager
+async def a_cable(url: str) -> AsyncGenerator[Cable]:
+    """A way to a server that can be cut."""
+    async with trio.open_nursery() as nursery:
+        host, _, port = url.removeprefix("http://").rpartition(":")
+        cable = Cable(host, int(port))
+        [listener] = await nursery.start(partial(trio.serve_tcp, cable.carry, 0, host=host))
+        cable.url = f"http://{host}:{listener.socket.getsockname()[1]}"
+        yield cable
+        nursery.cancel_scope.cancel()
+
+
+class Cable:
+    """Carries bytes between a browser and a server, until it is cut."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._where = host, port
+        self._scopes: list[trio.CancelScope] = []
+        self.url = ""
+        self.whole = True
+
+    async def carry(self, browser: trio.SocketStream) -> None:
+        if not self.whole:
+            return
+        with trio.CancelScope() as scope:
+            self._scopes.append(scope)
+            server = await trio.open_tcp_stream(*self._where)
+            async with server, trio.open_nursery() as nursery:
+                nursery.start_soon(self._one_way, browser, server)
+                await self._one_way(server, browser)
+
+    async def _one_way(self, source: trio.SocketStream, sink: trio.SocketStream) -> None:
+        try:
+            async for data in source:
+                await sink.send_all(data)
+            await sink.send_eof()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return
+
+    def cut(self) -> None:
+        """End all connections; new ones are refused until `mend`."""
+        self.whole = False
+        for scope in self._scopes:
+            scope.cancel()
+
+    def mend(self) -> None:
+        self.whole = True
+
+
+async def test_the_end_is_followed_left_and_found_again_over_a_connection_that_is_lost(
+    tmp_path: Path,
+) -> None:
+    def lines(first: int, last: int) -> bytes:
+        return b"".join(b"line %d\n" % number for number in range(first, last + 1))
+
+    async with shown(tmp_path) as its, a_cable(its.url) as cable:
+        site, store = its.site, its.store
+        await site.queued("live")
+        await store.start_run("live", "t", "octocat", "linux/amd64", time.time())
+        update = VertexUpdate("v", "make", time.time())
+        row = (await store.put_vertexes("live", [update]))["v"].row
+        log = await store.open_log("live", row)
+
+        async def write(first: int, last: int) -> None:
+            await log.append(lines(first, last), None, 1, time.time())
+            site.tail.publish("live")
+
+        await write(1, 300)
+        async with playing(scenes.followed, f"{cable.url}/runs/live") as scene:
+            await scene.heard("left")
+            await write(301, 312)
+            await scene.heard("missed")
+            cable.cut()
+            await write(313, 5312)
+            await scene.heard("lost")
+            cable.mend()
+            await scene.heard("found")
+            await write(5313, 5313)
+            await log.close()
+            await store.put_vertexes("live", [VertexUpdate("v", "make", time.time(), time.time())])
+            await store.end_run("live", "succeeded", None, time.time())
+            site.tail.publish("live")
+            found = await scene.found()
+    assert found["at_end"]
+    assert found["stayed"]
+    first, last = found["numbers"][0], found["numbers"][-1]
+    assert last == 5313
+    assert found["numbers"] == list(range(first, last + 1))
+    assert found["texts"] == [f"line {number}" for number in range(first, last + 1)]
+    assert found["begins"] == ["line 1"]
+    assert found["word"] == "succeeded"
+    assert found["hidden"]
+
+
+async def test_everything_can_be_done_with_keys(tmp_path: Path) -> None:
+    async with shown(tmp_path) as its:
+        await a_failed_run(its.site)
+        found = await look(scenes.keyboard, f"{its.url}/runs/failed")
+    assert found["keys"] > 12
+    assert found["visited"] == [
+        "git clone github.com/octocat/hello",
+        "apk add build-base libffi-dev",
+        "pip install -e '.[test]'",
+        "apk add build-base libffi-dev",
+    ]
+    assert found["schemes"] == [
+        ["light", "rgb(251, 250, 248)"],
+        ["dark", "rgb(23, 24, 28)"],
+        ["system", "rgb(251, 250, 248)"],
+    ]
+    assert found["wraps"] == "pre-wrap"
+    assert found["kept"] == "yes"
+
+
+PAGES = (
+    "/",
+    "/runs",
+    "/runs/failed",
+    "/runs/empty",
+    "/runs/failed/vertexes/{row}",
+    "/thunks/DIGEST",
+    "/repositories/octocat/hello-world",
+    "/repositories/octocat/hello-world/pulls/42",
+    "/looks",
+    "/nowhere",
+)
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_axe_finds_nothing_on_any_page(tmp_path: Path, path: str) -> None:
+    async with shown(tmp_path) as its:
+        row = await a_failed_run(its.site)
+        await its.site.queued("empty", created_at=BEGAN)
+        await step(its.store, "empty", "wait", 0, None)
+        address = f"{its.url}{path.format(row=row)}"
+        found = await look(scenes.accessible, address, AXE=os.environ.get("AXE", _axe()))
+    assert found["violations"] == []
+
+
+def _axe() -> str:
+    import axe_playwright_python
+
+    return str(Path(axe_playwright_python.__file__).with_name("axe.min.js"))

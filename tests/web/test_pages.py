@@ -148,16 +148,6 @@ def test_why_a_run_failed_is_what_broke_first() -> None:
     assert (text, culprit) == ("exit status 2", first)
 
 
-def test_a_timeline_has_a_bar_for_each_vertex_that_began() -> None:
-    vertexes = [
-        a_vertex(1, "a", started_at=100.0, completed_at=105.0),
-        a_vertex(2, "b", started_at=105.0, completed_at=110.0, error="x"),
-        a_vertex(3, "c", started_at=None, completed_at=None),
-    ]
-    bars = views.timeline(vertexes, 100.0, 110.0)
-    assert [(bar.x, bar.width, bar.state) for bar in bars] == [(0, 500, "ok"), (500, 500, "bad")]
-
-
 async def test_a_log_can_be_kept_as_received_and_as_it_is_shown(tmp_path: Path) -> None:
     async with a_site(tmp_path) as site:
         await site.queued()

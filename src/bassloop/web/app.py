@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from quart import Response, render_template, url_for
+from quart import Response, has_request_context, render_template, request, url_for
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
@@ -22,6 +21,7 @@ from bassloop.web import (
     lists,
     live,
     logs,
+    looks,
     outlines,
     outputs,
     pages,
@@ -34,6 +34,7 @@ from bassloop.web import (
 )
 from bassloop.web.json import wants_json
 from bassloop.web.protection import protect
+from bassloop.web.schemes import load_schemes, schemes_css
 from bassloop.web.views import duration, instant
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 MAX_BODY = 25 << 20
+FOREVER = "public, max-age=31536000, immutable"
+"""For addresses that change with what they lead to."""
+
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
@@ -50,25 +54,35 @@ POLICY = (
 def create_app(context: WebContext) -> QuartTrio:
     """The application, ready to be served by any ASGI server on Trio."""
     app = QuartTrio(
-        "bassloop.web", template_folder="templates", static_folder="static", root_path=str(HERE)
+        "bassloop.web",
+        template_folder="templates",
+        static_folder="static",
+        static_url_path=f"/static/{_version(HERE / 'static')}",
+        root_path=str(HERE),
     )
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.config["BODY_TIMEOUT"] = 30
-    app.config["SEND_FILE_MAX_AGE_DEFAULT"] = timedelta(days=365)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters["duration"] = duration
     app.jinja_env.filters["instant"] = instant
-    versions = {path.name: _version(path) for path in (HERE / "static").iterdir()}
-    colours = palette_css()
+    schemes = load_schemes(HERE / "schemes")
+    themes = [scheme.name for scheme in schemes]
+    chosen = looks.choices(themes)
+    colours = schemes_css(schemes) + palette_css()
+    colours_version = hashlib.sha256(colours.encode()).hexdigest()[:12]
     description = (HERE / "openapi.json").read_bytes()
 
     @app.context_processor
     def shared() -> dict[str, Any]:
         def static(name: str) -> str:
-            return url_for("static", filename=name, v=versions[name])
+            return url_for("static", filename=name)
 
+        cookie = request.cookies.get(looks.COOKIE, "") if has_request_context() else ""
         return {
             "static": static,
+            "colours": f"/colours.css?v={colours_version}",
+            "looks": looks.looks_of(cookie, chosen),
+            "themes": themes,
             "loop_version": context.version,
             "external_url": context.external_url,
         }
@@ -78,7 +92,7 @@ def create_app(context: WebContext) -> QuartTrio:
         return Response(
             colours,
             content_type="text/css; charset=utf-8",
-            headers={"Cache-Control": "max-age=86400"},
+            headers={"Cache-Control": FOREVER},
         )
 
     @app.get("/openapi.json")
@@ -88,6 +102,7 @@ def create_app(context: WebContext) -> QuartTrio:
     app.after_request(_headers)
     protect(app, context)
     app.register_error_handler(HTTPException, _error)
+    app.register_blueprint(looks.routes(themes))
     rooms = (
         hooks,
         health,
@@ -114,6 +129,8 @@ def create_app(context: WebContext) -> QuartTrio:
 
 
 async def _headers(response: Response) -> Response:
+    if request.endpoint == "static" and response.status_code == 200:
+        response.headers["Cache-Control"] = FOREVER
     response.headers.setdefault("Content-Security-Policy", POLICY)
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     response.headers.setdefault("Referrer-Policy", "same-origin")
@@ -128,5 +145,10 @@ async def _error(error: HTTPException) -> tuple[str | dict[str, Any], int]:
     return await render_template("error.html", code=code, text=text), code
 
 
-def _version(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+def _version(folder: Path) -> str:
+    """A name for what is in a folder. Its files have it in their addresses, all the same one, so
+    that a module's imports lead to others of its own version."""
+    found = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        found.update(path.name.encode() + b"\0" + path.read_bytes())
+    return found.hexdigest()[:12]

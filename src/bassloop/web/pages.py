@@ -3,18 +3,47 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from quart import Blueprint, Response, abort, jsonify, render_template
 
 from bassloop.web import views
 from bassloop.web.controls import actions_on
+from bassloop.web.failing import LOOK_BACK, Failing, failing
 from bassloop.web.guard import visible_run
 from bassloop.web.json import wants_json
+from bassloop.web.timeline import timeline
 
 if TYPE_CHECKING:
     from bassloop.store import Run, Vertex
     from bassloop.web.context import WebContext
+
+LINES = 200
+"""Lines of an open log that a page has in it: around the line that broke it, or the last."""
+
+BEFORE = 60
+"""How many of them stand before the line that broke it."""
+
+CHARACTERS = 400_000
+"""Characters of HTML of one log that a page has in it, or one line."""
+
+OPEN_LOGS = 5
+"""Logs that a page has lines of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """The part of a log that a page has in it: lines as HTML, from number `start`, from 0."""
+
+    start: int
+    lines: list[str]
+    total: int
+
+    @property
+    def end(self) -> int:
+        """The number after the last line's."""
+        return self.start + len(self.lines)
 
 
 def routes(context: WebContext) -> Blueprint:
@@ -44,14 +73,12 @@ async def _run_page(context: WebContext, run: Run, vertexes: list[Vertex]) -> st
     now = time.time()
     shown = [views.view_vertex(vertex, now) for vertex in vertexes]
     text, culprit = views.why(run, vertexes)
-    logs: dict[int, dict[str, Any]] = {}
-    room = views.PAGE_LINES
-    # The logs that are open come first, should there not be room for all.
-    for view in sorted(shown, key=lambda view: not view.open):
-        if view.vertex.lines or view.state == "runs":
-            log = await _log(context, run.id, view.vertex, min(room, views.LAST_LINES))
-            room -= len(log["lines"])
-            logs[view.vertex.row] = log
+    place = None if culprit is None else await _place(context, run.id, culprit)
+    logs: dict[int, Excerpt] = {}
+    open_ones = [view.vertex for view in shown if view.open and not view.hidden]
+    # What broke comes first, should there not be room for all.
+    for vertex in sorted(open_ones, key=lambda vertex: vertex != culprit)[:OPEN_LOGS]:
+        logs[vertex.row] = await _excerpt(context, run.id, vertex, place)
     began = min(
         (vertex.started_at for vertex in vertexes if vertex.started_at), default=run.created_at
     )
@@ -61,17 +88,40 @@ async def _run_page(context: WebContext, run: Run, vertexes: list[Vertex]) -> st
         actions=await actions_on(context, run),
         view=views.view_run(run, now),
         vertexes=shown,
+        sources=views.sources(shown),
         logs=logs,
-        bars=views.timeline(vertexes, began, ended),
-        length=max(ended - began, 0.001),
+        timeline=timeline(vertexes, began, ended),
+        began=began,
+        now=now,
         why=text,
-        culprit=culprit,
+        culprit=next((view for view in shown if view.vertex == culprit), None),
+        place=place,
     )
 
 
-async def _log(context: WebContext, run_id: str, vertex: Vertex, most: int) -> dict[str, Any]:
-    """The part of a log that a page has in it: all of a short one, else its last lines."""
-    extent = await context.store.log_extent(run_id, vertex.row)
-    start = max(0, extent.lines - most)
-    lines = await context.rendered.lines(run_id, vertex.row, start, extent.lines)
-    return {"start": start, "lines": lines, "total": extent.lines}
+async def _place(context: WebContext, run_id: str, vertex: Vertex) -> Failing | None:
+    """The line that broke it, in the log of the vertex to blame."""
+    start = max(0, vertex.lines - LOOK_BACK)
+    lines = await context.store.log_lines(run_id, vertex.row, start, vertex.lines)
+    return failing(vertex.row, start, lines)
+
+
+async def _excerpt(
+    context: WebContext, run_id: str, vertex: Vertex, place: Failing | None
+) -> Excerpt:
+    start = max(0, vertex.lines - LINES)
+    if place is not None and place.row == vertex.row:
+        start = min(start, max(0, place.first - BEFORE))
+    stop = min(start + LINES, vertex.lines)
+    lines = await context.rendered.lines(run_id, vertex.row, start, stop)
+    return Excerpt(start, _bounded(lines), vertex.lines)
+
+
+def _bounded(lines: list[str]) -> list[str]:
+    """Those that a page has room for: a single one may be very long."""
+    room = CHARACTERS
+    for index, line in enumerate(lines):
+        room -= len(line)
+        if room < 0:
+            return lines[: max(index, 1)]
+    return lines

@@ -39,7 +39,7 @@ def protect(app: QuartTrio, context: WebContext) -> None:
 
     @app.after_request
     async def keeping(response: Response) -> Response:
-        if request.endpoint == "static":
+        if request.endpoint in ("static", "palette"):
             return response
         response.vary.update(("Cookie", "Authorization"))
         if await who_asks(context) is not None:

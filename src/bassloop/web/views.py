@@ -27,11 +27,6 @@ STATES: dict[str, tuple[str, str, str]] = {
 """A run's state: its sign, its colour's name, its word."""
 
 SHORT_SHA = 7
-LAST_LINES = 500
-"""Lines at the end of each log that a page has in it; the rest is fetched."""
-
-PAGE_LINES = 20_000
-"""Lines of all logs together that a page has in it."""
 
 
 def duration(seconds: float) -> str:
@@ -108,7 +103,20 @@ class VertexView:
     hidden: bool
     open: bool
 
+    @property
+    def word(self) -> str:
+        """The state, for who can't see the sign."""
+        return VERTEX_WORDS[self.state]
 
+
+VERTEX_WORDS = {
+    "ok": "succeeded",
+    "bad": "failed",
+    "warn": "cancelled",
+    "runs": "running",
+    "cached": "from cache",
+    "waits": "not started",
+}
 _VERTEX_SIGNS = {"ok": "✓", "bad": "✕", "warn": "■", "runs": "●", "cached": "≡", "waits": "○"}
 
 
@@ -131,6 +139,7 @@ def view_vertex(vertex: Vertex, now: float) -> VertexView:
     note = {
         "cached": "from cache",
         "warn": "cancelled",
+        "waits": "not started",
         "bad": plain(vertex.error or "")[:300],
     }.get(state, "")
     took = ""
@@ -143,31 +152,17 @@ def view_vertex(vertex: Vertex, now: float) -> VertexView:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """A vertex in the timeline; positions in thousandths of its width."""
-
-    row: int
-    name: str
-    state: str
-    x: int
-    width: int
-    y: int
-
-
-def timeline(vertexes: Sequence[Vertex], began: float, ended: float) -> list[Bar]:
-    """Bars for the vertexes that have begun, in their order."""
-    length = max(ended - began, 0.001)
-    bars = []
-    shown = [vertex for vertex in vertexes if vertex.started_at and not vertex.internal]
-    for index, vertex in enumerate(shown[:200]):
-        assert vertex.started_at is not None
-        start = min(max((vertex.started_at - began) / length, 0), 1)
-        end = min(max(((vertex.completed_at or ended) - began) / length, start), 1)
-        width = max(round((end - start) * 1000), 3)
-        x = min(round(start * 1000), 1000 - width)
-        bars.append(Bar(vertex.row, plain(vertex.name), vertex_state(vertex), x, width, index * 11))
-    return bars
+def sources(shown: Sequence[VertexView]) -> dict[int, list[VertexView]]:
+    """What each vertex stands on, by its row, as far as it is shown."""
+    known = {view.vertex.digest: view for view in shown}
+    return {
+        view.vertex.row: [
+            known[digest]
+            for digest in view.vertex.inputs
+            if digest in known and digest != view.vertex.digest and not known[digest].hidden
+        ]
+        for view in shown
+    }
 
 
 def why(run: Run, vertexes: Sequence[Vertex]) -> tuple[str, Vertex | None]:

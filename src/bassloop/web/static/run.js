@@ -1,216 +1,370 @@
-// A run's page while the run goes on. Without this module the page is complete as of when it was loaded.
-//
-// The server says what is new: the run's state, vertexes, lines from where this page has got to, and the
-// lines that a terminal may still rewrite ("screen"). Lines come as HTML that the server has escaped.
+/**
+ * A run's page, put together. Without this module the page is complete as of when it was made: here it
+ * becomes live, and a log as long as it is.
+ */
 
-const article = document.getElementById("run");
-const steps = document.getElementById("vertexes");
-const followButton = document.getElementById("follow");
-const MAX_SHOWN = 5000;
-let following = article.dataset.live === "yes";
-let pause = 500;
+import { duration, now, setClock } from "./clock.js";
+import { Follower } from "./follow.js";
+import { listen, toggleKeys } from "./keys.js";
+import { lineOf } from "./lines.js";
+import { follow } from "./live.js";
+import { CHANGED, choose, chooseNext, look, wraps } from "./looks.js";
+import { Marks } from "./marks.js";
+import { Outline } from "./outline.js";
+import { hashOf, placeOf } from "./places.js";
+import { Search } from "./search.js";
+import { stamp } from "./stamps.js";
+import { Steps } from "./steps.js";
+import { Timeline } from "./timeline.js";
 
-function durationText(seconds) {
-  if (seconds < 10) return `${Math.max(seconds, 0).toFixed(1)} s`;
-  const whole = Math.round(seconds);
-  if (whole < 60) return `${whole} s`;
-  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
-  return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
+/** Milliseconds without scrolling after which the reader rests. */
+const REST = 160;
+const TICK = 250;
+
+const part = (/** @type {string} */ id) => /** @type {any} */ (document.getElementById(id));
+const page = /** @type {HTMLElement} */ (part("run"));
+const run = /** @type {string} */ (page.dataset.run);
+const live = () => page.dataset.live === "yes";
+setClock(Number(page.dataset.now));
+
+const broke = page.dataset.place?.split(" ").map(Number);
+const marks = new Marks(broke ? { row: broke[0], from: broke[1], to: broke[2], first: broke[1] } : null);
+const follower = new Follower(part("follow"), part("word"));
+/** @type {Map<number, Outline>} */
+const outlines = new Map();
+
+/** @type {import("./logview.js").Looks} */
+const looks = {
+  added: (view, elements) => marks.dress(view, elements),
+  moved: (view) => {
+    marks.dress(view, /** @type {HTMLElement[]} */ ([...view.lines.children]));
+    search.mark();
+    stampSoon();
+  },
+};
+
+const steps = new Steps(part("vertexes"), run, looks, (step) => {
+  if (!step.open) return;
+  step.view.look();
+  outlineOf(step).update();
+});
+const timeline = new Timeline(part("time"), () => steps.all, () => ({
+  began: Math.min(Number(page.dataset.from), ...steps.all.map((step) => step.began).filter((at) => !Number.isNaN(at))),
+  ended: Number(page.dataset.ended || NaN),
+}));
+const search = new Search(part("find"), run, {
+  show: async (match) => {
+    const step = steps.get(match.vertex);
+    if (!step) return;
+    follower.leave();
+    if (step.internal && look("internal") === "hidden") showInternal(true);
+    step.open = true;
+    await step.view.show(match.line);
+  },
+  place: () => ({ row: steps.current?.row ?? 0, line: readingLine() }),
+  views: () => openSteps().map((step) => step.view),
+});
+
+function openSteps() {
+  return steps.shown.filter((step) => step.open);
 }
 
-function lineElement(row, number, html) {
-  const line = document.createElement("div");
-  line.className = "line";
-  line.id = `v${row}-L${number}`;
-  const link = document.createElement("a");
-  link.className = "no";
-  link.href = `#${line.id}`;
-  link.dataset.no = number;
-  link.setAttribute("aria-label", `line ${number}`);
-  const text = document.createElement("span");
-  text.className = "text";
-  text.innerHTML = html;
-  line.append(link, text);
-  return line;
+/** @param {import("./steps.js").Step} step */
+function outlineOf(step) {
+  const known = outlines.get(step.row) ?? new Outline(step.view);
+  outlines.set(step.row, known);
+  return known;
 }
 
-function stepElement(news) {
-  let step = document.getElementById(`v${news.row}`);
-  if (step) return step;
-  step = document.createElement("details");
-  step.id = `v${news.row}`;
-  step.dataset.row = news.row;
-  step.innerHTML = '<summary><span class="sign" aria-hidden="true"></span> <code></code> <span class="note"></span> <span class="took"></span></summary><div class="log" tabindex="0" role="log" data-total="0" data-start="0"></div>';
-  steps.append(step);
-  document.getElementById("nothing").hidden = true;
-  return step;
+/** The line that is at the middle of the screen, of the step that is being read. */
+function readingLine() {
+  const step = steps.current;
+  if (!step?.open) return 0;
+  const middle = window.innerHeight / 2;
+  const line = [...step.view.lines.children].find((element) => element.getBoundingClientRect().bottom >= middle);
+  return line ? lineOf(line) : 0;
 }
 
-function showStep(news) {
-  const step = stepElement(news);
-  const was = step.className;
-  step.className = `vertex ${news.state}${news.hidden ? " hidden" : ""}`;
-  step.querySelector(".sign").textContent = news.sign;
-  step.querySelector("code").textContent = news.name;
-  step.querySelector(".note").textContent = news.note;
-  step.querySelector(".log").setAttribute("aria-label", `Log of ${news.name}`);
-  step.dataset.began = news.started_at ?? "";
-  step.dataset.ended = news.completed_at ?? "";
-  if (was !== step.className) {
-    if (news.open) step.open = true;
-    else if (news.state === "ok" && was.includes("runs") && !following) step.open = step.open;
+/* What the address names */
+
+/** Go to the place in the address. @returns {boolean} whether there is one */
+function goToPlace() {
+  const place = placeOf(location.hash);
+  const step = place && steps.get(place.row);
+  marks.chosen = null;
+  if (!place || !step) return false;
+  follower.leave();
+  if (step.internal) showInternal(true);
+  if (place.from === undefined || place.to === undefined) {
+    step.reveal();
+  } else {
+    marks.chosen = { row: place.row, from: place.from, to: place.to, first: place.from };
+    step.open = true;
+    step.view.wanted.push(place.from, place.to);
+    step.view.show(place.from);
   }
-  if (news.hidden) document.getElementById("hidden-switch").hidden = false;
-  tickStep(step);
+  dressAll();
+  return true;
 }
 
-function showLog(news) {
-  const step = document.getElementById(`v${news.row}`);
+function dressAll() {
+  for (const step of openSteps()) marks.dress(step.view, /** @type {HTMLElement[]} */ ([...step.view.lines.children]));
+}
+
+window.addEventListener("hashchange", goToPlace);
+steps.box.addEventListener("click", (event) => {
+  const number = /** @type {Element} */ (event.target).closest(".no");
+  if (!number || event.ctrlKey || event.metaKey) return;
+  event.preventDefault();
+  const line = /** @type {HTMLElement} */ (number.parentElement);
+  const row = Number(/** @type {HTMLElement} */ (line.closest(".vertex")).dataset.row);
+  if (line.parentElement?.className === "screen") return;
+  history.replaceState(null, "", marks.choose(row, lineOf(line), event.shiftKey));
+  follower.leave();
+  dressAll();
+});
+
+/** Copy the lines that are marked, as text. */
+async function copyMarked() {
+  const lines = marks.chosen;
+  const step = lines && steps.get(lines.row);
+  if (!lines || !step) return;
+  const html = await step.view.source.lines(lines.from, Math.min(lines.to + 1, lines.from + 10_000));
+  const text = document.createElement("template");
+  const copied = html.map((line) => {
+    text.innerHTML = line;
+    return text.content.textContent;
+  });
+  await navigator.clipboard.writeText(`${copied.join("\n")}\n`);
+  say(`Copied ${copied.length} line${copied.length === 1 ? "" : "s"}`);
+}
+
+/* What is new */
+
+/** @param {any} news */
+function heard(news) {
+  if (news.now) setClock(news.now);
+  for (const vertex of news.vertexes ?? []) steps.update(vertex);
+  if (news.vertexes) {
+    part("nothing").hidden = steps.all.length > 0;
+    part("internal-switch").hidden = !steps.all.some((step) => step.internal);
+    timeline.draw();
+  }
+  for (const log of news.logs ?? []) growLog(log);
+  if (news.run) showRun(news.run);
+  if (news.end) endRun();
+}
+
+/** @param {any} news */
+async function growLog(news) {
+  const step = steps.get(news.row);
   if (!step) return;
-  const log = step.querySelector(".log");
-  for (const old of log.querySelectorAll(".screen")) old.remove();
-  const fresh = document.createDocumentFragment();
-  const have = Number(log.dataset.total);
-  if (news.start > have) {
-    const gap = document.createElement("p");
-    gap.className = "cut";
-    gap.textContent = `… ${news.start - have} lines are in the whole log`;
-    fresh.append(gap);
+  const known = step.lines;
+  await step.grow(news, follower.following && follower.step === step);
+  if (step.internal && !step.shown) return;
+  if (live()) follower.arrived(step, Math.max(0, news.total - known));
+  if (step.open) {
+    step.view.look();
+    outlineOf(step).update();
   }
-  news.lines.forEach((html, index) => {
-    if (news.start + index >= have) fresh.append(lineElement(news.row, news.start + index + 1, html));
-  });
-  const total = Math.max(have, news.start + news.lines.length);
-  log.dataset.total = total;
-  news.screen.forEach((html, index) => {
-    const line = lineElement(news.row, total + index + 1, html);
-    line.classList.add("screen");
-    fresh.append(line);
-  });
-  log.append(fresh);
-  while (log.children.length > MAX_SHOWN) log.firstElementChild.remove();
-  if (step.classList.contains("runs")) step.open = true;
 }
 
-function showRun(run) {
-  document.getElementById("head").className = `head ${run.colour}`;
-  document.querySelector(".pill").textContent = run.sign;
-  document.getElementById("word").textContent = run.word;
-  document.title = document.title.replace(/^\S+/, run.sign);
-  article.dataset.began = Date.parse(run.started_at ?? run.created_at) / 1000;
-  article.dataset.ended = run.ended_at ? Date.parse(run.ended_at) / 1000 : "";
-  if (run.runner) {
-    const runner = document.getElementById("runner");
-    runner.textContent = `· on ${run.runner}’s runner ${run.platform ?? ""}`;
+/** @param {any} news */
+function showRun(news) {
+  part("head").className = `head ${news.colour}`;
+  part("pill").textContent = news.sign;
+  part("word").textContent = news.word;
+  document.title = document.title.replace(/^\S+/, news.sign);
+  page.dataset.began = String(Date.parse(news.started_at ?? news.created_at) / 1000);
+  page.dataset.ended = news.ended_at ? String(Date.parse(news.ended_at) / 1000) : "";
+  if (news.runner) {
+    const bold = Object.assign(document.createElement("b"), { textContent: `${news.runner}’s runner` });
+    const platform = Object.assign(document.createElement("code"), { textContent: news.platform ?? "" });
+    part("runner").replaceChildren("· on ", bold, " ", platform);
   }
-  if (run.ended_at && run.state !== "succeeded" && run.message) {
-    const why = document.getElementById("why");
-    why.querySelector("pre").textContent = run.message;
-    why.hidden = false;
+  if (news.ended_at && news.state !== "succeeded" && news.message) {
+    part("why-text").textContent = news.message;
+    part("why").hidden = false;
+    linkToBroken();
   }
   tick();
 }
 
-let ahead = 0;
-function now() { return Date.now() / 1000 + ahead; }
+/** Where it broke, for a run that ended while somebody looked on. */
+async function linkToBroken() {
+  const step = steps.all.find((each) => each.state === "bad");
+  if (!step) return;
+  const outline = outlineOf(step);
+  await outline.update(true);
+  const line = outline.errorAfter(Math.max(-1, step.lines - 2000), 1) ?? step.lines - 1;
+  if (line < 0) return;
+  const link = /** @type {HTMLAnchorElement} */ (part("why-link"));
+  link.href = hashOf(step.row, line);
+  link.textContent = `line ${line + 1}`;
+  link.hidden = false;
+}
 
-function tickStep(step) {
-  if (!step.dataset.began) return;
-  const ended = step.dataset.ended ? Date.parse(step.dataset.ended) / 1000 : now();
-  if (step.classList.contains("cached")) return;
-  step.querySelector(".took").textContent = durationText(ended - Date.parse(step.dataset.began) / 1000);
+function endRun() {
+  page.dataset.live = "no";
+  clearInterval(ticking);
+  follower.end();
+  for (const step of steps.all) {
+    step.log.querySelector(".screen")?.replaceChildren();
+    if (step.open) outlineOf(step).update(true);
+  }
+  tick();
+  timeline.draw();
 }
 
 function tick() {
-  const ended = article.dataset.ended ? Number(article.dataset.ended) : now();
-  if (article.dataset.live === "yes" || article.dataset.ended)
-    document.getElementById("took").textContent = (article.dataset.ended ? "after " : "for ") + durationText(ended - Number(article.dataset.began));
-  for (const step of steps.children) if (step.dataset.began && !step.dataset.ended) tickStep(step);
+  const ended = Number(page.dataset.ended || NaN);
+  const took = duration((Number.isNaN(ended) ? now() : ended) - Number(page.dataset.began));
+  part("took").textContent = `${Number.isNaN(ended) ? "for" : "after"} ${took}`;
+  for (const step of steps.all) if (Number.isNaN(step.ended)) step.tick();
 }
 
-function scrollAlong() {
-  if (following) window.scrollTo({ top: document.documentElement.scrollHeight });
+/** @param {string} text what to say for a moment */
+function say(text) {
+  const box = part("lost");
+  box.textContent = text;
+  box.hidden = false;
+  setTimeout(() => {
+    if (box.textContent === text) box.hidden = true;
+  }, 2500);
 }
 
-function connect() {
-  const address = new URL(`/runs/${article.dataset.run}/live`, location.href);
-  address.protocol = address.protocol.replace("http", "ws");
-  const socket = new WebSocket(address);
-  socket.onopen = () => {
-    pause = 500;
-    const logs = {};
-    for (const step of steps.children) logs[step.dataset.row] = Number(step.querySelector(".log").dataset.total);
-    socket.send(JSON.stringify({ logs }));
-  };
-  socket.onmessage = (event) => {
-    const news = JSON.parse(event.data);
-    if (news.now) ahead = news.now - Date.now() / 1000;
-    if (news.vertexes) news.vertexes.forEach(showStep);
-    if (news.logs) news.logs.forEach(showLog);
-    if (news.run) showRun(news.run);
-    if (news.end) {
-      article.dataset.live = "no";
-      followButton.hidden = true;
-      for (const line of steps.querySelectorAll(".screen")) line.remove();
-    }
-    scrollAlong();
-  };
-  socket.onclose = (event) => {
-    if (article.dataset.live === "no" || event.code === 4404) return;
-    setTimeout(connect, pause * (0.5 + Math.random()));
-    pause = Math.min(pause * 2, 15000);
-  };
+/* What the reader does */
+
+let resting = 0;
+let looking = false;
+window.addEventListener("scroll", lookAround, { passive: true });
+window.addEventListener("resize", lookAround);
+
+function lookAround() {
+  clearTimeout(resting);
+  resting = window.setTimeout(() => {
+    for (const step of openSteps()) step.view.settle();
+  }, REST);
+  if (looking) return;
+  looking = true;
+  requestAnimationFrame(() => {
+    looking = false;
+    for (const step of openSteps()) step.view.look();
+  });
 }
 
-steps.addEventListener("click", async (event) => {
-  const button = event.target.closest(".earlier");
-  if (!button) return;
-  const log = button.closest(".log");
-  const row = button.closest("details").dataset.row;
-  const stop = Number(log.dataset.start);
-  const start = Math.max(0, stop - 1000);
-  const answer = await fetch(`/runs/${article.dataset.run}/vertexes/${row}/lines?start=${start}&stop=${stop}`);
-  if (!answer.ok) return;
-  const got = await answer.json();
-  const fresh = document.createDocumentFragment();
-  got.lines.forEach((html, index) => fresh.append(lineElement(row, start + index + 1, html)));
-  const cut = log.querySelector(".cut");
-  cut.after(fresh);
-  log.dataset.start = start;
-  if (start === 0) cut.remove();
+let stamping = 0;
+function stampSoon() {
+  if (look("times") === "none") return;
+  clearTimeout(stamping);
+  stamping = window.setTimeout(() => {
+    for (const step of openSteps()) stamp(step.view, step.began).catch(() => say("The times could not be fetched"));
+  }, 100);
+}
+
+document.addEventListener(CHANGED, () => {
+  stampSoon();
+  lookAround();
 });
 
-document.getElementById("show-hidden").addEventListener("change", (event) => {
-  steps.classList.toggle("all", event.target.checked);
+/** @param {boolean} shown */
+function showInternal(shown) {
+  part("show-internal").checked = shown;
+  choose("internal", shown ? "shown" : "hidden");
+}
+part("show-internal").addEventListener("change", (/** @type {Event} */ event) => {
+  showInternal(/** @type {HTMLInputElement} */ (event.target).checked);
 });
 
-function openTarget() {
-  const found = /^#(v\d+)(-L(\d+))?$/.exec(location.hash);
-  const step = found && document.getElementById(found[1]);
-  if (!step) return;
-  following = false;
-  step.open = true;
-  document.getElementById(location.hash.slice(1))?.scrollIntoView({ block: "center" });
+/** @param {1 | -1} way */
+function goToStep(way) {
+  const { shown, current } = steps;
+  const at = shown.indexOf(current) + way;
+  const step = shown[Math.max(0, Math.min(at, shown.length - 1))];
+  follower.leave();
+  step?.summary.focus({ preventScroll: true });
+  step?.element.scrollIntoView({ block: "start" });
 }
 
-window.addEventListener("hashchange", openTarget);
-window.addEventListener("wheel", () => {
-  const end = document.documentElement.scrollHeight - window.innerHeight - window.scrollY < 80;
-  following = end && article.dataset.live === "yes";
-  followButton.hidden = following || article.dataset.live !== "yes";
-}, { passive: true });
-followButton.addEventListener("click", () => {
-  following = true;
-  followButton.hidden = true;
-  scrollAlong();
-});
-
-openTarget();
-if (article.dataset.live === "yes") {
-  connect();
-  setInterval(tick, 250);
-} else if (!location.hash) {
-  const failed = document.querySelector(".vertex.bad");
-  if (failed && failed.getBoundingClientRect().top > window.innerHeight * 0.7)
-    failed.scrollIntoView({ block: "start" });
+/** @param {1 | -1} way */
+async function goToError(way) {
+  const { shown, current } = steps;
+  follower.leave();
+  let line = marks.chosen?.row === current?.row ? (marks.chosen?.from ?? 0) : readingLine();
+  const rest = way > 0 ? shown.slice(shown.indexOf(current)) : shown.slice(0, shown.indexOf(current) + 1).reverse();
+  for (const step of rest.filter((each) => each.lines)) {
+    const outline = outlineOf(step);
+    await outline.update(true);
+    const error = outline.errorAfter(step === current ? line : way > 0 ? -1 : Infinity, way);
+    if (error === undefined) continue;
+    step.open = true;
+    marks.chosen = { row: step.row, from: error, to: error, first: error };
+    history.replaceState(null, "", hashOf(step.row, error));
+    await step.view.show(error);
+    dressAll();
+    return;
+  }
+  say(way > 0 ? "No further error" : "No earlier error");
 }
+
+const keys = /** @type {HTMLDialogElement} */ (part("keys"));
+part("help").hidden = false;
+part("help").addEventListener("click", () => toggleKeys(keys));
+listen(
+  {
+    "?": () => toggleKeys(keys),
+    "/": () => search.open(),
+    n: () => search.step(1),
+    N: () => search.step(-1),
+    e: () => goToError(1),
+    E: () => goToError(-1),
+    j: () => goToStep(1),
+    k: () => goToStep(-1),
+    o: () => {
+      if (steps.current) steps.current.open = !steps.current.open;
+    },
+    g: () => steps.current?.open && (follower.leave(), steps.current.view.show(0)),
+    G: () => steps.current?.open && (follower.leave(), steps.current.view.show(steps.current.lines - 1, "end")),
+    f: () => follower.follow(),
+    t: () => say(`Times: ${{ none: "none", relative: "since the step began", absolute: "of the clock" }[chooseNext("times")]}`),
+    w: () => choose("wrap", wraps() ? "no" : "yes"),
+    z: () => steps.current?.open && outlineOf(steps.current).foldAll(),
+    i: () => showInternal(look("internal") === "hidden"),
+    y: () => copyMarked(),
+    d: () => say(`Colours: ${chooseNext("scheme")}`),
+    "+": () => timeline.zoom("in"),
+    "-": () => timeline.zoom("out"),
+    0: () => timeline.zoom("all"),
+    Escape: () => search.close(),
+  },
+  () => search.open(),
+);
+
+/* From the beginning on */
+
+for (const step of openSteps()) {
+  const { view } = step;
+  if (marks.broke?.row === step.row) view.wanted.push(marks.broke.from, marks.broke.to);
+  view.look();
+  outlineOf(step).update();
+}
+follower.step = steps.shown.find((step) => step.state === "runs" && step.lines > 0) ?? null;
+if (!goToPlace() && !live() && marks.broke) {
+  const step = steps.get(marks.broke.row);
+  const line = step?.view.element(marks.broke.from)?.getBoundingClientRect();
+  if (step && !(line && line.bottom < window.innerHeight)) step.view.show(marks.broke.from);
+}
+if (live()) {
+  if (!location.hash) follower.follow();
+  follow(run, {
+    places: () => Object.fromEntries(steps.all.map((step) => [step.row, step.lines])),
+    heard,
+    lost: (seconds) => {
+      part("lost").hidden = seconds === null;
+      if (seconds !== null) part("lost").textContent = `The connection is lost; trying again in ${Math.ceil(seconds)} s`;
+    },
+  });
+}
+const ticking = live() ? setInterval(tick, TICK) : 0;
+if (live()) setInterval(() => live() && timeline.draw(), 1000);
+timeline.draw();

@@ -1,0 +1,198 @@
+"""What readers of logs do, and what they see."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+
+def seen(page: Page) -> list[str]:
+    """The texts of the lines that are on the screen."""
+    found: list[str] = page.eval_on_selector_all(
+        ".lines > .line",
+        """all => all.filter(each => { const box = each.getBoundingClientRect();
+             return box.bottom > 100 && box.top < innerHeight; })
+             .map(each => each.querySelector(".text").textContent)""",
+    )
+    return found
+
+
+def wait_for_line(page: Page, text: str) -> None:
+    """Wait until a line is on the screen."""
+    page.wait_for_function(
+        """text => [...document.querySelectorAll(".lines > .line")].some(each => {
+             const box = each.getBoundingClientRect();
+             return box.bottom > 0 && box.top < innerHeight
+               && each.querySelector(".text").textContent === text; })""",
+        arg=text,
+    )
+
+
+def counted(page: Page) -> int:
+    found: int = page.locator(".line").count()
+    return found
+
+
+def long_log(page: Page, address: str) -> dict[str, Any]:
+    page.goto(address)
+    wait_for_line(page, "foo.c:12:3: error: there is no foo")
+    page.keyboard.press("g")
+    wait_for_line(page, "line 1")
+    page.evaluate(
+        """() => { const box = document.querySelector(".log").getBoundingClientRect();
+             window.scrollBy(0, box.top + box.height / 2 - innerHeight / 2); }"""
+    )
+    page.wait_for_function(
+        """() => { const lines = document.querySelector(".lines").getBoundingClientRect();
+             return lines.top < 0 && lines.bottom > innerHeight; }"""
+    )
+    middle = seen(page)
+    most = counted(page)
+    height = page.evaluate("document.documentElement.scrollHeight")
+    page.keyboard.press("G")
+    wait_for_line(page, "foo.c:12:3: error: there is no foo")
+    return {"middle": middle, "most": most, "height": height}
+
+
+def read_on(page: Page, address: str) -> dict[str, Any]:
+    page.goto(address)
+    wait_for_line(page, "foo.c:12:3: error: there is no foo")
+    page.keyboard.press("g")
+    wait_for_line(page, "line 1")
+    page.mouse.move(600, 500)
+    texts: list[str] = []
+    for _ in range(60):
+        for text in seen(page):
+            if text not in texts:
+                texts.append(text)
+        page.mouse.wheel(0, 600)
+        page.wait_for_timeout(60)
+    page.wait_for_timeout(400)
+    resting = seen(page)
+    page.wait_for_timeout(400)
+    return {"texts": texts, "rested": resting == seen(page)}
+
+
+def addresses(page: Page, address: str) -> dict[str, Any]:
+    page.goto(address)
+    wait_for_line(page, "line 123456")
+    alone = page.locator(".marked .text").all_inner_texts()
+    line = page.locator(".marked")
+    box = line.bounding_box()
+    assert box is not None
+    row = page.get_attribute(".vertex", "data-row")
+    page.click(f"#v{row}-L123460 .no", modifiers=["Shift"])
+    hash_now = page.evaluate("location.hash")
+    some = page.locator(".marked .text").all_inner_texts()
+    page.keyboard.press("y")
+    page.wait_for_selector("#lost:has-text('Copied 5 lines')")
+    copied = page.evaluate("navigator.clipboard.readText()")
+    page.reload()
+    wait_for_line(page, "line 123456")
+    again = page.locator(".marked .text").all_inner_texts()
+    page.click(f"#v{row}-L123458 .no")
+    return {
+        "alone": alone,
+        "in_view": 0 < box["y"] < 700,
+        "hash": hash_now,
+        "some": some,
+        "copied": copied,
+        "again": again,
+        "last": page.evaluate("location.hash"),
+        "row": row,
+    }
+
+
+def find(page: Page, address: str) -> dict[str, Any]:
+    page.goto(address)
+    wait_for_line(page, "foo.c:12:3: error: there is no foo")
+    page.keyboard.press("Control+f")
+    page.keyboard.type("LINE 2777")
+    page.wait_for_selector("#find-count:has-text('111 lines')")
+    page.keyboard.press("Escape")
+    page.keyboard.press("/")
+    page.keyboard.type("^line 2999\\d$")
+    page.check("#find-regex", force=True)
+    page.wait_for_selector("#find-count:has-text('10 lines')")
+    page.focus("#find-text")
+    steps = []
+    page.keyboard.press("Shift+Enter")
+    wait_for_line(page, "line 29999")
+    steps.append(page.inner_text("#find-count"))
+    page.keyboard.press("Enter")
+    wait_for_line(page, "line 29990")
+    steps.append(page.inner_text("#find-count"))
+    marked = page.evaluate(
+        """() => [...CSS.highlights.get("found-current")].map(range => range.toString())"""
+    )
+    others = page.evaluate("CSS.highlights.get('found').size")
+    page.fill("#find-text", "(")
+    page.wait_for_selector("#find.wrong")
+    wrong = page.inner_text("#find-count")
+    return {"steps": steps, "marked": marked, "others": others, "wrong": wrong}
+
+
+def folds(page: Page, address: str) -> dict[str, Any]:
+    page.goto(address)
+    head = page.locator(".line.group")
+    head.wait_for()
+    title = head.locator(".text").inner_text()
+    hidden = page.locator("text=worker gw1").count()
+    head.locator(".fold").click()
+    page.wait_for_selector("text=worker gw1")
+    pause = page.locator(".line.pause").get_attribute("data-gap")
+    numbers = page.eval_on_selector_all(".lines .no", "all => all.map(each => +each.dataset.no)")
+    page.keyboard.press("z")
+    page.wait_for_selector("text=worker gw1", state="detached")
+    row = page.get_attribute(".vertex.bad", "data-row")
+    page.goto(f"{address}#v{row}-L9")
+    page.wait_for_selector(".marked:has-text('worker gw1')")
+    return {"title": title, "hidden": hidden, "pause": pause, "numbers": numbers}
+
+
+def stamps(page: Page, address: str) -> dict[str, Any]:
+    page.goto(address)
+    page.wait_for_selector(".vertex.bad .line")
+    found = {}
+    for form in ("relative", "absolute"):
+        page.keyboard.press("t")
+        page.wait_for_selector(f".vertex.bad .line[data-stamped={form}]")
+        found[form] = page.eval_on_selector(".vertex.bad .line", "line => line.dataset.at")
+    page.reload()
+    found["kept"] = page.evaluate("document.documentElement.dataset.times")
+    page.keyboard.press("t")
+    found["none"] = page.evaluate("document.documentElement.dataset.times")
+    return found
+
+
+def errors(page: Page, address: str) -> dict[str, Any]:
+    page.goto(address)
+    page.wait_for_selector(".vertex.bad .line")
+    page.keyboard.press("g")
+    found = []
+    for key in ("e", "e", "E", "e", "e"):
+        before = page.evaluate("location.hash + document.querySelector('#lost').textContent")
+        page.keyboard.press(key)
+        page.wait_for_function(
+            "before => location.hash + document.querySelector('#lost').textContent !== before",
+            arg=before,
+        )
+        found.append(page.locator(".marked .text").all_inner_texts()[0][:9].strip())
+    return {"found": found, "said": page.inner_text("#lost")}
+
+
+def hostile(page: Page, address: str) -> dict[str, Any]:
+    page.goto(address)
+    page.locator(".vertex summary").first.click()
+    wait_for_line(page, "after it all")
+    page.locator(".whole").click()
+    links = page.eval_on_selector_all(".log .text a", "all => all.map(each => each.href)")
+    return {
+        "title": page.title(),
+        "alive": page.locator(".log script, .log img").count(),
+        "links": links,
+        "bidi": page.evaluate("/[\\u202a-\\u202e\\u2066-\\u2069]/.test(document.body.innerText)"),
+        "width": page.evaluate("document.documentElement.scrollWidth"),
+    }

@@ -1,0 +1,195 @@
+"""What readers of runs do, and what they see."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .look import tell
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+LAST_LOG = ".vertex:last-child .lines .text"
+
+
+def texts(page: Page, selector: str = LAST_LOG) -> list[str]:
+    """The texts of some elements that are there."""
+    found: list[str] = page.eval_on_selector_all(selector, "all => all.map(one => one.textContent)")
+    return found
+
+
+def live(page: Page, address: str) -> dict[str, Any]:
+    """Follow a run to its end, and look again afterwards."""
+    page.goto(address)
+    page.wait_for_selector(".vertex:last-child .line >> text=tick 3")
+    early = texts(page, ".vertex:last-child .text")
+    page.reload()
+    # The command goes on when it has been seen.
+    Path(os.environ["GATE"]).touch()
+    page.wait_for_selector("article[data-live=no]")
+    page.wait_for_selector(".vertex:last-child .lines >> text=tick 9")
+    late = texts(page)
+    word = page.inner_text("#word")
+    page.reload()
+    page.locator(".vertex:last-child summary").click()
+    page.wait_for_selector(".vertex:last-child .lines >> text=tick 9")
+    return {"early": early, "late": late, "word": word, "afterwards": texts(page)}
+
+
+def ended(page: Page, address: str) -> dict[str, Any]:
+    """A failed run: what is seen first."""
+    page.goto(address)
+    page.wait_for_selector(".vertex.bad[open] .line")
+    bars = page.eval_on_selector_all("#bars a", "all => all.map(one => one.getAttribute('href'))")
+    page.click("#why-link")
+    page.wait_for_selector(".marked")
+    return {"why": page.inner_text("#why"), "bars": bars, "marked": texts(page, ".marked .text")}
+
+
+def failed(page: Page, address: str) -> dict[str, Any]:
+    """A failed run of many steps: what is open, and how its timeline is used."""
+    page.goto(address)
+    page.wait_for_selector(".vertex.bad[open] .line.broke")
+    opened = texts(page, ".vertex[open] > summary code")
+    in_view = page.eval_on_selector(
+        ".line.broke", "one => one.getBoundingClientRect().bottom < innerHeight"
+    )
+    shown = page.locator(".vertex:visible").count()
+    page.keyboard.press("i")
+    with_internal = page.locator(".vertex:visible").count()
+    page.evaluate("window.scrollTo(0, 0)")
+    axis = texts(page, "#axis span")
+    box = page.locator("#bars").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 60)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] - 1, box["y"] + 62, steps=5)
+    page.mouse.up()
+    zoomed = texts(page, "#axis span")
+    page.keyboard.press("0")
+    unzoomed = texts(page, "#axis span")
+    page.locator("#bars a[aria-label^=mypy]").click()
+    page.wait_for_selector(".vertex[open] >> text=Success: no issues")
+    return {
+        "opened": opened,
+        "in_view": in_view,
+        "internal": with_internal - shown,
+        "axis": axis,
+        "zoomed": zoomed,
+        "unzoomed": unzoomed,
+        "after": texts(page, ".vertex.bad .after code"),
+    }
+
+
+def phone(page: Page, address: str) -> dict[str, Any]:
+    """On a narrow screen."""
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.goto(address)
+    page.wait_for_selector(".vertex.bad[open] .line")
+    wide = page.evaluate(
+        "[...document.querySelectorAll('.lines .text')].some(one => one.scrollWidth > 390)"
+    )
+    page.click("#find-text")
+    page.keyboard.type("two")
+    page.wait_for_selector("#find-count:has-text('line')")
+    return {"width": page.evaluate("document.documentElement.scrollWidth"), "wide": wide}
+
+
+def plain(page: Page, address: str) -> dict[str, Any]:
+    """Without JavaScript."""
+    page.goto(address)
+    lines = page.locator(".vertex.bad .text").all_inner_texts()
+    page.click("text=Looks")
+    page.select_option("select[name=scheme]", "dark")
+    page.click("text=Keep")
+    page.wait_for_selector("html[data-scheme=dark]")
+    return {"lines": lines, "back": page.url == address}
+
+
+plain.plain = True  # type: ignore[attr-defined]
+
+
+def followed(page: Page, address: str) -> dict[str, Any]:
+    """A log that grows, is left and found again, over a connection that is lost."""
+    page.goto(address)
+    page.wait_for_selector(".lines >> text=line 300")
+    at_end = page.eval_on_selector(
+        ".line:last-child", "one => one.getBoundingClientRect().bottom <= innerHeight"
+    )
+    page.mouse.move(600, 400)
+    page.mouse.wheel(0, -2000)
+    page.wait_for_selector("#follow:visible")
+    top = page.evaluate("scrollY")
+    tell("left")
+    page.wait_for_selector("#follow:has-text('12 new lines')")
+    stayed = page.evaluate("scrollY") == top
+    tell("missed")
+    page.wait_for_selector("#lost:has-text('The connection is lost')")
+    tell("lost")
+    page.wait_for_selector("#follow:has-text('5,012 new lines')")
+    page.click("#follow")
+    page.wait_for_selector(".lines >> text=line 5312")
+    tell("found")
+    page.wait_for_selector("article[data-live=no]")
+    page.wait_for_selector(".lines >> text=line 5313")
+    numbers, said = page.evaluate(
+        """() => { const all = [...document.querySelectorAll(".lines > .line")];
+             return [all.map(one => +one.querySelector(".no").dataset.no),
+                     all.map(one => one.querySelector(".text").textContent)]; }"""
+    )
+    page.keyboard.press("g")
+    page.wait_for_selector(".lines >> text=line 1", state="attached")
+    return {
+        "at_end": at_end,
+        "stayed": stayed,
+        "numbers": numbers,
+        "texts": said,
+        "begins": texts(page, ".lines .line:first-child .text"),
+        "word": page.inner_text("#word"),
+        "hidden": page.locator("#follow").is_hidden() and page.locator("#lost").is_hidden(),
+    }
+
+
+def keyboard(page: Page, address: str) -> dict[str, Any]:
+    """What can be done without a mouse."""
+    page.goto(address)
+    page.wait_for_selector(".vertex.bad .line")
+    page.keyboard.press("?")
+    page.wait_for_selector("dialog[open]")
+    keys = page.locator("dialog dt").count()
+    page.keyboard.press("Escape")
+    page.evaluate("window.scrollTo(0, 0)")
+    visited = []
+    for _ in range(3):
+        page.keyboard.press("j")
+        visited.append(page.evaluate("document.activeElement.querySelector('code').textContent"))
+    page.keyboard.press("k")
+    visited.append(page.evaluate("document.activeElement.querySelector('code').textContent"))
+    schemes = []
+    for _ in range(3):
+        page.keyboard.press("d")
+        ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        schemes.append((page.evaluate("document.documentElement.dataset.scheme"), ground))
+    page.keyboard.press("w")
+    wraps = page.eval_on_selector(".lines .text", "one => getComputedStyle(one).whiteSpace")
+    page.reload()
+    kept = page.evaluate("document.documentElement.dataset.wrap")
+    return {"keys": keys, "visited": visited, "schemes": schemes, "wraps": wraps, "kept": kept}
+
+
+def accessible(page: Page, address: str) -> dict[str, Any]:
+    """What axe-core says of a page, in both schemes and on a narrow screen."""
+    axe = Path(os.environ["AXE"]).read_text()
+    found = []
+    for width, scheme in ((1280, "light"), (1280, "dark"), (390, "light")):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(color_scheme=scheme)
+        page.goto(address)
+        page.wait_for_load_state("networkidle")
+        page.evaluate(axe)
+        for violation in page.evaluate("axe.run()")["violations"]:
+            places = [node["html"][:200] for node in violation["nodes"][:3]]
+            found.append([width, scheme, violation["id"], violation["help"], places])
+    return {"violations": found}

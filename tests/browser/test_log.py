@@ -1,0 +1,127 @@
+"""Logs of any length and of any content, as a reader meets them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from . import log_scenes as scenes
+from .look import look
+from .showcase import BEGAN, a_failed_run, shown, step
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .showcase import Shown
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+
+MANY = 300_000
+
+
+async def a_long_log(its: Shown, lines: int = MANY) -> int:
+    """A run `long` whose one step failed after many lines; returns its row."""
+    await its.site.queued("long")
+    await its.store.start_run("long", "t", "octocat", "linux/amd64", BEGAN)
+    text = b"".join(b"line %d\n" % number for number in range(1, lines))
+    pieces = [(1.0, text), (99.0, b"foo.c:12:3: error: there is no foo\n")]
+    row = await step(its.store, "long", "make", 0, 100, pieces, error="exit status 2")
+    await its.store.end_run("long", "failed", "exit status 2", BEGAN + 100)
+    return row
+
+
+async def test_a_log_of_any_length_is_a_few_lines_in_the_document(tmp_path: Path) -> None:
+    async with shown(tmp_path) as its:
+        await a_long_log(its)
+        found = await look(scenes.long_log, f"{its.url}/runs/long")
+    numbers = [int(text.split()[1]) for text in found["middle"]]
+    assert MANY * 0.4 < numbers[0] < MANY * 0.6
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    assert found["most"] <= 1000
+    assert found["height"] < 3_000_000
+
+
+async def test_reading_on_shows_every_line_in_its_order(tmp_path: Path) -> None:
+    async with shown(tmp_path) as its:
+        await a_long_log(its)
+        found = await look(scenes.read_on, f"{its.url}/runs/long")
+    numbers = [int(text.split()[1]) for text in found["texts"]]
+    assert len(numbers) > 500
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert found["rested"]
+
+
+async def test_a_line_and_a_range_have_an_address(tmp_path: Path) -> None:
+    async with shown(tmp_path) as its:
+        row = await a_long_log(its)
+        found = await look(scenes.addresses, f"{its.url}/runs/long#v{row}-L123456")
+    five = [f"line {number}" for number in range(123456, 123461)]
+    assert found["alone"] == five[:1]
+    assert found["in_view"]
+    assert found["hash"] == f"#v{row}-L123456-L123460"
+    assert found["some"] == found["again"] == five
+    assert found["copied"] == "\n".join(five) + "\n"
+    assert found["last"] == f"#v{row}-L123458"
+
+
+async def test_all_of_a_log_is_searched_and_what_is_found_is_marked(tmp_path: Path) -> None:
+    async with shown(tmp_path) as its:
+        await a_long_log(its)
+        found = await look(scenes.find, f"{its.url}/runs/long")
+    assert found["steps"] == ["10 of 10", "1 of 10"]
+    assert found["marked"] == ["line 29990"]
+    assert found["others"] == 9
+    assert "regular expression" in found["wrong"]
+
+
+async def test_groups_and_pauses_fold_and_an_address_unfolds(tmp_path: Path) -> None:
+    async with shown(tmp_path) as its:
+        await a_failed_run(its.site)
+        found = await look(scenes.folds, f"{its.url}/runs/failed")
+    assert found["title"] == "what the workers are"
+    assert found["hidden"] == 0
+    assert "without a line" in found["pause"]
+    assert found["numbers"] == list(range(1, len(found["numbers"]) + 1))
+
+
+async def test_times_are_shown_on_demand_and_stay(tmp_path: Path) -> None:
+    async with shown(tmp_path) as its:
+        await a_failed_run(its.site)
+        found = await look(scenes.stamps, f"{its.url}/runs/failed", TZ="UTC")
+    assert found == {"relative": "0.10", "absolute": "22:13:46", "kept": "absolute", "none": "none"}
+
+
+async def test_a_key_leads_to_the_next_error_and_back(tmp_path: Path) -> None:
+    async with shown(tmp_path) as its:
+        await a_failed_run(its.site)
+        found = await look(scenes.errors, f"{its.url}/runs/failed")
+    assert [text.split()[0] for text in found["found"]] == ["E", "FAILED", "E", "FAILED", "FAILED"]
+    assert found["said"] == "No further error"
+
+
+HOSTILE = (
+    b"<script>document.title = 'owned'</script><img src=x onerror=\"document.title='owned'\">\n"
+    + b"\x1b]8;;javascript:document.title='owned'\x07click\x1b]8;;\x07\n"
+    + b"\x1b[31m\x1b[1m" * 20_000
+    + b"flood\n"
+    + "\u202egnihtemos\u2066 else\u2069\n".encode()
+    + b"\xff\xfe\x00 not UTF-8\n"
+    + b"x" * 10_000_000
+    + b"\n"
+    + b"after it all\n"
+)
+
+
+async def test_nothing_in_a_log_comes_alive_or_breaks_its_page(tmp_path: Path) -> None:
+    async with shown(tmp_path) as its:
+        await its.site.queued("hostile", check_name="</title><script>document.title=1</script>")
+        await its.store.start_run("hostile", "t", "octocat", "linux/amd64", BEGAN)
+        await step(its.store, "hostile", "<b>sh</b>\u202e", 0, 1, [(0.5, HOSTILE)])
+        await its.store.end_run("hostile", "succeeded", None, BEGAN + 1)
+        found = await look(scenes.hostile, f"{its.url}/runs/hostile")
+    assert found["title"].startswith("✓ </title><script>")
+    assert found["alive"] == 0
+    assert found["links"] == []
+    assert found["bidi"] is False
+    assert found["width"] <= 1280

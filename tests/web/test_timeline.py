@@ -1,0 +1,48 @@
+"""Where a run's time went, as bars."""
+
+from __future__ import annotations
+
+from bassloop.web.timeline import LEAST, MANY, timeline
+from tests.dispatch.test_report import a_vertex
+
+
+def test_it_has_a_bar_for_each_vertex_that_began() -> None:
+    drawn = timeline(
+        [
+            a_vertex(1, "a", started_at=100.0, completed_at=105.0),
+            a_vertex(2, "b", started_at=105.0, completed_at=110.0, error="x"),
+            a_vertex(3, "c", started_at=None, completed_at=None),
+            a_vertex(4, "d", started_at=107.5, completed_at=None),
+            a_vertex(5, "e", internal=True),
+        ],
+        100.0,
+        110.0,
+    )
+    assert [(bar.x, bar.width, bar.state) for bar in drawn.bars] == [
+        (0, 50, "ok"),
+        (50, 50, "bad"),
+        (75, 25, "runs"),
+    ]
+    assert drawn.ticks == ("0.0 s", "2.5 s", "5.0 s", "7.5 s", "10 s")
+    assert [bar.left for bar in drawn.bars] == [False, True, True]
+
+
+def test_what_took_no_time_can_be_seen_and_stays_within() -> None:
+    [bar] = timeline([a_vertex(1, "a", started_at=110.0, completed_at=110.0)], 100.0, 110.0).bars
+    assert (bar.x, bar.width) == (100 - LEAST, LEAST)
+
+
+def test_a_bar_is_joined_to_what_it_waited_for() -> None:
+    first = a_vertex(1, "a", started_at=100.0, completed_at=105.0)
+    then = a_vertex(2, "b", started_at=106.0, completed_at=110.0, inputs=("a", "elsewhere"))
+    [edge] = timeline([first, then], 100.0, 110.0).edges
+    assert (edge.x, edge.to_x) == (50, 60)
+    assert edge.y < edge.to_y
+
+
+def test_many_rows_are_low_and_more_are_left_out() -> None:
+    some = timeline([a_vertex(row, str(row)) for row in range(MANY)], 100.0, 101.0)
+    many = timeline([a_vertex(row, str(row)) for row in range(10_000)], 100.0, 101.0)
+    assert not some.named
+    assert many.pitch < some.pitch
+    assert many.height < 2000
