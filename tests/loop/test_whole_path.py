@@ -105,6 +105,23 @@ async def test_a_hook_that_fails_is_noted_on_its_own_line(make_repository: MakeR
         assert "nosuch" in noted["message"]
 
 
+async def test_what_a_hook_ran_itself_is_shown_when_it_fails(
+    make_repository: MakeRepository,
+) -> None:
+    hook = """
+(defn github-hook [event client]
+  (run (with-image ($ sh -c "echo it works; echo src: it broke >&2; exit 3")
+                   {:repository "alpine" :platform {:os "linux"}})))
+"""
+    async with tried(make_repository(**{"project.bass": hook})) as its:
+        said = check_run(its, "project.bass")
+        assert said["conclusion"] == "failure"
+        assert "| ❌ | [`sh -c" in said["output"]["summary"]
+        assert "it works\nsrc: it broke" in said["output"]["text"]
+        page = await get(its, f"/runs/{said['external_id']}")
+        assert "it works" in page.text
+
+
 async def test_the_later_form_of_a_hook_is_a_script_with_a_main(
     make_repository: MakeRepository,
 ) -> None:

@@ -44,8 +44,9 @@ async def describe(loop: Loop, run: Run, check: CheckRun) -> report.Report:
         return report.approval(run, url)
     vertexes = await loop.store.vertexes(run.id)
     noted = await _annotations(loop, run, check, vertexes) if run.state == "failed" else ()
-    if not run.thunk_digest:
-        return report.hook_ended(run, url, noted)
+    of_hook = not run.thunk_digest
+    if of_hook:  # what it said itself is its message
+        vertexes = [vertex for vertex in vertexes if not vertex.digest.startswith(report.HOOK)]
     shown = None
     if run.state == "failed":
         shown = report.failing_vertex(vertexes)
@@ -56,6 +57,8 @@ async def describe(loop: Loop, run: Run, check: CheckRun) -> report.Report:
         extent = await loop.store.log_extent(run.id, shown.row)
         shown = replace(shown, lines=extent.lines)
         lines = await _lines(loop, run, shown, extent.lines - LAST_LINES, extent.lines)
+    if of_hook:
+        return report.hook_ended(run, vertexes, url, shown, lines, noted)
     said = report.ended(run, vertexes, url, shown, lines, noted)
     return report.noted(said, notes(run, await loop.store.thunk(run.thunk_digest)))
 

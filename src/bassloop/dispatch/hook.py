@@ -91,7 +91,8 @@ async def _run_hook(work: Work) -> str:
         if work.trouble is not None:
             raise work.trouble from error
         log.info("hook failed", hook=name, error=error.message)
-        await tell(work, name, bass.render(error), host.output())
+        said = bass.render(error)
+        await tell(work, name, said, host.output(), progress=host.progress.updates)
         return "failed"
     except (GitHubError, StoreError):
         raise
@@ -100,7 +101,7 @@ async def _run_hook(work: Work) -> str:
         message = (
             f"the loop itself failed while it evaluated {name}: {type(error).__name__}: {error}"
         )
-        await tell(work, name, message, host.output())
+        await tell(work, name, message, host.output(), progress=host.progress.updates)
         return "crashed"
     return "done"
 

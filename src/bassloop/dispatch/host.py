@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -17,10 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
     from bassloop.dispatch.work import Work
+    from bassloop.wire import progrock_pb2
 
 log = structlog.get_logger(__name__)
 
 MAX_OUTPUT = 16 << 20
+MAX_PROGRESS = 1 << 20
 
 
 @dataclass(eq=False)
@@ -67,10 +70,27 @@ class Tree:
 
 
 @dataclass(eq=False)
+class Progress:
+    """What runners said of a hook's own thunks, the newest of it up to a bound: who asks for it is told
+    when the hook fails."""
+
+    updates: deque[progrock_pb2.StatusUpdate] = field(default_factory=deque)
+    _size: int = 0
+
+    def add(self, update: progrock_pb2.StatusUpdate) -> None:
+        """Keep an update, and let go of the oldest that there is no room for."""
+        self.updates.append(update)
+        self._size += update.ByteSize()
+        while self._size > MAX_PROGRESS and len(self.updates) > 1:
+            self._size -= self.updates.popleft().ByteSize()
+
+
+@dataclass(eq=False)
 class LoopHost(bass.Host):
     """A :class:`bassloop.bass.Host` for one delivery."""
 
     work: Work
+    progress: Progress = field(default_factory=Progress)
     _said: list[str] = field(default_factory=list)
 
     def directory(self, script: str) -> bass.FSPath:
@@ -83,14 +103,14 @@ class LoopHost(bass.Host):
         return "".join(f"{line}\n" for line in self._said)
 
     async def run(self, thunk: bass.Thunk) -> None:
-        """Run a thunk of the hook's own on the sender's runtime; what it logs is not kept."""
+        """Run a thunk of the hook's own on the sender's runtime."""
         async with (
             self._asked(thunk) as runtime,
             self.work.calling(runtime) as told,
             runtime.run(bass.encode_thunk(thunk), told) as updates,
         ):
-            async for _ in updates:
-                pass
+            async for update in updates:
+                self.progress.add(update)
 
     @asynccontextmanager
     async def read(self, thunk: bass.Thunk) -> AsyncGenerator[AsyncIterator[bytes]]:
@@ -100,7 +120,7 @@ class LoopHost(bass.Host):
             self.work.calling(runtime) as told,
             runtime.read(bass.encode_thunk(thunk), told) as answers,
         ):
-            yield _printed(thunk, answers)
+            yield _printed(thunk, answers, self.progress)
 
     async def resolve(self, ref: bass.ImageRef) -> bass.Thunk:
         """An image's thunk, from the sender's runtime."""
@@ -138,11 +158,15 @@ class LoopHost(bass.Host):
 
 
 async def _printed(
-    thunk: bass.Thunk, answers: AsyncIterator[bytes | object]
+    thunk: bass.Thunk,
+    answers: AsyncIterator[bytes | progrock_pb2.StatusUpdate],
+    progress: Progress,
 ) -> AsyncGenerator[bytes]:
     size = 0
     async for answer in answers:
-        if isinstance(answer, bytes):
+        if not isinstance(answer, bytes):
+            progress.add(answer)
+        else:
             size += len(answer)
             if size > MAX_OUTPUT:
                 raise bass.BassError(f"{thunk.cmdline()} printed more than {MAX_OUTPUT:,} bytes")

@@ -8,20 +8,31 @@ from typing import TYPE_CHECKING
 
 from bassloop.dispatch.conclude import conclude, end_run
 from bassloop.dispatch.recorder import recording
+from bassloop.dispatch.report import HOOK
 from bassloop.store import StoreConflict
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from bassloop.dispatch.work import Work
+    from bassloop.wire import progrock_pb2
 
 
 async def tell(
-    work: Work, name: str, message: str, output: str = "", *, state: str = "failed"
+    work: Work,
+    name: str,
+    message: str,
+    output: str = "",
+    *,
+    state: str = "failed",
+    progress: Iterable[progrock_pb2.StatusUpdate] = (),
 ) -> None:
     """Show a run of nothing, with a message and what was logged, and its check run. It is told once,
     however often an event is handled. Raises StoreError.
 
     Args:
         state: how it ended, one of the store's states.
+        progress: what runners said of what was run for it.
     """
     loop = work.loop
     check, created = await loop.store.intend_check(
@@ -41,8 +52,10 @@ async def tell(
     if not run.ended:
         async with recording(loop.store, loop.tail, run.id) as recorder:
             with suppress(StoreConflict):  # what was written before a crash stays
+                for update in progress:
+                    await recorder.record(update)
                 error = None if state == "succeeded" else message
                 said = f"{output}{message}\n"
-                await recorder.say(f"hook:{name}", f"[hook] {name}", said, error=error)
+                await recorder.say(f"{HOOK}{name}", f"[hook] {name}", said, error=error)
         run = await end_run(loop, run.id, state, message)
     await conclude(loop, run)

@@ -40,6 +40,9 @@ _MAY_APPROVE = (
     "Whoever can write to the repository can approve this head, to have it run on their own runner."
 )
 
+HOOK = "hook:"
+"""What the digest of the vertex begins with in which a hook says what it has to say."""
+
 APPROVAL = "Bass Loop approval"
 """The check run that says that a head waits for approval, and who gave it."""
 
@@ -212,17 +215,36 @@ def end_of(lines: Sequence[str], size: int = _END_BYTES) -> list[str]:
     return kept[::-1]
 
 
-def hook_ended(run: Run, url: str, annotations: Sequence[Annotation] = ()) -> Report:
-    """A hook's script that could not be evaluated, or that there was none."""
+def hook_ended(
+    run: Run,
+    vertexes: Sequence[Vertex],
+    url: str,
+    failing: Vertex | None = None,
+    last_lines: Sequence[str] = (),
+    annotations: Sequence[Annotation] = (),
+) -> Report:
+    """A hook's script that could not be evaluated, or that there was none; for the rest see :func:`ended`.
+
+    Args:
+        vertexes: those of the thunks that it ran itself.
+    """
     message = (run.message or "it gave no reason").strip()
     if run.state == "neutral":
         return Report("No hook at this commit", f"{code_block(message)}\n\n[The run]({url})")
-    summary = (
-        "The repository's hook did not finish; the checks that it would have started may be "
-        f"missing.\n\n{code_block(_head(message))}\n\n[The hook's own log]({url})"
+    parts = [
+        "The repository's hook did not finish; the checks that it would have started may be missing.",
+        code_block(_head(message)),
+    ]
+    if vertexes:
+        parts.append(_table(vertexes, url))
+    parts.append(f"[The hook's own log]({url})")
+    return Report(
+        _short(message.splitlines()[0]),
+        "\n\n".join(parts),
+        _log_end(failing, last_lines, url) if failing is not None else None,
+        tuple(annotations),
+        (RERUN,),
     )
-    title = _short(message.splitlines()[0])
-    return Report(title, summary, annotations=tuple(annotations), actions=(RERUN,))
 
 
 def connect_command(login: str, host: str, port: int) -> str:
