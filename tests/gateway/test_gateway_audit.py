@@ -34,4 +34,5 @@ async def test_ssh_audit_finds_no_failure_and_warns_of_classical_exchanges_only(
     }
     assert found["cves"] == []
     assert found["recommendations"] == {}
+    assert "Terrapin" not in " ".join(found["additional_notes"])
     assert "throttling" not in " ".join(found["additional_notes"]), "connections are limited"
