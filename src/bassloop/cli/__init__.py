@@ -41,6 +41,7 @@ COMMANDS: dict[str, _Command] = {
     "backup": _Command("bassloop.cli.backup", "backup", "Copy the loop's data while it runs."),
     "restore": _Command("bassloop.cli.backup", "restore", "Put a backup back."),
     "check": _Command("bassloop.cli.check", "check", "Look whether the loop's data is whole."),
+    "status": _Command("bassloop.cli.status", "status", "Show how the loop is."),
     "service": _Command(
         "bassloop.cli.service", "service", "Run the daemon, or a runner, under systemd."
     ),

@@ -1,0 +1,112 @@
+"""`bassloop status` shows how the loop is, whether the daemon runs or not."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bassloop.store import open_store
+from tests.serve.certificates import write_certificate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> dict[str, str]:
+    """A daemon's environment, on a port that is free."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    known = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME")}
+    return {
+        **known,
+        "BASSLOOP_SETTINGS": str(tmp_path / "none.env"),
+        "DATA_DIR": str(tmp_path / "data"),
+        "LISTEN": f"127.0.0.1:{port}",
+        "SSH_ADDR": "127.0.0.1:0",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+
+
+@contextmanager
+def daemon(env: dict[str, str]) -> Iterator[None]:
+    """A daemon, ready."""
+    command = [sys.executable, "-m", "bassloop", "serve"]
+    with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            assert any('"event": "ready"' in line for line in process.stderr)
+            yield
+        finally:
+            process.kill()
+            process.stderr.read()
+
+
+def status(env: dict[str, str], *arguments: str) -> tuple[int, str]:
+    """The exit status, and what is said."""
+    command = [sys.executable, "-m", "bassloop", "status", *arguments]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_a_daemon_that_runs_is_shown_part_by_part(env: dict[str, str]) -> None:
+    with daemon(env):
+        code, said = status(env)
+        assert status(env, "--up") == (0, "")
+    assert code == 0
+    lines = [line.split() for line in said.splitlines()]
+    assert lines[:5] == [
+        ["daemon", "ready"],
+        ["gateway", "ok"],
+        ["github", "ok", "no", "App", "is", "set,", "so", "it", "is", "not", "asked"],
+        ["inbox", "ok"],
+        ["store", "ok"],
+    ]
+    assert "0 waiting; 0 handled" in said
+    assert "0 queued; 0 running" in said
+    assert "none connected" in said
+
+
+def test_one_behind_its_own_certificate_is_found_too(env: dict[str, str], tmp_path: Path) -> None:
+    chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
+    write_certificate(chain, key, "loop.example.com")
+    env |= {"TLS_CERT_PATH": str(chain), "TLS_KEY_PATH": str(key)}
+    with daemon(env):
+        assert status(env, "--up") == (0, "")
+        assert status(env)[0] == 0
+
+
+async def test_what_waits_is_seen_while_the_daemon_is_down(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    async with open_store(data / "loop.db", data / "blobs") as store:
+        await store.record_delivery("g1", "push", None, b"{}", received_at=1.0)
+        await store.record_delivery("g2", "push", None, b"{}")
+        await store.set_delivery_state("g2", "set_aside", "no luck")
+    code, said = status(env, "--json")
+    picture = json.loads(said)
+    assert code == 1
+    assert (picture["running"], picture["ready"], picture["parts"]) == (False, False, {})
+    assert picture["deliveries"] == {"received": 1, "handling": 0}
+    assert picture["oldest_waiting_seconds"] > 1e9
+    assert picture["set_aside"] == ["g2"]
+    said = status(env)[1]
+    assert "not running" in said
+    assert "1 waiting, the oldest since" in said
+    assert status(env, "--up") == (1, "")
+
+
+def test_without_a_database_it_is_told_where_it_was_looked_for(env: dict[str, str]) -> None:
+    code, said = status(env)
+    assert code == 1
+    assert "there is no database" in said
