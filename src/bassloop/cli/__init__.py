@@ -52,6 +52,10 @@ COMMANDS: dict[str, _Command] = {
     "bump": _Command("bassloop.cli.bump", "bump", "Make the calls in bass.lock files again."),
     "repl": _Command("bassloop.cli.repl", "repl", "Evaluate Bass at a prompt."),
     "lsp": _Command("bassloop.cli.lsp", "lsp", "Serve an editor that shows Bass scripts."),
+    "man": _Command("bassloop.cli.manual", "man", "Print or write manual pages."),
+    "completion": _Command(
+        "bassloop.cli.manual", "completion", "Print what lets a shell complete commands."
+    ),
     "doc": _Command("bassloop.cli.doc", "doc", "Tell what a name of the language means."),
 }
 

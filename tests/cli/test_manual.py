@@ -1,0 +1,85 @@
+"""Manual pages and completion are made from the commands, and programs that read them understand them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from bassloop.cli import COMMANDS, cli
+from bassloop.cli.manual import contexts, page
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ALL = list(contexts(click.Context(cli, info_name="bassloop")))
+
+
+def test_every_command_has_a_page(tmp_path: Path) -> None:
+    result = CliRunner().invoke(cli, ["man", "--out", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    written = {path.name for path in tmp_path.iterdir()}
+    assert {f"bassloop-{name}.1" for name in COMMANDS} <= written
+    assert {
+        "bassloop.1",
+        "bassloop-deliveries-list.1",
+        "bassloop-service-install-serve.1",
+    } <= written
+
+
+@pytest.mark.parametrize("context", ALL, ids=lambda context: context.command_path)
+def test_a_page_names_the_command_and_every_option_of_it(context: click.Context) -> None:
+    text = page(context).replace("\\-", "-")
+    assert f".B {context.command_path}\n" in text
+    assert "\n.SH DESCRIPTION\n\n" not in text
+    for parameter in context.command.params:
+        if isinstance(parameter, click.Option) and not parameter.hidden:
+            assert parameter.opts[0] in text
+
+
+@pytest.mark.parametrize("context", ALL, ids=lambda context: context.command_path)
+def test_no_line_of_a_page_is_taken_for_a_request_that_troff_does_not_know(
+    context: click.Context,
+) -> None:
+    requests = {line.split()[0] for line in page(context).splitlines() if line[:1] in (".", "'")}
+    assert requests <= {".TH", ".SH", ".TP", ".PP", ".B", ".nf", ".fi"}
+
+
+def test_a_command_that_is_none_is_told() -> None:
+    result = CliRunner().invoke(cli, ["man", "deliveries", "burn"])
+    assert (result.exit_code, result.output) == (
+        1,
+        "Error: there is no command bassloop deliveries burn\n",
+    )
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_asks_the_program_itself(shell: str) -> None:
+    result = CliRunner().invoke(cli, ["completion", shell])
+    assert result.exit_code == 0, result.output
+    assert "_BASSLOOP_COMPLETE" in result.output
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("bassloop serv", {"serve", "service"}),
+        ("bassloop deliveries ", {"list", "show", "replay"}),
+        ("bassloop completion z", {"zsh"}),
+    ],
+)
+def test_what_a_shell_asks_is_answered(typed: str, offered: set[str]) -> None:
+    env = {
+        **os.environ,
+        "_BASSLOOP_COMPLETE": "bash_complete",
+        "COMP_WORDS": typed,
+        "COMP_CWORD": str(typed.count(" ")),
+    }
+    command = [sys.executable, "-m", "bassloop"]
+    said = subprocess.run(command, env=env, capture_output=True, text=True, check=False).stdout
+    assert {line.partition(",")[2] for line in said.splitlines()} == offered
