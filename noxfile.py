@@ -157,11 +157,11 @@ def disk(session: nox.Session) -> None:
     session.run("pytest", "-q", *AGAIN, "-m", "mounts", *session.posargs)
 
 
-@nox.session(default=False)
+@nox.session
 def published(session: nox.Session) -> None:
     """GitHub's published descriptions and examples, held against the client and the stand-in."""
     if shutil.which("npm") is None:
-        session.skip("left out: there is no npm here")
+        session.skip("left out: there is no npm here (Debian: apt-get install npm)")
     _install(session)
     where = Path(session.create_tmp())
     packages = ("@octokit/openapi@23.0.2", "@octokit/webhooks-examples@7.6.1")

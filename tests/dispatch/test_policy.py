@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +14,7 @@ from bassloop.dispatch.policy import (
     OperatorRules,
     Policy,
     PolicyError,
+    Rules,
     decide_policy,
     read_operator_rules,
     read_rules,
@@ -85,6 +89,17 @@ def test_what_is_wrong_is_named(text: str, said: str) -> None:
 def test_a_name_that_no_repository_has_is_refused() -> None:
     with pytest.raises(PolicyError, match=r"'hello' is no OWNER/NAME, OWNER/\* or \*"):
         read_operator_rules('[repository."hello"]\nhold = "nobody"', "policy.toml")
+
+
+def test_the_documented_files_can_be_used_and_have_every_setting() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "github.md").read_text()
+    owners, operators = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    assert read_rules(owners.encode()).model_fields_set == set(Rules.model_fields)
+    assert read_operator_rules(operators, "policy.toml").repository.keys() == {
+        "*",
+        "our-org/*",
+        "our-org/site",
+    }
 
 
 @given(st.binary(max_size=200))
