@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,9 +15,9 @@ from bassloop.store import open_store
 from .world import world
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from .conftest import MakeRepository
+
+DYING = Path(__file__).with_name("dying.py")
 
 HOOK = """
 (defn github-hook [event client]
@@ -61,7 +62,7 @@ async def test_a_daemon_killed_here_loses_nothing_and_does_nothing_twice(
     repository = make_repository(**{"project.bass": hook})
     with trio.fail_after(150):
         async with world(repository, tmp_path / "world", DIE_AT=point) as its:
-            async with its.daemon(dying=True) as daemon, its.runner(daemon):
+            async with its.daemon(main=DYING) as daemon, its.runner(daemon):
                 payload = await its.standin.payload("check_suite")
                 with suppress(StandInError):  # killed before it could answer
                     assert (

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import asyncssh
@@ -23,6 +22,7 @@ from bassloop.trial import app_key
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+    from pathlib import Path
 
 
 SECRET = "the webhook's secret"
@@ -48,15 +48,15 @@ class World:
     key: asyncssh.SSHKey
 
     @asynccontextmanager
-    async def daemon(self, *, dying: bool = False) -> AsyncGenerator[Daemon]:
+    async def daemon(self, *, main: Path | None = None) -> AsyncGenerator[Daemon]:
         """A daemon that is killed (SIGKILL) at the end, if it has not ended by then.
 
         Args:
-            dying: whether it kills itself, at the point that DIE_AT names.
+            main: a script that is `bassloop`, but for what the caller wants otherwise.
         """
-        main = [str(Path(__file__).with_name("dying.py"))] if dying else ["-m", "bassloop"]
+        program = ["-m", "bassloop"] if main is None else [str(main)]
         process = await trio.lowlevel.open_process(
-            [sys.executable, *main, "serve"], stderr=subprocess.PIPE, env=self.env
+            [sys.executable, *program, "serve"], stderr=subprocess.PIPE, env=self.env
         )
         assert process.stderr is not None
         try:
