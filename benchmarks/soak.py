@@ -1,10 +1,11 @@
 """A loop under a steady load: `python -m benchmarks.soak` in a checkout, as root.
 
 Deliveries come at a rate, each starts a check, and simulated runners in a process of their own take them
-over real SSH and gRPC. (GitHub would not take that pace from one installation: here it does.) The daemon's data is on a small ext4 file system of its own. After a third of the
-time a backup is made under the load and verified; after two thirds the disk is filled for a while. Prints
-memory, file descriptors, threads and tasks at the start (after a warm-up), in the middle and at the end,
-how long answers took, and what was lost of what was acknowledged.
+over real SSH and gRPC. (GitHub would not take that pace from one installation: here it does.) The
+daemon's data is on a small ext4 file system of its own. After a third of the time a backup is made under
+the load and verified; after two thirds the disk is filled for a while. Prints memory, file descriptors,
+threads and tasks at the start (after a warm-up), in the middle and at the end, how long answers took, and
+what was lost of what was acknowledged.
 """
 
 from __future__ import annotations

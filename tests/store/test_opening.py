@@ -8,11 +8,9 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlite_utils import Database
 
 from bassloop.store import StoreError, StoreFull, StoreUnusable, open_store
 from bassloop.store.errors import translated
-from bassloop.store.schema import migrations
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,29 +33,6 @@ async def test_a_missing_database_is_made_with_its_directories(tmp_path: Path) -
         tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_schema")}
     words = "users deliveries thunks runs vertexes vertex_edges runtimes services check_runs"
     assert set(words.split()) <= tables
-
-
-async def test_every_earlier_version_is_brought_up_to_date(tmp_path: Path) -> None:
-    with closing(sqlite3.connect(":memory:")) as connection:
-        names = [migration.name for migration in migrations().pending(Database(connection))]
-    assert names == sorted(names)
-
-    def schema(path: Path) -> list[tuple[str, ...]]:
-        with closing(sqlite3.connect(path)) as connection:
-            return connection.execute(
-                "SELECT type, name, tbl_name FROM sqlite_schema ORDER BY name"
-            ).fetchall()
-
-    async with open_store(tmp_path / "new.db", tmp_path / "blobs"):
-        pass
-    for name in names:
-        old = tmp_path / f"before-{name}.db"
-        with closing(sqlite3.connect(old)) as connection:
-            migrations().apply(Database(connection), stop_before=name)
-            connection.execute("PRAGMA application_id = 0x42617373")
-        async with open_store(old, tmp_path / "blobs"):
-            pass
-        assert schema(old) == schema(tmp_path / "new.db")
 
 
 async def test_a_database_of_the_original_is_refused_and_left_as_it_is(tmp_path: Path) -> None:

@@ -47,5 +47,5 @@ def check(repair: bool, data_dir: Path | None) -> None:
             click.echo(f"{finding.what}{f': {finding.mended}' if finding.mended else ''}")
     if left:
         hint = "" if repair else " (bassloop check --repair mends what can be mended)"
-        raise click.ClickException(f"{left} things are wrong{hint}")
+        raise click.ClickException(f"wrong: {left}{hint}")
     click.echo("all is well" if not found else f"mended {found}; all is well now")

@@ -23,7 +23,9 @@ def looking(path: Path, *, at_rest: bool = False) -> Iterator[sqlite3.Connection
     Raises StoreUnusable when there is no database of ours, and StoreError for what SQLite says inside.
     """
     if not path.is_file():
-        raise StoreUnusable(f"there is no database {path}")
+        raise StoreUnusable(
+            f"there is no database {path}; are SQLITE_PATH and DATA_DIR the daemon's?"
+        )
     uri = f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if at_rest else ''}"
     try:
         with contextlib.closing(

@@ -50,10 +50,11 @@ def _put_back(backup: Path, database: Path, blobs: Path, now: float) -> list[Pat
     shutil.copyfile(backup / DATABASE, fresh)
     os.sync()
     fresh = fresh.rename(restoring(database))  # until this is in place, no daemon starts
-    aside = []
-    for path in (Path(f"{database}-wal"), Path(f"{database}-shm"), database, blobs):
-        if path.exists():
-            aside.append(path.rename(path.with_name(f"{path.name}.before-{now:.0f}")))
+    aside = {path: path.with_name(f"{path.name}.before-{now:.0f}") for path in (database, blobs)}
+    for suffix in ("-wal", "-shm"):
+        if (beside := Path(f"{database}{suffix}")).exists():
+            beside.rename(f"{aside[database]}{suffix}")
+    moved = [path.rename(to) for path, to in aside.items() if path.exists()]
     fresh_blobs.rename(blobs)
     fresh.rename(database)
-    return aside
+    return moved

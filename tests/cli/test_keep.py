@@ -1,0 +1,111 @@
+"""The commands that keep the loop's data: what they say, and when they refuse."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+from click.testing import CliRunner, Result
+
+from bassloop.cli import cli
+from bassloop.store import open_store
+
+from ..store.test_retention import logged
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DAY = 86400.0
+
+
+class Data:
+    """A data directory with an old run and a new one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    async def make(self) -> list[str]:
+        async with open_store(self.folder / "loop.db", self.folder / "blobs") as store:
+            old = await logged(store, delivery="old", ended_at=time.time() - 40 * DAY)
+            new = await logged(store, delivery="new", ended_at=time.time() - DAY)
+        return [old, new]
+
+    async def runs(self) -> list[str]:
+        async with open_store(self.folder / "loop.db", self.folder / "blobs") as store:
+            return [run.id for run in (await store.runs()).items]
+
+    def command(self, *words: str) -> Result:
+        return CliRunner().invoke(cli, [*words, "--data-dir", str(self.folder)])
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Data:
+    monkeypatch.setenv("BASSLOOP_SETTINGS", str(tmp_path / "none.env"))
+    return Data(tmp_path / "data")
+
+
+def test_prune_removes_what_is_too_old(data: Data) -> None:
+    _, new = trio.run(data.make)
+    said = data.command("prune", "--older-than", "30d", "--dry-run")
+    assert said.output.startswith("would remove 1 run, ")
+    said = data.command("prune", "--older-than", "30d")
+    assert (said.exit_code, said.output.split(",")[0]) == (0, "removed 1 run")
+    assert trio.run(data.runs) == [new]
+
+
+def test_prune_does_as_the_settings_say(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, new = trio.run(data.make)
+    monkeypatch.setenv("KEEP_REPOSITORIES", '{"ada/engine": {"seconds": 864000}}')
+    assert data.command("prune").output.startswith("removed 1 run,")
+    assert trio.run(data.runs) == [new]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "nothing says what is to go"),
+        (("--repository", "ada/engine"), "say --older-than or --keep-bytes of the repository"),
+        (("--older-than", "soon"), "'soon' is not like 30d, 12h or 90m"),
+        (("--keep-bytes", "10 apples"), "'10 apples' is not like 10GB, 500MiB or 2000000"),
+    ],
+)
+def test_prune_says_what_it_needs(data: Data, words: tuple[str, ...], message: str) -> None:
+    said = data.command("prune", *words)
+    assert said.exit_code == 2
+    assert message in said.output
+
+
+def test_without_data_the_commands_say_where_they_looked(data: Data) -> None:
+    for words in (("prune", "--older-than", "1d"), ("backup", "to"), ("check",)):
+        said = data.command(*words)
+        assert said.exit_code == 1
+        assert f"there is no database {data.folder / 'loop.db'}" in said.output
+
+
+def test_a_backup_is_made_and_restored(data: Data, tmp_path: Path) -> None:
+    made = trio.run(data.make)
+    said = data.command("backup", str(tmp_path / "to"))
+    assert said.output.startswith("backed up 2 runs, ")
+    said = data.command("restore", str(tmp_path / "to"))
+    assert said.exit_code == 1
+    assert "say --overwrite to move it aside" in said.output
+    said = data.command("restore", str(tmp_path / "to"), "--overwrite")
+    assert said.output.count("moved aside: ") == 2
+    assert f"restored to {data.folder / 'loop.db'}" in said.output
+    assert sorted(trio.run(data.runs)) == sorted(made)
+
+
+def test_check_finds_and_repairs(data: Data) -> None:
+    trio.run(data.make)
+    assert data.command("check").output == "all is well\n"
+    stray = data.folder / "blobs" / "logs" / "nobody"
+    stray.mkdir()
+    said = data.command("check")
+    assert said.exit_code == 1
+    assert "a folder of logs, 0 bytes, is of no run: nobody" in said.output
+    assert "wrong: 1 (bassloop check --repair mends what can be mended)" in said.output
+    said = data.command("check", "--repair")
+    assert said.output.endswith("is of no run: nobody: removed\nmended 1; all is well now\n")
+    assert data.command("check").output == "all is well\n"

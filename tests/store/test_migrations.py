@@ -1,0 +1,66 @@
+"""A database of every earlier version is brought up to date, and has what it had."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bassloop.store import open_store
+from bassloop.store.upkeep.mend import look
+
+from . import schemas
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize("name", schemas.names())
+async def test_what_an_earlier_version_stored_is_there(name: str, tmp_path: Path) -> None:
+    path, blobs = tmp_path / "loop.db", tmp_path / "blobs"
+    schemas.load(name, path)
+    async with open_store(path, blobs) as store:
+        user = await store.user(7)
+        assert user is not None
+        assert user.login == "ada"
+        assert [each.guid for each in await store.unfinished_deliveries()] == ["waiting"]
+        delivery = await store.delivery("done-one")
+        assert delivery is not None
+        assert (delivery.state, delivery.attempts, delivery.body) == ("done", 1, b"{}")
+        run = await store.run("the-run")
+        assert run is not None
+        assert (run.state, run.thunk_digest, run.head_branch) == ("succeeded", "THUNK", "main")
+        check = await store.check_run_by_github_id(99)
+        assert check is not None
+        assert (check.conclusion, check.run_id) == ("success", "the-run")
+        [vertex] = await store.vertexes("the-run")
+        assert vertex.inputs == ("w",)
+        assert await store.thunk("THUNK") is not None
+    assert list(look(path, blobs, in_use=False)) == []
+
+
+def test_the_newest_schema_is_what_all_of_them_become(tmp_path: Path) -> None:
+    def schema(path: Path) -> list[tuple[str, ...]]:
+        with closing(sqlite3.connect(path)) as connection:
+            found = connection.execute(
+                "SELECT name, sql FROM sqlite_schema ORDER BY name"
+            ).fetchall()
+        return [(name, " ".join(str(sql).split()).replace("main.", "")) for name, sql in found]
+
+    from bassloop.store.database import prepare
+
+    prepare(tmp_path / "new.db", "FULL")
+    for name in schemas.names():
+        schemas.load(name, tmp_path / f"{name}.db")
+        prepare(tmp_path / f"{name}.db", "FULL")
+        assert schema(tmp_path / f"{name}.db") == schema(tmp_path / "new.db"), name
+
+
+def test_each_schema_is_kept_as_it_was_released() -> None:
+    for name in schemas.names():
+        kept = (schemas.FOLDER / f"{name}.sql").read_text()
+        made = schemas.dump(name)
+        tables = [line for line in kept.splitlines() if "_sqlite_migrations" not in line]
+        assert tables == [line for line in made.splitlines() if "_sqlite_migrations" not in line]
