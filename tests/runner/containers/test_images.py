@@ -16,6 +16,7 @@ from bassloop.runner.drivers.container import ContainerDriver, Engine
 from bassloop.runner.drivers.errors import DriverError
 from bassloop.runner.drivers.sources import exported
 from bassloop.runner.identity import LOCAL, Scope
+from bassloop.runner.pruning import prune
 from bassloop.wire import bass_pb2 as pb
 
 from ..made import Recorder, after, file, folder, in_memory, path_in, string
@@ -243,3 +244,31 @@ async def test_an_image_that_is_here_only_counts(bench: Bench) -> None:
     assert await bench.said(run("echo $FROM_IMAGE", image=resolved.image)) == "yes\n"
     with pytest.raises(DriverError, match="not on this runner's machine"):
         await bench.driver.resolve(pb.ImageRef(repository="localhost/none"), LOCAL)
+
+
+async def test_images_that_the_runner_made_are_pruned_and_no_others(bench: Bench) -> None:
+    ask = bench.driver.engine.ask
+    state = bench.driver.cache.folder
+
+    async def made() -> list[str]:
+        listed = await ask("images", "--format", "{{.Repository}}:{{.Tag}}")
+        return [
+            name for name in listed.split() if name.startswith(bench.driver.images.own_name(""))
+        ]
+
+    first = run("head -c 3000000 /dev/zero > /big")
+    second = run("ls -l /big; echo more > /more", image=after(first))
+    await bench.said(second)
+    await bench.said(run("true", image=built(target="first")))
+    async with bench.driver.running(second, LOCAL, bench.seen) as output:
+        await bench.driver.images.left(output, output.path.name)
+        assert len(await made()) == 3
+        pruned = await prune(state, 0, [bench.driver.engine])
+        assert pruned.freed > 3_000_000
+        assert pruned.in_use == 1
+        assert await made() == [bench.driver.images.own_name(output.path.name)]
+        assert await bench.said(run("cat /more", image=after(second))) == "more\n"
+    await prune(state, 0, [bench.driver.engine])
+    assert await made() == []
+    assert await bench.driver.images.inspect("localhost/base:bassloop-tests") is not None
+    assert await bench.said(run("cat /more", image=after(second))) == "more\n"

@@ -1,0 +1,149 @@
+"""What is kept is removed again: least recently used first, and nothing that is in use."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+from click.testing import CliRunner
+from trio.testing import wait_all_tasks_blocked
+
+from bassloop.cli import cli
+from bassloop.runner.drivers.errors import DriverError
+from bassloop.runner.drivers.host import HostDriver
+from bassloop.runner.identity import LOCAL
+from bassloop.runner.pruning import keep_within, prune
+
+from .made import Recorder, after, cache, folder, mount, sh
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from bassloop.wire import bass_pb2 as pb
+
+MB = 1_000_000
+
+
+@pytest.fixture
+async def driver(tmp_path: Path) -> AsyncIterator[HostDriver]:
+    async with HostDriver.open(tmp_path / "state") as driver:
+        yield driver
+
+
+def making(name: str, size: int = MB) -> pb.Thunk:
+    return sh(f"head -c {size} /dev/zero > file; echo {name}; cat /proc/sys/kernel/random/uuid")
+
+
+async def said(driver: HostDriver, thunk: pb.Thunk) -> str:
+    return (await driver.run(thunk, LOCAL, Recorder())).stdout.read_text()
+
+
+async def used(driver: HostDriver, *names: str) -> dict[str, str]:
+    """Outputs of these names, used in this order, a minute apart."""
+    found = {}
+    for age, name in zip(range(len(names), 0, -1), names, strict=True):
+        output = await driver.run(making(name), LOCAL, Recorder())
+        at = output.path.stat().st_mtime - 60 * age
+        os.utime(output.path, (at, at))
+        found[name] = output.stdout.read_text()
+    return found
+
+
+async def test_what_was_used_last_stays(driver: HostDriver) -> None:
+    before = await used(driver, "one", "two", "three")
+    pruned = await prune(driver.cache.folder, int(2.5 * MB), [])
+    assert (pruned.count, pruned.in_use) == (1, 0)
+    assert pruned.freed >= MB
+    assert pruned.left < 2.5 * MB
+    assert await said(driver, making("three")) == before["three"]
+    assert await said(driver, making("two")) == before["two"]
+    assert await said(driver, making("one")) != before["one"]
+
+
+async def test_finding_an_output_is_a_use(driver: HostDriver) -> None:
+    before = await used(driver, "one", "two")
+    await said(driver, making("one"))
+    await prune(driver.cache.folder, int(1.5 * MB), [])
+    assert await said(driver, making("one")) == before["one"]
+    assert await said(driver, making("two")) != before["two"]
+
+
+async def test_without_a_limit_all_goes_and_the_folders_that_are_shared_if_wanted(
+    driver: HostDriver,
+) -> None:
+    await said(driver, sh("echo 1 > c/x", mounts=[mount(cache("c"), folder("c"))]))
+    state = driver.cache.folder
+    assert (await prune(state, 0, [], kinds=["outputs", "images"])).count == 1
+    assert len(list((state / "caches").glob("*/x"))) == 1
+    assert (await prune(state, 0, [])).count == 1
+    for kind in ("outputs", "caches"):
+        assert list((state / kind).iterdir()) == []
+    assert list(state.glob("gone-*")) == []
+
+
+async def test_nothing_that_is_in_use_is_removed(driver: HostDriver, tmp_path: Path) -> None:
+    first = sh("touch file")
+    ready = tmp_path / "go"
+    then = sh(
+        f"echo up; until test -e {ready}; do sleep 0.05; done; ls; cat c/x",
+        image=after(first),
+        mounts=[mount(cache("c"), folder("c"))],
+    )
+    await said(driver, sh("echo kept > c/x", mounts=[mount(cache("c"), folder("c"))]))
+    seen = Recorder()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(driver.run, then, LOCAL, seen)
+        await seen.printed.wait()
+        pruned = await prune(driver.cache.folder, 0, [])
+        assert pruned.count == 1  # what filled the shared folder
+        assert pruned.in_use == 2  # what it is from, and the shared folder
+        ready.touch()
+    assert seen.text().splitlines() == ["up", "c", "file", "kept"]
+    async with driver.running(first, LOCAL, seen) as output:
+        await prune(driver.cache.folder, 0, [])
+        assert output.stdout.exists()
+    await prune(driver.cache.folder, 0, [])
+    assert not output.stdout.exists()
+
+
+async def test_what_is_kept_stays_within_its_limit_while_the_runner_runs(
+    driver: HostDriver,
+) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keep_within, driver.cache, 5 * MB, None)
+        for number in range(12):
+            await said(driver, making(str(number)))
+        with trio.fail_after(60):
+            while len(list((driver.cache.folder / "outputs").iterdir())) > 5:
+                await trio.sleep(0.05)
+        await wait_all_tasks_blocked(0.1)
+        nursery.cancel_scope.cancel()
+    left = sorted(
+        path.read_text().split()[0] for path in driver.cache.folder.glob("outputs/*/stdout")
+    )
+    assert "11" in left
+    assert "0" not in left
+
+
+async def test_the_command_prunes_while_a_runner_runs(driver: HostDriver) -> None:
+    await used(driver, "one", "two")
+    words = ["runner", "prune", "--state-dir", str(driver.cache.folder)]
+
+    def command(*more: str) -> str:
+        done = CliRunner().invoke(cli, [*words, *more])
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    async with driver.running(making("two"), LOCAL, Recorder()):
+        assert "removed 1," in await trio.to_thread.run_sync(command)
+    assert "removed 1," in await trio.to_thread.run_sync(command)
+    assert "removed 0," in await trio.to_thread.run_sync(lambda: command("--disk", "2g"))
+
+
+async def test_a_failed_thunk_leaves_nothing(driver: HostDriver) -> None:
+    with pytest.raises(DriverError):
+        await said(driver, sh("head -c 1000000 /dev/zero > file; exit 3"))
+    assert list((driver.cache.folder / "outputs").iterdir()) == []
