@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import tarfile
@@ -13,6 +14,7 @@ import pytest
 import trio
 
 from bassloop.runner.drivers.container import ContainerDriver, Engine, find
+from bassloop.runner.drivers.container.images import own_prefix
 from bassloop.runner.identity import LOCAL, Scope
 from bassloop.wire import bass_pb2 as pb
 
@@ -88,12 +90,55 @@ class Bench:
 
 async def forget(engine: Engine, driver: ContainerDriver, *more: str) -> None:
     """Remove the images that a driver has made, and those whose names begin with one of `more`."""
+    await _forget(engine, (driver.images.own_name(""), *more))
+
+
+async def forget_state(engine: Engine, state: Path, *more: str) -> None:
+    """The same for the driver that has used a folder."""
+    await _forget(engine, (own_prefix(state) or "none", *more))
+
+
+async def _forget(engine: Engine, ours: tuple[str, ...]) -> None:
     listed = await engine.ask("images", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}")
-    ours = (driver.images.own_name(""), *more)
     named = [line.split() for line in listed.splitlines() if line.startswith(ours)]
     if named:
         names = [each[1] if each[0].endswith(":<none>") else each[0] for each in named]
         await engine.ask("rmi", "--force", *dict.fromkeys(names))
+
+
+@pytest.fixture
+async def registry(tmp_path: Path) -> AsyncIterator[str]:
+    """A registry on loopback."""
+    program = shutil.which("docker-registry")
+    assert program is not None, "Debian: apt-get install docker-registry"
+    listener, *_ = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listener.socket.getsockname()[1]
+    await listener.aclose()
+    config = {
+        "version": 0.1,
+        "log": {"level": "error"},
+        "http": {"addr": f"127.0.0.1:{port}"},
+        "storage": {"filesystem": {"rootdirectory": str(tmp_path / "registry")}},
+    }
+    path = tmp_path / "registry.yml"
+    path.write_text(json.dumps(config))
+    process = subprocess.Popen(  # noqa: ASYNC220
+        [program, "serve", str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        with trio.fail_after(120):
+            while True:
+                try:
+                    stream = await trio.open_tcp_stream("127.0.0.1", port)
+                except OSError:
+                    await trio.sleep(0.05)
+                else:
+                    await stream.aclose()
+                    break
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
-import subprocess
 import tarfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import trio
 
 from bassloop.runner.drivers.container import ContainerDriver, Engine
 from bassloop.runner.drivers.errors import DriverError
@@ -24,7 +21,6 @@ from .conftest import BASE, Bench, forget
 from .test_run import run
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
 pytestmark = pytest.mark.containers
@@ -178,41 +174,6 @@ async def test_a_path_is_exported_as_a_tar_stream(bench: Bench) -> None:
     output = await bench.run(run("mkdir d; echo 1 > d/a; ln -s a d/link; touch b"))
     stream = b"".join([chunk async for chunk in exported(output, folder("d"))])
     assert members(stream) == {"a": b"1\n", "link": b""}
-
-
-@pytest.fixture
-async def registry(tmp_path: Path) -> AsyncIterator[str]:
-    """A registry on loopback."""
-    program = shutil.which("docker-registry")
-    assert program is not None, "Debian: apt-get install docker-registry"
-    listener, *_ = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    port = listener.socket.getsockname()[1]
-    await listener.aclose()
-    config = {
-        "version": 0.1,
-        "log": {"level": "error"},
-        "http": {"addr": f"127.0.0.1:{port}"},
-        "storage": {"filesystem": {"rootdirectory": str(tmp_path / "registry")}},
-    }
-    path = tmp_path / "registry.yml"
-    path.write_text(json.dumps(config))
-    process = subprocess.Popen(  # noqa: ASYNC220
-        [program, "serve", str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        with trio.fail_after(120):
-            while True:
-                try:
-                    stream = await trio.open_tcp_stream("127.0.0.1", port)
-                except OSError:
-                    await trio.sleep(0.05)
-                else:
-                    await stream.aclose()
-                    break
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.kill()
-        process.wait()
 
 
 async def test_an_image_is_published_resolved_and_fetched(

@@ -1,0 +1,68 @@
+"""Our drivers, each behind the service that a loop calls."""
+
+from __future__ import annotations
+
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from bassloop.bridge import open_bridge
+from bassloop.bridge.h2 import open_grpc_server
+from bassloop.bridge.memory import memory_opener
+from bassloop.runner.drivers import sandbox
+from bassloop.runner.drivers.container import ContainerDriver, Engine, find
+from bassloop.runner.drivers.host import HostDriver
+from bassloop.runner.secrets import Secrets, SecretStore
+from bassloop.runner.service import RuntimeService
+from bassloop.runtimes import Platform, Runtime
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+
+    from bassloop.runner.drivers.driver import Driver
+
+DRIVERS = ("host", "sandboxed", "container")
+
+
+@asynccontextmanager
+async def open_runtime(
+    name: str, folder: Path, *, publish_to: tuple[str, ...] = ()
+) -> AsyncGenerator[Runtime]:
+    """A driver's runtime, with the secrets ONE and TWO."""
+    store = SecretStore(folder / "secrets" / "secrets.json")
+    for number, each in enumerate(("ONE", "TWO"), 1):
+        store.set(each, f"conformance-{number}", only=["octocat/*"], in_keyring=False)
+    opened = await _opened(name, folder / name, Secrets(store), publish_to)
+    async with (
+        open_bridge(),
+        opened as driver,
+        RuntimeService.open(driver) as service,
+        open_grpc_server([service]) as new_session,
+    ):
+        yield Runtime(
+            id=name,
+            user_id=0,
+            login="octocat",
+            platform=Platform.here(),
+            priority=0,
+            connected_at=time.time(),
+            open_channel=memory_opener(new_session),
+            kind="bassloop",
+        )
+
+
+async def _opened(
+    name: str, state: Path, secrets: Secrets, publish_to: tuple[str, ...]
+) -> AbstractAsyncContextManager[Driver]:
+    if name == "container":
+        engine = await find()
+        assert isinstance(engine, Engine), engine
+        return ContainerDriver.open(state, engine, secrets=secrets, publish_to=publish_to)
+    box = None
+    if name == "sandboxed":
+        found = await sandbox.find()
+        assert isinstance(found, sandbox.Sandbox), found
+        box = found
+    return HostDriver.open(state, secrets=secrets, sandbox=box)

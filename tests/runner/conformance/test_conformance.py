@@ -1,0 +1,63 @@
+"""The same thunks on all drivers, over gRPC, with the same results; or why not."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bassloop.wire import bass_pb2 as pb
+from bassloop.wire.runtime_grpc import RuntimeBase
+
+from ..containers.conftest import BASE, engine, forget_state, registry  # noqa: F401  (fixtures)
+from .asking import Asked
+from .cases import CASES
+from .drivers import DRIVERS, open_runtime
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bassloop.runner.drivers.container import Engine
+
+
+async def differences(driver: str, asked: Asked) -> dict[str, str]:
+    """What came otherwise than it must, by case."""
+    found = {}
+    for case in CASES:
+        said = await case.ask(asked)
+        if driver in case.instead:
+            if not re.search(case.instead[driver][0], said):
+                found[str(case)] = said
+        elif said != case.expected:
+            found[str(case)] = said
+    return found
+
+
+async def test_on_the_host(tmp_path: Path) -> None:
+    async with open_runtime("host", tmp_path) as runtime:
+        assert await differences("host", Asked(runtime, BASE)) == {}
+
+
+@pytest.mark.containers
+async def test_in_a_sandbox(tmp_path: Path) -> None:
+    async with open_runtime("sandboxed", tmp_path) as runtime:
+        assert await differences("sandboxed", Asked(runtime, BASE)) == {}
+
+
+@pytest.mark.containers
+@pytest.mark.timeout(900)
+async def test_in_containers(tmp_path: Path, engine: Engine, registry: str) -> None:  # noqa: F811
+    allowed = (f"{registry}/team",)
+    async with open_runtime("container", tmp_path, publish_to=allowed) as runtime:
+        assert await differences("container", Asked(runtime, BASE, registry)) == {}
+    await forget_state(engine, tmp_path / "container", registry)
+
+
+def test_every_field_of_a_thunk_and_every_method_has_a_case() -> None:
+    tried = {word.strip() for case in CASES for word in case.of.split(",")}
+    tried |= {word for case in CASES for word in case.what.replace(",", " ").split()}
+    fields = {each.name for each in pb.Thunk.DESCRIPTOR.fields}
+    methods = {name for name in vars(RuntimeBase) if name[0].isupper()}
+    assert fields | methods <= tried
+    assert {name for case in CASES for name in case.instead} <= set(DRIVERS)
