@@ -258,7 +258,7 @@ async def test_cancelled_a_command_is_gone_with_all_its_children(
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
     left = (tmp_path / "state" / "making").glob("*/*")
-    assert sorted(path.name for path in left) == ["lock", "using"]
+    assert sorted(path.name for path in left) == ["lock", "mark", "using"]
 
 
 async def test_a_command_waits_while_nobody_takes_its_output(bench: Bench) -> None:

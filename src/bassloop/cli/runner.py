@@ -151,7 +151,9 @@ def dial(
         if check:
             sys.exit(trio.run(_check, options))
         ask = _ask if sys.stdin.isatty() and not as_json else None
-        sys.exit(trio.run(serve_runner, options, RunnerDisplay(as_json=as_json), ask))
+        display = RunnerDisplay(as_json=as_json)
+        with display.showing():
+            sys.exit(trio.run(serve_runner, options, display, ask))
 
 
 class _Runner(click.Group):

@@ -1,29 +1,114 @@
-"""What `bassloop runner` shows of its events: a line for each, for people or as JSON."""
+"""What `bassloop runner` shows of its events: a line for each, and on a terminal what runs now.
+
+Command lines and errors are strangers' text: nothing in them moves the cursor.
+"""
 
 from __future__ import annotations
 
 import json
+import time
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-import click
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.text import Text
+
+from bassloop.runner.events import (
+    Disconnected,
+    Registered,
+    RunnerEvent,
+    ThunkEnded,
+    ThunkStarted,
+    Warned,
+)
+from bassloop.terminal import strip
 
 if TYPE_CHECKING:
-    from bassloop.runner import RunnerEvent
+    from collections.abc import Iterator
+
+MOST_LINES = 10
+STYLES: dict[type[RunnerEvent], str] = {
+    Warned: "yellow",
+    Disconnected: "yellow",
+    Registered: "green",
+    ThunkStarted: "dim",
+}
 
 
 class RunnerDisplay:
-    """Called with each event of a runner."""
+    """Called with each event of a runner, while :meth:`showing`."""
 
-    def __init__(self, *, as_json: bool) -> None:
+    def __init__(self, *, as_json: bool, console: Console | None = None) -> None:
         self._as_json = as_json
+        self._console = console or Console(soft_wrap=True, highlight=False)
+        self._running: list[tuple[str, float]] = []
+        self._serving: str | None = None
+        self._live: Live | None = None
+
+    @contextmanager
+    def showing(self) -> Iterator[None]:
+        """Keep what runs now at the end of the terminal, where there is one."""
+        if self._as_json or not self._console.is_terminal:
+            yield
+            return
+        live = Live(
+            console=self._console, get_renderable=self._now, refresh_per_second=4, transient=True
+        )
+        self._live = live
+        try:
+            yield
+        finally:
+            live.stop()
 
     def __call__(self, event: RunnerEvent) -> None:
         """Show one event."""
         if self._as_json:
-            line = {"event": type(event).__name__, **asdict(event)}
-            click.echo(json.dumps(line, default=str))
-        else:
-            now = datetime.now().astimezone().strftime("%H:%M:%S")
-            click.echo(f"{click.style(now, dim=True)} {event}")
+            line = {"event": type(event).__name__, "at": time.time(), **asdict(event)}
+            print(json.dumps(line, default=str), flush=True)
+            return
+        self._note(event)
+        text = Text(datetime.now().astimezone().strftime("%H:%M:%S "), style="dim")
+        style = STYLES.get(type(event), "")
+        if isinstance(event, ThunkEnded):
+            style = "red" if event.error else "green"
+        self._console.print(text.append(_plain(str(event)), style=style))
+
+    def _note(self, event: RunnerEvent) -> None:
+        match event:
+            case ThunkStarted(cmdline):
+                self._running.append((cmdline, time.monotonic()))
+            case ThunkEnded(cmdline):
+                found = next((each for each in self._running if each[0] == cmdline), None)
+                if found is not None:
+                    self._running.remove(found)
+            case Registered(address):
+                self._serving = address
+                if self._live is not None:
+                    self._live.start()
+            case Disconnected():
+                self._serving = None
+
+    def _now(self) -> RenderableType:
+        count = len(self._running)
+        state = f"{count} running" if count else "idle"
+        head = f"{self._serving or 'not connected'}: {state}"
+        lines = [
+            Text(
+                f"  {time.monotonic() - began:6.1f} s  {_plain(cmdline)}",
+                overflow="ellipsis",
+                no_wrap=True,
+            )
+            for cmdline, began in self._running[:MOST_LINES]
+        ]
+        if count > MOST_LINES:
+            lines.append(Text(f"  and {count - MOST_LINES} more", style="dim"))
+        return Group(Spinner("dots", head) if count else Text(f"● {head}", style="dim"), *lines)
+
+
+def _plain(text: str) -> str:
+    """A text in one line, and nothing but text."""
+    return " ".join(strip(line.encode(errors="replace")) for line in text.splitlines())

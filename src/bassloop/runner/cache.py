@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from bassloop.runner import files
+from bassloop.runner.process import end_marked
 from bassloop.runner.uses import KINDS, Uses
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 IN_MEMORY = Path("/dev/shm")  # noqa: S108
 MEMORY = "memory"
+MARK = "mark"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,7 @@ class Cache:
             own = Path(tempfile.mkdtemp(dir=folder / "making"))
             lock = os.open(own / "new", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            (own / MARK).write_text(secrets.token_hex(16))
             (own / "new").rename(own / "lock")
             return own, lock
 
@@ -119,6 +122,11 @@ class Cache:
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(_remove_session, own)
             os.close(lock)
+
+    @property
+    def mark(self) -> str:
+        """What begins the marks of all processes of this session: the next one ends what a crash leaves."""
+        return _mark(self._making)
 
     @property
     def session(self) -> str:
@@ -253,6 +261,10 @@ class Hold:
             self._stack.enter_context(self._cache.uses.of(kind, name))
 
 
+def _mark(own: Path) -> str:
+    return (own / MARK).read_text()
+
+
 def _remove_session(own: Path) -> None:
     memory = own / MEMORY
     if memory.is_symlink() and memory.readlink().name.startswith("bassloop-"):
@@ -261,7 +273,7 @@ def _remove_session(own: Path) -> None:
 
 
 def remove_abandoned(making: Path) -> None:
-    """Remove what crashed runners were making: nobody holds its lock."""
+    """Remove what crashed runners were making, and end what they ran: nobody holds its lock."""
     for path in making.iterdir():
         try:
             lock = os.open(path / "lock", os.O_RDWR | os.O_CLOEXEC)
@@ -272,6 +284,7 @@ def remove_abandoned(making: Path) -> None:
         except BlockingIOError:
             continue
         else:
+            end_marked(_mark(path))
             _remove_session(path)
         finally:
             os.close(lock)

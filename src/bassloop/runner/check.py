@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import shutil
 import time
 from dataclasses import dataclass
@@ -15,8 +16,10 @@ from bassloop.bridge import open_bridge
 from bassloop.bridge.h2 import open_grpc_server
 from bassloop.runner import keys
 from bassloop.runner.drivers import sandbox
-from bassloop.runner.opening import find_engine, warnings
+from bassloop.runner.drivers.container import EngineError, Limits, try_limits
+from bassloop.runner.opening import find_engine, limits_asked, warnings
 from bassloop.runner.options import RunnerError, RunnerOptions
+from bassloop.runner.secrets import SecretError, SecretStore
 from bassloop.runner.ssh import DialError, Dialler
 
 if TYPE_CHECKING:
@@ -43,7 +46,7 @@ async def check_runner(
     Args:
         clock_url: whose clock this machine's is compared with.
     """
-    for look in (_keys, _host, _driver, _folder):
+    for look in (_keys, _host, _driver, _limits, _folder, _secrets):
         yield await look(options)
     yield await _clock(clock_url)
 
@@ -101,6 +104,53 @@ async def _driver(options: RunnerOptions) -> Finding:
         return Finding("driver", options.sandbox is None, f"host, not contained: {found}; {mend}")
     network = "with" if options.network else "without"
     return Finding("driver", True, f"host, contained by {found.program}, {network} the network")
+
+
+async def _limits(options: RunnerOptions) -> Finding:
+    """What one thunk may take, tried; and what this process itself is held to."""
+    files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    said = [f"{files:,} open files (at most {most:,})"] if most != resource.RLIM_INFINITY else []
+    said.append(
+        f"{options.jobs} thunks at once" if options.jobs else "any number of thunks at once"
+    )
+    asked = limits_asked(options)
+    try:
+        engine = await find_engine(options)
+        if engine is None:
+            good = not asked
+            mend = "install Podman, or leave the limits out"
+            said.append(f"{' and '.join(asked)} can't be held without containers; {mend}" if asked else
+                        "what a command takes is not limited")  # fmt: skip
+            return Finding("limits", good, "; ".join(said))
+        await try_limits(engine, Limits(options.cpus, options.memory, options.pids))
+    except EngineError as error:
+        mend = "on a machine with control groups of version 2, delegate them to your user"
+        return Finding("limits", False, f"{' and '.join(asked)} can't be held: {error}; {mend}")
+    except RunnerError as error:
+        return Finding("limits", False, str(error))
+    said.append(
+        f"a thunk is held to {', '.join(asked)}" if asked else "what a thunk takes is not limited"
+    )
+    return Finding("limits", True, "; ".join(said))
+
+
+async def _secrets(options: RunnerOptions) -> Finding:
+    store = SecretStore(options.secrets_file)
+
+    def look() -> Finding:
+        try:
+            found = store.entries()
+            for each in found:
+                store.value(each)
+        except SecretError as error:
+            return Finding("secrets", False, str(error))
+        for_all = [each.name for each in found if not each.only]
+        text = f"{len(found)} in {store.path}" if found else "none"
+        if for_all and not options.only:
+            return Finding("secrets", True, f"{text}; every repository gets {', '.join(for_all)}")
+        return Finding("secrets", True, text)
+
+    return await trio.to_thread.run_sync(look)
 
 
 async def _folder(options: RunnerOptions) -> Finding:

@@ -53,6 +53,11 @@ async def open_driver(
 async def _open_host(
     options: RunnerOptions, secrets: Secrets, on_event: Callable[[RunnerEvent], None]
 ) -> AsyncGenerator[HostDriver]:
+    if asked := limits_asked(options):
+        raise RunnerError(
+            f"{' and '.join(asked)} can't be held without containers, and the host driver runs commands: "
+            "install Podman, or leave the limits out"
+        )
     box = await find_sandbox(options)
     on_event(Warned(IGNORED))
     on_event(Warned(CONTAINED if box else UNCONTAINED))
@@ -76,11 +81,18 @@ async def _open_containers(
 ) -> AsyncGenerator[container.ContainerDriver]:
     for warning in warnings(options, engine):
         on_event(Warned(warning))
+    limits = container.Limits(options.cpus, options.memory, options.pids)
+    if asked := limits_asked(options):
+        try:
+            await container.try_limits(engine, limits)
+        except container.EngineError as error:
+            refused = f"{' and '.join(asked)}: {engine} can't hold containers to that"
+            raise RunnerError(f"{refused}: {error}") from error
     async with container.ContainerDriver.open(
         options.state,
         engine,
         on_event=on_event,
-        limits=container.Limits(options.cpus, options.memory, options.pids),
+        limits=limits,
         secrets=secrets,
         allow_host_path=options.allow_host_path,
         allow_insecure=options.allow_insecure,
@@ -88,6 +100,12 @@ async def _open_containers(
         jobs=options.jobs,
     ) as driver:
         yield driver
+
+
+def limits_asked(options: RunnerOptions) -> list[str]:
+    """The limits that only containers are held to, as they were asked for."""
+    values = {"--cpus": options.cpus, "--memory": options.memory, "--pids": options.pids}
+    return [name for name, value in values.items() if value is not None]
 
 
 def warnings(options: RunnerOptions, engine: container.Engine) -> list[str]:

@@ -40,7 +40,7 @@ async def run_command(
     stdin: bytes,
     on_bytes: OnBytes,
     grace: float = GRACE_SECONDS,
-    hunt: bool = True,
+    mark: str | None = "",
     inherited: Sequence[int] = (),
 ) -> int:
     """Run a command to its end, and return its exit status (negative: the signal that ended it).
@@ -52,20 +52,21 @@ async def run_command(
 
     Args:
         inherited: open files that it gets, under the same numbers.
-        hunt: whether what has left the process group is ended too, wherever it went.
+        mark: begins what all that it starts is known by, so that what has left the process group is
+            ended too, wherever it went; None when that is not wanted. See :func:`end_marked`.
     """
-    cookie = secrets.token_hex(16)
+    cookie = None if mark is None else f"{mark}{secrets.token_hex(16)}"
     process = await trio.lowlevel.open_process(
         list(command),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd=str(cwd),
-        env={**env, COOKIE: cookie} if hunt else dict(env),
+        env=dict(env) if cookie is None else {**env, COOKIE: cookie},
         start_new_session=True,
         pass_fds=inherited,
     )
-    return await _Running(process, cookie if hunt else None, grace).finish(stdin, on_bytes)
+    return await _Running(process, cookie, grace).finish(stdin, on_bytes)
 
 
 class _Running:
@@ -127,7 +128,7 @@ class _Running:
         self._signal_group(signal.SIGKILL)
         if self._cookie is None:
             return
-        await trio.to_thread.run_sync(_end_marked, f"{COOKIE}={self._cookie}".encode())
+        await trio.to_thread.run_sync(end_marked, self._cookie)
 
     def _signal_group(self, number: signal.Signals) -> None:
         # The group's id is the process's; it stays taken as long as the group has a member.
@@ -142,10 +143,11 @@ async def _feed(pipe: trio.abc.SendStream, data: bytes) -> None:
     await pipe.aclose()
 
 
-def _end_marked(mark: bytes) -> None:
-    """SIGKILL whoever has this in its environment, until nobody does: they may fork meanwhile."""
+def end_marked(mark: str) -> None:
+    """SIGKILL all that was started with a mark that begins so, until nothing is left: it may fork meanwhile."""
+    entry = f"{COOKIE}={mark}".encode()
     for _ in range(100):
-        found = _marked(mark)
+        found = _marked(entry)
         for pid in found:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
@@ -153,10 +155,10 @@ def _end_marked(mark: bytes) -> None:
             return
 
 
-def _marked(mark: bytes) -> list[int]:
+def _marked(entry: bytes) -> list[int]:
     found = []
     for path in _PROC.glob("[0-9]*/environ"):
         with suppress(OSError):  # it has ended, or is another user's
-            if mark in path.read_bytes().split(b"\0"):
+            if any(each.startswith(entry) for each in path.read_bytes().split(b"\0")):
                 found.append(int(path.parent.name))
     return found

@@ -30,7 +30,7 @@ async def watch(
     stdin: bytes,
     vertex: Vertex,
     output: Output,
-    engine: bool = False,
+    mark: str | None = "",
     called: str | None = None,
     inherited: tuple[int, ...] = (),
     grace: float = GRACE_SECONDS,
@@ -40,8 +40,8 @@ async def watch(
     Cancelled, nothing of it is left. Raises DriverError when it can't be started.
 
     Args:
-        engine: whether this is a container engine's program, whose helpers outlive it and end by
-            themselves.
+        mark: what it is known by, see `run_command`; None for a container engine's program, whose helpers
+            outlive it and end by themselves.
         grace: seconds that it has for its own cleanup when this is cancelled.
         inherited: open files that it gets.
         called: the command's name in messages, when it is not the first word.
@@ -76,7 +76,7 @@ async def watch(
                     stdin=stdin,
                     on_bytes=on_bytes,
                     grace=grace,
-                    hunt=not engine,
+                    mark=mark,
                     inherited=inherited,
                 )
             except OSError as error:

@@ -121,6 +121,7 @@ class Work:
                 output=self.output,
                 called=self.command.words[0],
                 inherited=inherited,
+                mark=self.place.cache.mark,
             )
         if status:
             raise DriverError(ended(status, contained=box is not None))

@@ -13,6 +13,6 @@ from __future__ import annotations
 
 from bassloop.runner.drivers.container.driver import ContainerDriver
 from bassloop.runner.drivers.container.engine import Engine, EngineError, Limits
-from bassloop.runner.drivers.container.probe import find
+from bassloop.runner.drivers.container.probe import find, try_limits
 
-__all__ = ["ContainerDriver", "Engine", "EngineError", "Limits", "find"]
+__all__ = ["ContainerDriver", "Engine", "EngineError", "Limits", "find", "try_limits"]

@@ -126,7 +126,7 @@ class Images:
                     env=os.environ,
                     stdin=stdin,
                     on_bytes=on_bytes,
-                    hunt=False,
+                    mark=None,
                 )
             except OSError as error:
                 failure = error

@@ -116,7 +116,12 @@ def _rights(engine: Engine, container: Container) -> list[str]:
             options += ["--security-opt", "label=disable"]
     for limit in engine.ulimits:
         options += ["--ulimit", limit]
-    limits = container.limits
+    return options + limits_of(container.limits)
+
+
+def limits_of(limits: Limits) -> list[str]:
+    """The options that hold a container to its limits."""
+    options = []
     if limits.cpus is not None:
         options += ["--cpus", f"{limits.cpus:g}"]
     if limits.memory is not None:

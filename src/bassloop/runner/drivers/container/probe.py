@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from bassloop.runner.drivers.container.engine import Engine, EngineError, Kind
+from bassloop.runner.drivers.container.engine import Engine, EngineError, Kind, Limits
+from bassloop.runner.drivers.container.plan import limits_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 PROBE = "localhost/bassloop-probe:1"
 NOTHING = "/bassloop-probe"
@@ -126,9 +127,14 @@ async def _connect(engine: Engine) -> Engine:
     raise last
 
 
-async def _try(engine: Engine, network: str) -> None:
+async def try_limits(engine: Engine, limits: Limits) -> None:
+    """Start a container with these limits. Raises EngineError when the engine can't hold it to them."""
+    await _try(engine, "none", limits_of(limits))
+
+
+async def _try(engine: Engine, network: str, more: Sequence[str] = ()) -> None:
     """Start a container that has nothing in it. Raises EngineError when it does not get that far."""
-    words = ["run", "--rm", "--network", network]
+    words = ["run", "--rm", "--network", network, *more]
     for limit in engine.ulimits:
         words += ["--ulimit", limit]
     try:

@@ -132,7 +132,7 @@ class Work:
                 stdin=self.command.stdin,
                 vertex=self.vertex,
                 output=self.output,
-                engine=True,
+                mark=None,
                 grace=grace,
             )
             over = True

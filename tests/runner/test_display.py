@@ -1,0 +1,60 @@
+"""What a runner's owner sees."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from bassloop.cli.runner_display import RunnerDisplay
+from bassloop.runner.events import Registered, ThunkEnded, ThunkStarted
+
+if TYPE_CHECKING:
+    import pytest
+
+HOSTILE = "sh -c \x1b]0;title\x07\x1b[2J'x\ny'"
+
+
+def shown(*, terminal: bool) -> tuple[RunnerDisplay, io.StringIO]:
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=terminal, width=100, soft_wrap=True)
+    return RunnerDisplay(as_json=False, console=console), out
+
+
+def test_each_event_is_a_line_in_which_no_command_moves_the_cursor() -> None:
+    display, out = shown(terminal=False)
+    with display.showing():
+        display(Registered("me@loop:6455", "linux/amd64"))
+        display(ThunkStarted(HOSTILE, "octocat/hello"))
+        display(ThunkEnded(HOSTILE, 1.25, None))
+    lines = out.getvalue().splitlines()
+    assert [line[9:] for line in lines] == [
+        "serving linux/amd64 to me@loop:6455",
+        "running sh -c 'x y' for octocat/hello",
+        "done after 1.2 s: sh -c 'x y'",
+    ]
+
+
+def test_on_a_terminal_what_runs_now_stays_in_sight() -> None:
+    display, out = shown(terminal=True)
+    with display.showing():
+        display(Registered("me@loop:6455", "linux/amd64"))
+        for number in range(12):
+            display(ThunkStarted(f"make {number}", None))
+        assert display._live is not None
+        display._live.refresh()
+        display(ThunkEnded("make 0", 1.0, "exit status 2: make 0"))
+    assert "me@loop:6455: 12 running" in out.getvalue()
+    assert "and 2 more" in out.getvalue()
+    assert "exit status 2" in out.getvalue()
+
+
+def test_json_has_an_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    display = RunnerDisplay(as_json=True)
+    with display.showing():
+        display(ThunkEnded(HOSTILE, 1.25, None))
+    told = json.loads(capsys.readouterr().out)
+    assert (told["event"], told["took"], told["cmdline"]) == ("ThunkEnded", 1.25, HOSTILE)
+    assert told["at"] > 0

@@ -1,0 +1,142 @@
+"""A real `bassloop runner` that ends, in all the ways there are: within 5 s nothing of its commands is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from bassloop.runtimes import RunFailed, RuntimeLost
+
+from ..gateway.conftest import USER_KEY, Gateway, open_gateway
+from .containers.test_end import mounted, running
+from .made import IMAGE, sh
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator
+    from pathlib import Path
+
+    from bassloop.runtimes import Runtime
+    from bassloop.wire import bass_pb2 as pb
+
+SECONDS = 5.0 + 10.0
+"""What is promised, and what a machine with other work may add to it."""
+DRIVERS = {
+    "host": ("--driver", "host", "--unsandboxed"),
+    "sandboxed": ("--driver", "host"),
+    "container": ("--driver", "container"),
+}
+
+
+class World:
+    """A gateway, and a runner in a process of its own."""
+
+    def __init__(self, gateway: Gateway, folder: Path, driver: str) -> None:
+        self.gateway = gateway
+        self.folder = folder
+        self.state = folder / "state"
+        self.driver = driver
+        self.mark = f"mark_{os.urandom(8).hex()}"
+
+    @property
+    def thunk(self) -> pb.Thunk:
+        """A command that does not want to end, with a child in a session of its own."""
+        script = f": {self.mark}; trap '' TERM; (setsid sleep 600) & echo up; sleep 600; wait"
+        image = IMAGE
+        if self.driver == "container":
+            from .containers.conftest import BASE
+
+            image = BASE
+        return sh(script, image=image)
+
+    @asynccontextmanager
+    async def runner(self) -> AsyncGenerator[tuple[trio.Process, Runtime]]:
+        """A runner that is registered; killed at the end if it is still there."""
+        identity, known = self.folder / "id", self.folder / "known_hosts"
+        USER_KEY.write_private_key(str(identity))
+        identity.chmod(0o600)
+        known.write_text(f"{self.gateway.address.known_hosts_line}\n")
+        words = [sys.executable, "-m", "bassloop", "runner", *DRIVERS[self.driver], "--json"]
+        words += ["-i", str(identity), "--known-hosts", str(known), "--state-dir", str(self.state)]
+        words.append(f"vito@127.0.0.1:{self.gateway.address.port}")
+        env = {**os.environ, "PYTHONPATH": "src", "XDG_DATA_HOME": str(self.folder / "data")}
+        env.pop("SSH_AUTH_SOCK", None)
+        with (self.folder / "log").open("ab") as log:
+            process = await trio.lowlevel.open_process(words, env=env, stdout=log, stderr=log)
+        try:
+            yield process, await self.gateway.pool.wait_for(7, timeout=120)
+        finally:
+            with trio.CancelScope(shield=True):
+                if process.returncode is None:
+                    process.kill()
+                await process.wait()
+
+    async def run(self, runtime: Runtime, up: trio.Event) -> None:
+        """Run the command until it, or who runs it, is gone."""
+        try:
+            async with runtime.run(self.thunk, {}) as answers:
+                async for update in answers:
+                    if update.logs:
+                        up.set()
+        except (RunFailed, RuntimeLost):
+            pass
+
+    async def gone(self) -> None:
+        """Wait until nothing of the command is left."""
+        began = time.monotonic()
+        while running(self.mark) or mounted(self.state):
+            assert time.monotonic() - began < SECONDS, (running(self.mark), mounted(self.state))
+            await trio.sleep(0.05)
+
+
+@pytest.fixture(
+    params=[
+        "host",
+        pytest.param("sandboxed", marks=pytest.mark.containers),
+        pytest.param("container", marks=pytest.mark.containers),
+    ]
+)
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+    if request.param == "container":
+        request.getfixturevalue("engine")
+    async with open_gateway() as gateway:
+        yield World(gateway, tmp_path, request.param)
+
+
+@pytest.mark.parametrize("how", ["cancelled", "SIGTERM", "connection lost", "SIGKILL"])
+async def test_nothing_is_left(world: World, how: str) -> None:
+    up = trio.Event()
+    async with trio.open_nursery() as nursery, world.runner() as (process, runtime):
+        nursery.start_soon(world.run, runtime, up)
+        with trio.fail_after(120):
+            await up.wait()
+        assert running(world.mark)
+        match how:
+            case "cancelled":
+                nursery.cancel_scope.cancel()
+                with trio.CancelScope(shield=True):
+                    await world.gone()
+                    assert process.returncode is None
+            case "SIGTERM":
+                process.send_signal(signal.SIGTERM)
+                with trio.fail_after(SECONDS):
+                    assert await process.wait() == 0
+                await world.gone()
+            case "connection lost":
+                world.gateway.scope.cancel()
+                await world.gone()
+                assert process.returncode is None
+            case "SIGKILL":
+                process.send_signal(signal.SIGKILL)
+                await process.wait()
+                with trio.fail_after(SECONDS):
+                    while world.gateway.pool.snapshot():
+                        await trio.sleep(0.05)
+                async with world.runner():
+                    await world.gone()
