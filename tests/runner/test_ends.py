@@ -102,11 +102,17 @@ class World:
         pytest.param("container", marks=pytest.mark.containers),
     ]
 )
-async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+def driver(request: pytest.FixtureRequest) -> str:
+    """Its name; the base image is there for containers."""
     if request.param == "container":
         request.getfixturevalue("engine")
+    return str(request.param)
+
+
+@pytest.fixture
+async def world(driver: str, tmp_path: Path) -> AsyncIterator[World]:
     async with open_gateway() as gateway:
-        yield World(gateway, tmp_path, request.param)
+        yield World(gateway, tmp_path, driver)
 
 
 @pytest.mark.parametrize("how", ["cancelled", "SIGTERM", "connection lost", "SIGKILL"])
