@@ -12,6 +12,7 @@ from bassloop.runner.drivers.errors import DriverError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 Kind = Literal["podman", "docker"]
 
@@ -47,6 +48,7 @@ class Engine:
         ulimits: limits that every container is given, because it may not raise them.
         network: how containers reach the network; ``none`` when they do not.
         rootless: whether a container's root is this user.
+        index: the file in which its images are named, which is replaced whenever one changes.
     """
 
     program: str
@@ -56,6 +58,7 @@ class Engine:
     ulimits: tuple[str, ...] = ()
     network: str = "none"
     rootless: bool = False
+    index: Path | None = None
 
     def __str__(self) -> str:
         how = "rootless " if self.rootless else ""

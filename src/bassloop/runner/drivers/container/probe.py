@@ -13,6 +13,7 @@ import tarfile
 from dataclasses import replace
 from io import BytesIO
 from itertools import product
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -61,7 +62,7 @@ async def _look(engine: Engine) -> Engine:
     if numbers < OLDEST[engine.kind]:
         oldest = ".".join(map(str, OLDEST[engine.kind]))
         raise EngineError(f"it is version {version}; {oldest} is the oldest that will do")
-    return replace(engine, version=version, rootless=rootless)
+    return replace(engine, version=version, rootless=rootless, index=_index(answer))
 
 
 def _parse(kind: Kind, info: dict[str, Any]) -> tuple[str, bool]:
@@ -70,6 +71,15 @@ def _parse(kind: Kind, info: dict[str, Any]) -> tuple[str, bool]:
         return str(info["version"]["Version"]), bool(info["host"]["security"]["rootless"])
     options = info.get("SecurityOptions") or ()
     return str(info.get("ServerVersion") or "0"), any("rootless" in each for each in options)
+
+
+def _index(info: dict[str, Any]) -> Path | None:
+    """Where Podman names its images; None when that can't be told, as of Docker's daemon."""
+    match info.get("store"):
+        case {"graphRoot": str(root), "graphDriverName": str(driver)}:
+            path = Path(root) / f"{driver}-images" / "images.json"
+            return path if path.is_file() else None
+    return None
 
 
 async def _adapt(engine: Engine, *, network: bool) -> Engine:
