@@ -122,6 +122,17 @@ async def test_what_a_hook_ran_itself_is_shown_when_it_fails(
         assert "it works" in page.text
 
 
+async def test_a_hook_reads_what_a_thunk_has_made(make_repository: MakeRepository) -> None:
+    path = make_repository(
+        """:said (with-env (on src ($ sh -c "test \\"$SAID\\" = made"))
+                   {:SAID (next (read (subpath (on src ($ sh -c "printf made > w.txt")) ./w.txt)
+                                      :raw))})"""
+    )
+    async with tried(path) as its:
+        said = check_run(its, "said")
+        assert said["conclusion"] == "success", said["output"]
+
+
 async def test_the_later_form_of_a_hook_is_a_script_with_a_main(
     make_repository: MakeRepository,
 ) -> None:

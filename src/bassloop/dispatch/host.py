@@ -120,7 +120,27 @@ class LoopHost(bass.Host):
             self.work.calling(runtime) as told,
             runtime.read(bass.encode_thunk(thunk), told) as answers,
         ):
-            yield _printed(thunk, answers, self.progress)
+            yield _bounded(thunk, answers, self.progress)
+
+    @asynccontextmanager
+    async def export(self, thunk: bass.Thunk) -> AsyncGenerator[AsyncIterator[bytes]]:
+        """A thunk as an OCI archive, up to a bound."""
+        async with (
+            self._asked(thunk) as runtime,
+            self.work.calling(runtime) as told,
+            runtime.export(bass.encode_thunk(thunk), told) as answers,
+        ):
+            yield _bounded(thunk, answers, self.progress)
+
+    @asynccontextmanager
+    async def export_path(self, path: bass.ThunkPath) -> AsyncGenerator[AsyncIterator[bytes]]:
+        """A path out of a thunk, as a tar stream up to a bound."""
+        async with (
+            self._asked(path.thunk) as runtime,
+            self.work.calling(runtime) as told,
+            runtime.export_path(bass.encode_thunk_path(path), told) as answers,
+        ):
+            yield _bounded(path.thunk, answers, self.progress)
 
     async def resolve(self, ref: bass.ImageRef) -> bass.Thunk:
         """An image's thunk, from the sender's runtime."""
@@ -157,7 +177,7 @@ class LoopHost(bass.Host):
         self._said.append(text.rstrip("\n"))
 
 
-async def _printed(
+async def _bounded(
     thunk: bass.Thunk,
     answers: AsyncIterator[bytes | progrock_pb2.StatusUpdate],
     progress: Progress,
@@ -169,5 +189,5 @@ async def _printed(
         else:
             size += len(answer)
             if size > MAX_OUTPUT:
-                raise bass.BassError(f"{thunk.cmdline()} printed more than {MAX_OUTPUT:,} bytes")
+                raise bass.BassError(f"{thunk.cmdline()} gave more than {MAX_OUTPUT:,} bytes")
             yield answer
