@@ -60,7 +60,7 @@ async def test_checks_run_on_the_senders_runner_and_conclude_on_github(
 
         page = await get(its, f"/runs/{greet['external_id']}")
         assert page.status_code == 200
-        assert "hello from a file" in page.text
+        assert "echo hello from" in page.text
         assert greet["details_url"] == f"{its.serving.url}/runs/{greet['external_id']}"
 
         run = (await get(its, f"/runs/{greet['external_id']}", accept="application/json")).json()
