@@ -260,6 +260,9 @@ class Settings(BaseSettings):
         description="Bounds of single repositories: "
         '`{"owner/name": {"seconds": 604800, "bytes": 1000000000}}`.',
     )
+    log_waiting: PositiveInt = Field(
+        4 << 20, description="How many bytes of logs may wait for the disk before runners have to."
+    )
     drain_seconds: NonNegativeFloat = Field(
         60.0, description="How long running checks may finish after SIGTERM."
     )

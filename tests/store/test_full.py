@@ -137,7 +137,7 @@ async def test_a_log_loses_nothing_and_repeats_nothing(
 async def test_who_appends_waits_so_that_memory_stays_bounded(
     store: Store, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bassloop.store.logs.writer.PENDING_LIMIT", 10_000)
+    monkeypatch.setattr(store._logs, "most", 10_000)
     where = await vertex(store)
     log = await store.open_log(*where)
     disk.room = 0

@@ -20,7 +20,6 @@ from bassloop.store import (
     open_store,
 )
 from bassloop.store.logs import source
-from bassloop.store.logs import writer as log_writer
 
 from .made import vertex
 
@@ -281,7 +280,7 @@ async def test_no_path_is_made_of_what_is_no_run(store: Store, run_id: str) -> N
 async def test_appending_waits_while_too_much_is_queued(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_writer, "PENDING_LIMIT", 10_000)
+    monkeypatch.setattr(store._logs, "most", 10_000)
     where = await vertex(store)
     log = await store.open_log(*where)
     highest = 0

@@ -113,7 +113,12 @@ async def serve(
         if settings.metrics_listen:
             metrics = stack.enter_context(listen(settings.metrics_listen, "METRICS_LISTEN"))
         store = await stack.enter_async_context(
-            open_store(settings.database, settings.blobs, log_limit=settings.log_limit)
+            open_store(
+                settings.database,
+                settings.blobs,
+                log_limit=settings.log_limit,
+                log_waiting=settings.log_waiting,
+            )
         )
         github = await stack.enter_async_context(open_github(parts.github_config(settings)))
         parts.check_key(github)

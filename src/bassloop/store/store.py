@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from bassloop.store import database, runtimes
-from bassloop.store.logs.writer import LogQueue
+from bassloop.store.logs.writer import WAITING, LogQueue
 from bassloop.store.operations.checks import CheckOperations
 from bassloop.store.operations.deliveries import DeliveryOperations
 from bassloop.store.operations.figures import FigureOperations
@@ -56,13 +56,15 @@ async def open_store(
     synchronous: str = "FULL",
     owner: bool = True,
     log_limit: int = LOG_LIMIT,
+    log_waiting: int = WAITING,
 ) -> AsyncIterator[Store]:
     """The store in these two places, made or brought up to date first.
 
     The `owner` is the daemon: only one process can be. It begins with no runtimes connected, and
     with the logs of a crashed predecessor made whole. What it writes waits for a full disk to have room.
     Commands that look in beside it pass False.
-    `synchronous` is SQLite's; with less than FULL a power failure may take what was promised.
+    `synchronous` is SQLite's; with less than FULL a power failure may take what was promised. Of logs,
+    `log_waiting` bytes may wait to be written; who appends more waits.
 
     Leaving it commits and writes what is queued. Raises StoreUnusable, which says why and what
     mends it, for a database that is damaged, locked, read-only, another program's, or a newer one.
@@ -71,17 +73,17 @@ async def open_store(
     await trio.to_thread.run_sync(database.make_directory, sqlite)
     if owner:
         with database.ownership(sqlite):
-            async with _opened(sqlite, blobs, synchronous, log_limit, True) as store:
+            async with _opened(sqlite, blobs, synchronous, log_limit, log_waiting, True) as store:
                 await store._begin()
                 yield store
     else:
-        async with _opened(sqlite, blobs, synchronous, log_limit, False) as store:
+        async with _opened(sqlite, blobs, synchronous, log_limit, log_waiting, False) as store:
             yield store
 
 
 @asynccontextmanager
 async def _opened(
-    sqlite: Path, blobs: Path, synchronous: str, log_limit: int, patient: bool
+    sqlite: Path, blobs: Path, synchronous: str, log_limit: int, log_waiting: int, patient: bool
 ) -> AsyncIterator[Store]:
     await trio.to_thread.run_sync(database.prepare, sqlite, synchronous)
     writer = Writer(
@@ -93,7 +95,7 @@ async def _opened(
     readers = Readers(
         functools.partial(database.connect_reader, sqlite, synchronous), sqlite, _READERS
     )
-    logs = LogQueue(blobs)
+    logs = LogQueue(blobs, log_waiting)
     async with trio.open_nursery() as nursery:
         await nursery.start(writer.serve)
         await nursery.start(logs.serve)

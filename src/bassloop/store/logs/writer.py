@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
     from pathlib import Path
 
-PENDING_LIMIT = 4 * 1024 * 1024
-"""Bytes of all logs together that wait to be written; who appends more waits."""
+WAITING = 4 * 1024 * 1024
+"""Bytes of all logs together that may wait to be written, unless told otherwise."""
 
 RETRY_SECONDS = 1.0
 """How long what found no room waits before it is tried again."""
@@ -49,10 +49,12 @@ class Settled(Protocol):
 class LogQueue:
     """All logs that are being written. Run `serve` in a nursery; `close` ends it.
 
-    `pending` bytes wait to be written; `received` counts the raw ones since the store opened."""
+    `pending` bytes wait to be written, and who would append more than `most` has to wait; `received`
+    counts the raw ones since the store opened."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, most: int = WAITING) -> None:
         self._path = path
+        self.most = most
         self._dirty: dict[LogWriter, None] = {}
         self._wake = trio.Event()
         self._written = trio.Event()
@@ -122,7 +124,7 @@ class LogQueue:
     async def room(self) -> None:
         """Return when there is room to append. A checkpoint."""
         await trio.lowlevel.checkpoint()
-        while self.pending >= PENDING_LIMIT:
+        while self.pending >= self.most:
             await self._written.wait()
 
     async def written(self) -> None:
