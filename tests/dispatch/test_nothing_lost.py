@@ -26,6 +26,7 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 CALLS = {
     "the token": ("POST", r"/app/installations/\d+/access_tokens"),
+    "the owners' file": ("GET", r"/repos/.*/contents/\.bassloop\.toml"),
     "the hook's source": ("GET", r"/repos/.*/contents/project\.bass"),
     "the check's creation": ("POST", r"/repos/.*/check-runs"),
     "the check's end": ("PATCH", r"/repos/.*/check-runs/\d+"),
@@ -47,7 +48,7 @@ DAYS = {
         (call, day)
         for call in CALLS
         for day in DAYS
-        if (call, day) != ("the hook's source", "garbage")
+        if not ("file" in call or "source" in call) or day != "garbage"
     ],
 )
 async def test_what_passes_is_waited_for(
@@ -67,6 +68,43 @@ async def test_what_passes_is_waited_for(
             assert fault.happened in ({1, 3} if fault.after or fault.cut else {3})
             [run] = its.standin.check_runs
             assert run["conclusion"] == "success"
+
+
+@pytest.mark.parametrize("day", DAYS)
+async def test_whose_head_it_is_is_waited_for_too(
+    make_repository: MakeRepository, tmp_path: Path, day: str
+) -> None:
+    async with small(make_repository(**{"project.bass": START}), tmp_path) as its:
+        its.standin.add_user("stranger")
+        await its.standin.payload("pull_request", fork="stranger")
+        fault = its.standin.faults.add(Fault("GET", r"/repos/.*/pulls", times=3, **DAYS[day]))
+        if day == "429":
+            fault.headers = {"Retry-After": "0"}
+        async with its.runner("stranger") as theirs, its.runner() as mine:
+            await its.deliver(await its.standin.payload("check_suite", fork="stranger"), "g1")
+            assert (await its.inbox.finished("g1")).state == "done"
+            assert (len(theirs.told), mine.told) == (1, [])
+        assert its.check_run()["conclusion"] == "success"
+
+
+@pytest.mark.parametrize("status", [403, 422])
+@pytest.mark.parametrize("call", ["the token", "the owners' file", "the hook's source"])
+async def test_what_is_refused_for_good_is_told_with_its_mend_and_can_be_replayed(
+    make_repository: MakeRepository, tmp_path: Path, call: str, status: int
+) -> None:
+    async with small(make_repository(**{"project.bass": START}), tmp_path) as its:
+        fault = its.standin.faults.add(Fault(*CALLS[call], status=status, times=1000))
+        its.inbox.attempts = 1
+        async with its.runner():
+            await its.deliver(await its.standin.payload("check_suite"), "g1")
+            finished = await its.inbox.finished("g1")
+            assert finished.state == "set_aside"
+            assert f"GitHub answered {status} to {fault.method}" in str(finished.error)
+            assert status != 403 or "grant the App the permission" in str(finished.error)
+            its.standin.faults.clear()
+            assert await its.inbox.replay("g1")
+            assert (await its.inbox.finished("g1")).state == "done"
+        assert its.check_run()["conclusion"] == "success"
 
 
 async def test_a_limit_is_no_attempt_and_is_waited_for_as_long_as_github_says(

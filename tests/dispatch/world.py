@@ -124,7 +124,7 @@ async def small(
         async with trio.open_nursery() as nursery:
             api: str = await nursery.start(serve_standin, standin)
             config = GitHubConfig(
-                api, standin.app_id, APP.private, Patience(attempts=1, longest_pause=0)
+                api, standin.app_id, APP.private, patience=Patience(attempts=1, longest_pause=0)
             )
             async with (
                 open_store(folder / "loop.db", folder / "blobs", synchronous="OFF") as store,

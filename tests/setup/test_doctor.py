@@ -120,7 +120,9 @@ async def test_github_out_of_reach_is_all_that_is_said() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
-        async with open_github(GitHubConfig(url, 1, KEY.private, Patience(attempts=1))) as github:
+        async with open_github(
+            GitHubConfig(url, 1, KEY.private, patience=Patience(attempts=1))
+        ) as github:
             settings = Settings(_env_file=None, github_api_url=url)  # type: ignore[call-arg]
             found = [each async for each in examine(settings, github)]
     assert len(found) == 1

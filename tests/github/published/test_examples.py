@@ -14,6 +14,7 @@ from bassloop.dispatch.events import Does, decide
 from bassloop.dispatch.inbox import Inbox
 from bassloop.github import parse_event, sign
 from bassloop.store import open_store
+from tests.dispatch.world import small
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,3 +72,20 @@ async def test_every_example_correctly_signed_is_taken(examples: Examples, tmp_p
             assert answer.status == 202, (name, answer)
             await trio.lowlevel.checkpoint()
         assert inbox.statistics()["waiting"] == len(examples)
+
+
+async def test_every_example_is_handled_to_an_end(
+    examples: Examples, repository: Path, tmp_path: Path
+) -> None:
+    states: Counter[str] = Counter()
+    async with small(repository, tmp_path) as its:
+        its.inbox.attempts = 1
+        for number, (name, payload) in enumerate(examples):
+            answer = await its.deliver(payload, f"guid-{number}", name)
+            assert answer == 202, name
+        for number in range(len(examples)):
+            with trio.fail_after(60):
+                states[(await its.inbox.finished(f"guid-{number}")).state] += 1
+    # Their repositories are not the stand-in's: GitHub has no such commit, and says so.
+    assert states.keys() <= {"done", "ignored", "held", "set_aside"}
+    assert states["ignored"] > 100
