@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from bassloop import config
 from bassloop.bridge import open_bridge
+from bassloop.github.manifest import CALLBACK_PATH
 from bassloop.runner import RunnerEvent, RunnerOptions, run_runner
 from bassloop.serve import Serving, serve
 from bassloop.standin import StandIn, serve_standin
@@ -48,12 +49,15 @@ class Trial:
         event: which event to deliver for HEAD.
         payload: a file with another payload for that event.
         runner: whether a runner of the sender's is connected.
+        private: whether GitHub has it as a private repository, so that one has to sign in to see its
+            runs: with the stand-in, as anybody one likes.
     """
 
     path: Path
     event: str = "check_suite"
     payload: Path | None = None
     runner: bool = True
+    private: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +105,7 @@ async def trying(
             keys=[runner_key.export_public_key().decode().strip()],
             app_key=app.public,
             webhook_secret=secret,
+            private=trial.private,
         )
         async with trio.open_nursery() as nursery:
             api_url: str = await nursery.start(serve_standin, standin)
@@ -113,11 +118,15 @@ async def trying(
                 github_app_id=standin.app_id,
                 github_app_private_key=app.private,
                 github_app_webhook_secret=secret,
+                github_app_client_id=standin.client_id,
+                github_app_client_secret=standin.sign_ins.client_secret,
+                operators=str(standin.user.id),
                 runner_wait=0,
                 drain_seconds=5,
             )
             async with trio.open_nursery() as daemon:
                 serving: Serving = await daemon.start(_serve, settings, stop)
+                standin.sign_ins.callback_urls.append(serving.url + CALLBACK_PATH)
                 async with trio.open_nursery() as runner:
                     if trial.runner:
                         options = _runner_options(serving, login, runner_key, folder)

@@ -38,6 +38,8 @@ COMMANDS: dict[str, _Command] = {
         "bassloop.cli.deliveries", "deliveries", "List, show and replay GitHub's deliveries."
     ),
     "logs": _Command("bassloop.cli.logs", "logs", "Show a run's logs, and follow them."),
+    "login": _Command("bassloop.cli.login", "login", "Sign in to a loop, to see private runs."),
+    "logout": _Command("bassloop.cli.login", "logout", "Sign out of a loop again."),
     "backup": _Command("bassloop.cli.backup", "backup", "Copy the loop's data while it runs."),
     "restore": _Command("bassloop.cli.backup", "restore", "Put a backup back."),
     "check": _Command("bassloop.cli.check", "check", "Look whether the loop's data is whole."),

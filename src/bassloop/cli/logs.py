@@ -10,6 +10,7 @@ import click
 
 from bassloop.cli.errors import told
 from bassloop.cli.run_address import RunAddress, daemon_address, run_address
+from bassloop.cli.sessions import session_headers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,6 +52,8 @@ def logs(
     url: str | None,
 ) -> None:
     """Show the logs of RUN, an id or the address of a run's page.
+
+    Those of a private repository are shown to who may read it: see `bassloop login`.
 
     Escape sequences are made safe: colours, attributes and links to web pages are kept in a terminal,
     nothing else, and nothing at all in a pipe. A lost connection is taken up again, without a line
@@ -94,7 +97,8 @@ def _shown(address: RunAddress, *, follow: bool, internal: bool, colour: bool) -
         names=address.vertex is None,
         internal=internal or address.vertex is not None,
     )
-    feed = LogFeed(address, display, _say, follow=follow)
+    headers = session_headers(address.server)
+    feed = LogFeed(address, display, _say, follow=follow, headers=headers)
     try:
         try:
             trio.run(_serve, feed)

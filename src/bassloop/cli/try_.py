@@ -34,9 +34,18 @@ EVENTS = ("check_suite", "check_run", "push", "pull_request")
 )
 @click.option("--serve", is_flag=True, help="Keep serving the pages afterwards, until interrupted.")
 @click.option("--no-runner", is_flag=True, help="Connect no runner, to see what a check says then.")
+@click.option(
+    "--private", is_flag=True, help="Try it as a private repository: sign in to see its runs."
+)
 @click.option("--verbose", "-v", is_flag=True, help="Show the daemon's own log lines.")
 def try_(
-    path: Path, event: str, payload: Path | None, serve: bool, no_runner: bool, verbose: bool
+    path: Path,
+    event: str,
+    payload: Path | None,
+    serve: bool,
+    no_runner: bool,
+    private: bool,
+    verbose: bool,
 ) -> None:
     """Run a repository's checks as a push to GitHub would, all on this machine.
 
@@ -58,7 +67,7 @@ def try_(
     from bassloop.trial import Trial, TrialError
 
     configure_logs("info" if verbose else "error")
-    trial = Trial(path=path, event=event, payload=payload, runner=not no_runner)
+    trial = Trial(path=path, event=event, payload=payload, runner=not no_runner, private=private)
     with told(TrialError, StandInError, SettingsError, StartError, StoreError):
         sys.exit(trio.run(_run, trial, serve))
 

@@ -106,7 +106,7 @@ def add_routes(web: QuartTrio, standin: StandIn) -> None:
     @web.post("/login/oauth/access_token")
     async def access_token() -> Response:
         given = await request.form
-        if given.get("client_id") != objects.app(standin)["client_id"]:
+        if given.get("client_id") != standin.client_id:
             raise Refusal(404, "Not Found")
         if given.get("grant_type") == DEVICE_GRANT:
             return answer_json(_of_device(standin, given.get("device_code", "")))
@@ -115,7 +115,7 @@ def add_routes(web: QuartTrio, standin: StandIn) -> None:
     @web.delete("/applications/<client_id>/token")
     async def revoke_users(client_id: str) -> Response:
         asking = request.authorization
-        theirs = (objects.app(standin)["client_id"], standin.sign_ins.client_secret)
+        theirs = (standin.client_id, standin.sign_ins.client_secret)
         if asking is None or (asking.username, asking.password) != theirs or client_id != theirs[0]:
             raise Refusal(401, "Requires authentication")
         if standin.sign_ins.tokens.pop((await json_body()).get("access_token", ""), None) is None:
@@ -131,7 +131,7 @@ def add_routes(web: QuartTrio, standin: StandIn) -> None:
 def _add_browser(web: QuartTrio, standin: StandIn) -> None:
     @web.get("/login/oauth/authorize")
     async def authorize() -> Response:
-        if request.args.get("client_id") != objects.app(standin)["client_id"]:
+        if request.args.get("client_id") != standin.client_id:
             raise Refusal(404, "Not Found")
         asked = {name: request.args[name] for name in _ASKED if name in request.args}
         if asked.get("redirect_uri") not in standin.sign_ins.callback_urls:
@@ -158,7 +158,7 @@ def _add_device(web: QuartTrio, standin: StandIn) -> None:
     @web.post("/login/device/code")
     async def device_code() -> Response:
         given = await request.form
-        if given.get("client_id") != objects.app(standin)["client_id"]:
+        if given.get("client_id") != standin.client_id:
             return answer_json({"error": "Not Found"}, 404)
         if not standin.device_flow:
             return answer_json({"error": "device_flow_disabled"})

@@ -161,7 +161,7 @@ def app(standin: StandIn) -> dict[str, Any]:
     """The App."""
     return {
         "id": standin.app_id,
-        "client_id": f"Iv1.{standin.app_id:016x}",
+        "client_id": standin.client_id,
         "slug": standin.app_slug,
         "node_id": f"A_{standin.app_id}",
         "owner": user(standin, standin.owner_account),

@@ -158,6 +158,11 @@ class StandIn:
         return User(account.id, account.node_id, account.login)
 
     @property
+    def client_id(self) -> str:
+        """The App's, with which people sign in."""
+        return f"Iv1.{self.app_id:016x}"
+
+    @property
     def owner_account(self) -> Account:
         """Whose the repository is."""
         return self.account(self.owner)

@@ -1,0 +1,49 @@
+"""Signing in with GitHub in a real Chromium: what is private is seen by who may read it, while they may."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bassloop.trial import Trial, trying
+from tests.loop.conftest import make_repository  # noqa: F401 - a fixture
+
+from .look import look
+from .signin_scenes import private
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.loop.conftest import MakeRepository
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+
+
+async def test_a_private_run_is_seen_live_by_who_signed_in_and_by_nobody_else(
+    make_repository: MakeRepository,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    gate = tmp_path / "gate"
+    path = make_repository(
+        f""":ticks (on src ($ sh -c "for n in 1 2 3; do echo tick $n; done
+            until test -e {gate}; do sleep 0.1; done; echo tick 4"))"""
+    )
+    async with trying(Trial(path, private=True)) as its:
+        its.standin.add_user("mallory", permission="none")
+        store = its.serving.store
+        async with its.serving.tail.follow(None) as following:
+            while not (runs := (await store.runs(public_only=False)).items):
+                await following.changed()
+        assert (await store.runs()).items == ()
+        address = f"{its.serving.local_url}/runs/{runs[0].id}"
+        found = await look(private, address, GATE=str(gate), READER=its.standin.login)
+        await its.serving.inbox.finished(its.guid)
+        assert found["stranger"].startswith("404")
+        assert found["back"] == address
+        assert found["seen"] == [f"tick {number}" for number in range(1, 5)]
+        assert its.standin.login in found["menu"]
+        assert found["signed_out"] == found["stranger"]
+        assert found["mallory"].startswith("404")
+        assert "tick" not in found["mallory"]
+        assert its.standin.sign_ins.tokens == {}

@@ -1,0 +1,259 @@
+"""What somebody may not see is not told from what does not exist: at every address that there is.
+
+Two loops are asked the same. One has a private run, the other has never heard of it. To whom GitHub
+does not let read the repository, both answer with the same bytes. The addresses are the application's
+own list of them, so one that is added later is asked too.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+from quart.testing.connections import WebsocketDisconnectError
+
+from bassloop.dispatch import NoOutput
+from bassloop.store import User
+from bassloop.web import create_app
+
+from .site import FakeControl, Site, a_site
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from pathlib import Path
+
+    from bassloop.store import Run
+
+RUN = "RunThatNobodyGuesses-1"
+SHA = "5ec4e7" + "0" * 34
+SECRETS = (
+    "swordfish", "hushed-branch", "hush-login", "hush-command", "hush-check", "hush-message",
+)  # fmt: skip
+"""What only the private run has in it, and no address."""
+
+KNOWN = {
+    "run_id": RUN,
+    "owner": "acme",
+    "name": "vault",
+    "sha": SHA,
+    "number": "77",
+    "digest": "HUSHDIGEST",
+    "row": "1",
+    "guid": "11111111-2222-3333-4444-555555555555",
+    "filename": "loop.css",
+}
+"""What stands in addresses: all of it is the private run's. A route with another name needs it here."""
+
+NEEDED = {
+    "/runs/<run_id>/search": "?q=s",
+    "/repositories/<owner>/<name>/badge.svg": "?branch=hushed-branch",
+    "/runs/<run_id>/output": "?path=x",
+}
+NARROWED = [
+    "/runs?repository=acme/vault",
+    "/runs?login=hush-login",
+    "/runs?branch=hushed-branch",
+    f"/runs?before={RUN}",
+    f"/runs?sha={SHA}",
+    "/runs?state=failed&pull=77",
+    "/repositories/acme/vault?branch=hushed-branch",
+]
+VISITORS = ("stranger", "another", "operator")
+
+
+class Outputs:
+    """Says that it was asked."""
+
+    async def open(self, run: Run, path: str) -> Any:
+        await trio.lowlevel.checkpoint()
+        raise NoOutput("swordfish")
+
+
+@dataclass
+class Two:
+    """A loop with a private run, and one without."""
+
+    with_it: Site
+    without: Site
+
+    async def headers(self, who: str) -> list[dict[str, str]]:
+        """How somebody asks each of them."""
+        people = {"another": (50, "another"), "operator": (9, "ops"), "reader": (60, "reader")}
+        if who == "stranger":
+            return [{}, {}]
+        number, login = people[who]
+        found = [await site.signed_in(number, login) for site in (self.with_it, self.without)]
+        if who == "reader":
+            self.with_it.permissions.levels[number, 2] = "read"
+        return found
+
+
+@asynccontextmanager
+async def two(tmp_path: Path) -> AsyncGenerator[Two]:
+    async with AsyncExitStack() as stack:
+        sites = []
+        for name in ("a", "b"):
+            site = await stack.enter_async_context(a_site(tmp_path / name))
+            context = replace(site.context, outputs=Outputs(), control=FakeControl())
+            sites.append(replace(site, app=create_app(context), context=context))
+        its = Two(*sites)
+        await _a_private_run(its.with_it)
+        yield its
+
+
+async def _a_private_run(site: Site) -> None:
+    from bassloop.store import ThunkRecord
+
+    await site.store.put_user(User(1, "U_1", "hush-login"))
+    digest, words = KNOWN["digest"], "hush-command"
+    await site.store.put_thunk(ThunkRecord(digest, "1" * 64, '{"args": []}', b"", words, 1.0))
+    fields = {
+        "thunk_digest": digest,
+        "public": False,
+        "repository": "acme/vault",
+        "login": "hush-login",
+        "head_sha": SHA,
+        "head_branch": "hushed-branch",
+        "check_name": "hush-check",
+        "cmdline": words,
+    }
+    # One of a push, for badges; the newest is of a pull request.
+    await site.queued("of-a-push", **fields, pull_request=None)
+    await site.queued(RUN, **fields, pull_request=77)
+    row = await site.vertex(RUN, "hush-command", b"swordfish\n", error="exit status 1")
+    assert str(row) == KNOWN["row"]
+    for run_id in ("of-a-push", RUN):
+        await site.store.start_run(run_id, "t", "hush-login", "linux/amd64", 100.0)
+        await site.store.end_run(run_id, "failed", "hush-message", 101.0)
+
+
+def addresses(site: Site, method: str) -> list[str]:
+    """All that there are, with what is private in them."""
+    found = []
+    for rule in site.app.url_map.iter_rules():
+        if (method == "WEBSOCKET") != rule.websocket or method not in (rule.methods or {method}):
+            continue
+        unknown = rule.arguments - KNOWN.keys()
+        assert not unknown, f"{rule.rule}: say in KNOWN what the private run's {unknown} is"
+        path = re.sub(r"<(?:\w+:)?(\w+)>", lambda name: KNOWN[name[1]], rule.rule)
+        found.append(path + NEEDED.get(rule.rule, ""))
+    return found
+
+
+async def asked(site: Site, method: str, path: str, headers: dict[str, str]) -> Any:
+    """An answer, without what differs between any two sessions or moments."""
+    form = None
+    csrf = "none"
+    if "cookie" in headers:
+        token = headers["cookie"].partition("=")[2]
+        visitor = await site.context.sessions.visitor(token)
+        assert visitor is not None
+        csrf = site.context.sessions.csrf(visitor)
+        form = {"csrf": csrf}
+    client = site.app.test_client(use_cookies=False)
+    options = {"form": form} if method == "POST" and form else {}
+    answer = await client.open(path, method=method, headers=headers, **options)
+    body = (await answer.get_data()).decode(errors="replace").replace(csrf, "CSRF")
+    body = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME", body)
+    headed = {name.lower(): value for name, value in answer.headers}
+    moments = ("date", "expires", "set-cookie")
+    kept = {name: value for name, value in headed.items() if name not in moments}
+    return answer.status_code, kept, body
+
+
+@pytest.mark.parametrize("kind", ["text/html", "application/json"])
+@pytest.mark.parametrize("who", VISITORS)
+async def test_both_loops_give_who_may_not_see_it_the_same_answer(
+    tmp_path: Path, who: str, kind: str
+) -> None:
+    async with two(tmp_path) as its:
+        one, other = await its.headers(who)
+        paths = [*addresses(its.with_it, "GET"), *NARROWED]
+        for path in paths:
+            answers = [
+                await asked(site, "GET", path, {**headers, "accept": kind})
+                for site, headers in ((its.with_it, one), (its.without, other))
+            ]
+            assert answers[0] == answers[1], path
+            assert not [word for word in SECRETS if word in answers[0][2] and word not in path], (
+                path
+            )
+
+
+@pytest.mark.parametrize("who", VISITORS)
+async def test_nobody_changes_what_they_may_not_see(tmp_path: Path, who: str) -> None:
+    async with two(tmp_path) as its:
+        one, other = await its.headers(who)
+        for path in addresses(its.with_it, "POST"):
+            if path == "/sign-out":
+                continue
+            answers = [
+                await asked(site, "POST", path, headers)
+                for site, headers in ((its.with_it, one), (its.without, other))
+            ]
+            assert answers[0] == answers[1], path
+        for site in (its.with_it, its.without):
+            assert site.context.control.asked == []  # type: ignore[attr-defined]
+
+
+async def heard(site: Site, path: str, headers: dict[str, str]) -> Any:
+    """What a websocket says first, or how it ends."""
+    async with site.app.test_client(use_cookies=False).websocket(path, headers=headers) as socket:
+        try:
+            await socket.send('{"logs": {}}')
+            with trio.move_on_after(0.3):
+                return re.sub(r'"now": [\d.]+', "", await socket.receive())
+        except WebsocketDisconnectError as error:
+            return error.args
+    return None
+
+
+@pytest.mark.parametrize("who", VISITORS)
+async def test_no_websocket_tells_of_it_either(tmp_path: Path, who: str) -> None:
+    async with two(tmp_path) as its:
+        one, other = await its.headers(who)
+        for path in addresses(its.with_it, "WEBSOCKET"):
+            answers = [
+                await heard(its.with_it, path, one),
+                await heard(its.without, path, other),
+            ]
+            assert answers[0] == answers[1], path
+
+
+async def test_who_may_read_the_repository_sees_it_at_each_of_these_addresses(
+    tmp_path: Path,
+) -> None:
+    async with two(tmp_path) as its:
+        headers, _ = await its.headers("reader")
+        told = []
+        for path in addresses(its.with_it, "GET"):
+            if any(KNOWN[name] in path for name in ("run_id", "sha", "digest", "number", "owner")):
+                status, kept, body = await asked(its.with_it, "GET", path, headers)
+                assert status == 200 or "swordfish" in body, path
+                assert "Cookie" in kept["vary"], path
+                if not path.endswith("avatar.svg"):
+                    assert not kept["cache-control"].startswith(("public", "max-age")), path
+                told += [word for word in SECRETS if word in body]
+        assert set(told) == set(SECRETS)
+        assert "swordfish" in await heard(its.with_it, f"/runs/{RUN}/live", headers)
+        assert "hush-check" in await heard(its.with_it, "/runs/live", headers)
+        _, _, listed = await asked(its.with_it, "GET", "/runs?repository=acme/vault", headers)
+        assert "hush-check" in listed
+
+
+async def test_a_page_that_is_open_says_nothing_more_once_its_reader_may_not_read(
+    tmp_path: Path,
+) -> None:
+    async with a_site(tmp_path) as site:
+        await site.queued("r", public=False)
+        headers = await site.signed_in(60, "reader", r2="read")
+        client = site.app.test_client(use_cookies=False)
+        async with client.websocket("/runs/live", headers=headers) as socket:
+            assert '"r"' in await socket.receive()
+            site.permissions.levels.clear()
+            site.tail.publish("r")
+            assert '"order": []' in await socket.receive()
