@@ -100,6 +100,36 @@ def streams(*kinds: Iterable[bytes], most: int = 40) -> st.SearchStrategy[bytes]
     return st.lists(st.sampled_from(tokens), max_size=most).map(b"".join)
 
 
+FRAME_LINES = (
+    b"",
+    b"abc",
+    b"longer text",
+    b"\x1b[31mred\x1b[0m",
+    b"\x1b[1mbold",
+    b"\xe4\xb8\xad",
+    b"e\xcc\x81",
+    b"\xcc\x81",
+    b"\x1b[0m",
+    b"a\x1b[K",
+    b"t\tab",
+    b"\x1b[?25lhidden",
+    b"12%",
+)
+MOVERS = (b"\x1b[2A", b"\x1b[2A\r", b"\x1b[A\x1b[1A\x1b[0G", b"\r\x1b[2A", b"\x1b[1A", b"\x1b[9A")
+
+
+def frames(most: int = 8) -> st.SearchStrategy[bytes]:
+    """Lines that are drawn over each other, as progress displays do, and things in between."""
+    lines = st.lists(st.sampled_from(FRAME_LINES), min_size=1, max_size=3)
+    body = st.tuples(lines, st.sampled_from((b"", b"", b"", b"\x1b[?25h", b"x"))).map(
+        lambda parts: b"".join(line + b"\n" for line in parts[0]) + parts[1]
+    )
+    between = st.one_of(st.sampled_from(MOVERS), st.sampled_from(MOVERS[:1]), streams(TEXT, most=2))
+    return st.lists(st.tuples(body, between), max_size=most).map(
+        lambda parts: b"".join(body + mover for body, mover in parts)
+    )
+
+
 def settled(pieces: Iterable[bytes], rows: int = 4) -> tuple[bytes, list[bytes]]:
     """All that settles from these pieces, and the screen before the rest settled."""
     terminal = Terminal(rows)

@@ -19,7 +19,7 @@ from bassloop.terminal import Terminal
 from bassloop.terminal.lines import runs
 from bassloop.terminal.width import character_width
 
-from .streams import ERASURES, LOOKS, MOVES, TEXT, streams
+from .streams import ERASURES, LOOKS, MOVES, TEXT, frames, streams
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -172,3 +172,9 @@ def test_saving_and_restoring_the_cursor(before: bytes, within: bytes, after: by
 def test_every_parameter_of_the_looks(parameters: list[int]) -> None:
     codes = [code for code in parameters if code not in (2, 6, 8, 21, 28, 38, 48, 53, 55, 58)]
     agree(b"\x1b[" + b";".join(b"%d" % code for code in codes) + b"mtext")
+
+
+@given(frames().map(lambda data: data.replace(b"\xe4\xb8\xad", b"wide").replace(b"\xcc\x81", b"")))
+@settings(max_examples=200, deadline=None)
+def test_frames_drawn_over_each_other(data: bytes) -> None:
+    agree(data)

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from bassloop.terminal import Terminal, render_html, restyle, strip
 from bassloop.terminal.row import ROW_LIMIT
 
-from .streams import ERASURES, LOOKS, MOVES, ODDITIES, TEXT, lines, settled, streams
+from .streams import ERASURES, LOOKS, MOVES, ODDITIES, TEXT, frames, lines, settled, streams
 
 ANY = st.one_of(
     streams(TEXT, LOOKS, MOVES, ERASURES, ODDITIES),
     streams(TEXT, LOOKS, (b"\r", b"\n", b"\x1b[K", b"\x1b[2K", b"\x1b[A", b"\x1b[1G")),
     streams(TEXT, (b"\n", b"\r\n", b"\r"), ODDITIES),
+    frames(),
     st.binary(max_size=80),
 )
 
@@ -99,6 +100,10 @@ FLOODS = {
     "a backspace for each character": b"ab\b" * 5000,
     "far columns": b"\x1b[9999Gx\r" * 2000,
     "erasing what is before": b"x" * 4000 + b"\x1b[1K" * 3000,
+    "frames that are moved up and up": b"\n" * 9 + b"a\n\x1b[1A" * 2000,
+    "frames that become smaller": b"\n\n\x1b[2A"
+    + b"".join(b"x" * (100 - n % 100) + b"\ny\n\x1b[2A" for n in range(400)),
+    "moving up by a lot": b"\n\n" + b"\x1b[999A" * 4000 + b"a\n" + b"\x1b[999A" * 4000,
     "links": b"\x1b]8;;http://example.test/\x07x" * 600,
     "lines of the screen deleted": b"\x1b[H" + b"\x1b[99M" * 1500,
 }

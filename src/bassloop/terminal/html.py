@@ -19,8 +19,9 @@ from bassloop.terminal.style import PLAIN, Colour, Style, applied
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f]")
+_CONTROLS = bytes([*range(0x09), *range(0x0B, 0x1B), *range(0x1C, 0x20), 0x7F])
 _SGR = re.compile("\x1b\\[([0-9;:]{0,256}+)m")
+_CHANGE = re.compile("(\x1b\\[[0-9;:]{0,256}m(?:\x1b\\[[0-9;:]{0,256}m)*)")
 _LOOKS_LIMIT = 256
 
 _STEPS = (0, 95, 135, 175, 215, 255)
@@ -51,56 +52,62 @@ def render_html(line: bytes) -> str:
 
 
 def render_lines(lines: Sequence[bytes]) -> list[str]:
-    """`render_html` of each of many lines, several times faster: text is decoded and escaped for
-    all at once, and looks that were seen before are not worked out again."""
+    """`render_html` of each of many lines, several times faster: text is decoded, escaped and taken
+    apart for all at once, and changes of looks that were seen before are not worked out again."""
     if not lines:
         return []
-    text = _escaped(readable(b"\n".join(lines)))
-    if _CONTROL.search(text):
+    raw = b"\n".join(lines)
+    if len(raw.translate(None, _CONTROLS)) != len(raw):
         return [render_html(line) for line in lines]
-    shown = text.split("\n")
+    text = _escaped(readable(raw))
     if "\x1b" not in text:
-        return shown
-    plain = _Look(PLAIN, {})
+        return text.split("\n")
+    shown = _spans(_CHANGE.split(text)).split("\n")
     for index, line in enumerate(shown):
         if "\x1b" in line:
-            pieces = _SGR.split(line)
-            if 2 * line.count("\x1b") + 1 == len(pieces):
-                shown[index] = _spans(pieces, plain)
-            else:
-                shown[index] = render_html(lines[index])
+            shown[index] = render_html(lines[index])
     return shown
 
 
 class _Look(dict[str, tuple["_Look", str]]):
-    """A style as a state: SGR parameters lead from it to another, and to the tag that opens it."""
+    """A style as a state: a change leads from it to another, and to the tags that it takes. A change
+    is one or more SGR sequences."""
 
     def __init__(self, style: Style, known: dict[Style, _Look]) -> None:
         super().__init__()
+        classes = _classes(style)
+        self.tag = f'<span class="{classes}">' if classes else ""
         self._style = style
         self._known = known
 
-    def __missing__(self, parameters: str) -> tuple[_Look, str]:
-        style = applied(self._style, parameters.encode())
+    def __missing__(self, change: str) -> tuple[_Look, str]:
+        style = self._style
+        for parameters in _SGR.findall(change):
+            style = applied(style, parameters.encode())
         look = self._known.get(style)
         if look is None:
             look = _Look(style, self._known)
-        classes = _classes(style)
-        found = look, f'<span class="{classes}">' if classes else ""
+        found = look, ("</span>" if self.tag else "") + look.tag
         if len(self._known) < _LOOKS_LIMIT and len(self) < _LOOKS_LIMIT:
             self._known[style] = look
-            self[parameters] = found
+            self[change] = found
         return found
 
 
-def _spans(pieces: list[str], look: _Look) -> str:
-    """HTML of texts and, between them, the parameters that change their looks."""
-    out = [pieces[0]]
-    for parameters, text in zip(pieces[1::2], pieces[2::2], strict=True):
-        look, tag = look[parameters]
-        if text:
-            out.append(f"{tag}{text}</span>" if tag else text)
-    return "".join(out)
+def _spans(parts: list[str]) -> str:
+    """HTML of texts and, between them, the changes of their looks. Each line begins plain."""
+    plain = look = _Look(PLAIN, {})
+    parts[-1] += "\n"
+    for index in range(1, len(parts), 2):
+        before = look
+        look, parts[index] = look[parts[index]]
+        if look.tag and "\n" in parts[index + 1]:
+            rest, _, after = parts[index + 1].partition("\n")
+            tags = parts[index] + rest + "</span>" if rest else "</span>" if before.tag else ""
+            parts[index] = tags
+            parts[index + 1] = "\n" + after
+            look = plain
+    return "".join(parts)[:-1]
 
 
 def palette_css() -> str:

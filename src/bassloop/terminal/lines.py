@@ -22,6 +22,8 @@ _CONTROLS_IN_LINES = CONTROLS.replace(b"\n", b"")
 
 _ALIKE_BYTES = 512
 _ALIKE_LIMIT = 512
+_FRAME_BYTES = 4096
+_FRAMES_LIMIT = 64
 _SHAPE = bytes(
     code
     if code < 0x20 or code > 0x7E or chr(code) in "[]\\;:m"
@@ -129,6 +131,7 @@ class Measure:
 
     def __init__(self) -> None:
         self._known: dict[bytes, int] = {}
+        self._frames: dict[bytes, list[int]] = {}
 
     def columns(self, content: bytes) -> int:
         """As the function of this name, for content without tabs and of no other escapes than
@@ -142,6 +145,18 @@ class Measure:
                 self._known.clear()
             width = self._known[shape] = columns(content)
         return width
+
+    def widths(self, lines: bytes) -> list[int]:
+        """The columns of each of several lines."""
+        if len(lines) > _FRAME_BYTES:
+            return [columns(line) for line in lines.split(b"\n")]
+        shape = lines.translate(_SHAPE)
+        widths = self._frames.get(shape)
+        if widths is None:
+            if len(self._frames) >= _FRAMES_LIMIT:
+                self._frames.clear()
+            widths = self._frames[shape] = [self.columns(line) for line in lines.split(b"\n")]
+        return widths
 
 
 def columns(line: bytes, start: int = 0) -> int:

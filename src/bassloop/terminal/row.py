@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bassloop.terminal.lines import columns, joined, runs
 from bassloop.terminal.style import DEFAULT_PEN, Pen, begin, change
-from bassloop.terminal.width import character_width, next_stop
+from bassloop.terminal.width import character_width, is_narrow, next_stop
 
 ROW_LIMIT = 64 * 1024
 """Bytes of one line; what comes after them is not kept, and the line says so."""
@@ -92,7 +92,12 @@ class Row:
         are not kept."""
         cells = self.to_cells()
         for text, own in runs(begin(pen) + content if pen is not DEFAULT_PEN else content):
-            for character in text.decode("utf-8", "replace"):
+            shown = text.decode("utf-8", "replace")
+            if is_narrow(shown) and column + len(shown) <= COLUMN_LIMIT:
+                _put_narrow(cells, column, shown, own)
+                column += len(shown)
+                continue
+            for character in shown:
                 if character == "\t":
                     stop = next_stop(column)
                     self._pad(cells, min(stop, COLUMN_LIMIT))
@@ -182,6 +187,16 @@ def _put(cells: list[Cell], column: int, character: str, width: int, pen: Pen) -
     _halve(cells, column)
     _halve(cells, min(len(cells), column + width))
     cells[column : column + width] = new
+
+
+def _put_narrow(cells: list[Cell], column: int, text: str, pen: Pen) -> None:
+    """The same for text of characters that take one column each."""
+    end = column + len(text)
+    if column > len(cells):
+        cells.extend([_BLANK] * (column - len(cells)))
+    _halve(cells, column)
+    _halve(cells, end)
+    cells[column:end] = [(character, pen) for character in text]
 
 
 def _halve(cells: list[Cell], column: int) -> None:

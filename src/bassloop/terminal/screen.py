@@ -11,6 +11,7 @@ while a program only returns to the beginning of its line; single functions othe
 
 from __future__ import annotations
 
+from bassloop.terminal.frames import skippable
 from bassloop.terminal.functions import Functions
 from bassloop.terminal.row import Row
 from bassloop.terminal.sequences import (
@@ -25,6 +26,7 @@ from bassloop.terminal.sequences import (
     UNFINISHED,
     UNFINISHED_CHARACTER,
 )
+from bassloop.terminal.style import pen_after
 
 BLOCK = 32 * 1024
 """Bytes that are worked on at once; it bounds what is looked at more than once."""
@@ -72,6 +74,7 @@ class Screen(Functions):
             data = data[: -len(tail[0])]
         at = 0
         size = len(data)
+        looked = 0
         while at < size:
             if self._skipping:
                 newline = data.find(b"\n", at)
@@ -91,6 +94,8 @@ class Screen(Functions):
                 if at == size:
                     return
             elif self._x == 0 and not self._at_end and self.y < len(self.rows) - 1:
+                if at >= looked:
+                    at, looked = self._frames_over(data, at)
                 at = self._lines_over(data, at)
                 if at == size:
                     return
@@ -105,6 +110,20 @@ class Screen(Functions):
                 at += 1
             else:
                 at = self._escape(data, at)
+
+    def _frames_over(self, data: bytes, at: int) -> tuple[int, int]:
+        """Leave out the frames from `at` on that others cover. Returns where the first that is to be
+        drawn begins, and up to where there is none to be left out."""
+        if self._top or self._bottom < self.height - 1 or self.pen.link:
+            return at, len(data)
+        room = len(self.rows) - 1 - self.y
+        frames, until = skippable(data, at, room, self._measure)
+        if frames is None:
+            return at, until
+        self.pen = pen_after(self.pen, data[at : frames.end])
+        for row, written in zip(self.rows[self.y :], frames.written, strict=False):
+            row.touched = row.touched or written
+        return frames.end, until
 
     def _escape(self, data: bytes, at: int) -> int:
         if found := CSI.match(data, at):

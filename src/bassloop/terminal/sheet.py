@@ -107,11 +107,14 @@ class Sheet:
         """The same for lines that are written over others, from the first column of a line that is
         not the last: as many as there are above that."""
         end = _end_of_lines(data, at)
+        # A tab moves over what is there, and is no part of what a line is written over with.
+        if (tab := data.find(b"\t", at, end)) >= 0:
+            end = max(at, data.rfind(b"\n", at, tab) + 1)
         if end == at or self._top or self._bottom < self.height - 1:
             return at
         lines = _tidied(data[at:end]).split(b"\n")
         room = len(self.rows) - 1 - self.y
-        measure = columns if data.find(b"\t", at, end) >= 0 else self._measure.columns
+        measure = self._measure.columns
         erases = ERASE.search(data, at, end) is not None
         if len(lines) - 1 > room:
             lines = data[at:end].split(b"\n", room)

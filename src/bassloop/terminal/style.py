@@ -51,6 +51,8 @@ class Pen(NamedTuple):
     link: bytes = b""
 
 
+_FEW = 8
+
 PLAIN = Style()
 DEFAULT_PEN = Pen(PLAIN)
 
@@ -81,11 +83,21 @@ def style_after(style: Style, content: bytes) -> Style:
     """The style after the SGR sequences in `content`. Hyperlinks may hide none."""
     last = content.rfind(b"\x1b[0m")
     if last >= 0:
-        style = PLAIN
         if content.find(b"\x1b", last + 4) < 0:
-            return style
-        content = content[last + 4 :]
-    for parameters in SGR.findall(content):
+            return PLAIN
+        style = PLAIN
+    found = SGR.findall(content, last + 4 if last >= 0 else 0)
+    if len(found) <= _FEW:
+        return _after(style, tuple(found))
+    for parameters in found:
+        style = applied(style, parameters)
+    return style
+
+
+@lru_cache(maxsize=4096)
+def _after(style: Style, sequences: tuple[bytes, ...]) -> Style:
+    """The style after a few SGR sequences, which come again in lines that are alike."""
+    for parameters in sequences:
         style = applied(style, parameters)
     return style
 

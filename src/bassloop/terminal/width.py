@@ -19,9 +19,14 @@ def character_width(character: str) -> int:
     return max(0, wcwidth(character))
 
 
+def is_narrow(text: str) -> bool:
+    """Whether all characters are known to take one column each."""
+    return _ALL_NARROW.fullmatch(text) is not None
+
+
 def text_width(text: str) -> int:
     """Columns of text without escapes and tabs."""
-    if _ALL_NARROW.fullmatch(text):
+    if is_narrow(text):
         return len(text)
     return sum(map(character_width, text))
 
