@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from bassloop.runtimes import Runtime
 
 
+PAUSE = 3.0
+
+
 def nothing(number: int) -> pb.Thunk:
     """A thunk `true`, other for each number."""
     label = pb.Binding(symbol="round", value=string(f"{time.time()} {number}"))
@@ -66,11 +69,10 @@ async def main() -> None:
                     )
                     runtime = await stack.enter_async_context(opened)
                     await took(runtime, nothing(-1))
-                    new, kept = [], []
-                    for number in range(options.rounds):
-                        thunk = nothing(number)
-                        new.append(await took(runtime, thunk))
-                        kept.append(await took(runtime, thunk))
+                    thunks = [nothing(number) for number in range(options.rounds)]
+                    new = [await took(runtime, thunk) for thunk in thunks]
+                    await trio.sleep(PAUSE)  # containers are removed after their thunks
+                    kept = [await took(runtime, thunk) for thunk in thunks]
                 cells = [f"{f(each):.0f}" for each in (new, kept) for f in (min, statistics.median)]
                 print(f"| {name} | {' | '.join(cells)} |", flush=True)
 

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import click
+
+from bassloop.cli.runner import dial
+from bassloop.cli.runner_prune import prune
+from bassloop.cli.runner_secret import set_
 from bassloop.config import Settings
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -19,3 +24,13 @@ def settings_table() -> str:
 
 def test_every_setting_is_documented_with_its_default() -> None:
     assert settings_table() in (DOCS / "settings.md").read_text()
+
+
+def test_every_option_of_a_runner_is_documented() -> None:
+    told = (DOCS / "runners.md").read_text()
+    for command in (dial, prune, set_):
+        for option in command.params:
+            if isinstance(option, click.Option):
+                assert any(f"`{name}" in told or f" {name} " in told for name in option.opts), (
+                    option
+                )

@@ -462,7 +462,7 @@ async def _(asked: Asked) -> str:
 
 @case(
     "Run",
-    "a thunk that ran is `cached`, and has the thunks it needs for inputs",
+    "a thunk that ran is `cached`, and has what it needs for inputs",
     "cached, with inputs",
 )
 async def _(asked: Asked) -> str:
