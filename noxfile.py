@@ -157,6 +157,15 @@ def disk(session: nox.Session) -> None:
     session.run("pytest", "-q", *AGAIN, "-m", "mounts", *session.posargs)
 
 
+@nox.session(default=False)
+def image(session: nox.Session) -> None:
+    """The container, built and run with Podman: of IMAGE_BASE, or the base that it names."""
+    if shutil.which("podman") is None:
+        session.skip("left out: there is no podman here")
+    _install(session)
+    session.run("pytest", "-q", "-m", "image", *session.posargs)
+
+
 @nox.session
 def published(session: nox.Session) -> None:
     """GitHub's published descriptions and examples, held against the client and the stand-in."""

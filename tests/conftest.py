@@ -23,6 +23,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "published: needs GitHub's published examples (nox -s published)",
         "systemd: needs systemd-analyze and strace (nox -s systemd)",
         "mounts: needs a file system of its own (nox -s disk)",
+        "image: builds the container with Podman (nox -s image)",
         "slow: takes minutes (nox -s slow)",
     ):
         config.addinivalue_line("markers", marker)
