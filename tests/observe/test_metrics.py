@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
 
     from tests.loop.conftest import MakeRepository
 
+DOCS = Path(__file__).parents[2] / "docs"
 CHECKS = """
 :good (on src ($ sh -c "echo twelve bytes"))
 :bad (on src ($ sh -c "exit 3"))
@@ -93,3 +97,22 @@ async def test_without_a_token_the_pages_show_no_metrics(make_repository: MakeRe
     assert answer.status_code == 404
     assert "METRICS_TOKEN is not set" in answer.text
     assert (ready.status_code, ready.json()["ready"]) == (200, True)
+
+
+async def test_the_dashboard_asks_for_what_there_is(
+    make_repository: MakeRepository,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("METRICS_LISTEN", "127.0.0.1:0")
+    limits = {"x-ratelimit-remaining": "4999", "x-ratelimit-reset": "9999999999"}
+    async with tried(make_repository(CHECKS)) as its:
+        for pace in its.serving.loop.github.api._paces.values():
+            pace.heard(limits)
+        assert its.serving.metrics_url is not None
+        there = {name for name, *_ in await scraped(its.serving.metrics_url)}
+    dashboard = json.loads((DOCS / "grafana.json").read_text())
+    expressions = [each["expr"] for panel in dashboard["panels"] for each in panel["targets"]]
+    expressions += [each["expr"] for each in dashboard["annotations"]["list"]]
+    asked = set(re.findall(r"\b(?:bassloop|process)_\w+", " ".join(expressions)))
+    assert asked
+    assert asked <= there
