@@ -191,7 +191,7 @@ def exposure(unit: str, tmp_path: Path) -> float:
 @pytest.mark.systemd
 def test_the_daemon_is_hardly_exposed(tmp_path: Path) -> None:
     assert exposure(serve_unit(SERVE), tmp_path) <= 1.5
-    assert exposure(serve_unit(ServeFacts(("/bin/true",), low_port=True)), tmp_path) <= 1.7
+    assert exposure(serve_unit(ServeFacts(("/bin/true",), low_port=True)), tmp_path) <= 1.5
 
 
 @pytest.mark.systemd
