@@ -31,10 +31,15 @@ class FakeInbox:
 
     def __init__(self) -> None:
         self.given: list[tuple[dict[str, str], bytes]] = []
+        self.replayed: list[str] = []
 
     async def accept(self, headers: Mapping[str, str], body: bytes) -> Answer:
         self.given.append((dict(headers), body))
         return Answer(202, "accepted")
+
+    async def replay(self, guid: str) -> bool:
+        self.replayed.append(guid)
+        return guid != "done"
 
 
 async def _ready() -> list[Finding]:

@@ -40,13 +40,15 @@ KNOWN = {
     "owner": "acme",
     "name": "vault",
     "sha": SHA,
-    "number": "77",
+    "number": "7700077",
     "digest": "HUSHDIGEST",
     "row": "1",
     "guid": "11111111-2222-3333-4444-555555555555",
     "filename": "loop.css",
 }
 """What stands in addresses: all of it is the private run's. A route with another name needs it here."""
+
+OF_THE_RUN = ("run_id", "sha", "digest", "number", "owner")
 
 NEEDED = {
     "/runs/<run_id>/search": "?q=s",
@@ -59,7 +61,7 @@ NARROWED = [
     "/runs?branch=hushed-branch",
     f"/runs?before={RUN}",
     f"/runs?sha={SHA}",
-    "/runs?state=failed&pull=77",
+    "/runs?state=failed&pull=7700077",
     "/repositories/acme/vault?branch=hushed-branch",
 ]
 VISITORS = ("stranger", "another", "operator")
@@ -123,7 +125,7 @@ async def _a_private_run(site: Site) -> None:
     }
     # One of a push, for badges; the newest is of a pull request.
     await site.queued("of-a-push", **fields, pull_request=None)
-    await site.queued(RUN, **fields, pull_request=77)
+    await site.queued(RUN, **fields, pull_request=7700077)
     row = await site.vertex(RUN, "hush-command", b"swordfish\n", error="exit status 1")
     assert str(row) == KNOWN["row"]
     for run_id in ("of-a-push", RUN):
@@ -231,7 +233,9 @@ async def test_who_may_read_the_repository_sees_it_at_each_of_these_addresses(
         headers, _ = await its.headers("reader")
         told = []
         for path in addresses(its.with_it, "GET"):
-            if any(KNOWN[name] in path for name in ("run_id", "sha", "digest", "number", "owner")):
+            if KNOWN["guid"] not in path and any(
+                KNOWN[name] in path for name in ("run_id", "sha", "digest", "number", "owner")
+            ):
                 status, kept, body = await asked(its.with_it, "GET", path, headers)
                 assert status == 200 or "swordfish" in body, path
                 assert "Cookie" in kept["vary"], path

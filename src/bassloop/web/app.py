@@ -14,6 +14,7 @@ from bassloop.terminal import palette_css
 from bassloop.web import (
     badges,
     controls,
+    deliveries,
     devices,
     feeds,
     health,
@@ -108,6 +109,7 @@ def create_app(context: WebContext) -> QuartTrio:
         health,
         signin,
         devices,
+        deliveries,
         lists,
         pages,
         vertexes,

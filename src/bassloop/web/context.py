@@ -39,6 +39,9 @@ class Inbox(Protocol):
     async def accept(self, headers: Mapping[str, str], body: bytes) -> Answer:
         """Verify, store, answer."""
 
+    async def replay(self, guid: str) -> bool:
+        """Handle one anew that failed or was set aside; False for any other."""
+
 
 class Following(Protocol):
     """A follower's place."""
