@@ -20,6 +20,7 @@ follows, so that text would read otherwise than it is."""
 
 _CONTROLS_IN_LINES = CONTROLS.replace(b"\n", b"")
 
+_KINDS = 16
 _ALIKE_BYTES = 512
 _ALIKE_LIMIT = 512
 _FRAME_BYTES = 4096
@@ -80,9 +81,22 @@ def strip_lines(text: bytes) -> bytes:
         return "\n".join(strip(line) for line in text.split(b"\n")).encode()
     if decoded and _UNFIT.search(decoded):
         text = _UNFIT.sub("\ufffd", decoded).encode()
-    if b"\x1b" in text:
-        text = ANY_ESCAPE.sub(b"", text)
-    return text.translate(None, _CONTROLS_IN_LINES)
+    return _without_escapes(text).translate(None, _CONTROLS_IN_LINES)
+
+
+def _without_escapes(text: bytes) -> bytes:
+    """Text whose escapes are gone, or have become controls. The few looks that a log uses are taken
+    out one after the other, all of a kind at once."""
+    rest = text
+    for _ in range(_KINDS):
+        at = rest.find(b"\x1b")
+        if at < 0:
+            return rest
+        found = SGR.match(rest, at)
+        if found is None:
+            break
+        rest = rest.replace(found[0], b"\0")
+    return ANY_ESCAPE.sub(b"", text)
 
 
 def safe_link(target: bytes) -> str | None:

@@ -7,8 +7,8 @@ lately are kept.
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
-from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from bassloop.web.guard import visible_run
 from bassloop.web.outlining import Outline
 
 if TYPE_CHECKING:
-    from bassloop.store import Store
+    from bassloop.store import LogText, Store
     from bassloop.web.context import WebContext
 
 SECONDS = 2.0
@@ -80,12 +80,13 @@ async def _go_on(
 ) -> None:
     """Go through what of the log is not in its outline, for a while. When cancelled, what was gone
     through by then is in it."""
-    deadline = trio.current_time() + SECONDS
-    async with aclosing(store.log_blocks(run_id, row, outline.lines)) as blocks:
-        async for block in blocks:
-            await trio.to_thread.run_sync(outline.scan, block.text, block.lines, limiter=threads)
-            if trio.current_time() >= deadline:
-                return
+    until = time.perf_counter() + SECONDS
+
+    def visit(block: LogText) -> bool:
+        outline.scan(block.text, block.lines)
+        return time.perf_counter() < until
+
+    await store.scan_log(run_id, row, outline.lines, visit, threads)
 
 
 def _json(outline: Outline) -> dict[str, Any]:

@@ -1,13 +1,13 @@
 """Searching all logs of a run.
 
-A block of lines at a time is read and gone through in a thread, never more than two at once for all
-who search; between blocks everybody else has their turn. Who searches holds one block and the page
+Blocks of lines are read and gone through in a thread, for a tenth of a second at a time and never more
+than two at once for all who search, so that everybody has their turn. Who searches holds one block and the page
 of matches that they are given. Those whose turn it can't be for a while are told to come back.
 """
 
 from __future__ import annotations
 
-from contextlib import aclosing
+import time
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from bassloop.web.guard import visible_run
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bassloop.store import Store, Vertex
+    from bassloop.store import LogText, Store, Vertex
     from bassloop.web.context import WebContext
 
 PAGE = 200
@@ -98,37 +98,38 @@ class _Search:
 
     async def through(self, vertexes: Sequence[Vertex], after: tuple[int, int] | None) -> None:
         """Go through the logs from a place on, as far as an answer needs it and time allows."""
-        deadline = trio.current_time() + SECONDS
+        until = time.perf_counter() + SECONDS
         start = 0
         if after is not None:
             row, start = after[0], after[1] + 1
             places = [index for index, vertex in enumerate(vertexes) if vertex.row == row]
             vertexes = vertexes[places[0] :] if places else []
         for vertex in vertexes:
-            if not await self._log(vertex.row, start, deadline):
+            if not await self._log(vertex.row, start, until):
                 return
             start = 0
         self.complete = True
 
-    async def _log(self, row: int, start: int, deadline: float) -> bool:
+    async def _log(self, row: int, start: int, until: float) -> bool:
         """Go through one log. False: that was enough."""
-        async with aclosing(self.store.log_blocks(self.run_id, row, start)) as blocks:
-            async for block in blocks:
-                kept, count = await trio.to_thread.run_sync(
-                    self.query.scan,
-                    block.text,
-                    block.line,
-                    self.limit - len(self.matches),
-                    limiter=self.threads,
-                )
-                self.matches += [(row, match) for match in kept]
-                self.count += count
-                self._reached = row, block.line + block.lines - 1
-                if trio.current_time() >= deadline or self.count >= COUNT_LIMIT:
-                    return False
-                if not self.counts and self.count > self.limit:
-                    return False
-        return True
+        enough = False
+
+        def visit(block: LogText) -> bool:
+            nonlocal enough
+            room = self.limit - len(self.matches)
+            kept, count = self.query.scan(block.text, block.line, room)
+            self.matches += [(row, match) for match in kept]
+            self.count += count
+            self._reached = row, block.line + block.lines - 1
+            enough = (
+                time.perf_counter() >= until
+                or self.count >= COUNT_LIMIT
+                or (not self.counts and self.count > self.limit)
+            )
+            return not enough
+
+        await self.store.scan_log(self.run_id, row, start, visit, self.threads)
+        return not enough
 
     def json(self) -> dict[str, Any]:
         """The answer."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from bassloop.store.logs.counting import nth_newline
@@ -18,13 +19,16 @@ from bassloop.store.logs.formats import (
 from bassloop.store.model import LineTime, LogText
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 LINE_LIMIT = 128 * 1024
 """Bytes of one line that are read; a longer one is cut, with a notice where it was."""
 
 READ_LIMIT = 4 * 1024 * 1024
 """Bytes of lines in one answer."""
+
+VISIT_SECONDS = 0.1
+"""How long a thread goes through a log before another has its turn."""
 
 _CHUNK = 64 * 1024
 
@@ -231,6 +235,28 @@ def read_block(
         if source is None:
             return LogText(place.line, 0, b""), place
         return source.block(place, size)
+
+
+def visit_blocks(
+    files: LogFiles,
+    lines: int,
+    place: TextPlace | int,
+    size: int,
+    visit: Callable[[LogText], bool],
+) -> TextPlace | None:
+    """Call `visit` with blocks from a place (or a line) on for a while. The place to go on from; None
+    when it returned False, or there is no more."""
+    until = time.perf_counter() + VISIT_SECONDS
+    with open_source(files, lines) as source:
+        if source is None:
+            return None
+        at = source.place(place) if isinstance(place, int) else place
+        while True:
+            text, at = source.block(at, size)
+            if not text.lines or not visit(text):
+                return None
+            if time.perf_counter() >= until:
+                return at
 
 
 def read_raw(files: LogFiles, offset: int, size: int) -> bytes:

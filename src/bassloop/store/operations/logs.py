@@ -17,7 +17,7 @@ from bassloop.store.model import LineGap, LineTime, LogExtent, LogText
 from bassloop.store.operations.vertexes import VertexOperations
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
 TEXT_SIZE = 1024 * 1024
 """Bytes of text that `Store.log_text` aims at."""
@@ -75,6 +75,30 @@ class LogOperations(VertexOperations):
         return await trio.to_thread.run_sync(
             source.read_text, files, extent.lines, start, TEXT_SIZE
         )
+
+    async def scan_log(
+        self,
+        run_id: str,
+        vertex_row: int,
+        start: int,
+        visit: Callable[[LogText], bool],
+        threads: trio.CapacityLimiter,
+    ) -> None:
+        """Call `visit` in a thread with the settled text from line `start` on, in blocks as those of
+        `log_blocks`, until it returns False or there is no more.
+
+        A thread is taken for about a tenth of a second at a time, so that others have their turns.
+        When cancelled, a block that was begun is gone through; then this ends.
+        """
+        extent = await self.log_extent(run_id, vertex_row)
+        if start >= extent.lines:
+            return
+        files = LogFiles.of(self._blobs, run_id, vertex_row)
+        place: source.TextPlace | int | None = start
+        while place is not None:
+            place = await trio.to_thread.run_sync(
+                source.visit_blocks, files, extent.lines, place, _BLOCK, visit, limiter=threads
+            )
 
     async def log_blocks(
         self, run_id: str, vertex_row: int, start: int = 0
