@@ -55,3 +55,28 @@ def test_versions_agree() -> None:
     from bassloop import __version__
 
     assert PROJECT["version"] == __version__
+
+
+ONLY_THE_LOOPS = (
+    "gidgethub",
+    "hypercorn",
+    "jinja2",
+    "jwt",
+    "opentelemetry",
+    "prometheus_client",
+    "pydantic",
+    "quart",
+    "sqlite_utils",
+    "werkzeug",
+)
+
+
+def test_a_runner_imports_nothing_that_only_the_loop_uses() -> None:
+    import subprocess
+
+    code = f"""
+import sys, bassloop.runner, bassloop.cli.runner
+sys.exit(" ".join(sorted(set(sys.modules) & set({ONLY_THE_LOOPS!r}))))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr == "\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -9,7 +10,10 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
+
+from tests.github.world import KEY
 
 from .certificates import write_certificate
 
@@ -109,6 +113,32 @@ def until(listening: socket.socket, first: str) -> None:
     """Wait until a message that begins so is heard."""
     while listening.recv(4096).decode().partition("\n")[0] != first:
         pass
+
+
+def test_without_a_network_it_starts_and_says_what_it_misses(env: dict[str, str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        nowhere = f"http://127.0.0.1:{gone.getsockname()[1]}"
+    env |= {
+        "GITHUB_APP_ID": "1",
+        "GITHUB_APP_PRIVATE_KEY": KEY.private,
+        "GITHUB_API_URL": nowhere,
+    }
+    command = [sys.executable, "-m", "bassloop", "serve"]
+    with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as daemon:
+        assert daemon.stderr is not None
+        try:
+            lines = map(json.loads, daemon.stderr)
+            url = next(line["url"] for line in lines if line["event"] == "ready")
+            said = next(line for line in lines if line["event"] == "not ready")
+            answer = httpx.get(f"{url}/ready", trust_env=False, timeout=60)
+        finally:
+            daemon.kill()
+            daemon.stderr.read()
+    assert said["part"] == "github"
+    assert answer.status_code == 503
+    parts = answer.json()["parts"]
+    assert [name for name in parts if not parts[name]["ready"]] == ["github"]
+    assert parts["github"]["why"] == "GitHub can't be reached, or is out of order"
 
 
 def test_secrets_come_as_credentials_too(env: dict[str, str], tmp_path: Path) -> None:
