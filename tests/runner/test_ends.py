@@ -65,7 +65,7 @@ class World:
         words = [sys.executable, "-m", "bassloop", "runner", *DRIVERS[self.driver], "--json"]
         words += ["-i", str(identity), "--known-hosts", str(known), "--state-dir", str(self.state)]
         words.append(f"vito@127.0.0.1:{self.gateway.address.port}")
-        env = {**os.environ, "PYTHONPATH": "src", "XDG_DATA_HOME": str(self.folder / "data")}
+        env = {**os.environ, "PYTHONPATH": "src"}
         env.pop("SSH_AUTH_SOCK", None)
         with (self.folder / "log").open("ab") as log:
             process = await trio.lowlevel.open_process(words, env=env, stdout=log, stderr=log)
@@ -82,7 +82,7 @@ class World:
         try:
             async with runtime.run(self.thunk, {}) as answers:
                 async for update in answers:
-                    if update.logs:
+                    if any(log.data == b"up\n" for log in update.logs):
                         up.set()
         except (RunFailed, RuntimeLost):
             pass

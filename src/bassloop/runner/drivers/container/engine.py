@@ -65,8 +65,9 @@ class Engine:
         return f"{how}{self.kind} {self.version}".strip()
 
     def command(self, *words: str) -> list[str]:
-        """A command line of its program."""
-        return [self.program, *self.options, *words]
+        """A command line of its program; warnings of Podman's would stand among what a thunk says."""
+        quiet = ["--log-level=error"] if self.kind == "podman" else []
+        return [self.program, *quiet, *self.options, *words]
 
     async def ask(
         self,
