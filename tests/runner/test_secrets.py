@@ -20,9 +20,12 @@ from bassloop.runner.drivers.host import HostDriver
 from bassloop.runner.identity import LOCAL, Scope
 from bassloop.runner.secrets import SecretError, Secrets, SecretStore
 from bassloop.runner.secrets.keyring import SystemKeyring
+from bassloop.runtimes import RunFailed
 from bassloop.wire import bass_pb2 as pb
 
-from .made import Recorder, after, file, mount, sh, string
+from .conformance.asking import Asked
+from .conformance.drivers import open_runtime
+from .made import IMAGE, Recorder, after, file, folder, mount, path_in, sh, string
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -308,3 +311,17 @@ async def test_a_changed_secret_makes_another_thunk(driver: HostDriver, store: S
     store.set("TOKEN", "hunter4-env", in_keyring=False)
     second = [await driver.run(each, OURS, seen) for each in (thunk, then)]
     assert all(a != b for a, b in zip(first, second, strict=True))
+
+
+async def test_a_file_with_a_secret_in_it_is_not_sent(tmp_path: Path) -> None:
+    async with open_runtime("host", tmp_path) as runtime:
+        asked = Asked(runtime, IMAGE)
+        thunk = sh(
+            "mkdir d; echo fine > fine; echo $TOKEN | base64 > d/leak",
+            env=[pb.Binding(symbol="TOKEN", value=secret("ONE"))],
+        )
+        assert await asked.exported(path_in(thunk, file("fine"))) == {"fine": b"fine\n"}
+        for path in (folder("d"), file("d/leak"), folder(".")):
+            with pytest.raises(RunFailed, match="secrets don't leave the runner"):
+                await asked.exported(path_in(thunk, path))
+        assert await asked.read(sh("cat d/leak", image=after(thunk))) == "***Qo=\n"

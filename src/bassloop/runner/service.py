@@ -160,8 +160,10 @@ class RuntimeService(RuntimeBase):
         repository = _metadata(stream).get("bassloop-repository")
         if not is_served(self._only, repository):
             named = repository or "a repository that is not named"
+            mend = f"--only {repository or 'OWNER/REPO'} would"
             raise GRPCError(
-                Status.PERMISSION_DENIED, f"this runner's owner does not let it serve {named}"
+                Status.PERMISSION_DENIED,
+                f"this runner's owner does not let it serve {named}; bassloop runner {mend}",
             )
         request = await stream.recv_message()
         if request is None:

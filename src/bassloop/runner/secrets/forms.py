@@ -1,7 +1,8 @@
 """The forms in which a secret may be printed, and the views of a text in which they are looked for. Pure.
 
 A value is looked for as it is, line by line, and as JSON has it. Base64 is looked for in all three
-alignments, in what is left of the text without its line breaks: programs wrap it. Whatever an encoder
+alignments, in what is left of the text without its line breaks: programs wrap it; a character that has
+bits of its neighbours too stays, and tells four bits of it at most. Whatever an encoder
 of URLs leaves as it is, a text whose ``%XX`` are decoded has the value in it.
 """
 
