@@ -166,7 +166,7 @@ class Settings(BaseSettings):
         description="How many messages of a run may wait for the store before its runner has to.",
     )
     page_slow_seconds: PositiveFloat = Field(
-        30.0, description="How long a live page may leave a message unread before it is cut loose."
+        30.0, description="How long a reader may leave unread what is sent before it is cut loose."
     )
 
     sqlite_path: Path | None = Field(

@@ -28,6 +28,17 @@ def listen(address: str, setting: str) -> socket.socket:
     return listening
 
 
+def drop_slow(listening: socket.socket, seconds: float) -> None:
+    """Have the system break off connections whose other end does not read for so long.
+
+    Hypercorn shields what it sends from cancellation, so that one reader who stopped would hold its
+    task, and the daemon's end, for ever. Where the system can't (macOS), it does.
+    """
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        milliseconds = max(int(seconds * 1000), 1)
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+
+
 def shown(listening: socket.socket) -> str:
     """`HOST:PORT` as this machine reaches it."""
     host, port = listening.getsockname()[:2]

@@ -37,7 +37,7 @@ from bassloop.observe import Metrics, Readiness
 from bassloop.runtimes import Pool
 from bassloop.serve import parts
 from bassloop.serve.http import serve_http
-from bassloop.serve.listening import StartError, host_of, listen, shown
+from bassloop.serve.listening import StartError, drop_slow, host_of, listen, shown
 from bassloop.serve.proxies import Proxies
 from bassloop.serve.secret import session_secret
 from bassloop.serve.signals import signals, until_drained
@@ -109,6 +109,7 @@ async def serve(
         if settings.tls_cert_path and settings.tls_key_path:
             certificate = Certificate(settings.tls_cert_path, settings.tls_key_path)
         pages = stack.enter_context(listen(settings.listen, "LISTEN"))
+        drop_slow(pages, settings.page_slow_seconds)
         metrics = None
         if settings.metrics_listen:
             metrics = stack.enter_context(listen(settings.metrics_listen, "METRICS_LISTEN"))
