@@ -211,10 +211,12 @@ async def test_a_peer_that_went_silent_is_noticed():
 
 
 def test_a_silent_peer_is_noticed_within_90_seconds():
+    from bassloop.config import Settings
     from bassloop.gateway import GatewaySettings
 
-    settings = GatewaySettings(host_key=OTHER_KEY)
-    assert settings.keepalive_seconds * (settings.keepalive_count + 1) <= 90
+    own, daemon = GatewaySettings(host_key=OTHER_KEY), Settings()
+    assert own.keepalive_seconds * (own.keepalive_count + 1) <= 90
+    assert daemon.ssh_keepalive_seconds * (daemon.ssh_keepalive_count + 1) <= 90
 
 
 async def test_a_key_that_was_withdrawn_ends_the_connection():
