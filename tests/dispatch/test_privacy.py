@@ -11,8 +11,8 @@ import trio
 from bassloop.dispatch import permissions
 from bassloop.dispatch.allowance import Allowance
 from bassloop.dispatch.permissions import KEPT_SECONDS, Permissions, at_least
-from bassloop.dispatch.privacy import Forgotten, forgotten
-from bassloop.github import parse_event
+from bassloop.dispatch.privacy import Forgotten, ask_all, forgotten
+from bassloop.github import GitHubError, parse_event
 from bassloop.standin import Account, Fault
 from bassloop.store import RepositoryRecord, User
 from tests.dispatch.test_report import a_run
@@ -269,6 +269,37 @@ async def test_a_repository_that_was_deleted_is_public_no_more(
         await stored(its, public=True)
         await happened(its, "repository", "deleted", "g1")
         assert (await its.store.runs()).items == ()
+
+
+@pytest.mark.parametrize("why", ["private", "deleted", "another's name"])
+async def test_what_is_public_no_more_is_found_out_where_no_event_told(
+    make_repository: MakeRepository, tmp_path: Path, why: str
+) -> None:
+    async with small(make_repository(), tmp_path) as its:
+        await its.store.put_repository(replace(OURS, public=True))
+        await stored(its, public=True)
+        await ask_all(its.loop)
+        assert len((await its.store.runs()).items) == 1
+        if why == "private":
+            its.standin.private = True
+        elif why == "deleted":
+            its.standin.name = "gone"
+        else:
+            its.standin.repository_id = 999
+        await ask_all(its.loop)
+        assert (await its.store.runs()).items == ()
+
+
+async def test_nothing_is_hidden_because_github_can_not_be_asked(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with small(make_repository(), tmp_path) as its:
+        await its.store.put_repository(replace(OURS, public=True))
+        await stored(its, public=True)
+        its.standin.faults.add(Fault("GET", r"/repos/octocat/hello", status=500, times=1000))
+        with pytest.raises(GitHubError):
+            await ask_all(its.loop)
+        assert len((await its.store.runs()).items) == 1
 
 
 async def test_who_takes_the_apps_authorization_back_is_signed_out(

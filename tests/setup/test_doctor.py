@@ -102,7 +102,7 @@ async def test_a_sound_app_has_nothing_wrong_and_every_part_is_told(repository: 
         "clock agrees",
         "GitHub knows the App bass-loop",
         "the App has the permissions",
-        "subscribed to merge_group, pull_request, push",
+        "subscribed to merge_group, pull_request, push, repository",
         "the installation on octocat has the permissions",
         "deliveries go to http://127.0.0.1",
         "deliveries come as JSON",
@@ -158,7 +158,7 @@ async def test_what_was_not_granted_is_wrong_at_the_app_and_where_it_is_installe
 
 async def test_an_event_that_is_not_subscribed_is_wrong(repository: Path) -> None:
     found = await examined(repository, events=("push",))
-    assert wrong(found) == ["the App is not subscribed to merge_group, pull_request"]
+    assert wrong(found) == ["the App is not subscribed to merge_group, pull_request, repository"]
 
 
 async def test_a_webhook_that_delivers_forms_is_wrong_and_mended_when_asked(

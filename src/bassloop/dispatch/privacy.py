@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import structlog
+import trio
 
-from bassloop.github import Forbidden, NotFound
+from bassloop.github import Forbidden, GitHubError, NotFound
 from bassloop.store import RepositoryRecord
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from bassloop.github import Event, Repository
 
 log = structlog.get_logger(__name__)
+
+ASKED_EVERY = 3600.0
+MOST_ASKED = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +110,27 @@ async def _ask(loop: Loop, told: RepositoryRecord, known: RepositoryRecord | Non
         await loop.store.put_repository(found)
         loop.permissions.forget(repository_id=found.id)
         log.info("repository", repository=found.full_name, public=found.public)
+
+
+async def keep_asking(loop: Loop) -> None:
+    """Ask every hour whether what is shown to everybody is public still: GitHub tells an App neither
+    of a repository that was deleted, nor of one where it is not installed any more. Never returns."""
+    while True:
+        try:
+            await ask_all(loop)
+        except GitHubError as error:
+            log.warning("repositories not asked for", why=str(error))
+        await trio.sleep(ASKED_EVERY)
+
+
+async def ask_all(loop: Loop) -> None:
+    """Hide what is not public any more. Raises GitHubError when GitHub can't say, and asks no further."""
+    for known in await loop.store.public_repositories(MOST_ASKED):
+        owner, _, name = known.full_name.partition("/")
+        now = await loop.github.public_repository(owner, name)
+        if now is None or now.id != known.id:
+            await loop.store.put_repository(replace(known, public=False))
+            log.info("repository is public no more", repository=known.full_name)
 
 
 def _record(repository: Repository, installation_id: int) -> RepositoryRecord:

@@ -99,6 +99,18 @@ class GitHub:
         """Whose login this is; None for nobody's. Raises GitHubError when GitHub can't say."""
         return await self.keys.user(login)
 
+    async def public_repository(self, owner: str, name: str) -> Repository | None:
+        """A repository as anybody sees it; None for one that is not there, or is not public."""
+        path = f"/repos/{quote(owner, safe='')}/{quote(name, safe='')}"
+        try:
+            found = await self.api.call("GET", path, credential=await self._reader())
+            known = parse_repository(found or {})
+        except NotFound:
+            return None
+        except MalformedEvent as error:
+            raise GitHubError(f"GitHub's answer is no repository: {error}") from error
+        return None if known.private else known
+
     def repository(self, installation_id: int, owner: str, name: str) -> GitHubRepository:
         """One repository, through one installation's token. Asks nothing yet."""
         return GitHubRepository(self, installation_id, owner, name)

@@ -27,7 +27,7 @@ PERMISSIONS = {
     "metadata": "read",
     "pull_requests": "read",
 }
-EVENTS = ("merge_group", "pull_request", "push")
+EVENTS = ("merge_group", "pull_request", "push", "repository")
 """Events to ask for; check_run and check_suite come by themselves with the permission checks."""
 
 WEBHOOK_PATH = "/integrations/github/events"

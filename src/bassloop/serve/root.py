@@ -27,6 +27,7 @@ from bassloop import __version__
 from bassloop.dispatch import Control, Inbox, Loop, Outputs, Tail, handle_delivery
 from bassloop.dispatch.janitor import keep_pruning
 from bassloop.dispatch.missed import keep_fetching
+from bassloop.dispatch.privacy import keep_asking
 from bassloop.dispatch.recover import end_set_aside, interrupt_lost_runs, keep_concluding
 from bassloop.dispatch.report import connect_command
 from bassloop.gateway import GatewayAddress, serve_gateway
@@ -192,6 +193,7 @@ async def _serve(
         root.start_soon(keep_pruning, store, parts.retention(settings))
         if github.app is not None:
             root.start_soon(keep_fetching, loop, inbox)
+            root.start_soon(keep_asking, loop)
         async with trio.open_nursery() as web:
             over, metrics_url = trio.Event(), None
             if opened.metrics is not None:

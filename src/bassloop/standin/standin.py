@@ -121,7 +121,7 @@ class StandIn:
     installation_id: int = 1
     repository_id: int = 201
     permissions: Mapping[str, str] = field(default_factory=_granted)
-    events: Sequence[str] = ("merge_group", "pull_request", "push")
+    events: Sequence[str] = ("merge_group", "pull_request", "push", "repository")
     default_branch: str = ""
     hook_url: str = ""
     hook_config: dict[str, str] = field(default_factory=dict)

@@ -67,6 +67,16 @@ def private_repositories(connection: sqlite3.Connection, limit: int) -> list[int
     return [row["id"] for row in rows]
 
 
+def public_repositories(connection: sqlite3.Connection, limit: int) -> list[RepositoryRecord]:
+    """Those with runs, most recently used first."""
+    rows = connection.execute(
+        "SELECT id, full_name, installation_id, public FROM repositories "
+        "WHERE public = 1 AND used_at > 0 ORDER BY used_at DESC, id LIMIT ?",
+        (limit,),
+    )
+    return [_repository(row) for row in rows]
+
+
 def begin_session(
     connection: sqlite3.Connection, secret: str, user_id: int, at: float, expires_at: float
 ) -> None:

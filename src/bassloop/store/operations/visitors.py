@@ -25,6 +25,10 @@ class VisitorOperations(Operations):
         """The ids of repositories that are not public and have runs, the latest used first."""
         return await self._readers.read(lambda db: visitors.private_repositories(db, limit))
 
+    async def public_repositories(self, limit: int) -> list[RepositoryRecord]:
+        """Those that are public and have runs, the latest used first."""
+        return await self._readers.read(lambda db: visitors.public_repositories(db, limit))
+
     async def begin_session(self, secret: str, user_id: int, seconds: float) -> float:
         """Keep a session of a known user under a secret that the store does not keep. Returns when
         it ends by itself, in seconds since the epoch. StoreConflict for an unknown user."""
