@@ -17,6 +17,7 @@ os.environ.setdefault("UV_PYTHON_DOWNLOADS", "never")
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 TEST = nox.project.dependency_groups(PROJECT, "test")
+DOCS = nox.project.dependency_groups(PROJECT, "docs")
 LINT = nox.project.dependency_groups(PROJECT, "lint")
 SUPPORTED = ("3.11", "3.12", "3.13", "3.14")
 AGAIN = ("--reruns", "1", "-raR")
@@ -145,6 +146,13 @@ def systemd(session: nox.Session) -> None:
         )
     _install(session)
     session.run("pytest", "-q", *AGAIN, "-m", "systemd", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation as HTML, in build/docs: a link that leads nowhere is an error."""
+    session.install("--quiet", "--editable", ".", *DOCS)
+    session.run("mkdocs", "build", *session.posargs)
 
 
 @nox.session

@@ -64,9 +64,10 @@ def prune(
         return
     click.echo(
         f"removed {_count(pruned.runs, 'run')}, {bytes_said(pruned.bytes)} of logs, "
-        f"{pruned.deliveries} deliveries, {_count(pruned.thunks, 'thunk')}"
+        f"{_count(pruned.deliveries, 'delivery')}, {_count(pruned.thunks, 'thunk')}"
     )
 
 
 def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"
+    things = f"{thing[:-1]}ies" if thing.endswith("y") else f"{thing}s"
+    return f"{number} {thing if number == 1 else things}"

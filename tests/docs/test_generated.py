@@ -1,0 +1,43 @@
+"""The pages that are generated when the documentation is built."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bassloop.cli import COMMANDS
+
+from .pages import ROOT
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+
+@pytest.fixture(scope="module")
+def generate() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_command_has_its_section(generate: ModuleType) -> None:
+    page = generate.on_page_markdown("# Commands\n\n{{ commands }}\n")
+    for name in COMMANDS:
+        assert f"\n## bassloop {name}\n" in page
+    assert "## bassloop deliveries replay\n" in page
+    assert "Usage: bassloop prune [OPTIONS]" in page
+
+
+def test_every_operation_of_the_api_has_its_section(generate: ModuleType) -> None:
+    page = generate.on_page_markdown("{{ http }}")
+    described = json.loads((ROOT / "src/bassloop/web/openapi.json").read_text())
+    for path, item in described["paths"].items():
+        for method, operation in item.items():
+            if isinstance(operation, dict) and "summary" in operation:
+                assert f"## `{method.upper()} {path}`\n" in page

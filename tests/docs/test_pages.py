@@ -1,0 +1,115 @@
+"""What the documentation says to type does what it says."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sqlite3
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import click
+import pytest
+import trio
+
+from bassloop import config
+from bassloop.cli import cli
+from bassloop.store import open_store
+
+from ..store.test_retention import logged
+from .pages import PAGES, ROOT, Block, Console, blocks
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DAY = 86400.0
+
+
+def data(folder: Path) -> None:
+    """A loop's data: a run that ended yesterday, and one of long ago."""
+
+    async def make() -> None:
+        where = folder.parent / "home" / "data"
+        async with open_store(where / "loop.db", where / "blobs") as store:
+            await logged(store, delivery="old", ended_at=time.time() - 40 * DAY)
+            await logged(store, delivery="new", ended_at=time.time() - DAY)
+
+    trio.run(make)
+
+
+def original(folder: Path) -> None:
+    """A database as the Go program makes it."""
+    with closing(sqlite3.connect(folder / "original.db")) as connection:
+        connection.execute("CREATE TABLE schema_migrations (version uint64, dirty bool)")
+        connection.execute("CREATE TABLE vertexes (digest TEXT, run_id TEXT, name TEXT)")
+
+
+THINGS = {"data": data, "the original's database": original}
+
+
+def named(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+RUN = [page for page in PAGES if any(block.kind == "console" for block in blocks(page))]
+
+
+@pytest.mark.parametrize("page", RUN, ids=named)
+def test_what_a_page_does_in_a_console_happens(page: Path, tmp_path: Path) -> None:
+    console = Console(tmp_path, THINGS)
+    for block in blocks(page):
+        console.carry_out(block)
+
+
+def typed() -> list[tuple[str, str]]:
+    """Commands of bassloop in blocks for a machine of their own, and the page that each is on."""
+    found = []
+    for page in PAGES:
+        for block in blocks(page):
+            if block.kind in ("sh", "bash", "shell") and block.mark != "file":
+                text = block.text.replace("\\\n", " ")
+                found += [
+                    (named(page), line.strip())
+                    for line in text.splitlines()
+                    if re.match(r"\s*(sudo )?bassloop ", line)
+                ]
+    return found
+
+
+@pytest.mark.parametrize(("page", "line"), typed())
+def test_a_command_that_is_not_run_here_is_one(page: str, line: str) -> None:
+    words = shlex.split(line, comments=True)
+    words = words[words.index("bassloop") + 1 :]
+    command: click.Command = cli
+    context = click.Context(cli, info_name="bassloop")
+    while isinstance(command, click.Group) and words:
+        found = command.get_command(context, words[0])
+        assert found is not None, f"{page}: there is no command {words[0]}"
+        command, name, words = found, words[0], words[1:]
+        context = click.Context(command, info_name=name, parent=context)
+    with open_parse(command, words):
+        pass
+
+
+def open_parse(command: click.Command, words: list[str]) -> click.Context:
+    """Parse a command's words, and carry nothing out. Raises UsageError."""
+    return command.make_context(command.name or "", list(words))
+
+
+def settings() -> list[tuple[str, Block]]:
+    return [(named(page), block) for page in PAGES for block in blocks(page) if block.kind == "ini"]
+
+
+@pytest.mark.parametrize(("page", "block"), settings())
+def test_settings_are_settings(
+    page: str, block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "settings.env"
+    file.write_text(block.text)
+    monkeypatch.setenv("BASSLOOP_SETTINGS", str(file))
+    config.load()
+    for line in block.text.splitlines():
+        if line and not line.startswith(("#", "[")):
+            name = line.partition("=")[0]
+            assert name.lower() in config.Settings.model_fields, f"{page}: {name} is no setting"
