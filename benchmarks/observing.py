@@ -126,6 +126,7 @@ async def measured(
             url = f"http://127.0.0.1:{port}/metrics"
             async with of.runner(daemon):
                 await handled(of, daemon.url, heads, 3)
+                await trio.sleep(6)  # the first batch of spans connects, and imports what it needs
                 before = used(daemon.process.pid)
                 async with scraped(url if kind == KINDS[1] else None):
                     await handled(of, daemon.url, heads, many)
