@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given, strategies
 
 from bassloop.runner.drivers.command import Inherited, resolve
-from bassloop.runner.drivers.container import Engine, EngineError, Limits, find, image, plan
+from bassloop.runner.drivers.container import (
+    Engine,
+    EngineError,
+    Limits,
+    find,
+    image,
+    plan,
+    try_limits,
+)
 from bassloop.runner.drivers.container.images import has_changed
 from bassloop.runner.drivers.errors import DriverError
 from bassloop.wire import bass_pb2 as pb
@@ -270,3 +278,27 @@ async def test_why_an_engine_does_not_work_is_said(
     found = await find("podman")
     assert isinstance(found, str)
     assert reason in found
+
+
+ROOTLESS = '{"host": {"cgroupVersion": "%s", "cgroupControllers": %s}}'
+
+
+@pytest.mark.parametrize(
+    ("version", "controllers", "missing"),
+    [("v1", "[]", "memory and pids"), ("v2", '["cpu", "memory"]', "for pids"),
+     ("v2", '["cpu", "memory", "pids"]', None)],
+)  # fmt: skip
+async def test_limits_that_would_be_ignored_are_told(
+    fake: Path, version: str, controllers: str, missing: str | None
+) -> None:
+    fake.write_text(
+        f"#!/bin/sh\ncase \"$*\" in *info*) echo '{ROOTLESS % (version, controllers)}' ;; "
+        '*) echo "exec: /bassloop-probe: no such file" >&2; exit 127 ;; esac\n'
+    )
+    engine = Engine(str(fake), "podman", rootless=True)
+    limits = Limits(memory=64 << 20, pids=20)
+    if missing is None:
+        await try_limits(engine, limits)
+    else:
+        with pytest.raises(EngineError, match=missing):
+            await try_limits(engine, limits)

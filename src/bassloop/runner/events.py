@@ -82,4 +82,5 @@ class ThunkEnded(RunnerEvent):
     error: str | None
 
     def __str__(self) -> str:
-        return f"{self.error or 'done'} after {self.took:.1f} s: {self.cmdline}"
+        how = "done" if self.error is None else self.error.removesuffix(f": {self.cmdline}")
+        return f"{how} after {self.took:.1f} s: {self.cmdline}"

@@ -138,8 +138,26 @@ async def _connect(engine: Engine) -> Engine:
 
 
 async def try_limits(engine: Engine, limits: Limits) -> None:
-    """Start a container with these limits. Raises EngineError when the engine can't hold it to them."""
+    """Start a container with these limits. Raises EngineError when the engine can't hold it to them.
+
+    Rootless Podman ignores what it can't do, with a warning: it is asked which control groups it has.
+    """
+    if engine.kind == "podman" and engine.rootless:
+        _check_controllers(await engine.ask("info", "--format", "{{json .}}", seconds=20), limits)
     await _try(engine, "none", limits_of(limits))
+
+
+def _check_controllers(info: str, limits: Limits) -> None:
+    host = json.loads(info)["host"]
+    wanted = {"cpu": limits.cpus, "memory": limits.memory, "pids": limits.pids}
+    missing = {name for name, limit in wanted.items() if limit is not None}
+    if host.get("cgroupVersion") == "v2":
+        missing -= set(host.get("cgroupControllers") or ())
+    if missing:
+        raise EngineError(
+            f"rootless, it has no control group for {' and '.join(sorted(missing))} here (version "
+            f"{host.get('cgroupVersion', 'unknown')})"
+        )
 
 
 async def _try(engine: Engine, network: str, more: Sequence[str] = ()) -> None:
