@@ -62,6 +62,11 @@ async def test_a_file_is_downloaded_and_a_directory_as_an_archive(
         assert file.headers["content-length"] == "6"
         assert file.headers["content-disposition"] == "attachment; filename*=UTF-8''a.txt"
         assert "sandbox" in file.headers["content-security-policy"]
+        async with httpx.AsyncClient() as client:
+            page = await client.get(f"{its.serving.local_url}/runs/{run.id}")
+            assert f'href="/runs/{run.id}/output"' in page.text
+            thunk = await client.get(f"{its.serving.local_url}/thunks/{run.thunk_digest}")
+            assert f'action="/runs/{run.id}/output"' in thunk.text
         whole = await get(its, run, ".")
         with tarfile.open(fileobj=io.BytesIO(whole.content)) as tar:
             assert {"dist/a.txt", "big.bin"} <= {name.removeprefix("./") for name in tar.getnames()}

@@ -14,9 +14,10 @@ from bassloop.web.guard import visible_run
 from bassloop.web.onefile import NotAFile, OneFile
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator
+    from collections.abc import AsyncIterable, AsyncIterator, Sequence
 
     from bassloop.dispatch import Output
+    from bassloop.store import Run
     from bassloop.web.context import WebContext
 
 SECONDS = 3600.0
@@ -57,6 +58,13 @@ def routes(context: WebContext) -> Blueprint:
             raise
 
     return blueprint
+
+
+def on_offer(context: WebContext, runs: Sequence[Run]) -> Run | None:
+    """The first of the runs whose outputs may be had now; None when none may."""
+    if context.outputs is None:
+        return None
+    return next((run for run in runs if context.outputs.may_have(run)), None)
 
 
 async def _answer(output: Output, path: str) -> Response:

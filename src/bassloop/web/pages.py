@@ -13,6 +13,7 @@ from bassloop.web.controls import actions_on
 from bassloop.web.failing import LOOK_BACK, Failing, failing
 from bassloop.web.guard import visible_run
 from bassloop.web.json import wants_json
+from bassloop.web.outputs import on_offer
 from bassloop.web.timeline import timeline
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ async def _run_page(context: WebContext, run: Run, vertexes: list[Vertex]) -> st
     return await render_template(
         "run.html",
         actions=await actions_on(context, run),
+        outputs=on_offer(context, [run]),
         view=views.view_run(run, now),
         vertexes=shown,
         sources=views.sources(shown),

@@ -13,6 +13,7 @@ from bassloop.web.avatar import avatar_svg
 from bassloop.web.guard import visible_thunk
 from bassloop.web.json import wants_json
 from bassloop.web.lists import PAGE_SIZE, viewed
+from bassloop.web.outputs import on_offer
 from bassloop.web.thunktree import coloured_json, thunk_tree
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def routes(context: WebContext) -> Blueprint:
             parts=thunk_tree(record.json),
             json=coloured_json(record.json),
             runs=viewed(page.items),
+            outputs=on_offer(context, page.items),
             bars=durations(page.items),
             height=CHART_HEIGHT,
             older=older,
