@@ -27,7 +27,7 @@ const TALLEST = 2_000_000;
 /**
  * @typedef {object} Looks what else a line is shown with
  * @property {(view: LogView, elements: HTMLElement[]) => void} added called with lines that came into the window
- * @property {(view: LogView) => void} moved called when the window has changed
+ * @property {() => void} moved called when the window has changed
  */
 
 export class LogView {
@@ -147,6 +147,7 @@ export class LogView {
       this.folds.changed();
       const place = this.folds.placeOf(line);
       await this.#around(place, anchor && { line: this.folds.lineAt(place), top: anchor.top });
+      this.looks.added(this, /** @type {HTMLElement[]} */ ([...this.lines.children]));
       this.settle();
     });
     this.look();
@@ -170,7 +171,7 @@ export class LogView {
       const room = follow ? MOST : MOST - (last - this.first);
       const near = last + this.folds.hidden >= before && start <= before;
       if (near && places - last <= room) {
-        await this.#render(follow ? Math.max(this.first, places - MOST) : this.first, places, this.#kept());
+        await this.#render(follow ? Math.max(this.first, places - STEP) : this.first, places, this.#kept());
       } else if (follow) {
         await this.#render(Math.max(0, places - STEP), places, null);
       }
@@ -254,7 +255,7 @@ export class LogView {
     this.looks.added(this, added);
     const element = anchor && this.element(anchor.line);
     this.#fit(anchor && element && { element, top: anchor.top }, false);
-    this.looks.moved(this);
+    this.looks.moved();
   }
 
   /** Where the anchor is by now, if it was there before: the reader may have scrolled since.

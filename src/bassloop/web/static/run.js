@@ -3,6 +3,7 @@
  * becomes live, and a log as long as it is.
  */
 
+import { Backlog } from "./backlog.js";
 import { duration, now, setClock } from "./clock.js";
 import { Follower } from "./follow.js";
 import { listen, toggleKeys } from "./keys.js";
@@ -21,6 +22,9 @@ import { Timeline } from "./timeline.js";
 const REST = 160;
 const TICK = 250;
 
+/** Milliseconds from one drawing of what is new to the next. */
+const DRAW = 50;
+
 const part = (/** @type {string} */ id) => /** @type {any} */ (document.getElementById(id));
 const page = /** @type {HTMLElement} */ (part("run"));
 const run = /** @type {string} */ (page.dataset.run);
@@ -36,8 +40,7 @@ const outlines = new Map();
 /** @type {import("./logview.js").Looks} */
 const looks = {
   added: (view, elements) => marks.dress(view, elements),
-  moved: (view) => {
-    marks.dress(view, /** @type {HTMLElement[]} */ ([...view.lines.children]));
+  moved: () => {
     search.mark();
     stampSoon();
   },
@@ -141,16 +144,30 @@ async function copyMarked() {
 
 /* What is new */
 
+const backlog = new Backlog();
+let drawing = false;
+
+/** Draw what has come, one thing after the other, at most so often. */
+async function drawNews() {
+  if (drawing) return;
+  drawing = true;
+  for (let news = backlog.take(); news; news = backlog.take()) {
+    await draw(news);
+    await new Promise((done) => setTimeout(done, DRAW));
+  }
+  drawing = false;
+}
+
 /** @param {any} news */
-function heard(news) {
+async function draw(news) {
   if (news.now) setClock(news.now);
-  for (const vertex of news.vertexes ?? []) steps.update(vertex);
-  if (news.vertexes) {
+  for (const vertex of news.vertexes) steps.update(vertex);
+  if (news.vertexes.length) {
     part("nothing").hidden = steps.all.length > 0;
     part("internal-switch").hidden = !steps.all.some((step) => step.internal);
     timeline.draw();
   }
-  for (const log of news.logs ?? []) growLog(log);
+  await Promise.all(news.logs.map(growLog));
   if (news.run) showRun(news.run);
   if (news.end) endRun();
 }
@@ -358,7 +375,10 @@ if (live()) {
   if (!location.hash) follower.follow();
   follow(run, {
     places: () => Object.fromEntries(steps.all.map((step) => [step.row, step.lines])),
-    heard,
+    heard: (news) => {
+      backlog.add(news);
+      drawNews();
+    },
     lost: (seconds) => {
       part("lost").hidden = seconds === null;
       if (seconds !== null) part("lost").textContent = `The connection is lost; trying again in ${Math.ceil(seconds)} s`;

@@ -1,0 +1,76 @@
+"""What `benchmarks.viewer` looks at: `viewer_server LINES` serves a run whose log has so many lines.
+
+With none, its log is written to at the rates that are read from stdin, each for some seconds. What is
+to be known is printed as JSON. (A process of its own: Playwright and the loop's asyncio don't mix.)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import trio
+from tests.browser.showcase import BEGAN, Shown, shown
+
+from bassloop.store import LogWriter, VertexUpdate
+
+LINE = (
+    b"%09d  the quick brown fox jumps over the lazy dog, and over the other one, again and again\n"
+)
+BROKEN = b"foo.c:12:3: error: expected ';' before '}' token\nmake: *** [foo.o] Error 1\n"
+BLOCK = 10_000
+SECONDS = 8
+
+
+async def _begin(its: Shown) -> LogWriter:
+    await its.site.queued("r")
+    await its.store.start_run("r", "t", "octocat", "linux/amd64", BEGAN)
+    row = (await its.store.put_vertexes("r", [VertexUpdate("v", "make", BEGAN)]))["v"].row
+    return await its.store.open_log("r", row)
+
+
+async def _end(its: Shown, log: LogWriter) -> None:
+    await log.close()
+    over = VertexUpdate("v", "make", BEGAN, BEGAN + 100, error="exit status 2")
+    await its.store.put_vertexes("r", [over])
+    await its.store.end_run("r", "failed", "exit status 2", BEGAN + 100)
+    its.site.tail.publish("r")
+
+
+async def serve(lines: int) -> None:
+    """Serve until the process is ended."""
+    with tempfile.TemporaryDirectory() as folder:
+        async with shown(Path(folder)) as its:
+            log = await _begin(its)
+            if lines:
+                for start in range(0, lines - 2, BLOCK):
+                    stop = min(start + BLOCK, lines - 2)
+                    text = b"".join(LINE % number for number in range(start, stop))
+                    await log.append(text, None, 1, BEGAN + start / lines)
+                await log.append(BROKEN, None, 1, BEGAN + 99)
+                await _end(its, log)
+            print(json.dumps({"url": its.url, "pid": os.getpid()}), flush=True)
+            while rate := (await trio.to_thread.run_sync(sys.stdin.readline)).strip():
+                await _write(its, log, int(rate))
+
+
+async def _write(its: Shown, log: LogWriter, rate: int) -> None:
+    """Write lines at a rate, twenty times a second as runners do; say when the last was written."""
+    began, written = trio.current_time(), 0
+    while written < rate * SECONDS:
+        await trio.sleep(0.05)
+        due = min(int((trio.current_time() - began) * rate), rate * SECONDS)
+        await log.append(b"".join(LINE % number for number in range(written, due)), None, 1, BEGAN)
+        written = due
+        its.site.tail.publish("r")
+    await log.append(b"the last of %d a second\n" % rate, None, 1, BEGAN)
+    its.site.tail.publish("r")
+    print(json.dumps({"at": time.time(), "took": trio.current_time() - began}), flush=True)
+
+
+if __name__ == "__main__":
+    trio.run(serve, int(sys.argv[1]))
