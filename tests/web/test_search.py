@@ -143,3 +143,15 @@ async def test_more_than_can_be_served_are_told_to_come_back(
         assert codes == [503]
         enough.set()
     assert codes == [503, 200]
+
+
+async def test_what_is_found_is_a_page_too_for_who_has_no_javascript(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        first, *_ = await three_logs(site)
+        page = await site.text("/runs/r/search?q=error&limit=2")
+        assert f'href="/runs/r/vertexes/{first}?start=0#L3"' in page
+        assert "4 lines" in page
+        assert 'rel="next" href="/runs/r/search?q=error&amp;after=' in page
+        hostile = await site.text("/runs/r/search?q=<script>alert(1)</script>")
+        assert "<script>alert" not in hostile
+        assert "Nothing like that" in hostile

@@ -10,12 +10,16 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 import trio
-from quart import Blueprint, Response, abort, jsonify, request
+from quart import Blueprint, Response, abort, jsonify, render_template, request
 
+from bassloop.web import views
 from bassloop.web.finding import BadQuery, Match, Query, cursor, place_of
 from bassloop.web.guard import visible_run
+from bassloop.web.json import wants_json
+from bassloop.web.vertexes import PAGE_LINES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,13 +45,14 @@ def routes(context: WebContext) -> Blueprint:
     room = trio.Semaphore(AT_ONCE)
 
     @blueprint.get("/runs/<run_id>/search")
-    async def search(run_id: str) -> Response:
+    async def search(run_id: str) -> str | Response:
         """Lines of a run that match `q`, in the order of its vertexes and their lines.
 
         `regex=yes`: q is a regular expression; `case=yes`: its case counts; `vertex`: in one log
         only; `limit`: matches in the answer; `after`: the `next` of an earlier answer.
         """
-        if await visible_run(context, run_id) is None:
+        run = await visible_run(context, run_id)
+        if run is None:
             abort(404, "there is no such run, or it is not for everyone to see")
         args = request.args
         try:
@@ -76,7 +81,19 @@ def routes(context: WebContext) -> Blueprint:
             await found.through(vertexes, after)
         finally:
             room.release()
-        return jsonify(found.json())
+        answer = found.json()
+        if wants_json():
+            return jsonify(answer)
+        asked = {name: args[name] for name in ("q", "regex", "case", "vertex") if args.get(name)}
+        return await render_template(
+            "search.html",
+            view=views.view_run(run, time.time()),
+            asked=asked,
+            names={vertex.row: views.plain(vertex.name) for vertex in vertexes},
+            found=answer,
+            page=PAGE_LINES,
+            next=urlencode({**asked, "after": answer["next"]}) if answer["next"] else None,
+        )
 
     return blueprint
 

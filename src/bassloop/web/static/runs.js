@@ -1,4 +1,6 @@
 // A list of runs, kept as it stands: the server sends the rows that changed, and the order of all.
+import { sayAgo } from "./ago.js";
+
 const box = document.getElementById("runs");
 const list = box.querySelector("ol.runs");
 const nothing = document.getElementById("nothing");
@@ -28,6 +30,7 @@ function show({ order, rows }) {
     known.delete(id);
   }
   for (const gone of known.values()) gone.remove();
+  sayAgo(list);
   if (nothing) nothing.hidden = list.children.length > 0;
 }
 
