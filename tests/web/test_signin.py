@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bassloop.github import GitHubConfig, OAuthConfig, open_github
-from bassloop.standin import serve_standin
+from bassloop.standin import Account, Fault, serve_standin
 from bassloop.web.signin import CALLBACK, safe_next
 from tests.github.world import KEY, QUICK, make_repository, standin_of
 
@@ -185,6 +185,45 @@ async def test_a_refusal_on_github_signs_nobody_in(tmp_path: Path) -> None:
     async with a_browser(tmp_path) as browser:
         assert (await browser.sign_in("")).status_code == 403
         assert COOKIE not in browser.cookies
+
+
+@pytest.mark.parametrize(
+    "fault", [{"status": 500}, {"status": 200, "body": b"<html>"}, {"cut": True}]
+)
+@pytest.mark.parametrize("where", ["/login/oauth/access_token", "/user"])
+async def test_while_github_can_not_say_nobody_is_signed_in(
+    tmp_path: Path, where: str, fault: dict[str, Any]
+) -> None:
+    async with a_browser(tmp_path) as browser:
+        options = {"status": None, **fault} if "cut" in fault else fault
+        browser.standin.faults.add(Fault("*", where, **options))
+        assert (await browser.sign_in("octocat")).status_code == 502
+        assert COOKIE not in browser.cookies
+        # A token that was given is revoked all the same.
+        assert browser.standin.sign_ins.tokens == {} or where != "/user"
+        assert (await browser.sign_in("octocat")).status_code == 303
+
+
+async def test_a_token_that_can_not_be_revoked_keeps_nobody_out(tmp_path: Path) -> None:
+    async with a_browser(tmp_path) as browser:
+        browser.standin.faults.add(Fault("DELETE", ".*", status=500))
+        assert (await browser.sign_in("octocat")).status_code == 303
+
+
+async def test_the_case_of_a_login_and_a_new_one_make_nobody_another(tmp_path: Path) -> None:
+    async with a_browser(tmp_path) as browser:
+        await browser.site.run(public=False)
+        browser.site.permissions.levels[101, 2] = "read"
+        await browser.sign_in("OctoCat")
+        assert (await browser.get("/runs/r")).status_code == 200
+        accounts = browser.standin.accounts
+        accounts["octocat"], accounts["renamed"] = Account(500, "octocat"), Account(101, "renamed")
+        impostor = Browser(browser.site, browser.standin)
+        await impostor.sign_in("octocat")
+        assert (await impostor.get("/runs/r")).status_code == 404
+        again = Browser(browser.site, browser.standin)
+        await again.sign_in("renamed")
+        assert (await again.get("/runs/r")).status_code == 200
 
 
 async def test_a_forged_cookie_is_nobodys(tmp_path: Path) -> None:

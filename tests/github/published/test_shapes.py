@@ -52,6 +52,7 @@ async def test_what_is_answered_has_githubs_shape(
         shapes = {
             "/users/{username}": "/users/octocat",
             "/users/{username}/keys": "/users/octocat/keys",
+            "/user/{account_id}": "/user/101",
             REPO: mine,
             f"{REPO}/contents/{{path}}": f"{mine}/contents/a",
             f"{REPO}/commits/{{ref}}": f"{mine}/commits/main",
@@ -95,6 +96,26 @@ async def test_a_token_has_githubs_shape(repository: Path, description: Descript
                 data=asked,
             )
             description.answer("post", path, 201, made)
+
+
+async def test_who_signed_in_has_githubs_shape_and_so_has_the_end_of_their_token(
+    repository: Path, description: Description
+) -> None:
+    async with world(repository) as its:
+        token = its.standin.sign_ins.new_token("octocat")["access_token"]
+        async with httpx.AsyncClient(base_url=its.standin.url, trust_env=False) as client:
+            user = await client.get("/user", headers={"Authorization": f"Bearer {token}"})
+            description.answer("get", "/user", 200, user.json())
+            path, ended = "/applications/{client_id}/token", {"access_token": token}
+            description.request("delete", path, ended)
+            answer = await client.request(
+                "DELETE",
+                f"/applications/{its.standin.client_id}/token",
+                json=ended,
+                auth=(its.standin.client_id, its.standin.sign_ins.client_secret),
+            )
+        assert answer.status_code == 204
+        assert its.standin.sign_ins.tokens == {}
 
 
 @pytest.mark.parametrize(

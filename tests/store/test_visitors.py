@@ -1,0 +1,106 @@
+"""Sessions and repositories: what is kept of who may see what."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bassloop.store import RepositoryRecord, StoreConflict, User, open_store
+from bassloop.store.visitors import SESSIONS_EACH
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+OCTOCAT = User(5, "U_5", "octocat")
+
+
+async def test_a_session_is_of_a_user_under_their_latest_login(tmp_path: Path) -> None:
+    async with open_store(tmp_path / "loop.db", tmp_path / "blobs") as store:
+        with pytest.raises(StoreConflict):
+            await store.begin_session("secret", 5, 60)
+        await store.put_user(OCTOCAT)
+        expires_at = await store.begin_session("secret", 5, 60)
+        await store.put_user(User(5, "U_5", "renamed"))
+        session = await store.session("secret")
+        assert session is not None
+        assert (session.user_id, session.login, session.expires_at) == (5, "renamed", expires_at)
+        assert await store.session("another") is None
+
+
+async def test_a_session_ends_by_itself_or_is_ended(tmp_path: Path) -> None:
+    async with open_store(tmp_path / "loop.db", tmp_path / "blobs") as store:
+        await store.put_user(OCTOCAT)
+        await store.begin_session("late", 5, -1)
+        assert await store.session("late") is None
+        for secret in ("one", "two", "three"):
+            await store.begin_session(secret, 5, 60)
+        assert await store.end_session("one")
+        assert not await store.end_session("one")
+        assert await store.session("one") is None
+        assert await store.session("two") is not None
+        assert await store.end_sessions(5) == 2
+        assert await store.session("two") is None
+
+
+async def test_the_oldest_of_too_many_sessions_give_way(tmp_path: Path) -> None:
+    async with open_store(tmp_path / "loop.db", tmp_path / "blobs", synchronous="OFF") as store:
+        await store.put_user(OCTOCAT)
+        for number in range(SESSIONS_EACH + 1):
+            await store.begin_session(f"s{number}", 5, 60)
+        assert await store.session("s0") is None
+        assert await store.session("s1") is not None
+
+
+async def test_a_copy_of_the_database_opens_no_session(tmp_path: Path) -> None:
+    async with open_store(tmp_path / "loop.db", tmp_path / "blobs") as store:
+        await store.put_user(OCTOCAT)
+        await store.begin_session("the-secret-of-a-session", 5, 60)
+    assert b"the-secret-of-a-session" not in (tmp_path / "loop.db").read_bytes()
+
+
+async def test_a_repository_is_what_was_heard_of_it_last(tmp_path: Path) -> None:
+    async with open_store(tmp_path / "loop.db", tmp_path / "blobs") as store:
+        assert await store.repository(7) is None
+        for record in (
+            RepositoryRecord(7, "acme/vault", 1, public=False),
+            RepositoryRecord(7, "acme/renamed", 2, public=True),
+        ):
+            await store.put_repository(record)
+            assert await store.repository(7) == record
+        # Only those that have runs are of interest to lists.
+        assert await store.public_repositories(10) == []
+        assert await store.private_repositories(10) == []
+
+
+async def test_what_was_not_known_to_be_public_is_private_after_the_migration(
+    tmp_path: Path,
+) -> None:
+    from sqlite_utils import Database
+
+    from bassloop.store.schema import migrations
+
+    path = tmp_path / "old.db"
+    with closing(sqlite3.connect(path)) as connection:
+        migrations().apply(Database(connection), stop_before="0006_visitors")
+        connection.execute("PRAGMA application_id = 0x42617373")
+        connection.execute("INSERT INTO users VALUES (5, '', 'octocat')")
+        for number, (repository, public) in enumerate([(1, 1), (1, 0), (2, 1)]):
+            connection.execute(
+                "INSERT INTO runs (id, user_id, login, repository_id, repository, public, event, "
+                "delivery, head_sha, check_name, state, created_at, cmdline) "
+                "VALUES (?, 5, 'octocat', ?, ?, ?, 'push', 'g', 's', 'c', 'queued', ?, '')",
+                (f"r{number}", repository, f"o/r{repository}", public, 1.0 + number),
+            )
+            connection.execute(
+                "INSERT INTO check_runs (repository_id, repository, installation_id, head_sha, name, "
+                "generation, run_id, state, delivery) VALUES (?, ?, 3, 's', 'c', ?, ?, 'open', 'g')",
+                (repository, f"o/r{repository}", number, f"r{number}"),
+            )
+        connection.commit()
+    async with open_store(path, tmp_path / "blobs") as store:
+        assert await store.repository(1) == RepositoryRecord(1, "o/r1", 3, public=False)
+        assert await store.repository(2) == RepositoryRecord(2, "o/r2", 3, public=True)
+        assert await store.private_repositories(10) == [1]
