@@ -109,6 +109,8 @@ async def test_a_visitor_who_leaves_ends_the_call_at_the_runner(
             assert b" 200 " in await visitor.receive_some()
         while its.serving.pool.statistics()["calls"]:
             await trio.sleep(0.01)
+        while (await get(its, run, "dist/a.txt")).status_code == 503:
+            await trio.sleep(0.01)
         assert (await get(its, run, "dist/a.txt")).status_code == 200
 
 

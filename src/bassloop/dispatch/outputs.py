@@ -165,9 +165,9 @@ class Outputs:
         end = _End()
         began = False
         size = 0
-        self._busy.add(runtime.id)
-        try:
-            with send:
+        with send:  # closed last: whoever sees the end finds the runner free
+            self._busy.add(runtime.id)
+            try:
                 async with runtime.export_path(path, metadata) as answers:
                     async for answer in answers:
                         if not isinstance(answer, bytes):
@@ -183,17 +183,17 @@ class Outputs:
                 if not began:
                     raise RunFailed(f"{runtime} sent nothing")
                 end.why = None
-        except (RunFailed, RuntimeLost) as error:
-            end.why = str(error)
-            if not began:
-                kept = not isinstance(error, RunFailed) or error.status != "NOT_FOUND"
-                raise (NoOutput if kept else _NotKept)(str(error)) from error
-        except trio.TooSlowError:
-            end.why = "it was not taken"
-        except trio.BrokenResourceError:
-            end.why = "its reader left"
-        finally:
-            self._busy.discard(runtime.id)
+            except (RunFailed, RuntimeLost) as error:
+                end.why = str(error)
+                if not began:
+                    kept = not isinstance(error, RunFailed) or error.status != "NOT_FOUND"
+                    raise (NoOutput if kept else _NotKept)(str(error)) from error
+            except trio.TooSlowError:
+                end.why = "it was not taken"
+            except trio.BrokenResourceError:
+                end.why = "its reader left"
+            finally:
+                self._busy.discard(runtime.id)
 
 
 def _metadata(run: Run, fork: str) -> dict[str, str]:
