@@ -11,7 +11,7 @@ import trio
 import trio.lowlevel
 from trio.testing import wait_all_tasks_blocked
 
-from bassloop.dispatch.inbox import AT_ONCE_IN_A_BURST, MAX_CRASHES, Handle, Inbox, Outcome, Turn
+from bassloop.dispatch.inbox import MAX_CRASHES, Handle, Inbox, Outcome, Turn
 from bassloop.github import RateLimited, sign
 from bassloop.store import Delivery, Store, open_store
 from tests.github.made import check_suite
@@ -158,30 +158,6 @@ async def test_a_bounded_number_is_handled_at_once(tmp_path: Path) -> None:
         assert repr(box) == "<Inbox: 2 handled, 3 waiting>"
         going.set()
         for number in range(5):
-            assert (await box.finished(f"g{number}")).state == "done"
-
-
-async def test_in_a_burst_answers_come_before_what_follows_from_them(
-    tmp_path: Path, mock_clock: trio.testing.MockClock
-) -> None:
-    going = trio.Event()
-
-    async def handle(delivery: Delivery, turn: Turn) -> Outcome:
-        await going.wait()
-        return Outcome("done")
-
-    async with inbox(tmp_path, handle) as (box, _):
-        for number in range(30):
-            text = body(f"{number:040x}")
-            assert (await box.accept(headers(text, f"g{number}"), text)).status == 202
-        await wait_all_tasks_blocked(0.01)
-        few = box.statistics()["handling"]
-        assert 1 <= few <= AT_ONCE_IN_A_BURST + 1
-        mock_clock.jump(1)
-        while box.statistics()["handling"] < 30:
-            await trio.lowlevel.checkpoint()
-        going.set()
-        for number in range(30):
             assert (await box.finished(f"g{number}")).state == "done"
 
 

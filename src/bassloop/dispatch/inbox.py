@@ -43,12 +43,6 @@ MAX_CRASHES = 10
 AT_WORK = 16
 """How many deliveries may have had their turn and still wait for their checks, for each turn."""
 
-AT_ONCE_IN_A_BURST = 12
-"""How many deliveries have their turn while others come in quick succession: an answer comes first."""
-
-BURST_SECONDS = 0.05
-"""Deliveries that come this soon after one another are a burst."""
-
 RELEASE_SECONDS = 5.0
 LONGEST_WAIT = 2 * 3600.0
 """A delivery that is to be tried later than this waits for a clock that was set, and is tried then."""
@@ -127,8 +121,6 @@ class Inbox:
     _finished: dict[str, trio.Event] = field(default_factory=dict)
     _closed: bool = False
     _running: bool = False
-    _burst_until: float = -math.inf
-    _accepted_at: float = -math.inf
 
     def __repr__(self) -> str:
         return f"<Inbox: {self._at_work} handled, {len(self._line)} waiting>"
@@ -204,10 +196,6 @@ class Inbox:
             self._enqueue(Waiting(delivery.guid, delivery.order_key))
 
     async def _keep(self, guid: str, name: str, body: bytes) -> Answer:
-        now = trio.current_time()
-        if now - self._accepted_at < BURST_SECONDS:
-            self._burst_until = now + BURST_SECONDS
-        self._accepted_at = now
         try:
             new = await self._store(guid, name, body)
         except MalformedEvent as error:
@@ -259,7 +247,7 @@ class Inbox:
                 if self._closed and not self._at_work:
                     return
                 self._arrived = trio.Event()
-                with trio.move_on_at(self._line.next_time() if self._room() else self._calm_at()):
+                with trio.move_on_at(self._line.next_time() if self._room() else math.inf):
                     await self._arrived.wait()
 
     def close(self) -> None:
@@ -288,13 +276,11 @@ class Inbox:
         self._arrived.set()
 
     def _room(self) -> bool:
-        in_a_burst = trio.current_time() < self._burst_until
-        at_once = min(self.at_once, AT_ONCE_IN_A_BURST) if in_a_burst else self.at_once
-        return not self._closed and self._turns < at_once and self._at_work < self.at_once * AT_WORK
-
-    def _calm_at(self) -> float:
-        """When there may be room although nothing has changed: after a burst."""
-        return self._burst_until if trio.current_time() < self._burst_until else math.inf
+        return (
+            not self._closed
+            and self._turns < self.at_once
+            and self._at_work < self.at_once * AT_WORK
+        )
 
     def _next(self) -> Waiting | None:
         return self._line.take(trio.current_time()) if self._room() else None

@@ -15,6 +15,7 @@ daemon loudly: whoever started it starts it again, and the inbox resumes.
 
 from __future__ import annotations
 
+import gc
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -129,6 +130,15 @@ async def serve(
     return 0
 
 
+def _leave_alone_what_stays() -> None:
+    """Let the garbage collector pass over what there is now: it is the code, and stays as long as we do.
+
+    Going through all of it holds everything up for a tenth of a second, now and then.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 async def _serve(
     settings: Settings,
     opened: _Opened,
@@ -203,6 +213,8 @@ async def _serve(
             await web.start(serve_http, behind, opened.pages, over, opened.certificate)
             for what in parts.what_is_off(settings):
                 log.warning(what)
+            if stop is None:
+                _leave_alone_what_stays()
             log.info("ready", url=url, ssh=f"{ssh.host}:{ssh.port}", host_key=ssh.known_hosts_line)
             async with signals(
                 stopping if stop is None else None,
