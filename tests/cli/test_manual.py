@@ -83,3 +83,10 @@ def test_what_a_shell_asks_is_answered(typed: str, offered: set[str]) -> None:
     command = [sys.executable, "-m", "bassloop"]
     said = subprocess.run(command, env=env, capture_output=True, text=True, check=False).stdout
     assert {line.partition(",")[2] for line in said.splitlines()} == offered
+
+
+def test_a_group_that_does_something_by_itself_tells_its_options() -> None:
+    page = CliRunner().invoke(cli, ["man", "runner"]).output
+    assert "HOST[:PORT]" in page
+    assert "\\-\\-allow\\-host\\-path" in page
+    assert "bassloop\\-runner\\-secret" in page

@@ -70,10 +70,13 @@ def contexts(top: click.Context) -> Iterator[click.Context]:
 def page(context: click.Context) -> str:
     """A command's manual page, in the language of man(7)."""
     command = context.command
+    told: click.Command = getattr(
+        command, "default", command
+    )  # when no command of a group is named
     name = context.command_path.replace(" ", "-")
-    about = inspect.cleandoc(command.help or "").replace("\f", "")
+    about = inspect.cleandoc(told.help or "").replace("\f", "")
     first, _, rest = about.partition("\n\n")
-    usage = " ".join(command.collect_usage_pieces(context))
+    usage = " ".join(told.collect_usage_pieces(context))
     lines = [
         f'.TH "{name.upper()}" 1 "" "Bass Loop {__version__}" "Bass Loop"',
         ".SH NAME",
@@ -88,7 +91,7 @@ def page(context: click.Context) -> str:
         lines += _paragraph(paragraph)
     options = [
         record
-        for each in command.get_params(context)
+        for each in told.get_params(context)
         if isinstance(each, click.Option) and (record := each.get_help_record(context))
     ]
     if options:

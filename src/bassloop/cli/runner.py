@@ -162,6 +162,9 @@ class _Runner(click.Group):
     The help is the one of dialling in, with those commands listed.
     """
 
+    default = dial
+    """What is meant when no command is named."""
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Take a first word that is no command for what dialling in is told."""
         if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
