@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from bassloop.runner.drivers.container import ContainerDriver, Engine, find
+from bassloop.runner.drivers.container import ContainerDriver, Engine, EngineError, find
 from bassloop.runner.drivers.container.images import own_prefix
 from bassloop.runner.identity import LOCAL, Scope
 from bassloop.wire import bass_pb2 as pb
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from bassloop.runner.cache import Output
 
+IMAGE_LINE = "{{.Repository}}:{{.Tag}} {{.ID}}"
 BASE = pb.ThunkImage(
     ref=pb.ImageRef(
         repository="localhost/base", tag="bassloop-tests", platform=pb.Platform(os="linux")
@@ -98,8 +99,18 @@ async def forget_state(engine: Engine, state: Path, *more: str) -> None:
     await _forget(engine, (own_prefix(state) or "none", *more))
 
 
+async def listed_images(engine: Engine) -> str:
+    """All images, by name and id. An image that goes while Podman looks at it spoils the whole list."""
+    for _ in range(4):
+        try:
+            return await engine.ask("images", "--format", IMAGE_LINE)
+        except EngineError:
+            await trio.sleep(0.5)
+    return await engine.ask("images", "--format", IMAGE_LINE)
+
+
 async def _forget(engine: Engine, ours: tuple[str, ...]) -> None:
-    listed = await engine.ask("images", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}")
+    listed = await listed_images(engine)
     named = [line.split() for line in listed.splitlines() if line.startswith(ours)]
     if named:
         names = [each[1] if each[0].endswith(":<none>") else each[0] for each in named]
