@@ -40,19 +40,20 @@ class Certificate:
         the old ones stay, when they can't be used."""
         self._check()
         if self.context is not None:
-            self.context.load_cert_chain(self._chain, self._key)
+            self._load(self.context)
 
     def _check(self) -> None:
         """Try the files on a context of nobody's."""
+        self._load(ssl.create_default_context(ssl.Purpose.CLIENT_AUTH))
+
+    def _load(self, context: ssl.SSLContext) -> None:
         for path, setting in ((self._chain, "TLS_CERT_PATH"), (self._key, "TLS_KEY_PATH")):
             try:
                 path.read_bytes()
             except OSError as error:
                 raise StartError(f"{setting}: can't read {path}: {error.strerror}") from error
         try:
-            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
-                self._chain, self._key, password=_no_password
-            )
+            context.load_cert_chain(self._chain, self._key, password=_no_password)
         except (ssl.SSLError, ValueError) as error:
             raise StartError(
                 f"TLS_CERT_PATH, TLS_KEY_PATH: {self._chain} and {self._key} can't be used "
