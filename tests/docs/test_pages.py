@@ -74,7 +74,7 @@ def typed() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("page", "line"), typed())
 def test_a_command_that_is_not_run_here_is_one(page: str, line: str) -> None:
-    words = shlex.split(re.split(r" [<>|&]+ ", line)[0], comments=True)[1:]
+    words = shlex.split(re.split(r" [<>|&]+ |  +", line)[0], comments=True)[1:]
     command: click.Command = cli
     context = click.Context(cli, info_name="bassloop")
     while isinstance(command, click.Group) and words:
