@@ -126,3 +126,11 @@ async def test_one_answer_takes_so_long_and_the_next_goes_on(
         answers = [await site.json(f"/runs/r/vertexes/{row}/outline") for _ in range(6)]
         assert [answer["complete"] for answer in answers] == [False, False, False, True, True, True]
         assert answers[-1]["errors"] == [200_000]
+
+
+async def test_a_number_that_no_vertex_can_have_is_not_found(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        await site.queued()
+        for what in ("outline", "lines", "raw", "text"):
+            answer = await site.get(f"/runs/r/vertexes/{2**70}/{what}")
+            assert answer.status_code == 404

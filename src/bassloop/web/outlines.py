@@ -52,7 +52,7 @@ def routes(context: WebContext) -> Blueprint:
     async def outline(run_id: str, row: int) -> Response:
         """What is in a log, by line numbers from 0; `complete: false` says to ask again."""
         run = await visible_run(context, run_id)
-        if run is None or await store.vertex(run_id, row) is None:
+        if run is None or await store.vertex(run_id, min(row, 2**62)) is None:
             abort(404, "there is no such log, or it is not for everyone to see")
         extent = await store.log_extent(run_id, row)
         its = kept.setdefault(row, _Kept())
