@@ -6,7 +6,9 @@
 | `parts` | what the settings say, in the words of each part |
 | `secret` | with what sessions are signed |
 | `listening` | the sockets, and their addresses |
-| `http` | the HTTP server in front of the pages |
+| `http` | the HTTP servers, of the pages and of the metrics |
+| `tls` | the daemon's own certificate |
+| `proxies` | who asks, when a proxy stands in between |
 | `signals` | what SIGTERM and its kin do, and draining |
 """
 
