@@ -83,10 +83,11 @@ export class LogSource {
         chunk.times = answer.times.map((/** @type {[number, number, number]} */ [line, at]) => [line, at]);
         chunk.timed = end;
       }
+      const times = chunk.times ?? [];
       let at = 0;
       for (let line = Math.max(start, number * CHUNK); line < Math.min(stop, (number + 1) * CHUNK); line += 1) {
-        while (at + 1 < chunk.times.length && chunk.times[at + 1][0] <= line) at += 1;
-        found.push(chunk.times[at]?.[1] ?? NaN);
+        while (at + 1 < times.length && times[at + 1][0] <= line) at += 1;
+        found.push(times[at]?.[1] ?? NaN);
       }
     }
     return found;
