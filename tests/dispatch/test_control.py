@@ -260,6 +260,33 @@ async def test_a_head_that_nobody_knows_is_held_whatever_the_policy(
         await its.until(lambda: conclusions(its, "it") == ["success"])
 
 
+@pytest.mark.parametrize("how", ["button", "GitHub's own"])
+async def test_a_hook_that_failed_is_run_again_with_all_its_checks(
+    make_repository: MakeRepository, tmp_path: Path, how: str
+) -> None:
+    hook = """
+(defn github-hook [{:event kind :payload payload} client]
+  (run (with-image ($ sh -c "true") {:repository "alpine" :platform {:os "linux"}}))
+  (client:start-check
+    (with-image ($ sh -c "true") {:repository "alpine" :platform {:os "linux"}})
+    "it" payload:check_suite:head_sha))
+"""
+    async with small(
+        make_repository(**{"project.bass": hook}), tmp_path, policies=IMPATIENT
+    ) as its:
+        await its.deliver(await its.standin.payload("check_suite"), "g1")
+        await its.inbox.finished("g1")
+        assert conclusions(its, "project.bass") == ["failure"]
+        async with its.runner():
+            if how == "button":
+                await press(its, "rerun", "g2", name="project.bass", sender="octocat")
+            else:
+                await its.deliver(await its.standin.payload("check_run", "rerequested"), "g2")
+            assert (await its.inbox.finished("g2")).state == "done"
+        assert conclusions(its, "it") == ["success"]
+        assert conclusions(its, "project.bass") == ["failure", "success"]
+
+
 async def test_a_pressed_button_meets_a_bad_day_of_githubs(
     make_repository: MakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ from bassloop import store
 from bassloop.dispatch import report
 from bassloop.dispatch.control import WRITERS, NotAllowed, allow, approve, request_cancel
 from bassloop.dispatch.events import Decision, Does, decide
-from bassloop.dispatch.hook import run_hook
+from bassloop.dispatch.hook import PROJECT, SCRIPT, run_hook
 from bassloop.dispatch.inbox import Outcome
 from bassloop.dispatch.notice import tell
 from bassloop.dispatch.policy import OWNERS_FILE, Policy, PolicyError
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from bassloop.dispatch.loop import Loop
 
 log = structlog.get_logger(__name__)
+
+OWN_CHECKS = frozenset({PROJECT, SCRIPT, OWNERS_FILE, report.APPROVAL})
+"""Check runs by which the loop says something itself."""
 
 
 async def handle_delivery(loop: Loop, delivery: store.Delivery, turn: Turn) -> Outcome:
@@ -57,6 +60,24 @@ async def handle_delivery(loop: Loop, delivery: store.Delivery, turn: Turn) -> O
             return outcome
         event, decision = _as_rerun(event), replace(decision, does=Does.HOOK, rerun=True)
     return await _hook(loop, delivery, event, decision, turn)
+
+
+def _own_check(event: Event) -> str | None:
+    """The check of the loop's own that an event wants again; None when it wants one of the script's."""
+    subject = event.payload.get("check_run")
+    name = subject.get("name") if isinstance(subject, dict) else None
+    wanted = (event.name, event.action) == ("check_run", "rerequested")
+    return str(name) if wanted and name in OWN_CHECKS else None
+
+
+def _as_suite(event: Event) -> Event:
+    """The event that wants all checks of a head again, for one that wants what no script has a check for."""
+    assert event.head is not None
+    subject = event.payload["check_run"]
+    suite = subject.get("check_suite")
+    payload = {name: part for name, part in event.payload.items() if name != "check_run"}
+    payload["check_suite"] = {**(suite or {}), "head_sha": event.head.sha}
+    return replace(event, name="check_suite", payload=payload)
 
 
 async def _pressed(loop: Loop, event: Event) -> Outcome | None:
@@ -97,6 +118,8 @@ async def _hook(
     loop: Loop, delivery: store.Delivery, event: Event, decision: Decision, turn: Turn
 ) -> Outcome:
     """Find out what holds for the event's head, and evaluate the hook for it."""
+    if (rerun_of := _own_check(event)) is not None:
+        event = _as_suite(event)
     assert event.repository is not None
     repository = event.repository
     repo = loop.github.repository(event.installation_id or 0, repository.owner, repository.name)
@@ -126,6 +149,7 @@ async def _hook(
                 delivery=delivery.guid,
                 received_at=delivery.received_at,
                 rerun=decision.rerun,
+                rerun_of=rerun_of,
                 whose=whose,
                 policy=policy,
                 hook_at=hook_at,
@@ -136,6 +160,8 @@ async def _hook(
             if unusable:
                 await tell(work, OWNERS_FILE, unusable)
                 return Outcome("done", unusable)
+            if rerun_of == OWNERS_FILE:
+                await tell(work, OWNERS_FILE, "It can be used now.", state="succeeded")
             if (held := await _held(work)) is not None:
                 return Outcome("held", held)
             loop.at_work.add(work)

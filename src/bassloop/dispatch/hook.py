@@ -103,6 +103,8 @@ async def _run_hook(work: Work) -> str:
         )
         await tell(work, name, message, host.output(), progress=host.progress.updates)
         return "crashed"
+    if work.rerun_of == name:
+        await tell(work, name, "It was evaluated without an error.", state="succeeded")
     return "done"
 
 

@@ -105,7 +105,9 @@ def queued(run: Run, url: str, awaited: Awaited) -> Report:
     """A check that waits for a runner."""
     title, parts = "Waiting for a runner", [f"`{_code(run.cmdline)}` waits for {_any_of(awaited)}."]
     if awaited.logins:
-        parts[0] += f" {awaited.logins[0]} connects one with\n\n```sh\n{awaited.connect}\n```"
+        parts[0] += (
+            f" {escape(awaited.logins[0])} connects one with\n\n```sh\n{awaited.connect}\n```"
+        )
     if awaited.approvable:
         parts.append(_MAY_APPROVE)
     parts.append(f"[Follow the run, or cancel it]({url})")
@@ -231,6 +233,8 @@ def hook_ended(
     message = (run.message or "it gave no reason").strip()
     if run.state == "neutral":
         return Report("No hook at this commit", f"{code_block(message)}\n\n[The run]({url})")
+    if run.state == "succeeded":
+        return Report("Evaluated", f"{escape(message)}\n\n[The run]({url})")
     parts = [
         "The repository's hook did not finish; the checks that it would have started may be missing.",
         code_block(_head(message)),

@@ -34,6 +34,7 @@ class Work:
     """A delivery that is being handled.
 
     Args:
+        rerun_of: the loop's own check that is wanted again, such as the hook's, which failed.
         whose: whose head it is, and whose runtimes are used; an approval changes it.
         hook_at: the commit that the hook is taken from.
         checks: the nursery that the delivery's checks live in.
@@ -55,6 +56,7 @@ class Work:
     checks: trio.Nursery
     turn: Turn
     trouble: GitHubError | None = None
+    rerun_of: str | None = None
     started: dict[tuple[str, str], Started] = field(default_factory=dict)
 
     @property
