@@ -3,7 +3,8 @@
 Runs of public repositories are for everybody, those of others for people who GitHub says may read the
 repository. What somebody may not see is not listed, not counted, and not told from what does not
 exist. Everything that answers a visitor (pages, JSON, websockets, badges, feeds, search) asks here and
-never the store; a websocket asks again each time before it sends.
+never the store; a websocket asks again when it sends, every few seconds
+at most.
 """
 
 from __future__ import annotations

@@ -73,12 +73,12 @@ async def _follow(
     asked = trio.current_time()
     while True:
         await following.changed()
-        if trio.current_time() >= asked + ASKED_AGAIN:
-            if await visible_run(context, run_id) is None:
-                return
-            asked = trio.current_time()
         more = True
         while more:
+            if trio.current_time() >= asked + ASKED_AGAIN:
+                if await visible_run(context, run_id) is None:
+                    return
+                asked = trio.current_time()
             text, seen, more, over = await newsroom.news(run_id, following.version, seen)
             if text is not None:
                 await _send(context, text)
