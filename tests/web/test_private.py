@@ -70,6 +70,9 @@ VISITORS = ("stranger", "another", "operator")
 class Outputs:
     """Says that it was asked."""
 
+    def may_have(self, run: Run) -> bool:
+        return True
+
     async def open(self, run: Run, path: str) -> Any:
         await trio.lowlevel.checkpoint()
         raise NoOutput("swordfish")
@@ -247,6 +250,28 @@ async def test_who_may_read_the_repository_sees_it_at_each_of_these_addresses(
         assert "hush-check" in await heard(its.with_it, "/runs/live", headers)
         _, _, listed = await asked(its.with_it, "GET", "/runs?repository=acme/vault", headers)
         assert "hush-check" in listed
+
+
+@pytest.mark.parametrize(
+    ("origin", "seen"),
+    [
+        (None, True),
+        ("https://loop.example.com", True),
+        ("https://evil.example.com", False),
+        ("https://loop.example.com.evil", False),
+        ("null", False),
+    ],
+)
+async def test_another_sites_page_hears_nothing_through_a_visitors_browser(
+    tmp_path: Path, origin: str | None, seen: bool
+) -> None:
+    async with a_site(tmp_path) as site:
+        await site.queued("r", public=False)
+        headers = await site.signed_in(60, "reader", r2="read")
+        if origin is not None:
+            headers["origin"] = origin
+        said = await heard(site, "/runs/live", headers) or ""
+        assert ('"r"' in said) is seen
 
 
 async def test_a_page_that_is_open_says_nothing_more_once_its_reader_may_not_read(

@@ -10,6 +10,7 @@ at most.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from quart import g, has_websocket_context, request, websocket
 
@@ -40,7 +41,19 @@ async def _visitor(context: WebContext, asking: BaseRequestWebsocket) -> Visitor
     scheme, _, token = asking.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return await context.sessions.visitor(token.strip(), bearer=True)
+    if has_websocket_context() and not _is_own_page(context, asking):
+        return None
     return await context.sessions.visitor(asking.cookies.get(context.sessions.cookie, ""))
+
+
+def _is_own_page(context: WebContext, asking: BaseRequestWebsocket) -> bool:
+    """Whether a browser's websocket is opened by a page of this loop. Browsers let any site open one
+    with the visitor's cookies, if it is a neighbour under the same domain, and read what it says."""
+    origin = asking.headers.get("Origin")
+    return origin is None or urlsplit(origin).netloc in (
+        asking.host,
+        urlsplit(context.external_url).netloc,
+    )
 
 
 async def may_read(context: WebContext, visitor: Visitor | None, run: Run) -> bool:
