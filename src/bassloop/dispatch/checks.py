@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 CLEANUP_SECONDS = 15.0
+MOST_TRIED = 3
+"""How many runtimes a check is handed to, at most: a machine that is too busy to answer for one of its
+runtimes is not helped by being asked through each of the others."""
 
 
 class CheckRefused(Exception):
@@ -247,7 +250,7 @@ async def _run(
             except RuntimeLost as error:
                 others = loop.pool.candidates(runtime.user_id, wanted)
                 left = [other for other in others if other.id not in tried]
-                if recorder.vertexes() or not left:
+                if recorder.vertexes() or not left or len(tried) >= MOST_TRIED:
                     return "interrupted", f"{error}; run the check again"
                 runtime = left[0]
     after = report.duration(limit)
