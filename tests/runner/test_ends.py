@@ -57,7 +57,7 @@ class World:
 
     @asynccontextmanager
     async def runner(self) -> AsyncGenerator[tuple[trio.Process, Runtime]]:
-        """A runner that is registered; killed at the end if it is still there."""
+        """A runner that is registered; ended at the end if it is still there."""
         identity, known = self.folder / "id", self.folder / "known_hosts"
         USER_KEY.write_private_key(str(identity))
         identity.chmod(0o600)
@@ -73,6 +73,10 @@ class World:
             yield process, await self.gateway.pool.wait_for(7, timeout=120)
         finally:
             with trio.CancelScope(shield=True):
+                if process.returncode is None:
+                    process.terminate()
+                with trio.move_on_after(SECONDS):
+                    await process.wait()
                 if process.returncode is None:
                     process.kill()
                 await process.wait()
