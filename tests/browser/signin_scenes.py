@@ -28,10 +28,12 @@ def private(page: Page, address: str) -> dict[str, Any]:
     page.click(f"text=Authorize as {reader}")
     page.wait_for_selector(".vertex:last-child .line >> text=tick 3")
     back = page.url
+    offered = page.locator("main form[method=post]").all_inner_texts()
     Path(os.environ["GATE"]).touch()
     page.wait_for_selector("article[data-live=no]")
     page.wait_for_selector(".vertex:last-child .lines >> text=tick 4")
     seen, menu = texts(page), page.inner_text(".menu")
+    offered_after = page.locator("main form[method=post]").all_inner_texts()
     picture("signed-in")
     page.click(f".menu >> text={reader}")
     picture("me")
@@ -46,6 +48,7 @@ def private(page: Page, address: str) -> dict[str, Any]:
         "stranger": stranger,
         "back": back,
         "seen": seen,
+        "offered": [offered, offered_after],
         "menu": menu,
         "signed_out": signed_out,
         "mallory": page.inner_text("main"),

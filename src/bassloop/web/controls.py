@@ -41,18 +41,23 @@ def routes(context: WebContext) -> Blueprint:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """A form on a run's page: where it goes, and the word on its button."""
+    """A form on a run's page: where it goes, and the word on its button.
+
+    Args:
+        passing: whether it goes from the page when the run is over.
+    """
 
     url: str
     word: str
     main: bool = False
+    passing: bool = False
 
 
 async def actions_on(context: WebContext, run: Run) -> list[Action]:
     """What whoever asks may do to a run that they see."""
     visitor, found = await who_asks(context), []
     if not run.ended and await may_cancel(context, visitor, run):
-        found.append(Action(f"/runs/{run.id}/cancel", "Cancel"))
+        found.append(Action(f"/runs/{run.id}/cancel", "Cancel", passing=True))
     from_fork = run.head_branch is None
     waits = not run.started_at and run.state in ("queued", "action_required")
     if from_fork and waits and await may_write(context, visitor, run):

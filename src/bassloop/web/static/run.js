@@ -225,6 +225,7 @@ function endRun() {
   page.dataset.live = "no";
   clearInterval(ticking);
   follower.end();
+  for (const form of page.querySelectorAll("form.passing")) form.remove();
   for (const step of steps.all) {
     step.log.querySelector(".screen")?.replaceChildren();
     if (step.open) outlineOf(step).update(true);
