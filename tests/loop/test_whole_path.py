@@ -110,7 +110,7 @@ async def test_what_a_hook_ran_itself_is_shown_when_it_fails(
 ) -> None:
     hook = """
 (defn github-hook [event client]
-  (run (with-image ($ sh -c "echo it works; echo src: it broke >&2; exit 3")
+  (run (with-image ($ sh -c "echo it works >&2; echo src: it broke >&2; exit 3")
                    {:repository "alpine" :platform {:os "linux"}})))
 """
     async with tried(make_repository(**{"project.bass": hook})) as its:

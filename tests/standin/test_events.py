@@ -31,8 +31,9 @@ async def test_every_payload_can_be_read(repository: Path, event: str) -> None:
         payload = await its.standin.payload(event)
         read = parse_event(event, json.loads(json.dumps(payload)))
         if event not in ("ping", "installation"):
-            assert read.head is not None
-            assert read.head.sha == its.head
+            # An event that names no commit is evaluated at the default branch's head, if at all.
+            found = None if event == "repository_dispatch" else its.head
+            assert (read.head and read.head.sha) == found
             assert read.sender is not None
             assert read.sender.login == "octocat"
             assert read.repository is not None
