@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 import trio
 
-from bassloop.runtimes import NoRuntime, Platform, Pool, Runtime
+from bassloop.bridge import open_bridge
+from bassloop.runtimes import NoRuntime, Platform, Pool, Runtime, RuntimeLost
+from bassloop.runtimes.runtime import SILENT_SECONDS
+from bassloop.wire import bass_pb2
 
 LINUX = Platform("linux", "amd64")
 MAC = Platform("darwin", "arm64")
@@ -76,6 +79,16 @@ async def test_the_best_priority_is_first_then_the_longest_connected():
     ):
         assert pool.candidates(1) == [best, old, young]
         assert [each.id for each in pool.snapshot()] == ["strange", "old", "young", "best"]
+
+
+async def test_one_that_did_not_answer_lately_comes_after_all_that_did(autojump_clock):
+    pool, best, other = Pool(), runtime("best", priority=5), runtime("other")
+    async with pool.registered(best), pool.registered(other), open_bridge():
+        with pytest.raises(RuntimeLost):
+            await best.resolve(bass_pb2.ImageRef(), {})
+        assert pool.candidates(1) == [other, best]
+        await trio.sleep(SILENT_SECONDS)
+        assert pool.candidates(1) == [best, other]
 
 
 async def test_only_runtimes_of_the_user_and_platform_are_candidates():

@@ -66,7 +66,8 @@ class Pool:
     def candidates(self, user_id: int, platform: Platform | None = None) -> list[Runtime]:
         """A user's runtimes that serve a platform, the first to be used first.
 
-        That is the highest priority; among equals the least busy, then the longest connected.
+        That is the highest priority; among equals the least busy, then the longest connected. One that
+        did not answer lately comes after all that did.
         """
         fit = [
             runtime
@@ -74,7 +75,14 @@ class Pool:
             if runtime.user_id == user_id and runtime.platform.serves(platform)
         ]
         return sorted(
-            fit, key=lambda each: (-each.priority, each.active, each.connected_at, each.id)
+            fit,
+            key=lambda each: (
+                each.is_silent,
+                -each.priority,
+                each.active,
+                each.connected_at,
+                each.id,
+            ),
         )
 
     def first(self, user_ids: Iterable[int], platform: Platform | None = None) -> Runtime | None:

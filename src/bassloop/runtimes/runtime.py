@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from bassloop.runtimes.platform import Platform
 
 Progress = progrock_pb2.StatusUpdate
+
+SILENT_SECONDS = 300.0
+"""How long others are preferred to a runtime that did not answer a call; then it may try again."""
 
 
 @dataclass(eq=False)
@@ -59,6 +63,7 @@ class Runtime:
     """How many calls ended how, by method: `ok`, `left` (by who made it), `lost`, or gRPC's status."""
     _calls: dict[trio.CancelScope, str] = field(default_factory=dict)
     _lost: str | None = None
+    _silent_until: float = -math.inf
 
     def __str__(self) -> str:
         return f"{self.login}'s runner for {self.platform}"
@@ -72,6 +77,11 @@ class Runtime:
     def active(self) -> int:
         """How many calls are under way."""
         return len(self._calls)
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it is connected and did not answer lately, so that others are to be preferred."""
+        return trio.current_time() < self._silent_until
 
     @property
     def runs(self) -> tuple[str, ...]:
@@ -156,6 +166,9 @@ class Runtime:
             outcome = _outcome(ended, raised)
             its.set_attribute("outcome", outcome)
             self.outcomes[method, outcome] += 1
+            if outcome != "left":
+                silent = SILENT_SECONDS if outcome == "lost" else -math.inf
+                self._silent_until = trio.current_time() + silent
             if raised is not None and not (ended and isinstance(raised, trio.EndOfChannel)):
                 raise raised
             if ended:
