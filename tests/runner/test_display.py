@@ -51,6 +51,16 @@ def test_on_a_terminal_what_runs_now_stays_in_sight() -> None:
     assert "exit status 2" in out.getvalue()
 
 
+def test_an_address_is_text_and_no_style() -> None:
+    display, out = shown(terminal=True)
+    with display.showing():
+        display(Registered("me@[fe80::1]:6455", "linux/amd64"))
+        display(ThunkStarted("make", None))
+        assert display._live is not None
+        display._live.refresh()
+    assert "me@[fe80::1]:6455: 1 running" in out.getvalue()
+
+
 def test_json_has_an_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     display = RunnerDisplay(as_json=True)
     with display.showing():

@@ -106,7 +106,9 @@ class RunnerDisplay:
         ]
         if count > MOST_LINES:
             lines.append(Text(f"  and {count - MOST_LINES} more", style="dim"))
-        return Group(Spinner("dots", head) if count else Text(f"● {head}", style="dim"), *lines)
+        return Group(
+            Spinner("dots", Text(head)) if count else Text(f"● {head}", style="dim"), *lines
+        )
 
 
 def _plain(text: str) -> str:
