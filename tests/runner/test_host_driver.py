@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 
+from bassloop.runner.cache import Output
+from bassloop.runner.drivers.call import together
 from bassloop.runner.drivers.errors import DriverError
 from bassloop.runner.drivers.host import HostDriver
+from bassloop.runner.drivers.progress import Vertex
+from bassloop.runner.drivers.watch import watch
 from bassloop.runner.identity import Scope
 from bassloop.wire import bass_pb2 as pb
 from bassloop.wire import progrock_pb2 as progrock
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from bassloop.runner.cache import Output
 
 LOCAL = Scope()
 
@@ -259,6 +259,33 @@ async def test_cancelled_a_command_is_gone_with_all_its_children(
             os.kill(pid, 0)
     left = (tmp_path / "state" / "making").glob("*/*")
     assert sorted(path.name for path in left) == ["lock", "mark", "using"]
+
+
+async def test_a_command_is_ended_when_there_is_no_room_for_what_it_prints(bench: Bench) -> None:
+    class Full(Output):
+        """Its standard output is on a disk without room."""
+
+        stdout = Path("/dev/full")  # type: ignore[assignment]
+
+    vertex = Vertex(bench.send, "key", "yes", ())
+    with trio.fail_after(10), pytest.raises(DriverError) as failed:
+        await watch(
+            ["yes"],
+            cwd=bench.driver.cache.folder,
+            env=os.environ,
+            stdin=b"",
+            vertex=vertex,
+            output=Full(bench.driver.cache.folder),
+        )
+    assert str(failed.value) == "the runner can't keep what it prints (No space left on device)"
+
+
+async def test_an_error_of_files_is_raised_as_it_is_by_what_is_done_together() -> None:
+    async def fail() -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        await together([trio.sleep_forever, fail])
 
 
 async def test_a_command_waits_while_nobody_takes_its_output(bench: Bench) -> None:

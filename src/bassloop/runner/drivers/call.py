@@ -194,12 +194,15 @@ def hiding(mask: Mask) -> Iterator[None]:
 
 async def together(calls: Iterable[Callable[[], Awaitable[object]]]) -> None:
     """Do all at the same time; the first that fails cancels the others, and its error is raised."""
-    failures: list[DriverError] = []
+    failures: list[DriverError | OSError] = []
 
     async def one(call: Callable[[], Awaitable[object]]) -> None:
         try:
             await call()
-        except DriverError as error:
+        except (
+            DriverError,
+            OSError,
+        ) as error:  # raised outside of the nursery, which would wrap it
             failures.append(error)
             nursery.cancel_scope.cancel()
 
