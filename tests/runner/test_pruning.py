@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from trio.testing import wait_all_tasks_blocked
 
 from bassloop.cli import cli
+from bassloop.runner.cache import Cache
 from bassloop.runner.drivers.errors import DriverError
 from bassloop.runner.drivers.host import HostDriver
 from bassloop.runner.identity import LOCAL
@@ -147,3 +148,27 @@ async def test_a_failed_thunk_leaves_nothing(driver: HostDriver) -> None:
     with pytest.raises(DriverError):
         await said(driver, sh("head -c 1000000 /dev/zero > file; exit 3"))
     assert list((driver.cache.folder / "outputs").iterdir()) == []
+
+
+async def test_a_runner_that_was_killed_while_it_cleaned_up_is_cleaned_up_by_the_next(
+    tmp_path: Path,
+) -> None:
+    left = tmp_path / "making" / "killed"
+    left.mkdir(parents=True)
+    (left / "lock").touch()  # its mark is gone already
+    async with Cache.open(tmp_path):
+        assert not left.exists()
+
+
+async def test_what_could_not_be_marked_as_used_is_marked_by_the_next_who_uses_it(
+    tmp_path: Path,
+) -> None:
+    async with Cache.open(tmp_path) as cache:
+        own = tmp_path / "making" / cache.session / "using"
+        own.rmdir()  # as on a disk without room
+        with pytest.raises(FileNotFoundError), cache.holding() as hold:
+            hold.find("key")
+        own.mkdir()
+        with cache.holding() as hold:
+            hold.find("key")
+            assert [each.name for each in own.iterdir()] == ["outputs-key"]

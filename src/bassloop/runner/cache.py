@@ -11,7 +11,7 @@ import fcntl
 import os
 import secrets
 import tempfile
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -284,7 +284,10 @@ def remove_abandoned(making: Path) -> None:
         except BlockingIOError:
             continue
         else:
-            end_marked(_mark(path))
-            _remove_session(path)
+            # Somebody else removes it too, or was killed when only a part of it was removed.
+            with suppress(FileNotFoundError):
+                end_marked(_mark(path))
+            with suppress(FileNotFoundError):
+                _remove_session(path)
         finally:
             os.close(lock)

@@ -48,13 +48,13 @@ class Uses:
     def of(self, kind: str, name: str) -> Iterator[None]:
         """While the context lasts, this is in use, whether it is there or is going to be."""
         what = f"{kind}-{name}"
-        self._counts[what] += 1
-        if self._counts[what] == 1:
+        if not self._counts[what]:
             fcntl.flock(self._lock, fcntl.LOCK_SH)  # whoever has it alone has it for a moment
             try:
                 (self._own / what).touch()
             finally:
                 fcntl.flock(self._lock, fcntl.LOCK_UN)
+        self._counts[what] += 1
         try:
             yield
         finally:
