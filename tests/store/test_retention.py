@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bassloop.store import Bounds, Busy, NotStored, Retention, Store
+from bassloop.store import Bounds, Busy, NotStored, Retention, Store, StoreError, StoreFull
 from bassloop.store.upkeep import files
 from bassloop.store.upkeep.retention import KeptRun, overdue
 
 from .made import THUNK, intend, run, vertex
 
 if TYPE_CHECKING:
+    import os
     from pathlib import Path
 
 DAY = 86400.0
@@ -168,3 +170,40 @@ async def test_folders_that_a_kill_left_without_their_run_are_swept(
 async def test_nothing_is_removed_under_a_backup(store: Store, tmp_path: Path) -> None:
     with files.alone(tmp_path / "blobs"), pytest.raises(Busy):
         await store.prune(Retention(Bounds(bytes=0)), now=1.0)
+
+
+async def test_what_the_system_refuses_is_told_and_ends_nothing(
+    store: Store, tmp_path: Path
+) -> None:
+    (tmp_path / "blobs" / "lock").mkdir(parents=True)
+    with pytest.raises(StoreError, match=r"blobs: .*Is a directory"):
+        await store.prune(Retention(), now=1.0)
+
+
+async def test_no_room_for_the_lock_is_a_full_store(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("bassloop.store.upkeep.files.os.open", full)
+    with pytest.raises(StoreFull):
+        await store.prune(Retention(), now=1.0)
+
+
+def test_a_file_that_goes_while_it_is_counted_has_no_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "logs" / "r"
+    folder.mkdir(parents=True)
+    (folder / "1").write_bytes(b"12345")
+    (folder / "1.lines").write_bytes(b"going")
+    listed = files._entries
+
+    def then_gone(place: Path | os.DirEntry[str]) -> list[os.DirEntry[str]]:
+        entries = listed(place)
+        (folder / "1.lines").unlink(missing_ok=True)
+        return entries
+
+    monkeypatch.setattr(files, "_entries", then_gone)
+    assert files.log_sizes(tmp_path) == {"r": 5}

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from bassloop.store.errors import StoreError
 from bassloop.store.operations.operations import Operations
 from bassloop.store.upkeep import files, prune
 from bassloop.store.upkeep.retention import overdue
@@ -48,7 +47,7 @@ class KeepOperations(Operations):
         others are whole, and the next call goes on. With `dry_run`, only runs and their bytes are
         counted. Raises Busy while a backup is made, and StoreError.
         """
-        with contextlib.ExitStack() as stack:
+        with files.told_place(self._blobs), contextlib.ExitStack() as stack:
             await trio.to_thread.run_sync(stack.enter_context, files.alone(self._blobs))
             sizes = await trio.to_thread.run_sync(files.log_sizes, self._blobs)
             kept = await self._readers.read(lambda db: prune.kept_runs(db, sizes))
@@ -67,7 +66,7 @@ class KeepOperations(Operations):
             thunks = await self._all(partial(prune.remove_thunks, limit=_ROWS_AT_ONCE))
             gone = await self._readers.read(lambda db: prune.unknown(db, sizes))
             for run_id in gone:
-                await self._remove_logs(run_id)
+                await trio.to_thread.run_sync(files.remove_logs, self._blobs, run_id)
             orphans = len(gone - {run.id for run in going})
             return Pruned(runs, deliveries, thunks, orphans, sum(sizes[each] for each in gone))
 
@@ -76,12 +75,6 @@ class KeepOperations(Operations):
         while removed := await self._writer.write(some):
             total += removed
         return total
-
-    async def _remove_logs(self, run_id: str) -> None:
-        try:
-            await trio.to_thread.run_sync(files.remove_logs, self._blobs, run_id)
-        except OSError as error:
-            raise StoreError(f"the logs of run {run_id} cannot be removed: {error}") from error
 
 
 def _batched(runs: Iterable[KeptRun]) -> Iterator[list[KeptRun]]:

@@ -15,7 +15,6 @@ what it does not name is removed.
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import shutil
@@ -23,13 +22,12 @@ import sqlite3
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bassloop.store.errors import StoreError, StoreFull, translated
+from bassloop.store.errors import StoreError, translated
 from bassloop.store.logs.formats import LogFiles
-from bassloop.store.upkeep.files import alone, log_sizes, remove_logs
+from bassloop.store.upkeep.files import alone, log_sizes, remove_logs, told_place
 from bassloop.store.upkeep.looking import looking
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 ABOUT = "backup.json"
@@ -123,13 +121,3 @@ def _copy_file(path: Path, to: Path) -> int:
     size = part.stat().st_size
     part.replace(to)
     return size
-
-
-@contextlib.contextmanager
-def told_place(place: Path) -> Iterator[None]:
-    """Turn what the system says of a place into a StoreError."""
-    try:
-        yield
-    except OSError as error:
-        kind = StoreFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else StoreError
-        raise kind(f"{place}: {error}") from error

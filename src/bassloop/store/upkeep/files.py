@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
 from typing import TYPE_CHECKING
 
-from bassloop.store.errors import StoreError
+from bassloop.store.errors import StoreError, StoreFull
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,14 +35,22 @@ def alone(blobs: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def told_place(place: Path) -> Iterator[None]:
+    """Turn what the system says of a place into a StoreError."""
+    try:
+        yield
+    except OSError as error:
+        kind = StoreFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else StoreError
+        raise kind(f"{place}: {error}") from error
+
+
 def log_sizes(blobs: Path) -> dict[str, int]:
     """The ids of the runs that have a folder of logs, each with the bytes in it."""
     found: dict[str, int] = {}
     for folder in _entries(blobs / "logs"):
         if folder.is_dir(follow_symlinks=False):
-            found[folder.name] = sum(
-                entry.stat(follow_symlinks=False).st_size for entry in _entries(folder)
-            )
+            found[folder.name] = sum(map(_size, _entries(folder)))
     return found
 
 
@@ -57,3 +66,11 @@ def _entries(folder: Path | os.DirEntry[str]) -> list[os.DirEntry[str]]:
             return list(entries)
     except FileNotFoundError:
         return []
+
+
+def _size(file: os.DirEntry[str]) -> int:
+    """The bytes of a file; none of one that is gone by now, as a writer's are who found no room."""
+    try:
+        return file.stat(follow_symlinks=False).st_size
+    except FileNotFoundError:
+        return 0

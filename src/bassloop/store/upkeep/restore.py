@@ -7,13 +7,8 @@ import shutil
 from pathlib import Path
 
 from bassloop.store.database import ownership, restoring
-from bassloop.store.upkeep.backup import (
-    ABOUT,
-    BLOBS,
-    DATABASE,
-    BackupError,
-    told_place,
-)
+from bassloop.store.upkeep.backup import ABOUT, BLOBS, DATABASE, BackupError
+from bassloop.store.upkeep.files import told_place
 from bassloop.store.upkeep.mend import verify
 
 
