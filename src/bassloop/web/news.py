@@ -35,7 +35,11 @@ MESSAGE_ROOM = 4 << 20
 """Characters of lines from which on the rest goes in the next message."""
 
 TOLD_ROOM = 16 << 20
-"""Characters of texts that are kept of one snapshot, for pages that are as far as others were."""
+"""What may be kept of one snapshot, for pages that are as far as others were: characters of texts, and
+what a page says it has and wants, which is anybody's to say."""
+
+_SAID = 256
+"""Room for one thing that a page says."""
 
 
 Lines = tuple[bytes, ...]
@@ -72,10 +76,11 @@ class News(NamedTuple):
     over: bool
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Snapshot:
     """A run at a version of the tail's: read in this order, so that what is read of an ended run is
-    its last state. `drawn` has the screens as HTML; `told` what pages were told of it."""
+    its last state. `drawn` has the screens as HTML; `told` what pages were told of it, of which
+    `kept` is the size."""
 
     version: int
     run: Run
@@ -84,12 +89,15 @@ class Snapshot:
     screens: Mapping[int, Lines]
     drawn: Mapping[int, list[str]]
     told: dict[Seen, News] = field(default_factory=dict)
+    kept: int = 0
 
     def keep(self, seen: Seen, news: News) -> None:
         """Keep what a page is told, while there is room. Who reads a whole log is alone with it."""
         alone = seen.text and news.more
-        if not alone and sum(len(other.text or "") for other in self.told.values()) < TOLD_ROOM:
+        size = len(news.text or "") + _SAID * (1 + len(seen.places) + len(seen.only or ()))
+        if not alone and self.kept + size <= TOLD_ROOM:
             self.told[seen] = news
+            self.kept += size
 
 
 @dataclass(slots=True, eq=False)
