@@ -109,3 +109,16 @@ def test_a_key_of_another_certificate_is_told(files: tuple[Path, Path], tmp_path
 def test_a_file_that_is_not_there_is_named(files: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(StartError, match=r"TLS_KEY_PATH: can't read .*none\.pem: No such file"):
         Certificate(files[0], tmp_path / "none.pem")
+
+
+async def test_a_file_that_goes_between_two_looks_leaves_the_old_one(
+    files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object, **__: object) -> None:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    certificate = Certificate(*files)
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(ssl.SSLContext, "load_cert_chain", gone)
+        with pytest.raises(StartError, match=r"No such file or directory"):
+            certificate.reload()

@@ -54,7 +54,7 @@ class Certificate:
                 raise StartError(f"{setting}: can't read {path}: {error.strerror}") from error
         try:
             context.load_cert_chain(self._chain, self._key, password=_no_password)
-        except (ssl.SSLError, ValueError) as error:
+        except (OSError, ValueError) as error:
             raise StartError(
                 f"TLS_CERT_PATH, TLS_KEY_PATH: {self._chain} and {self._key} can't be used "
                 f"({_reason(error)}). They are PEM: the certificate first, then its issuers, in "
