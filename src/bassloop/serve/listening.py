@@ -42,8 +42,8 @@ def drop_slow(listening: socket.socket, seconds: float) -> None:
 def shown(listening: socket.socket) -> str:
     """`HOST:PORT` as this machine reaches it."""
     host, port = listening.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - read, not bound
-    return f"{host}:{port}"
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - read, not bound
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def host_of(url: str) -> str:
