@@ -53,8 +53,9 @@ async def start_check(
 ) -> Started:
     """Record a check and start carrying it out in the delivery's nursery.
 
-    Idempotent by (head, name, generation): the same check started again, by the same script or after
-    a crash, is the same check. Raises CheckRefused for a name or head that GitHub would not take.
+    Idempotent by (head, name, generation): the same check started again, by the same script, for
+    another event of the head, or after a crash, is the same check, and is carried out by whoever
+    started it first. Raises CheckRefused for a name or head that GitHub would not take.
     """
     _validate(work, name, sha)
     if (name, sha) in work.started:
@@ -73,13 +74,14 @@ async def start_check(
     )
     run = await store.run(check.run_id)
     assert run is not None
+    if (under_way := work.loop.under_way.get(run.id)) is not None:
+        return work.started.setdefault((name, sha), under_way)
     started = work.started.setdefault((name, sha), Started(run))
     if run.state != "queued":
         started.end(run)
     else:
-        if not new:
-            check = await found_again(work, check)
-        work.checks.start_soon(_check, work, started, check, thunk, wanted)
+        work.loop.under_way[run.id] = started
+        work.checks.start_soon(_check, work, started, check, new, thunk, wanted)
     return started
 
 
@@ -113,7 +115,12 @@ def _validate(work: Work, name: str, sha: str) -> None:
 
 
 async def _check(
-    work: Work, started: Started, check: CheckRun, thunk: bass_pb2.Thunk, wanted: Platform | None
+    work: Work,
+    started: Started,
+    check: CheckRun,
+    new: bool,
+    thunk: bass_pb2.Thunk,
+    wanted: Platform | None,
 ) -> None:
     """Carry out one check. Whatever goes wrong is the check's end, and nobody else's."""
     loop, run = work.loop, started.run
@@ -123,12 +130,15 @@ async def _check(
     ):
         over = False
         try:
+            if not new:
+                check = await found_again(work, check)
             run = await _carry_out(work, run, check, thunk, wanted)
             over = True
         except GitHubError as error:
             # GitHub has no check run that could tell it: the delivery is tried again, or set aside.
             log.error("check run not created", error=str(error))
             work.trouble = work.trouble or error
+            started.trouble = error
             over = True
         except Exception as error:
             log.exception("check crashed")
@@ -142,6 +152,7 @@ async def _check(
                 with trio.move_on_after(CLEANUP_SECONDS, shield=True):
                     await _interrupted(loop, run.id)
             its.set_attribute("outcome", run.state)
+            del loop.under_way[run.id]
             started.end(run)
 
 

@@ -142,6 +142,7 @@ async def _wait(work: Work, started: Started) -> bass.Value:
     """What a started check's combiner does when it is called: wait, and fail as the check failed."""
     work.turn.end()
     await started.over.wait()
+    work.trouble = work.trouble or started.trouble
     if started.run.state != "succeeded":
         raise bass.BassError(started.run.message or f"the check {started.run.state}")
     return bass.from_python(None)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from bassloop.dispatch.tail import Tail
-    from bassloop.dispatch.work import Work
+    from bassloop.dispatch.work import Started, Work
     from bassloop.github import GitHub
     from bassloop.runtimes import Pool
     from bassloop.store import Store
@@ -72,6 +72,7 @@ class Loop:
         connect: from a login to the command that connects a runner of theirs.
         policies: what the operator and a repository's owners decided for it.
         at_work: the deliveries whose hook or checks are not over.
+        under_way: the checks that a delivery carries out, by run id, for others of the same head.
         running: what can be cancelled, by run id: runs that wait for a runner, or run.
         concluding: the runs whose end GitHub is being told.
         late: rung when GitHub did not take a run's end, so that it is to be told again.
@@ -89,6 +90,7 @@ class Loop:
     limits: Limits = Limits()
     policies: Policies = field(default_factory=Policies)
     at_work: set[Work] = field(default_factory=set)
+    under_way: dict[str, Started] = field(default_factory=dict)
     running: dict[str, Cancellable] = field(default_factory=dict)
     concluding: set[str] = field(default_factory=set)
     late: Bell = field(default_factory=Bell)

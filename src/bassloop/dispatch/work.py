@@ -174,10 +174,15 @@ class Work:
 
 @dataclass(eq=False)
 class Started:
-    """A check that was started, and how it ended once `over` is set."""
+    """A check that was started, and how it ended once `over` is set.
+
+    Args:
+        trouble: why it has not ended all the same: GitHub did not take it, for now.
+    """
 
     run: Run
     over: trio.Event = field(default_factory=trio.Event)
+    trouble: GitHubError | None = None
 
     def end(self, run: Run) -> None:
         """The check is over; `run` is its final state."""
