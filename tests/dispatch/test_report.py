@@ -108,10 +108,21 @@ def test_whose_runner_it_is_is_said_while_it_runs_and_that_nobodys_ran_it() -> N
     runtime = Runtime("t", 1, "octocat", Platform("linux", "arm64"), 0, 0.0, None, "bassloop")  # type: ignore[arg-type]
     said = report.started(a_run(state="queued", runner_login=None), URL, runtime)
     assert "**octocat**'s runner (`linux/arm64`)" in said.summary
+    assert ">" not in said.summary
     borrowed = report.ended(a_run(runner_login="ci"), [], URL)
     assert "on **ci**'s runner (`linux/amd64`), for **octocat**." in borrowed.summary
     never = report.ended(a_run(state="cancelled", runner_login=None, started_at=None), [], URL)
     assert "nobody's runner" in never.summary
+
+
+def test_what_the_kind_of_runner_cannot_do_is_said_while_it_runs() -> None:
+    runtime = Runtime("t", 1, "octocat", Platform(), 0, 0.0, None, "go")  # type: ignore[arg-type]
+    said = report.started(a_run(), URL, runtime)
+    [note] = [line for line in said.summary.splitlines() if line.startswith("> ")]
+    assert note.startswith(
+        "> This runner is a Go `bass --runner`: secrets reach it without a value;"
+    )
+    assert all(caveat in note for caveat in runtime.caveats)
 
 
 def test_a_check_has_the_buttons_that_make_sense_now() -> None:

@@ -1,4 +1,4 @@
-"""What the check of a run should say of the kind of runner that it ran on. Pure."""
+"""What the check of a run should say of the kind of runner that it runs on, or ran on. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ from bassloop.wire import bass_pb2
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
+    from bassloop.runtimes import Runtime
     from bassloop.store import Run, ThunkRecord
+
+
+def foreseen(runtime: Runtime) -> list[str]:
+    """What may surprise whoever waits for a run on this runtime, as one sentence."""
+    if not runtime.caveats:
+        return []
+    return [f"This runner is a {_KINDS[runtime.kind]}: {'; '.join(runtime.caveats)}."]
 
 
 def notes(run: Run, thunk: ThunkRecord | None) -> list[str]:

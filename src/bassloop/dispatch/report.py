@@ -11,6 +11,7 @@ import shlex
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from bassloop.dispatch.notes import foreseen
 from bassloop.github import Action
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def started(run: Run, url: str, runtime: Runtime) -> Report:
     """A check that runs, or is about to, on this runtime."""
     where = _on(run, runtime.login, str(runtime.platform))
     follow = f"[Follow the log, live, or cancel it]({url})"
-    return Report("Running", f"{where}\n\n{follow}", actions=(CANCEL,))
+    return noted(Report("Running", f"{where}\n\n{follow}", actions=(CANCEL,)), foreseen(runtime))
 
 
 def no_runner(run: Run, url: str, awaited: Awaited, waited: float) -> Report:
