@@ -3,7 +3,7 @@
 The loop hands a token over beside the call, good for this repository's contents alone and until the
 call ends. Where the runner's owner allows it, their own Git is asked first. Either goes to commands of
 Git, as variables that are seen from nowhere else; it is in no thunk and no key, and hidden in what is
-printed. Another program of the thunk never has it.
+printed. What Git starts itself, and whatever a thunk calls ``git``, has it too; no other command has.
 """
 
 from __future__ import annotations
