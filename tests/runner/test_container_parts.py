@@ -20,6 +20,7 @@ from bassloop.runner.drivers.container import (
     try_limits,
 )
 from bassloop.runner.drivers.container.images import has_changed
+from bassloop.runner.drivers.container.trust import BUNDLES, MAX_BUNDLE, trusting
 from bassloop.runner.drivers.errors import DriverError
 from bassloop.wire import bass_pb2 as pb
 
@@ -302,3 +303,22 @@ async def test_limits_that_would_be_ignored_are_told(
     else:
         with pytest.raises(EngineError, match=missing):
             await try_limits(engine, limits)
+
+
+async def test_an_image_is_looked_at_for_certificates_as_this_runner_and_no_further_than_they_go(
+    fake: Path, tmp_path: Path
+) -> None:
+    said = tmp_path / "said"
+    fake.write_text(
+        f'#!/bin/sh\necho "$*" >> {said}\nfor last; do :; done\ncase "$*" in\n'
+        f'*"{BUNDLES[0]}"*) head -c {MAX_BUNDLE + 1} /dev/zero > "$last" ;;\n'
+        f'*"{BUNDLES[1]}"*) echo theirs > "$last" ;;\nesac\n'
+    )
+    engine = Engine(str(fake), "podman")
+    binds = await trusting(engine, "image", "bassloop-session", "owner", b"ours", tmp_path)
+    assert [bind.target for bind in binds if bind.target in BUNDLES] == [BUNDLES[1]]
+    assert [bind.source.read_bytes() for bind in binds[1:]] == [b"theirs\nours"] * 2
+    created, *_, removed = said.read_text().splitlines()
+    assert "create --name bassloop-session-look-" in created
+    assert "--label bassloop.state=owner" in created
+    assert removed.startswith("--log-level=error rm --force")

@@ -215,7 +215,12 @@ class ContainerCall(Call):
             if any(each.HasField("tls") for each in command.services):
                 authority = self.services.authority.certificate
                 work.more += await trusting(
-                    driver.engine, base.image, driver.owner, authority, output.path
+                    driver.engine,
+                    base.image,
+                    driver.prefix,
+                    driver.owner,
+                    authority,
+                    output.path,
                 )
                 work.defaults = VARIABLES
             if thunk.HasField("tls"):

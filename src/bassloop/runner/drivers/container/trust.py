@@ -6,7 +6,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from bassloop.runner.drivers.container.engine import Engine, EngineError
-from bassloop.runner.drivers.container.plan import Bind
+from bassloop.runner.drivers.container.plan import LABEL, Bind
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,6 +20,8 @@ BUNDLES = (
     "/etc/ssl/cert.pem",
 )
 """Where systems have the certificates that they trust."""
+MAX_BUNDLE = 4 << 20
+"""Bytes; a larger file of a stranger's image is no bundle."""
 VARIABLES = {
     "SSL_CERT_FILE": BUNDLE,
     "REQUESTS_CA_BUNDLE": BUNDLE,
@@ -29,10 +31,15 @@ VARIABLES = {
 
 
 async def trusting(
-    engine: Engine, image: str, owner: str, authority: bytes, folder: Path
+    engine: Engine, image: str, prefix: str, owner: str, authority: bytes, folder: Path
 ) -> list[Bind]:
-    """The image's bundles of certificates, with one more in them. Raises EngineError, OSError."""
-    found = await _bundles(engine, image, owner, folder)
+    """The image's bundles of certificates, with one more in them. Raises EngineError, OSError.
+
+    Args:
+        prefix: what the names of this runner's containers begin with.
+        owner: their label's value.
+    """
+    found = await _bundles(engine, image, prefix, owner, folder)
     first = next(iter(found.values()), b"")
     binds = [
         _bind(folder / "ca.pem", authority, AUTHORITY),
@@ -52,18 +59,22 @@ def _bind(source: Path, content: bytes, target: str) -> Bind:
     return Bind(source, target, read_only=True)
 
 
-async def _bundles(engine: Engine, image: str, owner: str, folder: Path) -> dict[str, bytes]:
-    name = f"bassloop-look-{secrets.token_hex(8)}"
-    await engine.ask("create", "--name", name, "--pull=never", "--entrypoint", "true", image)
+async def _bundles(
+    engine: Engine, image: str, prefix: str, owner: str, folder: Path
+) -> dict[str, bytes]:
+    name = f"{prefix}-look-{secrets.token_hex(8)}"
+    words = ["create", "--name", name, "--label", f"{LABEL}={owner}", "--pull=never"]
     found = {}
     try:
+        await engine.ask(*words, "--entrypoint", "true", image)
         for path in BUNDLES:
             target = folder / f"found-{secrets.token_hex(4)}"
             try:
                 await engine.ask("cp", f"{name}:{path}", str(target))
             except EngineError:
                 continue
-            if target.is_file() and not target.is_symlink():
+            is_file = target.is_file() and not target.is_symlink()
+            if is_file and target.stat().st_size <= MAX_BUNDLE:
                 found[path] = target.read_bytes()
     finally:
         await engine.try_remove(name)
