@@ -221,3 +221,22 @@ async def test_what_is_no_database_is_left_as_it_is(data: Data) -> None:
     with pytest.raises(StoreUnusable, match="is not an SQLite database"):
         data.mended()
     assert data.database.read_bytes() == b"not a database" * 1000
+
+
+async def test_what_a_daemon_prunes_meanwhile_is_not_missed(data: Data) -> None:
+    first, second = await made(data), await made(data)
+    for where in (first, second):
+        LogFiles.of(data.blobs, *where).raw.unlink()
+    findings = look(data.database, data.blobs, in_use=True)
+    assert "bytes are missing" in next(findings).what
+    data.execute(f"DELETE FROM vertexes WHERE run_id = '{second[0]}'")
+    data.execute(f"DELETE FROM runs WHERE id = '{second[0]}'")
+    assert list(findings) == []
+
+
+async def test_folders_of_no_run_are_for_the_daemon_to_sweep_if_there_is_one(data: Data) -> None:
+    await made(data)
+    (data.blobs / "logs" / "nobody").mkdir()
+    (data.blobs / "logs" / "nobody" / "1").write_bytes(b"12345")
+    assert list(look(data.database, data.blobs, in_use=True)) == []
+    assert len(list(look(data.database, data.blobs, in_use=False))) == 1

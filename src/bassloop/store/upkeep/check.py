@@ -13,7 +13,7 @@ from bassloop.store import vertexes
 from bassloop.store.errors import StoreError, StoreUnusable
 from bassloop.store.logs.formats import LogFiles
 from bassloop.store.logs.sink import repair
-from bassloop.store.upkeep.files import log_sizes, remove_logs
+from bassloop.store.upkeep.files import file_names, log_sizes, remove_logs
 from bassloop.store.upkeep.whole import trouble
 
 if TYPE_CHECKING:
@@ -45,9 +45,9 @@ def check(
     """Find, one after the other, what is wrong with a store, and mend it if told to.
 
     With `mend` the connection must be able to write, and nobody may use the store. `in_use` says that
-    a daemon does: what it has in hand is left out. `strays` are files that no row is for. Raises
-    Damaged when the database is not sound, for then nothing else it says can be believed, sqlite3.Error
-    and StoreError.
+    a daemon does: what it has in hand is left out, and what it prunes meanwhile. `strays` are files
+    that no row is for. Raises Damaged when the database is not sound, for then nothing else it says can
+    be believed, sqlite3.Error and StoreError.
     """
     problems = [row[0] for row in connection.execute("PRAGMA integrity_check(20)")]
     if problems != ["ok"]:
@@ -55,7 +55,7 @@ def check(
     yield from _references(connection, mend)
     yield from _logs(connection, blobs, mend, in_use)
     if strays:
-        yield from _strays(connection, blobs, mend)
+        yield from _strays(connection, blobs, mend, in_use)
 
 
 def _references(connection: sqlite3.Connection, mend: bool) -> Iterator[Finding]:
@@ -91,7 +91,7 @@ def _logs(
                 found: str | None = "was being written when the loop ended"
             else:
                 found = trouble(files, row["raw_bytes"], row["lines"], cut=state == "cut")
-            if found is None:
+            if found is None or (in_use and not _there(connection, row["id"])):
                 continue
             if not mend:
                 yield Finding(f"{name}: {found}")
@@ -99,6 +99,11 @@ def _logs(
             yield Finding(f"{name}: {found}", _mended(connection, files, row))
         except OSError as error:
             yield Finding(f"{name} cannot be read: {error}")
+
+
+def _there(connection: sqlite3.Connection, vertex: int) -> bool:
+    """Whether a vertex is stored still: rows go before their files."""
+    return bool(connection.execute("SELECT 1 FROM vertexes WHERE id = ?", (vertex,)).fetchone())
 
 
 def _mended(connection: sqlite3.Connection, files: LogFiles, row: sqlite3.Row) -> str:
@@ -127,17 +132,21 @@ def _ends_within_a_line(path: Path) -> bool:
         return file.read(1) != b"\n"
 
 
-def _strays(connection: sqlite3.Connection, blobs: Path, mend: bool) -> Iterator[Finding]:
+def _strays(
+    connection: sqlite3.Connection, blobs: Path, mend: bool, in_use: bool
+) -> Iterator[Finding]:
     """Folders of no run, and files of no vertex. Listed before the database is asked, for a row is
-    always there before its files."""
+    always there before its files. A daemon sweeps such folders itself, and may be at it."""
     sizes = log_sizes(blobs)
-    files = {run_id: os.listdir(blobs / "logs" / run_id) for run_id in sizes}
+    files = {run_id: file_names(blobs, run_id) for run_id in sizes}
     for run_id, names in files.items():
         rows = {
             str(row["id"])
             for row in connection.execute("SELECT id FROM vertexes WHERE run_id = ?", (run_id,))
         }
         known = connection.execute("SELECT 1 FROM runs WHERE id = ?", (run_id,)).fetchone()
+        if known is None and in_use:
+            continue
         if known is None:
             if mend:
                 remove_logs(blobs, run_id)

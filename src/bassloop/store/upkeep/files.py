@@ -54,6 +54,11 @@ def log_sizes(blobs: Path) -> dict[str, int]:
     return found
 
 
+def file_names(blobs: Path, run_id: str) -> list[str]:
+    """The names of the files of a run's logs; none of one whose folder is gone by now."""
+    return [entry.name for entry in _entries(blobs / "logs" / run_id)]
+
+
 def remove_logs(blobs: Path, run_id: str) -> None:
     """Remove a run's folder. Raises OSError; may be repeated."""
     with contextlib.suppress(FileNotFoundError):
