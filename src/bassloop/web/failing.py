@@ -18,6 +18,9 @@ LOOK_BACK = 2000
 NEAR = 2
 """Lines with errors that are no further from each other are one place."""
 
+AT_ONCE = 16
+"""Lines that are gone through in one call, which other threads wait for."""
+
 SAID = 200
 """Characters of a log's last words."""
 
@@ -36,7 +39,10 @@ class Failing:
 
 def failing(row: int, start: int, lines: Sequence[bytes]) -> Failing | None:
     """The first place that has an error among the last lines of a log, of which the first is number
-    `start`; the last line that says something if none has. None for a log without a word."""
+    `start`; the last line that says something if none has. None for a log without a word.
+
+    Lines may be long, and a stranger's: it is for a thread.
+    """
     texts = [strip(line).strip() for line in lines[-50:]]
     spoken = [index for index, text in enumerate(texts) if text]
     if not spoken:
@@ -44,7 +50,9 @@ def failing(row: int, start: int, lines: Sequence[bytes]) -> Failing | None:
     last_word = len(lines) - len(texts) + spoken[-1]
     said = _FRAME.sub("", texts[spoken[-1]])[:SAID]
     outline = Outline()
-    outline.scan(b"".join(line + b"\n" for line in lines), len(lines))
+    for at in range(0, len(lines), AT_ONCE):
+        some = lines[at : at + AT_ONCE]
+        outline.scan(b"".join(line + b"\n" for line in some), len(some))
     errors = outline.error_lines()
     if not errors:
         return Failing(row, start + last_word, start + last_word, said)

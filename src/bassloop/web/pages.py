@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import trio
 from quart import Blueprint, Response, abort, jsonify, render_template
 
 from bassloop.web import views
@@ -102,10 +103,14 @@ async def _run_page(context: WebContext, run: Run, vertexes: list[Vertex]) -> st
 
 
 async def _place(context: WebContext, run_id: str, vertex: Vertex) -> Failing | None:
-    """The line that broke it, in the log of the vertex to blame."""
+    """The line that broke it, in the log of the vertex to blame. Where lines are so long that only the
+    first of them are given, fewer are asked for: its end is what counts."""
     start = max(0, vertex.lines - LOOK_BACK)
     lines = await context.store.log_lines(run_id, vertex.row, start, vertex.lines)
-    return failing(vertex.row, start, lines)
+    while lines and start + len(lines) < vertex.lines:
+        start = (start + vertex.lines + 1) // 2
+        lines = await context.store.log_lines(run_id, vertex.row, start, vertex.lines)
+    return await trio.to_thread.run_sync(failing, vertex.row, start, lines)
 
 
 async def _excerpt(
