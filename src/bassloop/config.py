@@ -69,6 +69,12 @@ def parse_address(value: str) -> tuple[str, int]:
     return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - what :port means
 
 
+def reached(host: str, port: int) -> str:
+    """``HOST:PORT`` of an address that is listened on, as this machine reaches it and URLs have it."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - read, not bound
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def _address(value: str) -> str:
     parse_address(value)
     return value

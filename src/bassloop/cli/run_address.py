@@ -52,11 +52,9 @@ def run_address(text: str, server: str) -> RunAddress:
 
 def daemon_address(settings: Settings) -> str:
     """Where this machine's daemon is; with TLS under its public name, which the certificate is for."""
-    from bassloop.config import parse_address
+    from bassloop.config import parse_address, reached
 
     if settings.tls_cert_path and settings.external_url:
         return settings.external_url
-    host, port = parse_address(settings.listen)
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  (read, not bound)
     scheme = "https" if settings.tls_cert_path else "http"
-    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+    return f"{scheme}://{reached(*parse_address(settings.listen))}"

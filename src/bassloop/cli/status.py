@@ -82,12 +82,10 @@ async def _read(store: Store) -> tuple[Figures, list[RuntimeRecord], list[Delive
 
 def _asked(settings: Settings, path: str) -> dict[str, Any] | None:
     """What the daemon on this machine answers; None when it does not."""
-    from bassloop.config import parse_address
+    from bassloop.config import parse_address, reached
 
-    host, port = parse_address(settings.listen)
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  (read, not bound)
     scheme = "https" if settings.tls_cert_path else "http"
-    where = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}{path}"
+    where = f"{scheme}://{reached(*parse_address(settings.listen))}{path}"
     # Its certificate is for its public name; this machine's own address needs none.
     unchecked = ssl._create_unverified_context() if scheme == "https" else None  # noqa: S323
     handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from urllib.parse import urlsplit
 
-from bassloop.config import parse_address
+from bassloop.config import parse_address, reached
 
 
 class StartError(Exception):
@@ -41,9 +41,7 @@ def drop_slow(listening: socket.socket, seconds: float) -> None:
 
 def shown(listening: socket.socket) -> str:
     """`HOST:PORT` as this machine reaches it."""
-    host, port = listening.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - read, not bound
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return reached(*listening.getsockname()[:2])
 
 
 def host_of(url: str) -> str:
