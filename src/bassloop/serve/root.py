@@ -7,6 +7,8 @@
     ├─ web         pages, webhook, live tail; metrics, where they have a listener of their own
     ├─ recovery    what GitHub was not told yet
     ├─ missed      deliveries that never arrived
+    ├─ privacy     whether what everybody sees is public still
+    ├─ outputs     files from runners to visitors
     └─ janitor     runs that have had their time
 
 A crash in one session, delivery or check stays there. A crash of gateway, inbox or web ends the
