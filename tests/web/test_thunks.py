@@ -5,16 +5,18 @@ from __future__ import annotations
 import html
 import json
 import re
+import threading
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from google.protobuf.json_format import MessageToJson
 
 from bassloop.store import ThunkRecord, User
-from bassloop.web import thunktree
+from bassloop.web import thunks, thunktree
 from bassloop.web.avatar import avatar_svg
 from bassloop.web.thunks import CHART_HEIGHT, durations
 from bassloop.web.thunktree import Node, coloured_json, thunk_tree
+from bassloop.web.views import plain
 from bassloop.wire import bass_pb2 as pb
 from tests.dispatch.test_report import a_run
 
@@ -22,6 +24,8 @@ from .site import HOSTILE, a_site
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
 INNER = {"image": {"ref": {"repository": "golang"}}, "args": [{"command_path": {"name": "go"}}]}
 THUNK: dict[str, Any] = {
@@ -88,6 +92,37 @@ def test_a_tree_is_bounded_in_depth_and_size() -> None:
     wide = {"env": [{"symbol": "A", "value": {"string": {"value": "x"}}}] * 100_000}
     assert count(thunk_tree(json.dumps(wide))) <= thunktree.NODES + 10
     assert thunk_tree("[" * 100_000) == []
+
+
+def test_of_a_long_text_no_more_is_looked_at_than_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[int] = []
+
+    def noted(text: str) -> str:
+        looked.append(len(text))
+        return plain(text)
+
+    monkeypatch.setattr(thunktree, "plain", noted)
+    [part] = thunk_tree(json.dumps({"args": [{"string": {"value": "ab\x1b[31m" * 100_000}}]}))
+    assert part.text.startswith("abab")
+    assert part.text.endswith("b…")
+    assert max(looked) <= 4 * thunktree.TEXT
+
+
+async def test_a_page_takes_a_thunk_apart_in_a_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on: list[threading.Thread] = []
+
+    def noted(text: str) -> list[Node]:
+        on.append(threading.current_thread())
+        return thunk_tree(text)
+
+    monkeypatch.setattr(thunks, "thunk_tree", noted)
+    async with a_site(tmp_path) as site:
+        await site.run()
+        await site.text("/thunks/DIGEST")
+    assert on
+    assert threading.main_thread() not in on
 
 
 PATH = pb.FilesystemPath(dir=pb.DirPath(path="./x/"))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+import trio
 from quart import Blueprint, Response, abort, render_template, request
 
 from bassloop.web import views
@@ -43,7 +44,7 @@ def routes(context: WebContext) -> Blueprint:
             "thunk.html",
             thunk=record,
             avatar=avatar_svg(record.digest),
-            parts=thunk_tree(record.json),
+            parts=await trio.to_thread.run_sync(thunk_tree, record.json),
             json=coloured_json(record.json),
             runs=viewed(page.items),
             outputs=on_offer(context, page.items),

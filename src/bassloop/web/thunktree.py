@@ -14,6 +14,9 @@ from bassloop.web.views import plain
 DEPTH = 12
 NODES = 2_000
 TEXT = 300
+_LOOKED_AT = 4 * TEXT
+"""Characters of a text of which that many are shown: what a terminal would obey is not."""
+
 JSON_SIZE = 128 * 1024
 """Characters of JSON that are shown in colours."""
 
@@ -29,7 +32,8 @@ class Node:
 
 
 def thunk_tree(text: str) -> list[Node]:
-    """The parts of a thunk from its JSON; none of what is not one."""
+    """The parts of a thunk from its JSON; none of what is not one. A thunk may be large, and a
+    stranger's: it is for a thread."""
     try:
         thunk = json.loads(text)
     except (ValueError, RecursionError):
@@ -197,8 +201,8 @@ def path_of(path: Any) -> str:
 
 
 def _cut(text: str) -> str:
-    text = plain(text)
-    return text if len(text) <= TEXT else f"{text[:TEXT]}…"
+    shown = plain(text[:_LOOKED_AT])
+    return shown if len(text) <= _LOOKED_AT and len(shown) <= TEXT else f"{shown[:TEXT]}…"
 
 
 _TOKEN = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:)?|\b(true|false|null)\b|(-?\d[\d.eE+-]*)')
