@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
+import tarfile
 from pathlib import Path
 
 import pytest
+import trio
 from hypothesis import given, strategies
 
 from bassloop.runner.drivers.command import Inherited, resolve
@@ -19,6 +22,7 @@ from bassloop.runner.drivers.container import (
     plan,
     try_limits,
 )
+from bassloop.runner.drivers.container.archive import Wanted, import_archive
 from bassloop.runner.drivers.container.images import has_changed
 from bassloop.runner.drivers.container.trust import BUNDLES, MAX_BUNDLE, trusting
 from bassloop.runner.drivers.errors import DriverError
@@ -322,3 +326,35 @@ async def test_an_image_is_looked_at_for_certificates_as_this_runner_and_no_furt
     assert "create --name bassloop-session-look-" in created
     assert "--label bassloop.state=owner" in created
     assert removed.startswith("--log-level=error rm --force")
+
+
+async def test_an_archive_that_unpacks_to_much_is_left_when_the_call_is_cancelled(
+    tmp_path: Path,
+) -> None:
+    manifest = [{"Config": "config.json", "RepoTags": ["a:1"], "Layers": ["layer.tar"]}]
+    with tarfile.open(tmp_path / "small.tgz", "w:gz") as tar:
+        for name, content in (
+            ("config.json", b"{}"),
+            ("layer.tar", bytes(16 << 20)),
+            ("manifest.json", json.dumps(manifest).encode()),
+        ):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    called = 0
+
+    def go_on() -> None:
+        nonlocal called
+        called += 1
+        if called == 2:
+            trio.from_thread.run_sync(scope.cancel)
+        trio.from_thread.check_cancelled()
+
+    words = (tmp_path / "small.tgz", tmp_path / "image.tar", Wanted("1", "amd64"), "ours:key")
+    with trio.CancelScope() as scope:
+        await trio.to_thread.run_sync(import_archive, *words, go_on)
+    assert scope.cancelled_caught
+    assert called == 2
+    await trio.to_thread.run_sync(import_archive, *words)
+    with tarfile.open(tmp_path / "image.tar") as made:
+        assert [each.name for each in made] == ["config.json", "1.tar", "manifest.json"]

@@ -42,13 +42,34 @@ class Wanted:
     arch: str
 
 
-def import_archive(source: Path, target: Path, wanted: Wanted, name: str) -> None:
+class _Watched(io.BufferedReader):
+    """A file of which nothing is read without asking first whether to go on."""
+
+    def __init__(self, path: Path, go_on: Callable[[], None]) -> None:
+        super().__init__(io.FileIO(path))
+        self._go_on = go_on
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._go_on()
+        return super().read(size)
+
+
+def import_archive(
+    source: Path,
+    target: Path,
+    wanted: Wanted,
+    name: str,
+    go_on: Callable[[], None] = lambda: None,
+) -> None:
     """Write an archive with one image of `source` in it, under our name. Raises DriverError, OSError.
 
     Both forms are understood: an OCI layout, and what `docker save` has always written.
+
+    Args:
+        go_on: called again and again, as a small file may unpack to any size; what it raises is the end.
     """
     try:
-        with tarfile.open(source, "r:*") as tar:
+        with _Watched(source, go_on) as file, tarfile.open(fileobj=file, mode="r:*") as tar:
             documents = _documents(tar, ("index.json", "manifest.json"))
             if "index.json" in documents:
                 _import_layout(tar, target, documents["index.json"], wanted, name)

@@ -161,7 +161,8 @@ class Roots:
         arch = message.platform.arch or this_platform()[1]
         wanted = archive.Wanted(message.tag or None, arch)
         clean = place / "image.tar"
-        await trio.to_thread.run_sync(archive.import_archive, given, clean, wanted, name)
+        go_on = trio.from_thread.check_cancelled
+        await trio.to_thread.run_sync(archive.import_archive, given, clean, wanted, name, go_on)
         await self.images.told(self.engine.command("load", "--input", str(clean)), vertex)
 
     async def _build(
