@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bassloop.dispatch.control import NotAllowed, approve, request_cancel
+from bassloop.dispatch import permissions
+from bassloop.dispatch.control import CantSay, Control, NotAllowed, approve, request_cancel
 from bassloop.dispatch.policies import Policies
 from bassloop.dispatch.policy import Policy
 from bassloop.dispatch.report import APPROVAL
@@ -125,6 +126,40 @@ async def test_a_check_that_waits_for_a_runner_can_be_cancelled_on_its_page(
         assert conclusions(its, "it") == ["cancelled"]
         assert not await request_cancel(its.loop, run, user(its.standin.user))
         assert not await request_cancel(its.loop, "no such run", user(its.standin.user))
+
+
+async def test_who_can_write_to_what_has_the_repositorys_name_by_now_may_nothing(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with small(make_repository(**{"project.bass": START}), tmp_path) as its:
+        writer = its.standin.add_user("writer", permission="write")
+        await its.deliver(await its.standin.payload("check_suite"), "g1")
+        await its.until(lambda: its.standin.check_runs)
+        run = its.check_run()["external_id"]
+        its.standin.repository_id = 999
+        for ask in (request_cancel, approve):
+            with pytest.raises(NotAllowed):
+                await ask(its.loop, run, user(writer))
+
+
+async def test_who_asks_again_and_again_does_not_use_up_githubs_patience(
+    make_repository: MakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(permissions, "OF_ONE", (2, 0))
+    async with small(make_repository(**{"project.bass": START}), tmp_path) as its:
+        stranger = user(its.standin.add_user("stranger"))
+        writer = user(its.standin.add_user("writer", permission="write"))
+        await its.deliver(await its.standin.payload("check_suite"), "g1")
+        await its.until(lambda: its.standin.check_runs)
+        run, control = its.check_run()["external_id"], Control(its.loop, its.inbox)
+        for _ in range(2):
+            with pytest.raises(NotAllowed):
+                await control.cancel(run, stranger)
+        asked = len(its.standin.requests)
+        with pytest.raises(CantSay, match="wait a minute"):
+            await control.cancel(run, stranger)
+        assert len(its.standin.requests) == asked
+        assert await control.cancel(run, writer)
 
 
 async def test_a_first_timers_event_is_held_until_somebody_who_can_write_approves_it(

@@ -13,6 +13,7 @@ import structlog
 
 from bassloop import store
 from bassloop.dispatch.conclude import conclude, end_run
+from bassloop.dispatch.permissions import WRITE, at_least
 from bassloop.github import GitHubError, User
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from bassloop.store import CheckRun, Delivery, Run
 
 log = structlog.get_logger(__name__)
-
-WRITERS = frozenset({"admin", "maintain", "write"})
 
 
 class NotAllowed(Exception):
@@ -60,9 +59,7 @@ class Control:
 
 async def may_write(loop: Loop, check: CheckRun, by: Person) -> bool:
     """Whether a user can write to a check's repository, as GitHub says now. Raises GitHubError."""
-    owner, _, name = check.repository.partition("/")
-    repo = loop.github.repository(check.installation_id, owner, name)
-    return await repo.permission(by.login, user_id=by.id) in WRITERS
+    return at_least(WRITE, await loop.permissions.now(by, check.repository_id))
 
 
 async def allow(

@@ -12,7 +12,7 @@ import trio
 
 from bassloop import store
 from bassloop.dispatch import report
-from bassloop.dispatch.control import WRITERS, NotAllowed, allow, approve, request_cancel
+from bassloop.dispatch.control import NotAllowed, allow, approve, request_cancel
 from bassloop.dispatch.events import Decision, Does, decide
 from bassloop.dispatch.hook import PROJECT, SCRIPT, run_hook
 from bassloop.dispatch.inbox import Outcome
@@ -32,6 +32,8 @@ log = structlog.get_logger(__name__)
 
 OWN_CHECKS = frozenset({PROJECT, SCRIPT, OWNERS_FILE, report.APPROVAL})
 """Check runs by which the loop says something itself."""
+
+WRITERS = frozenset({"admin", "maintain", "write"})
 
 
 async def handle_delivery(loop: Loop, delivery: store.Delivery, turn: Turn) -> Outcome:

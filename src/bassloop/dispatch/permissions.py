@@ -16,7 +16,7 @@ import structlog
 import trio
 
 from bassloop.dispatch.allowance import Allowance
-from bassloop.github import GitHubError, NotFound
+from bassloop.github import GitHubError, NotFound, RateLimited
 from bassloop.store import User
 
 if TYPE_CHECKING:
@@ -103,6 +103,13 @@ class Permissions:
         finally:
             if not lock.locked():
                 self._asking.pop(key, None)
+
+    async def now(self, person: Person, repository_id: int) -> str:
+        """One of `LEVELS`, asked for anew. Raises GitHubError when GitHub can't say, or somebody asks
+        too often."""
+        if not self._spend(person.id):
+            raise RateLimited("too many permissions are asked for: wait a minute", 429, 60.0)
+        return await self._level(person, repository_id)
 
     async def readable(self, person: Person) -> frozenset[int]:
         """The private repositories, among the latest used, that somebody may read."""
