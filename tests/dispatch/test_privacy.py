@@ -302,6 +302,30 @@ async def test_nothing_is_hidden_because_github_can_not_be_asked(
         assert len((await its.store.runs()).items) == 1
 
 
+async def test_a_repository_that_github_never_speaks_of_keeps_no_other_shown(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with small(make_repository(), tmp_path) as its:
+        blocked = replace(a_run(id="b"), repository_id=200, repository="octocat/blocked")
+        await its.store.intend_check(
+            200,
+            blocked.repository,
+            1,
+            "1" * 40,
+            "it",
+            "g",
+            False,
+            replace(blocked, thunk_digest=""),
+        )
+        await its.store.put_repository(replace(OURS, public=True))
+        await stored(its, public=True)
+        assert [each.id for each in await its.store.public_repositories(10)] == [200, 201]
+        its.standin.faults.add(Fault("GET", r"/repos/octocat/blocked", status=451, times=1000))
+        its.standin.private = True
+        await ask_all(its.loop)
+        assert [each.id for each in await its.store.public_repositories(10)] == [200]
+
+
 async def test_who_takes_the_apps_authorization_back_is_signed_out(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:

@@ -124,10 +124,18 @@ async def keep_asking(loop: Loop) -> None:
 
 
 async def ask_all(loop: Loop) -> None:
-    """Hide what is not public any more. Raises GitHubError when GitHub can't say, and asks no further."""
+    """Hide what is not public any more. Raises GitHubError when GitHub can't say for the moment, and
+    asks no further; what it never says of one repository (as of one that it blocks) keeps none of the
+    others from being asked for."""
     for known in await loop.store.public_repositories(MOST_ASKED):
         owner, _, name = known.full_name.partition("/")
-        now = await loop.github.public_repository(owner, name)
+        try:
+            now = await loop.github.public_repository(owner, name)
+        except GitHubError as error:
+            if error.passing:
+                raise
+            log.warning("repository not asked for", repository=known.full_name, why=str(error))
+            continue
         if now is None or now.id != known.id:
             await loop.store.put_repository(replace(known, public=False))
             log.info("repository is public no more", repository=known.full_name)
