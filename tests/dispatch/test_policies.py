@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import trio
 
 from bassloop.dispatch.policies import Policies
 from bassloop.dispatch.policy import OWNERS_FILE, OperatorRules, Policy, Rules
+from bassloop.github import parse_event
 from tests.loop.conftest import commit, git
 
 from .world import small
@@ -197,3 +198,27 @@ async def test_what_the_operator_says_by_name_is_what_holds(
         await its.deliver(await its.standin.payload("check_suite"), "g1")
         await its.inbox.finished("g1")
         assert its.check_run()["conclusion"] == "timed_out"
+
+
+async def test_what_was_read_before_a_push_is_not_kept_after_it(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    path = make_repository(**owners("supersede = true"))
+    async with small(path, tmp_path) as its:
+        push = parse_event("push", await its.standin.payload("push"))
+        assert push.repository is not None
+        repo = its.loop.github.repository(push.installation_id or 0, "octocat", "hello")
+        policies, read = its.loop.policies, repo.file
+
+        class Meanwhile:
+            """A repository whose owners push while their file is on its way."""
+
+            async def file(self, name: str, ref: str | None) -> bytes | None:
+                content = await read(name, ref)
+                (path / OWNERS_FILE).write_text("supersede = false")
+                commit(path)
+                policies.heed(push)
+                return content
+
+        assert (await policies.of(push.repository, cast("Any", Meanwhile()))).supersede
+        assert not (await policies.of(push.repository, repo)).supersede

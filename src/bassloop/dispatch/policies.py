@@ -42,6 +42,7 @@ class Policies:
     base: Policy = field(default_factory=Policy)
     operator: OperatorRules = field(default_factory=OperatorRules)
     _kept: OrderedDict[int, _Kept] = field(default_factory=OrderedDict)
+    _heeded: int = 0
 
     async def of(self, repository: Repository, repo: GitHubRepository) -> Policy:
         """What holds for a repository now, or did minutes ago.
@@ -50,9 +51,12 @@ class Policies:
         """
         kept = self._kept.get(repository.id)
         if kept is None or kept.until < trio.current_time():
+            before = self._heeded
             content = await repo.file(OWNERS_FILE, None)
             rules = None if content is None else read_rules(content)
-            kept = self._kept[repository.id] = _Kept(rules, trio.current_time() + KEPT_SECONDS)
+            kept = _Kept(rules, trio.current_time() + KEPT_SECONDS)
+            if self._heeded == before:  # else it may have been read before what the event told
+                self._kept[repository.id] = kept
             if len(self._kept) > MOST_KEPT:
                 self._kept.popitem(last=False)
         return decide_policy(self.base, self.operator, repository.full_name, kept.rules)
@@ -62,3 +66,4 @@ class Policies:
         repository, head = event.repository, event.head
         if repository and (head is None or head.branch == repository.default_branch):
             self._kept.pop(repository.id, None)
+            self._heeded += 1
