@@ -145,10 +145,6 @@ class Outputs:
     async def _from(
         self, runtime: Runtime, path: bass_pb2.ThunkPath, metadata: dict[str, str]
     ) -> Output:
-        if runtime.id in self._busy:
-            raise Busy(f"another output is being taken from {runtime}: try again in a moment")
-        if len(self._busy) >= AT_ONCE:
-            raise Busy("too many outputs are being taken: try again in a moment")
         output: Output = await self.nursery.start(self._carry, runtime, path, metadata)
         return output
 
@@ -161,6 +157,10 @@ class Outputs:
         task_status: trio.TaskStatus[Output],
     ) -> None:
         """Hand one output on. Raises NoOutput as long as nothing of it has come."""
+        if runtime.id in self._busy:
+            raise Busy(f"another output is being taken from {runtime}: try again in a moment")
+        if len(self._busy) >= AT_ONCE:
+            raise Busy("too many outputs are being taken: try again in a moment")
         send, receive = trio.open_memory_channel[bytes](WAITING)
         end = _End()
         began = False
