@@ -204,8 +204,8 @@ class Cache:
         """The shared folders of these names, by name, made when they are not there.
 
         Each comes with how it is shared: `shared` with everybody, `locked` with nobody at the same
-        time, `private` with nobody, so that another is made when one is in use. That is held within this
-        runner: another that shares the folder has its own `locked` and `private`. Names are hexadecimal.
+        time, `private` with nobody, so that another is made when one is in use. That is so within
+        this runner: another that uses the same folder does not wait for it. Names are hexadecimal.
         """
         async with AsyncExitStack() as stack:
             found: dict[str, Path] = {}
