@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 from urllib.parse import quote
 
 import pytest
 
 from bassloop.store import VertexUpdate
-from bassloop.web import views
+from bassloop.web import create_app, views
 from tests.dispatch.test_report import a_run, a_vertex
 
 from .site import HOSTILE, a_site
+
+if TYPE_CHECKING:
+    from bassloop.dispatch import Outputs
+    from bassloop.store import Run
 
 
 async def test_a_runs_page_has_its_log_without_any_javascript(tmp_path: Path) -> None:
@@ -172,3 +178,38 @@ async def test_lines_come_with_their_times_when_asked_for(tmp_path: Path) -> Non
         assert "times" not in await site.json(path)
         found = await site.json(f"{path}&times=yes")
         assert found["times"] == [[0, 100.0, 1], [2, 105.5, 2]]
+
+
+@pytest.mark.parametrize("what", ["raw", "text"])
+async def test_who_asks_for_a_logs_headers_has_nothing_read(tmp_path: Path, what: str) -> None:
+    async with a_site(tmp_path) as site:
+        path = f"/runs/r/vertexes/{await site.run()}/{what}"
+        asked = await site.get(path)
+        told = await site.app.test_client().head(path)
+        assert await asked.get_data()
+        assert (told.status_code, await told.get_data()) == (200, b"")
+        for header in ("content-type", "content-disposition"):
+            assert told.headers.get(header) == asked.headers.get(header)
+
+
+class Unasked:
+    """Outputs that nobody may ask a runner for."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def may_have(self, run: Run) -> bool:
+        return True
+
+    async def open(self, run: Run, path: str) -> None:
+        self.asked.append(path)
+
+
+async def test_who_asks_for_an_outputs_headers_has_no_runner_asked(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        await site.run(state="succeeded")
+        outputs = Unasked()
+        app = create_app(replace(site.context, outputs=cast("Outputs", outputs)))
+        told = await app.test_client().head("/runs/r/output?path=x")
+        assert told.status_code == 405
+        assert outputs.asked == []

@@ -41,6 +41,8 @@ def routes(context: WebContext) -> Blueprint:
         run = await visible_run(context, run_id)
         if run is None or context.outputs is None:
             abort(404, "there is no such output, or it is not for everyone to see")
+        if request.method == "HEAD":
+            abort(405, "an output is had with GET: a runner begins to send it when it is asked for")
         path = request.args.get("path", ".")
         try:
             opened = await context.outputs.open(run, path)
