@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bassloop.dispatch import permissions
+from bassloop.dispatch import delivery, permissions
 from bassloop.dispatch.control import CantSay, Control, NotAllowed, approve, request_cancel
 from bassloop.dispatch.policies import Policies
 from bassloop.dispatch.policy import Policy
@@ -207,6 +207,27 @@ async def test_a_first_timers_event_is_held_until_somebody_who_can_write_approve
             assert (await its.inbox.finished("g2")).state == "done"
             assert len(runner.told) == 1
             assert len(its.standin.check_runs) == 3
+
+
+async def test_what_is_approved_while_an_event_of_the_head_is_looked_at_is_not_held(
+    make_repository: MakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_repository(**{"project.bass": PULL})
+    async with small(path, tmp_path, policies=HELD) as its:
+        its.standin.add_user("stranger", association="NONE")
+        maintainer = user(its.standin.add_user("maintainer", permission="admin"))
+        await pulled(its, "g1")
+        await its.inbox.finished("g1")
+        run = its.check_run(APPROVAL)["external_id"]
+
+        async def meanwhile(*_: object) -> None:
+            await approve(its.loop, run, maintainer)
+
+        monkeypatch.setattr(delivery, "supersede", meanwhile)
+        async with its.runner("maintainer"):
+            await pulled(its, "g2", action="reopened")
+            assert (await its.inbox.finished("g2")).state == "done"
+        assert conclusions(its, "it") == ["success"]
 
 
 async def test_what_is_held_stays_so_over_a_restart_and_is_released_once(

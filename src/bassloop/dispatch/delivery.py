@@ -164,10 +164,12 @@ async def _hook(
                 return Outcome("done", unusable)
             if rerun_of == OWNERS_FILE:
                 await tell(work, OWNERS_FILE, "It can be used now.", state="succeeded")
-            if (held := await _held(work)) is not None:
-                return Outcome("held", held)
+            # From here on an approval finds the work; what came before is looked up after that.
             loop.at_work.add(work)
             over.callback(loop.at_work.discard, work)
+            await _look_up_approval(work)
+            if (held := await _held(work)) is not None:
+                return Outcome("held", held)
             try:
                 await run_hook(work)
             except GitHubError as error:
@@ -179,16 +181,13 @@ async def _hook(
 
 
 async def _whose(loop: Loop, event: Event, policy: Policy, repo: GitHubRepository) -> Whose:
-    """Whose head it is, and whose runtimes are used: the author's, the approver's, or the fallbacks'."""
+    """Whose head it is, and whose runtimes are used, before anybody's approval: the author's, or the
+    sender's and the fallbacks'."""
     assert event.head is not None
     assert event.repository is not None
     pulls = await repo.open_pull_requests(event.head.sha) if event.head.fork is None else ()
     whose = whose_head(event, pulls)
-    if whose.fork:
-        approval = await loop.store.approval(event.repository.id, event.head.sha)
-        if approval is not None:
-            whose = whose.approved(User(approval.user_id, "", approval.login))
-    elif policy.fallback:
+    if not whose.fork and policy.fallback:
         whose = whose.falling_back(await _fallbacks(loop, policy, repo))
     for user in {user.id: user for user in (event.sender, whose.owner) if user}.values():
         await loop.store.put_user(store.User(user.id, user.node_id, user.login))
@@ -215,6 +214,14 @@ async def _hook_at(head: Head, whose: Whose, policy: Policy, repo: GitHubReposit
     if policy.hooks_from == "head" or not whose.fork:
         return head.sha
     return await repo.head_of(whose.base)
+
+
+async def _look_up_approval(work: Work) -> None:
+    """Let a fork's head run on the runtimes of whoever approved it, if somebody has."""
+    if work.whose.fork:
+        approval = await work.loop.store.approval(work.repository.id, work.head.sha)
+        if approval is not None:
+            work.whose = work.whose.approved(User(approval.user_id, "", approval.login))
 
 
 async def _held(work: Work) -> str | None:
