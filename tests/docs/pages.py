@@ -66,9 +66,15 @@ def commands(text: str) -> list[tuple[str, str]]:
 
 
 def says(expected: str, output: str) -> bool:
-    """Whether the output is what was expected, `...` being anything, but for space at a line's end."""
-    pattern = ".*?".join(re.escape(part) for part in expected.split("..."))
-    return re.fullmatch(pattern, _tidy(output), re.DOTALL) is not None
+    """Whether the output is what was expected, but for space at a line's end: `...` is anything, and as a
+    line of its own any number of lines."""
+    lines = (
+        r"(?:[^\n]*\n)*?"
+        if line.strip() == "..."
+        else ".*?".join(re.escape(part) for part in line.split("..."))
+        for line in expected.splitlines(keepends=True)
+    )
+    return re.fullmatch("".join(lines), _tidy(output), re.DOTALL) is not None
 
 
 def _tidy(text: str) -> str:
