@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import trio
+from quart.testing import connections
+from quart.wrappers import base
 
 from bassloop.dispatch import Answer, Tail
 from bassloop.observe import Finding
@@ -22,6 +24,11 @@ if TYPE_CHECKING:
 
     from bassloop.github import OAuth
     from bassloop.web.visitors import Visitor
+
+Disconnected: type[Exception] = (
+    getattr(base, "ClientDisconnectedError", None) or connections.WebsocketDisconnectError
+)
+"""What a test's websocket raises when it was closed: Quart 0.23, which needs Python 3.13, renamed it."""
 
 HOSTILE = "<script>alert(1)</script>\"'&`{{41*271}}"
 

@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-from quart.testing.connections import WebsocketDisconnectError
 
 from bassloop.dispatch import NoOutput
 from bassloop.store import User
 from bassloop.web import create_app
 
-from .site import FakeControl, Site, a_site
+from .site import Disconnected, FakeControl, Site, a_site
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -212,7 +211,7 @@ async def heard(site: Site, path: str, headers: dict[str, str]) -> Any:
             await socket.send('{"logs": {}}')
             with trio.move_on_after(0.3):
                 return re.sub(r'"now": [\d.]+', "", await socket.receive())
-        except WebsocketDisconnectError as error:
+        except Disconnected as error:
             return error.args
     return None
 

@@ -7,13 +7,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import trio
-from quart.testing.connections import WebsocketDisconnectError
 
 from bassloop.dispatch.recorder import recording
 from bassloop.web import create_app
 from bassloop.wire import progrock_pb2 as progrock
 
-from .site import a_site
+from .site import Disconnected, a_site
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +28,7 @@ async def rest_of(socket: Any) -> list[Any]:
     while True:
         try:
             told.append(json.loads(await socket.receive()))
-        except WebsocketDisconnectError:
+        except Disconnected:
             return told
 
 
