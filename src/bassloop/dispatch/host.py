@@ -105,8 +105,7 @@ class LoopHost(bass.Host):
     async def run(self, thunk: bass.Thunk) -> None:
         """Run a thunk of the hook's own on the sender's runtime."""
         async with (
-            self._asked(thunk) as runtime,
-            self.work.calling(runtime) as told,
+            self._asked(thunk) as (runtime, told),
             runtime.run(bass.encode_thunk(thunk), told) as updates,
         ):
             async for update in updates:
@@ -116,8 +115,7 @@ class LoopHost(bass.Host):
     async def read(self, thunk: bass.Thunk) -> AsyncGenerator[AsyncIterator[bytes]]:
         """What a thunk prints, up to a bound."""
         async with (
-            self._asked(thunk) as runtime,
-            self.work.calling(runtime) as told,
+            self._asked(thunk) as (runtime, told),
             runtime.read(bass.encode_thunk(thunk), told) as answers,
         ):
             yield _bounded(thunk, answers, self.progress)
@@ -126,8 +124,7 @@ class LoopHost(bass.Host):
     async def export(self, thunk: bass.Thunk) -> AsyncGenerator[AsyncIterator[bytes]]:
         """A thunk as an OCI archive, up to a bound."""
         async with (
-            self._asked(thunk) as runtime,
-            self.work.calling(runtime) as told,
+            self._asked(thunk) as (runtime, told),
             runtime.export(bass.encode_thunk(thunk), told) as answers,
         ):
             yield _bounded(thunk, answers, self.progress)
@@ -136,8 +133,7 @@ class LoopHost(bass.Host):
     async def export_path(self, path: bass.ThunkPath) -> AsyncGenerator[AsyncIterator[bytes]]:
         """A path out of a thunk, as a tar stream up to a bound."""
         async with (
-            self._asked(path.thunk) as runtime,
-            self.work.calling(runtime) as told,
+            self._asked(path.thunk) as (runtime, told),
             runtime.export_path(bass.encode_thunk_path(path), told) as answers,
         ):
             yield _bounded(path.thunk, answers, self.progress)
@@ -153,10 +149,13 @@ class LoopHost(bass.Host):
         return bass.decode_thunk(message)
 
     @asynccontextmanager
-    async def _asked(self, thunk: bass.Thunk) -> AsyncGenerator[Runtime]:
-        """The runtime for a thunk; what goes wrong with it is the script's to hear."""
+    async def _asked(self, thunk: bass.Thunk) -> AsyncGenerator[tuple[Runtime, dict[str, str]]]:
+        """The runtime for a thunk, and what it is told beside the call; what goes wrong with it is the
+        script's to hear."""
         try:
-            yield await self.work.runtime(platform_of(thunk))
+            runtime = await self.work.runtime(platform_of(thunk))
+            async with self.work.calling(runtime) as told:
+                yield runtime, told
         except (NoRuntime, RunFailed, RuntimeLost) as error:
             raise bass.BassError(self._explained(error)) from error
 
