@@ -22,7 +22,7 @@ import trio
 from benchmarks.terminal import coloured, plain
 from tests.web.site import Site, a_site
 
-from bassloop.dispatch.recorder import recording
+from bassloop.checks.recorder import recording
 from bassloop.store import VertexUpdate
 from bassloop.wire import progrock_pb2 as progrock
 

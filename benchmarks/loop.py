@@ -22,7 +22,7 @@ from tests.loop.conftest import commit, git
 from tests.loop.world import world
 from trio_websocket import open_websocket_url
 
-from bassloop.trial import Trial, Trying, trying
+from bassloop.tools.trial import Trial, Trying, trying
 
 HOOK = """
 (defn github-hook [event client]

@@ -48,7 +48,7 @@ PARTS = (
     ("protobuf", r"grpclib/encoding|google/protobuf|_pb2"),
     ("SSH", r"asyncssh"),
     ("HTTP/2", r"\bh2/|hpack|hyperframe|grpclib|bassloop/bridge/(h2|connection)"),
-    ("store and terminal", r"bassloop/(store|terminal)|dispatch/recorder"),
+    ("store and terminal", r"bassloop/(store|terminal)|checks/recorder"),
     ("Trio and asyncio", r"\btrio|asyncio"),
 )
 """The parts of the daemon; a sample is of the part whose frame is innermost."""

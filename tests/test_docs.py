@@ -9,7 +9,7 @@ import click
 from bassloop.cli.runner import dial
 from bassloop.cli.runner_prune import prune
 from bassloop.cli.runner_secret import set_
-from bassloop.config import Settings
+from bassloop.settings import Settings
 
 DOCS = Path(__file__).parents[1] / "docs"
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from bassloop import config
+from bassloop.settings import load_settings
 from tests.github.world import KEY, make_repository, world
 
 from . import app_scenes as scenes
@@ -52,7 +52,7 @@ async def test_the_app_is_made_in_the_browser_and_the_command_says_what_is_left(
     left.append(f"{url}/settings/apps/bass-loop-loop.test")
     assert found["links"] == left
     assert all(link in said.decode() for link in left)
-    loaded = config.load()
+    loaded = load_settings()
     assert (loaded.github_app_id, loaded.private_key()) == (1, KEY.private)
     assert loaded.webhook_secret() == b"s3cret"
     assert loaded.external_url == "https://loop.test"

@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from bassloop.store import VertexUpdate
-from bassloop.trial import Trial, trying
+from bassloop.tools.trial import Trial, trying
 from tests.loop.conftest import make_repository  # noqa: F401 - a fixture
 from tests.loop.test_whole_path import check_run, tried
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bassloop.trial import Trial, trying
+from bassloop.tools.trial import Trial, trying
 from tests.loop.conftest import make_repository  # noqa: F401 - a fixture
 
 from .look import look

@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from bassloop.cli.sessions import drop_session, keep_session, session_headers, site_of
-from bassloop.trial import Trial, Trying, trying
+from bassloop.tools.trial import Trial, Trying, trying
 from tests.loop.conftest import make_repository  # noqa: F401 - a fixture
 
 if TYPE_CHECKING:

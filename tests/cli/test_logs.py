@@ -13,11 +13,11 @@ import pytest
 import trio
 from hypercorn.config import Config
 
+from bassloop.checks.recorder import recording
 from bassloop.cli import log_feed
 from bassloop.cli.log_display import LogDisplay, OutputError, chosen
 from bassloop.cli.log_feed import FeedError, LogFeed
 from bassloop.cli.run_address import RunAddress, run_address
-from bassloop.dispatch.recorder import recording
 from bassloop.wire import progrock_pb2 as progrock
 from tests.web.site import Site, a_site
 

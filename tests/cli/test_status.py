@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bassloop.store import open_store
-from tests.serve.certificates import write_certificate
+from tests.daemon.certificates import write_certificate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,8 +13,8 @@ import click
 import pytest
 import trio
 
-from bassloop import config
 from bassloop.cli import cli
+from bassloop.settings import Settings, load_settings
 from bassloop.store import open_store
 
 from ..store.test_retention import logged
@@ -98,8 +98,8 @@ def test_settings_are_settings(
     file = tmp_path / "settings.env"
     file.write_text(block.text)
     monkeypatch.setenv("BASSLOOP_SETTINGS", str(file))
-    config.load()
+    load_settings()
     for line in block.text.splitlines():
         if line and not line.startswith(("#", "[")):
             name = line.partition("=")[0]
-            assert name.lower() in config.Settings.model_fields, f"{page}: {name} is no setting"
+            assert name.lower() in Settings.model_fields, f"{page}: {name} is no setting"

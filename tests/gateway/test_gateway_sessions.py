@@ -211,8 +211,8 @@ async def test_a_peer_that_went_silent_is_noticed():
 
 
 def test_a_silent_peer_is_noticed_within_90_seconds():
-    from bassloop.config import Settings
     from bassloop.gateway import GatewaySettings
+    from bassloop.settings import Settings
 
     own, daemon = GatewaySettings(host_key=OTHER_KEY), Settings()
     assert own.keepalive_seconds * (own.keepalive_count + 1) <= 90

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from bassloop.store.logs import writer
-from bassloop.trial import Trial, trying
+from bassloop.tools.trial import Trial, trying
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,9 +12,9 @@ import httpx
 import pytest
 import trio
 
-from bassloop.dispatch.outputs import Busy, Interrupted, NoOutput, Output, Outputs
+from bassloop.checks.outputs import Busy, Interrupted, NoOutput, Output, Outputs
 from bassloop.runner.events import ThunkStarted
-from bassloop.trial import Trial, Trying, trying
+from bassloop.tools.trial import Trial, Trying, trying
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -10,7 +10,7 @@ import httpx
 import trio
 from trio_websocket import open_websocket_url
 
-from bassloop.trial import Trial, Trying, trying
+from bassloop.tools.trial import Trial, Trying, trying
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

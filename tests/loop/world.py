@@ -18,7 +18,7 @@ from bassloop.bridge import open_bridge
 from bassloop.runner import RunnerOptions, run_runner
 from bassloop.standin import StandIn, serve_standin
 from bassloop.store import open_store
-from bassloop.trial import app_key
+from bassloop.tools.trial import app_key
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

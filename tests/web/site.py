@@ -10,11 +10,12 @@ import trio
 from quart.testing import connections
 from quart.wrappers import base
 
-from bassloop.dispatch import Answer, Tail
-from bassloop.observe import Finding
+from bassloop.checks.tail import Tail
+from bassloop.daemon.readiness import Finding
+from bassloop.deliveries.inbox import Answer
 from bassloop.store import Store, ThunkRecord, User, VertexUpdate, open_store
 from bassloop.web import Health, WebContext, create_app
-from tests.dispatch.test_report import a_run
+from tests.checks.test_report import a_run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping

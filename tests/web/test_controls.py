@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bassloop.dispatch import CantSay, NotAllowed
+from bassloop.checks.actions import CantSay, NotAllowed
 from bassloop.web.controls import actions_on
 from bassloop.web.guard import visible_run
 

@@ -6,7 +6,7 @@ import pytest
 
 from bassloop.web import news
 from bassloop.web.news import News, Seen, Snapshot
-from tests.dispatch.test_report import a_run
+from tests.checks.test_report import a_run
 
 
 def snapshot() -> Snapshot:

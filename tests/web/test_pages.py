@@ -12,12 +12,12 @@ import pytest
 
 from bassloop.store import VertexUpdate
 from bassloop.web import create_app, views
-from tests.dispatch.test_report import a_run, a_vertex
+from tests.checks.test_report import a_run, a_vertex
 
 from .site import HOSTILE, a_site
 
 if TYPE_CHECKING:
-    from bassloop.dispatch import Outputs
+    from bassloop.checks.outputs import Outputs
     from bassloop.store import Run
 
 

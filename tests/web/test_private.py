@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from bassloop.dispatch import NoOutput
+from bassloop.checks.outputs import NoOutput
 from bassloop.store import User
 from bassloop.web import create_app
 

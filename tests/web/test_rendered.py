@@ -9,7 +9,7 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bassloop.dispatch.recorder import recording
+from bassloop.checks.recorder import recording
 from bassloop.web.rendered import CHUNK, RenderedLogs
 from bassloop.wire import progrock_pb2 as progrock
 

@@ -9,7 +9,7 @@ import pytest
 
 from bassloop.web.badges import LOOKS, badge_svg, overall
 from bassloop.web.feeds import feed
-from tests.dispatch.test_report import a_run
+from tests.checks.test_report import a_run
 
 from .site import Site, a_site
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from bassloop.dispatch.recorder import recording
+from bassloop.checks.recorder import recording
 from bassloop.web import create_app
 from bassloop.wire import progrock_pb2 as progrock
 

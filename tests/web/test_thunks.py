@@ -18,7 +18,7 @@ from bassloop.web.thunks import CHART_HEIGHT, durations
 from bassloop.web.thunktree import Node, coloured_json, thunk_tree
 from bassloop.web.views import plain
 from bassloop.wire import bass_pb2 as pb
-from tests.dispatch.test_report import a_run
+from tests.checks.test_report import a_run
 
 from .site import HOSTILE, a_site
 

@@ -22,12 +22,12 @@ def backup(folder: Path, data_dir: Path | None) -> None:
     A second backup to the same DIR copies only what is new. Settings, the App's key and the SSH host
     key are not in it: keep them where you keep secrets.
     """
-    from bassloop import config
+    from bassloop.settings import SettingsError, load_settings
     from bassloop.store import StoreError
     from bassloop.store.upkeep.backup import back_up
 
-    with told(config.SettingsError):
-        settings = config.load(data_dir=data_dir)
+    with told(SettingsError):
+        settings = load_settings(data_dir=data_dir)
     with told(StoreError):
         made = back_up(settings.database, settings.blobs, folder, now=time.time())
     click.echo(
@@ -50,12 +50,12 @@ def restore(folder: Path, overwrite: bool, data_dir: Path | None) -> None:
 
     The backup is verified first. The daemon must not run; start it when this has ended.
     """
-    from bassloop import config
+    from bassloop.settings import SettingsError, load_settings
     from bassloop.store import StoreError
     from bassloop.store.upkeep.restore import restore as put_back
 
-    with told(config.SettingsError):
-        settings = config.load(data_dir=data_dir)
+    with told(SettingsError):
+        settings = load_settings(data_dir=data_dir)
     with told(StoreError):
         aside = put_back(
             folder, settings.database, settings.blobs, overwrite=overwrite, now=time.time()

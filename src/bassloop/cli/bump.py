@@ -11,7 +11,7 @@ import click
 from bassloop.cli.script_errors import script_errors
 
 if TYPE_CHECKING:
-    from bassloop.local.bump import Outcome
+    from bassloop.tools.local.bump import Outcome
 
 
 @click.command("bump")
@@ -23,8 +23,8 @@ def bump(files: tuple[Path, ...], check: bool, unsandboxed: bool) -> None:
 
     Without FILES, it is the bass.lock of the current directory. A call that fails keeps its answer.
     """
-    from bassloop.local import bump as bumping
-    from bassloop.local.runtime_options import RuntimeOptions
+    from bassloop.tools.local import bump as bumping
+    from bassloop.tools.local.runtime_options import RuntimeOptions
 
     options = RuntimeOptions(sandbox=False if unsandboxed else None)
     failed = changed = False

@@ -23,12 +23,12 @@ def check(repair: bool, data_dir: Path | None) -> None:
     It may be run beside the daemon; with --repair only when that is stopped. A damaged database is
     moved aside, and what can still be read of it takes its place.
     """
-    from bassloop import config
+    from bassloop.settings import SettingsError, load_settings
     from bassloop.store import StoreError, is_served
     from bassloop.store.upkeep.mend import look, mend
 
-    with told(config.SettingsError):
-        settings = config.load(data_dir=data_dir)
+    with told(SettingsError):
+        settings = load_settings(data_dir=data_dir)
     database, blobs = settings.database, settings.blobs
     left = found = 0
     with told(StoreError):

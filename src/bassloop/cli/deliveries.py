@@ -16,7 +16,7 @@ from bassloop.cli.run_address import daemon_address
 from bassloop.cli.stored import stored
 
 if TYPE_CHECKING:
-    from bassloop.config import Settings
+    from bassloop.settings import Settings
     from bassloop.store import Delivery, Run, Store
 
 STATES = ("received", "handling", "held", "done", "ignored", "failed", "set_aside")
@@ -33,10 +33,10 @@ def deliveries(context: click.Context, data_dir: Path | None) -> None:
 
     Run it where the daemon runs, with its settings. It works whether the daemon runs or not.
     """
-    from bassloop import config
+    from bassloop.settings import SettingsError, load_settings
 
-    with told(config.SettingsError):
-        context.obj = config.load(data_dir=data_dir)
+    with told(SettingsError):
+        context.obj = load_settings(data_dir=data_dir)
 
 
 @deliveries.command("list")

@@ -20,7 +20,7 @@ def eval_(file: str, expression: str | None, as_json: bool) -> None:
     from bassloop.bass.jsonform import encode
     from bassloop.bass.placed import HostPath
     from bassloop.bass.printer import show
-    from bassloop.local.script import Text, evaluate, read_text
+    from bassloop.tools.local.script import Text, evaluate, read_text
 
     with script_errors():
         if expression is not None:

@@ -12,8 +12,8 @@ from bassloop.cli.errors import told
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bassloop.config import Settings
-    from bassloop.setup.create_app import Made, Plan
+    from bassloop.settings import Settings
+    from bassloop.tools.setup.create_app import Made, Plan
 
 
 @click.group()
@@ -52,13 +52,13 @@ def create_app(
     """
     import trio
 
-    from bassloop import config
     from bassloop.github import GitHubError
-    from bassloop.setup.settings_file import SettingsFileError
+    from bassloop.settings import SettingsError, load_settings, settings_path
+    from bassloop.tools.setup.settings_file import SettingsFileError
 
-    with told(config.SettingsError, SettingsFileError, GitHubError):
-        settings = config.load(external_url=external_url, github_api_url=github_api_url)
-        plan = _plan(settings, name, organization, replace, config.settings_path())
+    with told(SettingsError, SettingsFileError, GitHubError):
+        settings = load_settings(external_url=external_url, github_api_url=github_api_url)
+        plan = _plan(settings, name, organization, replace, settings_path())
         made = trio.run(_create, plan, port, not no_browser)
     _tell(made)
 
@@ -67,8 +67,8 @@ def _plan(
     settings: Settings, name: str | None, organization: str | None, replace: bool, path: Path
 ) -> Plan:
     from bassloop.github.manifest import form_url, web_url
-    from bassloop.setup.create_app import CREDENTIALS, MAX_NAME, Plan
-    from bassloop.setup.settings_file import assigned, try_to_write
+    from bassloop.tools.setup.create_app import CREDENTIALS, MAX_NAME, Plan
+    from bassloop.tools.setup.settings_file import assigned, try_to_write
 
     if settings.external_url is None:
         message = "say with --external-url (or EXTERNAL_URL) where GitHub reaches this loop"
@@ -98,7 +98,7 @@ async def _create(plan: Plan, port: int, browser: bool) -> Made:
     import trio
 
     from bassloop.github import GitHubConfig, open_github
-    from bassloop.setup.create_app import Creation, serve_page
+    from bassloop.tools.setup.create_app import Creation, serve_page
 
     async with open_github(GitHubConfig(plan.api_url)) as its:
         creation = Creation(plan, its.api)
@@ -114,7 +114,7 @@ async def _create(plan: Plan, port: int, browser: bool) -> Made:
 def _tell(made: Made) -> None:
     import os
 
-    from bassloop.setup.create_app import CREDENTIALS
+    from bassloop.tools.setup.create_app import CREDENTIALS
 
     click.echo(f"The App {made.app.slug} is made; its credentials are in {made.path}.")
     if made.kept is not None:
@@ -150,12 +150,12 @@ def doctor(redeliver: bool, mend: bool) -> None:
 
     import trio
 
-    from bassloop import config
     from bassloop.cli.log_config import configure_logs
+    from bassloop.settings import SettingsError, load_settings
 
     configure_logs("error")
-    with told(config.SettingsError):
-        settings = config.load()
+    with told(SettingsError):
+        settings = load_settings()
         sys.exit(trio.run(_examine, settings, redeliver, mend))
 
 
@@ -166,7 +166,7 @@ async def _examine(settings: Settings, redeliver: bool, mend: bool) -> int:
     from contextlib import aclosing
 
     from bassloop.github import GitHubConfig, Patience, open_github
-    from bassloop.setup.doctor import Wanted, examine
+    from bassloop.tools.setup.doctor import Wanted, examine
 
     found = GitHubConfig(
         settings.github_api_url,

@@ -69,10 +69,10 @@ def logs(
       5    there are no logs to be had: no such run, no such vertex, no answer
       130  interrupted, 141 the output was closed
     """
-    from bassloop import config
+    from bassloop.settings import SettingsError, load_settings
 
-    with told(config.SettingsError):
-        server = url or daemon_address(config.load())
+    with told(SettingsError):
+        server = url or daemon_address(load_settings())
     try:
         address = run_address(run, server)
     except ValueError as error:

@@ -12,6 +12,6 @@ def lsp() -> None:
     Speaks the Language Server Protocol on standard input and output. See docs/bass-tools.md for how to have
     your editor start it.
     """
-    from bassloop.lsp.server import serve
+    from bassloop.tools.lsp.server import serve
 
     serve()

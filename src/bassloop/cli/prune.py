@@ -41,12 +41,12 @@ def prune(
     say what; the daemon does the same by itself every hour. What is queued or running is never
     removed. Works whether the daemon runs or not.
     """
-    from bassloop import config
-    from bassloop.serve.parts import retention
+    from bassloop.daemon.collaborators import retention
+    from bassloop.settings import SettingsError, load_settings
     from bassloop.store import Bounds, Retention
 
-    with told(config.SettingsError):
-        settings = config.load(data_dir=data_dir)
+    with told(SettingsError):
+        settings = load_settings(data_dir=data_dir)
     wanted: Retention = retention(settings)
     if older_than is not None or keep_bytes is not None:
         size = None if keep_bytes is None else int(keep_bytes)

@@ -15,18 +15,18 @@ def repl(unsandboxed: bool) -> None:
     A form that is not closed goes on in the next line. Tab completes names, (doc map) tells what one means,
     Ctrl-C interrupts, Ctrl-D leaves. Reads from a pipe as well, and prints the values.
     """
-    from bassloop.local.runtime_options import RuntimeOptions
-    from bassloop.repl.evaluator import Evaluator, Interrupted, say
+    from bassloop.tools.local.runtime_options import RuntimeOptions
+    from bassloop.tools.repl.evaluator import Evaluator, Interrupted, say
 
     options = RuntimeOptions(sandbox=False if unsandboxed else None)
     try:
         with Evaluator(options, say) as evaluator:
             if sys.stdin.isatty() and sys.stdout.isatty():
-                from bassloop.repl.prompt import converse
+                from bassloop.tools.repl.prompt import converse
 
                 status = converse(evaluator)
             else:
-                from bassloop.repl.piped import follow
+                from bassloop.tools.repl.piped import follow
 
                 status = follow(evaluator, sys.stdin)
     except (Interrupted, KeyboardInterrupt):

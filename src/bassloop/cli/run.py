@@ -26,9 +26,9 @@ def run(script: Path, args: tuple[str, ...], inputs: tuple[str, ...], unsandboxe
 
     JSON values on standard input are its *stdin*, what it emits is printed as JSON, a value a line.
     """
-    from bassloop.local.runtime_options import RuntimeOptions
-    from bassloop.local.script import Call
-    from bassloop.local.script import run as run_script
+    from bassloop.tools.local.runtime_options import RuntimeOptions
+    from bassloop.tools.local.script import Call
+    from bassloop.tools.local.script import run as run_script
 
     with script_errors():
         options = RuntimeOptions(sandbox=False if unsandboxed else None)

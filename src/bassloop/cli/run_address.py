@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from bassloop.config import Settings
+    from bassloop.settings import Settings
 
 _PAGE = re.compile(r"(.*)/runs/([A-Za-z0-9_-]{1,64})(?:/vertexes/(\d{1,18})(?:/.*)?)?/?", re.ASCII)
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
@@ -52,7 +52,7 @@ def run_address(text: str, server: str) -> RunAddress:
 
 def daemon_address(settings: Settings) -> str:
     """Where this machine's daemon is; with TLS under its public name, which the certificate is for."""
-    from bassloop.config import parse_address, reached
+    from bassloop.settings import parse_address, reached
 
     if settings.tls_cert_path and settings.external_url:
         return settings.external_url

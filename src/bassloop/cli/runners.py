@@ -14,7 +14,7 @@ from bassloop.cli.errors import told
 from bassloop.cli.stored import stored
 
 if TYPE_CHECKING:
-    from bassloop.config import Settings
+    from bassloop.settings import Settings
     from bassloop.store import Run, RuntimeRecord, Store
 
 
@@ -28,11 +28,11 @@ def runners(as_json: bool, data_dir: Path | None) -> None:
 
     Run it where the daemon runs, with its settings.
     """
-    from bassloop import config
+    from bassloop.settings import SettingsError, load_settings
     from bassloop.store import is_served
 
-    with told(config.SettingsError):
-        settings: Settings = config.load(data_dir=data_dir)
+    with told(SettingsError):
+        settings: Settings = load_settings(data_dir=data_dir)
 
     async def read(store: Store) -> tuple[list[RuntimeRecord], list[Run]]:
         return await store.runtimes(), await store.unfinished_runs()

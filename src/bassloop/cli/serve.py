@@ -12,7 +12,7 @@ from bassloop.cli.errors import told
 from bassloop.cli.log_config import configure_logs
 
 if TYPE_CHECKING:
-    from bassloop.config import Settings
+    from bassloop.settings import Settings
 
 
 @click.command()
@@ -37,22 +37,22 @@ def serve(**given: object) -> None:
     """
     import trio
 
-    from bassloop import config
+    from bassloop.settings import SettingsError, load_settings
 
-    with told(config.SettingsError):
-        settings = config.load(**given)
+    with told(SettingsError):
+        settings = load_settings(**given)
     configure_logs(settings.log_level)
+    from bassloop.daemon.listeners import StartError
     from bassloop.gateway import HostKeyError
-    from bassloop.serve import StartError
     from bassloop.store import StoreError
 
-    with told(config.SettingsError, StartError, StoreError, HostKeyError):
+    with told(SettingsError, StartError, StoreError, HostKeyError):
         sys.exit(trio.run(_bridged, settings))
 
 
 async def _bridged(settings: Settings) -> int:
     from bassloop.bridge import open_bridge
-    from bassloop.serve import serve as run
+    from bassloop.daemon.serve import serve as run
 
     async with open_bridge():
         return await run(settings)

@@ -15,7 +15,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from bassloop.setup import units
+    from bassloop.tools.setup import units
 
 SYSTEM_UNITS = Path("/etc/systemd/system")
 SETTINGS = """\
@@ -59,7 +59,7 @@ def install_serve(only_print: bool, groups: tuple[str, ...]) -> None:
     settings' names in /etc/bass-loop/credentials, for root alone: systemd hands them to the daemon
     only (LoadCredential). Install again after adding one.
     """
-    from bassloop.setup import units
+    from bassloop.tools.setup import units
 
     facts = _serve_facts(units.ETC, groups)
     text = units.serve_unit(facts)
@@ -92,7 +92,7 @@ def install_runner(only_print: bool, arguments: tuple[str, ...]) -> None:
     logged in: loginctl enable-linger.
     """
     from bassloop.cli.runner import dial
-    from bassloop.setup import units
+    from bassloop.tools.setup import units
 
     with dial.make_context("bassloop runner", list(arguments)) as parsed:  # tells what is wrong
         driver = parsed.params["driver"]
@@ -110,7 +110,7 @@ def install_runner(only_print: bool, arguments: tuple[str, ...]) -> None:
 @click.argument("kind", type=click.Choice(["serve", "runner"]))
 def uninstall(kind: Kind) -> None:
     """Stop a unit, and remove it. What it kept stays."""
-    from bassloop.setup import units
+    from bassloop.tools.setup import units
 
     name, folder = units.NAME, SYSTEM_UNITS
     more: tuple[str, ...] = ()
@@ -130,16 +130,16 @@ def _serve_facts(etc: Path, groups: Iterable[str]) -> units.ServeFacts:
     """What the daemon's unit is made of, as its settings are now."""
     from dotenv import dotenv_values
 
-    from bassloop import config
     from bassloop.cli.errors import told
-    from bassloop.setup import units
+    from bassloop.settings import Settings, SettingsError, load_settings, parse_address
+    from bassloop.tools.setup import units
 
     given = {name: value for name, value in dotenv_values(etc / "settings.env").items() if value}
-    known = {name.upper() for name in config.Settings.model_fields}
-    with told(config.SettingsError):
-        settings = config.load(**{k.lower(): v for k, v in given.items() if k.upper() in known})
+    known = {name.upper() for name in Settings.model_fields}
+    with told(SettingsError):
+        settings = load_settings(**{k.lower(): v for k, v in given.items() if k.upper() in known})
     listened = (settings.listen, settings.ssh_addr, settings.metrics_listen)
-    ports = [config.parse_address(address)[1] for address in listened if address]
+    ports = [parse_address(address)[1] for address in listened if address]
     return units.ServeFacts(
         command=(*_program(), "serve"),
         credentials=tuple(_credentials(etc / "credentials", known)),

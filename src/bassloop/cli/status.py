@@ -16,7 +16,7 @@ import click
 from bassloop.cli.errors import told
 
 if TYPE_CHECKING:
-    from bassloop.config import Settings
+    from bassloop.settings import Settings
     from bassloop.store import Delivery, Figures, RuntimeRecord, Store
 
 PATIENCE_SECONDS = 10.0
@@ -36,10 +36,10 @@ def status(data_dir: Path | None, as_json: bool, only_up: bool) -> None:
     Run it where the daemon runs, with its settings. It works whether the daemon runs or not. The exit
     status is 0 when the daemon is ready (with --up: when it answers), and 1 when it is not.
     """
-    from bassloop import config
+    from bassloop.settings import SettingsError, load_settings
 
-    with told(config.SettingsError):
-        settings = config.load(data_dir=data_dir)
+    with told(SettingsError):
+        settings = load_settings(data_dir=data_dir)
     if only_up:
         sys.exit(0 if _asked(settings, "/up") is not None else 1)
     picture = _picture(settings)
@@ -82,7 +82,7 @@ async def _read(store: Store) -> tuple[Figures, list[RuntimeRecord], list[Delive
 
 def _asked(settings: Settings, path: str) -> dict[str, Any] | None:
     """What the daemon on this machine answers; None when it does not."""
-    from bassloop.config import parse_address, reached
+    from bassloop.settings import parse_address, reached
 
     scheme = "https" if settings.tls_cert_path else "http"
     where = f"{scheme}://{reached(*parse_address(settings.listen))}{path}"

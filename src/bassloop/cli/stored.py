@@ -11,7 +11,7 @@ from bassloop.cli.errors import told
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from bassloop.config import Settings
+    from bassloop.settings import Settings
     from bassloop.store import Store
 
 T = TypeVar("T")

@@ -18,11 +18,11 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from bassloop.dispatch.report import duration
+from bassloop.checks.check_output import duration
 from bassloop.terminal import strip
 
 if TYPE_CHECKING:
-    from bassloop.serve import Serving
+    from bassloop.daemon.serve import Serving
     from bassloop.store import Run, Vertex
 
 TAIL_LINES = 6

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from bassloop.cli.trial_display import TrialDisplay
     from bassloop.store import Delivery
-    from bassloop.trial import Trial, Trying
+    from bassloop.tools.trial import Trial, Trying
 
 EVENTS = ("check_suite", "check_run", "push", "pull_request")
 
@@ -60,11 +60,11 @@ def try_(
 
     from bassloop.cli.errors import told
     from bassloop.cli.log_config import configure_logs
-    from bassloop.config import SettingsError
-    from bassloop.serve import StartError
+    from bassloop.daemon.listeners import StartError
+    from bassloop.settings import SettingsError
     from bassloop.standin import StandInError
     from bassloop.store import StoreError
-    from bassloop.trial import Trial, TrialError
+    from bassloop.tools.trial import Trial, TrialError
 
     configure_logs("info" if verbose else "error")
     trial = Trial(path=path, event=event, payload=payload, runner=not no_runner, private=private)
@@ -80,7 +80,7 @@ async def _run(trial: Trial, serve: bool) -> int:
     from rich.console import Console
 
     from bassloop.cli.trial_display import TrialDisplay, summary
-    from bassloop.trial import trying
+    from bassloop.tools.trial import trying
 
     # A pipe has no width: nothing is wrapped for it.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)

@@ -27,7 +27,7 @@ from gidgethub import sansio
 from bassloop.github.errors import GitHubError, RateLimited, TooLong, explain
 from bassloop.github.etags import ETags, Kept
 from bassloop.github.pace import Pace, Patience, advised_wait
-from bassloop.tracing import span
+from bassloop.telemetry.spans import span
 
 log = structlog.get_logger(__name__)
 

@@ -9,8 +9,6 @@ import trio
 
 from bassloop.bridge import open_bridge
 from bassloop.bridge.h2 import open_grpc_server
-from bassloop.heart import Heart
-from bassloop.notify import Notifier
 from bassloop.runner.client import Client
 from bassloop.runner.drivers.errors import DriverError
 from bassloop.runner.events import RunnerEvent, Warned
@@ -19,6 +17,8 @@ from bassloop.runner.opening import open_driver
 from bassloop.runner.options import RunnerError, RunnerOptions
 from bassloop.runner.service import RuntimeService
 from bassloop.runner.ssh import Dialler
+from bassloop.telemetry.heartbeat import Heart
+from bassloop.telemetry.service_manager import Notifier
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

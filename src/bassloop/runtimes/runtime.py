@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from bassloop import tracing
 from bassloop.bridge import call_asyncio
 from bassloop.bridge.h2 import Limits, Opener
 from bassloop.runtimes.calls import Call, carry
 from bassloop.runtimes.caveats import caveat, caveats
 from bassloop.runtimes.errors import RunFailed, RuntimeLost
+from bassloop.telemetry import spans
 from bassloop.wire import bass_pb2, progrock_pb2, runtime_pb2
 
 if TYPE_CHECKING:
@@ -145,8 +145,8 @@ class Runtime:
     async def _call(
         self, method: str, request: Message, metadata: Mapping[str, str], *kinds: str
     ) -> AsyncIterator[trio.MemoryReceiveChannel[Any]]:
-        with tracing.span(f"rpc {method}", runtime=self.id, runner=self.login) as its:
-            told = {**metadata, **tracing.headers()}
+        with spans.span(f"rpc {method}", runtime=self.id, runner=self.login) as its:
+            told = {**metadata, **spans.headers()}
             call = Call(
                 str(self), method, request, told, _picking(kinds), self.limits, self.answer_within
             )

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import structlog
 import trio
 
-from bassloop.measure import Histogram
 from bassloop.store.errors import StoreError, StoreFull, StoreLocked, translated
+from bassloop.telemetry.tally import Histogram
 
 if TYPE_CHECKING:
     from pathlib import Path

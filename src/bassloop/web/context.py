@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from bassloop.dispatch import Outputs
+    from bassloop.checks.outputs import Outputs
     from bassloop.github import OAuth
     from bassloop.store import Store
     from bassloop.web.visitors import Visitor

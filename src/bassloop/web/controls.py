@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from quart import Blueprint, abort, jsonify, redirect
 
-from bassloop.dispatch import CantSay, NotAllowed
+from bassloop.checks.actions import CantSay, NotAllowed
 from bassloop.web.guard import may_cancel, may_write, visible_run, who_asks
 from bassloop.web.json import wants_json
 

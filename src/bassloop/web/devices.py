@@ -12,7 +12,7 @@ import structlog
 from itsdangerous import BadSignature
 from quart import Blueprint, Response, abort, jsonify, request
 
-from bassloop.dispatch import Allowance
+from bassloop.access.token_bucket import Allowance
 from bassloop.github import GitHubError, SignInPending, SignInRefused
 from bassloop.web.signin import NOT_SET, begun
 from bassloop.web.views import instant

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from quart import g, has_websocket_context, request, websocket
 
-from bassloop.dispatch import at_least
+from bassloop.access.permissions import at_least
 
 if TYPE_CHECKING:
     from quart.wrappers.base import BaseRequestWebsocket

@@ -9,14 +9,14 @@ from urllib.parse import quote
 from quart import Blueprint, Response, abort, request
 from quart.wrappers.response import ResponseBody
 
-from bassloop.dispatch import Busy, NoOutput
+from bassloop.checks.outputs import Busy, NoOutput
 from bassloop.web.guard import visible_run
 from bassloop.web.onefile import NotAFile, OneFile
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Sequence
 
-    from bassloop.dispatch import Output
+    from bassloop.checks.outputs import Output
     from bassloop.store import Run
     from bassloop.web.context import WebContext
 

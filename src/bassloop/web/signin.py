@@ -19,7 +19,7 @@ import trio
 from itsdangerous import BadSignature
 from quart import Blueprint, Response, abort, jsonify, redirect, render_template, request
 
-from bassloop.dispatch import Allowance
+from bassloop.access.token_bucket import Allowance
 from bassloop.github import GitHubError, SignInRefused, User
 from bassloop.github.manifest import CALLBACK_PATH as CALLBACK
 from bassloop.store import User as KnownUser

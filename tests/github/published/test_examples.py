@@ -10,11 +10,11 @@ import httpx
 import pytest
 import trio
 
-from bassloop.dispatch.events import Does, decide
-from bassloop.dispatch.inbox import Inbox
+from bassloop.deliveries.inbox import Inbox
+from bassloop.deliveries.routing import Does, decide
 from bassloop.github import parse_event, sign
 from bassloop.store import open_store
-from tests.dispatch.world import small
+from tests.checks.world import small
 
 if TYPE_CHECKING:
     from pathlib import Path

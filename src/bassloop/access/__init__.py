@@ -1,0 +1,1 @@
+"""Who may do and see what: permissions, policies, the choice of runners, visibility."""

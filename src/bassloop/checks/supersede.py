@@ -1,0 +1,111 @@
+"""A push that replaces a head cancels what still runs for it, where it was the head: no further.
+
+Events come in any order, and a check may be about to start when its head is replaced. So that a head
+was replaced is noted first, then what is known to run is cancelled; and a check looks for such a note
+when it can be cancelled already.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import structlog
+import trio
+
+from bassloop.github import MalformedEvent, parse_event
+
+if TYPE_CHECKING:
+    from bassloop.access.policy import Policy
+    from bassloop.checks.context import Work
+    from bassloop.checks.loop import Loop
+    from bassloop.github import Event, Head
+    from bassloop.store import Delivery, Run
+
+log = structlog.get_logger(__name__)
+
+
+def place_of(head: Head) -> str | None:
+    """Where a commit is the head: a branch of the repository, or a fork's pull request."""
+    if head.branch is not None:
+        return head.branch
+    return f"#{head.pull_request}" if head.fork and head.pull_request else None
+
+
+def replaced_head(event: Event) -> str | None:
+    """The commit that was the head before this event's; None when the event replaces none. Pure."""
+    payload: Any = event.payload
+    match event.name, event.action:
+        case "push", _:
+            before = payload.get("before")
+        case "pull_request", "synchronize":
+            before = payload.get("before")
+        case "check_suite", "requested":
+            before = (payload.get("check_suite") or {}).get("before")
+        case _:
+            return None
+    known = isinstance(before, str) and before.strip("0") and event.head is not None
+    return str(before) if known and event.head and before != event.head.sha else None
+
+
+async def supersede(loop: Loop, event: Event, policy: Policy) -> None:
+    """Cancel what runs for the head that an event replaced, unless it is a head elsewhere too."""
+    before = replaced_head(event) if policy.supersede else None
+    if before is None or event.head is None or event.repository is None:
+        return
+    place, repository = place_of(event.head), event.repository
+    if place is None:
+        return
+    await loop.store.supersede(repository.id, before, place, event.head.sha, time.time())
+    found = [
+        run
+        for run in await loop.store.unfinished_runs()
+        if run.repository_id == repository.id and run.head_sha == before and _place(run) == place
+    ]
+    if not found or await _elsewhere(loop, f"{repository.id}:{before}", place):
+        return
+    for run in found:
+        check = await loop.store.check_run_of(run.id)
+        if check is not None and loop.cancel(run.id, _why(place, event.head.sha)):
+            log.info("run superseded", run=run.id, check=run.check_name, by=event.head.sha)
+            await loop.store.supersede_check_run(check.row)
+
+
+async def superseded(work: Work) -> str | None:
+    """Why a delivery's checks need not run any more; None when its head is one still."""
+    place = place_of(work.head)
+    if not work.policy.supersede or work.rerun or place is None:
+        return None
+    found = await work.loop.store.superseded(work.repository.id, work.head.sha, place)
+    if found is None or found.at < work.received_at:
+        return None
+    key = f"{work.repository.id}:{work.head.sha}"
+    return None if await _elsewhere(work.loop, key, place) else _why(place, found.by_sha)
+
+
+def _why(place: str, sha: str) -> str:
+    return f"superseded: {place} is at {sha[:12]} now"
+
+
+def _place(run: Run) -> str | None:
+    if run.head_branch is not None:
+        return run.head_branch
+    return f"#{run.pull_request}" if run.pull_request is not None else None
+
+
+async def _elsewhere(loop: Loop, order_key: str, place: str) -> bool:
+    """Whether a head is one at another place too, as far as its deliveries tell."""
+    for delivery in await loop.store.deliveries_about(order_key):
+        other = await trio.to_thread.run_sync(_place_in, delivery)
+        if other is not None and other != place:
+            return True
+    return False
+
+
+def _place_in(delivery: Delivery) -> str | None:
+    try:
+        head = parse_event(delivery.event, json.loads(delivery.body)).head
+    except (MalformedEvent, ValueError, RecursionError):
+        return None
+    return None if head is None else place_of(head)

@@ -1,0 +1,1 @@
+"""The daemon: the root nursery, and how the parts are wired together."""

@@ -1,0 +1,176 @@
+"""Metrics for Prometheus, made of what the parts count of themselves, when they are asked for.
+
+There is no registry that anything registers with, and nothing is counted twice: a scrape reads the
+parts' statistics and a few indexes of the database. Counters begin at zero with the process.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import trio
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+)
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from bassloop import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from prometheus_client import Metric
+
+    from bassloop.checks.loop import Loop
+    from bassloop.deliveries.inbox import Inbox
+    from bassloop.store import Figures
+    from bassloop.telemetry.heartbeat import Heart
+    from bassloop.telemetry.tally import Histogram, Tally
+
+PREFIX = "bassloop_"
+
+
+@dataclass(frozen=True, eq=False)
+class Metrics:
+    """What is looked at."""
+
+    loop: Loop
+    inbox: Inbox
+    heart: Heart
+
+    async def scrape(self, accept: str) -> tuple[bytes, str]:
+        """The metrics as they are now, in the format that `accept` (HTTP's header) prefers, and its
+        content type. Raises StoreError."""
+        figures = await self.loop.store.figures()
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(_Now(self, figures))
+        ProcessCollector(registry=registry)
+        encoder, content_type = choose_encoder(accept)
+        return encoder(registry), content_type
+
+
+@dataclass(frozen=True, eq=False)
+class _Now(Collector):
+    """The metrics at one moment."""
+
+    of: Metrics
+    figures: Figures
+
+    def collect(self) -> Iterator[Metric]:
+        return itertools.chain(
+            self._deliveries(), self._work(), self._store(), self._github(), self._daemon()
+        )
+
+    def _deliveries(self) -> Iterator[Metric]:
+        inbox, figures = self.of.inbox, self.figures
+        yield _counter(
+            "deliveries_answered",
+            "Deliveries by HTTP status; the event is empty unless the signature was right.",
+            ("event", "status"),
+            inbox.answers,
+        )
+        yield _counter(
+            "deliveries_handled",
+            "Attempts to handle a delivery, by how they ended.",
+            ("event", "outcome"),
+            inbox.outcomes,
+        )
+        yield _gauges("deliveries", "Deliveries not ended, by state.", "state", figures.deliveries)
+        since = figures.oldest_waiting_at
+        waited = 0.0 if since is None else max(time.time() - since, 0.0)
+        yield _gauge("delivery_oldest_waiting_seconds", "Age of the oldest one waiting.", waited)
+
+    def _work(self) -> Iterator[Metric]:
+        loop = self.of.loop
+        yield from _tally("hook", "Hooks, with the checks they waited for", loop.hooks)
+        yield from _tally("run", "Runs", loop.runs)
+        yield _gauges("runs", "Runs not ended, by state.", "state", self.figures.runs)
+        now = loop.pool.statistics()
+        yield _gauge("runtimes", "Runtimes connected.", now["runtimes"])
+        yield _gauge("runtime_users", "Users who have one connected.", now["users"])
+        yield _gauge("runtime_waiting", "Checks and hooks that wait for one.", now["waiting"])
+        yield _total("runtimes_registered", "Runtimes that connected.", now["registered"])
+        yield _gauge("rpcs", "Calls to runners under way.", now["calls"])
+        yield _counter(
+            "rpcs_ended",
+            "Calls to runners, by how they ended: ok, left, lost, or gRPC's status.",
+            ("method", "outcome"),
+            loop.pool.outcomes(),
+        )
+
+    def _store(self) -> Iterator[Metric]:
+        store, figures = self.of.loop.store.statistics(), self.figures
+        yield _total("log_bytes", "Bytes of log received.", store.log_bytes)
+        yield _gauge("logs_open", "Logs being written.", store.open_logs)
+        yield _gauge("log_waiting_bytes", "Bytes of log not written yet.", store.log_bytes_waiting)
+        yield _histogram(
+            "store_write_seconds",
+            "Writes to the database, from being asked for to being committed.",
+            store.writer.seconds,
+        )
+        yield _total("store_commits", "Commits, each of one write or more.", store.writer.batches)
+        yield _gauge("store_writes_waiting", "Writes not committed yet.", store.writer.waiting)
+        yield _gauge("store_database_bytes", "Size of the database.", figures.database_bytes)
+        yield _gauge("store_free_bytes", "Disk left where logs are.", figures.free_bytes)
+
+    def _github(self) -> Iterator[Metric]:
+        github = self.of.loop.github
+        now, left = github.statistics(), github.api.rate_limit_left()
+        answers = {(str(status or "none"),): many for status, many in github.api.answers.items()}
+        yield _counter(
+            "github_answers", "Calls by HTTP status, none without an answer.", ("status",), answers
+        )
+        yield _gauge("github_asking", "Calls under way.", now["asking"])
+        yield _gauge("github_waiting", "Calls that wait for their turn.", now["waiting"])
+        if left is not None:
+            yield _gauge("github_rate_limit_left", "Calls left, of whoever has the fewest.", left)
+
+    def _daemon(self) -> Iterator[Metric]:
+        tasks = trio.lowlevel.current_statistics().tasks_living
+        yield _histogram("lag_seconds", "How late a task is that wants to run.", self.of.heart.lag)
+        yield _gauge("tasks", "Tasks of Trio living.", tasks)
+        about = InfoMetricFamily(f"{PREFIX}build", "What runs.")
+        about.add_metric((), {"version": __version__})
+        yield about
+
+
+def _gauge(name: str, about: str, value: float) -> Metric:
+    return GaugeMetricFamily(PREFIX + name, about, value)
+
+
+def _total(name: str, about: str, value: float) -> Metric:
+    return CounterMetricFamily(PREFIX + name, about, value)
+
+
+def _gauges(name: str, about: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = GaugeMetricFamily(PREFIX + name, about, labels=[label])
+    for key, value in values.items():
+        family.add_metric([key], value)
+    return family
+
+
+def _counter(name: str, about: str, labels: Iterable[str], values: Mapping[Any, float]) -> Metric:
+    family = CounterMetricFamily(PREFIX + name, about, labels=list(labels))
+    for key, value in values.items():
+        family.add_metric([str(part) for part in key], value)
+    return family
+
+
+def _histogram(name: str, about: str, seconds: Histogram) -> Metric:
+    bounds = [*map(str, seconds.bounds), "+Inf"]
+    buckets = list(zip(bounds, itertools.accumulate(seconds.buckets), strict=True))
+    return HistogramMetricFamily(PREFIX + name, about, buckets=buckets, sum_value=seconds.sum)
+
+
+def _tally(name: str, about: str, tally: Tally) -> Iterator[Metric]:
+    ended = {(outcome,): many for outcome, many in tally.outcomes.items()}
+    yield _counter(f"{name}s_ended", f"{about}, by how they ended.", ("outcome",), ended)
+    yield _histogram(f"{name}_seconds", f"{about}: how long they took.", tally.seconds)

@@ -1,0 +1,78 @@
+"""Who asks, when a proxy stands in between: what it says counts only if it is a trusted one.
+
+A proxy puts the address that it heard from at the end of `X-Forwarded-For`, and what came before is
+anybody's claim; so the list is read from its end, as long as trusted proxies wrote it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+    from bassloop.settings import Network
+
+    ASGI = Callable[[Any, Any, Any], Awaitable[None]]
+
+SECURE = {"http": "https", "ws": "wss"}
+PLAIN = {"https": "http", "wss": "ws"}
+
+
+@dataclass(frozen=True, eq=False)
+class Proxies:
+    """An application behind proxies: it sees the client's address, and the scheme that it used."""
+
+    app: ASGI
+    trusted: Sequence[Network]
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """Serve one request; log lines that it causes carry the client's address."""
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        seen = self._seen(scope)
+        with structlog.contextvars.bound_contextvars(client=(seen.get("client") or ["unknown"])[0]):
+            await self.app(seen, receive, send)
+
+    def _seen(self, scope: dict[str, Any]) -> dict[str, Any]:
+        client = scope.get("client")
+        if not client or not self._is_trusted(client[0]):
+            return scope
+        addresses = _values(scope["headers"], b"x-forwarded-for")
+        seen = dict(scope)
+        for address in reversed(addresses):
+            if _parsed(address) is None:
+                break
+            seen["client"] = (address, 0)
+            if not self._is_trusted(address):
+                break
+        schemes = _values(scope["headers"], b"x-forwarded-proto")
+        if schemes[-1:] == ["https"]:
+            seen["scheme"] = SECURE.get(scope["scheme"], scope["scheme"])
+        elif schemes[-1:] == ["http"]:
+            seen["scheme"] = PLAIN.get(scope["scheme"], scope["scheme"])
+        return seen
+
+    def _is_trusted(self, address: str) -> bool:
+        parsed = _parsed(address)
+        return parsed is not None and any(parsed in network for network in self.trusted)
+
+
+def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return None
+    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
+    return mapped or parsed
+
+
+def _values(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> list[str]:
+    """What the headers of a name say together, in order."""
+    lines = [value.decode("latin-1") for key, value in headers if key.lower() == name]
+    return [part.strip() for part in ",".join(lines).split(",") if part.strip()]

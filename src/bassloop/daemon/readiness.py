@@ -1,0 +1,109 @@
+"""Whether the loop can do what it is there for, and if not, what keeps it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import structlog
+import trio
+
+from bassloop.github import GitHubError
+from bassloop.store import StoreError, StoreFull
+
+if TYPE_CHECKING:
+    from bassloop.deliveries.inbox import Inbox
+    from bassloop.github import GitHub
+    from bassloop.store import Store
+
+log = structlog.get_logger(__name__)
+
+KEPT_SECONDS = 5.0
+"""How long an answer is given again: whoever asks often costs no more than who asks now and then."""
+
+LATELY_SECONDS = 120.0
+"""How long ago GitHub may have answered last, without being asked again."""
+
+PROBE_SECONDS = 5.0
+LITTLE_DISK = 64 << 20
+MOST_SKEW = 60.0
+"""Seconds that the clock may be off; GitHub refuses who signs with one that is further ahead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A part of the loop, and whether it is ready. `why` is for strangers too: no paths, no names."""
+
+    part: str
+    ready: bool
+    why: str = ""
+
+
+@dataclass(eq=False)
+class Readiness:
+    """Looks at the parts when it is asked, and not more often than every few seconds.
+    Made once the gateway listens, which then does until the daemon ends.
+    """
+
+    store: Store
+    inbox: Inbox
+    github: GitHub
+    _looking: trio.Lock = field(default_factory=trio.Lock)
+    _found: tuple[Finding, ...] = ()
+    _looked_at: float = -math.inf
+
+    async def findings(self) -> tuple[Finding, ...]:
+        """How each part is."""
+        async with self._looking:
+            if trio.current_time() - self._looked_at >= KEPT_SECONDS:
+                found = (await self._store(), self._gateway(), self._inbox(), await self._github())
+                self._say_changes(found)
+                self._found, self._looked_at = found, trio.current_time()
+            return self._found
+
+    def _say_changes(self, found: tuple[Finding, ...]) -> None:
+        before = {each.part: each.ready for each in self._found}
+        for each in found:
+            if not each.ready and before.get(each.part, True):
+                log.warning("not ready", part=each.part, why=each.why)
+            elif each.ready and not before.get(each.part, True):
+                log.info("ready again", part=each.part)
+
+    async def _store(self) -> Finding:
+        why = f"nothing was committed within {PROBE_SECONDS:g} s"
+        with trio.move_on_after(PROBE_SECONDS):
+            try:
+                await self.store.probe()
+                free = (await self.store.figures()).free_bytes
+                why = "" if free > LITTLE_DISK else f"only {free >> 20} MiB of disk are free"
+            except StoreFull:
+                why = "the disk is full"
+            except StoreError as error:
+                log.warning("store not writable", error=str(error))
+                why = "it can't be written; the loop's log says why"
+        return Finding("store", not why, why)
+
+    def _gateway(self) -> Finding:
+        return Finding("gateway", True)  # should it end, so does the daemon, and nobody answers
+
+    def _inbox(self) -> Finding:
+        if self.inbox.running:
+            return Finding("inbox", True)
+        return Finding("inbox", False, "deliveries are not handled: the loop starts, or shuts down")
+
+    async def _github(self) -> Finding:
+        api, why = self.github.api, ""
+        if self.github.app is None:
+            return Finding("github", True, "no App is set, so it is not asked")
+        if api.trouble is not None or trio.current_time() - api.heard_at > LATELY_SECONDS:
+            with trio.move_on_after(PROBE_SECONDS) as patience:
+                try:
+                    skew = await api.clock_skew() or 0.0
+                    if abs(skew) > MOST_SKEW:
+                        why = f"this machine's clock is {skew:+.0f} s from GitHub's; set it right"
+                except GitHubError as error:
+                    log.warning("github not reached", error=str(error))
+            if patience.cancelled_caught or api.trouble is not None:
+                why = "GitHub can't be reached, or is out of order"
+        return Finding("github", not why, why)

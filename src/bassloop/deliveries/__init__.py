@@ -1,0 +1,1 @@
+"""From a webhook to a delivery that is handled once, in order."""

@@ -1,0 +1,97 @@
+"""Traces by OpenTelemetry: the extra `bassloop[otel]`, imported only where traces are wanted.
+
+A delivery's id is its trace's id: whoever has the one finds the other, and all attempts to handle a
+delivery, also those before a restart, are one trace.
+"""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.propagate import inject
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+
+from bassloop import __version__
+from bassloop.telemetry import spans
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from opentelemetry.trace import Span
+
+FLUSH_MILLISECONDS = 3000
+
+_wanted: ContextVar[int | None] = ContextVar("bassloop.trace", default=None)
+
+
+@contextmanager
+def tracing_to(exporter: SpanExporter) -> Iterator[None]:
+    """While the context lasts, spans of this task and all that it starts are exported, in batches and
+    by a thread; at the end, what is left."""
+    resource = Resource.create({"service.name": "bassloop", "service.version": __version__})
+    provider = TracerProvider(resource=resource, id_generator=_Ids(), shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    try:
+        with spans.listening(_Tracer(provider)):
+            yield
+    finally:
+        provider.force_flush(FLUSH_MILLISECONDS)
+        provider.shutdown()
+
+
+def collector(endpoint: str) -> SpanExporter:
+    """What sends spans to a collector, over HTTP. `OTEL_EXPORTER_OTLP_HEADERS` is heard too."""
+    return OTLPSpanExporter(endpoint=f"{endpoint}/v1/traces", timeout=FLUSH_MILLISECONDS / 1000)
+
+
+def trace_id(delivery: str) -> int:
+    """The trace of a delivery: its own id where that is 128 bits in hex, else one made from it."""
+    try:
+        return uuid.UUID(delivery).int
+    except ValueError:
+        return uuid.uuid5(uuid.NAMESPACE_OID, delivery).int
+
+
+class _Ids(RandomIdGenerator):
+    """Random ids, but for a trace that has one already."""
+
+    def generate_trace_id(self) -> int:
+        return _wanted.get() or super().generate_trace_id()
+
+    def is_trace_id_random(self) -> bool:
+        """Not all bits of a delivery's id are."""
+        return False
+
+
+class _Tracer:
+    """`spans.Tracer`, by OpenTelemetry."""
+
+    def __init__(self, provider: TracerProvider) -> None:
+        self._tracer = provider.get_tracer("bassloop", __version__)
+
+    @contextmanager
+    def span(
+        self, name: str, attributes: Mapping[str, spans.Value], trace: str | None
+    ) -> Iterator[Span]:
+        said = {key.replace("__", "."): value for key, value in attributes.items()}
+        above = None if trace is None else Context()
+        token = _wanted.set(None if trace is None else trace_id(trace))
+        try:
+            starting = self._tracer.start_as_current_span(name, context=above, attributes=said)
+            with starting as span:
+                yield span
+        finally:
+            _wanted.reset(token)
+
+    def headers(self) -> dict[str, str]:
+        carried: dict[str, str] = {}
+        inject(carried)
+        return carried

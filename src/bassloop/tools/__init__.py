@@ -1,0 +1,1 @@
+"""The tools around the daemon: scripts, REPL, language server, trial runs, and setup."""

@@ -1,0 +1,98 @@
+"""Bringing `bass.lock` files up to date: every remembered call is made again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bassloop.bass import memos
+from bassloop.bass.decode import decode, decode_thunk
+from bassloop.bass.errors import BassError
+from bassloop.bass.paths import Path
+from bassloop.bass.printer import show
+from bassloop.bass.proto import encode
+from bassloop.bass.session import Session
+from bassloop.tools.local.driver import LateDriver
+from bassloop.tools.local.files import FileStream, replace
+from bassloop.tools.local.host import LocalHost
+from bassloop.tools.local.script import OWN
+
+if TYPE_CHECKING:
+    import pathlib
+    from collections.abc import AsyncIterator, Callable
+
+    from bassloop.bass.thunk import Thunk
+    from bassloop.tools.local.runtime_options import RuntimeOptions
+    from bassloop.wire import bass_pb2 as pb
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one remembered call: `before` and `after` as printed, or why it failed."""
+
+    call: str
+    before: str
+    after: str
+    error: BassError | None = None
+
+    @property
+    def changed(self) -> bool:
+        """Whether the call gave something else than before."""
+        return self.error is None and self.before != self.after
+
+
+def bump(
+    path: pathlib.Path,
+    options: RuntimeOptions | None,
+    *,
+    write: bool = True,
+    on_outcome: Callable[[Outcome], None] = lambda outcome: None,
+) -> list[Outcome]:
+    """Make all calls in a file of memos again, and write what they gave.
+
+    A call that fails keeps what it gave before. Raises BassError when the file can't be read or written.
+    """
+    driver = LateDriver()
+    session = Session(LocalHost(driver, options), driver, OWN)
+
+    async def work() -> list[Outcome]:
+        content = b"".join([piece async for piece in FileStream(path)])
+        known = memos.parse(content, str(path))
+        outcomes = []
+        for memo in known.memos:
+            for calls in memo.calls:
+                for result in calls.results:
+                    outcome = await _again(session, memo.module, calls.binding, result)
+                    on_outcome(outcome)
+                    outcomes.append(outcome)
+        if write and any(outcome.changed for outcome in outcomes):
+            await replace(path, _once(memos.render(known)))
+        return outcomes
+
+    return driver.run(work())
+
+
+async def _again(
+    session: Session, module: pb.Thunk, binding: str, result: pb.Memosphere.Result
+) -> Outcome:
+    """Make one call again, and put what it gives into its result."""
+    name, before = binding, ""
+    try:
+        thunk = decode_thunk(module)
+        before = show(decode(result.output))
+        arguments = decode(result.input)
+        name = f"{_named(thunk)}:{binding} {show(arguments)}"
+        output = await session.call_in(thunk, binding, arguments)
+        result.output.CopyFrom(encode(output))
+    except BassError as error:
+        return Outcome(name, before, before, error)
+    return Outcome(name, before, show(output))
+
+
+def _named(thunk: Thunk) -> str:
+    command = thunk.args[0] if thunk.args else None
+    return command.path_name() if isinstance(command, Path) else thunk.cmdline()
+
+
+async def _once(content: bytes) -> AsyncIterator[bytes]:
+    yield content

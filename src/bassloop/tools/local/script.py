@@ -1,0 +1,153 @@
+"""Evaluates and runs scripts for the command line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bassloop.bass.budget import Budget
+from bassloop.bass.errors import BassError
+from bassloop.bass.files import memory_file
+from bassloop.bass.jsonform import encode
+from bassloop.bass.paths import FilePath, parse_file_or_dir
+from bassloop.bass.placed import HostPath
+from bassloop.bass.protocols import decoder, text_of
+from bassloop.bass.scope import Scope
+from bassloop.bass.session import Session
+from bassloop.bass.stream import BytesSource, Sink, Source
+from bassloop.tools.local.driver import LateDriver
+from bassloop.tools.local.host import LocalHost
+
+if TYPE_CHECKING:
+    from bassloop.bass.machine import Machine
+    from bassloop.bass.values import Value
+    from bassloop.tools.local.runtime_options import RuntimeOptions
+
+OWN = Budget(steps=10**12, live=4 << 30, seconds=1e9, output=1 << 40)
+"""What a script of one's own may take: bounded by the machine before it harms it, and not otherwise."""
+
+
+@dataclass(slots=True)
+class Text:
+    """A script's text, with what it is called in errors and where it is."""
+
+    source: str
+    name: str
+    directory: HostPath
+    file: Value = None
+
+
+@dataclass(slots=True)
+class Call:
+    """A script that is to be run: its arguments, its inputs (`NAME=VALUE`), and how its thunks are run."""
+
+    script: Path
+    arguments: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+    options: RuntimeOptions | None = None
+    budget: Budget = field(default=OWN)
+
+
+def read_text(path: str) -> Text:
+    """The script at a path, or from standard input if it is `-`. Raises BassError."""
+    if path == "-":
+        content = sys.stdin.buffer.read()
+        return Text(text_of(content), "<stdin>", HostPath("."), memory_file("<stdin>", content))
+    folder, name = os.path.split(path)
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise BassError(f"{path} cannot be read: {error.strerror}") from error
+    directory = HostPath(folder or ".")
+    return Text(text_of(content), path, directory, directory.at(FilePath(name)))
+
+
+def evaluate(text: Text) -> Value:
+    """The value of a script's last form. Raises BassError."""
+    driver = LateDriver()
+    session = Session(LocalHost(driver), driver, OWN)
+    scope = session.scope(text.directory, stdin=_stdin(driver), env=_environment())
+
+    async def work() -> Value:
+        value = await session.evaluate(
+            text.source, text.name, text.directory, scope=scope, file=text.file
+        )
+        await session.wait()
+        return value
+
+    return driver.run(work())
+
+
+def run(call: Call) -> None:
+    """Run a script: evaluate it, then call its `main`. What it emits goes to standard output, as JSON.
+
+    Raises BassError, and Interrupted.
+    """
+    text = read_text(str(call.script))
+    driver = LateDriver()
+    session = Session(LocalHost(driver, call.options), driver, call.budget)
+
+    async def work() -> None:
+        await session.run_script(
+            text.source,
+            text.name,
+            directory=text.directory,
+            stdin=[_inputs(call.inputs)] if call.inputs else _stdin(driver),
+            env=_environment(),
+            arguments=call.arguments,
+            stdout=Sink("stdout", _emit),
+            file=text.file,
+        )
+        await session.wait()
+
+    driver.run(work())
+
+
+def _environment() -> Scope:
+    return Scope(dict(os.environ))
+
+
+def _inputs(inputs: tuple[str, ...]) -> Scope:
+    """A scope of `NAME=VALUE`; a value that begins with `./`, `../` or `/` is a path on this machine."""
+    given: dict[str, Value] = {}
+    for each in inputs:
+        name, equals, value = each.partition("=")
+        if not name or not equals:
+            raise BassError(f"--input {each}: must be NAME=VALUE")
+        given[name] = value
+        if value.startswith(("./", "../", "/")):
+            folder, _, last = value.rstrip("/").rpartition("/")
+            is_dir = value.endswith("/") or Path(value).is_dir()
+            path = parse_file_or_dir(f"{last}/" if is_dir else last)
+            given[name] = HostPath(folder or "/", path)
+    return Scope(given)
+
+
+def _emit(value: Value, machine: Machine) -> None:
+    try:
+        sys.stdout.write(encode(value) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        raise BassError("nobody reads the standard output any more") from error
+
+
+def _stdin(driver: LateDriver) -> Source:
+    """The JSON values on standard input, read when they are asked for."""
+
+    def pull(machine: Machine) -> bytes:
+        return machine.wait(_read_stdin(driver))  # type: ignore[no-any-return]
+
+    return BytesSource(decoder("json"), pull)
+
+
+async def _read_stdin(driver: LateDriver) -> bytes:
+    if driver.nursery is None:
+        return os.read(sys.stdin.fileno(), 1 << 16)
+    import trio
+
+    return await trio.to_thread.run_sync(
+        lambda: os.read(sys.stdin.fileno(), 1 << 16), abandon_on_cancel=True
+    )

@@ -1,0 +1,345 @@
+"""What a text means, as far as it can be told without evaluating it.
+
+    found = analyse(text)
+    found.problems                     # what is wrong
+    found.meaning(found.at(offset))    # what the name at an offset is bound to
+
+It warns of a name only when nothing could bind it: an operative may bind names where it is called, so whatever may
+be one, called somewhere, ends all judgement of the names there. (`name/child` calls the name as well; that is
+judged to be a path, as it is in all scripts.)
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from difflib import get_close_matches
+from itertools import islice
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from bassloop.bass import reference
+from bassloop.bass.reference import Entry
+from bassloop.tools.lsp.handlers import HANDLERS
+from bassloop.tools.lsp.model import (
+    EVALUATING,
+    Context,
+    Definition,
+    Problem,
+    Reference,
+    Scope,
+    Span,
+)
+from bassloop.tools.lsp.repair import read
+from bassloop.tools.lsp.walk import Walk
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+ROUNDS: Final = 3
+"""How often a text is gone through anew because it binds operatives of Ground."""
+
+ALIASES: Final = 20
+"""How many names a name may stand for in a row."""
+
+HARMLESS: Final = frozenset(
+    ("time:measure", "regexp:case", "github:check-hook", "git:github", "run:linux", "run:$")
+)
+"""Operatives of std that bind nothing where they are called."""
+
+MAX_PROBLEMS: Final = 200
+MENDED: Final = 20
+"""How many problems are told, and for how many of them names that look alike are looked for."""
+
+
+Load: TypeAlias = "Callable[[str], Analysis | None]"
+"""Finds the analysis of a file by its path from the text's directory, None if there is no such file."""
+
+
+def analyse(text: str, known: Iterable[str] = (), load: Load = lambda path: None) -> Analysis:
+    """Find out what a text means. Never raises.
+
+    Args:
+        known: names that are bound in it beside Ground's.
+        load: finds the files that it uses; it is called when a member of one is met.
+    """
+    forms, errors = read(text)
+    taken: frozenset[str] = frozenset()
+    for _ in range(ROUNDS):
+        walk = Walk(text, forms, taken)
+        bound = frozenset(each.name for each in walk.definitions) & HANDLERS.keys()
+        if bound <= taken:
+            break
+        taken |= bound
+    else:
+        walk.top.is_open = True
+    broken = [
+        Problem(Span(error.range.start, error.range.end), error.message, "error")
+        for error in errors
+        if error.range is not None
+    ]
+    return Analysis(text, walk, broken, frozenset(known), load)
+
+
+class Analysis:
+    """The definitions and references of a text, related to each other."""
+
+    def __init__(
+        self, text: str, walk: Walk, broken: list[Problem], known: frozenset[str], load: Load
+    ) -> None:
+        self.text = text
+        self.definitions = sorted(walk.definitions, key=lambda each: each.span.start)
+        self.references = sorted(walk.references, key=lambda each: each.span.start)
+        self.scopes = walk.scopes
+        self._known = known
+        self._load = load
+        self._ground = reference.ground_entries()
+        self._starts = [each.span.start for each in self.references]
+        self._spread()
+        # In a text that is broken anything may be where it does not belong.
+        self.problems = broken or list(islice(self._judged(), MAX_PROBLEMS))
+
+    # --- what is asked ---
+
+    def at(self, offset: int) -> Reference | Definition | None:
+        """The name at an offset."""
+        index = bisect_right(self._starts, offset)
+        for found in reversed(self.references[max(0, index - 3) : index]):
+            if offset in found.whole:
+                return found
+        for definition in self.definitions:
+            if definition.span.start > offset:
+                break
+            if offset in definition.span:
+                return definition
+        return None
+
+    def meanings(self, found: Reference) -> list[Definition] | Entry | None:
+        """What a name is bound to: its definitions in the nearest scope that has any, or an entry of Ground."""
+        scope: Scope | None = found.scope
+        while scope is not None:
+            definitions = scope.names.get(found.name, ())
+            # What `provide` takes out of a scope is not what it is bound to in there.
+            inner = [each for each in definitions if each.inside is not found.scope]
+            if inner:
+                return inner
+            scope = scope.parent
+        return self._ground.get(found.name)
+
+    def meaning(self, found: Reference | Definition | None) -> Definition | Entry | None:
+        """What a name (not its members) is bound to, through names that only stand for another one."""
+        for _ in range(ALIASES):
+            if found is None:
+                return None
+            if isinstance(found, Definition):
+                inner = found.inside.names.get(found.name) if found.inside is not None else None
+                if inner:
+                    found = inner[-1]
+                    continue
+                return found
+            meanings = self.meanings(found)
+            if isinstance(meanings, Entry) or meanings is None:
+                return meanings
+            found = meanings[-1]
+        return None
+
+    def member(self, found: Reference, upto: int) -> Definition | Entry | None:
+        """What the member of a lookup up to an index is, if it can be told: of std, or of a scope written out."""
+        owner = self.meaning(found)
+        for name, _ in found.members[: upto + 1]:
+            if not isinstance(owner, Definition):
+                return None
+            if owner.module is not None and owner.module.std:
+                # A module has all of Ground in it.
+                return self._std(owner.module.std).get(name) or self._ground.get(name)
+            owner = self.names_in(owner).get(name)
+            if isinstance(owner, Definition):
+                owner = self.meaning(owner)
+        return owner
+
+    def names_in(self, owner: Definition) -> Mapping[str, Definition]:
+        """What a definition's value binds, if it is a file that is used or a scope that is written out."""
+        scope = owner.members
+        if owner.module is not None and owner.module.file:
+            file = self._load(owner.module.file)
+            scope = file.scopes[0] if file is not None else None
+        if scope is None:
+            return {}
+        return {name: definitions[-1] for name, definitions in scope.names.items()}
+
+    def visible(self, offset: int) -> dict[str, Definition]:
+        """The names that are bound around an offset, inner ones first."""
+        names: dict[str, Definition] = {}
+        around = [scope for scope in self.scopes if offset in scope.span]
+        for scope in sorted(around, key=lambda each: each.span.end - each.span.start):
+            for name, definitions in scope.names.items():
+                if not _is_key(definitions[-1]):
+                    names.setdefault(name, definitions[-1])
+        return names
+
+    def outline(self) -> list[Definition]:
+        """What the text itself and `provide` in it define, in order."""
+        return [
+            each
+            for each in self.definitions
+            if each.kind not in ("parameter", "key") and each.inside is None
+        ]
+
+    # --- what is judged ---
+
+    def _spread(self) -> None:
+        """Tell of every scope whether something called in it may bind names there."""
+        for scope in self.scopes:
+            if scope.parent is not None and scope.parent.is_open:
+                scope.is_open = True
+            if not scope.is_open:
+                scope.is_open = any(not self._evaluates(head, unbound=True) for head in scope.heads)
+
+    def _evaluates(self, head: Reference, *, unbound: bool) -> bool:
+        """Whether what is called surely evaluates its operands; `unbound` if it is bound to nothing."""
+        if _is_special(head.name):
+            return False
+        every = self._all_meanings(head)
+        if not every:
+            return unbound
+        if head.members:
+            if len(every) > 1:
+                return False
+            full = self._full_name(head)
+            member = self.member(head, len(head.members) - 1)
+            if member is None and full and full.partition(":")[0] in reference.module_names():
+                return unbound
+            return full in HARMLESS or self._is_safe(member)
+        return all(self._is_safe(meaning) for meaning in every)
+
+    def _all_meanings(self, found: Reference) -> list[Definition | Entry]:
+        """Everything that a name is bound to in any scope around: which one it means may depend on when."""
+        every: list[Definition | Entry] = []
+        scope: Scope | None = found.scope
+        while scope is not None:
+            every.extend(scope.names.get(found.name, ()))
+            scope = scope.parent
+        if found.name in self._ground:
+            every.append(self._ground[found.name])
+        return every
+
+    def _is_safe(self, meaning: Definition | Entry | None) -> bool:
+        for _ in range(ALIASES):
+            if isinstance(meaning, Entry):
+                return meaning.sort != "operative"
+            if meaning is None:
+                return False
+            if meaning.kind in EVALUATING:
+                return True
+            if meaning.alias is not None:
+                alias = meaning.alias
+                every = self._all_meanings(alias)
+                if alias.members:
+                    meaning = self.member(alias, len(alias.members) - 1)
+                elif len(every) != 1:
+                    return False
+                else:
+                    meaning = every[0]
+            elif meaning.inside is not None:
+                inner = meaning.inside.names.get(meaning.name, [])
+                if len(inner) != 1:
+                    return False
+                meaning = inner[0]
+            else:
+                return False
+        return False
+
+    def _is_sure(self, context: Context | None) -> bool:
+        """Whether what stands in a context is surely evaluated as it is written."""
+        passed = []
+        while context is not None and context.sure is None:
+            passed.append(context)
+            context = context.parent
+        sure = context is None or bool(context.sure)
+        for each in reversed(passed):
+            head = each.head
+            sure = (
+                sure and head is not None and self._evaluates(head, unbound=not head.scope.is_open)
+            )
+            each.sure = sure
+        return sure
+
+    def _judged(self) -> Iterator[Problem]:
+        mended = 0
+        for found in self.references:
+            meanings = self.meanings(found)
+            if meanings is None:
+                if self._is_unbound(found):
+                    # What looks alike takes long to find; nobody reads many of them at once.
+                    mended += 1
+                    mend = self._similar(found) if mended <= MENDED else ""
+                    yield Problem(found.span, f"unbound symbol: {found.name}{mend}", "warning")
+            elif isinstance(meanings, Entry):
+                if meanings.deprecated and not found.members:
+                    yield Problem(found.span, meanings.deprecated, "hint", deprecated=True)
+            else:
+                yield from self._judged_member(found, meanings)
+        for each in self.definitions:
+            std = each.module.std if each.module is not None else ""
+            if std and std not in reference.module_names() and not _around_open(each, self.scopes):
+                mend = _did_you_mean(std, reference.module_names())
+                yield Problem(each.span, f"there is no standard module .{std}{mend}", "warning")
+
+    def _similar(self, found: Reference) -> str:
+        names = set(self._ground)
+        scope: Scope | None = found.scope
+        while scope is not None:
+            names.update(scope.names)
+            scope = scope.parent
+        return _did_you_mean(found.name, names)
+
+    def _is_unbound(self, found: Reference) -> bool:
+        return (
+            not found.scope.is_open
+            and not _is_special(found.name)
+            and found.name not in self._known
+            and self._is_sure(found.context)
+        )
+
+    def _judged_member(self, found: Reference, meanings: list[Definition]) -> Iterator[Problem]:
+        """Warn of a member that a module of std does not have."""
+        if not found.members or len(self._all_meanings(found)) != 1:
+            return
+        module = meanings[0].module
+        members = self._std(module.std) if module is not None and module.std else {}
+        name, span = found.members[0]
+        if not members or name in members or name in self._ground or _is_special(name):
+            return
+        if found.scope.is_open or not self._is_sure(found.context):
+            return
+        mend = _did_you_mean(name, members)
+        yield Problem(span, f".{meanings[0].name} does not bind {name}{mend}", "warning")
+
+    def _full_name(self, found: Reference) -> str:
+        owner = self.meaning(found)
+        if isinstance(owner, Definition) and owner.module is not None and owner.module.std:
+            return ":".join((owner.module.std, *(name for name, _ in found.members)))
+        return ""
+
+    def _std(self, module: str) -> Mapping[str, Entry]:
+        return reference.module_entries(module) if module in reference.module_names() else {}
+
+
+def _is_special(name: str) -> bool:
+    """Names that whoever runs a script binds for it, or `regexp:case` for what matched."""
+    return name == "main" or name[0] == "$" or (len(name) > 1 and name[0] == name[-1] == "*")
+
+
+def _is_key(definition: Definition) -> bool:
+    return definition.kind == "key"
+
+
+def _around_open(definition: Definition, scopes: list[Scope]) -> bool:
+    return any(
+        scope.is_open and definition in scope.names.get(definition.name, ()) for scope in scopes
+    )
+
+
+def _did_you_mean(name: str, names: Iterable[str]) -> str:
+    size = len(name)
+    alike = [each for each in names if abs(len(each) - size) <= 3]
+    similar = get_close_matches(name, sorted(alike), n=2, cutoff=0.7)
+    return f" (did you mean {' or '.join(similar)}?)" if similar else ""

@@ -1,0 +1,301 @@
+"""Answers for editors, made of an analysis; in terms of offsets, without the protocol's types."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from bassloop.bass import reference
+from bassloop.bass.cursor import call_around, word_before
+from bassloop.bass.reference import Entry
+from bassloop.tools.lsp.model import Definition, Reference, Span
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from bassloop.tools.lsp.analysis import Analysis
+
+SORTS = {
+    "function": "function",
+    "operative": "operative: takes its operands as written",
+    "parameter": "parameter",
+    "module": "module",
+    "value": "",
+    "data": "",
+    "key": "key",
+}
+
+
+class Suggestion(NamedTuple):
+    """What a word may become: it replaces `span`."""
+
+    label: str
+    sort: str
+    detail: str
+    about: str
+    span: Span
+    deprecated: bool = False
+
+
+class Target(NamedTuple):
+    """Where something is defined: in a file that is used, a module of std, or (both "") the text itself."""
+
+    file: str
+    std: str
+    span: Span
+
+
+class Signature(NamedTuple):
+    """How something is called: the call as it is written, where its parameters are in it, which is being given."""
+
+    label: str
+    parameters: list[Span]
+    active: int
+    about: str
+
+
+# --- hover ---
+
+
+def hover(found: Analysis, offset: int) -> tuple[Span, str] | None:
+    """What to show of the name at an offset, as Markdown, and what of the text it is about."""
+    name = found.at(offset)
+    if isinstance(name, Reference):
+        index = _member_index(name, offset)
+        if index is not None:
+            member = found.member(name, index)
+            prefix = ":".join((name.name, *(each for each, _ in name.members[:index])))
+            span = Span(name.span.start, name.members[index][1].end)
+            if isinstance(member, Entry):
+                return span, _entry(member)
+            return (span, _definition(found, member, f"{prefix}:")) if member is not None else None
+        meaning = found.meaning(name)
+        if isinstance(meaning, Entry):
+            return name.span, _entry(meaning)
+        return (name.span, _definition(found, meaning)) if meaning is not None else None
+    if isinstance(name, Definition):
+        meaning = found.meaning(name)
+        if isinstance(meaning, Definition):
+            return name.span, _definition(found, meaning)
+    return None
+
+
+def _entry(entry: Entry) -> str:
+    return _told(entry.call, SORTS[entry.sort], entry.deprecated, entry.paragraphs, entry.examples)
+
+
+def _definition(found: Analysis, definition: Definition, prefix: str = "") -> str:
+    formals = definition.formals
+    paragraphs, examples = reference.paragraphs_of(definition.doc)
+    sort = SORTS[definition.kind]
+    if definition.module is not None:
+        std = definition.module.std
+        about = reference.module_about(std) if std in reference.module_names() else ""
+        return _told(definition.name, "module", "", (about,) if about else (), ())
+    if definition.alias is not None:
+        meaning = found.meaning(definition.alias)
+        if definition.alias.members:
+            meaning = found.member(definition.alias, len(definition.alias.members) - 1)
+        if meaning is not None:
+            formals = meaning.formals
+            sort = SORTS[meaning.sort if isinstance(meaning, Entry) else meaning.kind]
+        if isinstance(meaning, Entry) and not definition.doc:
+            paragraphs, examples = meaning.paragraphs, meaning.examples
+    # An entry knows how a call of it is written.
+    written = Entry(prefix + definition.name, "", "", formals, (), (), "").call
+    return _told(written, sort, "", paragraphs, examples)
+
+
+def _told(
+    call: str, sort: str, deprecated: str, paragraphs: Iterable[str], examples: Iterable[str]
+) -> str:
+    parts = [f"```clojure\n{call}\n```"]
+    if sort:
+        parts.append(f"*{sort}*")
+    if deprecated:
+        parts.append(f"**deprecated**: {deprecated}")
+    parts.extend(paragraphs)
+    parts.extend(f"```clojure\n{example}\n```" for example in examples)
+    return "\n\n".join(parts)
+
+
+# --- completion ---
+
+
+def complete(found: Analysis, offset: int) -> list[Suggestion]:
+    """What the word before an offset may become."""
+    word = word_before(found.text, offset)
+    if word is None or "/" in word.text:
+        return []
+    if word.text.startswith("."):
+        span = Span(word.start, offset)
+        return [
+            Suggestion(f".{name}", "module", "standard module", reference.module_about(name), span)
+            for name in reference.module_names()
+        ]
+    *heads, last = word.text.removeprefix("$").split(":")
+    span = Span(offset - len(last), offset)
+    if heads:
+        return list(_members(found, heads, offset, span))
+    visible = found.visible(offset)
+    own = [_suggestion(found, definition, span) for definition in visible.values()]
+    return own + [
+        _suggested(entry, span)
+        for name, entry in reference.ground_entries().items()
+        if name not in visible
+    ]
+
+
+def _members(found: Analysis, heads: list[str], offset: int, span: Span) -> Iterator[Suggestion]:
+    owner = found.visible(offset).get(heads[0])
+    for name in heads[1:]:
+        owner = found.names_in(_meant(found, owner)).get(name) if owner is not None else None
+    if owner is None:
+        return
+    meant = _meant(found, owner)
+    std = meant.module.std if meant.module is not None else ""
+    if std in reference.module_names():
+        for entry in reference.module_entries(std).values():
+            yield _suggested(entry, span)
+        return
+    for definition in found.names_in(meant).values():
+        yield _suggestion(found, definition, span)
+
+
+def _meant(found: Analysis, definition: Definition) -> Definition:
+    meaning = found.meaning(definition.alias or definition)
+    return meaning if isinstance(meaning, Definition) else definition
+
+
+def _suggested(entry: Entry, span: Span) -> Suggestion:
+    about = "\n\n".join((*entry.paragraphs, *(f"=> {each}" for each in entry.examples)))
+    return Suggestion(entry.name, entry.sort, entry.call, about, span, bool(entry.deprecated))
+
+
+def _suggestion(found: Analysis, definition: Definition, span: Span) -> Suggestion:
+    meaning = found.meaning(definition)
+    known = meaning if isinstance(meaning, Definition) else definition
+    call = Entry(known.name, "", "", known.formals, (), (), "").call
+    return Suggestion(definition.name, known.kind, call, known.doc, span)
+
+
+# --- calls ---
+
+
+def signature(found: Analysis, offset: int) -> Signature | None:
+    """How what is called around an offset is called; None if nothing is, or that is not known."""
+    call = call_around(found.text, offset)
+    name = found.at(call.head) if call is not None else None
+    if call is None or not isinstance(name, Reference) or name.span.start != call.head:
+        return None
+    meaning = found.meaning(name)
+    if name.members:
+        meaning = found.member(name, len(name.members) - 1)
+    if isinstance(meaning, Definition) and meaning.alias is not None:
+        alias = meaning.alias
+        meaning = found.meaning(alias)
+        if alias.members:
+            meaning = found.member(alias, len(alias.members) - 1)
+    if meaning is None or meaning.formals is None:
+        return None
+    full = ":".join((name.name, *(each for each, _ in name.members)))
+    label = Entry(full, "", "", meaning.formals, (), (), "").call
+    about = (
+        meaning.paragraphs
+        if isinstance(meaning, Entry)
+        else reference.paragraphs_of(meaning.doc)[0]
+    )
+    parameters = _parameters(label, len(full) + 2)
+    return Signature(
+        label, parameters, _active(parameters, label, call.operand), "\n\n".join(about)
+    )
+
+
+def _parameters(label: str, start: int) -> list[Span]:
+    """Where the parameters are in a call as it is written: words, and patterns in brackets."""
+    spans: list[Span] = []
+    depth = 0
+    begun = start
+    for at in range(start, len(label)):
+        char = label[at]
+        depth += (char in "([{") - (char in ")]}")
+        if (char == " " and depth == 0) or depth < 0:
+            if begun < at and label[begun:at] != "&":
+                spans.append(Span(begun, at))
+            begun = at + 1
+    return spans
+
+
+def _active(parameters: list[Span], label: str, operand: int) -> int:
+    """The parameter that takes an operand: what follows `&` takes all that are left."""
+    last = len(parameters) - 1
+    takes_rest = last >= 0 and label[: parameters[last].start].endswith("& ")
+    return min(operand, last) if takes_rest else operand
+
+
+# --- going there, the places of a name, and the outline ---
+
+
+def occurrences(found: Analysis, offset: int) -> list[tuple[Span, bool]]:
+    """Every place of a name that the text binds, in order, and whether the name is bound there."""
+    name = found.at(offset)
+    if isinstance(name, Reference) and _member_index(name, offset) is not None:
+        return []
+    meaning = found.meaning(name)
+    if not isinstance(meaning, Definition):
+        return []
+    places = {each.span: True for each in found.definitions if found.meaning(each) is meaning}
+    for each in found.references:
+        if each.name == meaning.name and found.meaning(each) is meaning:
+            places.setdefault(each.span, False)
+    return sorted(places.items(), key=lambda place: place[0].start)
+
+
+def target(found: Analysis, offset: int) -> Target | None:
+    """Where the name at an offset is defined."""
+    for definition in found.definitions:
+        if definition.module is not None and offset in definition.span:
+            return _module_target(definition)
+    name = found.at(offset)
+    if name is None:
+        return None
+    if isinstance(name, Reference) and (index := _member_index(name, offset)) is not None:
+        return _member_target(found, name, index)
+    meaning = found.meaning(name)
+    return Target("", "", meaning.span) if isinstance(meaning, Definition) else None
+
+
+def _module_target(definition: Definition) -> Target | None:
+    module = definition.module
+    if module is not None and module.file:
+        return Target(module.file, "", Span(0, 0))
+    if module is not None and module.std in reference.module_names():
+        return Target("", module.std, Span(0, 0))
+    return None
+
+
+def _member_target(found: Analysis, name: Reference, index: int) -> Target | None:
+    base = found.meaning(name)
+    if isinstance(base, Definition) and base.alias is not None:
+        base = _meant(found, base)
+    module = base.module if isinstance(base, Definition) else None
+    member = found.member(name, index)
+    if module is not None and module.std and index == 0 and isinstance(member, Entry):
+        # Where in the module it is, whoever has the module's text finds out.
+        return Target("", f"{module.std}:{member.name}", Span(0, 0))
+    if not isinstance(member, Definition):
+        return None
+    return Target(module.file if module is not None else "", "", member.span)
+
+
+def outline(found: Analysis) -> list[Definition]:
+    """What the text defines by `def` and its like, in order."""
+    return [each for each in found.outline() if each.whole != each.span]
+
+
+def _member_index(name: Reference, offset: int) -> int | None:
+    if offset <= name.span.end:
+        return None
+    for index, (_, span) in enumerate(name.members):
+        if offset <= span.end:
+            return index
+    return None

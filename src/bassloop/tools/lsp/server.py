@@ -1,0 +1,333 @@
+"""The language server's protocol, on standard input and output.
+
+pygls is built on asyncio, so this process has no Trio in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from lsprotocol import types
+from pygls.lsp.server import LanguageServer
+from pygls.uris import to_fs_path
+
+from bassloop import __version__
+from bassloop.tools.lsp import features
+from bassloop.tools.lsp.documents import STD, Documents, beside
+from bassloop.tools.lsp.model import Span
+from bassloop.tools.lsp.positions import Positions
+
+if TYPE_CHECKING:
+    from pygls.workspace import TextDocument
+
+    from bassloop.tools.lsp.analysis import Analysis
+    from bassloop.tools.lsp.features import Signature, Suggestion, Target
+    from bassloop.tools.lsp.model import Definition, Problem
+
+PAUSE: Final = 0.15
+"""Seconds without a key pressed after which a text is judged."""
+
+MAX_NESTED: Final = 20
+"""How deep the outline of a text is nested."""
+
+SEVERITIES: Final = {
+    "error": types.DiagnosticSeverity.Error,
+    "warning": types.DiagnosticSeverity.Warning,
+    "hint": types.DiagnosticSeverity.Hint,
+}
+ITEMS: Final = {
+    "function": types.CompletionItemKind.Function,
+    "operative": types.CompletionItemKind.Keyword,
+    "module": types.CompletionItemKind.Module,
+    "key": types.CompletionItemKind.Field,
+}
+SYMBOLS: Final = {
+    "function": types.SymbolKind.Function,
+    "operative": types.SymbolKind.Operator,
+    "module": types.SymbolKind.Module,
+}
+
+
+class BassServer(LanguageServer):
+    """One editor's server."""
+
+    def __init__(self) -> None:
+        # Whole texts: their lines are counted here as the protocol says, and nowhere else.
+        super().__init__(
+            "bassloop", __version__, text_document_sync_kind=types.TextDocumentSyncKind.Full
+        )
+        self.documents = Documents(self._text_of)
+        self._pending: dict[str, asyncio.TimerHandle] = {}
+
+    # --- texts ---
+
+    def known(self, uri: str) -> tuple[Analysis, Positions]:
+        """What is known of an open document, and its positions."""
+        # An editor may ask of what it has closed meanwhile.
+        document: TextDocument | None = self.workspace.text_documents.get(uri)
+        text = document.source if document is not None else ""
+        found = self.documents.analysis(text, _path(uri), uri)
+        return found, self.positions(text)
+
+    def positions(self, text: str) -> Positions:
+        """The positions of a text, in the units that the editor counts in."""
+        encoding = self.workspace.position_encoding or types.PositionEncodingKind.Utf16
+        return Positions(text, types.PositionEncodingKind(encoding).value)
+
+    def _text_of(self, path: Path) -> str | None:
+        for uri, document in self.workspace.text_documents.items():
+            if _path(uri) == path:
+                return str(document.source)
+        return None
+
+    # --- what is wrong ---
+
+    def judge_soon(self, uri: str) -> None:
+        """Judge a text when nothing has been typed for a moment."""
+        self.forget(uri)
+        loop = asyncio.get_running_loop()
+        self._pending[uri] = loop.call_later(PAUSE, self.judge, uri)
+
+    def forget(self, uri: str) -> None:
+        """Judge it no more."""
+        pending = self._pending.pop(uri, None)
+        if pending is not None:
+            pending.cancel()
+
+    def judge(self, uri: str) -> None:
+        """Tell the editor what is wrong with a text."""
+        self._pending.pop(uri, None)
+        document: TextDocument | None = self.workspace.text_documents.get(uri)
+        if document is None:
+            return
+        found, positions = self.known(uri)
+        self.text_document_publish_diagnostics(
+            types.PublishDiagnosticsParams(
+                uri=uri,
+                version=document.version,
+                diagnostics=[_diagnostic(problem, positions) for problem in found.problems],
+            )
+        )
+
+    def judge_all(self) -> None:
+        """Judge everything that is open anew: files have changed."""
+        self.documents.forget()
+        for uri in list(self.workspace.text_documents):
+            self.judge(uri)
+
+    # --- places ---
+
+    def location(self, uri: str, target: Target) -> types.Location | None:
+        """Where a target is, if its file is there."""
+        if target.std:
+            return self._std(target.std)
+        path = _path(uri)
+        if target.file:
+            path = beside(path, target.file)
+            found = self.documents.at(path) if path is not None else None
+            if path is None or found is None:
+                return None
+            return types.Location(_uri(path), _range(target.span, self.positions(found.text)))
+        _, positions = self.known(uri)
+        return types.Location(uri, _range(target.span, positions))
+
+    def _std(self, name: str) -> types.Location | None:
+        module, _, member = name.partition(":")
+        path = STD / f"{module}.bass"
+        found = self.documents.at(path)
+        if found is None:
+            return None
+        definitions = found.scopes[0].names.get(member)
+        meaning = found.meaning(definitions[-1]) if definitions else None
+        span = getattr(meaning, "span", None) or Span(0, 0)
+        return types.Location(_uri(path), _range(span, self.positions(found.text)))
+
+
+def create() -> BassServer:
+    """A server that answers what it can."""
+    server = BassServer()
+
+    @server.feature(types.TEXT_DOCUMENT_DID_OPEN)
+    def _opened(params: types.DidOpenTextDocumentParams) -> None:
+        server.judge(params.text_document.uri)
+
+    @server.feature(types.TEXT_DOCUMENT_DID_CHANGE)
+    def _changed(params: types.DidChangeTextDocumentParams) -> None:
+        server.judge_soon(params.text_document.uri)
+
+    @server.feature(types.TEXT_DOCUMENT_DID_SAVE)
+    def _saved(params: types.DidSaveTextDocumentParams) -> None:
+        server.judge_all()
+
+    @server.feature(types.WORKSPACE_DID_CHANGE_WATCHED_FILES)
+    def _watched(params: types.DidChangeWatchedFilesParams) -> None:
+        server.judge_all()
+
+    @server.feature(types.TEXT_DOCUMENT_DID_CLOSE)
+    def _closed(params: types.DidCloseTextDocumentParams) -> None:
+        uri = params.text_document.uri
+        server.forget(uri)
+        server.documents.forget(_path(uri), uri)
+        # What an editor has closed it shows no more.
+        server.text_document_publish_diagnostics(types.PublishDiagnosticsParams(uri, []))
+
+    @server.feature(
+        types.TEXT_DOCUMENT_COMPLETION, types.CompletionOptions(trigger_characters=[":", "."])
+    )
+    def _complete(params: types.CompletionParams) -> types.CompletionList:
+        found, positions = server.known(params.text_document.uri)
+        offset = positions.offset(params.position.line, params.position.character)
+        suggestions = features.complete(found, offset)
+        return types.CompletionList(False, [_item(each, positions) for each in suggestions])
+
+    @server.feature(types.TEXT_DOCUMENT_HOVER)
+    def _hover(params: types.HoverParams) -> types.Hover | None:
+        found, positions = server.known(params.text_document.uri)
+        offset = positions.offset(params.position.line, params.position.character)
+        told = features.hover(found, offset)
+        if told is None:
+            return None
+        span, text = told
+        return types.Hover(
+            types.MarkupContent(types.MarkupKind.Markdown, text), _range(span, positions)
+        )
+
+    @server.feature(
+        types.TEXT_DOCUMENT_SIGNATURE_HELP,
+        types.SignatureHelpOptions(trigger_characters=[" ", "("]),
+    )
+    def _signature(params: types.SignatureHelpParams) -> types.SignatureHelp | None:
+        found, positions = server.known(params.text_document.uri)
+        offset = positions.offset(params.position.line, params.position.character)
+        signature = features.signature(found, offset)
+        return _help(signature) if signature is not None else None
+
+    @server.feature(types.TEXT_DOCUMENT_REFERENCES)
+    def _references(params: types.ReferenceParams) -> list[types.Location]:
+        uri = params.text_document.uri
+        found, positions = server.known(uri)
+        offset = positions.offset(params.position.line, params.position.character)
+        return [
+            types.Location(uri, _range(span, positions))
+            for span, bound in features.occurrences(found, offset)
+            if params.context.include_declaration or not bound
+        ]
+
+    @server.feature(types.TEXT_DOCUMENT_DOCUMENT_HIGHLIGHT)
+    def _highlight(params: types.DocumentHighlightParams) -> list[types.DocumentHighlight]:
+        found, positions = server.known(params.text_document.uri)
+        offset = positions.offset(params.position.line, params.position.character)
+        write, read = types.DocumentHighlightKind.Write, types.DocumentHighlightKind.Read
+        return [
+            types.DocumentHighlight(_range(span, positions), write if bound else read)
+            for span, bound in features.occurrences(found, offset)
+        ]
+
+    @server.feature(types.TEXT_DOCUMENT_DEFINITION)
+    def _define(params: types.DefinitionParams) -> types.Location | None:
+        uri = params.text_document.uri
+        found, positions = server.known(uri)
+        offset = positions.offset(params.position.line, params.position.character)
+        target = features.target(found, offset)
+        return server.location(uri, target) if target is not None else None
+
+    @server.feature(types.TEXT_DOCUMENT_DOCUMENT_SYMBOL)
+    def _outline(params: types.DocumentSymbolParams) -> list[types.DocumentSymbol]:
+        found, positions = server.known(params.text_document.uri)
+        return _nested(features.outline(found), positions)
+
+    return server
+
+
+def serve() -> None:
+    """Serve the editor at standard input and output until it leaves."""
+    # Reading a long text makes many objects at once, none of which is garbage.
+    gc.set_threshold(200_000, 20, 50)
+    create().start_io()
+
+
+def _diagnostic(problem: Problem, positions: Positions) -> types.Diagnostic:
+    return types.Diagnostic(
+        _range(problem.span, positions),
+        problem.message,
+        severity=SEVERITIES[problem.severity],
+        source="bass",
+        tags=[types.DiagnosticTag.Deprecated] if problem.deprecated else None,
+    )
+
+
+def _item(suggestion: Suggestion, positions: Positions) -> types.CompletionItem:
+    about = suggestion.about
+    return types.CompletionItem(
+        suggestion.label,
+        kind=ITEMS.get(suggestion.sort, types.CompletionItemKind.Variable),
+        detail=suggestion.detail,
+        documentation=types.MarkupContent(types.MarkupKind.PlainText, about) if about else None,
+        text_edit=types.TextEdit(_range(suggestion.span, positions), suggestion.label),
+        tags=[types.CompletionItemTag.Deprecated] if suggestion.deprecated else None,
+    )
+
+
+def _help(signature: Signature) -> types.SignatureHelp:
+    about = signature.about
+    # Here the protocol counts in UTF-16 whatever else it counts in.
+    units = Positions(signature.label, "utf-16")
+    parameters = [
+        types.ParameterInformation((units.position(span.start)[1], units.position(span.end)[1]))
+        for span in signature.parameters
+    ]
+    return types.SignatureHelp(
+        [
+            types.SignatureInformation(
+                signature.label,
+                types.MarkupContent(types.MarkupKind.PlainText, about) if about else None,
+                parameters,
+                max(signature.active, 0),
+            )
+        ],
+        0,
+        max(signature.active, 0),
+    )
+
+
+def _nested(definitions: list[Definition], positions: Positions) -> list[types.DocumentSymbol]:
+    """Definitions as a tree: what is inside of another one's form is its child."""
+    top: list[types.DocumentSymbol] = []
+    around: list[tuple[Span, list[types.DocumentSymbol]]] = []
+    for each in sorted(definitions, key=lambda one: (one.whole.start, -one.whole.end)):
+        children: list[types.DocumentSymbol] = []
+        symbol = types.DocumentSymbol(
+            each.name,
+            SYMBOLS.get(each.kind, types.SymbolKind.Variable),
+            _range(each.whole, positions),
+            _range(each.span, positions),
+            detail=each.formals,
+            children=children,
+        )
+        # Names of one pattern stand side by side.
+        while around and (around[-1][0].end <= each.whole.start or around[-1][0] == each.whole):
+            around.pop()
+        (around[-1][1] if around else top).append(symbol)
+        # What is nested deeper than anybody looks does, too.
+        if len(around) < MAX_NESTED:
+            around.append((each.whole, children))
+    return top
+
+
+def _range(span: Span, positions: Positions) -> types.Range:
+    return types.Range(
+        types.Position(*positions.position(span.start)),
+        types.Position(*positions.position(span.end)),
+    )
+
+
+def _path(uri: str) -> Path | None:
+    path = to_fs_path(uri) if uri.startswith("file:") else None
+    return Path(path) if path is not None else None
+
+
+def _uri(path: Path) -> str:
+    return path.absolute().as_uri()

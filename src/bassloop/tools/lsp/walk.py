@@ -1,0 +1,289 @@
+"""From forms to scopes, definitions and references.
+
+A loop over what is still to be looked at, so that no nesting is too deep. Order does not matter: names are
+related to what they mean when everything has been seen.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from bassloop.bass.annotated import Annotate
+from bassloop.bass.bind import Bind
+from bassloop.bass.pair import Cell, Pair, plain
+from bassloop.bass.pathform import ExtendPath
+from bassloop.bass.reference import formals_text
+from bassloop.bass.symbol import Keyword, Symbol
+from bassloop.tools.lsp.forms import listed
+from bassloop.tools.lsp.handlers import HANDLERS
+from bassloop.tools.lsp.model import Context, Definition, Reference, Scope, Span
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from bassloop.bass.values import Value
+    from bassloop.tools.lsp.model import Kind
+
+MAX_CONTEXT: Final = 500
+"""Calls within calls that are told apart; what is deeper is not judged."""
+
+
+class Walk:
+    """Goes through the forms of a text. `names_taken` are operatives of Ground that the text binds anew.
+
+    What it finds is in `scopes` (of which the first is that of the text), `definitions` and `references`.
+    """
+
+    def __init__(self, text: str, forms: Iterable[Annotate], names_taken: frozenset[str]) -> None:
+        self.text = text
+        self.top = Scope(Span(0, len(text)))
+        self.scopes = [self.top]
+        self.definitions: list[Definition] = []
+        self.references: list[Reference] = []
+        self._taken = names_taken
+        self._todo: list[Callable[[], None]] = []
+        self.quoted = Context()
+        context = Context(sure=True)
+        for form in forms:
+            self.form(form, self.top, context)
+            while self._todo:
+                self._todo.pop()()
+
+    # --- forms ---
+
+    def form(self, form: Value, scope: Scope, context: Context, doc: str = "") -> None:
+        """Look at a form that is evaluated in a scope. `doc` is the comment beside the form around it."""
+        if form.__class__ is Annotate:
+            self._todo.append(lambda: self._annotated(form, scope, context, doc))
+        elif form.__class__ is Pair:
+            self._todo.append(lambda: self.call(form, scope, context, doc, self.top.span))
+
+    def forms(self, forms: Iterable[Value], scope: Scope, context: Context) -> None:
+        """Look at forms that are evaluated in a scope."""
+        for form in forms:
+            self.form(form, scope, context)
+
+    def _annotated(self, form: Annotate, scope: Scope, context: Context, doc: str) -> None:
+        place = self.span(form)
+        doc = form.comment or doc
+        if form.meta:
+            # What it evaluates to is metadata; nobody is told what is wrong with it.
+            self.forms(form.meta, scope, self.quoted)
+        inner = form.form
+        if isinstance(inner, Annotate):
+            self.form(inner, scope, context, doc)
+        elif self.is_token(form):
+            self.token(form, scope, context)
+        elif inner.__class__ is Pair:
+            self.call(inner, scope, context, doc, place)
+        elif isinstance(inner, Cell):
+            self.forms(listed(inner), scope, context)
+        elif inner.__class__ is Bind:
+            self.bind(inner, scope, context, place)
+
+    def token(self, form: Annotate, scope: Scope, context: Context) -> Reference | None:
+        """A name, lookup or path: the reference that it begins with, if it does."""
+        found = self._reference(form, scope, context)
+        if found is not None:
+            self.references.append(found)
+            if found.name == "current-scope":
+                scope.is_open = True
+        return found
+
+    def word(self, form: Value, scope: Scope, context: Context) -> None:
+        """A word of `$`: it stands for itself, but for `$name` and for what is no plain word."""
+        if plain(form).__class__ is not Symbol or not self.is_token(form):
+            self.form(form, scope, context)
+            return
+        place = self.span(form)
+        if self.text[place.start : place.start + 1] == "$" and place.end > place.start + 1:
+            name = self.text[place.start + 1 : place.end]
+            span = Span(place.start + 1, place.end)
+            self.references.append(Reference(name, span, scope, context))
+
+    def _reference(self, form: Annotate, scope: Scope, context: Context) -> Reference | None:
+        place = self.span(form)
+        start = place.start
+        root = self.text[start : place.end].partition("/")[0]
+        name, *keys = root.split(":")
+        if name in ("", "_", "null", "true", "false", "&") or not _is_name(name):
+            return None
+        at = start + len(name)
+        members = []
+        for key in keys:
+            members.append((key, Span(at + 1, at + 1 + len(key))))
+            at += 1 + len(key)
+        span = Span(start, start + len(name))
+        return Reference(name, span, scope, context, tuple(members))
+
+    def bind(self, form: Bind, scope: Scope, context: Context, place: Span) -> Scope:
+        """`{…}` that is evaluated: the scope in which its members are."""
+        inner = self.child(scope, place)
+        members = list(form.members)
+        at = 0
+        while at < len(members):
+            key = members[at]
+            if plain(key).__class__ is Keyword and at + 1 < len(members):
+                span = self.span(key)
+                value = members[at + 1]
+                made = self.define(
+                    plain(key).name, Span(span.start + 1, span.end), span, "key", inner, key.comment
+                )
+                self.describe(made, value, inner, context)
+                self.form(value, inner, context)
+                at += 2
+            else:
+                # A scope that is merged in brings names that cannot be known.
+                inner.is_open = True
+                self.form(key, inner, context)
+                at += 1
+        return inner
+
+    # --- calls ---
+
+    def call(self, call: Pair, scope: Scope, context: Context, doc: str, place: Span) -> None:
+        """Look at a combination, of which `place` is the whole."""
+        head = call.a
+        operands = listed(call.d)
+        bare = plain(head)
+        if bare.__class__ is Symbol and self.is_token(head):
+            handler = HANDLERS.get(bare.name)
+            if handler is not None and bare.name not in self._taken:
+                self.token(head, scope, context)
+                handler(self, operands, scope, context, doc, place)
+                return
+        self.forms(operands, scope, self._operands_of(head, scope, context))
+
+    def _operands_of(self, head: Value, scope: Scope, context: Context) -> Context:
+        """The context of the operands of a call, whose head is looked at too."""
+        bare = plain(head)
+        if head.__class__ is Annotate and self.is_token(head):
+            if head.meta:
+                self.forms(head.meta, scope, self.quoted)
+            reference = self.token(head, scope, context)
+            if reference is None or isinstance(bare, ExtendPath):
+                # Keywords and paths evaluate their operands; so does what a path extends to.
+                return context
+            scope.heads.append(reference)
+            return self._within(context, reference)
+        self.form(head, scope, context)
+        if bare.__class__ is Pair and self._makes_function(bare):
+            return context
+        if not isinstance(bare, Pair):
+            return context
+        scope.is_open = True
+        return self.quoted
+
+    def _within(self, context: Context, head: Reference) -> Context:
+        if context.depth >= MAX_CONTEXT:
+            return self.quoted
+        return Context(context, head, depth=context.depth + 1)
+
+    def _makes_function(self, call: Pair) -> bool:
+        head = plain(call.a)
+        return (
+            head.__class__ is Symbol
+            and head.name in ("fn", "curryfn")
+            and head.name not in self._taken
+        )
+
+    # --- definitions ---
+
+    def child(self, scope: Scope, place: Span) -> Scope:
+        """A new scope inside another one."""
+        made = Scope(place, scope)
+        self.scopes.append(made)
+        return made
+
+    def define(
+        self,
+        name: str,
+        span: Span,
+        whole: Span,
+        kind: Kind,
+        scope: Scope,
+        doc: str = "",
+        **facts: object,
+    ) -> Definition:
+        """Bind a name in a scope."""
+        made = Definition(name, span, whole, kind, doc, **facts)  # type: ignore[arg-type]
+        scope.names.setdefault(name, []).append(made)
+        self.definitions.append(made)
+        return made
+
+    def pattern(
+        self,
+        pattern: Value,
+        scope: Scope,
+        context: Context,
+        *,
+        kind: Kind = "parameter",
+        whole: Span | None = None,
+        doc: str = "",
+    ) -> list[Definition]:
+        """Bind what a pattern names; its definitions."""
+        made: list[Definition] = []
+        todo: list[tuple[Value, str]] = [(pattern, doc)]
+        while todo:
+            form, said = todo.pop()
+            if form.__class__ is not Annotate:
+                continue
+            said = form.comment or said
+            inner = form.form
+            place = self.span(form)
+            if isinstance(inner, Annotate):
+                todo.append((inner, said))
+            elif self.is_token(form):
+                if isinstance(inner, ExtendPath):
+                    self.token(form, scope, context)
+                elif inner.__class__ is Symbol or isinstance(inner, Cell):
+                    name = self.text[place.start : place.end].partition(":")[0]
+                    if name and inner != Symbol("&"):
+                        span = Span(place.start, place.start + len(name))
+                        made.append(self.define(name, span, whole or place, kind, scope, said))
+            elif isinstance(inner, Cell):
+                todo.extend((member, "") for member in reversed(listed(inner)))
+            elif inner.__class__ is Bind:
+                for key in inner.members[::2]:
+                    bare = plain(key)
+                    if isinstance(bare, Cell):
+                        self.forms(listed(bare)[1:], scope, context)
+                todo.extend((member, "") for member in reversed(inner.members[1::2]))
+        return made
+
+    def describe(self, made: Definition, value: Value, scope: Scope, context: Context) -> None:
+        """Say of a definition what can be told from the form of its value."""
+        bare = plain(value)
+        if bare.__class__ is Pair and not self.is_token(value):
+            head = plain(bare.a)
+            name = head.name if head.__class__ is Symbol and head.name not in self._taken else ""
+            operands = listed(bare.d)
+            if name in ("fn", "curryfn", "op") and operands:
+                made.kind = "operative" if name == "op" else "function"
+                made.formals = formals_text(operands[0])
+            elif name == "module":
+                made.kind = "data"
+        elif value.__class__ is Annotate and self.is_token(value):
+            if bare.__class__ is Symbol or isinstance(bare, Cell):
+                made.alias = self._reference(value, scope, context)
+            elif not isinstance(bare, ExtendPath):
+                made.kind = "key" if made.kind == "key" else "data"
+        elif bare.__class__ is not Pair and made.kind != "key":
+            made.kind = "data"
+
+    # --- places ---
+
+    def span(self, form: Annotate) -> Span:
+        """Where a form is in the text."""
+        end = len(self.text)
+        return Span(min(form.range.start, end), min(form.range.end, end))
+
+    def is_token(self, form: Value) -> bool:
+        """Whether a form was written without brackets and quotes."""
+        if form.__class__ is not Annotate or form.form.__class__ is Annotate:
+            return False
+        return self.text[form.range.start : form.range.start + 1] not in '([{"^'
+
+
+def _is_name(name: str) -> bool:
+    return not (name[0].isnumeric() or name[0] == "." or name[:2].lstrip("+-")[:1].isnumeric())

@@ -1,0 +1,275 @@
+"""`bassloop try`, without its display: a daemon, a stand-in for github.com, a runner, one event.
+
+Nothing in between is faked: the webhook is signed and posted, the runner dials in over SSH with a key
+that the stand-in lists for its user, and the check runs that are reported are those that the stand-in
+was told of over HTTP.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import re
+import secrets
+import shutil
+import tempfile
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import asyncssh
+import trio
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from bassloop.bridge import open_bridge
+from bassloop.daemon.serve import Serving, serve
+from bassloop.github.manifest import CALLBACK_PATH
+from bassloop.runner import RunnerEvent, RunnerOptions, run_runner
+from bassloop.settings import Settings
+from bassloop.standin import StandIn, serve_standin
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+HOOKS = ("project.bass", "bass/github-hook")
+
+
+class TrialError(Exception):
+    """The trial can't be made; the message names the thing and the mend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What to try.
+
+    Args:
+        path: a local Git repository, or any folder, which is then tried as a repository of its own.
+        event: which event to deliver for HEAD.
+        payload: a file with another payload for that event.
+        runner: whether a runner of the sender's is connected.
+        private: whether GitHub has it as a private repository, so that one has to sign in to see its
+            runs: with the stand-in, as anybody one likes.
+    """
+
+    path: Path
+    event: str = "check_suite"
+    payload: Path | None = None
+    runner: bool = True
+    private: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Trying:
+    """A trial whose event was delivered.
+
+    Args:
+        guid: the delivery.
+        copied: whether a repository was made of the folder's files.
+        dirty: whether there are changes that HEAD does not have.
+        folder: where all of it is kept, the runner's outputs in `runner`.
+        runner: what the runner lives in; cancelled, it is gone.
+    """
+
+    serving: Serving
+    standin: StandIn
+    guid: str
+    head: str
+    copied: bool
+    dirty: bool
+    folder: Path
+    runner: trio.CancelScope
+
+
+@asynccontextmanager
+async def trying(
+    trial: Trial, on_runner: Callable[[RunnerEvent], None] = lambda event: None
+) -> AsyncGenerator[Trying]:
+    """Start everything and deliver the event; on exit, drain the daemon and remove what it kept.
+
+    Raises TrialError for a folder that can't be tried, and whatever keeps the daemon from starting.
+    """
+    async with open_bridge(), temporary_folder() as folder:
+        repository, copied = await _repository(trial.path, folder)
+        head = await _git(repository, "rev-parse", "--verify", "HEAD^{commit}")
+        dirty = bool(await _git(repository, "status", "--porcelain", "--untracked-files=no"))
+        login, secret = _login(), secrets.token_hex(16)
+        runner_key = asyncssh.generate_private_key("ssh-ed25519")
+        app = await trio.to_thread.run_sync(app_key)
+        standin = StandIn(
+            repository_path=repository,
+            owner=login,
+            name=_slug(trial.path.resolve().name),
+            login=login,
+            keys=[runner_key.export_public_key().decode().strip()],
+            app_key=app.public,
+            webhook_secret=secret,
+            private=trial.private,
+        )
+        async with trio.open_nursery() as nursery:
+            api_url: str = await nursery.start(serve_standin, standin)
+            stop = trio.Event()
+            settings = Settings(
+                listen="127.0.0.1:0",
+                ssh_addr="127.0.0.1:0",
+                data_dir=folder / "loop",
+                github_api_url=api_url,
+                github_app_id=standin.app_id,
+                github_app_private_key=app.private,
+                github_app_webhook_secret=secret,
+                github_app_client_id=standin.client_id,
+                github_app_client_secret=standin.sign_ins.client_secret,
+                operators=str(standin.user.id),
+                runner_wait=0,
+                drain_seconds=5,
+            )
+            async with trio.open_nursery() as daemon:
+                serving: Serving = await daemon.start(_serve, settings, stop)
+                standin.sign_ins.callback_urls.append(serving.url + CALLBACK_PATH)
+                async with trio.open_nursery() as runner:
+                    if trial.runner:
+                        options = _runner_options(serving, login, runner_key, folder)
+                        await runner.start(run_runner, options, on_runner)
+                        await serving.pool.wait_for(standin.user.id, None, timeout=10)
+                    guid = await _deliver(trial, standin, serving)
+                    yield Trying(
+                        serving, standin, guid, head, copied, dirty, folder, runner.cancel_scope
+                    )
+                    runner.cancel_scope.cancel()
+                stop.set()
+            nursery.cancel_scope.cancel()
+
+
+async def _serve(
+    settings: Settings, stop: trio.Event, task_status: trio.TaskStatus[Serving]
+) -> None:
+    await serve(settings, stop=stop, task_status=task_status)
+
+
+def _runner_options(
+    serving: Serving, login: str, key: asyncssh.SSHKey, folder: Path
+) -> RunnerOptions:
+    identity, known_hosts = folder / "id_ed25519", folder / "known_hosts"
+    identity.touch(mode=0o600)
+    identity.write_bytes(key.export_private_key())
+    known_hosts.write_text(serving.ssh.known_hosts_line + "\n")
+    return RunnerOptions(
+        login=login,
+        host=serving.ssh.host,
+        port=serving.ssh.port,
+        identities=(identity,),
+        known_hosts=known_hosts,
+        state_dir=folder / "runner",
+        use_agent=False,
+        sandbox=False,
+        default_identities=False,
+    )
+
+
+async def _deliver(trial: Trial, standin: StandIn, serving: Serving) -> str:
+    """Deliver the event, and return the delivery's id once the daemon has accepted it."""
+    if trial.payload is None:
+        payload = await standin.payload(trial.event)
+    else:
+        payload = _payload(trial.payload)
+    delivered = await standin.deliver(serving.local_url, trial.event, payload)
+    if delivered.status != 202:
+        raise TrialError(f"the loop refused the delivery: {delivered.status} {delivered.message}")
+    return delivered.guid
+
+
+def _payload(path: Path) -> dict[str, Any]:
+    try:
+        payload = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise TrialError(f"{path} can't be used as a payload: {error}") from error
+    if not isinstance(payload, dict):
+        raise TrialError(f"{path} can't be used as a payload: it is not a JSON object")
+    return payload
+
+
+async def _repository(path: Path, folder: Path) -> tuple[Path, bool]:
+    """The repository to try: `path` when it is one, else one made of its files."""
+    path = path.resolve()
+    if not path.is_dir():
+        raise TrialError(f"{path} is not a folder")
+    top = await _git(path, "rev-parse", "--show-toplevel", check=False)
+    if top and Path(top) == path:
+        if not await _git(path, "rev-parse", "--verify", "HEAD", check=False):
+            raise TrialError(f"{path} has no commit yet; commit something and try again")
+        return path, False
+    if not any((path / hook).is_file() for hook in HOOKS):
+        raise TrialError(
+            f"{path} is no Git repository, and has neither {HOOKS[0]} nor {HOOKS[1]}; "
+            "name a repository, or a folder with a hook"
+        )
+    copy = folder / "repository"
+    ignored = shutil.ignore_patterns(".git", "__pycache__")
+    await trio.to_thread.run_sync(
+        lambda: shutil.copytree(path, copy, ignore=ignored, symlinks=True)
+    )
+    await _git(copy, "init", "--quiet", "--initial-branch=main")
+    await _git(copy, "add", "--all")
+    await _git(copy, "commit", "--quiet", "--message", f"{path.name}, as it is")
+    return copy, True
+
+
+async def _git(path: Path, *args: str, check: bool = True) -> str:
+    """What git prints, without the last newline; nothing when it fails and `check` is off."""
+    who = ["-c", "user.name=bassloop try", "-c", "user.email=try@bassloop.invalid"]
+    command = ["git", "-C", str(path), *who, "-c", "commit.gpgsign=false", *args]
+    try:
+        done = await trio.run_process(
+            command, capture_stdout=True, capture_stderr=True, check=False
+        )
+    except FileNotFoundError as error:
+        raise TrialError("git is not installed, or not on the PATH") from error
+    if done.returncode == 0:
+        return done.stdout.decode(errors="replace").rstrip("\n")
+    if check:
+        raise TrialError(f"git {args[0]}: {done.stderr.decode(errors='replace').strip()}")
+    return ""
+
+
+@asynccontextmanager
+async def temporary_folder() -> AsyncGenerator[Path]:
+    """A private folder that is gone afterwards, also when cancelled."""
+    folder = Path(await trio.to_thread.run_sync(lambda: tempfile.mkdtemp(prefix="bassloop-try-")))
+    try:
+        yield folder
+    finally:
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(lambda: shutil.rmtree(folder, ignore_errors=True))
+
+
+@dataclass(frozen=True, slots=True)
+class AppKey:
+    private: str
+    public: str
+
+
+def app_key() -> AppKey:
+    """A new key for an App, as PEM."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    public = key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return AppKey(private.decode(), public.decode())
+
+
+def _login() -> str:
+    """The user's name here, as GitHub would allow it as a login."""
+    try:
+        return _slug(getpass.getuser())
+    except (KeyError, OSError):
+        return "you"
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-zA-Z0-9]+", "-", name).strip("-")[:39] or "you"

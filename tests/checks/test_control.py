@@ -1,0 +1,365 @@
+"""Cancel, approve, run again: by buttons on check runs, for those who may."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bassloop.access import permissions
+from bassloop.access.policy import Policy
+from bassloop.access.policy_cache import Policies
+from bassloop.checks import handler
+from bassloop.checks.actions import CantSay, Control, NotAllowed, approve, request_cancel
+from bassloop.checks.check_output import APPROVAL
+from bassloop.deliveries import retry
+from bassloop.github import User
+
+from .world import START, small
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bassloop.standin import Account
+    from tests.loop.conftest import MakeRepository
+
+    from .world import Small
+
+PULL = """
+(defn start-it [client sha]
+  (client:start-check
+    (with-image ($ sh -c "true") {:repository "alpine" :platform {:os "linux"}})
+    "it" sha))
+
+(defn github-hook [{:event kind :payload payload} client]
+  (case kind
+    "pull_request" (start-it client payload:pull_request:head:sha)
+    "check_run" (start-it client payload:check_run:head_sha)
+    "check_suite" (start-it client payload:check_suite:head_sha)))
+"""
+HELD = Policies(Policy(hold="first-timers", runner_wait=0))
+IMPATIENT = Policies(Policy(runner_wait=0))
+
+
+def user(account: Account) -> User:
+    return User(account.id, account.node_id, account.login)
+
+
+async def press(
+    its: Small, button: str, guid: str, *, name: str, sender: str, fork: str | None = None
+) -> str:
+    """Press a button of the newest check run of a name; what became of the delivery."""
+    number = its.check_run(name)["id"]
+    payload = await its.standin.payload(
+        "check_run",
+        "requested_action",
+        check_run=number,
+        requested_action=button,
+        sender=sender,
+        fork=fork,
+    )
+    assert await its.deliver(payload, guid) == 202
+    finished = await its.inbox.finished(guid)
+    return f"{finished.state}: {finished.error}" if finished.error else finished.state
+
+
+def buttons(its: Small, name: str) -> list[str]:
+    return [each["identifier"] for each in its.standin.actions.get(its.check_run(name)["id"], [])]
+
+
+def conclusions(its: Small, name: str) -> list[str | None]:
+    return [run["conclusion"] for run in its.standin.check_runs if run["name"] == name]
+
+
+async def pulled(its: Small, guid: str, fork: str = "stranger", **options: Any) -> None:
+    payload = await its.standin.payload("pull_request", fork=fork, **options)
+    assert await its.deliver(payload, guid, "pull_request") == 202
+
+
+async def test_a_run_is_cancelled_by_its_own_user_and_by_whoever_can_write(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with (
+        small(make_repository(**{"project.bass": PULL}), tmp_path) as its,
+        its.runner(ready=False) as runner,
+    ):
+        for login, permission in (("reader", "read"), ("writer", "write")):
+            its.standin.add_user(login, permission=permission)
+        await its.deliver(await its.standin.payload("check_suite"), "g1")
+        await its.until(lambda: runner.told)
+        assert buttons(its, "it") == ["cancel"]
+        said = await press(its, "cancel", "no", name="it", sender="reader")
+        assert said == (
+            "ignored: reader may not cancel this check: those who can write to octocat/hello, and "
+            "octocat may"
+        )
+        assert conclusions(its, "it") == [None]
+        assert await press(its, "cancel", "yes", name="it", sender="writer") == "done"
+        await its.inbox.finished("g1")
+        assert conclusions(its, "it") == ["cancelled"]
+        assert "cancelled by writer" in its.check_run()["output"]["title"]
+        said = await press(its, "cancel", "late", name="it", sender="octocat")
+        assert said == "done: the run was over already"
+
+        assert await press(its, "rerun", "no-again", name="it", sender="reader") != "done"
+        await its.deliver(
+            await its.standin.payload("check_run", "requested_action", requested_action="rerun"),
+            "again",
+        )
+        await its.until(lambda: len(runner.told) == 2)
+        assert await press(its, "cancel", "own", name="it", sender="octocat") == "done"
+        await its.inbox.finished("again")
+        assert conclusions(its, "it") == ["cancelled", "cancelled"]
+        assert "ignored" in await press(its, "format", "what", name="it", sender="octocat")
+
+
+async def test_a_check_that_waits_for_a_runner_can_be_cancelled_on_its_page(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with small(make_repository(**{"project.bass": START}), tmp_path) as its:
+        stranger = its.standin.add_user("stranger")
+        await its.deliver(await its.standin.payload("check_suite"), "g1")
+        await its.until(lambda: its.standin.check_runs)
+        run = its.check_run()["external_id"]
+        with pytest.raises(NotAllowed):
+            await request_cancel(its.loop, run, user(stranger))
+        assert await request_cancel(its.loop, run, user(its.standin.user))
+        await its.inbox.finished("g1")
+        assert conclusions(its, "it") == ["cancelled"]
+        assert not await request_cancel(its.loop, run, user(its.standin.user))
+        assert not await request_cancel(its.loop, "no such run", user(its.standin.user))
+
+
+async def test_who_can_write_to_what_has_the_repositorys_name_by_now_may_nothing(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with small(make_repository(**{"project.bass": START}), tmp_path) as its:
+        writer = its.standin.add_user("writer", permission="write")
+        await its.deliver(await its.standin.payload("check_suite"), "g1")
+        await its.until(lambda: its.standin.check_runs)
+        run = its.check_run()["external_id"]
+        its.standin.repository_id = 999
+        for ask in (request_cancel, approve):
+            with pytest.raises(NotAllowed):
+                await ask(its.loop, run, user(writer))
+
+
+async def test_who_asks_again_and_again_does_not_use_up_githubs_patience(
+    make_repository: MakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(permissions, "OF_ONE", (2, 0))
+    async with small(make_repository(**{"project.bass": START}), tmp_path) as its:
+        stranger = user(its.standin.add_user("stranger"))
+        writer = user(its.standin.add_user("writer", permission="write"))
+        await its.deliver(await its.standin.payload("check_suite"), "g1")
+        await its.until(lambda: its.standin.check_runs)
+        run, control = its.check_run()["external_id"], Control(its.loop, its.inbox)
+        for _ in range(2):
+            with pytest.raises(NotAllowed):
+                await control.cancel(run, stranger)
+        asked = len(its.standin.requests)
+        with pytest.raises(CantSay, match="wait a minute"):
+            await control.cancel(run, stranger)
+        assert len(its.standin.requests) == asked
+        assert await control.cancel(run, writer)
+
+
+async def test_a_first_timers_event_is_held_until_somebody_who_can_write_approves_it(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    path = make_repository(**{"project.bass": PULL})
+    async with small(path, tmp_path, policies=HELD) as its:
+        its.standin.add_user("stranger", association="FIRST_TIME_CONTRIBUTOR")
+        its.standin.add_user("maintainer", permission="write")
+        async with its.runner("maintainer") as runner:
+            await pulled(its, "g1")
+            held = await its.inbox.finished("g1")
+            assert (held.state, held.error) == (
+                "held",
+                "stranger has not contributed to this repository before",
+            )
+            assert [run["name"] for run in its.standin.check_runs] == [APPROVAL]
+            assert conclusions(its, APPROVAL) == ["action_required"]
+            assert buttons(its, APPROVAL) == ["approve"]
+            assert (
+                await its.deliver(
+                    await its.standin.payload("pull_request", fork="stranger"), "g1", "pull_request"
+                )
+                == 202
+            )
+            assert (await its.inbox.finished("g1")).state == "held"
+
+            said = await press(its, "approve", "own", name=APPROVAL, sender="stranger")
+            assert said.startswith("ignored: stranger may not approve this head")
+            assert not runner.told
+
+            await press(its, "approve", "yes", name=APPROVAL, sender="maintainer")
+            await its.until(lambda: conclusions(its, "it") == ["success"])
+            assert (await its.inbox.finished("g1")).state == "done"
+            assert conclusions(its, APPROVAL) == ["action_required", "success"]
+            assert "maintainer approved" in its.check_run(APPROVAL)["output"]["summary"]
+            assert "**maintainer**'s runner" in its.check_run("it")["output"]["summary"]
+            assert "for **stranger**" in its.check_run("it")["output"]["summary"]
+            [told] = runner.told
+            assert told["bassloop-fork"] == "true"
+
+            # Asked again, nothing is done again; another event of the same head is not held.
+            await press(its, "approve", "more", name=APPROVAL, sender="maintainer")
+            await pulled(its, "g2", action="reopened")
+            assert (await its.inbox.finished("g2")).state == "done"
+            assert len(runner.told) == 1
+            assert len(its.standin.check_runs) == 3
+
+
+async def test_what_is_approved_while_an_event_of_the_head_is_looked_at_is_not_held(
+    make_repository: MakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_repository(**{"project.bass": PULL})
+    async with small(path, tmp_path, policies=HELD) as its:
+        its.standin.add_user("stranger", association="NONE")
+        maintainer = user(its.standin.add_user("maintainer", permission="admin"))
+        await pulled(its, "g1")
+        await its.inbox.finished("g1")
+        run = its.check_run(APPROVAL)["external_id"]
+
+        async def meanwhile(*_: object) -> None:
+            await approve(its.loop, run, maintainer)
+
+        monkeypatch.setattr(handler, "supersede", meanwhile)
+        async with its.runner("maintainer"):
+            await pulled(its, "g2", action="reopened")
+            assert (await its.inbox.finished("g2")).state == "done"
+        assert conclusions(its, "it") == ["success"]
+
+
+async def test_what_is_held_stays_so_over_a_restart_and_is_released_once(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    path = make_repository(**{"project.bass": PULL})
+    async with small(path, tmp_path, policies=HELD) as its:
+        its.standin.add_user("stranger", association="NONE")
+        maintainer = its.standin.add_user("maintainer", permission="admin")
+        await pulled(its, "g1")
+        await its.inbox.finished("g1")
+        run = its.check_run(APPROVAL)["external_id"]
+        standin = its.standin
+    async with (
+        small(path, tmp_path, policies=HELD, standin=standin) as its,
+        its.runner("maintainer"),
+    ):
+        assert (await its.inbox.finished("g1")).state == "held"
+        # The loop ends between the approval and what follows from it.
+        released = await approve(its.loop, run, user(maintainer))
+        assert [each.guid for each in released] == ["g1"]
+        assert await approve(its.loop, run, user(maintainer)) == []
+    async with (
+        small(path, tmp_path, policies=HELD, standin=standin) as its,
+        its.runner("maintainer"),
+    ):
+        assert (await its.inbox.finished("g1")).state == "done"
+        assert conclusions(its, "it") == ["success"]
+
+
+async def test_a_forks_check_that_found_no_runner_runs_anew_on_the_approvers(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    path = make_repository(**{"project.bass": PULL})
+    async with small(path, tmp_path, policies=IMPATIENT) as its:
+        its.standin.add_user("stranger")
+        its.standin.add_user("maintainer", permission="write")
+        async with its.runner("maintainer") as runner:
+            await pulled(its, "g1")
+            assert (await its.inbox.finished("g1")).state == "done"
+            assert conclusions(its, "it") == ["action_required"]
+            assert buttons(its, "it") == ["approve", "rerun"]
+            # Running it again is no approval.
+            again = await press(
+                its, "rerun", "again", name="it", sender="maintainer", fork="stranger"
+            )
+            assert again == "done"
+            assert conclusions(its, "it") == ["action_required", "action_required"]
+            assert not runner.told
+            await press(its, "approve", "yes", name="it", sender="maintainer")
+            await its.until(lambda: "success" in conclusions(its, "it"))
+            await its.until(lambda: not its.inbox.statistics()["handling"])
+            assert conclusions(its, "it")[:2] == ["action_required", "action_required"]
+            assert its.check_run("it")["conclusion"] == "success"
+
+
+async def test_a_forks_check_that_waits_runs_at_once_on_the_approvers(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with small(make_repository(**{"project.bass": PULL}), tmp_path) as its:
+        its.standin.add_user("stranger")
+        its.standin.add_user("maintainer", permission="write")
+        async with its.runner("maintainer") as runner:
+            await pulled(its, "g1")
+            await its.until(lambda: its.standin.check_runs)
+            assert "bassloop runner stranger@loop" in its.check_run()["output"]["summary"]
+            assert buttons(its, "it") == ["cancel", "approve"]
+            await press(its, "approve", "yes", name="it", sender="maintainer")
+            assert (await its.inbox.finished("g1")).state == "done"
+            assert conclusions(its, "it") == ["success"]
+            assert len(runner.told) == 1
+
+
+async def test_a_head_that_nobody_knows_is_held_whatever_the_policy(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with (
+        small(make_repository(**{"project.bass": PULL}), tmp_path) as its,
+        its.runner() as runner,
+    ):
+        payload = await its.standin.payload("check_suite", fork="octocat")
+        await its.deliver(payload, "g1")
+        assert (await its.inbox.finished("g1")).state == "held"
+        assert not runner.told
+        await press(its, "approve", "yes", name=APPROVAL, sender="octocat")
+        await its.until(lambda: conclusions(its, "it") == ["success"])
+
+
+@pytest.mark.parametrize("how", ["button", "GitHub's own"])
+async def test_a_hook_that_failed_is_run_again_with_all_its_checks(
+    make_repository: MakeRepository, tmp_path: Path, how: str
+) -> None:
+    hook = """
+(defn github-hook [{:event kind :payload payload} client]
+  (run (with-image ($ sh -c "true") {:repository "alpine" :platform {:os "linux"}}))
+  (client:start-check
+    (with-image ($ sh -c "true") {:repository "alpine" :platform {:os "linux"}})
+    "it" payload:check_suite:head_sha))
+"""
+    async with small(
+        make_repository(**{"project.bass": hook}), tmp_path, policies=IMPATIENT
+    ) as its:
+        await its.deliver(await its.standin.payload("check_suite"), "g1")
+        await its.inbox.finished("g1")
+        assert conclusions(its, "project.bass") == ["failure"]
+        async with its.runner():
+            if how == "button":
+                await press(its, "rerun", "g2", name="project.bass", sender="octocat")
+            else:
+                await its.deliver(await its.standin.payload("check_run", "rerequested"), "g2")
+            assert (await its.inbox.finished("g2")).state == "done"
+        assert conclusions(its, "it") == ["success"]
+        assert conclusions(its, "project.bass") == ["failure", "success"]
+
+
+async def test_a_pressed_button_meets_a_bad_day_of_githubs(
+    make_repository: MakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bassloop.standin import Fault
+
+    monkeypatch.setattr(retry, "FIRST_PAUSE", 0.01)
+    async with (
+        small(make_repository(**{"project.bass": PULL}), tmp_path) as its,
+        its.runner(ready=False) as runner,
+    ):
+        its.standin.add_user("writer", permission="write")
+        await its.deliver(await its.standin.payload("check_suite"), "g1")
+        await its.until(lambda: runner.told)
+        fault = its.standin.faults.add(Fault("GET", ".*/permission", times=3, status=500))
+        assert await press(its, "cancel", "yes", name="it", sender="writer") == "done"
+        assert fault.happened == 3
+        await its.inbox.finished("g1")
+        assert conclusions(its, "it") == ["cancelled"]

@@ -1,0 +1,341 @@
+"""Deliveries: stored before they are answered, handled once, in order, a bounded number at once."""
+
+from __future__ import annotations
+
+import json
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+import trio.lowlevel
+from trio.testing import wait_all_tasks_blocked
+
+from bassloop.deliveries.inbox import MAX_CRASHES, Handle, Inbox, Outcome, Turn
+from bassloop.github import RateLimited, sign
+from bassloop.store import Delivery, Store, open_store
+from tests.github.made import check_suite
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from pathlib import Path
+
+SECRET = b"secret"
+
+
+def headers(body: bytes, guid: str, **more: str) -> dict[str, str]:
+    return {
+        "content-type": "application/json",
+        "x-github-event": "check_suite",
+        "x-github-delivery": guid,
+        "x-hub-signature-256": sign(SECRET, body),
+        **more,
+    }
+
+
+def body(sha: str = "a" * 40) -> bytes:
+    return json.dumps(check_suite(head_sha=sha)).encode()
+
+
+@asynccontextmanager
+async def inbox(
+    tmp_path: Path, handle: Handle, **options: Any
+) -> AsyncGenerator[tuple[Inbox, Store]]:
+    async with open_store(tmp_path / "loop.db", tmp_path / "blobs") as store:
+        box = Inbox(store, handle, SECRET, **options)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(box.run)
+            yield box, store
+            nursery.cancel_scope.cancel()
+
+
+async def done(delivery: Delivery, turn: Turn) -> Outcome:
+    return Outcome("done")
+
+
+async def test_a_delivery_is_on_disk_when_it_is_accepted(tmp_path: Path) -> None:
+    handled = trio.Event()
+
+    async def handle(delivery: Delivery, turn: Turn) -> Outcome:
+        handled.set()
+        return Outcome("done", "a note")
+
+    async with inbox(tmp_path, handle) as (box, store):
+        answer = await box.accept(headers(body(), "g1"), body())
+        assert answer.status == 202
+        assert (await store.delivery("g1")) is not None
+        finished = await box.finished("g1")
+        assert (finished.state, finished.error) == ("done", "a note")
+        assert handled.is_set()
+
+
+@pytest.mark.parametrize(
+    ("changed", "status"),
+    [
+        ({"x-github-event": ""}, 400),
+        ({"x-github-event": "Not An Event"}, 400),
+        ({"x-github-delivery": "../../x"}, 400),
+        ({"content-type": "application/x-www-form-urlencoded"}, 415),
+        ({"x-hub-signature-256": ""}, 401),
+        ({"x-hub-signature-256": sign(b"another", body())}, 403),
+    ],
+)
+async def test_what_is_not_a_signed_delivery_is_refused(
+    tmp_path: Path, changed: dict[str, str], status: int
+) -> None:
+    async with inbox(tmp_path, done) as (box, store):
+        answer = await box.accept(headers(body(), "g1", **changed), body())
+        assert answer.status == status
+        assert await store.deliveries() == []
+
+
+@pytest.mark.parametrize("text", [b"{", b"[]", b"\xff", b"[" * 100_000, b'{"sender": 1}'])
+async def test_a_signed_body_that_can_not_be_read_is_told_so(tmp_path: Path, text: bytes) -> None:
+    async with inbox(tmp_path, done) as (box, _):
+        answer = await box.accept(headers(text, "g1"), text)
+        assert answer.status == 400
+        assert "can't be read" in answer.message
+
+
+async def test_a_loop_without_a_secret_takes_no_deliveries(tmp_path: Path) -> None:
+    async with open_store(tmp_path / "loop.db", tmp_path / "blobs") as store:
+        box = Inbox(store, done, None)
+        answer = await box.accept(headers(body(), "g1"), body())
+        assert answer.status == 503
+        assert "GITHUB_APP_WEBHOOK_SECRET" in answer.message
+
+
+async def test_the_same_delivery_is_handled_once(tmp_path: Path) -> None:
+    handled: list[str] = []
+
+    async def handle(delivery: Delivery, turn: Turn) -> Outcome:
+        handled.append(delivery.guid)
+        return Outcome("done")
+
+    async with inbox(tmp_path, handle) as (box, _):
+        for _ in range(3):
+            assert (await box.accept(headers(body(), "g1"), body())).status == 202
+            await box.finished("g1")
+    assert handled == ["g1"]
+
+
+async def test_deliveries_about_the_same_head_keep_their_order(tmp_path: Path) -> None:
+    going, order = trio.Event(), []
+
+    async def handle(delivery: Delivery, turn: Turn) -> Outcome:
+        order.append(f"{delivery.guid} begins")
+        if delivery.guid == "first":
+            await going.wait()
+        order.append(f"{delivery.guid} ends")
+        return Outcome("done")
+
+    async with inbox(tmp_path, handle) as (box, _):
+        await box.accept(headers(body(), "first"), body())
+        await box.accept(headers(body(), "second"), body())
+        other = body("b" * 40)
+        await box.accept(headers(other, "other"), other)
+        await box.finished("other")
+        assert "second begins" not in order
+        going.set()
+        await box.finished("second")
+    assert order.index("first ends") < order.index("second begins")
+    assert order.index("other ends") < order.index("first ends")
+
+
+async def test_a_bounded_number_is_handled_at_once(tmp_path: Path) -> None:
+    going = trio.Event()
+
+    async def handle(delivery: Delivery, turn: Turn) -> Outcome:
+        await going.wait()
+        return Outcome("done")
+
+    async with inbox(tmp_path, handle, at_once=2) as (box, _):
+        for number in range(5):
+            text = body(f"{number:040x}")
+            await box.accept(headers(text, f"g{number}"), text)
+        await wait_all_tasks_blocked(0.01)
+        assert box.statistics() == {"handling": 2, "waiting": 3}
+        assert repr(box) == "<Inbox: 2 handled, 3 waiting>"
+        going.set()
+        for number in range(5):
+            assert (await box.finished(f"g{number}")).state == "done"
+
+
+async def test_a_delivery_that_fails_is_tried_again_and_then_set_aside(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    tries = 0
+
+    async def handle(delivery: Delivery, turn: Turn) -> Outcome:
+        nonlocal tries
+        tries += 1
+        raise ConnectionError("GitHub is on fire")
+
+    # The store's threads are not on the mocked clock.
+    autojump_clock.autojump_threshold = 0.05
+    async with inbox(tmp_path, handle, attempts=3) as (box, _):
+        await box.accept(headers(body(), "g1"), body())
+        finished = await box.finished("g1")
+        assert finished.state == "set_aside"
+        assert finished.attempts == 3
+        assert tries == 3
+
+
+async def test_what_was_not_finished_is_resumed_at_the_next_start(tmp_path: Path) -> None:
+    async def never(delivery: Delivery, turn: Turn) -> Outcome:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    async with inbox(tmp_path, never) as (box, _):
+        await box.accept(headers(body(), "g1"), body())
+        await wait_all_tasks_blocked(0.01)
+    async with inbox(tmp_path, done) as (box, _):
+        assert (await box.finished("g1")).state == "done"
+
+
+async def test_a_closed_inbox_ends_what_it_handles_and_takes_no_more(tmp_path: Path) -> None:
+    going = trio.Event()
+
+    async def handle(delivery: Delivery, turn: Turn) -> Outcome:
+        await going.wait()
+        return Outcome("done")
+
+    async with open_store(tmp_path / "loop.db", tmp_path / "blobs") as store:
+        box = Inbox(store, handle, SECRET)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(box.run)
+            await box.accept(headers(body(), "g1"), body())
+            await wait_all_tasks_blocked(0.01)
+            box.close()
+            assert (await box.accept(headers(body(), "g2"), body())).status == 503
+            going.set()
+        delivery = await store.delivery("g1")
+        assert delivery is not None
+        assert delivery.state == "done"
+
+
+async def test_a_delivery_that_meets_a_limit_is_postponed_without_counting_and_keeps_its_place(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    autojump_clock.autojump_threshold = 0.05
+    order: list[str] = []
+
+    async def handle(delivery: Delivery, turn: Turn) -> Outcome:
+        order.append(delivery.guid)
+        if delivery.guid == "g1" and len(order) <= 7:
+            raise RateLimited("enough", 429, 100.0)
+        return Outcome("done")
+
+    async with inbox(tmp_path, handle, attempts=3) as (box, _):
+        await box.accept(headers(body(), "g1"), body())
+        await box.accept(headers(body(), "g2"), body())
+        began = trio.current_time()
+        await box.finished("g2")
+        finished = await box.finished("g1")
+        assert (finished.state, finished.attempts, finished.failures) == ("done", 1, 0)
+        assert finished.postponed == 7
+        assert trio.current_time() - began >= 700
+        assert order == ["g1"] * 8 + ["g2"]
+
+
+async def test_a_postponed_delivery_is_in_no_others_way(tmp_path: Path) -> None:
+    async def handle(delivery: Delivery, turn: Turn) -> Outcome:
+        if delivery.guid == "limited":
+            raise RateLimited("enough", 429, 1000.0)
+        return Outcome("done")
+
+    async with inbox(tmp_path, handle, at_once=1) as (box, store):
+        await box.accept(headers(body(), "limited"), body())
+        other = body("b" * 40)
+        await box.accept(headers(other, "other"), other)
+        assert (await box.finished("other")).state == "done"
+        limited = await store.delivery("limited")
+        assert limited is not None
+        assert (limited.state, limited.error) == ("received", "RateLimited: enough")
+        assert limited.not_before is not None
+
+
+async def test_a_restart_waits_for_what_is_left_of_the_time(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    autojump_clock.autojump_threshold = 0.05
+
+    async def limited(delivery: Delivery, turn: Turn) -> Outcome:
+        raise RateLimited("enough", 429, 1000.0)
+
+    async with inbox(tmp_path, limited) as (box, store):
+        await box.accept(headers(body(), "g1"), body())
+        while (found := await store.delivery("g1")) is None or not found.postponed:
+            await trio.lowlevel.checkpoint()
+    began = trio.current_time()
+    async with inbox(tmp_path, done) as (box, _):
+        assert (await box.finished("g1")).state == "done"
+        assert trio.current_time() - began > 900
+
+
+async def test_a_delivery_that_rests_lets_others_begin_but_not_those_of_its_head(
+    tmp_path: Path,
+) -> None:
+    rested, going, order = trio.Event(), trio.Event(), []
+
+    async def handle(delivery: Delivery, turn: Turn) -> Outcome:
+        order.append(delivery.guid)
+        if delivery.guid == "first":
+            turn.rest()
+            rested.set()
+            await going.wait()
+            turn.end()
+            await trio.sleep_forever()
+        return Outcome("done")
+
+    async with inbox(tmp_path, handle, at_once=1) as (box, _):
+        await box.accept(headers(body(), "first"), body())
+        await box.accept(headers(body(), "second"), body())
+        await rested.wait()
+        other = body("b" * 40)
+        await box.accept(headers(other, "other"), other)
+        await box.finished("other")
+        assert order == ["first", "other"]
+        going.set()
+        await box.finished("second")
+
+
+async def test_being_shut_down_is_no_attempt_but_crashes_are_counted(tmp_path: Path) -> None:
+    began = trio.Event()
+
+    async def never(delivery: Delivery, turn: Turn) -> Outcome:
+        began.set()
+        await trio.sleep_forever()
+        raise AssertionError
+
+    async with inbox(tmp_path, never) as (box, _):
+        await box.accept(headers(body(), "g1"), body())
+        await began.wait()
+    async with open_store(tmp_path / "loop.db", tmp_path / "blobs") as store:
+        delivery = await store.delivery("g1")
+        assert delivery is not None
+        assert (delivery.state, delivery.attempts) == ("received", 0)
+        for _ in range(MAX_CRASHES):
+            await store.set_delivery_state("g1", "handling")
+    async with inbox(tmp_path, never) as (box, _):
+        finished = await box.finished("g1")
+        assert finished.state == "set_aside"
+        assert "ended 10 times" in (finished.error or "")
+
+
+async def test_a_replay_handles_anew_what_was_set_aside_and_nothing_else(tmp_path: Path) -> None:
+    broken = True
+
+    async def handle(delivery: Delivery, turn: Turn) -> Outcome:
+        if broken:
+            raise ValueError("no")
+        return Outcome("done")
+
+    async with inbox(tmp_path, handle, attempts=1) as (box, _):
+        await box.accept(headers(body(), "g1"), body())
+        assert (await box.finished("g1")).error == "ValueError: no"
+        broken = False
+        assert await box.replay("g1")
+        assert (await box.finished("g1")).state == "done"
+        assert not await box.replay("g1")
+        assert not await box.replay("unknown")

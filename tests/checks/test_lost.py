@@ -1,0 +1,71 @@
+"""A check whose runtime is lost: another of the same user's takes it, as long as nothing has begun."""
+
+from __future__ import annotations
+
+import time
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bassloop.checks.check import MOST_TRIED
+from bassloop.runtimes import Platform, RuntimeLost
+from tests.checks.world import START, FakeRuntime, Small, small
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping
+    from pathlib import Path
+
+    from tests.loop.conftest import MakeRepository
+
+
+@dataclass(eq=False)
+class Unreachable(FakeRuntime):
+    """A runtime that is connected, and never to be reached."""
+
+    @asynccontextmanager
+    async def run(self, thunk: Any, metadata: Mapping[str, str]) -> AsyncGenerator[Any]:  # type: ignore[override]
+        self.told.append(dict(metadata))
+        raise RuntimeLost(f"{self.id} did not answer")
+        yield
+
+
+def unreachable(its: Small, number: int) -> Unreachable:
+    """One of the sender's runtimes, which is asked before a working one."""
+    account = its.standin.account(its.standin.login)
+
+    async def nowhere(session_factory: object) -> Any:
+        raise ConnectionError("nowhere")
+
+    platform = Platform("linux", "amd64")
+    return Unreachable(
+        f"runtime {number}", account.id, account.login, platform, 9, time.time(), nowhere
+    )
+
+
+async def test_another_runtime_of_the_same_user_takes_what_a_lost_one_had_not_begun(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with small(make_repository(**{"project.bass": START}), tmp_path) as its:
+        lost = unreachable(its, 1)
+        async with its.loop.pool.registered(lost), its.runner() as runner:
+            await its.deliver(await its.standin.payload("check_suite"), "g1")
+            await its.inbox.finished("g1")
+        assert (len(lost.told), len(runner.told)) == (1, 1)
+        assert its.check_run()["conclusion"] == "success"
+
+
+async def test_a_check_is_handed_to_a_few_runtimes_and_not_to_all_of_a_machine_that_is_too_busy(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with small(make_repository(**{"project.bass": START}), tmp_path) as its:
+        lost = [unreachable(its, number) for number in range(3 * MOST_TRIED)]
+        async with AsyncExitStack() as connected:
+            for each in lost:
+                await connected.enter_async_context(its.loop.pool.registered(each))
+            await its.deliver(await its.standin.payload("check_suite"), "g1")
+            await its.inbox.finished("g1")
+        assert sum(len(each.told) for each in lost) == MOST_TRIED
+        assert its.check_run()["conclusion"] == "cancelled"
+        [run] = (await its.store.runs()).items
+        assert run.state == "interrupted"
+        assert "did not answer" in (run.message or "")

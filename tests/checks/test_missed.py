@@ -1,0 +1,116 @@
+"""Deliveries that never arrived are fetched; none that did is fetched again."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import trio
+
+from bassloop.deliveries import retry
+from bassloop.deliveries.redelivery import fetch_missed, keep_fetching
+from bassloop.standin import Fault
+
+from .world import START, small
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+    from tests.loop.conftest import MakeRepository
+
+LIST = r"/app/hook/deliveries"
+
+
+async def test_what_never_arrived_is_fetched_once_and_runs(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with small(make_repository(**{"project.bass": START}), tmp_path) as its, its.runner():
+        payload = await its.standin.payload("check_suite")
+        guid = its.standin.lose("check_suite", payload)
+        assert await fetch_missed(its.loop.github, its.inbox, since=0) == 1
+        assert (await its.inbox.finished(guid)).state == "done"
+        assert its.check_run()["conclusion"] == "success"
+        assert await fetch_missed(its.loop.github, its.inbox, since=0) == 0
+        assert len(its.standin.check_runs) == 1
+
+
+async def test_all_pages_are_looked_at_and_the_oldest_comes_first(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with small(make_repository(**{"project.bass": START}), tmp_path) as its:
+        ping = {"zen": "Keep it logically awesome."}
+        guids = [its.standin.lose("ping", ping) for _ in range(130)]
+        assert await fetch_missed(its.loop.github, its.inbox, since=0) == 130
+        stored = [delivery.guid for delivery in await its.store.deliveries(500)]
+        assert stored == guids[::-1]
+
+
+async def test_one_that_arrived_and_one_that_another_loop_took_are_not_fetched(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with small(make_repository(**{"project.bass": START}), tmp_path) as its:
+        payload = await its.standin.payload("check_suite")
+        arrived, before = its.standin.lose("ping", {}), its.standin.lose("ping", {})
+        nobody = its.standin.lose("ping", {})
+        its.standin.made_older(before, status=202, seconds=3600)
+        its.standin.made_older(nobody, status=0, seconds=3600)
+        await its.deliver(payload, arrived)
+        assert await fetch_missed(its.loop.github, its.inbox, since=0) == 1
+        assert await its.store.known_deliveries([arrived, before, nobody]) == {arrived, nobody}
+
+
+async def test_one_whose_answer_was_lost_is_handled_once(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with small(make_repository(**{"project.bass": START}), tmp_path) as its, its.runner():
+        payload = await its.standin.payload("check_suite")
+        guid = its.standin.lose("check_suite", payload)
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(its.deliver, payload, guid)
+                nursery.start_soon(lambda: fetch_missed(its.loop.github, its.inbox, since=0))
+        await its.inbox.finished(guid)
+        assert len(its.standin.check_runs) == 1
+
+
+async def test_a_look_that_github_does_not_answer_is_taken_again(
+    make_repository: MakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retry, "FIRST_PAUSE", 0.01)
+    async with small(make_repository(**{"project.bass": START}), tmp_path) as its:
+        for fault in (
+            Fault("GET", LIST, status=500, times=2),
+            Fault("GET", LIST, status=200, body=b"{}"),
+            Fault("GET", LIST + r"/\d+", status=502, times=2),
+            Fault("GET", LIST, status=401),
+        ):
+            its.standin.faults.add(fault)
+        guids = [its.standin.lose("ping", {}) for _ in range(3)]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lambda: keep_fetching(its.loop.github, its.inbox, every=0.05))
+            for guid in guids:
+                assert (await its.inbox.finished(guid)).state == "done"
+            later = its.standin.lose("ping", {})
+            assert (await its.inbox.finished(later)).state == "done"
+            nursery.cancel_scope.cancel()
+
+
+async def test_one_that_can_not_be_read_keeps_no_other_away(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with small(make_repository(**{"project.bass": START}), tmp_path) as its:
+        its.standin.lose("push", {"sender": 1})
+        good = its.standin.lose("ping", {})
+        assert await fetch_missed(its.loop.github, its.inbox, since=0) == 1
+        assert (await its.inbox.finished(good)).state == "done"
+
+
+async def test_what_is_older_than_was_asked_for_is_left_alone(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with small(make_repository(**{"project.bass": START}), tmp_path) as its:
+        old = its.standin.lose("ping", {})
+        its.standin.made_older(old, status=0, seconds=7200)
+        assert await fetch_missed(its.loop.github, its.inbox, since=time.time() - 3600) == 0

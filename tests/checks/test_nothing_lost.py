@@ -1,0 +1,180 @@
+"""A bad day of GitHub's: nothing is lost, and what can be tried again is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from bassloop.deliveries import retry
+from bassloop.standin import Fault
+from bassloop.standin.faults import secondary_limit
+
+from .world import START, small
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.loop.conftest import MakeRepository
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "FIRST_PAUSE", 0.01)
+
+
+CALLS = {
+    "the token": ("POST", r"/app/installations/\d+/access_tokens"),
+    "the owners' file": ("GET", r"/repos/.*/contents/\.bassloop\.toml"),
+    "the hook's source": ("GET", r"/repos/.*/contents/project\.bass"),
+    "the check's creation": ("POST", r"/repos/.*/check-runs"),
+    "the check's end": ("PATCH", r"/repos/.*/check-runs/\d+"),
+}
+DAYS = {
+    "401": {"status": 401},
+    "429": {"status": 429},
+    "500": {"status": 500},
+    "502 after it was done": {"status": 502, "after": True},
+    "garbage": {"status": 200, "body": b"<html>what?</html>"},
+    "a broken connection": {"status": None, "cut": True},
+}
+
+
+@pytest.mark.parametrize(
+    ("call", "day"),
+    # A file may say anything, so that garbage for one is no bad day but a script that does not parse.
+    [
+        (call, day)
+        for call in CALLS
+        for day in DAYS
+        if not ("file" in call or "source" in call) or day != "garbage"
+    ],
+)
+async def test_what_passes_is_waited_for(
+    make_repository: MakeRepository, tmp_path: Path, call: str, day: str
+) -> None:
+    method, path = CALLS[call]
+    async with small(make_repository(**{"project.bass": START}), tmp_path) as its:
+        fault = its.standin.faults.add(Fault(method, path, times=3, **DAYS[day]))
+        if day == "429":
+            fault.headers = {"Retry-After": "0"}
+        async with its.runner():
+            assert await its.deliver(await its.standin.payload("check_suite"), "g1") == 202
+            assert (await its.inbox.finished("g1")).state == "done"
+            while await its.store.unfinished_check_runs():
+                await trio.sleep(0.005)
+            # What was done although its answer was lost is found, and not done again.
+            assert fault.happened in ({1, 3} if fault.after or fault.cut else {3})
+            [run] = its.standin.check_runs
+            assert run["conclusion"] == "success"
+
+
+@pytest.mark.parametrize("day", DAYS)
+async def test_whose_head_it_is_is_waited_for_too(
+    make_repository: MakeRepository, tmp_path: Path, day: str
+) -> None:
+    async with small(make_repository(**{"project.bass": START}), tmp_path) as its:
+        its.standin.add_user("stranger")
+        await its.standin.payload("pull_request", fork="stranger")
+        fault = its.standin.faults.add(Fault("GET", r"/repos/.*/pulls", times=3, **DAYS[day]))
+        if day == "429":
+            fault.headers = {"Retry-After": "0"}
+        async with its.runner("stranger") as theirs, its.runner() as mine:
+            await its.deliver(await its.standin.payload("check_suite", fork="stranger"), "g1")
+            assert (await its.inbox.finished("g1")).state == "done"
+            assert (len(theirs.told), mine.told) == (1, [])
+        assert its.check_run()["conclusion"] == "success"
+
+
+@pytest.mark.parametrize("status", [403, 422])
+@pytest.mark.parametrize("call", ["the token", "the owners' file", "the hook's source"])
+async def test_what_is_refused_for_good_is_told_with_its_mend_and_can_be_replayed(
+    make_repository: MakeRepository, tmp_path: Path, call: str, status: int
+) -> None:
+    async with small(make_repository(**{"project.bass": START}), tmp_path) as its:
+        fault = its.standin.faults.add(Fault(*CALLS[call], status=status, times=1000))
+        its.inbox.attempts = 1
+        async with its.runner():
+            await its.deliver(await its.standin.payload("check_suite"), "g1")
+            finished = await its.inbox.finished("g1")
+            assert finished.state == "set_aside"
+            assert f"GitHub answered {status} to {fault.method}" in str(finished.error)
+            assert status != 403 or "grant the App the permission" in str(finished.error)
+            its.standin.faults.clear()
+            assert await its.inbox.replay("g1")
+            assert (await its.inbox.finished("g1")).state == "done"
+        assert its.check_run()["conclusion"] == "success"
+
+
+async def test_a_limit_is_no_attempt_and_is_waited_for_as_long_as_github_says(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with small(make_repository(**{"project.bass": START}), tmp_path) as its:
+        its.standin.faults.add(secondary_limit(CALLS["the hook's source"][1], seconds=1))
+        async with its.runner():
+            await its.deliver(await its.standin.payload("check_suite"), "g1")
+            finished = await its.inbox.finished("g1")
+            assert (finished.state, finished.attempts, finished.failures) == ("done", 1, 0)
+            assert finished.postponed == 1
+
+
+@pytest.mark.parametrize("status", [403, 404, 422])
+async def test_a_check_that_github_refuses_to_make_sets_its_delivery_aside_and_a_replay_runs_it(
+    make_repository: MakeRepository, tmp_path: Path, status: int
+) -> None:
+    async with small(make_repository(**{"project.bass": START}), tmp_path) as its:
+        method, path = CALLS["the check's creation"]
+        its.standin.faults.add(Fault(method, path, status=status, times=1000))
+        its.inbox.attempts = 1
+        async with its.runner() as runner:
+            await its.deliver(await its.standin.payload("check_suite"), "g1")
+            finished = await its.inbox.finished("g1")
+            assert finished.state == "set_aside"
+            assert finished.error is not None
+            assert str(status) in finished.error
+            [run] = (await its.store.runs()).items
+            assert run.state == "interrupted"
+            assert "bassloop deliveries replay g1" in (run.message or "")
+            assert runner.told == []
+            its.standin.faults.clear()
+            assert await its.inbox.replay("g1")
+            assert (await its.inbox.finished("g1")).state == "done"
+            assert len(runner.told) == 1
+            assert its.check_run()["conclusion"] == "success"
+
+
+async def test_an_end_that_github_did_not_take_is_told_after_a_restart(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    repository = make_repository(**{"project.bass": START})
+    async with small(repository, tmp_path) as its:
+        its.standin.faults.add(Fault(*CALLS["the check's end"], status=500, times=1000))
+        async with its.runner():
+            await its.deliver(await its.standin.payload("check_suite"), "g1")
+            await its.inbox.finished("g1")
+            standin = its.standin
+            while not [run for _, run in await its.store.unfinished_check_runs() if run.ended_at]:
+                await trio.sleep(0.005)
+            await its.until(lambda: standin.requests[-1][0] == "PATCH")
+        [(_, run)] = await its.store.unfinished_check_runs()
+        assert run.state == "succeeded"
+    standin.faults.clear()
+    async with small(repository, tmp_path, standin=standin) as its:
+        await its.until(lambda: its.check_run()["status"] == "completed")
+        assert its.check_run()["conclusion"] == "success"
+        await its.until(lambda: not its.loop.concluding)
+        assert await its.store.unfinished_check_runs() == []
+
+
+async def test_a_file_that_the_hook_loads_is_waited_for_too(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    hook = "(use (*dir*/more.bass))\n" + START.replace('"it"', "more:name")
+    files = {"project.bass": hook, "more.bass": '(provide [name] (def name "it"))'}
+    async with small(make_repository(**files), tmp_path) as its:
+        its.standin.faults.add(Fault("GET", r"/repos/.*/contents/more\.bass", status=502, times=2))
+        async with its.runner():
+            await its.deliver(await its.standin.payload("check_suite"), "g1")
+            assert (await its.inbox.finished("g1")).state == "done"
+        assert [run["name"] for run in its.standin.check_runs] == ["it"]

@@ -1,0 +1,89 @@
+"""Which paths of a log are the repository's."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bassloop.checks.annotations import Mark, Place
+from bassloop.checks.source_locations import annotate
+
+KNOWN = frozenset(
+    {"src/app.py", "app.py", "pkg/x/x_test.go", "pkg/y/y_test.go", "pkg/y/util.go", "util.go"}
+)
+
+
+def a_mark(*paths: str, level: str = "failure", line: int = 3) -> Mark:
+    return Mark(tuple(Place(path, line) for path in paths), "broke", level)
+
+
+def own(path: str, known: frozenset[str] | None = KNOWN) -> str | None:
+    noted = annotate([a_mark(path)], known)
+    return noted[0].path if noted else None
+
+
+@pytest.mark.parametrize(
+    ("path", "is_ours"),
+    [
+        ("src/app.py", "src/app.py"),
+        ("./src/app.py", "src/app.py"),
+        ("src/../src/app.py", "src/app.py"),
+        ("/build/checkout/src/app.py", "src/app.py"),
+        ("/build/app.py", "app.py"),
+        ("src\\app.py", "src/app.py"),
+        ("x_test.go", "pkg/x/x_test.go"),
+        ("y/util.go", "pkg/y/util.go"),
+        ("../util.go", "util.go"),
+        ("nowhere.py", None),
+        ("/nowhere/else.py", None),
+        ("/usr/lib/python3.12/app.py", None),
+        ("/venv/lib/python3.12/site-packages/src/app.py", None),
+        ("/root/.cargo/registry/src/app.py", None),
+    ],
+)
+def test_a_path_is_the_repositorys_whose_end_it_shares(path: str, is_ours: str | None) -> None:
+    assert own(path) == is_ours
+
+
+def test_a_name_that_several_files_have_is_nobodys() -> None:
+    known = frozenset({"a/util.go", "b/util.go"})
+    assert own("util.go", known) is None
+    assert own("b/util.go", known) == "b/util.go"
+
+
+@pytest.mark.parametrize(
+    ("path", "is_ours"),
+    [("src/a.py", "src/a.py"), ("./a.py", "a.py"), ("/x/a.py", None), ("../a.py", None)],
+)
+def test_without_knowing_the_files_only_what_stays_inside_is_taken(
+    path: str, is_ours: str | None
+) -> None:
+    assert own(path, None) == is_ours
+
+
+def test_the_innermost_frame_that_is_ours_is_meant() -> None:
+    mark = a_mark("/usr/lib/python3.12/json/decoder.py", "/build/src/app.py", "/build/app.py")
+    [noted] = annotate([mark], KNOWN)
+    assert noted.path == "src/app.py"
+
+
+def test_when_there_are_too_many_failures_come_first_and_order_stays() -> None:
+    marks = [a_mark("app.py", level="notice", line=1), a_mark("app.py", level="warning", line=2)]
+    marks += [a_mark("app.py", line=line) for line in (3, 4)]
+    assert [noted.line for noted in annotate(marks, KNOWN, limit=3)] == [2, 3, 4]
+
+
+PATHS = st.text(st.sampled_from("ab./\\~"), min_size=1, max_size=12)
+
+
+@given(PATHS, st.none() | st.frozensets(PATHS, max_size=5))
+def test_an_annotation_is_inside_the_repository_whatever_a_log_says(
+    path: str, known: frozenset[str] | None
+) -> None:
+    found = own(path, known)
+    if known is not None:
+        assert found is None or found in known
+    elif found is not None:
+        assert not found.startswith("/")
+        assert ".." not in found.split("/")

@@ -1,0 +1,224 @@
+"""What a repository's owners say in `.bassloop.toml`, and what comes of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import trio
+
+from bassloop.access.policy import OWNERS_FILE, OperatorRules, Policy, Rules
+from bassloop.access.policy_cache import Policies
+from bassloop.github import parse_event
+from tests.loop.conftest import commit, git
+
+from .world import small
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.loop.conftest import MakeRepository
+
+HOOK = """
+(defn start-it [client sha]
+  (client:start-check
+    (with-image ($ sh -c "true") {:repository "alpine" :platform {:os "linux"}})
+    "NAME" sha))
+
+(defn github-hook [{:event kind :payload payload} client]
+  (case kind
+    "pull_request" (start-it client payload:pull_request:head:sha)
+    "check_suite" (start-it client payload:check_suite:head_sha)
+    "merge_group" (start-it client payload:merge_group:head_sha)
+    "repository_dispatch" (start-it client payload:client_payload:sha)))
+"""
+IT = HOOK.replace("NAME", "it")
+
+
+def owners(text: str, hook: str = IT) -> dict[str, str]:
+    return {"project.bass": hook, OWNERS_FILE: text}
+
+
+async def test_a_bot_and_a_merge_queue_use_the_runners_that_the_owners_named(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    path = make_repository(**owners('fallback = ["nobody", "reader", "ci"]'))
+    async with small(path, tmp_path) as its:
+        its.standin.add_user("dependabot[bot]", type="Bot")
+        its.standin.add_user("reader", permission="read")
+        its.standin.add_user("ci", permission="write")
+        async with its.runner("reader") as refused, its.runner("ci") as ci:
+            await its.deliver(
+                await its.standin.payload("check_suite", sender="dependabot[bot]"), "bot"
+            )
+            assert (await its.inbox.finished("bot")).state == "done"
+            assert "on **ci**'s runner" in its.check_run()["output"]["summary"]
+            assert "dependabot" in its.check_run()["output"]["summary"]
+            commit(path)
+            await its.deliver(await its.standin.payload("merge_group"), "queue", "merge_group")
+            assert (await its.inbox.finished("queue")).state == "done"
+            assert its.check_run()["conclusion"] == "success"
+            assert (len(ci.told), refused.told) == (2, [])
+            # Whose runner is there is preferred.
+            commit(path)
+            async with its.runner() as own:
+                await its.deliver(await its.standin.payload("check_suite"), "own")
+                await its.inbox.finished("own")
+                assert (len(ci.told), len(own.told)) == (2, 1)
+
+
+async def test_a_bot_without_a_fallback_does_not_wait_and_says_what_mends_it(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with small(make_repository(**{"project.bass": IT}), tmp_path) as its:
+        its.standin.add_user("dependabot[bot]", type="Bot")
+        await its.deliver(await its.standin.payload("check_suite", sender="dependabot[bot]"), "g")
+        with trio.fail_after(30):
+            assert (await its.inbox.finished("g")).state == "done"
+        said = its.check_run()
+        assert said["conclusion"] == "action_required"
+        assert 'fallback = ["LOGIN"]' in said["output"]["summary"]
+        assert ".bassloop.toml on main" in said["output"]["summary"]
+
+
+async def test_a_forks_head_does_not_fall_back(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    path = make_repository(**owners('fallback = ["ci"]\nrunner_wait = 0'))
+    async with small(path, tmp_path) as its:
+        its.standin.add_user("stranger")
+        its.standin.add_user("ci", permission="write")
+        async with its.runner("ci") as ci:
+            payload = await its.standin.payload("pull_request", fork="stranger")
+            await its.deliver(payload, "g", "pull_request")
+            await its.inbox.finished("g")
+            assert its.check_run()["conclusion"] == "action_required"
+            assert ci.told == []
+
+
+async def test_hooks_from_the_base_are_evaluated_for_a_forks_head_and_only_for_that(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    path = make_repository(**owners('hooks_from = "base"', HOOK.replace("NAME", "from main")))
+    git(path, "checkout", "--quiet", "-b", "change")
+    (path / "project.bass").write_text(HOOK.replace("NAME", "from the head"))
+    (path / OWNERS_FILE).write_text('hooks_from = "head"')
+    head = commit(path)
+    async with small(path, tmp_path) as its:
+        its.standin.default_branch = "main"
+        its.standin.add_user("stranger")
+        async with its.runner("stranger"), its.runner():
+            payload = await its.standin.payload(
+                "pull_request", ref=head, branch="change", fork="stranger"
+            )
+            await its.deliver(payload, "fork", "pull_request")
+            await its.inbox.finished("fork")
+            [only] = its.standin.check_runs
+            assert (only["name"], only["head_sha"]) == ("from main", head)
+            payload = await its.standin.payload("check_suite", ref=head, branch="change")
+            await its.deliver(payload, "own")
+            await its.inbox.finished("own")
+            assert its.check_run("from the head")["conclusion"] == "success"
+
+
+async def test_a_forks_event_starts_checks_of_its_own_head_only(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    hook = IT.replace("payload:pull_request:head:sha", '"' + "a" * 40 + '"')
+    async with small(make_repository(**{"project.bass": hook}), tmp_path) as its:
+        its.standin.add_user("stranger")
+        async with its.runner("stranger") as runner:
+            payload = await its.standin.payload("pull_request", fork="stranger")
+            await its.deliver(payload, "g", "pull_request")
+            await its.inbox.finished("g")
+            assert not runner.told
+            [said] = its.standin.check_runs
+            assert (said["name"], said["conclusion"]) == ("project.bass", "failure")
+            assert "checks of its own head" in said["output"]["summary"]
+
+
+async def test_events_without_a_commit_evaluate_the_default_branchs_hook_where_owners_want_it(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    path = make_repository(**{"project.bass": IT})
+    async with small(path, tmp_path) as its, its.runner() as runner:
+        payload = await its.standin.payload("repository_dispatch")
+        await its.deliver(payload, "g1", "repository_dispatch")
+        ignored = await its.inbox.finished("g1")
+        assert (ignored.state, runner.told) == ("ignored", [])
+        assert ignored.error == "repository_dispatch is not among the events of .bassloop.toml"
+
+        (path / OWNERS_FILE).write_text('events = ["repository_dispatch"]')
+        head = commit(path)
+        payload = await its.standin.payload("repository_dispatch")
+        payload["client_payload"]["sha"] = head
+        await its.deliver(payload, "g2", "repository_dispatch")
+        assert (await its.inbox.finished("g2")).state == "done"
+        assert (its.check_run()["head_sha"], its.check_run()["conclusion"]) == (head, "success")
+
+
+async def test_a_file_that_cant_be_used_is_told_on_its_check_and_nothing_is_evaluated(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    path = make_repository(**owners('hold = "everybody"'))
+    async with small(path, tmp_path) as its, its.runner() as runner:
+        await its.deliver(await its.standin.payload("check_suite"), "g1")
+        assert (await its.inbox.finished("g1")).state == "done"
+        [said] = its.standin.check_runs
+        assert (said["name"], said["conclusion"]) == (OWNERS_FILE, "failure")
+        assert "hold: Input should be" in said["output"]["title"]
+        assert runner.told == []
+        # The push that mends it is heeded at once.
+        (path / OWNERS_FILE).write_text('hold = "outsiders"')
+        commit(path)
+        await its.deliver(await its.standin.payload("check_suite"), "g2")
+        await its.inbox.finished("g2")
+        assert its.check_run()["conclusion"] == "success"
+
+
+async def test_a_check_runs_for_as_long_as_its_name_may(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    path = make_repository(**owners("[checks]\nit = 0.05\nother = 500"))
+    async with small(path, tmp_path) as its, its.runner(ready=False):
+        await its.deliver(await its.standin.payload("check_suite"), "g1")
+        await its.inbox.finished("g1")
+        assert its.check_run()["conclusion"] == "timed_out"
+        assert "check_limit" in its.check_run()["output"]["title"]
+
+
+async def test_what_the_operator_says_by_name_is_what_holds(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    path = make_repository(**owners("check_limit = 500"))
+    operator = OperatorRules(repository={"octocat/hello": Rules(check_limit=0.05)})
+    async with (
+        small(path, tmp_path, policies=Policies(Policy(), operator)) as its,
+        its.runner(ready=False),
+    ):
+        await its.deliver(await its.standin.payload("check_suite"), "g1")
+        await its.inbox.finished("g1")
+        assert its.check_run()["conclusion"] == "timed_out"
+
+
+async def test_what_was_read_before_a_push_is_not_kept_after_it(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    path = make_repository(**owners("supersede = true"))
+    async with small(path, tmp_path) as its:
+        push = parse_event("push", await its.standin.payload("push"))
+        assert push.repository is not None
+        repo = its.loop.github.repository(push.installation_id or 0, "octocat", "hello")
+        policies, read = its.loop.policies, repo.file
+
+        class Meanwhile:
+            """A repository whose owners push while their file is on its way."""
+
+            async def file(self, name: str, ref: str | None) -> bytes | None:
+                content = await read(name, ref)
+                (path / OWNERS_FILE).write_text("supersede = false")
+                commit(path)
+                policies.heed(push)
+                return content
+
+        assert (await policies.of(push.repository, cast("Any", Meanwhile()))).supersede
+        assert not (await policies.of(push.repository, repo)).supersede

@@ -1,0 +1,112 @@
+"""What the operator and a repository's owners may say, and who wins."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bassloop.access.policy import (
+    Fallback,
+    OperatorRules,
+    Policy,
+    PolicyError,
+    Rules,
+    decide_policy,
+    read_operator_rules,
+    read_rules,
+)
+
+SETTINGS = Policy(runner_wait=600, check_limit=3600)
+OPERATOR = """
+[default]
+hold = "first-timers"
+fallback = ["ci"]
+
+[repository."octocat/*"]
+check_limit = 60
+
+[repository."Octocat/Hello"]
+hooks_from = "base"
+check_limit = 90
+"""
+
+
+def test_a_repository_that_says_nothing_gets_the_operators_default() -> None:
+    operator = read_operator_rules(OPERATOR, "policy.toml")
+    policy = decide_policy(SETTINGS, operator, "hubot/other", None)
+    assert policy.hold == "first-timers"
+    assert policy.fallback == (Fallback("ci", vouched=True),)
+    assert (policy.hooks_from, policy.check_limit, policy.supersede) == ("head", 3600, True)
+
+
+def test_what_the_operator_says_for_a_repository_by_name_wins_over_its_own_file() -> None:
+    operator = read_operator_rules(OPERATOR, "policy.toml")
+    owners = read_rules(
+        b'hooks_from = "head"\nhold = "nobody"\nfallback = ["bot"]\nsupersede = false'
+    )
+    policy = decide_policy(SETTINGS, operator, "octocat/hello", owners)
+    assert (policy.hooks_from, policy.hold, policy.supersede) == ("base", "nobody", False)
+    assert policy.fallback == (Fallback("bot", vouched=False),)
+    assert policy.check_limit == 90
+    assert decide_policy(SETTINGS, operator, "octocat/other", owners).check_limit == 60
+
+
+def test_owners_shorten_what_the_operator_allows_and_do_not_prolong_it() -> None:
+    owners = read_rules(b"check_limit = 9000\nrunner_wait = 5\n[checks]\nsoak = 7200\nunit = 60\n")
+    policy = decide_policy(SETTINGS, OperatorRules(), "octocat/hello", owners)
+    assert (policy.check_limit, policy.runner_wait) == (3600, 5)
+    assert policy.checks == {"soak": 3600, "unit": 60}
+    operator = read_operator_rules("[default]\ncheck_limit = 86400", "policy.toml")
+    policy = decide_policy(SETTINGS, operator, "octocat/hello", owners)
+    assert (policy.check_limit, policy.checks["soak"]) == (9000, 7200)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('hold = "all"', "hold: Input should be 'nobody', 'first-timers' or 'outsiders'"),
+        ("hooks_form = 1", "hooks_form: there is no such setting; there are check_limit"),
+        ('fallback = ["no login!"]', "fallback.0: 'no login!' is no GitHub login"),
+        ('events = ["Issue Comment"]', "events.0: 'Issue Comment' is no event"),
+        ('supersede = "yes"', "supersede: Input should be a valid boolean"),
+        ("check_limit = -1", "check_limit: Input should be greater than 0"),
+        ("[checks]\nsoak = 'long'", "checks.soak: Input should be a valid number"),
+        ("what", ".bassloop.toml is not TOML: "),
+        ("\ud800", ".bassloop.toml is not UTF-8"),
+        ("#" * (1 << 17), "longer than 64 KiB"),
+    ],
+)
+def test_what_is_wrong_is_named(text: str, said: str) -> None:
+    with pytest.raises(PolicyError) as caught:
+        read_rules(text.encode(errors="surrogatepass"))
+    assert said in str(caught.value)
+
+
+def test_a_name_that_no_repository_has_is_refused() -> None:
+    with pytest.raises(PolicyError, match=r"'hello' is no OWNER/NAME, OWNER/\* or \*"):
+        read_operator_rules('[repository."hello"]\nhold = "nobody"', "policy.toml")
+
+
+def test_the_documented_files_can_be_used_and_have_every_setting() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "github.md").read_text()
+    owners, operators = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    assert read_rules(owners.encode()).model_fields_set == set(Rules.model_fields)
+    assert read_operator_rules(operators, "policy.toml").repository.keys() == {
+        "*",
+        "our-org/*",
+        "our-org/site",
+    }
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_rules_or_a_complaint(content: bytes) -> None:
+    said = ".bassloop.toml"
+    try:
+        read_rules(content)
+    except PolicyError as error:
+        said = str(error)
+    assert said.startswith(".bassloop.toml")

@@ -1,0 +1,99 @@
+"""A runner's progress, into the store, whatever a runner sends."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from bassloop.checks.recorder import MAX_NAME, recording
+from bassloop.checks.tail import Tail
+from bassloop.store import Store, User, open_store
+from bassloop.wire import progrock_pb2 as progrock
+
+from .test_report import a_run
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from pathlib import Path
+
+
+@asynccontextmanager
+async def a_store(tmp_path: Path, **options: int) -> AsyncGenerator[Store]:
+    """A store with the run `r`."""
+    async with open_store(tmp_path / "loop.db", tmp_path / "blobs", **options) as store:
+        await store.put_user(User(1, "U_1", "octocat"))
+        run = a_run(thunk_digest="", state="queued", started_at=None, ended_at=None)
+        await store.intend_check(2, "octocat/hello", 3, "0" * 40, "test", "g", False, run)
+        yield store
+
+
+def update(
+    *vertexes: progrock.Vertex, logs: list[tuple[str, bytes]] | None = None
+) -> progrock.StatusUpdate:
+    said = [
+        progrock.VertexLog(vertex=vertex, stream=progrock.LogStream.STDOUT, data=data)
+        for vertex, data in logs or ()
+    ]
+    return progrock.StatusUpdate(vertexes=vertexes, logs=said)
+
+
+async def test_vertexes_and_their_logs_are_stored_as_they_come(tmp_path: Path) -> None:
+    tail = Tail()
+    async with a_store(tmp_path) as store:
+        async with recording(store, tail, "r") as recorder:
+            vertex = progrock.Vertex(id="v", name="make", inputs=["u"])
+            vertex.started.FromSeconds(100)
+            await recorder.record(update(vertex, logs=[("v", b"one\ntw")]))
+            await recorder.record(update(logs=[("v", b"o\nthree")]))
+            vertex.completed.FromSeconds(103)
+            vertex.error = "exit status 2"
+            await recorder.record(update(vertex))
+        [stored] = await store.vertexes("r")
+        assert (stored.name, stored.inputs, stored.error) == ("make", ("u",), "exit status 2")
+        assert (stored.started_at, stored.completed_at) == (100, 103)
+        assert await store.log_lines("r", stored.row, 0, 10) == [b"one", b"two", b"three"]
+
+
+async def test_a_line_that_may_still_change_is_lent_to_followers(tmp_path: Path) -> None:
+    tail = Tail()
+    async with a_store(tmp_path) as store, recording(store, tail, "r") as recorder:
+        await recorder.record(update(progrock.Vertex(id="v", name="x"), logs=[("v", b"10 %")]))
+        [row] = [vertex.row for vertex in recorder.vertexes()]
+        assert tail.screen(row) == [b"10 %"]
+        await recorder.record(update(logs=[("v", b"\r99 %")]))
+        assert tail.screen(row) == [b"99 %"]
+    assert tail.screen(row) == []
+
+
+async def test_a_log_of_a_vertex_that_was_never_named_is_kept(tmp_path: Path) -> None:
+    async with a_store(tmp_path) as store:
+        async with recording(store, Tail(), "r") as recorder:
+            await recorder.record(update(logs=[("unheard of", b"hello\n")]))
+        [stored] = await store.vertexes("r")
+        assert await store.log_lines("r", stored.row, 0, 1) == [b"hello"]
+
+
+async def test_names_of_any_length_and_content_stay_names(tmp_path: Path) -> None:
+    hostile = "../../" + "x" * 100_000
+    async with a_store(tmp_path) as store:
+        async with recording(store, Tail(), "r") as recorder:
+            await recorder.record(
+                update(progrock.Vertex(id=hostile, name=hostile), logs=[(hostile, b"line\n")])
+            )
+        [stored] = await store.vertexes("r")
+        assert len(stored.name) == MAX_NAME
+        assert await store.log_lines("r", stored.row, 0, 1) == [b"line"]
+    assert not (tmp_path.parent / "x").exists()
+
+
+async def test_a_log_beyond_its_limit_says_so_and_the_run_goes_on(tmp_path: Path) -> None:
+    async with a_store(tmp_path, log_limit=10_000) as store:
+        async with recording(store, Tail(), "r") as recorder:
+            await recorder.record(update(progrock.Vertex(id="v", name="x")))
+            for _ in range(100):
+                await recorder.record(update(logs=[("v", b"0123456789\n" * 100)]))
+        [stored] = await store.vertexes("r")
+        extent = await store.log_extent("r", stored.row)
+        lines = await store.log_lines("r", stored.row, 0, extent.lines)
+        assert extent.raw_bytes < 11_000
+        assert any(b"reached its limit of 10,000 bytes" in line for line in lines)

@@ -1,0 +1,223 @@
+"""What a check run says: escaped, short, and about the thing that broke."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bassloop.checks import check_output
+from bassloop.github.limits import cut
+from bassloop.runtimes import Platform, Runtime
+from bassloop.store import Run, Vertex
+
+URL = "https://loop.example.com/runs/r"
+
+
+def a_run(**changes: object) -> Run:
+    fields: dict[str, object] = {
+        "id": "r",
+        "thunk_digest": "D",
+        "user_id": 1,
+        "login": "octocat",
+        "repository_id": 2,
+        "repository": "octocat/hello",
+        "public": True,
+        "event": "push",
+        "delivery": "g",
+        "head_sha": "0" * 40,
+        "head_branch": "main",
+        "pull_request": None,
+        "check_name": "test",
+        "state": "succeeded",
+        "created_at": 100.0,
+        "started_at": 100.0,
+        "ended_at": 165.0,
+        "message": None,
+        "runtime_id": "t",
+        "runner_login": "octocat",
+        "platform": "linux/amd64",
+        "cmdline": "sh test.sh",
+    }
+    return Run(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+OWN = check_output.Awaited(("octocat",), "connect")
+FORKS = check_output.Awaited(("stranger",), "connect", approvable=True)
+
+
+def a_vertex(row: int, name: str, **changes: object) -> Vertex:
+    fields: dict[str, object] = {
+        "row": row,
+        "run_id": "r",
+        "digest": name,
+        "name": name,
+        "started_at": 100.0,
+        "completed_at": 101.0,
+        "cached": False,
+        "error": None,
+        "cancelled": False,
+        "internal": False,
+        "inputs": (),
+        "position": row,
+        "raw_bytes": 0,
+        "lines": 0,
+        "version": 1,
+    }
+    return Vertex(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def test_a_success_says_how_long_and_on_whose_runner() -> None:
+    said = check_output.ended(a_run(), [a_vertex(1, "sh test.sh")], URL)
+    assert said.title == "Succeeded after 1 min 5 s"
+    assert "**octocat**'s runner (`linux/amd64`)" in said.summary
+    assert f"[`sh test.sh`]({URL}#v1)" in said.summary
+
+
+def test_a_failure_is_titled_by_its_vertex_and_shows_the_end_of_its_log() -> None:
+    failing = a_vertex(7, "sh test.sh", error="exit status 1", lines=3)
+    run = a_run(state="failed", message="exit status 1")
+    said = check_output.ended(run, [failing], URL, failing, ["1 passed", "1 failed"])
+    assert said.title == "sh test.sh: exit status 1"
+    assert said.text is not None
+    assert "1 passed\n1 failed" in said.text
+    assert f"{URL}#v7-L2" in said.text
+
+
+def test_the_vertex_to_blame_is_the_one_whose_inputs_did_not_fail() -> None:
+    first = a_vertex(1, "build", error="exit status 2")
+    then = a_vertex(2, "test", error="build failed", inputs=("build",))
+    assert check_output.failing_vertex([then, first]) == first
+    assert check_output.failing_vertex([a_vertex(3, "fine")]) is None
+
+
+def test_a_check_without_a_runner_says_the_command_that_connects_one() -> None:
+    connect = check_output.connect_command("octocat", "loop.example.com", 6455)
+    assert connect == "bassloop runner octocat@loop.example.com"
+    awaited = check_output.Awaited(("octocat", "ci"), connect)
+    said = check_output.no_runner(a_run(state="action_required"), URL, awaited, 0)
+    assert "a runner of **octocat** or **ci**" in said.summary
+    assert connect in said.summary
+    assert "octocat" in said.title
+    assert check_output.connect_command("o", "h", 22) == "bassloop runner o@h:22"
+
+
+def test_whose_runner_it_is_is_said_while_it_runs_and_that_nobodys_ran_it() -> None:
+    runtime = Runtime("t", 1, "octocat", Platform("linux", "arm64"), 0, 0.0, None, "bassloop")  # type: ignore[arg-type]
+    said = check_output.started(a_run(state="queued", runner_login=None), URL, runtime)
+    assert "**octocat**'s runner (`linux/arm64`)" in said.summary
+    assert ">" not in said.summary
+    borrowed = check_output.ended(a_run(runner_login="ci"), [], URL)
+    assert "on **ci**'s runner (`linux/amd64`), for **octocat**." in borrowed.summary
+    never = check_output.ended(
+        a_run(state="cancelled", runner_login=None, started_at=None), [], URL
+    )
+    assert "nobody's runner" in never.summary
+
+
+def test_what_the_kind_of_runner_cannot_do_is_said_while_it_runs() -> None:
+    runtime = Runtime("t", 1, "octocat", Platform(), 0, 0.0, None, "go")  # type: ignore[arg-type]
+    said = check_output.started(a_run(), URL, runtime)
+    [note] = [line for line in said.summary.splitlines() if line.startswith("> ")]
+    assert note.startswith(
+        "> This runner is a Go `bass --runner`: secrets reach it without a value;"
+    )
+    assert all(caveat in note for caveat in runtime.caveats)
+
+
+def test_a_check_has_the_buttons_that_make_sense_now() -> None:
+    runtime = Runtime("t", 1, "octocat", Platform("linux", "arm64"), 0, 0.0, None, "bassloop")  # type: ignore[arg-type]
+
+    def buttons(said: check_output.Report) -> list[str]:
+        return [action.identifier for action in said.actions]
+
+    assert buttons(check_output.queued(a_run(), URL, OWN)) == ["cancel"]
+    assert buttons(check_output.queued(a_run(), URL, FORKS)) == ["cancel", "approve"]
+    assert buttons(check_output.started(a_run(), URL, runtime)) == ["cancel"]
+    assert buttons(check_output.no_runner(a_run(), URL, FORKS, 1)) == ["approve", "rerun"]
+    assert buttons(check_output.approval(a_run(state="action_required"), URL)) == ["approve"]
+    assert buttons(check_output.approval(a_run(state="succeeded"), URL)) == []
+    assert buttons(check_output.no_runner(a_run(), URL, OWN, 1)) == ["rerun"]
+    assert buttons(check_output.ended(a_run(state="failed"), [], URL)) == ["rerun"]
+    assert buttons(check_output.ended(a_run(state="succeeded"), [], URL)) == []
+
+
+def test_the_end_of_a_log_is_what_is_kept_of_it() -> None:
+    lines = [f"line {number}" for number in range(20_000)]
+    kept = check_output.end_of(lines, 1_000)
+    assert kept == lines[-len(kept) :]
+    assert 900 < sum(len(line) + 1 for line in kept) <= 1_000
+    [long] = check_output.end_of(["x" * 100_000])
+    assert len(long) < 2_100
+    failing = a_vertex(7, "sh", error="exit status 1", lines=20_000)
+    said = check_output.ended(a_run(state="failed"), [failing], URL, failing, lines)
+    assert said.text is not None
+    assert cut(said.text) == said.text
+    assert "line 19999" in said.text
+
+
+def test_a_check_out_of_time_shows_what_it_was_at() -> None:
+    done = a_vertex(1, "build")
+    at_work = a_vertex(2, "test", completed_at=None, lines=1)
+    assert check_output.unfinished_vertex([done, at_work]) == at_work
+    assert check_output.unfinished_vertex([done]) is None
+    run = a_run(state="timed_out", message="the check was stopped after 4 h 0 min")
+    said = check_output.ended(run, [done, at_work], URL, at_work, ["waiting …"])
+    assert said.title == "the check was stopped after 4 h 0 min"
+    assert said.text is not None
+    assert "waiting …" in said.text
+
+
+def test_of_many_vertexes_those_that_failed_are_shown_and_the_rest_is_counted() -> None:
+    vertexes = [a_vertex(n, f"step {n}") for n in range(1, 300)]
+    vertexes.append(a_vertex(300, "the last", error="exit status 1"))
+    summary = check_output.ended(a_run(state="failed", message="x"), vertexes, URL).summary
+    assert f"{URL}#v300" in summary
+    assert "[and 200 more]" in summary
+    assert cut(summary) == summary
+
+
+def test_a_message_without_end_leaves_room_for_what_follows() -> None:
+    said = check_output.ended(a_run(state="failed", message="é" * 100_000), [a_vertex(1, "x")], URL)
+    assert f"{URL}#v1" in cut(said.summary)
+
+
+def test_internal_and_hidden_vertexes_are_not_listed() -> None:
+    vertexes = [a_vertex(1, "[hide] mount"), a_vertex(2, "inner", internal=True), a_vertex(3, "x")]
+    summary = check_output.ended(a_run(), vertexes, URL).summary
+    assert "#v3" in summary
+    assert "#v1)" not in summary
+    assert "#v2)" not in summary
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0, "0.0 s"),
+        (0.44, "0.4 s"),
+        (12, "12 s"),
+        (59.7, "1 min 0 s"),
+        (68, "1 min 8 s"),
+        (7440, "2 h 4 min"),
+    ],
+)
+def test_durations_are_for_people(seconds: float, said: str) -> None:
+    assert check_output.duration(seconds) == said
+
+
+@given(st.text())
+def test_a_fence_is_longer_than_any_in_the_text(text: str) -> None:
+    block = check_output.code_block(text)
+    fence = block.split("text\n", 1)[0]
+    assert set(fence) == {"`"}
+    assert max((len(run) for run in re.findall("`+", text)), default=0) < len(fence)
+
+
+@given(st.text())
+def test_escaped_text_has_no_live_markup(text: str) -> None:
+    escaped = check_output.escape(text)
+    assert "\n" not in escaped
+    assert not re.search(r"(?<!\\)[<>\[\]`*_|]", escaped.replace("\\\\", ""))
+    assert not re.search(r"@\w", escaped)

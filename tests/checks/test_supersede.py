@@ -1,0 +1,163 @@
+"""A push cancels what still runs for the head that it replaces, there and nowhere else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bassloop.access.policy import Policy
+from bassloop.access.policy_cache import Policies
+from bassloop.checks.loop import Limits
+from bassloop.checks.supersede import place_of, replaced_head
+from bassloop.github import parse_event
+from tests.loop.conftest import commit, git
+
+from .world import START, small
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.loop.conftest import MakeRepository
+
+    from .world import Small
+
+
+async def pushed(its: Small, ref: str, guid: str, before: str, **options: Any) -> None:
+    payload = await its.standin.payload("check_suite", ref=ref, **options)
+    payload["check_suite"]["before"] = before
+    assert await its.deliver(payload, guid) == 202
+
+
+def conclusion(its: Small, sha: str) -> str | None:
+    found = [run for run in its.standin.check_runs if run["head_sha"] == sha]
+    assert len(found) == 1
+    return found[0]["conclusion"]
+
+
+@pytest.mark.parametrize("connected", [True, False])
+async def test_a_push_cancels_what_runs_or_waits_for_the_head_before_it(
+    make_repository: MakeRepository, tmp_path: Path, connected: bool
+) -> None:
+    path = make_repository(**{"project.bass": START})
+    a, b = git(path, "rev-parse", "HEAD"), commit(path)
+    async with (
+        small(path, tmp_path / "data") as its,
+        its.runner(ready=False) as runner,
+    ):
+        others = 0 if connected else 1000
+        runner.user_id += others
+        await pushed(its, a, "a", "0" * 40)
+        await its.until(lambda: its.standin.check_runs and (runner.told or not connected))
+        await pushed(its, b, "b", a)
+        assert (await its.inbox.finished("a")).state == "done"
+        assert conclusion(its, a) == "cancelled"
+        assert f"main is at {b[:12]}" in str(its.standin.check_runs[0]["output"])
+        if connected:
+            runner.going.set()
+            await its.inbox.finished("b")
+            assert conclusion(its, b) == "success"
+
+
+async def test_another_branch_or_the_same_commit_elsewhere_goes_on(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    path = make_repository(**{"project.bass": START})
+    a, b = git(path, "rev-parse", "HEAD"), commit(path)
+    async with small(path, tmp_path / "data") as its, its.runner(ready=False) as runner:
+        await pushed(its, a, "a", "0" * 40, branch="one")
+        await its.until(lambda: runner.told)
+        await pushed(its, b, "b", a, branch="two")
+        await its.until(lambda: len(runner.told) == 2)
+        await pushed(its, a, "a2", "0" * 40, branch="three")
+        await its.until(lambda: its.inbox.statistics()["waiting"] == 0)
+        await pushed(its, b, "b2", a, branch="one")
+        await its.until(lambda: its.inbox.statistics()["waiting"] == 0)
+        runner.going.set()
+        for guid in ("a", "b", "a2", "b2"):
+            await its.inbox.finished(guid)
+        assert conclusion(its, a) == conclusion(its, b) == "success"
+
+
+async def test_a_head_that_was_replaced_before_its_turn_came_does_not_run(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    path = make_repository(**{"project.bass": START})
+    a, b = git(path, "rev-parse", "HEAD"), commit(path)
+    async with small(path, tmp_path / "data") as its, its.runner() as runner:
+        its.inbox.at_once = 0
+        await pushed(its, a, "a", "0" * 40)
+        received = await its.store.delivery("a")
+        assert received is not None
+        await its.store.supersede(its.standin.repository_id, a, "main", b, received.received_at + 1)
+        its.inbox.at_once = 64
+        await pushed(its, b, "b", a)
+        await its.inbox.finished("a")
+        await its.inbox.finished("b")
+        assert conclusion(its, a) == "cancelled"
+        assert len(runner.told) == 1
+
+
+async def test_coming_back_to_a_head_runs_it_anew_and_so_does_a_rerun(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    path = make_repository(**{"project.bass": START})
+    a, b = git(path, "rev-parse", "HEAD"), commit(path)
+    async with small(path, tmp_path / "data") as its, its.runner(ready=False) as runner:
+        await pushed(its, a, "a", "0" * 40)
+        await its.until(lambda: runner.told)
+        await pushed(its, b, "b", a)
+        await its.inbox.finished("a")
+        runner.going.set()
+        await its.inbox.finished("b")
+        again = await its.standin.payload("check_suite", "rerequested", ref=a)
+        await its.deliver(again, "rerun")
+        await its.inbox.finished("rerun")
+        await pushed(its, a, "back", b)
+        await its.inbox.finished("back")
+        runs = [run["conclusion"] for run in its.standin.check_runs if run["head_sha"] == a]
+        assert runs == ["cancelled", "success"]
+
+
+async def test_where_the_operator_says_so_all_run_to_their_end(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    path = make_repository(**{"project.bass": START})
+    a, b = git(path, "rev-parse", "HEAD"), commit(path)
+    policies = Policies(Policy(supersede=False))
+    async with (
+        small(path, tmp_path / "data", limits=Limits(), policies=policies) as its,
+        its.runner(ready=False) as runner,
+    ):
+        await pushed(its, a, "a", "0" * 40)
+        await its.until(lambda: runner.told)
+        await pushed(its, b, "b", a)
+        await its.until(lambda: len(runner.told) == 2)
+        runner.going.set()
+        await its.inbox.finished("a")
+        await its.inbox.finished("b")
+        assert conclusion(its, a) == conclusion(its, b) == "success"
+
+
+async def test_what_an_event_replaces_and_where(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    path = make_repository(**{"project.bass": START})
+    a, b = git(path, "rev-parse", "HEAD"), commit(path)
+    async with small(path, tmp_path / "data") as its:
+        its.standin.add_user("stranger")
+        for name, action, options, place in (
+            ("push", None, {}, "main"),
+            ("check_suite", "requested", {}, "main"),
+            ("pull_request", "synchronize", {}, "main"),
+            ("pull_request", "synchronize", {"fork": "stranger", "number": 7}, "#7"),
+        ):
+            payload = await its.standin.payload(name, action, ref=b, **options)
+            if name == "pull_request":
+                payload["before"] = a
+            event = parse_event(name, payload)
+            assert event.head is not None
+            assert (replaced_head(event), place_of(event.head)) == (a, place)
+        for name, action in (("pull_request", "opened"), ("check_suite", "rerequested")):
+            payload = await its.standin.payload(name, action, ref=b)
+            assert replaced_head(parse_event(name, payload)) is None

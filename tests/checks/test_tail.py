@@ -1,0 +1,75 @@
+"""The tail wakes followers and holds nothing for them."""
+
+from __future__ import annotations
+
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from bassloop.checks.tail import Tail
+
+
+async def test_the_first_look_is_immediate_the_next_waits_for_a_change() -> None:
+    tail = Tail()
+    async with tail.follow("run") as following:
+        await following.changed()
+        with trio.move_on_after(0) as scope:
+            await following.changed()
+        assert scope.cancelled_caught
+
+
+async def test_changes_that_come_while_a_follower_is_busy_are_one_change() -> None:
+    tail = Tail()
+    woken = 0
+
+    async def follow() -> None:
+        nonlocal woken
+        async with tail.follow("run") as following:
+            while True:
+                await following.changed()
+                woken += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(follow)
+        await wait_all_tasks_blocked()
+        for _ in range(100):
+            tail.publish("run")
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert woken == 2
+
+
+async def test_a_cancelled_wait_loses_no_change() -> None:
+    tail = Tail()
+    async with tail.follow("run") as following:
+        await following.changed()
+        with trio.move_on_after(0):
+            await following.changed()
+        tail.publish("run")
+        with trio.fail_after(1):
+            await following.changed()
+
+
+async def test_whoever_follows_all_runs_hears_of_each() -> None:
+    tail = Tail()
+    async with tail.follow(None) as following:
+        await following.changed()
+        tail.publish("some run")
+        with trio.fail_after(1):
+            await following.changed()
+
+
+async def test_a_run_that_nobody_follows_costs_nothing() -> None:
+    tail = Tail()
+    async with tail.follow("run"), tail.follow("run"):
+        assert tail.statistics()["followers"] == 2
+        assert repr(tail) == "<Tail: 2 following 1 runs>"
+    tail.publish("run")
+    assert tail.statistics() == {"runs_followed": 0, "followers": 0, "live_screens": 0}
+
+
+def test_a_lent_screen_is_seen_until_it_is_taken_back() -> None:
+    tail = Tail()
+    tail.lend_screen(7, lambda: [b"50 %"])
+    assert tail.screen(7) == [b"50 %"]
+    tail.lend_screen(7, None)
+    assert tail.screen(7) == []

@@ -1,0 +1,160 @@
+"""A loop without a daemon: a store, a stand-in for GitHub over HTTP, an inbox, runtimes that obey tests."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from bassloop.checks.handler import handle_delivery
+from bassloop.checks.loop import Limits, Loop
+from bassloop.checks.recovery import end_set_aside, interrupt_lost_runs, keep_concluding
+from bassloop.checks.tail import Tail
+from bassloop.deliveries.inbox import Inbox
+from bassloop.github import GitHubConfig, Patience, open_github, sign
+from bassloop.runtimes import Platform, Pool, Runtime
+from bassloop.standin import StandIn, serve_standin
+from bassloop.store import Store, open_store
+from bassloop.tools.trial import app_key
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping
+    from pathlib import Path
+
+SECRET = "the webhook's secret"
+APP = app_key()
+
+START = """
+(defn github-hook [event client]
+  (client:start-check
+    (with-image ($ sh -c "true") {:repository "alpine" :platform {:os "linux"}})
+    "it" event:payload:check_suite:head_sha))
+"""
+
+
+@dataclass(eq=False)
+class FakeRuntime(Runtime):
+    """A runtime whose runs succeed when the test lets them; it keeps what it was told beside."""
+
+    going: trio.Event = field(default_factory=trio.Event)
+    told: list[dict[str, str]] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def run(self, thunk: Any, metadata: Mapping[str, str]) -> AsyncGenerator[Any]:  # type: ignore[override]
+        self.told.append(dict(metadata))
+        send, receive = trio.open_memory_channel[Any](0)
+        async with receive:
+            send.close()
+            await self.going.wait()
+            yield receive
+
+
+@dataclass(eq=False)
+class Small:
+    """A small loop."""
+
+    standin: StandIn
+    store: Store
+    loop: Loop
+    inbox: Inbox
+
+    async def deliver(self, payload: Mapping[str, Any], guid: str, event: str = "") -> int:
+        """Put a payload in the inbox as GitHub does; the answer's status."""
+        name = event or next(name for name in ("check_suite", "check_run") if name in payload)
+        body = json.dumps(payload).encode()
+        headers = {
+            "content-type": "application/json",
+            "x-github-event": name,
+            "x-github-delivery": guid,
+            "x-hub-signature-256": sign(SECRET.encode(), body),
+        }
+        return (await self.inbox.accept(headers, body)).status
+
+    @asynccontextmanager
+    async def runner(self, login: str = "", *, ready: bool = True) -> AsyncGenerator[FakeRuntime]:
+        """A connected runtime of a user's; what it runs succeeds at once when it is `ready`."""
+        account = self.standin.account(login or self.standin.login)
+        runtime = FakeRuntime(
+            f"runtime of {account.login}",
+            account.id,
+            account.login,
+            Platform("linux", "amd64"),
+            0,
+            time.time(),
+            _nowhere,
+        )
+        if ready:
+            runtime.going.set()
+        async with self.loop.pool.registered(runtime):
+            yield runtime
+
+    async def until(self, condition: Any) -> None:
+        """Wait until something holds that the loop changes."""
+        while not condition():
+            await trio.sleep(0.005)
+
+    def check_run(self, name: str = "it") -> dict[str, Any]:
+        """The newest check run of a name, as GitHub has it."""
+        found = [run for run in self.standin.check_runs if run["name"] == name]
+        assert found, [run["name"] for run in self.standin.check_runs]
+        return found[-1]
+
+
+async def _nowhere(session_factory: object) -> Any:
+    raise ConnectionError("nowhere")
+
+
+@asynccontextmanager
+async def small(
+    repository: Path, folder: Path, *, limits: Limits | None = None, **options: Any
+) -> AsyncGenerator[Small]:
+    """A small loop around a repository; the data in `folder` is that of an earlier one, if any."""
+    standin = options.pop("standin", None) or StandIn(
+        repository_path=repository,
+        owner="octocat",
+        name="hello",
+        login="octocat",
+        keys=[],
+        app_key=APP.public,
+        webhook_secret=SECRET,
+    )
+    with trio.fail_after(120):
+        async with trio.open_nursery() as nursery:
+            api: str = await nursery.start(serve_standin, standin)
+            config = GitHubConfig(
+                api, standin.app_id, APP.private, patience=Patience(attempts=1, longest_pause=0)
+            )
+            async with (
+                open_store(folder / "loop.db", folder / "blobs", synchronous="OFF") as store,
+                open_github(config) as github,
+            ):
+                loop = Loop(
+                    store=store,
+                    tail=Tail(),
+                    pool=Pool(),
+                    github=github,
+                    external_url="http://loop",
+                    app_id=standin.app_id,
+                    connect=lambda login: f"bassloop runner {login}@loop",
+                    limits=limits or Limits(),
+                )
+                if options:
+                    loop = replace(loop, **options)
+                inbox = Inbox(
+                    store,
+                    partial(handle_delivery, loop),
+                    SECRET.encode(),
+                    aside=partial(end_set_aside, loop),
+                )
+                await interrupt_lost_runs(loop)
+                async with trio.open_nursery() as inner:
+                    inner.start_soon(keep_concluding, loop)
+                    await inner.start(inbox.run)
+                    yield Small(standin, store, loop, inbox)
+                    inner.cancel_scope.cancel()
+            nursery.cancel_scope.cancel()

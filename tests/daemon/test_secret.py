@@ -1,0 +1,42 @@
+"""With what sessions are signed: made once, for the daemon's owner alone."""
+
+from __future__ import annotations
+
+import stat
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bassloop.daemon.session_secret import session_secret
+from bassloop.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_it_is_made_once_and_private(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path / "data")
+    made = session_secret(settings)
+    assert len(made) == 64
+    assert session_secret(settings) == made
+    assert stat.S_IMODE((tmp_path / "data/session_secret").stat().st_mode) == 0o600
+    assert session_secret(Settings(data_dir=tmp_path / "other")) != made
+
+
+def test_a_setting_wins(tmp_path: Path) -> None:
+    secret = "x" * 32
+    assert session_secret(Settings(data_dir=tmp_path, session_secret=secret)) == secret.encode()
+    assert not (tmp_path / "session_secret").exists()
+    with pytest.raises(ValueError, match="SESSION_SECRET must have 32 characters"):
+        Settings(session_secret="short")
+
+
+@pytest.mark.parametrize(("text", "mode"), [("x" * 64, 0o644), ("short", 0o600), ("", 0o600)])
+def test_one_that_is_none_is_told_with_its_mend(tmp_path: Path, text: str, mode: int) -> None:
+    path = tmp_path / "session_secret"
+    path.write_text(text)
+    path.chmod(mode)
+    with pytest.raises(
+        SettingsError, match=r"SESSION_SECRET: .*remove it to have another one made"
+    ):
+        session_secret(Settings(data_dir=tmp_path))

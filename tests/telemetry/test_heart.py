@@ -1,0 +1,49 @@
+"""The heart is on time while the loop turns, and who holds the loop is seen in how late it is."""
+
+from __future__ import annotations
+
+import time
+
+import trio
+
+from bassloop.telemetry.heartbeat import Heart
+from bassloop.telemetry.tally import Histogram, Tally
+
+
+async def test_a_loop_that_turns_has_a_heart_on_time(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    heart, beats = Heart(), []
+    with trio.move_on_after(10.1):
+        await heart.beat(lambda: beats.append(trio.current_time()))
+    assert len(beats) == 40
+    assert heart.lag.buckets[0] == 40
+
+
+async def test_a_task_that_holds_the_loop_is_seen() -> None:
+    heart, beats = Heart(), []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(heart.beat, lambda: beats.append(1))
+        await trio.sleep(0.3)
+        before = len(beats)
+        time.sleep(0.8)  # noqa: ASYNC251  (that is the point)
+        assert len(beats) == before
+        await trio.sleep(0.1)
+        nursery.cancel_scope.cancel()
+    assert len(beats) == before + 1, "it does not make up for the beats that it missed"
+    late = heart.lag.bounds.index(0.25)
+    assert sum(heart.lag.buckets[late:]) == 1
+
+
+def test_a_duration_is_counted_at_the_first_bound_that_is_no_less() -> None:
+    histogram = Histogram((1.0, 2.0))
+    for seconds in (0.5, 1.0, 1.5, 2.5):
+        histogram.add(seconds)
+    assert (histogram.buckets, histogram.count, histogram.sum) == ([2, 1, 1], 4, 5.5)
+
+
+def test_what_never_began_took_no_time() -> None:
+    tally = Tally()
+    tally.add("cancelled", None)
+    tally.add("succeeded", 3.0)
+    assert (dict(tally.outcomes), tally.seconds.count) == ({"cancelled": 1, "succeeded": 1}, 1)

@@ -1,0 +1,146 @@
+"""Whether the loop is ready, part by part; and a stranger who asks learns nothing more."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+import trio
+
+from bassloop.daemon.readiness import Readiness
+from bassloop.deliveries.inbox import Inbox
+from bassloop.github import GitHubConfig, Patience, open_github
+from bassloop.store import StoreError, StoreFull, open_store
+from tests.github.world import KEY
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+    from pathlib import Path
+
+
+def well(request: httpx.Request) -> httpx.Response:
+    """GitHub as it should be."""
+    return httpx.Response(200, json={})
+
+
+def cut(request: httpx.Request) -> httpx.Response:
+    """No way to GitHub."""
+    raise httpx.ConnectError("Name or service not known")
+
+
+@asynccontextmanager
+async def a_loop(
+    tmp_path: Path, respond: Callable[[httpx.Request], httpx.Response], app_id: int | None = 1
+) -> AsyncGenerator[Readiness]:
+    """What is looked at: a store, an inbox that runs, a GitHub that responds as told."""
+    config = GitHubConfig(app_id=app_id, private_key=KEY.private, patience=Patience(attempts=1))
+    transport = httpx.MockTransport(respond)
+    async with (
+        open_store(tmp_path / "loop.db", tmp_path / "blobs") as store,
+        open_github(config, transport=transport) as github,
+        trio.open_nursery() as nursery,
+    ):
+        inbox = Inbox(store, handle=_never, secret=b"s")
+        await nursery.start(inbox.run)
+        yield Readiness(store, inbox, github)
+        nursery.cancel_scope.cancel()
+
+
+async def _never(delivery: Any, turn: Any) -> Any:
+    raise AssertionError
+
+
+async def not_ready(readiness: Readiness) -> dict[str, str]:
+    """The parts that are not, and why."""
+    return {each.part: each.why for each in await readiness.findings() if not each.ready}
+
+
+async def test_a_loop_that_is_well_is_ready(tmp_path: Path) -> None:
+    async with a_loop(tmp_path, well) as readiness:
+        assert [each.part for each in await readiness.findings()] == [
+            "store",
+            "gateway",
+            "inbox",
+            "github",
+        ]
+        assert await not_ready(readiness) == {}
+
+
+async def test_a_loop_that_shuts_down_is_not(tmp_path: Path) -> None:
+    async with a_loop(tmp_path, well) as readiness:
+        readiness.inbox.close()
+        assert list(await not_ready(readiness)) == ["inbox"]
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (StoreFull("database /srv/loop.db: the disk is full"), "the disk is full"),
+        (
+            StoreError("database /srv/loop.db: read-only"),
+            "it can't be written; the loop's log says why",
+        ),
+    ],
+)
+async def test_a_store_that_can_not_be_written_is_told_without_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: StoreError, why: str
+) -> None:
+    async with a_loop(tmp_path, well) as readiness:
+
+        async def probe() -> None:
+            raise error
+
+        monkeypatch.setattr(readiness.store, "probe", probe)
+        assert await not_ready(readiness) == {"store": why}
+
+
+async def test_blobs_that_can_not_be_written_are_a_store_that_can_not(tmp_path: Path) -> None:
+    async with a_loop(tmp_path, well) as readiness:
+        (tmp_path / "blobs").write_text("in the way")
+        assert list(await not_ready(readiness)) == ["store"]
+
+
+async def test_a_github_out_of_reach_is_told_and_asked_again(
+    tmp_path: Path, mock_clock: trio.testing.MockClock
+) -> None:
+    respond = [cut]
+    async with a_loop(tmp_path, lambda request: respond[0](request)) as readiness:
+        why = {"github": "GitHub can't be reached, or is out of order"}
+        assert await not_ready(readiness) == why
+        respond[0] = well
+        assert await not_ready(readiness) == why, "the answer is kept for some seconds"
+        mock_clock.jump(6)
+        assert await not_ready(readiness) == {}
+
+
+async def test_a_github_that_answered_lately_is_not_asked(
+    tmp_path: Path, mock_clock: trio.testing.MockClock
+) -> None:
+    asked = []
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        return well(request)
+
+    async with a_loop(tmp_path, respond) as readiness:
+        for _ in range(10):
+            await readiness.findings()
+            mock_clock.jump(6)
+    assert asked == ["/rate_limit"]
+
+
+async def test_a_clock_that_is_wrong_is_told(tmp_path: Path) -> None:
+    def yesterday(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json={}, headers={"date": "Mon, 01 Jan 2024 00:00:00 GMT"})
+
+    async with a_loop(tmp_path, yesterday) as readiness:
+        [why] = (await not_ready(readiness)).values()
+    assert why.startswith("this machine's clock is +")
+    assert why.endswith(" s from GitHub's; set it right")
+
+
+async def test_without_an_app_github_is_not_asked(tmp_path: Path) -> None:
+    async with a_loop(tmp_path, cut, app_id=None) as readiness:
+        assert await not_ready(readiness) == {}

@@ -1,0 +1,106 @@
+"""One delivery is one trace: from its arrival through hook and checks to what its runner was asked."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
+
+from bassloop.runtimes import Runtime
+from bassloop.telemetry import spans
+from bassloop.telemetry.exporter import trace_id, tracing_to
+from tests.loop.conftest import make_repository  # noqa: F401  (a fixture)
+from tests.loop.test_whole_path import check_run, tried
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from opentelemetry.sdk.trace import ReadableSpan
+
+    from tests.loop.conftest import MakeRepository
+
+
+def parent(span: ReadableSpan, spans: Mapping[int, ReadableSpan]) -> str | None:
+    """The name of the span that one is within."""
+    return None if span.parent is None else spans[span.parent.span_id].name
+
+
+async def test_a_delivery_is_one_trace_through_hook_checks_and_calls(
+    make_repository: MakeRepository,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sent: list[Mapping[str, str]] = []
+    carry = Runtime._carry
+
+    def noted(self: Runtime, call: Any, *rest: Any) -> Any:
+        sent.append(call.metadata)
+        return carry(self, call, *rest)
+
+    monkeypatch.setattr(Runtime, "_carry", noted)
+    exporter = InMemorySpanExporter()
+    with tracing_to(exporter):
+        async with tried(make_repository(':ok (on src ($ sh -c "true"))')) as its:
+            guid, check = its.guid, check_run(its, "ok")
+    spans = [
+        each
+        for each in exporter.get_finished_spans()
+        if each.context.trace_id == uuid.UUID(guid).int
+    ]
+    by_id = {each.context.span_id: each for each in spans}
+    named = {each.name: each for each in spans}
+    assert parent(named["accept"], by_id) is None
+    assert parent(named["delivery"], by_id) is None
+    assert parent(named["hook"], by_id) == "delivery"
+    assert parent(named["check"], by_id) == "hook"
+    assert parent(named["rpc Run"], by_id) == "check"
+    assert named["hook"].attributes["outcome"] == "done"
+    assert named["check"].attributes["outcome"] == "succeeded"
+    assert named["check"].attributes["run"] == check["external_id"]
+    assert named["rpc Run"].attributes["outcome"] == "ok"
+    assert any(parent(each, by_id) == "hook" for each in spans if each.name == "github")
+    told = {each["traceparent"] for each in sent}
+    assert f"00-{uuid.UUID(guid).hex}-{named['rpc Run'].context.span_id:016x}-01" in told
+
+
+def test_an_error_is_noted_on_the_span_that_it_leaves() -> None:
+    exporter = InMemorySpanExporter()
+    with tracing_to(exporter), pytest.raises(KeyError), spans.span("work", trace="no hex"):
+        raise KeyError("lost")
+    [span] = exporter.get_finished_spans()
+    assert span.status.status_code is StatusCode.ERROR
+    assert span.context.trace_id == trace_id("no hex")
+
+
+def test_where_nobody_listens_a_span_says_nothing() -> None:
+    with spans.span("work", run="r") as span:
+        span.set_attribute("outcome", "ok")
+    assert spans.headers() == {}
+
+
+def test_a_daemon_without_traces_imports_nothing_of_them() -> None:
+    code = """
+import sys, bassloop.daemon.serve
+from bassloop.settings import Settings
+from bassloop.daemon.collaborators import traces
+with traces(Settings()):
+    sys.exit(any(name.startswith("opentelemetry") for name in sys.modules))
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_what_is_not_installed_is_told_with_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from bassloop.daemon.collaborators import traces
+    from bassloop.daemon.listeners import StartError
+    from bassloop.settings import Settings
+
+    monkeypatch.setitem(sys.modules, "bassloop.telemetry.exporter", None)
+    with pytest.raises(StartError, match=r"pipx install 'bassloop\[otel\]'"):
+        traces(Settings(otel_exporter_otlp_endpoint="http://127.0.0.1:4318"))

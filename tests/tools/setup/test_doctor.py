@@ -1,0 +1,231 @@
+"""The doctor's rounds, against the stand-in: each thing that can be wrong is found, and said."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import hypercorn.trio
+import pytest
+import trio
+from hypercorn.config import Config
+from quart_trio import QuartTrio
+
+from bassloop.settings import Settings
+from bassloop.standin import Fault
+from bassloop.tools.setup.doctor import Wanted, examine
+from tests.github.world import KEY, World, new_key, world
+
+if TYPE_CHECKING:
+    import subprocess
+    from pathlib import Path
+
+    from bassloop.tools.setup.findings import Finding
+
+
+def settings_of(its: World, url: str | None, **more: Any) -> Settings:
+    given = {
+        "external_url": url,
+        "github_api_url": its.standin.url,
+        "github_app_id": 1,
+        "github_app_client_id": "Iv1.0000000000000001",
+        "github_app_private_key": KEY.private,
+        "github_app_webhook_secret": "s3cret",
+        **more,
+    }
+    return Settings(_env_file=None, **given)  # type: ignore[call-arg]
+
+
+async def serve_loop(statuses: list[int], *, task_status: trio.TaskStatus[str]) -> None:
+    """A loop as far as the doctor sees it: it is up, and answers deliveries with the next status."""
+    web = QuartTrio("a loop")
+
+    @web.get("/up")
+    async def up() -> str:
+        return "up\n"
+
+    @web.post("/integrations/github/events")
+    async def events() -> tuple[str, int]:
+        return "", statuses.pop(0) if len(statuses) > 1 else statuses[0]
+
+    config = Config()
+    config.bind = ["127.0.0.1:0"]
+    config.graceful_timeout = config.shutdown_timeout = 0.2
+    config.accesslog = config.errorlog = None
+    async with trio.open_nursery() as nursery:
+        bound: list[str] = await nursery.start(
+            partial(hypercorn.trio.serve, web, config, mode="asgi")
+        )
+        task_status.started(bound[0].rstrip("/"))
+
+
+async def examined(
+    repository: Path,
+    *,
+    statuses: tuple[int, ...] = (202,),
+    deliveries: int = 1,
+    wanted: Wanted | None = None,
+    settings: dict[str, Any] | None = None,
+    faults: tuple[Fault, ...] = (),
+    **options: Any,
+) -> list[Finding]:
+    key = options.pop("key", KEY)
+    async with world(repository, key=key, **options) as its, trio.open_nursery() as nursery:
+        loop: str = await nursery.start(serve_loop, list(statuses))
+        its.standin.hook_url = loop
+        for _ in range(deliveries):
+            await its.standin.deliver(loop, "push", await its.standin.payload("push"))
+        for fault in faults:
+            its.standin.faults.add(fault)
+        known = settings_of(its, loop, **(settings or {}))
+        found = [each async for each in examine(known, its.github, wanted)]
+        nursery.cancel_scope.cancel()
+    return found
+
+
+def wrong(found: list[Finding]) -> list[str]:
+    return [each.said for each in found if each.state == "wrong"]
+
+
+def doubtful(found: list[Finding]) -> list[str]:
+    return [each.said for each in found if each.state == "doubtful"]
+
+
+async def test_a_sound_app_has_nothing_wrong_and_every_part_is_told(repository: Path) -> None:
+    found = await examined(repository)
+    assert wrong(found) == []
+    assert doubtful(found) == ["deliveries are sent without TLS"]
+    told = "\n".join(each.said for each in found)
+    for part in (
+        "clock agrees",
+        "GitHub knows the App bass-loop",
+        "the App has the permissions",
+        "subscribed to merge_group, pull_request, push, repository",
+        "the installation on octocat has the permissions",
+        "deliveries go to http://127.0.0.1",
+        "deliveries come as JSON",
+        "the loop answers at",
+        "the one delivery of the last 24 hours arrived",
+        "calls are left",
+        "the device flow is on",
+    ):
+        assert part in told
+
+
+async def test_github_out_of_reach_is_all_that_is_said() -> None:
+    from bassloop.github import GitHubConfig, Patience, open_github
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+        async with open_github(
+            GitHubConfig(url, 1, KEY.private, patience=Patience(attempts=1))
+        ) as github:
+            settings = Settings(_env_file=None, github_api_url=url)  # type: ignore[call-arg]
+            found = [each async for each in examine(settings, github)]
+    assert len(found) == 1
+    assert "GITHUB_API_URL" in wrong(found)[0]
+
+
+async def test_without_an_app_the_command_that_makes_one_is_named(repository: Path) -> None:
+    from bassloop.github import GitHubConfig, open_github
+
+    async with world(repository) as its, open_github(GitHubConfig(its.standin.url)) as github:
+        found = [each async for each in examine(settings_of(its, None), github)]
+    assert wrong(found) == ["no GitHub App is set"]
+    assert "bassloop github create-app" in (found[-1].mend or "")
+
+
+async def test_another_apps_key_is_wrong(repository: Path) -> None:
+    found = await examined(repository, key=new_key())
+    assert len(wrong(found)) == 1
+    assert "401" in wrong(found)[0]
+    assert "private key" in wrong(found)[0]
+
+
+async def test_what_was_not_granted_is_wrong_at_the_app_and_where_it_is_installed(
+    repository: Path,
+) -> None:
+    granted = {"checks": "write", "contents": "read", "metadata": "read", "pull_requests": "read"}
+    found = await examined(repository, permissions=granted)
+    assert wrong(found) == [
+        "the App lacks the permissions merge_queues (read)",
+        "the installation on octocat lacks the permissions merge_queues (read)",
+    ]
+
+
+async def test_an_event_that_is_not_subscribed_is_wrong(repository: Path) -> None:
+    found = await examined(repository, events=("push",))
+    assert wrong(found) == ["the App is not subscribed to merge_group, pull_request, repository"]
+
+
+async def test_a_webhook_that_delivers_forms_is_wrong_and_mended_when_asked(
+    repository: Path,
+) -> None:
+    found = await examined(repository, hook_config={"content_type": "form"})
+    assert wrong(found) == ["deliveries come as form, which the loop refuses with 415"]
+    assert "--mend" in next(each.mend or "" for each in found if each.state == "wrong")
+    found = await examined(
+        repository, hook_config={"content_type": "form"}, wanted=Wanted(mend=True)
+    )
+    assert wrong(found) == []
+    assert "the webhook's settings were set" in "\n".join(each.said for each in found)
+
+
+async def test_a_delivery_is_sent_again_when_asked(repository: Path) -> None:
+    found = await examined(repository, statuses=(500, 202), wanted=Wanted(redeliver=True))
+    told = "\n".join(each.said for each in found)
+    assert "1 of 1 deliveries of the last 24 hours did not arrive" in told
+    assert "was delivered again, and arrived" in told
+
+
+async def test_a_delivery_that_fails_again_is_wrong_with_its_mend(repository: Path) -> None:
+    found = await examined(repository, statuses=(202, 403), wanted=Wanted(redeliver=True))
+    assert len(wrong(found)) == 1
+    assert "the answer was 403" in wrong(found)[0]
+
+
+async def test_without_a_delivery_none_can_be_sent_again(repository: Path) -> None:
+    found = await examined(repository, deliveries=0, wanted=Wanted(redeliver=True))
+    assert "there is no delivery to send again" in doubtful(found)
+
+
+async def test_one_part_that_github_refuses_does_not_hide_the_others(repository: Path) -> None:
+    refused = Fault("GET", "/app/installations.*", status=500)
+    found = await examined(repository, faults=(refused, refused, refused))
+    assert any("500" in said for said in wrong(found))
+    assert "deliveries come as JSON" in [each.said for each in found]
+
+
+async def test_a_loop_that_is_not_reached_from_here_is_doubtful(repository: Path) -> None:
+    found = await examined(repository, settings={"external_url": "http://127.0.0.1:9"})
+    assert any("can't be reached from here" in said for said in doubtful(found))
+    assert any("the loop is at http://127.0.0.1:9" in said for said in wrong(found))
+
+
+async def test_a_device_flow_that_is_not_ticked_is_doubtful(repository: Path) -> None:
+    assert "the device flow is off" in doubtful(await examined(repository, device_flow=False))
+
+
+@pytest.mark.timeout(60)
+async def test_the_command_says_it_all_and_exits_by_it(repository: Path, tmp_path: Path) -> None:
+    async with world(repository) as its:
+        its.standin.hook_config.update(url="http://127.0.0.1:9/integrations/github/events")
+        settings = tmp_path / "settings.env"
+        settings.write_text(
+            f"GITHUB_API_URL={its.standin.url}\nEXTERNAL_URL=http://127.0.0.1:9\nGITHUB_APP_ID=1\n"
+            f"GITHUB_APP_WEBHOOK_SECRET=s\nGITHUB_APP_PRIVATE_KEY='{KEY.private}'\n"
+        )
+        env = {"PYTHONPATH": ":".join(sys.path), "BASSLOOP_SETTINGS": str(settings)}
+        command = [sys.executable, "-m", "bassloop", "github", "doctor"]
+        run = partial(trio.run_process, command, env=env, capture_stdout=True, check=False)
+        done: subprocess.CompletedProcess[bytes] = await run()
+        assert done.returncode == 0, done.stdout
+        assert b"  mend: is the loop running?" in done.stdout
+        its.standin.hook_config.update(content_type="form")
+        done = await run()
+        assert done.returncode == 1
+        assert b"deliveries come as form" in done.stdout
+        assert b"1 thing is wrong" in done.stdout
