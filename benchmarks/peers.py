@@ -32,7 +32,7 @@ from tests.loop.world import Daemon, World, world
 
 from bassloop.bridge import call_asyncio
 from bassloop.runner import RunnerOptions
-from bassloop.runner.opening import open_driver
+from bassloop.runner.driver_choice import open_driver
 from bassloop.runner.service import RuntimeService
 from bassloop.store import open_store
 

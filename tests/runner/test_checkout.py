@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bassloop.runner.checkout import Credential, Source, credential_for, given
-from bassloop.runner.drivers.command import Command
-from bassloop.runner.identity import Scope
+from bassloop.runner.context import Scope
+from bassloop.runner.engine.command import Command
 from bassloop.runner.secrets import Secrets
+from bassloop.runner.secrets.git_credentials import Credential, Source, credential_for, given
 
 if TYPE_CHECKING:
     from pathlib import Path

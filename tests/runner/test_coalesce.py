@@ -5,7 +5,7 @@ from __future__ import annotations
 import trio
 import trio.testing
 
-from bassloop.runner.coalesce import MOMENT, PIECE, WAITING, Coalescer, Piece
+from bassloop.runner.engine.coalesce import MOMENT, PIECE, WAITING, Coalescer, Piece
 
 
 class Sent:

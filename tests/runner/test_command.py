@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from bassloop.runner.drivers.command import base_of, needs, resolve
-from bassloop.runner.drivers.errors import DriverError
-from bassloop.runner.identity import LOCAL, Scope, command_line, key
+from bassloop.runner.context import LOCAL, Scope, command_line, key
+from bassloop.runner.engine.command import base_of, needs, resolve
+from bassloop.runner.errors import DriverError
 from bassloop.wire import bass_pb2 as pb
 
 from .made import IMAGE, after, cache, file, folder, given, in_memory, mount, path_in, sh, string

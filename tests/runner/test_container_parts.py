@@ -12,20 +12,14 @@ import pytest
 import trio
 from hypothesis import given, strategies
 
-from bassloop.runner.drivers.command import Inherited, resolve
-from bassloop.runner.drivers.container import (
-    Engine,
-    EngineError,
-    Limits,
-    find,
-    image,
-    plan,
-    try_limits,
-)
-from bassloop.runner.drivers.container.archive import Wanted, import_archive
-from bassloop.runner.drivers.container.images import has_changed
-from bassloop.runner.drivers.container.trust import BUNDLES, MAX_BUNDLE, trusting
-from bassloop.runner.drivers.errors import DriverError
+from bassloop.runner.container import image, spec
+from bassloop.runner.container.archive import Wanted, import_archive
+from bassloop.runner.container.engine import Engine, EngineError, Limits
+from bassloop.runner.container.images import has_changed
+from bassloop.runner.container.probe import find, try_limits
+from bassloop.runner.container.trust import BUNDLES, MAX_BUNDLE, trusting
+from bassloop.runner.engine.command import Inherited, resolve
+from bassloop.runner.errors import DriverError
 from bassloop.wire import bass_pb2 as pb
 
 from .made import after, sh, string
@@ -34,16 +28,16 @@ PODMAN = Engine("/usr/bin/podman", "podman", options=("--runtime", "runc"), netw
 DOCKER = Engine("/usr/bin/docker", "docker", network="bridge")
 
 
-def container(**more: object) -> plan.Container:
+def container(**more: object) -> spec.Container:
     given: dict[str, object] = {
         "name": "c1",
         "image": "abc",
         "words": ("sh", "-c", "echo $X"),
         "env": {"X": "a b"},
-        "dir": plan.WORK,
+        "dir": spec.WORK,
         "owner": "me",
     }
-    return plan.Container(**{**given, **more})  # type: ignore[arg-type]
+    return spec.Container(**{**given, **more})  # type: ignore[arg-type]
 
 
 def pairs(words: list[str]) -> set[tuple[str, str]]:
@@ -54,33 +48,33 @@ def pairs(words: list[str]) -> set[tuple[str, str]]:
 def test_a_command_line_ends_with_the_image_and_what_its_entrypoint_is_given(
     engine: Engine,
 ) -> None:
-    words = plan.run(engine, container())
+    words = spec.run(engine, container())
     assert words[-3:] == ["abc", "-c", "echo $X"]
     begin = engine.command("run")
     assert words[: len(begin)] == begin
-    assert {("--entrypoint", "sh"), ("--env", "X=a b"), ("--workdir", plan.WORK)} <= pairs(words)
+    assert {("--entrypoint", "sh"), ("--env", "X=a b"), ("--workdir", spec.WORK)} <= pairs(words)
     assert ("--network", engine.network) in pairs(words)
     assert "--privileged" not in words
     assert ("--security-opt", "no-new-privileges") in pairs(words)
 
 
 def test_variables_of_an_earlier_command_do_not_come_with_its_image() -> None:
-    assert "--unsetenv-all" in plan.run(PODMAN, container(image_env=["SEEN"]))
-    words = plan.run(DOCKER, container(image_env=["SEEN", "X"]))
+    assert "--unsetenv-all" in spec.run(PODMAN, container(image_env=["SEEN"]))
+    words = spec.run(DOCKER, container(image_env=["SEEN", "X"]))
     assert ("--env", "SEEN") in pairs(words)
     assert ("--env", "X") not in pairs(words)
 
 
 def test_limits_and_mounts_are_said() -> None:
-    binds = [plan.Bind(Path("/s/a"), "/t/a"), plan.Bind(Path("/s/b"), "/t/b", overlay=True)]
+    binds = [spec.Bind(Path("/s/a"), "/t/a"), spec.Bind(Path("/s/b"), "/t/b", overlay=True)]
     limits = Limits(cpus=1.5, memory=1024, pids=10)
-    found = pairs(plan.run(PODMAN, container(limits=limits, binds=binds)))
+    found = pairs(spec.run(PODMAN, container(limits=limits, binds=binds)))
     assert {("--cpus", "1.5"), ("--memory", "1024"), ("--pids-limit", "10")} <= found
     assert {("--volume", "/s/a:/t/a:rw"), ("--volume", "/s/b:/t/b:O")} <= found
 
 
 def test_a_secret_is_on_no_command_line() -> None:
-    words = plan.run(PODMAN, container(secrets=[plan.Secret("s1", "TOKEN")]))
+    words = spec.run(PODMAN, container(secrets=[spec.Secret("s1", "TOKEN")]))
     assert ("--secret", "s1,type=env,target=TOKEN") in pairs(words)
 
 
@@ -185,7 +179,7 @@ def test_only_what_a_command_changed_makes_an_image(diff: str, changed: bool) ->
 )
 def test_nothing_is_mounted_where_the_container_has_its_own(target: str) -> None:
     with pytest.raises(DriverError, match="mounted"):
-        plan.check_target(target)
+        spec.check_target(target)
 
 
 def test_an_image_adds_what_a_thunk_does_not_say() -> None:

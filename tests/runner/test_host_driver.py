@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import trio
 
-from bassloop.runner.cache import Output
-from bassloop.runner.drivers.call import together
-from bassloop.runner.drivers.errors import DriverError
-from bassloop.runner.drivers.host import HostDriver
-from bassloop.runner.drivers.progress import Vertex
-from bassloop.runner.drivers.watch import watch
-from bassloop.runner.identity import Scope
+from bassloop.runner.cache.outputs import Output
+from bassloop.runner.context import Scope
+from bassloop.runner.engine.graph import together
+from bassloop.runner.engine.progress import Vertex
+from bassloop.runner.engine.watch import watch
+from bassloop.runner.errors import DriverError
+from bassloop.runner.host.driver import HostDriver
 from bassloop.wire import bass_pb2 as pb
 from bassloop.wire import progrock_pb2 as progrock
 

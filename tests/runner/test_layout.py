@@ -7,8 +7,8 @@ import posixpath
 import pytest
 from hypothesis import given, strategies
 
-from bassloop.runner.drivers import globs, layout
-from bassloop.runner.drivers.errors import DriverError
+from bassloop.runner.engine import globs, layout
+from bassloop.runner.errors import DriverError
 from bassloop.wire import bass_pb2 as pb
 
 from .made import in_memory

@@ -8,8 +8,8 @@ import pytest
 import trio
 
 from bassloop.runner import RunnerError, RunnerOptions, parse_destination
-from bassloop.runner.coalesce import MOMENT, PIECE, Coalescer, Piece
-from bassloop.runner.identity import Scope
+from bassloop.runner.context import Scope
+from bassloop.runner.engine.coalesce import MOMENT, PIECE, Coalescer, Piece
 from bassloop.runner.options import is_served, parse_size
 
 

@@ -11,11 +11,11 @@ from click.testing import CliRunner
 from trio.testing import wait_all_tasks_blocked
 
 from bassloop.cli import cli
-from bassloop.runner.cache import Cache
-from bassloop.runner.drivers.errors import DriverError
-from bassloop.runner.drivers.host import HostDriver
-from bassloop.runner.identity import LOCAL
-from bassloop.runner.pruning import keep_within, prune
+from bassloop.runner.cache.outputs import Cache
+from bassloop.runner.cache.pruning import keep_within, prune
+from bassloop.runner.context import LOCAL
+from bassloop.runner.errors import DriverError
+from bassloop.runner.host.driver import HostDriver
 
 from .made import Recorder, after, cache, folder, mount, sh
 

@@ -14,10 +14,10 @@ import trio
 from click.testing import CliRunner
 
 from bassloop.cli import cli
-from bassloop.runner.drivers import sandbox
-from bassloop.runner.drivers.errors import DriverError
-from bassloop.runner.drivers.host import HostDriver
-from bassloop.runner.identity import LOCAL, Scope
+from bassloop.runner.context import LOCAL, Scope
+from bassloop.runner.errors import DriverError
+from bassloop.runner.host import sandbox
+from bassloop.runner.host.driver import HostDriver
 from bassloop.runner.secrets import SecretError, Secrets, SecretStore
 from bassloop.runner.secrets.keyring import SystemKeyring
 from bassloop.runtimes import RunFailed

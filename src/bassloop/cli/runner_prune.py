@@ -26,10 +26,10 @@ def prune(disk: str | None, keep_caches: bool, state_dir: Path | None) -> None:
     import trio
 
     from bassloop.cli.log_config import configure_logs
+    from bassloop.runner.cache.leases import KINDS
+    from bassloop.runner.cache.pruning import engines
+    from bassloop.runner.cache.pruning import prune as do
     from bassloop.runner.options import RunnerError, default_state, parse_size
-    from bassloop.runner.pruning import engines
-    from bassloop.runner.pruning import prune as do
-    from bassloop.runner.uses import KINDS
 
     configure_logs("warning")
     kinds = [kind for kind in KINDS if not (keep_caches and kind == "caches")]

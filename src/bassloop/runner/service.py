@@ -19,10 +19,10 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
 from bassloop.bridge import call_asyncio, call_trio
-from bassloop.runner import files
-from bassloop.runner.drivers.errors import DriverError, NotKept, Unsupported
-from bassloop.runner.drivers.sources import exported
-from bassloop.runner.identity import Scope
+from bassloop.runner import file_trees
+from bassloop.runner.context import Scope
+from bassloop.runner.engine.sources import exported
+from bassloop.runner.errors import DriverError, NotKept, Unsupported
 from bassloop.runner.options import is_served
 from bassloop.wire import bass_pb2 as pb
 from bassloop.wire import progrock_pb2 as progrock
@@ -32,7 +32,7 @@ from bassloop.wire.runtime_grpc import RuntimeBase
 if TYPE_CHECKING:
     from grpclib.server import Stream
 
-    from bassloop.runner.drivers.driver import Driver
+    from bassloop.runner.engine.driver import Driver
 
 log = structlog.get_logger(__name__)
 
@@ -104,7 +104,7 @@ class RuntimeService(RuntimeBase):
             async with self._driver.running(thunk, _scope(stream), send) as output:
                 if not output.stdout.exists():
                     raise DriverError("the thunk printed more than can be read; write it to a file")
-                async with aclosing(files.read(output.stdout)) as chunks:
+                async with aclosing(file_trees.read(output.stdout)) as chunks:
                     async for chunk in chunks:
                         await respond(rpc.ReadResponse(output=chunk))
 

@@ -11,7 +11,7 @@ import asyncssh
 import trio
 
 from bassloop.bridge import call_asyncio
-from bassloop.runner import keys
+from bassloop.runner import ssh_keys
 from bassloop.runner.known_hosts import HostKey, Known, KnownHosts, Verdict, place
 from bassloop.runner.options import RunnerError, RunnerOptions
 
@@ -84,7 +84,7 @@ class Dialler:
             raise RunnerError(f"the file of known hosts {path} can't be read: {error}") from error
 
     async def _log_in(self, client: _Client) -> asyncssh.SSHClientConnection:
-        files, _ = await trio.to_thread.run_sync(keys.load, self.options)
+        files, _ = await trio.to_thread.run_sync(ssh_keys.load, self.options)
         for text in files.left_out:
             self.warn(text)
         agent, pairs = await self._agent()
@@ -116,11 +116,11 @@ class Dialler:
                 agent.close()
 
     async def _agent(self) -> tuple[asyncssh.SSHAgentClient | None, list[Any]]:
-        path = keys.agent_path(self.options)
+        path = ssh_keys.agent_path(self.options)
         if path is None:
             return None, []
         try:
-            return await call_asyncio(keys.from_agent, path)
+            return await call_asyncio(ssh_keys.from_agent, path)
         except (OSError, ValueError, asyncssh.Error) as error:
             self.warn(f"the SSH agent at {path} can't be asked for keys: {error}")
             return None, []

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from bassloop.runner.drivers.container import Engine, find
+from bassloop.runner.container.engine import Engine
+from bassloop.runner.container.probe import find
 from bassloop.wire import bass_pb2 as pb
 
 from ...gateway.conftest import USER_KEY, open_gateway

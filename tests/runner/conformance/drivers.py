@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from bassloop.bridge import open_bridge
 from bassloop.bridge.h2 import open_grpc_server
 from bassloop.bridge.memory import memory_opener
-from bassloop.runner.drivers import sandbox
-from bassloop.runner.drivers.container import ContainerDriver, Engine, find
-from bassloop.runner.drivers.host import HostDriver
+from bassloop.runner.container.driver import ContainerDriver
+from bassloop.runner.container.engine import Engine
+from bassloop.runner.container.probe import find
+from bassloop.runner.host import sandbox
+from bassloop.runner.host.driver import HostDriver
 from bassloop.runner.secrets import Secrets, SecretStore
 from bassloop.runner.service import RuntimeService
 from bassloop.runtimes import Platform, Runtime
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
-    from bassloop.runner.drivers.driver import Driver
+    from bassloop.runner.engine.driver import Driver
 
 DRIVERS = ("host", "sandboxed", "container")
 

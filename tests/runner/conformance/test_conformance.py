@@ -18,7 +18,7 @@ from .drivers import DRIVERS, open_runtime
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bassloop.runner.drivers.container import Engine
+    from bassloop.runner.container.engine import Engine
 
 
 async def differences(driver: str, asked: Asked) -> dict[str, str]:

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from bassloop.runner.drivers.container import ContainerDriver, Engine, EngineError, find
-from bassloop.runner.drivers.container.images import own_prefix
-from bassloop.runner.identity import LOCAL, Scope
+from bassloop.runner.container.driver import ContainerDriver
+from bassloop.runner.container.engine import Engine, EngineError
+from bassloop.runner.container.images import own_prefix
+from bassloop.runner.container.probe import find
+from bassloop.runner.context import LOCAL, Scope
 from bassloop.wire import bass_pb2 as pb
 
 from ..made import Recorder
@@ -23,7 +25,7 @@ from ..made import Recorder
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from bassloop.runner.cache import Output
+    from bassloop.runner.cache.outputs import Output
 
 IMAGE_LINE = "{{.Repository}}:{{.Tag}} {{.ID}}"
 BASE = pb.ThunkImage(

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from bassloop.runner.drivers.container import ContainerDriver, Engine, Limits
-from bassloop.runner.drivers.errors import DriverError
-from bassloop.runner.identity import LOCAL
+from bassloop.runner.container.driver import ContainerDriver
+from bassloop.runner.container.engine import Engine, Limits
+from bassloop.runner.context import LOCAL
+from bassloop.runner.errors import DriverError
 
 from ..made import Recorder, folder, mount, path_in
 from .test_run import run
@@ -78,8 +79,9 @@ async def test_a_container_that_a_crashed_runner_left_is_removed_by_the_next(
     state = tmp_path / "state"
     script = f"""
 import trio
-from bassloop.runner.drivers.container import ContainerDriver, find
-from bassloop.runner.identity import LOCAL
+from bassloop.runner.container.driver import ContainerDriver
+from bassloop.runner.container.probe import find
+from bassloop.runner.context import LOCAL
 from bassloop.wire import bass_pb2 as pb
 async def main():
     engine = await find()

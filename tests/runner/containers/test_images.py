@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bassloop.runner.drivers.container import ContainerDriver, Engine
-from bassloop.runner.drivers.errors import DriverError
-from bassloop.runner.drivers.sources import exported
-from bassloop.runner.identity import LOCAL, Scope
-from bassloop.runner.pruning import prune
+from bassloop.runner.cache.pruning import prune
+from bassloop.runner.container.driver import ContainerDriver
+from bassloop.runner.context import LOCAL, Scope
+from bassloop.runner.engine.sources import exported
+from bassloop.runner.errors import DriverError
 from bassloop.wire import bass_pb2 as pb
 
 from ..made import Recorder, after, file, folder, in_memory, path_in, string
@@ -22,6 +22,8 @@ from .test_run import run
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from bassloop.runner.container.engine import Engine
 
 pytestmark = pytest.mark.containers
 

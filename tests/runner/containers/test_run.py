@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from bassloop.runner.drivers.errors import DriverError
-from bassloop.runner.identity import Scope
+from bassloop.runner.context import Scope
+from bassloop.runner.errors import DriverError
 from bassloop.wire import bass_pb2 as pb
 
 from ..made import after, cache, file, folder, given, in_memory, mount, path_in, sh, string

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from bassloop.runner.drivers.container import ContainerDriver, Engine
-from bassloop.runner.drivers.errors import DriverError
-from bassloop.runner.identity import Scope
+from bassloop.runner.container.driver import ContainerDriver
+from bassloop.runner.context import Scope
+from bassloop.runner.errors import DriverError
 from bassloop.runner.secrets import Secrets, SecretStore
 from bassloop.wire import bass_pb2 as pb
 
@@ -24,6 +24,8 @@ from .test_run import run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from bassloop.runner.container.engine import Engine
 
 pytestmark = pytest.mark.containers
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from bassloop.runner.checkout import Credential, credential_for
-from bassloop.runner.drivers.errors import DriverError
+from bassloop.runner.errors import DriverError
+from bassloop.runner.secrets.git_credentials import Credential, credential_for
 from bassloop.runner.secrets.mask import Mask
 from bassloop.runner.secrets.rules import allows, narrowness
 from bassloop.runner.secrets.store import SecretError, SecretStore
@@ -17,7 +17,7 @@ from bassloop.runner.secrets.store import SecretError, SecretStore
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bassloop.runner.identity import Scope
+    from bassloop.runner.context import Scope
     from bassloop.runner.secrets.store import Entry
 
 

@@ -12,9 +12,9 @@ import trio
 from bassloop.bass.errors import BassError
 from bassloop.bridge.h2 import open_grpc_server
 from bassloop.bridge.memory import memory_opener
-from bassloop.runner.drivers.errors import DriverError
-from bassloop.runner.drivers.host import HostDriver
-from bassloop.runner.opening import find_sandbox
+from bassloop.runner.driver_choice import find_sandbox
+from bassloop.runner.errors import DriverError
+from bassloop.runner.host.driver import HostDriver
 from bassloop.runner.options import RunnerError, RunnerOptions
 from bassloop.runner.service import RuntimeService
 from bassloop.runtimes import Platform, Runtime

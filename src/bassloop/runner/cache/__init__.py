@@ -1,0 +1,1 @@
+"""Outputs of thunks and cache folders, kept on disk."""

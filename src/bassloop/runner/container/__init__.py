@@ -1,0 +1,1 @@
+"""Runs thunks in containers of Podman or Docker."""

@@ -1,0 +1,153 @@
+"""The driver that a runner's options ask for, opened."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+import trio
+
+from bassloop.runner.cache.pruning import keep_within
+from bassloop.runner.container.driver import ContainerDriver
+from bassloop.runner.container.engine import Engine, EngineError, Limits
+from bassloop.runner.container.probe import find, try_limits
+from bassloop.runner.events import RunnerEvent, Warned
+from bassloop.runner.host import sandbox
+from bassloop.runner.host.driver import HostDriver
+from bassloop.runner.options import RunnerError, RunnerOptions
+from bassloop.runner.secrets import Secrets, SecretStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+    from bassloop.runner.engine.driver import Driver
+
+IGNORED = "images are ignored: commands run with this machine's programs"
+CONTAINED = "commands see the system read-only, and nothing of yours (bubblewrap)"
+UNCONTAINED = (
+    "commands run as you, in a private folder but NOT CONTAINED: they can read and change all that you "
+    "can. Serve only repositories that you trust (--only OWNER/REPO)"
+)
+OF_THE_MACHINE = (
+    "containers have this machine's network, and so reach what listens on its loopback addresses"
+)
+INSECURE = (
+    "thunks that ask for it get a privileged container, which is as good as this machine's root"
+)
+
+
+@asynccontextmanager
+async def open_driver(
+    options: RunnerOptions, on_event: Callable[[RunnerEvent], None] = lambda event: None
+) -> AsyncGenerator[Driver]:
+    """What carries thunks out. Raises RunnerError when there is nothing that will do, DriverError."""
+    engine = await find_engine(options)
+    secrets = Secrets(SecretStore(options.secrets_file), own_git=options.git_credentials)
+    opened = _open_host if engine is None else partial(_open_containers, engine)
+    async with opened(options, secrets, on_event) as driver, trio.open_nursery() as nursery:
+        if options.disk is not None:
+            nursery.start_soon(keep_within, driver.cache, options.disk, engine)
+        yield driver
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def _open_host(
+    options: RunnerOptions, secrets: Secrets, on_event: Callable[[RunnerEvent], None]
+) -> AsyncGenerator[HostDriver]:
+    if asked := limits_asked(options):
+        raise RunnerError(
+            f"{' and '.join(asked)} can't be held without containers, and the host driver runs commands: "
+            "install Podman, or leave the limits out"
+        )
+    box = await find_sandbox(options)
+    on_event(Warned(IGNORED))
+    on_event(Warned(CONTAINED if box else UNCONTAINED))
+    async with HostDriver.open(
+        options.state,
+        on_event=on_event,
+        secrets=secrets,
+        allow_host_path=options.allow_host_path,
+        sandbox=box,
+        jobs=options.jobs,
+    ) as driver:
+        yield driver
+
+
+@asynccontextmanager
+async def _open_containers(
+    engine: Engine,
+    options: RunnerOptions,
+    secrets: Secrets,
+    on_event: Callable[[RunnerEvent], None],
+) -> AsyncGenerator[ContainerDriver]:
+    for warning in warnings(options, engine):
+        on_event(Warned(warning))
+    limits = Limits(options.cpus, options.memory, options.pids)
+    if asked := limits_asked(options):
+        try:
+            await try_limits(engine, limits)
+        except EngineError as error:
+            refused = f"{' and '.join(asked)}: {engine} can't hold containers to that"
+            raise RunnerError(f"{refused}: {error}") from error
+    async with ContainerDriver.open(
+        options.state,
+        engine,
+        on_event=on_event,
+        limits=limits,
+        secrets=secrets,
+        allow_host_path=options.allow_host_path,
+        allow_insecure=options.allow_insecure,
+        publish_to=options.publish,
+        jobs=options.jobs,
+    ) as driver:
+        yield driver
+
+
+def limits_asked(options: RunnerOptions) -> list[str]:
+    """The limits that only containers are held to, as they were asked for."""
+    values = {"--cpus": options.cpus, "--memory": options.memory, "--pids": options.pids}
+    return [name for name, value in values.items() if value is not None]
+
+
+def warnings(options: RunnerOptions, engine: Engine) -> list[str]:
+    """What an owner should know of running containers so."""
+    found = [f"thunks run in containers of {engine}"]
+    if engine.network == "host":
+        found.append(OF_THE_MACHINE)
+    if options.allow_insecure:
+        found.append(INSECURE)
+    return found
+
+
+async def find_engine(options: RunnerOptions) -> Engine | None:
+    """The engine that the options ask for; None when it is the host that runs commands.
+
+    Raises RunnerError when there is none and nothing else was allowed.
+    """
+    if options.driver == "host":
+        return None
+    found = await find(options.engine, network=options.network)
+    if isinstance(found, Engine):
+        return found
+    if options.driver == "container":
+        raise RunnerError(
+            f"there is no container engine: {found}. Install Podman, or say --driver host"
+        )
+    return None
+
+
+async def find_sandbox(options: RunnerOptions) -> sandbox.Sandbox | None:
+    """What commands are wrapped in, as the options want it. Raises RunnerError when there is none."""
+    if options.sandbox is False:
+        return None
+    found = await sandbox.find(network=options.network)
+    if isinstance(found, sandbox.Sandbox):
+        return found
+    if options.sandbox:
+        raise RunnerError(
+            f"commands can't be contained: {found}. Install bubblewrap, or say --unsandboxed if you "
+            "trust every repository that this runner serves"
+        )
+    return None

@@ -1,3 +1,0 @@
-"""Drivers: the ways in which a runner carries thunks out."""
-
-from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Runs thunks: what host and container execution share."""

@@ -1,0 +1,1 @@
+"""Runs thunks on the machine itself, in a sandbox where there is one."""
