@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import click
 import platformdirs
+
+from bassloop.private_files import write_private_file
 
 APP = "bass-loop"
 
@@ -71,14 +72,6 @@ def _read() -> dict[str, Any]:
 def _write(sessions: dict[str, Any]) -> None:
     path = sessions_file()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor, name = tempfile.mkstemp(prefix=".sessions.", dir=path.parent)
-        try:
-            with open(descriptor, "w") as file:
-                json.dump(sessions, file, indent=1)
-            os.replace(name, path)
-        except BaseException:
-            os.unlink(name)
-            raise
+        write_private_file(path, json.dumps(sessions, indent=1).encode())
     except OSError as error:
         raise click.ClickException(f"can't write {path}: {error.strerror}") from error

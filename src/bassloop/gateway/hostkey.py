@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import stat
-import tempfile
 from typing import TYPE_CHECKING
 
 import asyncssh
+
+from bassloop.private_files import ExposedFileError, read_private_file, write_private_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,19 +25,16 @@ def load_host_key(path: Path, *, content: str | None = None) -> asyncssh.SSHKey:
     if content is not None:
         return _read(content.strip().encode() + b"\n", "SSH_HOST_KEY")
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        return _read(read_private_file(path), str(path))
     except FileNotFoundError:
         return _make(path)
+    except ExposedFileError as error:
+        raise HostKeyError(
+            f"the SSH host key {path} may be read by others (mode {error.mode:04o}); "
+            f"make it private with: chmod 600 {path}"
+        ) from error
     except OSError as error:
         raise HostKeyError(f"the SSH host key {path} can't be read: {error.strerror}") from error
-    with open(descriptor, "rb") as file:
-        mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
-        if mode & 0o077:
-            raise HostKeyError(
-                f"the SSH host key {path} may be read by others (mode {mode:04o}); "
-                f"make it private with: chmod 600 {path}"
-            )
-        return _read(file.read(1 << 16), str(path))
 
 
 def _read(data: bytes, where: str) -> asyncssh.SSHKey:
@@ -57,16 +53,7 @@ def _read(data: bytes, where: str) -> asyncssh.SSHKey:
 def _make(path: Path) -> asyncssh.SSHKey:
     key = asyncssh.generate_private_key("ssh-ed25519", comment="bass-loop")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor, name = tempfile.mkstemp(prefix=".ssh_host_key.", dir=path.parent)
-        try:
-            with open(descriptor, "wb") as file:
-                file.write(key.export_private_key())
-                file.flush()
-                os.fsync(descriptor)
-            os.link(name, path)
-        finally:
-            os.unlink(name)
+        write_private_file(path, key.export_private_key(), replace=False)
     except FileExistsError:
         return load_host_key(path)
     except OSError as error:

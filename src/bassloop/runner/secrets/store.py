@@ -10,8 +10,6 @@ import fcntl
 import json
 import os
 import secrets
-import stat
-import tempfile
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,6 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
+from bassloop.private_files import (
+    ExposedFileError,
+    make_private_folder,
+    read_private_file,
+    write_private_file,
+)
 from bassloop.runner.secrets.forms import SHORTEST
 from bassloop.runner.secrets.keyring import Keyring, KeyringFailed, SystemKeyring
 from bassloop.runner.secrets.rules import is_rule
@@ -68,13 +72,10 @@ class SecretStore:
     def entries(self) -> list[Entry]:
         """All that there are, by name. Raises SecretError when the file is not for its owner alone."""
         try:
-            with self.path.open(encoding="utf-8", errors="surrogateescape") as file:
-                found = os.fstat(file.fileno())
-                if stat.S_IMODE(found.st_mode) & 0o077 or found.st_uid != os.getuid():
-                    raise SecretError(
-                        f"{self.path} can be read by others: chown it to you, and chmod 600 it"
-                    )
-                return [Entry(**each) for each in json.load(file)["secrets"]]
+            content = read_private_file(self.path, own=True)
+            return [Entry(**each) for each in json.loads(content)["secrets"]]
+        except ExposedFileError as error:
+            raise SecretError(f"{error}: chown it to you, and chmod 600 it") from error
         except FileNotFoundError:
             return []
         except OSError as error:
@@ -159,14 +160,13 @@ class SecretStore:
     def _changing(self) -> Iterator[list[Entry]]:
         """The entries, to be changed; written when the context ends. One process at a time."""
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_private_folder(self.path.parent)
             folder = os.open(self.path.parent, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 fcntl.flock(folder, fcntl.LOCK_EX)
                 entries = self.entries()
                 yield entries
                 self._write(sorted(entries, key=lambda each: (each.name, each.only)))
-                os.fsync(folder)
             finally:
                 os.close(folder)
         except OSError as error:
@@ -174,16 +174,7 @@ class SecretStore:
 
     def _write(self, entries: list[Entry]) -> None:
         text = json.dumps({"secrets": [asdict(each) for each in entries]}, indent=1)
-        handle, temporary = tempfile.mkstemp(dir=self.path.parent, prefix=".secrets-")  # 0600
-        try:
-            with open(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).rename(self.path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        write_private_file(self.path, text.encode())
 
 
 def _account(entry: Entry) -> str:

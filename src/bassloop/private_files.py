@@ -1,0 +1,83 @@
+"""Files for their owner alone: mode 0600, in folders of mode 0700, whatever the umask.
+
+A file is written whole beside its place and then renamed, so that a reader sees the old content or the
+new, also after a crash. Everything here blocks.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+
+class ExposedFileError(Exception):
+    """Somebody besides the owner may read the file."""
+
+    def __init__(self, path: Path, mode: int) -> None:
+        super().__init__(f"{path} can be read by others (mode {mode:04o})")
+        self.path = path
+        self.mode = mode
+
+
+def make_private_folder(path: Path) -> None:
+    """Make a folder, and those above it that are missing, each with mode 0700. Raises OSError."""
+    missing = []
+    while not path.is_dir():
+        missing.append(path)
+        path = path.parent
+    for folder in reversed(missing):
+        try:
+            folder.mkdir(mode=0o700)
+        except FileExistsError:
+            if not folder.is_dir():
+                raise
+        else:
+            folder.chmod(0o700)  # the umask may have taken bits of the owner's
+
+
+def write_private_file(path: Path, content: bytes, *, replace: bool = True) -> None:
+    """Write a file with mode 0600, and its folder if that is missing. Raises OSError.
+
+    The content is on disk when this returns. Without `replace`, raises FileExistsError if there is a
+    file already, which then stays as it is.
+    """
+    make_private_folder(path.parent)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with open(descriptor, "wb") as file:
+            os.fchmod(descriptor, 0o600)
+            file.write(content)
+            file.flush()
+            os.fsync(descriptor)
+        if replace:
+            temporary.replace(path)
+        else:
+            path.hardlink_to(temporary)
+        _sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_private_file(path: Path, *, own: bool = False) -> bytes:
+    """Return a file's content. Raises OSError, and ExposedFileError if others may read the file.
+
+    Args:
+        own: raise ExposedFileError also if the file belongs to another user.
+    """
+    with path.open("rb") as file:
+        found = os.fstat(file.fileno())
+        mode = stat.S_IMODE(found.st_mode)
+        if mode & 0o077 or (own and found.st_uid != os.getuid()):
+            raise ExposedFileError(path, mode)
+        return file.read()
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
