@@ -1,0 +1,16 @@
+"""Why a command failed: causes found in its log's text and in its test reports. Pure, no I/O.
+
+    failures = find_failures(lines)      # most telling first
+    failures[0].test, failures[0].message, failures[0].locations
+
+:mod:`rules` is the table of what is known of each tool, :mod:`scan` applies it, and
+:mod:`reports` reads JUnit XML and TAP files.
+"""
+
+from __future__ import annotations
+
+from bassloop.failures.model import Failure, Location, Rank
+from bassloop.failures.reports import ReportError, read_report
+from bassloop.failures.scan import find_failures
+
+__all__ = ["Failure", "Location", "Rank", "ReportError", "find_failures", "read_report"]

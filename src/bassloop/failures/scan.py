@@ -1,0 +1,314 @@
+"""Apply the rules to a log: one pass, a bounded number of findings, linear time.
+
+Lines are a stranger's. They are cut, the patterns are RE2's (which don't backtrack), and a rule has
+at most one failure open at a time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import re2
+
+from bassloop.failures.model import Failure, Location, Rank
+from bassloop.failures.rules import RULES, Rule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+MAX_LINE = 1_000
+MAX_FAILURES = 200
+MAX_MESSAGE_LINES = 6
+MAX_LOCATIONS = 20
+
+_LIBRARY = re2.compile(
+    r"(?:^|/)(?:site-packages|dist-packages|node_modules|vendor|\.cargo|rustc|gems|lib/python3|go/src|internal)/"
+    r"|^(?:async_hooks|<frozen|<string|\[eval)"
+)
+"""Paths of code that the project didn't write: where it fails is seldom where the mistake is."""
+
+
+def find_failures(lines: Iterable[str], limit: int = MAX_FAILURES) -> list[Failure]:
+    """Return the failures that a log tells of, the most telling first.
+
+    Where no rule knows any of its lines, the last one that says something stands for all.
+
+    Args:
+        lines: without line ends and without colours.
+        limit: how many to return at most. Of more than `MAX_FAILURES` the first are taken.
+    """
+    found = _Findings()
+    last: tuple[int, str] | None = None
+    for number, line in enumerate(lines):
+        cleaned = _clean(line)
+        found.feed(number, cleaned)
+        if cleaned:
+            last = number, _spaced(cleaned)
+        if len(found.closed) >= MAX_FAILURES:
+            break
+    found.close_all()
+    failures = _merge(_without_covered(found.closed))
+    if not failures and last is not None:
+        number, text = last
+        return [Failure("log", Rank.CONSEQUENCE, text, None, (), number, number)]
+    failures.sort(key=lambda failure: (-failure.rank, failure.first))
+    return failures[:limit]
+
+
+def _clean(line: str) -> str:
+    """Return a line as the patterns take it: valid Unicode, printable, not too long."""
+    cut = line[:MAX_LINE].encode(errors="replace").decode().rstrip()
+    if cut.isprintable():
+        return cut
+    return "".join(char if char.isprintable() or char == "\t" else " " for char in cut).rstrip()
+
+
+class _Compiled(NamedTuple):
+    """A rule with its patterns compiled."""
+
+    rule: Rule
+    start: Any
+    within: tuple[Any, ...]
+    until: Any | None
+    context: Any | None
+
+
+@cache
+def _compiled() -> tuple[Any, tuple[_Compiled, ...]]:
+    """Return the set of all starts, which one search goes through, and the rules in its order."""
+    options = re2.Options()
+    options.log_errors = False
+    starts = re2.Set.SearchSet(options)
+    rules = []
+    for rule in RULES:
+        starts.Add(rule.start)
+        rules.append(
+            _Compiled(
+                rule,
+                re2.compile(rule.start, options),
+                tuple(re2.compile(pattern, options) for pattern in rule.within),
+                re2.compile(rule.until, options) if rule.until else None,
+                re2.compile(rule.context, options) if rule.context else None,
+            )
+        )
+    starts.Compile()
+    return starts, tuple(rules)
+
+
+@dataclass(eq=False)
+class _Open:
+    """A failure to which later lines may still belong."""
+
+    order: int
+    rule: Rule
+    first: int
+    last: int
+    tests: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
+    details: list[str] = field(default_factory=list)
+    locations: list[Location] = field(default_factory=list)
+    path: str | None = None
+    opened: int = field(default=-1)
+
+    def __post_init__(self) -> None:
+        if self.opened < 0:
+            self.opened = self.first
+
+    def add(self, number: int, groups: dict[str, str | None]) -> None:
+        """Add what a line names."""
+        self.last = number
+        if test := groups.get("test"):
+            self.tests.append(_spaced(test))
+        if (message := groups.get("message")) and len(self.messages) < MAX_MESSAGE_LINES:
+            self.messages.append(_spaced(message))
+        if (detail := groups.get("detail")) and len(self.details) < MAX_MESSAGE_LINES:
+            self.details.append(_spaced(detail))
+        path, line = groups.get("path") or self.path, groups.get("line")
+        if path and line:
+            column = groups.get("column")
+            where = Location(_plain(path), int(line), int(column) if column else None)
+            if all(
+                (where.path, where.line) != (other.path, other.line) for other in self.locations
+            ):
+                self.locations.append(where)
+                # The first few, and the last ones: the ends of a long traceback are what tells.
+                if len(self.locations) > MAX_LOCATIONS:
+                    del self.locations[MAX_LOCATIONS // 2]
+        elif groups.get("path"):
+            self.path = groups["path"]
+
+    def failure(self) -> Failure | None:
+        """Return it as it stands; None when what it needs was not found."""
+        rule, messages = self.rule, self.messages or self.details
+        if (rule.needs == "message" and not messages) or (
+            rule.needs == "line" and not self.locations
+        ):
+            return None
+        if rule.each and not messages:
+            return None
+        locations = list(self.locations)
+        if rule.innermost_last:
+            locations.reverse()
+        locations.sort(key=lambda where: _LIBRARY.search(where.path) is not None)
+        message = "\n".join(messages)
+        if not locations and self.path and not rule.each:
+            message = f"{message}: {_plain(self.path)}" if message else _plain(self.path)
+        test = " > ".join(self.tests) or None
+        return Failure(rule.tool, rule.rank, message, test, tuple(locations), self.first, self.last)
+
+
+def _spaced(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _plain(path: str) -> str:
+    return path.removeprefix("file://").removeprefix("./")
+
+
+class _Closed(NamedTuple):
+    failure: Failure
+    order: int
+    generic: bool
+    supplement: bool
+
+
+class _Findings:
+    """What has been found so far."""
+
+    def __init__(self) -> None:
+        self.closed: list[_Closed] = []
+        self._starts, self._rules = _compiled()
+        self._open: dict[int, _Open] = {}
+        self._contexts = {
+            order: compiled.context
+            for order, compiled in enumerate(self._rules)
+            if compiled.context is not None
+        }
+
+    def feed(self, number: int, line: str) -> None:
+        """Take the next line, cleaned."""
+        for order in list(self._open):
+            self._continue(order, number, line)
+        for order, context in list(self._contexts.items()):
+            if context.search(line):
+                del self._contexts[order]
+        for order in (self._starts.Match(line) or ()) if line else ():
+            if order not in self._contexts:
+                self._begin(order, number, line)
+
+    def close_all(self) -> None:
+        """The log is over."""
+        for order in list(self._open):
+            self._close(order)
+
+    def _begin(self, order: int, number: int, line: str) -> None:
+        compiled = self._rules[order]
+        if order in self._open:
+            self._close(order)
+        found = self._open[order] = _Open(order, compiled.rule, number, number)
+        found.add(number, compiled.start.search(line).groupdict())
+        if not compiled.rule.lines:
+            self._close(order)
+
+    def _continue(self, order: int, number: int, line: str) -> None:
+        compiled, found = self._rules[order], self._open[order]
+        rule = compiled.rule
+        if number - found.opened > rule.lines or (compiled.until and compiled.until.search(line)):
+            self._close(order)
+            return
+        for pattern in compiled.within:
+            if match := pattern.search(line):
+                groups = match.groupdict()
+                found.add(number, groups)
+                if rule.each:
+                    found.first = number
+                    self._emit(found)
+                    self._open[order] = _Open(
+                        order, rule, number, number, opened=found.opened, path=found.path
+                    )
+                elif rule.ends and groups.get(rule.ends):
+                    self._close(order)
+                return
+
+    def _close(self, order: int) -> None:
+        self._emit(self._open.pop(order))
+
+    def _emit(self, found: _Open) -> None:
+        failure = found.failure()
+        if failure is not None:
+            rule = found.rule
+            self.closed.append(_Closed(failure, found.order, rule.generic, rule.supplement))
+
+
+def _without_covered(found: list[_Closed]) -> list[_Closed]:
+    """Leave out what lies within a failure that explains more: a line belongs to one of them."""
+
+    def weight(closed: _Closed) -> tuple[int, int, int]:
+        failure = closed.failure
+        return -failure.rank, failure.first - failure.last, closed.order
+
+    known = {closed.failure.first for closed in found if not closed.generic}
+    kept: list[_Closed] = []
+    for closed in sorted(found, key=weight):
+        if closed.generic and closed.failure.first in known:
+            continue
+        failure = closed.failure
+        if not any(
+            other.failure.first <= failure.last <= other.failure.last
+            and other.failure.first <= failure.first
+            and other.order != closed.order
+            and not other.supplement
+            for other in kept
+        ):
+            kept.append(closed)
+    return kept
+
+
+def _merge(found: list[_Closed]) -> list[Failure]:
+    """Put together what is told of one test in several places; each thing is listed once."""
+    merged: dict[object, Failure] = {}
+    supplements: dict[object, Failure] = {}
+    for failure, *_, supplement in sorted(found, key=lambda closed: closed.failure.first):
+        key: object = (
+            _test_key(failure.test) if failure.test else (failure.message, failure.locations)
+        )
+        if supplement:
+            supplements.setdefault(key, failure)
+        elif (before := merged.get(key)) is None:
+            merged[key] = failure
+        else:
+            merged[key] = _joined(before, failure)
+    for key, failure in supplements.items():
+        if key in merged:
+            merged[key] = _joined(merged[key], failure)
+    return list(_without_parents(merged.values()))
+
+
+def _test_key(test: str) -> str:
+    """Return a test's name as all reports of a tool have it."""
+    return test.replace("::", ".").replace(" ", "")
+
+
+def _joined(one: Failure, other: Failure) -> Failure:
+    more, less = (one, other) if one.message else (other, one)
+    return Failure(
+        more.tool,
+        max(one.rank, other.rank),
+        more.message,
+        more.test,
+        more.locations or less.locations,
+        more.first,
+        more.last,
+    )
+
+
+def _without_parents(failures: Iterable[Failure]) -> Iterator[Failure]:
+    """Leave out tests that failed only because a test within them did."""
+    failures = list(failures)
+    told = {failure.test for failure in failures if failure.test and failure.message}
+    for failure in failures:
+        inner = f"{failure.test}/"
+        if failure.message or not failure.test or not any(test.startswith(inner) for test in told):
+            yield failure

@@ -1,0 +1,126 @@
+"""The rules, held to what real tools print when they fail."""
+
+from __future__ import annotations
+
+import random  # noqa: TC003  (hypothesis reads the annotation)
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bassloop.failures import Rank, find_failures
+from bassloop.failures.rules import RULES
+from bassloop.failures.scan import MAX_FAILURES, MAX_LINE
+
+CORPUS = Path(__file__).parent / "corpus"
+EXPECTED = tomllib.loads((CORPUS / "expected.toml").read_text())
+
+
+def log(name: str) -> list[str]:
+    return (CORPUS / f"{name}.txt").read_text().splitlines()
+
+
+def test_every_log_has_its_expectation() -> None:
+    assert set(EXPECTED) == {path.stem for path in CORPUS.glob("*.txt")}
+    assert len(EXPECTED) >= 60
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_the_cause_is_named(name: str) -> None:
+    expected, failures = EXPECTED[name], find_failures(log(name))
+    cause = failures[0]
+    assert cause.test == expected.get("test")
+    assert cause.message.partition("\n")[0] == expected["message"]
+    assert next(map(str, cause.locations), None) == expected.get("at")
+    assert cause.rank.name == expected["rank"]
+    assert sum(failure.rank == cause.rank for failure in failures) == expected["failures"]
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_the_cause_is_found_within_other_output(name: str) -> None:
+    """A build prints a lot before, and whoever called it complains after."""
+    before = [f"[{number}/5000] Compiling module_{number}" for number in range(3_000)]
+    after = ["make: *** [Makefile:7: test] Error 2", "npm error Lifecycle script `test` failed"]
+    cause = find_failures([*before, *log(name), *after])[0]
+    alone = find_failures(log(name))[0]
+    if alone.rank > Rank.CONSEQUENCE:
+        assert (cause.message, cause.test, cause.locations) == (
+            alone.message,
+            alone.test,
+            alone.locations,
+        )
+        assert cause.first == alone.first + len(before)
+
+
+def test_lines_of_a_failure_are_where_it_says_so() -> None:
+    lines = log("pytest")
+    for failure in find_failures(lines):
+        assert failure.test is not None
+        assert failure.test in lines[failure.first]
+        assert failure.first <= failure.last < len(lines)
+
+
+def test_a_test_that_failed_only_through_one_within_it_is_left_out() -> None:
+    assert [failure.test for failure in find_failures(log("go-test"))][:2] == [
+        "TestTotal",
+        "TestTable/two",
+    ]
+
+
+def test_what_a_passing_test_logged_is_no_failure() -> None:
+    lines = [
+        "=== RUN   TestFine",
+        "    fine_test.go:3: looking",
+        "--- PASS: TestFine (0.00s)",
+        "PASS",
+    ]
+    assert [failure.tool for failure in find_failures(lines)] == ["log"]
+
+
+def test_an_unknown_tool_is_quoted_by_its_last_line() -> None:
+    (only,) = find_failures(["Quuxing", "It is broken", "", "  "])
+    assert (only.message, only.first, only.rank) == ("It is broken", 1, Rank.CONSEQUENCE)
+
+
+def test_an_empty_log_tells_nothing() -> None:
+    assert find_failures([]) == []
+    assert find_failures(["", "   "]) == []
+
+
+def test_the_number_of_failures_is_bounded() -> None:
+    many = [f"src/a.c:{number}:1: error: no" for number in range(1, 5_000)]
+    assert len(find_failures(many)) == MAX_FAILURES
+    assert len(find_failures(many, limit=3)) == 3
+
+
+@given(st.lists(st.text(max_size=200), max_size=60))
+def test_no_line_makes_it_raise(lines: list[str]) -> None:
+    for failure in find_failures(lines):
+        assert 0 <= failure.first <= failure.last < len(lines)
+
+
+@given(st.randoms(use_true_random=False))
+def test_no_mixture_of_real_lines_makes_it_raise(chance: random.Random) -> None:
+    pool = [line for name in EXPECTED for line in log(name)]
+    lines = chance.sample(pool, 80)
+    for failure in find_failures(lines):
+        assert 0 <= failure.first <= failure.last < len(lines)
+
+
+@pytest.mark.parametrize(
+    "line", ["a" * 1_000_000, "_" * 1_000_000, "E " * 500_000, "at (" * 200_000]
+)
+def test_a_long_line_costs_no_more_than_its_beginning(line: str) -> None:
+    began = time.process_time()
+    find_failures([line] * 100)
+    assert time.process_time() - began < 2
+    assert all(len(failure.message) <= MAX_LINE for failure in find_failures([line]))
+
+
+def test_rules_are_well_formed() -> None:
+    for rule in RULES:
+        assert rule.lines or not rule.within, rule
+        assert rule.lines >= 0

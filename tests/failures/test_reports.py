@@ -1,0 +1,77 @@
+"""Test reports: JUnit XML and TAP."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bassloop.failures import ReportError, read_report
+
+JUNIT = b"""<?xml version="1.0" encoding="utf-8"?>
+<testsuites><testsuite name="shop" tests="4">
+  <testcase classname="tests.test_shop" name="test_total" time="0.002"/>
+  <testcase classname="tests.test_shop" name="test_discount" time="1,000.5" file="tests/test_shop.py" line="9">
+    <failure message="assert 25 == 26">def test_discount():
+E       assert 25 == 26
+
+tests/test_shop.py:10: AssertionError</failure></testcase>
+  <testcase classname="tests.test_shop" name="test_later"><skipped/></testcase>
+  <testcase name="test_stored"><error type="ConnectionError">no database
+at all</error></testcase>
+</testsuite></testsuites>"""
+
+
+def test_junit_has_each_test_with_its_outcome() -> None:
+    total, discount, later, stored = read_report(JUNIT)
+    assert (total.name, total.outcome, total.seconds) == (
+        "tests.test_shop.test_total",
+        "passed",
+        0.002,
+    )
+    assert (discount.outcome, discount.seconds) == ("failed", 1000.5)
+    assert discount.failure is not None
+    assert discount.failure.message == "assert 25 == 26"
+    assert str(discount.failure.locations[-1]) == "tests/test_shop.py:9"
+    assert later.outcome == "skipped"
+    assert stored.failure is not None
+    assert stored.failure.title == "test_stored: ConnectionError"
+
+
+def test_tap_has_each_test_with_its_outcome() -> None:
+    cases = read_report(
+        b"TAP version 13\nok 1 - adds\nnot ok 2 - takes away\n  ---\n  message: 'no'\n  ...\n"
+        b"ok 3 - later # SKIP not yet\n1..3\n"
+    )
+    assert [(case.name, case.outcome) for case in cases] == [
+        ("adds", "passed"),
+        ("takes away", "failed"),
+        ("later", "skipped"),
+    ]
+    assert cases[1].failure is not None
+    assert "no" in cases[1].failure.message
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"<html></html>", "<html> is not the root"),
+        (b"<testsuites>", "the XML can't be read"),
+        (b"<!DOCTYPE x [<!ENTITY a 'b'>]><testsuites>&a;</testsuites>", "the XML can't be read"),
+        (b"<?xml version='1.0' encoding='no-such'?><testsuites/>", "the XML can't be read"),
+        (b"all is well", "neither JUnit XML nor TAP"),
+        (b"<" + b" " * (17 << 20), "are read at most"),
+    ],
+)
+def test_what_is_no_report_is_refused_with_the_reason(data: bytes, why: str) -> None:
+    with pytest.raises(ReportError, match=why):
+        read_report(data)
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_raise_anything_else(data: bytes) -> None:
+    for text in (data, b"<testsuites>" + data, b"TAP version 13\nnot ok " + data):
+        try:
+            read_report(text)
+        except ReportError as error:
+            assert str(error)  # noqa: PT017
