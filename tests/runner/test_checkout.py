@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bassloop.runner.context import Scope
+from bassloop.runner.context import CallContext
 from bassloop.runner.engine.command import Command
-from bassloop.runner.secrets import Secrets
-from bassloop.runner.secrets.git_credentials import Credential, Source, credential_for, given
+from bassloop.runner.secrets import OwnerSecrets
+from bassloop.runner.secrets.git_credentials import (
+    GitCredential,
+    PrivateSource,
+    find_credential,
+    with_credential,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,26 +47,26 @@ def command(*words: str, **env: str) -> Command:
     ],
 )
 def test_only_a_private_repositorys_own_address_is_a_source(changes: dict[str, str]) -> None:
-    assert Source.of({**TOLD, **changes}) is None
+    assert PrivateSource.of({**TOLD, **changes}) is None
 
 
 async def test_a_token_is_given_to_commands_of_git_and_to_no_other() -> None:
-    granted = await Secrets().granted(Scope.of(TOLD))
+    granted = await OwnerSecrets().grant(CallContext.of(TOLD))
     assert granted.credential is not None
     for words in (("git", "clone", URL), ("/usr/bin/git", "fetch")):
-        env = given(command(*words), granted.credential).secret_env
+        env = with_credential(command(*words), granted.credential).secret_env
         assert env["GIT_CONFIG_KEY_1"] == f"http.{URL}.extraHeader"
         assert env["GIT_CONFIG_KEY_0"] == f"http.{URL.removesuffix('.git')}.extraHeader"
     for other in (("sh", "-c", "git clone"), ("gitk",), ()):
-        assert given(command(*other), granted.credential).secret_env == {}
+        assert with_credential(command(*other), granted.credential).secret_env == {}
     own = command("git", "clone", GIT_CONFIG_COUNT="0")
-    assert given(own, granted.credential) == own
-    assert given(command("git", "clone"), None).secret_env == {}
+    assert with_credential(own, granted.credential) == own
+    assert with_credential(command("git", "clone"), None).secret_env == {}
 
 
 async def test_it_is_hidden_in_what_is_printed_and_in_what_is_said_of_it() -> None:
-    scope = Scope.of(TOLD)
-    granted = await Secrets().granted(scope)
+    scope = CallContext.of(TOLD)
+    granted = await OwnerSecrets().grant(scope)
     assert granted.credential is not None
     basic = base64.b64encode(b"x-access-token:ghs_token-of-this-run").decode()
     for text in ("ghs_token-of-this-run", f"Authorization: Basic {basic}"):
@@ -71,13 +76,13 @@ async def test_it_is_hidden_in_what_is_printed_and_in_what_is_said_of_it() -> No
 
 
 def test_a_scope_is_the_same_whatever_its_token() -> None:
-    other = Scope.of({**TOLD, "bassloop-checkout-token": "another"})
-    assert Scope.of(TOLD) == other
-    assert Scope.of(TOLD).own("name") == other.own("name")
+    other = CallContext.of({**TOLD, "bassloop-checkout-token": "another"})
+    assert CallContext.of(TOLD) == other
+    assert CallContext.of(TOLD).own("name") == other.own("name")
 
 
 async def test_git_sends_it_to_that_address_alone() -> None:
-    env = Credential(URL, "me", "pw").variables()
+    env = GitCredential(URL, "me", "pw").variables()
 
     def asked(url: str) -> str:
         command = ["git", "config", "--get-urlmatch", "http.extraHeader", url]
@@ -103,12 +108,12 @@ async def test_an_owners_own_credential_comes_first_where_they_allow_it_and_neve
         '\thelper = "!f() { echo username=octocat; echo password=own-password; }; f"\n'
     )
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
-    own = await Secrets(own_git=True).granted(Scope.of(TOLD))
-    assert own.credential == Credential(URL, "octocat", "own-password")
-    fork = await Secrets(own_git=True).granted(Scope.of({**TOLD, "bassloop-fork": "true"}))
-    not_allowed = await Secrets().granted(Scope.of(TOLD))
+    own = await OwnerSecrets(own_git=True).grant(CallContext.of(TOLD))
+    assert own.credential == GitCredential(URL, "octocat", "own-password")
+    fork = await OwnerSecrets(own_git=True).grant(CallContext.of({**TOLD, "bassloop-fork": "true"}))
+    not_allowed = await OwnerSecrets().grant(CallContext.of(TOLD))
     assert fork.credential == not_allowed.credential
-    assert fork.credential == Credential(URL, "x-access-token", "ghs_token-of-this-run")
+    assert fork.credential == GitCredential(URL, "x-access-token", "ghs_token-of-this-run")
 
 
 async def test_an_owner_whose_git_has_none_is_not_asked_and_the_token_will_do(
@@ -116,6 +121,6 @@ async def test_an_owner_whose_git_has_none_is_not_asked_and_the_token_will_do(
 ) -> None:
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
     monkeypatch.setenv("GIT_CONFIG_SYSTEM", "/dev/null")
-    found = await credential_for(Source(URL, "t"), own=True)
-    assert found == Credential(URL, "x-access-token", "t")
-    assert await credential_for(Source(URL), own=True) is None
+    found = await find_credential(PrivateSource(URL, "t"), own=True)
+    assert found == GitCredential(URL, "x-access-token", "t")
+    assert await find_credential(PrivateSource(URL), own=True) is None

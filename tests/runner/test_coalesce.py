@@ -5,81 +5,81 @@ from __future__ import annotations
 import trio
 import trio.testing
 
-from bassloop.runner.engine.coalesce import MOMENT, PIECE, WAITING, Coalescer, Piece
+from bassloop.runner.engine.coalesce import CHUNK_SIZE, MOMENT, WAITING, LogBatcher, LogChunk
 
 
 class Sent:
     """What was sent, and when; `gate` holds it up."""
 
     def __init__(self) -> None:
-        self.batches: list[tuple[float, list[Piece]]] = []
+        self.batches: list[tuple[float, list[LogChunk]]] = []
         self.gate = trio.Event()
         self.gate.set()
         self.began = trio.current_time()
 
-    async def __call__(self, pieces: list[Piece]) -> None:
+    async def __call__(self, pieces: list[LogChunk]) -> None:
         await self.gate.wait()
         self.batches.append((round(trio.current_time() - self.began, 3), pieces))
 
 
 async def test_the_first_bytes_are_sent_at_once_and_the_next_after_a_moment(autojump_clock) -> None:
     sent = Sent()
-    coalescer = Coalescer(sent)
+    batcher = LogBatcher(sent)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(coalescer.run)
-        await coalescer.add(1, b"first\n")
+        nursery.start_soon(batcher.run)
+        await batcher.add(1, b"first\n")
         await trio.testing.wait_all_tasks_blocked()
         for _ in range(10):
-            await coalescer.add(1, b"more\n")
+            await batcher.add(1, b"more\n")
             await trio.sleep(MOMENT / 100)
         await trio.sleep(10)
-        await coalescer.add(2, b"late\n")
-        coalescer.close()
+        await batcher.add(2, b"late\n")
+        batcher.close()
     assert sent.batches == [
-        (0.0, [Piece(1, b"first\n")]),
-        (MOMENT, [Piece(1, b"more\n" * 10)]),
-        (10.005, [Piece(2, b"late\n")]),
+        (0.0, [LogChunk(1, b"first\n")]),
+        (MOMENT, [LogChunk(1, b"more\n" * 10)]),
+        (10.005, [LogChunk(2, b"late\n")]),
     ]
 
 
 async def test_much_is_sent_before_the_moment_is_over(autojump_clock) -> None:
     sent = Sent()
-    coalescer = Coalescer(sent)
+    batcher = LogBatcher(sent)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(coalescer.run)
+        nursery.start_soon(batcher.run)
         for _ in range(3):
-            await coalescer.add(1, b"x" * PIECE)
+            await batcher.add(1, b"x" * CHUNK_SIZE)
             await trio.testing.wait_all_tasks_blocked(0.001)
-        coalescer.close()
-    assert [len(pieces[0].data) for _, pieces in sent.batches] == [PIECE] * 3
+        batcher.close()
+    assert [len(pieces[0].data) for _, pieces in sent.batches] == [CHUNK_SIZE] * 3
     assert sent.batches[-1][0] < MOMENT
 
 
 async def test_streams_keep_their_order(autojump_clock) -> None:
     sent = Sent()
-    coalescer = Coalescer(sent)
+    batcher = LogBatcher(sent)
     for stream, data in [(1, b"a"), (1, b"b"), (2, b"c"), (1, b"d")]:
-        await coalescer.add(stream, data)
-    coalescer.close()
-    await coalescer.run()
-    assert sent.batches == [(0.0, [Piece(1, b"ab"), Piece(2, b"c"), Piece(1, b"d")])]
+        await batcher.add(stream, data)
+    batcher.close()
+    await batcher.run()
+    assert sent.batches == [(0.0, [LogChunk(1, b"ab"), LogChunk(2, b"c"), LogChunk(1, b"d")])]
 
 
 async def test_who_writes_waits_while_nothing_is_taken(autojump_clock) -> None:
     sent = Sent()
     sent.gate = trio.Event()
-    coalescer = Coalescer(sent)
+    batcher = LogBatcher(sent)
     added = 0
 
     async def write() -> None:
         nonlocal added
         for _ in range(1_000):
-            await coalescer.add(1, b"x" * 1_000)
+            await batcher.add(1, b"x" * 1_000)
             added += 1_000
-        coalescer.close()
+        batcher.close()
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(coalescer.run)
+        nursery.start_soon(batcher.run)
         nursery.start_soon(write)
         await trio.sleep(100)
         assert added <= 2 * WAITING + 2_000  # what is being sent, and what waits

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bassloop.runner.context import LOCAL, Scope, command_line, key
+from bassloop.runner.context import LOCAL, CallContext, command_line, key
 from bassloop.runner.engine.command import base_of, needs, resolve
 from bassloop.runner.errors import DriverError
 from bassloop.wire import bass_pb2 as pb
@@ -140,7 +140,7 @@ def test_a_base_is_the_nearest_thunk_that_runs_something() -> None:
 
 
 def test_equal_thunks_have_one_key_in_a_scope_and_others_elsewhere() -> None:
-    scopes = [LOCAL, Scope("a/b"), Scope("a/b", fork=True), Scope("a/c")]
+    scopes = [LOCAL, CallContext("a/b"), CallContext("a/b", fork=True), CallContext("a/c")]
     keys = {key(scope, sh("true")) for scope in scopes}
     assert len(keys) == len(scopes)
     assert key(LOCAL, sh("true")) == key(LOCAL, sh("true")) != key(LOCAL, sh("false"))
@@ -150,15 +150,15 @@ def test_equal_thunks_have_one_key_in_a_scope_and_others_elsewhere() -> None:
     ("metadata", "scope"),
     [
         ({}, LOCAL),
-        ({"bassloop-repository": "A/b", "bassloop-fork": "false"}, Scope("a/b", fork=False)),
-        ({"bassloop-repository": "a/b", "bassloop-fork": "true"}, Scope("a/b", fork=True)),
-        ({"bassloop-repository": "a/b"}, Scope("a/b", fork=True)),
+        ({"bassloop-repository": "A/b", "bassloop-fork": "false"}, CallContext("a/b", fork=False)),
+        ({"bassloop-repository": "a/b", "bassloop-fork": "true"}, CallContext("a/b", fork=True)),
+        ({"bassloop-repository": "a/b"}, CallContext("a/b", fork=True)),
     ],
 )
 def test_who_does_not_say_that_it_is_no_fork_is_treated_as_one(
-    metadata: dict[str, str], scope: Scope
+    metadata: dict[str, str], scope: CallContext
 ) -> None:
-    assert Scope.of(metadata) == scope
+    assert CallContext.of(metadata) == scope
 
 
 def test_a_command_is_named_as_a_person_would_type_it() -> None:

@@ -13,22 +13,24 @@ import trio
 from hypothesis import given, strategies
 
 from bassloop.runner.container import image, spec
-from bassloop.runner.container.archive import Wanted, import_archive
-from bassloop.runner.container.engine import Engine, EngineError, Limits
+from bassloop.runner.container.archive import ImageSelector, import_archive
+from bassloop.runner.container.engine import ContainerEngine, ContainerLimits, EngineError
 from bassloop.runner.container.images import has_changed
 from bassloop.runner.container.probe import find, try_limits
 from bassloop.runner.container.trust import BUNDLES, MAX_BUNDLE, trusting
-from bassloop.runner.engine.command import Inherited, resolve
+from bassloop.runner.engine.command import ImageDefaults, resolve
 from bassloop.runner.errors import DriverError
 from bassloop.wire import bass_pb2 as pb
 
 from .made import after, sh, string
 
-PODMAN = Engine("/usr/bin/podman", "podman", options=("--runtime", "runc"), network="slirp4netns")
-DOCKER = Engine("/usr/bin/docker", "docker", network="bridge")
+PODMAN = ContainerEngine(
+    "/usr/bin/podman", "podman", options=("--runtime", "runc"), network="slirp4netns"
+)
+DOCKER = ContainerEngine("/usr/bin/docker", "docker", network="bridge")
 
 
-def container(**more: object) -> spec.Container:
+def container(**more: object) -> spec.ContainerSpec:
     given: dict[str, object] = {
         "name": "c1",
         "image": "abc",
@@ -37,7 +39,7 @@ def container(**more: object) -> spec.Container:
         "dir": spec.WORK,
         "owner": "me",
     }
-    return spec.Container(**{**given, **more})  # type: ignore[arg-type]
+    return spec.ContainerSpec(**{**given, **more})  # type: ignore[arg-type]
 
 
 def pairs(words: list[str]) -> set[tuple[str, str]]:
@@ -46,7 +48,7 @@ def pairs(words: list[str]) -> set[tuple[str, str]]:
 
 @pytest.mark.parametrize("engine", [PODMAN, DOCKER], ids=str)
 def test_a_command_line_ends_with_the_image_and_what_its_entrypoint_is_given(
-    engine: Engine,
+    engine: ContainerEngine,
 ) -> None:
     words = spec.run(engine, container())
     assert words[-3:] == ["abc", "-c", "echo $X"]
@@ -66,15 +68,18 @@ def test_variables_of_an_earlier_command_do_not_come_with_its_image() -> None:
 
 
 def test_limits_and_mounts_are_said() -> None:
-    binds = [spec.Bind(Path("/s/a"), "/t/a"), spec.Bind(Path("/s/b"), "/t/b", overlay=True)]
-    limits = Limits(cpus=1.5, memory=1024, pids=10)
+    binds = [
+        spec.BindMount(Path("/s/a"), "/t/a"),
+        spec.BindMount(Path("/s/b"), "/t/b", overlay=True),
+    ]
+    limits = ContainerLimits(cpus=1.5, memory=1024, pids=10)
     found = pairs(spec.run(PODMAN, container(limits=limits, binds=binds)))
     assert {("--cpus", "1.5"), ("--memory", "1024"), ("--pids-limit", "10")} <= found
     assert {("--volume", "/s/a:/t/a:rw"), ("--volume", "/s/b:/t/b:O")} <= found
 
 
 def test_a_secret_is_on_no_command_line() -> None:
-    words = spec.run(PODMAN, container(secrets=[spec.Secret("s1", "TOKEN")]))
+    words = spec.run(PODMAN, container(secrets=[spec.SecretVariable("s1", "TOKEN")]))
     assert ("--secret", "s1,type=env,target=TOKEN") in pairs(words)
 
 
@@ -150,7 +155,7 @@ def test_what_engines_say_of_an_image() -> None:
         found = image.parse(json.dumps(answer))
         assert (found.id, found.digest) == ("abc", digest)
         assert found.env == {"A": "b=c", "PATH": "/bin"}
-        assert found.inherited == Inherited(("e",), ())
+        assert found.inherited == ImageDefaults(("e",), ())
 
 
 @pytest.mark.parametrize("answer", ["", "[]", "{}", "[1]", '[{"Config":{"Env":1}}]', "[{}]"])
@@ -183,7 +188,7 @@ def test_nothing_is_mounted_where_the_container_has_its_own(target: str) -> None
 
 
 def test_an_image_adds_what_a_thunk_does_not_say() -> None:
-    runs = Inherited(("entry",), ("cmd",))
+    runs = ImageDefaults(("entry",), ("cmd",))
     thunk = pb.Thunk(image=pb.ThunkImage(ref=pb.ImageRef(repository="x")))
     assert resolve(thunk, image=runs).words == ("entry", "cmd")
     child = pb.Thunk(image=after(thunk), args=[string("a")], use_entrypoint=True)
@@ -192,8 +197,8 @@ def test_an_image_adds_what_a_thunk_does_not_say() -> None:
     assert resolve(cleared, image=runs).words == ("cmd",)
 
 
-class Known:
-    """Surroundings with one secret."""
+class KnownHost:
+    """Environment with one secret."""
 
     root: str | None = "/work"
 
@@ -211,12 +216,12 @@ def test_a_secret_may_be_a_variable_or_input_and_never_an_argument() -> None:
         pb.Binding(symbol="AUTH", value=put_together),
         pb.Binding(symbol="PLAIN", value=string("x")),
     ]
-    command = resolve(sh("true", env=env, stdin=[secret]), surroundings=Known())
+    command = resolve(sh("true", env=env, stdin=[secret]), environment=KnownHost())
     assert command.secret_env == {"AUTH": "Bearer value of token"}
     assert command.env == {"PLAIN": "x"}
     assert command.stdin == b'"value of token"\n'
     with pytest.raises(DriverError, match="can't be an argument"):
-        resolve(sh("true", secret), surroundings=Known())
+        resolve(sh("true", secret), environment=KnownHost())
 
 
 FAKE = """#!/bin/sh
@@ -244,7 +249,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 async def test_an_engine_that_simply_works_is_taken_as_it_is(fake: Path) -> None:
     fake.write_text(FAKE % {"version": "5.0.1", "works": "*"})
     found = await find("podman")
-    assert isinstance(found, Engine)
+    assert isinstance(found, ContainerEngine)
     assert (found.options, found.ulimits, found.network) == ((), (), "bridge")
     assert str(found) == "podman 5.0.1"
 
@@ -254,11 +259,11 @@ async def test_what_is_refused_is_tried_in_another_way(fake: Path) -> None:
         FAKE % {"version": "4.3.1", "works": "*'--network none '*--ulimit*|*slirp4netns*"}
     )
     found = await find("podman")
-    assert isinstance(found, Engine)
+    assert isinstance(found, ContainerEngine)
     assert found.ulimits
     assert found.network == "slirp4netns"
     without = await find("podman", network=False)
-    assert isinstance(without, Engine)
+    assert isinstance(without, ContainerEngine)
     assert without.network == "none"
 
 
@@ -294,8 +299,8 @@ async def test_limits_that_would_be_ignored_are_told(
         f"#!/bin/sh\ncase \"$*\" in *info*) echo '{ROOTLESS % (version, controllers)}' ;; "
         '*) echo "exec: /bassloop-probe: no such file" >&2; exit 127 ;; esac\n'
     )
-    engine = Engine(str(fake), "podman", rootless=True)
-    limits = Limits(memory=64 << 20, pids=20)
+    engine = ContainerEngine(str(fake), "podman", rootless=True)
+    limits = ContainerLimits(memory=64 << 20, pids=20)
     if missing is None:
         await try_limits(engine, limits)
     else:
@@ -312,7 +317,7 @@ async def test_an_image_is_looked_at_for_certificates_as_this_runner_and_no_furt
         f'*"{BUNDLES[0]}"*) head -c {MAX_BUNDLE + 1} /dev/zero > "$last" ;;\n'
         f'*"{BUNDLES[1]}"*) echo theirs > "$last" ;;\nesac\n'
     )
-    engine = Engine(str(fake), "podman")
+    engine = ContainerEngine(str(fake), "podman")
     binds = await trusting(engine, "image", "bassloop-session", "owner", b"ours", tmp_path)
     assert [bind.target for bind in binds if bind.target in BUNDLES] == [BUNDLES[1]]
     assert [bind.source.read_bytes() for bind in binds[1:]] == [b"theirs\nours"] * 2
@@ -344,7 +349,12 @@ async def test_an_archive_that_unpacks_to_much_is_left_when_the_call_is_cancelle
             trio.from_thread.run_sync(scope.cancel)
         trio.from_thread.check_cancelled()
 
-    words = (tmp_path / "small.tgz", tmp_path / "image.tar", Wanted("1", "amd64"), "ours:key")
+    words = (
+        tmp_path / "small.tgz",
+        tmp_path / "image.tar",
+        ImageSelector("1", "amd64"),
+        "ours:key",
+    )
     with trio.CancelScope() as scope:
         await trio.to_thread.run_sync(import_archive, *words, go_on)
     assert scope.cancelled_caught

@@ -1,4 +1,4 @@
-"""The host driver, for real: commands, their surroundings, their outputs, and what it refuses."""
+"""The host driver, for real: commands, their environment, their outputs, and what it refuses."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 import trio
 
-from bassloop.runner.cache.outputs import Output
-from bassloop.runner.context import Scope
+from bassloop.runner.cache.outputs import ThunkOutput
+from bassloop.runner.context import CallContext
 from bassloop.runner.engine.graph import together
-from bassloop.runner.engine.progress import Vertex
+from bassloop.runner.engine.progress import StepReporter
 from bassloop.runner.engine.watch import watch
 from bassloop.runner.errors import DriverError
 from bassloop.runner.host.driver import HostDriver
 from bassloop.wire import bass_pb2 as pb
 from bassloop.wire import progrock_pb2 as progrock
 
-LOCAL = Scope()
+LOCAL = CallContext()
 
 
 def text(value: str) -> pb.Value:
@@ -56,10 +56,10 @@ class Bench:
         copy.CopyFrom(update)
         self.updates.append(copy)
 
-    async def run(self, thunk: pb.Thunk, scope: Scope = LOCAL) -> Output:
+    async def run(self, thunk: pb.Thunk, scope: CallContext = LOCAL) -> ThunkOutput:
         return await self.driver.run(thunk, scope, self.send)
 
-    async def said(self, thunk: pb.Thunk, scope: Scope = LOCAL) -> str:
+    async def said(self, thunk: pb.Thunk, scope: CallContext = LOCAL) -> str:
         return (await self.run(thunk, scope)).stdout.read_text()
 
     def last(self) -> progrock.Vertex:
@@ -131,7 +131,7 @@ async def test_a_cache_is_kept_between_runs_of_one_repository(bench: Bench) -> N
         script = f"echo {n} >> c/log; cat c/log"
         return sh(script, mounts=[mount(pb.ThunkMountSource(cache=cache), "c")])
 
-    ours, fork = Scope("octocat/hello"), Scope("octocat/hello", fork=True)
+    ours, fork = CallContext("octocat/hello"), CallContext("octocat/hello", fork=True)
     assert await bench.said(counting(1), ours) == "1\n"
     assert await bench.said(counting(2), ours) == "1\n2\n"
     assert await bench.said(counting(3), fork) == "3\n"
@@ -147,9 +147,9 @@ async def test_a_thunk_that_ran_is_not_run_again(bench: Bench) -> None:
 
 async def test_a_fork_never_gets_what_its_base_repository_made(bench: Bench) -> None:
     thunk = sh("date +%N")
-    ours = await bench.said(thunk, Scope("octocat/hello"))
-    assert await bench.said(thunk, Scope("octocat/hello", fork=True)) != ours
-    assert await bench.said(thunk, Scope("octocat/other")) != ours
+    ours = await bench.said(thunk, CallContext("octocat/hello"))
+    assert await bench.said(thunk, CallContext("octocat/hello", fork=True)) != ours
+    assert await bench.said(thunk, CallContext("octocat/other")) != ours
 
 
 async def test_equal_thunks_at_the_same_time_run_once(bench: Bench) -> None:
@@ -262,12 +262,12 @@ async def test_cancelled_a_command_is_gone_with_all_its_children(
 
 
 async def test_a_command_is_ended_when_there_is_no_room_for_what_it_prints(bench: Bench) -> None:
-    class Full(Output):
+    class Full(ThunkOutput):
         """Its standard output is on a disk without room."""
 
         stdout = Path("/dev/full")  # type: ignore[assignment]
 
-    vertex = Vertex(bench.send, "key", "yes", ())
+    vertex = StepReporter(bench.send, "key", "yes", ())
     with trio.fail_after(10), pytest.raises(DriverError) as failed:
         await watch(
             ["yes"],

@@ -8,8 +8,8 @@ import pytest
 import trio
 
 from bassloop.runner import RunnerError, RunnerOptions, parse_destination
-from bassloop.runner.context import Scope
-from bassloop.runner.engine.coalesce import MOMENT, PIECE, Coalescer, Piece
+from bassloop.runner.context import CallContext
+from bassloop.runner.engine.coalesce import CHUNK_SIZE, MOMENT, LogBatcher, LogChunk
 from bassloop.runner.options import is_served, parse_size
 
 
@@ -56,33 +56,35 @@ def test_a_rule_that_is_none_is_refused() -> None:
 
 
 def test_who_does_not_say_that_it_is_no_fork_is_treated_as_one() -> None:
-    assert Scope.of({}) == Scope(None, fork=False)
-    assert Scope.of({"bassloop-repository": "a/b"}) == Scope("a/b", fork=True)
-    assert Scope.of({"bassloop-repository": "a/b", "bassloop-fork": "false"}) == Scope("a/b")
+    assert CallContext.of({}) == CallContext(None, fork=False)
+    assert CallContext.of({"bassloop-repository": "a/b"}) == CallContext("a/b", fork=True)
+    assert CallContext.of({"bassloop-repository": "a/b", "bassloop-fork": "false"}) == CallContext(
+        "a/b"
+    )
 
 
 async def test_the_first_bytes_go_at_once_the_next_together(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    sent: list[tuple[float, list[Piece]]] = []
+    sent: list[tuple[float, list[LogChunk]]] = []
     began = trio.current_time()
 
-    async def send(pieces: list[Piece]) -> None:
+    async def send(pieces: list[LogChunk]) -> None:
         sent.append((trio.current_time() - began, pieces))
 
-    coalescer = Coalescer(send)
+    batcher = LogBatcher(send)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(coalescer.run)
+        nursery.start_soon(batcher.run)
         for number in range(5):
-            await coalescer.add(1, b"%d" % number)
+            await batcher.add(1, b"%d" % number)
             await trio.sleep(MOMENT / 6)
-        await coalescer.add(2, b"err")
+        await batcher.add(2, b"err")
         await trio.sleep(1)
-        coalescer.close()
+        batcher.close()
     assert [at for at, _ in sent] == pytest.approx([0, MOMENT])
     assert [pieces for _, pieces in sent] == [
-        [Piece(1, b"0")],
-        [Piece(1, b"1234"), Piece(2, b"err")],
+        [LogChunk(1, b"0")],
+        [LogChunk(1, b"1234"), LogChunk(2, b"err")],
     ]
 
 
@@ -91,18 +93,18 @@ async def test_a_flood_does_not_wait_for_the_moment_to_pass(
 ) -> None:
     sizes: list[int] = []
 
-    async def send(pieces: list[Piece]) -> None:
+    async def send(pieces: list[LogChunk]) -> None:
         sizes.append(sum(len(piece.data) for piece in pieces))
 
-    coalescer = Coalescer(send)
+    batcher = LogBatcher(send)
     began = trio.current_time()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(coalescer.run)
+        nursery.start_soon(batcher.run)
         for _ in range(100):
-            await coalescer.add(1, b"x" * PIECE)
+            await batcher.add(1, b"x" * CHUNK_SIZE)
             await trio.lowlevel.checkpoint()
-        coalescer.close()
-    assert sum(sizes) == 100 * PIECE
+        batcher.close()
+    assert sum(sizes) == 100 * CHUNK_SIZE
     assert trio.current_time() - began < MOMENT
 
 

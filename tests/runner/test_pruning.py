@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from trio.testing import wait_all_tasks_blocked
 
 from bassloop.cli import cli
-from bassloop.runner.cache.outputs import Cache
+from bassloop.runner.cache.outputs import OutputCache
 from bassloop.runner.cache.pruning import keep_within, prune
 from bassloop.runner.context import LOCAL
 from bassloop.runner.errors import DriverError
@@ -156,14 +156,14 @@ async def test_a_runner_that_was_killed_while_it_cleaned_up_is_cleaned_up_by_the
     left = tmp_path / "making" / "killed"
     left.mkdir(parents=True)
     (left / "lock").touch()  # its mark is gone already
-    async with Cache.open(tmp_path):
+    async with OutputCache.open(tmp_path):
         assert not left.exists()
 
 
 async def test_what_could_not_be_marked_as_used_is_marked_by_the_next_who_uses_it(
     tmp_path: Path,
 ) -> None:
-    async with Cache.open(tmp_path) as cache:
+    async with OutputCache.open(tmp_path) as cache:
         own = tmp_path / "making" / cache.session / "using"
         own.rmdir()  # as on a disk without room
         with pytest.raises(FileNotFoundError), cache.holding() as hold:

@@ -14,11 +14,11 @@ import trio
 from click.testing import CliRunner
 
 from bassloop.cli import cli
-from bassloop.runner.context import LOCAL, Scope
+from bassloop.runner.context import LOCAL, CallContext
 from bassloop.runner.errors import DriverError
 from bassloop.runner.host import sandbox
 from bassloop.runner.host.driver import HostDriver
-from bassloop.runner.secrets import SecretError, Secrets, SecretStore
+from bassloop.runner.secrets import OwnerSecrets, SecretError, SecretStore
 from bassloop.runner.secrets.keyring import SystemKeyring
 from bassloop.runtimes import RunFailed
 from bassloop.wire import bass_pb2 as pb
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 OURS, FORK, OTHER = (
-    Scope("octocat/hello"),
-    Scope("octocat/hello", fork=True),
-    Scope("octocat/other"),
+    CallContext("octocat/hello"),
+    CallContext("octocat/hello", fork=True),
+    CallContext("octocat/other"),
 )
 
 
@@ -66,8 +66,8 @@ class Memory:
         del self.kept[service, name]
 
 
-async def granted(store: SecretStore, scope: Scope, name: str = "TOKEN") -> str:
-    return (await Secrets(store).granted(scope)).value(name)
+async def granted(store: SecretStore, scope: CallContext, name: str = "TOKEN") -> str:
+    return (await OwnerSecrets(store).grant(scope)).value(name)
 
 
 async def test_a_secret_is_given_to_its_repository_and_to_no_fork(store: SecretStore) -> None:
@@ -95,7 +95,7 @@ async def test_the_narrowest_rule_counts_whatever_was_set_first(store: SecretSto
     store.set("TOKEN", "of all", forks=True, in_keyring=False)
     assert await granted(store, OURS) == "of octocat/hello"
     assert await granted(store, OTHER) == "of octocat"
-    assert await granted(store, Scope("else/where")) == "of all"
+    assert await granted(store, CallContext("else/where")) == "of all"
     assert await granted(store, FORK) == "of all"
 
 
@@ -103,7 +103,7 @@ async def test_a_new_value_is_another_version_that_tells_nothing_of_it(store: Se
     versions = []
     for value in ("hunter2", "hunter3", "hunter2"):
         store.set("TOKEN", value, in_keyring=False)
-        versions.append((await Secrets(store).granted(OURS)).version("TOKEN"))
+        versions.append((await OwnerSecrets(store).grant(OURS)).version("TOKEN"))
     assert len(set(versions)) == 3
     assert not any("hunter" in each for each in versions)
 
@@ -160,12 +160,12 @@ async def test_values_may_be_in_the_keyring(tmp_path: Path) -> None:
     store = SecretStore(tmp_path / "secrets.json", SystemKeyring(keyring))
     assert store.set("TOKEN", "hunter2") == "the system's keyring"
     assert "hunter2" not in store.path.read_text()
-    secrets = Secrets(store)
+    secrets = OwnerSecrets(store)
     for _ in range(3):
-        assert (await secrets.granted(OURS)).value("TOKEN") == "hunter2"
+        assert (await secrets.grant(OURS)).value("TOKEN") == "hunter2"
     assert keyring.asked == 1
     store.set("TOKEN", "hunter3")
-    assert (await secrets.granted(OURS)).value("TOKEN") == "hunter3"
+    assert (await secrets.grant(OURS)).value("TOKEN") == "hunter3"
     assert list(keyring.kept.values()) == ["hunter3"]
     store.remove("TOKEN")
     assert keyring.kept == {}
@@ -238,7 +238,7 @@ async def driver(
         box = found
     store.set("TOKEN", "hunter2-env", in_keyring=False)
     store.set("FILE", "hunter2-file\nline two", in_keyring=False)
-    secrets = Secrets(store)
+    secrets = OwnerSecrets(store)
     async with HostDriver.open(tmp_path / "state", secrets=secrets, sandbox=box) as driver:
         yield driver
 

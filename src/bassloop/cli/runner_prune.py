@@ -26,7 +26,7 @@ def prune(disk: str | None, keep_caches: bool, state_dir: Path | None) -> None:
     import trio
 
     from bassloop.cli.log_config import configure_logs
-    from bassloop.runner.cache.leases import KINDS
+    from bassloop.runner.cache.pins import KINDS
     from bassloop.runner.cache.pruning import engines
     from bassloop.runner.cache.pruning import prune as do
     from bassloop.runner.options import RunnerError, default_state, parse_size

@@ -37,7 +37,7 @@ class Dials(Protocol):
 
 
 @dataclass(eq=False)
-class Client:
+class RunnerClient:
     """Keeps one runtime registered with one loop.
 
     Args:

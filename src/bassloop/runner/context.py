@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bassloop.bass import thunk_sha256
-from bassloop.runner.secrets.git_credentials import Source
+from bassloop.runner.secrets.git_credentials import PrivateSource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,30 +17,30 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class CallContext:
     """For whom something runs: outputs are never shared between scopes.
 
     So a fork can't poison what its base repository takes from the cache, nor one repository what
     another does. Without a repository the scope is the local one, of whoever sits at this machine.
 
     Args:
-        kept_only: nothing is run, only what is kept is given: somebody looks at an output.
+        cached_only: nothing is run, only what is kept is given: somebody looks at an output.
         source: where a private repository is checked out from; it does not tell scopes apart.
     """
 
     repository: str | None = None
     fork: bool = False
-    kept_only: bool = False
-    source: Source | None = field(default=None, compare=False)
+    cached_only: bool = False
+    source: PrivateSource | None = field(default=None, compare=False)
 
     @classmethod
-    def of(cls, metadata: Mapping[str, str]) -> Scope:
+    def of(cls, metadata: Mapping[str, str]) -> CallContext:
         """The scope of a call; who does not say that it is no fork is treated as one."""
         repository = metadata.get("bassloop-repository") or None
         fork = repository is not None and metadata.get("bassloop-fork") != "false"
-        kept_only = metadata.get("bassloop-kept-only") == "true"
+        cached_only = metadata.get("bassloop-kept-only") == "true"
         whose = repository.lower() if repository else None
-        return cls(whose, fork, kept_only, Source.of(metadata))
+        return cls(whose, fork, cached_only, PrivateSource.of(metadata))
 
     def own(self, name: str) -> str:
         """A name of this scope's own: 64 hexadecimal digits, different for every scope and name."""
@@ -49,10 +49,10 @@ class Scope:
         return hashlib.sha256(about.encode()).hexdigest()
 
 
-LOCAL = Scope()
+LOCAL = CallContext()
 
 
-def key(scope: Scope, thunk: pb.Thunk) -> str:
+def key(scope: CallContext, thunk: pb.Thunk) -> str:
     """What a thunk's output is kept under: 64 hexadecimal digits."""
     return scope.own(thunk_sha256(thunk))
 

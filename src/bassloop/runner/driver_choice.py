@@ -10,13 +10,13 @@ import trio
 
 from bassloop.runner.cache.pruning import keep_within
 from bassloop.runner.container.driver import ContainerDriver
-from bassloop.runner.container.engine import Engine, EngineError, Limits
+from bassloop.runner.container.engine import ContainerEngine, ContainerLimits, EngineError
 from bassloop.runner.container.probe import find, try_limits
 from bassloop.runner.events import RunnerEvent, Warned
 from bassloop.runner.host import sandbox
 from bassloop.runner.host.driver import HostDriver
 from bassloop.runner.options import RunnerError, RunnerOptions
-from bassloop.runner.secrets import Secrets, SecretStore
+from bassloop.runner.secrets import OwnerSecrets, SecretStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -43,7 +43,7 @@ async def open_driver(
 ) -> AsyncGenerator[Driver]:
     """What carries thunks out. Raises RunnerError when there is nothing that will do, DriverError."""
     engine = await find_engine(options)
-    secrets = Secrets(SecretStore(options.secrets_file), own_git=options.git_credentials)
+    secrets = OwnerSecrets(SecretStore(options.secrets_file), own_git=options.git_credentials)
     opened = _open_host if engine is None else partial(_open_containers, engine)
     async with opened(options, secrets, on_event) as driver, trio.open_nursery() as nursery:
         if options.disk is not None:
@@ -54,7 +54,7 @@ async def open_driver(
 
 @asynccontextmanager
 async def _open_host(
-    options: RunnerOptions, secrets: Secrets, on_event: Callable[[RunnerEvent], None]
+    options: RunnerOptions, secrets: OwnerSecrets, on_event: Callable[[RunnerEvent], None]
 ) -> AsyncGenerator[HostDriver]:
     if asked := limits_asked(options):
         raise RunnerError(
@@ -77,14 +77,14 @@ async def _open_host(
 
 @asynccontextmanager
 async def _open_containers(
-    engine: Engine,
+    engine: ContainerEngine,
     options: RunnerOptions,
-    secrets: Secrets,
+    secrets: OwnerSecrets,
     on_event: Callable[[RunnerEvent], None],
 ) -> AsyncGenerator[ContainerDriver]:
     for warning in warnings(options, engine):
         on_event(Warned(warning))
-    limits = Limits(options.cpus, options.memory, options.pids)
+    limits = ContainerLimits(options.cpus, options.memory, options.pids)
     if asked := limits_asked(options):
         try:
             await try_limits(engine, limits)
@@ -111,7 +111,7 @@ def limits_asked(options: RunnerOptions) -> list[str]:
     return [name for name, value in values.items() if value is not None]
 
 
-def warnings(options: RunnerOptions, engine: Engine) -> list[str]:
+def warnings(options: RunnerOptions, engine: ContainerEngine) -> list[str]:
     """What an owner should know of running containers so."""
     found = [f"thunks run in containers of {engine}"]
     if engine.network == "host":
@@ -121,7 +121,7 @@ def warnings(options: RunnerOptions, engine: Engine) -> list[str]:
     return found
 
 
-async def find_engine(options: RunnerOptions) -> Engine | None:
+async def find_engine(options: RunnerOptions) -> ContainerEngine | None:
     """The engine that the options ask for; None when it is the host that runs commands.
 
     Raises RunnerError when there is none and nothing else was allowed.
@@ -129,7 +129,7 @@ async def find_engine(options: RunnerOptions) -> Engine | None:
     if options.driver == "host":
         return None
     found = await find(options.engine, network=options.network)
-    if isinstance(found, Engine):
+    if isinstance(found, ContainerEngine):
         return found
     if options.driver == "container":
         raise RunnerError(

@@ -23,5 +23,5 @@ def host_path_refused() -> DriverError:
     return refused("name files of the machine", "--allow-host-path")
 
 
-class NotKept(DriverError):
+class NotCached(DriverError):
     """Only what is kept was asked for, and it is not."""

@@ -22,7 +22,7 @@ CHUNK = 256 * 1024
 EPOCH = 499_162_500
 """The time that all files of an output have, so that equal outputs are equal: the reference's."""
 
-Wanted = Callable[[str], bool]
+PathFilter = Callable[[str], bool]
 
 
 def walk(root: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
@@ -44,7 +44,7 @@ def walk(root: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
         waiting += reversed(below)
 
 
-async def copy(source: Path, target: Path, wanted: Wanted | None = None) -> None:
+async def copy(source: Path, target: Path, wanted: PathFilter | None = None) -> None:
     """Copy a file, or a folder with what is wanted of it. Links stay links; sockets and such are left out.
 
     Nothing may be at `target` but an empty folder. Raises OSError.
@@ -189,7 +189,7 @@ async def read(path: Path) -> AsyncGenerator[bytes]:
             yield chunk
 
 
-async def tar(source: Path, name: str, wanted: Wanted | None = None) -> AsyncGenerator[bytes]:
+async def tar(source: Path, name: str, wanted: PathFilter | None = None) -> AsyncGenerator[bytes]:
     """A tar stream: of a file under the name that is given, or of what is wanted of a folder.
 
     Owners are left out and times are all the same, so that equal files make equal streams.

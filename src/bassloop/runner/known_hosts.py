@@ -48,14 +48,14 @@ class KnownHosts:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def find(self, host: str, port: int) -> Known:
+    def find(self, host: str, port: int) -> KnownHost:
         """What is known of a host at a port; a key of the same host at another port says nothing.
 
         Raises OSError or ValueError when the file can't be read.
         """
         text = self.path.read_text() if self.path.exists() else ""
         found = asyncssh.import_known_hosts(text).match(place(host, port), "", None)
-        return Known(found)
+        return KnownHost(found)
 
     def add(self, key: HostKey) -> None:
         """Remember a key. Raises OSError."""
@@ -70,7 +70,7 @@ class KnownHosts:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownHost:
     """What is known of one host, as asyncssh takes it."""
 
     found: Any

@@ -15,7 +15,7 @@ import trio
 from bassloop.bridge import open_bridge
 from bassloop.bridge.h2 import open_grpc_server
 from bassloop.runner import ssh_keys
-from bassloop.runner.container.engine import EngineError, Limits
+from bassloop.runner.container.engine import ContainerLimits, EngineError
 from bassloop.runner.container.probe import try_limits
 from bassloop.runner.driver_choice import find_engine, limits_asked, warnings
 from bassloop.runner.host import sandbox
@@ -123,7 +123,7 @@ async def _limits(options: RunnerOptions) -> Finding:
             said.append(f"{' and '.join(asked)} can't be held without containers; {mend}" if asked else
                         "what a command takes is not limited")  # fmt: skip
             return Finding("limits", good, "; ".join(said))
-        await try_limits(engine, Limits(options.cpus, options.memory, options.pids))
+        await try_limits(engine, ContainerLimits(options.cpus, options.memory, options.pids))
     except EngineError as error:
         mend = "on a machine with control groups of version 2, delegate them to your user"
         return Finding("limits", False, f"{' and '.join(asked)} can't be held: {error}; {mend}")

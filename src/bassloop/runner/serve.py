@@ -9,7 +9,7 @@ import trio
 
 from bassloop.bridge import open_bridge
 from bassloop.bridge.h2 import open_grpc_server
-from bassloop.runner.client import Client
+from bassloop.runner.client import RunnerClient
 from bassloop.runner.driver_choice import open_driver
 from bassloop.runner.errors import DriverError
 from bassloop.runner.events import RunnerEvent, Warned
@@ -49,7 +49,7 @@ async def run_runner(
             open_grpc_server([service]) as session,
         ):
             dialler = Dialler(options, session, lambda text: on_event(Warned(text)))
-            client = Client(dialler, options.address, on_event, _remembering(options, ask))
+            client = RunnerClient(dialler, options.address, on_event, _remembering(options, ask))
             await client.run(task_status=task_status)
     except DriverError as error:
         raise RunnerError(str(error)) from error

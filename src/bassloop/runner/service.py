@@ -20,9 +20,9 @@ from grpclib.exceptions import GRPCError
 
 from bassloop.bridge import call_asyncio, call_trio
 from bassloop.runner import file_trees
-from bassloop.runner.context import Scope
+from bassloop.runner.context import CallContext
 from bassloop.runner.engine.sources import exported
-from bassloop.runner.errors import DriverError, NotKept, Unsupported
+from bassloop.runner.errors import DriverError, NotCached, Unsupported
 from bassloop.runner.options import is_served
 from bassloop.wire import bass_pb2 as pb
 from bassloop.wire import progrock_pb2 as progrock
@@ -119,7 +119,7 @@ class RuntimeService(RuntimeBase):
 
         async def work(respond: Respond) -> None:
             send = _progress(respond, rpc.ExportResponse)
-            granted = await self._driver.secrets.granted(_scope(stream))
+            granted = await self._driver.secrets.grant(_scope(stream))
             async with self._driver.running(path.thunk, _scope(stream), send) as output:
                 looked_at = granted.mask.stream()
                 async with aclosing(exported(output, path.path)) as chunks:
@@ -202,7 +202,7 @@ class RuntimeService(RuntimeBase):
                 job.failure = GRPCError(Status.CANCELLED, "the call was cancelled")
         except Unsupported as error:
             job.failure = GRPCError(Status.UNIMPLEMENTED, str(error))
-        except NotKept as error:
+        except NotCached as error:
             job.failure = GRPCError(Status.NOT_FOUND, str(error)[:MAX_REASON])
         except DriverError as error:
             job.failure = GRPCError(Status.UNKNOWN, str(error)[:MAX_REASON])
@@ -231,5 +231,5 @@ def _metadata(stream: Stream[Any, Any]) -> dict[str, str]:
     return {name: unquote(value) for name, value in found if isinstance(value, str)}
 
 
-def _scope(stream: Stream[Any, Any]) -> Scope:
-    return Scope.of(_metadata(stream))
+def _scope(stream: Stream[Any, Any]) -> CallContext:
+    return CallContext.of(_metadata(stream))

@@ -12,7 +12,7 @@ import trio
 
 from bassloop.bridge import call_asyncio
 from bassloop.runner import ssh_keys
-from bassloop.runner.known_hosts import HostKey, Known, KnownHosts, Verdict, place
+from bassloop.runner.known_hosts import HostKey, KnownHost, KnownHosts, Verdict, place
 from bassloop.runner.options import RunnerError, RunnerOptions
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Dialler:
             with trio.move_on_after(3, shield=True):
                 await call_asyncio(connection.wait_closed)
 
-    async def _known(self) -> Known:
+    async def _known(self) -> KnownHost:
         path = self.options.hosts_file
         try:
             return await trio.to_thread.run_sync(
@@ -192,7 +192,7 @@ class Connection:
 class _Client(asyncssh.SSHClient):
     """Remembers the key that the host has shown, if it is not among the known ones."""
 
-    def __init__(self, known: Known) -> None:
+    def __init__(self, known: KnownHost) -> None:
         self.known = known
         self.shown: asyncssh.SSHKey | None = None
 

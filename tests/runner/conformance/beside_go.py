@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from bassloop.runner.container.engine import Engine
+from bassloop.runner.container.engine import ContainerEngine
 from bassloop.runner.container.probe import find
 from bassloop.wire import bass_pb2 as pb
 
@@ -63,7 +63,7 @@ async def registry_on_loopback(folder: Path) -> AsyncGenerator[None]:
     )
     try:
         engine = await find()
-        assert isinstance(engine, Engine), engine
+        assert isinstance(engine, ContainerEngine), engine
         name = f"{REGISTRY}/base:conformance"
         change = ["--change", 'CMD ["sh", "-c", "echo from the image"]']
         change += ["--change", "ENV FROM_IMAGE=yes"]

@@ -10,11 +10,11 @@ from bassloop.bridge import open_bridge
 from bassloop.bridge.h2 import open_grpc_server
 from bassloop.bridge.memory import memory_opener
 from bassloop.runner.container.driver import ContainerDriver
-from bassloop.runner.container.engine import Engine
+from bassloop.runner.container.engine import ContainerEngine
 from bassloop.runner.container.probe import find
 from bassloop.runner.host import sandbox
 from bassloop.runner.host.driver import HostDriver
-from bassloop.runner.secrets import Secrets, SecretStore
+from bassloop.runner.secrets import OwnerSecrets, SecretStore
 from bassloop.runner.service import RuntimeService
 from bassloop.runtimes import Platform, Runtime
 
@@ -36,7 +36,7 @@ async def open_runtime(
     store = SecretStore(folder / "secrets" / "secrets.json")
     for number, each in enumerate(("ONE", "TWO"), 1):
         store.set(each, f"conformance-{number}", only=["octocat/*"], in_keyring=False)
-    opened = await _opened(name, folder / name, Secrets(store), publish_to)
+    opened = await _opened(name, folder / name, OwnerSecrets(store), publish_to)
     async with (
         open_bridge(),
         opened as driver,
@@ -56,11 +56,11 @@ async def open_runtime(
 
 
 async def _opened(
-    name: str, state: Path, secrets: Secrets, publish_to: tuple[str, ...]
+    name: str, state: Path, secrets: OwnerSecrets, publish_to: tuple[str, ...]
 ) -> AbstractAsyncContextManager[Driver]:
     if name == "container":
         engine = await find()
-        assert isinstance(engine, Engine), engine
+        assert isinstance(engine, ContainerEngine), engine
         return ContainerDriver.open(state, engine, secrets=secrets, publish_to=publish_to)
     box = None
     if name == "sandboxed":

@@ -18,7 +18,7 @@ from .drivers import DRIVERS, open_runtime
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bassloop.runner.container.engine import Engine
+    from bassloop.runner.container.engine import ContainerEngine
 
 
 async def differences(driver: str, asked: Asked) -> dict[str, str]:
@@ -47,7 +47,7 @@ async def test_in_a_sandbox(tmp_path: Path) -> None:
 
 @pytest.mark.containers
 @pytest.mark.timeout(900)
-async def test_in_containers(tmp_path: Path, engine: Engine, registry: str) -> None:  # noqa: F811
+async def test_in_containers(tmp_path: Path, engine: ContainerEngine, registry: str) -> None:  # noqa: F811
     allowed = (f"{registry}/team",)
     async with open_runtime("container", tmp_path, publish_to=allowed) as runtime:
         assert await differences("container", Asked(runtime, BASE, registry)) == {}

@@ -14,10 +14,10 @@ import pytest
 import trio
 
 from bassloop.runner.container.driver import ContainerDriver
-from bassloop.runner.container.engine import Engine, EngineError
+from bassloop.runner.container.engine import ContainerEngine, EngineError
 from bassloop.runner.container.images import own_prefix
 from bassloop.runner.container.probe import find
-from bassloop.runner.context import LOCAL, Scope
+from bassloop.runner.context import LOCAL, CallContext
 from bassloop.wire import bass_pb2 as pb
 
 from ..made import Recorder
@@ -25,7 +25,7 @@ from ..made import Recorder
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from bassloop.runner.cache.outputs import Output
+    from bassloop.runner.cache.outputs import ThunkOutput
 
 IMAGE_LINE = "{{.Repository}}:{{.Tag}} {{.ID}}"
 BASE = pb.ThunkImage(
@@ -55,12 +55,12 @@ def busybox_tree() -> bytes:
 
 
 @pytest.fixture(scope="session")
-def engine() -> Engine:
+def engine() -> ContainerEngine:
     """The engine that runs them, with the base image in it."""
 
-    async def prepare() -> Engine:
+    async def prepare() -> ContainerEngine:
         found = await find()
-        assert isinstance(found, Engine), found
+        assert isinstance(found, ContainerEngine), found
         change = 'CMD ["sh", "-c", "echo from the image"]'
         env = "ENV FROM_IMAGE=yes"
         name = "localhost/base:bassloop-tests"
@@ -78,10 +78,10 @@ class Bench:
         self.driver = driver
         self.seen = Recorder()
 
-    async def run(self, thunk: pb.Thunk, scope: Scope = LOCAL) -> Output:
+    async def run(self, thunk: pb.Thunk, scope: CallContext = LOCAL) -> ThunkOutput:
         return await self.driver.run(thunk, scope, self.seen)
 
-    async def said(self, thunk: pb.Thunk, scope: Scope = LOCAL) -> str:
+    async def said(self, thunk: pb.Thunk, scope: CallContext = LOCAL) -> str:
         return (await self.run(thunk, scope)).stdout.read_text()
 
     async def containers(self) -> list[str]:
@@ -91,17 +91,17 @@ class Bench:
         return (await self.driver.engine.ask(*words)).split()
 
 
-async def forget(engine: Engine, driver: ContainerDriver, *more: str) -> None:
+async def forget(engine: ContainerEngine, driver: ContainerDriver, *more: str) -> None:
     """Remove the images that a driver has made, and those whose names begin with one of `more`."""
     await _forget(engine, (driver.images.own_name(""), *more))
 
 
-async def forget_state(engine: Engine, state: Path, *more: str) -> None:
+async def forget_state(engine: ContainerEngine, state: Path, *more: str) -> None:
     """The same for the driver that has used a folder."""
     await _forget(engine, (own_prefix(state) or "none", *more))
 
 
-async def listed_images(engine: Engine) -> str:
+async def listed_images(engine: ContainerEngine) -> str:
     """All images, by name and id. An image that goes while Podman looks at it spoils the whole list."""
     for _ in range(4):
         try:
@@ -111,7 +111,7 @@ async def listed_images(engine: Engine) -> str:
     return await engine.ask("images", "--format", IMAGE_LINE)
 
 
-async def _forget(engine: Engine, ours: tuple[str, ...]) -> None:
+async def _forget(engine: ContainerEngine, ours: tuple[str, ...]) -> None:
     listed = await listed_images(engine)
     named = [line.split() for line in listed.splitlines() if line.startswith(ours)]
     if named:
@@ -155,7 +155,7 @@ async def registry(tmp_path: Path) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-async def bench(tmp_path: Path, engine: Engine) -> AsyncIterator[Any]:
+async def bench(tmp_path: Path, engine: ContainerEngine) -> AsyncIterator[Any]:
     async with ContainerDriver.open(tmp_path / "state", engine) as driver:
         yield Bench(driver)
     owner = f"label=bassloop.state={driver.owner}"

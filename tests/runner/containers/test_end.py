@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from bassloop.runner.container.driver import ContainerDriver
-from bassloop.runner.container.engine import Engine, Limits
+from bassloop.runner.container.engine import ContainerEngine, ContainerLimits
 from bassloop.runner.context import LOCAL
 from bassloop.runner.errors import DriverError
 
@@ -74,7 +74,7 @@ async def test_cancelled_while_it_starts_a_container_is_gone_too(bench: Bench) -
 
 
 async def test_a_container_that_a_crashed_runner_left_is_removed_by_the_next(
-    bench: Bench, tmp_path: Path, engine: Engine
+    bench: Bench, tmp_path: Path, engine: ContainerEngine
 ) -> None:
     state = tmp_path / "state"
     script = f"""
@@ -112,8 +112,10 @@ trio.run(main)
         process.stdout.close()
 
 
-async def test_a_container_takes_no_more_than_it_is_given(tmp_path: Path, engine: Engine) -> None:
-    limits = Limits(cpus=1, memory=64 << 20, pids=20)
+async def test_a_container_takes_no_more_than_it_is_given(
+    tmp_path: Path, engine: ContainerEngine
+) -> None:
+    limits = ContainerLimits(cpus=1, memory=64 << 20, pids=20)
     async with ContainerDriver.open(tmp_path / "state", engine, limits=limits) as driver:
         seen = Recorder()
         with pytest.raises(DriverError):
@@ -133,7 +135,7 @@ async def test_more_rights_are_refused(bench: Bench) -> None:
 
 
 async def test_more_rights_are_given_where_the_owner_allows_it(
-    tmp_path: Path, engine: Engine
+    tmp_path: Path, engine: ContainerEngine
 ) -> None:
     async with ContainerDriver.open(tmp_path / "state", engine, allow_insecure=True) as driver:
         thunk = run("grep CapEff /proc/self/status", insecure=True)

@@ -11,7 +11,7 @@ import pytest
 
 from bassloop.runner.cache.pruning import prune
 from bassloop.runner.container.driver import ContainerDriver
-from bassloop.runner.context import LOCAL, Scope
+from bassloop.runner.context import LOCAL, CallContext
 from bassloop.runner.engine.sources import exported
 from bassloop.runner.errors import DriverError
 from bassloop.wire import bass_pb2 as pb
@@ -23,7 +23,7 @@ from .test_run import run
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bassloop.runner.container.engine import Engine
+    from bassloop.runner.container.engine import ContainerEngine
 
 pytestmark = pytest.mark.containers
 
@@ -88,7 +88,7 @@ async def test_an_image_is_exported_and_read_in_again(bench: Bench) -> None:
 
 
 async def test_what_an_engine_saves_is_read_in_by_its_tag_and_takes_no_name(
-    bench: Bench, engine: Engine, tmp_path: Path
+    bench: Bench, engine: ContainerEngine, tmp_path: Path
 ) -> None:
     path = tmp_path / "saved.tar"
     await engine.ask("tag", "localhost/base:bassloop-tests", "localhost/other:bassloop-tests")
@@ -109,7 +109,7 @@ async def test_what_an_engine_saves_is_read_in_by_its_tag_and_takes_no_name(
 
 
 async def test_an_archive_may_be_what_a_thunk_has_made(
-    bench: Bench, engine: Engine, tmp_path: Path
+    bench: Bench, engine: ContainerEngine, tmp_path: Path
 ) -> None:
     path = tmp_path / "saved.tar"
     await engine.ask(
@@ -179,7 +179,7 @@ async def test_a_path_is_exported_as_a_tar_stream(bench: Bench) -> None:
 
 
 async def test_an_image_is_published_resolved_and_fetched(
-    tmp_path: Path, engine: Engine, registry: str
+    tmp_path: Path, engine: ContainerEngine, registry: str
 ) -> None:
     ref = pb.ImageRef(repository=f"{registry}/team/app", tag="1", platform=LINUX)
     thunk = run("echo published > /etc/what")
@@ -194,7 +194,7 @@ async def test_an_image_is_published_resolved_and_fetched(
         assert output.stdout.read_text() == "published\n"
         for elsewhere, scope in (
             (f"{registry}/other/app", LOCAL),
-            (f"{registry}/team/app", Scope("a/b", fork=True)),
+            (f"{registry}/team/app", CallContext("a/b", fork=True)),
         ):
             with pytest.raises(DriverError, match="does not let"):
                 await driver.publish(pb.ImageRef(repository=elsewhere), thunk, scope, Recorder())

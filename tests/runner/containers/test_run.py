@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from bassloop.runner.context import Scope
+from bassloop.runner.context import CallContext
 from bassloop.runner.errors import DriverError
 from bassloop.wire import bass_pb2 as pb
 
@@ -147,7 +147,7 @@ async def test_a_cache_is_kept_between_runs_of_one_repository(bench: Bench) -> N
         script = f"echo {n} >> /var/c/log; cat /var/c/log"
         return run(script, mounts=[mount(cache("c", mode="LOCKED"), folder("/var/c"))])
 
-    ours, fork = Scope("octocat/hello"), Scope("octocat/hello", fork=True)
+    ours, fork = CallContext("octocat/hello"), CallContext("octocat/hello", fork=True)
     assert await bench.said(counting(1), ours) == "1\n"
     assert await bench.said(counting(2), ours) == "1\n2\n"
     assert await bench.said(counting(3), fork) == "3\n"
@@ -194,8 +194,8 @@ async def test_equal_thunks_at_the_same_time_run_once(bench: Bench) -> None:
 
 async def test_a_fork_never_gets_what_its_base_repository_made(bench: Bench) -> None:
     thunk = run("cat /proc/sys/kernel/random/uuid")
-    ours = await bench.said(thunk, Scope("octocat/hello"))
-    assert await bench.said(thunk, Scope("octocat/hello", fork=True)) != ours
+    ours = await bench.said(thunk, CallContext("octocat/hello"))
+    assert await bench.said(thunk, CallContext("octocat/hello", fork=True)) != ours
 
 
 async def test_a_name_that_another_image_is_given_makes_another_thunk(bench: Bench) -> None:

@@ -12,9 +12,9 @@ import pytest
 import trio
 
 from bassloop.runner.container.driver import ContainerDriver
-from bassloop.runner.context import Scope
+from bassloop.runner.context import CallContext
 from bassloop.runner.errors import DriverError
-from bassloop.runner.secrets import Secrets, SecretStore
+from bassloop.runner.secrets import OwnerSecrets, SecretStore
 from bassloop.wire import bass_pb2 as pb
 
 from ..made import Recorder, after, file, in_memory, mount, string
@@ -25,7 +25,7 @@ from .test_run import run
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from bassloop.runner.container.engine import Engine
+    from bassloop.runner.container.engine import ContainerEngine
 
 pytestmark = pytest.mark.containers
 
@@ -139,7 +139,7 @@ async def test_a_service_has_a_certificate_that_who_uses_it_trusts(
     assert "over TLS" in await bench.said(client)
 
 
-SCOPE = Scope("octocat/hello")
+SCOPE = CallContext("octocat/hello")
 
 
 def secret(name: str) -> pb.Value:
@@ -154,7 +154,9 @@ async def holding(text: str, *folders: Path) -> bytes:
     return found.stdout
 
 
-async def test_secrets_reach_their_command_and_nothing_else(tmp_path: Path, engine: Engine) -> None:
+async def test_secrets_reach_their_command_and_nothing_else(
+    tmp_path: Path, engine: ContainerEngine
+) -> None:
     store = SecretStore(tmp_path / "secrets" / "secrets.json")
     for name in ("env", "file", "stdin"):
         store.set(name, f"hunter2-{name}", only=["octocat/hello"], in_keyring=False)
@@ -173,7 +175,7 @@ async def test_secrets_reach_their_command_and_nothing_else(tmp_path: Path, engi
         archive.write(data)
 
     state = tmp_path / "state"
-    async with ContainerDriver.open(state, engine, secrets=Secrets(store)) as driver:
+    async with ContainerDriver.open(state, engine, secrets=OwnerSecrets(store)) as driver:
         output = await driver.run(thunk, SCOPE, seen)
         assert output.stdout.read_text() == 'token: Bearer ***\n"***"\n'
         assert seen.text(2) == "key: ***\n"
@@ -182,25 +184,25 @@ async def test_secrets_reach_their_command_and_nothing_else(tmp_path: Path, engi
         assert b"hunter2" not in archive.getvalue()
         assert await holding("hunter2", state, Path("/dev/shm")) == b""
         assert (await engine.ask("secret", "ls", "--quiet")).strip() == ""
-        for scope in (Scope("octocat/hello", fork=True), Scope("octocat/other")):
+        for scope in (CallContext("octocat/hello", fork=True), CallContext("octocat/other")):
             with pytest.raises(DriverError, match="the secret"):
                 await driver.run(thunk, scope, seen)
     store.set("env", "hunter3", only=["octocat/hello"], in_keyring=False)
-    async with ContainerDriver.open(state, engine, secrets=Secrets(store)) as driver:
+    async with ContainerDriver.open(state, engine, secrets=OwnerSecrets(store)) as driver:
         output = await driver.run(thunk, SCOPE, seen)  # another value makes another thunk
         assert output.stdout.read_text() == '"***"\n'
     await forget(engine, driver)
 
 
 async def test_a_secret_is_not_left_by_a_command_that_is_cancelled(
-    tmp_path: Path, engine: Engine
+    tmp_path: Path, engine: ContainerEngine
 ) -> None:
     store = SecretStore(tmp_path / "secrets" / "secrets.json")
     store.set("env", "hunter2-cancelled", only=["octocat/hello"], in_keyring=False)
     thunk = run("echo up; sleep 600", env=[pb.Binding(symbol="TOKEN", value=secret("env"))])
     seen = Recorder()
     async with (
-        ContainerDriver.open(tmp_path / "state", engine, secrets=Secrets(store)) as driver,
+        ContainerDriver.open(tmp_path / "state", engine, secrets=OwnerSecrets(store)) as driver,
         trio.open_nursery() as nursery,
     ):
         nursery.start_soon(driver.run, thunk, SCOPE, seen)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from bassloop.runner import file_trees
-from bassloop.runner.cache.leases import KINDS, Uses
+from bassloop.runner.cache.pins import KINDS, Pins
 from bassloop.runner.process import end_marked
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ MARK = "mark"
 
 
 @dataclass(frozen=True, slots=True)
-class Output:
+class ThunkOutput:
     """What a thunk left behind: its work directory's files, and what it printed."""
 
     path: Path
@@ -84,10 +84,10 @@ class Locks:
                 self._locks[name] = (lock, users - 1)
 
 
-class Cache:
+class OutputCache:
     """Outputs in a folder. Made with :meth:`open`; several runners may share the folder."""
 
-    def __init__(self, folder: Path, making: Path, uses: Uses) -> None:
+    def __init__(self, folder: Path, making: Path, uses: Pins) -> None:
         self.folder = folder
         self.uses = uses
         self._outputs = folder / "outputs"
@@ -100,7 +100,7 @@ class Cache:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, folder: Path) -> AsyncGenerator[Cache]:
+    async def open(cls, folder: Path) -> AsyncGenerator[OutputCache]:
         """Outputs in `folder`, which is made, for this user alone. Raises OSError."""
 
         def work() -> tuple[Path, int]:
@@ -116,7 +116,7 @@ class Cache:
 
         own, lock = await trio.to_thread.run_sync(work)
         try:
-            with Uses.open(folder, own) as uses:
+            with Pins.open(folder, own) as uses:
                 yield cls(folder, own, uses)
         finally:
             with trio.CancelScope(shield=True):
@@ -150,24 +150,24 @@ class Cache:
         return link.readlink()
 
     @contextmanager
-    def holding(self) -> Iterator[Hold]:
+    def holding(self) -> Iterator[CallCache]:
         """What is found through it is not removed while the context lasts."""
         with ExitStack() as stack:
-            yield Hold(self, stack)
+            yield CallCache(self, stack)
 
-    def find(self, key: str) -> Output | None:
+    def find(self, key: str) -> ThunkOutput | None:
         """An output that is whole; None when there is none."""
-        output = Output(self._outputs / key)
+        output = ThunkOutput(self._outputs / key)
         if not output.files.is_dir():
             return None
         os.utime(output.path)
         return output
 
     @asynccontextmanager
-    async def making(self) -> AsyncGenerator[Output]:
+    async def making(self) -> AsyncGenerator[ThunkOutput]:
         """A temporary place for an output; gone afterwards unless it was kept."""
         path = Path(await trio.to_thread.run_sync(lambda: tempfile.mkdtemp(dir=self._making)))
-        output = Output(path)
+        output = ThunkOutput(path)
         output.files.mkdir()
         try:
             yield output
@@ -175,9 +175,9 @@ class Cache:
             with trio.CancelScope(shield=True):
                 await file_trees.remove(path)
 
-    async def keep(self, output: Output, key: str) -> Output:
+    async def keep(self, output: ThunkOutput, key: str) -> ThunkOutput:
         """Keep an output under its key; one that is there already stays."""
-        kept = Output(self._outputs / key)
+        kept = ThunkOutput(self._outputs / key)
 
         def rename() -> None:
             output.grow(0)
@@ -233,20 +233,20 @@ class Cache:
             self._private.remove(path)
 
 
-class Hold:
-    """What one call uses. Made with :meth:`Cache.holding`."""
+class CallCache:
+    """What one call uses. Made with :meth:`OutputCache.holding`."""
 
-    def __init__(self, cache: Cache, stack: ExitStack) -> None:
+    def __init__(self, cache: OutputCache, stack: ExitStack) -> None:
         self._cache = cache
         self._stack = stack
         self._held: set[tuple[str, str]] = set()
 
-    def find(self, key: str) -> Output | None:
+    def find(self, key: str) -> ThunkOutput | None:
         """An output that is whole; None when there is none."""
         self._use("outputs", key)
         return self._cache.find(key)
 
-    async def keep(self, output: Output, key: str) -> Output:
+    async def keep(self, output: ThunkOutput, key: str) -> ThunkOutput:
         """Keep an output under its key; one that is there already stays."""
         self._use("outputs", key)
         return await self._cache.keep(output, key)

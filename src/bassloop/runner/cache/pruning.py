@@ -19,15 +19,15 @@ import structlog
 import trio
 
 from bassloop.runner import file_trees
-from bassloop.runner.cache.leases import KINDS, removing
-from bassloop.runner.cache.outputs import Output, remove_abandoned
-from bassloop.runner.container.engine import Engine, EngineError, is_missing
+from bassloop.runner.cache.outputs import ThunkOutput, remove_abandoned
+from bassloop.runner.cache.pins import KINDS, removing
+from bassloop.runner.container.engine import ContainerEngine, EngineError, is_missing
 from bassloop.runner.container.images import PUBLISHED, own_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from bassloop.runner.cache.outputs import Cache
+    from bassloop.runner.cache.outputs import OutputCache
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +37,7 @@ LOOK_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class CacheEntry:
     """Something that is kept, when it was used last, and the bytes that it takes."""
 
     kind: str
@@ -47,7 +47,7 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
-class Pruned:
+class PruneResult:
     """What was removed, in number and bytes; what is left, in bytes; and how much of that is in use."""
 
     count: int
@@ -60,15 +60,15 @@ class Pruned:
         return text + (f", {self.in_use} of them in use" if self.in_use else "")
 
 
-def engines() -> list[Engine]:
+def engines() -> list[ContainerEngine]:
     """The engines whose programs are here: removing images needs none of what running containers does."""
     found = ((kind, shutil.which(kind)) for kind in ("podman", "docker"))
-    return [Engine(path, kind) for kind, path in found if path is not None]  # type: ignore[arg-type]
+    return [ContainerEngine(path, kind) for kind, path in found if path is not None]  # type: ignore[arg-type]
 
 
 async def prune(
-    folder: Path, limit: int, engines: Sequence[Engine], *, kinds: Sequence[str] = KINDS
-) -> Pruned:
+    folder: Path, limit: int, engines: Sequence[ContainerEngine], *, kinds: Sequence[str] = KINDS
+) -> PruneResult:
     """Remove what is kept in a runner's folder, until no more than `limit` bytes are left.
 
     Only `kinds` are removed and counted; with a limit of 0 all goes that nobody uses. A runner may use
@@ -79,7 +79,7 @@ async def prune(
     for one in images:
         await one.look()
 
-    def look() -> list[Kept]:
+    def look() -> list[CacheEntry]:
         _remove_leftovers(folder)
         return [
             _measured(folder, kind, path, images) for kind in kinds for path in _in(folder / kind)
@@ -99,10 +99,10 @@ async def prune(
     if "outputs" in kinds and "images" in kinds:
         for one in images:
             await one.remove_unknown(folder, known)
-    return Pruned(count, freed, total - freed, in_use)
+    return PruneResult(count, freed, total - freed, in_use)
 
 
-async def keep_within(cache: Cache, limit: int, engine: Engine | None) -> None:
+async def keep_within(cache: OutputCache, limit: int, engine: ContainerEngine | None) -> None:
     """Prune what is kept whenever it has grown, until cancelled."""
     while True:
         try:
@@ -130,22 +130,22 @@ def _in(folder: Path) -> list[Path]:
     return []
 
 
-def _measured(folder: Path, kind: str, path: Path, images: Iterable[_Images]) -> Kept:
+def _measured(folder: Path, kind: str, path: Path, images: Iterable[_Images]) -> CacheEntry:
     try:
         used = path.stat().st_mtime
     except FileNotFoundError:
         used = 0.0
     match kind:
         case "outputs":
-            size = Output(path).size
+            size = ThunkOutput(path).size
         case "images":
             size = max((each.sizes.get(path.name, 0) for each in images), default=0)
         case _:
             size = file_trees.size(path)
-    return Kept(kind, path.name, used, size)
+    return CacheEntry(kind, path.name, used, size)
 
 
-async def _remove(folder: Path, each: Kept, images: Iterable[_Images]) -> bool:
+async def _remove(folder: Path, each: CacheEntry, images: Iterable[_Images]) -> bool:
     """Remove one thing, if nobody uses it. Returns whether it is gone."""
 
     def take() -> Path | None:
@@ -173,7 +173,7 @@ async def _remove(folder: Path, each: Kept, images: Iterable[_Images]) -> bool:
 class _Images:
     """The images that a runner has made in one engine, by key."""
 
-    def __init__(self, engine: Engine, prefix: str) -> None:
+    def __init__(self, engine: ContainerEngine, prefix: str) -> None:
         self._engine = engine
         self._prefix = prefix
         self.sizes: dict[str, int] = {}

@@ -35,7 +35,7 @@ Document = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ImageSelector:
     """Which image of an archive is meant."""
 
     tag: str | None
@@ -57,7 +57,7 @@ class _Watched(io.BufferedReader):
 def import_archive(
     source: Path,
     target: Path,
-    wanted: Wanted,
+    wanted: ImageSelector,
     name: str,
     go_on: Callable[[], None] = lambda: None,
 ) -> None:
@@ -111,7 +111,7 @@ def _read_document(tar: tarfile.TarFile, member: tarfile.TarInfo) -> Any:
 
 
 def _import_layout(
-    tar: tarfile.TarFile, target: Path, index: Document, wanted: Wanted, name: str
+    tar: tarfile.TarFile, target: Path, index: Document, wanted: ImageSelector, name: str
 ) -> None:
     blobs = _blobs(tar)
     descriptor = _choose(tar, blobs, index, wanted)
@@ -127,7 +127,7 @@ def _choose(
     tar: tarfile.TarFile,
     blobs: dict[str, tarfile.TarInfo],
     index: Document,
-    wanted: Wanted,
+    wanted: ImageSelector,
     depth: int = 0,
 ) -> Document:
     """The descriptor of the manifest that is meant: by its tag, then by its platform."""
@@ -215,7 +215,7 @@ def _copy(tar: tarfile.TarFile, member: tarfile.TarInfo, out: tarfile.TarFile, n
 
 
 def _import_docker(
-    tar: tarfile.TarFile, target: Path, manifests: list[Document], wanted: Wanted, name: str
+    tar: tarfile.TarFile, target: Path, manifests: list[Document], wanted: ImageSelector, name: str
 ) -> None:
     found = [
         each

@@ -13,7 +13,7 @@ from bassloop.bass import thunk_sha256
 from bassloop.runner.container import addresses, archive
 from bassloop.runner.container import image as names
 from bassloop.runner.container.config import config_after
-from bassloop.runner.container.image_builder import Roots, input_of
+from bassloop.runner.container.image_builder import ImageBuilder, input_of
 from bassloop.runner.container.images import image_key
 from bassloop.runner.container.services import Services, certificates
 from bassloop.runner.container.spec import WORK
@@ -22,21 +22,21 @@ from bassloop.runner.container.work import Base, Place, Work
 from bassloop.runner.context import command_line
 from bassloop.runner.engine import command as commands
 from bassloop.runner.engine.graph import Call, hiding, together
-from bassloop.runner.engine.progress import vertex_id
-from bassloop.runner.errors import DriverError, NotKept, refused
-from bassloop.runner.secrets import Granted, Revealed
-from bassloop.runner.secrets.git_credentials import given
+from bassloop.runner.engine.progress import step_id
+from bassloop.runner.errors import DriverError, NotCached, refused
+from bassloop.runner.secrets import GrantedSecrets, SecretFiles
+from bassloop.runner.secrets.git_credentials import with_credential
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
     from pathlib import Path
 
-    from bassloop.runner.cache.outputs import Hold, Output
+    from bassloop.runner.cache.outputs import CallCache, ThunkOutput
     from bassloop.runner.container.driver import ContainerDriver
     from bassloop.runner.container.image import Image
-    from bassloop.runner.context import Scope
+    from bassloop.runner.context import CallContext
     from bassloop.runner.engine.command import Command
-    from bassloop.runner.engine.progress import Send, Vertex
+    from bassloop.runner.engine.progress import Send, StepReporter
     from bassloop.wire import bass_pb2 as pb
 
 Result = TypeVar("Result")
@@ -48,8 +48,8 @@ class ContainerCall(Call):
     def __init__(
         self,
         driver: ContainerDriver,
-        hold: Hold,
-        granted: Granted,
+        hold: CallCache,
+        granted: GrantedSecrets,
         send: Send,
         nursery: trio.Nursery,
     ) -> None:
@@ -70,7 +70,7 @@ class ContainerCall(Call):
         sha = thunk_sha256(thunk)
         if sha not in self._keys:
             facts = ["container", sha]
-            command = self._resolve(thunk, commands.Inherited())
+            command = self._resolve(thunk, commands.ImageDefaults())
             facts += sorted(map(self.granted.version, command.secrets))
             if commands.base_of(thunk) is None:
                 facts += await self._facts_of(commands.image_of(thunk))
@@ -88,12 +88,12 @@ class ContainerCall(Call):
     def resolve(self, thunk: pb.Thunk) -> Command:
         if thunk.insecure and not self._driver.allow_insecure:
             raise refused("have rights beyond a container's (insecure)", "--allow-insecure")
-        return self._resolve(thunk, commands.Inherited())
+        return self._resolve(thunk, commands.ImageDefaults())
 
-    def _resolve(self, thunk: pb.Thunk, inherited: commands.Inherited) -> Command:
-        surroundings = _Surroundings(self.granted)
-        command = commands.resolve(thunk, image=inherited, surroundings=surroundings)
-        return given(command, self.granted.credential)
+    def _resolve(self, thunk: pb.Thunk, inherited: commands.ImageDefaults) -> Command:
+        environment = _Surroundings(self.granted)
+        command = commands.resolve(thunk, image=inherited, environment=environment)
+        return with_credential(command, self.granted.credential)
 
     def needs(self, command: Command, thunk: pb.Thunk) -> Iterable[pb.Thunk]:
         yield from commands.needs(command, thunk)
@@ -107,7 +107,7 @@ class ContainerCall(Call):
         image = commands.image_of(thunk)
         if commands.base_of(thunk) is None and image.WhichOneof("image") == "ref":
             ref = image.ref
-            return [vertex_id(image_key(names.name_of(ref), names.platform_of(ref.platform)))]
+            return [step_id(image_key(names.name_of(ref), names.platform_of(ref.platform)))]
         return []
 
     # --- images --------------------------------------------------------------------------------------
@@ -116,8 +116,8 @@ class ContainerCall(Call):
         """The image of a name. Raises DriverError."""
         name, platform = names.name_of(ref), names.platform_of(ref.platform)
         key = image_key(name, platform)
-        if self.scope.kept_only and await self._driver.images.inspect(name) is None:
-            raise NotKept(f"the image {name} is not here any more")
+        if self.scope.cached_only and await self._driver.images.inspect(name) is None:
+            raise NotCached(f"the image {name} is not here any more")
         if key not in self._images:
             self._images[key] = await self._driver.images.named(name, platform, self.send)
         return self._images[key]
@@ -131,14 +131,14 @@ class ContainerCall(Call):
                 return await self._roots().made(image)
         raise DriverError("this thunk has no image, and a container needs one")
 
-    def _roots(self) -> Roots:
+    def _roots(self) -> ImageBuilder:
         driver = self._driver
 
         async def needed(thunk: pb.Thunk) -> str:
             await self.output(thunk)
             return await self.key(thunk)
 
-        return Roots(
+        return ImageBuilder(
             engine=driver.engine,
             images=driver.images,
             cache=self.cache,
@@ -160,7 +160,7 @@ class ContainerCall(Call):
         image, kept = await self._left_by(before)
         return Base(image, root, kept)
 
-    async def _left_by(self, thunk: pb.Thunk) -> tuple[str, Output]:
+    async def _left_by(self, thunk: pb.Thunk) -> tuple[str, ThunkOutput]:
         """The image that a thunk leaves, and its output. Raises DriverError."""
         for _ in range(2):
             kept = await self.output(thunk)
@@ -191,17 +191,19 @@ class ContainerCall(Call):
     # --- carrying out --------------------------------------------------------------------------------
 
     async def carry_out(
-        self, thunk: pb.Thunk, command: Command, output: Output, vertex: Vertex
+        self, thunk: pb.Thunk, command: Command, output: ThunkOutput, vertex: StepReporter
     ) -> None:
         async with self._work(thunk, output, vertex) as work:
             await work.carry_out()
 
     @asynccontextmanager
-    async def _work(self, thunk: pb.Thunk, output: Output, vertex: Vertex) -> AsyncGenerator[Work]:
+    async def _work(
+        self, thunk: pb.Thunk, output: ThunkOutput, vertex: StepReporter
+    ) -> AsyncGenerator[Work]:
         """A thunk's work, while the secrets and services that it needs are there."""
         driver = self._driver
         base = await self.base(thunk)
-        with Revealed.open(self.granted, self.cache.memory) as revealed:
+        with SecretFiles.open(self.granted, self.cache.memory) as revealed:
             command = self._resolve(thunk, base.root.inherited)
             if not command.words:
                 raise DriverError("there is no command, and the image does not say what it runs")
@@ -231,11 +233,11 @@ class ContainerCall(Call):
         await self.services.start(thunk, await self.key(thunk))
 
     @asynccontextmanager
-    async def _service(self, thunk: pb.Thunk) -> AsyncGenerator[tuple[Work, Vertex]]:
+    async def _service(self, thunk: pb.Thunk) -> AsyncGenerator[tuple[Work, StepReporter]]:
         """The work of a service, with all that it needs made."""
         command = self.resolve(thunk)
         needed = {await self.key(each): each for each in self.needs(command, thunk)}
-        inputs = [*map(vertex_id, needed), *self.inputs(thunk)]
+        inputs = [*map(step_id, needed), *self.inputs(thunk)]
         vertex = self.vertex(await self.key(thunk), command_line(thunk), inputs)
         await together([partial(self.output, each) for each in needed.values()])
         async with self.cache.making() as output, self._work(thunk, output, vertex) as work:
@@ -257,7 +259,7 @@ class ContainerCall(Call):
             overlays=driver.engine.kind == "podman",
         )
 
-    async def after(self, output: Output, name: str) -> None:
+    async def after(self, output: ThunkOutput, name: str) -> None:
         if name in self._joined:
             # Its container holds the network of services that are about to be stopped.
             await self._driver.images.left(output, name)
@@ -269,7 +271,7 @@ class ContainerCall(Call):
 class _Surroundings:
     """What this driver has beside files."""
 
-    granted: Granted
+    granted: GrantedSecrets
     root: str | None = WORK
 
     def address(self, addr: pb.ThunkAddr) -> str:
@@ -282,7 +284,7 @@ class _Surroundings:
 @asynccontextmanager
 async def calling(
     driver: ContainerDriver,
-    scope: Scope,
+    scope: CallContext,
     send: Send,
     work: Callable[[ContainerCall], Awaitable[Result]],
 ) -> AsyncGenerator[Result]:
@@ -292,7 +294,7 @@ async def calling(
     """
     result: list[Result] = []
     failure: DriverError | OSError | None = None
-    granted = await driver.secrets.granted(scope)
+    granted = await driver.secrets.grant(scope)
     with driver.cache.holding() as hold:
         with hiding(granted.mask):
             async with trio.open_nursery() as nursery:

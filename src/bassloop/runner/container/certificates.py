@@ -27,7 +27,7 @@ class Certificate:
     key: bytes
 
 
-class Authority:
+class CertificateAuthority:
     """Signs certificates."""
 
     def __init__(self, name: str = "bassloop runner, one call") -> None:

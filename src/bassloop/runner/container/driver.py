@@ -13,23 +13,23 @@ import structlog
 import trio
 
 from bassloop.runner import file_trees
-from bassloop.runner.cache.outputs import Cache, Output
+from bassloop.runner.cache.outputs import OutputCache, ThunkOutput
 from bassloop.runner.container import image as names
 from bassloop.runner.container.calls import calling
-from bassloop.runner.container.engine import Engine, EngineError, Limits
-from bassloop.runner.container.images import PUBLISHED, Images, image_key, secret_of
+from bassloop.runner.container.engine import ContainerEngine, ContainerLimits, EngineError
+from bassloop.runner.container.images import PUBLISHED, ImageStore, image_key, secret_of
 from bassloop.runner.container.spec import LABEL
 from bassloop.runner.container.variables import forget, names_in_engine
-from bassloop.runner.engine.progress import Vertex
+from bassloop.runner.engine.progress import StepReporter
 from bassloop.runner.errors import DriverError
-from bassloop.runner.secrets import Secrets
+from bassloop.runner.secrets import OwnerSecrets
 from bassloop.wire import bass_pb2 as pb
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
     from pathlib import Path
 
-    from bassloop.runner.context import Scope
+    from bassloop.runner.context import CallContext
     from bassloop.runner.engine.driver import Give
     from bassloop.runner.engine.progress import Send
     from bassloop.runner.events import RunnerEvent
@@ -49,14 +49,14 @@ class ContainerDriver:
         output = await driver.run(thunk, LOCAL, show)
     """
 
-    engine: Engine
-    cache: Cache
-    images: Images
+    engine: ContainerEngine
+    cache: OutputCache
+    images: ImageStore
     slots: trio.CapacityLimiter
     on_event: Callable[[RunnerEvent], None]
     secret: str
-    limits: Limits
-    secrets: Secrets
+    limits: ContainerLimits
+    secrets: OwnerSecrets
     allow_host_path: bool
     allow_insecure: bool
     publish_to: tuple[str, ...]
@@ -77,11 +77,11 @@ class ContainerDriver:
     async def open(
         cls,
         state_dir: Path,
-        engine: Engine,
+        engine: ContainerEngine,
         *,
         on_event: Callable[[RunnerEvent], None] = lambda event: None,
-        limits: Limits | None = None,
-        secrets: Secrets | None = None,
+        limits: ContainerLimits | None = None,
+        secrets: OwnerSecrets | None = None,
         allow_host_path: bool = False,
         allow_insecure: bool = False,
         publish_to: tuple[str, ...] = (),
@@ -95,7 +95,7 @@ class ContainerDriver:
             publish_to: the names of images, or what they are in, that may be pushed.
             jobs: how many commands run at the same time; as many as are asked for when it is None.
         """
-        opened = Cache.open(state_dir)
+        opened = OutputCache.open(state_dir)
         try:
             cache = await opened.__aenter__()
             secret = await trio.to_thread.run_sync(_secret_of, state_dir)
@@ -103,7 +103,7 @@ class ContainerDriver:
             raise DriverError(f"outputs can't be kept in {state_dir}: {error.strerror}") from error
         try:
             owner = hashlib.sha256(secret.encode()).hexdigest()[:16]
-            images = Images(engine, owner, secret, state_dir)
+            images = ImageStore(engine, owner, secret, state_dir)
             await _remove_abandoned(engine, owner, cache)
             slots = trio.CapacityLimiter(math.inf if jobs is None else jobs)
             async with trio.open_nursery() as nursery:
@@ -114,8 +114,8 @@ class ContainerDriver:
                     slots=slots,
                     on_event=on_event,
                     secret=secret,
-                    limits=limits or Limits(),
-                    secrets=secrets or Secrets(),
+                    limits=limits or ContainerLimits(),
+                    secrets=secrets or OwnerSecrets(),
                     allow_host_path=allow_host_path,
                     allow_insecure=allow_insecure,
                     publish_to=publish_to,
@@ -126,7 +126,9 @@ class ContainerDriver:
             await opened.__aexit__(None, None, None)
 
     @asynccontextmanager
-    async def running(self, thunk: pb.Thunk, scope: Scope, send: Send) -> AsyncGenerator[Output]:
+    async def running(
+        self, thunk: pb.Thunk, scope: CallContext, send: Send
+    ) -> AsyncGenerator[ThunkOutput]:
         """Carry a thunk out, and what it needs before it; an output that is kept is used again.
 
         `send` is awaited with progress; while it waits, so do the commands. Cancelled, the containers
@@ -136,12 +138,12 @@ class ContainerDriver:
         async with calling(self, scope, send, lambda call: call.output(thunk)) as output:
             yield output
 
-    async def run(self, thunk: pb.Thunk, scope: Scope, send: Send) -> Output:
+    async def run(self, thunk: pb.Thunk, scope: CallContext, send: Send) -> ThunkOutput:
         """The same, for who has no use for the output or knows that it stays."""
         async with self.running(thunk, scope, send) as output:
             return output
 
-    async def resolve(self, ref: pb.ImageRef, scope: Scope) -> pb.Thunk:
+    async def resolve(self, ref: pb.ImageRef, scope: CallContext) -> pb.Thunk:
         """A thunk of the image of this name, with the digest that its registry has for it now.
 
         What is here only, or when the registry can't be reached, counts as it is here.
@@ -152,7 +154,7 @@ class ContainerDriver:
         if not ref.digest:
             reason = "it is not on this runner's machine"
             if not name.startswith(names.LOCAL):
-                vertex = Vertex(_unseen, image_key(name, platform), name, ())
+                vertex = StepReporter(_unseen, image_key(name, platform), name, ())
                 try:
                     await self.images.pull(name, platform, vertex)
                 except EngineError as error:
@@ -164,7 +166,7 @@ class ContainerDriver:
                 found.digest = image.digest
         return pb.Thunk(image=pb.ThunkImage(ref=found))
 
-    async def export(self, thunk: pb.Thunk, scope: Scope, send: Send, give: Give) -> None:
+    async def export(self, thunk: pb.Thunk, scope: CallContext, send: Send, give: Give) -> None:
         """Give an OCI archive of the image that a thunk makes. Raises DriverError."""
         async with self.cache.making() as place:
             target = place.path / "image.tar"
@@ -175,7 +177,7 @@ class ContainerDriver:
                     await give(chunk)
 
     async def publish(
-        self, ref: pb.ImageRef, thunk: pb.Thunk, scope: Scope, send: Send
+        self, ref: pb.ImageRef, thunk: pb.Thunk, scope: CallContext, send: Send
     ) -> pb.ImageRef:
         """Push the image that a thunk makes; the name with its digest is returned.
 
@@ -202,11 +204,11 @@ class ContainerDriver:
             published.digest = digest
         return published
 
-    def finish(self, output: Output, key: str) -> None:
+    def finish(self, output: ThunkOutput, key: str) -> None:
         """Make an image of what a thunk has left, after it, and remove its container."""
         self._nursery.start_soon(self._finish, output, key)
 
-    async def _finish(self, output: Output, key: str) -> None:
+    async def _finish(self, output: ThunkOutput, key: str) -> None:
         try:
             await self.images.left(output, key)
         except DriverError as error:
@@ -230,7 +232,7 @@ def _secret_of(state_dir: Path) -> str:
     return found
 
 
-async def _remove_abandoned(engine: Engine, owner: str, cache: Cache) -> None:
+async def _remove_abandoned(engine: ContainerEngine, owner: str, cache: OutputCache) -> None:
     """Remove the containers that a runner has left when it crashed, and the secrets that they had.
 
     One that had ended too: what it left for others to go on from is made again.

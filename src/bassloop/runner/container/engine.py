@@ -26,7 +26,7 @@ class EngineError(DriverError):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ContainerLimits:
     """What a container may take at most; None is no limit.
 
     Args:
@@ -40,7 +40,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class ContainerEngine:
     """Podman or Docker, as far as it works here.
 
     Args:

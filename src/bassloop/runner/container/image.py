@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bassloop.runner.container.engine import EngineError
-from bassloop.runner.engine.command import Inherited
+from bassloop.runner.engine.command import ImageDefaults
 from bassloop.runner.errors import DriverError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Image:
     digest: str | None = None
     """What its registry knows it by."""
     env: dict[str, str] = field(default_factory=dict)
-    inherited: Inherited = field(default_factory=Inherited)
+    inherited: ImageDefaults = field(default_factory=ImageDefaults)
     config: dict[str, Any] = field(default_factory=dict)
     """All that it says of what is run."""
 
@@ -102,7 +102,7 @@ def parse(answer: str) -> Image:
         found = json.loads(answer)[0]
         config: dict[str, Any] = found.get("Config") or {}
         env = dict(_variable(each) for each in config.get("Env") or ())
-        inherited = Inherited(
+        inherited = ImageDefaults(
             tuple(map(str, config.get("Entrypoint") or ())),
             tuple(map(str, config.get("Cmd") or ())),
         )

@@ -18,7 +18,7 @@ from bassloop.runner.container import archive
 from bassloop.runner.container import image as names
 from bassloop.runner.container.engine import EngineError
 from bassloop.runner.engine import layout
-from bassloop.runner.engine.progress import vertex_id
+from bassloop.runner.engine.progress import step_id
 from bassloop.runner.engine.sources import copy_inside, wanted_of, write_logical
 from bassloop.runner.errors import DriverError, host_path_refused
 from bassloop.runner.ssh import this_platform
@@ -26,11 +26,11 @@ from bassloop.runner.ssh import this_platform
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
-    from bassloop.runner.cache.outputs import Cache, Hold, Output
-    from bassloop.runner.container.engine import Engine, Limits
+    from bassloop.runner.cache.outputs import CallCache, OutputCache, ThunkOutput
+    from bassloop.runner.container.engine import ContainerEngine, ContainerLimits
     from bassloop.runner.container.image import Image
-    from bassloop.runner.container.images import Images
-    from bassloop.runner.engine.progress import Vertex
+    from bassloop.runner.container.images import ImageStore
+    from bassloop.runner.engine.progress import StepReporter
     from bassloop.wire import bass_pb2 as pb
 
 PERIOD = 100_000
@@ -66,7 +66,7 @@ def _written(source: pb.ImageBuildInput) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Roots:
+class ImageBuilder:
     """Makes such images for one call.
 
     Args:
@@ -77,13 +77,13 @@ class Roots:
         own: makes a name the scope's own.
     """
 
-    engine: Engine
-    images: Images
-    cache: Cache
-    hold: Hold
-    limits: Limits
-    vertex: Callable[[str, str, Iterable[str]], Vertex]
-    kept: Callable[[pb.Thunk], Awaitable[Output]]
+    engine: ContainerEngine
+    images: ImageStore
+    cache: OutputCache
+    hold: CallCache
+    limits: ContainerLimits
+    vertex: Callable[[str, str, Iterable[str]], StepReporter]
+    kept: Callable[[pb.Thunk], Awaitable[ThunkOutput]]
     needed: Callable[[pb.Thunk], Awaitable[str]]
     own: Callable[[str], str]
     allow_host_path: bool
@@ -98,7 +98,7 @@ class Roots:
             inputs.append(await self.needed(source.thunk.thunk))
         key = self.own("\n".join([*facts, *inputs]))
         name = self.images.own_name(key)
-        vertex = self.vertex(key, described(image), map(vertex_id, inputs))
+        vertex = self.vertex(key, described(image), map(step_id, inputs))
         self.hold.image(key)
         async with self.cache.locks.holding(key):
             found = await self.images.inspect(name)
@@ -126,7 +126,7 @@ class Roots:
         image: pb.ThunkImage,
         source: pb.ImageBuildInput,
         name: str,
-        vertex: Vertex,
+        vertex: StepReporter,
         place: Path,
     ) -> None:
         given = await self._given(source, place)
@@ -155,18 +155,18 @@ class Roots:
         return place / "given"
 
     async def _load(
-        self, message: pb.ImageArchive, given: Path, name: str, vertex: Vertex, place: Path
+        self, message: pb.ImageArchive, given: Path, name: str, vertex: StepReporter, place: Path
     ) -> None:
         names.platform_of(message.platform)
         arch = message.platform.arch or this_platform()[1]
-        wanted = archive.Wanted(message.tag or None, arch)
+        wanted = archive.ImageSelector(message.tag or None, arch)
         clean = place / "image.tar"
         go_on = trio.from_thread.check_cancelled
         await trio.to_thread.run_sync(archive.import_archive, given, clean, wanted, name, go_on)
         await self.images.told(self.engine.command("load", "--input", str(clean)), vertex)
 
     async def _build(
-        self, message: pb.ImageDockerBuild, context: Path, name: str, vertex: Vertex
+        self, message: pb.ImageDockerBuild, context: Path, name: str, vertex: StepReporter
     ) -> None:
         within = layout.inside(message.dockerfile or "Dockerfile", "the Dockerfile")
         dockerfile = await trio.to_thread.run_sync(file_trees.resolved, context, within)

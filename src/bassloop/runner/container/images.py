@@ -18,10 +18,10 @@ import trio
 
 from bassloop.runner.cache.outputs import Locks
 from bassloop.runner.container import image as names
-from bassloop.runner.container.engine import Engine, EngineError, is_missing
+from bassloop.runner.container.engine import ContainerEngine, EngineError, is_missing
 from bassloop.runner.container.spec import LABEL, WORK
-from bassloop.runner.engine.coalesce import Coalescer
-from bassloop.runner.engine.progress import Send, Vertex
+from bassloop.runner.engine.coalesce import LogBatcher
+from bassloop.runner.engine.progress import Send, StepReporter
 from bassloop.runner.errors import DriverError
 from bassloop.runner.process import run_command
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from bassloop.runner.cache.outputs import Output
+    from bassloop.runner.cache.outputs import ThunkOutput
     from bassloop.runner.container.image import Image
 
 PULL_SECONDS = 1_800
@@ -41,7 +41,7 @@ _FILES_OF_ENGINE = ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/run/.co
 
 
 @dataclass(eq=False)
-class Images:
+class ImageStore:
     """The images of an engine, for one runner.
 
     Args:
@@ -50,7 +50,7 @@ class Images:
         folder: where the engine's program is started.
     """
 
-    engine: Engine
+    engine: ContainerEngine
     owner: str
     secret: str
     folder: Path
@@ -99,7 +99,7 @@ class Images:
     async def named(self, name: str, platform: str | None, send: Send) -> Image:
         """An image by its whole name, fetched when it is not here. Raises DriverError."""
         async with self._locks.holding(f"{name} {platform}"):
-            vertex = Vertex(send, image_key(name, platform), f"image {name}", ())
+            vertex = StepReporter(send, image_key(name, platform), f"image {name}", ())
             found = await self.inspect(name)
             if found is not None:
                 await vertex.cached()
@@ -119,7 +119,7 @@ class Images:
                 raise DriverError(f"the image {name} can't be had: {error}")
             return found
 
-    async def pull(self, name: str, platform: str | None, vertex: Vertex) -> None:
+    async def pull(self, name: str, platform: str | None, vertex: StepReporter) -> None:
         """Fetch an image from its registry; what the engine says is logged. Raises DriverError."""
         words = ["pull", "--quiet"] if self.engine.kind == "podman" else ["pull"]
         if platform is not None:
@@ -128,20 +128,20 @@ class Images:
             words.append("--tls-verify=false")
         await self.told(self.engine.command(*words, name), vertex)
 
-    async def told(self, words: Sequence[str], vertex: Vertex, stdin: bytes = b"") -> None:
+    async def told(self, words: Sequence[str], vertex: StepReporter, stdin: bytes = b"") -> None:
         """Call the engine, with what it says logged. Raises EngineError with its last line."""
-        coalescer = Coalescer(vertex.logged)
+        batcher = LogBatcher(vertex.logged)
         masked = {stream: vertex.mask.stream() for stream in (1, 2)}
         tail = b""
 
         async def on_bytes(stream: int, data: bytes) -> None:
             nonlocal tail
             tail = (tail + data)[-2_000:] if stream == 2 else tail
-            await coalescer.add(stream, masked[stream].feed(data))
+            await batcher.add(stream, masked[stream].feed(data))
 
         status, failure = 0, None
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(coalescer.run)
+            nursery.start_soon(batcher.run)
             try:
                 status = await run_command(
                     words,
@@ -154,8 +154,8 @@ class Images:
             except OSError as error:
                 failure = error
             for stream, rest in masked.items():
-                await coalescer.add(stream, rest.rest())
-            coalescer.close()
+                await batcher.add(stream, rest.rest())
+            batcher.close()
         if failure is not None:
             raise EngineError(f"{words[0]}: {failure.strerror}")
         if status:
@@ -165,7 +165,7 @@ class Images:
 
     # --- what thunks have left -----------------------------------------------------------------------
 
-    async def left(self, output: Output, key: str) -> str | None:
+    async def left(self, output: ThunkOutput, key: str) -> str | None:
         """The id of the image that a thunk left; made of its container when it is not made yet.
 
         None when neither is there any more: somebody has removed them.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from bassloop.runner import file_trees
-from bassloop.runner.container.spec import CACHES, WORK, Bind, check_target
+from bassloop.runner.container.spec import CACHES, WORK, BindMount, check_target
 from bassloop.runner.engine import layout
 from bassloop.runner.engine.command import INPUTS
 from bassloop.runner.engine.sources import copy_inside, wanted_of, write_logical
@@ -25,7 +25,7 @@ from bassloop.runner.errors import DriverError, host_path_refused
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
-    from bassloop.runner.cache.outputs import Output
+    from bassloop.runner.cache.outputs import ThunkOutput
     from bassloop.runner.engine.command import Mount
     from bassloop.wire import bass_pb2 as pb
 
@@ -42,13 +42,13 @@ class Mounts:
         overlays: whether the engine can show a folder so that what is written is thrown away.
     """
 
-    output: Output
-    kept: Callable[[pb.Thunk], Awaitable[Output]]
+    output: ThunkOutput
+    kept: Callable[[pb.Thunk], Awaitable[ThunkOutput]]
     caches: Mapping[str, Path]
     secret: Callable[[str], Path]
     overlays: bool
     allow_host_path: bool = False
-    binds: list[Bind] = field(default_factory=list)
+    binds: list[BindMount] = field(default_factory=list)
     _links: list[tuple[str, str]] = field(default_factory=list)
     _undo: list[Callable[[], None]] = field(default_factory=list)
     _count: int = 0
@@ -89,32 +89,32 @@ class Mounts:
             case "logical":
                 place = self._copy()
                 await write_logical(source.logical, place)
-                self.binds.append(Bind(place, target))
+                self.binds.append(BindMount(place, target))
             case "cache":
                 self._of_cache(source.cache, mount.target, target)
             case "host":
                 place = self._copy()
                 await copy_inside(self._host(source.host), source.host.path, place)
-                self.binds.append(Bind(place, target))
+                self.binds.append(BindMount(place, target))
             case "secret":
                 place = self.secret(source.secret.name)
-                self.binds.append(Bind(place, target, read_only=True))
+                self.binds.append(BindMount(place, target, read_only=True))
             case _:
                 raise DriverError(f"the mount {target!r} has no source that this runner knows")
 
-    async def _of_thunk(self, path: pb.ThunkPath, target: str) -> Bind:
+    async def _of_thunk(self, path: pb.ThunkPath, target: str) -> BindMount:
         kept = await self.kept(path.thunk)
         within = layout.inside(layout.filesystem(path.path), "the path")
         source = await trio.to_thread.run_sync(file_trees.resolved, kept.files, within)
         if self.overlays and source.is_dir() and wanted_of(path.path) is None:
-            return Bind(source, target, overlay=True)
+            return BindMount(source, target, overlay=True)
         place = self._copy()
         await copy_inside(kept.files, path.path, place)
         if place.is_dir():
             await file_trees.settle(place)
         else:
             os.utime(place, (file_trees.EPOCH, file_trees.EPOCH))
-        return Bind(place, target)
+        return BindMount(place, target)
 
     def _of_cache(self, cache: pb.CachePath, wanted: str, target: str) -> None:
         """A shared folder is mounted whole: other commands may change the way to what is in it."""
@@ -123,13 +123,13 @@ class Mounts:
         as_input = wanted.startswith(f"{INPUTS}/")
         if within == "." or as_input:
             whole = target if within == "." else target.removesuffix(f"/{within}")
-            self.binds.append(Bind(folder, whole))
+            self.binds.append(BindMount(folder, whole))
             return
         if wanted.startswith("/"):
             raise DriverError(f"a path in the cache {cache.id} can't be mounted at {wanted!r}")
         inside = f"{CACHES}/{folder.name}"
         if all(bind.target != inside for bind in self.binds):
-            self.binds.append(Bind(folder, inside))
+            self.binds.append(BindMount(folder, inside))
         self._links.append((wanted, f"{inside}/{within}"))
 
     def _host(self, path: pb.HostPath) -> Path:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from bassloop.runner.container.engine import Engine, EngineError, Kind, Limits
+from bassloop.runner.container.engine import ContainerEngine, ContainerLimits, EngineError, Kind
 from bassloop.runner.container.spec import limits_of
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ LOWER = (None, 32_768, 1_024)
 OLDEST = {"podman": (4, 0), "docker": (20, 10)}
 
 
-async def find(kind: Kind | None = None, *, network: bool = True) -> Engine | str:
+async def find(kind: Kind | None = None, *, network: bool = True) -> ContainerEngine | str:
     """An engine that was tried and works here, Podman before Docker; or why there is none."""
     reasons = []
     for each in (kind,) if kind else ("podman", "docker"):
@@ -41,14 +41,14 @@ async def find(kind: Kind | None = None, *, network: bool = True) -> Engine | st
             reasons.append(f"{each} is not installed")
             continue
         try:
-            found = await _look(Engine(path, each))
+            found = await _look(ContainerEngine(path, each))
             return await _adapt(found, network=network)
         except EngineError as error:
             reasons.append(f"{each} does not work here: {error}")
     return "; ".join(reasons)
 
 
-async def _look(engine: Engine) -> Engine:
+async def _look(engine: ContainerEngine) -> ContainerEngine:
     """What the engine says of itself. Raises EngineError."""
     info = await engine.ask("info", "--format", "{{json .}}", seconds=20)
     try:
@@ -82,7 +82,7 @@ def _index(info: dict[str, Any]) -> Path | None:
     return None
 
 
-async def _adapt(engine: Engine, *, network: bool) -> Engine:
+async def _adapt(engine: ContainerEngine, *, network: bool) -> ContainerEngine:
     """The engine with the options that it needs here. Raises EngineError."""
     try:
         await engine.ask("image", "inspect", PROBE)
@@ -100,7 +100,7 @@ async def _adapt(engine: Engine, *, network: bool) -> Engine:
     raise last
 
 
-def _ways(engine: Engine) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+def _ways(engine: ContainerEngine) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
     """Options for all calls and limits for containers, as the engine would have it first."""
     options: list[tuple[str, ...]] = [()]
     if engine.kind == "podman":
@@ -122,7 +122,7 @@ def own_ulimits(most: int | None = None) -> tuple[str, ...]:
     return tuple(found)
 
 
-async def _connect(engine: Engine) -> Engine:
+async def _connect(engine: ContainerEngine) -> ContainerEngine:
     """The engine with the network that works best. Raises EngineError."""
     names = ["slirp4netns", "pasta"] if engine.kind == "podman" else []
     names = [*names, "bridge", "host"] if engine.rootless else ["bridge", *names, "host"]
@@ -137,7 +137,7 @@ async def _connect(engine: Engine) -> Engine:
     raise last
 
 
-async def try_limits(engine: Engine, limits: Limits) -> None:
+async def try_limits(engine: ContainerEngine, limits: ContainerLimits) -> None:
     """Start a container with these limits. Raises EngineError when the engine can't hold it to them.
 
     Rootless Podman ignores what it can't do, with a warning: it is asked which control groups it has.
@@ -147,7 +147,7 @@ async def try_limits(engine: Engine, limits: Limits) -> None:
     await _try(engine, "none", limits_of(limits))
 
 
-def _check_controllers(info: str, limits: Limits) -> None:
+def _check_controllers(info: str, limits: ContainerLimits) -> None:
     host = json.loads(info)["host"]
     wanted = {"cpu": limits.cpus, "memory": limits.memory, "pids": limits.pids}
     missing = {name for name, limit in wanted.items() if limit is not None}
@@ -160,7 +160,7 @@ def _check_controllers(info: str, limits: Limits) -> None:
         )
 
 
-async def _try(engine: Engine, network: str, more: Sequence[str] = ()) -> None:
+async def _try(engine: ContainerEngine, network: str, more: Sequence[str] = ()) -> None:
     """Start a container that has nothing in it. Raises EngineError when it does not get that far."""
     words = ["run", "--rm", "--network", network, *more]
     for limit in engine.ulimits:

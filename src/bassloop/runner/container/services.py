@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import trio
 
 from bassloop.runner.container.addresses import HOST, listening, port_of
-from bassloop.runner.container.certificates import Authority
-from bassloop.runner.container.engine import Engine, EngineError
+from bassloop.runner.container.certificates import CertificateAuthority
+from bassloop.runner.container.engine import ContainerEngine, EngineError
 from bassloop.runner.container.mounts import check_place
-from bassloop.runner.container.spec import WORK, Bind, check_target
+from bassloop.runner.container.spec import WORK, BindMount, check_target
 from bassloop.runner.context import command_line
 from bassloop.runner.engine import layout
 from bassloop.runner.engine.watch import ended
@@ -27,16 +27,16 @@ from bassloop.runner.errors import DriverError
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
-    from bassloop.runner.container.spec import Container
+    from bassloop.runner.container.spec import ContainerSpec
     from bassloop.runner.container.work import Work
-    from bassloop.runner.engine.progress import Vertex
+    from bassloop.runner.engine.progress import StepReporter
     from bassloop.wire import bass_pb2 as pb
 
 LISTEN_SECONDS = 300.0
 LOOK_SECONDS = 0.05
 _PROC = Path("/proc")
 
-Prepare = Callable[["pb.Thunk"], "AbstractAsyncContextManager[tuple[Work, Vertex]]"]
+Prepare = Callable[["pb.Thunk"], "AbstractAsyncContextManager[tuple[Work, StepReporter]]"]
 """Makes what a service's thunk needs, and the work of running it."""
 
 
@@ -54,20 +54,20 @@ class _Service:
 class Services:
     """The services of one call, by key."""
 
-    engine: Engine
+    engine: ContainerEngine
     prepare: Prepare
     nursery: trio.Nursery
     _services: dict[str, _Service] = field(default_factory=dict)
     _ports: dict[int, str] = field(default_factory=dict)
     _first: str | None = None
     _one: trio.Lock = field(default_factory=trio.Lock)
-    _authority: Authority | None = None
+    _authority: CertificateAuthority | None = None
 
     @property
-    def authority(self) -> Authority:
+    def authority(self) -> CertificateAuthority:
         """Who signs their certificates; made when it is needed."""
         if self._authority is None:
-            self._authority = Authority()
+            self._authority = CertificateAuthority()
         return self._authority
 
     @property
@@ -111,7 +111,7 @@ class Services:
             service.ready.set()
 
     async def _run(
-        self, thunk: pb.Thunk, work: Work, vertex: Vertex, service: _Service
+        self, thunk: pb.Thunk, work: Work, vertex: StepReporter, service: _Service
     ) -> str | None:
         """Run the container until the call is over. Returns why it could not be started.
 
@@ -120,7 +120,7 @@ class Services:
         how: list[str] = []
         looking, over = trio.CancelScope(), trio.Event()
 
-        async def run(container: Container) -> None:
+        async def run(container: ContainerSpec) -> None:
             try:
                 status = await work.run(container, grace=0)
                 how.append(f"ended: {ended(status, contained=True)}")
@@ -164,7 +164,7 @@ class Services:
                 )
             self._ports[number] = command_line(thunk)
 
-    async def _listens(self, thunk: pb.Thunk, container: Container) -> bool:
+    async def _listens(self, thunk: pb.Thunk, container: ContainerSpec) -> bool:
         """Wait until something listens on each of a service's ports. Returns whether it does.
 
         Nobody tells when that is so: it is looked at again and again.
@@ -200,7 +200,7 @@ class Services:
             raise EngineError("it has ended") from error
 
 
-def certificates(thunk: pb.Thunk, authority: Authority, folder: Path) -> list[Bind]:
+def certificates(thunk: pb.Thunk, authority: CertificateAuthority, folder: Path) -> list[BindMount]:
     """The certificate and key that a service asks for, where it wants them. Raises DriverError."""
     issued = authority.issue(HOST, "127.0.0.1", "::1")
     binds = []
@@ -217,5 +217,5 @@ def certificates(thunk: pb.Thunk, authority: Authority, folder: Path) -> list[Bi
         source = folder / f"tls-{name}"
         source.touch(mode=0o600)
         source.write_bytes(content)
-        binds.append(Bind(source, target))
+        binds.append(BindMount(source, target))
     return binds

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bassloop.runner.container.engine import Engine, Limits
+from bassloop.runner.container.engine import ContainerEngine, ContainerLimits
 from bassloop.runner.errors import DriverError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ LABEL = "bassloop.state"
 
 
 @dataclass(frozen=True, slots=True)
-class Bind:
+class BindMount:
     """Something of this machine in a container.
 
     Args:
@@ -38,7 +38,7 @@ class Bind:
 
 
 @dataclass(frozen=True, slots=True)
-class Secret:
+class SecretVariable:
     """A variable that the engine takes from its store when the container starts."""
 
     name: str
@@ -46,7 +46,7 @@ class Secret:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Container:
+class ContainerSpec:
     """One container, as it should be.
 
     Args:
@@ -63,16 +63,16 @@ class Container:
     dir: str
     owner: str
     image_env: Iterable[str] = ()
-    binds: Sequence[Bind] = ()
-    secrets: Sequence[Secret] = ()
+    binds: Sequence[BindMount] = ()
+    secrets: Sequence[SecretVariable] = ()
     stdin: bool = False
-    limits: Limits = field(default_factory=Limits)
+    limits: ContainerLimits = field(default_factory=ContainerLimits)
     network: str | None = None
     hostname: str = "thunk"
     insecure: bool = False
 
 
-def run(engine: Engine, container: Container) -> list[str]:
+def run(engine: ContainerEngine, container: ContainerSpec) -> list[str]:
     """The words that create a container, start it, and stay until it ends."""
     options = ["run", "--name", container.name, "--label", f"{LABEL}={container.owner}"]
     options += ["--pull=never", "--log-driver=none", "--no-healthcheck", "--user=0:0"]
@@ -97,7 +97,7 @@ def run(engine: Engine, container: Container) -> list[str]:
     return engine.command(*options, container.image, *container.words[1:])
 
 
-def _network(engine: Engine, container: Container) -> list[str]:
+def _network(engine: ContainerEngine, container: ContainerSpec) -> list[str]:
     network = container.network or engine.network
     options = ["--network", network]
     if not network.startswith(("container:", "host")):
@@ -105,7 +105,7 @@ def _network(engine: Engine, container: Container) -> list[str]:
     return options
 
 
-def _rights(engine: Engine, container: Container) -> list[str]:
+def _rights(engine: ContainerEngine, container: ContainerSpec) -> list[str]:
     options = []
     if container.insecure:
         options.append("--privileged")
@@ -119,7 +119,7 @@ def _rights(engine: Engine, container: Container) -> list[str]:
     return options + limits_of(container.limits)
 
 
-def limits_of(limits: Limits) -> list[str]:
+def limits_of(limits: ContainerLimits) -> list[str]:
     """The options that hold a container to its limits."""
     options = []
     if limits.cpus is not None:
@@ -131,7 +131,7 @@ def limits_of(limits: Limits) -> list[str]:
     return options
 
 
-def _volume(bind: Bind) -> str:
+def _volume(bind: BindMount) -> str:
     mode = "O" if bind.overlay else "ro" if bind.read_only else "rw"
     return f"{bind.source}:{bind.target}:{mode}"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
-from bassloop.runner.container.engine import Engine, EngineError
-from bassloop.runner.container.spec import LABEL, Bind
+from bassloop.runner.container.engine import ContainerEngine, EngineError
+from bassloop.runner.container.spec import LABEL, BindMount
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,8 +31,8 @@ VARIABLES = {
 
 
 async def trusting(
-    engine: Engine, image: str, prefix: str, owner: str, authority: bytes, folder: Path
-) -> list[Bind]:
+    engine: ContainerEngine, image: str, prefix: str, owner: str, authority: bytes, folder: Path
+) -> list[BindMount]:
     """The image's bundles of certificates, with one more in them. Raises EngineError, OSError.
 
     Args:
@@ -54,13 +54,13 @@ def _with(bundle: bytes, authority: bytes) -> bytes:
     return bundle.rstrip(b"\n") + b"\n" + authority if bundle else authority
 
 
-def _bind(source: Path, content: bytes, target: str) -> Bind:
+def _bind(source: Path, content: bytes, target: str) -> BindMount:
     source.write_bytes(content)
-    return Bind(source, target, read_only=True)
+    return BindMount(source, target, read_only=True)
 
 
 async def _bundles(
-    engine: Engine, image: str, prefix: str, owner: str, folder: Path
+    engine: ContainerEngine, image: str, prefix: str, owner: str, folder: Path
 ) -> dict[str, bytes]:
     name = f"{prefix}-look-{secrets.token_hex(8)}"
     words = ["create", "--name", name, "--label", f"{LABEL}={owner}", "--pull=never"]

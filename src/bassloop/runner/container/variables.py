@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from bassloop.runner.container.engine import Engine, EngineError
-from bassloop.runner.container.spec import Secret
+from bassloop.runner.container.engine import ContainerEngine, EngineError
+from bassloop.runner.container.spec import SecretVariable
 from bassloop.runner.errors import DriverError
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def in_engine(
-    engine: Engine, prefix: str, variables: Mapping[str, str], folder: Path
-) -> AsyncGenerator[list[Secret]]:
+    engine: ContainerEngine, prefix: str, variables: Mapping[str, str], folder: Path
+) -> AsyncGenerator[list[SecretVariable]]:
     """The engine knows these, while the context lasts. Raises DriverError.
 
     Args:
@@ -36,13 +36,13 @@ async def in_engine(
             "Docker would show a secret in the environment to whoever inspects the container, and leave "
             "it in what is made of it: give it as a file or on standard input, or let Podman run this"
         )
-    made: list[Secret] = []
+    made: list[SecretVariable] = []
     try:
         for variable, value in variables.items():
             name = f"{prefix}-{secrets.token_hex(8)}"
             words = ("secret", "create", "--driver-opts", f"path={folder}/store", name, "-")
             await engine.ask(*words, stdin=value.encode(errors="surrogateescape"))
-            made.append(Secret(name, variable))
+            made.append(SecretVariable(name, variable))
         yield made
     finally:
         if made:
@@ -50,14 +50,14 @@ async def in_engine(
                 await forget(engine, [each.name for each in made])
 
 
-async def names_in_engine(engine: Engine) -> list[str]:
+async def names_in_engine(engine: ContainerEngine) -> list[str]:
     """The names of all that the engine has in its store. Raises EngineError."""
     if engine.kind == "docker":
         return []
     return (await engine.ask("secret", "ls", "--format", "{{.Name}}")).split()
 
 
-async def forget(engine: Engine, names: list[str]) -> None:
+async def forget(engine: ContainerEngine, names: list[str]) -> None:
     """Take these out of the engine's store."""
     try:
         await engine.ask("secret", "rm", *names, seconds=5)

@@ -24,13 +24,13 @@ from bassloop.wire import bass_pb2 as pb
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 
-    from bassloop.runner.cache.outputs import Cache, Output
-    from bassloop.runner.container.engine import Engine, Limits
+    from bassloop.runner.cache.outputs import OutputCache, ThunkOutput
+    from bassloop.runner.container.engine import ContainerEngine, ContainerLimits
     from bassloop.runner.container.image import Image
-    from bassloop.runner.context import Scope
+    from bassloop.runner.context import CallContext
     from bassloop.runner.engine.command import Command
-    from bassloop.runner.engine.progress import Vertex
-    from bassloop.runner.secrets import Revealed
+    from bassloop.runner.engine.progress import StepReporter
+    from bassloop.runner.secrets import SecretFiles
 
 KEPT = ("files", "stdout", "container", "image")
 """What is left of an output's folder."""
@@ -49,14 +49,14 @@ class Place:
         slots: how many commands may run at the same time.
     """
 
-    engine: Engine
-    cache: Cache
-    scope: Scope
+    engine: ContainerEngine
+    cache: OutputCache
+    scope: CallContext
     owner: str
     prefix: str
-    limits: Limits
+    limits: ContainerLimits
     slots: trio.CapacityLimiter
-    kept: Callable[[pb.Thunk], Awaitable[Output]]
+    kept: Callable[[pb.Thunk], Awaitable[ThunkOutput]]
     allow_host_path: bool = False
     overlays: bool = False
 
@@ -78,7 +78,7 @@ class Base:
 
     image: str
     root: Image
-    output: Output | None = None
+    output: ThunkOutput | None = None
 
 
 @dataclass(eq=False)
@@ -94,12 +94,12 @@ class Work:
     place: Place
     command: Command
     base: Base
-    output: Output
-    vertex: Vertex
-    revealed: Revealed
+    output: ThunkOutput
+    vertex: StepReporter
+    revealed: SecretFiles
     insecure: bool = False
     network: str | None = None
-    more: list[spec.Bind] = field(default_factory=list)
+    more: list[spec.BindMount] = field(default_factory=list)
     defaults: Mapping[str, str] = field(default_factory=dict)
     name: str = field(init=False)
 
@@ -117,7 +117,7 @@ class Work:
             self._leave(container)
         await self._settle()
 
-    async def run(self, container: spec.Container, *, grace: float = GRACE_SECONDS) -> int:
+    async def run(self, container: spec.ContainerSpec, *, grace: float = GRACE_SECONDS) -> int:
         """Run the container to its end, and leave it, stopped. Returns the exit status.
 
         Cancelled, it is asked to end, has `grace` seconds for that, and nothing of it is left.
@@ -142,7 +142,7 @@ class Work:
                 await engine.try_remove(container.name)
 
     @asynccontextmanager
-    async def laid_out(self) -> AsyncGenerator[spec.Container]:
+    async def laid_out(self) -> AsyncGenerator[spec.ContainerSpec]:
         """The container, while all that it is given is there. Raises DriverError, or OSError."""
         wanted = {
             mount.source.cache.id: _cache_of(self.place.scope, mount.source.cache)
@@ -177,7 +177,7 @@ class Work:
                     self.revealed.folder,
                 )
             )
-            yield spec.Container(
+            yield spec.ContainerSpec(
                 name=self.name,
                 image=self.base.image,
                 words=self.command.words,
@@ -186,8 +186,8 @@ class Work:
                 dir=start,
                 owner=self.place.owner,
                 binds=[
-                    spec.Bind(self.output.files, spec.WORK),
-                    spec.Bind(temporary, "/tmp"),  # noqa: S108
+                    spec.BindMount(self.output.files, spec.WORK),
+                    spec.BindMount(temporary, "/tmp"),  # noqa: S108
                     *mounts.binds,
                     *self.more,
                 ],
@@ -215,7 +215,7 @@ class Work:
         place.mkdir(parents=True, exist_ok=True)
         return f"{spec.WORK}/{start}".removesuffix("/.")
 
-    def _leave(self, container: spec.Container) -> None:
+    def _leave(self, container: spec.ContainerSpec) -> None:
         """Say which container it was, for who wants to go on from it."""
         about = {
             "name": container.name,
@@ -235,6 +235,6 @@ class Work:
         await file_trees.settle(self.output.files)
 
 
-def _cache_of(scope: Scope, cache: pb.CachePath) -> tuple[str, str]:
+def _cache_of(scope: CallContext, cache: pb.CachePath) -> tuple[str, str]:
     mode = pb.ConcurrencyMode.Name(cache.concurrency).rpartition("_")[2].lower()
     return scope.own(f"cache\n{cache.id}"), mode

@@ -15,22 +15,22 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 MOMENT = 0.05
-PIECE = 32 * 1024
-WAITING = 4 * PIECE
+CHUNK_SIZE = 32 * 1024
+WAITING = 4 * CHUNK_SIZE
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class LogChunk:
     """Bytes of one stream, 1 for stdout and 2 for stderr."""
 
     stream: int
     data: bytes
 
 
-class Coalescer:
+class LogBatcher:
     """Collects pieces; :meth:`run` sends them on, in the order in which they came."""
 
-    def __init__(self, send: Callable[[list[Piece]], Awaitable[None]]) -> None:
+    def __init__(self, send: Callable[[list[LogChunk]], Awaitable[None]]) -> None:
         self._send = send
         self._pieces: list[tuple[int, bytearray]] = []
         self._size = 0
@@ -67,8 +67,8 @@ class Coalescer:
             pieces, self._pieces, self._size = self._pieces, [], 0
             self._room.set()
             self._room = trio.Event()
-            await self._send([Piece(stream, bytes(data)) for stream, data in pieces])
+            await self._send([LogChunk(stream, bytes(data)) for stream, data in pieces])
             with trio.move_on_after(MOMENT):
-                while self._size < PIECE and not self._closed:
+                while self._size < CHUNK_SIZE and not self._closed:
                     self._changed = trio.Event()
                     await self._changed.wait()

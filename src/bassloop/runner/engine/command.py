@@ -58,14 +58,14 @@ class Command:
 
 
 @dataclass(frozen=True, slots=True)
-class Inherited:
+class ImageDefaults:
     """What an image says that it runs."""
 
     entrypoint: tuple[str, ...] = ()
     default_args: tuple[str, ...] = ()
 
 
-class Surroundings(Protocol):
+class Environment(Protocol):
     """What a driver has beside files. Each raises DriverError for what it has not."""
 
     @property
@@ -80,7 +80,7 @@ class Surroundings(Protocol):
 
 
 class _Bare:
-    """The surroundings of a driver that has neither services nor secrets."""
+    """The environment of a driver that has neither services nor secrets."""
 
     root: str | None = None
 
@@ -95,8 +95,8 @@ def resolve(
     thunk: pb.Thunk,
     *,
     forced: bool = True,
-    image: Inherited | None = None,
-    surroundings: Surroundings | None = None,
+    image: ImageDefaults | None = None,
+    environment: Environment | None = None,
 ) -> Command:
     """What a thunk means for a process. Raises DriverError for what can't be.
 
@@ -105,7 +105,7 @@ def resolve(
             itself, and not when it is only what another is from.
         image: what the image at the chain's root runs; None when there are no images.
     """
-    resolver = _Resolver(surroundings or _Bare())
+    resolver = _Resolver(environment or _Bare())
     resolver.start_in(thunk.dir)
     words = [resolver.word(arg) for arg in thunk.args]
     wants_entrypoint = thunk.use_entrypoint
@@ -178,7 +178,7 @@ def image_of(thunk: pb.Thunk) -> pb.ThunkImage:
     return thunk.image
 
 
-def _inherited(thunk: pb.Thunk, what: str, image: Inherited | None) -> list[str] | None:
+def _inherited(thunk: pb.Thunk, what: str, image: ImageDefaults | None) -> list[str] | None:
     """The entrypoint or default words of a thunk's chain; None when there is no image to know them."""
     while True:
         values = list(getattr(thunk, what))
@@ -193,7 +193,7 @@ def _inherited(thunk: pb.Thunk, what: str, image: Inherited | None) -> list[str]
 class _Resolver:
     """Turns values into text, and remembers what has to be there for that."""
 
-    surroundings: Surroundings
+    environment: Environment
     dir: str = "."
     mounts: list[Mount] = field(default_factory=list)
     services: dict[bytes, pb.Thunk] = field(default_factory=dict)
@@ -272,21 +272,21 @@ class _Resolver:
             case "secret":
                 self.revealed = True
                 self.secrets.add(value.secret.name)
-                return self.surroundings.secret(value.secret.name)
+                return self.environment.secret(value.secret.name)
             case "thunk_addr":
                 service = value.thunk_addr.thunk
                 self.services[service.SerializeToString(deterministic=True)] = service
-                return self.surroundings.address(value.thunk_addr)
+                return self.environment.address(value.thunk_addr)
         return MessageToDict(getattr(value, kind))
 
     def _written(self, source: pb.ThunkMountSource, path: pb.FilesystemPath) -> str:
         place = self._input(source, path)
         if self.dir.startswith("/"):
-            if self.surroundings.root is None:
+            if self.environment.root is None:
                 raise DriverError(
                     f"a command that starts in {self.dir} can't be given paths of thunks"
                 )
-            place = f"{self.surroundings.root}/{place}"
+            place = f"{self.environment.root}/{place}"
         return layout.relative(place, self.dir, directory=layout.is_directory(path))
 
     def _input(self, source: pb.ThunkMountSource, path: pb.FilesystemPath) -> str:

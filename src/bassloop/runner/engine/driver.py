@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
-    from bassloop.runner.cache.outputs import Output
-    from bassloop.runner.context import Scope
+    from bassloop.runner.cache.outputs import ThunkOutput
+    from bassloop.runner.context import CallContext
     from bassloop.runner.engine.progress import Send
-    from bassloop.runner.secrets import Secrets
+    from bassloop.runner.secrets import OwnerSecrets
     from bassloop.wire import bass_pb2 as pb
 
 Give = Callable[[bytes], Awaitable[None]]
@@ -25,26 +25,26 @@ class Driver(Protocol):
     children are gone when a method returns.
     """
 
-    async def resolve(self, ref: pb.ImageRef, scope: Scope) -> pb.Thunk:
+    async def resolve(self, ref: pb.ImageRef, scope: CallContext) -> pb.Thunk:
         """A thunk of the image of this name, with the digest that it has now."""
 
     @property
-    def secrets(self) -> Secrets:
+    def secrets(self) -> OwnerSecrets:
         """What thunks may have of the owner's secrets."""
 
     def running(
-        self, thunk: pb.Thunk, scope: Scope, send: Send
-    ) -> AbstractAsyncContextManager[Output]:
+        self, thunk: pb.Thunk, scope: CallContext, send: Send
+    ) -> AbstractAsyncContextManager[ThunkOutput]:
         """Carry a thunk out, and what it needs before it; an output that is kept is used again.
 
         While the context lasts, the output is not removed.
         """
 
-    async def export(self, thunk: pb.Thunk, scope: Scope, send: Send, give: Give) -> None:
+    async def export(self, thunk: pb.Thunk, scope: CallContext, send: Send, give: Give) -> None:
         """Give an OCI archive of the image that a thunk makes. Raises Unsupported without images."""
 
     async def publish(
-        self, ref: pb.ImageRef, thunk: pb.Thunk, scope: Scope, send: Send
+        self, ref: pb.ImageRef, thunk: pb.Thunk, scope: CallContext, send: Send
     ) -> pb.ImageRef:
         """Push the image that a thunk makes; the name with its digest is returned.
 

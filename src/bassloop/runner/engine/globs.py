@@ -18,10 +18,10 @@ from bassloop.runner.errors import DriverError
 MAX_PATTERNS = 1_000
 MAX_LENGTH = 1_000
 
-Wanted = Callable[[str], bool]
+PathFilter = Callable[[str], bool]
 
 
-def patterns(include: Sequence[str], exclude: Sequence[str]) -> Wanted | None:
+def patterns(include: Sequence[str], exclude: Sequence[str]) -> PathFilter | None:
     """Whether a file's path is meant; None when there are no patterns, so that all are.
 
     Raises DriverError for a pattern that is none.

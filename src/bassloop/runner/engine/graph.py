@@ -17,16 +17,16 @@ import trio
 
 from bassloop.bass import thunk_sha256
 from bassloop.runner.context import command_line
-from bassloop.runner.engine.progress import Send, Vertex, vertex_id
-from bassloop.runner.errors import DriverError, NotKept
+from bassloop.runner.engine.progress import Send, StepReporter, step_id
+from bassloop.runner.errors import DriverError, NotCached
 from bassloop.runner.events import RunnerEvent, ThunkEnded, ThunkStarted
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
 
-    from bassloop.runner.cache.outputs import Cache, Hold, Output
+    from bassloop.runner.cache.outputs import CallCache, OutputCache, ThunkOutput
     from bassloop.runner.engine.command import Command
-    from bassloop.runner.secrets import Granted, Mask
+    from bassloop.runner.secrets import GrantedSecrets, Mask
     from bassloop.wire import bass_pb2 as pb
 
 MAX_THUNKS = 2_000
@@ -38,7 +38,7 @@ class _Made:
     """A thunk's output within a call, once it is there."""
 
     over: trio.Event = field(default_factory=trio.Event)
-    output: Output | None = None
+    output: ThunkOutput | None = None
     error: str | None = None
 
 
@@ -52,9 +52,9 @@ class Call(ABC):
 
     def __init__(
         self,
-        cache: Cache,
-        hold: Hold,
-        granted: Granted,
+        cache: OutputCache,
+        hold: CallCache,
+        granted: GrantedSecrets,
         send: Send,
         on_event: Callable[[RunnerEvent], None],
     ) -> None:
@@ -80,7 +80,7 @@ class Call(ABC):
 
     @abstractmethod
     async def carry_out(
-        self, thunk: pb.Thunk, command: Command, output: Output, vertex: Vertex
+        self, thunk: pb.Thunk, command: Command, output: ThunkOutput, vertex: StepReporter
     ) -> None:
         """Run the command, its output left in `output`. Raises DriverError, or OSError."""
 
@@ -89,10 +89,10 @@ class Call(ABC):
         return []
 
     @abstractmethod
-    async def after(self, output: Output, name: str) -> None:
+    async def after(self, output: ThunkOutput, name: str) -> None:
         """What is done when an output was made and kept; whoever waits for it waits for this too."""
 
-    async def output(self, thunk: pb.Thunk) -> Output:
+    async def output(self, thunk: pb.Thunk) -> ThunkOutput:
         """The thunk's output, made if it has to be. Raises DriverError."""
         try:
             name = await self.key(thunk)
@@ -116,35 +116,35 @@ class Call(ABC):
             raise DriverError(made.error or f"cancelled: {command_line(thunk)}")
         return made.output
 
-    def vertex(self, key: str, name: str, inputs: Iterable[str] = ()) -> Vertex:
+    def vertex(self, key: str, name: str, inputs: Iterable[str] = ()) -> StepReporter:
         """A place in the call's progress, in which no secret is seen."""
-        return Vertex(self.send, key, name, list(inputs), self.granted.mask)
+        return StepReporter(self.send, key, name, list(inputs), self.granted.mask)
 
     def forget(self, name: str) -> None:
         """Let what is kept under a key be looked for again."""
         self._made.pop(name, None)
 
-    async def kept(self, thunk: pb.Thunk) -> Output:
+    async def kept(self, thunk: pb.Thunk) -> ThunkOutput:
         """The output of a thunk that was made before. Raises DriverError when it is gone."""
         made = self._made.get(await self.key(thunk))
         if made is None or made.output is None or not made.output.files.is_dir():
             raise DriverError(f"the output of {command_line(thunk)} is gone; run the check again")
         return made.output
 
-    async def _produce(self, thunk: pb.Thunk, name: str) -> Output:
+    async def _produce(self, thunk: pb.Thunk, name: str) -> ThunkOutput:
         try:
             command = self.resolve(thunk)
         except DriverError as error:
             await self.vertex(name, command_line(thunk)).completed(str(error))
             raise
         needed = {await self.key(each): each for each in self.needs(command, thunk)}
-        inputs = [*map(vertex_id, needed), *self.inputs(thunk)]
+        inputs = [*map(step_id, needed), *self.inputs(thunk)]
         vertex = self.vertex(name, command_line(thunk), inputs)
         if (kept := self.hold.find(name)) is not None:
             await vertex.cached()
             return kept
-        if self.scope.kept_only:
-            raise NotKept(f"the runner has not kept the output of {command_line(thunk)}")
+        if self.scope.cached_only:
+            raise NotCached(f"the runner has not kept the output of {command_line(thunk)}")
         await together([partial(self.output, each) for each in needed.values()])
         if self.cache.locks.is_taken(name):
             await vertex.announced()
@@ -154,7 +154,9 @@ class Call(ABC):
                 return kept
             return await self._make(thunk, command, name, vertex)
 
-    async def _make(self, thunk: pb.Thunk, command: Command, name: str, vertex: Vertex) -> Output:
+    async def _make(
+        self, thunk: pb.Thunk, command: Command, name: str, vertex: StepReporter
+    ) -> ThunkOutput:
         line, began = command_line(thunk), time.monotonic()
         error: str | None = "cancelled"
         if command.words:

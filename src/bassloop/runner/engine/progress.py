@@ -12,7 +12,7 @@ from bassloop.runner.secrets.mask import Mask
 from bassloop.wire import progrock_pb2 as progrock
 
 if TYPE_CHECKING:
-    from bassloop.runner.engine.coalesce import Piece
+    from bassloop.runner.engine.coalesce import LogChunk
 
 Send = Callable[[progrock.StatusUpdate], Awaitable[None]]
 """Takes an update; returns when there is room for the next."""
@@ -24,7 +24,7 @@ def now() -> Timestamp:
     return Timestamp(seconds=nanoseconds // 1_000_000_000, nanos=nanoseconds % 1_000_000_000)
 
 
-def vertex_id(key: str) -> str:
+def step_id(key: str) -> str:
     """The id of the vertex of what is kept under `key`."""
     return f"sha256:{key}"
 
@@ -32,7 +32,7 @@ def vertex_id(key: str) -> str:
 NOTHING = Mask(())
 
 
-class Vertex:
+class StepReporter:
     """One thunk's place in the progress.
 
     Args:
@@ -44,7 +44,7 @@ class Vertex:
     ) -> None:
         self._send = send
         self.mask = mask
-        self._vertex = progrock.Vertex(id=vertex_id(key), name=mask.hide(name), inputs=inputs)
+        self._vertex = progrock.Vertex(id=step_id(key), name=mask.hide(name), inputs=inputs)
 
     @property
     def id(self) -> str:
@@ -68,7 +68,7 @@ class Vertex:
         self._vertex.cached = True
         await self._send(progrock.StatusUpdate(vertexes=[self._vertex]))
 
-    async def logged(self, pieces: Sequence[Piece]) -> None:
+    async def logged(self, pieces: Sequence[LogChunk]) -> None:
         """It printed something."""
         at = now()
         logs = [

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
 
-    from bassloop.runner.cache.outputs import Output
+    from bassloop.runner.cache.outputs import ThunkOutput
     from bassloop.wire import bass_pb2 as pb
 
 
-def wanted_of(path: pb.FilesystemPath) -> globs.Wanted | None:
+def wanted_of(path: pb.FilesystemPath) -> globs.PathFilter | None:
     """Which files of a path are meant; None when all are. Raises DriverError."""
     if layout.is_directory(path):
         return globs.patterns(path.dir.include, path.dir.exclude)
@@ -48,7 +48,7 @@ async def write_logical(logical: pb.LogicalPath, place: Path) -> None:
     await trio.to_thread.run_sync(work)
 
 
-async def exported(output: Output, path: pb.FilesystemPath) -> AsyncGenerator[bytes]:
+async def exported(output: ThunkOutput, path: pb.FilesystemPath) -> AsyncGenerator[bytes]:
     """A tar stream of a path in an output. Raises OSError when it is not there, or leads out of it."""
     within = layout.inside(layout.filesystem(path), "the path")
     source = await trio.to_thread.run_sync(file_trees.resolved, output.files, within)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from bassloop.runner.engine.coalesce import Coalescer
+from bassloop.runner.engine.coalesce import LogBatcher
 from bassloop.runner.errors import DriverError
 from bassloop.runner.process import GRACE_SECONDS, run_command
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from io import RawIOBase
     from pathlib import Path
 
-    from bassloop.runner.cache.outputs import Output
-    from bassloop.runner.engine.progress import Vertex
+    from bassloop.runner.cache.outputs import ThunkOutput
+    from bassloop.runner.engine.progress import StepReporter
 
 MAX_STDOUT = 256 << 20
 """How much of a command's standard output is kept for `Read`."""
@@ -29,8 +29,8 @@ async def watch(
     cwd: Path,
     env: Mapping[str, str],
     stdin: bytes,
-    vertex: Vertex,
-    output: Output,
+    vertex: StepReporter,
+    output: ThunkOutput,
     mark: str | None = "",
     called: str | None = None,
     inherited: tuple[int, ...] = (),
@@ -48,7 +48,7 @@ async def watch(
         inherited: open files that it gets.
         called: the command's name in messages, when it is not the first word.
     """
-    coalescer = Coalescer(vertex.logged)
+    batcher = LogBatcher(vertex.logged)
     masked = {stream: vertex.mask.stream() for stream in (1, 2)}
     kept = 0
     running = trio.CancelScope()
@@ -69,13 +69,13 @@ async def watch(
                 except OSError as error:
                     full = error
                     running.cancel()
-        await coalescer.add(stream, data)
+        await batcher.add(stream, data)
 
     # What goes wrong is noted, and raised outside of the nurseries, which would wrap it.
     status, failure = 0, None
     with output.stdout.open("wb", buffering=0) as printed:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(coalescer.run)
+            nursery.start_soon(batcher.run)
             with running:
                 try:
                     status = await run_command(
@@ -92,7 +92,7 @@ async def watch(
                     failure = error
             for stream, rest in masked.items():
                 await add(stream, rest.rest())
-            coalescer.close()
+            batcher.close()
     if failure is not None:
         raise DriverError(f"{failure.strerror}: {called or words[0]}")
     if full is not None:

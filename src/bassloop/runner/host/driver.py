@@ -1,6 +1,6 @@
 """The host driver: a thunk's command as an ordinary process group in a private folder.
 
-Images are ignored; a chain of thunks works on one folder after the other. A thunk's output is what its
+ImageStore are ignored; a chain of thunks works on one folder after the other. A thunk's output is what its
 command left in its work directory. Where there is bubblewrap, commands are wrapped in it.
 """
 
@@ -14,23 +14,23 @@ from typing import TYPE_CHECKING
 import trio
 
 from bassloop.bass import thunk_sha256
-from bassloop.runner.cache.outputs import Cache, Output
+from bassloop.runner.cache.outputs import OutputCache, ThunkOutput
 from bassloop.runner.engine import command as commands
 from bassloop.runner.engine.graph import Call, hiding
 from bassloop.runner.errors import DriverError, Unsupported
 from bassloop.runner.host.work import Place, Work
-from bassloop.runner.secrets import Granted, Revealed, Secrets
-from bassloop.runner.secrets.git_credentials import given
+from bassloop.runner.secrets import GrantedSecrets, OwnerSecrets, SecretFiles
+from bassloop.runner.secrets.git_credentials import with_credential
 from bassloop.wire import bass_pb2 as pb
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
     from pathlib import Path
 
-    from bassloop.runner.cache.outputs import Hold
-    from bassloop.runner.context import Scope
+    from bassloop.runner.cache.outputs import CallCache
+    from bassloop.runner.context import CallContext
     from bassloop.runner.engine.driver import Give
-    from bassloop.runner.engine.progress import Send, Vertex
+    from bassloop.runner.engine.progress import Send, StepReporter
     from bassloop.runner.events import RunnerEvent
     from bassloop.runner.host.sandbox import Sandbox
 
@@ -43,10 +43,10 @@ class HostDriver:
         output = await driver.run(thunk, LOCAL, show)
     """
 
-    cache: Cache
+    cache: OutputCache
     slots: trio.CapacityLimiter
     on_event: Callable[[RunnerEvent], None]
-    secrets: Secrets = field(default_factory=Secrets)
+    secrets: OwnerSecrets = field(default_factory=OwnerSecrets)
     allow_host_path: bool = False
     sandbox: Sandbox | None = None
 
@@ -57,7 +57,7 @@ class HostDriver:
         state_dir: Path,
         *,
         on_event: Callable[[RunnerEvent], None] = lambda event: None,
-        secrets: Secrets | None = None,
+        secrets: OwnerSecrets | None = None,
         allow_host_path: bool = False,
         sandbox: Sandbox | None = None,
         jobs: int | None = None,
@@ -69,46 +69,48 @@ class HostDriver:
             sandbox: what commands are wrapped in; nothing when it is None.
             jobs: how many commands run at the same time; as many as are asked for when it is None.
         """
-        opened = Cache.open(state_dir)
+        opened = OutputCache.open(state_dir)
         try:
             cache = await opened.__aenter__()
         except OSError as error:
             raise DriverError(f"outputs can't be kept in {state_dir}: {error.strerror}") from error
         try:
             slots = trio.CapacityLimiter(math.inf if jobs is None else jobs)
-            yield cls(cache, slots, on_event, secrets or Secrets(), allow_host_path, sandbox)
+            yield cls(cache, slots, on_event, secrets or OwnerSecrets(), allow_host_path, sandbox)
         finally:
             await opened.__aexit__(None, None, None)
 
     @asynccontextmanager
-    async def running(self, thunk: pb.Thunk, scope: Scope, send: Send) -> AsyncGenerator[Output]:
+    async def running(
+        self, thunk: pb.Thunk, scope: CallContext, send: Send
+    ) -> AsyncGenerator[ThunkOutput]:
         """Carry a thunk out, and what it needs before it; an output that is kept is used again.
 
         `send` is awaited with progress; while it waits, so do the commands. Cancelled, the commands
         and all their children are gone when this returns. Raises DriverError when a thunk fails. The
         output is not removed while the context lasts.
         """
-        granted = await self.secrets.granted(scope)
+        granted = await self.secrets.grant(scope)
         with self.cache.holding() as hold:
             with hiding(granted.mask):
                 output = await _Call(self, hold, granted, send).output(thunk)
             yield output
 
-    async def run(self, thunk: pb.Thunk, scope: Scope, send: Send) -> Output:
+    async def run(self, thunk: pb.Thunk, scope: CallContext, send: Send) -> ThunkOutput:
         """The same, for who has no use for the output or knows that it stays."""
         async with self.running(thunk, scope, send) as output:
             return output
 
-    async def resolve(self, ref: pb.ImageRef, scope: Scope) -> pb.Thunk:
+    async def resolve(self, ref: pb.ImageRef, scope: CallContext) -> pb.Thunk:
         """Every image's name will do: there are no images here, and they are ignored."""
         return pb.Thunk(image=pb.ThunkImage(ref=ref))
 
-    async def export(self, thunk: pb.Thunk, scope: Scope, send: Send, give: Give) -> None:
+    async def export(self, thunk: pb.Thunk, scope: CallContext, send: Send, give: Give) -> None:
         """Refused: this driver makes no images."""
         raise Unsupported("this runner has no images to export: it uses the host driver")
 
     async def publish(
-        self, ref: pb.ImageRef, thunk: pb.Thunk, scope: Scope, send: Send
+        self, ref: pb.ImageRef, thunk: pb.Thunk, scope: CallContext, send: Send
     ) -> pb.ImageRef:
         """Refused: this driver makes no images."""
         raise Unsupported("this runner has no images to publish: it uses the host driver")
@@ -117,7 +119,9 @@ class HostDriver:
 class _Call(Call):
     """What one call asks of this driver."""
 
-    def __init__(self, driver: HostDriver, hold: Hold, granted: Granted, send: Send) -> None:
+    def __init__(
+        self, driver: HostDriver, hold: CallCache, granted: GrantedSecrets, send: Send
+    ) -> None:
         super().__init__(driver.cache, hold, granted, send, driver.on_event)
         self._driver = driver
         self._keys: dict[str, str] = {}
@@ -133,17 +137,17 @@ class _Call(Call):
         return self._keys[sha]
 
     def resolve(self, thunk: pb.Thunk) -> commands.Command:
-        command = commands.resolve(thunk, surroundings=_Surroundings(self.granted))
-        return given(command, self.granted.credential)
+        command = commands.resolve(thunk, environment=_Surroundings(self.granted))
+        return with_credential(command, self.granted.credential)
 
     def needs(self, command: commands.Command, thunk: pb.Thunk) -> Iterable[pb.Thunk]:
         return commands.needs(command, thunk)
 
-    async def after(self, output: Output, name: str) -> None:
+    async def after(self, output: ThunkOutput, name: str) -> None:
         """Nothing is left but the output."""
 
     async def carry_out(
-        self, thunk: pb.Thunk, command: commands.Command, output: Output, vertex: Vertex
+        self, thunk: pb.Thunk, command: commands.Command, output: ThunkOutput, vertex: StepReporter
     ) -> None:
         _refuse_what_needs_a_container(thunk)
         base = commands.base_of(thunk)
@@ -160,19 +164,19 @@ class _Call(Call):
         with self._revealed(command) as revealed:
             await Work(place, command, output, vertex, kept_base, revealed).carry_out()
 
-    def _revealed(self, command: commands.Command) -> AbstractContextManager[Revealed | None]:
+    def _revealed(self, command: commands.Command) -> AbstractContextManager[SecretFiles | None]:
         """A place for files with secrets, if there are to be any."""
         kinds = {mount.source.WhichOneof("source") for mount in command.mounts}
         if "secret" not in kinds:
             return nullcontext()
-        return Revealed.open(self.granted, self.cache.memory)
+        return SecretFiles.open(self.granted, self.cache.memory)
 
 
 @dataclass(frozen=True, slots=True)
 class _Surroundings:
     """What this driver has beside files: secrets, and no services."""
 
-    granted: Granted
+    granted: GrantedSecrets
     root: str | None = None
 
     def address(self, addr: pb.ThunkAddr) -> str:

@@ -28,12 +28,12 @@ from bassloop.wire import bass_pb2 as pb
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from bassloop.runner.cache.outputs import Cache, Output
-    from bassloop.runner.context import Scope
+    from bassloop.runner.cache.outputs import OutputCache, ThunkOutput
+    from bassloop.runner.context import CallContext
     from bassloop.runner.engine.command import Command, Mount
-    from bassloop.runner.engine.progress import Vertex
+    from bassloop.runner.engine.progress import StepReporter
     from bassloop.runner.host.sandbox import Sandbox
-    from bassloop.runner.secrets import Revealed
+    from bassloop.runner.secrets import SecretFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,9 @@ class Place:
         slots: how many commands may run at the same time.
     """
 
-    cache: Cache
-    scope: Scope
-    kept: Callable[[pb.Thunk], Awaitable[Output]]
+    cache: OutputCache
+    scope: CallContext
+    kept: Callable[[pb.Thunk], Awaitable[ThunkOutput]]
     slots: trio.CapacityLimiter
     sandbox: Sandbox | None = None
     allow_host_path: bool = False
@@ -59,10 +59,10 @@ class Work:
 
     place: Place
     command: Command
-    output: Output
-    vertex: Vertex
-    base: Output | None = None
-    revealed: Revealed | None = None
+    output: ThunkOutput
+    vertex: StepReporter
+    base: ThunkOutput | None = None
+    revealed: SecretFiles | None = None
     _taken_out: list[tuple[str, Path | None]] = field(default_factory=list)
     _binds: list[tuple[Path, str]] = field(default_factory=list)
     _made: list[Path] = field(default_factory=list)

@@ -10,18 +10,18 @@ mask       hides them
 
 from __future__ import annotations
 
-from bassloop.runner.secrets.granted import Granted, Secrets
-from bassloop.runner.secrets.mask import Mask, Masked
-from bassloop.runner.secrets.revealed import Revealed
-from bassloop.runner.secrets.store import Entry, SecretError, SecretStore
+from bassloop.runner.secrets.granted import GrantedSecrets, OwnerSecrets
+from bassloop.runner.secrets.mask import Mask, MaskedStream
+from bassloop.runner.secrets.revealed import SecretFiles
+from bassloop.runner.secrets.store import SecretEntry, SecretError, SecretStore
 
 __all__ = [
-    "Entry",
-    "Granted",
+    "GrantedSecrets",
     "Mask",
-    "Masked",
-    "Revealed",
+    "MaskedStream",
+    "OwnerSecrets",
+    "SecretEntry",
     "SecretError",
+    "SecretFiles",
     "SecretStore",
-    "Secrets",
 ]

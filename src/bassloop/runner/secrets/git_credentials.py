@@ -30,7 +30,7 @@ TOKEN_USER = "x-access-token"  # noqa: S105 - a name
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class PrivateSource:
     """The private repository that a call is about, as the loop has it.
 
     Args:
@@ -42,7 +42,7 @@ class Source:
     token: str | None = field(default=None, repr=False)
 
     @classmethod
-    def of(cls, metadata: Mapping[str, str]) -> Source | None:
+    def of(cls, metadata: Mapping[str, str]) -> PrivateSource | None:
         """What a call says; None for a public repository, and for an address that is not its own."""
         url, repository = (
             metadata.get("bassloop-clone-url", ""),
@@ -59,7 +59,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Credential:
+class GitCredential:
     """Who Git is at a repository's address."""
 
     url: str
@@ -82,7 +82,7 @@ class Credential:
         return found
 
 
-def given(command: Command, credential: Credential | None) -> Command:
+def with_credential(command: Command, credential: GitCredential | None) -> Command:
     """The command, with the credential if it is one of Git and has no settings of its own. Pure."""
     if credential is None or not command.words or "GIT_CONFIG_COUNT" in command.env:
         return command
@@ -91,16 +91,16 @@ def given(command: Command, credential: Credential | None) -> Command:
     return replace(command, secret_env={**credential.variables(), **command.secret_env})
 
 
-async def credential_for(source: Source | None, *, own: bool) -> Credential | None:
+async def find_credential(source: PrivateSource | None, *, own: bool) -> GitCredential | None:
     """Who Git is at a source: with `own`, the owner's own Git is asked first."""
     if source is None:
         return None
     if own and (found := await _own(source.url)) is not None:
         return found
-    return None if source.token is None else Credential(source.url, TOKEN_USER, source.token)
+    return None if source.token is None else GitCredential(source.url, TOKEN_USER, source.token)
 
 
-async def _own(url: str) -> Credential | None:
+async def _own(url: str) -> GitCredential | None:
     """What the owner's Git has for an address; None when it has nothing, without asking a person."""
     parts = urlsplit(url)
     asked = f"protocol={parts.scheme}\nhost={parts.netloc}\npath={parts.path.lstrip('/')}\n\n"
@@ -126,4 +126,4 @@ async def _own(url: str) -> Credential | None:
     user, password = said.get("username", ""), said.get("password", "")
     if done.returncode or not user or not password:
         return None
-    return Credential(url, user, password)
+    return GitCredential(url, user, password)

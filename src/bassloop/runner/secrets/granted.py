@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from bassloop.runner.errors import DriverError
-from bassloop.runner.secrets.git_credentials import Credential, credential_for
+from bassloop.runner.secrets.git_credentials import GitCredential, find_credential
 from bassloop.runner.secrets.mask import Mask
 from bassloop.runner.secrets.rules import allows, narrowness
 from bassloop.runner.secrets.store import SecretError, SecretStore
@@ -17,12 +17,12 @@ from bassloop.runner.secrets.store import SecretError, SecretStore
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bassloop.runner.context import Scope
-    from bassloop.runner.secrets.store import Entry
+    from bassloop.runner.context import CallContext
+    from bassloop.runner.secrets.store import SecretEntry
 
 
 @dataclass(frozen=True)
-class Granted:
+class GrantedSecrets:
     """The secrets of one call: those that its repository may have, as they are now.
 
     Args:
@@ -32,11 +32,11 @@ class Granted:
         credential: who Git is at the repository, if that is private.
     """
 
-    scope: Scope
+    scope: CallContext
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
     versions: Mapping[str, str] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
-    credential: Credential | None = None
+    credential: GitCredential | None = None
 
     def value(self, name: str) -> str:
         """A secret's value. Raises DriverError with how its owner would let the thunk have it."""
@@ -60,7 +60,7 @@ class Granted:
         return Mask((*self.values.values(), *git))
 
 
-class Secrets:
+class OwnerSecrets:
     """The owner's secrets, as drivers ask for them.
 
     Args:
@@ -73,16 +73,16 @@ class Secrets:
         self._own_git = own_git
         self._from_keyring: dict[str, str] = {}
 
-    async def granted(self, scope: Scope) -> Granted:
+    async def grant(self, scope: CallContext) -> GrantedSecrets:
         """What a call for this scope may have. Raises DriverError when they can't be read."""
         own = self._own_git and not scope.fork
-        credential = await credential_for(scope.source, own=own)
+        credential = await find_credential(scope.source, own=own)
         if self._store is None:
-            return Granted(scope, credential=credential)
+            return GrantedSecrets(scope, credential=credential)
         found = await trio.to_thread.run_sync(self._look, self._store, scope)
         return replace(found, credential=credential)
 
-    def _look(self, store: SecretStore, scope: Scope) -> Granted:
+    def _look(self, store: SecretStore, scope: CallContext) -> GrantedSecrets:
         try:
             entries = store.entries()
         except SecretError as error:
@@ -100,9 +100,9 @@ class Secrets:
             except SecretError as error:
                 values.pop(entry.name, None)
                 refused[entry.name] = f"the secret {entry.name} can't be given: {error}"
-        return Granted(scope, values, versions, refused)
+        return GrantedSecrets(scope, values, versions, refused)
 
-    def _value(self, store: SecretStore, entry: Entry) -> str:
+    def _value(self, store: SecretStore, entry: SecretEntry) -> str:
         """The keyring is asked once for each version: it may ask a person."""
         if entry.value is not None:
             return entry.value
@@ -111,7 +111,7 @@ class Secrets:
         return self._from_keyring[entry.version]
 
 
-def _reason(entry: Entry, scope: Scope) -> str | None:
+def _reason(entry: SecretEntry, scope: CallContext) -> str | None:
     """Why a scope may not have a secret; None when it may."""
     name, repository = entry.name, scope.repository
     if repository is None:

@@ -48,9 +48,9 @@ class Mask:
         data = stream.feed(text.encode(errors="surrogateescape")) + stream.rest()
         return data.decode(errors="replace")
 
-    def stream(self) -> Masked:
+    def stream(self) -> MaskedStream:
         """A stream of bytes that are hidden as they come."""
-        return Masked(self)
+        return MaskedStream(self)
 
     def found(self, text: bytes) -> tuple[list[Span], int]:
         """Where values are in a text, in order and apart; and where its end may begin another."""
@@ -75,7 +75,7 @@ class Mask:
         return _merged(spans), end
 
 
-class Masked:
+class MaskedStream:
     """One stream. What may be the beginning of a value is held back until it is known whether it is."""
 
     def __init__(self, mask: Mask) -> None:

@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bassloop.runner.secrets.granted import Granted
+    from bassloop.runner.secrets.granted import GrantedSecrets
 
 
 @dataclass(eq=False)
-class Revealed:
+class SecretFiles:
     """The secrets of one command, while it runs. Made with :meth:`open`."""
 
-    granted: Granted
+    granted: GrantedSecrets
     folder: Path
     _files: dict[str, Path] = field(default_factory=dict)
 
     @classmethod
     @contextmanager
-    def open(cls, granted: Granted, memory: Path) -> Iterator[Revealed]:
+    def open(cls, granted: GrantedSecrets, memory: Path) -> Iterator[SecretFiles]:
         """A place for them in `memory`, which is made; gone afterwards."""
         memory.mkdir(exist_ok=True, mode=0o700)
         folder = Path(tempfile.mkdtemp(dir=memory))

@@ -39,7 +39,7 @@ class SecretError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class SecretEntry:
     """A value, and who may have it.
 
     Args:
@@ -55,7 +55,7 @@ class Entry:
     value: str | None = None
 
     def __repr__(self) -> str:
-        return f"Entry({self.name!r}, only={self.only!r}, forks={self.forks})"
+        return f"SecretEntry({self.name!r}, only={self.only!r}, forks={self.forks})"
 
 
 class SecretStore:
@@ -69,11 +69,11 @@ class SecretStore:
         self.path = path or Path(platformdirs.user_data_dir("bass-loop")) / "runner-secrets.json"
         self._keyring = keyring
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[SecretEntry]:
         """All that there are, by name. Raises SecretError when the file is not for its owner alone."""
         try:
             content = read_private_file(self.path, own=True)
-            return [Entry(**each) for each in json.loads(content)["secrets"]]
+            return [SecretEntry(**each) for each in json.loads(content)["secrets"]]
         except ExposedFileError as error:
             raise SecretError(f"{error}: chown it to you, and chmod 600 it") from error
         except FileNotFoundError:
@@ -103,7 +103,7 @@ class SecretStore:
         rules = sorted(set(only)) or [""]
         _check(name, value, rules)
         keyring = None if in_keyring is False else self._find_keyring(needed=bool(in_keyring))
-        new = [Entry(name, rule, forks, secrets.token_hex(16), value) for rule in rules]
+        new = [SecretEntry(name, rule, forks, secrets.token_hex(16), value) for rule in rules]
         with self._changing() as entries:
             gone = [each for each in entries if each.name == name and each.only in rules]
             if keyring is not None:
@@ -125,7 +125,7 @@ class SecretStore:
         self._forget(gone)
         return len(gone)
 
-    def value(self, entry: Entry) -> str:
+    def value(self, entry: SecretEntry) -> str:
         """The value. Raises SecretError when the keyring does not give it."""
         if entry.value is not None:
             return entry.value
@@ -144,7 +144,7 @@ class SecretStore:
             raise SecretError(f"there is no keyring: {found}")
         return None
 
-    def _forget(self, gone: Iterable[Entry]) -> None:
+    def _forget(self, gone: Iterable[SecretEntry]) -> None:
         for each in gone:
             if each.value is None and (keyring := self._find_keyring(needed=False)) is not None:
                 with suppress(SecretError):  # its version is gone, so nobody finds it any more
@@ -157,7 +157,7 @@ class SecretStore:
             raise SecretError(f"the keyring does not answer: {error}") from error
 
     @contextmanager
-    def _changing(self) -> Iterator[list[Entry]]:
+    def _changing(self) -> Iterator[list[SecretEntry]]:
         """The entries, to be changed; written when the context ends. One process at a time."""
         try:
             make_private_folder(self.path.parent)
@@ -172,12 +172,12 @@ class SecretStore:
         except OSError as error:
             raise SecretError(f"{self.path} can't be written: {error.strerror}") from error
 
-    def _write(self, entries: list[Entry]) -> None:
+    def _write(self, entries: list[SecretEntry]) -> None:
         text = json.dumps({"secrets": [asdict(each) for each in entries]}, indent=1)
         write_private_file(self.path, text.encode())
 
 
-def _account(entry: Entry) -> str:
+def _account(entry: SecretEntry) -> str:
     return f"{entry.name} {entry.version}"
 
 

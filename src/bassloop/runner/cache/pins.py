@@ -23,7 +23,7 @@ KINDS = ("outputs", "caches", "images")
 USING = "using"
 
 
-class Uses:
+class Pins:
     """What one session uses. Made with :meth:`open`."""
 
     def __init__(self, own: Path, lock: int) -> None:
@@ -35,7 +35,7 @@ class Uses:
 
     @classmethod
     @contextmanager
-    def open(cls, folder: Path, own: Path) -> Iterator[Uses]:
+    def open(cls, folder: Path, own: Path) -> Iterator[Pins]:
         """The uses of the session whose folder is `own`. Raises OSError."""
         (own / USING).mkdir()
         lock = _open(folder)
