@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from quart_trio import QuartTrio
 
     from bassloop.github import OAuth
-    from bassloop.web.visitors import Visitor
+    from bassloop.web.auth.web_sessions import Visitor
 
 Disconnected: type[Exception] = (
     getattr(base, "ClientDisconnectedError", None) or connections.WebsocketDisconnectError

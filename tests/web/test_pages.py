@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pytest
 
 from bassloop.store import VertexUpdate
-from bassloop.web import create_app, views
+from bassloop.web import create_app, presentation
 from tests.checks.test_report import a_run, a_vertex
 
 from .site import HOSTILE, a_site
@@ -62,7 +62,7 @@ async def test_every_answer_forbids_what_is_not_ours(tmp_path: Path, path: str) 
 
 
 def test_no_template_has_inline_script_or_style() -> None:
-    folder = Path(views.__file__).parent / "templates"
+    folder = Path(presentation.__file__).parent / "templates"
     for template in folder.glob("*.html"):
         text = template.read_text()
         assert " style=" not in text
@@ -150,7 +150,7 @@ async def test_a_webhook_that_is_too_large_is_refused_unread(tmp_path: Path) -> 
 def test_why_a_run_failed_is_what_broke_first() -> None:
     first = a_vertex(1, "build", error="exit status 2")
     then = a_vertex(2, "test", error="build failed", inputs=("build",))
-    text, culprit = views.why(a_run(state="failed", message=None), [then, first])
+    text, culprit = presentation.why(a_run(state="failed", message=None), [then, first])
     assert (text, culprit) == ("exit status 2", first)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from bassloop.store import VertexUpdate
-from bassloop.web import search
+from bassloop.web.logs import search
 
 from .site import Site, a_site
 

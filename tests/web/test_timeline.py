@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bassloop.web.timeline import LEAST, MANY, timeline
+from bassloop.web.pages.timeline import LEAST, MANY, timeline
 from tests.checks.test_report import a_vertex
 
 

@@ -8,6 +8,6 @@ from __future__ import annotations
 
 from bassloop.web.app import create_app
 from bassloop.web.context import Health, WebContext
-from bassloop.web.health import create_metrics_app
+from bassloop.web.service_endpoints import create_metrics_app
 
 __all__ = ["Health", "WebContext", "create_app", "create_metrics_app"]

@@ -11,32 +11,24 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
 from bassloop.terminal import palette_css
-from bassloop.web import (
-    badges,
-    controls,
-    deliveries,
-    devices,
-    feeds,
-    health,
-    hooks,
-    lists,
-    live,
-    logs,
-    looks,
-    outlines,
-    outputs,
-    pages,
-    repositories,
-    runners,
-    search,
-    signin,
-    thunks,
-    vertexes,
+from bassloop.web import service_endpoints
+from bassloop.web.auth import device_flow, sign_in
+from bassloop.web.colour_schemes import load_schemes, schemes_css
+from bassloop.web.feeds import atom, badge
+from bassloop.web.guard import protect
+from bassloop.web.logs import live_feed, log_endpoints, search
+from bassloop.web.pages import (
+    deliveries_page,
+    output_download,
+    preferences,
+    repository_page,
+    run_page,
+    runners_page,
+    runs_page,
+    thunk_page,
 )
-from bassloop.web.json import wants_json
-from bassloop.web.protection import protect
-from bassloop.web.schemes import load_schemes, schemes_css
-from bassloop.web.views import duration, instant
+from bassloop.web.presentation import duration, instant
+from bassloop.web.responses import wants_json
 
 if TYPE_CHECKING:
     from bassloop.web.context import WebContext
@@ -68,7 +60,7 @@ def create_app(context: WebContext) -> QuartTrio:
     app.jinja_env.filters["instant"] = instant
     schemes = load_schemes(HERE / "schemes")
     themes = [scheme.name for scheme in schemes]
-    chosen = looks.choices(themes)
+    chosen = preferences.choices(themes)
     colours = schemes_css(schemes) + palette_css()
     colours_version = hashlib.sha256(colours.encode()).hexdigest()[:12]
     description = (HERE / "openapi.json").read_bytes()
@@ -78,11 +70,11 @@ def create_app(context: WebContext) -> QuartTrio:
         def static(name: str) -> str:
             return url_for("static", filename=name)
 
-        cookie = request.cookies.get(looks.COOKIE, "") if has_request_context() else ""
+        cookie = request.cookies.get(preferences.COOKIE, "") if has_request_context() else ""
         return {
             "static": static,
             "colours": f"/colours.css?v={colours_version}",
-            "looks": looks.looks_of(cookie, chosen),
+            "looks": preferences.looks_of(cookie, chosen),
             "themes": themes,
             "loop_version": context.version,
             "external_url": context.external_url,
@@ -103,27 +95,23 @@ def create_app(context: WebContext) -> QuartTrio:
     app.after_request(_headers)
     protect(app, context)
     app.register_error_handler(HTTPException, _error)
-    app.register_blueprint(looks.routes(themes))
+    app.register_blueprint(preferences.routes(themes))
     rooms = (
-        hooks,
-        health,
-        signin,
-        devices,
-        deliveries,
-        lists,
-        pages,
-        vertexes,
-        logs,
-        outlines,
-        outputs,
-        live,
+        service_endpoints,
+        sign_in,
+        device_flow,
+        deliveries_page,
+        runs_page,
+        run_page,
+        log_endpoints,
+        output_download,
+        live_feed,
         search,
-        repositories,
-        badges,
-        controls,
-        feeds,
-        thunks,
-        runners,
+        repository_page,
+        badge,
+        atom,
+        thunk_page,
+        runners_page,
     )
     for module in rooms:
         app.register_blueprint(module.routes(context))

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import trio
 
-from bassloop.web.rendered import RenderedLogs
-from bassloop.web.visitors import Sessions
+from bassloop.web.auth.web_sessions import Sessions
+from bassloop.web.logs.html_cache import RenderedLogs
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bassloop.checks.outputs import Outputs
     from bassloop.github import OAuth
     from bassloop.store import Store
-    from bassloop.web.visitors import Visitor
+    from bassloop.web.auth.web_sessions import Visitor
 
 
 class Answer(Protocol):

@@ -1,0 +1,85 @@
+"""Deliveries on a page: for operators, who can have one handled anew."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from .site import HOSTILE, Site, a_site
+from .test_run_actions import csrf, post
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PAGES = ("/deliveries", "/deliveries/failed-0", "/deliveries/unknown")
+
+
+async def filled(site: Site, count: int = 3) -> dict[str, str]:
+    """Some that failed, and one that is done; an operator's headers."""
+    for number in range(count):
+        await site.store.record_delivery(
+            f"failed-{number}", "push", "made", f'{{"a": "{"</script>"}"}}'.encode(), sender=HOSTILE
+        )
+        await site.store.set_delivery_state(f"failed-{number}", "set_aside", HOSTILE)
+    await site.store.record_delivery("done", "ping", None, b"{}")
+    await site.store.set_delivery_state("done", "done")
+    return await site.signed_in(9, "ops")
+
+
+@pytest.mark.parametrize("who", ["stranger", "another"])
+async def test_who_is_no_operator_is_told_the_same_of_every_one(tmp_path: Path, who: str) -> None:
+    async with a_site(tmp_path) as site:
+        await filled(site)
+        headers = await site.signed_in(7, "hubot") if who == "another" else {}
+        for path in PAGES:
+            answer = await site.get(path, accept="application/json", **headers)
+            assert answer.status_code == 403
+            assert "operators only" in (await answer.get_json())["error"]
+        for guid in ("failed-0", "unknown"):
+            form = {"csrf": await csrf(site, headers)} if headers else {}
+            answer = await post(site, f"/deliveries/{guid}/replay", headers, **form)
+            assert answer.status_code == (403 if headers else 401)
+        assert site.inbox.replayed == []
+
+
+async def test_an_operator_sees_what_came_and_what_became_of_it(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        headers = await filled(site)
+        page = await (await site.get("/deliveries", **headers)).get_data(as_text=True)
+        assert page.count("push.made") == 3
+        assert HOSTILE not in page
+        one = await (await site.get("/deliveries/failed-0", **headers)).get_data(as_text=True)
+        assert "Handle it anew" in one
+        assert "</script>" not in one.partition("Its payload")[2].partition("</pre>")[0]
+        assert HOSTILE not in one
+        done = await (await site.get("/deliveries/done", **headers)).get_data(as_text=True)
+        assert "Handle it anew" not in done
+
+
+async def test_they_come_by_pages_and_by_state(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        headers = {**await filled(site, 60), "accept": "application/json"}
+
+        async def listed(query: str) -> Any:
+            return await (await site.get(f"/deliveries{query}", **headers)).get_json()
+
+        first = await listed("")
+        second = await listed(f"?before={first['next']}")
+        guids = [each["guid"] for each in first["deliveries"] + second["deliveries"]]
+        assert guids == ["done", *(f"failed-{number}" for number in reversed(range(60)))]
+        assert second["next"] is None
+        assert [each["guid"] for each in (await listed("?state=done"))["deliveries"]] == ["done"]
+        assert (await site.get("/deliveries?state=x", **headers)).status_code == 400
+
+
+async def test_one_that_was_set_aside_is_handled_anew(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        headers = await filled(site)
+        good = await csrf(site, headers)
+        assert (await post(site, "/deliveries/failed-0/replay", headers)).status_code == 403
+        answer = await post(site, "/deliveries/failed-0/replay", headers, csrf=good)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/deliveries/failed-0")
+        assert (await post(site, "/deliveries/done/replay", headers, csrf=good)).status_code == 409
+        assert (await post(site, "/deliveries/no/replay", headers, csrf=good)).status_code == 404
+        assert site.inbox.replayed == ["failed-0", "done"]

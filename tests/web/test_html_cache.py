@@ -1,0 +1,132 @@
+"""HTML of lines is made once for all who look at them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bassloop.checks.recorder import recording
+from bassloop.web.logs.html_cache import CHUNK, RenderedLogs
+from bassloop.wire import progrock_pb2 as progrock
+
+from .site import Site, a_site
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+async def numbered(site: Site, count: int) -> int:
+    await site.queued()
+    return await site.vertex("r", "v", b"".join(b"%d\n" % number for number in range(count)))
+
+
+async def test_lines_that_were_asked_for_before_are_not_made_again(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        row = await numbered(site, 2000)
+        rendered = RenderedLogs(site.store)
+        for start, stop in ((100, 900), (0, 150), (40, 1000), (999, 1000), (100, 900)):
+            assert await rendered.lines("r", row, start, stop) == [
+                str(number) for number in range(start, stop)
+            ]
+        assert rendered.statistics()["made"] == 1000
+
+
+@given(st.lists(st.tuples(st.integers(0, 700), st.integers(0, 700)), max_size=8))
+@settings(max_examples=30, deadline=None)
+def test_any_ranges_in_any_order_are_as_the_log_has_them(ranges: list[tuple[int, int]]) -> None:
+    class Numbers:
+        async def log_lines(self, _run: str, _row: int, start: int, stop: int) -> list[bytes]:
+            return [b"%d" % number for number in range(start, min(stop, start + 300))]
+
+    async def ask() -> None:
+        rendered = RenderedLogs(Numbers(), room=500)  # type: ignore[arg-type]
+        for start, stop in ranges:
+            found = await rendered.lines("r", 1, start, stop)
+            assert found == [str(number) for number in range(start, start + len(found))]
+            assert len(found) >= min(300, stop - start)
+            assert rendered.statistics()["characters"] <= 500
+
+    trio.run(ask)
+
+
+async def test_who_asks_at_the_same_moment_waits_for_the_first(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        row = await numbered(site, 500)
+        rendered = RenderedLogs(site.store)
+        async with trio.open_nursery() as nursery:
+            for _ in range(50):
+                nursery.start_soon(rendered.lines, "r", row, 0, 500)
+        assert rendered.statistics()["made"] == 500
+        assert rendered.statistics()["given"] == 50 * 500
+
+
+async def test_room_is_bounded_and_the_least_lately_asked_for_goes(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        row = await numbered(site, 8 * CHUNK)
+        rendered = RenderedLogs(site.store, room=5 * CHUNK * 3)
+        for chunk in (0, 1, 2, 0, 3, 4, 0, 5, 6, 0):
+            await rendered.lines("r", row, chunk * CHUNK, (chunk + 1) * CHUNK)
+            assert rendered.statistics()["characters"] <= 5 * CHUNK * 3
+        assert rendered.statistics()["made"] == 7 * CHUNK
+
+
+async def pages(site: Site, count: int, lines: int) -> list[list[Any]]:
+    """What so many pages of one run are told while its log grows by so many lines."""
+    told: list[list[Any]] = [[] for _ in range(count)]
+    ready = trio.Event()
+    waiting = count
+
+    async def page(messages: list[Any]) -> None:
+        nonlocal waiting
+        async with site.app.test_client().websocket("/runs/r/live") as socket:
+            await socket.send(json.dumps({"logs": {}}))
+            while not messages or "end" not in messages[-1]:
+                messages.append(json.loads(await socket.receive()))
+                if len(messages) == 1:
+                    waiting -= 1
+                    if not waiting:
+                        ready.set()
+
+    await site.queued()
+    async with trio.open_nursery() as nursery:
+        async with recording(site.store, site.tail, "r") as recorder:
+            for messages in told:
+                nursery.start_soon(page, messages)
+            await ready.wait()
+            for number in range(lines):
+                said = progrock.VertexLog(vertex="v", data=b"\x1b[32m%d\x1b[0m\n" % number)
+                await recorder.record(progrock.StatusUpdate(logs=[said]))
+        await site.store.end_run("r", "succeeded", None, 2.0)
+        site.tail.publish("r")
+    return told
+
+
+async def test_many_pages_on_one_run_are_told_all_of_it_and_share_the_work(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        told = await pages(site, 20, 300)
+        for messages in told:
+            lines: list[str] = []
+            for message in messages:
+                for log in message.get("logs", ()):
+                    assert log["start"] == len(lines)
+                    lines += log["lines"]
+            assert lines == [f'<span class="t-f2">{number}</span>' for number in range(300)]
+        made = site.context.rendered.statistics()
+        assert made["made"] == 300
+        assert made["given"] < 20 * 300
+
+
+async def test_a_page_that_was_away_goes_on_where_it_was(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        await site.queued()
+        row = await site.vertex("r", "v", b"one\ntwo\nthree\n")
+        await site.store.end_run("r", "succeeded", None, 2.0)
+        async with site.app.test_client().websocket("/runs/r/live") as socket:
+            await socket.send(json.dumps({"logs": {str(row): 2}}))
+            [log] = json.loads(await socket.receive())["logs"]
+            assert (log["start"], log["lines"]) == (2, ["three"])
+            assert json.loads(await socket.receive()) == {"end": True}

@@ -1,0 +1,93 @@
+"""The one file of a tar stream, however it is made and however it comes."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bassloop.web.pages.output_download import NotAFile, OneFile
+
+NAME = "résumé-" + "x" * 300 + ".bin"
+
+
+def archive(content: bytes, name: str, form: int, kind: bytes = tarfile.REGTYPE) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=form) as tar:
+        about = tarfile.TarInfo(name)
+        about.size, about.type = len(content), kind
+        tar.addfile(about, io.BytesIO(content))
+        tar.addfile(tarfile.TarInfo("another"), io.BytesIO(b""))
+    return out.getvalue()
+
+
+class Pieces:
+    """Data that comes in pieces of a size."""
+
+    def __init__(self, data: bytes, size: int) -> None:
+        self._pieces = iter([data[at : at + size] for at in range(0, len(data), size)])
+
+    def __aiter__(self) -> Pieces:
+        return self
+
+    async def __anext__(self) -> bytes:
+        for piece in self._pieces:
+            return piece
+        raise StopAsyncIteration
+
+
+def read(data: bytes, name: str, size: int = 1000) -> tuple[int, bytes]:
+    async def reading() -> tuple[int, bytes]:
+        file = OneFile(Pieces(data, size), name)
+        await file.begin()
+        return file.size, b"".join([piece async for piece in file])
+
+    return trio.run(reading)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.binary(max_size=3000),
+    st.sampled_from([tarfile.PAX_FORMAT, tarfile.GNU_FORMAT]),
+    st.sampled_from(["a", NAME]),
+    st.integers(1, 2000),
+)
+def test_it_is_what_was_put_in(content: bytes, form: int, name: str, size: int) -> None:
+    made = archive(content, f"dir/{name}", form)
+    assert read(made, name, size) == (len(content), content)
+
+
+def test_a_directory_is_no_file() -> None:
+    for made in (
+        archive(b"", "a", tarfile.PAX_FORMAT, tarfile.DIRTYPE),
+        archive(b"x", "inner", tarfile.PAX_FORMAT),
+    ):
+        with pytest.raises(NotAFile, match="it is a directory"):
+            read(made, "a")
+
+
+def test_neither_is_a_link_nor_what_is_no_archive_nor_half_of_one() -> None:
+    with pytest.raises(NotAFile, match="no regular file"):
+        read(archive(b"", "a", tarfile.PAX_FORMAT, tarfile.SYMTYPE), "a")
+    with pytest.raises(NotAFile, match="no tar stream"):
+        read(b"x" * 1024, "a")
+    with pytest.raises(NotAFile, match="ends before it is whole"):
+        read(archive(b"x" * 2000, "a", tarfile.PAX_FORMAT)[:1500], "a")
+
+
+def test_one_that_only_talks_about_itself_is_refused() -> None:
+    header = tarfile.TarInfo("x")
+    header.type, header.size = tarfile.XHDTYPE, 1 << 40
+    with pytest.raises(NotAFile, match="too much about itself"):
+        read(header.tobuf(tarfile.GNU_FORMAT) * 100, "a")
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.binary(max_size=2000))
+def test_anything_at_all_ends(data: bytes) -> None:
+    with pytest.raises(NotAFile):
+        read(data, "a")
