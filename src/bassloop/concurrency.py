@@ -1,0 +1,335 @@
+"""Structured concurrency beyond Trio's own: nurseries, shields, locks, events, retries, caches and rate limits.
+
+Each class and function says what it promises when its caller is cancelled. Times are in seconds, on Trio's
+clock unless another one is given.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar, overload
+
+import cachetools
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable
+
+K = TypeVar("K", bound="Hashable")
+V = TypeVar("V")
+T = TypeVar("T")
+
+
+@asynccontextmanager
+async def open_flat_nursery() -> AsyncGenerator[trio.Nursery]:
+    """Open a nursery that raises a single exception as itself.
+
+    Where one task failed, or the body did, that exception comes out without a group around it, so that an
+    ordinary ``except`` works; several stay an ExceptionGroup. An exception wins over the Cancelled of its
+    siblings, as it would without the nursery; Cancelled alone comes out as one Cancelled.
+
+    Cancelled, it behaves as any nursery: all tasks are cancelled and waited for.
+    """
+    try:
+        async with trio.open_nursery() as nursery:
+            yield nursery
+    except BaseExceptionGroup as group:
+        error = flatten(group)
+        if error is group:
+            raise
+        context = error.__context__
+        try:
+            raise error
+        finally:
+            # Raising it here would otherwise show the group as its context.
+            error.__context__ = context
+            del error, context
+
+
+def flatten(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the only exception in a group, or the group without Cancelled, or else one Cancelled."""
+    cancelled, errors = group.split(trio.Cancelled)
+    error: BaseException = errors or cancelled or group
+    while isinstance(error, BaseExceptionGroup) and (errors is None or len(error.exceptions) == 1):
+        error = error.exceptions[0]
+    return error
+
+
+def shielded(seconds: float) -> trio.CancelScope:
+    """Return a scope that finishes its body although its caller is cancelled, within so many seconds.
+
+    For what must be done on the way out: a row closed, a process reaped, a token revoked. When the time is
+    over the body is cancelled like any other, and the scope's `cancelled_caught` tells. A thread that was
+    started in it is waited for however long it takes.
+    """
+    return trio.move_on_after(seconds, shield=True)
+
+
+class KeyedLock(Generic[K]):
+    """One lock for each key; a key that nobody holds or waits for takes no memory.
+
+    The lock of a key is fair, and isn't reentrant. Cancelled while it waits, a task holds nothing.
+    """
+
+    def __init__(self) -> None:
+        self._locks: dict[K, trio.Lock] = {}
+        self._users: Counter[K] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._locks)
+
+    def __repr__(self) -> str:
+        return f"<KeyedLock: {len(self._locks)} keys, {self._users.total()} tasks>"
+
+    @asynccontextmanager
+    async def hold(self, key: K) -> AsyncGenerator[None]:
+        """Hold the lock of a key while the body runs. A checkpoint on entry."""
+        lock = self._locks.setdefault(key, trio.Lock())
+        self._users[key] += 1
+        try:
+            async with lock:
+                yield
+        finally:
+            self._users[key] -= 1
+            if not self._users[key]:
+                del self._users[key], self._locks[key]
+
+
+class AutoResetEvent:
+    """An event that wakes one waiter, and then is not set any more.
+
+    Set while nobody waits, it lets the next waiter through; set several times, it still lets one through.
+    A waiter that is cancelled takes nothing: no `set` is ever lost.
+    """
+
+    def __init__(self) -> None:
+        self._set = False
+        self._waiters = trio.lowlevel.ParkingLot()
+
+    def __repr__(self) -> str:
+        return f"<AutoResetEvent: {'set' if self._set else f'{len(self._waiters)} waiting'}>"
+
+    def set(self) -> None:
+        """Wake one waiter, now or as soon as there is one."""
+        if self._waiters:
+            self._waiters.unpark()
+        else:
+            self._set = True
+
+    async def wait(self) -> None:
+        """Wait until the event is set, and reset it. A checkpoint."""
+        if not self._set:
+            await self._waiters.park()
+            return
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._set = False
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Delays between attempts that grow exponentially, with jitter.
+
+    Args:
+        first: the delay after the first failure.
+        longest: the bound that the delay grows to.
+        factor: by how much it grows with each further failure.
+        jitter: up to which share the delay is made shorter or longer at random, 0 for none.
+        random: returns a number from 0 to 1; a test passes one of its own.
+    """
+
+    first: float
+    longest: float
+    factor: float = 2.0
+    jitter: float = 0.5
+    random: Callable[[], float] = random.random
+
+    def delay(self, failures: int) -> float:
+        """Return the seconds to wait after so many failures in a row, 1 or more."""
+        steps = min(failures - 1, 64)
+        delay = min(self.first * self.factor**steps, self.longest)
+        return delay * (1 + self.jitter * (2 * self.random() - 1))
+
+
+async def retry(
+    operation: Callable[[], Awaitable[T]],
+    backoff: Backoff,
+    *,
+    retry_after: Callable[[Exception], float | None],
+    attempts: float = math.inf,
+    on_retry: Callable[[Exception, float], object] | None = None,
+) -> T:
+    """Await an operation until it succeeds, and return its result. Raises what the last attempt raised.
+
+    Tenacity isn't used here: it keeps each attempt's BaseException, a Cancelled included, in a Future until
+    its predicates have decided.
+
+    Args:
+        operation: what to do; called anew for each attempt.
+        backoff: how long to wait in between.
+        retry_after: from an error to the least delay in seconds, or None when another attempt is useless.
+        attempts: how many there are at most.
+        on_retry: called with the error and the delay before each wait.
+
+    Cancelled, it ends at once, whether it was trying or waiting.
+    """
+    failures = 0
+    while True:
+        try:
+            return await operation()
+        except Exception as error:
+            failures += 1
+            least = retry_after(error)
+            if least is None or failures >= attempts:
+                raise
+            delay = max(least, backoff.delay(failures))
+            if on_retry is not None:
+                on_retry(error, delay)
+        await trio.sleep(delay)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry(Generic[V]):
+    value: V
+    seconds: float
+
+
+class TTLCache(Generic[K, V]):
+    """Values that expire; the one used longest ago gives way when there are too many.
+
+    A value that is being fetched while somebody forgets its key may be out of date before it is stored:
+    note `generation` before fetching and pass it to `store`, which then drops what a `forget` overtook.
+    Nothing here is a checkpoint.
+
+    Args:
+        size: how many values are kept, or how much of them when `size_of` is given.
+        seconds: how long a value is kept.
+        clock: seconds, monotonic.
+        size_of: the size of one value, 1 by default. A value larger than the cache isn't kept.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        seconds: float = math.inf,
+        *,
+        clock: Callable[[], float] = trio.current_time,
+        size_of: Callable[[V], int] | None = None,
+    ) -> None:
+        self._seconds = seconds
+        self._cache: cachetools.TLRUCache[K, _Entry[V]] = cachetools.TLRUCache(
+            size,
+            ttu=lambda _, entry, now: now + entry.seconds,
+            timer=clock,
+            getsizeof=None if size_of is None else (lambda entry: size_of(entry.value)),
+        )
+        self.generation = 0
+
+    def __len__(self) -> int:
+        return len(self._cache)
+
+    def __contains__(self, key: K) -> bool:
+        return key in self._cache
+
+    def __repr__(self) -> str:
+        return f"<TTLCache: {self._cache.currsize:,.0f} of {self._cache.maxsize:,.0f}>"
+
+    @property
+    def current_size(self) -> float:
+        """The number of values, or the sum of their sizes."""
+        return self._cache.currsize
+
+    def keys(self) -> list[K]:
+        """Return the keys whose values have not expired."""
+        self._cache.expire()
+        return list(self._cache)
+
+    @overload
+    def get(self, key: K) -> V | None: ...
+    @overload
+    def get(self, key: K, default: T) -> V | T: ...
+    def get(self, key: K, default: T | None = None) -> V | T | None:
+        """Return a value that has not expired, and count it as used."""
+        entry = self._cache.get(key)
+        return default if entry is None else entry.value
+
+    def store(
+        self, key: K, value: V, *, seconds: float | None = None, generation: int | None = None
+    ) -> None:
+        """Keep a value.
+
+        Args:
+            seconds: how long, if not as long as the others.
+            generation: the cache's before the value was fetched; the value is dropped if it has changed.
+        """
+        if generation is not None and generation != self.generation:
+            return
+        self._cache.pop(key, None)
+        try:
+            self._cache[key] = _Entry(value, self._seconds if seconds is None else seconds)
+        except ValueError:  # cachetools: larger than the whole cache
+            return
+
+    def forget(self, key: K) -> None:
+        """Drop a value, and one for any key that is on its way."""
+        self.generation += 1
+        self._cache.pop(key, None)
+
+    def clear(self) -> None:
+        """Drop all values, and those on their way."""
+        self.generation += 1
+        self._cache.clear()
+
+
+class TokenBucket:
+    """A rate limit: so many at once, and then so many a second.
+
+    It has no tasks and never waits: ask it, then refuse, drop or sleep for `seconds_until`.
+
+    Args:
+        capacity: how many tokens there are at first, and at most.
+        rate: how many come back a second.
+        clock: seconds, monotonic.
+    """
+
+    __slots__ = ("_clock", "_counted_at", "_tokens", "capacity", "rate")
+
+    def __init__(
+        self, capacity: float, rate: float, *, clock: Callable[[], float] = trio.current_time
+    ) -> None:
+        self.capacity = capacity
+        self.rate = rate
+        self._clock = clock
+        self._tokens = capacity
+        self._counted_at: float | None = None
+
+    def __repr__(self) -> str:
+        return f"<TokenBucket: {self._tokens:g} of {self.capacity:g}, {self.rate:g} a second>"
+
+    @property
+    def tokens(self) -> float:
+        """The tokens that are there now."""
+        now = self._clock()
+        if self._counted_at is not None:
+            earned = (now - self._counted_at) * self.rate
+            self._tokens = min(self._tokens + earned, self.capacity)
+        self._counted_at = now
+        return self._tokens
+
+    def take(self, tokens: float = 1) -> bool:
+        """Take tokens if there are enough, and return whether there were."""
+        if self.tokens < tokens:
+            return False
+        self._tokens -= tokens
+        return True
+
+    def seconds_until(self, tokens: float = 1) -> float:
+        """Return the seconds until so many tokens are there; infinity if there never will be."""
+        missing = tokens - self.tokens
+        if missing <= 0:
+            return 0.0
+        return missing / self.rate if self.rate > 0 and tokens <= self.capacity else math.inf
