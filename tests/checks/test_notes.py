@@ -6,6 +6,7 @@ import pytest
 
 from bassloop.checks import check_output
 from bassloop.checks.caveats import notes
+from bassloop.github import CheckOutput
 from bassloop.store import ThunkRecord
 from bassloop.wire import bass_pb2 as pb
 
@@ -44,5 +45,5 @@ def test_nothing_is_said_where_nothing_surprises() -> None:
 
 
 def test_notes_end_the_summary() -> None:
-    said = check_output.noted(check_output.Report("t", "what happened"), ["one.", "two."])
+    said = check_output.noted(CheckOutput("t", "what happened"), ["one.", "two."])
     assert said.summary == "what happened\n\n> one.\n\n> two."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,9 @@ from bassloop.checks import check_output
 from bassloop.github.limits import cut
 from bassloop.runtimes import Platform, Runtime
 from bassloop.store import Run, Vertex
+
+if TYPE_CHECKING:
+    from bassloop.github import CheckOutput
 
 URL = "https://loop.example.com/runs/r"
 
@@ -130,7 +134,7 @@ def test_what_the_kind_of_runner_cannot_do_is_said_while_it_runs() -> None:
 def test_a_check_has_the_buttons_that_make_sense_now() -> None:
     runtime = Runtime("t", 1, "octocat", Platform("linux", "arm64"), 0, 0.0, None, "bassloop")  # type: ignore[arg-type]
 
-    def buttons(said: check_output.Report) -> list[str]:
+    def buttons(said: CheckOutput) -> list[str]:
         return [action.identifier for action in said.actions]
 
     assert buttons(check_output.queued(a_run(), URL, OWN)) == ["cancel"]

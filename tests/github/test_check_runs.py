@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bassloop.github import Action, Annotation, CheckRunDraft, GitHubError, Refused
+from bassloop.github import Action, Annotation, CheckOutput, CheckRunDraft, GitHubError, Refused
 from bassloop.github.check_runs import (
     CONCLUSIONS,
     MAX_ANNOTATIONS,
@@ -27,9 +27,14 @@ DRAFT: dict[str, Any] = {
     "external_id": "r",
     "details_url": "https://loop.test/runs/r",
     "status": "queued",
-    "title": "t",
-    "summary": "s",
+    "output": CheckOutput("t", "s"),
 }
+
+
+def with_actions(action: Action, *, times: int = 1) -> CheckOutput:
+    return CheckOutput("t", "s", actions=(action,) * times)
+
+
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 wild = st.text(alphabet=st.one_of(st.characters(), st.sampled_from("`~\n é😀\ud800")), max_size=300)
 long = st.builds(lambda text, times: text * times, wild, st.sampled_from([1, 500]))
@@ -40,7 +45,7 @@ long = st.builds(lambda text, times: text * times, wild, st.sampled_from([1, 500
 def test_what_is_sent_is_taken_or_refused_before_it_is_sent(
     name: str, headline: str, summary: str, text: str | None, url: str
 ) -> None:
-    fields = {"name": name, "title": headline, "summary": summary, "text": text}
+    fields = {"name": name, "output": CheckOutput(headline, summary, text)}
     try:
         sent = creation(CheckRunDraft(**{**DRAFT, **fields, "details_url": url}))
     except Refused:
@@ -124,9 +129,12 @@ def test_a_title_is_one_line_that_is_never_empty(text: str) -> None:
         ({"status": "completed"}, "has a conclusion"),
         ({"conclusion": "success"}, "has a conclusion"),
         ({"status": "completed", "conclusion": "stale"}, "conclusion is one of"),
-        ({"actions": (Action("Cancel", "Stop it", "cancel"),) * 4}, "at most 3 actions"),
-        ({"actions": (Action("Cancel", "Stop it", "i" * 21),)}, "identifier has 1 to 20"),
-        ({"actions": (Action("", "Stop it", "cancel"),)}, "label has 1 to 20"),
+        (
+            {"output": with_actions(Action("Cancel", "Stop it", "cancel"), times=4)},
+            "at most 3 actions",
+        ),
+        ({"output": with_actions(Action("Cancel", "Stop it", "i" * 21))}, "identifier has 1 to 20"),
+        ({"output": with_actions(Action("", "Stop it", "cancel"))}, "label has 1 to 20"),
     ],
 )
 def test_what_github_would_refuse_is_refused_with_the_reason(
@@ -138,7 +146,7 @@ def test_what_github_would_refuse_is_refused_with_the_reason(
 
 @pytest.mark.parametrize("conclusion", sorted(CONCLUSIONS))
 def test_every_conclusion_completes(conclusion: str) -> None:
-    sent = alteration(CheckRunChange("completed", "t", "s", conclusion=conclusion))
+    sent = alteration(CheckRunChange("completed", CheckOutput("t", "s"), conclusion=conclusion))
     assert githubs.refusal(sent, {"status": "in_progress", "conclusion": None}) is None
 
 

@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
 
-from bassloop.github import Action, Annotation, GitHubError
+from bassloop.github import Action, Annotation, CheckOutput, GitHubError
 from bassloop.standin import Fault, garbage, lost_answer, secondary_limit
 
 from .world import World, world
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 CREATE = r"/repos/[^/]+/[^/]+/check-runs"
 UPDATE = CREATE + r"/\d+"
 
 
-async def conclude(its: World, number: int, **more: object) -> None:
-    fields: dict[str, object] = {"title": "Done", "summary": "It ran.", **more}
-    await its.repo.update_check_run(number, status="completed", conclusion="success", **fields)  # type: ignore[arg-type]
+async def conclude(
+    its: World,
+    number: int,
+    *,
+    text: str | None = None,
+    annotations: Sequence[Annotation] = (),
+    completed_at: float | None = None,
+) -> None:
+    output = CheckOutput("Done", "It ran.", text, tuple(annotations))
+    await its.repo.update_check_run(
+        number, output, status="completed", conclusion="success", completed_at=completed_at
+    )
 
 
 async def test_a_check_run_is_made_and_concluded(repository: Path) -> None:
@@ -99,7 +110,7 @@ async def test_changes_that_wait_for_their_turn_become_one(repository: Path) -> 
 
 
 async def _say(its: World, number: int, title: str) -> None:
-    await its.repo.update_check_run(number, status="in_progress", title=title, summary="s")
+    await its.repo.update_check_run(number, CheckOutput(title, "s"), status="in_progress")
 
 
 async def test_a_change_outlives_the_one_before_it_that_was_cancelled(repository: Path) -> None:
@@ -144,6 +155,16 @@ async def test_annotations_are_sent_fifty_at_a_time_in_order(repository: Path) -
         assert its.standin.check_runs[0]["conclusion"] == "success"
         patches = [call for call in its.asked("/check-runs/") if call[0] == "PATCH"]
         assert len(patches) == 3
+
+
+async def test_a_check_run_is_made_with_all_its_annotations(repository: Path) -> None:
+    async with world(repository) as its:
+        output = CheckOutput("Done", "It ran.", annotations=tuple(notes(70)))
+        draft = replace(its.draft(status="completed", conclusion="failure"), output=output)
+        made = await its.repo.create_check_run(draft)
+        sent = its.standin.annotations[made.id]
+        assert [note["message"] for note in sent] == [f"error {n}" for n in range(70)]
+        assert its.standin.check_runs[0]["conclusion"] == "failure"
 
 
 @pytest.mark.parametrize("skip", [0, 1, 2])

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from bassloop.github import (
+    CheckOutput,
     CheckRunDraft,
     GitHub,
     GitHubConfig,
@@ -102,10 +103,12 @@ class World:
             "external_id": "run-1",
             "details_url": "http://127.0.0.1/runs/1",
             "status": "in_progress",
-            "title": "Running",
-            "summary": "It runs.",
         }
-        return CheckRunDraft(**{**fields, **more})
+        shown: dict[str, Any] = {"title": "Running", "summary": "It runs."}
+        for name in ("title", "summary", "text", "actions"):
+            if name in more:
+                shown[name] = more.pop(name)
+        return CheckRunDraft(**{**fields, "output": CheckOutput(**shown), **more})
 
     def asked(self, part: str) -> list[tuple[str, str, int]]:
         """The calls whose path has a part in it."""

@@ -14,7 +14,7 @@ from hypercorn.config import Config
 from quart import request
 from quart_trio import QuartTrio
 
-from bassloop.github import missed, parse_event, verify_signature
+from bassloop.github import CheckOutput, missed, parse_event, verify_signature
 from bassloop.standin import StandInError
 from bassloop.standin.payloads import EVENTS, NO_COMMIT
 from tests.github.world import World, git, world
@@ -226,7 +226,7 @@ async def test_check_runs_come_back_as_events_to_a_loop_that_listens(repository:
 
 async def _concluded(its: World, number: int) -> None:
     await its.repo.update_check_run(
-        number, status="completed", conclusion="success", title="t", summary="s"
+        number, CheckOutput("t", "s"), status="completed", conclusion="success"
     )
 
 

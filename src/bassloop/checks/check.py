@@ -22,7 +22,7 @@ from bassloop.checks.recorder import MAX_VERTEXES, Recorder, recording
 from bassloop.checks.supersede import superseded
 from bassloop.deliveries.inbox import MAX_POSTPONED
 from bassloop.deliveries.retry import advised, pause
-from bassloop.github import CheckRunDraft, GitHubError
+from bassloop.github import CheckOutput, CheckRunDraft, GitHubError
 from bassloop.runtimes import NoRuntime, Platform, RunFailed, Runtime, RuntimeLost
 from bassloop.telemetry.spans import span
 
@@ -187,7 +187,7 @@ class _End:
 
     state: str
     message: str | None
-    said: check_output.Report | None = None
+    said: CheckOutput | None = None
 
 
 async def _until_over(
@@ -332,10 +332,7 @@ async def _show(work: Work, run: Run, check: CheckRun, runtime: Runtime | None) 
                 details_url=url,
                 status="queued" if runtime is None else "in_progress",
                 started_at=time.time(),
-                title=said.title,
-                summary=said.summary,
-                text=said.text,
-                actions=said.actions,
+                output=said,
             )
         )
         await loop.store.bind_check_run(check.row, created.id)
@@ -344,17 +341,10 @@ async def _show(work: Work, run: Run, check: CheckRun, runtime: Runtime | None) 
     return check
 
 
-async def _update(work: Work, check: CheckRun, *, status: str, said: check_output.Report) -> None:
+async def _update(work: Work, check: CheckRun, *, status: str, said: CheckOutput) -> None:
     """Tell GitHub how it goes. A check whose progress can't be told is carried out all the same."""
     assert check.github_id is not None
     try:
-        await work.repo.update_check_run(
-            check.github_id,
-            status=status,
-            title=said.title,
-            summary=said.summary,
-            text=said.text,
-            actions=said.actions,
-        )
+        await work.repo.update_check_run(check.github_id, said, status=status)
     except GitHubError as error:
         log.warning("check run not updated", status=status, error=str(error))

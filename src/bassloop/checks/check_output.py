@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bassloop.checks.caveats import foreseen
-from bassloop.github import Action
+from bassloop.github import Action, CheckOutput
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,17 +50,6 @@ APPROVAL = "Bass Loop approval"
 APPROVE = Action("Approve", "Run this head, on your runner too", "approve")
 CANCEL = Action("Cancel", "Stop this check", "cancel")
 RERUN = Action("Run again", "Run this check once more", "rerun")
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """A check run's output, its notes on lines of files, and its buttons."""
-
-    title: str
-    summary: str
-    text: str | None = None
-    annotations: tuple[Annotation, ...] = ()
-    actions: tuple[Action, ...] = ()
 
 
 def escape(text: str) -> str:
@@ -102,7 +91,7 @@ class Awaited:
     approvable: bool = False
 
 
-def queued(run: Run, url: str, awaited: Awaited) -> Report:
+def queued(run: Run, url: str, awaited: Awaited) -> CheckOutput:
     """A check that waits for a runner."""
     title, parts = "Waiting for a runner", [f"`{_code(run.cmdline)}` waits for {_any_of(awaited)}."]
     if awaited.logins:
@@ -113,17 +102,19 @@ def queued(run: Run, url: str, awaited: Awaited) -> Report:
         parts.append(_MAY_APPROVE)
     parts.append(f"[Follow the run, or cancel it]({url})")
     actions = (CANCEL, APPROVE) if awaited.approvable else (CANCEL,)
-    return Report(title, "\n\n".join(parts), actions=actions)
+    return CheckOutput(title, "\n\n".join(parts), actions=actions)
 
 
-def started(run: Run, url: str, runtime: Runtime) -> Report:
+def started(run: Run, url: str, runtime: Runtime) -> CheckOutput:
     """A check that runs, or is about to, on this runtime."""
     where = _on(run, runtime.login, str(runtime.platform))
     follow = f"[Follow the log, live, or cancel it]({url})"
-    return noted(Report("Running", f"{where}\n\n{follow}", actions=(CANCEL,)), foreseen(runtime))
+    return noted(
+        CheckOutput("Running", f"{where}\n\n{follow}", actions=(CANCEL,)), foreseen(runtime)
+    )
 
 
-def no_runner(run: Run, url: str, awaited: Awaited, waited: float) -> Report:
+def no_runner(run: Run, url: str, awaited: Awaited, waited: float) -> CheckOutput:
     """A check that nobody ran."""
     after = f" for {duration(waited)}" if waited else ""
     login = awaited.logins[0]
@@ -136,15 +127,15 @@ def no_runner(run: Run, url: str, awaited: Awaited, waited: float) -> Report:
         parts.append(_MAY_APPROVE)
     parts.append(f"[The run]({url})")
     actions = (APPROVE, RERUN) if awaited.approvable else (RERUN,)
-    return Report(f"No runner of {login} is connected", "\n\n".join(parts), actions=actions)
+    return CheckOutput(f"No runner of {login} is connected", "\n\n".join(parts), actions=actions)
 
 
-def approval(run: Run, url: str) -> Report:
+def approval(run: Run, url: str) -> CheckOutput:
     """A head that waits for approval, or was approved."""
     message = escape((run.message or "").strip())
     if run.state == "succeeded":
-        return Report("Approved", f"{message}.\n\n[The approval]({url})")
-    return Report(
+        return CheckOutput("Approved", f"{message}.\n\n[The approval]({url})")
+    return CheckOutput(
         "Waiting for approval",
         f"{message}, so nothing is evaluated or run for this head yet.\n\n{_MAY_APPROVE} Look at what it "
         f"changes first, its hook and its scripts above all.\n\n[Approve it on its page]({url})",
@@ -159,7 +150,7 @@ def ended(
     failing: Vertex | None = None,
     last_lines: Sequence[str] = (),
     annotations: Sequence[Annotation] = (),
-) -> Report:
+) -> CheckOutput:
     """A check that is over: what happened, where the time went, and the end of what failed.
 
     Args:
@@ -179,7 +170,7 @@ def ended(
     if vertexes:
         parts.append(_table(vertexes, url))
     parts.append(f"[The whole log]({url})")
-    return Report(
+    return CheckOutput(
         title,
         "\n\n".join(parts),
         _log_end(failing, last_lines, url) if failing is not None else None,
@@ -188,7 +179,7 @@ def ended(
     )
 
 
-def noted(said: Report, notes: Sequence[str]) -> Report:
+def noted(said: CheckOutput, notes: Sequence[str]) -> CheckOutput:
     """A report with what is to be known of the runner (Markdown) at the end of its summary."""
     return replace(said, summary="\n\n".join([said.summary, *(f"> {note}" for note in notes)]))
 
@@ -225,7 +216,7 @@ def hook_ended(
     failing: Vertex | None = None,
     last_lines: Sequence[str] = (),
     annotations: Sequence[Annotation] = (),
-) -> Report:
+) -> CheckOutput:
     """A hook's script that could not be evaluated, or that there was none; for the rest see :func:`ended`.
 
     Args:
@@ -233,9 +224,9 @@ def hook_ended(
     """
     message = (run.message or "it gave no reason").strip()
     if run.state == "neutral":
-        return Report("No hook at this commit", f"{code_block(message)}\n\n[The run]({url})")
+        return CheckOutput("No hook at this commit", f"{code_block(message)}\n\n[The run]({url})")
     if run.state == "succeeded":
-        return Report("Evaluated", f"{escape(message)}\n\n[The run]({url})")
+        return CheckOutput("Evaluated", f"{escape(message)}\n\n[The run]({url})")
     parts = [
         "The repository's hook did not finish; the checks that it would have started may be missing.",
         code_block(_head(message)),
@@ -243,7 +234,7 @@ def hook_ended(
     if vertexes:
         parts.append(_table(vertexes, url))
     parts.append(f"[The hook's own log]({url})")
-    return Report(
+    return CheckOutput(
         _short(message.splitlines()[0]),
         "\n\n".join(parts),
         _log_end(failing, last_lines, url) if failing is not None else None,

@@ -15,7 +15,7 @@ from bassloop.checks import check_output
 from bassloop.checks.describe import describe
 from bassloop.deliveries.inbox import MAX_POSTPONED
 from bassloop.deliveries.retry import advised, pause
-from bassloop.github import CheckRunDraft, GitHubError
+from bassloop.github import CheckOutput, CheckRunDraft, GitHubError
 
 if TYPE_CHECKING:
     from bassloop.checks.loop import Loop
@@ -39,7 +39,7 @@ async def end_run(loop: Loop, run_id: str, state: str, message: str | None) -> R
     return run
 
 
-async def conclude(loop: Loop, run: Run, said: check_output.Report | None = None) -> None:
+async def conclude(loop: Loop, run: Run, said: CheckOutput | None = None) -> None:
     """Conclude an ended run's check run on GitHub, and remember that it is.
 
     When GitHub does not take it, that is noted in the store with the time of the next try, and
@@ -73,7 +73,7 @@ async def conclude(loop: Loop, run: Run, said: check_output.Report | None = None
 
 
 async def _tell_end(
-    loop: Loop, run: Run, check: CheckRun, conclusion: str, said: check_output.Report
+    loop: Loop, run: Run, check: CheckRun, conclusion: str, said: CheckOutput
 ) -> None:
     """Complete a check run; one that GitHub has not is made complete. Raises GitHubError."""
     owner, _, name = check.repository.partition("/")
@@ -93,26 +93,17 @@ async def _tell_end(
                 conclusion=conclusion,
                 started_at=run.started_at or run.created_at,
                 completed_at=run.ended_at,
-                title=said.title,
-                summary=said.summary,
-                text=said.text,
-                actions=said.actions,
+                output=said,
             )
         )
         await loop.store.bind_check_run(check.row, made.id)
-        if not said.annotations:
-            return
-        github_id = made.id
-    elif check.github_id is None:
+        return
+    if check.github_id is None:
         await loop.store.bind_check_run(check.row, github_id)
     await repo.update_check_run(
         github_id,
+        said,
         status="completed",
         conclusion=conclusion,
         completed_at=run.ended_at,
-        title=said.title,
-        summary=said.summary,
-        text=said.text,
-        actions=said.actions,
-        annotations=said.annotations,
     )

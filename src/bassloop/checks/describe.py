@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bassloop.checks.loop import Loop
-    from bassloop.github import Annotation
+    from bassloop.github import Annotation, CheckOutput
     from bassloop.store import CheckRun, Run, Vertex
 
 log = structlog.get_logger(__name__)
@@ -34,7 +34,7 @@ AT_ONCE = 500
 LOOKED_AT_VERTEXES = 5
 
 
-async def describe(loop: Loop, run: Run, check: CheckRun) -> check_output.Report:
+async def describe(loop: Loop, run: Run, check: CheckRun) -> CheckOutput:
     """What to say of an ended run.
 
     Raises GitHubError when GitHub is out of reach while the repository's files are asked for.

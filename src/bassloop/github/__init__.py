@@ -26,6 +26,7 @@ from bassloop.github.keys import Keys
 from bassloop.github.models import (
     Action,
     Annotation,
+    CheckOutput,
     CheckRunDraft,
     CheckRunRecord,
     Entry,
@@ -50,6 +51,7 @@ __all__ = [
     "Annotation",
     "AppInfo",
     "Attempt",
+    "CheckOutput",
     "CheckRunDraft",
     "CheckRunRecord",
     "DeviceCode",

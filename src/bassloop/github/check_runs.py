@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from bassloop.github.errors import GitHubError, Refused
 from bassloop.github.limits import MAX_MESSAGE, cut, title
-from bassloop.github.models import Action, Annotation, CheckRunDraft, CheckRunRecord
+from bassloop.github.models import (
+    Action,
+    Annotation,
+    CheckOutput,
+    CheckRunDraft,
+    CheckRunRecord,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,17 +39,14 @@ _SHA = re.compile(r"[0-9a-f]{40}\Z")
 
 @dataclass(frozen=True, slots=True)
 class CheckRunChange:
-    """What to say of a check run from now on; what is None stays as it is."""
+    """A check run from now on; a field that is None stays as it is."""
 
     status: str
-    title: str
-    summary: str
-    text: str | None = None
+    output: CheckOutput
     conclusion: str | None = None
     started_at: float | None = None
     completed_at: float | None = None
     details_url: str | None = None
-    actions: tuple[Action, ...] | None = None
 
 
 def creation(draft: CheckRunDraft) -> dict[str, Any]:
@@ -56,17 +59,17 @@ def creation(draft: CheckRunDraft) -> dict[str, Any]:
         raise Refused(f"check run {draft.name}: its external id is longer than {MAX_EXTERNAL_ID}")
     change = CheckRunChange(
         status=draft.status,
-        title=draft.title,
-        summary=draft.summary,
-        text=draft.text,
+        output=draft.output,
         conclusion=draft.conclusion,
         started_at=draft.started_at,
         completed_at=draft.completed_at,
         details_url=draft.details_url,
-        actions=draft.actions or None,
     )
     named = {"name": draft.name, "head_sha": draft.head_sha, "external_id": draft.external_id}
-    return {**named, **alteration(change)}
+    sent = {**named, **alteration(change)}
+    if not draft.output.actions:
+        del sent["actions"]
+    return sent
 
 
 def alteration(change: CheckRunChange) -> dict[str, Any]:
@@ -77,11 +80,11 @@ def alteration(change: CheckRunChange) -> dict[str, Any]:
         raise Refused("a check run has a conclusion when it is completed, and only then")
     if change.conclusion is not None and change.conclusion not in CONCLUSIONS:
         raise Refused(f"a conclusion is one of {_words(CONCLUSIONS)}, not {change.conclusion!r}")
-    heading = title(change.title)
+    heading = title(change.output.title)
     # GitHub takes neither without the other, and neither empty.
-    output = {"title": heading, "summary": cut(change.summary) or heading}
-    if change.text is not None:
-        output["text"] = cut(change.text)
+    output = {"title": heading, "summary": cut(change.output.summary) or heading}
+    if change.output.text is not None:
+        output["text"] = cut(change.output.text)
     given = {
         "status": change.status,
         "conclusion": change.conclusion,
@@ -90,7 +93,7 @@ def alteration(change: CheckRunChange) -> dict[str, Any]:
         # GitHub takes web addresses only; another one is left out rather than the check run.
         "details_url": change.details_url if _is_web(change.details_url) else None,
         # An empty list takes the buttons away; none at all would leave them.
-        "actions": None if change.actions is None else _actions(change.actions),
+        "actions": _actions(change.output.actions),
     }
     return {**{name: value for name, value in given.items() if value is not None}, "output": output}
 

@@ -121,16 +121,16 @@ class CheckWriter:
         installation: Installation,
         url: str,
         change: CheckRunChange,
-        annotations: Sequence[Annotation] = (),
     ) -> None:
         """Change a check run, together with what others ask of it meanwhile. Raises GitHubError.
 
+        An annotation without a file is left out.
+
         Args:
             url: the check run's path in the API.
-            annotations: all that it is to have; one without a file is left out.
         """
         data = alteration(change)
-        placed = [note for note in annotations if note.path]
+        placed = [note for note in change.output.annotations if note.path]
         changes = self._changes.setdefault(url, _Changes())
         changes.users += 1
         try:

@@ -21,8 +21,7 @@ from bassloop.github.hook import Hook
 from bassloop.github.installation import Installation
 from bassloop.github.keys import Keys
 from bassloop.github.models import (
-    Action,
-    Annotation,
+    CheckOutput,
     CheckRunDraft,
     CheckRunRecord,
     Entry,
@@ -34,7 +33,7 @@ from bassloop.github.oauth import OAuth, OAuthConfig
 from bassloop.github.pace import Patience
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator
     from contextlib import AbstractAsyncContextManager
 
     from bassloop.github.app import Token
@@ -203,9 +202,19 @@ class GitHubRepository:
         """Make a check run, or find the one that was made before with the same `external_id`.
 
         A creation whose answer was lost is looked for before it is tried again, so it may be
-        repeated after a failure, and after a crash. Raises Refused for what GitHub would not take.
+        repeated after a failure, and after a crash. Annotations follow in requests of their own.
+        Raises Refused for what GitHub would not take.
         """
-        return await self.github.check_writer.create(self._installation, self._path, draft)
+        made = await self.github.check_writer.create(self._installation, self._path, draft)
+        if draft.output.annotations:
+            await self.update_check_run(
+                made.id,
+                draft.output,
+                status=draft.status,
+                conclusion=draft.conclusion,
+                completed_at=draft.completed_at,
+            )
+        return made
 
     async def find_check_run(
         self, head_sha: str, name: str, external_id: str
@@ -221,38 +230,22 @@ class GitHubRepository:
     async def update_check_run(
         self,
         check_run_id: int,
+        output: CheckOutput,
         *,
         status: str,
-        title: str,
-        summary: str,
-        text: str | None = None,
         conclusion: str | None = None,
         started_at: float | None = None,
         completed_at: float | None = None,
-        actions: Sequence[Action] | None = None,
-        annotations: Sequence[Annotation] = (),
     ) -> None:
         """Change a check run. A newer change of the same check run that meets an older one, still
         waiting for its turn, is sent with it as one.
 
-        Args:
-            actions: its buttons from now on; None leaves them as they are.
-            annotations: all that it is to have, in order; those that GitHub has are not sent again.
-
-        Cancelled, the change may be made or not. Raises Refused for what GitHub would not take.
+        Annotations that GitHub has already are not sent again. Cancelled, the change may be made or
+        not. Raises Refused for what GitHub would not take.
         """
-        change = CheckRunChange(
-            status=status,
-            title=title,
-            summary=summary,
-            text=text,
-            conclusion=conclusion,
-            started_at=started_at,
-            completed_at=completed_at,
-            actions=None if actions is None else tuple(actions),
-        )
+        change = CheckRunChange(status, output, conclusion, started_at, completed_at)
         await self.github.check_writer.update(
-            self._installation, f"{self._path}/check-runs/{check_run_id}", change, annotations
+            self._installation, f"{self._path}/check-runs/{check_run_id}", change
         )
 
     async def open_pull_requests(self, sha: str) -> list[PullRequest]:

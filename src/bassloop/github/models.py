@@ -116,21 +116,36 @@ class Action:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckOutput:
+    """What a check run shows: a title and Markdown, annotations, and buttons.
+
+    Args:
+        title: one line.
+        summary: Markdown, shown first; `text`, below it, may be long.
+        annotations: all that the check run is to have, in order.
+        actions: its buttons from now on, at most three.
+    """
+
+    title: str
+    summary: str
+    text: str | None = None
+    annotations: tuple[Annotation, ...] = ()
+    actions: tuple[Action, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class CheckRunDraft:
-    """A check run to be made. Times are seconds since the epoch."""
+    """A check run to be created. Times are seconds since the epoch."""
 
     name: str
     head_sha: str
     external_id: str
     details_url: str
     status: str
-    title: str
-    summary: str
-    text: str | None = None
+    output: CheckOutput
     conclusion: str | None = None
     started_at: float | None = None
     completed_at: float | None = None
-    actions: tuple[Action, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from bassloop.github import Action, Annotation
+from bassloop.github import Action, Annotation, CheckOutput
 from bassloop.github.check_runs import CheckRunChange, alteration, annotation_batch, creation
 from tests.github.world import World, world
 
@@ -38,11 +38,9 @@ async def test_what_is_answered_has_githubs_shape(
         made = await its.repo.create_check_run(its.draft())
         await its.repo.update_check_run(
             made.id,
+            CheckOutput("t", "s", annotations=(Annotation("a", 1, "wrong", title="Wrong"),)),
             status="completed",
             conclusion="failure",
-            title="t",
-            summary="s",
-            annotations=[Annotation("a", 1, "wrong", title="Wrong")],
         )
         its.standin.add_user("stranger")
         await its.standin.payload("pull_request", fork="stranger")
@@ -159,7 +157,9 @@ def test_what_the_client_sends_has_githubs_shape(description: Description) -> No
         text="x",
     )
     description.request("post", f"{REPO}/check-runs", creation(draft))
-    change = CheckRunChange("completed", "t", "s", conclusion="timed_out", completed_at=1.5)
+    change = CheckRunChange(
+        "completed", CheckOutput("t", "s"), conclusion="timed_out", completed_at=1.5
+    )
     sent = alteration(change)
     notes = [Annotation("a", 1, "wrong", title="Wrong", end_line=3)]
     sent["output"]["annotations"] = annotation_batch(notes, 0)
