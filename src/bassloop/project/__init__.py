@@ -1,0 +1,28 @@
+"""Checks declared in a repository's `.bassloop.toml`, without a line of Bass. Pure, no I/O.
+
+    checks = read_checks(content)        # raises ChecksFileError, which points into the file
+    source = write_bass(checks)          # the hook that they mean
+
+:mod:`declaration` is the file's shape, :mod:`reading` finds the line of what is wrong with it,
+:mod:`compiling` writes the Bass, and :mod:`detection` proposes checks for a project.
+"""
+
+from __future__ import annotations
+
+from bassloop.project.compiling import write_bass
+from bassloop.project.declaration import CHECKS_FILE, Check, Matrix, json_schema
+from bassloop.project.detection import Proposal, propose_checks, write_declaration
+from bassloop.project.reading import ChecksFileError, read_checks
+
+__all__ = [
+    "CHECKS_FILE",
+    "Check",
+    "ChecksFileError",
+    "Matrix",
+    "Proposal",
+    "json_schema",
+    "propose_checks",
+    "read_checks",
+    "write_bass",
+    "write_declaration",
+]

@@ -1,0 +1,214 @@
+"""Write the Bass that declared checks mean: a `project.bass` that anybody could have written.
+
+The loop evaluates this text, and `bassloop eject` hands it out, so the two can't differ.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bassloop.project.declaration import MAX_JOBS, Check, Service
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+CLONE_IMAGE = "alpine/git"
+_WORD = re.compile(r"-{0,2}[A-Za-z][A-Za-z0-9_-]*\Z")
+_PLAIN_PATH = re.compile(r"\.?(?:/\.?[A-Za-z][A-Za-z0-9_-]*)*/\Z")
+_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
+_VARIABLE = re.compile(r"\$\{([A-Za-z][A-Za-z0-9_-]*)\}")
+
+
+class TooManyJobs(ValueError):
+    """The matrices make more checks than one event may start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One check as it is started: a check, or one combination of its matrix.
+
+    Args:
+        values: the combination's, by name; empty for a check without a matrix.
+    """
+
+    name: str
+    check: Check
+    values: Mapping[str, str]
+    after: tuple[str, ...]
+
+    def text(self, text: str) -> str:
+        """Return a text of the check with the matrix's values put in."""
+        return _VARIABLE.sub(lambda match: self.values.get(match[1], match[0]), text)
+
+
+def jobs(checks: Mapping[str, Check]) -> list[Job]:
+    """Return what is started, each check once for each combination of its matrix.
+
+    A check that needs one with a matrix needs all of its combinations. Raise TooManyJobs.
+    """
+    names = {
+        name: [each for each, _ in _combinations(name, check)] for name, check in checks.items()
+    }
+    found = []
+    for name, check in checks.items():
+        after = tuple(
+            itertools.chain.from_iterable(names.get(need, [need]) for need in check.needs)
+        )
+        for full, values in _combinations(name, check):
+            found.append(Job(full, check, values, after))
+            if len(found) > MAX_JOBS:
+                raise TooManyJobs(f"they are more than {MAX_JOBS} checks, all combinations counted")
+    return found
+
+
+def _combinations(name: str, check: Check) -> Iterator[tuple[str, dict[str, str]]]:
+    if not check.matrix:
+        yield name, {}
+        return
+    for values in itertools.product(*check.matrix.values()):
+        texts = [str(value) for value in values]
+        yield f"{name} ({', '.join(texts)})", dict(zip(check.matrix, texts, strict=True))
+
+
+def write_bass(checks: Mapping[str, Check], *, comment: str = "") -> str:
+    """Return the source of a module that starts these checks. Raise TooManyJobs.
+
+    Args:
+        comment: lines to open with, without semicolons.
+    """
+    head = "".join(f"; {line}\n".replace(" \n", "\n") for line in comment.splitlines())
+    entries = "\n".join(_entry(job) for job in jobs(checks))
+    return f"""{head}(use (.git {_image(CLONE_IMAGE)})
+     (.checks))
+
+; what to check, given the repository's files
+(defn declared [src]
+  [{_indented(entries, 3)}])
+
+(defn github-hook [event client]
+  (checks:start event client git:checkout declared))
+"""
+
+
+def _entry(job: Job) -> str:
+    check = job.check
+    lines = [f":name {_string(job.name)}"]
+    if check.when.events is not None:
+        lines.append(f":events {_list(check.when.events)}")
+    if check.when.branches is not None:
+        lines.append(f":branches {_list([_glob(each) for each in check.when.branches])}")
+    if job.after:
+        lines.append(f":after {_list(job.after)}")
+    if check.timeout is not None:
+        lines.append(f":limit {check.timeout}")
+    lines.append(f":thunk {_indented(_thunk(job), 7)}")
+    return "{" + "\n ".join(lines) + "}"
+
+
+def _thunk(job: Job) -> str:
+    """Return the form of a check's thunk: its chain of commands, each with what it has beside it."""
+    check = job.check
+    parts = list(_parts(job))
+    commands = [_command(job, command) for command in check.commands]
+    if parts:
+        commands = [f"(prepared {command})" for command in commands]
+    folder = "src" if check.workdir in ("", ".", "./") else f"(subpath src {_path(check.workdir)})"
+    chain = "\n".join(commands)
+    if check.image is not None:
+        form = f"(from {_image(job.text(check.image))}\n  (cd {folder}\n    {_indented(chain, 4)}))"
+    else:
+        form = f"(cd {folder}\n  {_indented(chain, 2)})"
+    if parts:
+        steps = _indented("\n".join(parts), 10)
+        form = f"(let [prepared (fn [thunk]\n       (-> thunk\n          {steps}))]\n  {_indented(form, 2)})"
+    return form
+
+
+def _parts(job: Job) -> Iterator[str]:
+    """Yield what is done to each command: its caches and its variables."""
+    for name, place in job.check.caches.items():
+        yield f"(with-mount (cache-dir {_string(name)}) {_path(job.text(place))})"
+    if pairs := list(_variables(job)):
+        yield f"(with-env {{{_indented(chr(10).join(pairs), 11)}}})"
+
+
+def _command(job: Job, command: str | Sequence[str]) -> str:
+    if isinstance(command, str):
+        return f"($ sh -ec {_string(job.text(command))})"
+    return "($ " + " ".join(_word(job.text(word)) for word in command) + ")"
+
+
+def _variables(job: Job) -> Iterator[str]:
+    check = job.check
+    for name, value in check.env.items():
+        yield f":{name} {_string(job.text(value))}"
+    for name in check.secrets:
+        yield f':{name} (mask "" :{name})'
+    for name, service in check.services.items():
+        prefix = re.sub(r"[^A-Za-z0-9]", "_", name).upper()
+        form = _service(job, service)
+        yield f':{prefix}_HOST (addr {_indented(form, 6)} :port "$host")'
+        yield f':{prefix}_PORT (addr {_indented(form, 6)} :port "$port")'
+
+
+def _service(job: Job, service: Service) -> str:
+    form = f"(from {_image(job.text(service.image))} ($ sh -c {_string(job.text(service.run))}))"
+    if service.env:
+        pairs = " ".join(
+            f":{name} {_string(job.text(value))}" for name, value in service.env.items()
+        )
+        form = f"(with-env {form} {{{pairs}}})"
+    return f"(with-port {form} :port {service.port})"
+
+
+def _image(name: str) -> str:
+    """Return an image's reference: the repository, and the tag or digest where it has one."""
+    repository, _, digest = name.partition("@")
+    last = repository.rpartition("/")[2]
+    tag = last.partition(":")[2]
+    if tag:
+        repository = repository[: -len(tag) - 1]
+    parts = [f":repository {_string(repository)}"]
+    if tag:
+        parts.append(f":tag {_string(tag)}")
+    if digest:
+        parts.append(f":digest {_string(digest)}")
+    return '{:platform {:os "linux"} ' + " ".join(parts) + "}"
+
+
+def _path(text: str) -> str:
+    """Return a directory's path, as a form: text may have any characters."""
+    plain = text.rstrip("/") or "/"
+    if not plain.startswith("/"):
+        plain = f"./{plain.removeprefix('./')}"
+    plain = plain.rstrip("/") + "/"
+    return plain if _PLAIN_PATH.match(plain) else f"(string->fs-path {_string(plain)})"
+
+
+def _glob(pattern: str) -> str:
+    """Return the regular expression of a branch pattern: ``*`` stays within a slash, ``**`` doesn't."""
+    parts = re.split(r"(\*\*|\*)", pattern)
+    meaning = {"*": "[^/]*", "**": ".*"}
+    return "^" + "".join(meaning.get(part, re.escape(part)) for part in parts) + "$"
+
+
+def _list(texts: Sequence[str]) -> str:
+    return "[" + " ".join(_string(text) for text in texts) + "]"
+
+
+def _word(text: str) -> str:
+    """Return a word of a command: bare where it stands for itself, quoted elsewhere."""
+    return text if _WORD.match(text) and text not in ("true", "false", "null") else _string(text)
+
+
+def _string(text: str) -> str:
+    """Return a string literal."""
+    return f'"{text.translate(_ESCAPES)}"'
+
+
+def _indented(text: str, columns: int) -> str:
+    """Return a text whose lines after the first are indented."""
+    return text.replace("\n", "\n" + " " * columns)

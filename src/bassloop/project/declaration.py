@@ -1,0 +1,161 @@
+"""The shape of `[checks.NAME]`: what may be declared, and the bounds of each part.
+
+The models are also where the published JSON Schema comes from, so that an editor completes what
+the loop accepts.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
+
+CHECKS_FILE = ".bassloop.toml"
+MAX_CHECKS = 200
+MAX_JOBS = 256
+"""How many checks a matrix may make, all of them together."""
+
+_NAME = re.compile(r"[^\x00-\x1f\x7f/\\]{1,100}\Z")
+_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,49}\Z")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}\Z")
+_DURATION = re.compile(r"(?:(?P<hours>\d+)h)?\s*(?:(?P<minutes>\d+)m)?\s*(?:(?P<seconds>\d+)s)?\Z")
+_IMAGE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._/:@${}-]{0,299}\Z")
+
+
+def _named(pattern: re.Pattern[str], what: str) -> AfterValidator:
+    def validate(value: str) -> str:
+        if not pattern.match(value):
+            raise ValueError(f"{value[:60]!r} is not {what}")
+        return value
+
+    return AfterValidator(validate)
+
+
+def _duration(value: object) -> object:
+    """Return seconds for ``90``, ``"90s"``, ``"10m"`` or ``"1h 30m"``."""
+    if not isinstance(value, str):
+        return value
+    match = _DURATION.match(value.strip())
+    if match is None or not any(match.groups()):
+        raise ValueError(f'{value[:40]!r} is not a duration; write "90s", "10m" or "1h 30m"')
+    hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return hours * 3600 + minutes * 60 + seconds
+
+
+def _listed(value: object) -> object:
+    """Let one text stand for a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
+Name = Annotated[str, _named(_NAME, "a name: 1 to 100 printable characters, without slashes")]
+Key = Annotated[str, _named(_KEY, "a name: letters, digits, - and _, the first a letter")]
+Variable = Annotated[str, _named(_VARIABLE, "an environment variable's name")]
+Image = Annotated[str, _named(_IMAGE, 'an image, such as "python:3.13-slim"')]
+Text = Annotated[str, Field(max_length=10_000)]
+Texts = Annotated[list[Text], BeforeValidator(_listed), Field(max_length=100)]
+Seconds = Annotated[int, BeforeValidator(_duration), Field(gt=0, le=7 * 86400)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+Command = Text | Annotated[list[Text], Field(min_length=1, max_length=1_000)]
+"""A line for the shell, or a program and its arguments."""
+
+EventName = Literal["push", "pull_request", "merge_group"]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Service(_Model):
+    """A program that runs beside the check and listens on a port.
+
+    The check finds it by two variables made of the service's name: ``DB_HOST`` and ``DB_PORT``.
+    """
+
+    image: Image
+    run: Text = Field(
+        description="A line for the image's shell, such as its entrypoint with arguments."
+    )
+    port: Port
+    env: dict[Variable, Text] = Field(default_factory=dict, max_length=100)
+
+
+class When(_Model):
+    """Which events start a check. What is left out doesn't matter."""
+
+    events: list[EventName] | None = Field(None, max_length=10)
+    branches: Texts | None = Field(
+        None,
+        description="Of a push, its branch; of a pull request, the branch that it is for. * and ** match.",
+    )
+
+
+Matrix = dict[Key, Annotated[list[Text | int | float], Field(min_length=1, max_length=50)]]
+"""A check for each combination; ``${name}`` in its texts is replaced by the value."""
+
+
+class Check(_Model):
+    """One check: commands in an image, with the repository's files as their working directory."""
+
+    run: Text | Annotated[list[Command], Field(min_length=1, max_length=100)] = Field(
+        description="A line for the shell, or a list of commands, which run one after the other: "
+        "lines for the shell, or lists of a program and its arguments."
+    )
+    image: Image | None = Field(
+        None, description="Without one, the runner's own programs are used."
+    )
+    env: dict[Variable, Text] = Field(default_factory=dict, max_length=200)
+    needs: list[Name] = Field(
+        default_factory=list, max_length=50, description="Checks that must have succeeded before."
+    )
+    matrix: Matrix = Field(default_factory=dict, max_length=5)
+    caches: dict[Key, Text] = Field(
+        default_factory=dict,
+        max_length=20,
+        description="Folders that the runner keeps for the next run, by name.",
+    )
+    services: dict[Key, Service] = Field(default_factory=dict, max_length=10)
+    secrets: list[Variable] = Field(
+        default_factory=list,
+        max_length=50,
+        description="Secrets of the runner's owner, as variables of the same name.",
+    )
+    artifacts: Texts = Field(default_factory=list, description="Files to offer for download.")
+    when: When = When()
+    timeout: Seconds | None = Field(None, description='At most this long: "90s", "10m", "1h 30m".')
+    workdir: Text = Field(".", description="A folder of the repository to run in.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shorthand(cls, value: object) -> object:
+        """Let a command alone stand for a check."""
+        return {"run": value} if isinstance(value, (str, list)) else value
+
+    @property
+    def commands(self) -> list[Command]:
+        """The commands, in order."""
+        return [self.run] if isinstance(self.run, str) else list(self.run)
+
+
+class ChecksFile(BaseModel):
+    """The part of the file that declares checks. Policy, in the same file, is read elsewhere."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+
+    checks: dict[Name, Check] = Field(default_factory=dict, max_length=MAX_CHECKS)
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of the file, for editors."""
+    schema = ChecksFile.model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = f"Bass Loop: {CHECKS_FILE}"
+    return schema

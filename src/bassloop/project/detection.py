@@ -1,0 +1,327 @@
+"""Propose checks for a project, from the files at its root.
+
+Each kind of project is a row of `KINDS`: by what it is recognized, in which image it is checked, and
+with which commands. A proposal is a start, to be edited; it prefers what a project itself says (a
+Makefile's `test`, package.json's scripts) to what projects of its kind usually do.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+MAX_READ = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A check to declare.
+
+    Args:
+        why: what in the project it was proposed for, for the file's comment.
+    """
+
+    name: str
+    why: str
+    image: str
+    run: tuple[str, ...]
+    caches: Mapping[str, str] = field(default_factory=dict)
+
+
+def propose_checks(read: Callable[[str], str | None], names: set[str]) -> list[Proposal]:
+    """Return the checks that a project should begin with; none where nothing is recognized.
+
+    Args:
+        read: returns the text of a file at the root, None where there is none.
+        names: the names of all files and folders at the root.
+    """
+    found: dict[str, Proposal] = {}
+    for propose in (_python, _javascript, _go, _rust, _java, _ruby, _c, _make, _shell):
+        for proposal in propose(read, names):
+            name = proposal.name
+            if name in found:
+                name = f"{name}-{propose.__name__.strip('_')}"
+            found.setdefault(
+                name, Proposal(name, proposal.why, proposal.image, proposal.run, proposal.caches)
+            )
+    return list(found.values())
+
+
+def _python(read: Callable[[str], str | None], names: set[str]) -> Iterator[Proposal]:
+    project = _toml(read("pyproject.toml"))
+    marks = {"pyproject.toml", "setup.py", "setup.cfg", "requirements.txt", "tox.ini"} & names
+    if not marks:
+        return
+    why, cache = sorted(marks)[0], {"pip": "/root/.cache/pip"}
+    version = _python_version(project)
+    image = f"python:{version}-slim"
+    install = _python_install(project, read, names)
+    text = json.dumps(project) + (read("requirements.txt") or "") + (read("tox.ini") or "")
+    if "unittest" in text or (
+        "pytest" not in text and not {"tests", "test", "conftest.py"} & names
+    ):
+        tests = "python -m unittest discover -v"
+    else:
+        tests = "pip install pytest && python -m pytest"
+    yield Proposal("test", why, image, (*install, tests), cache)
+    tools = project.get("tool", {})
+    if "ruff" in tools or "ruff.toml" in names or ".ruff.toml" in names:
+        yield Proposal(
+            "lint", "ruff's settings", image, ("pip install ruff", "ruff check ."), cache
+        )
+    elif "flake8" in text or ".flake8" in names:
+        yield Proposal("lint", "flake8's settings", image, ("pip install flake8", "flake8"), cache)
+    if "mypy" in tools or "mypy.ini" in names:
+        yield Proposal(
+            "types", "mypy's settings", image, (*install, "pip install mypy", "mypy ."), cache
+        )
+
+
+def _python_version(project: Mapping[str, Any]) -> str:
+    wanted = str(_within(project, "project", "requires-python") or "")
+    upper = re.search(r"<\s*3\.(\d+)", wanted)
+    return f"3.{min(int(upper[1]) - 1, 13)}" if upper else "3.13"
+
+
+def _python_install(
+    project: Mapping[str, Any], read: Callable[[str], str | None], names: set[str]
+) -> list[str]:
+    commands = []
+    for name in (
+        "requirements.txt",
+        "requirements-dev.txt",
+        "requirements_dev.txt",
+        "dev-requirements.txt",
+    ):
+        if name in names:
+            commands.append(f"pip install -r {name}")
+    if "project" in project or {"setup.py", "setup.cfg"} & names or "build-system" in project:
+        extras = _within(project, "project", "optional-dependencies") or {}
+        wanted = [extra for extra in ("test", "tests", "testing", "dev") if extra in extras][:1]
+        commands.append(f'pip install -e ".[{wanted[0]}]"' if wanted else "pip install -e .")
+        groups = project.get("dependency-groups") or {}
+        group = next((each for each in ("test", "tests", "testing", "dev") if each in groups), None)
+        if group:
+            commands.append(f"pip install --group {group}")
+    return commands
+
+
+def _javascript(read: Callable[[str], str | None], names: set[str]) -> Iterator[Proposal]:
+    if "package.json" not in names:
+        return
+    package = _json(read("package.json"))
+    scripts = package.get("scripts")
+    scripts = scripts if isinstance(scripts, dict) else {}
+    image = "node:22"
+    if {"pnpm-lock.yaml", "pnpm-workspace.yaml"} & names:
+        install, run, cache = (
+            "corepack enable && pnpm install --frozen-lockfile",
+            "pnpm run",
+            {"pnpm": "/root/.local/share/pnpm/store"},
+        )
+    elif "yarn.lock" in names:
+        install, run, cache = (
+            "corepack enable && yarn install",
+            "yarn run",
+            {"yarn": "/usr/local/share/.cache/yarn"},
+        )
+    elif {"bun.lockb", "bun.lock"} & names:
+        image, install, run, cache = (
+            "oven/bun:1",
+            "bun install",
+            "bun run",
+            {"bun": "/root/.bun/install/cache"},
+        )
+    else:
+        locked = {"package-lock.json", "npm-shrinkwrap.json"} & names
+        install, run, cache = (
+            ("npm ci" if locked else "npm install"),
+            "npm run",
+            {"npm": "/root/.npm"},
+        )
+    test = str(scripts.get("test", ""))
+    if test and "no test specified" not in test:
+        yield Proposal("test", "package.json's script test", image, (install, f"{run} test"), cache)
+    for script in ("lint", "typecheck", "build"):
+        if script in scripts:
+            yield Proposal(
+                script,
+                f"package.json's script {script}",
+                image,
+                (install, f"{run} {script}"),
+                cache,
+            )
+
+
+def _go(read: Callable[[str], str | None], names: set[str]) -> Iterator[Proposal]:
+    if "go.mod" not in names:
+        return
+    version = re.search(r"^go (\d+\.\d+)", read("go.mod") or "", re.M)
+    image = f"golang:{max(version[1], '1.23', key=_numbers)}" if version else "golang:1.23"
+    caches = {"go-build": "/root/.cache/go-build", "go-mod": "/go/pkg/mod"}
+    yield Proposal("test", "go.mod", image, ("go test ./...",), caches)
+    yield Proposal("vet", "go.mod", image, ("go vet ./...",), caches)
+
+
+def _rust(read: Callable[[str], str | None], names: set[str]) -> Iterator[Proposal]:
+    if "Cargo.toml" not in names:
+        return
+    caches = {"cargo": "/usr/local/cargo/registry"}
+    whole = " --workspace" if "workspace" in _toml(read("Cargo.toml")) else ""
+    yield Proposal("test", "Cargo.toml", "rust:1", (f"cargo test{whole}",), caches)
+    yield Proposal(
+        "clippy",
+        "Cargo.toml",
+        "rust:1",
+        ("rustup component add clippy", f"cargo clippy{whole} --all-targets"),
+        caches,
+    )
+
+
+def _java(read: Callable[[str], str | None], names: set[str]) -> Iterator[Proposal]:
+    if "pom.xml" in names:
+        command = "./mvnw" if "mvnw" in names else "mvn"
+        yield Proposal(
+            "test",
+            "pom.xml",
+            "maven:3-eclipse-temurin-21",
+            (f"{command} -B -ntp verify",),
+            {"maven": "/root/.m2"},
+        )
+    elif {"build.gradle", "build.gradle.kts"} & names:
+        command = "./gradlew" if "gradlew" in names else "gradle"
+        yield Proposal(
+            "test",
+            "build.gradle",
+            "gradle:8-jdk21",
+            (f"{command} --no-daemon check",),
+            {"gradle": "/root/.gradle"},
+        )
+
+
+def _ruby(read: Callable[[str], str | None], names: set[str]) -> Iterator[Proposal]:
+    if "Gemfile" not in names and not any(name.endswith(".gemspec") for name in names):
+        return
+    tests = "bundle exec rspec" if {"spec", ".rspec"} & names else "bundle exec rake test"
+    yield Proposal(
+        "test", "Gemfile", "ruby:3.3", ("bundle install", tests), {"bundle": "/usr/local/bundle"}
+    )
+
+
+def _c(read: Callable[[str], str | None], names: set[str]) -> Iterator[Proposal]:
+    if "CMakeLists.txt" in names:
+        yield Proposal(
+            "test",
+            "CMakeLists.txt",
+            "gcc:14",
+            (
+                "apt-get update && apt-get install -y --no-install-recommends cmake ninja-build",
+                "cmake -G Ninja -S . -B build",
+                "cmake --build build",
+                "ctest --test-dir build --output-on-failure",
+            ),
+        )
+    elif "meson.build" in names:
+        yield Proposal(
+            "test",
+            "meson.build",
+            "gcc:14",
+            (
+                "apt-get update && apt-get install -y --no-install-recommends meson ninja-build",
+                "meson setup build",
+                "meson test -C build --print-errorlogs",
+            ),
+        )
+    elif "configure" in names and {"Makefile.in", "Makefile.am"} & names:
+        yield Proposal("test", "configure", "gcc:14", ("./configure", "make", "make check"))
+
+
+def _make(read: Callable[[str], str | None], names: set[str]) -> Iterator[Proposal]:
+    """A Makefile speaks for a project of which nothing else is known."""
+    others = {
+        "pyproject.toml",
+        "setup.py",
+        "package.json",
+        "go.mod",
+        "Cargo.toml",
+        "CMakeLists.txt",
+        "pom.xml",
+    }
+    makefile = next(
+        (name for name in ("GNUmakefile", "makefile", "Makefile") if name in names), None
+    )
+    if makefile is None or others & names:
+        return
+    targets = set(re.findall(r"^([A-Za-z][\w-]*)\s*:(?!=)", read(makefile) or "", re.M))
+    target = next((each for each in ("test", "check", "tests") if each in targets), None)
+    if target:
+        yield Proposal("test", f"{makefile}'s target {target}", "gcc:14", (f"make {target}",))
+    elif "all" in targets or targets:
+        yield Proposal("build", makefile, "gcc:14", ("make",))
+
+
+def _shell(read: Callable[[str], str | None], names: set[str]) -> Iterator[Proposal]:
+    for name in ("test.sh", "run_tests.sh", "run-tests.sh"):
+        if name in names:
+            yield Proposal("test", name, "debian:stable-slim", (f"sh {name}",))
+            return
+
+
+def write_declaration(proposals: list[Proposal]) -> str:
+    """Return the file that declares proposals."""
+    lines = [
+        "# What Bass Loop checks, on the machine of whoever pushes.",
+        "# Try it here: bassloop try",
+    ]
+    for proposal in proposals:
+        lines += [
+            "",
+            f"[checks.{proposal.name}]   # for {proposal.why}",
+            f"image = {_quoted(proposal.image)}",
+        ]
+        if len(proposal.run) == 1:
+            lines.append(f"run = {_quoted(proposal.run[0])}")
+        else:
+            lines += ["run = [", *(f"    {_quoted(command)}," for command in proposal.run), "]"]
+        if proposal.caches:
+            pairs = ", ".join(
+                f"{name} = {_quoted(place)}" for name, place in proposal.caches.items()
+            )
+            lines.append(f"caches = {{ {pairs} }}")
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    return f"'{text}'" if '"' in text and "'" not in text else json.dumps(text, ensure_ascii=False)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
+
+
+def _toml(text: str | None) -> dict[str, Any]:
+    """Return a TOML file's content; nothing for one that can't be read: its own tools will say so."""
+    try:
+        return tomllib.loads((text or "")[:MAX_READ])
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return {}
+
+
+def _json(text: str | None) -> dict[str, Any]:
+    try:
+        value = json.loads((text or "")[:MAX_READ])
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _within(value: Any, *keys: str) -> Any:
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value

@@ -1,0 +1,171 @@
+"""Read `[checks.NAME]` from the file, and say on which line what is wrong.
+
+The file also holds the repository's policy (:mod:`bassloop.access.policy`), which is read from the
+default branch; checks are read at the head that they check. A number below `[checks]` is policy: a
+limit for the check of that name.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from bassloop.project.compiling import TooManyJobs, jobs
+from bassloop.project.declaration import CHECKS_FILE, Check, ChecksFile, When
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+MAX_FILE = 256 << 10
+MAX_PROBLEMS = 20
+
+_HEADER = re.compile(r"^\s*\[\[?\s*(?P<keys>[^\]]+?)\s*\]\]?")
+_PAIR = re.compile(
+    r"^\s*(?P<keys>(?:[A-Za-z0-9_-]+|\"[^\"]*\"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|\"[^\"]*\"|'[^']*'))*)\s*="
+)
+_KEY = re.compile(r"[A-Za-z0-9_-]+|\"[^\"]*\"|'[^']*'")
+
+
+class ChecksFileError(Exception):
+    """A file whose checks can't be used: a line ``FILE:LINE: problem`` for each thing that is wrong."""
+
+
+def read_checks(content: bytes, name: str = CHECKS_FILE) -> dict[str, Check]:
+    """Return the checks that a file declares, by name; none where it has no `[checks]`.
+
+    Raise ChecksFileError.
+    """
+    if len(content) > MAX_FILE:
+        raise ChecksFileError(f"{name}: the file is longer than {MAX_FILE >> 10} KiB")
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise ChecksFileError(f"{name}:{line}: this is not UTF-8 text") from error
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ChecksFileError(_syntax(name, str(error))) from error
+    except RecursionError as error:
+        raise ChecksFileError(f"{name}: values are nested too deeply") from error
+    table = data.get("checks", {})
+    if isinstance(table, dict):
+        table = {key: value for key, value in table.items() if not isinstance(value, (int, float))}
+    lines = _Lines(text)
+    try:
+        checks = ChecksFile.model_validate({"checks": table}).checks
+    except ValidationError as error:
+        problems = [_problem(name, lines, each) for each in error.errors()]
+        raise ChecksFileError("\n".join(dict.fromkeys(problems[:MAX_PROBLEMS]))) from error
+    problems = list(_inconsistencies(checks, name, lines))
+    if problems:
+        raise ChecksFileError("\n".join(problems[:MAX_PROBLEMS]))
+    return checks
+
+
+def _syntax(name: str, message: str) -> str:
+    found = re.search(r"\(at line (\d+), column (\d+)\)", message)
+    if found is None:
+        return f"{name}: this is not TOML: {message}"
+    said = message[: found.start()].strip()
+    return f"{name}:{found[1]}:{found[2]}: this is not TOML: {said}"
+
+
+class _Lines:
+    """On which line a key is. `tomllib` doesn't tell, so the text is looked through for its headers and
+    keys; what is within an inline table is found at the line where that begins."""
+
+    def __init__(self, text: str) -> None:
+        self._lines: dict[tuple[str, ...], int] = {}
+        table: tuple[str, ...] = ()
+        for number, line in enumerate(text.splitlines(), 1):
+            if header := _HEADER.match(line):
+                table = _keys(header["keys"])
+                self._lines.setdefault(table, number)
+            elif pair := _PAIR.match(line):
+                keys = (*table, *_keys(pair["keys"]))
+                for length in range(len(table) + 1, len(keys) + 1):
+                    self._lines.setdefault(keys[:length], number)
+
+    def line(self, path: Sequence[object]) -> int | None:
+        """Return the line of a key, or of the nearest one around it; None for a file without any."""
+        keys = tuple(str(part) for part in path)
+        for length in range(len(keys), 0, -1):
+            if (line := self._lines.get(keys[:length])) is not None:
+                return line
+        return None
+
+
+def _keys(text: str) -> tuple[str, ...]:
+    return tuple(key.strip("\"'") for key in _KEY.findall(text))
+
+
+def _problem(name: str, lines: _Lines, error: Any) -> str:
+    """Return one of pydantic's errors as a line for people."""
+    path = [part for part in error["loc"] if not _internal(part)]
+    kind, message = error["type"], error["msg"].removeprefix("Value error, ")
+    if kind == "extra_forbidden":
+        known = When if "when" in path[2:-1] else Check
+        message = f"there is no such key; there are {', '.join(sorted(known.model_fields))}"
+    elif kind == "missing":
+        message = (
+            f'a check needs {path[-1]}, as in {path[-1]} = "pytest"'
+            if path[-1] == "run"
+            else "it is missing"
+        )
+    where = ".".join(str(part) for part in path)
+    return _at(name, lines.line(path), f"{where}: {message}")
+
+
+def _internal(part: object) -> bool:
+    """Whether a part of an error's path is a name of pydantic's for one of several types."""
+    return isinstance(part, str) and (part in ("str", "[key]", "int", "float") or "[" in part)
+
+
+def _at(name: str, line: int | None, message: str) -> str:
+    return (f"{name}:{line}: {message}" if line else f"{name}: {message}")[:500]
+
+
+def _inconsistencies(checks: Mapping[str, Check], name: str, lines: _Lines) -> list[str]:
+    """Return what each check says right, and all together wrong."""
+    found = []
+    for check, declared in checks.items():
+        for need in declared.needs:
+            if need not in checks:
+                there = ", ".join(sorted(checks))
+                message = f"checks.{check}.needs: there is no check {need!r}; there are {there}"
+                found.append(_at(name, lines.line(("checks", check, "needs")), message))
+    if not found and (circle := _circle(checks)):
+        message = f"checks.{circle[0]}.needs: these checks need each other: {' → '.join(circle)}"
+        found.append(_at(name, lines.line(("checks", circle[0], "needs")), message))
+    if not found:
+        try:
+            jobs(checks)
+        except TooManyJobs as error:
+            found.append(_at(name, lines.line(("checks",)), f"checks: {error}"))
+    return found
+
+
+def _circle(checks: Mapping[str, Check]) -> list[str] | None:
+    """Return checks that need each other in a circle, the first one again at the end."""
+    done: set[str] = set()
+    for start in checks:
+        path: list[str] = []
+        waiting = [(start, iter(checks[start].needs))]
+        while waiting:
+            name, needs = waiting[-1]
+            if name not in path:
+                path.append(name)
+            need = next((need for need in needs if need not in done), None)
+            if need is None:
+                done.add(name)
+                path.pop()
+                waiting.pop()
+            elif need in path:
+                return [*path[path.index(need) :], need]
+            else:
+                waiting.append((need, iter(checks[need].needs)))
+    return None

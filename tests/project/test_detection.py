@@ -1,0 +1,89 @@
+"""What `init` proposes, for each kind of project."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bassloop.project import propose_checks, read_checks, write_declaration
+
+PROJECTS: dict[str, tuple[dict[str, str], dict[str, list[str]]]] = {
+    "a Python package with extras and tools": (
+        {
+            "pyproject.toml": '[build-system]\n[project]\nrequires-python = ">=3.9,<3.13"\n'
+            '[project.optional-dependencies]\ntest = ["pytest"]\n[tool.ruff]\n[tool.mypy]\n',
+            "tests": "",
+        },
+        {
+            "test": ['pip install -e ".[test]"', "pip install pytest && python -m pytest"],
+            "lint": ["pip install ruff", "ruff check ."],
+            "types": ['pip install -e ".[test]"', "pip install mypy", "mypy ."],
+        },
+    ),
+    "Python with requirements and unittest": (
+        {"requirements.txt": "requests\n", "app.py": ""},
+        {"test": ["pip install -r requirements.txt", "python -m unittest discover -v"]},
+    ),
+    "npm with a lock": (
+        {
+            "package.json": json.dumps({"scripts": {"test": "jest", "lint": "eslint ."}}),
+            "package-lock.json": "{}",
+        },
+        {"test": ["npm ci", "npm run test"], "lint": ["npm ci", "npm run lint"]},
+    ),
+    "npm without tests": (
+        {"package.json": json.dumps({"scripts": {"test": 'echo "Error: no test specified" && exit 1'}})},
+        {},
+    ),
+    "pnpm": (
+        {"package.json": json.dumps({"scripts": {"test": "vitest"}}), "pnpm-lock.yaml": ""},
+        {"test": ["corepack enable && pnpm install --frozen-lockfile", "pnpm run test"]},
+    ),
+    "Go": ({"go.mod": "module x\n\ngo 1.24.1\n"}, {"test": ["go test ./..."], "vet": ["go vet ./..."]}),
+    "a Rust workspace": (
+        {"Cargo.toml": '[workspace]\nmembers = ["a"]\n'},
+        {
+            "test": ["cargo test --workspace"],
+            "clippy": ["rustup component add clippy", "cargo clippy --workspace --all-targets"],
+        },
+    ),
+    "Maven": ({"pom.xml": "<project/>", "mvnw": ""}, {"test": ["./mvnw -B -ntp verify"]}),
+    "Ruby": ({"Gemfile": "", "spec": ""}, {"test": ["bundle install", "bundle exec rspec"]}),
+    "a Makefile alone": ({"Makefile": "all:\n\techo\ncheck: all\n\techo\nX := 1\n"}, {"test": ["make check"]}),
+    "a Makefile beside a language": (
+        {"Makefile": "test:\n", "go.mod": "module x"},
+        {"test": ["go test ./..."], "vet": ["go vet ./..."]},
+    ),
+    "a monorepo of two languages": (
+        {"go.mod": "module x", "package.json": json.dumps({"scripts": {"test": "jest"}})},
+        {"test": ["npm install", "npm run test"], "test-go": ["go test ./..."], "vet": ["go vet ./..."]},
+    ),
+    "a script": ({"test.sh": ""}, {"test": ["sh test.sh"]}),
+    "nothing known": ({"README.md": ""}, {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("project", PROJECTS)
+def test_each_kind_of_project_has_its_checks(project: str) -> None:
+    files, expected = PROJECTS[project]
+    proposals = propose_checks(files.get, set(files))
+    assert {proposal.name: list(proposal.run) for proposal in proposals} == expected
+
+
+@pytest.mark.parametrize("project", PROJECTS)
+def test_what_is_proposed_can_be_declared(project: str) -> None:
+    files, expected = PROJECTS[project]
+    declared = read_checks(write_declaration(propose_checks(files.get, set(files))).encode())
+    assert {name: check.commands for name, check in declared.items()} == expected
+    assert all(check.image for check in declared.values())
+
+
+NAMES = ["pyproject.toml", "package.json", "go.mod", "Cargo.toml", "pom.xml", "Makefile", "tox.ini"]
+
+
+@given(st.dictionaries(st.sampled_from(NAMES), st.text(max_size=100)))
+def test_no_file_makes_it_raise(files: dict[str, str]) -> None:
+    read_checks(write_declaration(propose_checks(files.get, set(files))).encode())

@@ -1,0 +1,129 @@
+"""Checks in TOML: what is accepted, and where an error points."""
+
+from __future__ import annotations
+
+import tomllib
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bassloop.project import ChecksFileError, json_schema, read_checks
+
+WHOLE = b"""
+supersede = true            # policy, read elsewhere
+
+[checks]
+soak = 7200                 # policy too: a limit for a check of that name
+lint = "ruff check ."
+
+[checks.test]
+image = "python:${python}-slim"
+run = ["pip install -e .", ["pytest", "-q", "a b"]]
+env = { CI = "1" }
+matrix = { python = ["3.12", 3.13] }
+caches = { pip = "/root/.cache/pip" }
+secrets = ["TOKEN"]
+artifacts = "dist/*"
+when = { events = ["push"], branches = ["main", "release/*"] }
+timeout = "1h 30m"
+workdir = "lib"
+
+[checks.e2e]
+run = "npm test"
+needs = ["test"]
+
+[checks.e2e.services.db]
+image = "postgres:16"
+run = "docker-entrypoint.sh postgres"
+port = 5432
+"""
+
+
+def test_everything_can_be_declared() -> None:
+    checks = read_checks(WHOLE)
+    assert list(checks) == ["lint", "test", "e2e"]
+    assert checks["lint"].commands == ["ruff check ."]
+    assert checks["test"].commands == ["pip install -e .", ["pytest", "-q", "a b"]]
+    assert checks["test"].timeout == 5400
+    assert checks["test"].artifacts == ["dist/*"]
+    assert checks["test"].when.branches == ["main", "release/*"]
+    assert checks["e2e"].services["db"].port == 5432
+
+
+def test_a_file_without_checks_declares_none() -> None:
+    assert read_checks(b'hold = "nobody"\n[checks]\nsoak = 60\n') == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('[checks.a]\nrun = "x"\nimag = "y"', ".bassloop.toml:3: checks.a.imag: there is no such key"),
+        ("[checks.a]\nimage = 'x'", '.bassloop.toml:1: checks.a.run: a check needs run, as in run = "pytest"'),
+        ("[checks.a]\nrun = 3", ".bassloop.toml:2: checks.a.run: "),
+        ("[checks.a]\nrun = ''\ntimeout = 'soon'", ":3: checks.a.timeout: 'soon' is not a duration; write \"90s\""),
+        ("[checks.a]\nrun = 'x'\ntimeout = '0s'", ":3: checks.a.timeout: Input should be greater than 0"),
+        ("[checks.a]\nrun = 'x'\nimage = 'a b'", ":3: checks.a.image: 'a b' is not an image"),
+        ("[checks.a]\nrun = 'x'\nneeds = ['b']", ":3: checks.a.needs: there is no check 'b'; there are a"),
+        (
+            "[checks.a]\nrun = 'x'\nneeds = ['b']\n[checks.b]\nrun = 'x'\nneeds = ['a']",
+            ":3: checks.a.needs: these checks need each other: a → b → a",
+        ),
+        ("[checks.a]\nrun = 'x'\nneeds = ['a']", ":3: checks.a.needs: these checks need each other: a → a"),
+        ("[checks.a]\nrun = 'x'\nenv = { '1' = 'x' }", ":3: checks.a.env.1: '1' is not an environment variable's name"),
+        ("[checks.a.services.db]\nimage = 'x'\nrun = 'y'\nport = 70000", ":4: checks.a.services.db.port: "),
+        ("[checks.'a/b']\nrun = 'x'", "checks.a/b: 'a/b' is not a name"),
+        ("[checks.a]\nrun = 'x'\nwhen = { event = [] }", ":3: checks.a.when.event: there is no such key"),
+        ("[checks.a]\nrun = 'x'\nwhen.events = ['tag']", ":3: checks.a.when.events.0: Input should be 'push'"),
+        ("[checks.a\nrun = 'x'", ".bassloop.toml:1:10: this is not TOML"),
+        (
+            "[checks.a]\nrun = 'x'\nmatrix = {a=" + str([*range(17)]) + ", b=" + str([*range(17)]) + "}",
+            "more than 256 checks",
+        ),
+        ("checks = []", ".bassloop.toml:1: checks: "),
+    ],
+)  # fmt: skip
+def test_an_error_names_the_line_and_the_fix(text: str, problem: str) -> None:
+    with pytest.raises(ChecksFileError) as raised:
+        read_checks(text.encode())
+    assert problem in str(raised.value)
+
+
+def test_what_is_not_text_is_refused_with_its_line() -> None:
+    with pytest.raises(ChecksFileError, match=r"\.bassloop\.toml:2: this is not UTF-8 text"):
+        read_checks(b"a = 1\nb = '\xff'")
+
+
+def test_a_long_file_is_refused() -> None:
+    with pytest.raises(ChecksFileError, match="longer than 256 KiB"):
+        read_checks(b"#" * (1 << 20))
+
+
+def test_all_problems_are_told_together() -> None:
+    with pytest.raises(ChecksFileError) as raised:
+        read_checks(b"[checks.a]\nrn = 'x'\n[checks.b]\nrun = 'x'\nimage = 1")
+    assert str(raised.value).count("\n") >= 2
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_raise_anything_else(content: bytes) -> None:
+    for text in (content, b"[checks.a]\nrun = 'x'\n" + content):
+        try:
+            read_checks(text)
+        except ChecksFileError as error:
+            assert str(error)  # noqa: PT017
+
+
+def test_the_schema_for_editors_takes_what_the_loop_takes() -> None:
+    schema = json_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    declared = tomllib.loads(WHOLE.decode())
+    declared["checks"]["test"]["timeout"] = 5400
+    del declared["checks"]["soak"]
+    declared["checks"]["lint"] = {"run": "ruff check ."}
+    declared["checks"]["test"]["artifacts"] = ["dist/*"]
+    jsonschema.validate(declared, schema)
+    declared["checks"]["test"]["imag"] = "x"
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(declared, schema)
