@@ -52,6 +52,7 @@ COMMANDS: dict[str, _Command] = {
     "eval": _Command("bassloop.cli.eval_", "eval_", "Evaluate a Bass script, and print its value."),
     "run": _Command("bassloop.cli.run", "run", "Run a Bass script and its thunks on this machine."),
     "bump": _Command("bassloop.cli.bump", "bump", "Make the calls in bass.lock files again."),
+    "fmt": _Command("bassloop.cli.fmt", "fmt", "Format Bass scripts."),
     "repl": _Command("bassloop.cli.repl", "repl", "Evaluate Bass at a prompt."),
     "lsp": _Command("bassloop.cli.lsp", "lsp", "Serve an editor that shows Bass scripts."),
     "man": _Command("bassloop.cli.manual", "man", "Print or write manual pages."),

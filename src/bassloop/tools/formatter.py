@@ -1,0 +1,166 @@
+"""Format Bass: indentation, spaces and blank lines, and never where a line breaks.
+
+A text that is formatted reads as the same forms with the same comments, and formatting it again
+changes nothing. The rules, in the order of the brackets that are open at a line's start:
+
+- members of ``[`` and ``{`` stand below the first one;
+- forms with a body (``def``, ``fn``, ``let``, ``from`` and others, see `BODY`) indent it by two;
+- arguments of other forms stand below the first argument where that is on the operator's line, and
+  are indented by two where it isn't;
+- a closing bracket stands behind what it closes, and one blank line at most parts forms.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BODY = frozenset(
+    {
+        "case", "cd", "cond", "curryfn", "def", "defn", "defop", "do", "each", "fn", "for", "from", "if",
+        "let", "module", "op", "provide", "when",
+    }
+)  # fmt: skip
+"""Forms whose later members are a body, whatever stands beside the operator."""
+
+_SPACES = " ,\t\n\v\f\r\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+_TOKEN = re.compile(
+    rf"""(?P<space>[{_SPACES}]+)
+    | (?P<comment>;[^\n]*|\#[!\ ][^\n]*)
+    | (?P<string>"(?:[^"\\]|\\.)*"?)
+    | (?P<open>[(\[{{])
+    | (?P<close>[)\]}}])
+    | (?P<meta>\^)
+    | (?P<atom>[^{_SPACES}";\\()\[\]{{}}^]+|.)""",
+    re.VERBOSE | re.DOTALL,
+)
+
+
+@dataclass(slots=True)
+class _Token:
+    """A token, and what stood before it: how many line ends, and whether any space."""
+
+    kind: str
+    text: str
+    newlines: int
+    spaced: bool
+
+
+@dataclass(slots=True)
+class _Open:
+    """A bracket that is open, and where its members go."""
+
+    bracket: str
+    column: int
+    members: int = 0
+    operator: str = ""
+    first_argument: int | None = None
+
+    @property
+    def indent(self) -> int:
+        """The column of the next line's first member."""
+        if self.bracket != "(":
+            return self.column + 1
+        if self.members == 0:
+            return self.column + 1
+        if self.operator in BODY or self.first_argument is None:
+            return self.column + 2
+        return self.first_argument
+
+
+def format_bass(text: str) -> str:
+    """Return a text of Bass, formatted. What is no Bass comes back as well as it can be."""
+    writer = _Writer()
+    for token in _tokens(text):
+        writer.add(token)
+    return writer.text()
+
+
+def _tokens(text: str) -> Iterator[_Token]:
+    newlines, spaced = 0, False
+    for match in _TOKEN.finditer(text):
+        kind = str(match.lastgroup)
+        if kind == "space":
+            newlines += match[0].count("\n")
+            spaced = True
+            continue
+        shown = match[0].rstrip() if kind == "comment" else match[0]
+        yield _Token(kind, shown, newlines, spaced)
+        newlines, spaced = 0, False
+
+
+class _Writer:
+    def __init__(self) -> None:
+        self._out: list[str] = []
+        self._column = 0
+        self._open: list[_Open] = []
+        self._after_comment = False
+        self._glued = False
+
+    def text(self) -> str:
+        """Return all that was written, with one line end behind it."""
+        return "".join(self._out).rstrip("\n") + "\n" if self._out else ""
+
+    def add(self, token: _Token) -> None:
+        """Write a token where it belongs."""
+        if token.kind == "close":
+            self._close(token)
+            return
+        self._place(token)
+        if self._open and token.kind != "comment" and not self._glued:
+            self._count(token)
+        self._write(token.text)
+        self._after_comment = token.kind == "comment"
+        self._glued = token.kind == "meta"
+        if token.kind == "open":
+            self._open.append(_Open(token.text, self._column - 1))
+
+    def _place(self, token: _Token) -> None:
+        """Write what parts a token from the one before it."""
+        if not self._out:
+            return
+        if token.newlines or self._after_comment:
+            blank = token.newlines > 1 and not self._just_opened()
+            if self._just_opened() and token.kind != "comment" and not self._after_comment:
+                return
+            self._out.append("\n\n" if blank else "\n")
+            indent = self._open[-1].indent if self._open else 0
+            self._out.append(" " * indent)
+            self._column = indent
+        elif token.spaced and not self._just_opened():
+            self._write("  " if token.kind == "comment" and token.text.startswith(";") else " ")
+
+    def _just_opened(self) -> bool:
+        return (
+            bool(self._open)
+            and self._out[-1] == self._open[-1].bracket
+            and self._open[-1].members == 0
+        )
+
+    def _count(self, token: _Token) -> None:
+        opened = self._open[-1]
+        opened.members += 1
+        if opened.members == 1 and token.kind == "atom":
+            opened.operator = token.text
+        elif opened.members == 2 and not (token.newlines or self._after_comment):
+            opened.first_argument = self._column
+
+    def _close(self, token: _Token) -> None:
+        if self._after_comment:
+            self._out.append("\n")
+            indent = self._open[-1].indent if self._open else 0
+            self._out.append(" " * indent)
+            self._column = indent
+        self._write(token.text)
+        self._after_comment = self._glued = False
+        if self._open:
+            self._open.pop()
+
+    def _write(self, text: str) -> None:
+        self._out.append(text)
+        _, newline, last = text.rpartition("\n")
+        self._column = len(last) if newline else self._column + len(text)

@@ -1,0 +1,41 @@
+"""The Pygments lexer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pygments.lexers import get_lexer_by_name
+from pygments.token import Error, Keyword, Name, String
+
+from bassloop.tools.highlighting import BassLexer
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = sorted([*ROOT.glob("src/bassloop/bass/std/*.bass"), *ROOT.glob("examples/*/*.bass")])
+
+
+def test_it_is_found_by_its_name() -> None:
+    assert isinstance(get_lexer_by_name("bass"), BassLexer)
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_real_scripts_have_no_errors(path: Path) -> None:
+    assert [text for kind, text in BassLexer().get_tokens(path.read_text()) if kind is Error] == []
+
+
+def test_a_command_has_words_and_variables() -> None:
+    kinds = {
+        text: kind for kind, text in BassLexer().get_tokens('(defn f [x] ($ go test "./..." $x))')
+    }
+    assert kinds["defn"] is Keyword
+    assert kinds["go"] is kinds["test"] is String.Other
+    assert kinds["$x"] is Name.Variable
+
+
+@given(st.text(max_size=100))
+def test_every_text_comes_back_whole(text: str) -> None:
+    lexer = BassLexer(stripnl=False, ensurenl=False)
+    shown = "".join(part for _, part in lexer.get_tokens(text))
+    assert shown == text.replace("\r\n", "\n").replace("\r", "\n")
