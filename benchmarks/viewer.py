@@ -159,7 +159,7 @@ def one_page(chromium: str) -> None:
         browser = play.chromium.launch(executable_path=chromium, args=FLAGS)
         page = browser.new_page()
         page.goto(server.address)
-        page.wait_for_selector(".vertex")
+        page.wait_for_selector(".step")
         for rate in RATES:
             server.write(rate)
             page.wait_for_function(

@@ -78,21 +78,21 @@ def read_on(page: Page, address: str) -> dict[str, Any]:
 def addresses(page: Page, address: str) -> dict[str, Any]:
     page.goto(address)
     wait_for_line(page, "line 123456")
-    alone = page.locator(".marked .text").all_inner_texts()
-    line = page.locator(".marked")
+    alone = page.locator(".selected .text").all_inner_texts()
+    line = page.locator(".selected")
     box = line.bounding_box()
     assert box is not None
-    row = page.get_attribute(".vertex", "data-row")
-    page.click(f"#v{row}-L123460 .no", modifiers=["Shift"])
+    row = page.get_attribute(".step", "data-row")
+    page.click(f"#v{row}-L123460 .ln", modifiers=["Shift"])
     hash_now = page.evaluate("location.hash")
-    some = page.locator(".marked .text").all_inner_texts()
+    some = page.locator(".selected .text").all_inner_texts()
     page.keyboard.press("y")
-    page.wait_for_selector("#lost:has-text('Copied 5 lines')")
+    page.wait_for_selector("#notice:has-text('Copied 5 lines')")
     copied = page.evaluate("navigator.clipboard.readText()")
     page.reload()
     wait_for_line(page, "line 123456")
-    again = page.locator(".marked .text").all_inner_texts()
-    page.click(f"#v{row}-L123458 .no")
+    again = page.locator(".selected .text").all_inner_texts()
+    page.click(f"#v{row}-L123458 .ln")
     return {
         "alone": alone,
         "in_view": 0 < box["y"] < 700,
@@ -129,7 +129,7 @@ def find(page: Page, address: str) -> dict[str, Any]:
     )
     others = page.evaluate("CSS.highlights.get('found').size")
     page.fill("#find-text", "(")
-    page.wait_for_selector("#find.wrong")
+    page.wait_for_selector("#find.error")
     wrong = page.inner_text("#find-count")
     return {"steps": steps, "marked": marked, "others": others, "wrong": wrong}
 
@@ -143,23 +143,23 @@ def folds(page: Page, address: str) -> dict[str, Any]:
     head.locator(".fold").click()
     page.wait_for_selector("text=worker gw1")
     pause = page.locator(".line.pause").get_attribute("data-gap")
-    numbers = page.eval_on_selector_all(".lines .no", "all => all.map(each => +each.dataset.no)")
+    numbers = page.eval_on_selector_all(".lines .ln", "all => all.map(each => +each.dataset.n)")
     page.keyboard.press("z")
     page.wait_for_selector("text=worker gw1", state="detached")
-    row = page.get_attribute(".vertex.bad", "data-row")
+    row = page.get_attribute(".step.bad", "data-row")
     page.goto(f"{address}#v{row}-L9")
-    page.wait_for_selector(".marked:has-text('worker gw1')")
+    page.wait_for_selector(".selected:has-text('worker gw1')")
     return {"title": title, "hidden": hidden, "pause": pause, "numbers": numbers}
 
 
 def stamps(page: Page, address: str) -> dict[str, Any]:
     page.goto(address)
-    page.wait_for_selector(".vertex.bad .line")
+    page.wait_for_selector(".step.bad .line")
     found = {}
     for form in ("relative", "absolute"):
         page.keyboard.press("t")
-        page.wait_for_selector(f".vertex.bad .line[data-stamped={form}]")
-        found[form] = page.eval_on_selector(".vertex.bad .line", "line => line.dataset.at")
+        page.wait_for_selector(f".step.bad .line[data-time-format={form}]")
+        found[form] = page.eval_on_selector(".step.bad .line", "line => line.dataset.time")
     page.reload()
     found["kept"] = page.evaluate("document.documentElement.dataset.times")
     page.keyboard.press("t")
@@ -169,25 +169,25 @@ def stamps(page: Page, address: str) -> dict[str, Any]:
 
 def errors(page: Page, address: str) -> dict[str, Any]:
     page.goto(address)
-    page.wait_for_selector(".vertex.bad .line")
+    page.wait_for_selector(".step.bad .line")
     page.keyboard.press("g")
     found = []
     for key in ("e", "e", "E", "e", "e"):
-        before = page.evaluate("location.hash + document.querySelector('#lost').textContent")
+        before = page.evaluate("location.hash + document.querySelector('#notice').textContent")
         page.keyboard.press(key)
         page.wait_for_function(
-            "before => location.hash + document.querySelector('#lost').textContent !== before",
+            "before => location.hash + document.querySelector('#notice').textContent !== before",
             arg=before,
         )
-        found.append(page.locator(".marked .text").all_inner_texts()[0][:9].strip())
-    return {"found": found, "said": page.inner_text("#lost")}
+        found.append(page.locator(".selected .text").all_inner_texts()[0][:9].strip())
+    return {"found": found, "said": page.inner_text("#notice")}
 
 
 def hostile(page: Page, address: str) -> dict[str, Any]:
     page.goto(address)
-    page.locator(".vertex summary").first.click()
+    page.locator(".step summary").first.click()
     wait_for_line(page, "after it all")
-    page.locator(".whole").click()
+    page.locator(".show-all").click()
     links = page.eval_on_selector_all(".log .text a", "all => all.map(each => each.href)")
     return {
         "title": page.title(),

@@ -11,7 +11,7 @@ from .look import tell
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-LAST_LOG = ".vertex:last-child .lines .text"
+LAST_LOG = ".step:last-child .lines .text"
 
 
 def texts(page: Page, selector: str = LAST_LOG) -> list[str]:
@@ -23,42 +23,46 @@ def texts(page: Page, selector: str = LAST_LOG) -> list[str]:
 def live(page: Page, address: str) -> dict[str, Any]:
     """Follow a run to its end, and look again afterwards."""
     page.goto(address)
-    page.wait_for_selector(".vertex:last-child .line >> text=tick 3")
-    early = texts(page, ".vertex:last-child .text")
+    page.wait_for_selector(".step:last-child .line >> text=tick 3")
+    early = texts(page, ".step:last-child .text")
     page.reload()
     # The command goes on when it has been seen.
     Path(os.environ["GATE"]).touch()
     page.wait_for_selector("article[data-live=no]")
-    page.wait_for_selector(".vertex:last-child .lines >> text=tick 9")
+    page.wait_for_selector(".step:last-child .lines >> text=tick 9")
     late = texts(page)
     word = page.inner_text("#word")
     page.reload()
-    page.locator(".vertex:last-child summary").click()
-    page.wait_for_selector(".vertex:last-child .lines >> text=tick 9")
+    page.locator(".step:last-child summary").click()
+    page.wait_for_selector(".step:last-child .lines >> text=tick 9")
     return {"early": early, "late": late, "word": word, "afterwards": texts(page)}
 
 
 def ended(page: Page, address: str) -> dict[str, Any]:
     """A failed run: what is seen first."""
     page.goto(address)
-    page.wait_for_selector(".vertex.bad[open] .line")
+    page.wait_for_selector(".step.bad[open] .line")
     bars = page.eval_on_selector_all("#bars a", "all => all.map(one => one.getAttribute('href'))")
-    page.click("#why-link")
-    page.wait_for_selector(".marked")
-    return {"why": page.inner_text("#why"), "bars": bars, "marked": texts(page, ".marked .text")}
+    page.click("#failure-link")
+    page.wait_for_selector(".selected")
+    return {
+        "why": page.inner_text("#failure"),
+        "bars": bars,
+        "marked": texts(page, ".selected .text"),
+    }
 
 
 def failed(page: Page, address: str) -> dict[str, Any]:
     """A failed run of many steps: what is open, and how its timeline is used."""
     page.goto(address)
-    page.wait_for_selector(".vertex.bad[open] .line.broke")
-    opened = texts(page, ".vertex[open] > summary code")
+    page.wait_for_selector(".step.bad[open] .line.failing")
+    opened = texts(page, ".step[open] > summary code")
     in_view = page.eval_on_selector(
-        ".line.broke", "one => one.getBoundingClientRect().bottom < innerHeight"
+        ".line.failing", "one => one.getBoundingClientRect().bottom < innerHeight"
     )
-    shown = page.locator(".vertex:visible").count()
+    shown = page.locator(".step:visible").count()
     page.keyboard.press("i")
-    with_internal = page.locator(".vertex:visible").count()
+    with_internal = page.locator(".step:visible").count()
     page.evaluate("window.scrollTo(0, 0)")
     axis = texts(page, "#axis span")
     box = page.locator("#bars").bounding_box()
@@ -71,7 +75,7 @@ def failed(page: Page, address: str) -> dict[str, Any]:
     page.keyboard.press("0")
     unzoomed = texts(page, "#axis span")
     page.locator("#bars a[aria-label^=mypy]").click()
-    page.wait_for_selector(".vertex[open] >> text=Success: no issues")
+    page.wait_for_selector(".step[open] >> text=Success: no issues")
     return {
         "opened": opened,
         "in_view": in_view,
@@ -79,7 +83,7 @@ def failed(page: Page, address: str) -> dict[str, Any]:
         "axis": axis,
         "zoomed": zoomed,
         "unzoomed": unzoomed,
-        "after": texts(page, ".vertex.bad .after code"),
+        "after": texts(page, ".step.bad .after code"),
     }
 
 
@@ -87,7 +91,7 @@ def phone(page: Page, address: str) -> dict[str, Any]:
     """On a narrow screen."""
     page.set_viewport_size({"width": 390, "height": 800})
     page.goto(address)
-    page.wait_for_selector(".vertex.bad[open] .line")
+    page.wait_for_selector(".step.bad[open] .line")
     wide = page.evaluate(
         "[...document.querySelectorAll('.lines .text')].some(one => one.scrollWidth > 390)"
     )
@@ -100,10 +104,10 @@ def phone(page: Page, address: str) -> dict[str, Any]:
 def plain(page: Page, address: str) -> dict[str, Any]:
     """Without JavaScript."""
     page.goto(address)
-    lines = page.locator(".vertex.bad .text").all_inner_texts()
-    page.click("text=Looks")
+    lines = page.locator(".step.bad .text").all_inner_texts()
+    page.click("text=Display")
     page.select_option("select[name=scheme]", "dark")
-    page.click("text=Keep")
+    page.click("text=Save")
     page.wait_for_selector("html[data-scheme=dark]")
     return {"lines": lines, "back": page.url == address}
 
@@ -126,7 +130,7 @@ def followed(page: Page, address: str) -> dict[str, Any]:
     page.wait_for_selector("#follow:has-text('12 new lines')")
     stayed = page.evaluate("scrollY") == top
     tell("missed")
-    page.wait_for_selector("#lost:has-text('The connection is lost')")
+    page.wait_for_selector("#notice:has-text('The connection is lost')")
     tell("lost")
     page.wait_for_selector("#follow:has-text('5,012 new lines')")
     page.click("#follow")
@@ -136,7 +140,7 @@ def followed(page: Page, address: str) -> dict[str, Any]:
     page.wait_for_selector(".lines >> text=line 5313")
     numbers, said = page.evaluate(
         """() => { const all = [...document.querySelectorAll(".lines > .line")];
-             return [all.map(one => +one.querySelector(".no").dataset.no),
+             return [all.map(one => +one.querySelector(".ln").dataset.n),
                      all.map(one => one.querySelector(".text").textContent)]; }"""
     )
     page.keyboard.press("g")
@@ -148,14 +152,14 @@ def followed(page: Page, address: str) -> dict[str, Any]:
         "texts": said,
         "begins": texts(page, ".lines .line:first-child .text"),
         "word": page.inner_text("#word"),
-        "hidden": page.locator("#follow").is_hidden() and page.locator("#lost").is_hidden(),
+        "hidden": page.locator("#follow").is_hidden() and page.locator("#notice").is_hidden(),
     }
 
 
 def keyboard(page: Page, address: str) -> dict[str, Any]:
     """What can be done without a mouse."""
     page.goto(address)
-    page.wait_for_selector(".vertex.bad .line")
+    page.wait_for_selector(".step.bad .line")
     page.keyboard.press("?")
     page.wait_for_selector("dialog[open]")
     keys = page.locator("dialog dt").count()

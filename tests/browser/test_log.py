@@ -81,7 +81,7 @@ async def test_groups_and_pauses_fold_and_an_address_unfolds(tmp_path: Path) -> 
         found = await look(scenes.folds, f"{its.url}/runs/failed")
     assert found["title"] == "what the workers are"
     assert found["hidden"] == 0
-    assert "without a line" in found["pause"]
+    assert "without output" in found["pause"]
     assert found["numbers"] == list(range(1, len(found["numbers"]) + 1))
 
 
@@ -97,7 +97,7 @@ async def test_a_key_leads_to_the_next_error_and_back(tmp_path: Path) -> None:
         await a_failed_run(its.site)
         found = await look(scenes.errors, f"{its.url}/runs/failed")
     assert [text.split()[0] for text in found["found"]] == ["E", "FAILED", "E", "FAILED", "FAILED"]
-    assert found["said"] == "No further error"
+    assert found["said"] == "No more errors"
 
 
 HOSTILE = (

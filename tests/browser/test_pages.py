@@ -103,10 +103,10 @@ class Cable:
         self._where = host, port
         self._scopes: list[trio.CancelScope] = []
         self.url = ""
-        self.whole = True
+        self.connected = True
 
     async def carry(self, browser: trio.SocketStream) -> None:
-        if not self.whole:
+        if not self.connected:
             return
         with trio.CancelScope() as scope:
             self._scopes.append(scope)
@@ -125,12 +125,12 @@ class Cable:
 
     def cut(self) -> None:
         """End all connections; new ones are refused until `mend`."""
-        self.whole = False
+        self.connected = False
         for scope in self._scopes:
             scope.cancel()
 
     def mend(self) -> None:
-        self.whole = True
+        self.connected = True
 
 
 async def test_the_end_is_followed_left_and_found_again_over_a_connection_that_is_lost(

@@ -50,11 +50,11 @@ async def test_an_operator_sees_what_came_and_what_became_of_it(tmp_path: Path) 
         assert page.count("push.made") == 3
         assert HOSTILE not in page
         one = await (await site.get("/deliveries/failed-0", **headers)).get_data(as_text=True)
-        assert "Handle it anew" in one
+        assert "Replay" in one
         assert "</script>" not in one.partition("Its payload")[2].partition("</pre>")[0]
         assert HOSTILE not in one
         done = await (await site.get("/deliveries/done", **headers)).get_data(as_text=True)
-        assert "Handle it anew" not in done
+        assert "Replay" not in done
 
 
 async def test_they_come_by_pages_and_by_state(tmp_path: Path) -> None:

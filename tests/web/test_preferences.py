@@ -89,4 +89,4 @@ async def test_what_never_changes_is_kept_for_ever_and_what_may_is_not(tmp_path:
         for address in [part.split('"')[0] for part in text.split('href="/static/')[1:]]:
             answer = await site.get(f"/static/{address}")
             assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
-        assert (await site.get("/static/0/loop.css")).status_code == 404
+        assert (await site.get("/static/0/base.css")).status_code == 404

@@ -43,7 +43,7 @@ KNOWN = {
     "digest": "HUSHDIGEST",
     "row": "1",
     "guid": "11111111-2222-3333-4444-555555555555",
-    "filename": "loop.css",
+    "filename": "base.css",
 }
 """What stands in addresses: all of it is the private run's. A route with another name needs it here."""
 

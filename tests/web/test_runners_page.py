@@ -42,7 +42,7 @@ async def test_the_page_says_who_since_when_what_runs_and_what_can_not(tmp_path:
     async with a_site(tmp_path) as site:
         operator = await site.signed_in(9, "operator")
         empty = await site.get("/runners", **operator)
-        assert "Nobody is connected" in await empty.get_data(as_text=True)
+        assert "No runner is connected" in await empty.get_data(as_text=True)
         await site.queued("seen", check_name="test")
         await site.queued("private", check_name="secret", public=False)
         site.connected += [
@@ -54,9 +54,9 @@ async def test_the_page_says_who_since_when_what_runs_and_what_can_not(tmp_path:
             assert said in page
         assert 'href="/runs/seen"' in page
         assert "secret</a>" not in page
-        assert "2 calls of hooks, or of runs that are not for you to see" in page
+        assert "2 other calls: hooks, or runs that you don't have access to" in page
         assert "secrets reach it without a value" in page
-        assert "Nothing runs on it" in page
+        assert "Idle" in page
         assert HOSTILE not in page
 
 

@@ -88,7 +88,7 @@ async def test_a_list_is_kept_as_it_stands(tmp_path: Path) -> None:
 async def test_the_front_page_says_what_this_is_and_how_to_connect(tmp_path: Path) -> None:
     async with a_site(tmp_path) as site:
         page = await site.text("/")
-        assert "Nothing has run yet" in page
+        assert "No runs yet" in page
         assert "bassloop runner YOUR-LOGIN@loop.example.com" in page
         assert "loop.example.com ssh-ed25519 AAAA" in page
         assert "SHA256:AAAA" in page

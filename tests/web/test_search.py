@@ -150,8 +150,8 @@ async def test_what_is_found_is_a_page_too_for_who_has_no_javascript(tmp_path: P
         first, *_ = await three_logs(site)
         page = await site.text("/runs/r/search?q=error&limit=2")
         assert f'href="/runs/r/vertexes/{first}?start=0#L3"' in page
-        assert "4 lines" in page
+        assert "4 matching lines" in page
         assert 'rel="next" href="/runs/r/search?q=error&amp;after=' in page
         hostile = await site.text("/runs/r/search?q=<script>alert(1)</script>")
         assert "<script>alert" not in hostile
-        assert "Nothing like that" in hostile
+        assert "No matches" in hostile

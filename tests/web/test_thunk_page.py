@@ -223,7 +223,7 @@ async def test_a_vertex_has_a_page_with_its_log_by_pages(tmp_path: Path) -> None
         assert "line 999<" in first
         assert "line 1000<" not in first
         assert (await site.text(f"{path}?start=999999999")).count('class="line"') == 500
-        assert "Stands on" in first
+        assert "Inputs" in first
         found = await site.json(path)
         assert (found["name"], found["lines"], found["inputs"]) == ("test", 2500, ["build"])
         assert (await site.get("/runs/r/vertexes/999")).status_code == 404

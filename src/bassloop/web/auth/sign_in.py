@@ -174,7 +174,7 @@ def routes(context: WebContext) -> Blueprint:
                     "expires_at": instant(visitor.expires_at),
                 }
             )
-        return await render_template("me.html", expires_at=visitor.expires_at)
+        return await render_template("account.html", expires_at=visitor.expires_at)
 
     return blueprint
 

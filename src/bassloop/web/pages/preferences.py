@@ -54,7 +54,9 @@ def routes(themes: Sequence[str]) -> Blueprint:
     @blueprint.get("/looks")
     async def choose() -> str:
         """A form that chooses them."""
-        return await render_template("looks.html", known=known, back=_back(request.referrer or ""))
+        return await render_template(
+            "preferences.html", known=known, back=_back(request.referrer or "")
+        )
 
     @blueprint.post("/looks")
     async def chosen() -> Response:

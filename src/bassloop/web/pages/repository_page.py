@@ -96,7 +96,7 @@ def routes(context: WebContext) -> Blueprint:
         earlier = await visible_runs(context, PAGE_SIZE, repository=full, **narrowed)
         known = {run.id for run in checks}
         return await render_template(
-            "head.html",
+            "overview.html",
             what=what,
             label=label,
             newest=viewed([newest])[0],

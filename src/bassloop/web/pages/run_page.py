@@ -93,7 +93,7 @@ def routes(context: WebContext) -> Blueprint:
         lines = await context.rendered.lines(run_id, row, start, stop)
         now = time.time()
         return await render_template(
-            "vertex.html",
+            "step.html",
             view=presentation.view_run(run, now),
             step=presentation.view_vertex(found, now),
             inputs=[
@@ -193,20 +193,20 @@ class Action:
     """A form on a run's page: where it goes, and the word on its button.
 
     Args:
-        passing: whether it goes from the page when the run is over.
+        while_live: whether it is removed from the page when the run ends.
     """
 
     url: str
     word: str
     main: bool = False
-    passing: bool = False
+    while_live: bool = False
 
 
 async def actions_on(context: WebContext, run: Run) -> list[Action]:
     """What whoever asks may do to a run that they see."""
     visitor, found = await who_asks(context), []
     if not run.ended and await may_cancel(context, visitor, run):
-        found.append(Action(f"/runs/{run.id}/cancel", "Cancel", passing=True))
+        found.append(Action(f"/runs/{run.id}/cancel", "Cancel", while_live=True))
     from_fork = run.head_branch is None
     waits = not run.started_at and run.state in ("queued", "action_required")
     if from_fork and waits and await may_write(context, visitor, run):

@@ -69,7 +69,7 @@ def routes(context: WebContext) -> Blueprint:
     async def front() -> str:
         page = await visible_runs(context, FRONT_SIZE)
         return await render_template(
-            "front.html",
+            "home.html",
             runs=viewed(page.items),
             known_hosts=context.known_hosts,
             host_key=context.host_key,

@@ -1,35 +1,40 @@
-/** Finding in all logs of a run: the server searches, the page steps through what it found and marks it. */
+/** Search in all logs of a run: the server finds the lines, the page steps through them and highlights them. */
 
-import { lineOf, rangeIn } from "./lines.js";
+import { lineOf, rangeIn } from "./log_lines.js";
 
-const LIMIT = 1000;
-const PAUSE = 200;
+/** Matches that are asked for at a time. */
+const PAGE_SIZE = 1000;
+
+/** Milliseconds after the last key before the search begins. */
+const DEBOUNCE = 200;
+
+const MAX_HIGHLIGHTS = 50;
 
 /** @typedef {{ vertex: number, line: number, spans: [number, number][] }} Match */
 
-export class Search {
-  /** @type {Match[]} those that are known, in order */
+export class LogSearch {
+  /** @type {Match[]} those fetched so far, in order */
   #matches = [];
-  /** @type {Map<string, Match>} */
+  /** @type {Map<string, Match>} by row and line */
   #byLine = new Map();
   #total = 0;
-  #capped = false;
+  #totalIsMinimum = false;
   /** @type {string | null} where the server goes on */
   #next = null;
-  #at = -1;
+  #index = -1;
   #query = "";
-  #asked = 0;
+  #requests = 0;
   #timer = 0;
   /** @type {AbortController | null} */
-  #asking = null;
+  #request = null;
 
   /**
    * @param {HTMLFormElement} form
    * @param {string} run
    * @param {object} page
    * @param {(match: Match) => Promise<void>} page.show
-   * @param {() => { row: number, line: number }} page.place where the reader is
-   * @param {() => import("./logview.js").LogView[]} page.views those that are open
+   * @param {() => { row: number, line: number }} page.position returns where the reader is
+   * @param {() => import("./log_view.js").LogView[]} page.views returns the logs that are open
    */
   constructor(form, run, page) {
     this.form = form;
@@ -45,7 +50,7 @@ export class Search {
     });
     form.addEventListener("input", () => {
       clearTimeout(this.#timer);
-      this.#timer = window.setTimeout(() => this.#search(), PAUSE);
+      this.#timer = window.setTimeout(() => this.#search(), DEBOUNCE);
     });
     this.input.addEventListener("keydown", (event) => {
       if (event.key === "Enter" && event.shiftKey) {
@@ -71,35 +76,35 @@ export class Search {
     this.#search();
   }
 
-  /** Go to the next match or the one before. @param {1 | -1} way */
-  async step(way) {
-    if (this.#wanted() !== this.#query) await this.#search();
+  /** Go to the next or previous match. @param {1 | -1} direction */
+  async step(direction) {
+    if (this.#currentQuery() !== this.#query) await this.#search();
     if (!this.#matches.length) return;
-    let at = this.#at + way;
-    if (this.#at < 0) at = way > 0 ? this.#nearest() : this.#matches.length - 1;
-    if (at >= this.#matches.length && this.#next) await this.#more();
-    if (at < 0 && this.#next) at = 0;
-    this.#at = (at + this.#matches.length) % this.#matches.length;
-    this.#say();
-    await this.page.show(this.#matches[this.#at]);
-    this.mark();
+    let index = this.#index + direction;
+    if (this.#index < 0) index = direction > 0 ? this.#firstFromReader() : this.#matches.length - 1;
+    if (index >= this.#matches.length && this.#next) await this.#fetchMore();
+    if (index < 0 && this.#next) index = 0;
+    this.#index = (index + this.#matches.length) % this.#matches.length;
+    this.#updateCount();
+    await this.page.show(this.#matches[this.#index]);
+    this.highlight();
   }
 
-  /** Mark what is found in the lines that are there. */
-  mark() {
+  /** Highlight what was found in the lines that are in the document. */
+  highlight() {
     if (!("highlights" in CSS)) return;
     CSS.highlights.clear();
     if (!this.#query) return;
     const found = new Highlight();
     const current = new Highlight();
     current.priority = 1;
-    const at = this.#matches[this.#at];
+    const match = this.#matches[this.#index];
     for (const view of this.page.views()) {
       for (const element of view.lines.children) {
         const line = lineOf(element);
         for (const [from, to] of this.#spans(element, view.row, line)) {
           const range = rangeIn(element, from, to);
-          if (range) (at && at.vertex === view.row && at.line === line ? current : found).add(range);
+          if (range) (match && match.vertex === view.row && match.line === line ? current : found).add(range);
         }
       }
     }
@@ -109,16 +114,16 @@ export class Search {
 
   /** @param {Element} element @param {number} row @param {number} line @returns {[number, number][]} */
   #spans(element, row, line) {
-    const known = this.#byLine.get(`${row} ${line}`);
-    if (known || this.#option("regex") || !this.#next) return known?.spans ?? [];
-    // Not told yet, for there are too many: what is searched for as it is, is found here as well.
-    const folded = (/** @type {string} */ text) => (this.#option("case") ? text : text.toLowerCase());
-    const wanted = folded(this.input.value);
-    const text = folded(element.querySelector(".text")?.textContent ?? "");
+    const match = this.#byLine.get(`${row} ${line}`);
+    if (match || this.#option("regex") || !this.#next) return match?.spans ?? [];
+    // The server has more matches than were fetched: plain text is searched here as well.
+    const fold = (/** @type {string} */ text) => (this.#option("case") ? text : text.toLowerCase());
+    const needle = fold(this.input.value);
+    const text = fold(element.querySelector(".text")?.textContent ?? "");
     /** @type {[number, number][]} */
     const spans = [];
-    for (let at = text.indexOf(wanted); wanted && at >= 0 && spans.length < 50; at = text.indexOf(wanted, at + wanted.length)) {
-      spans.push([at, at + wanted.length]);
+    for (let at = text.indexOf(needle); needle && at >= 0 && spans.length < MAX_HIGHLIGHTS; at = text.indexOf(needle, at + needle.length)) {
+      spans.push([at, at + needle.length]);
     }
     return spans;
   }
@@ -128,79 +133,80 @@ export class Search {
     return /** @type {HTMLInputElement} */ (document.getElementById(`find-${name}`)).checked;
   }
 
-  #wanted() {
+  #currentQuery() {
     if (!this.input.value) return "";
-    const query = new URLSearchParams({ q: this.input.value, limit: String(LIMIT) });
+    const query = new URLSearchParams({ q: this.input.value, limit: String(PAGE_SIZE) });
     for (const name of /** @type {const} */ (["case", "regex"])) if (this.#option(name)) query.set(name, "yes");
     return query.toString();
   }
 
   async #search() {
     clearTimeout(this.#timer);
-    this.#query = this.#wanted();
+    this.#query = this.#currentQuery();
     this.#matches = [];
     this.#byLine.clear();
     this.#next = null;
     this.#total = 0;
-    this.#at = -1;
-    this.#asking?.abort();
-    if (this.#query) await this.#more();
-    else this.#say();
-    this.mark();
+    this.#index = -1;
+    this.#request?.abort();
+    if (this.#query) await this.#fetchMore();
+    else this.#updateCount();
+    this.highlight();
   }
 
-  /** Ask for the first matches, or for more of them. */
-  async #more() {
-    const asked = (this.#asked += 1);
-    this.#asking = new AbortController();
+  /** Fetch the first page of matches, or the next one. */
+  async #fetchMore() {
+    const number = (this.#requests += 1);
+    this.#request = new AbortController();
     const after = this.#next ? `&after=${this.#next}` : "";
     this.output.textContent = "…";
     try {
-      const answer = await fetch(`/runs/${encodeURIComponent(this.run)}/search?${this.#query}${after}`, {
+      const response = await fetch(`/runs/${encodeURIComponent(this.run)}/search?${this.#query}${after}`, {
         headers: { accept: "application/json" },
-        signal: this.#asking.signal,
+        signal: this.#request.signal,
       });
-      const found = await answer.json();
-      if (asked !== this.#asked) return;
-      if (!answer.ok) {
-        this.#say(found.error);
+      const answer = await response.json();
+      if (number !== this.#requests) return;
+      if (!response.ok) {
+        this.#updateCount(answer.error);
         return;
       }
-      for (const match of found.matches) {
+      for (const match of answer.matches) {
         this.#matches.push(match);
         this.#byLine.set(`${match.vertex} ${match.line}`, match);
       }
-      if (found.total !== null) {
-        this.#total = found.total;
-        this.#capped = !found.complete;
+      if (answer.total !== null) {
+        this.#total = answer.total;
+        this.#totalIsMinimum = !answer.complete;
       }
-      this.#next = found.next;
-      this.#say();
+      this.#next = answer.next;
+      this.#updateCount();
     } catch (error) {
-      if (asked === this.#asked && !(error instanceof DOMException)) this.#say("the server can't be reached");
+      if (number === this.#requests && !(error instanceof DOMException)) this.#updateCount("the server can't be reached");
     }
   }
 
-  /** The first match from where the reader is. */
-  #nearest() {
-    const { row, line } = this.page.place();
+  /** Return the index of the first match from where the reader is. */
+  #firstFromReader() {
+    const { row, line } = this.page.position();
     const rows = this.page.views().length ? [...new Set(this.#matches.map((match) => match.vertex))] : [];
-    const turn = rows.indexOf(row);
-    const found = this.#matches.findIndex((match) => {
-      const its = rows.indexOf(match.vertex);
-      return turn >= 0 ? its > turn || (its === turn && match.line >= line) : match.vertex > row;
+    const order = rows.indexOf(row);
+    const index = this.#matches.findIndex((match) => {
+      if (order < 0) return match.vertex > row;
+      const other = rows.indexOf(match.vertex);
+      return other > order || (other === order && match.line >= line);
     });
-    return Math.max(found, 0);
+    return Math.max(index, 0);
   }
 
-  /** @param {string} [wrong] */
-  #say(wrong) {
-    const total = `${this.#total.toLocaleString("en")}${this.#capped ? "+" : ""}`;
+  /** @param {string} [error] */
+  #updateCount(error) {
+    const total = `${this.#total.toLocaleString("en")}${this.#totalIsMinimum ? "+" : ""}`;
     this.buttons.hidden = !this.#matches.length;
-    this.form.classList.toggle("wrong", Boolean(wrong));
-    if (wrong) this.output.textContent = wrong;
+    this.form.classList.toggle("error", Boolean(error));
+    if (error) this.output.textContent = error;
     else if (!this.#query) this.output.textContent = "";
     else if (!this.#total) this.output.textContent = "none";
-    else this.output.textContent = this.#at < 0 ? `${total} line${this.#total === 1 ? "" : "s"}` : `${(this.#at + 1).toLocaleString("en")} of ${total}`;
+    else this.output.textContent = this.#index < 0 ? `${total} line${this.#total === 1 ? "" : "s"}` : `${(this.#index + 1).toLocaleString("en")} of ${total}`;
   }
 }

@@ -1,10 +1,13 @@
-/** The vertexes of a run on its page: their summaries, their order, and a view of each one's log. */
+/** The steps of a run: their summaries, their order, and a view of each one's log. */
 
-import { duration, now } from "./clock.js";
-import { lineElement } from "./lines.js";
-import { LogView } from "./logview.js";
+import { lineElement } from "./log_lines.js";
+import { LogView } from "./log_view.js";
+import { formatDuration, serverNow } from "./times.js";
 
-const WORDS = { ok: "succeeded", bad: "failed", warn: "cancelled", runs: "running", cached: "from cache", waits: "not started" };
+const STATE_WORDS = { ok: "succeeded", bad: "failed", warn: "cancelled", runs: "running", cached: "from cache", waits: "not started" };
+
+/** Inputs that a step names. */
+const MAX_INPUTS = 8;
 
 export class Step {
   /** @type {LogView | null} */
@@ -12,29 +15,21 @@ export class Step {
 
   /**
    * @param {HTMLDetailsElement} element
-   * @param {Steps} all
+   * @param {StepList} list
    */
-  constructor(element, all) {
+  constructor(element, list) {
     this.element = element;
-    this.all = all;
+    this.list = list;
     this.row = Number(element.dataset.row);
     this.summary = /** @type {HTMLElement} */ (element.querySelector("summary"));
     this.log = /** @type {HTMLElement} */ (element.querySelector(".log"));
-    element.addEventListener("toggle", () => all.toggled(this));
+    element.addEventListener("toggle", () => list.onToggle(this));
   }
 
-  /** Its log's view, made when it is first wanted. */
+  /** The view of its log, made when it is first needed. */
   get view() {
-    this.#view ??= new LogView(this.log, this.row, this.address, this.all.looks);
+    this.#view ??= new LogView(this.log, this.row, stepUrl(this.list.run, this.row), this.list.callbacks);
     return this.#view;
-  }
-
-  get hasView() {
-    return this.#view !== null;
-  }
-
-  get address() {
-    return `/runs/${encodeURIComponent(this.all.run)}/vertexes/${this.row}`;
   }
 
   get name() {
@@ -42,33 +37,33 @@ export class Step {
   }
 
   get state() {
-    return /** @type {keyof WORDS} */ (this.element.classList[1]);
+    return /** @type {keyof STATE_WORDS} */ (this.element.classList[1]);
   }
 
   get internal() {
     return this.element.classList.contains("internal");
   }
 
-  get shown() {
+  get visible() {
     return this.element.offsetParent !== null;
   }
 
-  /** Seconds since the epoch; NaN if it has not begun. */
-  get began() {
-    return Number(this.element.dataset.began || NaN);
+  /** Seconds since the epoch; NaN if it has not started. */
+  get startedAt() {
+    return Number(this.element.dataset.started || NaN);
   }
 
-  /** Seconds since the epoch; NaN while it goes on. */
-  get ended() {
+  /** Seconds since the epoch; NaN until it has ended. */
+  get endedAt() {
     return Number(this.element.dataset.ended || NaN);
   }
 
-  /** The rows of what it stands on. @returns {number[]} */
+  /** The rows of the steps that it depends on. @returns {number[]} */
   get inputs() {
     return (this.element.dataset.inputs ?? "").split(" ").filter(Boolean).map(Number);
   }
 
-  /** Lines that are known to be there. */
+  /** The number of lines that its log is known to have. */
   get lines() {
     return this.#view ? this.#view.total : Number(this.log.dataset.total);
   }
@@ -81,65 +76,64 @@ export class Step {
     return this.element.open;
   }
 
-  /** Open it, and put its head at the top of the screen. */
+  /** Open it, and scroll to it. */
   reveal() {
     this.open = true;
     this.element.scrollIntoView({ block: "start" });
   }
 
-  /** @param {any} news a vertex, as the server tells it */
-  update(news) {
-    this.element.className = `vertex ${news.state}${news.hidden ? " internal" : ""}`;
-    const put = (/** @type {string} */ name, /** @type {string} */ text) => {
-      const part = this.summary.querySelector(name);
-      if (part && part.textContent !== text) part.textContent = text;
-    };
-    put(".sign", news.sign);
-    put("code", news.name);
-    put(".unseen", WORDS[/** @type {keyof WORDS} */ (news.state)]);
-    put(".note", news.note);
-    this.log.setAttribute("aria-label", `Log of ${news.name}`);
-    this.element.dataset.digest = news.digest;
-    this.element.dataset.began = String(seconds(news.started_at));
-    this.element.dataset.ended = String(seconds(news.completed_at));
-    this.tick();
+  /** @param {any} update the step in a message of the server */
+  update(update) {
+    this.element.className = `step ${update.state}${update.hidden ? " internal" : ""}`;
+    this.#setText(".sign", update.sign);
+    this.#setText("code", update.name);
+    this.#setText(".visually-hidden", STATE_WORDS[/** @type {keyof STATE_WORDS} */ (update.state)]);
+    this.#setText(".note", update.note);
+    this.log.setAttribute("aria-label", `Log of ${update.name}`);
+    this.element.dataset.digest = update.digest;
+    this.element.dataset.started = toSeconds(update.started_at);
+    this.element.dataset.ended = toSeconds(update.completed_at);
+    this.updateDuration();
   }
 
-  /** @param {any} news some of its log, as the server tells it @param {boolean} follow */
-  async grow(news, follow) {
-    const screen = news.screen.map((/** @type {string} */ html, /** @type {number} */ index) => lineElement(this.row, news.total + index, html));
-    if (this.hasView || this.open) {
-      this.view.showScreen(screen);
-      await this.view.grow(news.start, news.lines, news.total, follow);
-    } else {
-      this.log.dataset.total = String(news.total);
+  /** @param {any} update new lines of its log in a message of the server @param {boolean} showEnd */
+  async appendLog(update, showEnd) {
+    if (!this.#view && !this.open) {
+      this.log.dataset.total = String(update.total);
+      return;
     }
+    this.view.showScreen(update.screen.map((/** @type {string} */ html, /** @type {number} */ index) => lineElement(this.row, update.total + index, html)));
+    await this.view.append(update.start, update.lines, update.total, showEnd);
   }
 
-  /** Say how long it took, or has taken by now. */
-  tick() {
-    if (Number.isNaN(this.began) || this.state === "cached") return;
-    const took = duration((Number.isNaN(this.ended) ? now() : this.ended) - this.began);
-    const part = this.summary.querySelector(".took");
-    if (part && part.textContent !== took) part.textContent = took;
+  /** Show how long it took, or has been running. */
+  updateDuration() {
+    if (Number.isNaN(this.startedAt) || this.state === "cached") return;
+    this.#setText(".duration", formatDuration((Number.isNaN(this.endedAt) ? serverNow() : this.endedAt) - this.startedAt));
+  }
+
+  /** @param {string} selector @param {string} text */
+  #setText(selector, text) {
+    const element = this.summary.querySelector(selector);
+    if (element && element.textContent !== text) element.textContent = text;
   }
 }
 
-export class Steps {
+export class StepList {
   /** @type {Map<number, Step>} */
   #steps = new Map();
 
   /**
    * @param {HTMLElement} box
    * @param {string} run
-   * @param {import("./logview.js").Looks} looks
-   * @param {(step: Step) => void} toggled called when a step was opened or closed
+   * @param {import("./log_view.js").Callbacks} callbacks
+   * @param {(step: Step) => void} onToggle is called when a step was opened or closed
    */
-  constructor(box, run, looks, toggled) {
+  constructor(box, run, callbacks, onToggle) {
     this.box = box;
     this.run = run;
-    this.looks = looks;
-    this.toggled = toggled;
+    this.callbacks = callbacks;
+    this.onToggle = onToggle;
     for (const element of box.children) this.#add(/** @type {HTMLDetailsElement} */ (element));
   }
 
@@ -148,9 +142,14 @@ export class Steps {
     return [...this.#steps.values()];
   }
 
-  /** Those that can be seen: internal ones only if they are shown. */
-  get shown() {
-    return this.all.filter((step) => step.shown);
+  /** The steps that can be seen: internal ones only if they are shown. */
+  get visible() {
+    return this.all.filter((step) => step.visible);
+  }
+
+  /** The visible steps whose logs are open. */
+  get open() {
+    return this.visible.filter((step) => step.open);
   }
 
   /** @param {number} row */
@@ -158,30 +157,24 @@ export class Steps {
     return this.#steps.get(row);
   }
 
-  /** The step that has the focus, or is being read: the last one that begins above the middle of the screen. */
+  /** The step that has the focus, or else the last one that begins above the middle of the screen. */
   get current() {
-    const { shown } = this;
+    const { visible } = this;
     const focused = document.activeElement?.closest("summary")?.parentElement;
-    const its = shown.find((step) => step.element === focused);
-    if (its) return its;
-    const reading = shown.filter((step) => step.element.getBoundingClientRect().top < window.innerHeight / 2);
-    return reading.at(-1) ?? shown[0];
+    const step = visible.find((each) => each.element === focused);
+    if (step) return step;
+    return visible.findLast((each) => each.element.getBoundingClientRect().top < window.innerHeight / 2) ?? visible[0];
   }
 
-  /** @param {any} news a vertex, as the server tells it */
-  update(news) {
-    let step = this.#steps.get(news.row);
-    if (!step) {
-      const made = this.#made(news.row);
-      this.box.append(made);
-      step = this.#add(made);
-    }
-    const was = step.state;
-    step.update(news);
-    const inputs = this.all.filter((other) => other !== step && news.inputs.includes(other.element.dataset.digest));
+  /** @param {any} update a step in a message of the server */
+  update(update) {
+    const step = this.#steps.get(update.row) ?? this.#create(update.row);
+    const previousState = step.state;
+    step.update(update);
+    const inputs = this.all.filter((other) => other !== step && update.inputs.includes(other.element.dataset.digest));
     step.element.dataset.inputs = inputs.map((other) => other.row).join(" ");
-    this.#sayAfter(step, inputs.filter((other) => !other.internal));
-    if (news.state !== was && news.open && !step.internal) step.open = true;
+    this.#showInputs(step, inputs.filter((other) => !other.internal));
+    if (update.state !== previousState && update.open && !step.internal) step.open = true;
   }
 
   /** @param {HTMLDetailsElement} element */
@@ -192,35 +185,41 @@ export class Steps {
   }
 
   /** @param {Step} step @param {Step[]} inputs */
-  #sayAfter(step, inputs) {
+  #showInputs(step, inputs) {
     const box = step.element.querySelector(".after");
     if (!box) return;
     box.replaceChildren();
-    inputs.slice(0, 8).forEach((other, index) => {
+    inputs.slice(0, MAX_INPUTS).forEach((other, index) => {
       const link = document.createElement("a");
       link.href = `#v${other.row}`;
       link.append(Object.assign(document.createElement("code"), { textContent: other.name }));
       box.append(index ? ", " : "after ", link);
     });
-    if (inputs.length > 8) box.append(` and ${inputs.length - 8} more`);
+    if (inputs.length > MAX_INPUTS) box.append(` and ${inputs.length - MAX_INPUTS} more`);
   }
 
-  /** @param {number} row @returns {HTMLDetailsElement} */
-  #made(row) {
+  /** Create a step as `run.html` does. @param {number} row */
+  #create(row) {
     const element = document.createElement("details");
     element.id = `v${row}`;
-    element.className = "vertex waits";
+    element.className = "step waits";
     element.dataset.row = String(row);
-    const address = `/runs/${encodeURIComponent(this.run)}/vertexes/${row}`;
+    const url = stepUrl(this.run, row);
     element.innerHTML =
-      '<summary><span class="sign" aria-hidden="true"></span><code></code><span class="unseen"></span><span class="note"></span><span class="took"></span></summary>' +
-      `<div class="about"><span class="after"></span><span class="links"><a href="${address}">page</a> <a href="${address}/raw">raw</a> <a href="${address}/text">plain</a></span></div>` +
+      '<summary><span class="sign" aria-hidden="true"></span><code></code><span class="visually-hidden"></span><span class="note"></span><span class="duration"></span></summary>' +
+      `<div class="about"><span class="after"></span><span class="links"><a href="${url}">page</a> <a href="${url}/raw">raw</a> <a href="${url}/text">text</a></span></div>` +
       '<div class="log" role="group" tabindex="0" data-start="0" data-total="0"><div class="above"></div><div class="lines"></div><div class="below"></div><div class="screen"></div></div>';
-    return element;
+    this.box.append(element);
+    return this.#add(element);
   }
 }
 
-/** @param {string | null} instant @returns {number | ""} */
-function seconds(instant) {
-  return instant ? Date.parse(instant) / 1000 : "";
+/** @param {string} run @param {number} row */
+function stepUrl(run, row) {
+  return `/runs/${encodeURIComponent(run)}/vertexes/${row}`;
+}
+
+/** @param {string | null} instant in ISO 8601 @returns {string} seconds since the epoch, empty for none */
+function toSeconds(instant) {
+  return instant ? String(Date.parse(instant) / 1000) : "";
 }

@@ -1,0 +1,88 @@
+/**
+ * Live updates over a websocket that reconnects. A page says what it already has each time it connects, so
+ * that after a lost connection it misses nothing and gets nothing twice.
+ */
+
+const FIRST_DELAY = 500;
+const LONGEST_DELAY = 15_000;
+
+/** Close code of a run that doesn't exist, or that the visitor may not see. */
+const GONE = 4404;
+
+/** Lines of one log that are kept while the page is busy. Earlier ones are fetched when somebody scrolls to them. */
+const MAX_LINES = 400;
+
+/**
+ * @typedef {object} Listener
+ * @property {() => object | null} hello returns the first message of each connection; null sends none
+ * @property {(message: any) => boolean} receive takes a message and returns whether it was the last one
+ * @property {(seconds: number | null) => void} connectionChanged is called with the seconds until the next
+ *   attempt when the connection is lost, and with null when it works
+ */
+
+/** Connect, and reconnect until the server sends its last message. @param {string} path @param {Listener} listener */
+export function connect(path, listener) {
+  let delay = FIRST_DELAY;
+  let ended = false;
+
+  function open() {
+    const url = new URL(path, location.href);
+    url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+    const socket = new WebSocket(url);
+    socket.onopen = () => {
+      const hello = listener.hello();
+      if (hello) socket.send(JSON.stringify(hello));
+    };
+    socket.onmessage = (event) => {
+      delay = FIRST_DELAY;
+      listener.connectionChanged(null);
+      ended = listener.receive(JSON.parse(event.data)) || ended;
+    };
+    socket.onclose = (event) => {
+      if (ended || event.code === GONE) return;
+      const wait = delay * (0.5 + Math.random());
+      delay = Math.min(delay * 2, LONGEST_DELAY);
+      listener.connectionChanged(wait / 1000);
+      setTimeout(open, wait);
+    };
+  }
+
+  open();
+}
+
+/**
+ * Updates of a run that arrive while the page is busy, merged into one. However fast a log grows, the page
+ * draws only the latest state, and only the lines that a reader could see.
+ */
+export class UpdateBuffer {
+  /** @type {any} */
+  #update = null;
+  /** @type {Map<number, any>} */
+  #steps = new Map();
+  /** @type {Map<number, any>} */
+  #logs = new Map();
+
+  /** @param {any} update a message of the server */
+  add(update) {
+    this.#update = { ...this.#update, ...update };
+    for (const step of update.vertexes ?? []) this.#steps.set(step.row, step);
+    for (const log of update.logs ?? []) this.#logs.set(log.row, merge(this.#logs.get(log.row), log));
+  }
+
+  /** Return everything added since the last call as one message, or null. @returns {any} */
+  take() {
+    if (!this.#update) return null;
+    const update = { ...this.#update, vertexes: [...this.#steps.values()], logs: [...this.#logs.values()] };
+    this.#update = null;
+    this.#steps.clear();
+    this.#logs.clear();
+    return update;
+  }
+}
+
+/** @param {any} earlier @param {any} later @returns {any} */
+function merge(earlier, later) {
+  const adjacent = earlier && earlier.start + earlier.lines.length === later.start;
+  const lines = (adjacent ? [...earlier.lines, ...later.lines] : later.lines).slice(-MAX_LINES);
+  return { ...later, start: later.start + later.lines.length - lines.length, lines };
+}

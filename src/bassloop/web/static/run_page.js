@@ -1,0 +1,286 @@
+/**
+ * A run's page. Without this module the page is complete as of when it was made; here it becomes live, and
+ * shows logs of any length.
+ */
+
+import { AutoScroll } from "./auto_scroll.js";
+import { bindKeys, toggleHelp } from "./keyboard.js";
+import { LineDecorations, showTimes } from "./line_decorations.js";
+import { connect, UpdateBuffer } from "./live_feed.js";
+import { formatAnchor } from "./log_lines.js";
+import { cyclePreference, PREFERENCE_CHANGED, preference, setPreference, wrapsLines } from "./preferences.js";
+import { Reader } from "./reader.js";
+import { LogSearch } from "./search.js";
+import { StepList } from "./steps.js";
+import { Timeline } from "./timeline.js";
+import { formatDuration, serverNow, syncClock } from "./times.js";
+
+/** Milliseconds without scrolling after which the logs' boxes are resized. */
+const SETTLE_DELAY = 160;
+
+/** Milliseconds between updates of running durations, of the timeline, and of the logs. */
+const TICK_INTERVAL = 250;
+const TIMELINE_INTERVAL = 1000;
+const DRAW_INTERVAL = 50;
+
+const TIMES_DELAY = 100;
+const NOTICE_TIME = 2500;
+
+/** Lines at the end of a log in which the error that failed a run is looked for. */
+const ERROR_LINES = 2000;
+
+const TIMES_LABELS = { none: "none", relative: "since the step started", absolute: "time of day" };
+
+const part = (/** @type {string} */ id) => /** @type {any} */ (document.getElementById(id));
+const page = /** @type {HTMLElement} */ (part("run"));
+const run = /** @type {string} */ (page.dataset.run);
+const isLive = () => page.dataset.live === "yes";
+syncClock(Number(page.dataset.now));
+
+const failing = page.dataset.failing?.split(" ").map(Number);
+const decorations = new LineDecorations(failing ? { row: failing[0], from: failing[1], to: failing[2], anchor: failing[1] } : null);
+const autoScroll = new AutoScroll(part("follow"));
+
+/** @type {import("./log_view.js").Callbacks} */
+const logCallbacks = {
+  linesAdded: (view, elements) => decorations.apply(view, elements),
+  windowChanged: () => {
+    search.highlight();
+    updateTimesSoon();
+  },
+};
+
+const steps = new StepList(part("steps"), run, logCallbacks, (step) => {
+  if (!step.open) return;
+  step.view.fillScreen();
+  reader.outline(step).update();
+});
+const timeline = new Timeline(part("time"), () => steps.all, () => ({
+  start: Math.min(Number(page.dataset.from), ...steps.all.map((step) => step.startedAt).filter((time) => !Number.isNaN(time))),
+  end: Number(page.dataset.ended || NaN),
+}));
+const reader = new Reader(steps, decorations, autoScroll, { showInternal, notify });
+const search = new LogSearch(part("find"), run, {
+  show: (match) => reader.goToLine(match.vertex, match.line),
+  position: () => ({ row: steps.current?.row ?? 0, line: reader.line }),
+  views: () => steps.open.map((step) => step.view),
+});
+
+/* Live updates */
+
+const updates = new UpdateBuffer();
+let drawing = false;
+
+/** Draw the buffered updates, one at a time. */
+async function drawUpdates() {
+  if (drawing) return;
+  drawing = true;
+  for (let update = updates.take(); update; update = updates.take()) {
+    await draw(update);
+    await new Promise((done) => setTimeout(done, DRAW_INTERVAL));
+  }
+  drawing = false;
+}
+
+/** @param {any} update */
+async function draw(update) {
+  if (update.now) syncClock(update.now);
+  for (const step of update.vertexes) steps.update(step);
+  if (update.vertexes.length) {
+    part("nothing").hidden = steps.all.length > 0;
+    part("internal-switch").hidden = !steps.all.some((step) => step.internal);
+    timeline.draw();
+  }
+  await Promise.all(update.logs.map(appendLog));
+  if (update.run) showRun(update.run);
+  if (update.end) endRun();
+}
+
+/** @param {any} update */
+async function appendLog(update) {
+  const step = steps.get(update.row);
+  if (!step) return;
+  const before = step.lines;
+  await step.appendLog(update, autoScroll.active && autoScroll.step === step);
+  if (step.internal && !step.visible) return;
+  if (isLive()) autoScroll.linesAdded(step, Math.max(0, update.total - before));
+  if (step.open) {
+    step.view.fillScreen();
+    reader.outline(step).update();
+  }
+}
+
+/** @param {any} update */
+function showRun(update) {
+  part("head").className = `head ${update.colour}`;
+  part("pill").textContent = update.sign;
+  part("word").textContent = update.word;
+  document.title = document.title.replace(/^\S+/, update.sign);
+  page.dataset.started = String(Date.parse(update.started_at ?? update.created_at) / 1000);
+  page.dataset.ended = update.ended_at ? String(Date.parse(update.ended_at) / 1000) : "";
+  if (update.runner) {
+    const runner = Object.assign(document.createElement("b"), { textContent: `${update.runner}’s runner` });
+    const platform = Object.assign(document.createElement("code"), { textContent: update.platform ?? "" });
+    part("runner").replaceChildren("· on ", runner, " ", platform);
+  }
+  if (update.ended_at && update.state !== "succeeded" && update.message) {
+    part("failure-text").textContent = update.message;
+    part("failure").hidden = false;
+    linkToError();
+  }
+  updateDurations();
+}
+
+/** Link to the error that failed the run, which ended while the page was open. */
+async function linkToError() {
+  const step = steps.all.find((each) => each.state === "bad");
+  if (!step) return;
+  const outline = reader.outline(step);
+  await outline.update(true);
+  const line = outline.errorFrom(Math.max(-1, step.lines - ERROR_LINES), 1) ?? step.lines - 1;
+  if (line < 0) return;
+  const link = /** @type {HTMLAnchorElement} */ (part("failure-link"));
+  link.href = formatAnchor(step.row, line);
+  link.textContent = `line ${line + 1}`;
+  link.hidden = false;
+}
+
+function endRun() {
+  page.dataset.live = "no";
+  for (const timer of timers) clearInterval(timer);
+  autoScroll.end();
+  for (const form of page.querySelectorAll("form.while-live")) form.remove();
+  for (const step of steps.all) {
+    step.log.querySelector(".screen")?.replaceChildren();
+    if (step.open) reader.outline(step).update(true);
+  }
+  updateDurations();
+  timeline.draw();
+}
+
+function updateDurations() {
+  const ended = Number(page.dataset.ended || NaN);
+  const duration = formatDuration((Number.isNaN(ended) ? serverNow() : ended) - Number(page.dataset.started));
+  part("took").textContent = `${Number.isNaN(ended) ? "for" : "after"} ${duration}`;
+  for (const step of steps.all) if (Number.isNaN(step.endedAt)) step.updateDuration();
+}
+
+/** Show a text for a moment. @param {string} text */
+function notify(text) {
+  const notice = part("notice");
+  notice.textContent = text;
+  notice.hidden = false;
+  setTimeout(() => {
+    if (notice.textContent === text) notice.hidden = true;
+  }, NOTICE_TIME);
+}
+
+/* Scrolling and preferences */
+
+let settleTimer = 0;
+let frameRequested = false;
+
+function onScroll() {
+  clearTimeout(settleTimer);
+  settleTimer = window.setTimeout(() => {
+    for (const step of steps.open) step.view.settle();
+  }, SETTLE_DELAY);
+  if (frameRequested) return;
+  frameRequested = true;
+  requestAnimationFrame(() => {
+    frameRequested = false;
+    for (const step of steps.open) step.view.fillScreen();
+  });
+}
+
+let timesTimer = 0;
+function updateTimesSoon() {
+  if (preference("times") === "none") return;
+  clearTimeout(timesTimer);
+  timesTimer = window.setTimeout(() => {
+    for (const step of steps.open) showTimes(step.view, step.startedAt).catch(() => notify("The times could not be fetched"));
+  }, TIMES_DELAY);
+}
+
+/** @param {boolean} shown */
+function showInternal(shown) {
+  part("show-internal").checked = shown;
+  setPreference("internal", shown ? "shown" : "hidden");
+}
+
+window.addEventListener("scroll", onScroll, { passive: true });
+window.addEventListener("resize", onScroll);
+document.addEventListener(PREFERENCE_CHANGED, () => {
+  updateTimesSoon();
+  onScroll();
+});
+part("show-internal").addEventListener("change", (/** @type {Event} */ event) => {
+  showInternal(/** @type {HTMLInputElement} */ (event.target).checked);
+});
+
+const help = /** @type {HTMLDialogElement} */ (part("keys"));
+part("help").hidden = false;
+part("help").addEventListener("click", () => toggleHelp(help));
+bindKeys(
+  {
+    "?": () => toggleHelp(help),
+    "/": () => search.open(),
+    n: () => search.step(1),
+    N: () => search.step(-1),
+    e: () => reader.goToError(1),
+    E: () => reader.goToError(-1),
+    j: () => reader.goToStep(1),
+    k: () => reader.goToStep(-1),
+    o: () => {
+      if (steps.current) steps.current.open = !steps.current.open;
+    },
+    g: () => reader.goToEnd("start"),
+    G: () => reader.goToEnd("end"),
+    f: () => autoScroll.start(),
+    t: () => notify(`Times: ${TIMES_LABELS[/** @type {keyof TIMES_LABELS} */ (cyclePreference("times"))]}`),
+    w: () => setPreference("wrap", wrapsLines() ? "no" : "yes"),
+    z: () => steps.current?.open && reader.outline(steps.current).toggleAll(),
+    i: () => showInternal(preference("internal") === "hidden"),
+    y: () => reader.copySelection(),
+    d: () => notify(`Colours: ${cyclePreference("scheme")}`),
+    "+": () => timeline.zoom("in"),
+    "-": () => timeline.zoom("out"),
+    0: () => timeline.zoom("all"),
+    Escape: () => search.close(),
+  },
+  () => search.open(),
+);
+
+/* Start */
+
+for (const step of steps.open) {
+  if (decorations.failing?.row === step.row) step.view.keepVisible.push(decorations.failing.from, decorations.failing.to);
+  step.view.fillScreen();
+  reader.outline(step).update();
+}
+autoScroll.step = steps.visible.find((step) => step.state === "runs" && step.lines > 0) ?? null;
+if (!reader.goToAnchor() && !isLive() && decorations.failing) {
+  const { row, from } = decorations.failing;
+  const view = steps.get(row)?.view;
+  const line = view?.element(from)?.getBoundingClientRect();
+  if (view && !(line && line.bottom < window.innerHeight)) view.showLine(from);
+}
+/** @type {number[]} */
+const timers = [];
+if (isLive()) {
+  timers.push(setInterval(updateDurations, TICK_INTERVAL), setInterval(() => timeline.draw(), TIMELINE_INTERVAL));
+  if (!location.hash) autoScroll.start();
+  connect(`/runs/${encodeURIComponent(run)}/live`, {
+    hello: () => ({ logs: Object.fromEntries(steps.all.map((step) => [step.row, step.lines])) }),
+    receive: (update) => {
+      updates.add(update);
+      drawUpdates();
+      return Boolean(update.end);
+    },
+    connectionChanged: (seconds) => {
+      part("notice").hidden = seconds === null;
+      if (seconds !== null) part("notice").textContent = `The connection is lost; trying again in ${Math.ceil(seconds)} s`;
+    },
+  });
+}
+timeline.draw();
