@@ -22,7 +22,7 @@ from tests.loop.conftest import commit, git
 from tests.loop.world import world
 from trio_websocket import open_websocket_url
 
-from bassloop.tools.trial import Trial, Trying, trying
+from bassloop.tools.trial import Trial, TrialOptions, open_trial
 
 HOOK = """
 (defn github-hook [event client]
@@ -43,12 +43,12 @@ def repository(folder: Path, code: str, count: int) -> Path:
     return folder
 
 
-async def first_run(its: Trying) -> str:
+async def first_run(trial: Trial) -> str:
     """The id of the first run, as soon as there is one."""
-    async with its.serving.tail.follow(None) as following:
+    async with trial.daemon.tail.follow(None) as following:
         while True:
             await following.changed()
-            runs = (await its.serving.store.runs()).items
+            runs = (await trial.daemon.store.runs()).items
             if runs:
                 return runs[0].id
 
@@ -56,26 +56,26 @@ async def first_run(its: Trying) -> str:
 async def webhook_to_check_run(path: Path, rounds: int) -> list[float]:
     """Milliseconds from the delivery's first byte to the check run's creation, one for each round."""
     took = []
-    async with trying(Trial(path)) as its:
-        await its.serving.inbox.finished(its.guid)
+    async with open_trial(TrialOptions(path)) as trial:
+        await trial.daemon.inbox.finished(trial.guid)
         for _ in range(rounds):
             commit(path)
-            payload = await its.standin.payload("check_suite")
-            before = len(its.standin.check_runs)
+            payload = await trial.standin.payload("check_suite")
+            before = len(trial.standin.check_runs)
             began = time.perf_counter()
             delivered: list[Any] = []
 
             async def deliver(payload: Any = payload, delivered: list[Any] = delivered) -> None:
                 delivered.append(
-                    await its.standin.deliver(its.serving.local_url, "check_suite", payload)
+                    await trial.standin.deliver(trial.daemon.local_url, "check_suite", payload)
                 )
 
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(deliver)
-                while len(its.standin.check_runs) == before:
+                while len(trial.standin.check_runs) == before:
                     await trio.sleep(0.0005)
                 took.append(1000 * (time.perf_counter() - began))
-            await its.serving.inbox.finished(delivered[0].guid)
+            await trial.daemon.inbox.finished(delivered[0].guid)
             # Writes to GitHub are paced; what is asked for here is the loop's own time.
             await trio.sleep(2)
     return took
@@ -84,9 +84,9 @@ async def webhook_to_check_run(path: Path, rounds: int) -> list[float]:
 async def line_to_socket(path: Path) -> list[float]:
     """Milliseconds from a line's printing to its arrival at a page's websocket."""
     took = []
-    async with trying(Trial(path)) as its:
-        run = await first_run(its)
-        address = f"{its.serving.local_url.replace('http', 'ws')}/runs/{run}/live"
+    async with open_trial(TrialOptions(path)) as trial:
+        run = await first_run(trial)
+        address = f"{trial.daemon.local_url.replace('http', 'ws')}/runs/{run}/live"
         seen: set[str] = set()
         async with open_websocket_url(address) as socket:
             await socket.send_message(json.dumps({"logs": {}}))
@@ -104,8 +104,8 @@ async def line_to_socket(path: Path) -> list[float]:
 
 async def line_to_browser(path: Path, chromium: str) -> list[float]:
     """Milliseconds from a line's printing to its place in Chromium's document."""
-    async with trying(Trial(path)) as its:
-        address = f"{its.serving.local_url}/runs/{await first_run(its)}"
+    async with open_trial(TrialOptions(path)) as trial:
+        address = f"{trial.daemon.local_url}/runs/{await first_run(trial)}"
         # A process of its own: trio-asyncio has this one's asyncio in its hands.
         command = [sys.executable, "-m", "benchmarks.browse", chromium, address]
         done = await trio.run_process(command, capture_stdout=True)
@@ -121,18 +121,18 @@ async def memory(path: Path, folder: Path) -> dict[str, float]:
         status = Path(f"/proc/{pid}/status").read_text()
         return int(status.partition(f"{field}:")[2].split()[0]) / 1024
 
-    async with world(path, folder) as its, its.daemon() as daemon, its.runner(daemon):
+    async with world(path, folder) as trial, trial.daemon() as daemon, trial.runner(daemon):
         pid = daemon.process.pid
         before = resident(pid, "VmRSS")
         began = time.perf_counter()
-        payload = await its.standin.payload("check_suite")
-        await its.standin.deliver(daemon.url, "check_suite", payload)
+        payload = await trial.standin.payload("check_suite")
+        await trial.standin.deliver(daemon.url, "check_suite", payload)
         samples = []
-        while not any(run["status"] == "completed" for run in its.standin.check_runs):
+        while not any(run["status"] == "completed" for run in trial.standin.check_runs):
             samples.append(resident(pid, "VmRSS"))
             await trio.sleep(0.25)
         took = time.perf_counter() - began
-        [run] = its.standin.check_runs
+        [run] = trial.standin.check_runs
         assert run["conclusion"] == "success", run
         half = len(samples) // 2
         return {

@@ -28,7 +28,7 @@ LATE_IMPORTS = {"bass": 99, "standin": 3, "tools": 20}
 
 LAZY = {
     "bassloop.cli": "a command imports what it needs when it is called, so that `bassloop --help` is quick",
-    "bassloop.daemon.collaborators": "OpenTelemetry is an optional extra",
+    "bassloop.daemon.wiring": "OpenTelemetry is an optional extra",
 }
 """Where imports may stand inside functions, and why."""
 

@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from bassloop.store import VertexUpdate
-from bassloop.tools.trial import Trial, trying
+from bassloop.tools.trial import TrialOptions, open_trial
 from tests.loop.conftest import make_repository  # noqa: F401 - a fixture
 from tests.loop.test_whole_path import check_run, tried
 
@@ -40,17 +40,17 @@ async def test_a_run_is_followed_live_and_read_again_without_gap_or_double(
             for n in 4 5 6 7 8 9; do echo tick $n; done"))"""
     )
     ticks = [f"tick {number}" for number in range(1, 10)]
-    async with trying(Trial(path)) as its:
-        async with its.serving.tail.follow(None) as following:
-            while not (runs := (await its.serving.store.runs()).items):
+    async with open_trial(TrialOptions(path)) as trial:
+        async with trial.daemon.tail.follow(None) as following:
+            while not (runs := (await trial.daemon.store.runs()).items):
                 await following.changed()
-        address = f"{its.serving.local_url}/runs/{runs[0].id}"
+        address = f"{trial.daemon.local_url}/runs/{runs[0].id}"
         found = await look(scenes.live, address, GATE=str(gate))
         assert found["early"] == ticks[:3]
         assert found["late"] == ticks
         assert found["afterwards"] == ticks
         assert found["word"] == "succeeded"
-        await its.serving.inbox.finished(its.guid)
+        await trial.daemon.inbox.finished(trial.guid)
 
 
 async def test_a_failed_run_shows_why_and_a_line_has_an_address(
@@ -59,9 +59,9 @@ async def test_a_failed_run_shows_why_and_a_line_has_an_address(
     path = make_repository(
         """:broken (on src ($ sh -c "echo '<b>one</b>'; printf '\\\\033[31mtwo\\\\033[0m'; exit 4"))"""
     )
-    async with tried(path) as its:
-        run = check_run(its, "broken")["external_id"]
-        address = f"{its.serving.local_url}/runs/{run}"
+    async with tried(path) as trial:
+        run = check_run(trial, "broken")["external_id"]
+        address = f"{trial.daemon.local_url}/runs/{run}"
         found = await look(scenes.ended, address)
         assert "exit status 4" in found["why"]
         assert found["marked"] == ["two"]
@@ -73,9 +73,9 @@ async def test_a_failed_run_shows_why_and_a_line_has_an_address(
 async def test_the_step_that_failed_is_open_at_the_line_and_the_time_can_be_looked_into(
     tmp_path: Path,
 ) -> None:
-    async with shown(tmp_path) as its:
-        await a_failed_run(its.site)
-        found = await look(scenes.failed, f"{its.url}/runs/failed")
+    async with shown(tmp_path) as trial:
+        await a_failed_run(trial.site)
+        found = await look(scenes.failed, f"{trial.url}/runs/failed")
     assert found["opened"] == ["pytest -n auto tests"]
     assert found["in_view"]
     assert found["internal"] == 1
@@ -139,8 +139,8 @@ async def test_the_end_is_followed_left_and_found_again_over_a_connection_that_i
     def lines(first: int, last: int) -> bytes:
         return b"".join(b"line %d\n" % number for number in range(first, last + 1))
 
-    async with shown(tmp_path) as its, a_cable(its.url) as cable:
-        site, store = its.site, its.store
+    async with shown(tmp_path) as trial, a_cable(trial.url) as cable:
+        site, store = trial.site, trial.store
         await site.queued("live")
         await store.start_run("live", "t", "octocat", "linux/amd64", time.time())
         update = VertexUpdate("v", "make", time.time())
@@ -179,9 +179,9 @@ async def test_the_end_is_followed_left_and_found_again_over_a_connection_that_i
 
 
 async def test_everything_can_be_done_with_keys(tmp_path: Path) -> None:
-    async with shown(tmp_path) as its:
-        await a_failed_run(its.site)
-        found = await look(scenes.keyboard, f"{its.url}/runs/failed")
+    async with shown(tmp_path) as trial:
+        await a_failed_run(trial.site)
+        found = await look(scenes.keyboard, f"{trial.url}/runs/failed")
     assert found["keys"] > 12
     assert found["visited"] == [
         "git clone github.com/octocat/hello",
@@ -214,11 +214,11 @@ PAGES = (
 
 @pytest.mark.parametrize("path", PAGES)
 async def test_axe_finds_nothing_on_any_page(tmp_path: Path, path: str) -> None:
-    async with shown(tmp_path) as its:
-        row = await a_failed_run(its.site)
-        await its.site.queued("empty", created_at=BEGAN)
-        await step(its.store, "empty", "wait", 0, None)
-        address = f"{its.url}{path.format(row=row)}"
+    async with shown(tmp_path) as trial:
+        row = await a_failed_run(trial.site)
+        await trial.site.queued("empty", created_at=BEGAN)
+        await step(trial.store, "empty", "wait", 0, None)
+        address = f"{trial.url}{path.format(row=row)}"
         found = await look(scenes.accessible, address, AXE=os.environ.get("AXE", _axe()))
     assert found["violations"] == []
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bassloop.tools.trial import Trial, trying
+from bassloop.tools.trial import TrialOptions, open_trial
 from tests.loop.conftest import make_repository  # noqa: F401 - a fixture
 
 from .look import look
@@ -29,22 +29,22 @@ async def test_a_private_run_is_seen_live_by_who_signed_in_and_by_nobody_else(
         f""":ticks (on src ($ sh -c "for n in 1 2 3; do echo tick $n; done
             until test -e {gate}; do sleep 0.1; done; echo tick 4"))"""
     )
-    async with trying(Trial(path, private=True)) as its:
-        its.standin.add_user("mallory", permission="none")
-        store = its.serving.store
-        async with its.serving.tail.follow(None) as following:
+    async with open_trial(TrialOptions(path, private=True)) as trial:
+        trial.standin.add_user("mallory", permission="none")
+        store = trial.daemon.store
+        async with trial.daemon.tail.follow(None) as following:
             while not (runs := (await store.runs(public_only=False)).items):
                 await following.changed()
         assert (await store.runs()).items == ()
-        address = f"{its.serving.local_url}/runs/{runs[0].id}"
-        found = await look(private, address, GATE=str(gate), READER=its.standin.login)
-        await its.serving.inbox.finished(its.guid)
+        address = f"{trial.daemon.local_url}/runs/{runs[0].id}"
+        found = await look(private, address, GATE=str(gate), READER=trial.standin.login)
+        await trial.daemon.inbox.finished(trial.guid)
         assert found["stranger"].startswith("404")
         assert found["back"] == address
         assert found["seen"] == [f"tick {number}" for number in range(1, 5)]
         assert found["offered"] == [["Cancel"], []]
-        assert its.standin.login in found["menu"]
+        assert trial.standin.login in found["menu"]
         assert found["signed_out"] == found["stranger"]
         assert found["mallory"].startswith("404")
         assert "tick" not in found["mallory"]
-        assert its.standin.sign_ins.tokens == {}
+        assert trial.standin.sign_ins.tokens == {}

@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from bassloop.cli.sessions import drop_session, keep_session, session_headers, site_of
-from bassloop.tools.trial import Trial, Trying, trying
+from bassloop.tools.trial import Trial, TrialOptions, open_trial
 from tests.loop.conftest import make_repository  # noqa: F401 - a fixture
 
 if TYPE_CHECKING:
@@ -69,12 +69,12 @@ async def command(*args: str, check: int = 0) -> str:
     return text
 
 
-async def typed_in(its: Trying, login: str, *, allow: bool = True) -> None:
+async def typed_in(trial: Trial, login: str, *, allow: bool = True) -> None:
     """Type in the code of the terminal that waits."""
-    while not its.standin.sign_ins.devices:
+    while not trial.standin.sign_ins.devices:
         await trio.sleep(0.05)
-    [device] = its.standin.sign_ins.devices.values()
-    its.standin.sign_ins.decide(device.user_code, login, allow=allow)
+    [device] = trial.standin.sign_ins.devices.values()
+    trial.standin.sign_ins.decide(device.user_code, login, allow=allow)
 
 
 async def test_a_private_log_is_shown_to_who_signed_in(
@@ -83,21 +83,21 @@ async def test_a_private_log_is_shown_to_who_signed_in(
 ) -> None:
     path = make_repository(""":say (on src ($ sh -c "echo swordfish"))""")
     with trio.fail_after(200):
-        async with trying(Trial(path, private=True)) as its:
-            its.standin.sign_ins.interval = 1
-            await its.serving.inbox.finished(its.guid)
-            [run] = (await its.serving.store.runs(public_only=False)).items
-            address = f"{its.serving.url}/runs/{run.id}"
+        async with open_trial(TrialOptions(path, private=True)) as trial:
+            trial.standin.sign_ins.interval = 1
+            await trial.daemon.inbox.finished(trial.guid)
+            [run] = (await trial.daemon.store.runs(public_only=False)).items
+            address = f"{trial.daemon.url}/runs/{run.id}"
             assert "swordfish" not in await command("logs", address, check=5)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(typed_in, its, its.standin.login)
-                said = await command("login", its.serving.url)
-            assert f"as {its.standin.login}" in said
-            assert list(json.loads(kept.read_text())) == [its.serving.url]
+                nursery.start_soon(typed_in, trial, trial.standin.login)
+                said = await command("login", trial.daemon.url)
+            assert f"as {trial.standin.login}" in said
+            assert list(json.loads(kept.read_text())) == [trial.daemon.url]
             assert "swordfish" in await command("logs", address)
             assert "signed out" in await command("logout")
             assert "swordfish" not in await command("logs", address, check=5)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(lambda: typed_in(its, its.standin.login, allow=False))
-                said = await command("login", its.serving.url, check=1)
+                nursery.start_soon(lambda: typed_in(trial, trial.standin.login, allow=False))
+                said = await command("login", trial.daemon.url, check=1)
             assert "it was refused on GitHub" in said

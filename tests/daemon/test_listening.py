@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import socket
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
-from bassloop.daemon.listeners import host_of, listen, shown
+from bassloop.daemon.http_server import listen, local_address
+from bassloop.daemon.wiring import Addresses, Resources
+from bassloop.settings import Settings
 
 
 @pytest.mark.parametrize(
@@ -21,6 +25,11 @@ from bassloop.daemon.listeners import host_of, listen, shown
 def test_an_address_is_shown_as_addresses_of_pages_have_it(address: str, host: str) -> None:
     with listen(address, "LISTEN") as listening:
         port = listening.getsockname()[1]
-        assert shown(listening) == f"{host}:{port}"
-        assert host_of(f"http://{shown(listening)}") == host.strip("[]")
+        assert local_address(listening) == f"{host}:{port}"
+        resources = cast(
+            Resources, SimpleNamespace(pages=listening, metrics=None, certificate=None)
+        )
+        addresses = Addresses(Settings(), resources)
+        assert addresses.local == f"http://{host}:{port}"
+        assert addresses.host == host.strip("[]")
         socket.create_connection((host.strip("[]"), port), timeout=10).close()

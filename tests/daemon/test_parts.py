@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bassloop.daemon.collaborators import gateway_settings
+from bassloop.daemon.wiring import gateway_settings
 from bassloop.settings import Settings
 
 if TYPE_CHECKING:

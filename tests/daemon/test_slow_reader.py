@@ -9,8 +9,7 @@ import pytest
 import trio
 from quart_trio import QuartTrio
 
-from bassloop.daemon.http_server import serve_http
-from bassloop.daemon.listeners import drop_slow, listen
+from bassloop.daemon.http_server import drop_slow_readers, listen, serve_http
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -36,7 +35,7 @@ async def test_a_reader_who_stops_is_broken_off() -> None:
 
     over, listening = trio.Event(), listen("127.0.0.1:0", "LISTEN")
     where = listening.getsockname()
-    drop_slow(listening, 0.5)
+    drop_slow_readers(listening, 0.5)
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             await nursery.start(serve_http, app, listening, over)

@@ -11,8 +11,8 @@ import trio
 from cryptography import x509
 
 from bassloop.daemon.certificates import Certificate
-from bassloop.daemon.http_server import serve_http
-from bassloop.daemon.listeners import StartError, listen
+from bassloop.daemon.errors import StartError
+from bassloop.daemon.http_server import listen, serve_http
 
 from .certificates import write_certificate
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from bassloop.store.logs import writer
-from bassloop.tools.trial import Trial, trying
+from bassloop.tools.trial import TrialOptions, open_trial
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,14 +56,14 @@ async def test_a_disk_that_does_not_write_stops_the_command(
         **{"flood.sh": script.replace("PROGRESS", str(progress))},
     )
     with trio.fail_after(200):
-        async with trying(Trial(path)) as its:
+        async with open_trial(TrialOptions(path)) as trial:
             try:
                 assert await stalled(progress) * BLOCK < BOUND
             finally:
                 disk.set()
-            await its.serving.inbox.finished(its.guid)
-            [flood] = its.standin.check_runs
+            await trial.daemon.inbox.finished(trial.guid)
+            [flood] = trial.standin.check_runs
             assert flood["conclusion"] == "success", flood["output"]
             assert int(progress.read_text()) == BLOCKS
-            vertexes = await its.serving.store.vertexes(flood["external_id"])
+            vertexes = await trial.daemon.store.vertexes(flood["external_id"])
             assert max(each.raw_bytes for each in vertexes) == BLOCK * BLOCKS

@@ -42,26 +42,26 @@ async def test_a_broken_hook_is_told_on_a_check_named_for_it(
 ) -> None:
     monkeypatch.setenv("HOOK_STEPS", "200000")
     source, message, where = BROKEN_HOOKS[what]
-    async with tried(make_repository(**{"project.bass": source})) as its:
-        hook = check_run(its, "project.bass")
+    async with tried(make_repository(**{"project.bass": source})) as trial:
+        hook = check_run(trial, "project.bass")
         assert (hook["status"], hook["conclusion"]) == ("completed", "failure")
         assert message in hook["output"]["summary"]
         assert where in hook["output"]["summary"]
-        page = await get(its, f"/runs/{hook['external_id']}")
+        page = await get(trial, f"/runs/{hook['external_id']}")
         assert message in page.text
 
 
 async def test_a_repository_without_a_hook_is_told_how_to_add_one(
     make_repository: MakeRepository,
 ) -> None:
-    async with tried(make_repository(**{"README.md": "nothing"})) as its:
-        hook = check_run(its, "project.bass")
+    async with tried(make_repository(**{"README.md": "nothing"})) as trial:
+        hook = check_run(trial, "project.bass")
         assert "neither project.bass nor bass/github-hook" in hook["output"]["summary"]
         assert (hook["conclusion"], hook["output"]["title"]) == (
             "neutral",
             "No hook at this commit",
         )
-        assert "nothing to do" in (await get(its, f"/runs/{hook['external_id']}")).text
+        assert "nothing to do" in (await get(trial, f"/runs/{hook['external_id']}")).text
 
 
 @pytest.mark.parametrize(
@@ -77,8 +77,8 @@ async def test_a_command_that_can_not_run_fails_its_check_in_words(
     make_repository: MakeRepository, command: str, message: str
 ) -> None:
     path = make_repository(f":it (on src {command})", **{"script.sh": "true"})
-    async with tried(path) as its:
-        it = check_run(its, "it")
+    async with tried(path) as trial:
+        it = check_run(trial, "it")
         assert it["conclusion"] == "failure"
         assert message in json.dumps(it["output"])
 
@@ -86,39 +86,39 @@ async def test_a_command_that_can_not_run_fails_its_check_in_words(
 async def test_a_delivery_with_a_wrong_signature_starts_nothing(
     make_repository: MakeRepository,
 ) -> None:
-    async with tried(make_repository(':ok (on src ($ sh -c "true"))')) as its:
-        before = len(its.standin.check_runs)
-        body = json.dumps(await its.standin.payload("check_suite")).encode()
+    async with tried(make_repository(':ok (on src ($ sh -c "true"))')) as trial:
+        before = len(trial.standin.check_runs)
+        body = json.dumps(await trial.standin.payload("check_suite")).encode()
         headers = {
             "Content-Type": "application/json",
             "X-GitHub-Event": "check_suite",
             "X-GitHub-Delivery": "11111111-2222-3333-4444-555555555555",
         }
-        address = f"{its.serving.local_url}/integrations/github/events"
+        address = f"{trial.daemon.local_url}/integrations/github/events"
         async with httpx.AsyncClient() as client:
             unsigned = await client.post(address, content=body, headers=headers)
             headers["X-Hub-Signature-256"] = sign(b"another secret", body)
             wrong = await client.post(address, content=body, headers=headers)
         assert (unsigned.status_code, wrong.status_code) == (401, 403)
-        assert await its.serving.store.delivery("11111111-2222-3333-4444-555555555555") is None
-        assert len(its.standin.check_runs) == before
+        assert await trial.daemon.store.delivery("11111111-2222-3333-4444-555555555555") is None
+        assert len(trial.standin.check_runs) == before
 
 
 async def test_the_same_delivery_again_is_accepted_and_does_nothing(
     make_repository: MakeRepository,
 ) -> None:
-    async with tried(make_repository(':ok (on src ($ sh -c "true"))')) as its:
-        delivery = await its.serving.store.delivery(its.guid)
+    async with tried(make_repository(':ok (on src ($ sh -c "true"))')) as trial:
+        delivery = await trial.daemon.store.delivery(trial.guid)
         assert delivery is not None
         headers = {
             "Content-Type": "application/json",
             "X-GitHub-Event": "check_suite",
-            "X-GitHub-Delivery": its.guid,
-            "X-Hub-Signature-256": sign(its.standin.webhook_secret.encode(), delivery.body),
+            "X-GitHub-Delivery": trial.guid,
+            "X-Hub-Signature-256": sign(trial.standin.webhook_secret.encode(), delivery.body),
         }
         async with httpx.AsyncClient() as client:
-            address = f"{its.serving.local_url}/integrations/github/events"
+            address = f"{trial.daemon.local_url}/integrations/github/events"
             again = await client.post(address, content=delivery.body, headers=headers)
         assert again.status_code == 202
         assert "known already" in again.text
-        assert len(its.standin.check_runs) == 1
+        assert len(trial.standin.check_runs) == 1

@@ -14,7 +14,7 @@ import trio
 
 from bassloop.checks.outputs import Busy, Interrupted, NoOutput, Output, Outputs
 from bassloop.runner.events import ThunkStarted
-from bassloop.tools.trial import Trial, Trying, trying
+from bassloop.tools.trial import Trial, TrialOptions, open_trial
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -28,7 +28,7 @@ SCRIPT = "mkdir dist; echo hello > dist/a.txt; head -c 3000000 /dev/zero > big.b
 
 
 @asynccontextmanager
-async def made(make_repository: MakeRepository) -> AsyncGenerator[tuple[Trying, Run, list[str]]]:
+async def made(make_repository: MakeRepository) -> AsyncGenerator[tuple[Trial, Run, list[str]]]:
     """A run that left files, and what its runner began to run."""
     path = make_repository(f':files (from (linux/alpine) ($ sh -c "{SCRIPT}"))')
     began: list[str] = []
@@ -38,35 +38,35 @@ async def made(make_repository: MakeRepository) -> AsyncGenerator[tuple[Trying, 
             began.append(event.cmdline)
 
     with trio.fail_after(120):
-        async with trying(Trial(path), hear) as its:
-            await its.serving.inbox.finished(its.guid)
-            [run] = (await its.serving.store.runs()).items
+        async with open_trial(TrialOptions(path), hear) as trial:
+            await trial.daemon.inbox.finished(trial.guid)
+            [run] = (await trial.daemon.store.runs()).items
             assert run.state == "succeeded", run.message
-            yield its, run, began
+            yield trial, run, began
 
 
-async def get(its: Trying, run: Run, path: str) -> httpx.Response:
+async def get(trial: Trial, run: Run, path: str) -> httpx.Response:
     async with httpx.AsyncClient() as client:
-        address = f"{its.serving.local_url}/runs/{run.id}/output"
+        address = f"{trial.daemon.local_url}/runs/{run.id}/output"
         return await client.get(address, params={"path": path}, headers={"accept": "text/plain"})
 
 
 async def test_a_file_is_downloaded_and_a_directory_as_an_archive(
     make_repository: MakeRepository,
 ) -> None:
-    async with made(make_repository) as (its, run, began):
+    async with made(make_repository) as (trial, run, began):
         runs_before = list(began)
-        file = await get(its, run, "dist/a.txt")
+        file = await get(trial, run, "dist/a.txt")
         assert (file.status_code, file.content) == (200, b"hello\n")
         assert file.headers["content-length"] == "6"
         assert file.headers["content-disposition"] == "attachment; filename*=UTF-8''a.txt"
         assert "sandbox" in file.headers["content-security-policy"]
         async with httpx.AsyncClient() as client:
-            page = await client.get(f"{its.serving.local_url}/runs/{run.id}")
+            page = await client.get(f"{trial.daemon.local_url}/runs/{run.id}")
             assert f'href="/runs/{run.id}/output"' in page.text
-            thunk = await client.get(f"{its.serving.local_url}/thunks/{run.thunk_digest}")
+            thunk = await client.get(f"{trial.daemon.local_url}/thunks/{run.thunk_digest}")
             assert f'action="/runs/{run.id}/output"' in thunk.text
-        whole = await get(its, run, ".")
+        whole = await get(trial, run, ".")
         with tarfile.open(fileobj=io.BytesIO(whole.content)) as tar:
             assert {"dist/a.txt", "big.bin"} <= {name.removeprefix("./") for name in tar.getnames()}
         for path, said in (
@@ -76,7 +76,7 @@ async def test_a_file_is_downloaded_and_a_directory_as_an_archive(
             ("/etc/passwd", "relative"),
             ("out", ""),
         ):
-            answer = await get(its, run, path)
+            answer = await get(trial, run, path)
             assert answer.status_code == 404, path
             assert said in answer.text
             assert "root:" not in answer.text
@@ -86,12 +86,12 @@ async def test_a_file_is_downloaded_and_a_directory_as_an_archive(
 async def test_what_is_not_kept_any_more_is_not_made_again(
     make_repository: MakeRepository,
 ) -> None:
-    async with made(make_repository) as (its, run, began):
-        assert (await get(its, run, "dist/a.txt")).status_code == 200
+    async with made(make_repository) as (trial, run, began):
+        assert (await get(trial, run, "dist/a.txt")).status_code == 200
         runs_before = list(began)
-        for output in (its.folder / "runner" / "outputs").iterdir():
+        for output in (trial.folder / "runner" / "outputs").iterdir():
             shutil.rmtree(output)
-        gone = await get(its, run, "dist/a.txt")
+        gone = await get(trial, run, "dist/a.txt")
         assert gone.status_code == 404
         assert "has not kept the output" in gone.text
         assert began == runs_before
@@ -100,24 +100,24 @@ async def test_what_is_not_kept_any_more_is_not_made_again(
 async def test_a_visitor_who_leaves_ends_the_call_at_the_runner(
     make_repository: MakeRepository,
 ) -> None:
-    async with made(make_repository) as (its, run, _):
-        port = int(its.serving.local_url.rpartition(":")[2])
+    async with made(make_repository) as (trial, run, _):
+        port = int(trial.daemon.local_url.rpartition(":")[2])
         async with await trio.open_tcp_stream("127.0.0.1", port) as visitor:
             asked = f"GET /runs/{run.id}/output?path=big.bin HTTP/1.1\r\nHost: localhost\r\n\r\n"
             await visitor.send_all(asked.encode())
             assert b" 200 " in await visitor.receive_some()
-        while its.serving.pool.statistics()["calls"]:
+        while trial.daemon.pool.statistics()["calls"]:
             await trio.sleep(0.01)
-        while (await get(its, run, "dist/a.txt")).status_code == 503:
+        while (await get(trial, run, "dist/a.txt")).status_code == 503:
             await trio.sleep(0.01)
-        assert (await get(its, run, "dist/a.txt")).status_code == 200
+        assert (await get(trial, run, "dist/a.txt")).status_code == 200
 
 
 async def test_one_at_a_time_is_taken_from_a_runner_and_none_beyond_the_limit(
     make_repository: MakeRepository,
 ) -> None:
-    async with made(make_repository) as (its, run, _), trio.open_nursery() as nursery:
-        outputs = Outputs(its.serving.store, its.serving.pool, nursery, limit=1_000_000)
+    async with made(make_repository) as (trial, run, _), trio.open_nursery() as nursery:
+        outputs = Outputs(trial.daemon.store, trial.daemon.pool, nursery, limit=1_000_000)
         first = await outputs.open(run, "big.bin")
         with pytest.raises(Busy):
             await outputs.open(run, "dist/a.txt")
@@ -133,8 +133,8 @@ async def test_one_at_a_time_is_taken_from_a_runner_and_none_beyond_the_limit(
 async def test_of_two_that_ask_a_runner_at_the_same_moment_one_is_told_to_wait(
     make_repository: MakeRepository,
 ) -> None:
-    async with made(make_repository) as (its, run, _), trio.open_nursery() as nursery:
-        outputs = Outputs(its.serving.store, its.serving.pool, nursery, 1 << 30)
+    async with made(make_repository) as (trial, run, _), trio.open_nursery() as nursery:
+        outputs = Outputs(trial.daemon.store, trial.daemon.pool, nursery, 1 << 30)
         told: list[Output | Busy] = []
 
         async def ask() -> None:
@@ -151,8 +151,10 @@ async def test_of_two_that_ask_a_runner_at_the_same_moment_one_is_told_to_wait(
 
 
 async def test_a_reader_that_takes_nothing_is_let_go(make_repository: MakeRepository) -> None:
-    async with made(make_repository) as (its, run, _), trio.open_nursery() as nursery:
-        outputs = Outputs(its.serving.store, its.serving.pool, nursery, 1 << 30, slow_seconds=0.05)
+    async with made(make_repository) as (trial, run, _), trio.open_nursery() as nursery:
+        outputs = Outputs(
+            trial.daemon.store, trial.daemon.pool, nursery, 1 << 30, slow_seconds=0.05
+        )
         slow = await outputs.open(run, "big.bin")
         other: Output | None = None
         while other is None:  # the runner's call may be over before its last piece is waited with
@@ -168,12 +170,12 @@ async def test_a_reader_that_takes_nothing_is_let_go(make_repository: MakeReposi
 async def test_nothing_is_to_be_had_of_a_runner_that_is_not_there(
     make_repository: MakeRepository,
 ) -> None:
-    async with made(make_repository) as (its, run, _), trio.open_nursery() as nursery:
-        outputs = Outputs(its.serving.store, its.serving.pool, nursery, 1 << 30)
-        its.runner.cancel()
-        while its.serving.pool.statistics()["runtimes"]:
+    async with made(make_repository) as (trial, run, _), trio.open_nursery() as nursery:
+        outputs = Outputs(trial.daemon.store, trial.daemon.pool, nursery, 1 << 30)
+        trial.runner.cancel()
+        while trial.daemon.pool.statistics()["runtimes"]:
             await trio.sleep(0.01)
         assert not outputs.may_have(run)
         with pytest.raises(NoOutput, match="no runner is connected"):
             await outputs.open(run, ".")
-        assert (await get(its, run, ".")).status_code == 404
+        assert (await get(trial, run, ".")).status_code == 404

@@ -10,7 +10,7 @@ import httpx
 import trio
 from trio_websocket import open_websocket_url
 
-from bassloop.tools.trial import Trial, Trying, trying
+from bassloop.tools.trial import Trial, TrialOptions, open_trial
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def tried(path: Path, **options: Any) -> AsyncGenerator[Trying]:
+async def tried(path: Path, **options: Any) -> AsyncGenerator[Trial]:
     """A trial whose delivery is handled."""
     with trio.fail_after(120):
-        async with trying(Trial(path, **options)) as its:
-            await its.serving.inbox.finished(its.guid)
-            yield its
+        async with open_trial(TrialOptions(path, **options)) as trial:
+            await trial.daemon.inbox.finished(trial.guid)
+            yield trial
 
 
-def check_run(its: Trying, name: str) -> dict[str, Any]:
+def check_run(trial: Trial, name: str) -> dict[str, Any]:
     """The check run of a name, as GitHub has it."""
-    found = [run for run in its.standin.check_runs if run["name"] == name]
-    assert len(found) == 1, [run["name"] for run in its.standin.check_runs]
+    found = [run for run in trial.standin.check_runs if run["name"] == name]
+    assert len(found) == 1, [run["name"] for run in trial.standin.check_runs]
     return found[0]
 
 
-async def get(its: Trying, path: str, **headers: str) -> httpx.Response:
+async def get(trial: Trial, path: str, **headers: str) -> httpx.Response:
     async with httpx.AsyncClient() as client:
-        return await client.get(its.serving.local_url + path, headers=headers)
+        return await client.get(trial.daemon.local_url + path, headers=headers)
 
 
 async def test_checks_run_on_the_senders_runner_and_conclude_on_github(
@@ -48,29 +48,29 @@ async def test_checks_run_on_the_senders_runner_and_conclude_on_github(
            :broken (on src ($ sh -c "echo tests/a.py:3: it broke >&2; exit 3"))""",
         **{"name.txt": "a file\n"},
     )
-    async with tried(path) as its:
-        greet, broken = check_run(its, "greet"), check_run(its, "broken")
+    async with tried(path) as trial:
+        greet, broken = check_run(trial, "greet"), check_run(trial, "broken")
         assert (greet["status"], greet["conclusion"]) == ("completed", "success")
         assert (broken["status"], broken["conclusion"]) == ("completed", "failure")
-        assert greet["head_sha"] == its.head
+        assert greet["head_sha"] == trial.head
         assert "exit status 3" in broken["output"]["title"]
         assert "tests/a.py:3: it broke" in broken["output"]["text"]
         for said in (greet, broken):
-            assert f"**{its.standin.login}**'s runner" in said["output"]["summary"]
+            assert f"**{trial.standin.login}**'s runner" in said["output"]["summary"]
 
-        page = await get(its, f"/runs/{greet['external_id']}")
+        page = await get(trial, f"/runs/{greet['external_id']}")
         assert page.status_code == 200
         assert "echo hello from" in page.text
-        assert greet["details_url"] == f"{its.serving.url}/runs/{greet['external_id']}"
+        assert greet["details_url"] == f"{trial.daemon.url}/runs/{greet['external_id']}"
 
-        run = (await get(its, f"/runs/{greet['external_id']}", accept="application/json")).json()
+        run = (await get(trial, f"/runs/{greet['external_id']}", accept="application/json")).json()
         assert run["state"] == "succeeded"
-        assert run["runner"] == its.standin.login
+        assert run["runner"] == trial.standin.login
         command = run["vertexes"][-1]
         assert command["name"].startswith("sh -c")
-        raw = await get(its, f"/runs/{run['id']}/vertexes/{command['row']}/raw")
+        raw = await get(trial, f"/runs/{run['id']}/vertexes/{command['row']}/raw")
         assert raw.content == b"hello from a file\n"
-        thunk = await get(its, f"/thunks/{run['thunk']}")
+        thunk = await get(trial, f"/thunks/{run['thunk']}")
         assert greet["external_id"] in thunk.text
 
 
@@ -83,9 +83,9 @@ async def test_what_a_failing_log_points_at_is_noted_on_its_line_once(
         f""":noisy (on src ($ sh -c "{script.replace("{path}", "$PWD")}; exit 1"))""",
         **{"src/a.py": "1\n", "src/b.sh": "true\n"},
     )
-    async with tried(path) as its:
-        noisy = check_run(its, "noisy")
-        noted = its.standin.annotations[noisy["id"]]
+    async with tried(path) as trial:
+        noisy = check_run(trial, "noisy")
+        noted = trial.standin.annotations[noisy["id"]]
         assert noisy["output"]["annotations_count"] == len(noted) == 61
         assert [(note["path"], note["start_line"]) for note in noted[:2]] == [
             ("src/b.sh", 2),
@@ -97,10 +97,10 @@ async def test_what_a_failing_log_points_at_is_noted_on_its_line_once(
 
 async def test_a_hook_that_fails_is_noted_on_its_own_line(make_repository: MakeRepository) -> None:
     path = make_repository(**{"project.bass": "(defn github-hook [event client]\n  (nosuch))\n"})
-    async with tried(path) as its:
-        said = check_run(its, "project.bass")
+    async with tried(path) as trial:
+        said = check_run(trial, "project.bass")
         assert said["conclusion"] == "failure"
-        [noted] = its.standin.annotations[said["id"]]
+        [noted] = trial.standin.annotations[said["id"]]
         assert (noted["path"], noted["start_line"]) == ("project.bass", 2)
         assert "nosuch" in noted["message"]
 
@@ -113,12 +113,12 @@ async def test_what_a_hook_ran_itself_is_shown_when_it_fails(
   (run (with-image ($ sh -c "echo it works >&2; echo src: it broke >&2; exit 3")
                    {:repository "alpine" :platform {:os "linux"}})))
 """
-    async with tried(make_repository(**{"project.bass": hook})) as its:
-        said = check_run(its, "project.bass")
+    async with tried(make_repository(**{"project.bass": hook})) as trial:
+        said = check_run(trial, "project.bass")
         assert said["conclusion"] == "failure"
         assert "| ❌ | [`sh -c" in said["output"]["summary"]
         assert "it works\nsrc: it broke" in said["output"]["text"]
-        page = await get(its, f"/runs/{said['external_id']}")
+        page = await get(trial, f"/runs/{said['external_id']}")
         assert "it works" in page.text
 
 
@@ -128,8 +128,8 @@ async def test_a_hook_reads_what_a_thunk_has_made(make_repository: MakeRepositor
                    {:SAID (next (read (subpath (on src ($ sh -c "printf made > w.txt")) ./w.txt)
                                       :raw))})"""
     )
-    async with tried(path) as its:
-        said = check_run(its, "said")
+    async with tried(path) as trial:
+        said = check_run(trial, "said")
         assert said["conclusion"] == "success", said["output"]
 
 
@@ -144,8 +144,8 @@ async def test_the_later_form_of_a_hook_is_a_script_with_a_main(
 """
     things = '(defn checks [src] {:ok (from (linux/alpine) (cd src ($ sh -c "echo fine")))})'
     path = make_repository(**{"bass/github-hook": script, "bass/things.bass": things})
-    async with tried(path) as its:
-        assert check_run(its, "ok")["conclusion"] == "success"
+    async with tried(path) as trial:
+        assert check_run(trial, "ok")["conclusion"] == "success"
 
 
 async def test_a_log_is_on_the_page_while_it_is_written(make_repository: MakeRepository) -> None:
@@ -153,13 +153,13 @@ async def test_a_log_is_on_the_page_while_it_is_written(make_repository: MakeRep
         """:slow (on src ($ sh -c "echo first; while [ ! -e go ]; do sleep 0.05; done; echo last"))"""
     )
     with trio.fail_after(120):
-        async with trying(Trial(path)) as its:
-            async with its.serving.tail.follow(None) as following:
+        async with open_trial(TrialOptions(path)) as trial:
+            async with trial.daemon.tail.follow(None) as following:
                 runs: tuple[Any, ...] = ()
                 while not runs:
                     await following.changed()
-                    runs = (await its.serving.store.runs()).items
-            address = its.serving.local_url.replace("http", "ws") + f"/runs/{runs[0].id}/live"
+                    runs = (await trial.daemon.store.runs()).items
+            address = trial.daemon.local_url.replace("http", "ws") + f"/runs/{runs[0].id}/live"
             lines: list[str] = []
             async with open_websocket_url(address) as socket:
                 await socket.send_message(json.dumps({"logs": {}}))
@@ -167,24 +167,24 @@ async def test_a_log_is_on_the_page_while_it_is_written(make_repository: MakeRep
                 while "first" not in screen:
                     news = json.loads(await socket.get_message())
                     screen = [line for log in news.get("logs", ()) for line in log["screen"]]
-                run = await its.serving.store.run(runs[0].id)
+                run = await trial.daemon.store.run(runs[0].id)
                 assert run is not None
                 assert run.state == "running"
-                _let_go(its)
+                _let_go(trial)
                 while not news.get("end"):
                     news = json.loads(await socket.get_message())
                     lines += [line for log in news.get("logs", ()) for line in log["lines"]]
-            await its.serving.inbox.finished(its.guid)
+            await trial.daemon.inbox.finished(trial.guid)
             said = [line for line in lines if line in ("first", "last")]
             assert said == ["first", "last"]
-            assert check_run(its, "slow")["conclusion"] == "success"
+            assert check_run(trial, "slow")["conclusion"] == "success"
 
 
-def _let_go(its: Trying) -> None:
+def _let_go(trial: Trial) -> None:
     """Make the file that the command waits for, in the folder where it runs."""
     from pathlib import Path
 
-    root = Path(str(its.serving.store._blobs)).parent.parent / "runner" / "making"
+    root = Path(str(trial.daemon.store._blobs)).parent.parent / "runner" / "making"
     for folder in root.glob("*/*/files"):
         (folder / "go").touch()
 
@@ -192,11 +192,11 @@ def _let_go(its: Trying) -> None:
 async def test_a_runner_that_leaves_leaves_no_runtime_behind(
     make_repository: MakeRepository,
 ) -> None:
-    async with tried(make_repository(':ok (on src ($ sh -c "true"))')) as its:
-        assert len(await its.serving.store.runtimes()) == 1
-        [runtime] = its.serving.pool.snapshot()
-        assert runtime.login == its.standin.login
-        pool = its.serving.pool
+    async with tried(make_repository(':ok (on src ($ sh -c "true"))')) as trial:
+        assert len(await trial.daemon.store.runtimes()) == 1
+        [runtime] = trial.daemon.pool.snapshot()
+        assert runtime.login == trial.standin.login
+        pool = trial.daemon.pool
     assert pool.snapshot() == []
 
 
@@ -209,18 +209,18 @@ async def test_without_a_runner_a_check_says_the_command_that_connects_one(
     (with-image ($ sh -c "true") {:repository "alpine" :platform {:os "linux"}})
     "lonely" event:payload:check_suite:head_sha))
 """
-    async with tried(make_repository(**{"project.bass": project}), runner=False) as its:
-        lonely = check_run(its, "lonely")
+    async with tried(make_repository(**{"project.bass": project}), runner=False) as trial:
+        lonely = check_run(trial, "lonely")
         assert lonely["conclusion"] == "action_required"
-        assert f"bassloop runner {its.standin.login}@127.0.0.1:" in lonely["output"]["summary"]
-        page = await get(its, f"/runs/{lonely['external_id']}")
+        assert f"bassloop runner {trial.standin.login}@127.0.0.1:" in lonely["output"]["summary"]
+        page = await get(trial, f"/runs/{lonely['external_id']}")
         assert "bassloop runner" in page.text
 
 
 async def test_a_hook_that_needs_a_runner_and_has_none_says_so(
     make_repository: MakeRepository,
 ) -> None:
-    async with tried(make_repository(':ok (on src ($ sh -c "true"))'), runner=False) as its:
-        hook = check_run(its, "project.bass")
+    async with tried(make_repository(':ok (on src ($ sh -c "true"))'), runner=False) as trial:
+        hook = check_run(trial, "project.bass")
         assert hook["conclusion"] == "failure"
-        assert f"bassloop runner {its.standin.login}@" in hook["output"]["summary"]
+        assert f"bassloop runner {trial.standin.login}@" in hook["output"]["summary"]

@@ -42,9 +42,9 @@ async def test_a_delivery_is_seen_in_the_metrics(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("METRICS_LISTEN", "127.0.0.1:0")
-    async with tried(make_repository(CHECKS)) as its:
-        assert its.serving.metrics_url is not None
-        now = await scraped(its.serving.metrics_url)
+    async with tried(make_repository(CHECKS)) as trial:
+        assert trial.daemon.metrics_url is not None
+        now = await scraped(trial.daemon.metrics_url)
     assert now["bassloop_deliveries_answered_total", "check_suite", "202"] == 1
     assert now["bassloop_deliveries_handled_total", "check_suite", "done"] == 1
     assert now["bassloop_deliveries", "received"] == 0
@@ -71,8 +71,8 @@ async def test_who_is_refused_is_counted_under_no_name_that_they_chose(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("METRICS_TOKEN", "s3cret")
-    async with tried(make_repository(CHECKS)) as its:
-        where = its.serving.local_url
+    async with tried(make_repository(CHECKS)) as trial:
+        where = trial.daemon.local_url
         async with httpx.AsyncClient() as client:
             for name in ("push", "x" * 60):
                 headers = {
@@ -91,9 +91,9 @@ async def test_who_is_refused_is_counted_under_no_name_that_they_chose(
 
 
 async def test_without_a_token_the_pages_show_no_metrics(make_repository: MakeRepository) -> None:  # noqa: F811
-    async with tried(make_repository(CHECKS)) as its, httpx.AsyncClient() as client:
-        answer = await client.get(f"{its.serving.local_url}/metrics")
-        ready = await client.get(f"{its.serving.local_url}/ready")
+    async with tried(make_repository(CHECKS)) as trial, httpx.AsyncClient() as client:
+        answer = await client.get(f"{trial.daemon.local_url}/metrics")
+        ready = await client.get(f"{trial.daemon.local_url}/ready")
     assert answer.status_code == 404
     assert "METRICS_TOKEN is not set" in answer.text
     assert (ready.status_code, ready.json()["ready"]) == (200, True)
@@ -105,11 +105,11 @@ async def test_the_dashboard_asks_for_what_there_is(
 ) -> None:
     monkeypatch.setenv("METRICS_LISTEN", "127.0.0.1:0")
     limits = {"x-ratelimit-remaining": "4999", "x-ratelimit-reset": "9999999999"}
-    async with tried(make_repository(CHECKS)) as its:
-        for pace in its.serving.loop.github.api._paces.values():
+    async with tried(make_repository(CHECKS)) as trial:
+        for pace in trial.daemon.loop.github.api._paces.values():
             pace.heard(limits)
-        assert its.serving.metrics_url is not None
-        there = {name for name, *_ in await scraped(its.serving.metrics_url)}
+        assert trial.daemon.metrics_url is not None
+        there = {name for name, *_ in await scraped(trial.daemon.metrics_url)}
     dashboard = json.loads((DOCS / "grafana.json").read_text())
     expressions = [each["expr"] for panel in dashboard["panels"] for each in panel["targets"]]
     expressions += [each["expr"] for each in dashboard["annotations"]["list"]]

@@ -45,8 +45,8 @@ async def test_a_delivery_is_one_trace_through_hook_checks_and_calls(
     monkeypatch.setattr(Runtime, "_carry", noted)
     exporter = InMemorySpanExporter()
     with tracing_to(exporter):
-        async with tried(make_repository(':ok (on src ($ sh -c "true"))')) as its:
-            guid, check = its.guid, check_run(its, "ok")
+        async with tried(make_repository(':ok (on src ($ sh -c "true"))')) as trial:
+            guid, check = trial.guid, check_run(trial, "ok")
     spans = [
         each
         for each in exporter.get_finished_spans()
@@ -87,7 +87,7 @@ def test_a_daemon_without_traces_imports_nothing_of_them() -> None:
     code = """
 import sys, bassloop.daemon.serve
 from bassloop.settings import Settings
-from bassloop.daemon.collaborators import traces
+from bassloop.daemon.wiring import traces
 with traces(Settings()):
     sys.exit(any(name.startswith("opentelemetry") for name in sys.modules))
 """
@@ -97,8 +97,8 @@ with traces(Settings()):
 def test_what_is_not_installed_is_told_with_how_to_install_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from bassloop.daemon.collaborators import traces
-    from bassloop.daemon.listeners import StartError
+    from bassloop.daemon.errors import StartError
+    from bassloop.daemon.wiring import traces
     from bassloop.settings import Settings
 
     monkeypatch.setitem(sys.modules, "bassloop.telemetry.exporter", None)

@@ -41,7 +41,7 @@ def prune(
     say what; the daemon does the same by itself every hour. What is queued or running is never
     removed. Works whether the daemon runs or not.
     """
-    from bassloop.daemon.collaborators import retention
+    from bassloop.daemon.wiring import retention
     from bassloop.settings import SettingsError, load_settings
     from bassloop.store import Bounds, Retention
 

@@ -42,7 +42,7 @@ def serve(**given: object) -> None:
     with told(SettingsError):
         settings = load_settings(**given)
     configure_logs(settings.log_level)
-    from bassloop.daemon.listeners import StartError
+    from bassloop.daemon.errors import StartError
     from bassloop.gateway import HostKeyError
     from bassloop.store import StoreError
 

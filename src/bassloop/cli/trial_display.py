@@ -22,7 +22,7 @@ from bassloop.checks.check_output import duration
 from bassloop.terminal import strip
 
 if TYPE_CHECKING:
-    from bassloop.daemon.serve import Serving
+    from bassloop.daemon.serve import Daemon
     from bassloop.store import Run, Vertex
 
 TAIL_LINES = 6
@@ -57,14 +57,14 @@ class _Seen:
 class TrialDisplay:
     """Follows every run of a daemon until cancelled."""
 
-    def __init__(self, console: Console, serving: Serving) -> None:
+    def __init__(self, console: Console, daemon: Daemon) -> None:
         self._console = console
-        self._serving = serving
+        self._daemon = daemon
         self._seen: dict[str, _Seen] = {}
 
     async def follow(self) -> None:
         """Show what happens, as it happens, until cancelled; the last state is shown also then."""
-        async with self._serving.tail.follow(None) as following:
+        async with self._daemon.tail.follow(None) as following:
             if self._console.is_terminal:
                 with Live(console=self._console, auto_refresh=False) as live:
                     try:
@@ -83,14 +83,14 @@ class TrialDisplay:
         """Print what was not printed yet, a line each."""
         for run in await self._runs():
             seen = self._seen.setdefault(run.id, _Seen())
-            for vertex in await self._serving.store.vertexes(run.id):
+            for vertex in await self._daemon.store.vertexes(run.id):
                 await self._print_vertex(run, vertex, seen)
             if seen.state != run.state:
                 seen.state = run.state
                 self._console.print(self._headline(run), soft_wrap=True)
 
     async def _runs(self) -> list[Run]:
-        page = await self._serving.store.runs(limit=100, public_only=False)
+        page = await self._daemon.store.runs(limit=100, public_only=False)
         return sorted(page.items, key=lambda run: run.created_at)
 
     async def _print_vertex(self, run: Run, vertex: Vertex, seen: _Seen) -> None:
@@ -101,7 +101,7 @@ class TrialDisplay:
                 f"[dim]{name}$ {escape(strip(vertex.name.encode()))}[/dim]", soft_wrap=True
             )
         start = seen.lines.get(vertex.row, 0)
-        lines = await self._serving.store.log_lines(run.id, vertex.row, start, start + 1000)
+        lines = await self._daemon.store.log_lines(run.id, vertex.row, start, start + 1000)
         seen.lines[vertex.row] = start + len(lines)
         for line in lines:
             text = Text(f"{run.check_name} │ ", style="dim") + _line(line)
@@ -111,7 +111,7 @@ class TrialDisplay:
         trees = []
         for run in await self._runs():
             tree = Tree(self._headline(run))
-            for vertex in await self._serving.store.vertexes(run.id):
+            for vertex in await self._daemon.store.vertexes(run.id):
                 if vertex.internal:
                     continue
                 branch = tree.add(_vertex_line(vertex))
@@ -122,10 +122,10 @@ class TrialDisplay:
         return Group(*trees)
 
     async def _last_lines(self, run: Run, vertex: Vertex) -> list[Text]:
-        extent = await self._serving.store.log_extent(run.id, vertex.row)
+        extent = await self._daemon.store.log_extent(run.id, vertex.row)
         first = max(0, extent.lines - TAIL_LINES)
-        lines = await self._serving.store.log_lines(run.id, vertex.row, first, extent.lines)
-        return [_line(line) for line in (*lines, *self._serving.tail.screen(vertex.row))][
+        lines = await self._daemon.store.log_lines(run.id, vertex.row, first, extent.lines)
+        return [_line(line) for line in (*lines, *self._daemon.tail.screen(vertex.row))][
             -TAIL_LINES:
         ]
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from bassloop.cli.trial_display import TrialDisplay
     from bassloop.store import Delivery
-    from bassloop.tools.trial import Trial, Trying
+    from bassloop.tools.trial import Trial, TrialOptions
 
 EVENTS = ("check_suite", "check_run", "push", "pull_request")
 
@@ -60,19 +60,21 @@ def try_(
 
     from bassloop.cli.errors import told
     from bassloop.cli.log_config import configure_logs
-    from bassloop.daemon.listeners import StartError
+    from bassloop.daemon.errors import StartError
     from bassloop.settings import SettingsError
     from bassloop.standin import StandInError
     from bassloop.store import StoreError
-    from bassloop.tools.trial import Trial, TrialError
+    from bassloop.tools.trial import TrialError, TrialOptions
 
     configure_logs("info" if verbose else "error")
-    trial = Trial(path=path, event=event, payload=payload, runner=not no_runner, private=private)
+    options = TrialOptions(
+        path=path, event=event, payload=payload, runner=not no_runner, private=private
+    )
     with told(TrialError, StandInError, SettingsError, StartError, StoreError):
-        sys.exit(trio.run(_run, trial, serve))
+        sys.exit(trio.run(_run, options, serve))
 
 
-async def _run(trial: Trial, serve: bool) -> int:
+async def _run(options: TrialOptions, serve: bool) -> int:
     """Run the trial with its display. Returns the exit status: 0 when every check passed."""
     import signal
 
@@ -80,43 +82,43 @@ async def _run(trial: Trial, serve: bool) -> int:
     from rich.console import Console
 
     from bassloop.cli.trial_display import TrialDisplay, summary
-    from bassloop.tools.trial import trying
+    from bassloop.tools.trial import open_trial
 
     # A pipe has no width: nothing is wrapped for it.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
-    async with trying(trial) as its:
-        what = "a repository made of its files" if its.copied else f"HEAD ({its.head[:12]})"
-        console.print(f"Trying [bold]{trial.path}[/bold]: {what}, event {trial.event}")
-        if its.dirty:
+    async with open_trial(options) as trial:
+        what = "a repository made of its files" if trial.copied else f"HEAD ({trial.head[:12]})"
+        console.print(f"Trying [bold]{options.path}[/bold]: {what}, event {options.event}")
+        if trial.dirty:
             console.print("[yellow]uncommitted changes are not part of HEAD[/yellow]")
-        console.print(f"[dim]follow it at {its.serving.url}[/dim]")
-        display = TrialDisplay(console, its.serving)
+        console.print(f"[dim]follow it at {trial.daemon.url}[/dim]")
+        display = TrialDisplay(console, trial.daemon)
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            delivery = await _followed(its, display, signals)
+            delivery = await _followed(trial, display, signals)
             if delivery is None:
                 console.print("interrupted")
                 return 130
             if not console.is_terminal:
                 await display.print_news()
-            page = await its.serving.store.runs(limit=100, public_only=False)
+            page = await trial.daemon.store.runs(limit=100, public_only=False)
             runs = sorted(page.items, key=lambda run: run.created_at)
             reported = {
-                check["external_id"]: check["conclusion"] for check in its.standin.check_runs
+                check["external_id"]: check["conclusion"] for check in trial.standin.check_runs
             }
-            summary(console, runs, reported, its.serving.url)
+            summary(console, runs, reported, trial.daemon.url)
             if delivery.error:
                 console.print(f"the delivery: {delivery.error}")
             passed = bool(runs) and all(reported.get(run.id) == "success" for run in runs)
             console.print("\n[green]passed[/green]" if passed else "\n[red]not passed[/red]")
             if serve:
-                console.print(f"serving [bold]{its.serving.url}[/bold] until interrupted (Ctrl-C)")
+                console.print(f"serving [bold]{trial.daemon.url}[/bold] until interrupted (Ctrl-C)")
                 async for _ in signals:
                     break
     return 0 if passed else 1
 
 
 async def _followed(
-    its: Trying, display: TrialDisplay, signals: AsyncIterator[int]
+    trial: Trial, display: TrialDisplay, signals: AsyncIterator[int]
 ) -> Delivery | None:
     """Show the trial until its delivery is handled; None when it is interrupted before."""
     import trio
@@ -130,6 +132,6 @@ async def _followed(
 
         nursery.start_soon(display.follow)
         nursery.start_soon(interrupted)
-        delivery = await its.serving.inbox.finished(its.guid)
+        delivery = await trial.daemon.inbox.finished(trial.guid)
         nursery.cancel_scope.cancel()
     return delivery

@@ -1,11 +1,11 @@
-"""The daemon's own certificate, taken anew when it changes, while connections stay."""
+"""The daemon's TLS certificate, which can be replaced while connections stay open."""
 
 from __future__ import annotations
 
 import ssl
 from typing import TYPE_CHECKING
 
-from bassloop.daemon.listeners import StartError
+from bassloop.daemon.errors import StartError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 class Certificate:
-    """A certificate chain and its key, and the context that new connections are made with.
+    """A certificate chain with its key, and the context that new connections use.
 
-    Raises StartError when they can't be used.
+    Raises StartError if the files can't be used.
     """
 
     def __init__(self, chain: Path, key: Path) -> None:
@@ -25,25 +25,27 @@ class Certificate:
         self._check()
 
     def bind(self, config: Config) -> None:
-        """Let a server make its connections with it."""
+        """Have a server use this certificate."""
         config.certfile, config.keyfile = str(self._chain), str(self._key)
-        make = config.create_ssl_context
+        create_context = config.create_ssl_context
 
         def create() -> ssl.SSLContext | None:
-            self.context = make()
+            self.context = create_context()
             return self.context
 
         config.create_ssl_context = create  # type: ignore[method-assign]
 
     def reload(self) -> None:
-        """Read the files again; connections from now on show what they hold. Raises StartError, and
-        the old ones stay, when they can't be used."""
+        """Read the files again, for connections from now on.
+
+        Raises StartError if they can't be used; then the certificate stays as it was.
+        """
         self._check()
         if self.context is not None:
             self._load(self.context)
 
     def _check(self) -> None:
-        """Try the files on a context of nobody's."""
+        """Load the files into a context that is thrown away: a failure halfway would spoil the one in use."""
         self._load(ssl.create_default_context(ssl.Purpose.CLIENT_AUTH))
 
     def _load(self, context: ssl.SSLContext) -> None:

@@ -1,7 +1,8 @@
-"""The HTTP servers: Hypercorn, on sockets that are open already."""
+"""The HTTP servers: their sockets, and Hypercorn on them."""
 
 from __future__ import annotations
 
+import socket
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -9,26 +10,59 @@ import hypercorn.trio
 import trio
 from hypercorn.config import Config
 
-if TYPE_CHECKING:
-    import socket
+from bassloop.daemon.errors import StartError
+from bassloop.settings import parse_address, reached
 
+if TYPE_CHECKING:
     from bassloop.daemon.certificates import Certificate
+
+
+def listen(address: str, setting: str) -> socket.socket:
+    """Return a socket that listens on `HOST:PORT`. Raises StartError, which names the setting, if it can't."""
+    host, port = parse_address(address)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise StartError(f"{setting}: can't listen on {address}: {error.strerror}") from error
+    listening.listen(128)
+    listening.setblocking(False)
+    return listening
+
+
+def drop_slow_readers(listening: socket.socket, seconds: float) -> None:
+    """Have the kernel reset connections whose other end acknowledges nothing for so long.
+
+    Hypercorn shields its sends from cancellation, so one reader who has stopped would keep its task, and the
+    daemon, from ever ending. macOS has no such option, and there it does.
+    """
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        milliseconds = max(int(seconds * 1000), 1)
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+
+
+def local_address(listening: socket.socket) -> str:
+    """Return the `HOST:PORT` at which this machine reaches a socket."""
+    return reached(*listening.getsockname()[:2])
 
 
 async def serve_http(
     app: Any,
     listening: socket.socket,
-    over: trio.Event,
+    stop: trio.Event,
     certificate: Certificate | None = None,
     *,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve an ASGI application on `listening`, which is closed at the end, until `over` is set."""
+    """Serve an ASGI application on `listening` until `stop` is set, and close the socket then."""
     config = _config(listening)
     if certificate is not None:
         certificate.bind(config)
     serving = partial(hypercorn.trio.serve, app, config, mode="asgi")
-    await serving(shutdown_trigger=over.wait, task_status=task_status)
+    await serving(shutdown_trigger=stop.wait, task_status=task_status)
 
 
 def _config(listening: socket.socket) -> Config:
@@ -40,5 +74,5 @@ def _config(listening: socket.socket) -> Config:
     config.accesslog = None
     config.errorlog = None
     config.websocket_ping_interval = 20.0
-    config.websocket_max_message_size = 64 * 1024  # pages say little
+    config.websocket_max_message_size = 64 * 1024  # pages send little
     return config

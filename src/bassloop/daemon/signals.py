@@ -1,4 +1,4 @@
-"""What SIGTERM and its kin do, and how the daemon ends."""
+"""Signals, and how the daemon shuts down."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 ENDING_SECONDS = 30.0
-"""How long the daemon may take to end once nothing is at work any more."""
+"""How long the daemon may take to end once nothing runs any more; the service manager is told."""
 
 
-async def until_drained(
+async def run_until_drained(
     inbox: Inbox, stopping: trio.Event, seconds: float, notifier: Notifier
 ) -> None:
-    """Handle deliveries; when told to stop, give those at work `seconds` to end."""
+    """Handle deliveries until `stopping` is set, and give those that are running `seconds` to end."""
     async with trio.open_nursery() as deliveries:
         await deliveries.start(inbox.run)
         notifier.ready()
@@ -36,18 +36,22 @@ async def until_drained(
 
 
 @asynccontextmanager
-async def signals(
-    stopping: trio.Event | None, everything: trio.CancelScope, reload: Callable[[], None]
-) -> AsyncGenerator[None]:
-    """The first SIGTERM or SIGINT drains, the second ends everything, and SIGHUP reloads; none are
-    heard without `stopping`."""
-    if stopping is None:
-        yield
+async def handle_signals(
+    stop: trio.Event | None, everything: trio.CancelScope, reload: Callable[[], None]
+) -> AsyncGenerator[trio.Event]:
+    """Yield the event that the first SIGTERM or SIGINT sets.
+
+    A second one cancels `everything`, and SIGHUP calls `reload`. With `stop`, signals are left alone, and it
+    is that event.
+    """
+    if stop is not None:
+        yield stop
         return
+    stopping = trio.Event()
 
     async def listen(task_status: trio.TaskStatus[None]) -> None:
-        heard = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-        with trio.open_signal_receiver(*heard) as received:
+        handled = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        with trio.open_signal_receiver(*handled) as received:
             task_status.started()
             async for number in received:
                 if number == signal.SIGHUP:
@@ -60,5 +64,5 @@ async def signals(
 
     async with trio.open_nursery() as nursery:
         await nursery.start(listen)
-        yield
+        yield stopping
         nursery.cancel_scope.cancel()

@@ -1,8 +1,7 @@
-"""`bassloop try`, without its display: a daemon, a stand-in for github.com, a runner, one event.
+"""What `bassloop try` runs: a daemon, a stand-in for github.com, a runner, and one event.
 
-Nothing in between is faked: the webhook is signed and posted, the runner dials in over SSH with a key
-that the stand-in lists for its user, and the check runs that are reported are those that the stand-in
-was told of over HTTP.
+Nothing in between is faked: the webhook is signed and posted, the runner dials in over SSH with a key that the
+stand-in lists for its user, and the check runs are those that the stand-in received over HTTP.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from bassloop.bridge import open_bridge
-from bassloop.daemon.serve import Serving, serve
+from bassloop.daemon.serve import Daemon, serve
 from bassloop.github.manifest import CALLBACK_PATH
 from bassloop.runner import RunnerEvent, RunnerOptions, run_runner
 from bassloop.settings import Settings
@@ -37,20 +36,20 @@ HOOKS = ("project.bass", "bass/github-hook")
 
 
 class TrialError(Exception):
-    """The trial can't be made; the message names the thing and the mend."""
+    """The repository can't be tried; the message names the reason and the fix."""
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class TrialOptions:
     """What to try.
 
     Args:
-        path: a local Git repository, or any folder, which is then tried as a repository of its own.
-        event: which event to deliver for HEAD.
-        payload: a file with another payload for that event.
-        runner: whether a runner of the sender's is connected.
-        private: whether GitHub has it as a private repository, so that one has to sign in to see its
-            runs: with the stand-in, as anybody one likes.
+        path: a local Git repository, or any folder, which is then made a repository.
+        event: the event to deliver for HEAD.
+        payload: a file with a payload for that event, instead of one made for HEAD.
+        runner: connect a runner of the sender's.
+        private: make the repository private, so that its runs are seen by who has signed in; the stand-in
+            lets you sign in as anybody.
     """
 
     path: Path
@@ -61,18 +60,18 @@ class Trial:
 
 
 @dataclass(frozen=True, eq=False)
-class Trying:
+class Trial:
     """A trial whose event was delivered.
 
     Args:
-        guid: the delivery.
-        copied: whether a repository was made of the folder's files.
-        dirty: whether there are changes that HEAD does not have.
-        folder: where all of it is kept, the runner's outputs in `runner`.
-        runner: what the runner lives in; cancelled, it is gone.
+        guid: the delivery's id.
+        copied: a repository was made of the folder's files.
+        dirty: there are changes that HEAD does not have.
+        folder: everything that the trial keeps; the runner's outputs are in `runner`.
+        runner: cancel it to disconnect the runner.
     """
 
-    serving: Serving
+    daemon: Daemon
     standin: StandIn
     guid: str
     head: str
@@ -83,15 +82,15 @@ class Trying:
 
 
 @asynccontextmanager
-async def trying(
-    trial: Trial, on_runner: Callable[[RunnerEvent], None] = lambda event: None
-) -> AsyncGenerator[Trying]:
-    """Start everything and deliver the event; on exit, drain the daemon and remove what it kept.
+async def open_trial(
+    options: TrialOptions, on_runner: Callable[[RunnerEvent], None] = lambda event: None
+) -> AsyncGenerator[Trial]:
+    """Start everything and deliver the event; on exit, drain the daemon and remove its data.
 
     Raises TrialError for a folder that can't be tried, and whatever keeps the daemon from starting.
     """
     async with open_bridge(), temporary_folder() as folder:
-        repository, copied = await _repository(trial.path, folder)
+        repository, copied = await _repository(options.path, folder)
         head = await _git(repository, "rev-parse", "--verify", "HEAD^{commit}")
         dirty = bool(await _git(repository, "status", "--porcelain", "--untracked-files=no"))
         login, secret = _login(), secrets.token_hex(16)
@@ -100,12 +99,12 @@ async def trying(
         standin = StandIn(
             repository_path=repository,
             owner=login,
-            name=_slug(trial.path.resolve().name),
+            name=_slug(options.path.resolve().name),
             login=login,
             keys=[runner_key.export_public_key().decode().strip()],
             app_key=app.public,
             webhook_secret=secret,
-            private=trial.private,
+            private=options.private,
         )
         async with trio.open_nursery() as nursery:
             api_url: str = await nursery.start(serve_standin, standin)
@@ -124,17 +123,17 @@ async def trying(
                 runner_wait=0,
                 drain_seconds=5,
             )
-            async with trio.open_nursery() as daemon:
-                serving: Serving = await daemon.start(_serve, settings, stop)
-                standin.sign_ins.callback_urls.append(serving.url + CALLBACK_PATH)
+            async with trio.open_nursery() as daemon_nursery:
+                daemon: Daemon = await daemon_nursery.start(_serve, settings, stop)
+                standin.sign_ins.callback_urls.append(daemon.url + CALLBACK_PATH)
                 async with trio.open_nursery() as runner:
-                    if trial.runner:
-                        options = _runner_options(serving, login, runner_key, folder)
-                        await runner.start(run_runner, options, on_runner)
-                        await serving.pool.wait_for(standin.user.id, None, timeout=10)
-                    guid = await _deliver(trial, standin, serving)
-                    yield Trying(
-                        serving, standin, guid, head, copied, dirty, folder, runner.cancel_scope
+                    if options.runner:
+                        dial = _runner_options(daemon, login, runner_key, folder)
+                        await runner.start(run_runner, dial, on_runner)
+                        await daemon.pool.wait_for(standin.user.id, None, timeout=10)
+                    guid = await _deliver(options, standin, daemon)
+                    yield Trial(
+                        daemon, standin, guid, head, copied, dirty, folder, runner.cancel_scope
                     )
                     runner.cancel_scope.cancel()
                 stop.set()
@@ -142,22 +141,22 @@ async def trying(
 
 
 async def _serve(
-    settings: Settings, stop: trio.Event, task_status: trio.TaskStatus[Serving]
+    settings: Settings, stop: trio.Event, task_status: trio.TaskStatus[Daemon]
 ) -> None:
     await serve(settings, stop=stop, task_status=task_status)
 
 
 def _runner_options(
-    serving: Serving, login: str, key: asyncssh.SSHKey, folder: Path
+    daemon: Daemon, login: str, key: asyncssh.SSHKey, folder: Path
 ) -> RunnerOptions:
     identity, known_hosts = folder / "id_ed25519", folder / "known_hosts"
     identity.touch(mode=0o600)
     identity.write_bytes(key.export_private_key())
-    known_hosts.write_text(serving.ssh.known_hosts_line + "\n")
+    known_hosts.write_text(daemon.ssh.known_hosts_line + "\n")
     return RunnerOptions(
         login=login,
-        host=serving.ssh.host,
-        port=serving.ssh.port,
+        host=daemon.ssh.host,
+        port=daemon.ssh.port,
         identities=(identity,),
         known_hosts=known_hosts,
         state_dir=folder / "runner",
@@ -167,13 +166,13 @@ def _runner_options(
     )
 
 
-async def _deliver(trial: Trial, standin: StandIn, serving: Serving) -> str:
+async def _deliver(options: TrialOptions, standin: StandIn, daemon: Daemon) -> str:
     """Deliver the event, and return the delivery's id once the daemon has accepted it."""
-    if trial.payload is None:
-        payload = await standin.payload(trial.event)
+    if options.payload is None:
+        payload = await standin.payload(options.event)
     else:
-        payload = _payload(trial.payload)
-    delivered = await standin.deliver(serving.local_url, trial.event, payload)
+        payload = _payload(options.payload)
+    delivered = await standin.deliver(daemon.local_url, options.event, payload)
     if delivered.status != 202:
         raise TrialError(f"the loop refused the delivery: {delivered.status} {delivered.message}")
     return delivered.guid

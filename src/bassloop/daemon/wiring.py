@@ -1,0 +1,289 @@
+"""The daemon's parts, made from the settings and wired to each other. Nothing runs yet."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from bassloop import __version__
+from bassloop.access.policy import Policy, PolicyError, read_operator_rules
+from bassloop.access.policy_cache import Policies
+from bassloop.bridge.h2 import Limits as RunnerLimits
+from bassloop.checks.actions import Control
+from bassloop.checks.check_output import connect_command
+from bassloop.checks.handler import handle_delivery
+from bassloop.checks.loop import Limits, Loop
+from bassloop.checks.outputs import Outputs
+from bassloop.checks.recovery import end_set_aside
+from bassloop.checks.tail import Tail
+from bassloop.daemon.errors import StartError
+from bassloop.daemon.http_server import local_address
+from bassloop.daemon.metrics import Metrics
+from bassloop.daemon.readiness import Readiness
+from bassloop.daemon.session_secret import session_secret
+from bassloop.deliveries.inbox import Inbox
+from bassloop.gateway import GatewayAddress, GatewaySettings, load_host_key
+from bassloop.github import GitHubConfig, OAuthConfig, Unauthorized
+from bassloop.github.manifest import web_url
+from bassloop.settings import SettingsError, parse_address
+from bassloop.store import Bounds, Retention
+from bassloop.telemetry.heartbeat import Heart
+from bassloop.web import Health, WebContext
+
+if TYPE_CHECKING:
+    import socket
+    from contextlib import AbstractContextManager
+
+    import trio
+
+    from bassloop.daemon.certificates import Certificate
+    from bassloop.github import GitHub
+    from bassloop.runtimes import Pool
+    from bassloop.settings import Settings
+    from bassloop.store import Store
+    from bassloop.telemetry.service_manager import Notifier
+
+
+@dataclass(frozen=True, eq=False)
+class Resources:
+    """What is opened before anything starts, so that a wrong setting is reported at once."""
+
+    pages: socket.socket
+    metrics: socket.socket | None
+    certificate: Certificate | None
+    store: Store
+    github: GitHub
+    notifier: Notifier
+
+
+class Addresses:
+    """The daemon's addresses.
+
+    Attributes:
+        local: its pages, as this machine reaches them.
+        external: its pages, as people reach them.
+        host: the host's name in the external address.
+        metrics: its metrics, where they have a listener of their own.
+    """
+
+    def __init__(self, settings: Settings, resources: Resources) -> None:
+        scheme = "https" if resources.certificate else "http"
+        self.local = f"{scheme}://{local_address(resources.pages)}"
+        self.external = settings.external_url or self.local
+        self.host = urlsplit(self.external).hostname or "localhost"
+        self.metrics = None
+        if resources.metrics is not None:
+            self.metrics = f"http://{local_address(resources.metrics)}/metrics"
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """The daemon's parts. `health` and `pages` are what the web servers need."""
+
+    ssh: GatewayAddress
+    pool: Pool
+    tail: Tail
+    heart: Heart
+    loop: Loop
+    inbox: Inbox
+    readiness: Readiness
+    health: Health
+    pages: WebContext
+
+
+def wire(
+    settings: Settings,
+    resources: Resources,
+    addresses: Addresses,
+    pool: Pool,
+    ssh: GatewayAddress,
+    outputs: trio.Nursery,
+) -> Parts:
+    """Make the parts. Raises SettingsError.
+
+    Args:
+        pool: the runtimes that the gateway registers.
+        outputs: where files go from runners to visitors.
+    """
+    store, github = resources.store, resources.github
+    tail, heart = Tail(), Heart()
+    loop = Loop(
+        store=store,
+        tail=tail,
+        pool=pool,
+        github=github,
+        external_url=addresses.external,
+        app_id=settings.github_app_id,
+        connect=lambda login: connect_command(login, addresses.host, ssh.port),
+        limits=hook_limits(settings),
+        policies=policies(settings),
+    )
+    inbox = Inbox(
+        store,
+        partial(handle_delivery, loop),
+        settings.webhook_secret(),
+        at_once=settings.deliveries_at_once,
+        attempts=settings.delivery_attempts,
+        aside=partial(end_set_aside, loop),
+    )
+    readiness = Readiness(store, inbox, github)
+    health = Health(
+        ready=readiness.findings,
+        metrics=Metrics(loop, inbox, heart).scrape,
+        metrics_token=settings.secret("metrics_token"),
+    )
+    pages = WebContext(
+        store=store,
+        inbox=inbox,
+        tail=tail,
+        external_url=addresses.external,
+        version=__version__,
+        known_hosts=ssh.known_hosts_line,
+        host_key=ssh.fingerprint,
+        slow_seconds=settings.page_slow_seconds,
+        ssh_command=loop.connect("YOUR-LOGIN"),
+        pool_snapshot=pool.snapshot,
+        health=health,
+        permissions=loop.permissions,
+        control=Control(loop, inbox),
+        session_secret=session_secret(settings),
+        oauth=github.oauth,
+        operators=settings.operator_names,
+        outputs=Outputs(store, pool, outputs, settings.output_limit),
+    )
+    return Parts(ssh, pool, tail, heart, loop, inbox, readiness, health, pages)
+
+
+# --- what the settings mean to each part ---
+
+
+def github_config(settings: Settings) -> GitHubConfig:
+    """Return the loop's identity at GitHub. Raises SettingsError if the App's key can't be read."""
+    return GitHubConfig(
+        api_url=settings.github_api_url,
+        app_id=settings.github_app_id,
+        private_key=settings.private_key(),
+        oauth=_oauth(settings),
+    )
+
+
+def _oauth(settings: Settings) -> OAuthConfig | None:
+    """Return what people sign in with, or None if they can't."""
+    secret = settings.secret("github_app_client_secret")
+    if not settings.github_app_client_id or secret is None:
+        return None
+    return OAuthConfig(
+        web_url=settings.github_url or web_url(settings.github_api_url),
+        api_url=settings.github_api_url,
+        client_id=settings.github_app_client_id,
+        client_secret=secret,
+    )
+
+
+def check_key(github: GitHub) -> None:
+    """Raise StartError if the App's private key can't sign, before the first delivery needs it."""
+    if github.app is not None:
+        try:
+            github.app.statement()
+        except Unauthorized as error:
+            raise StartError(str(error)) from error
+
+
+def traces(settings: Settings) -> AbstractContextManager[None]:
+    """Return a context in which traces are exported, if a collector is set.
+
+    Raises StartError if OpenTelemetry is not installed.
+    """
+    if settings.otel_exporter_otlp_endpoint is None:
+        return nullcontext()
+    try:
+        from bassloop.telemetry.exporter import collector, tracing_to
+    except ImportError as error:
+        raise StartError(
+            "OTEL_EXPORTER_OTLP_ENDPOINT is set, but OpenTelemetry is not installed: "
+            "pipx install 'bassloop[otel]'"
+        ) from error
+    return tracing_to(collector(settings.otel_exporter_otlp_endpoint))
+
+
+def gateway_settings(settings: Settings, name: str) -> GatewaySettings:
+    """Return the SSH gateway's settings, on a host called `name`. Raises HostKeyError without a host key."""
+    host, port = parse_address(settings.ssh_addr)
+    key = load_host_key(settings.host_key_path, content=settings.secret("ssh_host_key"))
+    return GatewaySettings(
+        host_key=key,
+        host=host,
+        port=port,
+        name=name,
+        connections=settings.ssh_connections,
+        connections_per_address=settings.ssh_connections_per_address,
+        unauthenticated=settings.ssh_unauthenticated,
+        unauthenticated_per_address=settings.ssh_unauthenticated_per_address,
+        auth_seconds=settings.ssh_auth_seconds,
+        refusals_per_minute=settings.ssh_refusals_per_minute,
+        sessions_per_connection=settings.ssh_sessions_per_connection,
+        forwards_per_connection=settings.ssh_forwards_per_connection,
+        keepalive_seconds=settings.ssh_keepalive_seconds,
+        keepalive_count=settings.ssh_keepalive_count,
+        answer_within=settings.runner_answer_seconds,
+        limits=RunnerLimits(
+            message=settings.runner_message,
+            window=settings.runner_window,
+            answers=settings.runner_updates,
+        ),
+    )
+
+
+def hook_limits(settings: Settings) -> Limits:
+    """Return what a hook's script may use."""
+    return Limits(
+        hook_seconds=settings.hook_seconds,
+        hook_steps=settings.hook_steps,
+        hook_live=settings.hook_live,
+        hook_output=settings.hook_output,
+    )
+
+
+def retention(settings: Settings) -> Retention:
+    """Return how long runs are kept."""
+    return Retention(
+        Bounds(settings.keep_seconds, settings.keep_bytes),
+        {
+            name: Bounds(bounds.seconds, bounds.bytes)
+            for name, bounds in settings.keep_repositories.items()
+        },
+    )
+
+
+def policies(settings: Settings) -> Policies:
+    """Return the policies of repositories. Raises SettingsError if the operator's file can't be used."""
+    base = Policy(
+        supersede=settings.supersede,
+        runner_wait=settings.runner_wait,
+        check_limit=settings.check_limit,
+    )
+    if settings.policy_path is None:
+        return Policies(base)
+    try:
+        return Policies(base, read_operator_rules(settings.policy() or "", "POLICY_PATH"))
+    except PolicyError as error:
+        raise SettingsError(str(error)) from error
+
+
+def disabled_features(settings: Settings) -> list[str]:
+    """Return a sentence for each feature that is off, with the setting that turns it on."""
+    off = {
+        "checks are off: GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY are not set": (
+            settings.github_app_id is None or settings.private_key() is None
+        ),
+        "deliveries are refused: GITHUB_APP_WEBHOOK_SECRET is not set": (
+            settings.webhook_secret() is None
+        ),
+        "nobody can sign in, so nobody sees private runs: GITHUB_APP_CLIENT_ID and "
+        "GITHUB_APP_CLIENT_SECRET are not set": _oauth(settings) is None,
+        "links only work on this machine: EXTERNAL_URL is not set": settings.external_url is None,
+    }
+    return [sentence for sentence, is_off in off.items() if is_off]
