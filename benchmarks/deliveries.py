@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import trio
-from tests.loop.conftest import commit, git
 from tests.loop.world import SECRET, world
+from tests.repositories import commit, git
 
 from bassloop.github import sign
 from bassloop.store import open_store

@@ -18,8 +18,8 @@ from typing import Any
 
 import structlog
 import trio
-from tests.loop.conftest import commit, git
 from tests.loop.world import world
+from tests.repositories import commit, git
 from trio_websocket import open_websocket_url
 
 from bassloop.tools.trial import Trial, TrialOptions, open_trial

@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING
 
 import httpx
 import trio
-from tests.loop.conftest import commit, git
 from tests.loop.world import SECRET, World, world
+from tests.repositories import commit, git
 
 from bassloop.github import sign
 

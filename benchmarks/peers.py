@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import structlog
 import trio
-from tests.loop.conftest import commit, git
 from tests.loop.world import Daemon, World, world
+from tests.repositories import commit, git
 
 from bassloop.bridge import call_asyncio
 from bassloop.runner import RunnerOptions

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 import trio
-from tests.loop.conftest import commit, git
 from tests.loop.world import Daemon, World, world
+from tests.repositories import commit, git
 
 from bassloop.store import open_store
 

@@ -31,9 +31,9 @@ import httpx
 import trio
 from benchmarks.deliveries import commits
 from benchmarks.runners import MANY, resident, simulated
-from tests.loop.conftest import commit, git
 from tests.loop.test_full_disk import fill
 from tests.loop.world import SECRET, Daemon, World, world
+from tests.repositories import commit, git
 
 from bassloop.github import sign
 from bassloop.store import open_store

@@ -6,6 +6,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from tests.repositories import make_repository
+
+__all__ = ["make_repository"]
+
 if TYPE_CHECKING:
     import pytest
 

@@ -336,6 +336,15 @@ class TestTTLCache:
         cache.store("a", 1, generation=before)
         assert len(cache) == 0
 
+    def test_all_whose_keys_match_are_forgotten(self, clock: Clock) -> None:
+        cache = TTLCache[int, str](9, clock=clock)
+        for key in range(4):
+            cache.store(key, "x")
+        before = cache.generation
+        cache.forget_where(lambda key: key % 2 == 1)
+        cache.store(5, "late", generation=before)
+        assert cache.keys() == [0, 2]
+
     @given(st.randoms(use_true_random=False))
     def test_it_never_holds_more_than_its_size(self, chance: random.Random) -> None:
         cache = TTLCache[int, int](20, 50, clock=(clock := Clock()), size_of=lambda value: value)

@@ -279,6 +279,13 @@ class TTLCache(Generic[K, V]):
         self.generation += 1
         self._cache.pop(key, None)
 
+    def forget_where(self, matches: Callable[[K], bool]) -> None:
+        """Drop the values whose keys match, and any values that are on their way."""
+        self.generation += 1
+        for key in list(self._cache):
+            if matches(key):
+                self._cache.pop(key, None)
+
     def clear(self) -> None:
         """Drop all values, and those on their way."""
         self.generation += 1

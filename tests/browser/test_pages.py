@@ -14,7 +14,6 @@ import trio
 
 from bassloop.store import VertexUpdate
 from bassloop.tools.trial import TrialOptions, open_trial
-from tests.loop.conftest import make_repository  # noqa: F401 - a fixture
 from tests.loop.test_whole_path import check_run, tried
 
 from . import page_scenes as scenes
@@ -24,13 +23,13 @@ from .showcase import BEGAN, a_failed_run, shown, step
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from tests.loop.conftest import MakeRepository
+    from tests.repositories import MakeRepository
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 
 async def test_a_run_is_followed_live_and_read_again_without_gap_or_double(
-    make_repository: MakeRepository,  # noqa: F811
+    make_repository: MakeRepository,
     tmp_path: Path,
 ) -> None:
     gate = tmp_path / "gate"
@@ -54,7 +53,7 @@ async def test_a_run_is_followed_live_and_read_again_without_gap_or_double(
 
 
 async def test_a_failed_run_shows_why_and_a_line_has_an_address(
-    make_repository: MakeRepository,  # noqa: F811
+    make_repository: MakeRepository,
 ) -> None:
     path = make_repository(
         """:broken (on src ($ sh -c "echo '<b>one</b>'; printf '\\\\033[31mtwo\\\\033[0m'; exit 4"))"""

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bassloop.tools.trial import TrialOptions, open_trial
-from tests.loop.conftest import make_repository  # noqa: F401 - a fixture
 
 from .look import look
 from .signin_scenes import private
@@ -15,13 +14,13 @@ from .signin_scenes import private
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.loop.conftest import MakeRepository
+    from tests.repositories import MakeRepository
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 
 async def test_a_private_run_is_seen_live_by_who_signed_in_and_by_nobody_else(
-    make_repository: MakeRepository,  # noqa: F811
+    make_repository: MakeRepository,
     tmp_path: Path,
 ) -> None:
     gate = tmp_path / "gate"

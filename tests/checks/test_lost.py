@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from bassloop.checks.check import MOST_TRIED
 from bassloop.runtimes import Platform, RuntimeLost
-from tests.checks.world import START, FakeRuntime, Small, small
+from tests.small_loop import START, FakeRuntime, SmallLoop, small_loop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
     from pathlib import Path
 
-    from tests.loop.conftest import MakeRepository
+    from tests.repositories import MakeRepository
 
 
 @dataclass(eq=False)
@@ -29,7 +29,7 @@ class Unreachable(FakeRuntime):
         yield
 
 
-def unreachable(its: Small, number: int) -> Unreachable:
+def unreachable(its: SmallLoop, number: int) -> Unreachable:
     """One of the sender's runtimes, which is asked before a working one."""
     account = its.standin.account(its.standin.login)
 
@@ -45,7 +45,7 @@ def unreachable(its: Small, number: int) -> Unreachable:
 async def test_another_runtime_of_the_same_user_takes_what_a_lost_one_had_not_begun(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with small(make_repository(**{"project.bass": START}), tmp_path) as its:
+    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as its:
         lost = unreachable(its, 1)
         async with its.loop.pool.registered(lost), its.runner() as runner:
             await its.deliver(await its.standin.payload("check_suite"), "g1")
@@ -57,7 +57,7 @@ async def test_another_runtime_of_the_same_user_takes_what_a_lost_one_had_not_be
 async def test_a_check_is_handed_to_a_few_runtimes_and_not_to_all_of_a_machine_that_is_too_busy(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with small(make_repository(**{"project.bass": START}), tmp_path) as its:
+    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as its:
         lost = [unreachable(its, number) for number in range(3 * MOST_TRIED)]
         async with AsyncExitStack() as connected:
             for each in lost:

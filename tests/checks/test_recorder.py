@@ -9,8 +9,7 @@ from bassloop.checks.recorder import MAX_NAME, recording
 from bassloop.checks.tail import Tail
 from bassloop.store import Store, User, open_store
 from bassloop.wire import progrock_pb2 as progrock
-
-from .test_report import a_run
+from tests.records import a_run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .world import START, small
+from tests.small_loop import START, small_loop
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.loop.conftest import MakeRepository
+    from tests.repositories import MakeRepository
 
 WAIT = """
 (defn github-hook [event client]
@@ -26,7 +26,7 @@ WAIT = """
 async def test_it_is_carried_out_once(
     make_repository: MakeRepository, tmp_path: Path, hook: str, while_it: str
 ) -> None:
-    async with small(make_repository(**{"project.bass": hook}), tmp_path) as its:
+    async with small_loop(make_repository(**{"project.bass": hook}), tmp_path) as its:
 
         def again() -> bool:
             works = its.loop.at_work

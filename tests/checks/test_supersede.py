@@ -7,29 +7,27 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bassloop.access.policy import Policy
-from bassloop.access.policy_cache import Policies
+from bassloop.access.policy_cache import PolicyCache
 from bassloop.checks.loop import Limits
 from bassloop.checks.supersede import place_of, replaced_head
 from bassloop.github import parse_event
-from tests.loop.conftest import commit, git
-
-from .world import START, small
+from tests.repositories import commit, git
+from tests.small_loop import START, small_loop
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.loop.conftest import MakeRepository
+    from tests.repositories import MakeRepository
+    from tests.small_loop import SmallLoop
 
-    from .world import Small
 
-
-async def pushed(its: Small, ref: str, guid: str, before: str, **options: Any) -> None:
+async def pushed(its: SmallLoop, ref: str, guid: str, before: str, **options: Any) -> None:
     payload = await its.standin.payload("check_suite", ref=ref, **options)
     payload["check_suite"]["before"] = before
     assert await its.deliver(payload, guid) == 202
 
 
-def conclusion(its: Small, sha: str) -> str | None:
+def conclusion(its: SmallLoop, sha: str) -> str | None:
     found = [run for run in its.standin.check_runs if run["head_sha"] == sha]
     assert len(found) == 1
     return found[0]["conclusion"]
@@ -42,7 +40,7 @@ async def test_a_push_cancels_what_runs_or_waits_for_the_head_before_it(
     path = make_repository(**{"project.bass": START})
     a, b = git(path, "rev-parse", "HEAD"), commit(path)
     async with (
-        small(path, tmp_path / "data") as its,
+        small_loop(path, tmp_path / "data") as its,
         its.runner(ready=False) as runner,
     ):
         others = 0 if connected else 1000
@@ -64,7 +62,7 @@ async def test_another_branch_or_the_same_commit_elsewhere_goes_on(
 ) -> None:
     path = make_repository(**{"project.bass": START})
     a, b = git(path, "rev-parse", "HEAD"), commit(path)
-    async with small(path, tmp_path / "data") as its, its.runner(ready=False) as runner:
+    async with small_loop(path, tmp_path / "data") as its, its.runner(ready=False) as runner:
         await pushed(its, a, "a", "0" * 40, branch="one")
         await its.until(lambda: runner.told)
         await pushed(its, b, "b", a, branch="two")
@@ -84,7 +82,7 @@ async def test_a_head_that_was_replaced_before_its_turn_came_does_not_run(
 ) -> None:
     path = make_repository(**{"project.bass": START})
     a, b = git(path, "rev-parse", "HEAD"), commit(path)
-    async with small(path, tmp_path / "data") as its, its.runner() as runner:
+    async with small_loop(path, tmp_path / "data") as its, its.runner() as runner:
         its.inbox.at_once = 0
         await pushed(its, a, "a", "0" * 40)
         received = await its.store.delivery("a")
@@ -103,7 +101,7 @@ async def test_coming_back_to_a_head_runs_it_anew_and_so_does_a_rerun(
 ) -> None:
     path = make_repository(**{"project.bass": START})
     a, b = git(path, "rev-parse", "HEAD"), commit(path)
-    async with small(path, tmp_path / "data") as its, its.runner(ready=False) as runner:
+    async with small_loop(path, tmp_path / "data") as its, its.runner(ready=False) as runner:
         await pushed(its, a, "a", "0" * 40)
         await its.until(lambda: runner.told)
         await pushed(its, b, "b", a)
@@ -124,9 +122,9 @@ async def test_where_the_operator_says_so_all_run_to_their_end(
 ) -> None:
     path = make_repository(**{"project.bass": START})
     a, b = git(path, "rev-parse", "HEAD"), commit(path)
-    policies = Policies(Policy(supersede=False))
+    policies = PolicyCache(Policy(supersede=False))
     async with (
-        small(path, tmp_path / "data", limits=Limits(), policies=policies) as its,
+        small_loop(path, tmp_path / "data", limits=Limits(), policies=policies) as its,
         its.runner(ready=False) as runner,
     ):
         await pushed(its, a, "a", "0" * 40)
@@ -144,7 +142,7 @@ async def test_what_an_event_replaces_and_where(
 ) -> None:
     path = make_repository(**{"project.bass": START})
     a, b = git(path, "rev-parse", "HEAD"), commit(path)
-    async with small(path, tmp_path / "data") as its:
+    async with small_loop(path, tmp_path / "data") as its:
         its.standin.add_user("stranger")
         for name, action, options, place in (
             ("push", None, {}, "main"),

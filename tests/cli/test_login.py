@@ -14,12 +14,11 @@ import trio
 
 from bassloop.cli.sessions import drop_session, keep_session, session_headers, site_of
 from bassloop.tools.trial import Trial, TrialOptions, open_trial
-from tests.loop.conftest import make_repository  # noqa: F401 - a fixture
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.loop.conftest import MakeRepository
+    from tests.repositories import MakeRepository
 
 
 @pytest.fixture
@@ -79,7 +78,7 @@ async def typed_in(trial: Trial, login: str, *, allow: bool = True) -> None:
 
 async def test_a_private_log_is_shown_to_who_signed_in(
     kept: Path,
-    make_repository: MakeRepository,  # noqa: F811
+    make_repository: MakeRepository,
 ) -> None:
     path = make_repository(""":say (on src ($ sh -c "echo swordfish"))""")
     with trio.fail_after(200):

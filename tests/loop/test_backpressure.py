@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from .conftest import MakeRepository
+    from tests.repositories import MakeRepository
 
 BLOCK, BLOCKS = 100_000, 400
 BOUND = BLOCK * BLOCKS // 2

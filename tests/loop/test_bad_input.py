@@ -13,7 +13,7 @@ from bassloop.github import sign
 from .test_whole_path import check_run, get, tried
 
 if TYPE_CHECKING:
-    from .conftest import MakeRepository
+    from tests.repositories import MakeRepository
 
 BROKEN_HOOKS = {
     "a script that does not parse": ("(def x (+ 1 2)", "never closed", "project.bass:1:1"),

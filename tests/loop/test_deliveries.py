@@ -15,7 +15,8 @@ from .world import world
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .conftest import MakeRepository
+    from tests.repositories import MakeRepository
+
     from .world import World
 
 HOOK = """

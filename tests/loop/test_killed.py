@@ -15,7 +15,7 @@ from bassloop.store import open_store
 from .world import world
 
 if TYPE_CHECKING:
-    from .conftest import MakeRepository
+    from tests.repositories import MakeRepository
 
 DYING = Path(__file__).with_name("dying.py")
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
-    from .conftest import MakeRepository
+    from tests.repositories import MakeRepository
+
     from .world import Daemon, World
 
     Behind = Callable[[Path], AbstractAsyncContextManager[None]]

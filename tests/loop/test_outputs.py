@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
     from bassloop.runner import RunnerEvent
     from bassloop.store import Run
-
-    from .conftest import MakeRepository
+    from tests.repositories import MakeRepository
 
 SCRIPT = "mkdir dist; echo hello > dist/a.txt; head -c 3000000 /dev/zero > big.bin; ln -s /etc/passwd out"
 

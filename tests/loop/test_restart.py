@@ -11,7 +11,7 @@ from .world import world
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .conftest import MakeRepository
+    from tests.repositories import MakeRepository
 
 START = """
 (defn github-hook [event client]

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 import structlog
 from structlog.testing import LogCapture
 
-from tests.loop.conftest import make_repository  # noqa: F401  (a fixture)
 from tests.loop.test_whole_path import check_run, tried
 
 if TYPE_CHECKING:
-    from tests.loop.conftest import MakeRepository
+    from tests.repositories import MakeRepository
 
 OF_A_DELIVERY = ("delivery accepted", "delivery decided", "check run created", "run started")
 OF_A_RUN = ("check run created", "run started", "run ended")
@@ -19,7 +18,7 @@ OF_A_RUNNER = ("run started", "runtime registered", "runtime removed")
 
 
 async def test_lines_carry_the_ids_of_delivery_run_and_runner(
-    make_repository: MakeRepository,  # noqa: F811
+    make_repository: MakeRepository,
 ) -> None:
     before, capture = structlog.get_config(), LogCapture()
     structlog.configure(processors=[structlog.contextvars.merge_contextvars, capture])

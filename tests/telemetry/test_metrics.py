@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.loop.conftest import make_repository  # noqa: F401  (a fixture)
 from tests.loop.test_whole_path import tried
 
 if TYPE_CHECKING:
     import pytest
 
-    from tests.loop.conftest import MakeRepository
+    from tests.repositories import MakeRepository
 
 DOCS = Path(__file__).parents[2] / "docs"
 CHECKS = """
@@ -38,7 +37,7 @@ async def scraped(url: str, **headers: str) -> dict[tuple[str, ...], float]:
 
 
 async def test_a_delivery_is_seen_in_the_metrics(
-    make_repository: MakeRepository,  # noqa: F811
+    make_repository: MakeRepository,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("METRICS_LISTEN", "127.0.0.1:0")
@@ -67,7 +66,7 @@ async def test_a_delivery_is_seen_in_the_metrics(
 
 
 async def test_who_is_refused_is_counted_under_no_name_that_they_chose(
-    make_repository: MakeRepository,  # noqa: F811
+    make_repository: MakeRepository,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("METRICS_TOKEN", "s3cret")
@@ -90,7 +89,7 @@ async def test_who_is_refused_is_counted_under_no_name_that_they_chose(
     assert events == {"", "check_suite"}
 
 
-async def test_without_a_token_the_pages_show_no_metrics(make_repository: MakeRepository) -> None:  # noqa: F811
+async def test_without_a_token_the_pages_show_no_metrics(make_repository: MakeRepository) -> None:
     async with tried(make_repository(CHECKS)) as trial, httpx.AsyncClient() as client:
         answer = await client.get(f"{trial.daemon.local_url}/metrics")
         ready = await client.get(f"{trial.daemon.local_url}/ready")
@@ -100,7 +99,7 @@ async def test_without_a_token_the_pages_show_no_metrics(make_repository: MakeRe
 
 
 async def test_the_dashboard_asks_for_what_there_is(
-    make_repository: MakeRepository,  # noqa: F811
+    make_repository: MakeRepository,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("METRICS_LISTEN", "127.0.0.1:0")

@@ -14,7 +14,6 @@ from opentelemetry.trace import StatusCode
 from bassloop.runtimes import Runtime
 from bassloop.telemetry import spans
 from bassloop.telemetry.exporter import trace_id, tracing_to
-from tests.loop.conftest import make_repository  # noqa: F401  (a fixture)
 from tests.loop.test_whole_path import check_run, tried
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk.trace import ReadableSpan
 
-    from tests.loop.conftest import MakeRepository
+    from tests.repositories import MakeRepository
 
 
 def parent(span: ReadableSpan, spans: Mapping[int, ReadableSpan]) -> str | None:
@@ -32,7 +31,7 @@ def parent(span: ReadableSpan, spans: Mapping[int, ReadableSpan]) -> str | None:
 
 
 async def test_a_delivery_is_one_trace_through_hook_checks_and_calls(
-    make_repository: MakeRepository,  # noqa: F811
+    make_repository: MakeRepository,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sent: list[Mapping[str, str]] = []

@@ -15,7 +15,7 @@ from bassloop.daemon.readiness import Finding
 from bassloop.deliveries.inbox import Answer
 from bassloop.store import Store, ThunkRecord, User, VertexUpdate, open_store
 from bassloop.web import Health, WebContext, create_app
-from tests.checks.test_report import a_run
+from tests.records import a_run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping

@@ -6,7 +6,7 @@ import pytest
 
 from bassloop.web.logs import live_feed
 from bassloop.web.logs.live_feed import News, Seen, Snapshot
-from tests.checks.test_report import a_run
+from tests.records import a_run
 
 
 def snapshot() -> Snapshot:

@@ -12,7 +12,7 @@ import pytest
 
 from bassloop.store import VertexUpdate
 from bassloop.web import create_app, presentation
-from tests.checks.test_report import a_run, a_vertex
+from tests.records import a_run, a_vertex
 
 from .site import HOSTILE, a_site
 

@@ -9,7 +9,7 @@ import pytest
 
 from bassloop.web.feeds.atom import feed
 from bassloop.web.feeds.badge import LOOKS, badge_svg, overall
-from tests.checks.test_report import a_run
+from tests.records import a_run
 
 from .site import Site, a_site
 

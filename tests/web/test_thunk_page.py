@@ -18,7 +18,7 @@ from bassloop.web.pages.thunk_page import CHART_HEIGHT, avatar_svg, durations
 from bassloop.web.pages.thunk_tree import Node, coloured_json, thunk_tree
 from bassloop.web.presentation import plain
 from bassloop.wire import bass_pb2 as pb
-from tests.checks.test_report import a_run
+from tests.records import a_run
 
 from .site import HOSTILE, a_site
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bassloop.web.pages.timeline import LEAST, MANY, timeline
-from tests.checks.test_report import a_vertex
+from tests.records import a_vertex
 
 
 def test_it_has_a_bar_for_each_vertex_that_began() -> None:

@@ -1,218 +1,196 @@
-"""What people may do in repositories: what GitHub says, remembered for minutes.
+"""What people may do in repositories: GitHub's answers, cached for minutes.
 
-Both are known by their numbers, for names change hands: that a repository's name still is its own, and
-a login its user's, is part of the question. What GitHub can't say nobody may. An event that may change
-an answer lets it be forgotten, also an answer that is on its way at that moment.
+People and repositories are known by their numbers, because names change hands. So each question includes
+whether a repository still has its name, and which login a user has now. If GitHub can't say, the answer is
+``none``. An event that may change an answer invalidates it, even one that is being fetched at that moment.
 """
 
 from __future__ import annotations
 
-import math
-from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 import trio
 
-from bassloop.access.token_bucket import Allowance
+from bassloop.concurrency import KeyedLock, TokenBucket, TTLCache, open_flat_nursery
 from bassloop.github import GitHubError, NotFound, RateLimited
 from bassloop.store import User
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bassloop.github import GitHub, GitHubRepository
     from bassloop.store import RepositoryRecord, Store
 
 log = structlog.get_logger(__name__)
 
-K = TypeVar("K")
-V = TypeVar("V")
+CACHE_SECONDS = 300.0
+NONE_CACHE_SECONDS = 900.0
+"""How long ``none`` is cached. Longer, because whoever waits for a permission loses nothing by it."""
 
-KEPT_SECONDS = 300.0
-NOT_SECONDS = 900.0
-"""How long it is remembered that somebody may not; it costs nobody anything to wait for that."""
+FAILURE_CACHE_SECONDS = 15.0
+"""How long a question that GitHub did not answer isn't asked again."""
 
-FAILED_SECONDS = 15.0
-"""How long a question that GitHub did not answer is not asked again."""
-
-KEPT_ANSWERS = 20_000
+CACHE_SIZE = 20_000
 AT_ONCE = 8
-MOST_REPOSITORIES = 300
-"""Private repositories that lists are made of, the latest used; the others are seen one by one."""
+MAX_LISTED_REPOSITORIES = 300
+"""Private repositories that lists are made of, the most recently used; others are seen one at a time."""
 
-OF_ONE = 400, 20
-OF_ALL = 2_000, 40
-"""Questions at once and a minute that one person, and all together, can cost: everybody on GitHub can
-sign in, and none of them may use up what checks need of the rate limit (5,000 an hour)."""
+PERSON_LIMIT = 400, 20 / 60
+TOTAL_LIMIT = 2_000, 40 / 60
+"""Questions, at once and a second, for one person and for all: anybody on GitHub can sign in, and must not
+use up what checks need of the rate limit (5,000 an hour)."""
 
 NONE, READ, WRITE, ADMIN = "none", "read", "write", "admin"
 LEVELS = (NONE, READ, WRITE, ADMIN)
-"""What GitHub answers, from least to most."""
+"""GitHub's levels of permission, ascending."""
 
 
 class Person(Protocol):
-    """Somebody whom GitHub knows."""
+    """A GitHub user. The id is permanent; the login is the one last seen."""
 
     @property
-    def id(self) -> int:
-        """Theirs for ever."""
-
+    def id(self) -> int: ...
     @property
-    def login(self) -> str:
-        """Theirs when it was last heard of."""
+    def login(self) -> str: ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    level: str
-    until: float
+def at_least(wanted: str, level: str) -> bool:
+    """Return whether a level includes the one that is wanted."""
+    return LEVELS.index(level) >= LEVELS.index(wanted)
 
 
 @dataclass(eq=False)
 class Permissions:
-    """The answers, at most `KEPT_ANSWERS` of them, and the asking, `AT_ONCE` at a time."""
+    """A cache of levels, and the questions to GitHub behind it, at most `AT_ONCE` at a time."""
 
     store: Store
     github: GitHub
-    _known: OrderedDict[tuple[int, int], _Known] = field(default_factory=OrderedDict, init=False)
-    _names: OrderedDict[int, float] = field(default_factory=OrderedDict, init=False)
-    _logins: OrderedDict[int, tuple[str, float]] = field(default_factory=OrderedDict, init=False)
-    _allowances: OrderedDict[int, Allowance] = field(default_factory=OrderedDict, init=False)
-    _allowance: Allowance = field(default_factory=lambda: Allowance(*OF_ALL), init=False)
-    _asking: dict[tuple[int, int], trio.Lock] = field(default_factory=dict, init=False)
-    _forgotten: int = field(default=0, init=False)
+    clock: Callable[[], float] = trio.current_time
+    _levels: TTLCache[tuple[int, int], str] = field(init=False)
+    _verified_names: TTLCache[int, bool] = field(init=False)
+    _logins: TTLCache[int, str] = field(init=False)
+    _buckets: TTLCache[int, TokenBucket] = field(init=False)
+    _total: TokenBucket = field(init=False)
+    _asking: KeyedLock[tuple[int, int]] = field(default_factory=KeyedLock, init=False)
     _limiter: trio.CapacityLimiter = field(
         default_factory=lambda: trio.CapacityLimiter(AT_ONCE), init=False
     )
 
+    def __post_init__(self) -> None:
+        self._levels = TTLCache(CACHE_SIZE, CACHE_SECONDS, clock=self.clock)
+        self._verified_names = TTLCache(CACHE_SIZE, CACHE_SECONDS, clock=self.clock)
+        self._logins = TTLCache(CACHE_SIZE, CACHE_SECONDS, clock=self.clock)
+        self._buckets = TTLCache(CACHE_SIZE, clock=self.clock)
+        self._total = TokenBucket(*TOTAL_LIMIT, clock=self.clock)
+
     def __repr__(self) -> str:
-        return f"<Permissions: {len(self._known)} known, {len(self._asking)} asked for>"
+        return f"<Permissions: {len(self._levels)} cached, {len(self._asking)} being asked for>"
 
     async def level(self, person: Person, repository_id: int) -> str:
-        """One of `LEVELS`. Asked for once, however many wait for it; never raises GitHubError."""
-        key = person.id, repository_id
-        if (known := self._remembered(key)) is not None:
-            return known
-        lock = self._asking.setdefault(key, trio.Lock())
-        try:
-            async with lock:
-                if (known := self._remembered(key)) is not None:
-                    return known
-                async with self._limiter:
-                    return await self._ask(person, repository_id)
-        finally:
-            if not lock.locked():
-                self._asking.pop(key, None)
+        """Return one of `LEVELS`, cached. Never raises GitHubError.
 
-    async def now(self, person: Person, repository_id: int) -> str:
-        """One of `LEVELS`, asked for anew. Raises GitHubError when GitHub can't say, or somebody asks
-        too often."""
-        if not self._spend(person.id):
+        However many tasks wait for the same answer, GitHub is asked once.
+        """
+        key = person.id, repository_id
+        if (cached := self._levels.get(key)) is not None:
+            return cached
+        async with self._asking.hold(key):
+            if (cached := self._levels.get(key)) is not None:
+                return cached
+            async with self._limiter:
+                return await self._fetch_and_cache(person, repository_id)
+
+    async def fetch_level(self, person: Person, repository_id: int) -> str:
+        """Return one of `LEVELS`, as GitHub says now.
+
+        Raises GitHubError if GitHub can't say, or the person asks too often.
+        """
+        if not self._take_token(person.id):
             raise RateLimited("too many permissions are asked for: wait a minute", 429, 60.0)
-        return await self._level(person, repository_id)
+        return await self._fetch(person, repository_id)
 
     async def readable(self, person: Person) -> frozenset[int]:
-        """The private repositories, among the latest used, that somebody may read."""
-        candidates = await self.store.private_repositories(MOST_REPOSITORIES)
+        """Return the private repositories, among the most recently used, that somebody may read."""
+        candidates = await self.store.private_repositories(MAX_LISTED_REPOSITORIES)
         readable = set()
 
-        async def look(repository_id: int) -> None:
+        async def check(repository_id: int) -> None:
             if at_least(READ, await self.level(person, repository_id)):
                 readable.add(repository_id)
 
-        async with trio.open_nursery() as nursery:
+        async with open_flat_nursery() as nursery:
             for repository_id in candidates:
-                nursery.start_soon(look, repository_id)
+                nursery.start_soon(check, repository_id)
         return frozenset(readable)
 
     def forget(self, *, user_id: int | None = None, repository_id: int | None = None) -> None:
-        """Forget what is known of a user, of a repository, of both together, or everything."""
-        self._forgotten += 1
-        for key in list(self._known):
-            if user_id in (None, key[0]) and repository_id in (None, key[1]):
-                del self._known[key]
+        """Forget what is cached for a user, for a repository, for both together, or everything."""
+        self._levels.forget_where(
+            lambda key: user_id in (None, key[0]) and repository_id in (None, key[1])
+        )
         if user_id is None:
-            for known in [repository_id] if repository_id is not None else list(self._names):
-                self._names.pop(known, None)
+            self._verified_names.forget_where(lambda key: repository_id in (None, key))
         if repository_id is None:
-            for known in [user_id] if user_id is not None else list(self._logins):
-                self._logins.pop(known, None)
+            self._logins.forget_where(lambda key: user_id in (None, key))
 
-    def _remembered(self, key: tuple[int, int]) -> str | None:
-        known = self._known.get(key)
-        return known.level if known is not None and trio.current_time() < known.until else None
+    def _take_token(self, user_id: int) -> bool:
+        bucket = self._buckets.get(user_id)
+        if bucket is None:
+            bucket = TokenBucket(*PERSON_LIMIT, clock=self.clock)
+            self._buckets.store(user_id, bucket)
+        return bucket.take() and self._total.take()
 
-    async def _ask(self, person: Person, repository_id: int) -> str:
-        if not self._spend(person.id):
+    async def _fetch_and_cache(self, person: Person, repository_id: int) -> str:
+        if not self._take_token(person.id):
             log.warning("too many permissions asked for", user=person.id, login=person.login)
             return NONE
-        before = self._forgotten
+        generation = self._levels.generation
         try:
-            level = await self._level(person, repository_id)
-            kept_for = NOT_SECONDS if level == NONE else KEPT_SECONDS
+            level = await self._fetch(person, repository_id)
+            seconds = NONE_CACHE_SECONDS if level == NONE else CACHE_SECONDS
         except GitHubError as error:
             why = str(error)
             log.warning("permission unknown", user=person.id, repository=repository_id, why=why)
-            level, kept_for = NONE, FAILED_SECONDS
-        if self._forgotten == before:
-            known = _Known(level, trio.current_time() + kept_for)
-            _keep(self._known, (person.id, repository_id), known)
+            level, seconds = NONE, FAILURE_CACHE_SECONDS
+        key = person.id, repository_id
+        self._levels.store(key, level, seconds=seconds, generation=generation)
         return level
 
-    def _spend(self, user_id: int) -> bool:
-        allowance = self._allowances.get(user_id) or Allowance(*OF_ONE)
-        _keep(self._allowances, user_id, allowance)
-        return allowance.spend() and self._allowance.spend()
-
-    async def _level(self, person: Person, repository_id: int) -> str:
+    async def _fetch(self, person: Person, repository_id: int) -> str:
         record = await self.store.repository(repository_id)
         if record is None:
             return NONE
         owner, _, name = record.full_name.partition("/")
         repo = self.github.repository(record.installation_id, owner, name)
-        if not await self._is_own_name(repo, record):
+        if not await self._has_its_name(repo, record):
             return NONE
-        login = await self._login(repo, person)
+        login = await self._current_login(repo, person)
         level = await repo.permission(login, user_id=person.id)
         return level if level in LEVELS else NONE
 
-    async def _is_own_name(self, repo: GitHubRepository, record: RepositoryRecord) -> bool:
-        """Whether the name that is known leads to this repository still, also when it was renamed."""
-        if trio.current_time() < self._names.get(record.id, -math.inf):
+    async def _has_its_name(self, repo: GitHubRepository, record: RepositoryRecord) -> bool:
+        """Return whether the stored name still leads to this repository, directly or by a redirect."""
+        if self._verified_names.get(record.id):
             return True
-        before = self._forgotten
+        generation = self._verified_names.generation
         try:
             if (await repo.info()).id != record.id:
                 return False
         except NotFound:
             return False
-        if self._forgotten == before:
-            _keep(self._names, record.id, trio.current_time() + KEPT_SECONDS)
+        self._verified_names.store(record.id, True, generation=generation)
         return True
 
-    async def _login(self, repo: GitHubRepository, person: Person) -> str:
-        """The login that somebody has now; the one that is known where GitHub does not tell."""
-        known, until = self._logins.get(person.id, ("", -math.inf))
-        if trio.current_time() < until:
-            return known
-        before = self._forgotten
+    async def _current_login(self, repo: GitHubRepository, person: Person) -> str:
+        """Return the login that somebody has now, or the one last seen if GitHub doesn't say."""
+        if (cached := self._logins.get(person.id)) is not None:
+            return cached
+        generation = self._logins.generation
         login = await repo.login_of(person.id) or person.login
         if login != person.login:
-            kept = await self.store.user(person.id)
-            await self.store.put_user(User(person.id, kept.node_id if kept else "", login))
-        if self._forgotten == before:
-            _keep(self._logins, person.id, (login, trio.current_time() + KEPT_SECONDS))
+            stored = await self.store.user(person.id)
+            await self.store.put_user(User(person.id, stored.node_id if stored else "", login))
+        self._logins.store(person.id, login, generation=generation)
         return login
-
-
-def _keep(kept: OrderedDict[K, V], key: K, value: V) -> None:
-    """Keep a value as the latest; the oldest gives way where there are too many."""
-    kept.pop(key, None)
-    kept[key] = value
-    if len(kept) > KEPT_ANSWERS:
-        kept.popitem(last=False)
-
-
-def at_least(wanted: str, level: str) -> bool:
-    """Whether a level is enough. Pure."""
-    return LEVELS.index(level) >= LEVELS.index(wanted)

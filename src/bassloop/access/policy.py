@@ -1,8 +1,8 @@
-"""What is decided for a repository: by its owners in a file of theirs, and by the operator.
+"""Policies: what a repository's owners and the operator decide about its hook and checks. Pure.
 
-The owners' file is `.bassloop.toml` on the default branch, and is read from there only: a head has no
-say in who may run it. The operator's (setting POLICY_PATH) has a part for all repositories that say
-nothing, and parts for some by name, which win over what those say themselves.
+The owners' file is `.bassloop.toml`, read from the default branch only, so that a head has no say in who
+may run it. The operator's file (setting POLICY_PATH) has defaults for all repositories, and rules for some
+by name, which override the owners'.
 """
 
 from __future__ import annotations
@@ -32,36 +32,35 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class PolicyError(Exception):
-    """A file of policies that can't be used: a line for each thing that is wrong with it."""
+    """A policy file can't be used. The message has a line for each thing that is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fallback:
-    """Whose runners carry out what nobody else's does.
+    """A user whose runners are used for what is sent by somebody who has none.
 
     Args:
-        vouched: whether the operator named them; one that the owners named must be able to write to
-            the repository, or they could name anybody.
+        trusted: whether the operator named them. One whom the owners named must be able to write to the
+            repository, or they could name anybody.
     """
 
     login: str
-    vouched: bool
+    trusted: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What holds for one repository. Times are in seconds.
+    """What applies to one repository. Times are in seconds.
 
     Args:
-        hooks_from: whether a fork's head brings its own hook, or the branch that it is for has it.
-        hold: whose pull requests from forks wait for somebody who may write, before their hook is
-            evaluated.
-        fallback: whose runners carry out what is sent by somebody who has none.
-        events: which events without a commit evaluate the hook of the default branch.
+        hooks_from: whether a fork's head is checked by its own hook, or by that of its base branch.
+        hold: whose pull requests from forks need an approval before their hook runs.
+        fallback: whose runners are used for what is sent by somebody who has none.
+        events: the events without a commit that run the default branch's hook.
         supersede: whether a push cancels what still runs for the head that it replaces.
         runner_wait: how long a check waits for a runner.
         check_limit: how long a check may run.
-        checks: how long the checks of these names may run.
+        checks: how long the checks with these names may run.
     """
 
     hooks_from: HooksFrom = "head"
@@ -74,26 +73,26 @@ class Policy:
     checks: Mapping[str, float] = field(default_factory=dict)
 
     def limit(self, check: str) -> float:
-        """How long the check of a name may run."""
+        """Return how long the check with this name may run."""
         return self.checks.get(check, self.check_limit)
 
 
 def _matching(pattern: re.Pattern[str], what: str) -> AfterValidator:
     def check(value: str) -> str:
         if not pattern.match(value):
-            raise ValueError(f"{value[:60]!r} is no {what}")
+            raise ValueError(f"{value[:60]!r} is not {what}")
         return value
 
     return AfterValidator(check)
 
 
 Seconds = Annotated[float, Field(gt=0, le=7 * 86400)]
-Login = Annotated[str, _matching(_LOGIN, "GitHub login")]
-EventName = Annotated[str, _matching(_EVENT, "event")]
+Login = Annotated[str, _matching(_LOGIN, "a GitHub login")]
+EventName = Annotated[str, _matching(_EVENT, "an event's name")]
 
 
 class Rules(BaseModel):
-    """What a file says of a repository; what it leaves out is decided elsewhere."""
+    """The settings that one file has for a repository; None where it has none."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -108,7 +107,7 @@ class Rules(BaseModel):
 
 
 class OperatorRules(BaseModel):
-    """The operator's file: rules for all repositories, and for some of a name or a pattern."""
+    """The operator's file: rules for all repositories, and for some by name or pattern."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -117,8 +116,8 @@ class OperatorRules(BaseModel):
         Field(default_factory=dict)
     )
 
-    def of(self, repository: str) -> list[Rules]:
-        """The rules that win over what a repository says, the strongest last."""
+    def overrides(self, repository: str) -> list[Rules]:
+        """Return the rules that override a repository's own, the strongest last."""
         owner = repository.partition("/")[0]
         found = {pattern.lower(): rules for pattern, rules in self.repository.items()}
         patterns = ("*", f"{owner}/*".lower(), repository.lower())
@@ -126,12 +125,12 @@ class OperatorRules(BaseModel):
 
 
 def read_operator_rules(text: str, name: str) -> OperatorRules:
-    """The operator's file. Raises PolicyError, naming the file as `name`."""
+    """Parse the operator's file. Raises PolicyError, which calls the file `name`."""
     return _validated(OperatorRules, text, name)
 
 
 def read_rules(content: bytes) -> Rules:
-    """A repository's own file. Raises PolicyError."""
+    """Parse a repository's own file. Raises PolicyError."""
     if len(content) > MAX_FILE:
         raise PolicyError(f"{OWNERS_FILE} is longer than {MAX_FILE >> 10} KiB")
     try:
@@ -141,42 +140,45 @@ def read_rules(content: bytes) -> Rules:
     return _validated(Rules, text, OWNERS_FILE)
 
 
-def decide_policy(
-    base: Policy, operator: OperatorRules, repository: str, owners: Rules | None
-) -> Policy:
-    """What holds for a repository. Pure.
+def resolve_policy(base: Policy, operator: OperatorRules, repository: str, owners: Rules) -> Policy:
+    """Return the policy of a repository.
 
     Args:
-        base: what the settings say.
-        owners: what the repository's own file says; None when it has none.
+        base: the policy from the settings.
+        owners: the rules in the repository's own file.
     """
-    policy = _with(base, operator.default, vouched=True)
-    if owners is not None:
-        policy = _bounded(_with(policy, owners, vouched=False), policy)
-    for rules in operator.of(repository):
-        policy = _with(policy, rules, vouched=True)
+    policy = _with(base, operator.default, trusted=True)
+    policy = _with(policy, _shortened(owners, policy), trusted=False)
+    for rules in operator.overrides(repository):
+        policy = _with(policy, rules, trusted=True)
     return policy
 
 
-def _with(policy: Policy, rules: Rules, *, vouched: bool) -> Policy:
-    said: dict[str, Any] = {name: getattr(rules, name) for name in rules.model_fields_set}
-    said = {name: value for name, value in said.items() if value is not None}
-    if "fallback" in said:
-        said["fallback"] = tuple(Fallback(login, vouched) for login in said["fallback"])
-    if "events" in said:
-        said["events"] = frozenset(said["events"])
-    return replace(policy, **said)
+def _with(policy: Policy, rules: Rules, *, trusted: bool) -> Policy:
+    changes: dict[str, Any] = rules.model_dump(exclude_none=True)
+    if "fallback" in changes:
+        changes["fallback"] = tuple(Fallback(login, trusted) for login in changes["fallback"])
+    if "events" in changes:
+        changes["events"] = frozenset(changes["events"])
+    return replace(policy, **changes)
 
 
-def _bounded(policy: Policy, operator: Policy) -> Policy:
-    """Owners may have their checks wait and run for less long than the operator lets them."""
-    longest, patience = operator.check_limit, operator.runner_wait
-    return replace(
-        policy,
-        runner_wait=min(policy.runner_wait, patience),
-        check_limit=min(policy.check_limit, longest),
-        checks={name: min(limit, longest) for name, limit in policy.checks.items()},
-    )
+def _shortened(owners: Rules, operator: Policy) -> Rules:
+    """Return the owners' rules with times cut to the operator's: they may only shorten them."""
+    longest: dict[str, float] = {
+        "runner_wait": operator.runner_wait,
+        "check_limit": operator.check_limit,
+    }
+    changes: dict[str, Any] = {
+        name: min(getattr(owners, name), limit)
+        for name, limit in longest.items()
+        if getattr(owners, name) is not None
+    }
+    if owners.checks is not None:
+        changes["checks"] = {
+            name: min(limit, operator.check_limit) for name, limit in owners.checks.items()
+        }
+    return owners.model_copy(update=changes)
 
 
 def _validated(model: type[Model], text: str, name: str) -> Model:

@@ -1,69 +1,57 @@
-"""The policies of repositories: read when an event needs one, and kept for a while."""
+"""The policies of repositories: read from GitHub when an event needs one, cached for minutes."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-
-import trio
 
 from bassloop.access.policy import (
     OWNERS_FILE,
     OperatorRules,
     Policy,
     Rules,
-    decide_policy,
     read_rules,
+    resolve_policy,
 )
+from bassloop.concurrency import TTLCache
 
 if TYPE_CHECKING:
     from bassloop.github import Event, GitHubRepository, Repository
 
-KEPT_SECONDS = 300.0
-MOST_KEPT = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    rules: Rules | None
-    until: float
+CACHE_SECONDS = 300.0
+CACHE_SIZE = 10_000
 
 
 @dataclass(eq=False)
-class Policies:
-    """What holds for each repository.
+class PolicyCache:
+    """The policy of each repository.
 
     Args:
-        base: what the settings say, for all.
-        operator: what the operator's file says.
+        base: the policy that the settings give to all repositories.
+        operator: the operator's file.
     """
 
     base: Policy = field(default_factory=Policy)
     operator: OperatorRules = field(default_factory=OperatorRules)
-    _kept: OrderedDict[int, _Kept] = field(default_factory=OrderedDict)
-    _heeded: int = 0
+    _owners: TTLCache[int, Rules] = field(
+        default_factory=lambda: TTLCache(CACHE_SIZE, CACHE_SECONDS), init=False
+    )
 
-    async def of(self, repository: Repository, repo: GitHubRepository) -> Policy:
-        """What holds for a repository now, or did minutes ago.
+    async def policy_for(self, repository: Repository, repo: GitHubRepository) -> Policy:
+        """Return a repository's policy as of now or some minutes ago.
 
-        Raises PolicyError for an owners' file that can't be used, GitHubError when it can't be read.
+        Raises PolicyError if the owners' file can't be used, and GitHubError if it can't be read.
         """
-        kept = self._kept.get(repository.id)
-        if kept is None or kept.until < trio.current_time():
-            before = self._heeded
+        rules = self._owners.get(repository.id)
+        if rules is None:
+            generation = self._owners.generation
             content = await repo.file(OWNERS_FILE, None)
-            rules = None if content is None else read_rules(content)
-            kept = _Kept(rules, trio.current_time() + KEPT_SECONDS)
-            if self._heeded == before:  # else it may have been read before what the event told
-                self._kept[repository.id] = kept
-            if len(self._kept) > MOST_KEPT:
-                self._kept.popitem(last=False)
-        return decide_policy(self.base, self.operator, repository.full_name, kept.rules)
+            rules = Rules() if content is None else read_rules(content)
+            self._owners.store(repository.id, rules, generation=generation)
+        return resolve_policy(self.base, self.operator, repository.full_name, rules)
 
-    def heed(self, event: Event) -> None:
-        """Forget what an event may have changed: the default branch has a new head."""
+    def apply_event(self, event: Event) -> None:
+        """Forget a policy that an event may have changed, because the default branch has a new head."""
         repository, head = event.repository, event.head
         if repository and (head is None or head.branch == repository.default_branch):
-            self._kept.pop(repository.id, None)
-            self._heeded += 1
+            self._owners.forget(repository.id)

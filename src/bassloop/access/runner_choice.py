@@ -1,13 +1,13 @@
-"""On whose runtimes a head's checks run: the sender's, or for a fork's head its author's.
+"""Whose runners a head's checks run on: the sender's, or for a fork's head its author's.
 
-A maintainer who runs a stranger's check again must not run the stranger's code on their own machine
-by accident. So the author's runtimes are used for a fork's head, and the runtimes of whoever approved
-that head; when nobody knows whose head it is, and nobody approved it, none are.
+A maintainer who reruns a stranger's check must not run the stranger's code on their own machine by
+accident. So a fork's head runs on its author's runners, and on those of whoever approved that head. If
+nobody knows whose head it is and nobody approved it, it runs on none.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from bassloop.github import Event, PullRequest, User
 
 INSIDERS = frozenset({"OWNER", "MEMBER", "COLLABORATOR"})
-KNOWN = INSIDERS | {"CONTRIBUTOR"}
+CONTRIBUTORS = INSIDERS | {"CONTRIBUTOR"}
 
 
 @dataclass(frozen=True, slots=True)
-class Whose:
-    """Whose head it is, and whose runtimes are used for it.
+class RunnerChoice:
+    """Whose runners a head's checks may run on.
 
     Args:
-        owner: whose it is: a fork's author; the sender otherwise, or where nobody knows.
-        users: whose runtimes are used, the first that are connected; nobody's when it is empty.
-        fork: whether the head is a fork's, as far as anybody knows.
+        owner: the head's owner: a fork's author, or the sender if it isn't a fork's or nobody knows.
+        users: the users whose runners are used, in order of preference.
+        fork: whether the head is a fork's, as far as is known.
         association: what a fork's author is to the repository, as GitHub words it.
-        base: the branch that a fork's head is for, where that is known.
-        approver: who said yes to a fork's head.
+        base: the branch that a fork's head is meant for, if known.
+        approver: who approved a fork's head.
     """
 
     owner: User
@@ -40,61 +40,62 @@ class Whose:
     base: str | None = None
     approver: User | None = None
 
-    def approved(self, by: User) -> Whose:
-        """The same, after somebody said yes to it. What is no fork's needs no approval."""
+    def approved(self, by: User) -> RunnerChoice:
+        """Return the choice with the approver's runners added. Only a fork's head needs an approval."""
         if not self.fork:
             return self
         others = tuple(user for user in self.users if user.id != by.id)
-        return Whose(self.owner, (*others, by), True, self.association, self.base, by)
+        return replace(self, users=(*others, by), approver=by)
 
-    def falling_back(self, to: Sequence[User]) -> Whose:
-        """The same, with whose runtimes are used where none of the sender's is connected."""
+    def with_fallback(self, users: Sequence[User]) -> RunnerChoice:
+        """Return the choice with runners for when the sender has none. A fork's head has no fallback."""
         if self.fork:
             return self
-        others = tuple(user for user in to if user not in self.users)
-        return Whose(self.owner, (*self.users, *others), False)
+        others = tuple(user for user in users if user not in self.users)
+        return replace(self, users=(*self.users, *others))
 
 
-def whose_head(event: Event, pull_requests: Sequence[PullRequest] = ()) -> Whose:
-    """Decide from the event and, for a head that it does not place, the pull requests with that head.
+def choose_runners(event: Event, pull_requests: Sequence[PullRequest] = ()) -> RunnerChoice:
+    """Choose the runners for an event that has a sender and a head. A bot has none. Pure.
 
-    Pure. `event` has a sender and a head (see :mod:`bassloop.deliveries.routing`). A bot has no runtimes.
+    Args:
+        pull_requests: the open ones with this head, for an event that doesn't say whether it is a fork's.
     """
     assert event.sender is not None
     assert event.head is not None
     head, sender = event.head, event.sender
     fork, author, association, base = head.fork, head.author, head.association, head.base
     if fork is None:
-        fork, author, association, base = _placed(pull_requests)
+        fork, author, association, base = _origin(pull_requests)
     if not fork:
-        return Whose(sender, () if sender.bot else (sender,), fork=False)
+        return RunnerChoice(sender, () if sender.bot else (sender,), fork=False)
     users = (author,) if author is not None and not author.bot else ()
-    return Whose(author or sender, users, True, association, base)
+    return RunnerChoice(author or sender, users, True, association, base)
 
 
-def why_held(whose: Whose, hold: Hold) -> str | None:
-    """Why a head has to wait for somebody's approval before anything is evaluated; None when it has not.
+def hold_reason(choice: RunnerChoice, hold: Hold) -> str | None:
+    """Return why a head needs somebody's approval before its hook runs, or None if it doesn't. Pure.
 
-    Pure. An approval that was given does not change it.
+    Whether it has been approved makes no difference.
     """
-    if not whose.fork:
+    if not choice.fork:
         return None
-    author = whose.owner.login
-    if not [user for user in whose.users if user != whose.approver]:
+    author = choice.owner.login
+    if not [user for user in choice.users if user != choice.approver]:
         return "the head may come from a fork, and nobody knows whose"
-    if hold == "first-timers" and whose.association not in KNOWN:
+    if hold == "first-timers" and choice.association not in CONTRIBUTORS:
         return f"{author} has not contributed to this repository before"
-    if hold == "outsiders" and whose.association not in INSIDERS:
+    if hold == "outsiders" and choice.association not in INSIDERS:
         return f"{author} does not belong to this repository"
     return None
 
 
-def _placed(
+def _origin(
     pull_requests: Sequence[PullRequest],
 ) -> tuple[bool, User | None, str | None, str | None]:
-    """Whether a head is a fork's, whose, what that is to the repository, and what branch it is for.
+    """Return whether a head is a fork's, its author, their association, and the base branch.
 
-    From the pull requests that have it; unknown is a fork, and what they differ in is not known.
+    An unknown head counts as a fork's, and what the pull requests disagree on counts as unknown.
     """
     if not any(pull.fork for pull in pull_requests):
         return not pull_requests, None, None, None

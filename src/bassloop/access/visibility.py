@@ -1,8 +1,7 @@
-"""What events change of who may see what: they end sessions, let permissions be forgotten, and say
-whether a repository is public.
+"""Who may see what, kept in step with GitHub: events hide repositories, end sessions and invalidate permissions.
 
-A payload may be days old when it is handled. So what it says of a repository is believed at once only
-where it hides something; for everything else GitHub is asked how it is now.
+An event may be days old when it is handled. So what it says about a repository is believed at once only if
+it hides something; for anything else GitHub is asked how the repository is now.
 """
 
 from __future__ import annotations
@@ -13,7 +12,8 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
-from bassloop.github import Forbidden, GitHubError, NotFound
+from bassloop.concurrency import Backoff, retry
+from bassloop.github import Forbidden, GitHubError, NotFound, retry_after
 from bassloop.store import RepositoryRecord
 
 if TYPE_CHECKING:
@@ -23,49 +23,54 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-ASKED_EVERY = 3600.0
-MOST_ASKED = 1_000
+REFRESH_SECONDS = 3600.0
+BACKOFF = Backoff(first=60.0, longest=REFRESH_SECONDS)
+MAX_REFRESHED = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Forgotten:
-    """What may be different now: a user's permissions, a repository's, one in the other (both are
-    set), or everything (neither is). `signed_out`: the user's sessions end as well."""
+class Invalidation:
+    """The permissions that may have changed: a user's, a repository's, one user's in one repository if
+    both are set, or all if neither is.
+
+    Args:
+        sign_out: whether the user's sessions end too.
+    """
 
     user_id: int | None = None
     repository_id: int | None = None
-    signed_out: bool = False
+    sign_out: bool = False
 
 
-_OF_REPOSITORY = frozenset(
+_REPOSITORY_ACTIONS = frozenset(
     {"privatized", "publicized", "deleted", "renamed", "transferred", "archived", "unarchived"}
 )
 
 
-def forgotten(event: Event) -> Forgotten | None:
-    """What an event lets be forgotten, if anything. Pure."""
+def invalidation(event: Event) -> Invalidation | None:
+    """Return what an event invalidates, or None. Pure."""
     repository_id = event.repository.id if event.repository else None
     match event.name, event.action:
         case "github_app_authorization", "revoked":
-            return Forgotten(event.sender.id if event.sender else None, signed_out=True)
+            return Invalidation(event.sender.id if event.sender else None, sign_out=True)
         case "member", _:
-            return Forgotten(_number(event, "member"), repository_id)
+            return Invalidation(_id_at(event, "member"), repository_id)
         case "membership", _:
-            return Forgotten(_number(event, "member"))
+            return Invalidation(_id_at(event, "member"))
         case "organization", _:
-            return Forgotten(_number(event, "membership", "user"))
+            return Invalidation(_id_at(event, "membership", "user"))
         case (("team" | "team_add"), _):
-            return Forgotten(None, repository_id)
-        case "repository", action if action in _OF_REPOSITORY:
-            return Forgotten(None, repository_id)
+            return Invalidation(None, repository_id)
+        case "repository", action if action in _REPOSITORY_ACTIONS:
+            return Invalidation(None, repository_id)
         case "public", _:
-            return Forgotten(None, repository_id)
+            return Invalidation(None, repository_id)
         case (("installation" | "installation_repositories" | "installation_target"), _):
-            return Forgotten()
+            return Invalidation()
     return None
 
 
-def _number(event: Event, *path: str) -> int | None:
+def _id_at(event: Event, *path: str) -> int | None:
     value: object = event.payload
     for name in (*path, "id"):
         value = value.get(name) if isinstance(value, dict) else None
@@ -74,10 +79,10 @@ def _number(event: Event, *path: str) -> int | None:
 
 @dataclass(frozen=True, eq=False)
 class Visibility:
-    """Keeps what the store says of repositories and sessions in step with GitHub.
+    """Keeps what the store has about repositories and sessions in step with GitHub.
 
     Args:
-        app_id: our own GitHub App's id; None when there is none, and then GitHub is never asked.
+        app_id: our own GitHub App's id; None if there is none, and then GitHub is never asked.
     """
 
     store: Store
@@ -86,70 +91,80 @@ class Visibility:
     app_id: int | None
 
     async def apply_event(self, event: Event) -> None:
-        """Do what an event means for who may see what. May be repeated. Raises GitHubError when GitHub
-        has to be asked and can't say."""
-        gone = forgotten(event)
-        if gone is not None:
-            self.permissions.forget(user_id=gone.user_id, repository_id=gone.repository_id)
-            if gone.signed_out and gone.user_id is not None:
-                ended = await self.store.end_sessions(gone.user_id)
-                log.info("signed out by GitHub", user=gone.user_id, sessions=ended)
+        """Apply what an event says about who may see what. Idempotent.
+
+        Raises GitHubError if GitHub has to be asked and can't say.
+        """
+        invalid = invalidation(event)
+        if invalid is not None:
+            self.permissions.forget(user_id=invalid.user_id, repository_id=invalid.repository_id)
+            if invalid.sign_out and invalid.user_id is not None:
+                ended = await self.store.end_sessions(invalid.user_id)
+                log.info("signed out by GitHub", user=invalid.user_id, sessions=ended)
         if event.repository is None or event.installation_id is None or self.app_id is None:
             return
-        told = _record(event.repository, event.installation_id)
-        known = await self.store.repository(told.id)
+        claimed = _record(event.repository, event.installation_id)
+        known = await self.store.repository(claimed.id)
         if event.name == "repository" and event.action == "deleted":
             if known is not None:
                 await self.store.put_repository(replace(known, public=False))
-        elif known != told:
-            await self._refresh(told, known)
+        elif known != claimed:
+            await self._refresh(claimed, known)
 
-    async def _refresh(self, told: RepositoryRecord, known: RepositoryRecord | None) -> None:
-        """Find out how a repository is now of which an event says something new."""
-        if known is not None and not told.public:
+    async def _refresh(self, claimed: RepositoryRecord, known: RepositoryRecord | None) -> None:
+        """Ask GitHub for the state of a repository of which an event says something new, and store it."""
+        if known is not None and not claimed.public:
             await self.store.put_repository(replace(known, public=False))
-        owner, _, name = told.full_name.partition("/")
+        owner, _, name = claimed.full_name.partition("/")
         try:
-            now = await self.github.repository(told.installation_id, owner, name).info()
+            info = await self.github.repository(claimed.installation_id, owner, name).info()
         except (NotFound, Forbidden) as error:
-            # Gone, or not ours to read any more: what is known of it stays, and nobody may read it.
-            log.info("repository not found", repository=told.full_name, why=str(error))
+            # Gone, or no longer ours to read: what is stored stays, and nobody may read it.
+            log.info("repository not found", repository=claimed.full_name, why=str(error))
             return
-        if now.id != told.id:
-            log.info("repository has another's name", repository=told.full_name, id=told.id)
+        if info.id != claimed.id:
+            log.info(
+                "repository's name has gone to another", repository=claimed.full_name, id=claimed.id
+            )
             return
-        found = _record(now, told.installation_id)
+        found = _record(info, claimed.installation_id)
         if found != known:
             await self.store.put_repository(found)
             self.permissions.forget(repository_id=found.id)
             log.info("repository", repository=found.full_name, public=found.public)
 
     async def keep_refreshing(self) -> None:
-        """Ask every hour whether what is shown to everybody is public still: GitHub tells an App neither
-        of a repository that was deleted, nor of one where it is not installed any more. Never returns."""
+        """Refresh public repositories every hour, until cancelled.
+
+        GitHub tells an App neither of a repository that was deleted nor of one where it is no longer
+        installed. While GitHub doesn't answer, it is asked again sooner.
+        """
+
+        def log_failure(error: Exception, seconds: float) -> None:
+            log.warning("repositories not refreshed", why=str(error), seconds=round(seconds))
+
         while True:
-            try:
-                await self.refresh_all()
-            except GitHubError as error:
-                log.warning("repositories not asked for", why=str(error))
-            await trio.sleep(ASKED_EVERY)
+            await retry(self.refresh_all, BACKOFF, retry_after=retry_after, on_retry=log_failure)
+            await trio.sleep(REFRESH_SECONDS)
 
     async def refresh_all(self) -> None:
-        """Hide what is not public any more. Raises GitHubError when GitHub can't say for the moment, and
-        asks no further; what it never says of one repository (as of one that it blocks) keeps none of the
-        others from being asked for."""
-        for known in await self.store.public_repositories(MOST_ASKED):
+        """Hide the repositories that are no longer public.
+
+        A repository of which GitHub never says anything, such as a blocked one, is skipped. Raises
+        GitHubError if GitHub can't say for the moment, without asking for the rest.
+        """
+        for known in await self.store.public_repositories(MAX_REFRESHED):
             owner, _, name = known.full_name.partition("/")
             try:
-                now = await self.github.public_repository(owner, name)
+                info = await self.github.public_repository(owner, name)
             except GitHubError as error:
-                if error.passing:
+                if retry_after(error) is not None:
                     raise
-                log.warning("repository not asked for", repository=known.full_name, why=str(error))
+                log.warning("repository not refreshed", repository=known.full_name, why=str(error))
                 continue
-            if now is None or now.id != known.id:
+            if info is None or info.id != known.id:
                 await self.store.put_repository(replace(known, public=False))
-                log.info("repository is public no more", repository=known.full_name)
+                log.info("repository is no longer public", repository=known.full_name)
 
 
 def _record(repository: Repository, installation_id: int) -> RepositoryRecord:

@@ -59,7 +59,7 @@ class Control:
 
 async def may_write(loop: Loop, check: CheckRun, by: Person) -> bool:
     """Whether a user can write to a check's repository, as GitHub says now. Raises GitHubError."""
-    return at_least(WRITE, await loop.permissions.now(by, check.repository_id))
+    return at_least(WRITE, await loop.permissions.fetch_level(by, check.repository_id))
 
 
 async def allow(
@@ -113,6 +113,6 @@ async def approve(loop: Loop, run_id: str, by: Person) -> Sequence[Delivery]:
     log.info("head approved", head=run.head_sha, by=by.login, released=len(released))
     for work in loop.at_work:
         if (work.repository.id, work.head.sha) == (check.repository_id, run.head_sha):
-            work.whose = work.whose.approved(User(by.id, "", by.login))
+            work.choice = work.choice.approved(User(by.id, "", by.login))
     loop.pool.look_again()
     return released

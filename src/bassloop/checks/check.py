@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -20,9 +21,9 @@ from bassloop.checks.conclude import conclude, end_run
 from bassloop.checks.context import Started, Work
 from bassloop.checks.recorder import MAX_VERTEXES, Recorder, recording
 from bassloop.checks.supersede import superseded
+from bassloop.concurrency import retry, shielded
 from bassloop.deliveries.inbox import MAX_POSTPONED
-from bassloop.deliveries.retry import advised, pause
-from bassloop.github import CheckOutput, CheckRunDraft, GitHubError
+from bassloop.github import CheckOutput, CheckRunDraft, GitHubError, retry_after
 from bassloop.runtimes import NoRuntime, Platform, RunFailed, Runtime, RuntimeLost
 from bassloop.telemetry.spans import span
 
@@ -104,7 +105,7 @@ def _validate(work: Work, name: str, sha: str) -> None:
         )
     if name == check_output.APPROVAL:
         raise CheckRefused(f"a check can't be named {name}: that is the loop's own")
-    if work.whose.fork and sha != work.head.sha:
+    if work.choice.fork and sha != work.head.sha:
         raise CheckRefused(
             f"check {name}: a fork's event starts checks of its own head, {work.head.sha[:12]}, and "
             f"not of {sha[:12]}"
@@ -149,7 +150,7 @@ async def _check(
             over = True
         finally:
             if not over:  # cancelled: the daemon is going down
-                with trio.move_on_after(CLEANUP_SECONDS, shield=True):
+                with shielded(CLEANUP_SECONDS):
                     await _interrupted(loop, run.id)
             its.set_attribute("outcome", run.state)
             del loop.under_way[run.id]
@@ -215,14 +216,14 @@ async def _until_over(
 def _nobody(work: Work, run: Run, error: NoRuntime) -> _End:
     """How a check ends that nobody's runner may run, or did."""
     loop = work.loop
-    if not work.whose.users:
+    if not work.choice.users:
         message = (
             f"{error}. Who can write to {work.repository.full_name} can lend a runner: name them in "
             f"{OWNERS_FILE} on {work.repository.default_branch},\n\n"
             '    fallback = ["LOGIN"]\n\nand run the check again.'
         )
         return _End("action_required", message)
-    connect = loop.connect(work.whose.users[0].login)
+    connect = loop.connect(work.choice.users[0].login)
     message = f"{error}. Connect one with\n\n    {connect}\n\nand run the check again."
     said = check_output.no_runner(
         run, loop.run_url(run.id), _awaited(work), work.policy.runner_wait
@@ -232,9 +233,9 @@ def _nobody(work: Work, run: Run, error: NoRuntime) -> _End:
 
 def _awaited(work: Work) -> check_output.Awaited:
     """Whose runners a check waits for."""
-    logins = tuple(user.login for user in work.whose.users)
+    logins = tuple(user.login for user in work.choice.users)
     connect = work.loop.connect(logins[0]) if logins else ""
-    return check_output.Awaited(logins, connect, work.whose.fork and work.whose.approver is None)
+    return check_output.Awaited(logins, connect, work.choice.fork and work.choice.approver is None)
 
 
 async def _run(
@@ -297,18 +298,18 @@ async def _show_patiently(
 
     Raises GitHubError for what does not pass.
     """
-    for times in range(MAX_POSTPONED):
-        try:
-            return await _show(work, run, check, runtime)
-        except GitHubError as error:
-            seconds = advised(error)
-            if seconds is None:
-                raise
-            seconds = max(seconds, pause(times))
-            log.warning("check run not created yet", error=str(error), seconds=round(seconds))
-            work.turn.rest()
-            await trio.sleep(seconds)
-    return await _show(work, run, check, runtime)
+
+    def wait(error: Exception, seconds: float) -> None:
+        log.warning("check run not created yet", error=str(error), seconds=round(seconds))
+        work.slot.release_capacity()
+
+    return await retry(
+        partial(_show, work, run, check, runtime),
+        work.loop.backoff,
+        retry_after=retry_after,
+        attempts=MAX_POSTPONED + 1,
+        on_retry=wait,
+    )
 
 
 async def _show(work: Work, run: Run, check: CheckRun, runtime: Runtime | None) -> CheckRun:

@@ -7,6 +7,7 @@ so that :mod:`bassloop.checks.recovery` goes on, also after a restart.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -14,8 +15,7 @@ import structlog
 from bassloop.checks import check_output
 from bassloop.checks.describe import describe
 from bassloop.deliveries.inbox import MAX_POSTPONED
-from bassloop.deliveries.retry import advised, pause
-from bassloop.github import CheckOutput, CheckRunDraft, GitHubError
+from bassloop.github import CheckOutput, CheckRunDraft, GitHubError, retry_after
 
 if TYPE_CHECKING:
     from bassloop.checks.loop import Loop
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+LONGEST_DELAY = 3600.0
 MAX_REFUSED = 8
 """How often GitHub may refuse a check run's end for a reason that does not pass: for ten minutes."""
 
@@ -55,7 +56,8 @@ async def conclude(loop: Loop, run: Run, said: CheckOutput | None = None) -> Non
     except GitHubError as error:
         given_up = check.tries >= (MAX_POSTPONED if error.passing else MAX_REFUSED)
         if not given_up:
-            seconds = max(advised(error) or 0.0, pause(check.tries, longest=3600.0))
+            backoff = replace(loop.backoff, longest=LONGEST_DELAY)
+            seconds = max(retry_after(error) or 0.0, backoff.delay(check.tries + 1))
             log.warning(
                 "check run not concluded yet",
                 run=run.id,

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from bassloop.access.policy import Policy
-    from bassloop.access.runner_choice import Whose
+    from bassloop.access.runner_choice import RunnerChoice
     from bassloop.checks.loop import Loop
-    from bassloop.deliveries.inbox import Turn
+    from bassloop.deliveries.inbox import Slot
     from bassloop.github import Event, GitHubRepository, Head, Repository, User
     from bassloop.wire import bass_pb2
 
@@ -35,7 +35,7 @@ class Work:
 
     Args:
         rerun_of: the loop's own check that is wanted again, such as the hook's, which failed.
-        whose: whose head it is, and whose runtimes are used; an approval changes it.
+        choice: whose runners are used for the head; an approval changes it.
         hook_at: the commit that the hook is taken from.
         checks: the nursery that the delivery's checks live in.
         turn: the delivery's; it rests while a runner is waited for.
@@ -49,12 +49,12 @@ class Work:
     delivery: str
     received_at: float
     rerun: bool
-    whose: Whose
+    choice: RunnerChoice
     policy: Policy
     hook_at: str
     repo: GitHubRepository
     checks: trio.Nursery
-    turn: Turn
+    slot: Slot
     trouble: GitHubError | None = None
     rerun_of: str | None = None
     started: dict[tuple[str, str], Started] = field(default_factory=dict)
@@ -80,7 +80,7 @@ class Work:
     @property
     def owner(self) -> User:
         """Whose head it is; the sender where nobody knows."""
-        return self.whose.owner
+        return self.choice.owner
 
     def metadata(self, run_id: str) -> dict[str, str]:
         """What a runner is told beside a call, so that its owner can decide what to serve.
@@ -93,7 +93,7 @@ class Work:
             "bassloop-event": self.event.name,
             "bassloop-sender": self.sender.login,
             "bassloop-head": self.head.sha,
-            "bassloop-fork": "true" if self.whose.fork else "false",
+            "bassloop-fork": "true" if self.choice.fork else "false",
             "bassloop-run": run_id,
             "bassloop-clone-url": self.repository.clone_url,
         }
@@ -153,13 +153,13 @@ class Work:
 
     async def runtime(self, wanted: Platform | None) -> Runtime:
         """A runtime for this head; raises NoRuntime when none may, or none comes in time."""
-        if not self.whose.users:
+        if not self.choice.users:
             raise NoRuntime(
                 f"{self.sender.login} has no runners, and there are no fallback runners"
             )
         if (runtime := self.runtime_now(wanted)) is not None:
             return runtime
-        self.turn.rest()
+        self.slot.release_capacity()
         return await self.loop.pool.wait_for_any(
             self._users, wanted, timeout=self.policy.runner_wait
         )
@@ -169,7 +169,7 @@ class Work:
         return self.loop.pool.first(self._users(), wanted)
 
     def _users(self) -> list[int]:
-        return [user.id for user in self.whose.users]
+        return [user.id for user in self.choice.users]
 
 
 @dataclass(eq=False)

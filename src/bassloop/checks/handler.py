@@ -12,7 +12,7 @@ import trio
 
 from bassloop import store
 from bassloop.access.policy import OWNERS_FILE, Policy, PolicyError
-from bassloop.access.runner_choice import Whose, whose_head, why_held
+from bassloop.access.runner_choice import RunnerChoice, choose_runners, hold_reason
 from bassloop.checks import check_output
 from bassloop.checks.actions import NotAllowed, allow, approve, request_cancel
 from bassloop.checks.context import Work
@@ -20,12 +20,12 @@ from bassloop.checks.hook import PROJECT, SCRIPT, run_hook
 from bassloop.checks.notice import tell
 from bassloop.checks.supersede import supersede
 from bassloop.deliveries.inbox import Outcome
-from bassloop.deliveries.routing import Decision, Does, decide
+from bassloop.deliveries.routing import Route, Routing, route_event
 from bassloop.github import Event, GitHubError, GitHubRepository, Head, User, parse_event
 
 if TYPE_CHECKING:
     from bassloop.checks.loop import Loop
-    from bassloop.deliveries.inbox import Turn
+    from bassloop.deliveries.inbox import Slot
 
 log = structlog.get_logger(__name__)
 
@@ -35,7 +35,7 @@ OWN_CHECKS = frozenset({PROJECT, SCRIPT, OWNERS_FILE, check_output.APPROVAL})
 WRITERS = frozenset({"admin", "maintain", "write"})
 
 
-async def handle_delivery(loop: Loop, delivery: store.Delivery, turn: Turn) -> Outcome:
+async def handle_delivery(loop: Loop, delivery: store.Delivery, slot: Slot) -> Outcome:
     """Handle a delivery; returns when its hook and all its checks are over, and ends its turn when the
     hook only waits for them.
 
@@ -45,22 +45,22 @@ async def handle_delivery(loop: Loop, delivery: store.Delivery, turn: Turn) -> O
     payload = await trio.to_thread.run_sync(json.loads, delivery.body)
     event = parse_event(delivery.event, payload)
     await loop.visibility.apply_event(event)
-    decision = decide(event, app_id=loop.app_id)
+    routing = route_event(event, app_id=loop.app_id)
     log.info(
-        "delivery decided", event_name=event.name, action=event.action, does=decision.does.value
+        "delivery decided", event_name=event.name, action=event.action, route=routing.route.value
     )
-    if decision.does is Does.NOTHING:
-        return Outcome("ignored", decision.why)
-    if decision.does is Does.LOOP:
-        return Outcome("done", decision.why)
+    if routing.route is Route.IGNORE:
+        return Outcome("ignored", routing.why)
+    if routing.route is Route.LOOP:
+        return Outcome("done", routing.why)
     if loop.app_id is None:
         return Outcome("ignored", "no GitHub App is set (GITHUB_APP_ID), so no hook can run")
-    if decision.does is Does.BUTTON:
+    if routing.route is Route.BUTTON:
         outcome = await _pressed(loop, event)
         if outcome is not None:
             return outcome
-        event, decision = _as_rerun(event), replace(decision, does=Does.HOOK, rerun=True)
-    return await _hook(loop, delivery, event, decision, turn)
+        event, routing = _as_rerun(event), replace(routing, route=Route.HOOK, rerun=True)
+    return await _hook(loop, delivery, event, routing, slot)
 
 
 def _own_check(event: Event) -> str | None:
@@ -116,7 +116,7 @@ def _as_rerun(event: Event) -> Event:
 
 
 async def _hook(
-    loop: Loop, delivery: store.Delivery, event: Event, decision: Decision, turn: Turn
+    loop: Loop, delivery: store.Delivery, event: Event, routing: Routing, slot: Slot
 ) -> Outcome:
     """Find out what holds for the event's head, and evaluate the hook for it."""
     if (rerun_of := _own_check(event)) is not None:
@@ -124,21 +124,21 @@ async def _hook(
     assert event.repository is not None
     repository = event.repository
     repo = loop.github.repository(event.installation_id or 0, repository.owner, repository.name)
-    loop.policies.heed(event)
+    loop.policies.apply_event(event)
     policy, unusable = Policy(), ""
     try:
-        policy = await loop.policies.of(repository, repo)
+        policy = await loop.policies.policy_for(repository, repo)
     except PolicyError as error:
         unusable = str(error)
-    if decision.does is Does.BRANCH:
+    if routing.route is Route.DEFAULT_BRANCH_HOOK:
         if event.name not in policy.events:
             return Outcome("ignored", f"{event.name} is not among the events of {OWNERS_FILE}")
         event = replace(
             event, head=Head(await repo.head_of(), repository.default_branch, fork=False)
         )
     assert event.head is not None
-    whose = await _whose(loop, event, policy, repo)
-    hook_at = await _hook_at(event.head, whose, policy, repo)
+    choice = await _choose(loop, event, policy, repo)
+    hook_at = await _hook_at(event.head, choice, policy, repo)
     await supersede(loop, event, policy)
     # What keeps hook or checks from running is noted, and raised outside of the nursery, which would
     # wrap it.
@@ -149,14 +149,14 @@ async def _hook(
                 event=event,
                 delivery=delivery.guid,
                 received_at=delivery.received_at,
-                rerun=decision.rerun,
+                rerun=routing.rerun,
                 rerun_of=rerun_of,
-                whose=whose,
+                choice=choice,
                 policy=policy,
                 hook_at=hook_at,
                 repo=repo,
                 checks=checks,
-                turn=turn,
+                slot=slot,
             )
             if unusable:
                 await tell(work, OWNERS_FILE, unusable)
@@ -173,24 +173,24 @@ async def _hook(
                 await run_hook(work)
             except GitHubError as error:
                 work.trouble = error
-            turn.end()
+            slot.release()
     if work.trouble is not None:
         raise work.trouble
     return Outcome("done")
 
 
-async def _whose(loop: Loop, event: Event, policy: Policy, repo: GitHubRepository) -> Whose:
+async def _choose(loop: Loop, event: Event, policy: Policy, repo: GitHubRepository) -> RunnerChoice:
     """Whose head it is, and whose runtimes are used, before anybody's approval: the author's, or the
     sender's and the fallbacks'."""
     assert event.head is not None
     assert event.repository is not None
     pulls = await repo.open_pull_requests(event.head.sha) if event.head.fork is None else ()
-    whose = whose_head(event, pulls)
-    if not whose.fork and policy.fallback:
-        whose = whose.falling_back(await _fallbacks(loop, policy, repo))
-    for user in {user.id: user for user in (event.sender, whose.owner) if user}.values():
+    choice = choose_runners(event, pulls)
+    if not choice.fork and policy.fallback:
+        choice = choice.with_fallback(await _fallbacks(loop, policy, repo))
+    for user in {user.id: user for user in (event.sender, choice.owner) if user}.values():
         await loop.store.put_user(store.User(user.id, user.node_id, user.login))
-    return whose
+    return choice
 
 
 async def _fallbacks(loop: Loop, policy: Policy, repo: GitHubRepository) -> list[User]:
@@ -201,26 +201,26 @@ async def _fallbacks(loop: Loop, policy: Policy, repo: GitHubRepository) -> list
         user = await loop.github.user(each.login)
         if user is None:
             log.warning("fallback is nobody", login=each.login)
-        elif not each.vouched and await repo.permission(each.login, user_id=user.id) not in WRITERS:
+        elif not each.trusted and await repo.permission(each.login, user_id=user.id) not in WRITERS:
             log.warning("fallback may not write to the repository", login=each.login)
         else:
             found.append(user)
     return found
 
 
-async def _hook_at(head: Head, whose: Whose, policy: Policy, repo: GitHubRepository) -> str:
+async def _hook_at(head: Head, choice: RunnerChoice, policy: Policy, repo: GitHubRepository) -> str:
     """The commit whose hook is evaluated: the head, or for a fork's the branch that it is for."""
-    if policy.hooks_from == "head" or not whose.fork:
+    if policy.hooks_from == "head" or not choice.fork:
         return head.sha
-    return await repo.head_of(whose.base)
+    return await repo.head_of(choice.base)
 
 
 async def _look_up_approval(work: Work) -> None:
     """Let a fork's head run on the runtimes of whoever approved it, if somebody has."""
-    if work.whose.fork:
+    if work.choice.fork:
         approval = await work.loop.store.approval(work.repository.id, work.head.sha)
         if approval is not None:
-            work.whose = work.whose.approved(User(approval.user_id, "", approval.login))
+            work.choice = work.choice.approved(User(approval.user_id, "", approval.login))
 
 
 async def _held(work: Work) -> str | None:
@@ -228,12 +228,12 @@ async def _held(work: Work) -> str | None:
 
     Either way its check run says so.
     """
-    why = why_held(work.whose, work.policy.hold)
+    why = hold_reason(work.choice, work.policy.hold)
     if why is None:
         return None
-    if work.whose.approver is None:
+    if work.choice.approver is None:
         await tell(work, check_output.APPROVAL, why, state="action_required")
         return why
-    approved = f"{work.whose.approver.login} approved this head"
+    approved = f"{work.choice.approver.login} approved this head"
     await tell(work, check_output.APPROVAL, approved, state="succeeded")
     return None

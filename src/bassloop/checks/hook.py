@@ -140,7 +140,7 @@ def _client(work: Work, session: bass.Session, hook: str) -> bass.Scope:
 
 async def _wait(work: Work, started: Started) -> bass.Value:
     """What a started check's combiner does when it is called: wait, and fail as the check failed."""
-    work.turn.end()
+    work.slot.release()
     await started.over.wait()
     work.trouble = work.trouble or started.trouble
     if started.run.state != "succeeded":

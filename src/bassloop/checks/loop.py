@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import trio
 
 from bassloop.access.permissions import Permissions
-from bassloop.access.policy_cache import Policies
+from bassloop.access.policy_cache import PolicyCache
 from bassloop.access.visibility import Visibility
+from bassloop.deliveries.inbox import BACKOFF
 from bassloop.telemetry.tally import Tally
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from bassloop.checks.context import Started, Work
     from bassloop.checks.tail import Tail
+    from bassloop.concurrency import Backoff
     from bassloop.github import GitHub
     from bassloop.runtimes import Pool
     from bassloop.store import Store
@@ -71,6 +73,7 @@ class Loop:
     Args:
         app_id: our own GitHub App's id; None when there is none, and then no hook runs.
         connect: from a login to the command that connects a runner of theirs.
+        backoff: how long to wait before GitHub is asked again.
         policies: what the operator and a repository's owners decided for it.
         at_work: the deliveries whose hook or checks are not over.
         under_way: the checks that a delivery carries out, by run id, for others of the same head.
@@ -89,7 +92,8 @@ class Loop:
     app_id: int | None
     connect: Callable[[str], str]
     limits: Limits = Limits()
-    policies: Policies = field(default_factory=Policies)
+    backoff: Backoff = BACKOFF
+    policies: PolicyCache = field(default_factory=PolicyCache)
     at_work: set[Work] = field(default_factory=set)
     under_way: dict[str, Started] = field(default_factory=dict)
     running: dict[str, Cancellable] = field(default_factory=dict)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from bassloop import __version__
 from bassloop.access.policy import Policy, PolicyError, read_operator_rules
-from bassloop.access.policy_cache import Policies
+from bassloop.access.policy_cache import PolicyCache
 from bassloop.bridge.h2 import Limits as RunnerLimits
 from bassloop.checks.actions import Control
 from bassloop.checks.check_output import connect_command
@@ -127,7 +127,7 @@ def wire(
         settings.webhook_secret(),
         at_once=settings.deliveries_at_once,
         attempts=settings.delivery_attempts,
-        aside=partial(end_set_aside, loop),
+        on_set_aside=partial(end_set_aside, loop),
     )
     readiness = Readiness(store, inbox, github)
     health = Health(
@@ -258,7 +258,7 @@ def retention(settings: Settings) -> Retention:
     )
 
 
-def policies(settings: Settings) -> Policies:
+def policies(settings: Settings) -> PolicyCache:
     """Return the policies of repositories. Raises SettingsError if the operator's file can't be used."""
     base = Policy(
         supersede=settings.supersede,
@@ -266,9 +266,9 @@ def policies(settings: Settings) -> Policies:
         check_limit=settings.check_limit,
     )
     if settings.policy_path is None:
-        return Policies(base)
+        return PolicyCache(base)
     try:
-        return Policies(base, read_operator_rules(settings.policy() or "", "POLICY_PATH"))
+        return PolicyCache(base, read_operator_rules(settings.policy() or "", "POLICY_PATH"))
     except PolicyError as error:
         raise SettingsError(str(error)) from error
 

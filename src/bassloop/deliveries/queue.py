@@ -1,8 +1,8 @@
-"""Which delivery is next: first come, first served, but in order for a head. No I/O, no clock.
+"""The delivery queue: first in, first out, and in order for each head. No I/O, no clock.
 
-Of the deliveries about one head (their `key`) one is ahead, from when it is put in the line until it
-is released; the others wait behind it. One that is to be tried later keeps its place: nobody of its
-key overtakes it.
+At most one delivery of an order key (a head) is *active*: from the moment it is queued until it is
+released. The others of that key wait behind it. A delivery that is put off until later stays active, so
+that no later one of its key overtakes it.
 """
 
 from __future__ import annotations
@@ -15,66 +15,65 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """A delivery that waits: its body stays on disk until it is handled. Without a `key` it waits
-    for nobody."""
+class QueuedDelivery:
+    """A delivery in the queue. Its body stays on disk; without an `order_key` it waits for no other."""
 
     guid: str
-    key: str | None = None
+    order_key: str | None = None
 
 
 @dataclass(eq=False)
-class Line:
-    """The line. Everything takes the same time however long it is."""
+class DeliveryQueue:
+    """The queue. Every operation takes the same time however long the queue is."""
 
-    _ready: deque[Waiting] = field(default_factory=deque)
-    _behind: dict[str, deque[Waiting]] = field(default_factory=dict)
-    _later: list[tuple[float, int, Waiting]] = field(default_factory=list)
-    _ahead: dict[str, str] = field(default_factory=dict)
+    _ready: deque[QueuedDelivery] = field(default_factory=deque)
+    _blocked: dict[str, deque[QueuedDelivery]] = field(default_factory=dict)
+    _delayed: list[tuple[float, int, QueuedDelivery]] = field(default_factory=list)
+    _active: dict[str, str] = field(default_factory=dict)
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
 
     def __len__(self) -> int:
-        return len(self._ready) + len(self._later) + sum(map(len, self._behind.values()))
+        return len(self._ready) + len(self._delayed) + sum(map(len, self._blocked.values()))
 
-    def add(self, waiting: Waiting, not_before: float = -math.inf) -> None:
-        """Put a delivery at the end, to be taken at a time at the earliest.
+    def add(self, delivery: QueuedDelivery, not_before: float = -math.inf) -> None:
+        """Add a delivery at the end, to be taken at `not_before` at the earliest.
 
-        One that is ahead of its key already keeps its place.
+        The active delivery of a key keeps its place before the others of that key.
         """
-        key = waiting.key
-        if key is not None and self._ahead.setdefault(key, waiting.guid) != waiting.guid:
-            self._behind.setdefault(key, deque()).append(waiting)
+        key = delivery.order_key
+        if key is not None and self._active.setdefault(key, delivery.guid) != delivery.guid:
+            self._blocked.setdefault(key, deque()).append(delivery)
         elif not_before > -math.inf:
-            heapq.heappush(self._later, (not_before, next(self._numbers), waiting))
+            heapq.heappush(self._delayed, (not_before, next(self._numbers), delivery))
         else:
-            self._ready.append(waiting)
+            self._ready.append(delivery)
 
-    def take(self, now: float) -> Waiting | None:
-        """The next delivery that may be handled now; None when there is none."""
-        while self._later and self._later[0][0] <= now:
-            self._ready.append(heapq.heappop(self._later)[2])
+    def take(self, now: float) -> QueuedDelivery | None:
+        """Remove and return the next delivery that may be handled now, or None."""
+        while self._delayed and self._delayed[0][0] <= now:
+            self._ready.append(heapq.heappop(self._delayed)[2])
         return self._ready.popleft() if self._ready else None
 
     def next_time(self) -> float:
-        """When the first of those that wait for a time may be taken; infinity when none does."""
-        return self._later[0][0] if self._later else math.inf
+        """Return the time at which the next delayed delivery is due; infinity if none is delayed."""
+        return self._delayed[0][0] if self._delayed else math.inf
 
-    def release(self, waiting: Waiting) -> None:
-        """A delivery that was taken is in nobody's way any more. May be repeated."""
-        key = waiting.key
-        if key is None or self._ahead.get(key) != waiting.guid:
+    def release(self, delivery: QueuedDelivery) -> None:
+        """Let the next delivery of the same key become active. Idempotent."""
+        key = delivery.order_key
+        if key is None or self._active.get(key) != delivery.guid:
             return
-        behind = self._behind.get(key)
-        if behind:
-            following = behind.popleft()
-            self._ahead[key] = following.guid
+        blocked = self._blocked.get(key)
+        if blocked:
+            following = blocked.popleft()
+            self._active[key] = following.guid
             self._ready.append(following)
         else:
-            self._behind.pop(key, None)
-            del self._ahead[key]
+            self._blocked.pop(key, None)
+            del self._active[key]
 
     def clear(self) -> None:
-        """Forget all that wait."""
+        """Remove all deliveries that have not been taken."""
         self._ready.clear()
-        self._later.clear()
-        self._behind.clear()
+        self._delayed.clear()
+        self._blocked.clear()

@@ -1,19 +1,22 @@
-"""Deliveries that GitHub tried and we never had: found through the App's deliveries API, and fetched.
+"""Redelivery: deliveries that GitHub sent and the loop never stored, fetched through the App's API.
 
-At start, because we were away, and every hour, because a network was. What the inbox has is not
-fetched, and a delivery that arrives while it is fetched is stored once, for it has one guid.
+They are looked for when the loop starts, since it was away, and every hour, since a network may have
+been. What the inbox has is not fetched; a delivery that arrives while it is being fetched is stored once,
+under its id.
 """
 
 from __future__ import annotations
 
 import time
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 import trio
 
-from bassloop.deliveries.retry import advised, pause
-from bassloop.github import GitHubError, MalformedEvent, missed
+from bassloop.concurrency import retry
+from bassloop.github import GitHubError, MalformedEvent, missed, retry_after
 from bassloop.store import StoreError
 
 if TYPE_CHECKING:
@@ -25,55 +28,60 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 LISTED_SECONDS = 7 * 86400.0
-"""How long GitHub lists a delivery, at most: an Enterprise Server's week."""
+"""How long GitHub lists a delivery at most: an Enterprise Server's week."""
 
 EVERY_SECONDS = 3600.0
 OVERLAP_SECONDS = 3600.0
-"""How far each look goes back before the last one, for clocks differ."""
+"""How far each look goes back before the previous one, because clocks differ."""
 
 
 async def keep_fetching(github: GitHub, inbox: Inbox, *, every: float = EVERY_SECONDS) -> None:
-    """Fetch what was missed, now and then every so many seconds. Until cancelled.
+    """Fetch missed deliveries now, and then every so many seconds, until cancelled.
 
-    A look that GitHub does not answer is taken again sooner, and covers the time of both.
+    While GitHub doesn't answer, it is asked again sooner.
     """
-    since, failed = time.time() - LISTED_SECONDS, 0
+    backoff = replace(inbox.backoff, longest=min(inbox.backoff.longest, every))
+
+    def delay(error: Exception) -> float | None:
+        if isinstance(error, GitHubError | StoreError):
+            return min(retry_after(error) or 0.0, every)
+        return None
+
+    def log_failure(error: Exception, seconds: float) -> None:
+        log.warning("missed deliveries not fetched", error=str(error), seconds=round(seconds))
+
+    since = time.time() - LISTED_SECONDS
     while True:
         began = time.time()
-        try:
-            await fetch_missed(github, inbox, since=since)
-        except (GitHubError, StoreError) as error:
-            seconds = min(max(advised(error) or 0.0, pause(failed)), every)
-            failed += 1
-            log.warning("missed deliveries not fetched", error=str(error), seconds=round(seconds))
-            await trio.sleep(seconds)
-        else:
-            since, failed = began - OVERLAP_SECONDS, 0
-            await trio.sleep(every)
+        fetch = partial(fetch_missed, github, inbox, since=since)
+        await retry(fetch, backoff, retry_after=delay, on_retry=log_failure)
+        since = began - OVERLAP_SECONDS
+        await trio.sleep(every)
 
 
 async def fetch_missed(github: GitHub, inbox: Inbox, *, since: float) -> int:
-    """Put what GitHub delivered since a time, and the inbox has not, into the inbox, oldest first.
+    """Add to the inbox what GitHub has delivered since a time and the inbox doesn't have, oldest first.
 
-    Returns how many there were. What an earlier loop, with another database, answered is not ours.
-    Raises GitHubError when GitHub can't be asked; what was fetched before is kept.
+    Return how many there were. What another loop, with another database, has answered is left out. Raises
+    GitHubError when GitHub can't be asked; what was fetched before that is kept.
     """
     hook = github.hook
     attempts = await hook.attempts(since)
     known = await inbox.store.known_deliveries({attempt.guid for attempt in attempts})
-    taken = 0
-    for attempt in missed(attempts, known | _others(attempts, await inbox.store.born())):
+    before_us = _answered_before(attempts, await inbox.store.born())
+    added = 0
+    for attempt in missed(attempts, known | before_us):
         try:
             body = await hook.body(attempt)
-            taken += await inbox.take(attempt.guid, attempt.event, body)
+            added += await inbox.add_fetched(attempt.guid, attempt.event, body)
         except (GitHubError, MalformedEvent) as error:
-            if isinstance(error, GitHubError) and error.passing:
+            if retry_after(error) is not None:
                 raise
             log.error("missed delivery not fetched", delivery=attempt.guid, error=str(error))
-    log.info("missed deliveries fetched", listed=len(attempts), fetched=taken)
-    return taken
+    log.info("missed deliveries fetched", listed=len(attempts), fetched=added)
+    return added
 
 
-def _others(attempts: Sequence[Attempt], born: float) -> set[str]:
-    """The deliveries that were taken before our database was made: by another loop."""
+def _answered_before(attempts: Sequence[Attempt], born: float) -> set[str]:
+    """Return the deliveries that were answered before our database was made, by another loop."""
     return {attempt.guid for attempt in attempts if attempt.arrived and attempt.delivered_at < born}

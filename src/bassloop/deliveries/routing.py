@@ -1,8 +1,8 @@
-"""Which events do what: one table, read from top to bottom.
+"""Routing: what the loop does for an event, decided by one function.
 
-A hook runs for an event that names a sender, a repository, an installation and a head. The loop's own
-check runs come back to it as events; they are recorded, and nothing is evaluated for them, or a check
-would start its own successor.
+A hook runs for an event that names a sender, a repository, an installation and a commit. The loop's own
+check runs come back to it as events; they are stored, but no hook runs for them, or each check would
+start the next one.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
     from bassloop.github import Event
 
 
-class Does(Enum):
+class Route(Enum):
     """What a delivery leads to."""
 
     HOOK = "hook"
-    BRANCH = "the default branch's hook, where its owners want it"
+    DEFAULT_BRANCH_HOOK = "the default branch's hook, if its owners want it"
     BUTTON = "button"
     LOOP = "loop"
-    NOTHING = "nothing"
+    IGNORE = "nothing"
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
-    """What an event leads to, and why in words for the operator."""
+class Routing:
+    """Where an event goes, and why, in words for the operator."""
 
-    does: Does
+    route: Route
     why: str
     rerun: bool = False
 
@@ -51,18 +51,16 @@ _OURS = {
     ("check_suite", "completed"): "a check suite was completed",
 }
 
-_GONE = ("repository", "deleted")
-
-_OF_A_COMMIT = frozenset({"check_suite", "check_run", "merge_group", "pull_request", "push"})
-"""Events that are about a commit; one that has none is about a branch or a tag that is gone."""
+_COMMIT_EVENTS = frozenset({"check_suite", "check_run", "merge_group", "pull_request", "push"})
+"""Events about a commit. One that names none is about a branch or a tag that is gone."""
 
 _RERUNS = frozenset({("check_suite", "rerequested"), ("check_run", "rerequested")})
 
 
-def decide(event: Event, *, app_id: int | None) -> Decision:
-    """What to do for an event. Pure; `app_id` is our own App's, None when there is none."""
+def route_event(event: Event, *, app_id: int | None) -> Routing:
+    """Decide what to do for an event. Pure; `app_id` is our own App's, None if there is none."""
     if event.name in _LOOP_EVENTS:
-        return Decision(Does.LOOP, f"{event.name} is handled by the loop itself")
+        return Routing(Route.LOOP, f"{event.name} is handled by the loop itself")
     missing = [
         part
         for part, value in (
@@ -73,27 +71,25 @@ def decide(event: Event, *, app_id: int | None) -> Decision:
         if value is None
     ]
     if missing:
-        return Decision(
-            Does.NOTHING, f"a hook needs {' and '.join(missing)}, which the event has not"
-        )
+        return Routing(Route.IGNORE, f"the event has no {' or '.join(missing)}, so no hook runs")
     kind = (event.name, event.action or "")
     if kind in _OURS and _is_ours(event, app_id):
-        return Decision(Does.NOTHING, _OURS[kind])
-    if kind == _GONE:
-        return Decision(Does.LOOP, "the repository is gone, and its hook with it")
+        return Routing(Route.IGNORE, _OURS[kind])
+    if kind == ("repository", "deleted"):
+        return Routing(Route.LOOP, "the repository is gone, and its hook with it")
     if kind == ("check_run", "requested_action"):
         if _is_ours(event, app_id):
-            return Decision(Does.BUTTON, "a button on a check run of our own was pressed")
-        return Decision(Does.NOTHING, "a button on another App's check run was pressed")
-    if event.head is None and event.name in _OF_A_COMMIT:
-        return Decision(Does.NOTHING, "the event names no commit to take the hook from")
+            return Routing(Route.BUTTON, "a button on a check run of our own was pressed")
+        return Routing(Route.IGNORE, "a button on another App's check run was pressed")
+    if event.head is None and event.name in _COMMIT_EVENTS:
+        return Routing(Route.IGNORE, "the event names no commit to take the hook from")
     if event.head is None:
-        return Decision(Does.BRANCH, f"{event.name} evaluates the default branch's hook")
-    return Decision(Does.HOOK, f"{event.name} evaluates the hook", rerun=kind in _RERUNS)
+        return Routing(Route.DEFAULT_BRANCH_HOOK, f"{event.name} runs the default branch's hook")
+    return Routing(Route.HOOK, f"{event.name} runs the hook", rerun=kind in _RERUNS)
 
 
 def _is_ours(event: Event, app_id: int | None) -> bool:
-    """Whether the event's check run or suite is our App's; without an App of our own, all count as ours."""
+    """Return whether the event's check run or suite is our App's; without an App, all count as ours."""
     subject = event.payload.get(event.name)
     app = subject.get("app") if isinstance(subject, dict) else None
     theirs = app.get("id") if isinstance(app, dict) else None

@@ -19,6 +19,7 @@ from bassloop.github.errors import (
     RateLimited,
     Refused,
     Unauthorized,
+    retry_after,
 )
 from bassloop.github.events import MalformedEvent, parse_event
 from bassloop.github.hook import AppInfo, Attempt, Hook, HookConfig, missed
@@ -82,6 +83,7 @@ __all__ = [
     "missed",
     "open_github",
     "parse_event",
+    "retry_after",
     "sign",
     "verify_signature",
 ]

@@ -66,6 +66,22 @@ class RateLimited(GitHubError):
         return True
 
 
+def retry_after(error: BaseException) -> float | None:
+    """Return the minimum delay in seconds before retrying, or None if the error is permanent.
+
+    A group of errors is as permanent as any of them.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        delays = [retry_after(each) for each in error.exceptions]
+        known = [delay for delay in delays if delay is not None]
+        return max(known) if len(known) == len(delays) else None
+    if isinstance(error, RateLimited):
+        return error.retry_after
+    if isinstance(error, GitHubError) and error.passing:
+        return 0.0
+    return None
+
+
 def explain(status: int, what: str, said: str, *, permissions: str = "") -> GitHubError:
     """The error for an answer: what was asked, what GitHub said, what mends it. Pure.
 

@@ -11,10 +11,10 @@ import pytest
 import trio
 
 from bassloop.deliveries.inbox import Inbox
-from bassloop.deliveries.routing import Does, decide
+from bassloop.deliveries.routing import Route, route_event
 from bassloop.github import parse_event, sign
 from bassloop.store import open_store
-from tests.checks.world import small
+from tests.small_loop import small_loop
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,15 +25,15 @@ Examples = list[tuple[str, dict[str, Any]]]
 
 def test_every_example_is_read_and_decided_on(examples: Examples) -> None:
     assert len(examples) > 300
-    does: Counter[Does] = Counter()
+    routes: Counter[Route] = Counter()
     for name, payload in examples:
         event = parse_event(name, payload)
-        does[decide(event, app_id=1).does] += 1
+        routes[route_event(event, app_id=1).route] += 1
         head = event.head
         if head is not None:
             assert head.sha in json.dumps(payload)
-    assert does[Does.HOOK] > 20
-    assert does[Does.LOOP] > 10
+    assert routes[Route.HOOK] > 20
+    assert routes[Route.LOOP] > 10
 
 
 def test_the_heads_of_the_examples_are_those_that_they_name(examples: Examples) -> None:
@@ -78,7 +78,7 @@ async def test_every_example_is_handled_to_an_end(
     examples: Examples, repository: Path, tmp_path: Path
 ) -> None:
     states: Counter[str] = Counter()
-    async with small(repository, tmp_path) as its:
+    async with small_loop(repository, tmp_path) as its:
         its.inbox.attempts = 1
         for number, (name, payload) in enumerate(examples):
             answer = await its.deliver(payload, f"guid-{number}", name)

@@ -12,7 +12,7 @@ import structlog
 from itsdangerous import BadSignature
 from quart import Blueprint, Response, abort, jsonify, request
 
-from bassloop.access.token_bucket import Allowance
+from bassloop.concurrency import TokenBucket
 from bassloop.github import GitHubError, SignInPending, SignInRefused
 from bassloop.web.auth.sign_in import NOT_SET, begun
 from bassloop.web.presentation import instant
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 FLOW_SECONDS = 1800
-CODES = 20, 10
-QUESTIONS = 60, 120
-"""Codes, and questions whether one was typed in, at once and a minute: each is one to GitHub."""
+CODES = 20, 10 / 60
+QUESTIONS = 60, 120 / 60
+"""Codes, and questions whether one was typed in, at once and a second: each is one to GitHub."""
 
 MAX_DEVICE = 1000
 
@@ -35,7 +35,7 @@ def routes(context: WebContext) -> Blueprint:
     """The device flow's routes."""
     blueprint = Blueprint("devices", __name__)
     handles = context.sessions.serializer("device")
-    codes, questions = Allowance(*CODES), Allowance(*QUESTIONS)
+    codes, questions = TokenBucket(*CODES), TokenBucket(*QUESTIONS)
 
     def oauth() -> OAuth:
         if context.oauth is None:
@@ -46,7 +46,7 @@ def routes(context: WebContext) -> Blueprint:
     async def begin() -> Response:
         """A code to type in, where, and what to ask with."""
         github = oauth()
-        if not codes.spend():
+        if not codes.take():
             abort(429, "too many terminals sign in at this moment: try again in a minute")
         try:
             code = await github.device_code()
@@ -82,7 +82,7 @@ def routes(context: WebContext) -> Blueprint:
             code = handles.loads(device, max_age=FLOW_SECONDS)
         except BadSignature:
             abort(400, "device is not what was given when the sign-in was begun, or is too old")
-        if not questions.spend():
+        if not questions.take():
             return jsonify({"pending": "slow_down", "interval": 10.0}), 202
         try:
             user = await github.user_by_device(code)

@@ -19,7 +19,7 @@ import trio
 from itsdangerous import BadSignature
 from quart import Blueprint, Response, abort, jsonify, redirect, render_template, request
 
-from bassloop.access.token_bucket import Allowance
+from bassloop.concurrency import TokenBucket
 from bassloop.github import GitHubError, SignInRefused, User
 from bassloop.github.manifest import CALLBACK_PATH as CALLBACK
 from bassloop.store import User as KnownUser
@@ -77,7 +77,7 @@ def routes(context: WebContext) -> Blueprint:
     blueprint = Blueprint("signin", __name__)
     sessions = context.sessions
     states = sessions.serializer("state")
-    once, allowance = Once(), Allowance(AT_ONCE, A_MINUTE)
+    once, allowance = Once(), TokenBucket(AT_ONCE, A_MINUTE / 60)
 
     def oauth() -> OAuth:
         if context.oauth is None:
@@ -118,7 +118,7 @@ def routes(context: WebContext) -> Blueprint:
             abort(400, STALE)
         if request.args.get("error"):
             abort(403, "GitHub was not allowed to say who you are, so you are not signed in")
-        if not allowance.spend():
+        if not allowance.take():
             abort(429, "too many people sign in at this moment: begin again in a minute")
         if not once.use(state):
             abort(400, STALE)

@@ -1,4 +1,4 @@
-"""A whole loop around a small repository, for the tests of the whole path."""
+"""Small Git repositories with a hook, for tests of the loop. `make_repository` is a fixture of all tests."""
 
 from __future__ import annotations
 

@@ -15,9 +15,9 @@ from bassloop.access.policy import (
     Policy,
     PolicyError,
     Rules,
-    decide_policy,
     read_operator_rules,
     read_rules,
+    resolve_policy,
 )
 
 SETTINGS = Policy(runner_wait=600, check_limit=3600)
@@ -37,9 +37,9 @@ check_limit = 90
 
 def test_a_repository_that_says_nothing_gets_the_operators_default() -> None:
     operator = read_operator_rules(OPERATOR, "policy.toml")
-    policy = decide_policy(SETTINGS, operator, "hubot/other", None)
+    policy = resolve_policy(SETTINGS, operator, "hubot/other", Rules())
     assert policy.hold == "first-timers"
-    assert policy.fallback == (Fallback("ci", vouched=True),)
+    assert policy.fallback == (Fallback("ci", trusted=True),)
     assert (policy.hooks_from, policy.check_limit, policy.supersede) == ("head", 3600, True)
 
 
@@ -48,20 +48,20 @@ def test_what_the_operator_says_for_a_repository_by_name_wins_over_its_own_file(
     owners = read_rules(
         b'hooks_from = "head"\nhold = "nobody"\nfallback = ["bot"]\nsupersede = false'
     )
-    policy = decide_policy(SETTINGS, operator, "octocat/hello", owners)
+    policy = resolve_policy(SETTINGS, operator, "octocat/hello", owners)
     assert (policy.hooks_from, policy.hold, policy.supersede) == ("base", "nobody", False)
-    assert policy.fallback == (Fallback("bot", vouched=False),)
+    assert policy.fallback == (Fallback("bot", trusted=False),)
     assert policy.check_limit == 90
-    assert decide_policy(SETTINGS, operator, "octocat/other", owners).check_limit == 60
+    assert resolve_policy(SETTINGS, operator, "octocat/other", owners).check_limit == 60
 
 
 def test_owners_shorten_what_the_operator_allows_and_do_not_prolong_it() -> None:
     owners = read_rules(b"check_limit = 9000\nrunner_wait = 5\n[checks]\nsoak = 7200\nunit = 60\n")
-    policy = decide_policy(SETTINGS, OperatorRules(), "octocat/hello", owners)
+    policy = resolve_policy(SETTINGS, OperatorRules(), "octocat/hello", owners)
     assert (policy.check_limit, policy.runner_wait) == (3600, 5)
     assert policy.checks == {"soak": 3600, "unit": 60}
     operator = read_operator_rules("[default]\ncheck_limit = 86400", "policy.toml")
-    policy = decide_policy(SETTINGS, operator, "octocat/hello", owners)
+    policy = resolve_policy(SETTINGS, operator, "octocat/hello", owners)
     assert (policy.check_limit, policy.checks["soak"]) == (9000, 7200)
 
 
@@ -70,8 +70,8 @@ def test_owners_shorten_what_the_operator_allows_and_do_not_prolong_it() -> None
     [
         ('hold = "all"', "hold: Input should be 'nobody', 'first-timers' or 'outsiders'"),
         ("hooks_form = 1", "hooks_form: there is no such setting; there are check_limit"),
-        ('fallback = ["no login!"]', "fallback.0: 'no login!' is no GitHub login"),
-        ('events = ["Issue Comment"]', "events.0: 'Issue Comment' is no event"),
+        ('fallback = ["no login!"]', "fallback.0: 'no login!' is not a GitHub login"),
+        ('events = ["Issue Comment"]', "events.0: 'Issue Comment' is not an event's name"),
         ('supersede = "yes"', "supersede: Input should be a valid boolean"),
         ("check_limit = -1", "check_limit: Input should be greater than 0"),
         ("[checks]\nsoak = 'long'", "checks.soak: Input should be a valid number"),
@@ -87,7 +87,7 @@ def test_what_is_wrong_is_named(text: str, said: str) -> None:
 
 
 def test_a_name_that_no_repository_has_is_refused() -> None:
-    with pytest.raises(PolicyError, match=r"'hello' is no OWNER/NAME, OWNER/\* or \*"):
+    with pytest.raises(PolicyError, match=r"'hello' is not OWNER/NAME, OWNER/\* or \*"):
         read_operator_rules('[repository."hello"]\nhold = "nobody"', "policy.toml")
 
 

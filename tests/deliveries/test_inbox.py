@@ -11,7 +11,7 @@ import trio
 import trio.lowlevel
 from trio.testing import wait_all_tasks_blocked
 
-from bassloop.deliveries.inbox import MAX_CRASHES, Handle, Inbox, Outcome, Turn
+from bassloop.deliveries.inbox import MAX_CRASHES, Handle, Inbox, Outcome, Slot
 from bassloop.github import RateLimited, sign
 from bassloop.store import Delivery, Store, open_store
 from tests.github.made import check_suite
@@ -49,14 +49,14 @@ async def inbox(
             nursery.cancel_scope.cancel()
 
 
-async def done(delivery: Delivery, turn: Turn) -> Outcome:
+async def done(delivery: Delivery, slot: Slot) -> Outcome:
     return Outcome("done")
 
 
 async def test_a_delivery_is_on_disk_when_it_is_accepted(tmp_path: Path) -> None:
     handled = trio.Event()
 
-    async def handle(delivery: Delivery, turn: Turn) -> Outcome:
+    async def handle(delivery: Delivery, slot: Slot) -> Outcome:
         handled.set()
         return Outcome("done", "a note")
 
@@ -108,7 +108,7 @@ async def test_a_loop_without_a_secret_takes_no_deliveries(tmp_path: Path) -> No
 async def test_the_same_delivery_is_handled_once(tmp_path: Path) -> None:
     handled: list[str] = []
 
-    async def handle(delivery: Delivery, turn: Turn) -> Outcome:
+    async def handle(delivery: Delivery, slot: Slot) -> Outcome:
         handled.append(delivery.guid)
         return Outcome("done")
 
@@ -122,7 +122,7 @@ async def test_the_same_delivery_is_handled_once(tmp_path: Path) -> None:
 async def test_deliveries_about_the_same_head_keep_their_order(tmp_path: Path) -> None:
     going, order = trio.Event(), []
 
-    async def handle(delivery: Delivery, turn: Turn) -> Outcome:
+    async def handle(delivery: Delivery, slot: Slot) -> Outcome:
         order.append(f"{delivery.guid} begins")
         if delivery.guid == "first":
             await going.wait()
@@ -145,7 +145,7 @@ async def test_deliveries_about_the_same_head_keep_their_order(tmp_path: Path) -
 async def test_a_bounded_number_is_handled_at_once(tmp_path: Path) -> None:
     going = trio.Event()
 
-    async def handle(delivery: Delivery, turn: Turn) -> Outcome:
+    async def handle(delivery: Delivery, slot: Slot) -> Outcome:
         await going.wait()
         return Outcome("done")
 
@@ -166,7 +166,7 @@ async def test_a_delivery_that_fails_is_tried_again_and_then_set_aside(
 ) -> None:
     tries = 0
 
-    async def handle(delivery: Delivery, turn: Turn) -> Outcome:
+    async def handle(delivery: Delivery, slot: Slot) -> Outcome:
         nonlocal tries
         tries += 1
         raise ConnectionError("GitHub is on fire")
@@ -182,7 +182,7 @@ async def test_a_delivery_that_fails_is_tried_again_and_then_set_aside(
 
 
 async def test_what_was_not_finished_is_resumed_at_the_next_start(tmp_path: Path) -> None:
-    async def never(delivery: Delivery, turn: Turn) -> Outcome:
+    async def never(delivery: Delivery, slot: Slot) -> Outcome:
         await trio.sleep_forever()
         raise AssertionError
 
@@ -196,7 +196,7 @@ async def test_what_was_not_finished_is_resumed_at_the_next_start(tmp_path: Path
 async def test_a_closed_inbox_ends_what_it_handles_and_takes_no_more(tmp_path: Path) -> None:
     going = trio.Event()
 
-    async def handle(delivery: Delivery, turn: Turn) -> Outcome:
+    async def handle(delivery: Delivery, slot: Slot) -> Outcome:
         await going.wait()
         return Outcome("done")
 
@@ -220,7 +220,7 @@ async def test_a_delivery_that_meets_a_limit_is_postponed_without_counting_and_k
     autojump_clock.autojump_threshold = 0.05
     order: list[str] = []
 
-    async def handle(delivery: Delivery, turn: Turn) -> Outcome:
+    async def handle(delivery: Delivery, slot: Slot) -> Outcome:
         order.append(delivery.guid)
         if delivery.guid == "g1" and len(order) <= 7:
             raise RateLimited("enough", 429, 100.0)
@@ -239,7 +239,7 @@ async def test_a_delivery_that_meets_a_limit_is_postponed_without_counting_and_k
 
 
 async def test_a_postponed_delivery_is_in_no_others_way(tmp_path: Path) -> None:
-    async def handle(delivery: Delivery, turn: Turn) -> Outcome:
+    async def handle(delivery: Delivery, slot: Slot) -> Outcome:
         if delivery.guid == "limited":
             raise RateLimited("enough", 429, 1000.0)
         return Outcome("done")
@@ -260,7 +260,7 @@ async def test_a_restart_waits_for_what_is_left_of_the_time(
 ) -> None:
     autojump_clock.autojump_threshold = 0.05
 
-    async def limited(delivery: Delivery, turn: Turn) -> Outcome:
+    async def limited(delivery: Delivery, slot: Slot) -> Outcome:
         raise RateLimited("enough", 429, 1000.0)
 
     async with inbox(tmp_path, limited) as (box, store):
@@ -278,13 +278,13 @@ async def test_a_delivery_that_rests_lets_others_begin_but_not_those_of_its_head
 ) -> None:
     rested, going, order = trio.Event(), trio.Event(), []
 
-    async def handle(delivery: Delivery, turn: Turn) -> Outcome:
+    async def handle(delivery: Delivery, slot: Slot) -> Outcome:
         order.append(delivery.guid)
         if delivery.guid == "first":
-            turn.rest()
+            slot.release_capacity()
             rested.set()
             await going.wait()
-            turn.end()
+            slot.release()
             await trio.sleep_forever()
         return Outcome("done")
 
@@ -303,7 +303,7 @@ async def test_a_delivery_that_rests_lets_others_begin_but_not_those_of_its_head
 async def test_being_shut_down_is_no_attempt_but_crashes_are_counted(tmp_path: Path) -> None:
     began = trio.Event()
 
-    async def never(delivery: Delivery, turn: Turn) -> Outcome:
+    async def never(delivery: Delivery, slot: Slot) -> Outcome:
         began.set()
         await trio.sleep_forever()
         raise AssertionError
@@ -326,7 +326,7 @@ async def test_being_shut_down_is_no_attempt_but_crashes_are_counted(tmp_path: P
 async def test_a_replay_handles_anew_what_was_set_aside_and_nothing_else(tmp_path: Path) -> None:
     broken = True
 
-    async def handle(delivery: Delivery, turn: Turn) -> Outcome:
+    async def handle(delivery: Delivery, slot: Slot) -> Outcome:
         if broken:
             raise ValueError("no")
         return Outcome("done")

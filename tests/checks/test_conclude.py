@@ -7,21 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from bassloop.deliveries import retry
 from bassloop.standin import Fault
 from bassloop.standin.faults import secondary_limit
-
-from .world import START, small
+from tests.small_loop import START, small_loop
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.loop.conftest import MakeRepository
-
-
-@pytest.fixture(autouse=True)
-def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retry, "FIRST_PAUSE", 0.01)
+    from tests.repositories import MakeRepository
 
 
 CALLS = {
@@ -55,7 +48,7 @@ async def test_what_passes_is_waited_for(
     make_repository: MakeRepository, tmp_path: Path, call: str, day: str
 ) -> None:
     method, path = CALLS[call]
-    async with small(make_repository(**{"project.bass": START}), tmp_path) as its:
+    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as its:
         fault = its.standin.faults.add(Fault(method, path, times=3, **DAYS[day]))
         if day == "429":
             fault.headers = {"Retry-After": "0"}
@@ -74,7 +67,7 @@ async def test_what_passes_is_waited_for(
 async def test_whose_head_it_is_is_waited_for_too(
     make_repository: MakeRepository, tmp_path: Path, day: str
 ) -> None:
-    async with small(make_repository(**{"project.bass": START}), tmp_path) as its:
+    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as its:
         its.standin.add_user("stranger")
         await its.standin.payload("pull_request", fork="stranger")
         fault = its.standin.faults.add(Fault("GET", r"/repos/.*/pulls", times=3, **DAYS[day]))
@@ -92,7 +85,7 @@ async def test_whose_head_it_is_is_waited_for_too(
 async def test_what_is_refused_for_good_is_told_with_its_mend_and_can_be_replayed(
     make_repository: MakeRepository, tmp_path: Path, call: str, status: int
 ) -> None:
-    async with small(make_repository(**{"project.bass": START}), tmp_path) as its:
+    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as its:
         fault = its.standin.faults.add(Fault(*CALLS[call], status=status, times=1000))
         its.inbox.attempts = 1
         async with its.runner():
@@ -110,7 +103,7 @@ async def test_what_is_refused_for_good_is_told_with_its_mend_and_can_be_replaye
 async def test_a_limit_is_no_attempt_and_is_waited_for_as_long_as_github_says(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with small(make_repository(**{"project.bass": START}), tmp_path) as its:
+    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as its:
         its.standin.faults.add(secondary_limit(CALLS["the hook's source"][1], seconds=1))
         async with its.runner():
             await its.deliver(await its.standin.payload("check_suite"), "g1")
@@ -123,7 +116,7 @@ async def test_a_limit_is_no_attempt_and_is_waited_for_as_long_as_github_says(
 async def test_a_check_that_github_refuses_to_make_sets_its_delivery_aside_and_a_replay_runs_it(
     make_repository: MakeRepository, tmp_path: Path, status: int
 ) -> None:
-    async with small(make_repository(**{"project.bass": START}), tmp_path) as its:
+    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as its:
         method, path = CALLS["the check's creation"]
         its.standin.faults.add(Fault(method, path, status=status, times=1000))
         its.inbox.attempts = 1
@@ -148,7 +141,7 @@ async def test_an_end_that_github_did_not_take_is_told_after_a_restart(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     repository = make_repository(**{"project.bass": START})
-    async with small(repository, tmp_path) as its:
+    async with small_loop(repository, tmp_path) as its:
         its.standin.faults.add(Fault(*CALLS["the check's end"], status=500, times=1000))
         async with its.runner():
             await its.deliver(await its.standin.payload("check_suite"), "g1")
@@ -160,7 +153,7 @@ async def test_an_end_that_github_did_not_take_is_told_after_a_restart(
         [(_, run)] = await its.store.unfinished_check_runs()
         assert run.state == "succeeded"
     standin.faults.clear()
-    async with small(repository, tmp_path, standin=standin) as its:
+    async with small_loop(repository, tmp_path, standin=standin) as its:
         await its.until(lambda: its.check_run()["status"] == "completed")
         assert its.check_run()["conclusion"] == "success"
         await its.until(lambda: not its.loop.concluding)
@@ -172,7 +165,7 @@ async def test_a_file_that_the_hook_loads_is_waited_for_too(
 ) -> None:
     hook = "(use (*dir*/more.bass))\n" + START.replace('"it"', "more:name")
     files = {"project.bass": hook, "more.bass": '(provide [name] (def name "it"))'}
-    async with small(make_repository(**files), tmp_path) as its:
+    async with small_loop(make_repository(**files), tmp_path) as its:
         its.standin.faults.add(Fault("GET", r"/repos/.*/contents/more\.bass", status=502, times=2))
         async with its.runner():
             await its.deliver(await its.standin.payload("check_suite"), "g1")

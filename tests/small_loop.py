@@ -15,6 +15,7 @@ from bassloop.checks.handler import handle_delivery
 from bassloop.checks.loop import Limits, Loop
 from bassloop.checks.recovery import end_set_aside, interrupt_lost_runs, keep_concluding
 from bassloop.checks.tail import Tail
+from bassloop.concurrency import Backoff
 from bassloop.deliveries.inbox import Inbox
 from bassloop.github import GitHubConfig, Patience, open_github, sign
 from bassloop.runtimes import Platform, Pool, Runtime
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
     from pathlib import Path
 
+BACKOFF = Backoff(first=0.01, longest=600.0, jitter=0.2)
 SECRET = "the webhook's secret"
 APP = app_key()
 
@@ -55,7 +57,7 @@ class FakeRuntime(Runtime):
 
 
 @dataclass(eq=False)
-class Small:
+class SmallLoop:
     """A small loop."""
 
     standin: StandIn
@@ -110,9 +112,9 @@ async def _nowhere(session_factory: object) -> Any:
 
 
 @asynccontextmanager
-async def small(
+async def small_loop(
     repository: Path, folder: Path, *, limits: Limits | None = None, **options: Any
-) -> AsyncGenerator[Small]:
+) -> AsyncGenerator[SmallLoop]:
     """A small loop around a repository; the data in `folder` is that of an earlier one, if any."""
     standin = options.pop("standin", None) or StandIn(
         repository_path=repository,
@@ -142,6 +144,7 @@ async def small(
                     app_id=standin.app_id,
                     connect=lambda login: f"bassloop runner {login}@loop",
                     limits=limits or Limits(),
+                    backoff=BACKOFF,
                 )
                 if options:
                     loop = replace(loop, **options)
@@ -149,12 +152,13 @@ async def small(
                     store,
                     partial(handle_delivery, loop),
                     SECRET.encode(),
-                    aside=partial(end_set_aside, loop),
+                    backoff=BACKOFF,
+                    on_set_aside=partial(end_set_aside, loop),
                 )
                 await interrupt_lost_runs(loop)
                 async with trio.open_nursery() as inner:
                     inner.start_soon(keep_concluding, loop)
                     await inner.start(inbox.run)
-                    yield Small(standin, store, loop, inbox)
+                    yield SmallLoop(standin, store, loop, inbox)
                     inner.cancel_scope.cancel()
             nursery.cancel_scope.cancel()

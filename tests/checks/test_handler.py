@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING, Any, cast
 import trio
 
 from bassloop.access.policy import OWNERS_FILE, OperatorRules, Policy, Rules
-from bassloop.access.policy_cache import Policies
+from bassloop.access.policy_cache import PolicyCache
 from bassloop.github import parse_event
-from tests.loop.conftest import commit, git
-
-from .world import small
+from tests.repositories import commit, git
+from tests.small_loop import small_loop
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.loop.conftest import MakeRepository
+    from tests.repositories import MakeRepository
 
 HOOK = """
 (defn start-it [client sha]
@@ -42,7 +41,7 @@ async def test_a_bot_and_a_merge_queue_use_the_runners_that_the_owners_named(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     path = make_repository(**owners('fallback = ["nobody", "reader", "ci"]'))
-    async with small(path, tmp_path) as its:
+    async with small_loop(path, tmp_path) as its:
         its.standin.add_user("dependabot[bot]", type="Bot")
         its.standin.add_user("reader", permission="read")
         its.standin.add_user("ci", permission="write")
@@ -69,7 +68,7 @@ async def test_a_bot_and_a_merge_queue_use_the_runners_that_the_owners_named(
 async def test_a_bot_without_a_fallback_does_not_wait_and_says_what_mends_it(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with small(make_repository(**{"project.bass": IT}), tmp_path) as its:
+    async with small_loop(make_repository(**{"project.bass": IT}), tmp_path) as its:
         its.standin.add_user("dependabot[bot]", type="Bot")
         await its.deliver(await its.standin.payload("check_suite", sender="dependabot[bot]"), "g")
         with trio.fail_after(30):
@@ -84,7 +83,7 @@ async def test_a_forks_head_does_not_fall_back(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     path = make_repository(**owners('fallback = ["ci"]\nrunner_wait = 0'))
-    async with small(path, tmp_path) as its:
+    async with small_loop(path, tmp_path) as its:
         its.standin.add_user("stranger")
         its.standin.add_user("ci", permission="write")
         async with its.runner("ci") as ci:
@@ -103,7 +102,7 @@ async def test_hooks_from_the_base_are_evaluated_for_a_forks_head_and_only_for_t
     (path / "project.bass").write_text(HOOK.replace("NAME", "from the head"))
     (path / OWNERS_FILE).write_text('hooks_from = "head"')
     head = commit(path)
-    async with small(path, tmp_path) as its:
+    async with small_loop(path, tmp_path) as its:
         its.standin.default_branch = "main"
         its.standin.add_user("stranger")
         async with its.runner("stranger"), its.runner():
@@ -124,7 +123,7 @@ async def test_a_forks_event_starts_checks_of_its_own_head_only(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     hook = IT.replace("payload:pull_request:head:sha", '"' + "a" * 40 + '"')
-    async with small(make_repository(**{"project.bass": hook}), tmp_path) as its:
+    async with small_loop(make_repository(**{"project.bass": hook}), tmp_path) as its:
         its.standin.add_user("stranger")
         async with its.runner("stranger") as runner:
             payload = await its.standin.payload("pull_request", fork="stranger")
@@ -140,7 +139,7 @@ async def test_events_without_a_commit_evaluate_the_default_branchs_hook_where_o
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     path = make_repository(**{"project.bass": IT})
-    async with small(path, tmp_path) as its, its.runner() as runner:
+    async with small_loop(path, tmp_path) as its, its.runner() as runner:
         payload = await its.standin.payload("repository_dispatch")
         await its.deliver(payload, "g1", "repository_dispatch")
         ignored = await its.inbox.finished("g1")
@@ -160,7 +159,7 @@ async def test_a_file_that_cant_be_used_is_told_on_its_check_and_nothing_is_eval
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     path = make_repository(**owners('hold = "everybody"'))
-    async with small(path, tmp_path) as its, its.runner() as runner:
+    async with small_loop(path, tmp_path) as its, its.runner() as runner:
         await its.deliver(await its.standin.payload("check_suite"), "g1")
         assert (await its.inbox.finished("g1")).state == "done"
         [said] = its.standin.check_runs
@@ -179,7 +178,7 @@ async def test_a_check_runs_for_as_long_as_its_name_may(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     path = make_repository(**owners("[checks]\nit = 0.05\nother = 500"))
-    async with small(path, tmp_path) as its, its.runner(ready=False):
+    async with small_loop(path, tmp_path) as its, its.runner(ready=False):
         await its.deliver(await its.standin.payload("check_suite"), "g1")
         await its.inbox.finished("g1")
         assert its.check_run()["conclusion"] == "timed_out"
@@ -192,7 +191,7 @@ async def test_what_the_operator_says_by_name_is_what_holds(
     path = make_repository(**owners("check_limit = 500"))
     operator = OperatorRules(repository={"octocat/hello": Rules(check_limit=0.05)})
     async with (
-        small(path, tmp_path, policies=Policies(Policy(), operator)) as its,
+        small_loop(path, tmp_path, policies=PolicyCache(Policy(), operator)) as its,
         its.runner(ready=False),
     ):
         await its.deliver(await its.standin.payload("check_suite"), "g1")
@@ -204,7 +203,7 @@ async def test_what_was_read_before_a_push_is_not_kept_after_it(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     path = make_repository(**owners("supersede = true"))
-    async with small(path, tmp_path) as its:
+    async with small_loop(path, tmp_path) as its:
         push = parse_event("push", await its.standin.payload("push"))
         assert push.repository is not None
         repo = its.loop.github.repository(push.installation_id or 0, "octocat", "hello")
@@ -217,8 +216,8 @@ async def test_what_was_read_before_a_push_is_not_kept_after_it(
                 content = await read(name, ref)
                 (path / OWNERS_FILE).write_text("supersede = false")
                 commit(path)
-                policies.heed(push)
+                policies.apply_event(push)
                 return content
 
-        assert (await policies.of(push.repository, cast("Any", Meanwhile()))).supersede
-        assert not (await policies.of(push.repository, repo)).supersede
+        assert (await policies.policy_for(push.repository, cast("Any", Meanwhile()))).supersede
+        assert not (await policies.policy_for(push.repository, repo)).supersede

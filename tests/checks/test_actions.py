@@ -8,22 +8,20 @@ import pytest
 
 from bassloop.access import permissions
 from bassloop.access.policy import Policy
-from bassloop.access.policy_cache import Policies
+from bassloop.access.policy_cache import PolicyCache
 from bassloop.checks import handler
 from bassloop.checks.actions import CantSay, Control, NotAllowed, approve, request_cancel
 from bassloop.checks.check_output import APPROVAL
-from bassloop.deliveries import retry
 from bassloop.github import User
-
-from .world import START, small
+from bassloop.standin import Fault
+from tests.small_loop import START, small_loop
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from bassloop.standin import Account
-    from tests.loop.conftest import MakeRepository
-
-    from .world import Small
+    from tests.repositories import MakeRepository
+    from tests.small_loop import SmallLoop
 
 PULL = """
 (defn start-it [client sha]
@@ -37,8 +35,8 @@ PULL = """
     "check_run" (start-it client payload:check_run:head_sha)
     "check_suite" (start-it client payload:check_suite:head_sha)))
 """
-HELD = Policies(Policy(hold="first-timers", runner_wait=0))
-IMPATIENT = Policies(Policy(runner_wait=0))
+HELD = PolicyCache(Policy(hold="first-timers", runner_wait=0))
+IMPATIENT = PolicyCache(Policy(runner_wait=0))
 
 
 def user(account: Account) -> User:
@@ -46,7 +44,7 @@ def user(account: Account) -> User:
 
 
 async def press(
-    its: Small, button: str, guid: str, *, name: str, sender: str, fork: str | None = None
+    its: SmallLoop, button: str, guid: str, *, name: str, sender: str, fork: str | None = None
 ) -> str:
     """Press a button of the newest check run of a name; what became of the delivery."""
     number = its.check_run(name)["id"]
@@ -63,15 +61,15 @@ async def press(
     return f"{finished.state}: {finished.error}" if finished.error else finished.state
 
 
-def buttons(its: Small, name: str) -> list[str]:
+def buttons(its: SmallLoop, name: str) -> list[str]:
     return [each["identifier"] for each in its.standin.actions.get(its.check_run(name)["id"], [])]
 
 
-def conclusions(its: Small, name: str) -> list[str | None]:
+def conclusions(its: SmallLoop, name: str) -> list[str | None]:
     return [run["conclusion"] for run in its.standin.check_runs if run["name"] == name]
 
 
-async def pulled(its: Small, guid: str, fork: str = "stranger", **options: Any) -> None:
+async def pulled(its: SmallLoop, guid: str, fork: str = "stranger", **options: Any) -> None:
     payload = await its.standin.payload("pull_request", fork=fork, **options)
     assert await its.deliver(payload, guid, "pull_request") == 202
 
@@ -80,7 +78,7 @@ async def test_a_run_is_cancelled_by_its_own_user_and_by_whoever_can_write(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
-        small(make_repository(**{"project.bass": PULL}), tmp_path) as its,
+        small_loop(make_repository(**{"project.bass": PULL}), tmp_path) as its,
         its.runner(ready=False) as runner,
     ):
         for login, permission in (("reader", "read"), ("writer", "write")):
@@ -116,7 +114,7 @@ async def test_a_run_is_cancelled_by_its_own_user_and_by_whoever_can_write(
 async def test_a_check_that_waits_for_a_runner_can_be_cancelled_on_its_page(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with small(make_repository(**{"project.bass": START}), tmp_path) as its:
+    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as its:
         stranger = its.standin.add_user("stranger")
         await its.deliver(await its.standin.payload("check_suite"), "g1")
         await its.until(lambda: its.standin.check_runs)
@@ -133,7 +131,7 @@ async def test_a_check_that_waits_for_a_runner_can_be_cancelled_on_its_page(
 async def test_who_can_write_to_what_has_the_repositorys_name_by_now_may_nothing(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with small(make_repository(**{"project.bass": START}), tmp_path) as its:
+    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as its:
         writer = its.standin.add_user("writer", permission="write")
         await its.deliver(await its.standin.payload("check_suite"), "g1")
         await its.until(lambda: its.standin.check_runs)
@@ -147,8 +145,8 @@ async def test_who_can_write_to_what_has_the_repositorys_name_by_now_may_nothing
 async def test_who_asks_again_and_again_does_not_use_up_githubs_patience(
     make_repository: MakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(permissions, "OF_ONE", (2, 0))
-    async with small(make_repository(**{"project.bass": START}), tmp_path) as its:
+    monkeypatch.setattr(permissions, "PERSON_LIMIT", (2, 0))
+    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as its:
         stranger = user(its.standin.add_user("stranger"))
         writer = user(its.standin.add_user("writer", permission="write"))
         await its.deliver(await its.standin.payload("check_suite"), "g1")
@@ -168,7 +166,7 @@ async def test_a_first_timers_event_is_held_until_somebody_who_can_write_approve
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     path = make_repository(**{"project.bass": PULL})
-    async with small(path, tmp_path, policies=HELD) as its:
+    async with small_loop(path, tmp_path, policies=HELD) as its:
         its.standin.add_user("stranger", association="FIRST_TIME_CONTRIBUTOR")
         its.standin.add_user("maintainer", permission="write")
         async with its.runner("maintainer") as runner:
@@ -215,7 +213,7 @@ async def test_what_is_approved_while_an_event_of_the_head_is_looked_at_is_not_h
     make_repository: MakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make_repository(**{"project.bass": PULL})
-    async with small(path, tmp_path, policies=HELD) as its:
+    async with small_loop(path, tmp_path, policies=HELD) as its:
         its.standin.add_user("stranger", association="NONE")
         maintainer = user(its.standin.add_user("maintainer", permission="admin"))
         await pulled(its, "g1")
@@ -236,7 +234,7 @@ async def test_what_is_held_stays_so_over_a_restart_and_is_released_once(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     path = make_repository(**{"project.bass": PULL})
-    async with small(path, tmp_path, policies=HELD) as its:
+    async with small_loop(path, tmp_path, policies=HELD) as its:
         its.standin.add_user("stranger", association="NONE")
         maintainer = its.standin.add_user("maintainer", permission="admin")
         await pulled(its, "g1")
@@ -244,7 +242,7 @@ async def test_what_is_held_stays_so_over_a_restart_and_is_released_once(
         run = its.check_run(APPROVAL)["external_id"]
         standin = its.standin
     async with (
-        small(path, tmp_path, policies=HELD, standin=standin) as its,
+        small_loop(path, tmp_path, policies=HELD, standin=standin) as its,
         its.runner("maintainer"),
     ):
         assert (await its.inbox.finished("g1")).state == "held"
@@ -253,7 +251,7 @@ async def test_what_is_held_stays_so_over_a_restart_and_is_released_once(
         assert [each.guid for each in released] == ["g1"]
         assert await approve(its.loop, run, user(maintainer)) == []
     async with (
-        small(path, tmp_path, policies=HELD, standin=standin) as its,
+        small_loop(path, tmp_path, policies=HELD, standin=standin) as its,
         its.runner("maintainer"),
     ):
         assert (await its.inbox.finished("g1")).state == "done"
@@ -264,7 +262,7 @@ async def test_a_forks_check_that_found_no_runner_runs_anew_on_the_approvers(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     path = make_repository(**{"project.bass": PULL})
-    async with small(path, tmp_path, policies=IMPATIENT) as its:
+    async with small_loop(path, tmp_path, policies=IMPATIENT) as its:
         its.standin.add_user("stranger")
         its.standin.add_user("maintainer", permission="write")
         async with its.runner("maintainer") as runner:
@@ -289,7 +287,7 @@ async def test_a_forks_check_that_found_no_runner_runs_anew_on_the_approvers(
 async def test_a_forks_check_that_waits_runs_at_once_on_the_approvers(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with small(make_repository(**{"project.bass": PULL}), tmp_path) as its:
+    async with small_loop(make_repository(**{"project.bass": PULL}), tmp_path) as its:
         its.standin.add_user("stranger")
         its.standin.add_user("maintainer", permission="write")
         async with its.runner("maintainer") as runner:
@@ -307,7 +305,7 @@ async def test_a_head_that_nobody_knows_is_held_whatever_the_policy(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
-        small(make_repository(**{"project.bass": PULL}), tmp_path) as its,
+        small_loop(make_repository(**{"project.bass": PULL}), tmp_path) as its,
         its.runner() as runner,
     ):
         payload = await its.standin.payload("check_suite", fork="octocat")
@@ -329,7 +327,7 @@ async def test_a_hook_that_failed_is_run_again_with_all_its_checks(
     (with-image ($ sh -c "true") {:repository "alpine" :platform {:os "linux"}})
     "it" payload:check_suite:head_sha))
 """
-    async with small(
+    async with small_loop(
         make_repository(**{"project.bass": hook}), tmp_path, policies=IMPATIENT
     ) as its:
         await its.deliver(await its.standin.payload("check_suite"), "g1")
@@ -346,13 +344,10 @@ async def test_a_hook_that_failed_is_run_again_with_all_its_checks(
 
 
 async def test_a_pressed_button_meets_a_bad_day_of_githubs(
-    make_repository: MakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    from bassloop.standin import Fault
-
-    monkeypatch.setattr(retry, "FIRST_PAUSE", 0.01)
     async with (
-        small(make_repository(**{"project.bass": PULL}), tmp_path) as its,
+        small_loop(make_repository(**{"project.bass": PULL}), tmp_path) as its,
         its.runner(ready=False) as runner,
     ):
         its.standin.add_user("writer", permission="write")

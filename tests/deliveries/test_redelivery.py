@@ -7,18 +7,14 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from bassloop.deliveries import retry
 from bassloop.deliveries.redelivery import fetch_missed, keep_fetching
 from bassloop.standin import Fault
-
-from .world import START, small
+from tests.small_loop import START, small_loop
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
-
-    from tests.loop.conftest import MakeRepository
+    from tests.repositories import MakeRepository
 
 LIST = r"/app/hook/deliveries"
 
@@ -26,7 +22,10 @@ LIST = r"/app/hook/deliveries"
 async def test_what_never_arrived_is_fetched_once_and_runs(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with small(make_repository(**{"project.bass": START}), tmp_path) as its, its.runner():
+    async with (
+        small_loop(make_repository(**{"project.bass": START}), tmp_path) as its,
+        its.runner(),
+    ):
         payload = await its.standin.payload("check_suite")
         guid = its.standin.lose("check_suite", payload)
         assert await fetch_missed(its.loop.github, its.inbox, since=0) == 1
@@ -39,7 +38,7 @@ async def test_what_never_arrived_is_fetched_once_and_runs(
 async def test_all_pages_are_looked_at_and_the_oldest_comes_first(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with small(make_repository(**{"project.bass": START}), tmp_path) as its:
+    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as its:
         ping = {"zen": "Keep it logically awesome."}
         guids = [its.standin.lose("ping", ping) for _ in range(130)]
         assert await fetch_missed(its.loop.github, its.inbox, since=0) == 130
@@ -50,7 +49,7 @@ async def test_all_pages_are_looked_at_and_the_oldest_comes_first(
 async def test_one_that_arrived_and_one_that_another_loop_took_are_not_fetched(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with small(make_repository(**{"project.bass": START}), tmp_path) as its:
+    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as its:
         payload = await its.standin.payload("check_suite")
         arrived, before = its.standin.lose("ping", {}), its.standin.lose("ping", {})
         nobody = its.standin.lose("ping", {})
@@ -64,7 +63,10 @@ async def test_one_that_arrived_and_one_that_another_loop_took_are_not_fetched(
 async def test_one_whose_answer_was_lost_is_handled_once(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with small(make_repository(**{"project.bass": START}), tmp_path) as its, its.runner():
+    async with (
+        small_loop(make_repository(**{"project.bass": START}), tmp_path) as its,
+        its.runner(),
+    ):
         payload = await its.standin.payload("check_suite")
         guid = its.standin.lose("check_suite", payload)
         async with trio.open_nursery() as nursery:
@@ -76,10 +78,9 @@ async def test_one_whose_answer_was_lost_is_handled_once(
 
 
 async def test_a_look_that_github_does_not_answer_is_taken_again(
-    make_repository: MakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(retry, "FIRST_PAUSE", 0.01)
-    async with small(make_repository(**{"project.bass": START}), tmp_path) as its:
+    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as its:
         for fault in (
             Fault("GET", LIST, status=500, times=2),
             Fault("GET", LIST, status=200, body=b"{}"),
@@ -100,7 +101,7 @@ async def test_a_look_that_github_does_not_answer_is_taken_again(
 async def test_one_that_can_not_be_read_keeps_no_other_away(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with small(make_repository(**{"project.bass": START}), tmp_path) as its:
+    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as its:
         its.standin.lose("push", {"sender": 1})
         good = its.standin.lose("ping", {})
         assert await fetch_missed(its.loop.github, its.inbox, since=0) == 1
@@ -110,7 +111,7 @@ async def test_one_that_can_not_be_read_keeps_no_other_away(
 async def test_what_is_older_than_was_asked_for_is_left_alone(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with small(make_repository(**{"project.bass": START}), tmp_path) as its:
+    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as its:
         old = its.standin.lose("ping", {})
         its.standin.made_older(old, status=0, seconds=7200)
         assert await fetch_missed(its.loop.github, its.inbox, since=time.time() - 3600) == 0

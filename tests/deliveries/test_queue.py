@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import math
 
-from bassloop.deliveries.queue import Line, Waiting
+from bassloop.deliveries.queue import DeliveryQueue, QueuedDelivery
 
-A1, A2, A3 = Waiting("a1", "a"), Waiting("a2", "a"), Waiting("a3", "a")
-B1, FREE = Waiting("b1", "b"), Waiting("free")
+A1, A2, A3 = QueuedDelivery("a1", "a"), QueuedDelivery("a2", "a"), QueuedDelivery("a3", "a")
+B1, FREE = QueuedDelivery("b1", "b"), QueuedDelivery("free")
 
 
-def line(*all: Waiting) -> Line:
-    made = Line()
+def line(*all: QueuedDelivery) -> DeliveryQueue:
+    made = DeliveryQueue()
     for waiting in all:
         made.add(waiting)
     return made
 
 
-def taken(line: Line, now: float = 0.0) -> list[str]:
+def taken(line: DeliveryQueue, now: float = 0.0) -> list[str]:
     found = []
     while (waiting := line.take(now)) is not None:
         found.append(waiting.guid)

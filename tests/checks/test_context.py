@@ -8,13 +8,12 @@ import pytest
 import trio
 
 from bassloop.standin import Fault
-
-from .world import START, small
+from tests.small_loop import START, small_loop
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.loop.conftest import MakeRepository
+    from tests.repositories import MakeRepository
 
 TOKEN = "bassloop-checkout-token"
 
@@ -23,7 +22,7 @@ async def test_a_runner_of_ours_has_a_token_for_the_one_repository_while_it_runs
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
-        small(make_repository(**{"project.bass": START}), tmp_path) as its,
+        small_loop(make_repository(**{"project.bass": START}), tmp_path) as its,
         its.runner(ready=False) as runner,
     ):
         runner.kind = "bassloop"
@@ -44,7 +43,7 @@ async def test_nobody_else_has_one(
     make_repository: MakeRepository, tmp_path: Path, why: str
 ) -> None:
     async with (
-        small(make_repository(**{"project.bass": START}), tmp_path) as its,
+        small_loop(make_repository(**{"project.bass": START}), tmp_path) as its,
         its.runner() as runner,
     ):
         runner.kind = "go" if why == "another kind of runner" else "bassloop"
@@ -66,7 +65,7 @@ async def test_it_is_revoked_when_the_run_is_cancelled(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
-        small(make_repository(**{"project.bass": START}), tmp_path) as its,
+        small_loop(make_repository(**{"project.bass": START}), tmp_path) as its,
         its.runner(ready=False) as runner,
     ):
         runner.kind = "bassloop"

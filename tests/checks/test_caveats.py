@@ -9,8 +9,7 @@ from bassloop.checks.caveats import notes
 from bassloop.github import CheckOutput
 from bassloop.store import ThunkRecord
 from bassloop.wire import bass_pb2 as pb
-
-from .test_report import a_run
+from tests.records import a_run
 
 PLAIN = pb.Thunk(args=[pb.Value(string=pb.String(value="make"))])
 SECRET = pb.Value(secret=pb.Secret(name="token"))

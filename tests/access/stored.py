@@ -1,0 +1,20 @@
+"""What the tests of this room have in the store."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from bassloop.store import RepositoryRecord
+from tests.records import a_run
+
+if TYPE_CHECKING:
+    from tests.small_loop import SmallLoop
+
+OURS = RepositoryRecord(201, "octocat/hello", 1, public=False)
+
+
+async def store_run(its: SmallLoop, **changes: Any) -> None:
+    """Store a run of the repository."""
+    run = replace(a_run(id="r", repository_id=201, thunk_digest=""), **changes)
+    await its.store.intend_check(201, run.repository, 1, run.head_sha, "it", "g", False, run)

@@ -1,0 +1,152 @@
+"""Permissions are what GitHub says, cached for minutes, and forgotten when an event may have changed them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from bassloop.access import permissions
+from bassloop.access.permissions import CACHE_SECONDS, Permissions, at_least
+from bassloop.standin import Account, Fault
+from bassloop.store import User
+from tests.access.stored import OURS, store_run
+from tests.small_loop import SmallLoop, small_loop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.repositories import MakeRepository
+
+READER = User(105, "U_105", "reader")
+
+
+async def known(
+    its: SmallLoop,
+    *,
+    permission: str = "read",
+    clock: Callable[[], float] = trio.current_time,
+) -> Permissions:
+    """Make a private repository that the loop knows, and somebody with a permission in it."""
+    its.standin.private = True
+    its.standin.accounts["reader"] = Account(105, "reader", permission=permission)
+    await its.store.put_repository(OURS)
+    return Permissions(its.store, its.loop.github, clock)
+
+
+def asked(its: SmallLoop) -> int:
+    return sum("/collaborators/" in path for _, path, _ in its.standin.requests)
+
+
+@pytest.mark.parametrize("level", ["none", "read", "write", "admin"])
+async def test_a_level_is_what_github_says(
+    make_repository: MakeRepository, tmp_path: Path, level: str
+) -> None:
+    async with small_loop(make_repository(), tmp_path) as its:
+        permits = await known(its, permission=level)
+        assert await permits.level(READER, 201) == level
+        assert at_least("read", level) == (level != "none")
+
+
+async def test_it_is_asked_once_in_some_minutes_however_many_want_to_know(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with small_loop(make_repository(), tmp_path) as its:
+        ahead = 0.0
+        permits = await known(its, clock=lambda: trio.current_time() + ahead)
+        async with trio.open_nursery() as nursery:
+            for _ in range(20):
+                nursery.start_soon(permits.level, READER, 201)
+        assert asked(its) == 1
+        its.standin.accounts["reader"] = Account(105, "reader", permission="none")
+        assert await permits.level(READER, 201) == "read"
+        ahead += CACHE_SECONDS
+        assert await permits.level(READER, 201) == "none"
+        assert asked(its) == 2
+
+
+async def test_what_is_forgotten_is_asked_again_also_while_it_is_on_its_way(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with small_loop(make_repository(), tmp_path) as its:
+        permits = await known(its)
+        slow = Fault("GET", r".*/collaborators/.*", status=None, delay=0.3)
+        its.standin.faults.add(slow)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(permits.level, READER, 201)
+            await its.until(lambda: slow.happened)
+            permits.forget(user_id=105)
+        assert await permits.level(READER, 201) == "read"
+        assert asked(its) == 2
+        for what in ({"user_id": 105}, {"repository_id": 201}, {}):
+            before = asked(its)
+            permits.forget(**what)
+            await permits.level(READER, 201)
+            assert asked(its) == before + 1
+        permits.forget(user_id=9, repository_id=201)
+        await permits.level(READER, 201)
+        assert asked(its) == before + 1
+
+
+async def test_what_github_can_not_say_nobody_may(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with small_loop(make_repository(), tmp_path) as its:
+        permits = await known(its, permission="admin")
+        its.standin.faults.add(Fault("GET", r".*/collaborators/.*", status=500, times=100))
+        assert await permits.level(READER, 201) == "none"
+        assert await permits.level(READER, 999) == "none"
+
+
+async def test_a_login_that_changed_hands_takes_no_permission_with_it(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with small_loop(make_repository(), tmp_path) as its:
+        permits = await known(its, permission="none")
+        await its.store.put_user(READER)
+        its.standin.accounts["reader"] = Account(106, "reader", permission="admin")
+        its.standin.accounts["renamed"] = Account(105, "renamed", permission="write")
+        assert await permits.level(READER, 201) == "write"
+        assert await its.store.user(105) == User(105, "U_105", "renamed")
+        assert await permits.level(User(106, "", "Reader"), 201) == "admin"
+        # Whom GitHub does not know any more has nothing, whoever has the login now.
+        del its.standin.accounts["renamed"]
+        permits.forget()
+        assert await permits.level(READER, 201) == "none"
+
+
+async def test_a_repository_whose_name_is_anothers_now_is_read_by_nobody(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with small_loop(make_repository(), tmp_path) as its:
+        permits = await known(its, permission="admin")
+        its.standin.repository_id = 999
+        assert await permits.level(READER, 201) == "none"
+        assert asked(its) == 0
+
+
+async def test_nobody_can_spend_what_checks_need_of_the_rate_limit(
+    make_repository: MakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(permissions, "PERSON_LIMIT", (2, 1 / 60))
+    async with small_loop(make_repository(), tmp_path) as its:
+        permits = await known(its)
+        for number in (201, 301, 302):
+            await its.store.put_repository(replace(OURS, id=number))
+        assert [await permits.level(READER, n) for n in (301, 302, 201)] == ["none"] * 3
+        assert asked(its) == 0
+        assert await permits.level(User(101, "", "octocat"), 201) == "admin"
+
+
+async def test_lists_are_made_of_the_repositories_that_one_may_read(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with small_loop(make_repository(), tmp_path) as its:
+        permits = await known(its)
+        assert await permits.readable(READER) == frozenset()
+        await store_run(its)
+        assert await permits.readable(READER) == {201}
+        assert await permits.readable(User(9, "", "stranger")) == frozenset()

@@ -1,0 +1,180 @@
+"""Who may see what follows GitHub: by events, and where there are none, by asking."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+
+from bassloop.access.visibility import Invalidation, invalidation
+from bassloop.github import GitHubError, parse_event
+from bassloop.standin import Fault
+from bassloop.store import User
+from tests.access.stored import OURS, store_run
+from tests.records import a_run
+from tests.small_loop import START, SmallLoop, small_loop
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.repositories import MakeRepository
+
+SENDER = {"login": "octocat", "id": 5}
+REPOSITORY = {"id": 7, "full_name": "o/n"}
+
+
+@pytest.mark.parametrize(
+    ("name", "payload", "expected"),
+    [
+        ("github_app_authorization", {"action": "revoked"}, Invalidation(5, sign_out=True)),
+        ("member", {"action": "removed", "member": {"id": 9}}, Invalidation(9, 7)),
+        ("membership", {"action": "removed", "member": {"id": 9}}, Invalidation(9)),
+        (
+            "organization",
+            {"action": "member_removed", "membership": {"user": {"id": 9}}},
+            Invalidation(9),
+        ),
+        ("team", {"action": "removed_from_repository"}, Invalidation(None, 7)),
+        ("repository", {"action": "privatized"}, Invalidation(None, 7)),
+        ("repository", {"action": "edited"}, None),
+        ("public", {}, Invalidation(None, 7)),
+        ("installation", {"action": "deleted"}, Invalidation()),
+        ("installation_repositories", {"action": "removed"}, Invalidation()),
+        ("member", {"action": "removed", "member": "?"}, Invalidation(None, 7)),
+        ("push", {}, None),
+    ],
+)
+def test_an_event_lets_forget_what_it_may_have_changed(
+    name: str, payload: dict[str, Any], expected: Invalidation | None
+) -> None:
+    whole = {"sender": SENDER, "repository": REPOSITORY, **payload}
+    assert invalidation(parse_event(name, whole)) == expected
+
+
+async def happened(its: SmallLoop, event: str, action: str | None, guid: str, **more: Any) -> None:
+    payload = await its.standin.payload("repository_dispatch")
+    common = {name: payload[name] for name in ("repository", "sender", "installation")}
+    await its.deliver({"action": action, **common, **more}, guid, event)
+    assert (await its.inbox.finished(guid)).state in ("done", "ignored")
+
+
+async def test_runs_are_hidden_and_shown_with_their_repository(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with small_loop(make_repository(), tmp_path) as its:
+        await its.store.put_repository(replace(OURS, public=True))
+        await store_run(its, public=True)
+        assert len((await its.store.runs()).items) == 1
+        its.standin.private = True
+        await happened(its, "repository", "privatized", "g1")
+        assert (await its.store.runs()).items == ()
+        assert len((await its.store.runs(readable=[201])).items) == 1
+        its.standin.private = False
+        await happened(its, "public", None, "g2")
+        assert len((await its.store.runs()).items) == 1
+
+
+async def test_an_old_delivery_does_not_show_what_was_hidden_since(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as its:
+        old = await its.standin.payload("check_suite")
+        assert old["repository"]["private"] is False
+        its.standin.private = True
+        async with its.runner():
+            await its.deliver(old, "g1")
+            assert (await its.inbox.finished("g1")).state == "done"
+        assert (await its.store.runs()).items == ()
+        assert len((await its.store.runs(public_only=False)).items) == 1
+
+
+async def test_what_an_event_hides_is_hidden_also_while_github_can_not_be_asked(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with small_loop(make_repository(), tmp_path) as its:
+        await its.store.put_repository(replace(OURS, public=True))
+        await store_run(its, public=True)
+        its.standin.private = True
+        its.standin.faults.add(Fault("GET", r"/repos/octocat/hello", status=500, times=1000))
+        payload = await its.standin.payload("repository_dispatch")
+        await its.deliver({**payload, "action": "privatized"}, "g1", "repository")
+        while (await its.store.runs()).items:
+            await trio.sleep(0.01)
+
+
+async def test_a_repository_that_was_deleted_is_public_no_more(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with small_loop(make_repository(), tmp_path) as its:
+        await its.store.put_repository(replace(OURS, public=True))
+        await store_run(its, public=True)
+        await happened(its, "repository", "deleted", "g1")
+        assert (await its.store.runs()).items == ()
+
+
+@pytest.mark.parametrize("why", ["private", "deleted", "another's name"])
+async def test_what_is_public_no_more_is_found_out_where_no_event_told(
+    make_repository: MakeRepository, tmp_path: Path, why: str
+) -> None:
+    async with small_loop(make_repository(), tmp_path) as its:
+        await its.store.put_repository(replace(OURS, public=True))
+        await store_run(its, public=True)
+        await its.loop.visibility.refresh_all()
+        assert len((await its.store.runs()).items) == 1
+        if why == "private":
+            its.standin.private = True
+        elif why == "deleted":
+            its.standin.name = "gone"
+        else:
+            its.standin.repository_id = 999
+        await its.loop.visibility.refresh_all()
+        assert (await its.store.runs()).items == ()
+
+
+async def test_nothing_is_hidden_because_github_can_not_be_asked(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with small_loop(make_repository(), tmp_path) as its:
+        await its.store.put_repository(replace(OURS, public=True))
+        await store_run(its, public=True)
+        its.standin.faults.add(Fault("GET", r"/repos/octocat/hello", status=500, times=1000))
+        with pytest.raises(GitHubError):
+            await its.loop.visibility.refresh_all()
+        assert len((await its.store.runs()).items) == 1
+
+
+async def test_a_repository_that_github_never_speaks_of_keeps_no_other_shown(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with small_loop(make_repository(), tmp_path) as its:
+        blocked = replace(a_run(id="b"), repository_id=200, repository="octocat/blocked")
+        await its.store.intend_check(
+            200,
+            blocked.repository,
+            1,
+            "1" * 40,
+            "it",
+            "g",
+            False,
+            replace(blocked, thunk_digest=""),
+        )
+        await its.store.put_repository(replace(OURS, public=True))
+        await store_run(its, public=True)
+        assert [each.id for each in await its.store.public_repositories(10)] == [200, 201]
+        its.standin.faults.add(Fault("GET", r"/repos/octocat/blocked", status=451, times=1000))
+        its.standin.private = True
+        await its.loop.visibility.refresh_all()
+        assert [each.id for each in await its.store.public_repositories(10)] == [200]
+
+
+async def test_who_takes_the_apps_authorization_back_is_signed_out(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with small_loop(make_repository(), tmp_path) as its:
+        await its.store.put_user(User(5, "", "octocat"))
+        await its.store.begin_session("secret", 5, 60.0)
+        await its.deliver({"action": "revoked", "sender": SENDER}, "g1", "github_app_authorization")
+        await its.inbox.finished("g1")
+        assert await its.store.session("secret") is None
