@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -145,21 +144,6 @@ def test_internal_and_hidden_vertexes_are_not_listed() -> None:
     assert "#v3" in summary
     assert "#v1)" not in summary
     assert "#v2)" not in summary
-
-
-@pytest.mark.parametrize(
-    ("seconds", "said"),
-    [
-        (0, "0.0 s"),
-        (0.44, "0.4 s"),
-        (12, "12 s"),
-        (59.7, "1 min 0 s"),
-        (68, "1 min 8 s"),
-        (7440, "2 h 4 min"),
-    ],
-)
-def test_durations_are_for_people(seconds: float, said: str) -> None:
-    assert check_output.duration(seconds) == said
 
 
 @given(st.text())

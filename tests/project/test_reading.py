@@ -62,7 +62,7 @@ def test_a_file_without_checks_declares_none() -> None:
         ('[checks.a]\nrun = "x"\nimag = "y"', ".bassloop.toml:3: checks.a.imag: there is no such key"),
         ("[checks.a]\nimage = 'x'", '.bassloop.toml:1: checks.a.run: a check needs run, as in run = "pytest"'),
         ("[checks.a]\nrun = 3", ".bassloop.toml:2: checks.a.run: "),
-        ("[checks.a]\nrun = ''\ntimeout = 'soon'", ":3: checks.a.timeout: 'soon' is not a duration; write \"90s\""),
+        ("[checks.a]\nrun = ''\ntimeout = 'soon'", ":3: checks.a.timeout: 'soon' is not a duration, such as 30s"),
         ("[checks.a]\nrun = 'x'\ntimeout = '0s'", ":3: checks.a.timeout: Input should be greater than 0"),
         ("[checks.a]\nrun = 'x'\nimage = 'a b'", ":3: checks.a.image: 'a b' is not an image"),
         ("[checks.a]\nrun = 'x'\nneeds = ['b']", ":3: checks.a.needs: there is no check 'b'; there are a"),

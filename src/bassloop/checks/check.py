@@ -26,6 +26,7 @@ from bassloop.deliveries.inbox import MAX_POSTPONED
 from bassloop.github import CheckOutput, CheckRunDraft, GitHubError, retry_after
 from bassloop.runtimes import NoRuntime, Platform, RunFailed, Runtime, RuntimeLost
 from bassloop.telemetry.spans import span
+from bassloop.units import format_duration
 
 if TYPE_CHECKING:
     from bassloop.checks.loop import Loop
@@ -267,7 +268,7 @@ async def _run(
                 if recorder.vertexes() or not left or len(tried) >= MOST_TRIED:
                     return "interrupted", f"{error}; run the check again"
                 runtime = left[0]
-    after = check_output.duration(limit)
+    after = format_duration(limit)
     return "timed_out", f"the check was stopped after {after}, its limit (check_limit, CHECK_LIMIT)"
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from bassloop.checks.caveats import foreseen
 from bassloop.github import Action, CheckOutput
+from bassloop.units import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,18 +66,6 @@ def code_block(text: str) -> str:
     return f"{fence}text\n{text.rstrip()}\n{fence}"
 
 
-def duration(seconds: float) -> str:
-    """How long something took, for people: ``0.4 s``, ``12 s``, ``3 min 5 s``, ``2 h 4 min``."""
-    if seconds < 10:
-        return f"{max(seconds, 0.0):.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
 @dataclass(frozen=True, slots=True)
 class Awaited:
     """Whose runners a check waits for.
@@ -116,7 +105,7 @@ def started(run: Run, url: str, runtime: Runtime) -> CheckOutput:
 
 def no_runner(run: Run, url: str, awaited: Awaited, waited: float) -> CheckOutput:
     """A check that nobody ran."""
-    after = f" for {duration(waited)}" if waited else ""
+    after = f" for {format_duration(waited)}" if waited else ""
     login = awaited.logins[0]
     parts = [
         f"`{_code(run.cmdline)}` waited for {_any_of(awaited)}{after}, and none was connected. "
@@ -157,7 +146,7 @@ def ended(
         failing: the vertex to blame, or for a check out of time the one that still ran.
         last_lines: the end of its log, without colours.
     """
-    took = duration((run.ended_at or 0) - run.started_at) if run.started_at else None
+    took = format_duration((run.ended_at or 0) - run.started_at) if run.started_at else None
     state = run.state.replace("_", " ").capitalize()
     title = f"{state} after {took}" if took else state
     if failing is not None and run.state == "failed":
@@ -315,7 +304,7 @@ def _time(vertex: Vertex) -> str:
         return "cached"
     if vertex.started_at is None or vertex.completed_at is None:
         return ""
-    return duration(vertex.completed_at - vertex.started_at)
+    return format_duration(vertex.completed_at - vertex.started_at)
 
 
 def _code(text: str) -> str:

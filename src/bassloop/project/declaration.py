@@ -18,6 +18,8 @@ from pydantic import (
     model_validator,
 )
 
+from bassloop.units import parse_duration
+
 CHECKS_FILE = ".bassloop.toml"
 MAX_CHECKS = 200
 MAX_JOBS = 256
@@ -26,7 +28,6 @@ MAX_JOBS = 256
 _NAME = re.compile(r"[^\x00-\x1f\x7f/\\]{1,100}\Z")
 _KEY = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,49}\Z")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}\Z")
-_DURATION = re.compile(r"(?:(?P<hours>\d+)h)?\s*(?:(?P<minutes>\d+)m)?\s*(?:(?P<seconds>\d+)s)?\Z")
 _IMAGE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._/:@${}-]{0,299}\Z")
 
 
@@ -41,13 +42,7 @@ def _named(pattern: re.Pattern[str], what: str) -> AfterValidator:
 
 def _duration(value: object) -> object:
     """Return seconds for ``90``, ``"90s"``, ``"10m"`` or ``"1h 30m"``."""
-    if not isinstance(value, str):
-        return value
-    match = _DURATION.match(value.strip())
-    if match is None or not any(match.groups()):
-        raise ValueError(f'{value[:40]!r} is not a duration; write "90s", "10m" or "1h 30m"')
-    hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    return hours * 3600 + minutes * 60 + seconds
+    return round(parse_duration(value)) if isinstance(value, str) else value
 
 
 def _listed(value: object) -> object:

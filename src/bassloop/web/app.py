@@ -11,6 +11,7 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
 from bassloop.terminal import palette_css
+from bassloop.units import format_duration
 from bassloop.web import service_endpoints
 from bassloop.web.auth import device_flow, sign_in
 from bassloop.web.colour_schemes import load_schemes, schemes_css
@@ -27,7 +28,7 @@ from bassloop.web.pages import (
     runs_page,
     thunk_page,
 )
-from bassloop.web.presentation import duration, instant
+from bassloop.web.presentation import instant
 from bassloop.web.responses import wants_json
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def create_app(context: WebContext) -> QuartTrio:
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.config["BODY_TIMEOUT"] = 30
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    app.jinja_env.filters["duration"] = duration
+    app.jinja_env.filters["duration"] = format_duration
     app.jinja_env.filters["instant"] = instant
     schemes = load_schemes(HERE / "schemes")
     themes = [scheme.name for scheme in schemes]

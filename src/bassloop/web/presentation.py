@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from bassloop.terminal import strip
+from bassloop.units import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,18 +28,6 @@ STATES: dict[str, tuple[str, str, str]] = {
 """A run's state: its sign, its colour's name, its word."""
 
 SHORT_SHA = 7
-
-
-def duration(seconds: float) -> str:
-    """``0.4 s``, ``12 s``, ``1 min 8 s``, ``2 h 4 min``."""
-    if seconds < 10:
-        return f"{max(seconds, 0.0):.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def instant(at: float | None) -> str:
@@ -86,7 +75,13 @@ def view_run(run: Run, now: float) -> RunView:
     sign, colour, word = STATES[run.state]
     began = run.started_at or run.created_at
     return RunView(
-        run, sign, colour, word, began, duration((run.ended_at or now) - began), not run.ended
+        run,
+        sign,
+        colour,
+        word,
+        began,
+        format_duration((run.ended_at or now) - began),
+        not run.ended,
     )
 
 
@@ -144,7 +139,7 @@ def view_vertex(vertex: Vertex, now: float) -> VertexView:
     }.get(state, "")
     took = ""
     if vertex.started_at is not None and state != "cached":
-        took = duration((vertex.completed_at or now) - vertex.started_at)
+        took = format_duration((vertex.completed_at or now) - vertex.started_at)
     hidden = vertex.internal or "[hide]" in vertex.name
     name = plain(vertex.name).replace("[hide] ", "")
     return VertexView(

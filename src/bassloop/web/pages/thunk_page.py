@@ -10,6 +10,7 @@ from urllib.parse import quote
 import trio
 from quart import Blueprint, Response, abort, render_template, request
 
+from bassloop.units import format_duration
 from bassloop.web import presentation
 from bassloop.web.guard import visible_thunk
 from bassloop.web.pages.output_download import on_offer
@@ -90,7 +91,9 @@ def durations(runs: Sequence[Run]) -> list[Bar]:
     for index, (run, seconds) in enumerate(took):
         height = max(2.0, round(seconds / longest * CHART_HEIGHT, 1))
         _, colour, word = presentation.STATES[run.state]
-        words = f"{presentation.instant(run.started_at)[:10]}: {word} after {presentation.duration(seconds)}"
+        words = (
+            f"{presentation.instant(run.started_at)[:10]}: {word} after {format_duration(seconds)}"
+        )
         bars.append(Bar(run.id, colour, words, index * 14, CHART_HEIGHT - height, height))
     return bars
 

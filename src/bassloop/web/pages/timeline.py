@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bassloop.web.presentation import duration, plain, vertex_state
+from bassloop.units import format_duration
+from bassloop.web.presentation import plain, vertex_state
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,14 +82,14 @@ def timeline(vertexes: Sequence[Vertex], began: float, ended: float) -> Timeline
                 vertex.row,
                 plain(vertex.name),
                 vertex_state(vertex),
-                duration((vertex.completed_at or ended) - (vertex.started_at or began)),
+                format_duration((vertex.completed_at or ended) - (vertex.started_at or began)),
                 min(start, 100 - width),
                 width,
                 index * pitch,
                 start > 100 - end,
             )
         )
-    ticks = tuple(duration(length * step / TICKS) for step in range(TICKS + 1))
+    ticks = tuple(format_duration(length * step / TICKS) for step in range(TICKS + 1))
     return Timeline(tuple(bars), _edges(shown, bars, thick), ticks, pitch, thick, named)
 
 

@@ -1,0 +1,96 @@
+"""Durations and sizes are read alike everywhere."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bassloop.units import format_duration, format_size, parse_duration, parse_size
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("0", 0),
+        ("90", 90),
+        ("1.5", 1.5),
+        ("90s", 90),
+        ("10m", 600),
+        ("10 min", 600),
+        ("1.5h", 5400),
+        ("1h30m", 5400),
+        (" 1h 30m ", 5400),
+        ("30d", 30 * 86400),
+        ("2w", 14 * 86400),
+        ("250ms", 0.25),
+    ],
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert parse_duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "m", "-1", "1x", "ten", "1h 30", "30 1h", "1 2", "1e3", "٣s"]
+)
+def test_what_is_not_a_duration(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a duration, such as 30s, 10m"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("0", 0),
+        ("17000000", 17_000_000),
+        ("512m", 512 << 20),
+        ("1.5g", 3 << 29),
+        ("2GiB", 2 << 30),
+        ("10GB", 10 * 1000**3),
+        ("10 gb", 10 * 1000**3),
+        ("1k", 1024),
+        ("1 TB", 1000**4),
+        ("123456789012345", 123456789012345),
+    ],
+)
+def test_sizes(text: str, count: int) -> None:
+    assert parse_size(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "g", "-1g", "2x", "1g1m", "1e3", "0x10", "1,5g", "٣m"])
+def test_what_is_not_a_size(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a size, such as 500MB, 2GiB"):
+        parse_size(text)
+
+
+@given(st.text(max_size=30))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    for parse in (parse_duration, parse_size):
+        try:
+            value = parse(text)
+        except ValueError:
+            continue
+        assert value >= 0
+
+
+def test_for_people() -> None:
+    spans = (-1, 0, 0.44, 12.4, 59.7, 68, 185, 7440)
+    assert [format_duration(each) for each in spans] == [
+        "0.0 s",
+        "0.0 s",
+        "0.4 s",
+        "12 s",
+        "1 min 0 s",
+        "1 min 8 s",
+        "3 min 5 s",
+        "2 h 4 min",
+    ]
+    counts = (0, 999, 1000, 2_500_000, 10**9, 25 * 10**12)
+    assert [format_size(each) for each in counts] == [
+        "0 bytes",
+        "999 bytes",
+        "1.0 KB",
+        "2.5 MB",
+        "1.0 GB",
+        "25000.0 GB",
+    ]
