@@ -18,8 +18,8 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from bassloop.checks.check_output import duration
 from bassloop.terminal import strip
+from bassloop.units import format_duration
 
 if TYPE_CHECKING:
     from bassloop.daemon.serve import Daemon
@@ -132,7 +132,7 @@ class TrialDisplay:
     def _headline(self, run: Run) -> Text:
         sign, style = SIGNS[run.state]
         began = run.started_at or run.created_at
-        took = duration((run.ended_at or time.time()) - began)
+        took = format_duration((run.ended_at or time.time()) - began)
         state = run.state.replace("_", " ")
         return Text.assemble(
             (f"{sign} ", style), (run.check_name, "bold"), f" {state} ", (f"{took}", "dim")
@@ -151,7 +151,7 @@ def summary(console: Console, runs: list[Run], conclusions: dict[str, str], url:
             Text(sign, style),
             Text(run.check_name, "bold"),
             Text(conclusions.get(run.id, "not reported"), style),
-            duration((run.ended_at or began) - began),
+            format_duration((run.ended_at or began) - began),
             f"{url}/runs/{run.id}",
         )
     console.print()
@@ -175,7 +175,7 @@ def _vertex_line(vertex: Vertex) -> Text:
     name = strip(vertex.name.encode(errors="replace"))
     took = ""
     if vertex.started_at is not None:
-        took = duration((vertex.completed_at or time.time()) - vertex.started_at)
+        took = format_duration((vertex.completed_at or time.time()) - vertex.started_at)
     return Text.assemble((f"{sign} ", style), name, (f"  {took}", "dim"))
 
 
