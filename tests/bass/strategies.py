@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from bassloop.bass.files import FSPath, MemoryFiles
+from bassloop.bass.filesystem import FSPath, MemoryFiles
 from bassloop.bass.pair import from_list
-from bassloop.bass.paths import CommandPath, DirPath, FilePath
-from bassloop.bass.placed import CachePath
+from bassloop.bass.path import CachePath, CommandPath, DirPath, FilePath
 from bassloop.bass.scope import Scope
-from bassloop.bass.secret import Secret
 from bassloop.bass.thunk import (
     ImageArchive,
     ImageBuild,
     ImageRef,
     Mount,
     Platform,
+    Secret,
     Thunk,
     ThunkAddr,
     ThunkPath,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bassloop.bass.cursor import Call, Word, call_around, indentation, word_at, word_before
+from bassloop.bass.cursor import OpenCall, Word, call_around, indentation, word_at, word_before
 
 TEXTS = st.text(alphabet='ab:/$ \n"\\;#()[]{}^é', max_size=60)
 
@@ -61,14 +61,14 @@ def test_the_next_line_stands_behind_the_open_bracket(text: str, columns: int) -
 @pytest.mark.parametrize(
     ("text", "call"),
     [
-        ("(f ", Call(1, 0)),
-        ("(f a", Call(1, 0)),
-        ("(f a ", Call(1, 1)),
-        ("(f (g x) ", Call(1, 1)),
-        ("(f (g x)", Call(1, 0)),
-        ("(f (g x ", Call(4, 1)),
-        ('(f "(" ', Call(1, 1)),
-        ("( f a ; (\n ", Call(2, 1)),
+        ("(f ", OpenCall(1, 0)),
+        ("(f a", OpenCall(1, 0)),
+        ("(f a ", OpenCall(1, 1)),
+        ("(f (g x) ", OpenCall(1, 1)),
+        ("(f (g x)", OpenCall(1, 0)),
+        ("(f (g x ", OpenCall(4, 1)),
+        ('(f "(" ', OpenCall(1, 1)),
+        ("( f a ; (\n ", OpenCall(2, 1)),
         ("(f)", None),
         ("(f", None),
         ("(", None),
@@ -77,7 +77,7 @@ def test_the_next_line_stands_behind_the_open_bracket(text: str, columns: int) -
         ("", None),
     ],
 )
-def test_the_call_around_the_cursor(text: str, call: Call | None) -> None:
+def test_the_call_around_the_cursor(text: str, call: OpenCall | None) -> None:
     assert call_around(text, len(text)) == call
     assert call_around(text + " more)", len(text)) == call
 

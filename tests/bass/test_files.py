@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bassloop.bass.errors import BassError
-from bassloop.bass.files import (
+from bassloop.bass.filesystem import (
     MAX_KEPT,
+    CachedFiles,
+    DirEntry,
     FSPath,
-    KeptFiles,
     MemoryFiles,
     NotRead,
     memory_file,
     repository_dir,
 )
-from bassloop.bass.host import Entry
-from bassloop.bass.paths import DirPath, FilePath
+from bassloop.bass.path import DirPath, FilePath
 from bassloop.bass.printer import show
-from bassloop.bass.proto import encode_thunk, read_files
 from bassloop.bass.thunk import Thunk
 from bassloop.bass.values import equal
+from bassloop.bass.wire.encode import encode_thunk, read_files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,15 +40,15 @@ class Repository:
         self.asked.append(path)
         return self.files.read_now(path)
 
-    async def list_dir(self, path: str) -> Sequence[Entry]:
+    async def list_dir(self, path: str) -> Sequence[DirEntry]:
         self.asked.append(f"{path}/")
         return self.files.list_now(path)
 
 
 def test_a_directory_in_memory_lists_its_members_by_name() -> None:
     files = MemoryFiles({"b": b"1", "a/y": b"2", "a/x/z": b"3"})
-    assert files.list_now("") == [Entry("a", True), Entry("b", False)]
-    assert files.list_now("a") == [Entry("x", True), Entry("y", False)]
+    assert files.list_now("") == [DirEntry("a", True), DirEntry("b", False)]
+    assert files.list_now("a") == [DirEntry("x", True), DirEntry("y", False)]
     assert files.read_now("a/x/z") == b"3"
 
 
@@ -102,7 +102,9 @@ async def test_a_path_out_of_the_repository_is_refused() -> None:
 
 
 async def test_there_is_a_limit_to_what_is_kept() -> None:
-    kept = KeptFiles(Repository({"a": bytes(MAX_KEPT // 2), "b": bytes(MAX_KEPT // 2), "c": b"1"}))
+    kept = CachedFiles(
+        Repository({"a": bytes(MAX_KEPT // 2), "b": bytes(MAX_KEPT // 2), "c": b"1"})
+    )
     await kept.read_file("a")
     await kept.read_file("b")
     with pytest.raises(BassError, match="narrow it down"):
@@ -111,11 +113,11 @@ async def test_there_is_a_limit_to_what_is_kept() -> None:
 
 async def test_a_host_that_lists_impossible_names_is_refused() -> None:
     class Odd(Repository):
-        async def list_dir(self, path: str) -> Sequence[Entry]:
-            return [Entry("../up", False)]
+        async def list_dir(self, path: str) -> Sequence[DirEntry]:
+            return [DirEntry("../up", False)]
 
     with pytest.raises(BassError, match="impossible name"):
-        await KeptFiles(Odd({})).list_dir("")
+        await CachedFiles(Odd({})).list_dir("")
 
 
 def test_a_file_of_its_own_in_memory_can_be_read_at_once() -> None:

@@ -10,15 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bassloop.bass.errors import BassError
-from bassloop.bass.jsonform import decode, encode, from_python, message_json, to_python
-from bassloop.bass.jsonread import END, MAX_DEPTH, NEED_MORE, JSONStream, read_json
+from bassloop.bass.json import decode, encode, from_python, message_json, to_python
+from bassloop.bass.json_stream import END, MAX_DEPTH, NEED_MORE, JSONStream, read_json
 from bassloop.bass.pair import Cons, Pair, from_list
-from bassloop.bass.paths import CommandPath, DirPath, FilePath
-from bassloop.bass.placed import CachePath, HostPath
+from bassloop.bass.path import CachePath, CommandPath, DirPath, FilePath, HostPath
 from bassloop.bass.printer import show
 from bassloop.bass.scope import Scope
-from bassloop.bass.secret import Secret
 from bassloop.bass.symbol import Symbol
+from bassloop.bass.thunk import Secret
 from bassloop.bass.values import EMPTY, IGNORE, Value, equal
 from bassloop.wire import bass_pb2 as pb
 

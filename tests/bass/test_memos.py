@@ -7,16 +7,15 @@ from google.protobuf import text_format
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bassloop.bass import memos
+from bassloop.bass import memo_file
 from bassloop.bass.errors import BassError
 from bassloop.bass.pair import from_list
-from bassloop.bass.paths import CommandPath
-from bassloop.bass.placed import HostPath
+from bassloop.bass.path import CommandPath, HostPath
 from bassloop.bass.printer import show
-from bassloop.bass.proto import encode
 from bassloop.bass.symbol import Symbol
 from bassloop.bass.thunk import ImageRef, Platform, Thunk
 from bassloop.bass.values import Value, equal
+from bassloop.bass.wire.encode import encode
 from bassloop.wire import bass_pb2 as pb
 
 from .strategies import data, texts
@@ -56,20 +55,20 @@ memos: {
 """
 
 
-def call(*args: Value, of: Thunk = STRINGS, binding: str = "upper-case") -> memos.Call:
-    return memos.call(of, binding, from_list(args))
+def call(*args: Value, of: Thunk = STRINGS, binding: str = "upper-case") -> memo_file.MemoKey:
+    return memo_file.call(of, binding, from_list(args))
 
 
 def test_a_memo_is_recalled_by_module_name_and_arguments() -> None:
-    known = memos.parse(FILE, "bass.lock")
-    assert memos.recall(known, call("hello")) == ("HELLO",)
-    assert memos.recall(known, call("bye")) is None
-    assert memos.recall(known, call("hello", binding="trim")) is None
-    assert memos.recall(known, call("hello", of=RUN)) is None
+    known = memo_file.parse(FILE, "bass.lock")
+    assert memo_file.recall(known, call("hello")) == ("HELLO",)
+    assert memo_file.recall(known, call("bye")) is None
+    assert memo_file.recall(known, call("hello", binding="trim")) is None
+    assert memo_file.recall(known, call("hello", of=RUN)) is None
 
 
 def test_a_file_is_written_as_it_was_read() -> None:
-    assert memos.render(memos.parse(FILE, "bass.lock")) == FILE
+    assert memo_file.render(memo_file.parse(FILE, "bass.lock")) == FILE
 
 
 @pytest.mark.parametrize(
@@ -83,40 +82,40 @@ def test_a_file_is_written_as_it_was_read() -> None:
     ],
 )
 def test_other_ways_to_write_the_same_are_read(text: str) -> None:
-    assert memos.render(memos.parse(text.encode(), "bass.lock")) == FILE
+    assert memo_file.render(memo_file.parse(text.encode(), "bass.lock")) == FILE
 
 
 def test_what_is_stored_is_recalled_and_replaced() -> None:
     known = pb.Memosphere()
-    memos.store(known, call("hello"), encode("HELLO"))
-    assert memos.render(known) == FILE
-    memos.store(known, call("a"), encode("A"))
-    memos.store(known, call("hello"), encode("BYE"))
-    memos.store(known, call(1, of=RUN, binding="x"), encode(None))
-    assert memos.recall(known, call("hello")) == ("BYE",)
-    assert memos.recall(known, call("a")) == ("A",)
-    assert memos.recall(known, call(1, of=RUN, binding="x")) == (None,)
+    memo_file.store(known, call("hello"), encode("HELLO"))
+    assert memo_file.render(known) == FILE
+    memo_file.store(known, call("a"), encode("A"))
+    memo_file.store(known, call("hello"), encode("BYE"))
+    memo_file.store(known, call(1, of=RUN, binding="x"), encode(None))
+    assert memo_file.recall(known, call("hello")) == ("BYE",)
+    assert memo_file.recall(known, call("a")) == ("A",)
+    assert memo_file.recall(known, call(1, of=RUN, binding="x")) == (None,)
     assert [len(memo.calls) for memo in known.memos] == [1, 1]
     assert [len(memo.calls[0].results) for memo in known.memos] == [2, 1]
 
 
 def test_what_is_removed_leaves_nothing_empty() -> None:
-    known = memos.parse(FILE, "bass.lock")
-    memos.store(known, call("a"), encode("A"))
-    assert memos.remove(known, call("a"))
-    assert memos.render(known) == FILE
-    assert not memos.remove(known, call("a"))
-    assert memos.remove(known, call("hello"))
-    assert memos.render(known) == b""
+    known = memo_file.parse(FILE, "bass.lock")
+    memo_file.store(known, call("a"), encode("A"))
+    assert memo_file.remove(known, call("a"))
+    assert memo_file.render(known) == FILE
+    assert not memo_file.remove(known, call("a"))
+    assert memo_file.remove(known, call("hello"))
+    assert memo_file.render(known) == b""
 
 
 def test_a_memo_hands_out_no_path_on_this_machine() -> None:
     known = pb.Memosphere()
-    memos.store(known, call("x"), encode(from_list([HostPath("/etc")])))
-    text = memos.render(known)
+    memo_file.store(known, call("x"), encode(from_list([HostPath("/etc")])))
+    text = memo_file.render(known)
     assert b"host_path" in text
     with pytest.raises(BassError, match="no message may hand out"):
-        memos.recall(memos.parse(text, "bass.lock"), call("x"))
+        memo_file.recall(memo_file.parse(text, "bass.lock"), call("x"))
 
 
 @pytest.mark.parametrize(
@@ -132,19 +131,21 @@ def test_a_memo_hands_out_no_path_on_this_machine() -> None:
 )
 def test_a_file_of_something_else_is_named(content: bytes) -> None:
     with pytest.raises(BassError, match=r"bass\.lock holds no memos"):
-        memos.parse(content, "bass.lock")
+        memo_file.parse(content, "bass.lock")
 
 
 def test_a_file_nested_without_end_is_refused() -> None:
     text = "memos { module " + "{ image { thunk " * 100_000
     with pytest.raises(BassError, match="nested deeper"):
-        memos.parse(text.encode(), "bass.lock")
+        memo_file.parse(text.encode(), "bass.lock")
 
 
 def test_braces_in_strings_are_not_nesting() -> None:
     known = pb.Memosphere()
-    memos.store(known, call("{" * 1000), encode("x"))
-    assert memos.recall(memos.parse(memos.render(known), "bass.lock"), call("{" * 1000)) == ("x",)
+    memo_file.store(known, call("{" * 1000), encode("x"))
+    assert memo_file.recall(
+        memo_file.parse(memo_file.render(known), "bass.lock"), call("{" * 1000)
+    ) == ("x",)
 
 
 def test_an_argument_that_is_no_data_cannot_be_remembered() -> None:
@@ -155,9 +156,9 @@ def test_an_argument_that_is_no_data_cannot_be_remembered() -> None:
 def test_an_image_is_remembered_in_full() -> None:
     image = Thunk(image=ImageRef("alpine", Platform("linux", "amd64"), "latest", "sha256:1"))
     known = pb.Memosphere()
-    memos.store(known, call("linux", of=RUN, binding="resolve"), encode(image))
-    found = memos.recall(
-        memos.parse(memos.render(known), "x"), call("linux", of=RUN, binding="resolve")
+    memo_file.store(known, call("linux", of=RUN, binding="resolve"), encode(image))
+    found = memo_file.recall(
+        memo_file.parse(memo_file.render(known), "x"), call("linux", of=RUN, binding="resolve")
     )
     assert found is not None
     assert equal(found[0], image)
@@ -169,12 +170,12 @@ def test_what_is_written_is_text_format_and_reads_as_the_same(
 ) -> None:
     known = pb.Memosphere()
     for binding, argument, output in entries:
-        memos.store(known, call(argument, binding=binding), encode(output))
-    text = memos.render(known)
+        memo_file.store(known, call(argument, binding=binding), encode(output))
+    text = memo_file.render(known)
     assert text_format.Parse(text.decode(), pb.Memosphere()) == known
-    again = memos.parse(text, "bass.lock")
-    assert memos.render(again) == text
+    again = memo_file.parse(text, "bass.lock")
+    assert memo_file.render(again) == text
     for binding, argument, output in {(b, show(a)): (b, a, o) for b, a, o in entries}.values():
-        found = memos.recall(again, call(argument, binding=binding))
+        found = memo_file.recall(again, call(argument, binding=binding))
         assert found is not None
         assert show(found[0]) == show(output)

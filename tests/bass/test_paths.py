@@ -5,10 +5,18 @@ from __future__ import annotations
 import pytest
 
 from bassloop.bass.errors import BassError
-from bassloop.bass.files import FSPath, MemoryFiles
-from bassloop.bass.pathname import base, clean, dirname
-from bassloop.bass.paths import CommandPath, DirPath, FilePath, parse_file_or_dir
-from bassloop.bass.placed import CachePath, HostPath
+from bassloop.bass.filesystem import FSPath, MemoryFiles
+from bassloop.bass.path import (
+    CachePath,
+    CommandPath,
+    DirPath,
+    FilePath,
+    HostPath,
+    base,
+    clean,
+    dirname,
+    parse_file_or_dir,
+)
 from bassloop.bass.printer import show
 from bassloop.bass.thunk import Thunk, ThunkPath
 from bassloop.bass.values import equal

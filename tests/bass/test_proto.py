@@ -9,17 +9,16 @@ import pytest
 from google.protobuf import json_format
 from hypothesis import given
 
-from bassloop.bass.decode import decode, decode_logical, decode_thunk
-from bassloop.bass.digest import digest_of, encode_go_order, thunk_sha256
 from bassloop.bass.errors import BassError
-from bassloop.bass.files import FSPath, MemoryFiles
-from bassloop.bass.jsonform import encode as encode_json
-from bassloop.bass.jsonform import message_json
-from bassloop.bass.paths import DirPath, FilePath
-from bassloop.bass.placed import HostPath
+from bassloop.bass.filesystem import FSPath, MemoryFiles
+from bassloop.bass.json import encode as encode_json
+from bassloop.bass.json import message_json
+from bassloop.bass.path import DirPath, FilePath, HostPath
 from bassloop.bass.printer import show
-from bassloop.bass.proto import encode, encode_thunk
 from bassloop.bass.thunk import ImageRef, Mount, Platform, Thunk
+from bassloop.bass.wire.decode import decode, decode_logical, decode_thunk
+from bassloop.bass.wire.digest import digest_of, encode_go_order, thunk_sha256
+from bassloop.bass.wire.encode import encode, encode_thunk
 from bassloop.wire import bass_pb2 as pb
 
 from .conformance.corpus import answers

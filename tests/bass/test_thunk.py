@@ -8,13 +8,12 @@ import pytest
 from hypothesis import given
 
 from bassloop.bass.errors import BassError
-from bassloop.bass.files import FSPath, MemoryFiles
-from bassloop.bass.paths import CommandPath, DirPath, FilePath
+from bassloop.bass.filesystem import FSPath, MemoryFiles
+from bassloop.bass.path import CommandPath, DirPath, FilePath
 from bassloop.bass.printer import show
 from bassloop.bass.scope import Scope
-from bassloop.bass.secret import Secret
 from bassloop.bass.symbol import Symbol
-from bassloop.bass.thunk import SCRATCH, ImageRef, Platform, Thunk, ThunkPath
+from bassloop.bass.thunk import SCRATCH, ImageRef, Platform, Secret, Thunk, ThunkPath
 from bassloop.bass.values import equal
 
 from .strategies import thunks

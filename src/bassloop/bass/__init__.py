@@ -14,26 +14,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bassloop.bass.budget import Budget
-from bassloop.bass.decode import decode_ref, decode_thunk
-from bassloop.bass.digest import digest_of, encode_go_order, thunk_sha256
-from bassloop.bass.drivers import immediate_session, run_now
-from bassloop.bass.embed import binding, builtin, scope
-from bassloop.bass.errors import BassError, EndOfSource, Exhausted, ReadError
-from bassloop.bass.files import FSPath, MemoryFiles, memory_file, repository_dir
-from bassloop.bass.host import ByteStream, Entry, FileSystem, Host
-from bassloop.bass.jsonform import from_python, to_python
-from bassloop.bass.paths import CommandPath, DirPath, FilePath
-from bassloop.bass.placed import CachePath, HostPath
+from bassloop.bass.errors import BassError, EndOfSource, Exhausted, ReadError, render
+from bassloop.bass.filesystem import (
+    DirEntry,
+    FileSystem,
+    FSPath,
+    MemoryFiles,
+    memory_file,
+    repository_dir,
+)
+from bassloop.bass.host import ByteStream, Host
+from bassloop.bass.json import from_python, to_python
+from bassloop.bass.path import CachePath, CommandPath, DirPath, FilePath, HostPath
 from bassloop.bass.printer import show
-from bassloop.bass.proto import encode_ref, encode_thunk, encode_thunk_path, read_files
 from bassloop.bass.reader import read_source
-from bassloop.bass.report import render
 from bassloop.bass.scope import Scope
-from bassloop.bass.secret import Secret
-from bassloop.bass.session import Session
+from bassloop.bass.session import Session, binding, builtin, immediate_session, run_now, scope
 from bassloop.bass.symbol import Symbol
-from bassloop.bass.thunk import ImageRef, Platform, Thunk, ThunkPath
+from bassloop.bass.thunk import ImageRef, Platform, Secret, Thunk, ThunkPath
 from bassloop.bass.values import Value
+from bassloop.bass.wire.decode import decode_ref, decode_thunk
+from bassloop.bass.wire.digest import digest_of, encode_go_order, thunk_sha256
+from bassloop.bass.wire.encode import encode_ref, encode_thunk, encode_thunk_path, read_files
 
 if TYPE_CHECKING:
     from bassloop.bass.trio_driver import open_session
@@ -44,9 +46,9 @@ __all__ = [
     "ByteStream",
     "CachePath",
     "CommandPath",
+    "DirEntry",
     "DirPath",
     "EndOfSource",
-    "Entry",
     "Exhausted",
     "FSPath",
     "FilePath",

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, final
 
-from bassloop.bass.values import Code, Object, Text, Value
+from bassloop.bass.values import Code, Object, Value, Verbatim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bassloop.bass.bindings import Binder
+    from bassloop.bass.ranges import Range
     from bassloop.bass.scope import Scope
-    from bassloop.bass.source import Range
 
 
 @final
-class Annotate(Object):
+class Located(Object):
     """A form as it was read: the form itself, its range, the comment beside it, the `^` metadata before it.
 
     Quoted forms keep these wrappers, which show through everything but JSON.
@@ -39,13 +39,13 @@ class Annotate(Object):
         self.comment = comment
         self.meta = meta
 
-    def parts(self) -> Iterator[Text | Value]:
+    def parts(self) -> Iterator[Verbatim | Value]:
         if self.meta is not None:
             from bassloop.bass.bind import Bind
 
-            yield Text("^")
+            yield Verbatim("^")
             yield Bind(self.meta)
-            yield Text(" ")
+            yield Verbatim(" ")
         yield self.form
 
     def code(self, tail: bool = False) -> Code:
@@ -60,7 +60,7 @@ class Annotate(Object):
 
 
 @final
-class Annotated(Object):
+class WithMeta(Object):
     """A value with metadata, a scope. It prints, compares and encodes as the value alone."""
 
     __slots__ = ("meta", "value")
@@ -69,15 +69,15 @@ class Annotated(Object):
         self.value = value
         self.meta = meta
 
-    def parts(self) -> Iterator[Text | Value]:
+    def parts(self) -> Iterator[Verbatim | Value]:
         yield self.value
 
-    def json_parts(self) -> Iterator[Text | Value]:
+    def json_parts(self) -> Iterator[Verbatim | Value]:
         yield self.value
 
 
 def without_annotations(form: Value) -> Value:
     """A form without the reader's wrappers around it (those of its members stay)."""
-    while isinstance(form, Annotate | Annotated):
-        form = form.form if isinstance(form, Annotate) else form.value
+    while isinstance(form, Located | WithMeta):
+        form = form.form if isinstance(form, Located) else form.value
     return form

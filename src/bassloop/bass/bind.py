@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, final
 
-from bassloop.bass.values import Code, Object, Text, Value
+from bassloop.bass.values import Code, Object, Value, Verbatim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,13 +25,13 @@ class Bind(Object):
     def __init__(self, members: tuple[Value, ...]) -> None:
         self.members = members
 
-    def parts(self) -> Iterator[Text | Value]:
-        yield Text("{")
+    def parts(self) -> Iterator[Verbatim | Value]:
+        yield Verbatim("{")
         for index, member in enumerate(self.members):
             if index:
-                yield Text(" ")
+                yield Verbatim(" ")
             yield member
-        yield Text("}")
+        yield Verbatim("}")
 
     def same(self, other: Value, pending: list[tuple[Value, Value]]) -> bool:
         if len(self.members) != len(other.members):

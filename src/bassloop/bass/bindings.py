@@ -1,6 +1,6 @@
 """Patterns: what `def`, parameters, `case` and `bind` take values apart with.
 
-A pattern is compiled to a binder, `bind(scope, value, machine)`, which returns None, or the `Failure` that
+A pattern is compiled to a binder, `bind(scope, value, machine)`, which returns None, or the `Mismatch` that
 tells why the value did not match. A failure is cheap, holds the facts, and becomes an error only when somebody
 raises it: `case` looks at failures all the time and shows none. What was bound before a failure stays bound.
 Only a default's own error is raised.
@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 from bassloop.bass import errors
-from bassloop.bass.annotated import Annotate, Annotated
+from bassloop.bass.annotated import Located, WithMeta
 from bassloop.bass.bind import Bind
 from bassloop.bass.errors import BassError
 from bassloop.bass.pair import Cell, Cons, Pair, end_of, plain
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from bassloop.bass.machine import Machine
-    from bassloop.bass.source import Range
+    from bassloop.bass.ranges import Range
 
-Binder: TypeAlias = "Callable[[Scope, Value, Machine], Failure | None]"
+Binder: TypeAlias = "Callable[[Scope, Value, Machine], Mismatch | None]"
 
 
-class Failure:
+class Mismatch:
     """Why a value did not match: the pattern and the value, or an error that says it otherwise."""
 
     __slots__ = ("have", "need")
@@ -57,17 +57,17 @@ def inner_binder(pattern: Value) -> Binder:
     try:
         return binder(pattern)
     except BassError as error:
-        failure = Failure(pattern, error)
+        failure = Mismatch(pattern, error)
         return lambda scope, value, machine: failure
 
 
 def constant_binder(pattern: Value, constant: Value) -> Binder:
     """Matches values equal to a constant, and binds nothing."""
 
-    def bind(scope: Scope, value: Value, machine: Machine) -> Failure | None:
+    def bind(scope: Scope, value: Value, machine: Machine) -> Mismatch | None:
         if value is constant or equal(constant, value):
             return None
-        return Failure(pattern, value)
+        return Mismatch(pattern, value)
 
     return bind
 
@@ -76,7 +76,7 @@ def symbol_binder(name: str) -> Binder:
     """Matches any value, and binds it."""
     if name in TABLE:
 
-        def rebind(scope: Scope, value: Value, machine: Machine) -> Failure | None:
+        def rebind(scope: Scope, value: Value, machine: Machine) -> Mismatch | None:
             scope.vars[name] = value
             if scope.grounded:
                 machine.rebound.add(name)
@@ -84,7 +84,7 @@ def symbol_binder(name: str) -> Binder:
 
         return rebind
 
-    def bind(scope: Scope, value: Value, machine: Machine) -> Failure | None:
+    def bind(scope: Scope, value: Value, machine: Machine) -> Mismatch | None:
         scope.vars[name] = value
         return None
 
@@ -98,14 +98,14 @@ def list_binder(pattern: Cell) -> Binder:
     binders = [inner_binder(member) for member in members]
     rest = inner_binder(rest_pattern)
 
-    def bind(scope: Scope, value: Value, machine: Machine) -> Failure | None:
+    def bind(scope: Scope, value: Value, machine: Machine) -> Mismatch | None:
         left = value
         for member in binders:
             cls = left.__class__
             if cls is not Pair and cls is not Cons:
                 left = plain(left)
                 if not isinstance(left, Cell):
-                    return Failure(pattern, value)
+                    return Mismatch(pattern, value)
             failure = member(scope, left.a, machine)
             if failure is not None:
                 return failure
@@ -113,7 +113,7 @@ def list_binder(pattern: Cell) -> Binder:
         if rest_pattern is EMPTY:
             if left is EMPTY or plain(left) is EMPTY:
                 return None
-            return Failure(pattern, value)
+            return Mismatch(pattern, value)
         return rest(scope, left, machine)
 
     return bind
@@ -123,19 +123,19 @@ def scope_binder(pattern: Bind) -> Binder:
     """Matches scopes that bind the pattern's keywords; `(:key default)` stands for a key that may be missing."""
     entries = _entries(pattern)
 
-    def bind(scope: Scope, value: Value, machine: Machine) -> Failure | None:
+    def bind(scope: Scope, value: Value, machine: Machine) -> Mismatch | None:
         given = plain(value)
         if given.__class__ is not Scope:
-            return Failure(pattern, value)
+            return Mismatch(pattern, value)
         for entry in entries:
             if isinstance(entry, BassError):
-                return Failure(pattern, entry)
+                return Mismatch(pattern, entry)
             name, default, member = entry
-            failure: Failure | None
+            failure: Mismatch | None
             found = given.get(name)
             if found is MISSING:
                 if default is None:
-                    return Failure(pattern, errors.unbound(name, given))
+                    return Mismatch(pattern, errors.unbound(name, given))
                 found = default(scope, machine)
             failure = member(scope, found, machine)
             if failure is not None:
@@ -173,7 +173,7 @@ def _entries(pattern: Bind) -> list[Value]:
     return entries
 
 
-def annotate_binder(pattern: Annotate) -> Binder:
+def annotate_binder(pattern: Located) -> Binder:
     """Matches as the form inside; with a comment or `^`, the value is bound with that as its metadata."""
     inner = binder(pattern.form)
     if not pattern.comment and not pattern.meta:
@@ -183,10 +183,10 @@ def annotate_binder(pattern: Annotate) -> Binder:
     meta_of = meta_code(pattern)
     place = pattern.range
 
-    def bind(scope: Scope, value: Value, machine: Machine) -> Failure | None:
+    def bind(scope: Scope, value: Value, machine: Machine) -> Mismatch | None:
         meta = strip(meta_of(scope, machine))
         locate(meta, place)
-        return inner(scope, Annotated(value, meta), machine)
+        return inner(scope, WithMeta(value, meta), machine)
 
     return bind
 
@@ -219,7 +219,7 @@ def parameters(pattern: Value) -> tuple[str, ...] | None:
         return None
     names = []
     for member in members:
-        if member.__class__ is Annotate:
+        if member.__class__ is Located:
             if member.comment or member.meta:
                 return None
             member = member.form

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias, final
 
-from bassloop.bass.values import EMPTY, IGNORE, Object, Text, Value
+from bassloop.bass.values import EMPTY, IGNORE, Object, Value, Verbatim
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -122,14 +122,14 @@ class Operative(Combiner):
             if names:
                 self.name0, self.name1 = names[0], names[-1]
 
-    def parts(self) -> Iterator[Text | Value]:
-        yield Text("(op ")
+    def parts(self) -> Iterator[Verbatim | Value]:
+        yield Verbatim("(op ")
         yield self.formals
-        yield Text(" ")
+        yield Verbatim(" ")
         yield self.scope_formal
-        yield Text(" ")
+        yield Verbatim(" ")
         yield self.body
-        yield Text(")")
+        yield Verbatim(")")
 
     def call(self, operands: Value, scope: Scope, machine: Machine) -> Value:
         from bassloop.bass.machine import TAIL
@@ -172,7 +172,7 @@ class Again(Combiner):
     def __init__(self, inside: Applicative) -> None:
         self.inside = inside
 
-    def parts(self) -> Iterator[Text | Value]:
+    def parts(self) -> Iterator[Verbatim | Value]:
         yield self.inside
 
     def same(self, other: Value, pending: list[tuple[Value, Value]]) -> bool:
@@ -192,17 +192,17 @@ class Wrapped(Applicative):
     def __init__(self, underlying: Combiner) -> None:
         self.underlying = underlying
 
-    def parts(self) -> Iterator[Text | Value]:
+    def parts(self) -> Iterator[Verbatim | Value]:
         inner = self.underlying
         if inner.__class__ is Operative and inner.scope_formal is IGNORE:
-            yield Text("(fn ")
+            yield Verbatim("(fn ")
             yield inner.formals
-            yield Text(" ")
+            yield Verbatim(" ")
             yield inner.body
         else:
-            yield Text("(wrap ")
+            yield Verbatim("(wrap ")
             yield inner
-        yield Text(")")
+        yield Verbatim(")")
 
     def same(self, other: Value, pending: list[tuple[Value, Value]]) -> bool:
         pending.append((self.underlying, other.underlying))
@@ -247,13 +247,13 @@ class Builtin(Combiner):
         self.most = most
         self.operative = operative
 
-    def parts(self) -> Iterator[Text | Value]:
+    def parts(self) -> Iterator[Verbatim | Value]:
         from bassloop.bass.pair import Pair
         from bassloop.bass.symbol import Symbol
 
-        yield Text("<builtin: ")
+        yield Verbatim("<builtin: ")
         yield Pair(Symbol(self.name), self.formals)
-        yield Text(">")
+        yield Verbatim(">")
 
     def call(self, operands: Value, scope: Scope, machine: Machine) -> Value:
         from bassloop.bass.pair import end_of

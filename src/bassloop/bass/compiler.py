@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bassloop.bass import errors
-from bassloop.bass.annotated import Annotate, Annotated
+from bassloop.bass.annotated import Located, WithMeta
 from bassloop.bass.bind import Bind
 from bassloop.bass.combiner import Combiner, Operative, Wrapped
 from bassloop.bass.errors import BassError
@@ -24,7 +24,7 @@ from bassloop.bass.values import EMPTY, Object
 
 if TYPE_CHECKING:
     from bassloop.bass.machine import Machine
-    from bassloop.bass.source import Range
+    from bassloop.bass.ranges import Range
     from bassloop.bass.values import Code, Value
 
 
@@ -33,7 +33,7 @@ def code(form: Value, tail: bool = False) -> Code:
     if not isinstance(form, Object):
         return lambda scope, machine: form
     cls = form.__class__
-    if cls is Annotate or cls is Pair:
+    if cls is Located or cls is Pair:
         try:
             return form.cached_tail if tail else form.cached  # type: ignore[attr-defined,no-any-return]
         except AttributeError:
@@ -52,7 +52,7 @@ def code(form: Value, tail: bool = False) -> Code:
     return form.code(tail)
 
 
-def annotate_code(form: Annotate, tail: bool) -> Code:
+def annotate_code(form: Located, tail: bool) -> Code:
     """What a form does that was read from a source: errors learn from it where they happened."""
     inner = form.form
     if form.comment or form.meta:
@@ -68,7 +68,7 @@ def _placed(inner: Value, tail: bool, place: Range) -> Code:
     if inner.__class__ is Symbol:
         return symbol_code(inner.name, place)
     made = code(inner, tail)
-    if not isinstance(inner, Object) or inner.__class__ in (Annotate, Cons, Bind):
+    if not isinstance(inner, Object) or inner.__class__ in (Located, Cons, Bind):
         return made
 
     def run(scope: Scope, machine: Machine) -> Value:
@@ -107,7 +107,7 @@ def symbol_code(name: str, place: Range | None = None) -> Code:
 
 def name_of(form: Value) -> Any:
     """The name that a form is nothing but; for every other form None, which is bound in no scope."""
-    if form.__class__ is Annotate and not form.comment and form.meta is None:
+    if form.__class__ is Located and not form.comment and form.meta is None:
         form = form.form
     return form.name if form.__class__ is Symbol else None
 
@@ -116,7 +116,7 @@ def pair_code(form: Pair, tail: bool, place: Range | None = None) -> Code:
     """A combination."""
     slow = _combination(form, tail, place)
     head = form.a
-    if head.__class__ is Annotate and not head.comment and head.meta is None:
+    if head.__class__ is Located and not head.comment and head.meta is None:
         head = head.form
     if head.__class__ is Symbol:
         from bassloop.bass.special import compile_special
@@ -164,7 +164,7 @@ def _combination(form: Pair, tail: bool, place: Range | None) -> Code:
                     combiner = parents[0].vars.get(named, MISSING)
                 if combiner is MISSING:
                     combiner = head(scope, machine)
-            while combiner.__class__ is Annotated:
+            while combiner.__class__ is WithMeta:
                 combiner = combiner.value
             if combiner.__class__ is Wrapped and proper:
                 if codes is None:
@@ -208,7 +208,7 @@ def _call_one(form: Pair, members: list[Value], tail: bool, place: Range | None)
                     combiner = parents[0].vars.get(named, MISSING)
                 if combiner is MISSING:
                     combiner = head(scope, machine)
-            while combiner.__class__ is Annotated:
+            while combiner.__class__ is WithMeta:
                 combiner = combiner.value
             if combiner.__class__ is Wrapped:
                 if operand is None:
@@ -267,7 +267,7 @@ def _call_two(form: Pair, members: list[Value], tail: bool, place: Range | None)
                     combiner = parents[0].vars.get(named, MISSING)
                 if combiner is MISSING:
                     combiner = head(scope, machine)
-            while combiner.__class__ is Annotated:
+            while combiner.__class__ is WithMeta:
                 combiner = combiner.value
             if combiner.__class__ is Wrapped:
                 if first is None or second is None:

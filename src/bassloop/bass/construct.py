@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bassloop.bass import errors
-from bassloop.bass.annotated import Annotate, Annotated
+from bassloop.bass.annotated import Located, WithMeta
 from bassloop.bass.bind import Bind
 from bassloop.bass.pair import Cons, Pair, end_of, plain
 from bassloop.bass.registry import TABLE
@@ -83,8 +83,8 @@ def fill(made: Scope, values: list[Value], machine: Machine) -> None:
             if index + 1 == count:
                 raise errors.bad_syntax(f"{{…}} has no value for :{bare.name}")
             value = values[index + 1]
-            if key.__class__ is Annotated:
-                value = Annotated(value, key.meta)
+            if key.__class__ is WithMeta:
+                value = WithMeta(value, key.meta)
             machine.define(made, bare.name, value)
             index += 2
         elif bare.__class__ is Scope:
@@ -109,7 +109,7 @@ def child_of(parents: tuple[Scope, ...]) -> Scope:
     return Scope({}, parents, bool(parents) and parents[0].grounded)
 
 
-def meta_code(form: Annotate) -> Code:
+def meta_code(form: Located) -> Code:
     """The metadata that a form carries: its `^` and, as `:doc`, the comment beside it."""
     members = form.meta or ()
     if form.comment:
@@ -117,7 +117,7 @@ def meta_code(form: Annotate) -> Code:
     return bind_code(Bind(members))
 
 
-def documented(form: Annotate, inner: Code, note: Callable[[Value], None] | None = None) -> Code:
+def documented(form: Located, inner: Code, note: Callable[[Value], None] | None = None) -> Code:
     """Evaluate a form that carries a comment or `^`: its value gets the metadata.
 
     When the value is a symbol, or anything that could be a pattern, every name in it that is bound is bound
@@ -131,7 +131,7 @@ def documented(form: Annotate, inner: Code, note: Callable[[Value], None] | None
     def run(scope: Scope, machine: Machine) -> Value:
         value = inner(scope, machine)
         meta = meta_of(scope, machine)
-        if value.__class__ is Annotated:
+        if value.__class__ is WithMeta:
             adopt(meta, value.meta, machine)
             value = value.value
         for name in _bound_names(value):
@@ -140,18 +140,18 @@ def documented(form: Annotate, inner: Code, note: Callable[[Value], None] | None
                 continue
             about = Scope({}, (meta,))
             locate(about, place)
-            if found.__class__ is Annotated:
-                found = Annotated(found.value, Scope({}, (found.meta, about)))
+            if found.__class__ is WithMeta:
+                found = WithMeta(found.value, Scope({}, (found.meta, about)))
             else:
-                found = Annotated(found, about)
+                found = WithMeta(found, about)
             machine.define(scope, name, found)
-        return Annotated(value, meta)
+        return WithMeta(value, meta)
 
     def _bound_names(value: Value) -> list[str]:
         cls = value.__class__
         if cls is Symbol:
             return [value.name]
-        if cls is Pair or cls is Cons or cls is Bind or cls is Annotate:
+        if cls is Pair or cls is Cons or cls is Bind or cls is Located:
             return list(bound_names(value))
         return []
 

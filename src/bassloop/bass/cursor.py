@@ -60,14 +60,14 @@ def word_at(text: str, offset: int) -> Word | None:
     return None
 
 
-class Call(NamedTuple):
+class OpenCall(NamedTuple):
     """A combination that is being written: where its head begins, and which operand is, counted from 0."""
 
     head: int
     operand: int
 
 
-def call_around(text: str, offset: int) -> Call | None:
+def call_around(text: str, offset: int) -> OpenCall | None:
     """The innermost `(…)` that is open at an offset and has a head; None if there is none."""
     # For each open bracket: which it is, where its first form begins, and how many forms it has.
     stack: list[tuple[str, int, int]] = []
@@ -91,7 +91,7 @@ def call_around(text: str, offset: int) -> Call | None:
     _, head, count = stack[-1]
     # A form that the cursor touches is the one that is being written.
     touching = end == offset and not text[offset - 1 : offset].isspace()
-    return Call(head, count - 1 - touching) if count > touching else None
+    return OpenCall(head, count - 1 - touching) if count > touching else None
 
 
 def indentation(text: str) -> int:

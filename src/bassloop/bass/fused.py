@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-from bassloop.bass.annotated import Annotate
+from bassloop.bass.annotated import Located
 from bassloop.bass.compiler import code
 from bassloop.bass.scope import MISSING
 from bassloop.bass.symbol import Symbol
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from bassloop.bass.machine import Machine
     from bassloop.bass.scope import Scope
-    from bassloop.bass.special import Call
+    from bassloop.bass.special import Combination
     from bassloop.bass.values import Code, Value
 
     Otherwise = Callable[[Value, Value, Scope, Machine], Value]
@@ -56,7 +56,7 @@ PYTHON = {"+": "+", "-": "-", "<": "<", ">": ">", "<=": "<=", ">=": ">=", "=": "
 """What a sign is in Python, for two integers."""
 
 
-def two_operands(call: Call, otherwise: Otherwise) -> Code:
+def two_operands(call: Combination, otherwise: Otherwise) -> Code:
     """The code of `(sign first second)` for a sign of `PYTHON`.
 
     `otherwise(first, second, scope, machine)` answers when a value is no plain integer.
@@ -70,7 +70,7 @@ def two_operands(call: Call, otherwise: Otherwise) -> Code:
 
 def _operand(form: Value) -> tuple[str, Value]:
     """The kind of an operand, and what its template needs of it."""
-    if form.__class__ is Annotate and not form.comment and form.meta is None:
+    if form.__class__ is Located and not form.comment and form.meta is None:
         form = form.form
     if form.__class__ is int:
         return "number", form

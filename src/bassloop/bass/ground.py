@@ -6,7 +6,7 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
-from bassloop.bass.annotated import Annotated
+from bassloop.bass.annotated import WithMeta
 from bassloop.bass.combiner import Builtin, Wrapped
 from bassloop.bass.reader import read_source
 from bassloop.bass.registry import INTERNAL, TABLE
@@ -15,7 +15,7 @@ from bassloop.bass.thunk import SCRATCH
 from bassloop.bass.values import strip
 
 if TYPE_CHECKING:
-    from bassloop.bass.registry import Definition
+    from bassloop.bass.registry import BuiltinDefinition
     from bassloop.bass.values import Value
 
 _MODULES: Final = (
@@ -30,7 +30,7 @@ def ground() -> Scope:
     for name in _MODULES:
         import_module(f"bassloop.bass.builtins.{name}")
     made = Scope({name: _value(definition) for name, definition in TABLE.items()}, (), True)
-    made.vars["scratch"] = Annotated(SCRATCH, Scope({"doc": "a thunk without anything"}))
+    made.vars["scratch"] = WithMeta(SCRATCH, Scope({"doc": "a thunk without anything"}))
     made.name = "ground"
     return made
 
@@ -44,7 +44,7 @@ def internal() -> Scope:
     )
 
 
-def _value(definition: Definition) -> Value:
+def _value(definition: BuiltinDefinition) -> Value:
     formals = read_source(definition.formals, definition.name)[0].form
     made: Value = Builtin(
         definition.shown,
@@ -62,4 +62,4 @@ def _value(definition: Definition) -> Value:
         about["indent"] = True
     if definition.name == "append":
         about["deprecated"] = "Use [concat] instead."
-    return Annotated(made, Scope(about))
+    return WithMeta(made, Scope(about))

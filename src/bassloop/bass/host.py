@@ -9,7 +9,7 @@ be raised as `BassError`; anything else ends the session.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from bassloop.bass.errors import BassError
 
@@ -17,36 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from bassloop.bass.placed import HostPath
+    from bassloop.bass.filesystem import DirEntry
+    from bassloop.bass.path import HostPath
     from bassloop.bass.thunk import ImageRef, Thunk, ThunkPath
 
 ByteStream: TypeAlias = "AbstractAsyncContextManager[AsyncIterator[bytes]]"
 """Bytes in pieces of any size, while the context is open. Each is opened, read and closed in one task."""
-
-
-class Entry(NamedTuple):
-    """A member of a directory: its name alone, without a slash."""
-
-    name: str
-    is_dir: bool
-
-
-class FileSystem(Protocol):
-    """Read-only files that a path value (`paths.FSPath`) stands on: a repository, std, an in-memory tree.
-
-    Paths are relative to the root, with forward slashes, without `.` and `..` and without a slash at either
-    end; "" is the root.
-    """
-
-    @property
-    def name(self) -> str:
-        """What a path into it prints as: "repository", "std"."""
-
-    async def read_file(self, path: str) -> bytes:
-        """The content of a file. Raises `BassError` if there is none."""
-
-    async def list_dir(self, path: str) -> Sequence[Entry]:
-        """The members of a directory, sorted by name. Raises `BassError` if there is none."""
 
 
 class Host(Protocol):
@@ -80,7 +56,7 @@ class Host(Protocol):
         """The content of a file of this machine. Only a local command line hands out such paths."""
         raise _refusal("read files of this machine")
 
-    async def list_host_path(self, path: HostPath) -> Sequence[Entry]:
+    async def list_host_path(self, path: HostPath) -> Sequence[DirEntry]:
         """The members of a directory of this machine."""
         raise _refusal("list directories of this machine")
 

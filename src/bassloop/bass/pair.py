@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, final
 
-from bassloop.bass.annotated import Annotate
-from bassloop.bass.values import EMPTY, Code, Empty, Object, Text, Value, strip
+from bassloop.bass.annotated import Located
+from bassloop.bass.values import EMPTY, Code, Empty, Object, Value, Verbatim, strip
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -32,9 +32,9 @@ class Cell(Object):
         self.a = a
         self.d = d
 
-    def parts(self) -> Iterator[Text | Value]:
+    def parts(self) -> Iterator[Verbatim | Value]:
         opening, closing = self.brackets
-        yield Text(opening)
+        yield Verbatim(opening)
         cell: Value = self
         while True:
             yield cell.a
@@ -42,12 +42,12 @@ class Cell(Object):
             if rest is EMPTY:
                 break
             if not isinstance(rest, Cell):
-                yield Text(" & ")
+                yield Verbatim(" & ")
                 yield cell.d
                 break
-            yield Text(" ")
+            yield Verbatim(" ")
             cell = rest
-        yield Text(closing)
+        yield Verbatim(closing)
 
     def same(self, other: Value, pending: list[tuple[Value, Value]]) -> bool:
         pending.append((self.d, other.d))
@@ -66,19 +66,19 @@ class Pair(Cell):
 
     __slots__ = ()
 
-    def json_parts(self) -> Iterator[Text | Value]:
+    def json_parts(self) -> Iterator[Verbatim | Value]:
         from bassloop.bass.errors import cannot_encode
 
         items: list[Value] = []
         rest = end_of(self, items)
         if rest is not EMPTY:
             raise cannot_encode(self)
-        yield Text("[")
+        yield Verbatim("[")
         for index, item in enumerate(items):
             if index:
-                yield Text(",")
+                yield Verbatim(",")
             yield item
-        yield Text("]")
+        yield Verbatim("]")
 
     def code(self, tail: bool = False) -> Code:
         from bassloop.bass.compiler import pair_code
@@ -102,7 +102,7 @@ class Cons(Cell):
 def plain(value: Value) -> Value:
     """The value without metadata and without the reader's annotations."""
     value = strip(value)
-    while value.__class__ is Annotate:
+    while value.__class__ is Located:
         value = strip(value.form)
     return value
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from bassloop.bass.scope import Scope
-from bassloop.bass.values import Object, Text, strip
+from bassloop.bass.values import Object, Verbatim, strip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,13 +30,13 @@ def show(value: Value, limit: int | None = None) -> str:
     out: list[str] = []
     length = 0
     # Scopes are marked by id while they are being printed, so that a cycle ends.
-    stack: list[tuple[Iterator[Text | Value], int]] = [(iter((value,)), 0)]
+    stack: list[tuple[Iterator[Verbatim | Value], int]] = [(iter((value,)), 0)]
     printing: set[int] = set()
     while stack:
         parts, marked = stack[-1]
         for part in parts:
             cls = part.__class__
-            if cls is Text:
+            if cls is Verbatim:
                 out.append(part)
             elif cls is str:
                 out.append(quote(part))

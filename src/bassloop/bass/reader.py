@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from bassloop.bass.annotated import Annotate
+from bassloop.bass.annotated import Located
 from bassloop.bass.bind import Bind
 from bassloop.bass.errors import ReadError
 from bassloop.bass.pair import Cons, Pair, end_of, from_list
-from bassloop.bass.source import Range, Source
+from bassloop.bass.ranges import Range, SourceText
 from bassloop.bass.symbol import Keyword, Symbol
 from bassloop.bass.values import EMPTY, IGNORE, INT_MAX, INT_MIN
 
@@ -49,7 +49,7 @@ class _Open:
         self.sort = sort
         self.start = start
         self.comment = comment
-        self.forms: list[Annotate] = []
+        self.forms: list[Located] = []
 
 
 class Reader:
@@ -58,17 +58,17 @@ class Reader:
     Raises `ReadError`, with the place, when the text at hand is no form.
     """
 
-    def __init__(self, source: Source, start: int = 0) -> None:
+    def __init__(self, source: SourceText, start: int = 0) -> None:
         self.source = source
         self._text = source.text
         self._at = start
         self._stack: list[_Open] = []
 
-    def __iter__(self) -> Iterator[Annotate]:
+    def __iter__(self) -> Iterator[Located]:
         while (form := self._next()) is not None:
             yield form
 
-    def _next(self) -> Annotate | None:
+    def _next(self) -> Located | None:
         text = self._text
         stack = self._stack
         while True:
@@ -100,12 +100,12 @@ class Reader:
             if done is not None:
                 return done
 
-    def _deliver(self, form: Value, start: int) -> Annotate | None:
+    def _deliver(self, form: Value, start: int) -> Located | None:
         """Hand a form that is complete to what waits for it; return it if nothing does."""
         stack = self._stack
         while True:
-            if form.__class__ is not Annotate:
-                form = Annotate(form, Range(self.source, start, self._at))
+            if form.__class__ is not Located:
+                form = Located(form, Range(self.source, start, self._at))
             comment = self._trailing()
             if comment is not None and not form.comment:
                 form.comment = comment
@@ -241,12 +241,12 @@ class Reader:
         if "/" in token:
             return _path(token)
         if token[0] == "." and token not in (".", ".."):
-            from bassloop.bass.paths import CommandPath
+            from bassloop.bass.path import CommandPath
 
             return CommandPath(token[1:])
         return _name(token)
 
-    def _meta(self, form: Annotate) -> tuple[Value, ...]:
+    def _meta(self, form: Located) -> tuple[Value, ...]:
         inner = form.form
         if inner.__class__ is Bind:
             return inner.members
@@ -264,10 +264,10 @@ class Reader:
         return ReadError(message, Range(self.source, start, end), incomplete)
 
 
-def _list(forms: list[Annotate], cell: type[Pair] | type[Cons]) -> Value:
+def _list(forms: list[Located], cell: type[Pair] | type[Cons]) -> Value:
     rest: Value = EMPTY
     dotted = False
-    members: list[Annotate] = []
+    members: list[Located] = []
     for form in forms:
         inner = form.form
         if inner.__class__ is Symbol and inner.name == "&":
@@ -306,8 +306,7 @@ def _name(token: str) -> Value:
 
 
 def _path(token: str) -> Value:
-    from bassloop.bass.pathform import ExtendPath
-    from bassloop.bass.paths import DirPath, FilePath
+    from bassloop.bass.path import DirPath, ExtendPath, FilePath
 
     head, *names = token.split("/")
     is_dir = names[-1] == ""
@@ -320,6 +319,6 @@ def _path(token: str) -> Value:
     return path
 
 
-def read_source(text: str, name: str) -> list[Annotate]:
+def read_source(text: str, name: str) -> list[Located]:
     """All forms of a text; `name` is what errors call it. Raises `ReadError`."""
-    return list(Reader(Source(text, name)))
+    return list(Reader(SourceText(text, name)))

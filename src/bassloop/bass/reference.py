@@ -10,17 +10,17 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
-from bassloop.bass.annotated import Annotated
+from bassloop.bass.annotated import WithMeta
 from bassloop.bass.combiner import Applicative, Builtin, Combiner, Operative
-from bassloop.bass.drivers import immediate_session, run_now
 from bassloop.bass.errors import BassError
 from bassloop.bass.ground import ground
 from bassloop.bass.host import Host
 from bassloop.bass.pair import Cell, end_of, plain
-from bassloop.bass.paths import DirPath
+from bassloop.bass.path import DirPath
 from bassloop.bass.printer import show
 from bassloop.bass.registry import TABLE
 from bassloop.bass.scope import MISSING
+from bassloop.bass.session import immediate_session, run_now
 from bassloop.bass.values import EMPTY, Value, strip
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ GROUPS: Final[Mapping[str, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ReferenceEntry:
     """A name, and what is said of it.
 
     `sort` is "function" (which evaluates its arguments), "operative" (which takes them as written) or
@@ -79,7 +79,7 @@ class Entry:
 
 
 @cache
-def ground_entries() -> Mapping[str, Entry]:
+def ground_entries() -> Mapping[str, ReferenceEntry]:
     """Everything that Ground binds, in its order."""
     return {name: entry(name, value, group=_group(name)) for name, value in ground().vars.items()}
 
@@ -94,7 +94,7 @@ def module_names() -> tuple[str, ...]:
 
 
 @cache
-def module_entries(module: str) -> Mapping[str, Entry]:
+def module_entries(module: str) -> Mapping[str, ReferenceEntry]:
     """What a module of std binds. Raises `KeyError` if there is no such module."""
     if module not in module_names():
         raise KeyError(module)
@@ -105,7 +105,7 @@ def module_entries(module: str) -> Mapping[str, Entry]:
     return {name: entry(name, value, module) for name, value in scope.vars.items()}
 
 
-def find(name: str) -> Entry | None:
+def find(name: str) -> ReferenceEntry | None:
     """The entry of a name of Ground, or of `module:name`."""
     module, colon, member = name.partition(":")
     if colon and module in module_names():
@@ -140,11 +140,11 @@ def module_about(module: str) -> str:
     return " ".join(" ".join(line.lstrip("; ") for line in lines).split())
 
 
-def entry(name: str, value: Value, module: str = "", group: str = "") -> Entry:
+def entry(name: str, value: Value, module: str = "", group: str = "") -> ReferenceEntry:
     """What is to be said of a value that a name is bound to."""
     paragraphs, examples = paragraphs_of(_said(value, "doc"))
     sort, formals = _called(value)
-    return Entry(
+    return ReferenceEntry(
         name, module, sort, formals, paragraphs, examples, _said(value, "deprecated"), group
     )
 
@@ -172,7 +172,7 @@ def _group(name: str) -> str:
 
 
 def _said(value: Value, key: str) -> str:
-    if not isinstance(value, Annotated):
+    if not isinstance(value, WithMeta):
         return ""
     said = value.meta.get(key)
     bare = None if said is MISSING else strip(said)

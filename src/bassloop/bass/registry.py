@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
     from bassloop.bass.machine import Machine
     from bassloop.bass.scope import Scope
-    from bassloop.bass.special import Call
+    from bassloop.bass.special import Combination
     from bassloop.bass.values import Code, Value
 
 Function: TypeAlias = "Callable[[list[Value], Scope, Machine], Value]"
 Dotted: TypeAlias = "Callable[[list[Value], Value, Scope, Machine], Value]"
-Special: TypeAlias = "Callable[[Call], Code | None]"
+Special: TypeAlias = "Callable[[Combination], Code | None]"
 
 
 @dataclass(slots=True)
-class Definition:
+class BuiltinDefinition:
     """A builtin: how it is called, what it does, what is said about it.
 
     `special` compiles a combination whose head is this name (see `special.py`). `calls` says that the
@@ -45,10 +45,10 @@ class Definition:
     dotted: Dotted | None = None
 
 
-TABLE: Final[dict[str, Definition]] = {}
+TABLE: Final[dict[str, BuiltinDefinition]] = {}
 """The builtins of Ground, by name."""
 
-INTERNAL: Final[dict[str, Definition]] = {}
+INTERNAL: Final[dict[str, BuiltinDefinition]] = {}
 """Builtins that only std modules see."""
 
 
@@ -75,7 +75,7 @@ def builtin(
     def define(function: Function) -> Function:
         table = INTERNAL if internal else TABLE
         text = "\n\n".join(" ".join(paragraph.split()) for paragraph in doc.strip().split("\n\n"))
-        table[name] = Definition(
+        table[name] = BuiltinDefinition(
             name, formals, function, text, operative, least, most, calls, indent, shown or name
         )
         return function

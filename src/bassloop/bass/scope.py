@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, final
 
-from bassloop.bass.values import Object, Text, Value
+from bassloop.bass.values import Object, Value, Verbatim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,25 +87,25 @@ class Scope(Object):
         """A scope without parents that has the same bindings in the same order."""
         return Scope(dict(self.items()))
 
-    def parts(self) -> Iterator[Text | Value]:
+    def parts(self) -> Iterator[Verbatim | Value]:
         if (name := getattr(self, "name", "")) != "":
-            yield Text(f"<scope: {name}>")
+            yield Verbatim(f"<scope: {name}>")
             return
-        yield Text("{")
+        yield Verbatim("{")
         for index, (key, value) in enumerate(self.items()):
-            yield Text(f" :{key} " if index else f":{key} ")
+            yield Verbatim(f" :{key} " if index else f":{key} ")
             yield value
-        yield Text("}")
+        yield Verbatim("}")
 
-    def json_parts(self) -> Iterator[Text | Value]:
-        yield Text("{")
+    def json_parts(self) -> Iterator[Verbatim | Value]:
+        yield Verbatim("{")
         for index, (key, value) in enumerate(self.items()):
             if index:
-                yield Text(",")
+                yield Verbatim(",")
             yield key
-            yield Text(":")
+            yield Verbatim(":")
             yield value
-        yield Text("}")
+        yield Verbatim("}")
 
     def same(self, other: Value, pending: list[tuple[Value, Value]]) -> bool:
         mine = dict(self.items())

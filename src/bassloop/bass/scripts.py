@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Final
 
 from bassloop.bass import errors
 from bassloop.bass.errors import BassError
-from bassloop.bass.files import FSPath, MemoryFiles
-from bassloop.bass.paths import CommandPath, DirPath, FilePath
-from bassloop.bass.placed import HostPath
+from bassloop.bass.filesystem import FSPath, MemoryFiles
+from bassloop.bass.path import CommandPath, DirPath, FilePath, HostPath
 from bassloop.bass.printer import show
-from bassloop.bass.protocols import text_of
+from bassloop.bass.stream import text_of
 from bassloop.bass.thunk import ThunkPath
 from bassloop.bass.values import strip
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bassloop.bass.machine import Machine
-    from bassloop.bass.paths import Path
+    from bassloop.bass.path import Path
     from bassloop.bass.thunk import Thunk
     from bassloop.bass.values import Value
 

@@ -5,35 +5,38 @@ All of it shares one budget, and one host to ask. What runs at the same time is 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+import inspect
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from bassloop.bass import errors
-from bassloop.bass.annotated import Annotated
+from bassloop.bass.annotated import WithMeta
 from bassloop.bass.budget import Budget, Meter
 from bassloop.bass.combiner import Builtin, Wrapped
 from bassloop.bass.compiler import code
 from bassloop.bass.errors import BassError, Exhausted
-from bassloop.bass.files import FSPath, NotRead
+from bassloop.bass.filesystem import FSPath, NotRead
 from bassloop.bass.ground import ground, internal
-from bassloop.bass.jsonform import encode
+from bassloop.bass.json import encode
 from bassloop.bass.machine import Machine, drive
 from bassloop.bass.pair import to_list
-from bassloop.bass.placed import HostPath
+from bassloop.bass.path import HostPath
 from bassloop.bass.printer import show
-from bassloop.bass.proto import encode_thunk, read_files
-from bassloop.bass.reader import Reader
+from bassloop.bass.ranges import SourceText as Text
+from bassloop.bass.reader import Reader, read_source
+from bassloop.bass.registry import bounds
 from bassloop.bass.scope import MISSING, Scope
 from bassloop.bass.scripts import find_script
-from bassloop.bass.source import Source as Text
 from bassloop.bass.stream import Collected, ListSource, Sink, Source
 from bassloop.bass.thunk import Thunk, ThunkPath
 from bassloop.bass.values import EMPTY, Value, strip
+from bassloop.bass.wire.encode import encode_thunk, read_files
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 
-    from bassloop.bass import memos
+    from bassloop.bass import memo_file
     from bassloop.bass.host import ByteStream, Host
+    from bassloop.bass.values import Value
     from bassloop.wire import bass_pb2 as pb
 
 
@@ -44,8 +47,8 @@ class Task(Protocol):
         """Return when it is over, however it ended."""
 
 
-class Driver(Protocol):
-    """What runs a session: Trio, or nothing at all (`drivers.py`)."""
+class SessionDriver(Protocol):
+    """What runs a session: Trio, or nothing at all (`Immediate`)."""
 
     async def checkpoint(self) -> None:
         """Let others run."""
@@ -72,11 +75,11 @@ class Session:
     Cancelling one of them cancels the script there, and leaves the session usable.
     """
 
-    def __init__(self, host: Host, driver: Driver, budget: Budget | None = None) -> None:
+    def __init__(self, host: Host, driver: SessionDriver, budget: Budget | None = None) -> None:
         self.host = host
         self.meter = Meter(budget or Budget())
         self.machine = Machine(self, host, self.meter)
-        self.written_memos: dict[tuple[str, str], list[tuple[memos.Call, pb.Value]]] = {}
+        self.written_memos: dict[tuple[str, str], list[tuple[memo_file.MemoKey, pb.Value]]] = {}
         self._driver = driver
         self._modules: dict[str, Scope] = {}
         self._loading: set[str] = set()
@@ -336,7 +339,7 @@ class Session:
 
     def _exported(self, path: ThunkPath, machine: Machine) -> Callable[[Machine], bytes]:
         """The content of a file that a thunk left behind."""
-        from bassloop.bass.protocols import TarDecoder
+        from bassloop.bass.stream import TarDecoder
 
         if path.thunk.platform() is None:
             raise BassError(
@@ -360,4 +363,85 @@ def _pulling(pull: Callable[[], Awaitable[bytes]]) -> Callable[[Machine], bytes]
 
 
 def _about(value: Value, doc: str) -> Value:
-    return Annotated(value, Scope({"doc": doc}))
+    return WithMeta(value, Scope({"doc": doc}))
+
+
+T = TypeVar("T")
+
+
+def run_now(coroutine: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that never has to wait. Raises `RuntimeError` if it does."""
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    coroutine.close()
+    raise RuntimeError("this has to wait for something: evaluate it in a session that Trio drives")
+
+
+class _Done:
+    async def wait(self) -> None:
+        return
+
+
+class Immediate:
+    """Does at once what is to be done in the background, and reads streams where they are wanted."""
+
+    async def checkpoint(self) -> None:
+        return
+
+    def spawn(self, work: Callable[[], Awaitable[None]]) -> Task:
+        async def begin() -> None:
+            await work()
+
+        run_now(begin())
+        return _Done()
+
+    def open(self, stream: ByteStream) -> Callable[[], Awaitable[bytes]]:
+        pieces: list[AsyncIterator[bytes]] = []
+
+        async def pull() -> bytes:
+            if not pieces:
+                pieces.append(await stream.__aenter__())
+            async for piece in pieces[0]:
+                if piece:
+                    return piece
+            await stream.__aexit__(None, None, None)
+            return b""
+
+        return pull
+
+
+def immediate_session(host: Host, budget: Budget | None = None) -> Session:
+    """A session whose coroutines never wait, if the host's do not: run them with `run_now`."""
+    return Session(host, Immediate(), budget)
+
+
+def builtin(name: str, formals: str, function: Callable[..., Any]) -> Value:
+    """A function of the language, made of a Python function that takes its arguments as values.
+
+    `formals` is written as in the language, and says how many arguments there may be. What the function
+    returns is the result; an awaitable is awaited, under the session's driver, while the script waits. It
+    raises `BassError` for what is the script's to hear.
+    """
+
+    def call(args: list[Value], scope: Scope, machine: Machine) -> Value:
+        result = function(*args)
+        return machine.wait(result) if inspect.isawaitable(result) else result
+
+    least, most = bounds(formals)
+    return Wrapped(Builtin(name, read_source(formals, name)[0].form, call, least, most))
+
+
+def scope(bindings: Mapping[str, Value]) -> Scope:
+    """A scope of these bindings."""
+    return Scope(dict(bindings))
+
+
+def binding(module: Scope, name: str, where: str) -> Value:
+    """What a module itself binds to a name. Raises `BassError` that says how to bind it."""
+    value = module.vars.get(name, MISSING)
+    if value is MISSING:
+        raise BassError(f"{where} does not bind {name}; add (defn {name} […] …) to it")
+    return value

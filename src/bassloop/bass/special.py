@@ -16,14 +16,14 @@ from bassloop.bass.values import EMPTY
 
 if TYPE_CHECKING:
     from bassloop.bass.machine import Machine
-    from bassloop.bass.registry import Definition
+    from bassloop.bass.ranges import Range
+    from bassloop.bass.registry import BuiltinDefinition
     from bassloop.bass.scope import Scope
-    from bassloop.bass.source import Range
     from bassloop.bass.values import Code, Value
 
 
 @dataclass(slots=True)
-class Call:
+class Combination:
     """A combination to compile: the operands as written, and the code to fall back on."""
 
     name: str
@@ -48,13 +48,13 @@ def compile_special(
     if rest is not EMPTY or count < definition.least or (most is not None and count > most):
         return None
     if definition.special is not None:
-        return definition.special(Call(name, members, tail, place, slow))
+        return definition.special(Combination(name, members, tail, place, slow))
     if definition.operative:
         return guarded_operative(name, definition, members, tail, place, slow)
     return _applicative(name, definition, members, tail, place, slow)
 
 
-def guarded(call: Call, fast: Code) -> Code:
+def guarded(call: Combination, fast: Code) -> Code:
     """The fast code as long as the name means what Ground has; errors learn where they happened."""
     name, place, slow = call.name, call.place, call.slow
 
@@ -73,7 +73,7 @@ def guarded(call: Call, fast: Code) -> Code:
 
 def guarded_operative(
     name: str,
-    definition: Definition,
+    definition: BuiltinDefinition,
     members: list[Value],
     tail: bool,
     place: Range | None,
@@ -106,7 +106,7 @@ def guarded_operative(
 
 def _applicative(
     name: str,
-    definition: Definition,
+    definition: BuiltinDefinition,
     members: list[Value],
     tail: bool,
     place: Range | None,
@@ -162,7 +162,7 @@ def _applicative(
 
 
 def _calling(
-    name: str, definition: Definition, codes: list[Code], place: Range | None, slow: Code
+    name: str, definition: BuiltinDefinition, codes: list[Code], place: Range | None, slow: Code
 ) -> Code:
     """The same for a builtin that may leave a call for the trampoline."""
     function = definition.function

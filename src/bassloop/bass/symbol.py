@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, final
 
 from bassloop.bass.combiner import Applicative, Combiner
-from bassloop.bass.values import Code, Object, Text, Value, strip
+from bassloop.bass.values import Code, Object, Value, Verbatim, strip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,10 +31,10 @@ class Symbol(Applicative):
     def __hash__(self) -> int:
         return hash(self.name)
 
-    def parts(self) -> Iterator[Text | Value]:
-        yield Text(self.name)
+    def parts(self) -> Iterator[Verbatim | Value]:
+        yield Verbatim(self.name)
 
-    def json_parts(self) -> Iterator[Text | Value]:
+    def json_parts(self) -> Iterator[Verbatim | Value]:
         yield self.name
 
     def same(self, other: Value, pending: list[tuple[Value, Value]]) -> bool:
@@ -67,15 +67,15 @@ class Lookup(Combiner):
     def __init__(self, symbol: Symbol) -> None:
         self.symbol = symbol
 
-    def parts(self) -> Iterator[Text | Value]:
-        yield Text("(unwrap ")
+    def parts(self) -> Iterator[Verbatim | Value]:
+        yield Verbatim("(unwrap ")
         yield self.symbol
-        yield Text(")")
+        yield Verbatim(")")
 
-    def json_parts(self) -> Iterator[Text | Value]:
-        yield Text('{"Symbol":')
+    def json_parts(self) -> Iterator[Verbatim | Value]:
+        yield Verbatim('{"Symbol":')
         yield self.symbol.name
-        yield Text("}")
+        yield Verbatim("}")
 
     def same(self, other: Value, pending: list[tuple[Value, Value]]) -> bool:
         return bool(other.symbol == self.symbol)
@@ -118,10 +118,10 @@ class Keyword(Object):
     def __hash__(self) -> int:
         return hash((":", self.name))
 
-    def parts(self) -> Iterator[Text | Value]:
-        yield Text(":" + self.name)
+    def parts(self) -> Iterator[Verbatim | Value]:
+        yield Verbatim(":" + self.name)
 
-    def json_parts(self) -> Iterator[Text | Value]:
+    def json_parts(self) -> Iterator[Verbatim | Value]:
         yield self.name
 
     def same(self, other: Value, pending: list[tuple[Value, Value]]) -> bool:

@@ -1,29 +1,73 @@
-"""Thunks: a command and all that it needs, as a value; and what they are made of.
-
-A thunk never changes. Every `with_…` makes another one. Its digest is a name, taken over its message.
-"""
+"""Secrets: strings that a script may pass on by name and nobody gets to see."""
 
 from __future__ import annotations
 
+import hmac
 import platform as machine_platform
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, final
 
 from bassloop.bass import errors
 from bassloop.bass.errors import BassError
-from bassloop.bass.paths import HERE, DirPath, Extend, FilePath, NamePath, Path, extend_with
-from bassloop.bass.placed import HostPath, PlacedPath, bare
+from bassloop.bass.path import (
+    HERE,
+    DirPath,
+    Extend,
+    FilePath,
+    HostPath,
+    NamePath,
+    Path,
+    PlacedPath,
+    bare,
+    extend_with,
+)
 from bassloop.bass.scope import Scope
-from bassloop.bass.values import EMPTY, Object, Text, Value, strip
+from bassloop.bass.values import EMPTY, Object, Value, Verbatim, strip
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from bassloop.bass.combiner import Combiner
-    from bassloop.bass.files import FSPath
+    from bassloop.bass.filesystem import FSPath
     from bassloop.bass.machine import Machine
-    from bassloop.bass.placed import CachePath
-    from bassloop.bass.secret import Secret
+    from bassloop.bass.path import CachePath
+
+
+@final
+class Secret(Object):
+    """A masked string. It prints, encodes and leaves as its name alone; even its length is kept.
+
+    `reveal` is for the host that hands it to a command that runs on this machine.
+    """
+
+    __slots__ = ("_value", "name")
+    kind = "secret"
+
+    def __init__(self, name: str, value: bytes | None = None) -> None:
+        self.name = name
+        self._value = value
+
+    def reveal(self) -> bytes | None:
+        """The value; None if it is not known here, as for a secret out of a message."""
+        return self._value
+
+    def parts(self) -> Iterator[Verbatim | Value]:
+        yield Verbatim(f"<secret: {self.name}>")
+
+    def json_parts(self) -> Iterator[Verbatim | Value]:
+        if not self.name:
+            yield Verbatim("{}")
+            return
+        yield Verbatim('{"name":')
+        yield self.name
+        yield Verbatim("}")
+
+    def same(self, other: Value, pending: list[tuple[Value, Value]]) -> bool:
+        return hmac.compare_digest(self._value or b"", other.reveal() or b"")
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("secrets are not pickled")
+
 
 ARCHITECTURE: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}.get(
     machine_platform.machine(), machine_platform.machine()
@@ -102,14 +146,14 @@ class ThunkPath(PlacedPath):
     def at(self, path: NamePath) -> ThunkPath:
         return ThunkPath(self.thunk, path)
 
-    def parts(self) -> Iterator[Text | Value]:
+    def parts(self) -> Iterator[Verbatim | Value]:
         yield self.thunk
-        yield Text("/" + bare(self.path))
+        yield Verbatim("/" + bare(self.path))
 
-    def json_parts(self) -> Iterator[Text | Value]:
-        from bassloop.bass.proto import to_json
+    def json_parts(self) -> Iterator[Verbatim | Value]:
+        from bassloop.bass.wire.encode import to_json
 
-        yield Text(to_json(self))
+        yield Verbatim(to_json(self))
 
     def same(self, other: Value, pending: list[tuple[Value, Value]]) -> bool:
         pending.append((self.path, other.path))
@@ -129,14 +173,14 @@ class ThunkAddr(Object):
         self.port = port
         self.format = format
 
-    def parts(self) -> Iterator[Text | Value]:
+    def parts(self) -> Iterator[Verbatim | Value]:
         yield self.thunk
-        yield Text(":" + self.port)
+        yield Verbatim(":" + self.port)
 
-    def json_parts(self) -> Iterator[Text | Value]:
-        from bassloop.bass.proto import to_json
+    def json_parts(self) -> Iterator[Verbatim | Value]:
+        from bassloop.bass.wire.encode import to_json
 
-        yield Text(to_json(self))
+        yield Verbatim(to_json(self))
 
     def same(self, other: Value, pending: list[tuple[Value, Value]]) -> bool:
         pending.append((self.thunk, other.thunk))
@@ -231,8 +275,8 @@ class Thunk(Path):
         try:
             return self._digest
         except AttributeError:
-            from bassloop.bass.digest import digest_of
-            from bassloop.bass.proto import encode_thunk
+            from bassloop.bass.wire.digest import digest_of
+            from bassloop.bass.wire.encode import encode_thunk
 
             self._digest = digest_of(encode_thunk(self))
             return self._digest
@@ -248,7 +292,9 @@ class Thunk(Path):
         """Its command for people: strings as they are unless there are spaces in them, all else as it prints."""
         from bassloop.bass.printer import show
 
-        return " ".join(part if part.__class__ is Text else show(part) for part in self._words())
+        return " ".join(
+            part if part.__class__ is Verbatim else show(part) for part in self._words()
+        )
 
     def platform(self) -> Platform | None:
         """What its image runs on. None for a Bass script."""
@@ -257,25 +303,25 @@ class Thunk(Path):
             image = image.image
         return None if image is None else image.platform
 
-    def parts(self) -> Iterator[Text | Value]:
-        yield Text(f"{{{{thunk {self.path_name()}:")
+    def parts(self) -> Iterator[Verbatim | Value]:
+        yield Verbatim(f"{{{{thunk {self.path_name()}:")
         for word in self._words():
-            yield Text(" ")
+            yield Verbatim(" ")
             yield word
-        yield Text("}}" if self.args else " }}")
+        yield Verbatim("}}" if self.args else " }}")
 
-    def _words(self) -> Iterator[Text | Value]:
+    def _words(self) -> Iterator[Verbatim | Value]:
         for arg in self.args:
             bare = strip(arg)
-            yield Text(bare) if bare.__class__ is str and " " not in bare else arg
+            yield Verbatim(bare) if bare.__class__ is str and " " not in bare else arg
 
-    def json_parts(self) -> Iterator[Text | Value]:
-        from bassloop.bass.proto import to_json
+    def json_parts(self) -> Iterator[Verbatim | Value]:
+        from bassloop.bass.wire.encode import to_json
 
-        yield Text(to_json(self))
+        yield Verbatim(to_json(self))
 
     def same(self, other: Value, pending: list[tuple[Value, Value]]) -> bool:
-        from bassloop.bass.proto import same_thunk
+        from bassloop.bass.wire.encode import same_thunk
 
         return same_thunk(self, other)
 

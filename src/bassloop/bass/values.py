@@ -6,8 +6,8 @@ surrogate escapes. Every other value is an instance of `Object`.
 
 A type of value says about itself, by overriding what `Object` has:
 
-* `parts()` and `json_parts()`: how it prints and how it encodes, as a flat run of `Text` and of inner
-  values. Printing and encoding are loops over such runs (`printer.py`, `jsonform.py`), so a value may be
+* `parts()` and `json_parts()`: how it prints and how it encodes, as a flat run of `Verbatim` and of inner
+  values. Printing and encoding are loops over such runs (`printer.py`, `json.py`), so a value may be
   nested deeper than any stack.
 * `same(other, pending)`: whether another value of the same type is equal, leaving inner values that must be
   compared too in `pending` (`equal` below is the loop).
@@ -39,7 +39,7 @@ INT_MAX: Final = 2**63 - 1
 
 
 @final
-class Text(str):
+class Verbatim(str):
     """Literal text among `parts`, as opposed to a string that is to be printed as a value."""
 
     __slots__ = ()
@@ -56,11 +56,11 @@ class Object:
     sees_through: ClassVar[bool] = True
     """Whether `same` is asked about a value that carries metadata (its metadata then being ignored)."""
 
-    def parts(self) -> Iterator[Text | Value]:
-        """The printed form, flat: `Text` stands for itself, anything else is a value to print in its place."""
-        yield Text(f"<{self.kind}>")
+    def parts(self) -> Iterator[Verbatim | Value]:
+        """The printed form, flat: `Verbatim` stands for itself, anything else is a value to print in its place."""
+        yield Verbatim(f"<{self.kind}>")
 
-    def json_parts(self) -> Iterator[Text | Value]:
+    def json_parts(self) -> Iterator[Verbatim | Value]:
         """The JSON encoding, flat, like `parts`.
 
         Raises `BassError` if the value has no encoding, which is the default.
@@ -102,11 +102,11 @@ class Ignore(Object):
     __slots__ = ()
     kind = "ignore"
 
-    def parts(self) -> Iterator[Text | Value]:
-        yield Text("_")
+    def parts(self) -> Iterator[Verbatim | Value]:
+        yield Verbatim("_")
 
-    def json_parts(self) -> Iterator[Text | Value]:
-        yield Text("{}")
+    def json_parts(self) -> Iterator[Verbatim | Value]:
+        yield Verbatim("{}")
 
     def same(self, other: Value, pending: list[tuple[Value, Value]]) -> bool:
         return True
@@ -122,11 +122,11 @@ class Empty(Object):
     __slots__ = ()
     kind = "empty list"
 
-    def parts(self) -> Iterator[Text | Value]:
-        yield Text("()")
+    def parts(self) -> Iterator[Verbatim | Value]:
+        yield Verbatim("()")
 
-    def json_parts(self) -> Iterator[Text | Value]:
-        yield Text("[]")
+    def json_parts(self) -> Iterator[Verbatim | Value]:
+        yield Verbatim("[]")
 
     def same(self, other: Value, pending: list[tuple[Value, Value]]) -> bool:
         return True
@@ -145,9 +145,9 @@ _T = TypeVar("_T")
 
 def strip(value: Value) -> Value:
     """The value without the metadata it carries."""
-    from bassloop.bass.annotated import Annotated
+    from bassloop.bass.annotated import WithMeta
 
-    while value.__class__ is Annotated:
+    while value.__class__ is WithMeta:
         value = value.value
     return value
 
@@ -158,17 +158,17 @@ def equal(left: Value, right: Value) -> bool:
     Asked as `left.same(right)`; metadata of either and what the reader noted are ignored, except that a type
     with `sees_through = False` (thunks) differs from a value on the right that carries metadata.
     """
-    from bassloop.bass.annotated import Annotate, Annotated
+    from bassloop.bass.annotated import Located, WithMeta
 
     pending: list[tuple[Value, Value]] = [(left, right)]
     while pending:
         left, right = pending.pop()
-        while isinstance(left, Annotated | Annotate):
-            left = left.value if isinstance(left, Annotated) else left.form
-        if right.__class__ is Annotated and isinstance(left, Object) and not left.sees_through:
+        while isinstance(left, WithMeta | Located):
+            left = left.value if isinstance(left, WithMeta) else left.form
+        if right.__class__ is WithMeta and isinstance(left, Object) and not left.sees_through:
             return False
-        while isinstance(right, Annotated | Annotate):
-            right = right.value if isinstance(right, Annotated) else right.form
+        while isinstance(right, WithMeta | Located):
+            right = right.value if isinstance(right, WithMeta) else right.form
         if left is right:
             continue
         if left.__class__ is not right.__class__:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console, RenderableType
 
-    from bassloop.bass.reference import Entry
+    from bassloop.bass.reference import ReferenceEntry
 
 
 @click.command("doc")
@@ -58,7 +58,7 @@ def _show(console: Console, symbol: str | None) -> None:
         raise click.ClickException(f"nothing is called {symbol}: {mend}")
 
 
-def _entry(console: Console, entry: Entry) -> None:
+def _entry(console: Console, entry: ReferenceEntry) -> None:
     from rich.padding import Padding
     from rich.text import Text
 
@@ -93,7 +93,7 @@ def _module(console: Console, module: str) -> None:
 def _everything(console: Console) -> None:
     from bassloop.bass import reference
 
-    groups: dict[str, list[Entry]] = {group: [] for group in reference.GROUPS}
+    groups: dict[str, list[ReferenceEntry]] = {group: [] for group in reference.GROUPS}
     for entry in reference.ground_entries().values():
         groups.setdefault(entry.group, []).append(entry)
     for group, entries in groups.items():
@@ -112,7 +112,7 @@ def _title(title: str, about: str = "") -> RenderableType:
     return Text.assemble((title, "bold underline"), f"\n{about}" if about else "")
 
 
-def _table(entries: Iterable[Entry]) -> RenderableType:
+def _table(entries: Iterable[ReferenceEntry]) -> RenderableType:
     from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text

@@ -16,9 +16,9 @@ def eval_(file: str, expression: str | None, as_json: bool) -> None:
 
     Reads standard input without FILE. The script may read and write your files, and runs no thunks.
     """
-    from bassloop.bass.files import memory_file
-    from bassloop.bass.jsonform import encode
-    from bassloop.bass.placed import HostPath
+    from bassloop.bass.filesystem import memory_file
+    from bassloop.bass.json import encode
+    from bassloop.bass.path import HostPath
     from bassloop.bass.printer import show
     from bassloop.tools.local.script import Text, evaluate, read_text
 

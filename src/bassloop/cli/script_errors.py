@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 @contextmanager
 def script_errors() -> Iterator[None]:
     """Show a script's error on standard error, and exit with 1; with 130 when it was interrupted."""
-    from bassloop.bass.errors import BassError
-    from bassloop.bass.report import render
+    from bassloop.bass.errors import BassError, render
     from bassloop.tools.local.driver import Interrupted
 
     try:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from bassloop.bass.digest import encode_go_order
-from bassloop.bass.drivers import immediate_session, run_now
 from bassloop.bass.errors import BassError
-from bassloop.bass.files import memory_file
+from bassloop.bass.filesystem import memory_file
 from bassloop.bass.host import Host
-from bassloop.bass.jsonform import encode
+from bassloop.bass.json import encode
 from bassloop.bass.pair import plain
-from bassloop.bass.placed import HostPath
+from bassloop.bass.path import HostPath
 from bassloop.bass.printer import show
-from bassloop.bass.proto import encode as encode_value
-from bassloop.bass.proto import encode_thunk
+from bassloop.bass.session import immediate_session, run_now
 from bassloop.bass.thunk import Thunk
+from bassloop.bass.wire.digest import encode_go_order
+from bassloop.bass.wire.encode import encode as encode_value
+from bassloop.bass.wire.encode import encode_thunk
 
 if TYPE_CHECKING:
     from bassloop.bass.values import Value

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bassloop import bass
-from bassloop.bass import memos
+from bassloop.bass import memo_file
 from bassloop.bass.pair import from_list
 
 if TYPE_CHECKING:
@@ -18,16 +18,17 @@ NOWHERE = bass.Thunk(args=(bass.CommandPath("nowhere"),))
 
 
 def lock(path: Path, *calls: tuple[bass.Thunk, str, str, str]) -> None:
-    sphere = memos.parse(b"", "memos")
+    sphere = memo_file.parse(b"", "memos")
     for module, binding, given, gave in calls:
-        made = memos.call(module, binding, from_list([given]))
-        memos.store(sphere, made, memos.encode(gave))
-    path.write_bytes(memos.render(sphere))
+        made = memo_file.call(module, binding, from_list([given]))
+        memo_file.store(sphere, made, memo_file.encode(gave))
+    path.write_bytes(memo_file.render(sphere))
 
 
 def recalled(path: Path, module: bass.Thunk, binding: str, given: str) -> bass.Value:
-    known = memos.recall(
-        memos.parse(path.read_bytes(), "memos"), memos.call(module, binding, from_list([given]))
+    known = memo_file.recall(
+        memo_file.parse(path.read_bytes(), "memos"),
+        memo_file.call(module, binding, from_list([given])),
     )
     assert known is not None
     return known[0]

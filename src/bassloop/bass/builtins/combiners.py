@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bassloop.bass import errors, needs
+from bassloop.bass import arguments, errors
 from bassloop.bass.bindings import binder, parameters
 from bassloop.bass.builtins.control import bound_form, sequence
 from bassloop.bass.combiner import Again, Applicative, Builtin, Operative, Wrapped
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bassloop.bass.combiner import Plan
     from bassloop.bass.machine import Machine
     from bassloop.bass.scope import Scope
-    from bassloop.bass.special import Call
+    from bassloop.bass.special import Combination
     from bassloop.bass.values import Code, Value
 
 _DO = Builtin("do", Symbol("body"), sequence, 0, None, operative=True)
@@ -126,7 +126,7 @@ def _bind(pattern: Value, value: Value, scope: Scope, machine: Machine) -> Value
 
 
 @special("op", "fn", "defop", "defn")
-def _combiner(call: Call) -> Code | None:
+def _combiner(call: Combination) -> Code | None:
     """Compiled once where it is written, however often it is evaluated."""
     members = list(call.members)
     try:
@@ -161,7 +161,7 @@ def _combiner(call: Call) -> Code | None:
     => ((wrap quote) (* 6 7))""",
 )  # fmt: skip
 def wrap(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    inside = needs.combiner(args[0], "wrap")
+    inside = arguments.combiner(args[0], "wrap")
     return Wrapped(Again(inside) if isinstance(inside, Applicative) else inside)
 
 
@@ -169,4 +169,4 @@ def wrap(args: list[Value], scope: Scope, machine: Machine) -> Value:
     "unwrap", "[app]", "the combiner inside an applicative, which takes its operands as they come"
 )
 def unwrap(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return needs.applicative(args[0], "unwrap").unwrap()
+    return arguments.applicative(args[0], "unwrap").unwrap()

@@ -15,14 +15,14 @@ from bassloop.bass.combiner import Applicative, Builtin, Combiner
 from bassloop.bass.compiler import code
 from bassloop.bass.errors import BassError
 from bassloop.bass.pair import end_of, from_list, plain
-from bassloop.bass.paths import HERE, CommandPath, Path, parse_file_or_dir
+from bassloop.bass.path import HERE, CommandPath, Path, parse_file_or_dir
 from bassloop.bass.printer import display
 from bassloop.bass.registry import builtin, dotted
 from bassloop.bass.scope import MISSING
 from bassloop.bass.scope import Scope as NewScope
 from bassloop.bass.symbol import Keyword, Symbol
 from bassloop.bass.thunk import SCRATCH, Thunk
-from bassloop.bass.values import EMPTY, Text
+from bassloop.bass.values import EMPTY, Verbatim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -234,8 +234,8 @@ class ImageName(Applicative):
         self.names = names
         self.memos = memos
 
-    def parts(self) -> Iterator[Text | Value]:
-        yield Text(f"<image: {'/'.join(self.names)}>")
+    def parts(self) -> Iterator[Verbatim | Value]:
+        yield Verbatim(f"<image: {'/'.join(self.names)}>")
 
     def unwrap(self) -> Combiner:
         return Builtin("image", Symbol("tag-or-path"), self.apply, 0, 1)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bassloop.bass import errors, needs
-from bassloop.bass.annotated import Annotate
+from bassloop.bass import arguments, errors
+from bassloop.bass.annotated import Located
 from bassloop.bass.bind import Bind
 from bassloop.bass.bindings import binder
 from bassloop.bass.compiler import body_code, code
@@ -18,7 +18,7 @@ from bassloop.bass.values import EMPTY, Object, strip
 if TYPE_CHECKING:
     from bassloop.bass.machine import Machine
     from bassloop.bass.scope import Scope
-    from bassloop.bass.special import Call
+    from bassloop.bass.special import Combination
     from bassloop.bass.values import Code, Value
 
 
@@ -53,7 +53,7 @@ def define(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 
 @special("def")
-def _define(call: Call) -> Code | None:
+def _define(call: Combination) -> Code | None:
     pattern, form = call.members
     try:
         bind = binder(pattern)
@@ -73,7 +73,7 @@ def _define(call: Call) -> Code | None:
 
 def bound_form(pattern: Value) -> Value:
     """What `def` returns: the pattern, without comments; of a scope's pattern, nothing."""
-    while pattern.__class__ is Annotate:
+    while pattern.__class__ is Located:
         pattern = pattern.form
     if pattern.__class__ is Bind:
         return Bind(())
@@ -102,7 +102,7 @@ def choose(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 
 @special("if")
-def _choose(call: Call) -> Code:
+def _choose(call: Combination) -> Code:
     name, slow, tail = call.name, call.slow, call.tail
     condition = code(call.members[0])
     yes_form, no_form = call.members[1:]
@@ -137,7 +137,7 @@ def sequence(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 
 @special("do")
-def _sequence(call: Call) -> Code:
+def _sequence(call: Combination) -> Code:
     return guarded(call, body_code(call.members, call.tail))
 
 
@@ -191,7 +191,7 @@ def when(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 
 @special("when")
-def _when(call: Call) -> Code:
+def _when(call: Combination) -> Code:
     test = code(call.members[0])
     body = body_code(call.members[1:], call.tail)
     return guarded(
@@ -229,11 +229,11 @@ def clauses(args: list[Value], scope: Scope, machine: Machine) -> Value:
     calls=True,
 )  # fmt: skip
 def evaluate(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    inner = needs.scope(args[1], "eval")
+    inner = arguments.scope(args[1], "eval")
     form = args[0]
     if not isinstance(form, Object):
         return form
-    return code(strip(form) if form.__class__ is not Annotate else form, True)(inner, machine)
+    return code(strip(form) if form.__class__ is not Located else form, True)(inner, machine)
 
 
 @builtin("quote", "[form]", "the form itself, not evaluated\n\n=> (quote (+ 1 2))", operative=True)
@@ -261,9 +261,9 @@ def current_scope(args: list[Value], scope: Scope, machine: Machine) -> Value:
     calls=True,
 )  # fmt: skip
 def apply(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    inside = needs.applicative(args[0], "apply").unwrap()
+    inside = arguments.applicative(args[0], "apply").unwrap()
     if len(args) > 2:
-        inner = needs.scope(args[2], "apply")
+        inner = arguments.scope(args[2], "apply")
     else:
         from bassloop.bass.scope import Scope as NewScope
 

@@ -6,14 +6,14 @@ import io
 import tarfile
 from typing import TYPE_CHECKING
 
-from bassloop.bass import errors, memos, needs
+from bassloop.bass import arguments, errors, memo_file
 from bassloop.bass.errors import BassError
-from bassloop.bass.files import FSPath, NotRead
+from bassloop.bass.filesystem import FSPath, NotRead
 from bassloop.bass.pair import plain
-from bassloop.bass.placed import HostPath
-from bassloop.bass.proto import encode, read_files
+from bassloop.bass.path import HostPath
 from bassloop.bass.registry import builtin
 from bassloop.bass.thunk import Thunk, ThunkPath
+from bassloop.bass.wire.encode import encode, read_files
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     """,
 )
 def recall_memo(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    known = memos.recall(_open(args[0], machine), _call(args, machine))
+    known = memo_file.recall(_open(args[0], machine), _call(args, machine))
     return known[0] if known else None
 
 
@@ -58,17 +58,17 @@ def store_memo(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return args[4]
 
 
-def _call(args: list[Value], machine: Machine) -> memos.Call:
+def _call(args: list[Value], machine: Machine) -> memo_file.MemoKey:
     module = plain(args[1])
     if not isinstance(module, Thunk):
         raise errors.wrong_type(module, "thunk", "memo")
-    binding = needs.symbol(args[2], "memo")
+    binding = arguments.symbol(args[2], "memo")
     try:
-        return memos.call(module, binding, args[3])
+        return memo_file.call(module, binding, args[3])
     except NotRead:
         machine.wait(read_files(module))
         machine.wait(read_files(args[3]))
-        return memos.call(module, binding, args[3])
+        return memo_file.call(module, binding, args[3])
 
 
 def _message(value: Value, machine: Machine) -> pb.Value:
@@ -84,7 +84,7 @@ def _open(value: Value, machine: Machine) -> pb.Memosphere:
     if not isinstance(place, HostPath | FSPath | ThunkPath):
         raise errors.wrong_type(place, "path to a file of memos", "memo")
     content = machine.wait(_content(place, machine.host))
-    return memos.parse(content, errors.brief(place))
+    return memo_file.parse(content, errors.brief(place))
 
 
 async def _content(place: HostPath | FSPath | ThunkPath, host: Host) -> bytes:
@@ -101,7 +101,7 @@ async def _content(place: HostPath | FSPath | ThunkPath, host: Host) -> bytes:
                 return file.read()
     except tarfile.TarError as error:
         raise BassError(f"{errors.brief(place)} cannot be read: {error}") from error
-    raise BassError(f"{errors.brief(place)} is no file, so there are no memos in it")
+    raise BassError(f"{errors.brief(place)} is no file, so there are no memo in it")
 
 
 async def _host_content(place: HostPath, host: Host) -> bytes:
@@ -118,22 +118,24 @@ async def _all(stream: ByteStream, name: str) -> bytes:
     async with stream as pieces:
         async for piece in pieces:
             content += piece
-            if len(content) > 2 * memos.MAX_SIZE:
+            if len(content) > 2 * memo_file.MAX_SIZE:
                 raise BassError(
-                    f"{name} is larger than {memos.MAX_SIZE >> 20} MiB: these are no memos"
+                    f"{name} is larger than {memo_file.MAX_SIZE >> 20} MiB: these are no memos"
                 )
     return bytes(content)
 
 
-async def _write(place: HostPath, written: list[tuple[memos.Call, pb.Value]], host: Host) -> None:
+async def _write(
+    place: HostPath, written: list[tuple[memo_file.MemoKey, pb.Value]], host: Host
+) -> None:
     """Put all that this session remembered into the file, again if there was more of it meanwhile."""
     done = 0
     while done < len(written):
-        sphere = memos.parse(await _host_content(place, host), errors.brief(place))
+        sphere = memo_file.parse(await _host_content(place, host), errors.brief(place))
         done = len(written)
         for made, output in written:
-            memos.store(sphere, made, output)
-        await host.write_host_path(place, _once(memos.render(sphere)))
+            memo_file.store(sphere, made, output)
+        await host.write_host_path(place, _once(memo_file.render(sphere)))
 
 
 async def _once(content: bytes) -> AsyncIterator[bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
-from bassloop.bass import needs
+from bassloop.bass import arguments
 from bassloop.bass.errors import BassError
 from bassloop.bass.registry import TABLE, builtin, special
 from bassloop.bass.values import INT_MAX, INT_MIN, equal, wrap_int
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from bassloop.bass.machine import Machine
     from bassloop.bass.scope import Scope
-    from bassloop.bass.special import Call
+    from bassloop.bass.special import Combination
     from bassloop.bass.values import Code, Value
 
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def add(args: list[Value], scope: Scope, machine: Machine) -> int:
     total = 0
     for arg in args:
-        total += arg if arg.__class__ is int else needs.integer(arg, "+")
+        total += arg if arg.__class__ is int else arguments.integer(arg, "+")
     return total if INT_MIN <= total <= INT_MAX else wrap_int(total)
 
 
@@ -31,7 +31,7 @@ def add(args: list[Value], scope: Scope, machine: Machine) -> int:
 def multiply(args: list[Value], scope: Scope, machine: Machine) -> int:
     product = 1
     for arg in args:
-        product = product * needs.integer(arg, "*")
+        product = product * arguments.integer(arg, "*")
         if not INT_MIN <= product <= INT_MAX:
             product = wrap_int(product)
     return product
@@ -42,17 +42,17 @@ def multiply(args: list[Value], scope: Scope, machine: Machine) -> int:
     "takes the other numbers from the first; a number alone is negated\n\n=> (- 50 5 3)\n\n=> (- 42)",
 )  # fmt: skip
 def subtract(args: list[Value], scope: Scope, machine: Machine) -> int:
-    result = needs.integer(args[0], "-")
+    result = arguments.integer(args[0], "-")
     if len(args) == 1:
         return wrap_int(-result)
     for arg in args[1:]:
-        result -= needs.integer(arg, "-")
+        result -= arguments.integer(arg, "-")
     return result if INT_MIN <= result <= INT_MAX else wrap_int(result)
 
 
 @builtin("quot", "[num denom]", "the whole part of a division\n\n=> (quot 85 2)")
 def quotient(args: list[Value], scope: Scope, machine: Machine) -> int:
-    num, denom = needs.integer(args[0], "quot"), needs.integer(args[1], "quot")
+    num, denom = arguments.integer(args[0], "quot"), arguments.integer(args[1], "quot")
     if denom == 0:
         raise BassError(f"quot: cannot divide {num} by zero")
     result = abs(num) // abs(denom)
@@ -61,12 +61,12 @@ def quotient(args: list[Value], scope: Scope, machine: Machine) -> int:
 
 @builtin("max", "[num & nums]", "the largest of the numbers\n\n=> (max 1 42 7)")
 def largest(args: list[Value], scope: Scope, machine: Machine) -> int:
-    return max([needs.integer(arg, "max") for arg in args])
+    return max([arguments.integer(arg, "max") for arg in args])
 
 
 @builtin("min", "[num & nums]", "the smallest of the numbers\n\n=> (min 99 42 70)")
 def smallest(args: list[Value], scope: Scope, machine: Machine) -> int:
-    return min([needs.integer(arg, "min") for arg in args])
+    return min([arguments.integer(arg, "min") for arg in args])
 
 
 @builtin(
@@ -85,7 +85,7 @@ def same(args: list[Value], scope: Scope, machine: Machine) -> bool:
 def _chain(name: str, doc: str, holds: Callable[[int, int], bool]) -> None:
     @builtin(name, "[num & nums]", doc)
     def compare(args: list[Value], scope: Scope, machine: Machine) -> bool:
-        numbers = [needs.integer(arg, name) for arg in args]
+        numbers = [arguments.integer(arg, name) for arg in args]
         return all(holds(left, right) for left, right in itertools.pairwise(numbers))
 
 
@@ -96,7 +96,7 @@ _chain("<=", "whether no number is larger than the next\n\n=> (<= 2 2 3)", lambd
 
 
 @special("+", "-", "<", ">", "<=", ">=", "=")
-def _quick(call: Call) -> Code:
+def _quick(call: Combination) -> Code:
     from bassloop.bass.compiler import code
     from bassloop.bass.fused import two_operands
     from bassloop.bass.special import guarded

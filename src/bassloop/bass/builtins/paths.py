@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from bassloop.bass import errors, needs
+from bassloop.bass import arguments, errors
 from bassloop.bass.errors import BassError
-from bassloop.bass.files import FSPath, MemoryFiles, NotRead
+from bassloop.bass.filesystem import FSPath, MemoryFiles, NotRead
 from bassloop.bass.pair import plain
-from bassloop.bass.pathname import clean
-from bassloop.bass.paths import CommandPath, DirPath, FilePath, NamePath, Path, parse_file_or_dir
-from bassloop.bass.placed import CachePath, HostPath, PlacedPath
-from bassloop.bass.proto import read_files
+from bassloop.bass.path import (
+    CachePath,
+    CommandPath,
+    DirPath,
+    FilePath,
+    HostPath,
+    NamePath,
+    Path,
+    PlacedPath,
+    clean,
+    parse_file_or_dir,
+)
 from bassloop.bass.registry import builtin
 from bassloop.bass.thunk import Thunk, ThunkPath
+from bassloop.bass.wire.encode import read_files
 
 if TYPE_CHECKING:
     from bassloop.bass.machine import Machine
@@ -68,7 +77,7 @@ def mkfs(args: list[Value], scope: Scope, machine: Machine) -> Value:
             raise BassError(
                 f"mkfs: {errors.brief(name)} is no path to a file in the directory that is made"
             )
-        files[where] = needs.text(content, "mkfs").encode("utf-8", "surrogateescape")
+        files[where] = arguments.text(content, "mkfs").encode("utf-8", "surrogateescape")
     return FSPath(MemoryFiles(files))
 
 
@@ -84,7 +93,7 @@ def mkfs(args: list[Value], scope: Scope, machine: Machine) -> Value:
     shown="string->fspath",
 )
 def string_to_fs_path(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return parse_file_or_dir(needs.text(args[0], "string->fs-path"))
+    return parse_file_or_dir(arguments.text(args[0], "string->fs-path"))
 
 
 @builtin(
@@ -98,7 +107,7 @@ def string_to_fs_path(args: list[Value], scope: Scope, machine: Machine) -> Valu
     """,
 )
 def string_to_cmd_path(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    text = needs.text(args[0], "string->cmd-path")
+    text = arguments.text(args[0], "string->cmd-path")
     return FilePath(parse_file_or_dir(text).path) if "/" in text else CommandPath(text)
 
 
@@ -111,7 +120,7 @@ def string_to_cmd_path(args: list[Value], scope: Scope, machine: Machine) -> Val
     """,
 )
 def string_to_dir(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return DirPath(parse_file_or_dir(needs.text(args[0], "string->dir")).path)
+    return DirPath(parse_file_or_dir(arguments.text(args[0], "string->dir")).path)
 
 
 @builtin(
@@ -186,8 +195,8 @@ def stem(name: str) -> str:
     """,
 )
 def cache_dir(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    name = needs.text(args[0], "cache-dir")
-    modes = [needs.symbol(mode, "cache-dir") for mode in args[1:]] or ["shared"]
+    name = arguments.text(args[0], "cache-dir")
+    modes = [arguments.symbol(mode, "cache-dir") for mode in args[1:]] or ["shared"]
     if modes[0] not in CachePath.MODES:
         raise BassError(
             f"cache-dir: there is no mode :{modes[0]}; give it one of :shared, :private, :locked"

@@ -44,7 +44,7 @@ def _is_operative(value: Value) -> bool:
 
 
 def _is_path(value: Value) -> bool:
-    from bassloop.bass.paths import Path
+    from bassloop.bass.path import Path
 
     return isinstance(value, Path)
 

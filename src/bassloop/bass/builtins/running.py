@@ -5,35 +5,32 @@ from __future__ import annotations
 from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, final
 
-from bassloop.bass import errors, needs
-from bassloop.bass.annotated import Annotated
+from bassloop.bass import arguments, errors
+from bassloop.bass.annotated import WithMeta
 from bassloop.bass.builtins.paths import stem
 from bassloop.bass.builtins.predicates import predicates_of
 from bassloop.bass.builtins.scoping import fields_of
-from bassloop.bass.builtins.thunks import thunk
+from bassloop.bass.builtins.thunks import image_ref, thunk
 from bassloop.bass.combiner import Applicative, Builtin, Combiner, Operative, Wrapped
 from bassloop.bass.compiler import code
 from bassloop.bass.errors import BassError
-from bassloop.bass.files import FSPath, repository_dir
-from bassloop.bass.image import image_ref
-from bassloop.bass.jsonform import encode
+from bassloop.bass.filesystem import FSPath, repository_dir
+from bassloop.bass.json import encode
 from bassloop.bass.pair import from_list
-from bassloop.bass.paths import FilePath, Path
-from bassloop.bass.placed import HostPath
+from bassloop.bass.path import FilePath, HostPath, Path
 from bassloop.bass.printer import display, show
-from bassloop.bass.proto import read_files
-from bassloop.bass.protocols import decoder
 from bassloop.bass.registry import builtin
 from bassloop.bass.scope import MISSING
-from bassloop.bass.stream import BytesSource
+from bassloop.bass.stream import BytesSource, decoder
 from bassloop.bass.symbol import Symbol
 from bassloop.bass.thunk import ImageRef, Thunk
-from bassloop.bass.values import EMPTY, Object, Text, strip
+from bassloop.bass.values import EMPTY, Object, Verbatim, strip
+from bassloop.bass.wire.encode import read_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from bassloop.bass.host import Entry
+    from bassloop.bass.filesystem import DirEntry
     from bassloop.bass.machine import Machine
     from bassloop.bass.scope import Scope
     from bassloop.bass.values import Value
@@ -49,8 +46,8 @@ class ErrorValue(Combiner):
     def __init__(self, error: BassError) -> None:
         self.error = error
 
-    def parts(self) -> Iterator[Text | Value]:
-        yield Text(f"<error: {self.error.message}>")
+    def parts(self) -> Iterator[Verbatim | Value]:
+        yield Verbatim(f"<error: {self.error.message}>")
 
     def call(self, operands: Value, scope: Scope, machine: Machine) -> Value:
         raise self.error
@@ -100,7 +97,7 @@ def use(args: list[Value], scope: Scope, machine: Machine) -> Value:
 )  # fmt: skip
 def start(args: list[Value], scope: Scope, machine: Machine) -> Value:
     started = thunk(args[0], "start")
-    handler = needs.combiner(args[1], "start")
+    handler = arguments.combiner(args[1], "start")
     wait = machine.session.start(started, handler, machine)
 
     def waiting(args: list[Value], scope: Scope, machine: Machine) -> Value:
@@ -169,8 +166,8 @@ def resolve(args: list[Value], scope: Scope, machine: Machine) -> Value:
     => (next (read (from (linux/alpine) ($ echo 42)) :json))""",
 )  # fmt: skip
 def read(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    subject = needs.bare(args[0])
-    made = decoder(needs.symbol(args[1], "read"))
+    subject = arguments.bare(args[0])
+    made = decoder(arguments.symbol(args[1], "read"))
     return BytesSource(made, machine.session.open(subject, machine))
 
 
@@ -181,10 +178,10 @@ def read(args: list[Value], scope: Scope, machine: Machine) -> Value:
     => (write (from (linux/alpine) ($ echo hey)) *dir*/hey)""",
 )  # fmt: skip
 def write(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    destination = needs.bare(args[1])
+    destination = arguments.bare(args[1])
     if not isinstance(destination, HostPath):
         raise errors.wrong_type(destination, "path of a file on this machine", "write")
-    machine.session.write(needs.bare(args[0]), destination, machine)
+    machine.session.write(arguments.bare(args[0]), destination, machine)
     return None
 
 
@@ -208,10 +205,10 @@ class _Exported:
                 content += piece
         return bytes(content)
 
-    async def list_dir(self, path: str) -> Sequence[Entry]:
-        from bassloop.bass.host import Entry
+    async def list_dir(self, path: str) -> Sequence[DirEntry]:
+        from bassloop.bass.filesystem import DirEntry
 
-        return [Entry("image.tar", is_dir=False)]
+        return [DirEntry("image.tar", is_dir=False)]
 
 
 @builtin(
@@ -234,7 +231,7 @@ def export(args: list[Value], scope: Scope, machine: Machine) -> Value:
 )  # fmt: skip
 def publish(args: list[Value], scope: Scope, machine: Machine) -> Value:
     published = thunk(args[0], "publish")
-    ref = _reference(needs.text(args[1], "publish"))
+    ref = _reference(arguments.text(args[1], "publish"))
     if published.platform() is None:
         raise BassError(f"publish: {errors.brief(published)} has no image")
     machine.wait(read_files(published))
@@ -269,7 +266,7 @@ def _reference(text: str) -> ImageRef:
     => (now 60)""",
 )  # fmt: skip
 def now(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    seconds = needs.integer(args[0], "now")
+    seconds = arguments.integer(args[0], "now")
     time = machine.host.now().astimezone(UTC).replace(microsecond=0)
     if seconds > 0:
         # Counted from the first day of the first year, which was a Monday.
@@ -334,7 +331,7 @@ def documentation(form: Value, value: Value) -> str:
         inside = inside.unwrap()
     if isinstance(inside, Operative | Builtin):
         lines.append(f"args: {show(inside.formals)}")
-    if isinstance(value, Annotated):
+    if isinstance(value, WithMeta):
         about = value.meta.get("doc")
         if about is not MISSING and isinstance(strip(about), str):
             lines += ["", strip(about)]

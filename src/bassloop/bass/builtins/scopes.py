@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bassloop.bass import errors, needs
-from bassloop.bass.annotated import Annotated
+from bassloop.bass import arguments, errors
+from bassloop.bass.annotated import WithMeta
 from bassloop.bass.bind import Bind
 from bassloop.bass.builtins.lists import caller
 from bassloop.bass.construct import adopt, child_of
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def make_scope(args: list[Value], scope: Scope, machine: Machine) -> Value:
     made = child_of(())
     for each in args:
-        adopt(made, needs.scope(each, "make-scope"), machine)
+        adopt(made, arguments.scope(each, "make-scope"), machine)
     return made
 
 
@@ -51,12 +51,12 @@ def merge(args: list[Value], scope: Scope, machine: Machine) -> Value:
     => (assoc {:a 1} :b 2 :c 3)""",
 )  # fmt: skip
 def assoc(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    made = needs.scope(args[0], "assoc").copy()
+    made = arguments.scope(args[0], "assoc").copy()
     machine.spend(len(made.vars))
     for name in args[1::2]:
-        needs.symbol(name, "assoc")
+        arguments.symbol(name, "assoc")
     for name, value in zip(args[1::2], args[2::2], strict=False):
-        made.vars[needs.symbol(name, "assoc")] = value
+        made.vars[arguments.symbol(name, "assoc")] = value
     return made
 
 
@@ -67,7 +67,7 @@ def assoc(args: list[Value], scope: Scope, machine: Machine) -> Value:
     => (list->scope [:a 1 :b 2])""",
 )  # fmt: skip
 def list_to_scope(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return assoc([NewScope(), *needs.items(args[0], "list->scope")], scope, machine)
+    return assoc([NewScope(), *arguments.items(args[0], "list->scope")], scope, machine)
 
 
 @builtin(
@@ -81,7 +81,7 @@ def scope_to_list(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 
 def _items(value: Value, who: str, machine: Machine) -> list[tuple[str, Value]]:
-    items = needs.scope(value, who).items()
+    items = arguments.scope(value, who).items()
     machine.spend(len(items))
     return items
 
@@ -103,7 +103,7 @@ def vals(args: list[Value], scope: Scope, machine: Machine) -> Value:
     => (reduce-kv (fn [sum name value] (+ sum value)) 0 {:a 1 :b 2})""",
 )  # fmt: skip
 def reduce_kv(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    function = needs.applicative(args[0], "reduce-kv")
+    function = arguments.applicative(args[0], "reduce-kv")
     call = caller(function, machine)
     result = args[1]
     for name, value in _items(args[2], "reduce-kv", machine):
@@ -113,7 +113,9 @@ def reduce_kv(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 @builtin("binds?", "[scope sym]", "whether a scope binds a name\n\n=> (binds? {:x 1} :x)")
 def binds(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return needs.scope(args[0], "binds?").get(needs.symbol(args[1], "binds?")) is not MISSING
+    return (
+        arguments.scope(args[0], "binds?").get(arguments.symbol(args[1], "binds?")) is not MISSING
+    )
 
 
 @builtin(
@@ -123,7 +125,7 @@ def binds(args: list[Value], scope: Scope, machine: Machine) -> Value:
     shown="list->source",
 )
 def list_to_bind(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return Bind(tuple(needs.items(args[0], "list->bind")))
+    return Bind(tuple(arguments.items(args[0], "list->bind")))
 
 
 @builtin(
@@ -131,7 +133,7 @@ def list_to_bind(args: list[Value], scope: Scope, machine: Machine) -> Value:
 )
 def meta(args: list[Value], scope: Scope, machine: Machine) -> Value:
     value = args[0]
-    return value.meta if value.__class__ is Annotated else None
+    return value.meta if value.__class__ is WithMeta else None
 
 
 @builtin(
@@ -144,11 +146,11 @@ def with_meta(args: list[Value], scope: Scope, machine: Machine) -> Value:
     value, about = args
     if about is None:
         return value
-    if value.__class__ is Annotated:
+    if value.__class__ is WithMeta:
         value = value.value
     try:
-        return Annotated(value, needs.scope(about, "with-meta"))
+        return WithMeta(value, arguments.scope(about, "with-meta"))
     except errors.BassError:
-        if needs.bare(about) is None:
+        if arguments.bare(about) is None:
             return args[0]
         raise

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bassloop.bass import errors, needs
-from bassloop.bass.annotated import Annotate
+from bassloop.bass import arguments, errors
+from bassloop.bass.annotated import Located
 from bassloop.bass.bindings import binder
 from bassloop.bass.builtins.combiners import make_operative
 from bassloop.bass.builtins.control import truthy
@@ -22,7 +22,7 @@ from bassloop.bass.values import EMPTY, IGNORE, Value
 if TYPE_CHECKING:
     from bassloop.bass.bindings import Binder
     from bassloop.bass.machine import Machine
-    from bassloop.bass.special import Call
+    from bassloop.bass.special import Combination
     from bassloop.bass.values import Code
 
 
@@ -40,7 +40,7 @@ def _child(scope: Scope) -> Scope:
     operative=True, calls=True, indent=True,
 )  # fmt: skip
 def let(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    members = needs.items(args[0], "let")
+    members = arguments.items(args[0], "let")
     child = _child(scope)
     for at in range(0, len(members), 2):
         if at + 1 == len(members):
@@ -54,7 +54,7 @@ def let(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 
 @special("let")
-def _let(call: Call) -> Code | None:
+def _let(call: Combination) -> Code | None:
     members: list[Value] = []
     if end_of(call.members[0], members) is not EMPTY or len(members) % 2:
         return None
@@ -84,7 +84,7 @@ def _let(call: Call) -> Code | None:
     => (if (bind (current-scope) [:x] 42) x :mismatch)""",
 )  # fmt: skip
 def bind(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    inner = needs.scope(args[0], "bind")
+    inner = arguments.scope(args[0], "bind")
     return _matches(binder(args[1]), inner, args[2], machine)
 
 
@@ -125,7 +125,7 @@ def no_match(value: Value) -> BassError:
 
 
 @special("case")
-def _case(call: Call) -> Code | None:
+def _case(call: Combination) -> Code | None:
     forms = call.members[1:]
     if len(forms) % 2:
         return None
@@ -165,7 +165,7 @@ def _case(call: Call) -> Code | None:
     operative=True,
 )  # fmt: skip
 def import_(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    source = needs.scope(code(args[0])(scope, machine), "import")
+    source = arguments.scope(code(args[0])(scope, machine), "import")
     return import_from(source, args[1:], scope, machine)
 
 
@@ -188,7 +188,7 @@ def import_from(source: Scope, names: list[Value], scope: Scope, machine: Machin
 def provide(args: list[Value], scope: Scope, machine: Machine) -> Value:
     inner = _child(scope)
     machine.finish(body_code(args[1:])(inner, machine))
-    return import_from(inner, needs.items(args[0], "provide"), scope, machine)
+    return import_from(inner, arguments.items(args[0], "provide"), scope, machine)
 
 
 @builtin(
@@ -202,8 +202,8 @@ def module(args: list[Value], scope: Scope, machine: Machine) -> Value:
     child = _child(scope)
     machine.finish(body_code(args[1:])(child, machine))
     made = Scope()
-    for form in needs.items(args[0], "module"):
-        name = needs.symbol(form, "module")
+    for form in arguments.items(args[0], "module"):
+        name = arguments.symbol(form, "module")
         made.vars[name] = machine.call(Symbol(name), [child])
     return made
 
@@ -229,12 +229,12 @@ def _threaded(members: list[Value]) -> Value:
             made = Pair(bare.a, Pair(form, bare.d))
         else:
             made = Pair(each, Pair(form, EMPTY))
-        form = Annotate(made, each.range) if each.__class__ is Annotate else made
+        form = Located(made, each.range) if each.__class__ is Located else made
     return form
 
 
 @special("->")
-def _thread(call: Call) -> Code:
+def _thread(call: Combination) -> Code:
     return guarded(call, code(_threaded(call.members), call.tail))
 
 
@@ -311,12 +311,12 @@ def refute(args: list[Value], scope: Scope, machine: Machine) -> Value:
 )  # fmt: skip
 def error(args: list[Value], scope: Scope, machine: Machine) -> Value:
     fields = fields_of(args[1:], "error")
-    raise BassError(needs.text(args[0], "error"), fields=fields if fields.vars else None)
+    raise BassError(arguments.text(args[0], "error"), fields=fields if fields.vars else None)
 
 
 def fields_of(values: list[Value], who: str) -> Scope:
     """A scope of alternating names and values; a last name without a value is left out."""
     made = Scope()
     for name, value in zip(values[::2], values[1::2], strict=False):
-        made.vars[needs.symbol(name, who)] = value
+        made.vars[arguments.symbol(name, who)] = value
     return made

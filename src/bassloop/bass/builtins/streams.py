@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bassloop.bass import errors, needs
+from bassloop.bass import arguments, errors
 from bassloop.bass.bindings import binder
 from bassloop.bass.builtins.lists import caller
 from bassloop.bass.compiler import body_code, code
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def _source(value: Value, who: str) -> Source:
-    value = needs.bare(value)
+    value = arguments.bare(value)
     if not isinstance(value, Source):
         raise errors.wrong_type(value, "source", who)
     return value
@@ -46,7 +46,7 @@ def _all(source: Source, machine: Machine) -> Iterator[Value]:
     "a source of the members of a list\n\n=> (next (list->source [1 2 3]))",
 )
 def list_to_source(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return ListSource(needs.items(args[0], "list->source"))
+    return ListSource(arguments.items(args[0], "list->source"))
 
 
 @builtin(
@@ -65,7 +65,7 @@ def across(args: list[Value], scope: Scope, machine: Machine) -> Value:
     "emit", "[val sink]", "writes a value to a sink; returns null\n\n=> (emit {:a 1} *stdout*)"
 )
 def emit(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    sink = needs.bare(args[1])
+    sink = arguments.bare(args[1])
     if not isinstance(sink, Sink):
         raise errors.wrong_type(sink, "sink", "emit")
     sink.emit(args[0], machine)
@@ -124,7 +124,7 @@ def each(args: list[Value], scope: Scope, machine: Machine) -> Value:
     operative=True, indent=True,
 )  # fmt: skip
 def for_(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    forms = needs.items(args[0], "for")
+    forms = arguments.items(args[0], "for")
     if len(forms) % 2:
         raise errors.bad_syntax(f"for: {errors.brief(forms[-1])} has no source")
     patterns = [binder(form) for form in forms[::2]]
@@ -132,7 +132,7 @@ def for_(args: list[Value], scope: Scope, machine: Machine) -> Value:
     body = body_code(args[1:])
     for values in _all(source, machine):
         inner = child_of((scope,))
-        for bind, value in zip(patterns, needs.items(values, "for"), strict=True):
+        for bind, value in zip(patterns, arguments.items(values, "for"), strict=True):
             failure = bind(inner, value, machine)
             if failure is not None:
                 raise failure.error()
@@ -146,7 +146,7 @@ def for_(args: list[Value], scope: Scope, machine: Machine) -> Value:
     "a list of the next values of a source\n\n=> (take 2 (list->source [1 2 3]))",
 )
 def take(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    count = needs.integer(args[0], "take")
+    count = arguments.integer(args[0], "take")
     if count <= 0:
         return EMPTY
     source = _source(args[1], "take")

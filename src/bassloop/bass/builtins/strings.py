@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bassloop.bass import errors, needs
+from bassloop.bass import arguments, errors
 from bassloop.bass.compiler import code
 from bassloop.bass.errors import BassError
 from bassloop.bass.pair import from_list
@@ -49,10 +49,10 @@ def str_(args: list[Value], scope: Scope, machine: Machine) -> Value:
     => (substring "abcdef" 2 4)""",
 )  # fmt: skip
 def substring(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    data = _bytes(needs.text(args[0], "substring"))
+    data = _bytes(arguments.text(args[0], "substring"))
     if len(args) > 3:
         raise errors.arity("substring", 3, len(args))
-    start, *rest = (needs.integer(each, "substring") for each in args[1:])
+    start, *rest = (arguments.integer(each, "substring") for each in args[1:])
     end = rest[0] if rest else len(data)
     if not 0 <= start <= end <= len(data):
         raise BassError(
@@ -63,27 +63,27 @@ def substring(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 @builtin("trim", "[str]", 'a string without white space at its ends\n\n=> (trim " hey\\n")')
 def trim(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return needs.text(args[0], "trim").strip(SPACE)
+    return arguments.text(args[0], "trim").strip(SPACE)
 
 
 @builtin("symbol->string", "[sym]", "the name of a symbol\n\n=> (symbol->string :hello)")
 def symbol_to_string(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return needs.symbol(args[0], "symbol->string")
+    return arguments.symbol(args[0], "symbol->string")
 
 
 @builtin("string->symbol", "[str]", 'the symbol of a name\n\n=> (string->symbol "hello")')
 def string_to_symbol(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return Symbol(needs.text(args[0], "string->symbol"))
+    return Symbol(arguments.text(args[0], "string->symbol"))
 
 
 @builtin("keyword->string", "[sym]", "the name of a keyword\n\n=> (keyword->string (quote :hello))")
 def keyword_to_string(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return needs.keyword(args[0], "keyword->string")
+    return arguments.keyword(args[0], "keyword->string")
 
 
 @builtin("string->keyword", "[str]", 'the keyword of a name\n\n=> (string->keyword "hello")')
 def string_to_keyword(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return Keyword(needs.text(args[0], "string->keyword"))
+    return Keyword(arguments.text(args[0], "string->keyword"))
 
 
 # --- for std modules ---
@@ -93,18 +93,19 @@ def string_to_keyword(args: list[Value], scope: Scope, machine: Machine) -> Valu
 def upper_case(args: list[Value], scope: Scope, machine: Machine) -> Value:
     # Letter by letter: a letter stays one letter.
     return "".join(
-        up if len(up := char.upper()) == 1 else char for char in needs.text(args[0], "upper-case")
+        up if len(up := char.upper()) == 1 else char
+        for char in arguments.text(args[0], "upper-case")
     )
 
 
 @builtin("string-contains", "[str substr]", "whether a string has another one in it", internal=True)
 def contains(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return needs.text(args[1], "includes?") in needs.text(args[0], "includes?")
+    return arguments.text(args[1], "includes?") in arguments.text(args[0], "includes?")
 
 
 @builtin("string-split", "[delim str]", "the parts of a string between delimiters", internal=True)
 def split(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    text, delimiter = (needs.text(each, "split") for each in args)
+    text, delimiter = (arguments.text(each, "split") for each in args)
     machine.spend(len(text) // 16)
     return from_list(text.split(delimiter) if delimiter else list(text))
 
@@ -113,7 +114,7 @@ def split(args: list[Value], scope: Scope, machine: Machine) -> Value:
     "string-join", "[delim strs]", "strings in one, with a delimiter between them", internal=True
 )
 def join(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    members = needs.items(args[1], "join")
+    members = arguments.items(args[1], "join")
     if len(members) < 2:
         return members[0] if members else ""
     shown = [display(member) for member in members]
@@ -123,7 +124,7 @@ def join(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 @builtin("string-length", "[str]", "how many bytes a string has", internal=True)
 def length(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return len(_bytes(needs.text(args[0], "length")))
+    return len(_bytes(arguments.text(args[0], "length")))
 
 
 @builtin(
@@ -155,13 +156,13 @@ def regexp_case(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
     if len(args) % 2 == 0:
         raise errors.bad_syntax(f"regexp:case has nothing to do for {errors.brief(args[-1])}")
-    text = needs.text(code(args[0])(scope, machine), "regexp:case")
+    text = arguments.text(code(args[0])(scope, machine), "regexp:case")
     quiet = re2.Options()
     quiet.log_errors = False
     for pattern, form in zip(args[1::2], args[2::2], strict=True):
         if plain(pattern) is IGNORE:
             return code(form, True)(scope, machine)
-        source = needs.text(pattern, "regexp:case")
+        source = arguments.text(pattern, "regexp:case")
         try:
             found = re2.compile(source, options=quiet).search(text)
         except re2.error as error:

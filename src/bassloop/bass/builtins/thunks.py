@@ -4,23 +4,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from bassloop.bass import errors, needs
+from bassloop.bass import arguments, errors
 from bassloop.bass.builtins.paths import file_path, name_path
 from bassloop.bass.errors import BassError
-from bassloop.bass.files import FSPath, NotRead
-from bassloop.bass.image import image
-from bassloop.bass.jsonform import encode
+from bassloop.bass.filesystem import FSPath, NotRead
+from bassloop.bass.json import encode
 from bassloop.bass.pair import from_list, plain
-from bassloop.bass.paths import DirPath
-from bassloop.bass.placed import CachePath, HostPath
-from bassloop.bass.proto import read_files
+from bassloop.bass.path import CachePath, DirPath, FilePath, HostPath
 from bassloop.bass.registry import builtin
-from bassloop.bass.secret import Secret
-from bassloop.bass.thunk import Thunk, ThunkPath
+from bassloop.bass.scope import MISSING, Scope
+from bassloop.bass.thunk import (
+    ARCHITECTURE,
+    BuildInput,
+    Image,
+    ImageArchive,
+    ImageBuild,
+    ImageRef,
+    Platform,
+    Secret,
+    Thunk,
+    ThunkAddr,
+    ThunkPath,
+)
+from bassloop.bass.wire.encode import read_files
 
 if TYPE_CHECKING:
     from bassloop.bass.machine import Machine
-    from bassloop.bass.scope import Scope
     from bassloop.bass.values import Value
 
 
@@ -33,7 +42,7 @@ def thunk(value: Value, who: str) -> Thunk:
 
 
 def _texts(value: Value, who: str) -> tuple[str, ...]:
-    return tuple(needs.text(each, who) for each in needs.items(value, who))
+    return tuple(arguments.text(each, who) for each in arguments.items(value, who))
 
 
 @builtin(
@@ -86,7 +95,7 @@ def with_dir(args: list[Value], scope: Scope, machine: Machine) -> Value:
     """,
 )
 def with_cmd(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return thunk(args[0], "with-cmd").replace(args=tuple(needs.items(args[1], "with-cmd")))
+    return thunk(args[0], "with-cmd").replace(args=tuple(arguments.items(args[1], "with-cmd")))
 
 
 @builtin(
@@ -98,7 +107,7 @@ def with_cmd(args: list[Value], scope: Scope, machine: Machine) -> Value:
     """,
 )
 def with_args(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return thunk(args[0], "with-args").with_args(needs.items(args[1], "with-args"))
+    return thunk(args[0], "with-args").with_args(arguments.items(args[1], "with-args"))
 
 
 @builtin(
@@ -127,7 +136,7 @@ def with_default_args(args: list[Value], scope: Scope, machine: Machine) -> Valu
     "the thunk with arguments to the entrypoint of its image",
 )
 def with_entrypoint_args(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    values = tuple(needs.items(args[1], "with-entrypoint-args"))
+    values = tuple(arguments.items(args[1], "with-entrypoint-args"))
     return thunk(args[0], "with-entrypoint-args").replace(args=values, use_entrypoint=True)
 
 
@@ -140,7 +149,7 @@ def with_entrypoint_args(args: list[Value], scope: Scope, machine: Machine) -> V
     """,
 )
 def with_stdin(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return thunk(args[0], "with-stdin").replace(stdin=tuple(needs.items(args[1], "with-stdin")))
+    return thunk(args[0], "with-stdin").replace(stdin=tuple(arguments.items(args[1], "with-stdin")))
 
 
 @builtin(
@@ -152,7 +161,7 @@ def with_stdin(args: list[Value], scope: Scope, machine: Machine) -> Value:
     """,
 )
 def with_env(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return thunk(args[0], "with-env").with_env(needs.scope(args[1], "with-env"))
+    return thunk(args[0], "with-env").with_env(arguments.scope(args[1], "with-env"))
 
 
 @builtin(
@@ -164,7 +173,9 @@ def with_env(args: list[Value], scope: Scope, machine: Machine) -> Value:
     """,
 )
 def with_insecure(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return thunk(args[0], "with-insecure").replace(insecure=needs.boolean(args[1], "with-insecure"))
+    return thunk(args[0], "with-insecure").replace(
+        insecure=arguments.boolean(args[1], "with-insecure")
+    )
 
 
 @builtin(
@@ -178,7 +189,7 @@ def with_insecure(args: list[Value], scope: Scope, machine: Machine) -> Value:
     """,
 )
 def with_label(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return thunk(args[0], "with-label").with_label(needs.symbol(args[1], "with-label"), args[2])
+    return thunk(args[0], "with-label").with_label(arguments.symbol(args[1], "with-label"), args[2])
 
 
 @builtin(
@@ -190,8 +201,8 @@ def with_label(args: list[Value], scope: Scope, machine: Machine) -> Value:
     """,
 )
 def with_port(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    name = needs.symbol(args[1], "with-port")
-    return thunk(args[0], "with-port").with_port(name, needs.integer(args[2], "with-port"))
+    name = arguments.symbol(args[1], "with-port")
+    return thunk(args[0], "with-port").with_port(name, arguments.integer(args[2], "with-port"))
 
 
 @builtin(
@@ -253,8 +264,8 @@ def thunk_args(args: list[Value], scope: Scope, machine: Machine) -> Value:
     """,
 )
 def addr(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    port = needs.symbol(args[1], "addr")
-    formats = [needs.text(each, "addr") for each in args[2:]]
+    port = arguments.symbol(args[1], "addr")
+    formats = [arguments.text(each, "addr") for each in args[2:]]
     return thunk(args[0], "addr").address(port, *formats[:1])
 
 
@@ -269,8 +280,8 @@ def addr(args: list[Value], scope: Scope, machine: Machine) -> Value:
     """,
 )
 def mask(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    value = needs.text(args[0], "mask").encode("utf-8", "surrogateescape")
-    return Secret(needs.symbol(args[1], "mask"), value)
+    value = arguments.text(args[0], "mask").encode("utf-8", "surrogateescape")
+    return Secret(arguments.symbol(args[1], "mask"), value)
 
 
 @builtin("json", "[val]", 'a value as JSON, a string\n\n=> (json {:foo-bar "baz"})')
@@ -280,3 +291,109 @@ def json(args: list[Value], scope: Scope, machine: Machine) -> Value:
     except NotRead:
         machine.wait(read_files(args[0]))
         return encode(args[0])
+
+
+def image(value: Value, who: str) -> Image:
+    """An image, from a thunk or a scope. Raises `BassError` that says which key is missing or wrong."""
+    value = plain(value)
+    if isinstance(value, Thunk):
+        return value
+    if not isinstance(value, Scope):
+        raise errors.wrong_type(
+            value, "thunk, or a scope with :repository, :file or :docker_build", who
+        )
+    failure: BassError | None = None
+    for key, read in (("repository", _ref), ("file", _archive), ("docker_build", _build)):
+        if value.get(key) is not MISSING:
+            try:
+                return read(value, who)
+            except BassError as error:
+                failure = failure or error
+    raise failure or BassError(
+        lambda: (
+            f"{who}: {errors.brief(value)} is no image: it has none of :repository, :file, :docker_build"
+        )
+    )
+
+
+def image_ref(value: Value, who: str) -> ImageRef:
+    """An image in a registry, from a scope. Raises `BassError` that says which key is missing or wrong."""
+    scope = arguments.scope(value, who)
+    if scope.get("repository") is MISSING:
+        raise BassError(lambda: f"{who}: {errors.brief(scope)} has no :repository")
+    return _ref(scope, who)
+
+
+def platform(value: Value, who: str) -> Platform:
+    """A platform, from a scope. The architecture is this machine's unless it is given."""
+    scope = arguments.scope(value, who)
+    if scope.get("os") is MISSING:
+        raise BassError(
+            lambda: (
+                f'{who}: the platform {errors.brief(scope)} has no :os, for example {{:os "linux"}}'
+            )
+        )
+    for key in ("os.version", "variant"):
+        _text(scope, key, who)
+    features = scope.get("os.features")
+    if features is not MISSING:
+        for feature in arguments.items(features, who):
+            arguments.text(feature, who)
+    arch = scope.get("architecture")
+    return Platform(
+        _text(scope, "os", who), ARCHITECTURE if arch is MISSING else arguments.text(arch, who)
+    )
+
+
+def _ref(scope: Scope, who: str) -> ImageRef:
+    repository = plain(scope.get("repository"))
+    if not isinstance(repository, ThunkAddr):
+        repository = arguments.text(repository, f"{who}: :repository")
+    where = scope.get("platform")
+    return ImageRef(
+        repository,
+        Platform() if where is MISSING else platform(where, who),
+        _text(scope, "tag", who),
+        _text(scope, "digest", who),
+    )
+
+
+def _archive(scope: Scope, who: str) -> ImageArchive:
+    return ImageArchive(_input(scope, "file", who), _platform(scope, who), _text(scope, "tag", who))
+
+
+def _build(scope: Scope, who: str) -> ImageBuild:
+    dockerfile = plain(scope.get("dockerfile"))
+    if dockerfile is MISSING:
+        dockerfile = None
+    elif not isinstance(dockerfile, FilePath):
+        raise errors.wrong_type(dockerfile, "file path", f"{who}: :dockerfile")
+    args = scope.get("args")
+    return ImageBuild(
+        _input(scope, "docker_build", who),
+        _platform(scope, who),
+        dockerfile,
+        _text(scope, "target", who),
+        () if args is MISSING else tuple(arguments.scope(args, who).items()),
+    )
+
+
+def _platform(scope: Scope, who: str) -> Platform:
+    value = scope.get("platform")
+    if value is MISSING:
+        raise BassError(
+            lambda: f'{who}: {errors.brief(scope)} has no :platform, for example {{:os "linux"}}'
+        )
+    return platform(value, who)
+
+
+def _input(scope: Scope, key: str, who: str) -> BuildInput:
+    value = plain(scope.get(key))
+    if not isinstance(value, ThunkPath | HostPath | FSPath):
+        raise errors.wrong_type(value, "path into a thunk or directory", f"{who}: :{key}")
+    return value
+
+
+def _text(scope: Scope, key: str, who: str) -> str:
+    value = scope.get(key)
+    return "" if value is MISSING else arguments.text(value, f"{who}: :{key}")

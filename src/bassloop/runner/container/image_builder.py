@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from bassloop.bass.digest import encode_go_order
+from bassloop.bass.wire.digest import encode_go_order
 from bassloop.runner import file_trees
 from bassloop.runner.container import archive
 from bassloop.runner.container import image as names

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bassloop.bass import memos
-from bassloop.bass.decode import decode, decode_thunk
+from bassloop.bass import memo_file
 from bassloop.bass.errors import BassError
-from bassloop.bass.paths import Path
+from bassloop.bass.path import Path
 from bassloop.bass.printer import show
-from bassloop.bass.proto import encode
 from bassloop.bass.session import Session
+from bassloop.bass.wire.decode import decode, decode_thunk
+from bassloop.bass.wire.encode import encode
 from bassloop.tools.local.driver import LateDriver
 from bassloop.tools.local.files import FileStream, replace
 from bassloop.tools.local.host import LocalHost
@@ -57,7 +57,7 @@ def bump(
 
     async def work() -> list[Outcome]:
         content = b"".join([piece async for piece in FileStream(path)])
-        known = memos.parse(content, str(path))
+        known = memo_file.parse(content, str(path))
         outcomes = []
         for memo in known.memos:
             for calls in memo.calls:
@@ -66,7 +66,7 @@ def bump(
                     on_outcome(outcome)
                     outcomes.append(outcome)
         if write and any(outcome.changed for outcome in outcomes):
-            await replace(path, _once(memos.render(known)))
+            await replace(path, _once(memo_file.render(known)))
         return outcomes
 
     return driver.run(work())

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from bassloop.bass.errors import BassError
-from bassloop.bass.host import Entry
+from bassloop.bass.filesystem import DirEntry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from bassloop.bass.placed import HostPath
+    from bassloop.bass.path import HostPath
 
 PIECE = 1 << 16
 
@@ -66,11 +66,11 @@ def located(path: HostPath) -> Path:
     return Path(path.context, path.inside())
 
 
-def members(folder: Path) -> list[Entry]:
+def members(folder: Path) -> list[DirEntry]:
     """What is in a folder. Raises `BassError`."""
     try:
         with os.scandir(folder) as found:
-            return sorted(Entry(each.name, is_dir=each.is_dir()) for each in found)
+            return sorted(DirEntry(each.name, is_dir=each.is_dir()) for each in found)
     except OSError as error:
         raise _failed("list", folder, error) from error
 

@@ -6,18 +6,19 @@ import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from bassloop.bass.decode import decode_ref, decode_thunk
 from bassloop.bass.errors import BassError
 from bassloop.bass.host import Host
-from bassloop.bass.proto import encode_ref, encode_thunk, encode_thunk_path
+from bassloop.bass.wire.decode import decode_ref, decode_thunk
+from bassloop.bass.wire.encode import encode_ref, encode_thunk, encode_thunk_path
 from bassloop.tools.local.files import FileStream, located, members, replace
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from bassloop.bass.host import ByteStream, Entry
-    from bassloop.bass.placed import HostPath
+    from bassloop.bass.filesystem import DirEntry
+    from bassloop.bass.host import ByteStream
+    from bassloop.bass.path import HostPath
     from bassloop.bass.thunk import ImageRef, Thunk, ThunkPath
     from bassloop.runtimes import Runtime
     from bassloop.tools.local.driver import LateDriver
@@ -106,7 +107,7 @@ class LocalHost(Host):
         """The content of a file."""
         return FileStream(located(path))
 
-    async def list_host_path(self, path: HostPath) -> Sequence[Entry]:
+    async def list_host_path(self, path: HostPath) -> Sequence[DirEntry]:
         """The members of a directory."""
         return members(located(path))
 

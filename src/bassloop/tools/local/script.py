@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING
 
 from bassloop.bass.budget import Budget
 from bassloop.bass.errors import BassError
-from bassloop.bass.files import memory_file
-from bassloop.bass.jsonform import encode
-from bassloop.bass.paths import FilePath, parse_file_or_dir
-from bassloop.bass.placed import HostPath
-from bassloop.bass.protocols import decoder, text_of
+from bassloop.bass.filesystem import memory_file
+from bassloop.bass.json import encode
+from bassloop.bass.path import FilePath, HostPath, parse_file_or_dir
 from bassloop.bass.scope import Scope
 from bassloop.bass.session import Session
-from bassloop.bass.stream import BytesSource, Sink, Source
+from bassloop.bass.stream import BytesSource, Sink, Source, decoder, text_of
 from bassloop.tools.local.driver import LateDriver
 from bassloop.tools.local.host import LocalHost
 

@@ -17,7 +17,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from bassloop.bass import reference
-from bassloop.bass.reference import Entry
+from bassloop.bass.reference import ReferenceEntry
 from bassloop.tools.lsp.handlers import HANDLERS
 from bassloop.tools.lsp.model import (
     EVALUATING,
@@ -112,7 +112,7 @@ class Analysis:
                 return definition
         return None
 
-    def meanings(self, found: Reference) -> list[Definition] | Entry | None:
+    def meanings(self, found: Reference) -> list[Definition] | ReferenceEntry | None:
         """What a name is bound to: its definitions in the nearest scope that has any, or an entry of Ground."""
         scope: Scope | None = found.scope
         while scope is not None:
@@ -124,7 +124,7 @@ class Analysis:
             scope = scope.parent
         return self._ground.get(found.name)
 
-    def meaning(self, found: Reference | Definition | None) -> Definition | Entry | None:
+    def meaning(self, found: Reference | Definition | None) -> Definition | ReferenceEntry | None:
         """What a name (not its members) is bound to, through names that only stand for another one."""
         for _ in range(ALIASES):
             if found is None:
@@ -136,12 +136,12 @@ class Analysis:
                     continue
                 return found
             meanings = self.meanings(found)
-            if isinstance(meanings, Entry) or meanings is None:
+            if isinstance(meanings, ReferenceEntry) or meanings is None:
                 return meanings
             found = meanings[-1]
         return None
 
-    def member(self, found: Reference, upto: int) -> Definition | Entry | None:
+    def member(self, found: Reference, upto: int) -> Definition | ReferenceEntry | None:
         """What the member of a lookup up to an index is, if it can be told: of std, or of a scope written out."""
         owner = self.meaning(found)
         for name, _ in found.members[: upto + 1]:
@@ -210,9 +210,9 @@ class Analysis:
             return full in HARMLESS or self._is_safe(member)
         return all(self._is_safe(meaning) for meaning in every)
 
-    def _all_meanings(self, found: Reference) -> list[Definition | Entry]:
+    def _all_meanings(self, found: Reference) -> list[Definition | ReferenceEntry]:
         """Everything that a name is bound to in any scope around: which one it means may depend on when."""
-        every: list[Definition | Entry] = []
+        every: list[Definition | ReferenceEntry] = []
         scope: Scope | None = found.scope
         while scope is not None:
             every.extend(scope.names.get(found.name, ()))
@@ -221,9 +221,9 @@ class Analysis:
             every.append(self._ground[found.name])
         return every
 
-    def _is_safe(self, meaning: Definition | Entry | None) -> bool:
+    def _is_safe(self, meaning: Definition | ReferenceEntry | None) -> bool:
         for _ in range(ALIASES):
-            if isinstance(meaning, Entry):
+            if isinstance(meaning, ReferenceEntry):
                 return meaning.sort != "operative"
             if meaning is None:
                 return False
@@ -272,7 +272,7 @@ class Analysis:
                     mended += 1
                     mend = self._similar(found) if mended <= MENDED else ""
                     yield Problem(found.span, f"unbound symbol: {found.name}{mend}", "warning")
-            elif isinstance(meanings, Entry):
+            elif isinstance(meanings, ReferenceEntry):
                 if meanings.deprecated and not found.members:
                     yield Problem(found.span, meanings.deprecated, "hint", deprecated=True)
             else:
@@ -319,7 +319,7 @@ class Analysis:
             return ":".join((owner.module.std, *(name for name, _ in found.members)))
         return ""
 
-    def _std(self, module: str) -> Mapping[str, Entry]:
+    def _std(self, module: str) -> Mapping[str, ReferenceEntry]:
         return reference.module_entries(module) if module in reference.module_names() else {}
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bassloop.bass import reference
 from bassloop.bass.cursor import call_around, word_before
-from bassloop.bass.reference import Entry
+from bassloop.bass.reference import ReferenceEntry
 from bassloop.tools.lsp.model import Definition, Reference, Span
 
 if TYPE_CHECKING:
@@ -65,11 +65,11 @@ def hover(found: Analysis, offset: int) -> tuple[Span, str] | None:
             member = found.member(name, index)
             prefix = ":".join((name.name, *(each for each, _ in name.members[:index])))
             span = Span(name.span.start, name.members[index][1].end)
-            if isinstance(member, Entry):
+            if isinstance(member, ReferenceEntry):
                 return span, _entry(member)
             return (span, _definition(found, member, f"{prefix}:")) if member is not None else None
         meaning = found.meaning(name)
-        if isinstance(meaning, Entry):
+        if isinstance(meaning, ReferenceEntry):
             return name.span, _entry(meaning)
         return (name.span, _definition(found, meaning)) if meaning is not None else None
     if isinstance(name, Definition):
@@ -79,7 +79,7 @@ def hover(found: Analysis, offset: int) -> tuple[Span, str] | None:
     return None
 
 
-def _entry(entry: Entry) -> str:
+def _entry(entry: ReferenceEntry) -> str:
     return _told(entry.call, SORTS[entry.sort], entry.deprecated, entry.paragraphs, entry.examples)
 
 
@@ -97,11 +97,11 @@ def _definition(found: Analysis, definition: Definition, prefix: str = "") -> st
             meaning = found.member(definition.alias, len(definition.alias.members) - 1)
         if meaning is not None:
             formals = meaning.formals
-            sort = SORTS[meaning.sort if isinstance(meaning, Entry) else meaning.kind]
-        if isinstance(meaning, Entry) and not definition.doc:
+            sort = SORTS[meaning.sort if isinstance(meaning, ReferenceEntry) else meaning.kind]
+        if isinstance(meaning, ReferenceEntry) and not definition.doc:
             paragraphs, examples = meaning.paragraphs, meaning.examples
     # An entry knows how a call of it is written.
-    written = Entry(prefix + definition.name, "", "", formals, (), (), "").call
+    written = ReferenceEntry(prefix + definition.name, "", "", formals, (), (), "").call
     return _told(written, sort, "", paragraphs, examples)
 
 
@@ -166,7 +166,7 @@ def _meant(found: Analysis, definition: Definition) -> Definition:
     return meaning if isinstance(meaning, Definition) else definition
 
 
-def _suggested(entry: Entry, span: Span) -> Suggestion:
+def _suggested(entry: ReferenceEntry, span: Span) -> Suggestion:
     about = "\n\n".join((*entry.paragraphs, *(f"=> {each}" for each in entry.examples)))
     return Suggestion(entry.name, entry.sort, entry.call, about, span, bool(entry.deprecated))
 
@@ -174,7 +174,7 @@ def _suggested(entry: Entry, span: Span) -> Suggestion:
 def _suggestion(found: Analysis, definition: Definition, span: Span) -> Suggestion:
     meaning = found.meaning(definition)
     known = meaning if isinstance(meaning, Definition) else definition
-    call = Entry(known.name, "", "", known.formals, (), (), "").call
+    call = ReferenceEntry(known.name, "", "", known.formals, (), (), "").call
     return Suggestion(definition.name, known.kind, call, known.doc, span)
 
 
@@ -198,10 +198,10 @@ def signature(found: Analysis, offset: int) -> Signature | None:
     if meaning is None or meaning.formals is None:
         return None
     full = ":".join((name.name, *(each for each, _ in name.members)))
-    label = Entry(full, "", "", meaning.formals, (), (), "").call
+    label = ReferenceEntry(full, "", "", meaning.formals, (), (), "").call
     about = (
         meaning.paragraphs
-        if isinstance(meaning, Entry)
+        if isinstance(meaning, ReferenceEntry)
         else reference.paragraphs_of(meaning.doc)[0]
     )
     parameters = _parameters(label, len(full) + 2)
@@ -279,7 +279,7 @@ def _member_target(found: Analysis, name: Reference, index: int) -> Target | Non
         base = _meant(found, base)
     module = base.module if isinstance(base, Definition) else None
     member = found.member(name, index)
-    if module is not None and module.std and index == 0 and isinstance(member, Entry):
+    if module is not None and module.std and index == 0 and isinstance(member, ReferenceEntry):
         # Where in the module it is, whoever has the module's text finds out.
         return Target("", f"{module.std}:{member.name}", Span(0, 0))
     if not isinstance(member, Definition):

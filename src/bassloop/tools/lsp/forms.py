@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bassloop.bass.annotated import Annotate
+from bassloop.bass.annotated import Located
 from bassloop.bass.pair import Cell, Pair, plain
 from bassloop.bass.values import EMPTY
 
@@ -32,13 +32,13 @@ def threaded(members: Sequence[Value]) -> Value:
     for each in calls:
         bare = plain(each)
         # A lookup reads as a list, but is a name like any other here.
-        if isinstance(bare, Cell) and each.__class__ is Annotate and _in_brackets(each):
-            form = Annotate(Pair(bare.a, Pair(form, bare.d)), each.range)
+        if isinstance(bare, Cell) and each.__class__ is Located and _in_brackets(each):
+            form = Located(Pair(bare.a, Pair(form, bare.d)), each.range)
         else:
             form = Pair(each, Pair(form, EMPTY))
     return form
 
 
-def _in_brackets(form: Annotate) -> bool:
+def _in_brackets(form: Located) -> bool:
     place = form.range
     return place.source.text[place.start : place.start + 1] in ("(", "[")

@@ -5,12 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from bassloop.bass.annotated import Annotate
+from bassloop.bass.annotated import Located
 from bassloop.bass.bind import Bind
 from bassloop.bass.builtins.paths import stem
 from bassloop.bass.pair import Cell, Pair, plain
-from bassloop.bass.pathform import ExtendPath
-from bassloop.bass.paths import CommandPath
+from bassloop.bass.path import CommandPath, ExtendPath
 from bassloop.bass.reference import formals_text
 from bassloop.bass.symbol import Symbol
 from bassloop.tools.lsp.forms import listed, threaded
@@ -45,7 +44,7 @@ def _def(
 def _members(walk: Walk, value: Value, scope: Scope, context: Context) -> Scope | None:
     """The scope that a value is, if it is written out as `{…}`."""
     bare = plain(value)
-    if value.__class__ is Annotate and bare.__class__ is Bind:
+    if value.__class__ is Located and bare.__class__ is Bind:
         return walk.bind(bare, scope, context, walk.span(value))
     return None
 
@@ -123,7 +122,7 @@ def _case(
 
 def _around(walk: Walk, first: Value, last: Value, otherwise: Span) -> Span:
     """From the beginning of one form to the end of another."""
-    if first.__class__ is Annotate and last.__class__ is Annotate:
+    if first.__class__ is Located and last.__class__ is Located:
         return Span(walk.span(first).start, walk.span(last).end)
     return otherwise
 
@@ -180,7 +179,7 @@ def _use(
         bare = plain(operand)
         head = bare.a if bare.__class__ is Pair else None
         command = plain(head)
-        if head.__class__ is not Annotate or not walk.is_token(head):
+        if head.__class__ is not Located or not walk.is_token(head):
             scope.is_open = True
             continue
         span = walk.span(head)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from bassloop.bass.cursor import closers
 from bassloop.bass.errors import ReadError
+from bassloop.bass.ranges import SourceText
 from bassloop.bass.reader import Reader
-from bassloop.bass.source import Source
 
 if TYPE_CHECKING:
-    from bassloop.bass.annotated import Annotate
+    from bassloop.bass.annotated import Located
 
 REPAIRS: Final = 20
 """How often a text is mended; each time costs reading a form again, and a text so wrong is no text of ours."""
@@ -25,7 +25,7 @@ class Forms(NamedTuple):
     Ranges of forms may go beyond the end of the text, when something that was never closed has been closed.
     """
 
-    forms: list[Annotate]
+    forms: list[Located]
     errors: list[ReadError]
 
 
@@ -60,10 +60,10 @@ def read(text: str) -> Forms:
     return found
 
 
-def _read_from(text: str, start: int, forms: list[Annotate]) -> tuple[ReadError | None, int]:
+def _read_from(text: str, start: int, forms: list[Located]) -> tuple[ReadError | None, int]:
     """Read forms up to the end or the first error; that, and where the form with it begins."""
     try:
-        for form in Reader(Source(text, ""), start):
+        for form in Reader(SourceText(text, ""), start):
             forms.append(form)
             start = form.range.end
     except ReadError as error:
@@ -71,7 +71,7 @@ def _read_from(text: str, start: int, forms: list[Annotate]) -> tuple[ReadError 
     return None, len(text)
 
 
-def _closed(text: str, start: int, forms: list[Annotate]) -> None:
+def _closed(text: str, start: int, forms: list[Located]) -> None:
     """Read forms of a text of which something is not closed."""
     for _ in range(3):
         error, start = _read_from(text + closers(text[start:]), start, forms)

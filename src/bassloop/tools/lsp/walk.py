@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from bassloop.bass.annotated import Annotate
+from bassloop.bass.annotated import Located
 from bassloop.bass.bind import Bind
 from bassloop.bass.pair import Cell, Pair, plain
-from bassloop.bass.pathform import ExtendPath
+from bassloop.bass.path import ExtendPath
 from bassloop.bass.reference import formals_text
 from bassloop.bass.symbol import Keyword, Symbol
 from bassloop.tools.lsp.forms import listed
@@ -34,7 +34,7 @@ class Walk:
     What it finds is in `scopes` (of which the first is that of the text), `definitions` and `references`.
     """
 
-    def __init__(self, text: str, forms: Iterable[Annotate], names_taken: frozenset[str]) -> None:
+    def __init__(self, text: str, forms: Iterable[Located], names_taken: frozenset[str]) -> None:
         self.text = text
         self.top = Scope(Span(0, len(text)))
         self.scopes = [self.top]
@@ -53,7 +53,7 @@ class Walk:
 
     def form(self, form: Value, scope: Scope, context: Context, doc: str = "") -> None:
         """Look at a form that is evaluated in a scope. `doc` is the comment beside the form around it."""
-        if form.__class__ is Annotate:
+        if form.__class__ is Located:
             self._todo.append(lambda: self._annotated(form, scope, context, doc))
         elif form.__class__ is Pair:
             self._todo.append(lambda: self.call(form, scope, context, doc, self.top.span))
@@ -63,14 +63,14 @@ class Walk:
         for form in forms:
             self.form(form, scope, context)
 
-    def _annotated(self, form: Annotate, scope: Scope, context: Context, doc: str) -> None:
+    def _annotated(self, form: Located, scope: Scope, context: Context, doc: str) -> None:
         place = self.span(form)
         doc = form.comment or doc
         if form.meta:
             # What it evaluates to is metadata; nobody is told what is wrong with it.
             self.forms(form.meta, scope, self.quoted)
         inner = form.form
-        if isinstance(inner, Annotate):
+        if isinstance(inner, Located):
             self.form(inner, scope, context, doc)
         elif self.is_token(form):
             self.token(form, scope, context)
@@ -81,7 +81,7 @@ class Walk:
         elif inner.__class__ is Bind:
             self.bind(inner, scope, context, place)
 
-    def token(self, form: Annotate, scope: Scope, context: Context) -> Reference | None:
+    def token(self, form: Located, scope: Scope, context: Context) -> Reference | None:
         """A name, lookup or path: the reference that it begins with, if it does."""
         found = self._reference(form, scope, context)
         if found is not None:
@@ -101,7 +101,7 @@ class Walk:
             span = Span(place.start + 1, place.end)
             self.references.append(Reference(name, span, scope, context))
 
-    def _reference(self, form: Annotate, scope: Scope, context: Context) -> Reference | None:
+    def _reference(self, form: Located, scope: Scope, context: Context) -> Reference | None:
         place = self.span(form)
         start = place.start
         root = self.text[start : place.end].partition("/")[0]
@@ -157,7 +157,7 @@ class Walk:
     def _operands_of(self, head: Value, scope: Scope, context: Context) -> Context:
         """The context of the operands of a call, whose head is looked at too."""
         bare = plain(head)
-        if head.__class__ is Annotate and self.is_token(head):
+        if head.__class__ is Located and self.is_token(head):
             if head.meta:
                 self.forms(head.meta, scope, self.quoted)
             reference = self.token(head, scope, context)
@@ -226,12 +226,12 @@ class Walk:
         todo: list[tuple[Value, str]] = [(pattern, doc)]
         while todo:
             form, said = todo.pop()
-            if form.__class__ is not Annotate:
+            if form.__class__ is not Located:
                 continue
             said = form.comment or said
             inner = form.form
             place = self.span(form)
-            if isinstance(inner, Annotate):
+            if isinstance(inner, Located):
                 todo.append((inner, said))
             elif self.is_token(form):
                 if isinstance(inner, ExtendPath):
@@ -263,7 +263,7 @@ class Walk:
                 made.formals = formals_text(operands[0])
             elif name == "module":
                 made.kind = "data"
-        elif value.__class__ is Annotate and self.is_token(value):
+        elif value.__class__ is Located and self.is_token(value):
             if bare.__class__ is Symbol or isinstance(bare, Cell):
                 made.alias = self._reference(value, scope, context)
             elif not isinstance(bare, ExtendPath):
@@ -273,14 +273,14 @@ class Walk:
 
     # --- places ---
 
-    def span(self, form: Annotate) -> Span:
+    def span(self, form: Located) -> Span:
         """Where a form is in the text."""
         end = len(self.text)
         return Span(min(form.range.start, end), min(form.range.end, end))
 
     def is_token(self, form: Value) -> bool:
         """Whether a form was written without brackets and quotes."""
-        if form.__class__ is not Annotate or form.form.__class__ is Annotate:
+        if form.__class__ is not Located or form.form.__class__ is Located:
             return False
         return self.text[form.range.start : form.range.start + 1] not in '([{"^'
 

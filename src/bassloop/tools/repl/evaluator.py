@@ -22,13 +22,13 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final
 
 from bassloop.bass.ground import ground
-from bassloop.bass.jsonform import encode
-from bassloop.bass.placed import HostPath
+from bassloop.bass.json import encode
+from bassloop.bass.path import HostPath
 from bassloop.bass.printer import show
+from bassloop.bass.ranges import SourceText
 from bassloop.bass.reader import Reader
 from bassloop.bass.scope import Scope
 from bassloop.bass.session import Session
-from bassloop.bass.source import Source
 from bassloop.bass.stream import Sink
 from bassloop.tools.local.driver import LateDriver
 from bassloop.tools.local.host import LocalHost
@@ -181,7 +181,7 @@ class Evaluator:
         """
         self._entries += 1
         evaluate = ground().vars["eval"]
-        for form in Reader(Source(text, f"<{self._entries}>")):
+        for form in Reader(SourceText(text, f"<{self._entries}>")):
             yield self._awaited(partial(self._session.call, evaluate, form, self.scope))
 
     def wait(self) -> None:

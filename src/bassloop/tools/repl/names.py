@@ -12,11 +12,11 @@ from bassloop.bass.values import strip
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bassloop.bass.reference import Entry
+    from bassloop.bass.reference import ReferenceEntry
     from bassloop.bass.values import Value
 
 
-def completions(scope: Scope, text: str, offset: int) -> Iterator[tuple[int, Entry]]:
+def completions(scope: Scope, text: str, offset: int) -> Iterator[tuple[int, ReferenceEntry]]:
     """What may stand for the word before an offset, and how much of the text each replaces.
 
     Names of the scope; after `module:` those of the module; after `.` the modules of std.
@@ -45,7 +45,7 @@ def completions(scope: Scope, text: str, offset: int) -> Iterator[tuple[int, Ent
             yield len(last), entry(name, found.get(name))
 
 
-def _plain(name: str) -> Entry:
-    from bassloop.bass.reference import Entry
+def _plain(name: str) -> ReferenceEntry:
+    from bassloop.bass.reference import ReferenceEntry
 
-    return Entry(name, "", "value", None, (), (), "")
+    return ReferenceEntry(name, "", "value", None, (), (), "")

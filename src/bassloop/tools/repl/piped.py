@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bassloop.bass.errors import BassError, ReadError
+from bassloop.bass.errors import BassError, ReadError, render
 from bassloop.bass.reader import read_source
-from bassloop.bass.report import render
 from bassloop.tools.repl.evaluator import Interrupted, shown
 
 if TYPE_CHECKING:

@@ -17,9 +17,8 @@ from prompt_toolkit.layout.processors import HighlightMatchingBracketProcessor
 from prompt_toolkit.patch_stdout import patch_stdout
 
 from bassloop.bass.cursor import indentation
-from bassloop.bass.errors import BassError, ReadError
+from bassloop.bass.errors import BassError, ReadError, render
 from bassloop.bass.reader import read_source
-from bassloop.bass.report import render
 from bassloop.tools.repl.evaluator import Gone, Interrupted, Stuck, shown
 from bassloop.tools.repl.names import completions
 

@@ -16,6 +16,7 @@ from bassloop.bass.values import INT_MAX, INT_MIN
 if TYPE_CHECKING:
     from bassloop.bass.values import Value
 
+
 MAX_DEPTH: Final = 10_000
 MAX_WAITING: Final = 64 << 20
 """How long one string or number may be, in bytes."""

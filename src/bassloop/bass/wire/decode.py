@@ -7,12 +7,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from bassloop.bass.errors import BassError
-from bassloop.bass.files import FSPath, MemoryFiles
+from bassloop.bass.filesystem import FSPath, MemoryFiles
 from bassloop.bass.pair import from_list
-from bassloop.bass.paths import CommandPath, DirPath, FilePath, NamePath
-from bassloop.bass.placed import CachePath
+from bassloop.bass.path import CachePath, CommandPath, DirPath, FilePath, NamePath
 from bassloop.bass.scope import Scope
-from bassloop.bass.secret import Secret
 from bassloop.bass.thunk import (
     BuildInput,
     Image,
@@ -22,6 +20,7 @@ from bassloop.bass.thunk import (
     Mount,
     MountSource,
     Platform,
+    Secret,
     Thunk,
     ThunkAddr,
     ThunkPath,
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 
     from bassloop.bass.values import Value
     from bassloop.wire import bass_pb2 as pb
+
 
 MAX_DEPTH: Final = 150
 """How deep values and thunks in a message may be nested."""

@@ -10,12 +10,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bassloop.bass import errors
 from bassloop.bass.errors import BassError
-from bassloop.bass.files import FSPath, MemoryFiles, NotRead
+from bassloop.bass.filesystem import FSPath, MemoryFiles, NotRead
 from bassloop.bass.pair import Pair, end_of
-from bassloop.bass.paths import CommandPath, DirPath, FilePath, NamePath
-from bassloop.bass.placed import CachePath, HostPath, PlacedPath
+from bassloop.bass.path import (
+    CachePath,
+    CommandPath,
+    DirPath,
+    FilePath,
+    HostPath,
+    NamePath,
+    PlacedPath,
+)
 from bassloop.bass.scope import Scope
-from bassloop.bass.secret import Secret
 from bassloop.bass.thunk import (
     Image,
     ImageArchive,
@@ -23,6 +29,7 @@ from bassloop.bass.thunk import (
     ImageRef,
     Mount,
     Platform,
+    Secret,
     Thunk,
     ThunkAddr,
     ThunkPath,
@@ -34,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from google.protobuf.message import Message
+
 
 MAX_PARTS: Final = 500_000
 """How many values and messages one message may be made of."""
@@ -79,7 +87,7 @@ def encode_ref(ref: ImageRef) -> pb.ImageRef:
 
 def to_json(value: Thunk | ThunkPath | ThunkAddr) -> str:
     """The JSON of what encodes as its message does."""
-    from bassloop.bass.jsonform import message_json
+    from bassloop.bass.json import message_json
 
     if isinstance(value, Thunk):
         return message_json(encode_thunk(value))

@@ -14,15 +14,16 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from bassloop.bass import errors
 from bassloop.bass.errors import BassError
-from bassloop.bass.jsonread import read_json
+from bassloop.bass.json_stream import read_json
 from bassloop.bass.pair import Pair, end_of, from_list
 from bassloop.bass.scope import Scope
-from bassloop.bass.values import EMPTY, INT_MAX, INT_MIN, Object, Text, Value, strip
+from bassloop.bass.values import EMPTY, INT_MAX, INT_MIN, Object, Value, Verbatim, strip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from google.protobuf.message import Message
+
 
 MAX_OUTPUT: Final = 64 << 20
 """How many characters an encoding may have."""
@@ -50,13 +51,13 @@ def encode(value: Value, limit: int = MAX_OUTPUT) -> str:
     length = 0
     # Scopes are marked by id while they are being written, so that a cycle is noticed. What stands in a list
     # is escaped for HTML.
-    stack: list[tuple[Iterator[Text | Value], int, bool]] = [(iter((value,)), 0, False)]
+    stack: list[tuple[Iterator[Verbatim | Value], int, bool]] = [(iter((value,)), 0, False)]
     open_scopes: set[int] = set()
     while stack:
         parts, mark, html = stack[-1]
         for part in parts:
             cls = part.__class__
-            if cls is Text:
+            if cls is Verbatim:
                 text = _escape_html(part) if html else part
             elif cls is str:
                 text = _escape_html(quote(part)) if html else quote(part)
@@ -103,13 +104,13 @@ def _escape_html(text: str) -> str:
     return _HTML.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def _scope_parts(scope: Scope) -> Iterator[Text | Value]:
+def _scope_parts(scope: Scope) -> Iterator[Verbatim | Value]:
     comma = "{"
     for name, value in scope.items():
-        yield Text(f"{comma}{_escape_html(quote(name))}:")
+        yield Verbatim(f"{comma}{_escape_html(quote(name))}:")
         yield value
         comma = ","
-    yield Text("{}" if comma == "{" else "}")
+    yield Verbatim("{}" if comma == "{" else "}")
 
 
 def decode(text: str | bytes) -> Value:

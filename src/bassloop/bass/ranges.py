@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 @final
-class Source:
+class SourceText:
     """A text that forms were read from.
 
     `name` is what people know it by; `file` is the path value that metadata of what is defined in it will
@@ -57,7 +57,7 @@ class Range:
 
     __slots__ = ("end", "source", "start")
 
-    def __init__(self, source: Source, start: int, end: int) -> None:
+    def __init__(self, source: SourceText, start: int, end: int) -> None:
         self.source = source
         self.start = start
         self.end = end

@@ -14,9 +14,9 @@ from google.protobuf import text_format
 from google.protobuf.descriptor import FieldDescriptor
 
 from bassloop.bass import errors
-from bassloop.bass.decode import decode
 from bassloop.bass.errors import BassError
-from bassloop.bass.proto import encode, encode_thunk
+from bassloop.bass.wire.decode import decode
+from bassloop.bass.wire.encode import encode, encode_thunk
 from bassloop.wire import bass_pb2 as pb
 
 if TYPE_CHECKING:
@@ -27,11 +27,12 @@ if TYPE_CHECKING:
     from bassloop.bass.thunk import Thunk
     from bassloop.bass.values import Value
 
+
 MAX_SIZE: Final = 16 << 20
 MAX_NESTING: Final = 200
 
 
-class Call(NamedTuple):
+class MemoKey(NamedTuple):
     """A call that is remembered: of the function `binding` of a module, with a list of arguments."""
 
     module: pb.Thunk
@@ -39,9 +40,9 @@ class Call(NamedTuple):
     input: pb.Value
 
 
-def call(thunk: Thunk, binding: str, input: Value) -> Call:
+def call(thunk: Thunk, binding: str, input: Value) -> MemoKey:
     """The call of a binding of a module. Raises `BassError` if an argument is no data."""
-    return Call(encode_thunk(thunk), binding, encode(input))
+    return MemoKey(encode_thunk(thunk), binding, encode(input))
 
 
 def parse(content: bytes, name: str) -> pb.Memosphere:
@@ -59,7 +60,7 @@ def parse(content: bytes, name: str) -> pb.Memosphere:
     return memos
 
 
-def recall(memos: pb.Memosphere, wanted: Call) -> tuple[Value] | None:
+def recall(memos: pb.Memosphere, wanted: MemoKey) -> tuple[Value] | None:
     """What a call gave, in a tuple of one; None if that is not known.
 
     Raises `BassError` for an answer that is no value, or a right: a path on this machine.
@@ -70,7 +71,7 @@ def recall(memos: pb.Memosphere, wanted: Call) -> tuple[Value] | None:
     return None
 
 
-def store(memos: pb.Memosphere, made: Call, output: pb.Value) -> None:
+def store(memos: pb.Memosphere, made: MemoKey, output: pb.Value) -> None:
     """Remember what a call gave, in place of what it gave before."""
     for result in _results(memos, made):
         if result.input == made.input:
@@ -89,7 +90,7 @@ def store(memos: pb.Memosphere, made: Call, output: pb.Value) -> None:
     calls.results.add(input=made.input, output=output)
 
 
-def remove(memos: pb.Memosphere, gone: Call) -> bool:
+def remove(memos: pb.Memosphere, gone: MemoKey) -> bool:
     """Forget what a call gave, and what is empty then; whether it was known."""
     found = False
     for memo in memos.memos:
@@ -105,7 +106,7 @@ def remove(memos: pb.Memosphere, gone: Call) -> bool:
     return found
 
 
-def _results(memos: pb.Memosphere, wanted: Call) -> Iterator[pb.Memosphere.Result]:
+def _results(memos: pb.Memosphere, wanted: MemoKey) -> Iterator[pb.Memosphere.Result]:
     for memo in memos.memos:
         if memo.module == wanted.module:
             for calls in memo.calls:
@@ -196,6 +197,6 @@ def _nesting(text: str) -> int:
     return deepest
 
 
-def describe(made: Call) -> str:
+def describe(made: MemoKey) -> str:
     """A call for people."""
     return f"{errors.brief(decode(made.input))} to {made.binding}"

@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeAlias, final
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias, final
 
 from bassloop.bass import errors
 from bassloop.bass.errors import BassError
-from bassloop.bass.host import Entry
-from bassloop.bass.paths import HERE, FilePath, NamePath
-from bassloop.bass.placed import PlacedPath, named_json
-from bassloop.bass.values import Text, Value
+from bassloop.bass.path import HERE, FilePath, NamePath, PlacedPath, named_json
+from bassloop.bass.values import Value, Verbatim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from bassloop.bass.host import FileSystem
 
 MAX_KEPT: Final = 64 << 20
 MAX_FILES: Final = 20_000
+
+
+class DirEntry(NamedTuple):
+    """A member of a directory: its name alone, without a slash."""
+
+    name: str
+    is_dir: bool
+
+
+class FileSystem(Protocol):
+    """Read-only files that a path value (`paths.FSPath`) stands on: a repository, std, an in-memory tree.
+
+    Paths are relative to the root, with forward slashes, without `.` and `..` and without a slash at either
+    end; "" is the root.
+    """
+
+    @property
+    def name(self) -> str:
+        """What a path into it prints as: "repository", "std"."""
+
+    async def read_file(self, path: str) -> bytes:
+        """The content of a file. Raises `BassError` if there is none."""
+
+    async def list_dir(self, path: str) -> Sequence[DirEntry]:
+        """The members of a directory, sorted by name. Raises `BassError` if there is none."""
 
 
 class NotRead(BassError):
@@ -38,21 +60,21 @@ class MemoryFiles:
         """Raises `BassError` for a file where another one needs a directory."""
         self.name = name
         self._files = dict(files)
-        self._dirs: dict[str, set[Entry]] = {"": set()}
+        self._dirs: dict[str, set[DirEntry]] = {"": set()}
         for path in self._files:
             parent, _, entry = path.rpartition("/")
-            self._enter(parent, Entry(entry, is_dir=False))
+            self._enter(parent, DirEntry(entry, is_dir=False))
         for path in self._dirs:
             if path in self._files:
                 raise BassError(
                     f"./{path} is a file, and there are files in it: it must be one or the other"
                 )
 
-    def _enter(self, parent: str, entry: Entry) -> None:
+    def _enter(self, parent: str, entry: DirEntry) -> None:
         while parent not in self._dirs:
             self._dirs[parent] = {entry}
             parent, _, name = parent.rpartition("/")
-            entry = Entry(name, is_dir=True)
+            entry = DirEntry(name, is_dir=True)
         self._dirs[parent].add(entry)
 
     def read_now(self, path: str) -> bytes:
@@ -62,7 +84,7 @@ class MemoryFiles:
             raise _no("file", path, "it is a directory" if path in self._dirs else "")
         return content
 
-    def list_now(self, path: str) -> Sequence[Entry]:
+    def list_now(self, path: str) -> Sequence[DirEntry]:
         """A directory's members, sorted by name. Raises `BassError` if there is none."""
         entries = self._dirs.get(path)
         if entries is None:
@@ -73,13 +95,13 @@ class MemoryFiles:
         """The same, as hosts do it."""
         return self.read_now(path)
 
-    async def list_dir(self, path: str) -> Sequence[Entry]:
+    async def list_dir(self, path: str) -> Sequence[DirEntry]:
         """The same, as hosts do it."""
         return self.list_now(path)
 
 
 @final
-class KeptFiles:
+class CachedFiles:
     """A file system of the host that remembers what was read, so that thunks with files can be told by name.
 
     Keeps up to 64 MiB, then refuses to read on.
@@ -91,14 +113,14 @@ class KeptFiles:
         self.name = inner.name
         self._inner = inner
         self._files: dict[str, bytes] = {}
-        self._dirs: dict[str, tuple[Entry, ...]] = {}
+        self._dirs: dict[str, tuple[DirEntry, ...]] = {}
         self._size = 0
 
     def read_now(self, path: str) -> bytes | None:
         """A file's content, None if it was not read yet."""
         return self._files.get(path)
 
-    def list_now(self, path: str) -> Sequence[Entry] | None:
+    def list_now(self, path: str) -> Sequence[DirEntry] | None:
         """A directory's members, None if it was not listed yet."""
         return self._dirs.get(path)
 
@@ -110,7 +132,7 @@ class KeptFiles:
             self._files[path] = content
         return self._files[path]
 
-    async def list_dir(self, path: str) -> Sequence[Entry]:
+    async def list_dir(self, path: str) -> Sequence[DirEntry]:
         """A directory's members, sorted by name; asked for once."""
         if path not in self._dirs:
             entries = tuple(sorted(await self._inner.list_dir(path)))
@@ -132,7 +154,7 @@ class KeptFiles:
         self._size += size
 
 
-Files: TypeAlias = "MemoryFiles | KeptFiles"
+Files: TypeAlias = "MemoryFiles | CachedFiles"
 
 
 @final
@@ -149,13 +171,13 @@ class FSPath(PlacedPath):
     def at(self, path: NamePath) -> FSPath:
         return FSPath(self.fs, path)
 
-    def parts(self) -> Iterator[Text | Value]:
-        yield Text(f"<{self.fs.name}>/{self.path.slash().removeprefix('./')}")
+    def parts(self) -> Iterator[Verbatim | Value]:
+        yield Verbatim(f"<{self.fs.name}>/{self.path.slash().removeprefix('./')}")
 
-    def json_parts(self) -> Iterator[Text | Value]:
-        yield Text('{"path":')
+    def json_parts(self) -> Iterator[Verbatim | Value]:
+        yield Verbatim('{"path":')
         yield from named_json(self.path)
-        yield Text("}")
+        yield Verbatim("}")
 
     def same(self, other: Value, pending: list[tuple[Value, Value]]) -> bool:
         if self.fs is not other.fs or isinstance(self.fs, MemoryFiles):
@@ -170,7 +192,7 @@ class FSPath(PlacedPath):
             raise NotRead(self)
         return content
 
-    def list_now(self) -> Sequence[Entry]:
+    def list_now(self) -> Sequence[DirEntry]:
         """The directory's members, with the errors of `read_now`."""
         entries = self.fs.list_now(self.inside())
         if entries is None:
@@ -199,7 +221,7 @@ class FSPath(PlacedPath):
 
 def repository_dir(tree: FileSystem | Files, path: NamePath = HERE) -> FSPath:
     """A path in files that the host provides, read-only. Scripts cannot make one."""
-    return FSPath(tree if isinstance(tree, MemoryFiles | KeptFiles) else KeptFiles(tree), path)
+    return FSPath(tree if isinstance(tree, MemoryFiles | CachedFiles) else CachedFiles(tree), path)
 
 
 def memory_file(name: str, content: bytes) -> FSPath:

@@ -1,0 +1,1 @@
+"""Values as protobuf messages, and back; the digests that name thunks."""
