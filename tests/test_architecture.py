@@ -53,6 +53,7 @@ SHARED_MODULES = {
     "deliveries",
     "driver",
     "events",
+    "files",
     "forms",
     "heads",
     "host",
