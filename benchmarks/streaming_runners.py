@@ -10,7 +10,7 @@ import trio
 from benchmarks.idle_runners import arguments, dial, register
 
 from bassloop.bridge import call_asyncio, open_bridge
-from bassloop.bridge.h2 import open_grpc_server
+from bassloop.bridge.grpc import open_grpc_server
 from bassloop.wire import progrock_pb2, runtime_pb2
 from bassloop.wire.runtime_grpc import RuntimeBase
 

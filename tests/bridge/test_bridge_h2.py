@@ -16,8 +16,8 @@ from h2.connection import ConnectionState, H2Connection
 from h2.events import RequestReceived
 
 from bassloop.bridge import call_asyncio, open_bridge
-from bassloop.bridge.h2 import Limits, open_grpc_channel, open_grpc_server
-from bassloop.bridge.memory import connect, memory_opener
+from bassloop.bridge.grpc import Limits, open_grpc_channel, open_grpc_server
+from bassloop.bridge.memory_channel import connect, memory_opener
 from bassloop.wire import bass_pb2, progrock_pb2, runtime_pb2
 from bassloop.wire.runtime_grpc import RuntimeBase, RuntimeStub
 

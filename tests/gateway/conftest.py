@@ -14,7 +14,7 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
 from bassloop.bridge import call_asyncio, open_bridge
-from bassloop.bridge.h2 import open_grpc_server
+from bassloop.bridge.grpc import open_grpc_server
 from bassloop.gateway import GatewayAddress, GatewaySettings, serve_gateway
 from bassloop.runtimes import Pool, Runtime
 from bassloop.wire import bass_pb2, progrock_pb2, runtime_pb2

@@ -11,8 +11,8 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
 from bassloop.bridge import open_bridge
-from bassloop.bridge.h2 import Limits, open_grpc_server
-from bassloop.bridge.memory import memory_opener
+from bassloop.bridge.grpc import Limits, open_grpc_server
+from bassloop.bridge.memory_channel import memory_opener
 from bassloop.runtimes import Platform, Pool, RunFailed, Runtime, RuntimeLost
 from bassloop.wire import bass_pb2, progrock_pb2, runtime_pb2
 from bassloop.wire.runtime_grpc import RuntimeBase

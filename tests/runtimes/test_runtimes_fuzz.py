@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bassloop.bridge import open_bridge
-from bassloop.bridge.memory import memory_opener
+from bassloop.bridge.memory_channel import memory_opener
 from bassloop.runtimes import Platform, RunFailed, Runtime, RuntimeLost
 from bassloop.wire import bass_pb2, progrock_pb2, runtime_pb2
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from bassloop import __version__
 from bassloop.access.policy import Policy, PolicyError, read_operator_rules
 from bassloop.access.policy_cache import PolicyCache
-from bassloop.bridge.h2 import Limits as RunnerLimits
+from bassloop.bridge.grpc import Limits as RunnerLimits
 from bassloop.checks.actions import Control
 from bassloop.checks.check_output import connect_command
 from bassloop.checks.handler import handle_delivery

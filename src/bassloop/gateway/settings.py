@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bassloop.bridge.h2 import Limits
+from bassloop.bridge.grpc import Limits
 
 if TYPE_CHECKING:
     import asyncssh

@@ -13,7 +13,7 @@ import httpx
 import trio
 
 from bassloop.bridge import open_bridge
-from bassloop.bridge.h2 import open_grpc_server
+from bassloop.bridge.grpc import open_grpc_server
 from bassloop.runner import ssh_keys
 from bassloop.runner.container.engine import ContainerLimits, EngineError
 from bassloop.runner.container.probe import try_limits

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from bassloop.bridge import open_bridge
-from bassloop.bridge.h2 import open_grpc_server
+from bassloop.bridge.grpc import open_grpc_server
 from bassloop.runner.client import RunnerClient
 from bassloop.runner.driver_choice import open_driver
 from bassloop.runner.errors import DriverError

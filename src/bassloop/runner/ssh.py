@@ -18,7 +18,7 @@ from bassloop.runner.options import RunnerError, RunnerOptions
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
-    from bassloop.bridge.h2 import SessionFactory
+    from bassloop.bridge.grpc import SessionFactory
 
 FORWARD = "/runtime"
 KEEPALIVE_SECONDS = 30.0
@@ -49,7 +49,7 @@ class Dialler:
 
     options: RunnerOptions
     session: SessionFactory
-    """Makes the session of a channel that the loop opens (`bassloop.bridge.h2`)."""
+    """Makes the session of a channel that the loop opens (`bassloop.bridge.grpc`)."""
     warn: Callable[[str], None] = lambda text: None
 
     @asynccontextmanager

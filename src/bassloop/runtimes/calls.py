@@ -15,7 +15,7 @@ import trio
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 
 from bassloop.bridge import hand_over
-from bassloop.bridge.h2 import GRPCChannel, Limits, Opener, open_grpc_channel
+from bassloop.bridge.grpc import GRPCChannel, Limits, Opener, open_grpc_channel
 from bassloop.runtimes.errors import RunFailed, RuntimeLost
 from bassloop.wire.runtime_grpc import RuntimeStub
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from bassloop.bridge import call_asyncio
-from bassloop.bridge.h2 import Limits, Opener
+from bassloop.bridge.grpc import Limits, Opener
 from bassloop.runtimes.calls import Call, carry
 from bassloop.runtimes.caveats import caveat, caveats
 from bassloop.runtimes.errors import RunFailed, RuntimeLost

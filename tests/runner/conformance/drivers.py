@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from bassloop.bridge import open_bridge
-from bassloop.bridge.h2 import open_grpc_server
-from bassloop.bridge.memory import memory_opener
+from bassloop.bridge.grpc import open_grpc_server
+from bassloop.bridge.memory_channel import memory_opener
 from bassloop.runner.container.driver import ContainerDriver
 from bassloop.runner.container.engine import ContainerEngine
 from bassloop.runner.container.probe import find

@@ -10,8 +10,8 @@ import platformdirs
 import trio
 
 from bassloop.bass.errors import BassError
-from bassloop.bridge.h2 import open_grpc_server
-from bassloop.bridge.memory import memory_opener
+from bassloop.bridge.grpc import open_grpc_server
+from bassloop.bridge.memory_channel import memory_opener
 from bassloop.runner.driver_choice import find_sandbox
 from bassloop.runner.errors import DriverError
 from bassloop.runner.host.driver import HostDriver

@@ -1,4 +1,4 @@
-"""One HTTP/2 connection on one SSH channel: what both ends of `bassloop.bridge.h2` share."""
+"""One HTTP/2 connection on one SSH channel: what both ends of `bassloop.bridge.grpc` share."""
 
 from __future__ import annotations
 

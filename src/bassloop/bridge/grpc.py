@@ -31,7 +31,8 @@ from grpclib.exceptions import StreamTerminatedError
 from grpclib.server import Server
 from multidict import MultiDict
 
-from bassloop.bridge.connection import (
+from bassloop.bridge.event_loop import call_asyncio
+from bassloop.bridge.http2 import (
     DEFAULTS,
     BoundedProtocol,
     H2Session,
@@ -40,7 +41,6 @@ from bassloop.bridge.connection import (
     SessionFactory,
     said,
 )
-from bassloop.bridge.loop import call_asyncio
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterator

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 if TYPE_CHECKING:
     import asyncssh
 
-    from bassloop.bridge.h2 import Opener, SessionFactory
+    from bassloop.bridge.grpc import Opener, SessionFactory
 
 
 class MemoryChannel:
