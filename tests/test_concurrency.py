@@ -366,6 +366,15 @@ class TestTokenBucket:
         assert bucket.seconds_until(3) == 0
         assert bucket.seconds_until(4) == math.inf
 
+    def test_debts_are_paid_back_first(self, clock: Clock) -> None:
+        bucket = TokenBucket(3, 2, clock=clock)
+        bucket.charge(5)
+        assert not bucket.take(0.1)
+        assert bucket.seconds_until(0) == pytest.approx(1)
+        clock.now += 1.5
+        assert bucket.take()
+        assert not bucket.take()
+
     @given(st.lists(st.tuples(st.floats(0, 10), st.floats(0, 5)), max_size=50))
     def test_never_more_than_its_capacity_and_its_rate(
         self, takes: list[tuple[float, float]]

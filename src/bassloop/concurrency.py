@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar, overload
 
@@ -17,7 +17,7 @@ import cachetools
 import trio
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Hashable
 
 K = TypeVar("K", bound="Hashable")
 V = TypeVar("V")
@@ -34,11 +34,18 @@ async def open_flat_nursery() -> AsyncGenerator[trio.Nursery]:
 
     Cancelled, it behaves as any nursery: all tasks are cancelled and waited for.
     """
-    try:
+    with flat_errors():
         async with trio.open_nursery() as nursery:
             yield nursery
+
+
+@contextmanager
+def flat_errors() -> Generator[None]:
+    """Raise what the body raises as `open_flat_nursery` does, where a library opens the nursery."""
+    try:
+        yield
     except BaseExceptionGroup as group:
-        error = flatten(group)
+        error = _flatten(group)
         if error is group:
             raise
         context = error.__context__
@@ -50,7 +57,7 @@ async def open_flat_nursery() -> AsyncGenerator[trio.Nursery]:
             del error, context
 
 
-def flatten(group: BaseExceptionGroup[BaseException]) -> BaseException:
+def _flatten(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """Return the only exception in a group, or the group without Cancelled, or else one Cancelled."""
     cancelled, errors = group.split(trio.Cancelled)
     error: BaseException = errors or cancelled or group
@@ -333,6 +340,10 @@ class TokenBucket:
             return False
         self._tokens -= tokens
         return True
+
+    def charge(self, tokens: float) -> None:
+        """Take tokens whether or not there are enough: below none, nothing is there until they came back."""
+        self._tokens = self.tokens - tokens
 
     def seconds_until(self, tokens: float = 1) -> float:
         """Return the seconds until so many tokens are there; infinity if there never will be."""

@@ -11,7 +11,7 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
 from bassloop.bridge import open_bridge
-from bassloop.bridge.grpc import Limits, open_grpc_server
+from bassloop.bridge.grpc import ChannelLimits, open_grpc_server
 from bassloop.bridge.memory_channel import memory_opener
 from bassloop.runtimes import Platform, Pool, RunFailed, Runtime, RuntimeLost
 from bassloop.wire import bass_pb2, progrock_pb2, runtime_pb2
@@ -178,7 +178,7 @@ async def test_cancelling_the_scope_cancels_the_call(runner, service):
 
 async def test_a_slow_reader_makes_the_runner_wait(service):
     service.many = 100_000
-    limits = Limits(window=1 << 16)
+    limits = ChannelLimits(window=1 << 16)
     async with open_bridge(), open_grpc_server([service], limits=limits) as new_session:
         runner = runtime(memory_opener(new_session), limits=limits)
         async with runner.run(THUNK, {}) as updates:
@@ -244,7 +244,7 @@ async def break_off(session_factory):
         (
             memory_opener(lambda: Noise(b"SSH-2.0-x\r\n")),
             RuntimeLost,
-            "is not to be reached",
+            "can.t be reached",
         ),
         (memory_opener(lambda: Noise(b"\x00" * 100)), RuntimeLost, "not HTTP/2"),
         (memory_opener(lambda: Noise(None)), RuntimeLost, "closed the channel at once"),
@@ -272,7 +272,7 @@ async def test_an_answer_without_what_was_asked_for_is_malformed(runner, service
 
 async def test_a_message_beyond_the_limit_ends_the_call(service):
     async with open_bridge(), open_grpc_server([service]) as new_session:
-        runner = runtime(memory_opener(new_session), limits=Limits(message=5))
+        runner = runtime(memory_opener(new_session), limits=ChannelLimits(message=5))
         with pytest.raises(RunFailed, match=r"a message of 1. bytes; at most 5 are read"):
             await everything(runner.run(THUNK, {}))
 

@@ -35,13 +35,13 @@ async def test_a_delivery_is_one_trace_through_hook_checks_and_calls(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sent: list[Mapping[str, str]] = []
-    carry = Runtime._carry
+    make_call = Runtime._make_call
 
     def noted(self: Runtime, call: Any, *rest: Any) -> Any:
         sent.append(call.metadata)
-        return carry(self, call, *rest)
+        return make_call(self, call, *rest)
 
-    monkeypatch.setattr(Runtime, "_carry", noted)
+    monkeypatch.setattr(Runtime, "_make_call", noted)
     exporter = InMemorySpanExporter()
     with tracing_to(exporter):
         async with tried(make_repository(':ok (on src ($ sh -c "true"))')) as trial:

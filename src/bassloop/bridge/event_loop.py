@@ -15,24 +15,13 @@ has broken Trio itself.
 
 from __future__ import annotations
 
-import warnings
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
 
 import trio
 
-from bassloop.bridge import python314
-
-_shim = python314.make_room()
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", DeprecationWarning)  # of asyncio's parts that upstream names
-    import trio_asyncio
-
-if _shim:
-    python314.tell_the_thread()
-
-from bassloop.bridge.timers import forget_cancelled_timers  # noqa: E402
+from bassloop.bridge.private import drop_cancelled_timers, trio_asyncio
+from bassloop.concurrency import flat_errors
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -45,18 +34,13 @@ T = TypeVar("T")
 async def open_bridge() -> AsyncIterator[None]:
     """Open the asyncio loop. One for the whole program, around everything that crosses.
 
-    On exit the asyncio tasks that are left are cancelled and awaited. An error of the body is
+    On exit the asyncio tasks that are left are cancelled and waited for. An error of the body is
     raised as it is, not wrapped in a group.
     """
-    raised: BaseException | None = None
-    async with trio_asyncio.open_loop() as loop:
-        forget_cancelled_timers(loop)
-        try:
+    with flat_errors():
+        async with trio_asyncio.open_loop() as loop:
+            drop_cancelled_timers(loop)
             yield
-        except BaseException as error:  # noqa: BLE001  (raised again, outside of the loop's nurseries)
-            raised = error
-    if raised is not None:
-        raise raised
 
 
 async def call_asyncio(function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -1,8 +1,8 @@
-"""HTTP/2, and so gRPC, on the channels of an SSH connection. No socket listens at either end.
+"""gRPC over HTTP/2 on the channels of an SSH connection. No socket listens at either end.
 
 The client end (the loop, which opens a channel to a runner for each run):
 
-    async def ask(opener):                                  # asyncio side
+    async def resolve(opener):                              # asyncio side
         async with open_grpc_channel(opener) as channel:    # one SSH channel, one HTTP/2 connection
             await RuntimeStub(channel).Resolve(ref)
 
@@ -13,7 +13,7 @@ The server end (a runner, which asked for the forward):
         ...
 
 Whatever a peer's bytes provoke ends that one channel, with a reason, and nothing else. What a
-channel can make this end hold is bounded by `Limits`. A session wakes whoever waits for room to
+channel can make this end hold is bounded by `ChannelLimits`. A session wakes whoever waits for room to
 write before it reports a lost connection, or a handler would wait for ever; and every asyncio task
 has an owner that waits for its end, for a pending task that is collected takes the whole loop down.
 """
@@ -23,132 +23,262 @@ from __future__ import annotations
 import asyncio
 import struct
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self
 
-import trio
-from grpclib.client import Channel, Stream
-from grpclib.exceptions import StreamTerminatedError
+import asyncssh
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError, StreamTerminatedError
+from grpclib.metadata import decode_grpc_message, encode_metadata
 from grpclib.server import Server
+from grpclib.utils import Wrapper
 from multidict import MultiDict
 
 from bassloop.bridge.event_loop import call_asyncio
 from bassloop.bridge.http2 import (
     DEFAULTS,
     BoundedProtocol,
+    ChannelLimits,
     H2Session,
-    Limits,
     Opener,
     SessionFactory,
-    said,
+    describe,
 )
+from bassloop.bridge.private import client_protocol, send_request, server_protocol
+from bassloop.concurrency import shielded
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Iterator
+    from collections.abc import AsyncGenerator, Callable, Collection, Generator, Mapping, Sequence
 
-    from grpclib.protocol import H2Protocol
+    import trio
+    from google.protobuf.message import Message
+    from grpclib.protocol import Stream
 
 __all__ = [
+    "ChannelLimits",
+    "GRPCCall",
     "GRPCChannel",
-    "Limits",
+    "MalformedResponse",
     "Opener",
     "SessionFactory",
     "open_grpc_channel",
     "open_grpc_server",
+    "owned_opener",
 ]
 
-
-class BoundedStream(Stream[Any, Any]):
-    """A call whose messages are refused when they are larger than the channel's limit."""
-
-    _channel: GRPCChannel
-
-    async def recv_message(self) -> Any:
-        """The next message, None at the end.
-
-        Raises ValueError for one that is too large or isn't a message of this type, and what
-        grpclib's does.
-        """
-        if not self._recv_initial_metadata_done:
-            await self.recv_initial_metadata()
-        with self._unless_lost():
-            return await self._read(self._channel.limits.message)
-
-    def _raise_for_content_type(self, headers_map: dict[str, str]) -> None:
-        if "grpc-status" not in headers_map:  # a refusal needs no content, and says more
-            super()._raise_for_content_type(headers_map)
-
-    @contextmanager
-    def _unless_lost(self) -> Iterator[None]:
-        if self._stream.trailers is not None:
-            yield  # all of the answer is here, so it no longer matters whether the peer is
-            return
-        with self._wrapper:
-            yield
-
-    async def _read(self, limit: int) -> Any:
-        head = await self._stream.recv_data(5)
-        if not head:
-            return None
-        compressed, size = struct.unpack(">?I", head)
-        if compressed:
-            raise ValueError("a compressed message, which was not agreed on")
-        if size > limit:
-            raise ValueError(f"a message of {size:,} bytes; at most {limit:,} are read")
-        data = await self._stream.recv_data(size)
-        try:
-            return self._codec.decode(data, self._recv_type)
-        except Exception as error:
-            expected = self._recv_type.__name__
-            raise ValueError(f"a message that is no {expected} ({said(error)})") from error
+CONTENT_TYPES = ("application/grpc", "application/grpc+proto")
+READ_BYTES = 1 << 14
+MESSAGE_HEADER = ">?I"
+"""Whether the message is compressed, and its size."""
 
 
-class GRPCChannel(Channel):
-    """A grpclib channel of one HTTP/2 connection, which is never made anew.
+class MalformedResponse(GRPCError):
+    """An answer that isn't gRPC; no status came from the peer."""
 
-    For use with a generated stub. After a failure `fault` says what the peer sent, if that was it.
+    def __init__(self, message: str) -> None:
+        super().__init__(Status.UNKNOWN, message)
+
+
+class GRPCCall:
+    """One call: a request, then messages until there are no more. An async context manager and iterator.
+
+    Leaving the context waits for the call's status and raises it; leaving it because of an error, or being
+    cancelled, resets the call at the peer.
     """
 
-    def __init__(self, limits: Limits) -> None:
-        super().__init__(config=limits.configuration())
+    def __init__(
+        self, channel: GRPCChannel, method: str, metadata: Mapping[str, str], answer: type[Message]
+    ) -> None:
+        self._channel = channel
+        self._method = method
+        self._metadata = metadata
+        self._answer = answer
+        self._wrapper = Wrapper()
+        self._stream: Stream | None = None
+        self._release: Callable[[], None] | None = None
+        self._has_headers = False
+        self._has_status = False
+
+    async def send_message(self, message: Message, *, end: bool = True) -> None:
+        """Begin the call with its one request."""
+        protocol = self._channel.protocol()
+        headers = [
+            (":method", "POST"),
+            (":scheme", "http"),
+            (":path", self._method),
+            (":authority", "runtime"),
+            ("te", "trailers"),
+            ("content-type", CONTENT_TYPES[0]),
+            *encode_metadata(MultiDict(self._metadata)),
+        ]
+        data = message.SerializeToString()
+        with self._wrapper:
+            stream = protocol.processor.connection.create_stream(wrapper=self._wrapper)
+            self._release = await send_request(stream, headers, protocol.processor)
+            self._stream = stream
+            header = struct.pack(MESSAGE_HEADER, False, len(data))
+            await stream.send_data(header + data, end_stream=end)
+
+    async def recv_message(self) -> Any:
+        """Return the next message, None at the end.
+
+        Raises ValueError for one that is too large or isn't a message of this type, GRPCError when the peer
+        refuses the call, StreamTerminatedError when it ends it or is lost.
+        """
+        await self._receive_headers()
+        with self._unless_lost() as stream:
+            return await self._read(stream)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        message = await self.recv_message()
+        if message is None:
+            raise StopAsyncIteration
+        return message
+
+    async def recv_trailing_metadata(self) -> None:
+        """Wait for the end of the call. Raises GRPCError if its status isn't OK."""
+        await self._receive_headers()
+        if not self._has_status:
+            with self._unless_lost() as stream:
+                trailers = await stream.recv_trailers()
+                self._has_status = True
+                _raise_for_status(dict(trailers))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        stream = self._stream
+        if stream is None or self._release is None:
+            return
+        try:
+            if error is None:
+                await self.recv_trailing_metadata()
+        except StreamTerminatedError:
+            self._raise_if_refused(stream)
+            raise
+        else:
+            if isinstance(error, StreamTerminatedError):
+                self._raise_if_refused(stream)
+        finally:
+            if stream.closable:
+                stream.reset_nowait()
+            self._release()
+
+    def _raise_if_refused(self, stream: Stream) -> None:
+        """Raise the status of a call that was ended and that the peer has explained before."""
+        for headers in (dict(stream.headers or ()), dict(stream.trailers or ())):
+            if "grpc-status" in headers:
+                _raise_for_status(headers)
+
+    async def _receive_headers(self) -> None:
+        if self._has_headers:
+            return
+        with self._unless_lost() as stream:
+            headers = dict(await stream.recv_headers())
+            self._has_headers = True
+            if not headers:
+                raise StreamTerminatedError("the answer ended before it began")
+            if (status := headers.get(":status")) != "200":
+                raise MalformedResponse(f"Received :status = {status!r}")
+            if "grpc-status" in headers:  # a refusal needs no content, and says more
+                self._has_status = True
+                _raise_for_status(headers)
+            elif (content := headers.get("content-type")) not in CONTENT_TYPES:
+                raise MalformedResponse(f"Invalid content-type: {content!r}")
+
+    @contextmanager
+    def _unless_lost(self) -> Generator[Stream]:
+        """Raise StreamTerminatedError when the call ends early, in the body too."""
+        assert self._stream is not None
+        if self._stream.trailers is not None:
+            yield self._stream  # all of the answer is here: it no longer matters whether the peer is
+            return
+        with self._wrapper:
+            yield self._stream
+
+    async def _read(self, stream: Stream) -> Any:
+        header = await stream.recv_data(5)
+        if not header:
+            return None
+        compressed, size = struct.unpack(MESSAGE_HEADER, header)
+        if compressed:
+            raise ValueError("a compressed message, which was not agreed on")
+        if size > self._channel.limits.message:
+            limit = self._channel.limits.message
+            raise ValueError(f"a message of {size:,} bytes; at most {limit:,} are read")
+        data = bytearray()
+        while len(data) < size:  # not at once: grpclib keeps every frame until it has them all
+            data += await stream.recv_data(min(size - len(data), READ_BYTES))
+        try:
+            return self._answer.FromString(bytes(data))
+        except Exception as error:
+            expected = self._answer.__name__
+            raise ValueError(f"a message that is no {expected} ({describe(error)})") from error
+
+
+def _raise_for_status(headers: Mapping[str, str]) -> None:
+    """Raise GRPCError unless the status in headers or trailers is OK."""
+    number = headers.get("grpc-status")
+    if number is None:
+        raise MalformedResponse("Missing grpc-status header")
+    try:
+        status = Status(int(number))
+    except ValueError:
+        raise MalformedResponse(f"Invalid grpc-status: {number!r}") from None
+    if status is not Status.OK:
+        message = headers.get("grpc-message")
+        raise GRPCError(status, message and decode_grpc_message(message))
+
+
+class GRPCChannel:
+    """One HTTP/2 connection, for use with a generated stub as if it were grpclib's channel.
+
+    After a failure `fault` says what the peer sent, if that was the cause. A connection that was lost isn't
+    made anew.
+    """
+
+    def __init__(self, limits: ChannelLimits) -> None:
         self.limits = limits
-        self.session = H2Session(BoundedProtocol(self._protocol_factory(), limits))
+        self.session = H2Session(BoundedProtocol(client_protocol(limits.configuration()), limits))
 
     @property
     def fault(self) -> str | None:
         return self.session.protocol.fault
 
-    async def _create_connection(self) -> H2Protocol:
-        raise StreamTerminatedError(self.fault or "the connection was lost")
+    @property
+    def is_lost(self) -> bool:
+        """Whether the connection has ended, whoever ended it."""
+        return self.session.gone or self.session.protocol.processor.is_closed
+
+    def protocol(self) -> BoundedProtocol:
+        """Return the connection. Raises StreamTerminatedError when it is lost."""
+        if self.is_lost:
+            raise StreamTerminatedError(self.fault or "the connection was lost")
+        return self.session.protocol
 
     def request(
         self,
         name: str,
-        cardinality: Any,
-        request_type: type[Any],
-        reply_type: type[Any],
+        cardinality: object,
+        request_type: type[Message],
+        reply_type: type[Message],
         *,
-        metadata: Any = None,
-        **how: Any,
-    ) -> BoundedStream:
-        if any(each is not None for each in how.values()):
+        metadata: Mapping[str, str] | Sequence[tuple[str, str]] | None = None,
+        **options: object,
+    ) -> GRPCCall:
+        """Return a call that has not begun. Raises TypeError for a time limit: use cancel scopes."""
+        if any(each is not None for each in options.values()):
             raise TypeError("time limits are the caller's cancel scopes, not the call's")
-        return BoundedStream(
-            self,
-            name,
-            cast(Any, MultiDict(metadata or ())),
-            cardinality,
-            request_type,
-            reply_type,
-            codec=self._codec,
-            status_details_codec=self._status_details_codec,
-            dispatch=self.__dispatch__,
-        )
+        return GRPCCall(self, name, dict(metadata or ()), reply_type)
 
 
 @asynccontextmanager
 async def open_grpc_channel(
-    opener: Opener, *, limits: Limits = DEFAULTS, timeout: float = 30.0
-) -> AsyncIterator[GRPCChannel]:
+    opener: Opener, *, limits: ChannelLimits = DEFAULTS, timeout: float = 30.0
+) -> AsyncGenerator[GRPCChannel]:
     """Open one SSH channel and the HTTP/2 connection on it. On the asyncio side.
 
     Raises what `opener` does, `ConnectionError` when the other end hangs up or sends something else
@@ -157,51 +287,86 @@ async def open_grpc_channel(
     """
     channel = GRPCChannel(limits)
     session = channel.session
-    opening: asyncio.Future[object] = asyncio.ensure_future(opener(lambda: session))
     try:
         async with asyncio.timeout(timeout):
-            await asyncio.shield(opening)
+            await opener(lambda: session)
             await session.greeted.wait()
-        if session.gone:
+        if channel.is_lost:
             raise ConnectionError(channel.fault or "it closed the channel at once")
-        channel._protocol = session.protocol
         yield channel
     finally:
-        opening.add_done_callback(_retrieve)
-        channel._protocol = None
         session.close("closed")
 
 
-def _retrieve(future: asyncio.Future[object]) -> None:
-    """Look at how it ended, so that asyncio doesn't complain that nobody did."""
-    if not future.cancelled():
-        future.exception()
+def owned_opener(nursery: trio.Nursery, opener: Opener) -> Opener:
+    """Return an opener whose channels are opened by tasks of a nursery.
+
+    asyncssh can't take back that it asked for a channel, so a caller that has no more time leaves, and the
+    task waits for the peer's answer, at most until its nursery is cancelled. Raises `asyncssh.ConnectionLost`
+    when that has happened.
+    """
+
+    async def open_channel(session_factory: SessionFactory) -> object:
+        opened: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        try:
+            nursery.start_soon(_open, opener, session_factory, opened)
+        except RuntimeError as error:  # the nursery is closed
+            raise asyncssh.ConnectionLost("the connection was lost") from error
+        return await opened
+
+    return open_channel
 
 
-class _GRPCServer(Server):
-    def __init__(self, services: Collection[Any], limits: Limits) -> None:
-        super().__init__(services, config=limits.configuration())
-        self.limits = limits
-        self.sessions: set[H2Session] = set()
+async def _open(
+    opener: Opener, session_factory: SessionFactory, opened: asyncio.Future[object]
+) -> None:
+    """Open a channel, and tell whoever still waits for it."""
+    try:
+        channel = await call_asyncio(opener, session_factory)
+    except (asyncssh.Error, OSError) as error:
+        if not opened.done():
+            opened.set_exception(error)
+    else:
+        if not opened.done():
+            opened.set_result(channel)
+    finally:
+        if not opened.done():
+            opened.set_exception(asyncssh.ConnectionLost("the connection was lost"))
+
+
+class _Sessions:
+    """A server's sessions, and through them its calls' tasks."""
+
+    def __init__(self, services: Collection[Any], limits: ChannelLimits) -> None:
+        self._server = Server(services, config=limits.configuration())
+        self._limits = limits
+        self._sessions: set[H2Session] = set()
 
     def new_session(self) -> H2Session:
-        self.sessions = {each for each in self.sessions if not each.gone}
-        session = H2Session(BoundedProtocol(self._protocol_factory(), self.limits))
-        self.sessions.add(session)
+        self._sessions = {each for each in self._sessions if not _has_ended(each)}
+        session = H2Session(BoundedProtocol(server_protocol(self._server), self._limits))
+        self._sessions.add(session)
         return session
 
     async def end(self) -> None:
-        for session in self.sessions:
+        for session in self._sessions:
             session.close("the server ends")
-        for handler in list(self._handlers):
+        for session in self._sessions:
+            handler: Any = session.protocol.handler
             handler.close()
             await handler.wait_closed()
 
 
+def _has_ended(session: H2Session) -> bool:
+    handler: Any = session.protocol.handler
+    ended: bool = session.gone and handler.check_closed()
+    return ended
+
+
 @asynccontextmanager
 async def open_grpc_server(
-    services: Collection[Any], *, limits: Limits = DEFAULTS, grace: float = 10.0
-) -> AsyncIterator[SessionFactory]:
+    services: Collection[Any], *, limits: ChannelLimits = DEFAULTS, grace: float = 10.0
+) -> AsyncGenerator[SessionFactory]:
     """Serve grpclib services on the channels of SSH connections. On the Trio side.
 
     Yields what to give to `asyncssh.SSHClientConnection.create_unix_server` (with `encoding=None`);
@@ -209,9 +374,9 @@ async def open_grpc_server(
     as asyncio tasks; they are cancelled when their call is, when the connection is lost, and on the
     way out, where at most `grace` seconds are waited for their end (also under cancellation).
     """
-    server = _GRPCServer(services, limits)
+    sessions = _Sessions(services, limits)
     try:
-        yield server.new_session
+        yield sessions.new_session
     finally:
-        with trio.move_on_after(grace, shield=True):
-            await call_asyncio(server.end)
+        with shielded(grace):
+            await call_asyncio(sessions.end)

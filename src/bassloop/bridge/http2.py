@@ -5,26 +5,40 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import asyncssh
 from grpclib.config import Configuration
 from grpclib.protocol import EventsProcessor, H2Protocol
 from h2.events import AlternativeServiceAvailable, DataReceived, StreamEnded, UnknownFrameReceived
 
+from bassloop.bridge.metering import SLICE_SECONDS, Meter
+from bassloop.bridge.private import unread_frames
+from bassloop.concurrency import TokenBucket
+
+if TYPE_CHECKING:
+    from grpclib.protocol import Stream
+
 SessionFactory = Callable[[], asyncssh.SSHUNIXSession[bytes]]
 Opener = Callable[[SessionFactory], Awaitable[object]]
-"""Opens one channel to the other end and lets the session that it is given handle it; an asyncio
-coroutine function that raises `asyncssh.Error` or `OSError` when the channel is refused."""
+"""Opens one channel to the other end and lets the session that it is given handle it.
+
+An asyncio coroutine function that raises `asyncssh.Error` or `OSError` when the channel is refused. When it is
+cancelled, whatever it has begun has an owner that waits for its end.
+"""
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+HEADER_BYTES = 9
+DATA = 0
 LARGEST_FRAME = 1 << 14
 """What HTTP/2 allows unless more is agreed on, which isn't."""
+FRAMES_AT_ONCE = 32
+"""Frames that are processed before it is looked at how long they took."""
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What one channel may make this end hold. All in bytes, but `pieces` and `answers`."""
+class ChannelLimits:
+    """What one channel may make this end hold, in bytes unless it says otherwise, or do."""
 
     message: int = 4 << 20
     """One gRPC message; the default of other implementations."""
@@ -34,21 +48,23 @@ class Limits:
     """Frames of data that wait to be read; a frame of one byte costs a hundred."""
     unsent: int = 1 << 20
     """Written here and not yet read by the peer; more than a peer that reads ever makes it."""
-
     answers: int = 16
-    """Messages that were read and wait for who asked for them."""
+    """Messages that were read and wait to be received by the caller."""
+    control_frames: int = 1_000
+    """Frames other than data that a server may send at once, and a fifth of it a second. A client asks."""
 
     def configuration(self) -> Configuration:
+        """Return grpclib's own configuration."""
         return Configuration(
             http2_connection_window_size=self.window, http2_stream_window_size=self.window
         )
 
 
-DEFAULTS = Limits()
+DEFAULTS = ChannelLimits()
 
 
 class ChannelTransport(asyncio.Transport):
-    """What an HTTP/2 protocol needs of a transport, on an SSH channel."""
+    """An SSH channel as the transport of an HTTP/2 protocol."""
 
     def __init__(self, channel: asyncssh.SSHUNIXChannel[bytes], protocol: BoundedProtocol) -> None:
         super().__init__()
@@ -71,8 +87,15 @@ class ChannelTransport(asyncio.Transport):
     def is_closing(self) -> bool:
         return self._channel.is_closing()
 
+    def pause_reading(self) -> None:
+        self._channel.pause_reading()
+
+    def resume_reading(self) -> None:
+        if not self._channel.is_closing():
+            self._channel.resume_reading()
+
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return default
+        return self._channel.get_extra_info(name, default) if name == "meter" else default
 
 
 class BoundedProcessor(EventsProcessor):
@@ -81,37 +104,38 @@ class BoundedProcessor(EventsProcessor):
     def __init__(self, protocol: BoundedProtocol) -> None:
         super().__init__(protocol.handler, protocol.connection)
         self._protocol = protocol
-        self._closed = False
+        self.is_closed = False
 
     def process(self, event: Any) -> None:
         if isinstance(event, (UnknownFrameReceived, AlternativeServiceAvailable)):
-            return  # of no meaning here, and the standard says to pass over them
+            return  # of no meaning here, and the standard says to ignore them
         if isinstance(event, DataReceived) and not event.flow_controlled_length:
             return  # grpclib would take it for the end
         if isinstance(event, StreamEnded):
             self._complete(event.stream_id)
         super().process(event)
         if isinstance(event, DataReceived):
-            stream = self.streams.get(event.stream_id)
-            if stream is not None and stream.buffer._unacked.qsize() > self._protocol.limits.pieces:
+            stream: Stream | None = self.streams.get(event.stream_id)
+            if stream is not None and unread_frames(stream) > self._protocol.limits.pieces:
                 self._protocol.fail("it sends its data in too many pieces")
 
     def _complete(self, stream_id: int) -> None:
-        """Let nobody wait for headers and trailers that can't come any more."""
-        stream = self.streams.get(stream_id)
+        """Let nobody wait for headers and trailers that can't come any more: empty ones are none."""
+        stream: Stream | None = self.streams.get(stream_id)
         if stream is None or not self._protocol.h2_config.client_side:
             return
         if stream.headers is None:
-            stream.__terminated__("the answer ended before it began")
-        elif stream.trailers is None:
+            stream.headers = []
+            stream.headers_received.set()
+        if stream.trailers is None:
             stream.trailers = []
             stream.trailers_received.set()
 
     def close(self, reason: str = "Connection closed") -> None:
         """End what is under way, once; an answer that has arrived whole stays readable."""
-        if self._closed:
+        if self.is_closed:
             return
-        self._closed = True
+        self.is_closed = True
         whole = {number: each for number, each in self.streams.items() if each.trailers is not None}
         for number in whole:
             del self.streams[number]
@@ -121,73 +145,153 @@ class BoundedProcessor(EventsProcessor):
             self.streams.update(whole)
 
 
-class FrameSizes:
-    """Looks at the frames' headers as they pass: h2 would gather 16 MiB before it refuses one."""
+class TooManyFrames(Exception):
+    """A peer sends more control frames than it may."""
 
-    def __init__(self, preface: int) -> None:
-        self._skip = preface
-        self._head = b""
 
-    def check(self, data: bytes) -> None:
-        """Raises ValueError when a frame begins that is larger than was agreed on."""
+class FrameScanner:
+    """Reads the headers of frames as they pass, before anything is done with the frames.
+
+    It refuses a frame that is too large (h2 would collect 16 MiB of it first) and more control frames than
+    are allowed, and says where received bytes can be cut so that few frames are processed at once.
+    """
+
+    def __init__(self, preface: int, control: TokenBucket | None) -> None:
+        self._rest = preface
+        self._header = bytearray()
+        self._control = control
+
+    def scan(self, data: bytearray, frames: int) -> int:
+        """Return how many of these bytes to process now: at most so many frames.
+
+        Raises ValueError when a frame begins that is too large, and TooManyFrames.
+        """
         at = 0
-        while at < len(data):
-            if self._skip:
-                step = min(self._skip, len(data) - at)
-                self._skip -= step
+        while at < len(data) and frames:
+            if self._rest:
+                step = min(self._rest, len(data) - at)
+                self._rest -= step
                 at += step
-                continue
-            step = 9 - len(self._head)
-            self._head += data[at : at + step]
-            at += step
-            if len(self._head) == 9:
-                self._skip = int.from_bytes(self._head[:3], "big")
-                self._head = b""
-                if self._skip > LARGEST_FRAME:
-                    raise ValueError(f"a frame of {self._skip:,} bytes")
+            else:
+                step = min(HEADER_BYTES - len(self._header), len(data) - at)
+                self._header += data[at : at + step]
+                at += step
+                if len(self._header) < HEADER_BYTES:
+                    break
+                self._rest = self._begin(self._header)
+                self._header.clear()
+            if not self._rest:
+                frames -= 1
+        return at
+
+    def _begin(self, header: bytearray) -> int:
+        size, kind = int.from_bytes(header[:3], "big"), header[3]
+        if size > LARGEST_FRAME:
+            raise ValueError(f"a frame of {size:,} bytes")
+        is_control = kind != DATA or not size
+        if is_control and self._control is not None and not self._control.take():
+            raise TooManyFrames
+        return size
 
 
 class BoundedProtocol(H2Protocol):
-    """One HTTP/2 connection. `fault` says what was wrong with what the peer sent, if it was."""
+    """One HTTP/2 connection. `fault` is what was wrong with what the peer sent, if anything was.
 
-    def __init__(self, like: H2Protocol, limits: Limits) -> None:
+    Received frames are processed for `SLICE_SECONDS` at a time; while some are left nothing more is read
+    from the channel. What they cost is charged to the meter of the SSH connection, if it has one.
+    """
+
+    processor: BoundedProcessor
+
+    def __init__(self, like: H2Protocol, limits: ChannelLimits) -> None:
         super().__init__(like.handler, like.config, like.h2_config)
         self.limits = limits
         self.fault: str | None = None
-        self._sizes = FrameSizes(0 if self.h2_config.client_side else len(PREFACE))
+        self._received = bytearray()
+        self._processing = False
+        self._ended: str | None = None
+        most, is_client = limits.control_frames, self.h2_config.client_side
+        self._scanner = FrameScanner(
+            0 if is_client else len(PREFACE), TokenBucket(most, most / 5) if is_client else None
+        )
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self.processor = BoundedProcessor(self)
+        self._transport = cast(ChannelTransport, transport)
+        self._meter: Meter = transport.get_extra_info("meter") or Meter()
 
     def data_received(self, data: bytes) -> None:
+        self._received += data
+        if not self._processing:
+            self._process()
+
+    def _process(self) -> None:
+        """Process received frames, and what is left of them after a while in a later turn of the loop."""
+        self._processing = True
+        timer = self._meter.timer
+        began, spent, taken = timer(), 0.0, 0
         try:
-            self._sizes.check(data)
-            events = self.connection.feed(data)
-            self.connection.flush()
-            for event in events:
-                self.processor.process(event)
-            self.connection.flush()
+            while self._received and spent < SLICE_SECONDS:
+                size = self._scanner.scan(self._received, FRAMES_AT_ONCE)
+                data = bytes(self._received[:size])
+                del self._received[:size]
+                taken += size
+                events = self.connection.feed(data)
+                self.connection.flush()
+                for event in events:
+                    self.processor.process(event)
+                self.connection.flush()
+                spent = timer() - began
+        except TooManyFrames:
+            self.fail(f"it sends more than {self.limits.control_frames:,} control frames")
         except Exception as error:  # noqa: BLE001  (whatever these bytes provoke is this peer's fault)
-            self.fail(f"its bytes are not HTTP/2 ({said(error)})")
+            self.fail(f"its bytes are not HTTP/2 ({describe(error)})")
+        self._meter.charge(timer() - began, taken)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Arrange for what is left to be processed, or for more to be read."""
+        delay = self._meter.delay()
+        if self._received or delay:
+            self._processing = True
+            self._transport.pause_reading()
+            asyncio.get_running_loop().call_later(delay, self._process)
+            return
+        if self._ended is not None:
+            self.processor.close(self._ended)
+            return
+        self._transport.resume_reading()  # may call data_received, which leaves it to us
+        self._processing = False
+        if self._received:
+            self._go_on()
 
     def fail(self, fault: str) -> None:
         """End the connection because of what the peer did."""
         self.fault = self.fault or fault
-        self.lost(self.fault)
+        self.close(self.fault)
 
-    def lost(self, reason: str) -> None:
-        """Wake everybody who waits for this connection, then end what is under way on it."""
+    def close(self, reason: str) -> None:
+        """End the connection at once: wake everybody who waits to write, then end what is under way."""
+        self._received.clear()
         self.resume_writing()
         self.processor.close(reason)
 
+    def lost(self, reason: str) -> None:
+        """End the connection because the peer did, after all that it has sent before."""
+        self.resume_writing()
+        self._ended = self._ended or reason
+        if not self._processing:
+            self.processor.close(self._ended)
 
-def said(error: BaseException) -> str:
+
+def describe(error: BaseException) -> str:
+    """Return an error's class and message."""
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 class H2Session(asyncssh.SSHUNIXSession[bytes]):
-    """Feeds the events of one SSH channel to an HTTP/2 connection."""
+    """The session of an SSH channel that carries an HTTP/2 connection."""
 
     def __init__(self, protocol: BoundedProtocol) -> None:
         self.protocol = protocol
@@ -210,7 +314,7 @@ class H2Session(asyncssh.SSHUNIXSession[bytes]):
             self.protocol.data_received(data)
 
     def eof_received(self) -> bool:
-        self.close("the other end hung up")
+        self._lost("the other end hung up")
         return True
 
     def pause_writing(self) -> None:
@@ -222,11 +326,17 @@ class H2Session(asyncssh.SSHUNIXSession[bytes]):
             self.protocol.resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.close("the connection was lost" if exc is None else f"the connection was lost: {exc}")
+        self._lost("the connection was lost" if exc is None else f"the connection was lost: {exc}")
+
+    def _lost(self, reason: str) -> None:
+        self.greeted.set()
+        self.gone = True
+        if self._channel is not None:
+            self.protocol.lost(reason)
 
     def close(self, reason: str) -> None:
         """Close the channel, whether or not it is open yet. May be called again."""
         self.greeted.set()
         self.gone = True
         if self._channel is not None:
-            self.protocol.lost(reason)
+            self.protocol.close(reason)

@@ -1,10 +1,10 @@
-"""Channels without SSH, for tests: what `Opener` opens, within one process.
+"""Channels without SSH, from one session to another in the same process.
 
     async with open_grpc_server([service]) as new_session:
         runtime = Runtime(..., open_channel=memory_opener(new_session))
 
-Bytes arrive in order, one turn of the loop later. What a session does when its peer is slow is not
-imitated: HTTP/2's own windows do that.
+Bytes arrive in order, one turn of the loop later. Waiting for a slow peer isn.t imitated: HTTP/2 windows
+do that.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ class MemoryChannel:
         """What `get_write_buffer_size` says; set it to play a peer that doesn't read."""
         self._closed = False
         self._lost = False
+        self._is_paused = False
+        self._unread: list[bytes] = []
 
     def write(self, data: bytes) -> None:
         if self._closed:
@@ -55,8 +57,21 @@ class MemoryChannel:
     def get_write_buffer_size(self) -> int:
         return self.unread
 
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return default
+
+    def pause_reading(self) -> None:
+        self._is_paused = True
+
+    def resume_reading(self) -> None:
+        self._is_paused = False
+        while self._unread and not self._is_paused:
+            self._deliver(self._unread.pop(0))
+
     def _deliver(self, data: bytes) -> None:
-        if not self._closed:
+        if self._is_paused:
+            self._unread.append(data)
+        elif not self._closed:
             self.session.data_received(data, None)
 
     def _end(self) -> None:

@@ -114,5 +114,5 @@ async def approve(loop: Loop, run_id: str, by: Person) -> Sequence[Delivery]:
     for work in loop.at_work:
         if (work.repository.id, work.head.sha) == (check.repository_id, run.head_sha):
             work.choice = work.choice.approved(User(by.id, "", by.login))
-    loop.pool.look_again()
+    loop.pool.notify()
     return released

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from bassloop import __version__
 from bassloop.access.policy import Policy, PolicyError, read_operator_rules
 from bassloop.access.policy_cache import PolicyCache
-from bassloop.bridge.grpc import Limits as RunnerLimits
+from bassloop.bridge.grpc import ChannelLimits
 from bassloop.checks.actions import Control
 from bassloop.checks.check_output import connect_command
 from bassloop.checks.handler import handle_delivery
@@ -229,7 +229,7 @@ def gateway_settings(settings: Settings, name: str) -> GatewaySettings:
         keepalive_seconds=settings.ssh_keepalive_seconds,
         keepalive_count=settings.ssh_keepalive_count,
         answer_within=settings.runner_answer_seconds,
-        limits=RunnerLimits(
+        limits=ChannelLimits(
             message=settings.runner_message,
             window=settings.runner_window,
             answers=settings.runner_updates,

@@ -7,13 +7,15 @@ These are callbacks on the asyncio side. They decide and remember; the connectio
 from __future__ import annotations
 
 import posixpath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import asyncssh
 import trio
 from asyncssh.constants import DISC_NO_MORE_AUTH_METHODS_AVAILABLE, EXTENDED_DATA_STDERR
 
 from bassloop.bridge import call_trio
+from bassloop.bridge.grpc import Opener, SessionFactory, owned_opener
+from bassloop.bridge.private import refuse_environment
 
 if TYPE_CHECKING:
     from bassloop.gateway.authentication import Authentication, Identity
@@ -56,8 +58,7 @@ class Session(asyncssh.SSHServerSession[bytes]):
 
     def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
         self._channel = chan
-        refusing: Any = chan
-        refusing._process_env_request = _refuse  # asyncssh would keep as many as it is sent
+        refuse_environment(chan)
 
     def exec_requested(self, command: str) -> bool:
         self.command = command
@@ -94,10 +95,6 @@ class Session(asyncssh.SSHServerSession[bytes]):
         """End the session with this exit status."""
         if self._channel is not None and not self._channel.is_closing():
             self._channel.exit(status)
-
-
-def _refuse(packet: object) -> bool:
-    return False
 
 
 class Connection(asyncssh.SSHServer):
@@ -194,12 +191,12 @@ class Connection(asyncssh.SSHServer):
                 return kind
         return "other"
 
-    def opener(self, path: str) -> Any:
-        """What opens a channel to this forward, on the asyncio side."""
+    def opener(self, path: str, nursery: trio.Nursery) -> Opener:
+        """Return what opens channels to this forward, in tasks of the connection's nursery."""
 
-        async def open_channel(session_factory: Any) -> object:
+        async def open_channel(session_factory: SessionFactory) -> object:
             if self.ssh is None or self.lost.is_set():
                 raise asyncssh.ConnectionLost("the connection was lost")
             return await self.ssh.create_unix_connection(session_factory, path, encoding=None)
 
-        return open_channel
+        return owned_opener(nursery, open_channel)

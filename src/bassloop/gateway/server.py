@@ -172,7 +172,7 @@ class _Gateway:
             number = 0
             async for session in connection.sessions_started:
                 number += 1
-                nursery.start_soon(self._session, connection, session, f"{name}-{number}")
+                nursery.start_soon(self._session, connection, session, nursery, f"{name}-{number}")
             nursery.cancel_scope.cancel()
         log.info("runner disconnected")
 
@@ -194,9 +194,11 @@ class _Gateway:
             connection.started.close()
             return
 
-    async def _session(self, connection: Connection, session: Session, name: str) -> None:
+    async def _session(
+        self, connection: Connection, session: Session, nursery: trio.Nursery, name: str
+    ) -> None:
         try:
-            status = await self._forward(connection, session, name)
+            status = await self._forward(connection, session, nursery, name)
         except CommandError as error:
             session.say(str(error), error=True)
             status = 2
@@ -211,7 +213,9 @@ class _Gateway:
             status = 1
         session.end(status)
 
-    async def _forward(self, connection: Connection, session: Session, name: str) -> int:
+    async def _forward(
+        self, connection: Connection, session: Session, nursery: trio.Nursery, name: str
+    ) -> int:
         """Offer a runtime as long as its session lives. Returns the exit status."""
         asked = parse(session.command)
         forward = connection.claim(session)
@@ -233,7 +237,7 @@ class _Gateway:
             platform=asked.platform,
             priority=asked.priority,
             connected_at=time.time(),
-            open_channel=connection.opener(forward.path),
+            open_channel=connection.opener(forward.path, nursery),
             kind=connection.kind,
             limits=self._settings.limits,
             answer_within=self._settings.answer_within,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bassloop.bridge.grpc import Limits
+from bassloop.bridge.grpc import ChannelLimits
 
 if TYPE_CHECKING:
     import asyncssh
@@ -52,7 +52,7 @@ class GatewaySettings:
     closing_seconds: float = 5.0
     """How long saying goodbye and cleaning up may take."""
 
-    limits: Limits = field(default_factory=Limits)
+    limits: ChannelLimits = field(default_factory=ChannelLimits)
     """What the answers of one call may make the loop hold."""
     answer_within: float = 30.0
     """How long a runner may take to open a channel for a call."""

@@ -1,4 +1,4 @@
-"""The loop's view of runners: who is connected, which one a thunk runs on, and the calls to it.
+"""The loop's view of runners: the pool of connected runtimes, and the calls to them.
 
     runtime = await pool.wait_for(user.id, Platform("linux", "amd64"), timeout=600)
     async with runtime.run(thunk, {"bassloop-run": run.id}) as updates:
@@ -6,17 +6,15 @@
             ...
     # RunFailed or RuntimeLost is raised here, when the updates are over
 
-The gateway registers runtimes in the `Pool`; this room knows nothing of SSH but a function that
-opens a channel.
+The gateway registers runtimes in the `Pool`; all that this room knows of SSH is a function that opens a
+channel.
 """
 
 from __future__ import annotations
 
-from bassloop.runtimes.caveats import caveat, caveats
-from bassloop.runtimes.errors import NoRuntime, RunFailed, RuntimeLost, RuntimesError
-from bassloop.runtimes.platform import Platform
-from bassloop.runtimes.pool import Pool, RuntimeStatus
-from bassloop.runtimes.runtime import Runtime
+from bassloop.runtimes.calls import RunFailed, RuntimeLost, RuntimesError
+from bassloop.runtimes.pool import NoRuntime, Pool, RuntimeStatus
+from bassloop.runtimes.runtime import Platform, Runtime, caveat, caveats
 
 __all__ = [
     "NoRuntime",

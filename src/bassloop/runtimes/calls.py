@@ -1,4 +1,4 @@
-"""One call to a runner: the half that runs in asyncio, and what its errors mean.
+"""One call to a runner: the half that runs in asyncio, and how it ends when it doesn't end well.
 
 Each call opens an SSH channel and an HTTP/2 connection of its own: on a shared one a stalled run
 would take the window from its neighbours.
@@ -7,7 +7,7 @@ would take the window from its neighbours.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 import asyncssh
@@ -15,8 +15,13 @@ import trio
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 
 from bassloop.bridge import hand_over
-from bassloop.bridge.grpc import GRPCChannel, Limits, Opener, open_grpc_channel
-from bassloop.runtimes.errors import RunFailed, RuntimeLost
+from bassloop.bridge.grpc import (
+    ChannelLimits,
+    GRPCChannel,
+    MalformedResponse,
+    Opener,
+    open_grpc_channel,
+)
 from bassloop.wire.runtime_grpc import RuntimeStub
 
 if TYPE_CHECKING:
@@ -24,81 +29,100 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
-ASCII = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
-OUR_WORDS = ("Missing ", "Invalid ", "Received :status")
-"""How grpclib's own complaints about an answer begin; they come as if the runner had sent them."""
-
+PRINTABLE = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 HINT = "does a gRPC server answer behind the forward?"
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One method of `bass.Runtime`, called.
+class RuntimesError(Exception):
+    """The base class of what can be wrong with runners. The messages are for people."""
 
-    `who` names the runner in messages; `pick` takes what is wanted out of an answer, and raises
-    ValueError when it isn't there.
+
+class RunFailed(RuntimesError):
+    """The runner answered with an error, or with something that isn't an answer.
+
+    `status` is the name of the gRPC status, `MALFORMED` for the latter.
     """
 
-    who: str
+    def __init__(self, message: str, status: str = "UNKNOWN") -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class RuntimeLost(RuntimesError):
+    """The runner can't be reached, or no longer: nothing is known of how the call ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerCall:
+    """A call of one method of `bass.Runtime`.
+
+    Args:
+        runner: names the runner in messages.
+        pick: returns what is wanted of an answer, and raises ValueError when it isn't there.
+        timeout: seconds until there has to be an HTTP/2 connection.
+    """
+
+    runner: str
     method: str
     request: Message
     metadata: Mapping[str, str] = field(repr=False)
     pick: Callable[[Any], Any]
-    limits: Limits = field(default_factory=Limits)
+    limits: ChannelLimits = field(default_factory=ChannelLimits)
     timeout: float = 30.0
 
 
-async def carry(call: Call, opener: Opener, answers: trio.MemorySendChannel[Any]) -> None:
-    """Make the call and hand over its answers as they come. On the asyncio side.
+async def make_call(call: RunnerCall, opener: Opener, answers: trio.MemorySendChannel[Any]) -> None:
+    """Make a call and send its answers as they come. On the asyncio side.
 
-    Raises RunFailed or RuntimeLost. Returns without a word when nobody receives any more.
+    Returns when all are sent, or when nobody receives them any more. Raises RunFailed or RuntimeLost.
     """
     channel: GRPCChannel | None = None
     try:
         async with open_grpc_channel(opener, limits=call.limits, timeout=call.timeout) as channel:
-            method = getattr(RuntimeStub(channel), call.method)
-            async with method.open(metadata=_sendable(call.metadata)) as stream:
+            method = getattr(RuntimeStub(cast(Any, channel)), call.method)
+            async with method.open(metadata=_encode_metadata(call.metadata)) as stream:
                 await stream.send_message(call.request, end=True)
                 async for answer in stream:
                     await hand_over(answers, call.pick(answer))
                 await stream.recv_trailing_metadata()
     except trio.BrokenResourceError:
         return
-    except Exception as error:  # a runner may answer anything: it is the call's end, told in words
+    except (
+        Exception
+    ) as error:  # a runner may answer anything: it ends the call, with an explanation
         fault = channel.fault if channel is not None else None
         raise explain(call, error, fault) from error
 
 
-def explain(call: Call, error: Exception, fault: str | None) -> RunFailed | RuntimeLost:
-    """What an error of a call means to who made it."""
+def explain(call: RunnerCall, error: Exception, fault: str | None) -> RunFailed | RuntimeLost:
+    """Return what an error of a call means to its caller."""
     if fault is not None:
         return _malformed(call, fault)
     match error:
+        case MalformedResponse(message=message):
+            return _malformed(call, str(message))
         case GRPCError(status=status, message=message):
-            if message and message.startswith(OUR_WORDS):
-                return _malformed(call, message)
-            return RunFailed(message or f"{call.who} answered {status.name}", status.name)
+            return RunFailed(message or f"{call.runner} answered {status.name}", status.name)
         case StreamTerminatedError() if "reset by remote" in str(error):
-            return RunFailed(f"{call.who} broke the call off", "CANCELLED")
+            return RunFailed(f"{call.runner} broke the call off", "CANCELLED")
         case StreamTerminatedError():
-            return RuntimeLost(f"{call.who} was lost ({error})")
+            return RuntimeLost(f"{call.runner} was lost ({error})")
         case asyncssh.ChannelOpenError():
-            return RuntimeLost(f"{call.who} refused a channel ({error.reason}); {HINT}")
+            return RuntimeLost(f"{call.runner} refused a channel ({error.reason}); {HINT}")
         case TimeoutError():
-            return RuntimeLost(f"{call.who} did not answer within {call.timeout:g} s; {HINT}")
+            return RuntimeLost(f"{call.runner} did not answer within {call.timeout:g} s; {HINT}")
         case ConnectionError():
-            return RuntimeLost(f"{call.who} is not to be reached ({error}); {HINT}")
+            return RuntimeLost(f"{call.runner} can't be reached ({error}); {HINT}")
         case asyncssh.Error() | OSError():
-            return RuntimeLost(f"{call.who} was lost ({error})")
+            return RuntimeLost(f"{call.runner} was lost ({error})")
     return _malformed(call, str(error) or type(error).__name__)
 
 
-def _malformed(call: Call, what: str) -> RunFailed:
-    return RunFailed(
-        f"{call.who} answered {call.method} with what is no answer: {what}", "MALFORMED"
-    )
+def _malformed(call: RunnerCall, reason: str) -> RunFailed:
+    message = f"{call.runner} answered {call.method} with something that isn't an answer: {reason}"
+    return RunFailed(message, "MALFORMED")
 
 
-def _sendable(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Metadata values are printable ASCII; anything else is percent-encoded."""
-    return {name: quote(value, safe=ASCII).strip() for name, value in metadata.items()}
+def _encode_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Return metadata of printable ASCII; anything else is percent-encoded."""
+    return {name: quote(value, safe=PRINTABLE).strip() for name, value in metadata.items()}

@@ -1,4 +1,4 @@
-"""Who is connected, and whose turn it is."""
+"""The runtimes that are connected, and the choice among them."""
 
 from __future__ import annotations
 
@@ -9,18 +9,21 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from bassloop.runtimes.errors import NoRuntime
+from bassloop.runtimes.calls import RuntimesError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 
-    from bassloop.runtimes.platform import Platform
-    from bassloop.runtimes.runtime import Runtime
+    from bassloop.runtimes.runtime import Platform, Runtime
+
+
+class NoRuntime(RuntimesError):
+    """No runtime of this user serves this platform."""
 
 
 @dataclass(frozen=True, slots=True)
 class RuntimeStatus:
-    """What a page may show of a runtime."""
+    """The part of a runtime that pages may show."""
 
     id: str
     user_id: int
@@ -44,17 +47,17 @@ class Pool:
         self._outcomes: Counter[tuple[str, str]] = Counter()
 
     @asynccontextmanager
-    async def registered(self, runtime: Runtime) -> AsyncIterator[None]:
+    async def registered(self, runtime: Runtime) -> AsyncGenerator[None]:
         """Offer a runtime while the body runs.
 
-        On the way out, also when cancelled, it is offered to nobody any more, and its calls raise
-        RuntimeLost. Raises ValueError when its id is taken.
+        On the way out, also when cancelled, it is no longer offered and its calls raise RuntimeLost.
+        Raises ValueError when its id is taken.
         """
         if runtime.id in self._runtimes:
             raise ValueError(f"a runtime {runtime.id} is registered already")
         self._runtimes[runtime.id] = runtime
         self._registered += 1
-        self.look_again()
+        self.notify()
         try:
             yield
         finally:
@@ -64,9 +67,9 @@ class Pool:
             runtime.outcomes = self._outcomes  # for the calls that end because of it
 
     def candidates(self, user_id: int, platform: Platform | None = None) -> list[Runtime]:
-        """A user's runtimes that serve a platform, the first to be used first.
+        """Return a user's runtimes that serve a platform, in the order of preference.
 
-        That is the highest priority; among equals the least busy, then the longest connected. One that
+        The highest priority comes first; among equals the least busy, then the longest connected. One that
         did not answer lately comes after all that did.
         """
         fit = [
@@ -86,21 +89,21 @@ class Pool:
         )
 
     def first(self, user_ids: Iterable[int], platform: Platform | None = None) -> Runtime | None:
-        """The first candidate of the first of these users who has one; None when nobody has."""
+        """Return the first candidate of the first of these users who has one, or None."""
         for user_id in user_ids:
             for runtime in self.candidates(user_id, platform):
                 return runtime
         return None
 
-    def look_again(self) -> None:
-        """Let who waits look again: who is waited for has changed."""
+    def notify(self) -> None:
+        """Wake those who wait for a runtime: the users whose runtimes they may have could have changed."""
         self._changed.set()
         self._changed = trio.Event()
 
     async def wait_for(
         self, user_id: int, platform: Platform | None = None, *, timeout: float
     ) -> Runtime:
-        """The first candidate of a user, as soon as there is one. Otherwise as :meth:`wait_for_any`."""
+        """Wait for the first candidate of a user; see :meth:`wait_for_any`."""
         return await self.wait_for_any(lambda: (user_id,), platform, timeout=timeout)
 
     async def wait_for_any(
@@ -110,9 +113,9 @@ class Pool:
         *,
         timeout: float,
     ) -> Runtime:
-        """The first candidate of the first of some users who has one, as soon as there is one.
+        """Wait for the first candidate of the first of some users who has one, and return it.
 
-        `users` is asked each time that somebody connects, and after :meth:`look_again`. Raises
+        `users` is asked each time that somebody connects, and after :meth:`notify`. Raises
         NoRuntime when none is there after `timeout` seconds; 0 doesn't wait.
         """
         self._waiting += 1
@@ -136,7 +139,7 @@ class Pool:
         return f"no runner for {platform} is connected{waited}, only for {', '.join(others)}"
 
     def snapshot(self) -> list[RuntimeStatus]:
-        """Who is connected, the longest first."""
+        """Return the connected runtimes, the longest connected first."""
         return [
             RuntimeStatus(
                 id=each.id,
@@ -155,7 +158,7 @@ class Pool:
         ]
 
     def statistics(self) -> dict[str, int]:
-        """Numbers for logs and metrics. `registered` counts all there ever were."""
+        """Return numbers for logs and metrics; `registered` counts all there ever were."""
         runtimes = self._runtimes.values()
         return {
             "runtimes": len(runtimes),
@@ -166,7 +169,7 @@ class Pool:
         }
 
     def outcomes(self) -> Counter[tuple[str, str]]:
-        """How many calls ended how, by method, of all runtimes there ever were."""
+        """Return the ended calls of all runtimes there ever were, by method and outcome."""
         total = Counter(self._outcomes)
         for runtime in self._runtimes.values():
             total.update(runtime.outcomes)

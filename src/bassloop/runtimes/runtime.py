@@ -1,8 +1,9 @@
-"""A runtime that a connected runner offers, and what can be asked of it."""
+"""A runtime that a connected runner offers, and the calls to it."""
 
 from __future__ import annotations
 
 import math
+import platform
 from collections import Counter
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,38 +12,79 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from bassloop.bridge import call_asyncio
-from bassloop.bridge.grpc import Limits, Opener
-from bassloop.runtimes.calls import Call, carry
-from bassloop.runtimes.caveats import caveat, caveats
-from bassloop.runtimes.errors import RunFailed, RuntimeLost
+from bassloop.bridge.grpc import ChannelLimits, Opener
+from bassloop.concurrency import open_flat_nursery
+from bassloop.runtimes.calls import RunFailed, RunnerCall, RuntimeLost, make_call
 from bassloop.telemetry import spans
 from bassloop.wire import bass_pb2, progrock_pb2, runtime_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
     from google.protobuf.message import Message
-
-    from bassloop.runtimes.platform import Platform
 
 Progress = progrock_pb2.StatusUpdate
 
 SILENT_SECONDS = 300.0
 """How long others are preferred to a runtime that did not answer a call; then it may try again."""
 
+CAVEATS: dict[str, dict[str, str]] = {
+    "go": {
+        "secrets": "secrets reach it without a value",
+        "cancelling": "a cancelled check's command runs on until it ends",
+        "publishing": "it can't publish",
+        "several": "only the first runtime of one connection is reached",
+        "long logs": "BuildKit, behind it, clips what a command prints too fast or too much of",
+    },
+}
+"""What a kind of runner can't do, whatever is asked of it, by its kind (see `Runtime.kind`) and by subject."""
+
+
+def caveats(kind: str | None) -> tuple[str, ...]:
+    """Return all that runners of this kind can't do, in words."""
+    return tuple(CAVEATS.get(kind or "", {}).values())
+
+
+def caveat(kind: str | None, subject: str) -> str | None:
+    """Return why runners of this kind can't do something, or None if they can."""
+    return CAVEATS.get(kind or "", {}).get(subject)
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """An operating system and an architecture in Go's words, as in `linux/amd64`.
+
+    In the platform that a thunk asks for, an empty part matches any.
+    """
+
+    os: str = ""
+    arch: str = ""
+
+    @classmethod
+    def here(cls) -> Platform:
+        """Return this machine's: Linux wherever there are containers, even in a virtual machine on it."""
+        machine = platform.machine().lower()
+        return cls("linux", {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine))
+
+    def serves(self, wanted: Platform | None) -> bool:
+        """Return whether a runtime of this platform can run what asks for that one."""
+        return wanted is None or (wanted.os in ("", self.os) and wanted.arch in ("", self.arch))
+
+    def __str__(self) -> str:
+        return f"{self.os or 'any'}/{self.arch or 'any'}"
+
 
 @dataclass(eq=False)
 class Runtime:
     """One runtime. Its calls are async context managers that yield a bounded Trio channel.
 
-    A channel ends when the answers do; how the call ended is raised when the context is left:
-    `RunFailed` for an error that the runner reported or an answer that is none, `RuntimeLost` when
-    it can't be reached. An exception of the body comes first, but for `trio.EndOfChannel`. Leaving
-    early, or being cancelled, cancels the call at the runner and closes its channel. A slow reader
-    makes the runner wait.
+    The channel ends when the answers do; how the call ended is raised when the context is left:
+    `RunFailed` for an error that the runner reported or a malformed answer, `RuntimeLost` when it can't be
+    reached. An exception of the body comes first, except for `trio.EndOfChannel`. Leaving early, or being
+    cancelled, cancels the call at the runner and closes its channel. A slow reader makes the runner wait.
 
-    `metadata` says to the runner's owner whose work this is; `bassloop-run` in it is also shown in
-    the pool's snapshot.
+    `metadata` tells the runner's owner who the run is for; `bassloop-run` in it is also shown in the pool's
+    snapshot.
     """
 
     id: str
@@ -56,11 +98,11 @@ class Runtime:
     """Opens an SSH channel to it; called on the asyncio side."""
     kind: str = "other"
     """`bassloop`, `go`, `openssh` or `other`."""
-    limits: Limits = field(default_factory=Limits)
+    limits: ChannelLimits = field(default_factory=ChannelLimits)
     answer_within: float = 30.0
     """Seconds for opening a channel and hearing HTTP/2 on it."""
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """How many calls ended how, by method: `ok`, `left` (by who made it), `lost`, or gRPC's status."""
+    """Ended calls by method and outcome: `ok`, `left` (by the caller), `lost`, or gRPC's status."""
     _calls: dict[trio.CancelScope, str] = field(default_factory=dict)
     _lost: str | None = None
     _silent_until: float = -math.inf
@@ -75,58 +117,60 @@ class Runtime:
 
     @property
     def active(self) -> int:
-        """How many calls are under way."""
+        """The number of calls under way."""
         return len(self._calls)
 
     @property
     def is_silent(self) -> bool:
-        """Whether it is connected and did not answer lately, so that others are to be preferred."""
+        """Whether it did not answer lately although it is connected, so that others are preferred."""
         return trio.current_time() < self._silent_until
 
     @property
     def runs(self) -> tuple[str, ...]:
-        """What the calls under way are for: `bassloop-run` of their metadata, or the method."""
+        """The runs that calls are under way for: `bassloop-run` of their metadata, or the method."""
         return tuple(self._calls.values())
 
     @property
     def caveats(self) -> tuple[str, ...]:
-        """What runners of this kind can't do, for who wonders why something failed."""
+        """What runners of this kind can't do."""
         return caveats(self.kind)
 
     def run(
         self, thunk: bass_pb2.Thunk, metadata: Mapping[str, str]
     ) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[Progress]]:
-        """Run a thunk; its progress is received."""
+        """Run a thunk and receive its progress."""
         return self._call("Run", thunk, metadata, "progress")
 
     def read(
         self, thunk: bass_pb2.Thunk, metadata: Mapping[str, str]
     ) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[Progress | bytes]]:
-        """Run a thunk; its progress and its output are received, in order."""
+        """Run a thunk and receive its progress and its output, in order."""
         return self._call("Read", thunk, metadata, "progress", "output")
 
     def export(
         self, thunk: bass_pb2.Thunk, metadata: Mapping[str, str]
     ) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[Progress | bytes]]:
-        """Run a thunk; its progress and the bytes of an OCI archive are received."""
+        """Run a thunk and receive its progress and the bytes of an OCI archive."""
         return self._call("Export", thunk, metadata, "progress", "data")
 
     def export_path(
         self, path: bass_pb2.ThunkPath, metadata: Mapping[str, str]
     ) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[Progress | bytes]]:
-        """Run a path's thunk; its progress and the bytes of a tar stream are received."""
+        """Run a path's thunk and receive its progress and the bytes of a tar stream."""
         return self._call("ExportPath", path, metadata, "progress", "data")
 
     def publish(
         self, ref: bass_pb2.ImageRef, thunk: bass_pb2.Thunk, metadata: Mapping[str, str]
     ) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[Progress | bass_pb2.ImageRef]]:
-        """Publish a thunk's image; progress and the published reference are received. RunFailed, at
-        once, is raised for a kind of runner that can't."""
+        """Publish a thunk's image and receive progress and the published reference.
+
+        Raises RunFailed on entry for a kind of runner that can't.
+        """
         request = runtime_pb2.PublishRequest(ref=ref, thunk=thunk)
         return self._call("Publish", request, metadata, "progress", "published")
 
     async def resolve(self, ref: bass_pb2.ImageRef, metadata: Mapping[str, str]) -> bass_pb2.Thunk:
-        """The thunk of an image's name. Raises RunFailed or RuntimeLost."""
+        """Return the thunk of an image's name. Raises RunFailed or RuntimeLost."""
         found: bass_pb2.Thunk | None = None
         async with self._call("Resolve", ref, metadata) as thunks:
             async for thunk in thunks:
@@ -136,7 +180,7 @@ class Runtime:
         return found
 
     def lose(self, reason: str) -> None:
-        """It is gone: calls under way, and all later ones, raise RuntimeLost with this reason."""
+        """Let the calls under way, and all later ones, raise RuntimeLost with this reason."""
         self._lost = self._lost or reason
         for scope in self._calls:
             scope.cancel()
@@ -144,67 +188,77 @@ class Runtime:
     @asynccontextmanager
     async def _call(
         self, method: str, request: Message, metadata: Mapping[str, str], *kinds: str
-    ) -> AsyncIterator[trio.MemoryReceiveChannel[Any]]:
-        with spans.span(f"rpc {method}", runtime=self.id, runner=self.login) as its:
-            told = {**metadata, **spans.headers()}
-            call = Call(
-                str(self), method, request, told, _picking(kinds), self.limits, self.answer_within
-            )
-            send, receive = trio.open_memory_channel[Any](self.limits.answers)
+    ) -> AsyncGenerator[trio.MemoryReceiveChannel[Any]]:
+        with spans.span(f"rpc {method}", runtime=self.id, runner=self.login) as span:
             if method == "Publish" and (why := caveat(self.kind, "publishing")) is not None:
                 raise RunFailed(f"{self} is of a kind that fails: {why}", "UNIMPLEMENTED")
-            ended: list[RunFailed | RuntimeLost] = []
-            raised: BaseException | None = None
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._carry, call, send, ended)
-                try:
+            call = RunnerCall(
+                runner=str(self),
+                method=method,
+                request=request,
+                metadata={**metadata, **spans.headers()},
+                pick=_picking(kinds),
+                limits=self.limits,
+                timeout=self.answer_within,
+            )
+            send, receive = trio.open_memory_channel[Any](self.limits.answers)
+            errors: list[RunFailed | RuntimeLost] = []
+            is_left = True
+            try:
+                async with open_flat_nursery() as nursery:
+                    nursery.start_soon(self._make_call, call, send, errors)
                     with receive:
                         yield receive
-                except BaseException as error:  # noqa: BLE001  (raised again, outside of the nursery)
-                    raised = error
-                nursery.cancel_scope.cancel()
-            outcome = _outcome(ended, raised)
-            its.set_attribute("outcome", outcome)
-            self.outcomes[method, outcome] += 1
-            if outcome != "left":
-                silent = SILENT_SECONDS if outcome == "lost" else -math.inf
-                self._silent_until = trio.current_time() + silent
-            if raised is not None and not (ended and isinstance(raised, trio.EndOfChannel)):
-                raise raised
-            if ended:
-                raise ended[0]
+                    nursery.cancel_scope.cancel()
+                is_left = False
+            except trio.EndOfChannel:
+                if not errors:
+                    raise
+            finally:
+                outcome = _outcome(errors, is_left=is_left)
+                span.set_attribute("outcome", outcome)
+                self._count(method, outcome)
+            if errors:
+                raise errors[0]
 
-    async def _carry(
+    async def _make_call(
         self,
-        call: Call,
+        call: RunnerCall,
         send: trio.MemorySendChannel[Any],
-        ended: list[RunFailed | RuntimeLost],
+        errors: list[RunFailed | RuntimeLost],
     ) -> None:
+        """Make a call and close its channel. The error is noted: the body may still read answers."""
         if self._lost is not None:
             send.close()
-            ended.append(RuntimeLost(self._lost))
+            errors.append(RuntimeLost(self._lost))
             return
         with send, trio.CancelScope() as scope:
             self._calls[scope] = call.metadata.get("bassloop-run") or call.method
             try:
-                await call_asyncio(carry, call, self.open_channel, send)
+                await call_asyncio(make_call, call, self.open_channel, send)
             except (RunFailed, RuntimeLost) as error:
-                ended.append(error)
+                errors.append(error)
             finally:
                 del self._calls[scope]
         if scope.cancelled_caught:
-            ended.append(RuntimeLost(self._lost or f"{self} is gone"))
+            errors.append(RuntimeLost(self._lost or f"{self} is gone"))
+
+    def _count(self, method: str, outcome: str) -> None:
+        self.outcomes[method, outcome] += 1
+        if outcome != "left":
+            silent = SILENT_SECONDS if outcome == "lost" else -math.inf
+            self._silent_until = trio.current_time() + silent
 
 
-def _outcome(ended: list[RunFailed | RuntimeLost], raised: BaseException | None) -> str:
-    """How a call ended, in a word."""
-    if ended:
-        return ended[0].status if isinstance(ended[0], RunFailed) else "lost"
-    return "ok" if raised is None else "left"
+def _outcome(errors: list[RunFailed | RuntimeLost], *, is_left: bool) -> str:
+    """Return how a call ended, in a word."""
+    if errors:
+        return errors[0].status if isinstance(errors[0], RunFailed) else "lost"
+    return "left" if is_left else "ok"
 
 
 def _picking(kinds: tuple[str, ...]) -> Callable[[Any], Any]:
-    """Takes what is set out of an answer's `inner`; without kinds, the whole answer is wanted."""
+    """Return a function that picks the field that is set in an answer's `inner`, or the whole answer."""
 
     def pick(answer: Any) -> Any:
         if not kinds:

@@ -296,7 +296,7 @@ def test_an_interpreter_that_has_come_to_its_end_says_so() -> None:
         evaluator._thread.join(WAIT)
         with pytest.raises(Gone) as raised:
             list(evaluator.evaluate("(+ 1 1)"))
-    assert isinstance(raised.value.__cause__, ExceptionGroup)
+    assert isinstance(raised.value.__cause__, Fault)
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
-from importlib.metadata import version
 
 import pytest
 import trio
 
-from bassloop.bridge import call_asyncio, call_trio, hand_over, open_bridge, python314
+from bassloop.bridge import call_asyncio, call_trio, hand_over, open_bridge
 
 
 async def test_an_error_of_the_body_comes_out_as_it_is():
@@ -110,24 +107,3 @@ async def test_cancelled_timers_are_forgotten_and_others_still_come(autojump_clo
     async with open_bridge():
         assert await call_asyncio(set_and_cancel) < 2_000
     assert came == [0, 1, 2, 3, 4]
-
-
-@pytest.mark.parametrize(
-    ("python", "trio_asyncio", "needed"),
-    [
-        ((3, 13), "0.16.0", False),
-        ((3, 14), "0.15.0", True),
-        ((3, 14), "0.16.0", True),
-        ((3, 14), "0.17.0", False),
-    ],
-)
-def test_the_shim_is_for_some_releases_on_python_3_14_only(python, trio_asyncio, needed):
-    assert python314.needed(python, trio_asyncio) is needed
-
-
-def test_the_shim_goes_when_upstream_no_longer_needs_it():
-    """When this fails, try the bridge on Python 3.14 without it, and remove it if that runs."""
-    assert version("trio-asyncio").startswith(tuple(f"{each}." for each in python314.NEEDED_BY))
-    if sys.version_info >= (3, 14):
-        plain = [sys.executable, "-W", "ignore", "-c", "import trio_asyncio"]
-        assert subprocess.run(plain, capture_output=True, check=False).returncode != 0

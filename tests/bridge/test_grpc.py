@@ -16,7 +16,7 @@ from h2.connection import ConnectionState, H2Connection
 from h2.events import RequestReceived
 
 from bassloop.bridge import call_asyncio, open_bridge
-from bassloop.bridge.grpc import Limits, open_grpc_channel, open_grpc_server
+from bassloop.bridge.grpc import ChannelLimits, open_grpc_channel, open_grpc_server, owned_opener
 from bassloop.bridge.memory_channel import connect, memory_opener
 from bassloop.wire import bass_pb2, progrock_pb2, runtime_pb2
 from bassloop.wire.runtime_grpc import RuntimeBase, RuntimeStub
@@ -70,7 +70,11 @@ class Peer(asyncssh.SSHUNIXSession[bytes]):
     def __init__(self, answer: Callable[[H2Connection, int], bytes | None]) -> None:
         self.h2 = H2Connection(H2Configuration(client_side=False, validate_outbound_headers=False))
         self.answer = answer
-        self.lost = False
+        self.lost_event = asyncio.Event()
+
+    @property
+    def lost(self) -> bool:
+        return self.lost_event.is_set()
 
     def connection_made(self, chan) -> None:
         self.chan = chan
@@ -94,17 +98,17 @@ class Peer(asyncssh.SSHUNIXSession[bytes]):
         self.send()
 
     def connection_lost(self, exc) -> None:
-        self.lost = True
+        self.lost_event.set()
 
 
 async def run(
-    opener, *, limits: Limits | None = None, insecure: bool = False, timeout: float = 120
+    opener, *, limits: ChannelLimits | None = None, insecure: bool = False, timeout: float = 120
 ) -> list[bytes]:
     received = []
 
     async def on_asyncio_side() -> None:
         async with (
-            open_grpc_channel(opener, limits=limits or Limits(), timeout=timeout) as channel,
+            open_grpc_channel(opener, limits=limits or ChannelLimits(), timeout=timeout) as channel,
             RuntimeStub(channel).Run.open() as stream,
         ):
             await stream.send_message(bass_pb2.Thunk(insecure=insecure), end=True)
@@ -116,7 +120,7 @@ async def run(
     return received
 
 
-async def run_against(answer, *, limits: Limits | None = None) -> list[bytes]:
+async def run_against(answer, *, limits: ChannelLimits | None = None) -> list[bytes]:
     peer = Peer(answer)
     try:
         return await run(memory_opener(lambda: peer), limits=limits)
@@ -160,7 +164,7 @@ async def test_a_peer_waits_for_a_slow_reader():
         async with trio.open_nursery() as nursery:
             nursery.start_soon(call_asyncio, read_nothing)
             await trio.testing.wait_all_tasks_blocked()
-            assert service.sent * service.size <= 2 * Limits().window
+            assert service.sent * service.size <= 2 * ChannelLimits().window
             nursery.cancel_scope.cancel()
 
 
@@ -282,16 +286,41 @@ async def test_data_in_too_many_pieces_is_refused_before_it_fills_the_memory():
         frame = b"\x00\x00\x01\x00\x00" + stream.to_bytes(4, "big") + b"x"
         return frame * 1_000
 
+    async def read_nothing() -> None:
+        peer = Peer(answer)
+        async with (
+            open_grpc_channel(
+                memory_opener(lambda: peer), limits=ChannelLimits(pieces=500)
+            ) as channel,
+            RuntimeStub(channel).Run.open() as stream,
+        ):
+            await stream.send_message(bass_pb2.Thunk(), end=True)
+            await peer.lost_event.wait()
+            await stream.recv_message()
+
     async with open_bridge():
         with pytest.raises(StreamTerminatedError, match="too many pieces"):
-            await run_against(answer, limits=Limits(pieces=500))
+            await call_asyncio(read_nothing)
+
+
+async def test_a_message_in_many_pieces_is_read():
+    message = framed(progress(b"x" * 20_000).SerializeToString())
+
+    def answer(h2: H2Connection, stream: int) -> None:
+        h2.send_headers(stream, OK)
+        for byte in message:
+            h2.send_data(stream, bytes([byte]))
+        h2.send_headers(stream, DONE, end_stream=True)
+
+    async with open_bridge():
+        assert await run_against(answer) == [b"x" * 20_000]
 
 
 async def test_a_peer_that_asks_without_reading_is_refused():
     class Deaf(Peer):
         def connection_made(self, chan) -> None:
             super().connection_made(chan)
-            chan.peer.unread = Limits().unsent + 1
+            chan.peer.unread = ChannelLimits().unsent + 1
 
     async with open_bridge():
         with pytest.raises((ConnectionError, StreamTerminatedError), match="without reading"):
@@ -362,13 +391,34 @@ async def test_a_channel_that_opens_after_its_call_was_cancelled_is_closed():
             await late.wait()
             return connect(session_factory(), peer)
 
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(run, open_late)
-            await trio.testing.wait_all_tasks_blocked()
-            nursery.cancel_scope.cancel()
-        late.set()
-        await trio.testing.wait_all_tasks_blocked()
+        async with trio.open_nursery() as connection:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(run, owned_opener(connection, open_late))
+                await trio.testing.wait_all_tasks_blocked()
+                nursery.cancel_scope.cancel()
+            late.set()
     assert peer.lost
+
+
+async def test_a_channel_that_never_opens_has_an_owner_that_ends():
+    opened = asyncio.Event()
+
+    async def open_never(session_factory):
+        try:
+            await asyncio.Event().wait()
+        finally:
+            opened.set()
+
+    async with open_bridge(), trio.open_nursery() as connection:
+        opener = owned_opener(connection, open_never)
+        with pytest.raises(TimeoutError):
+            await run(opener, timeout=0.01)
+        assert not opened.is_set(), "the nursery goes on waiting"
+        connection.cancel_scope.cancel()
+    assert opened.is_set()
+    async with open_bridge():
+        with pytest.raises(asyncssh.ConnectionLost):
+            await run(opener)
 
 
 async def test_a_refused_channel_is_the_openers_error():

@@ -1,0 +1,167 @@
+"""Every use of a private name of asyncssh, grpclib, trio-asyncio or asyncio, and why there is no other way.
+
+Each has a test in `tests/bridge/test_private.py` that fails when upstream changes what is used here, and
+`pyproject.toml` has an upper bound for each of these packages. `trio_asyncio` is imported here alone, since
+on Python 3.14 asyncio has to be prepared for it first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import asyncio.events
+import heapq
+import importlib
+import sys
+import warnings
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from grpclib.client import Handler
+from grpclib.protocol import H2Protocol
+from h2.config import H2Configuration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import asyncssh
+    from grpclib.config import Configuration
+    from grpclib.protocol import EventsProcessor, Stream
+    from grpclib.server import Server
+
+__all__ = [
+    "client_protocol",
+    "drop_cancelled_timers",
+    "needs_shim",
+    "refuse_environment",
+    "send_request",
+    "server_protocol",
+    "trio_asyncio",
+    "unread_frames",
+]
+
+NEED_SHIM = ("0.15", "0.16")
+"""The releases of trio-asyncio that don't run on Python 3.14 by themselves."""
+
+FEW_TIMERS = 500
+
+
+# trio-asyncio and asyncio
+
+
+def needs_shim(python: tuple[int, int], trio_asyncio_version: str) -> bool:
+    """Return whether this release of trio-asyncio doesn't run on this Python by itself.
+
+    Python 3.14 put an underscore before the base class of the default event loop policy, removed child
+    watchers (no subprocess is started through asyncio here), and its C tasks ask the thread which loop
+    runs, not the Python function that trio-asyncio patches.
+    """
+    return python >= (3, 14) and trio_asyncio_version.startswith(
+        tuple(f"{each}." for each in NEED_SHIM)
+    )
+
+
+def _add_removed_names() -> None:
+    """Give asyncio the names back that trio-asyncio imports from it."""
+    events: Any = asyncio.events
+    events.BaseDefaultEventLoopPolicy = events._BaseDefaultEventLoopPolicy
+    package: Any = asyncio
+    package.AbstractChildWatcher = type("AbstractChildWatcher", (), {})
+
+
+def _tell_the_thread() -> None:
+    """Tell the thread which loop is running while a callback of a trio-asyncio loop runs."""
+    accelerated: Any = importlib.import_module("_asyncio")
+    trio_loop: type = importlib.import_module("trio_asyncio._base").BaseTrioEventLoop
+    handle: Any = asyncio.Handle
+    run = handle._run
+
+    def run_with_loop(self: Any) -> None:
+        if not isinstance(self._loop, trio_loop):
+            run(self)
+            return
+        before = accelerated._get_running_loop()
+        accelerated._set_running_loop(self._loop)
+        try:
+            run(self)
+        finally:
+            accelerated._set_running_loop(before)
+
+    handle._run = run_with_loop
+
+
+_shim = needs_shim(sys.version_info[:2], version("trio-asyncio"))
+if _shim:
+    _add_removed_names()
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # of parts of asyncio that upstream names
+    import trio_asyncio
+if _shim:
+    _tell_the_thread()
+
+
+def drop_cancelled_timers(loop: Any) -> None:
+    """Make a trio-asyncio loop drop cancelled timers once they outnumber the others.
+
+    It would keep each until its time comes, and asyncssh sets its keepalive timer anew with every packet: a
+    busy run would leave a thousand of them a second, each for half a minute.
+    """
+    cancelled = 0
+
+    def note(handle: object) -> None:
+        nonlocal cancelled
+        cancelled += 1
+        timers = loop._timers
+        if cancelled < FEW_TIMERS or 2 * cancelled < len(timers) or loop._stopped.is_set():
+            return
+        timers[:] = [timer for timer in timers if not timer.cancelled()]
+        heapq.heapify(timers)
+        cancelled = 0
+
+    loop._timer_handle_cancelled = note
+
+
+# asyncssh
+
+
+def refuse_environment(channel: asyncssh.SSHServerChannel[bytes]) -> None:
+    """Refuse the environment variables that a client sends: asyncssh would keep any number of them."""
+    private: Any = channel
+    private._process_env_request = lambda packet: False
+
+
+# grpclib: it makes its protocols for sockets that it opens itself, and we have SSH channels
+
+
+def client_protocol(config: Configuration) -> H2Protocol:
+    """Return a client's HTTP/2 protocol for one connection."""
+    private: Any = config
+    return H2Protocol(
+        Handler(),
+        private.__for_client__(),
+        H2Configuration(
+            client_side=True,
+            header_encoding="ascii",
+            validate_inbound_headers=False,
+            validate_outbound_headers=False,
+            normalize_inbound_headers=False,
+            normalize_outbound_headers=False,
+        ),
+    )
+
+
+def server_protocol(server: Server) -> H2Protocol:
+    """Return a server's HTTP/2 protocol for one connection; its `handler` owns the calls' tasks."""
+    return server._protocol_factory()
+
+
+async def send_request(
+    stream: Stream, headers: list[tuple[str, str]], processor: EventsProcessor
+) -> Callable[[], None]:
+    """Begin a call on a new stream, and return what releases the stream again."""
+    release: Callable[[], None] = await stream.send_request(headers, _processor=processor)
+    return release
+
+
+def unread_frames(stream: Stream) -> int:
+    """Return how many frames of data have come that nobody has read."""
+    return stream.buffer._unacked.qsize()
