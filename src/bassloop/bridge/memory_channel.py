@@ -3,7 +3,7 @@
     async with open_grpc_server([service]) as new_session:
         runtime = Runtime(..., open_channel=memory_opener(new_session))
 
-Bytes arrive in order, one turn of the loop later. Waiting for a slow peer isn.t imitated: HTTP/2 windows
+Bytes arrive in order, one turn of the loop later. Waiting for a slow peer isn't imitated: HTTP/2 windows
 do that.
 """
 
