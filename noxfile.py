@@ -37,7 +37,7 @@ CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
 PROBE = """
 import trio
-from bassloop.runner.container.probe import find
+from bassloop.runner.container.container_engine import find
 found = trio.run(find)
 print(found if isinstance(found, str) else "")
 """

@@ -89,6 +89,10 @@ class KeyedLock(Generic[K]):
     def __len__(self) -> int:
         return len(self._locks)
 
+    def __contains__(self, key: K) -> bool:
+        """Return whether somebody holds the lock of a key, or waits for it."""
+        return key in self._locks
+
     def __repr__(self) -> str:
         return f"<KeyedLock: {len(self._locks)} keys, {self._users.total()} tasks>"
 

@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from bassloop.checks.outputs import Busy, Interrupted, NoOutput, Output, Outputs
-from bassloop.runner.events import ThunkStarted
+from bassloop.runner.runner_events import ThunkStarted
 from bassloop.tools.trial import Trial, TrialOptions, open_trial
 
 if TYPE_CHECKING:

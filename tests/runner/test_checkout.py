@@ -8,15 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bassloop.runner.context import CallContext
-from bassloop.runner.engine.command import Command
+from bassloop.runner.call_context import CallContext, PrivateSource
+from bassloop.runner.engine.command import Command, with_credential
 from bassloop.runner.secrets import OwnerSecrets
-from bassloop.runner.secrets.git_credentials import (
-    GitCredential,
-    PrivateSource,
-    find_credential,
-    with_credential,
-)
+from bassloop.runner.secrets.git_credentials import GitCredential, find_credential
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,11 +42,11 @@ def command(*words: str, **env: str) -> Command:
     ],
 )
 def test_only_a_private_repositorys_own_address_is_a_source(changes: dict[str, str]) -> None:
-    assert PrivateSource.of({**TOLD, **changes}) is None
+    assert PrivateSource.from_metadata({**TOLD, **changes}) is None
 
 
 async def test_a_token_is_given_to_commands_of_git_and_to_no_other() -> None:
-    granted = await OwnerSecrets().grant(CallContext.of(TOLD))
+    granted = await OwnerSecrets().grant(CallContext.from_metadata(TOLD))
     assert granted.credential is not None
     for words in (("git", "clone", URL), ("/usr/bin/git", "fetch")):
         env = with_credential(command(*words), granted.credential).secret_env
@@ -65,7 +60,7 @@ async def test_a_token_is_given_to_commands_of_git_and_to_no_other() -> None:
 
 
 async def test_it_is_hidden_in_what_is_printed_and_in_what_is_said_of_it() -> None:
-    scope = CallContext.of(TOLD)
+    scope = CallContext.from_metadata(TOLD)
     granted = await OwnerSecrets().grant(scope)
     assert granted.credential is not None
     basic = base64.b64encode(b"x-access-token:ghs_token-of-this-run").decode()
@@ -76,9 +71,9 @@ async def test_it_is_hidden_in_what_is_printed_and_in_what_is_said_of_it() -> No
 
 
 def test_a_scope_is_the_same_whatever_its_token() -> None:
-    other = CallContext.of({**TOLD, "bassloop-checkout-token": "another"})
-    assert CallContext.of(TOLD) == other
-    assert CallContext.of(TOLD).own("name") == other.own("name")
+    other = CallContext.from_metadata({**TOLD, "bassloop-checkout-token": "another"})
+    assert CallContext.from_metadata(TOLD) == other
+    assert CallContext.from_metadata(TOLD).namespaced("name") == other.namespaced("name")
 
 
 async def test_git_sends_it_to_that_address_alone() -> None:
@@ -108,10 +103,12 @@ async def test_an_owners_own_credential_comes_first_where_they_allow_it_and_neve
         '\thelper = "!f() { echo username=octocat; echo password=own-password; }; f"\n'
     )
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
-    own = await OwnerSecrets(own_git=True).grant(CallContext.of(TOLD))
+    own = await OwnerSecrets(own_git=True).grant(CallContext.from_metadata(TOLD))
     assert own.credential == GitCredential(URL, "octocat", "own-password")
-    fork = await OwnerSecrets(own_git=True).grant(CallContext.of({**TOLD, "bassloop-fork": "true"}))
-    not_allowed = await OwnerSecrets().grant(CallContext.of(TOLD))
+    fork = await OwnerSecrets(own_git=True).grant(
+        CallContext.from_metadata({**TOLD, "bassloop-fork": "true"})
+    )
+    not_allowed = await OwnerSecrets().grant(CallContext.from_metadata(TOLD))
     assert fork.credential == not_allowed.credential
     assert fork.credential == GitCredential(URL, "x-access-token", "ghs_token-of-this-run")
 

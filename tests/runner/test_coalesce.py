@@ -5,7 +5,13 @@ from __future__ import annotations
 import trio
 import trio.testing
 
-from bassloop.runner.engine.coalesce import CHUNK_SIZE, MOMENT, WAITING, LogBatcher, LogChunk
+from bassloop.runner.engine.step_progress import (
+    BATCH_SECONDS,
+    CHUNK_SIZE,
+    MAX_WAITING,
+    LogBatcher,
+    LogChunk,
+)
 
 
 class Sent:
@@ -31,13 +37,13 @@ async def test_the_first_bytes_are_sent_at_once_and_the_next_after_a_moment(auto
         await trio.testing.wait_all_tasks_blocked()
         for _ in range(10):
             await batcher.add(1, b"more\n")
-            await trio.sleep(MOMENT / 100)
+            await trio.sleep(BATCH_SECONDS / 100)
         await trio.sleep(10)
         await batcher.add(2, b"late\n")
         batcher.close()
     assert sent.batches == [
         (0.0, [LogChunk(1, b"first\n")]),
-        (MOMENT, [LogChunk(1, b"more\n" * 10)]),
+        (BATCH_SECONDS, [LogChunk(1, b"more\n" * 10)]),
         (10.005, [LogChunk(2, b"late\n")]),
     ]
 
@@ -52,7 +58,7 @@ async def test_much_is_sent_before_the_moment_is_over(autojump_clock) -> None:
             await trio.testing.wait_all_tasks_blocked(0.001)
         batcher.close()
     assert [len(pieces[0].data) for _, pieces in sent.batches] == [CHUNK_SIZE] * 3
-    assert sent.batches[-1][0] < MOMENT
+    assert sent.batches[-1][0] < BATCH_SECONDS
 
 
 async def test_streams_keep_their_order(autojump_clock) -> None:
@@ -82,6 +88,6 @@ async def test_who_writes_waits_while_nothing_is_taken(autojump_clock) -> None:
         nursery.start_soon(batcher.run)
         nursery.start_soon(write)
         await trio.sleep(100)
-        assert added <= 2 * WAITING + 2_000  # what is being sent, and what waits
+        assert added <= 2 * MAX_WAITING + 2_000  # what is being sent, and what waits
         sent.gate.set()
     assert sum(len(piece.data) for _, pieces in sent.batches for piece in pieces) == 1_000_000

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from bassloop.runner.context import LOCAL, CallContext, command_line, key
-from bassloop.runner.engine.command import base_of, needs, resolve
+from bassloop.bass import thunk_sha256
+from bassloop.runner.call_context import LOCAL, CallContext
+from bassloop.runner.engine.command import base_of, command_line, dependencies_of, resolve
 from bassloop.runner.errors import DriverError
 from bassloop.wire import bass_pb2 as pb
 
@@ -136,14 +137,18 @@ def test_a_base_is_the_nearest_thunk_that_runs_something() -> None:
     scene = pb.Thunk(image=after(first), default_args=["x"])
     last = sh("false", given(OTHER, file("file")), image=after(scene))
     assert base_of(first) is None
-    assert list(needs(resolve(last), last)) == [first, OTHER]
+    assert list(dependencies_of(resolve(last), last)) == [first, OTHER]
 
 
 def test_equal_thunks_have_one_key_in_a_scope_and_others_elsewhere() -> None:
     scopes = [LOCAL, CallContext("a/b"), CallContext("a/b", fork=True), CallContext("a/c")]
-    keys = {key(scope, sh("true")) for scope in scopes}
+    keys = {scope.namespaced(thunk_sha256(sh("true"))) for scope in scopes}
     assert len(keys) == len(scopes)
-    assert key(LOCAL, sh("true")) == key(LOCAL, sh("true")) != key(LOCAL, sh("false"))
+    assert (
+        LOCAL.namespaced(thunk_sha256(sh("true")))
+        == LOCAL.namespaced(thunk_sha256(sh("true")))
+        != LOCAL.namespaced(thunk_sha256(sh("false")))
+    )
 
 
 @pytest.mark.parametrize(
@@ -158,7 +163,7 @@ def test_equal_thunks_have_one_key_in_a_scope_and_others_elsewhere() -> None:
 def test_who_does_not_say_that_it_is_no_fork_is_treated_as_one(
     metadata: dict[str, str], scope: CallContext
 ) -> None:
-    assert CallContext.of(metadata) == scope
+    assert CallContext.from_metadata(metadata) == scope
 
 
 def test_a_command_is_named_as_a_person_would_type_it() -> None:

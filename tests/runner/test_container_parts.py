@@ -12,13 +12,19 @@ import pytest
 import trio
 from hypothesis import given, strategies
 
-from bassloop.runner.container import image, spec
-from bassloop.runner.container.archive import ImageSelector, import_archive
-from bassloop.runner.container.engine import ContainerEngine, ContainerLimits, EngineError
-from bassloop.runner.container.images import has_changed
-from bassloop.runner.container.probe import find, try_limits
-from bassloop.runner.container.trust import BUNDLES, MAX_BUNDLE, trusting
-from bassloop.runner.engine.command import ImageDefaults, resolve
+from bassloop.runner.container import image_info, spec
+from bassloop.runner.container.container_engine import (
+    ContainerEngine,
+    ContainerLimits,
+    EngineError,
+    find,
+    try_limits,
+)
+from bassloop.runner.container.image_archive import ImageSelector, import_archive
+from bassloop.runner.container.image_store import has_changed
+from bassloop.runner.container.service_certificates import BUNDLES, MAX_BUNDLE, trust_mounts
+from bassloop.runner.engine.command import Environment, ImageDefaults, resolve
+from bassloop.runner.engine.mounts import WORK, BindMount
 from bassloop.runner.errors import DriverError
 from bassloop.wire import bass_pb2 as pb
 
@@ -36,7 +42,7 @@ def container(**more: object) -> spec.ContainerSpec:
         "image": "abc",
         "words": ("sh", "-c", "echo $X"),
         "env": {"X": "a b"},
-        "dir": spec.WORK,
+        "dir": WORK,
         "owner": "me",
     }
     return spec.ContainerSpec(**{**given, **more})  # type: ignore[arg-type]
@@ -50,36 +56,36 @@ def pairs(words: list[str]) -> set[tuple[str, str]]:
 def test_a_command_line_ends_with_the_image_and_what_its_entrypoint_is_given(
     engine: ContainerEngine,
 ) -> None:
-    words = spec.run(engine, container())
+    words = spec.run_words(engine, container())
     assert words[-3:] == ["abc", "-c", "echo $X"]
     begin = engine.command("run")
     assert words[: len(begin)] == begin
-    assert {("--entrypoint", "sh"), ("--env", "X=a b"), ("--workdir", spec.WORK)} <= pairs(words)
+    assert {("--entrypoint", "sh"), ("--env", "X=a b"), ("--workdir", WORK)} <= pairs(words)
     assert ("--network", engine.network) in pairs(words)
     assert "--privileged" not in words
     assert ("--security-opt", "no-new-privileges") in pairs(words)
 
 
 def test_variables_of_an_earlier_command_do_not_come_with_its_image() -> None:
-    assert "--unsetenv-all" in spec.run(PODMAN, container(image_env=["SEEN"]))
-    words = spec.run(DOCKER, container(image_env=["SEEN", "X"]))
+    assert "--unsetenv-all" in spec.run_words(PODMAN, container(image_env=["SEEN"]))
+    words = spec.run_words(DOCKER, container(image_env=["SEEN", "X"]))
     assert ("--env", "SEEN") in pairs(words)
     assert ("--env", "X") not in pairs(words)
 
 
 def test_limits_and_mounts_are_said() -> None:
     binds = [
-        spec.BindMount(Path("/s/a"), "/t/a"),
-        spec.BindMount(Path("/s/b"), "/t/b", overlay=True),
+        BindMount(Path("/s/a"), "/t/a"),
+        BindMount(Path("/s/b"), "/t/b", overlay=True),
     ]
     limits = ContainerLimits(cpus=1.5, memory=1024, pids=10)
-    found = pairs(spec.run(PODMAN, container(limits=limits, binds=binds)))
+    found = pairs(spec.run_words(PODMAN, container(limits=limits, binds=binds)))
     assert {("--cpus", "1.5"), ("--memory", "1024"), ("--pids-limit", "10")} <= found
     assert {("--volume", "/s/a:/t/a:rw"), ("--volume", "/s/b:/t/b:O")} <= found
 
 
 def test_a_secret_is_on_no_command_line() -> None:
-    words = spec.run(PODMAN, container(secrets=[spec.SecretVariable("s1", "TOKEN")]))
+    words = spec.run_words(PODMAN, container(secrets=[spec.SecretVariable("s1", "TOKEN")]))
     assert ("--secret", "s1,type=env,target=TOKEN") in pairs(words)
 
 
@@ -94,13 +100,13 @@ def test_a_secret_is_on_no_command_line() -> None:
     ],
 )
 def test_an_image_has_one_whole_name(repository: str, tag: str | None, name: str) -> None:
-    assert image.name_of(pb.ImageRef(repository=repository, tag=tag)) == name
+    assert image_info.name_of(pb.ImageRef(repository=repository, tag=tag)) == name
 
 
 def test_a_digest_is_what_counts() -> None:
     digest = "sha256:" + "a" * 64
     ref = pb.ImageRef(repository="alpine", tag="3", digest=digest)
-    assert image.name_of(ref) == f"docker.io/library/alpine@{digest}"
+    assert image_info.name_of(ref) == f"docker.io/library/alpine@{digest}"
 
 
 @pytest.mark.parametrize(
@@ -119,13 +125,13 @@ def test_a_digest_is_what_counts() -> None:
 )
 def test_what_is_no_name_of_an_image_is_refused(repository: str) -> None:
     with pytest.raises(DriverError):
-        image.name_of(pb.ImageRef(repository=repository))
+        image_info.name_of(pb.ImageRef(repository=repository))
 
 
 @given(strategies.text(alphabet="aA0-_./:@ \n", max_size=30))
 def test_a_name_that_is_taken_is_never_an_option(text: str) -> None:
     try:
-        name = image.name_of(pb.ImageRef(repository=text))
+        name = image_info.name_of(pb.ImageRef(repository=text))
     except DriverError:
         return
     assert name[0].isalnum()
@@ -143,7 +149,7 @@ def test_a_name_that_is_taken_is_never_an_option(text: str) -> None:
     ],
 )
 def test_only_a_registry_of_this_machine_needs_no_tls(name: str, local: bool) -> None:
-    assert image.is_loopback(name) is local
+    assert image_info.is_loopback(name) is local
 
 
 def test_what_engines_say_of_an_image() -> None:
@@ -152,16 +158,16 @@ def test_what_engines_say_of_an_image() -> None:
     podman = [{"Id": "abc", "Digest": digest, "Config": config}]
     docker = [{"Id": "sha256:abc", "RepoDigests": [f"x/y@{digest}"], "Config": config}]
     for answer in (podman, docker):
-        found = image.parse(json.dumps(answer))
+        found = image_info.parse(json.dumps(answer))
         assert (found.id, found.digest) == ("abc", digest)
         assert found.env == {"A": "b=c", "PATH": "/bin"}
-        assert found.inherited == ImageDefaults(("e",), ())
+        assert found.defaults == ImageDefaults(("e",), ())
 
 
 @pytest.mark.parametrize("answer", ["", "[]", "{}", "[1]", '[{"Config":{"Env":1}}]', "[{}]"])
 def test_an_answer_that_is_none_is_an_error_of_the_engine(answer: str) -> None:
     with pytest.raises(EngineError):
-        image.parse(answer)
+        image_info.parse(answer)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +190,7 @@ def test_only_what_a_command_changed_makes_an_image(diff: str, changed: bool) ->
 )
 def test_nothing_is_mounted_where_the_container_has_its_own(target: str) -> None:
     with pytest.raises(DriverError, match="mounted"):
-        spec.check_target(target)
+        spec.mount_support(PODMAN).target(target)
 
 
 def test_an_image_adds_what_a_thunk_does_not_say() -> None:
@@ -197,16 +203,9 @@ def test_an_image_adds_what_a_thunk_does_not_say() -> None:
     assert resolve(cleared, image=runs).words == ("cmd",)
 
 
-class KnownHost:
-    """Environment with one secret."""
-
-    root: str | None = "/work"
-
-    def address(self, addr: pb.ThunkAddr) -> str:
-        return f"host:{addr.port}"
-
-    def secret(self, name: str) -> str:
-        return f"value of {name}"
+ENVIRONMENT = Environment(
+    root="/work", address=lambda addr: f"host:{addr.port}", secret="value of {}".format
+)
 
 
 def test_a_secret_may_be_a_variable_or_input_and_never_an_argument() -> None:
@@ -216,12 +215,12 @@ def test_a_secret_may_be_a_variable_or_input_and_never_an_argument() -> None:
         pb.Binding(symbol="AUTH", value=put_together),
         pb.Binding(symbol="PLAIN", value=string("x")),
     ]
-    command = resolve(sh("true", env=env, stdin=[secret]), environment=KnownHost())
+    command = resolve(sh("true", env=env, stdin=[secret]), environment=ENVIRONMENT)
     assert command.secret_env == {"AUTH": "Bearer value of token"}
     assert command.env == {"PLAIN": "x"}
     assert command.stdin == b'"value of token"\n'
     with pytest.raises(DriverError, match="can't be an argument"):
-        resolve(sh("true", secret), environment=KnownHost())
+        resolve(sh("true", secret), environment=ENVIRONMENT)
 
 
 FAKE = """#!/bin/sh
@@ -318,7 +317,7 @@ async def test_an_image_is_looked_at_for_certificates_as_this_runner_and_no_furt
         f'*"{BUNDLES[1]}"*) echo theirs > "$last" ;;\nesac\n'
     )
     engine = ContainerEngine(str(fake), "podman")
-    binds = await trusting(engine, "image", "bassloop-session", "owner", b"ours", tmp_path)
+    binds = await trust_mounts(engine, "image", "bassloop-session", "owner", b"ours", tmp_path)
     assert [bind.target for bind in binds if bind.target in BUNDLES] == [BUNDLES[1]]
     assert [bind.source.read_bytes() for bind in binds[1:]] == [b"theirs\nours"] * 2
     created, *_, removed = said.read_text().splitlines()
@@ -342,7 +341,7 @@ async def test_an_archive_that_unpacks_to_much_is_left_when_the_call_is_cancelle
             tar.addfile(member, io.BytesIO(content))
     called = 0
 
-    def go_on() -> None:
+    def check() -> None:
         nonlocal called
         called += 1
         if called == 2:
@@ -356,7 +355,7 @@ async def test_an_archive_that_unpacks_to_much_is_left_when_the_call_is_cancelle
         "ours:key",
     )
     with trio.CancelScope() as scope:
-        await trio.to_thread.run_sync(import_archive, *words, go_on)
+        await trio.to_thread.run_sync(import_archive, *words, check)
     assert scope.cancelled_caught
     assert called == 2
     await trio.to_thread.run_sync(import_archive, *words)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from bassloop.cli.runner_display import RunnerDisplay
-from bassloop.runner.events import Registered, ThunkEnded, ThunkStarted
+from bassloop.runner.runner_events import Registered, ThunkEnded, ThunkStarted
 
 if TYPE_CHECKING:
     import pytest

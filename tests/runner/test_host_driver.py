@@ -5,20 +5,22 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 
-from bassloop.runner.cache.outputs import ThunkOutput
-from bassloop.runner.context import CallContext
-from bassloop.runner.engine.graph import together
-from bassloop.runner.engine.progress import StepReporter
-from bassloop.runner.engine.watch import watch
+from bassloop.runner.call_context import CallContext
+from bassloop.runner.engine.execution import Launch, run_logged
+from bassloop.runner.engine.graph import run_all
+from bassloop.runner.engine.step_progress import StepReporter
 from bassloop.runner.errors import DriverError
-from bassloop.runner.host.driver import HostDriver
+from bassloop.runner.host.host_driver import HostDriver
 from bassloop.wire import bass_pb2 as pb
 from bassloop.wire import progrock_pb2 as progrock
+
+if TYPE_CHECKING:
+    from bassloop.runner.cache.output_cache import ThunkOutput
 
 LOCAL = CallContext()
 
@@ -262,22 +264,12 @@ async def test_cancelled_a_command_is_gone_with_all_its_children(
 
 
 async def test_a_command_is_ended_when_there_is_no_room_for_what_it_prints(bench: Bench) -> None:
-    class Full(ThunkOutput):
-        """Its standard output is on a disk without room."""
-
-        stdout = Path("/dev/full")  # type: ignore[assignment]
-
-    vertex = StepReporter(bench.send, "key", "yes", ())
+    step = StepReporter(bench.send, "key", "yes", ())
     with trio.fail_after(10), pytest.raises(DriverError) as failed:
-        await watch(
-            ["yes"],
-            cwd=bench.driver.cache.folder,
-            env=os.environ,
-            stdin=b"",
-            vertex=vertex,
-            output=Full(bench.driver.cache.folder),
+        await run_logged(
+            Launch(["yes"], bench.driver.cache.folder, os.environ), step, stdout=Path("/dev/full")
         )
-    assert str(failed.value) == "the runner can't keep what it prints (No space left on device)"
+    assert str(failed.value) == "the runner can't store what it prints (No space left on device)"
 
 
 async def test_an_error_of_files_is_raised_as_it_is_by_what_is_done_together() -> None:
@@ -285,7 +277,7 @@ async def test_an_error_of_files_is_raised_as_it_is_by_what_is_done_together() -
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space left"):
-        await together([trio.sleep_forever, fail])
+        await run_all([trio.sleep_forever, fail])
 
 
 async def test_a_command_waits_while_nobody_takes_its_output(bench: Bench) -> None:

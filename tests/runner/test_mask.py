@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bassloop.runner.secrets.forms import SHORTEST, base64_forms, plain_forms
-from bassloop.runner.secrets.mask import HIDDEN, Mask
+from bassloop.runner.secrets.masking import HIDDEN, SHORTEST, Mask, base64_forms, plain_forms
 
 KEY = "-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\nq7+/w==\n-----END KEY-----\n"
 SECRETS = ["hunter2", "pa ss/wo+rd&=%41é", KEY, '{"type": "account", "key": "a\\"b"}']

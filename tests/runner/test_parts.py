@@ -8,8 +8,8 @@ import pytest
 import trio
 
 from bassloop.runner import RunnerError, RunnerOptions, parse_destination
-from bassloop.runner.context import CallContext
-from bassloop.runner.engine.coalesce import CHUNK_SIZE, MOMENT, LogBatcher, LogChunk
+from bassloop.runner.call_context import CallContext
+from bassloop.runner.engine.step_progress import BATCH_SECONDS, CHUNK_SIZE, LogBatcher, LogChunk
 from bassloop.runner.options import is_served, parse_size
 
 
@@ -56,11 +56,13 @@ def test_a_rule_that_is_none_is_refused() -> None:
 
 
 def test_who_does_not_say_that_it_is_no_fork_is_treated_as_one() -> None:
-    assert CallContext.of({}) == CallContext(None, fork=False)
-    assert CallContext.of({"bassloop-repository": "a/b"}) == CallContext("a/b", fork=True)
-    assert CallContext.of({"bassloop-repository": "a/b", "bassloop-fork": "false"}) == CallContext(
-        "a/b"
+    assert CallContext.from_metadata({}) == CallContext(None, fork=False)
+    assert CallContext.from_metadata({"bassloop-repository": "a/b"}) == CallContext(
+        "a/b", fork=True
     )
+    assert CallContext.from_metadata(
+        {"bassloop-repository": "a/b", "bassloop-fork": "false"}
+    ) == CallContext("a/b")
 
 
 async def test_the_first_bytes_go_at_once_the_next_together(
@@ -77,11 +79,11 @@ async def test_the_first_bytes_go_at_once_the_next_together(
         nursery.start_soon(batcher.run)
         for number in range(5):
             await batcher.add(1, b"%d" % number)
-            await trio.sleep(MOMENT / 6)
+            await trio.sleep(BATCH_SECONDS / 6)
         await batcher.add(2, b"err")
         await trio.sleep(1)
         batcher.close()
-    assert [at for at, _ in sent] == pytest.approx([0, MOMENT])
+    assert [at for at, _ in sent] == pytest.approx([0, BATCH_SECONDS])
     assert [pieces for _, pieces in sent] == [
         [LogChunk(1, b"0")],
         [LogChunk(1, b"1234"), LogChunk(2, b"err")],
@@ -105,7 +107,7 @@ async def test_a_flood_does_not_wait_for_the_moment_to_pass(
             await trio.lowlevel.checkpoint()
         batcher.close()
     assert sum(sizes) == 100 * CHUNK_SIZE
-    assert trio.current_time() - began < MOMENT
+    assert trio.current_time() - began < BATCH_SECONDS
 
 
 @pytest.mark.parametrize(

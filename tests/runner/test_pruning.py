@@ -11,11 +11,11 @@ from click.testing import CliRunner
 from trio.testing import wait_all_tasks_blocked
 
 from bassloop.cli import cli
-from bassloop.runner.cache.outputs import OutputCache
+from bassloop.runner.cache.output_cache import OutputCache
 from bassloop.runner.cache.pruning import keep_within, prune
-from bassloop.runner.context import LOCAL
+from bassloop.runner.call_context import LOCAL
 from bassloop.runner.errors import DriverError
-from bassloop.runner.host.driver import HostDriver
+from bassloop.runner.host.host_driver import HostDriver
 
 from .made import Recorder, after, cache, folder, mount, sh
 
@@ -114,7 +114,7 @@ async def test_what_is_kept_stays_within_its_limit_while_the_runner_runs(
     driver: HostDriver,
 ) -> None:
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(keep_within, driver.cache, 5 * MB, None)
+        nursery.start_soon(keep_within, driver.cache, 5 * MB, [])
         for number in range(12):
             await said(driver, making(str(number)))
         with trio.fail_after(60):
@@ -166,9 +166,9 @@ async def test_what_could_not_be_marked_as_used_is_marked_by_the_next_who_uses_i
     async with OutputCache.open(tmp_path) as cache:
         own = tmp_path / "making" / cache.session / "using"
         own.rmdir()  # as on a disk without room
-        with pytest.raises(FileNotFoundError), cache.holding() as hold:
+        with pytest.raises(FileNotFoundError), cache.pinning() as hold:
             hold.find("key")
         own.mkdir()
-        with cache.holding() as hold:
+        with cache.pinning() as hold:
             hold.find("key")
             assert [each.name for each in own.iterdir()] == ["outputs-key"]

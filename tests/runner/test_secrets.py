@@ -14,12 +14,12 @@ import trio
 from click.testing import CliRunner
 
 from bassloop.cli import cli
-from bassloop.runner.context import LOCAL, CallContext
+from bassloop.runner.call_context import LOCAL, CallContext
 from bassloop.runner.errors import DriverError
 from bassloop.runner.host import sandbox
-from bassloop.runner.host.driver import HostDriver
+from bassloop.runner.host.host_driver import HostDriver
 from bassloop.runner.secrets import OwnerSecrets, SecretError, SecretStore
-from bassloop.runner.secrets.keyring import SystemKeyring
+from bassloop.runner.secrets.secret_store import SystemKeyring
 from bassloop.runtimes import RunFailed
 from bassloop.wire import bass_pb2 as pb
 
@@ -221,7 +221,7 @@ def test_a_runner_s_address_is_no_command_and_help_tells_both() -> None:
     assert "secret" in told
     assert "prune" in told
     refused = CliRunner().invoke(cli, ["runner", "-j", "2", "no loop at all"])
-    assert "is no loop's address" in refused.output
+    assert "is not the address of a loop" in refused.output
 
 
 # --- on the host driver --------------------------------------------------------------------------------
@@ -320,8 +320,8 @@ async def test_a_file_with_a_secret_in_it_is_not_sent(tmp_path: Path) -> None:
             "mkdir d; echo fine > fine; echo $TOKEN | base64 > d/leak",
             env=[pb.Binding(symbol="TOKEN", value=secret("ONE"))],
         )
-        assert await asked.exported(path_in(thunk, file("fine"))) == {"fine": b"fine\n"}
+        assert await asked.tar_of(path_in(thunk, file("fine"))) == {"fine": b"fine\n"}
         for path in (folder("d"), file("d/leak"), folder(".")):
             with pytest.raises(RunFailed, match="secrets don't leave the runner"):
-                await asked.exported(path_in(thunk, path))
+                await asked.tar_of(path_in(thunk, path))
         assert await asked.read(sh("cat d/leak", image=after(thunk))) == "***Qo=\n"

@@ -17,7 +17,7 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
-from bassloop.runner.events import (
+from bassloop.runner.runner_events import (
     Disconnected,
     Registered,
     RunnerEvent,

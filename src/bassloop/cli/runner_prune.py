@@ -27,9 +27,10 @@ def prune(disk: str | None, keep_caches: bool, state_dir: Path | None) -> None:
 
     from bassloop.cli.log_config import configure_logs
     from bassloop.runner.cache.pins import KINDS
-    from bassloop.runner.cache.pruning import engines
     from bassloop.runner.cache.pruning import prune as do
-    from bassloop.runner.options import RunnerError, default_state, parse_size
+    from bassloop.runner.container.image_store import own_images
+    from bassloop.runner.errors import RunnerError
+    from bassloop.runner.options import default_state, parse_size
 
     configure_logs("warning")
     kinds = [kind for kind in KINDS if not (keep_caches and kind == "caches")]
@@ -37,6 +38,7 @@ def prune(disk: str | None, keep_caches: bool, state_dir: Path | None) -> None:
         limit = 0 if disk is None else parse_size("--disk", disk)
 
         async def work() -> None:
-            click.echo(str(await do(state_dir or default_state(), limit, engines(), kinds=kinds)))
+            folder = state_dir or default_state()
+            click.echo(str(await do(folder, limit, own_images(folder), kinds=kinds)))
 
         trio.run(work)

@@ -41,7 +41,7 @@ def set_(name: str, only: tuple[str, ...], forks: bool, in_keyring: bool | None)
     Without --only every repository that the runner serves may have it. A value for a repository goes
     before one for its owner, and that before one for all.
     """
-    from bassloop.runner.secrets.store import SecretError, SecretStore
+    from bassloop.runner.secrets.secret_store import SecretError, SecretStore
 
     if sys.stdin.isatty():
         value = click.prompt(name, hide_input=True, confirmation_prompt=True)
@@ -58,7 +58,7 @@ def set_(name: str, only: tuple[str, ...], forks: bool, in_keyring: bool | None)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 def list_(as_json: bool) -> None:
     """List the names, and who may have them; never the values."""
-    from bassloop.runner.secrets.store import SecretError, SecretStore
+    from bassloop.runner.secrets.secret_store import SecretError, SecretStore
 
     with told(SecretError):
         entries = SecretStore().entries()
@@ -77,7 +77,7 @@ def list_(as_json: bool) -> None:
 @click.option("--only", multiple=True, metavar="OWNER/REPO", help="Only what this rule has.")
 def remove(name: str, only: tuple[str, ...]) -> None:
     """Forget the value of NAME."""
-    from bassloop.runner.secrets.store import SecretError, SecretStore
+    from bassloop.runner.secrets.secret_store import SecretError, SecretStore
 
     with told(SecretError):
         count = SecretStore().remove(name, only=only)

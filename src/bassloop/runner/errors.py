@@ -1,27 +1,31 @@
-"""What goes wrong with a thunk."""
+"""Errors of the runner, with messages for people."""
 
 from __future__ import annotations
 
 
+class RunnerError(Exception):
+    """The runner can't do what it was asked to; the message names the problem and the fix."""
+
+
 class DriverError(Exception):
-    """A thunk failed, or can't be carried out; the message is for whoever wrote it."""
+    """A thunk failed, or can't be run; the message is for the thunk's author."""
 
 
 class Unsupported(DriverError):
-    """The driver can't do this at all, whatever the thunk is."""
-
-
-def refused(what: str, option: str) -> DriverError:
-    """The runner's owner does not let thunks do something; `option` of `bassloop runner` would."""
-    return DriverError(
-        f"this runner's owner does not let thunks {what}; bassloop runner {option} would"
-    )
-
-
-def host_path_refused() -> DriverError:
-    """A thunk names a file of the machine, and may not."""
-    return refused("name files of the machine", "--allow-host-path")
+    """The driver can't do this at all, whatever the thunk."""
 
 
 class NotCached(DriverError):
-    """Only what is kept was asked for, and it is not."""
+    """Only a cached output was asked for, and there is none."""
+
+
+def not_allowed(action: str, option: str) -> DriverError:
+    """Return the error for what needs an `option` of `bassloop runner` that the owner didn't give."""
+    return DriverError(
+        f"this runner's owner does not let thunks {action}; bassloop runner {option} would"
+    )
+
+
+def host_path_not_allowed() -> DriverError:
+    """Return the error for a thunk that names a file of the machine without being allowed to."""
+    return not_allowed("name files of the machine", "--allow-host-path")

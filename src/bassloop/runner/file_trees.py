@@ -1,6 +1,6 @@
-"""Trees of files: copied, emptied, removed, packed. Nothing here follows a symbolic link.
+"""Copy, measure, remove and pack trees of files. Nothing here follows a symbolic link.
 
-All of it runs in worker threads, a tree a thread, and stops between two files when it is cancelled.
+The work is done in worker threads; what handles a whole tree stops between two files when cancelled.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ import trio
 MAX_ENTRIES = 500_000
 CHUNK = 256 * 1024
 EPOCH = 499_162_500
-"""The time that all files of an output have, so that equal outputs are equal: the reference's."""
+"""The reference's modification time for all files of an output, so that equal outputs are equal."""
 
-PathFilter = Callable[[str], bool]
+Wanted = Callable[[str], bool]
 
 
 def walk(root: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Everything in a folder, by its path in it, in order; folders before what is in them."""
+    """Generate all that is in a folder, with its path in it, in order; folders before their content."""
     waiting = [("", root)]
     count = 0
     while waiting:
@@ -44,15 +44,15 @@ def walk(root: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
         waiting += reversed(below)
 
 
-async def copy(source: Path, target: Path, wanted: PathFilter | None = None) -> None:
-    """Copy a file, or a folder with what is wanted of it. Links stay links; sockets and such are left out.
+async def copy(source: Path, target: Path, wanted: Wanted | None = None) -> None:
+    """Copy a file, or what is wanted of a folder. Links stay links; sockets and devices are left out.
 
-    Nothing may be at `target` but an empty folder. Raises OSError.
+    There may be nothing at `target` but an empty folder. Raises OSError.
     """
 
-    def work() -> None:
+    def copy_now() -> None:
         if source.is_symlink() or not source.is_dir():
-            _copy_one(source, target)
+            _copy_file(source, target)
             return
         target.mkdir(exist_ok=True)
         made: set[str] = set()
@@ -61,28 +61,24 @@ async def copy(source: Path, target: Path, wanted: PathFilter | None = None) -> 
             is_dir = entry.is_dir(follow_symlinks=False)
             if wanted is not None and not wanted(name):
                 continue
-            _make_parents(source, target, name, made)
+            for parent in reversed(PurePosixPath(name).parents[:-1]):
+                _copy_folder(source, target, str(parent), made)
             if is_dir:
-                _make_folder(source, target, name, made)
+                _copy_folder(source, target, name, made)
             else:
-                _copy_one(Path(entry.path), target / name)
+                _copy_file(Path(entry.path), target / name)
 
-    await trio.to_thread.run_sync(work)
-
-
-def _make_parents(source: Path, target: Path, name: str, made: set[str]) -> None:
-    for parent in reversed(PurePosixPath(name).parents[:-1]):
-        _make_folder(source, target, str(parent), made)
+    await trio.to_thread.run_sync(copy_now)
 
 
-def _make_folder(source: Path, target: Path, name: str, made: set[str]) -> None:
+def _copy_folder(source: Path, target: Path, name: str, made: set[str]) -> None:
     if name not in made:
         made.add(name)
         (target / name).mkdir()
         (target / name).chmod(stat.S_IMODE((source / name).stat().st_mode) & 0o777 | 0o700)
 
 
-def _copy_one(source: Path, target: Path) -> None:
+def _copy_file(source: Path, target: Path) -> None:
     found = source.lstat()
     if stat.S_ISLNK(found.st_mode):
         target.symlink_to(source.readlink())
@@ -92,14 +88,14 @@ def _copy_one(source: Path, target: Path) -> None:
 
 
 async def settle(root: Path) -> None:
-    """Give all files of an output the same time, and make sure that it can be read and removed."""
+    """Give all files of an output the same time, and make them readable and removable."""
 
-    def work() -> None:
-        _repair(root)
+    def settle_now() -> None:
+        _make_accessible(root)
         for _, entry in walk(root):
             trio.from_thread.check_cancelled()
             if entry.is_dir(follow_symlinks=False):
-                _repair(Path(entry.path))
+                _make_accessible(Path(entry.path))
             elif not entry.is_symlink():
                 mode = entry.stat(follow_symlinks=False).st_mode
                 if not stat.S_ISREG(mode):
@@ -109,17 +105,17 @@ async def settle(root: Path) -> None:
                     Path(entry.path).chmod(stat.S_IMODE(mode) | stat.S_IRUSR)
             os.utime(entry.path, (EPOCH, EPOCH), follow_symlinks=False)
 
-    await trio.to_thread.run_sync(work)
+    await trio.to_thread.run_sync(settle_now)
 
 
-def _repair(folder: Path) -> None:
+def _make_accessible(folder: Path) -> None:
     mode = stat.S_IMODE(folder.lstat().st_mode)
     if mode & 0o700 != 0o700:
         folder.chmod(mode | 0o700)
 
 
 def size(root: Path) -> int:
-    """Bytes that a file, or a folder with all in it, takes on the disk. What goes meanwhile is not counted."""
+    """Return the bytes on disk of a file, or of a folder and all in it. Skips what vanishes meanwhile."""
     total, waiting = 0, [root]
     while waiting:
         path = waiting.pop()
@@ -134,12 +130,12 @@ def size(root: Path) -> int:
 
 
 async def remove(path: Path) -> None:
-    """Remove a file, or a folder with all that is in it, whatever its permissions."""
+    """Remove a file, or a folder and all in it, whatever the permissions. Raises OSError."""
     await trio.to_thread.run_sync(remove_now, path)
 
 
 def remove_now(path: Path) -> None:
-    """The same, at once. Raises OSError when something can't be removed."""
+    """Do the same in this thread."""
     if path.is_symlink() or not path.is_dir():
         path.unlink(missing_ok=True)
         return
@@ -149,16 +145,16 @@ def remove_now(path: Path) -> None:
         folders = [path]
         while folders:
             folder = folders.pop()
-            _repair(folder)
+            _make_accessible(folder)
             with os.scandir(folder) as found:
                 folders += [Path(each.path) for each in found if each.is_dir(follow_symlinks=False)]
         shutil.rmtree(path)
 
 
 def follow(root: Path, path: str) -> Path:
-    """A path in a folder, if none of its folders is a symbolic link. Raises OSError otherwise.
+    """Return the place of a path in a folder. Raises OSError if a folder on the way is a symbolic link.
 
-    What is at the path itself may be anything, or nothing.
+    At the place itself there may be anything, or nothing.
     """
     place = root
     parts = PurePosixPath(path).parts
@@ -170,7 +166,7 @@ def follow(root: Path, path: str) -> Path:
 
 
 def resolved(root: Path, path: str) -> Path:
-    """A path in a folder with its links followed, as long as they stay in there. Raises OSError."""
+    """Return the place of a path in a folder, with links followed. Raises OSError if one leads out."""
     place = root / path
     if not os.path.lexists(place):
         raise OSError(errno.ENOENT, "there is no such file", path)
@@ -183,14 +179,14 @@ def resolved(root: Path, path: str) -> Path:
 
 
 async def read(path: Path) -> AsyncGenerator[bytes]:
-    """A file's bytes, in pieces."""
+    """Generate a file's bytes in chunks."""
     async with await trio.open_file(path, "rb") as file:
         while chunk := await file.read(CHUNK):
             yield chunk
 
 
-async def tar(source: Path, name: str, wanted: PathFilter | None = None) -> AsyncGenerator[bytes]:
-    """A tar stream: of a file under the name that is given, or of what is wanted of a folder.
+async def tar(source: Path, name: str, wanted: Wanted | None = None) -> AsyncGenerator[bytes]:
+    """Generate a tar stream of a file, under the name that is given, or of what is wanted of a folder.
 
     Owners are left out and times are all the same, so that equal files make equal streams.
     """
@@ -218,6 +214,7 @@ async def tar(source: Path, name: str, wanted: PathFilter | None = None) -> Asyn
 
 
 def _member(path: Path, name: str) -> tarfile.TarInfo | None:
+    """Return the header of a member, or None for what is neither file, folder nor link."""
     with tarfile.open(fileobj=BytesIO(), mode="w") as empty:
         info = empty.gettarinfo(str(path), arcname=name)
     if info.islnk():

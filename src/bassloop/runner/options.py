@@ -1,8 +1,9 @@
-"""What a runner can be told."""
+"""The options of a runner, checked."""
 
 from __future__ import annotations
 
 import getpass
+import platform
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,47 +11,46 @@ from typing import Literal
 
 import platformdirs
 
-from bassloop.runner.secrets.rules import allows, is_rule
+from bassloop.runner.call_context import allows, is_rule
+from bassloop.runner.errors import RunnerError
 
 DEFAULT_PORT = 6455
-_DESTINATION = re.compile(
-    r"(?:(?P<login>[^@\s]+)@)?(?P<host>\[[0-9a-fA-F:]+\]|[^:\s@]+)(?::(?P<port>\d{1,5}))?\Z"
-)
-DriverName = Literal["auto", "container", "host"]
-_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-_SIZE = re.compile(r"(\d{1,15})([kmgt]?)(?:i?b)?\Z", re.IGNORECASE)
 LEAST_MEMORY = 16 << 20
 LEAST_DISK = 16 << 20
 
+DriverName = Literal["auto", "container", "host"]
 
-class RunnerError(Exception):
-    """The runner can't do what it was told; the message names the thing and the mend."""
+_DESTINATION = re.compile(
+    r"(?:(?P<login>[^@\s]+)@)?(?P<host>\[[0-9a-fA-F:]+\]|[^:\s@]+)(?::(?P<port>\d{1,5}))?\Z"
+)
+_SIZE = re.compile(r"(\d{1,15})([kmgt]?)(?:i?b)?\Z", re.IGNORECASE)
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerOptions:
-    """Where a runner dials in, who it is, and what it serves.
+    """Where a runner dials in, who it is, and what it serves. Raises RunnerError for bad values.
 
     Args:
         identities: private keys that are offered first.
-        only: repositories that it serves, ``owner/name`` or ``owner/*``; empty serves all.
-        state_dir: where outputs are kept; by default in the user's cache directory.
-        use_agent: whether the keys of an SSH agent are offered.
-        default_identities: whether the keys in ``~/.ssh`` are offered beside `identities`.
-        sandbox: whether commands are contained by bubblewrap: yes, no, or where it works here.
-        network: whether contained commands reach the network.
-        jobs: how many commands run at the same time; as many as are asked for when it is None.
-        driver: what carries thunks out; `auto` is containers where an engine works, else the host.
-        engine: the engine for containers; Podman, or else Docker, when it is None.
+        only: the repositories that are served, ``owner/name`` or ``owner/*``; empty for all.
+        allow_host_path: let thunks name files of this machine.
+        state_dir: where outputs are stored; by default in the user's cache directory.
+        use_agent: offer the keys of an SSH agent.
+        default_identities: offer the keys in ``~/.ssh`` besides `identities`.
+        sandbox: whether commands on the host are contained; None contains them if that works here.
+        network: let contained commands reach the network.
+        jobs: how many commands run at the same time; None for as many as are asked for.
+        driver: what runs thunks; `auto` takes containers if an engine works, else the host.
+        engine: the engine for containers; None takes Podman, or else Docker.
         cpus: processors that a container may use.
         memory: bytes that a container may use.
         pids: processes and threads that a container may have.
-        allow_insecure: whether a thunk that asks for it gets a privileged container.
-        git_credentials: whether commands of Git have the credentials of the owner's own Git for the
-            private repository that is checked out.
-        publish: names of images, or what they are in, that thunks may push with the owner's login.
+        allow_insecure: give thunks that ask for it a privileged container.
+        git_credentials: check private repositories out with the credentials of the owner's own Git.
+        publish: names of images, or what they are below, that thunks may push with the owner's login.
         secrets_file: where the owner's secrets are; by default in the user's data directory.
-        disk: bytes that what is kept may take; no limit when it is None.
+        disk: bytes that all that is cached may take; None for no limit.
     """
 
     login: str
@@ -101,7 +101,7 @@ class RunnerOptions:
 
     @property
     def state(self) -> Path:
-        """Where outputs are kept."""
+        """The folder in which outputs are stored."""
         return self.state_dir or default_state()
 
     @property
@@ -110,34 +110,39 @@ class RunnerOptions:
         return self.known_hosts or Path.home() / ".ssh" / "known_hosts"
 
 
+def is_served(only: tuple[str, ...], repository: str | None) -> bool:
+    """Return whether rules allow a repository. If there are rules, one that isn't named is not."""
+    if not only:
+        return True
+    return repository is not None and any(allows(rule, repository) for rule in only)
+
+
 def default_state() -> Path:
-    """Where outputs are kept when nothing else is said."""
+    """Return the folder in which outputs are stored by default."""
     return Path(platformdirs.user_cache_dir("bass-loop")) / "runner"
 
 
 def parse_destination(text: str) -> tuple[str, str, int]:
-    """Login, host and port of ``[LOGIN@]HOST[:PORT]``. Raises RunnerError."""
+    """Return login, host and port of ``[LOGIN@]HOST[:PORT]``. Raises RunnerError."""
     found = _DESTINATION.match(text)
     if found is None or int(found["port"] or 0) > 65535:
         raise RunnerError(
-            f"{text!r} is no loop's address: it must be LOGIN@HOST or LOGIN@HOST:PORT"
+            f"{text!r} is not the address of a loop: it must be LOGIN@HOST or LOGIN@HOST:PORT"
         )
     port = int(found["port"]) if found["port"] else DEFAULT_PORT
     return found["login"] or getpass.getuser(), found["host"].strip("[]"), port
 
 
 def parse_size(option: str, text: str) -> int:
-    """Bytes, as in ``512m`` or ``2g``. Raises RunnerError, which names the option."""
+    """Return a number of bytes, as in ``512m`` or ``2g``. Raises RunnerError that names the option."""
     found = _SIZE.match(text)
     if found is None:
         raise RunnerError(f"{option} {text}: must be a number of bytes, as in 512m or 2g")
     return int(found[1]) * _UNITS[found[2].lower()]
 
 
-def is_served(only: tuple[str, ...], repository: str | None) -> bool:
-    """Whether the rules allow a repository. Once there are rules, not knowing is not allowed."""
-    if not only:
-        return True
-    if repository is None:
-        return False
-    return any(allows(rule, repository) for rule in only)
+def this_platform() -> tuple[str, str]:
+    """Return this machine's operating system and architecture, by Go's names."""
+    machine = platform.machine().lower()
+    arch = {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
+    return platform.system().lower(), arch

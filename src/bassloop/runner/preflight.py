@@ -1,4 +1,4 @@
-"""What a runner needs, looked at one by one: keys, host, driver, clock. What is wrong comes with its mend."""
+"""Check all that a runner needs: keys, host, driver, limits, folder, secrets, clock. Problems come with a fix."""
 
 from __future__ import annotations
 
@@ -14,25 +14,28 @@ import trio
 
 from bassloop.bridge import open_bridge
 from bassloop.bridge.grpc import open_grpc_server
-from bassloop.runner import ssh_keys
-from bassloop.runner.container.engine import ContainerLimits, EngineError
-from bassloop.runner.container.probe import try_limits
-from bassloop.runner.driver_choice import find_engine, limits_asked, warnings
+from bassloop.private_files import make_private_folder
+from bassloop.runner import user_keys
+from bassloop.runner.container.container_engine import ContainerLimits, EngineError, try_limits
+from bassloop.runner.driver_choice import container_warnings, find_engine, requested_limits
+from bassloop.runner.errors import RunnerError
 from bassloop.runner.host import sandbox
-from bassloop.runner.options import RunnerError, RunnerOptions
 from bassloop.runner.secrets import SecretError, SecretStore
 from bassloop.runner.ssh import DialError, Dialler
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from bassloop.runner.options import RunnerOptions
+
 CLOCK_SECONDS = 30.0
-ROOM = 1 << 30
+CLOCK_TIMEOUT = 5.0
+ENOUGH_ROOM = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at."""
+class PreflightResult:
+    """The result of one check; if it isn't good, the text names the fix."""
 
     what: str
     good: bool
@@ -41,141 +44,157 @@ class Finding:
 
 async def check_runner(
     options: RunnerOptions, clock_url: str = "https://api.github.com"
-) -> AsyncGenerator[Finding]:
-    """Look at all that a runner needs; it logs in to the loop, and registers nothing.
+) -> AsyncGenerator[PreflightResult]:
+    """Check all that a runner needs. Logs in to the loop, but doesn't register.
 
     Args:
         clock_url: whose clock this machine's is compared with.
     """
-    for look in (_keys, _host, _driver, _limits, _folder, _secrets):
-        yield await look(options)
+    for check in (_keys, _host, _driver, _limits, _folder, _secrets):
+        yield await check(options)
     yield await _clock(clock_url)
 
 
-async def _keys(options: RunnerOptions) -> Finding:
+async def _keys(options: RunnerOptions) -> PreflightResult:
     try:
-        found, paths = await trio.to_thread.run_sync(ssh_keys.load, options)
+        loaded = await trio.to_thread.run_sync(user_keys.load, options)
     except RunnerError as error:
-        return Finding("keys", False, str(error))
-    said = [str(path) for path in paths]
-    if (agent := ssh_keys.agent_path(options)) is not None:
-        said.append(f"the agent's ({agent})")
-    said += [f"({text})" for text in found.left_out]
-    if not said:
-        return Finding("keys", False, "none; make one with ssh-keygen, and add it on GitHub")
-    return Finding("keys", True, ", ".join(said))
+        return PreflightResult("keys", False, str(error))
+    texts = [str(path) for path in loaded.paths]
+    if (agent := user_keys.agent_path(options)) is not None:
+        texts.append(f"the agent's ({agent})")
+    texts += [f"({text})" for text in loaded.skipped]
+    if not texts:
+        return PreflightResult(
+            "keys", False, "none; make one with ssh-keygen, and add it on GitHub"
+        )
+    return PreflightResult("keys", True, ", ".join(texts))
 
 
-async def _host(options: RunnerOptions) -> Finding:
-    warned: list[str] = []
+async def _host(options: RunnerOptions) -> PreflightResult:
+    warnings: list[str] = []
     try:
         async with (
             open_bridge(),
             open_grpc_server([]) as session,
-            Dialler(options, session, warned.append).dial(),
+            Dialler(options, session, warnings.append).dial(),
         ):
-            return Finding("host", True, f"{options.address} is known, and takes your key")
+            return PreflightResult(
+                "host", True, f"{options.address} is known, and accepts your key"
+            )
     except (DialError, RunnerError) as error:
-        return Finding("host", False, "; ".join([str(error), *warned]))
+        return PreflightResult("host", False, "; ".join([str(error), *warnings]))
 
 
-async def _driver(options: RunnerOptions) -> Finding:
+async def _driver(options: RunnerOptions) -> PreflightResult:
     try:
         engine = await find_engine(options)
     except RunnerError as error:
-        return Finding("driver", False, str(error))
+        return PreflightResult("driver", False, str(error))
     if engine is not None:
-        said = [f"containers of {engine}, network {engine.network}"]
+        texts = [f"containers of {engine}, network {engine.network}"]
         if engine.options or engine.ulimits:
             needed = " ".join([*engine.options, *engine.ulimits])
-            said.append(f"as it works here only with {needed}")
+            texts.append(f"as it works here only with {needed}")
         if engine.network != "none":
-            said += warnings(options, engine)[1:]
-        return Finding("driver", True, "; ".join(said))
+            texts += container_warnings(options, engine)[1:]
+        return PreflightResult("driver", True, "; ".join(texts))
     if options.sandbox is False:
-        return Finding(
+        return PreflightResult(
             "driver",
             True,
             "host, NOT CONTAINED: every command of every repository that it serves can read and change "
-            "all that you can, your keys among it",
+            "all that you can, including your keys",
         )
     found = await sandbox.find(network=options.network)
     if isinstance(found, str):
-        mend = "install bubblewrap, or say --unsandboxed if you trust all that it serves"
-        return Finding("driver", options.sandbox is None, f"host, not contained: {found}; {mend}")
+        fix = "install bubblewrap, or say --unsandboxed if you trust all that it serves"
+        return PreflightResult(
+            "driver", options.sandbox is None, f"host, not contained: {found}; {fix}"
+        )
     network = "with" if options.network else "without"
-    return Finding("driver", True, f"host, contained by {found.program}, {network} the network")
-
-
-async def _limits(options: RunnerOptions) -> Finding:
-    """What one thunk may take, tried; and what this process itself is held to."""
-    files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    said = [f"{files:,} open files (at most {most:,})"] if most != resource.RLIM_INFINITY else []
-    said.append(
-        f"{options.jobs} thunks at once" if options.jobs else "any number of thunks at once"
+    return PreflightResult(
+        "driver", True, f"host, contained by {found.program}, {network} the network"
     )
-    asked = limits_asked(options)
+
+
+async def _limits(options: RunnerOptions) -> PreflightResult:
+    """Try the limits of a thunk, and tell those of this process."""
+    files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    texts = [f"{files:,} open files (at most {most:,})"] if most != resource.RLIM_INFINITY else []
+    texts.append(f"{options.jobs or 'any number of'} thunks at once")
+    requested = requested_limits(options)
+    all_requested = " and ".join(requested)
     try:
         engine = await find_engine(options)
         if engine is None:
-            good = not asked
-            mend = "install Podman, or leave the limits out"
-            said.append(f"{' and '.join(asked)} can't be held without containers; {mend}" if asked else
-                        "what a command takes is not limited")  # fmt: skip
-            return Finding("limits", good, "; ".join(said))
-        await try_limits(engine, ContainerLimits(options.cpus, options.memory, options.pids))
+            if requested:
+                fix = "install Podman, or leave the limits out"
+                texts.append(f"{all_requested} can't be held without containers; {fix}")
+            else:
+                texts.append("what a command takes is not limited")
+            return PreflightResult("limits", not requested, "; ".join(texts))
+        limits = ContainerLimits(options.cpus, options.memory, options.pids)
+        await try_limits(engine, limits)
     except EngineError as error:
-        mend = "on a machine with control groups of version 2, delegate them to your user"
-        return Finding("limits", False, f"{' and '.join(asked)} can't be held: {error}; {mend}")
+        fix = "on a machine with control groups of version 2, delegate them to your user"
+        return PreflightResult("limits", False, f"{all_requested} can't be held: {error}; {fix}")
     except RunnerError as error:
-        return Finding("limits", False, str(error))
-    said.append(
-        f"a thunk is held to {', '.join(asked)}" if asked else "what a thunk takes is not limited"
-    )
-    return Finding("limits", True, "; ".join(said))
+        return PreflightResult("limits", False, str(error))
+    held = f"a thunk is held to {', '.join(requested)}"
+    texts.append(held if requested else "what a thunk takes is not limited")
+    return PreflightResult("limits", True, "; ".join(texts))
 
 
-async def _secrets(options: RunnerOptions) -> Finding:
+async def _secrets(options: RunnerOptions) -> PreflightResult:
     store = SecretStore(options.secrets_file)
 
-    def look() -> Finding:
+    def check() -> PreflightResult:
         try:
             found = store.entries()
             for each in found:
                 store.value(each)
         except SecretError as error:
-            return Finding("secrets", False, str(error))
+            return PreflightResult("secrets", False, str(error))
         for_all = [each.name for each in found if not each.only]
         text = f"{len(found)} in {store.path}" if found else "none"
         if for_all and not options.only:
-            return Finding("secrets", True, f"{text}; every repository gets {', '.join(for_all)}")
-        return Finding("secrets", True, text)
+            return PreflightResult(
+                "secrets", True, f"{text}; every repository gets {', '.join(for_all)}"
+            )
+        return PreflightResult("secrets", True, text)
 
-    return await trio.to_thread.run_sync(look)
+    return await trio.to_thread.run_sync(check)
 
 
-async def _folder(options: RunnerOptions) -> Finding:
-    def look() -> int:
-        options.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+async def _folder(options: RunnerOptions) -> PreflightResult:
+    def free_bytes() -> int:
+        make_private_folder(options.state)
         return shutil.disk_usage(options.state).free
 
     try:
-        free = await trio.to_thread.run_sync(look)
+        free = await trio.to_thread.run_sync(free_bytes)
     except OSError as error:
-        return Finding("folder", False, f"{options.state} can't be written: {error.strerror}")
+        return PreflightResult(
+            "folder", False, f"{options.state} can't be written: {error.strerror}"
+        )
     text = f"{options.state}, {free >> 20:,} MiB free"
-    return Finding("folder", free >= ROOM, text if free >= ROOM else f"{text}; make some room")
+    if free < ENOUGH_ROOM:
+        return PreflightResult("folder", False, f"{text}; make room for {ENOUGH_ROOM >> 20:,} MiB")
+    return PreflightResult("folder", True, text)
 
 
-async def _clock(url: str) -> Finding:
+async def _clock(url: str) -> PreflightResult:
     try:
-        async with httpx.AsyncClient(timeout=5) as client:
+        async with httpx.AsyncClient(timeout=CLOCK_TIMEOUT) as client:
             there = parsedate_to_datetime((await client.head(url)).headers["date"]).timestamp()
     except (httpx.HTTPError, KeyError, ValueError) as error:
-        return Finding(
+        return PreflightResult(
             "clock", True, f"not compared: {url} can't be asked ({type(error).__name__})"
         )
     off = time.time() - there
     if abs(off) > CLOCK_SECONDS:
-        return Finding("clock", False, f"{off:+.0f} s off; let it follow a time server (NTP)")
-    return Finding("clock", True, f"agrees with {url}")
+        return PreflightResult(
+            "clock", False, f"{off:+.0f} s off; let it follow a time server (NTP)"
+        )
+    return PreflightResult("clock", True, f"agrees with {url}")

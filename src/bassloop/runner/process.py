@@ -1,7 +1,7 @@
-"""One command as a process group: started, read, and gone with all that it started, however it ends.
+"""Run a command as a process group, and leave nothing of it behind, however it ends.
 
-Whoever leaves the group (a daemon makes a session of its own) is known by a variable in its environment
-and ended too; Linux shows those.
+What leaves the group, as a daemon does with a session of its own, is found by a variable in its environment,
+the marker, and killed too. Linux shows those of other processes; elsewhere such processes stay.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ import subprocess
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import trio
 
-if TYPE_CHECKING:
-    from trio._subprocess import Process
+from bassloop.concurrency import open_flat_nursery, shielded
 
 GRACE_SECONDS = 3.0
-"""How long a command that is ended has for its own cleanup."""
+"""How long a cancelled command may clean up."""
+KILL_SECONDS = 10.0
+"""How long the kernel may take to end what was killed."""
 QUIET_SECONDS = 1.0
-"""How long after the end of a command its pipes may stay open and silent."""
-COOKIE = "BASSLOOP_COMMAND"
-_CHUNK = 64 * 1024
+"""How long the pipes of a command that has ended may stay open and silent."""
+MARKER_VARIABLE = "BASSLOOP_COMMAND"
+_READ_SIZE = 64 * 1024
 _PROC = Path("/proc")
 
 OnBytes = Callable[[int, bytes], Awaitable[None]]
@@ -40,39 +40,37 @@ async def run_command(
     stdin: bytes,
     on_bytes: OnBytes,
     grace: float = GRACE_SECONDS,
-    mark: str | None = "",
+    marker: str | None = "",
     inherited: Sequence[int] = (),
 ) -> int:
-    """Run a command to its end, and return its exit status (negative: the signal that ended it).
+    """Run a command to its end; return its exit status, or the negated signal that ended it.
 
-    `on_bytes` is awaited with 1 or 2 and what was written there; while it waits, the command does.
-    When the command is over, all that it started is ended with SIGKILL; when this is cancelled, with
-    SIGTERM, and `grace` seconds later with SIGKILL. Either way nothing of it is left when this
-    returns. Raises OSError when the command can't be started.
+    When the command ends, all that it started is killed. Cancelled, the command gets SIGTERM, and after
+    `grace` seconds SIGKILL. Nothing of it is left when this returns. Raises OSError if it can't be started.
 
     Args:
+        on_bytes: awaited with 1 or 2 and what was written there; the command waits meanwhile.
+        marker: begins the marker of its processes; None if those that leave its process group may stay.
         inherited: open files that it gets, under the same numbers.
-        mark: begins what all that it starts is known by, so that what has left the process group is
-            ended too, wherever it went; None when that is not wanted. See :func:`end_marked`.
     """
-    cookie = None if mark is None else f"{mark}{secrets.token_hex(16)}"
+    unique = None if marker is None else f"{marker}{secrets.token_hex(16)}"
     process = await trio.lowlevel.open_process(
         list(command),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd=str(cwd),
-        env=dict(env) if cookie is None else {**env, COOKIE: cookie},
+        env=dict(env) if unique is None else {**env, MARKER_VARIABLE: unique},
         start_new_session=True,
         pass_fds=inherited,
     )
-    return await _Running(process, cookie, grace).finish(stdin, on_bytes)
+    return await _Running(process, unique, grace).finish(stdin, on_bytes)
 
 
 class _Running:
-    def __init__(self, process: Process, cookie: str | None, grace: float) -> None:
+    def __init__(self, process: trio.Process, marker: str | None, grace: float) -> None:
         self._process = process
-        self._cookie = cookie
+        self._marker = marker
         self._grace = grace
         self._reads: list[trio.CancelScope] = []
         self._over = False
@@ -83,19 +81,19 @@ class _Running:
         assert process.stdout is not None
         assert process.stderr is not None
         try:
-            async with trio.open_nursery() as nursery:
+            async with open_flat_nursery() as nursery:
                 nursery.start_soon(_feed, process.stdin, stdin)
-                async with trio.open_nursery() as readers:
+                async with open_flat_nursery() as readers:
                     readers.start_soon(self._drain, process.stdout, 1, on_bytes)
                     readers.start_soon(self._drain, process.stderr, 2, on_bytes)
                     await process.wait()
-                    await self._end_rest()
+                    await self._kill_rest()
                     self._over = True
                     for read in self._reads:
                         read.deadline = trio.current_time() + QUIET_SECONDS
                 nursery.cancel_scope.cancel()
         finally:
-            with trio.CancelScope(shield=True):
+            with shielded(self._grace + KILL_SECONDS):
                 await self._end()
                 for pipe in (process.stdin, process.stdout, process.stderr):
                     await pipe.aclose()
@@ -109,7 +107,7 @@ class _Running:
             data: bytes | bytearray = b""
             with trio.CancelScope(deadline=until) as read:
                 self._reads.append(read)
-                data = await pipe.receive_some(_CHUNK)
+                data = await pipe.receive_some(_READ_SIZE)
             self._reads.remove(read)
             if not data:
                 return
@@ -121,31 +119,30 @@ class _Running:
             with trio.move_on_after(self._grace):
                 await self._process.wait()
         if not self._over:
-            await self._end_rest()
+            await self._kill_rest()
         await self._process.wait()
 
-    async def _end_rest(self) -> None:
+    async def _kill_rest(self) -> None:
         self._signal_group(signal.SIGKILL)
-        if self._cookie is None:
-            return
-        await trio.to_thread.run_sync(end_marked, self._cookie)
+        if self._marker is not None:
+            await trio.to_thread.run_sync(kill_marked, self._marker)
 
     def _signal_group(self, number: signal.Signals) -> None:
-        # The group's id is the process's; it stays taken as long as the group has a member.
+        # The group's id is the process's, and isn't given away while the group has a member.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
 
 
 async def _feed(pipe: trio.abc.SendStream, data: bytes) -> None:
-    """Write all of the standard input; a command that does not read it is no error."""
+    """Write the standard input; a command may leave it unread."""
     with suppress(trio.BrokenResourceError):
         await pipe.send_all(data)
     await pipe.aclose()
 
 
-def end_marked(mark: str) -> None:
-    """SIGKILL all that was started with a mark that begins so, until nothing is left: it may fork meanwhile."""
-    entry = f"{COOKIE}={mark}".encode()
+def kill_marked(marker: str) -> None:
+    """Kill all processes whose marker begins so, again until there are none: they may fork meanwhile."""
+    entry = f"{MARKER_VARIABLE}={marker}".encode()
     for _ in range(100):
         found = _marked(entry)
         for pid in found:
@@ -158,7 +155,7 @@ def end_marked(mark: str) -> None:
 def _marked(entry: bytes) -> list[int]:
     found = []
     for path in _PROC.glob("[0-9]*/environ"):
-        with suppress(OSError):  # it has ended, or is another user's
+        with suppress(OSError):  # it has ended, or belongs to another user
             if any(each.startswith(entry) for each in path.read_bytes().split(b"\0")):
                 found.append(int(path.parent.name))
     return found

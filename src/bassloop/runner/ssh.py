@@ -1,8 +1,7 @@
-"""The runner's SSH connection to a loop: one attempt, from dialling to its end."""
+"""The runner's SSH connection to a loop: one attempt, from dialling in to its end."""
 
 from __future__ import annotations
 
-import platform
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,9 +10,11 @@ import asyncssh
 import trio
 
 from bassloop.bridge import call_asyncio
-from bassloop.runner import ssh_keys
-from bassloop.runner.known_hosts import HostKey, KnownHost, KnownHosts, Verdict, place
-from bassloop.runner.options import RunnerError, RunnerOptions
+from bassloop.concurrency import shielded
+from bassloop.runner import user_keys
+from bassloop.runner.errors import RunnerError
+from bassloop.runner.host_keys import HostKey, KnownHost, KnownHosts, Verdict, host_pattern
+from bassloop.runner.options import RunnerOptions, this_platform
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -23,13 +24,14 @@ if TYPE_CHECKING:
 FORWARD = "/runtime"
 KEEPALIVE_SECONDS = 30.0
 KEEPALIVE_COUNT = 2
-"""A loop that does not answer so many questions is gone, after 90 s in all."""
+"""Unanswered questions after which a loop counts as gone, so after 90 s in all."""
 LOGIN_SECONDS = 30.0
+CLOSE_SECONDS = 3.0
 MAX_LINE = 2_000
 
 
 class DialError(Exception):
-    """A connection could not be made, or was refused; the message says why, and what mends it."""
+    """A connection could not be made, or was refused; the message says why, and the fix."""
 
 
 class UnknownHost(DialError):
@@ -45,36 +47,39 @@ class UnknownHost(DialError):
 
 @dataclass(frozen=True, slots=True)
 class Dialler:
-    """Makes connections to the loop that the options name."""
+    """Makes connections to the loop that the options name.
+
+    Args:
+        session: makes the session of a channel that the loop opens (`bassloop.bridge.grpc`).
+        warn: called with what the owner should know.
+    """
 
     options: RunnerOptions
     session: SessionFactory
-    """Makes the session of a channel that the loop opens (`bassloop.bridge.grpc`)."""
     warn: Callable[[str], None] = lambda text: None
 
     @asynccontextmanager
-    async def dial(self) -> AsyncGenerator[Connection]:
-        """A connection that is logged in; closed on the way out.
+    async def dial(self) -> AsyncGenerator[LoopConnection]:
+        """Give a connection that is logged in, and close it on exit.
 
-        Raises DialError, UnknownHost, and RunnerError for what no new attempt mends.
+        Raises DialError, UnknownHost, and RunnerError if another attempt would be useless.
         """
-        connection: asyncssh.SSHClientConnection | None = None
-        client = _Client(await self._known())
+        client = _Client(await self._known_host())
         try:
             with trio.fail_after(LOGIN_SECONDS):
                 connection = await self._log_in(client)
         except (OSError, asyncssh.Error, trio.TooSlowError) as error:
-            raise self._explained(error, client) from error
+            raise self._explain(error, client) from error
         try:
-            yield Connection(self.options, connection, self.session)
+            yield LoopConnection(self.options, connection, self.session)
         except (OSError, asyncssh.Error) as error:
-            raise self._explained(error, client) from error
+            raise self._explain(error, client) from error
         finally:
             connection.close()
-            with trio.move_on_after(3, shield=True):
+            with shielded(CLOSE_SECONDS):
                 await call_asyncio(connection.wait_closed)
 
-    async def _known(self) -> KnownHost:
+    async def _known_host(self) -> KnownHost:
         path = self.options.hosts_file
         try:
             return await trio.to_thread.run_sync(
@@ -84,25 +89,25 @@ class Dialler:
             raise RunnerError(f"the file of known hosts {path} can't be read: {error}") from error
 
     async def _log_in(self, client: _Client) -> asyncssh.SSHClientConnection:
-        files, _ = await trio.to_thread.run_sync(ssh_keys.load, self.options)
-        for text in files.left_out:
+        loaded = await trio.to_thread.run_sync(user_keys.load, self.options)
+        for text in loaded.skipped:
             self.warn(text)
-        agent, pairs = await self._agent()
+        agent, agent_keys = await self._ask_agent()
         try:
-            if not files.pairs and not pairs:
+            if not loaded.keys and not agent_keys:
                 raise RunnerError(
                     "there is no SSH key to log in with: make one with ssh-keygen, and add it on GitHub"
                 )
-            named = len(self.options.identities)
-            made: asyncssh.SSHClientConnection = await call_asyncio(
+            given = len(self.options.identities)
+            connection: asyncssh.SSHClientConnection = await call_asyncio(
                 asyncssh.connect,
                 self.options.host,
                 self.options.port,
                 username=self.options.login,
                 client_factory=lambda: client,
-                client_keys=[*files.pairs[:named], *pairs, *files.pairs[named:]],
+                client_keys=[*loaded.keys[:given], *agent_keys, *loaded.keys[given:]],
                 agent_path=None,
-                known_hosts=lambda host, addr, port: client.known.found,
+                known_hosts=lambda host, addr, port: client.known.matches,
                 password_auth=False,
                 kbdint_auth=False,
                 config=None,
@@ -110,24 +115,24 @@ class Dialler:
                 keepalive_interval=KEEPALIVE_SECONDS,
                 keepalive_count_max=KEEPALIVE_COUNT,
             )
-            return made
+            return connection
         finally:
             if agent is not None:
                 agent.close()
 
-    async def _agent(self) -> tuple[asyncssh.SSHAgentClient | None, list[Any]]:
-        path = ssh_keys.agent_path(self.options)
+    async def _ask_agent(self) -> tuple[asyncssh.SSHAgentClient | None, list[Any]]:
+        path = user_keys.agent_path(self.options)
         if path is None:
             return None, []
         try:
-            return await call_asyncio(ssh_keys.from_agent, path)
+            return await call_asyncio(user_keys.load_from_agent, path)
         except (OSError, ValueError, asyncssh.Error) as error:
             self.warn(f"the SSH agent at {path} can't be asked for keys: {error}")
             return None, []
 
-    def _explained(self, error: Exception, client: _Client) -> DialError:
-        """Why a connection could not be made, and what mends it."""
-        where = place(self.options.host, self.options.port)
+    def _explain(self, error: Exception, client: _Client) -> DialError:
+        """Return the error that says why a connection could not be made, and the fix."""
+        where = host_pattern(self.options.host, self.options.port)
         match error:
             case asyncssh.HostKeyNotVerifiable() if client.shown is not None:
                 key = HostKey.of(self.options.host, self.options.port, client.shown)
@@ -141,13 +146,13 @@ class Dialler:
             case asyncssh.PermissionDenied():
                 login = self.options.login
                 return DialError(
-                    f"the loop takes none of these keys for {login}: is one of them at "
+                    f"the loop accepts none of these keys for {login}: is one of them at "
                     f"https://github.com/{login}.keys?"
                 )
             case asyncssh.KeyExchangeFailed():
                 return DialError(
-                    f"{where} agrees on no way to talk, or shows another kind of host key than the one "
-                    f"in {self.options.hosts_file}: {error.reason}"
+                    f"{where} supports none of this runner's algorithms, or shows another kind of host "
+                    f"key than the one in {self.options.hosts_file}: {error.reason}"
                 )
             case trio.TooSlowError():
                 return DialError(f"{where} does not answer within {LOGIN_SECONDS:.0f} s")
@@ -161,7 +166,7 @@ class Dialler:
 
 
 @dataclass(frozen=True, slots=True)
-class Connection:
+class LoopConnection:
     """A connection that is logged in."""
 
     options: RunnerOptions
@@ -169,10 +174,13 @@ class Connection:
     session: SessionFactory
 
     async def serve(self, on_line: Callable[[str], None]) -> None:
-        """Register and serve until the loop ends it. What the loop says is given to `on_line`.
+        """Register, and serve until the loop ends the connection.
 
-        The first line is the loop's word that the runtime is registered. Raises DialError when the
-        loop refuses, and what asyncssh does when the connection is lost.
+        Raises DialError if the loop refuses, and asyncssh's errors if the connection is lost.
+
+        Args:
+            on_line: called with each line that the loop sends; the first one says that the runtime is
+                registered.
         """
         os_name, arch = this_platform()
         await call_asyncio(self.ssh.create_unix_server, self.session, FORWARD, encoding=None)
@@ -180,17 +188,17 @@ class Connection:
         process: asyncssh.SSHClientProcess[str] = await call_asyncio(
             self.ssh.create_process, command, stderr=asyncssh.STDOUT, errors="replace"
         )
-        said: list[str] = []
+        last: list[str] = []
         while line := (await call_asyncio(process.stdout.readline))[:MAX_LINE].strip():
-            said = [*said[-4:], line]
+            last = [*last[-4:], line]
             on_line(line)
         await call_asyncio(process.wait_closed)
         if process.exit_status:
-            raise DialError(f"the loop refused this runner: {' '.join(said) or 'without a word'}")
+            raise DialError(f"the loop refused this runner: {' '.join(last) or 'without a word'}")
 
 
 class _Client(asyncssh.SSHClient):
-    """Remembers the key that the host has shown, if it is not among the known ones."""
+    """Notes the key that the host has shown, if it is not a known one."""
 
     def __init__(self, known: KnownHost) -> None:
         self.known = known
@@ -201,10 +209,3 @@ class _Client(asyncssh.SSHClient):
     ) -> bool:
         self.shown = key
         return False
-
-
-def this_platform() -> tuple[str, str]:
-    """This machine's operating system and architecture, in Go's words."""
-    machine = platform.machine().lower()
-    arch = {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
-    return platform.system().lower(), arch

@@ -54,7 +54,7 @@ class Asked:
             if log.stream == stream
         ).decode()
 
-    async def exported(self, path: pb.ThunkPath) -> dict[str, bytes]:
+    async def tar_of(self, path: pb.ThunkPath) -> dict[str, bytes]:
         """The files of a path, by their names in the tar stream."""
         async with self.runtime.export_path(path, self.metadata) as answers:
             data = b"".join([each async for each in answers if isinstance(each, bytes)])

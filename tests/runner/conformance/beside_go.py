@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from bassloop.runner.container.engine import ContainerEngine
-from bassloop.runner.container.probe import find
+from bassloop.runner.container.container_engine import ContainerEngine, find
 from bassloop.wire import bass_pb2 as pb
 
 from ...gateway.conftest import USER_KEY, open_gateway

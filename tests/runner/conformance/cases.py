@@ -208,7 +208,7 @@ def dockerfile(asked: Asked) -> str:
 
 
 @case("image", "a Dockerfile, with a target and arguments", "hi\nof the build\n",
-      host=("Dockerfile, which the host driver has not", NO_IMAGES))  # fmt: skip
+      host=("Dockerfile, which the host driver does not have", NO_IMAGES))  # fmt: skip
 async def _(asked: Asked) -> str:
     text = (
         f"{dockerfile(asked)} AS wanted\nCOPY message /message\nARG WORD=none\nRUN echo $WORD > /word\n"
@@ -225,7 +225,7 @@ async def _(asked: Asked) -> str:
 
 
 @case("image", "an archive, which another thunk has exported", "exported\n",
-      host=("archive, which the host driver has not", NO_IMAGES))  # fmt: skip
+      host=("archive, which the host driver does not have", NO_IMAGES))  # fmt: skip
 async def _(asked: Asked) -> str:
     made = sh("(echo exported > /bass/what) 2>/dev/null; true", image=asked.image)
     try:
@@ -486,14 +486,14 @@ async def _(asked: Asked) -> str:
 @case("ExportPath", "a folder as a tar stream", "a=1 sub/b=2")
 async def _(asked: Asked) -> str:
     thunk = sh("mkdir -p d/sub; printf 1 > d/a; printf 2 > d/sub/b", image=asked.image)
-    found = await asked.exported(path_in(thunk, folder("d")))
+    found = await asked.tar_of(path_in(thunk, folder("d")))
     return " ".join(f"{name}={data.decode()}" for name, data in sorted(found.items()))
 
 
 @case("ExportPath", "a file as a tar stream", "a=1")
 async def _(asked: Asked) -> str:
     thunk = sh("mkdir d; printf 1 > d/a", image=asked.image)
-    found = await asked.exported(path_in(thunk, file("d/a")))
+    found = await asked.tar_of(path_in(thunk, file("d/a")))
     return " ".join(f"{name.rpartition('/')[2]}={data.decode()}" for name, data in found.items())
 
 

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 from bassloop.bridge import open_bridge
 from bassloop.bridge.grpc import open_grpc_server
 from bassloop.bridge.memory_channel import memory_opener
-from bassloop.runner.container.driver import ContainerDriver
-from bassloop.runner.container.engine import ContainerEngine
-from bassloop.runner.container.probe import find
+from bassloop.runner.container.container_driver import ContainerDriver
+from bassloop.runner.container.container_engine import ContainerEngine, find
 from bassloop.runner.host import sandbox
-from bassloop.runner.host.driver import HostDriver
+from bassloop.runner.host.host_driver import HostDriver
 from bassloop.runner.secrets import OwnerSecrets, SecretStore
 from bassloop.runner.service import RuntimeService
 from bassloop.runtimes import Platform, Runtime
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
-    from bassloop.runner.engine.driver import Driver
+    from bassloop.runner.engine.thunk_driver import ThunkDriver
 
 DRIVERS = ("host", "sandboxed", "container")
 
@@ -57,7 +56,7 @@ async def open_runtime(
 
 async def _opened(
     name: str, state: Path, secrets: OwnerSecrets, publish_to: tuple[str, ...]
-) -> AbstractAsyncContextManager[Driver]:
+) -> AbstractAsyncContextManager[ThunkDriver]:
     if name == "container":
         engine = await find()
         assert isinstance(engine, ContainerEngine), engine

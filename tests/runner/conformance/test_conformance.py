@@ -18,7 +18,7 @@ from .drivers import DRIVERS, open_runtime
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bassloop.runner.container.engine import ContainerEngine
+    from bassloop.runner.container.container_engine import ContainerEngine
 
 
 async def differences(driver: str, asked: Asked) -> dict[str, str]:

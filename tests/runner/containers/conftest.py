@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from bassloop.runner.container.driver import ContainerDriver
-from bassloop.runner.container.engine import ContainerEngine, EngineError
-from bassloop.runner.container.images import own_prefix
-from bassloop.runner.container.probe import find
-from bassloop.runner.context import LOCAL, CallContext
+from bassloop.runner.call_context import LOCAL, CallContext
+from bassloop.runner.container.container_driver import ContainerDriver
+from bassloop.runner.container.container_engine import ContainerEngine, EngineError, find
+from bassloop.runner.container.image_store import own_repository
 from bassloop.wire import bass_pb2 as pb
 
 from ..made import Recorder
@@ -25,7 +24,7 @@ from ..made import Recorder
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from bassloop.runner.cache.outputs import ThunkOutput
+    from bassloop.runner.cache.output_cache import ThunkOutput
 
 IMAGE_LINE = "{{.Repository}}:{{.Tag}} {{.ID}}"
 BASE = pb.ThunkImage(
@@ -86,9 +85,9 @@ class Bench:
 
     async def containers(self) -> list[str]:
         """The containers that run now."""
-        label = f"label=bassloop.state={self.driver.owner}"
+        label = f"label=bassloop.state={self.driver.settings.owner}"
         words = ("ps", "--filter", label, "--format", "{{.Names}}")
-        return (await self.driver.engine.ask(*words)).split()
+        return (await self.driver.settings.engine.ask(*words)).split()
 
 
 async def forget(engine: ContainerEngine, driver: ContainerDriver, *more: str) -> None:
@@ -98,7 +97,7 @@ async def forget(engine: ContainerEngine, driver: ContainerDriver, *more: str) -
 
 async def forget_state(engine: ContainerEngine, state: Path, *more: str) -> None:
     """The same for the driver that has used a folder."""
-    await _forget(engine, (own_prefix(state) or "none", *more))
+    await _forget(engine, (own_repository(state) or "none", *more))
 
 
 async def listed_images(engine: ContainerEngine) -> str:
@@ -158,7 +157,7 @@ async def registry(tmp_path: Path) -> AsyncIterator[str]:
 async def bench(tmp_path: Path, engine: ContainerEngine) -> AsyncIterator[Any]:
     async with ContainerDriver.open(tmp_path / "state", engine) as driver:
         yield Bench(driver)
-    owner = f"label=bassloop.state={driver.owner}"
+    owner = f"label=bassloop.state={driver.settings.owner}"
     left = (await engine.ask("ps", "--all", "--quiet", "--filter", owner)).split()
     if left:
         await engine.ask("rm", "--force", *left)

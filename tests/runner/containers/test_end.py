@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from bassloop.runner.container.driver import ContainerDriver
-from bassloop.runner.container.engine import ContainerEngine, ContainerLimits
-from bassloop.runner.context import LOCAL
+from bassloop.runner.call_context import LOCAL
+from bassloop.runner.container.container_driver import ContainerDriver
+from bassloop.runner.container.container_engine import ContainerEngine, ContainerLimits
 from bassloop.runner.errors import DriverError
 
 from ..made import Recorder, folder, mount, path_in
@@ -79,9 +79,9 @@ async def test_a_container_that_a_crashed_runner_left_is_removed_by_the_next(
     state = tmp_path / "state"
     script = f"""
 import trio
-from bassloop.runner.container.driver import ContainerDriver
-from bassloop.runner.container.probe import find
-from bassloop.runner.context import LOCAL
+from bassloop.runner.container.container_driver import ContainerDriver
+from bassloop.runner.container.container_engine import find
+from bassloop.runner.call_context import LOCAL
 from bassloop.wire import bass_pb2 as pb
 async def main():
     engine = await find()

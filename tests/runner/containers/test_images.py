@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bassloop.runner.cache.pruning import prune
-from bassloop.runner.container.driver import ContainerDriver
-from bassloop.runner.context import LOCAL, CallContext
-from bassloop.runner.engine.sources import exported
+from bassloop.runner.call_context import LOCAL, CallContext
+from bassloop.runner.container.container_driver import ContainerDriver
+from bassloop.runner.container.image_store import OwnImages
+from bassloop.runner.engine.thunk_driver import tar_of
 from bassloop.runner.errors import DriverError
 from bassloop.wire import bass_pb2 as pb
 
@@ -23,7 +24,7 @@ from .test_run import run
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bassloop.runner.container.engine import ContainerEngine
+    from bassloop.runner.container.container_engine import ContainerEngine
 
 pytestmark = pytest.mark.containers
 
@@ -128,7 +129,7 @@ async def test_an_archive_may_be_what_a_thunk_has_made(
 
 @pytest.mark.parametrize("content", [b"", b"nonsense" * 200])
 async def test_what_is_no_archive_is_refused(bench: Bench, content: bytes) -> None:
-    with pytest.raises(DriverError, match="no archive of an image"):
+    with pytest.raises(DriverError, match="not an archive of an image"):
         await bench.said(run("true", image=loaded(content)))
 
 
@@ -174,7 +175,7 @@ async def test_a_dockerfile_that_fails_says_what_failed(bench: Bench) -> None:
 
 async def test_a_path_is_exported_as_a_tar_stream(bench: Bench) -> None:
     output = await bench.run(run("mkdir d; echo 1 > d/a; ln -s a d/link; touch b"))
-    stream = b"".join([chunk async for chunk in exported(output, folder("d"))])
+    stream = b"".join([chunk async for chunk in tar_of(output, folder("d"))])
     assert members(stream) == {"a": b"1\n", "link": b""}
 
 
@@ -210,7 +211,7 @@ async def test_an_image_that_is_here_only_counts(bench: Bench) -> None:
 
 
 async def test_images_that_the_runner_made_are_pruned_and_no_others(bench: Bench) -> None:
-    ask = bench.driver.engine.ask
+    ask = bench.driver.settings.engine.ask
     state = bench.driver.cache.folder
 
     async def made() -> list[str]:
@@ -224,14 +225,14 @@ async def test_images_that_the_runner_made_are_pruned_and_no_others(bench: Bench
     await bench.said(second)
     await bench.said(run("true", image=built(target="first")))
     async with bench.driver.running(second, LOCAL, bench.seen) as output:
-        await bench.driver.images.left(output, output.path.name)
+        await bench.driver.images.left_by(output, output.path.name)
         assert len(await made()) == 3
-        pruned = await prune(state, 0, [bench.driver.engine])
+        pruned = await prune(state, 0, [OwnImages(bench.driver.settings.engine, state)])
         assert pruned.freed > 3_000_000
         assert pruned.in_use == 1
         assert await made() == [bench.driver.images.own_name(output.path.name)]
         assert await bench.said(run("cat /more", image=after(second))) == "more\n"
-    await prune(state, 0, [bench.driver.engine])
+    await prune(state, 0, [OwnImages(bench.driver.settings.engine, state)])
     assert await made() == []
     assert await bench.driver.images.inspect("localhost/base:bassloop-tests") is not None
     assert await bench.said(run("cat /more", image=after(second))) == "more\n"

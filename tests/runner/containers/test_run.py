@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from bassloop.runner.context import CallContext
+from bassloop.runner.call_context import CallContext
 from bassloop.runner.errors import DriverError
 from bassloop.wire import bass_pb2 as pb
 
@@ -81,9 +81,9 @@ async def test_what_was_removed_by_hand_is_made_again(bench: Bench) -> None:
     first = run("echo system > /etc/changed")
     output = await bench.run(first)
     key = output.path.name
-    image = await bench.driver.images.left(output, key)
+    image = await bench.driver.images.left_by(output, key)
     assert image is not None
-    await bench.driver.engine.ask("rmi", "--force", image)
+    await bench.driver.settings.engine.ask("rmi", "--force", image)
     assert await bench.said(run("cat /etc/changed", image=after(first))) == "system\n"
 
 
@@ -201,11 +201,11 @@ async def test_a_fork_never_gets_what_its_base_repository_made(bench: Bench) -> 
 async def test_a_name_that_another_image_is_given_makes_another_thunk(bench: Bench) -> None:
     thunk = run("cat /proc/sys/kernel/random/uuid; cat /etc/v || true")
     first = await bench.said(thunk)
-    ask = bench.driver.engine.ask
+    ask = bench.driver.settings.engine.ask
     name = "localhost/base:bassloop-tests"
     before = (await ask("image", "inspect", "--format", "{{.Id}}", name)).strip()
     output = await bench.run(run("echo 2 > /etc/v"))
-    image = await bench.driver.images.left(output, output.path.name)
+    image = await bench.driver.images.left_by(output, output.path.name)
     assert image
     await ask("tag", image, name)
     try:

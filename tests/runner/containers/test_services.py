@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from bassloop.runner.container.driver import ContainerDriver
-from bassloop.runner.context import CallContext
+from bassloop.runner.call_context import CallContext
+from bassloop.runner.container.container_driver import ContainerDriver
 from bassloop.runner.errors import DriverError
 from bassloop.runner.secrets import OwnerSecrets, SecretStore
 from bassloop.wire import bass_pb2 as pb
@@ -25,7 +25,7 @@ from .test_run import run
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from bassloop.runner.container.engine import ContainerEngine
+    from bassloop.runner.container.container_engine import ContainerEngine
 
 pytestmark = pytest.mark.containers
 
@@ -107,7 +107,7 @@ OPENSSL = Path("/usr/bin/openssl")
 @pytest.fixture
 async def with_openssl(bench: Bench) -> AsyncIterator[pb.ThunkImage]:
     """An image with this machine's openssl in it. It is gone before the bench looks at what is left."""
-    engine = bench.driver.engine
+    engine = bench.driver.settings.engine
     assert OPENSSL.exists(), "Debian: apt-get install openssl"
     listed = subprocess.run(["ldd", OPENSSL], capture_output=True, text=True, check=True).stdout  # noqa: ASYNC221
     needed = [word for line in listed.splitlines() for word in line.split() if word.startswith("/")]

@@ -1,7 +1,7 @@
-"""What of a runner's state is in use, so that nobody removes it: not in this process, nor in another.
+"""Pin what is in use, so that no process removes it from the cache.
 
-A use is a file in the folder of the session that uses it. Whoever removes something looks for such files
-of all sessions first, and nobody begins to use it meanwhile: there is a lock for that, held for moments.
+A pin is a file in the folder of the session that uses something. Before it removes something, a process
+looks for such files of all sessions; a lock, held for a moment, keeps others from pinning it meanwhile.
 """
 
 from __future__ import annotations
@@ -12,80 +12,64 @@ from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import trio
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 KINDS = ("outputs", "caches", "images")
-"""The folders of what is kept."""
-USING = "using"
+"""The kinds of cached things, and the folders that have them."""
+_PINS = "using"
 
 
 class Pins:
-    """What one session uses. Made with :meth:`open`."""
+    """The pins of one session. Made with :meth:`open`."""
 
-    def __init__(self, own: Path, lock: int) -> None:
-        self._own = own
+    def __init__(self, folder: Path, lock: int) -> None:
+        self._folder = folder
         self._lock = lock
         self._counts: Counter[str] = Counter()
-        self._grown = 0
-        self._more = trio.Event()
 
     @classmethod
     @contextmanager
-    def open(cls, folder: Path, own: Path) -> Iterator[Pins]:
-        """The uses of the session whose folder is `own`. Raises OSError."""
-        (own / USING).mkdir()
-        lock = _open(folder)
+    def open(cls, cache: Path, session: Path) -> Iterator[Pins]:
+        """Open the pins of the session with this folder. Raises OSError."""
+        (session / _PINS).mkdir()
+        lock = _open_lock(cache)
         try:
-            yield cls(own / USING, lock)
+            yield cls(session / _PINS, lock)
         finally:
             os.close(lock)
 
     @contextmanager
-    def of(self, kind: str, name: str) -> Iterator[None]:
-        """While the context lasts, this is in use, whether it is there or is going to be."""
-        what = f"{kind}-{name}"
-        if not self._counts[what]:
-            fcntl.flock(self._lock, fcntl.LOCK_SH)  # whoever has it alone has it for a moment
+    def pin(self, kind: str, name: str) -> Iterator[None]:
+        """Keep something from being removed, whether it is there or will be."""
+        pinned = f"{kind}-{name}"
+        if not self._counts[pinned]:
+            fcntl.flock(self._lock, fcntl.LOCK_SH)  # others hold it alone for a moment only
             try:
-                (self._own / what).touch()
+                (self._folder / pinned).touch()
             finally:
                 fcntl.flock(self._lock, fcntl.LOCK_UN)
-        self._counts[what] += 1
+        self._counts[pinned] += 1
         try:
             yield
         finally:
-            self._counts[what] -= 1
-            if not self._counts[what]:
-                del self._counts[what]
-                (self._own / what).unlink(missing_ok=True)
-
-    def grow(self, size: int) -> None:
-        """So many more bytes are kept."""
-        self._grown += size
-        self._more.set()
-
-    async def grown(self, by: int) -> None:
-        """Wait until so many bytes more are kept than when this returned last."""
-        while self._grown < by:
-            self._more = trio.Event()
-            await self._more.wait()
-        self._grown = 0
+            self._counts[pinned] -= 1
+            if not self._counts[pinned]:
+                del self._counts[pinned]
+                (self._folder / pinned).unlink(missing_ok=True)
 
 
 @contextmanager
-def removing(folder: Path, kind: str, name: str) -> Iterator[bool]:
-    """Whether nobody uses this; and while the context lasts, nobody begins to."""
-    lock = _open(folder)
+def removing(cache: Path, kind: str, name: str) -> Iterator[bool]:
+    """Keep anybody from pinning something; give whether nobody has pinned it."""
+    lock = _open_lock(cache)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield not any((folder / "making").glob(f"*/{USING}/{kind}-{name}"))
+        yield not any((cache / "making").glob(f"*/{_PINS}/{kind}-{name}"))
     finally:
         os.close(lock)
 
 
-def _open(folder: Path) -> int:
-    return os.open(folder / "uses.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def _open_lock(cache: Path) -> int:
+    return os.open(cache / "uses.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

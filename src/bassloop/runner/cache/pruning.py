@@ -1,44 +1,54 @@
-"""What is kept is removed again when it takes too much room: least recently used goes first.
+"""Remove what is cached when it takes too much room, least recently used first.
 
-Outputs with the images that their thunks have left, images that were made of archives and Dockerfiles,
-and folders that thunks share. Nothing that is in use is removed, whoever uses it; nor are images that
-were fetched by name, which are the engine's owner's.
+That is outputs with the images that their thunks left, images made of archives and Dockerfiles, and cache
+folders. What somebody uses stays, in whatever process; so do images that were fetched by name, which belong
+to the owner of the container engine.
 """
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 import trio
 
+from bassloop.concurrency import shielded
 from bassloop.runner import file_trees
-from bassloop.runner.cache.outputs import ThunkOutput, remove_abandoned
+from bassloop.runner.cache.output_cache import REMOVE_SECONDS, ThunkOutput, remove_abandoned
 from bassloop.runner.cache.pins import KINDS, removing
-from bassloop.runner.container.engine import ContainerEngine, EngineError, is_missing
-from bassloop.runner.container.images import PUBLISHED, own_prefix
+from bassloop.runner.errors import DriverError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from bassloop.runner.cache.outputs import OutputCache
+    from bassloop.runner.cache.output_cache import OutputCache
 
 log = structlog.get_logger(__name__)
 
 LEFT_SECONDS = 3_600.0
-LOOK_SECONDS = 600.0
-"""How often shared folders are measured, which grow unseen."""
+"""After this time, what was being removed has been left by a process that crashed."""
+MEASURE_SECONDS = 600.0
+"""How often everything is measured: cache folders grow unseen."""
+
+
+class PrunableImages(Protocol):
+    """The images that a runner has made in one container engine, by cache key."""
+
+    async def sizes(self) -> Mapping[str, int]:
+        """Return their sizes in bytes; nothing if the engine doesn't answer."""
+
+    async def remove(self, key: str) -> None:
+        """Remove one if it is there; one that something else is based on loses its name only."""
 
 
 @dataclass(frozen=True, slots=True)
-class CacheEntry:
-    """Something that is kept, when it was used last, and the bytes that it takes."""
+class CachedItem:
+    """Something cached, when it was last used, and the bytes that it takes."""
 
     kind: str
     name: str
@@ -48,7 +58,7 @@ class CacheEntry:
 
 @dataclass(frozen=True, slots=True)
 class PruneResult:
-    """What was removed, in number and bytes; what is left, in bytes; and how much of that is in use."""
+    """The number and bytes of what was removed, the bytes left, and how many of those are in use."""
 
     count: int
     freed: int
@@ -60,62 +70,55 @@ class PruneResult:
         return text + (f", {self.in_use} of them in use" if self.in_use else "")
 
 
-def engines() -> list[ContainerEngine]:
-    """The engines whose programs are here: removing images needs none of what running containers does."""
-    found = ((kind, shutil.which(kind)) for kind in ("podman", "docker"))
-    return [ContainerEngine(path, kind) for kind, path in found if path is not None]  # type: ignore[arg-type]
-
-
 async def prune(
-    folder: Path, limit: int, engines: Sequence[ContainerEngine], *, kinds: Sequence[str] = KINDS
+    folder: Path, limit: int, images: Sequence[PrunableImages], *, kinds: Sequence[str] = KINDS
 ) -> PruneResult:
-    """Remove what is kept in a runner's folder, until no more than `limit` bytes are left.
+    """Remove what is cached in a runner's folder until at most `limit` bytes are left.
 
-    Only `kinds` are removed and counted; with a limit of 0 all goes that nobody uses. A runner may use
-    the folder meanwhile. Raises OSError.
+    Only `kinds` are removed and counted; a limit of 0 removes all that nobody uses. A runner may use the
+    folder meanwhile. Raises OSError.
     """
-    prefix = await trio.to_thread.run_sync(own_prefix, folder)
-    images = [_Images(engine, prefix) for engine in engines] if prefix else []
-    for one in images:
-        await one.look()
+    sizes = [(each, await each.sizes()) for each in images]
 
-    def look() -> list[CacheEntry]:
+    def measure() -> list[CachedItem]:
         _remove_leftovers(folder)
-        return [
-            _measured(folder, kind, path, images) for kind in kinds for path in _in(folder / kind)
-        ]
+        image_sizes = [found for _, found in sizes]
+        return [_measured(kind, path, image_sizes) for kind in kinds for path in _in(folder / kind)]
 
-    kept = await trio.to_thread.run_sync(look)
-    known = {each.name for each in kept}
-    total = sum(each.size for each in kept)
+    items = await trio.to_thread.run_sync(measure)
+    total = sum(item.size for item in items)
     count = freed = in_use = 0
-    for each in sorted(kept, key=lambda one: one.used):
+    for item in sorted(items, key=lambda each: each.used):
         if 0 < limit >= total - freed:
             break
-        if await _remove(folder, each, images):
-            count, freed = count + 1, freed + each.size
+        holders = [each for each, found in sizes if item.name in found and item.kind != "caches"]
+        if await _remove(folder, item, holders):
+            count, freed = count + 1, freed + item.size
         else:
             in_use += 1
     if "outputs" in kinds and "images" in kinds:
-        for one in images:
-            await one.remove_unknown(folder, known)
+        known = {item.name for item in items}
+        for each, found in sizes:
+            for key in found:
+                if key not in known and not any((folder / kind / key).exists() for kind in KINDS):
+                    await each.remove(key)
     return PruneResult(count, freed, total - freed, in_use)
 
 
-async def keep_within(cache: OutputCache, limit: int, engine: ContainerEngine | None) -> None:
-    """Prune what is kept whenever it has grown, until cancelled."""
+async def keep_within(cache: OutputCache, limit: int, images: Sequence[PrunableImages]) -> None:
+    """Prune whenever the cache has grown, until cancelled."""
     while True:
         try:
-            pruned = await prune(cache.folder, limit, [] if engine is None else [engine])
+            pruned = await prune(cache.folder, limit, images)
             log.info("pruned", removed=pruned.count, freed=pruned.freed, left=pruned.left)
-        except (OSError, EngineError) as error:
+        except (OSError, DriverError) as error:
             log.warning("not pruned", error=str(error))
-        with trio.move_on_after(LOOK_SECONDS):
-            await cache.uses.grown(limit // 20)
+        with trio.move_on_after(MEASURE_SECONDS):
+            await cache.grown(limit // 20)
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """What crashed runners were making, and what was being removed when somebody crashed."""
+    """Remove what crashed runners were making, and what was left half removed."""
     if (folder / "making").is_dir():
         remove_abandoned(folder / "making")
     for path in folder.glob("gone-*"):
@@ -130,7 +133,7 @@ def _in(folder: Path) -> list[Path]:
     return []
 
 
-def _measured(folder: Path, kind: str, path: Path, images: Iterable[_Images]) -> CacheEntry:
+def _measured(kind: str, path: Path, image_sizes: Iterable[Mapping[str, int]]) -> CachedItem:
     try:
         used = path.stat().st_mtime
     except FileNotFoundError:
@@ -139,71 +142,31 @@ def _measured(folder: Path, kind: str, path: Path, images: Iterable[_Images]) ->
         case "outputs":
             size = ThunkOutput(path).size
         case "images":
-            size = max((each.sizes.get(path.name, 0) for each in images), default=0)
+            size = max((sizes.get(path.name, 0) for sizes in image_sizes), default=0)
         case _:
             size = file_trees.size(path)
-    return CacheEntry(kind, path.name, used, size)
+    return CachedItem(kind, path.name, used, size)
 
 
-async def _remove(folder: Path, each: CacheEntry, images: Iterable[_Images]) -> bool:
-    """Remove one thing, if nobody uses it. Returns whether it is gone."""
+async def _remove(folder: Path, item: CachedItem, holders: Iterable[PrunableImages]) -> bool:
+    """Remove something and its images if nobody uses it; return whether it is gone."""
 
     def take() -> Path | None:
-        with removing(folder, each.kind, each.name) as unused:
+        with removing(folder, item.kind, item.name) as unused:
             if not unused:
                 return None
             gone = Path(tempfile.mkdtemp(dir=folder, prefix="gone-"))
             with suppress(FileNotFoundError):
-                (folder / each.kind / each.name).rename(gone / "it")
+                (folder / item.kind / item.name).rename(gone / "it")
             return gone
 
     gone = await trio.to_thread.run_sync(take)
     if gone is None:
         return False
     try:
-        if each.kind != "caches":
-            for one in images:
-                await one.remove(each.name)
+        for each in holders:
+            await each.remove(item.name)
     finally:
-        with trio.CancelScope(shield=True):
+        with shielded(REMOVE_SECONDS):
             await file_trees.remove(gone)
     return True
-
-
-class _Images:
-    """The images that a runner has made in one engine, by key."""
-
-    def __init__(self, engine: ContainerEngine, prefix: str) -> None:
-        self._engine = engine
-        self._prefix = prefix
-        self.sizes: dict[str, int] = {}
-
-    async def look(self) -> None:
-        """Find them. An engine that does not answer has none."""
-        form = "{{.Repository}} {{.Tag}} {{.ID}}"
-        try:
-            listed = await self._engine.ask("images", "--no-trunc", "--format", form)
-            found = [line.split() for line in listed.splitlines()]
-            ours = {key: image for name, key, image in found if name == self._prefix}
-            if ours:
-                inspect = ("image", "inspect", "--format", "{{.Size}}")
-                sizes = (await self._engine.ask(*inspect, *ours.values())).split()
-                self.sizes = dict(zip(ours, map(int, sizes), strict=True))
-        except (EngineError, ValueError) as error:
-            log.warning("images not looked at", engine=self._engine.kind, error=str(error))
-
-    async def remove(self, key: str) -> None:
-        """Remove one, if it is there; one that a container or another image is from loses its name only."""
-        if key in self.sizes:
-            try:
-                await self._engine.ask("rmi", f"{self._prefix}:{key}")
-            except EngineError as error:
-                if not is_missing(error):
-                    log.warning("image not removed", key=key, error=str(error))
-
-    async def remove_unknown(self, folder: Path, known: set[str]) -> None:
-        """Remove those of which nothing else is kept any more."""
-        for key in self.sizes:
-            is_kept = key in known or any((folder / kind / key).exists() for kind in KINDS)
-            if not is_kept and not key.startswith(PUBLISHED):
-                await self.remove(key)

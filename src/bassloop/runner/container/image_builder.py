@@ -1,6 +1,6 @@
-"""Images that are not fetched by name: out of an archive, or made as a Dockerfile says.
+"""Images that are not fetched by name: loaded from an archive, or built from a Dockerfile.
 
-They are kept under a name of this runner's own, by what they are made of, and made once.
+They are kept under names of this runner's own, by what they are made of, and made once.
 """
 
 from __future__ import annotations
@@ -14,159 +14,119 @@ import trio
 
 from bassloop.bass.wire.digest import encode_go_order
 from bassloop.runner import file_trees
-from bassloop.runner.container import archive
-from bassloop.runner.container import image as names
-from bassloop.runner.container.engine import EngineError
+from bassloop.runner.container import image_archive
+from bassloop.runner.container import image_info as names
 from bassloop.runner.engine import layout
-from bassloop.runner.engine.progress import step_id
-from bassloop.runner.engine.sources import copy_inside, wanted_of, write_logical
-from bassloop.runner.errors import DriverError, host_path_refused
-from bassloop.runner.ssh import this_platform
+from bassloop.runner.engine.graph import describe_os_error
+from bassloop.runner.engine.mounts import copy_path, write_logical
+from bassloop.runner.engine.step_progress import step_id
+from bassloop.runner.errors import DriverError, host_path_not_allowed
+from bassloop.runner.options import this_platform
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
-
-    from bassloop.runner.cache.outputs import CallCache, OutputCache, ThunkOutput
-    from bassloop.runner.container.engine import ContainerEngine, ContainerLimits
-    from bassloop.runner.container.image import Image
-    from bassloop.runner.container.images import ImageStore
-    from bassloop.runner.engine.progress import StepReporter
+    from bassloop.runner.container.container_engine import ContainerLimits
+    from bassloop.runner.container.image_info import Image
+    from bassloop.runner.container.image_store import ImageStore
+    from bassloop.runner.engine.graph import ThunkGraph
+    from bassloop.runner.engine.step_progress import StepReporter
     from bassloop.wire import bass_pb2 as pb
 
-PERIOD = 100_000
+CPU_PERIOD = 100_000
 """Microseconds over which an engine shares processors out."""
-
-
-def input_of(image: pb.ThunkImage) -> pb.ImageBuildInput | None:
-    """The file or folder that an image is made of, if it is made of one."""
-    match image.WhichOneof("image"):
-        case "archive":
-            return image.archive.file
-        case "docker_build":
-            return image.docker_build.context
-    return None
-
-
-def described(image: pb.ThunkImage) -> str:
-    """An image as a person would name it."""
-    if image.WhichOneof("image") == "archive":
-        return f"image of {_written(image.archive.file)}"
-    return f"docker build {_written(image.docker_build.context)}"
-
-
-def _written(source: pb.ImageBuildInput) -> str:
-    match source.WhichOneof("input"):
-        case "thunk":
-            path = source.thunk.path
-        case "host":
-            path = source.host.path
-        case _:
-            return source.logical.file.name or source.logical.dir.name or "./"
-    return layout.written(layout.filesystem(path), directory=layout.is_directory(path))
 
 
 @dataclass(frozen=True, slots=True)
 class ImageBuilder:
-    """Makes such images for one call.
+    """Makes images for one call, and runs the thunks that they are made of."""
 
-    Args:
-        hold: keeps what is used from being removed.
-        vertex: makes a place in the progress, from a key, a name and inputs.
-        kept: finds the output of a thunk that ran.
-        needed: makes a thunk's output, and says what it is kept under.
-        own: makes a name the scope's own.
-    """
-
-    engine: ContainerEngine
     images: ImageStore
-    cache: OutputCache
-    hold: CallCache
+    graph: ThunkGraph
     limits: ContainerLimits
-    vertex: Callable[[str, str, Iterable[str]], StepReporter]
-    kept: Callable[[pb.Thunk], Awaitable[ThunkOutput]]
-    needed: Callable[[pb.Thunk], Awaitable[str]]
-    own: Callable[[str], str]
     allow_host_path: bool
 
-    async def made(self, image: pb.ThunkImage) -> Image:
-        """The image, made if it has to be. Raises DriverError."""
-        facts = ["image", hashlib.sha256(encode_go_order(image)).hexdigest()]
-        inputs = []
-        source = input_of(image)
+    async def image(self, message: pb.ThunkImage) -> Image:
+        """Return the image that a message describes, made if it is not there. Raises DriverError."""
+        source = source_of(message)
         assert source is not None
+        facts = ["image", hashlib.sha256(encode_go_order(message)).hexdigest()]
+        inputs = []
         if source.WhichOneof("input") == "thunk":
-            inputs.append(await self.needed(source.thunk.thunk))
-        key = self.own("\n".join([*facts, *inputs]))
+            await self.graph.output(source.thunk.thunk)
+            inputs.append(await self.graph.key(source.thunk.thunk))
+        key = self.graph.context.namespaced("\n".join([*facts, *inputs]))
         name = self.images.own_name(key)
-        vertex = self.vertex(key, described(image), map(step_id, inputs))
-        self.hold.image(key)
-        async with self.cache.locks.holding(key):
+        step = self.graph.step(key, describe(message), map(step_id, inputs))
+        self.graph.call.cache.use_image(key)
+        async with self.graph.cache.locks.hold(key):
             found = await self.images.inspect(name)
             if found is not None:
-                await vertex.cached()
+                await step.cached()
                 return found
-            await vertex.started()
-            error: str | None = "cancelled"
+            await step.start()
+            error: str | None
             try:
-                async with self.cache.making() as place:
-                    await self._make(image, source, name, vertex, place.path)
+                async with self.graph.cache.new_output() as folder:
+                    await self._make(message, source, name, step, folder.path)
                 found = await self.images.inspect(name)
                 error = None if found else "it was made, and is not there"
             except DriverError as failure:
                 error = str(failure)
             except OSError as failure:
-                error = f"{failure.strerror or failure} ({failure.filename})"
-            await vertex.completed(error)
+                error = describe_os_error(failure)
+            await step.complete(error)
             if found is None:
-                raise DriverError(f"{described(image)}: {error}")
+                raise DriverError(f"{describe(message)}: {error}")
             return found
 
     async def _make(
         self,
-        image: pb.ThunkImage,
+        message: pb.ThunkImage,
         source: pb.ImageBuildInput,
         name: str,
-        vertex: StepReporter,
-        place: Path,
+        step: StepReporter,
+        folder: Path,
     ) -> None:
-        given = await self._given(source, place)
-        if image.WhichOneof("image") == "archive":
-            await self._load(image.archive, given, name, vertex, place)
+        path = await self._input(source, folder)
+        if message.WhichOneof("image") == "archive":
+            await self._load(message.archive, path, name, step, folder)
         else:
-            await self._build(image.docker_build, given, name, vertex)
+            await self._build(message.docker_build, path, name, step)
 
-    async def _given(self, source: pb.ImageBuildInput, place: Path) -> Path:
-        """The file or folder that an image is made of."""
+    async def _input(self, source: pb.ImageBuildInput, folder: Path) -> Path:
+        """Return the file or folder that an image is made of, copied if it has to be."""
+        copied = folder / "given"
         match source.WhichOneof("input"):
             case "thunk":
-                root, path = (await self.kept(source.thunk.thunk)).files, source.thunk.path
-                if wanted_of(path) is None:
-                    within = layout.inside(layout.filesystem(path), "the path")
-                    return await trio.to_thread.run_sync(file_trees.resolved, root, within)
-                await copy_inside(root, path, place / "given")
+                output, path = await self.graph.cached(source.thunk.thunk), source.thunk.path
+                if layout.path_filter(path) is None:
+                    within = layout.inside(layout.path_text(path), "the path")
+                    return await trio.to_thread.run_sync(file_trees.resolved, output.files, within)
+                await copy_path(output.files, path, copied)
             case "logical":
-                await write_logical(source.logical, place / "given")
+                await write_logical(source.logical, copied)
             case "host":
                 if not self.allow_host_path:
-                    raise host_path_refused()
-                await copy_inside(Path(source.host.context), source.host.path, place / "given")
+                    raise host_path_not_allowed()
+                await copy_path(Path(source.host.context), source.host.path, copied)
             case _:
                 raise DriverError("this image is made of nothing")
-        return place / "given"
+        return copied
 
     async def _load(
-        self, message: pb.ImageArchive, given: Path, name: str, vertex: StepReporter, place: Path
+        self, message: pb.ImageArchive, path: Path, name: str, step: StepReporter, folder: Path
     ) -> None:
         names.platform_of(message.platform)
         arch = message.platform.arch or this_platform()[1]
-        wanted = archive.ImageSelector(message.tag or None, arch)
-        clean = place / "image.tar"
-        go_on = trio.from_thread.check_cancelled
-        await trio.to_thread.run_sync(archive.import_archive, given, clean, wanted, name, go_on)
-        await self.images.told(self.engine.command("load", "--input", str(clean)), vertex)
+        selector = image_archive.ImageSelector(message.tag or None, arch)
+        clean = folder / "image.tar"
+        check = trio.from_thread.check_cancelled
+        await trio.to_thread.run_sync(
+            image_archive.import_archive, path, clean, selector, name, check
+        )
+        await self.images.call(self.images.engine.command("load", "--input", str(clean)), step)
 
     async def _build(
-        self, message: pb.ImageDockerBuild, context: Path, name: str, vertex: StepReporter
+        self, message: pb.ImageDockerBuild, context: Path, name: str, step: StepReporter
     ) -> None:
         within = layout.inside(message.dockerfile or "Dockerfile", "the Dockerfile")
         dockerfile = await trio.to_thread.run_sync(file_trees.resolved, context, within)
@@ -178,16 +138,12 @@ class ImageBuilder:
             words.append(f"--target={message.target}")
         for each in message.args:
             words.append(f"--build-arg={each.name}={each.value}")
-        for label in self.images.labels:
-            words += ["--label", label]
-        try:
-            await self.images.told(self.engine.command(*words, str(context)), vertex)
-        except EngineError as error:
-            raise DriverError(str(error)) from error
+        words += ["--label", self.images.label]
+        await self.images.call(self.images.engine.command(*words, str(context)), step)
 
     def _rights(self) -> list[str]:
-        """No layers are shared: they are known by the text of a step, and not by for whom it ran."""
-        engine, limits = self.engine, self.limits
+        """Return options that limit a build. Layers aren't shared, as nothing tells for whom they ran."""
+        engine, limits = self.images.engine, self.limits
         words = ["--no-cache"] if engine.kind == "docker" else ["--no-cache", "--layers=false"]
         for each in engine.ulimits:
             words += ["--ulimit", each]
@@ -198,5 +154,34 @@ class ImageBuilder:
         if limits.memory is not None:
             words += ["--memory", str(limits.memory)]
         if limits.cpus is not None:
-            words += ["--cpu-period", str(PERIOD), "--cpu-quota", str(int(limits.cpus * PERIOD))]
+            quota = str(int(limits.cpus * CPU_PERIOD))
+            words += ["--cpu-period", str(CPU_PERIOD), "--cpu-quota", quota]
         return words
+
+
+def source_of(image: pb.ThunkImage) -> pb.ImageBuildInput | None:
+    """Return the file or folder that an image is made of, if it is made of one."""
+    match image.WhichOneof("image"):
+        case "archive":
+            return image.archive.file
+        case "docker_build":
+            return image.docker_build.context
+    return None
+
+
+def describe(image: pb.ThunkImage) -> str:
+    """Return what an image is made of, for people."""
+    if image.WhichOneof("image") == "archive":
+        return f"image of {_source_text(image.archive.file)}"
+    return f"docker build {_source_text(image.docker_build.context)}"
+
+
+def _source_text(source: pb.ImageBuildInput) -> str:
+    match source.WhichOneof("input"):
+        case "thunk":
+            path = source.thunk.path
+        case "host":
+            path = source.host.path
+        case _:
+            return source.logical.file.name or source.logical.dir.name or "./"
+    return layout.as_word(layout.path_text(path), directory=layout.is_directory(path))

@@ -1,58 +1,62 @@
-"""The services of one call: started when somebody needs them, stopped when the call is over.
+"""The services of one call: started when something needs them, stopped when the call is over.
 
-They share one network, and so does whoever uses them: no address of this machine is taken, and no other
-call reaches them.
+They share one network, and so do their users: they take no address of this machine, and no other call
+reaches them.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import trio
 
-from bassloop.runner.container.addresses import HOST, listening, port_of
-from bassloop.runner.container.certificates import CertificateAuthority
-from bassloop.runner.container.engine import ContainerEngine, EngineError
-from bassloop.runner.container.mounts import check_place
-from bassloop.runner.container.spec import WORK, BindMount, check_target
-from bassloop.runner.context import command_line
-from bassloop.runner.engine import layout
-from bassloop.runner.engine.watch import ended
+from bassloop.concurrency import open_flat_nursery, shielded
+from bassloop.runner.container.container_engine import ContainerEngine, EngineError
+from bassloop.runner.container.service_certificates import HOST
+from bassloop.runner.engine.command import command_line
+from bassloop.runner.engine.execution import describe_exit
+from bassloop.runner.engine.graph import describe_os_error
 from bassloop.runner.errors import DriverError
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
-    from bassloop.runner.container.spec import ContainerSpec
-    from bassloop.runner.container.work import Work
-    from bassloop.runner.engine.progress import StepReporter
+    from bassloop.runner.container.launcher import ContainerLauncher
+    from bassloop.runner.engine.execution import Execution, Launch
     from bassloop.wire import bass_pb2 as pb
 
 LISTEN_SECONDS = 300.0
-LOOK_SECONDS = 0.05
+POLL_SECONDS = 0.05
 _PROC = Path("/proc")
+_LISTENING = "0A"
+_VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+)|(.?))", re.DOTALL)
 
-Prepare = Callable[["pb.Thunk"], "AbstractAsyncContextManager[tuple[Work, StepReporter]]"]
-"""Makes what a service's thunk needs, and the work of running it."""
+Prepare = Callable[["pb.Thunk"], "AbstractAsyncContextManager[tuple[Execution, ContainerLauncher]]"]
+"""Makes what a service's thunk needs, and its execution."""
 
 
 @dataclass(eq=False)
 class _Service:
-    """A service that was asked for."""
+    """A service that something needs.
+
+    Args:
+        ready: set when it listens, or has failed.
+        ended: whether it ended by itself after it was ready.
+    """
 
     ready: trio.Event = field(default_factory=trio.Event)
     error: str | None = None
     ended: bool = False
-    """Whether it ended by itself, after it was ready."""
 
 
 @dataclass(eq=False)
 class Services:
-    """The services of one call, by key."""
+    """The services of one call, by cache key."""
 
     engine: ContainerEngine
     prepare: Prepare
@@ -60,19 +64,11 @@ class Services:
     _services: dict[str, _Service] = field(default_factory=dict)
     _ports: dict[int, str] = field(default_factory=dict)
     _first: str | None = None
-    _one: trio.Lock = field(default_factory=trio.Lock)
-    _authority: CertificateAuthority | None = None
-
-    @property
-    def authority(self) -> CertificateAuthority:
-        """Who signs their certificates; made when it is needed."""
-        if self._authority is None:
-            self._authority = CertificateAuthority()
-        return self._authority
+    _starting: trio.Lock = field(default_factory=trio.Lock)
 
     @property
     def network(self) -> str | None:
-        """The network in which they are; None when there are none."""
+        """The network that they share; None for the engine's."""
         if self._first is None or self.engine.network == "host":
             return None
         return f"container:{self._first}"
@@ -88,73 +84,77 @@ class Services:
             raise DriverError(f"the service {command_line(thunk)} {service.error}")
 
     async def _serve(self, thunk: pb.Thunk, service: _Service) -> None:
-        """Run a service until the call is over, or it ends by itself."""
+        """Run a service until the call is over. Failures are left in `service`."""
         error: str | None = None
         try:
-            async with self.prepare(thunk) as (work, vertex):
-                await vertex.started()
+            async with self.prepare(thunk) as (execution, launcher):
+                await execution.step.start()
                 try:
-                    error = await self._run(thunk, work, vertex, service)
+                    error = await self._run(thunk, execution, launcher, service)
                 except DriverError as failure:
                     error = str(failure)
                     raise
                 finally:
                     if not service.ended:
-                        with trio.move_on_after(1, shield=True):
-                            await vertex.completed(error)  # without one when it was stopped
+                        with shielded(1):
+                            await execution.step.complete(error)  # without one if it was stopped
         except DriverError as failure:
             error = str(failure)
         except OSError as failure:
-            error = f"can't be laid out: {failure.strerror or failure} ({failure.filename})"
+            error = f"can't be laid out: {describe_os_error(failure)}"
         if not service.ready.is_set():
             service.error = error
             service.ready.set()
 
     async def _run(
-        self, thunk: pb.Thunk, work: Work, vertex: StepReporter, service: _Service
+        self,
+        thunk: pb.Thunk,
+        execution: Execution,
+        launcher: ContainerLauncher,
+        service: _Service,
     ) -> str | None:
-        """Run the container until the call is over. Returns why it could not be started.
+        """Run the container until the call is over, and return why it could not be started.
 
-        When it ends before, that is told, and it stays: others may be in its network.
+        If it ends before, that is reported, and the container stays: others may be in its network.
         """
-        how: list[str] = []
-        looking, over = trio.CancelScope(), trio.Event()
+        outcome: list[str] = []
+        listening, over = trio.CancelScope(), trio.Event()
 
-        async def run(container: ContainerSpec) -> None:
+        async def run(launch: Launch) -> None:
             try:
-                status = await work.run(container, grace=0)
-                how.append(f"ended: {ended(status, contained=True)}")
+                status = await execution.watch(replace(launch, grace=0))
+                outcome.append(f"ended: {describe_exit(status, contained=True)}")
             except DriverError as error:
-                how.append(str(error))
-            looking.cancel()
+                outcome.append(str(error))
+            listening.cancel()
             over.set()
 
         async with AsyncExitStack() as stack:
-            async with self._one:  # the next one will be in the network of this one
-                work.network = self.network
-                container = await stack.enter_async_context(work.laid_out())
-                self._claim(thunk)
-                stack.push_async_callback(self.engine.try_remove, container.name)
-                nursery = await stack.enter_async_context(trio.open_nursery())
-                nursery.start_soon(run, container)
-                with looking:
-                    if await self._listens(thunk, container):
-                        self._first = self._first or container.name
+            async with self._starting:  # the next service will be in the network of this one
+                launcher.network = self.network
+                launch = await stack.enter_async_context(execution.prepared())
+                self._claim_ports(thunk)
+                stack.push_async_callback(launcher.discard)
+                nursery = await stack.enter_async_context(open_flat_nursery())
+                nursery.start_soon(run, launch)
+                with listening:
+                    if await self._wait_for_ports(thunk, launcher.name):
+                        self._first = self._first or launcher.name
                         service.ready.set()
                     else:
                         wanted = ", ".join(str(port.port) for port in thunk.ports)
-                        how.append(f"does not listen on {wanted} after {LISTEN_SECONDS:.0f} s")
+                        outcome.append(f"does not listen on {wanted} after {LISTEN_SECONDS:.0f} s")
                         nursery.cancel_scope.cancel()
                         over.set()
             await over.wait()
             if service.ready.is_set():
                 service.ended = True
-                await vertex.completed(how[0])
-                await trio.Event().wait()
-        return how[0] if how else None
+                await execution.step.complete(outcome[0])
+                await trio.sleep_forever()
+        return outcome[0] if outcome else None
 
-    def _claim(self, thunk: pb.Thunk) -> None:
-        """Take the service's ports in the network that all share. Raises DriverError."""
+    def _claim_ports(self, thunk: pb.Thunk) -> None:
+        """Take the service's ports in the shared network. Raises DriverError if another has one."""
         for port in thunk.ports:
             number = port_of(thunk, port.name)
             if number in self._ports:
@@ -164,10 +164,10 @@ class Services:
                 )
             self._ports[number] = command_line(thunk)
 
-    async def _listens(self, thunk: pb.Thunk, container: ContainerSpec) -> bool:
-        """Wait until something listens on each of a service's ports. Returns whether it does.
+    async def _wait_for_ports(self, thunk: pb.Thunk, container: str) -> bool:
+        """Wait until something listens on each of a service's ports, and return whether it does.
 
-        Nobody tells when that is so: it is looked at again and again.
+        The kernel announces that to nobody, so its tables are read again and again.
         """
         wanted = {port_of(thunk, port.name) for port in thunk.ports}
         pid = 0
@@ -175,24 +175,24 @@ class Services:
             while True:
                 try:
                     if not pid:
-                        pid = await self._pid(container.name)
+                        pid = await self._pid(container)
                     if pid and wanted <= await self._listening(pid):
                         return True
                 except EngineError:
                     pid = 0  # it is not there yet
-                await trio.sleep(LOOK_SECONDS)
+                await trio.sleep(POLL_SECONDS)
         return False
 
-    async def _pid(self, name: str) -> int:
-        said = await self.engine.ask("inspect", "--format", "{{.State.Pid}}", name)
-        return int(said.strip() or 0)
+    async def _pid(self, container: str) -> int:
+        answer = await self.engine.ask("inspect", "--format", "{{.State.Pid}}", container)
+        return int(answer.strip() or 0)
 
     async def _listening(self, pid: int) -> set[int]:
-        """The ports on which something listens in the network of a process."""
+        """Return the ports on which something listens in the network of a process."""
 
         def read() -> set[int]:
             tables = [_PROC / str(pid) / "net" / each for each in ("tcp", "tcp6")]
-            return listening("".join(each.read_text() for each in tables if each.exists()))
+            return listening_ports("".join(each.read_text() for each in tables if each.exists()))
 
         try:
             return await trio.to_thread.run_sync(read)
@@ -200,22 +200,34 @@ class Services:
             raise EngineError("it has ended") from error
 
 
-def certificates(thunk: pb.Thunk, authority: CertificateAuthority, folder: Path) -> list[BindMount]:
-    """The certificate and key that a service asks for, where it wants them. Raises DriverError."""
-    issued = authority.issue(HOST, "127.0.0.1", "::1")
-    binds = []
-    for name, path, content in (
-        ("cert", thunk.tls.cert.path, issued.certificate),
-        ("key", thunk.tls.key.path, issued.key),
-    ):
-        clean = layout.clean(path, f"the TLS {name}")
-        target = (
-            check_target(clean)
-            if clean.startswith("/")
-            else check_place(f"{WORK}/{layout.inside(clean, 'the TLS file')}")
-        )
-        source = folder / f"tls-{name}"
-        source.touch(mode=0o600)
-        source.write_bytes(content)
-        binds.append(BindMount(source, target))
-    return binds
+def listening_ports(tables: str) -> set[int]:
+    """Return the TCP ports on which something listens, out of ``/proc/net/tcp`` and ``tcp6``."""
+    found = set()
+    for line in tables.splitlines():
+        fields = line.split()
+        if len(fields) > 3 and fields[3] == _LISTENING:
+            found.add(int(fields[1].rpartition(":")[2], 16))
+    return found
+
+
+def port_of(thunk: pb.Thunk, name: str) -> int:
+    """Return the number of a thunk's named port. Raises DriverError."""
+    for port in thunk.ports:
+        if port.name == name:
+            if not 0 < port.port < 1 << 16:
+                raise DriverError(f"{port.port} can't be the number of a port")
+            return port.port
+    raise DriverError(f"{command_line(thunk)} has no port {name!r}")
+
+
+def address_text(addr: pb.ThunkAddr) -> str:
+    """Return an address as its format has it, with ``$host`` and ``$port`` filled in. Raises DriverError."""
+    known = {"host": HOST, "port": str(port_of(addr.thunk, addr.port))}
+
+    def value(found: re.Match[str]) -> str:
+        name = found[1] or found[2]
+        if name not in known:
+            raise DriverError(f"the address {addr.format!r} may have $host and $port in it only")
+        return known[name]
+
+    return _VARIABLE.sub(value, addr.format)

@@ -1,40 +1,20 @@
-"""The command line of one container. Pure."""
+"""The command line of one container. No I/O."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bassloop.runner.container.engine import ContainerEngine, ContainerLimits
-from bassloop.runner.errors import DriverError
+from bassloop.runner.container.container_engine import ContainerEngine, ContainerLimits
+from bassloop.runner.engine.mounts import BindMount, MountSupport
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
 
-WORK = "/bass/work"
-"""The work directory, in a container."""
-CACHES = "/bass/caches"
-SECRETS = "/bass/secrets"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-RESERVED = ("/bass", "/proc", "/sys", "/dev")
 
 LABEL = "bassloop.state"
-"""The label that all containers and images of a runner have; its value says of which."""
-
-
-@dataclass(frozen=True, slots=True)
-class BindMount:
-    """Something of this machine in a container.
-
-    Args:
-        overlay: whether what is written there is thrown away.
-    """
-
-    source: Path
-    target: str
-    overlay: bool = False
-    read_only: bool = False
+"""The label of all containers and images of a runner; its value tells runners apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +27,13 @@ class SecretVariable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerSpec:
-    """One container, as it should be.
+    """One container.
 
     Args:
         image: its id.
         image_env: the names of variables that the image sets.
-        network: overrides the engine's.
-        insecure: whether it may do what root may.
+        network: used instead of the engine's.
+        insecure: give it the rights of root.
     """
 
     name: str
@@ -72,8 +52,8 @@ class ContainerSpec:
     insecure: bool = False
 
 
-def run(engine: ContainerEngine, container: ContainerSpec) -> list[str]:
-    """The words that create a container, start it, and stay until it ends."""
+def run_words(engine: ContainerEngine, container: ContainerSpec) -> list[str]:
+    """Return the words that create a container, start it, and stay until it ends."""
     options = ["run", "--name", container.name, "--label", f"{LABEL}={container.owner}"]
     options += ["--pull=never", "--log-driver=none", "--no-healthcheck", "--user=0:0"]
     if container.stdin:
@@ -116,19 +96,7 @@ def _rights(engine: ContainerEngine, container: ContainerSpec) -> list[str]:
             options += ["--security-opt", "label=disable"]
     for limit in engine.ulimits:
         options += ["--ulimit", limit]
-    return options + limits_of(container.limits)
-
-
-def limits_of(limits: ContainerLimits) -> list[str]:
-    """The options that hold a container to its limits."""
-    options = []
-    if limits.cpus is not None:
-        options += ["--cpus", f"{limits.cpus:g}"]
-    if limits.memory is not None:
-        options += ["--memory", str(limits.memory)]
-    if limits.pids is not None:
-        options += ["--pids-limit", str(limits.pids)]
-    return options
+    return options + container.limits.options
 
 
 def _volume(bind: BindMount) -> str:
@@ -136,13 +104,12 @@ def _volume(bind: BindMount) -> str:
     return f"{bind.source}:{bind.target}:{mode}"
 
 
-def check_target(target: str) -> str:
-    """An absolute path where something may be mounted. Raises DriverError."""
-    if any(character in target for character in ":,\n"):
-        raise DriverError(f"nothing can be mounted at {target!r}: the path has a colon or comma")
-    taken = target == "/" or any(
-        target == each or target.startswith(f"{each}/") for each in RESERVED
+def mount_support(engine: ContainerEngine) -> MountSupport:
+    """Return what an engine can mount."""
+    return MountSupport(
+        binds=True,
+        overlays=engine.kind == "podman",
+        nested=True,
+        reserved=("/bass", "/proc", "/sys", "/dev"),
+        forbidden=":,\n",
     )
-    if taken:
-        raise DriverError(f"nothing can be mounted at {target!r} in a container")
-    return target

@@ -1,14 +1,16 @@
-"""What a thunk means for a process: words, variables, standard input, and what has to lie where. Pure.
+"""Resolve a thunk to a command: words, variables, standard input and mounts. No I/O.
 
 The layout is the reference's: a command starts in its work directory; a path of another thunk that it is
-given lies at a place of its own in there, and is written relative to where the command starts.
+given lies in a folder of its own in there, and is written relative to where the command starts.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+import shlex
+from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf.json_format import MessageToDict
 
@@ -17,22 +19,30 @@ from bassloop.runner.errors import DriverError
 from bassloop.wire import bass_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
+
+    from bassloop.runner.secrets.git_credentials import GitCredential
 
 INPUTS = ".bass"
-"""The folder of the work directory in which a command's inputs lie; it is no part of the output."""
+"""The folder in the work directory that has a command's inputs; it is not part of the output."""
 
 MAX_WORDS = 20_000
 MAX_WORD = 128 << 10
-"""What Linux takes for one argument or variable."""
+"""Bytes of one argument or variable; Linux takes no more."""
 
 
 @dataclass(frozen=True, slots=True)
-class Mount:
-    """A source, and where it has to lie: relative to the work directory, or absolute."""
+class CommandMount:
+    """A source and its place: relative to the work directory, or absolute."""
 
     source: pb.ThunkMountSource
     target: str
+
+    @property
+    def kind(self) -> str | None:
+        """The kind of its source."""
+        kind: str | None = self.source.WhichOneof("source")
+        return kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +52,16 @@ class Command:
     Args:
         dir: where it starts, relative to the work directory, or absolute.
         mounts: in the order in which they have to be made.
-        secret_env: variables with a secret in them, which must not be seen from outside.
+        secret_env: variables that contain a secret.
         services: thunks that have to be up while it runs.
-        secrets: the names of all that it is given.
+        secrets: the names of all secrets that it is given.
     """
 
     words: tuple[str, ...]
     env: dict[str, str]
     stdin: bytes
     dir: str
-    mounts: tuple[Mount, ...]
+    mounts: tuple[CommandMount, ...]
     secret_env: dict[str, str] = field(default_factory=dict)
     services: tuple[pb.Thunk, ...] = ()
     secrets: frozenset[str] = frozenset()
@@ -59,36 +69,33 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class ImageDefaults:
-    """What an image says that it runs."""
+    """What an image runs if a thunk says nothing else."""
 
     entrypoint: tuple[str, ...] = ()
     default_args: tuple[str, ...] = ()
 
 
-class Environment(Protocol):
-    """What a driver has beside files. Each raises DriverError for what it has not."""
-
-    @property
-    def root(self) -> str | None:
-        """Where the work directory is for the command; None when that is not known beforehand."""
-
-    def address(self, addr: pb.ThunkAddr) -> str:
-        """Where a service will be reached, as the address has it."""
-
-    def secret(self, name: str) -> str:
-        """The value of a secret."""
+def _no_services(addr: pb.ThunkAddr) -> str:
+    raise DriverError("this thunk needs a service, which the host driver can't start")
 
 
-class _Bare:
-    """The environment of a driver that has neither services nor secrets."""
+def _no_secrets(name: str) -> str:
+    raise DriverError(f"the secret {name} has no value on this runner")
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What a driver offers to commands besides files.
+
+    Args:
+        root: where commands see their work directory; None if that isn't known beforehand.
+        address: returns where a service will be reached. Raises DriverError.
+        secret: returns the value of a secret. Raises DriverError.
+    """
 
     root: str | None = None
-
-    def address(self, addr: pb.ThunkAddr) -> str:
-        raise DriverError("this thunk needs a service, which the host driver can't start")
-
-    def secret(self, name: str) -> str:
-        raise DriverError(f"the secret {name} has no value on this runner")
+    address: Callable[[pb.ThunkAddr], str] = _no_services
+    secret: Callable[[str], str] = _no_secrets
 
 
 def resolve(
@@ -98,14 +105,14 @@ def resolve(
     image: ImageDefaults | None = None,
     environment: Environment | None = None,
 ) -> Command:
-    """What a thunk means for a process. Raises DriverError for what can't be.
+    """Resolve a thunk. Raises DriverError for one that can't be run.
 
     Args:
-        forced: whether a thunk without words runs what its image would run, as it does when it is run
-            itself, and not when it is only what another is from.
-        image: what the image at the chain's root runs; None when there are no images.
+        forced: let a thunk without words run what its image runs, as one does that is run itself. One
+            that is only the base of another doesn't.
+        image: what the image at the root of the chain runs; None without images.
     """
-    resolver = _Resolver(environment or _Bare())
+    resolver = _Resolver(environment or Environment())
     resolver.start_in(thunk.dir)
     words = [resolver.word(arg) for arg in thunk.args]
     wants_entrypoint = thunk.use_entrypoint
@@ -119,126 +126,147 @@ def resolve(
                 "this thunk needs the entrypoint of its image, and the host driver has no images"
             )
         words = [*(entrypoint or ()), *words]
-    if resolver.revealed:
+    if resolver.has_secret:
         raise DriverError(
             "a secret can't be an argument, which everybody on the machine could read: give it in the "
             "environment, on standard input or as a file"
         )
     env, secret_env = resolver.variables(thunk.env)
-    stdin = b"".join(_json(resolver.data(value)) for value in thunk.stdin)
+    stdin = b"".join(_json_line(resolver.data(value)) for value in thunk.stdin)
     mounts = resolver.mounts + [
-        Mount(mount.source, layout.clean(layout.filesystem(mount.target), "the mount"))
-        for mount in thunk.mounts
+        CommandMount(each.source, layout.normalized(layout.path_text(each.target), "the mount"))
+        for each in thunk.mounts
     ]
-    if len(words) > MAX_WORDS:
-        raise DriverError(f"a command has {MAX_WORDS:,} words at most")
-    for text in (*words, *env.values(), *secret_env.values()):
-        if len(text.encode(errors="surrogateescape")) > MAX_WORD or "\0" in text:
-            raise DriverError("a word of the command is too long, or has a zero byte in it")
     mounts.sort(key=lambda mount: "" if mount.target == "." else mount.target)
+    _check_words(words, [*env.values(), *secret_env.values()])
     return Command(
-        tuple(words),
-        env,
-        stdin,
-        resolver.dir,
-        tuple(mounts),
-        secret_env,
-        tuple(resolver.services.values()),
-        frozenset(resolver.secrets)
-        | {
-            mount.source.secret.name
-            for mount in mounts
-            if mount.source.WhichOneof("source") == "secret"
-        },
+        words=tuple(words),
+        env=env,
+        stdin=stdin,
+        dir=resolver.dir,
+        mounts=tuple(mounts),
+        secret_env=secret_env,
+        services=tuple(resolver.services.values()),
+        secrets=frozenset(
+            resolver.secrets | {each.source.secret.name for each in mounts if each.kind == "secret"}
+        ),
     )
 
 
-def needs(command: Command, thunk: pb.Thunk) -> Iterator[pb.Thunk]:
-    """The thunks whose output a thunk starts from or is given."""
-    if (base := base_of(thunk)) is not None:
-        yield base
-    for mount in command.mounts:
-        if mount.source.WhichOneof("source") == "thunk":
-            yield mount.source.thunk.thunk
+def with_credential(command: Command, credential: GitCredential | None) -> Command:
+    """Return the command with a credential, if it is one of Git without such settings of its own."""
+    if credential is None or not command.words or "GIT_CONFIG_COUNT" in command.env:
+        return command
+    if PurePosixPath(command.words[0]).name != "git":
+        return command
+    return replace(command, secret_env={**credential.variables(), **command.secret_env})
+
+
+def _check_words(words: list[str], values: Iterable[str]) -> None:
+    if len(words) > MAX_WORDS:
+        raise DriverError(f"a command has {MAX_WORDS:,} words at most")
+    for text in (*words, *values):
+        if len(text.encode(errors="surrogateescape")) > MAX_WORD or "\0" in text:
+            raise DriverError("a word of the command is too long, or has a zero byte in it")
+
+
+# --- chains of thunks ---------------------------------------------------------------------------------
+
+
+def chain_of(thunk: pb.Thunk) -> Iterator[pb.Thunk]:
+    """Generate a thunk, the one that it is from, and so on."""
+    yield thunk
+    while thunk.image.WhichOneof("image") == "thunk":
+        thunk = thunk.image.thunk
+        yield thunk
 
 
 def base_of(thunk: pb.Thunk) -> pb.Thunk | None:
-    """The thunk that this one is from, if that runs anything: one without words only sets the scene."""
-    while thunk.image.WhichOneof("image") == "thunk":
-        thunk = thunk.image.thunk
-        if thunk.args:
-            return thunk
-    return None
+    """Return the nearest thunk that this one is from and that runs something, or None."""
+    chain = chain_of(thunk)
+    next(chain)
+    return next((each for each in chain if each.args), None)
 
 
 def image_of(thunk: pb.Thunk) -> pb.ThunkImage:
-    """The image that a chain of thunks is from."""
-    while thunk.image.WhichOneof("image") == "thunk":
-        thunk = thunk.image.thunk
-    return thunk.image
+    """Return the image at the root of a thunk's chain."""
+    *_, root = chain_of(thunk)
+    return root.image
 
 
-def _inherited(thunk: pb.Thunk, what: str, image: ImageDefaults | None) -> list[str] | None:
-    """The entrypoint or default words of a thunk's chain; None when there is no image to know them."""
-    while True:
-        values = list(getattr(thunk, what))
-        if values or getattr(thunk, f"clear_{what}"):
+def dependencies_of(command: Command, thunk: pb.Thunk) -> Iterator[pb.Thunk]:
+    """Generate the thunks whose output a thunk starts from or is given."""
+    if (base := base_of(thunk)) is not None:
+        yield base
+    for mount in command.mounts:
+        if mount.kind == "thunk":
+            yield mount.source.thunk.thunk
+
+
+def _inherited(thunk: pb.Thunk, name: str, image: ImageDefaults | None) -> list[str] | None:
+    """Return the entrypoint or default words of a thunk's chain; None if only an image would know."""
+    for each in chain_of(thunk):
+        values = list(getattr(each, name))
+        if values or getattr(each, f"clear_{name}"):
             return values
-        if thunk.image.WhichOneof("image") != "thunk":
-            return None if image is None else list(getattr(image, what))
-        thunk = thunk.image.thunk
+    return None if image is None else list(getattr(image, name))
+
+
+# --- values -------------------------------------------------------------------------------------------
 
 
 @dataclass
 class _Resolver:
-    """Turns values into text, and remembers what has to be there for that."""
+    """Turns values into text, and collects what that text refers to."""
 
     environment: Environment
     dir: str = "."
-    mounts: list[Mount] = field(default_factory=list)
+    mounts: list[CommandMount] = field(default_factory=list)
     services: dict[bytes, pb.Thunk] = field(default_factory=dict)
     secrets: set[str] = field(default_factory=set)
-    revealed: bool = False
-    """Whether a secret is in what was resolved."""
-    _places: dict[bytes, str] = field(default_factory=dict)
+    has_secret: bool = False
+    """Whether a text that was resolved contains a secret."""
+    _inputs: dict[bytes, str] = field(default_factory=dict)
 
     def start_in(self, where: pb.ThunkDir) -> None:
         match where.WhichOneof("dir"):
             case "local":
-                self.dir = layout.clean(where.local.path, "the directory")
+                self.dir = layout.normalized(where.local.path, "the directory")
             case "thunk":
                 self.dir = self._input(pb.ThunkMountSource(thunk=where.thunk), where.thunk.path)
             case "host":
                 self.dir = self._input(pb.ThunkMountSource(host=where.host), where.host.path)
 
-    def variables(self, bindings: Any) -> tuple[dict[str, str], dict[str, str]]:
-        """The environment, and apart what has secrets in it; a variable that is null is left out."""
+    def variables(self, bindings: Iterable[pb.Binding]) -> tuple[dict[str, str], dict[str, str]]:
+        """Return variables without secrets, and those with; leave out those that are null."""
         plain: dict[str, str] = {}
         secret: dict[str, str] = {}
         for binding in bindings:
             if not binding.symbol or "=" in binding.symbol or "\0" in binding.symbol:
-                raise DriverError(f"{binding.symbol!r} is no name of an environment variable")
+                raise DriverError(
+                    f"{binding.symbol!r} can't be the name of an environment variable"
+                )
             if binding.value.WhichOneof("value") not in (None, "null"):
-                self.revealed = False
+                self.has_secret = False
                 text = self.word(binding.value)
-                (secret if self.revealed else plain)[binding.symbol] = text
+                (secret if self.has_secret else plain)[binding.symbol] = text
         return plain, secret
 
     def word(self, value: pb.Value) -> str:
-        """A value as one word; the members of a list are put together."""
+        """Return a value as one word, the members of a list joined."""
         if value.WhichOneof("value") == "array":
             return "".join(self.word(each) for each in value.array.values)
-        text = self.data(value)
-        if isinstance(text, bool):
-            return "true" if text else "false"
-        if isinstance(text, int):
-            return str(text)
-        if not isinstance(text, str):
+        data = self.data(value)
+        if isinstance(data, bool):
+            return "true" if data else "false"
+        if isinstance(data, int):
+            return str(data)
+        if not isinstance(data, str):
             raise DriverError("an argument or variable is neither text nor a path")
-        return text
+        return data
 
     def data(self, value: pb.Value) -> Any:
-        """A value as JSON has it, its paths as text."""
+        """Return a value as JSON has it, with paths as text."""
         kind = value.WhichOneof("value")
         match kind:
             case None | "null":
@@ -252,25 +280,25 @@ class _Resolver:
             case "command_path":
                 return value.command_path.name
             case "file_path":
-                path = layout.clean(value.file_path.path, "the path")
-                return layout.written(path, directory=False)
+                path = layout.normalized(value.file_path.path, "the path")
+                return layout.as_word(path, directory=False)
             case "dir_path":
-                path = layout.clean(value.dir_path.path, "the path")
-                return layout.written(path, directory=True)
+                path = layout.normalized(value.dir_path.path, "the path")
+                return layout.as_word(path, directory=True)
             case "thunk_path":
                 source = pb.ThunkMountSource(thunk=value.thunk_path)
-                return self._written(source, value.thunk_path.path)
+                return self._input_word(source, value.thunk_path.path)
             case "host_path":
                 source = pb.ThunkMountSource(host=value.host_path)
-                return self._written(source, value.host_path.path)
+                return self._input_word(source, value.host_path.path)
             case "cache_path":
                 source = pb.ThunkMountSource(cache=value.cache_path)
-                return self._written(source, value.cache_path.path)
+                return self._input_word(source, value.cache_path.path)
             case "logical_path":
                 source = pb.ThunkMountSource(logical=value.logical_path)
-                return self._written(source, _logical(value.logical_path))
+                return self._input_word(source, _logical_place(value.logical_path))
             case "secret":
-                self.revealed = True
+                self.has_secret = True
                 self.secrets.add(value.secret.name)
                 return self.environment.secret(value.secret.name)
             case "thunk_addr":
@@ -279,7 +307,7 @@ class _Resolver:
                 return self.environment.address(value.thunk_addr)
         return MessageToDict(getattr(value, kind))
 
-    def _written(self, source: pb.ThunkMountSource, path: pb.FilesystemPath) -> str:
+    def _input_word(self, source: pb.ThunkMountSource, path: pb.FilesystemPath) -> str:
         place = self._input(source, path)
         if self.dir.startswith("/"):
             if self.environment.root is None:
@@ -287,28 +315,78 @@ class _Resolver:
                     f"a command that starts in {self.dir} can't be given paths of thunks"
                 )
             place = f"{self.environment.root}/{place}"
-        return layout.relative(place, self.dir, directory=layout.is_directory(path))
+        return layout.relative_word(place, self.dir, directory=layout.is_directory(path))
 
     def _input(self, source: pb.ThunkMountSource, path: pb.FilesystemPath) -> str:
-        """A place for a source; equal sources have one."""
+        """Return the place of a source, which equal sources share."""
         identity = source.SerializeToString(deterministic=True)
-        if identity not in self._places:
-            within = layout.inside(layout.filesystem(path), "the path")
-            folder = f"{INPUTS}/{len(self._places) + 1}"
+        if identity not in self._inputs:
+            within = layout.inside(layout.path_text(path), "the path")
+            folder = f"{INPUTS}/{len(self._inputs) + 1}"
             place = folder if within == "." else f"{folder}/{within}"
-            self._places[identity] = place
-            self.mounts.append(Mount(source, place))
-        return self._places[identity]
+            self._inputs[identity] = place
+            self.mounts.append(CommandMount(source, place))
+        return self._inputs[identity]
 
 
-def _logical(path: pb.LogicalPath) -> pb.FilesystemPath:
-    """Where a logical path lies in its place: under its own name."""
+def _logical_place(path: pb.LogicalPath) -> pb.FilesystemPath:
+    """Return where a logical path lies in its folder: under its own name."""
     if path.WhichOneof("path") == "file":
-        return pb.FilesystemPath(file=pb.FilePath(path=layout.name_of(path.file.name)))
-    name = path.dir.name if path.dir.name in ("", ".") else layout.name_of(path.dir.name)
+        return pb.FilesystemPath(file=pb.FilePath(path=layout.file_name(path.file.name)))
+    name = path.dir.name if path.dir.name in ("", ".") else layout.file_name(path.dir.name)
     return pb.FilesystemPath(dir=pb.DirPath(path=name))
 
 
-def _json(value: Any) -> bytes:
+def _json_line(value: Any) -> bytes:
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return text.encode(errors="surrogatepass") + b"\n"
+
+
+# --- for people ---------------------------------------------------------------------------------------
+
+
+def command_line(thunk: pb.Thunk) -> str:
+    """Return a thunk's command as a person would type it; for an image alone, its name."""
+    for each in chain_of(thunk):
+        if each.args:
+            return " ".join(_shown(arg) for arg in each.args)
+    ref = image_of(thunk).ref
+    name = ref.repository or "an image"
+    return f"image {name}:{ref.tag}" if ref.HasField("tag") else f"image {name}"
+
+
+def _shown(value: pb.Value) -> str:
+    match value.WhichOneof("value"):
+        case "string":
+            return shlex.quote(value.string.value)
+        case "command_path":
+            return value.command_path.name
+        case "file_path":
+            return _shown_path(value.file_path.path)
+        case "dir_path":
+            return _shown_path(f"{value.dir_path.path.rstrip('/')}/")
+        case "thunk_path":
+            return _shown_within(value.thunk_path.path)
+        case "cache_path":
+            return _shown_within(value.cache_path.path)
+        case "host_path":
+            return _shown_within(value.host_path.path)
+        case "logical_path":
+            return value.logical_path.file.name or value.logical_path.dir.name
+        case "int":
+            return str(value.int.value)
+        case "array":
+            return "".join(_shown(each) for each in value.array.values)
+        case "secret":
+            return f"<secret: {value.secret.name}>"
+        case "thunk_addr":
+            return value.thunk_addr.format or value.thunk_addr.port
+    return "…"
+
+
+def _shown_within(path: pb.FilesystemPath) -> str:
+    return path.file.path if path.WhichOneof("path") == "file" else f"{path.dir.path}/"
+
+
+def _shown_path(path: str) -> str:
+    return path if path.startswith(("/", "./", "../")) else f"./{path}"

@@ -1,6 +1,6 @@
-"""One call's thunks: each made once, after those that it needs, or taken from what is kept.
+"""The thunks of one call: each is run once, after those that it depends on, or taken from the cache.
 
-What every driver shares. A driver says under what a thunk's output is kept, what the thunk needs, and
+Host and container execution share this. They say what a thunk's output depends on besides its message, and
 how its command is run.
 """
 
@@ -11,21 +11,30 @@ from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import trio
 
 from bassloop.bass import thunk_sha256
-from bassloop.runner.context import command_line
-from bassloop.runner.engine.progress import Send, StepReporter, step_id
+from bassloop.concurrency import open_flat_nursery
+from bassloop.runner.engine.command import (
+    Command,
+    Environment,
+    ImageDefaults,
+    base_of,
+    command_line,
+    dependencies_of,
+    resolve,
+    with_credential,
+)
+from bassloop.runner.engine.step_progress import Send, StepReporter, step_id
 from bassloop.runner.errors import DriverError, NotCached
-from bassloop.runner.events import RunnerEvent, ThunkEnded, ThunkStarted
+from bassloop.runner.runner_events import RunnerEvent, ThunkEnded, ThunkStarted
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
 
-    from bassloop.runner.cache.outputs import CallCache, OutputCache, ThunkOutput
-    from bassloop.runner.engine.command import Command
+    from bassloop.runner.cache.output_cache import CallCache, OutputCache, ThunkOutput
     from bassloop.runner.secrets import GrantedSecrets, Mask
     from bassloop.wire import bass_pb2 as pb
 
@@ -33,183 +42,221 @@ MAX_THUNKS = 2_000
 """Thunks that one call may need."""
 
 
+@dataclass(frozen=True, slots=True)
+class CallResources:
+    """One call of a loop: whom it is for, what it may have, and where its progress goes.
+
+    Args:
+        cache: pins what the call uses.
+        granted: the secrets that it may have.
+        nursery: runs what lives as long as the call.
+    """
+
+    cache: CallCache
+    granted: GrantedSecrets
+    send: Send
+    nursery: trio.Nursery
+
+
 @dataclass(eq=False)
-class _Made:
-    """A thunk's output within a call, once it is there."""
+class _Node:
+    """A thunk of the call, and its output once that is there."""
 
     over: trio.Event = field(default_factory=trio.Event)
     output: ThunkOutput | None = None
     error: str | None = None
 
 
-class Call(ABC):
-    """What one call asks for: a thunk, and those that it needs, each once.
+class ThunkGraph(ABC):
+    """The thunks of one call."""
 
-    Args:
-        hold: keeps what the call uses from being removed.
-        granted: the secrets that it may have, and for whom it is.
-    """
+    key_prefix: ClassVar[tuple[str, ...]] = ()
+    """Begins the text that a cache key is the digest of."""
+    image_defaults: ClassVar[ImageDefaults | None] = None
+    """What thunks run by default that don't say it; None if images are ignored."""
 
     def __init__(
         self,
+        call: CallResources,
         cache: OutputCache,
-        hold: CallCache,
-        granted: GrantedSecrets,
-        send: Send,
+        environment: Environment,
         on_event: Callable[[RunnerEvent], None],
     ) -> None:
+        self.call = call
         self.cache = cache
-        self.hold = hold
-        self.granted = granted
-        self.scope = granted.scope
-        self.send = send
+        self.context = call.granted.context
+        self.environment = environment
         self.on_event = on_event
-        self._made: dict[str, _Made] = {}
+        self._nodes: dict[str, _Node] = {}
+        self._keys: dict[str, str] = {}
 
-    @abstractmethod
-    async def key(self, thunk: pb.Thunk) -> str:
-        """What the thunk's output is kept under. Raises DriverError."""
+    # --- what the ways to run a thunk differ in ------------------------------------------------------
 
-    @abstractmethod
-    def resolve(self, thunk: pb.Thunk) -> Command:
-        """What the thunk means for a process. Raises DriverError."""
+    def check(self, thunk: pb.Thunk) -> None:  # noqa: B027 - there may be nothing to refuse
+        """Raise DriverError for a thunk that needs what there isn't, or what the owner doesn't allow."""
 
-    @abstractmethod
-    def needs(self, command: Command, thunk: pb.Thunk) -> Iterable[pb.Thunk]:
-        """The thunks that have to be made before this one."""
+    async def image_facts(self, thunk: pb.Thunk) -> list[str]:
+        """Return what tells the thunk's image from others that its message could mean."""
+        return []
 
-    @abstractmethod
-    async def carry_out(
-        self, thunk: pb.Thunk, command: Command, output: ThunkOutput, vertex: StepReporter
-    ) -> None:
-        """Run the command, its output left in `output`. Raises DriverError, or OSError."""
+    def dependencies(self, command: Command, thunk: pb.Thunk) -> Iterable[pb.Thunk]:
+        """Generate the thunks that have to be run before this one."""
+        return dependencies_of(command, thunk)
 
-    def inputs(self, thunk: pb.Thunk) -> list[str]:
-        """The vertexes that it has for inputs beside those of thunks."""
+    def image_steps(self, thunk: pb.Thunk) -> list[str]:
+        """Return the ids of the steps of images that the thunk starts from."""
         return []
 
     @abstractmethod
-    async def after(self, output: ThunkOutput, name: str) -> None:
-        """What is done when an output was made and kept; whoever waits for it waits for this too."""
+    async def execute(
+        self, thunk: pb.Thunk, command: Command, output: ThunkOutput, step: StepReporter
+    ) -> None:
+        """Run the command, and leave its output in `output`. Raises DriverError, or OSError."""
+
+    async def after(self, output: ThunkOutput, key: str) -> None:  # noqa: B027
+        """Finish an output that was stored. Whoever waits for the output waits for this too."""
+
+    # --- thunks --------------------------------------------------------------------------------------
+
+    def resolve(self, thunk: pb.Thunk, image: ImageDefaults | None = None) -> Command:
+        """Resolve a thunk to its command. Raises DriverError."""
+        command = resolve(thunk, image=image or self.image_defaults, environment=self.environment)
+        return with_credential(command, self.call.granted.credential)
+
+    async def key(self, thunk: pb.Thunk) -> str:
+        """Return the cache key of a thunk's output. Raises DriverError.
+
+        It depends on the thunk's message, the versions of secrets that it names, what names of images
+        mean now, and the same of all thunks that it needs.
+        """
+        sha = thunk_sha256(thunk)
+        if sha not in self._keys:
+            command = self.resolve(thunk)
+            facts = [*self.key_prefix, sha]
+            facts += sorted(map(self.call.granted.version, command.secrets))
+            if base_of(thunk) is None:
+                facts += await self.image_facts(thunk)
+            for each in (*self.dependencies(command, thunk), *command.services):
+                facts.append(await self.key(each))
+            self._keys[sha] = self.context.namespaced("\n".join(facts))
+        return self._keys[sha]
 
     async def output(self, thunk: pb.Thunk) -> ThunkOutput:
-        """The thunk's output, made if it has to be. Raises DriverError."""
+        """Return the thunk's output; run the thunk if it isn't cached. Raises DriverError."""
         try:
-            name = await self.key(thunk)
+            key = await self.key(thunk)
         except DriverError as error:
-            await self.vertex(thunk_sha256(thunk), command_line(thunk)).completed(str(error))
+            await self.step(thunk_sha256(thunk), command_line(thunk)).complete(str(error))
             raise
-        made = self._made.get(name)
-        if made is None:
-            if len(self._made) >= MAX_THUNKS:
+        node = self._nodes.get(key)
+        if node is None:
+            if len(self._nodes) >= MAX_THUNKS:
                 raise DriverError(f"a thunk may need {MAX_THUNKS:,} others at most")
-            made = self._made[name] = _Made()
+            node = self._nodes[key] = _Node()
             try:
-                made.output = await self._produce(thunk, name)
+                node.output = await self._produce(thunk, key)
             except DriverError as error:
-                made.error = str(error)
+                node.error = str(error)
                 raise
             finally:
-                made.over.set()
-        await made.over.wait()
-        if made.output is None:
-            raise DriverError(made.error or f"cancelled: {command_line(thunk)}")
-        return made.output
+                node.over.set()
+        await node.over.wait()
+        if node.output is None:
+            raise DriverError(node.error or f"cancelled: {command_line(thunk)}")
+        return node.output
 
-    def vertex(self, key: str, name: str, inputs: Iterable[str] = ()) -> StepReporter:
-        """A place in the call's progress, in which no secret is seen."""
-        return StepReporter(self.send, key, name, list(inputs), self.granted.mask)
-
-    def forget(self, name: str) -> None:
-        """Let what is kept under a key be looked for again."""
-        self._made.pop(name, None)
-
-    async def kept(self, thunk: pb.Thunk) -> ThunkOutput:
-        """The output of a thunk that was made before. Raises DriverError when it is gone."""
-        made = self._made.get(await self.key(thunk))
-        if made is None or made.output is None or not made.output.files.is_dir():
+    async def cached(self, thunk: pb.Thunk) -> ThunkOutput:
+        """Return the output of a thunk that ran before. Raises DriverError if it is gone."""
+        node = self._nodes.get(await self.key(thunk))
+        if node is None or node.output is None or not node.output.files.is_dir():
             raise DriverError(f"the output of {command_line(thunk)} is gone; run the check again")
-        return made.output
+        return node.output
 
-    async def _produce(self, thunk: pb.Thunk, name: str) -> ThunkOutput:
+    def forget(self, key: str) -> None:
+        """Look for the output of this key again the next time."""
+        self._nodes.pop(key, None)
+
+    def step(self, key: str, name: str, inputs: Iterable[str] = ()) -> StepReporter:
+        """Return a reporter for a step of this call, which masks secrets."""
+        return StepReporter(self.call.send, key, name, list(inputs), self.call.granted.mask)
+
+    async def plan(self, thunk: pb.Thunk) -> tuple[Command, list[pb.Thunk], StepReporter]:
+        """Return a thunk's command, the thunks that have to be run before, and its step."""
+        key = await self.key(thunk)
         try:
+            self.check(thunk)
             command = self.resolve(thunk)
         except DriverError as error:
-            await self.vertex(name, command_line(thunk)).completed(str(error))
+            await self.step(key, command_line(thunk)).complete(str(error))
             raise
-        needed = {await self.key(each): each for each in self.needs(command, thunk)}
-        inputs = [*map(step_id, needed), *self.inputs(thunk)]
-        vertex = self.vertex(name, command_line(thunk), inputs)
-        if (kept := self.hold.find(name)) is not None:
-            await vertex.cached()
-            return kept
-        if self.scope.cached_only:
-            raise NotCached(f"the runner has not kept the output of {command_line(thunk)}")
-        await together([partial(self.output, each) for each in needed.values()])
-        if self.cache.locks.is_taken(name):
-            await vertex.announced()
-        async with self.cache.locks.holding(name):
-            if (kept := self.hold.find(name)) is not None:
-                await vertex.cached()
-                return kept
-            return await self._make(thunk, command, name, vertex)
+        needed = {await self.key(each): each for each in self.dependencies(command, thunk)}
+        inputs = [*map(step_id, needed), *self.image_steps(thunk)]
+        return command, list(needed.values()), self.step(key, command_line(thunk), inputs)
 
-    async def _make(
-        self, thunk: pb.Thunk, command: Command, name: str, vertex: StepReporter
+    async def _produce(self, thunk: pb.Thunk, key: str) -> ThunkOutput:
+        command, needed, step = await self.plan(thunk)
+        if (found := self.call.cache.find(key)) is not None:
+            await step.cached()
+            return found
+        if self.context.cached_only:
+            raise NotCached(f"the runner has not kept the output of {command_line(thunk)}")
+        await run_all([partial(self.output, each) for each in needed])
+        if key in self.cache.locks:
+            await step.announce()
+        async with self.cache.locks.hold(key):
+            if (found := self.call.cache.find(key)) is not None:
+                await step.cached()
+                return found
+            return await self._run(thunk, command, key, step)
+
+    async def _run(
+        self, thunk: pb.Thunk, command: Command, key: str, step: StepReporter
     ) -> ThunkOutput:
         line, began = command_line(thunk), time.monotonic()
         error: str | None = "cancelled"
         if command.words:
-            self.on_event(ThunkStarted(line, self.scope.repository))
-        await vertex.started()
+            self.on_event(ThunkStarted(line, self.context.repository))
+        await step.start()
         try:
-            async with self.cache.making() as output:
-                await self.carry_out(thunk, command, output, vertex)
-                kept = await self.hold.keep(output, name)
-            await self.after(kept, name)
+            async with self.cache.new_output() as output:
+                await self.execute(thunk, command, output, step)
+                stored = await self.call.cache.store(output, key)
+            await self.after(stored, key)
             error = None
         except DriverError as failure:
             error = f"{failure}: {line}"
         except OSError as failure:
-            error = f"{failure.strerror or failure} ({failure.filename}): {line}"
+            error = f"{describe_os_error(failure)}: {line}"
         finally:
             if command.words:
-                took = time.monotonic() - began
-                self.on_event(ThunkEnded(line, took, error))
-        await vertex.completed(error)
+                self.on_event(ThunkEnded(line, time.monotonic() - began, error))
+        await step.complete(error)
         if error is not None:
             raise DriverError(error)
-        return kept
+        return stored
+
+
+def describe_os_error(error: OSError) -> str:
+    """Return an error of files in words."""
+    return f"{error.strerror or error} ({error.filename or 'a file of the output'})"
 
 
 @contextmanager
-def hiding(mask: Mask) -> Iterator[None]:
-    """Whatever goes wrong in here says nothing of a secret: DriverError for all errors of files."""
+def masked_errors(mask: Mask) -> Iterator[None]:
+    """Raise errors with secrets masked, and errors of files as DriverError."""
     try:
         yield
     except DriverError as error:
         raise type(error)(mask.hide(str(error))) from None
     except OSError as error:
-        text = f"{error.strerror or error} ({error.filename or 'a file of the output'})"
-        raise DriverError(mask.hide(text)) from None
+        raise DriverError(mask.hide(describe_os_error(error))) from None
 
 
-async def together(calls: Iterable[Callable[[], Awaitable[object]]]) -> None:
-    """Do all at the same time; the first that fails cancels the others, and its error is raised."""
-    failures: list[DriverError | OSError] = []
-
-    async def one(call: Callable[[], Awaitable[object]]) -> None:
-        try:
-            await call()
-        except (
-            DriverError,
-            OSError,
-        ) as error:  # raised outside of the nursery, which would wrap it
-            failures.append(error)
-            nursery.cancel_scope.cancel()
-
-    async with trio.open_nursery() as nursery:
-        for call in calls:
-            nursery.start_soon(one, call)
-    if failures:
-        raise failures[0]
+async def run_all(calls: Iterable[Callable[[], Awaitable[object]]]) -> None:
+    """Make all calls at the same time; the first that fails cancels the others, and raises its error."""
+    try:
+        async with open_flat_nursery() as nursery:
+            for each in calls:
+                nursery.start_soon(each)
+    except ExceptionGroup as several:  # they failed at once, or while they were cancelled
+        raise several.exceptions[0] from several

@@ -1,9 +1,17 @@
-"""Names of files and paths as messages have them, and that none leads out of where it belongs. Pure."""
+"""Paths, file names and patterns as messages have them, checked before they are used. No I/O.
+
+A pattern is matched against the whole path below its directory: `*` and `?` stay within a name, `**`
+crosses folders, `[…]` is a set, and a folder that matches brings all that is in it. A pattern that begins
+with `!` excludes again. RE2 does the matching, so that no pattern can make it slow.
+"""
 
 from __future__ import annotations
 
 import posixpath
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import re2
 
 from bassloop.runner.errors import DriverError
 
@@ -12,64 +20,79 @@ if TYPE_CHECKING:
 
     from bassloop.wire import bass_pb2 as pb
 
+MAX_PATH = 4_000
 MAX_LOGICAL_DEPTH = 40
 MAX_LOGICAL_FILES = 50_000
-MAX_PATH = 4_000
+MAX_PATTERNS = 1_000
+MAX_PATTERN = 1_000
+
+PathFilter = Callable[[str], bool]
+"""Returns whether the file at a path is wanted."""
 
 
-def clean(path: str, what: str) -> str:
-    """A path without `.` and inner `..`; relative ones have no leading dot. Raises DriverError."""
+# --- paths --------------------------------------------------------------------------------------------
+
+
+def normalized(path: str, what: str) -> str:
+    """Return a path without `.` and inner `..`, and without a leading `./`. Raises DriverError.
+
+    Args:
+        what: names the path in the error.
+    """
     if "\x00" in path or len(path) > MAX_PATH:
-        raise DriverError(f"{what} {path[:100]!r} is no path of a file")
+        raise DriverError(f"{what} {path[:100]!r} is not a path of a file")
     normal = posixpath.normpath(path or ".")
     return f"/{normal.lstrip('/')}" if normal.startswith("/") else normal
 
 
 def inside(path: str, what: str) -> str:
-    """A path relative to the work directory. Raises DriverError for one that is outside of it."""
-    normal = clean(path, what)
+    """Return a path relative to the work directory. Raises DriverError if it leads out of that."""
+    normal = normalized(path, what)
     if normal.startswith(("/", "../")) or normal == "..":
         raise DriverError(f"{what} {path!r} is outside of the work directory")
     return normal
 
 
-def filesystem(path: pb.FilesystemPath) -> str:
-    """The text of a file or directory path."""
+def path_text(path: pb.FilesystemPath) -> str:
+    """Return the text of a file or directory path."""
     return path.file.path if path.WhichOneof("path") == "file" else path.dir.path
 
 
 def is_directory(path: pb.FilesystemPath) -> bool:
-    """Whether a path names a directory."""
+    """Return whether a path names a directory."""
     return not path.HasField("file")
 
 
-def written(path: str, *, directory: bool) -> str:
-    """A clean path as commands are given it: `./file`, `./dir/`, `../file`, `/file`."""
+def as_word(path: str, *, directory: bool) -> str:
+    """Return a normalized path as commands are given it: `./file`, `./dir/`, `../file`, `/file`."""
     if path == ".":
         return "./"
     dotted = path if path.startswith(("/", "../")) or path == ".." else f"./{path}"
     return f"{dotted.rstrip('/')}/" if directory else dotted
 
 
-def relative(target: str, start: str, *, directory: bool) -> str:
-    """A path as it is written from the directory `start`; an absolute path stays one."""
+def relative_word(target: str, start: str, *, directory: bool) -> str:
+    """Return a path as a command is given it that starts in the directory `start`."""
     if target.startswith("/"):
-        return written(target, directory=directory)
-    return written(posixpath.relpath(target, start), directory=directory)
+        return as_word(target, directory=directory)
+    return as_word(posixpath.relpath(target, start), directory=directory)
 
 
-def name_of(name: str) -> str:
-    """A single name of a file, as a message has it. Raises DriverError for one that is none."""
+# --- files that travel with a message -----------------------------------------------------------------
+
+
+def file_name(name: str) -> str:
+    """Return the name of a file in a message. Raises DriverError for what can't be one."""
     if name in ("", ".", "..") or "/" in name or "\0" in name or len(name.encode()) > 255:
-        raise DriverError(f"{name[:100]!r} is no name of a file")
+        raise DriverError(f"{name[:100]!r} can't be the name of a file")
     return name
 
 
 def logical_files(path: pb.LogicalPath) -> Iterator[tuple[str, bytes | None]]:
-    """What a directory that travels with a message has in it, by its path in it.
+    """Generate the path and content of all that is in a directory that travels with a message.
 
-    Directories come before what is in them, with None for content. Raises DriverError for bad names,
-    names that come twice, and for more than is taken.
+    Directories have None for content, and come before what is in them. Raises DriverError for bad names,
+    names that come twice, and for too much.
     """
     seen: set[str] = set()
     waiting = [(entry, "", 1) for entry in reversed(path.dir.entries)]
@@ -81,10 +104,74 @@ def logical_files(path: pb.LogicalPath) -> Iterator[tuple[str, bytes | None]]:
                 f"{MAX_LOGICAL_FILES:,} in all; clone a repository instead"
             )
         is_file = entry.WhichOneof("path") == "file"
-        name = posixpath.join(parent, name_of(entry.file.name if is_file else entry.dir.name))
+        name = posixpath.join(parent, file_name(entry.file.name if is_file else entry.dir.name))
         if name in seen:
             raise DriverError(f"{name!r} comes twice among a thunk's files")
         seen.add(name)
         yield name, entry.file.content if is_file else None
         if not is_file:
             waiting += [(each, name, depth + 1) for each in reversed(entry.dir.entries)]
+
+
+# --- patterns -----------------------------------------------------------------------------------------
+
+
+def path_filter(path: pb.FilesystemPath) -> PathFilter | None:
+    """Return the filter for the files of a path, or None if all are wanted. Raises DriverError."""
+    return pattern_filter(path.dir.include, path.dir.exclude) if is_directory(path) else None
+
+
+def pattern_filter(include: Sequence[str], exclude: Sequence[str]) -> PathFilter | None:
+    """Return the filter for some patterns, or None without patterns. Raises DriverError for bad ones."""
+    if not include and not exclude:
+        return None
+    included, excluded = _rules(include), _rules(exclude)
+
+    def wanted(path: str) -> bool:
+        return (not included or _decide(included, path)) and not _decide(excluded, path)
+
+    return wanted
+
+
+def _rules(patterns: Sequence[str]) -> list[tuple[bool, Any]]:
+    if len(patterns) > MAX_PATTERNS:
+        raise DriverError(f"a glob has {MAX_PATTERNS:,} patterns at most")
+    rules = []
+    for pattern in patterns:
+        negated = pattern.startswith("!")
+        if len(pattern) > MAX_PATTERN:
+            raise DriverError(f"the pattern {pattern[:50]}… is too long")
+        try:
+            expression = re2.compile(_expression(pattern[negated:].strip()))
+        except re2.error as error:
+            raise DriverError(f"{pattern!r} is not a pattern of file names") from error
+        rules.append((not negated, expression))
+    return rules
+
+
+def _decide(rules: list[tuple[bool, Any]], path: str) -> bool:
+    """Let the last pattern that matches decide."""
+    return next((result for result, each in reversed(rules) if each.fullmatch(path)), False)
+
+
+def _expression(pattern: str) -> str:
+    """Return a pattern as a regular expression, which also matches what is in a folder that matches."""
+    rest = posixpath.normpath(pattern).lstrip("/")
+    if rest == ".":
+        return ".*"
+    parts = []
+    while rest:
+        if rest.startswith("**/"):
+            parts.append("(?:[^/]+/)*")
+            rest = rest[3:]
+        elif rest.startswith("**"):
+            parts.append(".*")
+            rest = rest[2:]
+        elif rest[0] == "[" and (end := rest.find("]", 2)) > 0:
+            inner = rest[1:end].replace("\\", "\\\\").replace("[", "\\[")
+            parts.append(f"[{inner}]")
+            rest = rest[end + 1 :]
+        else:
+            parts.append({"*": "[^/]*", "?": "[^/]"}.get(rest[0]) or re2.escape(rest[0]))
+            rest = rest[1:]
+    return f"(?s:{''.join(parts)}(?:/.*)?)"

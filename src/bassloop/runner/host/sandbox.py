@@ -1,8 +1,7 @@
 """bubblewrap around a command: it sees the system's programs, its work directory, and nothing else.
 
 The system is read-only, the home and temporary folders are the command's own, processes are in a
-namespace of their own, and no right is left that a user namespace could give. The network is the
-machine's unless it is taken away.
+namespace of their own, and no capability is left that a user namespace could give.
 """
 
 from __future__ import annotations
@@ -16,15 +15,16 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from bassloop.runner.engine.mounts import MountSupport
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
-WORK = "/bass/work"
+    from bassloop.runner.engine.mounts import BindMount
+
 HOME = "/bass/home"
-CACHES = "/bass/caches"
-SECRETS = "/bass/secrets"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PROBE_SECONDS = 10.0
 
 SYSTEM = (
     "/usr",
@@ -73,16 +73,19 @@ SETTINGS = (
     "terminfo",
     "timezone",
 )
-"""Of `/etc`, what programs need; the rest may have keys and passwords in it."""
+"""What programs need of `/etc`; the rest may have keys and passwords in it."""
+
+
+MOUNT_SUPPORT = MountSupport(binds=True, reserved=("/bass", "/proc", "/dev"), needs_place=SYSTEM)
 
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """How commands are wrapped.
+    """How commands are contained.
 
     Args:
         program: the path of `bwrap`.
-        network: whether commands reach the network, and with it the machine's own services.
+        network: let commands reach the network, and with it the machine's own services.
     """
 
     program: str
@@ -90,37 +93,31 @@ class Sandbox:
 
     @contextmanager
     def wrapping(
-        self,
-        words: Sequence[str],
-        *,
-        env: Mapping[str, str],
-        work: Path,
-        home: Path,
-        cwd: str,
-        binds: Sequence[tuple[Path, str]] = (),
+        self, words: Sequence[str], *, env: Mapping[str, str], binds: Sequence[BindMount], cwd: str
     ) -> Iterator[tuple[list[str], int]]:
-        """The whole command line, and a file that it must inherit. `binds` are put at absolute paths.
+        """Give the command line of a contained command, and a file that it must inherit.
 
-        Variables are set inside only: one such as LD_PRELOAD would else be bubblewrap's own. What is
-        told to bubblewrap is in that file, in memory, as a command line is seen by everybody.
+        The file, in memory, has bubblewrap's options, as everybody can read command lines. Variables are
+        set inside only: bubblewrap itself must not see one such as LD_PRELOAD.
         """
-        options = [*self._system(), "--bind", str(work), WORK, "--bind", str(home), HOME]
-        for source, target in binds:
-            options += ["--bind", str(source), target]
+        options = self._options()
+        for bind in binds:
+            kind = "--ro-bind" if bind.read_only else "--bind"
+            options += [kind, str(bind.source), bind.target]
         options += ["--chdir", cwd, "--clearenv"]
         for name, value in env.items():
             options += ["--setenv", name, value]
-        told = "".join(f"{each}\0" for each in options).encode(errors="surrogateescape")
+        text = "".join(f"{each}\0" for each in options).encode(errors="surrogateescape")
         handle = os.memfd_create("bubblewrap")
         try:
             with open(handle, "wb", closefd=False) as file:
-                file.write(told)
+                file.write(text)
             os.lseek(handle, 0, os.SEEK_SET)
             yield [self.program, "--args", str(handle), "--", *words], handle
         finally:
             os.close(handle)
 
-    def _system(self) -> list[str]:
+    def _options(self) -> list[str]:
         options = ["--unshare-user", "--unshare-pid", "--unshare-ipc"]
         options += ["--unshare-uts", "--unshare-cgroup-try", "--cap-drop", "ALL"]
         options += ["--hostname", "thunk"]
@@ -135,27 +132,25 @@ class Sandbox:
             options += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
         return [*options, "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]  # noqa: S108
 
-
-def program() -> str | None:
-    """The path of `bwrap`; None when it is not installed."""
-    return shutil.which("bwrap")
+    async def probe(self) -> str | None:
+        """Return why the sandbox doesn't work on this machine, or None if it does."""
+        words = [self.program, *self._options(), "--", "/bin/sh", "-c", "exit 0"]
+        try:
+            with trio.fail_after(PROBE_SECONDS):
+                done = await trio.run_process(
+                    words, capture_stdout=True, stderr=subprocess.STDOUT, check=False
+                )
+        except (OSError, trio.TooSlowError) as error:
+            return str(error) or "it does not end"
+        output = done.stdout.decode(errors="replace").strip()[:300]
+        return None if not done.returncode else output or f"exit status {done.returncode}"
 
 
 async def find(*, network: bool = True) -> Sandbox | str:
-    """A sandbox that was tried and works here, or why there is none."""
-    path = program()
-    if path is None:
+    """Return a sandbox that works on this machine, or why there is none."""
+    program = shutil.which("bwrap")
+    if program is None:
         return "bubblewrap is not installed (its program is bwrap)"
-    sandbox = Sandbox(path, network)
-    command = [*sandbox._system(), "--", "/bin/sh", "-c", "exit 0"]
-    try:
-        with trio.fail_after(10):
-            done = await trio.run_process(
-                [path, *command], capture_stdout=True, stderr=subprocess.STDOUT, check=False
-            )
-    except (OSError, trio.TooSlowError) as error:
-        return f"{path} does not work here: {error or 'it does not end'}"
-    if done.returncode:
-        said = done.stdout.decode(errors="replace").strip()[:300]
-        return f"{path} does not work here: {said or f'exit status {done.returncode}'}"
-    return sandbox
+    sandbox = Sandbox(program, network)
+    reason = await sandbox.probe()
+    return sandbox if reason is None else f"{program} does not work here: {reason}"

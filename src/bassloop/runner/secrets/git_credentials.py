@@ -1,17 +1,16 @@
-"""Private source: how Git gets at the one repository that a call is about.
+"""Git credentials for the one private repository that a call is for.
 
-The loop hands a token over beside the call, good for this repository's contents alone and until the
-call ends. Where the runner's owner allows it, their own Git is asked first. Either goes to commands of
-Git, as variables that are seen from nowhere else; it is in no thunk and no key, and hidden in what is
-printed. What Git starts itself, and whatever a thunk calls ``git``, has it too; no other command has.
+The loop sends a token with the call, good for this repository's contents alone and until the call ends.
+If the runner's owner allows it, their own Git is asked first. The credential is given to commands of Git
+in environment variables; it is part of no thunk and no cache key, and is masked in all output. Processes
+that Git starts, and whatever else a thunk calls ``git``, have it too; no other command has.
 """
 
 from __future__ import annotations
 
 import base64
 import os
-from dataclasses import dataclass, field, replace
-from pathlib import PurePosixPath
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -19,48 +18,17 @@ import structlog
 import trio
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from bassloop.runner.engine.command import Command
+    from bassloop.runner.call_context import PrivateSource
 
 log = structlog.get_logger(__name__)
 
-ASK_SECONDS = 10.0
-TOKEN_USER = "x-access-token"  # noqa: S105 - a name
-
-
-@dataclass(frozen=True, slots=True)
-class PrivateSource:
-    """The private repository that a call is about, as the loop has it.
-
-    Args:
-        url: where it is cloned from.
-        token: the password of the user ``x-access-token`` there.
-    """
-
-    url: str
-    token: str | None = field(default=None, repr=False)
-
-    @classmethod
-    def of(cls, metadata: Mapping[str, str]) -> PrivateSource | None:
-        """What a call says; None for a public repository, and for an address that is not its own."""
-        url, repository = (
-            metadata.get("bassloop-clone-url", ""),
-            metadata.get("bassloop-repository", ""),
-        )
-        if not url or metadata.get("bassloop-visibility") == "public":
-            return None
-        parts = urlsplit(url)
-        path = parts.path.removesuffix(".git").strip("/")
-        web = parts.scheme in ("https", "http") and parts.hostname and not parts.username
-        if not web or path.lower() != repository.lower() or not url.isprintable():
-            return None
-        return cls(url, metadata.get("bassloop-checkout-token") or None)
+GIT_SECONDS = 10.0
+TOKEN_USER = "x-access-token"  # noqa: S105 - a user's name
 
 
 @dataclass(frozen=True, slots=True)
 class GitCredential:
-    """Who Git is at a repository's address."""
+    """A user and password for a repository's address."""
 
     url: str
     user: str
@@ -68,62 +36,50 @@ class GitCredential:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What must not be seen in what is printed."""
+        """The texts that must not appear in output."""
         return self.password, f"{self.user}:{self.password}"
 
     def variables(self) -> dict[str, str]:
-        """What tells Git so: settings of this address alone, which it writes nowhere."""
+        """Return the environment that gives it to Git, for this address alone."""
         basic = base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
         bare = self.url.removesuffix("/").removesuffix(".git")
-        found = {"GIT_TERMINAL_PROMPT": "0", "GIT_CONFIG_COUNT": "2"}
+        variables = {"GIT_TERMINAL_PROMPT": "0", "GIT_CONFIG_COUNT": "2"}
         for number, url in enumerate((bare, f"{bare}.git")):
-            found[f"GIT_CONFIG_KEY_{number}"] = f"http.{url}.extraHeader"
-            found[f"GIT_CONFIG_VALUE_{number}"] = f"Authorization: Basic {basic}"
-        return found
-
-
-def with_credential(command: Command, credential: GitCredential | None) -> Command:
-    """The command, with the credential if it is one of Git and has no settings of its own. Pure."""
-    if credential is None or not command.words or "GIT_CONFIG_COUNT" in command.env:
-        return command
-    if PurePosixPath(command.words[0]).name != "git":
-        return command
-    return replace(command, secret_env={**credential.variables(), **command.secret_env})
+            variables[f"GIT_CONFIG_KEY_{number}"] = f"http.{url}.extraHeader"
+            variables[f"GIT_CONFIG_VALUE_{number}"] = f"Authorization: Basic {basic}"
+        return variables
 
 
 async def find_credential(source: PrivateSource | None, *, own: bool) -> GitCredential | None:
-    """Who Git is at a source: with `own`, the owner's own Git is asked first."""
+    """Return a credential for a source, or None; with `own`, ask the owner's own Git first."""
     if source is None:
         return None
-    if own and (found := await _own(source.url)) is not None:
+    if own and (found := await _ask_git(source.url)) is not None:
         return found
     return None if source.token is None else GitCredential(source.url, TOKEN_USER, source.token)
 
 
-async def _own(url: str) -> GitCredential | None:
-    """What the owner's Git has for an address; None when it has nothing, without asking a person."""
+async def _ask_git(url: str) -> GitCredential | None:
+    """Return what the owner's Git has for an address, without prompting anybody; None if nothing."""
     parts = urlsplit(url)
-    asked = f"protocol={parts.scheme}\nhost={parts.netloc}\npath={parts.path.lstrip('/')}\n\n"
+    request = f"protocol={parts.scheme}\nhost={parts.netloc}\npath={parts.path.lstrip('/')}\n\n"
     env = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true", "SSH_ASKPASS": "true"}
     try:
-        with trio.fail_after(ASK_SECONDS):
+        with trio.fail_after(GIT_SECONDS):
             done = await trio.run_process(
                 ["git", "credential", "fill"],
-                stdin=asked.encode(),
+                stdin=request.encode(),
                 env=env,
                 capture_stdout=True,
                 capture_stderr=True,
                 check=False,
             )
     except (OSError, trio.TooSlowError) as error:
-        log.warning("git has no credential", url=url, error=str(error) or "it does not answer")
+        log.warning("git has no credential", url=url, error=str(error) or "no answer in time")
         return None
-    said = dict(
-        line.split("=", 1)
-        for line in done.stdout.decode(errors="replace").splitlines()
-        if "=" in line
-    )
-    user, password = said.get("username", ""), said.get("password", "")
+    lines = done.stdout.decode(errors="replace").splitlines()
+    answer = dict(line.split("=", 1) for line in lines if "=" in line)
+    user, password = answer.get("username", ""), answer.get("password", "")
     if done.returncode or not user or not password:
         return None
     return GitCredential(url, user, password)

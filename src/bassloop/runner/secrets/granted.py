@@ -1,71 +1,79 @@
-"""What one call may have of the owner's secrets."""
+"""The secrets that one call may have, and the files in which its commands find them."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import trio
 
+from bassloop.runner.call_context import allows, specificity
 from bassloop.runner.errors import DriverError
 from bassloop.runner.secrets.git_credentials import GitCredential, find_credential
-from bassloop.runner.secrets.mask import Mask
-from bassloop.runner.secrets.rules import allows, narrowness
-from bassloop.runner.secrets.store import SecretError, SecretStore
+from bassloop.runner.secrets.masking import Mask
+from bassloop.runner.secrets.secret_store import SecretError, SecretStore
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
-    from bassloop.runner.context import CallContext
-    from bassloop.runner.secrets.store import SecretEntry
+    from bassloop.runner.call_context import CallContext
+    from bassloop.runner.secrets.secret_store import SecretEntry
 
 
 @dataclass(frozen=True)
 class GrantedSecrets:
-    """The secrets of one call: those that its repository may have, as they are now.
+    """The secrets that the call's repository may have, as they were when the call began.
 
     Args:
-        values: of those that it may have.
-        versions: what tells each value from the others that it had.
-        refused: why the others of these names are not given.
-        credential: who Git is at the repository, if that is private.
+        values: the values by name.
+        versions: what tells each value from others that the secret has had.
+        refused: for each name that isn't given, why.
+        credential: the Git credential for the repository, if that is private.
     """
 
-    scope: CallContext
+    context: CallContext
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
     versions: Mapping[str, str] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
     credential: GitCredential | None = None
 
     def value(self, name: str) -> str:
-        """A secret's value. Raises DriverError with how its owner would let the thunk have it."""
+        """Return a secret's value. Raises DriverError, which says how its owner can grant it."""
         if name in self.values:
             return self.values[name]
         raise DriverError(self.refused.get(name) or self._unknown(name))
 
     def version(self, name: str) -> str:
-        """What a thunk that names the secret is known by beside its message. Raises DriverError."""
+        """Return what a thunk's cache key has for a secret that it names. Raises DriverError."""
         self.value(name)
         return f"secret {name} {self.versions[name]}"
 
     def _unknown(self, name: str) -> str:
-        mend = f"bassloop runner secret set {name} --only {self.scope.repository or 'OWNER/REPO'}"
-        return f"the secret {name} has no value on this runner; its owner can give it one: {mend}"
+        only = self.context.repository or "OWNER/REPO"
+        return (
+            f"the secret {name} has no value on this runner; its owner can give it one: "
+            f"bassloop runner secret set {name} --only {only}"
+        )
 
     @cached_property
     def mask(self) -> Mask:
-        """Hides every value that this call may have: an output may have one from an earlier command."""
+        """Masks every value that the call may have: an output may have one from an earlier command."""
         git = () if self.credential is None else self.credential.secrets
         return Mask((*self.values.values(), *git))
 
 
 class OwnerSecrets:
-    """The owner's secrets, as drivers ask for them.
+    """The secrets of the runner's owner.
 
     Args:
-        store: where they are; there are none when it is None.
-        own_git: whether the credentials of the owner's own Git are given, never to forks.
+        store: where they are; None if there are none.
+        own_git: give the credentials of the owner's own Git too, but never to forks.
     """
 
     def __init__(self, store: SecretStore | None = None, *, own_git: bool = False) -> None:
@@ -73,16 +81,16 @@ class OwnerSecrets:
         self._own_git = own_git
         self._from_keyring: dict[str, str] = {}
 
-    async def grant(self, scope: CallContext) -> GrantedSecrets:
-        """What a call for this scope may have. Raises DriverError when they can't be read."""
-        own = self._own_git and not scope.fork
-        credential = await find_credential(scope.source, own=own)
+    async def grant(self, context: CallContext) -> GrantedSecrets:
+        """Return the secrets that a call may have. Raises DriverError if they can't be read."""
+        own = self._own_git and not context.fork
+        credential = await find_credential(context.source, own=own)
         if self._store is None:
-            return GrantedSecrets(scope, credential=credential)
-        found = await trio.to_thread.run_sync(self._look, self._store, scope)
+            return GrantedSecrets(context, credential=credential)
+        found = await trio.to_thread.run_sync(self._select, self._store, context)
         return replace(found, credential=credential)
 
-    def _look(self, store: SecretStore, scope: CallContext) -> GrantedSecrets:
+    def _select(self, store: SecretStore, context: CallContext) -> GrantedSecrets:
         try:
             entries = store.entries()
         except SecretError as error:
@@ -90,8 +98,8 @@ class OwnerSecrets:
         values: dict[str, str] = {}
         versions: dict[str, str] = {}
         refused: dict[str, str] = {}
-        for entry in sorted(entries, key=lambda each: narrowness(each.only)):
-            if (reason := _reason(entry, scope)) is not None:
+        for entry in sorted(entries, key=lambda each: specificity(each.only)):
+            if (reason := _reason_to_refuse(entry, context)) is not None:
                 refused.setdefault(entry.name, reason)
                 continue
             try:
@@ -100,10 +108,10 @@ class OwnerSecrets:
             except SecretError as error:
                 values.pop(entry.name, None)
                 refused[entry.name] = f"the secret {entry.name} can't be given: {error}"
-        return GrantedSecrets(scope, values, versions, refused)
+        return GrantedSecrets(context, values, versions, refused)
 
     def _value(self, store: SecretStore, entry: SecretEntry) -> str:
-        """The keyring is asked once for each version: it may ask a person."""
+        """Return a value; ask the keyring only once for each version, as it may prompt somebody."""
         if entry.value is not None:
             return entry.value
         if entry.version not in self._from_keyring:
@@ -111,9 +119,8 @@ class OwnerSecrets:
         return self._from_keyring[entry.version]
 
 
-def _reason(entry: SecretEntry, scope: CallContext) -> str | None:
-    """Why a scope may not have a secret; None when it may."""
-    name, repository = entry.name, scope.repository
+def _reason_to_refuse(entry: SecretEntry, context: CallContext) -> str | None:
+    name, repository = entry.name, context.repository
     if repository is None:
         return f"the secret {name} is not given, as the loop does not say for which repository"
     if entry.only and not allows(entry.only, repository):
@@ -121,10 +128,52 @@ def _reason(entry: SecretEntry, scope: CallContext) -> str | None:
             f"the secret {name} is not for {repository}; the runner's owner can give it one: "
             f"bassloop runner secret set {name} --only {repository}"
         )
-    if scope.fork and not entry.forks:
+    if context.fork and not entry.forks:
         return (
             f"the secret {name} is not given to forks of {repository}: whoever forked decides what is "
-            f"done with it. The runner's owner can say otherwise: bassloop runner secret set {name} "
+            f"done with it. The runner's owner can allow it: bassloop runner secret set {name} "
             f"--only {repository} --forks"
         )
     return None
+
+
+@dataclass(eq=False)
+class SecretFiles:
+    """Files with the secrets of one command, in memory if possible. Made with :meth:`open`."""
+
+    granted: GrantedSecrets
+    _memory: Callable[[], Path]
+    _files: dict[str, Path] = field(default_factory=dict)
+    _folder: Path | None = None
+
+    @classmethod
+    @contextmanager
+    def open(cls, granted: GrantedSecrets, memory: Callable[[], Path]) -> Iterator[SecretFiles]:
+        """Give the files, none so far, and remove them on exit.
+
+        Args:
+            memory: returns the folder that they are made in. Called if there are any.
+        """
+        files = cls(granted, memory)
+        try:
+            yield files
+        finally:
+            if files._folder is not None:
+                shutil.rmtree(files._folder)
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the files, made when it is first asked for. Raises OSError."""
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(dir=self._memory()))
+        return self._folder
+
+    def file(self, name: str) -> Path:
+        """Return a private file with a secret in it, made the first time. Raises DriverError."""
+        if name not in self._files:
+            path = self.folder / str(len(self._files))
+            content = self.granted.value(name).encode(errors="surrogateescape")
+            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                file.write(content)
+            self._files[name] = path
+        return self._files[name]

@@ -13,9 +13,9 @@ from bassloop.bass.errors import BassError
 from bassloop.bridge.grpc import open_grpc_server
 from bassloop.bridge.memory_channel import memory_opener
 from bassloop.runner.driver_choice import find_sandbox
-from bassloop.runner.errors import DriverError
-from bassloop.runner.host.driver import HostDriver
-from bassloop.runner.options import RunnerError, RunnerOptions
+from bassloop.runner.errors import DriverError, RunnerError
+from bassloop.runner.host.host_driver import HostDriver
+from bassloop.runner.options import RunnerOptions
 from bassloop.runner.service import RuntimeService
 from bassloop.runtimes import Platform, Runtime
 

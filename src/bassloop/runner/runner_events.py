@@ -1,4 +1,4 @@
-"""What happens on a runner, for whoever watches it. Printed, each is a sentence."""
+"""What happens on a runner, for its display and log. As text, each event is a sentence."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class RunnerEvent:
-    """Something that happened."""
+    """Something that happened on a runner."""
 
 
 @dataclass(frozen=True, slots=True)
 class Connecting(RunnerEvent):
-    """The runner dials."""
+    """The runner dials in."""
 
     address: str
 
@@ -22,7 +22,7 @@ class Connecting(RunnerEvent):
 
 @dataclass(frozen=True, slots=True)
 class Registered(RunnerEvent):
-    """The loop may send thunks."""
+    """The runner is registered, so the loop may send thunks."""
 
     address: str
     platform: str
@@ -33,7 +33,7 @@ class Registered(RunnerEvent):
 
 @dataclass(frozen=True, slots=True)
 class Said(RunnerEvent):
-    """The loop said something to the runner's user."""
+    """The loop sent a message to the runner's owner."""
 
     text: str
 
@@ -43,7 +43,11 @@ class Said(RunnerEvent):
 
 @dataclass(frozen=True, slots=True)
 class Disconnected(RunnerEvent):
-    """The connection is gone, or could not be made. `retry_in` is in seconds."""
+    """The connection was lost, or could not be made.
+
+    Args:
+        retry_in: seconds.
+    """
 
     reason: str
     retry_in: float
@@ -75,7 +79,12 @@ class ThunkStarted(RunnerEvent):
 
 @dataclass(frozen=True, slots=True)
 class ThunkEnded(RunnerEvent):
-    """A command is over. `error` is None when it succeeded; `took` is in seconds."""
+    """A command is over.
+
+    Args:
+        took: seconds.
+        error: None if it succeeded.
+    """
 
     cmdline: str
     took: float

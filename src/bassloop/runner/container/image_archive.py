@@ -1,8 +1,8 @@
-"""Archives of images, rewritten on their way: which image, its name, and what it says that it runs.
+"""Rewrite archives of images before an engine loads them, and before they are sent.
 
-An archive names the images in it, and an engine that loads it gives them those names; so a stranger's
-archive could put itself in the place of another image. What goes into the engine has our name only. On
-the way out, the configuration is what the thunk says, and not what its container happened to have.
+An engine gives the images in an archive the names that the archive says, so a stranger's archive could
+replace another image. What an engine loads has our name only. What is sent has the configuration that the
+thunk says, and not what its container happened to have.
 """
 
 from __future__ import annotations
@@ -36,45 +36,45 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class ImageSelector:
-    """Which image of an archive is meant."""
+    """Selects an image of an archive; without a tag, the first one for the platform."""
 
     tag: str | None
     arch: str
 
 
-class _Watched(io.BufferedReader):
-    """A file of which nothing is read without asking first whether to go on."""
+class _CheckedReader(io.BufferedReader):
+    """A file that calls a function before each read."""
 
-    def __init__(self, path: Path, go_on: Callable[[], None]) -> None:
+    def __init__(self, path: Path, check: Callable[[], None]) -> None:
         super().__init__(io.FileIO(path))
-        self._go_on = go_on
+        self._check = check
 
     def read(self, size: int | None = -1, /) -> bytes:
-        self._go_on()
+        self._check()
         return super().read(size)
 
 
 def import_archive(
     source: Path,
     target: Path,
-    wanted: ImageSelector,
+    selector: ImageSelector,
     name: str,
-    go_on: Callable[[], None] = lambda: None,
+    check: Callable[[], None] = lambda: None,
 ) -> None:
-    """Write an archive with one image of `source` in it, under our name. Raises DriverError, OSError.
+    """Write an archive with one image of `source`, under our name. Raises DriverError, OSError.
 
-    Both forms are understood: an OCI layout, and what `docker save` has always written.
+    The source may be an OCI layout, or what `docker save` has always written.
 
     Args:
-        go_on: called again and again, as a small file may unpack to any size; what it raises is the end.
+        check: called again and again, as a small file may unpack to any size; what it raises ends this.
     """
     try:
-        with _Watched(source, go_on) as file, tarfile.open(fileobj=file, mode="r:*") as tar:
+        with _CheckedReader(source, check) as file, tarfile.open(fileobj=file, mode="r:*") as tar:
             documents = _documents(tar, ("index.json", "manifest.json"))
             if "index.json" in documents:
-                _import_layout(tar, target, documents["index.json"], wanted, name)
+                _import_layout(tar, target, documents["index.json"], selector, name)
             elif "manifest.json" in documents:
-                _import_docker(tar, target, documents["manifest.json"], wanted, name)
+                _import_docker(tar, target, documents["manifest.json"], selector, name)
             else:
                 raise DriverError("the archive has neither an index.json nor a manifest.json")
     except (
@@ -85,7 +85,7 @@ def import_archive(
         TypeError,
         AttributeError,
     ) as error:
-        raise DriverError(f"this is no archive of an image: {error}") from error
+        raise DriverError(f"this is not an archive of an image: {error}") from error
 
 
 def _documents(tar: tarfile.TarFile, names: tuple[str, ...]) -> dict[str, Any]:
@@ -111,10 +111,10 @@ def _read_document(tar: tarfile.TarFile, member: tarfile.TarInfo) -> Any:
 
 
 def _import_layout(
-    tar: tarfile.TarFile, target: Path, index: Document, wanted: ImageSelector, name: str
+    tar: tarfile.TarFile, target: Path, index: Document, selector: ImageSelector, name: str
 ) -> None:
     blobs = _blobs(tar)
-    descriptor = _choose(tar, blobs, index, wanted)
+    descriptor = _choose(tar, blobs, index, selector)
     manifest = _blob_document(tar, blobs, descriptor["digest"])
     needed = [descriptor, manifest["config"], *manifest["layers"]]
     with tarfile.open(target, "w") as out:
@@ -127,33 +127,33 @@ def _choose(
     tar: tarfile.TarFile,
     blobs: dict[str, tarfile.TarInfo],
     index: Document,
-    wanted: ImageSelector,
+    selector: ImageSelector,
     depth: int = 0,
 ) -> Document:
-    """The descriptor of the manifest that is meant: by its tag, then by its platform."""
+    """Return the descriptor of the selected manifest. Raises DriverError."""
     found: list[Document] = []
     for each in index["manifests"]:
         platform = each.get("platform") or {}
         if platform and (platform.get("os"), platform.get("architecture")) != (
             "linux",
-            wanted.arch,
+            selector.arch,
         ):
             continue
         tag = (each.get("annotations") or {}).get(REF_NAME)
-        if wanted.tag and not depth and tag is not None and not _is_tag(tag, wanted.tag):
+        if selector.tag and not depth and tag is not None and not _is_tag(tag, selector.tag):
             continue
-        if wanted.tag and not depth and tag is None:
+        if selector.tag and not depth and tag is None:
             continue
         found.append(each)
     if not found:
-        named = f" with the tag {wanted.tag}" if wanted.tag and not depth else ""
-        raise DriverError(f"the archive has no image for linux/{wanted.arch}{named}")
+        named = f" with the tag {selector.tag}" if selector.tag and not depth else ""
+        raise DriverError(f"the archive has no image for linux/{selector.arch}{named}")
     first = found[0]
     if first.get("mediaType") in INDEXES:
         if depth > 3:
             raise DriverError("the archive's indexes are nested too deep")
         inner = _blob_document(tar, blobs, first["digest"])
-        return _choose(tar, blobs, inner, wanted, depth + 1)
+        return _choose(tar, blobs, inner, selector, depth + 1)
     return first
 
 
@@ -175,14 +175,14 @@ def _blob_document(
 ) -> Document:
     document = _read_document(tar, blobs[_hex(digest)])
     if not isinstance(document, dict):
-        raise DriverError("a document in the archive is no object")
+        raise DriverError("a document in the archive is not an object")
     return document
 
 
 def _hex(digest: str) -> str:
     algorithm, _, value = digest.partition(":")
     if algorithm != "sha256" or not re.fullmatch("[0-9a-f]{64}", value):
-        raise DriverError(f"{digest[:80]!r} is no digest")
+        raise DriverError(f"{digest[:80]!r} can't be a digest")
     return value
 
 
@@ -215,15 +215,19 @@ def _copy(tar: tarfile.TarFile, member: tarfile.TarInfo, out: tarfile.TarFile, n
 
 
 def _import_docker(
-    tar: tarfile.TarFile, target: Path, manifests: list[Document], wanted: ImageSelector, name: str
+    tar: tarfile.TarFile,
+    target: Path,
+    manifests: list[Document],
+    selector: ImageSelector,
+    name: str,
 ) -> None:
     found = [
         each
         for each in manifests
-        if not wanted.tag or any(_is_tag(tag, wanted.tag) for tag in each.get("RepoTags") or ())
+        if not selector.tag or any(_is_tag(tag, selector.tag) for tag in each.get("RepoTags") or ())
     ]
     if not found:
-        raise DriverError(f"the archive has no image with the tag {wanted.tag}")
+        raise DriverError(f"the archive has no image with the tag {selector.tag}")
     chosen = found[0]
     names = dict.fromkeys([str(chosen["Config"]), *map(str, chosen["Layers"])])
     members = {member.name.removeprefix("./"): member for member in tar.getmembers()}
@@ -241,7 +245,7 @@ def _import_docker(
 
 
 def _regular(members: dict[str, tarfile.TarInfo], name: str) -> tarfile.TarInfo:
-    """A file of the archive; old archives have links to equal layers."""
+    """Return a file of the archive, following links, which old archives have to equal layers."""
     member = members[name]
     if member.issym() or member.islnk():
         folder = name.rpartition("/")[0]
@@ -254,23 +258,23 @@ def _regular(members: dict[str, tarfile.TarInfo], name: str) -> tarfile.TarInfo:
                 parts.append(part)
         member = members["/".join(parts)]
     if not member.isreg():
-        raise DriverError(f"{name[:100]!r} in the archive is no file")
+        raise DriverError(f"{name[:100]!r} in the archive is not a file")
     return member
 
 
-# --- on the way out -----------------------------------------------------------------------------------
+# --- before they are sent -----------------------------------------------------------------------------------
 
 
 def export_archive(
     source: Path, out: BinaryIO, change: Callable[[Document], Document], name: str | None = None
 ) -> None:
-    """Write an OCI archive of the one image in the OCI archive `source`, its configuration changed.
+    """Write an OCI archive of the one image in the OCI archive `source`, with another configuration.
 
-    It also has a `manifest.json`, for engines that know no layouts. Raises DriverError, OSError.
+    It also has a `manifest.json`, for engines that don't know layouts. Raises DriverError, OSError.
 
     Args:
-        change: the `config` of the image, as it should be.
-        name: the name that the archive gives it, if any.
+        change: returns the `config` that the image should have.
+        name: the name that the archive gives the image, if any.
     """
     with tarfile.open(source, "r:") as tar, tarfile.open(fileobj=out, mode="w|") as writer:
         blobs = _blobs(tar)
@@ -279,7 +283,7 @@ def export_archive(
         config = _blob_document(tar, blobs, manifest["config"]["digest"])
         config["config"] = change(config.get("config") or {})
         for entry in config.get("history") or ():
-            entry.pop("created_by", None)  # the engine's command line, which is nobody's business
+            entry.pop("created_by", None)  # the engine's command line
         config_blob = json.dumps(config).encode()
         manifest["config"].update(digest=_digest(config_blob), size=len(config_blob))
         manifest_blob = json.dumps(manifest).encode()

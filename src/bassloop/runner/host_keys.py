@@ -1,4 +1,4 @@
-"""Whether a host's key is the one that is known for it: OpenSSH's file of known hosts."""
+"""Check a host's key against OpenSSH's file of known hosts, and remember a new one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import asyncssh
+
+from bassloop.private_files import make_private_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +28,8 @@ class HostKey:
     """A key that a host has shown.
 
     Args:
-        line: the line for the file of known hosts.
+        where: the host, as the file of known hosts has it.
+        line: the line for that file.
         fingerprint: as `ssh-keygen -l` shows it.
     """
 
@@ -36,30 +39,51 @@ class HostKey:
 
     @classmethod
     def of(cls, host: str, port: int, key: asyncssh.SSHKey) -> HostKey:
-        """The key of a host at a port."""
-        where = place(host, port)
+        """Return the key that a host shows at a port."""
+        where = host_pattern(host, port)
         public = " ".join(key.export_public_key().decode().split()[:2])
         return cls(where, f"{where} {public}", key.get_fingerprint())
 
 
+@dataclass(frozen=True, slots=True)
+class KnownHost:
+    """What is known of one host.
+
+    Args:
+        matches: as asyncssh takes it.
+    """
+
+    matches: Any
+
+    def judge(self, key: asyncssh.SSHKey) -> Verdict:
+        """Return what is known of a key that the host has shown."""
+        trusted, authorities, revoked, *_ = self.matches
+        if key in revoked:
+            return Verdict.CHANGED
+        if key in trusted:
+            return Verdict.KNOWN
+        return Verdict.CHANGED if trusted or authorities else Verdict.UNKNOWN
+
+
 class KnownHosts:
-    """A file of known hosts; it need not exist. It is read anew for every connection."""
+    """A file of known hosts, which need not exist. It is read again for every connection."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def find(self, host: str, port: int) -> KnownHost:
-        """What is known of a host at a port; a key of the same host at another port says nothing.
+        """Return what is known of a host at a port; its keys at other ports don't count.
 
-        Raises OSError or ValueError when the file can't be read.
+        Raises OSError or ValueError if the file can't be read.
         """
         text = self.path.read_text() if self.path.exists() else ""
-        found = asyncssh.import_known_hosts(text).match(place(host, port), "", None)
-        return KnownHost(found)
+        return KnownHost(
+            asyncssh.import_known_hosts(text).match(host_pattern(host, port), "", None)
+        )
 
     def add(self, key: HostKey) -> None:
         """Remember a key. Raises OSError."""
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private_folder(self.path.parent)
         content = self.path.read_bytes() if self.path.exists() else b""
         start = "" if not content or content.endswith(b"\n") else "\n"
         file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -69,22 +93,6 @@ class KnownHosts:
             os.close(file)
 
 
-@dataclass(frozen=True, slots=True)
-class KnownHost:
-    """What is known of one host, as asyncssh takes it."""
-
-    found: Any
-
-    def judge(self, key: asyncssh.SSHKey) -> Verdict:
-        """What a key that the host has shown is."""
-        trusted, authorities, revoked, *_ = self.found
-        if key in revoked:
-            return Verdict.CHANGED
-        if key in trusted:
-            return Verdict.KNOWN
-        return Verdict.CHANGED if trusted or authorities else Verdict.UNKNOWN
-
-
-def place(host: str, port: int) -> str:
-    """A host at a port, as the file of known hosts has it."""
+def host_pattern(host: str, port: int) -> str:
+    """Return a host at a port as the file of known hosts has it."""
     return host if port == 22 else f"[{host}]:{port}"

@@ -1,4 +1,4 @@
-"""A runner, from its options to its end."""
+"""Run a runner, from its options to its end."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import trio
 
 from bassloop.bridge import open_bridge
 from bassloop.bridge.grpc import open_grpc_server
-from bassloop.runner.client import RunnerClient
+from bassloop.concurrency import open_flat_nursery
 from bassloop.runner.driver_choice import open_driver
-from bassloop.runner.errors import DriverError
-from bassloop.runner.events import RunnerEvent, Warned
-from bassloop.runner.known_hosts import HostKey, KnownHosts
-from bassloop.runner.options import RunnerError, RunnerOptions
+from bassloop.runner.errors import DriverError, RunnerError
+from bassloop.runner.host_keys import HostKey, KnownHosts
+from bassloop.runner.registration import RunnerClient
+from bassloop.runner.runner_events import RunnerEvent, Warned
 from bassloop.runner.service import RuntimeService
 from bassloop.runner.ssh import Dialler
 from bassloop.telemetry.heartbeat import Heart
@@ -23,8 +23,10 @@ from bassloop.telemetry.service_manager import Notifier
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-ENDING_SECONDS = 30.0
-"""How long commands that run, and the connection, may take to end."""
+    from bassloop.runner.options import RunnerOptions
+
+STOP_SECONDS = 30.0
+"""How long commands and the connection may take to end."""
 
 
 async def run_runner(
@@ -34,13 +36,13 @@ async def run_runner(
     ask: Callable[[HostKey], Awaitable[bool]] | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve a loop until cancelled; then commands that run are ended, and the connection is closed.
+    """Serve a loop until cancelled; then end the commands, and close the connection.
 
-    Needs an open bridge. Started once registered for the first time. Raises RunnerError.
+    Needs an open bridge. Has started once registered for the first time. Raises RunnerError.
 
     Args:
-        ask: whether a host key that is not known is right; it is remembered then. Without it, such a
-            host is refused.
+        ask: awaited with a host key that is not known; returns whether to trust it, and then it is
+            remembered. Without it, such a host is refused.
     """
     try:
         async with (
@@ -61,7 +63,7 @@ def _remembering(
     if ask is None:
         return None
 
-    async def asked(key: HostKey) -> bool:
+    async def ask_and_remember(key: HostKey) -> bool:
         if not await ask(key):
             return False
         try:
@@ -70,7 +72,7 @@ def _remembering(
             raise RunnerError(f"{options.hosts_file} can't be written: {error.strerror}") from error
         return True
 
-    return asked
+    return ask_and_remember
 
 
 async def serve_runner(
@@ -78,28 +80,27 @@ async def serve_runner(
     on_event: Callable[[RunnerEvent], None] = lambda event: None,
     ask: Callable[[HostKey], Awaitable[bool]] | None = None,
 ) -> int:
-    """Serve a loop until SIGINT or SIGTERM. Returns the exit status. Raises RunnerError.
+    """Serve a loop until SIGINT or SIGTERM, and return the exit status. Raises RunnerError.
 
-    A service manager hears that it started, what happens, and that its loop turns.
+    A service manager is notified of the start, of what happens, and that the runner is alive.
     """
     notifier = Notifier.of()
 
-    def told(event: RunnerEvent) -> None:
+    def notify(event: RunnerEvent) -> None:
         on_event(event)
         notifier.status(str(event))
 
+    async def run() -> None:
+        await run_runner(options, notify, ask=ask)
+
     async with open_bridge():
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            async with trio.open_nursery() as nursery:
-
-                async def run() -> None:
-                    await run_runner(options, told, ask=ask)
-
+            async with open_flat_nursery() as nursery:
                 nursery.start_soon(run)
                 nursery.start_soon(Heart().beat, notifier.feed)
                 notifier.ready()
                 async for _ in signals:
                     break
-                notifier.stopping(ENDING_SECONDS)
+                notifier.stopping(STOP_SECONDS)
                 nursery.cancel_scope.cancel()
     return 0

@@ -1,0 +1,96 @@
+"""Whom a call is for: the repository that it names, and how far that is trusted."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_RULE = re.compile(r"[A-Za-z0-9_.-]+/(\*|[A-Za-z0-9_.-]+)\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateSource:
+    """Where the private repository of a call is cloned from.
+
+    Args:
+        token: the password of the user ``x-access-token`` there, good for this call alone.
+    """
+
+    url: str
+    token: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str]) -> PrivateSource | None:
+        """Return the source that a call's metadata names.
+
+        Returns None for a public repository, and for an address that isn't the repository's own.
+        """
+        url = metadata.get("bassloop-clone-url", "")
+        repository = metadata.get("bassloop-repository", "")
+        if not url or metadata.get("bassloop-visibility") == "public":
+            return None
+        parts = urlsplit(url)
+        path = parts.path.removesuffix(".git").strip("/")
+        is_web = parts.scheme in ("https", "http") and parts.hostname and not parts.username
+        if not is_web or path.lower() != repository.lower() or not url.isprintable():
+            return None
+        return cls(url, metadata.get("bassloop-checkout-token") or None)
+
+
+@dataclass(frozen=True, slots=True)
+class CallContext:
+    """Whom a call is for. Outputs, caches and images are never shared between contexts.
+
+    So a fork can't poison what its base repository takes from the cache, nor one repository what
+    another takes. Without a repository, the call is from the user of this machine.
+
+    Args:
+        cached_only: run nothing, and use only outputs that are cached: somebody looks at one.
+        source: where a private repository is cloned from; contexts that differ in it only are equal.
+    """
+
+    repository: str | None = None
+    fork: bool = False
+    cached_only: bool = False
+    source: PrivateSource | None = field(default=None, compare=False)
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str]) -> CallContext:
+        """Return the context of a call. A call that doesn't say that it is for no fork is for one."""
+        repository = metadata.get("bassloop-repository", "").lower() or None
+        fork = repository is not None and metadata.get("bassloop-fork") != "false"
+        cached_only = metadata.get("bassloop-kept-only") == "true"
+        return cls(repository, fork, cached_only, PrivateSource.from_metadata(metadata))
+
+    def namespaced(self, name: str) -> str:
+        """Return 64 hexadecimal digits that differ for each repository, trust and name."""
+        trust = "fork" if self.fork else "own"
+        return hashlib.sha256(f"{self.repository or ''}\n{trust}\n{name}".encode()).hexdigest()
+
+
+LOCAL = CallContext()
+
+
+# --- rules: ``owner/name``, or ``owner/*`` for all repositories of an owner --------------------------
+
+
+def is_rule(text: str) -> bool:
+    """Return whether a text is a rule that names repositories."""
+    return _RULE.match(text) is not None
+
+
+def allows(rule: str, repository: str) -> bool:
+    """Return whether a rule names a repository, ignoring case as GitHub does."""
+    owner, _, _ = repository.lower().partition("/")
+    return rule.lower() in (repository.lower(), f"{owner}/*")
+
+
+def specificity(rule: str) -> int:
+    """Return how narrow a rule is: 0 for an empty one, which names all, up to 2 for one repository."""
+    return 0 if not rule else 1 if rule.endswith("/*") else 2

@@ -1,0 +1,405 @@
+"""The container driver: each command in a container of Podman or Docker."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import secrets
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import structlog
+import trio
+
+from bassloop.private_files import write_private_file
+from bassloop.runner import file_trees
+from bassloop.runner.cache.output_cache import OutputCache, ThunkOutput
+from bassloop.runner.container import image_archive
+from bassloop.runner.container import image_info as names
+from bassloop.runner.container.container_engine import ContainerEngine, ContainerLimits, EngineError
+from bassloop.runner.container.image_builder import ImageBuilder, source_of
+from bassloop.runner.container.image_store import PUBLISHED, ImageStore, image_key, read_secret
+from bassloop.runner.container.launcher import (
+    ContainerLauncher,
+    ContainerSettings,
+    forget_secrets,
+    stored_secrets,
+)
+from bassloop.runner.container.service_certificates import (
+    TRUST_VARIABLES,
+    CertificateAuthority,
+    trust_mounts,
+)
+from bassloop.runner.container.services import Services, address_text
+from bassloop.runner.container.spec import LABEL
+from bassloop.runner.engine.command import (
+    Command,
+    Environment,
+    ImageDefaults,
+    base_of,
+    command_line,
+    dependencies_of,
+    image_of,
+)
+from bassloop.runner.engine.execution import Execution
+from bassloop.runner.engine.graph import CallResources, ThunkGraph, run_all
+from bassloop.runner.engine.mounts import WORK
+from bassloop.runner.engine.step_progress import StepReporter, send_nowhere, step_id
+from bassloop.runner.engine.thunk_driver import ThunkDriver
+from bassloop.runner.errors import DriverError, NotCached, not_allowed
+from bassloop.runner.secrets import OwnerSecrets, SecretFiles
+from bassloop.wire import bass_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Iterable
+    from pathlib import Path
+
+    from bassloop.runner.call_context import CallContext
+    from bassloop.runner.container.image_info import Image
+    from bassloop.runner.engine.step_progress import Send
+    from bassloop.runner.engine.thunk_driver import Give
+    from bassloop.runner.runner_events import RunnerEvent
+
+log = structlog.get_logger(__name__)
+
+CLOSING_SECONDS = 10.0
+"""How long images of thunks that ended just now may still be made when the runner ends."""
+
+
+@dataclass(eq=False, kw_only=True)
+class ContainerDriver(ThunkDriver["ContainerGraph"]):
+    """Runs thunks in containers. Made with :meth:`open`.
+
+    async with ContainerDriver.open(folder, engine) as driver:
+        output = await driver.run(thunk, LOCAL, show)
+
+    Args:
+        allow_insecure: let thunks that ask for it do what root may.
+        publish_to: names of images, or what they are below, that thunks may push.
+        finishing: runs what is done after a thunk.
+    """
+
+    settings: ContainerSettings
+    images: ImageStore
+    finishing: trio.Nursery
+    allow_insecure: bool = False
+    publish_to: tuple[str, ...] = ()
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        state_dir: Path,
+        engine: ContainerEngine,
+        *,
+        on_event: Callable[[RunnerEvent], None] = lambda event: None,
+        limits: ContainerLimits | None = None,
+        secrets: OwnerSecrets | None = None,
+        allow_host_path: bool = False,
+        allow_insecure: bool = False,
+        publish_to: tuple[str, ...] = (),
+        jobs: int | None = None,
+    ) -> AsyncGenerator[ContainerDriver]:
+        """Open a driver that stores outputs in `state_dir`. Raises DriverError if it can't.
+
+        Args:
+            jobs: how many commands run at the same time; None for as many as are asked for.
+        """
+        async with OutputCache.open(state_dir) as cache:
+            try:
+                secret = await trio.to_thread.run_sync(_make_secret, state_dir)
+            except OSError as error:
+                text = f"outputs can't be stored in {state_dir}: {error.strerror}"
+                raise DriverError(text) from error
+            owner = hashlib.sha256(secret.encode()).hexdigest()[:16]
+            prefix = f"bassloop-{cache.session}"
+            await _remove_abandoned(engine, owner, cache)
+            async with trio.open_nursery() as nursery:
+                yield cls(
+                    cache=cache,
+                    slots=trio.CapacityLimiter(jobs or math.inf),
+                    on_event=on_event,
+                    secrets=secrets or OwnerSecrets(),
+                    allow_host_path=allow_host_path,
+                    settings=ContainerSettings(engine, owner, prefix, limits or ContainerLimits()),
+                    images=ImageStore(engine, owner, secret, state_dir),
+                    finishing=nursery,
+                    allow_insecure=allow_insecure,
+                    publish_to=publish_to,
+                )
+                nursery.cancel_scope.deadline = trio.current_time() + CLOSING_SECONDS
+
+    def graph(self, call: CallResources) -> ContainerGraph:
+        return ContainerGraph(self, call)
+
+    async def resolve(self, ref: pb.ImageRef, context: CallContext) -> pb.Thunk:
+        """Return a thunk of the image of this name, with the digest that its registry has for it now.
+
+        If the registry can't be reached or there is none, the image counts as it is here.
+        """
+        resolved = pb.ImageRef()
+        resolved.CopyFrom(ref)
+        name, platform = names.name_of(ref), names.platform_of(ref.platform)
+        if not ref.digest:
+            reason = "it is not on this runner's machine"
+            if not name.startswith(names.LOCAL):
+                step = StepReporter(send_nowhere, image_key(name, platform), name, ())
+                try:
+                    await self.images.pull(name, platform, step)
+                except EngineError as error:
+                    reason = str(error)
+            image = await self.images.inspect(name)
+            if image is None:
+                raise DriverError(f"the image {name} can't be had: {reason}")
+            if image.digest is not None:
+                resolved.digest = image.digest
+        return pb.Thunk(image=pb.ThunkImage(ref=resolved))
+
+    async def export(self, thunk: pb.Thunk, context: CallContext, send: Send, give: Give) -> None:
+        async with self.cache.new_output() as folder:
+            target = folder.path / "image.tar"
+            async with self.calling(context, send, lambda graph: graph.export(thunk, target)):
+                pass
+            async with aclosing(file_trees.read(target)) as chunks:
+                async for chunk in chunks:
+                    await give(chunk)
+
+    async def publish(
+        self, ref: pb.ImageRef, thunk: pb.Thunk, context: CallContext, send: Send
+    ) -> pb.ImageRef:
+        """Push the image that a thunk makes, and return its name with its digest.
+
+        It is pushed with the owner's login, and so only if the owner allows it.
+        """
+        published = pb.ImageRef()
+        published.CopyFrom(ref)
+        published.ClearField("digest")
+        to = names.name_of(published)
+        if context.fork or not any(names.is_within(to, each) for each in self.publish_to):
+            raise DriverError(
+                f"this runner's owner does not let {context.repository or 'scripts'} publish to {to}; "
+                "--publish REGISTRY/NAME does, and never for forks"
+            )
+        async with self.cache.new_output() as folder:
+            name = self.images.own_name(f"{PUBLISHED}{secrets.token_hex(8)}")
+            target = folder.path / "image.tar"
+            async with self.calling(context, send, lambda graph: graph.export(thunk, target, name)):
+                pass
+            digest = await self.images.push(target, name, to, folder.path / "digest")
+        if digest:
+            published.digest = digest
+        return published
+
+
+class ContainerGraph(ThunkGraph):
+    """The thunks of one call, run in containers, and the services that they need."""
+
+    key_prefix = ("container",)
+    image_defaults = ImageDefaults()
+
+    def __init__(self, driver: ContainerDriver, call: CallResources) -> None:
+        environment = Environment(WORK, address_text, call.granted.value)
+        super().__init__(call, driver.cache, environment, driver.on_event)
+        self._driver = driver
+        self._images = driver.images
+        self._services = Services(driver.settings.engine, self._service, call.nursery)
+        self._authority = CertificateAuthority()
+        self._builder = ImageBuilder(
+            driver.images, self, driver.settings.limits, driver.allow_host_path
+        )
+        self._named: dict[str, Image] = {}
+        self._joined: set[str] = set()
+        """The keys of thunks that were in the network of services."""
+
+    def check(self, thunk: pb.Thunk) -> None:
+        if thunk.insecure and not self._driver.allow_insecure:
+            raise not_allowed("have rights beyond a container's (insecure)", "--allow-insecure")
+
+    def dependencies(self, command: Command, thunk: pb.Thunk) -> Iterable[pb.Thunk]:
+        yield from dependencies_of(command, thunk)
+        if base_of(thunk) is None:
+            source = source_of(image_of(thunk))
+            if source is not None and source.WhichOneof("input") == "thunk":
+                yield source.thunk.thunk
+
+    def image_steps(self, thunk: pb.Thunk) -> list[str]:
+        image = image_of(thunk)
+        if base_of(thunk) is None and image.WhichOneof("image") == "ref":
+            ref = image.ref
+            return [step_id(image_key(names.name_of(ref), names.platform_of(ref.platform)))]
+        return []
+
+    # --- images --------------------------------------------------------------------------------------
+
+    async def image_facts(self, thunk: pb.Thunk) -> list[str]:
+        """Return the id of an image that is named without a digest."""
+        image = image_of(thunk)
+        if image.WhichOneof("image") == "ref" and not image.ref.digest:
+            return [(await self._image_named(image.ref)).id]
+        return []
+
+    async def _image_named(self, ref: pb.ImageRef) -> Image:
+        """Return the image of a name, the same one throughout the call. Raises DriverError."""
+        name, platform = names.name_of(ref), names.platform_of(ref.platform)
+        key = image_key(name, platform)
+        if self.context.cached_only and await self._images.inspect(name) is None:
+            raise NotCached(f"the image {name} is not here any more")
+        if key not in self._named:
+            self._named[key] = await self._images.named(name, platform, self.call.send)
+        return self._named[key]
+
+    async def _root(self, thunk: pb.Thunk) -> Image:
+        """Return the image at the root of a thunk's chain. Raises DriverError."""
+        image = image_of(thunk)
+        match image.WhichOneof("image"):
+            case "ref":
+                return await self._image_named(image.ref)
+            case "archive" | "docker_build":
+                return await self._builder.image(image)
+        raise DriverError("this thunk has no image, and a container needs one")
+
+    async def _left_by(self, thunk: pb.Thunk) -> tuple[str, ThunkOutput]:
+        """Return the image that a thunk leaves, and its output. Raises DriverError."""
+        for _ in range(2):
+            output = await self.output(thunk)
+            key = await self.key(thunk)
+            image = await self._images.left_by(output, key)
+            if image is not None:
+                return image, output
+            # Somebody has removed what it left: it has to run again.
+            await self.cache.drop(key)
+            self.forget(key)
+        raise DriverError(f"what {command_line(thunk)} has left is removed again and again")
+
+    async def export(self, thunk: pb.Thunk, target: Path, name: str | None = None) -> None:
+        """Write an OCI archive of the image that a thunk makes. Raises DriverError, or OSError."""
+        root = await self._root(thunk)
+        base = thunk if thunk.args else base_of(thunk)
+        image = root.id if base is None else (await self._left_by(base))[0]
+        config = names.config_after(thunk, root.config)
+        saved = target.with_suffix(".saved")
+        await self._images.save(image, saved)
+
+        def write() -> None:
+            with target.open("wb") as out:
+                image_archive.export_archive(saved, out, lambda _: config, name)
+            saved.unlink()
+
+        await trio.to_thread.run_sync(write)
+
+    # --- execution -----------------------------------------------------------------------------------
+
+    async def execute(
+        self, thunk: pb.Thunk, command: Command, output: ThunkOutput, step: StepReporter
+    ) -> None:
+        async with self._execution(thunk, output, step) as (execution, _):
+            await execution.run()
+
+    @asynccontextmanager
+    async def _execution(
+        self, thunk: pb.Thunk, output: ThunkOutput, step: StepReporter
+    ) -> AsyncGenerator[tuple[Execution, ContainerLauncher]]:
+        """Give the execution of a thunk, while the secrets and services that it needs are there."""
+        driver, settings = self._driver, self._driver.settings
+        root, before = await self._root(thunk), base_of(thunk)
+        image, base = (root.id, None) if before is None else await self._left_by(before)
+        with SecretFiles.open(self.call.granted, self.cache.memory_folder) as secret_files:
+            command = self.resolve(thunk, root.defaults)
+            if not command.words:
+                raise DriverError("there is no command, and the image does not say what it runs")
+            await run_all([partial(self._start_service, each) for each in command.services])
+            launcher = ContainerLauncher(
+                settings, image, root, secret_files.folder, insecure=thunk.insecure
+            )
+            execution = Execution(
+                command=command,
+                output=output,
+                step=step,
+                launcher=launcher,
+                cache=self.cache,
+                context=self.context,
+                slots=driver.slots,
+                cached=self.cached,
+                secret_files=secret_files,
+                base=base,
+                allow_host_path=driver.allow_host_path,
+            )
+            if command.services:
+                launcher.network = self._services.network
+                self._joined.add(await self.key(thunk))
+            if any(each.HasField("tls") for each in command.services):
+                launcher.defaults = TRUST_VARIABLES
+                execution.extra_mounts += await trust_mounts(
+                    settings.engine,
+                    image,
+                    settings.prefix,
+                    settings.owner,
+                    self._authority.certificate,
+                    output.path,
+                )
+            if thunk.HasField("tls"):
+                execution.extra_mounts += self._authority.mounts_for(
+                    thunk, secret_files.folder, launcher.mount_support
+                )
+            yield execution, launcher
+
+    async def _start_service(self, thunk: pb.Thunk) -> None:
+        await self._services.start(thunk, await self.key(thunk))
+
+    @asynccontextmanager
+    async def _service(
+        self, thunk: pb.Thunk
+    ) -> AsyncGenerator[tuple[Execution, ContainerLauncher]]:
+        """Give the execution of a service, after all that it needs."""
+        _, needed, step = await self.plan(thunk)
+        await run_all([partial(self.output, each) for each in needed])
+        async with (
+            self.cache.new_output() as output,
+            self._execution(thunk, output, step) as execution,
+        ):
+            yield execution
+
+    async def after(self, output: ThunkOutput, key: str) -> None:
+        """Make an image of what a thunk has left, and remove its container; usually nobody waits for that."""
+        if key in self._joined:
+            # Its container holds the network of services that are about to be stopped.
+            await self._images.left_by(output, key)
+        else:
+            self._driver.finishing.start_soon(self._finish, output, key)
+
+    async def _finish(self, output: ThunkOutput, key: str) -> None:
+        try:
+            await self._images.left_by(output, key)
+        except DriverError as error:
+            # Whoever goes on from it tries again, and gets the error then.
+            log.warning("image not made", key=key, error=str(error))
+
+
+def _make_secret(state_dir: Path) -> str:
+    """Return the unguessable part of the names of a runner's images, made the first time."""
+    while (found := read_secret(state_dir)) is None:
+        with suppress(FileExistsError):
+            write_private_file(state_dir / "secret", secrets.token_hex(16).encode(), replace=False)
+    return found
+
+
+async def _remove_abandoned(engine: ContainerEngine, owner: str, cache: OutputCache) -> None:
+    """Remove the containers of crashed sessions, and the secrets that they had.
+
+    Also those that had ended: what they left for others to go on from is made again.
+    """
+    listed = await engine.ask(
+        "ps", "--all", "--filter", f"label={LABEL}={owner}", "--format", "{{.Names}}"
+    )
+
+    def is_abandoned(name: str) -> bool:
+        session = name.split("-")[1:2]
+        return bool(session) and not cache.is_open(session[0])
+
+    for name in filter(is_abandoned, listed.split()):
+        await engine.remove_container(name)
+    known = [name for name in await stored_secrets(engine) if f"-{owner}-" in name]
+    if abandoned := list(filter(is_abandoned, known)):
+        await forget_secrets(engine, abandoned)

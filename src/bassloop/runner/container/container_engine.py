@@ -1,0 +1,326 @@
+"""A container engine: its program, what of it works on this machine, and how that is found out.
+
+Some machines have no control groups of version 2, lower limits than the engine's, or no bridge. What is
+refused is tried in another way, from the best to the least.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import tarfile
+from dataclasses import dataclass, replace
+from functools import partial
+from io import BytesIO
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import structlog
+import trio
+
+from bassloop.concurrency import Backoff, retry, shielded
+from bassloop.runner.errors import DriverError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+log = structlog.get_logger(__name__)
+
+Kind = Literal["podman", "docker"]
+KINDS: tuple[Kind, ...] = ("podman", "docker")
+
+REMOVE_SECONDS = 30.0
+_REMOVE_BACKOFF = Backoff(0.1, 0.1)
+_MAX_MESSAGE = 500
+
+PROBE_IMAGE = "localhost/bassloop-probe:1"
+NOTHING = "/bassloop-probe"
+"""A program that isn't there: that it is missed shows that all the rest works."""
+LOWER = (None, 32_768, 1_024)
+"""Limits to try where an engine's own are refused."""
+OLDEST = {"podman": (4, 0), "docker": (20, 10)}
+
+
+class EngineError(DriverError):
+    """The engine refused; the message is its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerLimits:
+    """What a container may take at most; None is no limit.
+
+    Args:
+        cpus: processors.
+        memory: bytes.
+        pids: processes and threads.
+    """
+
+    cpus: float | None = None
+    memory: int | None = None
+    pids: int | None = None
+
+    @property
+    def options(self) -> list[str]:
+        """The engine's options that hold a container to them."""
+        options = []
+        if self.cpus is not None:
+            options += ["--cpus", f"{self.cpus:g}"]
+        if self.memory is not None:
+            options += ["--memory", str(self.memory)]
+        if self.pids is not None:
+            options += ["--pids-limit", str(self.pids)]
+        return options
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerEngine:
+    """Podman or Docker, as it works on this machine.
+
+    Args:
+        options: begin every call.
+        ulimits: given to every container, because it may not raise them.
+        network: how containers reach the network; ``none`` if they don't.
+        rootless: whether root in a container is this user.
+        index: the file that names its images, and is replaced whenever one changes.
+    """
+
+    program: str
+    kind: Kind
+    version: str = ""
+    options: tuple[str, ...] = ()
+    ulimits: tuple[str, ...] = ()
+    network: str = "none"
+    rootless: bool = False
+    index: Path | None = None
+
+    def __str__(self) -> str:
+        how = "rootless " if self.rootless else ""
+        return f"{how}{self.kind} {self.version}".strip()
+
+    def command(self, *words: str) -> list[str]:
+        """Return a command line of its program, without Podman's warnings among a thunk's output."""
+        quiet = ["--log-level=error"] if self.kind == "podman" else []
+        return [self.program, *quiet, *self.options, *words]
+
+    async def ask(
+        self,
+        *words: str,
+        stdin: bytes = b"",
+        env: Mapping[str, str] | None = None,
+        seconds: float = 120,
+    ) -> str:
+        """Call the program, and return its standard output. Raises EngineError."""
+        try:
+            with trio.fail_after(seconds):
+                done = await trio.run_process(
+                    self.command(*words),
+                    stdin=stdin,
+                    capture_stdout=True,
+                    capture_stderr=True,
+                    check=False,
+                    env=None if env is None else {**os.environ, **env},
+                )
+        except OSError as error:
+            raise EngineError(f"{self.program}: {error.strerror}") from error
+        except trio.TooSlowError as error:
+            raise EngineError(
+                f"{self.kind} {words[0]} did not end within {seconds:.0f} s"
+            ) from error
+        if done.returncode:
+            raise EngineError(last_message(done.stderr) or f"{self.kind} {words[0]} failed")
+        return done.stdout.decode(errors="replace")
+
+    async def remove_container(self, name: str) -> None:
+        """Remove a container, if it is there, with all its processes and mounts.
+
+        Cancelled, it is removed all the same, within half a minute. Raises EngineError.
+        """
+        words = ["rm", "--force", "--volumes"]
+        if self.kind == "podman":
+            words += ["--time", "0", "--ignore"]
+        remove = partial(self.ask, *words, name, seconds=10)
+        with shielded(REMOVE_SECONDS) as scope:
+            try:
+                await retry(remove, _REMOVE_BACKOFF, retry_after=_retry_removal)
+            except EngineError as error:
+                if not is_missing(error):
+                    raise
+        if scope.cancelled_caught:
+            log.warning("container not removed in time", name=name)
+
+
+def _retry_removal(error: Exception) -> float | None:
+    """Try again while what shares the container's network, or still uses its mounts, is on its way out."""
+    return 0.0 if any(each in str(error) for each in ("depend", "busy")) else None
+
+
+def last_message(stderr: bytes) -> str:
+    """Return the last line that an engine printed as an error, without its prefix."""
+    lines = [line.strip() for line in stderr.decode(errors="replace").splitlines() if line.strip()]
+    return lines[-1].removeprefix("Error: ").strip()[:_MAX_MESSAGE] if lines else ""
+
+
+def is_missing(error: EngineError) -> bool:
+    """Return whether the engine refused because there is no such image or container."""
+    text = str(error).lower()
+    return any(each in text for each in ("no such", "not known", "no container with"))
+
+
+# --- finding an engine that works ---------------------------------------------------------------------
+
+
+def installed_engines() -> list[ContainerEngine]:
+    """Return the engines whose programs are installed, without trying whether they run containers."""
+    found = ((kind, shutil.which(kind)) for kind in KINDS)
+    return [ContainerEngine(path, kind) for kind, path in found if path is not None]
+
+
+async def find(kind: Kind | None = None, *, network: bool = True) -> ContainerEngine | str:
+    """Return an engine that was tried and works, Podman before Docker; or why there is none."""
+    reasons = []
+    for each in (kind,) if kind else KINDS:
+        path = shutil.which(each)
+        if path is None:
+            reasons.append(f"{each} is not installed")
+            continue
+        try:
+            return await _adapt(await _describe(ContainerEngine(path, each)), network=network)
+        except EngineError as error:
+            reasons.append(f"{each} does not work here: {error}")
+    return "; ".join(reasons)
+
+
+async def _describe(engine: ContainerEngine) -> ContainerEngine:
+    """Return the engine with what it says of itself. Raises EngineError."""
+    info = await engine.ask("info", "--format", "{{json .}}", seconds=20)
+    try:
+        answer = json.loads(info)
+        version, rootless = _version(engine.kind, answer)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise EngineError("its answer to `info` is not understood") from error
+    if engine.kind == "docker" and answer.get("ServerErrors"):
+        raise EngineError(str(answer["ServerErrors"][0]))
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+    if numbers < OLDEST[engine.kind]:
+        oldest = ".".join(map(str, OLDEST[engine.kind]))
+        raise EngineError(f"it is version {version}; {oldest} is the oldest that will do")
+    return replace(engine, version=version, rootless=rootless, index=_index(answer))
+
+
+def _version(kind: Kind, info: dict[str, Any]) -> tuple[str, bool]:
+    """Return the version, and whether the engine is rootless."""
+    if kind == "podman":
+        return str(info["version"]["Version"]), bool(info["host"]["security"]["rootless"])
+    options = info.get("SecurityOptions") or ()
+    return str(info.get("ServerVersion") or "0"), any("rootless" in each for each in options)
+
+
+def _index(info: dict[str, Any]) -> Path | None:
+    """Return the file in which Podman names its images; None if that isn't known, as with Docker."""
+    match info.get("store"):
+        case {"graphRoot": str(root), "graphDriverName": str(driver)}:
+            path = Path(root) / f"{driver}-images" / "images.json"
+            return path if path.is_file() else None
+    return None
+
+
+async def _adapt(engine: ContainerEngine, *, network: bool) -> ContainerEngine:
+    """Return the engine with the options that it needs on this machine. Raises EngineError."""
+    try:
+        await engine.ask("image", "inspect", PROBE_IMAGE)
+    except EngineError:
+        await engine.ask("import", "-", PROBE_IMAGE, stdin=_empty_tar())
+    last = EngineError("it runs no container")
+    for options, ulimits in _ways(engine):
+        adapted = replace(engine, options=options, ulimits=ulimits)
+        try:
+            await _try(adapted, "none")
+        except EngineError as error:
+            last = error
+            continue
+        return await _connect(adapted) if network else adapted
+    raise last
+
+
+def _ways(engine: ContainerEngine) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Generate options for all calls and limits for containers, the engine's own choice first."""
+    options: list[tuple[str, ...]] = [()]
+    if engine.kind == "podman":
+        options.append(("--cgroup-manager=cgroupfs",))
+        for runtime in filter(None, map(shutil.which, ("crun", "runc"))):
+            options += [("--runtime", runtime), ("--runtime", runtime, "--cgroup-manager=cgroupfs")]
+    yield from product(options, [(), *map(own_ulimits, LOWER)])
+
+
+def own_ulimits(most: int | None = None) -> tuple[str, ...]:
+    """Return this process's own limits, which no child may exceed, or `most` if that is lower."""
+    found = []
+    for name, number in (("nofile", resource.RLIMIT_NOFILE), ("nproc", resource.RLIMIT_NPROC)):
+        hard = resource.getrlimit(number)[1]
+        known = [each for each in (hard, most) if each not in (None, resource.RLIM_INFINITY)]
+        if known:
+            limit = min(filter(None, known))
+            found.append(f"{name}={limit}:{limit}")
+    return tuple(found)
+
+
+async def _connect(engine: ContainerEngine) -> ContainerEngine:
+    """Return the engine with the network that works best. Raises EngineError."""
+    names = ["slirp4netns", "pasta"] if engine.kind == "podman" else []
+    names = [*names, "bridge", "host"] if engine.rootless else ["bridge", *names, "host"]
+    last = EngineError("no network works")
+    for name in names:
+        try:
+            await _try(engine, name)
+        except EngineError as error:
+            last = error
+        else:
+            return replace(engine, network=name)
+    raise last
+
+
+async def try_limits(engine: ContainerEngine, limits: ContainerLimits) -> None:
+    """Start a container with these limits. Raises EngineError if the engine can't hold it to them.
+
+    Rootless Podman ignores what it can't do, with a warning: it is asked which control groups it has.
+    """
+    if engine.kind == "podman" and engine.rootless:
+        _check_controllers(await engine.ask("info", "--format", "{{json .}}", seconds=20), limits)
+    await _try(engine, "none", limits.options)
+
+
+def _check_controllers(info: str, limits: ContainerLimits) -> None:
+    host = json.loads(info)["host"]
+    wanted = {"cpu": limits.cpus, "memory": limits.memory, "pids": limits.pids}
+    missing = {name for name, limit in wanted.items() if limit is not None}
+    if host.get("cgroupVersion") == "v2":
+        missing -= set(host.get("cgroupControllers") or ())
+    if missing:
+        raise EngineError(
+            f"rootless, it has no control group for {' and '.join(sorted(missing))} here (version "
+            f"{host.get('cgroupVersion', 'unknown')})"
+        )
+
+
+async def _try(engine: ContainerEngine, network: str, more: Sequence[str] = ()) -> None:
+    """Start a container that has nothing in it. Raises EngineError if it doesn't get that far."""
+    words = ["run", "--rm", "--network", network, *more]
+    for limit in engine.ulimits:
+        words += ["--ulimit", limit]
+    try:
+        await engine.ask(*words, PROBE_IMAGE, NOTHING, seconds=30)
+    except EngineError as error:
+        text = str(error)
+        if NOTHING in text and "no such file" in text.lower():
+            return
+        raise
+
+
+def _empty_tar() -> bytes:
+    buffer = BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w"):
+        pass
+    return buffer.getvalue()

@@ -1,0 +1,307 @@
+"""The images of an engine: those fetched by name, and those that thunks leave.
+
+A thunk that ran leaves its container, stopped. Only if its file system was changed, an image is made of it,
+a moment later so that nobody waits for that; then the container is removed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import structlog
+import trio
+from cachetools import LRUCache
+
+from bassloop.concurrency import KeyedLock, shielded
+from bassloop.runner.container import image_info as names
+from bassloop.runner.container.container_engine import (
+    ContainerEngine,
+    EngineError,
+    installed_engines,
+    is_missing,
+    last_message,
+)
+from bassloop.runner.container.spec import LABEL
+from bassloop.runner.engine.execution import Launch, run_logged
+from bassloop.runner.engine.mounts import WORK
+from bassloop.runner.engine.step_progress import Send, StepReporter
+from bassloop.runner.errors import DriverError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from bassloop.runner.cache.output_cache import ThunkOutput
+    from bassloop.runner.container.image_info import Image
+
+log = structlog.get_logger(__name__)
+
+TRANSFER_SECONDS = 1_800
+COMMIT_SECONDS = 600
+CLEANUP_SECONDS = 10
+MAX_INSPECTED = 1_000
+PUBLISHED = "publish-"
+"""Begins the key of an image that is here only while it is pushed."""
+_OF_ENGINE = ("/", "/bass", WORK, "/dev", "/etc", "/proc", "/run", "/sys", "/tmp")  # noqa: S108
+_FILES_OF_ENGINE = ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/run/.containerenv")
+
+IndexState = tuple[int, int, int]
+
+
+@dataclass(eq=False)
+class ImageStore:
+    """The images of an engine, for one runner.
+
+    Args:
+        owner: the label's value of what the runner makes.
+        secret: a part of the names of images it makes, so that nobody can guess them.
+        folder: where the engine's program is started.
+    """
+
+    engine: ContainerEngine
+    owner: str
+    secret: str
+    folder: Path
+    _locks: KeyedLock[str] = field(default_factory=KeyedLock)
+    _inspected: LRUCache[str, tuple[IndexState, Image]] = field(
+        default_factory=lambda: LRUCache(MAX_INSPECTED)
+    )
+
+    @property
+    def label(self) -> str:
+        """The label of all that this runner makes."""
+        return f"{LABEL}={self.owner}"
+
+    def own_name(self, key: str) -> str:
+        """Return the name of an image that this runner makes."""
+        return f"{_own_repository(self.secret)}:{key}"
+
+    async def inspect(self, name: str) -> Image | None:
+        """Return an image that is here, or None. Raises EngineError.
+
+        The engine is asked again only after some image has changed, as its program takes a tenth of a second
+        to start.
+        """
+        state = self._index_state()
+        stored = self._inspected.get(name)
+        if state is not None and stored is not None and stored[0] == state:
+            return stored[1]
+        try:
+            found = names.parse(await self.engine.ask("image", "inspect", name))
+        except EngineError as error:
+            if is_missing(error):
+                return None
+            raise
+        if state is not None:
+            self._inspected[name] = (state, found)
+        return found
+
+    def _index_state(self) -> IndexState | None:
+        """Return what changes whenever an image does, or None if nothing is known to."""
+        if self.engine.index is None:
+            return None
+        try:
+            found = self.engine.index.stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns, found.st_size
+
+    async def named(self, name: str, platform: str | None, send: Send) -> Image:
+        """Return an image by its whole name, fetched if it is not here. Raises DriverError."""
+        async with self._locks.hold(f"{name} {platform}"):
+            step = StepReporter(send, image_key(name, platform), f"image {name}", ())
+            found = await self.inspect(name)
+            if found is not None:
+                await step.cached()
+                return found
+            await step.start()
+            error: str | None = "cancelled"
+            try:
+                await self.pull(name, platform, step)
+                found = await self.inspect(name)
+                error = None if found else "it was fetched, and is not there"
+            except DriverError as failure:
+                error = str(failure)
+            finally:
+                with shielded(1 if error == "cancelled" else TRANSFER_SECONDS):
+                    await step.complete(error)
+            if found is None:
+                raise DriverError(f"the image {name} can't be had: {error}")
+            return found
+
+    async def pull(self, name: str, platform: str | None, step: StepReporter) -> None:
+        """Fetch an image from its registry, logging what the engine says. Raises DriverError."""
+        words = ["pull", "--quiet"] if self.engine.kind == "podman" else ["pull"]
+        if platform is not None:
+            words += ["--platform", platform]
+        if self.engine.kind == "podman" and names.is_loopback(name):
+            words.append("--tls-verify=false")
+        await self.call(self.engine.command(*words, name), step)
+
+    async def call(self, words: Sequence[str], step: StepReporter) -> None:
+        """Call the engine, logging what it says. Raises DriverError with its last message."""
+        done = await run_logged(Launch(words, self.folder, os.environ, marker=None), step)
+        if done.status:
+            message = last_message(done.stderr)
+            failed = f"{self.engine.kind} failed: exit status {done.status}"
+            raise EngineError(message or failed)
+
+    # --- what thunks leave ---------------------------------------------------------------------------
+
+    async def left_by(self, output: ThunkOutput, key: str) -> str | None:
+        """Return the id of the image that a thunk left, made of its container if that wasn't done yet.
+
+        Returns None if somebody has removed both.
+        """
+        async with self._locks.hold(key):
+            made = output.path / "image"
+            if made.exists():
+                found = await self.inspect(made.read_text())
+                return None if found is None else found.id
+            try:
+                about = json.loads((output.path / "container").read_text())
+                container, base = str(about["name"]), str(about["base"])
+                image = base
+                if has_changed(await self.engine.ask("diff", container), about["mounts"]):
+                    image = await self._commit(container, key)
+                    output.add_size(await self._added_size(image, base))
+            except (OSError, ValueError, LookupError):
+                return None
+            except EngineError as error:
+                if is_missing(error):
+                    return None
+                raise
+            temporary = output.path / f"image.{secrets.token_hex(4)}"
+            temporary.write_text(image)
+            temporary.rename(made)
+            await self.engine.remove_container(container)
+            return image
+
+    async def _commit(self, container: str, key: str) -> str:
+        """Make an image of a container, and return its id. Raises EngineError."""
+        words = ["commit", "--pause=false", "--change", f"LABEL {self.label}"]
+        if self.engine.kind == "podman":
+            words.append("--quiet")
+        words += [container, self.own_name(key)]
+        return names.bare_id(await self.engine.ask(*words, seconds=COMMIT_SECONDS))
+
+    async def _added_size(self, image: str, base: str) -> int:
+        """Return the bytes that an image takes beyond those of its base. Raises EngineError."""
+        sizes = await self.engine.ask("image", "inspect", "--format", "{{.Size}}", image, base)
+        whole, before = map(int, sizes.split())
+        return max(0, whole - before)
+
+    # --- archives ------------------------------------------------------------------------------------
+
+    async def save(self, image: str, target: Path) -> None:
+        """Write an image into an OCI archive. Raises EngineError."""
+        words = ["save", "--output", str(target)]
+        if self.engine.kind == "podman":
+            words += ["--quiet", "--format", "oci-archive"]
+        await self.engine.ask(*words, image, seconds=TRANSFER_SECONDS)
+
+    async def push(self, archive: Path, name: str, to: str, digest_file: Path) -> str:
+        """Push the image in an archive that names it so, and return its digest. Raises EngineError."""
+        ask = self.engine.ask
+        await ask("load", "--input", str(archive), seconds=TRANSFER_SECONDS)
+        try:
+            if self.engine.kind == "podman":
+                words = ["push", "--quiet", "--digestfile", str(digest_file)]
+                if names.is_loopback(to):
+                    words.append("--tls-verify=false")
+                await ask(*words, name, f"docker://{to}", seconds=TRANSFER_SECONDS)
+                return await trio.Path(digest_file).read_text()
+            await ask("tag", name, to)
+            await ask("push", "--quiet", to, seconds=TRANSFER_SECONDS)
+            pushed = await self.inspect(to)
+            return (pushed.digest if pushed else None) or ""
+        finally:
+            with shielded(CLEANUP_SECONDS), suppress(EngineError):
+                await ask("rmi", "--force", name, seconds=CLEANUP_SECONDS)
+
+
+class OwnImages:
+    """The images that the runner with this folder has made in an engine, for pruning."""
+
+    def __init__(self, engine: ContainerEngine, folder: Path) -> None:
+        self._engine = engine
+        self._folder = folder
+
+    async def sizes(self) -> dict[str, int]:
+        """Return their sizes in bytes, by cache key; nothing if the engine doesn't answer."""
+        repository = await trio.to_thread.run_sync(own_repository, self._folder)
+        if repository is None:
+            return {}
+        try:
+            form = "{{.Repository}} {{.Tag}} {{.ID}}"
+            listed = await self._engine.ask("images", "--no-trunc", "--format", form)
+            found = [line.split() for line in listed.splitlines()]
+            own = {key: image for name, key, image in found if name == repository}
+            if not own:
+                return {}
+            inspect = ("image", "inspect", "--format", "{{.Size}}")
+            sizes = (await self._engine.ask(*inspect, *own.values())).split()
+            by_key = dict(zip(own, map(int, sizes), strict=True))
+        except (EngineError, ValueError) as error:
+            log.warning("images not looked at", engine=self._engine.kind, error=str(error))
+            return {}
+        return {key: size for key, size in by_key.items() if not key.startswith(PUBLISHED)}
+
+    async def remove(self, key: str) -> None:
+        """Remove one; one that a container or another image is based on loses its name only."""
+        repository = await trio.to_thread.run_sync(own_repository, self._folder)
+        try:
+            await self._engine.ask("rmi", f"{repository}:{key}")
+        except EngineError as error:
+            if not is_missing(error):
+                log.warning("image not removed", key=key, error=str(error))
+
+
+def own_images(folder: Path) -> list[OwnImages]:
+    """Return the images that the runner with this folder has made, in each engine that is installed."""
+    return [OwnImages(engine, folder) for engine in installed_engines()]
+
+
+def read_secret(folder: Path) -> str | None:
+    """Return the unguessable part of the names of a runner's images, or None before it is made."""
+    try:
+        return (folder / "secret").read_text()
+    except FileNotFoundError:
+        return None
+
+
+def own_repository(folder: Path) -> str | None:
+    """Return the name, without a tag, of the images of the runner with this folder, or None."""
+    secret = read_secret(folder)
+    return None if secret is None else _own_repository(secret)
+
+
+def _own_repository(secret: str) -> str:
+    return f"{names.OURS}-{secret}"
+
+
+def image_key(name: str, platform: str | None) -> str:
+    """Return the key of the step that fetches an image."""
+    return hashlib.sha256(f"image\n{name}\n{platform or ''}".encode()).hexdigest()
+
+
+def has_changed(diff: str, mounted: Iterable[str]) -> bool:
+    """Return whether a command changed its container's file system, as far as an engine's `diff` tells."""
+    places = set(_OF_ENGINE)
+    for target in mounted:
+        place = target
+        while place not in ("", "/"):
+            places.add(place)
+            place = place.rpartition("/")[0]
+    for line in diff.splitlines():
+        kind, _, path = line.strip().partition(" ")
+        of_engine = path in places or path in _FILES_OF_ENGINE
+        if kind and (kind == "D" or not of_engine):
+            return True
+    return False

@@ -1,0 +1,187 @@
+"""Start a command in a container of its own, which is left, stopped, for who goes on from it."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bassloop.concurrency import shielded
+from bassloop.runner.container.container_engine import EngineError
+from bassloop.runner.container.spec import (
+    PATH,
+    ContainerSpec,
+    SecretVariable,
+    mount_support,
+    run_words,
+)
+from bassloop.runner.engine.execution import Execution, Launch, Launcher
+from bassloop.runner.engine.mounts import WORK, BindMount
+from bassloop.runner.errors import DriverError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping, Sequence
+    from pathlib import Path
+
+    from bassloop.runner.cache.output_cache import ThunkOutput
+    from bassloop.runner.container.container_engine import ContainerEngine, ContainerLimits
+    from bassloop.runner.container.image_info import Image
+
+GRACE_SECONDS = 2.0
+FORGET_SECONDS = 5.0
+DEFAULTS = {"PATH": PATH, "HOME": "/root", "CI": "true"}
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSettings:
+    """What all containers of a runner have in common.
+
+    Args:
+        owner: the value of their label.
+        prefix: begins their names.
+    """
+
+    engine: ContainerEngine
+    owner: str
+    prefix: str
+    limits: ContainerLimits
+
+    @property
+    def secret_prefix(self) -> str:
+        """Begins the names of this runner's secrets in the engine's store."""
+        return f"{self.prefix}-{self.owner}"
+
+
+class ContainerLauncher(Launcher):
+    """Starts a command in a container.
+
+    Args:
+        image: the id of the image that the container starts from.
+        root: the image at the root of the chain, whose variables count.
+        secret_folder: a private folder in memory.
+    """
+
+    is_contained = True
+
+    def __init__(
+        self,
+        settings: ContainerSettings,
+        image: str,
+        root: Image,
+        secret_folder: Path,
+        *,
+        insecure: bool = False,
+    ) -> None:
+        self._settings = settings
+        self._image = image
+        self._root = root
+        self._secret_folder = secret_folder
+        self._insecure = insecure
+        self.mount_support = mount_support(settings.engine)
+        self.name = f"{settings.prefix}-{secrets.token_hex(8)}"
+        self.network: str | None = None
+        """The container's network, if it isn't the engine's."""
+        self.defaults: Mapping[str, str] = {}
+        """Variables that the image or the command may set otherwise."""
+
+    @asynccontextmanager
+    async def launching(
+        self, execution: Execution, start: str, mounts: Sequence[BindMount]
+    ) -> AsyncGenerator[Launch]:
+        """Give the engine's program that runs the container, and stays until that ends."""
+        command, output = execution.command, execution.output
+        settings, root = self._settings, self._root
+        temporary = output.path / "tmp"
+        temporary.mkdir()
+        temporary.chmod(0o1777)
+        variables = secret_variables(
+            settings.engine, settings.secret_prefix, command.secret_env, self._secret_folder
+        )
+        async with variables as stored:
+            container = ContainerSpec(
+                name=self.name,
+                image=self._image,
+                words=command.words,
+                env={**DEFAULTS, **self.defaults, **root.env, **command.env},
+                image_env=root.env,
+                dir=start if start.startswith("/") else f"{WORK}/{start}".removesuffix("/."),
+                owner=settings.owner,
+                binds=[
+                    BindMount(output.files, WORK),
+                    BindMount(temporary, "/tmp"),  # noqa: S108
+                    *mounts,
+                ],
+                secrets=stored,
+                stdin=bool(command.stdin),
+                limits=settings.limits,
+                network=self.network,
+                insecure=self._insecure,
+            )
+            yield Launch(
+                words=run_words(settings.engine, container),
+                cwd=output.path,
+                env=os.environ,
+                marker=None,
+                grace=GRACE_SECONDS,
+            )
+
+    async def discard(self) -> None:
+        await self._settings.engine.remove_container(self.name)
+
+    def complete(self, output: ThunkOutput, mounts: Sequence[BindMount]) -> None:
+        """Note which container it was, for who wants to go on from its file system."""
+        about = {
+            "name": self.name,
+            "base": self._image,
+            "mounts": [mount.target for mount in mounts],
+        }
+        (output.path / "container").write_text(json.dumps(about))
+
+
+@asynccontextmanager
+async def secret_variables(
+    engine: ContainerEngine, prefix: str, variables: Mapping[str, str], folder: Path
+) -> AsyncGenerator[list[SecretVariable]]:
+    """Keep variables in the engine's store, from which it sets them when a container starts.
+
+    So they are on no command line and in no layer. Raises DriverError.
+
+    Args:
+        prefix: begins their names in the store.
+        folder: has their values; in memory, and removed soon after.
+    """
+    if variables and engine.kind == "docker":
+        raise DriverError(
+            "Docker would show a secret in the environment to whoever inspects the container, and leave "
+            "it in what is made of it: give it as a file or on standard input, or let Podman run this"
+        )
+    stored: list[SecretVariable] = []
+    try:
+        for variable, value in variables.items():
+            name = f"{prefix}-{secrets.token_hex(8)}"
+            words = ("secret", "create", "--driver-opts", f"path={folder}/store", name, "-")
+            await engine.ask(*words, stdin=value.encode(errors="surrogateescape"))
+            stored.append(SecretVariable(name, variable))
+        yield stored
+    finally:
+        if stored:
+            with shielded(FORGET_SECONDS):
+                await forget_secrets(engine, [each.name for each in stored])
+
+
+async def stored_secrets(engine: ContainerEngine) -> list[str]:
+    """Return the names of all that is in the engine's store. Raises EngineError."""
+    if engine.kind == "docker":
+        return []
+    return (await engine.ask("secret", "ls", "--format", "{{.Name}}")).split()
+
+
+async def forget_secrets(engine: ContainerEngine, names: list[str]) -> None:
+    """Remove secrets from the engine's store; if that fails, only their names stay there."""
+    try:
+        await engine.ask("secret", "rm", *names, seconds=5)
+    except EngineError:
+        return  # the values are in a folder that is removed with the command

@@ -1,0 +1,286 @@
+"""Run one thunk's command: lay out what it is given, run it, and leave its output."""
+
+from __future__ import annotations
+
+import signal
+from abc import ABC, abstractmethod
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    nullcontext,
+)
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import trio
+
+from bassloop.concurrency import open_flat_nursery, shielded
+from bassloop.runner import file_trees
+from bassloop.runner.engine import layout
+from bassloop.runner.engine.command import INPUTS
+from bassloop.runner.engine.mounts import BindMount, Mounts, MountSupport
+from bassloop.runner.engine.step_progress import STDERR, STDOUT, LogBatcher
+from bassloop.runner.errors import DriverError
+from bassloop.runner.process import GRACE_SECONDS, run_command
+from bassloop.wire import bass_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+    from io import FileIO
+    from pathlib import Path
+
+    from bassloop.runner.cache.output_cache import OutputCache, ThunkOutput
+    from bassloop.runner.call_context import CallContext
+    from bassloop.runner.engine.command import Command
+    from bassloop.runner.engine.step_progress import StepReporter
+    from bassloop.runner.secrets import SecretFiles
+
+MAX_STDOUT = 256 << 20
+"""Bytes of a command's standard output that are stored for `Read`; of more than that, none are."""
+CLEANUP_SECONDS = 60.0
+_STORED = ("files", "stdout", "container", "image")
+"""What stays of an output's folder."""
+_TAIL = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """A process that runs a command.
+
+    Args:
+        inherited: open files that it gets.
+        marker: begins the marker of its processes, see `run_command`; None for the program of a container
+            engine, whose helpers outlive it and end by themselves.
+        name: the command's name in errors, if it isn't the first word.
+        grace: seconds that it has to clean up when it is cancelled.
+    """
+
+    words: Sequence[str]
+    cwd: Path
+    env: Mapping[str, str]
+    inherited: tuple[int, ...] = ()
+    marker: str | None = ""
+    name: str | None = None
+    grace: float = GRACE_SECONDS
+
+
+class Launcher(ABC):
+    """Starts the command of one execution: as it is, in a sandbox, or in a container."""
+
+    mount_support: MountSupport
+    is_contained: bool
+    """Whether signals come as exit statuses, as shells tell them."""
+
+    @abstractmethod
+    def launching(
+        self, execution: Execution, start: str, mounts: Sequence[BindMount]
+    ) -> AbstractAsyncContextManager[Launch]:
+        """Give the process that runs the command, while what it needs is there. Raises DriverError.
+
+        Args:
+            start: the directory to start in, absolute or in the work directory.
+        """
+
+    async def discard(self) -> None:  # noqa: B027 - there may be nothing to do
+        """Remove what a command has left that failed or was cancelled."""
+
+    def complete(self, output: ThunkOutput, mounts: Sequence[BindMount]) -> None:  # noqa: B027
+        """Note in the output what a command has left that succeeded."""
+
+
+@dataclass(eq=False)
+class Execution:
+    """One execution of a thunk's command, in `output`, which is empty at first.
+
+    Args:
+        slots: bounds how many commands run at the same time.
+        cached: returns the output of a thunk that ran. Raises DriverError.
+        base: the output that the command's work directory begins with.
+        extra_mounts: what is mounted besides what the command says.
+    """
+
+    command: Command
+    output: ThunkOutput
+    step: StepReporter
+    launcher: Launcher
+    cache: OutputCache
+    context: CallContext
+    slots: trio.CapacityLimiter
+    cached: Callable[[pb.Thunk], Awaitable[ThunkOutput]]
+    secret_files: SecretFiles
+    base: ThunkOutput | None = None
+    allow_host_path: bool = False
+    extra_mounts: list[BindMount] = field(default_factory=list)
+
+    async def run(self) -> None:
+        """Run the command to its end. Raises DriverError if it fails, OSError if its files can't be laid out.
+
+        Cancelled, nothing of it is left when this returns.
+        """
+        async with self.prepared() as launch:
+            async with self.slots:
+                status = await self.watch(launch)
+            if status:
+                await self.launcher.discard()
+                text = describe_exit(status, contained=self.launcher.is_contained)
+                raise DriverError(text)
+        await file_trees.settle(self.output.files)
+
+    async def pass_on(self) -> None:
+        """Leave what the command would be given, without running anything. Raises as :meth:`run` does."""
+        async with self._laid_out():
+            self.output.stdout.touch()
+        await file_trees.settle(self.output.files)
+
+    @asynccontextmanager
+    async def prepared(self) -> AsyncGenerator[Launch]:
+        """Give the process that runs the command, while all that it needs is there."""
+        async with self._laid_out() as mounts:
+            start = await trio.to_thread.run_sync(self._start)
+            async with (
+                mounts.placed(),
+                self.launcher.launching(self, start, [*mounts.binds, *self.extra_mounts]) as launch,
+            ):
+                yield launch
+                self.launcher.complete(self.output, [*mounts.binds, *self.extra_mounts])
+
+    async def watch(self, launch: Launch) -> int:
+        """Run the process to its end, and return its exit status. Cancelled, nothing of it is left."""
+        finished = False
+        try:
+            done = await run_logged(
+                launch, self.step, stdin=self.command.stdin, stdout=self.output.stdout
+            )
+            finished = True
+            return done.status
+        finally:
+            if not finished:
+                await self.launcher.discard()
+
+    @asynccontextmanager
+    async def _laid_out(self) -> AsyncGenerator[Mounts]:
+        caches = [each.source.cache for each in self.command.mounts if each.kind == "cache"]
+        names = {each.id: self._cache_folder(each) for each in caches}
+        async with self.cache.folders(names.values()) as folders, AsyncExitStack() as stack:
+            stack.push_async_callback(self._clean_up)
+            is_replaced = any(mount.target == "." for mount in self.command.mounts)
+            if self.base is not None and not is_replaced:
+                await file_trees.copy(self.base.files, self.output.files)
+            mounts = Mounts(
+                output=self.output,
+                caches={each: folders[name] for each, (name, _) in names.items()},
+                cached=self.cached,
+                secret=self.secret_files.file,
+                support=self.launcher.mount_support,
+                allow_host_path=self.allow_host_path,
+            )
+            await mounts.lay_out(self.command.mounts)
+            yield mounts
+
+    def _cache_folder(self, cache: pb.CachePath) -> tuple[str, str]:
+        mode = pb.ConcurrencyMode.Name(cache.concurrency).rpartition("_")[2].lower()
+        return self.context.namespaced(f"cache\n{cache.id}"), mode
+
+    def _start(self) -> str:
+        """Return the directory that the command starts in, made if it is one of the work directory."""
+        start = self.command.dir
+        if start.startswith(("/", f"{INPUTS}/")):
+            return start
+        place = file_trees.follow(self.output.files, layout.inside(start, "the directory"))
+        if place.is_symlink():
+            raise DriverError(f"the directory {start} is a symbolic link")
+        place.mkdir(parents=True, exist_ok=True)
+        return start
+
+    async def _clean_up(self) -> None:
+        """Remove from the output what is not part of it."""
+        with shielded(CLEANUP_SECONDS):
+            await file_trees.remove(self.output.files / INPUTS)
+            for path in list(self.output.path.iterdir()):
+                if path.name not in _STORED:
+                    await file_trees.remove(path)
+
+
+# --- processes that are logged ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A process that has ended: its exit status, or negated signal, and the end of its standard error."""
+
+    status: int
+    stderr: bytes
+
+
+async def run_logged(
+    launch: Launch, step: StepReporter, *, stdin: bytes = b"", stdout: Path | None = None
+) -> Finished:
+    """Run a process to its end, and log what it prints with secrets masked.
+
+    Cancelled, nothing of it is left. Raises DriverError if it can't be started, and if there is no room
+    to store what it prints; then it is ended.
+
+    Args:
+        stdout: stores its standard output; removed again if that is too much.
+    """
+    batcher = LogBatcher(step.log)
+    masks = {stream: step.mask.stream() for stream in (STDOUT, STDERR)}
+    stored, tail = 0, b""
+
+    async def on_bytes(stream: int, data: bytes) -> None:
+        nonlocal tail
+        if stream == STDERR:
+            tail = (tail + data)[-_TAIL:]
+        await log(stream, masks[stream].feed(data))
+
+    async def log(stream: int, data: bytes) -> None:
+        nonlocal stored
+        if stream == STDOUT and file is not None:
+            stored += len(data)
+            if stored <= MAX_STDOUT:
+                _write_all(file, data)
+        await batcher.add(stream, data)
+
+    with nullcontext() if stdout is None else stdout.open("wb", buffering=0) as file:
+        async with open_flat_nursery() as nursery:
+            nursery.start_soon(batcher.run)
+            try:
+                status = await run_command(
+                    launch.words,
+                    cwd=launch.cwd,
+                    env=launch.env,
+                    stdin=stdin,
+                    on_bytes=on_bytes,
+                    grace=launch.grace,
+                    marker=launch.marker,
+                    inherited=launch.inherited,
+                )
+            except OSError as error:
+                name = launch.name or launch.words[0]
+                raise DriverError(f"{error.strerror}: {name}") from error
+            for stream, mask in masks.items():
+                await log(stream, mask.rest())
+            batcher.close()
+    if stdout is not None and stored > MAX_STDOUT:
+        await trio.to_thread.run_sync(stdout.unlink)
+    return Finished(status, tail)
+
+
+def _write_all(file: FileIO, data: bytes) -> None:
+    """Write without a buffer, so that nothing is left to fail when the file is closed."""
+    rest = memoryview(data)
+    try:
+        while rest:
+            rest = rest[file.write(rest) :]
+    except OSError as error:
+        raise DriverError(f"the runner can't store what it prints ({error.strerror})") from error
+
+
+def describe_exit(status: int, *, contained: bool) -> str:
+    """Return how a command failed. A container tells a signal as an exit status, as shells do."""
+    if status < 0:
+        return f"ended by signal {-status}"
+    if contained and 128 < status < 128 + signal.NSIG:
+        return f"exit status {status}, as after signal {status - 128}"
+    return f"exit status {status}"

@@ -1,0 +1,357 @@
+"""Lay out the files that a command is given: mounted where that can be, copied or linked where it can't.
+
+What a command writes into an input is thrown away, as the input may be others' too. In the work directory,
+places for mounts are made before the command, and taken out again after it. Nothing is ever written through
+a symbolic link that a command has left.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+import trio
+
+from bassloop.concurrency import shielded
+from bassloop.runner import file_trees
+from bassloop.runner.engine import layout
+from bassloop.runner.engine.command import INPUTS
+from bassloop.runner.errors import DriverError, host_path_not_allowed
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+
+    from bassloop.runner.cache.output_cache import ThunkOutput
+    from bassloop.runner.engine.command import CommandMount
+    from bassloop.wire import bass_pb2 as pb
+
+WORK = "/bass/work"
+"""Where commands see their work directory, if anything can be mounted for them."""
+CACHES = "/bass/caches"
+UNDO_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class BindMount:
+    """Something of this machine, mounted for a command.
+
+    Args:
+        target: an absolute path; one in the work directory begins with `WORK`.
+        overlay: throw away what is written there.
+        copied: whether the source was made for this command alone.
+    """
+
+    source: Path
+    target: str
+    overlay: bool = False
+    read_only: bool = False
+    copied: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MountSupport:
+    """What can be mounted for a command.
+
+    Args:
+        binds: folders and files can be mounted. Otherwise they are copied or linked into the work
+            directory, and nothing outside of it can be had.
+        overlays: folders can be mounted so that what is written is thrown away.
+        nested: mounts within shared folders are safe, because what mounts follows no links in them.
+        reserved: folders in which, and in place of which, nothing can be mounted.
+        needs_place: folders in which something can be mounted only in place of what is there.
+        forbidden: characters that a path may not have.
+    """
+
+    binds: bool
+    overlays: bool = False
+    nested: bool = False
+    reserved: tuple[str, ...] = ()
+    needs_place: tuple[str, ...] = ()
+    forbidden: str = ""
+
+    def target(self, path: str, what: str = "the mount") -> str:
+        """Return the absolute path of a mount, in `WORK` for a relative one. Raises DriverError."""
+        target = path
+        if not path.startswith("/"):
+            target = f"{WORK}/{layout.inside(path, what)}"
+        elif not self.binds:
+            raise DriverError(
+                f"{what} {path!r} is outside of the work directory, where the host driver can put "
+                "something in a sandbox only: install bubblewrap on the runner's machine"
+            )
+        elif path == "/" or _is_within(path, self.reserved):
+            raise DriverError(f"nothing can be mounted at {path!r} on this runner")
+        elif _is_within(path, self.needs_place) and not os.path.exists(path):
+            raise DriverError(
+                f"nothing can be mounted at {path!r} on this runner, whose machine has nothing there"
+            )
+        if any(character in target for character in self.forbidden):
+            raise DriverError(f"nothing can be mounted at {path!r}: the path has a colon or comma")
+        return target
+
+
+def _is_within(path: str, folders: Iterable[str]) -> bool:
+    return any(PurePosixPath(path).is_relative_to(each) for each in folders)
+
+
+@dataclass(eq=False)
+class Mounts:
+    """The mounts of one command.
+
+    Args:
+        output: has the work directory, and room for copies beside it.
+        caches: the cache folders by the id of their cache.
+        cached: returns the output of a thunk that ran. Raises DriverError.
+        secret: returns a file with a secret in it. Raises DriverError.
+    """
+
+    output: ThunkOutput
+    caches: Mapping[str, Path]
+    cached: Callable[[pb.Thunk], Awaitable[ThunkOutput]]
+    secret: Callable[[str], Path]
+    support: MountSupport
+    allow_host_path: bool = False
+    binds: list[BindMount] = field(default_factory=list)
+    _links: dict[str, str] = field(default_factory=dict)
+    _undo: list[Callable[[], None]] = field(default_factory=list)
+    _count: int = 0
+
+    async def lay_out(self, mounts: Sequence[CommandMount]) -> None:
+        """Find or copy what is mounted. Raises DriverError, or OSError."""
+        for mount in mounts:
+            if mount.target == ".":
+                await self._fill_work_dir(mount.source)
+            else:
+                await self._add(mount)
+        self.binds.sort(key=lambda bind: bind.target.count("/"))
+
+    async def _fill_work_dir(self, source: pb.ThunkMountSource) -> None:
+        """Copy a mount on the work directory itself: the command works on the copy."""
+        place = self.output.files
+        match source.WhichOneof("source"):
+            case "thunk":
+                cached = await self.cached(source.thunk.thunk)
+                await copy_path(cached.files, source.thunk.path, place)
+            case "logical":
+                await write_logical(source.logical, place)
+            case "host":
+                await copy_path(self._host_folder(source.host), source.host.path, place)
+            case _:
+                raise DriverError("only files can be mounted on the work directory itself")
+
+    async def _add(self, mount: CommandMount) -> None:
+        target = self.support.target(mount.target)
+        source = mount.source
+        match mount.kind:
+            case "thunk":
+                self.binds.append(await self._output_mount(source.thunk, target))
+            case "logical":
+                place = self._new_copy()
+                await write_logical(source.logical, place)
+                self.binds.append(BindMount(place, target, copied=True))
+            case "cache":
+                self._add_cache(source.cache, mount.target, target)
+            case "host":
+                place = self._new_copy()
+                await copy_path(self._host_folder(source.host), source.host.path, place)
+                self.binds.append(BindMount(place, target, copied=True))
+            case "secret":
+                place = self.secret(source.secret.name)
+                self.binds.append(BindMount(place, target, read_only=True))
+            case _:
+                raise DriverError(f"the mount {target!r} has no source that this runner knows")
+
+    async def _output_mount(self, path: pb.ThunkPath, target: str) -> BindMount:
+        cached = await self.cached(path.thunk)
+        within = layout.inside(layout.path_text(path.path), "the path")
+        source = await trio.to_thread.run_sync(file_trees.resolved, cached.files, within)
+        if self.support.overlays and source.is_dir() and layout.path_filter(path.path) is None:
+            return BindMount(source, target, overlay=True)
+        place = self._new_copy()
+        await copy_path(cached.files, path.path, place)
+        if place.is_dir():
+            await file_trees.settle(place)
+        else:
+            os.utime(place, (file_trees.EPOCH, file_trees.EPOCH))
+        return BindMount(place, target, copied=True)
+
+    def _add_cache(self, cache: pb.CachePath, wanted: str, target: str) -> None:
+        """Mount a cache folder whole, and link a path in it: other commands may change the way there."""
+        folder = self.caches[cache.id]
+        within = layout.inside(layout.path_text(cache.path), "the path")
+        if not self.support.binds:
+            self.binds.append(BindMount(file_trees.resolved(folder, within), target))
+        elif within == ".":
+            self.binds.append(BindMount(folder, target))
+        elif wanted.startswith(f"{INPUTS}/"):
+            self.binds.append(BindMount(folder, target.removesuffix(f"/{within}")))
+        elif wanted.startswith("/"):
+            raise DriverError(f"a path in the cache {cache.id} can't be mounted at {wanted!r}")
+        else:
+            place = f"{CACHES}/{folder.name}"
+            if all(bind.target != place for bind in self.binds):
+                self.binds.append(BindMount(folder, place))
+            self._links[wanted] = f"{place}/{within}"
+
+    def _host_folder(self, path: pb.HostPath) -> Path:
+        if not self.allow_host_path:
+            raise host_path_not_allowed()
+        return Path(path.context)
+
+    def _new_copy(self) -> Path:
+        self._count += 1
+        return self.output.path / f"mount-{self._count}"
+
+    # --- places in the work directory ----------------------------------------------------------------
+
+    @asynccontextmanager
+    async def placed(self) -> AsyncGenerator[None]:
+        """Make the places of all mounts, and on exit take them out of the work directory again.
+
+        Raises DriverError, or OSError. Whatever a command did to the way to a place, nothing outside of
+        the work directory is touched.
+        """
+        try:
+            await trio.to_thread.run_sync(self._make_places)
+            yield
+        finally:
+            with shielded(UNDO_SECONDS):
+                await trio.to_thread.run_sync(self._undo_all)
+
+    def _make_places(self) -> None:
+        for bind in self.binds:
+            outer = self._outer(bind)
+            if not self.support.binds:
+                self._move_in(bind)
+            elif outer is None:
+                if bind.target.startswith(f"{WORK}/"):
+                    self._make_place(bind)
+            elif not self.support.nested:
+                _make_nested_place(outer, bind)
+        for wanted, leads_to in self._links.items():
+            self._clear(wanted)
+            file_trees.follow(self.output.files, wanted).symlink_to(leads_to)
+            self._undo.append(partial(self._remove_place, wanted))
+
+    def _outer(self, bind: BindMount) -> BindMount | None:
+        """Return the innermost mount that a mount lies in."""
+        outer = [each for each in self.binds if bind.target.startswith(f"{each.target}/")]
+        return max(outer, key=lambda each: len(each.target), default=None)
+
+    def _move_in(self, bind: BindMount) -> None:
+        """Put the thing itself, or a link to it, where a mount would be."""
+        target = bind.target.removeprefix(f"{WORK}/")
+        place = file_trees.follow(self.output.files, target)
+        self._clear(target)
+        if bind.copied:
+            bind.source.rename(place)
+        else:
+            place.symlink_to(bind.source, target_is_directory=bind.source.is_dir())
+        self._undo.append(partial(self._remove_tree, target))
+
+    def _make_place(self, bind: BindMount) -> None:
+        target = bind.target.removeprefix(f"{WORK}/")
+        place = file_trees.follow(self.output.files, target)
+        is_dir = bind.source.is_dir()
+        if not place.is_symlink() and (place.is_dir() if is_dir else place.is_file()):
+            return
+        self._clear(target)
+        if is_dir:
+            place.mkdir()
+        else:
+            place.touch()
+        self._undo.append(partial(self._remove_place, target))
+
+    def _clear(self, target: str) -> None:
+        """Make the folders on the way to a place, and move away what is there."""
+        place = file_trees.follow(self.output.files, target)
+        missing = []
+        parent = place.parent
+        while not parent.is_dir():
+            missing.append(parent)
+            parent = parent.parent
+        for folder in reversed(missing):
+            folder.mkdir()
+            relative = str(folder.relative_to(self.output.files))
+            self._undo.append(partial(self._remove_place, relative))
+        if place.is_symlink() or place.exists():
+            self._count += 1
+            hidden = self.output.path / f"hidden-{self._count}"
+            place.rename(hidden)
+            self._undo.append(partial(self._put_back, hidden, target))
+
+    def _undo_all(self) -> None:
+        while self._undo:
+            self._undo.pop()()
+
+    def _remove_tree(self, target: str) -> None:
+        """Remove what was moved in, unless the command has put a link on the way."""
+        try:
+            place = file_trees.follow(self.output.files, target)
+        except OSError:
+            return
+        file_trees.remove_now(place)
+
+    def _remove_place(self, target: str) -> None:
+        """Remove a place if it still is one, and the command has left nothing in it."""
+        with suppress(OSError):  # the command has put something else in the way
+            place = file_trees.follow(self.output.files, target)
+            if place.is_symlink():
+                if self._links.get(target) == os.readlink(place):
+                    place.unlink()
+            elif place.is_dir():
+                if not any(place.iterdir()):
+                    place.rmdir()
+            elif place.is_file() and not place.stat().st_size:
+                place.unlink()
+
+    def _put_back(self, hidden: Path, target: str) -> None:
+        with suppress(OSError):
+            place = file_trees.follow(self.output.files, target)
+            if place.parent.is_dir() and not os.path.lexists(place):
+                hidden.rename(place)
+
+
+def _make_nested_place(outer: BindMount, bind: BindMount) -> None:
+    """Make the place of a mount in a copy that another mount has; there may be no link on the way."""
+    if not outer.copied:
+        raise DriverError(
+            f"nothing can be mounted at {bind.target!r}, within a folder that is shared"
+        )
+    within = bind.target.removeprefix(f"{outer.target}/")
+    place = file_trees.follow(outer.source, within)
+    if place.is_symlink():
+        raise DriverError(f"the place of the mount {bind.target!r} is a symbolic link")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if bind.source.is_dir():
+        place.mkdir(exist_ok=True)
+    else:
+        place.touch()
+
+
+async def copy_path(root: Path, path: pb.FilesystemPath, place: Path) -> None:
+    """Copy a path in a folder; its links are followed as long as they stay in there."""
+    within = layout.inside(layout.path_text(path), "the path")
+    source = await trio.to_thread.run_sync(file_trees.resolved, root, within)
+    await file_trees.copy(source, place, layout.path_filter(path))
+
+
+async def write_logical(logical: pb.LogicalPath, place: Path) -> None:
+    """Write files that travel with a message."""
+
+    def write() -> None:
+        if logical.WhichOneof("path") == "file":
+            place.write_bytes(logical.file.content)
+            return
+        place.mkdir(exist_ok=True)
+        for path, content in layout.logical_files(logical):
+            if content is None:
+                (place / path).mkdir()
+            else:
+                (place / path).write_bytes(content)
+
+    await trio.to_thread.run_sync(write)

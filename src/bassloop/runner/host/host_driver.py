@@ -1,0 +1,221 @@
+"""The host driver: a thunk's command as processes of this machine, in a private folder.
+
+Images are ignored; a chain of thunks works on one folder after another. A thunk's output is what its
+command left in its work directory. Commands run in a sandbox if there is one.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import posixpath
+import shutil
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import trio
+
+from bassloop.runner import file_trees
+from bassloop.runner.cache.output_cache import OutputCache
+from bassloop.runner.engine.command import Command, Environment, base_of, image_of
+from bassloop.runner.engine.execution import Execution, Launch, Launcher
+from bassloop.runner.engine.graph import CallResources, ThunkGraph
+from bassloop.runner.engine.mounts import WORK, BindMount, MountSupport
+from bassloop.runner.engine.thunk_driver import ThunkDriver
+from bassloop.runner.errors import DriverError, Unsupported
+from bassloop.runner.host import sandbox
+from bassloop.runner.secrets import OwnerSecrets, SecretFiles
+from bassloop.wire import bass_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Sequence
+    from pathlib import Path
+
+    from bassloop.runner.cache.output_cache import ThunkOutput
+    from bassloop.runner.call_context import CallContext
+    from bassloop.runner.engine.step_progress import Send, StepReporter
+    from bassloop.runner.engine.thunk_driver import Give
+    from bassloop.runner.host.sandbox import Sandbox
+    from bassloop.runner.runner_events import RunnerEvent
+
+
+@dataclass(eq=False, kw_only=True)
+class HostDriver(ThunkDriver["HostGraph"]):
+    """Runs thunks on this machine, as this user. Made with :meth:`open`.
+
+    async with HostDriver.open(folder) as driver:
+        output = await driver.run(thunk, LOCAL, show)
+    """
+
+    sandbox: Sandbox | None = None
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        state_dir: Path,
+        *,
+        on_event: Callable[[RunnerEvent], None] = lambda event: None,
+        secrets: OwnerSecrets | None = None,
+        allow_host_path: bool = False,
+        sandbox: Sandbox | None = None,
+        jobs: int | None = None,
+    ) -> AsyncGenerator[HostDriver]:
+        """Open a driver that stores outputs in `state_dir`. Raises DriverError if it can't.
+
+        Args:
+            sandbox: contains commands; None runs them as they are.
+            jobs: how many commands run at the same time; None for as many as are asked for.
+        """
+        async with OutputCache.open(state_dir) as cache:
+            yield cls(
+                cache=cache,
+                slots=trio.CapacityLimiter(jobs or math.inf),
+                on_event=on_event,
+                secrets=secrets or OwnerSecrets(),
+                allow_host_path=allow_host_path,
+                sandbox=sandbox,
+            )
+
+    def graph(self, call: CallResources) -> HostGraph:
+        return HostGraph(self, call)
+
+    async def resolve(self, ref: pb.ImageRef, context: CallContext) -> pb.Thunk:
+        """Accept any name, as images are ignored."""
+        return pb.Thunk(image=pb.ThunkImage(ref=ref))
+
+    async def export(self, thunk: pb.Thunk, context: CallContext, send: Send, give: Give) -> None:
+        raise Unsupported("this runner has no images to export: it uses the host driver")
+
+    async def publish(
+        self, ref: pb.ImageRef, thunk: pb.Thunk, context: CallContext, send: Send
+    ) -> pb.ImageRef:
+        raise Unsupported("this runner has no images to publish: it uses the host driver")
+
+
+class HostGraph(ThunkGraph):
+    """The thunks of one call, run on the host."""
+
+    def __init__(self, driver: HostDriver, call: CallResources) -> None:
+        environment = Environment(secret=call.granted.value)
+        super().__init__(call, driver.cache, environment, driver.on_event)
+        self._driver = driver
+
+    def check(self, thunk: pb.Thunk) -> None:
+        image = image_of(thunk).WhichOneof("image")
+        needs = {
+            "rights beyond a container's (insecure)": thunk.insecure,
+            "TLS certificates": thunk.HasField("tls"),
+            "an image from an archive": image == "archive",
+            "an image from a Dockerfile": image == "docker_build",
+        }
+        for what, needed in needs.items():
+            if needed:
+                raise DriverError(f"this thunk needs {what}, which the host driver does not have")
+
+    async def execute(
+        self, thunk: pb.Thunk, command: Command, output: ThunkOutput, step: StepReporter
+    ) -> None:
+        base = base_of(thunk)
+        with SecretFiles.open(self.call.granted, self.cache.memory_folder) as secret_files:
+            execution = Execution(
+                command=command,
+                output=output,
+                step=step,
+                launcher=HostLauncher(self._driver.sandbox),
+                cache=self.cache,
+                context=self.context,
+                slots=self._driver.slots,
+                cached=self.cached,
+                secret_files=secret_files,
+                base=None if base is None else await self.cached(base),
+                allow_host_path=self._driver.allow_host_path,
+            )
+            await (execution.run() if command.words else execution.pass_on())
+
+
+class HostLauncher(Launcher):
+    """Starts a command as a process of this machine, in a sandbox if there is one."""
+
+    def __init__(self, box: Sandbox | None) -> None:
+        self._sandbox = box
+        self.is_contained = box is not None
+        self.mount_support = MountSupport(binds=False) if box is None else sandbox.MOUNT_SUPPORT
+
+    @asynccontextmanager
+    async def launching(
+        self, execution: Execution, start: str, mounts: Sequence[BindMount]
+    ) -> AsyncGenerator[Launch]:
+        """Give the process, with folders of its own for its home and temporary files."""
+        command, output = execution.command, execution.output
+        home, temporary = output.path / "home", output.path / "tmp"
+        home.mkdir(mode=0o700)
+        temporary.mkdir(mode=0o700)
+        box = self._sandbox
+        if box is None and start.startswith("/") and not os.path.isdir(start):
+            raise DriverError(f"there is no directory {start} on this runner's machine")
+        env = {
+            "PATH": sandbox.PATH if box else os.environ.get("PATH", os.defpath),
+            "HOME": sandbox.HOME if box else str(home),
+            "TMPDIR": "/tmp" if box else str(temporary),  # noqa: S108
+            "LANG": "C.UTF-8",
+            "CI": "true",
+            **command.env,
+            **command.secret_env,
+        }
+        words = [self._program(execution, start, env["PATH"], mounts), *command.words[1:]]
+        with ExitStack() as stack:
+            cwd = output.files / start
+            inherited: tuple[int, ...] = ()
+            if box is not None:
+                inside = start if start.startswith("/") else f"{WORK}/{start}".removesuffix("/.")
+                binds = [
+                    BindMount(output.files, WORK),
+                    BindMount(home, sandbox.HOME),
+                    *mounts,
+                ]
+                words, options = stack.enter_context(
+                    box.wrapping(words, env=env, binds=binds, cwd=inside)
+                )
+                cwd, inherited, env = output.files, (options,), {}
+            yield Launch(
+                words=words,
+                cwd=cwd,
+                env=env,
+                inherited=inherited,
+                marker=execution.cache.marker,
+                name=command.words[0],
+            )
+
+    def _program(
+        self, execution: Execution, start: str, path: str, mounts: Sequence[BindMount]
+    ) -> str:
+        """Return the command's program, found by its name or at its path. Raises DriverError."""
+        program = execution.command.words[0]
+        if "/" not in program:
+            found = shutil.which(program, path=path)
+            if found is None:
+                raise DriverError(f"there is no command {program} on this runner's machine")
+            return found
+        if program.startswith("/") or start.startswith("/"):
+            return program
+        path = posixpath.normpath(f"{start}/{program}")
+        place = _locate(execution.output.files, path, mounts if self._sandbox else ())
+        if place is not None and not os.path.lexists(place):
+            raise DriverError(f"there is no {program} in the work directory")
+        if place is not None and not place.is_symlink() and not os.access(place, os.X_OK):
+            raise DriverError(f"{program} can't be executed; is it marked as executable?")
+        return program if self._sandbox else str(execution.output.files / start / program)
+
+
+def _locate(work: Path, path: str, mounts: Sequence[BindMount]) -> Path | None:
+    """Return where a path of the work directory is on this machine; None if a link leads there."""
+    root, within = work, path
+    for mount in sorted(mounts, key=lambda each: len(each.target)):
+        if f"{WORK}/{path}/".startswith(f"{mount.target}/"):
+            root, within = mount.source, f"{WORK}/{path}".removeprefix(mount.target).lstrip("/")
+    try:
+        return file_trees.follow(root, within)
+    except OSError:
+        return None
