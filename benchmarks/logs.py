@@ -133,7 +133,7 @@ async def many_pages(site: Site, pages: int, lines: int) -> None:
         await site.store.end_run("live", "succeeded", None, 2.0)
         site.tail.publish("live")
     took, cpu = time.perf_counter() - began, time.process_time() - cpu
-    made = site.context.rendered.statistics()["made"]
+    made = site.context.log_html.statistics()["rendered"]
     print(
         f"{pages} pages on one run, {lines:,} lines in {took:.1f} s: processor {cpu:.1f} s (the pages'"
         f" own reading included), lines that HTML was made of {made:,}, lines sent {got:,}"

@@ -11,10 +11,9 @@ from quart.testing import connections
 from quart.wrappers import base
 
 from bassloop.checks.tail import Tail
-from bassloop.daemon.readiness import Finding
 from bassloop.deliveries.inbox import Answer
 from bassloop.store import Store, ThunkRecord, User, VertexUpdate, open_store
-from bassloop.web import Health, WebContext, create_app
+from bassloop.web import Health, PartStatus, WebContext, create_app
 from tests.records import a_run
 
 if TYPE_CHECKING:
@@ -50,8 +49,8 @@ class FakeInbox:
         return guid != "done"
 
 
-async def _ready() -> list[Finding]:
-    return [Finding("store", True), Finding("github", True)]
+async def _ready() -> list[PartStatus]:
+    return [PartStatus("store", True), PartStatus("github", True)]
 
 
 async def _metrics(accept: str) -> tuple[bytes, str]:

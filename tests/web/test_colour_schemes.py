@@ -22,7 +22,7 @@ sixteen = st.lists(st.integers(0, 0xFFFFFF).map("{:06x}".format), min_size=16, m
 def test_every_text_of_any_scheme_has_the_contrast_that_it_needs(text: str, dark: bool) -> None:
     colours = read_scheme(text, dark=dark)
     white, black = (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)
-    grounds = [colours[name] for name in colour_schemes.GROUNDS]
+    grounds = [colours[name] for name in colour_schemes.BACKGROUNDS]
     for name in colour_schemes.TEXTS:
         worst = min(contrast(colours[name], ground) for ground in grounds)
         # No colour can be read on a ground that is itself in the middle: then it is as far as it goes.
@@ -30,10 +30,10 @@ def test_every_text_of_any_scheme_has_the_contrast_that_it_needs(text: str, dark
 
 
 @pytest.mark.parametrize("scheme", SHIPPED, ids=lambda scheme: scheme.name)
-def test_ours_can_be_read(scheme: colour_schemes.Scheme) -> None:
+def test_ours_can_be_read(scheme: colour_schemes.ColourScheme) -> None:
     for colours in (scheme.light, scheme.dark):
         for name in colour_schemes.TEXTS:
-            for ground in colour_schemes.GROUNDS:
+            for ground in colour_schemes.BACKGROUNDS:
                 assert contrast(colours[name], colours[ground]) >= colour_schemes.CONTRAST, (
                     name,
                     ground,

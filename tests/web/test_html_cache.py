@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bassloop.checks.recorder import recording
-from bassloop.web.logs.html_cache import CHUNK, RenderedLogs
+from bassloop.web.logs.html_cache import CHUNK, LogHtmlCache
 from bassloop.wire import progrock_pb2 as progrock
 
 from .site import Site, a_site
@@ -27,12 +27,12 @@ async def numbered(site: Site, count: int) -> int:
 async def test_lines_that_were_asked_for_before_are_not_made_again(tmp_path: Path) -> None:
     async with a_site(tmp_path) as site:
         row = await numbered(site, 2000)
-        rendered = RenderedLogs(site.store)
+        rendered = LogHtmlCache(site.store)
         for start, stop in ((100, 900), (0, 150), (40, 1000), (999, 1000), (100, 900)):
             assert await rendered.lines("r", row, start, stop) == [
                 str(number) for number in range(start, stop)
             ]
-        assert rendered.statistics()["made"] == 1000
+        assert rendered.statistics()["rendered"] == 1000
 
 
 @given(st.lists(st.tuples(st.integers(0, 700), st.integers(0, 700)), max_size=8))
@@ -43,7 +43,7 @@ def test_any_ranges_in_any_order_are_as_the_log_has_them(ranges: list[tuple[int,
             return [b"%d" % number for number in range(start, min(stop, start + 300))]
 
     async def ask() -> None:
-        rendered = RenderedLogs(Numbers(), room=500)  # type: ignore[arg-type]
+        rendered = LogHtmlCache(Numbers(), max_size=500)  # type: ignore[arg-type]
         for start, stop in ranges:
             found = await rendered.lines("r", 1, start, stop)
             assert found == [str(number) for number in range(start, start + len(found))]
@@ -56,22 +56,22 @@ def test_any_ranges_in_any_order_are_as_the_log_has_them(ranges: list[tuple[int,
 async def test_who_asks_at_the_same_moment_waits_for_the_first(tmp_path: Path) -> None:
     async with a_site(tmp_path) as site:
         row = await numbered(site, 500)
-        rendered = RenderedLogs(site.store)
+        rendered = LogHtmlCache(site.store)
         async with trio.open_nursery() as nursery:
             for _ in range(50):
                 nursery.start_soon(rendered.lines, "r", row, 0, 500)
-        assert rendered.statistics()["made"] == 500
-        assert rendered.statistics()["given"] == 50 * 500
+        assert rendered.statistics()["rendered"] == 500
+        assert rendered.statistics()["returned"] == 50 * 500
 
 
 async def test_room_is_bounded_and_the_least_lately_asked_for_goes(tmp_path: Path) -> None:
     async with a_site(tmp_path) as site:
         row = await numbered(site, 8 * CHUNK)
-        rendered = RenderedLogs(site.store, room=5 * CHUNK * 3)
+        rendered = LogHtmlCache(site.store, max_size=5 * CHUNK * 3)
         for chunk in (0, 1, 2, 0, 3, 4, 0, 5, 6, 0):
             await rendered.lines("r", row, chunk * CHUNK, (chunk + 1) * CHUNK)
             assert rendered.statistics()["characters"] <= 5 * CHUNK * 3
-        assert rendered.statistics()["made"] == 7 * CHUNK
+        assert rendered.statistics()["rendered"] == 7 * CHUNK
 
 
 async def pages(site: Site, count: int, lines: int) -> list[list[Any]]:
@@ -115,9 +115,9 @@ async def test_many_pages_on_one_run_are_told_all_of_it_and_share_the_work(tmp_p
                     assert log["start"] == len(lines)
                     lines += log["lines"]
             assert lines == [f'<span class="t-f2">{number}</span>' for number in range(300)]
-        made = site.context.rendered.statistics()
-        assert made["made"] == 300
-        assert made["given"] < 20 * 300
+        made = site.context.log_html.statistics()
+        assert made["rendered"] == 300
+        assert made["returned"] < 20 * 300
 
 
 async def test_a_page_that_was_away_goes_on_where_it_was(tmp_path: Path) -> None:

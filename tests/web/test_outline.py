@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bassloop.store import VertexUpdate
 from bassloop.web.logs import log_endpoints
 from bassloop.web.logs import outline as outlining
-from bassloop.web.logs.outline import Group, Outline
+from bassloop.web.logs.outline import LogGroup, LogOutline
 
 from .site import a_site
 
@@ -52,8 +52,8 @@ warning: unused variable
 """
 
 
-def outline(text: bytes) -> Outline:
-    found = Outline()
+def outline(text: bytes) -> LogOutline:
+    found = LogOutline()
     found.scan(text, text.count(b"\n"))
     return found
 
@@ -74,16 +74,16 @@ def test_groups_end_where_they_say_or_where_the_next_begins() -> None:
         b"::endgroup::\n\x1b[1m::group::\x1b[0mFour\n"
     )
     assert found.groups == [
-        Group(1, "One", 3),
-        Group(4, "Two", 5),
-        Group(6, "Three", 8),
-        Group(11, "Four", None),
+        LogGroup(1, "One", 3),
+        LogGroup(4, "Two", 5),
+        LogGroup(6, "Three", 8),
+        LogGroup(11, "Four", None),
     ]
 
 
 def test_many_errors_are_known_from_both_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outlining, "MAX_ERRORS", 2)
-    found = Outline(_last=outlining.deque(maxlen=2))
+    found = LogOutline(_last_errors=outlining.deque(maxlen=2))
     found.scan(b"error: x\n" * 10, 10)
     assert (found.error_lines(), found.errors) == ([0, 1, 8, 9], 10)
 
@@ -93,7 +93,7 @@ def test_many_errors_are_known_from_both_ends(monkeypatch: pytest.MonkeyPatch) -
     st.integers(0, 30),
 )
 def test_going_through_it_in_pieces_makes_no_difference(lines: list[str], cut: int) -> None:
-    whole, pieces = outline("".join(f"{line}\n" for line in lines).encode()), Outline()
+    whole, pieces = outline("".join(f"{line}\n" for line in lines).encode()), LogOutline()
     for part in (lines[:cut], lines[cut:]):
         pieces.scan("".join(f"{line}\n" for line in part).encode(), len(part))
     assert (pieces.groups, pieces.error_lines()) == (whole.groups, whole.error_lines())
@@ -120,7 +120,7 @@ async def test_a_log_that_grows_is_gone_on_with(tmp_path: Path) -> None:
 async def test_one_answer_takes_so_long_and_the_next_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_endpoints, "SECONDS", 0.0)
+    monkeypatch.setattr(log_endpoints, "OUTLINE_SECONDS", 0.0)
     async with a_site(tmp_path) as site:
         await site.queued()
         row = await site.vertex("r", "v", b"fine\n" * 200_000 + b"error: at the end\n")

@@ -10,7 +10,7 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bassloop.web.pages.output_download import NotAFile, OneFile
+from bassloop.web.pages.output_download import NotAFile, TarMember
 
 NAME = "résumé-" + "x" * 300 + ".bin"
 
@@ -42,8 +42,8 @@ class Pieces:
 
 def read(data: bytes, name: str, size: int = 1000) -> tuple[int, bytes]:
     async def reading() -> tuple[int, bytes]:
-        file = OneFile(Pieces(data, size), name)
-        await file.begin()
+        file = TarMember(Pieces(data, size), name)
+        await file.read_header()
         return file.size, b"".join([piece async for piece in file])
 
     return trio.run(reading)
@@ -75,14 +75,14 @@ def test_neither_is_a_link_nor_what_is_no_archive_nor_half_of_one() -> None:
         read(archive(b"", "a", tarfile.PAX_FORMAT, tarfile.SYMTYPE), "a")
     with pytest.raises(NotAFile, match="no tar stream"):
         read(b"x" * 1024, "a")
-    with pytest.raises(NotAFile, match="ends before it is whole"):
+    with pytest.raises(NotAFile, match="ends in the middle of the file"):
         read(archive(b"x" * 2000, "a", tarfile.PAX_FORMAT)[:1500], "a")
 
 
 def test_one_that_only_talks_about_itself_is_refused() -> None:
     header = tarfile.TarInfo("x")
     header.type, header.size = tarfile.XHDTYPE, 1 << 40
-    with pytest.raises(NotAFile, match="too much about itself"):
+    with pytest.raises(NotAFile, match="its headers are too long"):
         read(header.tobuf(tarfile.GNU_FORMAT) * 100, "a")
 
 

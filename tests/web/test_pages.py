@@ -150,7 +150,7 @@ async def test_a_webhook_that_is_too_large_is_refused_unread(tmp_path: Path) -> 
 def test_why_a_run_failed_is_what_broke_first() -> None:
     first = a_vertex(1, "build", error="exit status 2")
     then = a_vertex(2, "test", error="build failed", inputs=("build",))
-    text, culprit = presentation.why(a_run(state="failed", message=None), [then, first])
+    text, culprit = presentation.failure_reason(a_run(state="failed", message=None), [then, first])
     assert (text, culprit) == ("exit status 2", first)
 
 

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bassloop.web.pages.preferences import CHOICES, choices, cookie_of, looks_of
+from bassloop.web.pages.preferences import VALUES, known_preferences, read_cookie, write_cookie
 
 from .site import HOSTILE, a_site
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-KNOWN = choices(["bass", "nord"])
+KNOWN = known_preferences(["bass", "nord"])
 
 
 def test_a_cookie_comes_back_as_what_it_was_made_of() -> None:
@@ -24,16 +24,16 @@ def test_a_cookie_comes_back_as_what_it_was_made_of() -> None:
         "times": "relative",
         "internal": "shown",
     }
-    assert looks_of(cookie_of(looks), KNOWN) == looks
+    assert read_cookie(write_cookie(looks), KNOWN) == looks
 
 
 @pytest.mark.parametrize(
     "cookie", ["", HOSTILE, "scheme-pink.theme-none", ".", "scheme", "-" * 9999]
 )
 def test_what_is_no_choice_is_as_nothing_chosen(cookie: str) -> None:
-    assert looks_of(cookie, KNOWN) == {
+    assert read_cookie(cookie, KNOWN) == {
         "theme": "bass",
-        **{name: v[0] for name, v in CHOICES.items()},
+        **{name: v[0] for name, v in VALUES.items()},
     }
 
 

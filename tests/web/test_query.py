@@ -10,10 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bassloop.terminal import strip
-from bassloop.web.logs.query import EXCERPT, SPANS, BadQuery, Match, Query, cursor, place_of
+from bassloop.web.logs.query import (
+    MAX_EXCERPT,
+    MAX_SPANS,
+    BadQuery,
+    LogMatch,
+    LogQuery,
+    format_cursor,
+    parse_cursor,
+)
 
 
-def found(query: Query, text: str | bytes) -> list[Match]:
+def found(query: LogQuery, text: str | bytes) -> list[LogMatch]:
     block = text.encode() if isinstance(text, str) else text
     matches, count = query.scan(block, 0, 1000)
     assert count == len(matches)
@@ -21,65 +29,65 @@ def found(query: Query, text: str | bytes) -> list[Match]:
 
 
 def test_a_text_is_found_as_it_is_whatever_its_case() -> None:
-    [match] = found(Query("a.b*"), "axbb\nxx A.B* yy a.b*\n")
-    assert match == Match(1, "xx A.B* yy a.b*", 0, ((3, 7), (11, 15)))
-    assert found(Query("a.b*", case=True), "A.B*\n") == []
+    [match] = found(LogQuery("a.b*"), "axbb\nxx A.B* yy a.b*\n")
+    assert match == LogMatch(1, "xx A.B* yy a.b*", 0, ((3, 7), (11, 15)))
+    assert found(LogQuery("a.b*", case=True), "A.B*\n") == []
 
 
 def test_a_regular_expression_stays_in_its_line() -> None:
-    query = Query("^e[^x]+r$", regex=True)
+    query = LogQuery("^e[^x]+r$", regex=True)
     assert [match.line for match in found(query, "error\nan error\ne\nr\r\neaer\r\n")] == [0, 4]
 
 
 def test_looks_are_not_in_the_way() -> None:
-    [match] = found(Query("red green"), b"\x1b[31mred\x1b[0m \x1b[32mgreen\x1b[0m\n")
+    [match] = found(LogQuery("red green"), b"\x1b[31mred\x1b[0m \x1b[32mgreen\x1b[0m\n")
     assert (match.text, match.spans) == ("red green", ((0, 9),))
 
 
 def test_places_are_counted_as_browsers_count() -> None:
-    [match] = found(Query("é"), "a😀é\n")
+    [match] = found(LogQuery("é"), "a😀é\n")
     assert match.spans == ((3, 4),)
 
 
 def test_what_is_no_text_is_searched_as_it_is_shown() -> None:
-    [match] = found(Query("end"), b"caf\xe9 end\n")
+    [match] = found(LogQuery("end"), b"caf\xe9 end\n")
     assert (match.text, match.spans) == ("caf� end", ((5, 8),))
 
 
 def test_an_expression_that_matches_nothing_matches_every_line() -> None:
-    assert [match.line for match in found(Query("x*", regex=True), "a\n\nxx\n")] == [0, 1, 2]
+    assert [match.line for match in found(LogQuery("x*", regex=True), "a\n\nxx\n")] == [0, 1, 2]
 
 
 def test_only_so_many_are_kept_and_all_are_counted() -> None:
-    matches, count = Query("a").scan(b"a\nb\n" * 50, 10, 2)
+    matches, count = LogQuery("a").scan(b"a\nb\n" * 50, 10, 2)
     assert [match.line for match in matches] == [10, 12]
     assert count == 50
 
 
 def test_a_long_line_comes_as_an_excerpt_and_with_some_of_its_places() -> None:
-    [match] = found(Query("needle"), "x" * 5000 + "needle" * 100 + "\n")
-    assert len(match.text) == EXCERPT
+    [match] = found(LogQuery("needle"), "x" * 5000 + "needle" * 100 + "\n")
+    assert len(match.text) == MAX_EXCERPT
     assert match.text.startswith("x" * 80 + "needle")
     assert match.start == 5000 - 80
     assert match.spans[0] == (5000, 5006)
-    assert len(match.spans) == SPANS
+    assert len(match.spans) == MAX_SPANS
 
 
 @pytest.mark.parametrize("source", ["(", "a)|(b", "[z-a]", "(?=x)", "(a{1000}){1000}"])
 def test_what_is_no_regular_expression_is_refused_with_the_reason(source: str) -> None:
     with pytest.raises(BadQuery, match="no regular expression: "):
-        Query(source, regex=True)
+        LogQuery(source, regex=True)
 
 
 @pytest.mark.parametrize("text", ["", "x" * 501])
 def test_a_query_is_neither_empty_nor_long(text: str) -> None:
     with pytest.raises(BadQuery, match="1 to 500"):
-        Query(text)
+        LogQuery(text)
 
 
 def test_what_would_keep_others_busy_for_ever_is_done_at_once() -> None:
     began = time.perf_counter()
-    assert found(Query("(a+)+$|(a|aa)+b", regex=True), "a" * 100_000 + "!\n") == []
+    assert found(LogQuery("(a+)+$|(a|aa)+b", regex=True), "a" * 100_000 + "!\n") == []
     assert time.perf_counter() - began < 60
 
 
@@ -89,7 +97,7 @@ def test_what_would_keep_others_busy_for_ever_is_done_at_once() -> None:
 )
 def test_a_text_is_found_where_it_is_shown(lines: list[str], text: str) -> None:
     shown = [strip(line.encode()) for line in lines]
-    matches = found(Query(text, case=True), "".join(line + "\n" for line in lines))
+    matches = found(LogQuery(text, case=True), "".join(line + "\n" for line in lines))
     assert [(match.line, match.text) for match in matches] == [
         (number, line) for number, line in enumerate(shown) if text in line
     ]
@@ -98,7 +106,7 @@ def test_a_text_is_found_where_it_is_shown(lines: list[str], text: str) -> None:
 
 
 def test_a_cursor_is_a_place() -> None:
-    assert place_of(cursor(7, 12)) == (7, 12)
+    assert parse_cursor(format_cursor(7, 12)) == (7, 12)
     for wrong in ("", "7", "7-", "a-1", "1-1-1", "9" * 40 + "-1", "٣-1"):
         with pytest.raises(BadQuery):
-            place_of(wrong)
+            parse_cursor(wrong)

@@ -7,8 +7,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bassloop.web.feeds.atom import feed
-from bassloop.web.feeds.badge import LOOKS, badge_svg, overall
+from bassloop.web.feeds.atom import atom_feed
+from bassloop.web.feeds.badge import BADGES, badge_svg
+from bassloop.web.presentation import overall_state
 from tests.records import a_run
 
 from .site import Site, a_site
@@ -76,10 +77,10 @@ async def test_a_badge_tells_how_pushes_stand(tmp_path: Path) -> None:
     async with a_site(tmp_path) as site:
         await some_runs(site)
         for query, words in (
-            ("", "checks: out of time"),
+            ("", "checks: timed out"),
             ("?check=test", "test: passing"),
             ("?branch=main", "checks: passing"),
-            ("?branch=topic&check=lint", "lint: out of time"),
+            ("?branch=topic&check=lint", "lint: timed out"),
         ):
             assert f"<title>{words}</title>" in await site.text(f"{HERE}/badge.svg{query}"), query
         assert (await site.get(f"{HERE}/badge.svg?check=e2e")).status_code == 404
@@ -95,16 +96,16 @@ async def test_a_badge_is_sent_again_only_when_it_changed(tmp_path: Path) -> Non
         assert again.status_code == 304
 
 
-@pytest.mark.parametrize("state", LOOKS)
+@pytest.mark.parametrize("state", BADGES)
 def test_every_badge_is_xml_that_names_check_and_state(state: str) -> None:
     picture = ElementTree.fromstring(badge_svg('a<b>&"' + "x" * 99, state))
     assert picture.attrib["aria-label"].startswith('a<b>&"xxx')
-    assert picture.attrib["aria-label"].endswith(f"…: {LOOKS[state][0]}")
+    assert picture.attrib["aria-label"].endswith(f"…: {BADGES[state][0]}")
 
 
 def test_the_worst_check_is_what_counts() -> None:
     states = ["succeeded", "running", "failed"]
-    assert [overall([a_run(state=state) for state in states[:n]]) for n in range(4)] == [
+    assert [overall_state([a_run(state=state) for state in states[:n]]) for n in range(4)] == [
         "none",
         "succeeded",
         "running",
@@ -122,7 +123,7 @@ async def test_a_feed_has_the_failures_newest_first(tmp_path: Path) -> None:
             f"https://loop.example.com/runs/{run}" for run in ("pull", "lint", "old")
         ]
         topic = ElementTree.fromstring(await site.text(f"{HERE}/failures.atom?branch=topic"))
-        assert topic.findtext(f"{ATOM}entry/{ATOM}title") == "lint ran out of time on topic"
+        assert topic.findtext(f"{ATOM}entry/{ATOM}title") == "lint timed out on topic"
         again = await site.get(f"{HERE}/failures.atom", **{"If-None-Match": answer.headers["ETag"]})
         assert again.status_code == 304
 
@@ -130,7 +131,7 @@ async def test_a_feed_has_the_failures_newest_first(tmp_path: Path) -> None:
 def test_a_feed_is_xml_whatever_is_in_it() -> None:
     odd = '\x00\x1b[31m<b>&\ud800]]>\ufffe"'
     run = a_run(state="failed", check_name=odd, message=odd, head_branch=odd, login=odd)
-    found = ElementTree.fromstring(feed(run, [run], f"/x?a={odd}&", "https://x.test").encode())
+    found = ElementTree.fromstring(atom_feed(run, [run], f"/x?a={odd}&", "https://x.test").encode())
     assert len(found.findall(f"{ATOM}entry")) == 1
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from bassloop.checks.actions import CantSay, NotAllowed
 from bassloop.web.guard import visible_run
-from bassloop.web.pages.run_page import actions_on
+from bassloop.web.pages.run_page import run_actions
 
 from .site import FakeControl, Site, a_site
 
@@ -89,7 +89,7 @@ async def words(site: Site, run_id: str, headers: dict[str, str]) -> list[str]:
     async with site.app.test_request_context(path, method="GET", headers=headers):
         run = await visible_run(site.context, run_id)
         assert run is not None
-        return [action.word for action in await actions_on(site.context, run)]
+        return [action.label for action in await run_actions(site.context, run)]
 
 
 async def test_a_page_offers_what_its_reader_may_do_now(tmp_path: Path) -> None:

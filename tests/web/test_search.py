@@ -67,7 +67,7 @@ async def test_matches_come_in_pages(tmp_path: Path) -> None:
 async def test_an_answer_that_takes_long_says_where_to_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "SECONDS", 0.0)
+    monkeypatch.setattr(search, "SEARCH_SECONDS", 0.0)
     async with a_site(tmp_path) as site:
         await three_logs(site)
         seen, after, answers = [], "", 0
@@ -81,7 +81,7 @@ async def test_an_answer_that_takes_long_says_where_to_go_on(
 
 
 async def test_counting_ends_somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "COUNT_LIMIT", 1000)
+    monkeypatch.setattr(search, "MAX_COUNT", 1000)
     async with a_site(tmp_path) as site:
         await three_logs(site)
         answer = await site.json("/runs/r/search?q=fine")
@@ -121,15 +121,15 @@ async def test_more_than_can_be_served_are_told_to_come_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     searching, enough = trio.Event(), trio.Event()
-    through = search._Search.through
+    through = search._Search.run
 
     async def held(*args: Any) -> None:
         searching.set()
         await enough.wait()
         await through(*args)
 
-    monkeypatch.setattr(search, "AT_ONCE", 1)
-    monkeypatch.setattr(search._Search, "through", held)
+    monkeypatch.setattr(search, "MAX_SEARCHES", 1)
+    monkeypatch.setattr(search._Search, "run", held)
     async with a_site(tmp_path) as site, trio.open_nursery() as nursery:
         await three_logs(site)
         codes = []

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from bassloop.github import GitHubConfig, OAuthConfig, open_github
 from bassloop.standin import Account, Fault, serve_standin
-from bassloop.web.auth.sign_in import CALLBACK, safe_next
+from bassloop.web.auth.sign_in import CALLBACK_PATH, safe_next
 from tests.github.world import KEY, QUICK, make_repository, standin_of
 
 from .site import Site, a_site
@@ -78,7 +78,7 @@ class Browser:
 @asynccontextmanager
 async def a_browser(tmp_path: Path) -> AsyncGenerator[Browser]:
     standin = standin_of(make_repository(tmp_path / "repo"), private=True)
-    standin.sign_ins.callback_urls.append(HOME + CALLBACK)
+    standin.sign_ins.callback_urls.append(HOME + CALLBACK_PATH)
     async with trio.open_nursery() as nursery:
         url: str = await nursery.start(serve_standin, standin)
         oauth = OAuthConfig(url, url, "Iv1.0000000000000001", "client-secret")
@@ -177,8 +177,8 @@ async def test_a_callback_is_good_once(tmp_path: Path) -> None:
         assert (await browser.get(back)).status_code == 303
         browser.cookies = kept
         state = parse_qs(urlsplit(back).query)["state"][0]
-        code = browser.standin.sign_ins.new_code("octocat", {"redirect_uri": HOME + CALLBACK})
-        assert (await browser.get(f"{CALLBACK}?state={state}&code={code}")).status_code == 400
+        code = browser.standin.sign_ins.new_code("octocat", {"redirect_uri": HOME + CALLBACK_PATH})
+        assert (await browser.get(f"{CALLBACK_PATH}?state={state}&code={code}")).status_code == 400
 
 
 async def test_a_refusal_on_github_signs_nobody_in(tmp_path: Path) -> None:

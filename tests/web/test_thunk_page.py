@@ -14,8 +14,8 @@ from google.protobuf.json_format import MessageToJson
 from bassloop.store import ThunkRecord, User
 from bassloop.web.pages import thunk_page
 from bassloop.web.pages import thunk_tree as thunk_trees
-from bassloop.web.pages.thunk_page import CHART_HEIGHT, avatar_svg, durations
-from bassloop.web.pages.thunk_tree import Node, coloured_json, thunk_tree
+from bassloop.web.pages.thunk_page import CHART_HEIGHT, avatar_svg, duration_chart
+from bassloop.web.pages.thunk_tree import TreeNode, json_html, thunk_tree
 from bassloop.web.presentation import plain
 from bassloop.wire import bass_pb2 as pb
 from tests.records import a_run
@@ -67,7 +67,7 @@ def test_a_thunks_parts_are_a_tree() -> None:
         ("-c", "string"),
         ("4", "int"),
     ]
-    assert environment.children == [Node("TOKEN", "npm", "secret")]
+    assert environment.children == [TreeNode("TOKEN", "npm", "secret")]
     assert (directory.text, directory.kind) == ("./src/", "local")
     binaries, cache = mounts.children
     assert (binaries.label, binaries.text) == ("./bin/", "./out/ of go")
@@ -76,11 +76,11 @@ def test_a_thunks_parts_are_a_tree() -> None:
     assert (insecure.label, insecure.text) == ("insecure", "true")
 
 
-def depth_of(nodes: list[Node]) -> int:
+def depth_of(nodes: list[TreeNode]) -> int:
     return 1 + max((depth_of(node.children) for node in nodes), default=0)
 
 
-def count(nodes: list[Node]) -> int:
+def count(nodes: list[TreeNode]) -> int:
     return sum(1 + count(node.children) for node in nodes)
 
 
@@ -88,9 +88,9 @@ def test_a_tree_is_bounded_in_depth_and_size() -> None:
     deep: dict[str, Any] = INNER
     for _ in range(200):
         deep = {"image": {"thunk": deep}}
-    assert depth_of(thunk_tree(json.dumps(deep))) < 2 * thunk_trees.DEPTH
+    assert depth_of(thunk_tree(json.dumps(deep))) < 2 * thunk_trees.MAX_DEPTH
     wide = {"env": [{"symbol": "A", "value": {"string": {"value": "x"}}}] * 100_000}
-    assert count(thunk_tree(json.dumps(wide))) <= thunk_trees.NODES + 10
+    assert count(thunk_tree(json.dumps(wide))) <= thunk_trees.MAX_NODES + 10
     assert thunk_tree("[" * 100_000) == []
 
 
@@ -105,7 +105,7 @@ def test_of_a_long_text_no_more_is_looked_at_than_is_shown(monkeypatch: pytest.M
     [part] = thunk_tree(json.dumps({"args": [{"string": {"value": "ab\x1b[31m" * 100_000}}]}))
     assert part.text.startswith("abab")
     assert part.text.endswith("b…")
-    assert max(looked) <= 4 * thunk_trees.TEXT
+    assert max(looked) <= 4 * thunk_trees.MAX_TEXT
 
 
 async def test_a_page_takes_a_thunk_apart_in_a_thread(
@@ -113,7 +113,7 @@ async def test_a_page_takes_a_thunk_apart_in_a_thread(
 ) -> None:
     on: list[threading.Thread] = []
 
-    def noted(text: str) -> list[Node]:
+    def noted(text: str) -> list[TreeNode]:
         on.append(threading.current_thread())
         return thunk_tree(text)
 
@@ -159,13 +159,13 @@ def test_every_kind_of_value_is_said_in_words() -> None:
 
 def test_json_is_coloured_and_says_the_same() -> None:
     text = json.dumps({'a"<b>': [1.5, True, None, "x\\", {"é": "&"}]}, indent=1)
-    shown = coloured_json(text)
+    shown = json_html(text)
     assert shown is not None
     assert '<span class="j-key">&quot;a\\&quot;&lt;b&gt;&quot;</span>:' in shown
     assert '<span class="j-number">1.5</span>' in shown
     assert '<span class="j-name">null</span>' in shown
     assert html.unescape(re.sub("<[^>]*>", "", shown)) == text
-    assert coloured_json("1" * 200_000) is None
+    assert json_html("1" * 200_000) is None
 
 
 def test_a_face_is_its_digests_own() -> None:
@@ -183,12 +183,12 @@ def test_durations_are_drawn_oldest_first() -> None:
         a_run(id="b", started_at=None, ended_at=110.0, state="cancelled"),
         a_run(id="a", started_at=100.0, ended_at=105.0, state="failed"),
     ]
-    bars = durations(runs)
+    bars = duration_chart(runs)
     assert [(bar.run, bar.x, bar.height, bar.colour) for bar in bars] == [
         ("a", 0, CHART_HEIGHT / 2, "bad"),
         ("c", 14, CHART_HEIGHT, "ok"),
     ]
-    assert bars[0].words == "1970-01-01: failed after 5.0 s"
+    assert bars[0].label == "1970-01-01: failed after 5.0 s"
 
 
 async def test_a_thunks_page_shows_what_it_is(tmp_path: Path) -> None:

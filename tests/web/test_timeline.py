@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from bassloop.web.pages.timeline import LEAST, MANY, timeline
+from bassloop.web.pages.timeline import MAX_THICK, MIN_WIDTH, lay_out_timeline
 from tests.records import a_vertex
 
 
 def test_it_has_a_bar_for_each_vertex_that_began() -> None:
-    drawn = timeline(
+    drawn = lay_out_timeline(
         [
             a_vertex(1, "a", started_at=100.0, completed_at=105.0),
             a_vertex(2, "b", started_at=105.0, completed_at=110.0, error="x"),
@@ -24,25 +24,27 @@ def test_it_has_a_bar_for_each_vertex_that_began() -> None:
         (75, 25, "runs"),
     ]
     assert drawn.ticks == ("0.0 s", "2.5 s", "5.0 s", "7.5 s", "10 s")
-    assert [bar.left for bar in drawn.bars] == [False, True, True]
+    assert [bar.label_left for bar in drawn.bars] == [False, True, True]
 
 
 def test_what_took_no_time_can_be_seen_and_stays_within() -> None:
-    [bar] = timeline([a_vertex(1, "a", started_at=110.0, completed_at=110.0)], 100.0, 110.0).bars
-    assert (bar.x, bar.width) == (100 - LEAST, LEAST)
+    [bar] = lay_out_timeline(
+        [a_vertex(1, "a", started_at=110.0, completed_at=110.0)], 100.0, 110.0
+    ).bars
+    assert (bar.x, bar.width) == (100 - MIN_WIDTH, MIN_WIDTH)
 
 
 def test_a_bar_is_joined_to_what_it_waited_for() -> None:
     first = a_vertex(1, "a", started_at=100.0, completed_at=105.0)
     then = a_vertex(2, "b", started_at=106.0, completed_at=110.0, inputs=("a", "elsewhere"))
-    [edge] = timeline([first, then], 100.0, 110.0).edges
+    [edge] = lay_out_timeline([first, then], 100.0, 110.0).edges
     assert (edge.x, edge.to_x) == (50, 60)
     assert edge.y < edge.to_y
 
 
 def test_many_rows_are_low_and_more_are_left_out() -> None:
-    some = timeline([a_vertex(row, str(row)) for row in range(MANY)], 100.0, 101.0)
-    many = timeline([a_vertex(row, str(row)) for row in range(10_000)], 100.0, 101.0)
-    assert not some.named
+    some = lay_out_timeline([a_vertex(row, str(row)) for row in range(MAX_THICK)], 100.0, 101.0)
+    many = lay_out_timeline([a_vertex(row, str(row)) for row in range(10_000)], 100.0, 101.0)
+    assert not some.labelled
     assert many.pitch < some.pitch
     assert many.height < 2000

@@ -11,6 +11,7 @@ import trio
 
 from bassloop.github import GitHubError
 from bassloop.store import StoreError, StoreFull
+from bassloop.web import PartStatus
 
 if TYPE_CHECKING:
     from bassloop.deliveries.inbox import Inbox
@@ -31,15 +32,6 @@ MOST_SKEW = 60.0
 """Seconds that the clock may be off; GitHub refuses who signs with one that is further ahead."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A part of the loop, and whether it is ready. `why` is for strangers too: no paths, no names."""
-
-    part: str
-    ready: bool
-    why: str = ""
-
-
 @dataclass(eq=False)
 class Readiness:
     """Looks at the parts when it is asked, and not more often than every few seconds.
@@ -50,10 +42,10 @@ class Readiness:
     inbox: Inbox
     github: GitHub
     _looking: trio.Lock = field(default_factory=trio.Lock)
-    _found: tuple[Finding, ...] = ()
+    _found: tuple[PartStatus, ...] = ()
     _looked_at: float = -math.inf
 
-    async def findings(self) -> tuple[Finding, ...]:
+    async def findings(self) -> tuple[PartStatus, ...]:
         """How each part is."""
         async with self._looking:
             if trio.current_time() - self._looked_at >= KEPT_SECONDS:
@@ -62,7 +54,7 @@ class Readiness:
                 self._found, self._looked_at = found, trio.current_time()
             return self._found
 
-    def _say_changes(self, found: tuple[Finding, ...]) -> None:
+    def _say_changes(self, found: tuple[PartStatus, ...]) -> None:
         before = {each.part: each.ready for each in self._found}
         for each in found:
             if not each.ready and before.get(each.part, True):
@@ -70,7 +62,7 @@ class Readiness:
             elif each.ready and not before.get(each.part, True):
                 log.info("ready again", part=each.part)
 
-    async def _store(self) -> Finding:
+    async def _store(self) -> PartStatus:
         why = f"nothing was committed within {PROBE_SECONDS:g} s"
         with trio.move_on_after(PROBE_SECONDS):
             try:
@@ -82,20 +74,22 @@ class Readiness:
             except StoreError as error:
                 log.warning("store not writable", error=str(error))
                 why = "it can't be written; the loop's log says why"
-        return Finding("store", not why, why)
+        return PartStatus("store", not why, why)
 
-    def _gateway(self) -> Finding:
-        return Finding("gateway", True)  # should it end, so does the daemon, and nobody answers
+    def _gateway(self) -> PartStatus:
+        return PartStatus("gateway", True)  # should it end, so does the daemon, and nobody answers
 
-    def _inbox(self) -> Finding:
+    def _inbox(self) -> PartStatus:
         if self.inbox.running:
-            return Finding("inbox", True)
-        return Finding("inbox", False, "deliveries are not handled: the loop starts, or shuts down")
+            return PartStatus("inbox", True)
+        return PartStatus(
+            "inbox", False, "deliveries are not handled: the loop starts, or shuts down"
+        )
 
-    async def _github(self) -> Finding:
+    async def _github(self) -> PartStatus:
         api, why = self.github.api, ""
         if self.github.app is None:
-            return Finding("github", True, "no App is set, so it is not asked")
+            return PartStatus("github", True, "no App is set, so it is not asked")
         if api.trouble is not None or trio.current_time() - api.heard_at > LATELY_SECONDS:
             with trio.move_on_after(PROBE_SECONDS) as patience:
                 try:
@@ -106,4 +100,4 @@ class Readiness:
                     log.warning("github not reached", error=str(error))
             if patience.cancelled_caught or api.trouble is not None:
                 why = "GitHub can't be reached, or is out of order"
-        return Finding("github", not why, why)
+        return PartStatus("github", not why, why)

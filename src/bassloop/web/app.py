@@ -1,4 +1,4 @@
-"""The application: routes, headers, errors."""
+"""The web application: routes, headers, errors."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from werkzeug.exceptions import HTTPException
 
 from bassloop.terminal import palette_css
 from bassloop.units import format_duration
-from bassloop.web import service_endpoints
+from bassloop.web import guard, service_endpoints
 from bassloop.web.auth import device_flow, sign_in
 from bassloop.web.colour_schemes import load_schemes, schemes_css
 from bassloop.web.feeds import atom, badge
-from bassloop.web.guard import protect
 from bassloop.web.logs import live_feed, log_endpoints, search
 from bassloop.web.pages import (
     deliveries_page,
@@ -29,24 +28,26 @@ from bassloop.web.pages import (
     thunk_page,
 )
 from bassloop.web.presentation import instant
-from bassloop.web.responses import wants_json
+from bassloop.web.responses import IMMUTABLE, wants_json
 
 if TYPE_CHECKING:
-    from bassloop.web.context import WebContext
+    from bassloop.web.web_context import WebContext
 
 HERE = Path(__file__).parent
-MAX_BODY = 25 << 20
-FOREVER = "public, max-age=31536000, immutable"
-"""For addresses that change with what they lead to."""
 
-POLICY = (
+MAX_BODY = 25 << 20
+"""Bytes of a request: GitHub's limit for webhooks."""
+
+BODY_SECONDS = 30
+
+CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 
 
 def create_app(context: WebContext) -> QuartTrio:
-    """The application, ready to be served by any ASGI server on Trio."""
+    """Return the application, ready to be served by any ASGI server on Trio."""
     app = QuartTrio(
         "bassloop.web",
         template_folder="templates",
@@ -55,19 +56,19 @@ def create_app(context: WebContext) -> QuartTrio:
         root_path=str(HERE),
     )
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
-    app.config["BODY_TIMEOUT"] = 30
+    app.config["BODY_TIMEOUT"] = BODY_SECONDS
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters["duration"] = format_duration
     app.jinja_env.filters["instant"] = instant
     schemes = load_schemes(HERE / "schemes")
     themes = [scheme.name for scheme in schemes]
-    chosen = preferences.choices(themes)
-    colours = schemes_css(schemes) + palette_css()
-    colours_version = hashlib.sha256(colours.encode()).hexdigest()[:12]
-    description = (HERE / "openapi.json").read_bytes()
+    known = preferences.known_preferences(themes)
+    colours_css = schemes_css(schemes) + palette_css()
+    colours_version = hashlib.sha256(colours_css.encode()).hexdigest()[:12]
+    api_description = (HERE / "openapi.json").read_bytes()
 
     @app.context_processor
-    def shared() -> dict[str, Any]:
+    def shared_variables() -> dict[str, Any]:
         def static(name: str) -> str:
             return url_for("static", filename=name)
 
@@ -75,29 +76,28 @@ def create_app(context: WebContext) -> QuartTrio:
         return {
             "static": static,
             "colours": f"/colours.css?v={colours_version}",
-            "looks": preferences.looks_of(cookie, chosen),
-            "themes": themes,
+            "preferences": preferences.read_cookie(cookie, known),
             "loop_version": context.version,
             "external_url": context.external_url,
         }
 
     @app.get("/colours.css")
-    async def palette() -> Response:
+    async def colours() -> Response:
         return Response(
-            colours,
+            colours_css,
             content_type="text/css; charset=utf-8",
-            headers={"Cache-Control": FOREVER},
+            headers={"Cache-Control": IMMUTABLE},
         )
 
     @app.get("/openapi.json")
     async def openapi() -> Response:
-        return Response(description, content_type="application/json")
+        return Response(api_description, content_type="application/json")
 
-    app.after_request(_headers)
-    protect(app, context)
-    app.register_error_handler(HTTPException, _error)
+    app.after_request(_set_headers)
+    guard.install(app, context)
+    app.register_error_handler(HTTPException, _error_page)
     app.register_blueprint(preferences.routes(themes))
-    rooms = (
+    modules = (
         service_endpoints,
         sign_in,
         device_flow,
@@ -114,22 +114,22 @@ def create_app(context: WebContext) -> QuartTrio:
         thunk_page,
         runners_page,
     )
-    for module in rooms:
+    for module in modules:
         app.register_blueprint(module.routes(context))
     return app
 
 
-async def _headers(response: Response) -> Response:
+async def _set_headers(response: Response) -> Response:
     if request.endpoint == "static" and response.status_code == 200:
-        response.headers["Cache-Control"] = FOREVER
-    response.headers.setdefault("Content-Security-Policy", POLICY)
+        response.headers["Cache-Control"] = IMMUTABLE
+    response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     response.headers.setdefault("Referrer-Policy", "same-origin")
     response.headers.setdefault("Cache-Control", "no-store")
     return response
 
 
-async def _error(error: HTTPException) -> tuple[str | dict[str, Any], int]:
+async def _error_page(error: HTTPException) -> tuple[str | dict[str, Any], int]:
     code, text = error.code or 500, error.description or "something went wrong"
     if wants_json():
         return {"error": text}, code
@@ -137,9 +137,11 @@ async def _error(error: HTTPException) -> tuple[str | dict[str, Any], int]:
 
 
 def _version(folder: Path) -> str:
-    """A name for what is in a folder. Its files have it in their addresses, all the same one, so
-    that a module's imports lead to others of its own version."""
-    found = hashlib.sha256()
+    """Return a version of a folder's content.
+
+    All static files have the same one in their addresses, so that a script imports others of its own version.
+    """
+    version = hashlib.sha256()
     for path in sorted(folder.iterdir()):
-        found.update(path.name.encode() + b"\0" + path.read_bytes())
-    return found.hexdigest()[:12]
+        version.update(path.name.encode() + b"\0" + path.read_bytes())
+    return version.hexdigest()[:12]

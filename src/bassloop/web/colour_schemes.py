@@ -1,11 +1,11 @@
-"""Colour schemes: a dozen names each, light and dark, as rules for pages.
+"""Colour schemes, light and dark, as CSS variables.
 
-A scheme is a file in `schemes/`, `NAME-light.yaml` or `NAME-dark.yaml`, in the format in which base16
-schemes are shared (https://github.com/tinted-theming/home: sixteen colours, `base00` to `base0F`): any
-of them can be dropped in. Instead of base16's names, or beside them, it may give ours.
+A scheme is a file in `schemes/`, `NAME-light.yaml` or `NAME-dark.yaml`, in the format in which base16 schemes
+are published (https://github.com/tinted-theming/home: sixteen colours, `base00` to `base0F`): any of them can
+be added. Instead of base16's names, or beside them, a file may use those in `NAMES`.
 
-Published schemes are made for editors, and few are readable enough for everybody: a colour that stands
-for text is moved away from its grounds until it has the contrast that WCAG 2 asks for (AA, 4.5 to 1).
+Published schemes are made for editors, and few have enough contrast: text colours are moved away from their
+backgrounds until they reach WCAG 2's level AA (4.5 to 1).
 """
 
 from __future__ import annotations
@@ -33,13 +33,11 @@ NAMES = (
     "cyan",
     "hit",
 )
-"""What pages call their colours."""
+"""The CSS variables."""
 
-GROUNDS = ("ground", "raised", "sunken", "hit")
-"""Those that text stands on."""
+BACKGROUNDS = ("ground", "raised", "sunken", "hit")
 
 TEXTS = ("text", "soft", "ok", "bad", "warn", "info", "magenta", "cyan")
-"""Those that text may have."""
 
 DEFAULT = "bass"
 CONTRAST = 4.5
@@ -52,57 +50,57 @@ Colour = tuple[float, float, float]
 
 
 class BadScheme(ValueError):
-    """A scheme's file that is none; the message names it and says what is missing."""
+    """A scheme's file is invalid; the message names it and says what is missing."""
 
 
 @dataclass(frozen=True, slots=True)
-class Scheme:
-    """A scheme: its name, and its colours by pages' names, for light rooms and for dark ones."""
+class ColourScheme:
+    """A scheme: its name, and its light and dark colours by CSS variable."""
 
     name: str
     light: Mapping[str, Colour]
     dark: Mapping[str, Colour]
 
 
-def load_schemes(folder: Path) -> list[Scheme]:
-    """The schemes in a folder, the default one first. Raises BadScheme and OSError."""
+def load_schemes(folder: Path) -> list[ColourScheme]:
+    """Load the schemes in a folder, the default one first. Raises BadScheme and OSError."""
     variants: dict[str, dict[str, Mapping[str, Colour]]] = {}
     for path in sorted(folder.glob("*.yaml")):
         named = _FILE.fullmatch(path.stem)
         if named is None:
-            raise BadScheme(f"{path.name}: a scheme is called NAME-light.yaml or NAME-dark.yaml")
+            raise BadScheme(f"{path.name}: schemes are named NAME-light.yaml or NAME-dark.yaml")
         try:
             colours = read_scheme(path.read_text(), dark=named[2] == "dark")
         except BadScheme as error:
             raise BadScheme(f"{path.name}: {error}") from error
         variants.setdefault(named[1], {})[named[2]] = colours
     found = [
-        Scheme(name, pair.get("light") or pair["dark"], pair.get("dark") or pair["light"])
+        ColourScheme(name, pair.get("light") or pair["dark"], pair.get("dark") or pair["light"])
         for name, pair in variants.items()
     ]
     return sorted(found, key=lambda scheme: (scheme.name != DEFAULT, scheme.name))
 
 
 def read_scheme(text: str, *, dark: bool) -> dict[str, Colour]:
-    """The colours of a scheme's file, those of texts made readable. Raises BadScheme."""
+    """Return the colours in a scheme's file, with enough contrast for text. Raises BadScheme."""
     entries = {
         found[1].lower(): _colour(found[2])
         for line in text.splitlines()
         if (found := _ENTRY.match(line))
     }
-    colours = _of_base16(entries, dark=dark) if "base00" in entries else {}
+    colours = _from_base16(entries, dark=dark) if "base00" in entries else {}
     colours.update({name: entries[name] for name in NAMES if name in entries})
     missing = [name for name in NAMES if name not in colours]
     if missing:
         raise BadScheme(f"there is neither base00 to base0F nor {', '.join(missing)}")
-    grounds = [colours[name] for name in GROUNDS]
+    backgrounds = [colours[name] for name in BACKGROUNDS]
     return {
-        name: readable(colour, grounds, dark=dark) if name in TEXTS else colour
+        name: with_contrast(colour, backgrounds, dark=dark) if name in TEXTS else colour
         for name, colour in colours.items()
     }
 
 
-def _of_base16(entries: Mapping[str, Colour], *, dark: bool) -> dict[str, Colour]:
+def _from_base16(entries: Mapping[str, Colour], *, dark: bool) -> dict[str, Colour]:
     wanted = [f"base0{digit}" for digit in "0123458abcde"]
     missing = [name for name in wanted if name not in entries]
     if missing:
@@ -111,8 +109,8 @@ def _of_base16(entries: Mapping[str, Colour], *, dark: bool) -> dict[str, Colour
     away = (0.0, 0.0, 0.0) if dark else (1.0, 1.0, 1.0)
     return {
         "ground": ground,
-        "raised": entries["base01"] if dark else mixed(ground, away, 0.6),
-        "sunken": mixed(ground, away, 0.25) if dark else entries["base01"],
+        "raised": entries["base01"] if dark else mix(ground, away, 0.6),
+        "sunken": mix(ground, away, 0.25) if dark else entries["base01"],
         "line": entries["base02"],
         "text": entries["base05"],
         "soft": entries["base04"],
@@ -122,45 +120,45 @@ def _of_base16(entries: Mapping[str, Colour], *, dark: bool) -> dict[str, Colour
         "info": entries["base0d"],
         "magenta": entries["base0e"],
         "cyan": entries["base0c"],
-        "hit": mixed(ground, entries["base0a"], 0.15),
+        "hit": mix(ground, entries["base0a"], 0.15),
     }
 
 
-def schemes_css(schemes: Iterable[Scheme]) -> str:
-    """Rules that give pages' names their colours: `data-theme` on the root chooses the scheme, and
-    its `color-scheme` the variant."""
+def schemes_css(schemes: Iterable[ColourScheme]) -> str:
+    """Return rules that set the variables: `data-theme` on the root element selects the scheme, and its
+    `color-scheme` the variant."""
     rules = []
     for scheme in schemes:
-        where = ":root" if scheme.name == DEFAULT else f':root[data-theme="{scheme.name}"]'
+        selector = ":root" if scheme.name == DEFAULT else f':root[data-theme="{scheme.name}"]'
         values = "".join(
             f"--{name}:light-dark({_hex(scheme.light[name])},{_hex(scheme.dark[name])});"
             for name in NAMES
         )
-        rules.append(f"{where}{{{values}}}\n")
+        rules.append(f"{selector}{{{values}}}\n")
     return "".join(rules)
 
 
-def readable(colour: Colour, grounds: Iterable[Colour], *, dark: bool) -> Colour:
-    """The colour, moved towards white (in the dark) or black just as far as it must be to be read on
-    each of the grounds."""
-    behind = list(grounds)
+def with_contrast(colour: Colour, backgrounds: Iterable[Colour], *, dark: bool) -> Colour:
+    """Return the colour, moved towards white or black just as far as the contrast with each background
+    needs."""
+    grounds = list(backgrounds)
     towards = (1.0, 1.0, 1.0) if dark else (0.0, 0.0, 0.0)
     for step in range(101):
-        moved = mixed(colour, towards, step / 100)
+        moved = mix(colour, towards, step / 100)
         shown = _colour(_hex(moved)[1:])
-        if all(contrast(shown, ground) >= CONTRAST for ground in behind):
+        if all(contrast(shown, ground) >= CONTRAST for ground in grounds):
             return shown
     return towards
 
 
 def contrast(one: Colour, other: Colour) -> float:
-    """The contrast of two colours, from 1 to 21 (WCAG 2.2, contrast ratio)."""
+    """Return the contrast ratio of two colours, from 1 to 21 (WCAG 2.2)."""
     lighter, darker = sorted((_luminance(one), _luminance(other)), reverse=True)
     return (lighter + 0.05) / (darker + 0.05)
 
 
-def mixed(one: Colour, other: Colour, share: float) -> Colour:
-    """`one` with a share of the other in it."""
+def mix(one: Colour, other: Colour, share: float) -> Colour:
+    """Return a colour between two others; `share` is how much of the other it has."""
     red, green, blue = (a + (b - a) * share for a, b in zip(one, other, strict=True))
     return red, green, blue
 

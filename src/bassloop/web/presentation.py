@@ -1,10 +1,11 @@
-"""What the pages show, made from what the store has. Pure; texts are escaped by the templates."""
+"""What pages and JSON show of runs and steps. Templates escape the texts."""
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bassloop.terminal import strip
 from bassloop.units import format_duration
@@ -14,109 +15,140 @@ if TYPE_CHECKING:
 
     from bassloop.store import Run, Vertex
 
-STATES: dict[str, tuple[str, str, str]] = {
-    "queued": ("○", "waits", "waiting for a runner"),
-    "running": ("●", "runs", "running"),
-    "succeeded": ("✓", "ok", "succeeded"),
-    "failed": ("✕", "bad", "failed"),
-    "cancelled": ("■", "warn", "cancelled"),
-    "timed_out": ("✕", "bad", "ran out of time"),
-    "interrupted": ("■", "warn", "interrupted"),
-    "action_required": ("!", "warn", "needs a runner"),
-    "neutral": ("–", "waits", "nothing to do"),
-}
-"""A run's state: its sign, its colour's name, its word."""
-
 SHORT_SHA = 7
+MAX_NOTE = 300
+PAGE_SIZE = 50
+"""Runs or deliveries on one page of a list."""
+
+STEP_PAGE_LINES = 1000
+"""Lines of its log on one page of a step."""
+
+
+class StateLabel(NamedTuple):
+    """How a state is shown: a sign, the name of a colour, and a word."""
+
+    sign: str
+    colour: str
+    word: str
+
+
+RUN_LABELS = {
+    "queued": StateLabel("○", "waits", "waiting for a runner"),
+    "running": StateLabel("●", "runs", "running"),
+    "succeeded": StateLabel("✓", "ok", "succeeded"),
+    "failed": StateLabel("✕", "bad", "failed"),
+    "cancelled": StateLabel("■", "warn", "cancelled"),
+    "timed_out": StateLabel("✕", "bad", "timed out"),
+    "interrupted": StateLabel("■", "warn", "interrupted"),
+    "action_required": StateLabel("!", "warn", "needs a runner"),
+    "neutral": StateLabel("–", "waits", "nothing to do"),
+}
+
+STEP_LABELS = {
+    "ok": StateLabel("✓", "ok", "succeeded"),
+    "bad": StateLabel("✕", "bad", "failed"),
+    "warn": StateLabel("■", "warn", "cancelled"),
+    "runs": StateLabel("●", "runs", "running"),
+    "cached": StateLabel("≡", "cached", "from cache"),
+    "waits": StateLabel("○", "waits", "not started"),
+}
+
+WORST_FIRST = (
+    "failed",
+    "timed_out",
+    "interrupted",
+    "cancelled",
+    "action_required",
+    "running",
+    "queued",
+    "succeeded",
+)
 
 
 def instant(at: float | None) -> str:
-    """A time as HTML and JSON have it; nothing for none."""
+    """Format a time as HTML and JSON have it; empty for None."""
     if at is None:
         return ""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def plain(text: str) -> str:
-    """A text that a runner chose, without what a terminal would obey."""
+    """Return a runner's text without escape sequences and control characters."""
     return strip(text.encode(errors="replace"))
 
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """A run in a list or at the top of its page."""
+    """A run in a list, or at the top of its page."""
 
     run: Run
-    sign: str
-    colour: str
-    word: str
-    began: float
-    took: str
+    label: StateLabel
+    started_at: float
+    duration: str
     live: bool
 
     @property
     def sha(self) -> str:
-        """The head, short."""
+        """The head commit, abbreviated."""
         return self.run.head_sha[:SHORT_SHA]
 
     @property
     def created(self) -> str:
-        """When it was made."""
+        """When it was created."""
         return instant(self.run.created_at)
 
     @property
     def event(self) -> str:
-        """What led to it, in words."""
+        """The webhook event that caused it, in words."""
         return self.run.event.replace("_", " ")
 
 
 def view_run(run: Run, now: float) -> RunView:
-    """A run as pages show it at a time."""
-    sign, colour, word = STATES[run.state]
-    began = run.started_at or run.created_at
-    return RunView(
-        run,
-        sign,
-        colour,
-        word,
-        began,
-        format_duration((run.ended_at or now) - began),
-        not run.ended,
-    )
+    """Return a run as pages show it at a given time."""
+    started_at = run.started_at or run.created_at
+    took = format_duration((run.ended_at or now) - started_at)
+    return RunView(run, RUN_LABELS[run.state], started_at, took, not run.ended)
+
+
+def view_runs(runs: Sequence[Run]) -> list[RunView]:
+    """Return runs as lists show them now."""
+    now = time.time()
+    return [view_run(run, now) for run in runs]
+
+
+def overall_state(runs: Sequence[Run]) -> str:
+    """Return the worst state of several checks; ``none`` without checks."""
+    states = {run.state for run in runs}
+    return next((state for state in WORST_FIRST if state in states), "none")
 
 
 @dataclass(frozen=True, slots=True)
-class VertexView:
-    """A vertex on its run's page. `state` is one of ok, bad, warn, runs, cached and waits."""
+class StepView:
+    """A step on its run's page.
+
+    Args:
+        state: a key of `STEP_LABELS`.
+        note: the error, or a word about the state.
+        hidden: shown only on request: internal, or marked ``[hide]``.
+        open: whether its log starts open.
+    """
 
     vertex: Vertex
     name: str
-    sign: str
     state: str
     note: str
-    took: str
+    duration: str
     hidden: bool
     open: bool
 
     @property
-    def word(self) -> str:
-        """The state, for who can't see the sign."""
-        return VERTEX_WORDS[self.state]
+    def label(self) -> StateLabel:
+        """How its state is shown."""
+        return STEP_LABELS[self.state]
 
 
-VERTEX_WORDS = {
-    "ok": "succeeded",
-    "bad": "failed",
-    "warn": "cancelled",
-    "runs": "running",
-    "cached": "from cache",
-    "waits": "not started",
-}
-_VERTEX_SIGNS = {"ok": "✓", "bad": "✕", "warn": "■", "runs": "●", "cached": "≡", "waits": "○"}
-
-
-def vertex_state(vertex: Vertex) -> str:
-    """Which of the states a vertex is in."""
+def step_state(vertex: Vertex) -> str:
+    """Return a step's state, a key of `STEP_LABELS`."""
     if vertex.error:
         return "bad"
     if vertex.cancelled:
@@ -128,45 +160,45 @@ def vertex_state(vertex: Vertex) -> str:
     return "runs" if vertex.started_at is not None else "waits"
 
 
-def view_vertex(vertex: Vertex, now: float) -> VertexView:
-    """A vertex as pages show it at a time."""
-    state = vertex_state(vertex)
-    note = {
-        "cached": "from cache",
-        "warn": "cancelled",
-        "waits": "not started",
-        "bad": plain(vertex.error or "")[:300],
-    }.get(state, "")
+def view_step(vertex: Vertex, now: float) -> StepView:
+    """Return a step as pages show it at a given time."""
+    state = step_state(vertex)
+    note = ""
+    if state == "bad":
+        note = plain(vertex.error or "")[:MAX_NOTE]
+    elif state in ("cached", "warn", "waits"):
+        note = STEP_LABELS[state].word
     took = ""
     if vertex.started_at is not None and state != "cached":
         took = format_duration((vertex.completed_at or now) - vertex.started_at)
     hidden = vertex.internal or "[hide]" in vertex.name
     name = plain(vertex.name).replace("[hide] ", "")
-    return VertexView(
-        vertex, name, _VERTEX_SIGNS[state], state, note, took, hidden, state in ("bad", "runs")
-    )
+    return StepView(vertex, name, state, note, took, hidden, state in ("bad", "runs"))
 
 
-def sources(shown: Sequence[VertexView]) -> dict[int, list[VertexView]]:
-    """What each vertex stands on, by its row, as far as it is shown."""
-    known = {view.vertex.digest: view for view in shown}
+def visible_inputs(steps: Sequence[StepView]) -> dict[int, list[StepView]]:
+    """Return the steps that each step depends on, by its row, without hidden ones."""
+    by_digest = {step.vertex.digest: step for step in steps}
     return {
-        view.vertex.row: [
-            known[digest]
-            for digest in view.vertex.inputs
-            if digest in known and digest != view.vertex.digest and not known[digest].hidden
+        step.vertex.row: [
+            by_digest[digest]
+            for digest in step.vertex.inputs
+            if digest in by_digest and digest != step.vertex.digest and not by_digest[digest].hidden
         ]
-        for view in shown
+        for step in steps
     }
 
 
-def why(run: Run, vertexes: Sequence[Vertex]) -> tuple[str, Vertex | None]:
-    """Why a run did not succeed: a text, and the vertex to look at. Nothing for one that did."""
+def failure_reason(run: Run, vertexes: Sequence[Vertex]) -> tuple[str, Vertex | None]:
+    """Return why a run did not succeed, and the step that failed: the first one whose inputs did not fail.
+
+    The text is empty while the run goes on, and when it succeeded.
+    """
     failed = {vertex.digest for vertex in vertexes if vertex.error}
     culprit = None
     for vertex in vertexes:
         if vertex.error and not any(
-            name in failed for name in vertex.inputs if name != vertex.digest
+            digest in failed for digest in vertex.inputs if digest != vertex.digest
         ):
             culprit = vertex
             break
@@ -176,7 +208,7 @@ def why(run: Run, vertexes: Sequence[Vertex]) -> tuple[str, Vertex | None]:
 
 
 def run_json(run: Run) -> dict[str, Any]:
-    """A run as JSON."""
+    """Return a run as JSON."""
     return {
         "id": run.id,
         "state": run.state,
@@ -198,13 +230,13 @@ def run_json(run: Run) -> dict[str, Any]:
     }
 
 
-def vertex_json(vertex: Vertex) -> dict[str, Any]:
-    """A vertex as JSON."""
+def step_json(vertex: Vertex) -> dict[str, Any]:
+    """Return a step as JSON."""
     return {
         "row": vertex.row,
         "digest": vertex.digest,
         "name": plain(vertex.name),
-        "state": vertex_state(vertex),
+        "state": step_state(vertex),
         "error": plain(vertex.error) if vertex.error else None,
         "inputs": list(vertex.inputs),
         "internal": vertex.internal,

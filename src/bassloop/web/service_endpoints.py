@@ -1,8 +1,7 @@
-"""Whether the loop is alive and ready, and what it counts.
+"""Endpoints for machines: webhooks, health, metrics, and the gateway's host key.
 
-`/up` says that this process answers, `/ready` that it can do its work; both are for everybody, and
-say nothing that a stranger may not know. `/metrics` is for who has the token, or who reaches its
-own listener.
+`/up` says that the process answers, `/ready` that it can do its work. Both are public, and say nothing
+that a stranger may not know. `/metrics` takes a token, or a listener of its own.
 """
 
 from __future__ import annotations
@@ -14,33 +13,38 @@ from quart import Blueprint, Response, abort, jsonify, request
 from quart_trio import QuartTrio
 
 if TYPE_CHECKING:
-    from bassloop.web.context import Health, WebContext
+    from bassloop.web.web_context import Health, WebContext
+
+TEXT = "text/plain; charset=utf-8"
 
 
 def routes(context: WebContext) -> Blueprint:
-    """The routes."""
+    """Return the routes."""
     blueprint = Blueprint("service", __name__)
     health = context.health
 
     @blueprint.post("/integrations/github/events")
     async def github_events() -> Response:
+        """Hand a webhook to the inbox."""
         body = bytes(await request.get_data(cache=False, as_text=False))  # type: ignore[arg-type]
         headers = {name.lower(): value for name, value in request.headers.items()}
         answer = await context.inbox.accept(headers, body)
-        return Response(
-            f"{answer.message}\n", answer.status, content_type="text/plain; charset=utf-8"
-        )
+        return Response(f"{answer.message}\n", answer.status, content_type=TEXT)
+
+    @blueprint.get("/ssh")
+    async def known_hosts() -> Response:
+        return Response(f"{context.known_hosts}\n", content_type=TEXT)
 
     @blueprint.get("/up")
     async def up() -> Response:
-        return Response("up\n", content_type="text/plain; charset=utf-8")
+        return Response("up\n", content_type=TEXT)
 
     @blueprint.get("/ready")
     async def ready() -> tuple[Response, int]:
-        findings = await health.ready()
-        parts = {each.part: {"ready": each.ready, "why": each.why} for each in findings}
-        all_are = all(each.ready for each in findings)
-        return jsonify({"ready": all_are, "parts": parts}), 200 if all_are else 503
+        statuses = await health.ready()
+        parts = {each.part: {"ready": each.ready, "why": each.why} for each in statuses}
+        all_ready = all(each.ready for each in statuses)
+        return jsonify({"ready": all_ready, "parts": parts}), 200 if all_ready else 503
 
     @blueprint.get("/metrics")
     async def metrics() -> Response:
@@ -52,7 +56,7 @@ def routes(context: WebContext) -> Blueprint:
 
 
 def create_metrics_app(health: Health) -> QuartTrio:
-    """An application that shows the metrics and nothing else, for a listener of its own."""
+    """Return an application that serves only the metrics, for a listener of its own."""
     app = QuartTrio("bassloop.metrics")
 
     @app.get("/metrics")

@@ -1,7 +1,7 @@
-"""Signing in from a terminal: GitHub's device flow, asked by the loop for whoever runs a command.
+"""Signing in from a terminal: GitHub's device flow, run by the loop for the terminal.
 
-The terminal is told a code to type in on GitHub, and asks here until that was done. What it gets is a
-session of this loop; GitHub's token never leaves the loop.
+The terminal shows a code to enter on GitHub, and polls the loop until that was done. It gets a session of
+this loop; GitHub's token never leaves the loop.
 """
 
 from __future__ import annotations
@@ -14,55 +14,57 @@ from quart import Blueprint, Response, abort, jsonify, request
 
 from bassloop.concurrency import TokenBucket
 from bassloop.github import GitHubError, SignInPending, SignInRefused
-from bassloop.web.auth.sign_in import NOT_SET, begun
+from bassloop.web.auth.sign_in import begin_session, require_oauth
 from bassloop.web.presentation import instant
 
 if TYPE_CHECKING:
-    from bassloop.github import OAuth
-    from bassloop.web.context import WebContext
+    from bassloop.web.web_context import WebContext
 
 log = structlog.get_logger(__name__)
 
 FLOW_SECONDS = 1800
-CODES = 20, 10 / 60
-QUESTIONS = 60, 120 / 60
-"""Codes, and questions whether one was typed in, at once and a second: each is one to GitHub."""
 
+CODES, CODES_PER_SECOND = 20, 1 / 6
+POLLS, POLLS_PER_SECOND = 60, 2.0
+"""Codes, and polls for whether one was entered, at once and per second: each is a call to GitHub."""
+
+SLOW_DOWN_SECONDS = 10.0
 MAX_DEVICE = 1000
+
+REFUSALS = {
+    "access_denied": "it was refused on GitHub",
+    "expired_token": "the code has expired: begin again",
+}
 
 
 def routes(context: WebContext) -> Blueprint:
-    """The device flow's routes."""
-    blueprint = Blueprint("devices", __name__)
-    handles = context.sessions.serializer("device")
-    codes, questions = TokenBucket(*CODES), TokenBucket(*QUESTIONS)
-
-    def oauth() -> OAuth:
-        if context.oauth is None:
-            abort(404, NOT_SET)
-        return context.oauth
+    """Return the routes."""
+    blueprint = Blueprint("device_flow", __name__)
+    devices = context.sessions.serializer("device")
+    codes = TokenBucket(CODES, CODES_PER_SECOND)
+    polls = TokenBucket(POLLS, POLLS_PER_SECOND)
 
     @blueprint.post("/sign-in/device")
     async def begin() -> Response:
-        """A code to type in, where, and what to ask with."""
-        github = oauth()
+        """Return a code to enter, the address to enter it at, and a handle to poll with."""
+        github = require_oauth(context)
         if not codes.take():
-            abort(429, "too many terminals sign in at this moment: try again in a minute")
+            abort(429, "too many terminals are signing in at the moment: try again in a minute")
         try:
             code = await github.device_code()
         except SignInRefused as error:
             log.warning("no device code", why=str(error), reason=error.reason)
             abort(
                 409,
-                "the loop's App lets nobody sign in from a terminal: its operator has to "
-                "tick \u201cEnable Device Flow\u201d in the App's settings",
+                "nobody can sign in from a terminal: the loop's operator has to tick "
+                "\u201cEnable Device Flow\u201d in the settings of its GitHub App",
             )
         except GitHubError as error:
             log.warning("no device code", why=str(error))
-            abort(502, "GitHub gives no code at this moment: try again in a while")
+            abort(502, "GitHub gives no code at the moment: try again in a while")
         return jsonify(
             {
-                "device": handles.dumps(code.device_code),
+                "device": devices.dumps(code.device_code),
                 "user_code": code.user_code,
                 "verification_uri": code.verification_uri,
                 "interval": code.interval,
@@ -72,32 +74,28 @@ def routes(context: WebContext) -> Blueprint:
 
     @blueprint.post("/sign-in/device/token")
     async def poll() -> tuple[Response, int] | Response:
-        """A session, once the code was typed in; until then 202, with how long to wait."""
-        github = oauth()
-        asked: Any = await request.get_json(force=True, silent=True)
-        device = asked.get("device") if isinstance(asked, dict) else None
+        """Return a token once the code was entered; until then 202, with the seconds to wait."""
+        github = require_oauth(context)
+        body: Any = await request.get_json(force=True, silent=True)
+        device = body.get("device") if isinstance(body, dict) else None
         if not isinstance(device, str) or len(device) > MAX_DEVICE:
-            abort(400, "device is what was given when the sign-in was begun")
+            abort(400, "device must be the one that was returned when the sign-in began")
         try:
-            code = handles.loads(device, max_age=FLOW_SECONDS)
+            code = devices.loads(device, max_age=FLOW_SECONDS)
         except BadSignature:
-            abort(400, "device is not what was given when the sign-in was begun, or is too old")
-        if not questions.take():
-            return jsonify({"pending": "slow_down", "interval": 10.0}), 202
+            abort(400, "device is not the one returned when the sign-in began, or is too old")
+        if not polls.take():
+            return jsonify({"pending": "slow_down", "interval": SLOW_DOWN_SECONDS}), 202
         try:
             user = await github.user_by_device(code)
         except SignInPending as pending:
             return jsonify({"pending": pending.reason, "interval": pending.seconds}), 202
         except SignInRefused as error:
-            said = {
-                "access_denied": "it was refused on GitHub",
-                "expired_token": "the code has expired: begin again",
-            }
-            abort(403, said.get(error.reason, "the code is not good any more: begin again"))
+            abort(403, REFUSALS.get(error.reason, "the code is no longer valid: begin again"))
         except GitHubError as error:
             log.warning("sign-in failed", why=str(error))
-            abort(502, "GitHub can't say who you are at this moment")
-        token, expires_at = await begun(context, user, bearer=True)
+            abort(502, "GitHub can't tell who you are at the moment")
+        token, expires_at = await begin_session(context, user, bearer=True)
         return jsonify({"token": token, "login": user.login, "expires_at": instant(expires_at)})
 
     return blueprint

@@ -1,8 +1,8 @@
-"""Who asks: sessions of people who signed in, in cookies for browsers and in headers for terminals.
+"""Sessions of signed-in visitors: a cookie for browsers, a bearer token for terminals.
 
-What is handed out is a random secret, signed: what was never handed out costs no look into the store.
-The store knows which secrets are good, so that a session can be ended from here, at once. Neither
-form is taken for the other.
+A token is a random secret with a signature, so that a forged one costs no look into the store. The store
+knows which secrets are valid, so that a session can be ended at once. A cookie isn't accepted as a bearer
+token, nor the other way round.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import secrets
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from itsdangerous import BadSignature, Signer, URLSafeTimedSerializer
 
@@ -22,14 +22,16 @@ COOKIE_SECONDS = 8 * 3600.0
 BEARER_SECONDS = 7 * 24 * 3600.0
 MAX_TOKEN = 200
 
+_SIGNING: dict[str, Any] = {"key_derivation": "hmac", "digest_method": hashlib.sha256}
+
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Somebody who signed in. The id is GitHub's, and theirs for ever; logins change hands.
+    """A signed-in user. The id is GitHub's and never changes; logins do.
 
     Args:
         secret: the session's.
-        bearer: whether it came in a header, which no other site can have a browser send.
+        bearer: whether it came as a bearer token, which another site can't make a browser send.
         expires_at: seconds since the epoch.
     """
 
@@ -41,12 +43,12 @@ class Visitor:
 
 
 @dataclass(frozen=True, eq=False)
-class Sessions:
-    """Begins sessions, and knows them again.
+class WebSessions:
+    """Begins, checks and ends sessions.
 
     Args:
-        secret: the loop's own, with which everything is signed.
-        secure: whether people come over HTTPS only.
+        secret: the loop's own; it signs everything.
+        secure: whether the loop is reached over HTTPS.
     """
 
     store: Store
@@ -55,12 +57,12 @@ class Sessions:
 
     @property
     def cookie(self) -> str:
-        """The cookie's name. With ``__Host-`` no other host, nor plain HTTP, can set it."""
+        """The name of the session cookie. With ``__Host-``, neither another host nor plain HTTP can set it."""
         return f"{self._prefix}bassloop"
 
     @property
     def flow_cookie(self) -> str:
-        """The name of the cookie that a browser has while its person signs in."""
+        """The name of the cookie that a browser has while its user signs in."""
         return f"{self._prefix}bassloop-sign-in"
 
     @property
@@ -68,14 +70,14 @@ class Sessions:
         return "__Host-" if self.secure else ""
 
     async def begin(self, user_id: int, *, bearer: bool = False) -> tuple[str, float]:
-        """A new session of a user whom the store knows: what to hand out, and when it ends."""
+        """Begin a session of a user in the store. Returns the token, and when it expires."""
         secret = secrets.token_urlsafe(24)
         seconds = BEARER_SECONDS if bearer else COOKIE_SECONDS
         expires_at = await self.store.begin_session(secret, user_id, seconds)
         return self._signer(bearer).sign(secret).decode(), expires_at
 
     async def visitor(self, token: str, *, bearer: bool = False) -> Visitor | None:
-        """Who has a token; None when it is forged, has expired, or was ended."""
+        """Return the visitor with a token, or None if it is forged, has expired or was ended."""
         if not 1 <= len(token) <= MAX_TOKEN:
             return None
         try:
@@ -88,32 +90,29 @@ class Sessions:
         return Visitor(session.user_id, session.login, secret, bearer, session.expires_at)
 
     async def end(self, visitor: Visitor, *, everywhere: bool = False) -> None:
-        """End a session, or all of the visitor's."""
+        """End the visitor's session, or all of their sessions."""
         if everywhere:
             await self.store.end_sessions(visitor.id)
         else:
             await self.store.end_session(visitor.secret)
 
     def csrf(self, visitor: Visitor) -> str:
-        """What the forms of a session have in them, and no other site can know."""
-        return self.derived("csrf", visitor.secret)
+        """Return the token that the forms of a session carry, and that no other site can know."""
+        return self.derive("csrf", visitor.secret)
 
-    def is_csrf(self, visitor: Visitor, given: str) -> bool:
-        """Whether a form is one of this session's."""
-        return hmac.compare_digest(self.csrf(visitor).encode(), given.encode(errors="replace"))
+    def is_csrf(self, visitor: Visitor, token: str) -> bool:
+        """Tell whether a form's token belongs to the visitor's session."""
+        return hmac.compare_digest(self.csrf(visitor).encode(), token.encode(errors="replace"))
 
-    def derived(self, purpose: str, text: str) -> str:
-        """A text of 64 characters that only this loop can make of another."""
+    def derive(self, purpose: str, text: str) -> str:
+        """Derive 64 hexadecimal digits from a text, which only this loop can do."""
         message = f"{purpose}\0{text}".encode()
         return hmac.new(self.secret, message, hashlib.sha256).hexdigest()
 
     def serializer(self, purpose: str) -> URLSafeTimedSerializer:
-        """Signs small values, with the time, for one purpose."""
-        return URLSafeTimedSerializer(self.secret, f"bassloop {purpose}", signer_kwargs=_SIGNED)
+        """Return a serializer that signs small values, with the time, for one purpose."""
+        return URLSafeTimedSerializer(self.secret, f"bassloop {purpose}", signer_kwargs=_SIGNING)
 
     def _signer(self, bearer: bool) -> Signer:
         salt = "bassloop bearer" if bearer else "bassloop cookie"
-        return Signer(self.secret, salt, key_derivation="hmac", digest_method=hashlib.sha256)
-
-
-_SIGNED = {"key_derivation": "hmac", "digest_method": hashlib.sha256}
+        return Signer(self.secret, salt, **_SIGNING)

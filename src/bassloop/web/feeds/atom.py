@@ -4,91 +4,78 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
-from xml.sax.saxutils import escape, quoteattr
 
-from quart import Blueprint, Response, abort, request
+from quart import Blueprint, Response, request
 
-from bassloop.web import presentation
 from bassloop.web.guard import visible_runs
+from bassloop.web.presentation import RUN_LABELS, SHORT_SHA, instant, plain
+from bassloop.web.responses import abort_not_found, render_document, revalidated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bassloop.store import Run
-    from bassloop.web.context import WebContext
+    from bassloop.web.web_context import WebContext
 
 FAILURES = frozenset({"failed", "timed_out"})
-ENTRIES = 50
+MAX_ENTRIES = 50
+MAX_SUMMARY = 2000
 _NOT_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def routes(context: WebContext) -> Blueprint:
-    """The feeds' route."""
-    blueprint = Blueprint("feeds", __name__)
+    """Return the route."""
+    blueprint = Blueprint("atom", __name__)
 
     @blueprint.get("/repositories/<owner>/<name>/failures.atom")
     async def failures(owner: str, name: str) -> Response:
-        """The newest 50 runs that failed, on one `branch` or any."""
-        full = f"{owner}/{name}"[:200]
-        branch = request.args.get("branch", "")[:200] or None
-        wanted = {"repository": full, "head_branch": branch}
-        known = await visible_runs(context, 1, **wanted)
-        if not known.items:
-            abort(404, "there is no such repository, or it is not for everyone to see")
-        found = await visible_runs(context, ENTRIES, states=FAILURES, **wanted)
-        text = feed(known.items[0], found.items, request.full_path, context.external_url)
-        answer = Response(text, content_type="application/atom+xml; charset=utf-8")
-        answer.headers["Cache-Control"] = "max-age=60"
-        await answer.add_etag()
-        await answer.make_conditional(request)
-        return answer
+        """List the newest 50 failed runs, on one `branch` or any."""
+        filters = {
+            "repository": f"{owner}/{name}"[:200],
+            "head_branch": request.args.get("branch", "")[:200] or None,
+        }
+        newest = await visible_runs(context, 1, **filters)
+        if not newest.items:
+            abort_not_found("repository")
+        failed = await visible_runs(context, MAX_ENTRIES, states=FAILURES, **filters)
+        text = atom_feed(newest.items[0], failed.items, request.full_path, context.external_url)
+        response = Response(text, content_type="application/atom+xml; charset=utf-8")
+        response.headers["Cache-Control"] = "max-age=60"
+        return await revalidated(response)
 
     return blueprint
 
 
-def feed(known: Run, runs: Sequence[Run], path: str, url: str) -> str:
-    """The feed of these runs of a repository of which one run is known."""
-    changed = max((_ended(run) for run in runs), default=known.created_at)
-    own = f"{url}{path.rstrip('?')}"
-    page = f"{url}/repositories/{known.repository}"
-    return (
-        '<?xml version="1.0" encoding="utf-8"?>\n'
-        '<feed xmlns="http://www.w3.org/2005/Atom">\n'
-        f"<id>{_text(own)}</id>\n"
-        f"<title>Failures of {_text(known.repository)}</title>\n"
-        f"<updated>{presentation.instant(changed)}</updated>\n"
-        "<author><name>Bass Loop</name></author>\n"
-        f'<link rel="self" href={_attribute(own)}/>\n'
-        f'<link rel="alternate" type="text/html" href={_attribute(page)}/>\n'
-        + "".join(_entry(run, url) for run in runs)
-        + "</feed>\n"
+def atom_feed(newest: Run, failed: Sequence[Run], path: str, external_url: str) -> str:
+    """Return the feed of a repository's failed runs; `newest` is its newest run, failed or not."""
+    updated = max((_ended_at(run) for run in failed), default=newest.created_at)
+    return render_document(
+        "failures.atom",
+        repository=_valid_xml(newest.repository),
+        feed_url=_valid_xml(f"{external_url}{path.rstrip('?')}"),
+        page_url=_valid_xml(f"{external_url}/repositories/{newest.repository}"),
+        updated=instant(updated),
+        entries=[_entry(run, external_url) for run in failed],
     )
 
 
-def _entry(run: Run, url: str) -> str:
-    link = f"{url}/runs/{run.id}"
-    where = f"#{run.pull_request}" if run.pull_request else run.head_branch or ""
-    title = f"{run.check_name} {presentation.STATES[run.state][2]} on {where or run.head_sha[:7]}"
-    summary = f"{run.repository} {run.head_sha[:7]}, sent by {run.login}\n{presentation.plain(run.message or '')}"
-    return (
-        "<entry>\n"
-        f"<id>{_text(link)}</id>\n"
-        f"<title>{_text(title)}</title>\n"
-        f"<updated>{presentation.instant(_ended(run))}</updated>\n"
-        f'<link rel="alternate" type="text/html" href={_attribute(link)}/>\n'
-        f"<author><name>{_text(run.login)}</name></author>\n"
-        f'<summary type="text">{_text(summary[:2000])}</summary>\n'
-        "</entry>\n"
-    )
+def _entry(run: Run, external_url: str) -> dict[str, str]:
+    sha = run.head_sha[:SHORT_SHA]
+    where = f"#{run.pull_request}" if run.pull_request else run.head_branch or sha
+    summary = f"{run.repository} {sha}, triggered by {run.login}\n{plain(run.message or '')}"
+    return {
+        "url": _valid_xml(f"{external_url}/runs/{run.id}"),
+        "title": _valid_xml(f"{run.check_name} {RUN_LABELS[run.state].word} on {where}"),
+        "updated": instant(_ended_at(run)),
+        "author": _valid_xml(run.login),
+        "summary": _valid_xml(summary[:MAX_SUMMARY]),
+    }
 
 
-def _ended(run: Run) -> float:
+def _ended_at(run: Run) -> float:
     return run.ended_at or run.created_at
 
 
-def _text(text: str) -> str:
-    return escape(_NOT_XML.sub("\ufffd", text))
-
-
-def _attribute(text: str) -> str:
-    return quoteattr(_NOT_XML.sub("\ufffd", text))
+def _valid_xml(text: str) -> str:
+    """Replace the characters that XML can't have, escaped or not."""
+    return _NOT_XML.sub("\ufffd", text)

@@ -1,35 +1,22 @@
-"""A repository's state in a picture, for its README: SVG without script, font or style."""
+"""A badge with the state of a repository's checks, for its README: SVG without scripts, fonts or styles."""
 
 from __future__ import annotations
 
-import html
 from typing import TYPE_CHECKING
 
-from quart import Blueprint, Response, abort, request
+from quart import Blueprint, Response, request
 
 from bassloop.web.guard import visible_checks
-from bassloop.web.presentation import plain
+from bassloop.web.presentation import overall_state, plain
+from bassloop.web.responses import abort_not_found, render_document, revalidated
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from bassloop.web.web_context import WebContext
 
-    from bassloop.store import Run
-    from bassloop.web.context import WebContext
-
-WORST_FIRST = (
-    "failed",
-    "timed_out",
-    "interrupted",
-    "cancelled",
-    "action_required",
-    "running",
-    "queued",
-    "succeeded",
-)
-LOOKS = {
+BADGES = {
     "succeeded": ("passing", "#1a7446"),
     "failed": ("failing", "#b92a39"),
-    "timed_out": ("out of time", "#b92a39"),
+    "timed_out": ("timed out", "#b92a39"),
     "running": ("running", "#1d5cab"),
     "queued": ("waiting", "#5d5f67"),
     "cancelled": ("cancelled", "#855600"),
@@ -37,22 +24,18 @@ LOOKS = {
     "action_required": ("needs a runner", "#855600"),
     "none": ("no pushes", "#5d5f67"),
 }
-LABEL = "#3b3d45"
+"""The word and the colour of each state."""
 
-
-def overall(runs: Sequence[Run]) -> str:
-    """The state of several checks together: the worst of theirs; `none` of no checks."""
-    states = {run.state for run in runs}
-    return next((state for state in WORST_FIRST if state in states), "none")
+MAX_LABEL = 40
 
 
 def routes(context: WebContext) -> Blueprint:
-    """The badges' route."""
-    blueprint = Blueprint("badges", __name__)
+    """Return the route."""
+    blueprint = Blueprint("badge", __name__)
 
     @blueprint.get("/repositories/<owner>/<name>/badge.svg")
     async def badge(owner: str, name: str) -> Response:
-        """What the newest pushes came to: of one `check` or all, on one `branch` or any.
+        """Draw the state of the newest pushes: of one `check` or all, on one `branch` or any.
 
         Pull requests don't count: anybody can open one that fails.
         """
@@ -65,41 +48,27 @@ def routes(context: WebContext) -> Blueprint:
             head_branch=request.args.get("branch", "")[:200] or None,
         )
         if not runs:
-            abort(404, "there is no such check, or it is not for everyone to see")
-        picture = Response(
-            badge_svg(check or "checks", overall(runs)), content_type="image/svg+xml"
-        )
-        picture.headers["Cache-Control"] = "no-cache"
-        await picture.add_etag()
-        await picture.make_conditional(request)
-        return picture
+            abort_not_found("check")
+        svg = badge_svg(check or "checks", overall_state(runs))
+        response = Response(svg, content_type="image/svg+xml")
+        response.headers["Cache-Control"] = "no-cache"
+        return await revalidated(response)
 
     return blueprint
 
 
 def badge_svg(label: str, state: str) -> str:
-    """A badge that says how a check stands."""
+    """Draw a badge with the state of a check."""
     label = plain(label)
-    label = label if len(label) <= 40 else f"{label[:39]}…"
-    word, colour = LOOKS[state]
-    left, right = _width(label), _width(word)
-    safe = html.escape(label)
-    whole = left + right
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{whole}" height="20" role="img" '
-        f'aria-label="{safe}: {word}"><title>{safe}: {word}</title>'
-        f'<clipPath id="r"><rect width="{whole}" height="20" rx="4"/></clipPath>'
-        f'<g clip-path="url(#r)"><rect width="{left}" height="20" fill="{LABEL}"/>'
-        f'<rect x="{left}" width="{right}" height="20" fill="{colour}"/></g>'
-        '<g fill="#fff" font-family="Verdana,DejaVu Sans,sans-serif" font-size="11" '
-        'text-anchor="middle">'
-        f'<text x="{left / 2:g}" y="14" textLength="{left - 12}">{safe}</text>'
-        f'<text x="{left + right / 2:g}" y="14" textLength="{right - 12}">{word}</text></g></svg>\n'
+    label = label if len(label) <= MAX_LABEL else f"{label[: MAX_LABEL - 1]}…"
+    word, colour = BADGES[state]
+    return render_document(
+        "badge.svg", label=label, word=word, colour=colour, left=_width(label), right=_width(word)
     )
 
 
 def _width(text: str) -> int:
-    """Room for a text in Verdana 11: narrow letters count half."""
+    """Estimate the width of a text in Verdana at 11 pixels, with margins."""
     return 12 + round(
         sum(3.6 if char in "fijlrt.,:;|!'I " else 9.6 if char in "mwMW…" else 7 for char in text)
     )

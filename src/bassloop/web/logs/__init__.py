@@ -1,0 +1,1 @@
+"""Logs over HTTP: ranges of lines, downloads, outlines, search, and live updates."""

@@ -1,142 +1,113 @@
-"""HTML of settled lines, made once for all who look at them.
+"""A cache of the HTML of log lines, shared by all visitors.
 
-A settled line never changes, and neither does its HTML: two hundred pages that follow one run ask for
-the same lines within the same moment. What was made is kept while there is room, in chunks; the
-least lately asked for goes first. It is kept in memory and not beside the log: making a chunk again
-takes about as long as reading it would.
+A settled line never changes, and neither does its HTML. Hundreds of pages that follow one run ask for the
+same lines at the same moment. HTML is cached in chunks of lines; the least recently used chunks are dropped
+first. It is kept in memory rather than beside the log: rendering a chunk takes about as long as reading it.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import trio
 
+from bassloop.concurrency import KeyedLock, TTLCache
 from bassloop.terminal import render_lines
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
     from bassloop.store import Store
 
 CHUNK = 256
-"""Lines that are kept and forgotten together."""
+"""Lines that are cached and dropped together."""
 
-ROOM = 32 << 20
-"""Characters of HTML that are kept."""
+MAX_SIZE = 32 << 20
+"""Characters of HTML that are cached."""
 
-IN_THREAD = 64 * 1024
-"""Bytes of lines from which on HTML is made in a thread, so that nobody else waits for it."""
+MIN_THREAD_BYTES = 64 * 1024
+"""Bytes of lines from which on rendering takes a thread, so that no other task has to wait."""
 
 
 @dataclass(slots=True)
 class _Chunk:
     lines: list[str | None] = field(default_factory=lambda: [None] * CHUNK)
-    size: int = 0
+
+    @property
+    def size(self) -> int:
+        return sum(len(line) for line in self.lines if line is not None)
 
 
-@dataclass(slots=True, eq=False)
-class _Turn:
-    """Who works on a log, and how many wait for them."""
-
-    lock: trio.Lock = field(default_factory=trio.Lock)
-    holders: int = 0
-
-
-class RenderedLogs:
-    """The HTML of logs' lines.
+class LogHtmlCache:
+    """Renders the lines of logs, and caches the result.
 
     Args:
-        room: characters that are kept at most, in whole chunks.
+        max_size: characters of HTML that are cached at most.
     """
 
-    def __init__(self, store: Store, room: int = ROOM) -> None:
+    def __init__(self, store: Store, max_size: int = MAX_SIZE) -> None:
         self._store = store
-        self._room = room
-        self._chunks: OrderedDict[tuple[int, int], _Chunk] = OrderedDict()
-        self._turns: dict[int, _Turn] = {}
-        self._size = 0
-        self._made = 0
-        self._given = 0
+        self._chunks: TTLCache[tuple[int, int], _Chunk] = TTLCache(
+            max_size, size_of=lambda chunk: chunk.size
+        )
+        self._logs = KeyedLock[int]()
+        self._rendered = 0
+        self._returned = 0
 
     def statistics(self) -> dict[str, int]:
-        """Lines that HTML was made of, lines that were given out, characters that are kept."""
-        return {"made": self._made, "given": self._given, "characters": self._size}
+        """Return the lines rendered and returned so far, and the characters that are cached."""
+        return {
+            "rendered": self._rendered,
+            "returned": self._returned,
+            "characters": int(self._chunks.current_size),
+        }
 
     async def lines(self, run_id: str, row: int, start: int, stop: int) -> list[str]:
-        """HTML of the settled lines `start` to `stop`, which the log has; fewer when the answer has
-        become long, as of `Store.log_lines`. For callers that may see the run.
+        """Return the HTML of settled lines `start` to `stop` of a step's log, which it must have.
 
-        Those who ask for the same lines at once wait for the first. When cancelled, what was made
-        by then is kept.
+        The answer has fewer lines if they are very long, as with `Store.log_lines`. The caller has checked
+        that the visitor may see the run. Callers that want the same lines at the same time share the work;
+        cancelling one loses nothing that was rendered by then.
         """
-        async with self._turn(row):
-            wanted = self._known(row, start, stop)
-            missing = [start + index for index, line in enumerate(wanted) if line is None]
+        async with self._logs.hold(row):
+            lines = self._cached(row, start, stop)
+            missing = [start + index for index, line in enumerate(lines) if line is None]
             if missing:
                 first, last = missing[0], missing[-1]
-                read = await self._store.log_lines(run_id, row, first, last + 1)
-                made = await _render(read)
-                self._keep(row, first, made)
-                wanted[first - start : first - start + len(made)] = made
+                raw = await self._store.log_lines(run_id, row, first, last + 1)
+                rendered = await _render(raw)
+                self._add(row, first, rendered)
+                lines[first - start : first - start + len(rendered)] = rendered
         found: list[str] = []
-        for line in wanted:
+        for line in lines:
             if line is None:
                 break
             found.append(line)
-        self._given += len(found)
+        self._returned += len(found)
         return found
 
-    def _known(self, row: int, start: int, stop: int) -> list[str | None]:
-        known: list[str | None] = []
+    def _cached(self, row: int, start: int, stop: int) -> list[str | None]:
+        lines: list[str | None] = []
         while start < stop:
-            key, offset = (row, start // CHUNK), start % CHUNK
+            number, offset = divmod(start, CHUNK)
             count = min(CHUNK - offset, stop - start)
-            chunk = self._chunks.get(key)
-            if chunk is None:
-                known += [None] * count
-            else:
-                self._chunks.move_to_end(key)
-                known += chunk.lines[offset : offset + count]
+            chunk = self._chunks.get((row, number))
+            lines += [None] * count if chunk is None else chunk.lines[offset : offset + count]
             start += count
-        return known
+        return lines
 
-    def _keep(self, row: int, start: int, made: list[str]) -> None:
-        self._made += len(made)
-        at = 0
-        while at < len(made):
-            key, offset = (row, (start + at) // CHUNK), (start + at) % CHUNK
-            part = made[at : at + CHUNK - offset]
-            chunk = self._chunks.setdefault(key, _Chunk())
-            before = chunk.lines[offset : offset + len(part)]
-            grown = sum(map(len, part)) - sum(len(line) for line in before if line is not None)
+    def _add(self, row: int, start: int, lines: list[str]) -> None:
+        self._rendered += len(lines)
+        index = 0
+        while index < len(lines):
+            number, offset = divmod(start + index, CHUNK)
+            part = lines[index : index + CHUNK - offset]
+            chunk = self._chunks.get((row, number)) or _Chunk()
             chunk.lines[offset : offset + len(part)] = part
-            chunk.size += grown
-            self._size += grown
-            self._chunks.move_to_end(key)
-            at += len(part)
-        while self._size > self._room and self._chunks:
-            _, dropped = self._chunks.popitem(last=False)
-            self._size -= dropped.size
-
-    @asynccontextmanager
-    async def _turn(self, row: int) -> AsyncGenerator[None]:
-        """One at a time for a log."""
-        turn = self._turns.setdefault(row, _Turn())
-        turn.holders += 1
-        try:
-            async with turn.lock:
-                yield
-        finally:
-            turn.holders -= 1
-            if not turn.holders:
-                del self._turns[row]
+            self._chunks.store((row, number), chunk)
+            index += len(part)
 
 
 async def _render(lines: list[bytes]) -> list[str]:
-    if sum(map(len, lines)) < IN_THREAD:
+    if sum(map(len, lines)) < MIN_THREAD_BYTES:
         return render_lines(lines)
     return await trio.to_thread.run_sync(render_lines, lines)

@@ -1,8 +1,17 @@
-"""What is new on a run, for all pages that follow it at once.
+"""Live updates of a run for all pages that follow it.
 
-When a run changes, the first page to look makes a snapshot of it, and the others look at the same one.
-What a page is told follows from the snapshot and from what it was told before: pages that are as far
-as each other, which most are, are told the same text, made once.
+A page says which lines it has; its websocket's task sleeps until the run changes, and sends what is new since
+then. It holds one message at a time. A page that reads slowly gets more lines at once, later; one that doesn't
+read is disconnected, and comes back with what it has. Its first message is JSON::
+
+    {"logs": {"12": 300}}     it has 300 lines of the log of step 12, and none of any other
+     "lines": "text"          send all lines, with their escape sequences, instead of the last ones as HTML
+     "only": [12]             send no other logs
+     "follow": false          send what there is now, and end
+
+When a run changes, the first page to look makes a snapshot of it, and the others use the same one. An update
+follows from the snapshot and from what the page got before: pages that are equally far, which most are, get
+the same text, made once.
 """
 
 from __future__ import annotations
@@ -24,85 +33,111 @@ from bassloop.web.guard import current_run, visible_run
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
+    from bassloop.checks.tail import Following, Tail
     from bassloop.store import Run, Store, Vertex
-    from bassloop.web.context import Following, Tail, WebContext
-    from bassloop.web.logs.html_cache import RenderedLogs
+    from bassloop.web.logs.html_cache import LogHtmlCache
+    from bassloop.web.web_context import WebContext
 
 MAX_LINES = 1000
-"""Lines of one log in one message. A page that is further behind is told the last ones, and asks
-for the others when it shows them; who wants text is told all of them, message by message."""
+"""Lines of one log in one message. A page that is further behind gets the last ones, and fetches the others
+when it shows them; a client that wants text gets all of them, in several messages."""
 
-MESSAGE_ROOM = 4 << 20
-"""Characters of lines from which on the rest goes in the next message."""
+MAX_MESSAGE = 4 << 20
+"""Characters of lines after which the rest goes into the next message."""
 
-TOLD_ROOM = 16 << 20
-"""What may be kept of one snapshot, for pages that are as far as others were: characters of texts, and
-what a page says it has and wants, which is anybody's to say."""
+MAX_SNAPSHOT = 16 << 20
+"""Characters of updates, and of cursors, which are the page's to choose, that are cached with one snapshot."""
 
-_SAID = 256
-"""Room for one thing that a page says."""
+_CURSOR_ENTRY = 256
+"""Characters that count for one entry of a cursor."""
 
+MAX_HELLO = 64 * 1024
+HELLO_SECONDS = 30.0
+
+BATCH_SECONDS = 0.02
+"""Changes within this time go into one message."""
+
+RECHECK_SECONDS = 5.0
+"""How often it is checked that a page may still see its run."""
+
+GONE = 4404
+"""Close code for a run that doesn't exist, or that the visitor may not see."""
 
 Lines = tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What a page wants, and what it was told by now.
+class Cursor:
+    """What a page wants, and what it has got so far.
 
     Args:
-        text: lines are wanted as they settled, for a terminal, and not as HTML.
-        only: the logs of these vertexes are wanted; None: all.
-        state: the run's.
-        version: of the vertexes.
-        places: how many lines of which logs.
-        screens: of which logs, as they were.
+        text: whether it wants lines as they settled, for a terminal, rather than HTML.
+        only: the steps whose logs it wants; None for all.
+        state: the run's state.
+        version: the version of the steps.
+        lines: the number of lines of each log.
+        screens: the lines of each log that may still change.
     """
 
     text: bool = False
     only: frozenset[int] | None = None
     state: str = ""
     version: int = 0
-    places: frozenset[tuple[int, int]] = frozenset()
+    lines: frozenset[tuple[int, int]] = frozenset()
     screens: frozenset[tuple[int, Lines]] = frozenset()
 
 
-class News(NamedTuple):
-    """A message (None: there is nothing new), what a page that was told it has seen, whether there
-    is more to be told at once, and whether the run is over."""
+class Subscription(NamedTuple):
+    """What a page asked for: where to start, and whether to stay for later changes."""
 
-    text: str | None
-    seen: Seen
+    cursor: Cursor = Cursor()
+    follow: bool = True
+
+
+class Update(NamedTuple):
+    """What to send to a page.
+
+    Args:
+        message: a text; None if there is nothing new.
+        cursor: the page's cursor afterwards.
+        more: whether there is more to send at once.
+        ended: whether the run has ended.
+    """
+
+    message: str | None
+    cursor: Cursor
     more: bool
-    over: bool
+    ended: bool
 
 
 @dataclass(slots=True, eq=False)
 class Snapshot:
-    """A run at a version of the tail's: read in this order, so that what is read of an ended run is
-    its last state. `drawn` has the screens as HTML; `told` what pages were told of it, of which
-    `kept` is the size."""
+    """A run at a version of the tail. The run is read before its logs, so that an ended run's are complete.
+
+    `screen_html` has the screens as HTML, `updates` what pages were sent, and `size` the updates' size.
+    """
 
     version: int
     run: Run
     vertexes: tuple[Vertex, ...]
     lines: Mapping[int, int]
     screens: Mapping[int, Lines]
-    drawn: Mapping[int, list[str]]
-    told: dict[Seen, News] = field(default_factory=dict)
-    kept: int = 0
+    screen_html: Mapping[int, list[str]]
+    updates: dict[Cursor, Update] = field(default_factory=dict)
+    size: int = 0
 
-    def keep(self, seen: Seen, news: News) -> None:
-        """Keep what a page is told, while there is room. Who reads a whole log is alone with it."""
-        alone = seen.text and news.more
-        size = len(news.text or "") + _SAID * (1 + len(seen.places) + len(seen.only or ()))
-        if not alone and self.kept + size <= TOLD_ROOM:
-            self.told[seen] = news
-            self.kept += size
+    def cache(self, cursor: Cursor, update: Update) -> None:
+        """Cache an update while there is room, unless its client reads a whole log, which few others do."""
+        reads_all = cursor.text and update.more
+        entries = 1 + len(cursor.lines) + len(cursor.only or ())
+        size = len(update.message or "") + _CURSOR_ENTRY * entries
+        if not reads_all and self.size + size <= MAX_SNAPSHOT:
+            self.updates[cursor] = update
+            self.size += size
 
 
 @dataclass(slots=True, eq=False)
-class _Followed:
+class _FollowedRun:
     """A run that pages follow; forgotten when the last one leaves."""
 
     lock: trio.Lock = field(default_factory=trio.Lock)
@@ -110,20 +145,20 @@ class _Followed:
     snapshot: Snapshot | None = None
 
 
-class Newsroom:
-    """The news of all runs that are followed."""
+class LiveFeed:
+    """The updates of all runs that pages follow."""
 
-    def __init__(self, store: Store, tail: Tail, rendered: RenderedLogs) -> None:
+    def __init__(self, store: Store, tail: Tail, log_html: LogHtmlCache) -> None:
         self._store = store
         self._tail = tail
-        self._rendered = rendered
-        self._runs: dict[str, _Followed] = {}
+        self._log_html = log_html
+        self._runs: dict[str, _FollowedRun] = {}
 
     @contextmanager
-    def open_for(self, run_id: str) -> Generator[None]:
-        """For one page's time, which must lie within its following the run: versions are told from
-        each other only as long as somebody follows."""
-        followed = self._runs.setdefault(run_id, _Followed())
+    def open(self, run_id: str) -> Generator[None]:
+        """Serve a page while the context lasts. The page must follow the run in the tail around it: the
+        tail's versions are comparable only while somebody follows."""
+        followed = self._runs.setdefault(run_id, _FollowedRun())
         followed.pages += 1
         try:
             yield
@@ -132,195 +167,186 @@ class Newsroom:
             if not followed.pages:
                 del self._runs[run_id]
 
-    async def news(self, run_id: str, version: int, seen: Seen) -> News:
-        """What a page is to be told for which this is open, that may see the run, and that knows of
-        the run's change to `version`. Raises NotStored when the run is not there any more."""
+    async def update(self, run_id: str, version: int, cursor: Cursor) -> Update:
+        """Return what is new at `version` or later for a page with this cursor, which may see the run.
+        Raises NotStored when the run has been deleted."""
         followed = self._runs[run_id]
         async with followed.lock:
             snapshot = followed.snapshot
             if snapshot is None or snapshot.version < version:
                 snapshot = followed.snapshot = await self._snapshot(run_id, version, snapshot)
-            news = snapshot.told.get(seen)
-            if news is None:
-                news = await self._tell(snapshot, seen)
-                snapshot.keep(seen, news)
-        return news
+            update = snapshot.updates.get(cursor)
+            if update is None:
+                update = await self._update(snapshot, cursor)
+                snapshot.cache(cursor, update)
+        return update
 
-    async def _snapshot(self, run_id: str, version: int, before: Snapshot | None) -> Snapshot:
+    async def _snapshot(self, run_id: str, version: int, previous: Snapshot | None) -> Snapshot:
         run = await current_run(self._store, run_id)
         if run is None:
             raise NotStored(f"there is no run {run_id}")
         vertexes = await self._store.vertexes(run_id)
         lines: dict[int, int] = {}
         screens: dict[int, Lines] = {}
-        drawn: dict[int, list[str]] = {}
+        screen_html: dict[int, list[str]] = {}
         for vertex in vertexes:
             row = vertex.row
             lines[row] = vertex.lines
             if self._tail.live(row):
                 screens[row] = screen = tuple(self._tail.screen(row))
                 lines[row] = (await self._store.log_extent(run_id, row)).lines
-                same = before is not None and before.screens.get(row) == screen
-                drawn[row] = before.drawn[row] if before and same else render_lines(screen)
-        return Snapshot(version, run, tuple(vertexes), lines, screens, drawn)
+                same = previous is not None and previous.screens.get(row) == screen
+                screen_html[row] = (
+                    previous.screen_html[row] if previous and same else render_lines(screen)
+                )
+        return Snapshot(version, run, tuple(vertexes), lines, screens, screen_html)
 
-    async def _tell(self, snapshot: Snapshot, seen: Seen) -> News:
+    async def _update(self, snapshot: Snapshot, cursor: Cursor) -> Update:
         run = snapshot.run
         message: dict[str, Any] = {"now": time.time()}
-        if run.state != seen.state:
-            seen = replace(seen, state=run.state)
-            message["run"] = _run(run)
-        changed = [vertex for vertex in snapshot.vertexes if vertex.version > seen.version]
+        if run.state != cursor.state:
+            cursor = replace(cursor, state=run.state)
+            message["run"] = _run_json(run)
+        changed = [vertex for vertex in snapshot.vertexes if vertex.version > cursor.version]
         if changed:
-            seen = replace(seen, version=max(vertex.version for vertex in changed))
-            message["vertexes"] = [_vertex(vertex) for vertex in changed]
-        logs, seen, more = await self._logs(snapshot, seen)
+            cursor = replace(cursor, version=max(vertex.version for vertex in changed))
+            message["vertexes"] = [_step_json(vertex) for vertex in changed]
+        logs, cursor, more = await self._logs(snapshot, cursor)
         if logs:
             message["logs"] = logs
         text = json.dumps(message) if len(message) > 1 else None
-        return News(text, seen, more, run.ended)
+        return Update(text, cursor, more, run.ended)
 
     async def _logs(
-        self, snapshot: Snapshot, seen: Seen
-    ) -> tuple[list[dict[str, Any]], Seen, bool]:
-        """What is new in the logs, what was seen then, and whether there is more."""
-        places, screens = dict(seen.places), dict(seen.screens)
+        self, snapshot: Snapshot, cursor: Cursor
+    ) -> tuple[list[dict[str, Any]], Cursor, bool]:
+        """Return what is new in the logs, the cursor afterwards, and whether there is more."""
+        known_lines, known_screens = dict(cursor.lines), dict(cursor.screens)
         logs: list[dict[str, Any]] = []
-        room = MESSAGE_ROOM
+        room = MAX_MESSAGE
         more = False
         for row, total in snapshot.lines.items():
-            place, screen = places.get(row, 0), snapshot.screens.get(row, ())
-            wanted = seen.only is None or row in seen.only
-            if not wanted or (total <= place and screen == screens.get(row, ())):
+            known, screen = known_lines.get(row, 0), snapshot.screens.get(row, ())
+            wanted = cursor.only is None or row in cursor.only
+            if not wanted or (total <= known and screen == known_screens.get(row, ())):
                 continue
             if room <= 0:
                 more = True
                 break
-            log = await self._log(snapshot, seen, row, place)
+            log = await self._log(snapshot, cursor, row, known)
             logs.append(log)
-            places[row] = log["start"] + len(log["lines"])
-            screens[row] = screen
+            known_lines[row] = log["start"] + len(log["lines"])
+            known_screens[row] = screen
             room -= sum(map(len, log["lines"])) + sum(map(len, log["screen"]))
-            if places[row] < total:
+            if known_lines[row] < total:
                 more = True
-                if seen.text:
-                    # One log after the other: lines of two in turns would be hard to read.
+                if cursor.text:
+                    # One log after the other: two interleaved ones would be hard to read.
                     break
-        some = frozenset((row, screen) for row, screen in screens.items() if screen)
-        return logs, replace(seen, places=frozenset(places.items()), screens=some), more
+        screens = frozenset((row, screen) for row, screen in known_screens.items() if screen)
+        return logs, replace(cursor, lines=frozenset(known_lines.items()), screens=screens), more
 
-    async def _log(self, snapshot: Snapshot, seen: Seen, row: int, place: int) -> dict[str, Any]:
-        """The lines of one log from a place on, and its screen."""
+    async def _log(
+        self, snapshot: Snapshot, cursor: Cursor, row: int, known: int
+    ) -> dict[str, Any]:
+        """Return the lines of one log after the known ones, and its screen."""
         run_id, total = snapshot.run.id, snapshot.lines[row]
-        if seen.text:
-            start, stop = min(place, total), min(total, place + MAX_LINES)
-            read = await self._store.log_lines(run_id, row, start, stop)
-            lines = [line.decode("utf-8", "replace") for line in read]
+        if cursor.text:
+            start, stop = min(known, total), min(total, known + MAX_LINES)
+            raw = await self._store.log_lines(run_id, row, start, stop)
+            lines = [line.decode("utf-8", "replace") for line in raw]
             screen = [line.decode("utf-8", "replace") for line in snapshot.screens.get(row, ())]
         else:
-            start = max(place, total - MAX_LINES)
-            lines = await self._rendered.lines(run_id, row, start, total)
-            screen = snapshot.drawn.get(row, [])
+            start = max(known, total - MAX_LINES)
+            lines = await self._log_html.lines(run_id, row, start, total)
+            screen = snapshot.screen_html.get(row, [])
         return {"row": row, "start": start, "total": total, "lines": lines, "screen": screen}
 
 
-def _run(run: Run) -> dict[str, Any]:
-    view = presentation.view_run(run, time.time())
-    return {
-        **presentation.run_json(run),
-        "sign": view.sign,
-        "colour": view.colour,
-        "word": view.word,
-    }
-
-
-def _vertex(vertex: Vertex) -> dict[str, Any]:
-    view = presentation.view_vertex(vertex, time.time())
-    return {
-        **presentation.vertex_json(vertex),
-        "sign": view.sign,
-        "note": view.note,
-        "hidden": view.hidden,
-        "open": view.open,
-    }
-
-
-MAX_HELLO = 64 * 1024
-HELLO_SECONDS = 30.0
-QUIET_SECONDS = 0.02
-"""What comes in the same moment goes in the same message."""
-
-ASKED_AGAIN = 5.0
-"""Seconds after which it is asked again whether a page may still see its run."""
-
-GONE = 4404
-
-
-class Wish(NamedTuple):
-    """What a page has, and whether it stays for what comes later."""
-
-    seen: Seen = Seen()
-    follow: bool = True
-
-
 def routes(context: WebContext) -> Blueprint:
-    """The websockets' routes."""
-    blueprint = Blueprint("live", __name__)
-    newsroom = Newsroom(context.store, context.tail, context.rendered)
+    """Return the websocket's route."""
+    blueprint = Blueprint("live_feed", __name__)
+    feed = LiveFeed(context.store, context.tail, context.log_html)
 
     @blueprint.websocket("/runs/<run_id>/live")
     async def live(run_id: str) -> None:
+        """Send updates of a run until it has ended."""
         if await visible_run(context, run_id) is None:
             await websocket.accept()
-            await websocket.close(GONE, "no such run")
+            await websocket.close(GONE, "there is no such run")
             return
-        with suppress(trio.TooSlowError):  # who does not speak, or read, is not waited for
+        with suppress(trio.TooSlowError):  # A page that doesn't speak or read is disconnected.
             with trio.fail_after(HELLO_SECONDS):
                 hello = await websocket.receive()
             async with context.tail.follow(run_id) as following:
-                with newsroom.open_for(run_id), suppress(NotStored):
-                    await _follow(context, newsroom, run_id, following, _wish(hello))
+                with feed.open(run_id), suppress(NotStored):
+                    await _send_updates(context, feed, run_id, following, _parse_hello(hello))
 
     return blueprint
 
 
-async def _follow(
-    context: WebContext, newsroom: Newsroom, run_id: str, following: Following, wish: Wish
+async def _send_updates(
+    context: WebContext,
+    feed: LiveFeed,
+    run_id: str,
+    following: Following,
+    subscription: Subscription,
 ) -> None:
-    """Send what is new until the run is over and all of it was sent, or is not to be seen any more."""
-    seen = wish.seen
-    asked = trio.current_time()
+    """Send updates until the run has ended and everything was sent, or the visitor may not see it any more."""
+    cursor = subscription.cursor
+    checked_at = trio.current_time()
     while True:
         await following.changed()
         more = True
         while more:
-            if trio.current_time() >= asked + ASKED_AGAIN:
+            if trio.current_time() >= checked_at + RECHECK_SECONDS:
                 if await visible_run(context, run_id) is None:
                     return
-                asked = trio.current_time()
-            text, seen, more, over = await newsroom.news(run_id, following.version, seen)
-            if text is not None:
-                await _send(context, text)
-        if over or not wish.follow:
+                checked_at = trio.current_time()
+            message, cursor, more, ended = await feed.update(run_id, following.version, cursor)
+            if message is not None:
+                await _send(context, message)
+        if ended or not subscription.follow:
             await _send(context, json.dumps({"end": True}))
             return
-        await trio.sleep(QUIET_SECONDS)
+        await trio.sleep(BATCH_SECONDS)
 
 
-async def _send(context: WebContext, text: str) -> None:
+async def _send(context: WebContext, message: str) -> None:
     with trio.fail_after(context.slow_seconds):
-        await websocket.send(text)
+        await websocket.send(message)
 
 
-def _wish(hello: str | bytes) -> Wish:
-    """What a page says it has and wants; what a new page wants for what is no such thing."""
+def _parse_hello(hello: str | bytes) -> Subscription:
+    """Return what a page's first message asks for; a new page's subscription if it can't be understood."""
     if len(hello) > MAX_HELLO:
-        return Wish()
+        return Subscription()
     try:
-        given = json.loads(hello)
-        logs = {int(row): max(int(lines), 0) for row, lines in dict(given["logs"]).items()}
-        only = frozenset(map(int, given["only"])) if given.get("only") is not None else None
+        message = json.loads(hello)
+        lines = {int(row): max(int(count), 0) for row, count in dict(message["logs"]).items()}
+        only = frozenset(map(int, message["only"])) if message.get("only") is not None else None
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
-        return Wish()
-    seen = Seen(text=given.get("lines") == "text", only=only, places=frozenset(logs.items()))
-    return Wish(seen, follow=given.get("follow") is not False)
+        return Subscription()
+    cursor = Cursor(text=message.get("lines") == "text", only=only, lines=frozenset(lines.items()))
+    return Subscription(cursor, follow=message.get("follow") is not False)
+
+
+def _run_json(run: Run) -> dict[str, Any]:
+    label = presentation.RUN_LABELS[run.state]
+    return {
+        **presentation.run_json(run),
+        "sign": label.sign,
+        "colour": label.colour,
+        "word": label.word,
+    }
+
+
+def _step_json(vertex: Vertex) -> dict[str, Any]:
+    view = presentation.view_step(vertex, time.time())
+    return {
+        **presentation.step_json(vertex),
+        "sign": view.label.sign,
+        "note": view.note,
+        "hidden": view.hidden,
+        "open": view.open,
+    }

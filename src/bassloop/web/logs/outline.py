@@ -1,8 +1,9 @@
-"""A log's outline, so that nobody has to read all of it: groups that it was folded in, and the lines
-that say what went wrong. Pure, and linear in what it goes through: patterns are RE2's.
+"""A log's outline: groups that fold, and lines with errors. Linear in the log's size: patterns are RE2's.
 
-    ::group::title … ::endgroup::            GitHub's words for a fold, as its runners take them
-    ##[group]title … ##[endgroup]            the same, as its logs have them
+GitHub's markers of groups are understood, as workflows print them and as its logs show them::
+
+    ::group::title … ::endgroup::
+    ##[group]title … ##[endgroup]
 """
 
 from __future__ import annotations
@@ -19,12 +20,22 @@ from bassloop.terminal import strip, strip_lines
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-TITLE = 200
+MAX_TITLE = 200
 """Bytes of a group's title."""
 
 MAX_GROUPS = 5_000
+
 MAX_ERRORS = 2_500
-"""Lines with errors that are told from the beginning of the log, and as many from its end."""
+"""Lines with errors that are kept from the start of the log, and as many from its end."""
+
+SAME_PLACE = 2
+"""Lines with errors that are this close to each other are one place."""
+
+SCAN_BATCH = 16
+"""Lines that are scanned in one call, which holds the GIL."""
+
+MAX_LAST_LINE = 200
+"""Characters of a log's last line."""
 
 _GROUP = re2.compile(rb"(?m)^(?:::|##\[)(end)?group(?:::|\])(.*)$")
 
@@ -35,13 +46,14 @@ _ERROR = re2.compile(
     rb"|\b\w+(?:Error|Exception):|\b(?:ERROR|FATAL|CRITICAL|FAILED) "
     rb"|\b(?:exit(?:ed with)?|exit status|exit code|status code)[ :]+[1-9]\d{0,2}\b"
 )
-"""What compilers, test runners, package managers and loggers begin their bad news with."""
+"""How compilers, test runners, package managers and loggers report errors."""
+
+_DECORATION = re.compile(r"^[\s=_#*-]+|[\s=_#*-]+$")
 
 
 @dataclass(slots=True)
-class Group:
-    """Lines that belong together: `line` has the title, `end` is the line that closes it (None:
-    nothing has yet)."""
+class LogGroup:
+    """Lines that fold together: from the one with the title to `end`, which is None until it is known."""
 
     line: int
     title: str
@@ -49,104 +61,92 @@ class Group:
 
 
 @dataclass(slots=True, eq=False)
-class Outline:
-    """What was found in the lines before `lines`. `errors` says how many lines have one, of which
-    the first and the last are known by number."""
+class LogOutline:
+    """The outline of the first `lines` lines of a log. `errors` counts the lines with an error; the numbers
+    of the first and last ones are kept."""
 
     lines: int = 0
-    groups: list[Group] = field(default_factory=list)
+    groups: list[LogGroup] = field(default_factory=list)
     more_groups: bool = False
     errors: int = 0
-    _first: list[int] = field(default_factory=list)
-    _last: deque[int] = field(default_factory=lambda: deque(maxlen=MAX_ERRORS))
+    _first_errors: list[int] = field(default_factory=list)
+    _last_errors: deque[int] = field(default_factory=lambda: deque(maxlen=MAX_ERRORS))
 
     def error_lines(self) -> list[int]:
-        """The lines with errors that are known, in order."""
-        return [*self._first, *self._last]
+        """Return the lines with errors that are kept, in order."""
+        return [*self._first_errors, *self._last_errors]
 
     def scan(self, block: bytes, lines: int) -> None:
-        """Go through the next lines, whole ones as a log has them, `lines` in number."""
+        """Scan the next lines: `lines` whole ones, as a log stores them."""
         text = strip_lines(block)
         if b"group" in text:
-            for number, found in _numbered(_GROUP, text, self.lines):
-                self._group(number, found)
-        for number, _ in _numbered(_ERROR, text, self.lines):
+            for number, match in _matching_lines(_GROUP, text, self.lines):
+                self._add_group_marker(number, match)
+        for number, _ in _matching_lines(_ERROR, text, self.lines):
             self.errors += 1
-            if len(self._first) < MAX_ERRORS:
-                self._first.append(number)
+            if len(self._first_errors) < MAX_ERRORS:
+                self._first_errors.append(number)
             else:
-                self._last.append(number)
+                self._last_errors.append(number)
         self.lines += lines
 
-    def _group(self, line: int, found: re2.Match) -> None:
-        # There is one level of them: a group ends where the next one begins.
+    def _add_group_marker(self, line: int, match: re2.Match) -> None:
+        # Groups don't nest: one ends where the next one starts.
         if self.groups and self.groups[-1].end is None:
-            self.groups[-1].end = line if found[1] else line - 1
-        if found[1]:
+            self.groups[-1].end = line if match[1] else line - 1
+        if match[1]:
             return
         if len(self.groups) == MAX_GROUPS:
             self.more_groups = True
             return
-        self.groups.append(Group(line, found[2][:TITLE].decode("utf-8", "replace").strip()))
+        title = match[2][:MAX_TITLE].decode("utf-8", "replace").strip()
+        self.groups.append(LogGroup(line, title))
 
 
-def _numbered(pattern: re2.Pattern, text: bytes, line: int) -> Iterator[tuple[int, re2.Match]]:
-    """The first match in each line that has one, with the line's number."""
+def _matching_lines(
+    pattern: re2.Pattern, text: bytes, line: int
+) -> Iterator[tuple[int, re2.Match]]:
+    """Yield the number and the first match of each line that matches."""
     at = counted = 0
-    while at < len(text) and (found := pattern.search(text, at)):
-        line += text.count(b"\n", counted, found.start())
-        counted = found.start()
-        yield line, found
-        at = text.find(b"\n", found.start()) + 1 or len(text)
-
-
-LOOK_BACK = 2000
-"""Lines at the end of a log among which it is looked for."""
-
-NEAR = 2
-"""Lines with errors that are no further from each other are one place."""
-
-AT_ONCE = 16
-"""Lines that are gone through in one call, which other threads wait for."""
-
-SAID = 200
-"""Characters of a log's last words."""
-
-_FRAME = re.compile(r"^[\s=_#*-]+|[\s=_#*-]+$")
+    while at < len(text) and (match := pattern.search(text, at)):
+        line += text.count(b"\n", counted, match.start())
+        counted = match.start()
+        yield line, match
+        at = text.find(b"\n", match.start()) + 1 or len(text)
 
 
 @dataclass(frozen=True, slots=True)
-class Failing:
-    """A place in a vertex's log: lines `first` to `last`, from 0, and the log's last words."""
+class FailingLines:
+    """The lines of a step's log, from 0, that show why it failed, and the log's last line with text."""
 
     row: int
     first: int
     last: int
-    said: str
+    last_line: str
 
 
-def failing(row: int, start: int, lines: Sequence[bytes]) -> Failing | None:
-    """The first place that has an error among the last lines of a log, of which the first is number
-    `start`; the last line that says something if none has. None for a log without a word.
+def find_failing_lines(row: int, start: int, lines: Sequence[bytes]) -> FailingLines | None:
+    """Return the first lines with an error among a log's last lines, the first of which is number `start`.
 
-    Lines may be long, and a stranger's: it is for a thread.
+    Without errors it is the last line with text; without any text the result is None. Slow for long lines:
+    use a thread.
     """
-    texts = [strip(line).strip() for line in lines[-50:]]
-    spoken = [index for index, text in enumerate(texts) if text]
-    if not spoken:
+    tail = [strip(line).strip() for line in lines[-50:]]
+    with_text = [index for index, text in enumerate(tail) if text]
+    if not with_text:
         return None
-    last_word = len(lines) - len(texts) + spoken[-1]
-    said = _FRAME.sub("", texts[spoken[-1]])[:SAID]
-    outline = Outline()
-    for at in range(0, len(lines), AT_ONCE):
-        some = lines[at : at + AT_ONCE]
-        outline.scan(b"".join(line + b"\n" for line in some), len(some))
+    last = len(lines) - len(tail) + with_text[-1]
+    last_line = _DECORATION.sub("", tail[with_text[-1]])[:MAX_LAST_LINE]
+    outline = LogOutline()
+    for at in range(0, len(lines), SCAN_BATCH):
+        batch = lines[at : at + SCAN_BATCH]
+        outline.scan(b"".join(line + b"\n" for line in batch), len(batch))
     errors = outline.error_lines()
     if not errors:
-        return Failing(row, start + last_word, start + last_word, said)
+        return FailingLines(row, start + last, start + last, last_line)
     first = last = errors[0]
     for line in errors[1:]:
-        if line - last > NEAR:
+        if line - last > SAME_PLACE:
             break
         last = line
-    return Failing(row, start + first, start + last, said)
+    return FailingLines(row, start + first, start + last, last_line)

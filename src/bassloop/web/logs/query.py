@@ -1,7 +1,7 @@
-"""Finding in a log's text: a query made into a pattern, and a block of lines gone through.
+"""A search query compiled to a pattern, and the lines of a block that match it.
 
-Pure, and linear in what it goes through: patterns are RE2's. It is called from a thread, and RE2
-works there beside the rest; what is Python's part of it is done only for lines that match.
+Linear in the text: patterns are RE2's. Called in a thread, where RE2 releases the GIL; Python runs only for
+lines that match.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from bassloop.terminal import strip_lines
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-QUERY_LIMIT = 500
+MAX_QUERY = 500
 """Characters of a query."""
 
-EXCERPT = 500
-"""Characters of a line that come with its match."""
+MAX_EXCERPT = 500
+"""Characters of a line that are returned with its match."""
 
-SPANS = 50
-"""Places in one line that are told."""
+MAX_SPANS = 50
+"""Spans of one line that are returned."""
 
-_BEFORE = 80
+_CONTEXT_BEFORE = 80
 
 
 class BadQuery(ValueError):
@@ -34,9 +34,16 @@ class BadQuery(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Match:
-    """A line that matches. `spans` are places in the whole line, begin and end, and `start` is where
-    the excerpt `text` begins in it: all counted in UTF-16 code units, as a browser does."""
+class LogMatch:
+    """A line that matches.
+
+    Args:
+        text: an excerpt of the line.
+        start: where the excerpt starts in the line.
+        spans: start and end of each match in the line.
+
+    Offsets are in UTF-16 code units, as in a browser.
+    """
 
     line: int
     text: str
@@ -44,15 +51,16 @@ class Match:
     spans: tuple[tuple[int, int], ...]
 
 
-class Query:
-    """What to look for: a text as it is, or with `regex` a regular expression in RE2's syntax.
+class LogQuery:
+    """A text to search for, or with `regex` a regular expression in RE2's syntax. Raises BadQuery.
 
-    Letters' case counts if `case` is True. Raises BadQuery.
+    Args:
+        case: whether to match case.
     """
 
     def __init__(self, text: str, *, regex: bool = False, case: bool = False) -> None:
-        if not 1 <= len(text) <= QUERY_LIMIT:
-            raise BadQuery(f"q is a text of 1 to {QUERY_LIMIT} characters")
+        if not 1 <= len(text) <= MAX_QUERY:
+            raise BadQuery(f"q is a text of 1 to {MAX_QUERY} characters")
         source = f"(?m:{text})" if regex else re2.escape(text)
         options = re2.Options()
         options.case_sensitive = case
@@ -68,22 +76,24 @@ class Query:
             reason = reason.decode(errors="replace") if isinstance(reason, bytes) else reason
             raise BadQuery(f"q is no regular expression: {reason}") from error
 
-    def scan(self, block: bytes, line: int, keep: int) -> tuple[list[Match], int]:
-        """Go through whole lines as a log has them, the first of which is number `line`. Returns the
-        first `keep` lines that match, and how many do."""
+    def scan(self, block: bytes, line: int, limit: int) -> tuple[list[LogMatch], int]:
+        """Scan whole lines as a log stores them, the first of which is number `line`.
+
+        Returns the first `limit` lines that match, and the number of all that do.
+        """
         text = strip_lines(block)
-        kept: list[Match] = []
+        matches: list[LogMatch] = []
         count = counted = 0
-        for begin, end in self._lines(text):
+        for begin, end in self._matching_lines(text):
             count += 1
-            if len(kept) < keep:
+            if len(matches) < limit:
                 line += text.count(b"\n", counted, begin)
                 counted = begin
-                kept.append(self._match(text[begin:end], line))
-        return kept, count
+                matches.append(self._match(text[begin:end], line))
+        return matches, count
 
-    def _lines(self, text: bytes) -> Iterator[tuple[int, int]]:
-        """Where each line that matches begins and ends."""
+    def _matching_lines(self, text: bytes) -> Iterator[tuple[int, int]]:
+        """Yield where each line that matches begins and ends."""
         at = 0
         while at < len(text) and (found := self._pattern.search(text, at)):
             begin = text.rfind(b"\n", at, found.start()) + 1 or at
@@ -93,42 +103,42 @@ class Query:
             yield begin, end
             at = end + 1
 
-    def _match(self, line: bytes, number: int) -> Match:
-        places = []
+    def _match(self, line: bytes, number: int) -> LogMatch:
+        byte_spans = []
         for found in self._pattern.finditer(line):
-            places.append(found.span())
-            if len(places) == SPANS:
+            byte_spans.append(found.span())
+            if len(byte_spans) == MAX_SPANS:
                 break
-        shown = line.decode("utf-8", "replace")
+        text = line.decode("utf-8", "replace")
         spans: list[tuple[int, int]] = []
         at = units = 0
-        for begin, end in places:
-            first = units + _units(line[at:begin])
-            units, at = first + _units(line[begin:end]), end
+        for begin, end in byte_spans:
+            first = units + _utf16_length(line[at:begin])
+            units, at = first + _utf16_length(line[begin:end]), end
             spans.append((first, units))
         start = 0
-        if len(shown) > EXCERPT:
-            first_place = len(line[: places[0][0]].decode("utf-8", "replace")) if places else 0
-            start = max(0, min(first_place - _BEFORE, len(shown) - EXCERPT))
-        excerpt = shown[start : start + EXCERPT]
-        return Match(number, excerpt, _units(shown[:start].encode()), tuple(spans))
+        if len(text) > MAX_EXCERPT:
+            first = len(line[: byte_spans[0][0]].decode("utf-8", "replace")) if byte_spans else 0
+            start = max(0, min(first - _CONTEXT_BEFORE, len(text) - MAX_EXCERPT))
+        excerpt = text[start : start + MAX_EXCERPT]
+        return LogMatch(number, excerpt, _utf16_length(text[:start].encode()), tuple(spans))
 
 
-def _units(text: bytes) -> int:
-    """UTF-16 code units of some UTF-8."""
+def _utf16_length(text: bytes) -> int:
+    """Return the UTF-16 code units of some UTF-8."""
     if text.isascii():
         return len(text)
     return len(text.decode("utf-8", "replace").encode("utf-16-le")) // 2
 
 
-def cursor(vertex: int, line: int) -> str:
-    """The place behind a line, as an address has it."""
-    return f"{vertex}-{line}"
+def format_cursor(row: int, line: int) -> str:
+    """Return the position after a line of a step, as addresses have it."""
+    return f"{row}-{line}"
 
 
-def place_of(text: str) -> tuple[int, int]:
-    """The vertex and line of a cursor. Raises BadQuery."""
+def parse_cursor(text: str) -> tuple[int, int]:
+    """Return a cursor's row and line. Raises BadQuery."""
     found = re.fullmatch(r"([0-9]{1,18})-([0-9]{1,18})", text, re.ASCII)
     if found is None:
-        raise BadQuery("after is what an earlier answer had as its next")
+        raise BadQuery("after must be the next of an earlier answer")
     return int(found[1]), int(found[2])

@@ -1,8 +1,8 @@
-"""Searching all logs of a run.
+"""Search in all logs of a run.
 
-Blocks of lines are read and gone through in a thread, for a tenth of a second at a time and never more
-than two at once for all who search, so that everybody has their turn. Who searches holds one block and the page
-of matches that they are given. Those whose turn it can't be for a while are told to come back.
+Blocks of lines are read and scanned in a thread, a tenth of a second at a time, by at most two threads for
+all visitors, so that everybody gets a turn. A search holds one block and one page of matches in memory. When
+too many are running, further ones are refused.
 """
 
 from __future__ import annotations
@@ -15,83 +15,83 @@ from urllib.parse import urlencode
 import trio
 from quart import Blueprint, Response, abort, jsonify, render_template, request
 
-from bassloop.web import presentation
 from bassloop.web.guard import visible_run
-from bassloop.web.logs.query import BadQuery, Match, Query, cursor, place_of
-from bassloop.web.pages.run_page import PAGE_LINES
-from bassloop.web.responses import wants_json
+from bassloop.web.logs.query import BadQuery, LogMatch, LogQuery, format_cursor, parse_cursor
+from bassloop.web.presentation import STEP_PAGE_LINES, plain, view_run
+from bassloop.web.responses import abort_not_found, wants_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bassloop.store import LogText, Store, Vertex
-    from bassloop.web.context import WebContext
+    from bassloop.web.web_context import WebContext
 
-PAGE = 200
-MAX_PAGE = 1000
-COUNT_LIMIT = 100_000
-"""Lines that are counted in one answer, at most."""
+DEFAULT_LIMIT = 200
+MAX_LIMIT = 1000
 
-SECONDS = 20.0
-"""How long one answer is worked on."""
+MAX_COUNT = 100_000
+"""Matches that are counted in one answer."""
 
-AT_ONCE = 16
-"""Searches that are worked on at the same time."""
+SEARCH_SECONDS = 20.0
+"""How long one request searches."""
+
+MAX_SEARCHES = 16
+"""Searches that run at the same time."""
 
 
 def routes(context: WebContext) -> Blueprint:
-    """The search's route."""
+    """Return the route."""
     blueprint = Blueprint("search", __name__)
-    room = trio.Semaphore(AT_ONCE)
+    slots = trio.Semaphore(MAX_SEARCHES)
 
     @blueprint.get("/runs/<run_id>/search")
     async def search(run_id: str) -> str | Response:
-        """Lines of a run that match `q`, in the order of its vertexes and their lines.
+        """Return lines of a run that match `q`, in the order of its steps and their lines.
 
-        `regex=yes`: q is a regular expression; `case=yes`: its case counts; `vertex`: in one log
-        only; `limit`: matches in the answer; `after`: the `next` of an earlier answer.
+        `regex=yes`: q is a regular expression; `case=yes`: match case; `vertex`: search one step's log
+        only; `limit`: matches in the answer; `after`: the `next` of the previous answer.
         """
         run = await visible_run(context, run_id)
         if run is None:
-            abort(404, "there is no such run, or it is not for everyone to see")
+            abort_not_found("run")
         args = request.args
         try:
-            query = Query(
+            query = LogQuery(
                 args.get("q", ""),
                 regex=args.get("regex") == "yes",
                 case=args.get("case") == "yes",
             )
-            after = place_of(args["after"]) if args.get("after") else None
+            after = parse_cursor(args["after"]) if args.get("after") else None
         except BadQuery as error:
             abort(400, str(error))
         vertexes = await context.store.vertexes(run_id)
         if wanted := args.get("vertex"):
             vertexes = [vertex for vertex in vertexes if str(vertex.row) == wanted]
             if not vertexes:
-                abort(404, "the run has no such vertex")
-        limit = max(1, min(args.get("limit", PAGE, int), MAX_PAGE))
+                abort(404, "the run has no such step")
+        limit = max(1, min(args.get("limit", DEFAULT_LIMIT, int), MAX_LIMIT))
         try:
-            room.acquire_nowait()
+            slots.acquire_nowait()
         except trio.WouldBlock:
-            abort(503, "too many are searching: try again in a moment")
+            abort(503, "too many searches are running: try again in a moment")
         try:
             found = _Search(
-                context.store, run_id, query, limit, context.scanning, counts=after is None
+                context.store, run_id, query, limit, context.scan_limiter, counts=after is None
             )
-            await found.through(vertexes, after)
+            await found.run(vertexes, after)
         finally:
-            room.release()
+            slots.release()
         answer = found.json()
         if wants_json():
             return jsonify(answer)
         asked = {name: args[name] for name in ("q", "regex", "case", "vertex") if args.get(name)}
         return await render_template(
             "search.html",
-            view=presentation.view_run(run, time.time()),
+            view=view_run(run, time.time()),
             asked=asked,
-            names={vertex.row: presentation.plain(vertex.name) for vertex in vertexes},
+            names={vertex.row: plain(vertex.name) for vertex in vertexes},
             found=answer,
-            page=PAGE_LINES,
+            page_lines=STEP_PAGE_LINES,
             next=urlencode({**asked, "after": answer["next"]}) if answer["next"] else None,
         )
 
@@ -100,63 +100,63 @@ def routes(context: WebContext) -> Blueprint:
 
 @dataclass(eq=False)
 class _Search:
-    """One search and what it has found."""
+    """One request's search, and what it has found."""
 
     store: Store
     run_id: str
-    query: Query
+    query: LogQuery
     limit: int
-    threads: trio.CapacityLimiter
+    limiter: trio.CapacityLimiter
     counts: bool
-    matches: list[tuple[int, Match]] = field(default_factory=list)
+    matches: list[tuple[int, LogMatch]] = field(default_factory=list)
     count: int = 0
     complete: bool = False
-    _reached: tuple[int, int] = (0, 0)
+    _position: tuple[int, int] = (0, 0)
 
-    async def through(self, vertexes: Sequence[Vertex], after: tuple[int, int] | None) -> None:
-        """Go through the logs from a place on, as far as an answer needs it and time allows."""
-        until = time.perf_counter() + SECONDS
+    async def run(self, vertexes: Sequence[Vertex], after: tuple[int, int] | None) -> None:
+        """Search the logs from a position on, until the answer is full or time is up."""
+        deadline = time.perf_counter() + SEARCH_SECONDS
         start = 0
         if after is not None:
             row, start = after[0], after[1] + 1
-            places = [index for index, vertex in enumerate(vertexes) if vertex.row == row]
-            vertexes = vertexes[places[0] :] if places else []
+            indexes = [index for index, vertex in enumerate(vertexes) if vertex.row == row]
+            vertexes = vertexes[indexes[0] :] if indexes else []
         for vertex in vertexes:
-            if not await self._log(vertex.row, start, until):
+            if not await self._search_log(vertex.row, start, deadline):
                 return
             start = 0
         self.complete = True
 
-    async def _log(self, row: int, start: int, until: float) -> bool:
-        """Go through one log. False: that was enough."""
+    async def _search_log(self, row: int, start: int, deadline: float) -> bool:
+        """Search one log, and return whether to go on."""
         enough = False
 
         def visit(block: LogText) -> bool:
             nonlocal enough
             room = self.limit - len(self.matches)
-            kept, count = self.query.scan(block.text, block.line, room)
-            self.matches += [(row, match) for match in kept]
+            matches, count = self.query.scan(block.text, block.line, room)
+            self.matches += [(row, match) for match in matches]
             self.count += count
-            self._reached = row, block.line + block.lines - 1
+            self._position = row, block.line + block.lines - 1
             enough = (
-                time.perf_counter() >= until
-                or self.count >= COUNT_LIMIT
+                time.perf_counter() >= deadline
+                or self.count >= MAX_COUNT
                 or (not self.counts and self.count > self.limit)
             )
             return not enough
 
-        await self.store.scan_log(self.run_id, row, start, visit, self.threads)
+        await self.store.scan_log(self.run_id, row, start, visit, self.limiter)
         return not enough
 
     def json(self) -> dict[str, Any]:
-        """The answer."""
+        """Return the answer."""
         more = not self.complete or self.count > len(self.matches)
         following = None
         if more and self.count > len(self.matches):
             row, match = self.matches[-1]
-            following = cursor(row, match.line)
+            following = format_cursor(row, match.line)
         elif more:
-            following = cursor(*self._reached)
+            following = format_cursor(*self._position)
         return {
             "matches": [{"vertex": row, **asdict(match)} for row, match in self.matches],
             "total": self.count if self.counts else None,

@@ -1,0 +1,1 @@
+"""The HTML pages, and the same content as JSON at the same addresses."""

@@ -1,4 +1,4 @@
-"""What GitHub sent, what became of it, and once more: for operators."""
+"""Webhook deliveries, what became of them, and replaying them: for operators."""
 
 from __future__ import annotations
 
@@ -10,19 +10,17 @@ import trio
 from quart import Blueprint, Response, abort, jsonify, redirect, render_template, request
 
 from bassloop.store import DELIVERY_STATES
-from bassloop.web import presentation
-from bassloop.web.guard import may_operate, visible_runs, who_asks
-from bassloop.web.pages.runs_page import viewed
-from bassloop.web.pages.thunk_tree import JSON_SIZE, coloured_json
+from bassloop.web.guard import current_visitor, may_operate, visible_runs
+from bassloop.web.pages.thunk_tree import MAX_JSON, json_html
+from bassloop.web.presentation import PAGE_SIZE, instant, plain, run_json, view_runs
 from bassloop.web.responses import wants_json
 
 if TYPE_CHECKING:
     from werkzeug.wrappers import Response as AnyResponse
 
     from bassloop.store import Delivery
-    from bassloop.web.context import WebContext
+    from bassloop.web.web_context import WebContext
 
-PAGE_SIZE = 50
 SIGNS = {
     "received": ("○", "waits"),
     "handling": ("●", "runs"),
@@ -32,20 +30,20 @@ SIGNS = {
     "failed": ("✕", "bad"),
     "set_aside": ("✕", "bad"),
 }
-REPLAYED = frozenset({"failed", "set_aside"})
-"""What can be handled anew."""
+
+REPLAYABLE = frozenset({"failed", "set_aside"})
 
 
 def routes(context: WebContext) -> Blueprint:
-    """The pages' routes. Who is no operator is told the same of every delivery, known or not."""
-    blueprint = Blueprint("deliveries", __name__)
+    """Return the routes. Without the right, nobody learns which deliveries exist."""
+    blueprint = Blueprint("deliveries_page", __name__)
 
-    async def operator() -> None:
-        if not may_operate(context, await who_asks(context)):
-            abort(403, "deliveries are shown to the loop's operators only (setting OPERATORS)")
+    async def check_operator() -> None:
+        if not may_operate(context, await current_visitor(context)):
+            abort(403, "deliveries are for the loop's operators only (setting OPERATORS)")
 
-    async def known(guid: str) -> Delivery:
-        await operator()
+    async def find(guid: str) -> Delivery:
+        await check_operator()
         found = await context.store.delivery(guid[:64])
         if found is None:
             abort(404, "there is no such delivery")
@@ -53,9 +51,8 @@ def routes(context: WebContext) -> Blueprint:
 
     @blueprint.get("/deliveries")
     async def deliveries() -> str | Response:
-        """Deliveries, newest first: 50 a page, of one `state` or any; `before` is an earlier page's
-        `next`."""
-        await operator()
+        """List deliveries in one `state` or any, newest first; `before` is the previous page's `next`."""
+        await check_operator()
         state = request.args.get("state") or None
         if state is not None and state not in DELIVERY_STATES:
             abort(400, f"state is one of {', '.join(sorted(DELIVERY_STATES))}")
@@ -63,44 +60,41 @@ def routes(context: WebContext) -> Blueprint:
         states = () if state is None else (state,)
         found = await context.store.deliveries(PAGE_SIZE + 1, before, states=states)
         shown = found[:PAGE_SIZE]
-        following = shown[-1].guid if len(found) > PAGE_SIZE else None
+        next_page = shown[-1].guid if len(found) > PAGE_SIZE else None
         if wants_json():
-            return jsonify({"deliveries": [_json(each) for each in shown], "next": following})
-        asked = {"state": state} if state else {}
+            return jsonify({"deliveries": [_json(each) for each in shown], "next": next_page})
+        query = {"state": state} if state else {}
         return await render_template(
             "deliveries.html",
             deliveries=shown,
             signs=SIGNS,
             state=state,
             states=sorted(DELIVERY_STATES),
-            older=urlencode({**asked, "before": following}) if following else None,
+            older=urlencode({**query, "before": next_page}) if next_page else None,
         )
 
     @blueprint.get("/deliveries/<guid>")
     async def delivery(guid: str) -> str | Response:
-        """One delivery: what became of it, its payload, and those of its runs that one may see."""
-        found = await known(guid)
+        """Show a delivery, its payload, and those of its runs that the visitor may see."""
+        found = await find(guid)
         runs = await visible_runs(context, PAGE_SIZE, delivery=found.guid)
         if wants_json():
-            made = [presentation.run_json(run) for run in runs.items]
-            return jsonify({**_json(found), "runs": made})
+            return jsonify({**_json(found), "runs": [run_json(run) for run in runs.items]})
         return await render_template(
             "delivery.html",
             delivery=found,
-            signs=SIGNS,
             facts=_json(found),
-            runs=viewed(runs.items),
-            payload=await _payload(found.body),
-            replayed=found.state in REPLAYED,
+            runs=view_runs(runs.items),
+            payload=await _payload_html(found.body),
+            replayable=found.state in REPLAYABLE,
         )
 
     @blueprint.post("/deliveries/<guid>/replay")
     async def replay(guid: str) -> Response | AnyResponse:
-        """Handle a delivery anew that failed or was set aside."""
-        found = await known(guid)
-        done = await context.inbox.replay(found.guid)
-        if not done:
-            abort(409, "only a delivery that failed or was set aside is handled anew")
+        """Handle a delivery again that failed or was set aside."""
+        found = await find(guid)
+        if not await context.inbox.replay(found.guid):
+            abort(409, "only a delivery that failed or was set aside can be replayed")
         if wants_json():
             return jsonify({"done": True})
         return redirect(f"/deliveries/{found.guid}", 303)
@@ -116,26 +110,24 @@ def _json(delivery: Delivery) -> dict[str, Any]:
         "repository": delivery.repository,
         "head_sha": delivery.head_sha,
         "sender": delivery.sender,
-        "received_at": presentation.instant(delivery.received_at),
+        "received_at": instant(delivery.received_at),
         "state": delivery.state,
         "attempts": delivery.attempts,
         "failures": delivery.failures,
         "postponed": delivery.postponed,
-        "tried_again_at": presentation.instant(delivery.not_before) or None,
-        "note": presentation.plain(delivery.error) if delivery.error else None,
+        "tried_again_at": instant(delivery.not_before) or None,
+        "note": plain(delivery.error) if delivery.error else None,
     }
 
 
-async def _payload(body: bytes) -> str | None:
-    """A payload as HTML; None when it is too long to be looked at."""
-    if len(body) > JSON_SIZE:
-        return None
-    return await trio.to_thread.run_sync(lambda: _coloured(body))
+async def _payload_html(body: bytes) -> str | None:
+    """Return a payload as highlighted JSON, or None if it is too long to show."""
 
+    def highlighted() -> str | None:
+        try:
+            text = json.dumps(json.loads(body), indent=2, ensure_ascii=False)
+        except (ValueError, RecursionError):
+            return None
+        return json_html(text)
 
-def _coloured(body: bytes) -> str | None:
-    try:
-        text = json.dumps(json.loads(body), indent=2, ensure_ascii=False)
-    except (ValueError, RecursionError):
-        return None
-    return coloured_json(text)
+    return None if len(body) > MAX_JSON else await trio.to_thread.run_sync(highlighted)

@@ -1,4 +1,4 @@
-"""Files that a run's thunk made, to be downloaded while a runner that has them is connected."""
+"""Downloads of files that a run's thunk wrote, streamed from a runner that still has them."""
 
 from __future__ import annotations
 
@@ -13,37 +13,46 @@ from quart.wrappers.response import ResponseBody
 
 from bassloop.checks.outputs import Busy, NoOutput
 from bassloop.web.guard import visible_run
+from bassloop.web.responses import abort_not_found
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Sequence
 
     from bassloop.checks.outputs import Output
     from bassloop.store import Run
-    from bassloop.web.context import WebContext
+    from bassloop.web.web_context import WebContext
 
-SECONDS = 3600.0
-"""How long one download may take."""
+DOWNLOAD_SECONDS = 3600.0
 
-HEADERS = {
-    # A stranger's file: it is kept, never shown.
+MAX_HEADERS = 1 << 20
+"""Bytes of tar headers before a file's content."""
+
+UNTRUSTED = {
+    # The file is a stranger's: a browser saves it, and never shows it.
     "Content-Security-Policy": "default-src 'none'; sandbox",
     "X-Content-Type-Options": "nosniff",
 }
 
+_EXTENDED_HEADERS = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
+
 
 def routes(context: WebContext) -> Blueprint:
-    """The outputs' route."""
-    blueprint = Blueprint("outputs", __name__)
+    """Return the route."""
+    blueprint = Blueprint("output_download", __name__)
 
     @blueprint.get("/runs/<run_id>/output")
     async def output(run_id: str) -> Response:
-        """The file at `path` in what the run's thunk made; of a directory (`.`, or with a slash at
-        its end) a tar archive."""
+        """Send the output file at `path`; a directory (`.`, or with a trailing slash) as a tar archive."""
         run = await visible_run(context, run_id)
         if run is None or context.outputs is None:
-            abort(404, "there is no such output, or it is not for everyone to see")
+            abort_not_found("output")
         if request.method == "HEAD":
-            abort(405, "an output is had with GET: a runner begins to send it when it is asked for")
+            abort(405, "use GET: a runner starts to send an output as soon as it is asked for")
         path = request.args.get("path", ".")
         try:
             opened = await context.outputs.open(run, path)
@@ -52,7 +61,7 @@ def routes(context: WebContext) -> Blueprint:
         except NoOutput as error:
             abort(404, f"{path}: {error}")
         try:
-            return await _answer(opened, path)
+            return await _response(opened, path)
         except NotAFile as error:
             opened.close()
             abort(404, f"{path}: {error}")
@@ -63,30 +72,38 @@ def routes(context: WebContext) -> Blueprint:
     return blueprint
 
 
-def on_offer(context: WebContext, runs: Sequence[Run]) -> Run | None:
-    """The first of the runs whose outputs may be had now; None when none may."""
+def run_with_outputs(context: WebContext, runs: Sequence[Run]) -> Run | None:
+    """Return the first of the runs whose outputs can be downloaded now, or None."""
     if context.outputs is None:
         return None
     return next((run for run in runs if context.outputs.may_have(run)), None)
 
 
-async def _answer(output: Output, path: str) -> Response:
+async def _response(output: Output, path: str) -> Response:
     name = PurePosixPath(path).name or "output"
     if path.endswith("/") or not PurePosixPath(path).name:
-        return _download(_Body(output, output), f"{name}.tar", "application/x-tar")
-    file = OneFile(output, name)
-    await file.begin()
-    answer = _download(_Body(output, file), name, "application/octet-stream")
-    answer.content_length = file.size
-    return answer
+        return _download(_OutputBody(output, output), f"{name}.tar", "application/x-tar")
+    member = TarMember(output, name)
+    await member.read_header()
+    response = _download(_OutputBody(output, member), name, "application/octet-stream")
+    response.content_length = member.size
+    return response
 
 
-class _Body(ResponseBody):
-    """An output on its way: closed when the visitor leaves, or has all of it."""
+def _download(body: _OutputBody, name: str, content_type: str) -> Response:
+    response = Response(body, content_type=content_type, headers=UNTRUSTED)
+    filename = quote(name[-200:])
+    response.headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{filename}"
+    response.timeout = DOWNLOAD_SECONDS
+    return response
 
-    def __init__(self, output: Output, pieces: AsyncIterable[bytes]) -> None:
+
+class _OutputBody(ResponseBody):
+    """A response's body that closes the output when the visitor leaves, or has all of it."""
+
+    def __init__(self, output: Output, chunks: AsyncIterable[bytes]) -> None:
         self._output = output
-        self._pieces = pieces
+        self._chunks = chunks
 
     async def __aenter__(self) -> Self:
         return self
@@ -95,61 +112,48 @@ class _Body(ResponseBody):
         self._output.close()
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        return aiter(self._pieces)
-
-
-def _download(body: _Body, name: str, kind: str) -> Response:
-    answer = Response(body, content_type=kind, headers=HEADERS)
-    answer.headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(name[-200:])}"
-    answer.timeout = SECONDS
-    return answer
-
-
-BLOCK = tarfile.BLOCKSIZE
-MAX_ABOUT = 1 << 20
-"""Bytes of what a stream may say about its file before it comes."""
-
-_ABOUT = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+        return aiter(self._chunks)
 
 
 class NotAFile(Exception):
-    """The stream does not begin with a file; the message says with what."""
+    """A stream does not start with a regular file; the message says with what."""
 
 
-class OneFile:
-    """A file of this name within a tar stream: read `begin`, then iterate over its bytes.
+class TarMember:
+    """The content of the one file in a tar stream. Call `read_header`, then iterate.
 
-    Raises NotAFile; what the stream raises is passed on.
+    Both raise NotAFile, and whatever the stream raises.
     """
 
     def __init__(self, stream: AsyncIterator[bytes], name: str) -> None:
         self._stream = stream
         self._name = name
-        self._held = b""
+        self._buffer = b""
         self.size = 0
 
-    async def begin(self) -> None:
-        """Read up to where the file's bytes begin; its size is known then."""
-        head = b""
+    async def read_header(self) -> None:
+        """Read up to the file's content, and set `size`."""
+        headers = b""
         while True:
-            header = await self._exactly(BLOCK)
-            head += header
+            block = await self._read(tarfile.BLOCKSIZE)
+            headers += block
             try:
-                about = tarfile.TarInfo.frombuf(header, "utf-8", "replace")
+                header = tarfile.TarInfo.frombuf(block, "utf-8", "replace")
             except tarfile.TarError as error:
                 raise NotAFile("it is no tar stream") from error
-            if about.type not in _ABOUT:
+            if header.type not in _EXTENDED_HEADERS:
                 break
-            if not 0 <= len(head) + about.size <= MAX_ABOUT:
-                raise NotAFile("it says too much about itself")
-            head += await self._exactly((about.size + BLOCK - 1) // BLOCK * BLOCK)
+            if not 0 <= len(headers) + header.size <= MAX_HEADERS:
+                raise NotAFile("its headers are too long")
+            blocks = (header.size + tarfile.BLOCKSIZE - 1) // tarfile.BLOCKSIZE
+            headers += await self._read(blocks * tarfile.BLOCKSIZE)
         try:
-            with tarfile.open(fileobj=io.BytesIO(head), mode="r:", errorlevel=2) as tar:
+            with tarfile.open(fileobj=io.BytesIO(headers), mode="r:", errorlevel=2) as tar:
                 file = tar.next()
         except (tarfile.TarError, ValueError) as error:
             raise NotAFile("it is no tar stream") from error
         if file is None or file.isdir() or PurePosixPath(file.name).name != self._name:
-            raise NotAFile("it is a directory: with a slash at its end, it comes as an archive")
+            raise NotAFile("it is a directory: add a trailing slash to get it as a tar archive")
         if not file.isreg() or file.size < 0:
             raise NotAFile("it is no regular file")
         self.size = file.size
@@ -157,19 +161,19 @@ class OneFile:
     async def __aiter__(self) -> AsyncIterator[bytes]:
         left = self.size
         while left > 0:
-            piece = self._held or await self._next()
-            self._held = b""
-            yield piece[:left]
-            left -= len(piece)
+            chunk = self._buffer or await self._next()
+            self._buffer = b""
+            yield chunk[:left]
+            left -= len(chunk)
 
-    async def _exactly(self, size: int) -> bytes:
-        while len(self._held) < size:
-            self._held += await self._next()
-        found, self._held = self._held[:size], self._held[size:]
-        return found
+    async def _read(self, size: int) -> bytes:
+        while len(self._buffer) < size:
+            self._buffer += await self._next()
+        data, self._buffer = self._buffer[:size], self._buffer[size:]
+        return data
 
     async def _next(self) -> bytes:
         try:
             return await anext(self._stream)
         except StopAsyncIteration:
-            raise NotAFile("it ends before it is whole") from None
+            raise NotAFile("it ends in the middle of the file") from None

@@ -1,7 +1,7 @@
-"""How pages look to whoever looks: scheme, theme, wrapped lines, times.
+"""Display preferences: colour scheme, light or dark, line wrapping, times.
 
-A choice is kept in one cookie of the browser's and is in the page's root element from its first byte on,
-so that nothing flashes. A script changes both; without one, there is a form.
+They are in a cookie, and on the page's root element from its first byte on, so that nothing flashes. A script
+changes both; without JavaScript there is a form.
 """
 
 from __future__ import annotations
@@ -16,67 +16,70 @@ if TYPE_CHECKING:
 
 COOKIE = "looks"
 YEAR = 365 * 24 * 3600
+MAX_COOKIE = 500
+MAX_PATH = 500
+MAX_QUERY = 1000
 
-CHOICES: dict[str, tuple[str, ...]] = {
+VALUES: dict[str, tuple[str, ...]] = {
     "scheme": ("system", "light", "dark"),
     "wrap": ("auto", "yes", "no"),
     "times": ("none", "relative", "absolute"),
     "internal": ("hidden", "shown"),
 }
-"""What may be chosen beside the theme; the first is what nobody chose."""
+"""The values of each preference but the theme; the first one is the default."""
 
 
-def choices(themes: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Everything that may be chosen, where these themes are."""
-    return {"theme": tuple(themes), **CHOICES}
+def known_preferences(themes: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return the values of each preference, where these themes are installed."""
+    return {"theme": tuple(themes), **VALUES}
 
 
-def looks_of(cookie: str, known: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """What a cookie has chosen (`scheme-dark.theme-nord`), and the first of what it has not."""
-    looks = {name: values[0] for name, values in known.items()}
-    for part in cookie[:500].split("."):
+def read_cookie(cookie: str, known: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Return the preferences of a cookie such as ``scheme-dark.theme-nord``, and defaults for the rest."""
+    preferences = {name: values[0] for name, values in known.items()}
+    for part in cookie[:MAX_COOKIE].split("."):
         name, _, value = part.partition("-")
         if value in known.get(name, ()):
-            looks[name] = value
-    return looks
+            preferences[name] = value
+    return preferences
 
 
-def cookie_of(looks: Mapping[str, str]) -> str:
-    """The looks as their cookie has them."""
-    return ".".join(f"{name}-{value}" for name, value in looks.items())
+def write_cookie(preferences: Mapping[str, str]) -> str:
+    """Return the cookie for these preferences."""
+    return ".".join(f"{name}-{value}" for name, value in preferences.items())
 
 
 def routes(themes: Sequence[str]) -> Blueprint:
-    """The looks' routes."""
-    blueprint = Blueprint("looks", __name__)
-    known = choices(themes)
+    """Return the routes."""
+    blueprint = Blueprint("preferences", __name__)
+    known = known_preferences(themes)
 
     @blueprint.get("/looks")
-    async def choose() -> str:
-        """A form that chooses them."""
-        return await render_template(
-            "preferences.html", known=known, back=_back(request.referrer or "")
-        )
+    async def form() -> str:
+        """Show a form with the preferences."""
+        back = _local_path(request.referrer or "")
+        return await render_template("preferences.html", known=known, back=back)
 
     @blueprint.post("/looks")
-    async def chosen() -> Response:
-        """Keep what a form chose, and go back. It changes nothing but the asking browser's cookie."""
+    async def save() -> Response:
+        """Save the form in the cookie, and go back."""
         form = await request.form
-        looks = looks_of(request.cookies.get(COOKIE, ""), known)
+        preferences = read_cookie(request.cookies.get(COOKIE, ""), known)
         for name, values in known.items():
             if form.get(name) in values:
-                looks[name] = form[name]
-        answer = Response("", 303, headers={"Location": _back(form.get("back", ""))})
-        answer.set_cookie(COOKIE, cookie_of(looks), max_age=YEAR, path="/", samesite="Lax")
-        return answer
+                preferences[name] = form[name]
+        response = Response("", 303, headers={"Location": _local_path(form.get("back", ""))})
+        cookie = write_cookie(preferences)
+        response.set_cookie(COOKIE, cookie, max_age=YEAR, path="/", samesite="Lax")
+        return response
 
     return blueprint
 
 
-def _back(address: str) -> str:
-    """Where a form came from, on this site: a path and nothing that leads elsewhere."""
+def _local_path(address: str) -> str:
+    """Return the path of an address, and its query, if it is safe to redirect to; else the front page."""
     parts = urlsplit(address)
     path = "/" + parts.path.lstrip("/\\")
-    if len(path) > 500 or not path.isprintable() or "\\" in path or path == "/looks":
+    if len(path) > MAX_PATH or not path.isprintable() or "\\" in path or path == "/looks":
         return "/"
-    return f"{path}?{parts.query}" if parts.query and len(parts.query) < 1000 else path
+    return f"{path}?{parts.query}" if parts.query and len(parts.query) < MAX_QUERY else path

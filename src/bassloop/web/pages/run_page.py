@@ -1,4 +1,4 @@
-"""A run's page, and the same as JSON at the same address."""
+"""A run's page, its steps' pages, and the buttons on them."""
 
 from __future__ import annotations
 
@@ -11,40 +11,41 @@ from quart import Blueprint, Response, abort, jsonify, redirect, render_template
 
 from bassloop.checks.actions import CantSay, NotAllowed
 from bassloop.web import presentation
-from bassloop.web.guard import may_cancel, may_write, visible_run, who_asks
-from bassloop.web.logs.outline import LOOK_BACK, Failing, failing
-from bassloop.web.pages.output_download import on_offer
-from bassloop.web.pages.timeline import timeline
-from bassloop.web.responses import wants_json
+from bassloop.web.guard import current_visitor, may_cancel, may_write, visible_run
+from bassloop.web.logs.outline import FailingLines, find_failing_lines
+from bassloop.web.pages.output_download import run_with_outputs
+from bassloop.web.pages.timeline import lay_out_timeline
+from bassloop.web.presentation import STEP_PAGE_LINES
+from bassloop.web.responses import abort_not_found, wants_json
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from werkzeug.wrappers import Response as AnyResponse
 
     from bassloop.store import Run, Vertex
     from bassloop.web.auth.web_sessions import Visitor
-    from bassloop.web.context import WebContext
+    from bassloop.web.web_context import WebContext
 
-PAGE_LINES = 1000
-"""Lines of a log on one page of a step's."""
+EXCERPT_LINES = 200
+"""Lines of an open log that a run's page contains: the last ones, or those around the failing line."""
 
-LINES = 200
-"""Lines of an open log that a page has in it: around the line that broke it, or the last."""
+LINES_BEFORE = 60
+"""Lines of an excerpt before the failing line."""
 
-BEFORE = 60
-"""How many of them stand before the line that broke it."""
+EXCERPT_SIZE = 400_000
+"""Characters of HTML in an excerpt, unless a single line is longer."""
 
-CHARACTERS = 400_000
-"""Characters of HTML of one log that a page has in it, or one line."""
+MAX_EXCERPTS = 5
+"""Logs that a page contains excerpts of."""
 
-OPEN_LOGS = 5
-"""Logs that a page has lines of."""
+SEARCHED_LINES = 2000
+"""Lines at the end of a log in which the failing line is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
-class Excerpt:
-    """The part of a log that a page has in it: lines as HTML, from number `start`, from 0."""
+class LogExcerpt:
+    """Lines of a log as HTML, the first one being number `start`, from 0."""
 
     start: int
     lines: list[str]
@@ -56,178 +57,173 @@ class Excerpt:
         return self.start + len(self.lines)
 
 
+@dataclass(frozen=True, slots=True)
+class RunAction:
+    """A button on a run's page.
+
+    Args:
+        primary: whether it stands out.
+        while_live: whether it is removed when the run ends.
+    """
+
+    url: str
+    label: str
+    primary: bool = False
+    while_live: bool = False
+
+
 def routes(context: WebContext) -> Blueprint:
-    """The pages' routes."""
-    blueprint = Blueprint("pages", __name__)
+    """Return the routes."""
+    blueprint = Blueprint("run_page", __name__)
     store = context.store
 
     @blueprint.get("/runs/<run_id>")
     async def run(run_id: str) -> str | Response:
+        """Show a run and its steps."""
         found = await visible_run(context, run_id)
         if found is None:
-            abort(404, "there is no such run, or it is not for everyone to see")
+            abort_not_found("run")
         vertexes = await store.vertexes(run_id)
         if wants_json():
-            steps = [presentation.vertex_json(vertex) for vertex in vertexes]
+            steps = [presentation.step_json(vertex) for vertex in vertexes]
             return jsonify({**presentation.run_json(found), "vertexes": steps})
-        return await _run_page(context, found, vertexes)
-
-    @blueprint.get("/ssh")
-    async def ssh() -> Response:
-        return Response(f"{context.known_hosts}\n", content_type="text/plain; charset=utf-8")
+        return await _render_run(context, found, vertexes)
 
     @blueprint.get("/runs/<run_id>/vertexes/<int:row>")
-    async def vertex(run_id: str, row: int) -> str | Response:
-        """A vertex; its page has 1,000 lines of its log from line `start` on, else the last."""
+    async def step(run_id: str, row: int) -> str | Response:
+        """Show a step, and 1,000 lines of its log: from line `start` on, or the last ones."""
         run = await visible_run(context, run_id)
         found = await store.vertex(run_id, min(row, 2**62)) if run is not None else None
         if run is None or found is None:
-            abort(404, "there is no such vertex, or it is not for everyone to see")
+            abort_not_found("step")
         if wants_json():
-            return jsonify({"run": run_id, **presentation.vertex_json(found)})
-        vertexes = await store.vertexes(run_id)
-        last = max(0, found.lines - 1) // PAGE_LINES * PAGE_LINES
-        asked = request.args.get("start", last, int)
-        start = max(0, min(asked, last)) if found.lines else 0
-        stop = min(start + PAGE_LINES, found.lines)
-        lines = await context.rendered.lines(run_id, row, start, stop)
-        now = time.time()
-        return await render_template(
-            "step.html",
-            view=presentation.view_run(run, now),
-            step=presentation.view_vertex(found, now),
-            inputs=[
-                presentation.view_vertex(other, now)
-                for other in vertexes
-                if other.digest in found.inputs and other.row != row
-            ],
-            users=[
-                presentation.view_vertex(other, now)
-                for other in vertexes
-                if found.digest in other.inputs and other.row != row
-            ],
-            lines=lines,
-            start=start,
-            last=last,
-            page=PAGE_LINES,
-        )
+            return jsonify({"run": run_id, **presentation.step_json(found)})
+        return await _render_step(context, run, found)
 
     @blueprint.post("/runs/<run_id>/cancel")
     async def cancel(run_id: str) -> Response | AnyResponse:
-        """Cancel a run: one's own, or of a repository that one can write to."""
-        return await _asked(context, run_id, context.control.cancel)
+        """Cancel a run."""
+        return await _perform(context, run_id, context.control.cancel)
 
     @blueprint.post("/runs/<run_id>/approve")
     async def approve(run_id: str) -> Response | AnyResponse:
-        """Approve a run's head, of a repository that one can write to."""
-        return await _asked(context, run_id, context.control.approve)
+        """Approve a run's head commit."""
+        return await _perform(context, run_id, context.control.approve)
 
     return blueprint
 
 
-async def _run_page(context: WebContext, run: Run, vertexes: list[Vertex]) -> str:
+async def run_actions(context: WebContext, run: Run) -> list[RunAction]:
+    """Return what the visitor may do with a run that they see."""
+    visitor, actions = await current_visitor(context), []
+    if not run.ended and await may_cancel(context, visitor, run):
+        actions.append(RunAction(f"/runs/{run.id}/cancel", "Cancel", while_live=True))
+    from_fork = run.head_branch is None
+    waiting = not run.started_at and run.state in ("queued", "action_required")
+    if from_fork and waiting and await may_write(context, visitor, run):
+        actions.append(RunAction(f"/runs/{run.id}/approve", "Approve", primary=True))
+    return actions
+
+
+async def _perform(
+    context: WebContext, run_id: str, action: Callable[[str, Visitor], Awaitable[bool | None]]
+) -> Response | AnyResponse:
+    """Do what a form asks for. The guard has checked that it belongs to the visitor's session."""
+    visitor = await current_visitor(context)
+    if visitor is None:
+        abort(401, "sign in first")
+    if await visible_run(context, run_id) is None:
+        abort_not_found("run")
+    try:
+        done = await action(run_id, visitor)
+    except NotAllowed as error:
+        abort(403, str(error))
+    except CantSay as error:
+        abort(502, f"GitHub can't tell whether you may do that; try again in a while ({error})")
+    if wants_json():
+        return jsonify({"done": done is not False})
+    return redirect(f"/runs/{run_id}", 303)
+
+
+async def _render_run(context: WebContext, run: Run, vertexes: Sequence[Vertex]) -> str:
     now = time.time()
-    shown = [presentation.view_vertex(vertex, now) for vertex in vertexes]
-    text, culprit = presentation.why(run, vertexes)
-    place = None if culprit is None else await _place(context, run.id, culprit)
-    logs: dict[int, Excerpt] = {}
-    open_ones = [view.vertex for view in shown if view.open and not view.hidden]
-    # What broke comes first, should there not be room for all.
-    for vertex in sorted(open_ones, key=lambda vertex: vertex != culprit)[:OPEN_LOGS]:
-        logs[vertex.row] = await _excerpt(context, run.id, vertex, place)
-    began = min(
+    steps = [presentation.view_step(vertex, now) for vertex in vertexes]
+    reason, culprit = presentation.failure_reason(run, vertexes)
+    failing = None if culprit is None else await _failing_lines(context, run.id, culprit)
+    excerpts: dict[int, LogExcerpt] = {}
+    open_steps = [step.vertex for step in steps if step.open and not step.hidden]
+    # The step that failed comes first, in case there is no room for all.
+    for vertex in sorted(open_steps, key=lambda vertex: vertex != culprit)[:MAX_EXCERPTS]:
+        excerpts[vertex.row] = await _excerpt(context, run.id, vertex, failing)
+    started = min(
         (vertex.started_at for vertex in vertexes if vertex.started_at), default=run.created_at
     )
-    ended = run.ended_at or now
     return await render_template(
         "run.html",
-        actions=await actions_on(context, run),
-        outputs=on_offer(context, [run]),
+        actions=await run_actions(context, run),
+        outputs=run_with_outputs(context, [run]),
         view=presentation.view_run(run, now),
-        vertexes=shown,
-        sources=presentation.sources(shown),
-        logs=logs,
-        timeline=timeline(vertexes, began, ended),
-        began=began,
+        steps=steps,
+        inputs=presentation.visible_inputs(steps),
+        excerpts=excerpts,
+        timeline=lay_out_timeline(vertexes, started, run.ended_at or now),
+        started=started,
         now=now,
-        why=text,
-        culprit=next((view for view in shown if view.vertex == culprit), None),
-        place=place,
+        reason=reason,
+        culprit=next((step for step in steps if step.vertex == culprit), None),
+        failing=failing,
     )
 
 
-async def _place(context: WebContext, run_id: str, vertex: Vertex) -> Failing | None:
-    """The line that broke it, in the log of the vertex to blame. Where lines are so long that only the
-    first of them are given, fewer are asked for: its end is what counts."""
-    start = max(0, vertex.lines - LOOK_BACK)
+async def _render_step(context: WebContext, run: Run, vertex: Vertex) -> str:
+    now = time.time()
+    others = [each for each in await context.store.vertexes(run.id) if each.row != vertex.row]
+    last = max(0, vertex.lines - 1) // STEP_PAGE_LINES * STEP_PAGE_LINES
+    requested = request.args.get("start", last, int)
+    start = max(0, min(requested, last)) if vertex.lines else 0
+    stop = min(start + STEP_PAGE_LINES, vertex.lines)
+    return await render_template(
+        "step.html",
+        view=presentation.view_run(run, now),
+        step=presentation.view_step(vertex, now),
+        inputs=[presentation.view_step(o, now) for o in others if o.digest in vertex.inputs],
+        users=[presentation.view_step(o, now) for o in others if vertex.digest in o.inputs],
+        lines=await context.log_html.lines(run.id, vertex.row, start, stop),
+        start=start,
+        last=last,
+        page_lines=STEP_PAGE_LINES,
+    )
+
+
+async def _failing_lines(context: WebContext, run_id: str, vertex: Vertex) -> FailingLines | None:
+    """Find the failing lines at the end of a step's log.
+
+    The store returns fewer lines than asked for where they are very long: then later ones are asked for.
+    """
+    start = max(0, vertex.lines - SEARCHED_LINES)
     lines = await context.store.log_lines(run_id, vertex.row, start, vertex.lines)
     while lines and start + len(lines) < vertex.lines:
         start = (start + vertex.lines + 1) // 2
         lines = await context.store.log_lines(run_id, vertex.row, start, vertex.lines)
-    return await trio.to_thread.run_sync(failing, vertex.row, start, lines)
+    return await trio.to_thread.run_sync(find_failing_lines, vertex.row, start, lines)
 
 
 async def _excerpt(
-    context: WebContext, run_id: str, vertex: Vertex, place: Failing | None
-) -> Excerpt:
-    start = max(0, vertex.lines - LINES)
-    if place is not None and place.row == vertex.row:
-        start = min(start, max(0, place.first - BEFORE))
-    stop = min(start + LINES, vertex.lines)
-    lines = await context.rendered.lines(run_id, vertex.row, start, stop)
-    return Excerpt(start, _bounded(lines), vertex.lines)
+    context: WebContext, run_id: str, vertex: Vertex, failing: FailingLines | None
+) -> LogExcerpt:
+    start = max(0, vertex.lines - EXCERPT_LINES)
+    if failing is not None and failing.row == vertex.row:
+        start = min(start, max(0, failing.first - LINES_BEFORE))
+    stop = min(start + EXCERPT_LINES, vertex.lines)
+    lines = await context.log_html.lines(run_id, vertex.row, start, stop)
+    return LogExcerpt(start, _truncated(lines), vertex.lines)
 
 
-def _bounded(lines: list[str]) -> list[str]:
-    """Those that a page has room for: a single one may be very long."""
-    room = CHARACTERS
+def _truncated(lines: list[str]) -> list[str]:
+    """Return the first lines that fit into an excerpt, at least one."""
+    room = EXCERPT_SIZE
     for index, line in enumerate(lines):
         room -= len(line)
         if room < 0:
             return lines[: max(index, 1)]
     return lines
-
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """A form on a run's page: where it goes, and the word on its button.
-
-    Args:
-        while_live: whether it is removed from the page when the run ends.
-    """
-
-    url: str
-    word: str
-    main: bool = False
-    while_live: bool = False
-
-
-async def actions_on(context: WebContext, run: Run) -> list[Action]:
-    """What whoever asks may do to a run that they see."""
-    visitor, found = await who_asks(context), []
-    if not run.ended and await may_cancel(context, visitor, run):
-        found.append(Action(f"/runs/{run.id}/cancel", "Cancel", while_live=True))
-    from_fork = run.head_branch is None
-    waits = not run.started_at and run.state in ("queued", "action_required")
-    if from_fork and waits and await may_write(context, visitor, run):
-        found.append(Action(f"/runs/{run.id}/approve", "Approve", main=True))
-    return found
-
-
-async def _asked(
-    context: WebContext, run_id: str, do: Callable[[str, Visitor], Awaitable[bool | None]]
-) -> Response | AnyResponse:
-    visitor = await who_asks(context)
-    if visitor is None:
-        abort(401, "sign in first")
-    if await visible_run(context, run_id) is None:
-        abort(404, "there is no such run, or it is not for everyone to see")
-    try:
-        done = await do(run_id, visitor)
-    except NotAllowed as error:
-        abort(403, str(error))
-    except CantSay as error:
-        abort(502, f"GitHub can't say whether you may do that; try again in a while ({error})")
-    if wants_json():
-        return jsonify({"done": done is not False})
-    return redirect(f"/runs/{run_id}", 303)

@@ -1,4 +1,4 @@
-"""Who is connected, since when, and what runs there: for operators."""
+"""The runners that are connected, since when, and what they run: for operators."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from quart import Blueprint, Response, abort, jsonify, render_template
 
-from bassloop.web import presentation
-from bassloop.web.guard import may_operate, visible_run, who_asks
+from bassloop.web.guard import current_visitor, may_operate, visible_run
+from bassloop.web.presentation import RunView, instant, run_json, view_run
 from bassloop.web.responses import wants_json
 
 if TYPE_CHECKING:
-    from bassloop.web.context import Runner, WebContext
+    from bassloop.runtimes import RuntimeStatus
+    from bassloop.web.web_context import WebContext
 
 KINDS = {
     "bassloop": "bassloop runner",
@@ -25,28 +26,28 @@ KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class RunnerView:
-    """A runner as its page shows it.
+    """A runner as the page shows it.
 
     Args:
-        runs: those that run on it and that who asks may see.
-        others: how many more calls it has: of hooks, and of runs that who asks may not see.
+        runs: the runs on it that the visitor may see.
+        others: the number of its other calls: hooks, and runs that the visitor may not see.
     """
 
-    runner: Runner
+    runner: RuntimeStatus
     kind: str
-    runs: tuple[presentation.RunView, ...]
+    runs: tuple[RunView, ...]
     others: int
 
 
 def routes(context: WebContext) -> Blueprint:
-    """The page's route."""
-    blueprint = Blueprint("runners", __name__)
+    """Return the route."""
+    blueprint = Blueprint("runners_page", __name__)
 
     @blueprint.get("/runners")
     async def runners() -> str | Response:
-        """The runners that are connected now, the longest first."""
-        if not may_operate(context, await who_asks(context)):
-            abort(403, "runners are shown to the loop's operators only (setting OPERATORS)")
+        """List the runners that are connected now, the longest connected first."""
+        if not may_operate(context, await current_visitor(context)):
+            abort(403, "the list of runners is for the loop's operators only (setting OPERATORS)")
         shown = [await _view(context, runner) for runner in context.pool_snapshot()]
         if wants_json():
             return jsonify({"runners": [_json(view) for view in shown]})
@@ -55,12 +56,12 @@ def routes(context: WebContext) -> Blueprint:
     return blueprint
 
 
-async def _view(context: WebContext, runner: Runner) -> RunnerView:
-    found = [await visible_run(context, run_id) for run_id in runner.runs]
-    runs = tuple(presentation.view_run(run, time.time()) for run in found if run is not None)
-    return RunnerView(
-        runner, KINDS.get(runner.kind, runner.kind), runs, len(runner.runs) - len(runs)
-    )
+async def _view(context: WebContext, runner: RuntimeStatus) -> RunnerView:
+    now = time.time()
+    visible = [await visible_run(context, run_id) for run_id in runner.runs]
+    runs = tuple(view_run(run, now) for run in visible if run is not None)
+    kind = KINDS.get(runner.kind, runner.kind)
+    return RunnerView(runner, kind, runs, len(runner.runs) - len(runs))
 
 
 def _json(view: RunnerView) -> dict[str, Any]:
@@ -71,8 +72,8 @@ def _json(view: RunnerView) -> dict[str, Any]:
         "platform": str(runner.platform),
         "priority": runner.priority,
         "kind": runner.kind,
-        "connected_at": presentation.instant(runner.connected_at),
-        "runs": [presentation.run_json(run.run) for run in view.runs],
+        "connected_at": instant(runner.connected_at),
+        "runs": [run_json(each.run) for each in view.runs],
         "others": view.others,
         "caveats": list(runner.caveats),
     }

@@ -1,9 +1,8 @@
-"""Lists of runs: the front page, all runs by filter, and the same while they change."""
+"""Lists of runs: the front page, all runs with filters, and live updates of both."""
 
 from __future__ import annotations
 
 import json
-import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -11,8 +10,8 @@ import trio
 from quart import Blueprint, Response, abort, jsonify, render_template, request, websocket
 
 from bassloop.store import RUN_STATES, Run
-from bassloop.web import presentation
 from bassloop.web.guard import visible_runs
+from bassloop.web.presentation import PAGE_SIZE, run_json, view_runs
 from bassloop.web.responses import wants_json
 
 if TYPE_CHECKING:
@@ -20,12 +19,16 @@ if TYPE_CHECKING:
 
     from werkzeug.datastructures import MultiDict
 
-    from bassloop.web.context import WebContext
+    from bassloop.web.web_context import WebContext
 
-PAGE_SIZE = 50
-FRONT_SIZE = 10
+FRONT_PAGE_SIZE = 10
+MAX_FILTER = 200
+
 QUIET_SECONDS = 1.0
+"""The shortest time between two updates of a list."""
+
 BAD_FILTER = 4400
+"""Close code of a websocket with a filter that doesn't exist."""
 
 FILTERS = {
     "repository": "repository",
@@ -36,41 +39,42 @@ FILTERS = {
     "state": "state",
     "pull": "pull_request",
 }
-"""What an address may ask for, and what the store calls it."""
+"""Query parameters, and the store's names for them."""
 
 
 class BadFilter(ValueError):
-    """A filter that there is not; the message says what there is."""
+    """A filter has a value that it can't have; the message says which it can."""
 
 
-def filters(args: MultiDict[str, str]) -> dict[str, str]:
-    """The filters that an address has, bounded. Raises BadFilter."""
-    wanted = {name: args[name][:200] for name in FILTERS if args.get(name)}
-    if wanted.get("state", "failed") not in RUN_STATES:
+def parse_filters(args: MultiDict[str, str]) -> dict[str, str]:
+    """Return the filters in an address. Raises BadFilter."""
+    filters = {name: args[name][:MAX_FILTER] for name in FILTERS if args.get(name)}
+    if filters.get("state", "failed") not in RUN_STATES:
         raise BadFilter(f"state is one of {', '.join(sorted(RUN_STATES))}")
-    if not wanted.get("pull", "1").isdecimal() or len(wanted.get("pull", "1")) > 12:
+    if not filters.get("pull", "1").isdecimal() or len(filters.get("pull", "1")) > 12:
         raise BadFilter("pull is the number of a pull request")
-    return wanted
+    return filters
 
 
-def narrowed(wanted: Mapping[str, str]) -> dict[str, Any]:
-    """The same as the store takes it."""
-    given: dict[str, Any] = {FILTERS[name]: value for name, value in wanted.items()}
-    if "pull_request" in given:
-        given["pull_request"] = int(given["pull_request"])
-    return given
+def store_filters(filters: Mapping[str, str]) -> dict[str, Any]:
+    """Return filters as the store takes them."""
+    found: dict[str, Any] = {FILTERS[name]: value for name, value in filters.items()}
+    if "pull_request" in found:
+        found["pull_request"] = int(found["pull_request"])
+    return found
 
 
 def routes(context: WebContext) -> Blueprint:
-    """The lists' routes."""
-    blueprint = Blueprint("lists", __name__)
+    """Return the routes."""
+    blueprint = Blueprint("runs_page", __name__)
 
     @blueprint.get("/")
-    async def front() -> str:
-        page = await visible_runs(context, FRONT_SIZE)
+    async def home() -> str:
+        """Show what the loop is, its latest runs, and how to connect a runner."""
+        page = await visible_runs(context, FRONT_PAGE_SIZE)
         return await render_template(
             "home.html",
-            runs=viewed(page.items),
+            runs=view_runs(page.items),
             known_hosts=context.known_hosts,
             host_key=context.host_key,
             ssh_command=context.ssh_command,
@@ -78,34 +82,32 @@ def routes(context: WebContext) -> Blueprint:
 
     @blueprint.get("/runs")
     async def runs() -> str | Response:
-        """Runs, newest first: 50 a page, by filters; `before` is the `next` of an earlier page."""
+        """List runs that match the filters, newest first; `before` is the `next` of the previous page."""
         try:
-            wanted = filters(request.args)
+            filters = parse_filters(request.args)
         except BadFilter as error:
             abort(400, str(error))
         before = request.args.get("before")
-        page = await visible_runs(context, PAGE_SIZE, before, **narrowed(wanted))
+        page = await visible_runs(context, PAGE_SIZE, before, **store_filters(filters))
         if wants_json():
-            return jsonify(
-                {"runs": [presentation.run_json(run) for run in page.items], "next": page.next}
-            )
-        query = urlencode(wanted)
-        older = f"/runs?{urlencode({**wanted, 'before': page.next})}" if page.next else None
+            return jsonify({"runs": [run_json(run) for run in page.items], "next": page.next})
+        query = urlencode(filters)
+        older = f"/runs?{urlencode({**filters, 'before': page.next})}" if page.next else None
         return await render_template(
             "runs.html",
-            runs=viewed(page.items),
+            runs=view_runs(page.items),
             older=older,
             newest=f"/runs?{query}" if before else None,
             live=None if before else f"/runs/live?{query}",
-            filters=wanted,
+            filters=filters,
             states=sorted(RUN_STATES),
         )
 
     @blueprint.websocket("/runs/live")
     async def live() -> None:
-        """The first page of the same list, again whenever it has changed: once a second at most."""
+        """Send the first page of the same list whenever it has changed."""
         try:
-            wanted = filters(websocket.args)
+            filters = parse_filters(websocket.args)
         except BadFilter as error:
             await websocket.accept()
             await websocket.close(BAD_FILTER, str(error))
@@ -115,7 +117,7 @@ def routes(context: WebContext) -> Blueprint:
         async with context.tail.follow(None) as following:
             while True:
                 await following.changed()
-                page = await visible_runs(context, PAGE_SIZE, **narrowed(wanted))
+                page = await visible_runs(context, PAGE_SIZE, **store_filters(filters))
                 changed = [run for run in page.items if shown.get(run.id) != run]
                 ids = [run.id for run in page.items]
                 if changed or ids != order:
@@ -123,7 +125,7 @@ def routes(context: WebContext) -> Blueprint:
                     try:
                         await _send(changed, ids, context.slow_seconds)
                     except trio.TooSlowError:
-                        return  # it comes back when it reads again
+                        return  # The page reconnects when it reads again.
                 await trio.sleep(QUIET_SECONDS)
 
     return blueprint
@@ -131,14 +133,8 @@ def routes(context: WebContext) -> Blueprint:
 
 async def _send(changed: Sequence[Run], order: list[str], seconds: float) -> None:
     rows = {
-        view.run.id: await render_template("run_row.html", view=view) for view in viewed(changed)
+        view.run.id: await render_template("run_row.html", view=view) for view in view_runs(changed)
     }
-    runs = [presentation.run_json(run) for run in changed]
+    runs = [run_json(run) for run in changed]
     with trio.fail_after(seconds):
         await websocket.send(json.dumps({"order": order, "rows": rows, "runs": runs}))
-
-
-def viewed(runs: Sequence[Run]) -> list[presentation.RunView]:
-    """Runs as lists show them now."""
-    now = time.time()
-    return [presentation.view_run(run, now) for run in runs]

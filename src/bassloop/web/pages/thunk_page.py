@@ -1,4 +1,4 @@
-"""A thunk's page: what it is, what it looks like, and how its runs went."""
+"""A thunk's page: its contents, its avatar, and its runs."""
 
 from __future__ import annotations
 
@@ -8,35 +8,39 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import trio
-from quart import Blueprint, Response, abort, render_template, request
+from quart import Blueprint, Response, render_template, request
 
 from bassloop.units import format_duration
-from bassloop.web import presentation
 from bassloop.web.guard import visible_thunk
-from bassloop.web.pages.output_download import on_offer
-from bassloop.web.pages.runs_page import PAGE_SIZE, viewed
-from bassloop.web.pages.thunk_tree import coloured_json, thunk_tree
-from bassloop.web.responses import wants_json
+from bassloop.web.pages.output_download import run_with_outputs
+from bassloop.web.pages.thunk_tree import json_html, thunk_tree
+from bassloop.web.presentation import PAGE_SIZE, RUN_LABELS, instant, view_runs
+from bassloop.web.responses import IMMUTABLE, abort_not_found, render_document, wants_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bassloop.store import Run
-    from bassloop.web.context import WebContext
+    from bassloop.web.web_context import WebContext
 
 CHART_HEIGHT = 60
+MIN_BAR_HEIGHT = 2.0
+BAR_PITCH = 14
+
+AVATAR_CELLS = 7
+"""Cells per side of an avatar; the right half mirrors the left."""
 
 
 def routes(context: WebContext) -> Blueprint:
-    """The thunks' routes."""
-    blueprint = Blueprint("thunks", __name__)
+    """Return the routes."""
+    blueprint = Blueprint("thunk_page", __name__)
 
     @blueprint.get("/thunks/<digest>")
     async def thunk(digest: str) -> str | Response:
-        """The thunk's own JSON, or its page."""
+        """Show a thunk, or return its own JSON."""
         found = await visible_thunk(context, digest, PAGE_SIZE, request.args.get("before"))
         if found is None:
-            abort(404, "there is no such thunk, or none of its runs is for everyone to see")
+            abort_not_found("thunk")
         record, page = found
         if wants_json():
             return Response(record.json, content_type="application/json")
@@ -46,79 +50,67 @@ def routes(context: WebContext) -> Blueprint:
             thunk=record,
             avatar=avatar_svg(record.digest),
             parts=await trio.to_thread.run_sync(thunk_tree, record.json),
-            json=coloured_json(record.json),
-            runs=viewed(page.items),
-            outputs=on_offer(context, page.items),
-            bars=durations(page.items),
+            json=json_html(record.json),
+            runs=view_runs(page.items),
+            outputs=run_with_outputs(context, page.items),
+            bars=duration_chart(page.items),
             height=CHART_HEIGHT,
             older=older,
         )
 
     @blueprint.get("/thunks/<digest>/avatar.svg")
     async def avatar(digest: str) -> Response:
-        """Its face. Whether there is such a thunk makes no difference."""
+        """Draw a thunk's avatar, whether or not there is such a thunk."""
         return Response(
             avatar_svg(digest[:200]),
             content_type="image/svg+xml",
-            headers={"Cache-Control": "max-age=31536000, immutable"},
+            headers={"Cache-Control": IMMUTABLE},
         )
 
     return blueprint
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
+class ChartBar:
     """One run in the chart of durations."""
 
     run: str
     colour: str
-    words: str
+    label: str
     x: int
     y: float
     height: float
 
 
-def durations(runs: Sequence[Run]) -> list[Bar]:
-    """How long each of the runs took that began and ended, oldest first, the longest at full
-    height."""
-    took = [
+def duration_chart(runs: Sequence[Run]) -> list[ChartBar]:
+    """Return a bar for each run that started and ended, oldest first; the longest run has full height."""
+    durations = [
         (run, run.ended_at - run.started_at)
         for run in reversed(runs)
         if run.started_at is not None and run.ended_at is not None
     ]
-    longest = max((seconds for _, seconds in took), default=0.0) or 1.0
+    longest = max((seconds for _, seconds in durations), default=0.0) or 1.0
     bars = []
-    for index, (run, seconds) in enumerate(took):
-        height = max(2.0, round(seconds / longest * CHART_HEIGHT, 1))
-        _, colour, word = presentation.STATES[run.state]
-        words = (
-            f"{presentation.instant(run.started_at)[:10]}: {word} after {format_duration(seconds)}"
-        )
-        bars.append(Bar(run.id, colour, words, index * 14, CHART_HEIGHT - height, height))
+    for index, (run, seconds) in enumerate(durations):
+        height = max(MIN_BAR_HEIGHT, round(seconds / longest * CHART_HEIGHT, 1))
+        state = RUN_LABELS[run.state]
+        label = f"{instant(run.started_at)[:10]}: {state.word} after {format_duration(seconds)}"
+        x, y = index * BAR_PITCH, CHART_HEIGHT - height
+        bars.append(ChartBar(run.id, state.colour, label, x, y, height))
     return bars
 
 
-SIDE = 7
-"""Cells a side; the right half mirrors the left."""
-
-
 def avatar_svg(digest: str, size: int = 96) -> str:
-    """The drawing, as SVG without script or style: two colours on a ground, mirrored."""
+    """Draw a thunk's avatar from its digest: a mirrored pattern in two colours."""
     bits = hashlib.sha256(digest.encode(errors="replace")).digest()
     hue = bits[0] * 360 // 256
-    other = (hue + 90 + bits[1] * 180 // 256) % 360
-    half = SIDE // 2 + 1
-    cells = []
-    for index in range(SIDE * half):
+    second_hue = (hue + 90 + bits[1] * 180 // 256) % 360
+    half = AVATAR_CELLS // 2 + 1
+    cells = set()
+    for index in range(AVATAR_CELLS * half):
         x, y = index % half, index // half
-        drawn = bits[2 + index // 2] >> (index % 2 * 4) & 0b1111
-        if drawn >= 7:
-            colour = f"hsl({hue} 55% 48%)" if drawn < 12 else f"hsl({other} 60% 60%)"
-            for column in {x, SIDE - 1 - x}:
-                cells.append(f'<rect x="{column}" y="{y}" width="1" height="1" fill="{colour}"/>')
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="-1 -1 {SIDE + 2} {SIDE + 2}" '
-        f'width="{size}" height="{size}" shape-rendering="crispEdges" aria-hidden="true">'
-        f'<rect x="-1" y="-1" width="{SIDE + 2}" height="{SIDE + 2}" fill="hsl({hue} 40% 94%)"/>'
-        f"{''.join(sorted(cells))}</svg>\n"
-    )
+        value = bits[2 + index // 2] >> (index % 2 * 4) & 0b1111
+        if value >= 7:
+            colour = f"hsl({hue} 55% 48%)" if value < 12 else f"hsl({second_hue} 60% 60%)"
+            cells |= {(x, y, colour), (AVATAR_CELLS - 1 - x, y, colour)}
+    return render_document("avatar.svg", cells=sorted(cells), side=AVATAR_CELLS, size=size, hue=hue)

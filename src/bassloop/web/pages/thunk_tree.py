@@ -1,5 +1,7 @@
-"""A thunk's parts as a tree to look at, and its JSON in colours. Pure, and bounded: a thunk may hold
-files and other thunks, as deep and as large as its author likes."""
+"""A thunk's JSON as a tree of its parts, and with syntax highlighting.
+
+Both are bounded: a thunk may hold files and other thunks, as deep and as large as its author likes.
+"""
 
 from __future__ import annotations
 
@@ -11,46 +13,50 @@ from typing import Any
 
 from bassloop.web.presentation import plain
 
-DEPTH = 12
-NODES = 2_000
-TEXT = 300
-_LOOKED_AT = 4 * TEXT
-"""Characters of a text of which that many are shown: what a terminal would obey is not."""
+MAX_DEPTH = 12
+MAX_NODES = 2_000
+MAX_TEXT = 300
+_MAX_RAW_TEXT = 4 * MAX_TEXT
+"""Characters of a text that are looked at: escape sequences among them are not shown."""
 
-JSON_SIZE = 128 * 1024
-"""Characters of JSON that are shown in colours."""
+MAX_JSON = 128 * 1024
+"""Characters of JSON that are highlighted."""
 
 
 @dataclass(slots=True)
-class Node:
-    """One part: what it is called, what it is, and what it is made of."""
+class TreeNode:
+    """A part of a thunk: its label, its value, the value's kind, and its own parts."""
 
     label: str
     text: str = ""
     kind: str = ""
-    children: list[Node] = field(default_factory=list)
+    children: list[TreeNode] = field(default_factory=list)
 
 
-def thunk_tree(text: str) -> list[Node]:
-    """The parts of a thunk from its JSON; none of what is not one. A thunk may be large, and a
-    stranger's: it is for a thread."""
+def thunk_tree(text: str) -> list[TreeNode]:
+    """Return the parts of a thunk from its JSON; none if it isn't a thunk. Slow for large ones: use a thread."""
     try:
         thunk = json.loads(text)
     except (ValueError, RecursionError):
         return []
-    return _Tree().thunk(thunk, 0) if isinstance(thunk, dict) else []
+    return _TreeBuilder().thunk(thunk, 0) if isinstance(thunk, dict) else []
 
 
-class _Tree:
-    """Makes nodes while there is room."""
+class _TreeBuilder:
+    """Builds nodes until there are `MAX_NODES`."""
 
     def __init__(self) -> None:
-        self._left = NODES
+        self._left = MAX_NODES
 
-    def thunk(self, thunk: dict[str, Any], depth: int) -> list[Node]:
-        """A thunk's parts, in the order in which one thinks of them."""
-        if depth > DEPTH:
-            return [Node("…", "deeper than is shown here")]
+    def has_room(self) -> bool:
+        """Reserve another node, and return whether there was room for it."""
+        self._left -= 1
+        return self._left >= 0
+
+    def thunk(self, thunk: dict[str, Any], depth: int) -> list[TreeNode]:
+        """Return a thunk's parts: image, command, input, environment, and the rest."""
+        if depth > MAX_DEPTH:
+            return [TreeNode("…", "nested deeper than is shown here")]
         parts = []
         for name, label in (("image", "image"), ("args", "command"), ("stdin", "standard input")):
             if thunk.get(name):
@@ -58,28 +64,23 @@ class _Tree:
                 if name == "image":
                     parts.append(self.image(part, depth))
                 else:
-                    parts.append(self.listed(label, part, depth))
+                    parts.append(self.array(label, part, depth))
         for name, label in (("env", "environment"), ("labels", "labels")):
             if thunk.get(name):
                 parts.append(self.bindings(label, thunk[name], depth))
         if thunk.get("dir"):
             parts.append(self.value("directory", thunk["dir"], depth))
         if thunk.get("mounts"):
-            mounts = [self.mount(mount, depth + 1) for mount in thunk["mounts"] if self.room()]
-            parts.append(Node("mounts", children=mounts))
+            mounts = [self.mount(each, depth + 1) for each in thunk["mounts"] if self.has_room()]
+            parts.append(TreeNode("mounts", children=mounts))
         known = {"image", "args", "stdin", "env", "labels", "dir", "mounts"}
         for name, part in thunk.items():
-            if name not in known and self.room():
+            if name not in known and self.has_room():
                 parts.append(self.other(name.replace("_", " "), part, depth + 1))
         return parts
 
-    def room(self) -> bool:
-        """Whether there is room for another node; it is taken."""
-        self._left -= 1
-        return self._left >= 0
-
-    def image(self, image: dict[str, Any], depth: int) -> Node:
-        """What it runs in: a name in a registry, another thunk, an archive or a build."""
+    def image(self, image: dict[str, Any], depth: int) -> TreeNode:
+        """Return an image: a reference to a registry, another thunk, an archive or a build."""
         if "ref" in image:
             ref = image["ref"]
             source = ref.get("repository") or ""
@@ -90,76 +91,77 @@ class _Tree:
                 for key, value in ref.items()
                 if key in ("platform", "file", "addr")
             ]
-            return Node("image", _cut(name), "image", rest)
+            return TreeNode("image", _shortened(name), "image", rest)
         if "thunk" in image:
-            return self.nested("image", image["thunk"], depth)
+            return self.nested_thunk("image", image["thunk"], depth)
         return self.other("image", image, depth)
 
-    def nested(self, label: str, thunk: dict[str, Any], depth: int) -> Node:
-        """A thunk that this one is made from."""
-        return Node(label, _cut(command(thunk)), "thunk", self.thunk(thunk, depth + 1))
+    def nested_thunk(self, label: str, thunk: dict[str, Any], depth: int) -> TreeNode:
+        """Return a thunk that this one uses."""
+        return TreeNode(label, _shortened(command(thunk)), "thunk", self.thunk(thunk, depth + 1))
 
-    def listed(self, label: str, values: list[Any], depth: int) -> Node:
-        """Values in a row."""
-        found = [self.value("", value, depth + 1) for value in values if self.room()]
-        return Node(label, _cut(" ".join(word(value) for value in values[:50])), "", found)
+    def array(self, label: str, values: list[Any], depth: int) -> TreeNode:
+        """Return an array of values."""
+        children = [self.value("", value, depth + 1) for value in values if self.has_room()]
+        text = " ".join(summary(value) for value in values[:50])
+        return TreeNode(label, _shortened(text), "", children)
 
-    def bindings(self, label: str, bindings: list[dict[str, Any]], depth: int) -> Node:
-        """Values by name."""
-        found = [
+    def bindings(self, label: str, bindings: list[dict[str, Any]], depth: int) -> TreeNode:
+        """Return values with names."""
+        children = [
             self.value(str(each.get("symbol", "")), each.get("value", {}), depth + 1)
             for each in bindings
-            if self.room()
+            if self.has_room()
         ]
-        return Node(label, children=found)
+        return TreeNode(label, children=children)
 
-    def mount(self, mount: dict[str, Any], depth: int) -> Node:
-        """What is put where."""
-        target = path_of(mount.get("target", {}))
-        node = self.value(target, mount.get("source", {}), depth)
+    def mount(self, mount: dict[str, Any], depth: int) -> TreeNode:
+        """Return a mount, labelled with its target."""
+        node = self.value(path_of(mount.get("target", {})), mount.get("source", {}), depth)
         node.kind = node.kind or "mount"
         return node
 
-    def value(self, label: str, value: dict[str, Any], depth: int) -> Node:
-        """Any value: what it is called, of which kind it is, and what it holds."""
-        if not isinstance(value, dict) or len(value) != 1 or depth > DEPTH:
+    def value(self, label: str, value: dict[str, Any], depth: int) -> TreeNode:
+        """Return a value of any kind."""
+        if not isinstance(value, dict) or len(value) != 1 or depth > MAX_DEPTH:
             return self.other(label, value, depth)
         [(kind, inner)] = value.items()
-        shown = kind.replace("_", " ")
+        shown_kind = kind.replace("_", " ")
         if kind == "thunk" and isinstance(inner, dict) and "path" in inner and "thunk" in inner:
-            kind, shown = "thunk_path", "thunk path"
+            kind, shown_kind = "thunk_path", "thunk path"
         if kind == "thunk":
-            return self.nested(label, inner, depth)
+            return self.nested_thunk(label, inner, depth)
         if kind == "thunk_path":
             thunk = inner.get("thunk", {})
             text = f"{path_of(inner.get('path', {}))} of {command(thunk)}"
-            return Node(label, _cut(text), shown, self.thunk(thunk, depth + 1))
+            return TreeNode(label, _shortened(text), shown_kind, self.thunk(thunk, depth + 1))
         if kind == "array":
-            return self.listed(label, inner.get("values", []), depth)
+            return self.array(label, inner.get("values", []), depth)
         if kind == "object":
             return self.bindings(label, inner.get("bindings", []), depth)
-        return Node(label, _cut(word(value)), shown)
+        return TreeNode(label, _shortened(summary(value)), shown_kind)
 
-    def other(self, label: str, part: Any, depth: int) -> Node:
-        """What has no form of its own."""
-        if isinstance(part, dict) and depth <= DEPTH:
-            found = [self.other(key, each, depth + 1) for key, each in part.items() if self.room()]
-            return Node(label, children=found)
-        if isinstance(part, list) and depth <= DEPTH:
-            return Node(
-                label, children=[self.other("", each, depth + 1) for each in part if self.room()]
-            )
-        return Node(label, _cut(json.dumps(part, ensure_ascii=False)))
+    def other(self, label: str, part: Any, depth: int) -> TreeNode:
+        """Return JSON that has no form of its own."""
+        if isinstance(part, dict) and depth <= MAX_DEPTH:
+            children = [
+                self.other(key, each, depth + 1) for key, each in part.items() if self.has_room()
+            ]
+            return TreeNode(label, children=children)
+        if isinstance(part, list) and depth <= MAX_DEPTH:
+            children = [self.other("", each, depth + 1) for each in part if self.has_room()]
+            return TreeNode(label, children=children)
+        return TreeNode(label, _shortened(json.dumps(part, ensure_ascii=False)))
 
 
 def command(thunk: dict[str, Any]) -> str:
-    """What a thunk runs, in a few words."""
-    words = [word(value) for value in thunk.get("args", [])[:20]]
+    """Return a thunk's command line, shortened."""
+    words = [summary(value) for value in thunk.get("args", [])[:20]]
     return " ".join(words) or "a thunk without a command"
 
 
-def word(value: Any) -> str:
-    """A value in a few characters."""
+def summary(value: Any) -> str:
+    """Return a value in a few characters."""
     if not isinstance(value, dict) or len(value) != 1:
         return "…"
     [(kind, inner)] = value.items()
@@ -183,7 +185,7 @@ def word(value: Any) -> str:
 
 
 def path_of(path: Any) -> str:
-    """Where a path leads, whatever it is a path of."""
+    """Return the path in a path value of any kind."""
     for _ in range(4):
         if not isinstance(path, dict):
             break
@@ -200,28 +202,29 @@ def path_of(path: Any) -> str:
     return "."
 
 
-def _cut(text: str) -> str:
-    shown = plain(text[:_LOOKED_AT])
-    return shown if len(text) <= _LOOKED_AT and len(shown) <= TEXT else f"{shown[:TEXT]}…"
+def _shortened(text: str) -> str:
+    shown = plain(text[:_MAX_RAW_TEXT])
+    complete = len(text) <= _MAX_RAW_TEXT and len(shown) <= MAX_TEXT
+    return shown if complete else f"{shown[:MAX_TEXT]}…"
 
 
 _TOKEN = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:)?|\b(true|false|null)\b|(-?\d[\d.eE+-]*)')
 
 
-def coloured_json(text: str) -> str | None:
-    """JSON as HTML, each kind of thing in a class of its own; None if it is too large for that."""
-    if len(text) > JSON_SIZE:
+def json_html(text: str) -> str | None:
+    """Return JSON as HTML with a class for each kind of token, or None if it is too long for that."""
+    if len(text) > MAX_JSON:
         return None
-    out = []
-    at = 0
-    for found in _TOKEN.finditer(text):
-        out.append(html.escape(text[at : found.start()]))
-        string, colon, name, number = found.groups()
+    parts = []
+    end = 0
+    for token in _TOKEN.finditer(text):
+        parts.append(html.escape(text[end : token.start()]))
+        string, colon, name, number = token.groups()
         if string:
             kind = "key" if colon else "string"
-            out.append(f'<span class="j-{kind}">{html.escape(string)}</span>{colon or ""}')
+            parts.append(f'<span class="j-{kind}">{html.escape(string)}</span>{colon or ""}')
         else:
-            out.append(f'<span class="j-{"name" if name else "number"}">{name or number}</span>')
-        at = found.end()
-    out.append(html.escape(text[at:]))
-    return "".join(out)
+            parts.append(f'<span class="j-{"name" if name else "number"}">{name or number}</span>')
+        end = token.end()
+    parts.append(html.escape(text[end:]))
+    return "".join(parts)

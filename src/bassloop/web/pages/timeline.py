@@ -1,6 +1,6 @@
-"""Where a run's time went: a bar for each vertex that began, and what it waited for.
+"""The layout of a run's timeline: a bar for each step that started, and edges from the steps it waited for.
 
-Pure. The page's script draws the same while the run goes on (`static/timeline.js`).
+The page's script draws the same while the run goes on (`static/timeline.js`).
 """
 
 from __future__ import annotations
@@ -9,40 +9,40 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bassloop.units import format_duration
-from bassloop.web.presentation import plain, vertex_state
+from bassloop.web.presentation import plain, step_state
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bassloop.store import Vertex
 
-MOST = 300
-"""Vertexes that are drawn."""
-
-MANY = 60
-FEW = 14
-LEAST = 0.25
+MAX_BARS = 300
+MAX_LABELLED = 14
+MAX_THICK = 60
+MAX_EDGES = 1000
+MAX_INPUTS = 20
+MIN_WIDTH = 0.25
 TICKS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
-    """A vertex. `x` and `width` are percentages of the whole time, `y` pixels; `left` says that its
-    name is written before it, for want of room behind."""
+class TimelineBar:
+    """A step's bar. `x` and `width` are percentages of the whole time, `y` is in pixels; `label_left` puts
+    the label before the bar, where there is more room."""
 
     row: int
     name: str
     state: str
-    took: str
+    duration: str
     x: float
     width: float
     y: int
-    left: bool
+    label_left: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Edge:
-    """What a bar waited for: from the end of one bar down to the beginning of another."""
+class TimelineEdge:
+    """A line from the end of one bar down to the start of another that waited for it."""
 
     x: float
     y: int
@@ -52,61 +52,68 @@ class Edge:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """A drawing: `pitch` pixels a row, bars as high as `thick`, named ones if there are few."""
+    """The drawing. Rows are `pitch` pixels high and bars `thickness`; few bars are labelled."""
 
-    bars: tuple[Bar, ...]
-    edges: tuple[Edge, ...]
+    bars: tuple[TimelineBar, ...]
+    edges: tuple[TimelineEdge, ...]
     ticks: tuple[str, ...]
     pitch: int
-    thick: int
-    named: bool
+    thickness: int
+    labelled: bool
 
     @property
     def height(self) -> int:
-        """Pixels."""
+        """The height in pixels."""
         return len(self.bars) * self.pitch
 
 
-def timeline(vertexes: Sequence[Vertex], began: float, ended: float) -> Timeline:
-    """The drawing of these vertexes between two times; internal ones are left out."""
-    length = max(ended - began, 0.001)
-    shown = [each for each in vertexes if each.started_at is not None and not each.internal][:MOST]
-    named = len(shown) <= FEW
-    pitch, thick = (22, 16) if named else (11, 8) if len(shown) <= MANY else (5, 4)
-    bars: list[Bar] = []
+def lay_out_timeline(vertexes: Sequence[Vertex], start: float, end: float) -> Timeline:
+    """Lay out the steps between two times, without internal ones."""
+    length = max(end - start, 0.001)
+    shown = [each for each in vertexes if each.started_at is not None and not each.internal]
+    del shown[MAX_BARS:]
+    labelled = len(shown) <= MAX_LABELLED
+    pitch, thickness = (22, 16) if labelled else (11, 8) if len(shown) <= MAX_THICK else (5, 4)
+    bars: list[TimelineBar] = []
     for index, vertex in enumerate(shown):
-        start, end = _place(vertex, began, length, ended)
-        width = max(end - start, LEAST)
+        left, right = _extent(vertex, start, length, end)
+        width = max(right - left, MIN_WIDTH)
         bars.append(
-            Bar(
-                vertex.row,
-                plain(vertex.name),
-                vertex_state(vertex),
-                format_duration((vertex.completed_at or ended) - (vertex.started_at or began)),
-                min(start, 100 - width),
-                width,
-                index * pitch,
-                start > 100 - end,
+            TimelineBar(
+                row=vertex.row,
+                name=plain(vertex.name),
+                state=step_state(vertex),
+                duration=format_duration(
+                    (vertex.completed_at or end) - (vertex.started_at or start)
+                ),
+                x=min(left, 100 - width),
+                width=width,
+                y=index * pitch,
+                label_left=left > 100 - right,
             )
         )
     ticks = tuple(format_duration(length * step / TICKS) for step in range(TICKS + 1))
-    return Timeline(tuple(bars), _edges(shown, bars, thick), ticks, pitch, thick, named)
+    return Timeline(tuple(bars), _edges(shown, bars, thickness), ticks, pitch, thickness, labelled)
 
 
-def _place(vertex: Vertex, began: float, length: float, ended: float) -> tuple[float, float]:
-    start = ((vertex.started_at or began) - began) / length
-    end = ((vertex.completed_at or ended) - began) / length
-    start = min(max(start, 0.0), 1.0)
-    return round(100 * start, 3), round(100 * min(max(end, start), 1.0), 3)
+def _extent(vertex: Vertex, start: float, length: float, end: float) -> tuple[float, float]:
+    left = ((vertex.started_at or start) - start) / length
+    right = ((vertex.completed_at or end) - start) / length
+    left = min(max(left, 0.0), 1.0)
+    return round(100 * left, 3), round(100 * min(max(right, left), 1.0), 3)
 
 
-def _edges(shown: Sequence[Vertex], bars: Sequence[Bar], thick: int) -> tuple[Edge, ...]:
-    places = {vertex.digest: bar for vertex, bar in zip(shown, bars, strict=True)}
+def _edges(
+    shown: Sequence[Vertex], bars: Sequence[TimelineBar], thickness: int
+) -> tuple[TimelineEdge, ...]:
+    by_digest = {vertex.digest: bar for vertex, bar in zip(shown, bars, strict=True)}
     edges = []
     for vertex, bar in zip(shown, bars, strict=True):
-        for digest in vertex.inputs[:20]:
-            source = places.get(digest)
+        for digest in vertex.inputs[:MAX_INPUTS]:
+            source = by_digest.get(digest)
             if source is not None and source.y < bar.y:
-                end = min(source.x + source.width, 100.0)
-                edges.append(Edge(end, source.y + thick // 2, bar.x, bar.y + thick // 2))
-    return tuple(edges[:1000])
+                x = min(source.x + source.width, 100.0)
+                edges.append(
+                    TimelineEdge(x, source.y + thickness // 2, bar.x, bar.y + thickness // 2)
+                )
+    return tuple(edges[:MAX_EDGES])

@@ -1,0 +1,102 @@
+"""What the web application is given: the store, the inbox, permissions, and the rest of the loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import trio
+
+from bassloop.web.auth.web_sessions import WebSessions
+from bassloop.web.logs.html_cache import LogHtmlCache
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from bassloop.access.permissions import Permissions
+    from bassloop.checks.actions import Control
+    from bassloop.checks.outputs import Outputs
+    from bassloop.checks.tail import Tail
+    from bassloop.deliveries.inbox import Inbox
+    from bassloop.github import OAuth
+    from bassloop.runtimes import RuntimeStatus
+    from bassloop.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class PartStatus:
+    """A part of the loop, and whether it is ready. Strangers read `why`: it has no paths and no names."""
+
+    part: str
+    ready: bool
+    why: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Health:
+    """The loop's health and metrics.
+
+    Args:
+        ready: returns the status of each part.
+        metrics: takes HTTP's Accept header, and returns the metrics and their content type.
+        metrics_token: the bearer token that `/metrics` asks for. Without one, `/metrics` is off on the public
+            listener and open on its own.
+    """
+
+    ready: Callable[[], Awaitable[Sequence[PartStatus]]]
+    metrics: Callable[[str], Awaitable[tuple[bytes, str]]]
+    metrics_token: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class WebContext:
+    """The application's collaborators and settings.
+
+    Args:
+        external_url: the loop's public address, without a slash at its end.
+        known_hosts: the gateway's line for a known_hosts file.
+        host_key: the fingerprint of the gateway's host key.
+        ssh_command: the command that connects a runner.
+        pool_snapshot: returns the runtimes that are connected now.
+        session_secret: signs cookies, tokens and forms.
+        oauth: GitHub's OAuth endpoints; None where nobody can sign in.
+        operators: ids and lower-case logins of the operators.
+        outputs: streams files from runners; None where downloads are off.
+        slow_seconds: how long a page may leave a websocket message unread before it is disconnected.
+    """
+
+    store: Store
+    inbox: Inbox
+    tail: Tail
+    external_url: str
+    version: str
+    known_hosts: str
+    host_key: str
+    ssh_command: str
+    pool_snapshot: Callable[[], Sequence[RuntimeStatus]]
+    health: Health
+    permissions: Permissions
+    control: Control
+    session_secret: bytes = field(repr=False)
+    oauth: OAuth | None = None
+    operators: frozenset[str] = frozenset()
+    outputs: Outputs | None = None
+    slow_seconds: float = 30.0
+
+    @cached_property
+    def log_html(self) -> LogHtmlCache:
+        """The HTML of log lines, shared by all visitors."""
+        return LogHtmlCache(self.store)
+
+    @cached_property
+    def scan_limiter(self) -> trio.CapacityLimiter:
+        """The threads that scan whole logs, shared by searches and outlines."""
+        return trio.CapacityLimiter(2)
+
+    @cached_property
+    def sessions(self) -> WebSessions:
+        """The sessions of signed-in visitors."""
+        return WebSessions(
+            self.store, self.session_secret, self.external_url.startswith("https://")
+        )
