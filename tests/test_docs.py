@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from bassloop.cli.runner import dial
-from bassloop.cli.runner_prune import prune
+from bassloop.cli.runner import dial, prune
 from bassloop.cli.runner_secret import set_
 from bassloop.settings import Settings
 

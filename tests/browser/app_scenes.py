@@ -15,7 +15,7 @@ def create_app(page: Page, address: str) -> dict[str, Any]:
     asked = page.inner_text("main")
     if pictures := os.environ.get("PICTURES"):
         page.screenshot(path=f"{pictures}/create-app.png")
-    page.click("text=Make it on GitHub")
+    page.click("text=Create it on GitHub")
     page.click("text=Create GitHub App for")
     page.wait_for_selector("text=Two things are left")
     if pictures:

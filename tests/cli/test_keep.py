@@ -65,10 +65,10 @@ def test_prune_does_as_the_settings_say(data: Data, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((), "nothing says what is to go"),
-        (("--repository", "ada/engine"), "say --older-than or --keep-bytes of the repository"),
-        (("--older-than", "soon"), "'soon' is not like 30d, 12h or 90m"),
-        (("--keep-bytes", "10 apples"), "'10 apples' is not like 10GB, 500MiB or 2000000"),
+        ((), "nothing says what to remove"),
+        (("--repository", "ada/engine"), "--repository needs --older-than or --keep-bytes"),
+        (("--older-than", "soon"), "'soon' is not a duration, such as 30s, 10m"),
+        (("--keep-bytes", "10 apples"), "'10 apples' is not a size, such as 500MB, 2GiB"),
     ],
 )
 def test_prune_says_what_it_needs(data: Data, words: tuple[str, ...], message: str) -> None:
@@ -105,7 +105,7 @@ def test_check_finds_and_repairs(data: Data) -> None:
     said = data.command("check")
     assert said.exit_code == 1
     assert "a folder of logs, 0 bytes, is of no run: nobody" in said.output
-    assert "wrong: 1 (bassloop check --repair mends what can be mended)" in said.output
+    assert "wrong: 1 (bassloop check --repair repairs what can be repaired)" in said.output
     said = data.command("check", "--repair")
-    assert said.output.endswith("is of no run: nobody: removed\nmended 1; all is well now\n")
+    assert said.output.endswith("is of no run: nobody: removed\nrepaired 1; all is well now\n")
     assert data.command("check").output == "all is well\n"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from bassloop.cli.sessions import drop_session, keep_session, session_headers, site_of
+from bassloop.tools.device_login import drop_session, session_headers, site_of, store_session
 from bassloop.tools.trial import Trial, TrialOptions, open_trial
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_session_is_kept_for_its_owner_alone(kept: Path) -> None:
-    keep_session("https://loop.example.com/", "octocat", "t", "2030-01-01T00:00:00Z")
+    store_session("https://loop.example.com/", "octocat", "t", "2030-01-01T00:00:00Z")
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     assert session_headers("https://loop.example.com:443") == [("Authorization", "Bearer t")]
     drop_session("https://loop.example.com/runs")
@@ -41,7 +41,7 @@ def test_a_session_is_kept_for_its_owner_alone(kept: Path) -> None:
     ["http://loop.example.com", "https://loop.example.com:8443", "https://loop.example.com.evil"],
 )
 def test_a_session_is_sent_nowhere_else(kept: Path, url: str) -> None:
-    keep_session("https://loop.example.com", "octocat", "t", "2030-01-01T00:00:00Z")
+    store_session("https://loop.example.com", "octocat", "t", "2030-01-01T00:00:00Z")
     assert session_headers(url) == []
 
 

@@ -14,10 +14,10 @@ import trio
 from hypercorn.config import Config
 
 from bassloop.checks.recorder import recording
-from bassloop.cli import log_feed
-from bassloop.cli.log_display import LogDisplay, OutputError, chosen
-from bassloop.cli.log_feed import FeedError, LogFeed
-from bassloop.cli.run_address import RunAddress, run_address
+from bassloop.cli.log_display import LogDisplay, OutputError
+from bassloop.concurrency import Backoff
+from bassloop.tools import log_feed
+from bassloop.tools.log_feed import FeedError, LogFeed, RunAddress, choose_vertex, parse_run_address
 from bassloop.wire import progrock_pb2 as progrock
 from tests.web.site import Site, a_site
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     ],
 )
 def test_a_run_is_named_by_its_id_or_by_its_page(text: str, meant: RunAddress) -> None:
-    assert run_address(text, "http://here/") == meant
+    assert parse_run_address(text, "http://here/") == meant
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_a_run_is_named_by_its_id_or_by_its_page(text: str, meant: RunAddress) -
 )
 def test_what_names_no_run_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"is no address|neither a run.s id"):
-        run_address(text, "http://here")
+        parse_run_address(text, "http://here")
 
 
 def test_the_websocket_is_as_secret_as_the_page() -> None:
@@ -130,7 +130,7 @@ VERTEXES = [
     ("wanted", "row"), [("1", 1), ("v12", 12), ("sh -c make", 1), ("test", 12), ("sha256:b", 12)]
 )
 def test_a_vertex_is_chosen_by_number_name_digest_or_part(wanted: str, row: int) -> None:
-    assert chosen(VERTEXES, wanted) == row
+    assert choose_vertex(VERTEXES, wanted) == row
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_a_vertex_is_chosen_by_number_name_digest_or_part(wanted: str, row: int)
 )
 def test_no_vertex_or_several_are_told_with_what_there_is(wanted: str, said: str) -> None:
     with pytest.raises(ValueError, match=f"(?s){said}.*\n  12  sh -c make test"):
-        chosen(VERTEXES, wanted)
+        choose_vertex(VERTEXES, wanted)
 
 
 @asynccontextmanager
@@ -226,7 +226,7 @@ async def test_all_lines_come_and_not_only_the_last(tmp_path: Path) -> None:
     async with a_site(tmp_path) as site, listening(site) as port:
         await numbers(site, 5_500)
         feed, lines, losses = collected(port)
-        await feed.serve()
+        await feed.run()
         assert lines == [str(number) for number in range(5_500)]
         assert losses == []
 
@@ -234,13 +234,13 @@ async def test_all_lines_come_and_not_only_the_last(tmp_path: Path) -> None:
 async def test_a_connection_lost_at_any_place_costs_no_line_and_repeats_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_feed, "PAUSE", 0.001)
+    monkeypatch.setattr(log_feed, "BACKOFF", Backoff(0.001, 15.0))
     async with a_site(tmp_path) as site, listening(site) as port:
         await numbers(site, 8_000)
         cuts = [9_000, 100, 9_500, 0, 12_345, 17_000, 1]
         async with cutting(port, cuts) as cut_port:
             feed, lines, losses = collected(cut_port, follow=True)
-            await feed.serve()
+            await feed.run()
         assert lines == [str(number) for number in range(8_000)]
         assert len(losses) == 7
 
@@ -248,12 +248,12 @@ async def test_a_connection_lost_at_any_place_costs_no_line_and_repeats_none(
 async def test_a_run_is_followed_to_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_feed, "PAUSE", 0.001)
+    monkeypatch.setattr(log_feed, "BACKOFF", Backoff(0.001, 15.0))
     async with a_site(tmp_path) as site, listening(site) as port:
         await site.queued()
         async with cutting(port, [2_000, 3_000]) as cut_port, trio.open_nursery() as nursery:
             feed, lines, _ = collected(cut_port, follow=True)
-            nursery.start_soon(feed.serve)
+            nursery.start_soon(feed.run)
             async with recording(site.store, site.tail, "r") as recorder:
                 for number in range(200):
                     said = progrock.VertexLog(vertex="v", data=b"\x1b[1m%d\x1b[0m\n" % number)
@@ -269,7 +269,7 @@ async def test_only_what_is_asked_for_is_sent(tmp_path: Path) -> None:
         await numbers(site, 10)
         other = await site.vertex("r", "other", b"other\n")
         feed, lines, _ = collected(port, only=[other])
-        await feed.serve()
+        await feed.run()
         assert lines == ["other"]
 
 
@@ -279,8 +279,8 @@ async def test_a_run_that_is_not_to_be_seen_is_told_as_one_that_is_not_there(
     async with a_site(tmp_path) as site, listening(site) as port:
         await site.run(public=False)
         feed, _, _ = collected(port, follow=True)
-        with pytest.raises(FeedError, match="there is no such run, or it is not for you to see"):
-            await feed.serve()
+        with pytest.raises(FeedError, match="there is no such run, or you may not see it"):
+            await feed.run()
 
 
 async def test_a_server_that_is_not_there_is_told_at_once() -> None:
@@ -288,4 +288,4 @@ async def test_a_server_that_is_not_there_is_told_at_once() -> None:
         port = unused.getsockname()[1]
     feed, _, _ = collected(port, follow=True)
     with pytest.raises(FeedError, match="can't be reached"):
-        await feed.serve()
+        await feed.run()

@@ -10,7 +10,7 @@ import trio
 from bassloop.runner import RunnerError, RunnerOptions, parse_destination
 from bassloop.runner.call_context import CallContext
 from bassloop.runner.engine.step_progress import BATCH_SECONDS, CHUNK_SIZE, LogBatcher, LogChunk
-from bassloop.runner.options import is_served, parse_size
+from bassloop.runner.options import is_served
 
 
 @pytest.mark.parametrize(
@@ -108,20 +108,6 @@ async def test_a_flood_does_not_wait_for_the_moment_to_pass(
         batcher.close()
     assert sum(sizes) == 100 * CHUNK_SIZE
     assert trio.current_time() - began < BATCH_SECONDS
-
-
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [("512m", 512 << 20), ("2g", 2 << 30), ("2GiB", 2 << 30), ("17000000", 17000000)],
-)
-def test_memory_is_written_with_a_unit(text: str, size: int) -> None:
-    assert parse_size("--memory", text) == size
-
-
-@pytest.mark.parametrize("text", ["", "g", "-1g", "1.5g", "2x"])
-def test_what_is_no_size_of_memory_is_refused(text: str) -> None:
-    with pytest.raises(RunnerError, match="512m or 2g"):
-        parse_size("--memory", text)
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,15 @@
-"""The commands. Each lives in a module of its own, imported when it is called and not before.
+"""The commands: a module for each, which parses its arguments and prints.
 
-`bassloop --help` and `bassloop eval` answer in a fraction of a second because nothing here imports
-Trio or the server.
+What a command does is in `tools/`, `daemon/` and `runner/`. Here, and only here, imports stand inside functions: each
+command imports what it needs when it is called, so that `bassloop --help` and `bassloop eval` answer at once.
 """
 
 from __future__ import annotations
 
 import importlib
 import sys
-from typing import Any, NamedTuple
+from difflib import get_close_matches
+from typing import Any, NamedTuple, NoReturn
 
 import click
 
@@ -16,7 +17,7 @@ from bassloop import __version__
 
 
 class _Command(NamedTuple):
-    """Where a command is, and what `bassloop --help` says of it."""
+    """Where a command is, and its line in `bassloop --help`."""
 
     module: str
     name: str
@@ -24,62 +25,71 @@ class _Command(NamedTuple):
 
 
 COMMANDS: dict[str, _Command] = {
-    "serve": _Command(
-        "bassloop.cli.serve", "serve", "Run the loop: webhook, hooks, pages, SSH gateway."
-    ),
-    "runner": _Command("bassloop.cli.runner", "runner", "Run your checks on this machine."),
-    "try": _Command(
-        "bassloop.cli.try_", "try_", "Run a local repository's checks through a whole loop."
-    ),
-    "github": _Command(
-        "bassloop.cli.github", "github", "Make the loop's GitHub App, and look after it."
-    ),
-    "deliveries": _Command(
-        "bassloop.cli.deliveries", "deliveries", "List, show and replay GitHub's deliveries."
-    ),
-    "logs": _Command("bassloop.cli.logs", "logs", "Show a run's logs, and follow them."),
-    "login": _Command("bassloop.cli.login", "login", "Sign in to a loop, to see private runs."),
-    "logout": _Command("bassloop.cli.login", "logout", "Sign out of a loop again."),
-    "backup": _Command("bassloop.cli.backup", "backup", "Copy the loop's data while it runs."),
-    "restore": _Command("bassloop.cli.backup", "restore", "Put a backup back."),
-    "check": _Command("bassloop.cli.check", "check", "Look whether the loop's data is whole."),
-    "status": _Command("bassloop.cli.status", "status", "Show how the loop is."),
-    "service": _Command(
-        "bassloop.cli.service", "service", "Run the daemon, or a runner, under systemd."
-    ),
-    "runners": _Command("bassloop.cli.runners", "runners", "List the runners that are connected."),
-    "prune": _Command("bassloop.cli.prune", "prune", "Remove runs that have had their time."),
-    "eval": _Command("bassloop.cli.eval_", "eval_", "Evaluate a Bass script, and print its value."),
-    "run": _Command("bassloop.cli.run", "run", "Run a Bass script and its thunks on this machine."),
-    "bump": _Command("bassloop.cli.bump", "bump", "Make the calls in bass.lock files again."),
-    "fmt": _Command("bassloop.cli.fmt", "fmt", "Format Bass scripts."),
-    "repl": _Command("bassloop.cli.repl", "repl", "Evaluate Bass at a prompt."),
-    "lsp": _Command("bassloop.cli.lsp", "lsp", "Serve an editor that shows Bass scripts."),
-    "man": _Command("bassloop.cli.manual", "man", "Print or write manual pages."),
-    "completion": _Command(
-        "bassloop.cli.manual", "completion", "Print what lets a shell complete commands."
-    ),
-    "doc": _Command("bassloop.cli.doc", "doc", "Tell what a name of the language means."),
+    "try": _Command("try_", "try_", "Run a repository's checks on this machine, as a push would."),
+    "serve": _Command("serve", "serve", "Run the daemon: webhook, hooks, pages, SSH gateway."),
+    "runner": _Command("runner", "runner", "Run your checks on this machine."),
+    "github": _Command("github", "github", "Create the loop's GitHub App, and check it."),
+    "service": _Command("service", "service", "Run the daemon, or a runner, under systemd."),
+    "status": _Command("status", "status", "Show whether the daemon runs, and what it does."),
+    "logs": _Command("logs", "logs", "Show a run's logs, or follow them."),
+    "login": _Command("login", "login", "Sign in to a loop, to see private runs."),
+    "logout": _Command("login", "logout", "Sign out of a loop."),
+    "runners": _Command("runners", "runners", "List the connected runners."),
+    "deliveries": _Command("deliveries", "deliveries", "List, show and replay deliveries."),
+    "prune": _Command("prune", "prune", "Remove old runs and their logs."),
+    "backup": _Command("backup", "backup", "Back up the daemon's data while it runs."),
+    "restore": _Command("backup", "restore", "Restore a backup."),
+    "check": _Command("check", "check", "Verify the daemon's data, and repair it."),
+    "eval": _Command("eval_", "eval_", "Evaluate a Bass script, and print its value."),
+    "run": _Command("run", "run", "Run a Bass script and its thunks on this machine."),
+    "bump": _Command("bump", "bump", "Update the calls in bass.lock files."),
+    "fmt": _Command("fmt", "fmt", "Format Bass scripts."),
+    "repl": _Command("repl", "repl", "Evaluate Bass interactively."),
+    "lsp": _Command("lsp", "lsp", "Run the language server, for editors."),
+    "doc": _Command("doc", "doc", "Show the documentation of the language."),
+    "man": _Command("manual", "man", "Print or write manual pages."),
+    "completion": _Command("manual", "completion", "Print a shell's completion script."),
 }
 
 
-class LazyGroup(click.Group):
-    """A group whose commands are imported when they are asked for."""
+class SuggestingGroup(click.Group):
+    """A group that suggests a command for one that it doesn't have."""
+
+    group_class = type  # groups inside of it are of its own class
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that the arguments begin with, or fail with suggestions."""
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-"):
+            self._fail(ctx, name)
+        return super().resolve_command(ctx, args)
+
+    def _fail(self, ctx: click.Context, name: str) -> NoReturn:
+        similar = get_close_matches(name, self.list_commands(ctx), n=3)
+        hint = f" Did you mean {' or '.join(similar)}?" if similar else ""
+        ctx.fail(f"No such command {name!r}.{hint}")
+
+
+class LazyGroup(SuggestingGroup):
+    """A group whose commands are imported when they are called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names, in the order of the table."""
+        """Return the names, in the order of the table."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import one command; None when there is none of that name."""
+        """Import a command, and return it; None if there is none of that name."""
         entry = COMMANDS.get(cmd_name)
         if entry is None:
             return None
-        command: click.Command = getattr(importlib.import_module(entry.module), entry.name)
+        module = importlib.import_module(f"bassloop.cli.{entry.module}")
+        command: click.Command = getattr(module, entry.name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands from the table, importing none of them."""
+        """Write the commands from the table, without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
 
@@ -87,11 +97,16 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="bassloop")
 def cli() -> None:
-    """Bass Loop: a project's checks, run on the machine of whoever pushed."""
+    """Bass Loop: a project's checks, run on the machine of whoever pushed.
+
+    \b
+    Example:
+      bassloop try ~/src/my-project
+    """
 
 
 def main(args: list[str] | None = None) -> Any:
-    """The entry point. Exits with the command's status; an interrupt exits with 130, without a traceback."""
+    """Run a command, and exit with its status; with 130 if it was interrupted."""
     try:
         return cli(args=args, prog_name="bassloop")
     except KeyboardInterrupt:

@@ -1,65 +1,69 @@
-"""`bassloop backup` and `bassloop restore`: the loop's data, elsewhere and back."""
+"""`bassloop backup` and `bassloop restore`."""
 
 from __future__ import annotations
 
 import time
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from bassloop.cli.errors import told
-from bassloop.cli.units import bytes_said
+from bassloop.cli.errors import report_errors
+from bassloop.cli.options import FOLDER, data_dir_option, read_settings
+from bassloop.units import format_size
 
-_FOLDER = click.Path(path_type=Path, file_okay=False)
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @click.command()
-@click.argument("folder", metavar="DIR", type=_FOLDER)
-@click.option("--data-dir", type=_FOLDER, help="Where data is kept (setting DATA_DIR).")
+@click.argument("folder", metavar="DIR", type=FOLDER)
+@data_dir_option
 def backup(folder: Path, data_dir: Path | None) -> None:
-    """Copy the database and the logs to DIR, while the daemon runs or not.
+    """Copy the database and the logs to DIR, whether the daemon runs or not.
 
-    A second backup to the same DIR copies only what is new. Settings, the App's key and the SSH host
-    key are not in it: keep them where you keep secrets.
+    A second backup to the same DIR copies only what is new. A backup does not contain the settings, the App's key, or
+    the SSH host key: keep those where you keep secrets.
+
+    \b
+    Example:
+      bassloop backup /srv/backup/bass-loop
     """
-    from bassloop.settings import SettingsError, load_settings
     from bassloop.store import StoreError
     from bassloop.store.upkeep.backup import back_up
 
-    with told(SettingsError):
-        settings = load_settings(data_dir=data_dir)
-    with told(StoreError):
+    settings = read_settings(data_dir=data_dir)
+    with report_errors(StoreError):
         made = back_up(settings.database, settings.blobs, folder, now=time.time())
     click.echo(
-        f"backed up {made.runs} runs, {bytes_said(made.bytes)} ({bytes_said(made.copied)} copied)"
+        f"backed up {made.runs} runs, {format_size(made.bytes)} ({format_size(made.copied)} copied)"
     )
     if made.lost:
         raise click.ClickException(
-            f"{made.lost} logs are missing from {settings.blobs}: see bassloop check"
+            f"{made.lost} logs are missing from {settings.blobs}: run bassloop check"
         )
 
 
 @click.command()
-@click.argument("folder", metavar="DIR", type=_FOLDER)
-@click.option(
-    "--overwrite", is_flag=True, help="Also where there is data already; it is moved aside."
-)
-@click.option("--data-dir", type=_FOLDER, help="Where data is kept (setting DATA_DIR).")
+@click.argument("folder", metavar="DIR", type=FOLDER)
+@click.option("--overwrite", is_flag=True, help="Move data that is there aside, and go on.")
+@data_dir_option
 def restore(folder: Path, overwrite: bool, data_dir: Path | None) -> None:
-    """Make the loop's data what the backup in DIR is.
+    """Restore the database and the logs from the backup in DIR.
 
-    The backup is verified first. The daemon must not run; start it when this has ended.
+    The backup is verified first. Stop the daemon before, and start it afterwards.
+
+    \b
+    Example:
+      bassloop restore /srv/backup/bass-loop
     """
-    from bassloop.settings import SettingsError, load_settings
     from bassloop.store import StoreError
-    from bassloop.store.upkeep.restore import restore as put_back
+    from bassloop.store.upkeep.restore import restore as restore_backup
 
-    with told(SettingsError):
-        settings = load_settings(data_dir=data_dir)
-    with told(StoreError):
-        aside = put_back(
+    settings = read_settings(data_dir=data_dir)
+    with report_errors(StoreError):
+        moved = restore_backup(
             folder, settings.database, settings.blobs, overwrite=overwrite, now=time.time()
         )
-    for path in aside:
+    for path in moved:
         click.echo(f"moved aside: {path}")
     click.echo(f"restored to {settings.database} and {settings.blobs}")

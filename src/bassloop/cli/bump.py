@@ -1,4 +1,4 @@
-"""`bassloop bump`: the calls that `bass.lock` files remember, made again."""
+"""`bassloop bump`: update `bass.lock` files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bassloop.cli.script_errors import script_errors
+from bassloop.cli.errors import report_script_errors
 
 if TYPE_CHECKING:
     from bassloop.tools.local.bump import Outcome
@@ -16,12 +16,16 @@ if TYPE_CHECKING:
 
 @click.command("bump")
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--check", is_flag=True, help="Write nothing; exit with 1 if anything would change.")
+@click.option("--check", is_flag=True, help="Write nothing; exit with 1 if a result has changed.")
 @click.option("--unsandboxed", is_flag=True, help="Run commands without bubblewrap.")
 def bump(files: tuple[Path, ...], check: bool, unsandboxed: bool) -> None:
-    """Make the calls that FILES remember again, and write what they give now.
+    """Make the calls in FILES again, and write their new results.
 
-    Without FILES, it is the bass.lock of the current directory. A call that fails keeps its answer.
+    Without FILES, bass.lock in the current directory is updated. A call that fails keeps its old result.
+
+    \b
+    Example:
+      bassloop bump --check
     """
     from bassloop.tools.local import bump as bumping
     from bassloop.tools.local.runtime_options import RuntimeOptions
@@ -29,7 +33,7 @@ def bump(files: tuple[Path, ...], check: bool, unsandboxed: bool) -> None:
     options = RuntimeOptions(sandbox=False if unsandboxed else None)
     failed = changed = False
     for path in files or (Path("bass.lock"),):
-        with script_errors():
+        with report_script_errors():
             outcomes = bumping.bump(path, options, write=not check, on_outcome=_show)
         failed |= any(outcome.error for outcome in outcomes)
         changed |= any(outcome.changed for outcome in outcomes)

@@ -1,41 +1,42 @@
-"""`bassloop check`: whether database and logs are whole, and fit."""
+"""`bassloop check`: verify, and repair, the daemon's data."""
 
 from __future__ import annotations
 
 import time
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from bassloop.cli.errors import told
+from bassloop.cli.errors import report_errors
+from bassloop.cli.options import data_dir_option, read_settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @click.command()
-@click.option("--repair", is_flag=True, help="Mend what can be mended, and say what is lost.")
-@click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Where data is kept (setting DATA_DIR).",
-)
+@click.option("--repair", is_flag=True, help="Repair what can be repaired, and list what is lost.")
+@data_dir_option
 def check(repair: bool, data_dir: Path | None) -> None:
-    """Hold the database and the logs against each other. The exit status is 1 if something is wrong.
+    """Verify that the database and the logs are intact and belong together.
 
-    It may be run beside the daemon; with --repair only when that is stopped. A damaged database is
-    moved aside, and what can still be read of it takes its place.
+    The exit status is 1 if something is wrong. It works while the daemon runs; with --repair, stop the daemon first.
+    A damaged database is moved aside, and replaced by what can still be read of it.
+
+    \b
+    Example:
+      bassloop check --repair
     """
-    from bassloop.settings import SettingsError, load_settings
     from bassloop.store import StoreError, is_served
     from bassloop.store.upkeep.mend import look, mend
+    from bassloop.tools.local_daemon import DaemonError
+    from bassloop.tools.local_store import check_database
 
-    with told(SettingsError):
-        settings = load_settings(data_dir=data_dir)
+    settings = read_settings(data_dir=data_dir)
     database, blobs = settings.database, settings.blobs
-    left = found = 0
-    with told(StoreError):
-        if not database.is_file():
-            raise click.ClickException(
-                f"there is no database {database}; are SQLITE_PATH and DATA_DIR the daemon's?"
-            )
+    unrepaired = found = 0
+    with report_errors(StoreError, DaemonError):
+        check_database(settings)
         findings = (
             mend(database, blobs, now=time.time())
             if repair
@@ -43,9 +44,9 @@ def check(repair: bool, data_dir: Path | None) -> None:
         )
         for finding in findings:
             found += 1
-            left += finding.mended is None
+            unrepaired += finding.mended is None
             click.echo(f"{finding.what}{f': {finding.mended}' if finding.mended else ''}")
-    if left:
-        hint = "" if repair else " (bassloop check --repair mends what can be mended)"
-        raise click.ClickException(f"wrong: {left}{hint}")
-    click.echo("all is well" if not found else f"mended {found}; all is well now")
+    if unrepaired:
+        hint = "" if repair else " (bassloop check --repair repairs what can be repaired)"
+        raise click.ClickException(f"wrong: {unrepaired}{hint}")
+    click.echo("all is well" if not found else f"repaired {found}; all is well now")

@@ -1,4 +1,4 @@
-"""`bassloop deliveries`: what GitHub sent, what became of it, and once more, please."""
+"""`bassloop deliveries`: what GitHub sent, and what became of it."""
 
 from __future__ import annotations
 
@@ -6,46 +6,56 @@ import json
 import sys
 import time
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from bassloop.cli.errors import told
-from bassloop.cli.run_address import daemon_address
-from bassloop.cli.stored import stored
+from bassloop.cli import SuggestingGroup
+from bassloop.cli.errors import report_errors
+from bassloop.cli.options import data_dir_option, json_lines_option, read_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
     from bassloop.settings import Settings
     from bassloop.store import Delivery, Run, Store
+
+T = TypeVar("T")
 
 STATES = ("received", "handling", "held", "done", "ignored", "failed", "set_aside")
 PAGE = 500
 
 
-@click.group("deliveries")
-@click.option(
-    "--data-dir", type=click.Path(path_type=Path), help="Where data is kept (setting DATA_DIR)."
-)
+@click.group("deliveries", cls=SuggestingGroup)
+@data_dir_option
 @click.pass_context
 def deliveries(context: click.Context, data_dir: Path | None) -> None:
     """List and show the deliveries of GitHub's webhook, and replay those that were set aside.
 
     Run it where the daemon runs, with its settings. It works whether the daemon runs or not.
-    """
-    from bassloop.settings import SettingsError, load_settings
 
-    with told(SettingsError):
-        context.obj = load_settings(data_dir=data_dir)
+    \b
+    Example:
+      bassloop deliveries list --state set_aside
+    """
+    context.obj = read_settings(data_dir=data_dir)
 
 
 @deliveries.command("list")
-@click.option("-n", "--limit", default=30, show_default=True, help="How many, the newest first.")
-@click.option("--state", type=click.Choice(STATES), multiple=True, help="Only those in a state.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("-n", "--limit", default=30, show_default=True, help="List so many at most.")
+@click.option(
+    "--state", type=click.Choice(STATES), multiple=True, help="Only in this state; may be repeated."
+)
+@json_lines_option
 @click.pass_obj
 def list_(settings: Settings, limit: int, state: tuple[str, ...], as_json: bool) -> None:
-    """List deliveries, the newest first."""
+    """List deliveries, the newest first.
+
+    \b
+    Example:
+      bassloop deliveries list --limit 100 --state failed --state set_aside
+    """
 
     async def read(store: Store) -> list[Delivery]:
         found: list[Delivery] = []
@@ -57,29 +67,34 @@ def list_(settings: Settings, limit: int, state: tuple[str, ...], as_json: bool)
                 break
         return found
 
-    found = stored(settings, read)
+    found = _use_store(settings, read)
     if as_json:
         for delivery in found:
             click.echo(json.dumps(_fields(delivery)))
         return
     if not found:
-        click.echo("there are none", err=True)
+        click.echo("no deliveries", err=True)
     for delivery in found:
         click.echo(_line(delivery))
 
 
 @deliveries.command()
 @click.argument("guid")
-@click.option("--body", is_flag=True, help="Print the payload, and nothing else.")
+@click.option("--body", is_flag=True, help="Print only the payload.")
 @click.pass_obj
 def show(settings: Settings, guid: str, body: bool) -> None:
-    """Show one delivery, and the runs that it started."""
+    """Show a delivery, and the runs that it started.
+
+    \b
+    Example:
+      bassloop deliveries show 72d3162e-cc78-11e3-81ab-4c9367dc0958
+    """
 
     async def read(store: Store) -> tuple[Delivery | None, list[Run]]:
         found = await store.runs(PAGE, public_only=False, delivery=guid)
         return await store.delivery(guid), list(found.items)
 
-    delivery, runs = stored(settings, read)
+    delivery, runs = _use_store(settings, read)
     if delivery is None:
         raise click.ClickException(f"no delivery {guid} is stored")
     if body:
@@ -97,55 +112,43 @@ def show(settings: Settings, guid: str, body: bool) -> None:
 
 @deliveries.command()
 @click.argument("guid")
-@click.option("--url", metavar="URL", help="Where the daemon listens (default: setting LISTEN).")
+@click.option("--url", metavar="URL", help="The daemon's address (default: setting LISTEN).")
 @click.pass_obj
 def replay(settings: Settings, guid: str, url: str | None) -> None:
-    """Handle a delivery anew that failed or was set aside."""
-    from bassloop.store import is_served
+    """Handle a delivery again that failed or was set aside.
 
-    delivery = stored(settings, lambda store: store.delivery(guid))
+    \b
+    Example:
+      bassloop deliveries replay 72d3162e-cc78-11e3-81ab-4c9367dc0958
+    """
+    from bassloop.store import is_served
+    from bassloop.tools.local_daemon import DaemonError
+    from bassloop.tools.replay import redeliver
+
+    delivery = _use_store(settings, lambda store: store.delivery(guid))
     if delivery is None:
         raise click.ClickException(f"no delivery {guid} is stored")
     if delivery.state not in ("failed", "set_aside"):
         raise click.ClickException(
-            f"the delivery is {delivery.state}; only one that failed or was set aside is replayed"
+            f"the delivery is {delivery.state}; only one that failed or was set aside can be replayed"
         )
     if is_served(settings.database):
-        click.echo(_redeliver(settings, delivery, url))
+        with report_errors(DaemonError):
+            click.echo(_flat(redeliver(settings, delivery, url)))
     else:
-        stored(settings, lambda store: store.replay_delivery(guid))
-        click.echo("it is handled when the daemon starts")
+        _use_store(settings, lambda store: store.replay_delivery(guid))
+        click.echo("it will be handled when the daemon starts")
 
 
-def _redeliver(settings: Settings, delivery: Delivery, url: str | None) -> str:
-    """Deliver it to the daemon as GitHub does when it redelivers. Returns what the daemon said."""
-    import httpx
+def _use_store(settings: Settings, use: Callable[[Store], Awaitable[T]]) -> T:
+    import trio
 
-    from bassloop.github import sign
+    from bassloop.store import StoreError
+    from bassloop.tools.local_daemon import DaemonError
+    from bassloop.tools.local_store import use_store
 
-    secret = settings.webhook_secret()
-    if secret is None:
-        raise click.ClickException("GITHUB_APP_WEBHOOK_SECRET is not set, but the daemon needs it")
-    where = (url or daemon_address(settings)).rstrip("/")
-    headers = {
-        "Content-Type": "application/json",
-        "X-GitHub-Event": delivery.event,
-        "X-GitHub-Delivery": delivery.guid,
-        "X-Hub-Signature-256": sign(secret, delivery.body),
-    }
-    try:
-        with httpx.Client(trust_env=False, timeout=30) as client:
-            answer = client.post(
-                f"{where}/integrations/github/events", content=delivery.body, headers=headers
-            )
-    except httpx.HTTPError as error:
-        raise click.ClickException(
-            f"the daemon at {where} did not answer: {error} (--url says where it listens)"
-        ) from error
-    said = _flat(answer.text)
-    if answer.status_code != 202:
-        raise click.ClickException(f"the daemon at {where} refused it: {answer.status_code} {said}")
-    return said
+    with report_errors(StoreError, DaemonError):
+        return trio.run(use_store, settings, use)
 
 
 def _fields(delivery: Delivery) -> dict[str, Any]:
@@ -179,5 +182,5 @@ def _line(delivery: Delivery) -> str:
 
 
 def _flat(text: str) -> str:
-    """Text of anybody's in one line for a terminal: nothing in it is more than a character."""
+    """Return a stranger's text as one line without control characters, which a terminal would obey."""
     return "".join(char if char.isprintable() else " " for char in " ".join(text.split()))

@@ -1,4 +1,4 @@
-"""`bassloop doc`: what there is to know of a name of the language."""
+"""`bassloop doc`: the documentation of the language's names."""
 
 from __future__ import annotations
 
@@ -20,17 +20,21 @@ if TYPE_CHECKING:
 def doc(symbol: str | None) -> None:
     """Show the documentation of SYMBOL, or of everything.
 
-    SYMBOL is a name that every script has (map), a member of a standard module (strings:join), or a module
-    (strings). Exits with 1 if there is nothing of that name.
+    SYMBOL is a builtin (map), a member of a standard module (strings:join), or a module (strings). The exit status is 1
+    if nothing has that name.
+
+    \b
+    Example:
+      bassloop doc strings:join
     """
     from rich.console import Console
 
-    # A pipe has no width: in a list every name then has a line of its own, for grep.
+    # In a pipe, each name has a line of its own, for grep.
     width = None if sys.stdout.isatty() else 1000 if symbol is None else 100
     console = Console(highlight=False, width=width)
     with console.capture() as capture:
         _show(console, symbol)
-    # Tables fill their lines up with spaces.
+    # Tables pad their lines with spaces.
     click.echo("\n".join(line.rstrip() for line in capture.get().rstrip().split("\n")), color=True)
 
 
@@ -50,12 +54,10 @@ def _show(console: Console, symbol: str | None) -> None:
         _module(console, module)
     elif entry is None:
         similar = reference.similar(symbol)
-        mend = (
-            f"did you mean {', '.join(similar)}?"
-            if similar
-            else "`bassloop doc` lists all there are"
+        hint = (
+            f"did you mean {', '.join(similar)}?" if similar else "`bassloop doc` lists all names"
         )
-        raise click.ClickException(f"nothing is called {symbol}: {mend}")
+        raise click.ClickException(f"nothing is called {symbol}: {hint}")
 
 
 def _entry(console: Console, entry: ReferenceEntry) -> None:
@@ -69,7 +71,7 @@ def _entry(console: Console, entry: ReferenceEntry) -> None:
     }[entry.sort]
     console.print(Text.assemble((entry.call, "bold"), "  ", (sort, "dim")))
     if entry.module:
-        # .git wants the image that it runs in.
+        # .git needs the image that it runs in.
         load = "(use (.git (linux/alpine/git)))" if entry.module == "git" else ""
         console.print(Text(f"from {load or f'(use (.{entry.module}))'}", "dim"))
     if entry.deprecated:

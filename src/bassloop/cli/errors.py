@@ -1,7 +1,8 @@
-"""A person's own mistake is told in one message, without a traceback."""
+"""Errors that are the caller's to fix: one message on standard error, without a traceback."""
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,8 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def told(*kinds: type[Exception]) -> Iterator[None]:
-    """Turn these errors, alone or in groups of their own kind, into a message and exit status 1."""
+def report_errors(*kinds: type[Exception]) -> Iterator[None]:
+    """Turn errors of these kinds, alone or in a group of nothing else, into a message and exit status 1."""
     try:
         yield
     except kinds as error:
@@ -31,3 +32,22 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
             yield from _leaves(error)
         else:
             yield error
+
+
+@contextmanager
+def report_script_errors() -> Iterator[None]:
+    """Show a script's error with the place in its source, and exit with 1; exit with 130 on an interrupt."""
+    from bassloop.bass.errors import BassError, render
+    from bassloop.tools.local.driver import Interrupted
+
+    try:
+        yield
+    except BassError as error:
+        headline, _, trace = render(error).partition("\n")
+        click.secho(headline, fg="red", bold=True, err=True)
+        if trace:
+            click.echo(trace, err=True)
+        sys.exit(1)
+    except (Interrupted, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        sys.exit(130)

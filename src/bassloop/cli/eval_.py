@@ -1,10 +1,10 @@
-"""`bassloop eval`: the value of a script."""
+"""`bassloop eval`: evaluate a script."""
 
 from __future__ import annotations
 
 import click
 
-from bassloop.cli.script_errors import script_errors
+from bassloop.cli.errors import report_script_errors
 
 
 @click.command("eval")
@@ -14,7 +14,11 @@ from bassloop.cli.script_errors import script_errors
 def eval_(file: str, expression: str | None, as_json: bool) -> None:
     """Evaluate a Bass script, and print the value of its last form.
 
-    Reads standard input without FILE. The script may read and write your files, and runs no thunks.
+    Without FILE it reads standard input. The script may read and write your files, but runs no thunks.
+
+    \b
+    Example:
+      bassloop eval -e '(+ 1 2)'
     """
     from bassloop.bass.filesystem import memory_file
     from bassloop.bass.json import encode
@@ -22,7 +26,7 @@ def eval_(file: str, expression: str | None, as_json: bool) -> None:
     from bassloop.bass.printer import show
     from bassloop.tools.local.script import Text, evaluate, read_text
 
-    with script_errors():
+    with report_script_errors():
         if expression is not None:
             content = memory_file("<expression>", expression.encode())
             text = Text(expression, "<expression>", HostPath("."), content)

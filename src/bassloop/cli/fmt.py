@@ -76,10 +76,10 @@ def _formatted(text: str, name: str) -> str:
     """Return a text formatted. Exit with a message if it is no Bass."""
     from bassloop.bass.errors import BassError
     from bassloop.bass.reader import read_source
-    from bassloop.cli.script_errors import script_errors
+    from bassloop.cli.errors import report_script_errors
     from bassloop.tools.formatter import format_bass
 
-    with script_errors():
+    with report_script_errors():
         before = read_source(text, name)
         formatted = format_bass(text)
         after = read_source(formatted, name)

@@ -1,4 +1,4 @@
-"""`bassloop github`: the loop's GitHub App."""
+"""`bassloop github`: create the loop's GitHub App, and check it."""
 
 from __future__ import annotations
 
@@ -7,34 +7,47 @@ from urllib.parse import urlsplit
 
 import click
 
-from bassloop.cli.errors import told
+from bassloop.cli import SuggestingGroup
+from bassloop.cli.errors import report_errors
+from bassloop.cli.options import read_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from bassloop.settings import Settings
-    from bassloop.tools.setup.create_app import Made, Plan
+    from bassloop.tools.setup.create_app import CreatedApp, Plan
 
 
-@click.group()
+@click.group(cls=SuggestingGroup)
 def github() -> None:
-    """Make the loop's GitHub App, and look after it."""
+    """Create the loop's GitHub App, and check it.
+
+    \b
+    Example:
+      bassloop github doctor
+    """
 
 
 @github.command("create-app")
 @click.option(
-    "--external-url", metavar="URL", help="How GitHub reaches the loop (setting EXTERNAL_URL)."
+    "--external-url",
+    metavar="URL",
+    help="The address at which GitHub reaches the loop (setting EXTERNAL_URL).",
 )
-@click.option("--name", metavar="NAME", help="The App's name, at most 34 characters; yours alone.")
-@click.option("--organization", metavar="LOGIN", help="Make it an organization's, not your own.")
+@click.option(
+    "--name", metavar="NAME", help="The App's name: at most 34 characters, unique on GitHub."
+)
+@click.option(
+    "--organization", metavar="LOGIN", help="Create it for an organization instead of yourself."
+)
 @click.option(
     "--github-api-url",
     metavar="URL",
-    help="An Enterprise Server's API, https://HOST/api/v3 (setting GITHUB_API_URL).",
+    help="The API of an Enterprise Server, https://HOST/api/v3 (setting GITHUB_API_URL).",
 )
-@click.option("--port", default=0, help="Of the local page; by default one that is free.")
-@click.option("--no-browser", is_flag=True, help="Only print the page's address.")
-@click.option("--replace", is_flag=True, help="Replace the App that the settings file has.")
+@click.option("--port", default=0, help="The local page's port (default: a free one).")
+@click.option("--no-browser", is_flag=True, help="Print the page's address instead of opening it.")
+@click.option("--replace", is_flag=True, help="Replace the App in the settings file.")
 def create_app(
     external_url: str | None,
     name: str | None,
@@ -44,23 +57,27 @@ def create_app(
     no_browser: bool,
     replace: bool,
 ) -> None:
-    """Make the loop's GitHub App, in the browser, and keep its credentials.
+    """Create the loop's GitHub App in the browser, and store its credentials.
 
-    Opens a page on this machine that asks GitHub for an App with all that the loop needs. Its id, keys
-    and secrets are written to the settings file (docs/settings.md), which only you can read. From
-    another machine, forward the page's port: ssh -L PORT:127.0.0.1:PORT HOST, with --port PORT.
+    Opens a page on this machine that asks GitHub for an App with everything that the loop needs. Its id, keys and
+    secrets are written to the settings file (docs/settings.md), which only you can read. If your browser is on another
+    machine, forward the page's port: ssh -L PORT:127.0.0.1:PORT HOST, with --port PORT.
+
+    \b
+    Example:
+      bassloop github create-app --external-url https://loop.example.com
     """
     import trio
 
     from bassloop.github import GitHubError
-    from bassloop.settings import SettingsError, load_settings, settings_path
+    from bassloop.settings import settings_path
     from bassloop.tools.setup.settings_file import SettingsFileError
 
-    with told(SettingsError, SettingsFileError, GitHubError):
-        settings = load_settings(external_url=external_url, github_api_url=github_api_url)
+    settings = read_settings(external_url=external_url, github_api_url=github_api_url)
+    with report_errors(SettingsFileError, GitHubError):
         plan = _plan(settings, name, organization, replace, settings_path())
-        made = trio.run(_create, plan, port, not no_browser)
-    _tell(made)
+        created = trio.run(_create, plan, port, not no_browser)
+    _summarize(created)
 
 
 def _plan(
@@ -71,7 +88,7 @@ def _plan(
     from bassloop.tools.setup.settings_file import assigned, try_to_write
 
     if settings.external_url is None:
-        message = "say with --external-url (or EXTERNAL_URL) where GitHub reaches this loop"
+        message = "--external-url (or EXTERNAL_URL) is missing: the address at which GitHub reaches the loop"
         raise click.UsageError(f"{message}, such as https://loop.example.com")
     host = urlsplit(settings.external_url).hostname or ""
     name = name or f"bass loop {host}"[:MAX_NAME].strip(" .-")
@@ -85,14 +102,14 @@ def _plan(
     known = assigned(path, CREDENTIALS)
     if known and not replace:
         raise click.ClickException(
-            f"{path} has an App already ({', '.join(known)}). To put another in its place "
-            "(the file as it is now is kept beside it), say --replace"
+            f"{path} has an App already ({', '.join(known)}). --replace puts another in its place, "
+            "and keeps a copy of the file"
         )
     try_to_write(path)
     return Plan(name, settings.external_url, web, settings.github_api_url, organization, path)
 
 
-async def _create(plan: Plan, port: int, browser: bool) -> Made:
+async def _create(plan: Plan, port: int, browser: bool) -> CreatedApp:
     import webbrowser
 
     import trio
@@ -100,75 +117,80 @@ async def _create(plan: Plan, port: int, browser: bool) -> Made:
     from bassloop.github import GitHubConfig, open_github
     from bassloop.tools.setup.create_app import Creation, serve_page
 
-    async with open_github(GitHubConfig(plan.api_url)) as its:
-        creation = Creation(plan, its.api)
+    async with open_github(GitHubConfig(plan.api_url)) as client:
+        creation = Creation(plan, client.api)
         async with trio.open_nursery() as nursery:
             address = await nursery.start(serve_page, creation, port)
-            click.echo(f"Make the App on this page:\n\n    {address}\n")
+            click.echo(f"Create the App on this page:\n\n    {address}\n")
             if browser:
                 await trio.to_thread.run_sync(webbrowser.open, address)
-    assert creation.made is not None
-    return creation.made
+    assert creation.created is not None
+    return creation.created
 
 
-def _tell(made: Made) -> None:
+def _summarize(created: CreatedApp) -> None:
     import os
 
     from bassloop.tools.setup.create_app import CREDENTIALS
 
-    click.echo(f"The App {made.app.slug} is made; its credentials are in {made.path}.")
-    if made.kept is not None:
-        click.echo(f"The file as it was is {made.kept}.")
-    if made.left is not None:
+    click.echo(f"The App {created.app.slug} is created; its credentials are in {created.path}.")
+    if created.backup is not None:
+        click.echo(f"A copy of the old file is {created.backup}.")
+    if created.webhook_error is not None:
         click.echo(
-            f"GitHub did not take the webhook's settings: {made.left}\n"
+            f"GitHub refused the webhook's settings: {created.webhook_error}\n"
             "Set the webhook's content type to application/json in the App's settings."
         )
     winning = [name for name in CREDENTIALS if os.environ.get(name)]
     if winning:
-        click.echo(f"The environment wins over the file: unset {', '.join(winning)} there.")
+        click.echo(f"The environment overrides the file: unset {', '.join(winning)}.")
     click.echo(
-        "\nWhat is left:\n"
-        f"  1. install it:            {made.install_url}\n"
-        f"  2. tick the device flow:  {made.settings_url}\n"
+        "\nWhat is left to do:\n"
+        f"  1. install it:            {created.install_url}\n"
+        f"  2. enable device flow:    {created.settings_url}\n"
         "  3. start the loop:        bassloop serve\n"
-        "  4. look at it all:        bassloop github doctor"
+        "  4. check everything:      bassloop github doctor"
     )
 
 
 @github.command()
-@click.option("--redeliver", is_flag=True, help="Have GitHub send the newest delivery again.")
-@click.option("--mend", is_flag=True, help="Set the webhook's address, encoding and secret.")
-def doctor(redeliver: bool, mend: bool) -> None:
-    """Look at the loop's GitHub App, and say what is not right, with its mend.
+@click.option("--redeliver", is_flag=True, help="Have GitHub redeliver the newest delivery.")
+@click.option(
+    "--fix", "--mend", "fix", is_flag=True, help="Set the webhook's address, encoding and secret."
+)
+def doctor(redeliver: bool, fix: bool) -> None:
+    """Check the loop's GitHub App, and show how to fix what is wrong.
 
-    Credentials, clock, permissions, events, where it is installed, the webhook's settings and last
-    deliveries, the rate limit, the device flow. Exits with 0 when nothing is wrong, with 1 otherwise;
-    what is only doubtful is marked and does not count.
+    Checks credentials, clock, permissions, events, installations, the webhook's settings and last deliveries, the rate
+    limit, and the device flow. The exit status is 1 if something is wrong; a doubtful finding does not count.
+
+    \b
+    Example:
+      bassloop github doctor --redeliver
     """
     import sys
 
     import trio
 
     from bassloop.cli.log_config import configure_logs
-    from bassloop.settings import SettingsError, load_settings
+    from bassloop.settings import SettingsError
 
     configure_logs("error")
-    with told(SettingsError):
-        settings = load_settings()
-        sys.exit(trio.run(_examine, settings, redeliver, mend))
+    settings = read_settings()
+    with report_errors(SettingsError):
+        sys.exit(trio.run(_examine, settings, redeliver, fix))
 
 
 _SIGNS = {"ok": ("✓", "green"), "doubtful": ("!", "yellow"), "wrong": ("✗", "red")}
 
 
-async def _examine(settings: Settings, redeliver: bool, mend: bool) -> int:
+async def _examine(settings: Settings, redeliver: bool, fix: bool) -> int:
     from contextlib import aclosing
 
     from bassloop.github import GitHubConfig, Patience, open_github
-    from bassloop.tools.setup.doctor import Wanted, examine
+    from bassloop.tools.setup.doctor import Treatment, examine
 
-    found = GitHubConfig(
+    config = GitHubConfig(
         settings.github_api_url,
         settings.github_app_id,
         settings.private_key(),
@@ -176,14 +198,14 @@ async def _examine(settings: Settings, redeliver: bool, mend: bool) -> int:
     )
     wrong = 0
     async with (
-        open_github(found) as its,
-        aclosing(examine(settings, its, Wanted(redeliver, mend))) as findings,
+        open_github(config) as client,
+        aclosing(examine(settings, client, Treatment(redeliver, fix))) as findings,
     ):
         async for each in findings:
             sign, colour = _SIGNS[each.state]
-            click.echo(f"{click.style(sign, fg=colour)} {each.said}")
-            if each.mend is not None and each.state != "ok":
-                click.echo(f"    mend: {each.mend}")
+            click.echo(f"{click.style(sign, fg=colour)} {each.text}")
+            if each.fix is not None and each.state != "ok":
+                click.echo(f"    fix: {each.fix}")
             wrong += each.state == "wrong"
     if wrong:
         click.echo(f"\n{wrong} {'thing is' if wrong == 1 else 'things are'} wrong")

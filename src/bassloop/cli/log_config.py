@@ -1,4 +1,4 @@
-"""How log lines look: for people on a terminal, JSON otherwise."""
+"""The format of log lines: for people on a terminal, JSON otherwise."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
 def configure_logs(level: str, *, stream: TextIO | None = None) -> None:
-    """Send structured log lines to a stream (standard error), and the libraries' own beside them."""
+    """Write log lines, ours and the libraries', to a stream (default: standard error)."""
     stream = stream or sys.stderr
     number = LEVELS.get(level.lower(), logging.INFO)
     shared: list[structlog.typing.Processor] = [

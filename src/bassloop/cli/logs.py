@@ -8,30 +8,26 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bassloop.cli.errors import told
-from bassloop.cli.run_address import RunAddress, daemon_address, run_address
-from bassloop.cli.sessions import session_headers
+from bassloop.cli.errors import report_errors
+from bassloop.cli.options import read_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from io import TextIOWrapper
 
-    from bassloop.cli.log_feed import LogFeed
+    from bassloop.tools.log_feed import LogFeed, RunAddress
 
-STATUS = {"succeeded": 0, "failed": 1, "queued": 4, "running": 4}
+EXIT_STATUSES = {"succeeded": 0, "failed": 1, "queued": 4, "running": 4}
 ENDED_OTHERWISE = 3
-NOT_TO_BE_HAD = 5
-PIPE_CLOSED = 141
+NO_LOGS = 5
+OUTPUT_CLOSED = 141
 
 
 @click.command("logs")
 @click.argument("run")
-@click.option("-f", "--follow", is_flag=True, help="Stay until the run is over.")
+@click.option("-f", "--follow", is_flag=True, help="Stay until the run has ended.")
+@click.option("--vertex", metavar="V", help="Only this vertex: its number, name, or part of it.")
 @click.option(
-    "--vertex", metavar="V", help="Only this vertex: its number, its name, or a part of it."
-)
-@click.option(
-    "--internal", is_flag=True, help="Also the vertexes that pages hide: a runner's own work."
+    "--internal", is_flag=True, help="Include vertexes that pages hide: the runner's own work."
 )
 @click.option(
     "--color",
@@ -40,7 +36,7 @@ PIPE_CLOSED = 141
     show_default=True,
     help="Keep colours. auto: in a terminal, unless NO_COLOR is set.",
 )
-@click.option("--url", metavar="URL", help="Where RUN's loop is (default: this machine's).")
+@click.option("--url", metavar="URL", help="The address of RUN's loop (default: this machine's).")
 @click.pass_context
 def logs(
     context: click.Context,
@@ -51,43 +47,47 @@ def logs(
     color: str,
     url: str | None,
 ) -> None:
-    """Show the logs of RUN, an id or the address of a run's page.
+    """Show the logs of RUN, which is a run's id or the address of its page.
 
-    Those of a private repository are shown to who may read it: see `bassloop login`.
+    Runs of private repositories are shown to those who may read the repository: see `bassloop login`.
 
-    Escape sequences are made safe: colours, attributes and links to web pages are kept in a terminal,
-    nothing else, and nothing at all in a pipe. A lost connection is taken up again, without a line
-    missing or coming twice.
+    In a terminal, colours, attributes and links to web pages are kept, and all other escape sequences are removed; a
+    pipe gets plain text. After a lost connection it goes on where it was.
+
+    \b
+    Example:
+      bassloop logs https://loop.example.com/runs/0c9aXy --follow
 
     \b
     Exit status:
       0    the run succeeded
       1    it failed
-      2    the command was not understood
+      2    the command line is wrong
       3    it ended in another way: cancelled, timed out, interrupted, …
       4    it has not ended (without --follow)
-      5    there are no logs to be had: no such run, no such vertex, no answer
-      130  interrupted, 141 the output was closed
+      5    there are no logs: no such run, no such vertex, no answer
+      130  interrupted; 141 the output was closed
     """
-    from bassloop.settings import SettingsError, load_settings
+    from bassloop.tools.local_daemon import daemon_address
+    from bassloop.tools.log_feed import parse_run_address
 
-    with told(SettingsError):
-        server = url or daemon_address(load_settings())
+    server = url or daemon_address(read_settings())
     try:
-        address = run_address(run, server)
+        address = parse_run_address(run, server)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="RUN") from error
     if vertex is not None:
         address = address._replace(vertex=vertex)
-    context.exit(_shown(address, follow=follow, internal=internal, colour=_keeps_colour(color)))
+    context.exit(_show(address, follow=follow, internal=internal, colour=_keeps_colour(color)))
 
 
-def _shown(address: RunAddress, *, follow: bool, internal: bool, colour: bool) -> int:
-    """Show the logs; returns the exit status."""
+def _show(address: RunAddress, *, follow: bool, internal: bool, colour: bool) -> int:
+    """Show the logs, and return the exit status."""
     import trio
 
     from bassloop.cli.log_display import LogDisplay, OutputError
-    from bassloop.cli.log_feed import FeedError, LogFeed
+    from bassloop.tools.device_login import SignInError, session_headers
+    from bassloop.tools.log_feed import FeedError, LogFeed
 
     output = _utf8(sys.stdout)
     display = LogDisplay(
@@ -97,58 +97,40 @@ def _shown(address: RunAddress, *, follow: bool, internal: bool, colour: bool) -
         names=address.vertex is None,
         internal=internal or address.vertex is not None,
     )
-    headers = session_headers(address.server)
-    feed = LogFeed(address, display, _say, follow=follow, headers=headers)
+    with report_errors(SignInError):
+        headers = session_headers(address.server)
+    feed = LogFeed(address, display, _notice, follow=follow, headers=headers)
     try:
         try:
-            trio.run(_serve, feed)
+            trio.run(_run, feed)
         finally:
             display.close()
     except FeedError as error:
-        _say(str(error))
-        return NOT_TO_BE_HAD
+        _notice(str(error))
+        return NO_LOGS
     except OutputError as error:
-        # What is still to be flushed at the end would say the same again.
+        # Python would fail once more when it flushes the output at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if error.closed:
-            return PIPE_CLOSED
-        _say(str(error))
-        return NOT_TO_BE_HAD
-    if display.state not in STATUS:
-        _say(f"the run ended: {display.state.replace('_', ' ')}")
-    return STATUS.get(display.state, ENDED_OTHERWISE)
+            return OUTPUT_CLOSED
+        _notice(str(error))
+        return NO_LOGS
+    if display.state not in EXIT_STATUSES:
+        _notice(f"the run ended: {display.state.replace('_', ' ')}")
+    return EXIT_STATUSES.get(display.state, ENDED_OTHERWISE)
 
 
-async def _serve(feed: LogFeed) -> None:
-    from bassloop.cli.log_display import chosen
-    from bassloop.cli.log_feed import FeedError
+async def _run(feed: LogFeed) -> None:
+    """Run the feed, of the vertex that its address names. Raises FeedError."""
+    from bassloop.tools.log_feed import FeedError, choose_vertex, fetch_vertexes
 
-    wanted = feed.address.vertex
-    if wanted is not None:
+    if feed.address.vertex is not None:
+        vertexes = await fetch_vertexes(feed.address, feed.headers)
         try:
-            feed.only = [chosen(await _vertexes(feed), wanted)]
+            feed.only = [choose_vertex(vertexes, feed.address.vertex)]
         except ValueError as error:
             raise FeedError(str(error)) from error
-    await feed.serve()
-
-
-async def _vertexes(feed: LogFeed) -> Sequence[dict[str, Any]]:
-    """The run's vertexes by now. Raises FeedError."""
-    import httpx
-
-    from bassloop.cli.log_feed import FeedError
-
-    page = feed.address.page
-    headers = [*feed.headers, ("Accept", "application/json")]
-    try:
-        async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
-            answer = await client.get(page, headers=headers)
-        if answer.status_code == 404:
-            raise FeedError(f"{page}: there is no such run, or it is not for you to see")
-        vertexes: Sequence[dict[str, Any]] = answer.raise_for_status().json()["vertexes"]
-    except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
-        raise FeedError(f"{page}: {error}") from error
-    return vertexes
+    await feed.run()
 
 
 def _keeps_colour(color: str) -> bool:
@@ -158,11 +140,11 @@ def _keeps_colour(color: str) -> bool:
 
 
 def _utf8(output: Any) -> TextIOWrapper:
-    """Standard output, for text in any language."""
+    """Return standard output, set to UTF-8 whatever the locale is."""
     output.reconfigure(encoding="utf-8", errors="replace", write_through=False)
     wrapper: TextIOWrapper = output
     return wrapper
 
 
-def _say(text: str) -> None:
+def _notice(text: str) -> None:
     click.echo(f"bassloop logs: {text}", err=True)

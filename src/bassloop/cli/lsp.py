@@ -7,10 +7,14 @@ import click
 
 @click.command("lsp")
 def lsp() -> None:
-    """Serve an editor: errors as you type, completion, hover, definitions.
+    """Run the language server: errors as you type, completion, hover, definitions.
 
-    Speaks the Language Server Protocol on standard input and output. See docs/bass-tools.md for how to have
-    your editor start it.
+    It speaks the Language Server Protocol on standard input and output. docs/bass-tools.md shows how to configure
+    editors.
+
+    \b
+    Example (Neovim):
+      vim.lsp.start({name = "bass", cmd = {"bassloop", "lsp"}})
     """
     from bassloop.tools.lsp.server import serve
 

@@ -1,4 +1,4 @@
-"""`bassloop man` and `bassloop completion`: made from the commands themselves, so that both are true."""
+"""`bassloop man` and `bassloop completion`, both generated from the commands."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHELLS = ("bash", "fish", "zsh")
 @click.command()
 @click.argument("shell", type=click.Choice(SHELLS))
 def completion(shell: str) -> None:
-    """Print what lets a shell complete commands and options.
+    """Print a script with which your shell completes commands and options.
 
     \b
     bash:  eval "$(bassloop completion bash)"      in ~/.bashrc
@@ -41,10 +41,15 @@ def completion(shell: str) -> None:
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Write the pages of all commands into this folder, such as /usr/local/share/man/man1.",
+    help="Write the pages of all commands to this folder, such as /usr/local/share/man/man1.",
 )
 def man(command: tuple[str, ...], out: Path | None) -> None:
-    """Print a command's manual page (bassloop man deliveries list | man -l -), or write them all."""
+    """Print the manual page of COMMAND, or write the pages of all commands.
+
+    \b
+    Example:
+      bassloop man deliveries list | man -l -
+    """
     from bassloop.cli import cli
 
     top = click.Context(cli, info_name=PROGRAM)
@@ -58,7 +63,7 @@ def man(command: tuple[str, ...], out: Path | None) -> None:
 
 
 def contexts(top: click.Context) -> Iterator[click.Context]:
-    """A command and all below it."""
+    """Yield the context of a command and of each command below it."""
     yield top
     if isinstance(top.command, click.Group):
         for name in top.command.list_commands(top):
@@ -68,15 +73,14 @@ def contexts(top: click.Context) -> Iterator[click.Context]:
 
 
 def page(context: click.Context) -> str:
-    """A command's manual page, in the language of man(7)."""
+    """Return a command's manual page, as troff with the macros of man(7)."""
     command = context.command
-    told: click.Command = getattr(
-        command, "default", command
-    )  # when no command of a group is named
+    # A group may have a command that is meant when none is named.
+    described: click.Command = getattr(command, "default", command)
     name = context.command_path.replace(" ", "-")
-    about = inspect.cleandoc(told.help or "").replace("\f", "")
+    about = inspect.cleandoc(described.help or "").replace("\f", "")
     first, _, rest = about.partition("\n\n")
-    usage = " ".join(told.collect_usage_pieces(context))
+    usage = " ".join(described.collect_usage_pieces(context))
     lines = [
         f'.TH "{name.upper()}" 1 "" "Bass Loop {__version__}" "Bass Loop"',
         ".SH NAME",
@@ -91,13 +95,13 @@ def page(context: click.Context) -> str:
         lines += _paragraph(paragraph)
     options = [
         record
-        for each in told.get_params(context)
+        for each in described.get_params(context)
         if isinstance(each, click.Option) and (record := each.get_help_record(context))
     ]
     if options:
         lines.append(".SH OPTIONS")
-        for shown, said in options:
-            lines += [".TP", f"\\fB{_plain(shown)}\\fR", _plain(said)]
+        for names, help_text in options:
+            lines += [".TP", f"\\fB{_plain(names)}\\fR", _plain(help_text)]
     if isinstance(command, click.Group):
         lines.append(".SH COMMANDS")
         for below in contexts(context):
@@ -119,7 +123,7 @@ def _found(context: click.Context, path: tuple[str, ...]) -> click.Context:
 
 
 def _paragraph(text: str) -> Iterator[str]:
-    if text.startswith("\b"):  # click's sign for: as it is
+    if text.startswith("\b"):  # click's mark for a paragraph that is not wrapped
         yield from (".PP", ".nf", *map(_plain, text.splitlines()[1:]), ".fi")
     else:
         yield from (".PP", _plain(_flat(text)))
@@ -130,6 +134,6 @@ def _flat(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text that troff prints as it is."""
+    """Return text that troff prints literally."""
     escaped = text.replace("\\", "\\e").replace("-", "\\-").replace("'", "\\(aq")
     return f"\\&{escaped}" if escaped.startswith(".") else escaped

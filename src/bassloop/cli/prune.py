@@ -1,69 +1,82 @@
-"""`bassloop prune`: room, by letting go of runs that have had their time."""
+"""`bassloop prune`: remove old runs."""
 
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from bassloop.cli.errors import told
-from bassloop.cli.stored import stored
-from bassloop.cli.units import DURATION, SIZE, bytes_said
+from bassloop.cli.errors import report_errors
+from bassloop.cli.options import DURATION, SIZE, data_dir_option, read_settings
+from bassloop.units import format_size
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from bassloop.store import Retention
 
 
 @click.command()
 @click.option(
-    "--older-than", type=DURATION, help="Remove what ended longer ago than this, such as 30d."
+    "--older-than", type=DURATION, help="Remove runs that ended longer ago than this, such as 30d."
 )
 @click.option(
-    "--keep-bytes", type=SIZE, help="Remove the oldest until the logs take no more, such as 10GB."
+    "--keep-bytes",
+    type=SIZE,
+    help="Remove the oldest runs until the logs are no larger, such as 10GB.",
 )
-@click.option("--repository", metavar="OWNER/NAME", help="Of this repository only.")
-@click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
-@click.option(
-    "--data-dir", type=click.Path(path_type=Path), help="Where data is kept (setting DATA_DIR)."
-)
+@click.option("--repository", metavar="OWNER/NAME", help="Only runs of this repository.")
+@click.option("--dry-run", is_flag=True, help="Show what would be removed, and remove nothing.")
+@data_dir_option
 def prune(
     older_than: float | None,
-    keep_bytes: float | None,
+    keep_bytes: int | None,
     repository: str | None,
     dry_run: bool,
     data_dir: Path | None,
 ) -> None:
-    """Remove runs with their logs, and deliveries and thunks that belong to none.
+    """Remove runs with their logs, and the deliveries and thunks that no run needs any more.
 
-    Without --older-than and --keep-bytes, the settings KEEP_SECONDS, KEEP_BYTES and KEEP_REPOSITORIES
-    say what; the daemon does the same by itself every hour. What is queued or running is never
-    removed. Works whether the daemon runs or not.
+    Without --older-than and --keep-bytes, the settings KEEP_SECONDS, KEEP_BYTES and KEEP_REPOSITORIES apply; the daemon
+    does the same every hour. Runs that are queued or running are never removed. It works whether the daemon runs or
+    not.
+
+    \b
+    Example:
+      bassloop prune --older-than 30d --dry-run
     """
-    from bassloop.daemon.wiring import retention
-    from bassloop.settings import SettingsError, load_settings
-    from bassloop.store import Bounds, Retention
+    import trio
 
-    with told(SettingsError):
-        settings = load_settings(data_dir=data_dir)
+    from bassloop.daemon.wiring import retention
+    from bassloop.store import Bounds, Retention, StoreError
+    from bassloop.tools.local_daemon import DaemonError
+    from bassloop.tools.local_store import use_store
+
+    settings = read_settings(data_dir=data_dir)
     wanted: Retention = retention(settings)
     if older_than is not None or keep_bytes is not None:
-        size = None if keep_bytes is None else int(keep_bytes)
-        wanted = Retention(Bounds(older_than, size), only=repository)
+        wanted = Retention(Bounds(older_than, keep_bytes), only=repository)
     elif repository is not None:
-        raise click.UsageError("say --older-than or --keep-bytes of the repository")
+        raise click.UsageError("--repository needs --older-than or --keep-bytes")
     if not wanted.bounded:
         raise click.UsageError(
-            "nothing says what is to go: give --older-than or --keep-bytes, or set KEEP_SECONDS, "
+            "nothing says what to remove: give --older-than or --keep-bytes, or set KEEP_SECONDS, "
             "KEEP_BYTES or KEEP_REPOSITORIES"
         )
-    pruned = stored(settings, lambda store: store.prune(wanted, now=time.time(), dry_run=dry_run))
+    with report_errors(StoreError, DaemonError):
+        pruned = trio.run(
+            use_store,
+            settings,
+            lambda store: store.prune(wanted, now=time.time(), dry_run=dry_run),
+        )
     if dry_run:
-        click.echo(f"would remove {_count(pruned.runs, 'run')}, {bytes_said(pruned.bytes)} of logs")
+        click.echo(
+            f"would remove {_count(pruned.runs, 'run')}, {format_size(pruned.bytes)} of logs"
+        )
         return
     click.echo(
-        f"removed {_count(pruned.runs, 'run')}, {bytes_said(pruned.bytes)} of logs, "
+        f"removed {_count(pruned.runs, 'run')}, {format_size(pruned.bytes)} of logs, "
         f"{_count(pruned.deliveries, 'delivery')}, {_count(pruned.thunks, 'thunk')}"
     )
 

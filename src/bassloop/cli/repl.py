@@ -12,8 +12,12 @@ import click
 def repl(unsandboxed: bool) -> None:
     """Evaluate Bass as you type it, with your files and your machine.
 
-    A form that is not closed goes on in the next line. Tab completes names, (doc map) tells what one means,
-    Ctrl-C interrupts, Ctrl-D leaves. Reads from a pipe as well, and prints the values.
+    A form continues on the next line until it is closed. Tab completes names, (doc map) shows documentation, Ctrl-C
+    interrupts, and Ctrl-D leaves. Reads from a pipe as well, and prints the values.
+
+    \b
+    Example:
+      echo '(+ 1 2)' | bassloop repl
     """
     from bassloop.tools.local.runtime_options import RuntimeOptions
     from bassloop.tools.repl.evaluator import Evaluator, Interrupted, say

@@ -1,4 +1,4 @@
-"""`bassloop run`: a script, with its thunks run on this machine."""
+"""`bassloop run`: run a script and its thunks on this machine."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from bassloop.cli.script_errors import script_errors
+from bassloop.cli.errors import report_script_errors
 
 
 @click.command("run", context_settings={"ignore_unknown_options": True})
@@ -18,18 +18,22 @@ from bassloop.cli.script_errors import script_errors
     "inputs",
     multiple=True,
     metavar="NAME=VALUE",
-    help="Give the script a scope of these on *stdin*; a value like ./path is a path.",
+    help="Bind NAME in the scope that the script reads from *stdin*; ./path is a path.",
 )
 @click.option("--unsandboxed", is_flag=True, help="Run commands without bubblewrap.")
 def run(script: Path, args: tuple[str, ...], inputs: tuple[str, ...], unsandboxed: bool) -> None:
     """Run a Bass script: evaluate it, then call its main with ARGS.
 
-    JSON values on standard input are its *stdin*, what it emits is printed as JSON, a value a line.
+    The script reads JSON values from standard input (*stdin*), and what it emits is printed as JSON, a value per line.
+
+    \b
+    Example:
+      bassloop run build.bass --input src=./ | bassloop eval --json
     """
     from bassloop.tools.local.runtime_options import RuntimeOptions
     from bassloop.tools.local.script import Call
     from bassloop.tools.local.script import run as run_script
 
-    with script_errors():
+    with report_script_errors():
         options = RuntimeOptions(sandbox=False if unsandboxed else None)
         run_script(Call(script, args, inputs, options))

@@ -1,4 +1,4 @@
-"""`bassloop runner`."""
+"""`bassloop runner`: run checks on this machine, and look after what they leave."""
 
 from __future__ import annotations
 
@@ -8,12 +8,19 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from bassloop.cli.runner_prune import prune
+from bassloop.cli import SuggestingGroup
+from bassloop.cli.errors import report_errors
+from bassloop.cli.options import FOLDER, SIZE
 from bassloop.cli.runner_secret import secret
 
 if TYPE_CHECKING:
     from bassloop.runner import HostKey, RunnerOptions
     from bassloop.runner.options import DriverName
+
+
+state_dir_option = click.option(
+    "--state-dir", type=FOLDER, help="The folder that outputs are kept in."
+)
 
 
 @click.command("runner")
@@ -24,67 +31,69 @@ if TYPE_CHECKING:
     "identities",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="A private key to use, beside the agent's and those in ~/.ssh.",
+    help="A private key to use, in addition to the agent's and those in ~/.ssh.",
 )
 @click.option(
     "--known-hosts",
     type=click.Path(path_type=Path),
     help="The file of known hosts (default: ~/.ssh/known_hosts).",
 )
-@click.option("--priority", "-p", type=int, default=0, help="Which of your runners comes first.")
+@click.option(
+    "--priority", "-p", type=int, default=0, help="The runner with the highest priority is chosen."
+)
 @click.option(
     "--only",
     multiple=True,
     metavar="OWNER/REPO",
-    help="Serve these repositories only (OWNER/* for all of an owner's); may be repeated.",
+    help="Serve only this repository (OWNER/* for all of an owner's); may be repeated.",
 )
 @click.option("--allow-host-path", is_flag=True, help="Let thunks name files of this machine.")
-@click.option("--state-dir", type=click.Path(path_type=Path), help="Where outputs are kept.")
+@state_dir_option
 @click.option(
     "--unsandboxed",
     is_flag=True,
-    help="Run commands as you, not contained by bubblewrap: for repositories that you trust.",
+    help="Run commands as you, without bubblewrap: for repositories that you trust.",
 )
 @click.option(
     "--driver",
     type=click.Choice(["auto", "container", "host"]),
     default="auto",
-    help="What runs commands: containers of Podman or Docker, or this machine itself "
-    "(default: containers, where an engine works).",
+    help="Run commands in containers of Podman or Docker, or on this machine itself "
+    "(default: in containers, if an engine works).",
 )
 @click.option(
-    "--engine", type=click.Choice(["podman", "docker"]), help="Which engine runs containers."
+    "--engine", type=click.Choice(["podman", "docker"]), help="The engine that runs containers."
 )
-@click.option("--cpus", type=float, help="Processors that a container may use.")
-@click.option("--memory", metavar="BYTES", help="Memory that a container may use (512m, 2g).")
-@click.option("--pids", type=int, help="Processes that a container may have.")
+@click.option("--cpus", type=float, help="How many processors a container may use.")
+@click.option("--memory", type=SIZE, help="How much memory a container may use (512m, 2g).")
+@click.option("--pids", type=int, help="How many processes a container may have.")
 @click.option(
     "--publish",
     multiple=True,
     metavar="REGISTRY/NAME",
-    help="Let thunks push images of this name, or in it, with your login; may be repeated.",
+    help="Let thunks push images of this name, or below it, with your login; may be repeated.",
 )
 @click.option(
     "--git-credentials",
     is_flag=True,
-    help="Check private repositories out with your own Git's credentials: whoever can push to one "
-    "that you serve can do with them what you can.",
+    help="Check private repositories out with your own Git credentials: anybody who can push to one "
+    "that you serve can use them as you can.",
 )
 @click.option(
     "--allow-insecure",
     is_flag=True,
-    help="Give thunks that ask for it a privileged container: it can do what root can.",
+    help="Give thunks that ask for it a privileged container, which can do what root can.",
 )
 @click.option(
     "--disk",
-    metavar="BYTES",
-    help="What is kept may take so much (20g): least recently used goes first.",
+    type=SIZE,
+    help="Keep outputs and images up to this size (20g); the least recently used are removed.",
 )
-@click.option("--no-network", is_flag=True, help="Let contained commands reach no network.")
-@click.option("--jobs", "-j", type=int, help="How many commands run at the same time.")
-@click.option("--check", is_flag=True, help="Verify keys, host, driver and clock, and end.")
-@click.option("--json", "as_json", is_flag=True, help="Say what happens in JSON lines.")
-@click.option("--verbose", "-v", is_flag=True, help="Say more.")
+@click.option("--no-network", is_flag=True, help="Cut contained commands off from the network.")
+@click.option("--jobs", "-j", type=int, help="Run so many commands at a time, at most.")
+@click.option("--check", is_flag=True, help="Check keys, host, driver and clock, and exit.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each event.")
+@click.option("--verbose", "-v", is_flag=True, help="Show debug messages.")
 def dial(
     loop: str,
     identities: tuple[Path, ...],
@@ -97,33 +106,35 @@ def dial(
     driver: DriverName,
     engine: Literal["podman", "docker"] | None,
     cpus: float | None,
-    memory: str | None,
+    memory: int | None,
     pids: int | None,
     publish: tuple[str, ...],
     git_credentials: bool,
     allow_insecure: bool,
-    disk: str | None,
+    disk: int | None,
     no_network: bool,
     jobs: int | None,
     check: bool,
     as_json: bool,
     verbose: bool,
 ) -> None:
-    """Run your checks on this machine: dial in to a loop and carry out what it asks.
+    """Run your checks on this machine: dial in to a loop, and run the commands that it sends.
 
-    LOGIN is your GitHub login (default: your user name here), and your SSH key must be one that
-    GitHub lists for it. Reconnects for ever; ends with an interrupt or SIGTERM.
+    LOGIN is your GitHub login (default: your user name here), and your SSH key must be one that GitHub lists for it.
+    The runner reconnects until it gets SIGINT or SIGTERM.
+
+    \b
+    Example:
+      bassloop runner octocat@loop.example.com --only 'octocat/*' --jobs 2
     """
     import trio
 
-    from bassloop.cli.errors import told
     from bassloop.cli.log_config import configure_logs
     from bassloop.cli.runner_display import RunnerDisplay
     from bassloop.runner import RunnerError, RunnerOptions, parse_destination, serve_runner
-    from bassloop.runner.options import parse_size
 
     configure_logs("debug" if verbose else "warning")
-    with told(RunnerError):
+    with report_errors(RunnerError):
         login, host, port = parse_destination(loop)
         options = RunnerOptions(
             login=login,
@@ -141,12 +152,12 @@ def dial(
             driver=driver,
             engine=engine,
             cpus=cpus,
-            memory=None if memory is None else parse_size("--memory", memory),
+            memory=memory,
             pids=pids,
             allow_insecure=allow_insecure,
             publish=publish,
             git_credentials=git_credentials,
-            disk=None if disk is None else parse_size("--disk", disk),
+            disk=disk,
         )
         if check:
             sys.exit(trio.run(_check, options))
@@ -156,27 +167,27 @@ def dial(
             sys.exit(trio.run(serve_runner, options, display, ask))
 
 
-class _Runner(click.Group):
-    """`runner` with an address dials in; what looks after a runner are commands of it.
+class _Runner(SuggestingGroup):
+    """`runner ADDRESS` dials in; `runner COMMAND` looks after a runner.
 
-    The help is the one of dialling in, with those commands listed.
+    The help is that of dialling in, with the commands listed below.
     """
 
     default = dial
-    """What is meant when no command is named."""
+    """The command that is meant when none is named."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Take a first word that is no command for what dialling in is told."""
+        """Take a first word that is no command as an argument of dialling in."""
         if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
             args = [DIAL, *args] if args else ["--help"]
         return super().parse_args(ctx, args)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """A command; dialling in has no name that a person types."""
+        """Return a command; dialling in has a name that nobody types."""
         return dial if cmd_name == DIAL else super().get_command(ctx, cmd_name)
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write how to dial in, and then the commands."""
+        """Write the help of dialling in, and then the commands."""
         with dial.make_context(ctx.info_name, [], parent=ctx.parent, resilient_parsing=True) as of:
             dial.format_help(of, formatter)
         self.format_commands(ctx, formatter)
@@ -187,15 +198,57 @@ DIAL = ""
 
 @click.group(cls=_Runner)
 def runner() -> None:
-    """Run your checks on this machine."""
+    """Run your checks on this machine.
+
+    \b
+    Example:
+      bassloop runner octocat@loop.example.com
+    """
+
+
+@runner.command()
+@click.option(
+    "--disk",
+    type=SIZE,
+    help="Keep this much of what was used last (20g); without it, everything is removed.",
+)
+@click.option("--keep-caches", is_flag=True, help="Keep the folders that thunks share.")
+@state_dir_option
+def prune(disk: int | None, keep_caches: bool, state_dir: Path | None) -> None:
+    """Remove outputs, and images that the runner has made, but nothing that is in use.
+
+    The least recently used is removed first. A runner may be running; with --disk it prunes by itself. Images that it
+    has pulled stay, they belong to the engine.
+
+    \b
+    Example:
+      bassloop runner prune --disk 20g --keep-caches
+    """
+    import trio
+
+    from bassloop.cli.log_config import configure_logs
+    from bassloop.runner.cache.pins import KINDS
+    from bassloop.runner.cache.pruning import prune as prune_state
+    from bassloop.runner.container.image_store import own_images
+    from bassloop.runner.errors import RunnerError
+    from bassloop.runner.options import default_state
+
+    configure_logs("warning")
+    kinds = [kind for kind in KINDS if not (keep_caches and kind == "caches")]
+
+    async def work() -> None:
+        state = state_dir or default_state()
+        click.echo(str(await prune_state(state, disk or 0, own_images(state), kinds=kinds)))
+
+    with report_errors(RunnerError, OSError):
+        trio.run(work)
 
 
 runner.add_command(secret)
-runner.add_command(prune)
 
 
 async def _ask(key: HostKey) -> bool:
-    """Ask the person at the terminal whether a host's key is right."""
+    """Ask the user whether a host's key is right."""
     import trio
 
     click.echo(f"The key of {key.where} is not known. It is {key.fingerprint}.")
@@ -205,12 +258,12 @@ async def _ask(key: HostKey) -> bool:
 
 
 async def _check(options: RunnerOptions) -> int:
-    """Verify what a runner needs, and show it. Returns the exit status."""
+    """Check what a runner needs, print the findings, and return the exit status."""
     from bassloop.runner import check_runner
 
     good = True
     async for finding in check_runner(options):
         good = good and finding.good
-        mark = click.style("ok", fg="green") if finding.good else click.style("MEND", fg="red")
+        mark = click.style("ok", fg="green") if finding.good else click.style("FIX", fg="red")
         click.echo(f"{mark}\t{finding.what}: {finding.text}")
     return 0 if good else 1

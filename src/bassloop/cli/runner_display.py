@@ -1,6 +1,6 @@
-"""What `bassloop runner` shows of its events: a line for each, and on a terminal what runs now.
+"""How `bassloop runner` shows its events: a line for each, and on a terminal the commands that are running.
 
-Command lines and errors are strangers' text: nothing in them moves the cursor.
+Command lines and errors are strangers' text: control characters are removed from them.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ STYLES: dict[type[RunnerEvent], str] = {
 
 
 class RunnerDisplay:
-    """Called with each event of a runner, while :meth:`showing`."""
+    """Shows a runner's events. Call it with each event, inside of :meth:`showing`."""
 
     def __init__(self, *, as_json: bool, console: Console | None = None) -> None:
         self._as_json = as_json
@@ -51,12 +51,12 @@ class RunnerDisplay:
 
     @contextmanager
     def showing(self) -> Iterator[None]:
-        """Keep what runs now at the end of the terminal, where there is one."""
+        """Show the running commands below the events, on a terminal."""
         if self._as_json or not self._console.is_terminal:
             yield
             return
         live = Live(
-            console=self._console, get_renderable=self._now, refresh_per_second=4, transient=True
+            console=self._console, get_renderable=self._status, refresh_per_second=4, transient=True
         )
         self._live = live
         try:
@@ -70,14 +70,14 @@ class RunnerDisplay:
             line = {"event": type(event).__name__, "at": time.time(), **asdict(event)}
             print(json.dumps(line, default=str), flush=True)
             return
-        self._note(event)
+        self._update(event)
         text = Text(datetime.now().astimezone().strftime("%H:%M:%S "), style="dim")
         style = STYLES.get(type(event), "")
         if isinstance(event, ThunkEnded):
             style = "red" if event.error else "green"
         self._console.print(text.append(_plain(str(event)), style=style))
 
-    def _note(self, event: RunnerEvent) -> None:
+    def _update(self, event: RunnerEvent) -> None:
         match event:
             case ThunkStarted(cmdline):
                 self._running.append((cmdline, time.monotonic()))
@@ -92,7 +92,7 @@ class RunnerDisplay:
             case Disconnected():
                 self._serving = None
 
-    def _now(self) -> RenderableType:
+    def _status(self) -> RenderableType:
         count = len(self._running)
         state = f"{count} running" if count else "idle"
         head = f"{self._serving or 'not connected'}: {state}"
@@ -112,5 +112,5 @@ class RunnerDisplay:
 
 
 def _plain(text: str) -> str:
-    """A text in one line, and nothing but text."""
+    """Return a text as one line without escape sequences."""
     return " ".join(strip(line.encode(errors="replace")) for line in text.splitlines())

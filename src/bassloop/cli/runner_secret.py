@@ -1,4 +1,4 @@
-"""`bassloop runner secret`: values that thunks name, and that never leave this machine."""
+"""`bassloop runner secret`: values for thunks, which never leave this machine."""
 
 from __future__ import annotations
 
@@ -7,16 +7,21 @@ import sys
 
 import click
 
-from bassloop.cli.errors import told
+from bassloop.cli import SuggestingGroup
+from bassloop.cli.errors import report_errors
+from bassloop.cli.options import json_lines_option
 
 
-@click.group()
+@click.group(cls=SuggestingGroup)
 def secret() -> None:
-    """Keep the secrets that thunks may have on this machine.
+    """Store the secrets that thunks may use on this machine.
 
-    A script names a secret, (mask SECRET :NAME); its value is here, reaches commands as a variable, a
-    file or standard input, and is hidden in all that the runner sends. A runner that runs already takes
-    them as they are now.
+    A script names a secret, (mask SECRET :NAME). Its value is stored here, reaches commands as a variable, a file or
+    standard input, and is masked in everything that the runner sends. Changes apply to runners that are running.
+
+    \b
+    Example:
+      bassloop runner secret set DEPLOY_TOKEN --only octocat/hello < token
     """
 
 
@@ -26,20 +31,24 @@ def secret() -> None:
     "--only",
     multiple=True,
     metavar="OWNER/REPO",
-    help="Give it to this repository only (OWNER/* for all of an owner's); may be repeated.",
+    help="Only for this repository (OWNER/* for all of an owner's); may be repeated.",
 )
-@click.option("--forks", is_flag=True, help="Give it to events of forks too: strangers get it.")
+@click.option("--forks", is_flag=True, help="Also for events of forks: strangers can read it.")
 @click.option(
     "--keyring/--file",
     "in_keyring",
     default=None,
-    help="Where to keep it (default: the system's keyring, where there is one).",
+    help="Where to store it (default: in the system's keyring, if there is one).",
 )
 def set_(name: str, only: tuple[str, ...], forks: bool, in_keyring: bool | None) -> None:
-    """Keep a value for NAME, asked for or read from standard input.
+    """Store a value for NAME, which is asked for or read from standard input.
 
-    Without --only every repository that the runner serves may have it. A value for a repository goes
-    before one for its owner, and that before one for all.
+    Without --only, every repository that the runner serves may use it. A value for a repository is preferred to one for
+    its owner, and that to one for all.
+
+    \b
+    Example:
+      bassloop runner secret set NPM_TOKEN --only 'octocat/*'
     """
     from bassloop.runner.secrets.secret_store import SecretError, SecretStore
 
@@ -47,20 +56,25 @@ def set_(name: str, only: tuple[str, ...], forks: bool, in_keyring: bool | None)
         value = click.prompt(name, hide_input=True, confirmation_prompt=True)
     else:
         value = sys.stdin.buffer.read().decode(errors="surrogateescape").removesuffix("\n")
-    with told(SecretError):
+    with report_errors(SecretError):
         store = SecretStore()
         where = store.set(name, value, only=only, forks=forks, in_keyring=in_keyring)
     whom = ", ".join(only) or "every repository that the runner serves"
-    click.echo(f"{name} is kept in {where}, for {whom}{' and forks' if forks else ''}")
+    click.echo(f"{name} is stored in {where}, for {whom}{' and forks' if forks else ''}")
 
 
 @secret.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+@json_lines_option
 def list_(as_json: bool) -> None:
-    """List the names, and who may have them; never the values."""
+    """List the names of secrets and who may use them, never the values.
+
+    \b
+    Example:
+      bassloop runner secret list
+    """
     from bassloop.runner.secrets.secret_store import SecretError, SecretStore
 
-    with told(SecretError):
+    with report_errors(SecretError):
         entries = SecretStore().entries()
     for each in entries:
         place = "keyring" if each.value is None else "file"
@@ -74,13 +88,25 @@ def list_(as_json: bool) -> None:
 
 @secret.command()
 @click.argument("name")
-@click.option("--only", multiple=True, metavar="OWNER/REPO", help="Only what this rule has.")
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="OWNER/REPO",
+    help="Only the value for this repository or owner.",
+)
 def remove(name: str, only: tuple[str, ...]) -> None:
-    """Forget the value of NAME."""
+    """Remove the value of NAME.
+
+    \b
+    Example:
+      bassloop runner secret remove NPM_TOKEN
+    """
     from bassloop.runner.secrets.secret_store import SecretError, SecretStore
 
-    with told(SecretError):
+    with report_errors(SecretError):
         count = SecretStore().remove(name, only=only)
     if not count:
-        raise click.ClickException(f"there is no secret {name}; bassloop runner secret list")
-    click.echo(f"{name} is forgotten")
+        raise click.ClickException(
+            f"there is no secret {name}; `bassloop runner secret list` shows them"
+        )
+    click.echo(f"{name} is removed")

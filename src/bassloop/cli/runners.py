@@ -1,45 +1,50 @@
-"""`bassloop runners`: who is connected, and what runs there."""
+"""`bassloop runners`: the connected runners, and what they run."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections import defaultdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from bassloop.cli.errors import told
-from bassloop.cli.stored import stored
+from bassloop.cli.errors import report_errors
+from bassloop.cli.options import data_dir_option, json_lines_option, read_settings
 
 if TYPE_CHECKING:
-    from bassloop.settings import Settings
+    from pathlib import Path
+
     from bassloop.store import Run, RuntimeRecord, Store
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-@click.option(
-    "--data-dir", type=click.Path(path_type=Path), help="Where data is kept (setting DATA_DIR)."
-)
+@json_lines_option
+@data_dir_option
 def runners(as_json: bool, data_dir: Path | None) -> None:
-    """List the runners that are connected to the daemon, and what runs on them.
+    """List the runners that are connected to the daemon, and what they run.
 
     Run it where the daemon runs, with its settings.
-    """
-    from bassloop.settings import SettingsError, load_settings
-    from bassloop.store import is_served
 
-    with told(SettingsError):
-        settings: Settings = load_settings(data_dir=data_dir)
+    \b
+    Example:
+      bassloop runners --json
+    """
+    import trio
+
+    from bassloop.store import StoreError, is_served
+    from bassloop.tools.local_daemon import DaemonError
+    from bassloop.tools.local_store import use_store
+
+    settings = read_settings(data_dir=data_dir)
 
     async def read(store: Store) -> tuple[list[RuntimeRecord], list[Run]]:
         return await store.runtimes(), await store.unfinished_runs()
 
-    connected, unfinished = stored(settings, read)
+    with report_errors(StoreError, DaemonError):
+        connected, unfinished = trio.run(use_store, settings, read)
     if not is_served(settings.database):
-        # What is stored is what a daemon that is gone knew.
+        # The store still has the runners of a daemon that has ended.
         raise click.ClickException(f"no daemon serves {settings.database}; nobody is connected")
     running: dict[str | None, list[Run]] = defaultdict(list)
     for run in unfinished:

@@ -1,15 +1,15 @@
-"""`bassloop serve`."""
+"""`bassloop serve`: the daemon."""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from bassloop.cli.errors import told
+from bassloop.cli.errors import report_errors
 from bassloop.cli.log_config import configure_logs
+from bassloop.cli.options import data_dir_option, read_settings
 
 if TYPE_CHECKING:
     from bassloop.settings import Settings
@@ -17,42 +17,45 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option(
-    "--listen", metavar="HOST:PORT", help="Where pages and webhook listen (setting LISTEN)."
+    "--listen", metavar="HOST:PORT", help="Where the pages and the webhook listen (setting LISTEN)."
 )
 @click.option("--ssh-addr", metavar="HOST:PORT", help="Where runners dial in (setting SSH_ADDR).")
 @click.option(
-    "--external-url", metavar="URL", help="How people reach this loop (setting EXTERNAL_URL)."
+    "--external-url",
+    metavar="URL",
+    help="The address that people and GitHub use (setting EXTERNAL_URL).",
 )
-@click.option(
-    "--data-dir", type=click.Path(path_type=Path), help="Where data is kept (setting DATA_DIR)."
-)
+@data_dir_option
 @click.option(
     "--log-level", metavar="LEVEL", help="debug, info, warning or error (setting LOG_LEVEL)."
 )
-def serve(**given: object) -> None:
-    """Run the loop: webhook, hooks, pages and SSH gateway, until SIGTERM.
+def serve(**overrides: object) -> None:
+    """Run the daemon: webhook, hooks, pages and SSH gateway, until SIGTERM.
 
-    Everything else is set through the environment, or a file of NAME=value lines (docs/settings.md).
-    SIGTERM lets running checks finish for DRAIN_SECONDS; a second one ends them at once.
+    Other settings come from the environment, or from a file of NAME=value lines (docs/settings.md). SIGTERM gives
+    running checks DRAIN_SECONDS to finish; a second one ends them at once.
+
+    \b
+    Example:
+      EXTERNAL_URL=https://loop.example.com bassloop serve --listen 127.0.0.1:3000
     """
+    settings = read_settings(**overrides)
+    configure_logs(settings.log_level)
+
     import trio
 
-    from bassloop.settings import SettingsError, load_settings
-
-    with told(SettingsError):
-        settings = load_settings(**given)
-    configure_logs(settings.log_level)
     from bassloop.daemon.errors import StartError
     from bassloop.gateway import HostKeyError
+    from bassloop.settings import SettingsError
     from bassloop.store import StoreError
 
-    with told(SettingsError, StartError, StoreError, HostKeyError):
-        sys.exit(trio.run(_bridged, settings))
+    with report_errors(SettingsError, StartError, StoreError, HostKeyError):
+        sys.exit(trio.run(_serve, settings))
 
 
-async def _bridged(settings: Settings) -> int:
+async def _serve(settings: Settings) -> int:
     from bassloop.bridge import open_bridge
-    from bassloop.daemon.serve import serve as run
+    from bassloop.daemon.serve import serve as serve_daemon
 
     async with open_bridge():
-        return await run(settings)
+        return await serve_daemon(settings)

@@ -1,73 +1,77 @@
-"""`bassloop status`: how the loop is, in a terminal."""
+"""`bassloop status`: the daemon's state, in a terminal."""
 
 from __future__ import annotations
 
 import json
-import ssl
 import sys
 import time
-import urllib.error
-import urllib.request
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from bassloop.cli.errors import told
+from bassloop.cli.errors import report_errors
+from bassloop.cli.options import data_dir_option, read_settings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from bassloop.settings import Settings
     from bassloop.store import Delivery, Figures, RuntimeRecord, Store
 
-PATIENCE_SECONDS = 10.0
-
 
 @click.command()
-@click.option(
-    "--data-dir", type=click.Path(path_type=Path), help="Where data is kept (setting DATA_DIR)."
-)
+@data_dir_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(
-    "--up", "only_up", is_flag=True, help="Only find out whether the daemon answers, in silence."
+    "--up", "only_up", is_flag=True, help="Print nothing; the exit status says if it answers."
 )
 def status(data_dir: Path | None, as_json: bool, only_up: bool) -> None:
-    """Show how the loop is: whether the daemon runs and is ready, and what is at work and waits.
+    """Show whether the daemon runs and is ready, what it is working on, and what waits.
 
-    Run it where the daemon runs, with its settings. It works whether the daemon runs or not. The exit
-    status is 0 when the daemon is ready (with --up: when it answers), and 1 when it is not.
+    Run it where the daemon runs, with its settings. It works whether the daemon runs or not. The exit status is 0 if
+    the daemon is ready (with --up: if it answers), else 1.
+
+    \b
+    Example:
+      bassloop status --json
     """
-    from bassloop.settings import SettingsError, load_settings
+    from bassloop.tools.local_daemon import answers
 
-    with told(SettingsError):
-        settings = load_settings(data_dir=data_dir)
+    settings = read_settings(data_dir=data_dir)
     if only_up:
-        sys.exit(0 if _asked(settings, "/up") is not None else 1)
-    picture = _picture(settings)
+        sys.exit(0 if answers(settings) else 1)
+    state = _state(settings)
     if as_json:
-        click.echo(json.dumps(picture))
+        click.echo(json.dumps(state))
     else:
-        for line in _lines(picture):
+        for line in _lines(state):
             click.echo(line)
-    sys.exit(0 if picture["ready"] else 1)
+    sys.exit(0 if state["ready"] else 1)
 
 
-def _picture(settings: Settings) -> dict[str, Any]:
-    """What is to be shown, as JSON has it."""
-    from bassloop.cli.stored import stored
-    from bassloop.store import is_served
+def _state(settings: Settings) -> dict[str, Any]:
+    """Return the daemon's state, as JSON has it."""
+    import trio
 
-    figures, runtimes, aside = stored(settings, _read)
+    from bassloop.store import StoreError, is_served
+    from bassloop.tools.local_daemon import DaemonError, readiness
+    from bassloop.tools.local_store import use_store
+
+    with report_errors(StoreError, DaemonError):
+        figures, runtimes, set_aside = trio.run(use_store, settings, _read)
     running = is_served(settings.database)
-    answer = _asked(settings, "/ready") if running else None
-    waiting = figures.oldest_waiting_at
+    answer = readiness(settings) if running else None
+    waiting_since = figures.oldest_waiting_at
     return {
         "running": running,
         "answers": answer is not None,
         "ready": bool(answer and answer["ready"]),
         "parts": answer["parts"] if answer else {},
         "deliveries": figures.deliveries,
-        "oldest_waiting_seconds": None if waiting is None else max(time.time() - waiting, 0.0),
-        "set_aside": [delivery.guid for delivery in aside],
+        "oldest_waiting_seconds": (
+            None if waiting_since is None else max(time.time() - waiting_since, 0.0)
+        ),
+        "set_aside": [delivery.guid for delivery in set_aside],
         "runs": figures.runs,
         "runtimes": [f"{each.login} {each.os}/{each.arch}" for each in runtimes] if running else [],
         "database_bytes": figures.database_bytes,
@@ -76,72 +80,49 @@ def _picture(settings: Settings) -> dict[str, Any]:
 
 
 async def _read(store: Store) -> tuple[Figures, list[RuntimeRecord], list[Delivery]]:
-    aside = await store.deliveries(10, None, states=("set_aside",))
-    return await store.figures(), await store.runtimes(), list(aside)
+    set_aside = await store.deliveries(10, None, states=("set_aside",))
+    return await store.figures(), await store.runtimes(), list(set_aside)
 
 
-def _asked(settings: Settings, path: str) -> dict[str, Any] | None:
-    """What the daemon on this machine answers; None when it does not."""
-    from bassloop.settings import parse_address, reached
+def _lines(state: dict[str, Any]) -> list[str]:
+    """Return the state for people, a fact per line."""
+    from bassloop.units import format_size
 
-    scheme = "https" if settings.tls_cert_path else "http"
-    where = f"{scheme}://{reached(*parse_address(settings.listen))}{path}"
-    # Its certificate is for its public name; this machine's own address needs none.
-    unchecked = ssl._create_unverified_context() if scheme == "https" else None  # noqa: S323
-    handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
-    if unchecked is not None:
-        handlers.append(urllib.request.HTTPSHandler(context=unchecked))
-    try:
-        with urllib.request.build_opener(*handlers).open(where, timeout=PATIENCE_SECONDS) as answer:
-            said = answer.read()
-    except urllib.error.HTTPError as error:
-        said = error.read()  # not ready: it says why
-    except OSError:
-        return None
-    try:
-        found = json.loads(said) if path != "/up" else {}
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) else None
-
-
-def _lines(picture: dict[str, Any]) -> list[str]:
-    """The picture for people."""
-    from bassloop.cli.units import bytes_said
-
-    lines = [f"{'daemon':>12}  {_daemon(picture)}"]
-    for name, part in picture["parts"].items():
-        mark = click.style("ok", fg="green") if part["ready"] else click.style("MEND", fg="red")
+    lines = [f"{'daemon':>12}  {_daemon(state)}"]
+    for name, part in state["parts"].items():
+        mark = click.style("ok", fg="green") if part["ready"] else click.style("FIX", fg="red")
         lines.append(f"{name:>12}  {mark} {part['why']}".rstrip())
-    deliveries, runs = picture["deliveries"], picture["runs"]
-    oldest = picture["oldest_waiting_seconds"]
-    age = "" if oldest is None else f", the oldest since {_seconds(oldest)}"
+    deliveries, runs = state["deliveries"], state["runs"]
+    oldest = state["oldest_waiting_seconds"]
+    age = "" if oldest is None else f", the oldest since {_age(oldest)}"
     waiting, handled = deliveries["received"], deliveries["handling"]
     lines += [
         f"{'deliveries':>12}  {waiting} waiting{age}; {handled} handled",
         f"{'runs':>12}  {runs['queued']} queued; {runs['running']} running",
-        f"{'runtimes':>12}  {', '.join(picture['runtimes']) or 'none connected'}",
-        f"{'database':>12}  {bytes_said(picture['database_bytes'])}; "
-        f"{bytes_said(picture['free_bytes'])} of disk free",
+        f"{'runtimes':>12}  {', '.join(state['runtimes']) or 'none connected'}",
+        f"{'database':>12}  {format_size(state['database_bytes'])}; "
+        f"{format_size(state['free_bytes'])} of disk free",
     ]
-    if picture["set_aside"]:
-        lines.append(f"{'set aside':>12}  {', '.join(picture['set_aside'])}")
-        lines.append(f"{'':>12}  look: bassloop deliveries show GUID; again: … replay GUID")
+    if state["set_aside"]:
+        lines.append(f"{'set aside':>12}  {', '.join(state['set_aside'])}")
+        lines.append(
+            f"{'':>12}  look: bassloop deliveries show GUID; again: bassloop deliveries replay GUID"
+        )
     return lines
 
 
-def _daemon(picture: dict[str, Any]) -> str:
-    if not picture["running"]:
+def _daemon(state: dict[str, Any]) -> str:
+    if not state["running"]:
         return click.style("not running", fg="red")
-    if not picture["answers"]:
-        return click.style("runs, but does not answer where LISTEN says", fg="red")
-    if picture["ready"]:
+    if not state["answers"]:
+        return click.style("running, but it does not answer at LISTEN", fg="red")
+    if state["ready"]:
         return click.style("ready", fg="green")
     return click.style("not ready", fg="red")
 
 
-def _seconds(seconds: float) -> str:
-    """A duration for people, in its largest unit."""
+def _age(seconds: float) -> str:
+    """Return a duration in its largest unit."""
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= length:
             return f"{seconds / length:.0f} {unit}"

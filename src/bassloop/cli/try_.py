@@ -58,7 +58,7 @@ def try_(
     """
     import trio
 
-    from bassloop.cli.errors import told
+    from bassloop.cli.errors import report_errors
     from bassloop.cli.log_config import configure_logs
     from bassloop.daemon.errors import StartError
     from bassloop.settings import SettingsError
@@ -70,7 +70,7 @@ def try_(
     options = TrialOptions(
         path=path, event=event, payload=payload, runner=not no_runner, private=private
     )
-    with told(TrialError, StandInError, SettingsError, StartError, StoreError):
+    with report_errors(TrialError, StandInError, SettingsError, StartError, StoreError):
         sys.exit(trio.run(_run, options, serve))
 
 

@@ -23,8 +23,6 @@ DriverName = Literal["auto", "container", "host"]
 _DESTINATION = re.compile(
     r"(?:(?P<login>[^@\s]+)@)?(?P<host>\[[0-9a-fA-F:]+\]|[^:\s@]+)(?::(?P<port>\d{1,5}))?\Z"
 )
-_SIZE = re.compile(r"(\d{1,15})([kmgt]?)(?:i?b)?\Z", re.IGNORECASE)
-_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,14 +129,6 @@ def parse_destination(text: str) -> tuple[str, str, int]:
         )
     port = int(found["port"]) if found["port"] else DEFAULT_PORT
     return found["login"] or getpass.getuser(), found["host"].strip("[]"), port
-
-
-def parse_size(option: str, text: str) -> int:
-    """Return a number of bytes, as in ``512m`` or ``2g``. Raises RunnerError that names the option."""
-    found = _SIZE.match(text)
-    if found is None:
-        raise RunnerError(f"{option} {text}: must be a number of bytes, as in 512m or 2g")
-    return int(found[1]) * _UNITS[found[2].lower()]
 
 
 def this_platform() -> tuple[str, str]:

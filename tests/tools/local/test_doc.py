@@ -62,7 +62,7 @@ def test_an_unknown_name_gets_those_it_may_have_meant(
 def test_a_name_like_no_other_is_told_where_to_look(bassloop: Command) -> None:
     done = bassloop("doc", "zzzzzzzzzzz")
     assert done.returncode == 1
-    assert "`bassloop doc` lists all there are" in done.stderr
+    assert "`bassloop doc` lists all names" in done.stderr
 
 
 def test_everything_is_listed_a_line_each_when_it_is_piped(bassloop: Command) -> None:

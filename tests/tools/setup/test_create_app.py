@@ -16,7 +16,7 @@ import pytest
 import trio
 
 from bassloop.standin import Fault
-from bassloop.tools.setup.create_app import Creation, Made, Plan, serve_page
+from bassloop.tools.setup.create_app import CreatedApp, Creation, Plan, serve_page
 from tests.github.world import KEY, World, world
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ async def test_the_app_is_made_and_its_credentials_are_kept(
         back = await it.browser.get(await it.confirmed())
         assert back.status_code == 303
         done = await it.browser.get(str(back.next_request.url) if back.next_request else "")
-        assert "is made" in done.text
+        assert "is created" in done.text
         assert f"{it.its.standin.url}/apps/my-loop/installations/new" in done.text
         assert f"{it.its.standin.url}/settings/apps/my-loop" in done.text
         assert KEY.private.splitlines()[1] not in done.text
@@ -102,7 +102,7 @@ async def test_the_app_is_made_and_its_credentials_are_kept(
             "GITHUB_APP_WEBHOOK_SECRET": "s3cret",
         }
         with trio.fail_after(120):
-            await it.creation.over.wait()
+            await it.creation.finished.wait()
 
 
 async def test_the_webhook_is_told_to_deliver_json_which_no_manifest_can(
@@ -113,8 +113,8 @@ async def test_the_webhook_is_told_to_deliver_json_which_no_manifest_can(
         config = it.its.standin.hook_config
         assert config["content_type"] == "json"
         assert config["url"] == "https://loop.test/integrations/github/events"
-        assert it.creation.made is not None
-        assert it.creation.made.left is None
+        assert it.creation.created is not None
+        assert it.creation.created.webhook_error is None
 
 
 async def test_settings_that_github_does_not_take_are_told_and_lose_nothing(
@@ -124,8 +124,8 @@ async def test_settings_that_github_does_not_take_are_told_and_lose_nothing(
         back = await it.confirmed()
         it.its.standin.faults.add(Fault("PATCH", "/app/hook/config", status=422))
         await it.browser.get(back, follow_redirects=True)
-        assert it.creation.made is not None
-        assert "422" in (it.creation.made.left or "")
+        assert it.creation.created is not None
+        assert "422" in (it.creation.created.webhook_error or "")
         assert it.settings["GITHUB_APP_ID"] == "1"
 
 
@@ -146,11 +146,11 @@ async def test_an_organizations_app_is_asked_for_at_its_own_page(
         assert "/organizations/acme/settings/apps/" in made_of(it).settings_url
 
 
-def made_of(it: Making) -> Made:
+def made_of(it: Making) -> CreatedApp:
     from bassloop.github.manifest import NewApp
 
     app = NewApp(1, "my-loop", "https://github.test/apps/my-loop", "c", "s", "k", "w")
-    return Made(app, it.creation.plan, it.creation.plan.path, None)
+    return CreatedApp(app, it.creation.plan, it.creation.plan.path, None)
 
 
 async def test_going_back_and_forth_in_the_browser_exchanges_the_code_once(
@@ -184,7 +184,7 @@ async def test_a_code_that_github_does_not_know_is_told_and_can_be_tried_again(
         refused = await it.browser.get(back.replace(code, "0" * 40))
         assert refused.status_code == 502
         assert "start again" in refused.text
-        assert not it.creation.over.is_set()
+        assert not it.creation.finished.is_set()
         await it.browser.get(await it.confirmed())
         assert it.settings["GITHUB_APP_ID"] == "1"
 

@@ -15,14 +15,14 @@ from quart_trio import QuartTrio
 
 from bassloop.settings import Settings
 from bassloop.standin import Fault
-from bassloop.tools.setup.doctor import Wanted, examine
+from bassloop.tools.setup.doctor import Treatment, examine
 from tests.github.world import KEY, World, new_key, world
 
 if TYPE_CHECKING:
     import subprocess
     from pathlib import Path
 
-    from bassloop.tools.setup.findings import Finding
+    from bassloop.tools.setup.findings import Diagnosis
 
 
 def settings_of(its: World, url: str | None, **more: Any) -> Settings:
@@ -66,11 +66,11 @@ async def examined(
     *,
     statuses: tuple[int, ...] = (202,),
     deliveries: int = 1,
-    wanted: Wanted | None = None,
+    treatment: Treatment | None = None,
     settings: dict[str, Any] | None = None,
     faults: tuple[Fault, ...] = (),
     **options: Any,
-) -> list[Finding]:
+) -> list[Diagnosis]:
     key = options.pop("key", KEY)
     async with world(repository, key=key, **options) as its, trio.open_nursery() as nursery:
         loop: str = await nursery.start(serve_loop, list(statuses))
@@ -80,24 +80,24 @@ async def examined(
         for fault in faults:
             its.standin.faults.add(fault)
         known = settings_of(its, loop, **(settings or {}))
-        found = [each async for each in examine(known, its.github, wanted)]
+        found = [each async for each in examine(known, its.github, treatment)]
         nursery.cancel_scope.cancel()
     return found
 
 
-def wrong(found: list[Finding]) -> list[str]:
-    return [each.said for each in found if each.state == "wrong"]
+def wrong(found: list[Diagnosis]) -> list[str]:
+    return [each.text for each in found if each.state == "wrong"]
 
 
-def doubtful(found: list[Finding]) -> list[str]:
-    return [each.said for each in found if each.state == "doubtful"]
+def doubtful(found: list[Diagnosis]) -> list[str]:
+    return [each.text for each in found if each.state == "doubtful"]
 
 
 async def test_a_sound_app_has_nothing_wrong_and_every_part_is_told(repository: Path) -> None:
     found = await examined(repository)
     assert wrong(found) == []
     assert doubtful(found) == ["deliveries are sent without TLS"]
-    told = "\n".join(each.said for each in found)
+    told = "\n".join(each.text for each in found)
     for part in (
         "clock agrees",
         "GitHub knows the App bass-loop",
@@ -135,7 +135,7 @@ async def test_without_an_app_the_command_that_makes_one_is_named(repository: Pa
     async with world(repository) as its, open_github(GitHubConfig(its.standin.url)) as github:
         found = [each async for each in examine(settings_of(its, None), github)]
     assert wrong(found) == ["no GitHub App is set"]
-    assert "bassloop github create-app" in (found[-1].mend or "")
+    assert "bassloop github create-app" in (found[-1].fix or "")
 
 
 async def test_another_apps_key_is_wrong(repository: Path) -> None:
@@ -166,29 +166,29 @@ async def test_a_webhook_that_delivers_forms_is_wrong_and_mended_when_asked(
 ) -> None:
     found = await examined(repository, hook_config={"content_type": "form"})
     assert wrong(found) == ["deliveries come as form, which the loop refuses with 415"]
-    assert "--mend" in next(each.mend or "" for each in found if each.state == "wrong")
+    assert "--fix" in next(each.fix or "" for each in found if each.state == "wrong")
     found = await examined(
-        repository, hook_config={"content_type": "form"}, wanted=Wanted(mend=True)
+        repository, hook_config={"content_type": "form"}, treatment=Treatment(fix=True)
     )
     assert wrong(found) == []
-    assert "the webhook's settings were set" in "\n".join(each.said for each in found)
+    assert "the webhook's settings were set" in "\n".join(each.text for each in found)
 
 
 async def test_a_delivery_is_sent_again_when_asked(repository: Path) -> None:
-    found = await examined(repository, statuses=(500, 202), wanted=Wanted(redeliver=True))
-    told = "\n".join(each.said for each in found)
+    found = await examined(repository, statuses=(500, 202), treatment=Treatment(redeliver=True))
+    told = "\n".join(each.text for each in found)
     assert "1 of 1 deliveries of the last 24 hours did not arrive" in told
     assert "was delivered again, and arrived" in told
 
 
 async def test_a_delivery_that_fails_again_is_wrong_with_its_mend(repository: Path) -> None:
-    found = await examined(repository, statuses=(202, 403), wanted=Wanted(redeliver=True))
+    found = await examined(repository, statuses=(202, 403), treatment=Treatment(redeliver=True))
     assert len(wrong(found)) == 1
     assert "the answer was 403" in wrong(found)[0]
 
 
 async def test_without_a_delivery_none_can_be_sent_again(repository: Path) -> None:
-    found = await examined(repository, deliveries=0, wanted=Wanted(redeliver=True))
+    found = await examined(repository, deliveries=0, treatment=Treatment(redeliver=True))
     assert "there is no delivery to send again" in doubtful(found)
 
 
@@ -196,7 +196,7 @@ async def test_one_part_that_github_refuses_does_not_hide_the_others(repository:
     refused = Fault("GET", "/app/installations.*", status=500)
     found = await examined(repository, faults=(refused, refused, refused))
     assert any("500" in said for said in wrong(found))
-    assert "deliveries come as JSON" in [each.said for each in found]
+    assert "deliveries come as JSON" in [each.text for each in found]
 
 
 async def test_a_loop_that_is_not_reached_from_here_is_doubtful(repository: Path) -> None:
@@ -223,7 +223,7 @@ async def test_the_command_says_it_all_and_exits_by_it(repository: Path, tmp_pat
         run = partial(trio.run_process, command, env=env, capture_stdout=True, check=False)
         done: subprocess.CompletedProcess[bytes] = await run()
         assert done.returncode == 0, done.stdout
-        assert b"  mend: is the loop running?" in done.stdout
+        assert b"  fix: is the loop running?" in done.stdout
         its.standin.hook_config.update(content_type="form")
         done = await run()
         assert done.returncode == 1

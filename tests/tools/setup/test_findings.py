@@ -28,7 +28,7 @@ def test_a_clock_may_be_wrong_by_some_seconds(skew: float, state: str) -> None:
     found = findings.clock(skew)
     assert found.state == state
     if state != "ok":
-        assert ("ahead of" if skew > 0 else "behind") in found.said
+        assert ("ahead of" if skew > 0 else "behind") in found.text
 
 
 def test_a_permission_that_is_missing_or_too_small_is_named() -> None:
@@ -36,7 +36,7 @@ def test_a_permission_that_is_missing_or_too_small_is_named() -> None:
     del granted["merge_queues"]
     found = findings.permissions(granted, "the App", "grant them")
     assert found.state == "wrong"
-    assert "checks (write), merge_queues (read)" in found.said
+    assert "checks (write), merge_queues (read)" in found.text
     assert findings.permissions({**PERMISSIONS, "contents": "admin"}, "it", "").state == "ok"
 
 
@@ -44,7 +44,7 @@ def test_events_that_the_app_is_not_subscribed_to_are_named() -> None:
     some = AppInfo(1, "my-loop", "https://github.test/apps/my-loop", PERMISSIONS, ("push",), 1)
     found = findings.events(some)
     assert found.state == "wrong"
-    assert "merge_group, pull_request" in found.said
+    assert "merge_group, pull_request" in found.text
     assert findings.events(INFO).state == "ok"
 
 
@@ -54,11 +54,11 @@ def test_each_installation_is_looked_at() -> None:
     older = {**sound, "account": None, "permissions": {}, "html_url": "https://github.test/i/1"}
     found = findings.installations([sound, suspended, older], INFO)
     assert [each.state for each in found] == ["ok", "doubtful", "wrong"]
-    assert "acme is suspended" in found[1].said
-    assert "https://github.test/i/1" in (found[2].mend or "")
+    assert "acme is suspended" in found[1].text
+    assert "https://github.test/i/1" in (found[2].fix or "")
     [nowhere] = findings.installations([], INFO)
     assert nowhere.state == "wrong"
-    assert "https://github.test/apps/my-loop/installations/new" in (nowhere.mend or "")
+    assert "https://github.test/apps/my-loop/installations/new" in (nowhere.fix or "")
 
 
 @pytest.mark.parametrize(
@@ -78,29 +78,29 @@ def test_the_webhooks_settings_are_compared(
     found = findings.webhook(config, wanted, signed, INFO)
     said = [each for each in found if each.state == "wrong"]
     assert len(said) == len(wrong)
-    assert all(part in each.said for part, each in zip(wrong, said, strict=True))
-    assert all(each.mend for each in said)
+    assert all(part in each.text for part, each in zip(wrong, said, strict=True))
+    assert all(each.fix for each in said)
 
 
 def test_a_webhook_without_tls_or_without_verification_is_doubtful() -> None:
     plain = findings.webhook(
         HookConfig("http://loop.test/x", "json", False, True), "http://loop.test/x", True, INFO
     )
-    assert [each.said for each in plain if each.state == "doubtful"] == [
+    assert [each.text for each in plain if each.state == "doubtful"] == [
         "deliveries are sent without TLS"
     ]
     blind = findings.webhook(HookConfig(URL, "json", True, True), URL, True, INFO)
-    assert any("does not verify" in each.said for each in blind if each.state == "doubtful")
+    assert any("does not verify" in each.text for each in blind if each.state == "doubtful")
 
 
 def test_deliveries_that_all_arrived_are_counted_by_event_and_not_by_attempt() -> None:
     attempts = [an_attempt("a", 202), an_attempt("a", 0), an_attempt("b", 202)]
     found = findings.deliveries(attempts, now=3600, since=0)
-    assert (found.state, found.said) == ("ok", "all 2 deliveries of the last 1 hours arrived")
+    assert (found.state, found.text) == ("ok", "all 2 deliveries of the last 1 hours arrived")
 
 
 @pytest.mark.parametrize(
-    ("status", "mend"),
+    ("status", "fix"),
     [
         (0, "reach it from the internet"),
         (403, "GITHUB_APP_WEBHOOK_SECRET"),
@@ -111,12 +111,12 @@ def test_deliveries_that_all_arrived_are_counted_by_event_and_not_by_attempt() -
     ],
 )
 def test_a_newest_delivery_that_did_not_arrive_is_wrong_with_what_mends_it(
-    status: int, mend: str
+    status: int, fix: str
 ) -> None:
     found = findings.deliveries([an_attempt("a", status), an_attempt("b", 202)], 3600, 0)
     assert found.state == "wrong"
-    assert mend in (found.mend or "")
-    assert "1 of 2 deliveries" in found.said
+    assert fix in (found.fix or "")
+    assert "1 of 2 deliveries" in found.text
 
 
 def test_an_older_delivery_that_did_not_arrive_is_doubtful() -> None:
@@ -138,8 +138,8 @@ def test_the_device_flow_is_ticked_at_the_owners_page() -> None:
     assert findings.device_flow({"device_code": "x"}, INFO).state == "ok"
     off = findings.device_flow({"error": "device_flow_disabled"}, INFO)
     assert off.state == "doubtful"
-    assert "https://github.test/settings/apps/my-loop" in (off.mend or "")
+    assert "https://github.test/settings/apps/my-loop" in (off.fix or "")
     acme = AppInfo(1, "x", "https://ghe.test/github-apps/x", {}, (), 0, organization="acme")
     off = findings.device_flow({"error": "device_flow_disabled"}, acme)
-    assert "https://ghe.test/organizations/acme/settings/apps/x" in (off.mend or "")
+    assert "https://ghe.test/organizations/acme/settings/apps/x" in (off.fix or "")
     assert findings.device_flow({"error": "Not Found"}, acme).state == "wrong"

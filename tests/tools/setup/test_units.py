@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
-from bassloop.cli import cli, service
-from bassloop.tools.setup import units
+from bassloop.cli import cli
+from bassloop.tools.setup import systemd, units
 from bassloop.tools.setup.units import RunnerFacts, ServeFacts, runner_unit, serve_unit
 
 if TYPE_CHECKING:
@@ -76,8 +76,8 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("BASSLOOP_SETTINGS", str(tmp_path / "none.env"))
     monkeypatch.setattr(units, "ETC", tmp_path / "etc")
-    monkeypatch.setattr(service, "SYSTEM_UNITS", tmp_path / "system")
-    monkeypatch.setattr(service, "_refuse_homes", lambda: None)
+    monkeypatch.setattr(systemd, "SYSTEM_UNITS", tmp_path / "system")
+    monkeypatch.setattr(systemd, "refuse_home", lambda: None)
     return tmp_path
 
 
@@ -118,7 +118,7 @@ def test_the_daemon_is_installed_with_the_secrets_that_are_there(machine: Path) 
 def test_a_first_install_leaves_settings_to_be_filled_in(machine: Path) -> None:
     said = done("install", "serve")
     settings = machine / "etc" / "settings.env"
-    assert f"{settings} is to be filled in" in said
+    assert f"{settings} has to be filled in" in said
     assert settings.stat().st_mode & 0o777 == 0o600
     assert (machine / "etc" / "credentials").stat().st_mode & 0o777 == 0o700
 
@@ -168,6 +168,22 @@ def test_what_is_in_a_home_is_refused_with_how_to_install_it(
     said = done("install", "serve", fails=True)
     assert "in somebody's home" in said
     assert "PIPX_HOME=/opt/pipx" in said
+
+
+def test_a_unit_that_systemd_refuses_is_taken_back(machine: Path) -> None:
+    program = machine / "bin" / "systemctl"
+    program.write_text(
+        f'#!/bin/sh\necho "$@" >> {machine}/told\ncase "$1" in restart) echo no >&2; exit 1;; esac\n'
+    )
+    path = machine / "system" / "bass-loop.service"
+    said = done("install", "serve", fails=True)
+    assert "systemctl restart bass-loop.service: no" in said
+    assert f"{path} is as it was before" in said
+    assert not path.exists()
+    assert told(machine)[-2:] == ["disable bass-loop.service", "daemon-reload"]
+    path.write_text("an older unit")
+    done("install", "serve", fails=True)
+    assert path.read_text() == "an older unit"
 
 
 def test_without_systemd_it_is_told_what_to_do_instead(

@@ -1,5 +1,5 @@
-"""Setting a loop up with GitHub: making its App from a browser, and finding out what is not right.
+"""Setting up a loop.
 
-:mod:`create_app` and :mod:`doctor` are what `bassloop github` does; :mod:`settings_file` keeps secrets;
-:mod:`units` are systemd's, for `bassloop service`.
+`create_app` and `doctor` (with `findings`) are behind `bassloop github`, and `settings_file` stores what they learn;
+`units` and `systemd` are behind `bassloop service`.
 """

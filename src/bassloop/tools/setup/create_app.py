@@ -1,11 +1,11 @@
-"""Making the loop's GitHub App: a page on this machine that leads a browser to GitHub and back.
+"""Creates the loop's GitHub App: pages on this machine that lead a browser to GitHub and back.
 
     GET  /TOKEN/       a button that posts the manifest to GitHub
-    GET  /TOKEN/made   GitHub sends the browser back here, with a code that is good once
-    GET  /TOKEN/done   what is left to do: install the App, tick the device flow
+    GET  /TOKEN/made   GitHub sends the browser back here, with a code that works once
+    GET  /TOKEN/done   what is left to do: install the App, enable the device flow
 
-The page's address has a token in it that nobody else on the machine can guess: who could load the
-page would learn the state that ties GitHub's answer to this manifest, and could slip in another App.
+The token in the addresses can't be guessed by anybody else on this machine. Whoever could load the page would learn the
+state that ties GitHub's answer to this manifest, and could substitute another App.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from quart import Response, abort, redirect, render_template, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
+from bassloop.concurrency import shielded
 from bassloop.github import GitHubError, Hook
 from bassloop.github.app import App
 from bassloop.github.manifest import WEBHOOK_PATH, NewApp, exchange, form_url, manifest
@@ -35,19 +36,20 @@ if TYPE_CHECKING:
 
     from bassloop.github.api import API
 
+STORE_SECONDS = 30.0
 MAX_NAME = 34
 """GitHub's limit on an App's name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The App that is to be made.
+    """The App to create.
 
     Args:
-        external_url: where the loop is reached, without a slash at its end.
-        web_url: GitHub's web host; `api_url` its API.
-        organization: whose App it is to be; None for the person's own.
-        path: the settings file that its credentials go to.
+        external_url: the loop's address, without a slash at the end.
+        web_url: GitHub's web pages; `api_url` is its API.
+        organization: the App's owner; None for the person who creates it.
+        path: the settings file for the credentials.
     """
 
     name: str
@@ -59,28 +61,29 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """An App that was made, and where its credentials are.
+class CreatedApp:
+    """An App that was created, and where its credentials are.
 
     Args:
-        kept: the settings file as it was, if it had other credentials.
-        left: why GitHub still delivers as forms, which the loop refuses; None when it doesn't.
+        backup: a copy of the settings file, if it had other credentials.
+        webhook_error: why the webhook could not be configured, so that GitHub delivers forms, which the loop
+            refuses; None if it could.
     """
 
     app: NewApp
     plan: Plan
     path: Path
-    kept: Path | None
-    left: str | None = None
+    backup: Path | None
+    webhook_error: str | None = None
 
     @property
     def install_url(self) -> str:
-        """Where its owner installs it on repositories."""
+        """The page where its owner installs it on repositories."""
         return f"{self.app.html_url}/installations/new"
 
     @property
     def settings_url(self) -> str:
-        """Where its owner ticks the device flow, which no manifest can."""
+        """The page where its owner enables the device flow, which a manifest can't."""
         of = self.plan.organization
         owner = f"/organizations/{of}" if of else ""
         return f"{self.plan.web_url}{owner}/settings/apps/{self.app.slug}"
@@ -88,35 +91,36 @@ class Made:
 
 @dataclass(eq=False)
 class Creation:
-    """The making of one App. `over` is set once the browser was shown what is left to do."""
+    """The creation of one App. `finished` is set once the browser was shown what is left to do."""
 
     plan: Plan
     api: API
     token: str = field(default_factory=lambda: secrets.token_urlsafe(16), repr=False)
     state: str = field(default_factory=lambda: secrets.token_urlsafe(16), repr=False)
-    made: Made | None = None
-    over: trio.Event = field(default_factory=trio.Event)
+    created: CreatedApp | None = None
+    finished: trio.Event = field(default_factory=trio.Event)
     _exchanging: trio.Lock = field(default_factory=trio.Lock)
 
-    async def exchanged(self, code: str) -> Made:
-        """Exchange GitHub's code for the credentials and keep them; once, however often it is called.
+    async def exchange(self, code: str) -> CreatedApp:
+        """Exchange GitHub's code for the credentials and store them, once, however often it is called.
 
-        Raises GitHubError, or SettingsFileError that says where the credentials are all the same.
+        Raises GitHubError, or SettingsFileError, which says where the credentials are nevertheless.
         """
         async with self._exchanging:
-            if self.made is not None:
-                return self.made
+            if self.created is not None:
+                return self.created
             app = await exchange(self.api, code)
             if app.webhook_secret is None:
                 app = replace(app, webhook_secret=secrets.token_hex(20))
-            # What was exchanged is told only once: nothing may come between it and the disk.
-            with trio.CancelScope(shield=True):
-                made = self.made = await trio.to_thread.run_sync(self._keep, app)
-            self.made = replace(made, left=await self._configure(app))
-            return self.made
+            # GitHub shows the credentials only once: they are stored even if the caller is cancelled.
+            with shielded(STORE_SECONDS):
+                self.created = await trio.to_thread.run_sync(self._store, app)
+            assert self.created is not None
+            self.created = replace(self.created, webhook_error=await self._configure(app))
+            return self.created
 
     async def _configure(self, app: NewApp) -> str | None:
-        """Have GitHub deliver JSON, which no manifest can say. Returns why it won't."""
+        """Have GitHub deliver JSON, which a manifest can't. Return the error, if there is one."""
         hook = Hook(App(self.api, app.id, app.private_key))
         url = f"{self.plan.external_url}{WEBHOOK_PATH}"
         try:
@@ -125,19 +129,21 @@ class Creation:
             return str(error)
         return None
 
-    def _keep(self, app: NewApp) -> Made:
+    def _store(self, app: NewApp) -> CreatedApp:
         values = settings_of(app, self.plan)
         try:
-            kept = settings_file.write(self.plan.path, values)
+            backup = settings_file.write(self.plan.path, values)
         except settings_file.SettingsFileError as error:
             rescued = settings_file.rescue(values)
-            message = f"{error}. The App is made; its credentials are in {rescued}: keep that file"
+            message = (
+                f"{error}. The App is created; its credentials are in {rescued}: keep that file"
+            )
             raise settings_file.SettingsFileError(message) from error
-        return Made(app, self.plan, self.plan.path, kept)
+        return CreatedApp(app, self.plan, self.plan.path, backup)
 
 
 def settings_of(app: NewApp, plan: Plan) -> dict[str, str]:
-    """The settings that make a loop this App's. Pure."""
+    """Return the settings for a loop with this App."""
     return {
         "EXTERNAL_URL": plan.external_url,
         "GITHUB_API_URL": plan.api_url,
@@ -156,13 +162,13 @@ CREDENTIALS = (
     "GITHUB_APP_PRIVATE_KEY_PATH",
     "GITHUB_APP_WEBHOOK_SECRET",
 )
-"""Settings that say that there is an App already."""
+"""Settings that belong to an App."""
 
 
 async def serve_page(
     creation: Creation, port: int = 0, *, task_status: trio.TaskStatus[str]
 ) -> None:
-    """Serve the pages on loopback until `creation.over` is set. Started with the first page's address."""
+    """Serve the pages on loopback until `creation.finished` is set. Started with the first page's address."""
     config = Config()
     config.bind = [f"127.0.0.1:{port}"]
     config.graceful_timeout = config.shutdown_timeout = 2.0
@@ -173,7 +179,7 @@ async def serve_page(
             hypercorn.trio.serve,
             create_web(creation),
             config,
-            shutdown_trigger=creation.over.wait,
+            shutdown_trigger=creation.finished.wait,
             mode="asgi",
         )
         bound: list[str] = await nursery.start(serve)
@@ -181,11 +187,11 @@ async def serve_page(
 
 
 def create_web(creation: Creation) -> QuartTrio:
-    """The application."""
+    """Return the web application."""
     here = Path(__file__).parent
     web = QuartTrio("bassloop.tools.setup", root_path=str(here), template_folder="templates")
     plan = creation.plan
-    # The form's answer may lead back here, and a browser counts that as the form's own way.
+    # The form's answer may redirect here, and browsers apply form-action to redirects too.
     policy = (
         "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; frame-ancestors 'none'; "
         f"form-action 'self' {plan.web_url}"
@@ -193,7 +199,7 @@ def create_web(creation: Creation) -> QuartTrio:
 
     @web.before_request
     async def from_here() -> None:
-        # Another name that leads to this address belongs to somebody else's page.
+        # DNS rebinding: a page from elsewhere may have a name that resolves to this address.
         if urlsplit(f"//{request.host}").hostname not in ("127.0.0.1", "localhost"):
             abort(403, "this page is for 127.0.0.1")
 
@@ -212,12 +218,12 @@ def create_web(creation: Creation) -> QuartTrio:
     @web.get(f"/{creation.token}/")
     async def start() -> str:
         back = f"http://{request.host}/{creation.token}/made"
-        asked = manifest(plan.name, plan.external_url, back)
+        app_manifest = manifest(plan.name, plan.external_url, back)
         return await render_template(
             "start.html",
             plan=plan,
-            manifest=json.dumps(asked),
-            asked=asked,
+            manifest=json.dumps(app_manifest),
+            app_manifest=app_manifest,
             action=form_url(plan.web_url, creation.state, plan.organization),
         )
 
@@ -226,17 +232,17 @@ def create_web(creation: Creation) -> QuartTrio:
         if not secrets.compare_digest(request.args.get("state", ""), creation.state):
             abort(400, "this answer belongs to another attempt; start again")
         try:
-            await creation.exchanged(request.args.get("code", ""))
+            await creation.exchange(request.args.get("code", ""))
         except (GitHubError, settings_file.SettingsFileError) as error:
             abort(502, str(error))
         return redirect(f"/{creation.token}/done", 303)
 
     @web.get(f"/{creation.token}/done")
     async def done() -> str:
-        if creation.made is None:
-            abort(404, "no App is made yet; start again")
-        page = await render_template("done.html", made=creation.made)
-        creation.over.set()
+        if creation.created is None:
+            abort(404, "no App has been created yet; start again")
+        page = await render_template("done.html", created=creation.created)
+        creation.finished.set()
         return page
 
     return web

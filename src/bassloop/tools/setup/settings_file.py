@@ -1,7 +1,7 @@
-"""The settings file, written so that a secret is never lost, never shown, and never half there.
+"""Writes secrets to the settings file, so that none is lost, exposed, or half written.
 
-The new file is made beside the old one, readable by its owner alone, read back with the reader that
-the daemon uses, and only then put in the old one's place.
+The new file is made beside the old one, readable only by its owner, parsed with the daemon's parser, and only then
+renamed over the old one.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ PRIVATE = 0o600
 
 
 class SettingsFileError(Exception):
-    """The settings file can't be used. The message names it and the mend."""
+    """The settings file can't be used. The message names it and the fix."""
 
 
 def assigned(path: Path, names: Collection[str]) -> list[str]:
-    """Which of these settings the file gives a value, in the order asked; none when there is no file."""
+    """Return those of the settings that the file gives a value; none if there is no file."""
     if not path.exists():
         return []
     try:
@@ -37,7 +37,7 @@ def assigned(path: Path, names: Collection[str]) -> list[str]:
 
 
 def try_to_write(path: Path) -> None:
-    """Find out, before anything depends on it, that the file can be written. Raises SettingsFileError."""
+    """Raise SettingsFileError if the file can't be written, before anything depends on it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.NamedTemporaryFile(dir=path.parent):
@@ -48,10 +48,10 @@ def try_to_write(path: Path) -> None:
 
 
 def write(path: Path, values: Mapping[str, str]) -> Path | None:
-    """Give settings these values; what else the file says stays as it is.
+    """Set these values in the file; everything else in it stays as it is.
 
-    Returns where the file as it was is kept, when it gave one of them another value. Raises
-    SettingsFileError, and then the file is as it was.
+    Returns the path of a copy of the old file if it had another value for one of them. Raises SettingsFileError, and
+    then the file is as it was.
     """
     replaced = assigned(path, values)
     try:
@@ -68,16 +68,16 @@ def write(path: Path, values: Mapping[str, str]) -> Path | None:
             if broken:
                 raise SettingsFileError(f"{', '.join(broken)} can't be written to {path}")
             _flush(made)
-            kept = _keep(path) if replaced else None
+            backup = _copy(path) if replaced else None
             made.replace(path)
             _flush(path.parent)
-            return kept
+            return backup
     except OSError as error:
         raise SettingsFileError(f"can't write {path}: {error}") from error
 
 
 def rescue(values: Mapping[str, str]) -> Path:
-    """Put values that are told only once into a new private file of the temporary directory."""
+    """Write values that can't be had again to a new private file in the temporary directory."""
     descriptor, name = tempfile.mkstemp(prefix="bassloop-app-", suffix=".env")
     os.close(descriptor)
     for setting, value in values.items():
@@ -85,11 +85,11 @@ def rescue(values: Mapping[str, str]) -> Path:
     return Path(name)
 
 
-def _keep(path: Path) -> Path:
-    kept = path.with_name(f"{path.name}.{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}")
-    shutil.copyfile(path, kept)
-    kept.chmod(PRIVATE)
-    return kept
+def _copy(path: Path) -> Path:
+    backup = path.with_name(f"{path.name}.{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}")
+    shutil.copyfile(path, backup)
+    backup.chmod(PRIVATE)
+    return backup
 
 
 def _flush(path: Path) -> None:

@@ -1,0 +1,56 @@
+"""Options that several commands have, and their types."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bassloop.cli.errors import report_errors
+from bassloop.units import parse_duration, parse_size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bassloop.settings import Settings
+
+
+class _Quantity(click.ParamType):  # type: ignore[type-arg]  # generic in new versions only
+    def __init__(self, name: str, parse: Callable[[str], float]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        if not isinstance(value, str):
+            return float(value)
+        try:
+            return self._parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+DURATION = _Quantity("duration", parse_duration)
+"""Seconds, from a text such as `30d`."""
+
+SIZE = _Quantity("size", parse_size)
+"""Bytes, from a text such as `10GB`."""
+
+FOLDER = click.Path(path_type=Path, file_okay=False)
+
+data_dir_option = click.option(
+    "--data-dir", type=FOLDER, help="The daemon's data directory (setting DATA_DIR)."
+)
+json_lines_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print a JSON object per line."
+)
+
+
+def read_settings(**overrides: object) -> Settings:
+    """Return the settings, or exit with a message about those that can't be used."""
+    from bassloop.settings import SettingsError, load_settings
+
+    with report_errors(SettingsError):
+        return load_settings(**overrides)

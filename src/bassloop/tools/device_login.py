@@ -1,0 +1,163 @@
+"""Signing in to a loop from a terminal: GitHub's device flow, and the file that keeps the sessions."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import httpx
+import platformdirs
+import trio
+
+from bassloop.private_files import write_private_file
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+APP = "bass-loop"
+MAX_INTERVAL = 60.0
+"""Seconds between two questions to the loop, at most."""
+
+
+class SignInError(Exception):
+    """Signing in or out failed; the message says why."""
+
+
+# --- sessions, by the site that they are for ---
+
+
+def sessions_file() -> Path:
+    """Return the file that `BASSLOOP_SESSIONS` names, or the one in the user's state directory."""
+    default = Path(platformdirs.user_state_dir(APP)) / "sessions.json"
+    return Path(os.environ.get("BASSLOOP_SESSIONS", default))
+
+
+def site_of(url: str) -> str:
+    """Return the scheme, host and port of an address. Raises ValueError if it isn't one."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{url!r} is no address such as https://loop.example.com")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    default = {"http": 80, "https": 443}[parts.scheme]
+    port = parts.port or default
+    return f"{parts.scheme}://{host}" + ("" if port == default else f":{port}")
+
+
+def session_headers(url: str) -> list[tuple[str, str]]:
+    """Return the headers that identify the user to a loop, none where nobody has signed in.
+
+    They are for exactly the scheme, host and port of the sign-in. Raises SignInError.
+    """
+    session = _read().get(site_of(url))
+    token = session.get("token") if isinstance(session, dict) else None
+    return [("Authorization", f"Bearer {token}")] if isinstance(token, str) else []
+
+
+def known_sites() -> list[str]:
+    """Return the loops where the user has signed in. Raises SignInError."""
+    return list(_read())
+
+
+def store_session(url: str, login: str, token: str, expires_at: str) -> None:
+    """Store a session. Raises SignInError."""
+    session = {"login": login, "token": token, "expires_at": expires_at}
+    _write({**_read(), site_of(url): session})
+
+
+def drop_session(url: str) -> None:
+    """Forget a session. Raises SignInError."""
+    _write({site: session for site, session in _read().items() if site != site_of(url)})
+
+
+def _read() -> dict[str, Any]:
+    try:
+        found = json.loads(sessions_file().read_bytes())
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise SignInError(f"can't read {sessions_file()}: {error.strerror}") from error
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _write(sessions: dict[str, Any]) -> None:
+    path = sessions_file()
+    try:
+        write_private_file(path, json.dumps(sessions, indent=1).encode())
+    except OSError as error:
+        raise SignInError(f"can't write {path}: {error.strerror}") from error
+
+
+# --- the device flow ---
+
+
+async def sign_in(site: str, show_code: Callable[[str, str], None]) -> dict[str, Any]:
+    """Have the user sign in with a browser, store the session, and return it.
+
+    Args:
+        show_code: called with the page where the user enters a code, and the code.
+
+    Raises SignInError if the loop refuses, can't be reached, or the code expires.
+    """
+    async with _client(site) as client:
+        device = await _post(client, "/sign-in/device", {})
+        show_code(device["verification_uri"], device["user_code"])
+        interval = float(device["interval"])
+        # The protocol has nothing but asking again, at the interval that the loop names (RFC 8628).
+        with trio.move_on_after(float(device["expires_in"])):
+            while True:
+                await trio.sleep(interval)
+                session = await _post(client, "/sign-in/device/token", {"device": device["device"]})
+                if "token" in session:
+                    store_session(site, session["login"], session["token"], session["expires_at"])
+                    return session
+                interval = min(max(interval, float(session["interval"])), MAX_INTERVAL)
+    raise SignInError("the code has expired; start again")
+
+
+async def sign_out(site: str) -> bool | None:
+    """Forget the session here and end it at the loop.
+
+    Returns None if there was no session, and else whether the loop has ended it. Raises SignInError.
+    """
+    headers = session_headers(site)
+    drop_session(site)
+    if not headers:
+        return None
+    async with _client(site) as client:
+        try:
+            answer = await client.post("/sign-out", headers=headers)
+        except httpx.HTTPError:
+            return False
+    return answer.status_code in (303, 401)
+
+
+async def _post(client: httpx.AsyncClient, path: str, body: dict[str, str]) -> dict[str, Any]:
+    """Return the loop's answer. Raises SignInError, with the loop's own words if it has any."""
+    try:
+        answer = await client.post(path, json=body)
+        content = answer.json()
+    except httpx.HTTPError as error:
+        reason = str(error) or type(error).__name__
+        raise SignInError(f"{client.base_url} can't be reached: {reason}") from error
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise SignInError(f"{client.base_url} is no loop, or a proxy is in the way")
+    if answer.status_code >= 300:
+        raise SignInError(f"{client.base_url}: {content.get('error', answer.reason_phrase)}")
+    return content
+
+
+@asynccontextmanager
+async def _client(site: str) -> AsyncGenerator[httpx.AsyncClient]:
+    headers = {"Accept": "application/json"}
+    async with httpx.AsyncClient(
+        base_url=site, timeout=30, headers=headers, trust_env=False
+    ) as client:
+        yield client

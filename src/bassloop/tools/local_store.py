@@ -1,0 +1,34 @@
+"""The daemon's store, as commands on the same machine use it, whether the daemon runs or not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from bassloop.store import open_store
+from bassloop.tools.local_daemon import DaemonError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from bassloop.settings import Settings
+    from bassloop.store import Store
+
+T = TypeVar("T")
+
+
+async def use_store(settings: Settings, use: Callable[[Store], Awaitable[T]]) -> T:
+    """Return what `use` returns for the daemon's store.
+
+    Raises DaemonError if there is no database, and StoreError.
+    """
+    check_database(settings)
+    async with open_store(settings.database, settings.blobs, owner=False) as store:
+        return await use(store)
+
+
+def check_database(settings: Settings) -> None:
+    """Raise DaemonError if there is no database."""
+    if not settings.database.is_file():
+        raise DaemonError(
+            f"there is no database {settings.database}; are SQLITE_PATH and DATA_DIR the daemon's?"
+        )

@@ -1,0 +1,323 @@
+"""A client for the logs of a run, over the websocket of its page.
+
+The feed counts the lines of each log that it has. After a lost connection it tells the server, which goes on from
+there: no line is missing, and none comes twice.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import ssl
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from urllib.parse import urlsplit
+
+import httpx
+import trio
+from trio_websocket import (
+    ConnectionClosed,
+    ConnectionRejected,
+    HandshakeError,
+    wrap_client_stream,
+)
+
+from bassloop.concurrency import Backoff, open_flat_nursery
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Sequence
+
+    from trio_websocket import WebSocketConnection
+
+_PAGE = re.compile(r"(.*)/runs/([A-Za-z0-9_-]{1,64})(?:/vertexes/(\d{1,18})(?:/.*)?)?/?", re.ASCII)
+_RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+_FRAGMENT = re.compile(r"v(\d{1,18})(?:-L\d+)?", re.ASCII)
+
+NOT_VISIBLE = 4404
+"""The server's close code for a run that does not exist, or that the client may not see."""
+
+MAX_MESSAGE = 64 << 20
+CONNECT_SECONDS = 30.0
+PING_SECONDS = 30.0
+"""How often a silent server is pinged, and how long it may take to answer."""
+
+BACKOFF = Backoff(0.5, 15.0)
+MAX_ATTEMPTS = 5
+"""How many connections in a row may fail for a log that is not followed."""
+
+_CONNECTION_ERRORS = (
+    ConnectionRejected,
+    ConnectionClosed,
+    HandshakeError,
+    trio.TooSlowError,
+    OSError,
+)
+
+
+class FeedError(Exception):
+    """The logs can't be had; the message says why."""
+
+
+class _ConnectionLost(Exception):
+    """The connection failed in a way that may pass; the message says how."""
+
+
+class RunAddress(NamedTuple):
+    """A run of a loop.
+
+    Args:
+        server: the loop's address, without a slash at the end.
+        vertex: the row of the vertex that an address points to, if it does.
+    """
+
+    server: str
+    run: str
+    vertex: str | None = None
+
+    @property
+    def page(self) -> str:
+        """The address of the run's page."""
+        return f"{self.server}/runs/{self.run}"
+
+    @property
+    def websocket(self) -> str:
+        """The address of the page's websocket: wss if the page is https."""
+        return f"ws{self.page.removeprefix('http')}/live"
+
+
+def parse_run_address(text: str, server: str) -> RunAddress:
+    """Return the run that `text` means: the address of its page, or its id at `server`.
+
+    Raises ValueError, whose message says what is expected.
+    """
+    if "/" not in text:
+        if not _RUN_ID.fullmatch(text):
+            raise ValueError(f"{text!r} is neither a run's id nor the address of its page")
+        return RunAddress(server.rstrip("/"), text)
+    parts = urlsplit(text)
+    match = _PAGE.fullmatch(parts.path)
+    if parts.scheme not in ("http", "https") or not parts.netloc or match is None:
+        raise ValueError(
+            f"{text!r} is no address of a run, such as https://loop.example.com/runs/ID"
+        )
+    fragment = _FRAGMENT.match(parts.fragment)
+    vertex = match[3] or (fragment[1] if fragment else None)
+    return RunAddress(f"{parts.scheme}://{parts.netloc}{match[1]}", match[2], vertex)
+
+
+def choose_vertex(vertexes: Sequence[dict[str, Any]], wanted: str) -> int:
+    """Return the row of the vertex with this row, name or digest, or with this in its name alone.
+
+    Raises ValueError, whose message lists the vertexes, if there are none or several.
+    """
+    row = wanted.removeprefix("v")
+    found = (
+        [each for each in vertexes if str(each["row"]) == row]
+        or [each for each in vertexes if wanted in (each["name"], each["digest"])]
+        or [each for each in vertexes if wanted in each["name"]]
+    )
+    if len(found) == 1:
+        return int(found[0]["row"])
+    listed = "".join(
+        f"\n  {each['row']}  {each['name'][:200]}" for each in (found or vertexes)[:20]
+    )
+    if found:
+        raise ValueError(f"--vertex {wanted} may be any of these; give its number:{listed}")
+    raise ValueError(f"no vertex of the run is {wanted}; there are:{listed or ' none yet'}")
+
+
+async def fetch_vertexes(
+    address: RunAddress, headers: Sequence[tuple[str, str]] = ()
+) -> Sequence[dict[str, Any]]:
+    """Return the vertexes that a run has so far. Raises FeedError."""
+    page = address.page
+    try:
+        async with httpx.AsyncClient(trust_env=False, timeout=CONNECT_SECONDS) as client:
+            answer = await client.get(page, headers=[*headers, ("Accept", "application/json")])
+        if answer.status_code == 404:
+            raise FeedError(f"{page}: there is no such run, or you may not see it")
+        vertexes: Sequence[dict[str, Any]] = answer.raise_for_status().json()["vertexes"]
+    except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+        raise FeedError(f"{page}: {error}") from error
+    return vertexes
+
+
+@dataclass(eq=False)
+class LogFeed:
+    """The logs of one run, as they come.
+
+    Args:
+        show: called with each message of the server; its logs have only lines that are new.
+        on_lost: called with a sentence when the connection is lost, before it is tried again.
+        only: the rows of the vertexes whose logs are wanted; None for all.
+        follow: stay until the run has ended.
+        headers: sent with each request, such as a session's.
+    """
+
+    address: RunAddress
+    show: Callable[[dict[str, Any]], None]
+    on_lost: Callable[[str], None]
+    only: Sequence[int] | None = None
+    follow: bool = False
+    headers: Sequence[tuple[str, str]] = ()
+    _line_counts: dict[int, int] = field(default_factory=dict)
+    _received: bool = False
+
+    async def run(self) -> None:
+        """Show what there is and, when following, what comes until the run has ended.
+
+        Raises FeedError if there is no such run, or if its server can't be reached: at once if it never was,
+        and after some attempts if the run isn't followed.
+        """
+        failures = 0
+        ever_received = False
+        while True:
+            self._received = False
+            try:
+                await self._connect_once()
+                return
+            except _ConnectionLost as error:
+                ever_received = ever_received or self._received
+                failures = 1 if self._received else failures + 1
+                if not ever_received or (not self.follow and failures >= MAX_ATTEMPTS):
+                    raise FeedError(f"{self.address.server}: {error}") from error
+                delay = BACKOFF.delay(failures)
+                self.on_lost(f"{error}; trying again in {delay:.1f} s")
+                await trio.sleep(delay)
+
+    async def _connect_once(self) -> None:
+        """Serve one connection to its end. Raises FeedError, or _ConnectionLost."""
+        try:
+            async with self._open() as socket, open_flat_nursery() as nursery:
+                nursery.start_soon(_keep_alive, socket)
+                await socket.send_message(json.dumps(self._request()))
+                await self._receive(socket)
+                nursery.cancel_scope.cancel()
+        except (ExceptionGroup, *_CONNECTION_ERRORS) as error:
+            first = _first(error)
+            raise (self._explained(first) or first) from error
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncGenerator[WebSocketConnection]:
+        """Open a websocket on a stream of our own, which is closed whoever ends the conversation."""
+        parts = urlsplit(self.address.websocket)
+        host, secure = parts.hostname or "", parts.scheme == "wss"
+        headers = [(name.encode(), value.encode()) for name, value in self.headers]
+        async with AsyncExitStack() as stack:
+            nursery = await stack.enter_async_context(trio.open_nursery())
+            with trio.fail_after(CONNECT_SECONDS) as connecting:
+                port = parts.port or (443 if secure else 80)
+                plain = await trio.open_tcp_stream(host, port)
+                stack.push_async_callback(trio.aclose_forcefully, plain)
+                stream = _encrypted(plain, host) if secure else plain
+                socket = await wrap_client_stream(
+                    nursery,
+                    cast(trio.SocketStream, _CancelsAtEnd(stream, connecting)),
+                    parts.netloc,
+                    parts.path,
+                    extra_headers=headers,
+                    max_message_size=MAX_MESSAGE,
+                )
+            yield socket
+            with trio.move_on_after(1):
+                await socket.aclose()
+            nursery.cancel_scope.cancel()
+
+    async def _receive(self, socket: WebSocketConnection) -> None:
+        while True:
+            try:
+                message = json.loads(await socket.get_message())
+                if message.get("end"):
+                    return
+                for log in message.get("logs", ()):
+                    self._drop_known_lines(log)
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+                raise FeedError(f"{self.address.page} does not answer as a loop does") from error
+            self._received = True
+            self.show(message)
+
+    def _drop_known_lines(self, log: dict[str, Any]) -> None:
+        row, start, lines = int(log["row"]), int(log["start"]), log["lines"]
+        known = self._line_counts.get(row, 0)
+        if start > known:
+            raise ValueError(f"lines {known} to {start} are missing")
+        log["lines"] = lines[known - start :]
+        self._line_counts[row] = max(known, start + len(lines))
+
+    def _request(self) -> dict[str, Any]:
+        request: dict[str, Any] = {
+            "logs": self._line_counts,
+            "lines": "text",
+            "follow": self.follow,
+        }
+        return request if self.only is None else {**request, "only": list(self.only)}
+
+    def _explained(self, error: BaseException) -> Exception | None:
+        """Return what the end of a connection means, or None if the error has another cause."""
+        if isinstance(error, FeedError):
+            return error
+        if isinstance(error, ConnectionRejected):
+            status = error.status_code
+            if status == 404:
+                return FeedError(f"there is no loop at {self.address.server}: it answered 404")
+            if status in (401, 403):
+                return FeedError(f"{self.address.page}: you may not see it, it answered {status}")
+            return _ConnectionLost(f"the server answered {status}")
+        if isinstance(error, ConnectionClosed):
+            if error.reason is not None and error.reason.code == NOT_VISIBLE:
+                return FeedError(
+                    f"{self.address.page}: there is no such run, or you may not see it"
+                )
+            return _ConnectionLost("the connection was lost")
+        if isinstance(error, OSError):
+            return _ConnectionLost(f"can't be reached: {error.strerror or error}")
+        if isinstance(error, _CONNECTION_ERRORS):
+            return _ConnectionLost("the server did not answer")
+        return None
+
+
+class _CancelsAtEnd(trio.abc.Stream):
+    """A stream whose end cancels a scope: trio-websocket's handshake doesn't notice it."""
+
+    def __init__(self, stream: trio.abc.Stream, scope: trio.CancelScope) -> None:
+        self._stream = stream
+        self._scope = scope
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        try:
+            data = await self._stream.receive_some(max_bytes)
+        except trio.BrokenResourceError:
+            self._scope.cancel()
+            raise
+        if not data:
+            self._scope.cancel()
+        return data
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+def _encrypted(stream: trio.SocketStream, host: str) -> trio.SSLStream[trio.SocketStream]:
+    context = ssl.create_default_context()
+    return trio.SSLStream(stream, context, server_hostname=host, https_compatible=True)
+
+
+async def _keep_alive(socket: WebSocketConnection) -> None:
+    """Ping the server, and raise TooSlowError when it is gone without a word."""
+    while True:
+        await trio.sleep(PING_SECONDS)
+        with trio.fail_after(PING_SECONDS):
+            await socket.ping()
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,175 @@
+"""Installing units: what goes into them on this machine, and systemctl."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dotenv import dotenv_values
+
+import bassloop
+from bassloop.settings import Settings, load_settings, parse_address
+from bassloop.tools.setup.units import ServeFacts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+SYSTEM_UNITS = Path("/etc/systemd/system")
+SETTINGS_TEMPLATE = """\
+# The daemon's settings: NAME=value lines. docs/settings.md has them all.
+#EXTERNAL_URL=https://loop.example.com
+#GITHUB_APP_ID=
+#LISTEN=127.0.0.1:3000
+# Secrets are better kept in files named for their settings in {credentials}
+"""
+INSTALL_FOR_ALL = (
+    "PIPX_HOME=/opt/pipx PIPX_BIN_DIR=/usr/local/bin pipx install bassloop",
+    "UV_TOOL_DIR=/opt/uv UV_TOOL_BIN_DIR=/usr/local/bin "
+    "uv tool install --python /usr/bin/python3 bassloop",
+)
+
+
+class SystemdError(Exception):
+    """A unit can't be installed or removed; the message names the reason and the fix."""
+
+
+def program() -> tuple[str, ...]:
+    """Return the command that runs this program: the script beside the interpreter, or the interpreter."""
+    script = Path(sys.executable).parent / "bassloop"
+    return (str(script),) if script.exists() else (sys.executable, "-m", "bassloop")
+
+
+def user_units() -> Path:
+    """Return the folder of the user's own units."""
+    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(base) / "systemd" / "user"
+
+
+def serve_facts(etc: Path, groups: Iterable[str]) -> ServeFacts:
+    """Return what the daemon's unit depends on: the settings and credentials in a folder.
+
+    Raises SettingsError, and SystemdError for a credential that no setting has the name of.
+    """
+    given = {name: value for name, value in dotenv_values(etc / "settings.env").items() if value}
+    known = {name.upper() for name in Settings.model_fields}
+    settings = load_settings(
+        **{name.lower(): value for name, value in given.items() if name.upper() in known}
+    )
+    listened = (settings.listen, settings.ssh_addr, settings.metrics_listen)
+    ports = [parse_address(address)[1] for address in listened if address]
+    return ServeFacts(
+        command=(*program(), "serve"),
+        credentials=tuple(_credentials(etc / "credentials", known)),
+        groups=tuple(groups),
+        low_port=any(0 < port < 1024 for port in ports),
+        drain_seconds=settings.drain_seconds,
+    )
+
+
+def _credentials(folder: Path, known: set[str]) -> Iterable[tuple[str, Path]]:
+    try:
+        names = sorted(path.name for path in folder.iterdir())
+    except OSError:
+        return
+    for name in names:
+        if name not in known:
+            raise SystemdError(f"{folder / name}: there is no setting {name}")
+        yield name, folder / name
+
+
+def refuse_home() -> None:
+    """Raise SystemdError if this program is in a home directory, which the daemon's unit can't read."""
+    paths = {Path(sys.executable), Path(sys.executable).resolve(), Path(bassloop.__file__)}
+    for path in paths:
+        if path.parts[1:2] in (("home",), ("root",)):
+            commands = "\n".join(f"    {command}" for command in INSTALL_FOR_ALL)
+            raise SystemdError(
+                f"{path} is in somebody's home, which the unit can't read. Install it for all:\n"
+                f"{commands}"
+            )
+
+
+def make_etc(etc: Path) -> bool:
+    """Make the folder of the daemon's settings and credentials. Raises SystemdError.
+
+    Returns whether the settings file was made, and has to be filled in.
+    """
+    credentials, settings = etc / "credentials", etc / "settings.env"
+    with _write_errors():
+        credentials.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if settings.exists():
+            return False
+        settings.touch(mode=0o600)
+        settings.write_text(SETTINGS_TEMPLATE.format(credentials=credentials))
+        return True
+
+
+def install(path: Path, text: str, *options: str) -> None:
+    """Write a unit, enable it, and start it.
+
+    Args:
+        options: of systemctl, such as --user.
+
+    Raises SystemdError. If systemd refuses the unit, the file is as it was before.
+    """
+    _require_systemctl()
+    with _write_errors():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        before = path.read_bytes() if path.exists() else None
+        path.write_text(text)
+    try:
+        _systemctl(*options, "daemon-reload")
+        _systemctl(*options, "enable", path.name)
+        _systemctl(*options, "restart", path.name)
+    except SystemdError as error:
+        if before is not None:
+            path.write_bytes(before)
+        else:
+            _run(*options, "disable", path.name)
+            path.unlink(missing_ok=True)
+        _run(*options, "daemon-reload")
+        raise SystemdError(f"{error}\n{path} is as it was before") from error
+
+
+def uninstall(path: Path, *options: str) -> None:
+    """Stop a unit, disable it, and remove its file. Raises SystemdError."""
+    if not path.exists():
+        raise SystemdError(f"there is no {path}")
+    _systemctl(*options, "disable", "--now", path.name)
+    with _write_errors():
+        path.unlink()
+    _systemctl(*options, "daemon-reload")
+
+
+@contextmanager
+def _write_errors() -> Iterator[None]:
+    try:
+        yield
+    except PermissionError as error:
+        raise SystemdError(f"{error.filename} can't be written; run it as root") from error
+    except OSError as error:
+        raise SystemdError(f"{error.filename}: {error.strerror}") from error
+
+
+def _require_systemctl() -> None:
+    if shutil.which("systemctl") is None:
+        raise SystemdError(
+            "there is no systemctl here; --print shows the unit, for whatever starts services"
+        )
+
+
+def _systemctl(*arguments: str) -> None:
+    _require_systemctl()
+    done = _run(*arguments)
+    if done.returncode:
+        reason = done.stderr.strip() or f"exit status {done.returncode}"
+        raise SystemdError(f"systemctl {' '.join(arguments)}: {reason}")
+
+
+def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["systemctl", *arguments], capture_output=True, text=True, check=False)
