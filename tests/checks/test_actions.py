@@ -10,7 +10,7 @@ from bassloop.access import permissions
 from bassloop.access.policy import Policy
 from bassloop.access.policy_cache import PolicyCache
 from bassloop.checks import handler
-from bassloop.checks.actions import CantSay, Control, NotAllowed, approve, request_cancel
+from bassloop.checks.actions import Control, NotAllowed, PermissionUnknown, approve_head, cancel_run
 from bassloop.checks.check_output import APPROVAL
 from bassloop.github import User
 from bassloop.standin import Fault
@@ -120,12 +120,12 @@ async def test_a_check_that_waits_for_a_runner_can_be_cancelled_on_its_page(
         await its.until(lambda: its.standin.check_runs)
         run = its.check_run()["external_id"]
         with pytest.raises(NotAllowed):
-            await request_cancel(its.loop, run, user(stranger))
-        assert await request_cancel(its.loop, run, user(its.standin.user))
+            await cancel_run(its.loop, run, user(stranger))
+        assert await cancel_run(its.loop, run, user(its.standin.user))
         await its.inbox.finished("g1")
         assert conclusions(its, "it") == ["cancelled"]
-        assert not await request_cancel(its.loop, run, user(its.standin.user))
-        assert not await request_cancel(its.loop, "no such run", user(its.standin.user))
+        assert not await cancel_run(its.loop, run, user(its.standin.user))
+        assert not await cancel_run(its.loop, "no such run", user(its.standin.user))
 
 
 async def test_who_can_write_to_what_has_the_repositorys_name_by_now_may_nothing(
@@ -137,7 +137,7 @@ async def test_who_can_write_to_what_has_the_repositorys_name_by_now_may_nothing
         await its.until(lambda: its.standin.check_runs)
         run = its.check_run()["external_id"]
         its.standin.repository_id = 999
-        for ask in (request_cancel, approve):
+        for ask in (cancel_run, approve_head):
             with pytest.raises(NotAllowed):
                 await ask(its.loop, run, user(writer))
 
@@ -156,7 +156,7 @@ async def test_who_asks_again_and_again_does_not_use_up_githubs_patience(
             with pytest.raises(NotAllowed):
                 await control.cancel(run, stranger)
         asked = len(its.standin.requests)
-        with pytest.raises(CantSay, match="wait a minute"):
+        with pytest.raises(PermissionUnknown, match="wait a minute"):
             await control.cancel(run, stranger)
         assert len(its.standin.requests) == asked
         assert await control.cancel(run, writer)
@@ -221,7 +221,7 @@ async def test_what_is_approved_while_an_event_of_the_head_is_looked_at_is_not_h
         run = its.check_run(APPROVAL)["external_id"]
 
         async def meanwhile(*_: object) -> None:
-            await approve(its.loop, run, maintainer)
+            await approve_head(its.loop, run, maintainer)
 
         monkeypatch.setattr(handler, "supersede", meanwhile)
         async with its.runner("maintainer"):
@@ -247,9 +247,9 @@ async def test_what_is_held_stays_so_over_a_restart_and_is_released_once(
     ):
         assert (await its.inbox.finished("g1")).state == "held"
         # The loop ends between the approval and what follows from it.
-        released = await approve(its.loop, run, user(maintainer))
+        released = await approve_head(its.loop, run, user(maintainer))
         assert [each.guid for each in released] == ["g1"]
-        assert await approve(its.loop, run, user(maintainer)) == []
+        assert await approve_head(its.loop, run, user(maintainer)) == []
     async with (
         small_loop(path, tmp_path, policies=HELD, standin=standin) as its,
         its.runner("maintainer"),

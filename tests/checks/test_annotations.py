@@ -8,22 +8,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bassloop.checks.annotations import MAX_MARKS, Mark, marks
+from bassloop.checks.annotations import MAX_FOUND, LogAnnotation, find_annotations
 
 Said = tuple[str, int, int | None, str, str, str | None]
 
 
 def said(log: str) -> list[Said]:
-    """The marks of a log: the innermost place, level, title and message."""
+    """Return a log's annotations: the innermost location, level, message and title."""
     found = []
-    for mark in marks(log.splitlines()):
-        place = mark.places[0]
-        found.append((place.path, place.line, place.column, mark.level, mark.message, mark.title))
+    for annotation in find_annotations(log.splitlines()):
+        location = annotation.locations[0]
+        found.append(
+            (
+                location.path,
+                location.line,
+                location.column,
+                annotation.level,
+                annotation.message,
+                annotation.title,
+            )
+        )
     return found
 
 
 @pytest.mark.parametrize(
-    ("line", "mark"),
+    ("line", "annotation"),
     [
         ("src/a.sh:3: it broke", ("src/a.sh", 3, None, "failure", "it broke", None)),
         ("  ./a.py:3:14: it broke", ("./a.py", 3, 14, "failure", "it broke", None)),
@@ -67,8 +76,8 @@ def said(log: str) -> list[Said]:
         ("héllo/ü.py:3: broke", ("héllo/ü.py", 3, None, "failure", "broke", None)),
     ],
 )
-def test_a_line_that_names_a_place_is_a_mark(line: str, mark: Said) -> None:
-    assert said(line) == [mark]
+def test_a_line_that_names_a_location_is_an_annotation(line: str, annotation: Said) -> None:
+    assert said(line) == [annotation]
 
 
 @pytest.mark.parametrize(
@@ -88,11 +97,11 @@ def test_a_line_that_names_a_place_is_a_mark(line: str, mark: Said) -> None:
         "",
     ],
 )
-def test_a_line_that_names_none_is_no_mark(line: str) -> None:
+def test_a_line_that_names_none_is_no_annotation(line: str) -> None:
     assert said(line) == []
 
 
-def test_a_traceback_is_one_mark_at_its_innermost_frame_with_what_was_raised() -> None:
+def test_a_traceback_is_one_annotation_at_its_innermost_frame_with_what_was_raised() -> None:
     log = """\
 Traceback (most recent call last):
   File "/work/src/app.py", line 10, in <module>
@@ -102,15 +111,15 @@ Traceback (most recent call last):
     obj, end = self.raw_decode(s)
 json.decoder.JSONDecodeError: Expecting value: line 1 column 1 (char 0)
 """
-    [mark] = marks(log.splitlines())
-    assert [place.path for place in mark.places] == [
+    [annotation] = find_annotations(log.splitlines())
+    assert [location.path for location in annotation.locations] == [
         "/usr/lib/python3.12/json/decoder.py",
         "/work/src/app.py",
     ]
-    assert mark.message.startswith("json.decoder.JSONDecodeError: Expecting")
+    assert annotation.message.startswith("json.decoder.JSONDecodeError: Expecting")
 
 
-def test_a_chain_of_exceptions_and_a_group_are_a_mark_each() -> None:
+def test_a_chain_of_exceptions_and_a_group_are_an_annotation_each() -> None:
     log = """\
 Traceback (most recent call last):
   File "b.py", line 2, in <module>
@@ -219,7 +228,7 @@ def test_a_panic_in_rust_says_where_and_then_what_or_both_at_once(log: str) -> N
     assert said(log) == [("src/p.rs", 1, 13, "failure", "boom 1", None)]
 
 
-def test_a_panic_in_go_is_one_mark_of_its_stack() -> None:
+def test_a_panic_in_go_is_one_annotation_of_its_stack() -> None:
     log = """\
 panic: runtime error: invalid memory address or nil pointer dereference [recovered]
 [signal SIGSEGV: segmentation violation code=0x1 addr=0x0 pc=0x52e362]
@@ -233,9 +242,9 @@ created by testing.(*T).Run in goroutine 1
 \t/usr/local/go/src/testing/testing.go:2101 +0x4c5
 FAIL\tx/pkg/x\t0.005s
 """
-    [mark] = marks(log.splitlines())
-    assert mark.places[1].path == "/src/pkg/x/x_test.go"
-    assert mark.message.startswith("runtime error: invalid memory address")
+    [annotation] = find_annotations(log.splitlines())
+    assert annotation.locations[1].path == "/src/pkg/x/x_test.go"
+    assert annotation.message.startswith("runtime error: invalid memory address")
 
 
 def test_eslint_names_the_file_once() -> None:
@@ -256,9 +265,9 @@ def test_eslint_names_the_file_once() -> None:
     ]
 
 
-def test_what_is_said_twice_is_marked_once_and_there_is_an_end_to_marks() -> None:
-    assert len(marks(["a.c:1: broke"] * 10)) == 1
-    assert len(marks(f"a.c:{n}: broke" for n in range(1, 10_000))) == MAX_MARKS
+def test_what_is_said_twice_is_annotated_once_and_there_is_an_end_to_it() -> None:
+    assert len(find_annotations(["a.c:1: broke"] * 10)) == 1
+    assert len(find_annotations(f"a.c:{n}: broke" for n in range(1, 10_000))) == MAX_FOUND
 
 
 PIECES = st.sampled_from(
@@ -282,17 +291,17 @@ PIECES = st.sampled_from(
 
 
 @given(st.lists(PIECES | st.text(), max_size=40))
-def test_whatever_a_log_says_marks_are_sound(lines: list[str]) -> None:
-    for mark in marks(lines):
-        assert isinstance(mark, Mark)
-        assert mark.places
-        assert mark.message
-        assert mark.message.encode()
-        assert mark.level in ("notice", "warning", "failure")
-        for place in mark.places:
-            assert place.path
-            assert place.line >= 1
-            assert place.column is None or place.column >= 1
+def test_whatever_a_log_says_annotations_are_sound(lines: list[str]) -> None:
+    for annotation in find_annotations(lines):
+        assert isinstance(annotation, LogAnnotation)
+        assert annotation.locations
+        assert annotation.message
+        assert annotation.message.encode()
+        assert annotation.level in ("notice", "warning", "failure")
+        for location in annotation.locations:
+            assert location.path
+            assert location.line >= 1
+            assert location.column is None or location.column >= 1
 
 
 @pytest.mark.parametrize(
@@ -300,5 +309,5 @@ def test_whatever_a_log_says_marks_are_sound(lines: list[str]) -> None:
 )
 def test_a_long_line_costs_no_more_than_others(line: str) -> None:
     began = time.process_time()
-    assert marks([line] * 100) == []
+    assert find_annotations([line] * 100) == []
     assert time.process_time() - began < 2

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bassloop.checks import check_output
+from bassloop.github import CheckOutput
 from bassloop.github.limits import cut
 from bassloop.runtimes import Platform, Runtime
+from bassloop.store import ThunkRecord
+from bassloop.wire import bass_pb2 as pb
 from tests.records import a_run, a_vertex
-
-if TYPE_CHECKING:
-    from bassloop.github import CheckOutput
 
 URL = "https://loop.example.com/runs/r"
 
 
-OWN = check_output.Awaited(("octocat",), "connect")
-FORKS = check_output.Awaited(("stranger",), "connect", approvable=True)
+OWN = check_output.AwaitedRunner(("octocat",), "connect")
+FORKS = check_output.AwaitedRunner(("stranger",), "connect", approvable=True)
 
 
 def test_a_success_says_how_long_and_on_whose_runner() -> None:
@@ -30,7 +30,7 @@ def test_a_success_says_how_long_and_on_whose_runner() -> None:
     assert f"[`sh test.sh`]({URL}#v1)" in said.summary
 
 
-def test_a_failure_is_titled_by_its_vertex_and_shows_the_end_of_its_log() -> None:
+def test_a_failure_is_titled_by_its_step_and_shows_the_end_of_its_log() -> None:
     failing = a_vertex(7, "sh test.sh", error="exit status 1", lines=3)
     run = a_run(state="failed", message="exit status 1")
     said = check_output.ended(run, [failing], URL, failing, ["1 passed", "1 failed"])
@@ -40,17 +40,10 @@ def test_a_failure_is_titled_by_its_vertex_and_shows_the_end_of_its_log() -> Non
     assert f"{URL}#v7-L2" in said.text
 
 
-def test_the_vertex_to_blame_is_the_one_whose_inputs_did_not_fail() -> None:
-    first = a_vertex(1, "build", error="exit status 2")
-    then = a_vertex(2, "test", error="build failed", inputs=("build",))
-    assert check_output.failing_vertex([then, first]) == first
-    assert check_output.failing_vertex([a_vertex(3, "fine")]) is None
-
-
 def test_a_check_without_a_runner_says_the_command_that_connects_one() -> None:
     connect = check_output.connect_command("octocat", "loop.example.com", 6455)
     assert connect == "bassloop runner octocat@loop.example.com"
-    awaited = check_output.Awaited(("octocat", "ci"), connect)
+    awaited = check_output.AwaitedRunner(("octocat", "ci"), connect)
     said = check_output.no_runner(a_run(state="action_required"), URL, awaited, 0)
     assert "a runner of **octocat** or **ci**" in said.summary
     assert connect in said.summary
@@ -68,7 +61,7 @@ def test_whose_runner_it_is_is_said_while_it_runs_and_that_nobodys_ran_it() -> N
     never = check_output.ended(
         a_run(state="cancelled", runner_login=None, started_at=None), [], URL
     )
-    assert "nobody's runner" in never.summary
+    assert "did not run on any runner" in never.summary
 
 
 def test_what_the_kind_of_runner_cannot_do_is_said_while_it_runs() -> None:
@@ -115,8 +108,6 @@ def test_the_end_of_a_log_is_what_is_kept_of_it() -> None:
 def test_a_check_out_of_time_shows_what_it_was_at() -> None:
     done = a_vertex(1, "build")
     at_work = a_vertex(2, "test", completed_at=None, lines=1)
-    assert check_output.unfinished_vertex([done, at_work]) == at_work
-    assert check_output.unfinished_vertex([done]) is None
     run = a_run(state="timed_out", message="the check was stopped after 4 h 0 min")
     said = check_output.ended(run, [done, at_work], URL, at_work, ["waiting …"])
     assert said.title == "the check was stopped after 4 h 0 min"
@@ -124,10 +115,10 @@ def test_a_check_out_of_time_shows_what_it_was_at() -> None:
     assert "waiting …" in said.text
 
 
-def test_of_many_vertexes_those_that_failed_are_shown_and_the_rest_is_counted() -> None:
-    vertexes = [a_vertex(n, f"step {n}") for n in range(1, 300)]
-    vertexes.append(a_vertex(300, "the last", error="exit status 1"))
-    summary = check_output.ended(a_run(state="failed", message="x"), vertexes, URL).summary
+def test_of_many_steps_those_that_failed_are_shown_and_the_rest_is_counted() -> None:
+    steps = [a_vertex(n, f"step {n}") for n in range(1, 300)]
+    steps.append(a_vertex(300, "the last", error="exit status 1"))
+    summary = check_output.ended(a_run(state="failed", message="x"), steps, URL).summary
     assert f"{URL}#v300" in summary
     assert "[and 200 more]" in summary
     assert cut(summary) == summary
@@ -138,9 +129,9 @@ def test_a_message_without_end_leaves_room_for_what_follows() -> None:
     assert f"{URL}#v1" in cut(said.summary)
 
 
-def test_internal_and_hidden_vertexes_are_not_listed() -> None:
-    vertexes = [a_vertex(1, "[hide] mount"), a_vertex(2, "inner", internal=True), a_vertex(3, "x")]
-    summary = check_output.ended(a_run(), vertexes, URL).summary
+def test_internal_and_hidden_steps_are_not_listed() -> None:
+    steps = [a_vertex(1, "[hide] mount"), a_vertex(2, "inner", internal=True), a_vertex(3, "x")]
+    summary = check_output.ended(a_run(), steps, URL).summary
     assert "#v3" in summary
     assert "#v1)" not in summary
     assert "#v2)" not in summary
@@ -160,3 +151,42 @@ def test_escaped_text_has_no_live_markup(text: str) -> None:
     assert "\n" not in escaped
     assert not re.search(r"(?<!\\)[<>\[\]`*_|]", escaped.replace("\\\\", ""))
     assert not re.search(r"@\w", escaped)
+
+
+PLAIN = pb.Thunk(args=[pb.Value(string=pb.String(value="make"))])
+SECRET = pb.Value(secret=pb.Secret(name="token"))
+INNER = pb.Thunk(env=[pb.Binding(symbol="TOKEN", value=SECRET)])
+AFTER = pb.Thunk(image=pb.ThunkImage(thunk=INNER))
+MOUNTED = pb.Thunk(
+    mounts=[pb.ThunkMount(source=pb.ThunkMountSource(secret=pb.Secret(name="token")))]
+)
+
+
+def record(thunk: pb.Thunk) -> ThunkRecord:
+    return ThunkRecord("D", "0" * 64, "{}", thunk.SerializeToString(), "make", 1.0)
+
+
+@pytest.mark.parametrize("thunk", [INNER, AFTER, MOUNTED])
+def test_a_secret_that_a_go_runner_cannot_have_is_said(thunk: pb.Thunk) -> None:
+    [said] = check_output.caveats_met(a_run(state="failed", runner_kind="go"), record(thunk))
+    assert said == "This runner is a Go `bass --runner`: secrets reach it without a value."
+    assert (
+        check_output.caveats_met(a_run(state="failed", runner_kind="bassloop"), record(thunk)) == []
+    )
+
+
+@pytest.mark.parametrize("state", ["cancelled", "timed_out"])
+def test_that_a_go_runner_does_not_stop_a_command_is_said(state: str) -> None:
+    [said] = check_output.caveats_met(a_run(state=state, runner_kind="go"), record(PLAIN))
+    assert "runs on until it ends" in said
+    assert check_output.caveats_met(a_run(state=state, runner_kind="openssh"), record(PLAIN)) == []
+
+
+def test_nothing_is_said_where_nothing_surprises() -> None:
+    assert check_output.caveats_met(a_run(state="succeeded", runner_kind="go"), record(PLAIN)) == []
+    assert check_output.caveats_met(a_run(state="failed", runner_kind=None), None) == []
+
+
+def test_notes_end_the_summary() -> None:
+    said = check_output.with_notes(CheckOutput("t", "what happened"), ["one.", "two."])
+    assert said.summary == "what happened\n\n> one.\n\n> two."

@@ -57,7 +57,7 @@ async def test_a_line_that_may_still_change_is_lent_to_followers(tmp_path: Path)
     tail = Tail()
     async with a_store(tmp_path) as store, recording(store, tail, "r") as recorder:
         await recorder.record(update(progrock.Vertex(id="v", name="x"), logs=[("v", b"10 %")]))
-        [row] = [vertex.row for vertex in recorder.vertexes()]
+        [row] = [vertex.row for vertex in recorder.steps()]
         assert tail.screen(row) == [b"10 %"]
         await recorder.record(update(logs=[("v", b"\r99 %")]))
         assert tail.screen(row) == [b"99 %"]

@@ -6,20 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bassloop.checks.annotations import Mark, Place
+from bassloop.checks.annotations import LogAnnotation
 from bassloop.checks.source_locations import annotate
+from bassloop.failures import Location
 
 KNOWN = frozenset(
     {"src/app.py", "app.py", "pkg/x/x_test.go", "pkg/y/y_test.go", "pkg/y/util.go", "util.go"}
 )
 
 
-def a_mark(*paths: str, level: str = "failure", line: int = 3) -> Mark:
-    return Mark(tuple(Place(path, line) for path in paths), "broke", level)
+def annotation(*paths: str, level: str = "failure", line: int = 3) -> LogAnnotation:
+    return LogAnnotation(tuple(Location(path, line) for path in paths), "broke", level)
 
 
 def own(path: str, known: frozenset[str] | None = KNOWN) -> str | None:
-    noted = annotate([a_mark(path)], known)
+    noted = annotate([annotation(path)], known)
     return noted[0].path if noted else None
 
 
@@ -63,15 +64,18 @@ def test_without_knowing_the_files_only_what_stays_inside_is_taken(
 
 
 def test_the_innermost_frame_that_is_ours_is_meant() -> None:
-    mark = a_mark("/usr/lib/python3.12/json/decoder.py", "/build/src/app.py", "/build/app.py")
-    [noted] = annotate([mark], KNOWN)
+    found = annotation("/usr/lib/python3.12/json/decoder.py", "/build/src/app.py", "/build/app.py")
+    [noted] = annotate([found], KNOWN)
     assert noted.path == "src/app.py"
 
 
 def test_when_there_are_too_many_failures_come_first_and_order_stays() -> None:
-    marks = [a_mark("app.py", level="notice", line=1), a_mark("app.py", level="warning", line=2)]
-    marks += [a_mark("app.py", line=line) for line in (3, 4)]
-    assert [noted.line for noted in annotate(marks, KNOWN, limit=3)] == [2, 3, 4]
+    found = [
+        annotation("app.py", level="notice", line=1),
+        annotation("app.py", level="warning", line=2),
+    ]
+    found += [annotation("app.py", line=line) for line in (3, 4)]
+    assert [noted.line for noted in annotate(found, KNOWN, limit=3)] == [2, 3, 4]
 
 
 PATHS = st.text(st.sampled_from("ab./\\~"), min_size=1, max_size=12)

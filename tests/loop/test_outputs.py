@@ -12,7 +12,13 @@ import httpx
 import pytest
 import trio
 
-from bassloop.checks.outputs import Busy, Interrupted, NoOutput, Output, Outputs
+from bassloop.checks.outputs import (
+    Output,
+    OutputBusy,
+    OutputInterrupted,
+    Outputs,
+    OutputUnavailable,
+)
 from bassloop.runner.runner_events import ThunkStarted
 from bassloop.tools.trial import Trial, TrialOptions, open_trial
 
@@ -42,6 +48,18 @@ async def made(make_repository: MakeRepository) -> AsyncGenerator[tuple[Trial, R
             [run] = (await trial.daemon.store.runs()).items
             assert run.state == "succeeded", run.message
             yield trial, run, began
+
+
+@asynccontextmanager
+async def streaming(
+    trial: Trial, limit: int = 1 << 30, *, slow_seconds: float = 30.0
+) -> AsyncGenerator[Outputs]:
+    """Outputs with limits of their own."""
+    outputs = Outputs(trial.daemon.store, trial.daemon.pool, limit, slow_seconds)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(outputs.run)
+        yield outputs
+        nursery.cancel_scope.cancel()
 
 
 async def get(trial: Trial, run: Run, path: str) -> httpx.Response:
@@ -115,13 +133,15 @@ async def test_a_visitor_who_leaves_ends_the_call_at_the_runner(
 async def test_one_at_a_time_is_taken_from_a_runner_and_none_beyond_the_limit(
     make_repository: MakeRepository,
 ) -> None:
-    async with made(make_repository) as (trial, run, _), trio.open_nursery() as nursery:
-        outputs = Outputs(trial.daemon.store, trial.daemon.pool, nursery, limit=1_000_000)
+    async with (
+        made(make_repository) as (trial, run, _),
+        streaming(trial, limit=1_000_000) as outputs,
+    ):
         first = await outputs.open(run, "big.bin")
-        with pytest.raises(Busy):
+        with pytest.raises(OutputBusy):
             await outputs.open(run, "dist/a.txt")
         size = 0
-        with pytest.raises(Interrupted, match="OUTPUT_LIMIT"):  # noqa: PT012
+        with pytest.raises(OutputInterrupted, match="OUTPUT_LIMIT"):  # noqa: PT012
             async for piece in first:
                 size += len(piece)
         assert size <= 1_000_000
@@ -132,36 +152,34 @@ async def test_one_at_a_time_is_taken_from_a_runner_and_none_beyond_the_limit(
 async def test_of_two_that_ask_a_runner_at_the_same_moment_one_is_told_to_wait(
     make_repository: MakeRepository,
 ) -> None:
-    async with made(make_repository) as (trial, run, _), trio.open_nursery() as nursery:
-        outputs = Outputs(trial.daemon.store, trial.daemon.pool, nursery, 1 << 30)
-        told: list[Output | Busy] = []
+    async with made(make_repository) as (trial, run, _), streaming(trial) as outputs:
+        told: list[Output | OutputBusy] = []
 
         async def ask() -> None:
             try:
                 told.append(await outputs.open(run, "big.bin"))
-            except Busy as busy:
+            except OutputBusy as busy:
                 told.append(busy)
 
         async with trio.open_nursery() as both:
             both.start_soon(ask)
             both.start_soon(ask)
-        assert sorted(type(each).__name__ for each in told) == ["Busy", "Output"]
-        nursery.cancel_scope.cancel()
+        assert sorted(type(each).__name__ for each in told) == ["Output", "OutputBusy"]
 
 
 async def test_a_reader_that_takes_nothing_is_let_go(make_repository: MakeRepository) -> None:
-    async with made(make_repository) as (trial, run, _), trio.open_nursery() as nursery:
-        outputs = Outputs(
-            trial.daemon.store, trial.daemon.pool, nursery, 1 << 30, slow_seconds=0.05
-        )
+    async with (
+        made(make_repository) as (trial, run, _),
+        streaming(trial, slow_seconds=0.05) as outputs,
+    ):
         slow = await outputs.open(run, "big.bin")
         other: Output | None = None
         while other is None:  # the runner's call may be over before its last piece is waited with
-            with suppress(Busy):
+            with suppress(OutputBusy):
                 other = await outputs.open(run, "dist/a.txt")
             await trio.sleep(0.01)
         other.close()
-        with pytest.raises(Interrupted, match="not taken"):
+        with pytest.raises(OutputInterrupted, match="not taken"):
             async for _piece in slow:
                 pass
 
@@ -169,12 +187,11 @@ async def test_a_reader_that_takes_nothing_is_let_go(make_repository: MakeReposi
 async def test_nothing_is_to_be_had_of_a_runner_that_is_not_there(
     make_repository: MakeRepository,
 ) -> None:
-    async with made(make_repository) as (trial, run, _), trio.open_nursery() as nursery:
-        outputs = Outputs(trial.daemon.store, trial.daemon.pool, nursery, 1 << 30)
+    async with made(make_repository) as (trial, run, _), streaming(trial) as outputs:
         trial.runner.cancel()
         while trial.daemon.pool.statistics()["runtimes"]:
             await trio.sleep(0.01)
         assert not outputs.may_have(run)
-        with pytest.raises(NoOutput, match="no runner is connected"):
+        with pytest.raises(OutputUnavailable, match="no runner is connected"):
             await outputs.open(run, ".")
         assert (await get(trial, run, ".")).status_code == 404

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from bassloop.checks.outputs import NoOutput
+from bassloop.checks.outputs import OutputUnavailable
 from bassloop.store import User
 from bassloop.web import create_app
 
@@ -74,7 +74,7 @@ class Outputs:
 
     async def open(self, run: Run, path: str) -> Any:
         await trio.lowlevel.checkpoint()
-        raise NoOutput("swordfish")
+        raise OutputUnavailable("swordfish")
 
 
 @dataclass

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bassloop.checks.actions import CantSay, NotAllowed
+from bassloop.checks.actions import NotAllowed, PermissionUnknown
 from bassloop.web.guard import visible_run
 from bassloop.web.pages.run_page import run_actions
 
@@ -72,7 +72,8 @@ async def test_nobody_does_it_for_another_or_to_what_they_can_not_see(
 
 
 @pytest.mark.parametrize(
-    ("refusal", "status"), [(NotAllowed("hubot may not"), 403), (CantSay("GitHub is down"), 502)]
+    ("refusal", "status"),
+    [(NotAllowed("hubot may not"), 403), (PermissionUnknown("GitHub is down"), 502)],
 )
 async def test_who_may_not_is_told_why(tmp_path: Path, refusal: Exception, status: int) -> None:
     async with a_site(tmp_path) as site:

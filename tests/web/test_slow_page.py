@@ -51,7 +51,7 @@ async def test_a_page_that_does_not_read_is_cut_loose_and_catches_up(tmp_path: P
                         written.append(line)
                         await trio.sleep(0.02)
                     told += await rest_of(socket)
-                [vertex] = recorder.vertexes()
+                [vertex] = recorder.steps()
             assert len(lines_of(told)) < len(written)
             assert not any("end" in each for each in told)
             await site.store.end_run("r", "succeeded", None, 2.0)

@@ -1,5 +1,7 @@
-"""From a delivery that is handled to checks that are concluded.
+"""From a delivery being handled to its checks being concluded.
 
-delivery ─► hook ─► checks ─► recorder ─► store
-                                 └─────► tail
+handler ─► hook ─► check ─► recorder ─► store
+              │        │         └────► tail
+              │        └─► conclude ──► GitHub
+              └─► notices ────┘
 """

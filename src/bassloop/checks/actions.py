@@ -1,7 +1,7 @@
-"""What people ask for by a button on a check, or on its page: cancel, approve, run again.
+"""What people can do by a button on a check run or on its page: cancel, approve, run again.
 
-Who may is asked of GitHub each time: whoever can write to the repository, and for a run of one's own
-also whose it is. What is asked twice is done once.
+Whether they may is asked of GitHub each time: whoever can write to the repository may, and to a run of their
+own anybody may. Doing the same twice changes nothing.
 """
 
 from __future__ import annotations
@@ -28,91 +28,83 @@ log = structlog.get_logger(__name__)
 
 
 class NotAllowed(Exception):
-    """Somebody asked for what they may not do; the message says who may."""
+    """Somebody asked for what they may not do. The message says who may."""
 
 
-class CantSay(Exception):
-    """GitHub can't say at this moment whether somebody may do what they asked for."""
+class PermissionUnknown(Exception):
+    """GitHub can't say at the moment whether somebody may do what they asked for."""
 
 
 @dataclass(frozen=True, eq=False)
 class Control:
-    """The same for people on pages, where what follows is begun at once."""
+    """The actions for people on pages. What an action releases is handled at once."""
 
     loop: Loop
     inbox: Inbox
 
     async def cancel(self, run_id: str, by: Person) -> bool:
-        """Cancel a run; whether there was something to cancel. Raises NotAllowed and CantSay."""
+        """Cancel a run; return False if it is over. Raises NotAllowed and PermissionUnknown."""
         try:
-            return await request_cancel(self.loop, run_id, by)
+            return await cancel_run(self.loop, run_id, by)
         except GitHubError as error:
-            raise CantSay(str(error)) from error
+            raise PermissionUnknown(str(error)) from error
 
     async def approve(self, run_id: str, by: Person) -> None:
-        """Approve a run's head. Raises NotAllowed and CantSay."""
+        """Approve a run's head. Raises NotAllowed and PermissionUnknown."""
         try:
-            self.inbox.resume(await approve(self.loop, run_id, by))
+            self.inbox.resume(await approve_head(self.loop, run_id, by))
         except GitHubError as error:
-            raise CantSay(str(error)) from error
+            raise PermissionUnknown(str(error)) from error
 
 
-async def may_write(loop: Loop, check: CheckRun, by: Person) -> bool:
-    """Whether a user can write to a check's repository, as GitHub says now. Raises GitHubError."""
-    return at_least(WRITE, await loop.permissions.fetch_level(by, check.repository_id))
-
-
-async def allow(
-    loop: Loop, check: CheckRun, by: Person, what: str, *, own: Run | None = None
+async def require_writer(
+    loop: Loop, check_run: CheckRun, by: Person, what: str, *, own: Run | None = None
 ) -> None:
-    """Return if a user may do something to a check's run. Raises NotAllowed and GitHubError.
+    """Raise NotAllowed unless a user can write to a check run's repository. Raises GitHubError.
 
     Args:
-        own: the run, where whose it is may do it too.
+        what: what they want to do, for the message.
+        own: the run, if its own user may do it too.
     """
     if own is not None and own.user_id == by.id:
         return
-    if not await may_write(loop, check, by):
+    level = await loop.permissions.fetch_level(by, check_run.repository_id)
+    if not at_least(WRITE, level):
         also = f", and {own.login}" if own is not None else ""
         raise NotAllowed(
-            f"{by.login} may not {what}: those who can write to {check.repository}{also} may"
+            f"{by.login} may not {what}: those who can write to {check_run.repository}{also} may"
         )
 
 
-async def request_cancel(loop: Loop, run_id: str, by: Person) -> bool:
-    """Cancel a run for somebody; whether there was something to cancel.
+async def cancel_run(loop: Loop, run_id: str, by: Person) -> bool:
+    """Cancel a run for somebody; return False if it is over. Its check run says by whom.
 
-    The run's own user may, and who can write to the repository. Its check says by whom. Raises
-    NotAllowed, and GitHubError when GitHub can't say whether they may.
+    Raises NotAllowed, and GitHubError if GitHub can't say whether they may.
     """
-    run, check = await loop.store.run(run_id), await loop.store.check_run_of(run_id)
-    if run is None or check is None or run.ended:
+    run, check_run = await loop.store.run(run_id), await loop.store.check_run_of(run_id)
+    if run is None or check_run is None or run.ended:
         return False
-    await allow(loop, check, by, "cancel this check", own=run)
+    await require_writer(loop, check_run, by, "cancel this check", own=run)
     why = f"cancelled by {by.login}"
     log.info("run cancelled", run=run_id, by=by.login)
     if not loop.cancel(run_id, why):
-        # Nobody is at it: its delivery waits for another attempt, which will find the run over.
+        # Its delivery waits for another attempt, which will find the run over.
         await conclude(loop, await end_run(loop, run_id, "cancelled", why))
     return True
 
 
-async def approve(loop: Loop, run_id: str, by: Person) -> Sequence[Delivery]:
-    """Let a run's head, a fork's, run on the approver's runners too. Returns the deliveries that are to
-    be handled now, for :meth:`Inbox.resume`.
+async def approve_head(loop: Loop, run_id: str, by: Person) -> Sequence[Delivery]:
+    """Let a run's head, a fork's, run, also on the approver's runners.
 
-    Who can write to the repository may. What waits for a runner may use the approver's at once; what
-    was held, or found no runner, is handled anew. Raises NotAllowed and GitHubError.
+    What waits for a runner may use the approver's at once. What was held, or found no runner, is to be
+    handled again: returned for :meth:`Inbox.resume`. Raises NotAllowed and GitHubError.
     """
-    run, check = await loop.store.run(run_id), await loop.store.check_run_of(run_id)
-    if run is None or check is None:
+    run, check_run = await loop.store.run(run_id), await loop.store.check_run_of(run_id)
+    if run is None or check_run is None:
         return ()
-    await allow(loop, check, by, "approve this head")
+    await require_writer(loop, check_run, by, "approve this head")
     user = store.User(by.id, "", by.login)
-    released = await loop.store.approve(check.repository_id, run.head_sha, user)
+    released = await loop.store.approve(check_run.repository_id, run.head_sha, user)
     log.info("head approved", head=run.head_sha, by=by.login, released=len(released))
-    for work in loop.at_work:
-        if (work.repository.id, work.head.sha) == (check.repository_id, run.head_sha):
-            work.choice = work.choice.approved(User(by.id, "", by.login))
-    loop.pool.notify()
+    loop.approve_active(check_run.repository_id, run.head_sha, User(by.id, "", by.login))
     return released

@@ -1,7 +1,7 @@
-"""Where a log points at a line of a file: compilers, linters, tests, tracebacks. Pure.
+"""Find the locations in a log that name a line of a file: compilers, linters, tests, tracebacks. Pure.
 
-What is read is a stranger's: lines are cut, expressions take linear time, and the number of marks is
-bounded. Whether a path is the repository's is decided elsewhere (:mod:`bassloop.checks.source_locations`).
+Logs are a stranger's: lines are cut, expressions take linear time, and the number of annotations is bounded.
+Whether a path is in the repository is decided by :mod:`bassloop.checks.source_locations`.
 
     file:line: message            file:line:column: message        gcc, clang, go, mypy, shellcheck …
     file(line,column): message    file: line N: message            tsc, msvc; shells
@@ -21,11 +21,13 @@ from typing import TYPE_CHECKING
 
 import re2
 
+from bassloop.failures import Location
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 MAX_LINE = 1_000
-MAX_MARKS = 400
+MAX_FOUND = 400
 MAX_FRAMES = 50
 MAX_MESSAGE_LINES = 20
 MAX_NUMBER = 9_999_999
@@ -47,7 +49,7 @@ _CODED = re2.compile(r"^(?P<level>error|warning) (?P<code>[A-Z]{1,6}\d{1,6}): (?
 _FRAME = re2.compile(r'^\s{0,12}File "(?P<path>[^"]{1,300})", line (?P<line>\d{1,7})(?:, in .*)?$')
 _RAISED = re2.compile(r"^[\pL_][\pL\pN_.]*(?::\s.*)?$")
 _GROUPED = re2.compile(r"^\s*[|+]\s?")
-_SAID = re2.compile(r"^E(?:\s{1,12}(?P<message>.*))?$")
+_MESSAGE = re2.compile(r"^E(?:\s{1,12}(?P<message>.*))?$")
 _ERROR_NAME = re2.compile(r"^[\pL_][\pL\pN_.]*$")
 
 _RUST = re2.compile(r"^(?P<level>error|warning)(?:\[(?P<code>[A-Z]\d{1,6})\])?: (?P<message>\S.*)$")
@@ -74,41 +76,36 @@ _LEVELS = {"warning": "warning", "note": "notice", "info": "notice", "help": "no
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A line of a file, as a log names it. `column` is None when it does not tell."""
-
-    path: str
-    line: int
-    column: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """What a log says of a line. The first of `places` that is the repository's is meant.
+class LogAnnotation:
+    """What a log says about a line of a file: of `locations`, the first that is in the repository is meant.
 
     Args:
         level: ``notice``, ``warning`` or ``failure``.
-        title: a rule's or an error's code, where there is one.
+        title: a rule's or an error's code, if there is one.
     """
 
-    places: tuple[Place, ...]
+    locations: tuple[Location, ...]
     message: str
     level: str = "failure"
     title: str | None = None
 
 
-def marks(lines: Iterable[str], limit: int = MAX_MARKS) -> list[Mark]:
-    """The marks in a log's lines (without colours), in order, each once, `limit` of them at most."""
-    found: dict[Mark, None] = {}
-    for mark in _marks(_clean(line) for line in lines):
-        found.setdefault(mark)
+def find_annotations(lines: Iterable[str], limit: int = MAX_FOUND) -> list[LogAnnotation]:
+    """Return the annotations in a log's lines (without colours), in order, each once.
+
+    Args:
+        limit: how many to return at most.
+    """
+    found: dict[LogAnnotation, None] = {}
+    for annotation in _annotations(_clean(line) for line in lines):
+        found.setdefault(annotation)
         if len(found) >= limit:
             break
     return list(found)
 
 
 def _clean(line: str) -> str:
-    """A line as the expressions take it: Unicode that can be encoded, printable, not too long."""
+    """Return a line as the expressions take it: Unicode that can be encoded, printable, not too long."""
     cut = line[:MAX_LINE].encode(errors="replace").decode().rstrip()
     if cut.isprintable():
         return cut
@@ -117,168 +114,181 @@ def _clean(line: str) -> str:
 
 @dataclass(eq=False)
 class _State:
-    """What was read before that a later line may belong to."""
+    """What has been read that a later line may complete.
 
-    frames: list[Place] = field(default_factory=list)
+    Args:
+        frames: of a traceback, outermost first; Python's if `python` is set, else pytest's short ones.
+        message: pytest's lines that begin with ``E``.
+        since_message: lines since the last of these.
+        rust_error: level, message and code, before the line that says where.
+        rust_panic: where, before the line that says why.
+        eslint_file: the file that the rows below it are about.
+        go_panic: why, before the stack.
+        go_stack: its frames, innermost first.
+    """
+
+    frames: list[Location] = field(default_factory=list)
     python: bool = False
-    said: list[str] = field(default_factory=list)
-    since_said: int = 0
-    head: tuple[str, str, str | None] | None = None
-    panic: Place | None = None
-    file: str | None = None
-    go: str | None = None
-    stack: list[Place] = field(default_factory=list)
+    message: list[str] = field(default_factory=list)
+    since_message: int = 0
+    rust_error: tuple[str, str, str | None] | None = None
+    rust_panic: Location | None = None
+    eslint_file: str | None = None
+    go_panic: str | None = None
+    go_stack: list[Location] = field(default_factory=list)
 
 
-def _marks(lines: Iterable[str]) -> Iterator[Mark]:
+def _annotations(lines: Iterable[str]) -> Iterator[LogAnnotation]:
     state = _State()
     for line in lines:
-        yield from _mark(state, line)
+        yield from _feed(state, line)
     yield from _short_end(state)
     yield from _go_end(state)
 
 
-def _mark(state: _State, line: str) -> Iterator[Mark]:
-    """What one more line makes of the state."""
-    if state.panic is not None:
-        place, state.panic = state.panic, None
-        yield Mark((place,), line.strip() or "panicked")
+def _feed(state: _State, line: str) -> Iterator[LogAnnotation]:
+    """Take one more line."""
+    if state.rust_panic is not None:
+        location, state.rust_panic = state.rust_panic, None
+        yield LogAnnotation((location,), line.strip() or "panicked")
         return
-    if said := _SAID.match(line):
-        _hear(state, said["message"] or "")
+    if match := _MESSAGE.match(line):
+        _add_message(state, match["message"] or "")
         return
-    state.since_said += 1
-    if state.said and not state.python and state.frames:
+    state.since_message += 1
+    if state.message and not state.python and state.frames:
         yield from _short_end(state)
     bare = _GROUPED.sub("", line) if state.python or "|" in line[:40] else line
     if frame := _FRAME.match(bare):
-        _step(state, Place(frame["path"], _number(frame["line"])), python=True)
+        _add_frame(state, Location(frame["path"], _number(frame["line"])), python=True)
         return
     if state.python and state.frames:
         if bare.startswith(" ") or not bare:
             return
         yield from _python_end(state, bare)
         return
-    if state.go is not None:
+    if state.go_panic is not None:
         if frame := _GO_FRAME.match(line):
-            state.stack.append(_place(frame, column=False))
-            del state.stack[MAX_FRAMES:]
-        elif not line.strip() and state.stack:
+            state.go_stack.append(_location(frame, column=False))
+            del state.go_stack[MAX_FRAMES:]
+        elif not line.strip() and state.go_stack:
             yield from _go_end(state)
         if line[:1].isspace() or not line:
             return
     elif panic := _GO_PANIC.match(line):
-        state.go = panic["message"]
+        state.go_panic = panic["message"]
         return
-    yield from _simple(state, line)
+    yield from _match_line(state, line)
 
 
-def _go_end(state: _State) -> Iterator[Mark]:
-    """A goroutine's stack, innermost first, and why it was shown."""
-    if state.go is not None and state.stack:
-        yield Mark(tuple(state.stack), state.go, title="panic")
-    state.go, state.stack = None, []
+def _go_end(state: _State) -> Iterator[LogAnnotation]:
+    """Return the annotation of a Go panic whose stack has ended."""
+    if state.go_panic is not None and state.go_stack:
+        yield LogAnnotation(tuple(state.go_stack), state.go_panic, title="panic")
+    state.go_panic, state.go_stack = None, []
 
 
-def _hear(state: _State, message: str) -> None:
-    if state.since_said > 1:
-        state.said.clear()
-    state.since_said = 0
-    if len(state.said) < MAX_MESSAGE_LINES:
-        state.said.append(message)
+def _add_message(state: _State, message: str) -> None:
+    if state.since_message > 1:
+        state.message.clear()
+    state.since_message = 0
+    if len(state.message) < MAX_MESSAGE_LINES:
+        state.message.append(message)
 
 
-def _step(state: _State, place: Place, *, python: bool) -> None:
+def _add_frame(state: _State, location: Location, *, python: bool) -> None:
     if state.python != python:
         state.frames.clear()
     state.python = python
-    if place.line:
-        state.frames.append(place)
+    if location.line:
+        state.frames.append(location)
         del state.frames[:-MAX_FRAMES]
 
 
-def _python_end(state: _State, raised: str) -> Iterator[Mark]:
-    """The line after a traceback says what was raised, if it looks like it."""
-    places, state.frames, state.python = tuple(reversed(state.frames)), [], False
+def _python_end(state: _State, raised: str) -> Iterator[LogAnnotation]:
+    """Return the annotation of a Python traceback, if the line after it looks like an exception."""
+    locations, state.frames, state.python = tuple(reversed(state.frames)), [], False
     if _RAISED.match(raised):
-        yield Mark(places, raised)
+        yield LogAnnotation(locations, raised)
 
 
-def _short_end(state: _State) -> Iterator[Mark]:
-    """pytest's short traceback: the frames, then what was said."""
-    if state.frames and state.said and not state.python:
-        yield Mark(tuple(reversed(state.frames)), "\n".join(state.said).strip() or "failed")
+def _short_end(state: _State) -> Iterator[LogAnnotation]:
+    """Return the annotation of pytest's short traceback: the frames, then the message."""
+    if state.frames and state.message and not state.python:
+        yield LogAnnotation(
+            tuple(reversed(state.frames)), "\n".join(state.message).strip() or "failed"
+        )
     if not state.python:
         state.frames = []
-    state.said = []
+    state.message = []
 
 
-def _simple(state: _State, line: str) -> Iterator[Mark]:
-    """Formats of one line, and of a line and the one before it."""
+def _match_line(state: _State, line: str) -> Iterator[LogAnnotation]:
+    """Match formats of one line, and of a line and the one before it."""
     if head := _RUST.match(line):
-        state.head = (head["level"], head["message"], head["code"])
+        state.rust_error = (head["level"], head["message"], head["code"])
         return
     if arrow := _ARROW.match(line):
-        if state.head is not None:
-            level, message, code = state.head
-            state.head = None
-            yield Mark((_place(arrow),), message, _LEVELS.get(level, "failure"), code)
+        if state.rust_error is not None:
+            level, message, code = state.rust_error
+            state.rust_error = None
+            yield LogAnnotation((_location(arrow),), message, _LEVELS.get(level, "failure"), code)
         return
     if panic := _PANIC.match(line):
-        state.panic = _place(panic)
+        state.rust_panic = _location(panic)
         return
     if panic := _OLD_PANIC.match(line):
-        yield Mark((_place(panic),), panic["message"] or "panicked")
+        yield LogAnnotation((_location(panic),), panic["message"] or "panicked")
         return
     if row := _ROW.match(line):
-        if state.file is not None:
-            yield _linted(state.file, row)
+        if state.eslint_file is not None:
+            yield _from_eslint(state.eslint_file, row)
         return
     if named := _FILE.match(line):
-        state.file = named["path"]
+        state.eslint_file = named["path"]
         return
     if line and not line[0].isspace():
-        state.file = None
+        state.eslint_file = None
     for form in (_PLAIN, _PAREN, _SHELL):
         if found := form.match(line):
-            place = _place(found, column=form is not _SHELL)
-            if place.line and _looks_like_a_file(place.path):
-                yield from _plain(state, place, found["message"])
+            location = _location(found, column=form is not _SHELL)
+            if location.line and _looks_like_a_file(location.path):
+                yield from _plain(state, location, found["message"])
             return
 
 
-def _plain(state: _State, place: Place, message: str) -> Iterator[Mark]:
+def _plain(state: _State, location: Location, message: str) -> Iterator[LogAnnotation]:
     if message.startswith("in ") and " " not in message[3:].strip():
-        _step(state, place, python=False)  # a frame of pytest's short traceback
+        _add_frame(state, location, python=False)  # a frame of pytest's short traceback
         return
-    if state.said and state.since_said <= 2 and _ERROR_NAME.match(message):
-        told = "\n".join(state.said).strip() or message
-        state.said = []
-        yield Mark((place,), told, title=message)
+    if state.message and state.since_message <= 2 and _ERROR_NAME.match(message):
+        text = "\n".join(state.message).strip() or message
+        state.message = []
+        yield LogAnnotation((location,), text, title=message)
         return
     for form in (_CODED, _LEVEL):
         if levelled := form.match(message):
             level = _LEVELS.get(levelled["level"].lower(), "failure")
-            told = levelled["message"] or message
+            text = levelled["message"] or message
             code = levelled["code"]
-            if code is None and (tagged := _TAGGED.match(told)):
-                told, code = tagged["message"], tagged["code"]
-            yield Mark((place,), told, level, code)
+            if code is None and (tagged := _TAGGED.match(text)):
+                text, code = tagged["message"], tagged["code"]
+            yield LogAnnotation((location,), text, level, code)
             return
-    yield Mark((place,), message)
+    yield LogAnnotation((location,), message)
 
 
-def _linted(path: str, row: re2.Match) -> Mark:
+def _from_eslint(path: str, row: re2.Match) -> LogAnnotation:
     message, code = row["message"], None
     if ruled := _RULE.match(message):
         message, code = ruled["message"], ruled["code"]
-    place = Place(path, _number(row["line"]), _number(row["column"]) or None)
-    return Mark((place,), message, _LEVELS.get(row["level"], "failure"), code)
+    location = Location(path, _number(row["line"]), _number(row["column"]) or None)
+    return LogAnnotation((location,), message, _LEVELS.get(row["level"], "failure"), code)
 
 
-def _place(found: re2.Match, *, column: bool = True) -> Place:
+def _location(found: re2.Match, *, column: bool = True) -> Location:
     at = _number(found["column"] or "") if column else 0
-    return Place(found["path"], _number(found["line"]), at or None)
+    return Location(found["path"], _number(found["line"]), at or None)
 
 
 def _number(digits: str) -> int:
@@ -290,7 +300,7 @@ _NAMES = frozenset({"Makefile", "Dockerfile", "Containerfile", "Justfile", "Rake
 
 
 def _looks_like_a_file(path: str) -> bool:
-    """Whether a text before a colon and a number is more likely a file than a host or a time."""
+    """Return whether text before a colon and a number is more likely a file than a host or a time."""
     if "//" in path:
         return False
     name = path.replace("\\", "/").rpartition("/")[2]

@@ -1,7 +1,7 @@
-"""What a check run says, in Markdown. Pure: from a run and its vertexes to text.
+"""What a check run says on GitHub: from a run and its steps to Markdown. Pure.
 
-Everything that a script, a runner or a log chose is escaped here, at the last moment, for GitHub's
-Markdown; lengths are cut by the GitHub room, which knows the limits.
+Whatever a hook, a runner or a log chose is escaped here for GitHub's Markdown. Texts are cut to GitHub's limits
+by :mod:`bassloop.github`, which knows them.
 """
 
 from __future__ import annotations
@@ -11,16 +11,19 @@ import shlex
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from bassloop.checks.caveats import foreseen
 from bassloop.github import Action, CheckOutput
+from bassloop.runtimes import caveat
 from bassloop.units import format_duration
+from bassloop.wire import bass_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from google.protobuf.message import Message
+
     from bassloop.github import Annotation
     from bassloop.runtimes import Runtime
-    from bassloop.store import Run, Vertex
+    from bassloop.store import Run, ThunkRecord, Vertex
 
 CONCLUSIONS = {
     "succeeded": "success",
@@ -31,22 +34,21 @@ CONCLUSIONS = {
     "action_required": "action_required",
     "neutral": "neutral",
 }
-"""A run's final state, and the conclusion that its check run gets."""
+"""From a run's final state to its check run's conclusion."""
 
 _ACTIVE = re.compile(r"([\\`*_{}\[\]<>()#+!|~@&-])")
-_SHOWN_VERTEXES = 100
+_MAX_STEPS = 100
 _MESSAGE_BYTES = 20_000
 _END_BYTES = 50_000
 _END_LINE = 2_000
-_MAY_APPROVE = (
-    "Whoever can write to the repository can approve this head, to have it run on their own runner."
-)
+_HOW_TO_APPROVE = "Anyone who can write to the repository can approve this head, to have it run on their own runner."
+_RUNNER_KINDS = {"go": "Go `bass --runner`"}
 
 HOOK = "hook:"
-"""What the digest of the vertex begins with in which a hook says what it has to say."""
+"""Prefix of the digest of the step that has a hook's own log."""
 
 APPROVAL = "Bass Loop approval"
-"""The check run that says that a head waits for approval, and who gave it."""
+"""The check run that says that a head waits for approval, or who approved it."""
 
 APPROVE = Action("Approve", "Run this head, on your runner too", "approve")
 CANCEL = Action("Cancel", "Stop this check", "cancel")
@@ -54,25 +56,26 @@ RERUN = Action("Run again", "Run this check once more", "rerun")
 
 
 def escape(text: str) -> str:
-    """Text as it is, in one line of Markdown: no markup, mention, reference or HTML comes alive."""
+    """Return text as one line of Markdown without any markup, mention, reference or HTML."""
     flat = " ".join(text.split())
     return _ACTIVE.sub(r"\\\1", flat).replace("@", "@\N{ZERO WIDTH NON-JOINER}")
 
 
 def code_block(text: str) -> str:
-    """Text in a fence that is longer than any run of back-quotes in it."""
+    """Return text in a fence that is longer than any run of backquotes in it."""
     ticks = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, ticks + 1)
     return f"{fence}text\n{text.rstrip()}\n{fence}"
 
 
 @dataclass(frozen=True, slots=True)
-class Awaited:
-    """Whose runners a check waits for.
+class AwaitedRunner:
+    """A runner that a check waits for.
 
     Args:
-        connect: the command that connects one of the first.
-        approvable: whether somebody's approval would add theirs.
+        logins: whose runner it may be.
+        connect: the command that connects one of the first user's.
+        approvable: whether an approval would add the approver's.
     """
 
     logins: tuple[str, ...]
@@ -80,71 +83,70 @@ class Awaited:
     approvable: bool = False
 
 
-def queued(run: Run, url: str, awaited: Awaited) -> CheckOutput:
-    """A check that waits for a runner."""
-    title, parts = "Waiting for a runner", [f"`{_code(run.cmdline)}` waits for {_any_of(awaited)}."]
+def queued(run: Run, url: str, awaited: AwaitedRunner) -> CheckOutput:
+    """Return the output of a check that waits for a runner."""
+    parts = [f"`{_code(run.cmdline)}` is waiting for {_any_of(awaited)}."]
     if awaited.logins:
         parts[0] += (
-            f" {escape(awaited.logins[0])} connects one with\n\n```sh\n{awaited.connect}\n```"
+            f" {escape(awaited.logins[0])} can connect one with\n\n```sh\n{awaited.connect}\n```"
         )
     if awaited.approvable:
-        parts.append(_MAY_APPROVE)
+        parts.append(_HOW_TO_APPROVE)
     parts.append(f"[Follow the run, or cancel it]({url})")
     actions = (CANCEL, APPROVE) if awaited.approvable else (CANCEL,)
-    return CheckOutput(title, "\n\n".join(parts), actions=actions)
+    return CheckOutput("Waiting for a runner", "\n\n".join(parts), actions=actions)
 
 
 def started(run: Run, url: str, runtime: Runtime) -> CheckOutput:
-    """A check that runs, or is about to, on this runtime."""
+    """Return the output of a check that runs, or is about to, on this runtime."""
     where = _on(run, runtime.login, str(runtime.platform))
     follow = f"[Follow the log, live, or cancel it]({url})"
-    return noted(
-        CheckOutput("Running", f"{where}\n\n{follow}", actions=(CANCEL,)), foreseen(runtime)
-    )
+    output = CheckOutput("Running", f"{where}\n\n{follow}", actions=(CANCEL,))
+    return with_notes(output, caveats_ahead(runtime))
 
 
-def no_runner(run: Run, url: str, awaited: Awaited, waited: float) -> CheckOutput:
-    """A check that nobody ran."""
+def no_runner(run: Run, url: str, awaited: AwaitedRunner, waited: float) -> CheckOutput:
+    """Return the output of a check that no runner came for."""
     after = f" for {format_duration(waited)}" if waited else ""
     login = awaited.logins[0]
     parts = [
         f"`{_code(run.cmdline)}` waited for {_any_of(awaited)}{after}, and none was connected. "
-        f"{escape(login)} connects one with\n\n```sh\n{awaited.connect}\n```\n\n"
-        "and then the check can be run again."
+        f"{escape(login)} can connect one with\n\n```sh\n{awaited.connect}\n```\n\n"
+        "and then run the check again."
     ]
     if awaited.approvable:
-        parts.append(_MAY_APPROVE)
+        parts.append(_HOW_TO_APPROVE)
     parts.append(f"[The run]({url})")
     actions = (APPROVE, RERUN) if awaited.approvable else (RERUN,)
     return CheckOutput(f"No runner of {login} is connected", "\n\n".join(parts), actions=actions)
 
 
 def approval(run: Run, url: str) -> CheckOutput:
-    """A head that waits for approval, or was approved."""
+    """Return the output for a head that waits for approval, or was approved."""
     message = escape((run.message or "").strip())
     if run.state == "succeeded":
         return CheckOutput("Approved", f"{message}.\n\n[The approval]({url})")
     return CheckOutput(
         "Waiting for approval",
-        f"{message}, so nothing is evaluated or run for this head yet.\n\n{_MAY_APPROVE} Look at what it "
-        f"changes first, its hook and its scripts above all.\n\n[Approve it on its page]({url})",
+        f"{message}, so its hook does not run yet.\n\n{_HOW_TO_APPROVE} Look at what it changes first, above "
+        f"all at its hook and its scripts.\n\n[Approve it on its page]({url})",
         actions=(APPROVE,),
     )
 
 
 def ended(
     run: Run,
-    vertexes: Sequence[Vertex],
+    steps: Sequence[Vertex],
     url: str,
     failing: Vertex | None = None,
     last_lines: Sequence[str] = (),
     annotations: Sequence[Annotation] = (),
 ) -> CheckOutput:
-    """A check that is over: what happened, where the time went, and the end of what failed.
+    """Return the output of a check that is over: what happened, where the time went, the end of what failed.
 
     Args:
-        failing: the vertex to blame, or for a check out of time the one that still ran.
-        last_lines: the end of its log, without colours.
+        failing: the step that broke it, or that it was stopped at.
+        last_lines: the end of that step's log, without colours.
     """
     took = format_duration((run.ended_at or 0) - run.started_at) if run.started_at else None
     state = run.state.replace("_", " ").capitalize()
@@ -156,8 +158,8 @@ def ended(
     parts = [_where(run)]
     if run.message and run.state != "succeeded":
         parts.append(code_block(_head(run.message)))
-    if vertexes:
-        parts.append(_table(vertexes, url))
+    if steps:
+        parts.append(_table(steps, url))
     parts.append(f"[The whole log]({url})")
     return CheckOutput(
         title,
@@ -168,25 +170,57 @@ def ended(
     )
 
 
-def noted(said: CheckOutput, notes: Sequence[str]) -> CheckOutput:
-    """A report with what is to be known of the runner (Markdown) at the end of its summary."""
-    return replace(said, summary="\n\n".join([said.summary, *(f"> {note}" for note in notes)]))
+def with_notes(output: CheckOutput, notes: Sequence[str]) -> CheckOutput:
+    """Return the output with notes (Markdown) at the end of its summary."""
+    quoted = [f"> {note}" for note in notes]
+    return replace(output, summary="\n\n".join([output.summary, *quoted]))
 
 
-def _log_end(vertex: Vertex, last_lines: Sequence[str], url: str) -> str | None:
-    """The end of a log, with the address of its first line that is shown."""
+def caveats_ahead(runtime: Runtime) -> list[str]:
+    """Return what may surprise whoever waits for a run on this runtime, as one sentence or none."""
+    if not runtime.caveats:
+        return []
+    return [f"This runner is a {_RUNNER_KINDS[runtime.kind]}: {'; '.join(runtime.caveats)}."]
+
+
+def caveats_met(run: Run, thunk: ThunkRecord | None) -> list[str]:
+    """Return what may have surprised whoever waited for this run, a sentence each."""
+    found = []
+    if thunk is not None and _has_secret(bass_pb2.Thunk.FromString(thunk.proto)):
+        found.append(caveat(run.runner_kind, "secrets"))
+    if run.state in ("cancelled", "timed_out"):
+        found.append(caveat(run.runner_kind, "cancelling"))
+    kind = _RUNNER_KINDS.get(str(run.runner_kind))
+    return [f"This runner is a {kind}: {each}." for each in found if each]
+
+
+def _has_secret(message: Message) -> bool:
+    """Return whether a thunk, or one that it is made from, asks for a secret."""
+    pending = [message]
+    while pending:
+        each = pending.pop()
+        if isinstance(each, bass_pb2.Secret):
+            return True
+        for field, value in each.ListFields():
+            if field.type == field.TYPE_MESSAGE:
+                pending.extend(value if field.is_repeated else [value])
+    return False
+
+
+def _log_end(step: Vertex, last_lines: Sequence[str], url: str) -> str | None:
+    """Return the end of a log, with a link to the first line that is shown."""
     shown = end_of(last_lines)
     if not shown:
         return None
-    first = max(vertex.lines - len(shown), 0) + 1
-    link = f"{url}#v{vertex.row}-L{first}"
-    return f"The end of [`{_code(vertex.name)}`]({link}):\n\n" + code_block("\n".join(shown))
+    first = max(step.lines - len(shown), 0) + 1
+    link = f"{url}#v{step.row}-L{first}"
+    return f"The end of [`{_code(step.name)}`]({link}):\n\n" + code_block("\n".join(shown))
 
 
 def end_of(lines: Sequence[str], size: int = _END_BYTES) -> list[str]:
-    """As many of the last lines as fit into a size, in bytes; a very long line is cut at its end.
+    """Return as many of the last lines as fit into so many bytes. A very long line is cut at its end.
 
-    GitHub's own limit would take the end of a text, which of a log is what matters.
+    Cut to GitHub's limit, a text loses its end, which in a log is what matters.
     """
     kept: list[str] = []
     for line in reversed(lines):
@@ -200,16 +234,16 @@ def end_of(lines: Sequence[str], size: int = _END_BYTES) -> list[str]:
 
 def hook_ended(
     run: Run,
-    vertexes: Sequence[Vertex],
+    steps: Sequence[Vertex],
     url: str,
     failing: Vertex | None = None,
     last_lines: Sequence[str] = (),
     annotations: Sequence[Annotation] = (),
 ) -> CheckOutput:
-    """A hook's script that could not be evaluated, or that there was none; for the rest see :func:`ended`.
+    """Return the output for a hook that failed, was missing, or is fixed; for the rest see :func:`ended`.
 
     Args:
-        vertexes: those of the thunks that it ran itself.
+        steps: those of the thunks that the hook ran itself.
     """
     message = (run.message or "it gave no reason").strip()
     if run.state == "neutral":
@@ -220,8 +254,8 @@ def hook_ended(
         "The repository's hook did not finish; the checks that it would have started may be missing.",
         code_block(_head(message)),
     ]
-    if vertexes:
-        parts.append(_table(vertexes, url))
+    if steps:
+        parts.append(_table(steps, url))
     parts.append(f"[The hook's own log]({url})")
     return CheckOutput(
         _short(message.splitlines()[0]),
@@ -233,31 +267,14 @@ def hook_ended(
 
 
 def connect_command(login: str, host: str, port: int) -> str:
-    """What a sender types to connect a runner to this loop."""
+    """Return the command that connects a runner to this loop."""
     where = host if port == 6455 else f"{host}:{port}"
     return shlex.join(["bassloop", "runner", f"{login}@{where}"])
 
 
-def failing_vertex(vertexes: Sequence[Vertex]) -> Vertex | None:
-    """The vertex that broke the run: the first with an error that none of its inputs explains."""
-    failed = {vertex.digest: vertex for vertex in vertexes if vertex.error}
-    for vertex in failed.values():
-        if not any(name in failed for name in vertex.inputs if name != vertex.digest):
-            return vertex
-    return next(iter(failed.values()), None)
-
-
-def unfinished_vertex(vertexes: Sequence[Vertex]) -> Vertex | None:
-    """The vertex that a run which was stopped was at: the last one that had begun and not ended."""
-    for vertex in reversed(vertexes):
-        if vertex.started_at is not None and (vertex.completed_at is None or vertex.cancelled):
-            return vertex
-    return None
-
-
 def _where(run: Run) -> str:
     if run.runner_login is None:
-        return f"`{_code(run.cmdline)}` has run on nobody's runner."
+        return f"`{_code(run.cmdline)}` did not run on any runner."
     return _on(run, run.runner_login, run.platform)
 
 
@@ -267,53 +284,53 @@ def _on(run: Run, login: str, platform: str | None) -> str:
     return f"`{_code(run.cmdline)}` on **{escape(login)}**'s runner{on}{whose}."
 
 
-def _any_of(awaited: Awaited) -> str:
+def _any_of(awaited: AwaitedRunner) -> str:
     who = " or ".join(f"**{escape(login)}**" for login in awaited.logins)
-    return f"a runner of {who}" if who else "a runner, of which there is none that may run it"
+    return f"a runner of {who}" if who else "a runner, and there is none that may run it"
 
 
-def _table(vertexes: Sequence[Vertex], url: str) -> str:
-    shown = [vertex for vertex in vertexes if not vertex.internal and "[hide]" not in vertex.name]
-    left_out = len(shown) - _SHOWN_VERTEXES
+def _table(steps: Sequence[Vertex], url: str) -> str:
+    shown = [step for step in steps if not step.internal and "[hide]" not in step.name]
+    left_out = len(shown) - _MAX_STEPS
     if left_out > 0:
-        # What went wrong is shown, wherever it stands.
-        chosen = sorted(shown, key=lambda vertex: vertex.error is None)[:_SHOWN_VERTEXES]
-        shown = sorted(chosen, key=lambda vertex: vertex.position)
+        # Failed steps are shown, wherever they stand.
+        chosen = sorted(shown, key=lambda step: step.error is None)[:_MAX_STEPS]
+        shown = sorted(chosen, key=lambda step: step.position)
     rows = ["| | step | time |", "| --- | --- | ---: |"]
-    for vertex in shown:
+    for step in shown:
         rows.append(
-            f"| {_sign(vertex)} | [`{_cell(vertex.name)}`]({url}#v{vertex.row}) | {_time(vertex)} |"
+            f"| {_sign(step)} | [`{_cell(step.name)}`]({url}#v{step.row}) | {_time(step)} |"
         )
     if left_out > 0:
         rows.append(f"| | [and {left_out} more]({url}) | |")
     return "\n".join(rows)
 
 
-def _sign(vertex: Vertex) -> str:
-    if vertex.error:
+def _sign(step: Vertex) -> str:
+    if step.error:
         return "❌"
-    if vertex.cancelled:
+    if step.cancelled:
         return "⏹️"
-    if vertex.cached:
+    if step.cached:
         return "♻️"
-    return "✅" if vertex.completed_at is not None else "…"
+    return "✅" if step.completed_at is not None else "…"
 
 
-def _time(vertex: Vertex) -> str:
-    if vertex.cached:
+def _time(step: Vertex) -> str:
+    if step.cached:
         return "cached"
-    if vertex.started_at is None or vertex.completed_at is None:
+    if step.started_at is None or step.completed_at is None:
         return ""
-    return format_duration(vertex.completed_at - vertex.started_at)
+    return format_duration(step.completed_at - step.started_at)
 
 
 def _code(text: str) -> str:
-    """Text that may stand between back-quotes: those in it become quotes, so that none ends the code."""
+    """Return text to stand between backquotes: those in it become quotes, so that none ends the code."""
     return _short(text, 200).replace("`", "'")
 
 
 def _head(message: str) -> str:
-    """The beginning of a message, so that what follows it in a summary has room."""
+    """Return the beginning of a message, so that what follows it in a summary has room."""
     data = message.encode(errors="replace")
     if len(data) <= _MESSAGE_BYTES:
         return data.decode()

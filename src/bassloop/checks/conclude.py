@@ -1,7 +1,9 @@
-"""A run's end: in the store, then on GitHub, then in the store that GitHub knows.
+"""How a run ends: in the store, then on GitHub, then noted in the store as concluded.
 
-GitHub may not take it, for a while or for good. What passes is noted with the time of the next try,
-so that :mod:`bassloop.checks.recovery` goes on, also after a restart.
+GitHub may not accept a conclusion, for a while or ever. A transient failure is stored with the time of the
+next attempt, which :mod:`bassloop.checks.recovery` makes, also after a restart. What a run's check run says
+is read from the store, so it comes out the same however often it is asked for, and annotations that GitHub
+accepted only in part go on where they stopped.
 """
 
 from __future__ import annotations
@@ -11,101 +13,174 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
+import trio
 
 from bassloop.checks import check_output
-from bassloop.checks.describe import describe
+from bassloop.checks.annotations import MAX_FOUND, LogAnnotation, find_annotations
+from bassloop.checks.failing_step import failing_step, unfinished_step
+from bassloop.checks.source_locations import annotate
 from bassloop.deliveries.inbox import MAX_POSTPONED
-from bassloop.github import CheckOutput, CheckRunDraft, GitHubError, retry_after
+from bassloop.github import CheckRunDraft, GitHubError, retry_after
+from bassloop.terminal import strip
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bassloop.checks.loop import Loop
-    from bassloop.store import CheckRun, Run
+    from bassloop.github import Annotation, CheckOutput
+    from bassloop.store import CheckRun, Run, Vertex
 
 log = structlog.get_logger(__name__)
 
-LONGEST_DELAY = 3600.0
+MAX_DELAY = 3600.0
 MAX_REFUSED = 8
-"""How often GitHub may refuse a check run's end for a reason that does not pass: for ten minutes."""
+"""How often GitHub may refuse a conclusion for a permanent reason: for ten minutes."""
+
+LAST_LINES = 60
+ANNOTATED_LINES = 4_000
+ANNOTATED_STEPS = 5
+LINES_AT_ONCE = 500
 
 
 async def end_run(loop: Loop, run_id: str, state: str, message: str | None) -> Run:
-    """Store a run's end and tell its followers. Returns the run as it is now."""
+    """Store a run's end and wake its followers. Returns the run as it is stored now."""
     await loop.store.end_run(run_id, state, message, time.time())
     loop.tail.publish(run_id)
     run = await loop.store.run(run_id)
     assert run is not None
-    ran = None if run.started_at is None or run.ended_at is None else run.ended_at - run.started_at
-    loop.runs.add(run.state, ran)
+    took = None if run.started_at is None or run.ended_at is None else run.ended_at - run.started_at
+    loop.run_tally.add(run.state, took)
     log.info("run ended", run=run_id, state=state)
     return run
 
 
-async def conclude(loop: Loop, run: Run, said: CheckOutput | None = None) -> None:
-    """Conclude an ended run's check run on GitHub, and remember that it is.
+async def conclude(loop: Loop, run: Run, output: CheckOutput | None = None) -> None:
+    """Conclude an ended run's check run on GitHub, once.
 
-    When GitHub does not take it, that is noted in the store with the time of the next try, and
-    :func:`bassloop.checks.recovery.keep_concluding` goes on, also after a restart.
+    A failure of GitHub's is stored with the time of the next attempt, and not raised.
+
+    Args:
+        output: what the check run says, if not the usual.
     """
-    check = await loop.store.check_run_of(run.id)
-    if check is None or check.state == "concluded" or run.id in loop.concluding:
+    check_run = await loop.store.check_run_of(run.id)
+    if check_run is None or check_run.state == "concluded" or run.id in loop.concluding:
         return
     conclusion = check_output.CONCLUSIONS[run.state]
     loop.concluding.add(run.id)
     try:
-        await _tell_end(loop, run, check, conclusion, said or await describe(loop, run, check))
+        output = output or await describe(loop, run, check_run)
+        await _complete(loop, run, check_run, conclusion, output)
     except GitHubError as error:
-        given_up = check.tries >= (MAX_POSTPONED if error.passing else MAX_REFUSED)
-        if not given_up:
-            backoff = replace(loop.backoff, longest=LONGEST_DELAY)
-            seconds = max(retry_after(error) or 0.0, backoff.delay(check.tries + 1))
+        delay = retry_after(error)
+        if check_run.tries < (MAX_REFUSED if delay is None else MAX_POSTPONED):
+            backoff = replace(loop.backoff, longest=MAX_DELAY)
+            seconds = max(delay or 0.0, backoff.delay(check_run.tries + 1))
             log.warning(
                 "check run not concluded yet",
                 run=run.id,
-                check=check.name,
+                check=check_run.name,
                 error=str(error),
                 seconds=round(seconds),
             )
-            await loop.store.postpone_conclusion(check.row, time.time() + seconds)
-            loop.late.ring()
+            await loop.store.postpone_conclusion(check_run.row, time.time() + seconds)
+            loop.conclusion_postponed.set()
             return
-        log.error("check run never concluded", run=run.id, check=check.name, error=str(error))
+        log.error("check run never concluded", run=run.id, check=check_run.name, error=str(error))
     finally:
         loop.concluding.discard(run.id)
-    await loop.store.conclude_check_run(check.row, conclusion)
+    await loop.store.conclude_check_run(check_run.row, conclusion)
 
 
-async def _tell_end(
-    loop: Loop, run: Run, check: CheckRun, conclusion: str, said: CheckOutput
+async def _complete(
+    loop: Loop, run: Run, check_run: CheckRun, conclusion: str, output: CheckOutput
 ) -> None:
-    """Complete a check run; one that GitHub has not is made complete. Raises GitHubError."""
-    owner, _, name = check.repository.partition("/")
-    repo = loop.github.repository(check.installation_id, owner, name)
-    github_id = check.github_id
+    """Complete a check run; create it complete if GitHub doesn't have it. Raises GitHubError."""
+    owner, _, name = check_run.repository.partition("/")
+    repo = loop.github.repository(check_run.installation_id, owner, name)
+    github_id = check_run.github_id
     if github_id is None:
-        found = await repo.find_check_run(check.head_sha, check.name, run.id)
-        github_id = None if found is None else found.id
-    if github_id is None:
-        made = await repo.create_check_run(
-            CheckRunDraft(
-                name=check.name,
-                head_sha=check.head_sha,
-                external_id=run.id,
-                details_url=loop.run_url(run.id),
-                status="completed",
-                conclusion=conclusion,
-                started_at=run.started_at or run.created_at,
-                completed_at=run.ended_at,
-                output=said,
+        found = await repo.find_check_run(check_run.head_sha, check_run.name, run.id)
+        if found is None:
+            created = await repo.create_check_run(
+                CheckRunDraft(
+                    name=check_run.name,
+                    head_sha=check_run.head_sha,
+                    external_id=run.id,
+                    details_url=loop.run_url(run.id),
+                    status="completed",
+                    output=output,
+                    conclusion=conclusion,
+                    started_at=run.started_at or run.created_at,
+                    completed_at=run.ended_at,
+                )
             )
-        )
-        await loop.store.bind_check_run(check.row, made.id)
-        return
-    if check.github_id is None:
-        await loop.store.bind_check_run(check.row, github_id)
+            await loop.store.bind_check_run(check_run.row, created.id)
+            return
+        github_id = found.id
+        await loop.store.bind_check_run(check_run.row, github_id)
     await repo.update_check_run(
-        github_id,
-        said,
-        status="completed",
-        conclusion=conclusion,
-        completed_at=run.ended_at,
+        github_id, output, status="completed", conclusion=conclusion, completed_at=run.ended_at
     )
+
+
+async def describe(loop: Loop, run: Run, check_run: CheckRun) -> CheckOutput:
+    """Return what an ended run's check run says.
+
+    Raises GitHubError if GitHub is out of reach while the repository's files are asked for.
+    """
+    url = loop.run_url(run.id)
+    if run.check_name == check_output.APPROVAL:
+        return check_output.approval(run, url)
+    steps = await loop.store.vertexes(run.id)
+    annotations: Sequence[Annotation] = ()
+    if run.state == "failed":
+        annotations = await _annotations(loop, run, check_run, steps)
+    is_hook = not run.thunk_digest
+    if is_hook:  # what the hook itself said is the run's message
+        steps = [step for step in steps if not step.digest.startswith(check_output.HOOK)]
+    shown = None
+    if run.state == "failed":
+        shown = failing_step(steps)
+    elif run.state == "timed_out":
+        shown = unfinished_step(steps)
+    last_lines: list[str] = []
+    if shown is not None:
+        extent = await loop.store.log_extent(run.id, shown.row)
+        shown = replace(shown, lines=extent.lines)
+        last_lines = await _lines(loop, run, shown, extent.lines - LAST_LINES, extent.lines)
+    if is_hook:
+        return check_output.hook_ended(run, steps, url, shown, last_lines, annotations)
+    output = check_output.ended(run, steps, url, shown, last_lines, annotations)
+    thunk = await loop.store.thunk(run.thunk_digest)
+    return check_output.with_notes(output, check_output.caveats_met(run, thunk))
+
+
+async def _annotations(
+    loop: Loop, run: Run, check_run: CheckRun, steps: Sequence[Vertex]
+) -> Sequence[Annotation]:
+    """Return annotations for the source lines that the logs of failed steps name."""
+    found: list[LogAnnotation] = []
+    for step in [step for step in steps if step.error][:ANNOTATED_STEPS]:
+        extent = await loop.store.log_extent(run.id, step.row)
+        lines: list[str] = []
+        for first in range(max(extent.lines - ANNOTATED_LINES, 0), extent.lines, LINES_AT_ONCE):
+            last = min(first + LINES_AT_ONCE, extent.lines)
+            lines += await _lines(loop, run, step, first, last)
+        found += await trio.to_thread.run_sync(find_annotations, lines, MAX_FOUND)
+    if not found:
+        return ()
+    owner, _, name = check_run.repository.partition("/")
+    repo = loop.github.repository(check_run.installation_id, owner, name)
+    try:
+        paths = await repo.paths(check_run.head_sha)
+    except GitHubError as error:
+        if retry_after(error) is not None:
+            raise
+        log.warning("repository's files not known", run=run.id, error=str(error))
+        paths = None
+    return annotate(found, paths)
+
+
+async def _lines(loop: Loop, run: Run, step: Vertex, first: int, last: int) -> list[str]:
+    lines = await loop.store.log_lines(run.id, step.row, max(first, 0), last)
+    return [strip(line) for line in lines]

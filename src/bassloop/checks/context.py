@@ -1,15 +1,13 @@
-"""One delivery at work: what its hook, its checks and its host share."""
+"""One delivery being handled: what its hook, its checks and its host share."""
 
 from __future__ import annotations
 
-import platform
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
-import trio
 
 from bassloop.github import GitHubError
 from bassloop.runtimes import NoRuntime, Platform, Runtime
@@ -18,30 +16,31 @@ from bassloop.store import Run, ThunkRecord, new_run_id
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    import trio
+
     from bassloop.access.policy import Policy
     from bassloop.access.runner_choice import RunnerChoice
-    from bassloop.checks.loop import Loop
+    from bassloop.checks.loop import ActiveHead, CheckHandle, Loop
     from bassloop.deliveries.inbox import Slot
     from bassloop.github import Event, GitHubRepository, Head, Repository, User
-    from bassloop.wire import bass_pb2
-
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(eq=False)
-class Work:
+class DeliveryContext:
     """A delivery that is being handled.
 
     Args:
-        rerun_of: the loop's own check that is wanted again, such as the hook's, which failed.
-        choice: whose runners are used for the head; an approval changes it.
-        hook_at: the commit that the hook is taken from.
-        checks: the nursery that the delivery's checks live in.
-        turn: the delivery's; it rests while a runner is waited for.
-        trouble: what GitHub refused for the moment, so that the delivery is to be tried again.
-        started: the checks of this delivery by (name, sha), so that a script that starts one twice
-            waits for the same.
+        delivery: its id.
+        rerun: whether all checks of the head are wanted again, also those that ended.
+        rerun_of: the loop's own check that is wanted again, such as that of a hook that failed.
+        active: the head, with whose runners it may use.
+        hook_sha: the commit that the hook is read from.
+        nursery: where the delivery's checks run.
+        slot: the delivery's; its capacity is released while a runner is waited for.
+        retryable_error: what GitHub refused for the moment, so that the delivery is tried again.
+        started: the checks of this delivery by (name, sha), so that a hook that starts one twice gets the same.
     """
 
     loop: Loop
@@ -49,15 +48,15 @@ class Work:
     delivery: str
     received_at: float
     rerun: bool
-    choice: RunnerChoice
+    active: ActiveHead
     policy: Policy
-    hook_at: str
+    hook_sha: str
     repo: GitHubRepository
-    checks: trio.Nursery
+    nursery: trio.Nursery
     slot: Slot
-    trouble: GitHubError | None = None
     rerun_of: str | None = None
-    started: dict[tuple[str, str], Started] = field(default_factory=dict)
+    retryable_error: GitHubError | None = None
+    started: dict[tuple[str, str], CheckHandle] = field(default_factory=dict)
 
     @property
     def repository(self) -> Repository:
@@ -73,19 +72,23 @@ class Work:
 
     @property
     def sender(self) -> User:
-        """Who sent the event."""
+        """The event's sender."""
         assert self.event.sender is not None
         return self.event.sender
 
     @property
-    def owner(self) -> User:
-        """Whose head it is; the sender where nobody knows."""
-        return self.choice.owner
+    def choice(self) -> RunnerChoice:
+        """Whose runners may be used now."""
+        return self.active.choice
+
+    def note_retryable(self, error: GitHubError | None) -> None:
+        """Have the delivery tried again because of an error; the first one counts."""
+        self.retryable_error = self.retryable_error or error
 
     def metadata(self, run_id: str) -> dict[str, str]:
-        """What a runner is told beside a call, so that its owner can decide what to serve.
+        """Return what is sent to a runner with a call, for its owner to decide what to serve.
 
-        `run_id` is empty for what the hook itself asks.
+        `run_id` is empty for what the hook itself calls.
         """
         about = {
             "bassloop-repository": self.repository.full_name,
@@ -100,37 +103,40 @@ class Work:
         return {name: value for name, value in about.items() if value}
 
     @asynccontextmanager
-    async def calling(self, runtime: Runtime, run_id: str = "") -> AsyncGenerator[dict[str, str]]:
-        """What a runner is told beside a call, while the call lasts: for a private repository also a
-        token to check it out with, which is revoked at the end.
+    async def call_metadata(
+        self, runtime: Runtime, run_id: str = ""
+    ) -> AsyncGenerator[dict[str, str]]:
+        """Provide the metadata for one call, and for a private repository a token to check it out with.
 
-        A runner of ours is told, which gives it to Git alone and hides it in what is printed; and where
-        its owner can read the repository. Without a token it may have credentials of its own.
+        The token is sent only to one of our own runners (which gives it to Git alone and masks it in
+        output) and only if the runner's owner can read the repository. It is revoked on exit. Without a
+        token the runner may have credentials of its own.
         """
-        told = self.metadata(run_id)
+        metadata = self.metadata(run_id)
         async with AsyncExitStack() as stack:
             if self.repository.private and runtime.kind == "bassloop":
                 try:
-                    if await self._may_read(runtime):
+                    if await self._can_read(runtime):
                         token = await stack.enter_async_context(
                             self.repo.checkout_token(self.repository.id)
                         )
-                        told["bassloop-checkout-token"] = token.value
+                        metadata["bassloop-checkout-token"] = token.value
                 except GitHubError as error:
                     log.warning("no token to check out with", run=run_id, error=str(error))
-            yield told
+            yield metadata
 
-    async def _may_read(self, runtime: Runtime) -> bool:
-        """Whether a runner's owner can read the repository, as GitHub says now."""
+    async def _can_read(self, runtime: Runtime) -> bool:
+        """Return whether a runner's owner can read the repository, as GitHub says now."""
         return await self.repo.permission(runtime.login, user_id=runtime.user_id) != "none"
 
     def new_run(self, check_name: str, sha: str, thunk: ThunkRecord | None) -> Run:
-        """A run of this delivery, queued, not yet stored."""
+        """Return a queued run of this delivery, not yet stored."""
+        owner = self.choice.owner
         return Run(
             id=new_run_id(),
             thunk_digest=thunk.digest if thunk else "",
-            user_id=self.owner.id,
-            login=self.owner.login,
+            user_id=owner.id,
+            login=owner.login,
             repository_id=self.repository.id,
             repository=self.repository.full_name,
             public=self.repository.visibility == "public",
@@ -151,57 +157,25 @@ class Work:
             cmdline=thunk.cmdline if thunk else "",
         )
 
-    async def runtime(self, wanted: Platform | None) -> Runtime:
-        """A runtime for this head; raises NoRuntime when none may, or none comes in time."""
+    def connected_runtime(self, platform: Platform | None) -> Runtime | None:
+        """Return a connected runtime that may run this head, or None."""
+        return self.loop.pool.first(self._user_ids(), platform)
+
+    async def runtime(self, platform: Platform | None) -> Runtime:
+        """Wait for a runtime that may run this head.
+
+        Raises NoRuntime if nobody's may, or none connects in time.
+        """
         if not self.choice.users:
             raise NoRuntime(
                 f"{self.sender.login} has no runners, and there are no fallback runners"
             )
-        if (runtime := self.runtime_now(wanted)) is not None:
+        if (runtime := self.connected_runtime(platform)) is not None:
             return runtime
         self.slot.release_capacity()
         return await self.loop.pool.wait_for_any(
-            self._users, wanted, timeout=self.policy.runner_wait
+            self._user_ids, platform, timeout=self.policy.runner_wait
         )
 
-    def runtime_now(self, wanted: Platform | None) -> Runtime | None:
-        """A runtime for this head that is connected."""
-        return self.loop.pool.first(self._users(), wanted)
-
-    def _users(self) -> list[int]:
+    def _user_ids(self) -> list[int]:
         return [user.id for user in self.choice.users]
-
-
-@dataclass(eq=False)
-class Started:
-    """A check that was started, and how it ended once `over` is set.
-
-    Args:
-        trouble: why it has not ended all the same: GitHub did not take it, for now.
-    """
-
-    run: Run
-    over: trio.Event = field(default_factory=trio.Event)
-    trouble: GitHubError | None = None
-
-    def end(self, run: Run) -> None:
-        """The check is over; `run` is its final state."""
-        self.run = run
-        self.over.set()
-
-
-def on_this_machine(wanted: bass_pb2.Platform | None) -> Platform | None:
-    """A thunk's platform as the pool knows it; a missing architecture matches any."""
-    if wanted is None or not (wanted.os or wanted.arch):
-        return None
-    return Platform(wanted.os, wanted.arch)
-
-
-def changed(run: Run, **fields: object) -> Run:
-    """A run with some fields replaced, as the store has it after the same change."""
-    return replace(run, **fields)  # type: ignore[arg-type]
-
-
-def machine() -> str:
-    """This machine's architecture in Go's words."""
-    return {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())

@@ -12,13 +12,15 @@ import trio
 
 from bassloop import store
 from bassloop.access.policy import OWNERS_FILE, Policy, PolicyError
-from bassloop.access.runner_choice import RunnerChoice, choose_runners, hold_reason
+from bassloop.access.runner_choice import RunnerChoice, choose_runners
 from bassloop.checks import check_output
-from bassloop.checks.actions import NotAllowed, allow, approve, request_cancel
-from bassloop.checks.context import Work
+from bassloop.checks.actions import NotAllowed, approve_head, cancel_run, require_writer
+from bassloop.checks.context import DeliveryContext
 from bassloop.checks.hook import PROJECT, SCRIPT, run_hook
-from bassloop.checks.notice import tell
+from bassloop.checks.loop import ActiveHead
+from bassloop.checks.notices import hold_for_approval, post_notice
 from bassloop.checks.supersede import supersede
+from bassloop.concurrency import open_flat_nursery
 from bassloop.deliveries.inbox import Outcome
 from bassloop.deliveries.routing import Route, Routing, route_event
 from bassloop.github import Event, GitHubError, GitHubRepository, Head, User, parse_event
@@ -30,17 +32,17 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 OWN_CHECKS = frozenset({PROJECT, SCRIPT, OWNERS_FILE, check_output.APPROVAL})
-"""Check runs by which the loop says something itself."""
+"""Check runs on which the loop itself speaks."""
 
 WRITERS = frozenset({"admin", "maintain", "write"})
 
 
 async def handle_delivery(loop: Loop, delivery: store.Delivery, slot: Slot) -> Outcome:
-    """Handle a delivery; returns when its hook and all its checks are over, and ends its turn when the
-    hook only waits for them.
+    """Handle a delivery. Returns when its hook and all its checks are over.
 
-    What a script does wrong is told on its check run and is a delivery done. Raises for what another
-    attempt may mend: GitHub out of reach, a full disk.
+    The slot is released when nothing is left to do but wait for checks. What a hook does wrong is reported
+    on its check run, and the delivery is done. Raises if another attempt may succeed, as when GitHub is out
+    of reach or the disk is full.
     """
     payload = await trio.to_thread.run_sync(json.loads, delivery.body)
     event = parse_event(delivery.event, payload)
@@ -56,52 +58,34 @@ async def handle_delivery(loop: Loop, delivery: store.Delivery, slot: Slot) -> O
     if loop.app_id is None:
         return Outcome("ignored", "no GitHub App is set (GITHUB_APP_ID), so no hook can run")
     if routing.route is Route.BUTTON:
-        outcome = await _pressed(loop, event)
+        outcome = await _press_button(loop, event)
         if outcome is not None:
             return outcome
-        event, routing = _as_rerun(event), replace(routing, route=Route.HOOK, rerun=True)
-    return await _hook(loop, delivery, event, routing, slot)
+        event, routing = _as_rerun(event), Routing(Route.HOOK, routing.why, rerun=True)
+    return await _handle_hook(loop, delivery, event, routing, slot)
 
 
-def _own_check(event: Event) -> str | None:
-    """The check of the loop's own that an event wants again; None when it wants one of the script's."""
-    subject = event.payload.get("check_run")
-    name = subject.get("name") if isinstance(subject, dict) else None
-    wanted = (event.name, event.action) == ("check_run", "rerequested")
-    return str(name) if wanted and name in OWN_CHECKS else None
-
-
-def _as_suite(event: Event) -> Event:
-    """The event that wants all checks of a head again, for one that wants what no script has a check for."""
-    assert event.head is not None
-    subject = event.payload["check_run"]
-    suite = subject.get("check_suite")
-    payload = {name: part for name, part in event.payload.items() if name != "check_run"}
-    payload["check_suite"] = {**(suite or {}), "head_sha": event.head.sha}
-    return replace(event, name="check_suite", payload=payload)
-
-
-async def _pressed(loop: Loop, event: Event) -> Outcome | None:
-    """Do what a button on one of our check runs asks for; None when it asks for the check again."""
+async def _press_button(loop: Loop, event: Event) -> Outcome | None:
+    """Do what a button on one of our check runs asks for. Returns None if that is to run the check again."""
     assert event.sender is not None
-    pressed = event.payload.get("requested_action")
-    button = pressed.get("identifier") if isinstance(pressed, dict) else None
+    action = event.payload.get("requested_action")
+    button = action.get("identifier") if isinstance(action, dict) else None
     subject = event.payload.get("check_run")
     number = subject.get("id") if isinstance(subject, dict) else None
-    check = await loop.store.check_run_by_github_id(number) if isinstance(number, int) else None
-    run = await loop.store.run(check.run_id) if check is not None else None
-    if check is None or run is None:
-        return Outcome("ignored", "the button is of a check run that is not known here")
+    check_run = await loop.store.check_run_by_github_id(number) if isinstance(number, int) else None
+    run = await loop.store.run(check_run.run_id) if check_run is not None else None
+    if check_run is None or run is None:
+        return Outcome("ignored", "the button belongs to a check run that is not known here")
     try:
         match button:
             case check_output.CANCEL.identifier:
-                done = await request_cancel(loop, run.id, event.sender)
-                return Outcome("done", None if done else "the run was over already")
+                cancelled = await cancel_run(loop, run.id, event.sender)
+                return Outcome("done", None if cancelled else "the run was over already")
             case check_output.APPROVE.identifier:
-                released = await approve(loop, run.id, event.sender)
+                released = await approve_head(loop, run.id, event.sender)
                 return Outcome("done", f"approved by {event.sender.login}", tuple(released))
             case check_output.RERUN.identifier:
-                await allow(loop, check, event.sender, "run this check again", own=run)
+                await require_writer(loop, check_run, event.sender, "run this check again", own=run)
                 return None
     except NotAllowed as error:
         return Outcome("ignored", str(error))
@@ -109,17 +93,35 @@ async def _pressed(loop: Loop, event: Event) -> Outcome | None:
 
 
 def _as_rerun(event: Event) -> Event:
-    """The event that GitHub sends for its own button to run a check again."""
+    """Return the event that GitHub sends for its own button to run a check again."""
     payload = {name: part for name, part in event.payload.items() if name != "requested_action"}
     action = "rerequested"
     return replace(event, action=action, payload={**payload, "action": action})
 
 
-async def _hook(
+def _rerun_of(event: Event) -> str | None:
+    """Return the loop's own check that an event wants again, or None if it wants one of the hook's."""
+    subject = event.payload.get("check_run")
+    name = subject.get("name") if isinstance(subject, dict) else None
+    rerun = (event.name, event.action) == ("check_run", "rerequested")
+    return str(name) if rerun and name in OWN_CHECKS else None
+
+
+def _as_suite(event: Event) -> Event:
+    """Return the event that wants all checks of a head again, in place of one that wants a check run."""
+    assert event.head is not None
+    suite = event.payload["check_run"].get("check_suite")
+    payload = {name: part for name, part in event.payload.items() if name != "check_run"}
+    payload["check_suite"] = {**(suite or {}), "head_sha": event.head.sha}
+    return replace(event, name="check_suite", payload=payload)
+
+
+async def _handle_hook(
     loop: Loop, delivery: store.Delivery, event: Event, routing: Routing, slot: Slot
 ) -> Outcome:
-    """Find out what holds for the event's head, and evaluate the hook for it."""
-    if (rerun_of := _own_check(event)) is not None:
+    """Find out what applies to the event's head, and run the hook for it."""
+    rerun_of = _rerun_of(event)
+    if rerun_of is not None:
         event = _as_suite(event)
     assert event.repository is not None
     repository = event.repository
@@ -133,107 +135,97 @@ async def _hook(
     if routing.route is Route.DEFAULT_BRANCH_HOOK:
         if event.name not in policy.events:
             return Outcome("ignored", f"{event.name} is not among the events of {OWNERS_FILE}")
-        event = replace(
-            event, head=Head(await repo.head_of(), repository.default_branch, fork=False)
-        )
+        sha = await repo.head_of()
+        event = replace(event, head=Head(sha, repository.default_branch, fork=False))
     assert event.head is not None
-    choice = await _choose(loop, event, policy, repo)
-    hook_at = await _hook_at(event.head, choice, policy, repo)
+    choice = await _choose_runners(loop, event, policy, repo)
+    hook_sha = await _hook_sha(event.head, choice, policy, repo)
     await supersede(loop, event, policy)
-    # What keeps hook or checks from running is noted, and raised outside of the nursery, which would
-    # wrap it.
-    with ExitStack() as over:
-        async with trio.open_nursery() as checks:
-            work = Work(
+    active = ActiveHead(repository.id, event.head.sha, choice)
+    with ExitStack() as deactivate:
+        async with open_flat_nursery() as nursery:
+            context = DeliveryContext(
                 loop=loop,
                 event=event,
                 delivery=delivery.guid,
                 received_at=delivery.received_at,
                 rerun=routing.rerun,
                 rerun_of=rerun_of,
-                choice=choice,
+                active=active,
                 policy=policy,
-                hook_at=hook_at,
+                hook_sha=hook_sha,
                 repo=repo,
-                checks=checks,
+                nursery=nursery,
                 slot=slot,
             )
             if unusable:
-                await tell(work, OWNERS_FILE, unusable)
+                await post_notice(context, OWNERS_FILE, unusable)
                 return Outcome("done", unusable)
             if rerun_of == OWNERS_FILE:
-                await tell(work, OWNERS_FILE, "It can be used now.", state="succeeded")
-            # From here on an approval finds the work; what came before is looked up after that.
-            loop.at_work.add(work)
-            over.callback(loop.at_work.discard, work)
-            await _look_up_approval(work)
-            if (held := await _held(work)) is not None:
-                return Outcome("held", held)
+                await post_notice(context, OWNERS_FILE, "It can be used now.", state="succeeded")
+            # From here on an approval reaches this head; one that came before is looked up after that.
+            loop.active_heads.add(active)
+            deactivate.callback(loop.active_heads.discard, active)
+            await _apply_approval(context)
+            if (why := await hold_for_approval(context)) is not None:
+                return Outcome("held", why)
             try:
-                await run_hook(work)
+                await run_hook(context)
             except GitHubError as error:
-                work.trouble = error
+                # Raised here, it would cancel the checks that the hook has started.
+                context.note_retryable(error)
             slot.release()
-    if work.trouble is not None:
-        raise work.trouble
+    if context.retryable_error is not None:
+        raise context.retryable_error
     return Outcome("done")
 
 
-async def _choose(loop: Loop, event: Event, policy: Policy, repo: GitHubRepository) -> RunnerChoice:
-    """Whose head it is, and whose runtimes are used, before anybody's approval: the author's, or the
-    sender's and the fallbacks'."""
+async def _choose_runners(
+    loop: Loop, event: Event, policy: Policy, repo: GitHubRepository
+) -> RunnerChoice:
+    """Choose whose runners the head may use without an approval, fallbacks included."""
     assert event.head is not None
-    assert event.repository is not None
     pulls = await repo.open_pull_requests(event.head.sha) if event.head.fork is None else ()
     choice = choose_runners(event, pulls)
     if not choice.fork and policy.fallback:
-        choice = choice.with_fallback(await _fallbacks(loop, policy, repo))
+        choice = choice.with_fallback(await _fallback_users(loop, policy, repo))
     for user in {user.id: user for user in (event.sender, choice.owner) if user}.values():
         await loop.store.put_user(store.User(user.id, user.node_id, user.login))
     return choice
 
 
-async def _fallbacks(loop: Loop, policy: Policy, repo: GitHubRepository) -> list[User]:
-    """Those of the named whose runners may be used. Whom the owners named must be able to write to the
-    repository: that is how they agreed to what it runs."""
+async def _fallback_users(loop: Loop, policy: Policy, repo: GitHubRepository) -> list[User]:
+    """Return the users named as fallbacks whose runners may be used.
+
+    One whom the owners named must be able to write to the repository: that is how they agree to run its code.
+    """
     found = []
-    for each in policy.fallback:
-        user = await loop.github.user(each.login)
+    for fallback in policy.fallback:
+        login = fallback.login
+        user = await loop.github.user(login)
         if user is None:
-            log.warning("fallback is nobody", login=each.login)
-        elif not each.trusted and await repo.permission(each.login, user_id=user.id) not in WRITERS:
-            log.warning("fallback may not write to the repository", login=each.login)
+            log.warning("fallback is nobody", login=login)
+        elif not fallback.trusted and await repo.permission(login, user_id=user.id) not in WRITERS:
+            log.warning("fallback may not write to the repository", login=login)
         else:
             found.append(user)
     return found
 
 
-async def _hook_at(head: Head, choice: RunnerChoice, policy: Policy, repo: GitHubRepository) -> str:
-    """The commit whose hook is evaluated: the head, or for a fork's the branch that it is for."""
+async def _hook_sha(
+    head: Head, choice: RunnerChoice, policy: Policy, repo: GitHubRepository
+) -> str:
+    """Return the commit whose hook runs: the head, or for a fork's head that of its base branch."""
     if policy.hooks_from == "head" or not choice.fork:
         return head.sha
     return await repo.head_of(choice.base)
 
 
-async def _look_up_approval(work: Work) -> None:
-    """Let a fork's head run on the runtimes of whoever approved it, if somebody has."""
-    if work.choice.fork:
-        approval = await work.loop.store.approval(work.repository.id, work.head.sha)
+async def _apply_approval(context: DeliveryContext) -> None:
+    """Let a fork's head use the runners of whoever has approved it."""
+    active = context.active
+    if active.choice.fork:
+        approval = await context.loop.store.approval(active.repository_id, active.sha)
         if approval is not None:
-            work.choice = work.choice.approved(User(approval.user_id, "", approval.login))
-
-
-async def _held(work: Work) -> str | None:
-    """Why nothing may be evaluated for a head before somebody approves it; None when it may.
-
-    Either way its check run says so.
-    """
-    why = hold_reason(work.choice, work.policy.hold)
-    if why is None:
-        return None
-    if work.choice.approver is None:
-        await tell(work, check_output.APPROVAL, why, state="action_required")
-        return why
-    approved = f"{work.choice.approver.login} approved this head"
-    await tell(work, check_output.APPROVAL, approved, state="succeeded")
-    return None
+            by = User(approval.user_id, "", approval.login)
+            active.choice = active.choice.approved(by)

@@ -1,4 +1,4 @@
-"""What every delivery works with: the loop's collaborators and limits, made once and passed down."""
+"""The loop as its deliveries see it: the collaborators and limits they share, and what is active."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ import trio
 from bassloop.access.permissions import Permissions
 from bassloop.access.policy_cache import PolicyCache
 from bassloop.access.visibility import Visibility
+from bassloop.concurrency import AutoResetEvent
 from bassloop.deliveries.inbox import BACKOFF
 from bassloop.telemetry.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from bassloop.checks.context import Started, Work
+    from bassloop.access.runner_choice import RunnerChoice
     from bassloop.checks.tail import Tail
     from bassloop.concurrency import Backoff
-    from bassloop.github import GitHub
+    from bassloop.github import GitHub, GitHubError, User
     from bassloop.runtimes import Pool
-    from bassloop.store import Store
+    from bassloop.store import Run, Store
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much a delivery may take. Times in seconds, sizes in bytes."""
+    """What one delivery may use. Times in seconds, sizes in bytes."""
 
     hook_seconds: float = 300.0
     hook_steps: int = 50_000_000
@@ -38,50 +39,56 @@ class Limits:
 
 
 @dataclass(eq=False)
-class Bell:
-    """Wakes the one who waits for it; one that nobody waits for yet is heard by the next who does."""
+class ActiveHead:
+    """A head for which a delivery is being handled. An approval changes whose runners it may use."""
 
-    _rung: trio.Event = field(default_factory=trio.Event)
-
-    def ring(self) -> None:
-        """Wake it."""
-        self._rung.set()
-
-    async def wait(self) -> None:
-        """Wait until it was rung since the last wait."""
-        await self._rung.wait()
-        self._rung = trio.Event()
+    repository_id: int
+    sha: str
+    choice: RunnerChoice
 
 
 @dataclass(eq=False)
-class Cancellable:
-    """A run that can be cancelled, and why it was."""
+class CheckHandle:
+    """A check that was started.
+
+    Args:
+        run: its run as it was stored last; as it ended, once `finished` is set.
+        retryable_error: why the check did not get as far as it should: GitHub did not accept it for now.
+    """
+
+    run: Run
+    finished: trio.Event = field(default_factory=trio.Event)
+    retryable_error: GitHubError | None = None
+
+
+@dataclass(eq=False)
+class Cancellation:
+    """The means to cancel a run, and why it was cancelled."""
 
     scope: trio.CancelScope
     why: str = ""
 
     @property
     def cancelled(self) -> bool:
-        """Whether it was, and has stopped."""
+        """Whether the run was cancelled and has stopped."""
         return self.scope.cancelled_caught
 
 
 @dataclass(frozen=True, eq=False)
 class Loop:
-    """The loop, as its deliveries see it.
+    """The collaborators of all deliveries, and what is active.
 
     Args:
-        app_id: our own GitHub App's id; None when there is none, and then no hook runs.
+        app_id: our own GitHub App's id; None if there is none, and then no hook runs.
         connect: from a login to the command that connects a runner of theirs.
         backoff: how long to wait before GitHub is asked again.
-        policies: what the operator and a repository's owners decided for it.
-        at_work: the deliveries whose hook or checks are not over.
-        under_way: the checks that a delivery carries out, by run id, for others of the same head.
-        running: what can be cancelled, by run id: runs that wait for a runner, or run.
-        concluding: the runs whose end GitHub is being told.
-        late: rung when GitHub did not take a run's end, so that it is to be told again.
-        hooks: how hooks ended, and how long they and their checks took.
-        runs: how runs ended, and how long they ran.
+        active_heads: the heads whose hook or checks are running.
+        active_checks: the checks that a delivery is running, by run id, for other deliveries of the same head.
+        cancellations: of the runs that wait for a runner, or run, by run id.
+        concluding: the ids of the runs whose check runs are being concluded.
+        conclusion_postponed: set when GitHub did not accept a conclusion, which is to be tried again.
+        hook_tally: how hooks ended, and how long they and their checks took.
+        run_tally: how runs ended, and how long they took.
     """
 
     store: Store
@@ -94,13 +101,13 @@ class Loop:
     limits: Limits = Limits()
     backoff: Backoff = BACKOFF
     policies: PolicyCache = field(default_factory=PolicyCache)
-    at_work: set[Work] = field(default_factory=set)
-    under_way: dict[str, Started] = field(default_factory=dict)
-    running: dict[str, Cancellable] = field(default_factory=dict)
+    active_heads: set[ActiveHead] = field(default_factory=set)
+    active_checks: dict[str, CheckHandle] = field(default_factory=dict)
+    cancellations: dict[str, Cancellation] = field(default_factory=dict)
     concluding: set[str] = field(default_factory=set)
-    late: Bell = field(default_factory=Bell)
-    hooks: Tally = field(default_factory=Tally)
-    runs: Tally = field(default_factory=Tally)
+    conclusion_postponed: AutoResetEvent = field(default_factory=AutoResetEvent)
+    hook_tally: Tally = field(default_factory=Tally)
+    run_tally: Tally = field(default_factory=Tally)
 
     @cached_property
     def permissions(self) -> Permissions:
@@ -113,25 +120,34 @@ class Loop:
         return Visibility(self.store, self.github, self.permissions, self.app_id)
 
     def run_url(self, run_id: str) -> str:
-        """Where people read a run."""
+        """Return the address of a run's page."""
         return f"{self.external_url}/runs/{run_id}"
 
+    def approve_active(self, repository_id: int, sha: str, by: User) -> None:
+        """Let what is active for a head use the approver's runners, and look for one at once."""
+        for head in self.active_heads:
+            if (head.repository_id, head.sha) == (repository_id, sha):
+                head.choice = head.choice.approved(by)
+        self.pool.notify()
+
     def cancel(self, run_id: str, why: str = "the check was cancelled") -> bool:
-        """Cancel a run that waits or is being carried out; whether there was one. It ends as
-        ``cancelled``, and says why: the first reason counts."""
-        cancellable = self.running.get(run_id)
-        if cancellable is None:
+        """Cancel a run that waits for a runner or runs; return False if it does neither.
+
+        The run ends as ``cancelled``, with the first reason that was given.
+        """
+        cancellation = self.cancellations.get(run_id)
+        if cancellation is None:
             return False
-        cancellable.why = cancellable.why or why
-        cancellable.scope.cancel()
+        cancellation.why = cancellation.why or why
+        cancellation.scope.cancel()
         return True
 
     @contextmanager
-    def cancellable(self, run_id: str) -> Generator[Cancellable]:
-        """While the context lasts the run can be cancelled; what is in it is then left."""
+    def cancellable(self, run_id: str) -> Generator[Cancellation]:
+        """Let :meth:`cancel` end the body of this context, which then is left without an exception."""
         with trio.CancelScope() as scope:
-            cancellable = self.running[run_id] = Cancellable(scope)
+            cancellation = self.cancellations[run_id] = Cancellation(scope)
             try:
-                yield cancellable
+                yield cancellation
             finally:
-                del self.running[run_id]
+                del self.cancellations[run_id]

@@ -1,7 +1,7 @@
-"""From a runner's progress to the store: vertexes, edges, logs, and a nudge to whoever follows.
+"""The recorder: from a runner's progress to stored steps, edges and logs, and a nudge to followers.
 
-Runners are not trusted. Ids and names are data, cut to a length; a log belongs to the row that the
-store gave its vertex; what is beyond the bound of vertexes is dropped, which is said on the run.
+Runners are not trusted. Ids and names are data, cut to a length; a log belongs to the row that the store gave
+its step; steps beyond a bound are dropped, which the run then says.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import trio
-
+from bassloop.concurrency import shielded
 from bassloop.store import LogWriter, Store, Vertex, VertexUpdate
 from bassloop.terminal import Terminal
 
@@ -24,14 +23,15 @@ if TYPE_CHECKING:
     from bassloop.checks.tail import Tail
     from bassloop.wire import progrock_pb2
 
-MAX_VERTEXES = 10_000
+MAX_STEPS = 10_000
 MAX_NAME = 4_096
 MAX_INPUTS = 1_000
+CLOSE_SECONDS = 10.0
 
 
 @dataclass(slots=True, eq=False)
-class _Log:
-    """One vertex's log while it is written."""
+class _OpenLog:
+    """The log of one step while it is written."""
 
     writer: LogWriter
     terminal: Terminal
@@ -40,94 +40,102 @@ class _Log:
 
 @dataclass(eq=False)
 class Recorder:
-    """Records one run. Made by :func:`recording`, which closes what it opened."""
+    """Records one run. Made by :func:`recording`, which closes its logs.
+
+    Args:
+        overflowed: whether steps were dropped.
+    """
 
     store: Store
     tail: Tail
     run_id: str
-    _vertexes: dict[str, Vertex] = field(default_factory=dict)
-    _logs: dict[str, _Log] = field(default_factory=dict)
-    _stuck_before: float = 0.0
     overflowed: bool = False
+    _steps: dict[str, Vertex] = field(default_factory=dict)
+    _logs: dict[str, _OpenLog] = field(default_factory=dict)
+    _stuck_before: float = 0.0
 
     def __post_init__(self) -> None:
         self._stuck_before = self.store.statistics().stuck_seconds
 
-    async def record(self, update: progrock_pb2.StatusUpdate) -> None:
-        """Store one update, then wake followers. Returns when it is stored, so a slow disk is felt upstream.
+    def steps(self) -> list[Vertex]:
+        """Return the steps recorded so far, in the order in which they appeared."""
+        return sorted(self._steps.values(), key=lambda step: step.position)
 
-        Cancelled in the middle, the store has a prefix of the update.
+    async def record(self, update: progrock_pb2.StatusUpdate) -> None:
+        """Store one update, then wake followers.
+
+        Returns once it is stored, so that a slow disk slows down the runner. Cancelled, a prefix of the update
+        is stored.
         """
         if update.vertexes:
-            await self._put([_known(vertex) for vertex in update.vertexes])
+            await self._put([_step_update(vertex) for vertex in update.vertexes])
         for log in update.logs:
-            await self._append(log)
+            await self._append_update(log)
         self.tail.publish(self.run_id)
 
-    async def say(self, digest: str, name: str, text: str, *, error: str | None = None) -> None:
-        """A vertex of the loop's own, complete, with some lines of log: what a runner did not say."""
+    async def add_step(
+        self, digest: str, name: str, text: str, *, error: str | None = None
+    ) -> None:
+        """Add a completed step of the loop's own, with some lines of log."""
         now = time.time()
         update = VertexUpdate(
             digest=digest, name=name, started_at=now, completed_at=now, error=error
         )
         await self._put([update])
         if text:
-            await self._append_bytes(digest, text.encode(errors="replace"), 2, now)
+            await self._append(digest, text.encode(errors="replace"), 2, now)
         self.tail.publish(self.run_id)
 
     async def settle(self) -> None:
-        """Have everything in the logs, however long a full disk takes to have room."""
+        """Write all that the logs have, however long it takes for a full disk to have room."""
         await self._settle_screens()
         for log in self._logs.values():
             await log.writer.flush(patient=True)
         if seconds := round(self.store.statistics().stuck_seconds - self._stuck_before):
-            name = f"[loop] the disk was full for {seconds} s: what wrote a log waited, nothing is lost"
-            await self.say("loop:full", name, "")
+            name = (
+                f"[loop] the disk was full for {seconds} s: the commands waited, and no log is lost"
+            )
+            await self.add_step("loop:full", name, "")
 
     async def _settle_screens(self) -> None:
         for log in self._logs.values():
             await log.writer.append(b"", log.terminal.settle_rest(), 1, time.time())
 
-    def vertexes(self) -> list[Vertex]:
-        """All vertexes recorded by now, in order of their first appearance."""
-        return sorted(self._vertexes.values(), key=lambda vertex: vertex.position)
-
     async def _put(self, updates: list[VertexUpdate]) -> None:
         kept: dict[str, VertexUpdate] = {}
         for update in updates:
-            if update.digest in self._vertexes or len(self._vertexes) + len(kept) < MAX_VERTEXES:
+            if update.digest in self._steps or len(self._steps) + len(kept) < MAX_STEPS:
                 kept[update.digest] = update
             else:
                 self.overflowed = True
         if kept:
-            self._vertexes.update(await self.store.put_vertexes(self.run_id, list(kept.values())))
+            self._steps.update(await self.store.put_vertexes(self.run_id, list(kept.values())))
 
-    async def _append(self, log: progrock_pb2.VertexLog) -> None:
-        if log.vertex not in self._vertexes:
-            await self._put(
-                [VertexUpdate(digest=log.vertex[:MAX_NAME], name=log.vertex[:MAX_NAME])]
-            )
+    async def _append_update(self, log: progrock_pb2.VertexLog) -> None:
+        digest = log.vertex[:MAX_NAME]
+        if log.vertex not in self._steps:
+            await self._put([VertexUpdate(digest=digest, name=digest)])
         at = _seconds(log.timestamp) if log.HasField("timestamp") else time.time()
-        await self._append_bytes(log.vertex[:MAX_NAME], log.data, int(log.stream), at)
+        await self._append(digest, log.data, int(log.stream), at)
 
-    async def _append_bytes(self, digest: str, data: bytes, stream: int, at: float) -> None:
-        log = await self._log(digest)
+    async def _append(self, digest: str, data: bytes, stream: int, at: float) -> None:
+        log = await self._open_log(digest)
         if log is None or log.writer.full or not data:
             return
         # No more than there is room for, so that no settled line is lost at the limit.
         settled = log.terminal.settle(data[: log.writer.room])
         await log.writer.append(data, settled, stream, at)
 
-    async def _log(self, digest: str) -> _Log | None:
+    async def _open_log(self, digest: str) -> _OpenLog | None:
         log = self._logs.get(digest)
-        if log is None and (vertex := self._vertexes.get(digest)) is not None:
-            writer = await self.store.open_log(self.run_id, vertex.row)
-            log = self._logs[digest] = _Log(writer, Terminal(), vertex.row)
-            self.tail.lend_screen(vertex.row, log.terminal.screen)
+        if log is None and (step := self._steps.get(digest)) is not None:
+            writer = await self.store.open_log(self.run_id, step.row)
+            log = self._logs[digest] = _OpenLog(writer, Terminal(), step.row)
+            self.tail.lend_screen(step.row, log.terminal.screen)
         return log
 
     async def _close(self) -> None:
-        """Settle what is still on each screen and close the logs; afterwards all is in the store."""
+        """Settle what is still on the screens, and close the logs."""
         async with AsyncExitStack() as stack:
             stack.callback(self.tail.publish, self.run_id)
             for log in self._logs.values():
@@ -138,17 +146,17 @@ class Recorder:
 
 @asynccontextmanager
 async def recording(store: Store, tail: Tail, run_id: str) -> AsyncGenerator[Recorder]:
-    """A recorder for a run; on exit, also when cancelled, its logs are complete and closed."""
+    """Record a run. On exit, also when cancelled, its logs are complete and closed."""
     recorder = Recorder(store, tail, run_id)
     try:
         yield recorder
         await recorder.settle()
     finally:
-        with trio.move_on_after(10, shield=True):
+        with shielded(CLOSE_SECONDS):
             await recorder._close()
 
 
-def _known(vertex: progrock_pb2.Vertex) -> VertexUpdate:
+def _step_update(vertex: progrock_pb2.Vertex) -> VertexUpdate:
     return VertexUpdate(
         digest=vertex.id[:MAX_NAME],
         name=vertex.name[:MAX_NAME],

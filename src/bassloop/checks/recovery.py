@@ -1,8 +1,8 @@
-"""After a restart: no check spins for ever.
+"""Recovery: what a restart, or a GitHub that did not answer, left unconcluded.
 
-A run that was being carried out when the daemon ended is over (its command may have run; it is not
-started anew in silence). A run that still waited is left to its delivery, which is handled again. A
-check run whose end GitHub did not take, then or now, is concluded as soon as it does.
+A run that was running when the daemon ended is over: its command may have run, so it isn't silently started
+again. A run that still waited is left to its delivery, which is handled again. A check run whose conclusion
+GitHub did not accept is concluded as soon as it does.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ log = structlog.get_logger(__name__)
 
 AT_ONCE = 8
 
-LONGEST_WAIT = 2 * 3600.0
-"""A check run that is to be concluded later than this waits for a clock that was set."""
+LONGEST_DELAY = 2 * 3600.0
+"""A conclusion that is due later than this was postponed by a clock that has been set since; it is due now."""
 
 
 async def interrupt_lost_runs(loop: Loop) -> None:
-    """End the runs that an earlier process was carrying out. Before the inbox begins to resume."""
+    """End the runs that an earlier process was running. Call it before the inbox resumes."""
     for _, run in await loop.store.unfinished_check_runs():
         if run.state == "running":
             message = "the loop was restarted while this check ran; run it again"
@@ -37,22 +37,25 @@ async def interrupt_lost_runs(loop: Loop) -> None:
 
 
 async def keep_concluding(loop: Loop) -> None:
-    """Conclude on GitHub what has ended here and GitHub does not know: what an earlier process left,
-    and from then on what GitHub did not take, each at its time. Until cancelled."""
+    """Conclude check runs of ended runs that GitHub hasn't been told about, until cancelled.
+
+    First those that an earlier process left; from then on those that were postponed, when they are due.
+    """
     first, limiter = True, trio.CapacityLimiter(AT_ONCE)
     while True:
-        following = math.inf
+        next_due = math.inf
         async with trio.open_nursery() as nursery:
-            for check, run in await loop.store.unfinished_check_runs():
-                if run.ended_at is None or not (first or check.tries):
+            for check_run, run in await loop.store.unfinished_check_runs():
+                if run.ended_at is None or not (first or check_run.tries):
                     continue
-                if not 0 < (check.try_after or 0.0) - time.time() <= LONGEST_WAIT:
-                    nursery.start_soon(_conclude_late, loop, run, limiter)
+                due = check_run.try_after or 0.0
+                if 0 < due - time.time() <= LONGEST_DELAY:
+                    next_due = min(next_due, due)
                 else:
-                    following = min(following, check.try_after or 0.0)
+                    nursery.start_soon(_conclude_late, loop, run, limiter)
         first = False
-        with trio.move_on_after(max(following - time.time(), 0.0)):
-            await loop.late.wait()
+        with trio.move_on_after(max(next_due - time.time(), 0.0)):
+            await loop.conclusion_postponed.wait()
 
 
 async def _conclude_late(loop: Loop, run: Run, limiter: trio.CapacityLimiter) -> None:
@@ -61,21 +64,21 @@ async def _conclude_late(loop: Loop, run: Run, limiter: trio.CapacityLimiter) ->
         try:
             await conclude(loop, run)
         except Exception:
-            # One check's trouble is not another's; the next start tries it again.
+            # One check run's failure must not keep the others; the next start tries it again.
             log.exception("check run not concluded", run=run.id)
 
 
 async def end_set_aside(loop: Loop, delivery: Delivery, why: str) -> None:
-    """End the runs that a delivery which was set aside did not begin. A replay makes new ones."""
-    mend = f"bassloop deliveries replay {delivery.guid}"
-    message = f"the event that asked for this check was set aside: {why} ({mend})"
+    """End the queued runs of a delivery that was set aside. A replay makes new ones."""
+    fix = f"bassloop deliveries replay {delivery.guid}"
+    message = f"the event that asked for this check was set aside: {why} ({fix})"
     for run in await loop.store.unfinished_runs():
-        check = await loop.store.check_run_of(run.id) if run.delivery == delivery.guid else None
-        if check is None or run.state != "queued":
+        check_run = await loop.store.check_run_of(run.id) if run.delivery == delivery.guid else None
+        if check_run is None or run.state != "queued":
             continue
-        await loop.store.void_check_run(check.row)
+        await loop.store.void_check_run(check_run.row)
         ended = await end_run(loop, run.id, "interrupted", message)
-        if check.github_id is not None:
+        if check_run.github_id is not None:
             await conclude(loop, ended)
-        else:  # GitHub did not take it, and will not take its end either
-            await loop.store.conclude_check_run(check.row, "cancelled")
+        else:  # GitHub did not accept it, and won't accept its conclusion either
+            await loop.store.conclude_check_run(check_run.row, "cancelled")

@@ -1,8 +1,8 @@
-"""Which of a log's paths are the repository's: annotations for marks. Pure.
+"""Resolve the paths in a log to the repository's, for annotations. Pure.
 
-A command sees the checkout wherever its container has it, and tests name files from where they run.
-With the repository's own paths known, a path is the one whose end it shares; without, only what is
-relative and stays inside is taken as it is.
+A command sees the checkout wherever its container has it, and tests name files relative to where they run. If
+the repository's paths are known, a path is the one that it shares its end with; if not, only relative paths
+that stay inside are taken, as they are.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from bassloop.github import Annotation
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-    from bassloop.checks.annotations import Mark, Place
+    from bassloop.checks.annotations import LogAnnotation
+    from bassloop.failures import Location
 
 MAX_ANNOTATIONS = 100
-"""Of one check run; GitHub takes 50 in a request."""
+"""For one check run; GitHub takes 50 in a request."""
 
-_NOT_OURS = (
+_LIBRARIES = (
     "/usr/",
     "/lib/",
     "/lib64/",
@@ -37,48 +38,48 @@ _NOT_OURS = (
 
 
 def annotate(
-    marks: Sequence[Mark], known: Collection[str] | None, limit: int = MAX_ANNOTATIONS
+    found: Sequence[LogAnnotation], paths: Collection[str] | None, limit: int = MAX_ANNOTATIONS
 ) -> list[Annotation]:
-    """The annotations for marks, in order, each once, failures first when there are too many.
+    """Return GitHub's annotations for a log's, in order, each once; failures first if there are too many.
 
     Args:
-        known: the paths of the repository's files at that commit; None when they are not known.
+        paths: the repository's files at that commit; None if they are not known.
     """
-    paths = _Paths(known)
+    resolver = _Paths(paths)
     placed: dict[Annotation, None] = {}
-    for mark in marks:
-        found = _first(paths, mark.places)
-        if found is not None:
-            path, place = found
+    for each in found:
+        resolved = _resolve_first(resolver, each.locations)
+        if resolved is not None:
+            path, location = resolved
             placed.setdefault(
                 Annotation(
                     path=path,
-                    line=place.line,
-                    message=mark.message,
-                    level=mark.level,
-                    title=mark.title,
-                    column=place.column,
+                    line=location.line,
+                    message=each.message,
+                    level=each.level,
+                    title=each.title,
+                    column=location.column,
                 )
             )
-    noted = list(placed)
-    if len(noted) > limit:
+    annotations = list(placed)
+    if len(annotations) > limit:
         order = {"failure": 0, "warning": 1}
-        kept = sorted(noted, key=lambda note: order.get(note.level, 2))[:limit]
-        chosen = set(kept)
-        noted = [note for note in noted if note in chosen]
-    return noted
+        by_level = sorted(annotations, key=lambda annotation: order.get(annotation.level, 2))
+        chosen = set(by_level[:limit])
+        annotations = [annotation for annotation in annotations if annotation in chosen]
+    return annotations
 
 
-def _first(paths: _Paths, places: Iterable[Place]) -> tuple[str, Place] | None:
-    for place in places:
-        path = paths.own(place.path)
+def _resolve_first(paths: _Paths, locations: Iterable[Location]) -> tuple[str, Location] | None:
+    for location in locations:
+        path = paths.resolve(location.path)
         if path is not None:
-            return path, place
+            return path, location
     return None
 
 
 class _Paths:
-    """The repository's paths, to look others up in."""
+    """The repository's paths, for others to be resolved to."""
 
     def __init__(self, known: Collection[str] | None) -> None:
         self._known = None if known is None else frozenset(known)
@@ -86,10 +87,10 @@ class _Paths:
         for path in self._known or ():
             self._by_name[posixpath.basename(path)].append(path)
 
-    def own(self, path: str) -> str | None:
-        """The repository's path that is meant; None when there is none, or no telling which."""
+    def resolve(self, path: str) -> str | None:
+        """Return the repository's path that is meant, or None if there is none or it is ambiguous."""
         slashed = path.replace("\\", "/")
-        if any(part in f"/{slashed}" for part in _NOT_OURS):
+        if any(part in f"/{slashed}" for part in _LIBRARIES):
             return None
         clean = posixpath.normpath(slashed)
         if self._known is None:
@@ -99,9 +100,10 @@ class _Paths:
             clean = clean[3:]
         if clean in self._known:
             return clean
-        return self._only_one(clean) or self._longest_end(clean)
+        return self._only_ending_in(clean) or self._longest_end(clean)
 
     def _longest_end(self, path: str) -> str | None:
+        """Return the longest end of a path that is a path of the repository."""
         assert self._known is not None
         rest = path.lstrip("/")
         while rest:
@@ -110,8 +112,8 @@ class _Paths:
             rest = rest.partition("/")[2]
         return None
 
-    def _only_one(self, path: str) -> str | None:
-        """The one path that ends in this one, as tests name files from their own folder."""
+    def _only_ending_in(self, path: str) -> str | None:
+        """Return the only path that ends in this one: tests name files relative to their own directory."""
         if path.startswith("/"):
             return None
         ending = f"/{path}"

@@ -1,8 +1,8 @@
-"""A push that replaces a head cancels what still runs for it, where it was the head: no further.
+"""Superseding: a push that replaces a head cancels what still runs for the old one, on that branch only.
 
-Events come in any order, and a check may be about to start when its head is replaced. So that a head
-was replaced is noted first, then what is known to run is cancelled; and a check looks for such a note
-when it can be cancelled already.
+Events come in any order, and a check may be about to start when its head is replaced. So first it is stored
+that the head was replaced, then what is known to run is cancelled; and a check looks for such a record once
+it can be cancelled.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bassloop.github import MalformedEvent, parse_event
 
 if TYPE_CHECKING:
     from bassloop.access.policy import Policy
-    from bassloop.checks.context import Work
+    from bassloop.checks.context import DeliveryContext
     from bassloop.checks.loop import Loop
     from bassloop.github import Event, Head
     from bassloop.store import Delivery, Run
@@ -27,14 +27,14 @@ log = structlog.get_logger(__name__)
 
 
 def place_of(head: Head) -> str | None:
-    """Where a commit is the head: a branch of the repository, or a fork's pull request."""
+    """Return where a commit is the head: a branch, or ``#NUMBER`` for a fork's pull request."""
     if head.branch is not None:
         return head.branch
     return f"#{head.pull_request}" if head.fork and head.pull_request else None
 
 
 def replaced_head(event: Event) -> str | None:
-    """The commit that was the head before this event's; None when the event replaces none. Pure."""
+    """Return the commit that was the head before this event's, or None. Pure."""
     payload: Any = event.payload
     match event.name, event.action:
         case "push", _:
@@ -63,25 +63,27 @@ async def supersede(loop: Loop, event: Event, policy: Policy) -> None:
         for run in await loop.store.unfinished_runs()
         if run.repository_id == repository.id and run.head_sha == before and _place(run) == place
     ]
-    if not found or await _elsewhere(loop, f"{repository.id}:{before}", place):
+    if not found or await _is_head_elsewhere(loop, f"{repository.id}:{before}", place):
         return
     for run in found:
-        check = await loop.store.check_run_of(run.id)
-        if check is not None and loop.cancel(run.id, _why(place, event.head.sha)):
+        check_run = await loop.store.check_run_of(run.id)
+        if check_run is not None and loop.cancel(run.id, _why(place, event.head.sha)):
             log.info("run superseded", run=run.id, check=run.check_name, by=event.head.sha)
-            await loop.store.supersede_check_run(check.row)
+            await loop.store.supersede_check_run(check_run.row)
 
 
-async def superseded(work: Work) -> str | None:
-    """Why a delivery's checks need not run any more; None when its head is one still."""
-    place = place_of(work.head)
-    if not work.policy.supersede or work.rerun or place is None:
+async def superseded(context: DeliveryContext) -> str | None:
+    """Return why a delivery's checks need not run any more, or None if its head is still one."""
+    place = place_of(context.head)
+    if not context.policy.supersede or context.rerun or place is None:
         return None
-    found = await work.loop.store.superseded(work.repository.id, work.head.sha, place)
-    if found is None or found.at < work.received_at:
+    loop, repository_id, sha = context.loop, context.repository.id, context.head.sha
+    found = await loop.store.superseded(repository_id, sha, place)
+    if found is None or found.at < context.received_at:
         return None
-    key = f"{work.repository.id}:{work.head.sha}"
-    return None if await _elsewhere(work.loop, key, place) else _why(place, found.by_sha)
+    if await _is_head_elsewhere(loop, f"{repository_id}:{sha}", place):
+        return None
+    return _why(place, found.by_sha)
 
 
 def _why(place: str, sha: str) -> str:
@@ -94,8 +96,8 @@ def _place(run: Run) -> str | None:
     return f"#{run.pull_request}" if run.pull_request is not None else None
 
 
-async def _elsewhere(loop: Loop, order_key: str, place: str) -> bool:
-    """Whether a head is one at another place too, as far as its deliveries tell."""
+async def _is_head_elsewhere(loop: Loop, order_key: str, place: str) -> bool:
+    """Return whether a commit is the head of another branch or pull request too, going by its deliveries."""
     for delivery in await loop.store.deliveries_about(order_key):
         other = await trio.to_thread.run_sync(_place_in, delivery)
         if other is not None and other != place:

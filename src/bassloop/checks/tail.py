@@ -1,7 +1,7 @@
-"""Who follows a run, told that something changed and never what.
+"""The tail: tells whoever follows a run that something has changed, and never what.
 
-A follower that is woken reads the store from where it had got to. So nothing is queued for it: a slow
-page reads later and more at once, a gone page costs nothing, and no visitor can hold up a check.
+A follower that wakes reads the store from where it had got to. So nothing is queued for it: a slow page reads
+later and more at once, a closed page costs nothing, and no visitor can hold up a check.
 """
 
 from __future__ import annotations
@@ -13,34 +13,35 @@ from dataclasses import dataclass, field
 import trio
 
 Screen = Callable[[], list[bytes]]
+"""Returns the lines of a log that may still change."""
 
 
 @dataclass(slots=True, eq=False)
-class _Followed:
-    """One run that somebody follows. It is forgotten when the last follower leaves."""
+class _FollowedRun:
+    """A run that somebody follows. It is forgotten when the last follower leaves."""
 
     version: int = 0
     followers: int = 0
     changed: trio.Event = field(default_factory=trio.Event)
 
 
-class Following:
-    """One follower's place: the version that it has seen."""
+class Follower:
+    """Somebody who follows a run, or all runs."""
 
-    def __init__(self, followed: _Followed) -> None:
+    def __init__(self, followed: _FollowedRun) -> None:
         self._followed = followed
         self._seen = -1
 
     @property
     def version(self) -> int:
-        """The change that was seen last: it grows as long as somebody follows the run."""
+        """The change seen last. It grows as long as somebody follows the run."""
         return self._seen
 
     async def changed(self) -> None:
-        """Return when the run has changed since this last returned; the first call returns at once.
+        """Wait until the run has changed since the last call returned. The first call returns at once.
 
-        Changes that come while the follower is busy are one change. Always a checkpoint; cancelling
-        it loses nothing, the next call returns for the same change.
+        Changes while the follower is busy count as one. Always a checkpoint. Cancelled, nothing is lost: the
+        next call returns for the same change.
         """
         await trio.lowlevel.checkpoint()
         while self._seen == self._followed.version:
@@ -49,14 +50,14 @@ class Following:
 
 
 class Tail:
-    """The live end of every run's log.
+    """The live ends of all runs.
 
-    Recorders call :meth:`publish` after the store has what changed, and lend the lines that a
-    terminal may still rewrite (they are not in the store yet) through :meth:`lend_screen`.
+    Recorders call :meth:`publish` once a change is stored, and lend the lines that a terminal may still rewrite
+    (which are not stored yet) through :meth:`lend_screen`.
     """
 
     def __init__(self) -> None:
-        self._runs: dict[str | None, _Followed] = {}
+        self._runs: dict[str | None, _FollowedRun] = {}
         self._screens: dict[int, Screen] = {}
 
     def __repr__(self) -> str:
@@ -64,7 +65,7 @@ class Tail:
         return f"<Tail: {followers} following {len(self._runs)} runs>"
 
     def publish(self, run_id: str) -> None:
-        """Wake whoever follows this run, or all runs. Never blocks; free when nobody does."""
+        """Wake the followers of this run and of all runs. Never blocks."""
         for key in (run_id, None):
             followed = self._runs.get(key)
             if followed is not None:
@@ -73,35 +74,35 @@ class Tail:
                 followed.changed = trio.Event()
 
     @asynccontextmanager
-    async def follow(self, run_id: str | None) -> AsyncGenerator[Following]:
-        """Follow a run (it need not exist yet), or with None all of them, while the context lasts."""
-        followed = self._runs.setdefault(run_id, _Followed())
+    async def follow(self, run_id: str | None) -> AsyncGenerator[Follower]:
+        """Follow a run, which need not exist yet, or all runs if it is None."""
+        followed = self._runs.setdefault(run_id, _FollowedRun())
         followed.followers += 1
         try:
-            yield Following(followed)
+            yield Follower(followed)
         finally:
             followed.followers -= 1
             if not followed.followers:
                 del self._runs[run_id]
 
-    def lend_screen(self, vertex_row: int, screen: Screen | None) -> None:
-        """Let followers see a live vertex's changing lines; None takes it back."""
+    def lend_screen(self, step_row: int, screen: Screen | None) -> None:
+        """Let followers see the lines of a live step that may still change; None takes them back."""
         if screen is None:
-            self._screens.pop(vertex_row, None)
+            self._screens.pop(step_row, None)
         else:
-            self._screens[vertex_row] = screen
+            self._screens[step_row] = screen
 
-    def live(self, vertex_row: int) -> bool:
-        """Whether a vertex's log is being written."""
-        return vertex_row in self._screens
+    def live(self, step_row: int) -> bool:
+        """Return whether a step's log is being written."""
+        return step_row in self._screens
 
-    def screen(self, vertex_row: int) -> list[bytes]:
-        """The lines of a vertex's log that may still change; none when it is not live."""
-        screen = self._screens.get(vertex_row)
+    def screen(self, step_row: int) -> list[bytes]:
+        """Return the lines of a step's log that may still change; none if it isn't live."""
+        screen = self._screens.get(step_row)
         return screen() if screen is not None else []
 
     def statistics(self) -> dict[str, int]:
-        """Counts for metrics: runs followed, followers, live terminals."""
+        """Return counts for metrics."""
         return {
             "runs_followed": len(self._runs),
             "followers": sum(followed.followers for followed in self._runs.values()),

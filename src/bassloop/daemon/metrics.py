@@ -90,8 +90,8 @@ class _Now(Collector):
 
     def _work(self) -> Iterator[Metric]:
         loop = self.of.loop
-        yield from _tally("hook", "Hooks, with the checks they waited for", loop.hooks)
-        yield from _tally("run", "Runs", loop.runs)
+        yield from _tally("hook", "Hooks, with the checks they waited for", loop.hook_tally)
+        yield from _tally("run", "Runs", loop.run_tally)
         yield _gauges("runs", "Runs not ended, by state.", "state", self.figures.runs)
         now = loop.pool.statistics()
         yield _gauge("runtimes", "Runtimes connected.", now["runtimes"])

@@ -96,28 +96,28 @@ async def serve(
     async with _open_resources(settings) as resources, trio.open_nursery() as root:
         addresses, pool = Addresses(settings, resources), Pool()
         ssh = await _start_gateway(root, settings, resources, addresses, pool)
-        async with trio.open_nursery() as outputs:
-            parts = wiring.wire(settings, resources, addresses, pool, ssh, outputs)
-            await interrupt_lost_runs(parts.loop)
-            root.start_soon(keep_concluding, parts.loop)
-            root.start_soon(keep_pruning, resources.store, wiring.retention(settings))
-            if resources.github.app is not None:
-                root.start_soon(keep_fetching, resources.github, parts.inbox)
-                root.start_soon(parts.loop.visibility.keep_refreshing)
-            daemon = Daemon(
-                url=addresses.external,
-                local_url=addresses.local,
-                metrics_url=addresses.metrics,
-                ssh=ssh,
-                store=resources.store,
-                inbox=parts.inbox,
-                tail=parts.tail,
-                pool=pool,
-                loop=parts.loop,
-            )
-            ready = partial(task_status.started, daemon)
-            await _serve_web(root, settings, resources, parts, stop, ready)
-            root.cancel_scope.cancel()
+        parts = wiring.wire(settings, resources, addresses, pool, ssh)
+        await root.start(parts.outputs.run)
+        await interrupt_lost_runs(parts.loop)
+        root.start_soon(keep_concluding, parts.loop)
+        root.start_soon(keep_pruning, resources.store, wiring.retention(settings))
+        if resources.github.app is not None:
+            root.start_soon(keep_fetching, resources.github, parts.inbox)
+            root.start_soon(parts.loop.visibility.keep_refreshing)
+        daemon = Daemon(
+            url=addresses.external,
+            local_url=addresses.local,
+            metrics_url=addresses.metrics,
+            ssh=ssh,
+            store=resources.store,
+            inbox=parts.inbox,
+            tail=parts.tail,
+            pool=pool,
+            loop=parts.loop,
+        )
+        ready = partial(task_status.started, daemon)
+        await _serve_web(root, settings, resources, parts, stop, ready)
+        root.cancel_scope.cancel()
     log.info("stopped")
     return 0
 

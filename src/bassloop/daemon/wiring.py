@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     import socket
     from contextlib import AbstractContextManager
 
-    import trio
-
     from bassloop.daemon.certificates import Certificate
     from bassloop.github import GitHub
     from bassloop.runtimes import Pool
@@ -89,6 +87,7 @@ class Parts:
     heart: Heart
     loop: Loop
     inbox: Inbox
+    outputs: Outputs
     readiness: Readiness
     health: Health
     pages: WebContext
@@ -100,13 +99,11 @@ def wire(
     addresses: Addresses,
     pool: Pool,
     ssh: GatewayAddress,
-    outputs: trio.Nursery,
 ) -> Parts:
     """Make the parts. Raises SettingsError.
 
     Args:
         pool: the runtimes that the gateway registers.
-        outputs: where files go from runners to visitors.
     """
     store, github = resources.store, resources.github
     tail, heart = Tail(), Heart()
@@ -129,6 +126,7 @@ def wire(
         attempts=settings.delivery_attempts,
         on_set_aside=partial(end_set_aside, loop),
     )
+    outputs = Outputs(store, pool, settings.output_limit)
     readiness = Readiness(store, inbox, github)
     health = Health(
         ready=readiness.findings,
@@ -152,9 +150,9 @@ def wire(
         session_secret=session_secret(settings),
         oauth=github.oauth,
         operators=settings.operator_names,
-        outputs=Outputs(store, pool, outputs, settings.output_limit),
+        outputs=outputs,
     )
-    return Parts(ssh, pool, tail, heart, loop, inbox, readiness, health, pages)
+    return Parts(ssh, pool, tail, heart, loop, inbox, outputs, readiness, health, pages)
 
 
 # --- what the settings mean to each part ---

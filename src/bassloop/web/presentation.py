@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from bassloop.checks.failing_step import failing_step
 from bassloop.terminal import strip
 from bassloop.units import format_duration
 
@@ -190,21 +191,14 @@ def visible_inputs(steps: Sequence[StepView]) -> dict[int, list[StepView]]:
 
 
 def failure_reason(run: Run, vertexes: Sequence[Vertex]) -> tuple[str, Vertex | None]:
-    """Return why a run did not succeed, and the step that failed: the first one whose inputs did not fail.
+    """Return why a run did not succeed, and the step that failed.
 
-    The text is empty while the run goes on, and when it succeeded.
+    The reason is empty for a run that succeeded or isn't over.
     """
-    failed = {vertex.digest for vertex in vertexes if vertex.error}
-    culprit = None
-    for vertex in vertexes:
-        if vertex.error and not any(
-            digest in failed for digest in vertex.inputs if digest != vertex.digest
-        ):
-            culprit = vertex
-            break
+    step = failing_step(vertexes)
     if run.state in ("succeeded", "queued", "running"):
-        return "", culprit
-    return plain(run.message or (culprit.error if culprit and culprit.error else "")), culprit
+        return "", step
+    return plain(run.message or (step.error if step and step.error else "")), step
 
 
 def run_json(run: Run) -> dict[str, Any]:

@@ -33,7 +33,7 @@ from bassloop.web.guard import current_run, visible_run
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
-    from bassloop.checks.tail import Following, Tail
+    from bassloop.checks.tail import Follower, Tail
     from bassloop.store import Run, Store, Vertex
     from bassloop.web.logs.html_cache import LogHtmlCache
     from bassloop.web.web_context import WebContext
@@ -289,7 +289,7 @@ async def _send_updates(
     context: WebContext,
     feed: LiveFeed,
     run_id: str,
-    following: Following,
+    following: Follower,
     subscription: Subscription,
 ) -> None:
     """Send updates until the run has ended and everything was sent, or the visitor may not see it any more."""

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from quart import Blueprint, Response, abort, request
 from quart.wrappers.response import ResponseBody
 
-from bassloop.checks.outputs import Busy, NoOutput
+from bassloop.checks.outputs import OutputBusy, OutputUnavailable
 from bassloop.web.guard import visible_run
 from bassloop.web.responses import abort_not_found
 
@@ -56,9 +56,9 @@ def routes(context: WebContext) -> Blueprint:
         path = request.args.get("path", ".")
         try:
             opened = await context.outputs.open(run, path)
-        except Busy as error:
+        except OutputBusy as error:
             abort(503, str(error))
-        except NoOutput as error:
+        except OutputUnavailable as error:
             abort(404, f"{path}: {error}")
         try:
             return await _response(opened, path)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import trio
 from quart import Blueprint, Response, abort, jsonify, redirect, render_template, request
 
-from bassloop.checks.actions import CantSay, NotAllowed
+from bassloop.checks.actions import NotAllowed, PermissionUnknown
 from bassloop.web import presentation
 from bassloop.web.guard import current_visitor, may_cancel, may_write, visible_run
 from bassloop.web.logs.outline import FailingLines, find_failing_lines
@@ -138,7 +138,7 @@ async def _perform(
         done = await action(run_id, visitor)
     except NotAllowed as error:
         abort(403, str(error))
-    except CantSay as error:
+    except PermissionUnknown as error:
         abort(502, f"GitHub can't tell whether you may do that; try again in a while ({error})")
     if wants_json():
         return jsonify({"done": done is not False})

@@ -1,0 +1,84 @@
+"""Notices: check runs on which the loop itself speaks.
+
+A hook that failed, a head that waits for approval, a policy file that can't be used: each is stored as a run
+that ran nothing, and shown on a check run of its own.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from bassloop.access.runner_choice import hold_reason
+from bassloop.checks.check_output import APPROVAL, HOOK
+from bassloop.checks.conclude import conclude, end_run
+from bassloop.checks.recorder import recording
+from bassloop.store import StoreConflict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from bassloop.checks.context import DeliveryContext
+    from bassloop.wire import progrock_pb2
+
+
+async def post_notice(
+    context: DeliveryContext,
+    name: str,
+    message: str,
+    output: str = "",
+    *,
+    state: str = "failed",
+    progress: Iterable[progrock_pb2.StatusUpdate] = (),
+) -> None:
+    """Post a notice, once however often its event is handled. Raises StoreError.
+
+    Args:
+        name: the check run's.
+        output: what the hook logged before.
+        state: the run's final state.
+        progress: what runners reported of the thunks that the hook ran itself.
+    """
+    loop = context.loop
+    check_run, created = await loop.store.intend_check(
+        repository_id=context.repository.id,
+        repository=context.repository.full_name,
+        installation_id=context.event.installation_id or 0,
+        head_sha=context.head.sha,
+        name=name,
+        delivery=context.delivery,
+        rerun=context.rerun,
+        run=context.new_run(name, context.head.sha, None),
+    )
+    is_another = check_run.delivery != context.delivery or check_run.state == "concluded"
+    if not created and is_another:
+        return
+    run = await loop.store.run(check_run.run_id)
+    assert run is not None
+    if not run.ended:
+        async with recording(loop.store, loop.tail, run.id) as recorder:
+            with suppress(StoreConflict):  # what was written before a crash stays
+                for update in progress:
+                    await recorder.record(update)
+                error = None if state == "succeeded" else message
+                text = f"{output}{message}\n"
+                await recorder.add_step(f"{HOOK}{name}", f"[hook] {name}", text, error=error)
+        run = await end_run(loop, run.id, state, message)
+    await conclude(loop, run)
+
+
+async def hold_for_approval(context: DeliveryContext) -> str | None:
+    """Return why nothing runs for a head before somebody approves it, or None if it may run.
+
+    Either way a notice says so, if the policy holds heads like this one.
+    """
+    why = hold_reason(context.choice, context.policy.hold)
+    if why is None:
+        return None
+    approver = context.choice.approver
+    if approver is None:
+        await post_notice(context, APPROVAL, why, state="action_required")
+        return why
+    message = f"{approver.login} approved this head"
+    await post_notice(context, APPROVAL, message, state="succeeded")
+    return None
