@@ -15,7 +15,7 @@ from bassloop.bass.ground import ground, internal
 from bassloop.bass.registry import TABLE
 from bassloop.tools.lsp import features
 from bassloop.tools.lsp.analysis import HARMLESS, Analysis, analyse
-from bassloop.tools.lsp.handlers import HANDLERS
+from bassloop.tools.lsp.operatives import HANDLERS
 from tests.bass.conformance.corpus import answers
 
 ROOT = Path(__file__).parents[3]

@@ -9,7 +9,7 @@ import pytest
 from bassloop.tools.lsp import features
 from bassloop.tools.lsp.analysis import Analysis, analyse
 from bassloop.tools.lsp.documents import Documents
-from bassloop.tools.lsp.model import Definition, Span
+from bassloop.tools.lsp.model import Definition, TextSpan
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -283,4 +283,4 @@ def test_a_definition_says_where_it_is() -> None:
     found = analyse("(def x 1)")
     (definition,) = found.definitions
     assert isinstance(definition, Definition)
-    assert (definition.span, definition.whole) == (Span(5, 6), Span(0, 9))
+    assert (definition.span, definition.whole) == (TextSpan(5, 6), TextSpan(0, 9))

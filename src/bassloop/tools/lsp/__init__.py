@@ -1,6 +1,6 @@
-"""The language server: what editors ask about a script, answered without evaluating it.
+"""The language server: answers editors' questions about a script, without evaluating it.
 
-`repair.py` reads texts that are no programs yet, `walk.py` finds scopes, definitions and references in their forms,
-`analysis.py` relates them to each other and knows what is wrong. None of it does I/O. `features.py` makes answers
-of that, and `server.py` speaks the protocol, on asyncio: it is a process of its own, away from Trio.
+`forms.py` reads texts that are no programs yet, `walk.py` and `operatives.py` find scopes, definitions and references
+in their forms, and `analysis.py` resolves them and reports problems. `features.py` makes answers from that. None of
+them does I/O. `documents.py` keeps the texts, and `server.py` speaks the protocol, on asyncio, in a process of its own.
 """

@@ -1,12 +1,12 @@
-"""What a text means, as far as it can be told without evaluating it.
+"""What a text means, as far as that can be known without evaluating it.
 
     found = analyse(text)
     found.problems                     # what is wrong
     found.meaning(found.at(offset))    # what the name at an offset is bound to
 
-It warns of a name only when nothing could bind it: an operative may bind names where it is called, so whatever may
-be one, called somewhere, ends all judgement of the names there. (`name/child` calls the name as well; that is
-judged to be a path, as it is in all scripts.)
+A name is reported as unbound only if nothing can bind it. An operative may bind names where it is called, so where
+something is called that may be one, no names are reported. (`name/child` calls the name as well; it is taken for a
+path, as it is in all scripts.)
 """
 
 from __future__ import annotations
@@ -18,53 +18,53 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from bassloop.bass import reference
 from bassloop.bass.reference import ReferenceEntry
-from bassloop.tools.lsp.handlers import HANDLERS
+from bassloop.tools.lsp.forms import read
 from bassloop.tools.lsp.model import (
     EVALUATING,
     Context,
     Definition,
+    LexicalScope,
     Problem,
     Reference,
-    Scope,
-    Span,
+    TextSpan,
 )
-from bassloop.tools.lsp.repair import read
+from bassloop.tools.lsp.operatives import HANDLERS
 from bassloop.tools.lsp.walk import Walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
 ROUNDS: Final = 3
-"""How often a text is gone through anew because it binds operatives of Ground."""
+"""How often a text is walked again because it rebinds operatives of Ground."""
 
 ALIASES: Final = 20
-"""How many names a name may stand for in a row."""
+"""How long a chain of aliases is followed."""
 
 HARMLESS: Final = frozenset(
     ("time:measure", "regexp:case", "github:check-hook", "git:github", "run:linux", "run:$")
 )
-"""Operatives of std that bind nothing where they are called."""
+"""Operatives of std that bind nothing around their calls."""
 
 MAX_PROBLEMS: Final = 200
-MENDED: Final = 20
-"""How many problems are told, and for how many of them names that look alike are looked for."""
+MAX_SUGGESTIONS: Final = 20
+"""How many problems are reported, and for how many of them similar names are looked for, which is slow."""
 
 
 Load: TypeAlias = "Callable[[str], Analysis | None]"
-"""Finds the analysis of a file by its path from the text's directory, None if there is no such file."""
+"""Returns the analysis of a file by its path from the text's directory, or None if there is no such file."""
 
 
 def analyse(text: str, known: Iterable[str] = (), load: Load = lambda path: None) -> Analysis:
-    """Find out what a text means. Never raises.
+    """Analyse a text. Never raises.
 
     Args:
-        known: names that are bound in it beside Ground's.
-        load: finds the files that it uses; it is called when a member of one is met.
+        known: names that are bound in it besides Ground's.
+        load: loads the files that it uses, when a member of one is referred to.
     """
     forms, errors = read(text)
     taken: frozenset[str] = frozenset()
     for _ in range(ROUNDS):
-        walk = Walk(text, forms, taken)
+        walk = Walk(text, forms, HANDLERS, taken)
         bound = frozenset(each.name for each in walk.definitions) & HANDLERS.keys()
         if bound <= taken:
             break
@@ -72,7 +72,7 @@ def analyse(text: str, known: Iterable[str] = (), load: Load = lambda path: None
     else:
         walk.top.is_open = True
     broken = [
-        Problem(Span(error.range.start, error.range.end), error.message, "error")
+        Problem(TextSpan(error.range.start, error.range.end), error.message, "error")
         for error in errors
         if error.range is not None
     ]
@@ -80,7 +80,7 @@ def analyse(text: str, known: Iterable[str] = (), load: Load = lambda path: None
 
 
 class Analysis:
-    """The definitions and references of a text, related to each other."""
+    """The definitions and references of a text, resolved."""
 
     def __init__(
         self, text: str, walk: Walk, broken: list[Problem], known: frozenset[str], load: Load
@@ -93,14 +93,14 @@ class Analysis:
         self._load = load
         self._ground = reference.ground_entries()
         self._starts = [each.span.start for each in self.references]
-        self._spread()
-        # In a text that is broken anything may be where it does not belong.
-        self.problems = broken or list(islice(self._judged(), MAX_PROBLEMS))
+        self._find_open_scopes()
+        # In a text with syntax errors, names may be anywhere.
+        self.problems = broken or list(islice(self._find_problems(), MAX_PROBLEMS))
 
-    # --- what is asked ---
+    # --- queries ---
 
     def at(self, offset: int) -> Reference | Definition | None:
-        """The name at an offset."""
+        """Return the name at an offset."""
         index = bisect_right(self._starts, offset)
         for found in reversed(self.references[max(0, index - 3) : index]):
             if offset in found.whole:
@@ -113,11 +113,11 @@ class Analysis:
         return None
 
     def meanings(self, found: Reference) -> list[Definition] | ReferenceEntry | None:
-        """What a name is bound to: its definitions in the nearest scope that has any, or an entry of Ground."""
-        scope: Scope | None = found.scope
+        """Return a name's definitions in the nearest scope that has any, or its entry in Ground."""
+        scope: LexicalScope | None = found.scope
         while scope is not None:
             definitions = scope.names.get(found.name, ())
-            # What `provide` takes out of a scope is not what it is bound to in there.
+            # Inside the scope, a name that `provide` takes from it has its own definition.
             inner = [each for each in definitions if each.inside is not found.scope]
             if inner:
                 return inner
@@ -125,7 +125,7 @@ class Analysis:
         return self._ground.get(found.name)
 
     def meaning(self, found: Reference | Definition | None) -> Definition | ReferenceEntry | None:
-        """What a name (not its members) is bound to, through names that only stand for another one."""
+        """Return what a name (without its members) is bound to, following aliases."""
         for _ in range(ALIASES):
             if found is None:
                 return None
@@ -142,13 +142,13 @@ class Analysis:
         return None
 
     def member(self, found: Reference, upto: int) -> Definition | ReferenceEntry | None:
-        """What the member of a lookup up to an index is, if it can be told: of std, or of a scope written out."""
+        """Return what a member of a lookup is, if it is one of std or of a scope literal."""
         owner = self.meaning(found)
         for name, _ in found.members[: upto + 1]:
             if not isinstance(owner, Definition):
                 return None
             if owner.module is not None and owner.module.std:
-                # A module has all of Ground in it.
+                # A module's scope has Ground as its parent.
                 return self._std(owner.module.std).get(name) or self._ground.get(name)
             owner = self.names_in(owner).get(name)
             if isinstance(owner, Definition):
@@ -156,7 +156,7 @@ class Analysis:
         return owner
 
     def names_in(self, owner: Definition) -> Mapping[str, Definition]:
-        """What a definition's value binds, if it is a file that is used or a scope that is written out."""
+        """Return the names that a definition's value binds, if it is a file or a scope literal."""
         scope = owner.members
         if owner.module is not None and owner.module.file:
             file = self._load(owner.module.file)
@@ -166,7 +166,7 @@ class Analysis:
         return {name: definitions[-1] for name, definitions in scope.names.items()}
 
     def visible(self, offset: int) -> dict[str, Definition]:
-        """The names that are bound around an offset, inner ones first."""
+        """Return the names that are bound around an offset, inner ones first."""
         names: dict[str, Definition] = {}
         around = [scope for scope in self.scopes if offset in scope.span]
         for scope in sorted(around, key=lambda each: each.span.end - each.span.start):
@@ -176,17 +176,17 @@ class Analysis:
         return names
 
     def outline(self) -> list[Definition]:
-        """What the text itself and `provide` in it define, in order."""
+        """Return what the text and `provide` in it define, in order."""
         return [
             each
             for each in self.definitions
             if each.kind not in ("parameter", "key") and each.inside is None
         ]
 
-    # --- what is judged ---
+    # --- problems ---
 
-    def _spread(self) -> None:
-        """Tell of every scope whether something called in it may bind names there."""
+    def _find_open_scopes(self) -> None:
+        """Mark the scopes in which something is called that may bind names there."""
         for scope in self.scopes:
             if scope.parent is not None and scope.parent.is_open:
                 scope.is_open = True
@@ -194,7 +194,7 @@ class Analysis:
                 scope.is_open = any(not self._evaluates(head, unbound=True) for head in scope.heads)
 
     def _evaluates(self, head: Reference, *, unbound: bool) -> bool:
-        """Whether what is called surely evaluates its operands; `unbound` if it is bound to nothing."""
+        """Return whether a call evaluates its operands for sure; `unbound` if its head is not bound."""
         if _is_special(head.name):
             return False
         every = self._all_meanings(head)
@@ -211,9 +211,9 @@ class Analysis:
         return all(self._is_safe(meaning) for meaning in every)
 
     def _all_meanings(self, found: Reference) -> list[Definition | ReferenceEntry]:
-        """Everything that a name is bound to in any scope around: which one it means may depend on when."""
+        """Return all that a name is bound to in any scope around it; which one is meant may depend on time."""
         every: list[Definition | ReferenceEntry] = []
-        scope: Scope | None = found.scope
+        scope: LexicalScope | None = found.scope
         while scope is not None:
             every.extend(scope.names.get(found.name, ()))
             scope = scope.parent
@@ -248,7 +248,7 @@ class Analysis:
         return False
 
     def _is_sure(self, context: Context | None) -> bool:
-        """Whether what stands in a context is surely evaluated as it is written."""
+        """Return whether a form in a context is evaluated for sure."""
         passed = []
         while context is not None and context.sure is None:
             passed.append(context)
@@ -262,30 +262,29 @@ class Analysis:
             each.sure = sure
         return sure
 
-    def _judged(self) -> Iterator[Problem]:
-        mended = 0
+    def _find_problems(self) -> Iterator[Problem]:
+        suggestions = 0
         for found in self.references:
             meanings = self.meanings(found)
             if meanings is None:
                 if self._is_unbound(found):
-                    # What looks alike takes long to find; nobody reads many of them at once.
-                    mended += 1
-                    mend = self._similar(found) if mended <= MENDED else ""
-                    yield Problem(found.span, f"unbound symbol: {found.name}{mend}", "warning")
+                    suggestions += 1
+                    hint = self._similar(found) if suggestions <= MAX_SUGGESTIONS else ""
+                    yield Problem(found.span, f"unbound symbol: {found.name}{hint}", "warning")
             elif isinstance(meanings, ReferenceEntry):
                 if meanings.deprecated and not found.members:
                     yield Problem(found.span, meanings.deprecated, "hint", deprecated=True)
             else:
-                yield from self._judged_member(found, meanings)
+                yield from self._find_missing_member(found, meanings)
         for each in self.definitions:
             std = each.module.std if each.module is not None else ""
             if std and std not in reference.module_names() and not _around_open(each, self.scopes):
-                mend = _did_you_mean(std, reference.module_names())
-                yield Problem(each.span, f"there is no standard module .{std}{mend}", "warning")
+                hint = _did_you_mean(std, reference.module_names())
+                yield Problem(each.span, f"there is no standard module .{std}{hint}", "warning")
 
     def _similar(self, found: Reference) -> str:
         names = set(self._ground)
-        scope: Scope | None = found.scope
+        scope: LexicalScope | None = found.scope
         while scope is not None:
             names.update(scope.names)
             scope = scope.parent
@@ -299,8 +298,10 @@ class Analysis:
             and self._is_sure(found.context)
         )
 
-    def _judged_member(self, found: Reference, meanings: list[Definition]) -> Iterator[Problem]:
-        """Warn of a member that a module of std does not have."""
+    def _find_missing_member(
+        self, found: Reference, meanings: list[Definition]
+    ) -> Iterator[Problem]:
+        """Yield a warning for a member that a module of std does not have."""
         if not found.members or len(self._all_meanings(found)) != 1:
             return
         module = meanings[0].module
@@ -310,8 +311,8 @@ class Analysis:
             return
         if found.scope.is_open or not self._is_sure(found.context):
             return
-        mend = _did_you_mean(name, members)
-        yield Problem(span, f".{meanings[0].name} does not bind {name}{mend}", "warning")
+        hint = _did_you_mean(name, members)
+        yield Problem(span, f".{meanings[0].name} does not bind {name}{hint}", "warning")
 
     def _full_name(self, found: Reference) -> str:
         owner = self.meaning(found)
@@ -324,7 +325,7 @@ class Analysis:
 
 
 def _is_special(name: str) -> bool:
-    """Names that whoever runs a script binds for it, or `regexp:case` for what matched."""
+    """Return whether a name is bound by whoever runs the script, or by `regexp:case`."""
     return name == "main" or name[0] == "$" or (len(name) > 1 and name[0] == name[-1] == "*")
 
 
@@ -332,7 +333,7 @@ def _is_key(definition: Definition) -> bool:
     return definition.kind == "key"
 
 
-def _around_open(definition: Definition, scopes: list[Scope]) -> bool:
+def _around_open(definition: Definition, scopes: list[LexicalScope]) -> bool:
     return any(
         scope.is_open and definition in scope.names.get(definition.name, ()) for scope in scopes
     )

@@ -1,57 +1,63 @@
-"""The texts that an editor has open, the files that they use, and what is known of each."""
+"""The texts that an editor has open, the files that they use, and positions in them."""
 
 from __future__ import annotations
 
+import re
+from bisect import bisect_right
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from bassloop.bass.ground import internal
 from bassloop.tools.lsp.analysis import Analysis, analyse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_END: Final = re.compile(r"\r\n|\n|\r")
+_WIDTH: Final = {"utf-8": 1, "utf-16": 2, "utf-32": 4}
+
 MAX_FILE: Final = 1 << 20
-"""Bytes of a file that is looked at because a script uses it."""
+"""Bytes of a file that is analysed because a script uses it."""
 
 MAX_DEPTH: Final = 20
-"""How many files, each used by the one before, are looked at."""
+"""How long a chain of files, each used by the one before, is followed."""
 
 STD: Final = Path(str(resources.files("bassloop.bass") / "std"))
-"""Where the modules of std are. What they see beside Ground is theirs alone."""
+"""The folder of the standard modules, which have internal names that other scripts don't."""
 
 
 class Documents:
-    """Analyses, made when they are asked for and kept until what they are of changes.
+    """The analyses of texts, made when they are needed and cached until the text changes.
 
     Args:
-        opened: the text of an open document by its path, None if it is not open.
+        opened: returns the text of an open document by its path, None if it is not open.
     """
 
     def __init__(self, opened: Callable[[Path], str | None]) -> None:
         self._opened = opened
-        self._known: dict[Path | str, tuple[str, Analysis]] = {}
+        self._analyses: dict[Path | str, tuple[str, Analysis]] = {}
         self._loading: set[Path] = set()
 
     def analysis(self, text: str, path: Path | None, key: str) -> Analysis:
-        """What is known of a text; `path` is where it is, if it is in a file, `key` what it is kept under."""
+        """Return the analysis of a text. `path` is its file, if it has one, and else `key` identifies it."""
         at = path if path is not None else key
-        kept = self._known.get(at)
-        if kept is not None and kept[0] == text:
-            return kept[1]
+        cached = self._analyses.get(at)
+        if cached is not None and cached[0] == text:
+            return cached[1]
         made = analyse(text, _internals(path), lambda name: self._used(name, path))
-        self._known[at] = (text, made)
+        self._analyses[at] = (text, made)
         return made
 
     def forget(self, path: Path | None = None, key: str = "") -> None:
-        """A document was closed, or files that are used have changed (then everything is forgotten)."""
+        """Forget a document that was closed; without arguments, forget all, because files have changed."""
         if path is None and not key:
-            self._known.clear()
+            self._analyses.clear()
         else:
-            self._known.pop(path if path is not None else key, None)
+            self._analyses.pop(path if path is not None else key, None)
 
     def at(self, path: Path) -> Analysis | None:
-        """What is known of a file, open or not; None if it cannot be read."""
+        """Return the analysis of a file, open or not; None if it can't be read."""
         text = self._opened(path)
         if text is None:
             try:
@@ -64,7 +70,7 @@ class Documents:
 
     def _used(self, name: str, user: Path | None) -> Analysis | None:
         path = beside(user, name)
-        # Modules that use each other would never be done with.
+        # Files may use each other in a circle.
         if path is None or path in self._loading or len(self._loading) >= MAX_DEPTH:
             return None
         self._loading.add(path)
@@ -75,7 +81,7 @@ class Documents:
 
 
 def beside(user: Path | None, name: str) -> Path | None:
-    """The file that `*dir*/name` is in a script; None if the script is in no file."""
+    """Return the file that `*dir*/name` means in a script; None if the script is in no file."""
     if user is None or "\0" in name:
         return None
     return user.parent / name
@@ -84,6 +90,49 @@ def beside(user: Path | None, name: str) -> Path | None:
 def _internals(path: Path | None) -> tuple[str, ...]:
     if path is None or path.parent != STD:
         return ()
-    from bassloop.bass.ground import internal
-
     return tuple(internal().vars)
+
+
+class Positions:
+    """Converts between offsets and the protocol's positions: lines from 0, and code units of an encoding.
+
+    Every position has an offset; one behind the end of a line means the end.
+    """
+
+    def __init__(self, text: str, encoding: str = "utf-16") -> None:
+        self._text = text
+        self._codec = {"utf-8": "utf-8", "utf-32": "utf-32-le"}.get(encoding, "utf-16-le")
+        self._width = _WIDTH.get(encoding, 2)
+        self._starts = [0]
+        self._ends: list[int] = []
+        for end in _END.finditer(text):
+            self._ends.append(end.start())
+            self._starts.append(end.end())
+        self._ends.append(len(text))
+
+    def position(self, offset: int) -> tuple[int, int]:
+        """Return the line of an offset, and the code units before it in that line."""
+        offset = max(0, min(offset, len(self._text)))
+        line = bisect_right(self._starts, offset) - 1
+        before = self._text[self._starts[line] : min(offset, self._ends[line])]
+        return line, self._units(before)
+
+    def offset(self, line: int, units: int) -> int:
+        """Return the offset of a position."""
+        if line < 0:
+            return 0
+        if line >= len(self._starts):
+            return len(self._text)
+        start, end = self._starts[line], self._ends[line]
+        at = start
+        left = units
+        while at < end and left > 0:
+            left -= self._units(self._text[at])
+            # Never into the middle of a character.
+            at += left >= 0
+        return at
+
+    def _units(self, text: str) -> int:
+        if text.isascii():
+            return len(text)
+        return len(text.encode(self._codec, "surrogatepass")) // self._width

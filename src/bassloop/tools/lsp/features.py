@@ -1,4 +1,4 @@
-"""Answers for editors, made of an analysis; in terms of offsets, without the protocol's types."""
+"""Answers for editors, from an analysis, in terms of offsets and without the protocol's types."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bassloop.bass import reference
 from bassloop.bass.cursor import call_around, word_before
 from bassloop.bass.reference import ReferenceEntry
-from bassloop.tools.lsp.model import Definition, Reference, Span
+from bassloop.tools.lsp.model import Definition, Reference, TextSpan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -26,29 +26,29 @@ SORTS = {
 
 
 class Suggestion(NamedTuple):
-    """What a word may become: it replaces `span`."""
+    """A completion, which replaces `span`."""
 
     label: str
     sort: str
     detail: str
     about: str
-    span: Span
+    span: TextSpan
     deprecated: bool = False
 
 
 class Target(NamedTuple):
-    """Where something is defined: in a file that is used, a module of std, or (both "") the text itself."""
+    """Where something is defined: in a file, in a module of std, or (if both are "") in the text itself."""
 
     file: str
     std: str
-    span: Span
+    span: TextSpan
 
 
 class Signature(NamedTuple):
-    """How something is called: the call as it is written, where its parameters are in it, which is being given."""
+    """How something is called: the call as it is written, its parameters in it, and the active one."""
 
     label: str
-    parameters: list[Span]
+    parameters: list[TextSpan]
     active: int
     about: str
 
@@ -56,15 +56,15 @@ class Signature(NamedTuple):
 # --- hover ---
 
 
-def hover(found: Analysis, offset: int) -> tuple[Span, str] | None:
-    """What to show of the name at an offset, as Markdown, and what of the text it is about."""
+def hover(found: Analysis, offset: int) -> tuple[TextSpan, str] | None:
+    """Return what to show about the name at an offset, as Markdown, and the span that it is about."""
     name = found.at(offset)
     if isinstance(name, Reference):
         index = _member_index(name, offset)
         if index is not None:
             member = found.member(name, index)
             prefix = ":".join((name.name, *(each for each, _ in name.members[:index])))
-            span = Span(name.span.start, name.members[index][1].end)
+            span = TextSpan(name.span.start, name.members[index][1].end)
             if isinstance(member, ReferenceEntry):
                 return span, _entry(member)
             return (span, _definition(found, member, f"{prefix}:")) if member is not None else None
@@ -80,7 +80,9 @@ def hover(found: Analysis, offset: int) -> tuple[Span, str] | None:
 
 
 def _entry(entry: ReferenceEntry) -> str:
-    return _told(entry.call, SORTS[entry.sort], entry.deprecated, entry.paragraphs, entry.examples)
+    return _markdown(
+        entry.call, SORTS[entry.sort], entry.deprecated, entry.paragraphs, entry.examples
+    )
 
 
 def _definition(found: Analysis, definition: Definition, prefix: str = "") -> str:
@@ -90,7 +92,7 @@ def _definition(found: Analysis, definition: Definition, prefix: str = "") -> st
     if definition.module is not None:
         std = definition.module.std
         about = reference.module_about(std) if std in reference.module_names() else ""
-        return _told(definition.name, "module", "", (about,) if about else (), ())
+        return _markdown(definition.name, "module", "", (about,) if about else (), ())
     if definition.alias is not None:
         meaning = found.meaning(definition.alias)
         if definition.alias.members:
@@ -100,12 +102,11 @@ def _definition(found: Analysis, definition: Definition, prefix: str = "") -> st
             sort = SORTS[meaning.sort if isinstance(meaning, ReferenceEntry) else meaning.kind]
         if isinstance(meaning, ReferenceEntry) and not definition.doc:
             paragraphs, examples = meaning.paragraphs, meaning.examples
-    # An entry knows how a call of it is written.
     written = ReferenceEntry(prefix + definition.name, "", "", formals, (), (), "").call
-    return _told(written, sort, "", paragraphs, examples)
+    return _markdown(written, sort, "", paragraphs, examples)
 
 
-def _told(
+def _markdown(
     call: str, sort: str, deprecated: str, paragraphs: Iterable[str], examples: Iterable[str]
 ) -> str:
     parts = [f"```clojure\n{call}\n```"]
@@ -122,18 +123,18 @@ def _told(
 
 
 def complete(found: Analysis, offset: int) -> list[Suggestion]:
-    """What the word before an offset may become."""
+    """Return the completions of the word before an offset."""
     word = word_before(found.text, offset)
     if word is None or "/" in word.text:
         return []
     if word.text.startswith("."):
-        span = Span(word.start, offset)
+        span = TextSpan(word.start, offset)
         return [
             Suggestion(f".{name}", "module", "standard module", reference.module_about(name), span)
             for name in reference.module_names()
         ]
     *heads, last = word.text.removeprefix("$").split(":")
-    span = Span(offset - len(last), offset)
+    span = TextSpan(offset - len(last), offset)
     if heads:
         return list(_members(found, heads, offset, span))
     visible = found.visible(offset)
@@ -145,33 +146,35 @@ def complete(found: Analysis, offset: int) -> list[Suggestion]:
     ]
 
 
-def _members(found: Analysis, heads: list[str], offset: int, span: Span) -> Iterator[Suggestion]:
+def _members(
+    found: Analysis, heads: list[str], offset: int, span: TextSpan
+) -> Iterator[Suggestion]:
     owner = found.visible(offset).get(heads[0])
     for name in heads[1:]:
-        owner = found.names_in(_meant(found, owner)).get(name) if owner is not None else None
+        owner = found.names_in(_resolved(found, owner)).get(name) if owner is not None else None
     if owner is None:
         return
-    meant = _meant(found, owner)
-    std = meant.module.std if meant.module is not None else ""
+    resolved = _resolved(found, owner)
+    std = resolved.module.std if resolved.module is not None else ""
     if std in reference.module_names():
         for entry in reference.module_entries(std).values():
             yield _suggested(entry, span)
         return
-    for definition in found.names_in(meant).values():
+    for definition in found.names_in(resolved).values():
         yield _suggestion(found, definition, span)
 
 
-def _meant(found: Analysis, definition: Definition) -> Definition:
+def _resolved(found: Analysis, definition: Definition) -> Definition:
     meaning = found.meaning(definition.alias or definition)
     return meaning if isinstance(meaning, Definition) else definition
 
 
-def _suggested(entry: ReferenceEntry, span: Span) -> Suggestion:
+def _suggested(entry: ReferenceEntry, span: TextSpan) -> Suggestion:
     about = "\n\n".join((*entry.paragraphs, *(f"=> {each}" for each in entry.examples)))
     return Suggestion(entry.name, entry.sort, entry.call, about, span, bool(entry.deprecated))
 
 
-def _suggestion(found: Analysis, definition: Definition, span: Span) -> Suggestion:
+def _suggestion(found: Analysis, definition: Definition, span: TextSpan) -> Suggestion:
     meaning = found.meaning(definition)
     known = meaning if isinstance(meaning, Definition) else definition
     call = ReferenceEntry(known.name, "", "", known.formals, (), (), "").call
@@ -182,7 +185,7 @@ def _suggestion(found: Analysis, definition: Definition, span: Span) -> Suggesti
 
 
 def signature(found: Analysis, offset: int) -> Signature | None:
-    """How what is called around an offset is called; None if nothing is, or that is not known."""
+    """Return the signature of the call around an offset, if there is one and it is known."""
     call = call_around(found.text, offset)
     name = found.at(call.head) if call is not None else None
     if call is None or not isinstance(name, Reference) or name.span.start != call.head:
@@ -210,9 +213,9 @@ def signature(found: Analysis, offset: int) -> Signature | None:
     )
 
 
-def _parameters(label: str, start: int) -> list[Span]:
-    """Where the parameters are in a call as it is written: words, and patterns in brackets."""
-    spans: list[Span] = []
+def _parameters(label: str, start: int) -> list[TextSpan]:
+    """Return the spans of the parameters in a call as it is written: words, and patterns in brackets."""
+    spans: list[TextSpan] = []
     depth = 0
     begun = start
     for at in range(start, len(label)):
@@ -220,23 +223,26 @@ def _parameters(label: str, start: int) -> list[Span]:
         depth += (char in "([{") - (char in ")]}")
         if (char == " " and depth == 0) or depth < 0:
             if begun < at and label[begun:at] != "&":
-                spans.append(Span(begun, at))
+                spans.append(TextSpan(begun, at))
             begun = at + 1
     return spans
 
 
-def _active(parameters: list[Span], label: str, operand: int) -> int:
-    """The parameter that takes an operand: what follows `&` takes all that are left."""
+def _active(parameters: list[TextSpan], label: str, operand: int) -> int:
+    """Return the parameter that takes an operand: the one after `&` takes all the rest."""
     last = len(parameters) - 1
     takes_rest = last >= 0 and label[: parameters[last].start].endswith("& ")
     return min(operand, last) if takes_rest else operand
 
 
-# --- going there, the places of a name, and the outline ---
+# --- definitions, references, outline ---
 
 
-def occurrences(found: Analysis, offset: int) -> list[tuple[Span, bool]]:
-    """Every place of a name that the text binds, in order, and whether the name is bound there."""
+def occurrences(found: Analysis, offset: int) -> list[tuple[TextSpan, bool]]:
+    """Return all occurrences of the name at an offset, in order, and whether each is a definition.
+
+    Only for names that the text binds.
+    """
     name = found.at(offset)
     if isinstance(name, Reference) and _member_index(name, offset) is not None:
         return []
@@ -251,7 +257,7 @@ def occurrences(found: Analysis, offset: int) -> list[tuple[Span, bool]]:
 
 
 def target(found: Analysis, offset: int) -> Target | None:
-    """Where the name at an offset is defined."""
+    """Return where the name at an offset is defined."""
     for definition in found.definitions:
         if definition.module is not None and offset in definition.span:
             return _module_target(definition)
@@ -267,28 +273,27 @@ def target(found: Analysis, offset: int) -> Target | None:
 def _module_target(definition: Definition) -> Target | None:
     module = definition.module
     if module is not None and module.file:
-        return Target(module.file, "", Span(0, 0))
+        return Target(module.file, "", TextSpan(0, 0))
     if module is not None and module.std in reference.module_names():
-        return Target("", module.std, Span(0, 0))
+        return Target("", module.std, TextSpan(0, 0))
     return None
 
 
 def _member_target(found: Analysis, name: Reference, index: int) -> Target | None:
     base = found.meaning(name)
     if isinstance(base, Definition) and base.alias is not None:
-        base = _meant(found, base)
+        base = _resolved(found, base)
     module = base.module if isinstance(base, Definition) else None
     member = found.member(name, index)
     if module is not None and module.std and index == 0 and isinstance(member, ReferenceEntry):
-        # Where in the module it is, whoever has the module's text finds out.
-        return Target("", f"{module.std}:{member.name}", Span(0, 0))
+        return Target("", f"{module.std}:{member.name}", TextSpan(0, 0))
     if not isinstance(member, Definition):
         return None
     return Target(module.file if module is not None else "", "", member.span)
 
 
 def outline(found: Analysis) -> list[Definition]:
-    """What the text defines by `def` and its like, in order."""
+    """Return what the text defines with `def` and its like, in order."""
     return [each for each in found.outline() if each.whole != each.span]
 
 

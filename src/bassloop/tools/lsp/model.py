@@ -1,24 +1,29 @@
-"""What is found in a text: scopes, the names they define, and the places that refer to names.
+"""What a text consists of: scopes, the names that they define, and the references to names.
 
-All places are offsets into the text.
+All positions are offsets into the text.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bassloop.bass.values import Value
 
 Kind: TypeAlias = Literal["function", "operative", "parameter", "module", "value", "data", "key"]
-"""What a name is bound to, as far as can be told from its definition: `data` is known not to be a combiner,
-a `value` or `parameter` might be anything, a `key` is one of a scope that is written out."""
+"""What a name is bound to, as far as its definition tells: `data` is not a combiner, a `value` or `parameter` may be
+anything, and a `key` belongs to a scope literal."""
 
 EVALUATING: frozenset[Kind] = frozenset(("function", "module", "data"))
-"""Kinds that, called, evaluate their operands: nothing they are called with can bind a name where they are."""
+"""Kinds whose calls evaluate their operands, so that no operand can bind a name around the call."""
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
-    """A stretch of a text, from `start` up to `end`."""
+class TextSpan:
+    """A part of a text, from `start` up to `end`."""
 
     start: int
     end: int
@@ -29,7 +34,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """What `(use …)` loads: a module of std by its name, or a file by its path from the script's directory."""
+    """What `(use …)` loads: a standard module, or a file by its path from the script's directory."""
 
     std: str = ""
     file: str = ""
@@ -37,50 +42,54 @@ class Module:
 
 @dataclass(eq=False, slots=True)
 class Definition:
-    """A name that is bound somewhere: where it stands (`span`), and the form that binds it (`whole`).
+    """A name that is bound.
 
-    `alias` is the name that its value is, `inside` the scope of another definition that it provides, and
-    `members` the scope that holds what it has, if it is a scope that is written out.
+    Args:
+        span: the name; `whole` is the form that binds it.
+        alias: the name that is its value.
+        inside: the scope that `provide` takes the name from.
+        members: the scope that is its value, if that is a literal.
     """
 
     name: str
-    span: Span
-    whole: Span
+    span: TextSpan
+    whole: TextSpan
     kind: Kind
     doc: str = ""
     formals: str | None = None
     module: Module | None = None
     alias: Reference | None = None
-    inside: Scope | None = None
-    members: Scope | None = None
+    inside: LexicalScope | None = None
+    members: LexicalScope | None = None
 
 
 @dataclass(eq=False, slots=True)
 class Reference:
-    """A name, or `name:member:…`, where its value is asked for."""
+    """A name, or `name:member:…`, that is looked up."""
 
     name: str
-    span: Span
-    scope: Scope
+    span: TextSpan
+    scope: LexicalScope
     context: Context
-    members: tuple[tuple[str, Span], ...] = ()
+    members: tuple[tuple[str, TextSpan], ...] = ()
 
     @property
-    def whole(self) -> Span:
-        """From the name to the last member."""
-        return Span(self.span.start, self.members[-1][1].end if self.members else self.span.end)
+    def whole(self) -> TextSpan:
+        """The name with its members."""
+        return TextSpan(self.span.start, self.members[-1][1].end if self.members else self.span.end)
 
 
 @dataclass(eq=False, slots=True)
-class Scope:
-    """A stretch of text in which names are bound. The first one is that of the whole text.
+class LexicalScope:
+    """A part of the text in which names are bound.
 
-    `is_open` says that names may be bound in it that nothing in the text tells of. `heads` are what is called in
-    it, other than what is known to be harmless.
+    Args:
+        is_open: names may be bound in it that the text does not show.
+        heads: what is called in it, other than what is known to bind nothing.
     """
 
-    span: Span
-    parent: Scope | None = None
+    span: TextSpan
+    parent: LexicalScope | None = None
     names: dict[str, list[Definition]] = field(default_factory=dict)
     is_open: bool = False
     heads: list[Reference] = field(default_factory=list)
@@ -88,9 +97,11 @@ class Scope:
 
 @dataclass(eq=False, slots=True)
 class Context:
-    """What a form is an operand of: it is surely evaluated if each of these evaluates its operands.
+    """The calls that a form is an operand of: it is evaluated for sure if each of them evaluates its operands.
 
-    `head` is what is called, None if that is known never to be evaluated as it stands (quoted forms).
+    Args:
+        head: what is called; None for a form that is not evaluated as it is written, such as a quoted one.
+        sure: whether the form is evaluated for sure, once that is known.
     """
 
     parent: Context | None = None
@@ -100,10 +111,26 @@ class Context:
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """Something to tell whoever writes the text."""
+class CallSite:
+    """A call of an operative.
 
-    span: Span
+    Args:
+        doc: the comment beside it.
+        span: the whole form.
+    """
+
+    operands: Sequence[Value]
+    scope: LexicalScope
+    context: Context
+    doc: str
+    span: TextSpan
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An error, warning or hint for the author."""
+
+    span: TextSpan
     message: str
     severity: Literal["error", "warning", "hint"]
     deprecated: bool = False

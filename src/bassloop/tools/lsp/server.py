@@ -16,9 +16,8 @@ from pygls.uris import to_fs_path
 
 from bassloop import __version__
 from bassloop.tools.lsp import features
-from bassloop.tools.lsp.documents import STD, Documents, beside
-from bassloop.tools.lsp.model import Span
-from bassloop.tools.lsp.positions import Positions
+from bassloop.tools.lsp.documents import STD, Documents, Positions, beside
+from bassloop.tools.lsp.model import TextSpan
 
 if TYPE_CHECKING:
     from pygls.workspace import TextDocument
@@ -27,8 +26,8 @@ if TYPE_CHECKING:
     from bassloop.tools.lsp.features import Signature, Suggestion, Target
     from bassloop.tools.lsp.model import Definition, Problem
 
-PAUSE: Final = 0.15
-"""Seconds without a key pressed after which a text is judged."""
+DEBOUNCE_SECONDS: Final = 0.15
+"""Seconds after the last change until a text is analysed."""
 
 MAX_NESTED: Final = 20
 """How deep the outline of a text is nested."""
@@ -52,10 +51,10 @@ SYMBOLS: Final = {
 
 
 class BassServer(LanguageServer):
-    """One editor's server."""
+    """The server of one editor."""
 
     def __init__(self) -> None:
-        # Whole texts: their lines are counted here as the protocol says, and nowhere else.
+        # Editors send whole texts: then only `Positions` has to count lines and code units.
         super().__init__(
             "bassloop", __version__, text_document_sync_kind=types.TextDocumentSyncKind.Full
         )
@@ -64,16 +63,16 @@ class BassServer(LanguageServer):
 
     # --- texts ---
 
-    def known(self, uri: str) -> tuple[Analysis, Positions]:
-        """What is known of an open document, and its positions."""
-        # An editor may ask of what it has closed meanwhile.
+    def analysed(self, uri: str) -> tuple[Analysis, Positions]:
+        """Return the analysis of an open document, and its positions."""
+        # An editor may ask about a document that it has just closed.
         document: TextDocument | None = self.workspace.text_documents.get(uri)
         text = document.source if document is not None else ""
         found = self.documents.analysis(text, _path(uri), uri)
         return found, self.positions(text)
 
     def positions(self, text: str) -> Positions:
-        """The positions of a text, in the units that the editor counts in."""
+        """Return the positions of a text, in the code units that the editor counts."""
         encoding = self.workspace.position_encoding or types.PositionEncodingKind.Utf16
         return Positions(text, types.PositionEncodingKind(encoding).value)
 
@@ -83,27 +82,27 @@ class BassServer(LanguageServer):
                 return str(document.source)
         return None
 
-    # --- what is wrong ---
+    # --- diagnostics ---
 
-    def judge_soon(self, uri: str) -> None:
-        """Judge a text when nothing has been typed for a moment."""
-        self.forget(uri)
+    def diagnose_soon(self, uri: str) -> None:
+        """Publish the diagnostics of a text once nothing has been typed for a moment."""
+        self.cancel(uri)
         loop = asyncio.get_running_loop()
-        self._pending[uri] = loop.call_later(PAUSE, self.judge, uri)
+        self._pending[uri] = loop.call_later(DEBOUNCE_SECONDS, self.diagnose, uri)
 
-    def forget(self, uri: str) -> None:
-        """Judge it no more."""
+    def cancel(self, uri: str) -> None:
+        """Cancel the diagnostics that are pending for a text."""
         pending = self._pending.pop(uri, None)
         if pending is not None:
             pending.cancel()
 
-    def judge(self, uri: str) -> None:
-        """Tell the editor what is wrong with a text."""
+    def diagnose(self, uri: str) -> None:
+        """Publish the diagnostics of a text."""
         self._pending.pop(uri, None)
         document: TextDocument | None = self.workspace.text_documents.get(uri)
         if document is None:
             return
-        found, positions = self.known(uri)
+        found, positions = self.analysed(uri)
         self.text_document_publish_diagnostics(
             types.PublishDiagnosticsParams(
                 uri=uri,
@@ -112,16 +111,16 @@ class BassServer(LanguageServer):
             )
         )
 
-    def judge_all(self) -> None:
-        """Judge everything that is open anew: files have changed."""
+    def diagnose_all(self) -> None:
+        """Publish the diagnostics of all open texts: files have changed."""
         self.documents.forget()
         for uri in list(self.workspace.text_documents):
-            self.judge(uri)
+            self.diagnose(uri)
 
     # --- places ---
 
     def location(self, uri: str, target: Target) -> types.Location | None:
-        """Where a target is, if its file is there."""
+        """Return the location of a target, if its file exists."""
         if target.std:
             return self._std(target.std)
         path = _path(uri)
@@ -131,7 +130,7 @@ class BassServer(LanguageServer):
             if path is None or found is None:
                 return None
             return types.Location(_uri(path), _range(target.span, self.positions(found.text)))
-        _, positions = self.known(uri)
+        _, positions = self.analysed(uri)
         return types.Location(uri, _range(target.span, positions))
 
     def _std(self, name: str) -> types.Location | None:
@@ -142,55 +141,54 @@ class BassServer(LanguageServer):
             return None
         definitions = found.scopes[0].names.get(member)
         meaning = found.meaning(definitions[-1]) if definitions else None
-        span = getattr(meaning, "span", None) or Span(0, 0)
+        span = getattr(meaning, "span", None) or TextSpan(0, 0)
         return types.Location(_uri(path), _range(span, self.positions(found.text)))
 
 
 def create() -> BassServer:
-    """A server that answers what it can."""
+    """Return a server with all its features."""
     server = BassServer()
 
     @server.feature(types.TEXT_DOCUMENT_DID_OPEN)
     def _opened(params: types.DidOpenTextDocumentParams) -> None:
-        server.judge(params.text_document.uri)
+        server.diagnose(params.text_document.uri)
 
     @server.feature(types.TEXT_DOCUMENT_DID_CHANGE)
     def _changed(params: types.DidChangeTextDocumentParams) -> None:
-        server.judge_soon(params.text_document.uri)
+        server.diagnose_soon(params.text_document.uri)
 
     @server.feature(types.TEXT_DOCUMENT_DID_SAVE)
     def _saved(params: types.DidSaveTextDocumentParams) -> None:
-        server.judge_all()
+        server.diagnose_all()
 
     @server.feature(types.WORKSPACE_DID_CHANGE_WATCHED_FILES)
     def _watched(params: types.DidChangeWatchedFilesParams) -> None:
-        server.judge_all()
+        server.diagnose_all()
 
     @server.feature(types.TEXT_DOCUMENT_DID_CLOSE)
     def _closed(params: types.DidCloseTextDocumentParams) -> None:
         uri = params.text_document.uri
-        server.forget(uri)
+        server.cancel(uri)
         server.documents.forget(_path(uri), uri)
-        # What an editor has closed it shows no more.
         server.text_document_publish_diagnostics(types.PublishDiagnosticsParams(uri, []))
 
     @server.feature(
         types.TEXT_DOCUMENT_COMPLETION, types.CompletionOptions(trigger_characters=[":", "."])
     )
     def _complete(params: types.CompletionParams) -> types.CompletionList:
-        found, positions = server.known(params.text_document.uri)
+        found, positions = server.analysed(params.text_document.uri)
         offset = positions.offset(params.position.line, params.position.character)
         suggestions = features.complete(found, offset)
         return types.CompletionList(False, [_item(each, positions) for each in suggestions])
 
     @server.feature(types.TEXT_DOCUMENT_HOVER)
     def _hover(params: types.HoverParams) -> types.Hover | None:
-        found, positions = server.known(params.text_document.uri)
+        found, positions = server.analysed(params.text_document.uri)
         offset = positions.offset(params.position.line, params.position.character)
-        told = features.hover(found, offset)
-        if told is None:
+        answer = features.hover(found, offset)
+        if answer is None:
             return None
-        span, text = told
+        span, text = answer
         return types.Hover(
             types.MarkupContent(types.MarkupKind.Markdown, text), _range(span, positions)
         )
@@ -200,7 +198,7 @@ def create() -> BassServer:
         types.SignatureHelpOptions(trigger_characters=[" ", "("]),
     )
     def _signature(params: types.SignatureHelpParams) -> types.SignatureHelp | None:
-        found, positions = server.known(params.text_document.uri)
+        found, positions = server.analysed(params.text_document.uri)
         offset = positions.offset(params.position.line, params.position.character)
         signature = features.signature(found, offset)
         return _help(signature) if signature is not None else None
@@ -208,7 +206,7 @@ def create() -> BassServer:
     @server.feature(types.TEXT_DOCUMENT_REFERENCES)
     def _references(params: types.ReferenceParams) -> list[types.Location]:
         uri = params.text_document.uri
-        found, positions = server.known(uri)
+        found, positions = server.analysed(uri)
         offset = positions.offset(params.position.line, params.position.character)
         return [
             types.Location(uri, _range(span, positions))
@@ -218,7 +216,7 @@ def create() -> BassServer:
 
     @server.feature(types.TEXT_DOCUMENT_DOCUMENT_HIGHLIGHT)
     def _highlight(params: types.DocumentHighlightParams) -> list[types.DocumentHighlight]:
-        found, positions = server.known(params.text_document.uri)
+        found, positions = server.analysed(params.text_document.uri)
         offset = positions.offset(params.position.line, params.position.character)
         write, read = types.DocumentHighlightKind.Write, types.DocumentHighlightKind.Read
         return [
@@ -229,14 +227,14 @@ def create() -> BassServer:
     @server.feature(types.TEXT_DOCUMENT_DEFINITION)
     def _define(params: types.DefinitionParams) -> types.Location | None:
         uri = params.text_document.uri
-        found, positions = server.known(uri)
+        found, positions = server.analysed(uri)
         offset = positions.offset(params.position.line, params.position.character)
         target = features.target(found, offset)
         return server.location(uri, target) if target is not None else None
 
     @server.feature(types.TEXT_DOCUMENT_DOCUMENT_SYMBOL)
     def _outline(params: types.DocumentSymbolParams) -> list[types.DocumentSymbol]:
-        found, positions = server.known(params.text_document.uri)
+        found, positions = server.analysed(params.text_document.uri)
         return _nested(features.outline(found), positions)
 
     return server
@@ -296,7 +294,7 @@ def _help(signature: Signature) -> types.SignatureHelp:
 def _nested(definitions: list[Definition], positions: Positions) -> list[types.DocumentSymbol]:
     """Definitions as a tree: what is inside of another one's form is its child."""
     top: list[types.DocumentSymbol] = []
-    around: list[tuple[Span, list[types.DocumentSymbol]]] = []
+    around: list[tuple[TextSpan, list[types.DocumentSymbol]]] = []
     for each in sorted(definitions, key=lambda one: (one.whole.start, -one.whole.end)):
         children: list[types.DocumentSymbol] = []
         symbol = types.DocumentSymbol(
@@ -317,7 +315,7 @@ def _nested(definitions: list[Definition], positions: Positions) -> list[types.D
     return top
 
 
-def _range(span: Span, positions: Positions) -> types.Range:
+def _range(span: TextSpan, positions: Positions) -> types.Range:
     return types.Range(
         types.Position(*positions.position(span.start)),
         types.Position(*positions.position(span.end)),

@@ -1,7 +1,7 @@
-"""From forms to scopes, definitions and references.
+"""Finds the scopes, definitions and references in the forms of a text.
 
-A loop over what is still to be looked at, so that no nesting is too deep. Order does not matter: names are
-related to what they mean when everything has been seen.
+Forms that are still to be visited are kept in a list, so that no nesting is too deep. The order does not matter: names
+are resolved when everything has been visited.
 """
 
 from __future__ import annotations
@@ -15,28 +15,45 @@ from bassloop.bass.path import ExtendPath
 from bassloop.bass.reference import formals_text
 from bassloop.bass.symbol import Keyword, Symbol
 from bassloop.tools.lsp.forms import listed
-from bassloop.tools.lsp.handlers import HANDLERS
-from bassloop.tools.lsp.model import Context, Definition, Reference, Scope, Span
+from bassloop.tools.lsp.model import (
+    CallSite,
+    Context,
+    Definition,
+    LexicalScope,
+    Reference,
+    TextSpan,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from bassloop.bass.values import Value
     from bassloop.tools.lsp.model import Kind
 
 MAX_CONTEXT: Final = 500
-"""Calls within calls that are told apart; what is deeper is not judged."""
+"""How deep calls may be nested; nothing is reported in deeper ones."""
 
 
 class Walk:
-    """Goes through the forms of a text. `names_taken` are operatives of Ground that the text binds anew.
+    """A walk through the forms of a text.
 
-    What it finds is in `scopes` (of which the first is that of the text), `definitions` and `references`.
+    What it finds is in `scopes` (the first is that of the whole text), `definitions` and `references`.
+
+    Args:
+        handlers: the operatives of Ground, by name.
+        names_taken: those of them that the text rebinds.
     """
 
-    def __init__(self, text: str, forms: Iterable[Located], names_taken: frozenset[str]) -> None:
+    def __init__(
+        self,
+        text: str,
+        forms: Iterable[Located],
+        handlers: Mapping[str, Callable[[Walk, CallSite], None]],
+        names_taken: frozenset[str],
+    ) -> None:
         self.text = text
-        self.top = Scope(Span(0, len(text)))
+        self._handlers = handlers
+        self.top = LexicalScope(TextSpan(0, len(text)))
         self.scopes = [self.top]
         self.definitions: list[Definition] = []
         self.references: list[Reference] = []
@@ -51,23 +68,23 @@ class Walk:
 
     # --- forms ---
 
-    def form(self, form: Value, scope: Scope, context: Context, doc: str = "") -> None:
-        """Look at a form that is evaluated in a scope. `doc` is the comment beside the form around it."""
+    def form(self, form: Value, scope: LexicalScope, context: Context, doc: str = "") -> None:
+        """Visit a form that is evaluated in a scope. `doc` is the comment beside the form around it."""
         if form.__class__ is Located:
             self._todo.append(lambda: self._annotated(form, scope, context, doc))
         elif form.__class__ is Pair:
             self._todo.append(lambda: self.call(form, scope, context, doc, self.top.span))
 
-    def forms(self, forms: Iterable[Value], scope: Scope, context: Context) -> None:
-        """Look at forms that are evaluated in a scope."""
+    def forms(self, forms: Iterable[Value], scope: LexicalScope, context: Context) -> None:
+        """Visit forms that are evaluated in a scope."""
         for form in forms:
             self.form(form, scope, context)
 
-    def _annotated(self, form: Located, scope: Scope, context: Context, doc: str) -> None:
+    def _annotated(self, form: Located, scope: LexicalScope, context: Context, doc: str) -> None:
         place = self.span(form)
         doc = form.comment or doc
         if form.meta:
-            # What it evaluates to is metadata; nobody is told what is wrong with it.
+            # Its value is metadata; problems in it are not reported.
             self.forms(form.meta, scope, self.quoted)
         inner = form.form
         if isinstance(inner, Located):
@@ -81,8 +98,8 @@ class Walk:
         elif inner.__class__ is Bind:
             self.bind(inner, scope, context, place)
 
-    def token(self, form: Located, scope: Scope, context: Context) -> Reference | None:
-        """A name, lookup or path: the reference that it begins with, if it does."""
+    def token(self, form: Located, scope: LexicalScope, context: Context) -> Reference | None:
+        """Visit a name, lookup or path, and return the reference that it begins with, if it does."""
         found = self._reference(form, scope, context)
         if found is not None:
             self.references.append(found)
@@ -90,18 +107,18 @@ class Walk:
                 scope.is_open = True
         return found
 
-    def word(self, form: Value, scope: Scope, context: Context) -> None:
-        """A word of `$`: it stands for itself, but for `$name` and for what is no plain word."""
+    def word(self, form: Value, scope: LexicalScope, context: Context) -> None:
+        """Visit a word of `$`, which stands for itself unless it is `$name` or no plain word."""
         if plain(form).__class__ is not Symbol or not self.is_token(form):
             self.form(form, scope, context)
             return
         place = self.span(form)
         if self.text[place.start : place.start + 1] == "$" and place.end > place.start + 1:
             name = self.text[place.start + 1 : place.end]
-            span = Span(place.start + 1, place.end)
+            span = TextSpan(place.start + 1, place.end)
             self.references.append(Reference(name, span, scope, context))
 
-    def _reference(self, form: Located, scope: Scope, context: Context) -> Reference | None:
+    def _reference(self, form: Located, scope: LexicalScope, context: Context) -> Reference | None:
         place = self.span(form)
         start = place.start
         root = self.text[start : place.end].partition("/")[0]
@@ -111,13 +128,15 @@ class Walk:
         at = start + len(name)
         members = []
         for key in keys:
-            members.append((key, Span(at + 1, at + 1 + len(key))))
+            members.append((key, TextSpan(at + 1, at + 1 + len(key))))
             at += 1 + len(key)
-        span = Span(start, start + len(name))
+        span = TextSpan(start, start + len(name))
         return Reference(name, span, scope, context, tuple(members))
 
-    def bind(self, form: Bind, scope: Scope, context: Context, place: Span) -> Scope:
-        """`{…}` that is evaluated: the scope in which its members are."""
+    def bind(
+        self, form: Bind, scope: LexicalScope, context: Context, place: TextSpan
+    ) -> LexicalScope:
+        """Visit `{…}` that is evaluated, and return the scope of its members."""
         inner = self.child(scope, place)
         members = list(form.members)
         at = 0
@@ -127,13 +146,18 @@ class Walk:
                 span = self.span(key)
                 value = members[at + 1]
                 made = self.define(
-                    plain(key).name, Span(span.start + 1, span.end), span, "key", inner, key.comment
+                    plain(key).name,
+                    TextSpan(span.start + 1, span.end),
+                    span,
+                    "key",
+                    inner,
+                    key.comment,
                 )
                 self.describe(made, value, inner, context)
                 self.form(value, inner, context)
                 at += 2
             else:
-                # A scope that is merged in brings names that cannot be known.
+                # The names of a scope that is merged in are unknown.
                 inner.is_open = True
                 self.form(key, inner, context)
                 at += 1
@@ -141,28 +165,30 @@ class Walk:
 
     # --- calls ---
 
-    def call(self, call: Pair, scope: Scope, context: Context, doc: str, place: Span) -> None:
-        """Look at a combination, of which `place` is the whole."""
+    def call(
+        self, call: Pair, scope: LexicalScope, context: Context, doc: str, place: TextSpan
+    ) -> None:
+        """Visit a call; `place` is the whole form."""
         head = call.a
         operands = listed(call.d)
         bare = plain(head)
         if bare.__class__ is Symbol and self.is_token(head):
-            handler = HANDLERS.get(bare.name)
+            handler = self._handlers.get(bare.name)
             if handler is not None and bare.name not in self._taken:
                 self.token(head, scope, context)
-                handler(self, operands, scope, context, doc, place)
+                handler(self, CallSite(operands, scope, context, doc, place))
                 return
         self.forms(operands, scope, self._operands_of(head, scope, context))
 
-    def _operands_of(self, head: Value, scope: Scope, context: Context) -> Context:
-        """The context of the operands of a call, whose head is looked at too."""
+    def _operands_of(self, head: Value, scope: LexicalScope, context: Context) -> Context:
+        """Visit the head of a call, and return the context of its operands."""
         bare = plain(head)
         if head.__class__ is Located and self.is_token(head):
             if head.meta:
                 self.forms(head.meta, scope, self.quoted)
             reference = self.token(head, scope, context)
             if reference is None or isinstance(bare, ExtendPath):
-                # Keywords and paths evaluate their operands; so does what a path extends to.
+                # Keywords and paths evaluate their operands.
                 return context
             scope.heads.append(reference)
             return self._within(context, reference)
@@ -189,19 +215,19 @@ class Walk:
 
     # --- definitions ---
 
-    def child(self, scope: Scope, place: Span) -> Scope:
-        """A new scope inside another one."""
-        made = Scope(place, scope)
+    def child(self, scope: LexicalScope, place: TextSpan) -> LexicalScope:
+        """Return a new scope inside another one."""
+        made = LexicalScope(place, scope)
         self.scopes.append(made)
         return made
 
     def define(
         self,
         name: str,
-        span: Span,
-        whole: Span,
+        span: TextSpan,
+        whole: TextSpan,
         kind: Kind,
-        scope: Scope,
+        scope: LexicalScope,
         doc: str = "",
         **facts: object,
     ) -> Definition:
@@ -214,33 +240,33 @@ class Walk:
     def pattern(
         self,
         pattern: Value,
-        scope: Scope,
+        scope: LexicalScope,
         context: Context,
         *,
         kind: Kind = "parameter",
-        whole: Span | None = None,
+        whole: TextSpan | None = None,
         doc: str = "",
     ) -> list[Definition]:
-        """Bind what a pattern names; its definitions."""
+        """Bind the names of a pattern, and return their definitions."""
         made: list[Definition] = []
         todo: list[tuple[Value, str]] = [(pattern, doc)]
         while todo:
-            form, said = todo.pop()
+            form, comment = todo.pop()
             if form.__class__ is not Located:
                 continue
-            said = form.comment or said
+            comment = form.comment or comment
             inner = form.form
             place = self.span(form)
             if isinstance(inner, Located):
-                todo.append((inner, said))
+                todo.append((inner, comment))
             elif self.is_token(form):
                 if isinstance(inner, ExtendPath):
                     self.token(form, scope, context)
                 elif inner.__class__ is Symbol or isinstance(inner, Cell):
                     name = self.text[place.start : place.end].partition(":")[0]
                     if name and inner != Symbol("&"):
-                        span = Span(place.start, place.start + len(name))
-                        made.append(self.define(name, span, whole or place, kind, scope, said))
+                        span = TextSpan(place.start, place.start + len(name))
+                        made.append(self.define(name, span, whole or place, kind, scope, comment))
             elif isinstance(inner, Cell):
                 todo.extend((member, "") for member in reversed(listed(inner)))
             elif inner.__class__ is Bind:
@@ -251,8 +277,10 @@ class Walk:
                 todo.extend((member, "") for member in reversed(inner.members[1::2]))
         return made
 
-    def describe(self, made: Definition, value: Value, scope: Scope, context: Context) -> None:
-        """Say of a definition what can be told from the form of its value."""
+    def describe(
+        self, made: Definition, value: Value, scope: LexicalScope, context: Context
+    ) -> None:
+        """Add to a definition what the form of its value tells."""
         bare = plain(value)
         if bare.__class__ is Pair and not self.is_token(value):
             head = plain(bare.a)
@@ -273,13 +301,13 @@ class Walk:
 
     # --- places ---
 
-    def span(self, form: Located) -> Span:
-        """Where a form is in the text."""
+    def span(self, form: Located) -> TextSpan:
+        """Return the span of a form in the text."""
         end = len(self.text)
-        return Span(min(form.range.start, end), min(form.range.end, end))
+        return TextSpan(min(form.range.start, end), min(form.range.end, end))
 
     def is_token(self, form: Value) -> bool:
-        """Whether a form was written without brackets and quotes."""
+        """Return whether a form is written without brackets and quotes."""
         if form.__class__ is not Located or form.form.__class__ is Located:
             return False
         return self.text[form.range.start : form.range.start + 1] not in '([{"^'
