@@ -23,7 +23,7 @@ from benchmarks.terminal import coloured, plain
 from tests.web.site import Site, a_site
 
 from bassloop.checks.recorder import recording
-from bassloop.store import VertexUpdate
+from bassloop.store import StepUpdate
 from bassloop.wire import progrock_pb2 as progrock
 
 PIECE = 1 << 20
@@ -51,7 +51,7 @@ async def timed(calls: list[Any]) -> list[float]:
 
 async def large(site: Site, name: str, block: bytes, lines: int) -> None:
     await site.queued(name)
-    row = (await site.store.put_vertexes(name, [VertexUpdate(name, name, 1.0)]))[name].row
+    row = (await site.store.put_steps(name, [StepUpdate(name, name, 1.0)]))[name].row
     log = await site.store.open_log(name, row)
     before = memory()
     began = time.perf_counter()

@@ -244,8 +244,8 @@ class Watch:
     async def running(self) -> bool:
         """Whether a run's command has begun."""
         for run in await self.store.unfinished_runs():
-            for vertex in await self.store.vertexes(run.id):
-                if "sleep" in vertex.name and vertex.started_at:
+            for step in await self.store.steps(run.id):
+                if "sleep" in step.name and step.started_at:
                     return True
         return False
 
@@ -270,8 +270,8 @@ async def conformance(path: Path, folder: Path, bass: Path, buildkit: str) -> No
                 address = f"{watch.daemon.url}/runs/{run['external_id']}"
                 page = await web.get(address, headers={"accept": "application/json"})
                 everything = json.dumps(run["output"])
-                for vertex in page.json()["vertexes"]:
-                    everything += (await web.get(f"{address}/vertexes/{vertex['row']}/raw")).text
+                for step in page.json()["vertexes"]:
+                    everything += (await web.get(f"{address}/vertexes/{step['row']}/raw")).text
                 good = run["conclusion"] == check.conclusion and check.says in everything
                 stored = await watch.store.run(run["external_id"])
                 took = (stored.ended_at or 0) - (stored.started_at or 0)

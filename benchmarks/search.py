@@ -18,7 +18,7 @@ import trio
 from benchmarks.terminal import coloured, plain
 from tests.web.site import Site, a_site
 
-from bassloop.store import VertexUpdate
+from bassloop.store import StepUpdate
 
 QUERIES = {
     "a text that is not there": "q=no such thing",
@@ -53,8 +53,8 @@ async def main(size: int, folder: Path) -> None:
         for name, kind in (("plain", plain), ("coloured", coloured)):
             await site.queued(name)
             text = kind(16 << 20)
-            update = VertexUpdate(name, name, 1.0)
-            row = (await site.store.put_vertexes(name, [update]))[name].row
+            update = StepUpdate(name, name, 1.0)
+            row = (await site.store.put_steps(name, [update]))[name].row
             log = await site.store.open_log(name, row)
             for _ in range(max(1, size // len(text))):
                 await log.append(text, None, 1, 1.0)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import trio
 
-from bassloop.store import Run, Store, VertexUpdate, new_run_id, open_store
+from bassloop.store import Run, StepUpdate, Store, new_run_id, open_store
 from bassloop.terminal import Terminal
 
 PIECE = 16 * 1024
@@ -28,18 +28,18 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-async def vertex(store: Store) -> tuple[str, int]:
+async def step(store: Store) -> tuple[str, int]:
     run = Run(
         new_run_id(), "", 1, "ada", 1, "ada/engine", True, "push", new_run_id(), new_run_id(),
         None, None, "test", "queued", time.time(), None, None, None, None, None, None, "make",
     )  # fmt: skip
     await store.intend_check(1, run.repository, 1, run.head_sha, "test", run.delivery, False, run)
-    found = await store.put_vertexes(run.id, [VertexUpdate("v", "v")])
+    found = await store.put_steps(run.id, [StepUpdate("v", "v")])
     return run.id, found["v"].row
 
 
 async def log(store: Store, name: str, block: bytes, megabytes: int) -> None:
-    where = await vertex(store)
+    where = await step(store)
     writer = await store.open_log(*where)
     terminal = Terminal()
     block *= max(1, 1_000_000 // len(block))

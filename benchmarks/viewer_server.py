@@ -16,7 +16,7 @@ from pathlib import Path
 import trio
 from tests.browser.showcase import BEGAN, Shown, shown
 
-from bassloop.store import LogWriter, VertexUpdate
+from bassloop.store import LogWriter, StepUpdate
 
 LINE = (
     b"%09d  the quick brown fox jumps over the lazy dog, and over the other one, again and again\n"
@@ -29,14 +29,14 @@ SECONDS = 8
 async def _begin(its: Shown) -> LogWriter:
     await its.site.queued("r")
     await its.store.start_run("r", "t", "octocat", "linux/amd64", BEGAN)
-    row = (await its.store.put_vertexes("r", [VertexUpdate("v", "make", BEGAN)]))["v"].row
+    row = (await its.store.put_steps("r", [StepUpdate("v", "make", BEGAN)]))["v"].row
     return await its.store.open_log("r", row)
 
 
 async def _end(its: Shown, log: LogWriter) -> None:
     await log.close()
-    over = VertexUpdate("v", "make", BEGAN, BEGAN + 100, error="exit status 2")
-    await its.store.put_vertexes("r", [over])
+    over = StepUpdate("v", "make", BEGAN, BEGAN + 100, error="exit status 2")
+    await its.store.put_steps("r", [over])
     await its.store.end_run("r", "failed", "exit status 2", BEGAN + 100)
     its.site.tail.publish("r")
 

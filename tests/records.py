@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bassloop.store import Run, Vertex
+from bassloop.store import Run, Step
 
 
 def a_run(**changes: object) -> Run:
@@ -33,7 +33,7 @@ def a_run(**changes: object) -> Run:
     return Run(**{**fields, **changes})  # type: ignore[arg-type]
 
 
-def a_vertex(row: int, name: str, **changes: object) -> Vertex:
+def a_step(row: int, name: str, **changes: object) -> Step:
     fields: dict[str, object] = {
         "row": row,
         "run_id": "r",
@@ -51,4 +51,4 @@ def a_vertex(row: int, name: str, **changes: object) -> Vertex:
         "lines": 0,
         "version": 1,
     }
-    return Vertex(**{**fields, **changes})  # type: ignore[arg-type]
+    return Step(**{**fields, **changes})  # type: ignore[arg-type]

@@ -76,7 +76,7 @@ SHARED_MODULES = {
     "service",
     "store",
     "units",
-    "vertexes",
+    "steps",
     "visitors",
     "work",
     "writer",

@@ -248,7 +248,7 @@ class Settings(BaseSettings):
         3, description="How often a delivery that fails is tried before it is set aside."
     )
     log_limit: PositiveInt = Field(
-        1 << 30, description="How many bytes of one vertex's log are kept."
+        1 << 30, description="How many bytes of one step's log are kept."
     )
     output_limit: PositiveInt = Field(
         1 << 30,

@@ -11,7 +11,7 @@ import hypercorn.trio
 import trio
 from hypercorn.config import Config
 
-from bassloop.store import Store, VertexUpdate
+from bassloop.store import StepUpdate, Store
 from bassloop.terminal import Terminal
 from tests.web.site import Site, a_site
 
@@ -95,10 +95,10 @@ async def step(
     pieces: Sequence[tuple[float, bytes]] = (),
     **more: Any,
 ) -> int:
-    """A vertex with its log, which came in pieces, each so many seconds after the run began."""
+    """A step with its log, which came in pieces, each so many seconds after the run began."""
     ended = None if took is None else BEGAN + began + took
-    update = VertexUpdate(name, name, BEGAN + began, ended, **more)
-    row = (await store.put_vertexes(run_id, [update]))[name].row
+    update = StepUpdate(name, name, BEGAN + began, ended, **more)
+    row = (await store.put_steps(run_id, [update]))[name].row
     if pieces:
         log = await store.open_log(run_id, row)
         terminal = Terminal()
@@ -170,10 +170,10 @@ async def a_failed_run(site: Site, run_id: str = "failed") -> int:
         error="exit status 1",
         inputs=(install,),
     )
-    await store.put_vertexes(
+    await store.put_steps(
         run_id,
         [
-            VertexUpdate(
+            StepUpdate(
                 "coverage", "coverage report --fail-under=90", inputs=("pytest -n auto tests",)
             )
         ],

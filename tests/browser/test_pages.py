@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from bassloop.store import VertexUpdate
+from bassloop.store import StepUpdate
 from bassloop.tools.trial import TrialOptions, open_trial
 from tests.loop.test_whole_path import check_run, tried
 
@@ -142,8 +142,8 @@ async def test_the_end_is_followed_left_and_found_again_over_a_connection_that_i
         site, store = trial.site, trial.store
         await site.queued("live")
         await store.start_run("live", "t", "octocat", "linux/amd64", time.time())
-        update = VertexUpdate("v", "make", time.time())
-        row = (await store.put_vertexes("live", [update]))["v"].row
+        update = StepUpdate("v", "make", time.time())
+        row = (await store.put_steps("live", [update]))["v"].row
         log = await store.open_log("live", row)
 
         async def write(first: int, last: int) -> None:
@@ -162,7 +162,7 @@ async def test_the_end_is_followed_left_and_found_again_over_a_connection_that_i
             await scene.heard("found")
             await write(5313, 5313)
             await log.close()
-            await store.put_vertexes("live", [VertexUpdate("v", "make", time.time(), time.time())])
+            await store.put_steps("live", [StepUpdate("v", "make", time.time(), time.time())])
             await store.end_run("live", "succeeded", None, time.time())
             site.tail.publish("live")
             found = await scene.found()

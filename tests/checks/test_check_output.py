@@ -14,7 +14,7 @@ from bassloop.github.limits import cut
 from bassloop.runtimes import Platform, Runtime
 from bassloop.store import ThunkRecord
 from bassloop.wire import bass_pb2 as pb
-from tests.records import a_run, a_vertex
+from tests.records import a_run, a_step
 
 URL = "https://loop.example.com/runs/r"
 
@@ -24,14 +24,14 @@ FORKS = check_output.AwaitedRunner(("stranger",), "connect", approvable=True)
 
 
 def test_a_success_says_how_long_and_on_whose_runner() -> None:
-    said = check_output.ended(a_run(), [a_vertex(1, "sh test.sh")], URL)
+    said = check_output.ended(a_run(), [a_step(1, "sh test.sh")], URL)
     assert said.title == "Succeeded after 1 min 5 s"
     assert "**octocat**'s runner (`linux/amd64`)" in said.summary
     assert f"[`sh test.sh`]({URL}#v1)" in said.summary
 
 
 def test_a_failure_is_titled_by_its_step_and_shows_the_end_of_its_log() -> None:
-    failing = a_vertex(7, "sh test.sh", error="exit status 1", lines=3)
+    failing = a_step(7, "sh test.sh", error="exit status 1", lines=3)
     run = a_run(state="failed", message="exit status 1")
     said = check_output.ended(run, [failing], URL, failing, ["1 passed", "1 failed"])
     assert said.title == "sh test.sh: exit status 1"
@@ -98,7 +98,7 @@ def test_the_end_of_a_log_is_what_is_kept_of_it() -> None:
     assert 900 < sum(len(line) + 1 for line in kept) <= 1_000
     [long] = check_output.end_of(["x" * 100_000])
     assert len(long) < 2_100
-    failing = a_vertex(7, "sh", error="exit status 1", lines=20_000)
+    failing = a_step(7, "sh", error="exit status 1", lines=20_000)
     said = check_output.ended(a_run(state="failed"), [failing], URL, failing, lines)
     assert said.text is not None
     assert cut(said.text) == said.text
@@ -106,8 +106,8 @@ def test_the_end_of_a_log_is_what_is_kept_of_it() -> None:
 
 
 def test_a_check_out_of_time_shows_what_it_was_at() -> None:
-    done = a_vertex(1, "build")
-    at_work = a_vertex(2, "test", completed_at=None, lines=1)
+    done = a_step(1, "build")
+    at_work = a_step(2, "test", completed_at=None, lines=1)
     run = a_run(state="timed_out", message="the check was stopped after 4 h 0 min")
     said = check_output.ended(run, [done, at_work], URL, at_work, ["waiting …"])
     assert said.title == "the check was stopped after 4 h 0 min"
@@ -116,8 +116,8 @@ def test_a_check_out_of_time_shows_what_it_was_at() -> None:
 
 
 def test_of_many_steps_those_that_failed_are_shown_and_the_rest_is_counted() -> None:
-    steps = [a_vertex(n, f"step {n}") for n in range(1, 300)]
-    steps.append(a_vertex(300, "the last", error="exit status 1"))
+    steps = [a_step(n, f"step {n}") for n in range(1, 300)]
+    steps.append(a_step(300, "the last", error="exit status 1"))
     summary = check_output.ended(a_run(state="failed", message="x"), steps, URL).summary
     assert f"{URL}#v300" in summary
     assert "[and 200 more]" in summary
@@ -125,12 +125,12 @@ def test_of_many_steps_those_that_failed_are_shown_and_the_rest_is_counted() -> 
 
 
 def test_a_message_without_end_leaves_room_for_what_follows() -> None:
-    said = check_output.ended(a_run(state="failed", message="é" * 100_000), [a_vertex(1, "x")], URL)
+    said = check_output.ended(a_run(state="failed", message="é" * 100_000), [a_step(1, "x")], URL)
     assert f"{URL}#v1" in cut(said.summary)
 
 
 def test_internal_and_hidden_steps_are_not_listed() -> None:
-    steps = [a_vertex(1, "[hide] mount"), a_vertex(2, "inner", internal=True), a_vertex(3, "x")]
+    steps = [a_step(1, "[hide] mount"), a_step(2, "inner", internal=True), a_step(3, "x")]
     summary = check_output.ended(a_run(), steps, URL).summary
     assert "#v3" in summary
     assert "#v1)" not in summary

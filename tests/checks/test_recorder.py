@@ -27,27 +27,27 @@ async def a_store(tmp_path: Path, **options: int) -> AsyncGenerator[Store]:
 
 
 def update(
-    *vertexes: progrock.Vertex, logs: list[tuple[str, bytes]] | None = None
+    *steps: progrock.Vertex, logs: list[tuple[str, bytes]] | None = None
 ) -> progrock.StatusUpdate:
     said = [
-        progrock.VertexLog(vertex=vertex, stream=progrock.LogStream.STDOUT, data=data)
-        for vertex, data in logs or ()
+        progrock.VertexLog(vertex=step, stream=progrock.LogStream.STDOUT, data=data)
+        for step, data in logs or ()
     ]
-    return progrock.StatusUpdate(vertexes=vertexes, logs=said)
+    return progrock.StatusUpdate(vertexes=steps, logs=said)
 
 
-async def test_vertexes_and_their_logs_are_stored_as_they_come(tmp_path: Path) -> None:
+async def test_steps_and_their_logs_are_stored_as_they_come(tmp_path: Path) -> None:
     tail = Tail()
     async with a_store(tmp_path) as store:
         async with recording(store, tail, "r") as recorder:
-            vertex = progrock.Vertex(id="v", name="make", inputs=["u"])
-            vertex.started.FromSeconds(100)
-            await recorder.record(update(vertex, logs=[("v", b"one\ntw")]))
+            step = progrock.Vertex(id="v", name="make", inputs=["u"])
+            step.started.FromSeconds(100)
+            await recorder.record(update(step, logs=[("v", b"one\ntw")]))
             await recorder.record(update(logs=[("v", b"o\nthree")]))
-            vertex.completed.FromSeconds(103)
-            vertex.error = "exit status 2"
-            await recorder.record(update(vertex))
-        [stored] = await store.vertexes("r")
+            step.completed.FromSeconds(103)
+            step.error = "exit status 2"
+            await recorder.record(update(step))
+        [stored] = await store.steps("r")
         assert (stored.name, stored.inputs, stored.error) == ("make", ("u",), "exit status 2")
         assert (stored.started_at, stored.completed_at) == (100, 103)
         assert await store.log_lines("r", stored.row, 0, 10) == [b"one", b"two", b"three"]
@@ -57,18 +57,18 @@ async def test_a_line_that_may_still_change_is_lent_to_followers(tmp_path: Path)
     tail = Tail()
     async with a_store(tmp_path) as store, recording(store, tail, "r") as recorder:
         await recorder.record(update(progrock.Vertex(id="v", name="x"), logs=[("v", b"10 %")]))
-        [row] = [vertex.row for vertex in recorder.steps()]
+        [row] = [step.row for step in recorder.steps()]
         assert tail.screen(row) == [b"10 %"]
         await recorder.record(update(logs=[("v", b"\r99 %")]))
         assert tail.screen(row) == [b"99 %"]
     assert tail.screen(row) == []
 
 
-async def test_a_log_of_a_vertex_that_was_never_named_is_kept(tmp_path: Path) -> None:
+async def test_a_log_of_a_step_that_was_never_named_is_kept(tmp_path: Path) -> None:
     async with a_store(tmp_path) as store:
         async with recording(store, Tail(), "r") as recorder:
             await recorder.record(update(logs=[("unheard of", b"hello\n")]))
-        [stored] = await store.vertexes("r")
+        [stored] = await store.steps("r")
         assert await store.log_lines("r", stored.row, 0, 1) == [b"hello"]
 
 
@@ -79,7 +79,7 @@ async def test_names_of_any_length_and_content_stay_names(tmp_path: Path) -> Non
             await recorder.record(
                 update(progrock.Vertex(id=hostile, name=hostile), logs=[(hostile, b"line\n")])
             )
-        [stored] = await store.vertexes("r")
+        [stored] = await store.steps("r")
         assert len(stored.name) == MAX_NAME
         assert await store.log_lines("r", stored.row, 0, 1) == [b"line"]
     assert not (tmp_path.parent / "x").exists()
@@ -91,7 +91,7 @@ async def test_a_log_beyond_its_limit_says_so_and_the_run_goes_on(tmp_path: Path
             await recorder.record(update(progrock.Vertex(id="v", name="x")))
             for _ in range(100):
                 await recorder.record(update(logs=[("v", b"0123456789\n" * 100)]))
-        [stored] = await store.vertexes("r")
+        [stored] = await store.steps("r")
         extent = await store.log_extent("r", stored.row)
         lines = await store.log_lines("r", stored.row, 0, extent.lines)
         assert extent.raw_bytes < 11_000

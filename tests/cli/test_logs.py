@@ -17,7 +17,7 @@ from bassloop.checks.recorder import recording
 from bassloop.cli.log_display import LogDisplay, OutputError
 from bassloop.concurrency import Backoff
 from bassloop.tools import log_feed
-from bassloop.tools.log_feed import FeedError, LogFeed, RunAddress, choose_vertex, parse_run_address
+from bassloop.tools.log_feed import FeedError, LogFeed, RunAddress, choose_step, parse_run_address
 from bassloop.wire import progrock_pb2 as progrock
 from tests.web.site import Site, a_site
 
@@ -84,8 +84,8 @@ def test_links_to_pages_are_kept_in_a_terminal() -> None:
 
 
 def test_whose_lines_they_are_is_said_when_that_changes() -> None:
-    vertexes = [{"row": 1, "name": "make\x1b[2J"}, {"row": 2, "name": "test"}]
-    text = shown(news("a", vertexes=vertexes), news("b"), news("c", row=2), news("d"), names=True)
+    steps = [{"row": 1, "name": "make\x1b[2J"}, {"row": 2, "name": "test"}]
+    text = shown(news("a", vertexes=steps), news("b"), news("c", row=2), news("d"), names=True)
     assert text == "==> make <==\na\nb\n\n==> test <==\nc\n\n==> make <==\nd\n"
 
 
@@ -120,7 +120,7 @@ def test_an_output_that_nobody_reads_ends_it() -> None:
     assert caught.value.closed
 
 
-VERTEXES = [
+STEPS = [
     {"row": 1, "name": "sh -c make", "digest": "sha256:a"},
     {"row": 12, "name": "sh -c make test", "digest": "sha256:b"},
 ]
@@ -129,16 +129,16 @@ VERTEXES = [
 @pytest.mark.parametrize(
     ("wanted", "row"), [("1", 1), ("v12", 12), ("sh -c make", 1), ("test", 12), ("sha256:b", 12)]
 )
-def test_a_vertex_is_chosen_by_number_name_digest_or_part(wanted: str, row: int) -> None:
-    assert choose_vertex(VERTEXES, wanted) == row
+def test_a_step_is_chosen_by_number_name_digest_or_part(wanted: str, row: int) -> None:
+    assert choose_step(STEPS, wanted) == row
 
 
 @pytest.mark.parametrize(
-    ("wanted", "said"), [("sh", "any of these"), ("x", "no vertex"), ("", "any")]
+    ("wanted", "said"), [("sh", "any of these"), ("x", "no step"), ("", "any")]
 )
-def test_no_vertex_or_several_are_told_with_what_there_is(wanted: str, said: str) -> None:
+def test_no_step_or_several_are_told_with_what_there_is(wanted: str, said: str) -> None:
     with pytest.raises(ValueError, match=f"(?s){said}.*\n  12  sh -c make test"):
-        choose_vertex(VERTEXES, wanted)
+        choose_step(STEPS, wanted)
 
 
 @asynccontextmanager
@@ -205,7 +205,7 @@ async def cutting(port: int, allowances: list[int]) -> AsyncGenerator[int]:
 
 async def numbers(site: Site, count: int) -> int:
     await site.queued()
-    row = await site.vertex("r", "v", b"".join(b"%d\n" % number for number in range(count)))
+    row = await site.step("r", "v", b"".join(b"%d\n" % number for number in range(count)))
     await site.store.end_run("r", "succeeded", None, 2.0)
     return row
 
@@ -267,7 +267,7 @@ async def test_a_run_is_followed_to_its_end(
 async def test_only_what_is_asked_for_is_sent(tmp_path: Path) -> None:
     async with a_site(tmp_path) as site, listening(site) as port:
         await numbers(site, 10)
-        other = await site.vertex("r", "other", b"other\n")
+        other = await site.step("r", "other", b"other\n")
         feed, lines, _ = collected(port, only=[other])
         await feed.run()
         assert lines == ["other"]

@@ -65,5 +65,5 @@ async def test_a_disk_that_does_not_write_stops_the_command(
             [flood] = trial.standin.check_runs
             assert flood["conclusion"] == "success", flood["output"]
             assert int(progress.read_text()) == BLOCKS
-            vertexes = await trial.daemon.store.vertexes(flood["external_id"])
-            assert max(each.raw_bytes for each in vertexes) == BLOCK * BLOCKS
+            steps = await trial.daemon.store.steps(flood["external_id"])
+            assert max(each.raw_bytes for each in steps) == BLOCK * BLOCKS

@@ -112,9 +112,9 @@ done
                     assert await store.known_deliveries(promised) == set(promised)
                     [run] = (await store.runs()).items
                     assert run.state == "succeeded"
-                    vertexes = await store.vertexes(run.id)
-                    assert any("the disk was full" in each.name for each in vertexes)
-                    [said] = [each for each in vertexes if each.lines > 100]
+                    steps = await store.steps(run.id)
+                    assert any("the disk was full" in each.name for each in steps)
+                    [said] = [each for each in steps if each.lines > 100]
                     text = b"".join([chunk async for chunk in store.log_raw(run.id, said.row)])
             lines = text.decode().split("\n")
             assert lines[0] == "begun"

@@ -50,9 +50,9 @@ class Begins(RuntimeBase):
 
     async def Run(self, stream: Any) -> None:
         await stream.recv_message()
-        vertex = progrock_pb2.Vertex(id="v", name="begun")
-        vertex.started.GetCurrentTime()
-        update = progrock_pb2.StatusUpdate(vertexes=[vertex])
+        step = progrock_pb2.Vertex(id="v", name="begun")
+        step.started.GetCurrentTime()
+        update = progrock_pb2.StatusUpdate(vertexes=[step])
         await stream.send_message(runtime_pb2.RunResponse(progress=update))
         await asyncio.Event().wait()
 
@@ -151,7 +151,7 @@ async def test_what_had_begun_ends_and_is_not_begun_again(
     with trio.fail_after(120):
         async with two_runners(repository, tmp_path / "world", begins) as (its, daemon, store, ssh):
             [run] = await store.unfinished_runs()
-            while not await store.vertexes(run.id):
+            while not await store.steps(run.id):
                 await trio.sleep(0.01)
             ssh.kill()
             await its.concluded(daemon)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from bassloop.store import Run, ThunkRecord, VertexUpdate, new_run_id
+from bassloop.store import Run, StepUpdate, ThunkRecord, new_run_id
 
 if TYPE_CHECKING:
     from bassloop.store import Store
@@ -55,9 +55,9 @@ async def intend(store: Store, made: Run, *, rerun: bool = False, installation: 
     return created
 
 
-async def vertex(store: Store, digest: str = "v") -> tuple[str, int]:
-    """The id of a new run, and the row of a vertex of it."""
+async def step(store: Store, digest: str = "v") -> tuple[str, int]:
+    """The id of a new run, and the row of a step of it."""
     made = run(head_sha=new_run_id())
     await intend(store, made)
-    found = await store.put_vertexes(made.id, [VertexUpdate(digest, digest)])
+    found = await store.put_steps(made.id, [StepUpdate(digest, digest)])
     return made.id, found[digest].row

@@ -12,11 +12,11 @@ import trio.lowlevel
 
 from bassloop.store import (
     Busy,
+    StepUpdate,
     Store,
     StoreError,
     StoreFull,
     StoreUnusable,
-    VertexUpdate,
     open_store,
 )
 from bassloop.store.upkeep import backup as backups
@@ -25,7 +25,7 @@ from bassloop.store.upkeep.backup import BackupError, back_up
 from bassloop.store.upkeep.mend import verify
 from bassloop.store.upkeep.restore import restore
 
-from .made import intend, run, vertex
+from .made import intend, run, step
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,7 +56,7 @@ def places(tmp_path: Path) -> Places:
 
 
 async def write_log(store: Store, text: bytes, *, close: bool = True) -> tuple[str, int]:
-    where = await vertex(store)
+    where = await step(store)
     log = await store.open_log(*where)
     await log.append(text, None, 1, 1.0)
     await (log.close() if close else log.flush())
@@ -84,7 +84,7 @@ async def test_a_backup_made_at_any_moment_of_a_load_is_whole(store: Store, plac
         while True:
             made = run(head_sha=f"{number} {len(sizes)}")
             await intend(store, made)
-            found = await store.put_vertexes(made.id, [VertexUpdate("v", "v")])
+            found = await store.put_steps(made.id, [StepUpdate("v", "v")])
             where = made.id, found["v"].row
             log = await store.open_log(*where)
             for piece in range(8):

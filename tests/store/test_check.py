@@ -15,7 +15,7 @@ from bassloop.store import Store, StoreUnusable, open_store
 from bassloop.store.logs.formats import LogFiles
 from bassloop.store.upkeep.mend import look, mend
 
-from .made import THUNK, vertex
+from .made import THUNK, step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,7 @@ async def a_log(store: Store, text: bytes = PLAIN, coloured: bool = False) -> tu
     """A closed log; `coloured` has settled text of its own."""
     from bassloop.terminal import Terminal
 
-    where = await vertex(store)
+    where = await step(store)
     log = await store.open_log(*where)
     terminal = Terminal()
     raw = text.replace(b"line", b"\x1b[1mline\x1b[0m") if coloured else text
@@ -175,7 +175,7 @@ async def test_rows_that_refer_to_nothing_are_removed_and_what_hangs_on_them(dat
 
 async def test_a_log_that_was_open_at_a_crash_is_closed(data: Data) -> None:
     async with open_store(data.database, data.blobs, synchronous="OFF") as store:
-        where = await vertex(store)
+        where = await step(store)
         log = await store.open_log(*where)
         await log.append(b"whole\nhal", None, 1, 1.0)
     (said,) = data.mended()

@@ -20,7 +20,7 @@ from bassloop.store.logs.formats import TEXT_HEADER, LogFiles
 from bassloop.store.logs.sink import LogSink, Piece, repair
 from bassloop.store.logs.source import read_lines
 
-from .made import vertex
+from .made import step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,16 +73,16 @@ def test_files_cut_anywhere_are_repaired_to_whole_lines(
 async def test_a_log_that_was_being_written_is_marked_as_cut(tmp_path: Path) -> None:
     places = (tmp_path / "loop.db", tmp_path / "blobs")
     async with open_store(*places) as store:
-        where = await vertex(store)
+        where = await step(store)
         log = await store.open_log(*where)
         await log.append(b"whole\nhal", None, 1, 1.0)
     async with open_store(*places) as store:
         extent = await store.log_extent(*where)
         assert (extent.raw_bytes, extent.lines, extent.closed, extent.cut) == (9, 1, True, True)
         assert await store.log_lines(*where, 0, 10) == [b"whole"]
-        (found,) = await store.vertexes(where[0])
+        (found,) = await store.steps(where[0])
         assert found.log_cut
-        other = await vertex(store)
+        other = await step(store)
         assert other[1] > where[1]
 
 

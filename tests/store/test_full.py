@@ -13,7 +13,7 @@ import trio
 from bassloop.store import Store, StoreFull, open_store
 from bassloop.store.logs import sink
 
-from .made import THUNK, vertex
+from .made import THUNK, step
 
 if TYPE_CHECKING:
     import sqlite3
@@ -106,7 +106,7 @@ async def test_a_log_loses_nothing_and_repeats_nothing(
 ) -> None:
     from bassloop.terminal import Terminal
 
-    where = await vertex(store)
+    where = await step(store)
     log = await store.open_log(*where)
     terminal = Terminal()
     raw = [b"%d %s\n" % (n, b"\x1b[1mbold\x1b[0m" if coloured else b"plain") for n in range(900)]
@@ -138,7 +138,7 @@ async def test_who_appends_waits_so_that_memory_stays_bounded(
     store: Store, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store._logs, "most", 10_000)
-    where = await vertex(store)
+    where = await step(store)
     log = await store.open_log(*where)
     disk.room = 0
     done = 0
@@ -157,7 +157,7 @@ async def test_who_appends_waits_so_that_memory_stays_bounded(
 async def test_a_store_that_ends_does_not_wait(tmp_path: Path, disk: Disk) -> None:
     places = (tmp_path / "loop.db", tmp_path / "blobs")
     async with open_store(*places) as store:
-        where = await vertex(store)
+        where = await step(store)
         log = await store.open_log(*where)
         await log.append(b"kept\n", None, 1, 1.0)
         await log.flush()
@@ -171,7 +171,7 @@ async def test_a_store_that_ends_does_not_wait(tmp_path: Path, disk: Disk) -> No
 async def test_a_log_that_is_closed_does_not_wait_and_says_that_it_is_cut(
     store: Store, disk: Disk
 ) -> None:
-    where = await vertex(store)
+    where = await step(store)
     log = await store.open_log(*where)
     await log.append(b"kept\n", None, 1, 1.0)
     await log.flush()

@@ -21,7 +21,7 @@ from bassloop.store import (
 )
 from bassloop.store.logs import source
 
-from .made import vertex
+from .made import step
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,7 +46,7 @@ async def raw(store: Store, run_id: str, row: int, offset: int = 0) -> bytes:
 
 
 async def test_a_plain_log_is_its_own_settled_text(store: Store, tmp_path: Path) -> None:
-    where = await vertex(store)
+    where = await step(store)
     log = await store.open_log(*where)
     await log.append(b"one\ntw", None, 1, 1.0)
     await log.append(b"o\r\nthree", None, 1, 1.0)
@@ -60,7 +60,7 @@ async def test_a_plain_log_is_its_own_settled_text(store: Store, tmp_path: Path)
 
 
 async def test_a_log_that_is_appended_to_can_be_read_at_once(store: Store) -> None:
-    where = await vertex(store)
+    where = await step(store)
     log = await store.open_log(*where)
     for number in range(5):
         await log.append(b"line %d\nha" % number, Settled(b"line %d\n" % number, False), 1, 1.0)
@@ -68,12 +68,12 @@ async def test_a_log_that_is_appended_to_can_be_read_at_once(store: Store) -> No
         assert await store.log_extent(*where) == LogExtent(
             9 * (number + 1), number + 1, closed=False, cut=False
         )
-        (found,) = await store.vertexes(where[0])
+        (found,) = await store.steps(where[0])
         assert found.lines == number + 1
 
 
 async def test_lines_that_a_terminal_still_holds_are_not_settled(store: Store) -> None:
-    where = await vertex(store)
+    where = await step(store)
     log = await store.open_log(*where)
     await log.append(b"one\ntwo\n", Settled(b"one\n", True), 1, 1.0)
     assert await store.log_lines(*where, 0, 10) == [b"one"]
@@ -82,7 +82,7 @@ async def test_lines_that_a_terminal_still_holds_are_not_settled(store: Store) -
 
 
 async def test_settled_text_is_kept_apart_once_it_differs(store: Store, tmp_path: Path) -> None:
-    where = await vertex(store)
+    where = await step(store)
     log = await store.open_log(*where)
     await log.append(b"one\ntwo\n", Settled(b"one\n", True), 1, 1.0)
     await log.append(b"\x1b[A\x1b[KX\nthree\n", Settled(b"X\n", False), 1, 1.0)
@@ -98,7 +98,7 @@ async def test_settled_text_is_kept_apart_once_it_differs(store: Store, tmp_path
 async def test_any_range_of_a_long_log_is_one_short_read(
     store: Store, monkeypatch: pytest.MonkeyPatch, plain: bool
 ) -> None:
-    where = await vertex(store)
+    where = await step(store)
     log = await store.open_log(*where)
     lines = [b"line %d %s" % (number, b"x" * (number % 90)) for number in range(30_000)]
     for at in range(0, len(lines), 700):
@@ -129,7 +129,7 @@ async def test_any_range_of_a_long_log_is_one_short_read(
 
 @pytest.mark.parametrize("newline", [b"\n", b""])
 async def test_a_very_long_line_is_cut_where_it_is_read(store: Store, newline: bytes) -> None:
-    where = await vertex(store)
+    where = await step(store)
     log = await store.open_log(*where)
     await log.append(b"short\n", None, 1, 1.0)
     for _ in range(100):
@@ -155,7 +155,7 @@ async def blocks(store: Store, where: tuple[str, int], start: int) -> list[LogTe
 async def test_a_log_is_read_through_in_blocks_of_whole_lines(
     store: Store, plain: bool, end: bytes
 ) -> None:
-    where = await vertex(store)
+    where = await step(store)
     log = await store.open_log(*where)
     lines = [b"line %d %s" % (number, b"x" * (number % 90)) for number in range(30_000)]
     for at in range(0, len(lines), 700):
@@ -174,7 +174,7 @@ async def test_a_log_is_read_through_in_blocks_of_whole_lines(
 
 
 async def test_blocks_end_where_the_settled_lines_do(store: Store) -> None:
-    where = await vertex(store)
+    where = await step(store)
     log = await store.open_log(*where)
     await log.append(b"one\ntwo\nthree\nunfin", Settled(b"one\ntwo\n", True), 1, 1.0)
     assert await blocks(store, where, 0) == [LogText(0, 2, b"one\ntwo\n")]
@@ -183,7 +183,7 @@ async def test_blocks_end_where_the_settled_lines_do(store: Store) -> None:
 
 
 async def test_a_block_has_a_very_long_line_cut(store: Store) -> None:
-    where = await vertex(store)
+    where = await step(store)
     log = await store.open_log(*where)
     await log.append(b"a\n" + b"x" * 3_000_000 + b"\nb\n" + b"y" * 300_000, None, 1, 1.0)
     await log.close()
@@ -193,7 +193,7 @@ async def test_a_block_has_a_very_long_line_cut(store: Store) -> None:
 
 
 async def test_an_answer_is_bounded(store: Store) -> None:
-    where = await vertex(store)
+    where = await step(store)
     log = await store.open_log(*where)
     for _ in range(10):
         await log.append((b"x" * 99_999 + b"\n") * 10, None, 1, 1.0)
@@ -204,7 +204,7 @@ async def test_an_answer_is_bounded(store: Store) -> None:
 
 
 async def test_times_of_lines_are_those_of_the_pieces_that_completed_them(store: Store) -> None:
-    where = await vertex(store)
+    where = await step(store)
     log = await store.open_log(*where)
     await log.append(b"0\n1\n", None, 1, 10.0)
     await log.append(b"2", None, 1, 20.0)
@@ -223,7 +223,7 @@ async def test_times_of_lines_are_those_of_the_pieces_that_completed_them(store:
 
 async def test_a_log_at_its_limit_says_so_and_the_writer_goes_on(tmp_path: Path) -> None:
     async with open_store(tmp_path / "loop.db", tmp_path / "blobs", log_limit=20) as store:
-        where = await vertex(store)
+        where = await step(store)
         log = await store.open_log(*where)
         await log.append(b"0123456789\n", None, 1, 1.0)
         assert (log.room, log.full) == (9, False)
@@ -240,7 +240,7 @@ async def test_a_log_at_its_limit_says_so_and_the_writer_goes_on(tmp_path: Path)
 
 async def test_copied_text_has_the_same_limit(tmp_path: Path) -> None:
     async with open_store(tmp_path / "loop.db", tmp_path / "blobs", log_limit=1000) as store:
-        where = await vertex(store)
+        where = await step(store)
         log = await store.open_log(*where)
         for _ in range(10):
             await log.append(b"\n", Settled(b"\x1b[31m" * 100 + b"\n", False), 1, 1.0)
@@ -250,11 +250,11 @@ async def test_copied_text_has_the_same_limit(tmp_path: Path) -> None:
         assert b"reached its limit" in b"".join(lines)
 
 
-async def test_a_vertex_has_one_log(store: Store) -> None:
-    where = await vertex(store)
-    with pytest.raises(NotStored, match="has no vertex 99"):
+async def test_a_step_has_one_log(store: Store) -> None:
+    where = await step(store)
+    with pytest.raises(NotStored, match="has no step 99"):
         await store.open_log(where[0], 99)
-    with pytest.raises(NotStored, match="has no vertex 99"):
+    with pytest.raises(NotStored, match="has no step 99"):
         await store.log_lines(where[0], 99, 0, 1)
     assert await store.log_lines(*where, 0, 1) == []
     assert await raw(store, *where) == b""
@@ -281,7 +281,7 @@ async def test_appending_waits_while_too_much_is_queued(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store._logs, "most", 10_000)
-    where = await vertex(store)
+    where = await step(store)
     log = await store.open_log(*where)
     highest = 0
     for _ in range(200):
@@ -294,7 +294,7 @@ async def test_appending_waits_while_too_much_is_queued(
 
 
 async def test_a_cancelled_append_appends_nothing(store: Store) -> None:
-    where = await vertex(store)
+    where = await step(store)
     log = await store.open_log(*where)
     with trio.CancelScope() as scope:
         scope.cancel()
@@ -310,7 +310,7 @@ async def test_a_cancelled_append_appends_nothing(store: Store) -> None:
 async def test_a_disk_that_fails_is_told_to_the_owner_and_to_readers(
     store: Store, tmp_path: Path
 ) -> None:
-    where = await vertex(store)
+    where = await step(store)
     log = await store.open_log(*where)
     (tmp_path / "blobs").write_bytes(b"in the way")
     await log.append(b"one\n", None, 1, 1.0)
@@ -324,7 +324,7 @@ async def test_a_disk_that_fails_is_told_to_the_owner_and_to_readers(
 
 
 async def test_many_logs_are_written_at_once(store: Store) -> None:
-    places = [await vertex(store) for _ in range(30)]
+    places = [await step(store) for _ in range(30)]
 
     async def write(where: tuple[str, int]) -> None:
         log = await store.open_log(*where)
@@ -341,7 +341,7 @@ async def test_many_logs_are_written_at_once(store: Store) -> None:
 
 
 async def test_the_longest_pauses_are_known_by_the_line_that_came_after(store: Store) -> None:
-    where = await vertex(store)
+    where = await step(store)
     log = await store.open_log(*where)
     for number, at in enumerate((10.0, 11.0, 30.0, 31.0, 33.0, 93.5)):
         await log.append(b"%d\n" % number, None, 1, at)

@@ -35,8 +35,8 @@ async def test_what_an_earlier_version_stored_is_there(name: str, tmp_path: Path
         check = await store.check_run_by_github_id(99)
         assert check is not None
         assert (check.conclusion, check.run_id) == ("success", "the-run")
-        [vertex] = await store.vertexes("the-run")
-        assert vertex.inputs == ("w",)
+        [step] = await store.steps("the-run")
+        assert step.inputs == ("w",)
         assert await store.thunk("THUNK") is not None
     assert list(look(path, blobs, in_use=False)) == []
 

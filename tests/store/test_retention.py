@@ -14,7 +14,7 @@ from bassloop.store import Bounds, Busy, NotStored, Retention, Store, StoreError
 from bassloop.store.upkeep import files
 from bassloop.store.upkeep.retention import KeptRun, overdue
 
-from .made import THUNK, intend, run, vertex
+from .made import THUNK, intend, run, step
 
 if TYPE_CHECKING:
     import os
@@ -90,9 +90,9 @@ async def logged(store: Store, *, delivery: str, ended_at: float | None, thunk: 
         made,
         dataclasses.replace(THUNK, digest=thunk) if thunk else None,
     )
-    from bassloop.store import VertexUpdate
+    from bassloop.store import StepUpdate
 
-    found = await store.put_vertexes(made.id, [VertexUpdate("v", "v")])
+    found = await store.put_steps(made.id, [StepUpdate("v", "v")])
     log = await store.open_log(made.id, found["v"].row)
     await log.append(b"hello\n" * 100, None, 1, 1.0)
     if ended_at is not None:
@@ -115,7 +115,7 @@ async def test_a_run_goes_whole_and_with_it_what_was_only_there_for_it(
     assert pruned.bytes > 600
     assert await store.run(old) is None
     assert await store.check_run_of(old) is None
-    assert await store.vertexes(old) == []
+    assert await store.steps(old) == []
     assert await store.delivery("d-old") is None
     assert await store.thunk("OLD") is None
     assert await store.thunk("NEW") is not None
@@ -154,7 +154,7 @@ async def test_a_delivery_is_known_for_as_long_as_github_may_send_it_again(store
 async def test_folders_that_a_kill_left_without_their_run_are_swept(
     store: Store, tmp_path: Path
 ) -> None:
-    where = await vertex(store)
+    where = await step(store)
     log = await store.open_log(*where)
     await log.append(b"mine\n", None, 1, 1.0)
     await log.close()

@@ -12,7 +12,7 @@ from quart.wrappers import base
 
 from bassloop.checks.tail import Tail
 from bassloop.deliveries.inbox import Answer
-from bassloop.store import Store, ThunkRecord, User, VertexUpdate, open_store
+from bassloop.store import StepUpdate, Store, ThunkRecord, User, open_store
 from bassloop.web import Health, PartStatus, WebContext, create_app
 from tests.records import a_run
 
@@ -144,21 +144,21 @@ class Site:
             2, run.repository, 3, run.head_sha, f"{run.check_name} {run_id}", "g", False, run
         )
 
-    async def vertex(self, run_id: str, name: str, text: bytes, **changes: Any) -> int:
-        """A vertex of a run with its whole log; returns its row."""
-        update = VertexUpdate(name, name, 100.0, 101.0, **changes)
-        row = (await self.store.put_vertexes(run_id, [update]))[name].row
+    async def step(self, run_id: str, name: str, text: bytes, **changes: Any) -> int:
+        """A step of a run with its whole log; returns its row."""
+        update = StepUpdate(name, name, 100.0, 101.0, **changes)
+        row = (await self.store.put_steps(run_id, [update]))[name].row
         log = await self.store.open_log(run_id, row)
         await log.append(text, None, 1, 100.0)
         await log.close()
         return row
 
     async def run(self, run_id: str = "r", state: str = "failed", **changes: Any) -> int:
-        """An ended run of one vertex; returns the vertex's row."""
+        """An ended run of one step; returns the step's row."""
         await self.queued(run_id, **changes)
         log = f"one\n{HOSTILE}\nlast\n".encode()
         name = changes.get("cmdline", "sh test.sh")
-        row = await self.vertex(run_id, name, log, error="exit status 1")
+        row = await self.step(run_id, name, log, error="exit status 1")
         await self.store.start_run(run_id, "t", "octocat", "linux/amd64", 100.0)
         await self.store.end_run(run_id, state, f"exit status 1 {HOSTILE}", 101.0)
         return row

@@ -60,7 +60,7 @@ async def test_long_lines_do_not_keep_it_from_the_end_of_the_log(tmp_path: Path)
     async with a_site(tmp_path) as site:
         await site.queued()
         text = b"".join(b"%04d %s\n" % (number, b"." * 9000) for number in range(1999))
-        row = await site.vertex("r", "v", text + b"error: at last\n", error="exit status 1")
+        row = await site.step("r", "v", text + b"error: at last\n", error="exit status 1")
         await site.store.start_run("r", "t", "octocat", "linux/amd64", 100.0)
         await site.store.end_run("r", "failed", None, 101.0)
         page = await site.text("/runs/r")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 async def numbered(site: Site, count: int) -> int:
     await site.queued()
-    return await site.vertex("r", "v", b"".join(b"%d\n" % number for number in range(count)))
+    return await site.step("r", "v", b"".join(b"%d\n" % number for number in range(count)))
 
 
 async def test_lines_that_were_asked_for_before_are_not_made_again(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ async def test_many_pages_on_one_run_are_told_all_of_it_and_share_the_work(tmp_p
 async def test_a_page_that_was_away_goes_on_where_it_was(tmp_path: Path) -> None:
     async with a_site(tmp_path) as site:
         await site.queued()
-        row = await site.vertex("r", "v", b"one\ntwo\nthree\n")
+        row = await site.step("r", "v", b"one\ntwo\nthree\n")
         await site.store.end_run("r", "succeeded", None, 2.0)
         async with site.app.test_client().websocket("/runs/r/live") as socket:
             await socket.send(json.dumps({"logs": {str(row): 2}}))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bassloop.store import VertexUpdate
+from bassloop.store import StepUpdate
 from bassloop.web.logs import log_endpoints
 from bassloop.web.logs import outline as outlining
 from bassloop.web.logs.outline import LogGroup, LogOutline
@@ -103,7 +103,7 @@ def test_going_through_it_in_pieces_makes_no_difference(lines: list[str], cut: i
 async def test_a_log_that_grows_is_gone_on_with(tmp_path: Path) -> None:
     async with a_site(tmp_path) as site:
         await site.queued()
-        row = (await site.store.put_vertexes("r", [VertexUpdate("v", "v", 1.0)]))["v"].row
+        row = (await site.store.put_steps("r", [StepUpdate("v", "v", 1.0)]))["v"].row
         path = f"/runs/r/vertexes/{row}/outline"
         log = await site.store.open_log("r", row)
         await log.append(b"::group::Build\nok\n", None, 1, 100.0)
@@ -123,13 +123,13 @@ async def test_one_answer_takes_so_long_and_the_next_goes_on(
     monkeypatch.setattr(log_endpoints, "OUTLINE_SECONDS", 0.0)
     async with a_site(tmp_path) as site:
         await site.queued()
-        row = await site.vertex("r", "v", b"fine\n" * 200_000 + b"error: at the end\n")
+        row = await site.step("r", "v", b"fine\n" * 200_000 + b"error: at the end\n")
         answers = [await site.json(f"/runs/r/vertexes/{row}/outline") for _ in range(6)]
         assert [answer["complete"] for answer in answers] == [False, False, False, True, True, True]
         assert answers[-1]["errors"] == [200_000]
 
 
-async def test_a_number_that_no_vertex_can_have_is_not_found(tmp_path: Path) -> None:
+async def test_a_number_that_no_step_can_have_is_not_found(tmp_path: Path) -> None:
     async with a_site(tmp_path) as site:
         await site.queued()
         for what in ("outline", "lines", "raw", "text"):

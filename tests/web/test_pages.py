@@ -10,9 +10,9 @@ from urllib.parse import quote
 
 import pytest
 
-from bassloop.store import VertexUpdate
+from bassloop.store import StepUpdate
 from bassloop.web import create_app, presentation
-from tests.records import a_run, a_vertex
+from tests.records import a_run, a_step
 
 from .site import HOSTILE, a_site
 
@@ -148,8 +148,8 @@ async def test_a_webhook_that_is_too_large_is_refused_unread(tmp_path: Path) -> 
 
 
 def test_why_a_run_failed_is_what_broke_first() -> None:
-    first = a_vertex(1, "build", error="exit status 2")
-    then = a_vertex(2, "test", error="build failed", inputs=("build",))
+    first = a_step(1, "build", error="exit status 2")
+    then = a_step(2, "test", error="build failed", inputs=("build",))
     text, culprit = presentation.failure_reason(a_run(state="failed", message=None), [then, first])
     assert (text, culprit) == ("exit status 2", first)
 
@@ -157,7 +157,7 @@ def test_why_a_run_failed_is_what_broke_first() -> None:
 async def test_a_log_can_be_kept_as_received_and_as_it_is_shown(tmp_path: Path) -> None:
     async with a_site(tmp_path) as site:
         await site.queued()
-        row = await site.vertex("r", "v", b"\x1b[31mred\x1b[0m\nplain\n" * 50_000)
+        row = await site.step("r", "v", b"\x1b[31mred\x1b[0m\nplain\n" * 50_000)
         raw = await site.get(f"/runs/r/vertexes/{row}/raw")
         assert raw.headers["Content-Length"] == str(50_000 * 19)
         assert await raw.get_data() == b"\x1b[31mred\x1b[0m\nplain\n" * 50_000
@@ -169,7 +169,7 @@ async def test_a_log_can_be_kept_as_received_and_as_it_is_shown(tmp_path: Path) 
 async def test_lines_come_with_their_times_when_asked_for(tmp_path: Path) -> None:
     async with a_site(tmp_path) as site:
         await site.queued()
-        row = (await site.store.put_vertexes("r", [VertexUpdate("v", "v", 1.0)]))["v"].row
+        row = (await site.store.put_steps("r", [StepUpdate("v", "v", 1.0)]))["v"].row
         log = await site.store.open_log("r", row)
         await log.append(b"one\ntwo\n", None, 1, 100.0)
         await log.append(b"three\n", None, 2, 105.5)

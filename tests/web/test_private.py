@@ -128,7 +128,7 @@ async def _a_private_run(site: Site) -> None:
     # One of a push, for badges; the newest is of a pull request.
     await site.queued("of-a-push", **fields, pull_request=None)
     await site.queued(RUN, **fields, pull_request=7700077)
-    row = await site.vertex(RUN, "hush-command", b"swordfish\n", error="exit status 1")
+    row = await site.step(RUN, "hush-command", b"swordfish\n", error="exit status 1")
     assert str(row) == KNOWN["row"]
     for run_id in ("of-a-push", RUN):
         await site.store.start_run(run_id, "t", "hush-login", "linux/amd64", 100.0)

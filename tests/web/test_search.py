@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from bassloop.store import VertexUpdate
+from bassloop.store import StepUpdate
 from bassloop.web.logs import search
 
 from .site import Site, a_site
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 async def three_logs(site: Site) -> list[int]:
     await site.queued()
-    first = await site.vertex("r", "first", b"error one\nfine\nERROR two\n")
-    second = await site.vertex("r", "second", b"fine\n" * 100_000 + b"an error\n")
-    third = await site.vertex("r", "third", b"no newline at this error")
+    first = await site.step("r", "first", b"error one\nfine\nERROR two\n")
+    second = await site.step("r", "second", b"fine\n" * 100_000 + b"an error\n")
+    third = await site.step("r", "third", b"no newline at this error")
     return [first, second, third]
 
 
@@ -41,7 +41,7 @@ async def test_all_logs_of_a_run_are_searched_in_their_order(tmp_path: Path) -> 
         assert answer["next"] is None
 
 
-async def test_case_expressions_and_one_vertex_can_be_asked_for(tmp_path: Path) -> None:
+async def test_case_expressions_and_one_step_can_be_asked_for(tmp_path: Path) -> None:
     async with a_site(tmp_path) as site:
         first, second, _ = await three_logs(site)
         assert (await site.json("/runs/r/search?q=ERROR&case=yes"))["total"] == 1
@@ -92,10 +92,10 @@ async def test_counting_ends_somewhere(tmp_path: Path, monkeypatch: pytest.Monke
 async def test_a_log_is_searched_while_it_is_written(tmp_path: Path) -> None:
     async with a_site(tmp_path) as site:
         await site.queued()
-        row = await site.vertex("r", "done", b"")
-        [vertex] = await site.store.vertexes("r")
-        assert vertex.row == row
-        live = (await site.store.put_vertexes("r", [VertexUpdate("v", "v", 1.0)]))["v"].row
+        row = await site.step("r", "done", b"")
+        [step] = await site.store.steps("r")
+        assert step.row == row
+        live = (await site.store.put_steps("r", [StepUpdate("v", "v", 1.0)]))["v"].row
         log = await site.store.open_log("r", live)
         await log.append(b"one\ntwo\n", None, 1, 1.0)
         assert (await site.json("/runs/r/search?q=two"))["total"] == 1

@@ -51,12 +51,12 @@ async def test_a_page_that_does_not_read_is_cut_loose_and_catches_up(tmp_path: P
                         written.append(line)
                         await trio.sleep(0.02)
                     told += await rest_of(socket)
-                [vertex] = recorder.steps()
+                [step] = recorder.steps()
             assert len(lines_of(told)) < len(written)
             assert not any("end" in each for each in told)
             await site.store.end_run("r", "succeeded", None, 2.0)
             async with app.test_client().websocket("/runs/r/live") as socket:
-                places = {str(vertex.row): len(lines_of(told))}
+                places = {str(step.row): len(lines_of(told))}
                 await socket.send(json.dumps({"logs": places}))
                 while "end" not in told[-1]:
                     told.append(json.loads(await socket.receive()))

@@ -1,4 +1,4 @@
-"""Thunks and vertexes: what they are made of, drawn and told, however deep and hostile."""
+"""Thunks and steps: what they are made of, drawn and told, however deep and hostile."""
 
 from __future__ import annotations
 
@@ -208,12 +208,12 @@ async def test_a_thunks_page_shows_what_it_is(tmp_path: Path) -> None:
         assert await site.text("/thunks/T/avatar.svg") in page
 
 
-async def test_a_vertex_has_a_page_with_its_log_by_pages(tmp_path: Path) -> None:
+async def test_a_step_has_a_page_with_its_log_by_pages(tmp_path: Path) -> None:
     async with a_site(tmp_path) as site:
         await site.queued()
-        await site.vertex("r", "build", b"")
+        await site.step("r", "build", b"")
         text = b"".join(b"line %d\n" % number for number in range(2500))
-        row = await site.vertex("r", "test", text, inputs=("build",))
+        row = await site.step("r", "test", text, inputs=("build",))
         path = f"/runs/r/vertexes/{row}"
         last = await site.text(path)
         assert "line 2499" in last
@@ -229,7 +229,7 @@ async def test_a_vertex_has_a_page_with_its_log_by_pages(tmp_path: Path) -> None
         assert (await site.get("/runs/r/vertexes/999")).status_code == 404
 
 
-async def test_a_vertex_of_a_private_run_is_as_if_there_were_none(tmp_path: Path) -> None:
+async def test_a_step_of_a_private_run_is_as_if_there_were_none(tmp_path: Path) -> None:
     async with a_site(tmp_path) as site:
         row = await site.run(public=False)
         assert (await site.get(f"/runs/r/vertexes/{row}")).status_code == 404

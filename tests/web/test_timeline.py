@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from bassloop.web.pages.timeline import MAX_THICK, MIN_WIDTH, lay_out_timeline
-from tests.records import a_vertex
+from tests.records import a_step
 
 
-def test_it_has_a_bar_for_each_vertex_that_began() -> None:
+def test_it_has_a_bar_for_each_step_that_began() -> None:
     drawn = lay_out_timeline(
         [
-            a_vertex(1, "a", started_at=100.0, completed_at=105.0),
-            a_vertex(2, "b", started_at=105.0, completed_at=110.0, error="x"),
-            a_vertex(3, "c", started_at=None, completed_at=None),
-            a_vertex(4, "d", started_at=107.5, completed_at=None),
-            a_vertex(5, "e", internal=True),
+            a_step(1, "a", started_at=100.0, completed_at=105.0),
+            a_step(2, "b", started_at=105.0, completed_at=110.0, error="x"),
+            a_step(3, "c", started_at=None, completed_at=None),
+            a_step(4, "d", started_at=107.5, completed_at=None),
+            a_step(5, "e", internal=True),
         ],
         100.0,
         110.0,
@@ -29,22 +29,22 @@ def test_it_has_a_bar_for_each_vertex_that_began() -> None:
 
 def test_what_took_no_time_can_be_seen_and_stays_within() -> None:
     [bar] = lay_out_timeline(
-        [a_vertex(1, "a", started_at=110.0, completed_at=110.0)], 100.0, 110.0
+        [a_step(1, "a", started_at=110.0, completed_at=110.0)], 100.0, 110.0
     ).bars
     assert (bar.x, bar.width) == (100 - MIN_WIDTH, MIN_WIDTH)
 
 
 def test_a_bar_is_joined_to_what_it_waited_for() -> None:
-    first = a_vertex(1, "a", started_at=100.0, completed_at=105.0)
-    then = a_vertex(2, "b", started_at=106.0, completed_at=110.0, inputs=("a", "elsewhere"))
+    first = a_step(1, "a", started_at=100.0, completed_at=105.0)
+    then = a_step(2, "b", started_at=106.0, completed_at=110.0, inputs=("a", "elsewhere"))
     [edge] = lay_out_timeline([first, then], 100.0, 110.0).edges
     assert (edge.x, edge.to_x) == (50, 60)
     assert edge.y < edge.to_y
 
 
 def test_many_rows_are_low_and_more_are_left_out() -> None:
-    some = lay_out_timeline([a_vertex(row, str(row)) for row in range(MAX_THICK)], 100.0, 101.0)
-    many = lay_out_timeline([a_vertex(row, str(row)) for row in range(10_000)], 100.0, 101.0)
+    some = lay_out_timeline([a_step(row, str(row)) for row in range(MAX_THICK)], 100.0, 101.0)
+    many = lay_out_timeline([a_step(row, str(row)) for row in range(10_000)], 100.0, 101.0)
     assert not some.labelled
     assert many.pitch < some.pitch
     assert many.height < 2000

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from bassloop.github import Annotation
     from bassloop.runtimes import Runtime
-    from bassloop.store import Run, ThunkRecord, Vertex
+    from bassloop.store import Run, Step, ThunkRecord
 
 CONCLUSIONS = {
     "succeeded": "success",
@@ -136,9 +136,9 @@ def approval(run: Run, url: str) -> CheckOutput:
 
 def ended(
     run: Run,
-    steps: Sequence[Vertex],
+    steps: Sequence[Step],
     url: str,
-    failing: Vertex | None = None,
+    failing: Step | None = None,
     last_lines: Sequence[str] = (),
     annotations: Sequence[Annotation] = (),
 ) -> CheckOutput:
@@ -207,7 +207,7 @@ def _has_secret(message: Message) -> bool:
     return False
 
 
-def _log_end(step: Vertex, last_lines: Sequence[str], url: str) -> str | None:
+def _log_end(step: Step, last_lines: Sequence[str], url: str) -> str | None:
     """Return the end of a log, with a link to the first line that is shown."""
     shown = end_of(last_lines)
     if not shown:
@@ -234,9 +234,9 @@ def end_of(lines: Sequence[str], size: int = _END_BYTES) -> list[str]:
 
 def hook_ended(
     run: Run,
-    steps: Sequence[Vertex],
+    steps: Sequence[Step],
     url: str,
-    failing: Vertex | None = None,
+    failing: Step | None = None,
     last_lines: Sequence[str] = (),
     annotations: Sequence[Annotation] = (),
 ) -> CheckOutput:
@@ -289,7 +289,7 @@ def _any_of(awaited: AwaitedRunner) -> str:
     return f"a runner of {who}" if who else "a runner, and there is none that may run it"
 
 
-def _table(steps: Sequence[Vertex], url: str) -> str:
+def _table(steps: Sequence[Step], url: str) -> str:
     shown = [step for step in steps if not step.internal and "[hide]" not in step.name]
     left_out = len(shown) - _MAX_STEPS
     if left_out > 0:
@@ -306,7 +306,7 @@ def _table(steps: Sequence[Vertex], url: str) -> str:
     return "\n".join(rows)
 
 
-def _sign(step: Vertex) -> str:
+def _sign(step: Step) -> str:
     if step.error:
         return "❌"
     if step.cancelled:
@@ -316,7 +316,7 @@ def _sign(step: Vertex) -> str:
     return "✅" if step.completed_at is not None else "…"
 
 
-def _time(step: Vertex) -> str:
+def _time(step: Step) -> str:
     if step.cached:
         return "cached"
     if step.started_at is None or step.completed_at is None:

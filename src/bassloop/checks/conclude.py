@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from bassloop.checks.loop import Loop
     from bassloop.github import Annotation, CheckOutput
-    from bassloop.store import CheckRun, Run, Vertex
+    from bassloop.store import CheckRun, Run, Step
 
 log = structlog.get_logger(__name__)
 
@@ -131,7 +131,7 @@ async def describe(loop: Loop, run: Run, check_run: CheckRun) -> CheckOutput:
     url = loop.run_url(run.id)
     if run.check_name == check_output.APPROVAL:
         return check_output.approval(run, url)
-    steps = await loop.store.vertexes(run.id)
+    steps = await loop.store.steps(run.id)
     annotations: Sequence[Annotation] = ()
     if run.state == "failed":
         annotations = await _annotations(loop, run, check_run, steps)
@@ -156,7 +156,7 @@ async def describe(loop: Loop, run: Run, check_run: CheckRun) -> CheckOutput:
 
 
 async def _annotations(
-    loop: Loop, run: Run, check_run: CheckRun, steps: Sequence[Vertex]
+    loop: Loop, run: Run, check_run: CheckRun, steps: Sequence[Step]
 ) -> Sequence[Annotation]:
     """Return annotations for the source lines that the logs of failed steps name."""
     found: list[LogAnnotation] = []
@@ -181,6 +181,6 @@ async def _annotations(
     return annotate(found, paths)
 
 
-async def _lines(loop: Loop, run: Run, step: Vertex, first: int, last: int) -> list[str]:
+async def _lines(loop: Loop, run: Run, step: Step, first: int, last: int) -> list[str]:
     lines = await loop.store.log_lines(run.id, step.row, max(first, 0), last)
     return [strip(line) for line in lines]

@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bassloop.store import Vertex
+    from bassloop.store import Step
 
 
-def failing_step(vertexes: Sequence[Vertex]) -> Vertex | None:
+def failing_step(steps: Sequence[Step]) -> Step | None:
     """Return the step that broke a run: the first with an error that none of its inputs explains."""
-    failed = {vertex.digest: vertex for vertex in vertexes if vertex.error}
-    for vertex in failed.values():
-        if not any(name in failed for name in vertex.inputs if name != vertex.digest):
-            return vertex
+    failed = {step.digest: step for step in steps if step.error}
+    for step in failed.values():
+        if not any(name in failed for name in step.inputs if name != step.digest):
+            return step
     return next(iter(failed.values()), None)
 
 
-def unfinished_step(vertexes: Sequence[Vertex]) -> Vertex | None:
+def unfinished_step(steps: Sequence[Step]) -> Step | None:
     """Return the step that a stopped run was at: the last one that had started and not completed."""
-    for vertex in reversed(vertexes):
-        if vertex.started_at is not None and (vertex.completed_at is None or vertex.cancelled):
-            return vertex
+    for step in reversed(steps):
+        if step.started_at is not None and (step.completed_at is None or step.cancelled):
+            return step
     return None

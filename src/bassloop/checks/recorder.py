@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bassloop.concurrency import shielded
-from bassloop.store import LogWriter, Store, Vertex, VertexUpdate
+from bassloop.store import LogWriter, Step, StepUpdate, Store
 from bassloop.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -50,14 +50,14 @@ class Recorder:
     tail: Tail
     run_id: str
     overflowed: bool = False
-    _steps: dict[str, Vertex] = field(default_factory=dict)
+    _steps: dict[str, Step] = field(default_factory=dict)
     _logs: dict[str, _OpenLog] = field(default_factory=dict)
     _stuck_before: float = 0.0
 
     def __post_init__(self) -> None:
         self._stuck_before = self.store.statistics().stuck_seconds
 
-    def steps(self) -> list[Vertex]:
+    def steps(self) -> list[Step]:
         """Return the steps recorded so far, in the order in which they appeared."""
         return sorted(self._steps.values(), key=lambda step: step.position)
 
@@ -78,9 +78,7 @@ class Recorder:
     ) -> None:
         """Add a completed step of the loop's own, with some lines of log."""
         now = time.time()
-        update = VertexUpdate(
-            digest=digest, name=name, started_at=now, completed_at=now, error=error
-        )
+        update = StepUpdate(digest=digest, name=name, started_at=now, completed_at=now, error=error)
         await self._put([update])
         if text:
             await self._append(digest, text.encode(errors="replace"), 2, now)
@@ -101,20 +99,20 @@ class Recorder:
         for log in self._logs.values():
             await log.writer.append(b"", log.terminal.settle_rest(), 1, time.time())
 
-    async def _put(self, updates: list[VertexUpdate]) -> None:
-        kept: dict[str, VertexUpdate] = {}
+    async def _put(self, updates: list[StepUpdate]) -> None:
+        kept: dict[str, StepUpdate] = {}
         for update in updates:
             if update.digest in self._steps or len(self._steps) + len(kept) < MAX_STEPS:
                 kept[update.digest] = update
             else:
                 self.overflowed = True
         if kept:
-            self._steps.update(await self.store.put_vertexes(self.run_id, list(kept.values())))
+            self._steps.update(await self.store.put_steps(self.run_id, list(kept.values())))
 
     async def _append_update(self, log: progrock_pb2.VertexLog) -> None:
         digest = log.vertex[:MAX_NAME]
         if log.vertex not in self._steps:
-            await self._put([VertexUpdate(digest=digest, name=digest)])
+            await self._put([StepUpdate(digest=digest, name=digest)])
         at = _seconds(log.timestamp) if log.HasField("timestamp") else time.time()
         await self._append(digest, log.data, int(log.stream), at)
 
@@ -156,8 +154,8 @@ async def recording(store: Store, tail: Tail, run_id: str) -> AsyncGenerator[Rec
             await recorder._close()
 
 
-def _step_update(vertex: progrock_pb2.Vertex) -> VertexUpdate:
-    return VertexUpdate(
+def _step_update(vertex: progrock_pb2.Vertex) -> StepUpdate:
+    return StepUpdate(
         digest=vertex.id[:MAX_NAME],
         name=vertex.name[:MAX_NAME],
         started_at=_seconds(vertex.started) if vertex.HasField("started") else None,

@@ -52,8 +52,8 @@ class LogDisplay:
     Args:
         colour: keep colours, attributes and links.
         live: the output is a terminal, in which lines can be redrawn.
-        names: print a vertex's name before its lines.
-        internal: include the logs of vertexes that pages hide.
+        names: print a step's name before its lines.
+        internal: include the logs of steps that pages hide.
     """
 
     def __init__(
@@ -80,10 +80,10 @@ class LogDisplay:
     def _show(self, message: dict[str, Any]) -> None:
         if run := message.get("run"):
             self.state = str(run["state"])
-        for vertex in message.get("vertexes", ()):
-            self._names[vertex["row"]] = strip(str(vertex["name"]).encode(errors="replace"))
-            if vertex.get("hidden"):
-                self._hidden.add(vertex["row"])
+        for step in message.get("vertexes", ()):
+            self._names[step["row"]] = strip(str(step["name"]).encode(errors="replace"))
+            if step.get("hidden"):
+                self._hidden.add(step["row"])
         self._clear()
         for log in message.get("logs", ()):
             if self._internal or log["row"] not in self._hidden:
@@ -111,7 +111,7 @@ class LogDisplay:
         )
 
     def _heading(self, row: int) -> str:
-        name = f"==> {self._names.get(row, f'vertex {row}')} <=="
+        name = f"==> {self._names.get(row, f'step {row}')} <=="
         return f"\x1b[1m{name}\x1b[0m" if self._colour else name
 
     def _draw(self) -> None:

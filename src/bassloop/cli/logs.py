@@ -25,9 +25,11 @@ OUTPUT_CLOSED = 141
 @click.command("logs")
 @click.argument("run")
 @click.option("-f", "--follow", is_flag=True, help="Stay until the run has ended.")
-@click.option("--vertex", metavar="V", help="Only this vertex: its number, name, or part of it.")
 @click.option(
-    "--internal", is_flag=True, help="Include vertexes that pages hide: the runner's own work."
+    "--vertex", "step", metavar="V", help="Only this step: its number, name, or part of it."
+)
+@click.option(
+    "--internal", is_flag=True, help="Include steps that pages hide: the runner's own work."
 )
 @click.option(
     "--color",
@@ -42,7 +44,7 @@ def logs(
     context: click.Context,
     run: str,
     follow: bool,
-    vertex: str | None,
+    step: str | None,
     internal: bool,
     color: str,
     url: str | None,
@@ -65,7 +67,7 @@ def logs(
       2    the command line is wrong
       3    it ended in another way: cancelled, timed out, interrupted, …
       4    it has not ended (without --follow)
-      5    there are no logs: no such run, no such vertex, no answer
+      5    there are no logs: no such run, no such step, no answer
       130  interrupted; 141 the output was closed
     """
     from bassloop.tools.local_daemon import daemon_address
@@ -76,8 +78,8 @@ def logs(
         address = parse_run_address(run, server)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="RUN") from error
-    if vertex is not None:
-        address = address._replace(vertex=vertex)
+    if step is not None:
+        address = address._replace(step=step)
     context.exit(_show(address, follow=follow, internal=internal, colour=_keeps_colour(color)))
 
 
@@ -94,8 +96,8 @@ def _show(address: RunAddress, *, follow: bool, internal: bool, colour: bool) ->
         output,
         colour=colour,
         live=follow and output.isatty(),
-        names=address.vertex is None,
-        internal=internal or address.vertex is not None,
+        names=address.step is None,
+        internal=internal or address.step is not None,
     )
     with report_errors(SignInError):
         headers = session_headers(address.server)
@@ -121,13 +123,13 @@ def _show(address: RunAddress, *, follow: bool, internal: bool, colour: bool) ->
 
 
 async def _run(feed: LogFeed) -> None:
-    """Run the feed, of the vertex that its address names. Raises FeedError."""
-    from bassloop.tools.log_feed import FeedError, choose_vertex, fetch_vertexes
+    """Run the feed, of the step that its address names. Raises FeedError."""
+    from bassloop.tools.log_feed import FeedError, choose_step, fetch_steps
 
-    if feed.address.vertex is not None:
-        vertexes = await fetch_vertexes(feed.address, feed.headers)
+    if feed.address.step is not None:
+        steps = await fetch_steps(feed.address, feed.headers)
         try:
-            feed.only = [choose_vertex(vertexes, feed.address.vertex)]
+            feed.only = [choose_step(steps, feed.address.step)]
         except ValueError as error:
             raise FeedError(str(error)) from error
     await feed.run()

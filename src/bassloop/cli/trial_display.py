@@ -1,4 +1,4 @@
-"""What `bassloop try` shows: the checks and their vertexes while they run, and a summary at the end.
+"""What `bassloop try` shows: the checks and their steps while they run, and a summary at the end.
 
 On a terminal the picture is redrawn in place; elsewhere each thing is one line when it happens, so
 that a CI log or a pipe reads well.
@@ -23,7 +23,7 @@ from bassloop.units import format_duration
 
 if TYPE_CHECKING:
     from bassloop.daemon.serve import Daemon
-    from bassloop.store import Run, Vertex
+    from bassloop.store import Run, Step
 
 TAIL_LINES = 6
 REDRAW_SECONDS = 0.08
@@ -83,8 +83,8 @@ class TrialDisplay:
         """Print what was not printed yet, a line each."""
         for run in await self._runs():
             seen = self._seen.setdefault(run.id, _Seen())
-            for vertex in await self._daemon.store.vertexes(run.id):
-                await self._print_vertex(run, vertex, seen)
+            for step in await self._daemon.store.steps(run.id):
+                await self._print_step(run, step, seen)
             if seen.state != run.state:
                 seen.state = run.state
                 self._console.print(self._headline(run), soft_wrap=True)
@@ -93,16 +93,16 @@ class TrialDisplay:
         page = await self._daemon.store.runs(limit=100, public_only=False)
         return sorted(page.items, key=lambda run: run.created_at)
 
-    async def _print_vertex(self, run: Run, vertex: Vertex, seen: _Seen) -> None:
+    async def _print_step(self, run: Run, step: Step, seen: _Seen) -> None:
         name = escape(f"{run.check_name} │ ")
-        if vertex.row not in seen.told and (vertex.started_at or vertex.completed_at):
-            seen.told.add(vertex.row)
+        if step.row not in seen.told and (step.started_at or step.completed_at):
+            seen.told.add(step.row)
             self._console.print(
-                f"[dim]{name}$ {escape(strip(vertex.name.encode()))}[/dim]", soft_wrap=True
+                f"[dim]{name}$ {escape(strip(step.name.encode()))}[/dim]", soft_wrap=True
             )
-        start = seen.lines.get(vertex.row, 0)
-        lines = await self._daemon.store.log_lines(run.id, vertex.row, start, start + 1000)
-        seen.lines[vertex.row] = start + len(lines)
+        start = seen.lines.get(step.row, 0)
+        lines = await self._daemon.store.log_lines(run.id, step.row, start, start + 1000)
+        seen.lines[step.row] = start + len(lines)
         for line in lines:
             text = Text(f"{run.check_name} │ ", style="dim") + _line(line)
             self._console.print(text, soft_wrap=True)
@@ -111,23 +111,21 @@ class TrialDisplay:
         trees = []
         for run in await self._runs():
             tree = Tree(self._headline(run))
-            for vertex in await self._daemon.store.vertexes(run.id):
-                if vertex.internal:
+            for step in await self._daemon.store.steps(run.id):
+                if step.internal:
                     continue
-                branch = tree.add(_vertex_line(vertex))
-                if vertex.completed_at is None or vertex.error:
-                    for line in await self._last_lines(run, vertex):
+                branch = tree.add(_step_line(step))
+                if step.completed_at is None or step.error:
+                    for line in await self._last_lines(run, step):
                         branch.add(line)
             trees.append(tree)
         return Group(*trees)
 
-    async def _last_lines(self, run: Run, vertex: Vertex) -> list[Text]:
-        extent = await self._daemon.store.log_extent(run.id, vertex.row)
+    async def _last_lines(self, run: Run, step: Step) -> list[Text]:
+        extent = await self._daemon.store.log_extent(run.id, step.row)
         first = max(0, extent.lines - TAIL_LINES)
-        lines = await self._daemon.store.log_lines(run.id, vertex.row, first, extent.lines)
-        return [_line(line) for line in (*lines, *self._daemon.tail.screen(vertex.row))][
-            -TAIL_LINES:
-        ]
+        lines = await self._daemon.store.log_lines(run.id, step.row, first, extent.lines)
+        return [_line(line) for line in (*lines, *self._daemon.tail.screen(step.row))][-TAIL_LINES:]
 
     def _headline(self, run: Run) -> Text:
         sign, style = SIGNS[run.state]
@@ -163,19 +161,19 @@ def summary(console: Console, runs: list[Run], conclusions: dict[str, str], url:
             console.print(Text(strip(run.message.encode(errors="replace")), "red"), soft_wrap=True)
 
 
-def _vertex_line(vertex: Vertex) -> Text:
-    if vertex.error:
+def _step_line(step: Step) -> Text:
+    if step.error:
         sign, style = "✗", "red"
-    elif vertex.cached:
+    elif step.cached:
         sign, style = "≡", "dim"
-    elif vertex.completed_at is not None:
+    elif step.completed_at is not None:
         sign, style = "✓", "green"
     else:
         sign, style = "●", "yellow"
-    name = strip(vertex.name.encode(errors="replace"))
+    name = strip(step.name.encode(errors="replace"))
     took = ""
-    if vertex.started_at is not None:
-        took = format_duration((vertex.completed_at or time.time()) - vertex.started_at)
+    if step.started_at is not None:
+        took = format_duration((step.completed_at or time.time()) - step.started_at)
     return Text.assemble((f"{sign} ", style), name, (f"  {took}", "dim"))
 
 

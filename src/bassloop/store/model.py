@@ -146,9 +146,9 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class VertexUpdate:
-    """What a runner said about a vertex. It replaces what was known, except that a `None` time and
-    empty `inputs` leave the earlier ones in place (runners repeat a vertex in part)."""
+class StepUpdate:
+    """What a runner said about a step. It replaces what was known, except that a `None` time and
+    empty `inputs` leave the earlier ones in place (runners repeat a step in part)."""
 
     digest: str
     name: str
@@ -162,8 +162,8 @@ class VertexUpdate:
 
 
 @dataclass(frozen=True, slots=True)
-class Vertex:
-    """A vertex of a run. `row` names its log; `position` is its place by first sight, from 0;
+class Step:
+    """A step of a run. `row` names its log; `position` is its place by first sight, from 0;
     `version` is the run's version at its last change. `raw_bytes` and `lines` are the extent of its
     log (for a live one, of what is written); `log_cut` says that the log ends early because the
     loop stopped while it was being written."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 LOG_LIMIT = 1024 * 1024 * 1024
-"""Raw bytes of one vertex's log that are kept, unless told otherwise."""
+"""Raw bytes of one step's log that are kept, unless told otherwise."""
 
 _WRITES_WAITING = 1024
 _READERS = 4

@@ -68,12 +68,12 @@ class RunAddress(NamedTuple):
 
     Args:
         server: the loop's address, without a slash at the end.
-        vertex: the row of the vertex that an address points to, if it does.
+        step: the row of the step that an address points to, if it does.
     """
 
     server: str
     run: str
-    vertex: str | None = None
+    step: str | None = None
 
     @property
     def page(self) -> str:
@@ -102,45 +102,43 @@ def parse_run_address(text: str, server: str) -> RunAddress:
             f"{text!r} is no address of a run, such as https://loop.example.com/runs/ID"
         )
     fragment = _FRAGMENT.match(parts.fragment)
-    vertex = match[3] or (fragment[1] if fragment else None)
-    return RunAddress(f"{parts.scheme}://{parts.netloc}{match[1]}", match[2], vertex)
+    step = match[3] or (fragment[1] if fragment else None)
+    return RunAddress(f"{parts.scheme}://{parts.netloc}{match[1]}", match[2], step)
 
 
-def choose_vertex(vertexes: Sequence[dict[str, Any]], wanted: str) -> int:
-    """Return the row of the vertex with this row, name or digest, or with this in its name alone.
+def choose_step(steps: Sequence[dict[str, Any]], wanted: str) -> int:
+    """Return the row of the step with this row, name or digest, or with this in its name alone.
 
-    Raises ValueError, whose message lists the vertexes, if there are none or several.
+    Raises ValueError, whose message lists the steps, if there are none or several.
     """
     row = wanted.removeprefix("v")
     found = (
-        [each for each in vertexes if str(each["row"]) == row]
-        or [each for each in vertexes if wanted in (each["name"], each["digest"])]
-        or [each for each in vertexes if wanted in each["name"]]
+        [each for each in steps if str(each["row"]) == row]
+        or [each for each in steps if wanted in (each["name"], each["digest"])]
+        or [each for each in steps if wanted in each["name"]]
     )
     if len(found) == 1:
         return int(found[0]["row"])
-    listed = "".join(
-        f"\n  {each['row']}  {each['name'][:200]}" for each in (found or vertexes)[:20]
-    )
+    listed = "".join(f"\n  {each['row']}  {each['name'][:200]}" for each in (found or steps)[:20])
     if found:
         raise ValueError(f"--vertex {wanted} may be any of these; give its number:{listed}")
-    raise ValueError(f"no vertex of the run is {wanted}; there are:{listed or ' none yet'}")
+    raise ValueError(f"no step of the run is {wanted}; there are:{listed or ' none yet'}")
 
 
-async def fetch_vertexes(
+async def fetch_steps(
     address: RunAddress, headers: Sequence[tuple[str, str]] = ()
 ) -> Sequence[dict[str, Any]]:
-    """Return the vertexes that a run has so far. Raises FeedError."""
+    """Return the steps that a run has so far. Raises FeedError."""
     page = address.page
     try:
         async with httpx.AsyncClient(trust_env=False, timeout=CONNECT_SECONDS) as client:
             answer = await client.get(page, headers=[*headers, ("Accept", "application/json")])
         if answer.status_code == 404:
             raise FeedError(f"{page}: there is no such run, or you may not see it")
-        vertexes: Sequence[dict[str, Any]] = answer.raise_for_status().json()["vertexes"]
+        steps: Sequence[dict[str, Any]] = answer.raise_for_status().json()["vertexes"]
     except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
         raise FeedError(f"{page}: {error}") from error
-    return vertexes
+    return steps
 
 
 @dataclass(eq=False)
@@ -150,7 +148,7 @@ class LogFeed:
     Args:
         show: called with each message of the server; its logs have only lines that are new.
         on_lost: called with a sentence when the connection is lost, before it is tried again.
-        only: the rows of the vertexes whose logs are wanted; None for all.
+        only: the rows of the steps whose logs are wanted; None for all.
         follow: stay until the run has ended.
         headers: sent with each request, such as a session's.
     """

@@ -14,7 +14,7 @@ from bassloop.units import format_duration
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bassloop.store import Run, Vertex
+    from bassloop.store import Run, Step
 
 SHORT_SHA = 7
 MAX_NOTE = 300
@@ -134,7 +134,7 @@ class StepView:
         open: whether its log starts open.
     """
 
-    vertex: Vertex
+    record: Step
     name: str
     state: str
     note: str
@@ -148,54 +148,54 @@ class StepView:
         return STEP_LABELS[self.state]
 
 
-def step_state(vertex: Vertex) -> str:
+def step_state(step: Step) -> str:
     """Return a step's state, a key of `STEP_LABELS`."""
-    if vertex.error:
+    if step.error:
         return "bad"
-    if vertex.cancelled:
+    if step.cancelled:
         return "warn"
-    if vertex.cached:
+    if step.cached:
         return "cached"
-    if vertex.completed_at is not None:
+    if step.completed_at is not None:
         return "ok"
-    return "runs" if vertex.started_at is not None else "waits"
+    return "runs" if step.started_at is not None else "waits"
 
 
-def view_step(vertex: Vertex, now: float) -> StepView:
+def view_step(step: Step, now: float) -> StepView:
     """Return a step as pages show it at a given time."""
-    state = step_state(vertex)
+    state = step_state(step)
     note = ""
     if state == "bad":
-        note = plain(vertex.error or "")[:MAX_NOTE]
+        note = plain(step.error or "")[:MAX_NOTE]
     elif state in ("cached", "warn", "waits"):
         note = STEP_LABELS[state].word
     took = ""
-    if vertex.started_at is not None and state != "cached":
-        took = format_duration((vertex.completed_at or now) - vertex.started_at)
-    hidden = vertex.internal or "[hide]" in vertex.name
-    name = plain(vertex.name).replace("[hide] ", "")
-    return StepView(vertex, name, state, note, took, hidden, state in ("bad", "runs"))
+    if step.started_at is not None and state != "cached":
+        took = format_duration((step.completed_at or now) - step.started_at)
+    hidden = step.internal or "[hide]" in step.name
+    name = plain(step.name).replace("[hide] ", "")
+    return StepView(step, name, state, note, took, hidden, state in ("bad", "runs"))
 
 
 def visible_inputs(steps: Sequence[StepView]) -> dict[int, list[StepView]]:
     """Return the steps that each step depends on, by its row, without hidden ones."""
-    by_digest = {step.vertex.digest: step for step in steps}
+    by_digest = {step.record.digest: step for step in steps}
     return {
-        step.vertex.row: [
+        step.record.row: [
             by_digest[digest]
-            for digest in step.vertex.inputs
-            if digest in by_digest and digest != step.vertex.digest and not by_digest[digest].hidden
+            for digest in step.record.inputs
+            if digest in by_digest and digest != step.record.digest and not by_digest[digest].hidden
         ]
         for step in steps
     }
 
 
-def failure_reason(run: Run, vertexes: Sequence[Vertex]) -> tuple[str, Vertex | None]:
+def failure_reason(run: Run, steps: Sequence[Step]) -> tuple[str, Step | None]:
     """Return why a run did not succeed, and the step that failed.
 
     The reason is empty for a run that succeeded or isn't over.
     """
-    step = failing_step(vertexes)
+    step = failing_step(steps)
     if run.state in ("succeeded", "queued", "running"):
         return "", step
     return plain(run.message or (step.error if step and step.error else "")), step
@@ -224,18 +224,18 @@ def run_json(run: Run) -> dict[str, Any]:
     }
 
 
-def step_json(vertex: Vertex) -> dict[str, Any]:
+def step_json(step: Step) -> dict[str, Any]:
     """Return a step as JSON."""
     return {
-        "row": vertex.row,
-        "digest": vertex.digest,
-        "name": plain(vertex.name),
-        "state": step_state(vertex),
-        "error": plain(vertex.error) if vertex.error else None,
-        "inputs": list(vertex.inputs),
-        "internal": vertex.internal,
-        "lines": vertex.lines,
-        "bytes": vertex.raw_bytes,
-        "started_at": instant(vertex.started_at) or None,
-        "completed_at": instant(vertex.completed_at) or None,
+        "row": step.row,
+        "digest": step.digest,
+        "name": plain(step.name),
+        "state": step_state(step),
+        "error": plain(step.error) if step.error else None,
+        "inputs": list(step.inputs),
+        "internal": step.internal,
+        "lines": step.lines,
+        "bytes": step.raw_bytes,
+        "started_at": instant(step.started_at) or None,
+        "completed_at": instant(step.completed_at) or None,
     }

@@ -1,6 +1,6 @@
 """Logs as files: the bytes as received, and the settled lines, numbered, linked and searched.
 
-A log is up to four files in `logs/<run>/`, named after its vertex's row (never after anything that
+A log is up to four files in `logs/<run>/`, named after its step's row (never after anything that
 a runner chose):
 
 - `<row>`: the bytes exactly as received, appended to.

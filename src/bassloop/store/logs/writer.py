@@ -141,7 +141,7 @@ class LogQueue:
 
 
 class LogWriter:
-    """The writing end of one vertex's log, append-only, for one owner (the recorder).
+    """The writing end of one step's log, append-only, for one owner (the recorder).
 
     What was appended is seen by every reader of this store at once: a reader waits for what is
     still queued. It survives the end of the process once it is written (moments later), and a
@@ -232,7 +232,7 @@ class LogWriter:
             raise self._error
 
     async def close(self) -> None:
-        """Settle the rest, make it durable, and note the extent in the vertex's row. Idempotent.
+        """Settle the rest, make it durable, and note the extent in the step's row. Idempotent.
 
         Raises StoreError if something could not be written; the log is closed (and marked as cut)
         nevertheless. Shielded: it is short, and ends in any case; so it does not wait for a full disk.

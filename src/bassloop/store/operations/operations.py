@@ -16,7 +16,7 @@ LIST_LIMIT = 500
 
 
 class Operations:
-    """The writer, the readers, and the logs: `live` ones are being written, by their vertex's row."""
+    """The writer, the readers, and the logs: `live` ones are being written, by their step's row."""
 
     def __init__(
         self, writer: Writer, readers: Readers, logs: LogQueue, blobs: Path, log_limit: int

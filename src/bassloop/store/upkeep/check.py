@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bassloop.store import vertexes
+from bassloop.store import steps
 from bassloop.store.errors import StoreError, StoreUnusable
 from bassloop.store.logs.formats import LogFiles
 from bassloop.store.logs.sink import repair
@@ -101,9 +101,9 @@ def _logs(
             yield Finding(f"{name} cannot be read: {error}")
 
 
-def _there(connection: sqlite3.Connection, vertex: int) -> bool:
-    """Whether a vertex is stored still: rows go before their files."""
-    return bool(connection.execute("SELECT 1 FROM vertexes WHERE id = ?", (vertex,)).fetchone())
+def _there(connection: sqlite3.Connection, step: int) -> bool:
+    """Whether a step is stored still: rows go before their files."""
+    return bool(connection.execute("SELECT 1 FROM vertexes WHERE id = ?", (step,)).fetchone())
 
 
 def _mended(connection: sqlite3.Connection, files: LogFiles, row: sqlite3.Row) -> str:
@@ -115,7 +115,7 @@ def _mended(connection: sqlite3.Connection, files: LogFiles, row: sqlite3.Row) -
     if complete and not files.text.exists() and _ends_within_a_line(files.raw):
         lines += 1
     whole = complete and lines == row["lines"]
-    vertexes.close_log(connection, row["id"], now.raw_bytes, lines, not whole)
+    steps.close_log(connection, row["id"], now.raw_bytes, lines, not whole)
     if whole:
         return "nothing is lost"
     lost = max(0, row["raw_bytes"] - now.raw_bytes)
@@ -135,7 +135,7 @@ def _ends_within_a_line(path: Path) -> bool:
 def _strays(
     connection: sqlite3.Connection, blobs: Path, mend: bool, in_use: bool
 ) -> Iterator[Finding]:
-    """Folders of no run, and files of no vertex. Listed before the database is asked, for a row is
+    """Folders of no run, and files of no step. Listed before the database is asked, for a row is
     always there before its files. A daemon sweeps such folders itself, and may be at it."""
     sizes = log_sizes(blobs)
     files = {run_id: file_names(blobs, run_id) for run_id in sizes}
@@ -156,7 +156,7 @@ def _strays(
         for name in names:
             if name.partition(".")[0] not in rows:
                 path = blobs / "logs" / run_id / name
-                what = f"{path} ({path.stat().st_size:,} bytes) is of no vertex"
+                what = f"{path} ({path.stat().st_size:,} bytes) is of no step"
                 if mend:
                     path.unlink()
                 yield Finding(what, "removed" if mend else None)

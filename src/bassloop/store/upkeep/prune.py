@@ -41,7 +41,7 @@ def kept_runs(connection: sqlite3.Connection, sizes: Mapping[str, int]) -> list[
 
 
 def remove_runs(connection: sqlite3.Connection, ids: Iterable[str]) -> int:
-    """Remove runs, with their check runs and vertexes; those that are not over stay. How many went."""
+    """Remove runs, with their check runs and steps; those that are not over stay. How many went."""
     return connection.execute(
         f"DELETE FROM runs AS r WHERE r.id IN (SELECT value FROM json_each(?)) AND {_OVER}",  # noqa: S608
         (json.dumps(list(ids)),),

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
     from bassloop.checks.tail import Follower, Tail
-    from bassloop.store import Run, Store, Vertex
+    from bassloop.store import Run, Step, Store
     from bassloop.web.logs.html_cache import LogHtmlCache
     from bassloop.web.web_context import WebContext
 
@@ -119,7 +119,7 @@ class Snapshot:
 
     version: int
     run: Run
-    vertexes: tuple[Vertex, ...]
+    steps: tuple[Step, ...]
     lines: Mapping[int, int]
     screens: Mapping[int, Lines]
     screen_html: Mapping[int, list[str]]
@@ -185,13 +185,13 @@ class LiveFeed:
         run = await current_run(self._store, run_id)
         if run is None:
             raise NotStored(f"there is no run {run_id}")
-        vertexes = await self._store.vertexes(run_id)
+        steps = await self._store.steps(run_id)
         lines: dict[int, int] = {}
         screens: dict[int, Lines] = {}
         screen_html: dict[int, list[str]] = {}
-        for vertex in vertexes:
-            row = vertex.row
-            lines[row] = vertex.lines
+        for step in steps:
+            row = step.row
+            lines[row] = step.lines
             if self._tail.live(row):
                 screens[row] = screen = tuple(self._tail.screen(row))
                 lines[row] = (await self._store.log_extent(run_id, row)).lines
@@ -199,7 +199,7 @@ class LiveFeed:
                 screen_html[row] = (
                     previous.screen_html[row] if previous and same else render_lines(screen)
                 )
-        return Snapshot(version, run, tuple(vertexes), lines, screens, screen_html)
+        return Snapshot(version, run, tuple(steps), lines, screens, screen_html)
 
     async def _update(self, snapshot: Snapshot, cursor: Cursor) -> Update:
         run = snapshot.run
@@ -207,10 +207,10 @@ class LiveFeed:
         if run.state != cursor.state:
             cursor = replace(cursor, state=run.state)
             message["run"] = _run_json(run)
-        changed = [vertex for vertex in snapshot.vertexes if vertex.version > cursor.version]
+        changed = [step for step in snapshot.steps if step.version > cursor.version]
         if changed:
-            cursor = replace(cursor, version=max(vertex.version for vertex in changed))
-            message["vertexes"] = [_step_json(vertex) for vertex in changed]
+            cursor = replace(cursor, version=max(step.version for step in changed))
+            message["vertexes"] = [_step_json(step) for step in changed]
         logs, cursor, more = await self._logs(snapshot, cursor)
         if logs:
             message["logs"] = logs
@@ -341,10 +341,10 @@ def _run_json(run: Run) -> dict[str, Any]:
     }
 
 
-def _step_json(vertex: Vertex) -> dict[str, Any]:
-    view = presentation.view_step(vertex, time.time())
+def _step_json(step: Step) -> dict[str, Any]:
+    view = presentation.view_step(step, time.time())
     return {
-        **presentation.step_json(vertex),
+        **presentation.step_json(step),
         "sign": view.label.sign,
         "note": view.note,
         "hidden": view.hidden,

@@ -19,7 +19,7 @@ from bassloop.web.responses import abort_not_found
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from bassloop.store import LogText, Run, Store, Vertex
+    from bassloop.store import LogText, Run, Step, Store
     from bassloop.web.web_context import WebContext
 
 MAX_RANGE = 1000
@@ -50,12 +50,12 @@ def routes(context: WebContext) -> Blueprint:
     store = context.store
     outlines: TTLCache[int, _CachedOutline] = TTLCache(MAX_OUTLINES)
 
-    async def find(run_id: str, row: int) -> tuple[Run, Vertex]:
+    async def find(run_id: str, row: int) -> tuple[Run, Step]:
         run = await visible_run(context, run_id)
-        vertex = await store.vertex(run_id, min(row, 2**62)) if run is not None else None
-        if run is None or vertex is None:
+        step = await store.step(run_id, min(row, 2**62)) if run is not None else None
+        if run is None or step is None:
             abort_not_found("log")
-        return run, vertex
+        return run, step
 
     @blueprint.get("/runs/<run_id>/vertexes/<int:row>/lines")
     async def lines(run_id: str, row: int) -> Response:
@@ -99,7 +99,7 @@ def routes(context: WebContext) -> Blueprint:
     @blueprint.get("/runs/<run_id>/vertexes/<int:row>/raw")
     async def raw(run_id: str, row: int) -> Response:
         """Stream the log's bytes as they were received."""
-        run, vertex = await find(run_id, row)
+        run, step = await find(run_id, row)
         extent = await store.log_extent(run_id, row)
 
         async def stream() -> AsyncIterator[bytes]:
@@ -107,7 +107,7 @@ def routes(context: WebContext) -> Blueprint:
                 async for chunk in chunks:
                     yield chunk
 
-        response = _download(stream(), run, vertex, "log")
+        response = _download(stream(), run, step, "log")
         if extent.closed:
             response.content_length = extent.raw_bytes
         return response
@@ -115,7 +115,7 @@ def routes(context: WebContext) -> Blueprint:
     @blueprint.get("/runs/<run_id>/vertexes/<int:row>/text")
     async def text(run_id: str, row: int) -> Response:
         """Stream the settled lines as a page shows them, without colours."""
-        run, vertex = await find(run_id, row)
+        run, step = await find(run_id, row)
 
         async def stream() -> AsyncIterator[bytes]:
             async with aclosing(store.log_blocks(run_id, row)) as blocks:
@@ -124,7 +124,7 @@ def routes(context: WebContext) -> Blueprint:
                         strip_lines, block.text, limiter=context.scan_limiter
                     )
 
-        return _download(stream(), run, vertex, "txt")
+        return _download(stream(), run, step, "txt")
 
     return blueprint
 
@@ -134,9 +134,9 @@ async def _nothing() -> AsyncIterator[bytes]:
         yield chunk
 
 
-def _download(stream: AsyncIterator[bytes], run: Run, vertex: Vertex, suffix: str) -> Response:
+def _download(stream: AsyncIterator[bytes], run: Run, step: Step, suffix: str) -> Response:
     name = "".join(char if char.isalnum() and char.isascii() else "-" for char in run.check_name)
-    filename = f"{name[:60]}-{vertex.row}.{suffix}"
+    filename = f"{name[:60]}-{step.row}.{suffix}"
     response = Response(
         # A HEAD request would otherwise read the whole log.
         _nothing() if request.method == "HEAD" else stream,

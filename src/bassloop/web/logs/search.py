@@ -23,7 +23,7 @@ from bassloop.web.responses import abort_not_found, wants_json
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bassloop.store import LogText, Store, Vertex
+    from bassloop.store import LogText, Step, Store
     from bassloop.web.web_context import WebContext
 
 DEFAULT_LIMIT = 200
@@ -64,10 +64,10 @@ def routes(context: WebContext) -> Blueprint:
             after = parse_cursor(args["after"]) if args.get("after") else None
         except BadQuery as error:
             abort(400, str(error))
-        vertexes = await context.store.vertexes(run_id)
+        steps = await context.store.steps(run_id)
         if wanted := args.get("vertex"):
-            vertexes = [vertex for vertex in vertexes if str(vertex.row) == wanted]
-            if not vertexes:
+            steps = [step for step in steps if str(step.row) == wanted]
+            if not steps:
                 abort(404, "the run has no such step")
         limit = max(1, min(args.get("limit", DEFAULT_LIMIT, int), MAX_LIMIT))
         try:
@@ -78,7 +78,7 @@ def routes(context: WebContext) -> Blueprint:
             found = _Search(
                 context.store, run_id, query, limit, context.scan_limiter, counts=after is None
             )
-            await found.run(vertexes, after)
+            await found.run(steps, after)
         finally:
             slots.release()
         answer = found.json()
@@ -89,7 +89,7 @@ def routes(context: WebContext) -> Blueprint:
             "search.html",
             view=view_run(run, time.time()),
             asked=asked,
-            names={vertex.row: plain(vertex.name) for vertex in vertexes},
+            names={step.row: plain(step.name) for step in steps},
             found=answer,
             page_lines=STEP_PAGE_LINES,
             next=urlencode({**asked, "after": answer["next"]}) if answer["next"] else None,
@@ -113,16 +113,16 @@ class _Search:
     complete: bool = False
     _position: tuple[int, int] = (0, 0)
 
-    async def run(self, vertexes: Sequence[Vertex], after: tuple[int, int] | None) -> None:
+    async def run(self, steps: Sequence[Step], after: tuple[int, int] | None) -> None:
         """Search the logs from a position on, until the answer is full or time is up."""
         deadline = time.perf_counter() + SEARCH_SECONDS
         start = 0
         if after is not None:
             row, start = after[0], after[1] + 1
-            indexes = [index for index, vertex in enumerate(vertexes) if vertex.row == row]
-            vertexes = vertexes[indexes[0] :] if indexes else []
-        for vertex in vertexes:
-            if not await self._search_log(vertex.row, start, deadline):
+            indexes = [index for index, step in enumerate(steps) if step.row == row]
+            steps = steps[indexes[0] :] if indexes else []
+        for step in steps:
+            if not await self._search_log(step.row, start, deadline):
                 return
             start = 0
         self.complete = True

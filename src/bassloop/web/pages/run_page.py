@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from werkzeug.wrappers import Response as AnyResponse
 
-    from bassloop.store import Run, Vertex
+    from bassloop.store import Run, Step
     from bassloop.web.auth.web_sessions import Visitor
     from bassloop.web.web_context import WebContext
 
@@ -83,17 +83,17 @@ def routes(context: WebContext) -> Blueprint:
         found = await visible_run(context, run_id)
         if found is None:
             abort_not_found("run")
-        vertexes = await store.vertexes(run_id)
+        steps = await store.steps(run_id)
         if wants_json():
-            steps = [presentation.step_json(vertex) for vertex in vertexes]
-            return jsonify({**presentation.run_json(found), "vertexes": steps})
-        return await _render_run(context, found, vertexes)
+            listed = [presentation.step_json(step) for step in steps]
+            return jsonify({**presentation.run_json(found), "vertexes": listed})
+        return await _render_run(context, found, steps)
 
     @blueprint.get("/runs/<run_id>/vertexes/<int:row>")
     async def step(run_id: str, row: int) -> str | Response:
         """Show a step, and 1,000 lines of its log: from line `start` on, or the last ones."""
         run = await visible_run(context, run_id)
-        found = await store.vertex(run_id, min(row, 2**62)) if run is not None else None
+        found = await store.step(run_id, min(row, 2**62)) if run is not None else None
         if run is None or found is None:
             abort_not_found("step")
         if wants_json():
@@ -145,78 +145,76 @@ async def _perform(
     return redirect(f"/runs/{run_id}", 303)
 
 
-async def _render_run(context: WebContext, run: Run, vertexes: Sequence[Vertex]) -> str:
+async def _render_run(context: WebContext, run: Run, steps: Sequence[Step]) -> str:
     now = time.time()
-    steps = [presentation.view_step(vertex, now) for vertex in vertexes]
-    reason, culprit = presentation.failure_reason(run, vertexes)
+    views = [presentation.view_step(step, now) for step in steps]
+    reason, culprit = presentation.failure_reason(run, steps)
     failing = None if culprit is None else await _failing_lines(context, run.id, culprit)
     excerpts: dict[int, LogExcerpt] = {}
-    open_steps = [step.vertex for step in steps if step.open and not step.hidden]
+    open_steps = [view.record for view in views if view.open and not view.hidden]
     # The step that failed comes first, in case there is no room for all.
-    for vertex in sorted(open_steps, key=lambda vertex: vertex != culprit)[:MAX_EXCERPTS]:
-        excerpts[vertex.row] = await _excerpt(context, run.id, vertex, failing)
-    started = min(
-        (vertex.started_at for vertex in vertexes if vertex.started_at), default=run.created_at
-    )
+    for step in sorted(open_steps, key=lambda step: step != culprit)[:MAX_EXCERPTS]:
+        excerpts[step.row] = await _excerpt(context, run.id, step, failing)
+    started = min((step.started_at for step in steps if step.started_at), default=run.created_at)
     return await render_template(
         "run.html",
         actions=await run_actions(context, run),
         outputs=run_with_outputs(context, [run]),
         view=presentation.view_run(run, now),
-        steps=steps,
-        inputs=presentation.visible_inputs(steps),
+        steps=views,
+        inputs=presentation.visible_inputs(views),
         excerpts=excerpts,
-        timeline=lay_out_timeline(vertexes, started, run.ended_at or now),
+        timeline=lay_out_timeline(steps, started, run.ended_at or now),
         started=started,
         now=now,
         reason=reason,
-        culprit=next((step for step in steps if step.vertex == culprit), None),
+        culprit=next((view for view in views if view.record == culprit), None),
         failing=failing,
     )
 
 
-async def _render_step(context: WebContext, run: Run, vertex: Vertex) -> str:
+async def _render_step(context: WebContext, run: Run, step: Step) -> str:
     now = time.time()
-    others = [each for each in await context.store.vertexes(run.id) if each.row != vertex.row]
-    last = max(0, vertex.lines - 1) // STEP_PAGE_LINES * STEP_PAGE_LINES
+    others = [each for each in await context.store.steps(run.id) if each.row != step.row]
+    last = max(0, step.lines - 1) // STEP_PAGE_LINES * STEP_PAGE_LINES
     requested = request.args.get("start", last, int)
-    start = max(0, min(requested, last)) if vertex.lines else 0
-    stop = min(start + STEP_PAGE_LINES, vertex.lines)
+    start = max(0, min(requested, last)) if step.lines else 0
+    stop = min(start + STEP_PAGE_LINES, step.lines)
     return await render_template(
         "step.html",
         view=presentation.view_run(run, now),
-        step=presentation.view_step(vertex, now),
-        inputs=[presentation.view_step(o, now) for o in others if o.digest in vertex.inputs],
-        users=[presentation.view_step(o, now) for o in others if vertex.digest in o.inputs],
-        lines=await context.log_html.lines(run.id, vertex.row, start, stop),
+        step=presentation.view_step(step, now),
+        inputs=[presentation.view_step(o, now) for o in others if o.digest in step.inputs],
+        users=[presentation.view_step(o, now) for o in others if step.digest in o.inputs],
+        lines=await context.log_html.lines(run.id, step.row, start, stop),
         start=start,
         last=last,
         page_lines=STEP_PAGE_LINES,
     )
 
 
-async def _failing_lines(context: WebContext, run_id: str, vertex: Vertex) -> FailingLines | None:
+async def _failing_lines(context: WebContext, run_id: str, step: Step) -> FailingLines | None:
     """Find the failing lines at the end of a step's log.
 
     The store returns fewer lines than asked for where they are very long: then later ones are asked for.
     """
-    start = max(0, vertex.lines - SEARCHED_LINES)
-    lines = await context.store.log_lines(run_id, vertex.row, start, vertex.lines)
-    while lines and start + len(lines) < vertex.lines:
-        start = (start + vertex.lines + 1) // 2
-        lines = await context.store.log_lines(run_id, vertex.row, start, vertex.lines)
-    return await trio.to_thread.run_sync(find_failing_lines, vertex.row, start, lines)
+    start = max(0, step.lines - SEARCHED_LINES)
+    lines = await context.store.log_lines(run_id, step.row, start, step.lines)
+    while lines and start + len(lines) < step.lines:
+        start = (start + step.lines + 1) // 2
+        lines = await context.store.log_lines(run_id, step.row, start, step.lines)
+    return await trio.to_thread.run_sync(find_failing_lines, step.row, start, lines)
 
 
 async def _excerpt(
-    context: WebContext, run_id: str, vertex: Vertex, failing: FailingLines | None
+    context: WebContext, run_id: str, step: Step, failing: FailingLines | None
 ) -> LogExcerpt:
-    start = max(0, vertex.lines - EXCERPT_LINES)
-    if failing is not None and failing.row == vertex.row:
+    start = max(0, step.lines - EXCERPT_LINES)
+    if failing is not None and failing.row == step.row:
         start = min(start, max(0, failing.first - LINES_BEFORE))
-    stop = min(start + EXCERPT_LINES, vertex.lines)
-    lines = await context.log_html.lines(run_id, vertex.row, start, stop)
-    return LogExcerpt(start, _truncated(lines), vertex.lines)
+    stop = min(start + EXCERPT_LINES, step.lines)
+    lines = await context.log_html.lines(run_id, step.row, start, stop)
+    return LogExcerpt(start, _truncated(lines), step.lines)
 
 
 def _truncated(lines: list[str]) -> list[str]:

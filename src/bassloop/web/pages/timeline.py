@@ -14,7 +14,7 @@ from bassloop.web.presentation import plain, step_state
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bassloop.store import Vertex
+    from bassloop.store import Step
 
 MAX_BARS = 300
 MAX_LABELLED = 14
@@ -67,25 +67,23 @@ class Timeline:
         return len(self.bars) * self.pitch
 
 
-def lay_out_timeline(vertexes: Sequence[Vertex], start: float, end: float) -> Timeline:
+def lay_out_timeline(steps: Sequence[Step], start: float, end: float) -> Timeline:
     """Lay out the steps between two times, without internal ones."""
     length = max(end - start, 0.001)
-    shown = [each for each in vertexes if each.started_at is not None and not each.internal]
+    shown = [each for each in steps if each.started_at is not None and not each.internal]
     del shown[MAX_BARS:]
     labelled = len(shown) <= MAX_LABELLED
     pitch, thickness = (22, 16) if labelled else (11, 8) if len(shown) <= MAX_THICK else (5, 4)
     bars: list[TimelineBar] = []
-    for index, vertex in enumerate(shown):
-        left, right = _extent(vertex, start, length, end)
+    for index, step in enumerate(shown):
+        left, right = _extent(step, start, length, end)
         width = max(right - left, MIN_WIDTH)
         bars.append(
             TimelineBar(
-                row=vertex.row,
-                name=plain(vertex.name),
-                state=step_state(vertex),
-                duration=format_duration(
-                    (vertex.completed_at or end) - (vertex.started_at or start)
-                ),
+                row=step.row,
+                name=plain(step.name),
+                state=step_state(step),
+                duration=format_duration((step.completed_at or end) - (step.started_at or start)),
                 x=min(left, 100 - width),
                 width=width,
                 y=index * pitch,
@@ -96,20 +94,20 @@ def lay_out_timeline(vertexes: Sequence[Vertex], start: float, end: float) -> Ti
     return Timeline(tuple(bars), _edges(shown, bars, thickness), ticks, pitch, thickness, labelled)
 
 
-def _extent(vertex: Vertex, start: float, length: float, end: float) -> tuple[float, float]:
-    left = ((vertex.started_at or start) - start) / length
-    right = ((vertex.completed_at or end) - start) / length
+def _extent(step: Step, start: float, length: float, end: float) -> tuple[float, float]:
+    left = ((step.started_at or start) - start) / length
+    right = ((step.completed_at or end) - start) / length
     left = min(max(left, 0.0), 1.0)
     return round(100 * left, 3), round(100 * min(max(right, left), 1.0), 3)
 
 
 def _edges(
-    shown: Sequence[Vertex], bars: Sequence[TimelineBar], thickness: int
+    shown: Sequence[Step], bars: Sequence[TimelineBar], thickness: int
 ) -> tuple[TimelineEdge, ...]:
-    by_digest = {vertex.digest: bar for vertex, bar in zip(shown, bars, strict=True)}
+    by_digest = {step.digest: bar for step, bar in zip(shown, bars, strict=True)}
     edges = []
-    for vertex, bar in zip(shown, bars, strict=True):
-        for digest in vertex.inputs[:MAX_INPUTS]:
+    for step, bar in zip(shown, bars, strict=True):
+        for digest in step.inputs[:MAX_INPUTS]:
             source = by_digest.get(digest)
             if source is not None and source.y < bar.y:
                 x = min(source.x + source.width, 100.0)

@@ -1,11 +1,11 @@
-"""Vertexes of a run: merged from what the runner repeats, with a version for those who follow."""
+"""Steps of a run: merged from what the runner repeats, with a version for those who follow."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from bassloop.store.errors import NotStored
-from bassloop.store.model import Vertex, VertexUpdate
+from bassloop.store.model import Step, StepUpdate
 
 if TYPE_CHECKING:
     import sqlite3
@@ -19,9 +19,9 @@ _FLAGS = ("cached", "cancelled", "internal", "log_cut")
 
 
 def put(
-    connection: sqlite3.Connection, run_id: str, updates: Sequence[VertexUpdate]
-) -> dict[str, Vertex]:
-    """Merge the updates in order; vertexes that change share the run's next version."""
+    connection: sqlite3.Connection, run_id: str, updates: Sequence[StepUpdate]
+) -> dict[str, Step]:
+    """Merge the updates in order; steps that change share the run's next version."""
     row = connection.execute("SELECT version FROM runs WHERE id = ?", (run_id,)).fetchone()
     if row is None:
         raise NotStored(f"no run {run_id} is stored")
@@ -30,17 +30,17 @@ def put(
     if any(changed):
         connection.execute("UPDATE runs SET version = ? WHERE id = ?", (version, run_id))
     digests = {update.digest for update in updates}
-    found: dict[str, Vertex] = {}
+    found: dict[str, Step] = {}
     for digest in digests:
         rows = connection.execute(
             f"SELECT {_FIELDS} FROM vertexes WHERE run_id = ? AND digest = ?",  # noqa: S608
             (run_id, digest),
         ).fetchall()
-        found.update((vertex.digest, vertex) for vertex in _vertexes(connection, rows))
+        found.update((step.digest, step) for step in _steps(connection, rows))
     return found
 
 
-def _merge(connection: sqlite3.Connection, run_id: str, update: VertexUpdate, version: int) -> bool:
+def _merge(connection: sqlite3.Connection, run_id: str, update: StepUpdate, version: int) -> bool:
     values = {
         "run_id": run_id,
         "digest": update.digest,
@@ -101,7 +101,7 @@ def _merge(connection: sqlite3.Connection, run_id: str, update: VertexUpdate, ve
     return changed
 
 
-def since(connection: sqlite3.Connection, run_id: str, version: int) -> list[Vertex]:
+def since(connection: sqlite3.Connection, run_id: str, version: int) -> list[Step]:
     connection.execute("BEGIN")
     try:
         rows = connection.execute(
@@ -109,21 +109,21 @@ def since(connection: sqlite3.Connection, run_id: str, version: int) -> list[Ver
             "WHERE run_id = ? AND version > ? ORDER BY position",
             (run_id, version),
         ).fetchall()
-        return _vertexes(connection, rows)
+        return _steps(connection, rows)
     finally:
         connection.execute("ROLLBACK")
 
 
-def one(connection: sqlite3.Connection, run_id: str, row: int) -> Vertex | None:
+def one(connection: sqlite3.Connection, run_id: str, row: int) -> Step | None:
     rows = connection.execute(
         f"SELECT {_FIELDS} FROM vertexes WHERE run_id = ? AND id = ?",  # noqa: S608 - constants
         (run_id, row),
     ).fetchall()
-    return next(iter(_vertexes(connection, rows)), None)
+    return next(iter(_steps(connection, rows)), None)
 
 
-def _vertexes(connection: sqlite3.Connection, rows: Iterable[sqlite3.Row]) -> list[Vertex]:
-    vertexes = []
+def _steps(connection: sqlite3.Connection, rows: Iterable[sqlite3.Row]) -> list[Step]:
+    steps = []
     for row in rows:
         inputs = tuple(
             edge["input_digest"]
@@ -134,17 +134,17 @@ def _vertexes(connection: sqlite3.Connection, rows: Iterable[sqlite3.Row]) -> li
         )
         values = dict(row)
         values.update((flag, bool(values[flag])) for flag in _FLAGS)
-        vertexes.append(Vertex(**values, inputs=inputs))
-    return vertexes
+        steps.append(Step(**values, inputs=inputs))
+    return steps
 
 
 def open_log(connection: sqlite3.Connection, run_id: str, row: int) -> bool:
-    """False: the vertex has had a log before (it is closed, and stays as it is)."""
+    """False: the step has had a log before (it is closed, and stays as it is)."""
     known = connection.execute(
         "SELECT log_state FROM vertexes WHERE run_id = ? AND id = ?", (run_id, row)
     ).fetchone()
     if known is None:
-        raise NotStored(f"run {run_id} has no vertex {row}")
+        raise NotStored(f"run {run_id} has no step {row}")
     if known["log_state"] != "none":
         return False
     connection.execute("UPDATE vertexes SET log_state = 'open' WHERE id = ?", (row,))
