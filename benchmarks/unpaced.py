@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 
 from bassloop.cli import main
-from bassloop.github import api, pace
+from bassloop.github import api, rate_limits
 
-api.Pace = functools.partial(pace.Pace, points=1_000_000)  # type: ignore[misc]
+api.Pacer = functools.partial(rate_limits.Pacer, points=1_000_000)  # type: ignore[misc]
 main()

@@ -17,7 +17,7 @@ from bassloop.checks.recovery import end_set_aside, interrupt_lost_runs, keep_co
 from bassloop.checks.tail import Tail
 from bassloop.concurrency import Backoff
 from bassloop.deliveries.inbox import Inbox
-from bassloop.github import GitHubConfig, Patience, open_github, sign
+from bassloop.github import GitHubConfig, RetryPolicy, open_github, sign
 from bassloop.runtimes import Platform, Pool, Runtime
 from bassloop.standin import StandIn, serve_standin
 from bassloop.store import Store, open_store
@@ -129,7 +129,7 @@ async def small_loop(
         async with trio.open_nursery() as nursery:
             api: str = await nursery.start(serve_standin, standin)
             config = GitHubConfig(
-                api, standin.app_id, APP.private, patience=Patience(attempts=1, longest_pause=0)
+                api, standin.app_id, APP.private, retries=RetryPolicy(attempts=1, longest_delay=0)
             )
             async with (
                 open_store(folder / "loop.db", folder / "blobs", synchronous="OFF") as store,

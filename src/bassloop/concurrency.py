@@ -17,7 +17,7 @@ import cachetools
 import trio
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Hashable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Hashable, Iterator
 
 K = TypeVar("K", bound="Hashable")
 V = TypeVar("V")
@@ -254,10 +254,18 @@ class TTLCache(Generic[K, V]):
         """The number of values, or the sum of their sizes."""
         return self._cache.currsize
 
+    def __iter__(self) -> Iterator[K]:
+        return iter(self.keys())
+
     def keys(self) -> list[K]:
         """Return the keys whose values have not expired."""
         self._cache.expire()
         return list(self._cache)
+
+    def values(self) -> list[V]:
+        """Return the values that have not expired, without counting them as used."""
+        self._cache.expire()
+        return [entry.value for entry in self._cache.values()]
 
     @overload
     def get(self, key: K) -> V | None: ...

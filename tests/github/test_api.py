@@ -11,7 +11,8 @@ import pytest
 import trio
 
 from bassloop.github import GitHubError, RateLimited
-from bassloop.github.api import API, Credential
+from bassloop.github.api import API
+from bassloop.github.request import Credential
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable

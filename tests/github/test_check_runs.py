@@ -12,13 +12,16 @@ from bassloop.github import Action, Annotation, CheckOutput, CheckRunDraft, GitH
 from bassloop.github.check_runs import (
     CONCLUSIONS,
     MAX_ANNOTATIONS,
+    MAX_TEXT,
+    MAX_TITLE,
     CheckRunChange,
-    alteration,
     annotation_batch,
-    creation,
-    record,
+    change_request,
+    creation_request,
+    cut,
+    parse_check_run,
+    title,
 )
-from bassloop.github.limits import MAX_TEXT, MAX_TITLE, cut, title
 from bassloop.standin import check_runs as githubs
 
 DRAFT: dict[str, Any] = {
@@ -47,7 +50,7 @@ def test_what_is_sent_is_taken_or_refused_before_it_is_sent(
 ) -> None:
     fields = {"name": name, "output": CheckOutput(headline, summary, text)}
     try:
-        sent = creation(CheckRunDraft(**{**DRAFT, **fields, "details_url": url}))
+        sent = creation_request(CheckRunDraft(**{**DRAFT, **fields, "details_url": url}))
     except Refused:
         assert not name.strip() or len(name) > 255
         return
@@ -141,21 +144,21 @@ def test_what_github_would_refuse_is_refused_with_the_reason(
     fields: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(Refused, match=message):
-        creation(CheckRunDraft(**{**DRAFT, **fields}))
+        creation_request(CheckRunDraft(**{**DRAFT, **fields}))
 
 
 @pytest.mark.parametrize("conclusion", sorted(CONCLUSIONS))
 def test_every_conclusion_completes(conclusion: str) -> None:
-    sent = alteration(CheckRunChange("completed", CheckOutput("t", "s"), conclusion=conclusion))
+    sent = change_request(CheckRunChange("completed", CheckOutput("t", "s"), conclusion=conclusion))
     assert githubs.refusal(sent, {"status": "in_progress", "conclusion": None}) is None
 
 
 def test_a_link_that_is_not_of_the_web_is_left_out() -> None:
-    sent = creation(CheckRunDraft(**{**DRAFT, "details_url": "javascript:alert(1)"}))
+    sent = creation_request(CheckRunDraft(**{**DRAFT, "details_url": "javascript:alert(1)"}))
     assert "details_url" not in sent
 
 
 @pytest.mark.parametrize("item", [None, [], {}, {"id": "x"}, {"id": 1, "name": "n"}, "text"])
 def test_what_is_no_check_run_is_an_error(item: Any) -> None:
-    with pytest.raises(GitHubError, match="no check run"):
-        record(item)
+    with pytest.raises(GitHubError, match="not a check run"):
+        parse_check_run(item)

@@ -182,7 +182,7 @@ async def test_an_error_that_stays_is_said_after_the_last_try(repository: Path) 
         with pytest.raises(GitHubError, match="502 to GET /repos/octocat/hello/pulls") as caught:
             await its.repo.open_pull_requests(its.head)
         assert caught.value.status == 502
-        assert fault.happened == its.github.api.patience.attempts
+        assert fault.happened == its.github.api.retries.attempts
 
 
 async def test_garbage_and_a_cut_answer_are_tried_again(repository: Path) -> None:

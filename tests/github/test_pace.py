@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from bassloop.github.pace import Pace
+from bassloop.github.rate_limits import Pacer
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 async def test_a_burst_goes_out_at_once_and_the_rest_when_the_minute_is_over(
     autojump_clock: MockClock,
 ) -> None:
-    pace, at = Pace(points=50), []
+    pace, at = Pacer(points=50), []
     for _ in range(25):
         await pace.write()
         at.append(trio.current_time())
@@ -25,7 +25,7 @@ async def test_a_burst_goes_out_at_once_and_the_rest_when_the_minute_is_over(
 
 
 async def test_no_window_of_a_minute_has_more_than_its_points(autojump_clock: MockClock) -> None:
-    pace, spent = Pace(points=100), []
+    pace, spent = Pacer(points=100), []
     for turn in range(400):
         if turn % 3:
             await pace.write()
@@ -37,7 +37,7 @@ async def test_no_window_of_a_minute_has_more_than_its_points(autojump_clock: Mo
 
 
 async def test_reads_never_wait_and_are_counted(autojump_clock: MockClock) -> None:
-    pace = Pace(points=10)
+    pace = Pacer(points=10)
     for _ in range(10):
         pace.read()
     assert trio.current_time() == 0
@@ -48,7 +48,7 @@ async def test_reads_never_wait_and_are_counted(autojump_clock: MockClock) -> No
 async def test_writers_go_first_come_first_served_and_are_counted(
     autojump_clock: MockClock,
 ) -> None:
-    pace, order = Pace(points=5), []
+    pace, order = Pacer(points=5), []
 
     async def write(number: int) -> None:
         await pace.write()
@@ -59,13 +59,13 @@ async def test_writers_go_first_come_first_served_and_are_counted(
             nursery.start_soon(write, number)
             await trio.testing.wait_all_tasks_blocked()
         assert pace.waiting == 3
-        assert repr(pace) == "<Pace: 5 of 5 points spent, 3 writes waiting>"
+        assert repr(pace) == "<Pacer: 5 of 5 points spent, 3 writes waiting>"
     assert order == [0, 1, 2, 3]
     assert pace.waiting == 0
 
 
 async def test_a_writer_that_is_cancelled_spends_nothing(autojump_clock: MockClock) -> None:
-    pace = Pace(points=5)
+    pace = Pacer(points=5)
     await pace.write()
     with trio.move_on_after(1) as scope:
         await pace.write()
@@ -76,7 +76,7 @@ async def test_a_writer_that_is_cancelled_spends_nothing(autojump_clock: MockClo
 
 
 async def test_it_is_closed_for_the_longest_that_was_asked(autojump_clock: MockClock) -> None:
-    pace = Pace()
+    pace = Pacer()
     pace.close(30)
     pace.close(5)
     assert pace.closed_for() == 30

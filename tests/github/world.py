@@ -17,7 +17,7 @@ from bassloop.github import (
     GitHub,
     GitHubConfig,
     GitHubRepository,
-    Patience,
+    RetryPolicy,
     open_github,
 )
 from bassloop.standin import StandIn, serve_standin
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
 
-QUICK = Patience(attempts=3, first_pause=0.01, longest_pause=5, answer_seconds=1)
+QUICK = RetryPolicy(attempts=3, first_delay=0.01, longest_delay=5, answer_seconds=1)
 
 
 @dataclass(frozen=True)
@@ -117,14 +117,14 @@ class World:
 
 @asynccontextmanager
 async def world(
-    repository: Path, *, patience: Patience = QUICK, key: Key = KEY, **options: Any
+    repository: Path, *, retries: RetryPolicy = QUICK, key: Key = KEY, **options: Any
 ) -> AsyncGenerator[World]:
     """A stand-in over a repository, and a client of it."""
     standin = standin_of(repository, **options)
     with trio.fail_after(120):
         async with trio.open_nursery() as nursery:
             url: str = await nursery.start(serve_standin, standin)
-            config = GitHubConfig(url, standin.app_id, key.private, patience=patience)
+            config = GitHubConfig(url, standin.app_id, key.private, retries=retries)
             async with open_github(config) as github:
                 repo = github.repository(standin.installation_id, "octocat", "hello")
                 yield World(standin, github, repo, git(repository, "rev-parse", "HEAD"))

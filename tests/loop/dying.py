@@ -9,12 +9,15 @@ from __future__ import annotations
 import os
 import re
 import signal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from bassloop.cli import main
 from bassloop.github.api import API
 from bassloop.store.writer import Writer
+
+if TYPE_CHECKING:
+    from bassloop.github.request import Request
 
 WHEN, WHERE, WHAT, NTH = os.environ["DIE_AT"].split(" ")
 seen = 0
@@ -49,16 +52,17 @@ if WHERE == "store":
 
     Writer._commit = dying_commit  # type: ignore[method-assign]
 else:
-    answer = API._answer
+    attempt = API._attempt
     METHOD, PATH = WHAT.split(":", 1)
 
-    async def dying_answer(self: API, method: str, url: str, *rest: Any) -> Any:
-        now = due(int(method == METHOD and re.search(PATH, urlsplit(url).path) is not None))
+    async def dying_attempt(self: API, request: Request, url: str, *rest: Any) -> Any:
+        path = urlsplit(url).path
+        now = due(int(request.method == METHOD and re.search(PATH, path) is not None))
         die_if(now and WHEN == "before")
-        found = await answer(self, method, url, *rest)
+        found = await attempt(self, request, url, *rest)
         die_if(now and WHEN == "after")
         return found
 
-    API._answer = dying_answer  # type: ignore[method-assign]
+    API._attempt = dying_attempt  # type: ignore[method-assign]
 
 main()

@@ -179,7 +179,7 @@ async def test_a_loop_that_is_not_there_is_said_and_listed(repository: Path) -> 
         payload = await its.standin.payload("push")
         with pytest.raises(StandInError, match="did not answer"):
             await its.standin.deliver("http://127.0.0.1:9", "push", payload)
-        [attempt] = await its.github.hook.attempts(0)
+        [attempt] = await its.github.webhook.attempts(0)
         assert (attempt.event, attempt.status, attempt.arrived) == ("push", 0, False)
 
 
@@ -188,12 +188,12 @@ async def test_missed_deliveries_are_found_and_fetched(repository: Path) -> None
         payload = await its.standin.payload("check_suite")
         known = [(await its.standin.deliver(url, "check_suite", payload)).guid]
         lost = [its.standin.lose("check_suite", payload) for _ in range(130)]
-        attempts = await its.github.hook.attempts(0)
+        attempts = await its.github.webhook.attempts(0)
         assert len(attempts) == 131
         found = missed(attempts, known)
         assert [attempt.guid for attempt in found] == lost
-        assert json.loads(await its.github.hook.body(found[0])) == payload
-        assert await its.github.hook.attempts(9e9) == []
+        assert json.loads(await its.github.webhook.body(found[0])) == payload
+        assert await its.github.webhook.attempts(9e9) == []
         assert len(received) == 1
 
 
@@ -203,10 +203,10 @@ async def test_a_delivery_is_delivered_again_with_its_guid(repository: Path) -> 
         payload = await its.standin.payload("push")
         first = await its.standin.deliver(url, "push", payload)
         received.status = 202
-        [attempt] = await its.github.hook.attempts(0)
-        await its.github.hook.redeliver(attempt)
+        [attempt] = await its.github.webhook.attempts(0)
+        await its.github.webhook.redeliver(attempt)
         await received.wait_for(2)
-        attempts = await its.github.hook.attempts(0)
+        attempts = await its.github.webhook.attempts(0)
         assert {each.guid for each in attempts} == {first.guid}
         assert [each.arrived for each in attempts] == [True, False]
         assert [each.redelivery for each in attempts] == [True, False]
@@ -232,9 +232,9 @@ async def _concluded(its: World, number: int) -> None:
 
 async def test_the_app_and_its_webhook_are_told(repository: Path) -> None:
     async with world(repository, hook_url="http://loop.test") as its:
-        info = await its.github.hook.info()
+        info = await its.github.webhook.info()
         assert (info.id, info.slug, info.installations) == (1, "bass-loop", 1)
         assert info.permissions["checks"] == "write"
-        config = await its.github.hook.config()
+        config = await its.github.webhook.config()
         assert (config.content_type, config.has_secret) == ("json", True)
         assert config.url == "http://loop.test/integrations/github/events"

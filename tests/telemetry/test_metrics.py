@@ -105,8 +105,8 @@ async def test_the_dashboard_asks_for_what_there_is(
     monkeypatch.setenv("METRICS_LISTEN", "127.0.0.1:0")
     limits = {"x-ratelimit-remaining": "4999", "x-ratelimit-reset": "9999999999"}
     async with tried(make_repository(CHECKS)) as trial:
-        for pace in trial.daemon.loop.github.api._paces.values():
-            pace.heard(limits)
+        for pacer in trial.daemon.loop.github.api._pacers.values():
+            pacer.update(limits)
         assert trial.daemon.metrics_url is not None
         there = {name for name, *_ in await scraped(trial.daemon.metrics_url)}
     dashboard = json.loads((DOCS / "grafana.json").read_text())

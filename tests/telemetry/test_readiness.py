@@ -11,7 +11,7 @@ import trio
 
 from bassloop.daemon.readiness import Readiness
 from bassloop.deliveries.inbox import Inbox
-from bassloop.github import GitHubConfig, Patience, open_github
+from bassloop.github import GitHubConfig, RetryPolicy, open_github
 from bassloop.store import StoreError, StoreFull, open_store
 from tests.github.world import KEY
 
@@ -35,7 +35,7 @@ async def a_loop(
     tmp_path: Path, respond: Callable[[httpx.Request], httpx.Response], app_id: int | None = 1
 ) -> AsyncGenerator[Readiness]:
     """What is looked at: a store, an inbox that runs, a GitHub that responds as told."""
-    config = GitHubConfig(app_id=app_id, private_key=KEY.private, patience=Patience(attempts=1))
+    config = GitHubConfig(app_id=app_id, private_key=KEY.private, retries=RetryPolicy(attempts=1))
     transport = httpx.MockTransport(respond)
     async with (
         open_store(tmp_path / "loop.db", tmp_path / "blobs") as store,

@@ -82,7 +82,7 @@ async def a_browser(tmp_path: Path) -> AsyncGenerator[Browser]:
     async with trio.open_nursery() as nursery:
         url: str = await nursery.start(serve_standin, standin)
         oauth = OAuthConfig(url, url, "Iv1.0000000000000001", "client-secret")
-        config = GitHubConfig(url, 1, KEY.private, oauth=oauth, patience=QUICK)
+        config = GitHubConfig(url, 1, KEY.private, oauth=oauth, retries=QUICK)
         async with open_github(config) as github, a_site(tmp_path, github.oauth) as site:
             yield Browser(site, standin)
         nursery.cancel_scope.cancel()

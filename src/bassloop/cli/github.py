@@ -187,14 +187,14 @@ _SIGNS = {"ok": ("✓", "green"), "doubtful": ("!", "yellow"), "wrong": ("✗", 
 async def _examine(settings: Settings, redeliver: bool, fix: bool) -> int:
     from contextlib import aclosing
 
-    from bassloop.github import GitHubConfig, Patience, open_github
+    from bassloop.github import GitHubConfig, RetryPolicy, open_github
     from bassloop.tools.setup.doctor import Treatment, examine
 
     config = GitHubConfig(
         settings.github_api_url,
         settings.github_app_id,
         settings.private_key(),
-        patience=Patience(attempts=2, longest_pause=10.0, answer_seconds=20.0),
+        retries=RetryPolicy(attempts=2, longest_delay=10.0, answer_seconds=20.0),
     )
     wrong = 0
     async with (

@@ -185,7 +185,7 @@ def check_key(github: GitHub) -> None:
     """Raise StartError if the App's private key can't sign, before the first delivery needs it."""
     if github.app is not None:
         try:
-            github.app.statement()
+            github.app.make_jwt()
         except Unauthorized as error:
             raise StartError(str(error)) from error
 

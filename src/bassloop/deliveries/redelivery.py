@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bassloop.deliveries.inbox import Inbox
-    from bassloop.github import Attempt, GitHub
+    from bassloop.github import DeliveryAttempt, GitHub
 
 log = structlog.get_logger(__name__)
 
@@ -65,7 +65,7 @@ async def fetch_missed(github: GitHub, inbox: Inbox, *, since: float) -> int:
     Return how many there were. What another loop, with another database, has answered is left out. Raises
     GitHubError when GitHub can't be asked; what was fetched before that is kept.
     """
-    hook = github.hook
+    hook = github.webhook
     attempts = await hook.attempts(since)
     known = await inbox.store.known_deliveries({attempt.guid for attempt in attempts})
     before_us = _answered_before(attempts, await inbox.store.born())
@@ -82,6 +82,6 @@ async def fetch_missed(github: GitHub, inbox: Inbox, *, since: float) -> int:
     return added
 
 
-def _answered_before(attempts: Sequence[Attempt], born: float) -> set[str]:
+def _answered_before(attempts: Sequence[DeliveryAttempt], born: float) -> set[str]:
     """Return the deliveries that were answered before our database was made, by another loop."""
     return {attempt.guid for attempt in attempts if attempt.arrived and attempt.delivered_at < born}

@@ -1,8 +1,7 @@
-"""GitHub: who signs, what events mean, and the calls that the loop makes.
+"""GitHub: the API client, the App's credentials and webhook, users' keys, signing in.
 
-Parsing and deciding is pure (:mod:`events`, :mod:`signature`, :mod:`limits`, :mod:`check_runs`);
-:mod:`client` is the thin shell around it, :mod:`api` the HTTP below it, :mod:`oauth` asks who somebody
-is::
+Parsing and deciding is pure (:mod:`webhook_events`, :mod:`check_runs`, :mod:`request`); :mod:`client` and
+:mod:`repository` are what others call, :mod:`api` is the HTTP below them::
 
     async with open_github(GitHubConfig(app_id=1, private_key=pem)) as github:
         repo = github.repository(installation_id, "octocat", "hello")
@@ -11,7 +10,8 @@ is::
 
 from __future__ import annotations
 
-from bassloop.github.client import GitHub, GitHubConfig, GitHubRepository, open_github
+from bassloop.github.app_webhook import AppInfo, AppWebhook, DeliveryAttempt, WebhookConfig, missed
+from bassloop.github.client import GitHub, GitHubConfig, open_github
 from bassloop.github.errors import (
     Forbidden,
     GitHubError,
@@ -21,9 +21,6 @@ from bassloop.github.errors import (
     Unauthorized,
     retry_after,
 )
-from bassloop.github.events import MalformedEvent, parse_event
-from bassloop.github.hook import AppInfo, Attempt, Hook, HookConfig, missed
-from bassloop.github.keys import Keys
 from bassloop.github.models import (
     Action,
     Annotation,
@@ -44,17 +41,20 @@ from bassloop.github.oauth import (
     SignInPending,
     SignInRefused,
 )
-from bassloop.github.pace import Patience
-from bassloop.github.signature import sign, verify_signature
+from bassloop.github.rate_limits import RetryPolicy
+from bassloop.github.repository import GitHubRepository
+from bassloop.github.user_keys import UserKeys
+from bassloop.github.webhook_events import MalformedEvent, parse_event, sign, verify_signature
 
 __all__ = [
     "Action",
     "Annotation",
     "AppInfo",
-    "Attempt",
+    "AppWebhook",
     "CheckOutput",
     "CheckRunDraft",
     "CheckRunRecord",
+    "DeliveryAttempt",
     "DeviceCode",
     "Entry",
     "Event",
@@ -64,22 +64,21 @@ __all__ = [
     "GitHubError",
     "GitHubRepository",
     "Head",
-    "Hook",
-    "HookConfig",
-    "Keys",
     "MalformedEvent",
     "NotFound",
     "OAuth",
     "OAuthConfig",
-    "Patience",
     "PullRequest",
     "RateLimited",
     "Refused",
     "Repository",
+    "RetryPolicy",
     "SignInPending",
     "SignInRefused",
     "Unauthorized",
     "User",
+    "UserKeys",
+    "WebhookConfig",
     "missed",
     "open_github",
     "parse_event",

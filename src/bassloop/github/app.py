@@ -1,4 +1,4 @@
-"""The App's credentials: signed statements of who asks, exchanged for an installation's tokens.
+"""The App's credentials: a signed JWT, exchanged for an installation's tokens.
 
 https://docs.github.com/apps/creating-github-apps/authenticating-with-a-github-app
 """
@@ -6,33 +6,39 @@ https://docs.github.com/apps/creating-github-apps/authenticating-with-a-github-a
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import jwt
 import structlog
 import trio
 
-from bassloop.github.api import ANONYMOUS, API, Credential
+from bassloop.concurrency import KeyedLock, TTLCache, shielded
 from bassloop.github.errors import GitHubError, Unauthorized
+from bassloop.github.request import ANONYMOUS, Credential
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+
+    from bassloop.github.api import API
+    from bassloop.github.request import Data
 
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
+
 CLOCK_SKEW = 60
-"""Seconds that a statement is dated back, for GitHub refuses one from the future."""
+"""Seconds that a JWT is dated back, because GitHub refuses one from the future."""
 
 LIFETIME = 540
 RENEW_BEFORE = 300
 MAX_INSTALLATIONS = 10_000
 READ_CONTENTS = {"contents": "read", "metadata": "read"}
 REVOKE_SECONDS = 10.0
-ASK_AGAIN_SECONDS = 600.0
+SEARCH_AGAIN_SECONDS = 600.0
+NO_APP = "no GitHub App is set (GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +56,14 @@ class App:
     api: API
     app_id: int
     private_key: str = field(repr=False)
-    _tokens: OrderedDict[int, Token] = field(default_factory=OrderedDict, repr=False)
-    _locks: dict[int, trio.Lock] = field(default_factory=dict, repr=False)
+    _tokens: TTLCache[int, Token] = field(
+        default_factory=lambda: TTLCache(MAX_INSTALLATIONS), repr=False
+    )
+    _renewing: KeyedLock[int] = field(default_factory=KeyedLock, repr=False)
     _searched_at: float | None = field(default=None, repr=False)
 
-    def statement(self) -> str:
-        """A JWT that says who we are. Raises Unauthorized when the key is no key."""
+    def make_jwt(self) -> str:
+        """Return a JWT that identifies the App. Raises Unauthorized when the private key isn't one."""
         now = int(time.time())
         claims = {"iat": now - CLOCK_SKEW, "exp": now + LIFETIME, "iss": str(self.app_id)}
         try:
@@ -69,63 +77,51 @@ class App:
 
     @property
     def credential(self) -> Credential:
-        """The App itself, for what no installation may ask. Raises Unauthorized."""
-        return Credential("app", self.statement())
+        """The App itself, for what no installation may do. Raises Unauthorized."""
+        return Credential("app", self.make_jwt())
 
-    async def installation(self, installation_id: int) -> Credential:
-        """An installation, with a token that is good for some minutes at least. Raises GitHubError.
+    async def installation_credential(self, installation_id: int) -> Credential:
+        """Return an installation with a token that is good for some minutes at least. Raises GitHubError.
 
         The token is asked for once however many wait for it; cancelling one of them leaves the
         others waiting.
         """
-        kept = self._good(installation_id)
-        if kept is None:
-            lock = self._locks.setdefault(installation_id, trio.Lock())
-            try:
-                async with lock:
-                    kept = self._good(installation_id) or await self._renew(installation_id)
-            finally:
-                if not lock.locked():
-                    self._locks.pop(installation_id, None)
-        return Credential(f"installation {installation_id}", kept.value)
-
-    def _good(self, installation_id: int) -> Token | None:
-        kept = self._tokens.get(installation_id)
-        return kept if kept and kept.expires_at - time.time() >= RENEW_BEFORE else None
+        token = self._tokens.get(installation_id)
+        if token is None:
+            async with self._renewing.hold(installation_id):
+                token = self._tokens.get(installation_id) or await self._renew(installation_id)
+        return Credential(f"installation {installation_id}", token.value)
 
     async def _renew(self, installation_id: int) -> Token:
-        token = self._tokens[installation_id] = await self._ask(installation_id, {})
-        if len(self._tokens) > MAX_INSTALLATIONS:
-            self._tokens.popitem(last=False)
+        token = await self._new_token(installation_id, {})
+        lifetime = token.expires_at - time.time() - RENEW_BEFORE
+        self._tokens.store(installation_id, token, seconds=lifetime)
         return token
 
     def forget(self, installation_id: int, value: str) -> None:
-        """Drop a token that GitHub no longer takes, unless it was renewed already."""
-        kept = self._tokens.get(installation_id)
-        if kept is not None and kept.value == value:
-            del self._tokens[installation_id]
+        """Drop a token that GitHub no longer accepts, unless it was renewed already."""
+        token = self._tokens.get(installation_id)
+        if token is not None and token.value == value:
+            self._tokens.forget(installation_id)
 
     async def any_installation(self) -> Credential:
-        """Some installation, to ask for what is public within its rate limit; else anonymous.
+        """Return some installation, to read what is public within its rate limit, or else anonymous.
 
-        Never raises GitHubError: what is public can be asked for without.
+        Never raises GitHubError: what is public can be read without a token.
         """
-        now = time.time()
-        for number, kept in self._tokens.items():
-            if kept.expires_at - now > 60:
-                return Credential(f"installation {number}", kept.value)
-        if (
-            self._searched_at is not None
-            and trio.current_time() - self._searched_at < ASK_AGAIN_SECONDS
-        ):
+        for number in self._tokens:
+            if (token := self._tokens.get(number)) is not None:
+                return Credential(f"installation {number}", token.value)
+        now = trio.current_time()
+        if self._searched_at is not None and now - self._searched_at < SEARCH_AGAIN_SECONDS:
             return ANONYMOUS
-        self._searched_at = trio.current_time()
+        self._searched_at = now
         try:
             path = "/app/installations?per_page=100"
             page, _ = await self.api.page(path, credential=self.credential)
             for found in page:
                 if not found.get("suspended_at"):
-                    return await self.installation(int(found["id"]))
+                    return await self.installation_credential(int(found["id"]))
         except (GitHubError, AttributeError, TypeError, KeyError, ValueError) as error:
             log.warning("no installation to ask through", error=str(error))
         return ANONYMOUS
@@ -134,24 +130,24 @@ class App:
     async def checkout_token(
         self, installation_id: int, repository_id: int
     ) -> AsyncGenerator[Token]:
-        """A token that can read one repository and nothing else; revoked at exit, if cancelled too.
+        """Yield a token that can read one repository and nothing else, and revoke it on exit.
 
-        Git takes it as the password of the user ``x-access-token``. Raises GitHubError on entry; a
-        token that can't be revoked is logged, and expires within the hour.
+        Git takes it as the password of the user ``x-access-token``. Raises GitHubError on entry. It is
+        revoked when the caller is cancelled, too; one that can't be is logged, and expires within the hour.
         """
         narrowed = {"repository_ids": [repository_id], "permissions": READ_CONTENTS}
-        token = await self._ask(installation_id, narrowed)
+        token = await self._new_token(installation_id, narrowed)
         try:
             yield token
         finally:
-            with trio.move_on_after(REVOKE_SECONDS, shield=True):
+            with shielded(REVOKE_SECONDS):
                 credential = Credential(f"checkout {repository_id}", token.value)
                 try:
                     await self.api.call("DELETE", "/installation/token", credential=credential)
                 except GitHubError as error:
                     log.warning("token not revoked", repository=repository_id, error=str(error))
 
-    async def _ask(self, installation_id: int, narrowed: Mapping[str, Any]) -> Token:
+    async def _new_token(self, installation_id: int, narrowed: Mapping[str, Any]) -> Token:
         path = f"/app/installations/{installation_id}/access_tokens"
         answer = await self.api.call(
             "POST", path, credential=self.credential, data=narrowed, repeatable=True
@@ -162,3 +158,46 @@ class App:
             )
         except (TypeError, KeyError, ValueError) as error:
             raise GitHubError(f"GitHub's answer to POST {path} has no token") from error
+
+
+@dataclass(frozen=True, eq=False)
+class Installation:
+    """Calls through one installation of the App; a token that GitHub no longer accepts is renewed once.
+
+    `app` is None when none is set; then every call raises Unauthorized.
+    """
+
+    api: API
+    app: App | None
+    id: int
+
+    async def call(
+        self, method: str, path: str, *, data: Data | None = None, repeatable: bool | None = None
+    ) -> Any:
+        """Make a call as :meth:`API.call` does."""
+        return await self._with_token(
+            lambda credential: self.api.call(
+                method, path, credential=credential, data=data, repeatable=repeatable
+            )
+        )
+
+    async def raw(self, path: str, *, limit: int) -> bytes:
+        """Read a file as :meth:`API.raw` does."""
+        return await self._with_token(
+            lambda credential: self.api.raw(path, credential=credential, limit=limit)
+        )
+
+    async def page(self, url: str) -> tuple[Any, str | None]:
+        """Read one page of a list as :meth:`API.page` does."""
+        return await self._with_token(lambda credential: self.api.page(url, credential=credential))
+
+    async def _with_token(self, call: Callable[[Credential], Awaitable[T]]) -> T:
+        if self.app is None:
+            raise Unauthorized(NO_APP)
+        credential = await self.app.installation_credential(self.id)
+        try:
+            return await call(credential)
+        except Unauthorized:
+            self.app.forget(self.id, credential.value)
+            credential = await self.app.installation_credential(self.id)
+        return await call(credential)

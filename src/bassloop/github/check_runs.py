@@ -1,4 +1,4 @@
-"""Check runs as GitHub takes them: what is sent, within its limits, and what comes back. Pure.
+"""Check runs as GitHub takes them: the requests, within its limits, and the responses. Pure.
 
 https://docs.github.com/rest/checks/runs
 """
@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from bassloop.github.errors import GitHubError, Refused
-from bassloop.github.limits import MAX_MESSAGE, cut, title
 from bassloop.github.models import (
     Action,
     Annotation,
@@ -21,7 +20,7 @@ from bassloop.github.models import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
 STATUSES = frozenset({"queued", "in_progress", "completed"})
 CONCLUSIONS = frozenset(
@@ -33,13 +32,18 @@ MAX_EXTERNAL_ID = 255
 MAX_ACTIONS = 3
 MAX_ANNOTATIONS = 50
 """Annotations in one request; more are sent in further ones."""
+MAX_TEXT = 65_535
+MAX_TITLE = 255
+MAX_MESSAGE = 64_000
+_CUT = "\n\n… (cut here; the whole is behind the link)"
+_FENCE = re.compile(r"[ ]{0,3}(`{3,}|~{3,})")
 
 _SHA = re.compile(r"[0-9a-f]{40}\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class CheckRunChange:
-    """A check run from now on; a field that is None stays as it is."""
+    """A change of a check run; a field that is None stays as it is."""
 
     status: str
     output: CheckOutput
@@ -49,8 +53,8 @@ class CheckRunChange:
     details_url: str | None = None
 
 
-def creation(draft: CheckRunDraft) -> dict[str, Any]:
-    """The request that makes a check run. Raises Refused for what GitHub would not take."""
+def creation_request(draft: CheckRunDraft) -> dict[str, Any]:
+    """Return the request that creates a check run. Raises Refused for what GitHub would not take."""
     if not draft.name.strip() or len(draft.name) > MAX_NAME:
         raise Refused(f"a check run's name has 1 to {MAX_NAME} characters, not {draft.name[:50]!r}")
     if not _SHA.match(draft.head_sha):
@@ -65,15 +69,15 @@ def creation(draft: CheckRunDraft) -> dict[str, Any]:
         completed_at=draft.completed_at,
         details_url=draft.details_url,
     )
-    named = {"name": draft.name, "head_sha": draft.head_sha, "external_id": draft.external_id}
-    sent = {**named, **alteration(change)}
+    identity = {"name": draft.name, "head_sha": draft.head_sha, "external_id": draft.external_id}
+    sent = {**identity, **change_request(change)}
     if not draft.output.actions:
         del sent["actions"]
     return sent
 
 
-def alteration(change: CheckRunChange) -> dict[str, Any]:
-    """The request that changes a check run. Raises Refused for what GitHub would not take."""
+def change_request(change: CheckRunChange) -> dict[str, Any]:
+    """Return the request that changes a check run. Raises Refused for what GitHub would not take."""
     if change.status not in STATUSES:
         raise Refused(f"a check run's status is one of {_words(STATUSES)}, not {change.status!r}")
     if (change.conclusion is not None) != (change.status == "completed"):
@@ -99,7 +103,7 @@ def alteration(change: CheckRunChange) -> dict[str, Any]:
 
 
 def annotation_batch(annotations: Sequence[Annotation], sent: int) -> list[dict[str, Any]]:
-    """The annotations of the next request, when GitHub has the first `sent` of them already."""
+    """Return the annotations of the next request, if GitHub has the first `sent` of them already."""
     return [_annotation(each) for each in annotations[sent : sent + MAX_ANNOTATIONS]]
 
 
@@ -134,8 +138,8 @@ def _actions(actions: Sequence[Action]) -> list[dict[str, str]]:
     return sent
 
 
-def record(item: Any) -> CheckRunRecord:
-    """A check run that GitHub sent. Raises GitHubError for what is none."""
+def parse_check_run(item: Any) -> CheckRunRecord:
+    """Return a check run that GitHub sent. Raises GitHubError if it isn't one."""
     try:
         app, output = item.get("app") or {}, item.get("output") or {}
         return CheckRunRecord(
@@ -151,12 +155,7 @@ def record(item: Any) -> CheckRunRecord:
             annotations=int(output.get("annotations_count") or 0),
         )
     except (AttributeError, TypeError, KeyError, ValueError) as error:
-        raise GitHubError("GitHub's answer is no check run", uncertain=True) from error
-
-
-def merged(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-    """One change that does what two do, one after the other."""
-    return {**before, **after}
+        raise GitHubError("GitHub's answer is not a check run", uncertain=True) from error
 
 
 def _is_web(url: str | None) -> bool:
@@ -169,3 +168,52 @@ def _time(at: float | None) -> str | None:
 
 def _words(words: frozenset[str]) -> str:
     return ", ".join(sorted(words))
+
+
+def cut(text: str, limit: int = MAX_TEXT, note: str = _CUT) -> str:
+    """Return text of at most `limit` bytes of UTF-8, cut at the end of a line where one is near.
+
+    An open code fence is closed, so that the note, and what follows, isn't code. Lone surrogates are
+    replaced.
+    """
+    data = text.encode(errors="replace")
+    if len(data) <= limit:
+        return data.decode()
+    start = _prefix(data, limit - len(note.encode()))
+    fence = _open_fence(start)
+    if fence:
+        # The closing fence needs room; cutting more for it may cut off the opening one.
+        start = _prefix(data, limit - len(note.encode()) - len(fence) - 1)
+        fence = _open_fence(start)
+    ending = f"\n{fence}{note}" if fence else note
+    whole = (start + ending).encode()
+    return whole.decode() if len(whole) <= limit else whole[:limit].decode(errors="ignore")
+
+
+def _prefix(data: bytes, length: int) -> str:
+    """Return the first bytes as text, up to a line's end if that isn't far."""
+    start = data[: max(length, 0)].decode(errors="ignore")
+    newline = start.rfind("\n")
+    return start[:newline] if newline > len(start) * 3 // 4 else start
+
+
+def _open_fence(text: str) -> str:
+    """Return the fence that closes the code block that text ends in; empty if it isn't in one."""
+    fence = ""
+    for line in text.split("\n"):
+        found = _FENCE.match(line)
+        if not found:
+            continue
+        marks, rest = found[1], line[found.end() :]
+        if not fence:
+            if marks[0] == "~" or "`" not in rest:
+                fence = marks
+        elif marks[0] == fence[0] and len(marks) >= len(fence) and not rest.strip():
+            fence = ""
+    return fence
+
+
+def title(text: str) -> str:
+    """Return a title in one line, as long as GitHub shows; an empty one is replaced."""
+    flat = " ".join(text.encode(errors="replace").decode().split()) or "Bass Loop"
+    return flat if len(flat) <= MAX_TITLE else flat[: MAX_TITLE - 1] + "…"

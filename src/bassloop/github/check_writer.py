@@ -1,6 +1,6 @@
-"""Writing check runs so that nothing is made twice, and a backlog is as short as it can be.
+"""Writing check runs so that none is created twice, with as few requests as a backlog allows.
 
-A creation whose answer was lost is looked for among the head's check runs before it is tried again.
+A creation whose response was lost is looked for among the head's check runs before it is tried again.
 Changes of one check run go out in order; those that wait for their turn become one. Annotations are
 appended by each request, so that before one is repeated GitHub is asked how many it has.
 """
@@ -14,20 +14,20 @@ from urllib.parse import quote
 import structlog
 import trio
 
+from bassloop.concurrency import retry
 from bassloop.github.check_runs import (
     CheckRunChange,
-    alteration,
     annotation_batch,
-    creation,
-    merged,
-    record,
+    change_request,
+    creation_request,
+    parse_check_run,
 )
 from bassloop.github.errors import GitHubError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from bassloop.github.installation import Installation
+    from bassloop.github.app import Installation
     from bassloop.github.models import Annotation, CheckRunDraft, CheckRunRecord
 
 log = structlog.get_logger(__name__)
@@ -37,11 +37,11 @@ MAX_PAGES = 20
 
 @dataclass(eq=False)
 class _Changes:
-    """What one check run is to become: the changes so far, as one, and how many are sent."""
+    """The changes of one check run so far, as one, and how many of them are sent."""
 
     lock: trio.Lock = field(default_factory=trio.Lock)
     change: dict[str, Any] = field(default_factory=dict)
-    asked: int = 0
+    requested: int = 0
     sent: int = 0
     users: int = 0
 
@@ -54,34 +54,44 @@ class CheckWriter:
 
     @property
     def waiting(self) -> int:
-        """How many check runs have changes that are not sent yet: the backlog."""
+        """The number of check runs with changes that are not sent yet: the backlog."""
         return len(self._changes)
 
     async def create(
         self, installation: Installation, repository: str, draft: CheckRunDraft
     ) -> CheckRunRecord:
-        """Make a check run, once. Raises GitHubError."""
-        data = creation(draft)
-        patience = installation.api.patience
-        for attempt in range(1, patience.attempts + 1):
-            try:
-                return record(
-                    await installation.call("POST", f"{repository}/check-runs", data=data)
-                )
-            except GitHubError as error:
-                if not error.uncertain:
-                    raise
-                log.warning("check run may have been made", name=draft.name, error=str(error))
-                if attempt > 1 or error.status:
-                    await trio.sleep(patience.pause(attempt))
-                made = await self.find(
-                    installation, repository, draft.head_sha, draft.name, draft.external_id
-                )
-                if made is not None:
-                    return made
-                if attempt == patience.attempts:
-                    raise
-        raise AssertionError("unreachable")
+        """Create a check run, once. Raises GitHubError."""
+        data = creation_request(draft)
+        attempts = 0
+
+        async def find() -> CheckRunRecord | None:
+            return await self.find(
+                installation, repository, draft.head_sha, draft.name, draft.external_id
+            )
+
+        async def attempt() -> CheckRunRecord:
+            nonlocal attempts
+            attempts += 1
+            if attempts > 1 and (created := await find()) is not None:
+                return created
+            path = f"{repository}/check-runs"
+            return parse_check_run(await installation.call("POST", path, data=data))
+
+        def retry_after(error: Exception) -> float | None:
+            if not isinstance(error, GitHubError) or not error.uncertain:
+                return None
+            log.warning("check run may have been created", name=draft.name, error=str(error))
+            return 0.0
+
+        policy = installation.api.retries
+        try:
+            return await retry(
+                attempt, policy.backoff, retry_after=retry_after, attempts=policy.attempts
+            )
+        except GitHubError as error:
+            if error.uncertain and (created := await find()) is not None:
+                return created
+            raise
 
     async def find(
         self,
@@ -91,7 +101,7 @@ class CheckWriter:
         name: str,
         external_id: str,
     ) -> CheckRunRecord | None:
-        """Our check run of a head with this `external_id`; None when there is none."""
+        """Return our check run of a head with this `external_id`, or None."""
         for found in await self.listed(installation, repository, head_sha, name):
             if found.external_id == external_id:
                 return found
@@ -100,7 +110,7 @@ class CheckWriter:
     async def listed(
         self, installation: Installation, repository: str, ref: str, name: str | None
     ) -> list[CheckRunRecord]:
-        """Our check runs of a commit, newest first as GitHub lists them, hidden ones too."""
+        """Return our check runs of a commit, newest first as GitHub lists them, hidden ones too."""
         query = "filter=all&per_page=100"
         if name is not None:
             query += f"&check_name={quote(name, safe='')}"
@@ -113,7 +123,7 @@ class CheckWriter:
                 break
             page, url = await installation.page(url)
             items = page.get("check_runs") if isinstance(page, dict) else None
-            found += [record(item) for item in items or ()]
+            found += [parse_check_run(item) for item in items or ()]
         return found
 
     async def update(
@@ -122,21 +132,21 @@ class CheckWriter:
         url: str,
         change: CheckRunChange,
     ) -> None:
-        """Change a check run, together with what others ask of it meanwhile. Raises GitHubError.
+        """Change a check run, together with what others want changed meanwhile. Raises GitHubError.
 
         An annotation without a file is left out.
 
         Args:
             url: the check run's path in the API.
         """
-        data = alteration(change)
+        data = change_request(change)
         placed = [note for note in change.output.annotations if note.path]
         changes = self._changes.setdefault(url, _Changes())
         changes.users += 1
         try:
-            changes.change = merged(changes.change, data)
-            changes.asked += 1
-            mine = changes.asked
+            changes.change = {**changes.change, **data}
+            changes.requested += 1
+            mine = changes.requested
             async with changes.lock:
                 if placed:
                     await self._annotate(installation, url, changes, placed)
@@ -148,11 +158,11 @@ class CheckWriter:
                 del self._changes[url]
 
     async def _send(self, installation: Installation, url: str, changes: _Changes) -> None:
-        taken = changes.asked
+        taken = changes.requested
 
         def newest() -> Mapping[str, Any]:
             nonlocal taken
-            taken = changes.asked
+            taken = changes.requested
             return changes.change
 
         await installation.call("PATCH", url, data=newest)
@@ -165,25 +175,28 @@ class CheckWriter:
         changes: _Changes,
         annotations: Sequence[Annotation],
     ) -> None:
-        """Send the change with the annotations that GitHub has not, in several requests."""
-        failures, patience = 0, installation.api.patience
-        while True:
-            has = record(await installation.call("GET", url)).annotations
+        """Send the change with the annotations that GitHub doesn't have, in several requests."""
+
+        async def send_batch() -> bool:
+            has = parse_check_run(await installation.call("GET", url)).annotations
             batch = annotation_batch(annotations, has)
             if not batch:
-                break
-            taken, change = changes.asked, changes.change
+                return False
+            taken, change = changes.requested, changes.change
             output = {**change["output"], "annotations": batch}
-            try:
-                await installation.call(
-                    "PATCH", url, data={**change, "output": output}, repeatable=False
-                )
-            except GitHubError as error:
-                failures += 1
-                if not error.uncertain or failures == patience.attempts:
-                    raise
-                await trio.sleep(patience.pause(failures))
-            else:
-                changes.sent = taken
-        if changes.sent < changes.asked:
+            await installation.call(
+                "PATCH", url, data={**change, "output": output}, repeatable=False
+            )
+            changes.sent = taken
+            return True
+
+        def retry_after(error: Exception) -> float | None:
+            return 0.0 if isinstance(error, GitHubError) and error.uncertain else None
+
+        policy = installation.api.retries
+        while await retry(
+            send_batch, policy.backoff, retry_after=retry_after, attempts=policy.attempts
+        ):
+            pass
+        if changes.sent < changes.requested:
             await self._send(installation, url, changes)

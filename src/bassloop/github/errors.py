@@ -1,4 +1,4 @@
-"""What GitHub refuses, and what mends it."""
+"""What GitHub refuses, and how to fix it."""
 
 from __future__ import annotations
 
@@ -9,35 +9,39 @@ class GitHubError(Exception):
     Args:
         status: HTTP's; 0 when there was no answer.
         uncertain: it may have been done all the same: the answer was lost, or is broken.
+        retryable: the same request may be sent again at once, or after a moment.
     """
 
-    def __init__(self, message: str, status: int = 0, *, uncertain: bool = False) -> None:
+    def __init__(
+        self, message: str, status: int = 0, *, uncertain: bool = False, retryable: bool = False
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.uncertain = uncertain
+        self.retryable = retryable
 
     @property
     def passing(self) -> bool:
-        """Whether the same call may succeed later although nobody changes what is asked: GitHub is
-        down, limits us, can't be reached, or answered with garbage."""
+        """Whether the same call may succeed later although nobody changes anything: GitHub is down,
+        limits us, can't be reached, or answered with garbage."""
         return self.status == 0 or self.status >= 500 or self.uncertain
 
 
 class NotFound(GitHubError):
-    """GitHub has no such thing, or does not show it to this App."""
+    """GitHub has no such thing, or doesn't show it to this App."""
 
 
 class Unauthorized(GitHubError):
-    """GitHub does not know who asks: the App's id or key is wrong, or the clock."""
+    """GitHub doesn't know who is asking: the App's id or key is wrong, or the clock."""
 
     @property
     def passing(self) -> bool:
-        """It passes when the operator mends it, and no delivery is at fault."""
+        """Always: it succeeds once the operator has fixed it, and no delivery is at fault."""
         return True
 
 
 class TooLong(GitHubError):
-    """GitHub's answer is longer than what is taken of it; it will not be shorter next time."""
+    """GitHub's answer is longer than the limit; it will not be shorter next time."""
 
     @property
     def passing(self) -> bool:
@@ -50,14 +54,16 @@ class Forbidden(GitHubError):
 
 
 class Refused(GitHubError):
-    """GitHub finds what was sent invalid, or we do, before sending it."""
+    """The request is invalid: GitHub says so, or we did before sending it."""
 
 
 class RateLimited(GitHubError):
-    """Too much was asked; nothing was done. `retry_after` is in seconds."""
+    """There were too many requests; nothing was done. `retry_after` is in seconds."""
 
-    def __init__(self, message: str, status: int, retry_after: float) -> None:
-        super().__init__(message, status)
+    def __init__(
+        self, message: str, status: int, retry_after: float, *, retryable: bool = True
+    ) -> None:
+        super().__init__(message, status, retryable=retryable)
         self.retry_after = retry_after
 
     @property
@@ -82,30 +88,28 @@ def retry_after(error: BaseException) -> float | None:
     return None
 
 
-def explain(status: int, what: str, said: str, *, permissions: str = "") -> GitHubError:
-    """The error for an answer: what was asked, what GitHub said, what mends it. Pure.
+def explain(status: int, request: str, reason: str, *, permissions: str = "") -> GitHubError:
+    """Return the error for a response, with the request, GitHub's reason, and the fix.
 
     Args:
         permissions: the header ``X-Accepted-GitHub-Permissions``, as in ``checks=write``.
     """
-    message = f"GitHub answered {status} to {what}" + (f": {said}" if said else "")
+    message = f"GitHub answered {status} to {request}" + (f": {reason}" if reason else "")
     if status == 401:
-        mend = (
-            "are GITHUB_APP_ID and the private key those of the same App, and is the clock right?"
-        )
-        return Unauthorized(f"{message} ({mend})", status)
+        fix = "are GITHUB_APP_ID and the private key those of the same App, and is the clock right?"
+        return Unauthorized(f"{message} ({fix})", status)
     if status == 403:
         needed = (
             f"the permission {permissions}" if permissions else "the permission that this needs"
         )
-        mend = f"grant the App {needed}, and accept it where the App is installed"
-        return Forbidden(f"{message} ({mend})", status)
+        fix = f"grant the App {needed}, and accept it where the App is installed"
+        return Forbidden(f"{message} ({fix})", status)
     if status == 404:
-        mend = "does it exist, is the App installed there, and may it read it?"
-        return NotFound(f"{message} ({mend})", status)
+        fix = "does it exist, is the App installed there, and may it read it?"
+        return NotFound(f"{message} ({fix})", status)
     if status == 422:
         return Refused(message, status)
     if 300 <= status < 400:
-        mend = "was it renamed, or is GITHUB_API_URL not the API's address?"
-        return GitHubError(f"{message} ({mend})", status)
+        fix = "was it renamed, or is GITHUB_API_URL not the API's address?"
+        return GitHubError(f"{message} ({fix})", status)
     return GitHubError(message, status, uncertain=status >= 500)

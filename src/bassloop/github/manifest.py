@@ -1,8 +1,8 @@
-"""Making an App from a manifest: what GitHub is asked to make, and what it made.
+"""Creating an App from a manifest.
 
-The operator's browser posts the manifest to GitHub's *web* host, GitHub asks them, and leads the
+The operator's browser posts the manifest to GitHub's *web* host, GitHub asks them, and sends the
 browser back with a code, which is exchanged for the App's credentials within the hour. The private
-key is told this once. A manifest can't switch the device flow on, have deliveries come as JSON, nor
+key is shown this once. A manifest can't switch the device flow on, have deliveries come as JSON, or
 install the App.
 
 https://docs.github.com/apps/sharing-github-apps/registering-a-github-app-from-a-manifest
@@ -28,13 +28,13 @@ PERMISSIONS = {
     "pull_requests": "read",
 }
 EVENTS = ("merge_group", "pull_request", "push", "repository")
-"""Events to ask for; check_run and check_suite come by themselves with the permission checks."""
+"""Events to subscribe to; check_run and check_suite come with the permission `checks`."""
 
 WEBHOOK_PATH = "/integrations/github/events"
-"""Where deliveries arrive, below the loop's external URL."""
+"""The path that deliveries are posted to, below the loop's external URL."""
 
 CALLBACK_PATH = "/sign-in/callback"
-"""Where browsers come back to whose people sign in, below the loop's external URL."""
+"""The path that GitHub sends browsers back to after signing in, below the loop's external URL."""
 
 _CODE = re.compile(r"[A-Za-z0-9_-]{1,200}\Z")
 _ORGANIZATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}\Z")
@@ -42,7 +42,7 @@ _ORGANIZATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}\Z")
 
 @dataclass(frozen=True, slots=True)
 class NewApp:
-    """An App that GitHub made. `webhook_secret` is None when GitHub gave none."""
+    """An App that GitHub created. `webhook_secret` is None when GitHub sent none."""
 
     id: int
     slug: str
@@ -54,11 +54,11 @@ class NewApp:
 
 
 def manifest(name: str, external_url: str, redirect_url: str) -> dict[str, Any]:
-    """What the App is to be. Pure.
+    """Return the manifest.
 
     Args:
-        external_url: where the loop is reached, without a slash at its end.
-        redirect_url: where the browser comes back to with the code.
+        external_url: the loop's, without a slash at its end.
+        redirect_url: the page that GitHub sends the browser back to with the code.
     """
     return {
         "name": name,
@@ -74,9 +74,9 @@ def manifest(name: str, external_url: str, redirect_url: str) -> dict[str, Any]:
 
 
 def form_url(web_url: str, state: str, organization: str | None = None) -> str:
-    """Where the browser posts the manifest, as the form field ``manifest``. Pure.
+    """Return the URL that the browser posts the manifest to, as the form field ``manifest``.
 
-    Raises ValueError for what is no organization's login.
+    Raises ValueError if the organization isn't a login.
 
     Args:
         state: comes back with the code, and must be compared.
@@ -91,7 +91,7 @@ def form_url(web_url: str, state: str, organization: str | None = None) -> str:
 
 
 def web_url(api_url: str) -> str:
-    """The web host that belongs to an API's base URL, GitHub's own or an Enterprise Server's. Pure."""
+    """Return the URL of the web host of an API's base URL, GitHub's own or an Enterprise Server's."""
     parts = urlsplit(api_url)
     host = parts.netloc
     if host == "api.github.com" or (host.startswith("api.") and host.endswith(".ghe.com")):
@@ -100,7 +100,7 @@ def web_url(api_url: str) -> str:
 
 
 async def exchange(api: API, code: str) -> NewApp:
-    """The App's credentials for a code, which is good once and for an hour. Raises GitHubError."""
+    """Exchange a code, which is good once and for an hour, for the App. Raises GitHubError."""
     if not _CODE.match(code):
         raise GitHubError("the code that came back from GitHub is none")
     try:

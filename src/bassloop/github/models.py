@@ -1,4 +1,4 @@
-"""GitHub's things as the loop sees them: frozen values, made from what GitHub sends."""
+"""GitHub's objects as frozen values, made from what GitHub sends."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Payload = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A GitHub user. The numeric id is the identity; logins change hands. A `bot` is an App's."""
+    """A GitHub user. The numeric id is the identity; logins change hands. A `bot` belongs to an App."""
 
     id: int
     node_id: str
@@ -49,8 +49,8 @@ class Head:
         ref: the full name of the ref that a push moved.
         repository: OWNER/NAME that the commit is in, when the payload tells.
         fork: whether it came from a fork; None when the payload does not tell.
-        author: for a fork's head, whose it is, when the payload tells.
-        association: what a pull request's author is to the repository, as GitHub words it.
+        author: the author of a fork's head, when the payload tells.
+        association: the relation of a pull request's author to the repository, in GitHub's words.
         base: the branch that a pull request is for.
     """
 
@@ -67,7 +67,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A webhook event, as far as it can be read; what it does not have is None."""
+    """A webhook event, as far as it can be read; what it doesn't have is None."""
 
     name: str
     action: str | None
@@ -80,7 +80,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class PullRequest:
-    """An open pull request with a head that was asked for. `author` is whose head it is."""
+    """An open pull request; `author` is the author of its head."""
 
     number: int
     fork: bool
@@ -94,7 +94,7 @@ class Annotation:
     """A note on lines of a file. `level` is ``notice``, ``warning`` or ``failure``.
 
     Args:
-        column: where in the line; GitHub takes it for notes on one line only.
+        column: the column in the line; GitHub takes it for notes on one line only.
     """
 
     path: str
@@ -108,7 +108,7 @@ class Annotation:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """A button on a check run. `identifier` comes back in the event when somebody presses it."""
+    """A button on a check run; the event of somebody pressing it has its `identifier`."""
 
     label: str
     description: str
@@ -117,7 +117,7 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class CheckOutput:
-    """What a check run shows: a title and Markdown, annotations, and buttons.
+    """The output of a check run: a title and Markdown, annotations, and buttons.
 
     Args:
         title: one line.
@@ -150,7 +150,7 @@ class CheckRunDraft:
 
 @dataclass(frozen=True, slots=True)
 class CheckRunRecord:
-    """A check run that GitHub has. `app_id` is whose it is."""
+    """A check run that GitHub has; `app_id` is the App that created it."""
 
     id: int
     name: str

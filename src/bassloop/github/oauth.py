@@ -1,7 +1,7 @@
-"""Who somebody is, as GitHub shows it: the App's web flow for browsers, its device flow for terminals.
+"""Signing in with GitHub: the App's web flow for browsers, its device flow for terminals.
 
-Either ends with a user's token. It is asked once whose it is, then revoked, and nobody else ever sees
-it. OAuth lives on GitHub's *web* host, and tells its errors with status 200.
+Either ends with a user's token. It is used once, to ask who the user is, then revoked, and nobody else ever
+sees it. OAuth lives on GitHub's *web* host, and reports its errors with status 200.
 
 https://docs.github.com/apps/creating-github-apps/authenticating-with-a-github-app/generating-a-user-access-token-for-a-github-app
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
@@ -19,8 +18,10 @@ import httpx
 import structlog
 import trio
 
+from bassloop.concurrency import shielded
 from bassloop.github.errors import GitHubError, explain
 from bassloop.github.models import User
+from bassloop.github.request import fetch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,29 +33,31 @@ REVOKE_SECONDS = 10.0
 MAX_ANSWER = 256 << 10
 DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 SLOWER = 5.0
-"""Seconds that `slow_down` adds to the pause between questions (RFC 8628, 3.5)."""
+"""Seconds that `slow_down` adds to the time between requests (RFC 8628, 3.5)."""
 
 
 class SignInRefused(GitHubError):
-    """GitHub did not say who it is: the code is wrong, old or used, or the person said no. `reason`
-    is GitHub's word for it, such as ``bad_verification_code`` or ``access_denied``."""
+    """GitHub refused: the code is wrong, old or used, or the person said no.
 
-    def __init__(self, reason: str, said: str) -> None:
-        super().__init__(said or reason, 200)
+    `reason` is GitHub's code for it, such as ``bad_verification_code`` or ``access_denied``.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message or reason, 200)
         self.reason = reason
 
 
 class SignInPending(SignInRefused):
-    """The person has not decided yet: ask again, but not before `seconds` have gone by."""
+    """The person has not decided yet: ask again, but not before `seconds` have passed."""
 
-    def __init__(self, reason: str, said: str, seconds: float) -> None:
-        super().__init__(reason, said)
+    def __init__(self, reason: str, message: str, seconds: float) -> None:
+        super().__init__(reason, message)
         self.seconds = seconds
 
 
 @dataclass(frozen=True, slots=True)
 class OAuthConfig:
-    """Where GitHub's pages are, and the App that people sign in with.
+    """The App that people sign in with, and the hosts it lives on.
 
     Args:
         web_url: the *web* host's base URL.
@@ -69,7 +72,7 @@ class OAuthConfig:
 
 @dataclass(frozen=True, slots=True)
 class DeviceCode:
-    """What a terminal shows, and what it asks with. Times are in seconds."""
+    """The codes of a device flow: one to show, one to ask with. Times are in seconds."""
 
     device_code: str = field(repr=False)
     user_code: str
@@ -78,37 +81,37 @@ class DeviceCode:
     expires_in: float
 
 
-def challenge_of(verifier: str) -> str:
-    """What is told of a verifier beforehand (RFC 7636, S256). Pure."""
+def code_challenge(verifier: str) -> str:
+    """Return the code challenge of a verifier (RFC 7636, S256)."""
     digest = hashlib.sha256(verifier.encode()).digest()
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 @dataclass(frozen=True, eq=False)
 class OAuth:
-    """The App's OAuth. Everything that asks raises GitHubError; cancelled, nothing is kept of it."""
+    """The App's OAuth. Every method that asks raises GitHubError; cancelled, it keeps nothing."""
 
     client: httpx.AsyncClient
     config: OAuthConfig
 
     def authorize_url(self, redirect_uri: str, state: str, verifier: str) -> str:
-        """Where a browser asks its person. Pure; GitHub takes only a registered `redirect_uri`."""
+        """Return the URL where GitHub asks the person; it accepts only a registered `redirect_uri`."""
         asked = {
             "client_id": self.config.client_id,
             "redirect_uri": redirect_uri,
             "state": state,
-            "code_challenge": challenge_of(verifier),
+            "code_challenge": code_challenge(verifier),
             "code_challenge_method": "S256",
         }
         return f"{self.config.web_url}/login/oauth/authorize?{urlencode(asked)}"
 
     async def user_by_code(self, code: str, redirect_uri: str, verifier: str) -> User:
-        """Who came back with a code, which is good once. Raises SignInRefused for any other."""
+        """Return the user who came back with a code, which is good once. Raises SignInRefused."""
         asked = {"code": code, "redirect_uri": redirect_uri, "code_verifier": verifier}
         return await self._user({**asked, "client_secret": self.config.client_secret})
 
     async def device_code(self) -> DeviceCode:
-        """A code that a person types in on GitHub. Raises SignInRefused where the App may not."""
+        """Return a code for a person to type in on GitHub. Raises SignInRefused if the App may not."""
         found = await self._form("/login/device/code", {"client_id": self.config.client_id})
         try:
             return DeviceCode(
@@ -122,8 +125,10 @@ class OAuth:
             raise GitHubError("GitHub's answer has no device code") from error
 
     async def user_by_device(self, device_code: str) -> User:
-        """Who typed the code in. Raises SignInPending until somebody has, SignInRefused when it has
-        expired or they said no."""
+        """Return the user who typed the code in.
+
+        Raises SignInPending until somebody has, SignInRefused when it has expired or they said no.
+        """
         return await self._user({"device_code": device_code, "grant_type": DEVICE_GRANT})
 
     async def _user(self, asked: Mapping[str, str]) -> User:
@@ -139,13 +144,13 @@ class OAuth:
             user = await self._answer("GET", url, headers=headers)
             return User(int(user["id"]), str(user.get("node_id", "")), str(user["login"]))
         except (KeyError, TypeError, ValueError) as error:
-            raise GitHubError("GitHub's answer to GET /user is no user") from error
+            raise GitHubError("GitHub's answer to GET /user is not a user") from error
         finally:
-            with trio.move_on_after(REVOKE_SECONDS, shield=True):
+            with shielded(REVOKE_SECONDS):
                 await self._revoke(token)
 
     async def _revoke(self, token: str) -> None:
-        """Let the token end now; one that can't be revoked ends by itself within hours."""
+        """Revoke a token; one that can't be revoked expires within hours."""
         path = f"/applications/{quote(self.config.client_id, safe='')}/token"
         try:
             await self._answer(
@@ -163,51 +168,32 @@ class OAuth:
         reason = found.get("error")
         if reason is None:
             return found
-        said = str(found.get("error_description") or "")[:300]
+        message = str(found.get("error_description") or "")[:300]
         if reason in ("authorization_pending", "slow_down"):
             seconds = found.get("interval")
             pause = float(seconds) if isinstance(seconds, (int, float)) else SLOWER
-            raise SignInPending(str(reason), said, pause)
-        raise SignInRefused(str(reason)[:100], said)
+            raise SignInPending(str(reason), message, pause)
+        raise SignInRefused(str(reason)[:100], message)
 
     async def _answer(self, method: str, url: str, **options: Any) -> dict[str, Any]:
-        """One question, and its answer as an object; an empty one is an empty object."""
+        """Send one request and return the response as an object; an empty one is an empty object."""
         what = f"{method} {httpx.URL(url).path}".replace(self.config.client_id, "CLIENT_ID")
         headers = {"Accept": "application/json", **options.pop("headers", {})}
-        auth = options.pop("auth", None)
-        request = self.client.build_request(method, url, headers=headers, **options)
         try:
             with trio.fail_after(ANSWER_SECONDS):
-                status, body = await self._sent(request, auth)
+                response = await fetch(
+                    self.client, method, url, limit=MAX_ANSWER, headers=headers, **options
+                )
         except (httpx.HTTPError, trio.TooSlowError) as error:
             reason = str(error) or type(error).__name__
-            mend = "is GITHUB_URL right, and does this machine reach it?"
-            raise GitHubError(f"GitHub did not answer {what}: {reason} ({mend})") from error
-        if status >= 300:
-            raise explain(status, what, "")
+            fix = "is GITHUB_URL right, and does this machine reach it?"
+            raise GitHubError(f"GitHub did not answer {what}: {reason} ({fix})") from error
+        if response.status >= 300:
+            raise explain(response.status, what, "")
         try:
-            found = json.loads(body) if body else {}
+            found = await response.parsed() or {}
         except (ValueError, RecursionError) as error:
-            raise GitHubError(f"GitHub's answer to {what} is not JSON", status) from error
+            raise GitHubError(f"GitHub's answer to {what} is not JSON", response.status) from error
         if not isinstance(found, dict):
-            raise GitHubError(f"GitHub's answer to {what} is no object", status)
+            raise GitHubError(f"GitHub's answer to {what} is not an object", response.status)
         return found
-
-    async def _sent(
-        self, request: httpx.Request, auth: httpx.BasicAuth | None
-    ) -> tuple[int, bytes]:
-        response = await self.client.send(request, auth=auth, stream=True)
-        content = bytearray()
-        try:
-            # Ended by cancelling: leaving the loop would leave httpx's own generators suspended.
-            with trio.CancelScope() as enough:
-                async for chunk in response.aiter_bytes():
-                    content += chunk
-                    if len(content) > MAX_ANSWER:
-                        enough.cancel()
-        finally:
-            with trio.CancelScope(shield=True):
-                await response.aclose()
-        if len(content) > MAX_ANSWER:
-            raise GitHubError(f"GitHub's answer is longer than {MAX_ANSWER:,} bytes")
-        return response.status_code, bytes(content)

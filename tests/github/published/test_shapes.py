@@ -8,7 +8,12 @@ import httpx
 import pytest
 
 from bassloop.github import Action, Annotation, CheckOutput
-from bassloop.github.check_runs import CheckRunChange, alteration, annotation_batch, creation
+from bassloop.github.check_runs import (
+    CheckRunChange,
+    annotation_batch,
+    change_request,
+    creation_request,
+)
 from tests.github.world import World, world
 
 if TYPE_CHECKING:
@@ -23,7 +28,7 @@ REPO = "/repos/{owner}/{repo}"
 async def answered(its: World, path: str, *, app: bool = False) -> Any:
     """What the stand-in answers to a path."""
     assert its.github.app is not None
-    asking = its.github.app.credential if app else await its.github.app.installation(1)
+    asking = its.github.app.credential if app else await its.github.app.installation_credential(1)
     headers = {"Authorization": f"Bearer {asking.value}"}
     async with httpx.AsyncClient(base_url=its.standin.url, trust_env=False) as client:
         answer = await client.get(path, headers=headers)
@@ -156,11 +161,11 @@ def test_what_the_client_sends_has_githubs_shape(description: Description) -> No
         started_at=0.0,
         text="x",
     )
-    description.request("post", f"{REPO}/check-runs", creation(draft))
+    description.request("post", f"{REPO}/check-runs", creation_request(draft))
     change = CheckRunChange(
         "completed", CheckOutput("t", "s"), conclusion="timed_out", completed_at=1.5
     )
-    sent = alteration(change)
+    sent = change_request(change)
     notes = [Annotation("a", 1, "wrong", title="Wrong", end_line=3)]
     sent["output"]["annotations"] = annotation_batch(notes, 0)
     description.request("patch", f"{REPO}/check-runs/{{check_run_id}}", sent)

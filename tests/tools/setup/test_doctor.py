@@ -115,13 +115,13 @@ async def test_a_sound_app_has_nothing_wrong_and_every_part_is_told(repository: 
 
 
 async def test_github_out_of_reach_is_all_that_is_said() -> None:
-    from bassloop.github import GitHubConfig, Patience, open_github
+    from bassloop.github import GitHubConfig, RetryPolicy, open_github
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
         async with open_github(
-            GitHubConfig(url, 1, KEY.private, patience=Patience(attempts=1))
+            GitHubConfig(url, 1, KEY.private, retries=RetryPolicy(attempts=1))
         ) as github:
             settings = Settings(_env_file=None, github_api_url=url)  # type: ignore[call-arg]
             found = [each async for each in examine(settings, github)]

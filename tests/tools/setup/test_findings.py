@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bassloop.github import AppInfo, Attempt, HookConfig
+from bassloop.github import AppInfo, DeliveryAttempt, WebhookConfig
 from bassloop.github.manifest import EVENTS, PERMISSIONS
 from bassloop.tools.setup import findings
 
@@ -16,8 +16,8 @@ URL = "https://loop.test/integrations/github/events"
 NUMBERS = itertools.count(1)
 
 
-def an_attempt(guid: str, status: int, at: float = 0.0) -> Attempt:
-    return Attempt(next(NUMBERS), guid, "push", None, at, status, redelivery=False)
+def an_attempt(guid: str, status: int, at: float = 0.0) -> DeliveryAttempt:
+    return DeliveryAttempt(next(NUMBERS), guid, "push", None, at, status, redelivery=False)
 
 
 @pytest.mark.parametrize(
@@ -64,16 +64,16 @@ def test_each_installation_is_looked_at() -> None:
 @pytest.mark.parametrize(
     ("config", "wanted", "signed", "wrong"),
     [
-        (HookConfig(URL, "json", False, True), URL, True, []),
-        (HookConfig(URL, "form", False, True), URL, True, ["come as form"]),
-        (HookConfig("", "json", False, True), URL, True, ["no address"]),
-        (HookConfig("https://old.test/x", "json", False, True), URL, True, ["old.test"]),
-        (HookConfig(URL, "json", False, False), URL, True, ["GitHub has no webhook secret"]),
-        (HookConfig(URL, "json", False, True), URL, False, ["the loop has no webhook secret"]),
+        (WebhookConfig(URL, "json", False, True), URL, True, []),
+        (WebhookConfig(URL, "form", False, True), URL, True, ["come as form"]),
+        (WebhookConfig("", "json", False, True), URL, True, ["no address"]),
+        (WebhookConfig("https://old.test/x", "json", False, True), URL, True, ["old.test"]),
+        (WebhookConfig(URL, "json", False, False), URL, True, ["GitHub has no webhook secret"]),
+        (WebhookConfig(URL, "json", False, True), URL, False, ["the loop has no webhook secret"]),
     ],
 )
 def test_the_webhooks_settings_are_compared(
-    config: HookConfig, wanted: str, signed: bool, wrong: list[str]
+    config: WebhookConfig, wanted: str, signed: bool, wrong: list[str]
 ) -> None:
     found = findings.webhook(config, wanted, signed, INFO)
     said = [each for each in found if each.state == "wrong"]
@@ -84,12 +84,12 @@ def test_the_webhooks_settings_are_compared(
 
 def test_a_webhook_without_tls_or_without_verification_is_doubtful() -> None:
     plain = findings.webhook(
-        HookConfig("http://loop.test/x", "json", False, True), "http://loop.test/x", True, INFO
+        WebhookConfig("http://loop.test/x", "json", False, True), "http://loop.test/x", True, INFO
     )
     assert [each.text for each in plain if each.state == "doubtful"] == [
         "deliveries are sent without TLS"
     ]
-    blind = findings.webhook(HookConfig(URL, "json", True, True), URL, True, INFO)
+    blind = findings.webhook(WebhookConfig(URL, "json", True, True), URL, True, INFO)
     assert any("does not verify" in each.text for each in blind if each.state == "doubtful")
 
 

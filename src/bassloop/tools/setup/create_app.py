@@ -26,7 +26,7 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
 from bassloop.concurrency import shielded
-from bassloop.github import GitHubError, Hook
+from bassloop.github import AppWebhook, GitHubError
 from bassloop.github.app import App
 from bassloop.github.manifest import WEBHOOK_PATH, NewApp, exchange, form_url, manifest
 from bassloop.tools.setup import settings_file
@@ -121,7 +121,7 @@ class Creation:
 
     async def _configure(self, app: NewApp) -> str | None:
         """Have GitHub deliver JSON, which a manifest can't. Return the error, if there is one."""
-        hook = Hook(App(self.api, app.id, app.private_key))
+        hook = AppWebhook(App(self.api, app.id, app.private_key))
         url = f"{self.plan.external_url}{WEBHOOK_PATH}"
         try:
             await hook.configure(url=url, secret=app.webhook_secret or "")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import trio
 
-from bassloop.github import GitHubError, Hook, NotFound
+from bassloop.github import AppWebhook, GitHubError, NotFound
 from bassloop.github.client import is_loopback
 from bassloop.github.manifest import WEBHOOK_PATH, web_url
 from bassloop.tools.setup import findings
@@ -21,7 +21,7 @@ from bassloop.tools.setup.findings import DOUBTFUL, OK, WRONG, Diagnosis
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable
 
-    from bassloop.github import AppInfo, Attempt, GitHub
+    from bassloop.github import AppInfo, DeliveryAttempt, GitHub
     from bassloop.settings import Settings
 
 LOOKED_BACK = 24 * 3600.0
@@ -58,7 +58,7 @@ async def examine(
     if github.app is None:
         yield Diagnosis(WRONG, "no GitHub App is set", _NO_APP)
         return
-    hook = github.hook
+    hook = github.webhook
     try:
         info = await hook.info()
     except GitHubError as error:
@@ -98,7 +98,7 @@ async def _installations(github: GitHub, info: AppInfo) -> list[Diagnosis]:
 
 
 async def _webhook(
-    settings: Settings, hook: Hook, info: AppInfo, treatment: Treatment
+    settings: Settings, hook: AppWebhook, info: AppInfo, treatment: Treatment
 ) -> list[Diagnosis]:
     url = settings.external_url and f"{settings.external_url}{WEBHOOK_PATH}"
     secret = settings.webhook_secret()
@@ -133,7 +133,7 @@ async def _reached(external_url: str) -> Diagnosis:
     return Diagnosis(OK, f"the loop answers at {external_url}")
 
 
-async def _deliveries(hook: Hook, treatment: Treatment) -> list[Diagnosis]:
+async def _deliveries(hook: AppWebhook, treatment: Treatment) -> list[Diagnosis]:
     now = time.time()
     attempts = await hook.attempts(now - LOOKED_BACK, most=MOST_DELIVERIES)
     since = attempts[-1].delivered_at if len(attempts) >= MOST_DELIVERIES else now - LOOKED_BACK
@@ -147,7 +147,7 @@ async def _deliveries(hook: Hook, treatment: Treatment) -> list[Diagnosis]:
     return found
 
 
-async def _redelivered(hook: Hook, attempt: Attempt) -> Diagnosis:
+async def _redelivered(hook: AppWebhook, attempt: DeliveryAttempt) -> Diagnosis:
     """Redeliver, and wait until GitHub lists the outcome, which it tells only if asked."""
     before = {each.id for each in await hook.attempts(attempt.delivered_at)}
     await hook.redeliver(attempt)

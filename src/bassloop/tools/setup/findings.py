@@ -11,7 +11,7 @@ from bassloop.github.manifest import EVENTS, PERMISSIONS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from bassloop.github import AppInfo, Attempt, HookConfig
+    from bassloop.github import AppInfo, DeliveryAttempt, WebhookConfig
 
 OK, DOUBTFUL, WRONG = "ok", "doubtful", "wrong"
 _LEVELS = {"read": 1, "write": 2, "admin": 3}
@@ -81,7 +81,9 @@ def installations(found: Sequence[Mapping[str, Any]], info: AppInfo) -> list[Dia
     return findings
 
 
-def webhook(config: HookConfig, wanted: str | None, signed: bool, info: AppInfo) -> list[Diagnosis]:
+def webhook(
+    config: WebhookConfig, wanted: str | None, signed: bool, info: AppInfo
+) -> list[Diagnosis]:
     """Judge the webhook's address, encoding, certificate and secret.
 
     Args:
@@ -122,9 +124,9 @@ def webhook(config: HookConfig, wanted: str | None, signed: bool, info: AppInfo)
     return findings
 
 
-def deliveries(attempts: Sequence[Attempt], now: float, since: float) -> Diagnosis:
+def deliveries(attempts: Sequence[DeliveryAttempt], now: float, since: float) -> Diagnosis:
     """Judge whether the latest deliveries arrived. `attempts` is newest first."""
-    newest: dict[str, Attempt] = {}
+    newest: dict[str, DeliveryAttempt] = {}
     arrived: set[str] = set()
     for attempt in attempts:
         newest.setdefault(attempt.guid, attempt)
@@ -149,7 +151,9 @@ def deliveries(attempts: Sequence[Attempt], now: float, since: float) -> Diagnos
     return Diagnosis(DOUBTFUL, text, fix)
 
 
-def redelivered(attempt: Attempt, again: Attempt | None, seconds: float) -> Diagnosis:
+def redelivered(
+    attempt: DeliveryAttempt, again: DeliveryAttempt | None, seconds: float
+) -> Diagnosis:
     """Judge a redelivery; `again` is None if GitHub does not list it."""
     what = f"{attempt.event} ({attempt.guid})"
     if again is None:

@@ -1,9 +1,9 @@
-"""The App's webhook as GitHub sees it: its settings, what it delivered, and delivering again.
+"""The App's webhook as GitHub sees it: its settings, its delivery attempts, and redelivery.
 
 GitHub lists attempts for three days (an Enterprise Server for seven), newest first, without a filter
-by time; the attempts of one event have its `guid`, which is the delivery's `X-GitHub-Delivery`. What
-an attempt carried comes as parsed JSON and not as the bytes that were signed: it is trusted because
-it was asked for, over the App's own connection.
+by time; the attempts of one event share its `guid`, which is the delivery's `X-GitHub-Delivery`. The
+payload of an attempt comes as parsed JSON and not as the bytes that were signed: it is trusted because
+it was fetched over the App's own connection.
 
 https://docs.github.com/rest/apps/webhooks
 """
@@ -27,11 +27,11 @@ MAX_PAGES = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class DeliveryAttempt:
     """One attempt at a delivery. `delivered_at` is in seconds since the epoch.
 
     Args:
-        status: what the loop answered; 0 when it did not.
+        status: the loop's response; 0 when there was none.
     """
 
     id: int
@@ -44,13 +44,13 @@ class Attempt:
 
     @property
     def arrived(self) -> bool:
-        """Whether the loop said that it took it."""
+        """Whether the loop accepted it."""
         return 200 <= self.status < 300
 
 
 @dataclass(frozen=True, slots=True)
-class HookConfig:
-    """Where GitHub delivers to, and how; `content_type` must be ``json``."""
+class WebhookConfig:
+    """The settings of the webhook; `content_type` must be ``json``."""
 
     url: str
     content_type: str
@@ -60,10 +60,10 @@ class HookConfig:
 
 @dataclass(frozen=True, slots=True)
 class AppInfo:
-    """What GitHub says of the App: its permissions by name, and the events it is subscribed to.
+    """The App as GitHub knows it: its permissions by name, and the events it is subscribed to.
 
     Args:
-        organization: whose it is; None when it is a person's.
+        organization: its owner, or None if a person owns it.
     """
 
     id: int
@@ -76,7 +76,7 @@ class AppInfo:
 
     @property
     def settings_url(self) -> str:
-        """Where its owner changes it."""
+        """The page where its owner changes it."""
         parts = urlsplit(self.html_url)
         web = f"{parts.scheme}://{parts.netloc}"
         owner = f"/organizations/{self.organization}" if self.organization else ""
@@ -84,27 +84,27 @@ class AppInfo:
 
 
 @dataclass(frozen=True, eq=False)
-class Hook:
+class AppWebhook:
     """The App's webhook. Every operation raises GitHubError."""
 
     app: App
 
-    async def config(self) -> HookConfig:
-        """Where GitHub delivers to."""
+    async def config(self) -> WebhookConfig:
+        """Return the webhook's settings."""
         found = await self._get("/app/hook/config")
         insecure = str(found.get("insecure_ssl", "0")) == "1"
         url, form = str(found.get("url") or ""), str(found.get("content_type") or "form")
-        return HookConfig(url, form, insecure, bool(found.get("secret")))
+        return WebhookConfig(url, form, insecure, bool(found.get("secret")))
 
     async def configure(self, *, url: str, secret: str) -> None:
-        """Have GitHub deliver there, as JSON, signed with this secret, to a proven certificate."""
+        """Have GitHub deliver to a URL, as JSON, signed with this secret, with its certificate verified."""
         config = {"url": url, "content_type": "json", "insecure_ssl": "0", "secret": secret}
         await self.app.api.call(
             "PATCH", "/app/hook/config", credential=self.app.credential, data=config
         )
 
     async def info(self) -> AppInfo:
-        """What GitHub says of the App."""
+        """Return the App as GitHub knows it."""
         found = await self._get("/app")
         try:
             owner = found.get("owner") or {}
@@ -119,18 +119,18 @@ class Hook:
                 organization=organization,
             )
         except (AttributeError, TypeError, KeyError, ValueError) as error:
-            raise GitHubError("GitHub's answer is no App") from error
+            raise GitHubError("GitHub's answer is not an App") from error
 
-    async def attempts(self, since: float, *, most: int | None = None) -> list[Attempt]:
-        """The attempts since a time (seconds since the epoch), newest first; `most` of them."""
+    async def attempts(self, since: float, *, most: int | None = None) -> list[DeliveryAttempt]:
+        """Return the attempts since a time (seconds since the epoch), newest first, at most `most`."""
         url: str | None = "/app/hook/deliveries?per_page=100"
-        found: list[Attempt] = []
+        found: list[DeliveryAttempt] = []
         for _ in range(MAX_PAGES):
             if url is None:
                 break
             page, url = await self.app.api.page(url, credential=self.app.credential)
             if not isinstance(page, list):
-                raise GitHubError("GitHub's answer is no list of deliveries")
+                raise GitHubError("GitHub's answer is not a list of deliveries")
             attempts = [_attempt(item) for item in page]
             found += [attempt for attempt in attempts if attempt.delivered_at >= since]
             if any(attempt.delivered_at < since for attempt in attempts):
@@ -139,8 +139,8 @@ class Hook:
                 break
         return found[:most]
 
-    async def body(self, attempt: Attempt) -> bytes:
-        """What an attempt carried, as JSON; not byte for byte what was signed."""
+    async def body(self, attempt: DeliveryAttempt) -> bytes:
+        """Return an attempt's payload as JSON; not byte for byte what was signed."""
         found = await self._get(f"/app/hook/deliveries/{attempt.id}")
         request = found.get("request")
         payload = request.get("payload") if isinstance(request, dict) else None
@@ -148,7 +148,7 @@ class Hook:
             raise GitHubError(f"GitHub's answer has no payload for the delivery {attempt.guid}")
         return json.dumps(payload).encode()
 
-    async def redeliver(self, attempt: Attempt) -> None:
+    async def redeliver(self, attempt: DeliveryAttempt) -> None:
         """Have GitHub deliver it again, some moments from now, with the same guid."""
         path = f"/app/hook/deliveries/{attempt.id}/attempts"
         await self.app.api.call("POST", path, credential=self.app.credential)
@@ -156,27 +156,27 @@ class Hook:
     async def _get(self, path: str) -> dict[str, Any]:
         found = await self.app.api.call("GET", path, credential=self.app.credential)
         if not isinstance(found, dict):
-            raise GitHubError(f"GitHub's answer to GET {path} is no object")
+            raise GitHubError(f"GitHub's answer to GET {path} is not an object")
         return found
 
 
-def missed(attempts: Collection[Attempt], known: Collection[str]) -> list[Attempt]:
-    """One attempt of each delivery that is not known here, oldest first. Pure.
+def missed(attempts: Collection[DeliveryAttempt], known: Collection[str]) -> list[DeliveryAttempt]:
+    """Return one attempt of each delivery that isn't known here, oldest first.
 
     Args:
-        known: the guids of the deliveries that were stored; what the loop answered does not count.
+        known: the guids of the deliveries that were stored; the loop's responses don't count.
     """
-    by_guid: dict[str, Attempt] = {}
+    by_guid: dict[str, DeliveryAttempt] = {}
     for attempt in sorted(attempts, key=lambda each: (each.delivered_at, each.id)):
         if attempt.guid not in known:
             by_guid.setdefault(attempt.guid, attempt)
     return list(by_guid.values())
 
 
-def _attempt(item: Any) -> Attempt:
+def _attempt(item: Any) -> DeliveryAttempt:
     try:
         action = item.get("action")
-        return Attempt(
+        return DeliveryAttempt(
             id=int(item["id"]),
             guid=str(item["guid"]),
             event=str(item["event"]),
@@ -186,4 +186,4 @@ def _attempt(item: Any) -> Attempt:
             redelivery=bool(item.get("redelivery")),
         )
     except (AttributeError, TypeError, KeyError, ValueError) as error:
-        raise GitHubError("GitHub's answer is no list of deliveries") from error
+        raise GitHubError("GitHub's answer is not a list of deliveries") from error

@@ -1,12 +1,15 @@
-"""From a webhook's payload to an :class:`Event`. Pure, and for any payload at all.
+"""Webhooks: the signature of a body, and the :class:`Event` in a payload. Pure, for any input.
 
 What a payload lacks is None; what it has in a shape that GitHub never sends makes it malformed.
-Which commit an event is about, and what is known of where it came from, follows the published
-examples.
+Which commit an event is about, and where that came from, follows the published examples.
+
+https://docs.github.com/webhooks/using-webhooks/validating-webhook-deliveries
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +20,16 @@ _SHA = re.compile(r"[0-9a-f]{40}\Z")
 _FULL_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}/[A-Za-z0-9._-]{1,100}\Z")
 _LOGIN = re.compile(r"[A-Za-z0-9_-]{1,100}(\[bot\])?\Z")
 _NO_COMMIT = "0" * 40
+
+
+def sign(secret: bytes, body: bytes) -> str:
+    """Return the value of ``X-Hub-Signature-256`` for a body."""
+    return "sha256=" + hmac.new(secret, body, hashlib.sha256).hexdigest()
+
+
+def verify_signature(secret: bytes, body: bytes, header: str) -> bool:
+    """Return whether a header signs a body, in a time that does not depend on the header."""
+    return hmac.compare_digest(sign(secret, body).encode(), header.encode(errors="replace"))
 
 
 class MalformedEvent(ValueError):
@@ -44,7 +57,7 @@ def parse_event(name: str, payload: Payload) -> Event:
 
 
 def parse_repository(payload: Payload) -> Repository:
-    """A repository object of the API. Raises MalformedEvent."""
+    """Read a repository object of the API. Raises MalformedEvent."""
     repository = _repository(payload)
     assert repository is not None
     return repository
@@ -71,7 +84,7 @@ def _repository(payload: Payload | None) -> Repository | None:
 
 
 def _visibility(payload: Payload) -> str:
-    """Public only when everything that says something says so; not knowing is private."""
+    """Return public only if every field that says something says so; unknown is private."""
     visibility, private = payload.get("visibility"), payload.get("private")
     if private is False and visibility in (None, "public"):
         return "public"
@@ -98,7 +111,7 @@ def _head(name: str, payload: Payload, repository: Repository | None) -> Head | 
 
 
 def _push_head(payload: Payload, repository: Repository | None) -> Head | None:
-    """What a push moved its ref to; None when it deleted it."""
+    """Return the commit that a push moved its ref to, or None if it deleted the ref."""
     ref, sha = _text(payload, "ref"), payload.get("after")
     if payload.get("deleted") is True or sha == _NO_COMMIT:
         return None
@@ -115,7 +128,7 @@ def _push_head(payload: Payload, repository: Repository | None) -> Head | None:
 
 
 def _check_head(check: Payload | None, name: str, repository: Repository | None) -> Head | None:
-    """A check's head: with a branch it is the repository's own; without, nobody says whose."""
+    """Return a check's head: with a branch it is the repository's own; without one, that is unknown."""
     if check is None:
         return None
     suite = (_object(check, "check_suite") or {}) if name == "check_run" else check
@@ -135,10 +148,10 @@ def _check_head(check: Payload | None, name: str, repository: Repository | None)
 
 
 def _pull_request_head(pull: Payload | None, base: Repository | None) -> Head | None:
-    """A pull request's head; a fork's when its repository is another one, or gone.
+    """Return a pull request's head; it is a fork's when its repository is another one, or gone.
 
-    A fork's author is its owner, who can push to it; where an organization owns it, who has no
-    runners, it is the pull request's.
+    The author of a fork's head is the fork's owner, who can push to it; where an organization owns it,
+    which has no runners, it is the pull request's author.
     """
     head = _object(pull or {}, "head")
     if pull is None or head is None:

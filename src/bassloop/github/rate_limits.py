@@ -1,4 +1,4 @@
-"""How fast to ask: below GitHub's secondary limits, and not at all while it says to wait.
+"""GitHub's rate limits: stay below the secondary ones, and send nothing while it says to wait.
 
 Reading costs a point and writing five, of 900 a minute; readers go first, writers wait for points.
 https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api
@@ -7,12 +7,13 @@ https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api
 from __future__ import annotations
 
 import math
-import random
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import trio
+
+from bassloop.concurrency import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,34 +21,36 @@ if TYPE_CHECKING:
 READ_POINTS = 1
 WRITE_POINTS = 5
 GRAIN_SECONDS = 0.05
-WITHOUT_ADVICE = 60.0
+DEFAULT_WAIT = 60.0
 """Seconds to wait after a limit that came without a time."""
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RetryPolicy:
     """How often and how long a call is tried.
 
     Args:
-        attempts: how often at most.
-        first_pause: seconds before the second attempt, on average; doubled for each further one.
-        longest_pause: seconds; a rate limit that lasts longer is an error at once.
-        answer_seconds: how long one attempt may take, from connecting to the answer's last byte.
+        attempts: how many there are at most.
+        first_delay: seconds before the second attempt, on average; doubled for each further one.
+        longest_delay: seconds; a rate limit that lasts longer is an error at once.
+        answer_seconds: how long one attempt may take, from connecting to the response's last byte.
     """
 
     attempts: int = 4
-    first_pause: float = 1.0
-    longest_pause: float = 120.0
+    first_delay: float = 1.0
+    longest_delay: float = 120.0
     answer_seconds: float = 60.0
 
-    def pause(self, attempt: int) -> float:
-        """Seconds to wait after an attempt (1 is the first) that failed, with jitter."""
-        longest = min(self.first_pause * float(2 ** (attempt - 1)), self.longest_pause)
-        return longest * random.uniform(0.5, 1.5)  # noqa: S311
+    @property
+    def backoff(self) -> Backoff:
+        """The delays between attempts."""
+        return Backoff(self.first_delay, self.longest_delay)
 
 
-def advised_wait(status: int, headers: Mapping[str, str], body: bytes, now: float) -> float | None:
-    """How long GitHub wants us to wait, in seconds, if an answer is a rate limit's. Pure.
+def requested_wait(
+    status: int, headers: Mapping[str, str], body: bytes, now: float
+) -> float | None:
+    """Return the seconds that GitHub wants us to wait, or None if the response isn't a rate limit's.
 
     Args:
         now: seconds since the epoch, for the reset time that GitHub gives.
@@ -58,9 +61,9 @@ def advised_wait(status: int, headers: Mapping[str, str], body: bytes, now: floa
         return after
     if headers.get("x-ratelimit-remaining") == "0":
         reset = _number(headers.get("x-ratelimit-reset"))
-        return WITHOUT_ADVICE if reset is None else max(reset - now, 1.0)
+        return DEFAULT_WAIT if reset is None else max(reset - now, 1.0)
     limited = status == 429 or b"rate limit" in body[:4096].lower()
-    return WITHOUT_ADVICE if limited else None
+    return DEFAULT_WAIT if limited else None
 
 
 def _number(header: str | None) -> float | None:
@@ -69,13 +72,13 @@ def _number(header: str | None) -> float | None:
 
 
 @dataclass(eq=False)
-class Pace:
-    """The pace of one credential: what it spent in the last minute, and when it may not ask at all.
+class Pacer:
+    """Paces the requests of one credential by the points that it spent in the last minute.
 
     Args:
         points: that may be spent in any window, some fewer than GitHub's 900.
-        seconds: how long the window is.
-        left: how many calls GitHub said are left until `resets_at`, in seconds since the epoch.
+        seconds: the length of the window.
+        left: the calls that GitHub said are left until `resets_at`, in seconds since the epoch.
     """
 
     points: int = 850
@@ -88,36 +91,36 @@ class Pace:
     resets_at: float = field(default=-math.inf, init=False)
 
     def __repr__(self) -> str:
-        return f"<Pace: {self._sum} of {self.points} points spent, {self.waiting} writes waiting>"
+        return f"<Pacer: {self._sum} of {self.points} points spent, {self.waiting} writes waiting>"
 
     @property
     def waiting(self) -> int:
-        """How many writes wait for their turn."""
+        """The number of writes that wait for their turn."""
         held = self._writers.statistics()
         return held.tasks_waiting + held.locked
 
     def closed_for(self) -> float:
-        """Seconds until anything may be asked; 0 when it may be now."""
+        """Return the seconds until anything may be sent, 0 if it may be now."""
         return max(self._closed_until - trio.current_time(), 0.0)
 
     def close(self, seconds: float) -> None:
-        """Ask nothing for so long, unless it is closed for longer already."""
+        """Let nothing be sent for so long, unless it is closed for longer already."""
         self._closed_until = max(self._closed_until, trio.current_time() + seconds)
 
-    def heard(self, headers: Mapping[str, str]) -> None:
-        """Note what GitHub says is left."""
+    def update(self, headers: Mapping[str, str]) -> None:
+        """Note what a response's headers say is left."""
         left = _number(headers.get("x-ratelimit-remaining"))
         resets_at = _number(headers.get("x-ratelimit-reset"))
         if left is not None and resets_at is not None:
             self.left, self.resets_at = int(left), resets_at
 
     def read(self) -> None:
-        """Spend a read's points; a reader never waits for them."""
+        """Spend a read's points, without waiting for them."""
         self._forget()
         self._spend(READ_POINTS)
 
     async def write(self) -> None:
-        """Wait for a write's turn, first come first served; cancelled, nothing is spent."""
+        """Wait for a write's turn, first come, first served. Cancelled, it spends nothing."""
         async with self._writers:
             self._forget()
             while self._sum + WRITE_POINTS > self.points:

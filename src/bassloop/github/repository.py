@@ -1,0 +1,237 @@
+"""One repository on GitHub: its files, branches, check runs, pull requests and collaborators."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from bassloop.github.app import NO_APP, Installation
+from bassloop.github.check_runs import CheckRunChange
+from bassloop.github.errors import GitHubError, NotFound, Unauthorized
+from bassloop.github.models import (
+    CheckOutput,
+    CheckRunDraft,
+    CheckRunRecord,
+    Entry,
+    PullRequest,
+    Repository,
+    User,
+)
+from bassloop.github.webhook_events import MalformedEvent, parse_repository
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from bassloop.github.app import Token
+    from bassloop.github.client import GitHub
+
+MAX_FILE = 10 << 20
+MAX_PATH = 4096
+RESERVED = (".", "..", ".git")
+RECENT_PULLS = 100
+
+
+@dataclass(frozen=True, eq=False)
+class GitHubRepository:
+    """A repository. Every method that asks raises GitHubError when GitHub refuses or can't be reached."""
+
+    github: GitHub
+    installation_id: int
+    owner: str
+    name: str
+
+    @property
+    def _path(self) -> str:
+        return f"/repos/{quote(self.owner, safe='')}/{quote(self.name, safe='')}"
+
+    @property
+    def _installation(self) -> Installation:
+        return Installation(self.github.api, self.github.app, self.installation_id)
+
+    async def info(self) -> Repository:
+        """Return the repository as it is now."""
+        found = await self._installation.call("GET", self._path)
+        try:
+            return parse_repository(found or {})
+        except MalformedEvent as error:
+            raise GitHubError(f"GitHub's answer is not a repository: {error}") from error
+
+    async def file(self, path: str, ref: str | None) -> bytes | None:
+        """Return a file's bytes, or None when there is none or it is a folder.
+
+        A symbolic link is followed inside the repository by GitHub. Raises GitHubError also for a file
+        that is longer than `max_file`.
+
+        Args:
+            ref: a commit, branch or tag; None is the default branch.
+        """
+        url = self._contents(path, ref)
+        if url is None:
+            return None
+        try:
+            content = await self._installation.raw(url, limit=self.github.max_file)
+        except NotFound:
+            return None
+        # GitHub lists a folder as JSON, also when it is asked for raw bytes. A file may begin like that too:
+        # the plain response tells them apart.
+        if content.startswith(b"[") and isinstance(await self._installation.call("GET", url), list):
+            return None
+        return content
+
+    async def directory(self, path: str, ref: str) -> list[Entry] | None:
+        """Return a folder's names at a commit, at most 1,000, or None when there is none or it is a file."""
+        url = self._contents(path, ref)
+        if url is None:
+            return None
+        try:
+            found = await self._installation.call("GET", url)
+        except NotFound:
+            return None
+        return [_entry(item) for item in found] if isinstance(found, list) else None
+
+    def _contents(self, path: str, ref: str | None) -> str | None:
+        """Return the path in the API, or None for a path that no repository has."""
+        parts = path.strip("/").split("/")
+        if len(path) > MAX_PATH or "\0" in path or any(part in RESERVED for part in parts):
+            return None
+        query = "" if ref is None else f"?ref={quote(ref, safe='')}"
+        return f"{self._path}/contents/{quote('/'.join(parts))}{query}"
+
+    async def paths(self, ref: str) -> frozenset[str] | None:
+        """Return the paths of the files at a commit, or None when there are too many for GitHub to list."""
+        found = await self._installation.call(
+            "GET", f"{self._path}/git/trees/{quote(ref, safe='')}?recursive=1"
+        )
+        try:
+            if found["truncated"]:
+                return None
+            return frozenset(str(each["path"]) for each in found["tree"] if each["type"] == "blob")
+        except (AttributeError, TypeError, KeyError) as error:
+            raise GitHubError("GitHub's answer is not a tree") from error
+
+    async def head_of(self, branch: str | None = None) -> str:
+        """Return the sha of a branch's head; of the default branch's, unless one is named."""
+        ref = "HEAD" if branch is None else quote(f"heads/{branch}", safe="")
+        found = await self._installation.call("GET", f"{self._path}/commits/{ref}")
+        if not isinstance(found, dict) or not isinstance(found.get("sha"), str):
+            raise GitHubError(f"GitHub's answer has no head for {self.owner}/{self.name}")
+        return str(found["sha"])
+
+    async def create_check_run(self, draft: CheckRunDraft) -> CheckRunRecord:
+        """Create a check run, or return the one that was created before with the same `external_id`.
+
+        A creation whose response was lost is looked for before it is tried again, so this may be
+        called again after a failure or a crash. Annotations follow in requests of their own.
+        Raises Refused for what GitHub would not take.
+        """
+        made = await self.github.check_writer.create(self._installation, self._path, draft)
+        if draft.output.annotations:
+            await self.update_check_run(
+                made.id,
+                draft.output,
+                status=draft.status,
+                conclusion=draft.conclusion,
+                completed_at=draft.completed_at,
+            )
+        return made
+
+    async def find_check_run(
+        self, head_sha: str, name: str, external_id: str
+    ) -> CheckRunRecord | None:
+        """Return the head's check run with this `external_id`, or None."""
+        writer = self.github.check_writer
+        return await writer.find(self._installation, self._path, head_sha, name, external_id)
+
+    async def check_runs(self, ref: str, *, name: str | None = None) -> list[CheckRunRecord]:
+        """Return our own check runs of a commit, also those that newer ones of the same name hide."""
+        return await self.github.check_writer.listed(self._installation, self._path, ref, name)
+
+    async def update_check_run(
+        self,
+        check_run_id: int,
+        output: CheckOutput,
+        *,
+        status: str,
+        conclusion: str | None = None,
+        started_at: float | None = None,
+        completed_at: float | None = None,
+    ) -> None:
+        """Change a check run; changes of the same check run that wait for their turn are sent as one.
+
+        Annotations that GitHub already has are not sent again. Cancelled, the change may be made or
+        not. Raises Refused for what GitHub would not take.
+        """
+        change = CheckRunChange(status, output, conclusion, started_at, completed_at)
+        await self.github.check_writer.update(
+            self._installation, f"{self._path}/check-runs/{check_run_id}", change
+        )
+
+    async def open_pull_requests(self, sha: str) -> list[PullRequest]:
+        """Return the open pull requests, among the most recently changed, whose head is this commit."""
+        path = f"{self._path}/pulls?state=open&sort=updated&direction=desc&per_page={RECENT_PULLS}"
+        found = await self._installation.call("GET", path)
+        try:
+            return [
+                _pull(item) for item in found or [] if (item.get("head") or {}).get("sha") == sha
+            ]
+        except (AttributeError, TypeError, KeyError, ValueError) as error:
+            raise GitHubError("GitHub's answer is not a list of pull requests") from error
+
+    async def login_of(self, user_id: int) -> str | None:
+        """Return the login that a user has now, or None if there is no such user or we may not know."""
+        try:
+            found = await self._installation.call("GET", f"/user/{user_id}")
+        except NotFound:
+            return None
+        known = isinstance(found, dict) and found.get("id") == user_id
+        return str(found["login"]) if known and isinstance(found.get("login"), str) else None
+
+    def checkout_token(self, repository_id: int) -> AbstractAsyncContextManager[Token]:
+        """Yield a token that can read this repository's contents and nothing else.
+
+        See :meth:`App.checkout_token`. Raises Unauthorized without an App.
+        """
+        if self.github.app is None:
+            raise Unauthorized(NO_APP)
+        return self.github.app.checkout_token(self.installation_id, repository_id)
+
+    async def permission(self, login: str, *, user_id: int | None = None) -> str:
+        """Return what a user may do: ``admin``, ``write``, ``read`` or ``none``; teams count too.
+
+        With `user_id`, a login that is somebody else's by now may do nothing.
+        """
+        path = f"{self._path}/collaborators/{quote(login, safe='')}/permission"
+        try:
+            found = await self._installation.call("GET", path)
+        except NotFound:
+            return "none"
+        found = found if isinstance(found, dict) else {}
+        allowed, user = found.get("permission"), found.get("user")
+        is_theirs = user_id is None or (isinstance(user, dict) and user.get("id") == user_id)
+        return allowed if isinstance(allowed, str) and is_theirs else "none"
+
+
+def _pull(item: dict[str, Any]) -> PullRequest:
+    head, base = item.get("head") or {}, item.get("base") or {}
+    theirs, ours = head.get("repo") or {}, base.get("repo") or {}
+    user = head.get("user")
+    if not user or user.get("type") == "Organization":
+        user = item.get("user")
+    author = None
+    if user:
+        author = User(int(user["id"]), str(user.get("node_id", "")), str(user["login"]))
+    return PullRequest(
+        int(item["number"]),
+        theirs.get("id") != ours.get("id"),
+        author,
+        association=item.get("author_association"),
+        base=base.get("ref"),
+    )
+
+
+def _entry(item: Any) -> Entry:
+    try:
+        return Entry(str(item["name"]), str(item["type"]), int(item.get("size") or 0))
+    except (AttributeError, TypeError, KeyError, ValueError) as error:
+        raise GitHubError("GitHub's answer is not a folder") from error
