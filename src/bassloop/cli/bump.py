@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bassloop.cli.errors import report_script_errors
+from bassloop.cli.scripts import late_imports, report_script_errors
 
 if TYPE_CHECKING:
-    from bassloop.tools.local.bump import Outcome
+    from bassloop.tools.local.bump import CallOutcome
 
 
 @click.command("bump")
@@ -28,13 +28,15 @@ def bump(files: tuple[Path, ...], check: bool, unsandboxed: bool) -> None:
       bassloop bump --check
     """
     from bassloop.tools.local import bump as bumping
-    from bassloop.tools.local.runtime_options import RuntimeOptions
+    from bassloop.tools.local.driver import RuntimeOptions
 
     options = RuntimeOptions(sandbox=False if unsandboxed else None)
     failed = changed = False
     for path in files or (Path("bass.lock"),):
         with report_script_errors():
-            outcomes = bumping.bump(path, options, write=not check, on_outcome=_show)
+            outcomes = bumping.bump(
+                path, options, late_imports(), write=not check, on_outcome=_show
+            )
         failed |= any(outcome.error for outcome in outcomes)
         changed |= any(outcome.changed for outcome in outcomes)
         same = sum(not outcome.changed and outcome.error is None for outcome in outcomes)
@@ -43,7 +45,7 @@ def bump(files: tuple[Path, ...], check: bool, unsandboxed: bool) -> None:
         sys.exit(1)
 
 
-def _show(outcome: Outcome) -> None:
+def _show(outcome: CallOutcome) -> None:
     if outcome.error is not None:
         click.secho(f"{outcome.call}: {outcome.error.message}", fg="red", err=True)
     elif outcome.changed:

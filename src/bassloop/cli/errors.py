@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -32,22 +31,3 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
             yield from _leaves(error)
         else:
             yield error
-
-
-@contextmanager
-def report_script_errors() -> Iterator[None]:
-    """Show a script's error with the place in its source, and exit with 1; exit with 130 on an interrupt."""
-    from bassloop.bass.errors import BassError, render
-    from bassloop.tools.local.driver import Interrupted
-
-    try:
-        yield
-    except BassError as error:
-        headline, _, trace = render(error).partition("\n")
-        click.secho(headline, fg="red", bold=True, err=True)
-        if trace:
-            click.echo(trace, err=True)
-        sys.exit(1)
-    except (Interrupted, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
-        sys.exit(130)

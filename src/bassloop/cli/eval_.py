@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from bassloop.cli.errors import report_script_errors
+from bassloop.cli.scripts import late_imports, report_script_errors
 
 
 @click.command("eval")
@@ -24,14 +24,14 @@ def eval_(file: str, expression: str | None, as_json: bool) -> None:
     from bassloop.bass.json import encode
     from bassloop.bass.path import HostPath
     from bassloop.bass.printer import show
-    from bassloop.tools.local.script import Text, evaluate, read_text
+    from bassloop.tools.local.script import ScriptText, evaluate, read_script
 
     with report_script_errors():
         if expression is not None:
             content = memory_file("<expression>", expression.encode())
-            text = Text(expression, "<expression>", HostPath("."), content)
+            text = ScriptText(expression, "<expression>", HostPath("."), content)
         else:
-            text = read_text(file)
-        value = evaluate(text)
+            text = read_script(file)
+        value = evaluate(text, late_imports())
         shown = encode(value) if as_json else show(value)
     click.echo(shown)

@@ -76,7 +76,7 @@ def _formatted(text: str, name: str) -> str:
     """Return a text formatted. Exit with a message if it is no Bass."""
     from bassloop.bass.errors import BassError
     from bassloop.bass.reader import read_source
-    from bassloop.cli.errors import report_script_errors
+    from bassloop.cli.scripts import report_script_errors
     from bassloop.tools.formatter import format_bass
 
     with report_script_errors():

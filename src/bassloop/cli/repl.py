@@ -6,6 +6,8 @@ import sys
 
 import click
 
+from bassloop.cli.scripts import late_imports
+
 
 @click.command("repl")
 @click.option("--unsandboxed", is_flag=True, help="Run commands without bubblewrap.")
@@ -19,12 +21,12 @@ def repl(unsandboxed: bool) -> None:
     Example:
       echo '(+ 1 2)' | bassloop repl
     """
-    from bassloop.tools.local.runtime_options import RuntimeOptions
-    from bassloop.tools.repl.evaluator import Evaluator, Interrupted, say
+    from bassloop.tools.local.driver import RuntimeOptions
+    from bassloop.tools.repl.evaluator import EntryInterrupted, Evaluator, say
 
     options = RuntimeOptions(sandbox=False if unsandboxed else None)
     try:
-        with Evaluator(options, say) as evaluator:
+        with Evaluator(options, late_imports(), say) as evaluator:
             if sys.stdin.isatty() and sys.stdout.isatty():
                 from bassloop.tools.repl.prompt import converse
 
@@ -33,7 +35,7 @@ def repl(unsandboxed: bool) -> None:
                 from bassloop.tools.repl.piped import follow
 
                 status = follow(evaluator, sys.stdin)
-    except (Interrupted, KeyboardInterrupt):
+    except (EntryInterrupted, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         status = 130
     sys.exit(status)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from bassloop.cli.errors import report_script_errors
+from bassloop.cli.scripts import late_imports, report_script_errors
 
 
 @click.command("run", context_settings={"ignore_unknown_options": True})
@@ -30,10 +30,10 @@ def run(script: Path, args: tuple[str, ...], inputs: tuple[str, ...], unsandboxe
     Example:
       bassloop run build.bass --input src=./ | bassloop eval --json
     """
-    from bassloop.tools.local.runtime_options import RuntimeOptions
-    from bassloop.tools.local.script import Call
+    from bassloop.tools.local.driver import RuntimeOptions
+    from bassloop.tools.local.script import ScriptCall
     from bassloop.tools.local.script import run as run_script
 
     with report_script_errors():
         options = RuntimeOptions(sandbox=False if unsandboxed else None)
-        run_script(Call(script, args, inputs, options))
+        run_script(ScriptCall(script, args, inputs, options), late_imports())

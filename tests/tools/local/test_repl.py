@@ -21,10 +21,11 @@ import pyte
 import pytest
 
 from bassloop import bass
-from bassloop.tools.local.runtime_options import RuntimeOptions
+from bassloop.cli.scripts import late_imports
+from bassloop.tools.local.driver import RuntimeOptions
 from bassloop.tools.repl.evaluator import Evaluator, Gone, say
-from bassloop.tools.repl.names import completions
 from bassloop.tools.repl.piped import entries
+from bassloop.tools.repl.prompt import completions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -288,7 +289,7 @@ def test_an_interpreter_that_has_come_to_its_end_says_so() -> None:
     async def fail() -> None:
         raise Fault
 
-    with Evaluator(RuntimeOptions(), say) as evaluator:
+    with Evaluator(RuntimeOptions(), late_imports(), say) as evaluator:
         # Something in the background fails in a way that nobody expects.
         spawn = bass.builtin("spawn", "[]", lambda: evaluator._driver.spawn(fail) and None)
         evaluator.scope.vars["spawn"] = spawn

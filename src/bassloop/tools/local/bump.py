@@ -1,4 +1,4 @@
-"""Bringing `bass.lock` files up to date: every remembered call is made again."""
+"""Updates `bass.lock` files: every call in them is made again."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from bassloop.bass.thunk import Thunk
-    from bassloop.tools.local.runtime_options import RuntimeOptions
+    from bassloop.tools.local.driver import RuntimeOptions
+    from bassloop.tools.local.host import LateImports
     from bassloop.wire import bass_pb2 as pb
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one remembered call: `before` and `after` as printed, or why it failed."""
+class CallOutcome:
+    """The outcome of one call: its results `before` and `after`, as they are printed, or its error."""
 
     call: str
     before: str
@@ -37,32 +38,33 @@ class Outcome:
 
     @property
     def changed(self) -> bool:
-        """Whether the call gave something else than before."""
+        """Whether the call has another result than before."""
         return self.error is None and self.before != self.after
 
 
 def bump(
     path: pathlib.Path,
     options: RuntimeOptions | None,
+    imports: LateImports,
     *,
     write: bool = True,
-    on_outcome: Callable[[Outcome], None] = lambda outcome: None,
-) -> list[Outcome]:
-    """Make all calls in a file of memos again, and write what they gave.
+    on_outcome: Callable[[CallOutcome], None] = lambda outcome: None,
+) -> list[CallOutcome]:
+    """Make all calls in a file again, and write their results.
 
-    A call that fails keeps what it gave before. Raises BassError when the file can't be read or written.
+    A call that fails keeps its old result. Raises BassError if the file can't be read or written.
     """
-    driver = LateDriver()
-    session = Session(LocalHost(driver, options), driver, OWN)
+    driver = LateDriver(imports.event_loop)
+    session = Session(LocalHost(driver, imports.thunk_runner, options), driver, OWN)
 
-    async def work() -> list[Outcome]:
+    async def work() -> list[CallOutcome]:
         content = b"".join([piece async for piece in FileStream(path)])
         known = memo_file.parse(content, str(path))
         outcomes = []
         for memo in known.memos:
             for calls in memo.calls:
                 for result in calls.results:
-                    outcome = await _again(session, memo.module, calls.binding, result)
+                    outcome = await _call_again(session, memo.module, calls.binding, result)
                     on_outcome(outcome)
                     outcomes.append(outcome)
         if write and any(outcome.changed for outcome in outcomes):
@@ -72,24 +74,24 @@ def bump(
     return driver.run(work())
 
 
-async def _again(
+async def _call_again(
     session: Session, module: pb.Thunk, binding: str, result: pb.Memosphere.Result
-) -> Outcome:
-    """Make one call again, and put what it gives into its result."""
+) -> CallOutcome:
+    """Make one call again, and store its result."""
     name, before = binding, ""
     try:
         thunk = decode_thunk(module)
         before = show(decode(result.output))
         arguments = decode(result.input)
-        name = f"{_named(thunk)}:{binding} {show(arguments)}"
+        name = f"{_command_name(thunk)}:{binding} {show(arguments)}"
         output = await session.call_in(thunk, binding, arguments)
         result.output.CopyFrom(encode(output))
     except BassError as error:
-        return Outcome(name, before, before, error)
-    return Outcome(name, before, show(output))
+        return CallOutcome(name, before, before, error)
+    return CallOutcome(name, before, show(output))
 
 
-def _named(thunk: Thunk) -> str:
+def _command_name(thunk: Thunk) -> str:
     command = thunk.args[0] if thunk.args else None
     return command.path_name() if isinstance(command, Path) else thunk.cmdline()
 

@@ -1,35 +1,61 @@
-"""Drives a session without an event loop for as long as there is nothing to wait for, and then with Trio.
+"""A session driver without an event loop for as long as a script waits for nothing, and then with Trio.
 
-Most scripts that are evaluated at a prompt or in an editor never wait, and importing Trio takes longer than
-all that they do. A coroutine that was begun without a loop is taken over as it is when it needs one.
+Most scripts at a prompt or in an editor never wait, and importing Trio takes longer than they do. The coroutine that
+runs a script without a loop is handed over to Trio as it is, once it waits.
 """
 
 from __future__ import annotations
 
-import contextvars
-import types
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from bassloop.tools.local.files import FileStream
 
 if TYPE_CHECKING:
+    import contextvars
     from collections.abc import Awaitable, Callable, Coroutine, Generator
+    from pathlib import Path
 
     import trio
 
     from bassloop.bass.host import ByteStream
-    from bassloop.bass.session import Task
-    from bassloop.bass.trio_driver import TrioDriver
+    from bassloop.bass.session import SessionDriver, Task
 
 T = TypeVar("T")
 
+READ_SIZE: Final = 1 << 16
+
 
 class Interrupted(Exception):
-    """The person at the keyboard, or the system, ended the script."""
+    """SIGINT or SIGTERM ended the script."""
+
+
+class EventLoop(Protocol):
+    """What takes over a script that waits: the module `trio_loop`."""
+
+    def take_over(self, driver: LateDriver, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Return what the coroutine returns, and cancel what it has started. Raises Interrupted."""
+
+    async def read(self, descriptor: int) -> bytes:
+        """Return what can be read from a file descriptor, b"" at its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeOptions:
+    """How a script's thunks are run.
+
+    Args:
+        sandbox: contain commands with bubblewrap: True, False, or None if it works here.
+        state_dir: where outputs are kept; None for the user's cache directory.
+    """
+
+    sandbox: bool | None = None
+    state_dir: Path | None = None
 
 
 class _NeedLoop:
-    """What a coroutine hands out when it cannot go on without an event loop."""
+    """What a coroutine yields if it can't go on without an event loop."""
 
     def __await__(self) -> Generator[_NeedLoop, None, None]:
         yield self
@@ -39,28 +65,44 @@ _NEED_LOOP: Final = _NeedLoop()
 
 
 class LateDriver:
-    """A :class:`bassloop.bass.session.Driver`, for one call of :meth:`run`."""
+    """A :class:`bassloop.bass.session.SessionDriver`, for one call of :meth:`run`.
 
-    def __init__(self) -> None:
+    Args:
+        load_loop: returns the event loop when it is needed.
+    """
+
+    def __init__(self, load_loop: Callable[[], EventLoop]) -> None:
+        self._load_loop = load_loop
         self.nursery: trio.Nursery | None = None
-        self._inner: TrioDriver | None = None
+        self._inner: SessionDriver | None = None
         self._context: contextvars.Context | None = None
-        self._waiting: list[Callable[[TrioDriver], None]] = []
+        self._waiting: list[Callable[[SessionDriver], None]] = []
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """What a session's coroutine returns; what it started is cancelled then.
+        """Return what a session's coroutine returns, and cancel what it has started.
 
-        Raises `Interrupted` when SIGINT or SIGTERM ended it while it waited.
+        Raises Interrupted if SIGINT or SIGTERM ended it while it waited.
         """
         try:
-            asked = coroutine.send(None)
+            request = coroutine.send(None)
         except StopIteration as done:
             value: T = done.value
             return value
-        assert asked is _NEED_LOOP, "the coroutine waited for something outside of the loop"
-        import trio
+        assert request is _NEED_LOOP, "the coroutine waited for something outside of the loop"
+        return self._load_loop().take_over(self, coroutine)
 
-        return trio.run(self._take_over, coroutine, strict_exception_groups=True)
+    def attach(
+        self, inner: SessionDriver, nursery: trio.Nursery, context: contextvars.Context
+    ) -> None:
+        """Go on with an event loop: start what is waiting for one.
+
+        Args:
+            context: of the task that runs the loop, which knows the bridge to asyncio.
+        """
+        self.nursery, self._inner, self._context = nursery, inner, context
+        for begin in self._waiting:
+            begin(inner)
+        self._waiting.clear()
 
     async def loop(self) -> None:
         """Return once there is an event loop."""
@@ -72,12 +114,18 @@ class LateDriver:
         if self._inner is not None:
             await self._inner.checkpoint()
 
+    async def read(self, descriptor: int) -> bytes:
+        """Return what can be read from a file descriptor, without blocking other tasks if there are any."""
+        if self._inner is None:
+            return os.read(descriptor, READ_SIZE)
+        return await self._load_loop().read(descriptor)
+
     def spawn(self, work: Callable[[], Awaitable[None]]) -> Task:
-        """Begin something in the background, at the latest when something else waits."""
+        """Start a task, at the latest when another one waits."""
         return _LateTask(self, work)
 
     def open(self, stream: ByteStream) -> Callable[[], Awaitable[bytes]]:
-        """Begin to read a stream; files of this machine need no loop for it."""
+        """Start reading a stream; files of this machine need no loop for that."""
         if isinstance(stream, FileStream):
             return stream.pull
         opened: list[Callable[[], Awaitable[bytes]]] = []
@@ -89,48 +137,13 @@ class LateDriver:
 
         return pull
 
-    def begin(self, what: Callable[[TrioDriver], None]) -> None:
-        """Have something done now if there is a loop, otherwise as soon as there is."""
+    def begin(self, start: Callable[[SessionDriver], None]) -> None:
+        """Call `start` now if there is a loop, else as soon as there is one."""
         if self._inner is None or self._context is None:
-            self._waiting.append(what)
+            self._waiting.append(start)
         else:
-            # A script that was begun before the loop knows nothing of it; its tasks must.
-            self._context.run(what, self._inner)
-
-    async def _take_over(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        import signal
-
-        import trio
-
-        from bassloop.bass.trio_driver import TrioDriver
-        from bassloop.bridge import open_bridge
-
-        ended: list[T] = []
-        raised: Exception | None = None
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            async with open_bridge(), trio.open_nursery() as nursery:
-
-                async def interrupt() -> None:
-                    async for _ in signals:
-                        nursery.cancel_scope.cancel()
-
-                nursery.start_soon(interrupt)
-                self.nursery = nursery
-                self._inner = TrioDriver(nursery)
-                self._context = contextvars.copy_context()
-                for begin in self._waiting:
-                    begin(self._inner)
-                self._waiting.clear()
-                try:
-                    ended.append(await _resumed(coroutine))
-                except Exception as error:  # noqa: BLE001 - raised when the nursery is over
-                    raised = error
-                nursery.cancel_scope.cancel()
-        if raised is not None:
-            raise raised
-        if not ended:
-            raise Interrupted
-        return ended[0]
+            # The context of a script that started before the loop doesn't have the bridge.
+            self._context.run(start, self._inner)
 
 
 class _LateTask:
@@ -143,20 +156,3 @@ class _LateTask:
         await self._driver.loop()
         assert self._task is not None
         await self._task.wait()
-
-
-@types.coroutine
-def _resumed(coroutine: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
-    """Go on with a coroutine that waits already, which `await` would refuse."""
-    try:
-        asked = coroutine.send(None)
-        while True:
-            try:
-                answer = yield asked
-            except BaseException as error:  # noqa: BLE001 - it goes on inside the coroutine
-                asked = coroutine.throw(error)
-            else:
-                asked = coroutine.send(answer)
-    except StopIteration as done:
-        value: T = done.value
-        return value

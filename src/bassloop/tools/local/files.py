@@ -1,6 +1,6 @@
-"""Files of this machine, as scripts of its owner read and write them.
+"""Files of this machine, for scripts of its owner.
 
-Regular files only, so that reading one never waits for somebody else.
+Regular files only: reading from a pipe or a device could wait for ever.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ PIECE = 1 << 16
 
 
 class FileStream(AbstractAsyncContextManager["FileStream"]):
-    """A file's content, as a :class:`bassloop.bass.host.ByteStream` that waits for nothing."""
+    """A file's content: a :class:`bassloop.bass.host.ByteStream` that never waits."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file: BinaryIO | None = None
 
     async def pull(self) -> bytes:
-        """The next piece, b"" at the end. Raises `BassError`."""
+        """Return the next piece, b"" at the end. Raises `BassError`."""
         if self._file is None:
             self._file = _opened(self._path)
         try:
@@ -61,13 +61,13 @@ class FileStream(AbstractAsyncContextManager["FileStream"]):
         return piece
 
 
-def located(path: HostPath) -> Path:
-    """Where a path of this machine leads. Raises `BassError` if it leads out of its context."""
+def host_file(path: HostPath) -> Path:
+    """Return the file that a path means. Raises `BassError` if it is outside of its context."""
     return Path(path.context, path.inside())
 
 
 def members(folder: Path) -> list[DirEntry]:
-    """What is in a folder. Raises `BassError`."""
+    """Return the members of a folder. Raises `BassError`."""
     try:
         with os.scandir(folder) as found:
             return sorted(DirEntry(each.name, is_dir=each.is_dir()) for each in found)
@@ -97,7 +97,7 @@ async def replace(path: Path, content: AsyncIterator[bytes]) -> None:
 
 
 def _mode(path: Path) -> int:
-    """The permissions that a file has, or that a new one gets here."""
+    """Return the permissions of a file, or those of a new one."""
     if path.exists():
         return stat.S_IMODE(path.stat().st_mode)
     mask = os.umask(0)

@@ -1,4 +1,4 @@
-"""What thunks do, a line at a time, for a terminal: beginnings, what is printed, ends."""
+"""Prints the progress of thunks, a line at a time: starts, output, ends."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ LINE_SHOWN: Final = 4_000
 _CONTROL: Final = re.compile(r"\x1b\[[0-9;]*m|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
-class Progress:
-    """Shows the updates of one call."""
+class ProgressPrinter:
+    """Prints the updates of one call."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
@@ -26,7 +26,7 @@ class Progress:
         self._lines: dict[str, str] = {}
 
     def update(self, update: progrock.StatusUpdate) -> None:
-        """Show what is new in an update."""
+        """Print what is new in an update."""
         for log in update.logs:
             self._log(log.vertex, log.data)
         for vertex in update.vertexes:
@@ -34,7 +34,7 @@ class Progress:
                 self._vertex(vertex)
 
     def close(self) -> None:
-        """Show what was printed without an end of line."""
+        """Print last lines that don't end in a newline."""
         for vertex, line in self._lines.items():
             if line:
                 self._line(vertex, line)
@@ -71,5 +71,5 @@ class Progress:
 
 
 def _plain(text: str) -> str:
-    """Text that moves no cursor and sets no title; colours go as well."""
+    """Return text without control characters and colours."""
     return _CONTROL.sub("", text)

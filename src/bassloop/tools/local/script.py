@@ -1,4 +1,4 @@
-"""Evaluates and runs scripts for the command line."""
+"""Evaluating and running scripts from the command line."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ from bassloop.tools.local.host import LocalHost
 if TYPE_CHECKING:
     from bassloop.bass.machine import Machine
     from bassloop.bass.values import Value
-    from bassloop.tools.local.runtime_options import RuntimeOptions
+    from bassloop.tools.local.driver import RuntimeOptions
+    from bassloop.tools.local.host import LateImports
 
 OWN = Budget(steps=10**12, live=4 << 30, seconds=1e9, output=1 << 40)
-"""What a script of one's own may take: bounded by the machine before it harms it, and not otherwise."""
+"""The budget of the caller's own scripts: so large that only the machine limits them."""
 
 
 @dataclass(slots=True)
-class Text:
-    """A script's text, with what it is called in errors and where it is."""
+class ScriptText:
+    """A script's text, with its name in errors and its directory."""
 
     source: str
     name: str
@@ -39,8 +40,8 @@ class Text:
 
 
 @dataclass(slots=True)
-class Call:
-    """A script that is to be run: its arguments, its inputs (`NAME=VALUE`), and how its thunks are run."""
+class ScriptCall:
+    """A script to run: its arguments, its inputs (`NAME=VALUE`), and how its thunks are run."""
 
     script: Path
     arguments: tuple[str, ...] = ()
@@ -49,24 +50,26 @@ class Call:
     budget: Budget = field(default=OWN)
 
 
-def read_text(path: str) -> Text:
-    """The script at a path, or from standard input if it is `-`. Raises BassError."""
+def read_script(path: str) -> ScriptText:
+    """Return the script at a path, or from standard input if that is `-`. Raises BassError."""
     if path == "-":
         content = sys.stdin.buffer.read()
-        return Text(text_of(content), "<stdin>", HostPath("."), memory_file("<stdin>", content))
+        return ScriptText(
+            text_of(content), "<stdin>", HostPath("."), memory_file("<stdin>", content)
+        )
     folder, name = os.path.split(path)
     try:
         content = Path(path).read_bytes()
     except OSError as error:
         raise BassError(f"{path} cannot be read: {error.strerror}") from error
     directory = HostPath(folder or ".")
-    return Text(text_of(content), path, directory, directory.at(FilePath(name)))
+    return ScriptText(text_of(content), path, directory, directory.at(FilePath(name)))
 
 
-def evaluate(text: Text) -> Value:
-    """The value of a script's last form. Raises BassError."""
-    driver = LateDriver()
-    session = Session(LocalHost(driver), driver, OWN)
+def evaluate(text: ScriptText, imports: LateImports) -> Value:
+    """Return the value of a script's last form. Raises BassError, and Interrupted."""
+    driver = LateDriver(imports.event_loop)
+    session = Session(LocalHost(driver, imports.thunk_runner), driver, OWN)
     scope = session.scope(text.directory, stdin=_stdin(driver), env=_environment())
 
     async def work() -> Value:
@@ -79,14 +82,14 @@ def evaluate(text: Text) -> Value:
     return driver.run(work())
 
 
-def run(call: Call) -> None:
-    """Run a script: evaluate it, then call its `main`. What it emits goes to standard output, as JSON.
+def run(call: ScriptCall, imports: LateImports) -> None:
+    """Evaluate a script, call its `main`, and print what it emits as JSON.
 
     Raises BassError, and Interrupted.
     """
-    text = read_text(str(call.script))
-    driver = LateDriver()
-    session = Session(LocalHost(driver, call.options), driver, call.budget)
+    text = read_script(str(call.script))
+    driver = LateDriver(imports.event_loop)
+    session = Session(LocalHost(driver, imports.thunk_runner, call.options), driver, call.budget)
 
     async def work() -> None:
         await session.run_script(
@@ -109,7 +112,7 @@ def _environment() -> Scope:
 
 
 def _inputs(inputs: tuple[str, ...]) -> Scope:
-    """A scope of `NAME=VALUE`; a value that begins with `./`, `../` or `/` is a path on this machine."""
+    """Return a scope of `NAME=VALUE`; a value that begins with `./`, `../` or `/` is a path on this machine."""
     given: dict[str, Value] = {}
     for each in inputs:
         name, equals, value = each.partition("=")
@@ -129,23 +132,13 @@ def _emit(value: Value, machine: Machine) -> None:
         sys.stdout.write(encode(value) + "\n")
         sys.stdout.flush()
     except BrokenPipeError as error:
-        raise BassError("nobody reads the standard output any more") from error
+        raise BassError("standard output is closed") from error
 
 
 def _stdin(driver: LateDriver) -> Source:
-    """The JSON values on standard input, read when they are asked for."""
+    """Return the JSON values on standard input, which is read when one is needed."""
 
     def pull(machine: Machine) -> bytes:
-        return machine.wait(_read_stdin(driver))  # type: ignore[no-any-return]
+        return machine.wait(driver.read(sys.stdin.fileno()))  # type: ignore[no-any-return]
 
     return BytesSource(decoder("json"), pull)
-
-
-async def _read_stdin(driver: LateDriver) -> bytes:
-    if driver.nursery is None:
-        return os.read(sys.stdin.fileno(), 1 << 16)
-    import trio
-
-    return await trio.to_thread.run_sync(
-        lambda: os.read(sys.stdin.fileno(), 1 << 16), abandon_on_cancel=True
-    )

@@ -1,5 +1,5 @@
-"""The language at a prompt: an interpreter in a thread of its own, and what talks with a person.
+"""The language at a prompt.
 
-`evaluator.py` evaluates and can be interrupted, `names.py` knows what may be completed, `prompt.py` reads from a
-terminal and `piped.py` from anything else.
+`evaluator.py` evaluates entries in a thread of its own and can be interrupted; `prompt.py` reads them from a terminal,
+and `piped.py` from anything else.
 """

@@ -1,4 +1,4 @@
-"""Entries that come through a pipe: each is evaluated as soon as it is complete."""
+"""Entries from a pipe: each is evaluated as soon as it is complete."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import click
 
 from bassloop.bass.errors import BassError, ReadError, render
 from bassloop.bass.reader import read_source
-from bassloop.tools.repl.evaluator import Interrupted, shown
+from bassloop.tools.repl.evaluator import EntryInterrupted, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def follow(evaluator: Evaluator, lines: Iterable[str]) -> int:
-    """Evaluate what comes and print its values; the exit status, 1 if anything failed.
+    """Evaluate entries, print their values, wait for what they started, and return the exit status.
 
-    At the end it waits for what was started.
+    It is 1 if anything failed.
     """
     status = 0
     for text in entries(lines):
@@ -34,13 +34,13 @@ def follow(evaluator: Evaluator, lines: Iterable[str]) -> int:
     except BassError as error:
         click.echo(render(error), err=True)
         status = 1
-    except Interrupted:
+    except EntryInterrupted:
         return 130
     return status
 
 
 def entries(lines: Iterable[str]) -> Iterator[str]:
-    """Lines, joined where a form goes on in the next ones."""
+    """Yield the lines, joined where a form continues on the next ones."""
     pending = ""
     for line in lines:
         pending += line

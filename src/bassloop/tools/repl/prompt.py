@@ -1,4 +1,4 @@
-"""The prompt on a terminal: history, entries of several lines, completion, interruption."""
+"""The prompt in a terminal: history, entries of several lines, completion, interrupts."""
 
 from __future__ import annotations
 
@@ -16,33 +16,35 @@ from prompt_toolkit.key_binding import KeyBindings
 from prompt_toolkit.layout.processors import HighlightMatchingBracketProcessor
 from prompt_toolkit.patch_stdout import patch_stdout
 
-from bassloop.bass.cursor import indentation
+from bassloop.bass.cursor import indentation, word_before
 from bassloop.bass.errors import BassError, ReadError, render
 from bassloop.bass.reader import read_source
-from bassloop.tools.repl.evaluator import Gone, Interrupted, Stuck, shown
-from bassloop.tools.repl.names import completions
+from bassloop.bass.reference import ReferenceEntry, entry, module_names
+from bassloop.bass.scope import MISSING, Scope
+from bassloop.bass.values import strip
+from bassloop.tools.repl.evaluator import EntryInterrupted, Gone, Stuck, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from prompt_toolkit.completion import CompleteEvent
     from prompt_toolkit.document import Document
     from prompt_toolkit.history import History
     from prompt_toolkit.key_binding import KeyPressEvent
 
-    from bassloop.bass.scope import Scope
+    from bassloop.bass.values import Value
     from bassloop.tools.repl.evaluator import Evaluator
 
 PROMPT: Final = "bass> "
 SHOWN: Final = 10_000
-"""Characters of a value that are shown; a terminal is no place for more."""
+"""How many characters of a value are shown."""
 
 
 def converse(evaluator: Evaluator) -> int:
-    """Read entries and show their values until Ctrl-D; the exit status."""
+    """Read entries and show their values until Ctrl-D, and return the exit status."""
     session: PromptSession[str] = PromptSession(
         history=_history(),
-        completer=_Names(evaluator.scope),
+        completer=_NameCompleter(evaluator.scope),
         complete_while_typing=False,
         key_bindings=_bindings(),
         multiline=True,
@@ -51,9 +53,9 @@ def converse(evaluator: Evaluator) -> int:
     )
     with evaluator.interruptible():
         while True:
-            evaluator.listen()
+            evaluator.reset()
             try:
-                # What runs in the background may speak while somebody types.
+                # Tasks in the background may print while somebody types.
                 with patch_stdout(raw=True):
                     text = session.prompt(PROMPT)
             except KeyboardInterrupt:
@@ -63,12 +65,12 @@ def converse(evaluator: Evaluator) -> int:
             try:
                 _answer(evaluator, text)
             except Stuck:
-                click.echo("interrupted, though something goes on", err=True)
+                click.echo("interrupted, but something is still running", err=True)
                 return 130
 
 
 def _answer(evaluator: Evaluator, text: str) -> None:
-    """Show what an entry comes to. Raises Stuck, Gone."""
+    """Show the values of an entry. Raises Stuck, Gone."""
     try:
         for value in evaluator.evaluate(text):
             click.echo(shown(value, SHOWN))
@@ -77,16 +79,16 @@ def _answer(evaluator: Evaluator, text: str) -> None:
         click.secho(head, fg="red", bold=True, err=True)
         if rest:
             click.echo(rest, err=True)
-    except Interrupted:
+    except EntryInterrupted:
         click.echo("interrupted", err=True)
     except (Stuck, Gone):
         raise
-    except Exception:  # noqa: BLE001 - a fault of ours is no reason to lose what was defined
+    except Exception:  # noqa: BLE001 - after a bug, the definitions are still there
         click.echo(traceback.format_exc(), err=True)
 
 
 def incomplete(text: str) -> bool:
-    """Whether more text could make a program of it, and this is none."""
+    """Return whether a text is the beginning of a program."""
     try:
         read_source(text, "")
     except ReadError as error:
@@ -95,11 +97,11 @@ def incomplete(text: str) -> bool:
 
 
 def _history() -> History:
-    """What was entered here before; only this time's, if there is nowhere to keep it."""
+    """Return the history of entries, which is kept in a file if that can be written."""
     path = Path(platformdirs.user_state_dir("bass-loop")) / "repl-history"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Entries may hold what is nobody else's to read.
+        # Entries may contain secrets.
         path.touch(mode=0o600)
         path.open("a").close()
     except OSError:
@@ -127,13 +129,42 @@ def _bindings() -> KeyBindings:
     return bindings
 
 
-class _Names(Completer):
+class _NameCompleter(Completer):
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
 
     def get_completions(
         self, document: Document, complete_event: CompleteEvent
     ) -> Iterable[Completion]:
-        for length, entry in completions(self._scope, document.text, document.cursor_position):
-            about = entry.paragraphs[0] if entry.paragraphs else ""
-            yield Completion(entry.name, start_position=-length, display_meta=about)
+        for length, found in completions(self._scope, document.text, document.cursor_position):
+            about = found.paragraphs[0] if found.paragraphs else ""
+            yield Completion(found.name, start_position=-length, display_meta=about)
+
+
+def completions(scope: Scope, text: str, offset: int) -> Iterator[tuple[int, ReferenceEntry]]:
+    """Yield the completions of the word before an offset, each with the length of the text that it replaces.
+
+    They are names of the scope; after `module:`, those of the module; after `.`, the modules of std.
+    """
+    word = word_before(text, offset)
+    if word is None:
+        return
+    if word.text.startswith("."):
+        for module in module_names():
+            if module.startswith(word.text[1:]):
+                yield len(word.text), ReferenceEntry(f".{module}", "", "value", None, (), (), "")
+        return
+    # In `$`, a word $name refers to a name.
+    path = word.text.removeprefix("$")
+    *heads, last = path.split(":")
+    found: Value = scope
+    for head in heads:
+        bound = found.get(head)
+        found = None if bound is MISSING else strip(bound)
+        if not isinstance(found, Scope):
+            return
+    # A module's scope has Ground as its parent, which is not meant here.
+    names = list(found.vars) if heads and found.vars else found.names()
+    for name in sorted(names):
+        if name.startswith(last):
+            yield len(last), entry(name, found.get(name))

@@ -1,0 +1,54 @@
+"""What the commands that evaluate scripts share: errors with their place, and what is imported late."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bassloop.tools.local.driver import EventLoop
+    from bassloop.tools.local.host import LateImports
+    from bassloop.tools.local.thunk_runner import ThunkRunner
+
+
+def late_imports() -> LateImports:
+    """Return how a script gets an event loop, and what runs thunks, once it needs them."""
+    from bassloop.tools.local.host import LateImports
+
+    return LateImports(_event_loop, _thunk_runner)
+
+
+def _event_loop() -> EventLoop:
+    from bassloop.tools.local import trio_loop
+
+    return trio_loop
+
+
+def _thunk_runner() -> type[ThunkRunner]:
+    from bassloop.tools.local.thunk_runner import ThunkRunner
+
+    return ThunkRunner
+
+
+@contextmanager
+def report_script_errors() -> Iterator[None]:
+    """Show a script's error with the place in its source, and exit with 1; exit with 130 on an interrupt."""
+    from bassloop.bass.errors import BassError, render
+    from bassloop.tools.local.driver import Interrupted
+
+    try:
+        yield
+    except BassError as error:
+        headline, _, trace = render(error).partition("\n")
+        click.secho(headline, fg="red", bold=True, err=True)
+        if trace:
+            click.echo(trace, err=True)
+        sys.exit(1)
+    except (Interrupted, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        sys.exit(130)

@@ -1,0 +1,169 @@
+"""Runs a script's thunks in this process, with the service that a loop calls over SSH, without the SSH.
+
+Imported when a script runs its first thunk.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import platformdirs
+import trio
+
+from bassloop.bass.errors import BassError
+from bassloop.bass.wire.decode import decode_ref, decode_thunk
+from bassloop.bass.wire.encode import encode_ref, encode_thunk, encode_thunk_path
+from bassloop.bridge.grpc import open_grpc_server
+from bassloop.bridge.memory_channel import memory_opener
+from bassloop.runner.driver_choice import find_sandbox
+from bassloop.runner.errors import DriverError, RunnerError
+from bassloop.runner.host.host_driver import HostDriver
+from bassloop.runner.options import RunnerOptions
+from bassloop.runner.service import RuntimeService
+from bassloop.runtimes import Platform, RunFailed, Runtime, RuntimeLost
+from bassloop.tools.local.progress import ProgressPrinter
+from bassloop.wire import bass_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from bassloop.bass.thunk import ImageRef, Thunk, ThunkPath
+    from bassloop.tools.local.driver import RuntimeOptions
+
+
+class ThunkRunner:
+    """Runs thunks with a runtime that starts with the first of them. Needs an open bridge.
+
+    Every method raises BassError.
+
+    Args:
+        nursery: where the runtime lives.
+        say: prints a line or more for people.
+    """
+
+    def __init__(
+        self, options: RuntimeOptions, nursery: trio.Nursery, say: Callable[[str], None]
+    ) -> None:
+        self._options = options
+        self._nursery = nursery
+        self._say = say
+        self._runtime: Runtime | None = None
+        self._starting = trio.Lock()
+
+    async def run(self, thunk: Thunk) -> None:
+        """Run a thunk, and print its progress."""
+        runtime = await self._started()
+        async with self._progress(runtime.run(encode_thunk(thunk), {})) as answers:
+            async for _ in answers:
+                pass
+
+    @asynccontextmanager
+    async def read(self, thunk: Thunk) -> AsyncGenerator[AsyncIterator[bytes]]:
+        """Yield what a thunk writes to its standard output."""
+        runtime = await self._started()
+        async with self._progress(runtime.read(encode_thunk(thunk), {})) as answers:
+            yield answers
+
+    @asynccontextmanager
+    async def export(self, thunk: Thunk) -> AsyncGenerator[AsyncIterator[bytes]]:
+        """Yield a thunk as an OCI archive."""
+        runtime = await self._started()
+        async with self._progress(runtime.export(encode_thunk(thunk), {})) as answers:
+            yield answers
+
+    @asynccontextmanager
+    async def export_path(self, path: ThunkPath) -> AsyncGenerator[AsyncIterator[bytes]]:
+        """Yield a path from a thunk as a tar stream."""
+        runtime = await self._started()
+        async with self._progress(runtime.export_path(encode_thunk_path(path), {})) as answers:
+            yield answers
+
+    async def resolve(self, ref: ImageRef) -> Thunk:
+        """Return the thunk of the image that a reference means now."""
+        runtime = await self._started()
+        try:
+            return decode_thunk(await runtime.resolve(encode_ref(ref), {}))
+        except (RunFailed, RuntimeLost) as error:
+            raise BassError(str(error)) from error
+
+    async def publish(self, thunk: Thunk, ref: ImageRef) -> ImageRef:
+        """Push a thunk's image, and return its reference."""
+        runtime = await self._started()
+        published: ImageRef | None = None
+        try:
+            async with runtime.publish(encode_ref(ref), encode_thunk(thunk), {}) as answers:
+                async for answer in answers:
+                    if isinstance(answer, bass_pb2.ImageRef):
+                        published = decode_ref(answer)
+        except (RunFailed, RuntimeLost) as error:
+            raise BassError(str(error)) from error
+        if published is None:
+            raise BassError(f"{thunk.cmdline()} was published, but nothing says as what")
+        return published
+
+    async def _started(self) -> Runtime:
+        async with self._starting:
+            if self._runtime is None:
+                self._runtime = await self._nursery.start(_serve_runtime, self._options)
+        return self._runtime
+
+    @asynccontextmanager
+    async def _progress(
+        self, call: AbstractAsyncContextManager[AsyncIterator[Any]]
+    ) -> AsyncGenerator[AsyncIterator[bytes]]:
+        """Yield the bytes among a call's answers, and print its progress."""
+        progress = ProgressPrinter(self._say)
+
+        async def pieces(answers: AsyncIterator[Any]) -> AsyncGenerator[bytes]:
+            async for answer in answers:
+                if isinstance(answer, bytes):
+                    yield answer
+                else:
+                    progress.update(answer)
+
+        try:
+            async with call as answers:
+                yield pieces(answers)
+        except (RunFailed, RuntimeLost) as error:
+            raise BassError(str(error)) from error
+        finally:
+            progress.close()
+
+
+async def _serve_runtime(
+    options: RuntimeOptions, *, task_status: trio.TaskStatus[Runtime] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Offer a runtime in this process until cancelled. Raises BassError.
+
+    Paths of this machine are allowed: the script has them from whoever called it.
+    """
+    state = options.state_dir or Path(platformdirs.user_cache_dir("bass-loop")) / "local"
+    runner = RunnerOptions(
+        login="local", host="local", allow_host_path=True, state_dir=state, sandbox=options.sandbox
+    )
+    try:
+        box = await find_sandbox(runner)
+        async with (
+            HostDriver.open(runner.state, allow_host_path=True, sandbox=box) as driver,
+            RuntimeService.open(driver) as service,
+            open_grpc_server([service]) as new_session,
+        ):
+            task_status.started(
+                Runtime(
+                    id="local",
+                    user_id=0,
+                    login="you",
+                    platform=Platform.here(),
+                    priority=0,
+                    connected_at=time.time(),
+                    open_channel=memory_opener(new_session),
+                    kind="bassloop",
+                )
+            )
+            await trio.sleep_forever()
+    except (DriverError, RunnerError) as error:
+        raise BassError(str(error)) from error
