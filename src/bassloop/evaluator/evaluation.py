@@ -1,0 +1,136 @@
+"""What a forked process does: it evaluates one hook, and says how that ended.
+
+Two forms of hooks are known. A module's `github-hook` is called with the event and a client; a script's `main` reads
+the event from `*stdin*`, with the client bound to `*loop*`. Both start checks with the client's `start-check`.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import traceback
+from typing import TYPE_CHECKING, Final
+
+from google.protobuf.json_format import MessageToJson
+from google.protobuf.message import DecodeError
+
+from bassloop import bass
+from bassloop.evaluator.confinement import use_reserve
+from bassloop.evaluator.link import Disconnected, Link
+from bassloop.evaluator.messages import (
+    Crashed,
+    Describe,
+    Described,
+    Ending,
+    Failed,
+    Finished,
+    OutOfMemory,
+    as_text,
+)
+from bassloop.evaluator.payload import read_event
+from bassloop.evaluator.remote_host import RemoteHost, Tree, encode_thunk
+from bassloop.wire import bass_pb2
+
+if TYPE_CHECKING:
+    import socket
+
+    from bassloop.evaluator.messages import Evaluate
+
+_LONGEST_MESSAGE: Final = 64 << 10
+_LONGEST_REPORT: Final = 256 << 10
+_UNLIMITED: Final = sys.maxsize
+
+
+def serve_one(connection: socket.socket) -> None:
+    """Do what the daemon asks for on a socket, and tell it how that ended."""
+    link = Link(connection)
+    try:
+        link.send(_answer(link))
+    except Disconnected:
+        return
+
+
+def _answer(link: Link) -> Ending:
+    try:
+        request = link.first()
+        if isinstance(request, Describe):
+            return describe(request.content)
+        link.fibers.run(_evaluate(link, request))
+    except bass.BassError as error:
+        return _failed(error)
+    except Disconnected:
+        raise
+    except MemoryError:
+        use_reserve()
+        return OutOfMemory()
+    except BaseException as error:  # noqa: BLE001 - told to the daemon
+        trace = "".join(traceback.format_exception(error))
+        return Crashed(
+            as_text(f"{type(error).__name__}: {error}")[:_LONGEST_MESSAGE],
+            as_text(trace)[-_LONGEST_MESSAGE:],
+        )
+    return Finished()
+
+
+def _failed(error: bass.BassError) -> Failed:
+    message, report = as_text(error.message), as_text(bass.render(error))
+    return Failed(message[:_LONGEST_MESSAGE], report[:_LONGEST_REPORT])
+
+
+async def _evaluate(link: Link, request: Evaluate) -> None:
+    host = RemoteHost(link)
+    # Steps, memory and time are the kernel's to limit.
+    budget = bass.Budget(
+        steps=_UNLIMITED,
+        live=_UNLIMITED,
+        seconds=math.inf,
+        output=request.output,
+        setting="HOOK_{}",
+    )
+    session = bass.Session(host, link.fibers, budget)
+    client = _client(session, host)
+    event = read_event(request.event, request.content, request.edit)
+    folder = request.path.rpartition("/")[0] or "."
+    directory = bass.repository_dir(Tree(link, request.tree), bass.DirPath(folder))
+    if request.module:
+        module = await session.load(request.source, request.path, directory)
+        hook = bass.binding(module, "github-hook", request.path)
+        await session.call(hook, event, client)
+    else:
+        await session.run_script(
+            request.source,
+            request.path,
+            directory=directory,
+            stdin=[event],
+            bindings={"*loop*": client},
+        )
+    await session.wait()
+
+
+def _client(session: bass.Session, host: RemoteHost) -> bass.Scope:
+    """Return the client that a hook is given: a scope with `start-check`."""
+
+    async def start(thunk: bass.Value, name: bass.Value, sha: bass.Value) -> bass.Value:
+        if not (isinstance(thunk, bass.Thunk) and isinstance(name, str) and isinstance(sha, str)):
+            given = " ".join(bass.show(value)[:100] for value in (thunk, name, sha))
+            raise bass.BassError(f"start-check takes a thunk, a name and a head, not {given}")
+        await bass.read_files(thunk)
+        wait = await host.start_check(encode_thunk(thunk), name, sha)
+        return bass.builtin(f"wait-{name}", "[]", wait)
+
+    return bass.scope({"start-check": bass.builtin("start-check", "[thunk name sha]", start)})
+
+
+def describe(encoded: bytes) -> Described:
+    """Describe a thunk. Raises BassError for one that can't be decoded."""
+    try:
+        message = bass_pb2.Thunk.FromString(encoded)
+    except DecodeError as error:
+        raise bass.BassError(f"this is no thunk: {error}") from error
+    thunk = bass.decode_thunk(message)
+    platform = thunk.platform()
+    return Described(
+        command=as_text(thunk.cmdline()),
+        platform=None if platform is None else (platform.os, platform.arch),
+        content=MessageToJson(message, preserving_proto_field_name=True, indent=2).encode(),
+    )

@@ -1,0 +1,147 @@
+"""Evaluates hooks in processes of their own: the daemon's side. Needs Trio.
+
+    evaluators = Evaluators(EvaluatorLimits())
+    nursery.start_soon(evaluators.run)
+    await evaluators.evaluate(request, host, key=repository_id)
+
+The fork server belongs to `run`, which starts it again when it dies. A hook's process belongs to the call of
+`evaluate`: whatever ends the call closes the process's socket, upon which the fork server kills it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import structlog
+import trio
+
+from bassloop.concurrency import Backoff
+from bassloop.evaluator.errors import EvaluatorLost, HookCrashed, ProtocolError
+from bassloop.evaluator.hook_process import EvaluatorLimits, HookProcess, IdleProcesses
+from bassloop.evaluator.messages import Describe, Described, Ending, Evaluate, Finished
+from bassloop.evaluator.server_process import ServerProcess, run_server
+from bassloop.evaluator.shares import FairLimiter, Place
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from bassloop.evaluator.hook_process import HookHost
+    from bassloop.evaluator.messages import Ready
+
+log = structlog.get_logger(__name__)
+
+_RESTART: Final = Backoff(first=0.1, longest=30.0)
+
+_START_SECONDS: Final = 60.0
+"""How long a hook waits for a fork server."""
+
+_STABLE_SECONDS: Final = 60.0
+"""How long a fork server has to live so that the next one is started without a delay."""
+
+
+class Evaluators:
+    """The fork server, and the hooks that are being evaluated."""
+
+    def __init__(self, limits: EvaluatorLimits | None = None) -> None:
+        self.limits = limits or EvaluatorLimits()
+        self._places = FairLimiter(self.limits.at_once)
+        self._describing = FairLimiter(self.limits.at_once)
+        self._idle = IdleProcesses(self.limits.waiting)
+        self._server: ServerProcess | None = None
+        self._ready = trio.Event()
+        self._starts = 0
+
+    def __repr__(self) -> str:
+        state = "not ready" if self._server is None else "ready"
+        return f"<Evaluators: {state}, {self._places}, {len(self._idle)} idle>"
+
+    def statistics(self) -> dict[str, int]:
+        """Return how many hooks are evaluated, wait to be, and wait for answers; and the starts of the server."""
+        return {
+            "evaluating": self._places.held,
+            "queued": self._places.waiting,
+            "idle": len(self._idle),
+            "starts": self._starts,
+        }
+
+    @property
+    def ready(self) -> bool:
+        """Whether the fork server runs."""
+        return self._server is not None
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep a fork server running until cancelled. It is being started when this reports to be.
+
+        Cancelled, it ends the server and all hooks' processes, and waits for that for a few seconds.
+        """
+        task_status.started()
+        failures = 0
+        while True:
+            self._starts += 1
+            began = trio.current_time()
+            try:
+                await run_server(self.limits.cpu_seconds, self.limits.memory, self._started)
+            except (OSError, ProtocolError) as error:
+                log.error("the fork server can't be used", error=str(error))
+            finally:
+                self._server, self._ready = None, trio.Event()
+            failures = 0 if trio.current_time() - began > _STABLE_SECONDS else failures + 1
+            delay = _RESTART.delay(failures) if failures else 0.0
+            log.error("the fork server has ended; it is started again", seconds=round(delay, 1))
+            await trio.sleep(delay)
+
+    async def evaluate(self, request: Evaluate, host: HookHost, key: Hashable) -> None:
+        """Evaluate a hook, and wait until everything is over that it waits for.
+
+        Args:
+            key: the repository, which can't hold more than half of the places.
+
+        Raises HookFailed, HookStopped, HookCrashed, EvaluatorLost, or what the host has raised. Cancelled, it
+        kills the hook's process.
+        """
+        ending = await self._converse(request, host, key, self._places)
+        if not isinstance(ending, Finished):
+            raise HookCrashed("its process answered something else")
+
+    async def describe(self, thunk: bytes, key: Hashable) -> Described:
+        """Describe a thunk, without a word of it being decoded in this process.
+
+        Raises as `evaluate` does; HookFailed for what is no thunk.
+        """
+        ending = await self._converse(Describe(thunk), None, key, self._describing)
+        if not isinstance(ending, Described):
+            raise HookCrashed("its process answered something else")
+        return ending
+
+    async def _converse(
+        self,
+        request: Evaluate | Describe,
+        host: HookHost | None,
+        key: Hashable,
+        places: FairLimiter,
+    ) -> Ending:
+        place = Place(places, key)
+        await place.take()
+        try:
+            server = await self._server_when_ready()
+            with server.fork() as (job, stream):
+                process = HookProcess(self.limits, self._idle, host, place, job, stream)
+                await server.send(job)
+                return await process.run(request)
+        finally:
+            place.release()
+
+    async def _server_when_ready(self) -> ServerProcess:
+        with trio.move_on_after(_START_SECONDS):
+            while self._server is None:
+                await self._ready.wait()
+        if self._server is None:
+            raise EvaluatorLost("the fork server can't be started; the loop's log says why")
+        return self._server
+
+    def _started(self, server: ServerProcess, ready: Ready) -> None:
+        self._server = server
+        self._ready.set()
+        log.info("ready to evaluate hooks", confined_by=", ".join(ready.layers))
+        if ready.missing:
+            log.warning("hooks are not confined by everything", missing=", ".join(ready.missing))

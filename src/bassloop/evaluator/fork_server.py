@@ -1,0 +1,236 @@
+"""The fork server: `python -P -m bassloop.evaluator.fork_server CPU_SECONDS MEMORY`, with its socket as standard input.
+
+It imports the language, evaluates something to be warm, locks itself in, and says that it is ready. For each
+socket that it is then sent it forks a process that evaluates one hook over it (:mod:`.evaluation`), and tells how
+that process ended. It keeps a descriptor of each of these sockets: when the daemon closes the other end, for
+whatever reason, the process is killed. When the daemon is gone, so is the server, and every process with it.
+
+It has one thread and no event loop, and decodes nothing that a process has sent.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import pkgutil
+import select
+import signal
+import socket
+import sys
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+from bassloop import bass
+from bassloop.evaluator.confinement import (
+    ON_LINUX,
+    ProcessLimits,
+    address_space,
+    limit_process,
+    lock_in,
+    probe,
+)
+from bassloop.evaluator.evaluation import describe, serve_one
+from bassloop.evaluator.framing import MessageReader, frames
+from bassloop.evaluator.messages import Ended, Fork, Message, Ready
+from bassloop.evaluator.remote_host import encode_thunk
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_READ: Final = 4_096
+_MOST_SOCKETS: Final = 64
+"""Sockets that come with one read at most."""
+
+_NEEDS_TRIO: Final = "bassloop.bass.trio_driver"
+
+_MEMORY_UNIT: Final = 1024 if ON_LINUX else 1
+"""Bytes in a unit of `ru_maxrss`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Process:
+    """A process that was forked, and our descriptor of its socket."""
+
+    job: int
+    pid: int
+    connection: socket.socket
+
+
+class ForkServer:
+    """Forks processes, kills those that nobody wants any more, and reports how each has ended."""
+
+    def __init__(self, control: socket.socket, limits: ProcessLimits, base: int) -> None:
+        self._control = control
+        self._limits = limits
+        self._base = base
+        self._reader: MessageReader[Fork] = MessageReader(Fork)
+        self._connections: list[socket.socket] = []
+        self._processes: dict[int, _Process] = {}
+        self._poll = select.poll()
+        self._actions: dict[int, Callable[[], None]] = {}
+
+    def run(self) -> None:
+        """Serve until the daemon closes the control socket; then kill what is left."""
+        woken, wakes = socket.socketpair()
+        wakes.setblocking(False)
+        signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        self._watch(self._control, select.POLLIN, self._receive)
+        self._watch(woken, select.POLLIN, lambda: self._reap(woken))
+        try:
+            while True:
+                # In the order in which they are watched: sockets that have come are watched before those of
+                # processes that have ended are closed, or a new one could have the number of an old one.
+                for descriptor, _ in self._poll.poll():
+                    if (action := self._actions.get(descriptor)) is not None:
+                        action()
+        except (_ControlClosed, BrokenPipeError, ConnectionResetError):
+            return
+        finally:
+            for process in self._processes.values():
+                os.kill(process.pid, signal.SIGKILL)
+
+    def _watch(self, connection: socket.socket, events: int, action: Callable[[], None]) -> None:
+        """Do something when one of some events happens, or the other end is closed."""
+        self._poll.register(connection, events)
+        self._actions[connection.fileno()] = action
+
+    def _unwatch(self, connection: socket.socket) -> None:
+        if self._actions.pop(connection.fileno(), None) is not None:
+            self._poll.unregister(connection)
+
+    def _receive(self) -> None:
+        """Fork a process for each socket that has come."""
+        data, descriptors, _, _ = socket.recv_fds(self._control, _READ, _MOST_SOCKETS)
+        if not data:
+            raise _ControlClosed
+        self._connections += (socket.socket(fileno=descriptor) for descriptor in descriptors)
+        for message in self._reader.feed(data):
+            self._fork(message.job, self._connections.pop(0))
+
+    def _fork(self, job: int, connection: socket.socket) -> None:
+        try:
+            pid = os.fork()
+        except OSError:  # too many processes, or too little memory
+            connection.close()
+            send(self._control, Ended(job, os.EX_OSERR << 8, 0.0, 0))
+            return
+        if pid == 0:
+            status = 1
+            try:
+                signal.set_wakeup_fd(-1)
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                serve_one(limit_process(self._limits, self._base, connection))
+                status = 0
+            finally:
+                os._exit(status)
+        process = self._processes[pid] = _Process(job, pid, connection)
+        self._watch(connection, 0, lambda: self._kill(process))
+
+    def _kill(self, process: _Process) -> None:
+        """Kill a process, as the daemon has closed its socket."""
+        self._unwatch(process.connection)
+        os.kill(process.pid, signal.SIGKILL)
+
+    def _reap(self, woken: socket.socket) -> None:
+        """Report the processes that have ended."""
+        woken.recv(_READ)
+        while self._processes:
+            pid, status, usage = os.wait4(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            process = self._processes.pop(pid)
+            self._unwatch(process.connection)
+            process.connection.close()
+            cpu_seconds = usage.ru_utime + usage.ru_stime
+            memory = usage.ru_maxrss * _MEMORY_UNIT
+            send(self._control, Ended(process.job, status, cpu_seconds, memory))
+
+
+class _ControlClosed(Exception):
+    """The daemon is gone, or has no more use for the server."""
+
+
+def send(control: socket.socket, message: Message) -> None:
+    """Send a message to the daemon."""
+    for data in frames(message):
+        control.sendall(data)
+
+
+_WARM: Final = """
+(use (.github))
+(defn checks [source]
+  {:test (from {:repository "image" :tag "1" :platform {:os "linux"}} (cd source ($ sh test.sh)))})
+(defn github-hook [event client]
+  (let [*loop* client]
+    (github:check-hook event (fn [url sha] (subpath ($ git clone url sha) ./)) checks)))
+"""
+
+
+class _Nothing(bass.Host):
+    """A host that has nothing to give."""
+
+    def log(self, message: str, fields: Mapping[str, Any]) -> None:
+        """Let it go."""
+
+    def write_error(self, text: str) -> None:
+        """Let it go."""
+
+
+def warm() -> None:
+    """Import the language and evaluate a hook, so that what each needs is there, in memory that is shared.
+
+    Nothing can be imported later: then there are no files any more.
+    """
+    for module in pkgutil.walk_packages(bass.__path__, "bassloop.bass."):
+        if module.name != _NEEDS_TRIO:
+            import_module(module.name)
+    event = {
+        "event": "check_suite",
+        "payload": {
+            "action": "requested",
+            "repository": {"clone_url": "https://example.com"},
+            "check_suite": {"head_sha": "0" * 40},
+        },
+    }
+    started: list[bytes] = []
+
+    def start(thunk: bass.Value, name: bass.Value, sha: bass.Value) -> bass.Value:
+        assert isinstance(thunk, bass.Thunk)
+        started.append(encode_thunk(thunk))
+        return None
+
+    async def hook() -> None:
+        session = bass.immediate_session(_Nothing())
+        module = await session.load(_WARM, "project.bass", None)
+        client = bass.scope({"start-check": bass.builtin("start-check", "[thunk name sha]", start)})
+        github_hook = bass.binding(module, "github-hook", "project.bass")
+        await session.call(github_hook, bass.from_python(event), client)
+
+    bass.run_now(hook())
+    describe(started[0])
+    gc.collect()
+    gc.freeze()
+
+
+def main() -> None:
+    """Serve on standard input until it is closed."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # meant for the daemon, which may want to drain first
+    limits = ProcessLimits(float(sys.argv[1]), int(sys.argv[2]))
+    control = socket.socket(fileno=os.dup(0))
+    control.set_inheritable(False)
+    with open(os.devnull, "r+b", buffering=0) as nothing:
+        for standard in (0, 1):
+            os.dup2(nothing.fileno(), standard)
+    warm()
+    base = address_space()
+    found = lock_in()
+    probe(found, limits, base)
+    send(control, Ready(tuple(found.layers), tuple(found.missing)))
+    ForkServer(control, limits, base).run()
+
+
+if __name__ == "__main__":
+    main()

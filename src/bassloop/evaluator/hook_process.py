@@ -1,0 +1,399 @@
+"""A hook's process as the daemon has it: its calls are served by a host, its time is measured. Needs Trio."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Protocol
+
+import structlog
+import trio
+
+from bassloop.concurrency import open_flat_nursery
+from bassloop.evaluator.conversation import Conversation
+from bassloop.evaluator.errors import (
+    EvaluatorLost,
+    HookCrashed,
+    HookFailed,
+    HookStopped,
+    HostRefusal,
+    ProtocolError,
+)
+from bassloop.evaluator.messages import (
+    Answer,
+    AnyCall,
+    Crashed,
+    Data,
+    Describe,
+    Described,
+    Done,
+    Ending,
+    Entries,
+    Evaluate,
+    Export,
+    ExportPath,
+    Failed,
+    Finished,
+    FromProcess,
+    Idle,
+    ListDirectory,
+    Log,
+    Next,
+    OutOfMemory,
+    Read,
+    ReadFile,
+    Refused,
+    Resolve,
+    Run,
+    StartCheck,
+    Wait,
+    as_text,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from bassloop.evaluator.server_process import Job
+    from bassloop.evaluator.shares import Place
+
+log = structlog.get_logger(__name__)
+
+_REPORT_SECONDS: Final = 5.0
+"""How long the fork server has to report how a process ended, before it counts as lost."""
+
+_LOG_LINE: Final = 64
+"""Bytes that a message of a script counts for, however short it is."""
+
+_READ: Final = 1 << 16
+
+
+def evaluators_here() -> int:
+    """Return how many hooks are evaluated at the same time by default: two for each processor."""
+    return 2 * (os.cpu_count() or 1)
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluatorLimits:
+    """What hooks may take.
+
+    Args:
+        at_once: how many are evaluated at the same time; one that waits for an answer doesn't count.
+        waiting: how many may wait for answers.
+        cpu_seconds: processor time of one.
+        seconds: how long one may be evaluated, without the time that it waits.
+        memory: bytes of memory of one.
+        output: bytes that one may log.
+    """
+
+    at_once: int = field(default_factory=evaluators_here)
+    waiting: int = 256
+    cpu_seconds: float = 10.0
+    seconds: float = 300.0
+    memory: int = 512 << 20
+    output: int = 1_000_000
+
+
+class HookHost(Protocol):
+    """What a hook's process may ask the daemon for. Thunks, paths and references are encoded messages.
+
+    What can't be done, for a reason that the script may hear, raises HostRefusal. Anything else that is raised
+    ends the evaluation.
+    """
+
+    async def read_file(self, path: str) -> bytes:
+        """Return a file of the repository."""
+
+    async def list_directory(self, path: str) -> Sequence[tuple[str, bool]]:
+        """Return the members of a directory: each one's name, and whether it is a directory."""
+
+    async def run(self, thunk: bytes) -> None:
+        """Run a thunk to its end."""
+
+    def read(self, thunk: bytes) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Run a thunk, and return what it prints."""
+
+    def export(self, thunk: bytes) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Return a thunk's image as an archive."""
+
+    def export_path(self, path: bytes) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Return a path out of a thunk as an archive."""
+
+    async def resolve(self, reference: bytes) -> bytes:
+        """Return the thunk of the exact image that a reference means."""
+
+    async def start_check(self, thunk: bytes, name: str, sha: str) -> Callable[[], Awaitable[None]]:
+        """Start a check; return what waits until it has succeeded."""
+
+    def log(self, message: str, fields: str) -> None:
+        """Take a message of the script's."""
+
+
+class HookProcess:
+    """One process, from its first message to its last."""
+
+    def __init__(
+        self,
+        limits: EvaluatorLimits,
+        idle: IdleProcesses,
+        host: HookHost | None,
+        place: Place,
+        job: Job,
+        stream: trio.SocketStream,
+    ) -> None:
+        self.key = place.key
+        self._limits = limits
+        self._idle = idle
+        self._host = host
+        self._place = place
+        self._job = job
+        self._stream = stream
+        self._conversation = Conversation()
+        self._sending = trio.Lock()
+        self._scope = trio.CancelScope()
+        self._seconds = self._limits.seconds
+        self._stopped: HookStopped | None = None
+        self._logged = 0
+        self._ending: Ending | None = None
+        self._streams: dict[int, Pump] = {}
+        self._checks: dict[int, Callable[[], Awaitable[None]]] = {}
+
+    def stop(self, error: HookStopped) -> None:
+        """End it with an error."""
+        self._stopped = self._stopped or error
+        self._scope.cancel()
+
+    async def run(self, request: Evaluate | Describe) -> Ending:
+        """Serve the process until its end. Raises as `Evaluators.evaluate` does."""
+        try:
+            with self._scope:
+                self._start_clock()
+                async with open_flat_nursery() as nursery:
+                    nursery.start_soon(self._send, self._conversation.begin(request))
+                    await self._receive(nursery)
+                    nursery.cancel_scope.cancel()
+        except ProtocolError as error:
+            raise HookCrashed(f"its process did what it must not: {error}") from error
+        finally:
+            self._idle.remove(self)
+        if self._scope.cancelled_caught:
+            raise self._stopped or HookStopped(
+                f"it was evaluated for more than {self._limits.seconds:g} s", "HOOK_SECONDS"
+            )
+        match self._ending:
+            case Finished() | Described() as ending:
+                return ending
+            case Failed(message, report):
+                raise HookFailed(message, report)
+            case OutOfMemory():
+                megabytes = self._limits.memory >> 20
+                raise HookStopped(f"it needs more than {megabytes} MiB of memory", "HOOK_MEMORY")
+            case Crashed(name, traceback):
+                log.error("evaluator crashed", error=name, traceback=traceback)
+                raise HookCrashed(f"the loop's evaluator failed: {name}")
+        raise await self._cause_of_death()
+
+    # --- from the process ---
+
+    async def _receive(self, nursery: trio.Nursery) -> None:
+        """Handle messages until the last one, or until the process is gone."""
+        while self._ending is None:
+            try:
+                data = await self._stream.receive_some(_READ)
+            except trio.BrokenResourceError:
+                return
+            if not data:
+                return
+            for message in self._conversation.receive(bytes(data)):
+                self._handle(message, nursery)
+                await trio.lowlevel.checkpoint()
+
+    def _handle(self, message: FromProcess, nursery: trio.Nursery) -> None:
+        match message:
+            case Idle():
+                self._stop_clock()
+                self._idle.add(self)
+                self._place.release()
+            case Log(text, fields):
+                self._log(text, fields)
+            case Finished() | Failed() | OutOfMemory() | Crashed() | Described():
+                self._ending = message
+            case Read() | Export() | ExportPath():
+                pump = self._streams[message.call] = Pump()
+                nursery.start_soon(self._pump, message, pump)
+            case _:
+                nursery.start_soon(self._serve, message)
+
+    def _log(self, text: str, fields: str) -> None:
+        """Pass a message on, if it is not more than the script may say."""
+        self._logged += len(text) + len(fields) + _LOG_LINE
+        if self._logged <= 2 * self._limits.output + _LOG_LINE and self._host is not None:
+            self._host.log(text, fields)
+
+    # --- calls ---
+
+    async def _serve(self, call: AnyCall) -> None:
+        try:
+            answer = await self._answer(call)
+        except HostRefusal as error:
+            answer = Refused(call.call, as_text(str(error)))
+        await self._reply(answer)
+
+    async def _answer(self, call: AnyCall) -> Answer:
+        host, number = self._require_host(), call.call
+        match call:
+            case ReadFile(_, path):
+                return Data(number, await host.read_file(path))
+            case ListDirectory(_, path):
+                entries = await host.list_directory(path)
+                return Entries(number, tuple((as_text(name), folder) for name, folder in entries))
+            case Run(_, thunk):
+                await host.run(thunk)
+                return Done(number)
+            case Resolve(_, reference):
+                return Data(number, await host.resolve(reference))
+            case StartCheck(_, name, sha, thunk):
+                self._checks[number] = await host.start_check(thunk, name, sha)
+                return Done(number)
+            case Wait(_, check):
+                await self._checks[check]()
+                return Done(number)
+            case Next(_, stream):
+                return Data(number, await self._streams[stream].next())
+        raise ProtocolError(f"{type(call).__name__} is not answered")
+
+    async def _pump(self, call: Read | Export | ExportPath, pump: Pump) -> None:
+        """Open a stream, and hand on its pieces as they are asked for."""
+        host = self._require_host()
+        match call:
+            case Read():
+                stream = host.read(call.content)
+            case Export():
+                stream = host.export(call.content)
+            case ExportPath():
+                stream = host.export_path(call.content)
+        is_open = False
+        try:
+            async with stream as pieces:
+                is_open = True
+                await self._reply(Done(call.call))
+                async for piece in pieces:
+                    if piece:
+                        await pump.send.send(piece)
+        except HostRefusal as error:
+            if not is_open:
+                await self._reply(Refused(call.call, as_text(str(error))))
+            pump.failure = error
+        finally:
+            pump.send.close()
+
+    def _require_host(self) -> HookHost:
+        if self._host is None:
+            raise ProtocolError("a call where there is nothing to call")
+        return self._host
+
+    # --- to the process ---
+
+    async def _reply(self, answer: Answer) -> None:
+        try:
+            data = self._conversation.answer(answer)
+        except ProtocolError as error:
+            data = self._conversation.answer(Refused(answer.call, f"the answer is {error}"))
+        await self._send(data)
+
+    async def _send(self, pieces: list[bytes]) -> None:
+        """Send bytes, once the process has its place again."""
+        with suppress(trio.BrokenResourceError):  # it is gone: whoever receives will notice
+            async with self._sending:
+                await self._place.take()
+                self._start_clock()
+                for piece in pieces:
+                    await self._stream.send_all(piece)
+
+    # --- time ---
+
+    def _start_clock(self) -> None:
+        self._idle.remove(self)
+        if math.isinf(self._scope.deadline):
+            self._scope.deadline = trio.current_time() + self._seconds
+
+    def _stop_clock(self) -> None:
+        self._seconds = self._scope.deadline - trio.current_time()
+        self._scope.deadline = math.inf
+
+    # --- the end ---
+
+    async def _cause_of_death(self) -> Exception:
+        """Return why the process is gone, although it has not said how it ended."""
+        with trio.move_on_after(_REPORT_SECONDS):
+            await self._job.over.wait()
+        end = self._job.end
+        if end is None:
+            return EvaluatorLost("the fork server has ended while it was evaluated")
+        code = os.waitstatus_to_exitcode(end.status)
+        if code == os.EX_OSERR:
+            return EvaluatorLost("this machine has no room for another process")
+        cpu = self._limits.cpu_seconds
+        if code == -signal.SIGXCPU or (code == -signal.SIGKILL and end.cpu_seconds >= cpu):
+            return HookStopped(f"it took more than {cpu:g} s of processor time", "HOOK_CPU")
+        if code == -signal.SIGKILL:
+            return HookStopped(
+                "the system killed it, most likely because this machine is short of memory",
+                "EVALUATORS",
+            )
+        if code < 0:
+            name = signal.Signals(-code).name
+            return HookCrashed(f"its process died of {name}; it may nest too deep")
+        return HookCrashed(f"its process ended with status {code} before it was done")
+
+
+class Pump:
+    """Pieces of a stream on their way to the process."""
+
+    def __init__(self) -> None:
+        self.failure: HostRefusal | None = None
+        self.send, self._receive = trio.open_memory_channel[bytes](0)
+
+    async def next(self) -> bytes:
+        """Return the next piece, b"" at the end. Raises HostRefusal if the stream failed."""
+        try:
+            return await self._receive.receive()
+        except trio.EndOfChannel:
+            if self.failure is not None:
+                raise self.failure from None
+            return b""
+
+
+class IdleProcesses:
+    """The processes that wait for an answer. When there are too many, one of those with the most is stopped.
+
+    Args:
+        limit: how many there may be.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._processes: dict[HookProcess, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._processes)
+
+    def add(self, process: HookProcess) -> None:
+        """Note that a process waits."""
+        self._processes[process] = None
+        if len(self._processes) > self._limit:
+            [(key, _)] = Counter(each.key for each in self._processes).most_common(1)
+            message = (
+                f"more than {self._limit} hooks waited for their checks or runners, "
+                "and of the repository that had the most this one had waited the longest"
+            )
+            longest = next(each for each in self._processes if each.key == key)
+            longest.stop(HookStopped(message, "HOOKS_WAITING"))
+
+    def remove(self, process: HookProcess) -> None:
+        """Note that a process does not wait any more."""
+        self._processes.pop(process, None)

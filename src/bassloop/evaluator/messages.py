@@ -1,0 +1,283 @@
+"""The messages between the daemon and the process that evaluates a hook, and how large they may be.
+
+The daemon opens with :class:`Evaluate`. From then on the process asks, with calls that it numbers from 1, and the
+daemon answers each call once, in any order. A stream or a check is named by the number of the call that opened it.
+The process ends with one of the :data:`Ending` messages.
+
+What a message may contain is checked as it is decoded. Nothing here does any I/O.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, TypeAlias
+
+from msgspec import Meta, Struct
+
+MAX_MESSAGE: Final = 4 << 20
+"""Bytes of one message, encoded."""
+
+PIECE: Final = 1 << 20
+"""Bytes of content in one message; the rest precedes it, as messages of its own."""
+
+MAX_CONTENT: Final = 64 << 20
+"""Bytes of a message's content with all that precedes it: a payload, a file, a thunk with the files in it."""
+
+MAX_UNDER_WAY: Final = 1_024
+"""Calls of one process that are not answered yet."""
+
+MAX_BYTES_UNDER_WAY: Final = MAX_CONTENT + MAX_MESSAGE
+"""Bytes of those calls together."""
+
+MAX_STREAMS: Final = 256
+"""Streams that one process may have open."""
+
+MAX_MESSAGES: Final = 200_000
+"""Messages that one process may send."""
+
+MAX_BYTES: Final = 512 << 20
+"""Bytes that one process may send."""
+
+Number: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_MESSAGES)]
+Name: TypeAlias = Annotated[str, Meta(max_length=1_024)]
+FilePath: TypeAlias = Annotated[str, Meta(max_length=4_096)]
+Content: TypeAlias = Annotated[bytes, Meta(max_length=PIECE)]
+
+
+class Message(Struct, frozen=True, tag=True, array_like=True):
+    """A message in either direction."""
+
+
+class Chunk(Message, frozen=True):
+    """A piece of the content of the next message that is none of these."""
+
+    content: Content
+
+
+# --- from the daemon ---
+
+
+class Evaluate(Message, frozen=True):
+    """Evaluate a hook.
+
+    Args:
+        path: the script's path in the repository.
+        source: its text.
+        module: whether it is a module whose `github-hook` is called, or else a script whose `main` is run.
+        tree: what paths into the repository print as.
+        event: the event's name.
+        edit: how the payload is changed first: "", or a name in :data:`bassloop.evaluator.payload.EDITS`.
+        output: how many bytes the script may log.
+        content: the event's payload, as it was received.
+    """
+
+    path: str
+    source: str
+    module: bool
+    tree: str
+    event: str
+    edit: str
+    output: int
+    content: Content
+
+
+class Describe(Message, frozen=True):
+    """Describe a thunk instead of evaluating a hook."""
+
+    content: Content
+
+
+class Done(Message, frozen=True):
+    """A call has succeeded."""
+
+    call: Number
+
+
+class Data(Message, frozen=True):
+    """A call has succeeded, and this is what it asked for."""
+
+    call: Number
+    content: Content
+
+
+class Entries(Message, frozen=True):
+    """The members of a directory: each one's name, and whether it is a directory."""
+
+    call: Number
+    entries: tuple[tuple[str, bool], ...]
+
+
+class Refused(Message, frozen=True):
+    """A call has failed, for a reason that the script may hear."""
+
+    call: Number
+    why: str
+
+
+# --- calls, from the process ---
+
+
+class Call(Message, frozen=True):
+    """Something that the process asks for, under a number of its own."""
+
+    call: Number
+
+
+class ReadFile(Call, frozen=True):
+    """Asks for a file of the repository: answered with :class:`Data`."""
+
+    path: FilePath
+
+
+class ListDirectory(Call, frozen=True):
+    """Asks for the members of a directory of the repository: answered with :class:`Entries`."""
+
+    path: FilePath
+
+
+class Run(Call, frozen=True):
+    """Runs a thunk: answered when it has succeeded."""
+
+    content: Content
+
+
+class Read(Call, frozen=True):
+    """Runs a thunk and opens a stream of its output: answered when it is open."""
+
+    content: Content
+
+
+class Export(Call, frozen=True):
+    """Opens a stream of a thunk's image."""
+
+    content: Content
+
+
+class ExportPath(Call, frozen=True):
+    """Opens a stream of a path out of a thunk, as a tar archive. The content is the path."""
+
+    content: Content
+
+
+class Next(Call, frozen=True):
+    """Asks for the next piece of a stream: answered with :class:`Data`, empty at the end."""
+
+    stream: Number
+
+
+class Resolve(Call, frozen=True):
+    """Asks for the thunk of the exact image that a reference means now: answered with :class:`Data`."""
+
+    content: Content
+
+
+class StartCheck(Call, frozen=True):
+    """Starts a check of a commit: answered when it is recorded."""
+
+    name: Name
+    sha: Name
+    content: Content
+
+
+class Wait(Call, frozen=True):
+    """Waits for a check that was started: answered when it has succeeded."""
+
+    check: Number
+
+
+# --- other messages from the process ---
+
+
+class Log(Message, frozen=True):
+    """A message of the script for people."""
+
+    message: str
+    fields: str = ""
+
+
+class Idle(Message, frozen=True):
+    """The process waits for answers, having received so many messages of the daemon's."""
+
+    received: int
+
+
+class Finished(Message, frozen=True):
+    """The hook was evaluated, and everything that it started in the background is over."""
+
+
+class Failed(Message, frozen=True):
+    """The script failed: what was wrong, and the same with the lines of source and the trace."""
+
+    message: str
+    report: str
+
+
+class OutOfMemory(Message, frozen=True):
+    """The process could not get more memory."""
+
+
+class Crashed(Message, frozen=True):
+    """The evaluator itself failed: the exception, and its traceback."""
+
+    error: str
+    traceback: str
+
+
+class Described(Message, frozen=True):
+    """A thunk's description.
+
+    Args:
+        command: its command as people read it.
+        platform: the operating system and the architecture that it asks for, if it does.
+        content: its message as JSON.
+    """
+
+    command: str
+    platform: tuple[str, str] | None
+    content: Content
+
+
+# --- between the daemon and the fork server ---
+
+
+class Fork(Message, frozen=True):
+    """Fork a process for the socket that comes with this message."""
+
+    job: int
+
+
+class Ready(Message, frozen=True):
+    """The fork server is ready: what keeps its processes from harm here, and what can't be had."""
+
+    layers: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+class Ended(Message, frozen=True):
+    """A process is over.
+
+    Args:
+        status: as :func:`os.waitpid` returns it.
+        cpu_seconds: the processor time that it took.
+        memory: the most memory that it had, in bytes.
+    """
+
+    job: int
+    status: int
+    cpu_seconds: float
+    memory: int
+
+
+Answer: TypeAlias = Done | Data | Entries | Refused
+ToProcess: TypeAlias = Evaluate | Describe | Answer
+StreamCall: TypeAlias = Read | Export | ExportPath
+AnyCall: TypeAlias = (
+    ReadFile | ListDirectory | Run | StreamCall | Next | Resolve | StartCheck | Wait
+)
+Ending: TypeAlias = Finished | Failed | OutOfMemory | Crashed | Described
+FromProcess: TypeAlias = AnyCall | Log | Idle | Ending
+FromServer: TypeAlias = Ready | Ended
+
+
+def as_text(text: str) -> str:
+    """Return a string as it can travel: without lone surrogates."""
+    return text.encode(errors="replace").decode()

@@ -1,0 +1,157 @@
+"""The fork server as the daemon has it: a program that is started, watched and ended. Needs Trio."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+import subprocess
+import sys
+from array import array
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import structlog
+import trio
+
+from bassloop.concurrency import shielded
+from bassloop.evaluator.errors import EvaluatorLost
+from bassloop.evaluator.framing import MessageReader, frames
+from bassloop.evaluator.messages import Ended, Fork, FromServer, Ready
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+log = structlog.get_logger(__name__)
+
+_ENVIRONMENT: Final = ("PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH")
+"""What a Python may need to find its modules. Nothing else of the daemon's environment is passed on."""
+
+_END_SECONDS: Final = 5.0
+"""How long a fork server has to end before it is killed."""
+
+_MOST_OUTPUT: Final = 64 << 10
+"""Bytes of a fork server's standard error that are logged."""
+
+_READ: Final = 1 << 16
+
+
+@dataclass(eq=False)
+class Job:
+    """A process of the fork server's, and how it ended, once `over` is set; None if the server did before."""
+
+    number: int
+    socket: socket.socket
+    over: trio.Event = field(default_factory=trio.Event)
+    end: Ended | None = None
+
+
+class ServerProcess:
+    """One fork server that runs."""
+
+    def __init__(self, control: trio.socket.SocketType) -> None:
+        self._control = control
+        self._jobs: dict[int, Job] = {}
+        self._numbers = itertools.count(1)
+        self._sending = trio.Lock()
+        self._reader: MessageReader[FromServer] = MessageReader(FromServer)
+
+    async def listen(self, started: Callable[[Ready], None]) -> None:
+        """Receive what the server says, until it ends."""
+        with suppress(ConnectionError):
+            while data := await self._control.recv(_READ):
+                for message in self._reader.feed(data):
+                    if isinstance(message, Ready):
+                        started(message)
+                    elif (job := self._jobs.pop(message.job, None)) is not None:
+                        job.end = message
+                        job.over.set()
+
+    @contextmanager
+    def fork(self) -> Generator[tuple[Job, trio.SocketStream]]:
+        """Make a job, and the socket to its process. When the context is left, the process is killed."""
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            job = Job(next(self._numbers), theirs)
+            self._jobs[job.number] = job
+            yield job, trio.SocketStream(trio.socket.from_stdlib_socket(ours))
+
+    async def send(self, job: Job) -> None:
+        """Have a job's process forked. Raises EvaluatorLost."""
+        [message] = frames(Fork(job.number))
+        rights = array("i", [job.socket.fileno()])
+        try:
+            async with self._sending:
+                sent = await self._control.sendmsg(
+                    [message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)]
+                )
+                while sent < len(message):
+                    sent += await self._control.send(message[sent:])
+        except OSError as error:
+            raise EvaluatorLost("the fork server has ended") from error
+        job.socket.close()
+
+    def close(self) -> None:
+        """Note that the server is gone, and all its processes."""
+        self._control.close()
+        for job in self._jobs.values():
+            job.over.set()
+        self._jobs.clear()
+
+
+async def run_server(
+    cpu_seconds: float, memory: int, started: Callable[[ServerProcess, Ready], None]
+) -> None:
+    """Run one fork server until it ends, or until cancelled. Its processes end with it.
+
+    Args:
+        cpu_seconds: the processor time that each of its processes may take.
+        memory: the bytes of memory that each may have.
+        started: called when it is ready.
+    """
+    arguments = ["-P", "-m", "bassloop.evaluator.fork_server", str(cpu_seconds), str(memory)]
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        process = await trio.lowlevel.open_process(
+            [sys.executable, *arguments],
+            stdin=theirs,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
+            start_new_session=True,
+        )
+        theirs.close()
+        server = ServerProcess(trio.socket.from_stdlib_socket(ours))
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_log_output, process)
+                await server.listen(partial(started, server))
+                nursery.cancel_scope.cancel()
+        finally:
+            server.close()
+            await _end(process)
+
+
+async def _log_output(process: trio.Process) -> None:
+    """Log what the fork server and its processes write to their standard error, up to a bound."""
+    assert process.stderr is not None
+    left = _MOST_OUTPUT
+    async for data in process.stderr:
+        if left > 0:
+            log.warning("the fork server says", output=data[:left].decode(errors="replace"))
+        left -= len(data)
+
+
+async def _end(process: trio.Process) -> None:
+    """Wait until the fork server has ended, as it does when its socket is closed; kill it if it does not."""
+    with shielded(_END_SECONDS):
+        await process.wait()
+    if process.returncode is None:
+        process.kill()
+        with shielded(_END_SECONDS):
+            await process.wait()
+    if process.stderr is not None:
+        with shielded(_END_SECONDS):
+            await process.stderr.aclose()

@@ -1,0 +1,100 @@
+"""A fair share of a bounded number of places: no key holds more than half of them."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from typing import TYPE_CHECKING
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+
+class FairLimiter:
+    """Gives places to keys. When one is free, it goes to the key that holds the fewest of those that wait.
+
+    Args:
+        capacity: how many places there are; one key gets half of them at most, and at least one.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.per_key = max(1, capacity // 2)
+        self._held: Counter[Hashable] = Counter()
+        self._waiting: dict[Hashable, deque[trio.Event]] = {}
+
+    def __repr__(self) -> str:
+        return (
+            f"<FairLimiter: {self._held.total()} of {self.capacity} held, {self.waiting} waiting>"
+        )
+
+    @property
+    def held(self) -> int:
+        """The number of places that are held."""
+        return self._held.total()
+
+    @property
+    def waiting(self) -> int:
+        """The number of those that wait for a place."""
+        return sum(map(len, self._waiting.values()))
+
+    async def acquire(self, key: Hashable) -> None:
+        """Wait for a place. A checkpoint; cancelled, it holds none."""
+        event = trio.Event()
+        self._waiting.setdefault(key, deque()).append(event)
+        self._grant()
+        try:
+            await event.wait()
+        except BaseException:
+            if event.is_set():
+                self.release(key)
+            else:
+                self._remove(key, event)
+            raise
+
+    def release(self, key: Hashable) -> None:
+        """Give a place back."""
+        assert self._held[key] > 0
+        self._held[key] -= 1
+        if not self._held[key]:
+            del self._held[key]
+        self._grant()
+
+    def _grant(self) -> None:
+        while self._held.total() < self.capacity:
+            served = min(self._waiting, key=self._held.__getitem__, default=None)
+            if served is None or self._held[served] >= self.per_key:
+                return
+            event = self._waiting[served][0]
+            self._held[served] += 1
+            self._remove(served, event)
+            event.set()
+
+    def _remove(self, key: Hashable, event: trio.Event) -> None:
+        """Remove what waits for a key; the others of the key wait behind the other keys from now on."""
+        waiting = self._waiting.pop(key)
+        waiting.remove(event)
+        if waiting:
+            self._waiting[key] = waiting
+
+
+class Place:
+    """A place among those that are evaluated, which is given back while the hook waits."""
+
+    def __init__(self, places: FairLimiter, key: Hashable) -> None:
+        self.key = key
+        self._places = places
+        self._held = False
+
+    async def take(self) -> None:
+        """Wait for the place, unless it is held. Not to be called by two tasks at once."""
+        if not self._held:
+            await self._places.acquire(self.key)
+            self._held = True
+
+    def release(self) -> None:
+        """Give the place back, if it is held."""
+        if self._held:
+            self._held = False
+            self._places.release(self.key)

@@ -1,0 +1,143 @@
+"""Hooks that are evaluated in processes of their own, for tests."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from bassloop.evaluator.errors import HostRefusal
+from bassloop.evaluator.evaluators import Evaluators
+from bassloop.evaluator.hook_process import EvaluatorLimits
+from bassloop.evaluator.messages import Evaluate
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+
+SHA = "0123456789" * 4
+THUNK = '(with-image ($ echo hi) {:repository "alpine" :tag "1" :platform {:os "linux"}})'
+
+
+@dataclass
+class FakeHost:
+    """A host that notes what it is asked for. What has no answer here is refused."""
+
+    files: dict[str, bytes] = field(default_factory=dict)
+    output: list[bytes] = field(default_factory=list)
+    going: trio.Event = field(default_factory=trio.Event)
+    asked: trio.Event = field(default_factory=trio.Event)
+    logged: list[str] = field(default_factory=list)
+    ran: list[bytes] = field(default_factory=list)
+    checks: list[tuple[bytes, str, str]] = field(default_factory=list)
+
+    async def read_file(self, path: str) -> bytes:
+        self.asked.set()
+        if path not in self.files:
+            raise HostRefusal(f"there is no file {path}")
+        return self.files[path]
+
+    async def list_directory(self, path: str) -> Sequence[tuple[str, bool]]:
+        return [(name, False) for name in sorted(self.files)]
+
+    async def run(self, thunk: bytes) -> None:
+        self.ran.append(thunk)
+        self.asked.set()
+        await self.going.wait()
+
+    @asynccontextmanager
+    async def read(self, thunk: bytes) -> AsyncGenerator[AsyncIterator[bytes]]:
+        self.ran.append(thunk)
+
+        async def pieces() -> AsyncGenerator[bytes]:
+            for piece in self.output:
+                if piece == b"lost":
+                    raise HostRefusal("the runner was lost")
+                yield piece
+
+        yield pieces()
+
+    def export(self, thunk: bytes) -> object:
+        raise AssertionError("not used here")
+
+    export_path = export
+
+    async def resolve(self, reference: bytes) -> bytes:
+        raise HostRefusal("there is no runner")
+
+    async def start_check(self, thunk: bytes, name: str, sha: str) -> Callable[[], Awaitable[None]]:
+        if sha != SHA:
+            raise HostRefusal(f"{sha} is no head")
+        self.checks.append((thunk, name, sha))
+        self.asked.set()
+
+        async def wait() -> None:
+            await self.going.wait()
+            if name == "broken":
+                raise HostRefusal("the check failed")
+
+        return wait
+
+    def log(self, message: str, fields: str) -> None:
+        self.logged.append(f"{message} {fields}".rstrip())
+
+
+def hook(body: str, *, payload: bytes = b"{}", before: str = "", **changes: object) -> Evaluate:
+    """A request to evaluate a hook with a body, in which `event` and `client` are bound."""
+    wanted = {
+        "path": "project.bass",
+        "source": f"{before}\n(defn github-hook [event client] {body})",
+        "module": True,
+        "tree": "octocat/hello",
+        "event": "push",
+        "edit": "",
+        "output": 10_000,
+        "content": payload,
+    }
+    return Evaluate(**{**wanted, **changes})  # type: ignore[arg-type]
+
+
+@dataclass
+class Evaluating:
+    """Evaluators that run."""
+
+    evaluators: Evaluators
+    host: FakeHost
+
+    async def evaluate(self, body: str, *, key: object = 1, **more: object) -> None:
+        """Evaluate a hook; raises as `Evaluators.evaluate` does."""
+        await self.evaluators.evaluate(hook(body, **more), self.host, key)  # type: ignore[arg-type]
+
+    def processes(self) -> list[int]:
+        """The ids of the processes that descend from this one, zombies included."""
+        return descendants()
+
+
+def descendants(pid: int | str = "self") -> list[int]:
+    """The ids of all processes that descend from one."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        children = (task / "children").read_text().split()
+        found += [int(child) for child in children]
+    return found + [each for child in found for each in descendants(child)]
+
+
+@asynccontextmanager
+async def evaluating(**limits: object) -> AsyncGenerator[Evaluating]:
+    """Evaluators that run while the context lasts."""
+    evaluators = Evaluators(EvaluatorLimits(**limits))  # type: ignore[arg-type]
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(evaluators.run)
+            yield Evaluating(evaluators, FakeHost())
+            nursery.cancel_scope.cancel()
+
+
+@pytest.fixture
+async def small() -> AsyncGenerator[Evaluating]:
+    """Evaluators with little time and memory."""
+    async with evaluating(cpu_seconds=1, memory=96 << 20, at_once=4) as made:
+        yield made

@@ -1,0 +1,158 @@
+"""The daemon's side of the conversation: what a process may say, and when."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bassloop.evaluator import messages
+from bassloop.evaluator.conversation import Conversation
+from bassloop.evaluator.errors import ProtocolError
+from bassloop.evaluator.framing import frames
+from bassloop.evaluator.messages import (
+    MAX_STREAMS,
+    MAX_UNDER_WAY,
+    PIECE,
+    Chunk,
+    Data,
+    Done,
+    Finished,
+    Idle,
+    Log,
+    Next,
+    Read,
+    ReadFile,
+    Refused,
+    Run,
+    StartCheck,
+    Wait,
+)
+
+from .conftest import hook
+from .test_framing import FROM_PROCESS
+
+
+def begun() -> Conversation:
+    """A conversation that has begun."""
+    conversation = Conversation()
+    conversation.begin(hook("null"))
+    return conversation
+
+
+def hear(conversation: Conversation, *said: messages.Message) -> list[Any]:
+    """What the daemon makes of messages."""
+    return conversation.receive(b"".join(piece for each in said for piece in frames(each)))
+
+
+def test_calls_are_answered_in_any_order() -> None:
+    conversation = begun()
+    calls = [ReadFile(1, "a"), Run(2, b""), ReadFile(3, "b")]
+    assert hear(conversation, *calls) == calls
+    for number in (3, 1, 2):
+        assert conversation.answer(Done(number)) == frames(Done(number))
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ([ReadFile(2, "a")], "the call 2 after 0"),
+        ([ReadFile(1, "a"), ReadFile(1, "a")], "the call 1 after 1"),
+        ([Wait(1, 1)], "not started"),
+        ([StartCheck(1, "", "", b""), Wait(2, 1)], "not started"),
+        ([Next(1, 1)], "not open"),
+        ([Read(1, b""), Next(2, 1)], "not open"),
+        ([Finished(), Log("more")], "after the last"),
+        ([Idle(1)], "waits for nothing"),
+        ([Idle(2)], "more messages"),
+        ([ReadFile(1, "a"), Idle(1), Idle(1)], "that waits"),
+        ([ReadFile(1, "a"), Idle(1), Log("busy")], "that waits"),
+        ([ReadFile(1, "a"), Idle(1), Finished()], "that waits"),
+        ([Read(number, b"") for number in range(1, MAX_STREAMS + 2)], "too many streams"),
+        ([ReadFile(number, "") for number in range(1, MAX_UNDER_WAY + 2)], "under way"),
+        (
+            [Chunk(b"x" * PIECE)] * 63 + [Run(1, b"")] + [Chunk(b"x" * PIECE)] * 63 + [Run(2, b"")],
+            "under way",
+        ),
+    ],
+)
+def test_what_may_not_be_said(said: list[messages.Message], why: str) -> None:
+    with pytest.raises(ProtocolError, match=why):
+        hear(begun(), *said)
+
+
+def test_a_stream_is_read_until_it_ends() -> None:
+    conversation = begun()
+    hear(conversation, Read(1, b""))
+    conversation.answer(Done(1))
+    hear(conversation, Next(2, 1))
+    with pytest.raises(ProtocolError, match="twice"):
+        hear(conversation, Next(3, 1))
+    conversation = begun()
+    hear(conversation, Read(1, b""))
+    conversation.answer(Done(1))
+    hear(conversation, Next(2, 1))
+    conversation.answer(Data(2, b"piece"))
+    hear(conversation, Next(3, 1))
+    conversation.answer(Data(3, b""))
+    with pytest.raises(ProtocolError, match="not open"):
+        hear(conversation, Next(4, 1))
+
+
+def test_what_was_refused_is_not_there() -> None:
+    conversation = begun()
+    hear(conversation, Read(1, b""), StartCheck(2, "", "", b""))
+    conversation.answer(Refused(1, "no"))
+    conversation.answer(Refused(2, "no"))
+    with pytest.raises(ProtocolError, match="not open"):
+        hear(conversation, Next(3, 1))
+
+
+def test_a_process_is_idle_until_it_is_answered() -> None:
+    conversation = begun()
+    hear(conversation, ReadFile(1, "a"))
+    assert not conversation.idle
+    hear(conversation, Idle(1))
+    assert conversation.idle
+    conversation.answer(Data(1, b""))
+    assert not conversation.idle
+
+
+def test_being_idle_before_an_answer_was_sent_does_not_count() -> None:
+    conversation = begun()
+    hear(conversation, ReadFile(1, "a"), ReadFile(2, "b"))
+    conversation.answer(Data(1, b""))
+    assert hear(conversation, Idle(1)) == []
+    assert not conversation.idle
+    hear(conversation, Idle(2))
+    assert conversation.idle
+
+
+def test_an_answer_that_is_too_large_leaves_the_call_to_be_answered() -> None:
+    conversation = begun()
+    hear(conversation, ReadFile(1, "a"))
+    with pytest.raises(ProtocolError):
+        conversation.answer(Data(1, b"x" * (messages.MAX_CONTENT + 1)))
+    conversation.answer(Refused(1, "too large"))
+
+
+@settings(max_examples=300)
+@given(st.lists(FROM_PROCESS | st.integers(1, 12), max_size=30))
+def test_whatever_is_said_the_bounds_hold(said: list[Any]) -> None:
+    conversation = begun()
+    open_calls: list[int] = []
+    for each in said:
+        if isinstance(each, int):
+            if each in open_calls:
+                open_calls.remove(each)
+                conversation.answer(Done(each))
+            continue
+        try:
+            heard = hear(conversation, each)
+        except ProtocolError:
+            return
+        open_calls += [call.call for call in heard if isinstance(call, messages.Call)]
+        assert len(open_calls) == len(set(open_calls)) <= MAX_UNDER_WAY
+        assert not (conversation.over and heard and not isinstance(each, messages.Ending))

@@ -1,0 +1,153 @@
+"""Messages as bytes: what is written is read, in pieces of any size, and nothing else is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bassloop.evaluator import messages
+from bassloop.evaluator.errors import ProtocolError
+from bassloop.evaluator.framing import MessageReader, frames
+from bassloop.evaluator.messages import (
+    MAX_CONTENT,
+    MAX_MESSAGE,
+    PIECE,
+    Chunk,
+    Data,
+    Done,
+    FromProcess,
+    Log,
+    Run,
+    StartCheck,
+    ToProcess,
+)
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=50)
+NUMBER = st.integers(1, messages.MAX_MESSAGES)
+CONTENT = st.binary(max_size=100)
+FROM_PROCESS: st.SearchStrategy[Any] = st.one_of(
+    st.builds(messages.ReadFile, NUMBER, TEXT),
+    st.builds(messages.ListDirectory, NUMBER, TEXT),
+    st.builds(messages.Run, NUMBER, CONTENT),
+    st.builds(messages.Read, NUMBER, CONTENT),
+    st.builds(messages.Export, NUMBER, CONTENT),
+    st.builds(messages.ExportPath, NUMBER, CONTENT),
+    st.builds(messages.Next, NUMBER, NUMBER),
+    st.builds(messages.Resolve, NUMBER, CONTENT),
+    st.builds(messages.StartCheck, NUMBER, TEXT, TEXT, CONTENT),
+    st.builds(messages.Wait, NUMBER, NUMBER),
+    st.builds(messages.Log, TEXT, TEXT),
+    st.builds(messages.Idle, st.integers(0, 1 << 40)),
+    st.just(messages.Finished()),
+    st.builds(messages.Failed, TEXT, TEXT),
+    st.just(messages.OutOfMemory()),
+    st.builds(messages.Crashed, TEXT, TEXT),
+    st.builds(messages.Described, TEXT, st.none() | st.tuples(TEXT, TEXT), CONTENT),
+)
+
+
+def read(data: bytes, sizes: list[int], types: Any = FromProcess) -> list[Any]:
+    """What a reader finds in bytes that arrive in pieces of these sizes, and then the rest."""
+    reader: MessageReader[Any] = MessageReader(types)
+    found = []
+    for size in sizes:
+        found += reader.feed(data[:size])
+        data = data[size:]
+    return found + reader.feed(data)
+
+
+@given(st.lists(FROM_PROCESS, max_size=8), st.lists(st.integers(0, 40), max_size=20))
+def test_what_is_written_is_read(written: list[Any], sizes: list[int]) -> None:
+    data = b"".join(piece for message in written for piece in frames(message))
+    assert read(data, sizes) == written
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_messages_or_an_error(data: bytes) -> None:
+    try:
+        found = read(data, [])
+    except ProtocolError:
+        return
+    assert all(isinstance(each, messages.Message) for each in found)
+
+
+@given(FROM_PROCESS, st.data())
+def test_messages_with_a_byte_changed_are_messages_or_an_error(message: Any, data: Any) -> None:
+    encoded = bytearray(b"".join(frames(message)))
+    where = data.draw(st.integers(0, len(encoded) - 1))
+    encoded[where] ^= data.draw(st.integers(1, 255))
+    try:
+        found = read(bytes(encoded), [])
+    except ProtocolError:
+        return
+    assert all(isinstance(each, messages.Message) for each in found)
+
+
+@pytest.mark.parametrize("size", [0, 1, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE, 3 * PIECE + 7])
+def test_content_travels_in_pieces_and_arrives_whole(size: int) -> None:
+    content = bytes(range(256)) * (size // 256 + 1)
+    message = StartCheck(1, "it", "sha", content[:size])
+    pieces = frames(message)
+    assert all(len(piece) <= PIECE + 100 for piece in pieces)
+    assert len(pieces) == max(1, -(-size // PIECE))
+    reader: MessageReader[Any] = MessageReader(FromProcess)
+    found = [
+        each for piece in [*pieces, *frames(Done(1))][: len(pieces)] for each in reader.feed(piece)
+    ]
+    assert found == [message]
+    assert reader.frames == len(pieces)
+
+
+def test_too_much_content_is_refused_on_both_sides() -> None:
+    with pytest.raises(ProtocolError, match="limit"):
+        frames(Run(1, b"x" * (MAX_CONTENT + 1)))
+    reader: MessageReader[Any] = MessageReader(FromProcess)
+    [chunk] = frames(Chunk(b"x" * PIECE))
+    for _ in range(MAX_CONTENT // PIECE):
+        assert reader.feed(chunk) == []
+    with pytest.raises(ProtocolError, match="more than"):
+        reader.feed(chunk)
+
+
+def test_a_message_that_is_too_long_is_refused_before_it_has_arrived() -> None:
+    with pytest.raises(ProtocolError, match="limit"):
+        read((MAX_MESSAGE + 1).to_bytes(4), [])
+    with pytest.raises(ProtocolError, match="limit"):
+        frames(Log("x" * (MAX_MESSAGE + 1)))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        ["Done", 1],  # the daemon's
+        ["Run", 0, b""],
+        ["Run", -1, b""],
+        ["Run", messages.MAX_MESSAGES + 1, b""],
+        ["Run", 1, b"x" * (PIECE + 1)],
+        ["Run", 1],
+        ["ReadFile", 1, "x" * 5000],
+        ["ReadFile", 1, None],
+        ["StartCheck", 1, "x" * 2000, "", b""],
+        ["Fork", 1],
+        "Finished",
+        {"type": "Finished"},
+        [],
+    ],
+)
+def test_what_a_process_may_not_send_is_refused(body: Any) -> None:
+    encoded = msgspec.msgpack.encode(body)
+    with pytest.raises(ProtocolError):
+        read(len(encoded).to_bytes(4) + encoded, [])
+
+
+def test_content_for_a_message_that_has_none_is_refused() -> None:
+    data = [*frames(Chunk(b"x")), *frames(Done(1))]
+    with pytest.raises(ProtocolError, match="none"):
+        read(b"".join(data), [], ToProcess)
+    assert read(b"".join([*frames(Chunk(b"x")), *frames(Data(1, b"y"))]), [], ToProcess) == [
+        Data(1, b"xy")
+    ]

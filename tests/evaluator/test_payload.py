@@ -1,0 +1,48 @@
+"""What a hook is given of an event."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from bassloop import bass
+from bassloop.evaluator.payload import read_event
+
+PRESSED = {
+    "action": "requested_action",
+    "requested_action": {"identifier": "again"},
+    "check_run": {"name": "project.bass", "head_sha": "0" * 40, "check_suite": {"id": 5}},
+    "sender": {"login": "octocat"},
+}
+
+
+def given(edit: str, payload: dict[str, Any], name: str = "check_run") -> Any:
+    """What a hook is given, as plain data."""
+    return bass.to_python(read_event(name, json.dumps(payload).encode(), edit))
+
+
+def test_a_payload_is_given_as_it_came() -> None:
+    assert given("", PRESSED) == {"event": "check_run", "payload": PRESSED}
+
+
+def test_a_button_of_the_loops_is_given_as_githubs_own() -> None:
+    event = given("check rerun", PRESSED)
+    assert event["event"] == "check_run"
+    assert event["payload"]["action"] == "rerequested"
+    assert "requested_action" not in event["payload"]
+    assert event["payload"]["check_run"] == PRESSED["check_run"]
+
+
+def test_a_check_that_no_script_knows_is_given_as_its_whole_suite() -> None:
+    event = given("suite rerun", {**PRESSED, "action": "rerequested"})
+    assert event["event"] == "check_suite"
+    assert event["payload"]["check_suite"] == {"id": 5, "head_sha": "0" * 40}
+    assert "check_run" not in event["payload"]
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"check_run": 1}', b"{}"])
+def test_what_can_not_be_read_is_an_error_of_the_script(body: bytes) -> None:
+    with pytest.raises(bass.BassError, match="payload"):
+        read_event("check_run", body, "suite rerun")
