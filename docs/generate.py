@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bassloop.cli import cli
+from bassloop.lifecycle import TABLES, mermaid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,10 +20,15 @@ if TYPE_CHECKING:
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """MkDocs calls this with each page."""
-    for name, make in {"commands": commands, "http": http}.items():
+    for name, make in {"commands": commands, "http": http, "lifecycle": lifecycle}.items():
         if f"{{{{ {name} }}}}" in markdown:
             markdown = markdown.replace(f"{{{{ {name} }}}}", make())
     return markdown
+
+
+def lifecycle() -> str:
+    """Return a diagram of each table of states."""
+    return "\n\n".join(f"A {name}:\n\n```mermaid\n{mermaid(name)}\n```" for name in TABLES)
 
 
 def commands() -> str:

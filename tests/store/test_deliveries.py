@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bassloop.store import DELIVERY_STATES, NotStored, open_store
+from bassloop.lifecycle import DeliveryState
+from bassloop.store import NotStored, open_store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +44,7 @@ async def test_a_delivery_is_kept_with_all_that_is_known_of_it(store: Store) -> 
     assert await store.delivery("g2") is None
 
 
-@pytest.mark.parametrize("state", sorted(DELIVERY_STATES))
+@pytest.mark.parametrize("state", sorted(DeliveryState))
 async def test_the_same_guid_is_handled_anew_only_when_it_had_failed(
     store: Store, state: str
 ) -> None:
@@ -67,6 +68,7 @@ async def test_each_time_of_handling_is_counted(store: Store) -> None:
 async def test_unfinished_ones_come_in_their_order_without_bodies(store: Store) -> None:
     for guid in ("b", "a", "c", "d"):
         await store.record_delivery(guid, "push", None, b"body")
+    await store.set_delivery_state("a", "handling")
     await store.set_delivery_state("a", "done")
     await store.set_delivery_state("c", "handling")
     found = await store.unfinished_deliveries()
@@ -88,7 +90,7 @@ async def test_an_unknown_guid_or_state_is_refused(store: Store) -> None:
     with pytest.raises(NotStored, match="no delivery g1"):
         await store.set_delivery_state("g1", "done")
     await store.record_delivery("g1", "push", None, b"body")
-    with pytest.raises(ValueError, match="not 'finished'"):
+    with pytest.raises(ValueError, match="'finished' is not a valid DeliveryState"):
         await store.set_delivery_state("g1", "finished")
 
 

@@ -78,6 +78,7 @@ async def logged(store: Store, *, delivery: str, ended_at: float | None, thunk: 
     """A run with a log, that ended and is concluded, or runs."""
     made = run(head_sha=f"head of {delivery}", delivery=delivery, thunk_digest=thunk)
     await store.record_delivery(delivery, "push", None, b"{}", received_at=1.0)
+    await store.set_delivery_state(delivery, "handling")
     await store.set_delivery_state(delivery, "done")
     check, _ = await store.intend_check(
         1,

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bassloop.lifecycle import RUN_FINAL
 from bassloop.store import (
-    RUN_ENDED_STATES,
     NotStored,
     RuntimeRecord,
     StoreConflict,
@@ -114,7 +114,7 @@ async def test_a_run_starts_and_ends(store: Store) -> None:
     assert await store.unfinished_runs() == []
 
 
-@pytest.mark.parametrize("state", sorted(RUN_ENDED_STATES))
+@pytest.mark.parametrize("state", sorted(RUN_FINAL))
 async def test_a_run_that_ended_stays_as_it_is(store: Store, state: str) -> None:
     made = run()
     await intend(store, made)
@@ -129,9 +129,9 @@ async def test_a_run_that_ended_stays_as_it_is(store: Store, state: str) -> None
 async def test_unknown_runs_and_states_are_refused(store: Store) -> None:
     with pytest.raises(NotStored, match="no run nowhere"):
         await store.end_run("nowhere", "failed", None, 1.0)
-    with pytest.raises(ValueError, match="not 'running'"):
+    with pytest.raises(ValueError, match="not as running"):
         await store.end_run("nowhere", "running", None, 1.0)
-    with pytest.raises(ValueError, match="not 'odd'"):
+    with pytest.raises(ValueError, match="'odd' is not a valid RunState"):
         await intend(store, run(state="odd"))
 
 

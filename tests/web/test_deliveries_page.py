@@ -23,6 +23,7 @@ async def filled(site: Site, count: int = 3) -> dict[str, str]:
         )
         await site.store.set_delivery_state(f"failed-{number}", "set_aside", HOSTILE)
     await site.store.record_delivery("done", "ping", None, b"{}")
+    await site.store.set_delivery_state("done", "handling")
     await site.store.set_delivery_state("done", "done")
     return await site.signed_in(9, "ops")
 

@@ -15,6 +15,7 @@ from bassloop import store
 from bassloop.access.permissions import WRITE, at_least
 from bassloop.checks.conclude import conclude, end_run
 from bassloop.github import GitHubError, User
+from bassloop.lifecycle import RunState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,7 +90,7 @@ async def cancel_run(loop: Loop, run_id: str, by: Person) -> bool:
     log.info("run cancelled", run=run_id, by=by.login)
     if not loop.cancel(run_id, why):
         # Its delivery waits for another attempt, which will find the run over.
-        await conclude(loop, await end_run(loop, run_id, "cancelled", why))
+        await conclude(loop, await end_run(loop, run_id, RunState.CANCELLED, why))
     return True
 
 

@@ -24,6 +24,7 @@ from bassloop.checks.supersede import superseded
 from bassloop.concurrency import retry, shielded
 from bassloop.deliveries.inbox import MAX_POSTPONED
 from bassloop.github import CheckOutput, CheckRunDraft, GitHubError, retry_after
+from bassloop.lifecycle import RunState
 from bassloop.runtimes import NoRuntime, Platform, RunFailed, Runtime, RuntimeLost
 from bassloop.telemetry.spans import span
 from bassloop.units import format_duration
@@ -89,7 +90,7 @@ async def start_check(context: DeliveryContext, request: CheckRequest) -> CheckH
     if (active := loop.active_checks.get(run.id)) is not None:
         return context.started.setdefault(key, active)
     handle = context.started.setdefault(key, CheckHandle(run))
-    if run.state != "queued":
+    if run.state != RunState.QUEUED:
         handle.finished.set()
     else:
         loop.active_checks[run.id] = handle
@@ -122,7 +123,7 @@ def _validate(context: DeliveryContext, request: CheckRequest) -> None:
 class Ending:
     """A run's final state and why; and its check run's output, if not the usual one."""
 
-    state: str
+    state: RunState
     message: str | None
     output: CheckOutput | None = None
 
@@ -177,13 +178,13 @@ class Check:
         try:
             if not created:
                 await self._find_on_github()
-            ending = Ending("cancelled", None)
+            ending = Ending(RunState.CANCELLED, None)
             with loop.cancellable(run.id) as cancellation:
                 if (why := await superseded(self.context)) is not None:
                     loop.cancel(run.id, why)
                 ending = await self.run()
             if cancellation.cancelled:
-                ending = Ending("cancelled", cancellation.why)
+                ending = Ending(RunState.CANCELLED, cancellation.why)
             await self.conclude(ending)
         except GitHubError as error:
             # GitHub has no check run to report on: the delivery is tried again, or set aside.
@@ -192,7 +193,9 @@ class Check:
             self.handle.retryable_error = error
         except Exception as error:
             log.exception("check crashed")
-            await self.conclude(Ending("failed", f"the loop could not run this check: {error}"))
+            await self.conclude(
+                Ending(RunState.FAILED, f"the loop could not run this check: {error}")
+            )
 
     async def run(self) -> Ending:
         """Show the check, wait for a runtime, and run the thunk on it. Returns how the run ended."""
@@ -244,9 +247,9 @@ class Check:
     async def _interrupt(self) -> None:
         """End the run if it has started. If it hasn't, its delivery resumes it after the restart."""
         run = await self.context.loop.store.run(self.run_record.id)
-        if run is not None and run.state == "running":
+        if run is not None and run.state == RunState.RUNNING:
             message = "the loop was shut down while this check ran; run it again"
-            await self.conclude(Ending("interrupted", message))
+            await self.conclude(Ending(RunState.INTERRUPTED, message))
 
     async def _find_on_github(self) -> None:
         """Find the check run that an attempt before a crash may have created."""
@@ -310,11 +313,11 @@ class Check:
                 f"them in {OWNERS_FILE} on {context.repository.default_branch},\n\n"
                 '    fallback = ["LOGIN"]\n\nand run the check again.'
             )
-            return Ending("action_required", message)
+            return Ending(RunState.ACTION_REQUIRED, message)
         message = f"{error}. Connect one with\n\n    {awaited.connect}\n\nand run the check again."
         url, waited = context.loop.run_url(run.id), context.policy.runner_wait
         output = check_output.no_runner(run, url, awaited, waited)
-        return Ending("action_required", message, output)
+        return Ending(RunState.ACTION_REQUIRED, message, output)
 
     async def _run_somewhere(self, runtime: Runtime, recorder: Recorder) -> Ending:
         """Run the thunk on a runtime, or on another of the same user's if that one is lost before it began."""
@@ -326,18 +329,18 @@ class Check:
                 tried.add(runtime.id)
                 try:
                     await self._run_on(runtime, recorder)
-                    return Ending("succeeded", None)
+                    return Ending(RunState.SUCCEEDED, None)
                 except RunFailed as error:
-                    return Ending("failed", str(error))
+                    return Ending(RunState.FAILED, str(error))
                 except RuntimeLost as error:
                     others = context.loop.pool.candidates(runtime.user_id, self.platform)
                     untried = [other for other in others if other.id not in tried]
                     if recorder.steps() or not untried or len(tried) >= MAX_RUNTIMES_TRIED:
-                        return Ending("interrupted", f"{error}; run the check again")
+                        return Ending(RunState.INTERRUPTED, f"{error}; run the check again")
                     runtime = untried[0]
         after = format_duration(limit)
         message = f"the check was stopped after {after}, its limit (check_limit, CHECK_LIMIT)"
-        return Ending("timed_out", message)
+        return Ending(RunState.TIMED_OUT, message)
 
     async def _run_on(self, runtime: Runtime, recorder: Recorder) -> None:
         context, loop, run_id = self.context, self.context.loop, self.run_record.id

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bassloop.github import Action, CheckOutput
+from bassloop.lifecycle import RunState
 from bassloop.runtimes import caveat
 from bassloop.units import format_duration
 from bassloop.wire import bass_pb2
@@ -26,13 +27,13 @@ if TYPE_CHECKING:
     from bassloop.store import Run, Step, ThunkRecord
 
 CONCLUSIONS = {
-    "succeeded": "success",
-    "failed": "failure",
-    "cancelled": "cancelled",
-    "timed_out": "timed_out",
-    "interrupted": "cancelled",
-    "action_required": "action_required",
-    "neutral": "neutral",
+    RunState.SUCCEEDED: "success",
+    RunState.FAILED: "failure",
+    RunState.CANCELLED: "cancelled",
+    RunState.TIMED_OUT: "timed_out",
+    RunState.INTERRUPTED: "cancelled",
+    RunState.ACTION_REQUIRED: "action_required",
+    RunState.NEUTRAL: "neutral",
 }
 """From a run's final state to its check run's conclusion."""
 
@@ -124,7 +125,7 @@ def no_runner(run: Run, url: str, awaited: AwaitedRunner, waited: float) -> Chec
 def approval(run: Run, url: str) -> CheckOutput:
     """Return the output for a head that waits for approval, or was approved."""
     message = escape((run.message or "").strip())
-    if run.state == "succeeded":
+    if run.state == RunState.SUCCEEDED:
         return CheckOutput("Approved", f"{message}.\n\n[The approval]({url})")
     return CheckOutput(
         "Waiting for approval",
@@ -151,12 +152,12 @@ def ended(
     took = format_duration((run.ended_at or 0) - run.started_at) if run.started_at else None
     state = run.state.replace("_", " ").capitalize()
     title = f"{state} after {took}" if took else state
-    if failing is not None and run.state == "failed":
+    if failing is not None and run.state == RunState.FAILED:
         title = f"{_short(failing.name)}: {_short(failing.error or 'failed')}"
-    elif run.message and run.state != "succeeded":
+    elif run.message and run.state != RunState.SUCCEEDED:
         title = _short(run.message.strip().splitlines()[0])
     parts = [_where(run)]
-    if run.message and run.state != "succeeded":
+    if run.message and run.state != RunState.SUCCEEDED:
         parts.append(code_block(_head(run.message)))
     if steps:
         parts.append(_table(steps, url))
@@ -166,7 +167,7 @@ def ended(
         "\n\n".join(parts),
         _log_end(failing, last_lines, url) if failing is not None else None,
         tuple(annotations),
-        () if run.state in ("succeeded", "neutral") else (RERUN,),
+        () if run.state in (RunState.SUCCEEDED, RunState.NEUTRAL) else (RERUN,),
     )
 
 
@@ -188,7 +189,7 @@ def caveats_met(run: Run, thunk: ThunkRecord | None) -> list[str]:
     found = []
     if thunk is not None and _has_secret(bass_pb2.Thunk.FromString(thunk.proto)):
         found.append(caveat(run.runner_kind, "secrets"))
-    if run.state in ("cancelled", "timed_out"):
+    if run.state in (RunState.CANCELLED, RunState.TIMED_OUT):
         found.append(caveat(run.runner_kind, "cancelling"))
     kind = _RUNNER_KINDS.get(str(run.runner_kind))
     return [f"This runner is a {kind}: {each}." for each in found if each]
@@ -246,9 +247,9 @@ def hook_ended(
         steps: those of the thunks that the hook ran itself.
     """
     message = (run.message or "it gave no reason").strip()
-    if run.state == "neutral":
+    if run.state == RunState.NEUTRAL:
         return CheckOutput("No hook at this commit", f"{code_block(message)}\n\n[The run]({url})")
-    if run.state == "succeeded":
+    if run.state == RunState.SUCCEEDED:
         return CheckOutput("Evaluated", f"{escape(message)}\n\n[The run]({url})")
     parts = [
         "The repository's hook did not finish; the checks that it would have started may be missing.",

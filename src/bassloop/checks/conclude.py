@@ -21,6 +21,7 @@ from bassloop.checks.failing_step import failing_step, unfinished_step
 from bassloop.checks.source_locations import annotate
 from bassloop.deliveries.inbox import MAX_POSTPONED
 from bassloop.github import CheckRunDraft, GitHubError, retry_after
+from bassloop.lifecycle import CheckState, RunState
 from bassloop.terminal import strip
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ ANNOTATED_STEPS = 5
 LINES_AT_ONCE = 500
 
 
-async def end_run(loop: Loop, run_id: str, state: str, message: str | None) -> Run:
+async def end_run(loop: Loop, run_id: str, state: RunState, message: str | None) -> Run:
     """Store a run's end and wake its followers. Returns the run as it is stored now."""
     await loop.store.end_run(run_id, state, message, time.time())
     loop.tail.publish(run_id)
@@ -63,7 +64,7 @@ async def conclude(loop: Loop, run: Run, output: CheckOutput | None = None) -> N
         output: what the check run says, if not the usual.
     """
     check_run = await loop.store.check_run_of(run.id)
-    if check_run is None or check_run.state == "concluded" or run.id in loop.concluding:
+    if check_run is None or check_run.state == CheckState.CONCLUDED or run.id in loop.concluding:
         return
     conclusion = check_output.CONCLUSIONS[run.state]
     loop.concluding.add(run.id)
@@ -133,15 +134,15 @@ async def describe(loop: Loop, run: Run, check_run: CheckRun) -> CheckOutput:
         return check_output.approval(run, url)
     steps = await loop.store.steps(run.id)
     annotations: Sequence[Annotation] = ()
-    if run.state == "failed":
+    if run.state == RunState.FAILED:
         annotations = await _annotations(loop, run, check_run, steps)
     is_hook = not run.thunk_digest
     if is_hook:  # what the hook itself said is the run's message
         steps = [step for step in steps if not step.digest.startswith(check_output.HOOK)]
     shown = None
-    if run.state == "failed":
+    if run.state == RunState.FAILED:
         shown = failing_step(steps)
-    elif run.state == "timed_out":
+    elif run.state == RunState.TIMED_OUT:
         shown = unfinished_step(steps)
     last_lines: list[str] = []
     if shown is not None:

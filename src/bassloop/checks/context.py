@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from bassloop.github import GitHubError
+from bassloop.lifecycle import RunState
 from bassloop.runtimes import NoRuntime, Platform, Runtime
 from bassloop.store import Run, ThunkRecord, new_run_id
 
@@ -146,7 +147,7 @@ class DeliveryContext:
             head_branch=self.head.branch,
             pull_request=self.head.pull_request,
             check_name=check_name,
-            state="queued",
+            state=RunState.QUEUED,
             created_at=time.time(),
             started_at=None,
             ended_at=None,

@@ -24,6 +24,7 @@ from bassloop.concurrency import open_flat_nursery
 from bassloop.deliveries.inbox import Outcome
 from bassloop.deliveries.routing import Route, Routing, route_event
 from bassloop.github import Event, GitHubError, GitHubRepository, Head, User, parse_event
+from bassloop.lifecycle import DeliveryState, RunState
 
 if TYPE_CHECKING:
     from bassloop.checks.loop import Loop
@@ -52,11 +53,13 @@ async def handle_delivery(loop: Loop, delivery: store.Delivery, slot: Slot) -> O
         "delivery decided", event_name=event.name, action=event.action, route=routing.route.value
     )
     if routing.route is Route.IGNORE:
-        return Outcome("ignored", routing.why)
+        return Outcome(DeliveryState.IGNORED, routing.why)
     if routing.route is Route.LOOP:
-        return Outcome("done", routing.why)
+        return Outcome(DeliveryState.DONE, routing.why)
     if loop.app_id is None:
-        return Outcome("ignored", "no GitHub App is set (GITHUB_APP_ID), so no hook can run")
+        return Outcome(
+            DeliveryState.IGNORED, "no GitHub App is set (GITHUB_APP_ID), so no hook can run"
+        )
     if routing.route is Route.BUTTON:
         outcome = await _press_button(loop, event)
         if outcome is not None:
@@ -75,21 +78,27 @@ async def _press_button(loop: Loop, event: Event) -> Outcome | None:
     check_run = await loop.store.check_run_by_github_id(number) if isinstance(number, int) else None
     run = await loop.store.run(check_run.run_id) if check_run is not None else None
     if check_run is None or run is None:
-        return Outcome("ignored", "the button belongs to a check run that is not known here")
+        return Outcome(
+            DeliveryState.IGNORED, "the button belongs to a check run that is not known here"
+        )
     try:
         match button:
             case check_output.CANCEL.identifier:
                 cancelled = await cancel_run(loop, run.id, event.sender)
-                return Outcome("done", None if cancelled else "the run was over already")
+                return Outcome(
+                    DeliveryState.DONE, None if cancelled else "the run was over already"
+                )
             case check_output.APPROVE.identifier:
                 released = await approve_head(loop, run.id, event.sender)
-                return Outcome("done", f"approved by {event.sender.login}", tuple(released))
+                return Outcome(
+                    DeliveryState.DONE, f"approved by {event.sender.login}", tuple(released)
+                )
             case check_output.RERUN.identifier:
                 await require_writer(loop, check_run, event.sender, "run this check again", own=run)
                 return None
     except NotAllowed as error:
-        return Outcome("ignored", str(error))
-    return Outcome("ignored", "there is no such button")
+        return Outcome(DeliveryState.IGNORED, str(error))
+    return Outcome(DeliveryState.IGNORED, "there is no such button")
 
 
 def _as_rerun(event: Event) -> Event:
@@ -134,7 +143,9 @@ async def _handle_hook(
         unusable = str(error)
     if routing.route is Route.DEFAULT_BRANCH_HOOK:
         if event.name not in policy.events:
-            return Outcome("ignored", f"{event.name} is not among the events of {OWNERS_FILE}")
+            return Outcome(
+                DeliveryState.IGNORED, f"{event.name} is not among the events of {OWNERS_FILE}"
+            )
         sha = await repo.head_of()
         event = replace(event, head=Head(sha, repository.default_branch, fork=False))
     assert event.head is not None
@@ -160,15 +171,17 @@ async def _handle_hook(
             )
             if unusable:
                 await post_notice(context, OWNERS_FILE, unusable)
-                return Outcome("done", unusable)
+                return Outcome(DeliveryState.DONE, unusable)
             if rerun_of == OWNERS_FILE:
-                await post_notice(context, OWNERS_FILE, "It can be used now.", state="succeeded")
+                await post_notice(
+                    context, OWNERS_FILE, "It can be used now.", state=RunState.SUCCEEDED
+                )
             # From here on an approval reaches this head; one that came before is looked up after that.
             loop.active_heads.add(active)
             deactivate.callback(loop.active_heads.discard, active)
             await _apply_approval(context)
             if (why := await hold_for_approval(context)) is not None:
-                return Outcome("held", why)
+                return Outcome(DeliveryState.HELD, why)
             try:
                 await run_hook(context)
             except GitHubError as error:
@@ -177,7 +190,7 @@ async def _handle_hook(
             slot.release()
     if context.retryable_error is not None:
         raise context.retryable_error
-    return Outcome("done")
+    return Outcome(DeliveryState.DONE)
 
 
 async def _choose_runners(

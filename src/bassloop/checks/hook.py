@@ -17,6 +17,7 @@ from bassloop import bass
 from bassloop.checks.hook_host import LoopHost
 from bassloop.checks.notices import post_notice
 from bassloop.github import GitHubError
+from bassloop.lifecycle import RunState
 from bassloop.store import StoreError
 from bassloop.telemetry.spans import span
 
@@ -80,7 +81,7 @@ async def _run_hook(context: DeliveryContext) -> str:
         return "crashed"
     if context.rerun_of == hook.name:
         message = "It was evaluated without an error."
-        await post_notice(context, hook.name, message, state="succeeded")
+        await post_notice(context, hook.name, message, state=RunState.SUCCEEDED)
     return "done"
 
 
@@ -153,7 +154,7 @@ async def _report_missing(context: DeliveryContext) -> None:
         f"{context.repository.full_name} has neither {PROJECT} nor {SCRIPT} at {context.hook_sha[:12]}. "
         f"Add a {PROJECT} that binds github-hook (see docs/bass.md), and push."
     )
-    await post_notice(context, PROJECT, message, state="neutral")
+    await post_notice(context, PROJECT, message, state=RunState.NEUTRAL)
 
 
 async def _report_failure(

@@ -14,6 +14,7 @@ from google.protobuf.json_format import MessageToJson
 from bassloop import bass
 from bassloop.checks.check import CheckRefused, CheckRequest, start_check
 from bassloop.github import GitHubError, retry_after
+from bassloop.lifecycle import RunState
 from bassloop.runtimes import NoRuntime, Platform, RunFailed, Runtime, RuntimeLost
 from bassloop.store import ThunkRecord
 
@@ -129,7 +130,7 @@ class LoopHost(bass.Host):
         await handle.finished.wait()
         self.context.note_retryable(handle.retryable_error)
         run = handle.run
-        if run.state != "succeeded":
+        if run.state != RunState.SUCCEEDED:
             raise bass.BassError(run.message or f"the check {run.state}")
 
     async def run(self, thunk: bass.Thunk) -> None:

@@ -13,6 +13,7 @@ from bassloop.access.runner_choice import hold_reason
 from bassloop.checks.check_output import APPROVAL, HOOK
 from bassloop.checks.conclude import conclude, end_run
 from bassloop.checks.recorder import recording
+from bassloop.lifecycle import CheckState, RunState
 from bassloop.store import StoreConflict
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ async def post_notice(
     message: str,
     output: str = "",
     *,
-    state: str = "failed",
+    state: RunState = RunState.FAILED,
     progress: Iterable[progrock_pb2.StatusUpdate] = (),
 ) -> None:
     """Post a notice, once however often its event is handled. Raises StoreError.
@@ -50,7 +51,7 @@ async def post_notice(
         rerun=context.rerun,
         run=context.new_run(name, context.head.sha, None),
     )
-    is_another = check_run.delivery != context.delivery or check_run.state == "concluded"
+    is_another = check_run.delivery != context.delivery or check_run.state == CheckState.CONCLUDED
     if not created and is_another:
         return
     run = await loop.store.run(check_run.run_id)
@@ -60,7 +61,7 @@ async def post_notice(
             with suppress(StoreConflict):  # what was written before a crash stays
                 for update in progress:
                     await recorder.record(update)
-                error = None if state == "succeeded" else message
+                error = None if state == RunState.SUCCEEDED else message
                 text = f"{output}{message}\n"
                 await recorder.add_step(f"{HOOK}{name}", f"[hook] {name}", text, error=error)
         run = await end_run(loop, run.id, state, message)
@@ -77,8 +78,8 @@ async def hold_for_approval(context: DeliveryContext) -> str | None:
         return None
     approver = context.choice.approver
     if approver is None:
-        await post_notice(context, APPROVAL, why, state="action_required")
+        await post_notice(context, APPROVAL, why, state=RunState.ACTION_REQUIRED)
         return why
     message = f"{approver.login} approved this head"
-    await post_notice(context, APPROVAL, message, state="succeeded")
+    await post_notice(context, APPROVAL, message, state=RunState.SUCCEEDED)
     return None

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
+from bassloop.lifecycle import RunState
 from bassloop.runtimes import RunFailed, RuntimeLost
 from bassloop.wire import bass_pb2
 
@@ -115,7 +116,7 @@ class Outputs:
 
     def candidates(self, run: Run) -> list[Runtime]:
         """Return the connected runtimes that may still have what a run's thunk made, the likeliest first."""
-        if run.state != "succeeded" or not run.thunk_digest:
+        if run.state != RunState.SUCCEEDED or not run.thunk_digest:
             return []
         candidates = [
             runtime
@@ -142,7 +143,7 @@ class Outputs:
             raise OutputUnavailable(
                 f"no runner is connected that may still have it: only the runner of {run.login} that made"
                 " it keeps it, if it is one of bassloop's"
-                if run.state == "succeeded"
+                if run.state == RunState.SUCCEEDED
                 else f"the run {run.state.replace('_', ' ')}, so it has no output"
             )
         record = await self.store.thunk(run.thunk_digest)

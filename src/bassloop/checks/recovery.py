@@ -15,6 +15,7 @@ import structlog
 import trio
 
 from bassloop.checks.conclude import conclude, end_run
+from bassloop.lifecycle import RunState
 
 if TYPE_CHECKING:
     from bassloop.checks.loop import Loop
@@ -31,9 +32,9 @@ LONGEST_DELAY = 2 * 3600.0
 async def interrupt_lost_runs(loop: Loop) -> None:
     """End the runs that an earlier process was running. Call it before the inbox resumes."""
     for _, run in await loop.store.unfinished_check_runs():
-        if run.state == "running":
+        if run.state == RunState.RUNNING:
             message = "the loop was restarted while this check ran; run it again"
-            await end_run(loop, run.id, "interrupted", message)
+            await end_run(loop, run.id, RunState.INTERRUPTED, message)
 
 
 async def keep_concluding(loop: Loop) -> None:
@@ -74,10 +75,10 @@ async def end_set_aside(loop: Loop, delivery: Delivery, why: str) -> None:
     message = f"the event that asked for this check was set aside: {why} ({fix})"
     for run in await loop.store.unfinished_runs():
         check_run = await loop.store.check_run_of(run.id) if run.delivery == delivery.guid else None
-        if check_run is None or run.state != "queued":
+        if check_run is None or run.state != RunState.QUEUED:
             continue
         await loop.store.void_check_run(check_run.row)
-        ended = await end_run(loop, run.id, "interrupted", message)
+        ended = await end_run(loop, run.id, RunState.INTERRUPTED, message)
         if check_run.github_id is not None:
             await conclude(loop, ended)
         else:  # GitHub did not accept it, and won't accept its conclusion either

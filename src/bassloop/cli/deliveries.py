@@ -13,6 +13,7 @@ import click
 from bassloop.cli import SuggestingGroup
 from bassloop.cli.errors import report_errors
 from bassloop.cli.options import data_dir_option, json_lines_option, read_settings
+from bassloop.lifecycle import DeliveryState
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-STATES = ("received", "handling", "held", "done", "ignored", "failed", "set_aside")
+STATES = tuple(state.value for state in DeliveryState)
 PAGE = 500
 
 
@@ -128,7 +129,7 @@ def replay(settings: Settings, guid: str, url: str | None) -> None:
     delivery = _use_store(settings, lambda store: store.delivery(guid))
     if delivery is None:
         raise click.ClickException(f"no delivery {guid} is stored")
-    if delivery.state not in ("failed", "set_aside"):
+    if delivery.state not in (DeliveryState.FAILED, DeliveryState.SET_ASIDE):
         raise click.ClickException(
             f"the delivery is {delivery.state}; only one that failed or was set aside can be replayed"
         )
@@ -174,7 +175,11 @@ def _fields(delivery: Delivery) -> dict[str, Any]:
 def _line(delivery: Delivery) -> str:
     at = time.strftime("%m-%d %H:%M:%S", time.gmtime(delivery.received_at))
     event = f"{delivery.event}.{delivery.action}" if delivery.action else delivery.event
-    state = "postponed" if delivery.state == "received" and delivery.postponed else delivery.state
+    state = (
+        "postponed"
+        if delivery.state == DeliveryState.RECEIVED and delivery.postponed
+        else delivery.state
+    )
     where = f"{delivery.repository or '-'} {(delivery.head_sha or '-')[:12]}"
     parts = [f"{delivery.guid:<36}", f"{event:<24}", where, delivery.sender or "-"]
     note = f" ({_flat(delivery.error)})" if delivery.error else ""

@@ -14,6 +14,7 @@ import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
+from bassloop.lifecycle import RunState
 from bassloop.terminal import restyle, strip
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class LogDisplay:
         self._screens: dict[int, list[str]] = {}
         self._row: int | None = None
         self._drawn = 0
-        self.state = "queued"
+        self.state: str = RunState.QUEUED
 
     def __call__(self, message: dict[str, Any]) -> None:
         """Show what is new. Raises OutputError."""
@@ -88,7 +89,7 @@ class LogDisplay:
         for log in message.get("logs", ()):
             if self._internal or log["row"] not in self._hidden:
                 self._print(log)
-        if self._live and self.state in ("queued", "running"):
+        if self._live and self.state in (RunState.QUEUED, RunState.RUNNING):
             self._draw()
 
     def close(self) -> None:

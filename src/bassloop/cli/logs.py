@@ -10,13 +10,19 @@ import click
 
 from bassloop.cli.errors import report_errors
 from bassloop.cli.options import read_settings
+from bassloop.lifecycle import RunState
 
 if TYPE_CHECKING:
     from io import TextIOWrapper
 
     from bassloop.tools.log_feed import LogFeed, RunAddress
 
-EXIT_STATUSES = {"succeeded": 0, "failed": 1, "queued": 4, "running": 4}
+EXIT_STATUSES: dict[str, int] = {
+    RunState.SUCCEEDED: 0,
+    RunState.FAILED: 1,
+    RunState.QUEUED: 4,
+    RunState.RUNNING: 4,
+}
 ENDED_OTHERWISE = 3
 NO_LOGS = 5
 OUTPUT_CLOSED = 141

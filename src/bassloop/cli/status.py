@@ -11,6 +11,7 @@ import click
 
 from bassloop.cli.errors import report_errors
 from bassloop.cli.options import data_dir_option, read_settings
+from bassloop.lifecycle import DeliveryState
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,7 +81,7 @@ def _state(settings: Settings) -> dict[str, Any]:
 
 
 async def _read(store: Store) -> tuple[Figures, list[RuntimeRecord], list[Delivery]]:
-    set_aside = await store.deliveries(10, None, states=("set_aside",))
+    set_aside = await store.deliveries(10, None, states=(DeliveryState.SET_ASIDE,))
     return await store.figures(), await store.runtimes(), list(set_aside)
 
 
@@ -95,7 +96,7 @@ def _lines(state: dict[str, Any]) -> list[str]:
     deliveries, runs = state["deliveries"], state["runs"]
     oldest = state["oldest_waiting_seconds"]
     age = "" if oldest is None else f", the oldest since {_age(oldest)}"
-    waiting, handled = deliveries["received"], deliveries["handling"]
+    waiting, handled = deliveries[DeliveryState.RECEIVED], deliveries[DeliveryState.HANDLING]
     lines += [
         f"{'deliveries':>12}  {waiting} waiting{age}; {handled} handled",
         f"{'runs':>12}  {runs['queued']} queued; {runs['running']} running",

@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from bassloop.lifecycle import RunState
 from bassloop.terminal import strip
 from bassloop.units import format_duration
 
@@ -34,14 +35,14 @@ REORDERING = dict.fromkeys(
 """Characters that would show what follows them in another order."""
 
 SIGNS = {
-    "queued": ("○", "dim"),
-    "running": ("●", "yellow"),
-    "succeeded": ("✓", "green"),
-    "failed": ("✗", "red"),
-    "cancelled": ("■", "yellow"),
-    "timed_out": ("✗", "red"),
-    "interrupted": ("■", "yellow"),
-    "action_required": ("!", "magenta"),
+    RunState.QUEUED: ("○", "dim"),
+    RunState.RUNNING: ("●", "yellow"),
+    RunState.SUCCEEDED: ("✓", "green"),
+    RunState.FAILED: ("✗", "red"),
+    RunState.CANCELLED: ("■", "yellow"),
+    RunState.TIMED_OUT: ("✗", "red"),
+    RunState.INTERRUPTED: ("■", "yellow"),
+    RunState.ACTION_REQUIRED: ("!", "magenta"),
 }
 
 
@@ -155,7 +156,7 @@ def summary(console: Console, runs: list[Run], conclusions: dict[str, str], url:
     console.print()
     console.print(table)
     for run in runs:
-        if run.message and run.state != "succeeded":
+        if run.message and run.state != RunState.SUCCEEDED:
             console.print()
             console.print(Text(f"{run.check_name}:", "bold"))
             console.print(Text(strip(run.message.encode(errors="replace")), "red"), soft_wrap=True)

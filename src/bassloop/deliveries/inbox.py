@@ -25,12 +25,21 @@ from bassloop.concurrency import AutoResetEvent, Backoff, shielded
 from bassloop.deliveries.queue import DeliveryQueue, QueuedDelivery
 from bassloop.deliveries.webhook import Answer, refusal, well_formed
 from bassloop.github import MalformedEvent, parse_event, retry_after
+from bassloop.lifecycle import DELIVERY_FINAL, DeliveryState
 from bassloop.store import Delivery, Store, StoreError, StoreFull
 from bassloop.telemetry.spans import span
 
 log = structlog.get_logger(__name__)
 
-_FINISHED = frozenset({"done", "held", "ignored", "failed", "set_aside"})
+_FINISHED = frozenset(
+    {
+        DeliveryState.DONE,
+        DeliveryState.HELD,
+        DeliveryState.IGNORED,
+        DeliveryState.FAILED,
+        DeliveryState.SET_ASIDE,
+    }
+)
 
 BACKOFF = Backoff(first=5.0, longest=600.0, jitter=0.2)
 """How long to wait before GitHub is asked again."""
@@ -59,7 +68,7 @@ class Outcome:
         released: deliveries that are to be handled now because of it.
     """
 
-    state: str
+    state: DeliveryState
     note: str | None = None
     released: tuple[Delivery, ...] = ()
 
@@ -254,7 +263,7 @@ class Inbox:
         while True:
             event = self._finished.setdefault(guid, trio.Event())
             delivery = await self.store.delivery(guid)
-            if delivery is not None and delivery.state in _FINISHED:
+            if delivery is not None and delivery.state in DELIVERY_FINAL:
                 self._finished.pop(guid, None)
                 return delivery
             await event.wait()
@@ -311,7 +320,7 @@ class Inbox:
         Return when to try it again, in seconds since the epoch, or None if it is finished.
         """
         store = self.store
-        attempts = await store.set_delivery_state(guid, "handling")
+        attempts = await store.set_delivery_state(guid, DeliveryState.HANDLING)
         delivery = await store.delivery(guid)
         assert delivery is not None
         if attempts - delivery.failures > MAX_CRASHES:
@@ -357,7 +366,7 @@ class Inbox:
     async def _set_aside(self, delivery: Delivery, message: str) -> None:
         log.error("delivery set aside", why=message)
         self.outcomes[delivery.event, "set_aside"] += 1
-        await self.store.set_delivery_state(delivery.guid, "set_aside", message)
+        await self.store.set_delivery_state(delivery.guid, DeliveryState.SET_ASIDE, message)
         if self.on_set_aside is not None:
             await self.on_set_aside(delivery, message)
 

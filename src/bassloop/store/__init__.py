@@ -20,10 +20,6 @@ from bassloop.store.errors import (
 )
 from bassloop.store.logs.writer import LogWriter, Settled
 from bassloop.store.model import (
-    CHECK_STATES,
-    DELIVERY_STATES,
-    RUN_ENDED_STATES,
-    RUN_STATES,
     Approval,
     CheckRun,
     Delivery,
@@ -49,10 +45,6 @@ from bassloop.store.upkeep.files import Busy
 from bassloop.store.upkeep.retention import Bounds, Retention
 
 __all__ = [
-    "CHECK_STATES",
-    "DELIVERY_STATES",
-    "RUN_ENDED_STATES",
-    "RUN_STATES",
     "Approval",
     "Bounds",
     "Busy",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from bassloop.store.errors import NotStored
-from bassloop.store.model import DELIVERY_STATES, Delivery
+from bassloop.lifecycle import DeliveryState, states_before
+from bassloop.store.errors import NotStored, StoreConflict
+from bassloop.store.model import Delivery
 
 if TYPE_CHECKING:
     import sqlite3
@@ -18,13 +19,17 @@ _HEAD = (
 )
 
 
+def _delivery(row: sqlite3.Row) -> Delivery:
+    return Delivery(**{**row, "state": DeliveryState(row["state"])})
+
+
 def record(connection: sqlite3.Connection, delivery: Delivery) -> bool:
     """Store it as `received`. False: the same guid is there and is handled or being handled."""
     known = connection.execute(
         "SELECT state FROM deliveries WHERE guid = ?", (delivery.guid,)
     ).fetchone()
     if known is not None:
-        if known["state"] not in ("failed", "set_aside"):
+        if known["state"] not in (DeliveryState.FAILED, DeliveryState.SET_ASIDE):
             return False
         connection.execute(
             "UPDATE deliveries SET state = 'received', attempts = 0, failures = 0, postponed = 0, "
@@ -50,18 +55,35 @@ def record(connection: sqlite3.Connection, delivery: Delivery) -> bool:
     return True
 
 
-def set_state(connection: sqlite3.Connection, guid: str, state: str, error: str | None) -> int:
-    """Returns how often the delivery has begun to be handled; `handling` counts one more."""
-    if state not in DELIVERY_STATES:
-        raise ValueError(f"a delivery's state is one of {sorted(DELIVERY_STATES)}, not {state!r}")
+def set_state(
+    connection: sqlite3.Connection, guid: str, state: DeliveryState, error: str | None
+) -> int:
+    """Make a transition, and return how often the delivery has begun to be handled.
+
+    Raise NotStored, and StoreConflict for a transition that there is none of.
+    """
+    state = DeliveryState(state)
     row = connection.execute(
         "UPDATE deliveries SET state = :state, error = :error, not_before = NULL, "
-        "attempts = attempts + (:state = 'handling') WHERE guid = :guid RETURNING attempts",
-        {"state": state, "error": error, "guid": guid},
+        "attempts = attempts + (:state = 'handling') WHERE guid = :guid "
+        "AND state IN (SELECT value FROM json_each(:before)) RETURNING attempts",
+        {
+            "state": state,
+            "error": error,
+            "guid": guid,
+            "before": json.dumps(sorted(states_before(state))),
+        },
     ).fetchone()
     if row is None:
-        raise NotStored(f"no delivery {guid} is stored")
+        raise _refused(connection, guid, state)
     return int(row["attempts"])
+
+
+def _refused(connection: sqlite3.Connection, guid: str, after: DeliveryState) -> Exception:
+    found = one(connection, guid)
+    if found is None:
+        return NotStored(f"no delivery {guid} is stored")
+    return StoreConflict(f"the delivery {guid} is {found.state} and can't become {after}")
 
 
 def postpone(connection: sqlite3.Connection, guid: str, why: str, until: float) -> int:
@@ -133,7 +155,7 @@ def one(connection: sqlite3.Connection, guid: str) -> Delivery | None:
         f"SELECT {_HEAD}, body FROM deliveries WHERE guid = ?",  # noqa: S608 - constants
         (guid,),
     ).fetchone()
-    return None if row is None else Delivery(**row)
+    return None if row is None else _delivery(row)
 
 
 def unfinished(connection: sqlite3.Connection) -> list[Delivery]:
@@ -141,7 +163,7 @@ def unfinished(connection: sqlite3.Connection) -> list[Delivery]:
         f"SELECT {_HEAD}, x'' AS body FROM deliveries "  # noqa: S608 - constants
         "WHERE state IN ('received', 'handling') ORDER BY seq"
     )
-    return [Delivery(**row) for row in rows]
+    return [_delivery(row) for row in rows]
 
 
 def about(connection: sqlite3.Connection, order_key: str, limit: int) -> list[Delivery]:
@@ -150,7 +172,7 @@ def about(connection: sqlite3.Connection, order_key: str, limit: int) -> list[De
         "ORDER BY seq DESC LIMIT ?",
         (order_key, limit),
     )
-    return [Delivery(**row) for row in rows]
+    return [_delivery(row) for row in rows]
 
 
 def newest(
@@ -163,7 +185,7 @@ def newest(
         "ORDER BY seq DESC LIMIT :limit",
         {"before": before, "limit": limit, "states": json.dumps(list(states))},
     )
-    return [Delivery(**row) for row in rows]
+    return [_delivery(row) for row in rows]
 
 
 def released(
@@ -182,4 +204,4 @@ def released(
         "WHERE guid IN (SELECT value FROM json_each(?)) ORDER BY seq",
         (json.dumps([row["guid"] for row in guids]),),
     )
-    return [Delivery(**row) for row in rows]
+    return [_delivery(row) for row in rows]

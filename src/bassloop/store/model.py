@@ -10,35 +10,9 @@ import secrets
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from bassloop.lifecycle import RUN_FINAL, CheckState, DeliveryState, RunState
+
 T = TypeVar("T")
-
-DELIVERY_STATES = frozenset(
-    {"received", "handling", "held", "done", "ignored", "failed", "set_aside"}
-)
-"""A delivery is `received`, then `handling`, then one of the others. `failed` and `set_aside` are
-handled anew when GitHub (or an operator) delivers the guid again, `held` when somebody approves its
-head; `done` and `ignored` never, but for what waited for such an approval too."""
-
-UNFINISHED_DELIVERY_STATES = frozenset({"received", "handling"})
-
-RUN_ENDED_STATES = frozenset(
-    {
-        "succeeded",
-        "failed",
-        "cancelled",
-        "timed_out",
-        "interrupted",
-        "action_required",
-        "neutral",
-    }
-)
-"""States that a run never leaves."""
-
-RUN_STATES = frozenset({"queued", "running"}) | RUN_ENDED_STATES
-
-CHECK_STATES = frozenset({"intended", "open", "concluded"})
-"""A check run is `intended` before GitHub is asked to make it, `open` once GitHub's id is known,
-and `concluded` once GitHub was told its conclusion."""
 
 
 def new_run_id() -> str:
@@ -58,7 +32,7 @@ class Delivery:
     action: str | None
     body: bytes
     received_at: float
-    state: str
+    state: DeliveryState
     attempts: int
     error: str | None
     repository: str | None
@@ -129,7 +103,7 @@ class Run:
     head_branch: str | None
     pull_request: int | None
     check_name: str
-    state: str
+    state: RunState
     created_at: float
     started_at: float | None
     ended_at: float | None
@@ -142,7 +116,7 @@ class Run:
 
     @property
     def ended(self) -> bool:
-        return self.state in RUN_ENDED_STATES
+        return self.state in RUN_FINAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +176,7 @@ class CheckRun:
     generation: int
     run_id: str
     github_id: int | None
-    state: str
+    state: CheckState
     conclusion: str | None
     delivery: str
     tries: int = 0

@@ -6,11 +6,10 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING
 
+from bassloop.lifecycle import RUN_FINAL, CheckState, RunState, states_before
 from bassloop.store import visitors
 from bassloop.store.errors import NotStored, StoreConflict
 from bassloop.store.model import (
-    RUN_ENDED_STATES,
-    RUN_STATES,
     CheckRun,
     Page,
     RepositoryRecord,
@@ -54,11 +53,13 @@ _READABLE = "(r.public = 1 OR r.repository_id IN (SELECT value FROM json_each(:r
 def _run(row: sqlite3.Row) -> Run:
     values = {name: row[name] for name in _RUN_FIELDS}
     values["public"] = bool(values["public"])
+    values["state"] = RunState(values["state"])
     return Run(**values)
 
 
 def _check(row: sqlite3.Row) -> CheckRun:
-    return CheckRun(**{name: row[name] for name in _CHECK_FIELDS})
+    values = {name: row[name] for name in _CHECK_FIELDS}
+    return CheckRun(**{**values, "state": CheckState(row["state"])})
 
 
 def put_user(connection: sqlite3.Connection, user: User) -> None:
@@ -133,8 +134,6 @@ def intend_check(
         return _check(mine), False
     if counted and not rerun:
         return _check(counted[0]), False
-    if run.state not in RUN_STATES:
-        raise ValueError(f"a run's state is one of {sorted(RUN_STATES)}, not {run.state!r}")
     know_user(connection, run.user_id, run.login)
     if thunk is not None:
         put_thunk(connection, thunk)
@@ -142,6 +141,7 @@ def intend_check(
     kept = visitors.know_repository(connection, record, run.created_at)
     values = {field: getattr(run, field) for field in _RUN_FIELDS}
     values["thunk_digest"] = run.thunk_digest or None
+    values["state"] = RunState(run.state)
     # The payload that says so may be older than what made the repository private.
     values["public"] = int(run.public and kept.public)
     connection.execute(
@@ -255,7 +255,8 @@ def start_run(
     return _change_run(
         connection,
         run_id,
-        "state = 'running', runtime_id = :runtime_id, runner_login = :runner_login, "
+        RunState.RUNNING,
+        "runtime_id = :runtime_id, runner_login = :runner_login, "
         "platform = :platform, runner_kind = :runner_kind, started_at = ifnull(started_at, :at)",
         {
             "runtime_id": runtime_id,
@@ -268,29 +269,45 @@ def start_run(
 
 
 def end_run(
-    connection: sqlite3.Connection, run_id: str, state: str, message: str | None, at: float
+    connection: sqlite3.Connection, run_id: str, state: RunState, message: str | None, at: float
 ) -> bool:
-    if state not in RUN_ENDED_STATES:
-        raise ValueError(f"a run ends as one of {sorted(RUN_ENDED_STATES)}, not {state!r}")
+    state = RunState(state)
+    if state not in RUN_FINAL:
+        raise ValueError(f"a run ends as one of {', '.join(sorted(RUN_FINAL))}, not as {state}")
     return _change_run(
         connection,
         run_id,
-        "state = :state, message = :message, ended_at = :at",
-        {"state": state, "message": message, "at": at},
+        state,
+        "message = :message, ended_at = :at",
+        {"message": message, "at": at},
     )
 
 
 def _change_run(
-    connection: sqlite3.Connection, run_id: str, changes: str, values: Mapping[str, object]
+    connection: sqlite3.Connection,
+    run_id: str,
+    state: RunState,
+    changes: str,
+    values: Mapping[str, object],
 ) -> bool:
+    """Make a transition; return False if the run had ended before.
+
+    Raise NotStored, and StoreConflict for a transition that there is none of.
+    """
+    before = json.dumps(sorted(states_before(state)))
     changed = connection.execute(
-        f"UPDATE runs SET {changes}, version = version + 1 "  # noqa: S608 - constants
-        "WHERE id = :id AND state IN ('queued', 'running')",
-        {**values, "id": run_id},
+        f"UPDATE runs SET state = :state, {changes}, version = version + 1 "  # noqa: S608 - constants
+        "WHERE id = :id AND state IN (SELECT value FROM json_each(:before))",
+        {**values, "id": run_id, "state": state, "before": before},
     ).rowcount
-    if not changed and run(connection, run_id) is None:
+    if changed:
+        return True
+    found = run(connection, run_id)
+    if found is None:
         raise NotStored(f"no run {run_id} is stored")
-    return bool(changed)
+    if not found.ended:
+        raise StoreConflict(f"the run {run_id} is {found.state} and can't become {state}")
+    return False
 
 
 def run(connection: sqlite3.Connection, run_id: str) -> Run | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bassloop.lifecycle import LogState
 from bassloop.store.errors import NotStored
 from bassloop.store.model import Step, StepUpdate
 
@@ -145,7 +146,7 @@ def open_log(connection: sqlite3.Connection, run_id: str, row: int) -> bool:
     ).fetchone()
     if known is None:
         raise NotStored(f"run {run_id} has no step {row}")
-    if known["log_state"] != "none":
+    if known["log_state"] != LogState.NONE:
         return False
     connection.execute("UPDATE vertexes SET log_state = 'open' WHERE id = ?", (row,))
     return True
@@ -162,7 +163,7 @@ def close_log(
     connection.execute(
         "UPDATE vertexes SET log_state = ?, raw_bytes = ?, lines = ?, "
         "version = (SELECT version FROM runs WHERE id = vertexes.run_id) WHERE id = ?",
-        ("cut" if cut else "closed", raw_bytes, lines, row),
+        (LogState.CUT if cut else LogState.CLOSED, raw_bytes, lines, row),
     )
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bassloop.checks.failing_step import failing_step
+from bassloop.lifecycle import RunState
 from bassloop.terminal import strip
 from bassloop.units import format_duration
 
@@ -33,16 +34,16 @@ class StateLabel(NamedTuple):
     word: str
 
 
-RUN_LABELS = {
-    "queued": StateLabel("○", "waits", "waiting for a runner"),
-    "running": StateLabel("●", "runs", "running"),
-    "succeeded": StateLabel("✓", "ok", "succeeded"),
-    "failed": StateLabel("✕", "bad", "failed"),
-    "cancelled": StateLabel("■", "warn", "cancelled"),
-    "timed_out": StateLabel("✕", "bad", "timed out"),
-    "interrupted": StateLabel("■", "warn", "interrupted"),
-    "action_required": StateLabel("!", "warn", "needs a runner"),
-    "neutral": StateLabel("–", "waits", "nothing to do"),
+RUN_LABELS: dict[str, StateLabel] = {
+    RunState.QUEUED: StateLabel("○", "waits", "waiting for a runner"),
+    RunState.RUNNING: StateLabel("●", "runs", "running"),
+    RunState.SUCCEEDED: StateLabel("✓", "ok", "succeeded"),
+    RunState.FAILED: StateLabel("✕", "bad", "failed"),
+    RunState.CANCELLED: StateLabel("■", "warn", "cancelled"),
+    RunState.TIMED_OUT: StateLabel("✕", "bad", "timed out"),
+    RunState.INTERRUPTED: StateLabel("■", "warn", "interrupted"),
+    RunState.ACTION_REQUIRED: StateLabel("!", "warn", "needs a runner"),
+    RunState.NEUTRAL: StateLabel("–", "waits", "nothing to do"),
 }
 
 STEP_LABELS = {
@@ -55,14 +56,14 @@ STEP_LABELS = {
 }
 
 WORST_FIRST = (
-    "failed",
-    "timed_out",
-    "interrupted",
-    "cancelled",
-    "action_required",
-    "running",
-    "queued",
-    "succeeded",
+    RunState.FAILED,
+    RunState.TIMED_OUT,
+    RunState.INTERRUPTED,
+    RunState.CANCELLED,
+    RunState.ACTION_REQUIRED,
+    RunState.RUNNING,
+    RunState.QUEUED,
+    RunState.SUCCEEDED,
 )
 
 
@@ -196,7 +197,7 @@ def failure_reason(run: Run, steps: Sequence[Step]) -> tuple[str, Step | None]:
     The reason is empty for a run that succeeded or isn't over.
     """
     step = failing_step(steps)
-    if run.state in ("succeeded", "queued", "running"):
+    if run.state in (RunState.SUCCEEDED, RunState.QUEUED, RunState.RUNNING):
         return "", step
     return plain(run.message or (step.error if step and step.error else "")), step
 

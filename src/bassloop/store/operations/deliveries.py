@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from bassloop.lifecycle import DeliveryState
 from bassloop.store import database, deliveries
 from bassloop.store.model import Delivery
 from bassloop.store.operations.operations import Operations, bounded
@@ -40,7 +41,7 @@ class DeliveryOperations(Operations):
             action=action,
             body=body,
             received_at=time.time() if received_at is None else received_at,
-            state="received",
+            state=DeliveryState.RECEIVED,
             attempts=0,
             error=None,
             repository=repository,
@@ -59,7 +60,9 @@ class DeliveryOperations(Operations):
         bodies (a backlog of them may be larger than memory): `delivery` has the body."""
         return await self._readers.read(deliveries.unfinished)
 
-    async def set_delivery_state(self, guid: str, state: str, error: str | None = None) -> int:
+    async def set_delivery_state(
+        self, guid: str, state: DeliveryState, error: str | None = None
+    ) -> int:
         """Move a delivery to a state of `DELIVERY_STATES`, with what went wrong if something did.
 
         Returns how often it has begun to be handled: each move to `handling` counts one. Raises

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from bassloop.lifecycle import DeliveryState, RunState
 from bassloop.store.errors import StoreError, StoreFull
 from bassloop.store.model import Figures
 from bassloop.store.operations.operations import Operations
@@ -37,8 +38,12 @@ class FigureOperations(Operations):
             [pages] = db.execute("PRAGMA page_count").fetchone()
             [page] = db.execute("PRAGMA page_size").fetchone()
             return Figures(
-                deliveries={"received": 0, "handling": 0, **dict(db.execute(count).fetchall())},
-                runs={"queued": 0, "running": 0, **dict(db.execute(runs).fetchall())},
+                deliveries={
+                    DeliveryState.RECEIVED: 0,
+                    DeliveryState.HANDLING: 0,
+                    **dict(db.execute(count).fetchall()),
+                },
+                runs={RunState.QUEUED: 0, RunState.RUNNING: 0, **dict(db.execute(runs).fetchall())},
                 oldest_waiting_at=first[0] if first else None,
                 database_bytes=pages * page,
                 free_bytes=shutil.disk_usage(_there(self._blobs)).free,

@@ -11,6 +11,7 @@ from bassloop.store.operations.operations import Operations, bounded
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from bassloop.lifecycle import RunState
     from bassloop.store.model import Page, Run, ThunkRecord
 
 CHECKS_AMONG = 5_000
@@ -50,8 +51,8 @@ class RunOperations(Operations):
             )
         )
 
-    async def end_run(self, run_id: str, state: str, message: str | None, at: float) -> bool:
-        """The run ended in one of `RUN_ENDED_STATES`. False if it had ended before: then it stays
+    async def end_run(self, run_id: str, state: RunState, message: str | None, at: float) -> bool:
+        """The run ended in one of `RUN_FINAL`. False if it had ended before: then it stays
         as it was. NotStored if unknown."""
         return await self._writer.write(lambda db: runs.end_run(db, run_id, state, message, at))
 

@@ -22,6 +22,7 @@ import sqlite3
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bassloop.lifecycle import LogState
 from bassloop.store.errors import StoreError, translated
 from bassloop.store.logs.formats import LogFiles
 from bassloop.store.upkeep.files import alone, log_sizes, remove_logs, told_place
@@ -74,7 +75,7 @@ def back_up(database: Path, blobs: Path, to: Path, *, now: float) -> BackedUp:
         for row in logs:
             source = LogFiles.of(blobs, row["run_id"], row["id"])
             target = LogFiles.of(to / BLOBS, row["run_id"], row["id"])
-            copied += _copy_log(source, target, still=row["log_state"] != "open")
+            copied += _copy_log(source, target, still=row["log_state"] != LogState.OPEN)
             lost += bool(row["raw_bytes"]) and not source.raw.exists()
         os.sync()  # all at once: a file at a time takes ten times as long
         fresh.replace(to / DATABASE)

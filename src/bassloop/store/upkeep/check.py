@@ -9,6 +9,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bassloop.lifecycle import LogState
 from bassloop.store import steps
 from bassloop.store.errors import StoreError, StoreUnusable
 from bassloop.store.logs.formats import LogFiles
@@ -85,12 +86,12 @@ def _logs(
         state = row["log_state"]
         name = f"log {row['id']} of run {row['run_id']}"
         try:
-            if state == "open":
+            if state == LogState.OPEN:
                 if in_use:
                     continue
                 found: str | None = "was being written when the loop ended"
             else:
-                found = trouble(files, row["raw_bytes"], row["lines"], cut=state == "cut")
+                found = trouble(files, row["raw_bytes"], row["lines"], cut=state == LogState.CUT)
             if found is None or (in_use and not _there(connection, row["id"])):
                 continue
             if not mend:
@@ -110,7 +111,7 @@ def _mended(connection: sqlite3.Connection, files: LogFiles, row: sqlite3.Row) -
     """Make of a log what its bytes still give. Its index is made anew."""
     files.lines.unlink(missing_ok=True)
     now = repair(files)
-    complete = row["log_state"] == "closed" and now.raw_bytes == row["raw_bytes"]
+    complete = row["log_state"] == LogState.CLOSED and now.raw_bytes == row["raw_bytes"]
     lines = now.lines
     if complete and not files.text.exists() and _ends_within_a_line(files.raw):
         lines += 1

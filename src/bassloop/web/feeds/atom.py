@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from quart import Blueprint, Response, request
 
+from bassloop.lifecycle import RunState
 from bassloop.web.guard import visible_runs
 from bassloop.web.presentation import RUN_LABELS, SHORT_SHA, instant, plain
 from bassloop.web.responses import abort_not_found, render_document, revalidated
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from bassloop.store import Run
     from bassloop.web.web_context import WebContext
 
-FAILURES = frozenset({"failed", "timed_out"})
+FAILURES = frozenset({RunState.FAILED, RunState.TIMED_OUT})
 MAX_ENTRIES = 50
 MAX_SUMMARY = 2000
 _NOT_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

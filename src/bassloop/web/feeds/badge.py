@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from quart import Blueprint, Response, request
 
+from bassloop.lifecycle import RunState
 from bassloop.web.guard import visible_checks
 from bassloop.web.presentation import overall_state, plain
 from bassloop.web.responses import abort_not_found, render_document, revalidated
@@ -14,14 +15,14 @@ if TYPE_CHECKING:
     from bassloop.web.web_context import WebContext
 
 BADGES = {
-    "succeeded": ("passing", "#1a7446"),
-    "failed": ("failing", "#b92a39"),
-    "timed_out": ("timed out", "#b92a39"),
-    "running": ("running", "#1d5cab"),
-    "queued": ("waiting", "#5d5f67"),
-    "cancelled": ("cancelled", "#855600"),
-    "interrupted": ("interrupted", "#855600"),
-    "action_required": ("needs a runner", "#855600"),
+    RunState.SUCCEEDED: ("passing", "#1a7446"),
+    RunState.FAILED: ("failing", "#b92a39"),
+    RunState.TIMED_OUT: ("timed out", "#b92a39"),
+    RunState.RUNNING: ("running", "#1d5cab"),
+    RunState.QUEUED: ("waiting", "#5d5f67"),
+    RunState.CANCELLED: ("cancelled", "#855600"),
+    RunState.INTERRUPTED: ("interrupted", "#855600"),
+    RunState.ACTION_REQUIRED: ("needs a runner", "#855600"),
     "none": ("no pushes", "#5d5f67"),
 }
 """The word and the colour of each state."""

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import trio
 from quart import Blueprint, Response, abort, jsonify, redirect, render_template, request
 
-from bassloop.store import DELIVERY_STATES
+from bassloop.lifecycle import DeliveryState
 from bassloop.web.guard import current_visitor, may_operate, visible_runs
 from bassloop.web.pages.thunk_tree import MAX_JSON, json_html
 from bassloop.web.presentation import PAGE_SIZE, instant, plain, run_json, view_runs
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from bassloop.web.web_context import WebContext
 
 SIGNS = {
-    "received": ("○", "waits"),
-    "handling": ("●", "runs"),
-    "held": ("!", "warn"),
-    "done": ("✓", "ok"),
-    "ignored": ("–", "waits"),
-    "failed": ("✕", "bad"),
-    "set_aside": ("✕", "bad"),
+    DeliveryState.RECEIVED: ("○", "waits"),
+    DeliveryState.HANDLING: ("●", "runs"),
+    DeliveryState.HELD: ("!", "warn"),
+    DeliveryState.DONE: ("✓", "ok"),
+    DeliveryState.IGNORED: ("–", "waits"),
+    DeliveryState.FAILED: ("✕", "bad"),
+    DeliveryState.SET_ASIDE: ("✕", "bad"),
 }
 
-REPLAYABLE = frozenset({"failed", "set_aside"})
+REPLAYABLE = frozenset({DeliveryState.FAILED, DeliveryState.SET_ASIDE})
 
 
 def routes(context: WebContext) -> Blueprint:
@@ -54,8 +54,8 @@ def routes(context: WebContext) -> Blueprint:
         """List deliveries in one `state` or any, newest first; `before` is the previous page's `next`."""
         await check_operator()
         state = request.args.get("state") or None
-        if state is not None and state not in DELIVERY_STATES:
-            abort(400, f"state is one of {', '.join(sorted(DELIVERY_STATES))}")
+        if state is not None and state not in set(DeliveryState):
+            abort(400, f"state is one of {', '.join(sorted(DeliveryState))}")
         before = request.args.get("before") or None
         states = () if state is None else (state,)
         found = await context.store.deliveries(PAGE_SIZE + 1, before, states=states)
@@ -69,7 +69,7 @@ def routes(context: WebContext) -> Blueprint:
             deliveries=shown,
             signs=SIGNS,
             state=state,
-            states=sorted(DELIVERY_STATES),
+            states=sorted(DeliveryState),
             older=urlencode({**query, "before": next_page}) if next_page else None,
         )
 

@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 
 from quart import Blueprint, Response, jsonify, render_template, request
 
+from bassloop.lifecycle import RunState
 from bassloop.web.guard import visible_checks, visible_runs
 from bassloop.web.presentation import (
     PAGE_SIZE,
@@ -106,7 +107,7 @@ def routes(context: WebContext) -> Blueprint:
             kind=kind,
             label=label,
             newest=view_runs([newest])[0],
-            state=RUN_LABELS.get(state, RUN_LABELS["queued"]),
+            state=RUN_LABELS.get(state, RUN_LABELS[RunState.QUEUED]),
             checks=view_runs(checks),
             earlier=view_runs([run for run in runs.items if run.id not in current]),
         )

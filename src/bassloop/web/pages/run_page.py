@@ -10,6 +10,7 @@ import trio
 from quart import Blueprint, Response, abort, jsonify, redirect, render_template, request
 
 from bassloop.checks.actions import NotAllowed, PermissionUnknown
+from bassloop.lifecycle import RunState
 from bassloop.web import presentation
 from bassloop.web.guard import current_visitor, may_cancel, may_write, visible_run
 from bassloop.web.logs.outline import FailingLines, find_failing_lines
@@ -119,7 +120,7 @@ async def run_actions(context: WebContext, run: Run) -> list[RunAction]:
     if not run.ended and await may_cancel(context, visitor, run):
         actions.append(RunAction(f"/runs/{run.id}/cancel", "Cancel", while_live=True))
     from_fork = run.head_branch is None
-    waiting = not run.started_at and run.state in ("queued", "action_required")
+    waiting = not run.started_at and run.state in (RunState.QUEUED, RunState.ACTION_REQUIRED)
     if from_fork and waiting and await may_write(context, visitor, run):
         actions.append(RunAction(f"/runs/{run.id}/approve", "Approve", primary=True))
     return actions

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import trio
 from quart import Blueprint, Response, abort, jsonify, render_template, request, websocket
 
-from bassloop.store import RUN_STATES, Run
+from bassloop.lifecycle import RunState
 from bassloop.web.guard import visible_runs
 from bassloop.web.presentation import PAGE_SIZE, run_json, view_runs
 from bassloop.web.responses import wants_json
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from werkzeug.datastructures import MultiDict
 
+    from bassloop.store import Run
     from bassloop.web.web_context import WebContext
 
 FRONT_PAGE_SIZE = 10
@@ -49,8 +50,8 @@ class BadFilter(ValueError):
 def parse_filters(args: MultiDict[str, str]) -> dict[str, str]:
     """Return the filters in an address. Raises BadFilter."""
     filters = {name: args[name][:MAX_FILTER] for name in FILTERS if args.get(name)}
-    if filters.get("state", "failed") not in RUN_STATES:
-        raise BadFilter(f"state is one of {', '.join(sorted(RUN_STATES))}")
+    if filters.get("state", RunState.FAILED) not in set(RunState):
+        raise BadFilter(f"state is one of {', '.join(sorted(RunState))}")
     if not filters.get("pull", "1").isdecimal() or len(filters.get("pull", "1")) > 12:
         raise BadFilter("pull is the number of a pull request")
     return filters
@@ -100,7 +101,7 @@ def routes(context: WebContext) -> Blueprint:
             newest=f"/runs?{query}" if before else None,
             live=None if before else f"/runs/live?{query}",
             filters=filters,
-            states=sorted(RUN_STATES),
+            states=sorted(RunState),
         )
 
     @blueprint.websocket("/runs/live")

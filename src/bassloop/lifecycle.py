@@ -1,0 +1,189 @@
+"""The states of a delivery, a run, a check run and a step, and every transition between them.
+
+Four things live side by side, each with a row of its own in the database:
+
+- A **delivery** is a webhook that GitHub sent. It is stored before it is answered, and handled once,
+  in the order of its head. Handling it may be given up and begun again; being *done* it never is.
+- A **run** is one attempt to run a thunk for a check, on somebody's runner. Its end is final: whoever
+  wants it again gets a new run.
+- A **check run** is what GitHub shows for a run. It is *intended* in the database before GitHub is
+  asked to create it, so that a crash leaves something to continue from, and it is *concluded* only
+  when GitHub has taken the conclusion.
+- A **step** is a part of a run that the runner reports, with a log of its own. The runner owns its
+  times and its error; the log's state is ours.
+
+Two rules hold for all of them:
+
+1. A state changes by an event of the table below, or not at all. The store's writes are conditional
+   on the state before, so two tasks that race make one transition and one refusal.
+2. A final state is never left, with one exception that the table shows: a delivery is handled anew
+   when somebody who may asks for it.
+
+The tables are data. The store refuses what they don't allow, the pages and the command line take
+their words from here, and the diagrams in the documentation are drawn from them.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class DeliveryState(StrEnum):
+    """How far a delivery has come."""
+
+    RECEIVED = "received"
+    """Stored, answered with 202, and waiting for its slot, its time, or another attempt."""
+    HANDLING = "handling"
+    """Its hook is looked at, or its checks run."""
+    HELD = "held"
+    """It waits until somebody who may write approves its head."""
+    DONE = "done"
+    IGNORED = "ignored"
+    """Nothing was to be done for it."""
+    FAILED = "failed"
+    """It can't be handled: its payload or its repository is at fault."""
+    SET_ASIDE = "set_aside"
+    """It failed too often; an operator may have it handled anew."""
+
+
+class RunState(StrEnum):
+    """How far a run has come."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    TIMED_OUT = "timed_out"
+    INTERRUPTED = "interrupted"
+    """The loop or the runner was lost in the middle; it is never restarted in silence."""
+    ACTION_REQUIRED = "action_required"
+    """Nobody's runner may run it, or none came: a person has to do something."""
+    NEUTRAL = "neutral"
+    """There was nothing to run, which is no failure."""
+
+
+class CheckState(StrEnum):
+    """What GitHub knows of a check run."""
+
+    INTENDED = "intended"
+    OPEN = "open"
+    CONCLUDED = "concluded"
+
+
+class LogState(StrEnum):
+    """How far the log of a step has come."""
+
+    NONE = "none"
+    OPEN = "open"
+    CLOSED = "closed"
+    CUT = "cut"
+    """The loop ended while it was being written: what came later is lost, which the page says."""
+
+
+class Transition(NamedTuple):
+    """One way from a state to the next.
+
+    Args:
+        before: the state before; None for the first.
+        event: what happens, in words.
+    """
+
+    before: StrEnum | None
+    after: StrEnum
+    event: str
+
+
+_D, _R, _C, _L = DeliveryState, RunState, CheckState, LogState
+
+DELIVERY = (
+    Transition(None, _D.RECEIVED, "GitHub delivers it"),
+    Transition(_D.RECEIVED, _D.HANDLING, "its slot comes"),
+    Transition(_D.HANDLING, _D.HANDLING, "the loop restarts and resumes it"),
+    Transition(_D.HANDLING, _D.RECEIVED, "GitHub is out of reach, it failed, or the loop drains"),
+    Transition(_D.RECEIVED, _D.RECEIVED, "another attempt is put off"),
+    Transition(_D.HANDLING, _D.DONE, "its hook and all its checks are over"),
+    Transition(_D.HANDLING, _D.HELD, "its head needs an approval"),
+    Transition(_D.HANDLING, _D.IGNORED, "no hook runs for it"),
+    Transition(_D.HANDLING, _D.FAILED, "it can't be read"),
+    Transition(_D.HANDLING, _D.SET_ASIDE, "it failed too often"),
+    Transition(_D.RECEIVED, _D.SET_ASIDE, "an operator skips it"),
+    Transition(_D.HELD, _D.RECEIVED, "its head is approved"),
+    Transition(_D.DONE, _D.RECEIVED, "its head is approved, and its checks had waited for that"),
+    Transition(_D.FAILED, _D.RECEIVED, "GitHub or an operator delivers it again"),
+    Transition(_D.SET_ASIDE, _D.RECEIVED, "GitHub or an operator delivers it again"),
+)
+
+RUN = (
+    Transition(None, _R.QUEUED, "a hook starts a check"),
+    Transition(_R.QUEUED, _R.RUNNING, "a runner takes it"),
+    Transition(_R.RUNNING, _R.RUNNING, "another runner takes it, before it began"),
+    Transition(_R.RUNNING, _R.SUCCEEDED, "its command succeeds"),
+    Transition(_R.QUEUED, _R.SUCCEEDED, "the loop's own check, which runs nothing, is right"),
+    Transition(_R.RUNNING, _R.FAILED, "its command fails"),
+    Transition(_R.QUEUED, _R.FAILED, "the hook fails, or the loop can't run it"),
+    Transition(_R.QUEUED, _R.CANCELLED, "somebody cancels it, or a newer head replaces it"),
+    Transition(_R.RUNNING, _R.CANCELLED, "somebody cancels it, or a newer head replaces it"),
+    Transition(_R.RUNNING, _R.TIMED_OUT, "it takes longer than its limit"),
+    Transition(_R.QUEUED, _R.TIMED_OUT, "it takes longer than its limit"),
+    Transition(_R.RUNNING, _R.INTERRUPTED, "the runner or the loop is lost"),
+    Transition(_R.QUEUED, _R.INTERRUPTED, "the loop shuts down before it can say more"),
+    Transition(_R.QUEUED, _R.ACTION_REQUIRED, "nobody's runner may run it, or none comes"),
+    Transition(_R.RUNNING, _R.ACTION_REQUIRED, "the runner that had it may not run it"),
+    Transition(_R.QUEUED, _R.NEUTRAL, "there is no hook"),
+)
+
+CHECK = (
+    Transition(None, _C.INTENDED, "a run is recorded for it"),
+    Transition(_C.INTENDED, _C.OPEN, "GitHub created it"),
+    Transition(_C.OPEN, _C.OPEN, "GitHub is told of its progress"),
+    Transition(_C.OPEN, _C.CONCLUDED, "GitHub took its conclusion"),
+    Transition(_C.INTENDED, _C.CONCLUDED, "GitHub will not have it"),
+)
+
+LOG = (
+    Transition(None, _L.NONE, "the runner reports the step"),
+    Transition(_L.NONE, _L.OPEN, "its first bytes come"),
+    Transition(_L.OPEN, _L.CLOSED, "the step is over"),
+    Transition(_L.OPEN, _L.CUT, "the loop ended while it was being written"),
+)
+
+TABLES = {"delivery": DELIVERY, "run": RUN, "check run": CHECK, "log": LOG}
+"""Every table, by what its states are of."""
+
+DELIVERY_UNFINISHED = frozenset({_D.RECEIVED, _D.HANDLING})
+DELIVERY_FINAL = frozenset(DeliveryState) - DELIVERY_UNFINISHED
+RUN_UNFINISHED = frozenset({_R.QUEUED, _R.RUNNING})
+RUN_FINAL = frozenset(RunState) - RUN_UNFINISHED
+
+_BEFORE: dict[type[StrEnum], dict[StrEnum, set[StrEnum | None]]] = {}
+for _table in TABLES.values():
+    for _before, _after, _ in _table:
+        _BEFORE.setdefault(type(_after), {}).setdefault(_after, set()).add(_before)
+
+
+def allows(before: StrEnum | None, after: StrEnum) -> bool:
+    """Return whether there is a transition from a state, or from nothing (None), to another."""
+    return before in _BEFORE[type(after)].get(after, ())
+
+
+def states_before(after: StrEnum) -> frozenset[StrEnum]:
+    """Return the states from which a state can be reached."""
+    return frozenset(state for state in _BEFORE[type(after)].get(after, ()) if state is not None)
+
+
+def mermaid(name: str) -> str:
+    """Return a table as a Mermaid state diagram.
+
+    Args:
+        name: a key of `TABLES`.
+    """
+    lines = ["stateDiagram-v2"]
+    for before, after, event in TABLES[name]:
+        lines.append(f"    {before or '[*]'} --> {after}: {event}")
+    left = {transition.before for transition in TABLES[name]}
+    for state in dict.fromkeys(transition.after for transition in TABLES[name]):
+        if state not in left:
+            lines.append(f"    {state} --> [*]")
+    return "\n".join(lines)

@@ -1,0 +1,132 @@
+"""Every transition of `lifecycle`, made in a real store; and everything else refused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bassloop import lifecycle
+from bassloop.lifecycle import (
+    DELIVERY_FINAL,
+    RUN_FINAL,
+    DeliveryState,
+    RunState,
+    allows,
+    states_before,
+)
+from bassloop.store import Store, StoreConflict, open_store
+from tests.store.made import intend, run
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from enum import StrEnum
+    from pathlib import Path
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    async with open_store(tmp_path / "loop.db", tmp_path / "blobs") as opened:
+        yield opened
+
+
+def way_to(state: StrEnum) -> list[StrEnum]:
+    """A shortest way from nothing to a state, by the tables."""
+    ways: dict[StrEnum | None, list[StrEnum]] = {None: []}
+    waiting: list[StrEnum | None] = [None]
+    while state not in ways:
+        before = waiting.pop(0)
+        for after in type(state):
+            if after not in ways and allows(before, after):
+                ways[after] = [*ways[before], after]
+                waiting.append(after)
+    return ways[state]
+
+
+@pytest.mark.parametrize("name", lifecycle.TABLES)
+def test_every_state_can_be_reached_and_every_way_is_told_once(name: str) -> None:
+    table = lifecycle.TABLES[name]
+    (kind,) = {type(transition.after) for transition in table}
+    assert {transition.after for transition in table} == set(kind)
+    for state in kind:
+        assert way_to(state)[-1] is state
+    assert len({(before, after) for before, after, _ in table}) == len(table)
+    assert all(
+        (event and event[0].islower()) or event.startswith("GitHub") for _, _, event in table
+    )
+
+
+def test_final_states_of_a_run_are_never_left() -> None:
+    for state in RUN_FINAL:
+        assert all(not allows(state, after) for after in RunState)
+
+
+def test_a_delivery_leaves_a_final_state_only_to_be_handled_anew() -> None:
+    for state in DELIVERY_FINAL:
+        assert {after for after in DeliveryState if allows(state, after)} <= {
+            DeliveryState.RECEIVED
+        }
+
+
+def test_words_of_different_tables_are_kept_apart() -> None:
+    assert DeliveryState.FAILED == RunState.FAILED
+    assert RunState.QUEUED in states_before(RunState.FAILED)
+    assert RunState.QUEUED not in states_before(DeliveryState.FAILED)
+
+
+@pytest.mark.parametrize("after", DeliveryState)
+@pytest.mark.parametrize("before", DeliveryState)
+async def test_a_delivery_makes_the_transitions_of_its_table_and_no_other(
+    store: Store, before: DeliveryState, after: DeliveryState
+) -> None:
+    await store.record_delivery("g", "push", None, b"{}")
+    for state in way_to(before)[1:]:
+        await store.set_delivery_state("g", state)
+    if allows(before, after):
+        await store.set_delivery_state("g", after)
+        expected = after
+    else:
+        with pytest.raises(StoreConflict, match=f"is {before} and can't become {after}"):
+            await store.set_delivery_state("g", after)
+        expected = before
+    delivery = await store.delivery("g")
+    assert delivery is not None
+    assert delivery.state is expected
+
+
+async def enter(store: Store, state: RunState) -> bool:
+    """Bring the run r to a state."""
+    if state is RunState.RUNNING:
+        return await store.start_run("r", runtime_id="t", runner_login="l", platform="p", at=1.0)
+    return await store.end_run("r", state, None, 2.0)
+
+
+@pytest.mark.parametrize("after", [state for state in RunState if state is not RunState.QUEUED])
+@pytest.mark.parametrize("before", RunState)
+async def test_a_run_makes_the_transitions_of_its_table_and_no_other(
+    store: Store, before: RunState, after: RunState
+) -> None:
+    await intend(store, run(id="r"))
+    for state in way_to(before)[1:]:
+        assert isinstance(state, RunState)
+        assert await enter(store, state)
+    if before in RUN_FINAL:
+        assert not await enter(store, after)
+        expected = before
+    elif allows(before, after):
+        assert await enter(store, after)
+        expected = after
+    else:
+        with pytest.raises(StoreConflict, match=f"is {before} and can't become {after}"):
+            await enter(store, after)
+        expected = before
+    found = await store.run("r")
+    assert found is not None
+    assert found.state is expected
+
+
+@pytest.mark.parametrize("name", lifecycle.TABLES)
+def test_a_diagram_has_every_transition(name: str) -> None:
+    diagram = lifecycle.mermaid(name)
+    for before, after, event in lifecycle.TABLES[name]:
+        assert f"{before or '[*]'} --> {after}: {event}" in diagram
