@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 PAGE = (Path(__file__).parents[2] / "docs" / "bass.md").read_text()
 THUNKS = PAGE.partition("## Thunks")[2].partition("## Running")[0]
-BLOCKS = re.findall(r"```clojure\n(.*?)```", PAGE, re.DOTALL)
+BLOCKS = re.findall(r"```bass\n(.*?)```", PAGE, re.DOTALL)
 
 
 def examples(block: str) -> list[tuple[str, str | None]]:

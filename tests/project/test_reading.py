@@ -25,7 +25,6 @@ env = { CI = "1" }
 matrix = { python = ["3.12", 3.13] }
 caches = { pip = "/root/.cache/pip" }
 secrets = ["TOKEN"]
-artifacts = "dist/*"
 when = { events = ["push"], branches = ["main", "release/*"] }
 timeout = "1h 30m"
 workdir = "lib"
@@ -47,7 +46,6 @@ def test_everything_can_be_declared() -> None:
     assert checks["lint"].commands == ["ruff check ."]
     assert checks["test"].commands == ["pip install -e .", ["pytest", "-q", "a b"]]
     assert checks["test"].timeout == 5400
-    assert checks["test"].artifacts == ["dist/*"]
     assert checks["test"].when.branches == ["main", "release/*"]
     assert checks["e2e"].services["db"].port == 5432
 
@@ -122,7 +120,6 @@ def test_the_schema_for_editors_takes_what_the_loop_takes() -> None:
     declared["checks"]["test"]["timeout"] = 5400
     del declared["checks"]["soak"]
     declared["checks"]["lint"] = {"run": "ruff check ."}
-    declared["checks"]["test"]["artifacts"] = ["dist/*"]
     jsonschema.validate(declared, schema)
     declared["checks"]["test"]["imag"] = "x"
     with pytest.raises(jsonschema.ValidationError):

@@ -123,7 +123,6 @@ class Check(_Model):
         max_length=50,
         description="Secrets of the runner's owner, as variables of the same name.",
     )
-    artifacts: Texts = Field(default_factory=list, description="Files to offer for download.")
     when: When = When()
     timeout: Seconds | None = Field(None, description='At most this long: "90s", "10m", "1h 30m".')
     workdir: Text = Field(".", description="A folder of the repository to run in.")
