@@ -44,6 +44,11 @@ COMMANDS: dict[str, _Command] = {
     "run": _Command("run", "run", "Run a Bass script and its thunks on this machine."),
     "bump": _Command("bump", "bump", "Update the calls in bass.lock files."),
     "fmt": _Command("fmt", "fmt", "Format Bass scripts."),
+    "lint": _Command(
+        "lint", "lint", "Find mistakes in a repository's checks, without running any."
+    ),
+    "init": _Command("init", "init", "Propose a repository's first checks, and write them."),
+    "eject": _Command("eject", "eject", "Print the Bass that the checks in .bassloop.toml mean."),
     "repl": _Command("repl", "repl", "Evaluate Bass interactively."),
     "lsp": _Command("lsp", "lsp", "Run the language server, for editors."),
     "doc": _Command("doc", "doc", "Show the documentation of the language."),

@@ -34,7 +34,7 @@ def fmt(paths: tuple[Path, ...], check: bool, diff: bool) -> None:
         sys.stdout.write(_formatted(sys.stdin.read(), "standard input"))
         return
     changed = 0
-    for path in _scripts(paths or (Path(),)):
+    for path in find_scripts(paths or (Path(),)):
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
@@ -55,7 +55,7 @@ def fmt(paths: tuple[Path, ...], check: bool, diff: bool) -> None:
         sys.exit(1)
 
 
-def _scripts(paths: tuple[Path, ...]) -> Iterator[Path]:
+def find_scripts(paths: tuple[Path, ...]) -> Iterator[Path]:
     """Yield the files that paths name: themselves, or the scripts below a folder."""
     for path in paths:
         if not path.is_dir():

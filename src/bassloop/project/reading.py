@@ -122,7 +122,10 @@ def _problem(name: str, lines: _Lines, error: Any) -> str:
 
 def _internal(part: object) -> bool:
     """Whether a part of an error's path is a name of pydantic's for one of several types."""
-    return isinstance(part, str) and (part in ("str", "[key]", "int", "float") or "[" in part)
+    names = ("str", "[key]", "int", "float")
+    return isinstance(part, str) and (
+        part in names or "[" in part or part.startswith("constrained-")
+    )
 
 
 def _at(name: str, line: int | None, message: str) -> str:

@@ -41,13 +41,14 @@ _TOKEN = re.compile(
 
 
 @dataclass(slots=True)
-class _Token:
-    """A token, and what stood before it: how many line ends, and whether any space."""
+class Token:
+    """A token at an offset, and what stood before it: how many line ends, and whether any space."""
 
     kind: str
     text: str
     newlines: int
     spaced: bool
+    start: int
 
 
 @dataclass(slots=True)
@@ -75,12 +76,13 @@ class _Open:
 def format_bass(text: str) -> str:
     """Return a text of Bass, formatted. What is no Bass comes back as well as it can be."""
     writer = _Writer()
-    for token in _tokens(text):
+    for token in tokens(text):
         writer.add(token)
     return writer.text()
 
 
-def _tokens(text: str) -> Iterator[_Token]:
+def tokens(text: str) -> Iterator[Token]:
+    """Yield a text's tokens; what parts them is with the token that follows."""
     newlines, spaced = 0, False
     for match in _TOKEN.finditer(text):
         kind = str(match.lastgroup)
@@ -89,7 +91,7 @@ def _tokens(text: str) -> Iterator[_Token]:
             spaced = True
             continue
         shown = match[0].rstrip() if kind == "comment" else match[0]
-        yield _Token(kind, shown, newlines, spaced)
+        yield Token(kind, shown, newlines, spaced, match.start())
         newlines, spaced = 0, False
 
 
@@ -105,7 +107,7 @@ class _Writer:
         """Return all that was written, with one line end behind it."""
         return "".join(self._out).rstrip("\n") + "\n" if self._out else ""
 
-    def add(self, token: _Token) -> None:
+    def add(self, token: Token) -> None:
         """Write a token where it belongs."""
         if token.kind == "close":
             self._close(token)
@@ -119,7 +121,7 @@ class _Writer:
         if token.kind == "open":
             self._open.append(_Open(token.text, self._column - 1))
 
-    def _place(self, token: _Token) -> None:
+    def _place(self, token: Token) -> None:
         """Write what parts a token from the one before it."""
         if not self._out:
             return
@@ -141,7 +143,7 @@ class _Writer:
             and self._open[-1].members == 0
         )
 
-    def _count(self, token: _Token) -> None:
+    def _count(self, token: Token) -> None:
         opened = self._open[-1]
         opened.members += 1
         if opened.members == 1 and token.kind == "atom":
@@ -149,7 +151,7 @@ class _Writer:
         elif opened.members == 2 and not (token.newlines or self._after_comment):
             opened.first_argument = self._column
 
-    def _close(self, token: _Token) -> None:
+    def _close(self, token: Token) -> None:
         if self._after_comment:
             self._out.append("\n")
             indent = self._open[-1].indent if self._open else 0

@@ -1,0 +1,72 @@
+"""`bassloop init`: the first checks of a repository."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+EXAMPLE = """
+[checks.hello]
+run = "echo hello"
+"""
+
+
+@click.command("init")
+@click.argument("path", type=click.Path(path_type=Path, exists=True, file_okay=False), default=".")
+@click.option(
+    "--print", "print_only", is_flag=True, help="Write nothing; show what would be written."
+)
+def init(path: Path, print_only: bool) -> None:
+    """Propose checks for the repository at PATH, and write them to .bassloop.toml.
+
+    Looks at what the project is made with (pyproject.toml, package.json, go.mod, Cargo.toml, a
+    Makefile, …) and declares the checks that such a project usually has. Edit them as you like.
+
+    \b
+    Example:
+      bassloop init && bassloop try
+    """
+    from bassloop.cli.errors import report_errors
+    from bassloop.project import (
+        CHECKS_FILE,
+        ChecksFileError,
+        propose_checks,
+        read_checks,
+        write_declaration,
+    )
+
+    root = next(
+        (each for each in (path, *path.resolve().parents) if (each / ".git").exists()), path
+    )
+    file = root / CHECKS_FILE
+    for hook in ("project.bass", "bass/github-hook"):
+        if (root / hook).is_file():
+            raise click.ClickException(
+                f"{root / hook} has checks already; see them with bassloop lint"
+            )
+    before = file.read_text(encoding="utf-8") if file.is_file() else ""
+    with report_errors(ChecksFileError):
+        if read_checks(before.encode(), str(file)):
+            raise click.ClickException(f"{file} has checks already; see them with bassloop lint")
+    names = {each.name for each in root.iterdir()}
+    proposals = propose_checks(lambda name: _text(root / name), names)
+    text = write_declaration(proposals) + ("" if proposals else EXAMPLE)
+    if before:
+        text = f"{before.rstrip()}\n\n{text}"
+    if print_only:
+        click.echo(text, nl=False)
+        return
+    file.write_text(text, encoding="utf-8")
+    for proposal in proposals:
+        click.echo(f"{proposal.name}: {'; '.join(proposal.run)}  (for {proposal.why})")
+    if not proposals:
+        click.echo("nothing here says what to check, so there is an example")
+    click.echo(f"wrote {file}\n\nTry it with: bassloop try")
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None

@@ -1,0 +1,251 @@
+"""What is wrong, or not as it looks, in a repository's checks: `.bassloop.toml` and scripts.
+
+Three kinds of findings: what can't be read or names nothing (errors), words of a command that mean
+something else than they look like (warnings), and which checks a sample of each event would start.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bassloop import bass
+from bassloop.project import CHECKS_FILE, read_checks, write_bass
+from bassloop.tools.formatter import tokens
+from bassloop.tools.lsp.analysis import analyse
+from bassloop.wire import bass_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+PROJECT = "project.bass"
+SCRIPT = "bass/github-hook"
+
+_SHA = "5" * 40
+_NUMBER = re.compile(r"[+-]?\d")
+_CONSTANTS = {"true", "false", "null", "_", "&"}
+
+
+@dataclass(frozen=True, slots=True)
+class LintMessage:
+    """One finding. Lines and columns count from 1."""
+
+    file: str
+    line: int
+    column: int
+    level: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}: {self.level}: {self.text}"
+
+
+def lint_bass(text: str, name: str) -> list[LintMessage]:
+    """Return what is wrong with a script, in its order. Never raises."""
+    found = []
+    for problem in analyse(text).problems:
+        message = problem.message
+        if message.startswith("not a number"):
+            message += ' (a word that begins with a digit needs quotes: "1.5")'
+        # An editor is told of these while somebody types; what is left when nobody does is wrong.
+        level = "error" if message.startswith("unbound") else problem.severity
+        found.append(_message(text, name, problem.span.start, level, message))
+    found += [_message(text, name, at, "warning", why) for at, why in _surprising_words(text)]
+    return sorted(found, key=lambda each: (each.line, each.column))
+
+
+def _message(text: str, name: str, offset: int, level: str, message: str) -> LintMessage:
+    line = text.count("\n", 0, offset) + 1
+    return LintMessage(name, line, offset - (text.rfind("\n", 0, offset) + 1) + 1, level, message)
+
+
+def _surprising_words(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the words of `($ …)` that aren't passed as they are written, with the reason."""
+    stack: list[str] = []
+    operator_expected = False
+    for token in tokens(text):
+        if token.kind == "open":
+            stack.append("")
+            operator_expected = token.text == "("
+            continue
+        if token.kind == "close":
+            if stack:
+                stack.pop()
+        elif token.kind == "atom" and stack:
+            if operator_expected:
+                stack[-1] = token.text
+            elif stack[-1] == "$" and (why := _surprise(token.text)):
+                yield token.start, why
+            elif stack[-1] == "$" and text[token.start - 1 : token.start] == ",":
+                yield token.start - 1, "a comma is white space: quote the whole word to keep it"
+        operator_expected = operator_expected and token.kind == "comment"
+
+
+def _surprise(word: str) -> str | None:
+    if word.startswith(".") and word.strip(".") and "/" not in word:
+        return f'{word} is the command {word[1:]}; for the text write "{word}"'
+    if word in _CONSTANTS:
+        return f'{word} is a value of the language; for the text write "{word}"'
+    if _NUMBER.match(word) and str(_integer(word)) != word:
+        return f'{word} is a number, and passed as {_integer(word)}; for the text write "{word}"'
+    if ":" in word.strip(":") and not word.startswith("$"):
+        return f'{word} is looked up, as a member; for the text write "{word}"'
+    return None
+
+
+def _integer(word: str) -> int | str:
+    try:
+        value = bass.run_now(bass.immediate_session(_Sandbox(None)).evaluate(word, "word", None))
+    except bass.BassError:
+        return word
+    return value if isinstance(value, int) else word
+
+
+EVENTS: Mapping[str, Mapping[str, Any]] = {
+    "a push to main": {
+        "event": "check_suite",
+        "payload": {
+            "action": "requested",
+            "repository": {
+                "clone_url": "https://github.example/owner/name",
+                "default_branch": "main",
+            },
+            "check_suite": {"head_sha": _SHA, "head_branch": "main", "pull_requests": []},
+        },
+    },
+    "a pull request for main": {
+        "event": "pull_request",
+        "payload": {
+            "action": "opened",
+            "number": 1,
+            "repository": {
+                "clone_url": "https://github.example/owner/name",
+                "default_branch": "main",
+            },
+            "pull_request": {
+                "number": 1,
+                "head": {
+                    "sha": _SHA,
+                    "ref": "topic",
+                    "repo": {"clone_url": "https://github.example/fork/name"},
+                },
+                "base": {"ref": "main", "repo": {"clone_url": "https://github.example/owner/name"}},
+            },
+        },
+    },
+    "a merge queue": {
+        "event": "merge_group",
+        "payload": {
+            "action": "checks_requested",
+            "repository": {
+                "clone_url": "https://github.example/owner/name",
+                "default_branch": "main",
+            },
+            "merge_group": {"head_sha": _SHA, "base_ref": "refs/heads/main"},
+        },
+    },
+}
+"""A sample of each event that hooks are usually for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What an event would start.
+
+    Args:
+        checks: the names, in order.
+        error: why that can't be told, or what the hook fails with.
+    """
+
+    checks: list[str]
+    error: str | None = None
+
+
+async def foresee(root: Path, event: Mapping[str, Any]) -> Outlook:
+    """Evaluate a folder's hook for an event, without running anything."""
+    names: list[str] = []
+    try:
+        declared = root / CHECKS_FILE
+        if declared.is_file() and (checks := read_checks(declared.read_bytes())):
+            names += await _started(write_bass(checks), CHECKS_FILE, root, event)
+        if (root / PROJECT).is_file():
+            names += await _started((root / PROJECT).read_text(), PROJECT, root, event)
+        elif (root / SCRIPT).is_file():
+            names += await _started((root / SCRIPT).read_text(), SCRIPT, root, event)
+    except bass.BassError as error:
+        return Outlook(names, error.message)
+    return Outlook(names)
+
+
+async def _started(source: str, name: str, root: Path, event: Mapping[str, Any]) -> list[str]:
+    names: list[str] = []
+
+    def start(thunk: bass.Value, check: bass.Value, sha: bass.Value, *_: bass.Value) -> bass.Value:
+        names.append(str(check))
+        return bass.builtin("wait", "[]", lambda: None)
+
+    client = bass.scope(
+        {
+            "start-check": bass.builtin("start-check", "[thunk name sha]", start),
+            "start-check-with": bass.builtin("start-check-with", "[thunk name sha options]", start),
+        }
+    )
+    folder = name.rpartition("/")[0] or "."
+    async with bass.open_session(_Sandbox(root)) as session:
+        directory = bass.repository_dir(_Tree(root), bass.DirPath(folder))
+        value = bass.from_python(event)
+        if name == SCRIPT:
+            await session.run_script(
+                source, name, directory=directory, stdin=[value], bindings={"*loop*": client}
+            )
+        else:
+            module = await session.load(source, name, directory)
+            await session.call(bass.binding(module, "github-hook", name), value, client)
+        await session.wait()
+    return names
+
+
+class _Tree:
+    """The files of a folder, as a repository's."""
+
+    name = "repository"
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    async def read_file(self, path: str) -> bytes:
+        """Return a file's content."""
+        try:
+            return (self._root / path).read_bytes()
+        except OSError as error:
+            raise bass.BassError(f"there is no file ./{path}: {error.strerror}") from error
+
+    async def list_dir(self, path: str) -> list[bass.DirEntry]:
+        """Return a folder's members."""
+        try:
+            return [
+                bass.DirEntry(each.name, is_dir=each.is_dir())
+                for each in (self._root / path).iterdir()
+            ]
+        except OSError as error:
+            raise bass.BassError(f"there is no folder ./{path}: {error.strerror}") from error
+
+
+class _Sandbox(bass.Host):
+    """Resolves every image to itself, and runs nothing."""
+
+    def __init__(self, root: Path | None) -> None:
+        self._root = root
+
+    async def resolve(self, ref: bass.ImageRef) -> bass.Thunk:
+        """Return the image as it is named."""
+        image = bass_pb2.ThunkImage(ref=bass.encode_ref(ref))
+        return bass.decode_thunk(bass_pb2.Thunk(image=image))
+
+    def log(self, message: str, fields: Mapping[str, Any]) -> None:
+        """Say nothing."""
+
+    def write_error(self, text: str) -> None:
+        """Say nothing."""

@@ -1,0 +1,153 @@
+"""`lint`, `init` and `eject`: from a project without checks to checks that are understood."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bassloop.cli import cli
+from bassloop.tools.linting import EVENTS, foresee, lint_bass
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HOOK = """
+(use (.git (linux/alpine/git)) (.github))
+(defn checks [src] {:test (from (linux/alpine) (cd src ($ make test)))})
+(defn github-hook [event client]
+  (let [*loop* client]
+    (github:check-hook event git:checkout checks)))
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("($ mkdir .venv)", ['1:10: warning: .venv is the command venv; for the text write ".venv"']),
+        ("($ echo a,b)", ["1:10: warning: a comma is white space: quote the whole word to keep it"]),
+        ("($ echo 007)", ['1:9: warning: 007 is a number, and passed as 7; for the text write "007"']),
+        (
+            "($ echo a:b)",
+            ['1:9: warning: a:b is looked up, as a member; for the text write "a:b"', "1:9: error: unbound symbol: a"],
+        ),
+        ("($ echo null)", ['1:9: warning: null is a value of the language; for the text write "null"']),
+        ("($ echo 1.5)", ['1:9: error: not a number: 1.5 (a word that begins with a digit needs quotes: "1.5")']),
+        ('($ mkdir ".venv" ./a/.b 12 -x --y=z "a,b" ./x.y .. .)', []),
+        ("(list .venv 007)", []),
+        ("(nothing)", ["1:2: error: unbound symbol: nothing"]),
+        ("(def a", ["1:1: error: unexpected end: ( is never closed"]),
+    ],
+)  # fmt: skip
+def test_what_is_not_as_it_looks_is_told_with_its_place(text: str, found: list[str]) -> None:
+    told = [str(message).removeprefix("x.bass:") for message in lint_bass(text, "x.bass")]
+    assert sorted(told) == sorted(found)
+
+
+@given(st.text(max_size=80))
+def test_no_text_makes_it_raise(text: str) -> None:
+    for message in lint_bass(text, "x") + lint_bass(f"($ {text})", "x"):
+        assert message.line >= 1
+        assert message.column >= 1
+
+
+async def test_what_an_event_starts_is_found_without_running_anything(tmp_path: Path) -> None:
+    (tmp_path / "project.bass").write_text(HOOK)
+    (tmp_path / ".bassloop.toml").write_text('[checks]\nlint = "ruff check ."\n')
+    for name in ("a push to main", "a pull request for main"):
+        assert (await foresee(tmp_path, EVENTS[name])).checks == ["lint", "test"]
+    assert (await foresee(tmp_path, EVENTS["a merge queue"])).checks == ["lint"]
+
+
+async def test_what_a_hook_fails_with_is_told(tmp_path: Path) -> None:
+    (tmp_path / "project.bass").write_text("(defn github-hook [event client] (run ($ x)))")
+    outlook = await foresee(tmp_path, EVENTS["a push to main"])
+    assert outlook.checks == []
+    assert outlook.error
+
+
+def run(*words: str) -> tuple[int, str]:
+    done = CliRunner().invoke(cli, list(words))
+    return done.exit_code, done.output
+
+
+def test_a_project_gets_its_first_checks(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "go.mod").write_text("module x\n")
+    (tmp_path / "sub").mkdir()
+    status, output = run("init", str(tmp_path / "sub"))
+    assert status == 0
+    assert "test: go test ./...  (for go.mod)" in output
+    status, output = run("lint", str(tmp_path))
+    assert (status, output.splitlines()[0]) == (0, "a push to main starts test, vet")
+    status, output = run("init", str(tmp_path))
+    assert status == 1
+    assert "has checks already" in output
+
+
+def test_policy_in_the_file_is_kept(tmp_path: Path) -> None:
+    (tmp_path / ".bassloop.toml").write_text('hold = "nobody"\n')
+    assert "nothing here says what to check" in run("init", str(tmp_path))[1]
+    assert (
+        (tmp_path / ".bassloop.toml")
+        .read_text()
+        .startswith('hold = "nobody"\n\n# What Bass Loop checks')
+    )
+    assert "a push to main starts hello" in run("lint", str(tmp_path))[1]
+
+
+def test_init_can_only_show_what_it_would_write(tmp_path: Path) -> None:
+    (tmp_path / "Cargo.toml").write_text("")
+    status, output = run("init", "--print", str(tmp_path))
+    assert status == 0
+    assert "[checks.clippy]" in output
+    assert not (tmp_path / ".bassloop.toml").exists()
+
+
+async def test_what_is_ejected_starts_the_same_checks(tmp_path: Path) -> None:
+    (tmp_path / ".bassloop.toml").write_text(
+        '[checks.a]\nrun = "x"\nwhen.branches = ["main"]\n[checks.b]\nrun = "y"\nneeds = ["a"]\n'
+    )
+    before = await foresee(tmp_path, EVENTS["a push to main"])
+    status, output = await trio.to_thread.run_sync(run, "eject", str(tmp_path))
+    assert status == 0
+    (tmp_path / ".bassloop.toml").unlink()
+    (tmp_path / "project.bass").write_text(output)
+    assert await foresee(tmp_path, EVENTS["a push to main"]) == before
+    assert before.checks == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "bassloop init writes one"),
+        ("hold = 'nobody'", "declares no checks"),
+        ("[checks.a]\nimage = 'x'", ".bassloop.toml:1: checks.a.run: a check needs run"),
+    ],
+)
+def test_what_can_not_be_ejected_is_told(tmp_path: Path, content: str | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / ".bassloop.toml").write_text(content)
+    status, output = run("eject", str(tmp_path))
+    assert status == 1
+    assert message in output
+
+
+def test_lint_tells_what_is_wrong_in_every_file(tmp_path: Path) -> None:
+    (tmp_path / ".bassloop.toml").write_text("[checks.a]\nrun = 1\n")
+    (tmp_path / "project.bass").write_text("(nothing)")
+    status, output = run("lint", str(tmp_path))
+    assert status == 1
+    assert ".bassloop.toml:2: checks.a.run" in output
+    assert "project.bass:1:2: error: unbound symbol: nothing" in output
+
+
+def test_a_folder_without_checks_is_told_how_to_begin(tmp_path: Path) -> None:
+    assert run("lint", str(tmp_path)) == (
+        0,
+        "there are no checks here; bassloop init proposes some\n",
+    )
