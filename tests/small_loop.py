@@ -22,9 +22,10 @@ from bassloop.runtimes import Platform, Pool, Runtime
 from bassloop.standin import StandIn, serve_standin
 from bassloop.store import Store, open_store
 from bassloop.tools.trial import app_key
+from tests.until import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
     from pathlib import Path
 
 BACKOFF = Backoff(first=0.01, longest=600.0, jitter=0.2)
@@ -95,10 +96,20 @@ class SmallLoop:
         async with self.loop.pool.registered(runtime):
             yield runtime
 
-    async def until(self, condition: Any) -> None:
-        """Wait until something holds that the loop changes."""
-        while not condition():
-            await trio.sleep(0.005)
+    def shown(self) -> bool:
+        """Return whether there is a check run, and the loop knows that it is there."""
+        return bool(self.standin.check_runs) and not self.loop.github.statistics()["asking"]
+
+    async def until_stored(self, condition: Callable[[], Awaitable[object]]) -> None:
+        """Wait until a condition holds of what is stored, looking again after each commit."""
+        while True:
+            commits = self._commits()
+            if await condition():
+                return
+            await until(lambda before=commits: self._commits() != before)  # type: ignore[misc]
+
+    def _commits(self) -> int:
+        return self.store.statistics().writer.batches
 
     def check_run(self, name: str = "it") -> dict[str, Any]:
         """The newest check run of a name, as GitHub has it."""

@@ -14,6 +14,7 @@ from bassloop.standin import Account, Fault
 from bassloop.store import User
 from tests.access.stored import OURS, store_run
 from tests.small_loop import SmallLoop, small_loop
+from tests.until import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,7 +78,7 @@ async def test_what_is_forgotten_is_asked_again_also_while_it_is_on_its_way(
         its.standin.faults.add(slow)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(permits.level, READER, 201)
-            await its.until(lambda: slow.happened)
+            await until(lambda: slow.happened)
             permits.forget(user_id=105)
         assert await permits.level(READER, 201) == "read"
         assert asked(its) == 2

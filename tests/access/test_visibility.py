@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import trio
 
 from bassloop.access.visibility import Invalidation, invalidation
 from bassloop.github import GitHubError, parse_event
@@ -100,8 +99,11 @@ async def test_what_an_event_hides_is_hidden_also_while_github_can_not_be_asked(
         its.standin.faults.add(Fault("GET", r"/repos/octocat/hello", status=500, times=1000))
         payload = await its.standin.payload("repository_dispatch")
         await its.deliver({**payload, "action": "privatized"}, "g1", "repository")
-        while (await its.store.runs()).items:
-            await trio.sleep(0.01)
+
+        async def hidden() -> bool:
+            return not (await its.store.runs()).items
+
+        await its.until_stored(hidden)
 
 
 async def test_a_repository_that_was_deleted_is_public_no_more(

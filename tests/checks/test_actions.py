@@ -15,6 +15,7 @@ from bassloop.checks.check_output import APPROVAL
 from bassloop.github import User
 from bassloop.standin import Fault
 from tests.small_loop import START, small_loop
+from tests.until import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,7 +85,7 @@ async def test_a_run_is_cancelled_by_its_own_user_and_by_whoever_can_write(
         for login, permission in (("reader", "read"), ("writer", "write")):
             its.standin.add_user(login, permission=permission)
         await its.deliver(await its.standin.payload("check_suite"), "g1")
-        await its.until(lambda: runner.told)
+        await until(lambda: runner.told)
         assert buttons(its, "it") == ["cancel"]
         said = await press(its, "cancel", "no", name="it", sender="reader")
         assert said == (
@@ -104,7 +105,7 @@ async def test_a_run_is_cancelled_by_its_own_user_and_by_whoever_can_write(
             await its.standin.payload("check_run", "requested_action", requested_action="rerun"),
             "again",
         )
-        await its.until(lambda: len(runner.told) == 2)
+        await until(lambda: len(runner.told) == 2)
         assert await press(its, "cancel", "own", name="it", sender="octocat") == "done"
         await its.inbox.finished("again")
         assert conclusions(its, "it") == ["cancelled", "cancelled"]
@@ -117,7 +118,7 @@ async def test_a_check_that_waits_for_a_runner_can_be_cancelled_on_its_page(
     async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as its:
         stranger = its.standin.add_user("stranger")
         await its.deliver(await its.standin.payload("check_suite"), "g1")
-        await its.until(lambda: its.standin.check_runs)
+        await until(its.shown)
         run = its.check_run()["external_id"]
         with pytest.raises(NotAllowed):
             await cancel_run(its.loop, run, user(stranger))
@@ -134,7 +135,7 @@ async def test_who_can_write_to_what_has_the_repositorys_name_by_now_may_nothing
     async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as its:
         writer = its.standin.add_user("writer", permission="write")
         await its.deliver(await its.standin.payload("check_suite"), "g1")
-        await its.until(lambda: its.standin.check_runs)
+        await until(its.shown)
         run = its.check_run()["external_id"]
         its.standin.repository_id = 999
         for ask in (cancel_run, approve_head):
@@ -150,7 +151,7 @@ async def test_who_asks_again_and_again_does_not_use_up_githubs_patience(
         stranger = user(its.standin.add_user("stranger"))
         writer = user(its.standin.add_user("writer", permission="write"))
         await its.deliver(await its.standin.payload("check_suite"), "g1")
-        await its.until(lambda: its.standin.check_runs)
+        await until(its.shown)
         run, control = its.check_run()["external_id"], Control(its.loop, its.inbox)
         for _ in range(2):
             with pytest.raises(NotAllowed):
@@ -192,7 +193,7 @@ async def test_a_first_timers_event_is_held_until_somebody_who_can_write_approve
             assert not runner.told
 
             await press(its, "approve", "yes", name=APPROVAL, sender="maintainer")
-            await its.until(lambda: conclusions(its, "it") == ["success"])
+            await until(lambda: conclusions(its, "it") == ["success"])
             assert (await its.inbox.finished("g1")).state == "done"
             assert conclusions(its, APPROVAL) == ["action_required", "success"]
             assert "maintainer approved" in its.check_run(APPROVAL)["output"]["summary"]
@@ -278,8 +279,8 @@ async def test_a_forks_check_that_found_no_runner_runs_anew_on_the_approvers(
             assert conclusions(its, "it") == ["action_required", "action_required"]
             assert not runner.told
             await press(its, "approve", "yes", name="it", sender="maintainer")
-            await its.until(lambda: "success" in conclusions(its, "it"))
-            await its.until(lambda: not its.inbox.statistics()["handling"])
+            await until(lambda: "success" in conclusions(its, "it"))
+            await until(lambda: not its.inbox.statistics()["handling"])
             assert conclusions(its, "it")[:2] == ["action_required", "action_required"]
             assert its.check_run("it")["conclusion"] == "success"
 
@@ -292,7 +293,7 @@ async def test_a_forks_check_that_waits_runs_at_once_on_the_approvers(
         its.standin.add_user("maintainer", permission="write")
         async with its.runner("maintainer") as runner:
             await pulled(its, "g1")
-            await its.until(lambda: its.standin.check_runs)
+            await until(its.shown)
             assert "bassloop runner stranger@loop" in its.check_run()["output"]["summary"]
             assert buttons(its, "it") == ["cancel", "approve"]
             await press(its, "approve", "yes", name="it", sender="maintainer")
@@ -313,7 +314,7 @@ async def test_a_head_that_nobody_knows_is_held_whatever_the_policy(
         assert (await its.inbox.finished("g1")).state == "held"
         assert not runner.told
         await press(its, "approve", "yes", name=APPROVAL, sender="octocat")
-        await its.until(lambda: conclusions(its, "it") == ["success"])
+        await until(lambda: conclusions(its, "it") == ["success"])
 
 
 @pytest.mark.parametrize("how", ["button", "GitHub's own"])
@@ -352,7 +353,7 @@ async def test_a_pressed_button_meets_a_bad_day_of_githubs(
     ):
         its.standin.add_user("writer", permission="write")
         await its.deliver(await its.standin.payload("check_suite"), "g1")
-        await its.until(lambda: runner.told)
+        await until(lambda: runner.told)
         fault = its.standin.faults.add(Fault("GET", ".*/permission", times=3, status=500))
         assert await press(its, "cancel", "yes", name="it", sender="writer") == "done"
         assert fault.happened == 3

@@ -12,6 +12,7 @@ import pytest
 from bassloop.checks.check import MAX_RUNTIMES_TRIED
 from bassloop.runtimes import Platform, RuntimeLost
 from tests.small_loop import START, FakeRuntime, SmallLoop, small_loop
+from tests.until import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -42,15 +43,15 @@ async def test_it_is_carried_out_once(
 
         payload = await its.standin.payload("check_suite")
         await its.deliver(payload, "g1")
-        await its.until(lambda: its.loop.cancellations)
+        await until(lambda: its.loop.cancellations)
         if while_it == "waits for a runner":
             await its.deliver(payload, "g2")
-            await its.until(again)
+            await until(again)
         async with its.runner(ready=False) as runner:
-            await its.until(lambda: runner.told)
+            await until(lambda: runner.told)
             if while_it == "runs":
                 await its.deliver(payload, "g2")
-                await its.until(again)
+                await until(again)
             runner.going.set()
             for guid in ("g1", "g2"):
                 ended = await its.inbox.finished(guid)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-import trio
 
 from bassloop.standin import Fault
 from bassloop.standin.faults import secondary_limit
-from tests.small_loop import START, small_loop
+from tests.small_loop import START, SmallLoop, small_loop
+from tests.until import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +34,14 @@ DAYS = {
 }
 
 
+async def all_concluded(its: SmallLoop) -> bool:
+    return not await its.store.unfinished_check_runs()
+
+
+async def run_ended(its: SmallLoop) -> bool:
+    return any(run.ended_at for _, run in await its.store.unfinished_check_runs())
+
+
 @pytest.mark.parametrize(
     ("call", "day"),
     # A file may say anything, so that garbage for one is no bad day but a script that does not parse.
@@ -55,8 +63,7 @@ async def test_what_passes_is_waited_for(
         async with its.runner():
             assert await its.deliver(await its.standin.payload("check_suite"), "g1") == 202
             assert (await its.inbox.finished("g1")).state == "done"
-            while await its.store.unfinished_check_runs():
-                await trio.sleep(0.005)
+            await its.until_stored(lambda: all_concluded(its))
             # What was done although its answer was lost is found, and not done again.
             assert fault.happened in ({1, 3} if fault.after or fault.cut else {3})
             [run] = its.standin.check_runs
@@ -147,17 +154,15 @@ async def test_an_end_that_github_did_not_take_is_told_after_a_restart(
             await its.deliver(await its.standin.payload("check_suite"), "g1")
             await its.inbox.finished("g1")
             standin = its.standin
-            while not [run for _, run in await its.store.unfinished_check_runs() if run.ended_at]:
-                await trio.sleep(0.005)
-            await its.until(lambda: standin.requests[-1][0] == "PATCH")
+            await its.until_stored(lambda: run_ended(its))
+            await until(lambda: standin.requests[-1][0] == "PATCH")
         [(_, run)] = await its.store.unfinished_check_runs()
         assert run.state == "succeeded"
     standin.faults.clear()
     async with small_loop(repository, tmp_path, standin=standin) as its:
-        await its.until(lambda: its.check_run()["status"] == "completed")
+        await until(lambda: its.check_run()["status"] == "completed")
         assert its.check_run()["conclusion"] == "success"
-        await its.until(lambda: not its.loop.concluding)
-        assert await its.store.unfinished_check_runs() == []
+        await its.until_stored(lambda: all_concluded(its))
 
 
 async def test_a_file_that_the_hook_loads_is_waited_for_too(

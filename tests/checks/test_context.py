@@ -9,6 +9,7 @@ import trio
 
 from bassloop.standin import Fault
 from tests.small_loop import START, small_loop
+from tests.until import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +29,7 @@ async def test_a_runner_of_ours_has_a_token_for_the_one_repository_while_it_runs
         runner.kind = "bassloop"
         its.standin.private = True
         await its.deliver(await its.standin.payload("check_suite"), "g")
-        await its.until(lambda: runner.told)
+        await until(lambda: runner.told)
         value = runner.told[0][TOKEN]
         assert its.standin.tokens[value].permissions == {"contents": "read", "metadata": "read"}
         assert runner.told[0]["bassloop-clone-url"].endswith("/octocat/hello.git")
@@ -71,8 +72,8 @@ async def test_it_is_revoked_when_the_run_is_cancelled(
         runner.kind = "bassloop"
         its.standin.private = True
         await its.deliver(await its.standin.payload("check_suite"), "g")
-        await its.until(lambda: runner.told)
+        await until(lambda: runner.told)
         assert its.loop.cancel(its.check_run()["external_id"])
         await its.inbox.finished("g")
         with trio.fail_after(10):
-            await its.until(lambda: runner.told[0][TOKEN] not in its.standin.tokens)
+            await until(lambda: runner.told[0][TOKEN] not in its.standin.tokens)

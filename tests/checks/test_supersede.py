@@ -13,6 +13,7 @@ from bassloop.checks.supersede import place_of, replaced_head
 from bassloop.github import parse_event
 from tests.repositories import commit, git
 from tests.small_loop import START, small_loop
+from tests.until import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,7 +47,7 @@ async def test_a_push_cancels_what_runs_or_waits_for_the_head_before_it(
         others = 0 if connected else 1000
         runner.user_id += others
         await pushed(its, a, "a", "0" * 40)
-        await its.until(lambda: its.standin.check_runs and (runner.told or not connected))
+        await until(lambda: its.shown() and (runner.told or not connected))
         await pushed(its, b, "b", a)
         assert (await its.inbox.finished("a")).state == "done"
         assert conclusion(its, a) == "cancelled"
@@ -64,13 +65,13 @@ async def test_another_branch_or_the_same_commit_elsewhere_goes_on(
     a, b = git(path, "rev-parse", "HEAD"), commit(path)
     async with small_loop(path, tmp_path / "data") as its, its.runner(ready=False) as runner:
         await pushed(its, a, "a", "0" * 40, branch="one")
-        await its.until(lambda: runner.told)
+        await until(lambda: runner.told)
         await pushed(its, b, "b", a, branch="two")
-        await its.until(lambda: len(runner.told) == 2)
+        await until(lambda: len(runner.told) == 2)
         await pushed(its, a, "a2", "0" * 40, branch="three")
-        await its.until(lambda: its.inbox.statistics()["waiting"] == 0)
+        await until(lambda: its.inbox.statistics()["waiting"] == 0)
         await pushed(its, b, "b2", a, branch="one")
-        await its.until(lambda: its.inbox.statistics()["waiting"] == 0)
+        await until(lambda: its.inbox.statistics()["waiting"] == 0)
         runner.going.set()
         for guid in ("a", "b", "a2", "b2"):
             await its.inbox.finished(guid)
@@ -103,7 +104,7 @@ async def test_coming_back_to_a_head_runs_it_anew_and_so_does_a_rerun(
     a, b = git(path, "rev-parse", "HEAD"), commit(path)
     async with small_loop(path, tmp_path / "data") as its, its.runner(ready=False) as runner:
         await pushed(its, a, "a", "0" * 40)
-        await its.until(lambda: runner.told)
+        await until(lambda: runner.told)
         await pushed(its, b, "b", a)
         await its.inbox.finished("a")
         runner.going.set()
@@ -128,9 +129,9 @@ async def test_where_the_operator_says_so_all_run_to_their_end(
         its.runner(ready=False) as runner,
     ):
         await pushed(its, a, "a", "0" * 40)
-        await its.until(lambda: runner.told)
+        await until(lambda: runner.told)
         await pushed(its, b, "b", a)
-        await its.until(lambda: len(runner.told) == 2)
+        await until(lambda: len(runner.told) == 2)
         runner.going.set()
         await its.inbox.finished("a")
         await its.inbox.finished("b")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 import tarfile
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import httpx
@@ -21,6 +21,7 @@ from bassloop.checks.outputs import (
 )
 from bassloop.runner.runner_events import ThunkStarted
 from bassloop.tools.trial import Trial, TrialOptions, open_trial
+from tests.until import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -123,10 +124,7 @@ async def test_a_visitor_who_leaves_ends_the_call_at_the_runner(
             asked = f"GET /runs/{run.id}/output?path=big.bin HTTP/1.1\r\nHost: localhost\r\n\r\n"
             await visitor.send_all(asked.encode())
             assert b" 200 " in await visitor.receive_some()
-        while trial.daemon.pool.statistics()["calls"]:
-            await trio.sleep(0.01)
-        while (await get(trial, run, "dist/a.txt")).status_code == 503:
-            await trio.sleep(0.01)
+        await until(lambda: not trial.daemon.pool.statistics()["calls"])
         assert (await get(trial, run, "dist/a.txt")).status_code == 200
 
 
@@ -173,12 +171,8 @@ async def test_a_reader_that_takes_nothing_is_let_go(make_repository: MakeReposi
         streaming(trial, slow_seconds=0.05) as outputs,
     ):
         slow = await outputs.open(run, "big.bin")
-        other: Output | None = None
-        while other is None:  # the runner's call may be over before its last piece is waited with
-            with suppress(OutputBusy):
-                other = await outputs.open(run, "dist/a.txt")
-            await trio.sleep(0.01)
-        other.close()
+        await until(lambda: not outputs.busy)
+        (await outputs.open(run, "dist/a.txt")).close()
         with pytest.raises(OutputInterrupted, match="not taken"):
             async for _piece in slow:
                 pass
@@ -189,8 +183,7 @@ async def test_nothing_is_to_be_had_of_a_runner_that_is_not_there(
 ) -> None:
     async with made(make_repository) as (trial, run, _), streaming(trial) as outputs:
         trial.runner.cancel()
-        while trial.daemon.pool.statistics()["runtimes"]:
-            await trio.sleep(0.01)
+        await until(lambda: not trial.daemon.pool.statistics()["runtimes"])
         assert not outputs.may_have(run)
         with pytest.raises(OutputUnavailable, match="no runner is connected"):
             await outputs.open(run, ".")

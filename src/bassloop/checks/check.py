@@ -94,7 +94,7 @@ async def start_check(context: DeliveryContext, request: CheckRequest) -> CheckH
         handle.finished.set()
     else:
         loop.active_checks[run.id] = handle
-        check = Check(context, check_run, request.thunk, request.platform, handle)
+        check = ActiveCheck(context, check_run, request.thunk, request.platform, handle)
         context.nursery.start_soon(partial(check.execute, created=created))
     return handle
 
@@ -129,7 +129,7 @@ class Ending:
 
 
 @dataclass(eq=False)
-class Check:
+class ActiveCheck:
     """A check of a delivery that is being handled.
 
     Args:

@@ -72,24 +72,34 @@ async def conclude(loop: Loop, run: Run, output: CheckOutput | None = None) -> N
         output = output or await describe(loop, run, check_run)
         await _complete(loop, run, check_run, conclusion, output)
     except GitHubError as error:
-        delay = retry_after(error)
-        if check_run.tries < (MAX_REFUSED if delay is None else MAX_POSTPONED):
-            backoff = replace(loop.backoff, longest=MAX_DELAY)
-            seconds = max(delay or 0.0, backoff.delay(check_run.tries + 1))
-            log.warning(
-                "check run not concluded yet",
-                run=run.id,
-                check=check_run.name,
-                error=str(error),
-                seconds=round(seconds),
+        if not await _postpone(loop, run, check_run, error):
+            log.error(
+                "check run never concluded", run=run.id, check=check_run.name, error=str(error)
             )
-            await loop.store.postpone_conclusion(check_run.row, time.time() + seconds)
-            loop.conclusion_postponed.set()
-            return
-        log.error("check run never concluded", run=run.id, check=check_run.name, error=str(error))
+            await loop.store.conclude_check_run(check_run.row, conclusion)
+    else:
+        await loop.store.conclude_check_run(check_run.row, conclusion)
     finally:
         loop.concluding.discard(run.id)
-    await loop.store.conclude_check_run(check_run.row, conclusion)
+
+
+async def _postpone(loop: Loop, run: Run, check_run: CheckRun, error: GitHubError) -> bool:
+    """Note when to try again to conclude a check run. Returns False if it was tried often enough."""
+    delay = retry_after(error)
+    if check_run.tries >= (MAX_REFUSED if delay is None else MAX_POSTPONED):
+        return False
+    backoff = replace(loop.backoff, longest=MAX_DELAY)
+    seconds = max(delay or 0.0, backoff.delay(check_run.tries + 1))
+    log.warning(
+        "check run not concluded yet",
+        run=run.id,
+        check=check_run.name,
+        error=str(error),
+        seconds=round(seconds),
+    )
+    await loop.store.postpone_conclusion(check_run.row, time.time() + seconds)
+    loop.conclusion_postponed.set()
+    return True
 
 
 async def _complete(

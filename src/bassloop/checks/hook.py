@@ -33,7 +33,7 @@ MAX_SOURCE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Hook:
+class HookSource:
     """A hook's source. Its name is its path in the repository, and its check run's name."""
 
     name: str
@@ -85,16 +85,16 @@ async def _run_hook(context: DeliveryContext) -> str:
     return "done"
 
 
-async def find_hook(context: DeliveryContext) -> Hook | None:
+async def find_hook(context: DeliveryContext) -> HookSource | None:
     """Return the repository's hook at the delivery's `hook_sha`, or None. Raises GitHubError."""
     for name in (PROJECT, SCRIPT):
         content = await context.repo.file(name, context.hook_sha)
         if content is not None:
-            return Hook(name, content[:MAX_SOURCE].decode(errors="replace"))
+            return HookSource(name, content[:MAX_SOURCE].decode(errors="replace"))
     return None
 
 
-async def evaluate(hook: Hook, host: LoopHost, event: dict[str, Any], limits: Limits) -> None:
+async def evaluate(hook: HookSource, host: LoopHost, event: dict[str, Any], limits: Limits) -> None:
     """Evaluate a hook, and wait for what it waits for. All that it does, it does through the host.
 
     Raises BassError for what is wrong with the hook.
@@ -158,6 +158,6 @@ async def _report_missing(context: DeliveryContext) -> None:
 
 
 async def _report_failure(
-    context: DeliveryContext, hook: Hook, host: LoopHost, message: str
+    context: DeliveryContext, hook: HookSource, host: LoopHost, message: str
 ) -> None:
     await post_notice(context, hook.name, message, host.output(), progress=host.progress.updates)

@@ -96,14 +96,15 @@ class Outputs:
     Args:
         limit: bytes of one output.
         slow_seconds: how long a reader may leave a chunk untaken.
+        busy: the ids of the runtimes that an output is being taken from.
     """
 
     store: Store
     pool: Pool
     limit: int
     slow_seconds: float = 30.0
+    busy: set[str] = field(default_factory=set, init=False)
     _nursery: trio.Nursery | None = field(default=None, init=False)
-    _busy: set[str] = field(default_factory=set, init=False)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Stream outputs until cancelled. Those being streamed end then."""
@@ -179,16 +180,16 @@ class Outputs:
         task_status: trio.TaskStatus[Output],
     ) -> None:
         """Stream one output. Raises OutputUnavailable as long as nothing of it has come."""
-        if runtime.id in self._busy:
+        if runtime.id in self.busy:
             raise OutputBusy(f"another output is being taken from {runtime}: try again in a moment")
-        if len(self._busy) >= AT_ONCE:
+        if len(self.busy) >= AT_ONCE:
             raise OutputBusy("too many outputs are being taken: try again in a moment")
         send, receive = trio.open_memory_channel[bytes](BUFFERED_CHUNKS)
         end = _End()
         began = False
         size = 0
         with send:  # closed last: whoever sees the end finds the runner free
-            self._busy.add(runtime.id)
+            self.busy.add(runtime.id)
             try:
                 with trio.fail_after(MAX_SECONDS):
                     async with runtime.export_path(path, metadata) as answers:
@@ -225,7 +226,7 @@ class Outputs:
                 log.exception("output crashed", runtime=runtime.id)
                 end.why = "the loop itself failed"
             finally:
-                self._busy.discard(runtime.id)
+                self.busy.discard(runtime.id)
 
 
 def _metadata(run: Run, fork: str) -> dict[str, str]:

@@ -17,8 +17,8 @@ Screen = Callable[[], list[bytes]]
 
 
 @dataclass(slots=True, eq=False)
-class _FollowedRun:
-    """A run that somebody follows. It is forgotten when the last follower leaves."""
+class _Version:
+    """The version of a run that somebody follows. It is forgotten when the last follower leaves."""
 
     version: int = 0
     followers: int = 0
@@ -28,7 +28,7 @@ class _FollowedRun:
 class Follower:
     """Somebody who follows a run, or all runs."""
 
-    def __init__(self, followed: _FollowedRun) -> None:
+    def __init__(self, followed: _Version) -> None:
         self._followed = followed
         self._seen = -1
 
@@ -57,7 +57,7 @@ class Tail:
     """
 
     def __init__(self) -> None:
-        self._runs: dict[str | None, _FollowedRun] = {}
+        self._runs: dict[str | None, _Version] = {}
         self._screens: dict[int, Screen] = {}
 
     def __repr__(self) -> str:
@@ -76,7 +76,7 @@ class Tail:
     @asynccontextmanager
     async def follow(self, run_id: str | None) -> AsyncGenerator[Follower]:
         """Follow a run, which need not exist yet, or all runs if it is None."""
-        followed = self._runs.setdefault(run_id, _FollowedRun())
+        followed = self._runs.setdefault(run_id, _Version())
         followed.followers += 1
         try:
             yield Follower(followed)
