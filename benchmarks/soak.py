@@ -172,8 +172,8 @@ async def around(folder: Path, given: argparse.Namespace) -> AsyncGenerator[Soak
     heads = itertools.cycle(commits(path, round(given.rate * given.seconds) + 100))
     where = folder / "world"
     async with world(path, where, METRICS_TOKEN=TOKEN, **MANY) as its:
-        its.standin.allowances.per_hour = its.standin.allowances.points_per_minute = 10**9
-        its.standin.allowances.at_once = 10**6
+        its.standin.quotas.per_hour = its.standin.quotas.points_per_minute = 10**9
+        its.standin.quotas.at_once = 10**6
         with own_disk(where / "data", given.disk):
             main = Path(__file__).with_name("unpaced.py")
             async with (

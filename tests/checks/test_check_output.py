@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bassloop.checks import check_output
 from bassloop.github import CheckOutput
-from bassloop.github.check_runs import cut
+from bassloop.github.check_run_requests import cut
 from bassloop.runtimes import Platform, Runtime
 from bassloop.store import ThunkRecord
 from bassloop.wire import bass_pb2 as pb

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bassloop.github import Action, Annotation, CheckOutput, CheckRunDraft, GitHubError, Refused
-from bassloop.github.check_runs import (
+from bassloop.github.check_run_requests import (
     CONCLUSIONS,
     MAX_ANNOTATIONS,
     MAX_TEXT,
@@ -22,7 +22,7 @@ from bassloop.github.check_runs import (
     parse_check_run,
     title,
 )
-from bassloop.standin import check_runs as githubs
+from bassloop.standin import check_run_routes as githubs
 
 DRAFT: dict[str, Any] = {
     "name": "test",

@@ -82,11 +82,11 @@ async def test_a_folder_lists_its_names_with_their_kinds(tmp_path: Path) -> None
 async def test_a_file_over_the_limit_is_an_error_and_not_memory(tmp_path: Path) -> None:
     repository = make_repository(tmp_path / "r", big=b"x" * 3_000_000)
     async with world(repository) as its:
-        config = GitHubConfig(its.standin.url, 1, None, max_file=1_000_000)
         assert len(await its.repo.file("big", its.head) or b"") == 3_000_000
-        its.github.max_file = config.max_file
+        its.github.max_file = 1_000_000
+        repo = its.github.repository(its.standin.installation_id, "octocat", "hello")
         with pytest.raises(GitHubError, match="longer than 1,000,000 bytes"):
-            await its.repo.file("big", its.head)
+            await repo.file("big", its.head)
 
 
 async def test_a_file_asked_for_again_costs_nothing_of_the_rate_limit(repository: Path) -> None:

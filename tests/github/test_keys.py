@@ -8,16 +8,16 @@ import httpx
 import pytest
 import trio
 
-from bassloop.github import GitHubConfig, GitHubError, RateLimited, UserKeys, open_github
+from bassloop.github import GitHubConfig, GitHubError, LoginKeys, RateLimited, open_github
 from bassloop.github.api import API
-from bassloop.github.request import ANONYMOUS, Credential
-from bassloop.github.user_keys import (
+from bassloop.github.login_keys import (
     CACHE_SECONDS,
     FRESH_SECONDS,
     MAX_NOBODIES,
     NOBODY_SECONDS,
     STALE_SECONDS,
 )
+from bassloop.github.request import ANONYMOUS, Credential
 
 from .world import world
 
@@ -60,13 +60,13 @@ async def people() -> People:
 
 
 @pytest.fixture
-async def keys(people: People) -> AsyncGenerator[UserKeys]:
+async def keys(people: People) -> AsyncGenerator[LoginKeys]:
     async with httpx.AsyncClient(transport=httpx.MockTransport(people)) as client:
-        yield UserKeys(API(client, "https://api.test"), nobody)
+        yield LoginKeys(API(client, "https://api.test"), nobody)
 
 
 async def test_they_are_kept_for_a_while_and_then_asked_for_again(
-    people: People, keys: UserKeys, autojump_clock: MockClock
+    people: People, keys: LoginKeys, autojump_clock: MockClock
 ) -> None:
     for _ in range(3):
         assert await keys.keys("octocat") == ["ssh-ed25519 AAAA"]
@@ -78,7 +78,7 @@ async def test_they_are_kept_for_a_while_and_then_asked_for_again(
 
 
 async def test_a_new_key_is_found_at_once_but_not_asked_for_all_the_time(
-    people: People, keys: UserKeys, autojump_clock: MockClock
+    people: People, keys: LoginKeys, autojump_clock: MockClock
 ) -> None:
     await keys.keys("octocat")
     people.keys["octocat"] = ["ssh-ed25519 BBBB"]
@@ -91,7 +91,7 @@ async def test_a_new_key_is_found_at_once_but_not_asked_for_all_the_time(
 
 
 async def test_wrong_keys_under_a_login_make_it_be_asked_for_more_and_more_seldom(
-    people: People, keys: UserKeys, autojump_clock: MockClock
+    people: People, keys: LoginKeys, autojump_clock: MockClock
 ) -> None:
     for _ in range(3600):
         assert await keys.keys("octocat", fresh=True) == ["ssh-ed25519 AAAA"]
@@ -106,7 +106,7 @@ async def test_wrong_keys_under_a_login_make_it_be_asked_for_more_and_more_seldo
 
 
 async def test_while_github_cannot_say_what_it_said_has_to_do_for_an_hour(
-    people: People, keys: UserKeys, autojump_clock: MockClock
+    people: People, keys: LoginKeys, autojump_clock: MockClock
 ) -> None:
     assert await keys.keys("octocat") == ["ssh-ed25519 AAAA"]
     people.down = True
@@ -119,7 +119,7 @@ async def test_while_github_cannot_say_what_it_said_has_to_do_for_an_hour(
 
 
 async def test_many_who_ask_at_once_ask_once(
-    people: People, keys: UserKeys, autojump_clock: MockClock
+    people: People, keys: LoginKeys, autojump_clock: MockClock
 ) -> None:
     people.seconds = 1
     async with trio.open_nursery() as nursery:
@@ -129,7 +129,7 @@ async def test_many_who_ask_at_once_ask_once(
 
 
 async def test_one_login_that_is_slow_keeps_no_other_waiting(
-    people: People, keys: UserKeys, autojump_clock: MockClock
+    people: People, keys: LoginKeys, autojump_clock: MockClock
 ) -> None:
     await keys.keys("octocat")
     people.seconds = 50
@@ -141,7 +141,7 @@ async def test_one_login_that_is_slow_keeps_no_other_waiting(
 
 
 async def test_one_who_is_cancelled_leaves_the_others_waiting(
-    people: People, keys: UserKeys, autojump_clock: MockClock
+    people: People, keys: LoginKeys, autojump_clock: MockClock
 ) -> None:
     people.seconds = 5
     found: list[list[str]] = []
@@ -161,7 +161,7 @@ async def test_one_who_is_cancelled_leaves_the_others_waiting(
 
 
 async def test_a_login_of_nobody_is_remembered_for_less_long(
-    people: People, keys: UserKeys, autojump_clock: MockClock
+    people: People, keys: LoginKeys, autojump_clock: MockClock
 ) -> None:
     assert await keys.user("ghost") is None
     assert await keys.keys("ghost") == []
@@ -172,7 +172,7 @@ async def test_a_login_of_nobody_is_remembered_for_less_long(
 
 
 async def test_a_login_that_went_away_is_nobodys(
-    people: People, keys: UserKeys, autojump_clock: MockClock
+    people: People, keys: LoginKeys, autojump_clock: MockClock
 ) -> None:
     assert await keys.user("octocat") is not None
     del people.keys["octocat"]
@@ -181,13 +181,13 @@ async def test_a_login_that_went_away_is_nobodys(
     assert await keys.keys("octocat") == []
 
 
-async def ask_for_strangers(keys: UserKeys) -> None:
+async def ask_for_strangers(keys: LoginKeys) -> None:
     for number in range(MAX_NOBODIES):
         await keys.user(f"stranger-{number}")
 
 
 async def test_strangers_are_looked_up_at_a_bounded_rate_and_push_nobody_out(
-    people: People, keys: UserKeys, autojump_clock: MockClock
+    people: People, keys: LoginKeys, autojump_clock: MockClock
 ) -> None:
     await keys.keys("octocat")
     with pytest.raises(RateLimited, match="unknown logins"):
@@ -196,11 +196,11 @@ async def test_strangers_are_looked_up_at_a_bounded_rate_and_push_nobody_out(
     assert await keys.keys("octocat", fresh=True)
     await trio.sleep(CACHE_SECONDS)
     assert await keys.keys("octocat"), "who is known is asked for again all the same"
-    assert repr(keys).startswith("<UserKeys: 1 users")
+    assert repr(keys).startswith("<LoginKeys: 1 users")
 
 
 async def test_what_is_no_login_is_nobody_and_is_not_asked_for(
-    people: People, keys: UserKeys
+    people: People, keys: LoginKeys
 ) -> None:
     for login in ("", "-", "a/b", "../x", "a b", "é", "x" * 101, "a\n", "%2e"):
         assert await keys.user(login) is None
@@ -212,14 +212,14 @@ async def test_an_answer_that_is_no_user_is_an_error(autojump_clock: MockClock) 
         answers = httpx.MockTransport(lambda _, body=body: httpx.Response(200, json=body))
         async with httpx.AsyncClient(transport=answers) as client:
             with pytest.raises(GitHubError, match="can't be read"):
-                await UserKeys(API(client, "https://api.test"), nobody).user("octocat")
+                await LoginKeys(API(client, "https://api.test"), nobody).user("octocat")
 
 
 async def test_they_are_asked_for_through_an_installation_when_there_is_one(
     repository: Path,
 ) -> None:
     async with world(repository) as its:
-        its.standin.allowances.anonymous_per_hour = 0
+        its.standin.quotas.anonymous_per_hour = 0
         assert await its.github.keys.keys("octocat") == ["ssh-ed25519 AAAA"]
         async with open_github(GitHubConfig(its.standin.url)) as anonymous:
             with pytest.raises(RateLimited):

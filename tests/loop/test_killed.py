@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from bassloop.standin.standin import StandInError
+from bassloop.standin import StandInError
 from bassloop.store import open_store
 
 from .world import world

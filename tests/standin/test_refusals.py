@@ -201,7 +201,7 @@ async def test_an_unknown_path_is_not_found_in_githubs_words(repository: Path) -
 
 async def test_the_hours_limit_is_told_and_kept(repository: Path) -> None:
     async with served(repository) as its:
-        its.standin.allowances.per_hour = 2
+        its.standin.quotas.per_hour = 2
         first = await its.get("/contents/a")
         assert first.headers["x-ratelimit-remaining"] == "1"
         again = await its.get("/contents/a", headers={"If-None-Match": first.headers["etag"]})
@@ -215,7 +215,7 @@ async def test_the_hours_limit_is_told_and_kept(repository: Path) -> None:
 
 async def test_more_points_than_a_minute_has_are_a_secondary_limit(repository: Path) -> None:
     async with served(repository) as its:
-        its.standin.allowances.points_per_minute = 12
+        its.standin.quotas.points_per_minute = 12
         assert (await its.create()).status_code == 201
         assert (await its.create()).status_code == 201
         refused = await its.create()
@@ -227,7 +227,7 @@ async def test_more_points_than_a_minute_has_are_a_secondary_limit(repository: P
 
 async def test_more_calls_at_once_than_allowed_are_a_secondary_limit(repository: Path) -> None:
     async with served(repository) as its:
-        its.standin.allowances.at_once = 2
+        its.standin.quotas.at_once = 2
         its.standin.faults.add(Fault(status=None, delay=0.2, times=3))
         statuses: list[int] = []
 

@@ -12,7 +12,7 @@ from grpclib.config import Configuration
 from grpclib.protocol import EventsProcessor, H2Protocol
 from h2.events import AlternativeServiceAvailable, DataReceived, StreamEnded, UnknownFrameReceived
 
-from bassloop.bridge.metering import SLICE_SECONDS, Meter
+from bassloop.bridge.metering import SLICE_SECONDS, TimeBudget
 from bassloop.bridge.private import unread_frames
 from bassloop.concurrency import TokenBucket
 
@@ -219,7 +219,7 @@ class BoundedProtocol(H2Protocol):
         super().connection_made(transport)
         self.processor = BoundedProcessor(self)
         self._transport = cast(ChannelTransport, transport)
-        self._meter: Meter = transport.get_extra_info("meter") or Meter()
+        self._meter: TimeBudget = transport.get_extra_info("meter") or TimeBudget()
 
     def data_received(self, data: bytes) -> None:
         self._received += data

@@ -25,7 +25,7 @@ BYTE_SECONDS = 200e-9
 """What a byte may cost without being charged: several times as much as it does in packets of 32 KiB."""
 
 
-class Meter:
+class TimeBudget:
     """A budget of processor time for the bytes of one peer.
 
     Args:
@@ -47,7 +47,7 @@ class Meter:
         self.timer = timer
 
     def __repr__(self) -> str:
-        return f"<Meter: {self._budget.tokens:.3f} s left>"
+        return f"<TimeBudget: {self._budget.tokens:.3f} s left>"
 
     def charge(self, seconds: float, received: int = 0) -> None:
         """Take what some bytes have cost, apart from what their number pays for."""

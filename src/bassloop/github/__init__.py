@@ -11,7 +11,6 @@ Parsing and deciding is pure (:mod:`webhook_events`, :mod:`check_runs`, :mod:`re
 from __future__ import annotations
 
 from bassloop.github.app_webhook import AppInfo, AppWebhook, DeliveryAttempt, WebhookConfig, missed
-from bassloop.github.client import GitHub, GitHubConfig, open_github
 from bassloop.github.errors import (
     Forbidden,
     GitHubError,
@@ -21,6 +20,8 @@ from bassloop.github.errors import (
     Unauthorized,
     retry_after,
 )
+from bassloop.github.github import GitHub, GitHubConfig, open_github
+from bassloop.github.login_keys import LoginKeys
 from bassloop.github.models import (
     Action,
     Annotation,
@@ -43,7 +44,6 @@ from bassloop.github.oauth import (
 )
 from bassloop.github.rate_limits import RetryPolicy
 from bassloop.github.repository import GitHubRepository
-from bassloop.github.user_keys import UserKeys
 from bassloop.github.webhook_events import MalformedEvent, parse_event, sign, verify_signature
 
 __all__ = [
@@ -64,6 +64,7 @@ __all__ = [
     "GitHubError",
     "GitHubRepository",
     "Head",
+    "LoginKeys",
     "MalformedEvent",
     "NotFound",
     "OAuth",
@@ -77,7 +78,6 @@ __all__ = [
     "SignInRefused",
     "Unauthorized",
     "User",
-    "UserKeys",
     "WebhookConfig",
     "missed",
     "open_github",

@@ -21,7 +21,7 @@ from bassloop.github.errors import GitHubError
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from bassloop.github.app import App
+    from bassloop.github.app_credentials import App
 
 MAX_PAGES = 1_000
 

@@ -15,7 +15,7 @@ import structlog
 import trio
 
 from bassloop.concurrency import retry
-from bassloop.github.check_runs import (
+from bassloop.github.check_run_requests import (
     CheckRunChange,
     annotation_batch,
     change_request,
@@ -27,7 +27,7 @@ from bassloop.github.errors import GitHubError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from bassloop.github.app import Installation
+    from bassloop.github.app_credentials import Installation
     from bassloop.github.models import Annotation, CheckRunDraft, CheckRunRecord
 
 log = structlog.get_logger(__name__)

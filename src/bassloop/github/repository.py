@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from bassloop.github.app import NO_APP, Installation
-from bassloop.github.check_runs import CheckRunChange
+from bassloop.github.app_credentials import NO_APP
+from bassloop.github.check_run_requests import CheckRunChange
 from bassloop.github.errors import GitHubError, NotFound, Unauthorized
 from bassloop.github.models import (
     CheckOutput,
@@ -23,8 +23,8 @@ from bassloop.github.webhook_events import MalformedEvent, parse_repository
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
-    from bassloop.github.app import Token
-    from bassloop.github.client import GitHub
+    from bassloop.github.app_credentials import Installation, Token
+    from bassloop.github.check_writer import CheckWriter
 
 MAX_FILE = 10 << 20
 MAX_PATH = 4096
@@ -36,22 +36,19 @@ RECENT_PULLS = 100
 class GitHubRepository:
     """A repository. Every method that asks raises GitHubError when GitHub refuses or can't be reached."""
 
-    github: GitHub
-    installation_id: int
+    installation: Installation
+    check_writer: CheckWriter
     owner: str
     name: str
+    max_file: int = MAX_FILE
 
     @property
     def _path(self) -> str:
         return f"/repos/{quote(self.owner, safe='')}/{quote(self.name, safe='')}"
 
-    @property
-    def _installation(self) -> Installation:
-        return Installation(self.github.api, self.github.app, self.installation_id)
-
     async def info(self) -> Repository:
         """Return the repository as it is now."""
-        found = await self._installation.call("GET", self._path)
+        found = await self.installation.call("GET", self._path)
         try:
             return parse_repository(found or {})
         except MalformedEvent as error:
@@ -70,12 +67,12 @@ class GitHubRepository:
         if url is None:
             return None
         try:
-            content = await self._installation.raw(url, limit=self.github.max_file)
+            content = await self.installation.raw(url, limit=self.max_file)
         except NotFound:
             return None
         # GitHub lists a folder as JSON, also when it is asked for raw bytes. A file may begin like that too:
         # the plain response tells them apart.
-        if content.startswith(b"[") and isinstance(await self._installation.call("GET", url), list):
+        if content.startswith(b"[") and isinstance(await self.installation.call("GET", url), list):
             return None
         return content
 
@@ -85,7 +82,7 @@ class GitHubRepository:
         if url is None:
             return None
         try:
-            found = await self._installation.call("GET", url)
+            found = await self.installation.call("GET", url)
         except NotFound:
             return None
         return [_entry(item) for item in found] if isinstance(found, list) else None
@@ -100,7 +97,7 @@ class GitHubRepository:
 
     async def paths(self, ref: str) -> frozenset[str] | None:
         """Return the paths of the files at a commit, or None when there are too many for GitHub to list."""
-        found = await self._installation.call(
+        found = await self.installation.call(
             "GET", f"{self._path}/git/trees/{quote(ref, safe='')}?recursive=1"
         )
         try:
@@ -113,7 +110,7 @@ class GitHubRepository:
     async def head_of(self, branch: str | None = None) -> str:
         """Return the sha of a branch's head; of the default branch's, unless one is named."""
         ref = "HEAD" if branch is None else quote(f"heads/{branch}", safe="")
-        found = await self._installation.call("GET", f"{self._path}/commits/{ref}")
+        found = await self.installation.call("GET", f"{self._path}/commits/{ref}")
         if not isinstance(found, dict) or not isinstance(found.get("sha"), str):
             raise GitHubError(f"GitHub's answer has no head for {self.owner}/{self.name}")
         return str(found["sha"])
@@ -125,7 +122,7 @@ class GitHubRepository:
         called again after a failure or a crash. Annotations follow in requests of their own.
         Raises Refused for what GitHub would not take.
         """
-        made = await self.github.check_writer.create(self._installation, self._path, draft)
+        made = await self.check_writer.create(self.installation, self._path, draft)
         if draft.output.annotations:
             await self.update_check_run(
                 made.id,
@@ -140,12 +137,13 @@ class GitHubRepository:
         self, head_sha: str, name: str, external_id: str
     ) -> CheckRunRecord | None:
         """Return the head's check run with this `external_id`, or None."""
-        writer = self.github.check_writer
-        return await writer.find(self._installation, self._path, head_sha, name, external_id)
+        return await self.check_writer.find(
+            self.installation, self._path, head_sha, name, external_id
+        )
 
     async def check_runs(self, ref: str, *, name: str | None = None) -> list[CheckRunRecord]:
         """Return our own check runs of a commit, also those that newer ones of the same name hide."""
-        return await self.github.check_writer.listed(self._installation, self._path, ref, name)
+        return await self.check_writer.listed(self.installation, self._path, ref, name)
 
     async def update_check_run(
         self,
@@ -163,14 +161,14 @@ class GitHubRepository:
         not. Raises Refused for what GitHub would not take.
         """
         change = CheckRunChange(status, output, conclusion, started_at, completed_at)
-        await self.github.check_writer.update(
-            self._installation, f"{self._path}/check-runs/{check_run_id}", change
+        await self.check_writer.update(
+            self.installation, f"{self._path}/check-runs/{check_run_id}", change
         )
 
     async def open_pull_requests(self, sha: str) -> list[PullRequest]:
         """Return the open pull requests, among the most recently changed, whose head is this commit."""
         path = f"{self._path}/pulls?state=open&sort=updated&direction=desc&per_page={RECENT_PULLS}"
-        found = await self._installation.call("GET", path)
+        found = await self.installation.call("GET", path)
         try:
             return [
                 _pull(item) for item in found or [] if (item.get("head") or {}).get("sha") == sha
@@ -181,7 +179,7 @@ class GitHubRepository:
     async def login_of(self, user_id: int) -> str | None:
         """Return the login that a user has now, or None if there is no such user or we may not know."""
         try:
-            found = await self._installation.call("GET", f"/user/{user_id}")
+            found = await self.installation.call("GET", f"/user/{user_id}")
         except NotFound:
             return None
         known = isinstance(found, dict) and found.get("id") == user_id
@@ -192,9 +190,9 @@ class GitHubRepository:
 
         See :meth:`App.checkout_token`. Raises Unauthorized without an App.
         """
-        if self.github.app is None:
+        if self.installation.app is None:
             raise Unauthorized(NO_APP)
-        return self.github.app.checkout_token(self.installation_id, repository_id)
+        return self.installation.app.checkout_token(self.installation.id, repository_id)
 
     async def permission(self, login: str, *, user_id: int | None = None) -> str:
         """Return what a user may do: ``admin``, ``write``, ``read`` or ``none``; teams count too.
@@ -203,7 +201,7 @@ class GitHubRepository:
         """
         path = f"{self._path}/collaborators/{quote(login, safe='')}/permission"
         try:
-            found = await self._installation.call("GET", path)
+            found = await self.installation.call("GET", path)
         except NotFound:
             return "none"
         found = found if isinstance(found, dict) else {}

@@ -1,28 +1,30 @@
 """A stand-in for github.com over a local Git repository, for `bassloop try` and the tests.
 
-Real HTTP on loopback: one repository, its people, one App; it refuses what GitHub would refuse::
+It speaks real HTTP on loopback, has one repository, its people and one App, and refuses what GitHub
+would refuse::
 
     standin = StandIn(repository_path=path, owner="octocat", name="hello", login="octocat",
                       keys=[public_key], app_key=public_pem, webhook_secret="s3cret")
     api_url = await nursery.start(serve_standin, standin)
     await standin.deliver(loop_url, "push", await standin.payload("push"))
-    standin.check_runs      # what was made of it, in GitHub's shape
+    standin.check_runs      # in GitHub's shape
 
-More people come with `add_user` (for a fork's pull request, say), a bad day with `faults`, and the
+`add_user` adds people (for a fork's pull request, say), `faults` make a bad day, and the
 repository can be cloned from the `clone_url` of its payloads.
 """
 
 from __future__ import annotations
 
 from bassloop.standin.faults import Fault, garbage, lost_answer, secondary_limit
-from bassloop.standin.server import serve_standin
-from bassloop.standin.standin import Account, Attempt, Delivered, StandIn, StandInError
+from bassloop.standin.standin import Delivered, StandIn
+from bassloop.standin.standin_server import serve_standin
+from bassloop.standin.state import Account, LoggedAttempt, StandInError
 
 __all__ = [
     "Account",
-    "Attempt",
     "Delivered",
     "Fault",
+    "LoggedAttempt",
     "StandIn",
     "StandInError",
     "garbage",

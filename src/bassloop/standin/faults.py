@@ -2,7 +2,7 @@
 
     standin.faults.add(Fault("POST", r"/repos/.*/check-runs", status=502, after=True))
 
-answers 502 to the next creation of a check run, *after* having made it: its answer is lost.
+answers 502 to the next creation of a check run, *after* having made it: its response is lost.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Fault:
-    """One thing that goes wrong.
+    """Something that goes wrong.
 
     Args:
-        method: of the calls that it is for; ``*`` is any.
-        path: a regular expression that the whole path of the call matches, without its query.
-        status: what is answered; None leaves the answer as it is (to be `delay`ed, say).
-        body: what the answer's body is; None is GitHub's usual JSON.
-        headers: further headers of the answer.
+        method: of the calls that it affects; ``*`` is any.
+        path: a regular expression for the whole path of the call, without its query.
+        status: of the response; None leaves the response as it is (to be `delay`ed, say).
+        body: of the response; None is GitHub's usual JSON.
+        headers: further headers of the response.
         delay: seconds to wait before anything else.
-        skip: calls that match but are let through first.
+        skip: how many matching calls are let through first.
         times: how often it happens.
-        after: whether what was asked for is done before.
-        cut: whether the answer ends in the middle, as when a connection breaks.
+        after: whether the call has its effect before.
+        cut: whether the response ends in the middle, as when a connection breaks.
     """
 
     method: str = "*"
@@ -45,32 +45,32 @@ class Fault:
     happened: int = field(default=0, init=False)
 
     def matches(self, method: str, path: str) -> bool:
-        """Whether a call is one that it is for."""
+        """Return whether it affects a call."""
         return self.method in ("*", method) and re.fullmatch(self.path, path) is not None
 
 
 def secondary_limit(
     path: str = ".*", *, method: str = "*", seconds: int = 1, times: int = 1
 ) -> Fault:
-    """GitHub's secondary rate limit, with the time to wait."""
-    said = b'{"message": "You have exceeded a secondary rate limit.", "status": "403"}'
+    """Return GitHub's secondary rate limit, with the time to wait."""
+    body = b'{"message": "You have exceeded a secondary rate limit.", "status": "403"}'
     after = {"Retry-After": str(seconds)}
-    return Fault(method, path, status=403, body=said, headers=after, times=times)
+    return Fault(method, path, status=403, body=body, headers=after, times=times)
 
 
 def garbage(path: str = ".*", *, method: str = "*", times: int = 1) -> Fault:
-    """An answer of 200 that is no JSON, as from a proxy in between."""
+    """Return a response of 200 that isn't JSON, as from a proxy in between."""
     return Fault(method, path, status=200, body=b"<html>what?</html>", times=times)
 
 
 def lost_answer(path: str = ".*", *, method: str = "*", times: int = 1) -> Fault:
-    """What was asked for is done, and the connection breaks before that is said."""
+    """Return a call that has its effect and whose connection breaks before the response."""
     return Fault(method, path, status=None, after=True, cut=True, times=times)
 
 
 @dataclass(eq=False)
 class Faults:
-    """The faults that are still to happen, in the order they were added."""
+    """The faults that are still to happen, in the order in which they were added."""
 
     waiting: list[Fault] = field(default_factory=list)
 
@@ -84,7 +84,7 @@ class Faults:
         self.waiting.clear()
 
     def take(self, method: str, path: str) -> Fault | None:
-        """The fault that happens to a call, if one does."""
+        """Return the fault that affects a call, or None."""
         for fault in self.waiting:
             if not fault.matches(method, path):
                 continue

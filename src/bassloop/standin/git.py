@@ -1,7 +1,7 @@
 """A local repository, read through git, and never written to.
 
-What the API is asked for most, a file at a commit, is read through two `git cat-file` that stay: a
-process of its own for each would cost more than everything else together.
+The most frequent call, a file at a commit, is answered by two `git cat-file` that keep running: a
+process for each would cost more than everything else together.
 """
 
 from __future__ import annotations
@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from bassloop.concurrency import shielded
+
 if TYPE_CHECKING:
     from pathlib import Path
 
 SAFE = ("-c", "safe.directory=*")
 MAX_BLOB = 100 << 20
+END_SECONDS = 5.0
 _REF = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/+@-]{0,254}\Z")
 _KINDS = {
     "100644": "file",
@@ -56,10 +59,10 @@ class Commit:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """The environment for git: nobody else's repository, no prompt, nothing fetched or locked."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    """Return the environment for git: no other repository, no prompt, nothing fetched or locked."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     quiet = {"GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0"}
-    return {**kept, **quiet, "LC_ALL": "C", **more}
+    return {**inherited, **quiet, "LC_ALL": "C", **more}
 
 
 @dataclass(eq=False)
@@ -75,12 +78,12 @@ class GitRepository:
         self._contents = _CatFile(self.path, "--batch")
 
     async def aclose(self) -> None:
-        """End the processes that stay; also when cancelled."""
+        """End the processes that keep running, also when cancelled."""
         await self._names.aclose()
         await self._contents.aclose()
 
     async def run(self, *args: str, stdin: bytes = b"") -> bytes:
-        """What a git command prints."""
+        """Run a git command and return what it prints."""
         command = ["git", *SAFE, "-C", str(self.path), *args]
         try:
             done = await trio.run_process(
@@ -98,7 +101,7 @@ class GitRepository:
         return done.stdout
 
     async def commit(self, ref: str) -> str | None:
-        """The commit that a name stands for; None when it stands for none, or is an expression."""
+        """Return the commit that a name stands for, or None if it stands for none or is an expression."""
         plain = ref.removesuffix("^1")
         if not _REF.match(plain) or ".." in plain or "@{" in plain:
             return None
@@ -109,31 +112,31 @@ class GitRepository:
         return found.decode().strip()
 
     async def branch(self) -> str | None:
-        """The branch that is checked out; None when none is."""
+        """Return the branch that is checked out, or None."""
         try:
             return (await self.run("symbolic-ref", "--short", "HEAD")).decode().strip()
         except GitFailed:
             return None
 
     async def parent(self, commit: str) -> str | None:
-        """A commit's first parent; None for the first commit."""
+        """Return a commit's first parent, or None for the first commit."""
         return await self.commit(f"{commit}^1")
 
     async def show(self, commit: str) -> Commit:
-        """A commit's facts."""
-        form = "%H%x00%T%x00%P%x00%an%x00%ae%x00%aI%x00%cn%x00%ce%x00%cI%x00%B"
-        said = await self.run(
-            "show", "--no-patch", "--no-show-signature", f"--format={form}", commit
+        """Return a commit."""
+        fields = "%H%x00%T%x00%P%x00%an%x00%ae%x00%aI%x00%cn%x00%ce%x00%cI%x00%B"
+        output = await self.run(
+            "show", "--no-patch", "--no-show-signature", f"--format={fields}", commit
         )
-        parts = said.decode(errors="replace").rstrip("\n").split("\0")
+        parts = output.decode(errors="replace").rstrip("\n").split("\0")
         sha, tree, parents, *people, message = parts
         author, committer = tuple(people[:3]), tuple(people[3:6])
         return Commit(sha, tree, tuple(parents.split()), author, committer, message)  # type: ignore[arg-type]
 
     async def entry(self, commit: str, path: str) -> TreeEntry | None:
-        """What is at a path; None when there is nothing. The repository's own folder is at "".
+        """Return the entry at a path, or None. The root folder is at "".
 
-        A symbolic link within the repository is what it points to.
+        A symbolic link within the repository is followed.
         """
         path = path.strip("/")
         if not path:
@@ -145,12 +148,12 @@ class GitRepository:
         if len(found) == 3 and found[1] in ("blob", "tree") and found[2].isdigit():
             kind = "file" if found[1] == "blob" else "dir"
             return TreeEntry(kind, found[0], int(found[2]) if kind == "file" else 0, name)
-        # A link that leads nowhere or outside, and a submodule, are known to their folder only.
+        # A link that leads nowhere or outside, and a submodule, are found in their folder only.
         listed = await self._tree(commit, path)
         return next((entry for entry in listed if entry.name == name), None)
 
     async def read(self, entry: TreeEntry) -> bytes:
-        """The bytes of a file or of a link."""
+        """Return the bytes of a file or of a link."""
         if entry.size > MAX_BLOB:
             raise GitFailed(f"{entry.name} is longer than {MAX_BLOB:,} bytes")
         header, content = await self._contents.ask(entry.sha)
@@ -159,34 +162,34 @@ class GitRepository:
         return content
 
     async def folder(self, entry: TreeEntry) -> list[TreeEntry]:
-        """What is in a folder."""
+        """Return the entries of a folder."""
         return await self._tree(entry.sha)
 
     async def files(self, commit: str) -> list[tuple[str, TreeEntry]]:
-        """All files of a commit, with their paths."""
+        """Return all files of a commit, with their paths."""
         listed = (await self.run("ls-tree", "-r", "-z", "-l", commit)).decode(
             errors="surrogateescape"
         )
         return [_entry(line) for line in listed.split("\0") if line]
 
     async def _tree(self, tree: str, *paths: str) -> list[TreeEntry]:
-        # Paths are taken as they are: no pathspec of git's has a meaning.
+        # Paths are literal: git's pathspec syntax has no meaning.
         args = ("--literal-pathspecs", "ls-tree", "-z", "-l", tree, "--", *paths)
         listed = (await self.run(*args)).decode(errors="surrogateescape").split("\0")
         return [_entry(line)[1] for line in listed if line]
 
 
 def _entry(line: str) -> tuple[str, TreeEntry]:
-    """A line of ``git ls-tree -l``: the path, and what is there."""
-    about, _, path = line.partition("\t")
-    mode, _, sha, size = about.split()
+    """Parse a line of ``git ls-tree -l`` into its path and entry."""
+    attributes, _, path = line.partition("\t")
+    mode, _, sha, size = attributes.split()
     length = int(size) if size.isdigit() else 0
     return path, TreeEntry(_KINDS[mode], sha, length, path.rpartition("/")[2])
 
 
 @dataclass(eq=False)
 class _CatFile:
-    """One `git cat-file`, started when it is first asked, and started anew after a failure."""
+    """One `git cat-file`, started when it is first used, and again after a failure."""
 
     path: Path
     mode: str
@@ -195,9 +198,9 @@ class _CatFile:
     _lock: trio.Lock = field(default_factory=trio.Lock)
 
     async def ask(self, name: str) -> tuple[str, bytes | None]:
-        """What it says of an object, and the object if it says that too.
+        """Return its header for an object, and the object if it prints that too.
 
-        Cancelled in between, the process is ended: its answer would be taken for the next one's.
+        Cancelled, it ends the process: its output would be taken for the next one's.
         """
         async with self._lock:
             try:
@@ -207,7 +210,7 @@ class _CatFile:
                 raise
 
     async def aclose(self) -> None:
-        with trio.CancelScope(shield=True):
+        with shielded(END_SECONDS):
             async with self._lock:
                 await self._end()
 
@@ -261,7 +264,7 @@ class _CatFile:
         process, self._process = self._process, None
         self._buffer.clear()
         if process is not None:
-            with trio.CancelScope(shield=True):
+            with shielded(END_SECONDS):
                 process.kill()
                 for pipe in (process.stdin, process.stdout):
                     if pipe is not None:

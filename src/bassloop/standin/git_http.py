@@ -1,4 +1,4 @@
-"""Git's smart HTTP for reading, so that runners really clone; any commit may be asked for.
+"""Git's smart HTTP for reading, so that runners really clone; any commit may be fetched.
 
 https://git-scm.com/docs/gitprotocol-http
 """
@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING
 import trio
 from quart import Response, request
 
-from bassloop.standin import access
-from bassloop.standin.answers import Refusal
-from bassloop.standin.git import SAFE, environment
+from bassloop.concurrency import shielded
+from bassloop.standin import authorization
+from bassloop.standin.git import END_SECONDS, SAFE, environment
+from bassloop.standin.github_responses import CallRefused
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from quart_trio import QuartTrio
 
-    from bassloop.standin.standin import StandIn
+    from bassloop.standin.state import StandInState
 
 MAX_REQUEST = 64 << 20
 UPLOAD_PACK = (
@@ -35,14 +36,14 @@ UPLOAD_PACK = (
 SERVICE = "git-upload-pack"
 
 
-def add_routes(web: QuartTrio, standin: StandIn) -> None:
+def add_routes(web: QuartTrio, standin: StandInState) -> None:
     """Add the routes, with and without `.git` at the repository's end."""
 
     @web.get("/<owner>/<name>/info/refs")
     async def refs(owner: str, name: str) -> Response:
-        access.cloning(standin, owner, name.removesuffix(".git"))
+        authorization.require_clone(standin, owner, name.removesuffix(".git"))
         if request.args.get("service") != SERVICE:
-            raise Refusal(403, "only reading is served here")
+            raise CallRefused(403, "only reading is served here")
         process = await _start(standin, "--http-backend-info-refs")
         announced = b"001e# service=git-upload-pack\n0000"
         if _version() == "version=2":
@@ -51,7 +52,7 @@ def add_routes(web: QuartTrio, standin: StandIn) -> None:
 
     @web.post("/<owner>/<name>/git-upload-pack")
     async def upload_pack(owner: str, name: str) -> Response:
-        access.cloning(standin, owner, name.removesuffix(".git"))
+        authorization.require_clone(standin, owner, name.removesuffix(".git"))
         body = bytes(await request.get_data(as_text=False))  # type: ignore[arg-type]
         if request.headers.get("Content-Encoding") in ("gzip", "x-gzip"):
             body = _unzipped(body)
@@ -60,7 +61,7 @@ def add_routes(web: QuartTrio, standin: StandIn) -> None:
 
     @web.post("/<owner>/<name>/git-receive-pack")
     async def receive_pack(owner: str, name: str) -> Response:
-        raise Refusal(403, "only reading is served here")
+        raise CallRefused(403, "only reading is served here")
 
 
 def _unzipped(body: bytes) -> bytes:
@@ -68,19 +69,19 @@ def _unzipped(body: bytes) -> bytes:
         unzip = zlib.decompressobj(31)
         whole = unzip.decompress(body, MAX_REQUEST)
     except zlib.error as error:
-        raise Refusal(400, "the request is not gzip") from error
+        raise CallRefused(400, "the request is not gzip") from error
     if unzip.unconsumed_tail:
-        raise Refusal(413, "the request is too long")
+        raise CallRefused(413, "the request is too long")
     return whole
 
 
 def _version() -> str:
-    """The protocol's version that the client wants; anything but a version is ignored."""
+    """Return the protocol version that the client wants; anything but a version is ignored."""
     asked = request.headers.get("Git-Protocol", "")
     return asked if asked in ("version=1", "version=2") else ""
 
 
-async def _start(standin: StandIn, *more: str) -> trio.Process:
+async def _start(standin: StandInState, *more: str) -> trio.Process:
     command = ["git", *SAFE, *UPLOAD_PACK, *more, str(standin.repository_path)]
     env = environment(GIT_PROTOCOL=_version())
     try:
@@ -88,11 +89,11 @@ async def _start(standin: StandIn, *more: str) -> trio.Process:
             command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=env
         )
     except FileNotFoundError as error:
-        raise Refusal(500, "git is not installed, or not on the PATH") from error
+        raise CallRefused(500, "git is not installed, or not on the PATH") from error
 
 
 async def _output(process: trio.Process, first: bytes, stdin: bytes = b"") -> AsyncIterator[bytes]:
-    """What git says, piece by piece. A client that goes away ends it."""
+    """Yield git's output in pieces, and end it when the client goes away."""
     assert process.stdin is not None
     assert process.stdout is not None
     try:
@@ -104,7 +105,7 @@ async def _output(process: trio.Process, first: bytes, stdin: bytes = b"") -> As
         while piece := await process.stdout.receive_some(64 << 10):
             yield bytes(piece)
     finally:
-        with trio.CancelScope(shield=True):
+        with shielded(END_SECONDS):
             process.kill()
             await process.stdin.aclose()
             await process.stdout.aclose()

@@ -1,4 +1,4 @@
-"""GitHub's objects, in the shapes of its OpenAPI description. Pure but for the state they show."""
+"""GitHub's objects, in the shapes of its OpenAPI description."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bassloop.standin.git import Commit
-    from bassloop.standin.standin import Account, StandIn
+    from bassloop.standin.state import Account, StandInState
 
 LONG_AGO = "2020-01-01T00:00:00Z"
 _USER_URLS = (
@@ -70,13 +70,13 @@ _REPOSITORY_URLS = {
 }
 
 
-def stamp(at: float) -> str:
-    """A time, in seconds since the epoch, as the API writes it."""
+def timestamp(at: float) -> str:
+    """Return a time (seconds since the epoch) as the API writes it."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def user(standin: StandIn, account: Account) -> dict[str, Any]:
-    """A user, an organization or a bot."""
+def user(standin: StandInState, account: Account) -> dict[str, Any]:
+    """Return a user, an organization or a bot."""
     api = f"{standin.url}/users/{account.login}"
     return {
         "login": account.login,
@@ -92,8 +92,8 @@ def user(standin: StandIn, account: Account) -> dict[str, Any]:
     }
 
 
-def public_user(standin: StandIn, account: Account) -> dict[str, Any]:
-    """A user as they are shown to everybody."""
+def public_user(standin: StandInState, account: Account) -> dict[str, Any]:
+    """Return a user as shown to everybody."""
     empty = ("name", "company", "location", "email", "hireable", "bio", "twitter_username")
     counts = ("public_repos", "public_gists", "followers", "following")
     return {
@@ -106,8 +106,8 @@ def public_user(standin: StandIn, account: Account) -> dict[str, Any]:
     }
 
 
-def repository(standin: StandIn, owner: Account | None = None) -> dict[str, Any]:
-    """The repository, or somebody's fork of it."""
+def repository(standin: StandInState, owner: Account | None = None) -> dict[str, Any]:
+    """Return the repository, or somebody's fork of it."""
     holder = owner or standin.owner_account
     full_name = f"{holder.login}/{standin.name}"
     api, html = f"{standin.url}/repos/{full_name}", f"{standin.url}/{full_name}"
@@ -157,8 +157,8 @@ def repository(standin: StandIn, owner: Account | None = None) -> dict[str, Any]
     }
 
 
-def app(standin: StandIn) -> dict[str, Any]:
-    """The App."""
+def app(standin: StandInState) -> dict[str, Any]:
+    """Return the App."""
     return {
         "id": standin.app_id,
         "client_id": standin.client_id,
@@ -176,8 +176,8 @@ def app(standin: StandIn) -> dict[str, Any]:
     }
 
 
-def installation(standin: StandIn) -> dict[str, Any]:
-    """The App's installation."""
+def installation(standin: StandInState) -> dict[str, Any]:
+    """Return the App's installation."""
     api = f"{standin.url}/app/installations/{standin.installation_id}"
     account = user(standin, standin.owner_account)
     return {
@@ -203,8 +203,8 @@ def installation(standin: StandIn) -> dict[str, Any]:
     }
 
 
-def commit(standin: StandIn, found: Commit) -> dict[str, Any]:
-    """A commit, as `GET …/commits/{ref}` shows it."""
+def commit(standin: StandInState, found: Commit) -> dict[str, Any]:
+    """Return a commit, as `GET …/commits/{ref}` shows it."""
     api, html = standin.api_path, f"{standin.url}/{standin.full_name}/commit"
     parents = [
         {"sha": sha, "url": f"{api}/commits/{sha}", "html_url": f"{html}/{sha}"}
@@ -232,8 +232,8 @@ def commit(standin: StandIn, found: Commit) -> dict[str, Any]:
     }
 
 
-def pushed_commit(standin: StandIn, found: Commit) -> dict[str, Any]:
-    """A commit, as events show it."""
+def pushed_commit(standin: StandInState, found: Commit) -> dict[str, Any]:
+    """Return a commit, as events show it."""
     return {
         "id": found.sha,
         "tree_id": found.tree,

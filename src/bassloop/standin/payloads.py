@@ -1,7 +1,7 @@
 """Webhook payloads in GitHub's published shapes.
 
-What a payload does *not* say matters as much as what it says: for a fork's head, check_suite and
-check_run have neither a branch nor a pull request, and name nobody.
+What a payload leaves out matters as much as what it has: for a fork's head, check_suite and
+check_run have neither a branch nor a pull request, nor an author.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bassloop.standin import objects
+from bassloop.standin.state import StandInError
 
 if TYPE_CHECKING:
-    from bassloop.standin.standin import Account, StandIn
+    from bassloop.standin.state import Account, StandInState
 
 NO_COMMIT = "0" * 40
 EVENTS = (
@@ -36,10 +37,10 @@ ACTIONS = {
 
 
 @dataclass(frozen=True, slots=True)
-class _About:
-    """What a payload is about."""
+class _Subject:
+    """The subject of a payload."""
 
-    standin: StandIn
+    standin: StandInState
     head: str
     branch: str
     fork: Account | None
@@ -55,7 +56,7 @@ class _About:
 
 
 async def make(
-    standin: StandIn,
+    standin: StandInState,
     event: str,
     action: str | None = None,
     *,
@@ -68,21 +69,19 @@ async def make(
     deleted: bool = False,
     number: int = 1,
 ) -> dict[str, Any]:
-    """A payload. Raises StandInError for an event or a ref that it can't make one for.
+    """Make a payload. Raises StandInError for an event or a ref that it can't make one for.
 
     Args:
-        action: the event's; by default the one that asks for checks.
-        ref: the commit that it is about.
-        branch: where that commit is; by default the branch that is checked out.
-        fork: the login whose fork it is in; None for the repository itself.
-        sender: the login who sends it; by default the fork's owner, or the stand-in's user.
-        check_run: for check_run, which one; by default the newest of the commit.
+        action: the event's; by default the one that starts checks.
+        ref: the commit.
+        branch: the branch of that commit; by default the one that is checked out.
+        fork: the login of the owner of the fork that it is in; None for the repository itself.
+        sender: the login of the sender; by default the fork's owner, or the stand-in's user.
+        check_run: for check_run, its id; by default the newest of the commit.
         requested_action: for check_run requested_action, the button's identifier.
         deleted: for push, whether the branch was deleted.
         number: for pull_request, its number.
     """
-    from bassloop.standin.standin import StandInError
-
     if event not in EVENTS:
         known = ", ".join(EVENTS)
         raise StandInError(
@@ -93,7 +92,7 @@ async def make(
     if head is None:
         raise StandInError(f"the repository has no commit {ref}")
     owner = standin.account(fork) if fork else None
-    about = _About(
+    subject = _Subject(
         standin=standin,
         head=head,
         branch=branch or await standin.git.branch() or standin.default_branch,
@@ -103,32 +102,32 @@ async def make(
     action = action or ACTIONS.get(event, "")
     match event:
         case "check_suite":
-            return {"action": action, "check_suite": await _suite(about), **about.common}
+            return {"action": action, "check_suite": await _suite(subject), **subject.common}
         case "check_run":
-            return await _check_run(about, action, check_run, requested_action)
+            return await _check_run(subject, action, check_run, requested_action)
         case "push":
-            return await _push(about, deleted=deleted)
+            return await _push(subject, deleted=deleted)
         case "pull_request":
-            return await _pull_request(about, action, number)
+            return await _pull_request(subject, action, number)
         case "merge_group":
-            return await _merge_group(about, action)
+            return await _merge_group(subject, action)
         case "repository_dispatch":
             branch = standin.default_branch
-            return {"action": action, "branch": branch, "client_payload": {}, **about.common}
+            return {"action": action, "branch": branch, "client_payload": {}, **subject.common}
         case "installation":
-            return _installation(about, action)
-    return _ping(about)
+            return _installation(subject, action)
+    return _ping(subject)
 
 
-async def _suite(about: _About) -> dict[str, Any]:
-    standin, head = about.standin, about.head
+async def _suite(subject: _Subject) -> dict[str, Any]:
+    standin, head = subject.standin, subject.head
     found = await standin.git.show(head)
     pushed = objects.pushed_commit(standin, found)
     api = f"{standin.api_path}/check-suites/{suite_id(head)}"
     return {
         "id": suite_id(head),
         "node_id": f"CS_{suite_id(head)}",
-        "head_branch": None if about.fork else about.branch,
+        "head_branch": None if subject.fork else subject.branch,
         "head_sha": head,
         "status": "queued",
         "conclusion": None,
@@ -151,37 +150,35 @@ async def _suite(about: _About) -> dict[str, Any]:
 
 
 def suite_id(head: str) -> int:
-    """The id of the App's check suite of a commit: there is one for each."""
+    """Return the id of the App's check suite of a commit: there is one for each."""
     return int(head[:12], 16)
 
 
 async def _check_run(
-    about: _About, action: str, number: int | None, requested: str | None
+    subject: _Subject, action: str, number: int | None, requested: str | None
 ) -> dict[str, Any]:
-    from bassloop.standin.standin import StandInError
-
     wanted = [
         run
-        for run in about.standin.check_runs
-        if (run["id"] == number if number is not None else run["head_sha"] == about.head)
+        for run in subject.standin.check_runs
+        if (run["id"] == number if number is not None else run["head_sha"] == subject.head)
     ]
     if not wanted:
         raise StandInError("the event is about a check run, and none was made for this commit yet")
-    run = {**wanted[-1], "check_suite": await _suite(about)}
+    run = {**wanted[-1], "check_suite": await _suite(subject)}
     pressed = {"requested_action": {"identifier": requested}} if requested else {}
-    return {"action": action, "check_run": run, **pressed, **about.common}
+    return {"action": action, "check_run": run, **pressed, **subject.common}
 
 
-async def _push(about: _About, *, deleted: bool) -> dict[str, Any]:
-    standin = about.standin
-    found = await standin.git.show(about.head)
-    before = about.head if deleted else (found.parents or (NO_COMMIT,))[0]
-    after = NO_COMMIT if deleted else about.head
+async def _push(subject: _Subject, *, deleted: bool) -> dict[str, Any]:
+    standin = subject.standin
+    found = await standin.git.show(subject.head)
+    before = subject.head if deleted else (found.parents or (NO_COMMIT,))[0]
+    after = NO_COMMIT if deleted else subject.head
     commit = None if deleted else objects.pushed_commit(standin, found)
-    person = {"name": about.sender.login, "email": found.author[1]}
+    person = {"name": subject.sender.login, "email": found.author[1]}
     compare = f"{standin.url}/{standin.full_name}/compare/{before[:12]}...{after[:12]}"
     return {
-        "ref": f"refs/heads/{about.branch}",
+        "ref": f"refs/heads/{subject.branch}",
         "before": before,
         "after": after,
         "created": before == NO_COMMIT,
@@ -192,18 +189,18 @@ async def _push(about: _About, *, deleted: bool) -> dict[str, Any]:
         "commits": [commit] if commit else [],
         "head_commit": commit,
         "pusher": person,
-        **about.common,
+        **subject.common,
     }
 
 
-async def _pull_request(about: _About, action: str, number: int) -> dict[str, Any]:
-    standin = about.standin
-    pull = pull_request(standin, number, about.head, about.branch, about.fork, about.sender)
+async def _pull_request(subject: _Subject, action: str, number: int) -> dict[str, Any]:
+    standin = subject.standin
+    pull = pull_request(standin, number, subject.head, subject.branch, subject.fork, subject.sender)
     standin.pulls[:] = [kept for kept in standin.pulls if kept["number"] != number]
     if action == "closed":
         pull["state"] = "closed"
     standin.pulls.insert(0, pull)
-    synchronized = {"before": NO_COMMIT, "after": about.head} if action == "synchronize" else {}
+    synchronized = {"before": NO_COMMIT, "after": subject.head} if action == "synchronize" else {}
     full = {
         **pull,
         **dict.fromkeys(("merged", "maintainer_can_modify"), False),
@@ -218,16 +215,21 @@ async def _pull_request(about: _About, action: str, number: int) -> dict[str, An
         "number": number,
         "pull_request": full,
         **synchronized,
-        **about.common,
+        **subject.common,
     }
 
 
 def pull_request(
-    standin: StandIn, number: int, head: str, branch: str, fork: Account | None, author: Account
+    standin: StandInState,
+    number: int,
+    head: str,
+    branch: str,
+    fork: Account | None,
+    author: Account,
 ) -> dict[str, Any]:
-    """A pull request as a list of them shows it, from the repository itself or from a fork."""
+    """Return a pull request as a list of them shows it, from the repository itself or from a fork."""
     html, api = f"{standin.url}/{standin.full_name}/pull/{number}", standin.api_path
-    whose = fork or standin.owner_account
+    head_owner = fork or standin.owner_account
     urls = {
         "html": html,
         "diff": f"{html}.diff",
@@ -256,7 +258,7 @@ def pull_request(
         **dict.fromkeys(("closed_at", "merged_at", "merge_commit_sha", "assignee", "milestone")),
         **{name: [] for name in ("assignees", "requested_reviewers", "requested_teams", "labels")},
         "draft": False,
-        "head": _end(standin, whose, branch, head, objects.repository(standin, fork)),
+        "head": _end(standin, head_owner, branch, head, objects.repository(standin, fork)),
         "base": _end(standin, base, standin.default_branch, head, objects.repository(standin)),
         "_links": {
             name: {"href": urls[name]}
@@ -274,7 +276,7 @@ def pull_request(
 
 
 def _end(
-    standin: StandIn, owner: Account, branch: str, sha: str, repository: dict[str, Any]
+    standin: StandInState, owner: Account, branch: str, sha: str, repository: dict[str, Any]
 ) -> dict[str, Any]:
     return {
         "label": f"{owner.login}:{branch}",
@@ -285,24 +287,24 @@ def _end(
     }
 
 
-async def _merge_group(about: _About, action: str) -> dict[str, Any]:
-    standin = about.standin
-    found = await standin.git.show(about.head)
+async def _merge_group(subject: _Subject, action: str) -> dict[str, Any]:
+    standin = subject.standin
+    found = await standin.git.show(subject.head)
     pushed = objects.pushed_commit(standin, found)
-    kept = ("id", "tree_id", "message", "timestamp", "author", "committer")
+    names = ("id", "tree_id", "message", "timestamp", "author", "committer")
     base = (found.parents or (NO_COMMIT,))[0]
     group = {
-        "head_sha": about.head,
+        "head_sha": subject.head,
         "head_ref": f"refs/heads/gh-readonly-queue/{standin.default_branch}/pr-1-{base}",
         "base_sha": base,
         "base_ref": f"refs/heads/{standin.default_branch}",
-        "head_commit": {name: pushed[name] for name in kept},
+        "head_commit": {name: pushed[name] for name in names},
     }
-    return {"action": action, "merge_group": group, **about.common}
+    return {"action": action, "merge_group": group, **subject.common}
 
 
-def _installation(about: _About, action: str) -> dict[str, Any]:
-    standin = about.standin
+def _installation(subject: _Subject, action: str) -> dict[str, Any]:
+    standin = subject.standin
     repository = objects.repository(standin)
     short = {name: repository[name] for name in ("id", "node_id", "name", "full_name", "private")}
     return {
@@ -310,12 +312,12 @@ def _installation(about: _About, action: str) -> dict[str, Any]:
         "installation": objects.installation(standin),
         "repositories": [short],
         "requester": None,
-        "sender": objects.user(standin, about.sender),
+        "sender": objects.user(standin, subject.sender),
     }
 
 
-def _ping(about: _About) -> dict[str, Any]:
-    standin = about.standin
+def _ping(subject: _Subject) -> dict[str, Any]:
+    standin = subject.standin
     config = {
         "content_type": "json",
         "insecure_ssl": "0",

@@ -27,7 +27,7 @@ from werkzeug.exceptions import HTTPException
 
 from bassloop.concurrency import shielded
 from bassloop.github import AppWebhook, GitHubError
-from bassloop.github.app import App
+from bassloop.github.app_credentials import App
 from bassloop.github.manifest import WEBHOOK_PATH, NewApp, exchange, form_url, manifest
 from bassloop.tools.setup import settings_file
 

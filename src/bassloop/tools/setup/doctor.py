@@ -13,7 +13,7 @@ import httpx
 import trio
 
 from bassloop.github import AppWebhook, GitHubError, NotFound
-from bassloop.github.client import is_loopback
+from bassloop.github.github import is_loopback
 from bassloop.github.manifest import WEBHOOK_PATH, web_url
 from bassloop.tools.setup import findings
 from bassloop.tools.setup.findings import DOUBTFUL, OK, WRONG, Diagnosis

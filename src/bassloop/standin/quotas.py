@@ -1,4 +1,4 @@
-"""GitHub's rate limits: how many calls a credential has left, and how many points of this minute.
+"""GitHub's rate limits: the calls that a credential has left this hour, and its points this minute.
 
 https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api
 """
@@ -25,12 +25,12 @@ class _Used:
 
 
 @dataclass(eq=False)
-class Allowances:
-    """What each credential may still ask.
+class Quotas:
+    """The calls that each credential has left.
 
     Args:
         per_hour: calls of an App or an installation.
-        anonymous_per_hour: calls of who does not say who it is.
+        anonymous_per_hour: calls without a credential.
         points_per_minute: reading costs 1, writing 5.
         at_once: calls of one credential at the same time.
     """
@@ -42,7 +42,7 @@ class Allowances:
     _used: dict[str, _Used] = field(default_factory=dict, init=False)
 
     def begin(self, who: str, method: str) -> str | None:
-        """Count a call that begins. Returns the limit it exceeds: ``primary`` or ``secondary``."""
+        """Count a call that begins. Returns the limit that it exceeds, ``primary`` or ``secondary``, or None."""
         used, now = self._of(who), trio.current_time()
         used.now += 1
         if used.calls >= self._limit(who):
@@ -58,14 +58,14 @@ class Allowances:
         return None
 
     def end(self, who: str, *, free: bool) -> None:
-        """A call has ended; `free` gives back what it cost of the hour."""
+        """Count a call that has ended; `free` gives back what it cost of the hour."""
         used = self._of(who)
         used.now -= 1
         if free:
             used.calls = max(used.calls - 1, 0)
 
     def headers(self, who: str) -> dict[str, str]:
-        """What an answer says of the hour's limit."""
+        """Return the headers about the hour's limit."""
         used, limit = self._of(who), self._limit(who)
         resets = time.time() + used.resets_at - trio.current_time()
         return {

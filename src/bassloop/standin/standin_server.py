@@ -12,23 +12,31 @@ from quart import Response, g, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
-from bassloop.standin import access, apps, checks, git_http, manifests, oauth, repositories, users
-from bassloop.standin.answers import Refusal, tagged
+from bassloop.standin import (
+    app_routes,
+    authorization,
+    check_run_routes,
+    git_http,
+    repository_routes,
+    sign_in_routes,
+)
 from bassloop.standin.git import GitFailed
-from bassloop.standin.standin import KEPT_REQUESTS, StandInError
+from bassloop.standin.github_responses import CallRefused, tagged
+from bassloop.standin.state import StandInError
 
 if TYPE_CHECKING:
     from bassloop.standin.faults import Fault
     from bassloop.standin.standin import StandIn
 
 MAX_BODY = 64 << 20
+KEPT_REQUESTS = 10_000
 API = ("/repos/", "/users/", "/user", "/app", "/installation/", "/rate_limit")
 
 
 async def serve_standin(
     standin: StandIn, *, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """Serve on loopback, on a port of the system's choice, until cancelled. Started with its URL.
+    """Serve on loopback, on a free port, until cancelled. Started with its URL.
 
     Raises StandInError when the repository can't be read.
     """
@@ -53,21 +61,21 @@ async def serve_standin(
 
 
 def create_app(standin: StandIn, nursery: trio.Nursery) -> QuartTrio:
-    """The application. What goes on after an answer lives in the nursery."""
+    """Return the application. What goes on after a response runs in the nursery."""
     web = QuartTrio("bassloop.standin")
     web.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     web.config["RESPONSE_TIMEOUT"] = None
     web.config["BODY_TIMEOUT"] = 600
     web.url_map.merge_slashes = False
 
-    @web.errorhandler(Refusal)
-    async def refused(error: Refusal) -> Response:
-        return error.answer()
+    @web.errorhandler(CallRefused)
+    async def refused(error: CallRefused) -> Response:
+        return error.response()
 
     @web.errorhandler(HTTPException)
     async def unknown(error: HTTPException) -> Response:
         status = error.code or 500
-        return Refusal(status, "Not Found" if status == 404 else error.name).answer()
+        return CallRefused(status, "Not Found" if status == 404 else error.name).response()
 
     @web.before_request
     async def limited() -> Response | None:
@@ -77,40 +85,38 @@ def create_app(standin: StandIn, nursery: trio.Nursery) -> QuartTrio:
     async def finished(response: Response) -> Response:
         return await _after(standin, response)
 
-    users.add_routes(web, standin)
-    apps.add_routes(web, standin, nursery)
-    manifests.add_routes(web, standin)
-    oauth.add_routes(web, standin)
-    repositories.add_routes(web, standin)
-    checks.add_routes(web, standin, nursery)
+    app_routes.add_routes(web, standin, nursery)
+    sign_in_routes.add_routes(web, standin)
+    repository_routes.add_routes(web, standin)
+    check_run_routes.add_routes(web, standin, nursery)
     git_http.add_routes(web, standin)
     return web
 
 
 async def _before(standin: StandIn) -> Response | None:
-    """Faults that come first, then the rate limits; None lets the call through."""
-    g.who = access.who(standin) if request.path.startswith(API) else None
+    """Apply faults that come first, then rate limits. Returns None to let the call through."""
+    g.caller = authorization.identify(standin) if request.path.startswith(API) else None
     g.fault = standin.faults.take(request.method, request.path)
-    exceeded = standin.allowances.begin(g.who, request.method) if g.who else None
+    exceeded = standin.quotas.begin(g.caller, request.method) if g.caller else None
     if g.fault is not None and g.fault.delay:
         await trio.sleep(g.fault.delay)
     if exceeded == "primary":
-        return Refusal(403, f"API rate limit exceeded for {g.who}.").answer()
+        return CallRefused(403, f"API rate limit exceeded for {g.caller}.").response()
     if exceeded == "secondary":
         message = "You have exceeded a secondary rate limit. Please wait a few minutes."
-        return Refusal(403, message, Retry_After="60").answer()
+        return CallRefused(403, message, Retry_After="60").response()
     if g.fault is not None and not g.fault.after and g.fault.status is not None:
         return _broken(g.fault, Response(b""))
     return None
 
 
 async def _after(standin: StandIn, response: Response) -> Response:
-    """ETags, the rate limit's headers, faults that come last, and the record of the call."""
+    """Add ETags and the rate limit's headers, apply faults that come last, and log the call."""
     fault: Fault | None = g.get("fault")
-    if g.get("who"):
+    if g.get("caller"):
         response = await tagged(response)
-        standin.allowances.end(g.who, free=response.status_code == 304)
-        response.headers.update(standin.allowances.headers(g.who))
+        standin.quotas.end(g.caller, free=response.status_code == 304)
+        response.headers.update(standin.quotas.headers(g.caller))
     if fault is not None and (fault.after or fault.status is None):
         response = _broken(fault, response)
     path = request.full_path.rstrip("?")
@@ -126,6 +132,6 @@ def _broken(fault: Fault, response: Response) -> Response:
         response = Response(body, fault.status, content_type=form)
     response.headers.update(fault.headers)
     if fault.cut:
-        # More is announced than is sent, so that the connection ends in the middle of the answer.
+        # More is announced than is sent, so that the connection ends in the middle of the response.
         response.headers["Content-Length"] = str((response.content_length or 0) + 1000)
     return response

@@ -62,7 +62,7 @@ class _Lookup:
 
 
 @dataclass(eq=False)
-class UserKeys:
+class LoginKeys:
     """Users' public keys, as GitHub lists them.
 
     Args:
@@ -84,7 +84,7 @@ class UserKeys:
     )
 
     def __repr__(self) -> str:
-        return f"<UserKeys: {len(self._known)} users, {len(self._nobodies)} logins of nobody>"
+        return f"<LoginKeys: {len(self._known)} users, {len(self._nobodies)} logins of nobody>"
 
     async def user(self, login: str) -> User | None:
         """Return the user of a login, or None if nobody has it. Raises GitHubError when GitHub can't say."""

@@ -1,4 +1,4 @@
-"""`/repos`: the repository, its files, commits, pull requests and people."""
+"""`/repos` and `/users`: the repository, its files, commits, pull requests and people, and their keys."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from quart import Response, request
 
-from bassloop.standin import access, objects
-from bassloop.standin.answers import Refusal, answer_json, page
+from bassloop.standin import authorization, objects
 from bassloop.standin.git import GitFailed
+from bassloop.standin.github_responses import CallRefused, json_response, page
 
 if TYPE_CHECKING:
     from quart_trio import QuartTrio
 
     from bassloop.standin.git import TreeEntry
-    from bassloop.standin.standin import StandIn
+    from bassloop.standin.state import Account, StandInState
 
 MAX_INLINE = 1 << 20
 MAX_RAW = 100 << 20
@@ -24,48 +24,49 @@ MAX_TREE = 100_000
 RAW = "application/vnd.github.raw+json; charset=utf-8"
 
 
-def add_routes(web: QuartTrio, standin: StandIn) -> None:
+def add_routes(web: QuartTrio, standin: StandInState) -> None:
     """Add the routes."""
     _add_contents(web, standin)
     _add_commits(web, standin)
+    _add_users(web, standin)
 
     @web.get("/repos/<owner>/<name>")
     async def repository(owner: str, name: str) -> Response:
-        access.allowed(standin, owner, name, "metadata")
-        return answer_json(objects.repository(standin))
+        authorization.require(standin, owner, name, "metadata")
+        return json_response(objects.repository(standin))
 
     @web.get("/repos/<owner>/<name>/pulls")
     async def pulls(owner: str, name: str) -> Response:
-        access.allowed(standin, owner, name, "pull_requests")
+        authorization.require(standin, owner, name, "pull_requests")
         state = request.args.get("state", "open")
         return page([pull for pull in standin.pulls if state in ("all", pull["state"])])
 
     @web.get("/repos/<owner>/<name>/collaborators/<login>/permission")
     async def permission(owner: str, name: str, login: str) -> Response:
-        access.allowed(standin, owner, name, "metadata")
+        authorization.require(standin, owner, name, "metadata")
         account = standin.accounts.get(login.lower())
         if account is None:
-            raise Refusal(404, f"{login} is not a user")
+            raise CallRefused(404, f"{login} is not a user")
         level = account.permission
         if level == "none" and not standin.private:
             level = "read"
         user = {**objects.user(standin, account), "role_name": level}
-        return answer_json({"permission": level, "role_name": level, "user": user})
+        return json_response({"permission": level, "role_name": level, "user": user})
 
 
-def _add_commits(web: QuartTrio, standin: StandIn) -> None:
+def _add_commits(web: QuartTrio, standin: StandInState) -> None:
     @web.get("/repos/<owner>/<name>/commits/<path:ref>")
     async def commit(owner: str, name: str, ref: str) -> Response:
-        access.allowed(standin, owner, name, "contents")
-        sha = await commit_of(standin, ref, missing=422)
+        authorization.require(standin, owner, name, "contents")
+        sha = await find_commit(standin, ref, missing=422)
         if "sha" in request.headers.get("Accept", ""):
             return Response(sha, content_type="application/vnd.github.sha; charset=utf-8")
-        return answer_json(objects.commit(standin, await standin.git.show(sha)))
+        return json_response(objects.commit(standin, await standin.git.show(sha)))
 
     @web.get("/repos/<owner>/<name>/git/trees/<ref>")
     async def tree(owner: str, name: str, ref: str) -> Response:
-        access.allowed(standin, owner, name, "contents")
-        commit = await commit_of(standin, ref, missing=404)
+        authorization.require(standin, owner, name, "contents")
+        commit = await find_commit(standin, ref, missing=404)
         files = await standin.git.files(commit)
         shown = [
             {
@@ -80,11 +81,11 @@ def _add_commits(web: QuartTrio, standin: StandIn) -> None:
         ]
         url = f"{standin.api_path}/git/trees/{commit}"
         cut = len(files) > MAX_TREE
-        return answer_json({"sha": commit, "url": url, "tree": shown, "truncated": cut})
+        return json_response({"sha": commit, "url": url, "tree": shown, "truncated": cut})
 
 
-async def commit_of(standin: StandIn, ref: str, *, missing: int) -> str:
-    """The commit that a ref stands for. Refuses an unknown one with the status that GitHub has."""
+async def find_commit(standin: StandInState, ref: str, *, missing: int) -> str:
+    """Return the commit that a ref stands for. Refuses an unknown one with the status that GitHub has."""
     for pull in standin.pulls:
         if ref == f"refs/pull/{pull['number']}/head":
             ref = pull["head"]["sha"]
@@ -96,36 +97,36 @@ async def commit_of(standin: StandIn, ref: str, *, missing: int) -> str:
     commit = await standin.git.commit(ref)
     if commit is None:
         kind = "SHA" if missing == 422 else "the ref"
-        raise Refusal(missing, f"No commit found for {kind}: {ref}")
+        raise CallRefused(missing, f"No commit found for {kind}: {ref}")
     return commit
 
 
-def _add_contents(web: QuartTrio, standin: StandIn) -> None:
+def _add_contents(web: QuartTrio, standin: StandInState) -> None:
     @web.get("/repos/<owner>/<name>/contents", defaults={"path": ""})
     @web.get("/repos/<owner>/<name>/contents/", defaults={"path": ""})
     @web.get("/repos/<owner>/<name>/contents/<path:path>")
     async def contents(owner: str, name: str, path: str) -> Response:
-        access.allowed(standin, owner, name, "contents")
+        authorization.require(standin, owner, name, "contents")
         ref = request.args.get("ref", "")
-        commit = await commit_of(standin, ref, missing=404)
+        commit = await find_commit(standin, ref, missing=404)
         entry = await standin.git.entry(commit, path)
         if entry is None:
-            raise Refusal(404, "Not Found")
-        where = _Where(standin, path.strip("/"), ref or standin.default_branch)
+            raise CallRefused(404, "Not Found")
+        location = _Location(standin, path.strip("/"), ref or standin.default_branch)
         try:
-            return await _contents(standin, entry, where)
+            return await _contents(standin, entry, location)
         except GitFailed as error:
-            raise Refusal(500, str(error)) from error
+            raise CallRefused(500, str(error)) from error
 
 
-class _Where:
-    """Where in the repository something is."""
+class _Location:
+    """A path in the repository at a ref."""
 
-    def __init__(self, standin: StandIn, path: str, ref: str) -> None:
+    def __init__(self, standin: StandInState, path: str, ref: str) -> None:
         self.standin, self.path, self.ref = standin, path, ref
 
     def shown(self, entry: TreeEntry, path: str) -> dict[str, Any]:
-        """What GitHub says of an entry, without its content."""
+        """Return an entry as GitHub shows it, without its content."""
         standin = self.standin
         api, html = standin.api_path, f"{standin.url}/{standin.full_name}"
         url = f"{api}/contents/{path}?ref={self.ref}"
@@ -146,21 +147,48 @@ class _Where:
         }
 
 
-async def _contents(standin: StandIn, entry: TreeEntry, where: _Where) -> Response:
+async def _contents(standin: StandInState, entry: TreeEntry, location: _Location) -> Response:
     if entry.kind == "dir":
         listed = (await standin.git.folder(entry))[:MAX_ENTRIES]
-        prefix = f"{where.path}/" if where.path else ""
-        return answer_json([where.shown(each, prefix + each.name) for each in listed])
-    shown = where.shown(entry, where.path)
+        prefix = f"{location.path}/" if location.path else ""
+        return json_response([location.shown(each, prefix + each.name) for each in listed])
+    shown = location.shown(entry, location.path)
     if entry.kind == "submodule":
-        return answer_json({**shown, "submodule_git_url": None})
+        return json_response({**shown, "submodule_git_url": None})
     if entry.size > MAX_RAW:
-        raise Refusal(403, "This API returns blobs up to 100 MB in size.")
+        raise CallRefused(403, "This API returns blobs up to 100 MB in size.")
     if "raw" in request.headers.get("Accept", ""):
         return Response(await standin.git.read(entry), content_type=RAW)
     if entry.kind == "symlink":
-        return answer_json({**shown, "target": (await standin.git.read(entry)).decode()})
+        return json_response({**shown, "target": (await standin.git.read(entry)).decode()})
     if entry.size > MAX_INLINE:
-        return answer_json({**shown, "encoding": "none", "content": ""})
+        return json_response({**shown, "encoding": "none", "content": ""})
     content = base64.encodebytes(await standin.git.read(entry)).decode()
-    return answer_json({**shown, "encoding": "base64", "content": content})
+    return json_response({**shown, "encoding": "base64", "content": content})
+
+
+def _add_users(web: QuartTrio, standin: StandInState) -> None:
+    def known(login: str) -> Account:
+        found = standin.accounts.get(login.lower())
+        if found is None:
+            raise CallRefused(404, "Not Found")
+        return found
+
+    @web.get("/users/<login>")
+    async def user(login: str) -> Response:
+        return json_response(objects.public_user(standin, known(login)))
+
+    @web.get("/user/<int:number>")
+    async def by_id(number: int) -> Response:
+        found = [each for each in standin.accounts.values() if each.id == number]
+        if not found:
+            raise CallRefused(404, "Not Found")
+        return json_response(objects.public_user(standin, found[0]))
+
+    @web.get("/users/<login>/keys")
+    async def keys(login: str) -> Response:
+        listed = known(login).keys
+        # GitHub shows a key without its comment.
+        return page(
+            [{"id": n, "key": " ".join(key.split()[:2])} for n, key in enumerate(listed, 1)]
+        )

@@ -1,4 +1,4 @@
-"""Who asks, and whether they may: tokens, the App's statements, permissions."""
+"""Who makes a call, and whether they may: tokens, the App's JWTs, permissions."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING
 import jwt
 from quart import request
 
-from bassloop.standin.answers import Refusal
+from bassloop.standin.github_responses import CallRefused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bassloop.standin.standin import StandIn
+    from bassloop.standin.state import StandInState
 
-LONGEST_STATEMENT = 600
+LONGEST_JWT = 600
 ANONYMOUS = "anonymous"
 _LEVELS = {"read": 1, "write": 2, "admin": 3}
 
 
-def who(standin: StandIn) -> str:
-    """Whose rate limit a call counts for. Refuses nothing."""
+def identify(standin: StandInState) -> str:
+    """Return the one whose rate limit a call counts for. Refuses nothing."""
     secret = _secret()
     if secret in standin.tokens:
         return f"installation {standin.installation_id}"
@@ -32,11 +32,11 @@ def who(standin: StandIn) -> str:
     return "app" if secret.count(".") == 2 else ANONYMOUS
 
 
-def app(standin: StandIn) -> None:
-    """Refuse who is not the App, with a statement that is good now."""
+def require_app(standin: StandInState) -> None:
+    """Refuse a call without a valid JWT of the App."""
     secret = _secret()
     if not secret:
-        raise Refusal(401, "A JSON web token could not be decoded")
+        raise CallRefused(401, "A JSON web token could not be decoded")
     try:
         claims = jwt.decode(
             secret,
@@ -48,56 +48,58 @@ def app(standin: StandIn) -> None:
         message = (
             "'Expiration time' claim ('exp') must be a numeric value representing the future time"
         )
-        raise Refusal(401, f"{message} at which the assertion expires") from error
+        raise CallRefused(401, f"{message} at which the assertion expires") from error
     except jwt.PyJWTError as error:
-        raise Refusal(401, "A JSON web token could not be decoded") from error
+        raise CallRefused(401, "A JSON web token could not be decoded") from error
     now = time.time()
     if str(claims["iss"]) != str(standin.app_id):
-        raise Refusal(404, "Integration not found")
+        raise CallRefused(404, "Integration not found")
     if claims["iat"] > now:
         message = "'Issued at' claim ('iat') must be an Integer representing the time"
-        raise Refusal(401, f"{message} that the assertion was issued")
-    if claims["exp"] > now + LONGEST_STATEMENT + 1:
-        raise Refusal(401, "'Expiration time' claim ('exp') is too far in the future")
+        raise CallRefused(401, f"{message} that the assertion was issued")
+    if claims["exp"] > now + LONGEST_JWT + 1:
+        raise CallRefused(401, "'Expiration time' claim ('exp') is too far in the future")
 
 
-def signed_in(standin: StandIn) -> str:
-    """Refuse who is not a user that signed in. Returns their login."""
+def require_user(standin: StandInState) -> str:
+    """Refuse a call without a signed-in user's token. Returns their login."""
     login = standin.sign_ins.tokens.get(_secret())
     if login is None:
-        raise Refusal(401, "Requires authentication")
+        raise CallRefused(401, "Requires authentication")
     return login
 
 
-def installation(standin: StandIn) -> str:
-    """Refuse who is not the installation. Returns its token."""
+def require_installation(standin: StandInState) -> str:
+    """Refuse a call without a token of the installation. Returns the token."""
     secret = _secret()
     _permissions(standin, secret)
     return secret
 
 
-def allowed(standin: StandIn, owner: str, name: str, what: str, level: str = "read") -> None:
+def require(
+    standin: StandInState, owner: str, name: str, permission: str, level: str = "read"
+) -> None:
     """Refuse what GitHub would: a wrong token, another repository, a permission not granted.
 
-    What is public may be read by anybody.
+    Anybody may read what is public.
     """
     secret = _secret()
     if not secret:
         if level != "read":
-            raise Refusal(401, "Requires authentication")
+            raise CallRefused(401, "Requires authentication")
         if standin.private or not is_ours(standin, owner, name):
-            raise Refusal(404, "Not Found")
+            raise CallRefused(404, "Not Found")
         return
     permissions = _permissions(standin, secret)
     if not is_ours(standin, owner, name):
-        raise Refusal(404, "Not Found")
-    if _LEVELS.get(permissions.get(what, ""), 0) < _LEVELS[level]:
-        needed = {"X_Accepted_GitHub_Permissions": f"{what}={level}"}
-        raise Refusal(403, "Resource not accessible by integration", **needed)
+        raise CallRefused(404, "Not Found")
+    if _LEVELS.get(permissions.get(permission, ""), 0) < _LEVELS[level]:
+        needed = {"X_Accepted_GitHub_Permissions": f"{permission}={level}"}
+        raise CallRefused(403, "Resource not accessible by integration", **needed)
 
 
-def cloning(standin: StandIn, owner: str, name: str) -> None:
-    """Refuse a clone that GitHub would refuse; forks are cloned like the repository itself."""
+def require_clone(standin: StandInState, owner: str, name: str) -> None:
+    """Refuse a clone that GitHub would refuse; a fork is cloned like the repository itself."""
     forks = {
         (pull["head"].get("repo") or {}).get("full_name", "").lower() for pull in standin.pulls
     }
@@ -106,26 +108,26 @@ def cloning(standin: StandIn, owner: str, name: str) -> None:
     if secret:
         permissions = _permissions(standin, secret, www_authenticate='Basic realm="GitHub"')
         if not ours or (standin.private and "contents" not in permissions):
-            raise Refusal(404, "Repository not found.")
+            raise CallRefused(404, "Repository not found.")
     elif standin.private or not ours:
-        asked = {"WWW_Authenticate": 'Basic realm="GitHub"'}
-        raise Refusal(401, "Repository not found.", **asked)
+        headers = {"WWW_Authenticate": 'Basic realm="GitHub"'}
+        raise CallRefused(401, "Repository not found.", **headers)
 
 
-def is_ours(standin: StandIn, owner: str, name: str) -> bool:
-    """Whether this is the repository; logins and names are the same in any case."""
+def is_ours(standin: StandInState, owner: str, name: str) -> bool:
+    """Return whether this is the repository; logins and names are the same in any case."""
     return f"{owner}/{name}".lower() == standin.full_name.lower()
 
 
-def _permissions(standin: StandIn, secret: str, **headers: str) -> Mapping[str, str]:
+def _permissions(standin: StandInState, secret: str, **headers: str) -> Mapping[str, str]:
     token = standin.tokens.get(secret)
     if token is None or token.expires_at < time.time():
-        raise Refusal(401, "Bad credentials", **headers)
+        raise CallRefused(401, "Bad credentials", **headers)
     return token.permissions
 
 
 def _secret() -> str:
-    """The token or statement that came with the call, as a bearer or as a password."""
+    """Return the token or JWT of the call, sent as a bearer or as a password."""
     scheme, _, value = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() in ("token", "bearer"):
         return value.strip()

@@ -11,15 +11,15 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from bassloop.github.api import API, AT_ONCE
-from bassloop.github.app import NO_APP, App
+from bassloop.github.app_credentials import NO_APP, App, Installation
 from bassloop.github.app_webhook import AppWebhook
 from bassloop.github.check_writer import CheckWriter
 from bassloop.github.errors import GitHubError, NotFound, Unauthorized
+from bassloop.github.login_keys import LoginKeys
 from bassloop.github.oauth import OAuth, OAuthConfig
 from bassloop.github.rate_limits import RetryPolicy
 from bassloop.github.repository import MAX_FILE, GitHubRepository
 from bassloop.github.request import ANONYMOUS, Credential
-from bassloop.github.user_keys import UserKeys
 from bassloop.github.webhook_events import MalformedEvent, parse_repository
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class GitHub:
         self.app = app
         self.oauth = oauth
         self.max_file = max_file
-        self.keys = UserKeys(api, self._reader)
+        self.keys = LoginKeys(api, self._reader)
         self.check_writer = CheckWriter()
 
     def __repr__(self) -> str:
@@ -98,7 +98,8 @@ class GitHub:
 
     def repository(self, installation_id: int, owner: str, name: str) -> GitHubRepository:
         """Return one repository, through one installation's token. Makes no request."""
-        return GitHubRepository(self, installation_id, owner, name)
+        installation = Installation(self.api, self.app, installation_id)
+        return GitHubRepository(installation, self.check_writer, owner, name, self.max_file)
 
     async def _reader(self) -> Credential:
         return ANONYMOUS if self.app is None else await self.app.any_installation()
