@@ -65,6 +65,15 @@ def test_owners_shorten_what_the_operator_allows_and_do_not_prolong_it() -> None
     assert (policy.check_limit, policy.checks["soak"]) == (9000, 7200)
 
 
+def test_what_the_operator_says_of_a_check_by_its_name_is_cut_by_nobody() -> None:
+    text = "[default]\ncheck_limit = 60\n[default.checks]\nslow = 600\n"
+    operator = read_operator_rules(text, "policy.toml")
+    for owners in (Rules(), read_rules(b"supersede = false"), read_rules(b"check_limit = 30")):
+        assert resolve_policy(SETTINGS, operator, "o/r", owners).limit("slow") == 600
+    owners = read_rules(b"[checks]\nslow = 900\n")
+    assert resolve_policy(SETTINGS, operator, "o/r", owners).limit("slow") == 60
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

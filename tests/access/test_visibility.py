@@ -6,8 +6,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trio
 
+from bassloop.access import visibility
 from bassloop.access.visibility import Invalidation, invalidation
+from bassloop.concurrency import Backoff
 from bassloop.github import GitHubError, parse_event
 from bassloop.standin import Fault
 from bassloop.store import User
@@ -145,6 +148,27 @@ async def test_nothing_is_hidden_because_github_can_not_be_asked(
         with pytest.raises(GitHubError):
             await its.loop.visibility.refresh_all()
         assert len((await its.store.runs()).items) == 1
+
+
+async def test_a_refresh_that_github_did_not_answer_is_tried_again_soon(
+    make_repository: MakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(visibility, "BACKOFF", Backoff(first=0.01, longest=3600.0))
+    async with small_loop(make_repository(), tmp_path) as its:
+        await its.store.put_repository(replace(OURS, public=True))
+        await store_run(its, public=True)
+        fault = Fault("GET", r"/repos/octocat/hello", status=500, times=2)
+        its.standin.faults.add(fault)
+        its.standin.private = True
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(its.loop.visibility.keep_refreshing)
+
+            async def hidden() -> bool:
+                return not (await its.store.runs()).items
+
+            await its.until_stored(hidden)
+            nursery.cancel_scope.cancel()
+        assert fault.happened == 2
 
 
 async def test_a_repository_that_github_never_speaks_of_keeps_no_other_shown(

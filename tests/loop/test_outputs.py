@@ -178,6 +178,18 @@ async def test_a_reader_that_takes_nothing_is_let_go(make_repository: MakeReposi
                 pass
 
 
+async def test_outputs_that_have_ended_hand_on_nothing(make_repository: MakeRepository) -> None:
+    async with made(make_repository) as (trial, run, _):
+        async with streaming(trial) as outputs:
+            begun = await outputs.open(run, "big.bin")
+        with pytest.raises(OutputInterrupted, match="runner is gone"):
+            async for _chunk in begun:
+                pass
+        with pytest.raises(OutputUnavailable, match="shutting down"):
+            await outputs.open(run, "big.bin")
+        assert not outputs.busy
+
+
 async def test_nothing_is_to_be_had_of_a_runner_that_is_not_there(
     make_repository: MakeRepository,
 ) -> None:
