@@ -37,11 +37,13 @@ def counted(page: Page) -> int:
 
 def long_log(page: Page, address: str) -> dict[str, Any]:
     page.goto(address)
+    page.wait_for_selector("#failure >> text=there is no foo")
+    page.keyboard.press("l")
     wait_for_line(page, "foo.c:12:3: error: there is no foo")
     page.keyboard.press("g")
     wait_for_line(page, "line 1")
     page.evaluate(
-        """() => { const box = document.querySelector(".log").getBoundingClientRect();
+        """() => { const box = document.querySelector(".step .log").getBoundingClientRect();
              window.scrollBy(0, box.top + box.height / 2 - innerHeight / 2); }"""
     )
     page.wait_for_function(
@@ -58,6 +60,8 @@ def long_log(page: Page, address: str) -> dict[str, Any]:
 
 def read_on(page: Page, address: str) -> dict[str, Any]:
     page.goto(address)
+    page.wait_for_selector("#failure >> text=there is no foo")
+    page.keyboard.press("l")
     wait_for_line(page, "foo.c:12:3: error: there is no foo")
     page.keyboard.press("g")
     wait_for_line(page, "line 1")
@@ -107,6 +111,8 @@ def addresses(page: Page, address: str) -> dict[str, Any]:
 
 def find(page: Page, address: str) -> dict[str, Any]:
     page.goto(address)
+    page.wait_for_selector("#failure >> text=there is no foo")
+    page.keyboard.press("l")
     wait_for_line(page, "foo.c:12:3: error: there is no foo")
     page.keyboard.press("Control+f")
     page.keyboard.type("LINE 2777")

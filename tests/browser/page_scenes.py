@@ -57,9 +57,13 @@ def failed(page: Page, address: str) -> dict[str, Any]:
     page.goto(address)
     page.wait_for_selector(".step.bad[open] .line.failing")
     opened = texts(page, ".step[open] > summary code")
-    in_view = page.eval_on_selector(
-        ".line.failing", "one => one.getBoundingClientRect().bottom < innerHeight"
+    in_view = page.evaluate(
+        """() => scrollY === 0 && ["h1", "#failure .failing", "#failure-show"].every(each =>
+             document.querySelector(each).getBoundingClientRect().bottom < innerHeight)"""
     )
+    page.keyboard.press("l")
+    page.wait_for_selector(".step.bad .line.selected")
+    in_log = texts(page, ".step.bad .line.selected .text")
     shown = page.locator(".step:visible").count()
     page.keyboard.press("i")
     with_internal = page.locator(".step:visible").count()
@@ -79,12 +83,26 @@ def failed(page: Page, address: str) -> dict[str, Any]:
     return {
         "opened": opened,
         "in_view": in_view,
+        "in_log": in_log,
         "internal": with_internal - shown,
         "axis": axis,
         "zoomed": zoomed,
         "unzoomed": unzoomed,
         "after": texts(page, ".step.bad .after code"),
     }
+
+
+def fails(page: Page, address: str) -> dict[str, Any]:
+    """A run that fails while its page is open."""
+    page.goto(address)
+    page.wait_for_selector(".lines >> text=compiling")
+    hidden = page.locator("#failure").is_hidden()
+    tell("open")
+    page.wait_for_selector("#failure >> text=there is no foo")
+    page.wait_for_selector("article[data-live=no]")
+    page.keyboard.press("l")
+    page.wait_for_selector(".step .selected.failing")
+    return {"hidden": hidden, "selected": texts(page, ".step .selected .text")}
 
 
 def phone(page: Page, address: str) -> dict[str, Any]:

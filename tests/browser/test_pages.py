@@ -77,6 +77,8 @@ async def test_the_step_that_failed_is_open_at_the_line_and_the_time_can_be_look
         found = await look(scenes.failed, f"{trial.url}/runs/failed")
     assert found["opened"] == ["pytest -n auto tests"]
     assert found["in_view"]
+    assert found["in_log"][0].strip("_ ") == "test_toc_links_to_nested_sections"
+    assert found["in_log"][-1] == "tests/test_toc.py:88: AssertionError"
     assert found["internal"] == 1
     assert found["after"] == ["pip install -e '.[test]'"]
     assert found["axis"] == found["unzoomed"] == ["0.0 s", "17 s", "34 s", "51 s", "1 min 8 s"]
@@ -175,6 +177,27 @@ async def test_the_end_is_followed_left_and_found_again_over_a_connection_that_i
     assert found["begins"] == ["line 1"]
     assert found["word"] == "succeeded"
     assert found["hidden"]
+
+
+async def test_a_run_that_fails_while_its_page_is_open_says_why(tmp_path: Path) -> None:
+    async with shown(tmp_path) as its:
+        site, store = its.site, its.store
+        await site.queued("live")
+        await store.start_run("live", "t", "octocat", "linux/amd64", time.time())
+        row = (await store.put_steps("live", [StepUpdate("v", "make", time.time())]))["v"].row
+        log = await store.open_log("live", row)
+        await log.append(b"compiling\n", None, 1, time.time())
+        async with playing(scenes.fails, f"{its.url}/runs/live") as scene:
+            await scene.heard("open")
+            await log.append(b"foo.c:12:3: error: there is no foo\n", None, 1, time.time())
+            await log.close()
+            error = StepUpdate("v", "make", time.time(), time.time(), error="exit status 2")
+            await store.put_steps("live", [error])
+            await store.end_run("live", "failed", "exit status 2", time.time())
+            site.tail.publish("live")
+            found = await scene.found()
+    assert found["hidden"]
+    assert found["selected"] == ["foo.c:12:3: error: there is no foo"]
 
 
 async def test_everything_can_be_done_with_keys(tmp_path: Path) -> None:

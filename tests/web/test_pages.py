@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
+from bassloop.checks.failing_step import failing_step
 from bassloop.store import StepUpdate
 from bassloop.web import create_app, presentation
 from tests.records import a_run, a_step
@@ -150,8 +151,11 @@ async def test_a_webhook_that_is_too_large_is_refused_unread(tmp_path: Path) -> 
 def test_why_a_run_failed_is_what_broke_first() -> None:
     first = a_step(1, "build", error="exit status 2")
     then = a_step(2, "test", error="build failed", inputs=("build",))
-    text, culprit = presentation.failure_reason(a_run(state="failed", message=None), [then, first])
-    assert (text, culprit) == ("exit status 2", first)
+    culprit = failing_step([then, first])
+    assert culprit == first
+    assert presentation.failure_reason(a_run(state="failed", message=None), culprit) == (
+        "exit status 2"
+    )
 
 
 async def test_a_log_can_be_kept_as_received_and_as_it_is_shown(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bassloop.checks.failing_step import failing_step
 from bassloop.lifecycle import RunState
 from bassloop.terminal import strip
 from bassloop.units import format_duration
@@ -191,15 +190,13 @@ def visible_inputs(steps: Sequence[StepView]) -> dict[int, list[StepView]]:
     }
 
 
-def failure_reason(run: Run, steps: Sequence[Step]) -> tuple[str, Step | None]:
-    """Return why a run did not succeed, and the step that failed.
-
-    The reason is empty for a run that succeeded or isn't over.
-    """
-    step = failing_step(steps)
-    if run.state in (RunState.SUCCEEDED, RunState.QUEUED, RunState.RUNNING):
-        return "", step
-    return plain(run.message or (step.error if step and step.error else "")), step
+def failure_reason(run: Run, culprit: Step | None) -> str:
+    """Return why a run did not succeed: its message, or the error of the step that failed. Empty for a run
+    that succeeded, or goes on without a failed step."""
+    if run.state == RunState.SUCCEEDED:
+        return ""
+    message = None if run.state in (RunState.QUEUED, RunState.RUNNING) else run.message
+    return plain(message or (culprit.error if culprit else None) or "")
 
 
 def run_json(run: Run) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from bassloop.concurrency import TTLCache
 from bassloop.web.auth.web_sessions import WebSessions
 from bassloop.web.logs.html_cache import LogHtmlCache
 
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
     from bassloop.github import OAuth
     from bassloop.runtimes import RuntimeStatus
     from bassloop.store import Store
+    from bassloop.web.logs.log_failures import LogFailures
+
+
+MAX_LOG_FAILURES = 256
+"""Logs whose failures are cached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +94,11 @@ class WebContext:
     def log_html(self) -> LogHtmlCache:
         """The HTML of log lines, shared by all visitors."""
         return LogHtmlCache(self.store)
+
+    @cached_property
+    def log_failures(self) -> TTLCache[tuple[int, int], LogFailures]:
+        """The failures in logs, by the step's row and the log's number of lines."""
+        return TTLCache(MAX_LOG_FAILURES)
 
     @cached_property
     def scan_limiter(self) -> trio.CapacityLimiter:

@@ -8,17 +8,16 @@ GitHub's markers of groups are understood, as workflows print them and as its lo
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import re2
 
-from bassloop.terminal import strip, strip_lines
+from bassloop.terminal import strip_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
 MAX_TITLE = 200
 """Bytes of a group's title."""
@@ -27,15 +26,6 @@ MAX_GROUPS = 5_000
 
 MAX_ERRORS = 2_500
 """Lines with errors that are kept from the start of the log, and as many from its end."""
-
-SAME_PLACE = 2
-"""Lines with errors that are this close to each other are one place."""
-
-SCAN_BATCH = 16
-"""Lines that are scanned in one call, which holds the GIL."""
-
-MAX_LAST_LINE = 200
-"""Characters of a log's last line."""
 
 _GROUP = re2.compile(rb"(?m)^(?:::|##\[)(end)?group(?:::|\])(.*)$")
 
@@ -47,8 +37,6 @@ _ERROR = re2.compile(
     rb"|\b(?:exit(?:ed with)?|exit status|exit code|status code)[ :]+[1-9]\d{0,2}\b"
 )
 """How compilers, test runners, package managers and loggers report errors."""
-
-_DECORATION = re.compile(r"^[\s=_#*-]+|[\s=_#*-]+$")
 
 
 @dataclass(slots=True)
@@ -113,40 +101,3 @@ def _matching_lines(
         counted = match.start()
         yield line, match
         at = text.find(b"\n", match.start()) + 1 or len(text)
-
-
-@dataclass(frozen=True, slots=True)
-class FailingLines:
-    """The lines of a step's log, from 0, that show why it failed, and the log's last line with text."""
-
-    row: int
-    first: int
-    last: int
-    last_line: str
-
-
-def find_failing_lines(row: int, start: int, lines: Sequence[bytes]) -> FailingLines | None:
-    """Return the first lines with an error among a log's last lines, the first of which is number `start`.
-
-    Without errors it is the last line with text; without any text the result is None. Slow for long lines:
-    use a thread.
-    """
-    tail = [strip(line).strip() for line in lines[-50:]]
-    with_text = [index for index, text in enumerate(tail) if text]
-    if not with_text:
-        return None
-    last = len(lines) - len(tail) + with_text[-1]
-    last_line = _DECORATION.sub("", tail[with_text[-1]])[:MAX_LAST_LINE]
-    outline = LogOutline()
-    for at in range(0, len(lines), SCAN_BATCH):
-        batch = lines[at : at + SCAN_BATCH]
-        outline.scan(b"".join(line + b"\n" for line in batch), len(batch))
-    errors = outline.error_lines()
-    if not errors:
-        return FailingLines(row, start + last, start + last, last_line)
-    first = last = errors[0]
-    for line in errors[1:]:
-        if line - last > SAME_PLACE:
-            break
-        last = line
-    return FailingLines(row, start + first, start + last, last_line)

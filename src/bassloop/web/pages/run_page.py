@@ -6,14 +6,13 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import trio
 from quart import Blueprint, Response, abort, jsonify, redirect, render_template, request
 
 from bassloop.checks.actions import NotAllowed, PermissionUnknown
 from bassloop.lifecycle import RunState
 from bassloop.web import presentation
 from bassloop.web.guard import current_visitor, may_cancel, may_write, visible_run
-from bassloop.web.logs.outline import FailingLines, find_failing_lines
+from bassloop.web.pages.failure_card import FailureCard, LogExcerpt, failure_card
 from bassloop.web.pages.output_download import run_with_outputs
 from bassloop.web.pages.timeline import lay_out_timeline
 from bassloop.web.presentation import STEP_PAGE_LINES
@@ -39,23 +38,6 @@ EXCERPT_SIZE = 400_000
 
 MAX_EXCERPTS = 5
 """Logs that a page contains excerpts of."""
-
-SEARCHED_LINES = 2000
-"""Lines at the end of a log in which the failing line is looked for."""
-
-
-@dataclass(frozen=True, slots=True)
-class LogExcerpt:
-    """Lines of a log as HTML, the first one being number `start`, from 0."""
-
-    start: int
-    lines: list[str]
-    total: int
-
-    @property
-    def end(self) -> int:
-        """The number after the last line's."""
-        return self.start + len(self.lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +71,17 @@ def routes(context: WebContext) -> Blueprint:
             listed = [presentation.step_json(step) for step in steps]
             return jsonify({**presentation.run_json(found), "vertexes": listed})
         return await _render_run(context, found, steps)
+
+    @blueprint.get("/runs/<run_id>/failure")
+    async def failure(run_id: str) -> str | Response:
+        """Return why a run did not succeed: as JSON, or as the part of its page that says so."""
+        found = await visible_run(context, run_id)
+        if found is None:
+            abort_not_found("run")
+        card = await failure_card(context, found, await store.steps(run_id), time.time())
+        if wants_json():
+            return jsonify({"failure": card.json() if card is not None else None})
+        return await render_template("failure_card.html", run=found, card=card)
 
     @blueprint.get("/runs/<run_id>/vertexes/<int:row>")
     async def step(run_id: str, row: int) -> str | Response:
@@ -149,13 +142,13 @@ async def _perform(
 async def _render_run(context: WebContext, run: Run, steps: Sequence[Step]) -> str:
     now = time.time()
     views = [presentation.view_step(step, now) for step in steps]
-    reason, culprit = presentation.failure_reason(run, steps)
-    failing = None if culprit is None else await _failing_lines(context, run.id, culprit)
+    card = await failure_card(context, run, steps, now)
+    culprit = card.step.record if card is not None and card.step is not None else None
     excerpts: dict[int, LogExcerpt] = {}
     open_steps = [view.record for view in views if view.open and not view.hidden]
     # The step that failed comes first, in case there is no room for all.
     for step in sorted(open_steps, key=lambda step: step != culprit)[:MAX_EXCERPTS]:
-        excerpts[step.row] = await _excerpt(context, run.id, step, failing)
+        excerpts[step.row] = await _excerpt(context, run.id, step, card)
     started = min((step.started_at for step in steps if step.started_at), default=run.created_at)
     return await render_template(
         "run.html",
@@ -168,9 +161,7 @@ async def _render_run(context: WebContext, run: Run, steps: Sequence[Step]) -> s
         timeline=lay_out_timeline(steps, started, run.ended_at or now),
         started=started,
         now=now,
-        reason=reason,
-        culprit=next((view for view in views if view.record == culprit), None),
-        failing=failing,
+        card=card,
     )
 
 
@@ -194,25 +185,12 @@ async def _render_step(context: WebContext, run: Run, step: Step) -> str:
     )
 
 
-async def _failing_lines(context: WebContext, run_id: str, step: Step) -> FailingLines | None:
-    """Find the failing lines at the end of a step's log.
-
-    The store returns fewer lines than asked for where they are very long: then later ones are asked for.
-    """
-    start = max(0, step.lines - SEARCHED_LINES)
-    lines = await context.store.log_lines(run_id, step.row, start, step.lines)
-    while lines and start + len(lines) < step.lines:
-        start = (start + step.lines + 1) // 2
-        lines = await context.store.log_lines(run_id, step.row, start, step.lines)
-    return await trio.to_thread.run_sync(find_failing_lines, step.row, start, lines)
-
-
 async def _excerpt(
-    context: WebContext, run_id: str, step: Step, failing: FailingLines | None
+    context: WebContext, run_id: str, step: Step, card: FailureCard | None
 ) -> LogExcerpt:
     start = max(0, step.lines - EXCERPT_LINES)
-    if failing is not None and failing.row == step.row:
-        start = min(start, max(0, failing.first - LINES_BEFORE))
+    if card is not None and card.step is not None and card.step.record == step and card.first:
+        start = min(start, max(0, card.first.first - LINES_BEFORE))
     stop = min(start + EXCERPT_LINES, step.lines)
     lines = await context.log_html.lines(run_id, step.row, start, stop)
     return LogExcerpt(start, _truncated(lines), step.lines)

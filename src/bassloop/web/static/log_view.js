@@ -32,7 +32,8 @@ const COVERED = 100;
  * @property {() => void} windowChanged
  */
 
-/** @typedef {{ line: number, top: number }} Anchor a line, and where on the screen it should stay */
+/** @typedef {{ line: number, top: number, approximate?: boolean }} Anchor a line, and where on the screen it should
+ * stay; an approximate place is not worth scrolling for */
 
 export class LogView {
   folds = new Folds();
@@ -70,7 +71,8 @@ export class LogView {
     this.cache.add(this.first, elements.map(htmlOf));
     if (elements.length) {
       callbacks.linesAdded(this, elements);
-      this.#resizeBoxes({ line: lineOf(elements[0]), top: elements[0].getBoundingClientRect().top }, true);
+      // The page stays where it is: its first screen says what matters, and the log is further down.
+      this.#resizeBoxes(null, true);
     }
   }
 
@@ -193,16 +195,21 @@ export class LogView {
   }
 
   /** @param {number} first @param {number} last */
-  async #moveTo(first, last) {
-    const before = [this.first, this.last];
-    await this.#enqueue(() => this.#render(first, last, this.#anchor()));
-    if (before[0] !== this.first || before[1] !== this.last) this.fillScreen();
+  #moveTo(first, last) {
+    return this.#fillBy(() => this.#render(first, last, this.#anchor()));
   }
 
   /** @param {number} position @param {number} y where on the screen to put it */
-  async #jumpTo(position, y) {
+  #jumpTo(position, y) {
     const target = Math.max(0, Math.min(position, this.positions - 1));
-    await this.#enqueue(() => this.#renderAround(target, { line: this.folds.lineAt(target), top: y }));
+    return this.#fillBy(() => this.#renderAround(target, { line: this.folds.lineAt(target), top: y, approximate: true }));
+  }
+
+  /** Change the window, and go on filling the screen unless that had no effect. @param {() => Promise<void>} change */
+  async #fillBy(change) {
+    const before = [this.first, this.last];
+    await this.#enqueue(change);
+    if (before[0] !== this.first || before[1] !== this.last) this.fillScreen();
   }
 
   /** Run a change of the window after those before it. @param {() => Promise<void>} change */
@@ -270,7 +277,7 @@ export class LogView {
     this.#heightAbove = above;
     this.above.style.height = `${above}px`;
     this.below.style.height = `${Math.max(0, this.positions - this.last) * scale}px`;
-    if (!anchor || !element) return;
+    if (!anchor || !element || anchor.approximate) return;
     const offset = element.getBoundingClientRect().top - anchor.top;
     if (Math.abs(offset) >= 1) scrollDown(offset);
   }

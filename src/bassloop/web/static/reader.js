@@ -66,6 +66,20 @@ export class Reader {
     return true;
   }
 
+  /** Go to the lines that made the run fail, and select them. */
+  async goToFailure() {
+    const { failing } = this.decorations;
+    const step = failing && this.steps.get(failing.row);
+    if (!failing || !step) {
+      this.page.notify("No step has failed");
+      return;
+    }
+    this.decorations.selection = failing;
+    history.replaceState(null, "", formatAnchor(failing.row, failing.from, failing.to));
+    await this.goToLine(failing.row, failing.from);
+    this.#decorate();
+  }
+
   /** Go to a line that was searched for. @param {number} row @param {number} line */
   async goToLine(row, line) {
     const step = this.steps.get(row);

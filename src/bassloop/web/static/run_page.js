@@ -7,7 +7,6 @@ import { AutoScroll } from "./auto_scroll.js";
 import { bindKeys, toggleHelp } from "./keyboard.js";
 import { LineDecorations, showTimes } from "./line_decorations.js";
 import { connect, UpdateBuffer } from "./live_feed.js";
-import { formatAnchor } from "./log_lines.js";
 import { cyclePreference, PREFERENCE_CHANGED, preference, setPreference, wrapsLines } from "./preferences.js";
 import { Reader } from "./reader.js";
 import { LogSearch } from "./search.js";
@@ -26,9 +25,6 @@ const DRAW_INTERVAL = 50;
 const TIMES_DELAY = 100;
 const NOTICE_TIME = 2500;
 
-/** Lines at the end of a log in which the error that failed a run is looked for. */
-const ERROR_LINES = 2000;
-
 const TIMES_LABELS = { none: "none", relative: "since the step started", absolute: "time of day" };
 
 const part = (/** @type {string} */ id) => /** @type {any} */ (document.getElementById(id));
@@ -37,8 +33,7 @@ const run = /** @type {string} */ (page.dataset.run);
 const isLive = () => page.dataset.live === "yes";
 syncClock(Number(page.dataset.now));
 
-const failing = page.dataset.failing?.split(" ").map(Number);
-const decorations = new LineDecorations(failing ? { row: failing[0], from: failing[1], to: failing[2], anchor: failing[1] } : null);
+const decorations = new LineDecorations(failingLines());
 const autoScroll = new AutoScroll(part("follow"));
 
 /** @type {import("./log_view.js").Callbacks} */
@@ -85,7 +80,11 @@ async function drawUpdates() {
 /** @param {any} update */
 async function draw(update) {
   if (update.now) syncClock(update.now);
-  for (const step of update.vertexes) steps.update(step);
+  for (const step of update.vertexes) {
+    const failed = steps.get(step.row)?.state === "bad";
+    steps.update(step);
+    if (step.state === "bad" && !failed) showFailure();
+  }
   if (update.vertexes.length) {
     part("nothing").hidden = steps.all.length > 0;
     part("internal-switch").hidden = !steps.all.some((step) => step.internal);
@@ -123,26 +122,39 @@ function showRun(update) {
     const platform = Object.assign(document.createElement("code"), { textContent: update.platform ?? "" });
     part("runner").replaceChildren("· on ", runner, " ", platform);
   }
-  if (update.ended_at && update.state !== "succeeded" && update.message) {
-    part("failure-text").textContent = update.message;
-    part("failure").hidden = false;
-    linkToError();
-  }
+  if (update.ended_at && update.state !== "succeeded") showFailure();
   updateDurations();
 }
 
-/** Link to the error that failed the run, which ended while the page was open. */
-async function linkToError() {
-  const step = steps.all.find((each) => each.state === "bad");
-  if (!step) return;
-  const outline = reader.outline(step);
-  await outline.update(true);
-  const line = outline.errorFrom(Math.max(-1, step.lines - ERROR_LINES), 1) ?? step.lines - 1;
-  if (line < 0) return;
-  const link = /** @type {HTMLAnchorElement} */ (part("failure-link"));
-  link.href = formatAnchor(step.row, line);
-  link.textContent = `line ${line + 1}`;
-  link.hidden = false;
+let failureRequests = 0;
+
+/** Fetch why the run, or one of its steps, has failed while the page was open. */
+async function showFailure() {
+  const request = (failureRequests += 1);
+  const response = await fetch(`/runs/${encodeURIComponent(run)}/failure`).catch(() => null);
+  if (!response?.ok) return;
+  const template = document.createElement("template");
+  template.innerHTML = await response.text();
+  if (request !== failureRequests) return;
+  part("failure").replaceWith(template.content);
+  decorations.failing = failingLines();
+  scrollToKeyLine();
+  for (const step of steps.open) decorations.apply(step.view, step.view.lines.children);
+}
+
+/** Return the lines that the failure card is about. @returns {import("./line_decorations.js").LineRange} */
+function failingLines() {
+  const lines = part("failure").dataset.lines?.split(" ").map(Number);
+  return lines ? { row: lines[0], from: lines[1], to: lines[2], anchor: lines[1] } : null;
+}
+
+/** Scroll the card's excerpt so that its first key line can be seen. */
+function scrollToKeyLine() {
+  const excerpt = /** @type {HTMLElement | null} */ (part("failure").querySelector(".excerpt"));
+  const line = /** @type {HTMLElement | null | undefined} */ (excerpt?.querySelector(".failing"));
+  if (!excerpt || !line) return;
+  const below = line.offsetTop + line.offsetHeight - excerpt.clientHeight;
+  if (below > 0) excerpt.scrollTop = below + excerpt.clientHeight / 2;
 }
 
 function endRun() {
@@ -225,6 +237,7 @@ bindKeys(
   {
     "?": () => toggleHelp(help),
     "/": () => search.open(),
+    l: () => reader.goToFailure(),
     n: () => search.step(1),
     N: () => search.step(-1),
     e: () => reader.goToError(1),
@@ -259,12 +272,8 @@ for (const step of steps.open) {
   reader.outline(step).update();
 }
 autoScroll.step = steps.visible.find((step) => step.state === "runs" && step.lines > 0) ?? null;
-if (!reader.goToAnchor() && !isLive() && decorations.failing) {
-  const { row, from } = decorations.failing;
-  const view = steps.get(row)?.view;
-  const line = view?.element(from)?.getBoundingClientRect();
-  if (view && !(line && line.bottom < window.innerHeight)) view.showLine(from);
-}
+scrollToKeyLine();
+reader.goToAnchor();
 /** @type {number[]} */
 const timers = [];
 if (isLive()) {

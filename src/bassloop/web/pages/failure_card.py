@@ -1,0 +1,154 @@
+"""The failure card: what failed, why, and the lines of the log that say so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from bassloop.checks.failing_step import failing_step
+from bassloop.failures import Rank
+from bassloop.lifecycle import RunState
+from bassloop.web.logs.log_failures import LogFailures, analyze_log
+from bassloop.web.presentation import StepView, failure_reason, view_step
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bassloop.failures import Failure
+    from bassloop.store import Run, Step
+    from bassloop.web.web_context import WebContext
+
+MAX_FAILURES = 5
+"""Failures that a card names."""
+
+CARD_LINES = 40
+"""Lines of the log in a card."""
+
+LINES_AROUND = 2
+"""Lines before and after a failure's own."""
+
+MIN_CARD_LINES = 10
+"""Lines in a card of a short failure, if the log has as many."""
+
+SEARCHED_LINES = 2000
+"""Lines at the end of a log in which failures are looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogExcerpt:
+    """Lines of a log as HTML, the first one being number `start`, from 0."""
+
+    start: int
+    lines: list[str]
+    total: int
+
+    @property
+    def end(self) -> int:
+        """The number after the last line's."""
+        return self.start + len(self.lines)
+
+
+@dataclass(frozen=True, slots=True)
+class FailureCard:
+    """Why a run did not succeed.
+
+    Args:
+        reason: the run's message, or the step's error.
+        step: the step that failed, if one did.
+        failures: at most `MAX_FAILURES`, the most telling first.
+        more: the number of further failures.
+        excerpt: the lines that tell of the first failure.
+        key_lines: the lines among them that hold its message or location.
+    """
+
+    reason: str
+    step: StepView | None
+    failures: tuple[Failure, ...] = ()
+    more: int = 0
+    excerpt: LogExcerpt | None = None
+    key_lines: frozenset[int] = frozenset()
+
+    @property
+    def first(self) -> Failure | None:
+        """The most telling failure."""
+        return self.failures[0] if self.failures else None
+
+    def json(self) -> dict[str, Any]:
+        """Return the card as JSON, with lines numbered from 0."""
+        return {
+            "reason": self.reason,
+            "vertex": self.step.record.row if self.step else None,
+            "failures": [
+                {
+                    "tool": failure.tool,
+                    "test": failure.test,
+                    "message": failure.message,
+                    "locations": [
+                        {"path": each.path, "line": each.line, "column": each.column}
+                        for each in failure.locations
+                    ],
+                    "first": failure.first,
+                    "last": failure.last,
+                }
+                for failure in self.failures
+            ],
+            "more": self.more,
+        }
+
+
+async def failure_card(
+    context: WebContext, run: Run, steps: Sequence[Step], now: float
+) -> FailureCard | None:
+    """Return the card of a run that has ended without success, or in which a step has failed; else None."""
+    culprit = failing_step(steps)
+    reason = failure_reason(run, culprit)
+    if culprit is None or run.state == RunState.SUCCEEDED:
+        return FailureCard(reason, None) if reason else None
+    found = await _log_failures(context, run.id, culprit)
+    telling = [failure for failure in found.failures if failure.rank > Rank.CONSEQUENCE]
+    failures = telling or list(found.failures[:1])
+    excerpt = None
+    if failures:
+        start, stop = card_range(failures[0], culprit.lines)
+        lines = await context.log_html.lines(run.id, culprit.row, start, stop)
+        excerpt = LogExcerpt(start, lines, culprit.lines)
+    return FailureCard(
+        reason,
+        view_step(culprit, now),
+        tuple(failures[:MAX_FAILURES]),
+        max(0, len(failures) - MAX_FAILURES),
+        excerpt,
+        found.key_lines,
+    )
+
+
+def card_range(failure: Failure, total: int) -> tuple[int, int]:
+    """Return the range of lines that show a failure, of a log with so many lines.
+
+    Of a long failure it is the end, where most tools say what was wrong.
+    """
+    stop = min(total, failure.last + 1 + LINES_AROUND)
+    start = max(0, failure.first - LINES_AROUND, stop - CARD_LINES)
+    if stop - start < MIN_CARD_LINES:
+        start = max(0, stop - MIN_CARD_LINES)
+    return start, stop
+
+
+async def _log_failures(context: WebContext, run_id: str, step: Step) -> LogFailures:
+    """Find the failures at the end of a step's log; the result is cached until the log grows.
+
+    The store returns fewer lines than asked for where they are very long: then later ones are asked for.
+    """
+    cached = context.log_failures.get((step.row, step.lines))
+    if cached is not None:
+        return cached
+    start = max(0, step.lines - SEARCHED_LINES)
+    lines = await context.store.log_lines(run_id, step.row, start, step.lines)
+    while lines and start + len(lines) < step.lines:
+        start = (start + step.lines + 1) // 2
+        lines = await context.store.log_lines(run_id, step.row, start, step.lines)
+    found = await trio.to_thread.run_sync(analyze_log, start, lines)
+    context.log_failures.store((step.row, step.lines), found)
+    return found

@@ -1,0 +1,143 @@
+"""Why a run failed, and the lines that say so."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bassloop.failures import Failure, Rank
+from bassloop.store import StepUpdate
+from bassloop.web.logs.log_failures import LogFailures, analyze_log
+from bassloop.web.pages import failure_card
+from bassloop.web.pages.failure_card import CARD_LINES, MIN_CARD_LINES, card_range
+
+from .site import Site, a_site
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import pytest
+
+GCC = [
+    b"compiling",
+    b"a.c:1:2: error: no",
+    b"    1 | int",
+    b"a.c:9:2: \x1b[31merror:\x1b[0m neither",
+    b"make: *** [all] Error 1",
+    b"",
+]
+
+
+async def failed(site: Site, log: bytes, run_id: str = "r") -> int:
+    """A failed run whose step wrote this; returns the step's row."""
+    await site.queued(run_id)
+    row = await site.step(run_id, "make", log, error="exit status 2")
+    await site.store.start_run(run_id, "t", "octocat", "linux/amd64", 100.0)
+    await site.store.end_run(run_id, "failed", "exit status 2", 101.0)
+    return row
+
+
+def test_failures_have_the_logs_line_numbers() -> None:
+    found = analyze_log(100, GCC)
+    assert [(each.message, each.first) for each in found.failures[:2]] == [
+        ("no", 101),
+        ("neither", 103),
+    ]
+    assert str(found.failures[0].locations[0]) == "a.c:1"
+    assert found.key_lines == {101}
+
+
+def test_without_an_error_it_is_the_last_line_with_text() -> None:
+    found = analyze_log(0, [b"one", b"\x1b[1mtwo\x1b[0m", b"", b"  "])
+    assert [(each.message, each.first) for each in found.failures] == [("two", 1)]
+    assert found.key_lines == {1}
+
+
+def test_a_log_without_text_tells_of_no_failure() -> None:
+    assert analyze_log(0, []) == LogFailures()
+    assert analyze_log(0, [b"", b" \t"]) == LogFailures()
+
+
+@given(st.integers(0, 500), st.integers(0, 500), st.integers(1, 500))
+def test_a_card_shows_the_end_of_the_failure_within_bounds(
+    first: int, length: int, after: int
+) -> None:
+    last = first + length
+    total = last + after
+    failure = Failure("gcc", Rank.ERROR, "no", None, (), first, last)
+    start, stop = card_range(failure, total)
+    assert 0 <= start <= last < stop <= total
+    assert min(MIN_CARD_LINES, stop) <= stop - start <= CARD_LINES
+
+
+async def test_the_card_has_the_cause_and_its_lines(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        row = await failed(site, b"\n".join(GCC))
+        page = await site.text("/runs/r")
+        card = page.partition('id="failure"')[2].partition("</section>")[0]
+        assert f'href="#v{row}-L2"' in card
+        assert "a.c:1" in card
+        assert "int</span>" in card
+        assert card.count('class="line failing"') == 1
+        assert (await site.text("/runs/r/failure")).partition('id="failure"')[2] == (
+            f"{card}</section>"
+        )
+        found = (await site.json("/runs/r/failure"))["failure"]
+        assert (found["reason"], found["vertex"], found["more"]) == ("exit status 2", row, 0)
+        assert found["failures"][0] == {
+            "tool": "compiler",
+            "test": None,
+            "message": "no",
+            "locations": [{"path": "a.c", "line": 1, "column": 2}],
+            "first": 1,
+            "last": 1,
+        }
+
+
+async def test_a_run_that_did_not_fail_has_no_card(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        await site.queued()
+        assert '<section class="failure" id="failure"' in await site.text("/runs/r")
+        assert (await site.json("/runs/r/failure")) == {"failure": None}
+        await site.run("s", state="succeeded")
+        assert (await site.json("/runs/s/failure")) == {"failure": None}
+
+
+async def test_a_step_that_failed_is_told_while_its_run_goes_on(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        await site.queued()
+        await site.store.start_run("r", "t", "octocat", "linux/amd64", 100.0)
+        row = await site.step("r", "make", b"\n".join(GCC), error="exit status 2")
+        await site.store.put_steps("r", [StepUpdate("other", "other", 100.0)])
+        found = (await site.json("/runs/r/failure"))["failure"]
+        assert (found["vertex"], found["failures"][0]["message"]) == (row, "no")
+
+
+async def test_long_lines_do_not_keep_it_from_the_end_of_the_log(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        text = b"".join(b"%04d %s\n" % (number, b"." * 9000) for number in range(1999))
+        row = await failed(site, text + b"error: at last\n")
+        page = await site.text("/runs/r")
+    assert f'href="#v{row}-L2000"' in page
+
+
+async def test_a_log_is_analyzed_once_and_in_a_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[threading.Thread] = []
+
+    def noted(start: int, lines: Sequence[bytes]) -> LogFailures:
+        threads.append(threading.current_thread())
+        return analyze_log(start, lines)
+
+    monkeypatch.setattr(failure_card, "analyze_log", noted)
+    async with a_site(tmp_path) as site:
+        await site.run()
+        await site.text("/runs/r")
+        await site.text("/runs/r")
+    assert len(threads) == 1
+    assert threading.main_thread() not in threads
