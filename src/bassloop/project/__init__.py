@@ -10,13 +10,13 @@
 from __future__ import annotations
 
 from bassloop.project.compiling import write_bass
-from bassloop.project.declaration import CHECKS_FILE, Check, Matrix, json_schema
+from bassloop.project.declaration import CHECKS_FILE, CheckDeclaration, Matrix, json_schema
 from bassloop.project.detection import Proposal, propose_checks, write_declaration
 from bassloop.project.reading import ChecksFileError, read_checks
 
 __all__ = [
     "CHECKS_FILE",
-    "Check",
+    "CheckDeclaration",
     "ChecksFileError",
     "Matrix",
     "Proposal",

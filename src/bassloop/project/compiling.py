@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bassloop.project.declaration import MAX_JOBS, Check, Service
+from bassloop.project.declaration import MAX_JOBS, CheckDeclaration, Service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ class TooManyJobs(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class MatrixJob:
     """One check as it is started: a check, or one combination of its matrix.
 
     Args:
@@ -35,7 +35,7 @@ class Job:
     """
 
     name: str
-    check: Check
+    check: CheckDeclaration
     values: Mapping[str, str]
     after: tuple[str, ...]
 
@@ -44,7 +44,7 @@ class Job:
         return _VARIABLE.sub(lambda match: self.values.get(match[1], match[0]), text)
 
 
-def jobs(checks: Mapping[str, Check]) -> list[Job]:
+def jobs(checks: Mapping[str, CheckDeclaration]) -> list[MatrixJob]:
     """Return what is started, each check once for each combination of its matrix.
 
     A check that needs one with a matrix needs all of its combinations. Raise TooManyJobs.
@@ -58,13 +58,13 @@ def jobs(checks: Mapping[str, Check]) -> list[Job]:
             itertools.chain.from_iterable(names.get(need, [need]) for need in check.needs)
         )
         for full, values in _combinations(name, check):
-            found.append(Job(full, check, values, after))
+            found.append(MatrixJob(full, check, values, after))
             if len(found) > MAX_JOBS:
                 raise TooManyJobs(f"they are more than {MAX_JOBS} checks, all combinations counted")
     return found
 
 
-def _combinations(name: str, check: Check) -> Iterator[tuple[str, dict[str, str]]]:
+def _combinations(name: str, check: CheckDeclaration) -> Iterator[tuple[str, dict[str, str]]]:
     if not check.matrix:
         yield name, {}
         return
@@ -73,7 +73,7 @@ def _combinations(name: str, check: Check) -> Iterator[tuple[str, dict[str, str]
         yield f"{name} ({', '.join(texts)})", dict(zip(check.matrix, texts, strict=True))
 
 
-def write_bass(checks: Mapping[str, Check], *, comment: str = "") -> str:
+def write_bass(checks: Mapping[str, CheckDeclaration], *, comment: str = "") -> str:
     """Return the source of a module that starts these checks. Raise TooManyJobs.
 
     Args:
@@ -93,7 +93,7 @@ def write_bass(checks: Mapping[str, Check], *, comment: str = "") -> str:
 """
 
 
-def _entry(job: Job) -> str:
+def _entry(job: MatrixJob) -> str:
     check = job.check
     lines = [f":name {_string(job.name)}"]
     if check.when.events is not None:
@@ -108,7 +108,7 @@ def _entry(job: Job) -> str:
     return "{" + "\n ".join(lines) + "}"
 
 
-def _thunk(job: Job) -> str:
+def _thunk(job: MatrixJob) -> str:
     """Return the form of a check's thunk: its chain of commands, each with what it has beside it."""
     check = job.check
     parts = list(_parts(job))
@@ -127,7 +127,7 @@ def _thunk(job: Job) -> str:
     return form
 
 
-def _parts(job: Job) -> Iterator[str]:
+def _parts(job: MatrixJob) -> Iterator[str]:
     """Yield what is done to each command: its caches and its variables."""
     for name, place in job.check.caches.items():
         yield f"(with-mount (cache-dir {_string(name)}) {_path(job.text(place))})"
@@ -135,13 +135,13 @@ def _parts(job: Job) -> Iterator[str]:
         yield f"(with-env {{{_indented(chr(10).join(pairs), 11)}}})"
 
 
-def _command(job: Job, command: str | Sequence[str]) -> str:
+def _command(job: MatrixJob, command: str | Sequence[str]) -> str:
     if isinstance(command, str):
         return f"($ sh -ec {_string(job.text(command))})"
     return "($ " + " ".join(_word(job.text(word)) for word in command) + ")"
 
 
-def _variables(job: Job) -> Iterator[str]:
+def _variables(job: MatrixJob) -> Iterator[str]:
     check = job.check
     for name, value in check.env.items():
         yield f":{name} {_string(job.text(value))}"
@@ -154,7 +154,7 @@ def _variables(job: Job) -> Iterator[str]:
         yield f':{prefix}_PORT (addr {_indented(form, 6)} :port "$port")'
 
 
-def _service(job: Job, service: Service) -> str:
+def _service(job: MatrixJob, service: Service) -> str:
     form = f"(from {_image(job.text(service.image))} ($ sh -c {_string(job.text(service.run))}))"
     if service.env:
         pairs = " ".join(

@@ -97,7 +97,7 @@ Matrix = dict[Key, Annotated[list[Text | int | float], Field(min_length=1, max_l
 """A check for each combination; ``${name}`` in its texts is replaced by the value."""
 
 
-class Check(_Model):
+class CheckDeclaration(_Model):
     """One check: commands in an image, with the repository's files as their working directory."""
 
     run: Text | Annotated[list[Command], Field(min_length=1, max_length=100)] = Field(
@@ -144,7 +144,7 @@ class ChecksFile(BaseModel):
 
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
 
-    checks: dict[Name, Check] = Field(default_factory=dict, max_length=MAX_CHECKS)
+    checks: dict[Name, CheckDeclaration] = Field(default_factory=dict, max_length=MAX_CHECKS)
 
 
 def json_schema() -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from bassloop.project.compiling import TooManyJobs, jobs
-from bassloop.project.declaration import CHECKS_FILE, Check, ChecksFile, When
+from bassloop.project.declaration import CHECKS_FILE, CheckDeclaration, ChecksFile, When
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ class ChecksFileError(Exception):
     """A file whose checks can't be used: a line ``FILE:LINE: problem`` for each thing that is wrong."""
 
 
-def read_checks(content: bytes, name: str = CHECKS_FILE) -> dict[str, Check]:
+def read_checks(content: bytes, name: str = CHECKS_FILE) -> dict[str, CheckDeclaration]:
     """Return the checks that a file declares, by name; none where it has no `[checks]`.
 
     Raise ChecksFileError.
@@ -108,7 +108,7 @@ def _problem(name: str, lines: _Lines, error: Any) -> str:
     path = [part for part in error["loc"] if not _internal(part)]
     kind, message = error["type"], error["msg"].removeprefix("Value error, ")
     if kind == "extra_forbidden":
-        known = When if "when" in path[2:-1] else Check
+        known = When if "when" in path[2:-1] else CheckDeclaration
         message = f"there is no such key; there are {', '.join(sorted(known.model_fields))}"
     elif kind == "missing":
         message = (
@@ -132,7 +132,7 @@ def _at(name: str, line: int | None, message: str) -> str:
     return (f"{name}:{line}: {message}" if line else f"{name}: {message}")[:500]
 
 
-def _inconsistencies(checks: Mapping[str, Check], name: str, lines: _Lines) -> list[str]:
+def _inconsistencies(checks: Mapping[str, CheckDeclaration], name: str, lines: _Lines) -> list[str]:
     """Return what each check says right, and all together wrong."""
     found = []
     for check, declared in checks.items():
@@ -152,7 +152,7 @@ def _inconsistencies(checks: Mapping[str, Check], name: str, lines: _Lines) -> l
     return found
 
 
-def _circle(checks: Mapping[str, Check]) -> list[str] | None:
+def _circle(checks: Mapping[str, CheckDeclaration]) -> list[str] | None:
     """Return checks that need each other in a circle, the first one again at the end."""
     done: set[str] = set()
     for start in checks:
