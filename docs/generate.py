@@ -13,17 +13,43 @@ import click
 
 from bassloop.cli import cli
 from bassloop.lifecycle import TABLES, mermaid
+from bassloop.project.declaration import CheckDeclaration, json_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.structure.files import Files
+
+
+def on_files(files: Files, config: MkDocsConfig, **_: Any) -> Files:
+    """Add the schemas that the pages link to."""
+    from mkdocs.structure.files import File
+
+    schema = json.dumps(json_schema(), indent=2) + "\n"
+    files.append(File.generated(config, "reference/checks.schema.json", content=schema))
+    return files
+
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """MkDocs calls this with each page."""
-    for name, make in {"commands": commands, "http": http, "lifecycle": lifecycle}.items():
+    for name, make in {
+        "commands": commands,
+        "http": http,
+        "lifecycle": lifecycle,
+        "declaration": declaration,
+    }.items():
         if f"{{{{ {name} }}}}" in markdown:
             markdown = markdown.replace(f"{{{{ {name} }}}}", make())
     return markdown
+
+
+def declaration() -> str:
+    """Return a table row for each key of a check in TOML."""
+    rows = []
+    for name, field in CheckDeclaration.model_fields.items():
+        rows.append(f"| `{name}` | {field.description} |")
+    return "\n".join(rows)
 
 
 def lifecycle() -> str:

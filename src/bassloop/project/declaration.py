@@ -107,23 +107,33 @@ class CheckDeclaration(_Model):
     image: Image | None = Field(
         None, description="Without one, the runner's own programs are used."
     )
-    env: dict[Variable, Text] = Field(default_factory=dict, max_length=200)
+    env: dict[Variable, Text] = Field(
+        default_factory=dict, max_length=200, description="Environment variables."
+    )
     needs: list[Name] = Field(
         default_factory=list, max_length=50, description="Checks that must have succeeded before."
     )
-    matrix: Matrix = Field(default_factory=dict, max_length=5)
+    matrix: Matrix = Field(
+        default_factory=dict,
+        max_length=5,
+        description="Lists of values, by name: a check for each combination.",
+    )
     caches: dict[Key, Text] = Field(
         default_factory=dict,
         max_length=20,
         description="Folders that the runner keeps for the next run, by name.",
     )
-    services: dict[Key, Service] = Field(default_factory=dict, max_length=10)
+    services: dict[Key, Service] = Field(
+        default_factory=dict,
+        max_length=10,
+        description="Programs that run beside the check, by name.",
+    )
     secrets: list[Variable] = Field(
         default_factory=list,
         max_length=50,
         description="Secrets of the runner's owner, as variables of the same name.",
     )
-    when: When = When()
+    when: When = Field(When(), description="Which events and branches start it; all by default.")
     timeout: Seconds | None = Field(None, description='At most this long: "90s", "10m", "1h 30m".')
     workdir: Text = Field(".", description="A folder of the repository to run in.")
 
