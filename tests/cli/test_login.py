@@ -14,6 +14,7 @@ import trio
 
 from bassloop.tools.device_login import drop_session, session_headers, site_of, store_session
 from bassloop.tools.trial import Trial, TrialOptions, open_trial
+from tests.until import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,8 +71,7 @@ async def command(*args: str, check: int = 0) -> str:
 
 async def typed_in(trial: Trial, login: str, *, allow: bool = True) -> None:
     """Type in the code of the terminal that waits."""
-    while not trial.standin.sign_ins.devices:
-        await trio.sleep(0.05)
+    await until(lambda: trial.standin.sign_ins.devices)
     [device] = trial.standin.sign_ins.devices.values()
     trial.standin.sign_ins.decide(device.user_code, login, allow=allow)
 

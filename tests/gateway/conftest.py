@@ -12,6 +12,7 @@ import pytest
 import trio
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
+from tests.until import until
 
 from bassloop.bridge import call_asyncio, open_bridge
 from bassloop.bridge.grpc import open_grpc_server
@@ -162,8 +163,7 @@ class Gateway:
     async def until(self, condition) -> None:
         """Wait until the gateway's tasks have made it so."""
         with trio.fail_after(120):
-            while not condition():
-                await trio.sleep(0.005)
+            await until(condition)
 
 
 @asynccontextmanager

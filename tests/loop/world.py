@@ -19,6 +19,7 @@ from bassloop.runner import RunnerOptions, run_runner
 from bassloop.standin import StandIn, serve_standin
 from bassloop.store import open_store
 from bassloop.tools.trial import app_key
+from tests.until import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -128,8 +129,7 @@ class World:
 
     async def seen(self, status: str) -> None:
         """Wait until a check run has this status."""
-        while not any(run["status"] == status for run in self.standin.check_runs):
-            await trio.sleep(0.02)
+        await until(lambda: any(run["status"] == status for run in self.standin.check_runs))
 
 
 async def _drain(stream: trio.abc.ReceiveStream) -> None:

@@ -13,6 +13,7 @@ import pytest
 import trio
 
 from bassloop.runtimes import RunFailed, RuntimeLost
+from tests.until import until
 
 from ..gateway.conftest import USER_KEY, Gateway, open_gateway
 from .containers.test_end import mounted, running
@@ -146,7 +147,6 @@ async def test_nothing_is_left(world: World, how: str) -> None:
                 process.send_signal(signal.SIGKILL)
                 await process.wait()
                 with trio.fail_after(SECONDS):
-                    while world.gateway.pool.snapshot():
-                        await trio.sleep(0.05)
+                    await until(lambda: not world.gateway.pool.snapshot())
                 async with world.runner():
                     await world.gone()

@@ -11,6 +11,7 @@ import trio
 from bassloop.checks.recorder import recording
 from bassloop.web import create_app
 from bassloop.wire import progrock_pb2 as progrock
+from tests.until import until
 
 from .site import Disconnected, a_site
 
@@ -42,8 +43,7 @@ async def test_a_page_that_does_not_read_is_cut_loose_and_catches_up(tmp_path: P
             async with recording(site.store, site.tail, "r") as recorder:
                 async with app.test_client().websocket("/runs/r/live") as socket:
                     await socket.send(json.dumps({"logs": {}}))
-                    while not site.tail.statistics()["followers"]:
-                        await trio.sleep(0.01)
+                    await until(lambda: site.tail.statistics()["followers"])
                     while site.tail.statistics()["followers"]:
                         line = f"line {len(written)}"
                         said = progrock.VertexLog(vertex="v", data=f"{line}\n".encode())
