@@ -67,6 +67,17 @@ async def test_a_loop_of_trio_asyncio_has_the_timers_that_are_dropped():
         await call_asyncio(look)
 
 
+def test_an_asyncssh_connection_has_a_transport_and_counts_packets():
+    connection = asyncssh.SSHServerConnection.__new__(asyncssh.SSHServerConnection)
+    made = inspect.getsource(asyncssh.connection.SSHConnection.connection_made)
+    assert "self._transport = " in made
+    received = inspect.getsource(asyncssh.connection.SSHConnection._finish_recv_packet)
+    assert "self._recv_seq = " in received
+    connection._transport, connection._recv_seq = "transport", 7
+    assert private.transport_of(connection) == "transport"
+    assert private.packets_received(connection) == 7
+
+
 def test_asyncssh_asks_one_method_of_a_channel_whether_it_takes_a_variable():
     handled = asyncssh.SSHServerChannel._process_env_request
     assert inspect.signature(handled).parameters.keys() == {"self", "packet"}
@@ -148,7 +159,7 @@ def test_no_other_module_uses_them():
         for path in source.parent.parent.rglob("*.py")
         if path != source
         for found in re.finditer(
-            rf"\.({'|'.join(names)})\b|(asyncssh|grpclib|trio_asyncio)(\.\w+)*\._\w+",
+            rf"(?<!self)\.({'|'.join(names)})\b|(asyncssh|grpclib|trio_asyncio)(\.\w+)*\._\w+",
             path.read_text(),
         )
     }

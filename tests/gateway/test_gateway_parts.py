@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 
 import asyncssh
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bassloop.gateway import HostKeyError, fingerprint, known_hosts_line, load_host_key
-from bassloop.gateway.admission import Admission, Refused
+from bassloop.gateway.admission import Admission, NotAdmitted
 from bassloop.gateway.algorithms import CLASSICAL, exchanges
 from bassloop.gateway.commands import CommandError, Forward, parse
 from bassloop.runtimes import Platform
@@ -133,7 +134,7 @@ class Clock:
         return self.now
 
 
-def admission(clock: Clock, **limits: int) -> Admission:
+def admission(clock: Clock, chance: float = 1.0, **limits: int) -> Admission:
     how = {
         "connections": 9,
         "per_address": 3,
@@ -141,14 +142,14 @@ def admission(clock: Clock, **limits: int) -> Admission:
         "unauthenticated_per_address": 2,
         "refusals_per_minute": 6,
     }
-    return Admission(**(how | limits), clock=clock)
+    return Admission(**(how | limits), clock=clock, random=lambda: chance)
 
 
 def test_an_address_has_so_many_connections():
     counts = admission(Clock())
     with counts.connection("192.0.2.1"), counts.connection("192.0.2.1"):
         with counts.connection("::ffff:192.0.2.1"):
-            with pytest.raises(Refused, match=r"3 connections of 192\.0\.2\.1 are open"):
+            with pytest.raises(NotAdmitted, match=r"3 connections of 192\.0\.2\.1 are open"):
                 counts.connection("192.0.2.1").__enter__()
             with counts.connection("192.0.2.2"), counts.authenticating("192.0.2.2"):
                 assert repr(counts) == "<Admission: 4 of 2 addresses, 1 not authenticated>"
@@ -160,11 +161,13 @@ def test_an_address_has_so_many_connections():
 def test_one_address_cannot_keep_the_others_from_authenticating():
     counts = admission(Clock())
     with counts.authenticating("192.0.2.1"), counts.authenticating("192.0.2.1"):
-        with pytest.raises(Refused, match=r"2 connections of 192\.0\.2\.1 are not authenticated"):
+        with pytest.raises(
+            NotAdmitted, match=r"2 connections of 192\.0\.2\.1 are not authenticated"
+        ):
             counts.authenticating("192.0.2.1").__enter__()
         with (
             counts.authenticating("192.0.2.2"),
-            pytest.raises(Refused, match="3 connections are not authenticated yet"),
+            pytest.raises(NotAdmitted, match="3 connections are not authenticated yet"),
         ):
             counts.authenticating("192.0.2.3").__enter__()
 
@@ -172,10 +175,43 @@ def test_one_address_cannot_keep_the_others_from_authenticating():
 def test_a_network_of_ipv6_is_one_address():
     counts = admission(Clock(), per_address=1)
     with counts.connection("2001:db8::1"):
-        with pytest.raises(Refused, match=r"2001:db8::/64"):
+        with pytest.raises(NotAdmitted, match=r"2001:db8::/64"):
             counts.connection("2001:db8::ffff").__enter__()
         with counts.connection("2001:db8:0:1::1"):
             pass
+
+
+def test_a_48_of_ipv6_has_a_bound_too():
+    counts = admission(Clock(), per_address=1)
+    with ExitStack() as stack:
+        for number in range(4):
+            stack.enter_context(counts.connection(f"2001:db8:0:{number}::1"))
+        with pytest.raises(NotAdmitted, match=r"4 connections of 2001:db8::/48"):
+            counts.connection("2001:db8:0:9::1").__enter__()
+        with counts.connection("2001:db8:1::1"):
+            pass
+
+
+def test_strangers_are_dropped_at_random_the_more_of_them_there_are():
+    counts = admission(Clock(), chance=0.4, unauthenticated=10)
+    with ExitStack() as stack:
+        for number in range(8):
+            stack.enter_context(counts.authenticating(f"192.0.2.{number}"))
+        with pytest.raises(NotAdmitted, match="dropped at random: 8"):
+            counts.authenticating("192.0.2.99").__enter__()
+
+
+def test_a_flood_of_strangers_keeps_no_known_address_out():
+    clock = Clock()
+    counts = admission(clock)
+    counts.authenticated("192.0.2.200")
+    with ExitStack() as stack:
+        for number in range(3):
+            stack.enter_context(counts.authenticating(f"192.0.2.{number}"))
+        with pytest.raises(NotAdmitted):
+            counts.authenticating("192.0.2.99").__enter__()
+        with counts.authenticating("192.0.2.200"), counts.authenticating("192.0.2.200"):
+            assert counts.statistics()["unauthenticated"] == 5
 
 
 def test_refusals_are_forgiven_as_time_passes():
@@ -184,7 +220,7 @@ def test_refusals_are_forgiven_as_time_passes():
     for _ in range(6):
         with counts.connection("192.0.2.1"):
             counts.refused("192.0.2.1")
-    with pytest.raises(Refused, match="was refused 6 times within a minute"):
+    with pytest.raises(NotAdmitted, match="was refused 6 times within a minute"):
         counts.connection("192.0.2.1").__enter__()
     with counts.connection("192.0.2.2"):
         pass

@@ -8,15 +8,27 @@ fills up slowly. Whoever has spent it is read from again when it has recovered.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING
 
 import trio
 
+from bassloop.bridge.private import packets_received, transport_of
 from bassloop.concurrency import TokenBucket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import asyncssh
+
+READ_BYTES = 64 << 10
+SLICE_BYTES = 2 << 10
+"""How many bytes are processed before it is looked at how long they took."""
+
+UNAUTHENTICATED_BYTES = 64 << 10
+UNAUTHENTICATED_PACKETS = 300
+"""What a connection may send until it is authenticated: several times as much as trying 20 keys takes."""
 
 SLICE_SECONDS = 0.002
 """How long the bytes of one peer may keep the loop before others have their turn."""
@@ -57,3 +69,90 @@ class TimeBudget:
     def delay(self) -> float:
         """Return the seconds until the budget is no longer overdrawn."""
         return self._budget.seconds_until(0)
+
+
+class MeteredReader(asyncio.BufferedProtocol):
+    """Reads an SSH connection for asyncssh, a little at a time and within a budget.
+
+    asyncssh processes all that it is given at once, and copies the rest for each packet. Bytes are processed for
+    `SLICE_SECONDS`, the rest in a later turn of the loop, and nothing more is read meanwhile. A connection
+    that sends too much before it is authenticated is aborted.
+    """
+
+    def __init__(self, connection: asyncssh.SSHServerConnection) -> None:
+        self.budget = TimeBudget()
+        self.is_authenticated = False
+        self.fault: str | None = None
+        self._connection = connection
+        self._transport = transport_of(connection)
+        self._buffer = bytearray(READ_BYTES)
+        self._received = bytearray()
+        self._bytes = 0
+        self._packets = 0
+        self._last_packet = 0
+        self._processing = False
+        self._ending: Callable[[], object] | None = None
+        connection.set_extra_info(meter=self.budget)
+        self._transport.set_protocol(self)
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._received += self._buffer[:nbytes]
+        if not self._processing:
+            self._process()
+
+    def eof_received(self) -> None:
+        self._end(self._connection.eof_received)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end(lambda: self._connection.connection_lost(exc))
+
+    def pause_writing(self) -> None:
+        self._connection.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._connection.resume_writing()
+
+    def _end(self, ending: Callable[[], object]) -> None:
+        """Tell asyncssh that nothing more comes, after what has."""
+        self._ending = ending
+        if not self._processing:
+            ending()
+
+    def _process(self) -> None:
+        self._processing = True
+        timer = self.budget.timer
+        began, spent, taken = timer(), 0.0, 0
+        while self._received and spent < SLICE_SECONDS and self.fault is None:
+            data = bytes(self._received[:SLICE_BYTES])
+            del self._received[:SLICE_BYTES]
+            taken += len(data)
+            self._connection.data_received(data)
+            self._count(len(data))
+            spent = timer() - began
+        self.budget.charge(timer() - began, taken)
+        delay = self.budget.delay()
+        if self._received or delay:
+            self._transport.pause_reading()
+            asyncio.get_running_loop().call_later(delay, self._process)
+            return
+        self._processing = False
+        if self._ending is not None:
+            self._ending()
+        else:
+            self._transport.resume_reading()
+
+    def _count(self, size: int) -> None:
+        """Count bytes and packets until the connection is authenticated."""
+        if self.is_authenticated:
+            return
+        last, self._last_packet = self._last_packet, packets_received(self._connection)
+        # A key exchange begins to count anew.
+        self._packets += self._last_packet - (last if self._last_packet >= last else 0)
+        self._bytes += size
+        if self._bytes > UNAUTHENTICATED_BYTES or self._packets > UNAUTHENTICATED_PACKETS:
+            self.fault = "it sent too much before it was authenticated"
+            self._received.clear()
+            self._connection.abort()

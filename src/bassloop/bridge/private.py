@@ -32,9 +32,11 @@ __all__ = [
     "client_protocol",
     "drop_cancelled_timers",
     "needs_shim",
+    "packets_received",
     "refuse_environment",
     "send_request",
     "server_protocol",
+    "transport_of",
     "trio_asyncio",
     "unread_frames",
 ]
@@ -127,6 +129,20 @@ def refuse_environment(channel: asyncssh.SSHServerChannel[bytes]) -> None:
     """Refuse the environment variables that a client sends: asyncssh would keep any number of them."""
     private: Any = channel
     private._process_env_request = lambda packet: False
+
+
+def transport_of(connection: asyncssh.SSHServerConnection) -> asyncio.Transport:
+    """Return the transport of a connection, so that its bytes can be read by somebody else."""
+    private: Any = connection
+    transport: asyncio.Transport = private._transport
+    return transport
+
+
+def packets_received(connection: asyncssh.SSHServerConnection) -> int:
+    """Return how many packets have come, since the connection began or keys were exchanged."""
+    private: Any = connection
+    packets: int = private._recv_seq
+    return packets
 
 
 # grpclib: it makes its protocols for sockets that it opens itself, and we have SSH channels

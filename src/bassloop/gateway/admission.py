@@ -1,27 +1,40 @@
-"""Who may connect at all: counts and pauses, before a byte of SSH is spoken."""
+"""Which connections are admitted, before a byte of SSH is spoken.
+
+Strangers, who have not shown a key yet, have a pool of their own; above half of it they are dropped at random,
+the more the fuller it is, as OpenSSH's ``MaxStartups`` does: who floods it drops mostly their own connections.
+Addresses that have authenticated before have another pool of the same size, so that no flood of strangers
+keeps known runners out. A subscriber has a whole /64 of IPv6, and may well have a /48.
+"""
 
 from __future__ import annotations
 
 import ipaddress
-from collections import Counter, OrderedDict
+import random
+from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from bassloop.concurrency import TokenBucket, TTLCache
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
-MOST_REMEMBERED = 10_000
+MAX_REMEMBERED = 10_000
+KNOWN_SECONDS = 30 * 86_400.0
+NETWORK_FACTOR = 4
+"""How many times as many connections as one address a whole /48 may have."""
 
 
-class Refused(Exception):
-    """This connection is one too many; the message says of what."""
+class NotAdmitted(Exception):
+    """A connection is one too many; the message says of which kind."""
 
 
 class Admission:
-    """Counts connections, and remembers which addresses were refused too often.
+    """Counts connections, and remembers which addresses were refused too often, or have authenticated.
 
     Args:
         clock: seconds, monotonic.
+        random: returns a number from 0 to 1, for the connections that are dropped early.
     """
 
     def __init__(
@@ -33,6 +46,7 @@ class Admission:
         unauthenticated_per_address: int,
         refusals_per_minute: int,
         clock: Callable[[], float],
+        random: Callable[[], float] = random.random,
     ) -> None:
         self._connections = connections
         self._per_address = per_address
@@ -40,54 +54,78 @@ class Admission:
         self._unauthenticated_per_address = unauthenticated_per_address
         self._refusals_per_minute = refusals_per_minute
         self._clock = clock
+        self._random = random
         self._open: Counter[str] = Counter()
-        self._unknown: Counter[str] = Counter()
-        self._refusals: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._strangers: Counter[str] = Counter()
+        self._known_pending: Counter[str] = Counter()
+        self._open_networks: Counter[str] = Counter()
+        self._pending_networks: Counter[str] = Counter()
+        self._refusals = TTLCache[str, TokenBucket](MAX_REMEMBERED, clock=clock)
+        self._known = TTLCache[str, bool](MAX_REMEMBERED, KNOWN_SECONDS, clock=clock)
 
     @contextmanager
-    def connection(self, address: str) -> Iterator[None]:
-        """Count one connection of this address while the body runs. Raises Refused."""
-        origin = _origin(address)
+    def connection(self, address: str) -> Generator[None]:
+        """Count one connection of this address while the body runs. Raises NotAdmitted."""
         if self._open.total() >= self._connections:
-            raise Refused(f"{self._connections} connections are open")
-        if self._open[origin] >= self._per_address:
-            raise Refused(f"{self._per_address} connections of {origin} are open")
-        if self._recent(origin) > self._refusals_per_minute - 1:
-            raise Refused(f"{origin} was refused {self._refusals_per_minute} times within a minute")
-        with _one_more(self._open, origin):
+            raise NotAdmitted(f"{self._connections} connections are open")
+        origin, network = _origins(address)
+        self._check(self._open, self._open_networks, address, self._per_address, "open")
+        refusals = self._refusals.get(origin)
+        if refusals is not None and refusals.tokens < 1:
+            limit = self._refusals_per_minute
+            raise NotAdmitted(f"{origin} was refused {limit} times within a minute")
+        with _one_more(self._open, origin), _one_more(self._open_networks, network):
             yield
 
     @contextmanager
-    def authenticating(self, address: str) -> Iterator[None]:
-        """Count one connection that has not shown a key yet while the body runs. Raises Refused."""
-        origin = _origin(address)
-        if self._unknown.total() >= self._unauthenticated:
-            raise Refused(f"{self._unauthenticated} connections are not authenticated yet")
-        if self._unknown[origin] >= self._unauthenticated_per_address:
-            limit = self._unauthenticated_per_address
-            raise Refused(f"{limit} connections of {origin} are not authenticated yet")
-        with _one_more(self._unknown, origin):
+    def authenticating(self, address: str) -> Generator[None]:
+        """Count one connection that has not shown a key yet while the body runs. Raises NotAdmitted."""
+        origin, network = _origins(address)
+        is_known = origin in self._known
+        pending = self._known_pending if is_known else self._strangers
+        total = pending.total()
+        if total >= self._unauthenticated:
+            raise NotAdmitted(f"{self._unauthenticated} connections are not authenticated yet")
+        limit = self._unauthenticated_per_address
+        self._check(pending, self._pending_networks, address, limit, "not authenticated yet")
+        if not is_known and self._random() < self._drop_chance(total):
+            raise NotAdmitted(f"dropped at random: {total} connections are not authenticated yet")
+        with _one_more(pending, origin), _one_more(self._pending_networks, network):
             yield
+
+    def _drop_chance(self, total: int) -> float:
+        half = self._unauthenticated / 2
+        return max(total - half, 0) / half
+
+    def _check(
+        self, counts: Counter[str], networks: Counter[str], address: str, limit: int, state: str
+    ) -> None:
+        origin, network = _origins(address)
+        if counts[origin] >= limit:
+            raise NotAdmitted(f"{limit} connections of {origin} are {state}")
+        limit *= NETWORK_FACTOR
+        if network != origin and networks[network] >= limit:
+            raise NotAdmitted(f"{limit} connections of {network} are {state}")
+
+    def authenticated(self, address: str) -> None:
+        """Remember that somebody authenticated from this address."""
+        self._known.store(_origins(address)[0], True)
 
     def refused(self, address: str) -> None:
-        """This address had no right key."""
-        origin = _origin(address)
-        self._refusals[origin] = (self._recent(origin) + 1, self._clock())
-        self._refusals.move_to_end(origin)
-        while len(self._refusals) > MOST_REMEMBERED:
-            self._refusals.popitem(last=False)
-
-    def _recent(self, origin: str) -> float:
-        """Refusals that count still: they are forgiven at the rate at which they are allowed."""
-        count, at = self._refusals.get(origin, (0.0, 0.0))
-        return max(0.0, count - (self._clock() - at) * self._refusals_per_minute / 60)
+        """Count a connection of this address that showed no right key."""
+        origin = _origins(address)[0]
+        refusals = self._refusals.get(origin) or TokenBucket(
+            self._refusals_per_minute, self._refusals_per_minute / 60, clock=self._clock
+        )
+        refusals.take()
+        self._refusals.store(origin, refusals)
 
     def statistics(self) -> dict[str, int]:
-        """Numbers for logs and metrics."""
+        """Return numbers for logs and metrics."""
         return {
             "connections": self._open.total(),
             "addresses": len(self._open),
-            "unauthenticated": self._unknown.total(),
+            "unauthenticated": self._strangers.total() + self._known_pending.total(),
         }
 
     def __repr__(self) -> str:
@@ -97,7 +135,7 @@ class Admission:
 
 
 @contextmanager
-def _one_more(counts: Counter[str], origin: str) -> Iterator[None]:
+def _one_more(counts: Counter[str], origin: str) -> Generator[None]:
     counts[origin] += 1
     try:
         yield
@@ -107,14 +145,14 @@ def _one_more(counts: Counter[str], origin: str) -> Iterator[None]:
             del counts[origin]
 
 
-def _origin(address: str) -> str:
-    """What counts as one address: a subscriber has a whole /64 of IPv6."""
+def _origins(address: str) -> tuple[str, str]:
+    """Return what counts as one address, and the network that it is in: for IPv6 a /64 and its /48."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
-        return address
-    if parsed.version == 6:
-        if parsed.ipv4_mapped is not None:
-            return str(parsed.ipv4_mapped)
-        return str(ipaddress.ip_network((parsed, 64), strict=False))
-    return str(parsed)
+        return address, address
+    if parsed.version == 6 and parsed.ipv4_mapped is None:
+        subscriber = ipaddress.ip_network((parsed, 64), strict=False)
+        return str(subscriber), str(subscriber.supernet(new_prefix=48))
+    plain = str(parsed if parsed.version == 4 else parsed.ipv4_mapped)
+    return plain, plain

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 import trio
 
+from bassloop.concurrency import open_flat_nursery
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -111,17 +113,14 @@ async def look_up(source: KeySource, login: str, *, fresh: bool = False) -> _Kno
         return found
     try:
         found = await _ask(source, login, fresh)
-    except* Exception as errors:  # noqa: BLE001  (GitHub may be down; one login less can connect)
-        log.warning("keys not looked up", login=login, error=str(errors.exceptions[0]))
+    except Exception as error:  # noqa: BLE001  (GitHub may be down; one login less can connect)
+        log.warning("keys not looked up", login=login, error=str(error))
     return found
 
 
 async def still_is(source: KeySource, identity: Identity) -> bool:
     """Whether the login is still this user's and has this key. Raises what the source raises."""
-    try:
-        known = await _ask(source, identity.login, fresh=False)
-    except* Exception as errors:  # noqa: BLE001  (raised again, without its group)
-        raise errors.exceptions[0] from None
+    known = await _ask(source, identity.login, fresh=False)
     return known.user is not None and known.user.id == identity.id and identity.key in known.keys
 
 
@@ -136,7 +135,7 @@ async def _ask(source: KeySource, login: str, fresh: bool) -> _Known:
     async def ask_keys() -> None:
         keys.append(await source.keys(login, fresh=fresh))
 
-    async with trio.open_nursery() as nursery:
+    async with open_flat_nursery() as nursery:
         nursery.start_soon(ask_user)
         nursery.start_soon(ask_keys)
     return _Known(users[0], frozenset(key.split()[1] for key in keys[0] if len(key.split()) > 1))

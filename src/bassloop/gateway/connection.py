@@ -15,6 +15,7 @@ from asyncssh.constants import DISC_NO_MORE_AUTH_METHODS_AVAILABLE, EXTENDED_DAT
 
 from bassloop.bridge import call_trio
 from bassloop.bridge.grpc import Opener, SessionFactory, owned_opener
+from bassloop.bridge.metering import MeteredReader
 from bassloop.bridge.private import refuse_environment
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ class Connection(asyncssh.SSHServer):
         self.identity: Identity | None = None
         self.login = ""
         self.ssh: asyncssh.SSHServerConnection | None = None
+        self.reader: MeteredReader | None = None
         self.sessions: set[Session] = set()
         self.forwards: list[Forward] = []
         self.lost = trio.Event()
@@ -115,6 +117,11 @@ class Connection(asyncssh.SSHServer):
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self.ssh = conn
+        self.reader = MeteredReader(conn)
+
+    def auth_completed(self) -> None:
+        if self.reader is not None:
+            self.reader.is_authenticated = True
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost.set()

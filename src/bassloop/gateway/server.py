@@ -14,8 +14,9 @@ import structlog
 import trio
 
 from bassloop.bridge import call_asyncio
+from bassloop.concurrency import shielded
 from bassloop.gateway import algorithms
-from bassloop.gateway.admission import Admission, Refused
+from bassloop.gateway.admission import Admission, NotAdmitted
 from bassloop.gateway.authentication import Authentication, KeySource, still_is
 from bassloop.gateway.commands import CommandError, parse
 from bassloop.gateway.connection import SERVICE, Connection, Forward, Session
@@ -112,7 +113,7 @@ class _Gateway:
             try:
                 with self._admission.connection(address):
                     await self._connection(stream, address, bound["session"])
-            except Refused as refused:
+            except NotAdmitted as refused:
                 log.debug("connection refused", reason=str(refused))
             except Exception:  # one connection's crash is logged with its ids, and stays here
                 log.exception("connection crashed")
@@ -126,6 +127,7 @@ class _Gateway:
                 if connection.identity is None:
                     self._admission.refused(address)
                     return
+            self._admission.authenticated(address)
             with structlog.contextvars.bound_contextvars(login=connection.identity.login):
                 log.info("runner connected", kind=connection.kind)
                 await self._sessions(connection, name)
@@ -160,7 +162,8 @@ class _Gateway:
             )
         except (asyncssh.Error, OSError) as error:
             connection.identity = None
-            log.info("runner refused", login=connection.login[:100], reason=str(error))
+            reason = (connection.reader and connection.reader.fault) or str(error)
+            log.info("runner refused", login=connection.login[:100], reason=reason)
         finally:
             if connection.ssh is None:
                 own.close()
@@ -250,7 +253,7 @@ class _Gateway:
                 await session.closed.wait()
         finally:
             log.info("runtime removed", runtime=name)
-            with trio.move_on_after(self._settings.closing_seconds, shield=True):
+            with shielded(self._settings.closing_seconds):
                 await self._store.remove_session(name)
         return 0
 
@@ -259,11 +262,11 @@ class _Gateway:
         ssh = connection.ssh
         if ssh is None:
             return
-        with trio.move_on_after(self._settings.closing_seconds, shield=True) as patience:
+        with shielded(self._settings.closing_seconds) as closing:
             ssh.close()
             await call_asyncio(ssh.wait_closed)
-        if patience.cancelled_caught:
-            with trio.move_on_after(1, shield=True):
+        if closing.cancelled_caught:
+            with shielded(1):
                 ssh.abort()
                 await call_asyncio(ssh.wait_closed)
 
