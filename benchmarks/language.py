@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bassloop import bass
-from bassloop.bass.session import immediate_session, run_now
+from bassloop.bass.embedding import immediate_session, run_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,9 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from bassloop.bass.filesystem import FSPath, MemoryFiles
-from bassloop.bass.pair import from_list
 from bassloop.bass.path import CachePath, CommandPath, DirPath, FilePath
-from bassloop.bass.scope import Scope
 from bassloop.bass.thunk import (
     ImageArchive,
     ImageBuild,
@@ -19,7 +17,7 @@ from bassloop.bass.thunk import (
     ThunkAddr,
     ThunkPath,
 )
-from bassloop.bass.values import INT_MAX, INT_MIN
+from bassloop.bass.values import INT_MAX, INT_MIN, Scope, from_list
 
 texts = st.text(st.characters(codec="utf-8"), max_size=8)
 words = st.text("abcdefghij-_.", min_size=1, max_size=6).filter(lambda word: word.strip("."))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bassloop.bass.cursor import OpenCall, Word, call_around, indentation, word_at, word_before
+from bassloop.bass.reader import OpenCall, Word, call_around, indentation, word_at, word_before
 
 TEXTS = st.text(alphabet='ab:/$ \n"\\;#()[]{}^é', max_size=60)
 

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bassloop.bass.equality import equal
 from bassloop.bass.errors import BassError
 from bassloop.bass.filesystem import (
-    MAX_KEPT,
+    MAX_CACHED,
     CachedFiles,
     DirEntry,
     FSPath,
@@ -20,7 +21,7 @@ from bassloop.bass.filesystem import (
 from bassloop.bass.path import DirPath, FilePath
 from bassloop.bass.printer import show
 from bassloop.bass.thunk import Thunk
-from bassloop.bass.values import equal
+from bassloop.bass.wire.digest import thunk_digest
 from bassloop.bass.wire.encode import encode_thunk, read_files
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ async def test_a_thunk_with_files_of_the_host_is_named_when_they_have_been_read(
     assert show(thunk) == "{{thunk (error: <repository>/ has not been read yet): x}}"
     await read_files(thunk)
     memory = Thunk(args=("x",)).with_mount(FSPath(MemoryFiles({"a/b": b"1"})), DirPath("m"))
-    assert thunk.digest() == memory.digest()
+    assert thunk_digest(thunk) == thunk_digest(memory)
 
 
 async def test_unread_files_of_the_host_are_the_same_where_they_are_the_same_place() -> None:
@@ -103,7 +104,7 @@ async def test_a_path_out_of_the_repository_is_refused() -> None:
 
 async def test_there_is_a_limit_to_what_is_kept() -> None:
     kept = CachedFiles(
-        Repository({"a": bytes(MAX_KEPT // 2), "b": bytes(MAX_KEPT // 2), "c": b"1"})
+        Repository({"a": bytes(MAX_CACHED // 2), "b": bytes(MAX_CACHED // 2), "c": b"1"})
     )
     await kept.read_file("a")
     await kept.read_file("b")

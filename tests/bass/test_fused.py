@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from bassloop import bass
-from bassloop.bass.session import immediate_session, run_now
+from bassloop.bass.embedding import immediate_session, run_now
 
 SIGNS = ("+", "-", "<", ">", "<=", ">=", "=")
 VALUES = ("0", "1", "-7", str(2**63 - 1), str(-(2**63)), '"1"', "true", "null")

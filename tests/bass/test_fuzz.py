@@ -9,7 +9,7 @@ import time
 import pytest
 
 from bassloop import bass
-from bassloop.bass.session import immediate_session, run_now
+from bassloop.bass.embedding import immediate_session, run_now
 
 from .conformance.corpus import corpus
 

@@ -9,16 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bassloop.bass.equality import equal
 from bassloop.bass.errors import BassError
 from bassloop.bass.json import decode, encode, from_python, message_json, to_python
 from bassloop.bass.json_stream import END, MAX_DEPTH, NEED_MORE, JSONStream, read_json
-from bassloop.bass.pair import Cons, Pair, from_list
 from bassloop.bass.path import CachePath, CommandPath, DirPath, FilePath, HostPath
 from bassloop.bass.printer import show
-from bassloop.bass.scope import Scope
-from bassloop.bass.symbol import Symbol
 from bassloop.bass.thunk import Secret
-from bassloop.bass.values import EMPTY, IGNORE, Value, equal
+from bassloop.bass.values import EMPTY, IGNORE, Cons, Pair, Scope, Symbol, Value, from_list
 from bassloop.wire import bass_pb2 as pb
 
 from .strategies import json_data

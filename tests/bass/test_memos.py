@@ -8,13 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bassloop.bass import memo_file
+from bassloop.bass.equality import equal
 from bassloop.bass.errors import BassError
-from bassloop.bass.pair import from_list
 from bassloop.bass.path import CommandPath, HostPath
 from bassloop.bass.printer import show
-from bassloop.bass.symbol import Symbol
 from bassloop.bass.thunk import ImageRef, Platform, Thunk
-from bassloop.bass.values import Value, equal
+from bassloop.bass.values import Symbol, Value, from_list
 from bassloop.bass.wire.encode import encode
 from bassloop.wire import bass_pb2 as pb
 
@@ -56,7 +55,7 @@ memos: {
 
 
 def call(*args: Value, of: Thunk = STRINGS, binding: str = "upper-case") -> memo_file.MemoKey:
-    return memo_file.call(of, binding, from_list(args))
+    return memo_file.memo_key(of, binding, from_list(args))
 
 
 def test_a_memo_is_recalled_by_module_name_and_arguments() -> None:
@@ -99,22 +98,12 @@ def test_what_is_stored_is_recalled_and_replaced() -> None:
     assert [len(memo.calls[0].results) for memo in known.memos] == [2, 1]
 
 
-def test_what_is_removed_leaves_nothing_empty() -> None:
-    known = memo_file.parse(FILE, "bass.lock")
-    memo_file.store(known, call("a"), encode("A"))
-    assert memo_file.remove(known, call("a"))
-    assert memo_file.render(known) == FILE
-    assert not memo_file.remove(known, call("a"))
-    assert memo_file.remove(known, call("hello"))
-    assert memo_file.render(known) == b""
-
-
 def test_a_memo_hands_out_no_path_on_this_machine() -> None:
     known = pb.Memosphere()
     memo_file.store(known, call("x"), encode(from_list([HostPath("/etc")])))
     text = memo_file.render(known)
     assert b"host_path" in text
-    with pytest.raises(BassError, match="no message may hand out"):
+    with pytest.raises(BassError, match="no message may grant"):
         memo_file.recall(memo_file.parse(text, "bass.lock"), call("x"))
 
 

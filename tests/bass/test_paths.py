@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bassloop.bass.equality import equal
 from bassloop.bass.errors import BassError
 from bassloop.bass.filesystem import FSPath, MemoryFiles
 from bassloop.bass.path import (
@@ -19,7 +20,6 @@ from bassloop.bass.path import (
 )
 from bassloop.bass.printer import show
 from bassloop.bass.thunk import Thunk, ThunkPath
-from bassloop.bass.values import equal
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from bassloop.bass.path import DirPath, FilePath, HostPath
 from bassloop.bass.printer import show
 from bassloop.bass.thunk import ImageRef, Mount, Platform, Thunk
 from bassloop.bass.wire.decode import decode, decode_logical, decode_thunk
-from bassloop.bass.wire.digest import digest_of, encode_go_order, thunk_sha256
+from bassloop.bass.wire.digest import digest_of, encode_go_order, thunk_digest, thunk_sha256
 from bassloop.bass.wire.encode import encode, encode_thunk
 from bassloop.wire import bass_pb2 as pb
 
@@ -79,7 +79,7 @@ def test_a_thunk_is_the_same_after_a_journey(thunk: Thunk) -> None:
     message = encode_thunk(thunk)
     again = decode_thunk(pb.Thunk.FromString(message.SerializeToString()))
     assert encode_thunk(again) == message
-    assert again.digest() == thunk.digest()
+    assert thunk_digest(again) == thunk_digest(thunk)
 
 
 @given(thunks)
@@ -124,7 +124,7 @@ HOST = pb.HostPath(context="/etc", path=pb.FilesystemPath(file=pb.FilePath(path=
     ],
 )
 def test_no_message_hands_out_a_path_on_this_machine(thunk: pb.Thunk) -> None:
-    with pytest.raises(BassError, match="no message may hand out"):
+    with pytest.raises(BassError, match="no message may grant"):
         decode_thunk(thunk)
 
 
@@ -149,7 +149,7 @@ def test_a_message_is_taken_only_so_deep() -> None:
 
 
 def test_a_message_with_nothing_where_a_value_should_be_is_refused() -> None:
-    with pytest.raises(BassError, match="value missing"):
+    with pytest.raises(BassError, match="value is missing"):
         decode(pb.Value())
     with pytest.raises(BassError, match="missing in this message"):
         decode_thunk(pb.Thunk(dir=pb.ThunkDir()))

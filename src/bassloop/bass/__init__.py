@@ -5,8 +5,8 @@
         await session.call(bass.binding(module, "github-hook", "project.bass"), event, client)
         await session.wait()
 
-`open_session` needs Trio, which is imported when it is first used. Where there is nothing to wait for,
-`immediate_session` needs no event loop at all.
+`open_session` needs Trio, which is optional and imported when it is first used. Where there is nothing to wait for,
+`immediate_session` needs no event loop.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bassloop.bass.budget import Budget
+from bassloop.bass.embedding import binding, builtin, immediate_session, run_now, scope
 from bassloop.bass.errors import BassError, EndOfSource, Exhausted, ReadError, render
 from bassloop.bass.filesystem import (
     DirEntry,
@@ -28,13 +29,11 @@ from bassloop.bass.json import from_python, to_python
 from bassloop.bass.path import CachePath, CommandPath, DirPath, FilePath, HostPath
 from bassloop.bass.printer import show
 from bassloop.bass.reader import read_source
-from bassloop.bass.scope import Scope
-from bassloop.bass.session import Session, binding, builtin, immediate_session, run_now, scope
-from bassloop.bass.symbol import Symbol
+from bassloop.bass.session import Session
 from bassloop.bass.thunk import ImageRef, Platform, Secret, Thunk, ThunkPath
-from bassloop.bass.values import Value
+from bassloop.bass.values import Scope, Symbol, Value
 from bassloop.bass.wire.decode import decode_ref, decode_thunk
-from bassloop.bass.wire.digest import digest_of, encode_go_order, thunk_sha256
+from bassloop.bass.wire.digest import digest_of, encode_go_order, thunk_digest, thunk_sha256
 from bassloop.bass.wire.encode import encode_ref, encode_thunk, encode_thunk_path, read_files
 
 if TYPE_CHECKING:
@@ -86,6 +85,7 @@ __all__ = [
     "run_now",
     "scope",
     "show",
+    "thunk_digest",
     "thunk_sha256",
     "to_python",
 ]

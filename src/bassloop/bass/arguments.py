@@ -1,99 +1,127 @@
-"""What builtins ask of their arguments: the bare value if it is of the type needed, an error otherwise."""
+"""Arguments of builtins, by type.
+
+Each function returns the plain value, or raises a `BassError` that says what is needed; `where` is the builtin that
+needs it.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bassloop.bass import errors
-from bassloop.bass.combiner import Applicative, Combiner
-from bassloop.bass.pair import end_of
-from bassloop.bass.scope import Scope
-from bassloop.bass.symbol import Keyword, Symbol
-from bassloop.bass.values import EMPTY
+from bassloop.bass.errors import wrong_type
+from bassloop.bass.path import DirPath, FilePath, Path
+from bassloop.bass.thunk import Thunk
+from bassloop.bass.values import EMPTY, Combiner, Keyword, Scope, Symbol, end_of, plain
 
 if TYPE_CHECKING:
+    from bassloop.bass.path import NamePath
     from bassloop.bass.values import Value
 
 
-def integer(value: Value, who: str) -> int:
-    """A number."""
+def integer(value: Value, where: str) -> int:
+    """Return a number."""
     if value.__class__ is not int:
-        value = bare(value)
+        value = plain(value)
         if value.__class__ is not int:
-            raise errors.wrong_type(value, "number", who)
+            raise wrong_type(value, "number", where)
     return value
 
 
-def text(value: Value, who: str) -> str:
-    """A string."""
+def text(value: Value, where: str) -> str:
+    """Return a string."""
     if value.__class__ is not str:
-        value = bare(value)
+        value = plain(value)
         if value.__class__ is not str:
-            raise errors.wrong_type(value, "string", who)
+            raise wrong_type(value, "string", where)
     return value
 
 
-def symbol(value: Value, who: str) -> str:
-    """A symbol's name."""
-    value = bare(value)
-    if value.__class__ is not Symbol:
-        raise errors.wrong_type(value, "symbol", who)
-    return value.name
-
-
-def keyword(value: Value, who: str) -> str:
-    """A keyword's name."""
-    value = bare(value)
-    if value.__class__ is not Keyword:
-        raise errors.wrong_type(value, "keyword", who)
-    return value.name
-
-
-def scope(value: Value, who: str) -> Scope:
-    """A scope."""
-    if value.__class__ is not Scope:
-        value = bare(value)
-        if value.__class__ is not Scope:
-            raise errors.wrong_type(value, "scope", who)
-    return value
-
-
-def combiner(value: Value, who: str) -> Combiner:
-    """Something to call."""
-    value = bare(value)
-    if not isinstance(value, Combiner):
-        raise errors.wrong_type(value, "combiner", who)
-    return value
-
-
-def applicative(value: Value, who: str) -> Applicative:
-    """Something to call with evaluated arguments."""
-    value = bare(value)
-    if not isinstance(value, Applicative):
-        raise errors.wrong_type(value, "applicative", who)
-    return value
-
-
-def items(value: Value, who: str) -> list[Value]:
-    """The members of a list."""
-    members: list[Value] = []
-    if end_of(value, members) is not EMPTY:
-        raise errors.wrong_type(value, "list", who)
-    return members
-
-
-def boolean(value: Value, who: str) -> bool:
-    """True or false; null counts as false."""
-    value = bare(value)
+def boolean(value: Value, where: str) -> bool:
+    """Return true or false; null counts as false."""
+    value = plain(value)
     if value is None:
         return False
     if not isinstance(value, bool):
-        raise errors.wrong_type(value, "boolean", who)
+        raise wrong_type(value, "boolean", where)
     return value
 
 
-def bare(value: Value) -> Value:
-    """A value without metadata and what the reader noted."""
-    from bassloop.bass.pair import plain
+def symbol(value: Value, where: str) -> str:
+    """Return the name of a symbol."""
+    value = plain(value)
+    if value.__class__ is not Symbol:
+        raise wrong_type(value, "symbol", where)
+    return value.name
 
-    return plain(value) if not isinstance(value, int | str) else value
+
+def keyword(value: Value, where: str) -> str:
+    """Return the name of a keyword."""
+    value = plain(value)
+    if value.__class__ is not Keyword:
+        raise wrong_type(value, "keyword", where)
+    return value.name
+
+
+def scope(value: Value, where: str) -> Scope:
+    """Return a scope."""
+    if value.__class__ is not Scope:
+        value = plain(value)
+        if value.__class__ is not Scope:
+            raise wrong_type(value, "scope", where)
+    return value
+
+
+def items(value: Value, where: str) -> list[Value]:
+    """Return the members of a list."""
+    members: list[Value] = []
+    if end_of(value, members) is not EMPTY:
+        raise wrong_type(value, "list", where)
+    return members
+
+
+def combiner(value: Value, where: str) -> Combiner:
+    """Return something that can be called."""
+    value = plain(value)
+    if not isinstance(value, Combiner):
+        raise wrong_type(value, "combiner", where)
+    return value
+
+
+def applicative(value: Value, where: str) -> Combiner:
+    """Return something that evaluates its operands when it is called."""
+    value = plain(value)
+    if not isinstance(value, Combiner) or not value.applicative:
+        raise wrong_type(value, "applicative", where)
+    return value
+
+
+def path(value: Value, where: str) -> Path:
+    """Return a path of any kind."""
+    value = plain(value)
+    if not isinstance(value, Path):
+        raise wrong_type(value, "path", where)
+    return value
+
+
+def file_path(value: Value, where: str) -> FilePath:
+    """Return the path of a file that is only a name."""
+    value = plain(value)
+    if not isinstance(value, FilePath):
+        raise wrong_type(value, "file path like ./this", where)
+    return value
+
+
+def name_path(value: Value, where: str) -> NamePath:
+    """Return the path of a file or directory that is only a name."""
+    value = plain(value)
+    if not isinstance(value, FilePath | DirPath):
+        raise wrong_type(value, "path like ./this or ./this/", where)
+    return value
+
+
+def thunk(value: Value, where: str) -> Thunk:
+    """Return a thunk."""
+    value = plain(value)
+    if not isinstance(value, Thunk):
+        raise wrong_type(value, "thunk", where)
+    return value

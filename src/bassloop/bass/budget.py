@@ -1,4 +1,4 @@
-"""Budgets: what a script may take of the machine that it runs on."""
+"""Budgets: how much a script may use of the machine that it runs on."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any, final
 import greenlet
 
 from bassloop.bass.errors import Exhausted
-from bassloop.bass.pair import Cell
-from bassloop.bass.scope import Scope
-from bassloop.bass.values import Object
+from bassloop.bass.values import Cell, Object, Scope
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -25,11 +23,11 @@ class Budget:
 
     * `steps`: calls, and values that builtins go through.
     * `live`: bytes of values that are alive at once, estimated.
-    * `seconds`: of the script's own running; what it waits for does not count.
+    * `seconds`: of running; the time that the script waits doesn't count.
     * `output`: bytes that it logs and emits.
-    * `depth`: calls within calls that are not in tail position, at the least; simple calls nest deeper.
+    * `depth`: calls within calls that aren't in tail position; simple calls may nest deeper.
 
-    `setting` is what the owner of a script changes to give it more, with `{}` for the limit in capitals.
+    `setting` is what to change to give a script more, for messages: a text with `{}` for the limit in capitals.
     """
 
     steps: int = 50_000_000
@@ -41,18 +39,18 @@ class Budget:
 
 
 FRAMES_PER_CALL = 16
-"""Python frames that a nested call of the language takes, generously."""
+"""How many of Python's frames a nested call takes, generously estimated."""
 
 SLICE = 2_000
-"""Steps between two checkpoints: some milliseconds."""
+"""Steps between two checkpoints, which take some milliseconds."""
 
 STEP_BYTES = 600
-"""What a step leaves alive at the most, by and large; builtins that make more say so (`Meter.allocate`)."""
+"""What a step leaves alive, roughly and at most; builtins that make more say so (`Meter.allocate`)."""
 
 
 @final
 class Meter:
-    """Counts what a session takes of its budget. What has run out stays run out."""
+    """Counts what a session uses of its budget. A budget that is used up stays so."""
 
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
@@ -67,7 +65,7 @@ class Meter:
         self._weigh_at = budget.live // 2
 
     def count(self, steps: int) -> None:
-        """Count steps that were taken. Raises `Exhausted`."""
+        """Count steps. Raises `Exhausted`."""
         self.steps += steps
         budget = self.budget
         if self.steps > budget.steps:
@@ -79,7 +77,7 @@ class Meter:
         self.allocate(steps * STEP_BYTES)
 
     def allocate(self, size: int) -> None:
-        """Count bytes that a builtin makes at once, before it makes them. Raises `Exhausted`."""
+        """Count bytes that a builtin is about to make at once. Raises `Exhausted`."""
         self._allocated += size
         if self._allocated >= self._weigh_at:
             self._weigh(size)
@@ -91,30 +89,30 @@ class Meter:
             raise self._spent("output", f"the script wrote more than {self.budget.output:,} bytes")
 
     def too_deep(self) -> Exhausted:
-        """The error of a script whose calls nest too deep."""
+        """Return the error of a script whose calls nest too deeply."""
         return self._spent(
             "depth",
             "the script nests its calls too deep; put the call in tail position, or use foldl",
         )
 
     def resume(self) -> None:
-        """The script runs from here on."""
+        """Note that the script runs from now on."""
         if self._since is None:
             self._since = time.monotonic()
 
     def pause(self) -> None:
-        """The script waits from here on."""
+        """Note that the script waits from now on."""
         if self._since is not None:
             self.seconds += time.monotonic() - self._since
             self._since = None
 
     def _spent(self, budget: str, text: str) -> Exhausted:
         setting = self.budget.setting.format(budget.upper())
-        mend = f"; {setting} is the limit" if setting else ""
-        return Exhausted(budget, f"{text}: its budget ({budget}) is used up{mend}")
+        fix = f"; {setting} is the limit" if setting else ""
+        return Exhausted(budget, f"{text}: its budget ({budget}) is used up{fix}")
 
     def _weigh(self, coming: int) -> None:
-        """Find out how much is really alive, and when to look again."""
+        """Find out how much is really alive, and when to do so again."""
         live = self.budget.live
         weight = _weight(self.roots, live) + (coming if coming > 1 << 16 else 0)
         if weight > live:
@@ -126,7 +124,10 @@ class Meter:
 
 
 def _weight(roots: list[Any], enough: int) -> int:
-    """The bytes of values that can be reached from roots and from the running fiber's frames, or over `enough`."""
+    """Return the bytes of all values that can be reached from roots and from the running fiber's frames.
+
+    Counting stops above `enough`.
+    """
     seen: set[int] = set()
     stack: list[Any] = list(roots)
     frame: FrameType | None = sys._getframe(2)

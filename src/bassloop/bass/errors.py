@@ -1,29 +1,35 @@
-"""What goes wrong in a script.
+"""The errors of scripts, and how they are shown.
 
-An error keeps the facts (the values, the scope, the range) and becomes text when somebody asks for it: most
-failures to match a pattern are never shown to anyone.
+An error keeps the facts (values, a scope, a range) and becomes text only when somebody asks for it: most failures to
+match a pattern are never shown to anyone.
 """
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final, final
+
+from bassloop.bass.printer import show
+from bassloop.bass.values import kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from bassloop.bass.ranges import Range
-    from bassloop.bass.scope import Scope
-    from bassloop.bass.values import Value
+    from bassloop.bass.values import Scope, Value
 
+MAX_TRACE: Final = 1000
+"""How many calls an error remembers."""
 
-TRACE_LIMIT = 1000
-SHOWN = 200
+SHOWN_VALUE: Final = 200
+SHOWN_LINE: Final = 160
+SHOWN_CALLS: Final = 20
 
 
 class BassError(Exception):
-    """A script's failure: `message`, where it happened (`range`), and the calls that led there (`trace`).
+    """The failure of a script: `message`, where it happened (`range`), and the calls that led there (`trace`).
 
-    `text` is the message, or a function that makes it when it is needed. `fields` are the facts that
+    `text` is the message, or a function that returns it when it is needed. `fields` are the facts that
     `(error message :name value)` was given.
     """
 
@@ -36,7 +42,7 @@ class BassError(Exception):
 
     @property
     def message(self) -> str:
-        """One line or more for people: what was wrong and, where it can be told, the mend."""
+        """What was wrong and, where it can be told, how to fix it, in one line or more."""
         text = self._text
         if not isinstance(text, str):
             self._text = text = text()
@@ -47,17 +53,17 @@ class BassError(Exception):
         """The innermost form that was being evaluated, if the error came from a source text."""
         return self.trace[0] if self.trace else None
 
-    def passed(self, place: Range) -> None:
-        """Note that the error left a form on its way out."""
+    def add_call(self, place: Range) -> None:
+        """Add a form that the error passes through on its way out to the trace."""
         trace = self.trace
-        if len(trace) < TRACE_LIMIT:
+        if len(trace) < MAX_TRACE:
             if not trace or trace[-1] is not place:
                 trace.append(place)
         else:
             self.omitted += 1
 
     def notes(self) -> Iterator[str]:
-        """Further lines that help, shown below the excerpt."""
+        """Yield further lines that help, which are shown below the excerpt."""
         if self.fields is not None:
             for name, value in self.fields.items():
                 yield f":{name} {brief(value)}"
@@ -65,15 +71,10 @@ class BassError(Exception):
     def __str__(self) -> str:
         return self.message
 
-    def render(self) -> str:
-        """The message, the lines of source with the range marked, and the call trace, for a terminal or page."""
-
-        return render(self)
-
 
 @final
 class EndOfSource(BassError):
-    """A source has no more values."""
+    """The error of a source that has no more values."""
 
     def __init__(self) -> None:
         super().__init__("end of source: give (next source default) a default to return instead")
@@ -81,7 +82,7 @@ class EndOfSource(BassError):
 
 @final
 class ReadError(BassError):
-    """A text is no program. `incomplete` says that more text could make it one."""
+    """The error of a text that is no program. `incomplete` says that more text could make it one."""
 
     def __init__(self, text: str, place: Range, incomplete: bool = False) -> None:
         super().__init__(text)
@@ -91,7 +92,7 @@ class ReadError(BassError):
 
 @final
 class Exhausted(BassError):
-    """A budget ran out. Not to be caught by the script: whatever runs under the budget ends."""
+    """The error of a session that used up a budget. A script can't catch it."""
 
     def __init__(self, budget: str, text: str) -> None:
         super().__init__(text)
@@ -100,7 +101,7 @@ class Exhausted(BassError):
 
 @final
 class Unbound(BassError):
-    """A name that means nothing where it was used."""
+    """The error of a name that isn't bound where it was used."""
 
     def __init__(self, name: str, scope: Scope) -> None:
         super().__init__(f"unbound symbol: {name}")
@@ -108,114 +109,93 @@ class Unbound(BassError):
         self.scope = scope
 
     def notes(self) -> Iterator[str]:
-        similar = self.similar()
+        similar = get_close_matches(self.name, self.scope.names(), n=3, cutoff=0.6)
         if similar:
-            yield "did you mean " + ", ".join(similar) + "?"
+            yield f"did you mean {', '.join(similar)}?"
 
-    def similar(self) -> list[str]:
-        """Names that are bound in the scope and look alike, best first."""
-        from difflib import get_close_matches
 
-        return get_close_matches(self.name, self.scope.names(), n=3, cutoff=0.6)
+@final
+class Mismatch:
+    """The facts of a value that doesn't match a pattern: both of them, or an error that says more."""
+
+    __slots__ = ("cause", "pattern", "value")
+
+    def __init__(self, pattern: Value, value: Value, cause: BassError | None = None) -> None:
+        self.pattern = pattern
+        self.value = value
+        self.cause = cause
+
+    def error(self) -> BassError:
+        """Return the error to raise."""
+        return self.cause or BassError(
+            lambda: f"bind: need {brief(self.pattern)}, have {brief(self.value)}"
+        )
 
 
 def brief(value: Value) -> str:
-    """A value's printed form, cut to a length that suits a message."""
-    from bassloop.bass.printer import show
-
-    text = show(value, limit=SHOWN + 1)
-    return text if len(text) <= SHOWN else text[:SHOWN] + "…"
-
-
-def unbound(name: str, scope: Scope) -> BassError:
-    """A symbol without a binding."""
-    return Unbound(name, scope)
+    """Return a value's printed form, cut to a length that suits a message."""
+    text = show(value, limit=SHOWN_VALUE + 1)
+    return text if len(text) <= SHOWN_VALUE else text[:SHOWN_VALUE] + "…"
 
 
 def arity(name: str, need: int, have: int, *, variadic: bool = False) -> BassError:
-    """The wrong number of arguments."""
+    """Return the error of a call of a builtin with the wrong number of arguments."""
     least = "at least " if variadic else ""
-    return BassError(f"{name} arity: need {least}{need} argument{'s' * (need != 1)}, given {have}")
+    return BassError(f"{name} arity: need {least}{_arguments(need)}, given {have}")
 
 
-def miscounted(formals: Value, need: int, args: list[Value]) -> BassError:
-    """A function called with the wrong number of arguments."""
-    takes = f"{need} argument{'s' * (need != 1)}"
+def function_arity(formals: Value, need: int, args: list[Value]) -> BassError:
+    """Return the error of a call of a function with the wrong number of arguments."""
 
     def text() -> str:
-        given = " ".join(brief(arg) for arg in args)
-        return f"the function takes {takes} {brief(formals)}, given {len(args)}: {given}".rstrip(
-            ": "
-        )
+        takes = f"the function takes {_arguments(need)} {brief(formals)}, given {len(args)}"
+        return ": ".join([takes, " ".join(map(brief, args))] if args else [takes])
 
     return BassError(text)
 
 
-def wrong_type(value: Value, need: str, asked_by: str = "") -> BassError:
-    """A value of another type than was needed; `asked_by` is the builtin that needed it."""
-
-    def text() -> str:
-        from bassloop.bass.values import kind
-
-        where = f"{asked_by}: " if asked_by else ""
-        return f"{where}need a {need}, have {brief(value)} ({kind(value)})"
-
-    return BassError(text)
+def _arguments(count: int) -> str:
+    return f"{count} argument{'s' * (count != 1)}"
 
 
-def not_a_list(value: Value, asked_by: Value = None) -> BassError:
-    """A value that should be a list, ended by the empty list."""
+def wrong_type(value: Value, need: str, where: str = "") -> BassError:
+    """Return the error of a value of another type than was needed; `where` is the builtin that needed it."""
+    prefix = f"{where}: " if where else ""
+    return BassError(lambda: f"{prefix}need a {need}, have {brief(value)} ({kind(value)})")
 
-    def text() -> str:
-        where = f"{brief(asked_by)}: " if asked_by is not None else ""
-        return f"{where}need a list, have {brief(value)}"
 
-    return BassError(text)
+def not_a_list(value: Value, combiner: Value) -> BassError:
+    """Return the error of operands that aren't a list, ended by the empty list."""
+    return BassError(lambda: f"{brief(combiner)}: need a list, have {brief(value)}")
 
 
 def not_callable(value: Value) -> BassError:
-    """The head of a combination that is no combiner."""
-
-    def text() -> str:
-        from bassloop.bass.values import kind
-
-        return f"cannot call {brief(value)} ({kind(value)}): the first member of (…) must be a combiner"
-
-    return BassError(text)
+    """Return the error of a combination whose head is no combiner."""
+    return BassError(
+        lambda: (
+            f"cannot call {brief(value)} ({kind(value)}): the first member of (…) must be a combiner"
+        )
+    )
 
 
 def cannot_encode(value: Value) -> BassError:
-    """A value that has no encoding."""
-
-    def text() -> str:
-        from bassloop.bass.values import kind
-
-        return f"cannot encode {kind(value)}: {brief(value)}"
-
-    return BassError(text)
-
-
-def cannot_bind(value: Value) -> BassError:
-    """A value in a pattern that nothing can be bound to."""
-    return BassError(lambda: f"bind: cannot bind to {brief(value)}")
-
-
-def mismatch(need: Value, have: Value) -> BassError:
-    """A value that does not match a pattern."""
-    return BassError(lambda: f"bind: need {brief(need)}, have {brief(have)}")
+    """Return the error of a value that has no encoding."""
+    return BassError(lambda: f"cannot encode {kind(value)}: {brief(value)}")
 
 
 def bad_syntax(text: str) -> BassError:
-    """A form of the wrong shape."""
+    """Return the error of a form of the wrong shape."""
     return BassError(f"bad syntax: {text}")
 
 
-CALLS_SHOWN: Final = 20
-LINE_SHOWN: Final = 160
+# --- for people ---
 
 
 def render(error: BassError) -> str:
-    """An error in several lines, without one at the end."""
+    """Return an error as lines for a terminal or page.
+
+    They are the message, the line of source with the range marked, and the calls that led there.
+    """
     return "\n".join(_lines(error))
 
 
@@ -223,35 +203,36 @@ def _lines(error: BassError) -> Iterator[str]:
     yield f"error: {error.message}"
     place = error.range
     if place is not None:
-        yield from excerpt(place)
+        yield from _excerpt(place)
     for note in error.notes():
         yield f"  {note}"
-    calls = [call for call in error.trace[1:] if place is None or not _within(place, call)]
-    for call in calls[:CALLS_SHOWN]:
-        yield f"  called at {_where(call)}: {_cut(' '.join(call.text.split()), 100)}"
-    left = len(calls) - CALLS_SHOWN + error.omitted
+    calls = [call for call in error.trace[1:] if place is None or not _on_same_line(place, call)]
+    for call in calls[:SHOWN_CALLS]:
+        text = _printable(" ".join(call.text.split()))
+        yield f"  called at {_where(call)}: {text if len(text) <= 100 else text[:100] + '…'}"
+    left = len(calls) - SHOWN_CALLS + error.omitted
     if left > 0:
         yield f"  … and {left} more"
 
 
-def excerpt(place: Range) -> Iterator[str]:
-    """The line on which a range begins, with what it covers of it marked."""
+def _excerpt(place: Range) -> Iterator[str]:
+    """Yield the line on which a range begins, with the part that it covers marked."""
     number = str(place.line)
     margin = " " * len(number)
     text = place.source.line(place.line)
     start = place.column
     end = place.end_column if place.end_line == place.line else len(text)
-    left = max(0, start - LINE_SHOWN // 2) if start > LINE_SHOWN else 0
-    shown = text[left : left + LINE_SHOWN].replace("\t", " ")
-    marks = " " * (start - left) + "^" * max(1, min(end, left + LINE_SHOWN) - start)
+    left = max(0, start - SHOWN_LINE // 2) if start > SHOWN_LINE else 0
+    shown = text[left : left + SHOWN_LINE].replace("\t", " ")
+    marks = " " * (start - left) + "^" * max(1, min(end, left + SHOWN_LINE) - start)
     yield f"{margin}--> {_where(place)}"
     yield f"{margin} |"
     yield f"{number} | {_printable(shown)}"
     yield f"{margin} | {marks}"
 
 
-def _within(inner: Range, outer: Range) -> bool:
-    """Whether a call is only the same place once more: a form around it on the same line."""
+def _on_same_line(inner: Range, outer: Range) -> bool:
+    """Return whether a call only encloses a form on the same line, and so repeats its place."""
     return (
         inner.source is outer.source
         and outer.start <= inner.start
@@ -263,11 +244,6 @@ def _within(inner: Range, outer: Range) -> bool:
 
 def _where(place: Range) -> str:
     return f"{place.source.name}:{place.line}:{place.column + 1}"
-
-
-def _cut(text: str, length: int) -> str:
-    text = _printable(text)
-    return text if len(text) <= length else text[:length] + "…"
 
 
 def _printable(text: str) -> str:

@@ -1,19 +1,19 @@
-"""File systems that paths can stand on: in memory, or the host's (a repository, std), read when it is needed."""
+"""File systems that paths can stand on: in memory, or the host's (a repository, std), read on demand."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias, final
 
-from bassloop.bass import errors
-from bassloop.bass.errors import BassError
-from bassloop.bass.path import HERE, FilePath, NamePath, PlacedPath, named_json
-from bassloop.bass.values import Value, Verbatim
+from bassloop.bass.errors import BassError, brief
+from bassloop.bass.path import HERE, FilePath, NamePath, PlacedPath
+from bassloop.bass.printer import PRINTED, Parts, Verbatim
+from bassloop.bass.values import value_type
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-
-MAX_KEPT: Final = 64 << 20
+MAX_CACHED: Final = 64 << 20
+"""How many bytes of a file system of the host a script may read."""
 MAX_FILES: Final = 20_000
 
 
@@ -25,10 +25,10 @@ class DirEntry(NamedTuple):
 
 
 class FileSystem(Protocol):
-    """Read-only files that a path value (`paths.FSPath`) stands on: a repository, std, an in-memory tree.
+    """Read-only files that a host provides: a repository, for example.
 
-    Paths are relative to the root, with forward slashes, without `.` and `..` and without a slash at either
-    end; "" is the root.
+    Paths are relative to the root, with forward slashes, without `.` and `..` and without a slash at either end; ""
+    is the root.
     """
 
     @property
@@ -36,23 +36,25 @@ class FileSystem(Protocol):
         """What a path into it prints as: "repository", "std"."""
 
     async def read_file(self, path: str) -> bytes:
-        """The content of a file. Raises `BassError` if there is none."""
+        """Return the content of a file. Raises `BassError` if there is none."""
 
     async def list_dir(self, path: str) -> Sequence[DirEntry]:
-        """The members of a directory, sorted by name. Raises `BassError` if there is none."""
+        """Return the members of a directory, sorted by name. Raises `BassError` if there is none."""
 
 
 class NotRead(BassError):
-    """A file or directory of the host is needed at once, and has not been read yet (`read_files` does)."""
+    """The error of a file or directory of the host that is needed at once and hasn't been read yet.
+
+    `wire.encode.read_files` reads it.
+    """
 
     def __init__(self, path: FSPath) -> None:
-        super().__init__(lambda: f"{errors.brief(path)} has not been read yet")
-        self.path = path
+        super().__init__(lambda: f"{brief(path)} has not been read yet")
 
 
 @final
 class MemoryFiles:
-    """Files in memory, by their clean relative paths. What `mkfs` makes."""
+    """Files in memory, by their clean relative paths, as `mkfs` makes them."""
 
     __slots__ = ("_dirs", "_files", "name")
 
@@ -78,33 +80,33 @@ class MemoryFiles:
         self._dirs[parent].add(entry)
 
     def read_now(self, path: str) -> bytes:
-        """A file's content. Raises `BassError` if there is none."""
+        """Return a file's content. Raises `BassError` if there is none."""
         content = self._files.get(path)
         if content is None:
-            raise _no("file", path, "it is a directory" if path in self._dirs else "")
+            raise _missing("file", path, "it is a directory" if path in self._dirs else "")
         return content
 
     def list_now(self, path: str) -> Sequence[DirEntry]:
-        """A directory's members, sorted by name. Raises `BassError` if there is none."""
+        """Return a directory's members, sorted by name. Raises `BassError` if there is none."""
         entries = self._dirs.get(path)
         if entries is None:
-            raise _no("directory", path, "it is a file" if path in self._files else "")
+            raise _missing("directory", path, "it is a file" if path in self._files else "")
         return sorted(entries)
 
     async def read_file(self, path: str) -> bytes:
-        """The same, as hosts do it."""
+        """Do as `read_now`, for those who await it."""
         return self.read_now(path)
 
     async def list_dir(self, path: str) -> Sequence[DirEntry]:
-        """The same, as hosts do it."""
+        """Do as `list_now`, for those who await it."""
         return self.list_now(path)
 
 
 @final
 class CachedFiles:
-    """A file system of the host that remembers what was read, so that thunks with files can be told by name.
+    """A file system of the host, with a cache of what was read, so that thunks with files in them have digests.
 
-    Keeps up to 64 MiB, then refuses to read on.
+    It holds up to `MAX_CACHED` bytes and `MAX_FILES` files, and then refuses to read more.
     """
 
     __slots__ = ("_dirs", "_files", "_inner", "_size", "name")
@@ -117,23 +119,23 @@ class CachedFiles:
         self._size = 0
 
     def read_now(self, path: str) -> bytes | None:
-        """A file's content, None if it was not read yet."""
+        """Return a file's content, or None if it hasn't been read yet."""
         return self._files.get(path)
 
     def list_now(self, path: str) -> Sequence[DirEntry] | None:
-        """A directory's members, None if it was not listed yet."""
+        """Return a directory's members, or None if it hasn't been listed yet."""
         return self._dirs.get(path)
 
     async def read_file(self, path: str) -> bytes:
-        """A file's content; asked for once. Raises `BassError` if there is none, or it is too much to keep."""
+        """Return a file's content, asking the host once. Raises `BassError` if there is none, or it is too much."""
         if path not in self._files:
             content = await self._inner.read_file(path)
-            self._keep(path, len(content))
+            self._count(path, len(content))
             self._files[path] = content
         return self._files[path]
 
     async def list_dir(self, path: str) -> Sequence[DirEntry]:
-        """A directory's members, sorted by name; asked for once."""
+        """Return a directory's members, sorted by name, asking the host once; raises as `read_file` does."""
         if path not in self._dirs:
             entries = tuple(sorted(await self._inner.list_dir(path)))
             for entry in entries:
@@ -141,15 +143,15 @@ class CachedFiles:
                     raise BassError(
                         f"{self.name} has a file with an impossible name: {entry.name!r}"
                     )
-            self._keep(path, 64 * len(entries))
+            self._count(path, 64 * len(entries))
             self._dirs[path] = entries
         return self._dirs[path]
 
-    def _keep(self, path: str, size: int) -> None:
-        if self._size + size > MAX_KEPT or len(self._files) >= MAX_FILES:
+    def _count(self, path: str, size: int) -> None:
+        if self._size + size > MAX_CACHED or len(self._files) >= MAX_FILES:
             raise BassError(
-                f"{self.name}/{path} is too much: scripts may read {MAX_KEPT >> 20} MiB in {MAX_FILES:,} files "
-                "of it; narrow it down with globs, or clone the repository in a thunk"
+                f"{self.name}/{path} is too much: scripts may read {MAX_CACHED >> 20} MiB in {MAX_FILES:,} files of "
+                "it; narrow it down with globs, or clone the repository in a thunk"
             )
         self._size += size
 
@@ -158,53 +160,38 @@ Files: TypeAlias = "MemoryFiles | CachedFiles"
 
 
 @final
+@value_type
 class FSPath(PlacedPath):
     """A path in files that are in memory, or that the host has: a repository's, or std's."""
 
-    __slots__ = ("fs",)
     kind = "file system path"
 
-    def __init__(self, fs: Files, path: NamePath = HERE) -> None:
-        self.fs = fs
-        self.path = path
+    fs: Files
+    path: NamePath = HERE
 
     def at(self, path: NamePath) -> FSPath:
         return FSPath(self.fs, path)
 
-    def parts(self) -> Iterator[Verbatim | Value]:
-        yield Verbatim(f"<{self.fs.name}>/{self.path.slash().removeprefix('./')}")
-
-    def json_parts(self) -> Iterator[Verbatim | Value]:
-        yield Verbatim('{"path":')
-        yield from named_json(self.path)
-        yield Verbatim("}")
-
-    def same(self, other: Value, pending: list[tuple[Value, Value]]) -> bool:
-        if self.fs is not other.fs or isinstance(self.fs, MemoryFiles):
-            return False
-        pending.append((self.path, other.path))
-        return True
-
     def read_now(self) -> bytes:
-        """The file's content. Raises `NotRead` if the host has to be asked, `BassError` if there is none."""
+        """Return the file's content. Raises `NotRead` if the host has to be asked, `BassError` if there is none."""
         content = self.fs.read_now(self.inside())
         if content is None:
             raise NotRead(self)
         return content
 
     def list_now(self) -> Sequence[DirEntry]:
-        """The directory's members, with the errors of `read_now`."""
+        """Return the directory's members; raises as `read_now` does."""
         entries = self.fs.list_now(self.inside())
         if entries is None:
             raise NotRead(self)
         return entries
 
     async def read(self) -> bytes:
-        """The file's content, asking the host if need be. Raises `BassError` if there is none."""
+        """Return the file's content, asking the host if need be. Raises `BassError` if there is none."""
         return await self.fs.read_file(self.inside())
 
     async def read_all(self) -> None:
-        """Have this file, or all that is in this directory, read, so that `read_now` and `list_now` answer."""
+        """Read this file, or everything in this directory, so that `read_now` and `list_now` can answer."""
         if isinstance(self.path, FilePath):
             await self.read()
             return
@@ -219,15 +206,20 @@ class FSPath(PlacedPath):
                     await self.fs.read_file(path)
 
 
+@PRINTED.of(FSPath)
+def _path(path: FSPath) -> Parts:
+    yield Verbatim(f"<{path.fs.name}>/{path.path.slash().removeprefix('./')}")
+
+
 def repository_dir(tree: FileSystem | Files, path: NamePath = HERE) -> FSPath:
-    """A path in files that the host provides, read-only. Scripts cannot make one."""
+    """Return a path in read-only files that the host provides. Scripts can't make one."""
     return FSPath(tree if isinstance(tree, MemoryFiles | CachedFiles) else CachedFiles(tree), path)
 
 
 def memory_file(name: str, content: bytes) -> FSPath:
-    """A file in memory of its own."""
+    """Return a file in memory, in a file system of its own."""
     return FSPath(MemoryFiles({name: content}), FilePath(name))
 
 
-def _no(what: str, path: str, why: str) -> BassError:
+def _missing(what: str, path: str, why: str) -> BassError:
     return BassError(f"there is no {what} ./{path}" + (f": {why}" if why else ""))

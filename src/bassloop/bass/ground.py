@@ -1,35 +1,50 @@
-"""Ground: the scope that every script descends from, and what modules of std see beside it."""
+"""Ground, the scope that every script descends from, and what modules of std see in addition."""
 
 from __future__ import annotations
 
 from functools import cache
-from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
-from bassloop.bass.annotated import WithMeta
-from bassloop.bass.combiner import Builtin, Wrapped
+from bassloop.bass.builtins import (
+    combiners,
+    commands,
+    control,
+    lists,
+    memos,
+    numbers,
+    paths,
+    predicates,
+    running,
+    scopes,
+    scoping,
+    streams,
+    strings,
+    thunks,
+)
+from bassloop.bass.combiner import Applicative, Builtin
+from bassloop.bass.compile import combination  # noqa: F401 - it says how combinations are compiled
 from bassloop.bass.reader import read_source
 from bassloop.bass.registry import INTERNAL, TABLE
-from bassloop.bass.scope import Scope
 from bassloop.bass.thunk import SCRATCH
-from bassloop.bass.values import strip
+from bassloop.bass.values import Combiner, Scope, WithMeta
 
 if TYPE_CHECKING:
     from bassloop.bass.registry import BuiltinDefinition
     from bassloop.bass.values import Value
 
-_MODULES: Final = (
-    "control", "combiners", "running", "paths", "thunks", "scoping", "scopes", "predicates", "numbers", "lists",
-    "streams", "strings", "memos", "commands",
+_ORDER: Final = (
+    control, combiners, paths, predicates, scoping, thunks, running, lists, scopes, numbers, streams, strings, memos,
+    commands,
 )  # fmt: skip
+"""The modules of builtins in the order in which Ground lists their names, which scripts can see."""
 
 
 @cache
 def ground() -> Scope:
-    """The one Ground of the process. Nothing may be bound in it: scripts run in scopes below it."""
-    for name in _MODULES:
-        import_module(f"bassloop.bass.builtins.{name}")
-    made = Scope({name: _value(definition) for name, definition in TABLE.items()}, (), True)
+    """Return the one Ground of the process. Nothing may be bound in it: scripts run in scopes below it."""
+    order = {module.__name__: place for place, module in enumerate(_ORDER)}
+    definitions = sorted(TABLE.values(), key=lambda each: order[each.function.__module__])
+    made = Scope({each.name: _documented(each) for each in definitions}, (), True)
     made.vars["scratch"] = WithMeta(SCRATCH, Scope({"doc": "a thunk without anything"}))
     made.name = "ground"
     return made
@@ -37,29 +52,27 @@ def ground() -> Scope:
 
 @cache
 def internal() -> Scope:
-    """What modules of std see beside Ground. It carries no documentation: the modules' own comments count."""
-    above = ground()  # which fills the table
-    return Scope(
-        {name: strip(_value(definition)) for name, definition in INTERNAL.items()}, (above,), True
-    )
+    """Return the scope that modules of std descend from. What it adds isn't documented: the modules' comments count."""
+    return Scope({name: _combiner(each) for name, each in INTERNAL.items()}, (ground(),), True)
 
 
-def _value(definition: BuiltinDefinition) -> Value:
-    formals = read_source(definition.formals, definition.name)[0].form
-    made: Value = Builtin(
+def _combiner(definition: BuiltinDefinition) -> Combiner:
+    made = Builtin(
         definition.shown,
-        formals,
+        read_source(definition.formals, definition.name)[0].form,
         definition.function,
         definition.least,
         definition.most,
         definition.operative,
         definition.dotted,
     )
-    if not definition.operative:
-        made = Wrapped(made)
+    return made if definition.operative else Applicative(made)
+
+
+def _documented(definition: BuiltinDefinition) -> Value:
     about: dict[str, Value] = {"doc": definition.doc}
     if definition.indent:
         about["indent"] = True
-    if definition.name == "append":
-        about["deprecated"] = "Use [concat] instead."
-    return WithMeta(made, Scope(about))
+    if definition.deprecated:
+        about["deprecated"] = definition.deprecated
+    return WithMeta(_combiner(definition), Scope(about))

@@ -1,9 +1,8 @@
-"""What the language asks of the world around it. The language itself does no I/O at all.
+"""What the language asks of the world around it. The language itself does no I/O.
 
-Give a session a `Host` that overrides what it can do; what it does not override refuses with a `BassError`
-that says so. Every coroutine is awaited under the session's driver, in a task of its own session: cancelling
-the session cancels it. Errors that belong to the script (a thunk that failed, a file that is missing) are to
-be raised as `BassError`; anything else ends the session.
+Give a session a `Host` that overrides what it can do; what it doesn't override refuses with a `BassError` that says so.
+Every coroutine is awaited under the session's driver, and is cancelled with the session. Raise errors that belong to
+the script (a thunk that failed, a file that is missing) as `BassError`; anything else ends the session.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from bassloop.bass.thunk import ImageRef, Thunk, ThunkPath
 
 ByteStream: TypeAlias = "AbstractAsyncContextManager[AsyncIterator[bytes]]"
-"""Bytes in pieces of any size, while the context is open. Each is opened, read and closed in one task."""
+"""Bytes in pieces of any size, while the context is open. It is opened, read and closed in one task."""
 
 
 class Host(Protocol):
@@ -33,53 +32,49 @@ class Host(Protocol):
         raise _refusal("run thunks")
 
     def read(self, thunk: Thunk) -> ByteStream:
-        """Run a thunk that has a platform; what it writes to its standard output."""
+        """Run a thunk that has a platform, and return its standard output."""
         raise _refusal("read the output of thunks")
 
     async def resolve(self, ref: ImageRef) -> Thunk:
-        """The thunk of the exact image (with its digest) that a reference means now."""
+        """Return the thunk of the exact image, with its digest, that a reference means now."""
         raise _refusal("resolve images")
 
     def export(self, thunk: Thunk) -> ByteStream:
-        """The thunk as an OCI image archive."""
+        """Return a thunk as an OCI image archive."""
         raise _refusal("export thunks")
 
     def export_path(self, path: ThunkPath) -> ByteStream:
-        """A path out of a thunk, as a tar stream."""
+        """Return a path out of a thunk, as a tar stream."""
         raise _refusal("export paths of thunks")
 
     async def publish(self, thunk: Thunk, ref: ImageRef) -> ImageRef:
-        """Push a thunk's image; the reference with the digest it has there."""
+        """Push a thunk's image, and return the reference with the digest that it has there."""
         raise _refusal("publish thunks")
 
     def read_host_path(self, path: HostPath) -> ByteStream:
-        """The content of a file of this machine. Only a local command line hands out such paths."""
+        """Return the content of a file of this machine. Only a local command line hands out such paths."""
         raise _refusal("read files of this machine")
 
     async def list_host_path(self, path: HostPath) -> Sequence[DirEntry]:
-        """The members of a directory of this machine."""
+        """Return the members of a directory of this machine."""
         raise _refusal("list directories of this machine")
 
     async def write_host_path(self, path: HostPath, content: AsyncIterator[bytes]) -> None:
         """Replace a file of this machine, atomically."""
         raise _refusal("write files of this machine")
 
-    async def runs(self, thunk: Thunk) -> bool:
-        """Whether there is something to run this thunk on, so that a script can be told before it tries."""
-        return True
-
     def log(self, message: str, fields: Mapping[str, Any]) -> None:
-        """A message of the script for people, with fields as plain Python values."""
+        """Log a message of the script for people, with fields as plain Python values."""
 
     def write_error(self, text: str) -> None:
-        """Text for the script's standard error: what `doc` and `dump` print."""
+        """Write text to the script's standard error: what `doc` and `dump` print."""
 
     def now(self) -> datetime:
-        """The current time, aware of its zone."""
+        """Return the current time, aware of its zone."""
         return datetime.now(UTC)
 
 
 def _refusal(what: str) -> BassError:
     return BassError(
-        f"nothing here can {what}: run this script where a runtime is, or leave that out"
+        f"nothing here can {what}: run this script where there is a runtime, or leave that out"
     )

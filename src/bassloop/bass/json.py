@@ -1,49 +1,79 @@
-"""Values as JSON and JSON as values, and what Python makes of both.
+"""Values as JSON and JSON as values; Python's values as the language's, and back.
 
-Encoding is a loop over what values say of themselves (`json_parts`). As it is in Go, `<`, `>` and `&` are
+Encoding is a loop over the parts that the methods of `ENCODED` yield, as printing is. As in Go, `<`, `>` and `&` are
 escaped in lists and in keys, and nowhere else.
 """
 
 from __future__ import annotations
 
 import base64
+import json
 import re
 from typing import TYPE_CHECKING, Any, Final
 
 from google.protobuf.descriptor import FieldDescriptor
 
-from bassloop.bass import errors
-from bassloop.bass.errors import BassError
+from bassloop.bass.combiner import Unwrapped
+from bassloop.bass.errors import BassError, cannot_encode
+from bassloop.bass.filesystem import FSPath
 from bassloop.bass.json_stream import read_json
-from bassloop.bass.pair import Pair, end_of, from_list
-from bassloop.bass.scope import Scope
-from bassloop.bass.values import EMPTY, INT_MAX, INT_MIN, Object, Value, Verbatim, strip
+from bassloop.bass.path import (
+    CachePath,
+    CommandPath,
+    DirPath,
+    FilePath,
+    HostPath,
+    NamePath,
+    PlacedPath,
+)
+from bassloop.bass.printer import Parts, Verbatim
+from bassloop.bass.thunk import Secret, Thunk, ThunkAddr, ThunkPath
+from bassloop.bass.values import (
+    EMPTY,
+    INT_MAX,
+    INT_MIN,
+    Empty,
+    Ignore,
+    Keyword,
+    Methods,
+    Object,
+    Pair,
+    Scope,
+    Symbol,
+    Value,
+    WithMeta,
+    end_of,
+    from_list,
+    strip,
+)
+from bassloop.bass.wire.encode import (
+    encode_addr,
+    encode_name_path,
+    encode_thunk,
+    encode_thunk_path,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from google.protobuf.message import Message
 
-
 MAX_OUTPUT: Final = 64 << 20
 """How many characters an encoding may have."""
+
+ENCODED: Final[Methods[Callable[[Any], Parts]]] = Methods()
+"""The parts of each class's JSON: `Verbatim` text, and values that are encoded in their places."""
 
 _UNSAFE: Final = re.compile(r'[\x00-\x1f"\\\u2028\u2029\udc80-\udcff]')
 _PROTO_UNSAFE: Final = re.compile(r'[\x00-\x1f"\\]')
 _HTML: Final = re.compile("[<>&\u2028\u2029]")
 _SHORT: Final = {
-    '"': '\\"',
-    "\\": "\\\\",
-    "\b": "\\b",
-    "\f": "\\f",
-    "\n": "\\n",
-    "\r": "\\r",
-    "\t": "\\t",
-}
+    '"': '\\"', "\\": "\\\\", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t",
+}  # fmt: skip
 
 
 def encode(value: Value, limit: int = MAX_OUTPUT) -> str:
-    """A value as JSON, without spaces.
+    """Return a value as JSON, without spaces.
 
     Raises `BassError` for a value that has none, for a scope within itself, and beyond `limit` characters.
     """
@@ -51,7 +81,7 @@ def encode(value: Value, limit: int = MAX_OUTPUT) -> str:
     length = 0
     # Scopes are marked by id while they are being written, so that a cycle is noticed. What stands in a list
     # is escaped for HTML.
-    stack: list[tuple[Iterator[Verbatim | Value], int, bool]] = [(iter((value,)), 0, False)]
+    stack: list[tuple[Parts, int, bool]] = [(iter((value,)), 0, False)]
     open_scopes: set[int] = set()
     while stack:
         parts, mark, html = stack[-1]
@@ -65,16 +95,14 @@ def encode(value: Value, limit: int = MAX_OUTPUT) -> str:
                 text = str(part)
             elif isinstance(part, Object):
                 inner = 0
-                if isinstance(part, Scope):
+                if cls is Scope:
                     inner = id(part)
                     if inner in open_scopes:
                         raise BassError(
                             "a scope within itself has no JSON: leave out the key that it is bound to"
                         )
                     open_scopes.add(inner)
-                    stack.append((_scope_parts(part), inner, html))
-                else:
-                    stack.append((part.json_parts(), 0, html or cls is Pair))
+                stack.append((ENCODED[cls](part), inner, html or cls is Pair))
                 break
             else:
                 text = "null" if part is None else "true" if part else "false"
@@ -89,7 +117,7 @@ def encode(value: Value, limit: int = MAX_OUTPUT) -> str:
 
 
 def quote(text: str) -> str:
-    """A string in JSON, as Go writes it. Bytes that are no UTF-8 become U+FFFD."""
+    """Return a string in JSON, as Go writes it. Bytes that aren't UTF-8 become U+FFFD."""
     return f'"{_UNSAFE.sub(_escape, text)}"'
 
 
@@ -104,7 +132,61 @@ def _escape_html(text: str) -> str:
     return _HTML.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def _scope_parts(scope: Scope) -> Iterator[Verbatim | Value]:
+def decode(text: str | bytes) -> Value:
+    """Return the value of a JSON text; objects become scopes, and numbers that aren't 64-bit integers strings.
+
+    Raises `BassError`, which says where, if the text isn't JSON or is nested too deeply.
+    """
+    return read_json(text)
+
+
+# --- the JSON of each class ---
+
+
+@ENCODED.of(Object)
+def _object(value: Object) -> Parts:
+    raise cannot_encode(value)
+
+
+@ENCODED.of(WithMeta)
+def _with_meta(value: WithMeta) -> Parts:
+    yield value.value
+
+
+@ENCODED.of(Ignore)
+def _ignore(value: Ignore) -> Parts:
+    yield Verbatim("{}")
+
+
+@ENCODED.of(Empty)
+def _empty(value: Empty) -> Parts:
+    yield Verbatim("[]")
+
+
+@ENCODED.of(Symbol, Keyword)
+def _name(value: Symbol | Keyword) -> Parts:
+    yield value.name
+
+
+@ENCODED.of(Pair)
+def _list(value: Pair) -> Parts:
+    items: list[Value] = []
+    if end_of(value, items) is not EMPTY:
+        raise cannot_encode(value)
+    yield Verbatim("[")
+    yield from _commas(items)
+    yield Verbatim("]")
+
+
+def _commas(items: list[Value] | tuple[Value, ...]) -> Parts:
+    for index, item in enumerate(items):
+        if index:
+            yield Verbatim(",")
+        yield item
+
+
+@ENCODED.of(Scope)
+def _scope(scope: Scope) -> Parts:
     comma = "{"
     for name, value in scope.items():
         yield Verbatim(f"{comma}{_escape_html(quote(name))}:")
@@ -113,21 +195,94 @@ def _scope_parts(scope: Scope) -> Iterator[Verbatim | Value]:
     yield Verbatim("{}" if comma == "{" else "}")
 
 
-def decode(text: str | bytes) -> Value:
-    """The value of a JSON text: objects become scopes, arrays lists, numbers that are no 64-bit integer strings.
+@ENCODED.of(Unwrapped)
+def _unwrapped(combiner: Unwrapped) -> Parts:
+    inside = combiner.wrapped
+    if isinstance(inside, Symbol):
+        yield from _fields(Symbol=inside)
+    else:
+        path = inside.path if isinstance(inside, PlacedPath) else inside
+        yield from _fields(**{"Path" if isinstance(path, DirPath) else "Cmd": inside})
 
-    Raises `BassError` with the place where the text is no JSON, or is nested too deep.
-    """
-    return read_json(text)
+
+def _fields(**fields: Value) -> Parts:
+    for index, (name, value) in enumerate(fields.items()):
+        yield Verbatim(f'{"," if index else "{"}"{name}":')
+        yield value
+    yield Verbatim("}")
+
+
+@ENCODED.of(CommandPath)
+def _command(path: CommandPath) -> Parts:
+    return _fields(command=path.command)
+
+
+@ENCODED.of(FilePath)
+def _file(path: FilePath) -> Parts:
+    return _fields(file=path.path)
+
+
+@ENCODED.of(DirPath)
+def _dir(path: DirPath) -> Parts:
+    yield Verbatim('{"dir":')
+    yield path.path
+    for name, globs in (("include", path.include), ("exclude", path.exclude)):
+        if globs:
+            yield Verbatim(f',"{name}":[')
+            yield from _commas(globs)
+            yield Verbatim("]")
+    yield Verbatim("}")
+
+
+@ENCODED.of(CachePath)
+def _cache(path: CachePath) -> Parts:
+    return _fields(ID=path.id, ConcurrencyMode=path.mode, Path=_name_path(path.path))
+
+
+@ENCODED.of(HostPath)
+def _host(path: HostPath) -> Parts:
+    return _fields(context=path.context, path=_name_path(path.path))
+
+
+@ENCODED.of(FSPath)
+def _file_system(path: FSPath) -> Parts:
+    return _fields(path=_name_path(path.path))
+
+
+def _name_path(path: NamePath) -> Verbatim:
+    return Verbatim(message_json(encode_name_path(path)))
+
+
+@ENCODED.of(Secret)
+def _secret(secret: Secret) -> Parts:
+    if secret.name:
+        yield from _fields(name=secret.name)
+    else:
+        yield Verbatim("{}")
+
+
+@ENCODED.of(Thunk)
+def _thunk(thunk: Thunk) -> Parts:
+    yield Verbatim(message_json(encode_thunk(thunk)))
+
+
+@ENCODED.of(ThunkPath)
+def _thunk_path(path: ThunkPath) -> Parts:
+    yield Verbatim(message_json(encode_thunk_path(path)))
+
+
+@ENCODED.of(ThunkAddr)
+def _address(address: ThunkAddr) -> Parts:
+    yield Verbatim(message_json(encode_addr(address)))
 
 
 # --- Python's values ---
 
 
 def from_python(value: Any) -> Value:
-    """Plain Python data as a value: dicts become scopes, lists and tuples lists, floats and large numbers strings.
+    """Return plain Python data as a value: dicts as scopes, lists and tuples as lists, other numbers as strings.
 
-    Values of the language are left as they are. Raises `BassError` for anything else.
+    Values of the language are returned as they are. Raises `BassError` for anything else.
     """
     if value is None or isinstance(value, bool | str | Object):
         return value
@@ -145,17 +300,15 @@ def from_python(value: Any) -> Value:
 
 
 def to_python(value: Value) -> Any:
-    """A value as plain Python data: scopes become dicts, lists lists, symbols and keywords strings.
+    """Return a value as plain Python data: scopes as dicts, lists as lists, symbols and keywords as strings.
 
     Paths and thunks become what their JSON is. Raises `BassError` for what has no JSON.
     """
-    import json
-
     bare = strip(value)
     if bare is EMPTY or bare.__class__ is Pair:
         items: list[Value] = []
         if end_of(bare, items) is not EMPTY:
-            raise errors.cannot_encode(bare)
+            raise cannot_encode(bare)
         return [to_python(item) for item in items]
     if bare.__class__ is Scope:
         return {name: to_python(item) for name, item in bare.items()}
@@ -166,7 +319,7 @@ def to_python(value: Value) -> Any:
 
 
 def message_json(message: Message) -> str:
-    """A message in the JSON mapping of protobuf, its fields in the order in which they are declared."""
+    """Return a message in protobuf's JSON mapping, its fields in the order in which they are declared."""
     out: list[str] = []
     todo: list[Any] = [message]
     while todo:

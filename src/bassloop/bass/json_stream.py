@@ -1,6 +1,7 @@
-"""Reading JSON values out of bytes that arrive in pieces.
+"""Reading JSON values from bytes that arrive in pieces.
 
-A loop with a stack of the arrays and objects that are open: no nesting can do more than fail.
+This is a loop with a stack of the arrays and objects that are open: input can't do worse than fail, however deeply it
+is nested.
 """
 
 from __future__ import annotations
@@ -9,9 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from bassloop.bass.errors import BassError
-from bassloop.bass.pair import from_list
-from bassloop.bass.scope import Scope
-from bassloop.bass.values import INT_MAX, INT_MIN
+from bassloop.bass.values import INT_MAX, INT_MIN, Scope, from_list
 
 if TYPE_CHECKING:
     from bassloop.bass.values import Value
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 MAX_DEPTH: Final = 10_000
 MAX_WAITING: Final = 64 << 20
-"""How long one string or number may be, in bytes."""
+"""How many bytes one string or number may have."""
 
 
 class _Mark:
@@ -33,9 +32,9 @@ class _Mark:
 
 
 NEED_MORE: Final = _Mark("NEED_MORE")
-"""What `JSONStream.next` answers when the bytes at hand end within a value, or between two."""
+"""What `JSONStream.next` returns when the bytes so far end within a value, or between two."""
 END: Final = _Mark("END")
-"""What it answers after the last value, once the stream is closed."""
+"""What it returns after the last value, once the stream is closed."""
 
 _SPACE: Final = re.compile(rb"[ \t\r\n]*")
 _NUMBER: Final = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
@@ -57,9 +56,9 @@ _State = Literal["value", "first value", "key", "first key", "colon", "comma"]
 
 
 class JSONStream:
-    """Values one after the other, in the order they arrive.
+    """A decoder of one JSON value after the other.
 
-    `feed` it bytes, ask for the `next` value, `close` it when there are no more bytes.
+    `feed` it bytes, ask for the `next` value, and `close` it when there are no more bytes.
     """
 
     __slots__ = ("_at", "_before", "_closed", "_data", "_keys", "_open", "_resume", "_state")
@@ -75,7 +74,7 @@ class JSONStream:
         self._state: _State = "value"
 
     def feed(self, data: bytes) -> None:
-        """Add bytes to those that wait."""
+        """Add bytes."""
         if self._at > 65536:
             del self._data[: self._at]
             self._before += self._at
@@ -88,10 +87,10 @@ class JSONStream:
         self._closed = True
 
     def next(self) -> Value | _Mark:
-        """The next value, `NEED_MORE`, or `END`.
+        """Return the next value, `NEED_MORE`, or `END`.
 
-        Raises `BassError` for what is no JSON, is nested too deep or is too long, and where the bytes end
-        within a value. There are no further values after an error.
+        Raises `BassError` for what isn't JSON, is nested too deeply or is too long, and when the bytes end within a
+        value. There are no more values after an error.
         """
         data = self._data
         while True:
@@ -154,7 +153,7 @@ class JSONStream:
             self._state = "comma"
 
     def _shut(self, byte: int) -> Value:
-        """The array or object that this byte closes."""
+        """Return the array or object that this byte closes."""
         container = self._open[-1]
         if isinstance(container, list) and byte == 0x5D:
             self._open.pop()
@@ -194,7 +193,7 @@ class JSONStream:
         return text
 
     def _string(self) -> str | None:
-        """The string that begins here; None if it does not end yet."""
+        """Return the string that begins here; None if it doesn't end yet."""
         data = self._data
         at = max(self._resume, self._at + 1)
         while True:
@@ -262,9 +261,9 @@ def _paired(found: re.Match[str]) -> str:
 
 
 def read_json(text: str | bytes) -> Value:
-    """The value of a whole JSON text.
+    """Return the value of a whole JSON text.
 
-    Raises `BassError` if it is no JSON, holds nothing or more than one value, or is nested too deep.
+    Raises `BassError` if it isn't JSON, holds no value or more than one, or is nested too deeply.
     """
     stream = JSONStream()
     stream.feed(text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text)

@@ -1,33 +1,39 @@
-"""The machine: runs compiled forms, suspends them, and counts what they take.
+"""The machine: runs compiled forms, suspends them, and counts the steps that they take.
 
-A machine does no I/O. It runs in fibers (greenlets), each of which hands whatever must be awaited to the
-driver that started it (`drive`), and is resumed with the result. Calls in tail position are left to the
-trampoline: code that returns `TAIL` has put what is to run next, and where, into `machine.run` and
-`machine.scope`. All other calls nest on Python's stack, which for Python functions is on the heap; too much
-of it is an error like any other.
+A machine does no I/O. It runs in fibers (greenlets), each of which hands whatever must be awaited to the driver that
+started it (`drive`), and is resumed with the result. Calls in tail position are left to the trampoline: code that
+returns `TAIL` has put what is to run next, and in which scope, into `machine.run` and `machine.scope`. All other calls
+nest on Python's stack, which for Python functions is on the heap; too much of it is an error like any other.
 """
 
 from __future__ import annotations
 
 import contextvars
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 import greenlet
-
-from bassloop.bass import errors
-from bassloop.bass.combiner import Combiner
-from bassloop.bass.pair import plain
-from bassloop.bass.registry import TABLE
-from bassloop.bass.scope import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from bassloop.bass.budget import Meter
+    from bassloop.bass.errors import Mismatch
     from bassloop.bass.host import Host
-    from bassloop.bass.session import Session
-    from bassloop.bass.values import Code, Value
+    from bassloop.bass.memo_file import MemoKey
+    from bassloop.bass.path import HostPath
+    from bassloop.bass.thunk import Thunk
+    from bassloop.bass.values import Scope, Value
+    from bassloop.wire import bass_pb2 as pb
+
+Code: TypeAlias = "Callable[[Scope, Machine], Value]"
+"""A compiled form: called with the scope to evaluate it in, and the machine that runs it."""
+
+Binder: TypeAlias = "Callable[[Scope, Value, Machine], Mismatch | None]"
+"""A compiled pattern: called with a scope, it binds its names there to parts of a value, unless that doesn't match.
+
+What was bound before a mismatch stays bound.
+"""
 
 
 class _Tail:
@@ -41,39 +47,50 @@ TAIL: Final = _Tail()
 """What code returns that has left a call for the trampoline, in `machine.run` and `machine.scope`."""
 
 
-class Machine:
-    """Runs the code of one session. Several fibers of it may be under way, one at a time."""
+class SessionServices(Protocol):
+    """What builtins can ask of the session: to load modules, run thunks, read and write files."""
 
-    __slots__ = ("fuel", "host", "meter", "rebound", "run", "scope", "session")
+    @property
+    def written_memos(self) -> dict[tuple[str, str], list[tuple[MemoKey, pb.Value]]]:
+        """What the session has written to files of memos, by context and path."""
+
+    def module(self, thunk: Thunk, machine: Machine) -> Scope:
+        """Return the module that a Bass thunk is, which is loaded once."""
+
+    def run(self, thunk: Thunk, machine: Machine) -> None:
+        """Run a thunk: a Bass script here, anything else on the host."""
+
+    def start(self, thunk: Thunk, handler: Value, machine: Machine) -> Callable[[Machine], Value]:
+        """Run a thunk and then the handler in the background; return a function that waits for the result."""
+
+    def wait_all(self, machine: Machine) -> None:
+        """Wait for everything that was started, and for what that starts. Raises the first error."""
+
+    def open(self, subject: Value, machine: Machine) -> Callable[[Machine], bytes]:
+        """Begin to read a file, or the output of a thunk; return a function that returns the next bytes of it."""
+
+    def write(self, source: Value, destination: HostPath, machine: Machine) -> None:
+        """Write what can be read from the source to a file of the host."""
+
+
+class Machine:
+    """Runs the code of one session. Several of its fibers may be under way, of which one runs at a time."""
+
+    __slots__ = ("fuel", "ground", "host", "meter", "rebound", "run", "scope", "session")
 
     run: Code
     scope: Scope
 
-    def __init__(self, session: Session, host: Host, meter: Meter) -> None:
+    def __init__(self, session: SessionServices, host: Host, meter: Meter, ground: Scope) -> None:
         self.session = session
         self.host = host
         self.meter = meter
+        self.ground = ground
         self.fuel = meter.slice
         self.rebound: set[str] = set()
 
-    # --- for compiled code and builtins ---
-
-    def call(self, combiner: Value, args: list[Value], scope: Scope | None = None) -> Value:
-        """Call a combiner with values (which an operative takes as its operands), and return its result."""
-        combiner = plain(combiner)
-        if not isinstance(combiner, Combiner):
-            raise errors.not_callable(combiner)
-        result = combiner.apply(args, Scope() if scope is None else scope, self)
-        while result is TAIL:
-            body, inner = self.run, self.scope
-            self.fuel -= 1
-            if self.fuel < 0:
-                self.refuel()
-            result = body(inner, self)
-        return result
-
     def finish(self, result: Value) -> Value:
-        """The value of what code returned: runs the trampoline until there is one."""
+        """Return the value of what code returned: run the trampoline until there is one."""
         while result is TAIL:
             body, inner = self.run, self.scope
             self.fuel -= 1
@@ -85,20 +102,24 @@ class Machine:
     def define(self, scope: Scope, name: str, value: Value) -> None:
         """Bind a name in a scope that code may run in."""
         scope.vars[name] = value
-        if scope.grounded and name in TABLE:
+        if scope.grounded:
             self.rebound.add(name)
 
+    def adopt(self, scope: Scope, parent: Scope) -> None:
+        """Make a scope another parent of a scope that code may run in."""
+        scope.parents = (*scope.parents, parent)
+        if len(scope.parents) == 1 and parent.grounded:
+            scope.grounded = True
+            self.rebound.update(scope.vars)
+
     def spend(self, steps: int) -> None:
-        """Count the steps that a builtin takes over many values at once."""
+        """Count the steps that a builtin takes over many values at once. Raises `Exhausted`."""
         self.fuel -= steps
         if self.fuel < 0:
             self.refuel()
 
     def refuel(self) -> None:
-        """A slice of steps is used up: count it against the budget, and let others run.
-
-        Raises `Exhausted`.
-        """
+        """Count a slice of steps that is used up, and let others run. Raises `Exhausted`."""
         self.meter.count(self.meter.slice - self.fuel)
         self.fuel = self.meter.slice
         parent = greenlet.getcurrent().parent
@@ -106,7 +127,7 @@ class Machine:
             parent.switch(CHECKPOINT)
 
     def wait(self, awaitable: Awaitable[Any]) -> Any:
-        """Have something awaited by the driver; its result, or its exception raised here."""
+        """Have something awaited by the driver; return its result, or raise its exception."""
         parent = greenlet.getcurrent().parent
         assert parent is not None, "only a fiber can wait"
         self.meter.pause()
@@ -127,26 +148,26 @@ CHECKPOINT: Final = _Checkpoint()
 async def drive(
     machine: Machine, work: Callable[[], Value], checkpoint: Callable[[], Awaitable[object]]
 ) -> Value:
-    """Run `work` in a fiber of the machine, awaiting what it asks for; its result.
+    """Run `work` in a fiber of the machine, await what it asks for, and return its result.
 
-    When an awaitable raises, or is cancelled, the exception is raised in the fiber, at the place that waits,
-    and from there on to the caller. Raises `BassError` for what goes wrong in the script.
+    When an awaitable raises, or is cancelled, the exception is raised in the fiber, where it waits, and from there on
+    to the caller. Raises `BassError` for what goes wrong in the script.
     """
     fiber = greenlet.greenlet(work)
     fiber.gr_context = contextvars.copy_context()
-    asked = _enter(machine, fiber.switch)
+    requested = _enter(machine, fiber.switch)
     while not fiber.dead:
         try:
-            result = await (checkpoint() if asked is CHECKPOINT else asked)
+            result = await (checkpoint() if requested is CHECKPOINT else requested)
         except BaseException as error:  # noqa: BLE001 - it goes on inside the fiber
-            asked = _enter(machine, fiber.throw, error)
+            requested = _enter(machine, fiber.throw, error)
         else:
-            asked = _enter(machine, fiber.switch, result)
-    return asked
+            requested = _enter(machine, fiber.switch, result)
+    return requested
 
 
 def _enter(machine: Machine, enter: Callable[..., Any], *values: Any) -> Any:
-    """Run a fiber up to its next request, with as much of Python's stack as its budget gives it."""
+    """Run a fiber up to its next request, with as much of Python's stack as its budget allows."""
     meter = machine.meter
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(max(limit, meter.frames))

@@ -1,8 +1,7 @@
-"""Memos: what calls of functions in modules gave, kept in a file (`bass.lock`) that is committed with the code.
+"""Files of memos, like `bass.lock`: the results of calls of modules' functions, which are committed with the code.
 
-The file is protobuf's text format. It is read as anybody may write it, and written in one way only, so that
-it changes no more than what is in it. A memo is data: an answer in it that names a path on this machine is
-refused when it is asked for.
+The file is in protobuf's text format. It is read however it is formatted, and written in one way only, so that a diff
+shows what has changed and no more. A memo is data: a result that has a path on the host in it is refused.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from google.protobuf import text_format
 from google.protobuf.descriptor import FieldDescriptor
 
-from bassloop.bass import errors
 from bassloop.bass.errors import BassError
 from bassloop.bass.wire.decode import decode
 from bassloop.bass.wire.encode import encode, encode_thunk
@@ -33,20 +31,20 @@ MAX_NESTING: Final = 200
 
 
 class MemoKey(NamedTuple):
-    """A call that is remembered: of the function `binding` of a module, with a list of arguments."""
+    """A memo_key whose result is stored: of the function `binding` of a module, with a list of arguments."""
 
     module: pb.Thunk
     binding: str
     input: pb.Value
 
 
-def call(thunk: Thunk, binding: str, input: Value) -> MemoKey:
-    """The call of a binding of a module. Raises `BassError` if an argument is no data."""
+def memo_key(thunk: Thunk, binding: str, input: Value) -> MemoKey:
+    """Return the key of a memo_key. Raises `BassError` if an argument isn't data."""
     return MemoKey(encode_thunk(thunk), binding, encode(input))
 
 
 def parse(content: bytes, name: str) -> pb.Memosphere:
-    """The memos in a file, whose name errors give. Raises `BassError` if it holds something else."""
+    """Return the memos in a file, whose name is for messages. Raises `BassError` if it holds something else."""
     if len(content) > MAX_SIZE:
         raise BassError(f"{name} is larger than {MAX_SIZE >> 20} MiB: these are no memos")
     memos = pb.Memosphere()
@@ -60,69 +58,46 @@ def parse(content: bytes, name: str) -> pb.Memosphere:
     return memos
 
 
-def recall(memos: pb.Memosphere, wanted: MemoKey) -> tuple[Value] | None:
-    """What a call gave, in a tuple of one; None if that is not known.
+def recall(memos: pb.Memosphere, key: MemoKey) -> tuple[Value] | None:
+    """Return the result of a memo_key, in a tuple of one; None if there is none.
 
-    Raises `BassError` for an answer that is no value, or a right: a path on this machine.
+    Raises `BassError` for a result that isn't a value, or has a path on the host in it.
     """
-    for result in _results(memos, wanted):
-        if result.input == wanted.input:
+    for result in _results(memos, key):
+        if result.input == key.input:
             return (decode(result.output),)
     return None
 
 
-def store(memos: pb.Memosphere, made: MemoKey, output: pb.Value) -> None:
-    """Remember what a call gave, in place of what it gave before."""
-    for result in _results(memos, made):
-        if result.input == made.input:
+def store(memos: pb.Memosphere, key: MemoKey, output: pb.Value) -> None:
+    """Store the result of a memo_key, in place of an earlier one."""
+    for result in _results(memos, key):
+        if result.input == key.input:
             result.output.CopyFrom(output)
             return
     for memo in memos.memos:
-        if memo.module == made.module:
+        if memo.module == key.module:
             break
     else:
-        memo = memos.memos.add(module=made.module)
+        memo = memos.memos.add(module=key.module)
     for calls in memo.calls:
-        if calls.binding == made.binding:
+        if calls.binding == key.binding:
             break
     else:
-        calls = memo.calls.add(binding=made.binding)
-    calls.results.add(input=made.input, output=output)
+        calls = memo.calls.add(binding=key.binding)
+    calls.results.add(input=key.input, output=output)
 
 
-def remove(memos: pb.Memosphere, gone: MemoKey) -> bool:
-    """Forget what a call gave, and what is empty then; whether it was known."""
-    found = False
+def _results(memos: pb.Memosphere, key: MemoKey) -> Iterator[pb.Memosphere.Result]:
     for memo in memos.memos:
-        if memo.module != gone.module:
-            continue
-        for calls in memo.calls:
-            if calls.binding == gone.binding:
-                found |= _drop(
-                    calls.results, [result.input == gone.input for result in calls.results]
-                )
-        _drop(memo.calls, [not calls.results for calls in memo.calls])
-    _drop(memos.memos, [not memo.calls for memo in memos.memos])
-    return found
-
-
-def _results(memos: pb.Memosphere, wanted: MemoKey) -> Iterator[pb.Memosphere.Result]:
-    for memo in memos.memos:
-        if memo.module == wanted.module:
+        if memo.module == key.module:
             for calls in memo.calls:
-                if calls.binding == wanted.binding:
+                if calls.binding == key.binding:
                     yield from calls.results
 
 
-def _drop(items: Any, which: list[bool]) -> bool:
-    for index in reversed(range(len(which))):
-        if which[index]:
-            del items[index]
-    return any(which)
-
-
 def render(memos: pb.Memosphere) -> bytes:
-    """The file of memos: a field a line, two spaces a level, in the order of their declaration."""
+    """Return the content of a file of memos: a field a line, in the order of declaration, two spaces a level."""
     out: list[str] = []
     todo: list[Any] = [(memos, 0)]
     while todo:
@@ -186,7 +161,7 @@ _BRACES: Final = re.compile(r"""([{<])|[}>]|"(?:[^"\\\n]|\\.)*+"|'(?:[^'\\\n]|\\
 
 
 def _nesting(text: str) -> int:
-    """How deep the braces of a text are nested at most."""
+    """Return how deeply the braces of a text are nested at most."""
     deepest = depth = 0
     for found in _BRACES.finditer(text):
         if found[1]:
@@ -195,8 +170,3 @@ def _nesting(text: str) -> int:
         elif found[0] in "}>":
             depth -= 1
     return deepest
-
-
-def describe(made: MemoKey) -> str:
-    """A call for people."""
-    return f"{errors.brief(decode(made.input))} to {made.binding}"

@@ -1,16 +1,47 @@
-"""Printing values. A loop, not a recursion: a value may be nested deeper than any stack."""
+"""Printing values.
+
+How a class of value prints is a method of `PRINTED`, beside the class: a function that yields `Verbatim` text and the
+inner values that are printed in its place. Printing is a loop over these, so a value may be nested deeper than any
+stack.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterator
+from typing import Any, Final, TypeAlias, final
 
-from bassloop.bass.scope import Scope
-from bassloop.bass.values import Object, Verbatim, strip
+from bassloop.bass.values import (
+    EMPTY,
+    Bind,
+    Cell,
+    Empty,
+    Ignore,
+    Keyword,
+    Located,
+    Methods,
+    Object,
+    Pair,
+    Scope,
+    Symbol,
+    Value,
+    WithMeta,
+    plain,
+    strip,
+)
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
-    from bassloop.bass.values import Value
+@final
+class Verbatim(str):
+    """Text that stands for itself among `Parts`, as opposed to a string that is printed as a value."""
+
+    __slots__ = ()
+
+
+Parts: TypeAlias = Iterator[Verbatim | Value]
+"""A printed form, flat: `Verbatim` text, and values that are printed in their places."""
+
+PRINTED: Final[Methods[Callable[[Any], Parts]]] = Methods()
+"""How each class of value prints."""
 
 _ESCAPES: Final = {
     "\\": "\\\\", '"': '\\"', "\a": "\\a", "\b": "\\b", "\f": "\\f",
@@ -19,7 +50,7 @@ _ESCAPES: Final = {
 
 
 def show(value: Value, limit: int | None = None) -> str:
-    """The printed form of a value: the first `limit` characters of it at least, if there is a limit.
+    """Return the printed form of a value; with a limit, at least the first `limit` characters of it.
 
     A scope within itself prints as `{...}`. Never fails.
     """
@@ -30,7 +61,7 @@ def show(value: Value, limit: int | None = None) -> str:
     out: list[str] = []
     length = 0
     # Scopes are marked by id while they are being printed, so that a cycle ends.
-    stack: list[tuple[Iterator[Verbatim | Value], int]] = [(iter((value,)), 0)]
+    stack: list[tuple[Parts, int]] = [(iter((value,)), 0)]
     printing: set[int] = set()
     while stack:
         parts, marked = stack[-1]
@@ -50,7 +81,7 @@ def show(value: Value, limit: int | None = None) -> str:
                         out.append("{...}")
                         continue
                     printing.add(mark)
-                stack.append((part.parts(), mark))
+                stack.append((PRINTED[cls](part), mark))
                 break
             else:
                 out.append("null" if part is None else "true" if part else "false")
@@ -65,7 +96,7 @@ def show(value: Value, limit: int | None = None) -> str:
 
 
 def quote(text: str) -> str:
-    """A string as it is written in a program, everything that does not print escaped."""
+    """Return a string as it is written in a program, with everything escaped that doesn't print."""
     if text.isprintable() and '"' not in text and "\\" not in text:
         return f'"{text}"'
     out = []
@@ -86,8 +117,95 @@ def quote(text: str) -> str:
 
 
 def display(value: Value) -> str:
-    """A value as `str` puts it into text: strings as they are, everything else as it prints."""
+    """Return a value as the builtin `str` puts it into text: strings as they are, everything else as it prints."""
     if value.__class__ is str:
         return value
     value = strip(value)
     return value if value.__class__ is str else show(value)
+
+
+def spaced(values: Any) -> Parts:
+    """Yield the parts of values with spaces between them."""
+    for index, value in enumerate(values):
+        if index:
+            yield Verbatim(" ")
+        yield value
+
+
+# --- how the basic values print ---
+
+
+@PRINTED.of(Object)
+def _object(value: Object) -> Parts:
+    yield Verbatim(f"<{value.kind}>")
+
+
+@PRINTED.of(Ignore)
+def _ignore(value: Ignore) -> Parts:
+    yield Verbatim("_")
+
+
+@PRINTED.of(Empty)
+def _empty(value: Empty) -> Parts:
+    yield Verbatim("()")
+
+
+@PRINTED.of(Symbol)
+def _symbol(symbol: Symbol) -> Parts:
+    yield Verbatim(symbol.name)
+
+
+@PRINTED.of(Keyword)
+def _keyword(keyword: Keyword) -> Parts:
+    yield Verbatim(":" + keyword.name)
+
+
+@PRINTED.of(Cell)
+def _list(cell: Value) -> Parts:
+    opening, closing = ("(", ")") if cell.__class__ is Pair else ("[", "]")
+    yield Verbatim(opening)
+    while True:
+        yield cell.a
+        rest = plain(cell.d)
+        if rest is EMPTY:
+            break
+        if not isinstance(rest, Cell):
+            yield Verbatim(" & ")
+            yield cell.d
+            break
+        yield Verbatim(" ")
+        cell = rest
+    yield Verbatim(closing)
+
+
+@PRINTED.of(Bind)
+def _bind(form: Bind) -> Parts:
+    yield Verbatim("{")
+    yield from spaced(form.members)
+    yield Verbatim("}")
+
+
+@PRINTED.of(Located)
+def _located(form: Located) -> Parts:
+    if form.meta is not None:
+        yield Verbatim("^")
+        yield Bind(form.meta)
+        yield Verbatim(" ")
+    yield form.form
+
+
+@PRINTED.of(WithMeta)
+def _with_meta(value: WithMeta) -> Parts:
+    yield value.value
+
+
+@PRINTED.of(Scope)
+def _scope(scope: Scope) -> Parts:
+    if (name := getattr(scope, "name", "")) != "":
+        yield Verbatim(f"<scope: {name}>")
+        return
+    yield Verbatim("{")
+    for index, (key, value) in enumerate(scope.items()):
+        yield Verbatim(f" :{key} " if index else f":{key} ")
+        yield value
+    yield Verbatim("}")

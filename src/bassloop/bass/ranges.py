@@ -3,36 +3,33 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import TYPE_CHECKING, final
-
-if TYPE_CHECKING:
-    from bassloop.bass.values import Value
+from typing import final
 
 
 @final
 class SourceText:
-    """A text that forms were read from.
+    """A text that forms are read from.
 
-    `name` is what people know it by; `file` is the path value that metadata of what is defined in it will
-    show (the name, as a string, unless given).
+    `name` is what messages call it. `file` is the path value that metadata gives as the place of what the text
+    defines; it is the name, as a string, unless another value is given.
     """
 
     __slots__ = ("_starts", "file", "name", "text")
 
-    def __init__(self, text: str, name: str, file: Value = None) -> None:
+    def __init__(self, text: str, name: str, file: object = None) -> None:
         self.text = text
         self.name = name
         self.file = name if file is None else file
         self._starts: list[int] | None = None
 
     def position(self, offset: int) -> tuple[int, int]:
-        """Line, from 1, and column, from 0 and in characters, of an offset into the text."""
+        """Return the line, from 1, and the column, from 0 and in characters, of an offset into the text."""
         starts = self._line_starts()
         line = bisect_right(starts, offset)
         return line, offset - starts[line - 1]
 
     def line(self, number: int) -> str:
-        """The text of a line, counted from 1, without its end."""
+        """Return the text of a line, counted from 1, without its end; "" if there is no such line."""
         starts = self._line_starts()
         if not 0 < number <= len(starts):
             return ""
@@ -53,7 +50,7 @@ class SourceText:
 
 @final
 class Range:
-    """A stretch of a source, from offset `start` up to `end`; lines and columns are worked out when asked."""
+    """A part of a source text, from offset `start` up to `end`. Lines and columns are computed on demand."""
 
     __slots__ = ("end", "source", "start")
 
@@ -74,12 +71,12 @@ class Range:
 
     @property
     def line(self) -> int:
-        """Where it starts: the line, counted from 1."""
+        """The line that it starts on, counted from 1."""
         return self.source.position(self.start)[0]
 
     @property
     def column(self) -> int:
-        """Where it starts: the column, counted from 0, in characters."""
+        """The column that it starts at, counted from 0, in characters."""
         return self.source.position(self.start)[1]
 
     @property
@@ -94,7 +91,7 @@ class Range:
 
     @property
     def text(self) -> str:
-        """The text it covers."""
+        """The text that it covers."""
         return self.source.text[self.start : self.end]
 
     def __str__(self) -> str:

@@ -1,22 +1,32 @@
-"""From text to forms.
+"""Text to forms.
 
-A loop over one text with a stack of the brackets, comments and `^` that are open, so that no nesting, however
-deep or wrong, can do more than fail. Positions are kept for every form; a comment beside a form becomes its
-documentation.
+The reader is a loop with a stack of the brackets, comments and `^` that are open: a text can't do worse than fail,
+however deeply or wrongly it is nested. Every form has its position; a comment beside a form becomes its documentation.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from collections import deque
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from bassloop.bass.annotated import Located
-from bassloop.bass.bind import Bind
 from bassloop.bass.errors import ReadError
-from bassloop.bass.pair import Cons, Pair, end_of, from_list
+from bassloop.bass.path import CommandPath, DirPath, ExtendPath, FilePath
 from bassloop.bass.ranges import Range, SourceText
-from bassloop.bass.symbol import Keyword, Symbol
-from bassloop.bass.values import EMPTY, IGNORE, INT_MAX, INT_MIN
+from bassloop.bass.values import (
+    EMPTY,
+    IGNORE,
+    INT_MAX,
+    INT_MIN,
+    Bind,
+    Cons,
+    Keyword,
+    Located,
+    Pair,
+    Symbol,
+    end_of,
+    from_list,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +51,7 @@ _CLOSING: Final = {"(": ")", "[": "]", "{": "}"}
 
 
 class _Open:
-    """Something that has begun and waits for forms: a bracket, a comment, or a `^`."""
+    """Something open that waits for forms: a bracket, a comment, or a `^`."""
 
     __slots__ = ("comment", "forms", "sort", "start")
 
@@ -53,9 +63,9 @@ class _Open:
 
 
 class Reader:
-    """Reads the forms of a source, one at a time, from an offset on: iterate over it.
+    """An iterator over the forms of a source text, from an offset on.
 
-    Raises `ReadError`, with the place, when the text at hand is no form.
+    Raises `ReadError`, with the place, when the text there is no form.
     """
 
     def __init__(self, source: SourceText, start: int = 0) -> None:
@@ -101,7 +111,7 @@ class Reader:
                 return done
 
     def _deliver(self, form: Value, start: int) -> Located | None:
-        """Hand a form that is complete to what waits for it; return it if nothing does."""
+        """Give a complete form to what waits for it, or return it if nothing does."""
         stack = self._stack
         while True:
             if form.__class__ is not Located:
@@ -126,7 +136,7 @@ class Reader:
             stack.pop()
 
     def _end(self) -> None:
-        """The text is over: fine between forms, and after a comment that belongs to nothing."""
+        """End the text, which is fine between forms, and after a comment that belongs to nothing."""
         for waiting in self._stack:
             if waiting.sort != ";":
                 what = {"^": "^ must be followed by metadata and a form"}.get(waiting.sort)
@@ -157,7 +167,7 @@ class Reader:
         return _list(opened.forms, Pair if char == ")" else Cons)
 
     def _comment(self, at: int) -> None:
-        """A comment before a form: its lines, joined to paragraphs where a line holds nothing but `;`."""
+        """Read a comment before a form. Its lines are joined to paragraphs, between lines with nothing but `;`."""
         text = self._text
         paragraphs: list[str] = []
         lines: list[str] = []
@@ -178,7 +188,7 @@ class Reader:
         self._at = at
         if len(self._stack) >= MAX_DEPTH:
             raise self._error(f"nested more than {MAX_DEPTH:,} deep", start, start + 1)
-        # Of comments in a row, parted by blank lines, the first one counts.
+        # Of several comments, with blank lines between them, the first one counts.
         if not (self._stack and self._stack[-1].sort == ";"):
             self._stack.append(_Open(";", start, "\n\n".join(paragraphs)))
 
@@ -194,7 +204,7 @@ class Reader:
         return text[at:end], end + 1
 
     def _trailing(self) -> str | None:
-        """A comment after a form, on its line."""
+        """Return the comment after a form, on its line; None if there is none."""
         text = self._text
         at = self._at
         while text[at : at + 1] == " ":
@@ -241,8 +251,6 @@ class Reader:
         if "/" in token:
             return _path(token)
         if token[0] == "." and token not in (".", ".."):
-            from bassloop.bass.path import CommandPath
-
             return CommandPath(token[1:])
         return _name(token)
 
@@ -295,7 +303,7 @@ def _integer(token: str) -> int | None:
 
 
 def _name(token: str) -> Value:
-    """A symbol, a keyword, or either with lookups: `a:b:c`."""
+    """Return a symbol, a keyword, or either with lookups: `a:b:c`."""
     head, *keys = token.split(":")
     value: Value = Symbol(head)
     if head == "" and keys:
@@ -306,8 +314,6 @@ def _name(token: str) -> Value:
 
 
 def _path(token: str) -> Value:
-    from bassloop.bass.path import DirPath, ExtendPath, FilePath
-
     head, *names = token.split("/")
     is_dir = names[-1] == ""
     if is_dir:
@@ -320,5 +326,124 @@ def _path(token: str) -> Value:
 
 
 def read_source(text: str, name: str) -> list[Located]:
-    """All forms of a text; `name` is what errors call it. Raises `ReadError`."""
+    """Return all forms of a text; `name` is what errors call it. Raises `ReadError`."""
     return list(Reader(SourceText(text, name)))
+
+
+# --- unfinished text, for prompts and editors: characters are looked at, not forms ---
+
+_PIECE: Final = re.compile(
+    r"""
+      (?P<string> "(?:[^"\\]|\\.)*(?P<closed>"?) )
+    | (?P<comment> (?:;|\#[ !])[^\n]* )
+    | (?P<bracket> [()\[\]{}] )
+    | (?P<word> [^\s,";\\()\[\]{}^]+ )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+
+
+class Word(NamedTuple):
+    """A word, and the offset where it begins."""
+
+    start: int
+    text: str
+
+    @property
+    def end(self) -> int:
+        """The offset after its last character."""
+        return self.start + len(self.text)
+
+
+def word_before(text: str, offset: int) -> Word | None:
+    """Return the part of a word that is before an offset, "" if there is none; None in strings and comments."""
+    # A word or comment that continues after the offset begins before it in the same way, a string doesn't.
+    pieces = deque(_PIECE.finditer(text, 0, offset), maxlen=1)
+    found = pieces[0] if pieces else None
+    if found is None or found.end() < offset or found.lastgroup == "bracket":
+        return Word(offset, "")
+    if found["word"] is not None:
+        return Word(found.start(), found["word"])
+    if found["comment"] is not None or not found["closed"]:
+        return None
+    return Word(offset, "")
+
+
+def word_at(text: str, offset: int) -> Word | None:
+    """Return the word that an offset is in, or at the end of; None where there is none."""
+    for found in _PIECE.finditer(text):
+        if found.start() > offset:
+            return None
+        if found["word"] is not None and found.end() >= offset:
+            return Word(found.start(), found["word"])
+    return None
+
+
+class OpenCall(NamedTuple):
+    """A combination that is being written: the offset of its head, and the operand that is written, from 0."""
+
+    head: int
+    operand: int
+
+
+def call_around(text: str, offset: int) -> OpenCall | None:
+    """Return the innermost `(…)` that is open at an offset and has a head; None if there is none."""
+    # For each open bracket: the bracket, the offset of its first form, and the number of its forms.
+    stack: list[tuple[str, int, int]] = []
+    end = 0
+    for found in _PIECE.finditer(text, 0, offset):
+        end = found.end()
+        bracket = found["bracket"]
+        if bracket is not None and bracket not in _CLOSING:
+            if stack and _CLOSING[stack[-1][0]] == bracket:
+                stack.pop()
+            continue
+        if found["comment"] is not None:
+            continue
+        if stack:
+            opened, first, count = stack.pop()
+            stack.append((opened, found.start() if count == 0 else first, count + 1))
+        if bracket is not None:
+            stack.append((bracket, 0, 0))
+    if not stack or stack[-1][0] != "(" or stack[-1][2] == 0:
+        return None
+    _, head, count = stack[-1]
+    # A form that ends at the cursor is the one that is being written.
+    touching = end == offset and not text[offset - 1 : offset].isspace()
+    return OpenCall(head, count - 1 - touching) if count > touching else None
+
+
+def indentation(text: str) -> int:
+    """Return the indentation of a line that follows the text: past the bracket that is open."""
+    brackets = list(_open_brackets(text))
+    if not brackets:
+        return 0
+    at = brackets[-1]
+    column = at - (text.rfind("\n", 0, at) + 1)
+    return column + (2 if text[at] == "(" else 1)
+
+
+def _open_brackets(text: str) -> Iterator[int]:
+    """Yield the offsets of the brackets that are open at the end of a text."""
+    stack: list[int] = []
+    for found in _PIECE.finditer(text):
+        bracket = found["bracket"]
+        if bracket is None:
+            continue
+        if bracket in _CLOSING:
+            stack.append(found.start())
+        elif stack and _CLOSING[text[stack[-1]]] == bracket:
+            stack.pop()
+    yield from stack
+
+
+def closers(text: str) -> str:
+    """Return what closes everything that is open at the end of a text: a string, and brackets."""
+    last = deque(_PIECE.finditer(text), maxlen=1)
+    quote = ""
+    if last and last[0]["string"] is not None and not last[0]["closed"]:
+        escaping = (len(text) - len(text.rstrip("\\"))) % 2
+        quote = '\\"' if escaping else '"'
+    brackets = [_CLOSING[text[at]] for at in _open_brackets(text)]
+    # The text may end in a comment.
+    return f"{quote}\n{''.join(reversed(brackets))}"

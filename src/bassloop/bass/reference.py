@@ -1,27 +1,33 @@
-"""What is to be said of the names that every script has: Ground's, and those of the modules of std.
+"""The reference: documentation of the names that every script has, which are Ground's and those of the modules of std.
 
-For documentation, completion and hovers. Nothing of a script is evaluated here, only std.
+It is for `bassloop doc`, completion and hovers. Nothing of a script is evaluated here, only std.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
-from bassloop.bass.annotated import WithMeta
-from bassloop.bass.combiner import Applicative, Builtin, Combiner, Operative
-from bassloop.bass.errors import BassError
+from bassloop.bass.combiner import Applicative, Builtin, Operative
+from bassloop.bass.embedding import immediate_session, run_now
 from bassloop.bass.ground import ground
 from bassloop.bass.host import Host
-from bassloop.bass.pair import Cell, end_of, plain
 from bassloop.bass.path import DirPath
 from bassloop.bass.printer import show
 from bassloop.bass.registry import TABLE
-from bassloop.bass.scope import MISSING
-from bassloop.bass.session import immediate_session, run_now
-from bassloop.bass.values import EMPTY, Value, strip
+from bassloop.bass.values import (
+    EMPTY,
+    MISSING,
+    Cell,
+    Value,
+    WithMeta,
+    end_of,
+    plain,
+    strip,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -48,10 +54,10 @@ GROUPS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class ReferenceEntry:
-    """A name, and what is said of it.
+    """The documentation of a name.
 
-    `sort` is "function" (which evaluates its arguments), "operative" (which takes them as written) or
-    "value". `formals` is printed as in the language, None for a value. `paragraphs` leave out the `examples`.
+    `sort` is "function" (which evaluates its operands), "operative" (which takes them as written) or "value".
+    `formals` is printed as in the language, None for a value. `paragraphs` don't include the `examples`.
     """
 
     name: str
@@ -70,7 +76,7 @@ class ReferenceEntry:
 
     @property
     def call(self) -> str:
-        """How it is called: `(map f xs)`; the name alone if it is not."""
+        """How it is called: `(map f xs)`; the name alone if it can't be."""
         if self.formals is None:
             return self.full_name
         if self.formals[:1] in ("[", "("):
@@ -80,13 +86,13 @@ class ReferenceEntry:
 
 @cache
 def ground_entries() -> Mapping[str, ReferenceEntry]:
-    """Everything that Ground binds, in its order."""
+    """Return the entries of everything that Ground binds, in its order."""
     return {name: entry(name, value, group=_group(name)) for name, value in ground().vars.items()}
 
 
 @cache
 def module_names() -> tuple[str, ...]:
-    """The modules of std, sorted."""
+    """Return the names of the modules of std, sorted."""
     files = (resources.files("bassloop.bass") / "std").iterdir()
     return tuple(
         sorted(file.name.removesuffix(".bass") for file in files if file.name.endswith(".bass"))
@@ -95,10 +101,10 @@ def module_names() -> tuple[str, ...]:
 
 @cache
 def module_entries(module: str) -> Mapping[str, ReferenceEntry]:
-    """What a module of std binds. Raises `KeyError` if there is no such module."""
+    """Return the entries of a module of std. Raises `KeyError` if there is no such module."""
     if module not in module_names():
         raise KeyError(module)
-    # A module may want an argument when it is loaded, as .git wants an image; any value does for looking.
+    # A module may need an argument when it is loaded, as .git needs an image; any value will do here.
     program = f"(load (.{module} scratch))"
     session = immediate_session(_Nowhere())
     scope = run_now(session.evaluate(program, module, DirPath(".")))
@@ -106,7 +112,7 @@ def module_entries(module: str) -> Mapping[str, ReferenceEntry]:
 
 
 def find(name: str) -> ReferenceEntry | None:
-    """The entry of a name of Ground, or of `module:name`."""
+    """Return the entry of a name of Ground, or of `module:name`; None if there is none."""
     module, colon, member = name.partition(":")
     if colon and module in module_names():
         return module_entries(module).get(member)
@@ -114,16 +120,14 @@ def find(name: str) -> ReferenceEntry | None:
 
 
 def all_names() -> Iterable[str]:
-    """The full names of everything there is."""
+    """Yield the full names of everything."""
     yield from ground_entries()
     for module in module_names():
         yield from (each.full_name for each in module_entries(module).values())
 
 
 def similar(name: str) -> list[str]:
-    """Names that look like one, or that end in it after a module's name; best first."""
-    from difflib import get_close_matches
-
+    """Return up to three names that look like one, or are it in a module; the best first."""
     names = list(all_names())
     members = [each for each in names if each.partition(":")[2] == name]
     close = get_close_matches(name, names, n=3, cutoff=0.6)
@@ -131,7 +135,7 @@ def similar(name: str) -> list[str]:
 
 
 def module_about(module: str) -> str:
-    """What a module's file says of it at its beginning; "" if that is nothing."""
+    """Return the comment at the beginning of a module's file; "" if there is none."""
     text = (resources.files("bassloop.bass") / "std" / f"{module}.bass").read_text()
     head, _, _ = text.partition("\n\n")
     lines = head.split("\n")
@@ -141,23 +145,23 @@ def module_about(module: str) -> str:
 
 
 def entry(name: str, value: Value, module: str = "", group: str = "") -> ReferenceEntry:
-    """What is to be said of a value that a name is bound to."""
-    paragraphs, examples = paragraphs_of(_said(value, "doc"))
+    """Return the entry of a name that is bound to a value."""
+    paragraphs, examples = paragraphs_of(_text(value, "doc"))
     sort, formals = _called(value)
     return ReferenceEntry(
-        name, module, sort, formals, paragraphs, examples, _said(value, "deprecated"), group
+        name, module, sort, formals, paragraphs, examples, _text(value, "deprecated"), group
     )
 
 
 def paragraphs_of(doc: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The paragraphs of a documentation, and its examples, which begin with `=>`."""
+    """Return the paragraphs of documentation, and its examples, which begin with `=>`."""
     parts = [part for part in doc.split("\n\n") if part]
     examples = tuple(part[2:].strip() for part in parts if part.startswith("=>"))
     return tuple(part for part in parts if not part.startswith("=>")), examples
 
 
 class _Nowhere(Host):
-    """Std is looked at without asking anybody for anything, and what it says is not heard."""
+    """A host that grants nothing, and discards output."""
 
     def log(self, message: str, fields: Mapping[str, Any]) -> None:
         return
@@ -171,33 +175,27 @@ def _group(name: str) -> str:
     return definition.function.__module__.rpartition(".")[2] if definition else ""
 
 
-def _said(value: Value, key: str) -> str:
+def _text(value: Value, key: str) -> str:
     if not isinstance(value, WithMeta):
         return ""
-    said = value.meta.get(key)
-    bare = None if said is MISSING else strip(said)
+    text = value.meta.get(key)
+    bare = None if text is MISSING else strip(text)
     return bare if isinstance(bare, str) else ""
 
 
 def _called(value: Value) -> tuple[str, str | None]:
-    """The sort of a value, and its formals."""
-    bare = plain(strip(value))
-    if not isinstance(bare, Combiner):
-        return "value", None
+    """Return the sort of a value, and its formals."""
+    bare = plain(value)
     inside: Value = bare
     while isinstance(inside, Applicative):
-        try:
-            inside = inside.unwrap()
-        except (NotImplementedError, BassError):
-            break
+        inside = inside.underlying
     if not isinstance(inside, Operative | Builtin):
         return "value", None
-    sort = "function" if isinstance(bare, Applicative) else "operative"
-    return sort, formals_text(inside.formals)
+    return "function" if inside is not bare else "operative", formals_text(inside.formals)
 
 
 def formals_text(formals: Value) -> str:
-    """The formals of a combiner as they are written: `[x & rest]`."""
+    """Return the formals of a combiner as they are written: `[x & rest]`."""
     bare = plain(formals)
     if bare is EMPTY:
         return "[]"

@@ -1,66 +1,67 @@
-"""A session: one running script, the modules that it loaded, and everything that it started.
+"""A session: one running script, the modules that it loads, and everything that it starts.
 
-All of it shares one budget, and one host to ask. What runs at the same time is the driver's business.
+All of it shares one budget, and one host. What runs at the same time is up to the driver.
 """
 
 from __future__ import annotations
 
-import inspect
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from bassloop.bass import errors
-from bassloop.bass.annotated import WithMeta
 from bassloop.bass.budget import Budget, Meter
-from bassloop.bass.combiner import Builtin, Wrapped
-from bassloop.bass.compiler import code
-from bassloop.bass.errors import BassError, Exhausted
-from bassloop.bass.filesystem import FSPath, NotRead
+from bassloop.bass.combiner import Applicative, Builtin, ErrorValue
+from bassloop.bass.compile.apply import call
+from bassloop.bass.compile.code import code
+from bassloop.bass.errors import BassError, Exhausted, brief, wrong_type
+from bassloop.bass.filesystem import FSPath, MemoryFiles, NotRead
 from bassloop.bass.ground import ground, internal
 from bassloop.bass.json import encode
 from bassloop.bass.machine import Machine, drive
-from bassloop.bass.pair import to_list
-from bassloop.bass.path import HostPath
+from bassloop.bass.path import CommandPath, DirPath, FilePath, HostPath
 from bassloop.bass.printer import show
-from bassloop.bass.ranges import SourceText as Text
-from bassloop.bass.reader import Reader, read_source
-from bassloop.bass.registry import bounds
-from bassloop.bass.scope import MISSING, Scope
-from bassloop.bass.scripts import find_script
-from bassloop.bass.stream import Collected, ListSource, Sink, Source
+from bassloop.bass.ranges import SourceText
+from bassloop.bass.reader import Reader
+from bassloop.bass.stream import Collected, ListSource, Sink, Source, TarDecoder, text_of
 from bassloop.bass.thunk import Thunk, ThunkPath
-from bassloop.bass.values import EMPTY, Value, strip
+from bassloop.bass.values import EMPTY, MISSING, Scope, Value, WithMeta, end_of, strip
+from bassloop.bass.wire.digest import thunk_digest
 from bassloop.bass.wire.encode import encode_thunk, read_files
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-    from bassloop.bass import memo_file
     from bassloop.bass.host import ByteStream, Host
-    from bassloop.bass.values import Value
+    from bassloop.bass.memo_file import MemoKey
+    from bassloop.bass.path import Path
     from bassloop.wire import bass_pb2 as pb
+
+MAX_SOURCE: Final = 16 << 20
+"""How many bytes a script may have."""
 
 
 class Task(Protocol):
     """Something that goes on in the background."""
 
     async def wait(self) -> None:
-        """Return when it is over, however it ended."""
+        """Wait until it is over, however it ends."""
 
 
 class SessionDriver(Protocol):
-    """What runs a session: Trio, or nothing at all (`Immediate`)."""
+    """What runs a session: Trio, or nothing at all (`embedding.Immediate`)."""
 
     async def checkpoint(self) -> None:
         """Let others run."""
 
     def spawn(self, work: Callable[[], Awaitable[None]]) -> Task:
-        """Begin something in the background. It belongs to the session, and is cancelled with it."""
+        """Start something in the background. It belongs to the session, and is cancelled with it."""
 
     def open(self, stream: ByteStream) -> Callable[[], Awaitable[bytes]]:
-        """Begin to read a stream, in a task of its own; what gives the next piece, b"" at the end."""
+        """Begin to read a stream, in a task of its own; return what returns the next piece, b"" at the end."""
 
 
-class _Started:
+class _StartedThunk:
     """A thunk that was started, with what its handler returned or raised once it is over."""
 
     def __init__(self) -> None:
@@ -78,17 +79,17 @@ class Session:
     def __init__(self, host: Host, driver: SessionDriver, budget: Budget | None = None) -> None:
         self.host = host
         self.meter = Meter(budget or Budget())
-        self.machine = Machine(self, host, self.meter)
-        self.written_memos: dict[tuple[str, str], list[tuple[memo_file.MemoKey, pb.Value]]] = {}
+        self.machine = Machine(self, host, self.meter, ground())
+        self.written_memos: dict[tuple[str, str], list[tuple[MemoKey, pb.Value]]] = {}
         self._driver = driver
         self._modules: dict[str, Scope] = {}
         self._loading: set[str] = set()
-        self._started: list[_Started] = []
+        self._started: list[_StartedThunk] = []
 
-    # --- for whoever embeds it ---
+    # --- for embedding programs ---
 
     async def load(self, source: str, name: str, directory: Value) -> Scope:
-        """Evaluate a module's text; its scope. Errors call the text `name`; `directory` is its `*dir*`."""
+        """Evaluate a module's text, and return its scope. Errors call the text `name`; `directory` is its `*dir*`."""
         scope = self.scope(directory)
         await self._drive(lambda: self._evaluate(source, name, scope))
         return scope
@@ -102,16 +103,16 @@ class Session:
         scope: Scope | None = None,
         file: Value = None,
     ) -> Value:
-        """The value of a text's last form, in a scope of its own or a given one.
+        """Return the value of a text's last form, evaluated in a scope of its own or a given one.
 
-        `file` is what metadata says it is defined in, instead of the name.
+        `file` is the file that metadata gives for what the text defines; without it that is the name.
         """
         inner = self.scope(directory) if scope is None else scope
         return await self._drive(lambda: self._evaluate(source, name, inner, file))
 
     async def call(self, combiner: Value, *arguments: Value) -> Value:
-        """Call a combiner with values."""
-        return await self._drive(lambda: self.machine.call(combiner, list(arguments)))
+        """Call a combiner with arguments."""
+        return await self._drive(lambda: call(combiner, list(arguments), self.machine))
 
     async def run_script(
         self,
@@ -128,31 +129,33 @@ class Session:
     ) -> None:
         """Evaluate a script's text, then call its `main` with the arguments."""
         scope = self.scope(directory, stdin=stdin, env=env, stdout=stdout, bindings=bindings)
-        given = list(arguments)
 
         def work() -> Value:
             self._evaluate(source, name, scope, file)
-            return self.machine.call(scope.get("main"), given)
+            return call(scope.get("main"), list(arguments), self.machine)
 
         await self._drive(work)
 
     async def call_in(self, module: Thunk, name: str, arguments: Value) -> Value:
-        """Call what a module binds to a name with a list of arguments; the module is loaded once."""
+        """Call what a module binds to a name with a list of arguments. The module is loaded once."""
 
         def work() -> Value:
             function = self.module(module, self.machine).get(name)
             if function is MISSING:
                 raise BassError(f"{module.cmdline()} does not bind {name}")
-            return self.machine.call(function, to_list(arguments))
+            members: list[Value] = []
+            if end_of(arguments, members) is not EMPTY:
+                raise wrong_type(arguments, "list")
+            return call(function, members, self.machine)
 
         return await self._drive(work)
 
     async def wait(self) -> None:
-        """Return when everything that was started is over. Raises the first error of a handler."""
+        """Wait until everything that was started is over. Raises the first error of a handler."""
         await self._drive(lambda: self.wait_all(self.machine))
 
     async def thunk_proto(self, thunk: Thunk) -> pb.Thunk:
-        """A thunk's message, with the files of the host in it read."""
+        """Return a thunk's message, after reading the files of the host in it."""
         await read_files(thunk)
         return encode_thunk(thunk)
 
@@ -166,27 +169,25 @@ class Session:
         bindings: Mapping[str, Value] | None = None,
         parent: Scope | None = None,
     ) -> Scope:
-        """A new scope for a script to run in, with `*dir*`, `*env*`, `*stdin*`, `*stdout*` and `main`."""
-        given_source = stdin if isinstance(stdin, Source) else ListSource(list(stdin))
+        """Return a new scope for a script to run in, with `*dir*`, `*env*`, `*stdin*`, `*stdout*` and `main`."""
+        source = stdin if isinstance(stdin, Source) else ListSource(list(stdin))
+        main = Applicative(Builtin("main", EMPTY, lambda args, scope, machine: None))
         given: dict[str, Value] = {
-            "*dir*": _about(directory, "the directory that the script is in"),
-            "*env*": _about(
+            "*dir*": _documented(directory, "the directory that the script is in"),
+            "*env*": _documented(
                 Scope() if env is None else env, "the environment variables of the script"
             ),
-            "*stdin*": _about(given_source, "the values that the script was given, a source"),
-            "*stdout*": _about(stdout or Collected(), "where the script's results go, a sink"),
-            "main": _about(
-                Wrapped(Builtin("main", EMPTY, lambda args, scope, machine: None, 0, None)),
-                "what a script does when it is run; define it",
-            ),
+            "*stdin*": _documented(source, "the values that the script was given, a source"),
+            "*stdout*": _documented(stdout or Collected(), "where the script's results go, a sink"),
+            "main": _documented(main, "what a script does when it is run; define it"),
         }
         given.update(bindings or {})
         return Scope({}, (Scope(given, (parent or ground(),), True),), True)
 
-    # --- for builtins ---
+    # --- for builtins: see `machine.SessionServices` ---
 
     def module(self, thunk: Thunk, machine: Machine) -> Scope:
-        """The module that a Bass thunk is, loaded once."""
+        """Return the module that a Bass thunk is, which is loaded once."""
         key = self._digest(thunk, machine)
         if key in self._modules:
             return self._modules[key]
@@ -194,7 +195,7 @@ class Session:
             raise BassError(f"the module {thunk.cmdline()} loads itself")
         self._loading.add(key)
         try:
-            module = self._script(thunk, machine, Sink("nowhere", lambda value, machine: None))
+            module = self._load(thunk, machine, _nowhere())
         finally:
             self._loading.discard(key)
         module.name = show(thunk)
@@ -202,21 +203,17 @@ class Session:
         return module
 
     def run(self, thunk: Thunk, machine: Machine, stdout: Sink | None = None) -> None:
-        """Run a thunk: a Bass script here, anything else by the host."""
+        """Run a thunk: a Bass script here, anything else on the host."""
         if thunk.platform() is None:
-            scope = self._script(
-                thunk, machine, stdout or Sink("nowhere", lambda value, machine: None)
-            )
-            machine.call(scope.get("main"), list(thunk.args[1:]))
+            scope = self._load(thunk, machine, stdout or _nowhere())
+            call(scope.get("main"), list(thunk.args[1:]), machine)
             return
         machine.wait(read_files(thunk))
         machine.wait(self.host.run(thunk))
 
     def start(self, thunk: Thunk, handler: Value, machine: Machine) -> Callable[[Machine], Value]:
-        """Run a thunk in the background, and then the handler; what waits for its result."""
-        from bassloop.bass.builtins.running import ErrorValue
-
-        started = _Started()
+        """Run a thunk and then the handler in the background; return a function that waits for the result."""
+        started = _StartedThunk()
         self._started.append(started)
 
         def work() -> Value:
@@ -227,7 +224,7 @@ class Session:
                 raise
             except BassError as error:
                 outcome = ErrorValue(error)
-            return machine.call(handler, [outcome])
+            return call(handler, [outcome], machine)
 
         async def task() -> None:
             try:
@@ -257,27 +254,26 @@ class Session:
             raise failure
 
     def open(self, subject: Value, machine: Machine) -> Callable[[Machine], bytes]:
-        """Begin to read a file, or what a thunk writes; what gives the next piece of bytes."""
+        """Begin to read a file, or the output of a thunk; return a function that returns the next bytes of it."""
         if isinstance(subject, FSPath):
-            content = [machine.wait(subject.read())]
-            return lambda machine: content.pop() if content else b""
+            return _once(machine.wait(subject.read()))
         if isinstance(subject, HostPath):
             subject.inside()
-            return _pulling(self._driver.open(self.host.read_host_path(subject)))
+            return self._reading(self.host.read_host_path(subject))
         if isinstance(subject, Thunk) and subject.platform() is None:
             return self._output(subject)
         if isinstance(subject, Thunk):
             machine.wait(read_files(subject))
-            return _pulling(self._driver.open(self.host.read(subject)))
+            return self._reading(self.host.read(subject))
         if isinstance(subject, ThunkPath):
-            return self._exported(subject, machine)
-        raise errors.wrong_type(subject, "thunk, or path of a file that can be read", "read")
+            return _once(self._exported(subject, machine))
+        raise wrong_type(subject, "thunk, or path of a file that can be read", "read")
 
     def write(self, source: Value, destination: HostPath, machine: Machine) -> None:
-        """Write what can be read to a file of this machine."""
+        """Write what can be read from the source to a file of the host."""
         destination.inside()
-        pull = self.open(source, machine)
         content = bytearray()
+        pull = self.open(source, machine)
         while piece := pull(machine):
             machine.meter.allocate(len(piece))
             content += piece
@@ -287,27 +283,27 @@ class Session:
 
         machine.wait(self.host.write_host_path(destination, pieces()))
 
-    # --- inside ---
+    # --- helpers ---
 
     async def _drive(self, work: Callable[[], Value]) -> Value:
         return await drive(self.machine, work, self._driver.checkpoint)
 
     def _evaluate(self, source: str, name: str, scope: Scope, file: Value = None) -> Value:
         value: Value = None
-        for form in Reader(Text(source, name, file)):
+        for form in Reader(SourceText(source, name, file)):
             value = self.machine.finish(code(form)(scope, self.machine))
         return value
 
     def _digest(self, thunk: Thunk, machine: Machine) -> str:
         try:
-            return thunk.digest()
+            return thunk_digest(thunk)
         except NotRead:
             machine.wait(read_files(thunk))
-            return thunk.digest()
+            return thunk_digest(thunk)
 
-    def _script(self, thunk: Thunk, machine: Machine, stdout: Sink) -> Scope:
-        """The scope of a Bass thunk, evaluated anew."""
-        script = find_script(thunk, lambda path: self.open(path, machine), machine)
+    def _load(self, thunk: Thunk, machine: Machine, stdout: Sink) -> Scope:
+        """Evaluate the script of a Bass thunk, and return its scope."""
+        script = self._find_script(thunk, machine)
         scope = self.scope(
             script.directory,
             stdin=thunk.stdin,
@@ -315,11 +311,50 @@ class Session:
             stdout=stdout,
             parent=internal() if script.standard else None,
         )
-        self._evaluate(script.source, script.shown, scope, script.file)
+        self._evaluate(script.source, script.name, scope, script.file)
         return scope
 
+    def _find_script(self, thunk: Thunk, machine: Machine) -> _Script:
+        """Return the script that a thunk's command names, in std or in a file."""
+        if thunk.image is not None:
+            raise BassError(
+                f"{brief(thunk)} is no Bass script: it has an image; run it, or read it"
+            )
+        if not thunk.args:
+            raise BassError("this thunk has no command")
+        command = strip(thunk.args[0])
+        if isinstance(command, CommandPath):
+            return _standard_module(command)
+        if isinstance(command, FSPath | HostPath | ThunkPath) and isinstance(
+            command.path, FilePath
+        ):
+            source = self._read_source(command, machine)
+            return _Script(source, show(command), command, command.parent_dir())
+        if isinstance(command, FilePath):
+            raise BassError(
+                f"{show(command)} is a name that means nothing here: did you mean *dir*/{command.path}?"
+            )
+        raise BassError(
+            f"{brief(command)} is no Bass script: its thunk needs an image, or (.module)"
+        )
+
+    def _read_source(self, path: Value, machine: Machine) -> str:
+        content = bytearray()
+        pull = self.open(path, machine)
+        while piece := pull(machine):
+            content += piece
+            if len(content) > MAX_SOURCE:
+                raise BassError(
+                    f"{brief(path)} is larger than {MAX_SOURCE >> 20} MiB: this is no script"
+                )
+        return text_of(bytes(content))
+
+    def _reading(self, stream: ByteStream) -> Callable[[Machine], bytes]:
+        pull = self._driver.open(stream)
+        return lambda machine: machine.wait(pull())
+
     def _output(self, thunk: Thunk) -> Callable[[Machine], bytes]:
-        """What a Bass script emits, as JSON; it runs when the first value is wanted."""
+        """Return what a Bass script emits, as JSON; the script runs when the first value is wanted."""
         waiting = [thunk]
 
         def pull(machine: Machine) -> bytes:
@@ -337,14 +372,10 @@ class Session:
 
         return pull
 
-    def _exported(self, path: ThunkPath, machine: Machine) -> Callable[[Machine], bytes]:
-        """The content of a file that a thunk left behind."""
-        from bassloop.bass.stream import TarDecoder
-
+    def _exported(self, path: ThunkPath, machine: Machine) -> bytes:
+        """Return the content of a file that a thunk left behind."""
         if path.thunk.platform() is None:
-            raise BassError(
-                f"{errors.brief(path)} cannot be read: a Bass script leaves no files behind"
-            )
+            raise BassError(f"{brief(path)} cannot be read: a Bass script leaves no files behind")
         machine.wait(read_files(path.thunk))
         pull = self._driver.open(self.host.export_path(path))
         archive = TarDecoder()
@@ -353,95 +384,50 @@ class Session:
         archive.close()
         member = strip(archive.next())
         if not isinstance(member, FSPath):
-            raise BassError(f"there is no file {errors.brief(path)}")
-        content = [member.read_now()]
-        return lambda machine: content.pop() if content else b""
+            raise BassError(f"there is no file {brief(path)}")
+        return member.read_now()
 
 
-def _pulling(pull: Callable[[], Awaitable[bytes]]) -> Callable[[Machine], bytes]:
-    return lambda machine: machine.wait(pull())
+@dataclass(frozen=True, slots=True)
+class _Script:
+    """A script's text, what errors call it, the file that it is in, and that file's directory, its `*dir*`.
 
-
-def _about(value: Value, doc: str) -> Value:
-    return WithMeta(value, Scope({"doc": doc}))
-
-
-T = TypeVar("T")
-
-
-def run_now(coroutine: Coroutine[Any, Any, T]) -> T:
-    """The result of a coroutine that never has to wait. Raises `RuntimeError` if it does."""
-    try:
-        coroutine.send(None)
-    except StopIteration as done:
-        result: T = done.value
-        return result
-    coroutine.close()
-    raise RuntimeError("this has to wait for something: evaluate it in a session that Trio drives")
-
-
-class _Done:
-    async def wait(self) -> None:
-        return
-
-
-class Immediate:
-    """Does at once what is to be done in the background, and reads streams where they are wanted."""
-
-    async def checkpoint(self) -> None:
-        return
-
-    def spawn(self, work: Callable[[], Awaitable[None]]) -> Task:
-        async def begin() -> None:
-            await work()
-
-        run_now(begin())
-        return _Done()
-
-    def open(self, stream: ByteStream) -> Callable[[], Awaitable[bytes]]:
-        pieces: list[AsyncIterator[bytes]] = []
-
-        async def pull() -> bytes:
-            if not pieces:
-                pieces.append(await stream.__aenter__())
-            async for piece in pieces[0]:
-                if piece:
-                    return piece
-            await stream.__aexit__(None, None, None)
-            return b""
-
-        return pull
-
-
-def immediate_session(host: Host, budget: Budget | None = None) -> Session:
-    """A session whose coroutines never wait, if the host's do not: run them with `run_now`."""
-    return Session(host, Immediate(), budget)
-
-
-def builtin(name: str, formals: str, function: Callable[..., Any]) -> Value:
-    """A function of the language, made of a Python function that takes its arguments as values.
-
-    `formals` is written as in the language, and says how many arguments there may be. What the function
-    returns is the result; an awaitable is awaited, under the session's driver, while the script waits. It
-    raises `BassError` for what is the script's to hear.
+    A script of std (`standard`) sees more than others.
     """
 
-    def call(args: list[Value], scope: Scope, machine: Machine) -> Value:
-        result = function(*args)
-        return machine.wait(result) if inspect.isawaitable(result) else result
-
-    least, most = bounds(formals)
-    return Wrapped(Builtin(name, read_source(formals, name)[0].form, call, least, most))
-
-
-def scope(bindings: Mapping[str, Value]) -> Scope:
-    """A scope of these bindings."""
-    return Scope(dict(bindings))
+    source: str
+    name: str
+    file: Path
+    directory: Path
+    standard: bool = False
 
 
-def binding(module: Scope, name: str, where: str) -> Value:
-    """What a module itself binds to a name. Raises `BassError` that says how to bind it."""
-    value = module.vars.get(name, MISSING)
-    if value is MISSING:
-        raise BassError(f"{where} does not bind {name}; add (defn {name} […] …) to it")
-    return value
+def _standard_module(command: CommandPath) -> _Script:
+    files = _std()
+    file = FSPath(files, FilePath(f"{command.command}.bass"))
+    if file.inside() not in (entry.name for entry in files.list_now("")):
+        raise BassError(f"there is no standard module .{command.command}")
+    directory = FSPath(files, DirPath("."))
+    return _Script(text_of(file.read_now()), show(command), file, directory, standard=True)
+
+
+@cache
+def _std() -> MemoryFiles:
+    files = (resources.files("bassloop.bass") / "std").iterdir()
+    return MemoryFiles(
+        {each.name: each.read_bytes() for each in files if each.name.endswith(".bass")}
+    )
+
+
+def _nowhere() -> Sink:
+    return Sink("nowhere", lambda value, machine: None)
+
+
+def _once(content: bytes) -> Callable[[Machine], bytes]:
+    """Return a function that returns the content, and then b""."""
+    pieces = [content]
+    return lambda machine: pieces.pop() if pieces else b""
+
+
+def _documented(value: Value, doc: str) -> Value:
+    return WithMeta(value, Scope({"doc": doc}))

@@ -1,4 +1,4 @@
-"""Sources, which values are read from one at a time, and sinks, which take them."""
+"""Sources, which values are read from one at a time, and sinks, which take them; the protocols of `read`."""
 
 from __future__ import annotations
 
@@ -6,20 +6,23 @@ import io
 import tarfile
 from typing import TYPE_CHECKING, Any, Final, Protocol, final
 
-from bassloop.bass.annotated import WithMeta
 from bassloop.bass.errors import BassError, EndOfSource
 from bassloop.bass.filesystem import FSPath, MemoryFiles
 from bassloop.bass.json_stream import END, NEED_MORE, JSONStream
-from bassloop.bass.pair import from_list
 from bassloop.bass.path import DirPath, FilePath, clean
-from bassloop.bass.scope import Scope
-from bassloop.bass.values import Object, Value, Verbatim
+from bassloop.bass.printer import PRINTED, Parts, Verbatim, spaced
+from bassloop.bass.values import Object, Scope, Value, WithMeta, from_list
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from bassloop.bass.machine import Machine
-    from bassloop.bass.values import Value
+
+MAX_LINE: Final = 16 << 20
+MAX_WHOLE: Final = 64 << 20
+"""How many bytes are read at once at most: of a line, and by protocols that need everything."""
+
+# --- sources ---
 
 
 class Source(Object):
@@ -29,22 +32,17 @@ class Source(Object):
     kind = "source"
 
     def next(self, machine: Machine) -> Value:
-        """The next value. Raises `EndOfSource` after the last."""
+        """Return the next value. Raises `EndOfSource` after the last."""
         raise NotImplementedError
 
-    def parts(self) -> Iterator[Verbatim | Value]:
-        yield Verbatim("<source: ")
-        yield from self.inside()
-        yield Verbatim(">")
-
-    def inside(self) -> Iterator[Verbatim | Value]:
-        """What it prints within its brackets."""
+    def description(self) -> Parts:
+        """Yield what it prints within its brackets."""
         raise NotImplementedError
 
 
 @final
 class ListSource(Source):
-    """The members of a list. It prints all of them, those that have been read too."""
+    """A source of the members of a list. It prints all of them, also those that were read."""
 
     __slots__ = ("_at", "_values")
 
@@ -58,18 +56,16 @@ class ListSource(Source):
         self._at += 1
         return self._values[self._at - 1]
 
-    def inside(self) -> Iterator[Verbatim | Value]:
-        if not self._values:
-            yield Verbatim("empty")
-        for index, value in enumerate(self._values):
-            if index:
-                yield Verbatim(" ")
-            yield value
+    def description(self) -> Parts:
+        return spaced(self._values or [Verbatim("empty")])
 
 
 @final
 class AcrossSource(Source):
-    """Lists of the latest value of each of several sources, a value of each that has one more at a time."""
+    """A source of lists of the latest value of each of several sources.
+
+    Each step takes a value of each source that has one more.
+    """
 
     __slots__ = ("_latest", "_over", "_sources", "_started")
 
@@ -98,12 +94,9 @@ class AcrossSource(Source):
         self._started = True
         return from_list(self._latest)
 
-    def inside(self) -> Iterator[Verbatim | Value]:
+    def description(self) -> Parts:
         yield Verbatim("<cross: [")
-        for index, source in enumerate(self._sources):
-            if index:
-                yield Verbatim(" ")
-            yield source
+        yield from spaced(self._sources)
         yield Verbatim("]>")
 
 
@@ -117,15 +110,15 @@ class Decoder(Protocol):
         """Add bytes."""
 
     def close(self) -> None:
-        """Say that there are no more."""
+        """Say that there are no more bytes."""
 
     def next(self) -> Value:
-        """The next value, `jsonread.NEED_MORE` or `jsonread.END`."""
+        """Return the next value, `json_stream.NEED_MORE` or `json_stream.END`."""
 
 
 @final
 class BytesSource(Source):
-    """Values out of bytes that arrive in pieces; `pull` waits for the next piece, b"" after the last."""
+    """A source of values in bytes that arrive in pieces. `pull` waits for the next piece; b"" follows the last."""
 
     __slots__ = ("_decoder", "_ended", "_pull")
 
@@ -135,8 +128,6 @@ class BytesSource(Source):
         self._ended = False
 
     def next(self, machine: Machine) -> Value:
-        from bassloop.bass.json_stream import END, NEED_MORE
-
         while True:
             value = self._decoder.next()
             if value is END:
@@ -151,26 +142,33 @@ class BytesSource(Source):
                 self._ended = True
                 self._decoder.close()
 
-    def inside(self) -> Iterator[Verbatim | Value]:
+    def description(self) -> Parts:
         yield Verbatim(self._decoder.name)
+
+
+@PRINTED.of(Source)
+def _source(source: Source) -> Parts:
+    yield Verbatim("<source: ")
+    yield from source.description()
+    yield Verbatim(">")
+
+
+# --- sinks ---
 
 
 class Sink(Object):
     """What `emit` writes to."""
 
-    __slots__ = ("_emit", "_name")
+    __slots__ = ("_emit", "name")
     kind = "sink"
 
     def __init__(self, name: str, emit: Callable[[Value, Machine], None]) -> None:
-        self._name = name
+        self.name = name
         self._emit = emit
 
     def emit(self, value: Value, machine: Machine) -> None:
-        """Write a value. Raises `BassError` if it cannot be written there."""
+        """Write a value. Raises `BassError` if it can't be written there."""
         self._emit(value, machine)
-
-    def parts(self) -> Iterator[Verbatim | Value]:
-        yield Verbatim(f"<sink: {self._name}>")
 
 
 @final
@@ -180,42 +178,36 @@ class Collected(Sink):
     __slots__ = ("values",)
 
     def __init__(self) -> None:
-        super().__init__("", self._keep)
+        super().__init__("", self._add)
         self.values: list[Value] = []
 
-    def _keep(self, value: Value, machine: Machine) -> None:
+    def _add(self, value: Value, machine: Machine) -> None:
         machine.meter.allocate(64)
         self.values.append(value)
 
-    def parts(self) -> Iterator[Verbatim | Value]:
-        yield Verbatim("<sink: ")
-        if not self.values:
-            yield Verbatim("empty")
-        for index, value in enumerate(self.values):
-            if index:
-                yield Verbatim(" ")
-            yield value
-        yield Verbatim(">")
+
+@PRINTED.of(Sink)
+def _sink(sink: Sink) -> Parts:
+    yield Verbatim(f"<sink: {sink.name}>")
 
 
-def no_source(name: str) -> BassError:
-    """A protocol of `read` that there is not."""
-    return BassError(
-        f"read: there is no protocol :{name}; there are :raw, :json, :lines, :unix-table and :tar"
-    )
+@PRINTED.of(Collected)
+def _collected(sink: Collected) -> Parts:
+    yield Verbatim("<sink: ")
+    yield from spaced(sink.values or [Verbatim("empty")])
+    yield Verbatim(">")
 
 
-MAX_LINE: Final = 16 << 20
-MAX_WHOLE: Final = 64 << 20
+# --- the protocols of `read` ---
 
 
 def text_of(data: bytes) -> str:
-    """Bytes as a string; those that are no UTF-8 are kept as they are."""
+    """Return bytes as a string; those that aren't UTF-8 are kept as surrogate escapes."""
     return data.decode("utf-8", "surrogateescape")
 
 
 class RawDecoder:
-    """All of it as one string."""
+    """A decoder to one string."""
 
     name = "<raw source>"
 
@@ -244,14 +236,14 @@ class RawDecoder:
 
 
 class JSONDecoder(JSONStream):
-    """JSON values, one after another."""
+    """A decoder of JSON values, one after another."""
 
     __slots__ = ()
     name = "internal"
 
 
 class LineDecoder:
-    """Lines without their ends."""
+    """A decoder of lines, without their ends."""
 
     name = "<line source>"
 
@@ -279,12 +271,12 @@ class LineDecoder:
         return END if self._closed else NEED_MORE
 
     def value(self, line: str) -> Value:
-        """What a line becomes."""
+        """Return what a line becomes."""
         return line
 
 
 class TableDecoder(LineDecoder):
-    """Lists of the words on each line."""
+    """A decoder of lines to lists of the words on them."""
 
     name = "<unixTable source>"
 
@@ -293,7 +285,7 @@ class TableDecoder(LineDecoder):
 
 
 class TarDecoder:
-    """The files of an archive, in memory, with what the archive says of them as metadata."""
+    """A decoder of a tar archive to files in memory, with what the archive says about them as metadata."""
 
     name = "<tar source>"
 
@@ -317,8 +309,8 @@ class TarDecoder:
             if self._archive is None:
                 if not self._data:
                     return END
-                held = io.BytesIO(bytes(self._data))
-                self._archive = tarfile.open(fileobj=held)  # noqa: SIM115 - it is in memory
+                data = io.BytesIO(bytes(self._data))
+                self._archive = tarfile.open(fileobj=data)  # noqa: SIM115 - it is in memory
             member = self._archive.next()
             if member is None:
                 return END
@@ -354,8 +346,9 @@ _DECODERS: Final[dict[str, Callable[[], Decoder]]] = {
 
 
 def decoder(name: str) -> Decoder:
-    """A decoder of the protocol of this name. Raises `BassError` if there is none."""
+    """Return a decoder for the protocol of this name. Raises `BassError` if there is none."""
     make = _DECODERS.get(name)
     if make is None:
-        raise no_source(name)
+        names = ", ".join(f":{each}" for each in list(_DECODERS)[:-1])
+        raise BassError(f"read: there is no protocol :{name}; there are {names} and :tar")
     return make()

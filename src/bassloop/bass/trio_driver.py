@@ -1,4 +1,4 @@
-"""What runs a session under Trio: fibers as tasks of one nursery, streams in tasks of their own."""
+"""Sessions under Trio: fibers are tasks of one nursery, and streams are read in tasks of their own."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _Task:
 
 
 class TrioDriver:
-    """Runs what a session starts in a nursery. Made by `open_session`."""
+    """A driver that runs what a session starts in a nursery."""
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery
@@ -77,9 +77,9 @@ class TrioDriver:
 
 @asynccontextmanager
 async def open_session(host: Host, *, budget: Budget | None = None) -> AsyncGenerator[Session]:
-    """A session under Trio; leaving the context cancels what it started and has not ended.
+    """Open a session under Trio. Leaving the context cancels what it started and hasn't ended.
 
-    An exception raised inside comes out as it is, not in an exception group.
+    An exception that is raised inside comes out as it is, not in an exception group.
     """
     raised: Exception | None = None
     async with trio.open_nursery() as nursery:

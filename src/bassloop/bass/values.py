@@ -1,118 +1,114 @@
-"""What every value of the language has in common.
+"""The values of the language, as data: what they consist of, and nothing about what can be done with them.
 
-Numbers, strings, booleans and null are Python's own `int`, `str`, `bool` and `None` (mind that `True` is
-an `int` to Python: ask with `type(x) is int`). Strings hold text; bytes that are not UTF-8 are kept as
-surrogate escapes. Every other value is an instance of `Object`.
+Numbers, strings, booleans and null are Python's own `int`, `str`, `bool` and `None`. Because `True` is an `int` to
+Python, test for numbers with `type(x) is int`. Strings hold text; bytes that aren't UTF-8 are kept as surrogate
+escapes. Every other value is an instance of `Object`.
 
-A type of value says about itself, by overriding what `Object` has:
+What can be done with a value is a *generic function*: a table of functions by class (`Methods`), kept by the module
+that owns the operation. A new type of value is a class here or elsewhere, plus an entry in each table that treats it
+differently from any other value:
 
-* `parts()` and `json_parts()`: how it prints and how it encodes, as a flat run of `Verbatim` and of inner
-  values. Printing and encoding are loops over such runs (`printer.py`, `json.py`), so a value may be
-  nested deeper than any stack.
-* `same(other, pending)`: whether another value of the same type is equal, leaving inner values that must be
-  compared too in `pending` (`equal` below is the loop).
-* `code()`: what evaluating it as a form does; without it, a value evaluates to itself.
-* `binder()`: what it does as a pattern; without it, it is no pattern (`bindings.py`).
+| operation | table | without an entry a value |
+| --- | --- | --- |
+| print | `printer.PRINTED` | prints as `<kind>` |
+| compare | `equality.EQUAL` | equals only itself |
+| encode as JSON | `json.ENCODED` | can't be encoded |
+| encode as a message | `wire.encode` | can't be encoded |
+| evaluate as a form | `compile.code.COMPILED` | evaluates to itself |
+| match as a pattern | `compile.patterns.PATTERNS` | isn't a pattern |
+| call | `compile.apply.APPLIED` | can't be called |
 
-Combiners (`combiner.py`) add how they are called.
+Printing, comparing and encoding are loops rather than recursions, so a value may be nested deeper than any stack.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias, TypeVar, final
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Final,
+    Generic,
+    TypeAlias,
+    TypeVar,
+    dataclass_transform,
+    final,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterable
 
-    from bassloop.bass.bindings import Binder
-    from bassloop.bass.machine import Machine
-    from bassloop.bass.scope import Scope
+    from bassloop.bass.ranges import Range
 
 Value: TypeAlias = Any
 """Any value of the language: `None`, `bool`, `int`, `str`, or an `Object`."""
 
-Code: TypeAlias = "Callable[[Scope, Machine], Value]"
-"""A form that has been made ready: called with the scope to evaluate in, and the machine that runs it."""
-
 INT_MIN: Final = -(2**63)
 INT_MAX: Final = 2**63 - 1
 
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 
-@final
-class Verbatim(str):
-    """Literal text among `parts`, as opposed to a string that is to be printed as a value."""
 
-    __slots__ = ()
+class Methods(dict[type, F], Generic[F]):
+    """A generic function's methods, by class; a class without one has its base class's."""
+
+    def __missing__(self, cls: type) -> F:
+        for base in cls.__mro__[1:]:
+            if base in self:
+                method = self[cls] = self[base]
+                return method
+        raise KeyError(cls)
+
+    def of(self, *classes: type) -> Callable[[T], T]:
+        """Return a decorator that makes a function the method of these classes."""
+
+        def define(function: T) -> T:
+            self.update(dict.fromkeys(classes, function))  # type: ignore[arg-type]
+            return function
+
+        return define
+
+
+@dataclass_transform(eq_default=False)
+def value_type(cls: type[T]) -> type[T]:
+    """Make a class a type of value: a dataclass with slots that compares by identity and hides its fields."""
+    return dataclass(slots=True, eq=False, repr=False)(cls)
 
 
 class Object:
-    """The base of all values that are not Python's own. Values are immutable unless they say otherwise."""
+    """The base class of all values that aren't Python's own. Values are immutable unless they say otherwise."""
 
     __slots__ = ()
 
     kind: ClassVar[str] = "value"
     """What messages call such a value, without an article: "file path", "scope"."""
 
-    sees_through: ClassVar[bool] = True
-    """Whether `same` is asked about a value that carries metadata (its metadata then being ignored)."""
-
-    def parts(self) -> Iterator[Verbatim | Value]:
-        """The printed form, flat: `Verbatim` stands for itself, anything else is a value to print in its place."""
-        yield Verbatim(f"<{self.kind}>")
-
-    def json_parts(self) -> Iterator[Verbatim | Value]:
-        """The JSON encoding, flat, like `parts`.
-
-        Raises `BassError` if the value has no encoding, which is the default.
-        """
-        from bassloop.bass.errors import cannot_encode
-
-        raise cannot_encode(self)
-
-    def same(self, other: Value, pending: list[tuple[Value, Value]]) -> bool:
-        """Whether `other`, which has exactly this type, is equal as far as can be seen without descending.
-
-        Inner values that must be equal as well are appended to `pending`, not compared here.
-        """
-        return self is other
-
-    def code(self, tail: bool = False) -> Code:
-        """What evaluating this value as a form does. A value that is no form evaluates to itself.
-
-        With `tail` the code may leave a call for the trampoline (`machine.py`) instead of a value.
-        """
-        return lambda scope, machine: self
-
-    def binder(self) -> Binder:
-        """What this value does as a pattern. Raises `BassError` when it cannot be one."""
-        from bassloop.bass.errors import cannot_bind
-
-        raise cannot_bind(self)
-
     def __repr__(self) -> str:
-        from bassloop.bass.printer import show
+        return f"<{self.kind}>"
 
-        return show(self)
+
+class Combiner(Object):
+    """The base class of everything that can be called."""
+
+    __slots__ = ()
+    kind = "combiner"
+
+    applicative: ClassVar[bool] = False
+    """Whether a call evaluates its operands first, and there is a combiner inside that doesn't."""
+
+
+# --- atoms ---
 
 
 @final
 class Ignore(Object):
-    """`_`: as a pattern it takes anything and binds nothing."""
+    """`_`: as a pattern it matches anything and binds nothing."""
 
     __slots__ = ()
     kind = "ignore"
-
-    def parts(self) -> Iterator[Verbatim | Value]:
-        yield Verbatim("_")
-
-    def json_parts(self) -> Iterator[Verbatim | Value]:
-        yield Verbatim("{}")
-
-    def same(self, other: Value, pending: list[tuple[Value, Value]]) -> bool:
-        return True
-
-    def binder(self) -> Binder:
-        return lambda scope, value, machine: None
 
 
 @final
@@ -122,67 +118,266 @@ class Empty(Object):
     __slots__ = ()
     kind = "empty list"
 
-    def parts(self) -> Iterator[Verbatim | Value]:
-        yield Verbatim("()")
-
-    def json_parts(self) -> Iterator[Verbatim | Value]:
-        yield Verbatim("[]")
-
-    def same(self, other: Value, pending: list[tuple[Value, Value]]) -> bool:
-        return True
-
-    def binder(self) -> Binder:
-        from bassloop.bass.bindings import constant_binder
-
-        return constant_binder(self, self)
-
 
 IGNORE: Final = Ignore()
 EMPTY: Final = Empty()
 
-_T = TypeVar("_T")
+
+@final
+@value_type
+class Symbol(Combiner):
+    """A name. Evaluates to what it is bound to; called with a scope, it looks itself up there."""
+
+    kind = "symbol"
+    applicative = True
+
+    name: str
+
+    def __eq__(self, other: object) -> bool:
+        return other.__class__ is Symbol and other.name == self.name
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+
+@final
+@value_type
+class Keyword(Object):
+    """`:name`, which evaluates to the symbol. As a pattern it matches exactly that symbol."""
+
+    kind = "keyword"
+
+    name: str
+
+    def __eq__(self, other: object) -> bool:
+        return other.__class__ is Keyword and other.name == self.name
+
+    def __hash__(self) -> int:
+        return hash((":", self.name))
+
+
+# --- lists and other forms ---
+
+
+@value_type
+class Cell(Object):
+    """What `Pair` and `Cons` have in common: a first value `a`, and the rest `d`.
+
+    The compiled forms, for a call in tail position or not, are kept in `compiled_tail` and `compiled`.
+    """
+
+    kind = "list"
+
+    a: Value
+    d: Value
+    compiled: Callable[..., Value] = field(init=False)
+    compiled_tail: Callable[..., Value] = field(init=False)
+
+
+@final
+class Pair(Cell):
+    """`(a & d)`. Evaluating it calls what `a` evaluates to with the operands `d`.
+
+    A list that has been evaluated consists of pairs and ends in `EMPTY`.
+    """
+
+    __slots__ = ()
+
+
+@final
+class Cons(Cell):
+    """`[a & d]`. Evaluating it makes the pair of both, evaluated."""
+
+    __slots__ = ()
+
+
+@final
+@value_type
+class Bind(Object):
+    """The members of `{…}` as written. Evaluating it makes a scope; as a pattern it takes one apart."""
+
+    kind = "bind form"
+
+    members: tuple[Value, ...]
+    compiled: Callable[..., Value] = field(init=False)
+
+
+@final
+@value_type
+class Located(Object):
+    """A form as it was read: the form itself, its range, the comment beside it, the `^` metadata before it.
+
+    Quoted forms keep these wrappers, which show through everything but JSON.
+    """
+
+    kind = "form"
+
+    form: Value
+    range: Range
+    comment: str = ""
+    meta: tuple[Value, ...] | None = None
+    compiled: Callable[..., Value] = field(init=False)
+    compiled_tail: Callable[..., Value] = field(init=False)
+
+
+# --- scopes ---
+
+
+class _Missing:
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "MISSING"
+
+
+MISSING: Final = _Missing()
+"""What `Scope.get` returns for a name that isn't bound, since null is a value like any other."""
+
+
+@final
+class Scope(Object):
+    """Bindings, in the order in which they were made, and parents to ask for what isn't bound here.
+
+    Scopes are mutable and live. `grounded` says that the first parents lead to Ground, so that a name of Ground has
+    Ground's meaning unless a scope in between has rebound it; see `compile/combination.py`. Use `Machine.define` to
+    bind a name in a scope that code runs in; `vars[name] = value` is enough for a scope that is only data.
+    """
+
+    __slots__ = ("__weakref__", "grounded", "name", "parents", "vars")
+    kind = "scope"
+
+    name: str
+    vars: dict[str, Value]
+    parents: tuple[Scope, ...]
+    grounded: bool
+
+    def __init__(
+        self,
+        vars: dict[str, Value] | None = None,
+        parents: tuple[Scope, ...] = (),
+        grounded: bool = False,
+    ) -> None:
+        self.vars = {} if vars is None else vars
+        self.parents = parents
+        self.grounded = grounded
+
+    def child(self) -> Scope:
+        """Return a new empty scope below this one."""
+        return Scope({}, (self,), self.grounded)
+
+    def get(self, name: str) -> Value:
+        """Return the value of a name here or in the first parent, depth first, that has it, else `MISSING`."""
+        scope = self
+        while True:
+            value = scope.vars.get(name, MISSING)
+            if value is not MISSING:
+                return value
+            parents = scope.parents
+            if len(parents) == 1:
+                scope = parents[0]
+            elif not parents:
+                return MISSING
+            else:
+                return _get_among(parents, name)
+
+    def names(self) -> list[str]:
+        """Return all names bound here and in parents, each once: parents' names come first, in order."""
+        seen: dict[str, None] = {}
+        # A scope's own names follow those of all its parents: visit it twice, the second time to take them.
+        stack: list[tuple[Scope, bool]] = [(self, False)]
+        while stack:
+            scope, ready = stack.pop()
+            if ready or not scope.parents:
+                seen.update(dict.fromkeys(scope.vars))
+                continue
+            stack.append((scope, True))
+            stack.extend((parent, False) for parent in reversed(scope.parents))
+        return list(seen)
+
+    def items(self) -> list[tuple[str, Value]]:
+        """Return all names with the values that they have here, in the order of `names`."""
+        if not self.parents:
+            return list(self.vars.items())
+        return [(name, self.get(name)) for name in self.names()]
+
+    def copy(self) -> Scope:
+        """Return a scope without parents that has the same bindings in the same order."""
+        return Scope(dict(self.items()))
+
+
+def _get_among(parents: tuple[Scope, ...], name: str) -> Value:
+    stack = list(reversed(parents))
+    while stack:
+        scope = stack.pop()
+        value = scope.vars.get(name, MISSING)
+        if value is not MISSING:
+            return value
+        stack.extend(reversed(scope.parents))
+    return MISSING
+
+
+@final
+@value_type
+class WithMeta(Object):
+    """A value with metadata, which is a scope. It prints, compares and encodes as the value alone."""
+
+    value: Value
+    meta: Scope
+
+
+# --- helpers ---
 
 
 def strip(value: Value) -> Value:
-    """The value without the metadata it carries."""
-    from bassloop.bass.annotated import WithMeta
-
+    """Return the value without its metadata."""
     while value.__class__ is WithMeta:
         value = value.value
     return value
 
 
-def equal(left: Value, right: Value) -> bool:
-    """Whether two values are equal: of the same type, and the same all the way down.
+def plain(value: Value) -> Value:
+    """Return the value without its metadata and without the reader's wrapper around it."""
+    while True:
+        if value.__class__ is WithMeta:
+            value = value.value
+        elif value.__class__ is Located:
+            value = value.form
+        else:
+            return value
 
-    Asked as `left.same(right)`; metadata of either and what the reader noted are ignored, except that a type
-    with `sees_through = False` (thunks) differs from a value on the right that carries metadata.
-    """
-    from bassloop.bass.annotated import Located, WithMeta
 
-    pending: list[tuple[Value, Value]] = [(left, right)]
-    while pending:
-        left, right = pending.pop()
-        while isinstance(left, WithMeta | Located):
-            left = left.value if isinstance(left, WithMeta) else left.form
-        if right.__class__ is WithMeta and isinstance(left, Object) and not left.sees_through:
-            return False
-        while isinstance(right, WithMeta | Located):
-            right = right.value if isinstance(right, WithMeta) else right.form
-        if left is right:
-            continue
-        if left.__class__ is not right.__class__:
-            return False
-        if isinstance(left, Object):
-            if not left.same(right, pending):
-                return False
-        elif left != right:
-            return False
-    return True
+def end_of(value: Value, items: list[Value]) -> Value:
+    """Append the members of a list to `items`, and return what ends it: `EMPTY` for a proper list."""
+    append = items.append
+    while True:
+        cls = value.__class__
+        if cls is Pair or cls is Cons:
+            append(value.a)
+            value = value.d
+        elif cls is Empty:
+            return EMPTY
+        else:
+            inner = plain(value)
+            if inner is value:
+                return value
+            value = inner
+
+
+def from_list(items: Iterable[Value], rest: Value = EMPTY) -> Value:
+    """Return the list value with these members, ended by `rest`."""
+    members = list(items)
+    while members:
+        rest = Pair(members.pop(), rest)
+    return rest
+
+
+def is_list(value: Value) -> bool:
+    """Return whether a value is a proper list."""
+    return end_of(value, []) is EMPTY
 
 
 def kind(value: Value) -> str:
-    """What to call a value in a message, without an article."""
+    """Return what messages call a value, without an article."""
     value = strip(value)
     if value is None:
         return "null"
@@ -192,5 +387,5 @@ def kind(value: Value) -> str:
 
 
 def wrap_int(number: int) -> int:
-    """The number as 64 bits hold it: arithmetic wraps around."""
+    """Return the number as 64 bits hold it: arithmetic wraps around."""
     return (number - INT_MIN) % 2**64 + INT_MIN

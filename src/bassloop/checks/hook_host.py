@@ -225,7 +225,7 @@ async def _bounded(
 def _thunk_record(thunk: bass.Thunk, proto: bass_pb2.Thunk) -> ThunkRecord:
     """Return a thunk as the store keeps it."""
     return ThunkRecord(
-        digest=thunk.digest(),
+        digest=bass.thunk_digest(thunk),
         sha256=bass.thunk_sha256(proto),
         json=MessageToJson(proto, preserving_proto_field_name=True, indent=2),
         proto=proto.SerializeToString(deterministic=True),

@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from bassloop.bass.embedding import immediate_session, run_now
 from bassloop.bass.errors import BassError
 from bassloop.bass.filesystem import memory_file
 from bassloop.bass.host import Host
 from bassloop.bass.json import encode
-from bassloop.bass.pair import plain
 from bassloop.bass.path import HostPath
 from bassloop.bass.printer import show
-from bassloop.bass.session import immediate_session, run_now
 from bassloop.bass.thunk import Thunk
-from bassloop.bass.wire.digest import encode_go_order
+from bassloop.bass.values import plain
+from bassloop.bass.wire.digest import encode_go_order, thunk_digest
 from bassloop.bass.wire.encode import encode as encode_value
 from bassloop.bass.wire.encode import encode_thunk
 
@@ -49,7 +49,7 @@ def answer(program: str) -> dict[str, Any]:
     bare = plain(value)
     try:
         if isinstance(bare, Thunk):
-            given["digest"] = bare.digest()
+            given["digest"] = thunk_digest(bare)
             given["proto"] = encode_go_order(encode_thunk(bare)).hex()
         else:
             given["proto"] = encode_go_order(encode_value(value)).hex()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from bassloop import bass
 from bassloop.bass import memo_file
-from bassloop.bass.pair import from_list
+from bassloop.bass.values import from_list
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +20,7 @@ NOWHERE = bass.Thunk(args=(bass.CommandPath("nowhere"),))
 def lock(path: Path, *calls: tuple[bass.Thunk, str, str, str]) -> None:
     sphere = memo_file.parse(b"", "memos")
     for module, binding, given, gave in calls:
-        made = memo_file.call(module, binding, from_list([given]))
+        made = memo_file.memo_key(module, binding, from_list([given]))
         memo_file.store(sphere, made, memo_file.encode(gave))
     path.write_bytes(memo_file.render(sphere))
 
@@ -28,7 +28,7 @@ def lock(path: Path, *calls: tuple[bass.Thunk, str, str, str]) -> None:
 def recalled(path: Path, module: bass.Thunk, binding: str, given: str) -> bass.Value:
     known = memo_file.recall(
         memo_file.parse(path.read_bytes(), "memos"),
-        memo_file.call(module, binding, from_list([given])),
+        memo_file.memo_key(module, binding, from_list([given])),
     )
     assert known is not None
     return known[0]

@@ -4,36 +4,41 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, final
 
-from bassloop.bass import errors
+from bassloop.bass import arguments
 from bassloop.bass.builtins.control import truthy
 from bassloop.bass.builtins.memos import recall_memo, store_memo
-from bassloop.bass.builtins.paths import except_globs, mkfs, only_globs, path
+from bassloop.bass.builtins.paths import except_globs, mkfs, only_globs, path_name_
 from bassloop.bass.builtins.running import resolve
 from bassloop.bass.builtins.scopes import assoc, merge
-from bassloop.bass.builtins.thunks import thunk, with_image, with_mount
-from bassloop.bass.combiner import Applicative, Builtin, Combiner
-from bassloop.bass.compiler import code
-from bassloop.bass.errors import BassError
-from bassloop.bass.pair import end_of, from_list, plain
-from bassloop.bass.path import HERE, CommandPath, Path, parse_file_or_dir
-from bassloop.bass.printer import display
-from bassloop.bass.registry import builtin, dotted
-from bassloop.bass.scope import MISSING
-from bassloop.bass.scope import Scope as NewScope
-from bassloop.bass.symbol import Keyword, Symbol
+from bassloop.bass.builtins.thunks import with_image, with_mount
+from bassloop.bass.combiner import Applicative, Builtin
+from bassloop.bass.compile.apply import APPLIED, call
+from bassloop.bass.compile.code import code
+from bassloop.bass.errors import BassError, arity, brief, wrong_type
+from bassloop.bass.path import HERE, CommandPath, NamedPath, parse_file_or_dir
+from bassloop.bass.printer import PRINTED, Parts, Verbatim, display
+from bassloop.bass.registry import builtin
 from bassloop.bass.thunk import SCRATCH, Thunk
-from bassloop.bass.values import EMPTY, Verbatim
+from bassloop.bass.values import (
+    EMPTY,
+    MISSING,
+    Combiner,
+    Keyword,
+    Scope,
+    Symbol,
+    end_of,
+    from_list,
+    plain,
+    value_type,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from bassloop.bass.machine import Machine
-    from bassloop.bass.scope import Scope
     from bassloop.bass.values import Value
 
 
 def _word(form: Value, scope: Scope, machine: Machine) -> Value:
-    """An argument as it is written: symbols stand for themselves, `$name` for what the name is bound to."""
+    """Return a word of a command: symbols stand for themselves, `$name` for what the name is bound to."""
     bare = plain(form)
     if bare.__class__ is Symbol:
         if not bare.name.startswith("$"):
@@ -45,8 +50,12 @@ def _word(form: Value, scope: Scope, machine: Machine) -> Value:
 def _words(forms: list[Value], rest: Value, scope: Scope, machine: Machine) -> tuple[Value, ...]:
     words = [_word(form, scope, machine) for form in forms]
     if rest is not EMPTY and end_of(_word(rest, scope, machine), words) is not EMPTY:
-        raise BassError(lambda: f"$: need a list after &, have {errors.brief(rest)}")
+        raise BassError(lambda: f"$: need a list after &, have {brief(rest)}")
     return tuple(words)
+
+
+def _command_with_rest(args: list[Value], rest: Value, scope: Scope, machine: Machine) -> Value:
+    return SCRATCH.replace(args=_words(args, rest, scope, machine))
 
 
 @builtin(
@@ -56,35 +65,27 @@ def _words(forms: list[Value], rest: Value, scope: Scope, machine: Machine) -> t
     Words stand for themselves, $name for what the name is bound to, anything else is evaluated.
 
     => ($ sh -c "echo Hello, world!")""",
-    operative=True,
+    operative=True, dotted=_command_with_rest,
 )  # fmt: skip
 def command(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return SCRATCH.replace(args=_words(args, EMPTY, scope, machine))
+    return _command_with_rest(args, EMPTY, scope, machine)
 
 
-@dotted("$")
-def _command_ended(args: list[Value], rest: Value, scope: Scope, machine: Machine) -> Value:
-    return SCRATCH.replace(args=_words(args, rest, scope, machine))
+def _entrypoint_with_rest(args: list[Value], rest: Value, scope: Scope, machine: Machine) -> Value:
+    return SCRATCH.replace(args=_words(args, rest, scope, machine), use_entrypoint=True)
 
 
 @builtin(
-    "$$",
-    "args",
-    "the same as [$], with the words given to the entrypoint of an image",
-    operative=True,
-)
+    "$$", "args", "the same as [$], with the words given to the entrypoint of an image",
+    operative=True, dotted=_entrypoint_with_rest,
+)  # fmt: skip
 def entrypoint_command(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return SCRATCH.replace(args=_words(args, EMPTY, scope, machine), use_entrypoint=True)
-
-
-@dotted("$$")
-def _entrypoint_ended(args: list[Value], rest: Value, scope: Scope, machine: Machine) -> Value:
-    return SCRATCH.replace(args=_words(args, rest, scope, machine), use_entrypoint=True)
+    return _entrypoint_with_rest(args, EMPTY, scope, machine)
 
 
 @builtin("insecure!", "[thunk]", "the thunk with elevated rights\n\n=> (insecure! (.boom))")
 def insecure(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return thunk(args[0], "insecure!").replace(insecure=True)
+    return arguments.thunk(args[0], "insecure!").replace(insecure=True)
 
 
 @builtin(
@@ -120,7 +121,7 @@ def cd(args: list[Value], scope: Scope, machine: Machine) -> Value:
     => (wrap-cmd ($ go test) .strace "-f")""",
 )  # fmt: skip
 def wrap_cmd(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    wrapped = thunk(args[0], "wrap-cmd")
+    wrapped = arguments.thunk(args[0], "wrap-cmd")
     return wrapped.replace(args=(*args[1:], *wrapped.args))
 
 
@@ -147,8 +148,8 @@ def oci_load(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 
 def _built(key: str, args: list[Value], scope: Scope, machine: Machine) -> Value:
-    given = NewScope({"platform": args[1], key: args[0]})
-    options = assoc([NewScope(), *args[2:]], scope, machine)
+    given = Scope({"platform": args[1], key: args[0]})
+    options = assoc([Scope(), *args[2:]], scope, machine)
     return with_image([SCRATCH, merge([given, options], scope, machine)], scope, machine)
 
 
@@ -178,7 +179,7 @@ def glob(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 @builtin("mkfile", "[name content]", 'a file in memory\n\n=> (mkfile ./hi "hello world!")')
 def mkfile(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return path(mkfs(args, scope, machine), "mkfile").extend(path(args[0], "mkfile"))
+    return mkfs(args, scope, machine).extend(arguments.path(args[0], "mkfile"))
 
 
 @builtin(
@@ -187,9 +188,7 @@ def mkfile(args: list[Value], scope: Scope, machine: Machine) -> Value:
     "the last part of a path, as a path of its own\n\n=> (path-base ./foo/bar)",
 )
 def path_base(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    from bassloop.bass.builtins.paths import path_name
-
-    return parse_file_or_dir(path_name(args, scope, machine))
+    return parse_file_or_dir(path_name_(args, scope, machine))
 
 
 # --- memos and images by name ---
@@ -206,60 +205,56 @@ def path_base(args: list[Value], scope: Scope, machine: Machine) -> Value:
 def memo(args: list[Value], scope: Scope, machine: Machine) -> Value:
     memos, module, binding = args
 
-    def call(values: list[Value], scope: Scope, machine: Machine) -> Value:
+    def remembering(values: list[Value], scope: Scope, machine: Machine) -> Value:
         given = from_list(values)
-        known = recall_memo([memos, module, binding, given], scope, machine)
-        if truthy(known):
-            return known
-        loaded = machine.session.module(thunk(module, "memo"), machine)
-        function = machine.call(binding, [loaded])
-        return store_memo(
-            [memos, module, binding, given, machine.call(function, values)], scope, machine
-        )
+        found = recall_memo([memos, module, binding, given], scope, machine)
+        if truthy(found):
+            return found
+        loaded = machine.session.module(arguments.thunk(module, "memo"), machine)
+        function = call(binding, [loaded], machine)
+        result = call(function, values, machine)
+        return store_memo([memos, module, binding, given, result], scope, machine)
 
-    from bassloop.bass.combiner import Wrapped
-
-    return Wrapped(Builtin("memo", Symbol("args"), call, 0, None))
+    return Applicative(Builtin("memo", Symbol("args"), remembering))
 
 
 @final
-class ImageName(Applicative):
-    """The name of an image as a path: extended by paths, called for its thunk, with a tag if need be."""
+@value_type
+class ImageName(Combiner):
+    """The name of an image as a path. Called with a path, it is extended; with a tag or nothing, it is resolved."""
 
-    __slots__ = ("memos", "names", "platform")
     kind = "image name"
+    applicative = True
 
-    def __init__(self, platform: Value, names: tuple[str, ...], memos: Value) -> None:
-        self.platform = platform
-        self.names = names
-        self.memos = memos
+    platform: Value
+    names: tuple[str, ...]
+    memos: Value
 
-    def parts(self) -> Iterator[Verbatim | Value]:
-        yield Verbatim(f"<image: {'/'.join(self.names)}>")
 
-    def unwrap(self) -> Combiner:
-        return Builtin("image", Symbol("tag-or-path"), self.apply, 0, 1)
+@PRINTED.of(ImageName)
+def _print_image(image: ImageName) -> Parts:
+    yield Verbatim(f"<image: {'/'.join(image.names)}>")
 
-    def apply(self, args: list[Value], scope: Scope, machine: Machine) -> Value:
-        if len(args) > 1:
-            raise errors.arity(errors.brief(self), 1, len(args))
-        tag = plain(args[0]) if args else "latest"
-        if isinstance(tag, Path) and not isinstance(tag, Thunk):
-            return ImageName(self.platform, (*self.names, tag.path_name()), self.memos)
-        if tag.__class__ is not Symbol and tag.__class__ is not str:
-            raise errors.wrong_type(tag, "tag or path", errors.brief(self))
-        ref = NewScope(
-            {"platform": self.platform, "repository": "/".join(self.names), "tag": display(tag)}
-        )
-        if not truthy(self.memos):
-            return resolve([ref], scope, machine)
-        key = [self.memos, Thunk(args=(CommandPath("run"),)), Symbol("resolve"), from_list([ref])]
-        known = recall_memo(key, scope, machine)
-        return (
-            known
-            if truthy(known)
-            else store_memo([*key, resolve([ref], scope, machine)], scope, machine)
-        )
+
+@APPLIED.of(ImageName)
+def _image(image: ImageName, args: list[Value], scope: Scope, machine: Machine) -> Value:
+    if len(args) > 1:
+        raise arity(brief(image), 1, len(args))
+    tag = plain(args[0]) if args else "latest"
+    if isinstance(tag, NamedPath):
+        return ImageName(image.platform, (*image.names, tag.path_name()), image.memos)
+    if tag.__class__ is not Symbol and tag.__class__ is not str:
+        raise wrong_type(tag, "tag or path", brief(image))
+    ref = Scope(
+        {"platform": image.platform, "repository": "/".join(image.names), "tag": display(tag)}
+    )
+    if not truthy(image.memos):
+        return resolve([ref], scope, machine)
+    key = [image.memos, Thunk(args=(CommandPath("run"),)), Symbol("resolve"), from_list([ref])]
+    found = recall_memo(key, scope, machine)
+    if truthy(found):
+        return found
+    return store_memo([*key, resolve([ref], scope, machine)], scope, machine)
 
 
 @builtin(
@@ -273,5 +268,5 @@ class ImageName(Applicative):
 )  # fmt: skip
 def linux(args: list[Value], scope: Scope, machine: Machine) -> Value:
     memos = scope.get("*memos*")
-    root = ImageName(NewScope({"os": "linux"}), (), None if memos is MISSING else memos)
-    return root.apply([code(form)(scope, machine) for form in args], scope, machine)
+    root = ImageName(Scope({"os": "linux"}), (), None if memos is MISSING else memos)
+    return _image(root, [code(form)(scope, machine) for form in args], scope, machine)

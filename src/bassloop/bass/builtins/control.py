@@ -4,26 +4,33 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bassloop.bass import arguments, errors
-from bassloop.bass.annotated import Located
-from bassloop.bass.bind import Bind
-from bassloop.bass.bindings import binder
-from bassloop.bass.compiler import body_code, code
-from bassloop.bass.errors import BassError
-from bassloop.bass.pair import Cell, end_of, from_list, plain
-from bassloop.bass.registry import builtin, special
-from bassloop.bass.special import guarded
-from bassloop.bass.values import EMPTY, Object, strip
+from bassloop.bass import arguments
+from bassloop.bass.compile.apply import apply_operands, unwrap
+from bassloop.bass.compile.code import body_code, code
+from bassloop.bass.compile.patterns import binder
+from bassloop.bass.errors import bad_syntax, brief
+from bassloop.bass.registry import builtin, special_form
+from bassloop.bass.values import (
+    EMPTY,
+    Bind,
+    Cell,
+    Located,
+    Object,
+    Scope,
+    end_of,
+    from_list,
+    plain,
+    strip,
+)
 
 if TYPE_CHECKING:
-    from bassloop.bass.machine import Machine
-    from bassloop.bass.scope import Scope
-    from bassloop.bass.special import Combination
-    from bassloop.bass.values import Code, Value
+    from bassloop.bass.machine import Code, Machine
+    from bassloop.bass.registry import Combination
+    from bassloop.bass.values import Value
 
 
 def truthy(value: Value) -> bool:
-    """Everything is true but false and null."""
+    """Return whether a value counts as true, which is anything but false and null."""
     value = plain(value)
     return value is not None and value is not False
 
@@ -31,7 +38,7 @@ def truthy(value: Value) -> bool:
 # --- def ------------------------------------------------------------------------------------------------------------
 
 
-@builtin(
+@special_form(
     "def", "[binding value]",
     """binds what the pattern names to the value, in the current scope
 
@@ -42,37 +49,24 @@ def truthy(value: Value) -> bool:
     => (do (def [x & rest] [1 2 3]) rest)
 
     => (do (def {:a first (:b 7) second} {:a 6}) (* first second))""",
-    operative=True,
 )  # fmt: skip
-def define(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    bind = binder(args[0])
-    failure = bind(scope, code(args[1])(scope, machine), machine)
-    if failure is not None:
-        raise failure.error()
-    return bound_form(args[0])
-
-
-@special("def")
-def _define(call: Combination) -> Code | None:
-    pattern, form = call.members
-    try:
-        bind = binder(pattern)
-    except BassError:
-        return None
-    value = code(form)
+def define(form: Combination) -> Code:
+    pattern, value_form = form.operands
+    bind = binder(pattern)
+    value = code(value_form)
     result = bound_form(pattern)
 
     def run(scope: Scope, machine: Machine) -> Value:
-        failure = bind(scope, value(scope, machine), machine)
-        if failure is not None:
-            raise failure.error()
+        mismatch = bind(scope, value(scope, machine), machine)
+        if mismatch is not None:
+            raise mismatch.error()
         return result
 
-    return guarded(call, run)
+    return run
 
 
 def bound_form(pattern: Value) -> Value:
-    """What `def` returns: the pattern, without comments; of a scope's pattern, nothing."""
+    """Return what `def` evaluates to: the pattern without comments; nothing of a pattern for a scope."""
     while pattern.__class__ is Located:
         pattern = pattern.form
     if pattern.__class__ is Bind:
@@ -89,29 +83,23 @@ def bound_form(pattern: Value) -> Value:
 # --- if, do, and, or, when, cond ------------------------------------------------------------------------------------
 
 
-@builtin(
+@special_form(
     "if", "[cond yes no]",
     """evaluates one of two forms: the second if the condition is false or null, else the first
 
     => (if (> 7 6) :more :less)""",
-    operative=True, calls=True, indent=True,
+    indent=True, guards=True,
 )  # fmt: skip
-def choose(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    holds = truthy(code(args[0])(scope, machine))
-    return code(args[1] if holds else args[2], True)(scope, machine)
-
-
-@special("if")
-def _choose(call: Combination) -> Code:
-    name, slow, tail = call.name, call.slow, call.tail
-    condition = code(call.members[0])
-    yes_form, no_form = call.members[1:]
+def choose(form: Combination) -> Code:
+    name, slow, tail = form.name, form.slow, form.tail
+    condition_form, yes_form, no_form = form.operands
+    condition = code(condition_form)
     yes: Code | None = None
     no: Code | None = None
 
     def run(scope: Scope, machine: Machine) -> Value:
         nonlocal yes, no
-        if not scope.grounded or name in machine.rebound:
+        if slow is not None and (not scope.grounded or name in machine.rebound):
             return slow(scope, machine)
         value = condition(scope, machine)
         if value is True or (value is not False and value is not None and truthy(value)):
@@ -125,40 +113,29 @@ def _choose(call: Combination) -> Code:
     return run
 
 
-@builtin(
+@special_form(
     "do", "body",
     """evaluates forms in order and returns the value of the last; null if there are none
 
     => (do (def x 6) (* x 7))""",
-    operative=True, calls=True,
 )  # fmt: skip
-def sequence(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return body_code(args)(scope, machine)
+def sequence(form: Combination) -> Code:
+    return body_code(form.operands, form.tail)
 
 
-@special("do")
-def _sequence(call: Combination) -> Code:
-    return guarded(call, body_code(call.members, call.tail))
-
-
-@builtin(
+@special_form(
     "or", "conds",
     """the first value that is neither false nor null; the last one if none is, and false without any
 
     Evaluates no further than it must.
 
     => (or null :found (error "never evaluated"))""",
-    operative=True, calls=True,
 )  # fmt: skip
-def either(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    for form in args[:-1]:
-        value = code(form)(scope, machine)
-        if truthy(value):
-            return value
-    return code(args[-1], True)(scope, machine) if args else False
+def either(form: Combination) -> Code:
+    return _until(True, form)
 
 
-@builtin(
+@special_form(
     "and", "conds",
     """the last value if none is false or null; otherwise the first that is, and true without any
 
@@ -167,55 +144,63 @@ def either(args: list[Value], scope: Scope, machine: Machine) -> Value:
     => (and 1 2 3)
 
     => (and 1 null (error "never evaluated"))""",
-    operative=True, calls=True,
 )  # fmt: skip
-def every(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    for form in args[:-1]:
-        value = code(form)(scope, machine)
-        if not truthy(value):
-            return value
-    return code(args[-1], True)(scope, machine) if args else True
+def every(form: Combination) -> Code:
+    return _until(False, form)
 
 
-@builtin(
+def _until(wanted: bool, form: Combination) -> Code:
+    """Return the code of the first operand that is truthy, or isn't; the last operand if there is none."""
+    if not form.operands:
+        return lambda scope, machine: not wanted
+    codes = [code(each) for each in form.operands[:-1]]
+    last = code(form.operands[-1], form.tail)
+
+    def run(scope: Scope, machine: Machine) -> Value:
+        for each in codes:
+            value = each(scope, machine)
+            if truthy(value) is wanted:
+                return value
+        return last(scope, machine)
+
+    return run
+
+
+@special_form(
     "when", "[test & body]",
     """evaluates the body if the test holds; otherwise the result is null
 
     => (when (> 7 6) (log "it is more") :done)""",
-    operative=True, calls=True, indent=True,
+    indent=True,
 )  # fmt: skip
-def when(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    if truthy(code(args[0])(scope, machine)):
-        return body_code(args[1:])(scope, machine)
-    return None
+def when(form: Combination) -> Code:
+    test = code(form.operands[0])
+    body = body_code(form.operands[1:], form.tail)
+    return lambda scope, machine: body(scope, machine) if truthy(test(scope, machine)) else None
 
 
-@special("when")
-def _when(call: Combination) -> Code:
-    test = code(call.members[0])
-    body = body_code(call.members[1:], call.tail)
-    return guarded(
-        call,
-        lambda scope, machine: body(scope, machine) if truthy(test(scope, machine)) else None,
-    )
-
-
-@builtin(
+@special_form(
     "cond", "clauses",
     """tests in turn, each followed by a form: evaluates the form of the first test that holds
 
     The result is null if none does. `:else` does for a last test, as anything that holds would.
 
     => (let [x 5] (cond (> x 9) :large (> x 3) :middling :else :small))""",
-    operative=True, calls=True, indent=True,
+    indent=True,
 )  # fmt: skip
-def clauses(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    for at in range(0, len(args), 2):
-        if at + 1 == len(args):
-            raise errors.bad_syntax(f"cond has no form for its last test, {errors.brief(args[at])}")
-        if truthy(code(args[at])(scope, machine)):
-            return code(args[at + 1], True)(scope, machine)
-    return None
+def clauses(form: Combination) -> Code:
+    tests = [code(each) for each in form.operands[::2]]
+    bodies = [code(each, form.tail) for each in form.operands[1::2]]
+
+    def run(scope: Scope, machine: Machine) -> Value:
+        for test, body in zip(tests, bodies, strict=False):
+            if truthy(test(scope, machine)):
+                return body(scope, machine)
+        if len(tests) > len(bodies):
+            raise bad_syntax(f"cond has no form for its last test, {brief(form.operands[-1])}")
+        return None
+
+    return run
 
 
 # --- eval and friends -------------------------------------------------------------------------------------------------
@@ -261,15 +246,9 @@ def current_scope(args: list[Value], scope: Scope, machine: Machine) -> Value:
     calls=True,
 )  # fmt: skip
 def apply(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    inside = arguments.applicative(args[0], "apply").unwrap()
-    if len(args) > 2:
-        inner = arguments.scope(args[2], "apply")
-    else:
-        from bassloop.bass.scope import Scope as NewScope
-
-        inner = NewScope()
-    operands = plain(args[1])
-    return inside.call(operands, inner, machine)
+    inside = unwrap(arguments.applicative(args[0], "apply"))
+    inner = arguments.scope(args[2], "apply") if len(args) > 2 else Scope()
+    return apply_operands(inside, plain(args[1]), inner, machine)
 
 
 @builtin("id", "[x]", "returns its argument\n\n=> (id 42)")

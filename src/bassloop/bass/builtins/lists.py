@@ -1,79 +1,86 @@
-"""Lists: made, taken apart, gone through."""
+"""Lists: making them, taking them apart, going through them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from bassloop.bass import errors
 from bassloop.bass.builtins.control import truthy
 from bassloop.bass.builtins.predicates import is_empty
 from bassloop.bass.builtins.scoping import no_match
-from bassloop.bass.combiner import Applicative, Combiner, Operative, Wrapped
-from bassloop.bass.machine import TAIL
-from bassloop.bass.pair import Cell, Pair, end_of, from_list, plain
-from bassloop.bass.registry import builtin, dotted
-from bassloop.bass.scope import Scope
-from bassloop.bass.symbol import Symbol
-from bassloop.bass.values import EMPTY, Value, strip
+from bassloop.bass.combiner import Applicative, Builtin, Operative
+from bassloop.bass.compile.apply import call
+from bassloop.bass.errors import BassError, arity, bad_syntax, brief, not_callable, wrong_type
+from bassloop.bass.registry import builtin
+from bassloop.bass.values import (
+    EMPTY,
+    Cell,
+    Combiner,
+    Pair,
+    Scope,
+    Symbol,
+    Value,
+    end_of,
+    from_list,
+    plain,
+    strip,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bassloop.bass.machine import Machine
 
-CELL_BYTES = 72
+CELL_BYTES: Final = 72
+"""How many bytes a member of a list takes, besides its value."""
 
 
-def caller(function: Value, machine: Machine, **names: Value) -> Callable[[list[Value]], Value]:
-    """What calls a function that a builtin was given.
+def caller(function: Value, machine: Machine, *names: str) -> Callable[[list[Value]], Value]:
+    """Return a Python function that calls a combiner that a builtin was given.
 
-    To an operative its operands are forms: the names that the builtin has for them, in a scope of these.
+    An operative gets forms as its operands: these names, in a scope that binds them to the arguments.
     """
     bare = strip(function)
-    if bare.__class__ is Wrapped and bare.underlying.__class__ is Operative:
-        return _calling(bare, bare.underlying, machine)
-    if isinstance(bare, Applicative):
-        return lambda args: machine.call(bare, args)
+    if isinstance(bare, Applicative) and isinstance(bare.underlying, Operative):
+        return _function_caller(bare, bare.underlying, machine)
     if not isinstance(bare, Combiner):
-        raise errors.not_callable(bare)
+        raise not_callable(bare)
+    if bare.applicative:
+        return lambda args: call(bare, args, machine)
 
-    def call(args: list[Value]) -> Value:
-        from bassloop.bass.ground import ground
+    def call_operative(args: list[Value]) -> Value:
+        scope = Scope(dict(zip(names, args, strict=False)), (machine.ground,), True)
+        return call(bare, [Symbol(name) for name in names], machine, scope)
 
-        inner = Scope(dict(zip(names, args, strict=False)), (ground(),), True)
-        return machine.call(bare, [Symbol(name) for name in names], inner)
-
-    return call
+    return call_operative
 
 
-def _calling(
-    function: Wrapped, inside: Operative, machine: Machine
+def _function_caller(
+    function: Applicative, inside: Operative, machine: Machine
 ) -> Callable[[list[Value]], Value]:
-    """The same for a function that was made by `fn`, as short as it can be."""
+    """Return the same for a function that was made by `fn`, with as little in it as possible."""
     names, body, static, parents = inside.names, inside.run, inside.static, inside.parents
 
-    def call(args: list[Value]) -> Value:
+    def call_function(args: list[Value]) -> Value:
         if names is None or len(names) != len(args):
-            return machine.call(function, args)
+            return call(function, args, machine)
         machine.spend(1)
         inner = Scope(dict(zip(names, args, strict=True)), parents, static.grounded)
-        result = body(inner, machine)
-        return machine.finish(result) if result is TAIL else result
+        return machine.finish(body(inner, machine))
 
-    return call
+    return call_function
 
 
-def spine(value: Value, who: str) -> list[Value]:
-    """The members of a list that ends in anything that is empty."""
+def spine(value: Value, where: str) -> list[Value]:
+    """Return the members of a list, which may end in anything that is empty."""
     members: list[Value] = []
     rest = end_of(value, members)
     if rest is not EMPTY and not is_empty(rest):
-        raise errors.wrong_type(rest, "list", who)
+        raise wrong_type(rest, "list", where)
     return members
 
 
 def proper(value: Value) -> list[Value]:
-    """The members of a list, for those that match it with `case`."""
+    """Return the members of a list. Raises the error of a `case` if it isn't one."""
     members: list[Value] = []
     rest = end_of(value, members)
     if rest is not EMPTY:
@@ -84,7 +91,7 @@ def proper(value: Value) -> list[Value]:
 def _cell(value: Value, pattern: str) -> Value:
     bare = plain(value)
     if not isinstance(bare, Cell):
-        raise errors.BassError(lambda: f"bind: need {pattern}, have {errors.brief(value)}")
+        raise BassError(lambda: f"bind: need {pattern}, have {brief(value)}")
     return bare
 
 
@@ -93,14 +100,13 @@ def cons(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return Pair(args[0], args[1])
 
 
-@builtin("list", "values", "a list of its arguments\n\n=> (list 1 2 3)")
+def _list_with_rest(args: list[Value], rest: Value, scope: Scope, machine: Machine) -> Value:
+    return from_list(args, rest)
+
+
+@builtin("list", "values", "a list of its arguments\n\n=> (list 1 2 3)", dotted=_list_with_rest)
 def list_(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return from_list(args)
-
-
-@dotted("list")
-def _list_ended(args: list[Value], rest: Value, scope: Scope, machine: Machine) -> Value:
-    return from_list(args, rest)
 
 
 @builtin(
@@ -110,7 +116,7 @@ def _list_ended(args: list[Value], rest: Value, scope: Scope, machine: Machine) 
 )
 def list_star(args: list[Value], scope: Scope, machine: Machine) -> Value:
     if not args:
-        raise errors.arity("list*", 1, 0, variadic=True)
+        raise arity("list*", 1, 0, variadic=True)
     return from_list(args[:-1], args[-1])
 
 
@@ -156,7 +162,7 @@ def map_(args: list[Value], scope: Scope, machine: Machine) -> Value:
     members = spine(args[1], "map")
     if not members:
         return EMPTY
-    call = caller(args[0], machine, x=None)
+    call = caller(args[0], machine, "x")
     machine.meter.allocate(len(members) * CELL_BYTES)
     return from_list([call([member]) for member in members])
 
@@ -171,12 +177,10 @@ def map_pairs(args: list[Value], scope: Scope, machine: Machine) -> Value:
     members = spine(args[1], "map-pairs")
     if not members:
         return EMPTY
-    call = caller(args[0], machine, a=None, b=None)
+    call = caller(args[0], machine, "a", "b")
     results = [call([a, b]) for a, b in zip(members[::2], members[1::2], strict=False)]
     if len(members) % 2:
-        raise errors.bad_syntax(
-            f"map-pairs: {errors.brief(members[-1])} is not paired with anything"
-        )
+        raise bad_syntax(f"map-pairs: {brief(members[-1])} is not paired with anything")
     return from_list(results)
 
 
@@ -190,7 +194,7 @@ def foldr(args: list[Value], scope: Scope, machine: Machine) -> Value:
     members = proper(args[2])
     result = args[1]
     if members:
-        call = caller(args[0], machine, x=None, acc=None)
+        call = caller(args[0], machine, "x", "acc")
         for member in reversed(members):
             result = call([member, result])
     return result
@@ -206,7 +210,7 @@ def foldl(args: list[Value], scope: Scope, machine: Machine) -> Value:
     members = proper(args[2])
     result = args[1]
     if members:
-        call = caller(args[0], machine, z=None, x=None)
+        call = caller(args[0], machine, "z", "x")
         for member in members:
             result = call([result, member])
     return result
@@ -224,7 +228,12 @@ def _concat(args: list[Value], scope: Scope, machine: Machine) -> Value:
 builtin("concat", "xss", "one list of the members of all lists\n\n=> (concat [1] [2 3] [4])")(
     _concat
 )
-builtin("append", "xss", "the same as [concat], which is the name to use")(_concat)
+builtin(
+    "append",
+    "xss",
+    "the same as [concat], which is the name to use",
+    deprecated="Use [concat] instead.",
+)(_concat)
 
 
 @builtin(
@@ -237,7 +246,7 @@ def filter_(args: list[Value], scope: Scope, machine: Machine) -> Value:
     members = spine(args[1], "filter")
     if not members:
         return EMPTY
-    call = caller(args[0], machine, x=None)
+    call = caller(args[0], machine, "x")
     return from_list([member for member in members if truthy(call([member]))])
 
 
@@ -252,8 +261,6 @@ def conj(args: list[Value], scope: Scope, machine: Machine) -> Value:
     "always", "[x]", "a function of one argument that always returns the same\n\n=> ((always 42) 7)"
 )
 def always(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    from bassloop.bass.combiner import Builtin
-
     (value,) = args
     formals = from_list([Symbol("_")])
-    return Wrapped(Builtin("always", formals, lambda ignored, scope, machine: value, 1, 1))
+    return Applicative(Builtin("always", formals, lambda ignored, scope, machine: value, 1, 1))

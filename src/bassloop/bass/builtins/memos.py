@@ -1,4 +1,4 @@
-"""Remembering what calls gave: the two builtins that `memo` is made of."""
+"""Memos: storing the results of calls, which `memo` is made of."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import io
 import tarfile
 from typing import TYPE_CHECKING
 
-from bassloop.bass import arguments, errors, memo_file
-from bassloop.bass.errors import BassError
+from bassloop.bass import arguments, memo_file
+from bassloop.bass.errors import BassError, brief, wrong_type
 from bassloop.bass.filesystem import FSPath, NotRead
-from bassloop.bass.pair import plain
 from bassloop.bass.path import HostPath
 from bassloop.bass.registry import builtin
-from bassloop.bass.thunk import Thunk, ThunkPath
+from bassloop.bass.thunk import ThunkPath
+from bassloop.bass.values import plain
 from bassloop.bass.wire.encode import encode, read_files
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from bassloop.bass.host import ByteStream, Host
     from bassloop.bass.machine import Machine
-    from bassloop.bass.scope import Scope
-    from bassloop.bass.values import Value
+    from bassloop.bass.memo_file import MemoKey
+    from bassloop.bass.values import Scope, Value
     from bassloop.wire import bass_pb2 as pb
 
 
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     """,
 )
 def recall_memo(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    known = memo_file.recall(_open(args[0], machine), _call(args, machine))
-    return known[0] if known else None
+    found = memo_file.recall(_open(args[0], machine), _key(args, machine))
+    return found[0] if found else None
 
 
 @builtin(
@@ -47,28 +47,26 @@ def recall_memo(args: list[Value], scope: Scope, machine: Machine) -> Value:
     """,
 )
 def store_memo(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    made = _call(args, machine)
-    place = plain(args[0])
-    if isinstance(place, HostPath):
-        written = machine.session.written_memos.setdefault((place.context, place.inside()), [])
-        written.append((made, _message(args[4], machine)))
-        machine.wait(_write(place, written, machine.host))
+    key = _key(args, machine)
+    path = plain(args[0])
+    if isinstance(path, HostPath):
+        written = machine.session.written_memos.setdefault((path.context, path.inside()), [])
+        written.append((key, _message(args[4], machine)))
+        machine.wait(_write(path, written, machine.host))
     else:
-        _open(place, machine)
+        _open(path, machine)
     return args[4]
 
 
-def _call(args: list[Value], machine: Machine) -> memo_file.MemoKey:
-    module = plain(args[1])
-    if not isinstance(module, Thunk):
-        raise errors.wrong_type(module, "thunk", "memo")
+def _key(args: list[Value], machine: Machine) -> MemoKey:
+    module = arguments.thunk(args[1], "memo")
     binding = arguments.symbol(args[2], "memo")
     try:
-        return memo_file.call(module, binding, args[3])
+        return memo_file.memo_key(module, binding, args[3])
     except NotRead:
         machine.wait(read_files(module))
         machine.wait(read_files(args[3]))
-        return memo_file.call(module, binding, args[3])
+        return memo_file.memo_key(module, binding, args[3])
 
 
 def _message(value: Value, machine: Machine) -> pb.Value:
@@ -80,19 +78,19 @@ def _message(value: Value, machine: Machine) -> pb.Value:
 
 
 def _open(value: Value, machine: Machine) -> pb.Memosphere:
-    place = plain(value)
-    if not isinstance(place, HostPath | FSPath | ThunkPath):
-        raise errors.wrong_type(place, "path to a file of memos", "memo")
-    content = machine.wait(_content(place, machine.host))
-    return memo_file.parse(content, errors.brief(place))
+    path = plain(value)
+    if not isinstance(path, HostPath | FSPath | ThunkPath):
+        raise wrong_type(path, "path to a file of memos", "memo")
+    content = machine.wait(_content(path, machine.host))
+    return memo_file.parse(content, brief(path))
 
 
-async def _content(place: HostPath | FSPath | ThunkPath, host: Host) -> bytes:
-    if isinstance(place, FSPath):
-        return await place.read()
-    if isinstance(place, HostPath):
-        return await _host_content(place, host)
-    data = io.BytesIO(await _all(host.export_path(place), errors.brief(place)))
+async def _content(path: HostPath | FSPath | ThunkPath, host: Host) -> bytes:
+    if isinstance(path, FSPath):
+        return await path.read()
+    if isinstance(path, HostPath):
+        return await _host_content(path, host)
+    data = io.BytesIO(await _all(host.export_path(path), brief(path)))
     try:
         with tarfile.open(fileobj=data) as archive:
             first = archive.next()
@@ -100,17 +98,17 @@ async def _content(place: HostPath | FSPath | ThunkPath, host: Host) -> bytes:
             if file is not None:
                 return file.read()
     except tarfile.TarError as error:
-        raise BassError(f"{errors.brief(place)} cannot be read: {error}") from error
-    raise BassError(f"{errors.brief(place)} is no file, so there are no memo in it")
+        raise BassError(f"{brief(path)} cannot be read: {error}") from error
+    raise BassError(f"{brief(path)} is no file, so it holds no memos")
 
 
-async def _host_content(place: HostPath, host: Host) -> bytes:
-    """A file of this machine; empty when it does not exist yet."""
-    name = place.inside().rpartition("/")[2]
-    entries = await host.list_host_path(HostPath(place.context, place.path.parent_dir()))
+async def _host_content(path: HostPath, host: Host) -> bytes:
+    """Return the content of a file of the host; b"" if it doesn't exist yet."""
+    name = path.inside().rpartition("/")[2]
+    entries = await host.list_host_path(HostPath(path.context, path.path.parent_dir()))
     if not any(entry.name == name for entry in entries):
         return b""
-    return await _all(host.read_host_path(place), errors.brief(place))
+    return await _all(host.read_host_path(path), brief(path))
 
 
 async def _all(stream: ByteStream, name: str) -> bytes:
@@ -125,17 +123,15 @@ async def _all(stream: ByteStream, name: str) -> bytes:
     return bytes(content)
 
 
-async def _write(
-    place: HostPath, written: list[tuple[memo_file.MemoKey, pb.Value]], host: Host
-) -> None:
-    """Put all that this session remembered into the file, again if there was more of it meanwhile."""
+async def _write(path: HostPath, written: list[tuple[MemoKey, pb.Value]], host: Host) -> None:
+    """Write everything that this session stored to the file, again if there was more of it meanwhile."""
     done = 0
     while done < len(written):
-        sphere = memo_file.parse(await _host_content(place, host), errors.brief(place))
+        memos = memo_file.parse(await _host_content(path, host), brief(path))
         done = len(written)
-        for made, output in written:
-            memo_file.store(sphere, made, output)
-        await host.write_host_path(place, _once(memo_file.render(sphere)))
+        for key, output in written:
+            memo_file.store(memos, key, output)
+        await host.write_host_path(path, _once(memo_file.render(memos)))
 
 
 async def _once(content: bytes) -> AsyncIterator[bytes]:

@@ -1,25 +1,25 @@
-"""Arithmetic on 64-bit integers, and comparing."""
+"""Arithmetic on 64-bit integers, and comparison."""
 
 from __future__ import annotations
 
 import itertools
+import operator
 from typing import TYPE_CHECKING
 
 from bassloop.bass import arguments
+from bassloop.bass.equality import equal
 from bassloop.bass.errors import BassError
-from bassloop.bass.registry import TABLE, builtin, special
-from bassloop.bass.values import INT_MAX, INT_MIN, equal, wrap_int
+from bassloop.bass.registry import builtin
+from bassloop.bass.values import INT_MAX, INT_MIN, wrap_int
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bassloop.bass.machine import Machine
-    from bassloop.bass.scope import Scope
-    from bassloop.bass.special import Combination
-    from bassloop.bass.values import Code, Value
+    from bassloop.bass.values import Scope, Value
 
 
-@builtin("+", "nums", "adds numbers up\n\n=> (+ 20 20 2)")
+@builtin("+", "nums", "adds numbers up\n\n=> (+ 20 20 2)", inline="+")
 def add(args: list[Value], scope: Scope, machine: Machine) -> int:
     total = 0
     for arg in args:
@@ -40,6 +40,7 @@ def multiply(args: list[Value], scope: Scope, machine: Machine) -> int:
 @builtin(
     "-", "[num & nums]",
     "takes the other numbers from the first; a number alone is negated\n\n=> (- 50 5 3)\n\n=> (- 42)",
+    inline="-",
 )  # fmt: skip
 def subtract(args: list[Value], scope: Scope, machine: Machine) -> int:
     result = arguments.integer(args[0], "-")
@@ -76,6 +77,7 @@ def smallest(args: list[Value], scope: Scope, machine: Machine) -> int:
     => (= 42 (+ 40 2) (* 6 7))
 
     => (= {:a 1 :b 2} {:b 2 :a 1})""",
+    inline="==",
 )  # fmt: skip
 def same(args: list[Value], scope: Scope, machine: Machine) -> bool:
     first = args[0]
@@ -83,40 +85,13 @@ def same(args: list[Value], scope: Scope, machine: Machine) -> bool:
 
 
 def _chain(name: str, doc: str, holds: Callable[[int, int], bool]) -> None:
-    @builtin(name, "[num & nums]", doc)
+    @builtin(name, "[num & nums]", doc, inline=name)
     def compare(args: list[Value], scope: Scope, machine: Machine) -> bool:
         numbers = [arguments.integer(arg, name) for arg in args]
         return all(holds(left, right) for left, right in itertools.pairwise(numbers))
 
 
-_chain(">", "whether each number is larger than the next\n\n=> (> 3 2 1)", lambda a, b: a > b)
-_chain(">=", "whether no number is smaller than the next\n\n=> (>= 3 2 2)", lambda a, b: a >= b)
-_chain("<", "whether each number is smaller than the next\n\n=> (< 1 2 3)", lambda a, b: a < b)
-_chain("<=", "whether no number is larger than the next\n\n=> (<= 2 2 3)", lambda a, b: a <= b)
-
-
-@special("+", "-", "<", ">", "<=", ">=", "=")
-def _quick(call: Combination) -> Code:
-    from bassloop.bass.compiler import code
-    from bassloop.bass.fused import two_operands
-    from bassloop.bass.special import guarded
-
-    function, place = TABLE[call.name].function, call.place
-    if len(call.members) != 2:
-        codes = [code(member) for member in call.members]
-        return guarded(
-            call,
-            lambda scope, machine: function(
-                [each(scope, machine) for each in codes], scope, machine
-            ),
-        )
-
-    def otherwise(a: Value, b: Value, scope: Scope, machine: Machine) -> Value:
-        try:
-            return function([a, b], scope, machine)
-        except BassError as error:
-            if place is not None:
-                error.passed(place)
-            raise
-
-    return two_operands(call, otherwise)
+_chain(">", "whether each number is larger than the next\n\n=> (> 3 2 1)", operator.gt)
+_chain(">=", "whether no number is smaller than the next\n\n=> (>= 3 2 2)", operator.ge)
+_chain("<", "whether each number is smaller than the next\n\n=> (< 1 2 3)", operator.lt)
+_chain("<=", "whether no number is larger than the next\n\n=> (<= 2 2 3)", operator.le)

@@ -1,13 +1,12 @@
-"""Paths: from strings, extended, taken apart, narrowed down; files in memory."""
+"""Paths: making, extending and narrowing them, taking them apart; files in memory."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from bassloop.bass import arguments, errors
-from bassloop.bass.errors import BassError
+from bassloop.bass import arguments
+from bassloop.bass.errors import BassError, bad_syntax, brief, wrong_type
 from bassloop.bass.filesystem import FSPath, MemoryFiles, NotRead
-from bassloop.bass.pair import plain
 from bassloop.bass.path import (
     CachePath,
     CommandPath,
@@ -15,45 +14,18 @@ from bassloop.bass.path import (
     FilePath,
     HostPath,
     NamePath,
-    Path,
-    PlacedPath,
     clean,
     parse_file_or_dir,
 )
 from bassloop.bass.registry import builtin
 from bassloop.bass.thunk import Thunk, ThunkPath
+from bassloop.bass.values import plain
+from bassloop.bass.wire.digest import path_name, thunk_digest
 from bassloop.bass.wire.encode import read_files
 
 if TYPE_CHECKING:
     from bassloop.bass.machine import Machine
-    from bassloop.bass.scope import Scope
-    from bassloop.bass.values import Value
-
-_P = TypeVar("_P", bound=Path)
-
-
-def path(value: Value, who: str) -> Path:
-    """A path of any kind."""
-    value = plain(value)
-    if not isinstance(value, Path):
-        raise errors.wrong_type(value, "path", who)
-    return value
-
-
-def file_path(value: Value, who: str) -> FilePath:
-    """The plain path of a file."""
-    value = plain(value)
-    if not isinstance(value, FilePath):
-        raise errors.wrong_type(value, "file path like ./this", who)
-    return value
-
-
-def name_path(value: Value, who: str) -> NamePath:
-    """The plain path of a file or directory."""
-    value = plain(value)
-    if not isinstance(value, FilePath | DirPath):
-        raise errors.wrong_type(value, "path like ./this or ./this/", who)
-    return value
+    from bassloop.bass.values import Scope, Value
 
 
 @builtin(
@@ -69,13 +41,13 @@ def name_path(value: Value, who: str) -> NamePath:
 )
 def mkfs(args: list[Value], scope: Scope, machine: Machine) -> Value:
     if len(args) % 2:
-        raise errors.bad_syntax("mkfs: the last path has no content")
+        raise bad_syntax("mkfs: the last path has no content")
     files: dict[str, bytes] = {}
     for name, content in zip(args[::2], args[1::2], strict=True):
-        where = clean(file_path(name, "mkfs").path)
+        where = clean(arguments.file_path(name, "mkfs").path)
         if where in (".", "..") or where.startswith(("/", "../")):
             raise BassError(
-                f"mkfs: {errors.brief(name)} is no path to a file in the directory that is made"
+                f"mkfs: {brief(name)} is no path to a file in the directory that is made"
             )
         files[where] = arguments.text(content, "mkfs").encode("utf-8", "surrogateescape")
     return FSPath(MemoryFiles(files))
@@ -134,19 +106,20 @@ def string_to_dir(args: list[Value], scope: Scope, machine: Machine) -> Value:
     """,
 )
 def subpath(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return path(args[0], "subpath").extend(path(args[1], "subpath"))
+    parent = arguments.path(args[0], "subpath")
+    return parent.extend(arguments.path(args[1], "subpath"))
 
 
-def _name(value: Value, who: str, machine: Machine) -> str:
-    named = path(value, who)
-    if isinstance(named, Thunk):
+def _name(value: Value, where: str, machine: Machine) -> str:
+    path = arguments.path(value, where)
+    if isinstance(path, Thunk):
         try:
-            named.digest()
+            thunk_digest(path)
         except NotRead:
-            machine.wait(read_files(named))
+            machine.wait(read_files(path))
         except BassError:
             pass  # the name says it
-    return named.path_name()
+    return path_name(path)
 
 
 @builtin(
@@ -159,7 +132,7 @@ def _name(value: Value, who: str, machine: Machine) -> str:
     => (path-name .bash)
     """,
 )
-def path_name(args: list[Value], scope: Scope, machine: Machine) -> Value:
+def path_name_(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return _name(args[0], "path-name", machine)
 
 
@@ -176,7 +149,7 @@ def path_stem(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 
 def stem(name: str) -> str:
-    """A name up to its last dot."""
+    """Return a name up to its last dot."""
     before, dot, _ = name.rpartition(".")
     return before if dot else name
 
@@ -228,23 +201,21 @@ def except_globs(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return _with_globs(args, "except-globs", exclude=True)
 
 
-def _with_globs(args: list[Value], who: str, *, exclude: bool) -> Value:
+def _with_globs(args: list[Value], where: str, *, exclude: bool) -> Value:
     target = plain(args[0])
-    globs = tuple(name_path(each, who).slash() for each in args[1:])
-    if isinstance(target, HostPath | ThunkPath | FSPath) and not _in_memory(target):
-        return target.at(_globbed(target.path, globs, exclude))
+    globs = tuple(arguments.name_path(each, where).slash() for each in args[1:])
     if isinstance(target, DirPath):
-        return _globbed(target, globs, exclude)
-    raise errors.wrong_type(target, "directory that can be narrowed down", who)
+        return _narrowed(target, globs, exclude)
+    if isinstance(target, HostPath | ThunkPath | FSPath):
+        in_memory = isinstance(target, FSPath) and isinstance(target.fs, MemoryFiles)
+        if not in_memory:
+            return target.at(_narrowed(target.path, globs, exclude))
+    raise wrong_type(target, "directory that can be narrowed down", where)
 
 
-def _in_memory(target: PlacedPath) -> bool:
-    return isinstance(target, FSPath) and isinstance(target.fs, MemoryFiles)
-
-
-def _globbed(directory: NamePath, globs: tuple[str, ...], exclude: bool) -> NamePath:
-    if isinstance(directory, FilePath):
-        return directory
+def _narrowed(path: NamePath, globs: tuple[str, ...], exclude: bool) -> NamePath:
+    if isinstance(path, FilePath):
+        return path
     if exclude:
-        return DirPath(directory.path, directory.include, (*directory.exclude, *globs))
-    return DirPath(directory.path, (*directory.include, *globs), directory.exclude)
+        return DirPath(path.path, path.include, (*path.exclude, *globs))
+    return DirPath(path.path, (*path.include, *globs), path.exclude)

@@ -1,17 +1,27 @@
-"""Asking a value what it is."""
+"""Predicates: asking what kind of value a value is."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bassloop.bass.bind import Bind
-from bassloop.bass.combiner import Applicative, Builtin, Combiner, Operative
-from bassloop.bass.pair import Cell, is_list, plain
+from bassloop.bass.combiner import Builtin, Operative
+from bassloop.bass.path import Path
 from bassloop.bass.registry import TABLE, builtin
-from bassloop.bass.scope import Scope
 from bassloop.bass.stream import Sink, Source
-from bassloop.bass.symbol import Keyword, Symbol
-from bassloop.bass.values import EMPTY, IGNORE, Value
+from bassloop.bass.thunk import Thunk
+from bassloop.bass.values import (
+    EMPTY,
+    IGNORE,
+    Bind,
+    Cell,
+    Combiner,
+    Keyword,
+    Scope,
+    Symbol,
+    Value,
+    is_list,
+    plain,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,16 +31,16 @@ if TYPE_CHECKING:
 PREDICATES: list[str] = []
 
 
-def _predicate(name: str, doc: str, holds: Callable[[Value], bool]) -> None:
+def _predicate(name: str, doc: str, test: Callable[[Value], bool]) -> None:
     @builtin(name, "[val]", doc)
     def ask(args: list[Value], scope: Scope, machine: Machine) -> bool:
-        return holds(plain(args[0]))
+        return test(plain(args[0]))
 
     PREDICATES.append(name)
 
 
 def is_empty(value: Value) -> bool:
-    """Whether a value is an empty list, string, scope or bind form, or null."""
+    """Return whether a value is an empty list, string, scope or bind form, or null."""
     value = plain(value)
     if value is None or value is EMPTY or value == "":
         return True
@@ -41,18 +51,6 @@ def is_empty(value: Value) -> bool:
 
 def _is_operative(value: Value) -> bool:
     return value.operative if isinstance(value, Builtin) else isinstance(value, Operative)
-
-
-def _is_path(value: Value) -> bool:
-    from bassloop.bass.path import Path
-
-    return isinstance(value, Path)
-
-
-def _is_thunk(value: Value) -> bool:
-    from bassloop.bass.thunk import Thunk
-
-    return isinstance(value, Thunk)
 
 
 _predicate("null?", "whether the value is null\n\n=> (null? null)", lambda v: v is None)
@@ -94,7 +92,7 @@ _predicate(
 )  # fmt: skip
 _predicate(
     "applicative?", "whether the value is a combiner that evaluates its operands\n\n=> (applicative? map)",
-    lambda v: isinstance(v, Applicative),
+    lambda v: isinstance(v, Combiner) and v.applicative,
 )  # fmt: skip
 _predicate(
     "operative?", "whether the value is a combiner that takes its operands as written\n\n=> (operative? if)",
@@ -105,13 +103,19 @@ _predicate(
     "whether the value can be called\n\n=> (combiner? if)",
     lambda v: isinstance(v, Combiner),
 )
-_predicate("path?", "whether the value is a path\n\n=> (path? ./here)", _is_path)
+_predicate(
+    "path?", "whether the value is a path\n\n=> (path? ./here)", lambda v: isinstance(v, Path)
+)
 _predicate(
     "empty?",
     "whether the value is an empty list, string or scope, or null\n\n=> (empty? [])",
     is_empty,
 )
-_predicate("thunk?", "whether the value is a thunk\n\n=> (thunk? ($ echo hey))", _is_thunk)
+_predicate(
+    "thunk?",
+    "whether the value is a thunk\n\n=> (thunk? ($ echo hey))",
+    lambda v: isinstance(v, Thunk),
+)
 
 
 @builtin("not", "[x]", "true for false and null, false for everything else\n\n=> (not null)")
@@ -121,6 +125,6 @@ def not_(args: list[Value], scope: Scope, machine: Machine) -> bool:
 
 
 def predicates_of(value: Value) -> list[str]:
-    """The names of the predicates that hold of a value, as `doc` lists them."""
+    """Return the names of the predicates that hold of a value, as `doc` lists them."""
     bare = plain(value)
     return [name for name in PREDICATES if TABLE[name].function([bare], Scope(), None)]  # type: ignore[arg-type]

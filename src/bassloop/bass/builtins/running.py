@@ -1,56 +1,35 @@
-"""What a script has done for it: thunks run, files read and written, modules loaded, things said."""
+"""What a script has done: thunks run, files read and written, modules loaded, messages logged, documentation shown."""
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, timedelta
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Final, final
 
-from bassloop.bass import arguments, errors
-from bassloop.bass.annotated import WithMeta
+from bassloop.bass import arguments
 from bassloop.bass.builtins.paths import stem
 from bassloop.bass.builtins.predicates import predicates_of
 from bassloop.bass.builtins.scoping import fields_of
-from bassloop.bass.builtins.thunks import image_ref, thunk
-from bassloop.bass.combiner import Applicative, Builtin, Combiner, Operative, Wrapped
-from bassloop.bass.compiler import code
-from bassloop.bass.errors import BassError
-from bassloop.bass.filesystem import FSPath, repository_dir
+from bassloop.bass.builtins.thunks import image_ref
+from bassloop.bass.combiner import Applicative, Builtin, Operative
+from bassloop.bass.compile.code import code
+from bassloop.bass.errors import BassError, Exhausted, brief, wrong_type
+from bassloop.bass.filesystem import DirEntry, FSPath, repository_dir
 from bassloop.bass.json import encode
-from bassloop.bass.pair import from_list
 from bassloop.bass.path import FilePath, HostPath, Path
 from bassloop.bass.printer import display, show
 from bassloop.bass.registry import builtin
-from bassloop.bass.scope import MISSING
 from bassloop.bass.stream import BytesSource, decoder
-from bassloop.bass.symbol import Symbol
 from bassloop.bass.thunk import ImageRef, Thunk
-from bassloop.bass.values import EMPTY, Object, Verbatim, strip
+from bassloop.bass.values import EMPTY, MISSING, Object, Symbol, WithMeta, from_list, plain, strip
+from bassloop.bass.wire.digest import path_name
 from bassloop.bass.wire.encode import read_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-    from bassloop.bass.filesystem import DirEntry
     from bassloop.bass.machine import Machine
-    from bassloop.bass.scope import Scope
-    from bassloop.bass.values import Value
-
-
-@final
-class ErrorValue(Combiner):
-    """An error as a value: calling it raises the error."""
-
-    __slots__ = ("error",)
-    kind = "error"
-
-    def __init__(self, error: BassError) -> None:
-        self.error = error
-
-    def parts(self) -> Iterator[Verbatim | Value]:
-        yield Verbatim(f"<error: {self.error.message}>")
-
-    def call(self, operands: Value, scope: Scope, machine: Machine) -> Value:
-        raise self.error
+    from bassloop.bass.values import Scope, Value
 
 
 # --- modules ---
@@ -60,7 +39,7 @@ class ErrorValue(Combiner):
     "load", "[thunk]", "the module that a thunk without image is: its scope\n\n=> (load (.strings))"
 )
 def load(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return machine.session.module(thunk(args[0], "load"), machine)
+    return machine.session.module(arguments.thunk(args[0], "load"), machine)
 
 
 @builtin(
@@ -73,11 +52,11 @@ def load(args: list[Value], scope: Scope, machine: Machine) -> Value:
 def use(args: list[Value], scope: Scope, machine: Machine) -> Value:
     names = []
     for form in args:
-        wanted = thunk(code(form)(scope, machine), "use")
+        wanted = arguments.thunk(code(form)(scope, machine), "use")
         command = strip(wanted.args[0]) if wanted.args else None
         if not isinstance(command, Path):
-            raise BassError(f"use: {errors.brief(wanted)} is no module: its command is no path")
-        name = stem(command.path_name())
+            raise BassError(f"use: {brief(wanted)} is no module: its command is no path")
+        name = stem(path_name(command))
         machine.define(scope, name, machine.session.module(wanted, machine))
         names.append(Symbol(name))
     return from_list(names)
@@ -96,14 +75,14 @@ def use(args: list[Value], scope: Scope, machine: Machine) -> Value:
     => ((start (from (linux/alpine) ($ false)) null?))""",
 )  # fmt: skip
 def start(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    started = thunk(args[0], "start")
+    started = arguments.thunk(args[0], "start")
     handler = arguments.combiner(args[1], "start")
     wait = machine.session.start(started, handler, machine)
 
     def waiting(args: list[Value], scope: Scope, machine: Machine) -> Value:
         return wait(machine)
 
-    return Wrapped(Builtin(show(started), EMPTY, waiting, 0, 0))
+    return Applicative(Builtin(show(started), EMPTY, waiting, 0, 0))
 
 
 @builtin(
@@ -113,7 +92,7 @@ def start(args: list[Value], scope: Scope, machine: Machine) -> Value:
     => (run (from (linux/alpine) ($ echo "Hello, world!")))""",
 )  # fmt: skip
 def run(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    machine.session.run(thunk(args[0], "run"), machine)
+    machine.session.run(arguments.thunk(args[0], "run"), machine)
     return None
 
 
@@ -124,10 +103,10 @@ def run(args: list[Value], scope: Scope, machine: Machine) -> Value:
     => (succeeds? (from (linux/alpine) ($ test -e /etc/passwd)))""",
 )  # fmt: skip
 def succeeds(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    tried = thunk(args[0], "succeeds?")
+    tried = arguments.thunk(args[0], "succeeds?")
     try:
         machine.session.run(tried, machine)
-    except errors.Exhausted:
+    except Exhausted:
         raise
     except BassError:
         return False
@@ -166,7 +145,7 @@ def resolve(args: list[Value], scope: Scope, machine: Machine) -> Value:
     => (next (read (from (linux/alpine) ($ echo 42)) :json))""",
 )  # fmt: skip
 def read(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    subject = arguments.bare(args[0])
+    subject = plain(args[0])
     made = decoder(arguments.symbol(args[1], "read"))
     return BytesSource(made, machine.session.open(subject, machine))
 
@@ -178,16 +157,16 @@ def read(args: list[Value], scope: Scope, machine: Machine) -> Value:
     => (write (from (linux/alpine) ($ echo hey)) *dir*/hey)""",
 )  # fmt: skip
 def write(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    destination = arguments.bare(args[1])
+    destination = plain(args[1])
     if not isinstance(destination, HostPath):
-        raise errors.wrong_type(destination, "path of a file on this machine", "write")
-    machine.session.write(arguments.bare(args[0]), destination, machine)
+        raise wrong_type(destination, "path of a file on this machine", "write")
+    machine.session.write(plain(args[0]), destination, machine)
     return None
 
 
 @final
-class _Exported:
-    """A file system of one file: the image of a thunk, made when it is read."""
+class _ImageFile:
+    """A file system with one file: the image of a thunk, which is exported when it is read."""
 
     name = "fs"
 
@@ -206,8 +185,6 @@ class _Exported:
         return bytes(content)
 
     async def list_dir(self, path: str) -> Sequence[DirEntry]:
-        from bassloop.bass.filesystem import DirEntry
-
         return [DirEntry("image.tar", is_dir=False)]
 
 
@@ -217,10 +194,10 @@ class _Exported:
     "a thunk's image as the file of an OCI archive\n\n=> (export (from (linux/alpine) ($ true)))",
 )
 def export(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    exported = thunk(args[0], "export")
+    exported = arguments.thunk(args[0], "export")
     if exported.platform() is None:
-        raise BassError(f"export: {errors.brief(exported)} has no image")
-    return FSPath(repository_dir(_Exported(exported, machine)).fs, FilePath("image.tar"))
+        raise BassError(f"export: {brief(exported)} has no image")
+    return FSPath(repository_dir(_ImageFile(exported, machine)).fs, FilePath("image.tar"))
 
 
 @builtin(
@@ -230,19 +207,20 @@ def export(args: list[Value], scope: Scope, machine: Machine) -> Value:
     => (publish (from (linux/alpine) ($ true)) "example.com/name:tag")""",
 )  # fmt: skip
 def publish(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    published = thunk(args[0], "publish")
+    published = arguments.thunk(args[0], "publish")
     ref = _reference(arguments.text(args[1], "publish"))
     if published.platform() is None:
-        raise BassError(f"publish: {errors.brief(published)} has no image")
+        raise BassError(f"publish: {brief(published)} has no image")
     machine.wait(read_files(published))
     return machine.wait(machine.host.publish(published, ref)).scope()
 
 
-def _reference(text: str) -> ImageRef:
-    """A reference in full, from one as people write it."""
-    import re
+_REFERENCE: Final = re.compile(r"([a-z0-9]+(?:[._/:-]+[a-z0-9]+)*?)(?::([\w][\w.-]{0,127}))?")
 
-    found = re.fullmatch(r"([a-z0-9]+(?:[._/:-]+[a-z0-9]+)*?)(?::([\w][\w.-]{0,127}))?", text)
+
+def _reference(text: str) -> ImageRef:
+    """Return a reference in full, from one as people write it."""
+    found = _REFERENCE.fullmatch(text)
     if found is None:
         raise BassError(f"publish: {text!r} is no name of an image, like example.com/name:tag")
     name, tag = found[1], found[2] or "latest"
@@ -324,11 +302,11 @@ def doc(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 
 def documentation(form: Value, value: Value) -> str:
-    """What is to be said of a value: the form it came from, what it is, how it is called, its comment."""
+    """Return the documentation of a value: the form it came from, its predicates, how it is called, its comment."""
     lines = ["-" * 50, " ".join([show(form), *predicates_of(value)])]
     inside = strip(value)
     while isinstance(inside, Applicative):
-        inside = inside.unwrap()
+        inside = inside.underlying
     if isinstance(inside, Operative | Builtin):
         lines.append(f"args: {show(inside.formals)}")
     if isinstance(value, WithMeta):

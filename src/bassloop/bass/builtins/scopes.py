@@ -1,23 +1,16 @@
-"""Scopes as data: made, merged, gone through; metadata."""
+"""Scopes as data: making, merging and going through them; metadata."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bassloop.bass import arguments, errors
-from bassloop.bass.annotated import WithMeta
-from bassloop.bass.bind import Bind
+from bassloop.bass import arguments
 from bassloop.bass.builtins.lists import caller
-from bassloop.bass.construct import adopt, child_of
-from bassloop.bass.pair import from_list
 from bassloop.bass.registry import builtin
-from bassloop.bass.scope import MISSING
-from bassloop.bass.scope import Scope as NewScope
-from bassloop.bass.symbol import Symbol
+from bassloop.bass.values import MISSING, Bind, Scope, Symbol, WithMeta, from_list, plain
 
 if TYPE_CHECKING:
     from bassloop.bass.machine import Machine
-    from bassloop.bass.scope import Scope
     from bassloop.bass.values import Value
 
 
@@ -28,9 +21,9 @@ if TYPE_CHECKING:
     => (:a (make-scope {:a 1} {:b 2}))""",
 )  # fmt: skip
 def make_scope(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    made = child_of(())
+    made = Scope()
     for each in args:
-        adopt(made, arguments.scope(each, "make-scope"), machine)
+        machine.adopt(made, arguments.scope(each, "make-scope"))
     return made
 
 
@@ -67,7 +60,7 @@ def assoc(args: list[Value], scope: Scope, machine: Machine) -> Value:
     => (list->scope [:a 1 :b 2])""",
 )  # fmt: skip
 def list_to_scope(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return assoc([NewScope(), *arguments.items(args[0], "list->scope")], scope, machine)
+    return assoc([Scope(), *arguments.items(args[0], "list->scope")], scope, machine)
 
 
 @builtin(
@@ -80,8 +73,8 @@ def scope_to_list(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return from_list(flat)
 
 
-def _items(value: Value, who: str, machine: Machine) -> list[tuple[str, Value]]:
-    items = arguments.scope(value, who).items()
+def _items(value: Value, where: str, machine: Machine) -> list[tuple[str, Value]]:
+    items = arguments.scope(value, where).items()
     machine.spend(len(items))
     return items
 
@@ -144,13 +137,7 @@ def meta(args: list[Value], scope: Scope, machine: Machine) -> Value:
 )  # fmt: skip
 def with_meta(args: list[Value], scope: Scope, machine: Machine) -> Value:
     value, about = args
-    if about is None:
+    if plain(about) is None:
         return value
-    if value.__class__ is WithMeta:
-        value = value.value
-    try:
-        return WithMeta(value, arguments.scope(about, "with-meta"))
-    except errors.BassError:
-        if arguments.bare(about) is None:
-            return args[0]
-        raise
+    bare = value.value if value.__class__ is WithMeta else value
+    return WithMeta(bare, arguments.scope(about, "with-meta"))

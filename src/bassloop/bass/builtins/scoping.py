@@ -1,78 +1,67 @@
-"""Evaluating in scopes of one's own: let, case, provide, import, module, threading."""
+"""Evaluating in new scopes: let, case, provide, import, module; threading; errors."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bassloop.bass import arguments, errors
-from bassloop.bass.annotated import Located
-from bassloop.bass.bindings import binder
-from bassloop.bass.builtins.combiners import make_operative
+from bassloop.bass import arguments
+from bassloop.bass.builtins.combiners import plan_operative
 from bassloop.bass.builtins.control import truthy
-from bassloop.bass.combiner import Applicative, Wrapped
-from bassloop.bass.compiler import body_code, code
-from bassloop.bass.errors import BassError, Exhausted
-from bassloop.bass.pair import Cell, Pair, end_of, from_list, plain
-from bassloop.bass.registry import builtin, special
-from bassloop.bass.scope import Scope
-from bassloop.bass.special import guarded
-from bassloop.bass.symbol import Symbol
-from bassloop.bass.values import EMPTY, IGNORE, Value
+from bassloop.bass.combiner import Applicative
+from bassloop.bass.compile.apply import call, unwrap
+from bassloop.bass.compile.code import body_code, code
+from bassloop.bass.compile.patterns import bind, binder
+from bassloop.bass.errors import BassError, Exhausted, bad_syntax, brief
+from bassloop.bass.registry import builtin, special_form
+from bassloop.bass.values import (
+    EMPTY,
+    IGNORE,
+    Cell,
+    Located,
+    Pair,
+    Scope,
+    Symbol,
+    Value,
+    end_of,
+    from_list,
+    plain,
+)
 
 if TYPE_CHECKING:
-    from bassloop.bass.bindings import Binder
-    from bassloop.bass.machine import Machine
-    from bassloop.bass.special import Combination
-    from bassloop.bass.values import Code
+    from collections.abc import Callable
+
+    from bassloop.bass.machine import Binder, Code, Machine
+    from bassloop.bass.registry import Combination
 
 
-def _child(scope: Scope) -> Scope:
-    return Scope({}, (scope,), scope.grounded)
-
-
-@builtin(
+@special_form(
     "let", "[bindings & body]",
     """evaluates a body in a child scope, with bindings of its own
 
     The list alternates patterns and values, each of which sees those before it.
 
     => (let [x 6 y (+ x 1)] (* x y))""",
-    operative=True, calls=True, indent=True,
+    indent=True,
 )  # fmt: skip
-def let(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    members = arguments.items(args[0], "let")
-    child = _child(scope)
-    for at in range(0, len(members), 2):
-        if at + 1 == len(members):
-            raise errors.bad_syntax(
-                f"let has no value for its last pattern, {errors.brief(members[at])}"
-            )
-        failure = binder(members[at])(child, code(members[at + 1])(child, machine), machine)
-        if failure is not None:
-            raise failure.error()
-    return body_code(args[1:])(child, machine)
-
-
-@special("let")
-def _let(call: Combination) -> Code | None:
-    members: list[Value] = []
-    if end_of(call.members[0], members) is not EMPTY or len(members) % 2:
-        return None
-    try:
-        pairs = [(binder(p), code(v)) for p, v in zip(members[::2], members[1::2], strict=True)]
-    except BassError:
-        return None
-    body = body_code(call.members[1:], call.tail)
+def let(form: Combination) -> Code:
+    members = arguments.items(form.operands[0], "let")
+    if len(members) % 2:
+        raise bad_syntax(f"let has no value for its last pattern, {brief(members[-1])}")
+    steps = [
+        (binder(pattern), code(value))
+        for pattern, value in zip(members[::2], members[1::2], strict=True)
+    ]
+    body = body_code(form.operands[1:], form.tail)
 
     def run(scope: Scope, machine: Machine) -> Value:
         child = Scope({}, (scope,), scope.grounded)
-        for bind, value in pairs:
-            failure = bind(child, value(child, machine), machine)
-            if failure is not None:
-                raise failure.error()
+        for match, value in steps:
+            mismatch = match(child, value(child, machine), machine)
+            if mismatch is not None:
+                raise mismatch.error()
         return body(child, machine)
 
-    return guarded(call, run)
+    return run
 
 
 @builtin(
@@ -83,78 +72,72 @@ def _let(call: Combination) -> Code | None:
 
     => (if (bind (current-scope) [:x] 42) x :mismatch)""",
 )  # fmt: skip
-def bind(args: list[Value], scope: Scope, machine: Machine) -> Value:
+def bind_(args: list[Value], scope: Scope, machine: Machine) -> Value:
     inner = arguments.scope(args[0], "bind")
-    return _matches(binder(args[1]), inner, args[2], machine)
-
-
-def _matches(bind: Binder, scope: Scope, value: Value, machine: Machine) -> bool:
+    match = binder(args[1])
     try:
-        return bind(scope, value, machine) is None
+        return match(inner, args[2], machine) is None
     except Exhausted:
         raise
     except BassError:
         return False
 
 
-@builtin(
+@special_form(
     "case", "[v & bs]",
     """matches a value against patterns, each followed by a form: evaluates the form of the first that matches
 
     What the pattern names is bound in a child scope. An error if none matches.
 
     => (case [1 2] [] :none [x] :one [x & more] [:several more])""",
-    operative=True, calls=True, indent=True,
+    indent=True,
 )  # fmt: skip
-def case(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    value = code(args[0])(scope, machine)
-    for at in range(1, len(args), 2):
-        if at + 1 == len(args):
-            raise errors.bad_syntax(
-                f"case has no form for its last pattern, {errors.brief(args[at])}"
-            )
-        child = _child(scope)
-        if _matches(binder(args[at]), child, value, machine):
-            return code(args[at + 1], True)(child, machine)
-    raise no_match(value)
-
-
-def no_match(value: Value) -> BassError:
-    """The error of a `case` without a pattern for the value."""
-    return BassError("no matching case branch", fields=Scope({"target": value}))
-
-
-@special("case")
-def _case(call: Combination) -> Code | None:
-    forms = call.members[1:]
-    if len(forms) % 2:
-        return None
-    subject = code(call.members[0])
-    tail = call.tail
-    try:
-        patterns = [binder(form) for form in forms[::2]]
-    except BassError:
-        return None
-    bodies: list[Code | None] = [None] * len(patterns)
+def case(form: Combination) -> Code:
+    subject = code(form.operands[0])
+    arms, fail = _arms(form.operands[1:], form.tail)
 
     def run(scope: Scope, machine: Machine) -> Value:
         value = subject(scope, machine)
-        for at, pattern in enumerate(patterns):
+        for match, body in arms:
             child = Scope({}, (scope,), scope.grounded)
             try:
-                if pattern(child, value, machine) is not None:
+                if match(child, value, machine) is not None:
                     continue
             except Exhausted:
                 raise
             except BassError:
                 continue
-            body = bodies[at]
-            if body is None:
-                body = bodies[at] = code(forms[2 * at + 1], tail)
             return body(child, machine)
-        raise no_match(value)
+        raise fail(value)
 
-    return guarded(call, run)
+    return run
+
+
+def _arms(
+    forms: list[Value], tail: bool
+) -> tuple[list[tuple[Binder, Code]], Callable[[Value], BassError]]:
+    """Return the compiled patterns and bodies of a `case`, and what makes the error of a value that none matches.
+
+    A pattern that is none, or has no form, is an error only if no pattern before it matches.
+    """
+    arms: list[tuple[Binder, Code]] = []
+    message = ""
+    for pattern, body in zip(forms[::2], forms[1::2], strict=False):
+        try:
+            arms.append((binder(pattern), code(body, tail)))
+        except BassError as error:
+            message = error.message
+            break
+    else:
+        if len(forms) % 2:
+            last = brief(forms[-1])
+            message = f"bad syntax: case has no form for its last pattern, {last}"
+    return arms, (lambda value: BassError(message)) if message else no_match
+
+
+def no_match(value: Value) -> BassError:
+    """Return the error of a `case` without a pattern for the value."""
+    return BassError("no matching case branch", fields=Scope({"target": value}))
 
 
 @builtin(
@@ -170,11 +153,9 @@ def import_(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 
 def import_from(source: Scope, names: list[Value], scope: Scope, machine: Machine) -> Value:
-    """Bind each of the names, which are forms, to its value in the source; returns the list of them."""
+    """Bind each of the names, which are forms, to its value in the source; return the list of names."""
     for form in names:
-        failure = binder(form)(scope, code(form)(source, machine), machine)
-        if failure is not None:
-            raise failure.error()
+        bind(form, code(form)(source, machine), scope, machine)
     return from_list(names)
 
 
@@ -186,7 +167,7 @@ def import_from(source: Scope, names: list[Value], scope: Scope, machine: Machin
     operative=True, indent=True,
 )  # fmt: skip
 def provide(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    inner = _child(scope)
+    inner = scope.child()
     machine.finish(body_code(args[1:])(inner, machine))
     return import_from(inner, arguments.items(args[0], "provide"), scope, machine)
 
@@ -199,26 +180,25 @@ def provide(args: list[Value], scope: Scope, machine: Machine) -> Value:
     operative=True, indent=True,
 )  # fmt: skip
 def module(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    child = _child(scope)
+    child = scope.child()
     machine.finish(body_code(args[1:])(child, machine))
     made = Scope()
     for form in arguments.items(args[0], "module"):
         name = arguments.symbol(form, "module")
-        made.vars[name] = machine.call(Symbol(name), [child])
+        made.vars[name] = call(Symbol(name), [child], machine)
     return made
 
 
-@builtin(
+@special_form(
     "->", "[x f & fs]",
     """passes a value through calls, as the first argument of each
 
     A call that needs no more arguments may be written without parentheses.
 
     => (-> 6 (+ 1) (* 6) str)""",
-    operative=True, calls=True,
 )  # fmt: skip
-def thread(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return code(_threaded(args), True)(scope, machine)
+def thread(form: Combination) -> Code:
+    return code(_threaded(form.operands), form.tail)
 
 
 def _threaded(members: list[Value]) -> Value:
@@ -233,11 +213,6 @@ def _threaded(members: list[Value]) -> Value:
     return form
 
 
-@special("->")
-def _thread(call: Combination) -> Code:
-    return guarded(call, code(_threaded(call.members), call.tail))
-
-
 @builtin(
     "curryfn", "[args & body]",
     """makes a function that takes its arguments one call at a time
@@ -250,27 +225,20 @@ def _thread(call: Combination) -> Code:
 def curryfn(args: list[Value], scope: Scope, machine: Machine) -> Value:
     members: list[Value] = []
     rest = end_of(args[0], members)
-    if not members:
-        return Wrapped(make_operative(args[0], IGNORE, args[1:], scope, machine))
-    last: Value = Pair(members.pop(), rest)
+    last: Value = Pair(members.pop(), rest) if members else args[0]
     body = args[1:]
-    from bassloop.bass.ground import ground
-
-    fn = ground().vars["fn"]
+    fn = machine.ground.vars["fn"]
     while members:
         body = [Pair(fn, Pair(last, from_list(body)))]
         last = from_list([members.pop()])
-    return Wrapped(make_operative(last, IGNORE, body, scope, machine))
+    return Applicative(plan_operative(last, IGNORE, body)(scope, machine))
 
 
-def _asserted(args: list[Value], scope: Scope, machine: Machine) -> tuple[bool, Value]:
-    predicate = code(args[0])(scope, machine)
+def _holds(args: list[Value], scope: Scope, machine: Machine) -> tuple[bool, Value]:
+    """Return whether a predicate holds of its arguments, and the call with the arguments evaluated."""
+    predicate = arguments.applicative(code(args[0])(scope, machine), "assert")
     values = [code(form)(scope, machine) for form in args[1:]]
-    bare = plain(predicate)
-    inside = bare.unwrap() if isinstance(bare, Applicative) else None
-    if inside is None:
-        raise errors.wrong_type(predicate, "applicative", "assert")
-    return truthy(machine.call(inside, values)), Pair(args[0], from_list(values))
+    return truthy(call(unwrap(predicate), values, machine)), Pair(args[0], from_list(values))
 
 
 @builtin(
@@ -281,9 +249,9 @@ def _asserted(args: list[Value], scope: Scope, machine: Machine) -> tuple[bool, 
     operative=True, indent=True,
 )  # fmt: skip
 def assert_(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    holds, form = _asserted(args, scope, machine)
+    holds, form = _holds(args, scope, machine)
     if not holds:
-        raise BassError(lambda: f"assertion failed: {errors.brief(form)}")
+        raise BassError(lambda: f"assertion failed: {brief(form)}")
     return None
 
 
@@ -295,9 +263,9 @@ def assert_(args: list[Value], scope: Scope, machine: Machine) -> Value:
     operative=True, indent=True,
 )  # fmt: skip
 def refute(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    holds, form = _asserted(args, scope, machine)
+    holds, form = _holds(args, scope, machine)
     if holds:
-        raise BassError(lambda: f"refutation failed: {errors.brief(form)}")
+        raise BassError(lambda: f"refutation failed: {brief(form)}")
     return None
 
 
@@ -314,9 +282,9 @@ def error(args: list[Value], scope: Scope, machine: Machine) -> Value:
     raise BassError(arguments.text(args[0], "error"), fields=fields if fields.vars else None)
 
 
-def fields_of(values: list[Value], who: str) -> Scope:
-    """A scope of alternating names and values; a last name without a value is left out."""
+def fields_of(values: list[Value], where: str) -> Scope:
+    """Return a scope of alternating names and values; a last name without a value is left out."""
     made = Scope()
     for name, value in zip(values[::2], values[1::2], strict=False):
-        made.vars[arguments.symbol(name, who)] = value
+        made.vars[arguments.symbol(name, where)] = value
     return made

@@ -4,29 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bassloop.bass import arguments, errors
-from bassloop.bass.bindings import binder
+from bassloop.bass import arguments
 from bassloop.bass.builtins.lists import caller
-from bassloop.bass.compiler import body_code, code
-from bassloop.bass.construct import child_of
-from bassloop.bass.errors import EndOfSource
-from bassloop.bass.pair import from_list
+from bassloop.bass.compile.code import body_code, code
+from bassloop.bass.compile.patterns import binder
+from bassloop.bass.errors import EndOfSource, bad_syntax, brief, wrong_type
 from bassloop.bass.registry import builtin
 from bassloop.bass.stream import AcrossSource, ListSource, Sink, Source
-from bassloop.bass.values import EMPTY
+from bassloop.bass.values import EMPTY, from_list, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bassloop.bass.machine import Machine
-    from bassloop.bass.scope import Scope
-    from bassloop.bass.values import Value
+    from bassloop.bass.values import Scope, Value
 
 
-def _source(value: Value, who: str) -> Source:
-    value = arguments.bare(value)
+def _source(value: Value, where: str) -> Source:
+    value = plain(value)
     if not isinstance(value, Source):
-        raise errors.wrong_type(value, "source", who)
+        raise wrong_type(value, "source", where)
     return value
 
 
@@ -65,9 +62,9 @@ def across(args: list[Value], scope: Scope, machine: Machine) -> Value:
     "emit", "[val sink]", "writes a value to a sink; returns null\n\n=> (emit {:a 1} *stdout*)"
 )
 def emit(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    sink = arguments.bare(args[1])
+    sink = plain(args[1])
     if not isinstance(sink, Sink):
-        raise errors.wrong_type(sink, "sink", "emit")
+        raise wrong_type(sink, "sink", "emit")
     sink.emit(args[0], machine)
     return None
 
@@ -108,7 +105,7 @@ def last(args: list[Value], scope: Scope, machine: Machine) -> Value:
     => (each (list->source [1 2 3]) log)""",
 )  # fmt: skip
 def each(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    call = caller(args[1], machine, n=None)
+    call = caller(args[1], machine, "n")
     for value in _all(_source(args[0], "each"), machine):
         call([value])
     return None
@@ -126,16 +123,16 @@ def each(args: list[Value], scope: Scope, machine: Machine) -> Value:
 def for_(args: list[Value], scope: Scope, machine: Machine) -> Value:
     forms = arguments.items(args[0], "for")
     if len(forms) % 2:
-        raise errors.bad_syntax(f"for: {errors.brief(forms[-1])} has no source")
+        raise bad_syntax(f"for: {brief(forms[-1])} has no source")
     patterns = [binder(form) for form in forms[::2]]
     source = AcrossSource([_source(code(form)(scope, machine), "for") for form in forms[1::2]])
     body = body_code(args[1:])
     for values in _all(source, machine):
-        inner = child_of((scope,))
+        inner = scope.child()
         for bind, value in zip(patterns, arguments.items(values, "for"), strict=True):
-            failure = bind(inner, value, machine)
-            if failure is not None:
-                raise failure.error()
+            mismatch = bind(inner, value, machine)
+            if mismatch is not None:
+                raise mismatch.error()
         machine.finish(body(inner, machine))
     return None
 
@@ -164,7 +161,7 @@ def take(args: list[Value], scope: Scope, machine: Machine) -> Value:
     => (collect (fn [n] (+ n 1)) (list->source [1 2 3]))""",
 )  # fmt: skip
 def collect(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    call = caller(args[0], machine, n=None)
+    call = caller(args[0], machine, "n")
     return from_list([call([value]) for value in _all(_source(args[1], "collect"), machine)])
 
 

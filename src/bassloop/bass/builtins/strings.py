@@ -1,23 +1,23 @@
-"""Strings, symbols, and what std modules make of them."""
+"""Strings and symbols, and what modules of std build on."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from bassloop.bass import arguments, errors
-from bassloop.bass.compiler import code
-from bassloop.bass.errors import BassError
-from bassloop.bass.pair import from_list
+import re2
+
+from bassloop.bass import arguments
+from bassloop.bass.compile.code import code
+from bassloop.bass.errors import BassError, arity, bad_syntax, brief
 from bassloop.bass.printer import display
 from bassloop.bass.registry import builtin
-from bassloop.bass.symbol import Keyword, Symbol
+from bassloop.bass.values import IGNORE, Keyword, Scope, Symbol, from_list, plain
 
 if TYPE_CHECKING:
     from bassloop.bass.machine import Machine
-    from bassloop.bass.scope import Scope
     from bassloop.bass.values import Value
 
-SPACE = (
+_SPACE: Final = (
     " \t\n\v\f\r\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005"
     "\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
 )
@@ -51,7 +51,7 @@ def str_(args: list[Value], scope: Scope, machine: Machine) -> Value:
 def substring(args: list[Value], scope: Scope, machine: Machine) -> Value:
     data = _bytes(arguments.text(args[0], "substring"))
     if len(args) > 3:
-        raise errors.arity("substring", 3, len(args))
+        raise arity("substring", 3, len(args))
     start, *rest = (arguments.integer(each, "substring") for each in args[1:])
     end = rest[0] if rest else len(data)
     if not 0 <= start <= end <= len(data):
@@ -63,7 +63,7 @@ def substring(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 @builtin("trim", "[str]", 'a string without white space at its ends\n\n=> (trim " hey\\n")')
 def trim(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return arguments.text(args[0], "trim").strip(SPACE)
+    return arguments.text(args[0], "trim").strip(_SPACE)
 
 
 @builtin("symbol->string", "[sym]", "the name of a symbol\n\n=> (symbol->string :hello)")
@@ -138,7 +138,7 @@ def measure(args: list[Value], scope: Scope, machine: Machine) -> Value:
     before = machine.host.now()
     value = code(args[0])(scope, machine)
     took = (machine.host.now() - before).total_seconds()
-    machine.host.log(f"(time {errors.brief(args[0])}) took {took:.3f} s", {})
+    machine.host.log(f"(time {brief(args[0])}) took {took:.3f} s", {})
     return value
 
 
@@ -148,14 +148,8 @@ def measure(args: list[Value], scope: Scope, machine: Machine) -> Value:
     internal=True, operative=True, calls=True,
 )  # fmt: skip
 def regexp_case(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    import re2
-
-    from bassloop.bass.pair import plain
-    from bassloop.bass.scope import Scope as NewScope
-    from bassloop.bass.values import IGNORE
-
     if len(args) % 2 == 0:
-        raise errors.bad_syntax(f"regexp:case has nothing to do for {errors.brief(args[-1])}")
+        raise bad_syntax(f"regexp:case has nothing to do for {brief(args[-1])}")
     text = arguments.text(code(args[0])(scope, machine), "regexp:case")
     quiet = re2.Options()
     quiet.log_errors = False
@@ -173,5 +167,5 @@ def regexp_case(args: list[Value], scope: Scope, machine: Machine) -> Value:
         groups = found.groups()
         matched.update((f"${number}", group or "") for number, group in enumerate(groups, 1))
         matched.update((f"${name}", group or "") for name, group in found.groupdict().items())
-        return code(form, True)(NewScope(matched, (scope,), scope.grounded), machine)
-    raise BassError(f"regexp:case: no branch matches {errors.brief(text)}")
+        return code(form, True)(Scope(matched, (scope,), scope.grounded), machine)
+    raise BassError(f"regexp:case: no branch matches {brief(text)}")

@@ -1,18 +1,15 @@
-"""Thunks: made from others, asked about; secrets; values as JSON."""
+"""Thunks: made from others, taken apart; images; secrets; values as JSON."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from bassloop.bass import arguments, errors
-from bassloop.bass.builtins.paths import file_path, name_path
-from bassloop.bass.errors import BassError
+from bassloop.bass import arguments
+from bassloop.bass.errors import BassError, brief, wrong_type
 from bassloop.bass.filesystem import FSPath, NotRead
 from bassloop.bass.json import encode
-from bassloop.bass.pair import from_list, plain
 from bassloop.bass.path import CachePath, DirPath, FilePath, HostPath
 from bassloop.bass.registry import builtin
-from bassloop.bass.scope import MISSING, Scope
 from bassloop.bass.thunk import (
     ARCHITECTURE,
     BuildInput,
@@ -26,6 +23,7 @@ from bassloop.bass.thunk import (
     ThunkAddr,
     ThunkPath,
 )
+from bassloop.bass.values import MISSING, Scope, from_list, plain
 from bassloop.bass.wire.encode import read_files
 
 if TYPE_CHECKING:
@@ -33,16 +31,8 @@ if TYPE_CHECKING:
     from bassloop.bass.values import Value
 
 
-def thunk(value: Value, who: str) -> Thunk:
-    """A thunk."""
-    value = plain(value)
-    if not isinstance(value, Thunk):
-        raise errors.wrong_type(value, "thunk", who)
-    return value
-
-
-def _texts(value: Value, who: str) -> tuple[str, ...]:
-    return tuple(arguments.text(each, who) for each in arguments.items(value, who))
+def _texts(value: Value, where: str) -> tuple[str, ...]:
+    return tuple(arguments.text(each, where) for each in arguments.items(value, where))
 
 
 @builtin(
@@ -57,7 +47,7 @@ def _texts(value: Value, who: str) -> tuple[str, ...]:
     """,
 )
 def with_image(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return thunk(args[0], "with-image").with_image(image(args[1], "with-image"))
+    return arguments.thunk(args[0], "with-image").with_image(image(args[1], "with-image"))
 
 
 @builtin(
@@ -74,16 +64,14 @@ def with_dir(args: list[Value], scope: Scope, machine: Machine) -> Value:
     directory = plain(args[1])
     if isinstance(directory, ThunkPath | HostPath):
         if not isinstance(directory.path, DirPath):
-            raise BassError(
-                f"with-dir: {errors.brief(directory)} is a file, and a directory is needed"
-            )
+            raise BassError(f"with-dir: {brief(directory)} is a file, and a directory is needed")
     elif isinstance(directory, FSPath):
         raise BassError(
-            f"with-dir: {errors.brief(directory)} must be mounted: (with-mount thunk dir ./), or [cd]"
+            f"with-dir: {brief(directory)} must be mounted: (with-mount thunk dir ./), or [cd]"
         )
     elif not isinstance(directory, DirPath):
-        raise errors.wrong_type(directory, "directory", "with-dir")
-    return thunk(args[0], "with-dir").replace(dir=directory)
+        raise wrong_type(directory, "directory", "with-dir")
+    return arguments.thunk(args[0], "with-dir").replace(dir=directory)
 
 
 @builtin(
@@ -95,7 +83,9 @@ def with_dir(args: list[Value], scope: Scope, machine: Machine) -> Value:
     """,
 )
 def with_cmd(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return thunk(args[0], "with-cmd").replace(args=tuple(arguments.items(args[1], "with-cmd")))
+    return arguments.thunk(args[0], "with-cmd").replace(
+        args=tuple(arguments.items(args[1], "with-cmd"))
+    )
 
 
 @builtin(
@@ -107,7 +97,7 @@ def with_cmd(args: list[Value], scope: Scope, machine: Machine) -> Value:
     """,
 )
 def with_args(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return thunk(args[0], "with-args").with_args(arguments.items(args[1], "with-args"))
+    return arguments.thunk(args[0], "with-args").with_args(arguments.items(args[1], "with-args"))
 
 
 @builtin(
@@ -116,7 +106,9 @@ def with_args(args: list[Value], scope: Scope, machine: Machine) -> Value:
     "the thunk as an image that has this entrypoint; [] for none",
 )
 def with_entrypoint(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return thunk(args[0], "with-entrypoint").with_entrypoint(_texts(args[1], "with-entrypoint"))
+    return arguments.thunk(args[0], "with-entrypoint").with_entrypoint(
+        _texts(args[1], "with-entrypoint")
+    )
 
 
 @builtin(
@@ -125,7 +117,7 @@ def with_entrypoint(args: list[Value], scope: Scope, machine: Machine) -> Value:
     "the thunk as an image that is run with these arguments by default",
 )
 def with_default_args(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return thunk(args[0], "with-default-args").with_default_args(
+    return arguments.thunk(args[0], "with-default-args").with_default_args(
         _texts(args[1], "with-default-args")
     )
 
@@ -137,7 +129,9 @@ def with_default_args(args: list[Value], scope: Scope, machine: Machine) -> Valu
 )
 def with_entrypoint_args(args: list[Value], scope: Scope, machine: Machine) -> Value:
     values = tuple(arguments.items(args[1], "with-entrypoint-args"))
-    return thunk(args[0], "with-entrypoint-args").replace(args=values, use_entrypoint=True)
+    return arguments.thunk(args[0], "with-entrypoint-args").replace(
+        args=values, use_entrypoint=True
+    )
 
 
 @builtin(
@@ -149,7 +143,9 @@ def with_entrypoint_args(args: list[Value], scope: Scope, machine: Machine) -> V
     """,
 )
 def with_stdin(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return thunk(args[0], "with-stdin").replace(stdin=tuple(arguments.items(args[1], "with-stdin")))
+    return arguments.thunk(args[0], "with-stdin").replace(
+        stdin=tuple(arguments.items(args[1], "with-stdin"))
+    )
 
 
 @builtin(
@@ -161,7 +157,7 @@ def with_stdin(args: list[Value], scope: Scope, machine: Machine) -> Value:
     """,
 )
 def with_env(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return thunk(args[0], "with-env").with_env(arguments.scope(args[1], "with-env"))
+    return arguments.thunk(args[0], "with-env").with_env(arguments.scope(args[1], "with-env"))
 
 
 @builtin(
@@ -173,7 +169,7 @@ def with_env(args: list[Value], scope: Scope, machine: Machine) -> Value:
     """,
 )
 def with_insecure(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return thunk(args[0], "with-insecure").replace(
+    return arguments.thunk(args[0], "with-insecure").replace(
         insecure=arguments.boolean(args[1], "with-insecure")
     )
 
@@ -189,7 +185,9 @@ def with_insecure(args: list[Value], scope: Scope, machine: Machine) -> Value:
     """,
 )
 def with_label(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return thunk(args[0], "with-label").with_label(arguments.symbol(args[1], "with-label"), args[2])
+    return arguments.thunk(args[0], "with-label").with_label(
+        arguments.symbol(args[1], "with-label"), args[2]
+    )
 
 
 @builtin(
@@ -202,7 +200,9 @@ def with_label(args: list[Value], scope: Scope, machine: Machine) -> Value:
 )
 def with_port(args: list[Value], scope: Scope, machine: Machine) -> Value:
     name = arguments.symbol(args[1], "with-port")
-    return thunk(args[0], "with-port").with_port(name, arguments.integer(args[2], "with-port"))
+    return arguments.thunk(args[0], "with-port").with_port(
+        name, arguments.integer(args[2], "with-port")
+    )
 
 
 @builtin(
@@ -214,8 +214,8 @@ def with_port(args: list[Value], scope: Scope, machine: Machine) -> Value:
     """,
 )
 def with_tls(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    paths = file_path(args[1], "with-tls"), file_path(args[2], "with-tls")
-    return thunk(args[0], "with-tls").replace(tls=paths)
+    paths = arguments.file_path(args[1], "with-tls"), arguments.file_path(args[2], "with-tls")
+    return arguments.thunk(args[0], "with-tls").replace(tls=paths)
 
 
 _MOUNTS: Final = (ThunkPath, HostPath, FSPath, CachePath, Secret)
@@ -232,25 +232,25 @@ _MOUNTS: Final = (ThunkPath, HostPath, FSPath, CachePath, Secret)
 def with_mount(args: list[Value], scope: Scope, machine: Machine) -> Value:
     source = plain(args[1])
     if not isinstance(source, _MOUNTS):
-        raise errors.wrong_type(
+        raise wrong_type(
             source, "path into a thunk, directory or cache, or secret, to mount", "with-mount"
         )
-    target = name_path(args[2], "with-mount")
-    return thunk(args[0], "with-mount").with_mount(source, target)
+    target = arguments.name_path(args[2], "with-mount")
+    return arguments.thunk(args[0], "with-mount").with_mount(source, target)
 
 
 @builtin(
     "thunk-cmd", "[thunk]", "the command of a thunk and its arguments\n\n=> (thunk-cmd ($ foo abc))"
 )
 def thunk_cmd(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return from_list(thunk(args[0], "thunk-cmd").args)
+    return from_list(arguments.thunk(args[0], "thunk-cmd").args)
 
 
 @builtin(
     "thunk-args", "[thunk]", "the arguments to a thunk's command\n\n=> (thunk-args ($ foo abc))"
 )
 def thunk_args(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return from_list(thunk(args[0], "thunk-args").args[1:])
+    return from_list(arguments.thunk(args[0], "thunk-args").args[1:])
 
 
 @builtin(
@@ -266,7 +266,7 @@ def thunk_args(args: list[Value], scope: Scope, machine: Machine) -> Value:
 def addr(args: list[Value], scope: Scope, machine: Machine) -> Value:
     port = arguments.symbol(args[1], "addr")
     formats = [arguments.text(each, "addr") for each in args[2:]]
-    return thunk(args[0], "addr").address(port, *formats[:1])
+    return arguments.thunk(args[0], "addr").address(port, *formats[:1])
 
 
 @builtin(
@@ -293,107 +293,105 @@ def json(args: list[Value], scope: Scope, machine: Machine) -> Value:
         return encode(args[0])
 
 
-def image(value: Value, who: str) -> Image:
-    """An image, from a thunk or a scope. Raises `BassError` that says which key is missing or wrong."""
+def image(value: Value, where: str) -> Image:
+    """Return an image, from a thunk or a scope. Raises `BassError`, which says what key is missing or wrong."""
     value = plain(value)
     if isinstance(value, Thunk):
         return value
     if not isinstance(value, Scope):
-        raise errors.wrong_type(
-            value, "thunk, or a scope with :repository, :file or :docker_build", who
-        )
+        raise wrong_type(value, "thunk, or a scope with :repository, :file or :docker_build", where)
     failure: BassError | None = None
     for key, read in (("repository", _ref), ("file", _archive), ("docker_build", _build)):
         if value.get(key) is not MISSING:
             try:
-                return read(value, who)
+                return read(value, where)
             except BassError as error:
                 failure = failure or error
     raise failure or BassError(
         lambda: (
-            f"{who}: {errors.brief(value)} is no image: it has none of :repository, :file, :docker_build"
+            f"{where}: {brief(value)} is no image: it has none of :repository, :file, :docker_build"
         )
     )
 
 
-def image_ref(value: Value, who: str) -> ImageRef:
-    """An image in a registry, from a scope. Raises `BassError` that says which key is missing or wrong."""
-    scope = arguments.scope(value, who)
+def image_ref(value: Value, where: str) -> ImageRef:
+    """Return an image in a registry, from a scope; raises as `image` does."""
+    scope = arguments.scope(value, where)
     if scope.get("repository") is MISSING:
-        raise BassError(lambda: f"{who}: {errors.brief(scope)} has no :repository")
-    return _ref(scope, who)
+        raise BassError(lambda: f"{where}: {brief(scope)} has no :repository")
+    return _ref(scope, where)
 
 
-def platform(value: Value, who: str) -> Platform:
-    """A platform, from a scope. The architecture is this machine's unless it is given."""
-    scope = arguments.scope(value, who)
+def platform(value: Value, where: str) -> Platform:
+    """Return a platform, from a scope. The architecture is this machine's unless it is given."""
+    scope = arguments.scope(value, where)
     if scope.get("os") is MISSING:
         raise BassError(
-            lambda: (
-                f'{who}: the platform {errors.brief(scope)} has no :os, for example {{:os "linux"}}'
-            )
+            lambda: f'{where}: the platform {brief(scope)} has no :os, for example {{:os "linux"}}'
         )
     for key in ("os.version", "variant"):
-        _text(scope, key, who)
+        _text(scope, key, where)
     features = scope.get("os.features")
     if features is not MISSING:
-        for feature in arguments.items(features, who):
-            arguments.text(feature, who)
+        for feature in arguments.items(features, where):
+            arguments.text(feature, where)
     arch = scope.get("architecture")
     return Platform(
-        _text(scope, "os", who), ARCHITECTURE if arch is MISSING else arguments.text(arch, who)
+        _text(scope, "os", where), ARCHITECTURE if arch is MISSING else arguments.text(arch, where)
     )
 
 
-def _ref(scope: Scope, who: str) -> ImageRef:
+def _ref(scope: Scope, where: str) -> ImageRef:
     repository = plain(scope.get("repository"))
     if not isinstance(repository, ThunkAddr):
-        repository = arguments.text(repository, f"{who}: :repository")
-    where = scope.get("platform")
+        repository = arguments.text(repository, f"{where}: :repository")
+    given = scope.get("platform")
     return ImageRef(
         repository,
-        Platform() if where is MISSING else platform(where, who),
-        _text(scope, "tag", who),
-        _text(scope, "digest", who),
+        Platform() if given is MISSING else platform(given, where),
+        _text(scope, "tag", where),
+        _text(scope, "digest", where),
     )
 
 
-def _archive(scope: Scope, who: str) -> ImageArchive:
-    return ImageArchive(_input(scope, "file", who), _platform(scope, who), _text(scope, "tag", who))
+def _archive(scope: Scope, where: str) -> ImageArchive:
+    return ImageArchive(
+        _input(scope, "file", where), _platform(scope, where), _text(scope, "tag", where)
+    )
 
 
-def _build(scope: Scope, who: str) -> ImageBuild:
+def _build(scope: Scope, where: str) -> ImageBuild:
     dockerfile = plain(scope.get("dockerfile"))
     if dockerfile is MISSING:
         dockerfile = None
     elif not isinstance(dockerfile, FilePath):
-        raise errors.wrong_type(dockerfile, "file path", f"{who}: :dockerfile")
+        raise wrong_type(dockerfile, "file path", f"{where}: :dockerfile")
     args = scope.get("args")
     return ImageBuild(
-        _input(scope, "docker_build", who),
-        _platform(scope, who),
+        _input(scope, "docker_build", where),
+        _platform(scope, where),
         dockerfile,
-        _text(scope, "target", who),
-        () if args is MISSING else tuple(arguments.scope(args, who).items()),
+        _text(scope, "target", where),
+        () if args is MISSING else tuple(arguments.scope(args, where).items()),
     )
 
 
-def _platform(scope: Scope, who: str) -> Platform:
+def _platform(scope: Scope, where: str) -> Platform:
     value = scope.get("platform")
     if value is MISSING:
         raise BassError(
-            lambda: f'{who}: {errors.brief(scope)} has no :platform, for example {{:os "linux"}}'
+            lambda: f'{where}: {brief(scope)} has no :platform, for example {{:os "linux"}}'
         )
-    return platform(value, who)
+    return platform(value, where)
 
 
-def _input(scope: Scope, key: str, who: str) -> BuildInput:
+def _input(scope: Scope, key: str, where: str) -> BuildInput:
     value = plain(scope.get(key))
     if not isinstance(value, ThunkPath | HostPath | FSPath):
-        raise errors.wrong_type(value, "path into a thunk or directory", f"{who}: :{key}")
+        raise wrong_type(value, "path into a thunk or directory", f"{where}: :{key}")
     return value
 
 
-def _text(scope: Scope, key: str, who: str) -> str:
+def _text(scope: Scope, key: str, where: str) -> str:
     value = scope.get(key)
-    return "" if value is MISSING else arguments.text(value, f"{who}: :{key}")
+    return "" if value is MISSING else arguments.text(value, f"{where}: :{key}")

@@ -1,5 +1,7 @@
-"""Messages of the wire as values. What comes in a message is data, and data is no right: a message that names a
-path on the machine that reads it is refused, wherever in it that path stands.
+"""Messages to values.
+
+What comes in a message is data, and data grants no rights: a message that has a path on the host anywhere in it is
+refused.
 """
 
 from __future__ import annotations
@@ -8,9 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bassloop.bass.errors import BassError
 from bassloop.bass.filesystem import FSPath, MemoryFiles
-from bassloop.bass.pair import from_list
 from bassloop.bass.path import CachePath, CommandPath, DirPath, FilePath, NamePath
-from bassloop.bass.scope import Scope
 from bassloop.bass.thunk import (
     BuildInput,
     Image,
@@ -25,6 +25,7 @@ from bassloop.bass.thunk import (
     ThunkAddr,
     ThunkPath,
 )
+from bassloop.bass.values import Scope, from_list
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,31 +35,31 @@ if TYPE_CHECKING:
 
 
 MAX_DEPTH: Final = 150
-"""How deep values and thunks in a message may be nested."""
+"""How deeply values and thunks in a message may be nested."""
 
 
 def decode(message: pb.Value) -> Value:
-    """A value from its message. Raises `BassError` for a path on this machine, and for what is no value."""
+    """Return the value of a message. Raises `BassError` for a path on the host, and for what isn't a value."""
     return _Decoder().value(message)
 
 
 def decode_thunk(message: pb.Thunk) -> Thunk:
-    """A thunk from its message, with the errors of `decode`."""
+    """Return the thunk of a message; raises as `decode` does."""
     return _Decoder().thunk(message)
 
 
 def decode_ref(message: pb.ImageRef) -> ImageRef:
-    """An image reference from its message, with the errors of `decode`."""
+    """Return the image reference of a message; raises as `decode` does."""
     return _Decoder().ref(message)
 
 
 def decode_logical(message: pb.LogicalPath) -> FSPath:
-    """Files that travelled in a message, as files in memory. Raises `BassError` for impossible names."""
+    """Return the files in a message, as files in memory. Raises `BassError` for impossible names."""
     return _Decoder().logical(message)
 
 
 class _Decoder:
-    """Turns messages into values, as deep as it is let."""
+    """Turns messages into values, down to `MAX_DEPTH`."""
 
     def __init__(self) -> None:
         self._depth = 0
@@ -66,7 +67,7 @@ class _Decoder:
     def value(self, message: pb.Value) -> Value:
         kind = message.WhichOneof("value")
         if kind is None:
-            raise BassError("there is a value missing in this message")
+            raise _missing("a value")
         if kind == "null":
             return None
         if kind == "host_path":
@@ -125,7 +126,7 @@ class _Decoder:
             return self.thunk(message.thunk)
         if kind == "ref":
             if message.ref.WhichOneof("source") == "file":
-                # How archives were written before they had a message of their own.
+                # Archives were written like this before they had a message of their own.
                 ref = message.ref
                 return ImageArchive(self.thunk_path(ref.file), _platform(ref.platform), ref.tag)
             return self.ref(message.ref)
@@ -155,7 +156,7 @@ class _Decoder:
             return self.thunk_path(message.thunk)
         if kind == "logical":
             return self.logical(message.logical)
-        raise _no_right() if kind == "host" else _nothing("an image's input")
+        raise _no_right() if kind == "host" else _missing("an image's input")
 
     def directory(self, message: pb.ThunkDir) -> DirPath | ThunkPath:
         kind = message.WhichOneof("dir")
@@ -163,7 +164,7 @@ class _Decoder:
             return _dir_path(message.local)
         if kind == "thunk":
             return self.thunk_path(message.thunk)
-        raise _no_right() if kind == "host" else _nothing("a thunk's directory")
+        raise _no_right() if kind == "host" else _missing("a thunk's directory")
 
     def mount(self, message: pb.ThunkMount) -> Mount:
         source = message.source
@@ -178,7 +179,7 @@ class _Decoder:
         elif kind == "secret":
             made = Secret(source.secret.name)
         else:
-            raise _no_right() if kind == "host" else _nothing("a mount's source")
+            raise _no_right() if kind == "host" else _missing("a mount's source")
         return Mount(made, _name_path(message.target))
 
     def thunk_path(self, message: pb.ThunkPath) -> ThunkPath:
@@ -199,7 +200,7 @@ class _Decoder:
             parent, each = todo.pop()
             kind = each.WhichOneof("path")
             if kind is None:
-                raise _nothing("a file or directory")
+                raise _missing("a file or directory")
             entry = each.file if kind == "file" else each.dir
             at_root = kind == "dir" and each is message and entry.name == "."
             if not at_root and (
@@ -246,8 +247,8 @@ def _platform(message: pb.Platform) -> Platform:
 
 
 def _no_right() -> BassError:
-    return BassError("this message names a path on this machine, which no message may hand out")
+    return BassError("this message has a path on this machine, which no message may grant")
 
 
-def _nothing(what: str) -> BassError:
+def _missing(what: str) -> BassError:
     return BassError(f"{what} is missing in this message")

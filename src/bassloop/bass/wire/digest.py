@@ -1,7 +1,7 @@
-"""The names of thunks, and what proves that two are the same.
+"""The digests of thunks: one that names a thunk, one that proves that two are the same.
 
-Both are taken over a message's bytes as Go writes them: the fields of a oneof after all others, which Python
-writes by number. (The oneofs that `optional` makes do not count.)
+Both are taken over a message's bytes as Go writes them: the fields of a oneof come after all others, while Python
+writes all fields by number. (The oneofs that `optional` makes don't count.)
 """
 
 from __future__ import annotations
@@ -14,12 +14,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import xxhash
 from google.protobuf.descriptor import FieldDescriptor
 
+from bassloop.bass.errors import BassError
+from bassloop.bass.path import NamedPath
+from bassloop.bass.printer import PRINTED, Parts, Verbatim, spaced
+from bassloop.bass.thunk import Thunk
+from bassloop.bass.wire.encode import encode_thunk
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from google.protobuf.descriptor import Descriptor
     from google.protobuf.message import Message
 
+    from bassloop.bass.path import Path
     from bassloop.wire import bass_pb2
 
 
@@ -32,28 +39,59 @@ class _Field(NamedTuple):
 
 
 class _Length(NamedTuple):
-    """Where a message's bytes began, counted from the end: its tag and length come before them."""
+    """Where the bytes of a message begin, counted from the end; its tag and length come in front of them."""
 
     tag: bytes
     start: int
 
 
-def digest_of(message: bass_pb2.Thunk) -> str:
-    """A thunk's name, as it appears in URLs and in print: XXH3-64, big-endian, in base32hex without padding.
+def thunk_digest(thunk: Thunk) -> str:
+    """Return the digest that names a thunk; see `digest_of`.
 
-    Collisions can be made: nothing may be trusted because of a name. See `thunk_sha256`.
+    Raises `BassError` if the thunk has no message, and `NotRead` for files of the host that haven't been read.
+    """
+    try:
+        return thunk.cached_digest
+    except AttributeError:
+        thunk.cached_digest = digest_of(encode_thunk(thunk))
+        return thunk.cached_digest
+
+
+def path_name(path: Path) -> str:
+    """Return the last part of a path, without a slash: a thunk's is its digest, or in brackets why it has none."""
+    if isinstance(path, NamedPath):
+        return path.path_name()
+    assert isinstance(path, Thunk)
+    try:
+        return thunk_digest(path)
+    except BassError as error:
+        return f"(error: {error.message})"
+
+
+@PRINTED.of(Thunk)
+def _thunk(thunk: Thunk) -> Parts:
+    yield Verbatim(f"{{{{thunk {path_name(thunk)}: ")
+    yield from spaced(thunk.words())
+    yield Verbatim("}}")
+
+
+def digest_of(message: bass_pb2.Thunk) -> str:
+    """Return the digest of a thunk's message that names it in URLs and in print.
+
+    It is XXH3-64, big-endian, in base32hex without padding. Collisions can be made on purpose, so a name proves
+    nothing; `thunk_sha256` does.
     """
     digest = xxhash.xxh3_64_digest(encode_go_order(message))
     return b32hexencode(digest).decode().rstrip("=")
 
 
 def thunk_sha256(message: bass_pb2.Thunk) -> str:
-    """What proves that thunks are the same: SHA-256 over the message in Go's order, in hexadecimal."""
+    """Return the digest that proves that thunks are the same: SHA-256 over the message in Go's order, in hex."""
     return hashlib.sha256(encode_go_order(message)).hexdigest()
 
 
 def encode_go_order(message: Message) -> bytes:
-    """A message's bytes with the fields in the order in which Go's protobuf writes them."""
+    """Return a message's bytes with the fields in the order in which Go writes them."""
     # From the end to the beginning, so that each length is known when it is written.
     out: list[bytes] = []
     size = 0
@@ -78,7 +116,7 @@ def encode_go_order(message: Message) -> bytes:
 
 
 def _pieces(message: Message) -> Iterator[Any]:
-    """The fields of a message, the last of which is to be written first: bytes, or a tag and a message."""
+    """Yield the fields of a message, as bytes, or as a tag and a message; the last one will be written first."""
     for field in _plan(message.DESCRIPTOR):
         if field.presence and not message.HasField(field.name):
             continue
@@ -102,7 +140,7 @@ def _piece(field: _Field, value: Any) -> Any:
 
 @cache
 def _plan(descriptor: Descriptor) -> tuple[_Field, ...]:
-    """The fields of a type of message in Go's order."""
+    """Return the fields of a type of message in Go's order."""
 
     def order(field: FieldDescriptor) -> tuple[bool, int, int]:
         oneof = field.containing_oneof

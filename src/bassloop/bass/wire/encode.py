@@ -1,27 +1,16 @@
-"""Values as messages of the wire. (`decode.py` is the way back.)
+"""Values to messages.
 
-Messages are filled in place, from a list of what is still to be filled, so that no chain of thunks is too
-long. A file that the host has is sent with its content: it must have been read before (`read_files`).
+Messages are filled in place, from a list of what is still to be filled, so that a chain of thunks may be of any length.
+A file of the host is sent with its content, and must have been read before (`read_files`).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from bassloop.bass import errors
-from bassloop.bass.errors import BassError
+from bassloop.bass.errors import BassError, cannot_encode, wrong_type
 from bassloop.bass.filesystem import FSPath, MemoryFiles, NotRead
-from bassloop.bass.pair import Pair, end_of
-from bassloop.bass.path import (
-    CachePath,
-    CommandPath,
-    DirPath,
-    FilePath,
-    HostPath,
-    NamePath,
-    PlacedPath,
-)
-from bassloop.bass.scope import Scope
+from bassloop.bass.path import CachePath, CommandPath, DirPath, FilePath, HostPath, NamePath
 from bassloop.bass.thunk import (
     Image,
     ImageArchive,
@@ -34,103 +23,71 @@ from bassloop.bass.thunk import (
     ThunkAddr,
     ThunkPath,
 )
-from bassloop.bass.values import EMPTY, Value, strip
+from bassloop.bass.values import EMPTY, Pair, Scope, Value, end_of, strip
 from bassloop.wire import bass_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-    from google.protobuf.message import Message
 
+_M = TypeVar("_M")
 
 MAX_PARTS: Final = 500_000
-"""How many values and messages one message may be made of."""
+"""How many values and messages one message may consist of."""
 MAX_BYTES: Final = 64 << 20
-
-# --- to messages ---
+"""How many bytes of files one message may hold."""
 
 
 def encode(value: Value) -> pb.Value:
-    """A value's message. Raises `BassError` for what is no data: a symbol, a function, a source."""
-    message = pb.Value()
-    _fill(message, value)
-    return message
+    """Return a value's message.
+
+    Raises `BassError` for what isn't data (a symbol, a function, a source), and `NotRead` for files of the host that
+    haven't been read.
+    """
+    return _filled(pb.Value(), value)
 
 
-def encode_thunk(thunk: Thunk) -> pb.Thunk:
-    """A thunk's message. Raises `BassError` if something in it is no data, `NotRead` for the host's files."""
-    message = pb.Thunk()
-    _fill(message, thunk)
-    return message
+def encode_thunk(thunk: Thunk, *, strict: bool = True) -> pb.Thunk:
+    """Return a thunk's message; raises as `encode` does.
+
+    Without `strict`, files of the host stand for themselves, whether they have been read or not. Such a message only
+    serves to compare thunks.
+    """
+    return _filled(pb.Thunk(), thunk, strict=strict)
 
 
 def encode_thunk_path(path: ThunkPath) -> pb.ThunkPath:
-    """A thunk path's message."""
-    message = pb.ThunkPath()
-    _fill(message, path)
-    return message
+    """Return a thunk path's message; raises as `encode` does."""
+    return _filled(pb.ThunkPath(), path)
 
 
 def encode_addr(addr: ThunkAddr) -> pb.ThunkAddr:
-    """A thunk address's message."""
-    message = pb.ThunkAddr()
-    _fill(message, addr)
-    return message
+    """Return a thunk address's message; raises as `encode` does."""
+    return _filled(pb.ThunkAddr(), addr)
 
 
 def encode_ref(ref: ImageRef) -> pb.ImageRef:
-    """An image reference's message."""
-    message = pb.ImageRef()
-    _fill(message, ref)
+    """Return an image reference's message; raises as `encode` does."""
+    return _filled(pb.ImageRef(), ref)
+
+
+def encode_name_path(path: NamePath) -> pb.FilesystemPath:
+    """Return the message of a path that is only a name."""
+    return _filled(pb.FilesystemPath(), path)
+
+
+def _filled(message: _M, value: Any, *, strict: bool = True) -> _M:
+    encoder = _Encoder(strict)
+    encoder.put(message, value)
+    try:
+        encoder.run()
+    except (UnicodeEncodeError, TypeError, ValueError) as error:
+        raise BassError(f"cannot encode: {error}") from error
     return message
 
 
-def to_json(value: Thunk | ThunkPath | ThunkAddr) -> str:
-    """The JSON of what encodes as its message does."""
-    from bassloop.bass.json import message_json
-
-    if isinstance(value, Thunk):
-        return message_json(encode_thunk(value))
-    return message_json(
-        encode_thunk_path(value) if isinstance(value, ThunkPath) else encode_addr(value)
-    )
-
-
-def same_thunk(left: Thunk, right: Thunk) -> bool:
-    """Whether two thunks have the same message. Thunks that have none are the same as none."""
-    messages = pb.Thunk(), pb.Thunk()
-    try:
-        _fill(messages[0], left, strict=False)
-        _fill(messages[1], right, strict=False)
-    except BassError:
-        return False
-    return messages[0] == messages[1]
-
-
-def fill_name_path(message: pb.FilesystemPath, path: NamePath) -> None:
-    """Put a path that is only a name into a message."""
-    if isinstance(path, FilePath):
-        message.file.path = path.path
-        message.file.SetInParent()
-    else:
-        message.dir.path = path.path
-        message.dir.include.extend(path.include)
-        message.dir.exclude.extend(path.exclude)
-        message.dir.SetInParent()
-
-
-def _fill(message: Message, value: Any, *, strict: bool = True) -> None:
-    """Fill a message from a value. Without `strict`, a file of the host may stand for itself, unread."""
-    filler = _Filler(strict)
-    filler.put(message, value)
-    try:
-        filler.run()
-    except (UnicodeEncodeError, TypeError, ValueError) as error:
-        raise BassError(f"cannot encode: {error}") from error
-
-
-class _Filler:
-    """Fills messages, whose parts wait in a list."""
+class _Encoder:
+    """Fills messages with values. What is still to be filled waits in a list."""
 
     def __init__(self, strict: bool) -> None:
         self._todo: list[tuple[Any, Any]] = []
@@ -139,7 +96,7 @@ class _Filler:
         self._bytes = 0
 
     def put(self, message: Any, value: Any) -> None:
-        """Have a message filled. It is there already, even if nothing will be in it."""
+        """Add a message to what is to be filled. It is present from now on, even if it stays empty."""
         message.SetInParent()
         self._todo.append((message, value))
 
@@ -171,7 +128,7 @@ class _Filler:
         elif value is EMPTY or value.__class__ is Pair:
             members: list[Value] = []
             if end_of(value, members) is not EMPTY:
-                raise errors.cannot_encode(value)
+                raise cannot_encode(value)
             message.array.SetInParent()
             for member in members:
                 self.put(message.array.values.add(), member)
@@ -181,10 +138,10 @@ class _Filler:
         else:
             field = _VALUES.get(value.__class__)
             if field is None:
-                raise errors.cannot_encode(value)
+                raise cannot_encode(value)
             self.put(getattr(message, field), value)
 
-    def bindings(self, repeated: Any, pairs: Any) -> None:
+    def bindings(self, repeated: Any, pairs: Iterable[tuple[str, Value]]) -> None:
         for name, value in pairs:
             binding = repeated.add(symbol=name)
             self.put(binding.value, value)
@@ -215,13 +172,7 @@ class _Filler:
         message.use_entrypoint = thunk.use_entrypoint
 
     def image(self, message: pb.ThunkImage, image: Image) -> None:
-        field = {
-            ImageRef: "ref",
-            Thunk: "thunk",
-            ImageArchive: "archive",
-            ImageBuild: "docker_build",
-        }
-        self.put(getattr(message, field[image.__class__]), image)
+        self.put(getattr(message, _IMAGES[image.__class__]), image)
 
     def ref(self, message: pb.ImageRef, ref: ImageRef) -> None:
         self.put(message.platform, ref.platform)
@@ -250,39 +201,35 @@ class _Filler:
         for name, value in build.args:
             text = strip(value)
             if text.__class__ is not str:
-                raise errors.wrong_type(text, "string", f"the build argument {name}")
+                raise wrong_type(text, "string", f"the build argument {name}")
             message.args.add(name=name, value=text)
 
     def mount(self, message: pb.ThunkMount, mount: Mount) -> None:
         self.put(message.source, mount.source)
-        fill_name_path(message.target, mount.target)
+        self.put(message.target, mount.target)
 
-    def placed(self, message: Any, path: Any) -> None:
-        """One of a oneof, by the type of the path."""
+    def source(self, message: Any, path: Any) -> None:
+        """Fill a oneof by the type of the path."""
         self.put(getattr(message, _SOURCES[path.__class__]), path)
 
     def directory(self, message: pb.ThunkDir, path: Any) -> None:
-        self.put(
-            message.local
-            if isinstance(path, DirPath)
-            else getattr(message, _SOURCES[path.__class__]),
-            path,
-        )
+        field = "local" if isinstance(path, DirPath) else _SOURCES[path.__class__]
+        self.put(getattr(message, field), path)
 
     def thunk_path(self, message: pb.ThunkPath, path: ThunkPath) -> None:
         self.put(message.thunk, path.thunk)
-        fill_name_path(message.path, path.path)
+        self.put(message.path, path.path)
 
     def host_path(self, message: pb.HostPath, path: HostPath) -> None:
         message.context = path.context
-        fill_name_path(message.path, path.path)
+        self.put(message.path, path.path)
 
     def cache_path(self, message: pb.CachePath, path: CachePath) -> None:
         message.id = path.id
         message.concurrency = pb.ConcurrencyMode.Name(path.mode)  # type: ignore[assignment]
-        fill_name_path(message.path, path.path)
+        self.put(message.path, path.path)
 
-    def logical(self, message: pb.LogicalPath, path: FSPath) -> None:
+    def logical_path(self, message: pb.LogicalPath, path: FSPath) -> None:
         try:
             if isinstance(path.path, FilePath):
                 content = path.read_now()
@@ -311,6 +258,9 @@ class _Filler:
         message.os = platform.os
         message.arch = platform.arch
 
+    def name_path(self, message: pb.FilesystemPath, path: NamePath) -> None:
+        self.put(message.file if isinstance(path, FilePath) else message.dir, path)
+
     def dir_path(self, message: pb.DirPath, path: DirPath) -> None:
         message.path = path.path
         message.include.extend(path.include)
@@ -319,23 +269,31 @@ class _Filler:
     def file_path(self, message: pb.FilePath, path: FilePath) -> None:
         message.path = path.path
 
-    def name(self, message: Any, named: Any) -> None:
-        message.name = named.command if isinstance(named, CommandPath) else named.name
+    def command_path(self, message: pb.CommandPath, path: CommandPath) -> None:
+        message.name = path.command
+
+    def secret(self, message: pb.Secret, secret: Secret) -> None:
+        message.name = secret.name
 
 
-_FILL: Final[dict[type, Callable[[_Filler, Any, Any], None]]] = {
-    pb.Value: _Filler.value, pb.Thunk: _Filler.thunk, pb.ThunkImage: _Filler.image, pb.ImageRef: _Filler.ref,
-    pb.ImageArchive: _Filler.archive, pb.ImageDockerBuild: _Filler.build, pb.ThunkMount: _Filler.mount,
-    pb.ThunkMountSource: _Filler.placed, pb.ImageBuildInput: _Filler.placed, pb.ThunkDir: _Filler.directory,
-    pb.ThunkPath: _Filler.thunk_path, pb.HostPath: _Filler.host_path, pb.CachePath: _Filler.cache_path,
-    pb.LogicalPath: _Filler.logical, pb.ThunkAddr: _Filler.addr, pb.Platform: _Filler.platform,
-    pb.DirPath: _Filler.dir_path, pb.FilePath: _Filler.file_path, pb.CommandPath: _Filler.name,
-    pb.Secret: _Filler.name,
+_FILL: Final[dict[type, Callable[[_Encoder, Any, Any], None]]] = {
+    pb.Value: _Encoder.value, pb.Thunk: _Encoder.thunk, pb.ThunkImage: _Encoder.image, pb.ImageRef: _Encoder.ref,
+    pb.ImageArchive: _Encoder.archive, pb.ImageDockerBuild: _Encoder.build, pb.ThunkMount: _Encoder.mount,
+    pb.ThunkMountSource: _Encoder.source, pb.ImageBuildInput: _Encoder.source, pb.ThunkDir: _Encoder.directory,
+    pb.ThunkPath: _Encoder.thunk_path, pb.HostPath: _Encoder.host_path, pb.CachePath: _Encoder.cache_path,
+    pb.LogicalPath: _Encoder.logical_path, pb.ThunkAddr: _Encoder.addr, pb.Platform: _Encoder.platform,
+    pb.FilesystemPath: _Encoder.name_path, pb.DirPath: _Encoder.dir_path, pb.FilePath: _Encoder.file_path,
+    pb.CommandPath: _Encoder.command_path, pb.Secret: _Encoder.secret,
 }  # fmt: skip
+"""How each type of message is filled."""
+
 _VALUES: Final = {
     Secret: "secret", Thunk: "thunk", CommandPath: "command_path", FilePath: "file_path", DirPath: "dir_path",
     HostPath: "host_path", ThunkPath: "thunk_path", FSPath: "logical_path", ThunkAddr: "thunk_addr",
     CachePath: "cache_path",
+}  # fmt: skip
+_IMAGES: Final = {
+    ImageRef: "ref", Thunk: "thunk", ImageArchive: "archive", ImageBuild: "docker_build"
 }  # fmt: skip
 _SOURCES: Final = {
     ThunkPath: "thunk", HostPath: "host", FSPath: "logical", CachePath: "cache", Secret: "secret"
@@ -346,16 +304,15 @@ _SOURCES: Final = {
 
 
 async def read_files(value: Value) -> None:
-    """Have all files read that a value takes along (a thunk's mounts, say), so that it can be encoded.
+    """Read all files of the host that a value refers to (as a thunk's mounts, for example), so that it can be encoded.
 
     Raises `BassError` if one is missing, or they are too much.
     """
-    for path in list(_files(value)):
+    for path in list(_host_files(value)):
         await path.read_all()
 
 
-def _files(value: Value) -> Iterator[FSPath]:
-    """The paths in a value that stand on files of the host."""
+def _host_files(value: Value) -> Iterator[FSPath]:
     todo: list[Any] = [value]
     seen: set[int] = set()
     while todo:
@@ -364,41 +321,32 @@ def _files(value: Value) -> Iterator[FSPath]:
             if not isinstance(item.fs, MemoryFiles):
                 yield item
             continue
-        if id(item) in seen or not isinstance(item, _PARTS):
-            continue
-        seen.add(id(item))
-        todo.extend(_inner(item))
+        inner = _INNER.get(item.__class__)
+        if inner is not None and id(item) not in seen:
+            seen.add(id(item))
+            todo.extend(inner(item))
 
 
-_PARTS: Final = (
-    ImageRef,
-    ImageArchive,
-    ImageBuild,
-    Mount,
-    Scope,
-    Pair,
-    Thunk,
-    ThunkAddr,
-    PlacedPath,
-)
+def _in_list(pair: Pair) -> list[Value]:
+    members: list[Value] = []
+    end_of(pair, members)
+    return members
 
 
-def _inner(item: Any) -> list[Any]:
-    if isinstance(item, Scope):
-        return [value for _, value in item.items()]
-    if isinstance(item, Pair):
-        members: list[Value] = []
-        end_of(item, members)
-        return members
-    if isinstance(item, Thunk):
-        bound = [value for _, value in (*item.env, *item.labels)]
-        return [item.image, item.dir, *item.args, *item.stdin, *item.mounts, *bound]
-    if isinstance(item, ThunkPath | ThunkAddr):
-        return [item.thunk]
-    if isinstance(item, ImageRef):
-        return [item.repository]
-    if isinstance(item, ImageArchive):
-        return [item.file]
-    if isinstance(item, ImageBuild):
-        return [item.context]
-    return [item.source] if isinstance(item, Mount) else []
+def _in_thunk(thunk: Thunk) -> list[Value]:
+    bound = [value for _, value in (*thunk.env, *thunk.labels)]
+    return [thunk.image, thunk.dir, *thunk.args, *thunk.stdin, *thunk.mounts, *bound]
+
+
+_INNER: Final[dict[type, Callable[[Any], list[Any]]]] = {
+    Scope: lambda scope: [value for _, value in scope.items()],
+    Pair: _in_list,
+    Thunk: _in_thunk,
+    ThunkPath: lambda path: [path.thunk],
+    ThunkAddr: lambda addr: [addr.thunk],
+    ImageRef: lambda ref: [ref.repository],
+    ImageArchive: lambda archive: [archive.file],
+    ImageBuild: lambda build: [build.context],
+    Mount: lambda mount: [mount.source],
+}
+"""What is inside of values, and of the parts of thunks, that files may be in."""

@@ -11,6 +11,7 @@ from bassloop.bass.path import Path
 from bassloop.bass.printer import show
 from bassloop.bass.session import Session
 from bassloop.bass.wire.decode import decode, decode_thunk
+from bassloop.bass.wire.digest import path_name
 from bassloop.bass.wire.encode import encode
 from bassloop.tools.local.driver import LateDriver
 from bassloop.tools.local.files import FileStream, replace
@@ -93,7 +94,7 @@ async def _call_again(
 
 def _command_name(thunk: Thunk) -> str:
     command = thunk.args[0] if thunk.args else None
-    return command.path_name() if isinstance(command, Path) else thunk.cmdline()
+    return path_name(command) if isinstance(command, Path) else thunk.cmdline()
 
 
 async def _once(content: bytes) -> AsyncIterator[bytes]:

@@ -13,9 +13,9 @@ from bassloop.bass.errors import BassError
 from bassloop.bass.filesystem import memory_file
 from bassloop.bass.json import encode
 from bassloop.bass.path import FilePath, HostPath, parse_file_or_dir
-from bassloop.bass.scope import Scope
 from bassloop.bass.session import Session
 from bassloop.bass.stream import BytesSource, Sink, Source, decoder, text_of
+from bassloop.bass.values import Scope
 from bassloop.tools.local.driver import LateDriver
 from bassloop.tools.local.host import LocalHost
 

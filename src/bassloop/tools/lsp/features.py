@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from bassloop.bass import reference
-from bassloop.bass.cursor import call_around, word_before
+from bassloop.bass.reader import call_around, word_before
 from bassloop.bass.reference import ReferenceEntry
 from bassloop.tools.lsp.model import Definition, Reference, TextSpan
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from bassloop.bass.annotated import Located
-from bassloop.bass.cursor import closers
 from bassloop.bass.errors import ReadError
-from bassloop.bass.pair import Cell, Pair, plain
 from bassloop.bass.ranges import SourceText
-from bassloop.bass.reader import Reader
-from bassloop.bass.values import EMPTY
+from bassloop.bass.reader import Reader, closers
+from bassloop.bass.values import EMPTY, Cell, Located, Pair, plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,13 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from bassloop.bass.annotated import Located
-from bassloop.bass.bind import Bind
 from bassloop.bass.builtins.paths import stem
-from bassloop.bass.pair import Cell, Pair, plain
 from bassloop.bass.path import CommandPath, ExtendPath
 from bassloop.bass.reference import formals_text
-from bassloop.bass.symbol import Symbol
+from bassloop.bass.values import Bind, Cell, Located, Pair, Symbol, plain
 from bassloop.tools.lsp.forms import listed, threaded
 from bassloop.tools.lsp.model import CallSite, Module, TextSpan
 

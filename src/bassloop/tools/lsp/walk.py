@@ -8,12 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from bassloop.bass.annotated import Located
-from bassloop.bass.bind import Bind
-from bassloop.bass.pair import Cell, Pair, plain
 from bassloop.bass.path import ExtendPath
 from bassloop.bass.reference import formals_text
-from bassloop.bass.symbol import Keyword, Symbol
+from bassloop.bass.values import Bind, Cell, Keyword, Located, Pair, Symbol, plain
 from bassloop.tools.lsp.forms import listed
 from bassloop.tools.lsp.model import (
     CallSite,

@@ -29,10 +29,10 @@ from bassloop.bass.path import HostPath
 from bassloop.bass.printer import show
 from bassloop.bass.ranges import SourceText
 from bassloop.bass.reader import Reader
-from bassloop.bass.scope import Scope
 from bassloop.bass.session import Session
 from bassloop.bass.stream import Sink
 from bassloop.bass.trio_driver import TrioDriver
+from bassloop.bass.values import Scope
 from bassloop.bridge import open_bridge
 from bassloop.tools.local.driver import LateDriver
 from bassloop.tools.local.host import LocalHost

@@ -16,12 +16,10 @@ from prompt_toolkit.key_binding import KeyBindings
 from prompt_toolkit.layout.processors import HighlightMatchingBracketProcessor
 from prompt_toolkit.patch_stdout import patch_stdout
 
-from bassloop.bass.cursor import indentation, word_before
 from bassloop.bass.errors import BassError, ReadError, render
-from bassloop.bass.reader import read_source
+from bassloop.bass.reader import indentation, read_source, word_before
 from bassloop.bass.reference import ReferenceEntry, entry, module_names
-from bassloop.bass.scope import MISSING, Scope
-from bassloop.bass.values import strip
+from bassloop.bass.values import MISSING, Scope, strip
 from bassloop.tools.repl.evaluator import EntryInterrupted, Gone, Stuck, shown
 
 if TYPE_CHECKING:

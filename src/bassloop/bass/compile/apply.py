@@ -1,0 +1,190 @@
+"""Calling combiners.
+
+A combiner is called with operands as they are written (`apply_operands`), or with arguments, which are values
+(`apply`, `call`). `APPLIED` has a method for each class of combiner, which says what it does with arguments; to make a
+new type of value callable, derive it from `Combiner` and add one.
+
+What isn't named `call` may return `TAIL`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from bassloop.bass.combiner import Applicative, Builtin, ErrorValue, Operative, Unwrapped
+from bassloop.bass.compile.code import evaluate_operands
+from bassloop.bass.errors import (
+    Unbound,
+    arity,
+    brief,
+    function_arity,
+    not_a_list,
+    not_callable,
+    wrong_type,
+)
+from bassloop.bass.machine import TAIL
+from bassloop.bass.path import CommandPath, DirPath, FilePath, Path, PlacedPath
+from bassloop.bass.thunk import Thunk, ThunkPath
+from bassloop.bass.values import (
+    EMPTY,
+    MISSING,
+    Combiner,
+    Methods,
+    Scope,
+    Symbol,
+    end_of,
+    from_list,
+    plain,
+    strip,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bassloop.bass.machine import Machine
+    from bassloop.bass.values import Value
+
+Apply: TypeAlias = "Callable[[Any, list[Value], Scope, Machine], Value]"
+
+APPLIED: Final[Methods[Apply]] = Methods()
+"""What each class of combiner does with its arguments."""
+
+
+def call(combiner: Value, args: list[Value], machine: Machine, scope: Scope | None = None) -> Value:
+    """Call a combiner with arguments, and return the result. An operative takes them as its operands.
+
+    The scope of the caller is an empty one unless it is given. Raises `BassError`.
+    """
+    combiner = as_combiner(combiner)
+    scope = Scope() if scope is None else scope
+    return machine.finish(APPLIED[combiner.__class__](combiner, args, scope, machine))
+
+
+def as_combiner(value: Value) -> Combiner:
+    """Return the combiner that a value at the head of a combination is. Raises `BassError` if it is none."""
+    bare = plain(value)
+    if not isinstance(bare, Combiner):
+        raise not_callable(value)
+    return bare
+
+
+def apply(combiner: Combiner, args: list[Value], scope: Scope, machine: Machine) -> Value:
+    """Call a combiner with arguments."""
+    return APPLIED[combiner.__class__](combiner, args, scope, machine)
+
+
+def apply_operands(combiner: Combiner, operands: Value, scope: Scope, machine: Machine) -> Value:
+    """Call a combiner with operands as they are written: a list, which mostly ends in the empty list."""
+    if isinstance(combiner, Operative):
+        return _bind_operands(combiner, operands, scope, machine)
+    if combiner.applicative or isinstance(combiner, Thunk):
+        args, rest = evaluate_operands(operands, scope, machine)
+        if rest is EMPTY:
+            return apply(combiner, args, scope, machine)
+        return apply_operands(unwrap(combiner), from_list(args, rest), scope, machine)
+    args = []
+    rest = end_of(operands, args)
+    if rest is EMPTY:
+        return apply(combiner, args, scope, machine)
+    if isinstance(combiner, Builtin) and combiner.dotted is not None:
+        return combiner.dotted(args, rest, scope, machine)
+    raise not_a_list(operands, combiner)
+
+
+def unwrap(combiner: Combiner) -> Combiner:
+    """Return the combiner inside of one that evaluates its operands."""
+    return combiner.underlying if isinstance(combiner, Applicative) else Unwrapped(combiner)
+
+
+@APPLIED.of(Operative)
+def _operative(operative: Operative, args: list[Value], scope: Scope, machine: Machine) -> Value:
+    names = operative.names
+    if names is None:
+        return _bind_operands(operative, from_list(args), scope, machine)
+    if len(names) != len(args):
+        raise function_arity(operative.formals, len(names), args)
+    machine.run = operative.run
+    machine.scope = Scope(
+        dict(zip(names, args, strict=True)), operative.parents, operative.static.grounded
+    )
+    return TAIL
+
+
+def _bind_operands(operative: Operative, operands: Value, scope: Scope, machine: Machine) -> Value:
+    inner = Scope({}, operative.parents, operative.static.grounded)
+    mismatch = operative.bind(inner, operands, machine)
+    if mismatch is None and operative.bind_scope is not None:
+        mismatch = operative.bind_scope(inner, scope, machine)
+    if mismatch is not None:
+        raise mismatch.error()
+    machine.run, machine.scope = operative.run, inner
+    return TAIL
+
+
+@APPLIED.of(Applicative)
+def _applicative(combiner: Applicative, args: list[Value], scope: Scope, machine: Machine) -> Value:
+    inside = combiner.underlying
+    if inside.applicative:
+        return apply_operands(inside, from_list(args), scope, machine)
+    return apply(inside, args, scope, machine)
+
+
+@APPLIED.of(Builtin)
+def _builtin(builtin: Builtin, args: list[Value], scope: Scope, machine: Machine) -> Value:
+    count = len(args)
+    if count < builtin.least or (builtin.most is not None and count > builtin.most):
+        raise arity(builtin.name, builtin.least, count, variadic=builtin.most != builtin.least)
+    return builtin.function(args, scope, machine)
+
+
+@APPLIED.of(Unwrapped)
+def _unwrapped(combiner: Unwrapped, args: list[Value], scope: Scope, machine: Machine) -> Value:
+    return apply(combiner.wrapped, args, scope, machine)
+
+
+@APPLIED.of(ErrorValue)
+def _error(value: ErrorValue, args: list[Value], scope: Scope, machine: Machine) -> Value:
+    raise value.error
+
+
+@APPLIED.of(Symbol)
+def _symbol(symbol: Symbol, args: list[Value], scope: Scope, machine: Machine) -> Value:
+    """Return the value of the symbol in the scope `args[0]`, or `args[1]` if it isn't bound there."""
+    if not args:
+        raise arity(f":{symbol.name}", 1, 0, variadic=True)
+    source = strip(args[0])
+    if source.__class__ is not Scope:
+        raise wrong_type(source, "scope", f":{symbol.name}")
+    value = source.get(symbol.name)
+    if value is not MISSING:
+        return value
+    if len(args) > 1:
+        return args[1]
+    raise Unbound(symbol.name, source)
+
+
+@APPLIED.of(CommandPath, FilePath)
+def _command(path: Path, args: list[Value], scope: Scope, machine: Machine) -> Value:
+    """Return a thunk with the arguments on its standard input."""
+    return Thunk(args=(path,), stdin=tuple(args))
+
+
+@APPLIED.of(DirPath)
+def _directory(path: Path, args: list[Value], scope: Scope, machine: Machine) -> Value:
+    if len(args) != 1:
+        raise arity(brief(path), 1, len(args))
+    child = strip(args[0])
+    if not isinstance(child, Path):
+        raise wrong_type(child, "path", brief(path))
+    return path.extend(child)
+
+
+@APPLIED.of(PlacedPath)
+def _placed(path: PlacedPath, args: list[Value], scope: Scope, machine: Machine) -> Value:
+    method = _command if isinstance(path.path, FilePath) else _directory
+    return method(path, args, scope, machine)
+
+
+@APPLIED.of(Thunk)
+def _thunk(thunk: Thunk, args: list[Value], scope: Scope, machine: Machine) -> Value:
+    return _directory(ThunkPath(thunk), args, scope, machine)

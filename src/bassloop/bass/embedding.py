@@ -1,0 +1,102 @@
+"""What a program needs to embed the language: a driver without an event loop, functions of its own, and scopes."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from bassloop.bass.combiner import Applicative, Builtin
+from bassloop.bass.errors import BassError
+from bassloop.bass.reader import read_source
+from bassloop.bass.registry import bounds
+from bassloop.bass.session import Session
+from bassloop.bass.values import MISSING, Scope
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+
+    from bassloop.bass.budget import Budget
+    from bassloop.bass.host import ByteStream, Host
+    from bassloop.bass.machine import Machine
+    from bassloop.bass.session import Task
+    from bassloop.bass.values import Value
+
+T = TypeVar("T")
+
+
+def immediate_session(host: Host, budget: Budget | None = None) -> Session:
+    """Return a session whose coroutines never wait, if the host's don't: run them with `run_now`."""
+    return Session(host, Immediate(), budget)
+
+
+def run_now(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Return the result of a coroutine that never has to wait. Raises `RuntimeError` if it does."""
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    coroutine.close()
+    raise RuntimeError("this has to wait for something: evaluate it in a session that Trio drives")
+
+
+class _Done:
+    async def wait(self) -> None:
+        return
+
+
+class Immediate:
+    """A driver without an event loop: it does at once what is to be done in the background."""
+
+    async def checkpoint(self) -> None:
+        return
+
+    def spawn(self, work: Callable[[], Awaitable[None]]) -> Task:
+        async def begin() -> None:
+            await work()
+
+        run_now(begin())
+        return _Done()
+
+    def open(self, stream: ByteStream) -> Callable[[], Awaitable[bytes]]:
+        pieces: list[AsyncIterator[bytes]] = []
+
+        async def pull() -> bytes:
+            if not pieces:
+                pieces.append(await stream.__aenter__())
+            async for piece in pieces[0]:
+                if piece:
+                    return piece
+            await stream.__aexit__(None, None, None)
+            return b""
+
+        return pull
+
+
+def builtin(name: str, formals: str, function: Callable[..., Any]) -> Value:
+    """Return a function of the language, made of a Python function that takes its arguments as values.
+
+    `formals` is written as in the language, and says how many arguments there may be. What the function returns is the
+    result; an awaitable is awaited, under the session's driver, while the script waits. Raise `BassError` for what is
+    wrong with the arguments.
+    """
+
+    def call(args: list[Value], scope: Scope, machine: Machine) -> Value:
+        result = function(*args)
+        return machine.wait(result) if inspect.isawaitable(result) else result
+
+    least, most = bounds(formals)
+    return Applicative(Builtin(name, read_source(formals, name)[0].form, call, least, most))
+
+
+def scope(bindings: Mapping[str, Value]) -> Scope:
+    """Return a scope of these bindings."""
+    return Scope(dict(bindings))
+
+
+def binding(module: Scope, name: str, where: str) -> Value:
+    """Return what a module itself binds to a name. Raises `BassError`, which says how to bind it."""
+    value = module.vars.get(name, MISSING)
+    if value is MISSING:
+        raise BassError(f"{where} does not bind {name}; add (defn {name} […] …) to it")
+    return value

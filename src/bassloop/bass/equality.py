@@ -1,0 +1,177 @@
+"""Equality of values."""
+
+from __future__ import annotations
+
+import hmac
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from bassloop.bass.combiner import Applicative, Unwrapped
+from bassloop.bass.errors import BassError
+from bassloop.bass.filesystem import FSPath, MemoryFiles
+from bassloop.bass.path import CachePath, CommandPath, DirPath, ExtendPath, FilePath, HostPath
+from bassloop.bass.thunk import Secret, Thunk, ThunkAddr, ThunkPath
+from bassloop.bass.values import (
+    Bind,
+    Cell,
+    Empty,
+    Ignore,
+    Keyword,
+    Methods,
+    Object,
+    Scope,
+    Symbol,
+    Value,
+    WithMeta,
+    plain,
+)
+from bassloop.bass.wire.encode import encode_thunk
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Pending: TypeAlias = "list[tuple[Value, Value]]"
+
+EQUAL: Final[Methods[Callable[[Any, Any, Pending], bool]]] = Methods()
+"""Whether two values of the same class are equal as far as can be seen without descending.
+
+A method appends inner values that must be equal as well to the list that it is given, and doesn't compare them itself.
+"""
+
+
+def equal(left: Value, right: Value) -> bool:
+    """Return whether two values are equal: of the same type, and the same all the way down.
+
+    Metadata and the reader's wrappers are ignored, except that a thunk on the left differs from a value on the right
+    that carries metadata.
+    """
+    pending: Pending = [(left, right)]
+    while pending:
+        left, right = pending.pop()
+        left = plain(left)
+        if left.__class__ is Thunk and right.__class__ is WithMeta:
+            return False
+        right = plain(right)
+        if left is right:
+            continue
+        cls = left.__class__
+        if cls is not right.__class__:
+            return False
+        if isinstance(left, Object):
+            if not EQUAL[cls](left, right, pending):
+                return False
+        elif left != right:
+            return False
+    return True
+
+
+@EQUAL.of(Object)
+def _identical(left: Object, right: Object, pending: Pending) -> bool:
+    return left is right
+
+
+@EQUAL.of(Ignore, Empty)
+def _always(left: Object, right: Object, pending: Pending) -> bool:
+    return True
+
+
+@EQUAL.of(Symbol, Keyword)
+def _by_name(left: Symbol, right: Symbol, pending: Pending) -> bool:
+    return left.name == right.name
+
+
+@EQUAL.of(Cell)
+def _cells(left: Cell, right: Cell, pending: Pending) -> bool:
+    pending.append((left.d, right.d))
+    pending.append((left.a, right.a))
+    return True
+
+
+@EQUAL.of(Bind)
+def _binds(left: Bind, right: Bind, pending: Pending) -> bool:
+    if len(left.members) != len(right.members):
+        return False
+    pending.extend(zip(left.members, right.members, strict=True))
+    return True
+
+
+@EQUAL.of(Scope)
+def _scopes(left: Scope, right: Scope, pending: Pending) -> bool:
+    mine, theirs = dict(left.items()), dict(right.items())
+    if mine.keys() != theirs.keys():
+        return False
+    pending.extend((value, theirs[name]) for name, value in mine.items())
+    return True
+
+
+@EQUAL.of(Applicative)
+def _applicatives(left: Applicative, right: Applicative, pending: Pending) -> bool:
+    pending.append((left.underlying, right.underlying))
+    return True
+
+
+@EQUAL.of(Unwrapped)
+def _unwrapped(left: Unwrapped, right: Unwrapped, pending: Pending) -> bool:
+    pending.append((left.wrapped, right.wrapped))
+    return True
+
+
+@EQUAL.of(CommandPath)
+def _commands(left: CommandPath, right: CommandPath, pending: Pending) -> bool:
+    return left.command == right.command
+
+
+@EQUAL.of(FilePath, DirPath)
+def _names(left: FilePath, right: FilePath, pending: Pending) -> bool:
+    return left.path == right.path
+
+
+@EQUAL.of(ExtendPath)
+def _extensions(left: ExtendPath, right: ExtendPath, pending: Pending) -> bool:
+    pending.append((left.parent, right.parent))
+    pending.append((left.child, right.child))
+    return True
+
+
+@EQUAL.of(CachePath)
+def _cache_paths(left: CachePath, right: CachePath, pending: Pending) -> bool:
+    pending.append((left.path, right.path))
+    return left.id == right.id
+
+
+@EQUAL.of(HostPath)
+def _host_paths(left: HostPath, right: HostPath, pending: Pending) -> bool:
+    pending.append((left.path, right.path))
+    return left.context == right.context
+
+
+@EQUAL.of(FSPath)
+def _fs_paths(left: FSPath, right: FSPath, pending: Pending) -> bool:
+    pending.append((left.path, right.path))
+    return left.fs is right.fs and not isinstance(left.fs, MemoryFiles)
+
+
+@EQUAL.of(ThunkPath)
+def _thunk_paths(left: ThunkPath, right: ThunkPath, pending: Pending) -> bool:
+    pending.append((left.path, right.path))
+    pending.append((left.thunk, right.thunk))
+    return True
+
+
+@EQUAL.of(ThunkAddr)
+def _addresses(left: ThunkAddr, right: ThunkAddr, pending: Pending) -> bool:
+    pending.append((left.thunk, right.thunk))
+    return left.port == right.port and left.format == right.format
+
+
+@EQUAL.of(Secret)
+def _secrets(left: Secret, right: Secret, pending: Pending) -> bool:
+    return hmac.compare_digest(left.reveal() or b"", right.reveal() or b"")
+
+
+@EQUAL.of(Thunk)
+def _thunks(left: Thunk, right: Thunk, pending: Pending) -> bool:
+    """Thunks are equal if their messages are; one that has no message only equals itself."""
+    try:
+        return encode_thunk(left, strict=False) == encode_thunk(right, strict=False)
+    except BassError:
+        return False
