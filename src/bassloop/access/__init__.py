@@ -1,1 +1,1 @@
-"""Who may do and see what: permissions, policies, the choice of runners, visibility."""
+"""Access, to do things and to see them: permissions, policies, the choice of runners, visibility."""

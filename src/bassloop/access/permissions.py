@@ -1,4 +1,4 @@
-"""What people may do in repositories: GitHub's answers, cached for minutes.
+"""Permissions of people in repositories: GitHub's answers, cached for minutes.
 
 People and repositories are known by their numbers, because names change hands. So each question includes
 whether a repository still has its name, and which login a user has now. If GitHub can't say, the answer is
@@ -27,10 +27,10 @@ log = structlog.get_logger(__name__)
 
 CACHE_SECONDS = 300.0
 NONE_CACHE_SECONDS = 900.0
-"""How long ``none`` is cached. Longer, because whoever waits for a permission loses nothing by it."""
+"""Longer for ``none``, because a permission that comes late costs nobody anything."""
 
 FAILURE_CACHE_SECONDS = 15.0
-"""How long a question that GitHub did not answer isn't asked again."""
+"""A question that GitHub did not answer isn't asked again for so long."""
 
 CACHE_SIZE = 20_000
 AT_ONCE = 8

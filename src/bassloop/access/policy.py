@@ -50,7 +50,7 @@ class Fallback:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What applies to one repository. Times are in seconds.
+    """The policy of one repository. Times are in seconds.
 
     Args:
         hooks_from: whether a fork's head is checked by its own hook, or by that of its base branch.

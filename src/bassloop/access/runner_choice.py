@@ -1,4 +1,4 @@
-"""Whose runners a head's checks run on: the sender's, or for a fork's head its author's.
+"""The choice of runners for a head's checks: the sender's, or for a fork's head its author's.
 
 A maintainer who reruns a stranger's check must not run the stranger's code on their own machine by
 accident. So a fork's head runs on its author's runners, and on those of whoever approved that head. If
@@ -22,7 +22,7 @@ CONTRIBUTORS = INSIDERS | {"CONTRIBUTOR"}
 
 @dataclass(frozen=True, slots=True)
 class RunnerChoice:
-    """Whose runners a head's checks may run on.
+    """The users whose runners a head's checks may run on.
 
     Args:
         owner: the head's owner: a fork's author, or the sender if it isn't a fork's or nobody knows.

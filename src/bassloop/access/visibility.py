@@ -1,4 +1,4 @@
-"""Who may see what, kept in step with GitHub: events hide repositories, end sessions and invalidate permissions.
+"""Keep who may see what in step with GitHub: events hide repositories, end sessions and invalidate permissions.
 
 An event may be days old when it is handled. So what it says about a repository is believed at once only if
 it hides something; for anything else GitHub is asked how the repository is now.

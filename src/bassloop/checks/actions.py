@@ -1,4 +1,4 @@
-"""What people can do by a button on a check run or on its page: cancel, approve, run again.
+"""The actions behind the buttons on a check run and on its page: cancel, approve, run again.
 
 Whether they may is asked of GitHub each time: whoever can write to the repository may, and to a run of their
 own anybody may. Doing the same twice changes nothing.

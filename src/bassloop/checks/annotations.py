@@ -77,7 +77,7 @@ _LEVELS = {"warning": "warning", "note": "notice", "info": "notice", "help": "no
 
 @dataclass(frozen=True, slots=True)
 class LogAnnotation:
-    """What a log says about a line of a file: of `locations`, the first that is in the repository is meant.
+    """A log's remark about a line of a file: of `locations`, the first that is in the repository is meant.
 
     Args:
         level: ``notice``, ``warning`` or ``failure``.
@@ -114,7 +114,7 @@ def _clean(line: str) -> str:
 
 @dataclass(eq=False)
 class _State:
-    """What has been read that a later line may complete.
+    """The annotations that a later line may complete.
 
     Args:
         frames: of a traceback, outermost first; Python's if `python` is set, else pytest's short ones.

@@ -38,7 +38,7 @@ log = structlog.get_logger(__name__)
 
 CLEANUP_SECONDS = 15.0
 MAX_RUNTIMES_TRIED = 3
-"""How many runtimes a check is handed to at most. A machine too busy to answer for one of its runtimes isn't
+"""The most runtimes that a check is handed to. A machine too busy to answer for one of its runtimes isn't
 helped by being asked through each of the others."""
 
 

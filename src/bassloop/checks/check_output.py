@@ -1,4 +1,4 @@
-"""What a check run says on GitHub: from a run and its steps to Markdown. Pure.
+"""Check runs' output on GitHub: from a run and its steps to Markdown. Pure.
 
 Whatever a hook, a runner or a log chose is escaped here for GitHub's Markdown. Texts are cut to GitHub's limits
 by :mod:`bassloop.github`, which knows them.
@@ -129,7 +129,7 @@ def approval(run: Run, url: str) -> CheckOutput:
         return CheckOutput("Approved", f"{message}.\n\n[The approval]({url})")
     return CheckOutput(
         "Waiting for approval",
-        f"{message}, so its hook does not run yet.\n\n{_HOW_TO_APPROVE} Look at what it changes first, above "
+        f"{message}, so nothing runs for this head yet.\n\n{_HOW_TO_APPROVE} Look at what it changes first, above "
         f"all at its hook and its scripts.\n\n[Approve it on its page]({url})",
         actions=(APPROVE,),
     )
@@ -252,7 +252,7 @@ def hook_ended(
     if run.state == RunState.SUCCEEDED:
         return CheckOutput("Evaluated", f"{escape(message)}\n\n[The run]({url})")
     parts = [
-        "The repository's hook did not finish; the checks that it would have started may be missing.",
+        "The hook did not finish, so checks that it would have started may be missing.",
         code_block(_head(message)),
     ]
     if steps:

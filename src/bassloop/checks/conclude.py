@@ -1,4 +1,4 @@
-"""How a run ends: in the store, then on GitHub, then noted in the store as concluded.
+"""End a run: in the store, then on GitHub, then noted in the store as concluded.
 
 GitHub may not accept a conclusion, for a while or ever. A transient failure is stored with the time of the
 next attempt, which :mod:`bassloop.checks.recovery` makes, also after a restart. What a run's check run says
@@ -35,7 +35,7 @@ log = structlog.get_logger(__name__)
 
 MAX_DELAY = 3600.0
 MAX_REFUSED = 8
-"""How often GitHub may refuse a conclusion for a permanent reason: for ten minutes."""
+"""Refusals of a conclusion for a permanent reason before it is given up: ten minutes' worth."""
 
 LAST_LINES = 60
 ANNOTATED_LINES = 4_000

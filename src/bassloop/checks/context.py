@@ -79,7 +79,7 @@ class DeliveryContext:
 
     @property
     def choice(self) -> RunnerChoice:
-        """Whose runners may be used now."""
+        """The runners that may be used now."""
         return self.active.choice
 
     def note_retryable(self, error: GitHubError | None) -> None:

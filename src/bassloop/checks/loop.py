@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one delivery may use. Times in seconds, sizes in bytes."""
+    """Limits of one delivery. Times in seconds, sizes in bytes."""
 
     hook_seconds: float = 300.0
     hook_steps: int = 50_000_000
@@ -70,7 +70,7 @@ class Cancellation:
 
     @property
     def cancelled(self) -> bool:
-        """Whether the run was cancelled and has stopped."""
+        """True once the run was cancelled and has stopped."""
         return self.scope.cancelled_caught
 
 
@@ -111,12 +111,12 @@ class Loop:
 
     @cached_property
     def permissions(self) -> Permissions:
-        """What people may do in repositories."""
+        """Permissions of people in repositories."""
         return Permissions(self.store, self.github)
 
     @cached_property
     def visibility(self) -> Visibility:
-        """Who may see which repository."""
+        """Keeps repositories and sessions in step with GitHub."""
         return Visibility(self.store, self.github, self.permissions, self.app_id)
 
     def run_url(self, run_id: str) -> str:

@@ -33,7 +33,7 @@ AT_ONCE = 16
 """Outputs that are streamed at the same time."""
 
 MAX_SECONDS = 3600.0
-"""How long one output may take: nobody else can have one from the same runner meanwhile."""
+"""The longest that one output may take: nobody else can have one from the same runner meanwhile."""
 
 BUFFERED_CHUNKS = 4
 """Chunks that may wait for the reader before the runner has to wait."""
@@ -84,7 +84,7 @@ class Output:
 
 @dataclass(slots=True, eq=False)
 class _End:
-    """Why an output ended before it was complete; None once it is."""
+    """The reason why an output ended before it was complete; None once it is."""
 
     why: str | None = "the runner is gone"
 

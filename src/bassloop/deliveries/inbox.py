@@ -42,16 +42,16 @@ _FINISHED = frozenset(
 )
 
 BACKOFF = Backoff(first=5.0, longest=600.0, jitter=0.2)
-"""How long to wait before GitHub is asked again."""
+"""The delays before GitHub is asked again."""
 
 MAX_POSTPONED = 500
-"""How often in a row a delivery is postponed at most: for more than three days."""
+"""Postponements of one delivery in a row: more than three days' worth."""
 
 MAX_CRASHES = 10
-"""How often the loop may die while it handles a delivery before the delivery is blamed for it."""
+"""Deaths of the loop while it handles a delivery, after which the delivery is blamed for them."""
 
 HANDLED_PER_SLOT = 16
-"""How many deliveries may be waiting for their checks, for each slot."""
+"""Deliveries that may be waiting for their checks, for each slot."""
 
 RELEASE_SECONDS = 5.0
 LONGEST_DELAY = 2 * 3600.0
@@ -60,7 +60,7 @@ LONGEST_DELAY = 2 * 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How the handling of a delivery ended.
+    """The end of handling a delivery.
 
     Args:
         state: the delivery's final state.
@@ -140,7 +140,7 @@ class Inbox:
 
     @property
     def running(self) -> bool:
-        """Whether deliveries are being handled."""
+        """True while deliveries are being handled."""
         return self._running and not self._closed
 
     async def accept(self, headers: Mapping[str, str], body: bytes) -> Answer:

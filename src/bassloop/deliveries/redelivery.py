@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 LISTED_SECONDS = 7 * 86400.0
-"""How long GitHub lists a delivery at most: an Enterprise Server's week."""
+"""The longest that GitHub lists a delivery: an Enterprise Server's week."""
 
 EVERY_SECONDS = 3600.0
 OVERLAP_SECONDS = 3600.0
-"""How far each look goes back before the previous one, because clocks differ."""
+"""Each look goes back this much further than the previous one, because clocks differ."""
 
 
 async def keep_fetching(github: GitHub, inbox: Inbox, *, every: float = EVERY_SECONDS) -> None:

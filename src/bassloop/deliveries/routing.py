@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Route(Enum):
-    """What a delivery leads to."""
+    """The ways that a delivery can go."""
 
     HOOK = "hook"
     DEFAULT_BRANCH_HOOK = "the default branch's hook, if its owners want it"
@@ -27,7 +27,7 @@ class Route(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """Where an event goes, and why, in words for the operator."""
+    """An event's route, and the reason for it in words for the operator."""
 
     route: Route
     why: str
