@@ -92,6 +92,21 @@ def failed(page: Page, address: str) -> dict[str, Any]:
     }
 
 
+def silent(page: Page, address: str) -> dict[str, Any]:
+    """A connection on which nothing arrives any more, although nobody has closed it."""
+    page.goto(address)
+    page.wait_for_selector(".lines >> text=one")
+    page.wait_for_timeout(10_000)
+    quiet = page.locator("#notice").is_hidden()
+    tell("open")
+    began = page.evaluate("performance.now()")
+    page.wait_for_selector("#notice:has-text('The connection is lost')")
+    noticed = page.evaluate("performance.now()") - began
+    tell("lost")
+    page.wait_for_selector("article[data-live=no]")
+    return {"quiet": quiet, "noticed": noticed, "texts": texts(page)}
+
+
 def fails(page: Page, address: str) -> dict[str, Any]:
     """A run that fails while its page is open."""
     page.goto(address)

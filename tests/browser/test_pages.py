@@ -105,6 +105,8 @@ class Cable:
         self._scopes: list[trio.CancelScope] = []
         self.url = ""
         self.connected = True
+        self.open = trio.Event()
+        self.open.set()
 
     async def carry(self, browser: trio.SocketStream) -> None:
         if not self.connected:
@@ -119,6 +121,7 @@ class Cable:
     async def _one_way(self, source: trio.SocketStream, sink: trio.SocketStream) -> None:
         try:
             async for data in source:
+                await self.open.wait()
                 await sink.send_all(data)
             await sink.send_eof()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -177,6 +180,34 @@ async def test_the_end_is_followed_left_and_found_again_over_a_connection_that_i
     assert found["begins"] == ["line 1"]
     assert found["word"] == "succeeded"
     assert found["hidden"]
+
+
+async def test_a_connection_that_is_silent_is_noticed_and_replaced_without_gap_or_double(
+    tmp_path: Path,
+) -> None:
+    async with shown(tmp_path) as its, a_cable(its.url) as cable:
+        site, store = its.site, its.store
+        await site.queued("live")
+        await store.start_run("live", "t", "octocat", "linux/amd64", time.time())
+        row = (await store.put_steps("live", [StepUpdate("v", "make", time.time())]))["v"].row
+        log = await store.open_log("live", row)
+        await log.append(b"one\n", None, 1, time.time())
+        async with playing(scenes.silent, f"{cable.url}/runs/live") as scene:
+            await scene.heard("open")
+            cable.open = trio.Event()
+            await log.append(b"two\n", None, 1, time.time())
+            site.tail.publish("live")
+            await scene.heard("lost")
+            cable.open.set()
+            await log.append(b"three\n", None, 1, time.time())
+            await log.close()
+            await store.put_steps("live", [StepUpdate("v", "make", time.time(), time.time())])
+            await store.end_run("live", "succeeded", None, time.time())
+            site.tail.publish("live")
+            found = await scene.found()
+    assert found["quiet"]
+    assert found["noticed"] < 10_000
+    assert found["texts"] == ["one", "two", "three"]
 
 
 async def test_a_run_that_fails_while_its_page_is_open_says_why(tmp_path: Path) -> None:

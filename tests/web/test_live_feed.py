@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from typing import TYPE_CHECKING
+
 import pytest
+import trio
 
 from bassloop.web.logs import live_feed
 from bassloop.web.logs.live_feed import Cursor, Snapshot, Update
 from tests.records import a_run
+
+from .site import Disconnected, a_site
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def snapshot() -> Snapshot:
@@ -34,3 +43,36 @@ def test_what_pages_say_takes_room_too(said: str, monkeypatch: pytest.MonkeyPatc
             seen = Cursor(only=frozenset(rows))
         kept.cache(seen, nothing_new(seen))
     assert len(kept.updates) == 3
+
+
+async def test_a_page_hears_a_heartbeat_while_nothing_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_feed, "HEARTBEAT_SECONDS", 0.01)
+    async with a_site(tmp_path) as site:
+        await site.queued()
+        async with site.app.test_client().websocket("/runs/r/live") as socket:
+            await socket.send(json.dumps({"logs": {}}))
+            assert "run" in json.loads(await socket.receive())
+            for _ in range(3):
+                assert json.loads(await socket.receive())["heartbeat"]
+
+
+async def test_a_page_that_stops_answering_is_disconnected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_feed, "HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr(live_feed, "SILENT_SECONDS", 0.2)
+    async with a_site(tmp_path) as site:
+        await site.queued()
+
+        async def read_to_the_end() -> None:
+            while True:
+                await socket.receive()
+
+        async with site.app.test_client().websocket("/runs/r/live") as socket:
+            await socket.send(json.dumps({"logs": {}}))
+            await socket.send("{}")
+            with trio.fail_after(60), pytest.raises(Disconnected):
+                await read_to_the_end()
+        assert site.tail.statistics()["followers"] == 0

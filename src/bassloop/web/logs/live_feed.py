@@ -9,6 +9,9 @@ read is disconnected, and comes back with what it has. Its first message is JSON
      "only": [12]             send no other logs
      "follow": false          send what there is now, and end
 
+While nothing changes it gets a heartbeat, so that it notices a broken connection within ten seconds. Pages answer
+heartbeats; one that stops doing so is disconnected.
+
 When a run changes, the first page to look makes a snapshot of it, and the others use the same one. An update
 follows from the snapshot and from what the page got before: pages that are equally far, which most are, get
 the same text, made once.
@@ -25,6 +28,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import trio
 from quart import Blueprint, websocket
 
+from bassloop.concurrency import open_flat_nursery
 from bassloop.store import NotStored
 from bassloop.terminal import render_lines
 from bassloop.web import presentation
@@ -56,6 +60,12 @@ HELLO_SECONDS = 30.0
 
 BATCH_SECONDS = 0.02
 """Changes within this time go into one message."""
+
+HEARTBEAT_SECONDS = 4.0
+"""How long a page hears nothing while nothing changes; `static/live_feed.js` reconnects after twice as long."""
+
+SILENT_SECONDS = 30.0
+"""How long a page that has answered a heartbeat may leave others unanswered."""
 
 RECHECK_SECONDS = 5.0
 """How often it is checked that a page may still see its run."""
@@ -280,7 +290,11 @@ def routes(context: WebContext) -> Blueprint:
                 hello = await websocket.receive()
             async with context.tail.follow(run_id) as following:
                 with feed.open(run_id), suppress(NotStored):
-                    await _send_updates(context, feed, run_id, following, _parse_hello(hello))
+                    async with open_flat_nursery() as nursery:
+                        nursery.start_soon(cancel_if_silent, nursery.cancel_scope)
+                        subscription = _parse_hello(hello)
+                        await _send_updates(context, feed, run_id, following, subscription)
+                        nursery.cancel_scope.cancel()
 
     return blueprint
 
@@ -296,7 +310,13 @@ async def _send_updates(
     cursor = subscription.cursor
     checked_at = trio.current_time()
     while True:
-        await following.changed()
+        with trio.move_on_after(HEARTBEAT_SECONDS) as idle:
+            await following.changed()
+        if idle.cancelled_caught:
+            if await visible_run(context, run_id) is None:
+                return
+            await _send(context, heartbeat())
+            continue
         more = True
         while more:
             if trio.current_time() >= checked_at + RECHECK_SECONDS:
@@ -310,6 +330,22 @@ async def _send_updates(
             await _send(context, json.dumps({"end": True}))
             return
         await trio.sleep(BATCH_SECONDS)
+
+
+def heartbeat() -> str:
+    """Return a message for a page that has heard nothing for a while."""
+    return json.dumps({"now": time.time(), "heartbeat": True})
+
+
+async def cancel_if_silent(scope: trio.CancelScope) -> None:
+    """Cancel a scope once the page of this websocket has answered a heartbeat, and then stops answering."""
+    await websocket.receive()  # Other clients never answer: they are not expected to.
+    while True:
+        with trio.move_on_after(SILENT_SECONDS) as silence:
+            await websocket.receive()
+        if silence.cancelled_caught:
+            scope.cancel()
+            return
 
 
 async def _send(context: WebContext, message: str) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import trio
 from quart import Blueprint, Response, abort, jsonify, render_template, request, websocket
 
+from bassloop.concurrency import open_flat_nursery
 from bassloop.lifecycle import RunState
 from bassloop.web.guard import visible_runs
+from bassloop.web.logs.live_feed import HEARTBEAT_SECONDS, cancel_if_silent, heartbeat
 from bassloop.web.presentation import PAGE_SIZE, run_json, view_runs
 from bassloop.web.responses import wants_json
 
@@ -113,23 +116,33 @@ def routes(context: WebContext) -> Blueprint:
             await websocket.accept()
             await websocket.close(BAD_FILTER, str(error))
             return
-        shown: dict[str, Run] = {}
-        order: list[str] = []
-        async with context.tail.follow(None) as following:
-            while True:
-                await following.changed()
-                page = await visible_runs(context, PAGE_SIZE, **store_filters(filters))
-                changed = [run for run in page.items if shown.get(run.id) != run]
-                ids = [run.id for run in page.items]
-                if changed or ids != order:
-                    shown, order = {run.id: run for run in page.items}, ids
-                    try:
-                        await _send(changed, ids, context.slow_seconds)
-                    except trio.TooSlowError:
-                        return  # The page reconnects when it reads again.
-                await trio.sleep(QUIET_SECONDS)
+        with suppress(trio.TooSlowError):  # The page reconnects when it reads again.
+            async with open_flat_nursery() as nursery:
+                nursery.start_soon(cancel_if_silent, nursery.cancel_scope)
+                await _send_updates(context, filters)
 
     return blueprint
+
+
+async def _send_updates(context: WebContext, filters: Mapping[str, str]) -> None:
+    """Send what has changed in a list, and heartbeats while nothing does. Raises trio.TooSlowError."""
+    shown: dict[str, Run] = {}
+    order: list[str] = []
+    async with context.tail.follow(None) as following:
+        while True:
+            with trio.move_on_after(HEARTBEAT_SECONDS) as idle:
+                await following.changed()
+            if idle.cancelled_caught:
+                with trio.fail_after(context.slow_seconds):
+                    await websocket.send(heartbeat())
+                continue
+            page = await visible_runs(context, PAGE_SIZE, **store_filters(filters))
+            changed = [run for run in page.items if shown.get(run.id) != run]
+            ids = [run.id for run in page.items]
+            if changed or ids != order:
+                shown, order = {run.id: run for run in page.items}, ids
+                await _send(changed, ids, context.slow_seconds)
+            await trio.sleep(QUIET_SECONDS)
 
 
 async def _send(changed: Sequence[Run], order: list[str], seconds: float) -> None:

@@ -6,6 +6,9 @@
 const FIRST_DELAY = 500;
 const LONGEST_DELAY = 15_000;
 
+/** Milliseconds without a message after which the connection counts as lost: the server sends a heartbeat every 4 s. */
+const MAX_SILENCE = 9_000;
+
 /** Close code of a run that doesn't exist, or that the visitor may not see. */
 const GONE = 4404;
 
@@ -29,22 +32,39 @@ export function connect(path, listener) {
     const url = new URL(path, location.href);
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
     const socket = new WebSocket(url);
+    let watchdog = 0;
+
+    function restartWatchdog() {
+      clearTimeout(watchdog);
+      watchdog = window.setTimeout(() => lose(0), MAX_SILENCE);
+    }
+
+    /** Give up this connection, and try another one. @param {number} code */
+    function lose(code) {
+      clearTimeout(watchdog);
+      socket.onopen = socket.onmessage = socket.onclose = null;
+      socket.close();
+      if (ended || code === GONE) return;
+      const wait = delay * (0.5 + Math.random());
+      delay = Math.min(delay * 2, LONGEST_DELAY);
+      listener.connectionChanged(wait / 1000);
+      setTimeout(open, wait);
+    }
+
     socket.onopen = () => {
       const hello = listener.hello();
       if (hello) socket.send(JSON.stringify(hello));
     };
     socket.onmessage = (event) => {
+      restartWatchdog();
       delay = FIRST_DELAY;
       listener.connectionChanged(null);
-      ended = listener.receive(JSON.parse(event.data)) || ended;
+      const message = JSON.parse(event.data);
+      if (message.heartbeat) socket.send("{}");
+      else ended = listener.receive(message) || ended;
     };
-    socket.onclose = (event) => {
-      if (ended || event.code === GONE) return;
-      const wait = delay * (0.5 + Math.random());
-      delay = Math.min(delay * 2, LONGEST_DELAY);
-      listener.connectionChanged(wait / 1000);
-      setTimeout(open, wait);
-    };
+    socket.onclose = (event) => lose(event.code);
+    restartWatchdog();
   }
 
   open();
