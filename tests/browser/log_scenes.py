@@ -140,6 +140,20 @@ def find(page: Page, address: str) -> dict[str, Any]:
     return {"steps": steps, "marked": marked, "others": others, "wrong": wrong}
 
 
+def find_late(page: Page, address: str) -> dict[str, Any]:
+    """A match that the server finds only after several answers."""
+    page.goto(address)
+    page.evaluate(
+        """() => { window.counts = [];
+             new MutationObserver(() => counts.push(document.querySelector("#find-count").textContent))
+               .observe(document.querySelector("#find-count"), {childList: true}); }"""
+    )
+    page.keyboard.press("/")
+    page.keyboard.type("there is no foo")
+    page.wait_for_selector("#find-count:has-text('1 line')")
+    return {"counts": page.evaluate("counts")}
+
+
 def folds(page: Page, address: str) -> dict[str, Any]:
     page.goto(address)
     head = page.locator(".line.group")

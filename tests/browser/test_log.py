@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bassloop.web.logs import search
+
 from . import log_scenes as scenes
 from .look import look
 from .showcase import BEGAN, a_failed_run, shown, step
@@ -73,6 +75,18 @@ async def test_all_of_a_log_is_searched_and_what_is_found_is_marked(tmp_path: Pa
     assert found["marked"] == ["line 29990"]
     assert found["others"] == 9
     assert "regular expression" in found["wrong"]
+
+
+async def test_a_search_says_how_far_it_got_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "PROGRESS_SECONDS", 0.0)
+    async with shown(tmp_path) as its:
+        await a_long_log(its)
+        found = await look(scenes.find_late, f"{its.url}/runs/long")
+    progress = [text for text in found["counts"] if text.startswith("none in ")]
+    assert len(progress) > 2
+    assert progress[0].endswith(" of 300,000 lines …")
 
 
 async def test_groups_and_pauses_fold_and_an_address_unfolds(tmp_path: Path) -> None:

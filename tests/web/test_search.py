@@ -67,17 +67,33 @@ async def test_matches_come_in_pages(tmp_path: Path) -> None:
 async def test_an_answer_that_takes_long_says_where_to_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "SEARCH_SECONDS", 0.0)
+    monkeypatch.setattr(search, "PROGRESS_SECONDS", 0.0)
     async with a_site(tmp_path) as site:
         await three_logs(site)
-        seen, after, answers = [], "", 0
+        lines = sum(step.lines for step in await site.store.steps("r"))
+        seen, after, answers, searched = [], "", 0, -1
         while after is not None:
             answer = await site.json(f"/runs/r/search?q=error&after={after}")
+            assert (answer["searched"] >= searched, answer["lines"]) == (True, lines)
+            searched = answer["searched"]
             seen += [match["text"] for match in answer["matches"]]
             after, answers = answer["next"], answers + 1
             assert answer["complete"] is (after is None)
         assert seen == ["error one", "ERROR two", "an error", "no newline at this error"]
         assert answers > 3
+        assert searched == lines
+
+
+async def test_a_page_that_ran_out_of_time_does_not_say_that_there_is_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "SEARCH_SECONDS", 0.0)
+    async with a_site(tmp_path) as site:
+        await three_logs(site)
+        page = await site.text("/runs/r/search?q=nowhere")
+        assert "No matches so far" in page
+        assert "in the first" in page
+        assert "Go on searching" in page
 
 
 async def test_counting_ends_somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,10 @@ MAX_COUNT = 100_000
 """Matches that are counted in one answer."""
 
 SEARCH_SECONDS = 20.0
-"""How long one request searches."""
+"""How long one request searches for a page without JavaScript."""
+
+PROGRESS_SECONDS = 3.0
+"""How long one request searches for a script, which shows how far it got, and goes on."""
 
 MAX_SEARCHES = 16
 """Searches that run at the same time."""
@@ -78,7 +81,8 @@ def routes(context: WebContext) -> Blueprint:
             found = _Search(
                 context.store, run_id, query, limit, context.scan_limiter, counts=after is None
             )
-            await found.run(steps, after)
+            seconds = PROGRESS_SECONDS if wants_json() else SEARCH_SECONDS
+            await found.run(steps, after, time.perf_counter() + seconds)
         finally:
             slots.release()
         answer = found.json()
@@ -111,21 +115,29 @@ class _Search:
     matches: list[tuple[int, LogMatch]] = field(default_factory=list)
     count: int = 0
     complete: bool = False
+    searched: int = 0
+    lines: int = 0
     _position: tuple[int, int] = (0, 0)
 
-    async def run(self, steps: Sequence[Step], after: tuple[int, int] | None) -> None:
+    async def run(
+        self, steps: Sequence[Step], after: tuple[int, int] | None, deadline: float
+    ) -> None:
         """Search the logs from a position on, until the answer is full or time is up."""
-        deadline = time.perf_counter() + SEARCH_SECONDS
-        start = 0
+        self.lines = sum(step.lines for step in steps)
+        first = start = 0
         if after is not None:
             row, start = after[0], after[1] + 1
             indexes = [index for index, step in enumerate(steps) if step.row == row]
-            steps = steps[indexes[0] :] if indexes else []
-        for step in steps:
+            first = indexes[0] if indexes else len(steps)
+        before = sum(step.lines for step in steps[:first])
+        for step in steps[first:]:
             if not await self._search_log(step.row, start, deadline):
+                self.searched = before + self._position[1] + 1
                 return
+            before += step.lines
             start = 0
         self.complete = True
+        self.searched = self.lines
 
     async def _search_log(self, row: int, start: int, deadline: float) -> bool:
         """Search one log, and return whether to go on."""
@@ -161,6 +173,8 @@ class _Search:
             "matches": [{"vertex": row, **asdict(match)} for row, match in self.matches],
             "total": self.count if self.counts else None,
             "complete": self.complete,
+            "searched": min(self.searched, self.lines),
+            "lines": self.lines,
             "more": more,
             "next": following,
         }

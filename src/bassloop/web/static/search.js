@@ -18,7 +18,8 @@ export class LogSearch {
   /** @type {Map<string, Match>} by row and line */
   #byLine = new Map();
   #total = 0;
-  #totalIsMinimum = false;
+  /** How far the server got: lines searched, and all lines. @type {{ searched: number, lines: number } | null} */
+  #progress = null;
   /** @type {string | null} where the server goes on */
   #next = null;
   #index = -1;
@@ -147,6 +148,7 @@ export class LogSearch {
     this.#byLine.clear();
     this.#next = null;
     this.#total = 0;
+    this.#progress = null;
     this.#index = -1;
     this.#request?.abort();
     if (this.#query) await this.#fetchMore();
@@ -154,36 +156,46 @@ export class LogSearch {
     this.highlight();
   }
 
-  /** Fetch the first page of matches, or the next one. */
+  /** Fetch the first matches, or further ones. The server answers after a few seconds at the latest: until it has
+   * found something or searched everything, it is asked again. */
   async #fetchMore() {
     const number = (this.#requests += 1);
+    const known = this.#matches.length;
     this.#request = new AbortController();
-    const after = this.#next ? `&after=${this.#next}` : "";
     this.output.textContent = "…";
+    this.output.title = "";
     try {
-      const response = await fetch(`/runs/${encodeURIComponent(this.run)}/search?${this.#query}${after}`, {
-        headers: { accept: "application/json" },
-        signal: this.#request.signal,
-      });
-      const answer = await response.json();
-      if (number !== this.#requests) return;
-      if (!response.ok) {
-        this.#updateCount(answer.error);
-        return;
-      }
-      for (const match of answer.matches) {
-        this.#matches.push(match);
-        this.#byLine.set(`${match.vertex} ${match.line}`, match);
-      }
-      if (answer.total !== null) {
-        this.#total = answer.total;
-        this.#totalIsMinimum = !answer.complete;
-      }
-      this.#next = answer.next;
-      this.#updateCount();
+      do {
+        if (!(await this.#fetchPage(number, this.#request.signal))) return;
+        this.#updateCount();
+      } while (this.#next && this.#matches.length === known);
     } catch (error) {
       if (number === this.#requests && !(error instanceof DOMException)) this.#updateCount("the server can't be reached");
     }
+  }
+
+  /** @param {number} number the request's @param {AbortSignal} signal @returns {Promise<boolean>} whether it worked, and is still wanted */
+  async #fetchPage(number, signal) {
+    const after = this.#next ? `&after=${this.#next}` : "";
+    const response = await fetch(`/runs/${encodeURIComponent(this.run)}/search?${this.#query}${after}`, {
+      headers: { accept: "application/json" },
+      signal,
+    });
+    const answer = await response.json();
+    if (number !== this.#requests) return false;
+    if (!response.ok) {
+      this.#updateCount(answer.error);
+      return false;
+    }
+    for (const match of answer.matches) {
+      this.#matches.push(match);
+      this.#byLine.set(`${match.vertex} ${match.line}`, match);
+    }
+    this.#total = Math.max(this.#total, answer.total ?? 0, this.#matches.length);
+    // A count of everything stays right while further matches are fetched.
+    if (answer.total !== null || this.#progress) this.#progress = answer.complete ? null : { searched: answer.searched, lines: answer.lines };
+    this.#next = answer.next;
+    return true;
   }
 
   /** Return the index of the first match from where the reader is. */
@@ -201,12 +213,14 @@ export class LogSearch {
 
   /** @param {string} [error] */
   #updateCount(error) {
-    const total = `${this.#total.toLocaleString("en")}${this.#totalIsMinimum ? "+" : ""}`;
+    const total = `${this.#total.toLocaleString("en")}${this.#progress ? "+" : ""}`;
+    const progress = this.#progress ? ` in ${this.#progress.searched.toLocaleString("en")} of ${this.#progress.lines.toLocaleString("en")} lines` : "";
     this.buttons.hidden = !this.#matches.length;
     this.form.classList.toggle("error", Boolean(error));
+    this.output.title = progress && `Searched${progress.slice(3)}; going on when more matches are needed`;
     if (error) this.output.textContent = error;
     else if (!this.#query) this.output.textContent = "";
-    else if (!this.#total) this.output.textContent = "none";
+    else if (!this.#total) this.output.textContent = progress ? `none${progress} …` : "none";
     else this.output.textContent = this.#index < 0 ? `${total} line${this.#total === 1 ? "" : "s"}` : `${(this.#index + 1).toLocaleString("en")} of ${total}`;
   }
 }
