@@ -156,22 +156,29 @@ export class LogSearch {
     this.highlight();
   }
 
-  /** Fetch the first matches, or further ones. The server answers after a few seconds at the latest: until it has
-   * found something or searched everything, it is asked again. */
+  /** Fetch the first matches, or further ones: the server answers after a few seconds at the latest, and is asked
+   * again until it has found something. Then the search goes on by itself, until the first page is full. */
   async #fetchMore() {
     const number = (this.#requests += 1);
     const known = this.#matches.length;
     this.#request = new AbortController();
     this.output.textContent = "…";
     this.output.title = "";
-    try {
-      do {
-        if (!(await this.#fetchPage(number, this.#request.signal))) return;
-        this.#updateCount();
-      } while (this.#next && this.#matches.length === known);
-    } catch (error) {
-      if (number === this.#requests && !(error instanceof DOMException)) this.#updateCount("the server can't be reached");
-    }
+    const { signal } = this.#request;
+    const fetchPages = async (/** @type {() => boolean} */ condition) => {
+      try {
+        do {
+          if (!(await this.#fetchPage(number, signal))) return;
+          this.#updateCount();
+          this.highlight();
+        } while (this.#next && condition());
+      } catch (error) {
+        if (number === this.#requests && !(error instanceof DOMException)) this.#updateCount("the server can't be reached");
+      }
+    };
+    const unfinished = () => this.#progress !== null && this.#matches.length < PAGE_SIZE;
+    await fetchPages(() => this.#matches.length === known);
+    if (number === this.#requests && this.#next && unfinished()) fetchPages(unfinished);
   }
 
   /** @param {number} number the request's @param {AbortSignal} signal @returns {Promise<boolean>} whether it worked, and is still wanted */
