@@ -58,7 +58,7 @@ def test_a_string_is_a_directory_if_it_ends_in_a_slash() -> None:
     assert show(parse_file_or_dir("a/b/")) == "./a/b/"
     assert show(parse_file_or_dir(".")) == "./"
     assert show(parse_file_or_dir("/")) == "/"
-    with pytest.raises(BassError, match="empty string is no path"):
+    with pytest.raises(BassError, match="empty string isn't a path"):
         parse_file_or_dir("")
 
 

@@ -42,7 +42,7 @@ class BassError(Exception):
 
     @property
     def message(self) -> str:
-        """What was wrong and, where it can be told, how to fix it, in one line or more."""
+        """What is wrong and, if that is known, how to fix it, in one line or more."""
         text = self._text
         if not isinstance(text, str):
             self._text = text = text()
@@ -82,7 +82,7 @@ class EndOfSource(BassError):
 
 @final
 class ReadError(BassError):
-    """The error of a text that is no program. `incomplete` says that more text could make it one."""
+    """The error of a text that isn't a program. `incomplete` says that more text could make it one."""
 
     def __init__(self, text: str, place: Range, incomplete: bool = False) -> None:
         super().__init__(text)
@@ -161,7 +161,8 @@ def _arguments(count: int) -> str:
 def wrong_type(value: Value, need: str, where: str = "") -> BassError:
     """Return the error of a value of another type than was needed; `where` is the builtin that needed it."""
     prefix = f"{where}: " if where else ""
-    return BassError(lambda: f"{prefix}need a {need}, have {brief(value)} ({kind(value)})")
+    article = "an" if need[0] in "aeiou" else "a"
+    return BassError(lambda: f"{prefix}need {article} {need}, have {brief(value)} ({kind(value)})")
 
 
 def not_a_list(value: Value, combiner: Value) -> BassError:
@@ -170,7 +171,7 @@ def not_a_list(value: Value, combiner: Value) -> BassError:
 
 
 def not_callable(value: Value) -> BassError:
-    """Return the error of a combination whose head is no combiner."""
+    """Return the error of a combination whose head isn't a combiner."""
     return BassError(
         lambda: (
             f"cannot call {brief(value)} ({kind(value)}): the first member of (…) must be a combiner"

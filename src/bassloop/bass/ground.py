@@ -45,7 +45,7 @@ def ground() -> Scope:
     order = {module.__name__: place for place, module in enumerate(_ORDER)}
     definitions = sorted(TABLE.values(), key=lambda each: order[each.function.__module__])
     made = Scope({each.name: _documented(each) for each in definitions}, (), True)
-    made.vars["scratch"] = WithMeta(SCRATCH, Scope({"doc": "a thunk without anything"}))
+    made.vars["scratch"] = WithMeta(SCRATCH, Scope({"doc": "The empty thunk."}))
     made.name = "ground"
     return made
 

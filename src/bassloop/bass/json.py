@@ -295,7 +295,7 @@ def from_python(value: Any) -> Value:
     if hasattr(value, "items"):
         return Scope({str(name): from_python(item) for name, item in value.items()})
     raise BassError(
-        f"a Python {type(value).__name__} is no value: give it None, bool, int, str, a list or a dict"
+        f"a Python {type(value).__name__} isn't a value of the language: give it None, bool, int, str, a list or a dict"
     )
 
 

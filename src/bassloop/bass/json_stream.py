@@ -133,7 +133,7 @@ class JSONStream:
                 value = self._shut(byte)
             elif byte == 0x7B or byte == 0x5B:
                 if len(self._open) >= MAX_DEPTH:
-                    raise self._error(f"nested more than {MAX_DEPTH:,} deep")
+                    raise self._error(f"nested more than {MAX_DEPTH:,} levels deep")
                 self._at += 1
                 self._open.append({} if byte == 0x7B else [])
                 self._state = "first key" if byte == 0x7B else "first value"
@@ -248,7 +248,7 @@ class JSONStream:
             "first value": "a value or ]",
         }[self._state]
         shown = chr(byte) if 0x20 <= byte < 0x7F else f"byte {byte:#04x}"
-        return self._error(f"unexpected {shown}: {expected} should stand here")
+        return self._error(f"unexpected {shown}: expected {expected}")
 
     def _error(self, text: str) -> BassError:
         return BassError(f"JSON, at byte {self._before + self._at}: {text}")

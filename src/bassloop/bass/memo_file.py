@@ -31,7 +31,7 @@ MAX_NESTING: Final = 200
 
 
 class MemoKey(NamedTuple):
-    """A memo_key whose result is stored: of the function `binding` of a module, with a list of arguments."""
+    """A call whose result is stored: of the function `binding` of a module, with a list of arguments."""
 
     module: pb.Thunk
     binding: str
@@ -39,19 +39,19 @@ class MemoKey(NamedTuple):
 
 
 def memo_key(thunk: Thunk, binding: str, input: Value) -> MemoKey:
-    """Return the key of a memo_key. Raises `BassError` if an argument isn't data."""
+    """Return the key of a call. Raises `BassError` if an argument isn't data."""
     return MemoKey(encode_thunk(thunk), binding, encode(input))
 
 
 def parse(content: bytes, name: str) -> pb.Memosphere:
     """Return the memos in a file, whose name is for messages. Raises `BassError` if it holds something else."""
     if len(content) > MAX_SIZE:
-        raise BassError(f"{name} is larger than {MAX_SIZE >> 20} MiB: these are no memos")
+        raise BassError(f"{name} is larger than {MAX_SIZE >> 20} MiB: it isn't a file of memos")
     memos = pb.Memosphere()
     try:
         text = content.decode()
         if _nesting(text) > MAX_NESTING:
-            raise BassError(f"{name} is nested deeper than {MAX_NESTING}: these are no memos")
+            raise BassError(f"{name} is nested deeper than {MAX_NESTING}: it isn't a file of memos")
         text_format.Parse(text, memos)
     except (text_format.ParseError, UnicodeDecodeError) as error:
         raise BassError(f"{name} holds no memos that can be read: {error}") from error
@@ -59,7 +59,7 @@ def parse(content: bytes, name: str) -> pb.Memosphere:
 
 
 def recall(memos: pb.Memosphere, key: MemoKey) -> tuple[Value] | None:
-    """Return the result of a memo_key, in a tuple of one; None if there is none.
+    """Return the result of a call, in a tuple of one; None if there is none.
 
     Raises `BassError` for a result that isn't a value, or has a path on the host in it.
     """
@@ -70,7 +70,7 @@ def recall(memos: pb.Memosphere, key: MemoKey) -> tuple[Value] | None:
 
 
 def store(memos: pb.Memosphere, key: MemoKey, output: pb.Value) -> None:
-    """Store the result of a memo_key, in place of an earlier one."""
+    """Store the result of a call, in place of an earlier one."""
     for result in _results(memos, key):
         if result.input == key.input:
             result.output.CopyFrom(output)

@@ -165,12 +165,12 @@ def parse_file_or_dir(text: str) -> NamePath:
     if text == "." or text.endswith("/"):
         return DirPath(clean(text).removesuffix("/"))
     if not text:
-        raise BassError('an empty string is no path: write "./" for the current directory')
+        raise BassError('an empty string isn\'t a path: write "./" for the current directory')
     return FilePath(clean(text))
 
 
 def cannot_extend(path: Path, child: Path) -> BassError:
-    """Return the error of extending something that is no directory, or by something that is no name."""
+    """Return the error of extending something that isn't a directory, or by something that isn't a name."""
     return BassError(
         lambda: f"cannot extend {brief(path)} ({path.kind}) with {brief(child)} ({child.kind})"
     )
@@ -209,7 +209,7 @@ class PlacedPath(NamedPath):
         """
         path = clean(self.path.path.lstrip("/"))
         if path == ".." or path.startswith("../"):
-            raise BassError(f"{brief(self)} leads out of the place that it stands in")
+            raise BassError(f"{brief(self)} leads out of its directory")
         return "" if path == "." else path
 
 

@@ -90,7 +90,7 @@ class Reader:
             char = text[at]
             if char in "([{^":
                 if len(stack) >= MAX_DEPTH:
-                    raise self._error(f"nested more than {MAX_DEPTH:,} deep", at, at + 1)
+                    raise self._error(f"nested more than {MAX_DEPTH:,} levels deep", at, at + 1)
                 stack.append(_Open(char, at))
                 self._at = at + 1
                 continue
@@ -187,7 +187,7 @@ class Reader:
             paragraphs.append(" ".join(lines))
         self._at = at
         if len(self._stack) >= MAX_DEPTH:
-            raise self._error(f"nested more than {MAX_DEPTH:,} deep", start, start + 1)
+            raise self._error(f"nested more than {MAX_DEPTH:,} levels deep", start, start + 1)
         # Of several comments, with blank lines between them, the first one counts.
         if not (self._stack and self._stack[-1].sort == ";"):
             self._stack.append(_Open(";", start, "\n\n".join(paragraphs)))

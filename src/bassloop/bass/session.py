@@ -318,7 +318,7 @@ class Session:
         """Return the script that a thunk's command names, in std or in a file."""
         if thunk.image is not None:
             raise BassError(
-                f"{brief(thunk)} is no Bass script: it has an image; run it, or read it"
+                f"{brief(thunk)} isn't a Bass script: it has an image; run it, or read it"
             )
         if not thunk.args:
             raise BassError("this thunk has no command")
@@ -335,7 +335,7 @@ class Session:
                 f"{show(command)} is a name that means nothing here: did you mean *dir*/{command.path}?"
             )
         raise BassError(
-            f"{brief(command)} is no Bass script: its thunk needs an image, or (.module)"
+            f"{brief(command)} isn't a Bass script: its thunk needs an image, or (.module)"
         )
 
     def _read_source(self, path: Value, machine: Machine) -> str:
@@ -345,7 +345,7 @@ class Session:
             content += piece
             if len(content) > MAX_SOURCE:
                 raise BassError(
-                    f"{brief(path)} is larger than {MAX_SOURCE >> 20} MiB: this is no script"
+                    f"{brief(path)} is larger than {MAX_SOURCE >> 20} MiB: it isn't a script"
                 )
         return text_of(bytes(content))
 

@@ -317,7 +317,7 @@ class TarDecoder:
             file = self._archive.extractfile(member) if member.isreg() else None
             return _member(member, file.read() if file else b"")
         except tarfile.TarError as error:
-            raise BassError(f"read: this is no tar archive: {error}") from error
+            raise BassError(f"read: this isn't a tar archive: {error}") from error
 
 
 def _member(member: tarfile.TarInfo, content: bytes) -> Value:

@@ -19,7 +19,7 @@ def test_a_name_of_ground_is_told_with_its_call_and_examples(bassloop: Command) 
     assert bassloop("doc", "map").stdout == (
         "(map f xs)  function\n"
         "\n"
-        "  the list of what a function returns for each member of a list\n"
+        "  Returns the list of what a function returns for each member of a list.\n"
         "\n"
         "  => (map (fn [x] (* x 7)) [4 5 6])\n"
     )

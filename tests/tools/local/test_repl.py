@@ -155,7 +155,7 @@ def test_names_of_a_module_are_completed(terminal: Terminal) -> None:
 
 def test_documentation_is_there(terminal: Terminal) -> None:
     terminal.type("(doc map)\r")
-    terminal.shows("the list of what a function returns for each member of a list")
+    terminal.shows("Returns the list of what a function returns for each member of a list.")
 
 
 def test_a_loop_is_interrupted_and_what_was_defined_stays(terminal: Terminal) -> None:

@@ -50,7 +50,7 @@ def target(text: str, **files: str) -> str:
 def test_a_name_of_ground_is_told_with_its_call_and_examples() -> None:
     assert hover("(ma|p f [1])") == (
         "```clojure\n(map f xs)\n```\n\n*function*\n\n"
-        "the list of what a function returns for each member of a list\n\n"
+        "Returns the list of what a function returns for each member of a list.\n\n"
         "```clojure\n(map (fn [x] (* x 7)) [4 5 6])\n```"
     )
 

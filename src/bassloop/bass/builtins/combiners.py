@@ -51,7 +51,7 @@ def plan_operative(
 
 @special_form(
     "op", "[formals eformal & body]",
-    """makes an operative: a combiner that takes its operands as they are written
+    """Makes an operative: a combiner that takes its operands as they are written.
 
     `formals` is the pattern for the list of operands, `eformal` the pattern for the scope of the caller.
 
@@ -65,7 +65,7 @@ def op(form: Combination) -> Code:
 
 @special_form(
     "fn", "[formals & body]",
-    """makes a function: a combiner that evaluates its operands
+    """Makes a function: a combiner that evaluates its operands.
 
     => ((fn [x y] (* x y)) 6 7)
 
@@ -79,9 +79,9 @@ def fn(form: Combination) -> Code:
 
 @special_form(
     "defop", "[name formals eformal & body]",
-    """makes an operative and binds it to a name, which it returns
+    """Makes an operative and binds it to a name, which it returns.
 
-    A comment before it becomes its documentation.
+    A comment in front of it becomes its documentation.
 
     => (do (defop twice [form] scope (do (eval form scope) (eval form scope))) (twice (log "hey")))""",
     indent=True,
@@ -93,9 +93,9 @@ def defop(form: Combination) -> Code:
 
 @special_form(
     "defn", "[name formals & body]",
-    """makes a function and binds it to a name, which it returns
+    """Makes a function and binds it to a name, which it returns.
 
-    A comment before it becomes its documentation.
+    A comment in front of it becomes its documentation.
 
     => (do (defn double [x] (* x 2)) (double 21))""",
     indent=True,
@@ -121,7 +121,7 @@ def _definition(pattern: Value, make: Code) -> Code:
 
 @builtin(
     "wrap", "[comb]",
-    """makes an applicative of a combiner: it evaluates its operands before the combiner gets them
+    """Makes an applicative, which evaluates its operands and calls the combiner with the values.
 
     => ((wrap quote) (* 6 7))""",
 )  # fmt: skip
@@ -130,7 +130,9 @@ def wrap(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 
 @builtin(
-    "unwrap", "[app]", "the combiner inside an applicative, which takes its operands as they come"
+    "unwrap",
+    "[app]",
+    "Returns the combiner inside an applicative, which doesn't evaluate its operands.",
 )
 def unwrap_(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return unwrap(arguments.applicative(args[0], "unwrap"))

@@ -60,9 +60,9 @@ def _command_with_rest(args: list[Value], rest: Value, scope: Scope, machine: Ma
 
 @builtin(
     "$", "args",
-    """a thunk of a command line
+    """Makes a thunk of a command line.
 
-    Words stand for themselves, $name for what the name is bound to, anything else is evaluated.
+    Words stand for themselves, $name for what the name is bound to. Anything else is evaluated.
 
     => ($ sh -c "echo Hello, world!")""",
     operative=True, dotted=_command_with_rest,
@@ -76,21 +76,23 @@ def _entrypoint_with_rest(args: list[Value], rest: Value, scope: Scope, machine:
 
 
 @builtin(
-    "$$", "args", "the same as [$], with the words given to the entrypoint of an image",
+    "$$", "args", "Does the same as [$], but gives the words to the entrypoint of an image.",
     operative=True, dotted=_entrypoint_with_rest,
 )  # fmt: skip
 def entrypoint_command(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return _entrypoint_with_rest(args, EMPTY, scope, machine)
 
 
-@builtin("insecure!", "[thunk]", "the thunk with elevated rights\n\n=> (insecure! (.boom))")
+@builtin(
+    "insecure!", "[thunk]", "Returns the thunk with elevated rights.\n\n=> (insecure! (.boom))"
+)
 def insecure(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return arguments.thunk(args[0], "insecure!").replace(insecure=True)
 
 
 @builtin(
     "from", "[image & thunks]",
-    """a chain of thunks, each on what the one before leaves, the first on an image
+    """Returns a chain of thunks: the first one on an image, and each on what the one before it leaves.
 
     => (from (linux/alpine) ($ apk add git) ($ git version))""",
     indent=True,
@@ -104,7 +106,7 @@ def from_(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 @builtin(
     "cd", "[dir thunk & thunks]",
-    """a chain of thunks that work in a directory, which is mounted for the first
+    """Returns a chain of thunks that work in a directory, which is mounted for the first one.
 
     => (from (linux/alpine) (cd *dir* ($ find ./)))""",
     indent=True,
@@ -116,7 +118,7 @@ def cd(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 @builtin(
     "wrap-cmd", "[thunk & args]",
-    """the thunk with words before its command
+    """Returns the thunk with words in front of its command.
 
     => (wrap-cmd ($ go test) .strace "-f")""",
 )  # fmt: skip
@@ -127,7 +129,7 @@ def wrap_cmd(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 @builtin(
     "docker-build", "[context platform & opts]",
-    """a thunk of the image that a directory's Dockerfile builds
+    """Returns a thunk of the image that is built from a directory's Dockerfile.
 
     :dockerfile, :target and :args (a scope of strings) may follow.
 
@@ -139,7 +141,7 @@ def docker_build(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 @builtin(
     "oci-load", "[file platform & opts]",
-    """a thunk of the image in an OCI archive; :tag may follow
+    """Returns a thunk of the image in an OCI archive; :tag may follow.
 
     => (oci-load ((.build) ./image.tar) {:os "linux"})""",
 )  # fmt: skip
@@ -155,7 +157,8 @@ def _built(key: str, args: list[Value], scope: Scope, machine: Machine) -> Value
 
 @builtin(
     "glob", "[path & patterns]",
-    """a directory narrowed down to what matches the patterns, without what matches one that follows `!` or `:!`
+    """Returns a directory narrowed down to what matches the patterns. `!` or `:!` in front of a pattern excludes what
+    matches it.
 
     => (glob *dir* ./*.nix ! ./flake.nix)""",
     operative=True,
@@ -177,7 +180,7 @@ def glob(args: list[Value], scope: Scope, machine: Machine) -> Value:
     )
 
 
-@builtin("mkfile", "[name content]", 'a file in memory\n\n=> (mkfile ./hi "hello world!")')
+@builtin("mkfile", "[name content]", 'Returns a file in memory.\n\n=> (mkfile ./hi "hello world!")')
 def mkfile(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return mkfs(args, scope, machine).extend(arguments.path(args[0], "mkfile"))
 
@@ -185,7 +188,7 @@ def mkfile(args: list[Value], scope: Scope, machine: Machine) -> Value:
 @builtin(
     "path-base",
     "[path]",
-    "the last part of a path, as a path of its own\n\n=> (path-base ./foo/bar)",
+    "Returns the last part of a path, as a path.\n\n=> (path-base ./foo/bar)",
 )
 def path_base(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return parse_file_or_dir(path_name_(args, scope, machine))
@@ -196,9 +199,9 @@ def path_base(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 @builtin(
     "memo", "[memos thunk binding]",
-    """a function of a module that remembers in a file what it gave for which arguments
+    """Returns a function of a module that stores its results in a file, by its arguments.
 
-    The file is read and written if it is on this machine, and only read if it comes with a thunk or repository.
+    The file is read and written if it is on this machine, and only read if it is in a thunk or repository.
 
     => (memo *dir*/bass.lock (.strings) :upper-case)""",
 )  # fmt: skip
@@ -259,9 +262,9 @@ def _image(image: ImageName, args: list[Value], scope: Scope, machine: Machine) 
 
 @builtin(
     "linux", "args",
-    """the root of image names for Linux: `(linux/alpine)`, `(linux/ubuntu :22.04)`, `(linux/ghcr.io/owner/name)`
+    """Is the root of image names for Linux: `(linux/alpine)`, `(linux/ubuntu :22.04)`, `(linux/ghcr.io/owner/name)`.
 
-    Which image a name means is remembered in the caller's *memos*, if it has any.
+    The exact image that a name means is stored in the caller's *memos*, if there are any.
 
     => (linux/alpine)""",
     operative=True,

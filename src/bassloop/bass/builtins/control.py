@@ -40,9 +40,9 @@ def truthy(value: Value) -> bool:
 
 @special_form(
     "def", "[binding value]",
-    """binds what the pattern names to the value, in the current scope
+    """Binds what the pattern names to parts of the value, in the current scope.
 
-    The pattern may be a symbol, or a list or scope to take the value apart with. Returns the pattern.
+    The pattern may be a symbol, or a list or scope that takes the value apart. Returns the pattern.
 
     => (def answer 42)
 
@@ -85,7 +85,7 @@ def bound_form(pattern: Value) -> Value:
 
 @special_form(
     "if", "[cond yes no]",
-    """evaluates one of two forms: the second if the condition is false or null, else the first
+    """Evaluates one of two forms: the second one if the condition is false or null, otherwise the first one.
 
     => (if (> 7 6) :more :less)""",
     indent=True, guards=True,
@@ -115,7 +115,7 @@ def choose(form: Combination) -> Code:
 
 @special_form(
     "do", "body",
-    """evaluates forms in order and returns the value of the last; null if there are none
+    """Evaluates forms in order, and returns the value of the last one; null if there are none.
 
     => (do (def x 6) (* x 7))""",
 )  # fmt: skip
@@ -125,9 +125,10 @@ def sequence(form: Combination) -> Code:
 
 @special_form(
     "or", "conds",
-    """the first value that is neither false nor null; the last one if none is, and false without any
+    """Returns the first value that is neither false nor null, or the last value if there is none. Without any,
+    returns false.
 
-    Evaluates no further than it must.
+    Stops evaluating at the value that it returns.
 
     => (or null :found (error "never evaluated"))""",
 )  # fmt: skip
@@ -137,9 +138,9 @@ def either(form: Combination) -> Code:
 
 @special_form(
     "and", "conds",
-    """the last value if none is false or null; otherwise the first that is, and true without any
+    """Returns the first value that is false or null, or the last value if there is none. Without any, returns true.
 
-    Evaluates no further than it must.
+    Stops evaluating at the value that it returns.
 
     => (and 1 2 3)
 
@@ -168,7 +169,7 @@ def _until(wanted: bool, form: Combination) -> Code:
 
 @special_form(
     "when", "[test & body]",
-    """evaluates the body if the test holds; otherwise the result is null
+    """Evaluates the body if the test is neither false nor null. Otherwise returns null.
 
     => (when (> 7 6) (log "it is more") :done)""",
     indent=True,
@@ -181,9 +182,10 @@ def when(form: Combination) -> Code:
 
 @special_form(
     "cond", "clauses",
-    """tests in turn, each followed by a form: evaluates the form of the first test that holds
+    """Evaluates tests in turn, each followed by a form, and then the form of the first test that is neither false nor
+    null.
 
-    The result is null if none does. `:else` does for a last test, as anything that holds would.
+    Returns null if there is none. A last test of `:else` is always true.
 
     => (let [x 5] (cond (> x 9) :large (> x 3) :middling :else :small))""",
     indent=True,
@@ -208,7 +210,7 @@ def clauses(form: Combination) -> Code:
 
 @builtin(
     "eval", "[form scope]",
-    """evaluates a form in a scope
+    """Evaluates a form in a scope.
 
     => (eval [* :x :y] {:x 6 :y 7})""",
     calls=True,
@@ -221,7 +223,9 @@ def evaluate(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return code(strip(form) if form.__class__ is not Located else form, True)(inner, machine)
 
 
-@builtin("quote", "[form]", "the form itself, not evaluated\n\n=> (quote (+ 1 2))", operative=True)
+@builtin(
+    "quote", "[form]", "Returns the form itself, unevaluated.\n\n=> (quote (+ 1 2))", operative=True
+)
 def quote(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return args[0]
 
@@ -229,7 +233,7 @@ def quote(args: list[Value], scope: Scope, machine: Machine) -> Value:
 @builtin(
     "current-scope",
     "[]",
-    "the scope it is called from\n\n=> (binds? (current-scope) :map)",
+    "Returns the scope that it is called from.\n\n=> (binds? (current-scope) :map)",
     operative=True,
 )
 def current_scope(args: list[Value], scope: Scope, machine: Machine) -> Value:
@@ -238,7 +242,7 @@ def current_scope(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 @builtin(
     "apply", "[appv arg & opt]",
-    """calls what is inside an applicative with a list of arguments, which are not evaluated again
+    """Calls an applicative with a list of arguments, which are not evaluated again.
 
     A scope to call it in may follow.
 
@@ -251,6 +255,6 @@ def apply(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return apply_operands(inside, plain(args[1]), inner, machine)
 
 
-@builtin("id", "[x]", "returns its argument\n\n=> (id 42)")
+@builtin("id", "[x]", "Returns its argument.\n\n=> (id 42)")
 def identity(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return args[0]

@@ -95,7 +95,11 @@ def _cell(value: Value, pattern: str) -> Value:
     return bare
 
 
-@builtin("cons", "[a d]", "a pair of two values; a list, if the second is one\n\n=> (cons 1 [2 3])")
+@builtin(
+    "cons",
+    "[a d]",
+    "Returns a pair of two values, which is a list if the second one is.\n\n=> (cons 1 [2 3])",
+)
 def cons(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return Pair(args[0], args[1])
 
@@ -104,7 +108,9 @@ def _list_with_rest(args: list[Value], rest: Value, scope: Scope, machine: Machi
     return from_list(args, rest)
 
 
-@builtin("list", "values", "a list of its arguments\n\n=> (list 1 2 3)", dotted=_list_with_rest)
+@builtin(
+    "list", "values", "Returns a list of its arguments.\n\n=> (list 1 2 3)", dotted=_list_with_rest
+)
 def list_(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return from_list(args)
 
@@ -112,7 +118,7 @@ def list_(args: list[Value], scope: Scope, machine: Machine) -> Value:
 @builtin(
     "list*",
     "args",
-    "puts values in front of a list, which is the last argument\n\n=> (list* 1 2 [3 4])",
+    "Puts values in front of a list, which is the last argument.\n\n=> (list* 1 2 [3 4])",
 )
 def list_star(args: list[Value], scope: Scope, machine: Machine) -> Value:
     if not args:
@@ -120,7 +126,7 @@ def list_star(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return from_list(args[:-1], args[-1])
 
 
-@builtin("first", "[(f & _)]", "the first value of a pair\n\n=> (first [1 2 3])")
+@builtin("first", "[(f & _)]", "Returns the first value of a pair.\n\n=> (first [1 2 3])")
 def first(args: list[Value], scope: Scope, machine: Machine) -> Value:
     cell = args[0]
     return cell.a if cell.__class__ is Pair else _cell(cell, "(f & _)").a
@@ -129,32 +135,32 @@ def first(args: list[Value], scope: Scope, machine: Machine) -> Value:
 @builtin(
     "rest",
     "[(_ & r)]",
-    "the second value of a pair: the list without its first\n\n=> (rest [1 2 3])",
+    "Returns the second value of a pair: a list without its first member.\n\n=> (rest [1 2 3])",
 )
 def rest(args: list[Value], scope: Scope, machine: Machine) -> Value:
     cell = args[0]
     return cell.d if cell.__class__ is Pair else _cell(cell, "(_ & r)").d
 
 
-@builtin("second", "[(_ x & _)]", "the second member of a list\n\n=> (second [1 2 3])")
+@builtin("second", "[(_ x & _)]", "Returns the second member of a list.\n\n=> (second [1 2 3])")
 def second(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return _cell(_cell(args[0], "(_ x & _)").d, "(_ x & _)").a
 
 
-@builtin("third", "[(_ _ x & _)]", "the third member of a list\n\n=> (third [1 2 3])")
+@builtin("third", "[(_ _ x & _)]", "Returns the third member of a list.\n\n=> (third [1 2 3])")
 def third(args: list[Value], scope: Scope, machine: Machine) -> Value:
     tail = _cell(_cell(args[0], "(_ _ x & _)").d, "(_ _ x & _)").d
     return _cell(tail, "(_ _ x & _)").a
 
 
-@builtin("length", "[xs]", "how many members a list has\n\n=> (length [1 2 3])")
+@builtin("length", "[xs]", "Returns the number of members of a list.\n\n=> (length [1 2 3])")
 def length(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return len(spine(args[0], "length"))
 
 
 @builtin(
     "map", "[f xs]",
-    """the list of what a function returns for each member of a list
+    """Returns the list of what a function returns for each member of a list.
 
     => (map (fn [x] (* x 7)) [4 5 6])""",
 )  # fmt: skip
@@ -169,7 +175,7 @@ def map_(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 @builtin(
     "map-pairs", "[f ps]",
-    """the list of what a function returns for every two members of a list
+    """Returns the list of what a function returns for every two members of a list.
 
     => (map-pairs * [1 2 3 4])""",
 )  # fmt: skip
@@ -186,7 +192,7 @@ def map_pairs(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 @builtin(
     "foldr", "[f z xs]",
-    """combines the members of a list, from the right: `(f first (f second … (f last z)))`
+    """Combines the members of a list, from the right: `(f first (f second … (f last z)))`.
 
     => (foldr cons [4 5] [1 2 3])""",
 )  # fmt: skip
@@ -202,7 +208,7 @@ def foldr(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 @builtin(
     "foldl", "[f z xs]",
-    """combines the members of a list, from the left: `(f … (f (f z first) second) last)`
+    """Combines the members of a list, from the left: `(f … (f (f z first) second) last)`.
 
     => (foldl conj [] [1 2 3])""",
 )  # fmt: skip
@@ -225,20 +231,20 @@ def _concat(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return from_list(joined, args[-1] if args else EMPTY)
 
 
-builtin("concat", "xss", "one list of the members of all lists\n\n=> (concat [1] [2 3] [4])")(
-    _concat
-)
+builtin(
+    "concat", "xss", "Returns one list of the members of all lists.\n\n=> (concat [1] [2 3] [4])"
+)(_concat)
 builtin(
     "append",
     "xss",
-    "the same as [concat], which is the name to use",
+    "Does the same as [concat].",
     deprecated="Use [concat] instead.",
 )(_concat)
 
 
 @builtin(
     "filter", "[predicate xs]",
-    """the members of a list of which the predicate holds
+    """Returns the members of a list that a predicate is true of.
 
     => (filter (fn [x] (> x 2)) [1 2 3 4])""",
 )  # fmt: skip
@@ -250,7 +256,9 @@ def filter_(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return from_list([member for member in members if truthy(call([member]))])
 
 
-@builtin("conj", "[xs y & ys]", "a list with further values at its end\n\n=> (conj [1 2] 3 4)")
+@builtin(
+    "conj", "[xs y & ys]", "Returns a list with more values at its end.\n\n=> (conj [1 2] 3 4)"
+)
 def conj(args: list[Value], scope: Scope, machine: Machine) -> Value:
     members = spine(args[0], "conj")
     machine.spend(len(members))
@@ -258,7 +266,9 @@ def conj(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 
 @builtin(
-    "always", "[x]", "a function of one argument that always returns the same\n\n=> ((always 42) 7)"
+    "always",
+    "[x]",
+    "Returns a function of one argument that always returns the same value.\n\n=> ((always 42) 7)",
 )
 def always(args: list[Value], scope: Scope, machine: Machine) -> Value:
     (value,) = args

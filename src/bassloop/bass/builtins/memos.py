@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 @builtin(
     "recall-memo",
     "[memos thunk binding input]",
-    """what a call gave when it was remembered in memos, null if it was not
+    """Returns the stored result of a call, or null if there is none.
 
-    The call is that of a module's function with a list of arguments. See [memo], which is made of this.
+    The call is one of a module's function with a list of arguments. [memo] is made of this.
     """,
 )
 def recall_memo(args: list[Value], scope: Scope, machine: Machine) -> Value:
@@ -41,9 +41,9 @@ def recall_memo(args: list[Value], scope: Scope, machine: Machine) -> Value:
 @builtin(
     "store-memo",
     "[memos thunk binding input result]",
-    """remembers what a call gave, and returns it
+    """Stores the result of a call, and returns it.
 
-    Memos that come from a thunk or a repository stay as they are. See [memo], which is made of this.
+    Memos that come from a thunk or a repository stay as they are. [memo] is made of this.
     """,
 )
 def store_memo(args: list[Value], scope: Scope, machine: Machine) -> Value:
@@ -99,7 +99,7 @@ async def _content(path: HostPath | FSPath | ThunkPath, host: Host) -> bytes:
                 return file.read()
     except tarfile.TarError as error:
         raise BassError(f"{brief(path)} cannot be read: {error}") from error
-    raise BassError(f"{brief(path)} is no file, so it holds no memos")
+    raise BassError(f"{brief(path)} isn't a file, so it holds no memos")
 
 
 async def _host_content(path: HostPath, host: Host) -> bytes:
@@ -118,7 +118,7 @@ async def _all(stream: ByteStream, name: str) -> bytes:
             content += piece
             if len(content) > 2 * memo_file.MAX_SIZE:
                 raise BassError(
-                    f"{name} is larger than {memo_file.MAX_SIZE >> 20} MiB: these are no memos"
+                    f"{name} is larger than {memo_file.MAX_SIZE >> 20} MiB: it isn't a file of memos"
                 )
     return bytes(content)
 

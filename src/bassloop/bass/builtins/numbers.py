@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bassloop.bass.values import Scope, Value
 
 
-@builtin("+", "nums", "adds numbers up\n\n=> (+ 20 20 2)", inline="+")
+@builtin("+", "nums", "Adds numbers.\n\n=> (+ 20 20 2)", inline="+")
 def add(args: list[Value], scope: Scope, machine: Machine) -> int:
     total = 0
     for arg in args:
@@ -27,7 +27,7 @@ def add(args: list[Value], scope: Scope, machine: Machine) -> int:
     return total if INT_MIN <= total <= INT_MAX else wrap_int(total)
 
 
-@builtin("*", "nums", "multiplies numbers\n\n=> (* 6 7)")
+@builtin("*", "nums", "Multiplies numbers.\n\n=> (* 6 7)")
 def multiply(args: list[Value], scope: Scope, machine: Machine) -> int:
     product = 1
     for arg in args:
@@ -39,7 +39,7 @@ def multiply(args: list[Value], scope: Scope, machine: Machine) -> int:
 
 @builtin(
     "-", "[num & nums]",
-    "takes the other numbers from the first; a number alone is negated\n\n=> (- 50 5 3)\n\n=> (- 42)",
+    "Subtracts the other numbers from the first one, or negates a single number.\n\n=> (- 50 5 3)\n\n=> (- 42)",
     inline="-",
 )  # fmt: skip
 def subtract(args: list[Value], scope: Scope, machine: Machine) -> int:
@@ -51,7 +51,7 @@ def subtract(args: list[Value], scope: Scope, machine: Machine) -> int:
     return result if INT_MIN <= result <= INT_MAX else wrap_int(result)
 
 
-@builtin("quot", "[num denom]", "the whole part of a division\n\n=> (quot 85 2)")
+@builtin("quot", "[num denom]", "Returns the whole part of a quotient.\n\n=> (quot 85 2)")
 def quotient(args: list[Value], scope: Scope, machine: Machine) -> int:
     num, denom = arguments.integer(args[0], "quot"), arguments.integer(args[1], "quot")
     if denom == 0:
@@ -60,19 +60,19 @@ def quotient(args: list[Value], scope: Scope, machine: Machine) -> int:
     return wrap_int(result if (num < 0) == (denom < 0) else -result)
 
 
-@builtin("max", "[num & nums]", "the largest of the numbers\n\n=> (max 1 42 7)")
+@builtin("max", "[num & nums]", "Returns the largest number.\n\n=> (max 1 42 7)")
 def largest(args: list[Value], scope: Scope, machine: Machine) -> int:
     return max([arguments.integer(arg, "max") for arg in args])
 
 
-@builtin("min", "[num & nums]", "the smallest of the numbers\n\n=> (min 99 42 70)")
+@builtin("min", "[num & nums]", "Returns the smallest number.\n\n=> (min 99 42 70)")
 def smallest(args: list[Value], scope: Scope, machine: Machine) -> int:
     return min([arguments.integer(arg, "min") for arg in args])
 
 
 @builtin(
     "=", "[val & vals]",
-    """whether all values are equal: of the same type, and the same all the way down
+    """Returns whether all values are equal: of the same type, and the same all the way down.
 
     => (= 42 (+ 40 2) (* 6 7))
 
@@ -91,7 +91,11 @@ def _chain(name: str, doc: str, holds: Callable[[int, int], bool]) -> None:
         return all(holds(left, right) for left, right in itertools.pairwise(numbers))
 
 
-_chain(">", "whether each number is larger than the next\n\n=> (> 3 2 1)", operator.gt)
-_chain(">=", "whether no number is smaller than the next\n\n=> (>= 3 2 2)", operator.ge)
-_chain("<", "whether each number is smaller than the next\n\n=> (< 1 2 3)", operator.lt)
-_chain("<=", "whether no number is larger than the next\n\n=> (<= 2 2 3)", operator.le)
+_chain(">", "Returns whether each number is larger than the next one.\n\n=> (> 3 2 1)", operator.gt)
+_chain(
+    ">=", "Returns whether no number is smaller than the next one.\n\n=> (>= 3 2 2)", operator.ge
+)
+_chain(
+    "<", "Returns whether each number is smaller than the next one.\n\n=> (< 1 2 3)", operator.lt
+)
+_chain("<=", "Returns whether no number is larger than the next one.\n\n=> (<= 2 2 3)", operator.le)

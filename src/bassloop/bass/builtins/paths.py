@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 @builtin(
     "mkfs",
     "file-content-kv",
-    """a directory of files in memory
+    """Returns a directory of files in memory.
 
-    Takes the paths of files and their content in turn, which is text. Thunks that use the directory, or files in
-    it, take the content along.
+    Takes the paths of files, each followed by its content, a string. Thunks that use the directory, or files in it,
+    take the content along.
 
     => (mkfs ./hello "hey" ./sub/file "down here")
     """,
@@ -46,9 +46,7 @@ def mkfs(args: list[Value], scope: Scope, machine: Machine) -> Value:
     for name, content in zip(args[::2], args[1::2], strict=True):
         where = clean(arguments.file_path(name, "mkfs").path)
         if where in (".", "..") or where.startswith(("/", "../")):
-            raise BassError(
-                f"mkfs: {brief(name)} is no path to a file in the directory that is made"
-            )
+            raise BassError(f"mkfs: {brief(name)} isn't a path below the new directory")
         files[where] = arguments.text(content, "mkfs").encode("utf-8", "surrogateescape")
     return FSPath(MemoryFiles(files))
 
@@ -56,7 +54,7 @@ def mkfs(args: list[Value], scope: Scope, machine: Machine) -> Value:
 @builtin(
     "string->fs-path",
     "[str]",
-    """a string as the path of a file or, if it ends in a slash, of a directory
+    """Returns a string as the path of a file or, if it ends in a slash, of a directory.
 
     => (string->fs-path "./file")
 
@@ -71,7 +69,7 @@ def string_to_fs_path(args: list[Value], scope: Scope, machine: Machine) -> Valu
 @builtin(
     "string->cmd-path",
     "[str]",
-    """a string as the path of a command or, if there is a slash in it, of a file
+    """Returns a string as the path of a command or, if there is a slash in it, of a file.
 
     => (string->cmd-path "bash")
 
@@ -86,7 +84,7 @@ def string_to_cmd_path(args: list[Value], scope: Scope, machine: Machine) -> Val
 @builtin(
     "string->dir",
     "[str]",
-    """a string as the path of a directory, whether it ends in a slash or not
+    """Returns a string as the path of a directory, whether it ends in a slash or not.
 
     => (string->dir "dir")
     """,
@@ -98,7 +96,7 @@ def string_to_dir(args: list[Value], scope: Scope, machine: Machine) -> Value:
 @builtin(
     "subpath",
     "[parent-dir child-path]",
-    """the path of something in a directory
+    """Returns the path of something in a directory.
 
     => (subpath ./dir/ ./file)
 
@@ -125,7 +123,7 @@ def _name(value: Value, where: str, machine: Machine) -> str:
 @builtin(
     "path-name",
     "[path]",
-    """the last part of a path: the name of a command, file or directory; of a thunk, its digest
+    """Returns the last part of a path: the name of a command, file or directory, or the digest of a thunk.
 
     => (path-name ./some/file)
 
@@ -139,7 +137,7 @@ def path_name_(args: list[Value], scope: Scope, machine: Machine) -> Value:
 @builtin(
     "path-stem",
     "[path]",
-    """the last part of a path, without its extension
+    """Returns the last part of a path, without its extension.
 
     => (path-stem ./some/file.bass)
     """,
@@ -157,10 +155,10 @@ def stem(name: str) -> str:
 @builtin(
     "cache-dir",
     "[id & mode]",
-    """a directory that a runtime keeps between runs, to be mounted into thunks
+    """Returns a directory that a runtime keeps between runs, to be mounted into thunks.
 
-    It is :shared by those that run at the same time unless another mode is given: with :locked one of them waits
-    for the other, with :private each gets its own.
+    Thunks that run at the same time use it together (:shared) unless another mode is given: with :locked one waits
+    for the other, with :private each has its own.
 
     => (cache-dir "go-mod")
 
@@ -180,7 +178,7 @@ def cache_dir(args: list[Value], scope: Scope, machine: Machine) -> Value:
 @builtin(
     "only-globs",
     "[path & globs]",
-    """a directory narrowed down to what matches one of the globs
+    """Returns a directory narrowed down to what matches one of the globs.
 
     => (only-globs *dir* ./**/*.go)
     """,
@@ -192,7 +190,7 @@ def only_globs(args: list[Value], scope: Scope, machine: Machine) -> Value:
 @builtin(
     "except-globs",
     "[path & globs]",
-    """a directory without what matches one of the globs
+    """Returns a directory without what matches one of the globs.
 
     => (except-globs *dir* ./.git/)
     """,

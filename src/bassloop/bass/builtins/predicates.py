@@ -53,72 +53,86 @@ def _is_operative(value: Value) -> bool:
     return value.operative if isinstance(value, Builtin) else isinstance(value, Operative)
 
 
-_predicate("null?", "whether the value is null\n\n=> (null? null)", lambda v: v is None)
-_predicate("ignore?", "whether the value is _\n\n=> (ignore? _)", lambda v: v is IGNORE)
+_predicate("null?", "Returns whether the value is null.\n\n=> (null? null)", lambda v: v is None)
+_predicate("ignore?", "Returns whether the value is _.\n\n=> (ignore? _)", lambda v: v is IGNORE)
 _predicate(
     "boolean?",
-    "whether the value is true or false\n\n=> (boolean? false)",
+    "Returns whether the value is true or false.\n\n=> (boolean? false)",
     lambda v: isinstance(v, bool),
 )
 _predicate(
-    "number?", "whether the value is a number\n\n=> (number? 42)", lambda v: v.__class__ is int
+    "number?",
+    "Returns whether the value is a number.\n\n=> (number? 42)",
+    lambda v: v.__class__ is int,
 )
 _predicate(
-    "string?", 'whether the value is a string\n\n=> (string? "hey")', lambda v: v.__class__ is str
+    "string?",
+    'Returns whether the value is a string.\n\n=> (string? "hey")',
+    lambda v: v.__class__ is str,
 )
 _predicate(
-    "symbol?", "whether the value is a symbol\n\n=> (symbol? :hey)", lambda v: v.__class__ is Symbol
+    "symbol?",
+    "Returns whether the value is a symbol.\n\n=> (symbol? :hey)",
+    lambda v: v.__class__ is Symbol,
 )
 _predicate(
-    "keyword?", "whether the value is a keyword, unevaluated\n\n=> (keyword? (quote :hey))",
+    "keyword?", "Returns whether the value is a keyword, unevaluated.\n\n=> (keyword? (quote :hey))",
     lambda v: v.__class__ is Keyword,
 )  # fmt: skip
 _predicate(
-    "scope?", "whether the value is a scope\n\n=> (scope? {:a 1})", lambda v: v.__class__ is Scope
+    "scope?",
+    "Returns whether the value is a scope.\n\n=> (scope? {:a 1})",
+    lambda v: v.__class__ is Scope,
 )
 _predicate(
     "sink?",
-    "whether values can be emitted to it\n\n=> (sink? *stdout*)",
+    "Returns whether values can be emitted to the value.\n\n=> (sink? *stdout*)",
     lambda v: isinstance(v, Sink),
 )
 _predicate(
-    "source?", "whether values can be read from it with [next]\n\n=> (source? *stdin*)",
+    "source?", "Returns whether values can be read from the value with [next].\n\n=> (source? *stdin*)",
     lambda v: isinstance(v, Source),
 )  # fmt: skip
-_predicate("list?", "whether the value is a list, empty or not\n\n=> (list? [1 2])", is_list)
 _predicate(
-    "pair?", "whether the value is a pair, as every list is that is not empty\n\n=> (pair? [1])",
+    "list?", "Returns whether the value is a list, empty or not.\n\n=> (list? [1 2])", is_list
+)
+_predicate(
+    "pair?", "Returns whether the value is a pair, as every list is that isn't empty.\n\n=> (pair? [1])",
     lambda v: isinstance(v, Cell),
 )  # fmt: skip
 _predicate(
-    "applicative?", "whether the value is a combiner that evaluates its operands\n\n=> (applicative? map)",
+    "applicative?", "Returns whether the value is a combiner that evaluates its operands.\n\n=> (applicative? map)",
     lambda v: isinstance(v, Combiner) and v.applicative,
 )  # fmt: skip
 _predicate(
-    "operative?", "whether the value is a combiner that takes its operands as written\n\n=> (operative? if)",
+    "operative?", "Returns whether the value is a combiner that takes its operands as written.\n\n=> (operative? if)",
     _is_operative,
 )  # fmt: skip
 _predicate(
     "combiner?",
-    "whether the value can be called\n\n=> (combiner? if)",
+    "Returns whether the value can be called.\n\n=> (combiner? if)",
     lambda v: isinstance(v, Combiner),
 )
 _predicate(
-    "path?", "whether the value is a path\n\n=> (path? ./here)", lambda v: isinstance(v, Path)
+    "path?",
+    "Returns whether the value is a path.\n\n=> (path? ./here)",
+    lambda v: isinstance(v, Path),
 )
 _predicate(
     "empty?",
-    "whether the value is an empty list, string or scope, or null\n\n=> (empty? [])",
+    "Returns whether the value is an empty list, string or scope, or null.\n\n=> (empty? [])",
     is_empty,
 )
 _predicate(
     "thunk?",
-    "whether the value is a thunk\n\n=> (thunk? ($ echo hey))",
+    "Returns whether the value is a thunk.\n\n=> (thunk? ($ echo hey))",
     lambda v: isinstance(v, Thunk),
 )
 
 
-@builtin("not", "[x]", "true for false and null, false for everything else\n\n=> (not null)")
+@builtin(
+    "not", "[x]", "Returns true for false and null, and false for everything else.\n\n=> (not null)"
+)
 def not_(args: list[Value], scope: Scope, machine: Machine) -> bool:
     value = plain(args[0])
     return value is None or value is False

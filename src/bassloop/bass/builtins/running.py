@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 
 
 @builtin(
-    "load", "[thunk]", "the module that a thunk without image is: its scope\n\n=> (load (.strings))"
+    "load",
+    "[thunk]",
+    "Returns the module that a thunk without image is: its scope.\n\n=> (load (.strings))",
 )
 def load(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return machine.session.module(arguments.thunk(args[0], "load"), machine)
@@ -44,7 +46,7 @@ def load(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 @builtin(
     "use", "thunks",
-    """loads modules, and binds each to the name of its command
+    """Loads modules, and binds each to the name of its command.
 
     => (do (use (.strings)) (strings:upper-case "hey"))""",
     operative=True,
@@ -55,7 +57,7 @@ def use(args: list[Value], scope: Scope, machine: Machine) -> Value:
         wanted = arguments.thunk(code(form)(scope, machine), "use")
         command = strip(wanted.args[0]) if wanted.args else None
         if not isinstance(command, Path):
-            raise BassError(f"use: {brief(wanted)} is no module: its command is no path")
+            raise BassError(f"use: {brief(wanted)} isn't a module: its command isn't a path")
         name = stem(path_name(command))
         machine.define(scope, name, machine.session.module(wanted, machine))
         names.append(Symbol(name))
@@ -67,10 +69,10 @@ def use(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 @builtin(
     "start", "[thunk handler]",
-    """begins to run a thunk, and goes on; returns a function that waits for it
+    """Starts a thunk in the background, and returns a function that waits for it.
 
-    When it is over, the handler is called: with null, or with an error, which raises itself when it is called.
-    What the handler returns is what waiting returns.
+    When it has ended, the handler is called: with null, or with an error, which is raised when it is called. The
+    function that waits returns what the handler returned.
 
     => ((start (from (linux/alpine) ($ false)) null?))""",
 )  # fmt: skip
@@ -87,7 +89,7 @@ def start(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 @builtin(
     "run", "[thunk]",
-    """runs a thunk; an error if it fails, else null
+    """Runs a thunk. Returns null, and raises an error if the thunk fails.
 
     => (run (from (linux/alpine) ($ echo "Hello, world!")))""",
 )  # fmt: skip
@@ -98,7 +100,7 @@ def run(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 @builtin(
     "succeeds?", "[thunk]",
-    """runs a thunk; whether it succeeds
+    """Runs a thunk, and returns whether it succeeded.
 
     => (succeeds? (from (linux/alpine) ($ test -e /etc/passwd)))""",
 )  # fmt: skip
@@ -113,7 +115,7 @@ def succeeds(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return True
 
 
-@builtin("wait", "[]", "waits for everything that was started; an error if a handler raised one")
+@builtin("wait", "[]", "Waits for everything that was started. Raises an error if a handler did.")
 def wait(args: list[Value], scope: Scope, machine: Machine) -> Value:
     machine.session.wait_all(machine)
     return None
@@ -121,7 +123,7 @@ def wait(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 @builtin(
     "resolve", "[platform ref]",
-    """the thunk of exactly the image that a reference means now
+    """Returns the thunk of the exact image that a reference means now.
 
     => (resolve {:platform {:os "linux"} :repository "golang" :tag "latest"})""",
     count=1,
@@ -138,9 +140,9 @@ def resolve(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 @builtin(
     "read", "[thunk-or-file protocol]",
-    """a source of what a thunk writes to its standard output, or of what is in a file
+    """Returns a source of a thunk's standard output, or of a file's content.
 
-    The protocol is one of :raw (all as one string), :json, :lines, :unix-table (lists of words) and :tar.
+    The protocol is one of :raw (everything as one string), :json, :lines, :unix-table (lists of words) and :tar.
 
     => (next (read (from (linux/alpine) ($ echo 42)) :json))""",
 )  # fmt: skip
@@ -152,7 +154,7 @@ def read(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 @builtin(
     "write", "[src dest]",
-    """writes what `read` reads to a file on this machine
+    """Writes what `read` reads to a file on this machine.
 
     => (write (from (linux/alpine) ($ echo hey)) *dir*/hey)""",
 )  # fmt: skip
@@ -191,7 +193,7 @@ class _ImageFile:
 @builtin(
     "export",
     "[thunk]",
-    "a thunk's image as the file of an OCI archive\n\n=> (export (from (linux/alpine) ($ true)))",
+    "Returns a thunk's image as a file, an OCI archive.\n\n=> (export (from (linux/alpine) ($ true)))",
 )
 def export(args: list[Value], scope: Scope, machine: Machine) -> Value:
     exported = arguments.thunk(args[0], "export")
@@ -202,7 +204,7 @@ def export(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 @builtin(
     "publish", "[src ref]",
-    """pushes a thunk's image to a registry; returns the reference it has there
+    """Pushes a thunk's image to a registry, and returns its reference there.
 
     => (publish (from (linux/alpine) ($ true)) "example.com/name:tag")""",
 )  # fmt: skip
@@ -222,7 +224,7 @@ def _reference(text: str) -> ImageRef:
     """Return a reference in full, from one as people write it."""
     found = _REFERENCE.fullmatch(text)
     if found is None:
-        raise BassError(f"publish: {text!r} is no name of an image, like example.com/name:tag")
+        raise BassError(f"publish: {text!r} isn't the name of an image, like example.com/name:tag")
     name, tag = found[1], found[2] or "latest"
     first, slash, _ = name.partition("/")
     if not slash:
@@ -237,9 +239,9 @@ def _reference(text: str) -> ImageRef:
 
 @builtin(
     "now", "[seconds]",
-    """the time in UTC, rounded down to so many seconds
+    """Returns the time in UTC, rounded down to so many seconds.
 
-    As a label it says for how long a thunk may be taken from a cache.
+    As a label, it limits how long a thunk's result may be taken from a cache.
 
     => (now 60)""",
 )  # fmt: skip
@@ -256,9 +258,9 @@ def now(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 @builtin(
     "log", "[val & fields]",
-    """says something to whoever runs the script; returns the value
+    """Logs a message, and returns the value.
 
-    Facts may follow, as alternating names and values.
+    Fields may follow, as alternating names and values.
 
     => (log "doing something" :a 1)""",
 )  # fmt: skip
@@ -273,7 +275,7 @@ def log(args: list[Value], scope: Scope, machine: Machine) -> Value:
 @builtin(
     "dump",
     "[val]",
-    "writes a value as JSON to the script's standard error; returns it\n\n=> (dump {:a 1})",
+    "Writes a value as JSON to the script's standard error, and returns it.\n\n=> (dump {:a 1})",
 )
 def dump(args: list[Value], scope: Scope, machine: Machine) -> Value:
     try:
@@ -287,7 +289,7 @@ def dump(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 @builtin(
     "doc", "symbols",
-    """shows the documentation of what symbols are bound to; of all that the scope binds, if there are none
+    """Prints the documentation of what symbols are bound to, or of everything that the scope binds if there are none.
 
     => (doc map)""",
     operative=True,

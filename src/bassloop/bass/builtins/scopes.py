@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @builtin(
     "make-scope", "parents",
-    """a new scope with these parents
+    """Returns a new scope with these parents.
 
     => (:a (make-scope {:a 1} {:b 2}))""",
 )  # fmt: skip
@@ -29,7 +29,7 @@ def make_scope(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 @builtin(
     "merge", "scopes",
-    """a scope of what all of these bind, where the last one wins
+    """Returns a scope of everything that these scopes bind. The last one has precedence.
 
     => (merge {:a 1 :b 2} {:b :two})""",
 )  # fmt: skip
@@ -39,7 +39,7 @@ def merge(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 @builtin(
     "assoc", "[obj & kvs]",
-    """a copy of a scope with names bound to other values
+    """Returns a copy of a scope with names bound to other values.
 
     => (assoc {:a 1} :b 2 :c 3)""",
 )  # fmt: skip
@@ -55,7 +55,7 @@ def assoc(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 @builtin(
     "list->scope", "[kwargs]",
-    """a scope of alternating names and values
+    """Returns a scope of alternating names and values.
 
     => (list->scope [:a 1 :b 2])""",
 )  # fmt: skip
@@ -64,7 +64,9 @@ def list_to_scope(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 
 @builtin(
-    "scope->list", "[obj]", "a list of alternating names and values\n\n=> (scope->list {:a 1 :b 2})"
+    "scope->list",
+    "[obj]",
+    "Returns a list of alternating names and values.\n\n=> (scope->list {:a 1 :b 2})",
 )
 def scope_to_list(args: list[Value], scope: Scope, machine: Machine) -> Value:
     flat: list[Value] = []
@@ -79,19 +81,19 @@ def _items(value: Value, where: str, machine: Machine) -> list[tuple[str, Value]
     return items
 
 
-@builtin("keys", "[scope]", "the names that a scope binds\n\n=> (keys {:a 1 :b 2})")
+@builtin("keys", "[scope]", "Returns the names that a scope binds.\n\n=> (keys {:a 1 :b 2})")
 def keys(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return from_list([Symbol(name) for name, _ in _items(args[0], "keys", machine)])
 
 
-@builtin("vals", "[scope]", "the values that a scope binds\n\n=> (vals {:a 1 :b 2})")
+@builtin("vals", "[scope]", "Returns the values that a scope binds.\n\n=> (vals {:a 1 :b 2})")
 def vals(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return from_list([value for _, value in _items(args[0], "vals", machine)])
 
 
 @builtin(
     "reduce-kv", "[f init kv]",
-    """combines the bindings of a scope, in order: calls `f` with the result so far, a name and its value
+    """Combines the bindings of a scope, in order: calls `f` with the result so far, a name and its value.
 
     => (reduce-kv (fn [sum name value] (+ sum value)) 0 {:a 1 :b 2})""",
 )  # fmt: skip
@@ -104,7 +106,7 @@ def reduce_kv(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return result
 
 
-@builtin("binds?", "[scope sym]", "whether a scope binds a name\n\n=> (binds? {:x 1} :x)")
+@builtin("binds?", "[scope sym]", "Returns whether a scope binds a name.\n\n=> (binds? {:x 1} :x)")
 def binds(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return (
         arguments.scope(args[0], "binds?").get(arguments.symbol(args[1], "binds?")) is not MISSING
@@ -114,7 +116,7 @@ def binds(args: list[Value], scope: Scope, machine: Machine) -> Value:
 @builtin(
     "list->bind",
     "[list]",
-    "a `{…}` form of these members\n\n=> (eval (list->bind [(quote :a) 1]) {})",
+    "Returns a `{…}` form of these members.\n\n=> (eval (list->bind [(quote :a) 1]) {})",
     shown="list->source",
 )
 def list_to_bind(args: list[Value], scope: Scope, machine: Machine) -> Value:
@@ -122,7 +124,9 @@ def list_to_bind(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 
 @builtin(
-    "meta", "[val]", "the metadata of a value, a scope; null if it has none\n\n=> (meta ^{:a 1} [])"
+    "meta",
+    "[val]",
+    "Returns the metadata of a value, a scope, or null if it has none.\n\n=> (meta ^{:a 1} [])",
 )
 def meta(args: list[Value], scope: Scope, machine: Machine) -> Value:
     value = args[0]
@@ -131,7 +135,7 @@ def meta(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 @builtin(
     "with-meta", "[val meta]",
-    """a value with other metadata; null leaves it as it is
+    """Returns a value with other metadata. Null leaves it as it is.
 
     => (meta (with-meta [] {:a 1}))""",
 )  # fmt: skip

@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 
 @special_form(
     "let", "[bindings & body]",
-    """evaluates a body in a child scope, with bindings of its own
+    """Evaluates a body in a child scope, with bindings of its own.
 
-    The list alternates patterns and values, each of which sees those before it.
+    The list alternates patterns and values. Each value sees the bindings before it.
 
     => (let [x 6 y (+ x 1)] (* x y))""",
     indent=True,
@@ -66,7 +66,7 @@ def let(form: Combination) -> Code:
 
 @builtin(
     "bind", "[scope formals val]",
-    """tries to bind a value in a scope; whether it matched the pattern
+    """Binds what a pattern names in a scope, and returns whether the value matched.
 
     => (bind (current-scope) :answer 42)
 
@@ -85,9 +85,10 @@ def bind_(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 @special_form(
     "case", "[v & bs]",
-    """matches a value against patterns, each followed by a form: evaluates the form of the first that matches
+    """Matches a value against patterns, each followed by a form, and evaluates the form of the first one that
+    matches.
 
-    What the pattern names is bound in a child scope. An error if none matches.
+    What the pattern names is bound in a child scope. It is an error if no pattern matches.
 
     => (case [1 2] [] :none [x] :one [x & more] [:several more])""",
     indent=True,
@@ -142,7 +143,7 @@ def no_match(value: Value) -> BassError:
 
 @builtin(
     "import", "[source & symbols]",
-    """binds names to what they are bound to in another scope
+    """Binds names to their values in another scope.
 
     => (do (import {:x 6 :y 7} x y) (* x y))""",
     operative=True,
@@ -161,7 +162,7 @@ def import_from(source: Scope, names: list[Value], scope: Scope, machine: Machin
 
 @builtin(
     "provide", "[symbols & body]",
-    """evaluates a body in a child scope, and binds only the given names in the current one
+    """Evaluates a body in a child scope, and binds only the given names in the current one.
 
     => (do (provide [area] (def width 6) (defn area [height] (* width height))) (area 7))""",
     operative=True, indent=True,
@@ -174,7 +175,7 @@ def provide(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 @builtin(
     "module", "[bindings & body]",
-    """evaluates a body in a child scope; a scope of only the given names of it
+    """Evaluates a body in a child scope, and returns a scope of only the given names.
 
     => ((module [area] (def width 6) (defn area [height] (* width height))):area 7)""",
     operative=True, indent=True,
@@ -191,9 +192,9 @@ def module(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 @special_form(
     "->", "[x f & fs]",
-    """passes a value through calls, as the first argument of each
+    """Passes a value through calls, as the first argument of each.
 
-    A call that needs no more arguments may be written without parentheses.
+    A call without further arguments may be written without parentheses.
 
     => (-> 6 (+ 1) (* 6) str)""",
 )  # fmt: skip
@@ -215,9 +216,9 @@ def _threaded(members: list[Value]) -> Value:
 
 @builtin(
     "curryfn", "[args & body]",
-    """makes a function that takes its arguments one call at a time
+    """Makes a function that takes its arguments one call at a time.
 
-    What follows `&` is taken by the last call.
+    The last call takes what follows `&`.
 
     => (((curryfn [x y] (* x y)) 6) 7)""",
     operative=True, indent=True,
@@ -243,7 +244,7 @@ def _holds(args: list[Value], scope: Scope, machine: Machine) -> tuple[bool, Val
 
 @builtin(
     "assert", "[predicate & args]",
-    """an error unless the predicate holds of the arguments; the expected value comes first, by custom
+    """Raises an error unless a predicate is true of the arguments. By convention the expected value comes first.
 
     => (assert = 42 (* 6 7))""",
     operative=True, indent=True,
@@ -257,7 +258,7 @@ def assert_(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 @builtin(
     "refute", "[predicate & args]",
-    """an error if the predicate holds of the arguments
+    """Raises an error if a predicate is true of the arguments.
 
     => (refute = 42 (* 6 8))""",
     operative=True, indent=True,
@@ -271,9 +272,9 @@ def refute(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 @builtin(
     "error", "[msg & fields]",
-    """ends with an error of this message
+    """Raises an error with this message.
 
-    Facts may follow, as alternating names and values.
+    Fields may follow, as alternating names and values.
 
     => (error "cannot find it" :name "it")""",
 )  # fmt: skip

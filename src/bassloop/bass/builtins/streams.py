@@ -40,7 +40,7 @@ def _all(source: Source, machine: Machine) -> Iterator[Value]:
 @builtin(
     "list->source",
     "[list]",
-    "a source of the members of a list\n\n=> (next (list->source [1 2 3]))",
+    "Returns a source of the members of a list.\n\n=> (next (list->source [1 2 3]))",
 )
 def list_to_source(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return ListSource(arguments.items(args[0], "list->source"))
@@ -48,7 +48,7 @@ def list_to_source(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 @builtin(
     "across", "sources",
-    """a source of lists: the latest value of each of these sources
+    """Returns a source of lists of the latest value of each source.
 
     No value is skipped, and not every combination is produced.
 
@@ -59,7 +59,7 @@ def across(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 
 @builtin(
-    "emit", "[val sink]", "writes a value to a sink; returns null\n\n=> (emit {:a 1} *stdout*)"
+    "emit", "[val sink]", "Writes a value to a sink, and returns null.\n\n=> (emit {:a 1} *stdout*)"
 )
 def emit(args: list[Value], scope: Scope, machine: Machine) -> Value:
     sink = plain(args[1])
@@ -71,9 +71,9 @@ def emit(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 @builtin(
     "next", "[src & default]",
-    """the next value of a source
+    """Returns the next value of a source.
 
-    After the last there is none: then it is the default, and without one an error.
+    After the last one, returns the default, or raises an error if there is none.
 
     => (next (list->source [1]) :none)""",
 )  # fmt: skip
@@ -88,7 +88,9 @@ def next_(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 
 @builtin(
-    "last", "[source & default]", "the last value of a source\n\n=> (last (list->source [1 2 3]))"
+    "last",
+    "[source & default]",
+    "Returns the last value of a source.\n\n=> (last (list->source [1 2 3]))",
 )
 def last(args: list[Value], scope: Scope, machine: Machine) -> Value:
     source = _source(args[0], "last")
@@ -100,7 +102,7 @@ def last(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 @builtin(
     "each", "[source f]",
-    """calls a function with every value of a source; returns null
+    """Calls a function with every value of a source, and returns null.
 
     => (each (list->source [1 2 3]) log)""",
 )  # fmt: skip
@@ -113,9 +115,9 @@ def each(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 @builtin(
     "for", "[bindings & body]",
-    """evaluates a body for the values of sources, bound to names as in [let]; returns null
+    """Evaluates a body for the values of sources, bound to names as in [let], and returns null.
 
-    See [across] for how the values of several sources go together.
+    [across] says how the values of several sources are combined.
 
     => (for [x (list->source [1 2 3])] (log "got" :x x))""",
     operative=True, indent=True,
@@ -140,7 +142,7 @@ def for_(args: list[Value], scope: Scope, machine: Machine) -> Value:
 @builtin(
     "take",
     "[n source]",
-    "a list of the next values of a source\n\n=> (take 2 (list->source [1 2 3]))",
+    "Returns a list of the next values of a source.\n\n=> (take 2 (list->source [1 2 3]))",
 )
 def take(args: list[Value], scope: Scope, machine: Machine) -> Value:
     count = arguments.integer(args[0], "take")
@@ -156,7 +158,7 @@ def take(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 @builtin(
     "collect", "[f source]",
-    """a list of what a function returns for every value of a source
+    """Returns a list of what a function returns for every value of a source.
 
     => (collect (fn [n] (+ n 1)) (list->source [1 2 3]))""",
 )  # fmt: skip
@@ -168,7 +170,7 @@ def collect(args: list[Value], scope: Scope, machine: Machine) -> Value:
 @builtin(
     "take-all",
     "[source]",
-    "a list of all values of a source\n\n=> (take-all (list->source [1 2 3]))",
+    "Returns a list of all values of a source.\n\n=> (take-all (list->source [1 2 3]))",
 )
 def take_all(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return from_list(list(_all(_source(args[0], "take-all"), machine)))

@@ -34,7 +34,7 @@ def _text(data: bytes) -> str:
 @builtin(
     "str",
     "vals",
-    'one string of strings, and of other values as they print\n\n=> (str "abc" 123 :def)',
+    'Concatenates strings, and other values as they print.\n\n=> (str "abc" 123 :def)',
 )
 def str_(args: list[Value], scope: Scope, machine: Machine) -> Value:
     shown = [display(value) for value in args]
@@ -44,7 +44,7 @@ def str_(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 @builtin(
     "substring", "[str start & end]",
-    """a part of a string, from one offset up to another or to the end; offsets count bytes
+    """Returns the part of a string from one offset to another, or to the end. Offsets count bytes.
 
     => (substring "abcdef" 2 4)""",
 )  # fmt: skip
@@ -61,27 +61,35 @@ def substring(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return _text(data[start:end])
 
 
-@builtin("trim", "[str]", 'a string without white space at its ends\n\n=> (trim " hey\\n")')
+@builtin(
+    "trim", "[str]", 'Returns a string without white space at its ends.\n\n=> (trim " hey\\n")'
+)
 def trim(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return arguments.text(args[0], "trim").strip(_SPACE)
 
 
-@builtin("symbol->string", "[sym]", "the name of a symbol\n\n=> (symbol->string :hello)")
+@builtin("symbol->string", "[sym]", "Returns the name of a symbol.\n\n=> (symbol->string :hello)")
 def symbol_to_string(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return arguments.symbol(args[0], "symbol->string")
 
 
-@builtin("string->symbol", "[str]", 'the symbol of a name\n\n=> (string->symbol "hello")')
+@builtin("string->symbol", "[str]", 'Returns the symbol of a name.\n\n=> (string->symbol "hello")')
 def string_to_symbol(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return Symbol(arguments.text(args[0], "string->symbol"))
 
 
-@builtin("keyword->string", "[sym]", "the name of a keyword\n\n=> (keyword->string (quote :hello))")
+@builtin(
+    "keyword->string",
+    "[sym]",
+    "Returns the name of a keyword.\n\n=> (keyword->string (quote :hello))",
+)
 def keyword_to_string(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return arguments.keyword(args[0], "keyword->string")
 
 
-@builtin("string->keyword", "[str]", 'the keyword of a name\n\n=> (string->keyword "hello")')
+@builtin(
+    "string->keyword", "[str]", 'Returns the keyword of a name.\n\n=> (string->keyword "hello")'
+)
 def string_to_keyword(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return Keyword(arguments.text(args[0], "string->keyword"))
 
@@ -89,7 +97,7 @@ def string_to_keyword(args: list[Value], scope: Scope, machine: Machine) -> Valu
 # --- for std modules ---
 
 
-@builtin("string-upper-case", "[str]", "a string in capital letters", internal=True)
+@builtin("string-upper-case", "[str]", "Returns a string in upper case.", internal=True)
 def upper_case(args: list[Value], scope: Scope, machine: Machine) -> Value:
     # Letter by letter: a letter stays one letter.
     return "".join(
@@ -98,12 +106,22 @@ def upper_case(args: list[Value], scope: Scope, machine: Machine) -> Value:
     )
 
 
-@builtin("string-contains", "[str substr]", "whether a string has another one in it", internal=True)
+@builtin(
+    "string-contains",
+    "[str substr]",
+    "Returns whether a string contains another one.",
+    internal=True,
+)
 def contains(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return arguments.text(args[1], "includes?") in arguments.text(args[0], "includes?")
 
 
-@builtin("string-split", "[delim str]", "the parts of a string between delimiters", internal=True)
+@builtin(
+    "string-split",
+    "[delim str]",
+    "Returns the parts of a string between delimiters.",
+    internal=True,
+)
 def split(args: list[Value], scope: Scope, machine: Machine) -> Value:
     text, delimiter = (arguments.text(each, "split") for each in args)
     machine.spend(len(text) // 16)
@@ -111,7 +129,7 @@ def split(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 
 @builtin(
-    "string-join", "[delim strs]", "strings in one, with a delimiter between them", internal=True
+    "string-join", "[delim strs]", "Joins strings, with a delimiter between them.", internal=True
 )
 def join(args: list[Value], scope: Scope, machine: Machine) -> Value:
     members = arguments.items(args[1], "join")
@@ -122,7 +140,7 @@ def join(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return display(args[0]).join(shown)
 
 
-@builtin("string-length", "[str]", "how many bytes a string has", internal=True)
+@builtin("string-length", "[str]", "Returns the number of bytes of a string.", internal=True)
 def length(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return len(_bytes(arguments.text(args[0], "length")))
 
@@ -130,7 +148,7 @@ def length(args: list[Value], scope: Scope, machine: Machine) -> Value:
 @builtin(
     "time-measure",
     "[form]",
-    "evaluates a form, and logs how long it took",
+    "Evaluates a form, and logs how long it took.",
     internal=True,
     operative=True,
 )
@@ -144,12 +162,12 @@ def measure(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 @builtin(
     "regexp-case", "[str & re-fn-pairs]",
-    "evaluates the form behind the first regular expression that matches a string; $0, $1 and $name are what matched",
+    "Evaluates the form after the first regular expression that matches a string, with $0, $1 and $name bound.",
     internal=True, operative=True, calls=True,
 )  # fmt: skip
 def regexp_case(args: list[Value], scope: Scope, machine: Machine) -> Value:
     if len(args) % 2 == 0:
-        raise bad_syntax(f"regexp:case has nothing to do for {brief(args[-1])}")
+        raise bad_syntax(f"regexp:case has no form for its last pattern, {brief(args[-1])}")
     text = arguments.text(code(args[0])(scope, machine), "regexp:case")
     quiet = re2.Options()
     quiet.log_errors = False
@@ -160,7 +178,9 @@ def regexp_case(args: list[Value], scope: Scope, machine: Machine) -> Value:
         try:
             found = re2.compile(source, options=quiet).search(text)
         except re2.error as error:
-            raise BassError(f"regexp:case: {source!r} is no regular expression: {error}") from error
+            raise BassError(
+                f"regexp:case: {source!r} isn't a regular expression: {error}"
+            ) from error
         if found is None:
             continue
         matched = {"$0": found[0]}

@@ -38,10 +38,10 @@ def _texts(value: Value, where: str) -> tuple[str, ...]:
 @builtin(
     "with-image",
     "[thunk image]",
-    """the thunk on another image
+    """Returns the thunk on another image.
 
-    The image is a thunk, or a scope that tells which: one with :repository, :file or :docker_build, and :platform.
-    A thunk that stands on other thunks has the image put under the deepest of them. See [from].
+    The image is a thunk, or a scope with :platform and one of :repository, :file and :docker_build. If the thunk is
+    on other thunks, the image goes under the deepest of them. See [from].
 
     => (with-image ($ go test ./...) (linux/golang))
     """,
@@ -53,9 +53,9 @@ def with_image(args: list[Value], scope: Scope, machine: Machine) -> Value:
 @builtin(
     "with-dir",
     "[thunk dir]",
-    """the thunk with another working directory
+    """Returns the thunk with another working directory.
 
-    A plain path is one in the container. See [cd] for mounting a directory and working there.
+    A plain path is one in the container. Use [cd] to mount a directory and work there.
 
     => (with-dir (.tests) ./src/)
     """,
@@ -64,7 +64,7 @@ def with_dir(args: list[Value], scope: Scope, machine: Machine) -> Value:
     directory = plain(args[1])
     if isinstance(directory, ThunkPath | HostPath):
         if not isinstance(directory.path, DirPath):
-            raise BassError(f"with-dir: {brief(directory)} is a file, and a directory is needed")
+            raise BassError(f"with-dir: {brief(directory)} is a file: a directory is needed")
     elif isinstance(directory, FSPath):
         raise BassError(
             f"with-dir: {brief(directory)} must be mounted: (with-mount thunk dir ./), or [cd]"
@@ -77,7 +77,7 @@ def with_dir(args: list[Value], scope: Scope, machine: Machine) -> Value:
 @builtin(
     "with-cmd",
     "[thunk cmd]",
-    """the thunk with another command and other arguments
+    """Returns the thunk with another command and other arguments.
 
     => (with-cmd ($ replaced) ["go" "test" ./...])
     """,
@@ -91,7 +91,7 @@ def with_cmd(args: list[Value], scope: Scope, machine: Machine) -> Value:
 @builtin(
     "with-args",
     "[thunk args]",
-    """the thunk with the same command and other arguments
+    """Returns the thunk with the same command and other arguments.
 
     => (with-args (.go) ["test" "./..."])
     """,
@@ -103,7 +103,7 @@ def with_args(args: list[Value], scope: Scope, machine: Machine) -> Value:
 @builtin(
     "with-entrypoint",
     "[thunk entrypoint]",
-    "the thunk as an image that has this entrypoint; [] for none",
+    "Returns the thunk as an image that has this entrypoint; [] for none.",
 )
 def with_entrypoint(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return arguments.thunk(args[0], "with-entrypoint").with_entrypoint(
@@ -114,7 +114,7 @@ def with_entrypoint(args: list[Value], scope: Scope, machine: Machine) -> Value:
 @builtin(
     "with-default-args",
     "[thunk args]",
-    "the thunk as an image that is run with these arguments by default",
+    "Returns the thunk as an image that is run with these arguments by default.",
 )
 def with_default_args(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return arguments.thunk(args[0], "with-default-args").with_default_args(
@@ -125,7 +125,7 @@ def with_default_args(args: list[Value], scope: Scope, machine: Machine) -> Valu
 @builtin(
     "with-entrypoint-args",
     "[thunk args]",
-    "the thunk with arguments to the entrypoint of its image",
+    "Returns the thunk with arguments to the entrypoint of its image.",
 )
 def with_entrypoint_args(args: list[Value], scope: Scope, machine: Machine) -> Value:
     values = tuple(arguments.items(args[1], "with-entrypoint-args"))
@@ -137,7 +137,7 @@ def with_entrypoint_args(args: list[Value], scope: Scope, machine: Machine) -> V
 @builtin(
     "with-stdin",
     "[thunk vals]",
-    """the thunk with these values as a stream of JSON on its standard input
+    """Returns the thunk with these values on its standard input, as a stream of JSON.
 
     => (with-stdin ($ jq ".a") [{:a 1} {:a 2}])
     """,
@@ -151,7 +151,7 @@ def with_stdin(args: list[Value], scope: Scope, machine: Machine) -> Value:
 @builtin(
     "with-env",
     "[thunk env]",
-    """the thunk with more environment variables
+    """Returns the thunk with more environment variables.
 
     => (with-env ($ jq ".a") {:FOO "hello"})
     """,
@@ -163,7 +163,7 @@ def with_env(args: list[Value], scope: Scope, machine: Machine) -> Value:
 @builtin(
     "with-insecure",
     "[thunk bool]",
-    """the thunk with or without elevated rights, as far as its runtime grants them
+    """Returns the thunk with or without elevated rights, as far as its runtime grants them.
 
     => (with-insecure (.boom) true)
     """,
@@ -177,9 +177,9 @@ def with_insecure(args: list[Value], scope: Scope, machine: Machine) -> Value:
 @builtin(
     "with-label",
     "[thunk name val]",
-    """the thunk with a label
+    """Returns the thunk with a label.
 
-    Labels say something about a thunk; it does not see them. A time as a label makes it run anew.
+    Labels describe a thunk, which doesn't see them. A time as a label makes it run again.
 
     => (with-label ($ sleep 10) :at (now 10))
     """,
@@ -193,7 +193,7 @@ def with_label(args: list[Value], scope: Scope, machine: Machine) -> Value:
 @builtin(
     "with-port",
     "[thunk sym int]",
-    """the thunk with one more port that it listens on, by name
+    """Returns the thunk with one more named port that it listens on.
 
     => (with-port ($ python3 -m http.server) :http 8000)
     """,
@@ -208,7 +208,7 @@ def with_port(args: list[Value], scope: Scope, machine: Machine) -> Value:
 @builtin(
     "with-tls",
     "[thunk cert-path key-path]",
-    """the thunk with the paths at which it gets a TLS certificate and its key
+    """Returns the thunk with the paths at which it gets a TLS certificate and its key.
 
     => (with-tls ($ serve) ./cert.pem ./key.pem)
     """,
@@ -224,7 +224,7 @@ _MOUNTS: Final = (ThunkPath, HostPath, FSPath, CachePath, Secret)
 @builtin(
     "with-mount",
     "[thunk source target]",
-    """the thunk with something mounted at a path: a directory, a file, a cache, a secret
+    """Returns the thunk with a directory, file, cache or secret mounted at a path.
 
     => (with-mount ($ find ./inputs/) *dir*/inputs/ ./inputs/)
     """,
@@ -240,14 +240,18 @@ def with_mount(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 
 @builtin(
-    "thunk-cmd", "[thunk]", "the command of a thunk and its arguments\n\n=> (thunk-cmd ($ foo abc))"
+    "thunk-cmd",
+    "[thunk]",
+    "Returns the command of a thunk, with its arguments.\n\n=> (thunk-cmd ($ foo abc))",
 )
 def thunk_cmd(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return from_list(arguments.thunk(args[0], "thunk-cmd").args)
 
 
 @builtin(
-    "thunk-args", "[thunk]", "the arguments to a thunk's command\n\n=> (thunk-args ($ foo abc))"
+    "thunk-args",
+    "[thunk]",
+    "Returns the arguments to a thunk's command.\n\n=> (thunk-args ($ foo abc))",
 )
 def thunk_args(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return from_list(arguments.thunk(args[0], "thunk-args").args[1:])
@@ -256,9 +260,9 @@ def thunk_args(args: list[Value], scope: Scope, machine: Machine) -> Value:
 @builtin(
     "addr",
     "[thunk port & fmt]",
-    """where a port of a thunk can be reached by the thunk that is given the address
+    """Returns the address of a thunk's port, for the thunk that is given it.
 
-    The format has $host and $port in it, and is "$host:$port" if none is given.
+    The format has $host and $port in it. The default is "$host:$port".
 
     => (addr (with-port ($ python3 -m http.server) :http 8000) :http "http://$host:$port")
     """,
@@ -272,9 +276,9 @@ def addr(args: list[Value], scope: Scope, machine: Machine) -> Value:
 @builtin(
     "mask",
     "[secret name]",
-    """a string as a secret
+    """Returns a string as a secret.
 
-    It prints as its name, encodes as its name, and goes to nobody but the commands that this machine runs.
+    It prints and encodes as its name. Only commands that this machine runs get its value.
 
     => (mask "hunter2" :password)
     """,
@@ -284,7 +288,7 @@ def mask(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return Secret(arguments.symbol(args[1], "mask"), value)
 
 
-@builtin("json", "[val]", 'a value as JSON, a string\n\n=> (json {:foo-bar "baz"})')
+@builtin("json", "[val]", 'Returns a value as JSON, a string.\n\n=> (json {:foo-bar "baz"})')
 def json(args: list[Value], scope: Scope, machine: Machine) -> Value:
     try:
         return encode(args[0])

@@ -269,7 +269,7 @@ def _documented(form: Located, inner: Code) -> Code:
 
 
 def bound_names(pattern: Value) -> Iterator[str]:
-    """Yield the names that a pattern binds; none if the value is no pattern."""
+    """Yield the names that a pattern binds; none if the value isn't a pattern."""
     stack = [pattern]
     while stack:
         form = plain(stack.pop())

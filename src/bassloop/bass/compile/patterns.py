@@ -77,7 +77,7 @@ def parameters(pattern: Value) -> tuple[str, ...] | None:
 
 
 def _inner(pattern: Value) -> Binder:
-    """Return the binder of a member of a pattern. A member that is no pattern fails when it is reached."""
+    """Return the binder of a member of a pattern. A member that isn't a pattern fails when it is reached."""
     try:
         return binder(pattern)
     except BassError as error:
