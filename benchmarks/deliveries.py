@@ -142,10 +142,10 @@ async def lost(its: Any, accepted: set[str]) -> int:
     data = its.folder / "data"
     async with open_store(data / "loop.db", data / "blobs", owner=False) as store:
         with trio.move_on_after(300):
-            while await store.unfinished_deliveries():
+            while await store.deliveries.unfinished():
                 await trio.sleep(0.5)
-        left = {delivery.guid for delivery in await store.unfinished_deliveries()}
-        return len(accepted - await store.known_deliveries(accepted)) + len(left & accepted)
+        left = {delivery.guid for delivery in await store.deliveries.unfinished()}
+        return len(accepted - await store.deliveries.stored(accepted)) + len(left & accepted)
 
 
 def told(what: str, took: list[float], seconds: float) -> None:

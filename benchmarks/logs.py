@@ -51,8 +51,8 @@ async def timed(calls: list[Any]) -> list[float]:
 
 async def large(site: Site, name: str, block: bytes, lines: int) -> None:
     await site.queued(name)
-    row = (await site.store.put_steps(name, [StepUpdate(name, name, 1.0)]))[name].row
-    log = await site.store.open_log(name, row)
+    row = (await site.store.steps.put(name, [StepUpdate(name, name, 1.0)]))[name].row
+    log = await site.store.logs.open(name, row)
     before = memory()
     began = time.perf_counter()
     while log.lines < lines:
@@ -61,11 +61,11 @@ async def large(site: Site, name: str, block: bytes, lines: int) -> None:
     await log.append(b"error: here it broke\n", None, 1, 1.0)
     await log.close()
     took = time.perf_counter() - began
-    extent = await site.store.log_extent(name, row)
+    extent = await site.store.logs.extent(name, row)
     size = extent.raw_bytes / 1e6
     print(f"{name}: {size:.0f} MB, {extent.lines:,} lines, kept at {size / took:.0f} MB/s")
     places = [random.randrange(extent.lines - 1000) for _ in range(50)]
-    read = functools.partial(site.store.log_lines, name, row)
+    read = functools.partial(site.store.logs.lines, name, row)
     shown(
         "1,000 lines anywhere, from the store",
         await timed([functools.partial(read, at, at + 1000) for at in places]),
@@ -130,7 +130,7 @@ async def many_pages(site: Site, pages: int, lines: int) -> None:
                 said = progrock.VertexLog(vertex="v", data=text)
                 await recorder.record(progrock.StatusUpdate(logs=[said]))
                 await trio.sleep(0.1)
-        await site.store.end_run("live", "succeeded", None, 2.0)
+        await site.store.runs.end("live", "succeeded", None, 2.0)
         site.tail.publish("live")
     took, cpu = time.perf_counter() - began, time.process_time() - cpu
     made = site.context.log_html.statistics()["rendered"]

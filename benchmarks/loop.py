@@ -48,7 +48,7 @@ async def first_run(trial: Trial) -> str:
     async with trial.daemon.tail.follow(None) as following:
         while True:
             await following.changed()
-            runs = (await trial.daemon.store.runs()).items
+            runs = (await trial.daemon.store.runs.newest()).items
             if runs:
                 return runs[0].id
 

@@ -227,7 +227,7 @@ class Watch:
     daemon: Daemon
 
     async def connected(self) -> bool:
-        return bool(await self.store.runtimes())
+        return bool(await self.store.runtimes.connected())
 
     async def alone(self) -> bool:
         return not await self.connected()
@@ -243,8 +243,8 @@ class Watch:
 
     async def running(self) -> bool:
         """Whether a run's command has begun."""
-        for run in await self.store.unfinished_runs():
-            for step in await self.store.steps(run.id):
+        for run in await self.store.runs.unfinished():
+            for step in await self.store.steps.of_run(run.id):
                 if "sleep" in step.name and step.started_at:
                     return True
         return False
@@ -273,7 +273,7 @@ async def conformance(path: Path, folder: Path, bass: Path, buildkit: str) -> No
                 for step in page.json()["vertexes"]:
                     everything += (await web.get(f"{address}/vertexes/{step['row']}/raw")).text
                 good = run["conclusion"] == check.conclusion and check.says in everything
-                stored = await watch.store.run(run["external_id"])
+                stored = await watch.store.runs.get(run["external_id"])
                 took = (stored.ended_at or 0) - (stored.started_at or 0)
                 sign = "as expected" if good else "UNEXPECTED"
                 print(

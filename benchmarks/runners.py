@@ -110,7 +110,7 @@ async def idle(folder: Path, count: int, seconds: float) -> None:
         async with open_store(data / "loop.db", data / "blobs", owner=False) as store:
             async with simulated(its, daemon, "idle", 5):
                 pass  # what is made once is no session's
-            while await store.runtimes():
+            while await store.runtimes.connected():
                 await trio.sleep(0.01)
             before, used = resident(pid), cpu(pid)
             async with simulated(its, daemon, "idle", count) as (process, took):
@@ -124,7 +124,7 @@ async def idle(folder: Path, count: int, seconds: float) -> None:
                 print(f"CPU while idle, over {seconds:.0f} s: {share:.2%}")
                 used, began = cpu(pid), time.perf_counter()
                 process.kill()
-                while await store.runtimes():
+                while await store.runtimes.connected():
                     await trio.sleep(0.01)
                 print(f"all gone {time.perf_counter() - began:.1f} s after kill -9")
                 print(f"memory afterwards: {(resident(pid) - before) / 1024:.1f} MB more")

@@ -54,13 +54,13 @@ async def main(size: int, folder: Path) -> None:
             await site.queued(name)
             text = kind(16 << 20)
             update = StepUpdate(name, name, 1.0)
-            row = (await site.store.put_steps(name, [update]))[name].row
-            log = await site.store.open_log(name, row)
+            row = (await site.store.steps.put(name, [update]))[name].row
+            log = await site.store.logs.open(name, row)
             for _ in range(max(1, size // len(text))):
                 await log.append(text, None, 1, 1.0)
             await log.append(b"the end\n", None, 1, 1.0)
             await log.close()
-            extent = await site.store.log_extent(name, row)
+            extent = await site.store.logs.extent(name, row)
             print(f"{name}: {extent.raw_bytes / 1e6:.0f} MB, {extent.lines:,} lines")
             for what, query in QUERIES.items():
                 took, late, answer = await ask(site, name, query)

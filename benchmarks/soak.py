@@ -37,8 +37,8 @@ from tests.repositories import commit, git
 
 from bassloop.github import sign
 from bassloop.store import open_store
-from bassloop.store.upkeep.backup import back_up
-from bassloop.store.upkeep.mend import look, verify
+from bassloop.store.maintenance.backup import back_up
+from bassloop.store.maintenance.check import check_store, verify_backup
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
@@ -140,7 +140,9 @@ async def backed_up(soak: Soak) -> None:
             partial(back_up, data / "loop.db", data / "blobs", to, now=time.time())
         )
         took = time.perf_counter() - at
-        wrong = await trio.to_thread.run_sync(lambda: list(verify(to / "loop.db", to / "blobs")))
+        wrong = await trio.to_thread.run_sync(
+            lambda: list(verify_backup(to / "loop.db", to / "blobs"))
+        )
         print(
             f"{what}: {made.runs} runs, {made.bytes / 1e6:.1f} MB ({made.copied / 1e6:.1f} MB copied)"
             f" in {took:.1f} s; wrong in it: {len(wrong)}",
@@ -184,7 +186,7 @@ async def around(folder: Path, given: argparse.Namespace) -> AsyncGenerator[Soak
                 payload = await its.standin.payload("push")
                 yield Soak(its, daemon, client, payload, heads)
             data = where / "data"
-            wrong = list(look(data / "loop.db", data / "blobs", in_use=False))
+            wrong = list(check_store(data / "loop.db", data / "blobs", in_use=False))
             print(
                 f"wrong in the store afterwards: {len(wrong)} {[each.what for each in wrong][:3]}"
             )
@@ -216,17 +218,17 @@ async def ended(soak: Soak) -> None:
     async with open_store(data / "loop.db", data / "blobs", owner=False) as store:
         began = trio.current_time()
         with trio.move_on_after(300):
-            while await store.unfinished_deliveries():
+            while await store.deliveries.unfinished():
                 await trio.sleep(0.5)
         print(f"all handled {trio.current_time() - began:.0f} s after the last delivery")
-        known = await store.known_deliveries(soak.accepted)
+        known = await store.deliveries.stored(soak.accepted)
         print(
             f"of {len(soak.accepted)} acknowledged deliveries, lost: {len(soak.accepted - known)}"
         )
         states: dict[str, int] = {}
         before = None
         while True:
-            page = await store.runs(500, before, public_only=False)
+            page = await store.runs.newest(500, before, public_only=False)
             for run in page.items:
                 states[run.state] = states.get(run.state, 0) + 1
             if (before := page.next) is None:

@@ -33,14 +33,14 @@ async def step(store: Store) -> tuple[str, int]:
         new_run_id(), "", 1, "ada", 1, "ada/engine", True, "push", new_run_id(), new_run_id(),
         None, None, "test", "queued", time.time(), None, None, None, None, None, None, "make",
     )  # fmt: skip
-    await store.intend_check(1, run.repository, 1, run.head_sha, "test", run.delivery, False, run)
-    found = await store.put_steps(run.id, [StepUpdate("v", "v")])
+    await store.checks.intend(1, run.repository, 1, run.head_sha, "test", run.delivery, False, run)
+    found = await store.steps.put(run.id, [StepUpdate("v", "v")])
     return run.id, found["v"].row
 
 
 async def log(store: Store, name: str, block: bytes, megabytes: int) -> None:
     where = await step(store)
-    writer = await store.open_log(*where)
+    writer = await store.logs.open(*where)
     terminal = Terminal()
     block *= max(1, 1_000_000 // len(block))
     before = peak()
@@ -56,12 +56,12 @@ async def log(store: Store, name: str, block: bytes, megabytes: int) -> None:
     await writer.append(b"", terminal.settle_rest(), 1, time.time())
     await writer.close()
     spent = time.perf_counter() - begin
-    extent = await store.log_extent(*where)
+    extent = await store.logs.extent(*where)
     read = []
     for part in range(200):
         start = extent.lines * part // 200
         begun = time.perf_counter()
-        assert await store.log_lines(*where, start, start + 200)
+        assert await store.logs.lines(*where, start, start + 200)
         read.append(time.perf_counter() - begun)
     said(
         f"{name:9} {size / spent / 1e6:7.1f} MB/s ({extent.lines:,} lines, slowest append "
@@ -77,7 +77,7 @@ async def deliveries(store: Store, callers: int, seconds: float) -> None:
     async def call() -> None:
         while True:
             begun = time.perf_counter()
-            await store.record_delivery(new_run_id(), "push", None, body)
+            await store.deliveries.record(new_run_id(), "push", None, body)
             taken.append(time.perf_counter() - begun)
 
     with trio.move_on_after(seconds):

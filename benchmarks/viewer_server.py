@@ -28,16 +28,16 @@ SECONDS = 8
 
 async def _begin(its: Shown) -> LogWriter:
     await its.site.queued("r")
-    await its.store.start_run("r", "t", "octocat", "linux/amd64", BEGAN)
-    row = (await its.store.put_steps("r", [StepUpdate("v", "make", BEGAN)]))["v"].row
-    return await its.store.open_log("r", row)
+    await its.store.runs.start("r", "t", "octocat", "linux/amd64", BEGAN)
+    row = (await its.store.steps.put("r", [StepUpdate("v", "make", BEGAN)]))["v"].row
+    return await its.store.logs.open("r", row)
 
 
 async def _end(its: Shown, log: LogWriter) -> None:
     await log.close()
     over = StepUpdate("v", "make", BEGAN, BEGAN + 100, error="exit status 2")
-    await its.store.put_steps("r", [over])
-    await its.store.end_run("r", "failed", "exit status 2", BEGAN + 100)
+    await its.store.steps.put("r", [over])
+    await its.store.runs.end("r", "failed", "exit status 2", BEGAN + 100)
     its.site.tail.publish("r")
 
 

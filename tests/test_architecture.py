@@ -92,7 +92,6 @@ SHARED_CLASSES = {
     "Answer",
     "Attempt",
     "Bar",
-    "Busy",
     "Call",
     "Certificate",
     "Connection",

@@ -79,17 +79,17 @@ def test_words_of_different_tables_are_kept_apart() -> None:
 async def test_a_delivery_makes_the_transitions_of_its_table_and_no_other(
     store: Store, before: DeliveryState, after: DeliveryState
 ) -> None:
-    await store.record_delivery("g", "push", None, b"{}")
+    await store.deliveries.record("g", "push", None, b"{}")
     for state in way_to(before)[1:]:
-        await store.set_delivery_state("g", state)
+        await store.deliveries.set_state("g", state)
     if allows(before, after):
-        await store.set_delivery_state("g", after)
+        await store.deliveries.set_state("g", after)
         expected = after
     else:
         with pytest.raises(StoreConflict, match=f"is {before} and can't become {after}"):
-            await store.set_delivery_state("g", after)
+            await store.deliveries.set_state("g", after)
         expected = before
-    delivery = await store.delivery("g")
+    delivery = await store.deliveries.get("g")
     assert delivery is not None
     assert delivery.state is expected
 
@@ -97,8 +97,8 @@ async def test_a_delivery_makes_the_transitions_of_its_table_and_no_other(
 async def enter(store: Store, state: RunState) -> bool:
     """Bring the run r to a state."""
     if state is RunState.RUNNING:
-        return await store.start_run("r", runtime_id="t", runner_login="l", platform="p", at=1.0)
-    return await store.end_run("r", state, None, 2.0)
+        return await store.runs.start("r", runtime_id="t", runner_login="l", platform="p", at=1.0)
+    return await store.runs.end("r", state, None, 2.0)
 
 
 @pytest.mark.parametrize("after", [state for state in RunState if state is not RunState.QUEUED])
@@ -120,7 +120,7 @@ async def test_a_run_makes_the_transitions_of_its_table_and_no_other(
         with pytest.raises(StoreConflict, match=f"is {before} and can't become {after}"):
             await enter(store, after)
         expected = before
-    found = await store.run("r")
+    found = await store.runs.get("r")
     assert found is not None
     assert found.state is expected
 

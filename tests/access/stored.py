@@ -17,4 +17,4 @@ OURS = RepositoryRecord(201, "octocat/hello", 1, public=False)
 async def store_run(its: SmallLoop, **changes: Any) -> None:
     """Store a run of the repository."""
     run = replace(a_run(id="r", repository_id=201, thunk_digest=""), **changes)
-    await its.store.intend_check(201, run.repository, 1, run.head_sha, "it", "g", False, run)
+    await its.store.checks.intend(201, run.repository, 1, run.head_sha, "it", "g", False, run)

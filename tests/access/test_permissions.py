@@ -34,7 +34,7 @@ async def known(
     """Make a private repository that the loop knows, and somebody with a permission in it."""
     its.standin.private = True
     its.standin.accounts["reader"] = Account(105, "reader", permission=permission)
-    await its.store.put_repository(OURS)
+    await its.store.repositories.put(OURS)
     return Permissions(its.store, its.loop.github, clock)
 
 
@@ -107,11 +107,11 @@ async def test_a_login_that_changed_hands_takes_no_permission_with_it(
 ) -> None:
     async with small_loop(make_repository(), tmp_path) as its:
         permits = await known(its, permission="none")
-        await its.store.put_user(READER)
+        await its.store.users.put(READER)
         its.standin.accounts["reader"] = Account(106, "reader", permission="admin")
         its.standin.accounts["renamed"] = Account(105, "renamed", permission="write")
         assert await permits.level(READER, 201) == "write"
-        assert await its.store.user(105) == User(105, "U_105", "renamed")
+        assert await its.store.users.get(105) == User(105, "U_105", "renamed")
         assert await permits.level(User(106, "", "Reader"), 201) == "admin"
         # Whom GitHub does not know any more has nothing, whoever has the login now.
         del its.standin.accounts["renamed"]
@@ -136,7 +136,7 @@ async def test_nobody_can_spend_what_checks_need_of_the_rate_limit(
     async with small_loop(make_repository(), tmp_path) as its:
         permits = await known(its)
         for number in (201, 301, 302):
-            await its.store.put_repository(replace(OURS, id=number))
+            await its.store.repositories.put(replace(OURS, id=number))
         assert [await permits.level(READER, n) for n in (301, 302, 201)] == ["none"] * 3
         assert asked(its) == 0
         assert await permits.level(User(101, "", "octocat"), 201) == "admin"

@@ -66,16 +66,16 @@ async def test_runs_are_hidden_and_shown_with_their_repository(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with small_loop(make_repository(), tmp_path) as its:
-        await its.store.put_repository(replace(OURS, public=True))
+        await its.store.repositories.put(replace(OURS, public=True))
         await store_run(its, public=True)
-        assert len((await its.store.runs()).items) == 1
+        assert len((await its.store.runs.newest()).items) == 1
         its.standin.private = True
         await happened(its, "repository", "privatized", "g1")
-        assert (await its.store.runs()).items == ()
-        assert len((await its.store.runs(readable=[201])).items) == 1
+        assert (await its.store.runs.newest()).items == ()
+        assert len((await its.store.runs.newest(readable=[201])).items) == 1
         its.standin.private = False
         await happened(its, "public", None, "g2")
-        assert len((await its.store.runs()).items) == 1
+        assert len((await its.store.runs.newest()).items) == 1
 
 
 async def test_an_old_delivery_does_not_show_what_was_hidden_since(
@@ -88,15 +88,15 @@ async def test_an_old_delivery_does_not_show_what_was_hidden_since(
         async with its.runner():
             await its.deliver(old, "g1")
             assert (await its.inbox.finished("g1")).state == "done"
-        assert (await its.store.runs()).items == ()
-        assert len((await its.store.runs(public_only=False)).items) == 1
+        assert (await its.store.runs.newest()).items == ()
+        assert len((await its.store.runs.newest(public_only=False)).items) == 1
 
 
 async def test_what_an_event_hides_is_hidden_also_while_github_can_not_be_asked(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with small_loop(make_repository(), tmp_path) as its:
-        await its.store.put_repository(replace(OURS, public=True))
+        await its.store.repositories.put(replace(OURS, public=True))
         await store_run(its, public=True)
         its.standin.private = True
         its.standin.faults.add(Fault("GET", r"/repos/octocat/hello", status=500, times=1000))
@@ -104,7 +104,7 @@ async def test_what_an_event_hides_is_hidden_also_while_github_can_not_be_asked(
         await its.deliver({**payload, "action": "privatized"}, "g1", "repository")
 
         async def hidden() -> bool:
-            return not (await its.store.runs()).items
+            return not (await its.store.runs.newest()).items
 
         await its.until_stored(hidden)
 
@@ -113,10 +113,10 @@ async def test_a_repository_that_was_deleted_is_public_no_more(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with small_loop(make_repository(), tmp_path) as its:
-        await its.store.put_repository(replace(OURS, public=True))
+        await its.store.repositories.put(replace(OURS, public=True))
         await store_run(its, public=True)
         await happened(its, "repository", "deleted", "g1")
-        assert (await its.store.runs()).items == ()
+        assert (await its.store.runs.newest()).items == ()
 
 
 @pytest.mark.parametrize("why", ["private", "deleted", "another's name"])
@@ -124,10 +124,10 @@ async def test_what_is_public_no_more_is_found_out_where_no_event_told(
     make_repository: MakeRepository, tmp_path: Path, why: str
 ) -> None:
     async with small_loop(make_repository(), tmp_path) as its:
-        await its.store.put_repository(replace(OURS, public=True))
+        await its.store.repositories.put(replace(OURS, public=True))
         await store_run(its, public=True)
         await its.loop.visibility.refresh_all()
-        assert len((await its.store.runs()).items) == 1
+        assert len((await its.store.runs.newest()).items) == 1
         if why == "private":
             its.standin.private = True
         elif why == "deleted":
@@ -135,19 +135,19 @@ async def test_what_is_public_no_more_is_found_out_where_no_event_told(
         else:
             its.standin.repository_id = 999
         await its.loop.visibility.refresh_all()
-        assert (await its.store.runs()).items == ()
+        assert (await its.store.runs.newest()).items == ()
 
 
 async def test_nothing_is_hidden_because_github_can_not_be_asked(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with small_loop(make_repository(), tmp_path) as its:
-        await its.store.put_repository(replace(OURS, public=True))
+        await its.store.repositories.put(replace(OURS, public=True))
         await store_run(its, public=True)
         its.standin.faults.add(Fault("GET", r"/repos/octocat/hello", status=500, times=1000))
         with pytest.raises(GitHubError):
             await its.loop.visibility.refresh_all()
-        assert len((await its.store.runs()).items) == 1
+        assert len((await its.store.runs.newest()).items) == 1
 
 
 async def test_a_refresh_that_github_did_not_answer_is_tried_again_soon(
@@ -155,7 +155,7 @@ async def test_a_refresh_that_github_did_not_answer_is_tried_again_soon(
 ) -> None:
     monkeypatch.setattr(visibility, "BACKOFF", Backoff(first=0.01, longest=3600.0))
     async with small_loop(make_repository(), tmp_path) as its:
-        await its.store.put_repository(replace(OURS, public=True))
+        await its.store.repositories.put(replace(OURS, public=True))
         await store_run(its, public=True)
         fault = Fault("GET", r"/repos/octocat/hello", status=500, times=2)
         its.standin.faults.add(fault)
@@ -164,7 +164,7 @@ async def test_a_refresh_that_github_did_not_answer_is_tried_again_soon(
             nursery.start_soon(its.loop.visibility.keep_refreshing)
 
             async def hidden() -> bool:
-                return not (await its.store.runs()).items
+                return not (await its.store.runs.newest()).items
 
             await its.until_stored(hidden)
             nursery.cancel_scope.cancel()
@@ -176,7 +176,7 @@ async def test_a_repository_that_github_never_speaks_of_keeps_no_other_shown(
 ) -> None:
     async with small_loop(make_repository(), tmp_path) as its:
         blocked = replace(a_run(id="b"), repository_id=200, repository="octocat/blocked")
-        await its.store.intend_check(
+        await its.store.checks.intend(
             200,
             blocked.repository,
             1,
@@ -186,21 +186,21 @@ async def test_a_repository_that_github_never_speaks_of_keeps_no_other_shown(
             False,
             replace(blocked, thunk_digest=""),
         )
-        await its.store.put_repository(replace(OURS, public=True))
+        await its.store.repositories.put(replace(OURS, public=True))
         await store_run(its, public=True)
-        assert [each.id for each in await its.store.public_repositories(10)] == [200, 201]
+        assert [each.id for each in await its.store.repositories.public(10)] == [200, 201]
         its.standin.faults.add(Fault("GET", r"/repos/octocat/blocked", status=451, times=1000))
         its.standin.private = True
         await its.loop.visibility.refresh_all()
-        assert [each.id for each in await its.store.public_repositories(10)] == [200]
+        assert [each.id for each in await its.store.repositories.public(10)] == [200]
 
 
 async def test_who_takes_the_apps_authorization_back_is_signed_out(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with small_loop(make_repository(), tmp_path) as its:
-        await its.store.put_user(User(5, "", "octocat"))
-        await its.store.begin_session("secret", 5, 60.0)
+        await its.store.users.put(User(5, "", "octocat"))
+        await its.store.sessions.begin("secret", 5, 60.0)
         await its.deliver({"action": "revoked", "sender": SENDER}, "g1", "github_app_authorization")
         await its.inbox.finished("g1")
-        assert await its.store.session("secret") is None
+        assert await its.store.sessions.get("secret") is None

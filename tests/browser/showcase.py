@@ -98,9 +98,9 @@ async def step(
     """A step with its log, which came in pieces, each so many seconds after the run began."""
     ended = None if took is None else BEGAN + began + took
     update = StepUpdate(name, name, BEGAN + began, ended, **more)
-    row = (await store.put_steps(run_id, [update]))[name].row
+    row = (await store.steps.put(run_id, [update]))[name].row
     if pieces:
-        log = await store.open_log(run_id, row)
+        log = await store.logs.open(run_id, row)
         terminal = Terminal()
         for at, piece in pieces:
             await log.append(piece, terminal.settle(piece), 1, BEGAN + at)
@@ -122,7 +122,7 @@ async def a_failed_run(site: Site, run_id: str = "failed") -> int:
         check_name="tests",
         created_at=BEGAN - 2,
     )
-    await store.start_run(run_id, "t", "octocat", "linux/amd64", BEGAN)
+    await store.runs.start(run_id, "t", "octocat", "linux/amd64", BEGAN)
     image, clone = "resolve docker.io/library/python:3.13", "git clone github.com/octocat/hello"
     install = "pip install -e '.[test]'"
     await step(store, run_id, image, 0, 0.4, cached=True)
@@ -170,7 +170,7 @@ async def a_failed_run(site: Site, run_id: str = "failed") -> int:
         error="exit status 1",
         inputs=(install,),
     )
-    await store.put_steps(
+    await store.steps.put(
         run_id,
         [
             StepUpdate(
@@ -178,5 +178,5 @@ async def a_failed_run(site: Site, run_id: str = "failed") -> int:
             )
         ],
     )
-    await store.end_run(run_id, "failed", "exit status 1", BEGAN + 68.1)
+    await store.runs.end(run_id, "failed", "exit status 1", BEGAN + 68.1)
     return row

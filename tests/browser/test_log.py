@@ -25,11 +25,11 @@ MANY = 300_000
 async def a_long_log(its: Shown, lines: int = MANY) -> int:
     """A run `long` whose one step failed after many lines; returns its row."""
     await its.site.queued("long")
-    await its.store.start_run("long", "t", "octocat", "linux/amd64", BEGAN)
+    await its.store.runs.start("long", "t", "octocat", "linux/amd64", BEGAN)
     text = b"".join(b"line %d\n" % number for number in range(1, lines))
     pieces = [(1.0, text), (99.0, b"foo.c:12:3: error: there is no foo\n")]
     row = await step(its.store, "long", "make", 0, 100, pieces, error="exit status 2")
-    await its.store.end_run("long", "failed", "exit status 2", BEGAN + 100)
+    await its.store.runs.end("long", "failed", "exit status 2", BEGAN + 100)
     return row
 
 
@@ -130,9 +130,9 @@ HOSTILE = (
 async def test_nothing_in_a_log_comes_alive_or_breaks_its_page(tmp_path: Path) -> None:
     async with shown(tmp_path) as its:
         await its.site.queued("hostile", check_name="</title><script>document.title=1</script>")
-        await its.store.start_run("hostile", "t", "octocat", "linux/amd64", BEGAN)
+        await its.store.runs.start("hostile", "t", "octocat", "linux/amd64", BEGAN)
         await step(its.store, "hostile", "<b>sh</b>\u202e", 0, 1, [(0.5, HOSTILE)])
-        await its.store.end_run("hostile", "succeeded", None, BEGAN + 1)
+        await its.store.runs.end("hostile", "succeeded", None, BEGAN + 1)
         found = await look(scenes.hostile, f"{its.url}/runs/hostile")
     assert found["title"].startswith("✓ </title><script>")
     assert found["alive"] == 0

@@ -41,7 +41,7 @@ async def test_a_run_is_followed_live_and_read_again_without_gap_or_double(
     ticks = [f"tick {number}" for number in range(1, 10)]
     async with open_trial(TrialOptions(path)) as trial:
         async with trial.daemon.tail.follow(None) as following:
-            while not (runs := (await trial.daemon.store.runs()).items):
+            while not (runs := (await trial.daemon.store.runs.newest()).items):
                 await following.changed()
         address = f"{trial.daemon.local_url}/runs/{runs[0].id}"
         found = await look(scenes.live, address, GATE=str(gate))
@@ -66,7 +66,10 @@ async def test_a_failed_run_shows_why_and_a_line_has_an_address(
         assert found["marked"] == ["two"]
         assert found["bars"]
         assert await look(scenes.phone, address) == {"width": 390, "wide": False}
-        assert await look(scenes.plain, address) == {"lines": ["<b>one</b>", "two"], "back": True}
+        assert await look(scenes.plain, address) == {
+            "lines": ["<b>one</b>", "two"],
+            "back": True,
+        }
 
 
 async def test_the_step_that_failed_is_open_at_the_line_and_the_time_can_be_looked_into(
@@ -146,10 +149,10 @@ async def test_the_end_is_followed_left_and_found_again_over_a_connection_that_i
     async with shown(tmp_path) as trial, a_cable(trial.url) as cable:
         site, store = trial.site, trial.store
         await site.queued("live")
-        await store.start_run("live", "t", "octocat", "linux/amd64", time.time())
+        await store.runs.start("live", "t", "octocat", "linux/amd64", time.time())
         update = StepUpdate("v", "make", time.time())
-        row = (await store.put_steps("live", [update]))["v"].row
-        log = await store.open_log("live", row)
+        row = (await store.steps.put("live", [update]))["v"].row
+        log = await store.logs.open("live", row)
 
         async def write(first: int, last: int) -> None:
             await log.append(lines(first, last), None, 1, time.time())
@@ -167,8 +170,8 @@ async def test_the_end_is_followed_left_and_found_again_over_a_connection_that_i
             await scene.heard("found")
             await write(5313, 5313)
             await log.close()
-            await store.put_steps("live", [StepUpdate("v", "make", time.time(), time.time())])
-            await store.end_run("live", "succeeded", None, time.time())
+            await store.steps.put("live", [StepUpdate("v", "make", time.time(), time.time())])
+            await store.runs.end("live", "succeeded", None, time.time())
             site.tail.publish("live")
             found = await scene.found()
     assert found["at_end"]
@@ -188,9 +191,9 @@ async def test_a_connection_that_is_silent_is_noticed_and_replaced_without_gap_o
     async with shown(tmp_path) as its, a_cable(its.url) as cable:
         site, store = its.site, its.store
         await site.queued("live")
-        await store.start_run("live", "t", "octocat", "linux/amd64", time.time())
-        row = (await store.put_steps("live", [StepUpdate("v", "make", time.time())]))["v"].row
-        log = await store.open_log("live", row)
+        await store.runs.start("live", "t", "octocat", "linux/amd64", time.time())
+        row = (await store.steps.put("live", [StepUpdate("v", "make", time.time())]))["v"].row
+        log = await store.logs.open("live", row)
         await log.append(b"one\n", None, 1, time.time())
         async with playing(scenes.silent, f"{cable.url}/runs/live") as scene:
             await scene.heard("open")
@@ -201,8 +204,8 @@ async def test_a_connection_that_is_silent_is_noticed_and_replaced_without_gap_o
             cable.open.set()
             await log.append(b"three\n", None, 1, time.time())
             await log.close()
-            await store.put_steps("live", [StepUpdate("v", "make", time.time(), time.time())])
-            await store.end_run("live", "succeeded", None, time.time())
+            await store.steps.put("live", [StepUpdate("v", "make", time.time(), time.time())])
+            await store.runs.end("live", "succeeded", None, time.time())
             site.tail.publish("live")
             found = await scene.found()
     assert found["quiet"]
@@ -214,17 +217,17 @@ async def test_a_run_that_fails_while_its_page_is_open_says_why(tmp_path: Path) 
     async with shown(tmp_path) as its:
         site, store = its.site, its.store
         await site.queued("live")
-        await store.start_run("live", "t", "octocat", "linux/amd64", time.time())
-        row = (await store.put_steps("live", [StepUpdate("v", "make", time.time())]))["v"].row
-        log = await store.open_log("live", row)
+        await store.runs.start("live", "t", "octocat", "linux/amd64", time.time())
+        row = (await store.steps.put("live", [StepUpdate("v", "make", time.time())]))["v"].row
+        log = await store.logs.open("live", row)
         await log.append(b"compiling\n", None, 1, time.time())
         async with playing(scenes.fails, f"{its.url}/runs/live") as scene:
             await scene.heard("open")
             await log.append(b"foo.c:12:3: error: there is no foo\n", None, 1, time.time())
             await log.close()
             error = StepUpdate("v", "make", time.time(), time.time(), error="exit status 2")
-            await store.put_steps("live", [error])
-            await store.end_run("live", "failed", "exit status 2", time.time())
+            await store.steps.put("live", [error])
+            await store.runs.end("live", "failed", "exit status 2", time.time())
             site.tail.publish("live")
             found = await scene.found()
     assert found["hidden"]

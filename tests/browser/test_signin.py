@@ -32,9 +32,9 @@ async def test_a_private_run_is_seen_live_by_who_signed_in_and_by_nobody_else(
         trial.standin.add_user("mallory", permission="none")
         store = trial.daemon.store
         async with trial.daemon.tail.follow(None) as following:
-            while not (runs := (await store.runs(public_only=False)).items):
+            while not (runs := (await store.runs.newest(public_only=False)).items):
                 await following.changed()
-        assert (await store.runs()).items == ()
+        assert (await store.runs.newest()).items == ()
         address = f"{trial.daemon.local_url}/runs/{runs[0].id}"
         found = await look(private, address, GATE=str(gate), READER=trial.standin.login)
         await trial.daemon.inbox.finished(trial.guid)

@@ -111,6 +111,6 @@ async def test_a_check_is_handed_to_a_few_runtimes_and_not_to_all_of_a_machine_t
             await its.inbox.finished("g1")
         assert sum(len(each.told) for each in lost) == MAX_RUNTIMES_TRIED
         assert its.check_run()["conclusion"] == "cancelled"
-        [run] = (await its.store.runs()).items
+        [run] = (await its.store.runs.newest()).items
         assert run.state == "interrupted"
         assert "did not answer" in (run.message or "")

@@ -35,11 +35,11 @@ DAYS = {
 
 
 async def all_concluded(its: SmallLoop) -> bool:
-    return not await its.store.unfinished_check_runs()
+    return not await its.store.checks.unfinished()
 
 
 async def run_ended(its: SmallLoop) -> bool:
-    return any(run.ended_at for _, run in await its.store.unfinished_check_runs())
+    return any(run.ended_at for _, run in await its.store.checks.unfinished())
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ async def test_a_check_that_github_refuses_to_make_sets_its_delivery_aside_and_a
             assert finished.state == "set_aside"
             assert finished.error is not None
             assert str(status) in finished.error
-            [run] = (await its.store.runs()).items
+            [run] = (await its.store.runs.newest()).items
             assert run.state == "interrupted"
             assert "bassloop deliveries replay g1" in (run.message or "")
             assert runner.told == []
@@ -156,7 +156,7 @@ async def test_an_end_that_github_did_not_take_is_told_after_a_restart(
             standin = its.standin
             await its.until_stored(lambda: run_ended(its))
             await until(lambda: standin.requests[-1][0] == "PATCH")
-        [(_, run)] = await its.store.unfinished_check_runs()
+        [(_, run)] = await its.store.checks.unfinished()
         assert run.state == "succeeded"
     standin.faults.clear()
     async with small_loop(repository, tmp_path, standin=standin) as its:

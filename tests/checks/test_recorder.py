@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 async def a_store(tmp_path: Path, **options: int) -> AsyncGenerator[Store]:
     """A store with the run `r`."""
     async with open_store(tmp_path / "loop.db", tmp_path / "blobs", **options) as store:
-        await store.put_user(User(1, "U_1", "octocat"))
+        await store.users.put(User(1, "U_1", "octocat"))
         run = a_run(thunk_digest="", state="queued", started_at=None, ended_at=None)
-        await store.intend_check(2, "octocat/hello", 3, "0" * 40, "test", "g", False, run)
+        await store.checks.intend(2, "octocat/hello", 3, "0" * 40, "test", "g", False, run)
         yield store
 
 
@@ -47,10 +47,10 @@ async def test_steps_and_their_logs_are_stored_as_they_come(tmp_path: Path) -> N
             step.completed.FromSeconds(103)
             step.error = "exit status 2"
             await recorder.record(update(step))
-        [stored] = await store.steps("r")
+        [stored] = await store.steps.of_run("r")
         assert (stored.name, stored.inputs, stored.error) == ("make", ("u",), "exit status 2")
         assert (stored.started_at, stored.completed_at) == (100, 103)
-        assert await store.log_lines("r", stored.row, 0, 10) == [b"one", b"two", b"three"]
+        assert await store.logs.lines("r", stored.row, 0, 10) == [b"one", b"two", b"three"]
 
 
 async def test_a_line_that_may_still_change_is_lent_to_followers(tmp_path: Path) -> None:
@@ -68,8 +68,8 @@ async def test_a_log_of_a_step_that_was_never_named_is_kept(tmp_path: Path) -> N
     async with a_store(tmp_path) as store:
         async with recording(store, Tail(), "r") as recorder:
             await recorder.record(update(logs=[("unheard of", b"hello\n")]))
-        [stored] = await store.steps("r")
-        assert await store.log_lines("r", stored.row, 0, 1) == [b"hello"]
+        [stored] = await store.steps.of_run("r")
+        assert await store.logs.lines("r", stored.row, 0, 1) == [b"hello"]
 
 
 async def test_names_of_any_length_and_content_stay_names(tmp_path: Path) -> None:
@@ -79,9 +79,9 @@ async def test_names_of_any_length_and_content_stay_names(tmp_path: Path) -> Non
             await recorder.record(
                 update(progrock.Vertex(id=hostile, name=hostile), logs=[(hostile, b"line\n")])
             )
-        [stored] = await store.steps("r")
+        [stored] = await store.steps.of_run("r")
         assert len(stored.name) == MAX_NAME
-        assert await store.log_lines("r", stored.row, 0, 1) == [b"line"]
+        assert await store.logs.lines("r", stored.row, 0, 1) == [b"line"]
     assert not (tmp_path.parent / "x").exists()
 
 
@@ -91,8 +91,8 @@ async def test_a_log_beyond_its_limit_says_so_and_the_run_goes_on(tmp_path: Path
             await recorder.record(update(progrock.Vertex(id="v", name="x")))
             for _ in range(100):
                 await recorder.record(update(logs=[("v", b"0123456789\n" * 100)]))
-        [stored] = await store.steps("r")
-        extent = await store.log_extent("r", stored.row)
-        lines = await store.log_lines("r", stored.row, 0, extent.lines)
+        [stored] = await store.steps.of_run("r")
+        extent = await store.logs.extent("r", stored.row)
+        lines = await store.logs.lines("r", stored.row, 0, extent.lines)
         assert extent.raw_bytes < 11_000
         assert any(b"reached its limit of 10,000 bytes" in line for line in lines)

@@ -86,9 +86,11 @@ async def test_a_head_that_was_replaced_before_its_turn_came_does_not_run(
     async with small_loop(path, tmp_path / "data") as its, its.runner() as runner:
         its.inbox.at_once = 0
         await pushed(its, a, "a", "0" * 40)
-        received = await its.store.delivery("a")
+        received = await its.store.deliveries.get("a")
         assert received is not None
-        await its.store.supersede(its.standin.repository_id, a, "main", b, received.received_at + 1)
+        await its.store.heads.supersede(
+            its.standin.repository_id, a, "main", b, received.received_at + 1
+        )
         its.inbox.at_once = 64
         await pushed(its, b, "b", a)
         await its.inbox.finished("a")

@@ -34,7 +34,7 @@ class Data:
 
     async def runs(self) -> list[str]:
         async with open_store(self.folder / "loop.db", self.folder / "blobs") as store:
-            return [run.id for run in (await store.runs()).items]
+            return [run.id for run in (await store.runs.newest()).items]
 
     def command(self, *words: str) -> Result:
         return CliRunner().invoke(cli, [*words, "--data-dir", str(self.folder)])

@@ -85,7 +85,7 @@ async def test_a_private_log_is_shown_to_who_signed_in(
         async with open_trial(TrialOptions(path, private=True)) as trial:
             trial.standin.sign_ins.interval = 1
             await trial.daemon.inbox.finished(trial.guid)
-            [run] = (await trial.daemon.store.runs(public_only=False)).items
+            [run] = (await trial.daemon.store.runs.newest(public_only=False)).items
             address = f"{trial.daemon.url}/runs/{run.id}"
             assert "swordfish" not in await command("logs", address, check=5)
             async with trio.open_nursery() as nursery:

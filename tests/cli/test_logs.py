@@ -206,7 +206,7 @@ async def cutting(port: int, allowances: list[int]) -> AsyncGenerator[int]:
 async def numbers(site: Site, count: int) -> int:
     await site.queued()
     row = await site.step("r", "v", b"".join(b"%d\n" % number for number in range(count)))
-    await site.store.end_run("r", "succeeded", None, 2.0)
+    await site.store.runs.end("r", "succeeded", None, 2.0)
     return row
 
 
@@ -259,7 +259,7 @@ async def test_a_run_is_followed_to_its_end(
                     said = progrock.VertexLog(vertex="v", data=b"\x1b[1m%d\x1b[0m\n" % number)
                     await recorder.record(progrock.StatusUpdate(logs=[said]))
                     await trio.sleep(0.001)
-            await site.store.end_run("r", "failed", None, 2.0)
+            await site.store.runs.end("r", "failed", None, 2.0)
             site.tail.publish("r")
         assert lines == [f"\x1b[1m{number}\x1b[0m" for number in range(200)]
 

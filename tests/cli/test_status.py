@@ -90,9 +90,9 @@ async def test_what_waits_is_seen_while_the_daemon_is_down(
 ) -> None:
     data = tmp_path / "data"
     async with open_store(data / "loop.db", data / "blobs") as store:
-        await store.record_delivery("g1", "push", None, b"{}", received_at=1.0)
-        await store.record_delivery("g2", "push", None, b"{}")
-        await store.set_delivery_state("g2", "set_aside", "no luck")
+        await store.deliveries.record("g1", "push", None, b"{}", received_at=1.0)
+        await store.deliveries.record("g2", "push", None, b"{}")
+        await store.deliveries.set_state("g2", "set_aside", "no luck")
     code, said = status(env, "--json")
     picture = json.loads(said)
     assert code == 1

@@ -63,7 +63,7 @@ async def test_a_delivery_is_on_disk_when_it_is_accepted(tmp_path: Path) -> None
     async with inbox(tmp_path, handle) as (box, store):
         answer = await box.accept(headers(body(), "g1"), body())
         assert answer.status == 202
-        assert (await store.delivery("g1")) is not None
+        assert (await store.deliveries.get("g1")) is not None
         finished = await box.finished("g1")
         assert (finished.state, finished.error) == ("done", "a note")
         assert handled.is_set()
@@ -86,7 +86,7 @@ async def test_what_is_not_a_signed_delivery_is_refused(
     async with inbox(tmp_path, done) as (box, store):
         answer = await box.accept(headers(body(), "g1", **changed), body())
         assert answer.status == status
-        assert await store.deliveries() == []
+        assert await store.deliveries.newest() == []
 
 
 @pytest.mark.parametrize("text", [b"{", b"[]", b"\xff", b"[" * 100_000, b'{"sender": 1}'])
@@ -209,7 +209,7 @@ async def test_a_closed_inbox_ends_what_it_handles_and_takes_no_more(tmp_path: P
             box.close()
             assert (await box.accept(headers(body(), "g2"), body())).status == 503
             going.set()
-        delivery = await store.delivery("g1")
+        delivery = await store.deliveries.get("g1")
         assert delivery is not None
         assert delivery.state == "done"
 
@@ -249,7 +249,7 @@ async def test_a_postponed_delivery_is_in_no_others_way(tmp_path: Path) -> None:
         other = body("b" * 40)
         await box.accept(headers(other, "other"), other)
         assert (await box.finished("other")).state == "done"
-        limited = await store.delivery("limited")
+        limited = await store.deliveries.get("limited")
         assert limited is not None
         assert (limited.state, limited.error) == ("received", "RateLimited: enough")
         assert limited.not_before is not None
@@ -265,7 +265,7 @@ async def test_a_restart_waits_for_what_is_left_of_the_time(
 
     async with inbox(tmp_path, limited) as (box, store):
         await box.accept(headers(body(), "g1"), body())
-        while (found := await store.delivery("g1")) is None or not found.postponed:
+        while (found := await store.deliveries.get("g1")) is None or not found.postponed:
             await trio.lowlevel.checkpoint()
     began = trio.current_time()
     async with inbox(tmp_path, done) as (box, _):
@@ -312,11 +312,11 @@ async def test_being_shut_down_is_no_attempt_but_crashes_are_counted(tmp_path: P
         await box.accept(headers(body(), "g1"), body())
         await began.wait()
     async with open_store(tmp_path / "loop.db", tmp_path / "blobs") as store:
-        delivery = await store.delivery("g1")
+        delivery = await store.deliveries.get("g1")
         assert delivery is not None
         assert (delivery.state, delivery.attempts) == ("received", 0)
         for _ in range(MAX_CRASHES):
-            await store.set_delivery_state("g1", "handling")
+            await store.deliveries.set_state("g1", "handling")
     async with inbox(tmp_path, never) as (box, _):
         finished = await box.finished("g1")
         assert finished.state == "set_aside"

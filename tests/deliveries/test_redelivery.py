@@ -42,7 +42,7 @@ async def test_all_pages_are_looked_at_and_the_oldest_comes_first(
         ping = {"zen": "Keep it logically awesome."}
         guids = [its.standin.lose("ping", ping) for _ in range(130)]
         assert await fetch_missed(its.loop.github, its.inbox, since=0) == 130
-        stored = [delivery.guid for delivery in await its.store.deliveries(500)]
+        stored = [delivery.guid for delivery in await its.store.deliveries.newest(500)]
         assert stored == guids[::-1]
 
 
@@ -57,7 +57,7 @@ async def test_one_that_arrived_and_one_that_another_loop_took_are_not_fetched(
         its.standin.made_older(nobody, status=0, seconds=3600)
         await its.deliver(payload, arrived)
         assert await fetch_missed(its.loop.github, its.inbox, since=0) == 1
-        assert await its.store.known_deliveries([arrived, before, nobody]) == {arrived, nobody}
+        assert await its.store.deliveries.stored([arrived, before, nobody]) == {arrived, nobody}
 
 
 async def test_one_whose_answer_was_lost_is_handled_once(

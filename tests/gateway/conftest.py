@@ -74,7 +74,7 @@ class Records:
         self.runtimes: dict[str, RuntimeRecord] = {}
         self.broken = False
 
-    async def add_runtime(self, record: RuntimeRecord) -> None:
+    async def add(self, record: RuntimeRecord) -> None:
         if self.broken:
             raise OSError("the disk is full")
         self.runtimes[record.id] = record

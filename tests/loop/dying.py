@@ -1,6 +1,6 @@
 """`python dying.py serve`: the daemon, which kills itself (SIGKILL) at the point that DIE_AT names.
 
-DIE_AT="before store bind_check_run 1"      before the first commit with this operation of the store
+DIE_AT="before store Checks.bind 1"      before the first commit with this operation of the store
 DIE_AT="after github POST:/check-runs$ 1"   after GitHub's first answer to such a call has come
 """
 
@@ -36,9 +36,9 @@ def die_if(now: bool) -> None:
 
 
 def operation(change: Any) -> str:
-    """The store's operation that a change is of."""
-    name = getattr(getattr(change, "func", change), "__qualname__", "")
-    return "close_log" if "closed" in name else name.split(".")[1] if "." in name else name
+    """The store's operation that a change is of, such as `Runs.start`."""
+    name: str = getattr(change, "func", change).__qualname__
+    return name.partition(".<locals>")[0]
 
 
 if WHERE == "store":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from bassloop.store.logs import writer
+from bassloop.store.logs import log_writer
 from bassloop.tools.trial import TrialOptions, open_trial
 
 if TYPE_CHECKING:
@@ -43,13 +43,13 @@ async def stalled(progress: Path) -> int:
 async def test_a_disk_that_does_not_write_stops_the_command(
     make_repository: MakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    disk, progress, write = threading.Event(), tmp_path / "progress", writer._write_all
+    disk, progress, write = threading.Event(), tmp_path / "progress", log_writer._write_all
 
     def slow(jobs: Any) -> Any:
         disk.wait()
         return write(jobs)
 
-    monkeypatch.setattr(writer, "_write_all", slow)
+    monkeypatch.setattr(log_writer, "_write_all", slow)
     script = SCRIPT.replace("BLOCKS", str(BLOCKS)).replace("BLOCK", str(BLOCK))
     path = make_repository(
         ":flood (on src ($ sh flood.sh))",
@@ -65,5 +65,5 @@ async def test_a_disk_that_does_not_write_stops_the_command(
             [flood] = trial.standin.check_runs
             assert flood["conclusion"] == "success", flood["output"]
             assert int(progress.read_text()) == BLOCKS
-            steps = await trial.daemon.store.steps(flood["external_id"])
+            steps = await trial.daemon.store.steps.of_run(flood["external_id"])
             assert max(each.raw_bytes for each in steps) == BLOCK * BLOCKS

@@ -100,7 +100,9 @@ async def test_a_delivery_with_a_wrong_signature_starts_nothing(
             headers["X-Hub-Signature-256"] = sign(b"another secret", body)
             wrong = await client.post(address, content=body, headers=headers)
         assert (unsigned.status_code, wrong.status_code) == (401, 403)
-        assert await trial.daemon.store.delivery("11111111-2222-3333-4444-555555555555") is None
+        assert (
+            await trial.daemon.store.deliveries.get("11111111-2222-3333-4444-555555555555") is None
+        )
         assert len(trial.standin.check_runs) == before
 
 
@@ -108,7 +110,7 @@ async def test_the_same_delivery_again_is_accepted_and_does_nothing(
     make_repository: MakeRepository,
 ) -> None:
     async with tried(make_repository(':ok (on src ($ sh -c "true"))')) as trial:
-        delivery = await trial.daemon.store.delivery(trial.guid)
+        delivery = await trial.daemon.store.deliveries.get(trial.guid)
         assert delivery is not None
         headers = {
             "Content-Type": "application/json",

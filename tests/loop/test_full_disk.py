@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from bassloop.store import open_store
-from bassloop.store.upkeep.mend import look
+from bassloop.store.maintenance.check import check_store
 
 from .world import world
 
@@ -107,15 +107,15 @@ done
                     await its.concluded(daemon)
                     for guid in promised:
                         await its.handled(guid)
-                assert list(look(data / "loop.db", data / "blobs", in_use=False)) == []
+                assert list(check_store(data / "loop.db", data / "blobs", in_use=False)) == []
                 async with open_store(data / "loop.db", data / "blobs") as store:
-                    assert await store.known_deliveries(promised) == set(promised)
-                    [run] = (await store.runs()).items
+                    assert await store.deliveries.stored(promised) == set(promised)
+                    [run] = (await store.runs.newest()).items
                     assert run.state == "succeeded"
-                    steps = await store.steps(run.id)
+                    steps = await store.steps.of_run(run.id)
                     assert any("the disk was full" in each.name for each in steps)
                     [said] = [each for each in steps if each.lines > 100]
-                    text = b"".join([chunk async for chunk in store.log_raw(run.id, said.row)])
+                    text = b"".join([chunk async for chunk in store.logs.raw(run.id, said.row)])
             lines = text.decode().split("\n")
             assert lines[0] == "begun"
             assert [int(line.split()[0]) for line in lines[1:-1]] == list(range(LINES))

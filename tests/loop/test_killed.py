@@ -27,19 +27,19 @@ HOOK = """
 """
 
 STORED = (
-    "record_delivery 1",
-    "set_delivery_state 1",
-    "put_user 1",
-    "intend_check 1",
-    "bind_check_run 1",
-    "start_run 1",
-    "put_steps 1",
+    "Deliveries.record 1",
+    "Deliveries.set_state 1",
+    "Users.put 1",
+    "Checks.intend 1",
+    "Checks.bind 1",
+    "Runs.start 1",
+    "Steps._merge 1",
     "open_log 1",
-    "put_steps 2",
+    "Steps._merge 2",
     "close_log 1",
-    "end_run 1",
-    "conclude_check_run 1",
-    "set_delivery_state 2",
+    "Runs.end 1",
+    "Checks.conclude 1",
+    "Deliveries.set_state 2",
 )
 ASKED = (
     "GET:/contents/project.bass$ 1",
@@ -76,9 +76,9 @@ async def test_a_daemon_killed_here_loses_nothing_and_does_nothing_twice(
         [shown] = its.standin.check_runs
         assert (shown["name"], shown["status"]) == ("it", "completed")
         async with open_store(tmp_path / "world/data/loop.db", tmp_path / "blobs") as store:
-            [run] = (await store.runs(public_only=False)).items
-            assert await store.unfinished_check_runs() == []
-            assert await store.unfinished_deliveries() == []
+            [run] = (await store.runs.newest(public_only=False)).items
+            assert await store.checks.unfinished() == []
+            assert await store.deliveries.unfinished() == []
         times = len(ran.read_text().splitlines()) if ran.exists() else 0
         assert (shown["conclusion"], run.state, times) in (
             ("success", "succeeded", 1),

@@ -118,12 +118,14 @@ async def two_runners(repository: Path, folder: Path, behind: Behind) -> AsyncGe
         ):
             first: list[str] = []
             while not first:
-                first = [each.id for each in await store.runtimes() if each.priority == FIRST]
+                first = [
+                    each.id for each in await store.runtimes.connected() if each.priority == FIRST
+                ]
                 await trio.sleep(0.01)
             await its.standin.deliver(
                 daemon.url, "check_suite", await its.standin.payload("check_suite")
             )
-            while not [run for run in await store.unfinished_runs() if run.runtime_id in first]:
+            while not [run for run in await store.runs.unfinished() if run.runtime_id in first]:
                 await trio.sleep(0.01)
             yield its, daemon, store, process
 
@@ -139,9 +141,9 @@ async def test_what_had_not_begun_is_taken_by_another_runner(
             await its.concluded(daemon)
             [said] = its.standin.check_runs
             assert said["conclusion"] == "success", said["output"]
-            run = await store.run(said["external_id"])
+            run = await store.runs.get(said["external_id"])
             assert run.runner_kind == "bassloop"
-            assert [each.kind for each in await store.runtimes()] == ["bassloop"]
+            assert [each.kind for each in await store.runtimes.connected()] == ["bassloop"]
 
 
 async def test_what_had_begun_ends_and_is_not_begun_again(
@@ -150,8 +152,8 @@ async def test_what_had_begun_ends_and_is_not_begun_again(
     repository = make_repository(**{"project.bass": HOOK})
     with trio.fail_after(120):
         async with two_runners(repository, tmp_path / "world", begins) as (its, daemon, store, ssh):
-            [run] = await store.unfinished_runs()
-            while not await store.steps(run.id):
+            [run] = await store.runs.unfinished()
+            while not await store.steps.of_run(run.id):
                 await trio.sleep(0.01)
             ssh.kill()
             await its.concluded(daemon)
@@ -159,5 +161,5 @@ async def test_what_had_begun_ends_and_is_not_begun_again(
             assert said["conclusion"] == "cancelled"
             assert "runner for linux/amd64" in said["output"]["summary"]
             assert "run the check again" in said["output"]["summary"]
-            ended = await store.run(run.id)
+            ended = await store.runs.get(run.id)
             assert (ended.state, ended.runner_kind) == ("interrupted", "openssh")

@@ -46,7 +46,7 @@ async def made(make_repository: MakeRepository) -> AsyncGenerator[tuple[Trial, R
     with trio.fail_after(120):
         async with open_trial(TrialOptions(path), hear) as trial:
             await trial.daemon.inbox.finished(trial.guid)
-            [run] = (await trial.daemon.store.runs()).items
+            [run] = (await trial.daemon.store.runs.newest()).items
             assert run.state == "succeeded", run.message
             yield trial, run, began
 

@@ -158,7 +158,7 @@ async def test_a_log_is_on_the_page_while_it_is_written(make_repository: MakeRep
                 runs: tuple[Any, ...] = ()
                 while not runs:
                     await following.changed()
-                    runs = (await trial.daemon.store.runs()).items
+                    runs = (await trial.daemon.store.runs.newest()).items
             address = trial.daemon.local_url.replace("http", "ws") + f"/runs/{runs[0].id}/live"
             lines: list[str] = []
             async with open_websocket_url(address) as socket:
@@ -167,7 +167,7 @@ async def test_a_log_is_on_the_page_while_it_is_written(make_repository: MakeRep
                 while "first" not in screen:
                     news = json.loads(await socket.get_message())
                     screen = [line for log in news.get("logs", ()) for line in log["screen"]]
-                run = await trial.daemon.store.run(runs[0].id)
+                run = await trial.daemon.store.runs.get(runs[0].id)
                 assert run is not None
                 assert run.state == "running"
                 _let_go(trial)
@@ -193,7 +193,7 @@ async def test_a_runner_that_leaves_leaves_no_runtime_behind(
     make_repository: MakeRepository,
 ) -> None:
     async with tried(make_repository(':ok (on src ($ sh -c "true"))')) as trial:
-        assert len(await trial.daemon.store.runtimes()) == 1
+        assert len(await trial.daemon.store.runtimes.connected()) == 1
         [runtime] = trial.daemon.pool.snapshot()
         assert runtime.login == trial.standin.login
         pool = trial.daemon.pool

@@ -112,7 +112,7 @@ class World:
         data = self.folder / "data"
         async with open_store(data / "loop.db", data / "blobs", owner=False) as store:
             while True:
-                found = await store.delivery(guid)
+                found = await store.deliveries.get(guid)
                 if found is not None and found.state == "done":
                     return
                 await trio.sleep(0.02)

@@ -42,7 +42,7 @@ def run(**changes: Any) -> Run:
 
 
 async def intend(store: Store, made: Run, *, rerun: bool = False, installation: int = 5) -> bool:
-    _, created = await store.intend_check(
+    _, created = await store.checks.intend(
         made.repository_id,
         made.repository,
         installation,
@@ -59,5 +59,5 @@ async def step(store: Store, digest: str = "v") -> tuple[str, int]:
     """The id of a new run, and the row of a step of it."""
     made = run(head_sha=new_run_id())
     await intend(store, made)
-    found = await store.put_steps(made.id, [StepUpdate(digest, digest)])
+    found = await store.steps.put(made.id, [StepUpdate(digest, digest)])
     return made.id, found[digest].row

@@ -11,19 +11,18 @@ import trio
 import trio.lowlevel
 
 from bassloop.store import (
-    Busy,
     StepUpdate,
     Store,
+    StoreBusy,
     StoreError,
     StoreFull,
     StoreUnusable,
     open_store,
 )
-from bassloop.store.upkeep import backup as backups
-from bassloop.store.upkeep import files
-from bassloop.store.upkeep.backup import BackupError, back_up
-from bassloop.store.upkeep.mend import verify
-from bassloop.store.upkeep.restore import restore
+from bassloop.store.maintenance import backup as backups
+from bassloop.store.maintenance import log_folders
+from bassloop.store.maintenance.backup import BackupError, back_up, restore
+from bassloop.store.maintenance.check import verify_backup
 
 from .made import intend, run, step
 
@@ -46,7 +45,7 @@ class Places:
         return restore(self.backup, *self.restored, now=2.0, **how)
 
     def wrong_in_backup(self) -> list[str]:
-        found = verify(self.backup / "loop.db", self.backup / "blobs")
+        found = verify_backup(self.backup / "loop.db", self.backup / "blobs")
         return [finding.what for finding in found]
 
 
@@ -57,24 +56,24 @@ def places(tmp_path: Path) -> Places:
 
 async def write_log(store: Store, text: bytes, *, close: bool = True) -> tuple[str, int]:
     where = await step(store)
-    log = await store.open_log(*where)
+    log = await store.logs.open(*where)
     await log.append(text, None, 1, 1.0)
     await (log.close() if close else log.flush())
     return where
 
 
 async def test_what_is_backed_up_is_restored(store: Store, places: Places) -> None:
-    await store.record_delivery("g", "push", None, b"{}")
+    await store.deliveries.record("g", "push", None, b"{}")
     closed = await write_log(store, b"one\ntwo\n")
     growing = await write_log(store, b"whole\nhal", close=False)
     made = places.back_up()
     assert (made.runs, made.lost) == (2, 0)
     assert places.restore() == []
     async with open_store(*places.restored) as again:
-        assert await again.known_deliveries(["g"]) == {"g"}
-        assert await again.log_lines(*closed, 0, 9) == [b"one", b"two"]
-        assert await again.log_lines(*growing, 0, 9) == [b"whole"]
-        assert (await again.log_extent(*growing)).cut
+        assert await again.deliveries.stored(["g"]) == {"g"}
+        assert await again.logs.lines(*closed, 0, 9) == [b"one", b"two"]
+        assert await again.logs.lines(*growing, 0, 9) == [b"whole"]
+        assert (await again.logs.extent(*growing)).cut
 
 
 async def test_a_backup_made_at_any_moment_of_a_load_is_whole(store: Store, places: Places) -> None:
@@ -84,9 +83,9 @@ async def test_a_backup_made_at_any_moment_of_a_load_is_whole(store: Store, plac
         while True:
             made = run(head_sha=f"{number} {len(sizes)}")
             await intend(store, made)
-            found = await store.put_steps(made.id, [StepUpdate("v", "v")])
+            found = await store.steps.put(made.id, [StepUpdate("v", "v")])
             where = made.id, found["v"].row
-            log = await store.open_log(*where)
+            log = await store.logs.open(*where)
             for piece in range(8):
                 await log.append(b"%d\n" % piece * 700, None, 1, 1.0)
                 await trio.lowlevel.checkpoint()
@@ -147,15 +146,15 @@ async def test_a_backup_that_fails_in_the_middle_leaves_the_earlier_one(
             raise OSError(28, "No space left on device")
         to.write_bytes(path.read_bytes())
 
-    monkeypatch.setattr("bassloop.store.upkeep.backup.shutil.copyfile", full)
+    monkeypatch.setattr("bassloop.store.maintenance.backup.shutil.copyfile", full)
     with pytest.raises(StoreFull, match="No space left"):
         places.back_up()
     monkeypatch.undo()
     assert places.wrong_in_backup() == []
     places.restore()
     async with open_store(*places.restored) as again:
-        assert await again.log_lines(*first, 0, 9) == [b"first"]
-        assert len((await again.runs()).items) == 1
+        assert await again.logs.lines(*first, 0, 9) == [b"first"]
+        assert len((await again.runs.newest()).items) == 1
 
 
 async def test_a_store_that_nobody_has_open_is_backed_up(places: Places) -> None:
@@ -174,7 +173,7 @@ async def test_a_folder_with_something_else_is_refused(store: Store, places: Pla
 
 
 async def test_no_backup_is_made_while_the_store_is_pruned(store: Store, places: Places) -> None:
-    with files.alone(places.store[1]), pytest.raises(Busy):
+    with log_folders.maintenance_lock(places.store[1]), pytest.raises(StoreBusy):
         places.back_up()
 
 
@@ -189,9 +188,9 @@ async def test_data_that_is_there_is_moved_aside_and_only_when_told(
         places.restore()
     database, blobs = places.restore(overwrite=True)
     async with open_store(*places.restored) as again:
-        assert await again.log_lines(*mine, 0, 9) == [b"mine"]
+        assert await again.logs.lines(*mine, 0, 9) == [b"mine"]
     async with open_store(database, blobs) as before:
-        assert await before.log_lines(*theirs, 0, 9) == [b"theirs"]
+        assert await before.logs.lines(*theirs, 0, 9) == [b"theirs"]
 
 
 async def test_a_backup_that_is_not_whole_is_not_restored(store: Store, places: Places) -> None:
@@ -219,7 +218,7 @@ async def test_a_restore_that_was_killed_is_finished_before_a_daemon_starts(
     async with open_store(*places.restored):
         pass
     with monkeypatch.context() as patched:
-        patched.setattr("bassloop.store.upkeep.restore.os.sync", lambda: 1 / 0)
+        patched.setattr("bassloop.store.maintenance.backup.os.sync", lambda: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             places.restore(overwrite=True)
     async with open_store(*places.restored):
@@ -243,4 +242,4 @@ async def test_a_restore_that_was_killed_is_finished_before_a_daemon_starts(
             pass
     places.restore()
     async with open_store(*places.restored) as again:
-        assert await again.log_lines(*where, 0, 9) == [b"text"]
+        assert await again.logs.lines(*where, 0, 9) == [b"text"]

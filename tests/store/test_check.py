@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bassloop.store import Store, StoreUnusable, open_store
-from bassloop.store.logs.formats import LogFiles
-from bassloop.store.upkeep.mend import look, mend
+from bassloop.store.logs.log_files import LogFiles
+from bassloop.store.maintenance.check import check_store
+from bassloop.store.maintenance.repair import repair_store
 
 from .made import THUNK, step
 
@@ -29,7 +30,7 @@ async def a_log(store: Store, text: bytes = PLAIN, coloured: bool = False) -> tu
     from bassloop.terminal import Terminal
 
     where = await step(store)
-    log = await store.open_log(*where)
+    log = await store.logs.open(*where)
     terminal = Terminal()
     raw = text.replace(b"line", b"\x1b[1mline\x1b[0m") if coloured else text
     await log.append(raw, terminal.settle(raw), 1, 1.0)
@@ -45,10 +46,13 @@ class Data:
         self.database, self.blobs = folder / "loop.db", folder / "blobs"
 
     def found(self) -> list[str]:
-        return [each.what for each in look(self.database, self.blobs, in_use=False)]
+        return [each.what for each in check_store(self.database, self.blobs, in_use=False)]
 
-    def mended(self) -> list[str]:
-        return [f"{each.what}: {each.mended}" for each in mend(self.database, self.blobs, now=3.0)]
+    def repaired(self) -> list[str]:
+        return [
+            f"{each.what}: {each.repaired}"
+            for each in repair_store(self.database, self.blobs, now=3.0)
+        ]
 
     def execute(self, statement: str) -> None:
         with closing(sqlite3.connect(self.database)) as connection, connection:
@@ -67,8 +71,8 @@ async def made(data: Data, **how: bool) -> tuple[str, int]:
 
 async def lines(data: Data, where: tuple[str, int]) -> tuple[list[bytes], bool]:
     async with open_store(data.database, data.blobs, synchronous="OFF") as store:
-        found = await store.log_lines(*where, 0, 10_000)
-        return found, (await store.log_extent(*where)).cut
+        found = await store.logs.lines(*where, 0, 10_000)
+        return found, (await store.logs.extent(*where)).cut
 
 
 @pytest.mark.parametrize("coloured", [False, True])
@@ -77,15 +81,15 @@ async def test_a_store_that_is_whole_has_nothing_to_tell(data: Data, coloured: b
     async with open_store(data.database, data.blobs, synchronous="OFF") as store:
         await a_log(store, b"without an end", coloured)
         await a_log(store, b"", coloured)
-        assert [each.what for each in look(data.database, data.blobs, in_use=True)] == []
+        assert [each.what for each in check_store(data.database, data.blobs, in_use=True)] == []
     assert data.found() == []
-    assert data.mended() == []
+    assert data.repaired() == []
 
 
 async def test_bytes_that_are_missing_are_told_and_the_rest_is_kept(data: Data) -> None:
     where = await made(data)
     os.truncate(LogFiles.of(data.blobs, *where).raw, 10_005)
-    (said,) = data.mended()
+    (said,) = data.repaired()
     assert f"log {where[1]} of run {where[0]}: 8,885 of its 18,890 bytes are missing" in said
     assert "10,005 bytes and 1,111 lines are kept, and it is marked as cut; 8,885 bytes are" in said
     assert data.found() == []
@@ -111,7 +115,7 @@ async def test_an_index_is_made_anew_and_nothing_is_lost(
 ) -> None:
     where = await made(data)
     break_it(LogFiles.of(data.blobs, *where))
-    said = data.mended()
+    said = data.repaired()
     assert [words in each and "nothing is lost" in each for each in said] == [True] * bool(words)
     assert data.found() == []
     assert await lines(data, where) == (PLAIN.split(b"\n")[:-1], False)
@@ -121,7 +125,7 @@ async def test_a_log_that_is_gone_is_empty_and_cut(data: Data) -> None:
     where = await made(data)
     for path in LogFiles.of(data.blobs, *where).all:
         path.unlink(missing_ok=True)
-    (said,) = data.mended()
+    (said,) = data.repaired()
     assert "18,890 bytes are lost" in said
     assert data.found() == []
     assert await lines(data, where) == ([], True)
@@ -139,7 +143,7 @@ def test_a_log_broken_anywhere_is_whole_after_its_repair(
     for path, cut in zip(LogFiles.of(data.blobs, *where).all, cuts, strict=True):
         if cut is not None and path.exists():
             os.truncate(path, min(cut, path.stat().st_size))
-    data.mended()
+    data.repaired()
     assert data.found() == []
     found, _ = trio.run(lambda: lines(data, where))
     if coloured and cuts[1] is not None and cuts[1] < 16:
@@ -154,7 +158,7 @@ async def test_files_of_nobody_are_removed(data: Data) -> None:
     stray.write_bytes(b"123")
     (data.blobs / "logs" / "nobody").mkdir()
     (data.blobs / "logs" / "nobody" / "1").write_bytes(b"12345")
-    said = data.mended()
+    said = data.repaired()
     assert sorted(each.rpartition(": ")[2] for each in said) == ["removed", "removed"]
     assert any("5 bytes, is of no run: nobody" in each for each in said)
     assert not stray.exists()
@@ -165,7 +169,7 @@ async def test_rows_that_refer_to_nothing_are_removed_and_what_hangs_on_them(dat
     where = await made(data)
     data.execute(f"DELETE FROM runs WHERE id = '{where[0]}'")  # foreign keys are off here
     assert len(data.found()) >= 2
-    said = data.mended()
+    said = data.repaired()
     assert any(
         "of vertexes refers to one of runs that is not there: removed" in each for each in said
     )
@@ -176,9 +180,9 @@ async def test_rows_that_refer_to_nothing_are_removed_and_what_hangs_on_them(dat
 async def test_a_log_that_was_open_at_a_crash_is_closed(data: Data) -> None:
     async with open_store(data.database, data.blobs, synchronous="OFF") as store:
         where = await step(store)
-        log = await store.open_log(*where)
+        log = await store.logs.open(*where)
         await log.append(b"whole\nhal", None, 1, 1.0)
-    (said,) = data.mended()
+    (said,) = data.repaired()
     assert "was being written when the loop ended" in said
     assert await lines(data, where) == ([b"whole"], True)
 
@@ -186,14 +190,14 @@ async def test_a_log_that_was_open_at_a_crash_is_closed(data: Data) -> None:
 async def test_nothing_is_mended_under_a_daemon(data: Data) -> None:
     async with open_store(data.database, data.blobs):
         with pytest.raises(StoreUnusable, match="another bassloop serves it"):
-            data.mended()
+            data.repaired()
 
 
 async def test_what_can_be_read_of_a_damaged_database_is_saved(data: Data) -> None:
     async with open_store(data.database, data.blobs, synchronous="OFF") as store:
-        await store.put_thunk(THUNK)
+        await store.thunks.put(THUNK)
         for number in range(400):
-            await store.record_delivery(f"g{number}", "push", None, b"x" * 3000)
+            await store.deliveries.record(f"g{number}", "push", None, b"x" * 3000)
         where = await a_log(store)
     size = data.database.stat().st_size
     with data.database.open("r+b") as file:
@@ -201,15 +205,15 @@ async def test_what_can_be_read_of_a_damaged_database_is_saved(data: Data) -> No
         file.write(b"\xff" * 4096)
     with pytest.raises(StoreUnusable, match="damaged"):
         data.found()
-    said = data.mended()
+    said = data.repaired()
     assert "saved" in said[0]
     assert "deliveries" in said[0]
     assert "the damaged file is loop.db.damaged-3" in said[0]
     assert data.found() == []
     assert (await lines(data, where))[0] == PLAIN.split(b"\n")[:-1]
     async with open_store(data.database, data.blobs) as store:
-        assert await store.thunk(THUNK.digest) == THUNK
-        known = await store.known_deliveries(f"g{number}" for number in range(400))
+        assert await store.thunks.get(THUNK.digest) == THUNK
+        known = await store.deliveries.stored(f"g{number}" for number in range(400))
         assert 390 <= len(known) <= 400
     assert (data.database.parent / "loop.db.damaged-3").exists()
 
@@ -219,7 +223,7 @@ async def test_what_is_no_database_is_left_as_it_is(data: Data) -> None:
     with pytest.raises(StoreUnusable, match="is not an SQLite database"):
         data.found()
     with pytest.raises(StoreUnusable, match="is not an SQLite database"):
-        data.mended()
+        data.repaired()
     assert data.database.read_bytes() == b"not a database" * 1000
 
 
@@ -227,7 +231,7 @@ async def test_what_a_daemon_prunes_meanwhile_is_not_missed(data: Data) -> None:
     first, second = await made(data), await made(data)
     for where in (first, second):
         LogFiles.of(data.blobs, *where).raw.unlink()
-    findings = look(data.database, data.blobs, in_use=True)
+    findings = check_store(data.database, data.blobs, in_use=True)
     assert "bytes are missing" in next(findings).what
     data.execute(f"DELETE FROM vertexes WHERE run_id = '{second[0]}'")
     data.execute(f"DELETE FROM runs WHERE id = '{second[0]}'")
@@ -238,5 +242,5 @@ async def test_folders_of_no_run_are_for_the_daemon_to_sweep_if_there_is_one(dat
     await made(data)
     (data.blobs / "logs" / "nobody").mkdir()
     (data.blobs / "logs" / "nobody" / "1").write_bytes(b"12345")
-    assert list(look(data.database, data.blobs, in_use=True)) == []
-    assert len(list(look(data.database, data.blobs, in_use=False))) == 1
+    assert list(check_store(data.database, data.blobs, in_use=True)) == []
+    assert len(list(check_store(data.database, data.blobs, in_use=False))) == 1

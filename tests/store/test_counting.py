@@ -5,8 +5,7 @@ from __future__ import annotations
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bassloop.store.logs.counting import LineCounter
-from bassloop.store.logs.formats import ENTRY_BYTES, ENTRY_LINES, LINE_RECORD
+from bassloop.store.logs.log_files import ENTRY_BYTES, ENTRY_LINES, LINE_RECORD, LineCounter
 
 
 def records(text: bytes, size: int) -> list[tuple[int, int]]:

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bassloop.store import open_store
-from bassloop.store.logs.formats import TEXT_HEADER, LogFiles
-from bassloop.store.logs.sink import LogSink, Piece, repair
-from bassloop.store.logs.source import read_lines
+from bassloop.store.logs.appender import LogAppender, Piece, repair_log
+from bassloop.store.logs.log_files import TEXT_HEADER, LogFiles
+from bassloop.store.logs.log_reader import read_lines
 
 from .made import step
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 def write(files: LogFiles, pieces: Sequence[Piece]) -> list[bytes]:
     """Write without closing; returns the lines that were settled whole."""
-    sink = LogSink(files)
+    sink = LogAppender(files)
     for piece in pieces:
         sink.write([piece])
     return b"".join(piece.text for piece in pieces).split(b"\n")[:-1]
@@ -62,25 +62,25 @@ def test_files_cut_anywhere_are_repaired_to_whole_lines(
                 os.truncate(path, min(cut, path.stat().st_size))
         if files.text.exists() and files.text.stat().st_size < TEXT_HEADER.size:
             lines = files.raw.read_bytes().split(b"\n")  # its settled text is lost as a whole
-        repaired = repair(files)
+        repaired = repair_log(files)
         found = read_lines(files, repaired.lines, 0, 100_000)
         assert found == [line.rstrip(b"\r") for line in lines[: repaired.lines]]
         for start in (511, 512, 513, 1200):
             assert read_lines(files, repaired.lines, start, start + 3) == found[start : start + 3]
-        assert repair(files) == repaired
+        assert repair_log(files) == repaired
 
 
 async def test_a_log_that_was_being_written_is_marked_as_cut(tmp_path: Path) -> None:
     places = (tmp_path / "loop.db", tmp_path / "blobs")
     async with open_store(*places) as store:
         where = await step(store)
-        log = await store.open_log(*where)
+        log = await store.logs.open(*where)
         await log.append(b"whole\nhal", None, 1, 1.0)
     async with open_store(*places) as store:
-        extent = await store.log_extent(*where)
+        extent = await store.logs.extent(*where)
         assert (extent.raw_bytes, extent.lines, extent.closed, extent.cut) == (9, 1, True, True)
-        assert await store.log_lines(*where, 0, 10) == [b"whole"]
-        (found,) = await store.steps(where[0])
+        assert await store.logs.lines(*where, 0, 10) == [b"whole"]
+        (found,) = await store.steps.of_run(where[0])
         assert found.log_cut
         other = await step(store)
         assert other[1] > where[1]
@@ -95,7 +95,7 @@ async def main():
         async def record(worker):
             for number in range(100000):
                 guid = f"{worker}-{number}"
-                await store.record_delivery(guid, "push", None, guid.encode() * 100)
+                await store.deliveries.record(guid, "push", None, guid.encode() * 100)
                 sys.stdout.write(guid + "\\n")
                 sys.stdout.flush()
         async with trio.open_nursery() as nursery:
@@ -126,6 +126,6 @@ async def test_no_delivery_that_was_answered_for_is_lost_by_a_kill(tmp_path: Pat
     assert len(promised) >= 300
     async with open_store(tmp_path / "loop.db", tmp_path / "blobs") as store:
         for guid in promised:
-            found = await store.delivery(guid)
+            found = await store.deliveries.get(guid)
             assert found is not None
             assert found.body == guid.encode() * 100

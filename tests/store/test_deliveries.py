@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 async def test_a_delivery_is_kept_with_all_that_is_known_of_it(store: Store) -> None:
-    assert await store.record_delivery(
+    assert await store.deliveries.record(
         "g1",
         "push",
         None,
@@ -27,7 +27,7 @@ async def test_a_delivery_is_kept_with_all_that_is_known_of_it(store: Store) -> 
         order_key="ada/engine@c0ffee",
         received_at=5.0,
     )
-    found = await store.delivery("g1")
+    found = await store.deliveries.get("g1")
     assert found is not None
     assert (found.body, found.state, found.attempts, found.received_at) == (
         b"body",
@@ -41,37 +41,37 @@ async def test_a_delivery_is_kept_with_all_that_is_known_of_it(store: Store) -> 
         "ada",
         "ada/engine@c0ffee",
     )
-    assert await store.delivery("g2") is None
+    assert await store.deliveries.get("g2") is None
 
 
 @pytest.mark.parametrize("state", sorted(DeliveryState))
 async def test_the_same_guid_is_handled_anew_only_when_it_had_failed(
     store: Store, state: str
 ) -> None:
-    await store.record_delivery("g1", "push", None, b"body")
-    await store.set_delivery_state("g1", "handling")
-    await store.set_delivery_state("g1", state, "why")
-    anew = await store.record_delivery("g1", "push", None, b"body")
+    await store.deliveries.record("g1", "push", None, b"body")
+    await store.deliveries.set_state("g1", "handling")
+    await store.deliveries.set_state("g1", state, "why")
+    anew = await store.deliveries.record("g1", "push", None, b"body")
     assert anew == (state in ("failed", "set_aside"))
-    found = await store.delivery("g1")
+    found = await store.deliveries.get("g1")
     assert found is not None
     assert (found.state, found.error) == (("received", None) if anew else (state, "why"))
 
 
 async def test_each_time_of_handling_is_counted(store: Store) -> None:
-    await store.record_delivery("g1", "push", None, b"body")
-    assert await store.set_delivery_state("g1", "handling") == 1
-    assert await store.set_delivery_state("g1", "received", "crashed") == 1
-    assert await store.set_delivery_state("g1", "handling") == 2
+    await store.deliveries.record("g1", "push", None, b"body")
+    assert await store.deliveries.set_state("g1", "handling") == 1
+    assert await store.deliveries.set_state("g1", "received", "crashed") == 1
+    assert await store.deliveries.set_state("g1", "handling") == 2
 
 
 async def test_unfinished_ones_come_in_their_order_without_bodies(store: Store) -> None:
     for guid in ("b", "a", "c", "d"):
-        await store.record_delivery(guid, "push", None, b"body")
-    await store.set_delivery_state("a", "handling")
-    await store.set_delivery_state("a", "done")
-    await store.set_delivery_state("c", "handling")
-    found = await store.unfinished_deliveries()
+        await store.deliveries.record(guid, "push", None, b"body")
+    await store.deliveries.set_state("a", "handling")
+    await store.deliveries.set_state("a", "done")
+    await store.deliveries.set_state("c", "handling")
+    found = await store.deliveries.unfinished()
     assert [(delivery.guid, delivery.body) for delivery in found] == [
         ("b", b""),
         ("c", b""),
@@ -81,22 +81,22 @@ async def test_unfinished_ones_come_in_their_order_without_bodies(store: Store) 
 
 async def test_the_newest_are_listed_first_and_page_by_page(store: Store) -> None:
     for number in range(5):
-        await store.record_delivery(f"g{number}", "push", None, b"body")
-    assert [found.guid for found in await store.deliveries(2)] == ["g4", "g3"]
-    assert [found.guid for found in await store.deliveries(2, before="g3")] == ["g2", "g1"]
+        await store.deliveries.record(f"g{number}", "push", None, b"body")
+    assert [found.guid for found in await store.deliveries.newest(2)] == ["g4", "g3"]
+    assert [found.guid for found in await store.deliveries.newest(2, before="g3")] == ["g2", "g1"]
 
 
 async def test_an_unknown_guid_or_state_is_refused(store: Store) -> None:
     with pytest.raises(NotStored, match="no delivery g1"):
-        await store.set_delivery_state("g1", "done")
-    await store.record_delivery("g1", "push", None, b"body")
+        await store.deliveries.set_state("g1", "done")
+    await store.deliveries.record("g1", "push", None, b"body")
     with pytest.raises(ValueError, match="'finished' is not a valid DeliveryState"):
-        await store.set_delivery_state("g1", "finished")
+        await store.deliveries.set_state("g1", "finished")
 
 
 async def test_what_was_recorded_is_there_after_a_restart(tmp_path: Path) -> None:
     places = (tmp_path / "loop.db", tmp_path / "blobs")
     async with open_store(*places) as store:
-        await store.record_delivery("g1", "push", None, b"body")
+        await store.deliveries.record("g1", "push", None, b"body")
     async with open_store(*places) as store:
-        assert [found.guid for found in await store.unfinished_deliveries()] == ["g1"]
+        assert [found.guid for found in await store.deliveries.unfinished()] == ["g1"]

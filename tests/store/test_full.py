@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from bassloop.store import Store, StoreFull, open_store
-from bassloop.store.logs import sink
+from bassloop.store.logs import appender
 
 from .made import THUNK, step
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bassloop.store.writer.RETRY_SECONDS", 0.001)
-    monkeypatch.setattr("bassloop.store.logs.writer.RETRY_SECONDS", 0.001)
+    monkeypatch.setattr("bassloop.store.logs.log_writer.RETRY_SECONDS", 0.001)
 
 
 async def pages(store: Store, count: int) -> None:
@@ -32,7 +32,7 @@ async def pages(store: Store, count: int) -> None:
     def limit(db: sqlite3.Connection) -> None:
         db.execute(f"PRAGMA max_page_count = {count}")
 
-    await store._writer.write(limit)
+    await store._engine.write(limit)
 
 
 async def test_what_was_promised_stays_and_more_is_refused_until_there_is_room(
@@ -44,13 +44,13 @@ async def test_what_was_promised_stays_and_more_is_refused_until_there_is_room(
         kept = []
         with suppress(StoreFull):
             for number in range(1000):
-                await store.record_delivery(f"g{number}", "push", None, b"x" * 5000)
+                await store.deliveries.record(f"g{number}", "push", None, b"x" * 5000)
                 kept.append(f"g{number}")
         with pytest.raises(StoreFull, match="the disk is full"):
-            await store.record_delivery("h", "push", None, b"x" * 5000)
+            await store.deliveries.record("h", "push", None, b"x" * 5000)
         await pages(store, 1_000_000)
-        assert await store.record_delivery("h", "push", None, b"x" * 5000)
-        assert await store.known_deliveries([*kept, "h"]) == {*kept, "h"}
+        assert await store.deliveries.record("h", "push", None, b"x" * 5000)
+        assert await store.deliveries.stored([*kept, "h"]) == {*kept, "h"}
 
 
 async def test_what_can_wait_waits_for_room(tmp_path: Path) -> None:
@@ -58,19 +58,19 @@ async def test_what_can_wait_waits_for_room(tmp_path: Path) -> None:
     async with open_store(tmp_path / "loop.db", tmp_path / "blobs") as store:
         await pages(store, 1)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(store.put_thunk, large)
+            nursery.start_soon(store.thunks.put, large)
             with pytest.raises(StoreFull):
-                await store.record_delivery("h", "push", None, b"x" * 50_000)
-            assert await store.thunk("BIG") is None
+                await store.deliveries.record("h", "push", None, b"x" * 50_000)
+            assert await store.thunks.get("BIG") is None
             await pages(store, 1_000_000)
-        assert await store.thunk("BIG") == large
+        assert await store.thunks.get("BIG") == large
 
 
 async def test_a_command_beside_the_daemon_does_not_wait(tmp_path: Path) -> None:
     async with open_store(tmp_path / "loop.db", tmp_path / "blobs", owner=False) as store:
         await pages(store, 1)
         with pytest.raises(StoreFull):
-            await store.put_thunk(THUNK.__class__("BIG", "0" * 64, "x" * 50_000, b"", "", 1.0))
+            await store.thunks.put(THUNK.__class__("BIG", "0" * 64, "x" * 50_000, b"", "", 1.0))
 
 
 class Disk:
@@ -95,7 +95,7 @@ class Disk:
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     disk = Disk()
-    monkeypatch.setattr(sink, "_append", disk.append)
+    monkeypatch.setattr(appender, "_append", disk.append)
     return disk
 
 
@@ -107,7 +107,7 @@ async def test_a_log_loses_nothing_and_repeats_nothing(
     from bassloop.terminal import Terminal
 
     where = await step(store)
-    log = await store.open_log(*where)
+    log = await store.logs.open(*where)
     terminal = Terminal()
     raw = [b"%d %s\n" % (n, b"\x1b[1mbold\x1b[0m" if coloured else b"plain") for n in range(900)]
     for piece in raw[:300]:
@@ -120,26 +120,26 @@ async def test_a_log_loses_nothing_and_repeats_nothing(
     await log.append(b"", terminal.settle_rest(), 1, 1.0)
     await log.flush()
     assert disk.refused
-    assert len(await store.log_lines(*where, 0, 1000)) >= 260  # who reads does not wait
+    assert len(await store.logs.lines(*where, 0, 1000)) >= 260  # who reads does not wait
     with trio.move_on_after(0.05) as patience:
         await log.flush(patient=True)
     assert patience.cancelled_caught
     disk.room = 10**9
     await log.flush(patient=True)
     await log.close()
-    chunks = [chunk async for chunk in store.log_raw(*where)]
+    chunks = [chunk async for chunk in store.logs.raw(*where)]
     assert b"".join(chunks) == b"".join(raw)
-    lines = await store.log_lines(*where, 0, 1000)
+    lines = await store.logs.lines(*where, 0, 1000)
     assert [int(line.split(b" ")[0]) for line in lines] == list(range(900))
-    assert not (await store.log_extent(*where)).cut
+    assert not (await store.logs.extent(*where)).cut
 
 
 async def test_who_appends_waits_so_that_memory_stays_bounded(
     store: Store, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store._logs, "most", 10_000)
+    monkeypatch.setattr(store._queue, "most", 10_000)
     where = await step(store)
-    log = await store.open_log(*where)
+    log = await store.logs.open(*where)
     disk.room = 0
     done = 0
     with trio.move_on_after(0.2):
@@ -151,28 +151,28 @@ async def test_who_appends_waits_so_that_memory_stays_bounded(
     for _ in range(100 - done):
         await log.append(b"x" * 999 + b"\n", None, 1, 1.0)
     await log.close()
-    assert (await store.log_extent(*where)).raw_bytes == 100_000
+    assert (await store.logs.extent(*where)).raw_bytes == 100_000
 
 
 async def test_a_store_that_ends_does_not_wait(tmp_path: Path, disk: Disk) -> None:
     places = (tmp_path / "loop.db", tmp_path / "blobs")
     async with open_store(*places) as store:
         where = await step(store)
-        log = await store.open_log(*where)
+        log = await store.logs.open(*where)
         await log.append(b"kept\n", None, 1, 1.0)
         await log.flush()
         disk.room = 0
         await log.append(b"lost\n", None, 1, 1.0)
     async with open_store(*places) as store:
-        assert await store.log_lines(*where, 0, 9) == [b"kept"]
-        assert (await store.log_extent(*where)).cut
+        assert await store.logs.lines(*where, 0, 9) == [b"kept"]
+        assert (await store.logs.extent(*where)).cut
 
 
 async def test_a_log_that_is_closed_does_not_wait_and_says_that_it_is_cut(
     store: Store, disk: Disk
 ) -> None:
     where = await step(store)
-    log = await store.open_log(*where)
+    log = await store.logs.open(*where)
     await log.append(b"kept\n", None, 1, 1.0)
     await log.flush()
     disk.room = 2
@@ -180,6 +180,6 @@ async def test_a_log_that_is_closed_does_not_wait_and_says_that_it_is_cut(
     with pytest.raises(StoreFull, match=r"logs in .* cannot be written"):
         await log.close()
     disk.room = 10**9
-    assert await store.log_lines(*where, 0, 9) == [b"kept"]
-    extent = await store.log_extent(*where)
+    assert await store.logs.lines(*where, 0, 9) == [b"kept"]
+    extent = await store.logs.extent(*where)
     assert (extent.raw_bytes, extent.cut) == (5, True)

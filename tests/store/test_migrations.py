@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bassloop.store import open_store
-from bassloop.store.upkeep.mend import look
+from bassloop.store.maintenance.check import check_store
 
 from . import schemas
 
@@ -22,23 +22,23 @@ async def test_what_an_earlier_version_stored_is_there(name: str, tmp_path: Path
     path, blobs = tmp_path / "loop.db", tmp_path / "blobs"
     schemas.load(name, path)
     async with open_store(path, blobs) as store:
-        user = await store.user(7)
+        user = await store.users.get(7)
         assert user is not None
         assert user.login == "ada"
-        assert [each.guid for each in await store.unfinished_deliveries()] == ["waiting"]
-        delivery = await store.delivery("done-one")
+        assert [each.guid for each in await store.deliveries.unfinished()] == ["waiting"]
+        delivery = await store.deliveries.get("done-one")
         assert delivery is not None
         assert (delivery.state, delivery.attempts, delivery.body) == ("done", 1, b"{}")
-        run = await store.run("the-run")
+        run = await store.runs.get("the-run")
         assert run is not None
         assert (run.state, run.thunk_digest, run.head_branch) == ("succeeded", "THUNK", "main")
-        check = await store.check_run_by_github_id(99)
+        check = await store.checks.by_github_id(99)
         assert check is not None
         assert (check.conclusion, check.run_id) == ("success", "the-run")
-        [step] = await store.steps("the-run")
+        [step] = await store.steps.of_run("the-run")
         assert step.inputs == ("w",)
-        assert await store.thunk("THUNK") is not None
-    assert list(look(path, blobs, in_use=False)) == []
+        assert await store.thunks.get("THUNK") is not None
+    assert list(check_store(path, blobs, in_use=False)) == []
 
 
 def test_the_newest_schema_is_what_all_of_them_become(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bassloop.store import StoreError, StoreFull, StoreUnusable, open_store
-from bassloop.store.errors import translated
+from bassloop.store.errors import translate_sqlite_error
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,7 @@ async def refusal(path: Path) -> str:
 async def test_a_missing_database_is_made_with_its_directories(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "loop.db"
     async with open_store(path, tmp_path / "blobs") as store:
-        assert await store.unfinished_deliveries() == []
+        assert await store.deliveries.unfinished() == []
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_schema")}
@@ -91,7 +91,7 @@ async def test_a_second_daemon_is_refused_and_the_first_goes_on(tmp_path: Path) 
     path = tmp_path / "loop.db"
     async with open_store(path, tmp_path / "blobs") as store:
         assert "locked: another bassloop serves it" in await refusal(path)
-        assert await store.record_delivery("g", "push", None, b"")
+        assert await store.deliveries.record("g", "push", None, b"")
     async with open_store(path, tmp_path / "blobs"):
         pass
 
@@ -130,7 +130,7 @@ def test_each_failure_of_sqlite_names_the_file_and_the_mend(
 ) -> None:
     error = sqlite3.OperationalError("as SQLite says it")
     error.sqlite_errorname = name
-    made = translated(error, tmp_path)
+    made = translate_sqlite_error(error, tmp_path)
     assert type(made) is kind
     assert words in str(made)
     assert os.fspath(tmp_path) in str(made)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, cast
 
 import trio
 
-from bassloop.store import Bounds, Busy, Pruned, Retention, StoreFull
-from bassloop.store.upkeep.pruner import DOUBT_SECONDS, SteadyClock, keep_pruning
+from bassloop.store import Bounds, PruneReport, Retention, StoreBusy, StoreFull
+from bassloop.store.maintenance.pruner import DISTRUST_SECONDS, SteadyClock, keep_pruning
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,11 +24,11 @@ class Asked:
         self.failures: Iterator[Exception] = iter(failures)
         self.asked: list[tuple[float, Retention]] = []
 
-    async def prune(self, retention: Retention, *, now: float) -> Pruned:
+    async def prune(self, retention: Retention, *, now: float) -> PruneReport:
         self.asked.append((trio.current_time(), retention))
         for failure in self.failures:
             raise failure
-        return Pruned(1, 1, 1, 0, 9)
+        return PruneReport(1, 1, 1, 0, 9)
 
     async def during(
         self, seconds: float, retention: Retention, now: Callable[[], float] = trio.current_time
@@ -44,7 +44,7 @@ async def test_it_prunes_at_once_and_every_hour(autojump_clock: MockClock) -> No
 
 
 async def test_it_comes_back_soon_while_a_backup_is_made(autojump_clock: MockClock) -> None:
-    assert await Asked(Busy("a backup is made")).during(3700, Retention()) == [0, 60, 3660]
+    assert await Asked(StoreBusy("a backup is made")).during(3700, Retention()) == [0, 60, 3660]
 
 
 async def test_a_store_that_fails_is_tried_again_an_hour_later(autojump_clock: MockClock) -> None:
@@ -73,9 +73,9 @@ async def test_nothing_goes_by_its_age_for_a_day_after_the_clock_was_set(
 
 def test_a_clock_in_step_is_believed() -> None:
     clock = SteadyClock(1000.0, 0.0)
-    assert clock.look(4600.0, 3599.0) == 1.0
+    assert clock.update(4600.0, 3599.0) == 1.0
     assert clock.steady
-    assert clock.look(100.0, 7000.0) < 0
+    assert clock.update(100.0, 7000.0) < 0
     assert not clock.steady
-    clock.look(100.0 + DOUBT_SECONDS, 7000.0 + DOUBT_SECONDS)
+    clock.update(100.0 + DISTRUST_SECONDS, 7000.0 + DISTRUST_SECONDS)
     assert clock.steady

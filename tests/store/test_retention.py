@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bassloop.store import Bounds, Busy, NotStored, Retention, Store, StoreError, StoreFull
-from bassloop.store.upkeep import files
-from bassloop.store.upkeep.retention import KeptRun, overdue
+from bassloop.store import Bounds, NotStored, Retention, Store, StoreBusy, StoreError, StoreFull
+from bassloop.store.maintenance import log_folders
+from bassloop.store.maintenance.retention import StoredRun, select_expired
 
 from .made import THUNK, intend, run, step
 
@@ -23,37 +23,43 @@ if TYPE_CHECKING:
 DAY = 86400.0
 
 
-def kept(number: int, *, size: int = 10, over: bool = True, of: str = "ada/engine") -> KeptRun:
-    return KeptRun(f"r{number}", of, ended_at=number * DAY, over=over, bytes=size)
+def kept(number: int, *, size: int = 10, over: bool = True, of: str = "ada/engine") -> StoredRun:
+    return StoredRun(f"r{number}", of, ended_at=number * DAY, over=over, bytes=size)
 
 
-def ids(found: list[KeptRun]) -> list[str]:
+def ids(found: list[StoredRun]) -> list[str]:
     return [each.id for each in found]
 
 
 def test_without_a_bound_nothing_goes() -> None:
     assert not Retention().bounded
-    assert overdue([kept(1)], Retention(), now=1000 * DAY) == []
+    assert select_expired([kept(1)], Retention(), now=1000 * DAY) == []
 
 
 def test_what_ended_too_long_ago_goes() -> None:
     runs = [kept(n) for n in range(5)]
-    assert ids(overdue(runs, Retention(Bounds(seconds=2 * DAY)), now=4 * DAY)) == ["r0", "r1"]
+    assert ids(select_expired(runs, Retention(Bounds(seconds=2 * DAY)), now=4 * DAY)) == [
+        "r0",
+        "r1",
+    ]
 
 
 def test_the_oldest_go_until_the_rest_is_within_its_bytes() -> None:
     runs = [kept(1, size=100), kept(2, size=5, over=False), kept(3, size=30), kept(4, size=20)]
-    assert ids(overdue(runs, Retention(Bounds(bytes=60)), now=9 * DAY)) == ["r1"]
-    assert ids(overdue(runs, Retention(Bounds(bytes=30)), now=9 * DAY)) == ["r1", "r3"]
-    assert ids(overdue(runs, Retention(Bounds(bytes=1)), now=9 * DAY)) == ["r1", "r3", "r4"]
+    assert ids(select_expired(runs, Retention(Bounds(bytes=60)), now=9 * DAY)) == ["r1"]
+    assert ids(select_expired(runs, Retention(Bounds(bytes=30)), now=9 * DAY)) == ["r1", "r3"]
+    assert ids(select_expired(runs, Retention(Bounds(bytes=1)), now=9 * DAY)) == ["r1", "r3", "r4"]
 
 
 def test_a_repository_has_bounds_of_its_own() -> None:
     runs = [kept(1, of="ada/old"), kept(2), kept(3, of="Ada/Big"), kept(4, of="ada/big")]
     own = {"ADA/old": Bounds(seconds=DAY * 1000), "ada/big": Bounds(bytes=10)}
-    assert ids(overdue(runs, Retention(Bounds(seconds=DAY), own), now=3.5 * DAY)) == ["r2", "r3"]
+    assert ids(select_expired(runs, Retention(Bounds(seconds=DAY), own), now=3.5 * DAY)) == [
+        "r2",
+        "r3",
+    ]
     only = Retention(Bounds(seconds=1.0), only="ada/BIG")
-    assert ids(overdue(runs, only, now=9 * DAY)) == ["r3", "r4"]
+    assert ids(select_expired(runs, only, now=9 * DAY)) == ["r3", "r4"]
 
 
 @given(
@@ -65,7 +71,7 @@ def test_bounds_hold_as_far_as_what_is_not_over_lets_them(
     made: list[tuple[int, bool, str]], size: int | None, seconds: float | None
 ) -> None:
     runs = [kept(n, size=s, over=over, of=of) for n, (s, over, of) in enumerate(made)]
-    going = overdue(runs, Retention(Bounds(seconds, size)), now=30 * DAY)
+    going = select_expired(runs, Retention(Bounds(seconds, size)), now=30 * DAY)
     assert all(each.over for each in going)
     staying = [each for each in runs if each not in going]
     if seconds is not None:
@@ -77,10 +83,10 @@ def test_bounds_hold_as_far_as_what_is_not_over_lets_them(
 async def logged(store: Store, *, delivery: str, ended_at: float | None, thunk: str = "") -> str:
     """A run with a log, that ended and is concluded, or runs."""
     made = run(head_sha=f"head of {delivery}", delivery=delivery, thunk_digest=thunk)
-    await store.record_delivery(delivery, "push", None, b"{}", received_at=1.0)
-    await store.set_delivery_state(delivery, "handling")
-    await store.set_delivery_state(delivery, "done")
-    check, _ = await store.intend_check(
+    await store.deliveries.record(delivery, "push", None, b"{}", received_at=1.0)
+    await store.deliveries.set_state(delivery, "handling")
+    await store.deliveries.set_state(delivery, "done")
+    check, _ = await store.checks.intend(
         1,
         made.repository,
         5,
@@ -93,13 +99,13 @@ async def logged(store: Store, *, delivery: str, ended_at: float | None, thunk: 
     )
     from bassloop.store import StepUpdate
 
-    found = await store.put_steps(made.id, [StepUpdate("v", "v")])
-    log = await store.open_log(made.id, found["v"].row)
+    found = await store.steps.put(made.id, [StepUpdate("v", "v")])
+    log = await store.logs.open(made.id, found["v"].row)
     await log.append(b"hello\n" * 100, None, 1, 1.0)
     if ended_at is not None:
         await log.close()
-        await store.end_run(made.id, "succeeded", None, ended_at)
-        await store.conclude_check_run(check.row, "success")
+        await store.runs.end(made.id, "succeeded", None, ended_at)
+        await store.checks.conclude(check.row, "success")
     else:
         await log.flush()
     return made.id
@@ -114,18 +120,18 @@ async def test_a_run_goes_whole_and_with_it_what_was_only_there_for_it(
     pruned = await store.prune(Retention(Bounds(seconds=50 * DAY)), now=100 * DAY)
     assert (pruned.runs, pruned.deliveries, pruned.thunks, pruned.orphans) == (1, 1, 1, 0)
     assert pruned.bytes > 600
-    assert await store.run(old) is None
-    assert await store.check_run_of(old) is None
-    assert await store.steps(old) == []
-    assert await store.delivery("d-old") is None
-    assert await store.thunk("OLD") is None
-    assert await store.thunk("NEW") is not None
-    assert await store.delivery("d-running") is not None
+    assert await store.runs.get(old) is None
+    assert await store.checks.of_run(old) is None
+    assert await store.steps.of_run(old) == []
+    assert await store.deliveries.get("d-old") is None
+    assert await store.thunks.get("OLD") is None
+    assert await store.thunks.get("NEW") is not None
+    assert await store.deliveries.get("d-running") is not None
     assert sorted(path.name for path in (tmp_path / "blobs" / "logs").iterdir()) == sorted(
         [new, running]
     )
     with pytest.raises(NotStored):
-        await store.log_extent(old, 1)
+        await store.logs.extent(old, 1)
 
 
 async def test_a_dry_run_only_counts(store: Store) -> None:
@@ -133,13 +139,13 @@ async def test_a_dry_run_only_counts(store: Store) -> None:
     pruned = await store.prune(Retention(Bounds(bytes=0)), now=2 * DAY, dry_run=True)
     assert pruned.runs == 1
     assert pruned.bytes > 600
-    assert await store.run(old) is not None
+    assert await store.runs.get(old) is not None
 
 
 async def test_a_run_whose_end_github_does_not_know_stays(store: Store) -> None:
     made = run()
     await intend(store, made)
-    await store.end_run(made.id, "succeeded", None, 1.0)
+    await store.runs.end(made.id, "succeeded", None, 1.0)
     assert (await store.prune(Retention(Bounds(seconds=1.0)), now=9 * DAY)).runs == 0
 
 
@@ -147,7 +153,7 @@ async def test_a_delivery_is_known_for_as_long_as_github_may_send_it_again(store
     await logged(store, delivery="d", ended_at=DAY)
     pruned = await store.prune(Retention(Bounds(seconds=1.0)), now=3 * DAY)
     assert (pruned.runs, pruned.deliveries) == (1, 0)
-    assert await store.known_deliveries(["d"]) == {"d"}
+    assert await store.deliveries.stored(["d"]) == {"d"}
     pruned = await store.prune(Retention(Bounds(seconds=1.0)), now=10 * DAY)
     assert (pruned.runs, pruned.deliveries) == (0, 1)
 
@@ -156,7 +162,7 @@ async def test_folders_that_a_kill_left_without_their_run_are_swept(
     store: Store, tmp_path: Path
 ) -> None:
     where = await step(store)
-    log = await store.open_log(*where)
+    log = await store.logs.open(*where)
     await log.append(b"mine\n", None, 1, 1.0)
     await log.close()
     left = tmp_path / "blobs" / "logs" / "nobody"
@@ -165,11 +171,11 @@ async def test_folders_that_a_kill_left_without_their_run_are_swept(
     pruned = await store.prune(Retention(), now=1.0)
     assert (pruned.runs, pruned.orphans, pruned.bytes) == (0, 1, 5)
     assert not left.exists()
-    assert await store.log_lines(*where, 0, 9) == [b"mine"]
+    assert await store.logs.lines(*where, 0, 9) == [b"mine"]
 
 
 async def test_nothing_is_removed_under_a_backup(store: Store, tmp_path: Path) -> None:
-    with files.alone(tmp_path / "blobs"), pytest.raises(Busy):
+    with log_folders.maintenance_lock(tmp_path / "blobs"), pytest.raises(StoreBusy):
         await store.prune(Retention(Bounds(bytes=0)), now=1.0)
 
 
@@ -187,7 +193,7 @@ async def test_no_room_for_the_lock_is_a_full_store(
     def full(*_: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("bassloop.store.upkeep.files.os.open", full)
+    monkeypatch.setattr("bassloop.store.maintenance.log_folders.os.open", full)
     with pytest.raises(StoreFull):
         await store.prune(Retention(), now=1.0)
 
@@ -199,12 +205,12 @@ def test_a_file_that_goes_while_it_is_counted_has_no_bytes(
     folder.mkdir(parents=True)
     (folder / "1").write_bytes(b"12345")
     (folder / "1.lines").write_bytes(b"going")
-    listed = files._entries
+    listed = log_folders._entries
 
     def then_gone(place: Path | os.DirEntry[str]) -> list[os.DirEntry[str]]:
         entries = listed(place)
         (folder / "1.lines").unlink(missing_ok=True)
         return entries
 
-    monkeypatch.setattr(files, "_entries", then_gone)
-    assert files.log_sizes(tmp_path) == {"r": 5}
+    monkeypatch.setattr(log_folders, "_entries", then_gone)
+    assert log_folders.log_sizes(tmp_path) == {"r": 5}

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 async def test_a_step_is_merged_from_what_is_said_about_it(store: Store) -> None:
     made = run()
     await intend(store, made)
-    await store.put_steps(made.id, [StepUpdate("v", "build", 1.0, inputs=("a", "b"))])
-    await store.put_steps(made.id, [StepUpdate("v", "build", None, 2.0, error="exit 1")])
-    (found,) = await store.steps(made.id)
+    await store.steps.put(made.id, [StepUpdate("v", "build", 1.0, inputs=("a", "b"))])
+    await store.steps.put(made.id, [StepUpdate("v", "build", None, 2.0, error="exit 1")])
+    (found,) = await store.steps.of_run(made.id)
     assert (found.started_at, found.completed_at, found.error, found.inputs) == (
         1.0,
         2.0,
@@ -33,35 +33,35 @@ async def test_a_step_is_merged_from_what_is_said_about_it(store: Store) -> None
 async def test_the_order_is_that_of_first_sight(store: Store) -> None:
     made = run()
     await intend(store, made)
-    await store.put_steps(made.id, [StepUpdate("z", "z"), StepUpdate("a", "a")])
-    await store.put_steps(made.id, [StepUpdate("m", "m"), StepUpdate("z", "z", 3.0)])
-    found = await store.steps(made.id)
+    await store.steps.put(made.id, [StepUpdate("z", "z"), StepUpdate("a", "a")])
+    await store.steps.put(made.id, [StepUpdate("m", "m"), StepUpdate("z", "z", 3.0)])
+    found = await store.steps.of_run(made.id)
     assert [(step.digest, step.position) for step in found] == [("z", 0), ("a", 1), ("m", 2)]
 
 
 async def test_what_changed_since_a_version_can_be_asked_for(store: Store) -> None:
     made = run()
     await intend(store, made)
-    first = await store.put_steps(made.id, [StepUpdate("a", "a"), StepUpdate("b", "b")])
+    first = await store.steps.put(made.id, [StepUpdate("a", "a"), StepUpdate("b", "b")])
     seen = max(step.version for step in first.values())
-    same = await store.put_steps(made.id, [StepUpdate("a", "a")])
+    same = await store.steps.put(made.id, [StepUpdate("a", "a")])
     assert same["a"].version == seen
-    assert await store.steps(made.id, seen) == []
-    await store.put_steps(made.id, [StepUpdate("a", "a"), StepUpdate("b", "b", cached=True)])
-    changed = await store.steps(made.id, seen)
+    assert await store.steps.of_run(made.id, seen) == []
+    await store.steps.put(made.id, [StepUpdate("a", "a"), StepUpdate("b", "b", cached=True)])
+    changed = await store.steps.of_run(made.id, seen)
     assert [step.digest for step in changed] == ["b"]
-    await store.put_steps(made.id, [StepUpdate("a", "a", inputs=("b",))])
-    assert [step.digest for step in await store.steps(made.id, changed[0].version)] == ["a"]
+    await store.steps.put(made.id, [StepUpdate("a", "a", inputs=("b",))])
+    assert [step.digest for step in await store.steps.of_run(made.id, changed[0].version)] == ["a"]
 
 
 async def test_steps_belong_to_a_run(store: Store, tmp_path: Path) -> None:
     with pytest.raises(NotStored, match="no run nowhere"):
-        await store.put_steps("nowhere", [StepUpdate("v", "v")])
-    assert await store.steps("nowhere") == []
+        await store.steps.put("nowhere", [StepUpdate("v", "v")])
+    assert await store.steps.of_run("nowhere") == []
     made = run()
     await intend(store, made)
-    (found,) = (await store.put_steps(made.id, [StepUpdate("v", "v")])).values()
-    assert await store.step(made.id, found.row) == found
-    assert await store.step("elsewhere", found.row) is None
+    (found,) = (await store.steps.put(made.id, [StepUpdate("v", "v")])).values()
+    assert await store.steps.get(made.id, found.row) == found
+    assert await store.steps.get("elsewhere", found.row) is None
     async with open_store(tmp_path / "loop.db", tmp_path / "blobs", owner=False) as beside:
-        assert await beside.steps(made.id) == [found]
+        assert await beside.steps.of_run(made.id) == [found]

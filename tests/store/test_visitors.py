@@ -20,59 +20,59 @@ OCTOCAT = User(5, "U_5", "octocat")
 async def test_a_session_is_of_a_user_under_their_latest_login(tmp_path: Path) -> None:
     async with open_store(tmp_path / "loop.db", tmp_path / "blobs") as store:
         with pytest.raises(StoreConflict):
-            await store.begin_session("secret", 5, 60)
-        await store.put_user(OCTOCAT)
-        expires_at = await store.begin_session("secret", 5, 60)
-        await store.put_user(User(5, "U_5", "renamed"))
-        session = await store.session("secret")
+            await store.sessions.begin("secret", 5, 60)
+        await store.users.put(OCTOCAT)
+        expires_at = await store.sessions.begin("secret", 5, 60)
+        await store.users.put(User(5, "U_5", "renamed"))
+        session = await store.sessions.get("secret")
         assert session is not None
         assert (session.user_id, session.login, session.expires_at) == (5, "renamed", expires_at)
-        assert await store.session("another") is None
+        assert await store.sessions.get("another") is None
 
 
 async def test_a_session_ends_by_itself_or_is_ended(tmp_path: Path) -> None:
     async with open_store(tmp_path / "loop.db", tmp_path / "blobs") as store:
-        await store.put_user(OCTOCAT)
-        await store.begin_session("late", 5, -1)
-        assert await store.session("late") is None
+        await store.users.put(OCTOCAT)
+        await store.sessions.begin("late", 5, -1)
+        assert await store.sessions.get("late") is None
         for secret in ("one", "two", "three"):
-            await store.begin_session(secret, 5, 60)
-        assert await store.end_session("one")
-        assert not await store.end_session("one")
-        assert await store.session("one") is None
-        assert await store.session("two") is not None
-        assert await store.end_sessions(5) == 2
-        assert await store.session("two") is None
+            await store.sessions.begin(secret, 5, 60)
+        assert await store.sessions.end("one")
+        assert not await store.sessions.end("one")
+        assert await store.sessions.get("one") is None
+        assert await store.sessions.get("two") is not None
+        assert await store.sessions.end_all(5) == 2
+        assert await store.sessions.get("two") is None
 
 
 async def test_the_oldest_of_too_many_sessions_give_way(tmp_path: Path) -> None:
     async with open_store(tmp_path / "loop.db", tmp_path / "blobs", synchronous="OFF") as store:
-        await store.put_user(OCTOCAT)
+        await store.users.put(OCTOCAT)
         for number in range(SESSIONS_EACH + 1):
-            await store.begin_session(f"s{number}", 5, 60)
-        assert await store.session("s0") is None
-        assert await store.session("s1") is not None
+            await store.sessions.begin(f"s{number}", 5, 60)
+        assert await store.sessions.get("s0") is None
+        assert await store.sessions.get("s1") is not None
 
 
 async def test_a_copy_of_the_database_opens_no_session(tmp_path: Path) -> None:
     async with open_store(tmp_path / "loop.db", tmp_path / "blobs") as store:
-        await store.put_user(OCTOCAT)
-        await store.begin_session("the-secret-of-a-session", 5, 60)
+        await store.users.put(OCTOCAT)
+        await store.sessions.begin("the-secret-of-a-session", 5, 60)
     assert b"the-secret-of-a-session" not in (tmp_path / "loop.db").read_bytes()
 
 
 async def test_a_repository_is_what_was_heard_of_it_last(tmp_path: Path) -> None:
     async with open_store(tmp_path / "loop.db", tmp_path / "blobs") as store:
-        assert await store.repository(7) is None
+        assert await store.repositories.get(7) is None
         for record in (
             RepositoryRecord(7, "acme/vault", 1, public=False),
             RepositoryRecord(7, "acme/renamed", 2, public=True),
         ):
-            await store.put_repository(record)
-            assert await store.repository(7) == record
+            await store.repositories.put(record)
+            assert await store.repositories.get(7) == record
         # Only those that have runs are of interest to lists.
-        assert await store.public_repositories(10) == []
-        assert await store.private_repositories(10) == []
+        assert await store.repositories.public(10) == []
+        assert await store.repositories.private(10) == []
 
 
 async def test_what_was_not_known_to_be_public_is_private_after_the_migration(
@@ -101,6 +101,6 @@ async def test_what_was_not_known_to_be_public_is_private_after_the_migration(
             )
         connection.commit()
     async with open_store(path, tmp_path / "blobs") as store:
-        assert await store.repository(1) == RepositoryRecord(1, "o/r1", 3, public=False)
-        assert await store.repository(2) == RepositoryRecord(2, "o/r2", 3, public=True)
-        assert await store.private_repositories(10) == [1]
+        assert await store.repositories.get(1) == RepositoryRecord(1, "o/r1", 3, public=False)
+        assert await store.repositories.get(2) == RepositoryRecord(2, "o/r2", 3, public=True)
+        assert await store.repositories.private(10) == [1]

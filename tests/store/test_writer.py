@@ -201,17 +201,17 @@ async def test_what_is_queued_when_the_store_closes_is_committed(tmp_path: Path)
 async def test_reads_go_on_while_a_write_is_held_up(store: Store) -> None:
     gate = threading.Event()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(store._writer.write, lambda db: gate.wait(10))
-        assert await store.deliveries() == []
+        nursery.start_soon(store._engine.write, lambda db: gate.wait(10))
+        assert await store.deliveries.newest() == []
         gate.set()
 
 
 async def test_many_reads_share_a_few_connections(store: Store) -> None:
-    await store.record_delivery("g", "push", None, b"body")
+    await store.deliveries.record("g", "push", None, b"body")
     found: list[bytes] = []
 
     async def read() -> None:
-        delivery = await store.delivery("g")
+        delivery = await store.deliveries.get("g")
         assert delivery is not None
         found.append(delivery.body)
 

@@ -113,7 +113,7 @@ class Site:
 
     async def signed_in(self, user_id: int, login: str, **levels: str) -> dict[str, str]:
         """The headers of somebody who signed in; `levels` are theirs, in the repository `r<id>`."""
-        await self.store.put_user(User(user_id, f"U_{user_id}", login))
+        await self.store.users.put(User(user_id, f"U_{user_id}", login))
         for name, level in levels.items():
             self.permissions.levels[user_id, int(name[1:])] = level
         token, _ = await self.context.sessions.begin(user_id)
@@ -135,20 +135,20 @@ class Site:
 
     async def queued(self, run_id: str = "r", **changes: Any) -> None:
         """A run that waits for its runner."""
-        await self.store.put_user(User(1, "U_1", "octocat"))
+        await self.store.users.put(User(1, "U_1", "octocat"))
         thunk = ThunkRecord("DIGEST", "0" * 64, "{}", b"", "sh test.sh", 1.0)
-        await self.store.put_thunk(thunk)
+        await self.store.thunks.put(thunk)
         fields = {"thunk_digest": "DIGEST", "state": "queued", "started_at": None, "ended_at": None}
         run = replace(a_run(id=run_id, **fields), **changes)
-        await self.store.intend_check(
+        await self.store.checks.intend(
             2, run.repository, 3, run.head_sha, f"{run.check_name} {run_id}", "g", False, run
         )
 
     async def step(self, run_id: str, name: str, text: bytes, **changes: Any) -> int:
         """A step of a run with its whole log; returns its row."""
         update = StepUpdate(name, name, 100.0, 101.0, **changes)
-        row = (await self.store.put_steps(run_id, [update]))[name].row
-        log = await self.store.open_log(run_id, row)
+        row = (await self.store.steps.put(run_id, [update]))[name].row
+        log = await self.store.logs.open(run_id, row)
         await log.append(text, None, 1, 100.0)
         await log.close()
         return row
@@ -159,8 +159,8 @@ class Site:
         log = f"one\n{HOSTILE}\nlast\n".encode()
         name = changes.get("cmdline", "sh test.sh")
         row = await self.step(run_id, name, log, error="exit status 1")
-        await self.store.start_run(run_id, "t", "octocat", "linux/amd64", 100.0)
-        await self.store.end_run(run_id, state, f"exit status 1 {HOSTILE}", 101.0)
+        await self.store.runs.start(run_id, "t", "octocat", "linux/amd64", 100.0)
+        await self.store.runs.end(run_id, state, f"exit status 1 {HOSTILE}", 101.0)
         return row
 
 

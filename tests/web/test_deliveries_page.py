@@ -18,13 +18,13 @@ PAGES = ("/deliveries", "/deliveries/failed-0", "/deliveries/unknown")
 async def filled(site: Site, count: int = 3) -> dict[str, str]:
     """Some that failed, and one that is done; an operator's headers."""
     for number in range(count):
-        await site.store.record_delivery(
+        await site.store.deliveries.record(
             f"failed-{number}", "push", "made", f'{{"a": "{"</script>"}"}}'.encode(), sender=HOSTILE
         )
-        await site.store.set_delivery_state(f"failed-{number}", "set_aside", HOSTILE)
-    await site.store.record_delivery("done", "ping", None, b"{}")
-    await site.store.set_delivery_state("done", "handling")
-    await site.store.set_delivery_state("done", "done")
+        await site.store.deliveries.set_state(f"failed-{number}", "set_aside", HOSTILE)
+    await site.store.deliveries.record("done", "ping", None, b"{}")
+    await site.store.deliveries.set_state("done", "handling")
+    await site.store.deliveries.set_state("done", "done")
     return await site.signed_in(9, "ops")
 
 

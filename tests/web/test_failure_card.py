@@ -36,8 +36,8 @@ async def failed(site: Site, log: bytes, run_id: str = "r") -> int:
     """A failed run whose step wrote this; returns the step's row."""
     await site.queued(run_id)
     row = await site.step(run_id, "make", log, error="exit status 2")
-    await site.store.start_run(run_id, "t", "octocat", "linux/amd64", 100.0)
-    await site.store.end_run(run_id, "failed", "exit status 2", 101.0)
+    await site.store.runs.start(run_id, "t", "octocat", "linux/amd64", 100.0)
+    await site.store.runs.end(run_id, "failed", "exit status 2", 101.0)
     return row
 
 
@@ -110,9 +110,9 @@ async def test_a_run_that_did_not_fail_has_no_card(tmp_path: Path) -> None:
 async def test_a_step_that_failed_is_told_while_its_run_goes_on(tmp_path: Path) -> None:
     async with a_site(tmp_path) as site:
         await site.queued()
-        await site.store.start_run("r", "t", "octocat", "linux/amd64", 100.0)
+        await site.store.runs.start("r", "t", "octocat", "linux/amd64", 100.0)
         row = await site.step("r", "make", b"\n".join(GCC), error="exit status 2")
-        await site.store.put_steps("r", [StepUpdate("other", "other", 100.0)])
+        await site.store.steps.put("r", [StepUpdate("other", "other", 100.0)])
         found = (await site.json("/runs/r/failure"))["failure"]
         assert (found["vertex"], found["failures"][0]["message"]) == (row, "no")
 

@@ -39,7 +39,11 @@ async def test_lines_that_were_asked_for_before_are_not_made_again(tmp_path: Pat
 @settings(max_examples=30, deadline=None)
 def test_any_ranges_in_any_order_are_as_the_log_has_them(ranges: list[tuple[int, int]]) -> None:
     class Numbers:
-        async def log_lines(self, _run: str, _row: int, start: int, stop: int) -> list[bytes]:
+        @property
+        def logs(self) -> Numbers:
+            return self
+
+        async def lines(self, _run: str, _row: int, start: int, stop: int) -> list[bytes]:
             return [b"%d" % number for number in range(start, min(stop, start + 300))]
 
     async def ask() -> None:
@@ -100,7 +104,7 @@ async def pages(site: Site, count: int, lines: int) -> list[list[Any]]:
             for number in range(lines):
                 said = progrock.VertexLog(vertex="v", data=b"\x1b[32m%d\x1b[0m\n" % number)
                 await recorder.record(progrock.StatusUpdate(logs=[said]))
-        await site.store.end_run("r", "succeeded", None, 2.0)
+        await site.store.runs.end("r", "succeeded", None, 2.0)
         site.tail.publish("r")
     return told
 
@@ -124,7 +128,7 @@ async def test_a_page_that_was_away_goes_on_where_it_was(tmp_path: Path) -> None
     async with a_site(tmp_path) as site:
         await site.queued()
         row = await site.step("r", "v", b"one\ntwo\nthree\n")
-        await site.store.end_run("r", "succeeded", None, 2.0)
+        await site.store.runs.end("r", "succeeded", None, 2.0)
         async with site.app.test_client().websocket("/runs/r/live") as socket:
             await socket.send(json.dumps({"logs": {str(row): 2}}))
             [log] = json.loads(await socket.receive())["logs"]

@@ -49,7 +49,7 @@ async def filled(site: Site, *, public: bool = True) -> dict[str, str]:
     """Something to be found at every address."""
     await site.run("push", check_name="test", public=public)
     row = await site.run("r", check_name="test", pull_request=7, public=public)
-    await site.store.record_delivery("a-guid", "push", None, b"{}")
+    await site.store.deliveries.record("a-guid", "push", None, b"{}")
     return {**KNOWN, "row": str(row)}
 
 

@@ -103,9 +103,9 @@ def test_going_through_it_in_pieces_makes_no_difference(lines: list[str], cut: i
 async def test_a_log_that_grows_is_gone_on_with(tmp_path: Path) -> None:
     async with a_site(tmp_path) as site:
         await site.queued()
-        row = (await site.store.put_steps("r", [StepUpdate("v", "v", 1.0)]))["v"].row
+        row = (await site.store.steps.put("r", [StepUpdate("v", "v", 1.0)]))["v"].row
         path = f"/runs/r/vertexes/{row}/outline"
-        log = await site.store.open_log("r", row)
+        log = await site.store.logs.open("r", row)
         await log.append(b"::group::Build\nok\n", None, 1, 100.0)
         assert (await site.json(path))["groups"] == [{"line": 0, "end": None, "title": "Build"}]
         await log.append(b"error: no\n::endgroup::\n", None, 1, 130.5)

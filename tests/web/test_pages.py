@@ -173,8 +173,8 @@ async def test_a_log_can_be_kept_as_received_and_as_it_is_shown(tmp_path: Path) 
 async def test_lines_come_with_their_times_when_asked_for(tmp_path: Path) -> None:
     async with a_site(tmp_path) as site:
         await site.queued()
-        row = (await site.store.put_steps("r", [StepUpdate("v", "v", 1.0)]))["v"].row
-        log = await site.store.open_log("r", row)
+        row = (await site.store.steps.put("r", [StepUpdate("v", "v", 1.0)]))["v"].row
+        log = await site.store.logs.open("r", row)
         await log.append(b"one\ntwo\n", None, 1, 100.0)
         await log.append(b"three\n", None, 2, 105.5)
         await log.close()

@@ -112,9 +112,9 @@ async def two(tmp_path: Path) -> AsyncGenerator[Two]:
 async def _a_private_run(site: Site) -> None:
     from bassloop.store import ThunkRecord
 
-    await site.store.put_user(User(1, "U_1", "hush-login"))
+    await site.store.users.put(User(1, "U_1", "hush-login"))
     digest, words = KNOWN["digest"], "hush-command"
-    await site.store.put_thunk(ThunkRecord(digest, "1" * 64, '{"args": []}', b"", words, 1.0))
+    await site.store.thunks.put(ThunkRecord(digest, "1" * 64, '{"args": []}', b"", words, 1.0))
     fields = {
         "thunk_digest": digest,
         "public": False,
@@ -131,8 +131,8 @@ async def _a_private_run(site: Site) -> None:
     row = await site.step(RUN, "hush-command", b"swordfish\n", error="exit status 1")
     assert str(row) == KNOWN["row"]
     for run_id in ("of-a-push", RUN):
-        await site.store.start_run(run_id, "t", "hush-login", "linux/amd64", 100.0)
-        await site.store.end_run(run_id, "failed", "hush-message", 101.0)
+        await site.store.runs.start(run_id, "t", "hush-login", "linux/amd64", 100.0)
+        await site.store.runs.end(run_id, "failed", "hush-message", 101.0)
 
 
 def addresses(site: Site, method: str) -> list[str]:

@@ -72,7 +72,7 @@ async def test_a_list_is_kept_as_it_stands(tmp_path: Path) -> None:
             first = json.loads(await socket.receive())
             assert (first["order"], first["runs"][0]["state"]) == (["a"], "queued")
             assert "waiting for a runner" in first["rows"]["a"]
-            await site.store.end_run("a", "succeeded", None, 101.0)
+            await site.store.runs.end("a", "succeeded", None, 101.0)
             site.tail.publish("a")
             then = json.loads(await socket.receive())
             assert then["runs"][0]["state"] == "succeeded"

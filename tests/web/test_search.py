@@ -70,7 +70,7 @@ async def test_an_answer_that_takes_long_says_where_to_go_on(
     monkeypatch.setattr(search, "PROGRESS_SECONDS", 0.0)
     async with a_site(tmp_path) as site:
         await three_logs(site)
-        lines = sum(step.lines for step in await site.store.steps("r"))
+        lines = sum(step.lines for step in await site.store.steps.of_run("r"))
         seen, after, answers, searched = [], "", 0, -1
         while after is not None:
             answer = await site.json(f"/runs/r/search?q=error&after={after}")
@@ -109,10 +109,10 @@ async def test_a_log_is_searched_while_it_is_written(tmp_path: Path) -> None:
     async with a_site(tmp_path) as site:
         await site.queued()
         row = await site.step("r", "done", b"")
-        [step] = await site.store.steps("r")
+        [step] = await site.store.steps.of_run("r")
         assert step.row == row
-        live = (await site.store.put_steps("r", [StepUpdate("v", "v", 1.0)]))["v"].row
-        log = await site.store.open_log("r", live)
+        live = (await site.store.steps.put("r", [StepUpdate("v", "v", 1.0)]))["v"].row
+        log = await site.store.logs.open("r", live)
         await log.append(b"one\ntwo\n", None, 1, 1.0)
         assert (await site.json("/runs/r/search?q=two"))["total"] == 1
         await log.append(b"two\n", None, 1, 1.0)

@@ -193,10 +193,10 @@ def test_durations_are_drawn_oldest_first() -> None:
 
 async def test_a_thunks_page_shows_what_it_is(tmp_path: Path) -> None:
     async with a_site(tmp_path) as site:
-        await site.store.put_user(User(1, "U_1", "octocat"))
+        await site.store.users.put(User(1, "U_1", "octocat"))
         thunk = {**THUNK, "env": [{"symbol": HOSTILE, "value": {"string": {"value": HOSTILE}}}]}
         text = json.dumps(thunk, indent=2)
-        await site.store.put_thunk(ThunkRecord("T", "1" * 64, text, b"", HOSTILE, 1.0))
+        await site.store.thunks.put(ThunkRecord("T", "1" * 64, text, b"", HOSTILE, 1.0))
         await site.run("a", thunk_digest="T")
         await site.run("b", "succeeded", thunk_digest="T")
         page = await site.text("/thunks/T")

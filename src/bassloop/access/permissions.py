@@ -113,7 +113,7 @@ class Permissions:
 
     async def readable(self, person: Person) -> frozenset[int]:
         """Return the private repositories, among the most recently used, that somebody may read."""
-        candidates = await self.store.private_repositories(MAX_LISTED_REPOSITORIES)
+        candidates = await self.store.repositories.private(MAX_LISTED_REPOSITORIES)
         readable = set()
 
         async def check(repository_id: int) -> None:
@@ -159,7 +159,7 @@ class Permissions:
         return level
 
     async def _fetch(self, person: Person, repository_id: int) -> str:
-        record = await self.store.repository(repository_id)
+        record = await self.store.repositories.get(repository_id)
         if record is None:
             return NONE
         owner, _, name = record.full_name.partition("/")
@@ -190,7 +190,7 @@ class Permissions:
         generation = self._logins.generation
         login = await repo.login_of(person.id) or person.login
         if login != person.login:
-            stored = await self.store.user(person.id)
-            await self.store.put_user(User(person.id, stored.node_id if stored else "", login))
+            stored = await self.store.users.get(person.id)
+            await self.store.users.put(User(person.id, stored.node_id if stored else "", login))
         self._logins.store(person.id, login, generation=generation)
         return login

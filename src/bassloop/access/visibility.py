@@ -99,22 +99,22 @@ class Visibility:
         if invalid is not None:
             self.permissions.forget(user_id=invalid.user_id, repository_id=invalid.repository_id)
             if invalid.sign_out and invalid.user_id is not None:
-                ended = await self.store.end_sessions(invalid.user_id)
+                ended = await self.store.sessions.end_all(invalid.user_id)
                 log.info("signed out by GitHub", user=invalid.user_id, sessions=ended)
         if event.repository is None or event.installation_id is None or self.app_id is None:
             return
         claimed = _record(event.repository, event.installation_id)
-        known = await self.store.repository(claimed.id)
+        known = await self.store.repositories.get(claimed.id)
         if event.name == "repository" and event.action == "deleted":
             if known is not None:
-                await self.store.put_repository(replace(known, public=False))
+                await self.store.repositories.put(replace(known, public=False))
         elif known != claimed:
             await self._refresh(claimed, known)
 
     async def _refresh(self, claimed: RepositoryRecord, known: RepositoryRecord | None) -> None:
         """Ask GitHub for the state of a repository of which an event says something new, and store it."""
         if known is not None and not claimed.public:
-            await self.store.put_repository(replace(known, public=False))
+            await self.store.repositories.put(replace(known, public=False))
         owner, _, name = claimed.full_name.partition("/")
         try:
             info = await self.github.repository(claimed.installation_id, owner, name).info()
@@ -129,7 +129,7 @@ class Visibility:
             return
         found = _record(info, claimed.installation_id)
         if found != known:
-            await self.store.put_repository(found)
+            await self.store.repositories.put(found)
             self.permissions.forget(repository_id=found.id)
             log.info("repository", repository=found.full_name, public=found.public)
 
@@ -153,7 +153,7 @@ class Visibility:
         A repository of which GitHub never says anything, such as a blocked one, is skipped. Raises
         GitHubError if GitHub can't say for the moment, without asking for the rest.
         """
-        for known in await self.store.public_repositories(MAX_REFRESHED):
+        for known in await self.store.repositories.public(MAX_REFRESHED):
             owner, _, name = known.full_name.partition("/")
             try:
                 info = await self.github.public_repository(owner, name)
@@ -163,7 +163,7 @@ class Visibility:
                 log.warning("repository not refreshed", repository=known.full_name, why=str(error))
                 continue
             if info is None or info.id != known.id:
-                await self.store.put_repository(replace(known, public=False))
+                await self.store.repositories.put(replace(known, public=False))
                 log.info("repository is no longer public", repository=known.full_name)
 
 

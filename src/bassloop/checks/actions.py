@@ -82,7 +82,7 @@ async def cancel_run(loop: Loop, run_id: str, by: Person) -> bool:
 
     Raises NotAllowed, and GitHubError if GitHub can't say whether they may.
     """
-    run, check_run = await loop.store.run(run_id), await loop.store.check_run_of(run_id)
+    run, check_run = await loop.store.runs.get(run_id), await loop.store.checks.of_run(run_id)
     if run is None or check_run is None or run.ended:
         return False
     await require_writer(loop, check_run, by, "cancel this check", own=run)
@@ -100,12 +100,12 @@ async def approve_head(loop: Loop, run_id: str, by: Person) -> Sequence[Delivery
     What waits for a runner may use the approver's at once. What was held, or found no runner, is to be
     handled again: returned for :meth:`Inbox.resume`. Raises NotAllowed and GitHubError.
     """
-    run, check_run = await loop.store.run(run_id), await loop.store.check_run_of(run_id)
+    run, check_run = await loop.store.runs.get(run_id), await loop.store.checks.of_run(run_id)
     if run is None or check_run is None:
         return ()
     await require_writer(loop, check_run, by, "approve this head")
     user = store.User(by.id, "", by.login)
-    released = await loop.store.approve(check_run.repository_id, run.head_sha, user)
+    released = await loop.store.heads.approve(check_run.repository_id, run.head_sha, user)
     log.info("head approved", head=run.head_sha, by=by.login, released=len(released))
     loop.approve_active(check_run.repository_id, run.head_sha, User(by.id, "", by.login))
     return released

@@ -74,7 +74,7 @@ async def start_check(context: DeliveryContext, request: CheckRequest) -> CheckH
     if key in context.started:
         return context.started[key]
     loop = context.loop
-    check_run, created = await loop.store.intend_check(
+    check_run, created = await loop.store.checks.intend(
         repository_id=context.repository.id,
         repository=context.repository.full_name,
         installation_id=context.event.installation_id or 0,
@@ -85,7 +85,7 @@ async def start_check(context: DeliveryContext, request: CheckRequest) -> CheckH
         run=context.new_run(request.name, request.sha, request.record),
         thunk=request.record,
     )
-    run = await loop.store.run(check_run.run_id)
+    run = await loop.store.runs.get(check_run.run_id)
     assert run is not None
     if (active := loop.active_checks.get(run.id)) is not None:
         return context.started.setdefault(key, active)
@@ -246,7 +246,7 @@ class ActiveCheck:
 
     async def _interrupt(self) -> None:
         """End the run if it has started. If it hasn't, its delivery resumes it after the restart."""
-        run = await self.context.loop.store.run(self.run_record.id)
+        run = await self.context.loop.store.runs.get(self.run_record.id)
         if run is not None and run.state == RunState.RUNNING:
             message = "the loop was shut down while this check ran; run it again"
             await self.conclude(Ending(RunState.INTERRUPTED, message))
@@ -283,7 +283,7 @@ class ActiveCheck:
         log.info("check run created", github_id=created.id)
 
     async def _bind(self, github_id: int) -> None:
-        await self.context.loop.store.bind_check_run(self.check_run.row, github_id)
+        await self.context.loop.store.checks.bind(self.check_run.row, github_id)
         self.check_run = replace(self.check_run, github_id=github_id)
 
     async def _update(self, output: CheckOutput, *, status: str) -> None:
@@ -344,7 +344,7 @@ class ActiveCheck:
 
     async def _run_on(self, runtime: Runtime, recorder: Recorder) -> None:
         context, loop, run_id = self.context, self.context.loop, self.run_record.id
-        await loop.store.start_run(
+        await loop.store.runs.start(
             run_id,
             runtime_id=runtime.id,
             runner_login=runtime.login,

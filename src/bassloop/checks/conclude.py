@@ -45,9 +45,9 @@ LINES_AT_ONCE = 500
 
 async def end_run(loop: Loop, run_id: str, state: RunState, message: str | None) -> Run:
     """Store a run's end and wake its followers. Returns the run as it is stored now."""
-    await loop.store.end_run(run_id, state, message, time.time())
+    await loop.store.runs.end(run_id, state, message, time.time())
     loop.tail.publish(run_id)
-    run = await loop.store.run(run_id)
+    run = await loop.store.runs.get(run_id)
     assert run is not None
     took = None if run.started_at is None or run.ended_at is None else run.ended_at - run.started_at
     loop.run_tally.add(run.state, took)
@@ -63,7 +63,7 @@ async def conclude(loop: Loop, run: Run, output: CheckOutput | None = None) -> N
     Args:
         output: what the check run says, if not the usual.
     """
-    check_run = await loop.store.check_run_of(run.id)
+    check_run = await loop.store.checks.of_run(run.id)
     if check_run is None or check_run.state == CheckState.CONCLUDED or run.id in loop.concluding:
         return
     conclusion = check_output.CONCLUSIONS[run.state]
@@ -76,9 +76,9 @@ async def conclude(loop: Loop, run: Run, output: CheckOutput | None = None) -> N
             log.error(
                 "check run never concluded", run=run.id, check=check_run.name, error=str(error)
             )
-            await loop.store.conclude_check_run(check_run.row, conclusion)
+            await loop.store.checks.conclude(check_run.row, conclusion)
     else:
-        await loop.store.conclude_check_run(check_run.row, conclusion)
+        await loop.store.checks.conclude(check_run.row, conclusion)
     finally:
         loop.concluding.discard(run.id)
 
@@ -97,7 +97,7 @@ async def _postpone(loop: Loop, run: Run, check_run: CheckRun, error: GitHubErro
         error=str(error),
         seconds=round(seconds),
     )
-    await loop.store.postpone_conclusion(check_run.row, time.time() + seconds)
+    await loop.store.checks.postpone(check_run.row, time.time() + seconds)
     loop.conclusion_postponed.set()
     return True
 
@@ -125,10 +125,10 @@ async def _complete(
                     completed_at=run.ended_at,
                 )
             )
-            await loop.store.bind_check_run(check_run.row, created.id)
+            await loop.store.checks.bind(check_run.row, created.id)
             return
         github_id = found.id
-        await loop.store.bind_check_run(check_run.row, github_id)
+        await loop.store.checks.bind(check_run.row, github_id)
     await repo.update_check_run(
         github_id, output, status="completed", conclusion=conclusion, completed_at=run.ended_at
     )
@@ -142,7 +142,7 @@ async def describe(loop: Loop, run: Run, check_run: CheckRun) -> CheckOutput:
     url = loop.run_url(run.id)
     if run.check_name == check_output.APPROVAL:
         return check_output.approval(run, url)
-    steps = await loop.store.steps(run.id)
+    steps = await loop.store.steps.of_run(run.id)
     annotations: Sequence[Annotation] = ()
     if run.state == RunState.FAILED:
         annotations = await _annotations(loop, run, check_run, steps)
@@ -156,13 +156,13 @@ async def describe(loop: Loop, run: Run, check_run: CheckRun) -> CheckOutput:
         shown = unfinished_step(steps)
     last_lines: list[str] = []
     if shown is not None:
-        extent = await loop.store.log_extent(run.id, shown.row)
+        extent = await loop.store.logs.extent(run.id, shown.row)
         shown = replace(shown, lines=extent.lines)
         last_lines = await _lines(loop, run, shown, extent.lines - LAST_LINES, extent.lines)
     if is_hook:
         return check_output.hook_ended(run, steps, url, shown, last_lines, annotations)
     output = check_output.ended(run, steps, url, shown, last_lines, annotations)
-    thunk = await loop.store.thunk(run.thunk_digest)
+    thunk = await loop.store.thunks.get(run.thunk_digest)
     return check_output.with_notes(output, check_output.caveats_met(run, thunk))
 
 
@@ -172,7 +172,7 @@ async def _annotations(
     """Return annotations for the source lines that the logs of failed steps name."""
     found: list[LogAnnotation] = []
     for step in [step for step in steps if step.error][:ANNOTATED_STEPS]:
-        extent = await loop.store.log_extent(run.id, step.row)
+        extent = await loop.store.logs.extent(run.id, step.row)
         lines: list[str] = []
         for first in range(max(extent.lines - ANNOTATED_LINES, 0), extent.lines, LINES_AT_ONCE):
             last = min(first + LINES_AT_ONCE, extent.lines)
@@ -193,5 +193,5 @@ async def _annotations(
 
 
 async def _lines(loop: Loop, run: Run, step: Step, first: int, last: int) -> list[str]:
-    lines = await loop.store.log_lines(run.id, step.row, max(first, 0), last)
+    lines = await loop.store.logs.lines(run.id, step.row, max(first, 0), last)
     return [strip(line) for line in lines]

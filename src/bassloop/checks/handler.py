@@ -75,8 +75,8 @@ async def _press_button(loop: Loop, event: Event) -> Outcome | None:
     button = action.get("identifier") if isinstance(action, dict) else None
     subject = event.payload.get("check_run")
     number = subject.get("id") if isinstance(subject, dict) else None
-    check_run = await loop.store.check_run_by_github_id(number) if isinstance(number, int) else None
-    run = await loop.store.run(check_run.run_id) if check_run is not None else None
+    check_run = await loop.store.checks.by_github_id(number) if isinstance(number, int) else None
+    run = await loop.store.runs.get(check_run.run_id) if check_run is not None else None
     if check_run is None or run is None:
         return Outcome(
             DeliveryState.IGNORED, "the button belongs to a check run that is not known here"
@@ -203,7 +203,7 @@ async def _choose_runners(
     if not choice.fork and policy.fallback:
         choice = choice.with_fallback(await _fallback_users(loop, policy, repo))
     for user in {user.id: user for user in (event.sender, choice.owner) if user}.values():
-        await loop.store.put_user(store.User(user.id, user.node_id, user.login))
+        await loop.store.users.put(store.User(user.id, user.node_id, user.login))
     return choice
 
 
@@ -238,7 +238,7 @@ async def _apply_approval(context: DeliveryContext) -> None:
     """Let a fork's head use the runners of whoever has approved it."""
     active = context.active
     if active.choice.fork:
-        approval = await context.loop.store.approval(active.repository_id, active.sha)
+        approval = await context.loop.store.heads.approval(active.repository_id, active.sha)
         if approval is not None:
             by = User(approval.user_id, "", approval.login)
             active.choice = active.choice.approved(by)

@@ -41,7 +41,7 @@ async def post_notice(
         progress: what runners reported of the thunks that the hook ran itself.
     """
     loop = context.loop
-    check_run, created = await loop.store.intend_check(
+    check_run, created = await loop.store.checks.intend(
         repository_id=context.repository.id,
         repository=context.repository.full_name,
         installation_id=context.event.installation_id or 0,
@@ -54,7 +54,7 @@ async def post_notice(
     is_another = check_run.delivery != context.delivery or check_run.state == CheckState.CONCLUDED
     if not created and is_another:
         return
-    run = await loop.store.run(check_run.run_id)
+    run = await loop.store.runs.get(check_run.run_id)
     assert run is not None
     if not run.ended:
         async with recording(loop.store, loop.tail, run.id) as recorder:

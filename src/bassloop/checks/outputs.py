@@ -147,7 +147,7 @@ class Outputs:
                 if run.state == RunState.SUCCEEDED
                 else f"the run {run.state.replace('_', ' ')}, so it has no output"
             )
-        record = await self.store.thunk(run.thunk_digest)
+        record = await self.store.thunks.get(run.thunk_digest)
         if record is None:
             raise OutputUnavailable("its thunk is not known any more")
         source = bass_pb2.ThunkPath(thunk=bass_pb2.Thunk.FromString(record.proto), path=wanted)

@@ -107,7 +107,7 @@ class Recorder:
             else:
                 self.overflowed = True
         if kept:
-            self._steps.update(await self.store.put_steps(self.run_id, list(kept.values())))
+            self._steps.update(await self.store.steps.put(self.run_id, list(kept.values())))
 
     async def _append_update(self, log: progrock_pb2.VertexLog) -> None:
         digest = log.vertex[:MAX_NAME]
@@ -127,7 +127,7 @@ class Recorder:
     async def _open_log(self, digest: str) -> _OpenLog | None:
         log = self._logs.get(digest)
         if log is None and (step := self._steps.get(digest)) is not None:
-            writer = await self.store.open_log(self.run_id, step.row)
+            writer = await self.store.logs.open(self.run_id, step.row)
             log = self._logs[digest] = _OpenLog(writer, Terminal(), step.row)
             self.tail.lend_screen(step.row, log.terminal.screen)
         return log

@@ -31,7 +31,7 @@ LONGEST_DELAY = 2 * 3600.0
 
 async def interrupt_lost_runs(loop: Loop) -> None:
     """End the runs that an earlier process was running. Call it before the inbox resumes."""
-    for _, run in await loop.store.unfinished_check_runs():
+    for _, run in await loop.store.checks.unfinished():
         if run.state == RunState.RUNNING:
             message = "the loop was restarted while this check ran; run it again"
             await end_run(loop, run.id, RunState.INTERRUPTED, message)
@@ -46,7 +46,7 @@ async def keep_concluding(loop: Loop) -> None:
     while True:
         next_due = math.inf
         async with trio.open_nursery() as nursery:
-            for check_run, run in await loop.store.unfinished_check_runs():
+            for check_run, run in await loop.store.checks.unfinished():
                 if run.ended_at is None or not (first or check_run.tries):
                     continue
                 due = check_run.try_after or 0.0
@@ -73,13 +73,15 @@ async def end_set_aside(loop: Loop, delivery: Delivery, why: str) -> None:
     """End the queued runs of a delivery that was set aside. A replay makes new ones."""
     fix = f"bassloop deliveries replay {delivery.guid}"
     message = f"the event that asked for this check was set aside: {why} ({fix})"
-    for run in await loop.store.unfinished_runs():
-        check_run = await loop.store.check_run_of(run.id) if run.delivery == delivery.guid else None
+    for run in await loop.store.runs.unfinished():
+        check_run = (
+            await loop.store.checks.of_run(run.id) if run.delivery == delivery.guid else None
+        )
         if check_run is None or run.state != RunState.QUEUED:
             continue
-        await loop.store.void_check_run(check_run.row)
+        await loop.store.checks.void(check_run.row)
         ended = await end_run(loop, run.id, RunState.INTERRUPTED, message)
         if check_run.github_id is not None:
             await conclude(loop, ended)
         else:  # GitHub did not accept it, and won't accept its conclusion either
-            await loop.store.conclude_check_run(check_run.row, "cancelled")
+            await loop.store.checks.conclude(check_run.row, "cancelled")

@@ -57,19 +57,19 @@ async def supersede(loop: Loop, event: Event, policy: Policy) -> None:
     place, repository = place_of(event.head), event.repository
     if place is None:
         return
-    await loop.store.supersede(repository.id, before, place, event.head.sha, time.time())
+    await loop.store.heads.supersede(repository.id, before, place, event.head.sha, time.time())
     found = [
         run
-        for run in await loop.store.unfinished_runs()
+        for run in await loop.store.runs.unfinished()
         if run.repository_id == repository.id and run.head_sha == before and _place(run) == place
     ]
     if not found or await _is_head_elsewhere(loop, f"{repository.id}:{before}", place):
         return
     for run in found:
-        check_run = await loop.store.check_run_of(run.id)
+        check_run = await loop.store.checks.of_run(run.id)
         if check_run is not None and loop.cancel(run.id, _why(place, event.head.sha)):
             log.info("run superseded", run=run.id, check=run.check_name, by=event.head.sha)
-            await loop.store.supersede_check_run(check_run.row)
+            await loop.store.checks.supersede(check_run.row)
 
 
 async def superseded(context: DeliveryContext) -> str | None:
@@ -78,7 +78,7 @@ async def superseded(context: DeliveryContext) -> str | None:
     if not context.policy.supersede or context.rerun or place is None:
         return None
     loop, repository_id, sha = context.loop, context.repository.id, context.head.sha
-    found = await loop.store.superseded(repository_id, sha, place)
+    found = await loop.store.heads.superseded(repository_id, sha, place)
     if found is None or found.at < context.received_at:
         return None
     if await _is_head_elsewhere(loop, f"{repository_id}:{sha}", place):
@@ -98,7 +98,7 @@ def _place(run: Run) -> str | None:
 
 async def _is_head_elsewhere(loop: Loop, order_key: str, place: str) -> bool:
     """Return whether a commit is the head of another branch or pull request too, going by its deliveries."""
-    for delivery in await loop.store.deliveries_about(order_key):
+    for delivery in await loop.store.deliveries.of_head(order_key):
         other = await trio.to_thread.run_sync(_place_in, delivery)
         if other is not None and other != place:
             return True

@@ -29,7 +29,7 @@ def backup(folder: Path, data_dir: Path | None) -> None:
       bassloop backup /srv/backup/bass-loop
     """
     from bassloop.store import StoreError
-    from bassloop.store.upkeep.backup import back_up
+    from bassloop.store.maintenance.backup import back_up
 
     settings = read_settings(data_dir=data_dir)
     with report_errors(StoreError):
@@ -57,7 +57,7 @@ def restore(folder: Path, overwrite: bool, data_dir: Path | None) -> None:
       bassloop restore /srv/backup/bass-loop
     """
     from bassloop.store import StoreError
-    from bassloop.store.upkeep.restore import restore as restore_backup
+    from bassloop.store.maintenance.backup import restore as restore_backup
 
     settings = read_settings(data_dir=data_dir)
     with report_errors(StoreError):

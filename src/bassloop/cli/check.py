@@ -28,7 +28,8 @@ def check(repair: bool, data_dir: Path | None) -> None:
       bassloop check --repair
     """
     from bassloop.store import StoreError, is_served
-    from bassloop.store.upkeep.mend import look, mend
+    from bassloop.store.maintenance.check import check_store
+    from bassloop.store.maintenance.repair import repair_store
     from bassloop.tools.local_daemon import DaemonError
     from bassloop.tools.local_store import check_database
 
@@ -37,15 +38,15 @@ def check(repair: bool, data_dir: Path | None) -> None:
     unrepaired = found = 0
     with report_errors(StoreError, DaemonError):
         check_database(settings)
-        findings = (
-            mend(database, blobs, now=time.time())
+        defects = (
+            repair_store(database, blobs, now=time.time())
             if repair
-            else look(database, blobs, in_use=is_served(database))
+            else check_store(database, blobs, in_use=is_served(database))
         )
-        for finding in findings:
+        for defect in defects:
             found += 1
-            unrepaired += finding.mended is None
-            click.echo(f"{finding.what}{f': {finding.mended}' if finding.mended else ''}")
+            unrepaired += defect.repaired is None
+            click.echo(f"{defect.what}{f': {defect.repaired}' if defect.repaired else ''}")
     if unrepaired:
         hint = "" if repair else " (bassloop check --repair repairs what can be repaired)"
         raise click.ClickException(f"wrong: {unrepaired}{hint}")

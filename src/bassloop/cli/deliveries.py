@@ -62,7 +62,9 @@ def list_(settings: Settings, limit: int, state: tuple[str, ...], as_json: bool)
         found: list[Delivery] = []
         while len(found) < limit:
             before = found[-1].guid if found else None
-            page = await store.deliveries(min(limit - len(found), PAGE), before, states=state)
+            page = await store.deliveries.newest(
+                min(limit - len(found), PAGE), before, states=state
+            )
             found += page
             if not page:
                 break
@@ -92,8 +94,8 @@ def show(settings: Settings, guid: str, body: bool) -> None:
     """
 
     async def read(store: Store) -> tuple[Delivery | None, list[Run]]:
-        found = await store.runs(PAGE, public_only=False, delivery=guid)
-        return await store.delivery(guid), list(found.items)
+        found = await store.runs.newest(PAGE, public_only=False, delivery=guid)
+        return await store.deliveries.get(guid), list(found.items)
 
     delivery, runs = _use_store(settings, read)
     if delivery is None:
@@ -126,7 +128,7 @@ def replay(settings: Settings, guid: str, url: str | None) -> None:
     from bassloop.tools.local_daemon import DaemonError
     from bassloop.tools.replay import redeliver
 
-    delivery = _use_store(settings, lambda store: store.delivery(guid))
+    delivery = _use_store(settings, lambda store: store.deliveries.get(guid))
     if delivery is None:
         raise click.ClickException(f"no delivery {guid} is stored")
     if delivery.state not in (DeliveryState.FAILED, DeliveryState.SET_ASIDE):
@@ -137,7 +139,7 @@ def replay(settings: Settings, guid: str, url: str | None) -> None:
         with report_errors(DaemonError):
             click.echo(_flat(redeliver(settings, delivery, url)))
     else:
-        _use_store(settings, lambda store: store.replay_delivery(guid))
+        _use_store(settings, lambda store: store.deliveries.replay(guid))
         click.echo("it will be handled when the daemon starts")
 
 

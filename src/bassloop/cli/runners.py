@@ -39,7 +39,7 @@ def runners(as_json: bool, data_dir: Path | None) -> None:
     settings = read_settings(data_dir=data_dir)
 
     async def read(store: Store) -> tuple[list[RuntimeRecord], list[Run]]:
-        return await store.runtimes(), await store.unfinished_runs()
+        return await store.runtimes.connected(), await store.runs.unfinished()
 
     with report_errors(StoreError, DaemonError):
         connected, unfinished = trio.run(use_store, settings, read)

@@ -81,8 +81,8 @@ def _state(settings: Settings) -> dict[str, Any]:
 
 
 async def _read(store: Store) -> tuple[Figures, list[RuntimeRecord], list[Delivery]]:
-    set_aside = await store.deliveries(10, None, states=(DeliveryState.SET_ASIDE,))
-    return await store.figures(), await store.runtimes(), list(set_aside)
+    set_aside = await store.deliveries.newest(10, None, states=(DeliveryState.SET_ASIDE,))
+    return await store.figures(), await store.runtimes.connected(), list(set_aside)
 
 
 def _lines(state: dict[str, Any]) -> list[str]:

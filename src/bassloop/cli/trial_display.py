@@ -84,14 +84,14 @@ class TrialDisplay:
         """Print what was not printed yet, a line each."""
         for run in await self._runs():
             seen = self._seen.setdefault(run.id, _Seen())
-            for step in await self._daemon.store.steps(run.id):
+            for step in await self._daemon.store.steps.of_run(run.id):
                 await self._print_step(run, step, seen)
             if seen.state != run.state:
                 seen.state = run.state
                 self._console.print(self._headline(run), soft_wrap=True)
 
     async def _runs(self) -> list[Run]:
-        page = await self._daemon.store.runs(limit=100, public_only=False)
+        page = await self._daemon.store.runs.newest(limit=100, public_only=False)
         return sorted(page.items, key=lambda run: run.created_at)
 
     async def _print_step(self, run: Run, step: Step, seen: _Seen) -> None:
@@ -102,7 +102,7 @@ class TrialDisplay:
                 f"[dim]{name}$ {escape(strip(step.name.encode()))}[/dim]", soft_wrap=True
             )
         start = seen.lines.get(step.row, 0)
-        lines = await self._daemon.store.log_lines(run.id, step.row, start, start + 1000)
+        lines = await self._daemon.store.logs.lines(run.id, step.row, start, start + 1000)
         seen.lines[step.row] = start + len(lines)
         for line in lines:
             text = Text(f"{run.check_name} │ ", style="dim") + _line(line)
@@ -112,7 +112,7 @@ class TrialDisplay:
         trees = []
         for run in await self._runs():
             tree = Tree(self._headline(run))
-            for step in await self._daemon.store.steps(run.id):
+            for step in await self._daemon.store.steps.of_run(run.id):
                 if step.internal:
                     continue
                 branch = tree.add(_step_line(step))
@@ -123,9 +123,9 @@ class TrialDisplay:
         return Group(*trees)
 
     async def _last_lines(self, run: Run, step: Step) -> list[Text]:
-        extent = await self._daemon.store.log_extent(run.id, step.row)
+        extent = await self._daemon.store.logs.extent(run.id, step.row)
         first = max(0, extent.lines - TAIL_LINES)
-        lines = await self._daemon.store.log_lines(run.id, step.row, first, extent.lines)
+        lines = await self._daemon.store.logs.lines(run.id, step.row, first, extent.lines)
         return [_line(line) for line in (*lines, *self._daemon.tail.screen(step.row))][-TAIL_LINES:]
 
     def _headline(self, run: Run) -> Text:

@@ -100,7 +100,7 @@ async def _run(options: TrialOptions, serve: bool) -> int:
                 return 130
             if not console.is_terminal:
                 await display.print_news()
-            page = await trial.daemon.store.runs(limit=100, public_only=False)
+            page = await trial.daemon.store.runs.newest(limit=100, public_only=False)
             runs = sorted(page.items, key=lambda run: run.created_at)
             reported = {
                 check["external_id"]: check["conclusion"] for check in trial.standin.check_runs

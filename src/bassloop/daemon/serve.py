@@ -39,7 +39,7 @@ from bassloop.gateway import GatewayAddress, serve_gateway
 from bassloop.github import open_github
 from bassloop.runtimes import Pool
 from bassloop.store import open_store
-from bassloop.store.upkeep.pruner import keep_pruning
+from bassloop.store.maintenance.pruner import keep_pruning
 from bassloop.telemetry.service_manager import Notifier
 from bassloop.web import create_app, create_metrics_app
 
@@ -158,7 +158,7 @@ async def _start_gateway(
     wanted = wiring.gateway_settings(settings, addresses.host)
     keys, store = resources.github.keys, resources.store
     try:
-        ssh: GatewayAddress = await root.start(serve_gateway, wanted, keys, pool, store)
+        ssh: GatewayAddress = await root.start(serve_gateway, wanted, keys, pool, store.runtimes)
     except OSError as error:
         raise StartError(
             f"SSH_ADDR: can't listen on {settings.ssh_addr}: {error.strerror}"

@@ -191,9 +191,9 @@ class Inbox:
 
         Return False if it is unknown, waits, is being handled, or is done.
         """
-        if self._closed or not await self.store.replay_delivery(guid):
+        if self._closed or not await self.store.deliveries.replay(guid):
             return False
-        delivery = await self.store.delivery(guid)
+        delivery = await self.store.deliveries.get(guid)
         assert delivery is not None
         log.info("delivery replayed", delivery=guid)
         self._enqueue(QueuedDelivery(guid, delivery.order_key))
@@ -212,7 +212,7 @@ class Inbox:
         if event.repository is not None and event.head is not None:
             order_key = f"{event.repository.id}:{event.head.sha}"
         with span("accept", trace=guid, delivery=guid, event=name):
-            new = await self.store.record_delivery(
+            new = await self.store.deliveries.record(
                 guid,
                 name,
                 event.action,
@@ -233,7 +233,7 @@ class Inbox:
 
         Begins with what an earlier process did not finish.
         """
-        for delivery in await self.store.unfinished_deliveries():
+        for delivery in await self.store.deliveries.unfinished():
             log.info("delivery resumed", delivery=delivery.guid, attempts=delivery.attempts)
             self._enqueue(QueuedDelivery(delivery.guid, delivery.order_key), delivery.not_before)
         self._running = True
@@ -262,7 +262,7 @@ class Inbox:
         """Wait until a delivery is in a final state, and return it."""
         while True:
             event = self._finished.setdefault(guid, trio.Event())
-            delivery = await self.store.delivery(guid)
+            delivery = await self.store.deliveries.get(guid)
             if delivery is not None and delivery.state in DELIVERY_FINAL:
                 self._finished.pop(guid, None)
                 return delivery
@@ -320,8 +320,8 @@ class Inbox:
         Return when to try it again, in seconds since the epoch, or None if it is finished.
         """
         store = self.store
-        attempts = await store.set_delivery_state(guid, DeliveryState.HANDLING)
-        delivery = await store.delivery(guid)
+        attempts = await store.deliveries.set_state(guid, DeliveryState.HANDLING)
+        delivery = await store.deliveries.get(guid)
         assert delivery is not None
         if attempts - delivery.failures > MAX_CRASHES:
             message = f"the loop ended {MAX_CRASHES} times while it handled this delivery"
@@ -333,9 +333,9 @@ class Inbox:
             return await self._reschedule(delivery, error)
         except BaseException:
             with shielded(RELEASE_SECONDS):
-                await store.release_delivery(guid)
+                await store.deliveries.release(guid)
             raise
-        await store.set_delivery_state(guid, outcome.state, outcome.note)
+        await store.deliveries.set_state(guid, outcome.state, outcome.note)
         self.outcomes[delivery.event, outcome.state] += 1
         self.resume(outcome.released)
         return None
@@ -350,13 +350,13 @@ class Inbox:
         delay = retry_after(error)
         if delay is not None and delivery.postponed < MAX_POSTPONED:
             until = time.time() + max(delay, self.backoff.delay(delivery.postponed + 1))
-            await store.postpone_delivery(guid, message, until)
+            await store.deliveries.postpone(guid, message, until)
             self.outcomes[delivery.event, "postponed"] += 1
             log.warning("delivery postponed", why=message, seconds=round(until - time.time()))
             return until
         log.error("delivery failed", exc_info=error)
         until = time.time() + 2.0 ** (delivery.failures + 1)
-        failures = await store.fail_delivery(guid, message, until)
+        failures = await store.deliveries.fail(guid, message, until)
         if failures < self.attempts:
             self.outcomes[delivery.event, "failed"] += 1
             return until
@@ -366,7 +366,7 @@ class Inbox:
     async def _set_aside(self, delivery: Delivery, message: str) -> None:
         log.error("delivery set aside", why=message)
         self.outcomes[delivery.event, "set_aside"] += 1
-        await self.store.set_delivery_state(delivery.guid, DeliveryState.SET_ASIDE, message)
+        await self.store.deliveries.set_state(delivery.guid, DeliveryState.SET_ASIDE, message)
         if self.on_set_aside is not None:
             await self.on_set_aside(delivery, message)
 

@@ -67,8 +67,8 @@ async def fetch_missed(github: GitHub, inbox: Inbox, *, since: float) -> int:
     """
     hook = github.webhook
     attempts = await hook.attempts(since)
-    known = await inbox.store.known_deliveries({attempt.guid for attempt in attempts})
-    before_us = _answered_before(attempts, await inbox.store.born())
+    known = await inbox.store.deliveries.stored({attempt.guid for attempt in attempts})
+    before_us = _answered_before(attempts, await inbox.store.created_at())
     added = 0
     for attempt in missed(attempts, known | before_us):
         try:

@@ -1,7 +1,7 @@
 """The SSH server that runners dial in to: who they are, what they offer, for how long.
 
     key = load_host_key(path)
-    address = await nursery.start(serve_gateway, GatewaySettings(host_key=key), keys, pool, store)
+    address = await nursery.start(serve_gateway, GatewaySettings(host_key=key), keys, pool, store.runtimes)
 
 A runner authenticates with a key that GitHub lists for its login, asks for a forward of `/runtime`
 and runs `forward --os linux --arch amd64`; as long as that session lives its runtime is in the

@@ -41,7 +41,7 @@ class RuntimeStore(Protocol):
     `remove_session` is called with the record's `session`.
     """
 
-    async def add_runtime(self, record: RuntimeRecord) -> Any: ...
+    async def add(self, record: RuntimeRecord) -> Any: ...
 
     async def remove_session(self, session: str) -> Any: ...
 
@@ -246,7 +246,7 @@ class _Gateway:
             answer_within=self._settings.answer_within,
         )
         try:
-            await self._store.add_runtime(_record(runtime, forward))
+            await self._store.add(_record(runtime, forward))
             async with self._pool.registered(runtime):
                 log.info("runtime registered", **_facts(runtime))
                 session.say(_welcome(runtime))

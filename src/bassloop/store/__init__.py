@@ -1,11 +1,12 @@
-"""The store: what the loop remembers, in `loop.db` and in files of log bytes.
+"""The store: everything that the loop remembers, in `loop.db` and in files of log bytes.
 
     async with open_store(path, blobs) as store:
-        if await store.record_delivery(guid, event, action, body):
+        if await store.deliveries.record(guid, event, action, body):
             ...
 
-No SQL and no path of a blob is known outside this package, so that another database or an object
-store can stand behind the same names. `Store` has all operations; their values are in `model`.
+A `Store` has its operations by subject: `checks`, `deliveries`, `heads`, `logs`, `repositories`, `runs`,
+`runtimes`, `sessions`, `steps`, `thunks` and `users`. Their values are in `model`. No SQL and no path
+of a log is known outside this package, so that another database or an object store can replace them.
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ from __future__ import annotations
 from bassloop.store.database import is_served
 from bassloop.store.errors import (
     NotStored,
+    StoreBusy,
     StoreConflict,
     StoreError,
     StoreFull,
     StoreUnusable,
 )
-from bassloop.store.logs.writer import LogWriter, Settled
+from bassloop.store.logs.log_writer import LogWriter, Settled
+from bassloop.store.maintenance.prune import PruneReport
+from bassloop.store.maintenance.retention import Bounds, Retention
 from bassloop.store.model import (
     Approval,
     CheckRun,
@@ -39,15 +43,11 @@ from bassloop.store.model import (
     User,
     new_run_id,
 )
-from bassloop.store.operations.keep import Pruned
 from bassloop.store.store import Store, StoreStatistics, open_store
-from bassloop.store.upkeep.files import Busy
-from bassloop.store.upkeep.retention import Bounds, Retention
 
 __all__ = [
     "Approval",
     "Bounds",
-    "Busy",
     "CheckRun",
     "Delivery",
     "Figures",
@@ -58,7 +58,7 @@ __all__ = [
     "LogWriter",
     "NotStored",
     "Page",
-    "Pruned",
+    "PruneReport",
     "RepositoryRecord",
     "Retention",
     "Run",
@@ -68,6 +68,7 @@ __all__ = [
     "Step",
     "StepUpdate",
     "Store",
+    "StoreBusy",
     "StoreConflict",
     "StoreError",
     "StoreFull",

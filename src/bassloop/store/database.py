@@ -1,4 +1,4 @@
-"""Opening the database file: what is refused and why, and how every connection is set up."""
+"""The database file: how it is opened, and what is refused and why."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import contextlib
 import fcntl
 import os
 import sqlite3
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from sqlite_utils import Database
 
-from bassloop.store.errors import StoreUnusable, translated
+from bassloop.store.errors import StoreUnusable, sqlite_errors
 from bassloop.store.schema import APPLICATION_ID, migrations
 
 if TYPE_CHECKING:
@@ -19,17 +18,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BUSY_TIMEOUT_MS = 5000
-"""How long a connection waits for another process that is writing, such as a command of the
-operator beside the daemon."""
+"""How long a connection waits for another process that writes, such as a command beside the daemon."""
 
 OLDEST_SQLITE = (3, 37, 0)
-"""The first with STRICT tables."""
+"""The first version with STRICT tables."""
 
 SYNCHRONOUS = frozenset({"OFF", "NORMAL", "FULL", "EXTRA"})
 
 
 def connect(path: Path, synchronous: str) -> sqlite3.Connection:
-    """A connection in autocommit mode. May be used from any thread, by one at a time."""
+    """Return a connection in autocommit mode, for any thread, one at a time."""
     connection = sqlite3.connect(
         path, timeout=BUSY_TIMEOUT_MS / 1000, isolation_level=None, check_same_thread=False
     )
@@ -46,17 +44,45 @@ def connect(path: Path, synchronous: str) -> sqlite3.Connection:
 
 
 def connect_reader(path: Path, synchronous: str) -> sqlite3.Connection:
-    """A connection that SQLite keeps from writing."""
+    """Return a connection like `connect`'s that SQLite keeps from writing."""
     connection = connect(path, synchronous)
     connection.execute("PRAGMA query_only = ON")
     return connection
 
 
-def prepare(path: Path, synchronous: str) -> None:
-    """Make the database if it is missing, and bring an older one up to date.
+@contextlib.contextmanager
+def open_read_only(path: Path, *, at_rest: bool = False) -> Iterator[sqlite3.Connection]:
+    """Open a database that may be in use, damaged, or a backup, for reading only.
 
-    Raises `StoreUnusable` for what is not a database of this program, what a newer version made,
-    and what cannot be read or written.
+    Raises StoreUnusable if there is no database of bassloop, and StoreError for what SQLite raises
+    inside.
+
+    Args:
+        at_rest: nobody writes the file, so that its folder needn't be writable.
+    """
+    if not path.is_file():
+        raise StoreUnusable(
+            f"there is no database {path}; are SQLITE_PATH and DATA_DIR the daemon's?"
+        )
+    uri = f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if at_rest else ''}"
+    with (
+        sqlite_errors(path),
+        contextlib.closing(
+            sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_MS / 1000, isolation_level=None)
+        ) as connection,
+    ):
+        connection.row_factory = sqlite3.Row
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        if application != APPLICATION_ID:
+            raise StoreUnusable(f"{path} is not a database of bassloop")
+        yield connection
+
+
+def prepare(path: Path, synchronous: str) -> None:
+    """Create the database if it is missing, and migrate an older one.
+
+    Raises StoreUnusable for a database of another program or of a newer version, and for one that
+    can't be read or written.
     """
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         raise StoreUnusable(
@@ -67,44 +93,59 @@ def prepare(path: Path, synchronous: str) -> None:
         raise ValueError(f"synchronous must be one of {sorted(SYNCHRONOUS)}, not {synchronous!r}")
     if path.is_dir():
         raise StoreUnusable(f"database {path} is a directory: point SQLITE_PATH at a file")
-    if restoring(path).exists():
+    if restore_marker(path).exists():
         raise StoreUnusable(
             f"database {path}: a restore was interrupted; run `bassloop restore` again"
         )
-    if path.exists():
-        _refuse_foreign(path)
-    try:
+    with sqlite_errors(path):
+        if path.exists():
+            _refuse_foreign(path)
         with contextlib.closing(connect(path, synchronous)) as connection:
-            database = Database(connection)
-            applied = {migration.name for migration in migrations().applied(database)}
-            newer = applied - _names()
-            if newer:
-                raise StoreUnusable(
-                    f"database {path} was made by a newer bassloop (it has "
-                    f"{', '.join(sorted(newer))}): upgrade this one, or point SQLITE_PATH at "
-                    "another file"
-                )
-            migrations().apply(database)
+            _migrate(connection, path)
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("ROLLBACK")
-    except sqlite3.Error as error:
-        raise translated(error, path) from error
 
 
-def restoring(path: Path) -> Path:
-    """The file that is there while a backup is put back in the database's place."""
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    database = Database(connection)
+    applied = {migration.name for migration in migrations().applied(database)}
+    with contextlib.closing(sqlite3.connect(":memory:")) as empty:
+        ours = {migration.name for migration in migrations().pending(Database(empty))}
+    if newer := applied - ours:
+        raise StoreUnusable(
+            f"database {path} was made by a newer bassloop (it has {', '.join(sorted(newer))}): "
+            "upgrade this one, or point SQLITE_PATH at another file"
+        )
+    migrations().apply(database)
+
+
+def _refuse_foreign(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_MS / 1000)) as connection:
+        tables = {
+            name
+            for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type='table'")
+        }
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+    if not tables or application == APPLICATION_ID:
+        return
+    if "schema_migrations" in tables and "vertexes" in tables:
+        raise StoreUnusable(
+            f"database {path} belongs to the original Bass Loop (the Go program) and is left as it "
+            "is: point SQLITE_PATH at a new file"
+        )
+    raise StoreUnusable(
+        f"database {path} belongs to another program and is left as it is: point SQLITE_PATH at a "
+        "new file"
+    )
+
+
+def restore_marker(path: Path) -> Path:
+    """Return the path of the file that exists while a backup is restored over a database."""
     return path.with_name(f"{path.name}.restoring")
 
 
-def born(connection: sqlite3.Connection) -> float:
-    """When the first migration was applied, in seconds since the epoch."""
-    (first,) = connection.execute("SELECT min(applied_at) FROM _sqlite_migrations").fetchone()
-    applied = datetime.fromisoformat(first)
-    return (applied if applied.tzinfo else applied.replace(tzinfo=UTC)).timestamp()
-
-
 def make_directory(path: Path) -> None:
-    """Make the directory of the database. Raises `StoreUnusable`."""
+    """Create the directory of a database. Raises StoreUnusable."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -115,9 +156,9 @@ def make_directory(path: Path) -> None:
 
 @contextlib.contextmanager
 def ownership(path: Path) -> Iterator[None]:
-    """Hold the lock that says which process is the daemon of this database.
+    """Hold the lock that makes this process the daemon of a database.
 
-    The lock ends with the process, however it ends. Raises `StoreUnusable` if another has it.
+    The lock ends with the process, however that ends. Raises StoreUnusable if another process has it.
     """
     lock = path.with_name(path.name + ".lock")
     try:
@@ -140,41 +181,9 @@ def ownership(path: Path) -> Iterator[None]:
 
 
 def is_served(path: Path) -> bool:
-    """Whether a daemon has the database of this file open now."""
+    """Return whether a daemon has this database open now."""
     try:
         with ownership(path):
             return False
     except StoreUnusable:
         return True
-
-
-def _names() -> frozenset[str]:
-    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
-        return frozenset(m.name for m in migrations().pending(Database(connection)))
-
-
-def _refuse_foreign(path: Path) -> None:
-    try:
-        with contextlib.closing(
-            sqlite3.connect(path, timeout=BUSY_TIMEOUT_MS / 1000)
-        ) as connection:
-            tables = {
-                name
-                for (name,) in connection.execute(
-                    "SELECT name FROM sqlite_schema WHERE type='table'"
-                )
-            }
-            (application,) = connection.execute("PRAGMA application_id").fetchone()
-    except sqlite3.Error as error:
-        raise translated(error, path) from error
-    if not tables or application == APPLICATION_ID:
-        return
-    if "schema_migrations" in tables and "vertexes" in tables:
-        raise StoreUnusable(
-            f"database {path} belongs to the original Bass Loop (the Go program) and is left as it "
-            "is: point SQLITE_PATH at a new file"
-        )
-    raise StoreUnusable(
-        f"database {path} belongs to another program and is left as it is: point SQLITE_PATH at a "
-        "new file"
-    )

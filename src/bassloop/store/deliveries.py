@@ -1,51 +1,240 @@
-"""Deliveries: what GitHub sent, and how far each has come."""
+"""Deliveries: the webhooks that GitHub sent, and how far handling each has come."""
 
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING
 
 from bassloop.lifecycle import DeliveryState, states_before
+from bassloop.store.engine import Subject, page_size, reads, writes
 from bassloop.store.errors import NotStored, StoreConflict
 from bassloop.store.model import Delivery
 
 if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Mapping
 
-_HEAD = (
+    from bassloop.store.engine import Connection, Row
+
+_COLUMNS = (
     "guid, event, action, received_at, state, attempts, error, repository, head_sha, sender, "
     "order_key, failures, postponed, not_before"
 )
+_WITHOUT_BODY = f"{_COLUMNS}, x'' AS body"
+_WITH_BODY = f"{_COLUMNS}, body"
+
+_START_ANEW = (
+    "UPDATE deliveries SET state = 'received', attempts = 0, failures = 0, postponed = 0, "
+    "not_before = NULL, error = NULL"
+)
+UNFINISHED = "state IN ('received', 'handling')"
+"""A condition as the index of unfinished deliveries has it, so that SQLite uses the index."""
 
 
-def _delivery(row: sqlite3.Row) -> Delivery:
-    return Delivery(**{**row, "state": DeliveryState(row["state"])})
+class Deliveries(Subject):
+    """The deliveries in the store, each identified by GitHub's guid."""
 
+    async def record(
+        self,
+        guid: str,
+        event: str,
+        action: str | None,
+        body: bytes,
+        *,
+        repository: str | None = None,
+        head_sha: str | None = None,
+        sender: str | None = None,
+        order_key: str | None = None,
+        received_at: float | None = None,
+        wait: bool = False,
+    ) -> bool:
+        """Store a delivery as `received`. Once this returns, it survives any crash.
 
-def record(connection: sqlite3.Connection, delivery: Delivery) -> bool:
-    """Store it as `received`. False: the same guid is there and is handled or being handled."""
-    known = connection.execute(
-        "SELECT state FROM deliveries WHERE guid = ?", (delivery.guid,)
-    ).fetchone()
-    if known is not None:
-        if known["state"] not in (DeliveryState.FAILED, DeliveryState.SET_ASIDE):
-            return False
-        connection.execute(
-            "UPDATE deliveries SET state = 'received', attempts = 0, failures = 0, postponed = 0, "
-            "not_before = NULL, error = NULL WHERE guid = ?",
-            (delivery.guid,),
+        Returns False, and changes nothing, if this guid is stored already and is handled or being
+        handled. A delivery that failed or was set aside becomes `received` again, and True is
+        returned. Raises StoreFull or StoreLocked at once, unless `wait` is true.
+        """
+        delivery = Delivery(
+            guid=guid,
+            event=event,
+            action=action,
+            body=body,
+            received_at=time.time() if received_at is None else received_at,
+            state=DeliveryState.RECEIVED,
+            attempts=0,
+            error=None,
+            repository=repository,
+            head_sha=head_sha,
+            sender=sender,
+            order_key=order_key,
         )
+        return await self._engine.write(lambda db: _insert(db, delivery), wait=wait)
+
+    @writes
+    def set_state(
+        self, db: Connection, guid: str, state: DeliveryState, error: str | None = None
+    ) -> int:
+        """Make a transition, with an error message if something went wrong.
+
+        Returns how many times handling the delivery has begun, including this one if the state is
+        `handling`. Raises NotStored for an unknown guid, and StoreConflict for a transition that
+        isn't in the table.
+        """
+        state = DeliveryState(state)
+        row = db.execute(
+            "UPDATE deliveries SET state = :state, error = :error, not_before = NULL, "
+            "attempts = attempts + (:state = 'handling') WHERE guid = :guid "
+            "AND state IN (SELECT value FROM json_each(:before)) RETURNING attempts",
+            {
+                "state": state,
+                "error": error,
+                "guid": guid,
+                "before": json.dumps(sorted(states_before(state))),
+            },
+        ).fetchone()
+        if row is not None:
+            return int(row["attempts"])
+        found = _find(db, guid)
+        if found is None:
+            raise NotStored(f"no delivery {guid} is stored")
+        raise StoreConflict(f"the delivery {guid} is {found.state} and can't become {state}")
+
+    @writes
+    def postpone(self, db: Connection, guid: str, why: str, until: float) -> int:
+        """Make a delivery `received` again until a time, without counting the attempt.
+
+        For reasons that aren't the delivery's fault. Returns how many times in a row it was
+        postponed. Raises NotStored.
+        """
+        return _put_back(
+            db,
+            guid,
+            "attempts = max(attempts - 1, 0), postponed = postponed + 1, error = :why, "
+            "not_before = :until",
+            "postponed",
+            {"why": why, "until": until},
+        )
+
+    @writes
+    def fail(self, db: Connection, guid: str, why: str, until: float) -> int:
+        """Make a delivery whose handling failed `received` again until a time.
+
+        Returns how many times it has failed. Raises NotStored.
+        """
+        return _put_back(
+            db,
+            guid,
+            "failures = failures + 1, postponed = 0, error = :why, not_before = :until",
+            "failures",
+            {"why": why, "until": until},
+        )
+
+    @writes
+    def release(self, db: Connection, guid: str) -> None:
+        """Make a delivery `received` again as if handling it had not begun. Raises NotStored."""
+        _put_back(db, guid, "attempts = max(attempts - 1, 0)", "attempts", {})
+
+    @writes
+    def replay(self, db: Connection, guid: str) -> bool:
+        """Make a delivery that failed or was set aside `received` again; return False for others."""
+        again = db.execute(
+            f"{_START_ANEW} WHERE guid = ? AND state IN ('failed', 'set_aside')", (guid,)
+        )
+        return bool(again.rowcount)
+
+    @reads
+    def get(self, db: Connection, guid: str) -> Delivery | None:
+        """Return a delivery with its body, or None."""
+        return _find(db, guid)
+
+    @reads
+    def unfinished(self, db: Connection) -> list[Delivery]:
+        """Return those that are `received` or `handling`, oldest first, without bodies.
+
+        All bodies of a backlog may be larger than memory: `get` returns a single one.
+        """
+        rows = db.execute(f"SELECT {_WITHOUT_BODY} FROM deliveries WHERE {UNFINISHED} ORDER BY seq")
+        return [_delivery(row) for row in rows]
+
+    @reads
+    def newest(
+        self,
+        db: Connection,
+        limit: int = 50,
+        before: str | None = None,
+        *,
+        states: Collection[str] = (),
+    ) -> list[Delivery]:
+        """Return the newest deliveries, newest first, without bodies.
+
+        Args:
+            before: only those older than the delivery with this guid.
+            states: only those in one of these states.
+        """
+        rows = db.execute(
+            f"SELECT {_WITHOUT_BODY} FROM deliveries "
+            "WHERE (:before IS NULL OR seq < (SELECT seq FROM deliveries WHERE guid = :before)) "
+            "AND (:states = '[]' OR state IN (SELECT value FROM json_each(:states))) "
+            "ORDER BY seq DESC LIMIT :limit",
+            {"before": before, "limit": page_size(limit), "states": json.dumps(list(states))},
+        )
+        return [_delivery(row) for row in rows]
+
+    @reads
+    def of_head(self, db: Connection, order_key: str, limit: int = 20) -> list[Delivery]:
+        """Return the newest deliveries with an order key, newest first, with their bodies."""
+        rows = db.execute(
+            f"SELECT {_WITH_BODY} FROM deliveries WHERE order_key = ? ORDER BY seq DESC LIMIT ?",
+            (order_key, limit),
+        )
+        return [_delivery(row) for row in rows]
+
+    @reads
+    def stored(self, db: Connection, guids: Collection[str]) -> set[str]:
+        """Return those of the guids that are stored."""
+        rows = db.execute(
+            "SELECT guid FROM deliveries WHERE guid IN (SELECT value FROM json_each(?))",
+            (json.dumps(list(guids)),),
+        )
+        return {row["guid"] for row in rows}
+
+
+def release_held(db: Connection, order_key: str, waited: Collection[str]) -> list[Delivery]:
+    """Make `received` again the held deliveries of a head, and those of `waited` that are done.
+
+    Returns them, oldest first, without bodies.
+    """
+    guids = db.execute(
+        f"{_START_ANEW} WHERE (order_key = :key AND state = 'held') "
+        "OR (state IN ('held', 'done') AND guid IN (SELECT value FROM json_each(:waited))) "
+        "RETURNING guid",
+        {"key": order_key, "waited": json.dumps(list(waited))},
+    ).fetchall()
+    rows = db.execute(
+        f"SELECT {_WITHOUT_BODY} FROM deliveries "
+        "WHERE guid IN (SELECT value FROM json_each(?)) ORDER BY seq",
+        (json.dumps([row["guid"] for row in guids]),),
+    )
+    return [_delivery(row) for row in rows]
+
+
+def _insert(db: Connection, delivery: Delivery) -> bool:
+    stored = db.execute("SELECT state FROM deliveries WHERE guid = ?", (delivery.guid,)).fetchone()
+    if stored is not None:
+        if stored["state"] not in (DeliveryState.FAILED, DeliveryState.SET_ASIDE):
+            return False
+        db.execute(f"{_START_ANEW} WHERE guid = ?", (delivery.guid,))
         return True
-    connection.execute(
+    db.execute(
         "INSERT INTO deliveries (guid, event, action, body, received_at, state, repository, "
-        "head_sha, sender, order_key) VALUES (?, ?, ?, ?, ?, 'received', ?, ?, ?, ?)",
+        "head_sha, sender, order_key) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             delivery.guid,
             delivery.event,
             delivery.action,
             delivery.body,
             delivery.received_at,
+            delivery.state,
             delivery.repository,
             delivery.head_sha,
             delivery.sender,
@@ -55,75 +244,12 @@ def record(connection: sqlite3.Connection, delivery: Delivery) -> bool:
     return True
 
 
-def set_state(
-    connection: sqlite3.Connection, guid: str, state: DeliveryState, error: str | None
-) -> int:
-    """Make a transition, and return how often the delivery has begun to be handled.
-
-    Raise NotStored, and StoreConflict for a transition that there is none of.
-    """
-    state = DeliveryState(state)
-    row = connection.execute(
-        "UPDATE deliveries SET state = :state, error = :error, not_before = NULL, "
-        "attempts = attempts + (:state = 'handling') WHERE guid = :guid "
-        "AND state IN (SELECT value FROM json_each(:before)) RETURNING attempts",
-        {
-            "state": state,
-            "error": error,
-            "guid": guid,
-            "before": json.dumps(sorted(states_before(state))),
-        },
-    ).fetchone()
-    if row is None:
-        raise _refused(connection, guid, state)
-    return int(row["attempts"])
-
-
-def _refused(connection: sqlite3.Connection, guid: str, after: DeliveryState) -> Exception:
-    found = one(connection, guid)
-    if found is None:
-        return NotStored(f"no delivery {guid} is stored")
-    return StoreConflict(f"the delivery {guid} is {found.state} and can't become {after}")
-
-
-def postpone(connection: sqlite3.Connection, guid: str, why: str, until: float) -> int:
-    """Not its fault: the attempt does not count. Returns how often it was postponed in a row."""
-    return _put_back(
-        connection,
-        guid,
-        "attempts = max(attempts - 1, 0), postponed = postponed + 1, error = :why, "
-        "not_before = :until",
-        "postponed",
-        {"why": why, "until": until},
-    )
-
-
-def fail(connection: sqlite3.Connection, guid: str, why: str, until: float) -> int:
-    """Its own fault, or ours. Returns how often it has failed."""
-    return _put_back(
-        connection,
-        guid,
-        "failures = failures + 1, postponed = 0, error = :why, not_before = :until",
-        "failures",
-        {"why": why, "until": until},
-    )
-
-
-def release(connection: sqlite3.Connection, guid: str) -> int:
-    """Handling it was given up in the middle, and is no attempt. Returns the attempts."""
-    return _put_back(connection, guid, "attempts = max(attempts - 1, 0)", "attempts", {})
-
-
 def _put_back(
-    connection: sqlite3.Connection,
-    guid: str,
-    changes: str,
-    counted: str,
-    values: Mapping[str, object],
+    db: Connection, guid: str, changes: str, counter: str, values: Mapping[str, object]
 ) -> int:
-    row = connection.execute(
-        f"UPDATE deliveries SET state = 'received', {changes} "  # noqa: S608 - constants
-        f"WHERE guid = :guid RETURNING {counted}",
+    row = db.execute(
+        f"UPDATE deliveries SET state = 'received', {changes} "
+        f"WHERE guid = :guid RETURNING {counter}",
         {**values, "guid": guid},
     ).fetchone()
     if row is None:
@@ -131,77 +257,10 @@ def _put_back(
     return int(row[0])
 
 
-def replay(connection: sqlite3.Connection, guid: str) -> bool:
-    """Begin anew. False for one that is unknown, being handled or done."""
-    return bool(
-        connection.execute(
-            "UPDATE deliveries SET state = 'received', attempts = 0, failures = 0, postponed = 0, "
-            "not_before = NULL, error = NULL WHERE guid = ? AND state IN ('failed', 'set_aside')",
-            (guid,),
-        ).rowcount
-    )
-
-
-def known(connection: sqlite3.Connection, guids: Iterable[str]) -> set[str]:
-    asked = json.dumps(list(guids))
-    rows = connection.execute(
-        "SELECT guid FROM deliveries WHERE guid IN (SELECT value FROM json_each(?))", (asked,)
-    )
-    return {row["guid"] for row in rows}
-
-
-def one(connection: sqlite3.Connection, guid: str) -> Delivery | None:
-    row = connection.execute(
-        f"SELECT {_HEAD}, body FROM deliveries WHERE guid = ?",  # noqa: S608 - constants
-        (guid,),
-    ).fetchone()
+def _find(db: Connection, guid: str) -> Delivery | None:
+    row = db.execute(f"SELECT {_WITH_BODY} FROM deliveries WHERE guid = ?", (guid,)).fetchone()
     return None if row is None else _delivery(row)
 
 
-def unfinished(connection: sqlite3.Connection) -> list[Delivery]:
-    rows = connection.execute(
-        f"SELECT {_HEAD}, x'' AS body FROM deliveries "  # noqa: S608 - constants
-        "WHERE state IN ('received', 'handling') ORDER BY seq"
-    )
-    return [_delivery(row) for row in rows]
-
-
-def about(connection: sqlite3.Connection, order_key: str, limit: int) -> list[Delivery]:
-    rows = connection.execute(
-        f"SELECT {_HEAD}, body FROM deliveries WHERE order_key = ? "  # noqa: S608 - constants
-        "ORDER BY seq DESC LIMIT ?",
-        (order_key, limit),
-    )
-    return [_delivery(row) for row in rows]
-
-
-def newest(
-    connection: sqlite3.Connection, limit: int, before: str | None, states: Iterable[str]
-) -> list[Delivery]:
-    rows = connection.execute(
-        f"SELECT {_HEAD}, x'' AS body FROM deliveries "  # noqa: S608 - constants
-        "WHERE (:before IS NULL OR seq < (SELECT seq FROM deliveries WHERE guid = :before)) "
-        "AND (:states = '[]' OR state IN (SELECT value FROM json_each(:states))) "
-        "ORDER BY seq DESC LIMIT :limit",
-        {"before": before, "limit": limit, "states": json.dumps(list(states))},
-    )
-    return [_delivery(row) for row in rows]
-
-
-def released(
-    connection: sqlite3.Connection, order_key: str, waited: Iterable[str]
-) -> list[Delivery]:
-    """Make `received` again what is held for a head, and those of the guids that are done."""
-    guids = connection.execute(
-        "UPDATE deliveries SET state = 'received', attempts = 0, failures = 0, postponed = 0, "
-        "not_before = NULL, error = NULL WHERE (order_key = :key AND state = 'held') "
-        "OR (state IN ('held', 'done') AND guid IN (SELECT value FROM json_each(:waited))) "
-        "RETURNING guid",
-        {"key": order_key, "waited": json.dumps(list(waited))},
-    ).fetchall()
-    rows = connection.execute(
-        f"SELECT {_HEAD}, x'' AS body FROM deliveries "  # noqa: S608 - constants
-        "WHERE guid IN (SELECT value FROM json_each(?)) ORDER BY seq",
-        (json.dumps([row["guid"] for row in guids]),),
-    )
-    return [_delivery(row) for row in rows]
+def _delivery(row: Row) -> Delivery:
+    return Delivery(**{**row, "state": DeliveryState(row["state"])})

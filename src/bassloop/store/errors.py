@@ -1,63 +1,94 @@
-"""What can go wrong in the store, in words that name the thing and the mend."""
+"""The store's errors. Each message names the file and what to do about it."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import sqlite3
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import sqlite3
+    from collections.abc import Iterator
     from pathlib import Path
 
 
 class StoreError(Exception):
-    """The store could not do what was asked. Nothing of the operation was kept."""
+    """An operation failed, and changed nothing."""
 
 
 class StoreUnusable(StoreError):
-    """The database cannot be used at all: corrupt, locked, read-only, not ours, or a newer one."""
+    """The database can't be used: it is damaged, locked, read-only, foreign, or of a newer version."""
 
 
 class StoreFull(StoreError):
-    """The disk (or the quota) is full. What was committed before is safe."""
+    """The disk, or the quota, is full. Everything committed before is safe."""
 
 
 class StoreLocked(StoreUnusable):
-    """Another process keeps the database locked, for longer than one waits for it."""
+    """Another process has kept the database locked for longer than the busy timeout."""
+
+
+class StoreBusy(StoreError):
+    """Another prune, backup, restore or check of this store is running."""
 
 
 class StoreConflict(StoreError):
-    """The operation contradicts what is stored, such as a run of a thunk that nobody stored."""
+    """The operation contradicts what is stored, such as a run of an unknown thunk."""
 
 
 class NotStored(StoreError):
-    """The thing that the operation is about is not in the store."""
+    """The subject of the operation isn't stored."""
 
 
-_MENDS: dict[str, str] = {
+_LOCKED = "is locked by another process: end that process and try again"
+_CANNOT_OPEN = "cannot be opened: its directory must exist and be writable for this user"
+
+_FIXES = {
     "SQLITE_CORRUPT": "is damaged: restore a backup, or move it (with its -wal and -shm) away to "
     "start anew; `sqlite3 FILE .recover` saves what can be read",
     "SQLITE_NOTADB": "is not an SQLite database: point SQLITE_PATH at another file",
-    "SQLITE_BUSY": "is locked by another process: end that process and try again",
-    "SQLITE_LOCKED": "is locked by another process: end that process and try again",
+    "SQLITE_BUSY": _LOCKED,
+    "SQLITE_LOCKED": _LOCKED,
     "SQLITE_READONLY": "is read-only: make the file and its directory writable for this user",
-    "SQLITE_CANTOPEN": "cannot be opened: its directory must exist and be writable for this user",
-    "SQLITE_PERM": "cannot be opened: its directory must exist and be writable for this user",
+    "SQLITE_CANTOPEN": _CANNOT_OPEN,
+    "SQLITE_PERM": _CANNOT_OPEN,
     "SQLITE_IOERR": "cannot be read or written: the disk reports an error",
 }
 
 
-_LOCKED = frozenset({"SQLITE_BUSY", "SQLITE_LOCKED"})
-
-
-def translated(error: sqlite3.Error, path: Path) -> StoreError:
-    """The store's error for one of SQLite's, naming the file and what mends it."""
+def translate_sqlite_error(error: sqlite3.Error, path: Path) -> StoreError:
+    """Return the store's error for one of SQLite's about the database in `path`."""
     name: str = getattr(error, "sqlite_errorname", None) or ""
     if name.startswith("SQLITE_FULL"):
         return StoreFull(f"database {path}: the disk is full ({error}): make room and try again")
     if name.startswith("SQLITE_CONSTRAINT"):
         return StoreConflict(f"database {path} refuses the change: {error}")
-    for code, mend in _MENDS.items():
+    for code, fix in _FIXES.items():
         if name.startswith(code):
-            kind = StoreLocked if code in _LOCKED else StoreUnusable
-            return kind(f"database {path} {mend} ({error})")
+            kind = StoreLocked if fix == _LOCKED else StoreUnusable
+            return kind(f"database {path} {fix} ({error})")
     return StoreError(f"database {path}: {error}")
+
+
+@contextlib.contextmanager
+def sqlite_errors(path: Path) -> Iterator[None]:
+    """Raise SQLite's errors about the database in `path` as the store's."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise translate_sqlite_error(error, path) from error
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Return whether an error means that the disk, or the quota, is full."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextlib.contextmanager
+def os_errors(path: Path) -> Iterator[None]:
+    """Raise the system's errors about `path` as StoreFull or StoreError."""
+    try:
+        yield
+    except OSError as error:
+        kind = StoreFull if is_disk_full(error) else StoreError
+        raise kind(f"{path}: {error}") from error

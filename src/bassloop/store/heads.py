@@ -1,58 +1,74 @@
-"""What is known of a commit as somebody's head: superseded at a place, approved by somebody."""
+"""Heads: commits that people approved, and commits that newer ones superseded."""
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
-from bassloop.store.deliveries import released
-from bassloop.store.model import Approval, Delivery, Superseded
-from bassloop.store.runs import void_unanswered
+from bassloop.store.checks import void_unanswered
+from bassloop.store.deliveries import release_held
+from bassloop.store.engine import Subject, reads, writes
+from bassloop.store.model import Approval, Superseded
 
 if TYPE_CHECKING:
-    import sqlite3
+    from bassloop.store.engine import Connection
+    from bassloop.store.model import Delivery, User
 
 
-def supersede(
-    connection: sqlite3.Connection,
-    repository_id: int,
-    head_sha: str,
-    place: str,
-    by_sha: str,
-    at: float,
-) -> None:
-    connection.execute(
-        "INSERT INTO superseded (repository_id, head_sha, place, by_sha, at) VALUES (?, ?, ?, ?, ?) "
-        "ON CONFLICT DO UPDATE SET by_sha = excluded.by_sha, at = excluded.at",
-        (repository_id, head_sha, place, by_sha, at),
-    )
+class Heads(Subject):
+    """What is stored about a commit as the head of a branch or a pull request."""
 
+    @writes
+    def supersede(
+        self, db: Connection, repository_id: int, head_sha: str, place: str, by_sha: str, at: float
+    ) -> None:
+        """Note that another head superseded this one at a place (a branch or a pull request)."""
+        db.execute(
+            "INSERT INTO superseded (repository_id, head_sha, place, by_sha, at) "
+            "VALUES (?, ?, ?, ?, ?) "
+            "ON CONFLICT DO UPDATE SET by_sha = excluded.by_sha, at = excluded.at",
+            (repository_id, head_sha, place, by_sha, at),
+        )
 
-def superseded(
-    connection: sqlite3.Connection, repository_id: int, head_sha: str, place: str
-) -> Superseded | None:
-    row = connection.execute(
-        "SELECT by_sha, at FROM superseded WHERE repository_id = ? AND head_sha = ? AND place = ?",
-        (repository_id, head_sha, place),
-    ).fetchone()
-    return None if row is None else Superseded(**row)
+    @reads
+    def superseded(
+        self, db: Connection, repository_id: int, head_sha: str, place: str
+    ) -> Superseded | None:
+        """Return what superseded a head at a place most recently, or None."""
+        row = db.execute(
+            "SELECT by_sha, at FROM superseded "
+            "WHERE repository_id = ? AND head_sha = ? AND place = ?",
+            (repository_id, head_sha, place),
+        ).fetchone()
+        return None if row is None else Superseded(**row)
 
+    async def approve(self, repository_id: int, head_sha: str, by: User) -> list[Delivery]:
+        """Note that somebody approved a head, and release what was waiting for that.
 
-def approve(
-    connection: sqlite3.Connection, repository_id: int, head_sha: str, approval: Approval
-) -> list[Delivery]:
-    """See `HeadOperations.approve`."""
-    connection.execute(
-        "INSERT INTO approvals (repository_id, head_sha, user_id, login, at) VALUES (?, ?, ?, ?, ?) "
-        "ON CONFLICT DO NOTHING",
-        (repository_id, head_sha, approval.user_id, approval.login, approval.at),
-    )
-    waited = void_unanswered(connection, repository_id, head_sha)
-    return released(connection, f"{repository_id}:{head_sha}", waited)
+        In one transaction: the approval is stored, unless there is one; the head's check runs that
+        ended as `action_required` become void; deliveries that are `held`, or `done` but for such
+        check runs, become `received`. Returns these, oldest first, without bodies; none the second
+        time.
+        """
+        return await self._approve(repository_id, head_sha, Approval(by.id, by.login, time.time()))
 
+    @writes
+    def _approve(
+        self, db: Connection, repository_id: int, head_sha: str, approval: Approval
+    ) -> list[Delivery]:
+        db.execute(
+            "INSERT INTO approvals (repository_id, head_sha, user_id, login, at) "
+            "VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (repository_id, head_sha, approval.user_id, approval.login, approval.at),
+        )
+        waited = void_unanswered(db, repository_id, head_sha)
+        return release_held(db, f"{repository_id}:{head_sha}", waited)
 
-def approval(connection: sqlite3.Connection, repository_id: int, head_sha: str) -> Approval | None:
-    row = connection.execute(
-        "SELECT user_id, login, at FROM approvals WHERE repository_id = ? AND head_sha = ?",
-        (repository_id, head_sha),
-    ).fetchone()
-    return None if row is None else Approval(**row)
+    @reads
+    def approval(self, db: Connection, repository_id: int, head_sha: str) -> Approval | None:
+        """Return the approval of a head, or None."""
+        row = db.execute(
+            "SELECT user_id, login, at FROM approvals WHERE repository_id = ? AND head_sha = ?",
+            (repository_id, head_sha),
+        ).fetchone()
+        return None if row is None else Approval(**row)

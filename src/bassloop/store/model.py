@@ -1,7 +1,7 @@
-"""What the store keeps, as frozen values.
+"""The values that the store returns.
 
-Times are seconds since the epoch (UTC) as floats. Every value is a copy of what was committed when
-it was read: nothing here changes by itself, and changing a copy changes nothing in the store.
+Times are floats, in seconds since the epoch (UTC). Each value is a frozen copy of what was committed
+when it was read.
 """
 
 from __future__ import annotations
@@ -16,16 +16,21 @@ T = TypeVar("T")
 
 
 def new_run_id() -> str:
-    """An id for a run: 22 URL-safe characters, 128 bits that nobody can guess."""
+    """Return an id for a run: 22 URL-safe characters, 128 random bits that nobody can guess."""
     return secrets.token_urlsafe(16)
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A webhook delivery as GitHub sent it. Lists leave `body` empty; `Store.delivery` has it.
+    """A webhook delivery as GitHub sent it.
 
-    `attempts` counts how often it began to be handled, but not the times that were `postponed` since;
-    `failures` those that ended with an error of its own. `not_before` is when it is tried again."""
+    Args:
+        body: the payload. Lists leave it empty; `Deliveries.get` has it.
+        attempts: how many times handling it has begun, without those that were postponed.
+        failures: how many of them ended with an error of the delivery's own.
+        postponed: how many times in a row it was postponed.
+        not_before: the time of the next attempt.
+    """
 
     guid: str
     event: str
@@ -46,7 +51,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A GitHub user: the id is theirs for ever, the login may change hands."""
+    """A user of GitHub. The id never changes; the login may, and may pass to somebody else."""
 
     id: int
     node_id: str
@@ -55,7 +60,7 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class RepositoryRecord:
-    """A repository as it was heard of last. The id is its for ever, the name may change hands."""
+    """A repository as last seen. The id never changes; the name may, and may pass to another one."""
 
     id: int
     full_name: str
@@ -65,7 +70,7 @@ class RepositoryRecord:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """That somebody signed in. The login is their latest."""
+    """The session of a user who signed in, with their current login."""
 
     user_id: int
     login: str
@@ -74,7 +79,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class ThunkRecord:
-    """A thunk that was run. `digest` names it in URLs; `sha256` (hex) is what may be trusted."""
+    """A thunk that was run. Its `digest` is its name in URLs; its `sha256` (hex) identifies it."""
 
     digest: str
     sha256: str
@@ -86,9 +91,13 @@ class ThunkRecord:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of a thunk for a check. `thunk_digest` is empty when there was no thunk to run (a
-    hook that failed before it named one). `public` says whether anybody may see it; `runner_kind` what
-    sort of runner took it."""
+    """One run of a thunk for a check.
+
+    Args:
+        thunk_digest: empty if there was no thunk, as for a hook that failed before it named one.
+        public: whether everybody may see it.
+        runner_kind: the kind of the runner that ran it.
+    """
 
     id: str
     thunk_digest: str
@@ -121,8 +130,11 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class StepUpdate:
-    """What a runner said about a step. It replaces what was known, except that a `None` time and
-    empty `inputs` leave the earlier ones in place (runners repeat a step in part)."""
+    """A runner's report about a step, which replaces earlier ones.
+
+    But a time that is None, and empty `inputs`, leave the earlier ones in place, since runners repeat a
+    step in part.
+    """
 
     digest: str
     name: str
@@ -137,10 +149,16 @@ class StepUpdate:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step of a run. `row` names its log; `position` is its place by first sight, from 0;
-    `version` is the run's version at its last change. `raw_bytes` and `lines` are the extent of its
-    log (for a live one, of what is written); `log_cut` says that the log ends early because the
-    loop stopped while it was being written."""
+    """A step of a run.
+
+    Args:
+        row: identifies the step and its log within the run.
+        position: its place in the order of appearance, from 0.
+        raw_bytes: the size of its log; while that is being written, what is in the files.
+        lines: the settled lines of its log.
+        version: the run's version at the step's last change.
+        log_cut: the log ends early, because the loop stopped while it was being written.
+    """
 
     row: int
     run_id: str
@@ -162,10 +180,13 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class CheckRun:
-    """A check run on GitHub, or the intention of one (`github_id` is None until it is bound).
+    """A check run on GitHub, or the intention to create one.
 
-    `tries` counts how often GitHub did not take its conclusion, and `try_after` is when it is told
-    again."""
+    Args:
+        github_id: None until GitHub has created it.
+        tries: how many times GitHub didn't take its conclusion.
+        try_after: the time of the next attempt.
+    """
 
     row: int
     repository_id: int
@@ -185,7 +206,7 @@ class CheckRun:
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """That somebody who may said yes to a head, and when that was heard of."""
+    """The approval of a head, by somebody who may give it."""
 
     user_id: int
     login: str
@@ -194,7 +215,7 @@ class Approval:
 
 @dataclass(frozen=True, slots=True)
 class Superseded:
-    """That a head gave way to another one, and when that was heard of."""
+    """The head that superseded another one, and when."""
 
     by_sha: str
     at: float
@@ -202,8 +223,12 @@ class Superseded:
 
 @dataclass(frozen=True, slots=True)
 class RuntimeRecord:
-    """A runtime that a connected runner offers. `session` is the SSH session that it lives with, and
-    `kind` what sort of runner it is."""
+    """A runtime that a connected runner offers.
+
+    Args:
+        session: the SSH session that it lives with.
+        kind: the kind of the runner.
+    """
 
     id: str
     user_id: int
@@ -219,7 +244,7 @@ class RuntimeRecord:
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Some items, and the cursor that asks for those after them (None: there are no more)."""
+    """Some items, and the cursor for the next page, or None after the last."""
 
     items: tuple[T, ...]
     next: str | None
@@ -227,8 +252,14 @@ class Page(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class LogExtent:
-    """How long a log is: bytes as received, and settled lines. `closed` is False while it grows;
-    `cut` when the loop stopped while it was being written and the rest is lost."""
+    """The size of a log.
+
+    Args:
+        raw_bytes: the bytes as received.
+        lines: the settled lines.
+        closed: False while it grows.
+        cut: the loop stopped while it was being written, and the rest is lost.
+    """
 
     raw_bytes: int
     lines: int
@@ -238,7 +269,7 @@ class LogExtent:
 
 @dataclass(frozen=True, slots=True)
 class LineTime:
-    """From line `line` on, until the next `LineTime`, lines were completed at `at` on `stream`."""
+    """Lines from `line` to the next `LineTime` were completed at time `at`, on `stream`."""
 
     line: int
     at: float
@@ -247,7 +278,7 @@ class LineTime:
 
 @dataclass(frozen=True, slots=True)
 class LineGap:
-    """Nothing came for `seconds` before the piece that went on with line `line`."""
+    """A gap of `seconds` in which nothing came, before the piece that continued with `line`."""
 
     line: int
     seconds: float
@@ -255,7 +286,7 @@ class LineGap:
 
 @dataclass(frozen=True, slots=True)
 class LogText:
-    """Whole settled lines, each ended by a newline: the first of them is number `line`."""
+    """Settled lines, each ended by a newline. The first is number `line`; there are `lines` of them."""
 
     line: int
     lines: int
@@ -266,8 +297,12 @@ class LogText:
 class Figures:
     """How much is in the store, and how much of it waits.
 
-    `deliveries` and `runs` are those that have not ended, by state; `oldest_waiting_at` is when the
-    first delivery came that nobody has begun to handle. Sizes are in bytes.
+    Args:
+        deliveries: unfinished ones, counted by state.
+        runs: unfinished ones, counted by state.
+        oldest_waiting_at: when the oldest delivery came whose handling hasn't begun.
+        database_bytes: the size of the database.
+        free_bytes: the space left on the disk of the logs.
     """
 
     deliveries: dict[str, int]

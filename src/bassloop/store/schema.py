@@ -1,12 +1,15 @@
-"""The tables, as numbered migrations. Forward only: a migration that was released is never edited,
-a change of mind is the next number."""
+"""The tables, as numbered migrations.
+
+Migrations only go forward: a released one is never edited, and corrections are further ones. Tables and
+columns keep their first names; a `vertex` is what everything else calls a step.
+"""
 
 from __future__ import annotations
 
 from sqlite_utils import Database, Migrations
 
 APPLICATION_ID = 0x42617373
-"""`PRAGMA application_id` of our databases: "Bass" in ASCII."""
+"""The `PRAGMA application_id` of bassloop's databases: "Bass" in ASCII."""
 
 _FIRST = (
     """
@@ -156,7 +159,7 @@ _FIRST = (
 )
 
 
-_PATIENCE = (
+_RETRIES = (
     "ALTER TABLE deliveries ADD COLUMN failures INTEGER NOT NULL DEFAULT 0",
     "ALTER TABLE deliveries ADD COLUMN postponed INTEGER NOT NULL DEFAULT 0",
     "ALTER TABLE deliveries ADD COLUMN not_before REAL",
@@ -197,7 +200,7 @@ _SUPERSEDED = (
 )
 
 
-_KINDS = (
+_RUNNER_KINDS = (
     "ALTER TABLE runtimes ADD COLUMN kind TEXT NOT NULL DEFAULT 'other'",
     "ALTER TABLE runs ADD COLUMN runner_kind TEXT",
 )
@@ -213,7 +216,7 @@ _VISITORS = (
         used_at REAL NOT NULL
     ) STRICT
     """,
-    # What is not known for sure to be public is private until GitHub says more.
+    # A repository that isn't certainly public is private until GitHub says otherwise.
     """
     INSERT INTO repositories (id, full_name, installation_id, public, used_at)
         SELECT c.repository_id, c.repository, c.installation_id, min(r.public), max(r.created_at)
@@ -239,7 +242,7 @@ _VISITORS = (
 
 
 def migrations() -> Migrations:
-    """All migrations, oldest first. Each is one transaction with the note that it was applied."""
+    """Return all migrations, oldest first. Each is applied and noted in one transaction."""
     numbered = Migrations("bassloop")
 
     @numbered(name="0001_first")
@@ -249,7 +252,7 @@ def migrations() -> Migrations:
 
     @numbered(name="0002_patience")
     def patience(db: Database) -> None:
-        for statement in _PATIENCE:
+        for statement in _RETRIES:
             db.execute(statement)
 
     @numbered(name="0003_approvals")
@@ -264,7 +267,7 @@ def migrations() -> Migrations:
 
     @numbered(name="0005_kinds")
     def kinds(db: Database) -> None:
-        for statement in _KINDS:
+        for statement in _RUNNER_KINDS:
             db.execute(statement)
 
     @numbered(name="0006_visitors")

@@ -1,47 +1,105 @@
-"""Steps of a run: merged from what the runner repeats, with a version for those who follow."""
+"""Steps: the parts of a run as its runner reports them, versioned for those who follow the run.
+
+The wire and the tables call a step a vertex.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 from bassloop.lifecycle import LogState
+from bassloop.store.engine import Subject, reads, writes
 from bassloop.store.errors import NotStored
 from bassloop.store.model import Step, StepUpdate
 
 if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-_FIELDS = (
+    from bassloop.store.engine import Connection, Engine, Row
+    from bassloop.store.logs.log_writer import LogWriter
+
+_COLUMNS = (
     "id AS row, run_id, digest, name, started_at, completed_at, cached, error, cancelled, "
     "internal, position, raw_bytes, lines, version, log_state = 'cut' AS log_cut"
 )
 _FLAGS = ("cached", "cancelled", "internal", "log_cut")
 
 
-def put(
-    connection: sqlite3.Connection, run_id: str, updates: Sequence[StepUpdate]
-) -> dict[str, Step]:
-    """Merge the updates in order; steps that change share the run's next version."""
-    row = connection.execute("SELECT version FROM runs WHERE id = ?", (run_id,)).fetchone()
-    if row is None:
-        raise NotStored(f"no run {run_id} is stored")
-    version = int(row["version"]) + 1
-    changed = [_merge(connection, run_id, update, version) for update in updates]
-    if any(changed):
-        connection.execute("UPDATE runs SET version = ? WHERE id = ?", (version, run_id))
-    digests = {update.digest for update in updates}
-    found: dict[str, Step] = {}
-    for digest in digests:
-        rows = connection.execute(
-            f"SELECT {_FIELDS} FROM vertexes WHERE run_id = ? AND digest = ?",  # noqa: S608
-            (run_id, digest),
+class Steps(Subject):
+    """The steps in the store. Of those whose logs are being written, it knows the current size."""
+
+    def __init__(self, engine: Engine, live: Mapping[int, LogWriter]) -> None:
+        super().__init__(engine)
+        self._live = live
+
+    async def put(self, run_id: str, updates: Sequence[StepUpdate]) -> dict[str, Step]:
+        """Merge updates from a runner, in order, and return their steps by digest.
+
+        Steps that change get the run's next version. Raises NotStored for an unknown run.
+        """
+        steps = await self._merge(run_id, updates)
+        return {digest: self._with_live_size(step) for digest, step in steps.items()}
+
+    @writes
+    def _merge(self, db: Connection, run_id: str, updates: Sequence[StepUpdate]) -> dict[str, Step]:
+        row = db.execute("SELECT version FROM runs WHERE id = ?", (run_id,)).fetchone()
+        if row is None:
+            raise NotStored(f"no run {run_id} is stored")
+        version = int(row["version"]) + 1
+        changed = [_merge_update(db, run_id, update, version) for update in updates]
+        if any(changed):
+            db.execute("UPDATE runs SET version = ? WHERE id = ?", (version, run_id))
+        found: dict[str, Step] = {}
+        for digest in {update.digest for update in updates}:
+            rows = db.execute(
+                f"SELECT {_COLUMNS} FROM vertexes WHERE run_id = ? AND digest = ?",
+                (run_id, digest),
+            ).fetchall()
+            found.update((step.digest, step) for step in _steps(db, rows))
+        return found
+
+    async def of_run(self, run_id: str, since_version: int = 0) -> list[Step]:
+        """Return the steps of a run that changed after a version, in the order of appearance.
+
+        A log that grows doesn't change its step until it is closed.
+        """
+        return [self._with_live_size(step) for step in await self._since(run_id, since_version)]
+
+    @reads
+    def _since(self, db: Connection, run_id: str, version: int) -> list[Step]:
+        db.execute("BEGIN")
+        try:
+            rows = db.execute(
+                f"SELECT {_COLUMNS} FROM vertexes "
+                "WHERE run_id = ? AND version > ? ORDER BY position",
+                (run_id, version),
+            ).fetchall()
+            return _steps(db, rows)
+        finally:
+            db.execute("ROLLBACK")
+
+    async def get(self, run_id: str, row: int) -> Step | None:
+        """Return a step, or None."""
+        step = await self._get(run_id, row)
+        return None if step is None else self._with_live_size(step)
+
+    @reads
+    def _get(self, db: Connection, run_id: str, row: int) -> Step | None:
+        rows = db.execute(
+            f"SELECT {_COLUMNS} FROM vertexes WHERE run_id = ? AND id = ?", (run_id, row)
         ).fetchall()
-        found.update((step.digest, step) for step in _steps(connection, rows))
-    return found
+        return next(iter(_steps(db, rows)), None)
+
+    def _with_live_size(self, step: Step) -> Step:
+        log = self._live.get(step.row)
+        if log is None:
+            return step
+        return dataclasses.replace(step, raw_bytes=log.raw_bytes, lines=log.lines)
 
 
-def _merge(connection: sqlite3.Connection, run_id: str, update: StepUpdate, version: int) -> bool:
+def _merge_update(db: Connection, run_id: str, update: StepUpdate, version: int) -> bool:
+    """Insert or update a step; return whether anything changed."""
     values = {
         "run_id": run_id,
         "digest": update.digest,
@@ -54,11 +112,11 @@ def _merge(connection: sqlite3.Connection, run_id: str, update: StepUpdate, vers
         "internal": int(update.internal),
         "version": version,
     }
-    known = connection.execute(
+    row = db.execute(
         "SELECT id FROM vertexes WHERE run_id = ? AND digest = ?", (run_id, update.digest)
     ).fetchone()
-    if known is None:
-        known = connection.execute(
+    if row is None:
+        row = db.execute(
             "INSERT INTO vertexes (run_id, digest, name, started_at, completed_at, cached, error, "
             "cancelled, internal, position, version) VALUES (:run_id, :digest, :name, :started_at, "
             ":completed_at, :cached, :error, :cancelled, :internal, "
@@ -68,7 +126,7 @@ def _merge(connection: sqlite3.Connection, run_id: str, update: StepUpdate, vers
         changed = True
     else:
         changed = bool(
-            connection.execute(
+            db.execute(
                 "UPDATE vertexes SET name = :name, "
                 "started_at = ifnull(:started_at, started_at), "
                 "completed_at = ifnull(:completed_at, completed_at), cached = :cached, "
@@ -81,92 +139,61 @@ def _merge(connection: sqlite3.Connection, run_id: str, update: StepUpdate, vers
                 values,
             ).rowcount
         )
-    if update.inputs:
-        before = [
-            edge["input_digest"]
-            for edge in connection.execute(
-                "SELECT input_digest FROM vertex_edges WHERE vertex = ? ORDER BY position",
-                (known["id"],),
-            )
-        ]
-        if before != list(update.inputs):
-            connection.execute("DELETE FROM vertex_edges WHERE vertex = ?", (known["id"],))
-            connection.executemany(
-                "INSERT INTO vertex_edges (vertex, position, input_digest) VALUES (?, ?, ?)",
-                [(known["id"], position, digest) for position, digest in enumerate(update.inputs)],
-            )
-            connection.execute(
-                "UPDATE vertexes SET version = ? WHERE id = ?", (version, known["id"])
-            )
-            changed = True
+    if update.inputs and _inputs(db, row["id"]) != update.inputs:
+        db.execute("DELETE FROM vertex_edges WHERE vertex = ?", (row["id"],))
+        db.executemany(
+            "INSERT INTO vertex_edges (vertex, position, input_digest) VALUES (?, ?, ?)",
+            [(row["id"], position, digest) for position, digest in enumerate(update.inputs)],
+        )
+        db.execute("UPDATE vertexes SET version = ? WHERE id = ?", (version, row["id"]))
+        changed = True
     return changed
 
 
-def since(connection: sqlite3.Connection, run_id: str, version: int) -> list[Step]:
-    connection.execute("BEGIN")
-    try:
-        rows = connection.execute(
-            f"SELECT {_FIELDS} FROM vertexes "  # noqa: S608 - constants
-            "WHERE run_id = ? AND version > ? ORDER BY position",
-            (run_id, version),
-        ).fetchall()
-        return _steps(connection, rows)
-    finally:
-        connection.execute("ROLLBACK")
-
-
-def one(connection: sqlite3.Connection, run_id: str, row: int) -> Step | None:
-    rows = connection.execute(
-        f"SELECT {_FIELDS} FROM vertexes WHERE run_id = ? AND id = ?",  # noqa: S608 - constants
-        (run_id, row),
-    ).fetchall()
-    return next(iter(_steps(connection, rows)), None)
-
-
-def _steps(connection: sqlite3.Connection, rows: Iterable[sqlite3.Row]) -> list[Step]:
+def _steps(db: Connection, rows: Iterable[Row]) -> list[Step]:
     steps = []
     for row in rows:
-        inputs = tuple(
-            edge["input_digest"]
-            for edge in connection.execute(
-                "SELECT input_digest FROM vertex_edges WHERE vertex = ? ORDER BY position",
-                (row["row"],),
-            )
-        )
         values = dict(row)
         values.update((flag, bool(values[flag])) for flag in _FLAGS)
-        steps.append(Step(**values, inputs=inputs))
+        steps.append(Step(**values, inputs=_inputs(db, row["row"])))
     return steps
 
 
-def open_log(connection: sqlite3.Connection, run_id: str, row: int) -> bool:
-    """False: the step has had a log before (it is closed, and stays as it is)."""
-    known = connection.execute(
+def _inputs(db: Connection, row: int) -> tuple[str, ...]:
+    edges = db.execute(
+        "SELECT input_digest FROM vertex_edges WHERE vertex = ? ORDER BY position", (row,)
+    )
+    return tuple(edge["input_digest"] for edge in edges)
+
+
+def open_log(db: Connection, run_id: str, row: int) -> bool:
+    """Note that a step's log is being written; return False if it was opened before."""
+    step = db.execute(
         "SELECT log_state FROM vertexes WHERE run_id = ? AND id = ?", (run_id, row)
     ).fetchone()
-    if known is None:
+    if step is None:
         raise NotStored(f"run {run_id} has no step {row}")
-    if known["log_state"] != LogState.NONE:
+    if step["log_state"] != LogState.NONE:
         return False
-    connection.execute("UPDATE vertexes SET log_state = 'open' WHERE id = ?", (row,))
+    db.execute("UPDATE vertexes SET log_state = 'open' WHERE id = ?", (row,))
     return True
 
 
-def close_log(
-    connection: sqlite3.Connection, row: int, raw_bytes: int, lines: int, cut: bool
-) -> None:
-    connection.execute(
+def close_log(db: Connection, row: int, raw_bytes: int, lines: int, *, cut: bool) -> None:
+    """Note the final size of a step's log, as the run's next version."""
+    db.execute(
         "UPDATE runs SET version = version + 1 "
         "WHERE id = (SELECT run_id FROM vertexes WHERE id = ?)",
         (row,),
     )
-    connection.execute(
+    db.execute(
         "UPDATE vertexes SET log_state = ?, raw_bytes = ?, lines = ?, "
         "version = (SELECT version FROM runs WHERE id = vertexes.run_id) WHERE id = ?",
         (LogState.CUT if cut else LogState.CLOSED, raw_bytes, lines, row),
     )
 
 
-def open_logs(connection: sqlite3.Connection) -> list[tuple[str, int]]:
-    rows = connection.execute("SELECT run_id, id FROM vertexes WHERE log_state = 'open'")
+def open_logs(db: Connection) -> list[tuple[str, int]]:
+    """Return the logs that are being written, each by its run's id and its step's row."""
+    rows = db.execute("SELECT run_id, id FROM vertexes WHERE log_state = 'open'")
     return [(row["run_id"], row["id"]) for row in rows]

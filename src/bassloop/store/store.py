@@ -1,45 +1,58 @@
-"""The store's public face: opened here, its operations by subject in `operations`."""
+"""The store as a whole: opened here, with its subjects as attributes."""
 
 from __future__ import annotations
 
-import functools
+import shutil
+import tempfile
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import trio
 
-from bassloop.store import database, runtimes
-from bassloop.store.logs.writer import WAITING, LogQueue
-from bassloop.store.operations.checks import CheckOperations
-from bassloop.store.operations.deliveries import DeliveryOperations
-from bassloop.store.operations.figures import FigureOperations
-from bassloop.store.operations.heads import HeadOperations
-from bassloop.store.operations.keep import KeepOperations
-from bassloop.store.operations.logs import LogOperations
-from bassloop.store.operations.people import PeopleOperations
-from bassloop.store.operations.runs import RunOperations
-from bassloop.store.operations.runtimes import RuntimeOperations
-from bassloop.store.operations.visitors import VisitorOperations
-from bassloop.store.readers import Readers
-from bassloop.store.writer import Writer, WriterStatistics
+from bassloop.concurrency import open_flat_nursery
+from bassloop.lifecycle import DeliveryState, RunState
+from bassloop.store import database, deliveries
+from bassloop.store.checks import Checks
+from bassloop.store.deliveries import Deliveries
+from bassloop.store.engine import Subject, open_engine, reads
+from bassloop.store.errors import StoreError, StoreFull, is_disk_full
+from bassloop.store.heads import Heads
+from bassloop.store.logs.log_writer import MAX_WAITING_BYTES, LogQueue
+from bassloop.store.logs.logs import Logs
+from bassloop.store.maintenance.prune import prune
+from bassloop.store.model import Figures
+from bassloop.store.runs import Runs, Thunks
+from bassloop.store.runtimes import Runtimes
+from bassloop.store.schema import APPLICATION_ID
+from bassloop.store.steps import Steps
+from bassloop.store.visitors import Repositories, Sessions, Users
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-LOG_LIMIT = 1024 * 1024 * 1024
-"""Raw bytes of one step's log that are kept, unless told otherwise."""
+    from bassloop.store.engine import Connection, Engine
+    from bassloop.store.logs.log_writer import LogWriter
+    from bassloop.store.maintenance.prune import PruneReport
+    from bassloop.store.maintenance.retention import Retention
+    from bassloop.store.writer import WriterStatistics
 
-_WRITES_WAITING = 1024
-_READERS = 4
+LOG_LIMIT = 1024 * 1024 * 1024
+"""The default for how many raw bytes of one step's log are stored."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoreStatistics:
-    """`open_logs` are being written; `log_bytes_waiting` are queued for them, and `log_bytes` were
-    taken since the store opened. `stuck_seconds` is for how long the disk was full, or the database
-    locked, until it was not any more."""
+    """The store's counts.
+
+    Args:
+        open_logs: logs that are being written.
+        log_bytes_waiting: bytes that are queued for them.
+        log_bytes: raw bytes appended since the store was opened.
+        stuck_seconds: for how long the disk was full or the database locked, until it wasn't any more.
+    """
 
     writer: WriterStatistics
     open_logs: int
@@ -56,86 +69,146 @@ async def open_store(
     synchronous: str = "FULL",
     owner: bool = True,
     log_limit: int = LOG_LIMIT,
-    log_waiting: int = WAITING,
+    log_waiting: int = MAX_WAITING_BYTES,
 ) -> AsyncIterator[Store]:
-    """The store in these two places, made or brought up to date first.
+    """Open the store in a database and a folder, created or migrated first.
 
-    The `owner` is the daemon: only one process can be. It begins with no runtimes connected, and
-    with the logs of a crashed predecessor made whole. What it writes waits for a full disk to have room.
-    Commands that look in beside it pass False.
-    `synchronous` is SQLite's; with less than FULL a power failure may take what was promised. Of logs,
-    `log_waiting` bytes may wait to be written; who appends more waits.
+    Leaving the context commits and writes everything that is queued. Raises StoreUnusable, which says
+    why and what to do, for a database that is damaged, locked, read-only, another program's, or of a
+    newer version.
 
-    Leaving it commits and writes what is queued. Raises StoreUnusable, which says why and what
-    mends it, for a database that is damaged, locked, read-only, another program's, or a newer one.
+    Args:
+        synchronous: SQLite's setting of this name. With less than FULL, a power failure may lose
+            what was committed.
+        owner: whether this process is the daemon, of which there is one. The daemon starts without
+            connected runtimes, repairs the logs of a predecessor that crashed, and waits for a full
+            disk. Commands that use the store beside it pass False.
+        log_limit: the raw bytes of one step's log that are stored.
+        log_waiting: the bytes of logs that may wait to be written, before tasks that append wait.
     """
-    sqlite, blobs = Path(sqlite_path), Path(blobs_path)
-    await trio.to_thread.run_sync(database.make_directory, sqlite)
+    path, blobs = Path(sqlite_path), Path(blobs_path)
+    await trio.to_thread.run_sync(database.make_directory, path)
     if owner:
-        with database.ownership(sqlite):
-            async with _opened(sqlite, blobs, synchronous, log_limit, log_waiting, True) as store:
-                await store._begin()
+        with database.ownership(path):
+            async with _open(path, blobs, synchronous, log_limit, log_waiting, True) as store:
+                await store.runtimes.remove_all()
+                await store.logs.repair()
                 yield store
     else:
-        async with _opened(sqlite, blobs, synchronous, log_limit, log_waiting, False) as store:
+        async with _open(path, blobs, synchronous, log_limit, log_waiting, False) as store:
             yield store
 
 
 @asynccontextmanager
-async def _opened(
-    sqlite: Path, blobs: Path, synchronous: str, log_limit: int, log_waiting: int, patient: bool
+async def _open(
+    path: Path, blobs: Path, synchronous: str, log_limit: int, log_waiting: int, patient: bool
 ) -> AsyncIterator[Store]:
-    await trio.to_thread.run_sync(database.prepare, sqlite, synchronous)
-    writer = Writer(
-        functools.partial(database.connect, sqlite, synchronous),
-        sqlite,
-        _WRITES_WAITING,
-        patient=patient,
-    )
-    readers = Readers(
-        functools.partial(database.connect_reader, sqlite, synchronous), sqlite, _READERS
-    )
-    logs = LogQueue(blobs, log_waiting)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(writer.serve)
-        await nursery.start(logs.serve)
+    queue = LogQueue(blobs, log_waiting)
+    async with (
+        open_engine(path, synchronous, patient=patient) as engine,
+        open_flat_nursery() as nursery,
+    ):
+        await nursery.start(queue.serve)
         try:
-            yield Store(writer, readers, logs, blobs, log_limit)
+            yield Store(engine, queue, blobs, log_limit)
         finally:
-            logs.close()
-            writer.close()
-            await readers.close()
+            queue.close()
 
 
-class Store(
-    DeliveryOperations,
-    HeadOperations,
-    PeopleOperations,
-    RunOperations,
-    CheckOperations,
-    LogOperations,
-    RuntimeOperations,
-    KeepOperations,
-    FigureOperations,
-    VisitorOperations,
-):
-    """Everything that the loop remembers. Made by `open_store`.
+class Store(Subject):
+    """Everything that the loop remembers, by subject. Made by `open_store`.
 
-    Every operation is a checkpoint. One that changes something returns when the change is committed
-    (fsync included, unless opened otherwise); when cancelled, it either happened in full or not at
-    all, never half, and all of them may be repeated. One that reads sees all that was committed
-    before it began; when cancelled, nothing is different. Any may raise StoreError.
+    Every operation is a checkpoint, and may raise StoreError. One that writes returns once the change
+    is committed, including the fsync unless the store was opened otherwise. When cancelled, the change
+    happened either completely or not at all; every change may be repeated. One that reads sees
+    everything committed before it began; when cancelled, it has no effect.
     """
+
+    def __init__(self, engine: Engine, queue: LogQueue, blobs: Path, log_limit: int) -> None:
+        super().__init__(engine)
+        self._queue = queue
+        self._blobs = blobs
+        self._live: dict[int, LogWriter] = {}
+        self.checks = Checks(engine)
+        self.deliveries = Deliveries(engine)
+        self.heads = Heads(engine)
+        self.repositories = Repositories(engine)
+        self.runs = Runs(engine)
+        self.runtimes = Runtimes(engine)
+        self.sessions = Sessions(engine)
+        self.steps = Steps(engine, self._live)
+        self.thunks = Thunks(engine)
+        self.users = Users(engine)
+        self.logs = Logs(engine, self.steps, self._live, queue, blobs, log_limit)
 
     def statistics(self) -> StoreStatistics:
         return StoreStatistics(
-            writer=self._writer.statistics(),
+            writer=self._engine.statistics(),
             open_logs=len(self._live),
-            log_bytes_waiting=self._logs.pending,
-            log_bytes=self._logs.received,
-            stuck_seconds=max(self._writer.stuck_seconds, self._logs.full_seconds),
+            log_bytes_waiting=self._queue.pending,
+            log_bytes=self._queue.received,
+            stuck_seconds=max(self._engine.stuck_seconds, self._queue.full_seconds),
         )
 
-    async def _begin(self) -> None:
-        await self._writer.write(runtimes.remove_all)
-        await self._repair_logs()
+    @reads
+    def created_at(self, db: Connection) -> float:
+        """Return when the database was created, in seconds since the epoch."""
+        (first,) = db.execute("SELECT min(applied_at) FROM _sqlite_migrations").fetchone()
+        applied = datetime.fromisoformat(first)
+        return (applied if applied.tzinfo else applied.replace(tzinfo=UTC)).timestamp()
+
+    @reads
+    def figures(self, db: Connection) -> Figures:
+        """Return how much there is, and how much of it waits. Reads indexes only."""
+        unfinished = deliveries.UNFINISHED
+        count = f"SELECT state, count(*) FROM deliveries WHERE {unfinished} GROUP BY state"
+        oldest = (
+            f"SELECT received_at FROM deliveries WHERE {unfinished} AND state = 'received' "
+            "ORDER BY seq LIMIT 1"
+        )
+        runs = (
+            "SELECT state, count(*) FROM runs WHERE state IN ('queued', 'running') GROUP BY state"
+        )
+        first = db.execute(oldest).fetchone()
+        (pages,) = db.execute("PRAGMA page_count").fetchone()
+        (page,) = db.execute("PRAGMA page_size").fetchone()
+        folder = self._blobs if self._blobs.is_dir() else self._blobs.parent
+        return Figures(
+            deliveries={
+                DeliveryState.RECEIVED: 0,
+                DeliveryState.HANDLING: 0,
+                **dict(db.execute(count).fetchall()),
+            },
+            runs={RunState.QUEUED: 0, RunState.RUNNING: 0, **dict(db.execute(runs).fetchall())},
+            oldest_waiting_at=first[0] if first else None,
+            database_bytes=pages * page,
+            free_bytes=shutil.disk_usage(folder).free,
+        )
+
+    async def probe(self) -> None:
+        """Commit a change without effect, and write a byte beside the logs.
+
+        Raises StoreError if either fails.
+        """
+        await self._engine.write(_touch_database, wait=False)
+        await trio.to_thread.run_sync(_touch_blobs, self._blobs)
+
+    async def prune(
+        self, retention: Retention, *, now: float, dry_run: bool = False
+    ) -> PruneReport:
+        """Remove the runs that `retention` doesn't keep. See `maintenance.prune.prune`."""
+        return await prune(self._engine, self._blobs, retention, now=now, dry_run=dry_run)
+
+
+def _touch_database(db: Connection) -> None:
+    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+
+
+def _touch_blobs(blobs: Path) -> None:
+    try:
+        blobs.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=blobs) as file:
+            file.write(b"\n")
+    except OSError as error:
+        kind = StoreFull if is_disk_full(error) else StoreError
+        raise kind(f"blobs {blobs} can't be written: {error.strerror}") from error

@@ -1,121 +1,183 @@
-"""Who may see what, as far as it is stored: repositories and whether they are public, and sessions."""
+"""Users, their sessions, and the repositories that visitors may see."""
 
 from __future__ import annotations
 
 import hashlib
+import time
 from typing import TYPE_CHECKING
 
-from bassloop.store.model import RepositoryRecord, Session
+from bassloop.store.engine import Subject, reads, writes
+from bassloop.store.model import RepositoryRecord, Session, User
 
 if TYPE_CHECKING:
-    import sqlite3
+    from bassloop.store.engine import Connection, Row
 
 SESSIONS_EACH = 50
-"""Sessions that one user has at the same time; the oldest give way."""
+"""The most sessions of one user; a new one replaces the oldest."""
 
 
-def know_repository(
-    connection: sqlite3.Connection, known: RepositoryRecord, at: float
+class Users(Subject):
+    """People with an account on GitHub."""
+
+    @writes
+    def put(self, db: Connection, user: User) -> None:
+        """Store a user, or their new login."""
+        db.execute(
+            "INSERT INTO users (id, node_id, login) VALUES (?, ?, ?) "
+            "ON CONFLICT (id) DO UPDATE SET node_id = excluded.node_id, login = excluded.login",
+            (user.id, user.node_id, user.login),
+        )
+
+    @reads
+    def get(self, db: Connection, user_id: int) -> User | None:
+        """Return a user, or None."""
+        row = db.execute("SELECT id, node_id, login FROM users WHERE id = ?", (user_id,)).fetchone()
+        return None if row is None else User(**row)
+
+
+def ensure_user(db: Connection, user_id: int, login: str) -> None:
+    """Make sure that the user has a row to refer to."""
+    db.execute(
+        "INSERT INTO users (id, node_id, login) VALUES (?, '', ?) ON CONFLICT (id) DO NOTHING",
+        (user_id, login),
+    )
+
+
+class Repositories(Subject):
+    """Repositories, and whether they are public."""
+
+    @writes
+    def put(self, db: Connection, repository: RepositoryRecord) -> None:
+        """Store the current facts about a repository.
+
+        All its runs, earlier ones included, become public or private with it: GitHub, too, shows
+        and hides old logs with their repository.
+        """
+        db.execute(
+            "INSERT INTO repositories (id, full_name, installation_id, public, used_at) "
+            "VALUES (:id, :full_name, :installation_id, :public, 0) "
+            "ON CONFLICT (id) DO UPDATE SET full_name = excluded.full_name, "
+            "installation_id = excluded.installation_id, public = excluded.public",
+            {
+                "id": repository.id,
+                "full_name": repository.full_name,
+                "installation_id": repository.installation_id,
+                "public": int(repository.public),
+            },
+        )
+        db.execute(
+            "UPDATE runs SET public = :public, version = version + 1 "
+            "WHERE repository_id = :id AND public != :public",
+            {"id": repository.id, "public": int(repository.public)},
+        )
+
+    @reads
+    def get(self, db: Connection, repository_id: int) -> RepositoryRecord | None:
+        """Return a repository, or None."""
+        row = db.execute(
+            "SELECT id, full_name, installation_id, public FROM repositories WHERE id = ?",
+            (repository_id,),
+        ).fetchone()
+        return None if row is None else _repository(row)
+
+    @reads
+    def private(self, db: Connection, limit: int) -> list[int]:
+        """Return the ids of private repositories that have runs, most recently used first."""
+        rows = db.execute(
+            "SELECT id FROM repositories WHERE public = 0 AND used_at > 0 "
+            "ORDER BY used_at DESC, id LIMIT ?",
+            (limit,),
+        )
+        return [row["id"] for row in rows]
+
+    @reads
+    def public(self, db: Connection, limit: int) -> list[RepositoryRecord]:
+        """Return the public repositories that have runs, most recently used first."""
+        rows = db.execute(
+            "SELECT id, full_name, installation_id, public FROM repositories "
+            "WHERE public = 1 AND used_at > 0 ORDER BY used_at DESC, id LIMIT ?",
+            (limit,),
+        )
+        return [_repository(row) for row in rows]
+
+
+def ensure_repository(
+    db: Connection, repository: RepositoryRecord, used_at: float
 ) -> RepositoryRecord:
-    """Make sure that there is a row, and that it counts as used now. What is known stays: a payload
-    may have waited for days. Returns what is known."""
-    row = connection.execute(
+    """Note that a repository is used now, and return what is stored about it.
+
+    Stored facts stay as they are: the payload of a delivery may have waited for days.
+    """
+    row = db.execute(
         "INSERT INTO repositories (id, full_name, installation_id, public, used_at) "
         "VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET used_at = excluded.used_at "
         "RETURNING id, full_name, installation_id, public",
-        (known.id, known.full_name, known.installation_id, int(known.public), at),
+        (
+            repository.id,
+            repository.full_name,
+            repository.installation_id,
+            int(repository.public),
+            used_at,
+        ),
     ).fetchone()
     return _repository(row)
 
 
-def put_repository(connection: sqlite3.Connection, now: RepositoryRecord) -> None:
-    """See `VisitorOperations.put_repository`."""
-    connection.execute(
-        "INSERT INTO repositories (id, full_name, installation_id, public, used_at) "
-        "VALUES (:id, :full_name, :installation_id, :public, 0) "
-        "ON CONFLICT (id) DO UPDATE SET full_name = excluded.full_name, "
-        "installation_id = excluded.installation_id, public = excluded.public",
-        {
-            "id": now.id,
-            "full_name": now.full_name,
-            "installation_id": now.installation_id,
-            "public": int(now.public),
-        },
-    )
-    connection.execute(
-        "UPDATE runs SET public = :public, version = version + 1 "
-        "WHERE repository_id = :id AND public != :public",
-        {"id": now.id, "public": int(now.public)},
-    )
-
-
-def repository(connection: sqlite3.Connection, repository_id: int) -> RepositoryRecord | None:
-    row = connection.execute(
-        "SELECT id, full_name, installation_id, public FROM repositories WHERE id = ?",
-        (repository_id,),
-    ).fetchone()
-    return None if row is None else _repository(row)
-
-
-def private_repositories(connection: sqlite3.Connection, limit: int) -> list[int]:
-    """Those with runs, most recently used first."""
-    rows = connection.execute(
-        "SELECT id FROM repositories WHERE public = 0 AND used_at > 0 "
-        "ORDER BY used_at DESC, id LIMIT ?",
-        (limit,),
-    )
-    return [row["id"] for row in rows]
-
-
-def public_repositories(connection: sqlite3.Connection, limit: int) -> list[RepositoryRecord]:
-    """Those with runs, most recently used first."""
-    rows = connection.execute(
-        "SELECT id, full_name, installation_id, public FROM repositories "
-        "WHERE public = 1 AND used_at > 0 ORDER BY used_at DESC, id LIMIT ?",
-        (limit,),
-    )
-    return [_repository(row) for row in rows]
-
-
-def begin_session(
-    connection: sqlite3.Connection, secret: str, user_id: int, at: float, expires_at: float
-) -> None:
-    connection.execute("DELETE FROM sessions WHERE expires_at <= ?", (at,))
-    connection.execute(
-        "INSERT INTO sessions (digest, user_id, created_at, expires_at) VALUES (?, ?, ?, ?)",
-        (_digest(secret), user_id, at, expires_at),
-    )
-    connection.execute(
-        "DELETE FROM sessions WHERE digest IN (SELECT digest FROM sessions WHERE user_id = ? "
-        "ORDER BY created_at DESC, digest LIMIT -1 OFFSET ?)",
-        (user_id, SESSIONS_EACH),
-    )
-
-
-def session(connection: sqlite3.Connection, secret: str, at: float) -> Session | None:
-    row = connection.execute(
-        "SELECT u.id AS user_id, u.login, s.expires_at FROM sessions s "
-        "JOIN users u ON u.id = s.user_id WHERE s.digest = ? AND s.expires_at > ?",
-        (_digest(secret), at),
-    ).fetchone()
-    return None if row is None else Session(**row)
-
-
-def end_session(connection: sqlite3.Connection, secret: str) -> bool:
-    ended = connection.execute("DELETE FROM sessions WHERE digest = ?", (_digest(secret),))
-    return bool(ended.rowcount)
-
-
-def end_sessions(connection: sqlite3.Connection, user_id: int) -> int:
-    return connection.execute("DELETE FROM sessions WHERE user_id = ?", (user_id,)).rowcount
-
-
-def _repository(row: sqlite3.Row) -> RepositoryRecord:
+def _repository(row: Row) -> RepositoryRecord:
     return RepositoryRecord(
         row["id"], row["full_name"], row["installation_id"], bool(row["public"])
     )
 
 
+class Sessions(Subject):
+    """The sessions of people who signed in. Of their secrets only digests are stored."""
+
+    async def begin(self, secret: str, user_id: int, seconds: float) -> float:
+        """Store a session of a stored user, and return when it ends, in seconds since the epoch.
+
+        Raises StoreConflict for an unknown user.
+        """
+        now = time.time()
+        await self._begin(secret, user_id, now, now + seconds)
+        return now + seconds
+
+    @writes
+    def _begin(
+        self, db: Connection, secret: str, user_id: int, now: float, expires_at: float
+    ) -> None:
+        db.execute("DELETE FROM sessions WHERE expires_at <= ?", (now,))
+        db.execute(
+            "INSERT INTO sessions (digest, user_id, created_at, expires_at) VALUES (?, ?, ?, ?)",
+            (_digest(secret), user_id, now, expires_at),
+        )
+        db.execute(
+            "DELETE FROM sessions WHERE digest IN (SELECT digest FROM sessions WHERE user_id = ? "
+            "ORDER BY created_at DESC, digest LIMIT -1 OFFSET ?)",
+            (user_id, SESSIONS_EACH),
+        )
+
+    @reads
+    def get(self, db: Connection, secret: str) -> Session | None:
+        """Return the session with this secret, or None if there is none or it has expired."""
+        row = db.execute(
+            "SELECT u.id AS user_id, u.login, s.expires_at FROM sessions s "
+            "JOIN users u ON u.id = s.user_id WHERE s.digest = ? AND s.expires_at > ?",
+            (_digest(secret), time.time()),
+        ).fetchone()
+        return None if row is None else Session(**row)
+
+    @writes
+    def end(self, db: Connection, secret: str) -> bool:
+        """End the session with this secret, and return whether there was one."""
+        ended = db.execute("DELETE FROM sessions WHERE digest = ?", (_digest(secret),))
+        return bool(ended.rowcount)
+
+    @writes
+    def end_all(self, db: Connection, user_id: int) -> int:
+        """End all sessions of a user, and return how many there were."""
+        return db.execute("DELETE FROM sessions WHERE user_id = ?", (user_id,)).rowcount
+
+
 def _digest(secret: str) -> str:
-    """What is kept of a session's secret, so that a copy of the database opens no session."""
+    """Return a secret's digest, so that a copy of the database doesn't open a session."""
     return hashlib.sha256(secret.encode(errors="replace")).hexdigest()

@@ -1,11 +1,11 @@
-"""The one writer: a thread that owns the write connection and commits in batches.
+"""The writer: a thread that owns the only connection that writes, and commits in batches.
 
 A batch is whatever queued up during the previous commit; there is no timer. An idle store commits a
-single write at once, a busy one shares each fsync among all who wait. Within a batch every write is
-a savepoint of its own, so one that fails takes nobody else with it.
+single write at once, and a busy one shares each fsync among all that wait. Within a batch each write
+has a savepoint of its own, so that one that fails doesn't affect the others.
 
-A full disk, and a database that somebody else keeps locked, pass. Who changes something waits for that
-and tries again, unless told not to: a webhook is better refused now, for GitHub keeps what it sends.
+A full disk and a database locked by another process are temporary. A write waits and is tried again
+unless its caller says otherwise: a webhook is better refused at once, since GitHub keeps what it sent.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import structlog
 import trio
 
-from bassloop.store.errors import StoreError, StoreFull, StoreLocked, translated
+from bassloop.store.errors import StoreError, StoreFull, StoreLocked, translate_sqlite_error
 from bassloop.telemetry.tally import Histogram
 
 if TYPE_CHECKING:
@@ -30,11 +30,10 @@ T = TypeVar("T")
 Change = Callable[[sqlite3.Connection], T]
 
 BATCH_LIMIT = 512
-"""Writes in one transaction, at most: it bounds what one failed commit takes with it."""
-
+"""The most writes in one transaction, and so the most that one failed commit can lose."""
 
 RETRY_SECONDS = 1.0
-"""How long a write that found no room waits before it is tried again."""
+"""The delay before a write that found a full disk or a locked database is tried again."""
 
 log = structlog.get_logger(__name__)
 
@@ -50,9 +49,14 @@ class _Write:
 
 @dataclass(frozen=True, slots=True)
 class WriterStatistics:
-    """`waiting` writes are queued or being committed; the others count since the store opened.
+    """The writer's counts.
 
-    `seconds` is how long each took, from being asked for to being committed."""
+    Args:
+        waiting: writes that are queued or being committed.
+        batches: transactions committed since the store was opened.
+        writes: writes committed since the store was opened.
+        seconds: how long writes took, from the call to the commit.
+    """
 
     waiting: int
     batches: int
@@ -61,7 +65,7 @@ class WriterStatistics:
 
 
 class Writer:
-    """Hands changes to the writer thread. Run `serve` in a nursery; `close` ends it."""
+    """The writer thread and its queue. Run `serve` in a nursery; `close` ends it."""
 
     def __init__(
         self, connect: Callable[[], sqlite3.Connection], path: Path, room: int, *, patient: bool
@@ -86,14 +90,14 @@ class Writer:
         )
 
     async def write(self, change: Change[T], *, wait: bool = True) -> T:
-        """Carry out `change` on the write connection, in a transaction, and return what it returned
-        once that transaction is committed (with fsync, unless the store was opened otherwise).
+        """Run `change` in a transaction, and return what it returned once that is committed.
 
-        Waits while too many writes are queued. When cancelled, the change either happened in full
-        or not at all, and the caller cannot know which: make changes repeatable.
+        A commit includes an fsync, unless the store was opened otherwise. Waits while too many writes
+        are queued. When cancelled, the change happened either completely or not at all, and the
+        caller can't know which: make changes repeatable.
 
-        Where the disk is full or the database locked, a patient writer tries again until it is not, or
-        until cancelled; without `wait`, and for an impatient one, StoreFull or StoreLocked is raised.
+        While the disk is full or the database locked, a patient writer tries again until it succeeds
+        or is cancelled. Without `wait`, and from an impatient one, StoreFull or StoreLocked is raised.
         """
         while True:
             try:
@@ -114,7 +118,7 @@ class Writer:
             await trio.sleep(RETRY_SECONDS)
 
     async def _committed(self, change: Change[T]) -> T:
-        asked = time.perf_counter()
+        began = time.perf_counter()
         async with self._room:
             if self._closed:
                 raise StoreError(f"database {self._path}: the store is closed")
@@ -126,13 +130,15 @@ class Writer:
                 write.abandoned = True
         if write.error is not None:
             raise write.error
-        self._seconds.add(time.perf_counter() - asked)
+        self._seconds.add(time.perf_counter() - began)
         return cast("T", write.result)
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Run the thread until `close`; what is queued is committed before it returns. Shielded, so
-        that whoever cleans up under a cancellation can still write: who starts it, closes it.
-        Started once the connection is open; raises what `connect` raises."""
+        """Run the thread until `close`, and commit the writes that are queued before returning.
+
+        Started once the connection is open; raises what `connect` raises. Shielded, so that tasks
+        that clean up under a cancellation can still write: whoever starts it must close it.
+        """
         token = trio.lowlevel.current_trio_token()
 
         def opened() -> None:
@@ -150,7 +156,7 @@ class Writer:
             await trio.to_thread.run_sync(run, limiter=trio.CapacityLimiter(1))
 
     def close(self) -> None:
-        """Refuse further writes, and let `serve` return after those that are queued."""
+        """Refuse further writes, and let `serve` return after the queued ones."""
         if not self._closed:
             self._closed = True
             self._queue.put(None)
@@ -186,7 +192,7 @@ class Writer:
                     self._apply(connection, write)
             connection.execute("COMMIT")
         except sqlite3.Error as error:
-            failure = translated(error, self._path)
+            failure = translate_sqlite_error(error, self._path)
             for write in batch:
                 write.error = write.error or failure
             if connection.in_transaction:
@@ -198,11 +204,11 @@ class Writer:
             write.result = write.change(connection)
         except Exception as error:
             if isinstance(error, sqlite3.Error):
-                write.error = translated(error, self._path)
+                write.error = translate_sqlite_error(error, self._path)
                 write.error.__cause__ = error
             else:
                 write.error = error
-            if not connection.in_transaction:  # a full disk takes the whole batch with it
+            if not connection.in_transaction:  # a full disk ends the whole transaction
                 if isinstance(error, sqlite3.Error):
                     raise
                 raise sqlite3.OperationalError(f"the transaction was lost: {error}") from error

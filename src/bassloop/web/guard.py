@@ -118,22 +118,22 @@ async def visible_run(context: WebContext, run_id: str) -> Run | None:
     if not 1 <= len(run_id) <= 64:
         return None
     visitor = await current_visitor(context)
-    run = await context.store.run(run_id)
+    run = await context.store.runs.get(run_id)
     return run if run is not None and await may_read(context, visitor, run) else None
 
 
 async def visible_runs(
     context: WebContext, limit: int, before: str | None = None, **filters: Any
 ) -> Page[Run]:
-    """Return the runs that the visitor may see, filtered as by `Store.runs`."""
+    """Return the runs that the visitor may see, filtered as by `Runs.newest`."""
     readable = await _readable(context)
-    return await context.store.runs(limit, before, readable=readable, **filters)
+    return await context.store.runs.newest(limit, before, readable=readable, **filters)
 
 
 async def visible_checks(context: WebContext, repository: str, **filters: Any) -> list[Run]:
     """Return the newest run of each check of a repository, of those that the visitor may see."""
     readable = await _readable(context)
-    return await context.store.checks(repository, readable=readable, **filters)
+    return await context.store.runs.latest_per_check(repository, readable=readable, **filters)
 
 
 async def visible_thunk(
@@ -145,13 +145,13 @@ async def visible_thunk(
     runs = await visible_runs(context, limit, before, thunk_digest=digest)
     if not runs.items and not (await visible_runs(context, 1, thunk_digest=digest)).items:
         return None
-    record = await context.store.thunk(digest)
+    record = await context.store.thunks.get(digest)
     return None if record is None else (record, runs)
 
 
 async def current_run(store: Store, run_id: str) -> Run | None:
     """Return a run as it is now, for visitors who were each found to see it by `visible_run`."""
-    return await store.run(run_id)
+    return await store.runs.get(run_id)
 
 
 def install(app: QuartTrio, context: WebContext) -> None:

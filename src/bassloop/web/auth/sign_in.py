@@ -66,7 +66,7 @@ def safe_next(address: str) -> str:
 
 async def begin_session(context: WebContext, user: User, *, bearer: bool) -> tuple[str, float]:
     """Begin a session of a user whom GitHub has authenticated. Returns the token, and when it expires."""
-    await context.store.put_user(UserRecord(user.id, user.node_id, user.login))
+    await context.store.users.put(UserRecord(user.id, user.node_id, user.login))
     log.info("signed in", user=user.id, login=user.login, by="device" if bearer else "browser")
     return await context.sessions.begin(user.id, bearer=bearer)
 

@@ -73,7 +73,7 @@ class WebSessions:
         """Begin a session of a user in the store. Returns the token, and when it expires."""
         secret = secrets.token_urlsafe(24)
         seconds = BEARER_SECONDS if bearer else COOKIE_SECONDS
-        expires_at = await self.store.begin_session(secret, user_id, seconds)
+        expires_at = await self.store.sessions.begin(secret, user_id, seconds)
         return self._signer(bearer).sign(secret).decode(), expires_at
 
     async def visitor(self, token: str, *, bearer: bool = False) -> Visitor | None:
@@ -84,7 +84,7 @@ class WebSessions:
             secret = self._signer(bearer).unsign(token).decode()
         except (BadSignature, UnicodeError):
             return None
-        session = await self.store.session(secret)
+        session = await self.store.sessions.get(secret)
         if session is None:
             return None
         return Visitor(session.user_id, session.login, secret, bearer, session.expires_at)
@@ -92,9 +92,9 @@ class WebSessions:
     async def end(self, visitor: Visitor, *, everywhere: bool = False) -> None:
         """End the visitor's session, or all of their sessions."""
         if everywhere:
-            await self.store.end_sessions(visitor.id)
+            await self.store.sessions.end_all(visitor.id)
         else:
-            await self.store.end_session(visitor.secret)
+            await self.store.sessions.end(visitor.secret)
 
     def csrf(self, visitor: Visitor) -> str:
         """Return the token that the forms of a session carry, and that no other site can know."""

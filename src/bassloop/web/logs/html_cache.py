@@ -64,7 +64,7 @@ class LogHtmlCache:
     async def lines(self, run_id: str, row: int, start: int, stop: int) -> list[str]:
         """Return the HTML of settled lines `start` to `stop` of a step's log, which it must have.
 
-        The answer has fewer lines if they are very long, as with `Store.log_lines`. The caller has checked
+        The answer has fewer lines if they are very long, as with `Logs.lines`. The caller has checked
         that the visitor may see the run. Callers that want the same lines at the same time share the work;
         cancelling one loses nothing that was rendered by then.
         """
@@ -73,7 +73,7 @@ class LogHtmlCache:
             missing = [start + index for index, line in enumerate(lines) if line is None]
             if missing:
                 first, last = missing[0], missing[-1]
-                raw = await self._store.log_lines(run_id, row, first, last + 1)
+                raw = await self._store.logs.lines(run_id, row, first, last + 1)
                 rendered = await _render(raw)
                 self._add(row, first, rendered)
                 lines[first - start : first - start + len(rendered)] = rendered

@@ -195,7 +195,7 @@ class LiveFeed:
         run = await current_run(self._store, run_id)
         if run is None:
             raise NotStored(f"there is no run {run_id}")
-        steps = await self._store.steps(run_id)
+        steps = await self._store.steps.of_run(run_id)
         lines: dict[int, int] = {}
         screens: dict[int, Lines] = {}
         screen_html: dict[int, list[str]] = {}
@@ -204,7 +204,7 @@ class LiveFeed:
             lines[row] = step.lines
             if self._tail.live(row):
                 screens[row] = screen = tuple(self._tail.screen(row))
-                lines[row] = (await self._store.log_extent(run_id, row)).lines
+                lines[row] = (await self._store.logs.extent(run_id, row)).lines
                 same = previous is not None and previous.screens.get(row) == screen
                 screen_html[row] = (
                     previous.screen_html[row] if previous and same else render_lines(screen)
@@ -263,7 +263,7 @@ class LiveFeed:
         run_id, total = snapshot.run.id, snapshot.lines[row]
         if cursor.text:
             start, stop = min(known, total), min(total, known + MAX_LINES)
-            raw = await self._store.log_lines(run_id, row, start, stop)
+            raw = await self._store.logs.lines(run_id, row, start, stop)
             lines = [line.decode("utf-8", "replace") for line in raw]
             screen = [line.decode("utf-8", "replace") for line in snapshot.screens.get(row, ())]
         else:

@@ -52,7 +52,7 @@ def routes(context: WebContext) -> Blueprint:
 
     async def find(run_id: str, row: int) -> tuple[Run, Step]:
         run = await visible_run(context, run_id)
-        step = await store.step(run_id, min(row, 2**62)) if run is not None else None
+        step = await store.steps.get(run_id, min(row, 2**62)) if run is not None else None
         if run is None or step is None:
             abort_not_found("log")
         return run, step
@@ -64,12 +64,12 @@ def routes(context: WebContext) -> Blueprint:
         await find(run_id, row)
         start = max(request.args.get("start", 0, int), 0)
         stop = min(max(request.args.get("stop", start + MAX_RANGE, int), start), start + MAX_RANGE)
-        extent = await store.log_extent(run_id, row)
+        extent = await store.logs.extent(run_id, row)
         stop = min(stop, extent.lines)
         found = await context.log_html.lines(run_id, row, start, stop) if start < stop else []
         answer: dict[str, Any] = {"start": start, "total": extent.lines, "lines": found}
         if request.args.get("times") == "yes":
-            times = await store.log_times(run_id, row, start, stop) if found else []
+            times = await store.logs.times(run_id, row, start, stop) if found else []
             answer["times"] = [[time.line, time.at, time.stream] for time in times]
         return jsonify(answer)
 
@@ -78,7 +78,7 @@ def routes(context: WebContext) -> Blueprint:
         """Return a log's groups, errors and pauses, by line numbers from 0. `complete: false` means that
         there is more: ask again."""
         await find(run_id, row)
-        extent = await store.log_extent(run_id, row)
+        extent = await store.logs.extent(run_id, row)
         cached = outlines.get(row)
         if cached is None:
             cached = _CachedOutline()
@@ -86,7 +86,7 @@ def routes(context: WebContext) -> Blueprint:
         async with cached.lock:
             await _scan(store, run_id, row, cached.outline, context.scan_limiter)
             found = _outline_json(cached.outline)
-        gaps = await store.log_gaps(run_id, row, GAP_SECONDS, MAX_GAPS)
+        gaps = await store.logs.gaps(run_id, row, GAP_SECONDS, MAX_GAPS)
         return jsonify(
             {
                 **found,
@@ -100,10 +100,10 @@ def routes(context: WebContext) -> Blueprint:
     async def raw(run_id: str, row: int) -> Response:
         """Stream the log's bytes as they were received."""
         run, step = await find(run_id, row)
-        extent = await store.log_extent(run_id, row)
+        extent = await store.logs.extent(run_id, row)
 
         async def stream() -> AsyncIterator[bytes]:
-            async with aclosing(store.log_raw(run_id, row)) as chunks:
+            async with aclosing(store.logs.raw(run_id, row)) as chunks:
                 async for chunk in chunks:
                     yield chunk
 
@@ -118,7 +118,7 @@ def routes(context: WebContext) -> Blueprint:
         run, step = await find(run_id, row)
 
         async def stream() -> AsyncIterator[bytes]:
-            async with aclosing(store.log_blocks(run_id, row)) as blocks:
+            async with aclosing(store.logs.blocks(run_id, row)) as blocks:
                 async for block in blocks:
                     yield await trio.to_thread.run_sync(
                         strip_lines, block.text, limiter=context.scan_limiter
@@ -157,7 +157,7 @@ async def _scan(
         outline.scan(block.text, block.lines)
         return time.perf_counter() < deadline
 
-    await store.scan_log(run_id, row, outline.lines, visit, limiter)
+    await store.logs.scan(run_id, row, outline.lines, visit, limiter)
 
 
 def _outline_json(outline: LogOutline) -> dict[str, Any]:

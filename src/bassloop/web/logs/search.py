@@ -67,7 +67,7 @@ def routes(context: WebContext) -> Blueprint:
             after = parse_cursor(args["after"]) if args.get("after") else None
         except BadQuery as error:
             abort(400, str(error))
-        steps = await context.store.steps(run_id)
+        steps = await context.store.steps.of_run(run_id)
         if wanted := args.get("vertex"):
             steps = [step for step in steps if str(step.row) == wanted]
             if not steps:
@@ -157,7 +157,7 @@ class _Search:
             )
             return not enough
 
-        await self.store.scan_log(self.run_id, row, start, visit, self.limiter)
+        await self.store.logs.scan(self.run_id, row, start, visit, self.limiter)
         return not enough
 
     def json(self) -> dict[str, Any]:

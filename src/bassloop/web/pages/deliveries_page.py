@@ -44,7 +44,7 @@ def routes(context: WebContext) -> Blueprint:
 
     async def find(guid: str) -> Delivery:
         await check_operator()
-        found = await context.store.delivery(guid[:64])
+        found = await context.store.deliveries.get(guid[:64])
         if found is None:
             abort(404, "there is no such delivery")
         return found
@@ -58,7 +58,7 @@ def routes(context: WebContext) -> Blueprint:
             abort(400, f"state is one of {', '.join(sorted(DeliveryState))}")
         before = request.args.get("before") or None
         states = () if state is None else (state,)
-        found = await context.store.deliveries(PAGE_SIZE + 1, before, states=states)
+        found = await context.store.deliveries.newest(PAGE_SIZE + 1, before, states=states)
         shown = found[:PAGE_SIZE]
         next_page = shown[-1].guid if len(found) > PAGE_SIZE else None
         if wants_json():

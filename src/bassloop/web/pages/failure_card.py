@@ -145,10 +145,10 @@ async def _log_failures(context: WebContext, run_id: str, step: Step) -> LogFail
     if cached is not None:
         return cached
     start = max(0, step.lines - SEARCHED_LINES)
-    lines = await context.store.log_lines(run_id, step.row, start, step.lines)
+    lines = await context.store.logs.lines(run_id, step.row, start, step.lines)
     while lines and start + len(lines) < step.lines:
         start = (start + step.lines + 1) // 2
-        lines = await context.store.log_lines(run_id, step.row, start, step.lines)
+        lines = await context.store.logs.lines(run_id, step.row, start, step.lines)
     found = await trio.to_thread.run_sync(analyze_log, start, lines)
     context.log_failures.store((step.row, step.lines), found)
     return found

@@ -66,7 +66,7 @@ def routes(context: WebContext) -> Blueprint:
         found = await visible_run(context, run_id)
         if found is None:
             abort_not_found("run")
-        steps = await store.steps(run_id)
+        steps = await store.steps.of_run(run_id)
         if wants_json():
             listed = [presentation.step_json(step) for step in steps]
             return jsonify({**presentation.run_json(found), "vertexes": listed})
@@ -78,7 +78,7 @@ def routes(context: WebContext) -> Blueprint:
         found = await visible_run(context, run_id)
         if found is None:
             abort_not_found("run")
-        card = await failure_card(context, found, await store.steps(run_id), time.time())
+        card = await failure_card(context, found, await store.steps.of_run(run_id), time.time())
         if wants_json():
             return jsonify({"failure": card.json() if card is not None else None})
         return await render_template("failure_card.html", run=found, card=card)
@@ -87,7 +87,7 @@ def routes(context: WebContext) -> Blueprint:
     async def step(run_id: str, row: int) -> str | Response:
         """Show a step, and 1,000 lines of its log: from line `start` on, or the last ones."""
         run = await visible_run(context, run_id)
-        found = await store.step(run_id, min(row, 2**62)) if run is not None else None
+        found = await store.steps.get(run_id, min(row, 2**62)) if run is not None else None
         if run is None or found is None:
             abort_not_found("step")
         if wants_json():
@@ -167,7 +167,7 @@ async def _render_run(context: WebContext, run: Run, steps: Sequence[Step]) -> s
 
 async def _render_step(context: WebContext, run: Run, step: Step) -> str:
     now = time.time()
-    others = [each for each in await context.store.steps(run.id) if each.row != step.row]
+    others = [each for each in await context.store.steps.of_run(run.id) if each.row != step.row]
     last = max(0, step.lines - 1) // STEP_PAGE_LINES * STEP_PAGE_LINES
     requested = request.args.get("start", last, int)
     start = max(0, min(requested, last)) if step.lines else 0

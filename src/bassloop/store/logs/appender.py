@@ -1,18 +1,18 @@
-"""The writing end of a log's files. Blocking: it lives in a thread, one flush at a time."""
+"""Appends to the files of a log, and repairs them after a crash. Blocking: runs in a thread."""
 
 from __future__ import annotations
 
 import copy
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from bassloop.store.logs.counting import LineCounter
-from bassloop.store.logs.formats import (
+from bassloop.store.logs.log_files import (
     LINE_RECORD,
     PIECE_RECORD,
     TEXT_HEADER,
     TEXT_MAGIC,
+    LineCounter,
     LogFiles,
     Records,
 )
@@ -22,16 +22,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SAME_TIME = 0.01
-"""Seconds within which pieces of one stream share a record of their time."""
+"""The seconds within which pieces of one stream share a record of their time."""
 
 _CHUNK = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Bytes as received, and the settled text that became known with them. `plain` says that all
-    settled text up to here is the beginning of the raw bytes; `line` is the line that was being
-    written when the piece came."""
+    """Bytes as received, and the text that they settled.
+
+    Args:
+        plain: all settled text so far is the beginning of the raw bytes.
+        line: the number of the line that was being written when the piece came.
+    """
 
     raw: bytes
     text: bytes
@@ -41,9 +44,11 @@ class Piece:
     at: float
 
 
-class LogSink:
-    """Appends pieces to the files of one log. Files are opened for each flush, so that a thousand
-    open logs cost no file descriptors."""
+class LogAppender:
+    """Appends pieces to the files of one log.
+
+    Files are opened for each call, so that a thousand open logs need no file descriptors.
+    """
 
     def __init__(self, files: LogFiles) -> None:
         self._files = files
@@ -59,8 +64,10 @@ class LogSink:
         return self._counter.lines
 
     def write(self, pieces: Sequence[Piece]) -> None:
-        """Append the pieces: data first, then what points at it. Raises OSError; then none of them is
-        in the files, and they may be written again."""
+        """Append the pieces: data first, then the records that point at it.
+
+        Raises OSError; then none of the pieces is in the files, and they may be written again.
+        """
         before = copy.copy(self._counter), self._plain, self._partial, self._last_piece
         before_line, before_bytes = self._last_line, self.raw_bytes
         sizes = [_size(path) for path in self._files.all]
@@ -70,7 +77,7 @@ class LogSink:
             self._counter, self._plain, self._partial, self._last_piece = before
             self._last_line, self.raw_bytes = before_line, before_bytes
             for path, size in zip(self._files.all, sizes, strict=True):
-                _cut(path, size)
+                _restore_size(path, size)
             raise
 
     def _write(self, pieces: Sequence[Piece]) -> None:
@@ -94,7 +101,7 @@ class LogSink:
                 index.append(self._counter.feed(piece.text))
                 self._partial = not piece.text.endswith(b"\n")
         if self._plain and self._counter.offset > offset:
-            raise ValueError("more text was settled than received: it cannot be the raw text")
+            raise ValueError("more text was settled than received, so it isn't the raw text")
         _append(self._files.raw, b"".join(piece.raw for piece in pieces))
         self.raw_bytes = offset
         _append(self._files.text, header + b"".join(copied))
@@ -102,8 +109,10 @@ class LogSink:
         _append(self._files.pieces, b"".join(times))
 
     def close(self) -> None:
-        """Settle what is left of a plain log, count a last line that has no newline, and make the
-        data durable. Raises OSError."""
+        """Settle the rest of a plain log, count a last line without newline, and sync the data.
+
+        Raises OSError.
+        """
         if self._plain:
             self._settle_rest()
         if self._partial:
@@ -140,8 +149,7 @@ def _size(path: Path) -> int | None:
         return None
 
 
-def _cut(path: Path, size: int | None) -> None:
-    """Make a file as it was before."""
+def _restore_size(path: Path, size: int | None) -> None:
     if size is None:
         path.unlink(missing_ok=True)
     elif path.exists():
@@ -156,18 +164,19 @@ def _append(path: Path, data: bytes) -> None:
                 view = view[file.write(view) :]
 
 
-@dataclass(frozen=True, slots=True)
-class Repaired:
+class LogSize(NamedTuple):
+    """The raw bytes and the lines of a log."""
+
     raw_bytes: int
     lines: int
 
 
-def repair(files: LogFiles) -> Repaired:
-    """Make the files of a log that was never closed consistent again: whole records, whole lines.
+def repair_log(files: LogFiles) -> LogSize:
+    """Make the files of a log that was never closed consistent: whole records and whole lines.
 
-    Raw bytes are left as they are. Settled text that begins behind the end of the raw bytes that it
-    continues is dropped: a power failure may take the one and leave the other. A last settled line
-    without its newline is not counted, since nobody knows whether it was whole. Raises OSError.
+    Raw bytes stay as they are. Settled text that begins beyond the end of the raw bytes that it
+    continues is removed, since a power failure may lose the one and keep the other. A last settled
+    line without newline doesn't count, since it may be incomplete. Raises OSError.
     """
     raw_bytes = files.raw.stat().st_size if files.raw.exists() else 0
     before, copied = raw_bytes, 0
@@ -179,7 +188,7 @@ def repair(files: LogFiles) -> Repaired:
             copied = files.text.stat().st_size - TEXT_HEADER.size
         else:
             files.text.unlink()
-    _truncate(files.pieces, PIECE_RECORD.size)
+    _drop_partial_record(files.pieces, PIECE_RECORD.size)
     counter = _resume(files, before + copied)
     whole = counter.offset
     for path, shift, end in (
@@ -197,12 +206,12 @@ def repair(files: LogFiles) -> Repaired:
                 _append(files.lines, counter.feed(chunk))
     if copied:
         os.truncate(files.text, TEXT_HEADER.size + max(0, whole - before))
-    return Repaired(raw_bytes, counter.lines)
+    return LogSize(raw_bytes, counter.lines)
 
 
 def _resume(files: LogFiles, available: int) -> LineCounter:
-    """A counter that goes on from the last record of the index that points at data we have."""
-    _truncate(files.lines, LINE_RECORD.size)
+    """Return a counter that continues from the last index record that points at available data."""
+    _drop_partial_record(files.lines, LINE_RECORD.size)
     if not files.lines.exists():
         return LineCounter()
     with files.lines.open("r+b", buffering=0) as file:
@@ -215,6 +224,6 @@ def _resume(files: LogFiles, available: int) -> LineCounter:
         return LineCounter(int(line), int(offset))
 
 
-def _truncate(path: Path, size: int) -> None:
+def _drop_partial_record(path: Path, size: int) -> None:
     if path.exists():
         os.truncate(path, path.stat().st_size // size * size)

@@ -1,29 +1,28 @@
-"""Appending to logs from Trio: pieces queue in memory, a thread writes what queued meanwhile.
+"""Appends to logs from Trio: pieces queue in memory, and a thread writes what has queued up.
 
-While the disk is full nothing is dropped: what is queued is tried again until there is room. The queue
-is bounded, so who appends waits, and with them the command whose output it is.
+While the disk is full nothing is dropped: the queued pieces are tried again until there is room. The
+queue is bounded, so tasks that append wait, and with them the commands that produce the output.
 """
 
 from __future__ import annotations
 
-import errno
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
 import trio
 
-from bassloop.store.errors import StoreError, StoreFull
-from bassloop.store.logs.sink import LogSink, Piece
+from bassloop.store.errors import StoreError, StoreFull, is_disk_full
+from bassloop.store.logs.appender import LogAppender, Piece
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
     from pathlib import Path
 
-WAITING = 4 * 1024 * 1024
-"""Bytes of all logs together that may wait to be written, unless told otherwise."""
+MAX_WAITING_BYTES = 4 * 1024 * 1024
+"""The default for how many bytes of all logs together may wait to be written."""
 
 RETRY_SECONDS = 1.0
-"""How long what found no room waits before it is tried again."""
+"""The delay before pieces that found a full disk are tried again."""
 
 _OVERHEAD = 256
 
@@ -31,11 +30,13 @@ log = structlog.get_logger(__name__)
 
 
 class Settled(Protocol):
-    """What a piece of raw bytes settled (`bassloop.terminal` says it in this shape).
+    """The text that a piece of raw bytes settled, as `bassloop.terminal` returns it.
 
-    `text`: lines that became final, each ended by a newline. `plain`: all settled text so far is,
-    byte for byte, the beginning of the raw bytes, so that no copy of it is needed; once False, it
-    stays so. `line`: number of the line that the piece was written on, for the lines' times.
+    Args:
+        text: lines that became final, each ended by a newline.
+        plain: all settled text so far is, byte for byte, the beginning of the raw bytes, so that no
+            copy of it is needed. Once False, it stays False.
+        line: the number of the line that the piece was written on, for the lines' times.
     """
 
     @property
@@ -49,10 +50,13 @@ class Settled(Protocol):
 class LogQueue:
     """All logs that are being written. Run `serve` in a nursery; `close` ends it.
 
-    `pending` bytes wait to be written, and who would append more than `most` has to wait; `received`
-    counts the raw ones since the store opened."""
+    Attributes:
+        most: the bytes waiting to be written at which tasks that append have to wait.
+        pending: the bytes waiting to be written.
+        received: the raw bytes appended since the store was opened.
+    """
 
-    def __init__(self, path: Path, most: int = WAITING) -> None:
+    def __init__(self, path: Path, most: int = MAX_WAITING_BYTES) -> None:
         self._path = path
         self.most = most
         self._dirty: dict[LogWriter, None] = {}
@@ -66,12 +70,15 @@ class LogQueue:
 
     @property
     def full(self) -> bool:
-        """Whether what was written last found no room."""
+        """Whether the last write found the disk full."""
         return self._full_since is not None
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Write what is queued until `close`. Shielded, so that whoever ends a log under a
-        cancellation can still write: who starts it, closes it."""
+        """Write queued pieces until `close`.
+
+        Shielded, so that a log can still be ended under a cancellation: whoever starts it must
+        close it.
+        """
         with trio.CancelScope(shield=True):
             task_status.started()
             await self._write()
@@ -82,25 +89,25 @@ class LogQueue:
             await self._wake.wait()
             self._wake = trio.Event()
             dirty, self._dirty = self._dirty, {}
-            jobs = [(log.sink, log.take()) for log in dirty]
+            jobs = [(log.appender, log.take()) for log in dirty]
             failures = await trio.to_thread.run_sync(_write_all, jobs, limiter=limiter)
             full = False
             for each, (_, pieces), failure in zip(dirty, jobs, failures, strict=True):
-                if _no_room(failure) and not each.closing and not self._closed:
+                if is_disk_full(failure) and not each.closing and not self._closed:
                     full = True
                     each.put_back(pieces)
                     self._dirty[each] = None
                     continue
                 self.pending -= sum(map(_size, pieces))
                 each.wrote(len(pieces), self._translated(failure))
-            self._note(full)
+            self._note_full(full)
             written, self._written = self._written, trio.Event()
             written.set()
             if full:
                 self._wake.set()
                 await trio.sleep(RETRY_SECONDS)
 
-    def _note(self, full: bool) -> None:
+    def _note_full(self, full: bool) -> None:
         if full and self._full_since is None:
             self._full_since = trio.current_time()
             log.error("the disk is full: logs wait to be written", path=str(self._path))
@@ -110,6 +117,7 @@ class LogQueue:
             log.warning("logs are written again", seconds=round(seconds, 1))
 
     def close(self) -> None:
+        """Refuse further pieces, and let `serve` return after the queued ones."""
         self._closed = True
         self._wake.set()
 
@@ -121,41 +129,41 @@ class LogQueue:
         self._dirty[log] = None
         self._wake.set()
 
-    async def room(self) -> None:
-        """Return when there is room to append. A checkpoint."""
+    async def wait_for_room(self) -> None:
+        """Wait until there is room to append. A checkpoint."""
         await trio.lowlevel.checkpoint()
         while self.pending >= self.most:
             await self._written.wait()
 
-    async def written(self) -> None:
-        """Return after the next flush."""
+    async def wait_for_write(self) -> None:
+        """Wait until the next pieces are written, or fail."""
         await self._written.wait()
 
     def _translated(self, failure: OSError | ValueError | None) -> StoreError | None:
         if failure is None:
             return None
-        kind = StoreFull if _no_room(failure) else StoreError
+        kind = StoreFull if is_disk_full(failure) else StoreError
         error = kind(f"logs in {self._path} cannot be written: {failure}")
         error.__cause__ = failure
         return error
 
 
 class LogWriter:
-    """The writing end of one step's log, append-only, for one owner (the recorder).
+    """Appends to one step's log, on behalf of one owner (the recorder).
 
-    What was appended is seen by every reader of this store at once: a reader waits for what is
-    still queued. It survives the end of the process once it is written (moments later), and a
-    power failure once `close` has returned.
+    Readers of the same store see appended bytes at once: they wait for pieces that are still queued.
+    The bytes survive the end of the process once they are written, moments later, and a power failure
+    once `close` has returned.
     """
 
     def __init__(
         self,
         queue: LogQueue,
-        sink: LogSink,
+        appender: LogAppender,
         limit: int,
         closed: Callable[[LogWriter, bool], Awaitable[None]],
     ) -> None:
-        self.sink = sink
+        self.appender = appender
         self._queue = queue
         self._limit = limit
         self._on_closed = closed
@@ -174,30 +182,32 @@ class LogWriter:
 
     @property
     def room(self) -> int:
-        """Raw bytes that may still be appended before the log is full. A recorder gives its terminal
-        no more than this, and what the screen then holds in the same `append`: what is given after
-        that is dropped."""
+        """The raw bytes that may still be appended before the log is full.
+
+        A recorder feeds its terminal no more than this, and appends the rest of the screen together
+        with the last bytes: later bytes are dropped.
+        """
         return max(0, self._limit - self._bytes)
 
     @property
     def full(self) -> bool:
-        """The limit was reached and said in the log; what is appended now is dropped."""
+        """Whether the limit is reached, which the log itself says; further bytes are dropped."""
         return self._full
 
     async def append(self, raw: bytes, settled: Settled | None, stream: int, at: float) -> None:
-        """Add `raw`, received at time `at` on `stream` (1 stdout, 2 stderr), and what it settled:
+        """Append `raw`, received at time `at` on `stream` (1 stdout, 2 stderr), and what it settled:
 
             await log.append(raw, terminal.settle(raw), stream, at)      # for each piece
             await log.append(b"", terminal.settle_rest(), stream, at)    # at the end
             await log.close()
 
-        `settled=None` says that there is no terminal: the raw bytes are the text.
+        Without a terminal `settled` is None, and the raw bytes are the text.
 
-        Returns when the piece is queued, and waits while too much is. When cancelled, nothing was
-        appended. Beyond the log's limit, bytes are dropped and the log itself says so, once.
-        Raises StoreError when an earlier piece could not be written; nothing is appended then.
+        Returns when the piece is queued, and waits while too many bytes are. When cancelled, nothing
+        was appended. Beyond the log's limit bytes are dropped, and the log itself says so, once.
+        Raises StoreError if an earlier piece could not be written; then nothing is appended.
         """
-        await self._queue.room()
+        await self._queue.wait_for_room()
         if self._error is not None:
             raise self._error
         if self._closed:
@@ -222,57 +232,59 @@ class LogWriter:
             self._put(Piece(raw, text, plain, line, stream, at))
 
     async def flush(self, *, patient: bool = False) -> None:
-        """Return when all that was appended before is in the files, or, unless `patient`, the disk is
-        full. Raises StoreError if it could not be written."""
+        """Wait until everything appended so far is in the files or, unless `patient`, the disk is full.
+
+        Raises StoreError if something could not be written.
+        """
         mark = self._appended
         await trio.lowlevel.checkpoint()
         while self._written < mark and self._error is None and (patient or not self._queue.full):
-            await self._queue.written()
+            await self._queue.wait_for_write()
         if self._error is not None:
             raise self._error
 
     async def close(self) -> None:
-        """Settle the rest, make it durable, and note the extent in the step's row. Idempotent.
+        """Settle the rest, sync it, and note the size in the step's row. Idempotent.
 
-        Raises StoreError if something could not be written; the log is closed (and marked as cut)
-        nevertheless. Shielded: it is short, and ends in any case; so it does not wait for a full disk.
-        Who has the time for that flushes, patiently, before.
+        Raises StoreError if something could not be written; the log is closed, and marked as cut,
+        all the same. Shielded and short: it doesn't wait for a full disk. To wait for one, call
+        `flush(patient=True)` first.
         """
         if self._closed:
             return
         self._closed = True
         with trio.CancelScope(shield=True):
             while self._written < self._appended:
-                await self._queue.written()
+                await self._queue.wait_for_write()
             if self._error is None:
                 try:
-                    await trio.to_thread.run_sync(self.sink.close)
+                    await trio.to_thread.run_sync(self.appender.close)
                 except OSError as error:
                     self._error = StoreError(f"a log cannot be written: {error}")
-            self.raw_bytes, self.lines = self.sink.raw_bytes, self.sink.lines
+            self.raw_bytes, self.lines = self.appender.raw_bytes, self.appender.lines
             await self._on_closed(self, self._error is not None)
         if self._error is not None:
             raise self._error
 
     @property
     def closing(self) -> bool:
-        """For the queue: whether nobody waits any more for there to be room."""
+        """For the queue: whether the log no longer waits for a full disk."""
         return self._closed
 
     def put_back(self, pieces: list[Piece]) -> None:
-        """For the queue: these found no room."""
+        """For the queue: take back pieces that found the disk full."""
         self._pieces[:0] = pieces
 
     def take(self) -> list[Piece]:
-        """For the queue: what waits to be written."""
+        """For the queue: return the pieces to write."""
         pieces, self._pieces = self._pieces, []
         return pieces
 
     def wrote(self, count: int, failure: StoreError | None) -> None:
-        """For the queue: `count` pieces are in the files, or failed."""
+        """For the queue: note that `count` pieces are in the files, or have failed."""
         self._written += count
         self._error = self._error or failure
-        self.raw_bytes, self.lines = self.sink.raw_bytes, self.sink.lines
+        self.raw_bytes, self.lines = self.appender.raw_bytes, self.appender.lines
 
     def _settled(self, raw: bytes, settled: Settled | None) -> tuple[bytes, bool, int]:
         if settled is not None:
@@ -288,10 +300,6 @@ class LogWriter:
         self._bytes += len(piece.raw)
 
 
-def _no_room(failure: OSError | ValueError | None) -> bool:
-    return isinstance(failure, OSError) and failure.errno in (errno.ENOSPC, errno.EDQUOT)
-
-
 def _size(piece: Piece) -> int:
     return len(piece.raw) + len(piece.text) + _OVERHEAD
 
@@ -304,12 +312,12 @@ def _notice(limit: int) -> bytes:
 
 
 def _write_all(
-    jobs: Iterable[tuple[LogSink, list[Piece]]],
+    jobs: Iterable[tuple[LogAppender, list[Piece]]],
 ) -> list[OSError | ValueError | None]:
     failures: list[OSError | ValueError | None] = []
-    for sink, pieces in jobs:
+    for appender, pieces in jobs:
         try:
-            sink.write(pieces)
+            appender.write(pieces)
         except (OSError, ValueError) as error:
             failures.append(error)
         else:

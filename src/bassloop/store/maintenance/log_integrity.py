@@ -1,24 +1,24 @@
-"""Whether one log is whole: its four files against each other and against its row. Reads only."""
+"""Compares the files of one log with each other and with its row. Only reads."""
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
 
-from bassloop.store.logs.formats import LINE_RECORD, PIECE_RECORD, TEXT_HEADER, TEXT_MAGIC
+from bassloop.store.logs.log_files import LINE_RECORD, PIECE_RECORD, TEXT_HEADER, TEXT_MAGIC
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bassloop.store.logs.formats import LogFiles
+    from bassloop.store.logs.log_files import LogFiles
 
 _CHUNK = 1024 * 1024
 
 
-def trouble(files: LogFiles, raw_bytes: int, lines: int, *, cut: bool) -> str | None:
-    """What is wrong with a closed log that should have so many raw bytes and lines; None if nothing.
+def find_defect(files: LogFiles, raw_bytes: int, lines: int, *, cut: bool) -> str | None:
+    """Return what is wrong with a closed log, or None.
 
-    Of a log that was cut, more than its row says may be there. Raises OSError.
+    It should have so many raw bytes and lines; if it was cut, it may have more. Raises OSError.
     """
     size = _size(files.raw)
     if size < raw_bytes:
@@ -34,9 +34,9 @@ def trouble(files: LogFiles, raw_bytes: int, lines: int, *, cut: bool) -> str | 
         if before > size:
             return "its settled text goes on from bytes that are missing"
     try:
-        found = _lines(files, before)
-    except _Torn as torn:
-        return str(torn)
+        found = _count_lines(files, before)
+    except _LogDefect as defect:
+        return str(defect)
     if found < lines or (found > lines and not cut):
         return f"it has {found:,} lines, and should have {lines:,}"
     if _size(files.pieces) % PIECE_RECORD.size:
@@ -44,15 +44,15 @@ def trouble(files: LogFiles, raw_bytes: int, lines: int, *, cut: bool) -> str | 
     return None
 
 
-class _Torn(Exception):
-    pass
+class _LogDefect(Exception):
+    """Something is wrong with the index of lines."""
 
 
-def _lines(files: LogFiles, before: int) -> int:
-    """Lines of the settled text, counted, while the index of lines is held against it."""
+def _count_lines(files: LogFiles, before: int) -> int:
+    """Return the number of lines of the settled text, having compared the index of lines with it."""
     index = files.lines.read_bytes() if files.lines.exists() else b""
     if len(index) % LINE_RECORD.size:
-        raise _Torn("the index of its lines is torn")
+        raise _LogDefect("the index of its lines is torn")
     records = iter(LINE_RECORD.iter_unpack(index))
     record = next(records, None)
     offset, count, last = 0, 0, b"\n"
@@ -68,17 +68,17 @@ def _lines(files: LogFiles, before: int) -> int:
                 while record is not None and record[1] < offset + len(chunk):
                     at = record[1] - offset
                     if at < counted or (chunk[at - 1 : at] if at else last) != b"\n":
-                        raise _Torn("the index of its lines is wrong")
+                        raise _LogDefect("the index of its lines is wrong")
                     count += chunk.count(b"\n", counted, at)
                     counted = at
                     if count != record[0]:
-                        raise _Torn("the index of its lines is wrong")
+                        raise _LogDefect("the index of its lines is wrong")
                     record = next(records, None)
                 count += chunk.count(b"\n", counted)
                 offset += len(chunk)
                 last = chunk[-1:]
     if record is not None and record[1] > offset:
-        raise _Torn("the index of its lines is longer than its text")
+        raise _LogDefect("the index of its lines is longer than its text")
     return count + (last != b"\n")
 
 

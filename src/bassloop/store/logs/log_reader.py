@@ -1,46 +1,48 @@
-"""The reading end of a log's files: short reads, whatever the log's size. Blocking."""
+"""Reads the files of a log, in short reads whatever its size. Blocking: runs in a thread."""
 
 from __future__ import annotations
 
 import contextlib
+import heapq
 import os
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from bassloop.store.logs.counting import nth_newline
-from bassloop.store.logs.formats import (
+from bassloop.store.logs.log_files import (
     ENTRY_BYTES,
     LINE_RECORD,
     PIECE_RECORD,
     TEXT_HEADER,
     LogFiles,
     Records,
+    find_newline,
 )
-from bassloop.store.model import LineTime, LogText
+from bassloop.store.model import LineGap, LineTime, LogText
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 LINE_LIMIT = 128 * 1024
-"""Bytes of one line that are read; a longer one is cut, with a notice where it was."""
+"""The most bytes that are read of one line; a longer one is cut, with a notice at the cut."""
 
 READ_LIMIT = 4 * 1024 * 1024
-"""Bytes of lines in one answer."""
+"""The bytes of lines after which an answer ends."""
 
 VISIT_SECONDS = 0.1
-"""How long a thread goes through a log before another has its turn."""
+"""How long a thread goes through one log before others get a turn."""
 
 _CHUNK = 64 * 1024
+_RECORDS_AT_ONCE = 4096
 
 
-class TextPlace(NamedTuple):
-    """The number of a line, and where in the settled text it begins."""
+class TextPosition(NamedTuple):
+    """The number of a line, and the offset in the settled text at which it begins."""
 
     line: int
     offset: int
 
 
-class LogSource:
+class LogReader:
     """The settled text of a log: the plain beginning of the raw file, then the text file."""
 
     def __init__(self, raw: int, text: int | None, index: Records | None, lines: int) -> None:
@@ -55,7 +57,7 @@ class LogSource:
             self._end = self._before + os.fstat(text).st_size - TEXT_HEADER.size
 
     def read(self, offset: int, size: int) -> bytes:
-        """Up to `size` bytes of settled text; empty at the end."""
+        """Return up to `size` bytes of settled text, or nothing at its end."""
         if offset < self._before:
             return os.pread(self._raw, min(size, self._before - offset), offset)
         if self._text is None:
@@ -63,7 +65,7 @@ class LogSource:
         return os.pread(self._text, size, offset - self._before + TEXT_HEADER.size)
 
     def lines(self, start: int, stop: int) -> Iterator[bytes]:
-        """Lines `start` to `stop`, those that there are, each without its line ending."""
+        """Yield the existing lines from `start` to `stop`, without their line endings."""
         stop = min(stop, self._lines)
         line, offset = self._entry(start)
         buffer = b""
@@ -94,7 +96,7 @@ class LogSource:
                 line += 1
 
     def text(self, start: int, size: int) -> LogText:
-        """About `size` bytes of whole lines from line `start` on; at least one, if it is there."""
+        """Return about `size` bytes of whole lines from line `start` on; at least one if it exists."""
         found: list[bytes] = []
         length = 0
         for line in self.lines(start, self._lines):
@@ -104,49 +106,51 @@ class LogSource:
                 break
         return LogText(start, len(found), b"".join(line + b"\n" for line in found))
 
-    def place(self, line: int) -> TextPlace:
-        """Where a line begins: not later than it, in a log that has no such line."""
+    def find(self, line: int) -> TextPosition:
+        """Return where a line begins, or the end of a log that has no such line."""
         number, offset = self._entry(line)
         while number < min(line, self._lines):
             chunk = self.read(offset, _CHUNK)
             ended = chunk.count(b"\n")
             if not chunk or number + ended >= line:
                 if chunk:
-                    offset += nth_newline(chunk, 0, len(chunk), line - number) + 1
+                    offset += find_newline(chunk, 0, len(chunk), line - number) + 1
                     number = line
                 break
             number += ended
             offset += len(chunk)
-        return TextPlace(number, offset)
+        return TextPosition(number, offset)
 
-    def block(self, place: TextPlace, size: int) -> tuple[LogText, TextPlace]:
-        """About `size` bytes of whole lines from a place on, as they stand in the files, and the
-        place after them. A line that is longer than that alone is cut as in `lines`."""
-        line, offset = place
+    def block(self, position: TextPosition, size: int) -> tuple[LogText, TextPosition]:
+        """Return about `size` bytes of whole lines as they are in the files, and the next position.
+
+        A single line longer than that is cut as in `lines`.
+        """
+        line, offset = position
         left = self._lines - line
         data = self.read(offset, size) if left > 0 else b""
-        # What is read may end where the plain text does, in the middle of a line.
+        # A read ends where the plain text does, maybe in the middle of a line.
         while (
             data and len(data) < size and (more := self.read(offset + len(data), size - len(data)))
         ):
             data += more
         if not data:
-            return LogText(line, 0, b""), place
+            return LogText(line, 0, b""), position
         whole = data.rfind(b"\n") + 1
         if not whole and offset + len(data) < self._end and len(data) >= size:
             end = self._end_of_long(line, offset + len(data))
             text = _bounded(data, end - offset - 1) + b"\n"
-            return LogText(line, 1, text), TextPlace(line + 1, end)
+            return LogText(line, 1, text), TextPosition(line + 1, end)
         if offset + len(data) < self._end or data.count(b"\n") >= left:
             data = data[:whole]
         lines = data.count(b"\n")
         if lines > left:
-            data = data[: nth_newline(data, 0, len(data), left) + 1]
+            data = data[: find_newline(data, 0, len(data), left) + 1]
             lines = left
         elif not data.endswith(b"\n"):
             data += b"\n"
             lines += 1
-        return LogText(line, lines, data), TextPlace(line + lines, offset + len(data))
+        return LogText(line, lines, data), TextPosition(line + lines, offset + len(data))
 
     def _entry(self, line: int) -> tuple[int, int]:
         at = -1 if self._index is None else self._index.last_at_most(line, 0)
@@ -156,8 +160,11 @@ class LogSource:
         return int(number), int(offset)
 
     def _end_of_long(self, line: int, offset: int) -> int:
-        """Where the line after a long one begins. Unless it is the last, one longer than an index
-        entry's bytes is followed by an entry: no more than that is ever searched."""
+        """Return where the line after a long one begins.
+
+        An index record follows every line longer than ENTRY_BYTES but the last, so no more than that
+        is ever searched.
+        """
         if self._index is not None:
             after = self._index.last_at_most(line, 0) + 1
             if after < len(self._index):
@@ -183,9 +190,11 @@ def _bounded(line: bytes, length: int) -> bytes:
 
 
 @contextlib.contextmanager
-def open_source(files: LogFiles, lines: int) -> Iterator[LogSource | None]:
-    """The settled text of a log of which `lines` lines are known to be there; None if nothing was
-    ever written. Raises OSError."""
+def open_reader(files: LogFiles, lines: int) -> Iterator[LogReader | None]:
+    """Open a log that has `lines` settled lines by now; None if nothing was ever written.
+
+    Raises OSError.
+    """
     with contextlib.ExitStack() as stack:
         try:
             raw = stack.enter_context(files.raw.open("rb", buffering=0))
@@ -198,16 +207,16 @@ def open_source(files: LogFiles, lines: int) -> Iterator[LogSource | None]:
         with contextlib.suppress(FileNotFoundError):
             descriptor = stack.enter_context(files.lines.open("rb", buffering=0)).fileno()
             index = Records(descriptor, LINE_RECORD)
-        yield LogSource(raw.fileno(), text, index, lines)
+        yield LogReader(raw.fileno(), text, index, lines)
 
 
 def read_lines(files: LogFiles, lines: int, start: int, stop: int) -> list[bytes]:
-    """Lines `start` to `stop`, fewer where the log ends or the answer becomes too long."""
+    """Return lines `start` to `stop`, or fewer if the log ends or READ_LIMIT is reached."""
     found: list[bytes] = []
     length = 0
-    with open_source(files, lines) as source:
-        if source is not None:
-            for line in source.lines(max(0, start), stop):
+    with open_reader(files, lines) as reader:
+        if reader is not None:
+            for line in reader.lines(max(0, start), stop):
                 found.append(line)
                 length += len(line)
                 if length >= READ_LIMIT:
@@ -216,43 +225,45 @@ def read_lines(files: LogFiles, lines: int, start: int, stop: int) -> list[bytes
 
 
 def read_text(files: LogFiles, lines: int, start: int, size: int) -> LogText:
-    """See `LogSource.text`."""
-    with open_source(files, lines) as source:
-        return LogText(start, 0, b"") if source is None else source.text(start, size)
+    """Return the result of `LogReader.text`."""
+    with open_reader(files, lines) as reader:
+        return LogText(start, 0, b"") if reader is None else reader.text(start, size)
 
 
-def find_place(files: LogFiles, lines: int, line: int) -> TextPlace:
-    """See `LogSource.place`."""
-    with open_source(files, lines) as source:
-        return TextPlace(0, 0) if source is None else source.place(line)
+def find_position(files: LogFiles, lines: int, line: int) -> TextPosition:
+    """Return the result of `LogReader.find`."""
+    with open_reader(files, lines) as reader:
+        return TextPosition(0, 0) if reader is None else reader.find(line)
 
 
 def read_block(
-    files: LogFiles, lines: int, place: TextPlace, size: int
-) -> tuple[LogText, TextPlace]:
-    """See `LogSource.block`."""
-    with open_source(files, lines) as source:
-        if source is None:
-            return LogText(place.line, 0, b""), place
-        return source.block(place, size)
+    files: LogFiles, lines: int, position: TextPosition, size: int
+) -> tuple[LogText, TextPosition]:
+    """Return the result of `LogReader.block`."""
+    with open_reader(files, lines) as reader:
+        if reader is None:
+            return LogText(position.line, 0, b""), position
+        return reader.block(position, size)
 
 
 def visit_blocks(
     files: LogFiles,
     lines: int,
-    place: TextPlace | int,
+    start: TextPosition | int,
     size: int,
     visit: Callable[[LogText], bool],
-) -> TextPlace | None:
-    """Call `visit` with blocks from a place (or a line) on for a while. The place to go on from; None
-    when it returned False, or there is no more."""
+) -> TextPosition | None:
+    """Call `visit` with blocks from a position or line on, for VISIT_SECONDS.
+
+    Returns the position to continue from, or None if `visit` returned False or the log ended.
+    """
     until = time.perf_counter() + VISIT_SECONDS
-    with open_source(files, lines) as source:
-        if source is None:
+    with open_reader(files, lines) as reader:
+        if reader is None:
             return None
-        at = source.place(place) if isinstance(place, int) else place
+        at = reader.find(start) if isinstance(start, int) else start
         while True:
-            text, at = source.block(at, size)
+            text, at = reader.block(at, size)
             if not text.lines or not visit(text):
                 return None
             if time.perf_counter() >= until:
@@ -260,7 +271,7 @@ def visit_blocks(
 
 
 def read_raw(files: LogFiles, offset: int, size: int) -> bytes:
-    """Up to `size` bytes as received; empty at the end, and when there is nothing."""
+    """Return up to `size` bytes as received, or nothing at the end of the log."""
     try:
         with files.raw.open("rb", buffering=0) as file:
             return os.pread(file.fileno(), size, offset)
@@ -269,7 +280,7 @@ def read_raw(files: LogFiles, offset: int, size: int) -> bytes:
 
 
 def read_times(files: LogFiles, start: int, stop: int, limit: int) -> list[LineTime]:
-    """The times that hold for lines `start` to `stop`, oldest first, `limit` at most."""
+    """Return the times that hold for lines `start` to `stop`, oldest first, at most `limit`."""
     try:
         file = files.pieces.open("rb", buffering=0)
     except FileNotFoundError:
@@ -287,3 +298,25 @@ def read_times(files: LogFiles, start: int, stop: int, limit: int) -> list[LineT
                 break
             found.append(LineTime(int(line), at, int(stream)))
     return found
+
+
+def read_gaps(files: LogFiles, seconds: float, limit: int) -> list[LineGap]:
+    """Return the `limit` longest gaps of at least `seconds` between pieces, by their lines.
+
+    Raises OSError.
+    """
+    longest: list[tuple[float, int]] = []
+    try:
+        file = files.pieces.open("rb", buffering=0)
+    except FileNotFoundError:
+        return []
+    before: float | None = None
+    with file:
+        while data := file.read(_RECORDS_AT_ONCE * PIECE_RECORD.size):
+            whole = len(data) // PIECE_RECORD.size * PIECE_RECORD.size
+            for _, line, at, _ in PIECE_RECORD.iter_unpack(memoryview(data)[:whole]):
+                if before is not None and at - before >= seconds:
+                    push = heapq.heappush if len(longest) < limit else heapq.heappushpop
+                    push(longest, (at - before, line))
+                before = at
+    return sorted((LineGap(line, gap) for gap, line in longest), key=lambda gap: gap.line)

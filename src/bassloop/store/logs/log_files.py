@@ -1,0 +1,166 @@
+"""The files of a log: their names, their records, and the index of lines."""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LINE_RECORD = struct.Struct("<QQ")
+"""A line number, and the offset in the settled text at which that line begins."""
+
+PIECE_RECORD = struct.Struct("<QQdQ")
+"""Raw offset, number of the line being written, time, stream: true from there to the next record."""
+
+TEXT_HEADER = struct.Struct("<8sQ")
+"""A magic number, and how many raw bytes are settled text as they are and precede this file's."""
+
+TEXT_MAGIC = b"bassline"
+
+ENTRY_LINES = 512
+ENTRY_BYTES = 256 * 1024
+"""A record is made for the first line that begins this many lines or bytes after the last record's."""
+
+_RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+_NARROW = 64
+
+
+@dataclass(frozen=True, slots=True)
+class LogFiles:
+    """The paths of one log."""
+
+    raw: Path
+    text: Path
+    lines: Path
+    pieces: Path
+
+    @classmethod
+    def of(cls, blobs: Path, run_id: str, row: int) -> LogFiles:
+        """Return the paths of a step's log.
+
+        Raises ValueError for a malformed run id, since it may come from a URL.
+        """
+        if not _RUN_ID.fullmatch(run_id):
+            raise ValueError(f"{run_id!r} is not the id of a run")
+        raw = blobs / "logs" / run_id / str(int(row))
+        return cls(
+            raw=raw,
+            text=raw.with_name(f"{raw.name}.text"),
+            lines=raw.with_name(f"{raw.name}.lines"),
+            pieces=raw.with_name(f"{raw.name}.pieces"),
+        )
+
+    @property
+    def all(self) -> tuple[Path, Path, Path, Path]:
+        return (self.raw, self.text, self.lines, self.pieces)
+
+
+class Records:
+    """The records of an index file, read one at a time from an open descriptor."""
+
+    def __init__(self, descriptor: int, record: struct.Struct) -> None:
+        self._descriptor = descriptor
+        self._record = record
+        self._count = os.fstat(descriptor).st_size // record.size
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> tuple[float, ...]:
+        data = os.pread(self._descriptor, self._record.size, index * self._record.size)
+        return self._record.unpack(data)
+
+    def last_at_most(self, value: float, field: int) -> int:
+        """Return the index of the last record whose `field` is at most `value`, or -1.
+
+        Records ascend in that field.
+        """
+        low, high = -1, self._count - 1
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self[middle][field] <= value:
+                low = middle
+            else:
+                high = middle - 1
+        return low
+
+
+class LineCounter:
+    """Counts the lines and bytes of text fed to it, and makes the index of lines."""
+
+    __slots__ = ("_entry_line", "_entry_offset", "_stride", "lines", "offset")
+
+    def __init__(self, lines: int = 0, offset: int = 0) -> None:
+        self.lines = lines
+        self.offset = offset
+        self._entry_line = lines
+        self._entry_offset = offset
+        self._stride = 32 * 1024
+
+    def feed(self, text: bytes) -> bytes:
+        """Count `text`, and return the new index records: one every 512 lines or 256 KiB or so."""
+        count = text.count(b"\n")
+        if (
+            self.lines + count < self._entry_line + ENTRY_LINES
+            and self.offset + len(text) < self._entry_offset + ENTRY_BYTES
+        ):
+            self.lines += count
+            self.offset += len(text)
+            return b""
+        records = []
+        at = 0
+        while (end := self._next_entry(text, at)) >= 0:
+            self._entry_line = self.lines
+            self._entry_offset = self.offset + end
+            records.append(LINE_RECORD.pack(self._entry_line, self._entry_offset))
+            at = end
+        self.offset += len(text)
+        return b"".join(records)
+
+    def _next_entry(self, text: bytes, at: int) -> int:
+        """Return where the next line to record begins, having counted the lines before it.
+
+        Returns -1 if there is none, having counted all that are left.
+        """
+        enough = max(at, self._entry_offset + ENTRY_BYTES - self.offset - 1)
+        far = text.find(b"\n", enough) if enough < len(text) else -1
+        limit = len(text) if far < 0 else far
+        wanted = self._entry_line + ENTRY_LINES - self.lines
+        begun = at
+        while at < limit:
+            window = min(limit, at + self._stride)
+            count = text.count(b"\n", at, window)
+            if count >= wanted:
+                position = find_newline(text, at, window, wanted)
+                self.lines += wanted
+                self._stride = max(256, 2 * (position - begun))
+                return position + 1
+            self.lines += count
+            wanted -= count
+            at = window
+            self._stride = min(32 * 1024, 2 * self._stride)
+        if far < 0:
+            return -1
+        self.lines += 1
+        return far + 1
+
+
+def find_newline(text: bytes, low: int, high: int, n: int) -> int:
+    """Return the position of the `n`th newline of `text[low:high]`, which has at least that many."""
+    while high - low > _NARROW:
+        middle = (low + high) // 2
+        count = text.count(b"\n", low, middle)
+        if count >= n:
+            high = middle
+        else:
+            n -= count
+            low = middle
+    position = low - 1
+    for _ in range(n):
+        position = text.index(b"\n", position + 1)
+    return position

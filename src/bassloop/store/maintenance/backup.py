@@ -1,0 +1,176 @@
+"""Backups: copies of a store made while it is in use, and restored when it isn't.
+
+The order makes a copy consistent. A log's files only grow, data before the records that point at it, and
+its row says `closed`, with its size, once everything is on disk. So the database is copied *first*, as
+of one instant, and the logs that this copy names *after* it: each has at least what its row promises.
+The files of a log that was open at that instant may have more or end in the middle of something, as
+after a crash; opening the restored store repairs them, as it does then. Nothing is removed meanwhile,
+since pruning needs the same lock.
+
+Another backup to the same folder copies what is new. The old copy stays intact until the new one is
+complete: logs are added or grow, which the old database permits; then the database is replaced by
+renaming; then what it doesn't name is removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+
+from bassloop.lifecycle import LogState
+from bassloop.store.database import open_read_only, ownership, restore_marker
+from bassloop.store.errors import StoreError, os_errors, sqlite_errors
+from bassloop.store.logs.log_files import LogFiles
+from bassloop.store.maintenance.check import verify_backup
+from bassloop.store.maintenance.log_folders import log_sizes, maintenance_lock, remove_logs
+
+ABOUT = "backup.json"
+"""The file that makes a folder a backup. It says when it was made, for people."""
+
+DATABASE, BLOBS = "loop.db", "blobs"
+
+
+class BackupError(StoreError):
+    """The folder can't be backed up to, or restored from."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackupReport:
+    """What a backup contains.
+
+    Args:
+        bytes: the size of the whole backup.
+        copied: the bytes of it that were copied this time.
+        lost: logs that the database names and that were missing.
+    """
+
+    runs: int
+    bytes: int
+    copied: int
+    lost: int
+
+
+def back_up(database: Path, blobs: Path, to: Path, *, now: float) -> BackupReport:
+    """Copy a store into the folder `to`, which is new, empty, or an earlier backup.
+
+    Raises BackupError if it is something else, StoreBusy while the store is being pruned, and
+    StoreError (StoreFull if there is no room). When it fails or is killed, an earlier backup in `to`
+    is as good as it was.
+    """
+    about = to / ABOUT
+    if to.exists() and not about.is_file() and any(to.iterdir()):
+        raise BackupError(f"{to} is neither empty nor a backup: name another folder")
+    with os_errors(to), maintenance_lock(blobs):
+        (to / BLOBS).mkdir(parents=True, exist_ok=True)
+        about.touch()
+        fresh = to / f"{DATABASE}.new"
+        _copy_database(database, fresh)
+        with open_read_only(fresh, at_rest=True) as copy:
+            logs = copy.execute(
+                "SELECT run_id, id, log_state, raw_bytes FROM vertexes WHERE log_state != 'none'"
+            ).fetchall()
+            runs = {row["id"] for row in copy.execute("SELECT id FROM runs")}
+        copied = lost = 0
+        for row in logs:
+            source = LogFiles.of(blobs, row["run_id"], row["id"])
+            target = LogFiles.of(to / BLOBS, row["run_id"], row["id"])
+            copied += _copy_log(source, target, complete=row["log_state"] != LogState.OPEN)
+            lost += bool(row["raw_bytes"]) and not source.raw.exists()
+        os.sync()  # all at once: syncing each file takes ten times as long
+        fresh.replace(to / DATABASE)
+        sizes = log_sizes(to / BLOBS)
+        for run_id in sizes.keys() - runs:
+            remove_logs(to / BLOBS, run_id)
+        about.write_text(json.dumps({"made_at": now, "runs": len(runs)}) + "\n")
+    size = (to / DATABASE).stat().st_size
+    total = size + sum(count for run_id, count in sizes.items() if run_id in runs)
+    return BackupReport(len(runs), total, size + copied, lost)
+
+
+def _copy_database(database: Path, to: Path) -> None:
+    """Copy a database as of one instant, into one file without a write-ahead log."""
+    to.unlink(missing_ok=True)
+    with (
+        open_read_only(database) as source,
+        sqlite_errors(to),
+        contextlib.closing(sqlite3.connect(to)) as target,
+    ):
+        source.backup(target)  # in one step: with several, each commit would restart it
+        target.execute("PRAGMA journal_mode = DELETE")
+
+
+def _copy_log(source: LogFiles, target: LogFiles, *, complete: bool) -> int:
+    """Copy the files of a log, indexes before the data, and return how many bytes were copied.
+
+    The files of a complete log don't change, so those of the same size are up to date.
+    """
+    copied = 0
+    for path, to in zip(reversed(source.all), reversed(target.all), strict=True):
+        try:
+            size = path.stat().st_size
+            if complete and to.exists() and to.stat().st_size == size:
+                continue
+            to.parent.mkdir(parents=True, exist_ok=True)
+            copied += _copy_file(path, to)
+        except FileNotFoundError:
+            to.unlink(missing_ok=True)
+    return copied
+
+
+def _copy_file(path: Path, to: Path) -> int:
+    part = to.with_name(f"{to.name}.part")
+    shutil.copyfile(path, part)
+    size = part.stat().st_size
+    part.replace(to)
+    return size
+
+
+def restore(
+    backup: Path, database: Path, blobs: Path, *, overwrite: bool = False, now: float
+) -> list[Path]:
+    """Make the store in these places what the backup is.
+
+    A store that was there is moved aside, never removed; returns the paths that it was moved to. When
+    killed in between, no daemon starts until the backup is restored again, which completes it.
+
+    Raises BackupError if the backup isn't intact, or if there is a store and `overwrite` is false;
+    StoreUnusable while a daemon has the store open; and StoreError.
+    """
+    if not (backup / ABOUT).is_file() or not (backup / DATABASE).is_file():
+        raise BackupError(f"{backup} is no backup: it has no {ABOUT} and {DATABASE}")
+    interrupted = restore_marker(database).exists()
+    existing = [path for path in (database, blobs) if path.exists()]
+    if existing and not overwrite and not interrupted:
+        raise BackupError(
+            f"there is data already in {existing[0]}: say --overwrite to move it aside"
+        )
+    wrong = [each.what for each in verify_backup(backup / DATABASE, backup / BLOBS)]
+    if wrong:
+        raise BackupError(f"the backup in {backup} is not whole: {'; '.join(wrong[:5])}")
+    with os_errors(database):
+        database.parent.mkdir(parents=True, exist_ok=True)
+        blobs.parent.mkdir(parents=True, exist_ok=True)
+        with ownership(database):
+            return _replace_store(backup, database, blobs, now)
+
+
+def _replace_store(backup: Path, database: Path, blobs: Path, now: float) -> list[Path]:
+    fresh, fresh_blobs = (path.with_name(f"{path.name}.copy") for path in (database, blobs))
+    shutil.rmtree(fresh_blobs, ignore_errors=True)
+    shutil.copytree(backup / BLOBS, fresh_blobs)
+    shutil.copyfile(backup / DATABASE, fresh)
+    os.sync()
+    fresh = fresh.rename(restore_marker(database))  # until this is in place, no daemon starts
+    aside = {path: path.with_name(f"{path.name}.before-{now:.0f}") for path in (database, blobs)}
+    for suffix in ("-wal", "-shm"):
+        if (beside := Path(f"{database}{suffix}")).exists():
+            beside.rename(f"{aside[database]}{suffix}")
+    moved = [path.rename(to) for path, to in aside.items() if path.exists()]
+    fresh_blobs.rename(blobs)
+    fresh.rename(database)
+    return moved

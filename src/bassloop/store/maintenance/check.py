@@ -1,0 +1,180 @@
+"""Checks: compare the database with the logs, and repair what can be repaired.
+
+Nothing is made up: a repair keeps what the files still contain, and says what is lost.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bassloop.lifecycle import LogState
+from bassloop.store import steps
+from bassloop.store.database import open_read_only
+from bassloop.store.errors import StoreError, StoreUnusable
+from bassloop.store.logs.appender import repair_log
+from bassloop.store.logs.log_files import LogFiles
+from bassloop.store.maintenance.log_folders import file_names, log_sizes, remove_logs
+from bassloop.store.maintenance.log_integrity import find_defect
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from bassloop.store.engine import Connection, Row
+
+
+@dataclass(frozen=True, slots=True)
+class Defect:
+    """Something that is wrong with a store.
+
+    Args:
+        repaired: how it was repaired, or None if it wasn't.
+    """
+
+    what: str
+    repaired: str | None = None
+
+
+class DatabaseDamaged(StoreUnusable):
+    """SQLite can't read all of the database: only salvaging helps."""
+
+
+def check_store(database: Path, blobs: Path, *, in_use: bool) -> Iterator[Defect]:
+    """Find what is wrong with a store, and change nothing. Raises as `check` does."""
+    with open_read_only(database) as connection:
+        yield from check(connection, blobs, in_use=in_use)
+
+
+def verify_backup(database: Path, blobs: Path) -> Iterator[Defect]:
+    """Find what is wrong with a backup. Raises as `check` does.
+
+    Logs that were open when it was made may be incomplete, and there may be logs of a later backup
+    that failed.
+    """
+    with open_read_only(database, at_rest=True) as connection:
+        yield from check(connection, blobs, in_use=True, strays=False)
+
+
+def check(
+    db: Connection, blobs: Path, *, repair: bool = False, in_use: bool = False, strays: bool = True
+) -> Iterator[Defect]:
+    """Find what is wrong with a store, one defect after the other.
+
+    Raises DatabaseDamaged if the database isn't sound, since then nothing else that it says can be
+    trusted; sqlite3.Error; and StoreError.
+
+    Args:
+        repair: repair each defect; the connection must be able to write, and nobody may use the store.
+        in_use: a daemon uses the store; leave out what it is writing or pruning.
+        strays: look for files that belong to no row.
+    """
+    problems = [row[0] for row in db.execute("PRAGMA integrity_check(20)")]
+    if problems != ["ok"]:
+        raise DatabaseDamaged("the database is damaged: " + "; ".join(problems))
+    yield from _check_references(db, repair)
+    yield from _check_logs(db, blobs, repair, in_use)
+    if strays:
+        yield from _check_strays(db, blobs, repair, in_use)
+
+
+def _check_references(db: Connection, repair: bool) -> Iterator[Defect]:
+    """Find rows that refer to missing rows. They are removed, repeatedly, since others refer to them."""
+    while found := db.execute("PRAGMA foreign_key_check").fetchall():
+        for table, rowid, parent, _ in found:
+            what = f"row {rowid} of {table} refers to one of {parent} that is not there"
+            if not repair:
+                yield Defect(what)
+                continue
+            if rowid is None:
+                raise StoreError(f"{what}, and has no number to remove it by")
+            db.execute(f"DELETE FROM {table} WHERE rowid = ?", (rowid,))
+            yield Defect(what, "removed")
+        if not repair:
+            return
+
+
+def _check_logs(db: Connection, blobs: Path, repair: bool, in_use: bool) -> Iterator[Defect]:
+    rows = db.execute(
+        "SELECT run_id, id, log_state, raw_bytes, lines FROM vertexes WHERE log_state != 'none'"
+    ).fetchall()
+    for row in rows:
+        files = LogFiles.of(blobs, row["run_id"], row["id"])
+        state = row["log_state"]
+        name = f"log {row['id']} of run {row['run_id']}"
+        try:
+            if state == LogState.OPEN:
+                if in_use:
+                    continue
+                defect: str | None = "was being written when the loop ended"
+            else:
+                cut = state == LogState.CUT
+                defect = find_defect(files, row["raw_bytes"], row["lines"], cut=cut)
+            if defect is None or (in_use and not _is_stored(db, row["id"])):
+                continue
+            repaired = _repair_log(db, files, row) if repair else None
+            yield Defect(f"{name}: {defect}", repaired)
+        except OSError as error:
+            yield Defect(f"{name} cannot be read: {error}")
+
+
+def _is_stored(db: Connection, step: int) -> bool:
+    """Return whether a step is still stored: pruning removes rows before their files."""
+    return bool(db.execute("SELECT 1 FROM vertexes WHERE id = ?", (step,)).fetchone())
+
+
+def _repair_log(db: Connection, files: LogFiles, row: Row) -> str:
+    """Repair a log from its bytes, with a new index, and return what became of it."""
+    files.lines.unlink(missing_ok=True)
+    now = repair_log(files)
+    complete = row["log_state"] == LogState.CLOSED and now.raw_bytes == row["raw_bytes"]
+    lines = now.lines
+    if complete and not files.text.exists() and _ends_within_a_line(files.raw):
+        lines += 1
+    intact = complete and lines == row["lines"]
+    steps.close_log(db, row["id"], now.raw_bytes, lines, cut=not intact)
+    if intact:
+        return "nothing is lost"
+    lost = max(0, row["raw_bytes"] - now.raw_bytes)
+    message = f"{now.raw_bytes:,} bytes and {lines:,} lines are kept, and it is marked as cut"
+    return f"{message}; {lost:,} bytes are lost" if lost else message
+
+
+def _ends_within_a_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        if not size:
+            return False
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) != b"\n"
+
+
+def _check_strays(db: Connection, blobs: Path, repair: bool, in_use: bool) -> Iterator[Defect]:
+    """Find folders that belong to no run, and files that belong to no step.
+
+    They are listed before the rows are, since a row is always stored before its files are made. A
+    daemon removes such folders itself, and may be doing so.
+    """
+    sizes = log_sizes(blobs)
+    files = {run_id: file_names(blobs, run_id) for run_id in sizes}
+    for run_id, names in files.items():
+        rows = {
+            str(row["id"])
+            for row in db.execute("SELECT id FROM vertexes WHERE run_id = ?", (run_id,))
+        }
+        if db.execute("SELECT 1 FROM runs WHERE id = ?", (run_id,)).fetchone() is None:
+            if in_use:
+                continue
+            if repair:
+                remove_logs(blobs, run_id)
+            what = f"a folder of logs, {sizes[run_id]:,} bytes, is of no run: {run_id}"
+            yield Defect(what, "removed" if repair else None)
+            continue
+        for name in names:
+            if name.partition(".")[0] not in rows:
+                path = blobs / "logs" / run_id / name
+                what = f"{path} ({path.stat().st_size:,} bytes) is of no step"
+                if repair:
+                    path.unlink()
+                yield Defect(what, "removed" if repair else None)

@@ -1,0 +1,177 @@
+"""Pruning: removes old runs with their logs, and deliveries and thunks that no run needs any more."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import trio
+
+from bassloop.store.errors import os_errors
+from bassloop.store.maintenance.log_folders import log_sizes, maintenance_lock, remove_logs
+from bassloop.store.maintenance.retention import StoredRun, select_expired
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from bassloop.store.engine import Connection, Engine
+    from bassloop.store.maintenance.retention import Retention
+
+MIN_DELIVERY_SECONDS = 8 * 86400.0
+"""Deliveries are kept at least this long. For a week GitHub may send one again, or list it as one that
+never arrived; until then its guid must be known."""
+
+_RUNS_AT_ONCE = 50
+_ROWS_AT_ONCE = 500
+"""The rows that one transaction removes, so that other writes don't wait for longer than that."""
+
+_OVER = """
+    r.state NOT IN ('queued', 'running')
+    AND NOT EXISTS (SELECT 1 FROM check_runs c WHERE c.run_id = r.id AND c.state != 'concluded')
+    AND NOT EXISTS (SELECT 1 FROM vertexes v WHERE v.run_id = r.id AND v.log_state = 'open')
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class PruneReport:
+    """What was removed, or would be.
+
+    Args:
+        orphans: folders of logs that belonged to no run.
+        bytes: the size of the runs' logs and the orphans.
+    """
+
+    runs: int
+    deliveries: int
+    thunks: int
+    orphans: int
+    bytes: int
+
+
+async def prune(
+    engine: Engine, blobs: Path, retention: Retention, *, now: float, dry_run: bool = False
+) -> PruneReport:
+    """Remove what `retention` doesn't keep.
+
+    Removes whole runs, but none that is queued or running or whose conclusion GitHub doesn't have;
+    finished deliveries, after MIN_DELIVERY_SECONDS at the earliest; and thunks that no run names.
+
+    Works in small transactions, and removes rows before files: when cancelled or killed, some runs
+    are removed completely and the others are complete, and the next call continues. Raises StoreBusy
+    while a backup is made, and StoreError.
+
+    Args:
+        dry_run: remove nothing; only runs and their bytes are counted.
+    """
+    with os_errors(blobs), contextlib.ExitStack() as stack:
+        await trio.to_thread.run_sync(stack.enter_context, maintenance_lock(blobs))
+        sizes = await trio.to_thread.run_sync(log_sizes, blobs)
+        runs = await engine.read(lambda db: _stored_runs(db, sizes))
+        expired = await trio.to_thread.run_sync(select_expired, runs, retention, now)
+        if dry_run:
+            return PruneReport(len(expired), 0, 0, 0, sum(run.bytes for run in expired))
+        removed = 0
+        for start in range(0, len(expired), _RUNS_AT_ONCE):
+            ids = [run.id for run in expired[start : start + _RUNS_AT_ONCE]]
+            removed += await engine.write(partial(_remove_runs, ids=ids))
+        before = _delivery_horizon(runs, expired, retention, now)
+        await engine.write(partial(_remove_superseded, before=before))
+        deliveries = await _remove_all(engine, partial(_remove_deliveries, before=before))
+        thunks = await _remove_all(engine, _remove_thunks)
+        gone = await engine.read(lambda db: _without_run(db, sizes))
+        for run_id in gone:
+            await trio.to_thread.run_sync(remove_logs, blobs, run_id)
+        orphans = len(gone - {run.id for run in expired})
+        return PruneReport(removed, deliveries, thunks, orphans, sum(sizes[each] for each in gone))
+
+
+async def _remove_all(engine: Engine, remove_some: Callable[[Connection], int]) -> int:
+    total = 0
+    while removed := await engine.write(remove_some):
+        total += removed
+    return total
+
+
+def _delivery_horizon(
+    runs: Sequence[StoredRun], expired: Sequence[StoredRun], retention: Retention, now: float
+) -> float:
+    """Return the time before which deliveries without runs are removed.
+
+    They go at the age at which runs do. Where only bytes are bounded, they go with the oldest run
+    that stays.
+    """
+    if retention.only is not None:
+        return 0.0
+    seconds = retention.everywhere.seconds
+    if seconds is not None:
+        return now - max(seconds, MIN_DELIVERY_SECONDS)
+    gone = {run.id for run in expired}
+    staying = (run.ended_at for run in runs if run.id not in gone)
+    return min(next(staying, now), now - MIN_DELIVERY_SECONDS)
+
+
+def _stored_runs(db: Connection, sizes: Mapping[str, int]) -> list[StoredRun]:
+    """Return all runs, oldest first, with the sizes of their logs."""
+    rows = db.execute(
+        f"SELECT r.id, r.repository, ifnull(r.ended_at, r.created_at) AS ended_at, {_OVER} AS over "
+        "FROM runs r ORDER BY r.seq"
+    )
+    return [
+        StoredRun(
+            row["id"],
+            row["repository"],
+            row["ended_at"],
+            bool(row["over"]),
+            sizes.get(row["id"], 0),
+        )
+        for row in rows
+    ]
+
+
+def _remove_runs(db: Connection, ids: Iterable[str]) -> int:
+    """Remove runs that are over, with their check runs and steps; return how many there were."""
+    return db.execute(
+        f"DELETE FROM runs AS r WHERE r.id IN (SELECT value FROM json_each(?)) AND {_OVER}",
+        (json.dumps(list(ids)),),
+    ).rowcount
+
+
+def _remove_deliveries(db: Connection, before: float) -> int:
+    """Remove some finished deliveries from before a time that have no run left."""
+    return db.execute(
+        "DELETE FROM deliveries WHERE seq IN (SELECT seq FROM deliveries d WHERE received_at < ? "
+        "AND state IN ('done', 'ignored', 'failed', 'set_aside') "
+        "AND NOT EXISTS (SELECT 1 FROM runs WHERE delivery = d.guid) ORDER BY seq LIMIT ?)",
+        (before, _ROWS_AT_ONCE),
+    ).rowcount
+
+
+def _remove_thunks(db: Connection) -> int:
+    """Remove some thunks that no run names."""
+    return db.execute(
+        "DELETE FROM thunks WHERE digest IN (SELECT digest FROM thunks t "
+        "WHERE NOT EXISTS (SELECT 1 FROM runs WHERE thunk_digest = t.digest) LIMIT ?)",
+        (_ROWS_AT_ONCE,),
+    ).rowcount
+
+
+def _remove_superseded(db: Connection, before: float) -> int:
+    """Remove what superseded heads before a time, where no run of the head is left."""
+    return db.execute(
+        "DELETE FROM superseded AS s WHERE at < ? "
+        "AND NOT EXISTS (SELECT 1 FROM runs WHERE head_sha = s.head_sha)",
+        (before,),
+    ).rowcount
+
+
+def _without_run(db: Connection, ids: Iterable[str]) -> set[str]:
+    """Return those of the ids that no run has."""
+    rows = db.execute(
+        "SELECT value FROM json_each(?) WHERE value NOT IN (SELECT id FROM runs)",
+        (json.dumps(list(ids)),),
+    )
+    return {row[0] for row in rows}

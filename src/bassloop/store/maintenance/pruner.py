@@ -1,0 +1,100 @@
+"""The pruner: prunes the store every hour while the daemon runs.
+
+A run's age depends on the wall clock, which may jump by years and take every run with it. So after a
+jump, no run is removed for its age until the clock has been in step with the monotonic one for a day.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import structlog
+import trio
+
+from bassloop.store import Bounds, StoreBusy, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bassloop.store import Retention, Store
+
+log = structlog.get_logger(__name__)
+
+EVERY_SECONDS = 3600.0
+BUSY_SECONDS = 60.0
+"""The delay before another attempt while the store is being backed up."""
+
+JUMP_SECONDS = 600.0
+"""The most that the wall clock may be set between two readings without being distrusted."""
+
+DISTRUST_SECONDS = 86400.0
+
+
+@dataclass(slots=True)
+class SteadyClock:
+    """Compares the wall clock with a monotonic one. Times are in seconds."""
+
+    wall: float
+    monotonic: float
+    distrusted_until: float = 0.0
+
+    def update(self, wall: float, monotonic: float) -> float:
+        """Note both clocks, and return by how much the wall clock was set since the last time."""
+        jump = (wall - self.wall) - (monotonic - self.monotonic)
+        if abs(jump) > JUMP_SECONDS:
+            self.distrusted_until = monotonic + DISTRUST_SECONDS
+        self.wall, self.monotonic = wall, monotonic
+        return jump
+
+    @property
+    def steady(self) -> bool:
+        """Whether the wall clock can be trusted."""
+        return self.monotonic >= self.distrusted_until
+
+
+async def keep_pruning(
+    store: Store, retention: Retention, *, now: Callable[[], float] = time.time
+) -> None:
+    """Prune now and every hour, by the clock `now`, until cancelled.
+
+    Errors are logged, and the next hour tries again: a full store is no reason to stop the loop.
+    """
+    clock = SteadyClock(now(), trio.current_time())
+    while True:
+        jump = clock.update(now(), trio.current_time())
+        if abs(jump) > JUMP_SECONDS:
+            log.warning(
+                "the clock was set: no run is removed for its age for a day", seconds=round(jump)
+            )
+        try:
+            pruned = await store.prune(
+                retention if clock.steady else _without_ages(retention), now=clock.wall
+            )
+        except StoreBusy:
+            await trio.sleep(BUSY_SECONDS)
+            continue
+        except StoreError as error:
+            log.error("pruning failed", error=str(error))
+        else:
+            if pruned.runs or pruned.deliveries or pruned.orphans:
+                log.info(
+                    "pruned",
+                    runs=pruned.runs,
+                    deliveries=pruned.deliveries,
+                    thunks=pruned.thunks,
+                    orphans=pruned.orphans,
+                    bytes=pruned.bytes,
+                )
+        await trio.sleep(EVERY_SECONDS)
+
+
+def _without_ages(retention: Retention) -> Retention:
+    return replace(
+        retention,
+        everywhere=Bounds(None, retention.everywhere.bytes),
+        repositories={
+            name: Bounds(None, bounds.bytes) for name, bounds in retention.repositories.items()
+        },
+    )

@@ -1,0 +1,141 @@
+"""Repair: makes a store consistent again, even if its database is damaged."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bassloop.store.database import connect, ownership, prepare
+from bassloop.store.errors import StoreError, StoreUnusable, translate_sqlite_error
+from bassloop.store.maintenance.check import DatabaseDamaged, Defect, check
+from bassloop.store.maintenance.log_folders import maintenance_lock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_TEMPORARY = frozenset({"runtimes", "services"})
+"""Tables of what is connected now, which are empty at every start."""
+
+
+def repair_store(database: Path, blobs: Path, *, now: float) -> Iterator[Defect]:
+    """Find what is wrong with a store that nobody uses, and repair what can be repaired.
+
+    A damaged database is moved aside, and replaced by what can still be read of it. Raises
+    StoreUnusable while a daemon has the store open, StoreBusy, and StoreError.
+    """
+    with ownership(database), maintenance_lock(blobs):
+        try:
+            yield from _repair(database, blobs)
+        except DatabaseDamaged as error:
+            yield _replace_database(database, str(error), now)
+            yield from _repair(database, blobs)
+
+
+def _repair(database: Path, blobs: Path) -> Iterator[Defect]:
+    try:
+        with contextlib.closing(connect(database, "FULL")) as connection:
+            yield from check(connection, blobs, repair=True)
+    except sqlite3.DatabaseError as error:
+        translated = translate_sqlite_error(error, database)
+        if isinstance(translated, StoreUnusable) and "damaged" in str(translated):
+            raise DatabaseDamaged(str(translated)) from error
+        raise translated from error
+
+
+def _replace_database(database: Path, why: str, now: float) -> Defect:
+    fresh = database.with_name(f"{database.name}.salvaged")
+    tables = salvage(database, fresh)
+    aside = database.with_name(f"{database.name}.damaged-{now:.0f}")
+    for suffix in ("-wal", "-shm"):
+        Path(f"{fresh}{suffix}").unlink(missing_ok=True)
+        beside = Path(f"{database}{suffix}")
+        if beside.exists():
+            beside.rename(f"{aside}{suffix}")
+    database.rename(aside)
+    fresh.rename(database)
+    saved = ", ".join(f"{count:,} {table}" for table, (count, _) in tables.items() if count)
+    torn = ", ".join(table for table, (_, complete) in tables.items() if not complete)
+    lost = f"; rows are lost of: {torn}" if torn else "; no row is lost"
+    return Defect(why, f"saved {saved}{lost}; the damaged file is {aside.name}")
+
+
+def salvage(damaged: Path, fresh: Path) -> dict[str, tuple[int, bool]]:
+    """Copy every readable row of a damaged database, which stays as it is, into a new one.
+
+    Returns for each table how many rows were copied, and whether these are all. A table is read from
+    its start and, where that breaks off, from its end: the rows in between, on damaged pages, are lost.
+    Raises StoreError.
+    """
+    fresh.unlink(missing_ok=True)
+    prepare(fresh, "FULL")
+    copied: dict[str, tuple[int, bool]] = {}
+    with (
+        contextlib.closing(
+            sqlite3.connect(f"{damaged.absolute().as_uri()}?mode=ro", uri=True)
+        ) as source,
+        contextlib.closing(connect(fresh, "FULL")) as target,
+    ):
+        target.execute("PRAGMA foreign_keys = OFF")
+        tables = [
+            row[0]
+            for row in target.execute(
+                "SELECT name FROM sqlite_schema WHERE type = 'table' "
+                "AND name NOT LIKE 'sqlite_%' AND name NOT LIKE '_sqlite_%'"
+            )
+        ]
+        target.execute("BEGIN")
+        for table in tables:
+            if table not in _TEMPORARY:
+                copied[table] = _copy_table(source, target, table)
+        target.execute("COMMIT")
+        target.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    if not any(count for count, _ in copied.values()):
+        raise StoreError(f"{damaged}: no row can be read any more; restore a backup")
+    return copied
+
+
+def _copy_table(
+    source: sqlite3.Connection, target: sqlite3.Connection, table: str
+) -> tuple[int, bool]:
+    target_columns = [row[1] for row in target.execute(f"PRAGMA table_info({table})")]
+    try:
+        source_columns = [row[1] for row in source.execute(f"PRAGMA table_info({table})")]
+    except sqlite3.DatabaseError:
+        return 0, False
+    columns = [name for name in target_columns if name in source_columns]
+    if not columns:
+        return 0, True  # the damaged database is older than this table
+    names = ", ".join(columns)
+    insert = f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({', '.join('?' for _ in columns)})"
+    complete = True
+    for order in ("ASC", "DESC"):
+        by = ", ".join(f"{key} {order}" for key in _order_in_file(target, table))
+        for row in _readable(source, f"SELECT {names} FROM {table} NOT INDEXED ORDER BY {by}"):
+            if row is None:
+                complete = False
+            else:
+                with contextlib.suppress(sqlite3.DatabaseError):  # the row itself is damaged
+                    target.execute(insert, row)
+        if complete:
+            break
+    (count,) = target.execute(f"SELECT count(*) FROM {table}").fetchone()
+    return int(count), complete
+
+
+def _order_in_file(connection: sqlite3.Connection, table: str) -> list[str]:
+    """Return the columns by which the rows of a table are in order in the file."""
+    (sql,) = connection.execute("SELECT sql FROM sqlite_schema WHERE name = ?", (table,)).fetchone()
+    if "WITHOUT ROWID" not in sql.upper():
+        return ["rowid"]
+    columns = connection.execute(f"PRAGMA table_info({table})").fetchall()
+    return [row[1] for row in sorted(columns, key=lambda row: row[5]) if row[5]]
+
+
+def _readable(source: sqlite3.Connection, query: str) -> Iterator[tuple[object, ...] | None]:
+    """Yield rows as long as they can be read, and then None if those weren't all."""
+    try:
+        yield from source.execute(query)
+    except sqlite3.DatabaseError:
+        yield None
