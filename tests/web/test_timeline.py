@@ -24,7 +24,7 @@ def test_it_has_a_bar_for_each_step_that_began() -> None:
         (75, 25, "runs"),
     ]
     assert drawn.ticks == ("0.0 s", "2.5 s", "5.0 s", "7.5 s", "10 s")
-    assert [bar.label_left for bar in drawn.bars] == [False, True, True]
+    assert [bar.label for bar in drawn.bars] == ["right", "left", "left"]
 
 
 def test_what_took_no_time_can_be_seen_and_stays_within() -> None:
@@ -32,6 +32,20 @@ def test_what_took_no_time_can_be_seen_and_stays_within() -> None:
         [a_step(1, "a", started_at=110.0, completed_at=110.0)], 100.0, 110.0
     ).bars
     assert (bar.x, bar.width) == (100 - MIN_WIDTH, MIN_WIDTH)
+
+
+def test_a_label_is_where_there_is_room_for_it() -> None:
+    name = "x" * 30
+    bars = lay_out_timeline(
+        [
+            a_step(1, name, started_at=100.0, completed_at=120.0),
+            a_step(2, name, started_at=180.0, completed_at=200.0),
+            a_step(3, name, started_at=105.0, completed_at=198.0),
+        ],
+        100.0,
+        200.0,
+    ).bars
+    assert [bar.label for bar in bars] == ["right", "left", "inside"]
 
 
 def test_a_bar_is_joined_to_what_it_waited_for() -> None:

@@ -22,13 +22,19 @@ MAX_THICK = 60
 MAX_EDGES = 1000
 MAX_INPUTS = 20
 MIN_WIDTH = 0.25
+MAX_NAME = 60
+"""Characters of a label."""
+
+CHARACTER_WIDTH = 0.65
+"""Percent of the width that a character takes on a screen of usual width."""
+
 TICKS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class TimelineBar:
-    """A step's bar. `x` and `width` are percentages of the whole time, `y` is in pixels; `label_left` puts
-    the label before the bar, where there is more room."""
+    """A step's bar. `x` and `width` are percentages of the whole time, `y` is in pixels; `label`
+    says where there is room for the name: ``right``, ``left`` or ``inside``."""
 
     row: int
     name: str
@@ -37,7 +43,7 @@ class TimelineBar:
     x: float
     width: float
     y: int
-    label_left: bool
+    label: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +93,18 @@ def lay_out_timeline(steps: Sequence[Step], start: float, end: float) -> Timelin
                 x=min(left, 100 - width),
                 width=width,
                 y=index * pitch,
-                label_left=left > 100 - right,
+                label=_label_position(plain(step.name), left, right),
             )
         )
     ticks = tuple(format_duration(length * step / TICKS) for step in range(TICKS + 1))
     return Timeline(tuple(bars), _edges(shown, bars, thickness), ticks, pitch, thickness, labelled)
+
+
+def _label_position(name: str, left: float, right: float) -> str:
+    needed = CHARACTER_WIDTH * (min(len(name), MAX_NAME) + 2)
+    if needed <= max(100 - right, left):
+        return "right" if 100 - right >= min(needed, left) else "left"
+    return "inside" if right - left >= needed else "left" if left > 100 - right else "right"
 
 
 def _extent(step: Step, start: float, length: float, end: float) -> tuple[float, float]:

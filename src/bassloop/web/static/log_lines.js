@@ -7,6 +7,9 @@
 const LONG_LINE = 20_000;
 const SHOWN_PART = 8_000;
 
+/** Characters after which the server cuts a line; the raw log has all of it. */
+const CUT_LINE = 64 * 1024;
+
 const ANCHOR = /^#v(\d{1,15})(?:-L(\d{1,12})(?:-L(\d{1,12}))?)?$/;
 
 /**
@@ -24,28 +27,35 @@ export function lineElement(row, line, html) {
   number.href = `#${element.id}`;
   number.dataset.n = String(line + 1);
   number.setAttribute("aria-label", `line ${line + 1}`);
-  element.append(number, textElement(html));
+  element.append(number, textElement(row, html));
   return element;
 }
 
-/** @param {string} html */
-function textElement(html) {
+/** @param {number} row @param {string} html */
+function textElement(row, html) {
   const text = document.createElement("span");
   text.className = "text";
   if (html.length <= LONG_LINE) {
     text.innerHTML = html;
     return text;
   }
-  text.innerHTML = html
-    .replace(/<[^>]*>/g, "")
-    .slice(0, SHOWN_PART)
-    .replace(/&[^;]{0,8}$/, "");
+  const template = document.createElement("template");
+  template.innerHTML = html;
+  const plain = template.content.textContent ?? "";
+  text.textContent = plain.slice(0, SHOWN_PART);
   const button = document.createElement("button");
   button.type = "button";
   button.className = "show-all";
-  button.textContent = `… show the whole line, ${html.length.toLocaleString("en")} characters`;
+  const cut = plain.length >= CUT_LINE;
+  const length = plain.length.toLocaleString("en");
+  button.textContent = cut ? `… show ${length} characters` : `… show the whole line, ${length} characters`;
   button.addEventListener("click", () => {
-    text.innerHTML = html;
+    text.replaceChildren(template.content);
+    if (!cut) return;
+    const link = document.createElement("a");
+    link.href = `${location.pathname}/vertexes/${row}/raw`;
+    link.textContent = "raw log";
+    text.append(" … the rest is in the ", link);
   });
   text.append(button);
   return text;

@@ -13,6 +13,10 @@ const MAX_THICK = 60;
 /** Percent of the width. */
 const MIN_WIDTH = 0.25;
 const TICKS = 4;
+const MAX_NAME = 60;
+
+/** Pixels. */
+const CHARACTER_WIDTH = 7;
 const MAX_ZOOM = 0.001;
 
 /** The smallest part of the drawing that a drag selects. */
@@ -62,6 +66,7 @@ export class Timeline {
     this.box.hidden = !shown.length;
     if (!shown.length) return;
     const labelled = shown.length <= MAX_LABELLED;
+    const width = this.svg.clientWidth || 1000;
     const [pitch, height] = labelled ? [22, 16] : shown.length <= MAX_THICK ? [11, 8] : [5, 4];
     const position = (/** @type {number} */ time) => ((time - start) / length - this.#from) / (this.#to - this.#from);
     /** @type {Map<number, Bar>} */
@@ -71,7 +76,7 @@ export class Timeline {
       const right = Math.max(position(Number.isNaN(step.endedAt) ? end : step.endedAt), left + MIN_WIDTH / 100);
       const bar = { x: 100 * Math.max(left, -1), end: 100 * Math.min(right, 2), y: index * pitch };
       bars.set(step.row, bar);
-      return drawBar(step, bar, height, labelled, end);
+      return drawBar(step, bar, height, labelled, end, width);
     });
     const edges = createSvg("g", { class: "edges" });
     for (const step of shown) edges.append(...drawEdges(step, bars, height));
@@ -145,21 +150,31 @@ export class Timeline {
   }
 }
 
-/** @param {Step} step @param {Bar} bar @param {number} height @param {boolean} labelled @param {number} now the end of steps that run */
-function drawBar(step, bar, height, labelled, now) {
+/** @param {Step} step @param {Bar} bar @param {number} height @param {boolean} labelled @param {number} now the end of steps that run @param {number} width in pixels */
+function drawBar(step, bar, height, labelled, now, width) {
   const took = formatDuration((Number.isNaN(step.endedAt) ? now : step.endedAt) - step.startedAt);
   const link = createSvg("a", { href: `#v${step.row}`, class: step.state, "aria-label": `${step.name}, ${took}` });
   const title = createSvg("title", {});
   title.textContent = `${step.name} · ${took}`;
   link.append(title, createSvg("rect", { class: "bar", x: `${bar.x}%`, y: bar.y, width: `${bar.end - bar.x}%`, height, rx: 3 }));
   if (labelled) {
-    const onLeft = bar.x > 100 - bar.end;
-    const x = onLeft ? Math.min(bar.x, 100) : Math.max(bar.end, 0);
-    const text = createSvg("text", { x: `${x}%`, y: bar.y + 12, dx: onLeft ? -6 : 6, "text-anchor": onLeft ? "end" : "start" });
-    text.textContent = step.name.slice(0, 60);
+    const name = step.name.slice(0, MAX_NAME);
+    const label = labelPosition(name, bar, width);
+    const x = label === "right" ? bar.end : label === "left" ? bar.x : Math.max(bar.x, 0);
+    const text = createSvg("text", { class: label, x: `${x}%`, y: bar.y + 12, dx: label === "left" ? -6 : 6, "text-anchor": label === "left" ? "end" : "start" });
+    text.textContent = name;
     link.append(text);
   }
   return link;
+}
+
+/** Return where there is room for a label. @param {string} name @param {Bar} bar @param {number} width in pixels */
+function labelPosition(name, bar, width) {
+  const needed = (100 * CHARACTER_WIDTH * (name.length + 2)) / width;
+  const [left, right] = [Math.min(bar.x, 100), 100 - Math.max(bar.end, 0)];
+  if (needed <= Math.max(left, right)) return right >= Math.min(needed, left) ? "right" : "left";
+  if (Math.min(bar.end, 100) - Math.max(bar.x, 0) >= needed) return "inside";
+  return left > right ? "left" : "right";
 }
 
 /** @param {Step} step @param {Map<number, Bar>} bars by row @param {number} height */
