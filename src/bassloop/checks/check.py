@@ -30,6 +30,8 @@ from bassloop.telemetry.spans import span
 from bassloop.units import format_duration
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from bassloop.checks.context import DeliveryContext
     from bassloop.store import CheckRun, Run, ThunkRecord
     from bassloop.wire import bass_pb2
@@ -53,6 +55,8 @@ class CheckRequest:
     Args:
         record: the thunk as the store keeps it.
         platform: what the thunk has to run on; None for any.
+        after: names of checks of the same head, started before, that must have succeeded first.
+        limit: seconds that it may run, if that is less than the policy's; None for the policy's.
     """
 
     name: str
@@ -60,6 +64,8 @@ class CheckRequest:
     thunk: bass_pb2.Thunk
     record: ThunkRecord
     platform: Platform | None
+    after: tuple[str, ...] = ()
+    limit: float | None = None
 
 
 async def start_check(context: DeliveryContext, request: CheckRequest) -> CheckHandle:
@@ -70,6 +76,7 @@ async def start_check(context: DeliveryContext, request: CheckRequest) -> CheckH
     or head that GitHub would not accept.
     """
     _validate(context, request)
+    needs = tuple(_needed(context, request))
     key = request.name, request.sha
     if key in context.started:
         return context.started[key]
@@ -94,9 +101,19 @@ async def start_check(context: DeliveryContext, request: CheckRequest) -> CheckH
         handle.finished.set()
     else:
         loop.active_checks[run.id] = handle
-        check = ActiveCheck(context, check_run, request.thunk, request.platform, handle)
+        check = ActiveCheck(context, check_run, request, needs, handle)
         context.nursery.start_soon(partial(check.execute, created=created))
     return handle
+
+
+def _needed(context: DeliveryContext, request: CheckRequest) -> Iterator[CheckHandle]:
+    for name in request.after:
+        handle = context.started.get((name, request.sha))
+        if handle is None:
+            raise CheckRefused(
+                f"check {request.name} needs {name}, which this event has not started before it"
+            )
+        yield handle
 
 
 def _validate(context: DeliveryContext, request: CheckRequest) -> None:
@@ -134,15 +151,14 @@ class ActiveCheck:
 
     Args:
         check_run: the check run as the store has it.
-        thunk: what it runs.
-        platform: what the thunk has to run on; None for any.
+        needs: what must have succeeded before it runs.
         handle: what its delivery, and others of the same head, wait for.
     """
 
     context: DeliveryContext
     check_run: CheckRun
-    thunk: bass_pb2.Thunk
-    platform: Platform | None
+    request: CheckRequest
+    needs: tuple[CheckHandle, ...]
     handle: CheckHandle
 
     @property
@@ -200,13 +216,19 @@ class ActiveCheck:
     async def run(self) -> Ending:
         """Show the check, wait for a runtime, and run the thunk on it. Returns how the run ended."""
         context, run, loop = self.context, self.run_record, self.context.loop
-        runtime = context.connected_runtime(self.platform)
+        if self.needs:
+            await self.show(None)
+            if (ending := await self._wait_for_needs()) is not None:
+                return ending
+        runtime = context.connected_runtime(self.request.platform)
         await self.show(runtime)
+        waited = runtime is None or bool(self.needs)
         if runtime is None:
             try:
-                runtime = await context.runtime(self.platform)
+                runtime = await context.runtime(self.request.platform)
             except NoRuntime as error:
                 return self._not_run(error)
+        if waited:
             output = check_output.started(run, loop.run_url(run.id), runtime)
             await self._update(output, status="in_progress")
         async with recording(loop.store, loop.tail, run.id) as recorder:
@@ -215,6 +237,17 @@ class ActiveCheck:
             note = f"(more than {MAX_STEPS:,} steps; the rest is not kept)"
             ending = replace(ending, message=f"{ending.message or ''}\n{note}".strip())
         return ending
+
+    async def _wait_for_needs(self) -> Ending | None:
+        """Wait for the checks that must have succeeded before. Returns how this one ends if one has not."""
+        self.context.slot.release()
+        for need in self.needs:
+            await need.finished.wait()
+            self.context.note_retryable(need.retryable_error)
+            if need.run.state != RunState.SUCCEEDED:
+                name, state = need.run.check_name, need.run.state.replace("_", " ")
+                return Ending(RunState.CANCELLED, f"not run: it needs {name}, which {state}")
+        return None
 
     async def show(self, runtime: Runtime | None) -> None:
         """Make sure that the check is on GitHub, however long GitHub is down or limits us.
@@ -264,7 +297,10 @@ class ActiveCheck:
     async def _create_on_github(self, runtime: Runtime | None) -> None:
         context, run, check_run = self.context, self.run_record, self.check_run
         url = context.loop.run_url(run.id)
-        if runtime is None:
+        if self.needs and not all(need.finished.is_set() for need in self.needs):
+            names = [need.run.check_name for need in self.needs]
+            output = check_output.waiting_for_checks(run, url, names)
+        elif runtime is None:
             output = check_output.queued(run, url, self._awaited())
         else:
             output = check_output.started(run, url, runtime)
@@ -324,6 +360,8 @@ class ActiveCheck:
         context = self.context
         tried: set[str] = set()
         limit = context.policy.limit(self.check_run.name)
+        if self.request.limit is not None:
+            limit = min(limit, self.request.limit)
         with trio.move_on_after(limit):
             while True:
                 tried.add(runtime.id)
@@ -333,13 +371,15 @@ class ActiveCheck:
                 except RunFailed as error:
                     return Ending(RunState.FAILED, str(error))
                 except RuntimeLost as error:
-                    others = context.loop.pool.candidates(runtime.user_id, self.platform)
+                    others = context.loop.pool.candidates(runtime.user_id, self.request.platform)
                     untried = [other for other in others if other.id not in tried]
                     if recorder.steps() or not untried or len(tried) >= MAX_RUNTIMES_TRIED:
                         return Ending(RunState.INTERRUPTED, f"{error}; run the check again")
                     runtime = untried[0]
         after = format_duration(limit)
-        message = f"the check was stopped after {after}, its limit (check_limit, CHECK_LIMIT)"
+        message = (
+            f"the check was stopped after {after}, its limit (timeout, check_limit, CHECK_LIMIT)"
+        )
         return Ending(RunState.TIMED_OUT, message)
 
     async def _run_on(self, runtime: Runtime, recorder: Recorder) -> None:
@@ -357,7 +397,7 @@ class ActiveCheck:
             log.info("run started")
             async with (
                 context.call_metadata(runtime, run_id) as metadata,
-                runtime.run(self.thunk, metadata) as updates,
+                runtime.run(self.request.thunk, metadata) as updates,
             ):
                 async for update in updates:
                     await recorder.record(update)

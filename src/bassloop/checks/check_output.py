@@ -98,6 +98,13 @@ def queued(run: Run, url: str, awaited: AwaitedRunner) -> CheckOutput:
     return CheckOutput("Waiting for a runner", "\n\n".join(parts), actions=actions)
 
 
+def waiting_for_checks(run: Run, url: str, names: Sequence[str]) -> CheckOutput:
+    """Return the output of a check that waits until others have succeeded."""
+    needs = ", ".join(escape(name) for name in names)
+    text = f"`{_code(run.cmdline)}` runs when {needs} succeeded.\n\n[Follow the run, or cancel it]({url})"
+    return CheckOutput("Waiting for other checks", text, actions=(CANCEL,))
+
+
 def started(run: Run, url: str, runtime: Runtime) -> CheckOutput:
     """Return the output of a check that runs, or is about to, on this runtime."""
     where = _on(run, runtime.login, str(runtime.platform))
