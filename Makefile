@@ -1,19 +1,19 @@
-# Two commands matter: `make demo` shows it, `make test` checks it. Both set themselves up.
+# `make demo` shows it, `make test` tests it. Both set themselves up.
 
 VENV := .venv
 BIN := $(VENV)/bin
 # The first Python that is new enough and really starts (a version manager's shim may not).
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+# The sessions of `make check` beside the tests; two run side by side.
+SESSIONS := lint pythons docs openssh audit published systemd disk browser containers
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint serve clean
+.PHONY: help demo test check lint docs serve clean
 
-help:
-	@echo 'make demo   run examples/hello through the whole loop, on this machine'
-	@echo 'make test   run the tests, on every Python from 3.11 that is here'
-	@echo 'make lint   types, style, and which room may import which'
-	@echo 'make serve  start the loop with what the environment says'
+help:  ## show this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
+		printf '  make %-8s %s\n' "$$name" "$$text"; done
 
 $(VENV)/tools: Makefile
 	@test -n '$(PYTHON)' || { echo 'bassloop needs Python 3.11 or newer; none was found. Set PYTHON=/path/to/python3.'; exit 1; }
@@ -26,17 +26,24 @@ $(VENV)/ready: $(VENV)/tools pyproject.toml
 	touch $@
 
 # On a terminal the pages stay, to be looked at, until Ctrl-C.
-demo: $(VENV)/ready
+demo: $(VENV)/ready  ## run examples/hello through a whole loop on this machine
 	@if [ -t 1 ]; then serve=--serve; fi; set -x; $(BIN)/bassloop try examples/hello $$serve
 
-serve: $(VENV)/ready
+test: $(VENV)/tools  ## run the tests, on one Python; arguments of pytest in ARGS
+	$(BIN)/nox --session tests -- $(ARGS)
+
+check: test  ## run everything that CI runs
+	$(MAKE) --no-print-directory --jobs 2 --output-sync=target --keep-going $(SESSIONS:%=session-%)
+
+session-%: $(VENV)/tools
+	$(BIN)/nox --no-error-on-missing-interpreters --session $*
+
+lint: session-lint  ## check types, style, and which room imports which
+
+docs: session-docs  ## build the documentation, in build/docs
+
+serve: $(VENV)/ready  ## start the daemon with the settings of the environment
 	$(BIN)/bassloop serve
 
-test: $(VENV)/tools
-	$(BIN)/nox --no-error-on-missing-interpreters
-
-lint: $(VENV)/tools
-	$(BIN)/nox --session lint
-
-clean:
+clean:  ## remove what was built
 	rm -rf $(VENV) .nox .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist

@@ -1,4 +1,8 @@
-"""What CI runs. `nox` alone is `make test`; what needs more than a bare machine says so when it is left out."""
+"""What is checked, a session each: `nox --list` tells what each is for.
+
+`make test` runs `tests`; `make check`, and CI, run all of them. A session that needs a program that isn't
+here says so and is left out.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +24,7 @@ TEST = nox.project.dependency_groups(PROJECT, "test")
 DOCS = nox.project.dependency_groups(PROJECT, "docs")
 LINT = nox.project.dependency_groups(PROJECT, "lint")
 SUPPORTED = ("3.11", "3.12", "3.13", "3.14")
-AGAIN = ("--reruns", "1", "-raR")
-"""A failure is tried once more and reported as `RERUN`: to be looked into, but no reason to stop everybody."""
-LEFT_OUT = (
+ELSEWHERE = (
     "openssh",
     "audit",
     "browser",
@@ -33,6 +35,19 @@ LEFT_OUT = (
     "mounts",
     "slow",
 )
+"""Marks of tests that have a session of their own."""
+
+OF_THE_PYTHON = (
+    "tests/bass",
+    "tests/bridge",
+    "tests/evaluator",
+    "tests/runner/engine",
+    "tests/test_concurrency.py",
+    "tests/loop/test_whole_path.py",
+    "tests/loop/test_restart.py",
+)
+"""Tests of what another Python may do differently: its stacks, its event loop, its processes."""
+
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
 PROBE = """
@@ -45,12 +60,12 @@ print(found if isinstance(found, str) else "")
 
 def _starts(python: str, version: str) -> bool:
     """Whether this interpreter runs and is what its name says: a version manager's shim may not."""
-    asked = [python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
+    command = [python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
     try:
-        said = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     except OSError:
         return False
-    return said.stdout.strip() == version
+    return done.stdout.strip() == version
 
 
 def _interpreters() -> list[str]:
@@ -74,12 +89,39 @@ def _install(session: nox.Session, *more: str) -> None:
     session.install("--quiet", "--editable", ".", *TEST, *more)
 
 
-@nox.session(python=PYTHONS)
+def _needs(session: nox.Session, *programs: str, debian: str) -> None:
+    """Leave the session out, saying how to have it, where one of the programs isn't here."""
+    missing = [program for program in programs if shutil.which(program) is None]
+    if missing:
+        session.skip(f"left out: no {', '.join(missing)} here (Debian: apt-get install {debian})")
+
+
+@nox.session
 def tests(session: nox.Session) -> None:
-    """The specification: everything that needs Python and Git only, on each Python that is here."""
+    """Everything that needs Python and Git only, on one Python."""
     _install(session)
-    left_out = " and ".join(f"not {name}" for name in LEFT_OUT)
-    session.run("pytest", "-q", *AGAIN, "-n", "auto", "-m", left_out, *session.posargs)
+    unmarked = " and ".join(f"not {name}" for name in ELSEWHERE)
+    session.run("pytest", "-q", "-n", "auto", "-m", unmarked, *session.posargs)
+
+
+@nox.session(python=PYTHONS)
+def pythons(session: nox.Session) -> None:
+    """What depends on the Python, on each supported one that is here."""
+    _install(session)
+    paths = [path for path in OF_THE_PYTHON if Path(path).exists()]
+    unmarked = " and ".join(f"not {name}" for name in ELSEWHERE)
+    session.run("pytest", "-q", "-n", "auto", "-m", unmarked, *paths, *session.posargs)
+
+
+@nox.session(default=False)
+def coverage(session: nox.Session) -> None:
+    """The share of lines and branches that the tests execute, and that it doesn't shrink."""
+    _install(session, "pytest-cov>=6")
+    unmarked = " and ".join(f"not {name}" for name in ELSEWHERE)
+    session.run(
+        *("pytest", "-q", "-n", "auto", "-m", unmarked, "--cov", "--cov-report=term:skip-covered"),
+        *session.posargs,
+    )
 
 
 @nox.session
@@ -95,17 +137,16 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def openssh(session: nox.Session) -> None:
     """The stock OpenSSH client in front of the gateway."""
-    if shutil.which("ssh") is None:
-        session.skip("left out: there is no ssh here (Debian: apt-get install openssh-client)")
+    _needs(session, "ssh", debian="openssh-client")
     _install(session)
-    session.run("pytest", "-q", *AGAIN, "-m", "openssh", *session.posargs)
+    session.run("pytest", "-q", "-m", "openssh", *session.posargs)
 
 
 @nox.session
 def audit(session: nox.Session) -> None:
     """The gateway's cryptography, as ssh-audit sees it."""
     _install(session, "ssh-audit>=3.3")
-    session.run("pytest", "-q", *AGAIN, "-m", "audit", *session.posargs)
+    session.run("pytest", "-q", "-m", "audit", *session.posargs)
 
 
 @nox.session
@@ -115,42 +156,32 @@ def browser(session: nox.Session) -> None:
     if chromium is None:
         session.skip("left out: there is no Chromium here (Debian: apt-get install chromium)")
     _install(session, "playwright>=1.49", "axe-playwright-python>=0.1.4")
-    session.run(
-        "pytest", "-q", *AGAIN, "-m", "browser", *session.posargs, env={"CHROMIUM": chromium}
-    )
+    session.run("pytest", "-q", "-m", "browser", *session.posargs, env={"CHROMIUM": chromium})
 
 
 @nox.session
 def containers(session: nox.Session) -> None:
     """Thunks in real containers and sandboxes, of a base image made here and a registry on loopback."""
-    missing = [
-        each for each in ("podman", "busybox", "openssl", "bwrap") if shutil.which(each) is None
-    ]
-    if missing:
-        mend = "Debian: apt-get install podman runc slirp4netns bubblewrap busybox-static openssl docker-registry"
-        session.skip(f"left out: there is no {' and no '.join(missing)} here ({mend})")
+    packages = "podman runc slirp4netns passt bubblewrap busybox-static openssl docker-registry"
+    _needs(session, "podman", "busybox", "openssl", "bwrap", debian=packages)
     _install(session)
     reason = str(session.run("python", "-c", PROBE, silent=True)).strip()
     if reason:
         session.skip(f"left out: {reason}")
-    session.run("pytest", "-q", *AGAIN, "-m", "containers", *session.posargs)
+    session.run("pytest", "-q", "-m", "containers", *session.posargs)
 
 
 @nox.session
 def systemd(session: nox.Session) -> None:
-    """The units, as systemd sees them, and what the daemon asks of the kernel under them."""
-    missing = [each for each in ("systemd-analyze", "strace") if shutil.which(each) is None]
-    if missing:
-        session.skip(
-            f"left out: there is no {missing[0]} here (Debian: apt-get install systemd strace)"
-        )
+    """systemd's opinion of the units, and what the daemon asks of the kernel under them."""
+    _needs(session, "systemd-analyze", "strace", debian="systemd strace")
     _install(session)
-    session.run("pytest", "-q", *AGAIN, "-m", "systemd", *session.posargs)
+    session.run("pytest", "-q", "-m", "systemd", *session.posargs)
 
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """The documentation as HTML, in build/docs: a link that leads nowhere is an error."""
+    """The documentation as a site, in build/docs; a broken link is an error."""
     session.install("--quiet", "--editable", ".", *DOCS)
     session.run("mkdocs", "build", *session.posargs)
 
@@ -158,32 +189,39 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def disk(session: nox.Session) -> None:
     """A disk that fills up under a daemon: a small file system in memory, mounted for the test."""
-    asked = ["unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"]
-    if shutil.which("unshare") is None or subprocess.run(asked, capture_output=True).returncode:
+    command = ["unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"]
+    if shutil.which("unshare") is None or subprocess.run(command, capture_output=True).returncode:
         session.skip("left out: nothing may be mounted here (it takes root)")
     _install(session)
-    session.run("pytest", "-q", *AGAIN, "-m", "mounts", *session.posargs)
+    session.run("pytest", "-q", "-m", "mounts", *session.posargs)
 
 
 @nox.session(default=False)
 def image(session: nox.Session) -> None:
     """The container, built and run with Podman: of IMAGE_BASE, or the base that it names."""
-    if shutil.which("podman") is None:
-        session.skip("left out: there is no podman here")
+    _needs(session, "podman", debian="podman")
     _install(session)
     session.run("pytest", "-q", "-m", "image", *session.posargs)
 
 
 @nox.session
 def published(session: nox.Session) -> None:
-    """GitHub's published descriptions and examples, held against the client and the stand-in."""
-    if shutil.which("npm") is None:
-        session.skip("left out: there is no npm here (Debian: apt-get install npm)")
+    """The client and the stand-in, compared with what GitHub publishes of its API and its webhooks."""
+    _needs(session, "npm", debian="npm")
     _install(session)
     where = Path(session.create_tmp())
     packages = ("@octokit/openapi@23.0.2", "@octokit/webhooks-examples@7.6.1")
     session.run("npm", "install", "--silent", "--prefix", str(where), *packages, external=True)
     session.run("pytest", "-q", "-m", "published", *session.posargs, env={"PUBLISHED": str(where)})
+
+
+@nox.session(default=False)
+def release(session: nox.Session) -> None:
+    """The wheel and the source distribution, in dist/, and whether an index would take them."""
+    session.install("--quiet", "build>=1.2", "twine>=6")
+    shutil.rmtree("dist", ignore_errors=True)
+    session.run("python", "-m", "build", "--installer", "uv" if shutil.which("uv") else "pip")
+    session.run("twine", "check", "--strict", *map(str, Path("dist").iterdir()))
 
 
 @nox.session(default=False)
