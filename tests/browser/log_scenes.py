@@ -208,11 +208,15 @@ def hostile(page: Page, address: str) -> dict[str, Any]:
     page.locator(".step summary").first.click()
     wait_for_line(page, "after it all")
     page.locator(".show-all").click()
-    links = page.eval_on_selector_all(".log .text a", "all => all.map(each => each.href)")
+    links = page.eval_on_selector_all(
+        ".log .text a:not(.raw-log)", "all => all.map(each => each.href)"
+    )
+    rest = page.locator(".raw-log").get_attribute("href")
     return {
         "title": page.title(),
         "alive": page.locator(".log script, .log img").count(),
         "links": links,
+        "rest": rest,
         "bidi": page.evaluate("/[\\u202a-\\u202e\\u2066-\\u2069]/.test(document.body.innerText)"),
         "width": page.evaluate("document.documentElement.scrollWidth"),
     }

@@ -137,5 +137,6 @@ async def test_nothing_in_a_log_comes_alive_or_breaks_its_page(tmp_path: Path) -
     assert found["title"].startswith("✓ </title><script>")
     assert found["alive"] == 0
     assert found["links"] == []
+    assert found["rest"].endswith("/raw")
     assert found["bidi"] is False
     assert found["width"] <= 1280

@@ -141,3 +141,11 @@ async def test_a_log_is_analyzed_once_and_in_a_thread(
         await site.text("/runs/r")
     assert len(threads) == 1
     assert threading.main_thread() not in threads
+
+
+async def test_a_commits_page_says_of_each_check_why_it_failed(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        await failed(site, b"\n".join(GCC))
+        [run] = (await site.store.runs.newest()).items
+        page = await site.text(f"/repositories/{run.repository}/commits/{run.head_sha}")
+    assert '<span class="where">no</span>' in page

@@ -50,7 +50,11 @@ async def test_a_commit_has_all_checks_of_its_head(tmp_path: Path) -> None:
         found = await site.json(f"{HERE}/commits/c0de")
         assert [check["id"] for check in found["checks"]] == ["pull2", "pull"]
         assert (found["state"], found["pull_request"]) == ("failed", 7)
-        assert 'data-run="pull"' in await site.text(f"{HERE}/commits/c0de")
+        page = await site.text(f"{HERE}/commits/c0de")
+        assert 'data-run="pull"' in page
+        rows = page.partition("<h2>Checks</h2>")[2]
+        assert "exit status 1" in rows
+        assert "/commits/" not in rows
         assert (await site.get(f"{HERE}/commits/none")).status_code == 404
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from bassloop.checks.failing_step import failing_step
 from bassloop.failures import Rank
 from bassloop.lifecycle import RunState
 from bassloop.web.logs.log_failures import LogFailures, analyze_log
-from bassloop.web.presentation import StepView, failure_reason, view_step
+from bassloop.web.presentation import StepView, failure_reason, plain, view_step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
 MAX_FAILURES = 5
 """Failures that a card names."""
+
+MAX_SUMMARIES = 30
+MAX_SUMMARY = 200
+"""Runs that are summed up on one page, and characters of each summary."""
 
 CARD_LINES = 40
 """Lines of the log in a card."""
@@ -122,6 +127,22 @@ async def failure_card(
         excerpt,
         found.key_lines,
     )
+
+
+async def failure_summaries(context: WebContext, runs: Sequence[Run]) -> dict[str, str]:
+    """Return why each of the runs failed, in a line, by the run's id."""
+    now = time.time()
+    summaries: dict[str, str] = {}
+    for run in [run for run in runs if run.ended and run.state != RunState.SUCCEEDED][
+        :MAX_SUMMARIES
+    ]:
+        card = await failure_card(context, run, await context.store.steps.of_run(run.id), now)
+        if card is not None:
+            telling = card.first is not None and card.first.rank > Rank.CONSEQUENCE
+            reason = card.reason.partition("\n")[0]
+            summary = card.first.title if card.first and (telling or not reason) else reason
+            summaries[run.id] = plain(summary)[:MAX_SUMMARY]
+    return summaries
 
 
 def card_range(failure: Failure, total: int) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from quart import Blueprint, Response, jsonify, render_template, request
 
 from bassloop.lifecycle import RunState
 from bassloop.web.guard import visible_checks, visible_runs
+from bassloop.web.pages.failure_card import failure_summaries
 from bassloop.web.presentation import (
     PAGE_SIZE,
     RUN_LABELS,
@@ -102,6 +103,7 @@ def routes(context: WebContext) -> Blueprint:
             )
         runs = await visible_runs(context, PAGE_SIZE, repository=full_name, **filters)
         current = {run.id for run in checks}
+        reasons = await failure_summaries(context, checks)
         return await render_template(
             "overview.html",
             kind=kind,
@@ -109,6 +111,7 @@ def routes(context: WebContext) -> Blueprint:
             newest=view_runs([newest])[0],
             state=RUN_LABELS.get(state, RUN_LABELS[RunState.QUEUED]),
             checks=view_runs(checks),
+            reasons=reasons,
             earlier=view_runs([run for run in runs.items if run.id not in current]),
         )
 

@@ -53,6 +53,7 @@ function textElement(row, html) {
     text.replaceChildren(template.content);
     if (!cut) return;
     const link = document.createElement("a");
+    link.className = "raw-log";
     link.href = `${location.pathname}/vertexes/${row}/raw`;
     link.textContent = "raw log";
     text.append(" … the rest is in the ", link);
