@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,13 +11,16 @@ from bassloop import lifecycle
 from bassloop.lifecycle import (
     DELIVERY_FINAL,
     RUN_FINAL,
+    CheckState,
     DeliveryState,
+    LogState,
     RunState,
     allows,
     states_before,
 )
 from bassloop.store import Store, StoreConflict, open_store
-from tests.store.made import intend, run
+from bassloop.store.steps import close_log, open_log
+from tests.store.made import intend, run, step
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -123,6 +127,52 @@ async def test_a_run_makes_the_transitions_of_its_table_and_no_other(
     found = await store.runs.get("r")
     assert found is not None
     assert found.state is expected
+
+
+@pytest.mark.parametrize("after", [CheckState.OPEN, CheckState.CONCLUDED])
+@pytest.mark.parametrize("before", CheckState)
+async def test_a_check_run_makes_the_transitions_of_its_table_and_no_other(
+    store: Store, before: CheckState, after: CheckState
+) -> None:
+    await intend(store, run(id="r"))
+    intended = await store.checks.of_run("r")
+    assert intended is not None
+    row = intended.row
+
+    async def enter_check(state: StrEnum) -> None:
+        if state is CheckState.OPEN:
+            await store.checks.bind(row, 7)
+        else:
+            await store.checks.conclude(row, "success")
+
+    for state in way_to(before)[1:]:
+        await enter_check(state)
+    await enter_check(after)
+    found = await store.checks.of_run("r")
+    assert found is not None
+    assert found.state is (after if allows(before, after) else before)
+
+
+@pytest.mark.parametrize("after", [state for state in LogState if state is not LogState.NONE])
+@pytest.mark.parametrize("before", LogState)
+async def test_a_log_makes_the_transitions_of_its_table_and_no_other(
+    store: Store, before: LogState, after: LogState
+) -> None:
+    run_id, row = await step(store)
+
+    async def enter_log(state: StrEnum) -> None:
+        if state is LogState.OPEN:
+            await store._engine.write(partial(open_log, run_id=run_id, row=row))
+        else:
+            cut = state is LogState.CUT
+            await store._engine.write(partial(close_log, row=row, raw_bytes=0, lines=0, cut=cut))
+
+    for state in way_to(before)[1:]:
+        await enter_log(state)
+    await enter_log(after)
+    query = "SELECT log_state FROM vertexes WHERE id = ?"
+    found = await store._engine.read(lambda db: db.execute(query, (row,)).fetchone()[0])
+    assert found == (after if allows(before, after) else before)
 
 
 @pytest.mark.parametrize("name", lifecycle.TABLES)

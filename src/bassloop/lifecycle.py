@@ -147,6 +147,9 @@ LOG = (
     Transition(_L.NONE, _L.OPEN, "its first bytes come"),
     Transition(_L.OPEN, _L.CLOSED, "the step is over"),
     Transition(_L.OPEN, _L.CUT, "the loop ended while it was being written"),
+    Transition(_L.CLOSED, _L.CLOSED, "a repair rebuilds its index"),
+    Transition(_L.CLOSED, _L.CUT, "a repair finds a part of it lost"),
+    Transition(_L.CUT, _L.CUT, "a repair rebuilds its index"),
 )
 
 TABLES = {"delivery": DELIVERY, "run": RUN, "check run": CHECK, "log": LOG}
@@ -182,7 +185,7 @@ def mermaid(name: str) -> str:
     lines = ["stateDiagram-v2"]
     for before, after, event in TABLES[name]:
         lines.append(f"    {before or '[*]'} --> {after}: {event}")
-    left = {transition.before for transition in TABLES[name]}
+    left = {before for before, after, _ in TABLES[name] if before != after}
     for state in dict.fromkeys(transition.after for transition in TABLES[name]):
         if state not in left:
             lines.append(f"    {state} --> [*]")

@@ -6,9 +6,10 @@ The wire and the tables call a step a vertex.
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import TYPE_CHECKING
 
-from bassloop.lifecycle import LogState
+from bassloop.lifecycle import LogState, states_before
 from bassloop.store.engine import Subject, reads, writes
 from bassloop.store.errors import NotStored
 from bassloop.store.model import Step, StepUpdate
@@ -180,16 +181,24 @@ def open_log(db: Connection, run_id: str, row: int) -> bool:
 
 
 def close_log(db: Connection, row: int, raw_bytes: int, lines: int, *, cut: bool) -> None:
-    """Note the final size of a step's log, as the run's next version."""
+    """Note the size of a step's log as the run's next version, unless it was never opened."""
+    state = LogState.CUT if cut else LogState.CLOSED
     db.execute(
         "UPDATE runs SET version = version + 1 "
         "WHERE id = (SELECT run_id FROM vertexes WHERE id = ?)",
         (row,),
     )
     db.execute(
-        "UPDATE vertexes SET log_state = ?, raw_bytes = ?, lines = ?, "
-        "version = (SELECT version FROM runs WHERE id = vertexes.run_id) WHERE id = ?",
-        (LogState.CUT if cut else LogState.CLOSED, raw_bytes, lines, row),
+        "UPDATE vertexes SET log_state = :state, raw_bytes = :raw_bytes, lines = :lines, "
+        "version = (SELECT version FROM runs WHERE id = vertexes.run_id) "
+        "WHERE id = :row AND log_state IN (SELECT value FROM json_each(:before))",
+        {
+            "row": row,
+            "state": state,
+            "raw_bytes": raw_bytes,
+            "lines": lines,
+            "before": json.dumps(sorted(states_before(state))),
+        },
     )
 
 
