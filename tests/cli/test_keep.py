@@ -78,7 +78,7 @@ def test_prune_says_what_it_needs(data: Data, words: tuple[str, ...], message: s
 
 
 def test_without_data_the_commands_say_where_they_looked(data: Data) -> None:
-    for words in (("prune", "--older-than", "1d"), ("backup", "to"), ("check",)):
+    for words in (("prune", "--older-than", "1d"), ("backup", str(tmp_path / "to")), ("check",)):
         said = data.command(*words)
         assert said.exit_code == 1
         assert f"there is no database {data.folder / 'loop.db'}" in said.output
