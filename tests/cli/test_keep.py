@@ -78,7 +78,7 @@ def test_prune_says_what_it_needs(data: Data, words: tuple[str, ...], message: s
 
 
 def test_without_data_the_commands_say_where_they_looked(data: Data) -> None:
-    for words in (("prune", "--older-than", "1d"), ("backup", str(tmp_path / "to")), ("check",)):
+    for words in (("prune", "--older-than", "1d"), ("backup", str(data.folder / "to")), ("check",)):
         said = data.command(*words)
         assert said.exit_code == 1
         assert f"there is no database {data.folder / 'loop.db'}" in said.output
@@ -86,7 +86,7 @@ def test_without_data_the_commands_say_where_they_looked(data: Data) -> None:
 
 def test_a_backup_is_made_and_restored(data: Data, tmp_path: Path) -> None:
     made = trio.run(data.make)
-    said = data.command("backup", str(tmp_path / "to"))
+    said = data.command("backup", str(data.folder / "to"))
     assert said.output.startswith("backed up 2 runs, ")
     said = data.command("restore", str(tmp_path / "to"))
     assert said.exit_code == 1
