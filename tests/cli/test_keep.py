@@ -82,11 +82,12 @@ def test_without_data_the_commands_say_where_they_looked(data: Data) -> None:
         said = data.command(*words)
         assert said.exit_code == 1
         assert f"there is no database {data.folder / 'loop.db'}" in said.output
+    assert not (data.folder / "to").exists()
 
 
 def test_a_backup_is_made_and_restored(data: Data, tmp_path: Path) -> None:
     made = trio.run(data.make)
-    said = data.command("backup", str(data.folder / "to"))
+    said = data.command("backup", str(tmp_path / "to"))
     assert said.output.startswith("backed up 2 runs, ")
     said = data.command("restore", str(tmp_path / "to"))
     assert said.exit_code == 1

@@ -65,7 +65,7 @@ def back_up(database: Path, blobs: Path, to: Path, *, now: float) -> BackupRepor
     about = to / ABOUT
     if to.exists() and not about.is_file() and any(to.iterdir()):
         raise BackupError(f"{to} is neither empty nor a backup: name another folder")
-    with os_errors(to), maintenance_lock(blobs):
+    with os_errors(to), open_read_only(database), maintenance_lock(blobs):
         (to / BLOBS).mkdir(parents=True, exist_ok=True)
         about.touch()
         fresh = to / f"{DATABASE}.new"
