@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import pytest
@@ -54,10 +55,16 @@ def test_every_state_can_be_reached_and_every_way_is_told_once(name: str) -> Non
     assert {transition.after for transition in table} == set(kind)
     for state in kind:
         assert way_to(state)[-1] is state
-    assert len({(before, after) for before, after, _ in table}) == len(table)
+    assert len({(before, after) for before, after, _, _ in table}) == len(table)
     assert all(
-        (event and event[0].islower()) or event.startswith("GitHub") for _, _, event in table
+        (event and event[0].islower()) or event.startswith("GitHub") for _, _, event, _ in table
     )
+
+
+@pytest.mark.parametrize("name", lifecycle.TABLES)
+def test_whoever_makes_a_transition_exists(name: str) -> None:
+    for transition in lifecycle.TABLES[name]:
+        assert find_spec(f"bassloop.{transition.by}") is not None
 
 
 def test_final_states_of_a_run_are_never_left() -> None:
@@ -178,5 +185,5 @@ async def test_a_log_makes_the_transitions_of_its_table_and_no_other(
 @pytest.mark.parametrize("name", lifecycle.TABLES)
 def test_a_diagram_has_every_transition(name: str) -> None:
     diagram = lifecycle.mermaid(name)
-    for before, after, event in lifecycle.TABLES[name]:
+    for before, after, event, _ in lifecycle.TABLES[name]:
         assert f"{before or '[*]'} --> {after}: {event}" in diagram

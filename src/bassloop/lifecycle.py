@@ -88,68 +88,104 @@ class Transition(NamedTuple):
     Args:
         before: the state before; None for the first.
         event: what happens, in words.
+        by: the module that makes the transition, below `bassloop`.
     """
 
     before: StrEnum | None
     after: StrEnum
     event: str
+    by: str
 
 
 _D, _R, _C, _L = DeliveryState, RunState, CheckState, LogState
 
 DELIVERY = (
-    Transition(None, _D.RECEIVED, "GitHub delivers it"),
-    Transition(_D.RECEIVED, _D.HANDLING, "its slot comes"),
-    Transition(_D.HANDLING, _D.HANDLING, "the loop restarts and resumes it"),
-    Transition(_D.HANDLING, _D.RECEIVED, "GitHub is out of reach, it failed, or the loop drains"),
-    Transition(_D.RECEIVED, _D.RECEIVED, "another attempt is put off"),
-    Transition(_D.HANDLING, _D.DONE, "its hook and all its checks are over"),
-    Transition(_D.HANDLING, _D.HELD, "its head needs an approval"),
-    Transition(_D.HANDLING, _D.IGNORED, "no hook runs for it"),
-    Transition(_D.HANDLING, _D.FAILED, "it can't be read"),
-    Transition(_D.HANDLING, _D.SET_ASIDE, "it failed too often"),
-    Transition(_D.RECEIVED, _D.SET_ASIDE, "an operator skips it"),
-    Transition(_D.HELD, _D.RECEIVED, "its head is approved"),
-    Transition(_D.DONE, _D.RECEIVED, "its head is approved, and its checks had waited for that"),
-    Transition(_D.FAILED, _D.RECEIVED, "GitHub or an operator delivers it again"),
-    Transition(_D.SET_ASIDE, _D.RECEIVED, "GitHub or an operator delivers it again"),
+    Transition(None, _D.RECEIVED, "GitHub delivers it", "deliveries.inbox"),
+    Transition(_D.RECEIVED, _D.HANDLING, "its slot comes", "deliveries.inbox"),
+    Transition(_D.HANDLING, _D.HANDLING, "the loop restarts and resumes it", "deliveries.inbox"),
+    Transition(
+        _D.HANDLING,
+        _D.RECEIVED,
+        "GitHub is out of reach, it failed, or the loop drains",
+        "deliveries.inbox",
+    ),
+    Transition(_D.RECEIVED, _D.RECEIVED, "another attempt is put off", "deliveries.inbox"),
+    Transition(_D.HANDLING, _D.DONE, "its hook and all its checks are over", "deliveries.inbox"),
+    Transition(_D.HANDLING, _D.HELD, "its head needs an approval", "deliveries.inbox"),
+    Transition(_D.HANDLING, _D.IGNORED, "no hook runs for it", "deliveries.inbox"),
+    Transition(_D.HANDLING, _D.FAILED, "it can't be read", "deliveries.inbox"),
+    Transition(
+        _D.HANDLING,
+        _D.SET_ASIDE,
+        "the loop crashed too often while handling it",
+        "deliveries.inbox",
+    ),
+    Transition(
+        _D.RECEIVED, _D.SET_ASIDE, "it failed or was postponed too often", "deliveries.inbox"
+    ),
+    Transition(_D.HELD, _D.RECEIVED, "its head is approved", "checks.actions"),
+    Transition(
+        _D.DONE,
+        _D.RECEIVED,
+        "its head is approved, and its checks had waited for that",
+        "checks.actions",
+    ),
+    Transition(
+        _D.FAILED, _D.RECEIVED, "GitHub or an operator delivers it again", "deliveries.inbox"
+    ),
+    Transition(
+        _D.SET_ASIDE, _D.RECEIVED, "GitHub or an operator delivers it again", "deliveries.inbox"
+    ),
 )
 
 RUN = (
-    Transition(None, _R.QUEUED, "a hook starts a check"),
-    Transition(_R.QUEUED, _R.RUNNING, "a runner takes it"),
-    Transition(_R.RUNNING, _R.RUNNING, "another runner takes it, before it began"),
-    Transition(_R.RUNNING, _R.SUCCEEDED, "its command succeeds"),
-    Transition(_R.QUEUED, _R.SUCCEEDED, "the loop's own check, which runs nothing, is right"),
-    Transition(_R.RUNNING, _R.FAILED, "its command fails"),
-    Transition(_R.QUEUED, _R.FAILED, "the hook fails, or the loop can't run it"),
-    Transition(_R.QUEUED, _R.CANCELLED, "somebody cancels it, or a newer head replaces it"),
-    Transition(_R.RUNNING, _R.CANCELLED, "somebody cancels it, or a newer head replaces it"),
-    Transition(_R.RUNNING, _R.TIMED_OUT, "it takes longer than its limit"),
-    Transition(_R.QUEUED, _R.TIMED_OUT, "it takes longer than its limit"),
-    Transition(_R.RUNNING, _R.INTERRUPTED, "the runner or the loop is lost"),
-    Transition(_R.QUEUED, _R.INTERRUPTED, "the loop shuts down before it can say more"),
-    Transition(_R.QUEUED, _R.ACTION_REQUIRED, "nobody's runner may run it, or none comes"),
-    Transition(_R.RUNNING, _R.ACTION_REQUIRED, "the runner that had it may not run it"),
-    Transition(_R.QUEUED, _R.NEUTRAL, "there is no hook"),
+    Transition(None, _R.QUEUED, "a hook starts a check", "checks.check"),
+    Transition(_R.QUEUED, _R.RUNNING, "a runner takes it", "checks.check"),
+    Transition(_R.RUNNING, _R.RUNNING, "another runner takes it, before it began", "checks.check"),
+    Transition(_R.RUNNING, _R.SUCCEEDED, "its command succeeds", "checks.check"),
+    Transition(
+        _R.QUEUED,
+        _R.SUCCEEDED,
+        "the loop's own check, which runs nothing, is right",
+        "checks.notices",
+    ),
+    Transition(_R.RUNNING, _R.FAILED, "its command fails", "checks.check"),
+    Transition(_R.QUEUED, _R.FAILED, "the hook fails, or the loop can't run it", "checks.notices"),
+    Transition(
+        _R.QUEUED, _R.CANCELLED, "somebody cancels it, or a newer head replaces it", "checks.check"
+    ),
+    Transition(
+        _R.RUNNING, _R.CANCELLED, "somebody cancels it, or a newer head replaces it", "checks.check"
+    ),
+    Transition(_R.RUNNING, _R.TIMED_OUT, "it takes longer than its limit", "checks.check"),
+    Transition(_R.QUEUED, _R.TIMED_OUT, "it takes longer than its limit", "checks.check"),
+    Transition(_R.RUNNING, _R.INTERRUPTED, "the runner or the loop is lost", "checks.check"),
+    Transition(_R.QUEUED, _R.INTERRUPTED, "its delivery is set aside", "checks.recovery"),
+    Transition(
+        _R.QUEUED, _R.ACTION_REQUIRED, "nobody's runner may run it, or none comes", "checks.check"
+    ),
+    Transition(
+        _R.RUNNING, _R.ACTION_REQUIRED, "the runner that had it may not run it", "checks.check"
+    ),
+    Transition(_R.QUEUED, _R.NEUTRAL, "there is no hook", "checks.notices"),
 )
 
 CHECK = (
-    Transition(None, _C.INTENDED, "a run is recorded for it"),
-    Transition(_C.INTENDED, _C.OPEN, "GitHub created it"),
-    Transition(_C.OPEN, _C.OPEN, "GitHub is told of its progress"),
-    Transition(_C.OPEN, _C.CONCLUDED, "GitHub took its conclusion"),
-    Transition(_C.INTENDED, _C.CONCLUDED, "GitHub will not have it"),
+    Transition(None, _C.INTENDED, "a run is recorded for it", "checks.check"),
+    Transition(_C.INTENDED, _C.OPEN, "GitHub created it", "checks.check"),
+    Transition(_C.OPEN, _C.OPEN, "its id is bound again after a crash", "checks.check"),
+    Transition(_C.OPEN, _C.CONCLUDED, "GitHub took its conclusion", "checks.conclude"),
+    Transition(_C.INTENDED, _C.CONCLUDED, "GitHub will not have it", "checks.recovery"),
 )
 
 LOG = (
-    Transition(None, _L.NONE, "the runner reports the step"),
-    Transition(_L.NONE, _L.OPEN, "its first bytes come"),
-    Transition(_L.OPEN, _L.CLOSED, "the step is over"),
-    Transition(_L.OPEN, _L.CUT, "the loop ended while it was being written"),
-    Transition(_L.CLOSED, _L.CLOSED, "a repair rebuilds its index"),
-    Transition(_L.CLOSED, _L.CUT, "a repair finds a part of it lost"),
-    Transition(_L.CUT, _L.CUT, "a repair rebuilds its index"),
+    Transition(None, _L.NONE, "the runner reports the step", "checks.recorder"),
+    Transition(_L.NONE, _L.OPEN, "its first bytes come", "checks.recorder"),
+    Transition(_L.OPEN, _L.CLOSED, "the step is over", "checks.recorder"),
+    Transition(_L.OPEN, _L.CUT, "the loop ended while it was being written", "store.logs.logs"),
+    Transition(_L.CLOSED, _L.CLOSED, "a repair rebuilds its index", "store.maintenance.check"),
+    Transition(_L.CLOSED, _L.CUT, "a repair finds a part of it lost", "store.maintenance.check"),
+    Transition(_L.CUT, _L.CUT, "a repair rebuilds its index", "store.maintenance.check"),
 )
 
 TABLES = {"delivery": DELIVERY, "run": RUN, "check run": CHECK, "log": LOG}
@@ -162,7 +198,7 @@ RUN_FINAL = frozenset(RunState) - RUN_UNFINISHED
 
 _BEFORE: dict[type[StrEnum], dict[StrEnum, set[StrEnum | None]]] = {}
 for _table in TABLES.values():
-    for _before, _after, _ in _table:
+    for _before, _after, _, _ in _table:
         _BEFORE.setdefault(type(_after), {}).setdefault(_after, set()).add(_before)
 
 
@@ -183,9 +219,9 @@ def mermaid(name: str) -> str:
         name: a key of `TABLES`.
     """
     lines = ["stateDiagram-v2"]
-    for before, after, event in TABLES[name]:
+    for before, after, event, _ in TABLES[name]:
         lines.append(f"    {before or '[*]'} --> {after}: {event}")
-    left = {before for before, after, _ in TABLES[name] if before != after}
+    left = {before for before, after, _, _ in TABLES[name] if before != after}
     for state in dict.fromkeys(transition.after for transition in TABLES[name]):
         if state not in left:
             lines.append(f"    {state} --> [*]")
