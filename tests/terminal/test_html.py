@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bassloop.terminal import (
-    palette_css,
+    palette_colour,
     render_html,
     render_lines,
     restyle,
@@ -91,11 +91,10 @@ def test_the_nearest_colour_is_near() -> None:
     assert nearest(95, 135, 175) == 67
 
 
-def test_the_palette_has_a_rule_for_every_fixed_colour() -> None:
-    css = palette_css()
-    assert ".t-f16{color:#000000}" in css
-    assert ".t-g208{background-color:#ff8700}" in css
-    assert css.count("\n") == 480
+def test_the_palette_has_every_fixed_colour() -> None:
+    assert palette_colour(16) == (0, 0, 0)
+    assert palette_colour(208) == (0xFF, 0x87, 0x00)
+    assert palette_colour(255) == (0xEE, 0xEE, 0xEE)
 
 
 def test_a_line_for_a_terminal_has_looks_and_safe_links_alone() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bassloop.web import colour_schemes, presentation
-from bassloop.web.colour_schemes import BadScheme, contrast, load_schemes, read_scheme, schemes_css
+from bassloop.web.colour_schemes import (
+    BadScheme,
+    contrast,
+    load_schemes,
+    palette_css,
+    read_scheme,
+    schemes_css,
+)
 
 SHIPPED = load_schemes(Path(presentation.__file__).parent / "schemes")
 
@@ -69,3 +77,20 @@ def test_a_scheme_of_one_variant_has_it_in_both(tmp_path: Path) -> None:
     (tmp_path / "night-dark.yaml").write_text(text)
     [scheme] = load_schemes(tmp_path)
     assert scheme.light == scheme.dark
+
+
+def test_the_terminals_colours_can_be_read_in_every_scheme() -> None:
+    css = palette_css(SHIPPED)
+    found = re.findall(r"\.t-f(\d+)\{color:light-dark\(#(\w{6}),#(\w{6})\)\}", css)
+    assert [int(number) for number, *_ in found] == list(range(16, 256))
+    for _, *pair in found:
+        light, dark = (
+            (int(text[:2], 16) / 255, int(text[2:4], 16) / 255, int(text[4:], 16) / 255)
+            for text in pair
+        )
+        for scheme in SHIPPED:
+            for name in colour_schemes.LOG_BACKGROUNDS:
+                assert contrast(light, scheme.light[name]) >= colour_schemes.CONTRAST
+                assert contrast(dark, scheme.dark[name]) >= colour_schemes.CONTRAST
+    assert ".t-g208{background-color:#ff8700;color:#000000}" in css
+    assert '.t-f208[class*="t-g"]{color:#ff8700}' in css

@@ -11,7 +11,7 @@ No input and no output happens here, and no byte makes anything raise.
 
 from __future__ import annotations
 
-from bassloop.terminal.html import palette_css, render_html, render_lines
+from bassloop.terminal.html import palette_colour, render_html, render_lines
 from bassloop.terminal.lines import restyle, strip, strip_lines
 from bassloop.terminal.terminal import ROWS, Settled, Terminal
 
@@ -19,7 +19,7 @@ __all__ = [
     "ROWS",
     "Settled",
     "Terminal",
-    "palette_css",
+    "palette_colour",
     "render_html",
     "render_lines",
     "restyle",

@@ -2,7 +2,7 @@
 
 Looks are classes: `t-bold`, `t-dim`, `t-italic`, `t-underline`, `t-blink`, `t-hidden`, `t-strike`,
 `t-overline`; `t-f0` to `t-f255` for the colour of the text and `t-g0` to `t-g255` for the ground
-behind it. Colours 0 to 15 are the theme's to define; `palette_css` has the rules for all others. A
+behind it. Colours 0 to 15 are the theme's to define; `palette_colour` has the values of all others. A
 true colour becomes the nearest of the 240 fixed ones, since there cannot be a class for each of 16
 million. Reversed text swaps the two, with `t-fground` and `t-gtext` for the defaults.
 """
@@ -110,30 +110,21 @@ def _spans(parts: list[str]) -> str:
     return "".join(parts)[:-1]
 
 
-def palette_css() -> str:
-    """Rules for the colours 16 to 255, as text and as ground."""
-    rules = []
-    for index in range(16, 256):
-        colour = "#{:02x}{:02x}{:02x}".format(*_rgb(index))
-        rules.append(f".t-f{index}{{color:{colour}}}")
-        rules.append(f".t-g{index}{{background-color:{colour}}}")
-    return "\n".join(rules) + "\n"
-
-
 @lru_cache(maxsize=4096)
 def nearest(red: int, green: int, blue: int) -> int:
     """The fixed colour of the palette (16 to 255) that is nearest to a true colour."""
     cube = [_nearest_step(value) for value in (red, green, blue)]
     grey = min(23, max(0, round(((red + green + blue) / 3 - 8) / 10)))
     candidates = (16 + 36 * cube[0] + 6 * cube[1] + cube[2], 232 + grey)
-    return min(candidates, key=lambda index: _distance(_rgb(index), (red, green, blue)))
+    return min(candidates, key=lambda index: _distance(palette_colour(index), (red, green, blue)))
 
 
 def _nearest_step(value: int) -> int:
     return min(range(6), key=lambda step: abs(_STEPS[step] - value))
 
 
-def _rgb(index: int) -> tuple[int, int, int]:
+def palette_colour(index: int) -> tuple[int, int, int]:
+    """Return the red, green and blue of one of the fixed colours, 16 to 255."""
     if index >= 232:
         level = 8 + 10 * (index - 232)
         return level, level, level

@@ -10,11 +10,10 @@ from quart import Response, has_request_context, render_template, request, url_f
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
-from bassloop.terminal import palette_css
 from bassloop.units import format_duration
 from bassloop.web import guard, service_endpoints
 from bassloop.web.auth import device_flow, sign_in
-from bassloop.web.colour_schemes import load_schemes, schemes_css
+from bassloop.web.colour_schemes import load_schemes, palette_css, schemes_css
 from bassloop.web.feeds import atom, badge
 from bassloop.web.logs import live_feed, log_endpoints, search
 from bassloop.web.pages import (
@@ -63,7 +62,7 @@ def create_app(context: WebContext) -> QuartTrio:
     schemes = load_schemes(HERE / "schemes")
     themes = [scheme.name for scheme in schemes]
     known = preferences.known_preferences(themes)
-    colours_css = schemes_css(schemes) + palette_css()
+    colours_css = schemes_css(schemes) + palette_css(schemes)
     colours_version = hashlib.sha256(colours_css.encode()).hexdigest()[:12]
     api_description = (HERE / "openapi.json").read_bytes()
 

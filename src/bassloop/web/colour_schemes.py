@@ -11,8 +11,11 @@ backgrounds until they reach WCAG 2's level AA (4.5 to 1).
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from bassloop.terminal import palette_colour
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -36,6 +39,9 @@ NAMES = (
 """The CSS variables."""
 
 BACKGROUNDS = ("ground", "raised", "sunken", "hit")
+
+LOG_BACKGROUNDS = ("sunken", "hit")
+"""Those that logs have."""
 
 TEXTS = ("text", "soft", "ok", "bad", "warn", "info", "magenta", "cyan")
 
@@ -138,17 +144,46 @@ def schemes_css(schemes: Iterable[ColourScheme]) -> str:
     return "".join(rules)
 
 
+def palette_css(schemes: Iterable[ColourScheme]) -> str:
+    """Return rules for the terminal's fixed colours, 16 to 255.
+
+    A text's colour is moved until it has enough contrast with the backgrounds of logs in all schemes. On a
+    background of the terminal's own it stays as it is, and text without a colour is black or white.
+    """
+    found = list(schemes)
+    # The darkest of the light backgrounds, and the lightest of the dark ones, decide for all.
+    light = min((s.light[name] for s in found for name in LOG_BACKGROUNDS), key=_luminance)
+    dark = max((s.dark[name] for s in found for name in LOG_BACKGROUNDS), key=_luminance)
+    black, white = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    rules = []
+    for index in range(16, 256):
+        red, green, blue = (value / 255 for value in palette_colour(index))
+        colour = red, green, blue
+        on_light = _hex(with_contrast(colour, [light], dark=False))
+        on_dark = _hex(with_contrast(colour, [dark], dark=True))
+        text = max((black, white), key=lambda each: contrast(each, colour))
+        rules.append(
+            f".t-f{index}{{color:light-dark({on_light},{on_dark})}}\n"
+            f'.t-f{index}[class*="t-g"]{{color:{_hex(colour)}}}\n'
+            f".t-g{index}{{background-color:{_hex(colour)};color:{_hex(text)}}}\n"
+        )
+    return "".join(rules)
+
+
 def with_contrast(colour: Colour, backgrounds: Iterable[Colour], *, dark: bool) -> Colour:
     """Return the colour, moved towards white or black just as far as the contrast with each background
     needs."""
     grounds = list(backgrounds)
     towards = (1.0, 1.0, 1.0) if dark else (0.0, 0.0, 0.0)
-    for step in range(101):
-        moved = mix(colour, towards, step / 100)
-        shown = _colour(_hex(moved)[1:])
-        if all(contrast(shown, ground) >= CONTRAST for ground in grounds):
-            return shown
-    return towards
+
+    def moved(step: int) -> Colour:
+        return _colour(_hex(mix(colour, towards, step / 100))[1:])
+
+    def is_readable(step: int) -> bool:
+        return all(contrast(moved(step), ground) >= CONTRAST for ground in grounds)
+
+    step = 0 if is_readable(0) else bisect_left(range(101), True, key=is_readable)
+    return moved(step) if step <= 100 else towards
 
 
 def contrast(one: Colour, other: Colour) -> float:
