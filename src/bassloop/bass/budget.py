@@ -112,7 +112,7 @@ class Meter:
         return Exhausted(budget, f"{text}: its budget ({budget}) is used up{fix}")
 
     def _weigh(self, coming: int) -> None:
-        """Find out how much is really alive, and when to do so again."""
+        """Weigh what is really alive, and decide when to do so again. Raises `Exhausted`."""
         live = self.budget.live
         weight = _weight(self.roots, live) + (coming if coming > 1 << 16 else 0)
         if weight > live:

@@ -170,7 +170,7 @@ def _secrets(left: Secret, right: Secret, pending: Pending) -> bool:
 
 @EQUAL.of(Thunk)
 def _thunks(left: Thunk, right: Thunk, pending: Pending) -> bool:
-    """Thunks are equal if their messages are; one that has no message only equals itself."""
+    """Compare the messages of thunks. A thunk that has none only equals itself."""
     try:
         return encode_thunk(left, strict=False) == encode_thunk(right, strict=False)
     except BassError:

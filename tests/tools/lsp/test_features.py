@@ -78,7 +78,7 @@ def test_a_member_of_a_module_is_told() -> None:
 
 def test_a_name_for_another_one_tells_what_that_is() -> None:
     assert hover("(use (.strings)) (def glue strings:join) (gl|ue)").startswith(
-        "```clojure\n(glue delim strs)\n```\n\n*function*\n\njoins strings"
+        "```clojure\n(glue delim strs)\n```\n\n*function*\n\nJoins strings"
     )
 
 

@@ -28,7 +28,7 @@ _DO = Builtin("do", Symbol("body"), TABLE["do"].function, operative=True)
 def plan_operative(
     formals: Value, scope_formal: Value, forms: list[Value]
 ) -> Callable[[Scope, Machine], Operative]:
-    """Compile an operative of patterns and a body; return a function that closes it over a scope.
+    """Return a function that closes an operative of these patterns and this body over a scope.
 
     Raises `BassError` for what isn't a pattern, and without a body.
     """

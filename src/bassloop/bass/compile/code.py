@@ -140,7 +140,7 @@ def _symbol(symbol: Symbol, tail: bool, place: Range | None) -> Code:
 
 @COMPILED.of(Cons)
 def _cons(form: Value, tail: bool, place: Range | None) -> Code:
-    """`[a b & rest]`: the list of the evaluated members, ended by the evaluated rest."""
+    """Compile `[a b & rest]` to the list of the evaluated members, ended by the evaluated rest."""
     members: list[Value] = []
     while form.__class__ is Cons:
         members.append(form.a)
@@ -169,7 +169,7 @@ def _cons(form: Value, tail: bool, place: Range | None) -> Code:
 
 @COMPILED.of(Bind)
 def _bind(form: Bind, tail: bool, place: Range | None) -> Code:
-    """`{:key value parent}`: a scope that binds the keys; scopes among the members become its parents.
+    """Compile `{:key value parent}` to a scope that binds the keys; scopes among the members become its parents.
 
     The members are evaluated in a child scope, which is then the result, cut off from where it was made: a function
     that is made inside sees the bindings and parents of the new scope only.
@@ -216,7 +216,7 @@ def _fill(made: Scope, values: list[Value], machine: Machine) -> None:
 
 @COMPILED.of(Located)
 def _located(form: Located, tail: bool, place: Range | None) -> Code:
-    """Errors learn from it where they happened."""
+    """Compile the form inside, so that errors say where they happened."""
     inner = form.form
     cls = inner.__class__
     documents = form.comment or form.meta

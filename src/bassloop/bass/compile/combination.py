@@ -58,7 +58,7 @@ def _general_call(form: Pair, tail: bool, place: Range | None) -> Code:
 
 
 def _dotted_call(form: Pair, tail: bool, place: Range | None) -> Code:
-    """`(f x & rest)`"""
+    """Compile `(f x & rest)`, which has operands that are only known when it runs."""
     head, operands = code(form.a), form.d
 
     def run(scope: Scope, machine: Machine) -> Value:
@@ -121,7 +121,7 @@ def _sort(operand: Value) -> tuple[str, Value]:
 
 @COMPILED.of(ExtendPath)
 def _extend_path(form: Value, tail: bool, place: Range | None) -> Code:
-    """`parent/child`: a path that extends a directory is made once, anything else is called with the child."""
+    """Compile `parent/child`: a directory is extended once and for all, anything else is called with the child."""
     children = []
     while isinstance(form, ExtendPath):
         children.append(form.child)

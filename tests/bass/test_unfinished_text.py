@@ -1,4 +1,4 @@
-"""What a text is about at a place in it, whether it is a program or not."""
+"""The word and the call at a place in a text, whether it is a program or not."""
 
 from __future__ import annotations
 
