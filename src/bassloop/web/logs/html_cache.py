@@ -14,6 +14,7 @@ import trio
 
 from bassloop.concurrency import KeyedLock, TTLCache
 from bassloop.terminal import render_lines
+from bassloop.web.logs.links import link_urls
 
 if TYPE_CHECKING:
     from bassloop.store import Store
@@ -109,5 +110,9 @@ class LogHtmlCache:
 
 async def _render(lines: list[bytes]) -> list[str]:
     if sum(map(len, lines)) < MIN_THREAD_BYTES:
-        return render_lines(lines)
-    return await trio.to_thread.run_sync(render_lines, lines)
+        return _lines_to_html(lines)
+    return await trio.to_thread.run_sync(_lines_to_html, lines)
+
+
+def _lines_to_html(lines: list[bytes]) -> list[str]:
+    return [link_urls(line) for line in render_lines(lines)]
