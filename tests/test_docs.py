@@ -8,7 +8,7 @@ import click
 
 from bassloop.cli.runner import dial, prune
 from bassloop.cli.runner_secret import set_
-from bassloop.settings import Settings
+from bassloop.settings import Settings, written_default
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -16,7 +16,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 def settings_table() -> str:
     rows = ["| setting | default | what it does |", "| --- | --- | --- |"]
     for name, field in Settings.model_fields.items():
-        default = "" if field.default is None or field.default_factory else f"`{field.default}`"
+        default = f"`{written_default(name)}`" if written_default(name) else ""
         rows.append(f"| `{name.upper()}` | {default} | {field.description} |")
     return "\n".join(rows)
 

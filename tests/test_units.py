@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bassloop.units import format_duration, format_size, parse_duration, parse_size
+from bassloop.units import (
+    format_duration,
+    format_size,
+    parse_duration,
+    parse_size,
+    write_duration,
+    write_size,
+)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +78,24 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         except ValueError:
             continue
         assert value >= 0
+
+
+@given(st.integers(0, 10**9), st.integers(0, 10**14))
+def test_what_is_written_is_read_back(seconds: int, count: int) -> None:
+    assert parse_duration(write_duration(seconds)) == seconds
+    assert parse_size(write_size(count)) == count
+
+
+def test_what_is_written_is_short() -> None:
+    assert [write_duration(each) for each in (0, 0.5, 90, 600, 14400.0, 86400)] == [
+        "0s",
+        "0.5s",
+        "90s",
+        "10m",
+        "4h",
+        "1d",
+    ]
+    assert [write_size(each) for each in (0, 4 << 20, 1_000_000)] == ["0", "4MiB", "1MB"]
 
 
 def test_for_people() -> None:

@@ -55,6 +55,24 @@ def parse_size(text: str) -> int:
     return int(float(match[1]) * _BYTES[unit]) if "." in match[1] else int(match[1]) * _BYTES[unit]
 
 
+def write_duration(seconds: float) -> str:
+    """Return the shortest text that `parse_duration` reads as this duration, such as ``10m``."""
+    for unit in ("w", "d", "h", "m", "s"):
+        count = seconds / _SECONDS[unit]
+        if count and count == int(count):
+            return f"{int(count)}{unit}"
+    return f"{seconds:g}s"
+
+
+def write_size(count: int) -> str:
+    """Return the shortest text that `parse_size` reads as this size, such as ``4MiB``."""
+    for unit in ("TiB", "GiB", "MiB", "KiB", "TB", "GB", "MB", "KB"):
+        factor = _BYTES[unit.lower()]
+        if count and count % factor == 0:
+            return f"{count // factor}{unit}"
+    return str(count)
+
+
 def format_duration(seconds: float) -> str:
     """Return seconds as ``0.4 s``, ``12 s``, ``3 min 5 s`` or ``2 h 4 min``."""
     if seconds < 10:

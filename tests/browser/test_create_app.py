@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from bassloop.settings import load_settings
+from bassloop.settings_reader import load_settings
 from tests.github.world import KEY, make_repository, world
 
 from . import app_scenes as scenes

@@ -14,7 +14,8 @@ import pytest
 import trio
 
 from bassloop.cli import cli
-from bassloop.settings import Settings, load_settings
+from bassloop.settings import Settings
+from bassloop.settings_reader import load_settings
 from bassloop.store import open_store
 
 from ..store.test_retention import logged

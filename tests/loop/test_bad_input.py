@@ -38,11 +38,11 @@ BROKEN_HOOKS = {
 
 @pytest.mark.parametrize("what", BROKEN_HOOKS)
 async def test_a_broken_hook_is_told_on_a_check_named_for_it(
-    make_repository: MakeRepository, what: str, monkeypatch: pytest.MonkeyPatch
+    make_repository: MakeRepository, what: str
 ) -> None:
-    monkeypatch.setenv("HOOK_STEPS", "200000")
     source, message, where = BROKEN_HOOKS[what]
-    async with tried(make_repository(**{"project.bass": source})) as trial:
+    steps = {"hook_steps": 200_000}
+    async with tried(make_repository(**{"project.bass": source}), settings=steps) as trial:
         hook = check_run(trial, "project.bass")
         assert (hook["status"], hook["conclusion"]) == ("completed", "failure")
         assert message in hook["output"]["summary"]

@@ -13,8 +13,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.loop.test_whole_path import tried
 
 if TYPE_CHECKING:
-    import pytest
-
     from tests.repositories import MakeRepository
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -38,10 +36,8 @@ async def scraped(url: str, **headers: str) -> dict[tuple[str, ...], float]:
 
 async def test_a_delivery_is_seen_in_the_metrics(
     make_repository: MakeRepository,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("METRICS_LISTEN", "127.0.0.1:0")
-    async with tried(make_repository(CHECKS)) as trial:
+    async with tried(make_repository(CHECKS), settings={"metrics_listen": "127.0.0.1:0"}) as trial:
         assert trial.daemon.metrics_url is not None
         now = await scraped(trial.daemon.metrics_url)
     assert now["bassloop_deliveries_answered_total", "check_suite", "202"] == 1
@@ -67,10 +63,8 @@ async def test_a_delivery_is_seen_in_the_metrics(
 
 async def test_who_is_refused_is_counted_under_no_name_that_they_chose(
     make_repository: MakeRepository,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("METRICS_TOKEN", "s3cret")
-    async with tried(make_repository(CHECKS)) as trial:
+    async with tried(make_repository(CHECKS), settings={"metrics_token": "s3cret"}) as trial:
         where = trial.daemon.local_url
         async with httpx.AsyncClient() as client:
             for name in ("push", "x" * 60):
@@ -100,11 +94,9 @@ async def test_without_a_token_the_pages_show_no_metrics(make_repository: MakeRe
 
 async def test_the_dashboard_asks_for_what_there_is(
     make_repository: MakeRepository,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("METRICS_LISTEN", "127.0.0.1:0")
     limits = {"x-ratelimit-remaining": "4999", "x-ratelimit-reset": "9999999999"}
-    async with tried(make_repository(CHECKS)) as trial:
+    async with tried(make_repository(CHECKS), settings={"metrics_listen": "127.0.0.1:0"}) as trial:
         for pacer in trial.daemon.loop.github.api._pacers.values():
             pacer.update(limits)
         assert trial.daemon.metrics_url is not None

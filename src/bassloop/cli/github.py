@@ -70,7 +70,7 @@ def create_app(
     import trio
 
     from bassloop.github import GitHubError
-    from bassloop.settings import settings_path
+    from bassloop.settings_reader import settings_path
     from bassloop.tools.setup.settings_file import SettingsFileError
 
     settings = read_settings(external_url=external_url, github_api_url=github_api_url)

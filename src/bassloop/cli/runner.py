@@ -10,7 +10,7 @@ import click
 
 from bassloop.cli import SuggestingGroup
 from bassloop.cli.errors import report_errors
-from bassloop.cli.options import FOLDER, SIZE
+from bassloop.cli.options import FOLDER, SIZE, quick_imports
 from bassloop.cli.runner_secret import secret
 
 if TYPE_CHECKING:
@@ -127,11 +127,13 @@ def dial(
     Example:
       bassloop runner octocat@loop.example.com --only 'octocat/*' --jobs 2
     """
-    import trio
+    with quick_imports():
+        import trio
 
-    from bassloop.cli.log_config import configure_logs
+        from bassloop.cli.log_config import configure_logs
+        from bassloop.runner import RunnerError, RunnerOptions, parse_destination, serve_runner
+
     from bassloop.cli.runner_display import RunnerDisplay
-    from bassloop.runner import RunnerError, RunnerOptions, parse_destination, serve_runner
 
     configure_logs("debug" if verbose else "warning")
     with report_errors(RunnerError):

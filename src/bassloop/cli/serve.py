@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from bassloop.cli.errors import report_errors
-from bassloop.cli.log_config import configure_logs
-from bassloop.cli.options import data_dir_option, read_settings
+from bassloop.cli.options import data_dir_option, quick_imports, read_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from bassloop.settings import Settings
 
 
@@ -40,22 +41,23 @@ def serve(**overrides: object) -> None:
       EXTERNAL_URL=https://loop.example.com bassloop serve --listen 127.0.0.1:3000
     """
     settings = read_settings(**overrides)
+    with quick_imports():
+        import trio
+
+        from bassloop.cli.log_config import configure_logs
+        from bassloop.daemon.errors import StartError
+        from bassloop.daemon.serve import serve as serve_daemon
+        from bassloop.gateway import HostKeyError
+        from bassloop.settings import SettingsError
+        from bassloop.store import StoreError
+
     configure_logs(settings.log_level)
-
-    import trio
-
-    from bassloop.daemon.errors import StartError
-    from bassloop.gateway import HostKeyError
-    from bassloop.settings import SettingsError
-    from bassloop.store import StoreError
-
     with report_errors(SettingsError, StartError, StoreError, HostKeyError):
-        sys.exit(trio.run(_serve, settings))
+        sys.exit(trio.run(_bridged, serve_daemon, settings))
 
 
-async def _serve(settings: Settings) -> int:
+async def _bridged(serve: Callable[[Settings], Awaitable[int]], settings: Settings) -> int:
     from bassloop.bridge import open_bridge
-    from bassloop.daemon.serve import serve as serve_daemon
 
     async with open_bridge():
-        return await serve_daemon(settings)
+        return await serve(settings)

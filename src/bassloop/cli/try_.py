@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bassloop.cli.errors import report_errors
+from bassloop.cli.options import quick_imports
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -56,15 +59,15 @@ def try_(
     The runner carries out commands on this machine as you, in a private directory and without a
     container: try what you trust.
     """
-    import trio
+    with quick_imports():
+        import trio
 
-    from bassloop.cli.errors import report_errors
-    from bassloop.cli.log_config import configure_logs
-    from bassloop.daemon.errors import StartError
-    from bassloop.settings import SettingsError
-    from bassloop.standin import StandInError
-    from bassloop.store import StoreError
-    from bassloop.tools.trial import TrialError, TrialOptions
+        from bassloop.cli.log_config import configure_logs
+        from bassloop.daemon.errors import StartError
+        from bassloop.settings import SettingsError
+        from bassloop.standin import StandInError
+        from bassloop.store import StoreError
+        from bassloop.tools.trial import TrialError, TrialOptions
 
     configure_logs("info" if verbose else "error")
     options = TrialOptions(

@@ -273,15 +273,22 @@ def policies(settings: Settings) -> PolicyCache:
 
 def disabled_features(settings: Settings) -> list[str]:
     """Return a sentence for each feature that is off, with the setting that turns it on."""
-    off = {
-        "checks are off: GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY are not set": (
-            settings.github_app_id is None or settings.private_key() is None
-        ),
-        "deliveries are refused: GITHUB_APP_WEBHOOK_SECRET is not set": (
-            settings.webhook_secret() is None
-        ),
-        "nobody can sign in, so nobody sees private runs: GITHUB_APP_CLIENT_ID and "
-        "GITHUB_APP_CLIENT_SECRET are not set": _oauth(settings) is None,
-        "links only work on this machine: EXTERNAL_URL is not set": settings.external_url is None,
+    features: dict[str, dict[str, object]] = {
+        "checks are off": {
+            "GITHUB_APP_ID": settings.github_app_id,
+            "GITHUB_APP_PRIVATE_KEY": settings.private_key(),
+        },
+        "deliveries are refused": {"GITHUB_APP_WEBHOOK_SECRET": settings.webhook_secret()},
+        "nobody can sign in, so nobody sees private runs": {
+            "GITHUB_APP_CLIENT_ID": settings.github_app_client_id,
+            "GITHUB_APP_CLIENT_SECRET": settings.secret("github_app_client_secret"),
+        },
+        "links only work on this machine": {"EXTERNAL_URL": settings.external_url},
     }
-    return [sentence for sentence, is_off in off.items() if is_off]
+    sentences = []
+    for feature, needed in features.items():
+        missing = [name for name, value in needed.items() if not value]
+        if missing:
+            verb = "is" if len(missing) == 1 else "are"
+            sentences.append(f"{feature}: {' and '.join(missing)} {verb} not set")
+    return sentences

@@ -13,7 +13,7 @@ import secrets
 import shutil
 import tempfile
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,7 @@ from bassloop.settings import Settings
 from bassloop.standin import StandIn, serve_standin
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
 HOOKS = ("project.bass", "bass/github-hook")
 
@@ -50,6 +50,7 @@ class TrialOptions:
         runner: connect a runner of the sender's.
         private: make the repository private, so that its runs are seen by who has signed in; the stand-in
             lets you sign in as anybody.
+        settings: more of the daemon's settings.
     """
 
     path: Path
@@ -57,6 +58,7 @@ class TrialOptions:
     payload: Path | None = None
     runner: bool = True
     private: bool = False
+    settings: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +124,7 @@ async def open_trial(
                 operators=str(standin.user.id),
                 runner_wait=0,
                 drain_seconds=5,
+                **dict(options.settings),
             )
             async with trio.open_nursery() as daemon_nursery:
                 daemon: Daemon = await daemon_nursery.start(_serve, settings, stop)

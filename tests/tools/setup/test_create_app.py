@@ -95,7 +95,6 @@ async def test_the_app_is_made_and_its_credentials_are_kept(
             "EXTERNAL_URL": "https://loop.test",
             "GITHUB_API_URL": it.its.standin.url,
             "GITHUB_APP_ID": "1",
-            "GITHUB_APP_SLUG": "my-loop",
             "GITHUB_APP_CLIENT_ID": "Iv1.0000000000000001",
             "GITHUB_APP_CLIENT_SECRET": "client-secret",
             "GITHUB_APP_PRIVATE_KEY": KEY.private,

@@ -35,7 +35,7 @@ def settings_of(its: World, url: str | None, **more: Any) -> Settings:
         "github_app_webhook_secret": "s3cret",
         **more,
     }
-    return Settings(_env_file=None, **given)  # type: ignore[call-arg]
+    return Settings(**given)
 
 
 async def serve_loop(statuses: list[int], *, task_status: trio.TaskStatus[str]) -> None:
@@ -123,7 +123,7 @@ async def test_github_out_of_reach_is_all_that_is_said() -> None:
         async with open_github(
             GitHubConfig(url, 1, KEY.private, retries=RetryPolicy(attempts=1))
         ) as github:
-            settings = Settings(_env_file=None, github_api_url=url)  # type: ignore[call-arg]
+            settings = Settings(github_api_url=url)
             found = [each async for each in examine(settings, github)]
     assert len(found) == 1
     assert "GITHUB_API_URL" in wrong(found)[0]

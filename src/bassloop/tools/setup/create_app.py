@@ -148,7 +148,6 @@ def settings_of(app: NewApp, plan: Plan) -> dict[str, str]:
         "EXTERNAL_URL": plan.external_url,
         "GITHUB_API_URL": plan.api_url,
         "GITHUB_APP_ID": str(app.id),
-        "GITHUB_APP_SLUG": app.slug,
         "GITHUB_APP_CLIENT_ID": app.client_id,
         "GITHUB_APP_CLIENT_SECRET": app.client_secret,
         "GITHUB_APP_PRIVATE_KEY": app.private_key,

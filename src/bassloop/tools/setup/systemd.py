@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from dotenv import dotenv_values
 
 import bassloop
-from bassloop.settings import Settings, load_settings, parse_address
+from bassloop.settings import parse_address
+from bassloop.settings_reader import NAMES, load_settings, unknown_setting
 from bassloop.tools.setup.units import ServeFacts
 
 if TYPE_CHECKING:
@@ -56,29 +57,28 @@ def serve_facts(etc: Path, groups: Iterable[str]) -> ServeFacts:
     Raises SettingsError, and SystemdError for a credential that no setting has the name of.
     """
     given = {name: value for name, value in dotenv_values(etc / "settings.env").items() if value}
-    known = {name.upper() for name in Settings.model_fields}
     settings = load_settings(
-        **{name.lower(): value for name, value in given.items() if name.upper() in known}
+        **{name.lower(): value for name, value in given.items() if name.upper() in NAMES}
     )
     listened = (settings.listen, settings.ssh_addr, settings.metrics_listen)
     ports = [parse_address(address)[1] for address in listened if address]
     return ServeFacts(
         command=(*program(), "serve"),
-        credentials=tuple(_credentials(etc / "credentials", known)),
+        credentials=tuple(_credentials(etc / "credentials")),
         groups=tuple(groups),
         low_port=any(0 < port < 1024 for port in ports),
         drain_seconds=settings.drain_seconds,
     )
 
 
-def _credentials(folder: Path, known: set[str]) -> Iterable[tuple[str, Path]]:
+def _credentials(folder: Path) -> Iterable[tuple[str, Path]]:
     try:
         names = sorted(path.name for path in folder.iterdir())
     except OSError:
         return
     for name in names:
-        if name not in known:
-            raise SystemdError(f"{folder / name}: there is no setting {name}")
+        if name not in NAMES:
+            raise SystemdError(unknown_setting(name, str(folder / name)))
         yield name, folder / name
 
 

@@ -1,8 +1,7 @@
-"""The units with which systemd runs the daemon, and a runner: text from a few facts. Pure.
+"""The systemd units of the daemon and of a runner, made from a few facts. No I/O.
 
-`serve` may do as little as it can do with: nothing of the machine is its own but its state, and every
-door that it does not need is shut. A runner carries out other people's commands in containers of its
-user's, which need what would otherwise be shut; `RUNNER_NEEDS` says what, and why.
+The daemon is confined as far as possible: it can write nothing but its state. A runner runs commands in containers,
+which need much of what is denied to the daemon; `RUNNER_NEEDS` says what, and why.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ RUNNER = "bass-loop-runner"
 ETC = Path("/etc/bass-loop")
 WATCHDOG_SECONDS = 30
 
-SHUT = """\
+HARDENING = """\
 NoNewPrivileges=yes
 ProtectSystem=strict
 ProtectHome=yes
@@ -47,42 +46,42 @@ SystemCallFilter=~@privileged @resources
 SystemCallErrorNumber=EPERM
 UMask=0077
 """
-"""Every door that the daemon can do without."""
+"""What confines the daemon."""
 
 RUNNER_NEEDS = {
-    "NoNewPrivileges": "newuidmap and newgidmap, which give a container its users, are setuid",
-    "RestrictSUIDSGID": "images hold setuid files, and they are unpacked",
+    "NoNewPrivileges": "newuidmap and newgidmap, which set up a container's users, are setuid",
+    "RestrictSUIDSGID": "images contain setuid files, which are unpacked",
     "RestrictNamespaces": "a container is made of namespaces",
-    "PrivateUsers": "it would leave no subordinate users to give a container",
-    "ProtectSystem, ProtectHome, PrivateTmp": "they are mounts in a user namespace of the unit's own, "
-    "in which newuidmap can map nobody",
-    "PrivateDevices, DevicePolicy": "containers are given /dev/fuse, /dev/net/tun and terminals",
-    "ProtectProc, ProcSubset": "a container mounts a /proc of its own, which the kernel allows only "
-    "where none of the outer one is hidden",
-    "ProtectKernelTunables, ProtectKernelLogs, ProtectControlGroups": "the same of /sys, and limits "
-    "of containers are written to cgroups (Delegate=yes)",
+    "PrivateUsers": "it would leave no subordinate users for containers",
+    "ProtectSystem, ProtectHome, PrivateTmp": "they need a user namespace for the unit, in which "
+    "newuidmap can't map users",
+    "PrivateDevices, DevicePolicy": "containers need /dev/fuse, /dev/net/tun and terminals",
+    "ProtectProc, ProcSubset": "a container mounts its own /proc, which the kernel only allows if nothing of the "
+    "outer one is hidden",
+    "ProtectKernelTunables, ProtectKernelLogs, ProtectControlGroups": "the same for /sys, and containers' limits are "
+    "written to cgroups (Delegate=yes)",
     "CapabilityBoundingSet": "root in a container has capabilities in its own namespace",
     "RestrictAddressFamilies": "a container's network is set up through netlink and packet sockets",
-    "SystemCallFilter": "mount, pivot_root, setns and the like make a container, and filters need "
-    "NoNewPrivileges in a user's unit",
-    "MemoryDenyWriteExecute": "compilers at run time (Java, JavaScript) are what people run in CI",
-    "SystemCallArchitectures": "an image may be of another architecture",
-    "LockPersonality, RestrictRealtime": "they are filters too, and need NoNewPrivileges",
-    "DynamicUser": "a user's manager has one user: the runner is its owner's, as the keys are",
+    "SystemCallFilter": "containers need mount, pivot_root, setns and the like, and filters need "
+    "NoNewPrivileges in a user unit",
+    "MemoryDenyWriteExecute": "people run Java and JavaScript in CI, which compile at run time",
+    "SystemCallArchitectures": "an image may have another architecture",
+    "LockPersonality, RestrictRealtime": "they are filters, too, and need NoNewPrivileges",
+    "DynamicUser": "a user manager has only one user, and the keys are theirs",
 }
-"""What containers without root need of a runner's unit: directives that it can't have, and why."""
+"""Directives that the unit of a runner with rootless containers can't have, and why."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServeFacts:
-    """What a daemon's unit is made of.
+    """What a daemon's unit depends on.
 
     Args:
-        command: the program, and how it is called; every part is one argument.
-        credentials: secrets by their settings' names, and the files that hold them.
-        groups: beside its own, such as the one that may read a certificate's key.
-        low_port: whether it listens on a port below 1024.
-        drain_seconds: how long it may take to end its work.
+        command: the program and its arguments.
+        credentials: the names of secret settings, and the files with their values.
+        groups: supplementary groups, such as one that may read a certificate's key.
+        low_port: it listens on a port below 1024.
+        drain_seconds: how long it may take to finish its checks.
     """
 
     command: tuple[str, ...]
@@ -93,7 +92,7 @@ class ServeFacts:
 
 
 def serve_unit(facts: ServeFacts) -> str:
-    """The system unit of a daemon."""
+    """Return the system unit of the daemon."""
     bind = "CAP_NET_BIND_SERVICE" if facts.low_port else ""
     lines = [
         "[Unit]",
@@ -125,9 +124,9 @@ def serve_unit(facts: ServeFacts) -> str:
         "",
         f"CapabilityBoundingSet={bind}",
         f"AmbientCapabilities={bind}",
-        # A port below 1024 is the host's, and a capability of the unit's own users is not of the host.
+        # A capability in a user namespace of the unit's own does not open ports of the host.
         *([] if facts.low_port else ["PrivateUsers=yes"]),
-        *SHUT.splitlines(),
+        *HARDENING.splitlines(),
         "",
         "[Install]",
         "WantedBy=multi-user.target",
@@ -137,11 +136,11 @@ def serve_unit(facts: ServeFacts) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RunnerFacts:
-    """What a runner's unit is made of.
+    """What a runner's unit depends on.
 
     Args:
-        command: the program, and how it is called; every part is one argument.
-        containers: whether commands run in containers of the user's own, which need the exceptions.
+        command: the program and its arguments.
+        containers: commands run in rootless containers, which need the exceptions.
     """
 
     command: tuple[str, ...]
@@ -149,16 +148,16 @@ class RunnerFacts:
 
 
 def runner_unit(facts: RunnerFacts) -> str:
-    """The user unit of a runner."""
+    """Return the user unit of a runner."""
     if facts.containers:
         hardening = [
-            "# Containers without root need what would be shut here:",
+            "# Rootless containers need what is denied elsewhere:",
             *(f"#   {name}: {why}" for name, why in RUNNER_NEEDS.items()),
             "UMask=0077",
         ]
     else:
         hardening = [
-            "# Commands run in bubblewrap's namespaces, or as they are: what those need is open.",
+            "# Commands run in bubblewrap's namespaces, or as they are: what those need is allowed.",
             "NoNewPrivileges=yes",
             "SystemCallArchitectures=native",
             "SystemCallFilter=~@clock @cpu-emulation @module @obsolete @raw-io @reboot @swap",
@@ -170,7 +169,7 @@ def runner_unit(facts: RunnerFacts) -> str:
         ]
     lines = [
         "[Unit]",
-        "Description=Bass Loop's runner: carries out the checks of what you push",
+        "Description=Bass Loop's runner: runs the checks of what you push",
         "Documentation=man:bassloop-runner(1)",
         "",
         "[Service]",
@@ -194,7 +193,7 @@ def runner_unit(facts: RunnerFacts) -> str:
 
 
 def _command(parts: tuple[str, ...]) -> str:
-    """A command line as systemd reads one: quoted, and without its own substitutions."""
+    """Return a command line in systemd's syntax, without substitutions."""
     return " ".join(_quoted(part.replace("%", "%%").replace("$", "$$")) for part in parts)
 
 
