@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from bassloop.checks.tail import Tail
     from bassloop.wire import progrock_pb2
 
+PIECE_BYTES = 16 << 10
+"""How much of a log goes through the terminal before other tasks have their turn."""
 MAX_STEPS = 10_000
 MAX_NAME = 4_096
 MAX_INPUTS = 1_000
@@ -118,11 +120,15 @@ class Recorder:
 
     async def _append(self, digest: str, data: bytes, stream: int, at: float) -> None:
         log = await self._open_log(digest)
-        if log is None or log.writer.full or not data:
+        if log is None:
             return
-        # No more than there is room for, so that no settled line is lost at the limit.
-        settled = log.terminal.settle(data[: log.writer.room])
-        await log.writer.append(data, settled, stream, at)
+        for start in range(0, len(data), PIECE_BYTES):
+            if log.writer.full:
+                return
+            piece = data[start : start + PIECE_BYTES]
+            # No more than there is room for, so that no settled line is lost at the limit.
+            settled = log.terminal.settle(piece[: log.writer.room])
+            await log.writer.append(piece, settled, stream, at)
 
     async def _open_log(self, digest: str) -> _OpenLog | None:
         log = self._logs.get(digest)

@@ -11,7 +11,7 @@ from bassloop.terminal.sheet import Sheet
 from bassloop.terminal.style import DEFAULT_PEN, Pen
 from bassloop.terminal.width import TAB, next_stop
 
-MOVE_LIMIT = 1024
+MOVE_LIMIT = 512
 """The furthest column that cursor movement reaches."""
 
 _NUMBER_LIMIT = 9999

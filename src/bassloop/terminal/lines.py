@@ -33,6 +33,8 @@ _SHAPE = bytes(
 )
 """What each byte counts as for a line's width, its looks taken off."""
 
+_TEXT_OF, _PEN_OF = itemgetter(0), itemgetter(1)
+
 _SAFE_TARGET = re.compile(rb"https?://[!-~]+", re.IGNORECASE)
 
 
@@ -199,8 +201,9 @@ def joined(pieces: list[tuple[str, Pen]]) -> bytes:
     """A line made of runs, in its one canonical form; blanks at its end that show nothing are left
     out."""
     merged = [
-        ("".join(text for text, _ in group), pen)
-        for pen, group in groupby((piece for piece in pieces if piece[0]), key=itemgetter(1))
+        (text, pen)
+        for pen, group in groupby(pieces, key=_PEN_OF)
+        if (text := "".join(map(_TEXT_OF, group)))
     ]
     if merged and merged[-1][1] == DEFAULT_PEN:
         text = merged.pop()[0].rstrip(" ")

@@ -20,6 +20,7 @@ COLUMN_LIMIT = 4096
 CUT = " \u2026 [line cut here: the raw log has all of it]"
 
 _BLANK = (" ", DEFAULT_PEN)
+_BLANKS = [_BLANK] * COLUMN_LIMIT
 _COMBINING_LIMIT = 16
 
 Cell = tuple[str, Pen]
@@ -159,14 +160,28 @@ class Row:
             other = Row(self.data)
             cells = other.to_cells()
             cut = cut or other.cut
-        pieces = [(text, pen) for text, pen in cells]
-        if cut:
-            pieces.append((CUT, DEFAULT_PEN))
-        return joined(pieces)
+        blank = _leading_blanks(cells)
+        rest = joined([*cells[blank:], (CUT, DEFAULT_PEN)] if cut else cells[blank:])
+        return b" " * blank + rest if rest else b""
 
     def _pad(self, cells: list[Cell], column: int) -> None:
         if len(cells) < column:
             cells.extend([_BLANK] * (column - len(cells)))
+
+
+def _leading_blanks(cells: list[Cell]) -> int:
+    """Return how many cells at the beginning are blank: a cursor that moves far leaves many of them.
+
+    Slices are compared by the interpreter, which is many times as fast as looking at each cell.
+    """
+    low, high = 0, len(cells)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if cells[low:middle] == _BLANKS[: middle - low]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 def _combine(cells: list[Cell], column: int, character: str) -> None:

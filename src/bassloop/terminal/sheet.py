@@ -10,7 +10,6 @@ from __future__ import annotations
 from bassloop.terminal.lines import Measure, columns
 from bassloop.terminal.row import CUT, ROW_LIMIT, Row
 from bassloop.terminal.sequences import (
-    BARE_RETURN,
     COLUMN_ONE,
     ERASE,
     ERASE_RIGHT,
@@ -21,8 +20,39 @@ from bassloop.terminal.sequences import (
 )
 from bassloop.terminal.style import DEFAULT_PEN, PLAIN, Pen, begin, pen_after, style_after
 
+_STOPS = (b"\r", b"\b", b"\x0b", b"\x0c")
+"""Controls that move the cursor within a line; a return before a newline doesn't."""
+
 BEYOND = 1 << 30
 """A column beyond all others."""
+
+
+class Stops:
+    """Finds what ends text that is only written from left to right, looking at no byte twice."""
+
+    def __init__(self) -> None:
+        self._data = b""
+        self._found = [-1] * (1 + len(_STOPS))
+
+    def next(self, data: bytes, at: int) -> int:
+        """Return the position of the first stop from `at` on, or the length of the data.
+
+        Called with the same data, `at` has to grow.
+        """
+        found = self._found
+        if data is not self._data:
+            self._data = data
+            found[:] = [-1] * len(found)
+        if found[0] < at:
+            escape = NOT_IN_LINES.search(data, at)
+            found[0] = escape.start() if escape else len(data)
+        for index, control in enumerate(_STOPS, 1):
+            if found[index] < at:
+                position = data.find(control, at)
+                while position >= 0 and data.startswith(b"\r\n", position):
+                    position = data.find(control, position + 2)
+                found[index] = position if position >= 0 else len(data)
+        return min(found)
 
 
 class Sheet:
@@ -46,6 +76,7 @@ class Sheet:
         self._skipping = False
         self._cut_short = False
         self._measure = Measure()
+        self._stops = Stops()
 
     def take(self) -> list[bytes]:
         """The lines that settled since the last call."""
@@ -86,7 +117,7 @@ class Sheet:
     def _whole_lines(self, data: bytes, at: int) -> int:
         """Work on the lines from `at` on that are only written from left to right; returns where
         the first other one begins. The cursor is at the end of the last line."""
-        end = _end_of_lines(data, at)
+        end = self._end_of_lines(data, at)
         if end == at:
             return at
         block = _tidied(data[at:end])
@@ -106,7 +137,7 @@ class Sheet:
     def _lines_over(self, data: bytes, at: int) -> int:
         """The same for lines that are written over others, from the first column of a line that is
         not the last: as many as there are above that."""
-        end = _end_of_lines(data, at)
+        end = self._end_of_lines(data, at)
         # A tab moves over what is there, and is no part of what a line is written over with.
         if (tab := data.find(b"\t", at, end)) >= 0:
             end = max(at, data.rfind(b"\n", at, tab) + 1)
@@ -318,6 +349,12 @@ class Sheet:
             self._settle([CUT.encode()])
         self._new_line(0)
 
+    def _end_of_lines(self, data: bytes, at: int) -> int:
+        """Return where the last of the lines from `at` on ends that are written from left to right, or
+        `at` if none is."""
+        found = self._stops.next(data, at)
+        return at if found == at else max(at, data.rfind(b"\n", at, found) + 1)
+
     def _column(self) -> int:
         """The cursor's column; it is worked out only when somebody needs it."""
         if self._at_end:
@@ -328,22 +365,6 @@ class Sheet:
     def _reach(self, y: int) -> None:
         while len(self.rows) <= y:
             self.rows.append(Row())
-
-
-def _end_of_lines(data: bytes, at: int) -> int:
-    """Where the last of the lines from `at` on ends that are written from left to right; `at` if
-    none is."""
-    found = NOT_IN_LINES.search(data, at)
-    limit = found.start() if found else len(data)
-    if limit == at:
-        return at
-    if found := BARE_RETURN.search(data, at, limit + 1):
-        limit = min(limit, found.start())
-    for control in (b"\b", b"\x0b", b"\x0c"):
-        position = data.find(control, at, limit)
-        if position >= 0:
-            limit = position
-    return max(at, data.rfind(b"\n", at, limit) + 1)
 
 
 def _tidied(lines: bytes) -> bytes:
