@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bassloop.failures import Failure, Rank
 from bassloop.store import StepUpdate
+from bassloop.web import create_app
 from bassloop.web.logs.log_failures import LogFailures, analyze_log
 from bassloop.web.pages import failure_card
 from bassloop.web.pages.failure_card import CARD_LINES, MIN_CARD_LINES, card_range
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pytest
+
+    from bassloop.checks.source_links import SourceLinks
+    from bassloop.failures import Location
+    from bassloop.store import Run
 
 GCC = [
     b"compiling",
@@ -92,7 +98,7 @@ async def test_the_card_has_the_cause_and_its_lines(tmp_path: Path) -> None:
             "tool": "compiler",
             "test": None,
             "message": "no",
-            "locations": [{"path": "a.c", "line": 1, "column": 2}],
+            "locations": [{"path": "a.c", "line": 1, "column": 2, "url": None}],
             "first": 1,
             "last": 1,
         }
@@ -149,3 +155,19 @@ async def test_a_commits_page_says_of_each_check_why_it_failed(tmp_path: Path) -
         [run] = (await site.store.runs.newest()).items
         page = await site.text(f"/repositories/{run.repository}/commits/{run.head_sha}")
     assert '<span class="where">no</span>' in page
+
+
+class FakeLinks:
+    """Links to every location."""
+
+    async def urls(self, run: Run, locations: Sequence[Location]) -> dict[Location, str]:
+        return {each: f"https://github.test/{each.path}#L{each.line}" for each in locations}
+
+
+async def test_a_location_in_the_repository_is_a_link(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        await failed(site, b"\n".join(GCC))
+        app = create_app(replace(site.context, source_links=cast("SourceLinks", FakeLinks())))
+        answer = await app.test_client().get("/runs/r")
+        page = await answer.get_data(as_text=True)
+    assert 'href="https://github.test/a.c#L1" rel="noopener">a.c:1</a>' in page

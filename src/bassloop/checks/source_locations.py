@@ -45,7 +45,7 @@ def annotate(
     Args:
         paths: the repository's files at that commit; None if they are not known.
     """
-    resolver = _Paths(paths)
+    resolver = RepositoryPaths(paths)
     placed: dict[Annotation, None] = {}
     for each in found:
         resolved = _resolve_first(resolver, each.locations)
@@ -70,7 +70,9 @@ def annotate(
     return annotations
 
 
-def _resolve_first(paths: _Paths, locations: Iterable[Location]) -> tuple[str, Location] | None:
+def _resolve_first(
+    paths: RepositoryPaths, locations: Iterable[Location]
+) -> tuple[str, Location] | None:
     for location in locations:
         path = paths.resolve(location.path)
         if path is not None:
@@ -78,7 +80,7 @@ def _resolve_first(paths: _Paths, locations: Iterable[Location]) -> tuple[str, L
     return None
 
 
-class _Paths:
+class RepositoryPaths:
     """The repository's paths, for others to be resolved to."""
 
     def __init__(self, known: Collection[str] | None) -> None:

@@ -18,6 +18,7 @@ from bassloop.checks.handler import handle_delivery
 from bassloop.checks.loop import Limits, Loop
 from bassloop.checks.outputs import Outputs
 from bassloop.checks.recovery import end_set_aside
+from bassloop.checks.source_links import SourceLinks
 from bassloop.checks.tail import Tail
 from bassloop.daemon.errors import StartError
 from bassloop.daemon.http_server import local_address
@@ -151,6 +152,9 @@ def wire(
         oauth=github.oauth,
         operators=settings.operator_names,
         outputs=outputs,
+        source_links=SourceLinks(
+            store, github, settings.github_url or web_url(settings.github_api_url)
+        ),
     )
     return Parts(ssh, pool, tail, heart, loop, inbox, outputs, readiness, health, pages)
 

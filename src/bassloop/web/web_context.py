@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bassloop.access.permissions import Permissions
     from bassloop.checks.actions import Control
     from bassloop.checks.outputs import Outputs
+    from bassloop.checks.source_links import SourceLinks
     from bassloop.checks.tail import Tail
     from bassloop.deliveries.inbox import Inbox
     from bassloop.github import OAuth
@@ -69,6 +70,7 @@ class WebContext:
         oauth: GitHub's OAuth endpoints; None where nobody can sign in.
         operators: ids and lower-case logins of the operators.
         outputs: streams files from runners; None where downloads are off.
+        source_links: links to source lines on GitHub; None for pages without them.
         slow_seconds: how long a page may leave a websocket message unread before it is disconnected.
     """
 
@@ -88,6 +90,7 @@ class WebContext:
     oauth: OAuth | None = None
     operators: frozenset[str] = frozenset()
     outputs: Outputs | None = None
+    source_links: SourceLinks | None = None
     slow_seconds: float = 30.0
 
     @cached_property

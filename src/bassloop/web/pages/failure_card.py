@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -15,9 +15,9 @@ from bassloop.web.logs.log_failures import LogFailures, analyze_log
 from bassloop.web.presentation import StepView, failure_reason, plain, view_step
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from bassloop.failures import Failure
+    from bassloop.failures import Failure, Location
     from bassloop.store import Run, Step
     from bassloop.web.web_context import WebContext
 
@@ -66,6 +66,7 @@ class FailureCard:
         more: the number of further failures.
         excerpt: the lines that tell of the first failure.
         key_lines: the lines among them that hold its message or location.
+        links: addresses of source lines on GitHub.
     """
 
     reason: str
@@ -74,11 +75,17 @@ class FailureCard:
     more: int = 0
     excerpt: LogExcerpt | None = None
     key_lines: frozenset[int] = frozenset()
+    links: Mapping[Location, str] = field(default_factory=dict)
 
     @property
     def first(self) -> Failure | None:
         """The most telling failure."""
         return self.failures[0] if self.failures else None
+
+    def location(self, failure: Failure) -> Location | None:
+        """Return where a failure is: the first location that is in the repository, or else the first one."""
+        linked = (each for each in failure.locations if each in self.links)
+        return next(linked, failure.locations[0] if failure.locations else None)
 
     def json(self) -> dict[str, Any]:
         """Return the card as JSON, with lines numbered from 0."""
@@ -91,7 +98,12 @@ class FailureCard:
                     "test": failure.test,
                     "message": failure.message,
                     "locations": [
-                        {"path": each.path, "line": each.line, "column": each.column}
+                        {
+                            "path": each.path,
+                            "line": each.line,
+                            "column": each.column,
+                            "url": self.links.get(each),
+                        }
                         for each in failure.locations
                     ],
                     "first": failure.first,
@@ -104,9 +116,13 @@ class FailureCard:
 
 
 async def failure_card(
-    context: WebContext, run: Run, steps: Sequence[Step], now: float
+    context: WebContext, run: Run, steps: Sequence[Step], now: float, *, link: bool = True
 ) -> FailureCard | None:
-    """Return the card of a run that has ended without success, or in which a step has failed; else None."""
+    """Return the card of a run that has ended without success, or in which a step has failed; else None.
+
+    Args:
+        link: whether to link to source lines, for which GitHub may have to be asked.
+    """
     culprit = failing_step(steps)
     reason = failure_reason(run, culprit)
     if culprit is None or run.state == RunState.SUCCEEDED:
@@ -119,6 +135,10 @@ async def failure_card(
         start, stop = card_range(failures[0], culprit.lines)
         lines = await context.log_html.lines(run.id, culprit.row, start, stop)
         excerpt = LogExcerpt(start, lines, culprit.lines)
+    links: Mapping[Location, str] = {}
+    if link and context.source_links is not None:
+        locations = [each for failure in failures[:MAX_FAILURES] for each in failure.locations]
+        links = await context.source_links.urls(run, locations)
     return FailureCard(
         reason,
         view_step(culprit, now),
@@ -126,6 +146,7 @@ async def failure_card(
         max(0, len(failures) - MAX_FAILURES),
         excerpt,
         found.key_lines,
+        links,
     )
 
 
@@ -136,7 +157,9 @@ async def failure_summaries(context: WebContext, runs: Sequence[Run]) -> dict[st
     for run in [run for run in runs if run.ended and run.state != RunState.SUCCEEDED][
         :MAX_SUMMARIES
     ]:
-        card = await failure_card(context, run, await context.store.steps.of_run(run.id), now)
+        card = await failure_card(
+            context, run, await context.store.steps.of_run(run.id), now, link=False
+        )
         if card is not None:
             telling = card.first is not None and card.first.rank > Rank.CONSEQUENCE
             reason = card.reason.partition("\n")[0]
