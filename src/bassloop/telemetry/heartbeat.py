@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from bassloop.telemetry.tally import Histogram
+from bassloop.telemetry.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,14 +22,16 @@ EVERY_SECONDS = 0.25
 
 @dataclass(eq=False)
 class Heart:
-    """`lag` is how late each beat was."""
+    """`lag` is how late each beat was; `watchdog` knows what held the loop meanwhile."""
 
     lag: Histogram = field(default_factory=Histogram)
+    watchdog: Watchdog = field(default_factory=Watchdog)
 
     async def beat(self, on_beat: Callable[[], None] = lambda: None) -> None:
         """Beat until cancelled; `on_beat` is called each time, and should be quick."""
-        while True:
-            due = trio.current_time() + EVERY_SECONDS
-            await trio.sleep_until(due)
-            self.lag.add(trio.current_time() - due)
-            on_beat()
+        with self.watchdog.watching():
+            while True:
+                due = trio.current_time() + EVERY_SECONDS
+                await trio.sleep_until(due)
+                self.lag.add(trio.current_time() - due)
+                on_beat()

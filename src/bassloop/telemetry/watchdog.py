@@ -1,0 +1,83 @@
+"""The watchdog: it notes each step of a task that holds the loop for long, with the stack that did it.
+
+A step lasts from one checkpoint to the next, and nothing else runs meanwhile. An instrument notes when steps
+begin and end; a thread looks at the running one and takes its stack while it is still at it.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+import traceback
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import structlog
+import trio
+
+from bassloop.concurrency import TokenBucket
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+log = structlog.get_logger(__name__)
+
+HOLD_SECONDS = 0.1
+LOGGED_AT_ONCE = 10
+LOGGED_PER_MINUTE = 10
+STACK_LINES = 12
+
+
+class Watchdog(trio.abc.Instrument):
+    """Counts the steps that held the loop for more than `seconds`, and logs them at a bounded rate.
+
+    `count` is how many there were, `longest` the seconds of the longest.
+    """
+
+    def __init__(self, seconds: float = HOLD_SECONDS) -> None:
+        self.seconds = seconds
+        self.count = 0
+        self.longest = 0.0
+        self._began: float | None = None
+        self._stack = ""
+        self._logged = TokenBucket(LOGGED_AT_ONCE, LOGGED_PER_MINUTE / 60, clock=time.monotonic)
+
+    @contextmanager
+    def watching(self) -> Generator[None]:
+        """Watch the loop that this is called in while the body runs."""
+        stop = threading.Event()
+        thread = threading.Thread(
+            target=self._look, args=(stop, threading.get_ident()), name="watchdog", daemon=True
+        )
+        trio.lowlevel.add_instrument(self)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+            trio.lowlevel.remove_instrument(self)
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self._stack = ""
+        self._began = time.monotonic()
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        began, self._began = self._began, None
+        if began is None or (held := time.monotonic() - began) <= self.seconds:
+            return
+        self.count += 1
+        self.longest = max(self.longest, held)
+        if self._logged.take():
+            log.warning("loop held", task=task.name, seconds=round(held, 3), stack=self._stack)
+
+    def _look(self, stop: threading.Event, watched: int) -> None:
+        """Take the stack of a step that lasts too long, in the watching thread."""
+        while not stop.wait(self.seconds / 2):
+            began = self._began
+            if began is None or self._stack or time.monotonic() - began <= self.seconds:
+                continue
+            frame = sys._current_frames().get(watched)
+            if frame is not None and self._began == began:
+                self._stack = "".join(traceback.format_stack(frame, STACK_LINES))

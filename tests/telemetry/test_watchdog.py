@@ -1,0 +1,47 @@
+"""The watchdog notes what holds the loop, with its stack, and nothing else."""
+
+from __future__ import annotations
+
+import time
+
+import trio
+from structlog.testing import capture_logs
+
+from bassloop.telemetry.watchdog import LOGGED_AT_ONCE, Watchdog
+
+
+def hold_the_loop(seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        pass
+
+
+async def test_a_step_that_holds_the_loop_is_counted_and_logged_with_its_stack() -> None:
+    watchdog = Watchdog(0.1)
+    with watchdog.watching(), capture_logs() as lines:
+        await trio.lowlevel.checkpoint()
+        hold_the_loop(0.5)
+        await trio.lowlevel.checkpoint()
+    assert watchdog.count >= 1
+    assert watchdog.longest >= 0.5
+    [line] = [each for each in lines if each["seconds"] >= 0.5]
+    assert "hold_the_loop" in line["stack"]
+    assert "test_a_step_that_holds" in line["task"]
+
+
+async def test_waiting_holds_nothing() -> None:
+    watchdog = Watchdog(5)
+    with watchdog.watching():
+        await trio.sleep(0.3)
+    assert (watchdog.count, watchdog.longest) == (0, 0)
+
+
+async def test_it_logs_at_a_bounded_rate_and_counts_all() -> None:
+    watchdog = Watchdog(0.001)
+    with watchdog.watching(), capture_logs() as lines:
+        for _ in range(3 * LOGGED_AT_ONCE):
+            await trio.lowlevel.checkpoint()
+            hold_the_loop(0.002)
+        await trio.lowlevel.checkpoint()
+    assert watchdog.count >= 3 * LOGGED_AT_ONCE
+    assert len(lines) <= LOGGED_AT_ONCE + 1
