@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -23,6 +26,33 @@ def report_errors(*kinds: type[Exception]) -> Iterator[None]:
         if matching is None or rest is not None:
             raise
         raise click.ClickException("\n".join(str(error) for error in _leaves(matching))) from group
+
+
+OUTPUT_CLOSED = 141
+"""The exit status when nobody reads the output any more, as if SIGPIPE had ended the command."""
+
+
+@contextmanager
+def report_output_errors() -> Iterator[None]:
+    """End quietly if the reader of the output has gone, and with a message if the disk is full.
+
+    Rich turns a broken pipe into SystemExit, which comes out of a nursery in a group.
+    """
+    try:
+        yield
+    except (OSError, BaseExceptionGroup) as error:
+        group = error if isinstance(error, BaseExceptionGroup) else BaseExceptionGroup("", [error])
+        full = False
+        for leaf in _leaves(group):
+            if not isinstance(leaf, SystemExit | BrokenPipeError):
+                full = isinstance(leaf, OSError) and leaf.errno == errno.ENOSPC
+                if not full:
+                    raise
+        # Python would fail once more when it flushes the output at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if full:
+            raise click.ClickException("the output can't be written: the disk is full") from error
+        sys.exit(OUTPUT_CLOSED)
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from bassloop.store import Run, Step
 
 TAIL_LINES = 6
+FAILED_LINES = 40
+"""How many lines of a failed step's log are repeated at the end."""
+
+PAGE = 1000
 REDRAW_SECONDS = 0.08
 LAST_SECONDS = 2.0
 REORDERING = dict.fromkeys(
@@ -43,6 +47,7 @@ SIGNS = {
     RunState.TIMED_OUT: ("✗", "red"),
     RunState.INTERRUPTED: ("■", "yellow"),
     RunState.ACTION_REQUIRED: ("!", "magenta"),
+    RunState.NEUTRAL: ("–", "dim"),
 }
 
 
@@ -101,12 +106,15 @@ class TrialDisplay:
             self._console.print(
                 f"[dim]{name}$ {escape(strip(step.name.encode()))}[/dim]", soft_wrap=True
             )
-        start = seen.lines.get(step.row, 0)
-        lines = await self._daemon.store.logs.lines(run.id, step.row, start, start + 1000)
-        seen.lines[step.row] = start + len(lines)
-        for line in lines:
-            text = Text(f"{run.check_name} │ ", style="dim") + _line(line)
-            self._console.print(text, soft_wrap=True)
+        while True:
+            start = seen.lines.get(step.row, 0)
+            lines = await self._daemon.store.logs.lines(run.id, step.row, start, start + PAGE)
+            seen.lines[step.row] = start + len(lines)
+            for line in lines:
+                text = Text(f"{run.check_name} │ ", style="dim") + _line(line)
+                self._console.print(text, soft_wrap=True)
+            if len(lines) < PAGE:
+                break
 
     async def _picture(self) -> RenderableType:
         trees = []
@@ -122,11 +130,24 @@ class TrialDisplay:
             trees.append(tree)
         return Group(*trees)
 
-    async def _last_lines(self, run: Run, step: Step) -> list[Text]:
+    async def print_failures(self) -> None:
+        """Print the last lines of each failed step's log: on a terminal, they have been cut short above."""
+        for run in await self._runs():
+            for step in await self._daemon.store.steps.of_run(run.id):
+                if not step.error or step.internal:
+                    continue
+                lines = await self._last_lines(run, step, FAILED_LINES)
+                name = strip(step.name.encode(errors="replace"))
+                self._console.print()
+                self._console.print(Text(f"{run.check_name} │ $ {name}", "bold"), soft_wrap=True)
+                for line in lines:
+                    self._console.print(line, soft_wrap=True)
+
+    async def _last_lines(self, run: Run, step: Step, count: int = TAIL_LINES) -> list[Text]:
         extent = await self._daemon.store.logs.extent(run.id, step.row)
-        first = max(0, extent.lines - TAIL_LINES)
+        first = max(0, extent.lines - count)
         lines = await self._daemon.store.logs.lines(run.id, step.row, first, extent.lines)
-        return [_line(line) for line in (*lines, *self._daemon.tail.screen(step.row))][-TAIL_LINES:]
+        return [_line(line) for line in (*lines, *self._daemon.tail.screen(step.row))][-count:]
 
     def _headline(self, run: Run) -> Text:
         sign, style = SIGNS[run.state]

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bassloop.cli.errors import report_errors
+from bassloop.cli.errors import report_errors, report_output_errors
 from bassloop.cli.options import quick_imports
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from bassloop.cli.trial_display import TrialDisplay
-    from bassloop.store import Delivery
+    from bassloop.store import Delivery, Run
     from bassloop.tools.trial import Trial, TrialOptions
 
 EVENTS = ("check_suite", "check_run", "push", "pull_request")
@@ -73,8 +73,10 @@ def try_(
     options = TrialOptions(
         path=path, event=event, payload=payload, runner=not no_runner, private=private
     )
-    with report_errors(TrialError, StandInError, SettingsError, StartError, StoreError):
-        sys.exit(trio.run(_run, options, serve))
+    errors = (TrialError, StandInError, SettingsError, StartError, StoreError)
+    with report_output_errors(), report_errors(*errors):
+        status = trio.run(_run, options, serve)
+    sys.exit(status)
 
 
 async def _run(options: TrialOptions, serve: bool) -> int:
@@ -101,7 +103,9 @@ async def _run(options: TrialOptions, serve: bool) -> int:
             if delivery is None:
                 console.print("interrupted")
                 return 130
-            if not console.is_terminal:
+            if console.is_terminal:
+                await display.print_failures()
+            else:
                 await display.print_news()
             page = await trial.daemon.store.runs.newest(limit=100, public_only=False)
             runs = sorted(page.items, key=lambda run: run.created_at)
@@ -112,12 +116,31 @@ async def _run(options: TrialOptions, serve: bool) -> int:
             if delivery.error:
                 console.print(f"the delivery: {delivery.error}")
             passed = bool(runs) and all(reported.get(run.id) == "success" for run in runs)
+            for hint in _hints(runs, options):
+                console.print(f"\n{hint}", soft_wrap=True)
             console.print("\n[green]passed[/green]" if passed else "\n[red]not passed[/red]")
             if serve:
                 console.print(f"serving [bold]{trial.daemon.url}[/bold] until interrupted (Ctrl-C)")
                 async for _ in signals:
                     break
     return 0 if passed else 1
+
+
+def _hints(runs: Sequence[Run], options: TrialOptions) -> list[str]:
+    """Return what to do if no check was started."""
+    from bassloop.lifecycle import RunState
+
+    if not runs:
+        return [
+            f"the hook started no check for the event {options.event}; "
+            "--event tries another one, such as check_suite or pull_request"
+        ]
+    if all(run.state == RunState.NEUTRAL for run in runs):
+        return [
+            "a hook is the script that says what the checks of a repository are; "
+            "`bassloop init` writes a first one"
+        ]
+    return []
 
 
 async def _followed(

@@ -1,0 +1,81 @@
+"""`bassloop try`: what it prints, for people and into a pipe."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.repositories import MakeRepository
+
+EVENTLESS = "(defn github-hook [event client] null)"
+
+
+def tried(path: Path, *arguments: str, status: int) -> str:
+    command = [sys.executable, "-m", "bassloop", "try", str(path), *arguments]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, check=False, env=environment
+    )
+    assert "Traceback" not in done.stdout + done.stderr
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_repository_without_a_hook_is_told_what_one_is(make_repository: MakeRepository) -> None:
+    said = tried(make_repository(**{"README.md": "nothing"}), status=1)
+    assert "neutral" in said
+    assert "`bassloop init` writes a first one" in said
+
+
+def test_a_hook_that_starts_no_check_is_told_with_the_event(
+    make_repository: MakeRepository,
+) -> None:
+    path = make_repository(**{"project.bass": EVENTLESS})
+    said = tried(path, "--event", "push", status=1)
+    assert "the hook started no check for the event push" in said
+
+
+def test_every_line_reaches_a_pipe(make_repository: MakeRepository) -> None:
+    path = make_repository(':many (on src ($ sh -c "seq 12345; echo last >&2; exit 3"))')
+    said = tried(path, status=1)
+    lines = [line.rpartition("│ ")[2] for line in said.splitlines() if line.startswith("many │ ")]
+    assert [line for line in lines if line.isdigit()] == [str(n) for n in range(1, 12346)]
+    assert "last" in lines
+
+
+def test_a_reader_who_leaves_ends_it_quietly(make_repository: MakeRepository) -> None:
+    path = make_repository(":many (on src ($ seq 100000))")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = f"{sys.executable} -m bassloop try {path} | head -1"
+    done = subprocess.run(
+        ["sh", "-c", command],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=environment,
+    )
+    assert done.stdout.startswith("Trying ")
+    assert done.stderr == ""
+
+
+def test_a_full_disk_is_one_line(make_repository: MakeRepository) -> None:
+    path = make_repository(":many (on src ($ seq 10))")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "bassloop", "try", str(path)]
+        done = subprocess.run(
+            command,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+            check=False,
+            env=environment,
+        )
+    assert done.stderr.splitlines() == ["Error: the output can't be written: the disk is full"]
