@@ -38,7 +38,7 @@ from tests.repositories import commit, git
 from bassloop.github import sign
 from bassloop.store import open_store
 from bassloop.store.maintenance.backup import back_up
-from bassloop.store.maintenance.check import check_store, verify_backup
+from bassloop.store.maintenance.integrity import check_store, verify_backup
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator

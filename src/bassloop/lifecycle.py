@@ -183,9 +183,11 @@ LOG = (
     Transition(_L.NONE, _L.OPEN, "its first bytes come", "checks.recorder"),
     Transition(_L.OPEN, _L.CLOSED, "the step is over", "checks.recorder"),
     Transition(_L.OPEN, _L.CUT, "the loop ended while it was being written", "store.logs.logs"),
-    Transition(_L.CLOSED, _L.CLOSED, "a repair rebuilds its index", "store.maintenance.check"),
-    Transition(_L.CLOSED, _L.CUT, "a repair finds a part of it lost", "store.maintenance.check"),
-    Transition(_L.CUT, _L.CUT, "a repair rebuilds its index", "store.maintenance.check"),
+    Transition(_L.CLOSED, _L.CLOSED, "a repair rebuilds its index", "store.maintenance.integrity"),
+    Transition(
+        _L.CLOSED, _L.CUT, "a repair finds a part of it lost", "store.maintenance.integrity"
+    ),
+    Transition(_L.CUT, _L.CUT, "a repair rebuilds its index", "store.maintenance.integrity"),
 )
 
 TABLES = {"delivery": DELIVERY, "run": RUN, "check run": CHECK, "log": LOG}

@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from bassloop.store import open_store
-from bassloop.store.maintenance.check import check_store
+from bassloop.store.maintenance.integrity import check_store
 
 from .world import world
 

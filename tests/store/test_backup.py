@@ -22,7 +22,7 @@ from bassloop.store import (
 from bassloop.store.maintenance import backup as backups
 from bassloop.store.maintenance import log_folders
 from bassloop.store.maintenance.backup import BackupError, back_up, restore
-from bassloop.store.maintenance.check import verify_backup
+from bassloop.store.maintenance.integrity import verify_backup
 
 from .made import intend, run, step
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bassloop.store import Store, StoreUnusable, open_store
 from bassloop.store.logs.log_files import LogFiles
-from bassloop.store.maintenance.check import check_store
+from bassloop.store.maintenance.integrity import check_store
 from bassloop.store.maintenance.repair import repair_store
 
 from .made import THUNK, step

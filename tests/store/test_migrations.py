@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bassloop.store import open_store
-from bassloop.store.maintenance.check import check_store
+from bassloop.store.maintenance.integrity import check_store
 
 from . import schemas
 

@@ -28,7 +28,7 @@ def check(repair: bool, data_dir: Path | None) -> None:
       bassloop check --repair
     """
     from bassloop.store import StoreError, is_served
-    from bassloop.store.maintenance.check import check_store
+    from bassloop.store.maintenance.integrity import check_store
     from bassloop.store.maintenance.repair import repair_store
     from bassloop.tools.local_daemon import DaemonError
     from bassloop.tools.local_store import check_database

@@ -5,7 +5,7 @@
             ...
 
 A `Store` has its operations by subject: `checks`, `deliveries`, `heads`, `logs`, `repositories`, `runs`,
-`runtimes`, `sessions`, `steps`, `thunks` and `users`. Their values are in `model`. No SQL and no path
+`runtimes`, `sessions`, `steps`, `thunks` and `users`. Their values are in `records`. No SQL and no path
 of a log is known outside this package, so that another database or an object store can replace them.
 """
 
@@ -20,10 +20,10 @@ from bassloop.store.errors import (
     StoreFull,
     StoreUnusable,
 )
-from bassloop.store.logs.log_writer import LogWriter, Settled
+from bassloop.store.logs.log_writer import LogWriter, SettledText
 from bassloop.store.maintenance.prune import PruneReport
 from bassloop.store.maintenance.retention import Bounds, Retention
-from bassloop.store.model import (
+from bassloop.store.records import (
     Approval,
     CheckRun,
     Delivery,
@@ -36,7 +36,7 @@ from bassloop.store.model import (
     RepositoryRecord,
     Run,
     RuntimeRecord,
-    Session,
+    SessionRecord,
     Step,
     StepUpdate,
     ThunkRecord,
@@ -63,8 +63,8 @@ __all__ = [
     "Retention",
     "Run",
     "RuntimeRecord",
-    "Session",
-    "Settled",
+    "SessionRecord",
+    "SettledText",
     "Step",
     "StepUpdate",
     "Store",

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from bassloop.lifecycle import CheckState
 from bassloop.store.engine import Subject, reads, writes
 from bassloop.store.errors import StoreConflict
-from bassloop.store.model import CheckRun, RepositoryRecord
+from bassloop.store.records import CheckRun, RepositoryRecord
 from bassloop.store.runs import find_run, insert_run, insert_thunk
 from bassloop.store.visitors import ensure_repository, ensure_user
 
 if TYPE_CHECKING:
     from bassloop.store.engine import Connection, Row
-    from bassloop.store.model import Run, ThunkRecord
+    from bassloop.store.records import Run, ThunkRecord
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(CheckRun))
 _COLUMNS = ", ".join("c.id AS row" if name == "row" else f"c.{name}" for name in _FIELDS)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bassloop.lifecycle import DeliveryState, states_before
 from bassloop.store.engine import Subject, page_size, reads, writes
 from bassloop.store.errors import NotStored, StoreConflict
-from bassloop.store.model import Delivery
+from bassloop.store.records import Delivery
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -117,7 +117,7 @@ class Deliveries(Subject):
 
     @writes
     def fail(self, db: Connection, guid: str, why: str, until: float) -> int:
-        """Make a delivery whose handling failed `received` again until a time.
+        """Make a delivery `received` again until a time, after handling it failed.
 
         Returns how many times it has failed. Raises NotStored.
         """

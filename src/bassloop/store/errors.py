@@ -25,7 +25,7 @@ class StoreFull(StoreError):
 
 
 class StoreLocked(StoreUnusable):
-    """Another process has kept the database locked for longer than the busy timeout."""
+    """Another process keeps the database locked for longer than the busy timeout."""
 
 
 class StoreBusy(StoreError):

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 from bassloop.store.checks import void_unanswered
 from bassloop.store.deliveries import release_held
 from bassloop.store.engine import Subject, reads, writes
-from bassloop.store.model import Approval, Superseded
+from bassloop.store.records import Approval, Superseded
 
 if TYPE_CHECKING:
     from bassloop.store.engine import Connection
-    from bassloop.store.model import Delivery, User
+    from bassloop.store.records import Delivery, User
 
 
 class Heads(Subject):
-    """What is stored about a commit as the head of a branch or a pull request."""
+    """Commits as heads of branches and pull requests: approvals, and what superseded them."""
 
     @writes
     def supersede(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bassloop.lifecycle import RUN_FINAL, RunState, states_before
 from bassloop.store.engine import Subject, page_size, reads, writes
 from bassloop.store.errors import NotStored, StoreConflict
-from bassloop.store.model import Page, Run, ThunkRecord
+from bassloop.store.records import Page, Run, ThunkRecord
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

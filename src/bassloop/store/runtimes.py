@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bassloop.store.engine import Subject, reads, writes
-from bassloop.store.model import RuntimeRecord
+from bassloop.store.records import RuntimeRecord
 from bassloop.store.visitors import ensure_user
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from bassloop.lifecycle import LogState, states_before
 from bassloop.store.engine import Subject, reads, writes
 from bassloop.store.errors import NotStored
-from bassloop.store.model import Step, StepUpdate
+from bassloop.store.records import Step, StepUpdate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -28,7 +28,7 @@ _FLAGS = ("cached", "cancelled", "internal", "log_cut")
 
 
 class Steps(Subject):
-    """The steps in the store. Of those whose logs are being written, it knows the current size."""
+    """The steps in the store, with the current sizes of logs that are being written."""
 
     def __init__(self, engine: Engine, live: Mapping[int, LogWriter]) -> None:
         super().__init__(engine)

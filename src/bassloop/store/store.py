@@ -23,7 +23,7 @@ from bassloop.store.heads import Heads
 from bassloop.store.logs.log_writer import MAX_WAITING_BYTES, LogQueue
 from bassloop.store.logs.logs import Logs
 from bassloop.store.maintenance.prune import prune
-from bassloop.store.model import Figures
+from bassloop.store.records import Figures
 from bassloop.store.runs import Runs, Thunks
 from bassloop.store.runtimes import Runtimes
 from bassloop.store.schema import APPLICATION_ID

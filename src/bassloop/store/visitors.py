@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from bassloop.store.engine import Subject, reads, writes
-from bassloop.store.model import RepositoryRecord, Session, User
+from bassloop.store.records import RepositoryRecord, SessionRecord, User
 
 if TYPE_CHECKING:
     from bassloop.store.engine import Connection, Row
@@ -157,14 +157,14 @@ class Sessions(Subject):
         )
 
     @reads
-    def get(self, db: Connection, secret: str) -> Session | None:
+    def get(self, db: Connection, secret: str) -> SessionRecord | None:
         """Return the session with this secret, or None if there is none or it has expired."""
         row = db.execute(
             "SELECT u.id AS user_id, u.login, s.expires_at FROM sessions s "
             "JOIN users u ON u.id = s.user_id WHERE s.digest = ? AND s.expires_at > ?",
             (_digest(secret), time.time()),
         ).fetchone()
-        return None if row is None else Session(**row)
+        return None if row is None else SessionRecord(**row)
 
     @writes
     def end(self, db: Connection, secret: str) -> bool:

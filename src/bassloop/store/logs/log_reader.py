@@ -17,7 +17,7 @@ from bassloop.store.logs.log_files import (
     Records,
     find_newline,
 )
-from bassloop.store.model import LineGap, LineTime, LogText
+from bassloop.store.records import LineGap, LineTime, LogText
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -29,7 +29,7 @@ _OVERHEAD = 256
 log = structlog.get_logger(__name__)
 
 
-class Settled(Protocol):
+class SettledText(Protocol):
     """The text that a piece of raw bytes settled, as `bassloop.terminal` returns it.
 
     Args:
@@ -194,7 +194,7 @@ class LogWriter:
         """Whether the limit is reached, which the log itself says; further bytes are dropped."""
         return self._full
 
-    async def append(self, raw: bytes, settled: Settled | None, stream: int, at: float) -> None:
+    async def append(self, raw: bytes, settled: SettledText | None, stream: int, at: float) -> None:
         """Append `raw`, received at time `at` on `stream` (1 stdout, 2 stderr), and what it settled:
 
             await log.append(raw, terminal.settle(raw), stream, at)      # for each piece
@@ -221,9 +221,9 @@ class LogWriter:
             self._full = True
             notice = _notice(self._limit)
             if plain:
-                kept = raw[: self.room]
-                text = text[: max(0, len(text) - (len(raw) - len(kept)))]
-                self._put(Piece(kept, text, True, line, stream, at))
+                fitting = raw[: self.room]
+                text = text[: max(0, len(text) - (len(raw) - len(fitting)))]
+                self._put(Piece(fitting, text, True, line, stream, at))
                 self._put(Piece(notice, b"", True, line, stream, at))
             else:
                 self._put(Piece(raw[: self.room] + notice, text, False, line, stream, at))
@@ -286,7 +286,7 @@ class LogWriter:
         self._error = self._error or failure
         self.raw_bytes, self.lines = self.appender.raw_bytes, self.appender.lines
 
-    def _settled(self, raw: bytes, settled: Settled | None) -> tuple[bytes, bool, int]:
+    def _settled(self, raw: bytes, settled: SettledText | None) -> tuple[bytes, bool, int]:
         if settled is not None:
             return settled.text, self._plain and settled.plain, settled.line
         line = self._line

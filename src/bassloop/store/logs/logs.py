@@ -13,7 +13,7 @@ from bassloop.store.logs import log_reader
 from bassloop.store.logs.appender import LogAppender, repair_log
 from bassloop.store.logs.log_files import LogFiles
 from bassloop.store.logs.log_writer import LogWriter
-from bassloop.store.model import LineGap, LineTime, LogExtent, LogText
+from bassloop.store.records import LineGap, LineTime, LogExtent, LogText
 from bassloop.store.steps import Steps, close_log, open_log, open_logs
 
 if TYPE_CHECKING:

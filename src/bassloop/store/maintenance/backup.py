@@ -26,7 +26,7 @@ from bassloop.lifecycle import LogState
 from bassloop.store.database import open_read_only, ownership, restore_marker
 from bassloop.store.errors import StoreError, os_errors, sqlite_errors
 from bassloop.store.logs.log_files import LogFiles
-from bassloop.store.maintenance.check import verify_backup
+from bassloop.store.maintenance.integrity import verify_backup
 from bassloop.store.maintenance.log_folders import log_sizes, maintenance_lock, remove_logs
 
 ABOUT = "backup.json"
@@ -41,7 +41,7 @@ class BackupError(StoreError):
 
 @dataclass(frozen=True, slots=True)
 class BackupReport:
-    """What a backup contains.
+    """The result of a backup.
 
     Args:
         bytes: the size of the whole backup.

@@ -38,7 +38,7 @@ _OVER = """
 
 @dataclass(frozen=True, slots=True)
 class PruneReport:
-    """What was removed, or would be.
+    """The result of pruning, or of a dry run.
 
     Args:
         orphans: folders of logs that belonged to no run.

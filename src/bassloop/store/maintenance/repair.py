@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bassloop.store.database import connect, ownership, prepare
 from bassloop.store.errors import StoreError, StoreUnusable, translate_sqlite_error
-from bassloop.store.maintenance.check import DatabaseDamaged, Defect, check
+from bassloop.store.maintenance.integrity import DatabaseDamaged, Defect, check
 from bassloop.store.maintenance.log_folders import maintenance_lock
 
 if TYPE_CHECKING:

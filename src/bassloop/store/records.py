@@ -69,7 +69,7 @@ class RepositoryRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class SessionRecord:
     """The session of a user who signed in, with their current login."""
 
     user_id: int
