@@ -20,7 +20,7 @@ from bassloop.settings import APP, Settings, SettingsError, read_text_file, writ
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-RETIRED = frozenset({"GITHUB_APP_SLUG"})
+RETIRED = frozenset({"GITHUB_APP_SLUG", "HOOK_LIVE", "HOOK_STEPS"})
 """Settings that old settings files have and that mean nothing any more."""
 
 FOREIGN = frozenset({"SSH_CONNECTION", "LOGLEVEL", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"})

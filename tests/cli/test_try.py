@@ -48,6 +48,22 @@ def test_every_line_reaches_a_pipe(make_repository: MakeRepository) -> None:
     assert "last" in lines
 
 
+def test_the_working_tree_is_tried_as_it_is_from_any_folder(
+    make_repository: MakeRepository,
+) -> None:
+    path = make_repository(":say (on src ($ cat said))", **{"said": "committed", "sub/x": ""})
+    (path / "said").write_text("changed\n")
+    (path / "new").write_text("untracked\n")
+    before = sorted(each for each in (path / ".git").rglob("*") if each.name != "index")
+    said = tried(path / "sub", status=0)
+    assert "the working tree as it is" in said
+    assert "say │ changed" in said
+    assert sorted(each for each in (path / ".git").rglob("*") if each.name != "index") == before
+    said = tried(path, "--committed", status=0)
+    assert "uncommitted changes are not part of HEAD" in said
+    assert "say │ committed" in said
+
+
 def test_a_reader_who_leaves_ends_it_quietly(make_repository: MakeRepository) -> None:
     path = make_repository(":many (on src ($ seq 100000))")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -28,23 +28,27 @@ EVENTS = ("check_suite", "check_run", "push", "pull_request")
     type=click.Choice(EVENTS),
     default="check_suite",
     show_default=True,
-    help="What happened to HEAD.",
+    help="The event that is delivered.",
 )
 @click.option(
     "--payload",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="A file with the event's payload (JSON), instead of one made for HEAD.",
+    help="A file with the event's payload (JSON), instead of one that is made.",
 )
-@click.option("--serve", is_flag=True, help="Keep serving the pages afterwards, until interrupted.")
-@click.option("--no-runner", is_flag=True, help="Connect no runner, to see what a check says then.")
 @click.option(
-    "--private", is_flag=True, help="Try it as a private repository: sign in to see its runs."
+    "--committed", is_flag=True, help="Try HEAD, without the changes that are not committed."
 )
-@click.option("--verbose", "-v", is_flag=True, help="Show the daemon's own log lines.")
+@click.option("--serve", is_flag=True, help="Keep serving the pages until interrupted.")
+@click.option("--no-runner", is_flag=True, help="Connect no runner.")
+@click.option(
+    "--private", is_flag=True, help="Make the repository private: sign in to see its runs."
+)
+@click.option("--verbose", "-v", is_flag=True, help="Show the daemon's log.")
 def try_(
     path: Path,
     event: str,
     payload: Path | None,
+    committed: bool,
     serve: bool,
     no_runner: bool,
     private: bool,
@@ -52,12 +56,15 @@ def try_(
 ) -> None:
     """Run a repository's checks as a push to GitHub would, all on this machine.
 
-    Starts the daemon with throw-away data, a stand-in for github.com that serves the repository at
-    PATH, and a runner that dials in over SSH; then delivers a signed webhook for HEAD. Exits with 0
-    when every check passed, with 1 otherwise.
+    PATH is a repository or a folder in one. Its working tree is tried as it is, without what Git ignores; --committed
+    tries HEAD. The daemon, with throw-away data, a stand-in for github.com and a runner are all started here, and a
+    signed webhook is delivered. The exit status is 0 if every check passed, else 1.
 
-    The runner carries out commands on this machine as you, in a private directory and without a
-    container: try what you trust.
+    The runner runs commands as you, in a private directory and without a container: try what you trust.
+
+    \b
+    Example:
+      bassloop try ~/src/my-project --event pull_request
     """
     with quick_imports():
         import trio
@@ -71,7 +78,12 @@ def try_(
 
     configure_logs("info" if verbose else "error")
     options = TrialOptions(
-        path=path, event=event, payload=payload, runner=not no_runner, private=private
+        path=path,
+        event=event,
+        committed=committed,
+        payload=payload,
+        runner=not no_runner,
+        private=private,
     )
     errors = (TrialError, StandInError, SettingsError, StartError, StoreError)
     with report_output_errors(), report_errors(*errors):
@@ -92,9 +104,13 @@ async def _run(options: TrialOptions, serve: bool) -> int:
     # A pipe has no width: nothing is wrapped for it.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
     async with open_trial(options) as trial:
-        what = "a repository made of its files" if trial.copied else f"HEAD ({trial.head[:12]})"
+        what = f"HEAD ({trial.head[:12]})"
+        if trial.copied:
+            what = "a repository made of its files"
+        elif trial.dirty and not options.committed:
+            what = "the working tree as it is"
         console.print(f"Trying [bold]{options.path}[/bold]: {what}, event {options.event}")
-        if trial.dirty:
+        if trial.dirty and options.committed:
             console.print("[yellow]uncommitted changes are not part of HEAD[/yellow]")
         console.print(f"[dim]follow it at {trial.daemon.url}[/dim]")
         display = TrialDisplay(console, trial.daemon)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 import re
 import secrets
 import shutil
@@ -32,6 +33,7 @@ from bassloop.standin import StandIn, serve_standin
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
 
+GIT_PLACES = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY"}
 HOOKS = ("project.bass", "bass/github-hook")
 
 
@@ -44,8 +46,9 @@ class TrialOptions:
     """What to try.
 
     Args:
-        path: a local Git repository, or any folder, which is then made a repository.
+        path: a folder in a local Git repository, or any folder with a hook, which is then made a repository.
         event: the event to deliver for HEAD.
+        committed: try HEAD, and not the working tree as it is.
         payload: a file with a payload for that event, instead of one made for HEAD.
         runner: connect a runner of the sender's.
         private: make the repository private, so that its runs are seen by who has signed in; the stand-in
@@ -55,6 +58,7 @@ class TrialOptions:
 
     path: Path
     event: str = "check_suite"
+    committed: bool = False
     payload: Path | None = None
     runner: bool = True
     private: bool = False
@@ -68,7 +72,7 @@ class Trial:
     Args:
         guid: the delivery's id.
         copied: a repository was made of the folder's files.
-        dirty: there are changes that HEAD does not have.
+        dirty: the working tree has changes that are not committed.
         folder: everything that the trial keeps; the runner's outputs are in `runner`.
         runner: cancel it to disconnect the runner.
     """
@@ -93,15 +97,18 @@ async def open_trial(
     """
     async with open_bridge(), temporary_folder() as folder:
         repository, copied = await _repository(options.path, folder)
+        dirty = not copied and bool(await _git(repository, "status", "--porcelain"))
+        name = _slug((options.path if copied else repository).resolve().name)
+        if dirty and not options.committed:
+            repository = await _commit_working_tree(repository, folder / "repository")
         head = await _git(repository, "rev-parse", "--verify", "HEAD^{commit}")
-        dirty = bool(await _git(repository, "status", "--porcelain", "--untracked-files=no"))
         login, secret = _login(), secrets.token_hex(16)
         runner_key = asyncssh.generate_private_key("ssh-ed25519")
         app = await trio.to_thread.run_sync(app_key)
         standin = StandIn(
             repository_path=repository,
             owner=login,
-            name=_slug(options.path.resolve().name),
+            name=name,
             login=login,
             keys=[runner_key.export_public_key().decode().strip()],
             app_key=app.public,
@@ -192,16 +199,16 @@ def _payload(path: Path) -> dict[str, Any]:
 
 
 async def _repository(path: Path, folder: Path) -> tuple[Path, bool]:
-    """The repository to try: `path` when it is one, else one made of its files."""
+    """Return the repository to try, and whether it was made of the folder's files."""
     path = path.resolve()
     if not path.is_dir():
         raise TrialError(f"{path} is not a folder")
     top = await _git(path, "rev-parse", "--show-toplevel", check=False)
-    if top and Path(top) == path:
+    if (top and not _has_hook(path)) or Path(top) == path:
         if not await _git(path, "rev-parse", "--verify", "HEAD", check=False):
-            raise TrialError(f"{path} has no commit yet; commit something and try again")
-        return path, False
-    if not any((path / hook).is_file() for hook in HOOKS):
+            raise TrialError(f"{top} has no commit yet; commit something and try again")
+        return Path(top), False
+    if not _has_hook(path):
         raise TrialError(
             f"{path} is no Git repository, and has neither {HOOKS[0]} nor {HOOKS[1]}; "
             "name a repository, or a folder with a hook"
@@ -217,13 +224,49 @@ async def _repository(path: Path, folder: Path) -> tuple[Path, bool]:
     return copy, True
 
 
-async def _git(path: Path, *args: str, check: bool = True) -> str:
-    """What git prints, without the last newline; nothing when it fails and `check` is off."""
+def _has_hook(path: Path) -> bool:
+    return any((path / hook).is_file() for hook in HOOKS)
+
+
+async def _commit_working_tree(repository: Path, copy: Path) -> Path:
+    """Make a repository whose HEAD is the working tree of another one, on top of that one's HEAD.
+
+    The other one is only read: the copy borrows its objects, and has an index of its own. What Git ignores
+    there is left out.
+    """
+    head = await _git(repository, "rev-parse", "--verify", "HEAD^{commit}")
+    branch = await _git(repository, "branch", "--show-current") or "main"
+    objects = await _git(repository, "rev-parse", "--path-format=absolute", "--git-path", "objects")
+    copy.mkdir()
+    await _git(copy, "init", "--quiet", f"--initial-branch={branch}")
+    (copy / ".git/objects/info/alternates").write_text(f"{objects}\n")
+    shallow = Path(objects).parent / "shallow"
+    if shallow.is_file():
+        shutil.copyfile(shallow, copy / ".git/shallow")
+    elsewhere = {"GIT_DIR": str(copy / ".git"), "GIT_WORK_TREE": str(repository)}
+    await _git(repository, "read-tree", head, env=elsewhere)
+    await _git(repository, "add", "--all", env=elsewhere)
+    tree = await _git(repository, "write-tree", env=elsewhere)
+    message = ("-m", "The working tree as it is")
+    commit = await _git(repository, "commit-tree", tree, "-p", head, *message, env=elsewhere)
+    await _git(copy, "update-ref", f"refs/heads/{branch}", commit)
+    return copy
+
+
+async def _git(
+    path: Path, *args: str, check: bool = True, env: Mapping[str, str] | None = None
+) -> str:
+    """Return what git prints, without the last newline; nothing if it fails and `check` is off."""
     who = ["-c", "user.name=bassloop try", "-c", "user.email=try@bassloop.invalid"]
     command = ["git", "-C", str(path), *who, "-c", "commit.gpgsign=false", *args]
+    environment = {name: value for name, value in os.environ.items() if name not in GIT_PLACES}
     try:
         done = await trio.run_process(
-            command, capture_stdout=True, capture_stderr=True, check=False
+            command,
+            capture_stdout=True,
+            capture_stderr=True,
+            check=False,
+            env={**environment, **(env or {})},
         )
     except FileNotFoundError as error:
         raise TrialError("git is not installed, or not on the PATH") from error
