@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from bassloop.checks.handler import handle_delivery
-from bassloop.checks.loop import Limits, Loop
+from bassloop.checks.loop import Loop
 from bassloop.checks.recovery import end_set_aside, interrupt_lost_runs, keep_concluding
 from bassloop.checks.tail import Tail
 from bassloop.concurrency import Backoff
 from bassloop.deliveries.inbox import Inbox
+from bassloop.evaluator.evaluators import Evaluators
 from bassloop.github import GitHubConfig, RetryPolicy, open_github, sign
 from bassloop.runtimes import Platform, Pool, Runtime
 from bassloop.standin import StandIn, serve_standin
@@ -124,7 +125,7 @@ async def _nowhere(session_factory: object) -> Any:
 
 @asynccontextmanager
 async def small_loop(
-    repository: Path, folder: Path, *, limits: Limits | None = None, **options: Any
+    repository: Path, folder: Path, *, evaluators: Evaluators | None = None, **options: Any
 ) -> AsyncGenerator[SmallLoop]:
     """A small loop around a repository; the data in `folder` is that of an earlier one, if any."""
     standin = options.pop("standin", None) or StandIn(
@@ -151,10 +152,10 @@ async def small_loop(
                     tail=Tail(),
                     pool=Pool(),
                     github=github,
+                    evaluators=evaluators or Evaluators(),
                     external_url="http://loop",
                     app_id=standin.app_id,
                     connect=lambda login: f"bassloop runner {login}@loop",
-                    limits=limits or Limits(),
                     backoff=BACKOFF,
                 )
                 if options:
@@ -169,6 +170,7 @@ async def small_loop(
                 await interrupt_lost_runs(loop)
                 async with trio.open_nursery() as inner:
                     inner.start_soon(keep_concluding, loop)
+                    await inner.start(loop.evaluators.run)
                     await inner.start(inbox.run)
                     yield SmallLoop(standin, store, loop, inbox)
                     inner.cancel_scope.cancel()

@@ -97,8 +97,8 @@ RUNNER_WAIT=ten minutes -> is not a duration, such as 30s, 10m
 SUPERSEDE=maybe -> must be true or false; for example true
 CHECK_LIMIT=0 -> must be greater than 0; for example 4h
 HOOK_SECONDS=5 minutes -> is not a duration
-HOOK_STEPS=1e6 -> must be a whole number; for example 50000000
-HOOK_LIVE=lots -> is not a size
+DELIVERIES_AT_ONCE=1e6 -> must be a whole number; for example 64
+HOOK_MEMORY=lots -> is not a size
 HOOK_OUTPUT=1 m b -> is not a size
 DELIVERIES_AT_ONCE=0 -> must be greater than 0; for example 64
 DELIVERY_ATTEMPTS=three -> must be a whole number; for example 3
@@ -144,7 +144,7 @@ def test_a_bad_setting_is_named_with_its_value_and_what_is_allowed(
         ("KEEP_SECONDS", "90d", 90 * 86400),
         ("KEEP_BYTES", "50GB", 50 * 10**9),
         ("LOG_LIMIT", "512MiB", 512 << 20),
-        ("HOOK_LIVE", "67108864", 64 << 20),
+        ("HOOK_MEMORY", "67108864", 64 << 20),
         ("SUPERSEDE", "no", False),
         ("GITHUB_APP_ID", "", None),
     ],

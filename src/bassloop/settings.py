@@ -241,12 +241,22 @@ class Settings(BaseModel):
         True, description="Whether a push cancels checks of the head that it replaces."
     )
     check_limit: Seconds = Field(4 * 3600.0, description="How long a check may run.")
+    hook_cpu: Seconds = Field(10.0, description="How much processor time a hook may take.")
     hook_seconds: Seconds = Field(
-        300.0, description="How long the evaluation of a hook may take, without its checks."
+        300.0,
+        description="How long the evaluation of a hook may take, without what it waits for, such as checks.",
     )
-    hook_steps: Count = Field(50_000_000, description="How many steps a hook may take.")
-    hook_live: Bytes = Field(64 << 20, description="How much memory a hook's values may take.")
+    hook_memory: Bytes = Field(512 << 20, description="How much memory a hook may take.")
     hook_output: Bytes = Field(1_000_000, description="How much a hook may log.")
+    evaluators: Count | None = Field(
+        None,
+        description="How many hooks are evaluated at the same time; at most half of them for one "
+        "repository. Default: two for each processor.",
+    )
+    hooks_waiting: Count = Field(
+        256,
+        description="How many hooks may wait for checks or runners at the same time, each in a process of its own.",
+    )
     deliveries_at_once: Count = Field(
         64, description="How many deliveries are handled at the same time."
     )

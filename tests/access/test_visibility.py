@@ -11,10 +11,11 @@ import trio
 from bassloop.access import visibility
 from bassloop.access.visibility import Invalidation, invalidation
 from bassloop.concurrency import Backoff
-from bassloop.github import GitHubError, parse_event
+from bassloop.github import GitHubError
 from bassloop.standin import Fault
 from bassloop.store import User
 from tests.access.stored import OURS, store_run
+from tests.github.made import event_of
 from tests.records import a_run
 from tests.small_loop import START, SmallLoop, small_loop
 
@@ -52,7 +53,7 @@ def test_an_event_lets_forget_what_it_may_have_changed(
     name: str, payload: dict[str, Any], expected: Invalidation | None
 ) -> None:
     whole = {"sender": SENDER, "repository": REPOSITORY, **payload}
-    assert invalidation(parse_event(name, whole)) == expected
+    assert invalidation(event_of(name, whole)) == expected
 
 
 async def happened(its: SmallLoop, event: str, action: str | None, guid: str, **more: Any) -> None:

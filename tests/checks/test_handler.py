@@ -8,7 +8,7 @@ import trio
 
 from bassloop.access.policy import OWNERS_FILE, OperatorRules, Policy, Rules
 from bassloop.access.policy_cache import PolicyCache
-from bassloop.github import parse_event
+from tests.github.made import event_of
 from tests.repositories import commit, git
 from tests.small_loop import small_loop
 
@@ -204,7 +204,7 @@ async def test_what_was_read_before_a_push_is_not_kept_after_it(
 ) -> None:
     path = make_repository(**owners("supersede = true"))
     async with small_loop(path, tmp_path) as its:
-        push = parse_event("push", await its.standin.payload("push"))
+        push = event_of("push", await its.standin.payload("push"))
         assert push.repository is not None
         repo = its.loop.github.repository(push.installation_id or 0, "octocat", "hello")
         policies, read = its.loop.policies, repo.file

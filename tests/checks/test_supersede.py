@@ -8,9 +8,8 @@ import pytest
 
 from bassloop.access.policy import Policy
 from bassloop.access.policy_cache import PolicyCache
-from bassloop.checks.loop import Limits
 from bassloop.checks.supersede import place_of, replaced_head
-from bassloop.github import parse_event
+from tests.github.made import event_of
 from tests.repositories import commit, git
 from tests.small_loop import START, small_loop
 from tests.until import until
@@ -127,7 +126,7 @@ async def test_where_the_operator_says_so_all_run_to_their_end(
     a, b = git(path, "rev-parse", "HEAD"), commit(path)
     policies = PolicyCache(Policy(supersede=False))
     async with (
-        small_loop(path, tmp_path / "data", limits=Limits(), policies=policies) as its,
+        small_loop(path, tmp_path / "data", policies=policies) as its,
         its.runner(ready=False) as runner,
     ):
         await pushed(its, a, "a", "0" * 40)
@@ -156,9 +155,9 @@ async def test_what_an_event_replaces_and_where(
             payload = await its.standin.payload(name, action, ref=b, **options)
             if name == "pull_request":
                 payload["before"] = a
-            event = parse_event(name, payload)
+            event = event_of(name, payload)
             assert event.head is not None
             assert (replaced_head(event), place_of(event.head)) == (a, place)
         for name, action in (("pull_request", "opened"), ("check_suite", "rerequested")):
             payload = await its.standin.payload(name, action, ref=b)
-            assert replaced_head(parse_event(name, payload)) is None
+            assert replaced_head(event_of(name, payload)) is None

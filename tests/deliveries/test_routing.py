@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from bassloop.deliveries.routing import Route, route_event
-from bassloop.github import parse_event
-from tests.github.made import check_run, check_suite, payload, pull_request
+from tests.github.made import check_run, check_suite, event_of, payload, pull_request
 
 
 @pytest.mark.parametrize(
@@ -35,11 +34,11 @@ from tests.github.made import check_run, check_suite, payload, pull_request
 def test_an_event_does_what_the_table_says(
     name: str, body: dict[str, Any], route: Route, rerun: bool
 ) -> None:
-    routing = route_event(parse_event(name, body), app_id=7)
+    routing = route_event(event_of(name, body), app_id=7)
     assert (routing.route, routing.rerun) == (route, rerun)
     assert routing.why
 
 
 def test_what_a_hook_lacks_is_named() -> None:
-    event = parse_event("check_suite", {**check_suite(), "sender": None, "installation": None})
+    event = event_of("check_suite", {**check_suite(), "sender": None, "installation": None})
     assert "sender or installation" in route_event(event, app_id=7).why

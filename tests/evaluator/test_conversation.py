@@ -19,14 +19,14 @@ from bassloop.evaluator.messages import (
     Chunk,
     Data,
     Done,
-    Finished,
+    Evaluated,
     Idle,
     Log,
     Next,
-    Read,
     ReadFile,
-    Refused,
-    Run,
+    ReadThunk,
+    Refusal,
+    RunThunk,
     StartCheck,
     Wait,
 )
@@ -49,7 +49,7 @@ def hear(conversation: Conversation, *said: messages.Message) -> list[Any]:
 
 def test_calls_are_answered_in_any_order() -> None:
     conversation = begun()
-    calls = [ReadFile(1, "a"), Run(2, b""), ReadFile(3, "b")]
+    calls = [ReadFile(1, "a"), RunThunk(2, b""), ReadFile(3, "b")]
     assert hear(conversation, *calls) == calls
     for number in (3, 1, 2):
         assert conversation.answer(Done(number)) == frames(Done(number))
@@ -63,17 +63,20 @@ def test_calls_are_answered_in_any_order() -> None:
         ([Wait(1, 1)], "not started"),
         ([StartCheck(1, "", "", b""), Wait(2, 1)], "not started"),
         ([Next(1, 1)], "not open"),
-        ([Read(1, b""), Next(2, 1)], "not open"),
-        ([Finished(), Log("more")], "after the last"),
+        ([ReadThunk(1, b""), Next(2, 1)], "not open"),
+        ([Evaluated(), Log("more")], "after the last"),
         ([Idle(1)], "waits for nothing"),
         ([Idle(2)], "more messages"),
         ([ReadFile(1, "a"), Idle(1), Idle(1)], "that waits"),
         ([ReadFile(1, "a"), Idle(1), Log("busy")], "that waits"),
-        ([ReadFile(1, "a"), Idle(1), Finished()], "that waits"),
-        ([Read(number, b"") for number in range(1, MAX_STREAMS + 2)], "too many streams"),
+        ([ReadFile(1, "a"), Idle(1), Evaluated()], "that waits"),
+        ([ReadThunk(number, b"") for number in range(1, MAX_STREAMS + 2)], "too many streams"),
         ([ReadFile(number, "") for number in range(1, MAX_UNDER_WAY + 2)], "under way"),
         (
-            [Chunk(b"x" * PIECE)] * 63 + [Run(1, b"")] + [Chunk(b"x" * PIECE)] * 63 + [Run(2, b"")],
+            [Chunk(b"x" * PIECE)] * 63
+            + [RunThunk(1, b"")]
+            + [Chunk(b"x" * PIECE)] * 63
+            + [RunThunk(2, b"")],
             "under way",
         ),
     ],
@@ -85,13 +88,13 @@ def test_what_may_not_be_said(said: list[messages.Message], why: str) -> None:
 
 def test_a_stream_is_read_until_it_ends() -> None:
     conversation = begun()
-    hear(conversation, Read(1, b""))
+    hear(conversation, ReadThunk(1, b""))
     conversation.answer(Done(1))
     hear(conversation, Next(2, 1))
     with pytest.raises(ProtocolError, match="twice"):
         hear(conversation, Next(3, 1))
     conversation = begun()
-    hear(conversation, Read(1, b""))
+    hear(conversation, ReadThunk(1, b""))
     conversation.answer(Done(1))
     hear(conversation, Next(2, 1))
     conversation.answer(Data(2, b"piece"))
@@ -103,9 +106,9 @@ def test_a_stream_is_read_until_it_ends() -> None:
 
 def test_what_was_refused_is_not_there() -> None:
     conversation = begun()
-    hear(conversation, Read(1, b""), StartCheck(2, "", "", b""))
-    conversation.answer(Refused(1, "no"))
-    conversation.answer(Refused(2, "no"))
+    hear(conversation, ReadThunk(1, b""), StartCheck(2, "", "", b""))
+    conversation.answer(Refusal(1, "no"))
+    conversation.answer(Refusal(2, "no"))
     with pytest.raises(ProtocolError, match="not open"):
         hear(conversation, Next(3, 1))
 
@@ -135,7 +138,7 @@ def test_an_answer_that_is_too_large_leaves_the_call_to_be_answered() -> None:
     hear(conversation, ReadFile(1, "a"))
     with pytest.raises(ProtocolError):
         conversation.answer(Data(1, b"x" * (messages.MAX_CONTENT + 1)))
-    conversation.answer(Refused(1, "too large"))
+    conversation.answer(Refusal(1, "too large"))
 
 
 @settings(max_examples=300)

@@ -21,7 +21,7 @@ from bassloop.evaluator.messages import (
     Done,
     FromProcess,
     Log,
-    Run,
+    RunThunk,
     StartCheck,
     ToProcess,
 )
@@ -32,9 +32,9 @@ CONTENT = st.binary(max_size=100)
 FROM_PROCESS: st.SearchStrategy[Any] = st.one_of(
     st.builds(messages.ReadFile, NUMBER, TEXT),
     st.builds(messages.ListDirectory, NUMBER, TEXT),
-    st.builds(messages.Run, NUMBER, CONTENT),
-    st.builds(messages.Read, NUMBER, CONTENT),
-    st.builds(messages.Export, NUMBER, CONTENT),
+    st.builds(messages.RunThunk, NUMBER, CONTENT),
+    st.builds(messages.ReadThunk, NUMBER, CONTENT),
+    st.builds(messages.ExportThunk, NUMBER, CONTENT),
     st.builds(messages.ExportPath, NUMBER, CONTENT),
     st.builds(messages.Next, NUMBER, NUMBER),
     st.builds(messages.Resolve, NUMBER, CONTENT),
@@ -42,7 +42,7 @@ FROM_PROCESS: st.SearchStrategy[Any] = st.one_of(
     st.builds(messages.Wait, NUMBER, NUMBER),
     st.builds(messages.Log, TEXT, TEXT),
     st.builds(messages.Idle, st.integers(0, 1 << 40)),
-    st.just(messages.Finished()),
+    st.just(messages.Evaluated()),
     st.builds(messages.Failed, TEXT, TEXT),
     st.just(messages.OutOfMemory()),
     st.builds(messages.Crashed, TEXT, TEXT),
@@ -104,7 +104,7 @@ def test_content_travels_in_pieces_and_arrives_whole(size: int) -> None:
 
 def test_too_much_content_is_refused_on_both_sides() -> None:
     with pytest.raises(ProtocolError, match="limit"):
-        frames(Run(1, b"x" * (MAX_CONTENT + 1)))
+        frames(RunThunk(1, b"x" * (MAX_CONTENT + 1)))
     reader: MessageReader[Any] = MessageReader(FromProcess)
     [chunk] = frames(Chunk(b"x" * PIECE))
     for _ in range(MAX_CONTENT // PIECE):
@@ -124,17 +124,17 @@ def test_a_message_that_is_too_long_is_refused_before_it_has_arrived() -> None:
     "body",
     [
         ["Done", 1],  # the daemon's
-        ["Run", 0, b""],
-        ["Run", -1, b""],
-        ["Run", messages.MAX_MESSAGES + 1, b""],
-        ["Run", 1, b"x" * (PIECE + 1)],
-        ["Run", 1],
+        ["RunThunk", 0, b""],
+        ["RunThunk", -1, b""],
+        ["RunThunk", messages.MAX_MESSAGES + 1, b""],
+        ["RunThunk", 1, b"x" * (PIECE + 1)],
+        ["RunThunk", 1],
         ["ReadFile", 1, "x" * 5000],
         ["ReadFile", 1, None],
         ["StartCheck", 1, "x" * 2000, "", b""],
         ["Fork", 1],
-        "Finished",
-        {"type": "Finished"},
+        "Evaluated",
+        {"type": "Evaluated"},
         [],
     ],
 )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
+
+from bassloop.github import Event, parse_event
 
 SHA = "1f3c2ab" + "0" * 33
 OCTOCAT = {"id": 1, "node_id": "U_1", "login": "octocat"}
@@ -17,6 +20,11 @@ REPOSITORY = {
     "html_url": "https://example.com/octocat/hello",
     "default_branch": "main",
 }
+
+
+def event_of(name: str, payload: Any) -> Event:
+    """What the loop reads of a payload."""
+    return parse_event(name, json.dumps(payload).encode())
 
 
 def payload(**more: Any) -> dict[str, Any]:

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bassloop.github import MalformedEvent, parse_event, sign, verify_signature
+from bassloop.github import MalformedEvent, sign, verify_signature
 from bassloop.github.check_run_requests import MAX_TEXT, cut
 
-from .made import REPOSITORY, SHA, check_run, check_suite, payload, pull_request
+from .made import REPOSITORY, SHA, check_run, check_suite, event_of, payload, pull_request
 
 
 def test_a_check_suite_is_about_its_head_on_its_branch() -> None:
-    event = parse_event("check_suite", check_suite())
+    event = event_of("check_suite", check_suite())
     assert event.head is not None
     assert (event.head.sha, event.head.branch, event.head.fork) == (SHA, "main", False)
     assert event.sender is not None
@@ -28,17 +28,17 @@ def test_a_check_suite_is_about_its_head_on_its_branch() -> None:
 
 
 def test_a_check_without_a_branch_does_not_tell_whose_it_is() -> None:
-    event = parse_event("check_suite", check_suite(head_branch=None))
+    event = event_of("check_suite", check_suite(head_branch=None))
     assert event.head is not None
     assert event.head.fork is None
-    rerun = parse_event("check_run", check_run("rerequested", check_suite={"head_branch": None}))
+    rerun = event_of("check_run", check_run("rerequested", check_suite={"head_branch": None}))
     assert rerun.head is not None
     assert rerun.head.fork is None
 
 
 @pytest.mark.parametrize("fork", [True, False])
 def test_a_pull_request_tells_whether_its_head_is_a_forks_and_whose(fork: bool) -> None:
-    head = parse_event("pull_request", pull_request(fork=fork)).head
+    head = event_of("pull_request", pull_request(fork=fork)).head
     assert head is not None
     assert (head.fork, head.pull_request) == (fork, 42)
     assert (head.author.login if head.author else None) == ("stranger" if fork else None)
@@ -52,17 +52,17 @@ def test_a_pull_request_tells_whether_its_head_is_a_forks_and_whose(fork: bool) 
     ],
 )
 def test_a_push_that_deletes_has_no_head(push: dict[str, Any]) -> None:
-    assert parse_event("push", payload(**push)).head is None
+    assert event_of("push", payload(**push)).head is None
 
 
 def test_a_push_is_about_what_is_there_after_it() -> None:
-    head = parse_event("push", payload(ref="refs/heads/dev", after=SHA, deleted=False)).head
+    head = event_of("push", payload(ref="refs/heads/dev", after=SHA, deleted=False)).head
     assert head is not None
     assert (head.sha, head.branch, head.fork) == (SHA, "dev", False)
 
 
 def test_a_merge_group_is_about_its_head() -> None:
-    head = parse_event(
+    head = event_of(
         "merge_group", payload(action="checks_requested", merge_group={"head_sha": SHA})
     ).head
     assert head is not None
@@ -83,7 +83,7 @@ def test_a_merge_group_is_about_its_head() -> None:
 def test_what_is_not_known_to_be_public_is_private(
     repository: dict[str, Any], visibility: str
 ) -> None:
-    event = parse_event("push", payload(repository={**REPOSITORY, **repository}))
+    event = event_of("push", payload(repository={**REPOSITORY, **repository}))
     assert event.repository is not None
     assert event.repository.visibility == visibility
 
@@ -104,7 +104,7 @@ def test_what_github_would_not_send_is_malformed_and_says_what(
     broken: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(MalformedEvent, match=message):
-        parse_event("check_suite", {**check_suite(), **broken})
+        event_of("check_suite", {**check_suite(), **broken})
 
 
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -134,7 +134,7 @@ KEYS = [
 )
 def test_any_payload_is_read_or_malformed(name: str, given_payload: dict[str, Any]) -> None:
     try:
-        event = parse_event(name, given_payload)
+        event = event_of(name, given_payload)
     except MalformedEvent:
         return
     assert event.name == name

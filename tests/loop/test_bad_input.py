@@ -25,7 +25,7 @@ BROKEN_HOOKS = {
     "a hook that is not bound": ("(def x 1)", "does not bind github-hook", ""),
     "a hook of another arity": ("(defn github-hook [event] event)", "takes 1 argument [event]", ""),
     "a script that ends with an error": ('(error "no luck" :number 13)', "no luck", ":number 13"),
-    "a script without an end": ("(defn f [] (f)) (f)", "HOOK_STEPS", ""),
+    "a script without an end": ("(defn f [] (f)) (f)", "HOOK_CPU", ""),
     "a nest without a bottom": ("(defn f [n] (+ 1 (f n))) (f 1)", "too deep", ""),
     "a module that is not there": ("(use (*dir*/nowhere.bass))", "nowhere", ""),
     "a check that is no thunk": (
@@ -41,8 +41,8 @@ async def test_a_broken_hook_is_told_on_a_check_named_for_it(
     make_repository: MakeRepository, what: str
 ) -> None:
     source, message, where = BROKEN_HOOKS[what]
-    steps = {"hook_steps": 200_000}
-    async with tried(make_repository(**{"project.bass": source}), settings=steps) as trial:
+    cpu = {"hook_cpu": 1.0}
+    async with tried(make_repository(**{"project.bass": source}), settings=cpu) as trial:
         hook = check_run(trial, "project.bass")
         assert (hook["status"], hook["conclusion"]) == ("completed", "failure")
         assert message in hook["output"]["summary"]

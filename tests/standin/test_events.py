@@ -14,9 +14,10 @@ from hypercorn.config import Config
 from quart import request
 from quart_trio import QuartTrio
 
-from bassloop.github import CheckOutput, missed, parse_event, verify_signature
+from bassloop.github import CheckOutput, missed, verify_signature
 from bassloop.standin import StandInError
 from bassloop.standin.payloads import EVENTS, NO_COMMIT
+from tests.github.made import event_of
 from tests.github.world import World, git, world
 from tests.standin.conftest import served
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 async def test_every_payload_can_be_read(repository: Path, event: str) -> None:
     async with served(repository) as its:
         payload = await its.standin.payload(event)
-        read = parse_event(event, json.loads(json.dumps(payload)))
+        read = event_of(event, json.loads(json.dumps(payload)))
         if event not in ("ping", "installation"):
             # An event that names no commit is evaluated at the default branch's head, if at all.
             found = None if event == "repository_dispatch" else its.head
@@ -48,7 +49,7 @@ async def test_a_check_suite_is_at_the_branch_that_is_checked_out(repository: Pa
             git(repository, "rev-parse", "HEAD~1"),
         )
         other = await its.standin.payload("check_suite", ref="feature/x", branch="feature/x")
-        head = parse_event("check_suite", other).head
+        head = event_of("check_suite", other).head
         assert head is not None
         assert head.branch == "feature/x"
         assert other["check_suite"]["before"] == NO_COMMIT
@@ -61,7 +62,7 @@ async def test_a_forks_check_names_neither_fork_nor_author(repository: Path) -> 
         suite = payload["check_suite"]
         assert (suite["head_branch"], suite["pull_requests"]) == (None, [])
         assert "stranger" not in json.dumps(payload)
-        head = parse_event("check_suite", payload).head
+        head = event_of("check_suite", payload).head
         assert head is not None
         assert (head.fork, head.author) == (None, None)
 
@@ -70,7 +71,7 @@ async def test_a_forks_pull_request_names_both(repository: Path) -> None:
     async with served(repository) as its:
         stranger = its.standin.add_user("stranger")
         payload = await its.standin.payload("pull_request", fork="stranger", number=3)
-        event = parse_event("pull_request", payload)
+        event = event_of("pull_request", payload)
         assert event.head is not None
         assert event.head.author is not None
         assert (event.head.fork, event.head.author.id) == (True, stranger.id)
@@ -106,7 +107,7 @@ async def test_a_deleted_branch_is_pushed_to_nothing(repository: Path) -> None:
     async with served(repository) as its:
         payload = await its.standin.payload("push", deleted=True)
         assert (payload["after"], payload["head_commit"]) == (NO_COMMIT, None)
-        assert parse_event("push", payload).head is None
+        assert event_of("push", payload).head is None
 
 
 @pytest.mark.parametrize(

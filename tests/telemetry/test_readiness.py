@@ -11,6 +11,7 @@ import trio
 
 from bassloop.daemon.readiness import Readiness
 from bassloop.deliveries.inbox import Inbox
+from bassloop.evaluator.evaluators import Evaluators
 from bassloop.github import GitHubConfig, RetryPolicy, open_github
 from bassloop.store import StoreError, StoreFull, open_store
 from tests.github.world import KEY
@@ -44,7 +45,7 @@ async def a_loop(
     ):
         inbox = Inbox(store, handle=_never, secret=b"s")
         await nursery.start(inbox.run)
-        yield Readiness(store, inbox, github)
+        yield Readiness(store, inbox, github, Evaluators())
         nursery.cancel_scope.cancel()
 
 

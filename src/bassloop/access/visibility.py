@@ -54,11 +54,11 @@ def invalidation(event: Event) -> Invalidation | None:
         case "github_app_authorization", "revoked":
             return Invalidation(event.sender.id if event.sender else None, sign_out=True)
         case "member", _:
-            return Invalidation(_id_at(event, "member"), repository_id)
+            return Invalidation(event.member_id, repository_id)
         case "membership", _:
-            return Invalidation(_id_at(event, "member"))
+            return Invalidation(event.member_id)
         case "organization", _:
-            return Invalidation(_id_at(event, "membership", "user"))
+            return Invalidation(event.member_id)
         case (("team" | "team_add"), _):
             return Invalidation(None, repository_id)
         case "repository", action if action in _REPOSITORY_ACTIONS:
@@ -68,13 +68,6 @@ def invalidation(event: Event) -> Invalidation | None:
         case (("installation" | "installation_repositories" | "installation_target"), _):
             return Invalidation()
     return None
-
-
-def _id_at(event: Event, *path: str) -> int | None:
-    value: object = event.payload
-    for name in (*path, "id"):
-        value = value.get(name) if isinstance(value, dict) else None
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 @dataclass(frozen=True, eq=False)

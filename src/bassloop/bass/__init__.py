@@ -33,7 +33,13 @@ from bassloop.bass.session import Session
 from bassloop.bass.thunk import ImageRef, Platform, Secret, Thunk, ThunkPath
 from bassloop.bass.values import Scope, Symbol, Value
 from bassloop.bass.wire.decode import decode_ref, decode_thunk
-from bassloop.bass.wire.digest import digest_of, encode_go_order, thunk_digest, thunk_sha256
+from bassloop.bass.wire.digest import (
+    digest_of,
+    digest_of_encoded,
+    encode_go_order,
+    thunk_digest,
+    thunk_sha256,
+)
 from bassloop.bass.wire.encode import encode_ref, encode_thunk, encode_thunk_path, read_files
 
 if TYPE_CHECKING:
@@ -70,6 +76,7 @@ __all__ = [
     "decode_ref",
     "decode_thunk",
     "digest_of",
+    "digest_of_encoded",
     "encode_go_order",
     "encode_ref",
     "encode_thunk",

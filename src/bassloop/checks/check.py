@@ -131,7 +131,7 @@ def _validate(context: DeliveryContext, request: CheckRequest) -> None:
             f"check {name}: a fork's event can start checks of its own head only, "
             f"{context.head.sha[:12]}, not of {sha[:12]}"
         )
-    limit = context.loop.limits.checks_per_delivery
+    limit = context.loop.checks_per_delivery
     if len(context.started) >= limit:
         raise CheckRefused(f"check {name}: one event can start {limit} checks, and has done so")
 

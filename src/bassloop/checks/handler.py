@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
-import trio
 
 from bassloop import store
 from bassloop.access.policy import OWNERS_FILE, Policy, PolicyError
@@ -16,14 +14,14 @@ from bassloop.access.runner_choice import RunnerChoice, choose_runners
 from bassloop.checks import check_output
 from bassloop.checks.actions import NotAllowed, approve_head, cancel_run, require_writer
 from bassloop.checks.context import DeliveryContext
-from bassloop.checks.hook import PROJECT, SCRIPT, run_hook
+from bassloop.checks.hook import PROJECT, SCRIPT, HookPayload, run_hook
 from bassloop.checks.loop import ActiveHead
 from bassloop.checks.notices import hold_for_approval, post_notice
 from bassloop.checks.supersede import supersede
 from bassloop.concurrency import open_flat_nursery
-from bassloop.deliveries.inbox import Outcome
+from bassloop.deliveries.inbox import Outcome, read_event
 from bassloop.deliveries.routing import Route, Routing, route_event
-from bassloop.github import Event, GitHubError, GitHubRepository, Head, User, parse_event
+from bassloop.github import Event, GitHubError, GitHubRepository, Head, User
 from bassloop.lifecycle import DeliveryState, RunState
 
 if TYPE_CHECKING:
@@ -45,8 +43,8 @@ async def handle_delivery(loop: Loop, delivery: store.Delivery, slot: Slot) -> O
     on its check run, and the delivery is done. Raises if another attempt may succeed, as when GitHub is out
     of reach or the disk is full.
     """
-    payload = await trio.to_thread.run_sync(json.loads, delivery.body)
-    event = parse_event(delivery.event, payload)
+    event = await read_event(delivery.event, delivery.body)
+    payload = HookPayload(delivery.body)
     await loop.visibility.apply_event(event)
     routing = route_event(event, app_id=loop.app_id)
     log.info(
@@ -64,25 +62,24 @@ async def handle_delivery(loop: Loop, delivery: store.Delivery, slot: Slot) -> O
         outcome = await _press_button(loop, event)
         if outcome is not None:
             return outcome
-        event, routing = _as_rerun(event), Routing(Route.HOOK, routing.why, rerun=True)
-    return await _handle_hook(loop, delivery, event, routing, slot)
+        # From here on it is the same as GitHub's own button to run a check again.
+        event, payload = replace(event, action="rerequested"), replace(payload, edit="check rerun")
+        routing = Routing(Route.HOOK, routing.why, rerun=True)
+    return await _handle_hook(loop, delivery, event, payload, routing, slot)
 
 
 async def _press_button(loop: Loop, event: Event) -> Outcome | None:
     """Do what a button on one of our check runs asks for. Returns None if that is to run the check again."""
     assert event.sender is not None
-    action = event.payload.get("requested_action")
-    button = action.get("identifier") if isinstance(action, dict) else None
-    subject = event.payload.get("check_run")
-    number = subject.get("id") if isinstance(subject, dict) else None
-    check_run = await loop.store.checks.by_github_id(number) if isinstance(number, int) else None
+    number = event.check.id if event.check else None
+    check_run = await loop.store.checks.by_github_id(number) if number is not None else None
     run = await loop.store.runs.get(check_run.run_id) if check_run is not None else None
     if check_run is None or run is None:
         return Outcome(
             DeliveryState.IGNORED, "the button belongs to a check run that is not known here"
         )
     try:
-        match button:
+        match event.button:
             case check_output.CANCEL.identifier:
                 cancelled = await cancel_run(loop, run.id, event.sender)
                 return Outcome(
@@ -101,37 +98,26 @@ async def _press_button(loop: Loop, event: Event) -> Outcome | None:
     return Outcome(DeliveryState.IGNORED, "there is no such button")
 
 
-def _as_rerun(event: Event) -> Event:
-    """Return the event that GitHub sends for its own button to run a check again."""
-    payload = {name: part for name, part in event.payload.items() if name != "requested_action"}
-    action = "rerequested"
-    return replace(event, action=action, payload={**payload, "action": action})
-
-
 def _rerun_of(event: Event) -> str | None:
     """Return the loop's own check that an event wants again, or None if it wants one of the hook's."""
-    subject = event.payload.get("check_run")
-    name = subject.get("name") if isinstance(subject, dict) else None
     rerun = (event.name, event.action) == ("check_run", "rerequested")
-    return str(name) if rerun and name in OWN_CHECKS else None
-
-
-def _as_suite(event: Event) -> Event:
-    """Return the event that wants all checks of a head again, in place of one that wants a check run."""
-    assert event.head is not None
-    suite = event.payload["check_run"].get("check_suite")
-    payload = {name: part for name, part in event.payload.items() if name != "check_run"}
-    payload["check_suite"] = {**(suite or {}), "head_sha": event.head.sha}
-    return replace(event, name="check_suite", payload=payload)
+    name = event.check.name if event.check else None
+    return name if rerun and name in OWN_CHECKS else None
 
 
 async def _handle_hook(
-    loop: Loop, delivery: store.Delivery, event: Event, routing: Routing, slot: Slot
+    loop: Loop,
+    delivery: store.Delivery,
+    event: Event,
+    payload: HookPayload,
+    routing: Routing,
+    slot: Slot,
 ) -> Outcome:
     """Find out what applies to the event's head, and run the hook for it."""
     rerun_of = _rerun_of(event)
     if rerun_of is not None:
-        event = _as_suite(event)
+        # No hook knows that check: it is asked for all checks of the head.
+        event, payload = replace(event, name="check_suite"), replace(payload, edit="suite rerun")
     assert event.repository is not None
     repository = event.repository
     repo = loop.github.repository(event.installation_id or 0, repository.owner, repository.name)
@@ -183,7 +169,7 @@ async def _handle_hook(
             if (why := await hold_for_approval(context)) is not None:
                 return Outcome(DeliveryState.HELD, why)
             try:
-                await run_hook(context)
+                await run_hook(context, payload)
             except GitHubError as error:
                 # Raised here, it would cancel the checks that the hook has started.
                 context.note_retryable(error)

@@ -1,4 +1,4 @@
-"""The hook: found in the repository, evaluated within its budget, and reported on a check run if it fails.
+"""The hook: found in the repository, evaluated in a process of its own, and reported on a check run if it fails.
 
 There are two kinds. `project.bass` is a module whose `github-hook` is called with the event and a client;
 `bass/github-hook` is a script whose `main` reads the event from `*stdin*`, with the client bound to `*loop*`.
@@ -8,14 +8,15 @@ Both start checks through the client's `start-check`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 import trio
 
-from bassloop import bass
 from bassloop.checks.hook_host import LoopHost
 from bassloop.checks.notices import post_notice
+from bassloop.evaluator.errors import EvaluatorLost, HookCrashed, HookFailed, HookStopped
+from bassloop.evaluator.messages import Evaluate
 from bassloop.github import GitHubError
 from bassloop.lifecycle import RunState
 from bassloop.store import StoreError
@@ -23,7 +24,6 @@ from bassloop.telemetry.spans import span
 
 if TYPE_CHECKING:
     from bassloop.checks.context import DeliveryContext
-    from bassloop.checks.loop import Limits
 
 log = structlog.get_logger(__name__)
 
@@ -40,43 +40,63 @@ class HookSource:
     source: str
 
 
-async def run_hook(context: DeliveryContext) -> None:
+@dataclass(frozen=True, slots=True)
+class HookPayload:
+    """What a hook is given of an event.
+
+    Args:
+        body: the payload, as GitHub sent it.
+        edit: what is changed in it, a name in :data:`bassloop.evaluator.payload.EDITS`, or "".
+    """
+
+    body: bytes
+    edit: str = ""
+
+
+async def run_hook(context: DeliveryContext, payload: HookPayload) -> None:
     """Run the hook of the event's head, and wait for what it waits for.
 
     What is wrong with the hook is reported on a check run of its name. Raises GitHubError if the repository
-    can't be read, and StoreError.
+    can't be read, StoreError, and EvaluatorLost.
     """
     began, outcome = trio.current_time(), "broken off"
     try:
         repository, head = context.repository.full_name, context.head.sha
         with span("hook", repository=repository, head=head) as its:
-            outcome = await _run_hook(context)
+            outcome = await _run_hook(context, payload)
             its.set_attribute("outcome", outcome)
     finally:
         context.loop.hook_tally.add(outcome, trio.current_time() - began)
 
 
-async def _run_hook(context: DeliveryContext) -> str:
-    """Prepare, evaluate, report. Returns the outcome in a word."""
+async def _run_hook(context: DeliveryContext, payload: HookPayload) -> str:
+    """Find, evaluate, report. Returns the outcome in a word."""
     hook = await find_hook(context)
     if hook is None:
         await _report_missing(context)
         return "missing"
     host = LoopHost(context, hook.name)
-    event = {"event": context.event.name, "payload": dict(context.event.payload)}
     try:
-        await evaluate(hook, host, event, context.loop.limits)
-    except bass.BassError as error:
+        await _evaluate(context, hook, host, payload)
+    except HookFailed as error:
         if context.retryable_error is not None:
             raise context.retryable_error from error
-        log.info("hook failed", hook=hook.name, error=error.message)
-        await _report_failure(context, hook, host, bass.render(error))
+        log.info("hook failed", hook=hook.name, error=str(error))
+        await _report_failure(context, hook, host, error.report)
         return "failed"
-    except (GitHubError, StoreError):
+    except HookStopped as error:
+        log.warning("hook stopped", hook=hook.name, why=str(error), setting=error.setting)
+        message = (
+            f"{hook.name} was stopped: {error}. The loop's setting {error.setting} is the limit."
+        )
+        await _report_failure(context, hook, host, message)
+        return "stopped"
+    except (GitHubError, StoreError, EvaluatorLost):
         raise
     except Exception as error:
         log.exception("hook crashed", hook=hook.name)
-        message = f"the loop itself failed while it evaluated {hook.name}: {type(error).__name__}: {error}"
+        why = error if isinstance(error, HookCrashed) else f"{type(error).__name__}: {error}"
+        message = f"the loop itself failed while it evaluated {hook.name}: {why}"
         await _report_failure(context, hook, host, message)
         return "crashed"
     if context.rerun_of == hook.name:
@@ -94,59 +114,21 @@ async def find_hook(context: DeliveryContext) -> HookSource | None:
     return None
 
 
-async def evaluate(hook: HookSource, host: LoopHost, event: dict[str, Any], limits: Limits) -> None:
-    """Evaluate a hook, and wait for what it waits for. All that it does, it does through the host.
-
-    Raises BassError for what is wrong with the hook.
-
-    Args:
-        event: the event's name and its payload, as the hook gets them.
-    """
-    budget = bass.Budget(
-        steps=limits.hook_steps,
-        live=limits.hook_live,
-        seconds=limits.hook_seconds,
-        output=limits.hook_output,
-        setting="HOOK_{}",
+async def _evaluate(
+    context: DeliveryContext, hook: HookSource, host: LoopHost, payload: HookPayload
+) -> None:
+    evaluators = context.loop.evaluators
+    request = Evaluate(
+        path=hook.name,
+        source=hook.source,
+        module=hook.name == PROJECT,
+        tree=host.tree,
+        event=context.event.name,
+        edit=payload.edit,
+        output=evaluators.limits.output,
+        content=payload.body,
     )
-    async with bass.open_session(host, budget=budget) as session:
-        client, argument = _client(session, host), bass.from_python(event)
-        directory = host.directory(hook.name)
-        if hook.name == PROJECT:
-            module = await session.load(hook.source, hook.name, directory)
-            github_hook = bass.binding(module, "github-hook", hook.name)
-            await session.call(github_hook, argument, client)
-        else:
-            await session.run_script(
-                hook.source,
-                hook.name,
-                directory=directory,
-                stdin=[argument],
-                bindings={"*loop*": client},
-            )
-        await session.wait()
-
-
-def _client(session: bass.Session, host: LoopHost) -> bass.Scope:
-    """Return the client that a hook gets: a scope with `start-check`."""
-
-    async def start(thunk: bass.Value, name: bass.Value, sha: bass.Value) -> bass.Value:
-        if (
-            not isinstance(thunk, bass.Thunk)
-            or not isinstance(name, str)
-            or not isinstance(sha, str)
-        ):
-            given = " ".join(bass.show(value)[:100] for value in (thunk, name, sha))
-            raise bass.BassError(f"start-check takes a thunk, a name and a head, not {given}")
-        handle = await host.start_check(thunk, await session.thunk_proto(thunk), name, sha)
-
-        async def wait() -> bass.Value:
-            await host.wait_for_check(handle)
-            return bass.from_python(None)
-
-        return bass.builtin(f"wait-{name}", "[]", wait)
-
-    return bass.scope({"start-check": bass.builtin("start-check", "[thunk name sha]", start)})
+    await evaluators.evaluate(request, host, context.repository.id)
 
 
 async def _report_missing(context: DeliveryContext) -> None:

@@ -1,4 +1,4 @@
-"""The loop as its deliveries see it: the collaborators and limits they share, and what is active."""
+"""The loop as its deliveries see it: the collaborators that they share, and what is active."""
 
 from __future__ import annotations
 
@@ -22,20 +22,10 @@ if TYPE_CHECKING:
     from bassloop.access.runner_choice import RunnerChoice
     from bassloop.checks.tail import Tail
     from bassloop.concurrency import Backoff
+    from bassloop.evaluator.evaluators import Evaluators
     from bassloop.github import GitHub, GitHubError, User
     from bassloop.runtimes import Pool
     from bassloop.store import Run, Store
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Limits of one delivery. Times in seconds, sizes in bytes."""
-
-    hook_seconds: float = 300.0
-    hook_steps: int = 50_000_000
-    hook_live: int = 64 << 20
-    hook_output: int = 1_000_000
-    checks_per_delivery: int = 256
 
 
 @dataclass(eq=False)
@@ -81,6 +71,7 @@ class Loop:
     Args:
         app_id: our own GitHub App's id; None if there is none, and then no hook runs.
         connect: from a login to the command that connects a runner of theirs.
+        checks_per_delivery: how many checks one delivery may start.
         backoff: how long to wait before GitHub is asked again.
         active_heads: the heads whose hook or checks are running.
         active_checks: the checks that a delivery is running, by run id, for other deliveries of the same head.
@@ -95,10 +86,11 @@ class Loop:
     tail: Tail
     pool: Pool
     github: GitHub
+    evaluators: Evaluators
     external_url: str
     app_id: int | None
     connect: Callable[[str], str]
-    limits: Limits = Limits()
+    checks_per_delivery: int = 256
     backoff: Backoff = BACKOFF
     policies: PolicyCache = field(default_factory=PolicyCache)
     active_heads: set[ActiveHead] = field(default_factory=set)

@@ -7,9 +7,8 @@ it can be cancelled.
 
 from __future__ import annotations
 
-import json
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 import trio
@@ -35,18 +34,9 @@ def place_of(head: Head) -> str | None:
 
 def replaced_head(event: Event) -> str | None:
     """Return the commit that was the head before this event's, or None. Pure."""
-    payload: Any = event.payload
-    match event.name, event.action:
-        case "push", _:
-            before = payload.get("before")
-        case "pull_request", "synchronize":
-            before = payload.get("before")
-        case "check_suite", "requested":
-            before = (payload.get("check_suite") or {}).get("before")
-        case _:
-            return None
-    known = isinstance(before, str) and before.strip("0") and event.head is not None
-    return str(before) if known and event.head and before != event.head.sha else None
+    if event.head is None or event.before is None or not event.before.strip("0"):
+        return None
+    return event.before if event.before != event.head.sha else None
 
 
 async def supersede(loop: Loop, event: Event, policy: Policy) -> None:
@@ -107,7 +97,7 @@ async def _is_head_elsewhere(loop: Loop, order_key: str, place: str) -> bool:
 
 def _place_in(delivery: Delivery) -> str | None:
     try:
-        head = parse_event(delivery.event, json.loads(delivery.body)).head
-    except (MalformedEvent, ValueError, RecursionError):
+        head = parse_event(delivery.event, delivery.body).head
+    except MalformedEvent:
         return None
     return None if head is None else place_of(head)

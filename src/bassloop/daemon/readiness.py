@@ -15,6 +15,7 @@ from bassloop.web import PartStatus
 
 if TYPE_CHECKING:
     from bassloop.deliveries.inbox import Inbox
+    from bassloop.evaluator.evaluators import Evaluators
     from bassloop.github import GitHub
     from bassloop.store import Store
 
@@ -41,6 +42,7 @@ class Readiness:
     store: Store
     inbox: Inbox
     github: GitHub
+    evaluators: Evaluators
     _looking: trio.Lock = field(default_factory=trio.Lock)
     _found: tuple[PartStatus, ...] = ()
     _looked_at: float = -math.inf
@@ -80,6 +82,9 @@ class Readiness:
         return PartStatus("gateway", True)  # should it end, so does the daemon, and nobody answers
 
     def _inbox(self) -> PartStatus:
+        if self.evaluators.failing:
+            why = "the program that evaluates hooks does not start; the loop's log says why"
+            return PartStatus("inbox", False, why)
         if self.inbox.running:
             return PartStatus("inbox", True)
         return PartStatus(

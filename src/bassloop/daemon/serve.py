@@ -3,6 +3,7 @@
     serve (SIGTERM drains, a second one ends it at once, SIGHUP reloads the certificate)
     ├─ gateway     where runners dial in: a task for each connection and each session
     ├─ outputs     files from runners to visitors
+    ├─ evaluators  a program that forks a process for each hook
     ├─ recovery    concludes check runs that GitHub hasn't been told about yet
     ├─ pruner      removes runs that are older than they are kept
     ├─ redelivery  fetches deliveries that never arrived
@@ -102,6 +103,7 @@ async def serve(
         root.start_soon(keep_concluding, parts.loop)
         root.start_soon(keep_pruning, resources.store, wiring.retention(settings))
         if resources.github.app is not None:
+            await root.start(parts.loop.evaluators.run)
             root.start_soon(keep_fetching, resources.github, parts.inbox)
             root.start_soon(parts.loop.visibility.keep_refreshing)
         daemon = Daemon(

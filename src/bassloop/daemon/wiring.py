@@ -15,7 +15,7 @@ from bassloop.bridge.grpc import ChannelLimits
 from bassloop.checks.actions import Control
 from bassloop.checks.check_output import connect_command
 from bassloop.checks.handler import handle_delivery
-from bassloop.checks.loop import Limits, Loop
+from bassloop.checks.loop import Loop
 from bassloop.checks.outputs import Outputs
 from bassloop.checks.recovery import end_set_aside
 from bassloop.checks.source_links import SourceLinks
@@ -26,6 +26,8 @@ from bassloop.daemon.metrics import Metrics
 from bassloop.daemon.readiness import Readiness
 from bassloop.daemon.session_secret import session_secret
 from bassloop.deliveries.inbox import Inbox
+from bassloop.evaluator.evaluators import Evaluators
+from bassloop.evaluator.hook_process import EvaluatorLimits, evaluators_here
 from bassloop.gateway import GatewayAddress, GatewaySettings, load_host_key
 from bassloop.github import GitHubConfig, OAuthConfig, Unauthorized
 from bassloop.github.manifest import web_url
@@ -113,10 +115,10 @@ def wire(
         tail=tail,
         pool=pool,
         github=github,
+        evaluators=Evaluators(evaluator_limits(settings)),
         external_url=addresses.external,
         app_id=settings.github_app_id,
         connect=lambda login: connect_command(login, addresses.host, ssh.port),
-        limits=hook_limits(settings),
         policies=policies(settings),
     )
     inbox = Inbox(
@@ -128,7 +130,7 @@ def wire(
         on_set_aside=partial(end_set_aside, loop),
     )
     outputs = Outputs(store, pool, settings.output_limit)
-    readiness = Readiness(store, inbox, github)
+    readiness = Readiness(store, inbox, github, loop.evaluators)
     health = Health(
         ready=readiness.findings,
         metrics=Metrics(loop, inbox, heart).scrape,
@@ -239,13 +241,15 @@ def gateway_settings(settings: Settings, name: str) -> GatewaySettings:
     )
 
 
-def hook_limits(settings: Settings) -> Limits:
-    """Return what a hook's script may use."""
-    return Limits(
-        hook_seconds=settings.hook_seconds,
-        hook_steps=settings.hook_steps,
-        hook_live=settings.hook_live,
-        hook_output=settings.hook_output,
+def evaluator_limits(settings: Settings) -> EvaluatorLimits:
+    """Return what hooks may use."""
+    return EvaluatorLimits(
+        at_once=settings.evaluators or evaluators_here(),
+        waiting=settings.hooks_waiting,
+        cpu_seconds=settings.hook_cpu,
+        seconds=settings.hook_seconds,
+        memory=settings.hook_memory,
+        output=settings.hook_output,
     )
 
 

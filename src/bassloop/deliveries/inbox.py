@@ -10,13 +10,11 @@ fails for a reason of its own is tried a few times, then set aside for the opera
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import structlog
 import trio
@@ -24,7 +22,7 @@ import trio
 from bassloop.concurrency import AutoResetEvent, Backoff, shielded
 from bassloop.deliveries.queue import DeliveryQueue, QueuedDelivery
 from bassloop.deliveries.webhook import Answer, refusal, well_formed
-from bassloop.github import MalformedEvent, parse_event, retry_after
+from bassloop.github import Event, MalformedEvent, parse_event, retry_after
 from bassloop.lifecycle import DELIVERY_FINAL, DeliveryState
 from bassloop.store import Delivery, Store, StoreError, StoreFull
 from bassloop.telemetry.spans import span
@@ -54,6 +52,7 @@ HANDLED_PER_SLOT = 16
 """Deliveries that may be waiting for their checks, for each slot."""
 
 RELEASE_SECONDS = 5.0
+_LARGE = 1 << 20
 LONGEST_DELAY = 2 * 3600.0
 """A delivery that is due later than this was postponed by a clock that has been set since; it waits no longer."""
 
@@ -160,7 +159,7 @@ class Inbox:
         if self._closed:
             return Answer(503, "the loop is shutting down; deliver again later")
         event, guid = headers.get("x-github-event", ""), headers.get("x-github-delivery", "")
-        if (refused := refusal(headers, body, self.secret)) is not None:
+        if (refused := await _refusal(headers, body, self.secret)) is not None:
             if refused.status in (401, 403):
                 why = "not signed" if refused.status == 401 else "wrong signature"
                 log.warning("delivery refused", delivery=guid, event_name=event, why=why)
@@ -206,8 +205,7 @@ class Inbox:
             self._enqueue(QueuedDelivery(delivery.guid, delivery.order_key))
 
     async def _store(self, guid: str, name: str, body: bytes, *, wait: bool = False) -> bool:
-        payload = await _parse_json(body)
-        event = parse_event(name, payload)
+        event = await read_event(name, body)
         order_key = None
         if event.repository is not None and event.head is not None:
             order_key = f"{event.repository.id}:{event.head.sha}"
@@ -371,15 +369,15 @@ class Inbox:
             await self.on_set_aside(delivery, message)
 
 
-async def _parse_json(body: bytes) -> dict[str, Any]:
-    """Parse a body; a large one in a thread, since `json` holds the interpreter until it returns."""
-    try:
-        if len(body) < 64 * 1024:
-            payload = json.loads(body)
-        else:
-            payload = await trio.to_thread.run_sync(json.loads, body)
-    except (ValueError, RecursionError) as error:
-        raise MalformedEvent(f"it is not JSON: {error}") from error
-    if not isinstance(payload, dict):
-        raise MalformedEvent("it is not a JSON object")
-    return payload
+async def read_event(name: str, body: bytes) -> Event:
+    """Read a webhook's body; a large one in a thread. Raises MalformedEvent."""
+    if len(body) < _LARGE:
+        return parse_event(name, body)
+    return await trio.to_thread.run_sync(parse_event, name, body)
+
+
+async def _refusal(headers: Mapping[str, str], body: bytes, secret: bytes | None) -> Answer | None:
+    """Return why a request is refused, or None. The signature of a large body is verified in a thread."""
+    if len(body) < _LARGE:
+        return refusal(headers, body, secret)
+    return await trio.to_thread.run_sync(refusal, headers, body, secret)

@@ -90,7 +90,5 @@ def route_event(event: Event, *, app_id: int | None) -> Routing:
 
 def _is_ours(event: Event, app_id: int | None) -> bool:
     """Return whether the event's check run or suite is our App's; without an App, all count as ours."""
-    subject = event.payload.get(event.name)
-    app = subject.get("app") if isinstance(subject, dict) else None
-    theirs = app.get("id") if isinstance(app, dict) else None
+    theirs = event.check.app_id if event.check else None
     return app_id is None or theirs is None or theirs == app_id

@@ -11,25 +11,21 @@ import sys
 import traceback
 from typing import TYPE_CHECKING, Final
 
-from google.protobuf.json_format import MessageToJson
-from google.protobuf.message import DecodeError
-
 from bassloop import bass
 from bassloop.evaluator.confinement import use_reserve
-from bassloop.evaluator.link import Disconnected, Link
+from bassloop.evaluator.link import DaemonGone, Link
 from bassloop.evaluator.messages import (
     Crashed,
     Describe,
-    Described,
     Ending,
+    Evaluated,
     Failed,
-    Finished,
     OutOfMemory,
     as_text,
 )
 from bassloop.evaluator.payload import read_event
 from bassloop.evaluator.remote_host import RemoteHost, Tree, encode_thunk
-from bassloop.wire import bass_pb2
+from bassloop.evaluator.thunk_description import describe
 
 if TYPE_CHECKING:
     import socket
@@ -46,7 +42,7 @@ def serve_one(connection: socket.socket) -> None:
     link = Link(connection)
     try:
         link.send(_answer(link))
-    except Disconnected:
+    except DaemonGone:
         return
 
 
@@ -58,7 +54,7 @@ def _answer(link: Link) -> Ending:
         link.fibers.run(_evaluate(link, request))
     except bass.BassError as error:
         return _failed(error)
-    except Disconnected:
+    except DaemonGone:
         raise
     except MemoryError:
         use_reserve()
@@ -69,7 +65,7 @@ def _answer(link: Link) -> Ending:
             as_text(f"{type(error).__name__}: {error}")[:_LONGEST_MESSAGE],
             as_text(trace)[-_LONGEST_MESSAGE:],
         )
-    return Finished()
+    return Evaluated()
 
 
 def _failed(error: bass.BassError) -> Failed:
@@ -119,18 +115,3 @@ def _client(session: bass.Session, host: RemoteHost) -> bass.Scope:
         return bass.builtin(f"wait-{name}", "[]", wait)
 
     return bass.scope({"start-check": bass.builtin("start-check", "[thunk name sha]", start)})
-
-
-def describe(encoded: bytes) -> Described:
-    """Describe a thunk. Raises BassError for one that can't be decoded."""
-    try:
-        message = bass_pb2.Thunk.FromString(encoded)
-    except DecodeError as error:
-        raise bass.BassError(f"this is no thunk: {error}") from error
-    thunk = bass.decode_thunk(message)
-    platform = thunk.platform()
-    return Described(
-        command=as_text(thunk.cmdline()),
-        platform=None if platform is None else (platform.os, platform.arch),
-        content=MessageToJson(message, preserving_proto_field_name=True, indent=2).encode(),
-    )

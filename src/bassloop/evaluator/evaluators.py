@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Final
 import structlog
 import trio
 
+from bassloop.bass import BassError, render
 from bassloop.concurrency import Backoff
-from bassloop.evaluator.errors import EvaluatorLost, HookCrashed, ProtocolError
+from bassloop.evaluator.errors import EvaluatorLost, HookCrashed, HookFailed, ProtocolError
 from bassloop.evaluator.hook_process import EvaluatorLimits, HookProcess, IdleProcesses
-from bassloop.evaluator.messages import Describe, Described, Ending, Evaluate, Finished
+from bassloop.evaluator.messages import Describe, Described, Ending, Evaluate, Evaluated
 from bassloop.evaluator.server_process import ServerProcess, run_server
 from bassloop.evaluator.shares import FairLimiter, Place
+from bassloop.evaluator.thunk_description import MAX_SMALL, describe
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -50,6 +52,7 @@ class Evaluators:
         self._server: ServerProcess | None = None
         self._ready = trio.Event()
         self._starts = 0
+        self._failing = False
 
     def __repr__(self) -> str:
         state = "not ready" if self._server is None else "ready"
@@ -69,6 +72,11 @@ class Evaluators:
         """Whether the fork server runs."""
         return self._server is not None
 
+    @property
+    def failing(self) -> bool:
+        """Whether the fork server has died before it was ready."""
+        return self._failing
+
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep a fork server running until cancelled. It is being started when this reports to be.
 
@@ -80,11 +88,15 @@ class Evaluators:
             self._starts += 1
             began = trio.current_time()
             try:
-                await run_server(self.limits.cpu_seconds, self.limits.memory, self._started)
+                await run_server(
+                    self.limits.cpu_seconds,
+                    self.limits.memory,
+                    on_ready=self._note_ready,
+                    on_end=self._note_end,
+                )
             except (OSError, ProtocolError) as error:
+                self._failing = True
                 log.error("the fork server can't be used", error=str(error))
-            finally:
-                self._server, self._ready = None, trio.Event()
             failures = 0 if trio.current_time() - began > _STABLE_SECONDS else failures + 1
             delay = _RESTART.delay(failures) if failures else 0.0
             log.error("the fork server has ended; it is started again", seconds=round(delay, 1))
@@ -100,14 +112,19 @@ class Evaluators:
         kills the hook's process.
         """
         ending = await self._converse(request, host, key, self._places)
-        if not isinstance(ending, Finished):
+        if not isinstance(ending, Evaluated):
             raise HookCrashed("its process answered something else")
 
     async def describe(self, thunk: bytes, key: Hashable) -> Described:
-        """Describe a thunk, without a word of it being decoded in this process.
+        """Describe a thunk; one that is not small in a process of its own.
 
         Raises as `evaluate` does; HookFailed for what is no thunk.
         """
+        if len(thunk) <= MAX_SMALL:
+            try:
+                return describe(thunk)
+            except BassError as error:
+                raise HookFailed(str(error), render(error)) from error
         ending = await self._converse(Describe(thunk), None, key, self._describing)
         if not isinstance(ending, Described):
             raise HookCrashed("its process answered something else")
@@ -139,9 +156,13 @@ class Evaluators:
             raise EvaluatorLost("the fork server can't be started; the loop's log says why")
         return self._server
 
-    def _started(self, server: ServerProcess, ready: Ready) -> None:
-        self._server = server
+    def _note_ready(self, server: ServerProcess, ready: Ready) -> None:
+        self._server, self._failing = server, False
         self._ready.set()
         log.info("ready to evaluate hooks", confined_by=", ".join(ready.layers))
         if ready.missing:
             log.warning("hooks are not confined by everything", missing=", ".join(ready.missing))
+
+    def _note_end(self) -> None:
+        self._failing = self._server is None
+        self._server, self._ready = None, trio.Event()

@@ -30,10 +30,11 @@ from bassloop.evaluator.confinement import (
     lock_in,
     probe,
 )
-from bassloop.evaluator.evaluation import describe, serve_one
+from bassloop.evaluator.evaluation import serve_one
 from bassloop.evaluator.framing import MessageReader, frames
 from bassloop.evaluator.messages import Ended, Fork, Message, Ready
 from bassloop.evaluator.remote_host import encode_thunk
+from bassloop.evaluator.thunk_description import describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -34,21 +34,21 @@ from bassloop.evaluator.messages import (
     Ending,
     Entries,
     Evaluate,
-    Export,
+    Evaluated,
     ExportPath,
+    ExportThunk,
     Failed,
-    Finished,
     FromProcess,
     Idle,
     ListDirectory,
     Log,
     Next,
     OutOfMemory,
-    Read,
     ReadFile,
-    Refused,
+    ReadThunk,
+    Refusal,
     Resolve,
-    Run,
+    RunThunk,
     StartCheck,
     Wait,
     as_text,
@@ -120,7 +120,9 @@ class HookHost(Protocol):
     def export(self, thunk: bytes) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Return a thunk's image as an archive."""
 
-    def export_path(self, path: bytes) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+    def export_path(
+        self, thunk: bytes, path: bytes
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Return a path out of a thunk as an archive."""
 
     async def resolve(self, reference: bytes) -> bytes:
@@ -185,7 +187,7 @@ class HookProcess:
                 f"it was evaluated for more than {self._limits.seconds:g} s", "HOOK_SECONDS"
             )
         match self._ending:
-            case Finished() | Described() as ending:
+            case Evaluated() | Described() as ending:
                 return ending
             case Failed(message, report):
                 raise HookFailed(message, report)
@@ -220,9 +222,9 @@ class HookProcess:
                 self._place.release()
             case Log(text, fields):
                 self._log(text, fields)
-            case Finished() | Failed() | OutOfMemory() | Crashed() | Described():
+            case Evaluated() | Failed() | OutOfMemory() | Crashed() | Described():
                 self._ending = message
-            case Read() | Export() | ExportPath():
+            case ReadThunk() | ExportThunk() | ExportPath():
                 pump = self._streams[message.call] = Pump()
                 nursery.start_soon(self._pump, message, pump)
             case _:
@@ -240,7 +242,7 @@ class HookProcess:
         try:
             answer = await self._answer(call)
         except HostRefusal as error:
-            answer = Refused(call.call, as_text(str(error)))
+            answer = Refusal(call.call, as_text(str(error)))
         await self._reply(answer)
 
     async def _answer(self, call: AnyCall) -> Answer:
@@ -251,7 +253,7 @@ class HookProcess:
             case ListDirectory(_, path):
                 entries = await host.list_directory(path)
                 return Entries(number, tuple((as_text(name), folder) for name, folder in entries))
-            case Run(_, thunk):
+            case RunThunk(_, thunk):
                 await host.run(thunk)
                 return Done(number)
             case Resolve(_, reference):
@@ -266,16 +268,16 @@ class HookProcess:
                 return Data(number, await self._streams[stream].next())
         raise ProtocolError(f"{type(call).__name__} is not answered")
 
-    async def _pump(self, call: Read | Export | ExportPath, pump: Pump) -> None:
+    async def _pump(self, call: ReadThunk | ExportThunk | ExportPath, pump: Pump) -> None:
         """Open a stream, and hand on its pieces as they are asked for."""
         host = self._require_host()
         match call:
-            case Read():
+            case ReadThunk():
                 stream = host.read(call.content)
-            case Export():
+            case ExportThunk():
                 stream = host.export(call.content)
             case ExportPath():
-                stream = host.export_path(call.content)
+                stream = host.export_path(call.content, call.path)
         is_open = False
         try:
             async with stream as pieces:
@@ -286,7 +288,7 @@ class HookProcess:
                         await pump.send.send(piece)
         except HostRefusal as error:
             if not is_open:
-                await self._reply(Refused(call.call, as_text(str(error))))
+                await self._reply(Refusal(call.call, as_text(str(error))))
             pump.failure = error
         finally:
             pump.send.close()
@@ -302,7 +304,7 @@ class HookProcess:
         try:
             data = self._conversation.answer(answer)
         except ProtocolError as error:
-            data = self._conversation.answer(Refused(answer.call, f"the answer is {error}"))
+            data = self._conversation.answer(Refusal(answer.call, f"the answer is {error}"))
         await self._send(data)
 
     async def _send(self, pieces: list[bytes]) -> None:

@@ -26,7 +26,7 @@ from bassloop.evaluator.messages import (
     Idle,
     Log,
     Message,
-    Refused,
+    Refusal,
     ToProcess,
 )
 
@@ -45,7 +45,7 @@ Answered = bytes | tuple[tuple[str, bool], ...]
 """What a call is answered with."""
 
 
-class Disconnected(Exception):
+class DaemonGone(Exception):
     """The daemon has closed its end: nobody wants to know the result."""
 
 
@@ -67,7 +67,7 @@ class Link:
         self._bytes_under_way = 0
 
     def first(self) -> Evaluate | Describe:
-        """Wait for what is to be done, and return it. Raises Disconnected."""
+        """Wait for what is to be done, and return it. Raises DaemonGone."""
         messages: list[ToProcess] = []
         while not messages:
             messages = self._reader.feed(self._receive())
@@ -77,14 +77,14 @@ class Link:
         return request
 
     def send(self, message: Message) -> None:
-        """Send a message that needs no answer. Raises Disconnected."""
+        """Send a message that needs no answer. Raises DaemonGone."""
         try:
             for data in frames(message):
                 self._sent += 1
                 self._bytes_sent += len(data)
                 self._socket.sendall(data)
         except OSError as error:
-            raise Disconnected from error
+            raise DaemonGone from error
 
     async def call(self, kind: Callable[..., AnyCall], *fields: object) -> tuple[int, Answered]:
         """Send a call; return its number, and what it is answered with.
@@ -150,7 +150,7 @@ class Link:
         pending, size = self._calls.pop(message.call)
         self._bytes_under_way -= size
         match message:
-            case Refused():
+            case Refusal():
                 pending.fail(bass.BassError(message.why))
             case Entries():
                 pending.succeed(message.entries)
@@ -169,7 +169,7 @@ class Link:
         except BlockingIOError:
             raise
         except OSError as error:
-            raise Disconnected from error
+            raise DaemonGone from error
         if not data:
-            raise Disconnected
+            raise DaemonGone
         return data

@@ -106,7 +106,7 @@ class Entries(Message, frozen=True):
     entries: tuple[tuple[str, bool], ...]
 
 
-class Refused(Message, frozen=True):
+class Refusal(Message, frozen=True):
     """A call has failed, for a reason that the script may hear."""
 
     call: Number
@@ -134,27 +134,33 @@ class ListDirectory(Call, frozen=True):
     path: FilePath
 
 
-class Run(Call, frozen=True):
+class RunThunk(Call, frozen=True):
     """Runs a thunk: answered when it has succeeded."""
 
     content: Content
 
 
-class Read(Call, frozen=True):
+class ReadThunk(Call, frozen=True):
     """Runs a thunk and opens a stream of its output: answered when it is open."""
 
     content: Content
 
 
-class Export(Call, frozen=True):
+class ExportThunk(Call, frozen=True):
     """Opens a stream of a thunk's image."""
 
     content: Content
 
 
 class ExportPath(Call, frozen=True):
-    """Opens a stream of a path out of a thunk, as a tar archive. The content is the path."""
+    """Opens a stream of a path out of a thunk, as a tar archive.
 
+    Args:
+        path: the path, encoded.
+        content: the thunk.
+    """
+
+    path: Annotated[bytes, Meta(max_length=64 << 10)]
     content: Content
 
 
@@ -200,7 +206,7 @@ class Idle(Message, frozen=True):
     received: int
 
 
-class Finished(Message, frozen=True):
+class Evaluated(Message, frozen=True):
     """The hook was evaluated, and everything that it started in the background is over."""
 
 
@@ -267,13 +273,13 @@ class Ended(Message, frozen=True):
     memory: int
 
 
-Answer: TypeAlias = Done | Data | Entries | Refused
+Answer: TypeAlias = Done | Data | Entries | Refusal
 ToProcess: TypeAlias = Evaluate | Describe | Answer
-StreamCall: TypeAlias = Read | Export | ExportPath
+StreamCall: TypeAlias = ReadThunk | ExportThunk | ExportPath
 AnyCall: TypeAlias = (
-    ReadFile | ListDirectory | Run | StreamCall | Next | Resolve | StartCheck | Wait
+    ReadFile | ListDirectory | RunThunk | StreamCall | Next | Resolve | StartCheck | Wait
 )
-Ending: TypeAlias = Finished | Failed | OutOfMemory | Crashed | Described
+Ending: TypeAlias = Evaluated | Failed | OutOfMemory | Crashed | Described
 FromProcess: TypeAlias = AnyCall | Log | Idle | Ending
 FromServer: TypeAlias = Ready | Ended
 

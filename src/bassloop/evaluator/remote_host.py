@@ -10,14 +10,14 @@ from bassloop.evaluator.messages import (
     MAX_CONTENT,
     MAX_STREAMS,
     AnyCall,
-    Export,
     ExportPath,
+    ExportThunk,
     ListDirectory,
     Next,
-    Read,
     ReadFile,
+    ReadThunk,
     Resolve,
-    Run,
+    RunThunk,
     StartCheck,
     Wait,
     as_text,
@@ -60,16 +60,16 @@ class Tree:
 class _Stream:
     """What a thunk gives, asked for piece by piece. It is read by one fiber at a time, and to its end."""
 
-    def __init__(self, host: RemoteHost, kind: Callable[..., AnyCall], encoded: bytes) -> None:
+    def __init__(self, host: RemoteHost, kind: Callable[..., AnyCall], *fields: bytes) -> None:
         self._host = host
         self._kind = kind
-        self._encoded = encoded
+        self._fields = fields
         self._number = 0
         self._reading: Pending[None] | None = None
         self._over = False
 
     async def __aenter__(self) -> _Stream:
-        self._number = await self._host.open_stream(self._kind, self._encoded)
+        self._number = await self._host.open_stream(self._kind, *self._fields)
         return self
 
     async def __aexit__(
@@ -109,20 +109,22 @@ class RemoteHost(bass.Host):
 
     async def run(self, thunk: bass.Thunk) -> None:
         """Run a thunk."""
-        await self._link.ask(Run, encode_thunk(thunk))
+        await self._link.ask(RunThunk, encode_thunk(thunk))
 
     def read(self, thunk: bass.Thunk) -> bass.ByteStream:
         """Return what a thunk prints."""
-        return _Stream(self, Read, encode_thunk(thunk))
+        return _Stream(self, ReadThunk, encode_thunk(thunk))
 
     def export(self, thunk: bass.Thunk) -> bass.ByteStream:
         """Return a thunk as an OCI archive."""
-        return _Stream(self, Export, encode_thunk(thunk))
+        return _Stream(self, ExportThunk, encode_thunk(thunk))
 
     def export_path(self, path: bass.ThunkPath) -> bass.ByteStream:
         """Return a path out of a thunk, as a tar archive."""
-        encoded = bass.encode_go_order(bass.encode_thunk_path(path))
-        return _Stream(self, ExportPath, _checked(encoded, path.thunk))
+        where = bass.encode_thunk_path(path).path.SerializeToString()
+        if len(where) > _LONGEST_PATH:
+            raise bass.BassError(f"a path of {len(where):,} bytes is too long")
+        return _Stream(self, ExportPath, where, encode_thunk(path.thunk))
 
     async def resolve(self, ref: bass.ImageRef) -> bass.Thunk:
         """Return an image's thunk."""
@@ -150,7 +152,7 @@ class RemoteHost(bass.Host):
 
         return wait
 
-    async def open_stream(self, kind: Callable[..., AnyCall], encoded: bytes) -> int:
+    async def open_stream(self, kind: Callable[..., AnyCall], *fields: bytes) -> int:
         """Open a stream, and return its number."""
         if self._streams >= MAX_STREAMS:
             raise bass.BassError(
@@ -158,7 +160,7 @@ class RemoteHost(bass.Host):
             )
         self._streams += 1
         try:
-            number, _ = await self._link.call(kind, encoded)
+            number, _ = await self._link.call(kind, *fields)
         except bass.BassError:
             self._streams -= 1
             raise
@@ -184,10 +186,7 @@ def encode_thunk(thunk: bass.Thunk) -> bytes:
 
     Raises BassError if it is too large.
     """
-    return _checked(bass.encode_go_order(bass.encode_thunk(thunk)), thunk)
-
-
-def _checked(encoded: bytes, thunk: bass.Thunk) -> bytes:
+    encoded = bass.encode_go_order(bass.encode_thunk(thunk))
     if len(encoded) > MAX_CONTENT:
         raise bass.BassError(
             f"{thunk.cmdline()} has {len(encoded):,} bytes with all that it is made of; "

@@ -102,14 +102,19 @@ class ServerProcess:
 
 
 async def run_server(
-    cpu_seconds: float, memory: int, started: Callable[[ServerProcess, Ready], None]
+    cpu_seconds: float,
+    memory: int,
+    *,
+    on_ready: Callable[[ServerProcess, Ready], None],
+    on_end: Callable[[], None],
 ) -> None:
     """Run one fork server until it ends, or until cancelled. Its processes end with it.
 
     Args:
         cpu_seconds: the processor time that each of its processes may take.
         memory: the bytes of memory that each may have.
-        started: called when it is ready.
+        on_ready: called when it is ready.
+        on_end: called as soon as it is known to end.
     """
     arguments = ["-P", "-m", "bassloop.evaluator.fork_server", str(cpu_seconds), str(memory)]
     ours, theirs = socket.socketpair()
@@ -127,9 +132,10 @@ async def run_server(
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_log_output, process)
-                await server.listen(partial(started, server))
+                await server.listen(partial(on_ready, server))
                 nursery.cancel_scope.cancel()
         finally:
+            on_end()
             server.close()
             await _end(process)
 

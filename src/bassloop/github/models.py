@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 Payload = Mapping[str, Any]
-"""A webhook's body, parsed."""
+"""An object of the API, parsed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +66,40 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckSubject:
+    """The check run or check suite that an event is about.
+
+    Args:
+        name: a check run's name.
+        app_id: the App that it belongs to.
+    """
+
+    id: int | None
+    name: str | None
+    app_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
-    """A webhook event, as far as it can be read; what it doesn't have is None."""
+    """A webhook event, as far as the loop needs it; what it doesn't have is None.
+
+    Args:
+        check: the check run or check suite of an event of that name.
+        button: which of a check run's buttons was pressed.
+        before: the head that this event's head replaced.
+        member_id: whose membership somewhere has changed.
+    """
 
     name: str
-    action: str | None
-    sender: User | None
-    repository: Repository | None
-    installation_id: int | None
-    head: Head | None
-    payload: Payload = field(repr=False)
+    action: str | None = None
+    sender: User | None = None
+    repository: Repository | None = None
+    installation_id: int | None = None
+    head: Head | None = None
+    check: CheckSubject | None = None
+    button: str | None = None
+    before: str | None = None
+    member_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

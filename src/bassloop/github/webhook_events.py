@@ -1,7 +1,8 @@
-"""Webhooks: the signature of a body, and the :class:`Event` in a payload. Pure, for any input.
+"""Webhooks: the signature of a body, and the :class:`Event` in it. Pure, for any input.
 
-What a payload lacks is None; what it has in a shape that GitHub never sends makes it malformed.
-Which commit an event is about, and where that came from, follows the published examples.
+Of a body no more is built than the loop needs: the rest is skipped, which takes a fraction of the time, and no
+memory. What it lacks is None; what it has in a shape that GitHub never sends makes it malformed. Which commit an
+event is about, and where that came from, follows the published examples.
 
 https://docs.github.com/webhooks/using-webhooks/validating-webhook-deliveries
 """
@@ -10,16 +11,315 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import re
-from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Final, TypeAlias
 
-from bassloop.github.models import Event, Head, Payload, Repository, User
+import msgspec
+from msgspec import Meta, Struct
 
-_SHA = re.compile(r"[0-9a-f]{40}\Z")
-_FULL_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}/[A-Za-z0-9._-]{1,100}\Z")
-_LOGIN = re.compile(r"[A-Za-z0-9_-]{1,100}(\[bot\])?\Z")
-_NO_COMMIT = "0" * 40
+from bassloop.github.models import CheckSubject, Event, Head, Payload, Repository, User
+
+Number: TypeAlias = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
+SHA: TypeAlias = Annotated[str, Meta(pattern=r"\A[0-9a-f]{40}\Z")]
+Login: TypeAlias = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_-]{1,100}(\[bot\])?\Z")]
+FullName: TypeAlias = Annotated[
+    str, Meta(pattern=r"\A[A-Za-z0-9._-]{1,100}/[A-Za-z0-9._-]{1,100}\Z")
+]
+
+_NO_COMMIT: Final = "0" * 40
+
+
+class MalformedEvent(ValueError):
+    """A payload that GitHub would not send; the message says what is wrong with it."""
+
+
+# --- what is read of a payload, in GitHub's names ---
+
+
+class _User(Struct):
+    id: Number
+    login: Login
+    node_id: str | None = None
+    type: str | None = None
+
+    def read(self) -> User:
+        bot = self.type == "Bot" or self.login.endswith("[bot]")
+        return User(self.id, self.node_id or "", self.login, bot)
+
+
+class _Repository(Struct):
+    id: Number
+    full_name: FullName
+    node_id: str | None = None
+    private: bool | None = None
+    visibility: str | None = None
+    clone_url: str | None = None
+    html_url: str | None = None
+    default_branch: str | None = None
+
+    def read(self) -> Repository:
+        owner, _, name = self.full_name.partition("/")
+        return Repository(
+            id=self.id,
+            node_id=self.node_id or "",
+            full_name=self.full_name,
+            owner=owner,
+            name=name,
+            visibility=self._visibility(),
+            clone_url=self.clone_url or "",
+            html_url=self.html_url or "",
+            default_branch=self.default_branch or "",
+        )
+
+    def _visibility(self) -> str:
+        """Return "public" only if everything that says something says so; unknown is private."""
+        if self.private is False and self.visibility in (None, "public"):
+            return "public"
+        if self.visibility in ("private", "internal"):
+            return self.visibility
+        return "private"
+
+
+class _WithId(Struct):
+    id: Number | None = None
+
+
+class _Installation(Struct):
+    id: Number
+
+
+class _Payload(Struct):
+    """What any event may have. Those that are about a commit, or somebody, have more."""
+
+    action: str | None = None
+    sender: _User | None = None
+    repository: _Repository | None = None
+    installation: _Installation | None = None
+
+    def repository_name(self) -> str | None:
+        return self.repository.full_name if self.repository else None
+
+    def details(self) -> dict[str, Any]:
+        """Return what the :class:`Event` has beside the fields of this class."""
+        return {}
+
+
+class _PullRequestNumber(Struct):
+    number: Number | None = None
+
+
+class _Check(Struct):
+    """A check suite, or a check run without its suite."""
+
+    id: Number | None = None
+    name: str | None = None
+    head_sha: SHA | None = None
+    head_branch: str | None = None
+    before: str | None = None
+    app: _WithId | None = None
+    pull_requests: tuple[_PullRequestNumber, ...] | None = None
+
+    def subject(self) -> CheckSubject:
+        return CheckSubject(self.id, self.name, self.app.id if self.app else None)
+
+    def head(self, branch: str | None, repository: str | None) -> Head | None:
+        """Return a check's head. Without a branch, nobody says which repository it is from."""
+        if not branch:
+            return _head(self.head_sha, fork=None)
+        pulls = self.pull_requests or ()
+        return _head(
+            self.head_sha,
+            branch=branch,
+            pull_request=pulls[0].number if len(pulls) == 1 else None,
+            repository=repository,
+            fork=False,
+        )
+
+
+class _CheckSuiteEvent(_Payload):
+    check_suite: _Check | None = None
+
+    def details(self) -> dict[str, Any]:
+        suite = self.check_suite
+        if suite is None:
+            return {}
+        return {
+            "head": suite.head(suite.head_branch, self.repository_name()),
+            "check": suite.subject(),
+            "before": suite.before if self.action == "requested" else None,
+        }
+
+
+class _SuiteOfRun(Struct):
+    head_branch: str | None = None
+
+
+class _CheckRun(_Check):
+    check_suite: _SuiteOfRun | None = None
+
+
+class _RequestedAction(Struct):
+    identifier: str | None = None
+
+
+class _CheckRunEvent(_Payload):
+    check_run: _CheckRun | None = None
+    requested_action: _RequestedAction | None = None
+
+    def details(self) -> dict[str, Any]:
+        run = self.check_run
+        if run is None:
+            return {}
+        branch = run.check_suite.head_branch if run.check_suite else None
+        return {
+            "head": run.head(branch, self.repository_name()),
+            "check": run.subject(),
+            "button": self.requested_action.identifier if self.requested_action else None,
+        }
+
+
+class _MergeGroup(Struct):
+    head_sha: SHA | None = None
+    head_ref: str | None = None
+
+
+class _MergeGroupEvent(_Payload):
+    merge_group: _MergeGroup | None = None
+
+    def details(self) -> dict[str, Any]:
+        group = self.merge_group or _MergeGroup()
+        where = self.repository_name()
+        head = _head(group.head_sha, ref=group.head_ref or None, repository=where, fork=False)
+        return {"head": head}
+
+
+class _HeadRepository(Struct):
+    id: Number | None = None
+    full_name: str | None = None
+
+
+class _PullRequestHead(Struct):
+    sha: SHA | None = None
+    ref: str | None = None
+    repo: _HeadRepository | None = None
+    user: _User | None = None
+
+
+class _Base(Struct):
+    ref: str | None = None
+
+
+class _PullRequest(Struct):
+    number: Number | None = None
+    head: _PullRequestHead | None = None
+    base: _Base | None = None
+    user: _User | None = None
+    author_association: str | None = None
+
+
+class _PullRequestEvent(_Payload):
+    pull_request: _PullRequest | None = None
+    before: str | None = None
+
+    def details(self) -> dict[str, Any]:
+        before = self.before if self.action == "synchronize" else None
+        return {"head": self._head(), "before": before}
+
+    def _head(self) -> Head | None:
+        """Return a pull request's head; a fork's if its repository is another one, or gone.
+
+        A fork's author is its owner, who can push to it. An organization has no runners: where one owns it,
+        the author is the pull request's.
+        """
+        pull = self.pull_request
+        if pull is None or pull.head is None:
+            return None
+        head, theirs = pull.head, pull.head.repo
+        fork = theirs is None or self.repository is None or theirs.id != self.repository.id
+        owner = head.user if head.user and head.user.type != "Organization" else pull.user
+        return _head(
+            head.sha,
+            branch=None if fork else head.ref,
+            pull_request=pull.number,
+            repository=(theirs and theirs.full_name) or None,
+            fork=fork,
+            author=owner.read() if fork and owner else None,
+            association=pull.author_association or None,
+            base=(pull.base and pull.base.ref) or None,
+        )
+
+
+class _Commit(Struct):
+    id: SHA | None = None
+
+
+class _PushEvent(_Payload):
+    ref: str | None = None
+    before: str | None = None
+    after: SHA | None = None
+    deleted: bool | None = None
+    head_commit: _Commit | None = None
+
+    def details(self) -> dict[str, Any]:
+        return {"head": self._head(), "before": self.before}
+
+    def _head(self) -> Head | None:
+        """Return the commit that a push moved its ref to; None if it deleted the ref."""
+        ref, sha = self.ref or "", self.after
+        if self.deleted or sha == _NO_COMMIT:
+            return None
+        if ref.startswith("refs/tags/") and self.head_commit is not None:
+            # An annotated tag's `after` may be the tag's own object; check runs are for commits.
+            sha = self.head_commit.id or sha
+        return _head(
+            sha,
+            branch=ref.removeprefix("refs/heads/") if ref.startswith("refs/heads/") else None,
+            ref=ref or None,
+            repository=self.repository_name(),
+            fork=False,
+        )
+
+
+class _MemberEvent(_Payload):
+    # Without a readable member, it is everybody whose permissions may have changed.
+    member: msgspec.Raw = msgspec.Raw(b"null")
+
+    def details(self) -> dict[str, Any]:
+        try:
+            member = msgspec.json.decode(self.member, type=_WithId | None)
+        except msgspec.ValidationError:
+            return {}
+        return {"member_id": member.id if member else None}
+
+
+class _Membership(Struct):
+    user: _WithId | None = None
+
+
+class _OrganizationEvent(_Payload):
+    membership: _Membership | None = None
+
+    def details(self) -> dict[str, Any]:
+        user = self.membership.user if self.membership else None
+        return {"member_id": user.id if user else None}
+
+
+_DECODERS: Final[dict[str, msgspec.json.Decoder[Any]]] = {
+    name: msgspec.json.Decoder(shape)
+    for name, shape in {
+        "check_suite": _CheckSuiteEvent,
+        "check_run": _CheckRunEvent,
+        "merge_group": _MergeGroupEvent,
+        "pull_request": _PullRequestEvent,
+        "push": _PushEvent,
+        "member": _MemberEvent,
+        "membership": _MemberEvent,
+        "organization": _OrganizationEvent,
+    }.items()
+}
+_ANY: Final = msgspec.json.Decoder(_Payload)
+
+
+# --- what others use ---
 
 
 def sign(secret: bytes, body: bytes) -> str:
@@ -32,187 +332,31 @@ def verify_signature(secret: bytes, body: bytes, header: str) -> bool:
     return hmac.compare_digest(sign(secret, body).encode(), header.encode(errors="replace"))
 
 
-class MalformedEvent(ValueError):
-    """A payload that GitHub would not send; the message says what is wrong with it."""
-
-
-def parse_event(name: str, payload: Payload) -> Event:
-    """Read what the loop needs of a payload. Raises MalformedEvent."""
-    action = payload.get("action")
-    if action is not None and not isinstance(action, str):
-        raise MalformedEvent("action is not a text")
-    repository = _repository(_object(payload, "repository"))
-    installation = _object(payload, "installation")
+def parse_event(name: str, body: bytes) -> Event:
+    """Read what the loop needs of a webhook's body. Raises MalformedEvent."""
+    try:
+        payload: _Payload = _DECODERS.get(name, _ANY).decode(body)
+    except msgspec.ValidationError as error:
+        raise MalformedEvent(str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedEvent(f"it is not JSON: {error}") from error
     return Event(
         name=name,
-        action=action,
-        sender=_user(_object(payload, "sender"), "sender"),
-        repository=repository,
-        installation_id=None
-        if installation is None
-        else _number(installation, "id", "installation"),
-        head=_head(name, payload, repository),
-        payload=payload,
+        action=payload.action,
+        sender=payload.sender.read() if payload.sender else None,
+        repository=payload.repository.read() if payload.repository else None,
+        installation_id=payload.installation.id if payload.installation else None,
+        **payload.details(),
     )
 
 
-def parse_repository(payload: Payload) -> Repository:
+def parse_repository(answer: Payload) -> Repository:
     """Read a repository object of the API. Raises MalformedEvent."""
-    repository = _repository(payload)
-    assert repository is not None
-    return repository
+    try:
+        return msgspec.convert(dict(answer), _Repository).read()
+    except msgspec.ValidationError as error:
+        raise MalformedEvent(str(error)) from error
 
 
-def _repository(payload: Payload | None) -> Repository | None:
-    if payload is None:
-        return None
-    full_name = payload.get("full_name")
-    if not isinstance(full_name, str) or not _FULL_NAME.match(full_name):
-        raise MalformedEvent("repository.full_name is not OWNER/NAME")
-    owner, _, name = full_name.partition("/")
-    return Repository(
-        id=_number(payload, "id", "repository"),
-        node_id=_text(payload, "node_id"),
-        full_name=full_name,
-        owner=owner,
-        name=name,
-        visibility=_visibility(payload),
-        clone_url=_text(payload, "clone_url"),
-        html_url=_text(payload, "html_url"),
-        default_branch=_text(payload, "default_branch"),
-    )
-
-
-def _visibility(payload: Payload) -> str:
-    """Return public only if every field that says something says so; unknown is private."""
-    visibility, private = payload.get("visibility"), payload.get("private")
-    if private is False and visibility in (None, "public"):
-        return "public"
-    return visibility if visibility in ("private", "internal") else "private"
-
-
-def _head(name: str, payload: Payload, repository: Repository | None) -> Head | None:
-    match name:
-        case "check_suite" | "check_run":
-            return _check_head(_object(payload, name), name, repository)
-        case "merge_group":
-            group = _object(payload, "merge_group") or {}
-            return _make_head(
-                group.get("head_sha"),
-                ref=_text(group, "head_ref") or None,
-                repository=repository.full_name if repository else None,
-                fork=False,
-            )
-        case "pull_request":
-            return _pull_request_head(_object(payload, "pull_request"), repository)
-        case "push":
-            return _push_head(payload, repository)
-    return None
-
-
-def _push_head(payload: Payload, repository: Repository | None) -> Head | None:
-    """Return the commit that a push moved its ref to, or None if it deleted the ref."""
-    ref, sha = _text(payload, "ref"), payload.get("after")
-    if payload.get("deleted") is True or sha == _NO_COMMIT:
-        return None
-    if ref.startswith("refs/tags/"):
-        # An annotated tag's `after` may be the tag's own object; check runs are for commits.
-        sha = (_object(payload, "head_commit") or {}).get("id") or sha
-    return _make_head(
-        sha,
-        branch=ref.removeprefix("refs/heads/") if ref.startswith("refs/heads/") else None,
-        ref=ref or None,
-        repository=repository.full_name if repository else None,
-        fork=False,
-    )
-
-
-def _check_head(check: Payload | None, name: str, repository: Repository | None) -> Head | None:
-    """Return a check's head: with a branch it is the repository's own; without one, that is unknown."""
-    if check is None:
-        return None
-    suite = (_object(check, "check_suite") or {}) if name == "check_run" else check
-    branch = suite.get("head_branch")
-    if not isinstance(branch, str) or not branch:
-        return _make_head(check.get("head_sha"), fork=None)
-    pulls = check.get("pull_requests")
-    listed = pulls if isinstance(pulls, list) else []
-    numbers = [pull.get("number") for pull in listed if isinstance(pull, Mapping)]
-    return _make_head(
-        check.get("head_sha"),
-        branch=branch,
-        pull_request=numbers[0] if len(numbers) == 1 and _is_number(numbers[0]) else None,
-        repository=repository.full_name if repository else None,
-        fork=False,
-    )
-
-
-def _pull_request_head(pull: Payload | None, base: Repository | None) -> Head | None:
-    """Return a pull request's head; it is a fork's when its repository is another one, or gone.
-
-    The author of a fork's head is the fork's owner, who can push to it; where an organization owns it,
-    which has no runners, it is the pull request's author.
-    """
-    head = _object(pull or {}, "head")
-    if pull is None or head is None:
-        return None
-    theirs = _object(head, "repo")
-    fork = theirs is None or base is None or theirs.get("id") != base.id
-    author = None
-    if fork:
-        owner = _object(head, "user")
-        if owner is not None and owner.get("type") != "Organization":
-            author = _user(owner, "pull_request.head.user")
-        author = author or _user(_object(pull, "user"), "pull_request.user")
-    branch, number = head.get("ref"), pull.get("number")
-    return _make_head(
-        head.get("sha"),
-        branch=branch if isinstance(branch, str) and not fork else None,
-        pull_request=number if _is_number(number) else None,
-        repository=_text(theirs or {}, "full_name") or None,
-        fork=fork,
-        author=author,
-        association=_text(pull, "author_association") or None,
-        base=_text(_object(pull, "base") or {}, "ref") or None,
-    )
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63
-
-
-def _make_head(sha: object, **known: Any) -> Head | None:
-    if sha is None or sha == _NO_COMMIT:
-        return None
-    if not isinstance(sha, str) or not _SHA.match(sha):
-        raise MalformedEvent("the head is not a commit's 40 hexadecimal digits")
-    return Head(sha, **known)
-
-
-def _user(payload: Payload | None, where: str) -> User | None:
-    if payload is None:
-        return None
-    login = payload.get("login")
-    if not isinstance(login, str) or not _LOGIN.match(login):
-        raise MalformedEvent(f"{where}.login is not a login")
-    bot = payload.get("type") == "Bot" or login.endswith("[bot]")
-    return User(_number(payload, "id", where), _text(payload, "node_id"), login, bot)
-
-
-def _object(payload: Payload, name: str) -> Payload | None:
-    value = payload.get(name)
-    if value is None or isinstance(value, Mapping):
-        return value
-    raise MalformedEvent(f"{name} is not an object")
-
-
-def _number(payload: Payload, name: str, where: str) -> int:
-    value = payload.get(name)
-    if not isinstance(value, int) or not _is_number(value):
-        raise MalformedEvent(f"{where}.{name} is not a number")
-    return value
-
-
-def _text(payload: Payload, name: str) -> str:
-    value = payload.get(name)
-    return value if isinstance(value, str) else ""
+def _head(sha: str | None, *, fork: bool | None, **known: Any) -> Head | None:
+    return None if sha is None or sha == _NO_COMMIT else Head(sha, fork=fork, **known)

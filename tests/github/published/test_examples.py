@@ -12,8 +12,9 @@ import trio
 
 from bassloop.deliveries.inbox import Inbox
 from bassloop.deliveries.routing import Route, route_event
-from bassloop.github import parse_event, sign
+from bassloop.github import sign
 from bassloop.store import open_store
+from tests.github.made import event_of
 from tests.small_loop import small_loop
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def test_every_example_is_read_and_decided_on(examples: Examples) -> None:
     assert len(examples) > 300
     routes: Counter[Route] = Counter()
     for name, payload in examples:
-        event = parse_event(name, payload)
+        event = event_of(name, payload)
         routes[route_event(event, app_id=1).route] += 1
         head = event.head
         if head is not None:
@@ -44,7 +45,7 @@ def test_the_heads_of_the_examples_are_those_that_they_name(examples: Examples) 
         "merge_group": lambda payload: payload["merge_group"]["head_sha"],
     }
     for name, payload in examples:
-        event = parse_event(name, payload)
+        event = event_of(name, payload)
         if name in where:
             assert event.head is not None
             assert event.head.sha == where[name](payload)

@@ -81,8 +81,12 @@ def digest_of(message: bass_pb2.Thunk) -> str:
     It is XXH3-64, big-endian, in base32hex without padding. Collisions can be made on purpose, so a name proves
     nothing; `thunk_sha256` does.
     """
-    digest = xxhash.xxh3_64_digest(encode_go_order(message))
-    return b32hexencode(digest).decode().rstrip("=")
+    return digest_of_encoded(encode_go_order(message))
+
+
+def digest_of_encoded(encoded: bytes) -> str:
+    """A thunk's name, from its message as Go writes it."""
+    return b32hexencode(xxhash.xxh3_64_digest(encoded)).decode().rstrip("=")
 
 
 def thunk_sha256(message: bass_pb2.Thunk) -> str:
