@@ -34,6 +34,7 @@ ELSEWHERE = (
     "published",
     "mounts",
     "slow",
+    "attacks",
 )
 """Marks of tests that have a session of their own."""
 
@@ -222,6 +223,13 @@ def release(session: nox.Session) -> None:
     shutil.rmtree("dist", ignore_errors=True)
     session.run("python", "-m", "build", "--installer", "uv" if shutil.which("uv") else "pip")
     session.run("twine", "check", "--strict", *map(str, Path("dist").iterdir()))
+
+
+@nox.session
+def attacks(session: nox.Session) -> None:
+    """Attacks on a daemon in a process of its own, while a second visitor goes on asking."""
+    _install(session)
+    session.run("pytest", "-q", "-m", "attacks", *session.posargs)
 
 
 @nox.session(default=False)

@@ -29,5 +29,6 @@ def pytest_configure(config: pytest.Config) -> None:
         "mounts: needs a file system of its own (nox -s disk)",
         "image: builds the container with Podman (nox -s image)",
         "slow: takes minutes (nox -s slow)",
+        "attacks: measures a daemon under attack (nox -s attacks)",
     ):
         config.addinivalue_line("markers", marker)

@@ -22,18 +22,28 @@ async def test_a_step_that_holds_the_loop_is_counted_and_logged_with_its_stack()
         await trio.lowlevel.checkpoint()
         hold_the_loop(0.5)
         await trio.lowlevel.checkpoint()
-    assert watchdog.count >= 1
-    assert watchdog.longest >= 0.5
+    assert sum(watchdog.count.values()) >= 1
+    assert max(watchdog.longest.values()) >= 0.5
     [line] = [each for each in lines if each["seconds"] >= 0.5]
     assert "hold_the_loop" in line["stack"]
     assert "test_a_step_that_holds" in line["task"]
+
+
+async def test_a_step_that_sleeps_waits_and_does_not_compute() -> None:
+    watchdog = Watchdog(0.1)
+    with watchdog.watching(), capture_logs():
+        await trio.lowlevel.checkpoint()
+        time.sleep(0.3)  # noqa: ASYNC251  (that is the point)
+        await trio.lowlevel.checkpoint()
+    assert watchdog.count["waiting"] >= 1
+    assert watchdog.count["computing"] == 0
 
 
 async def test_waiting_holds_nothing() -> None:
     watchdog = Watchdog(5)
     with watchdog.watching():
         await trio.sleep(0.3)
-    assert (watchdog.count, watchdog.longest) == (0, 0)
+    assert watchdog.count == {"computing": 0, "waiting": 0}
 
 
 async def test_it_logs_at_a_bounded_rate_and_counts_all() -> None:
@@ -43,5 +53,5 @@ async def test_it_logs_at_a_bounded_rate_and_counts_all() -> None:
             await trio.lowlevel.checkpoint()
             hold_the_loop(0.002)
         await trio.lowlevel.checkpoint()
-    assert watchdog.count >= 3 * LOGGED_AT_ONCE
+    assert sum(watchdog.count.values()) >= 3 * LOGGED_AT_ONCE
     assert len(lines) <= LOGGED_AT_ONCE + 1

@@ -137,8 +137,13 @@ class _Now(Collector):
         tasks = trio.lowlevel.current_statistics().tasks_living
         yield _histogram("lag_seconds", "How late a task is that wants to run.", self.of.heart.lag)
         watchdog = self.of.heart.watchdog
-        yield _total("holds", "Steps of a task that held the loop over 100 ms.", watchdog.count)
-        yield _gauge("longest_hold_seconds", "The longest of them.", watchdog.longest)
+        yield _counter(
+            "holds",
+            "Steps of a task that held the loop over 100 ms, by kind: computing or waiting.",
+            ("kind",),
+            {(kind,): many for kind, many in watchdog.count.items()},
+        )
+        yield _gauges("longest_hold_seconds", "The longest of them.", "kind", watchdog.longest)
         yield _gauge("tasks", "Tasks of Trio living.", tasks)
         about = InfoMetricFamily(f"{PREFIX}build", "What runs.")
         about.add_metric((), {"version": __version__})

@@ -32,13 +32,16 @@ STACK_LINES = 12
 class Watchdog(trio.abc.Instrument):
     """Counts the steps that held the loop for more than `seconds`, and logs them at a bounded rate.
 
-    `count` is how many there were, `longest` the seconds of the longest.
+    `count` is how many there were by kind: ``computing`` used the processor for that time, ``waiting`` had to
+    wait for a disk, another thread, or the processor itself on a busy machine. `longest` is the seconds of the
+    longest of each kind.
     """
 
     def __init__(self, seconds: float = HOLD_SECONDS) -> None:
         self.seconds = seconds
-        self.count = 0
-        self.longest = 0.0
+        self.count = {"computing": 0, "waiting": 0}
+        self.longest = {"computing": 0.0, "waiting": 0.0}
+        self._used = 0.0
         self._began: float | None = None
         self._stack = ""
         self._logged = TokenBucket(LOGGED_AT_ONCE, LOGGED_PER_MINUTE / 60, clock=time.monotonic)
@@ -61,16 +64,20 @@ class Watchdog(trio.abc.Instrument):
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
         self._stack = ""
+        self._used = time.thread_time()
         self._began = time.monotonic()
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
         began, self._began = self._began, None
         if began is None or (held := time.monotonic() - began) <= self.seconds:
             return
-        self.count += 1
-        self.longest = max(self.longest, held)
+        used = time.thread_time() - self._used
+        kind = "computing" if used > self.seconds else "waiting"
+        self.count[kind] += 1
+        self.longest[kind] = max(self.longest[kind], held)
         if self._logged.take():
-            log.warning("loop held", task=task.name, seconds=round(held, 3), stack=self._stack)
+            times = {"seconds": round(held, 3), "processor_seconds": round(used, 3)}
+            log.warning("loop held", task=task.name, kind=kind, stack=self._stack, **times)
 
     def _look(self, stop: threading.Event, watched: int) -> None:
         """Take the stack of a step that lasts too long, in the watching thread."""
