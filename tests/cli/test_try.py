@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pytest
+
     from tests.repositories import MakeRepository
 
 EVENTLESS = "(defn github-hook [event client] null)"
@@ -46,6 +48,22 @@ def test_every_line_reaches_a_pipe(make_repository: MakeRepository) -> None:
     lines = [line.rpartition("│ ")[2] for line in said.splitlines() if line.startswith("many │ ")]
     assert [line for line in lines if line.isdigit()] == [str(n) for n in range(1, 12346)]
     assert "last" in lines
+
+
+def test_the_whole_log_is_kept(
+    make_repository: MakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    command = [sys.executable, "-m", "bassloop", "logs", "--last"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, "run `bassloop try` first" in done.stderr) == (1, True)
+    path = make_repository(':many (on src ($ sh -c "seq 2500; exit 3"))')
+    assert "the whole log: bassloop logs --last" in tried(path, status=1)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    lines = done.stdout.splitlines()
+    assert [line for line in lines if line.isdigit()] == [str(n) for n in range(1, 2501)]
+    assert any(line.startswith("==> many │ ") for line in lines)
 
 
 def test_the_working_tree_is_tried_as_it_is_from_any_folder(

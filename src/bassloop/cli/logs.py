@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bassloop.cli.errors import report_errors
+from bassloop.cli.errors import report_errors, report_output_errors
 from bassloop.cli.options import read_settings
 from bassloop.lifecycle import RunState
 
@@ -29,7 +29,8 @@ OUTPUT_CLOSED = 141
 
 
 @click.command("logs")
-@click.argument("run")
+@click.argument("run", required=False)
+@click.option("--last", is_flag=True, help="Show the log of the last `bassloop try`.")
 @click.option("-f", "--follow", is_flag=True, help="Stay until the run has ended.")
 @click.option(
     "--vertex", "step", metavar="V", help="Only this step: its number, name, or part of it."
@@ -48,14 +49,15 @@ OUTPUT_CLOSED = 141
 @click.pass_context
 def logs(
     context: click.Context,
-    run: str,
+    run: str | None,
+    last: bool,
     follow: bool,
     step: str | None,
     internal: bool,
     color: str,
     url: str | None,
 ) -> None:
-    """Show the logs of RUN, which is a run's id or the address of its page.
+    """Show the logs of RUN, which is a run's id or the address of its page, or the last trial's.
 
     Runs of private repositories are shown to those who may read the repository: see `bassloop login`.
 
@@ -79,6 +81,14 @@ def logs(
     from bassloop.tools.local_daemon import daemon_address
     from bassloop.tools.log_feed import parse_run_address
 
+    if last:
+        if run is not None:
+            raise click.UsageError("give RUN or --last, not both")
+        with report_output_errors():
+            _show_last(colour=_keeps_colour(color))
+        return
+    if run is None:
+        raise click.UsageError("RUN is missing: a run's id or the address of its page, or --last")
     server = url or daemon_address(read_settings())
     try:
         address = parse_run_address(run, server)
@@ -126,6 +136,18 @@ def _show(address: RunAddress, *, follow: bool, internal: bool, colour: bool) ->
     if display.state not in EXIT_STATUSES:
         _notice(f"the run ended: {display.state.replace('_', ' ')}")
     return EXIT_STATUSES.get(display.state, ENDED_OTHERWISE)
+
+
+def _show_last(*, colour: bool) -> None:
+    from bassloop.terminal import restyle, strip
+    from bassloop.tools.last_trial import read_last_log
+
+    show = restyle if colour else strip
+    try:
+        for line in read_last_log():
+            click.echo(show(line), color=colour)
+    except FileNotFoundError as error:
+        raise click.ClickException("there is no log: run `bassloop try` first") from error
 
 
 async def _run(feed: LogFeed) -> None:

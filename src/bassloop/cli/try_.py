@@ -14,6 +14,8 @@ from bassloop.cli.options import quick_imports
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+    from rich.console import Console
+
     from bassloop.cli.trial_display import TrialDisplay
     from bassloop.store import Delivery, Run
     from bassloop.tools.trial import Trial, TrialOptions
@@ -129,6 +131,7 @@ async def _run(options: TrialOptions, serve: bool) -> int:
                 check["external_id"]: check["conclusion"] for check in trial.standin.check_runs
             }
             summary(console, runs, reported, trial.daemon.url)
+            await _keep_log(console, trial, runs)
             if delivery.error:
                 console.print(f"the delivery: {delivery.error}")
             passed = bool(runs) and all(reported.get(run.id) == "success" for run in runs)
@@ -140,6 +143,18 @@ async def _run(options: TrialOptions, serve: bool) -> int:
                 async for _ in signals:
                     break
     return 0 if passed else 1
+
+
+async def _keep_log(console: Console, trial: Trial, runs: Sequence[Run]) -> None:
+    """Keep the whole log, and print where; the pages are gone when the trial has ended."""
+    from bassloop.tools.last_trial import keep_log
+
+    try:
+        path = await keep_log(trial.daemon.store, runs)
+    except OSError as error:
+        console.print(f"\n[yellow]the log can't be kept: {error.strerror}[/yellow]")
+        return
+    console.print(f"\n[dim]the whole log: bassloop logs --last[/dim], or {path}", soft_wrap=True)
 
 
 def _hints(runs: Sequence[Run], options: TrialOptions) -> list[str]:
