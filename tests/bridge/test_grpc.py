@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import time
 from typing import TYPE_CHECKING
 
 import asyncssh
@@ -314,6 +315,32 @@ async def test_a_message_in_many_pieces_is_read():
 
     async with open_bridge():
         assert await run_against(answer) == [b"x" * 20_000]
+
+
+PING = b"\x00\x00\x08\x06\x00\x00\x00\x00\x00" + bytes(8)
+SETTINGS = b"\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00\x64"
+
+
+@pytest.mark.parametrize("frame", [PING, SETTINGS], ids=["ping", "settings"])
+async def test_a_flood_of_control_frames_ends_its_channel(frame):
+    def answer(h2: H2Connection, stream: int) -> bytes:
+        return frame * 200_000
+
+    began = time.process_time()
+    async with open_bridge():
+        with pytest.raises(StreamTerminatedError, match="more than 1,000 control frames"):
+            await run_against(answer)
+    assert time.process_time() - began < 3
+
+
+async def test_empty_frames_of_data_are_control_frames():
+    def answer(h2: H2Connection, stream: int) -> bytes:
+        h2.send_headers(stream, OK)
+        return (b"\x00\x00\x00\x00\x00" + stream.to_bytes(4, "big")) * 5_000
+
+    async with open_bridge():
+        with pytest.raises(StreamTerminatedError, match="more than 1,000 control frames"):
+            await run_against(answer)
 
 
 async def test_a_peer_that_asks_without_reading_is_refused():

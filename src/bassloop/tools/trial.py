@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from bassloop.bridge import open_bridge
+from bassloop.concurrency import shielded
 from bassloop.daemon.serve import Daemon, serve
 from bassloop.github.manifest import CALLBACK_PATH
 from bassloop.runner import RunnerEvent, RunnerOptions, run_runner
@@ -33,6 +34,7 @@ from bassloop.standin import StandIn, serve_standin
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
 
+REMOVE_SECONDS = 10.0
 GIT_PLACES = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY"}
 HOOKS = ("project.bass", "bass/github-hook")
 
@@ -284,7 +286,7 @@ async def temporary_folder() -> AsyncGenerator[Path]:
     try:
         yield folder
     finally:
-        with trio.CancelScope(shield=True):
+        with shielded(REMOVE_SECONDS):
             await trio.to_thread.run_sync(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
