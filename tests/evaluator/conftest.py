@@ -68,7 +68,9 @@ class FakeHost:
     async def resolve(self, reference: bytes) -> bytes:
         raise HostRefusal("there is no runner")
 
-    async def start_check(self, thunk: bytes, name: str, sha: str) -> Callable[[], Awaitable[None]]:
+    async def start_check(
+        self, thunk: bytes, name: str, sha: str, after: Sequence[str], limit: float | None
+    ) -> Callable[[], Awaitable[None]]:
         if sha != SHA:
             raise HostRefusal(f"{sha} is no head")
         self.checks.append((thunk, name, sha))

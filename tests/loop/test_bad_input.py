@@ -56,7 +56,7 @@ async def test_a_repository_without_a_hook_is_told_how_to_add_one(
 ) -> None:
     async with tried(make_repository(**{"README.md": "nothing"})) as trial:
         hook = check_run(trial, "project.bass")
-        assert "neither project.bass nor bass/github-hook" in hook["output"]["summary"]
+        assert "nor project.bass, nor bass/github-hook" in hook["output"]["summary"]
         assert (hook["conclusion"], hook["output"]["title"]) == (
             "neutral",
             "No hook at this commit",

@@ -12,7 +12,7 @@ import tomllib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -91,6 +91,15 @@ Login = Annotated[str, _matching(_LOGIN, "a GitHub login")]
 EventName = Annotated[str, _matching(_EVENT, "an event's name")]
 
 
+def _limits(checks: object) -> object:
+    """Return what is a limit below `[checks]`; the rest declares checks (:mod:`bassloop.project`)."""
+    if not isinstance(checks, dict):
+        return checks
+    return {
+        name: value for name, value in checks.items() if not isinstance(value, dict | str | list)
+    }
+
+
 class Rules(BaseModel):
     """The settings that one file has for a repository; None where it has none."""
 
@@ -103,7 +112,9 @@ class Rules(BaseModel):
     supersede: bool | None = None
     runner_wait: Annotated[float, Field(ge=0, le=7 * 86400)] | None = None
     check_limit: Seconds | None = None
-    checks: dict[str, Seconds] | None = Field(None, max_length=1000)
+    checks: Annotated[dict[str, Seconds], BeforeValidator(_limits)] | None = Field(
+        None, max_length=1000
+    )
 
 
 class OperatorRules(BaseModel):

@@ -1,8 +1,10 @@
 """The hook: found in the repository, evaluated in a process of its own, and reported on a check run if it fails.
 
-There are two kinds. `project.bass` is a module whose `github-hook` is called with the event and a client;
+There are three kinds. `project.bass` is a module whose `github-hook` is called with the event and a client;
 `bass/github-hook` is a script whose `main` reads the event from `*stdin*`, with the client bound to `*loop*`.
-Both start checks through the client's `start-check`.
+Both start checks through the client's `start-check`. Checks that `.bassloop.toml` declares are written as
+such a module (:mod:`bassloop.project`), and evaluated like one. A repository may have declared checks beside
+one of the others; then both are evaluated, the declared ones first.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from bassloop.evaluator.errors import EvaluatorLost, HookCrashed, HookFailed, Ho
 from bassloop.evaluator.messages import Evaluate
 from bassloop.github import GitHubError
 from bassloop.lifecycle import RunState
+from bassloop.project import CHECKS_FILE, ChecksFileError, read_checks, write_bass
 from bassloop.store import StoreError
 from bassloop.telemetry.spans import span
 
@@ -30,6 +33,9 @@ log = structlog.get_logger(__name__)
 PROJECT = "project.bass"
 SCRIPT = "bass/github-hook"
 MAX_SOURCE = 1 << 20
+
+OUTCOMES = ("done", "failed", "stopped", "crashed")
+"""How a hook can end, from best to worst."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +76,24 @@ async def run_hook(context: DeliveryContext, payload: HookPayload) -> None:
 
 
 async def _run_hook(context: DeliveryContext, payload: HookPayload) -> str:
-    """Find, evaluate, report. Returns the outcome in a word."""
-    hook = await find_hook(context)
-    if hook is None:
+    """Find, evaluate, report. Returns the outcome in a word; of several hooks, the worst one's."""
+    try:
+        hooks = await find_hooks(context)
+    except ChecksFileError as error:
+        host = LoopHost(context, CHECKS_FILE)
+        await _report_failure(context, HookSource(CHECKS_FILE, ""), host, str(error))
+        return "failed"
+    if not hooks:
         await _report_missing(context)
         return "missing"
+    outcomes = [await _evaluate_and_report(context, hook, payload) for hook in hooks]
+    return max(outcomes, key=OUTCOMES.index)
+
+
+async def _evaluate_and_report(
+    context: DeliveryContext, hook: HookSource, payload: HookPayload
+) -> str:
+    """Evaluate a hook, and report what is wrong with it. Returns the outcome in a word."""
     host = LoopHost(context, hook.name)
     try:
         await _evaluate(context, hook, host, payload)
@@ -105,13 +124,30 @@ async def _run_hook(context: DeliveryContext, payload: HookPayload) -> str:
     return "done"
 
 
-async def find_hook(context: DeliveryContext) -> HookSource | None:
-    """Return the repository's hook at the delivery's `hook_sha`, or None. Raises GitHubError."""
+async def find_hooks(context: DeliveryContext) -> list[HookSource]:
+    """Return the repository's hooks at the delivery's `hook_sha`.
+
+    Raises GitHubError, and ChecksFileError for checks that are declared wrongly.
+    """
+    hooks = []
+    content = await context.repo.file(CHECKS_FILE, context.hook_sha)
+    if content is not None:
+        # In a thread: a file may be long, and a stranger's.
+        source = await trio.to_thread.run_sync(_declared, content)
+        if source is not None:
+            hooks.append(HookSource(CHECKS_FILE, source))
     for name in (PROJECT, SCRIPT):
         content = await context.repo.file(name, context.hook_sha)
         if content is not None:
-            return HookSource(name, content[:MAX_SOURCE].decode(errors="replace"))
-    return None
+            hooks.append(HookSource(name, content[:MAX_SOURCE].decode(errors="replace")))
+            break
+    return hooks
+
+
+def _declared(content: bytes) -> str | None:
+    """Return the hook that declared checks mean; None where none are declared."""
+    checks = read_checks(content)
+    return write_bass(checks) if checks else None
 
 
 async def _evaluate(
@@ -121,7 +157,7 @@ async def _evaluate(
     request = Evaluate(
         path=hook.name,
         source=hook.source,
-        module=hook.name == PROJECT,
+        module=hook.name != SCRIPT,
         tree=host.tree,
         event=context.event.name,
         edit=payload.edit,
@@ -133,8 +169,8 @@ async def _evaluate(
 
 async def _report_missing(context: DeliveryContext) -> None:
     message = (
-        f"{context.repository.full_name} has neither {PROJECT} nor {SCRIPT} at {context.hook_sha[:12]}. "
-        f"Add a {PROJECT} that binds github-hook (see docs/bass.md), and push."
+        f"{context.repository.full_name} has neither checks in {CHECKS_FILE}, nor {PROJECT}, nor {SCRIPT} at "
+        f"{context.hook_sha[:12]}. Run `bassloop init` in a clone, which proposes checks, and push."
     )
     await post_notice(context, PROJECT, message, state=RunState.NEUTRAL)
 

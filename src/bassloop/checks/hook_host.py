@@ -25,7 +25,7 @@ from bassloop.store import ThunkRecord
 from bassloop.wire import bass_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 
     from google.protobuf.message import Message
 
@@ -138,12 +138,22 @@ class LoopHost:
 
     # --- checks ---
 
-    async def start_check(self, thunk: bytes, name: str, sha: str) -> Callable[[], Awaitable[None]]:
+    async def start_check(
+        self, thunk: bytes, name: str, sha: str, after: Sequence[str], limit: float | None
+    ) -> Callable[[], Awaitable[None]]:
         """Start a check, and return what waits until it has succeeded. Both raise HostRefusal."""
         if name == self.hook:
             raise HostRefusal(f"a check can't be named {name}: that name is the hook's own")
         requested = await self._thunk(thunk)
-        request = CheckRequest(name, sha, requested.message, requested.record(), requested.platform)
+        request = CheckRequest(
+            name=name,
+            sha=sha,
+            thunk=requested.message,
+            record=requested.record(),
+            platform=requested.platform,
+            after=tuple(after),
+            limit=limit,
+        )
         try:
             handle = await start_check(self.context, request)
         except CheckRefused as error:

@@ -29,6 +29,7 @@ from bassloop.evaluator.thunk_description import describe
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Sequence
 
     from bassloop.evaluator.messages import Evaluate
 
@@ -104,14 +105,39 @@ async def _evaluate(link: Link, request: Evaluate) -> None:
 
 
 def _client(session: bass.Session, host: RemoteHost) -> bass.Scope:
-    """Return the client that a hook is given: a scope with `start-check`."""
+    """Return the client that a hook is given: a scope with `start-check`.
 
-    async def start(thunk: bass.Value, name: bass.Value, sha: bass.Value) -> bass.Value:
+    `start-check-with` takes options as well, which other loops don't have: a scope of `:after`, names of
+    checks that must have succeeded first, and `:limit`, seconds.
+    """
+
+    async def start(
+        thunk: bass.Value, name: bass.Value, sha: bass.Value, options: bass.Value = None
+    ) -> bass.Value:
         if not (isinstance(thunk, bass.Thunk) and isinstance(name, str) and isinstance(sha, str)):
             given = " ".join(bass.show(value)[:100] for value in (thunk, name, sha))
             raise bass.BassError(f"start-check takes a thunk, a name and a head, not {given}")
+        after, limit = _options(options)
         await bass.read_files(thunk)
-        wait = await host.start_check(encode_thunk(thunk), name, sha)
+        wait = await host.start_check(encode_thunk(thunk), name, sha, after, limit)
         return bass.builtin(f"wait-{name}", "[]", wait)
 
-    return bass.scope({"start-check": bass.builtin("start-check", "[thunk name sha]", start)})
+    return bass.scope(
+        {
+            "start-check": bass.builtin("start-check", "[thunk name sha]", start),
+            "start-check-with": bass.builtin("start-check-with", "[thunk name sha options]", start),
+        }
+    )
+
+
+def _options(options: bass.Value) -> tuple[Sequence[str], float | None]:
+    """Return the options of a check: what it needs, and its limit in seconds."""
+    given = {} if options is None else bass.to_python(options)
+    if not isinstance(given, dict):
+        raise bass.BassError(f"a check's options are a scope, not {bass.show(options)[:100]}")
+    after, limit = given.get("after") or (), given.get("limit")
+    if not isinstance(after, list | tuple) or not all(isinstance(name, str) for name in after):
+        raise bass.BassError("a check's :after is a list of names")
+    if limit is not None and not isinstance(limit, int):
+        raise bass.BassError("a check's :limit is a number of seconds")
+    return after, limit

@@ -128,7 +128,9 @@ class HookHost(Protocol):
     async def resolve(self, reference: bytes) -> bytes:
         """Return the thunk of the exact image that a reference means."""
 
-    async def start_check(self, thunk: bytes, name: str, sha: str) -> Callable[[], Awaitable[None]]:
+    async def start_check(
+        self, thunk: bytes, name: str, sha: str, after: Sequence[str], limit: float | None
+    ) -> Callable[[], Awaitable[None]]:
         """Start a check; return what waits until it has succeeded."""
 
     def log(self, message: str, fields: str) -> None:
@@ -258,8 +260,8 @@ class HookProcess:
                 return Done(number)
             case Resolve(_, reference):
                 return Data(number, await host.resolve(reference))
-            case StartCheck(_, name, sha, thunk):
-                self._checks[number] = await host.start_check(thunk, name, sha)
+            case StartCheck(_, name, sha, after, limit, thunk):
+                self._checks[number] = await host.start_check(thunk, name, sha, after, limit)
                 return Done(number)
             case Wait(_, check):
                 await self._checks[check]()

@@ -31,6 +31,12 @@ MAX_BYTES_UNDER_WAY: Final = MAX_CONTENT + MAX_MESSAGE
 MAX_STREAMS: Final = 256
 """Streams that one process may have open."""
 
+MAX_NEEDS: Final = 256
+"""Checks that one check may need."""
+
+MAX_LIMIT: Final = 7 * 86_400.0
+"""Seconds that a hook may let a check run, if its policy does."""
+
 MAX_MESSAGES: Final = 200_000
 """Messages that one process may send."""
 
@@ -177,10 +183,17 @@ class Resolve(Call, frozen=True):
 
 
 class StartCheck(Call, frozen=True):
-    """Starts a check of a commit: answered when it is recorded."""
+    """Starts a check of a commit: answered when it is recorded.
+
+    Args:
+        after: names of checks of the same commit that must have succeeded first.
+        limit: seconds that it may run, or None for what the policy says.
+    """
 
     name: Name
     sha: Name
+    after: Annotated[tuple[Name, ...], Meta(max_length=MAX_NEEDS)]
+    limit: Annotated[float, Meta(gt=0, le=MAX_LIMIT)] | None
     content: Content
 
 

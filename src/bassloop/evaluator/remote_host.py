@@ -8,6 +8,8 @@ from bassloop import bass
 from bassloop.evaluator.fibers import Pending
 from bassloop.evaluator.messages import (
     MAX_CONTENT,
+    MAX_LIMIT,
+    MAX_NEEDS,
     MAX_STREAMS,
     AnyCall,
     ExportPath,
@@ -142,10 +144,17 @@ class RemoteHost(bass.Host):
 
     # --- beyond what the language asks ---
 
-    async def start_check(self, thunk: bytes, name: str, sha: str) -> Callable[[], Awaitable[None]]:
+    async def start_check(
+        self, thunk: bytes, name: str, sha: str, after: Sequence[str], limit: float | None
+    ) -> Callable[[], Awaitable[None]]:
         """Start a check; return what waits for it."""
+        if len(after) > MAX_NEEDS:
+            raise bass.BassError(f"a check can need {MAX_NEEDS} others, not {len(after)}")
+        if limit is not None and not 0 < limit <= MAX_LIMIT:
+            raise bass.BassError(f"a check's limit is up to {MAX_LIMIT:g} seconds, not {limit:g}")
         fields = (as_text(name)[:_LONGEST_NAME], as_text(sha)[:_LONGEST_NAME])
-        check, _ = await self._link.call(StartCheck, *fields, thunk)
+        needs = tuple(as_text(each)[:_LONGEST_NAME] for each in after)
+        check, _ = await self._link.call(StartCheck, *fields, needs, limit, thunk)
 
         async def wait() -> None:
             await self._link.ask(Wait, check)

@@ -45,7 +45,7 @@ class MatrixJob:
 
 
 def jobs(checks: Mapping[str, CheckDeclaration]) -> list[MatrixJob]:
-    """Return what is started, each check once for each combination of its matrix.
+    """Return what is started, each check once for each combination of its matrix, needs first.
 
     A check that needs one with a matrix needs all of its combinations. Raise TooManyJobs.
     """
@@ -53,7 +53,8 @@ def jobs(checks: Mapping[str, CheckDeclaration]) -> list[MatrixJob]:
         name: [each for each, _ in _combinations(name, check)] for name, check in checks.items()
     }
     found = []
-    for name, check in checks.items():
+    for name in _needs_first(checks):
+        check = checks[name]
         after = tuple(
             itertools.chain.from_iterable(names.get(need, [need]) for need in check.needs)
         )
@@ -62,6 +63,19 @@ def jobs(checks: Mapping[str, CheckDeclaration]) -> list[MatrixJob]:
             if len(found) > MAX_JOBS:
                 raise TooManyJobs(f"they are more than {MAX_JOBS} checks, all combinations counted")
     return found
+
+
+def _needs_first(checks: Mapping[str, CheckDeclaration]) -> list[str]:
+    """Return the names in an order in which each comes after those that it needs; else as declared."""
+    order: dict[str, None] = {}
+    waiting = list(checks)
+    while waiting:
+        ready = [name for name in waiting if all(need in order for need in checks[name].needs)]
+        # What needs each other in a circle is refused when it is read.
+        name = ready[0] if ready else waiting[0]
+        order[name] = None
+        waiting.remove(name)
+    return list(order)
 
 
 def _combinations(name: str, check: CheckDeclaration) -> Iterator[tuple[str, dict[str, str]]]:
