@@ -337,6 +337,11 @@ class Settings(BaseModel):
         return Path(self.blobs_bucket.removeprefix("file://").partition("?")[0])
 
     @property
+    def address_file(self) -> Path:
+        """The file with the running daemon's address, for commands on the same machine."""
+        return self.data_dir / "daemon.json"
+
+    @property
     def host_key_path(self) -> Path:
         """The SSH host key's file."""
         return self.ssh_host_key_path or self.data_dir / "ssh_host_ed25519_key"

@@ -37,9 +37,9 @@ def env(tmp_path: Path) -> dict[str, str]:
 
 
 @contextmanager
-def daemon(env: dict[str, str]) -> Iterator[None]:
+def daemon(env: dict[str, str], *arguments: str) -> Iterator[None]:
     """A daemon, ready."""
-    command = [sys.executable, "-m", "bassloop", "serve"]
+    command = [sys.executable, "-m", "bassloop", "serve", *arguments]
     with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         try:
@@ -74,6 +74,18 @@ def test_a_daemon_that_runs_is_shown_part_by_part(env: dict[str, str]) -> None:
     assert "0 waiting; 0 handled" in said
     assert "0 queued; 0 running" in said
     assert "none connected" in said
+
+
+def test_one_that_was_told_on_its_command_line_where_to_listen_is_found(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    with daemon(env, "--listen", "127.0.0.1:0"):
+        assert status(env, "--up") == (0, "")
+        assert status(env)[0] == 0
+    # It was killed, so the file is still there; the next daemon listens where the settings say.
+    assert (tmp_path / "data" / "daemon.json").exists()
+    with daemon(env):
+        assert status(env, "--up") == (0, "")
 
 
 def test_one_behind_its_own_certificate_is_found_too(env: dict[str, str], tmp_path: Path) -> None:

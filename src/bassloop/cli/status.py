@@ -116,7 +116,7 @@ def _daemon(state: dict[str, Any]) -> str:
     if not state["running"]:
         return click.style("not running", fg="red")
     if not state["answers"]:
-        return click.style("running, but it does not answer at LISTEN", fg="red")
+        return click.style("running, but it does not answer", fg="red")
     if state["ready"]:
         return click.style("ready", fg="green")
     return click.style("not ready", fg="red")

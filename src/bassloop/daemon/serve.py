@@ -19,7 +19,9 @@ the service manager starts it again, and the inbox resumes.
 from __future__ import annotations
 
 import gc
-from contextlib import AsyncExitStack, asynccontextmanager
+import json
+import os
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -38,6 +40,7 @@ from bassloop.daemon.wiring import Addresses, Parts, Resources
 from bassloop.deliveries.redelivery import keep_fetching
 from bassloop.gateway import GatewayAddress, serve_gateway
 from bassloop.github import open_github
+from bassloop.private_files import write_private_file
 from bassloop.runtimes import Pool
 from bassloop.store import open_store
 from bassloop.store.maintenance.pruner import keep_pruning
@@ -45,7 +48,7 @@ from bassloop.telemetry.service_manager import Notifier
 from bassloop.web import create_app, create_metrics_app
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Iterator
 
     from bassloop.checks.loop import Loop
     from bassloop.checks.tail import Tail
@@ -118,7 +121,8 @@ async def serve(
             loop=parts.loop,
         )
         ready = partial(task_status.started, daemon)
-        await _serve_web(root, settings, resources, parts, stop, ready)
+        with _published_address(settings, addresses):
+            await _serve_web(root, settings, resources, parts, stop, ready)
         root.cancel_scope.cancel()
     log.info("stopped")
     return 0
@@ -148,6 +152,21 @@ async def _open_resources(settings: Settings) -> AsyncGenerator[Resources]:
         github = await stack.enter_async_context(open_github(wiring.github_config(settings)))
         wiring.check_key(github)
         yield Resources(pages, metrics, certificate, store, github, Notifier.of())
+
+
+@contextmanager
+def _published_address(settings: Settings, addresses: Addresses) -> Iterator[None]:
+    """Keep a file with the daemon's address, by which commands on this machine find it."""
+    path = settings.address_file
+    content = {"pid": os.getpid(), "local_url": addresses.local, "url": addresses.external}
+    try:
+        write_private_file(path, json.dumps(content).encode())
+    except OSError as error:
+        log.warning("address not written", path=str(path), why=error.strerror)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
 
 
 async def _start_gateway(

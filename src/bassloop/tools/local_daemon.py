@@ -1,4 +1,8 @@
-"""The daemon on this machine, as its settings describe it: its address, and what it answers."""
+"""The daemon on this machine: its address, and what it answers.
+
+The daemon writes its address to its data directory, so that commands find it whatever `serve` was given on its command
+line. Where that file is missing, or of a daemon that was killed, the settings say where the daemon is.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +32,12 @@ def daemon_address(settings: Settings) -> str:
 
 
 def _local_address(settings: Settings) -> str:
+    try:
+        found = json.loads(settings.address_file.read_bytes())["local_url"]
+    except (OSError, ValueError, KeyError, TypeError):
+        found = None
+    if isinstance(found, str):
+        return found
     scheme = "https" if settings.tls_cert_path else "http"
     return f"{scheme}://{reached(*parse_address(settings.listen))}"
 
@@ -48,14 +58,15 @@ def readiness(settings: Settings) -> dict[str, Any] | None:
 
 
 def _get(settings: Settings, path: str) -> bytes | None:
+    address = _local_address(settings)
     handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
-    if settings.tls_cert_path:
+    if address.startswith("https:"):
         # The certificate is for the external name; nobody can stand between this machine and itself.
         unverified = ssl._create_unverified_context()  # noqa: S323
         handlers.append(urllib.request.HTTPSHandler(context=unverified))
     opener = urllib.request.build_opener(*handlers)
     try:
-        with opener.open(_local_address(settings) + path, timeout=ANSWER_SECONDS) as answer:
+        with opener.open(address + path, timeout=ANSWER_SECONDS) as answer:
             return bytes(answer.read())
     except urllib.error.HTTPError as error:
         return error.read()  # a daemon that isn't ready answers 503, with the reason
