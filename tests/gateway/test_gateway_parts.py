@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from bassloop.gateway import HostKeyError, fingerprint, known_hosts_line, load_host_key
 from bassloop.gateway.admission import Admission, NotAdmitted
 from bassloop.gateway.algorithms import CLASSICAL, exchanges
-from bassloop.gateway.commands import CommandError, Forward, parse
+from bassloop.gateway.forward_command import CommandError, ForwardCommand, parse
 from bassloop.runtimes import Platform
 
 # commands
@@ -33,7 +33,7 @@ from bassloop.runtimes import Platform
     ],
 )
 def test_forward_says_platform_and_priority(command, os, arch, priority):
-    assert parse(command) == Forward(Platform(os, arch), priority)
+    assert parse(command) == ForwardCommand(Platform(os, arch), priority)
 
 
 @given(st.text(max_size=200))

@@ -1,4 +1,4 @@
-"""The SSH server that runners dial in to: who they are, what they offer, for how long.
+"""The SSH server that runners connect to.
 
     key = load_host_key(path)
     address = await nursery.start(serve_gateway, GatewaySettings(host_key=key), keys, pool, store.runtimes)
@@ -11,9 +11,9 @@ pool. Nothing listens for the forward: calls open channels straight from the SSH
 from __future__ import annotations
 
 from bassloop.gateway.authentication import KeySource
-from bassloop.gateway.hostkey import HostKeyError, fingerprint, known_hosts_line, load_host_key
-from bassloop.gateway.server import GatewayAddress, RuntimeStore, serve_gateway
+from bassloop.gateway.host_key import HostKeyError, fingerprint, known_hosts_line, load_host_key
 from bassloop.gateway.settings import GatewaySettings
+from bassloop.gateway.ssh_server import GatewayAddress, RuntimeStore, serve_gateway
 
 __all__ = [
     "GatewayAddress",

@@ -1,4 +1,4 @@
-"""Which cryptography the gateway speaks: today's, a post-quantum exchange first.
+"""The cryptography that the gateway offers: current algorithms, a post-quantum exchange first.
 
 RSA and ECDSA are for users' keys only (GitHub lists such), with SHA-2; the host key is Ed25519
 unless an older deployment brings its own.
@@ -34,13 +34,13 @@ SIGNATURES = (
 
 
 def exchanges() -> list[str]:
-    """The key exchanges that are there, best first; post-quantum ones as OpenSSL has them."""
+    """Return the available key exchanges, best first; post-quantum ones if OpenSSL has them."""
     available = {name.decode() for name in get_kex_algs()}
     return [name for name in (*POST_QUANTUM, *CLASSICAL) if name in available]
 
 
 def options() -> dict[str, Any]:
-    """The algorithms as asyncssh's options."""
+    """Return the algorithms as asyncssh's options."""
     return {
         "kex_algs": exchanges(),
         "encryption_algs": list(CIPHERS),

@@ -1,4 +1,4 @@
-"""Who a connection is: a GitHub login, proven with a key that GitHub lists for it."""
+"""Authentication: a GitHub login, proven with a key that GitHub lists for it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LOGIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 
 
 class KnownUser(Protocol):
-    """What is needed to know of a user."""
+    """A user of GitHub."""
 
     @property
     def id(self) -> int: ...
@@ -34,21 +34,22 @@ class KnownUser(Protocol):
 
 
 class KeySource(Protocol):
-    """Where logins and their keys are looked up; GitHub, in short. May be slow and may fail."""
+    """Looks up logins and their keys, on GitHub. May be slow and may fail."""
 
     async def user(self, login: str) -> KnownUser | None:
-        """The user of this login, None when there is none."""
+        """Return the user of this login, or None."""
 
     async def keys(self, login: str, *, fresh: bool = False) -> Sequence[str]:
-        """The public keys of a login in OpenSSH's form; none when there is no such login.
+        """Return the public keys of a login in OpenSSH's form; none when there is no such login.
 
-        `fresh` is asked for a key that is not among those that were answered before.
+        Args:
+            fresh: look them up again, for a key that wasn't among those returned before.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who somebody has shown to be."""
+    """An authenticated user."""
 
     id: int
     login: str
@@ -68,7 +69,7 @@ class _Known:
 
 
 class Authentication:
-    """One connection's attempts to show who it is.
+    """One connection's attempts to authenticate.
 
     Users and keys are looked up once for all keys that it tries, and once more, past any cache,
     when one of these is unknown: a key that was added a moment ago works. A login that does not
@@ -84,7 +85,7 @@ class Authentication:
         self.tried = 0
 
     async def check(self, login: str, key: asyncssh.SSHKey) -> Identity | None:
-        """Who this login with this key is; None when it is nobody."""
+        """Return the user of this login if this is a key of theirs, else None."""
         began = trio.current_time()
         self.tried += 1
         data = base64.b64encode(key.public_data).decode()
@@ -101,13 +102,13 @@ class Authentication:
 
 
 async def _until_whole(seconds: float, began: float) -> None:
-    """Sleep until a whole number of times `seconds` has passed since then, one at least."""
+    """Sleep until a whole number of times `seconds` has passed since then, at least once."""
     passed = (trio.current_time() - began) / seconds if seconds else 0
     await trio.sleep_until(began + max(math.ceil(passed), 1) * seconds)
 
 
 async def look_up(source: KeySource, login: str, *, fresh: bool = False) -> _Known:
-    """A user and its keys. What can't be looked up is logged, and is nobody."""
+    """Return a user and its keys; nobody, with a log line, when they can't be looked up."""
     found = _Known(None, frozenset())
     if not LOGIN.fullmatch(login):
         return found
@@ -119,13 +120,13 @@ async def look_up(source: KeySource, login: str, *, fresh: bool = False) -> _Kno
 
 
 async def still_is(source: KeySource, identity: Identity) -> bool:
-    """Whether the login is still this user's and has this key. Raises what the source raises."""
+    """Return whether the login is still this user's and has this key. Raises what the source raises."""
     known = await _ask(source, identity.login, fresh=False)
     return known.user is not None and known.user.id == identity.id and identity.key in known.keys
 
 
 async def _ask(source: KeySource, login: str, fresh: bool) -> _Known:
-    """Both at the same time: a login that doesn't exist takes as long as one that does."""
+    """Look up both at once: a login that doesn't exist takes as long as one that does."""
     users: list[KnownUser | None] = []
     keys: list[Sequence[str]] = []
 

@@ -1,4 +1,4 @@
-"""What the gateway can be told."""
+"""The gateway's settings."""
 
 from __future__ import annotations
 

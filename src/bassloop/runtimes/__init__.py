@@ -12,8 +12,8 @@ channel.
 
 from __future__ import annotations
 
-from bassloop.runtimes.calls import RunFailed, RuntimeLost, RuntimesError
 from bassloop.runtimes.pool import NoRuntime, Pool, RuntimeStatus
+from bassloop.runtimes.runner_call import RunFailed, RuntimeLost, RuntimesError
 from bassloop.runtimes.runtime import Platform, Runtime, caveat, caveats
 
 __all__ = [

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from bassloop.runtimes.calls import RuntimesError
+from bassloop.runtimes.runner_call import RuntimesError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable, Sequence

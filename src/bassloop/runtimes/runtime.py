@@ -14,7 +14,7 @@ import trio
 from bassloop.bridge import call_asyncio
 from bassloop.bridge.grpc import ChannelLimits, Opener
 from bassloop.concurrency import open_flat_nursery
-from bassloop.runtimes.calls import RunFailed, RunnerCall, RuntimeLost, make_call
+from bassloop.runtimes.runner_call import RunFailed, RunnerCall, RuntimeLost, make_call
 from bassloop.telemetry import spans
 from bassloop.wire import bass_pb2, progrock_pb2, runtime_pb2
 

@@ -1,7 +1,7 @@
-"""One SSH connection, seen by asyncssh: what it may ask for, and what is remembered of it.
+"""One SSH connection of a runner: asyncssh's callbacks, and its sessions and forwards.
 
 These are callbacks on the asyncio side. They decide and remember; the connection's Trio task, in
-`bassloop.gateway.server`, does the work.
+`bassloop.gateway.ssh_server`, does the work.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ SERVICE = "runtime"
 LONGEST_PATH = 256
 
 
-class Forward(asyncssh.SSHListener):
-    """A forward that was asked for: remembered, never listened on."""
+class RequestedForward(asyncssh.SSHListener):
+    """A forward that a client requested: recorded, never listened on."""
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.sessions: list[Session] = []
+        self.sessions: list[RunnerSession] = []
         """Those that speak for it, and end with it."""
         self.cancelled = False
 
@@ -48,10 +48,10 @@ class Forward(asyncssh.SSHListener):
         """Nothing is open."""
 
 
-class Session(asyncssh.SSHServerSession[bytes]):
-    """One session: a command, what is said to it, and its end. No shell, no terminal."""
+class RunnerSession(asyncssh.SSHServerSession[bytes]):
+    """One session: a command, its output and its end. No shell, no terminal."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: RunnerConnection) -> None:
         self.command = ""
         self.closed = trio.Event()
         self._connection = connection
@@ -88,7 +88,7 @@ class Session(asyncssh.SSHServerSession[bytes]):
         self._connection.sessions.discard(self)
 
     def say(self, text: str, *, error: bool = False) -> None:
-        """Show some text to whoever runs the other end, if it is still there."""
+        """Write a line to the client, if it is still there."""
         if self._channel is not None and not self._channel.is_closing():
             self._channel.write(f"{text}\n".encode(), EXTENDED_DATA_STDERR if error else None)
 
@@ -98,18 +98,18 @@ class Session(asyncssh.SSHServerSession[bytes]):
             self._channel.exit(status)
 
 
-class Connection(asyncssh.SSHServer):
-    """What one connection has asked for."""
+class RunnerConnection(asyncssh.SSHServer):
+    """The server side of one connection."""
 
     def __init__(self, authentication: Authentication, settings: GatewaySettings) -> None:
         self.identity: Identity | None = None
         self.login = ""
         self.ssh: asyncssh.SSHServerConnection | None = None
         self.reader: MeteredReader | None = None
-        self.sessions: set[Session] = set()
-        self.forwards: list[Forward] = []
+        self.sessions: set[RunnerSession] = set()
+        self.forwards: list[RequestedForward] = []
         self.lost = trio.Event()
-        self.started, self.sessions_started = trio.open_memory_channel[Session](
+        self.started, self.sessions_started = trio.open_memory_channel[RunnerSession](
             settings.sessions_per_connection
         )
         self._authentication = authentication
@@ -142,25 +142,25 @@ class Connection(asyncssh.SSHServer):
         self.identity = await call_trio(self._authentication.check, username, key)
         return self.identity is not None
 
-    def session_requested(self) -> Session | bool:
+    def session_requested(self) -> RunnerSession | bool:
         if len(self.sessions) >= self._settings.sessions_per_connection:
             return False
-        session = Session(self)
+        session = RunnerSession(self)
         self.sessions.add(session)
         return session
 
-    def unix_server_requested(self, listen_path: str) -> Forward | bool:
+    def unix_server_requested(self, listen_path: str) -> RequestedForward | bool:
         self.forwards = [each for each in self.forwards if not each.cancelled]
         if len(self.forwards) >= self._settings.forwards_per_connection:
             return False
         if len(listen_path) > LONGEST_PATH:
             return False
-        forward = Forward(listen_path)
+        forward = RequestedForward(listen_path)
         self.forwards.append(forward)
         return forward
 
-    def claim(self, session: Session) -> Forward | None:
-        """The forward of the runtime that a session speaks for.
+    def claim(self, session: RunnerSession) -> RequestedForward | None:
+        """Return the forward of the runtime that a session is for, or None.
 
         Each session has the first that no other has; some clients ask for the same path several
         times and let all their sessions share what they get.
@@ -176,8 +176,8 @@ class Connection(asyncssh.SSHServer):
             forward.sessions.append(session)
         return forward
 
-    def is_shadowed(self, session: Session) -> bool:
-        """Whether another session was first to speak for a forward of the same path."""
+    def is_shadowed(self, session: RunnerSession) -> bool:
+        """Return whether another session was first to claim a forward of the same path."""
         for forward in self.forwards:
             for other in forward.sessions:
                 if other is session:
@@ -186,12 +186,12 @@ class Connection(asyncssh.SSHServer):
                     return True
         return False
 
-    def _path_of(self, session: Session) -> str | None:
+    def _path_of(self, session: RunnerSession) -> str | None:
         return next((each.path for each in self.forwards if session in each.sessions), None)
 
     @property
     def kind(self) -> str:
-        """What sort of runner it is, by the version that its client names."""
+        """The kind of runner, by the version that its client sends."""
         version = self.ssh.get_extra_info("client_version", "") if self.ssh else ""
         for sign, kind in (("bassloop", "bassloop"), ("OpenSSH", "openssh"), ("2.0-Go", "go")):
             if sign in version:

@@ -1,4 +1,4 @@
-"""What a runner may ask of the gateway: `forward`, and nothing else."""
+"""The command that a runner may send to the gateway: `forward`, and nothing else."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ LONGEST = 4_096
 
 
 class CommandError(Exception):
-    """A command that can't be carried out; the text is for who typed it, the exit status is 2."""
+    """A command that can't be run; the message is shown to the runner, the exit status is 2."""
 
 
 @dataclass(frozen=True, slots=True)
-class Forward:
+class ForwardCommand:
     """`forward`: offer the runtime behind the forwarded socket."""
 
     platform: Platform
@@ -46,8 +46,8 @@ def _priority(value: str) -> int:
     return int(value)
 
 
-def parse(command: str) -> Forward:
-    """What a session's command line asks for. Raises CommandError."""
+def parse(command: str) -> ForwardCommand:
+    """Parse a session's command line. Raises CommandError."""
     if len(command) > LONGEST:
         raise CommandError(f"a command has {LONGEST} characters at most")
     try:
@@ -62,4 +62,4 @@ def parse(command: str) -> Forward:
     parser.add_argument("--arch", type=_word, default="amd64")
     parser.add_argument("--priority", "-p", type=_priority, default=0)
     given = parser.parse_args(words[1:])
-    return Forward(Platform(given.os, given.arch), given.priority)
+    return ForwardCommand(Platform(given.os, given.arch), given.priority)

@@ -18,9 +18,14 @@ from bassloop.concurrency import shielded
 from bassloop.gateway import algorithms
 from bassloop.gateway.admission import Admission, NotAdmitted
 from bassloop.gateway.authentication import Authentication, KeySource, still_is
-from bassloop.gateway.commands import CommandError, parse
-from bassloop.gateway.connection import SERVICE, Connection, Forward, Session
-from bassloop.gateway.hostkey import fingerprint, known_hosts_line
+from bassloop.gateway.forward_command import CommandError, parse
+from bassloop.gateway.host_key import fingerprint, known_hosts_line
+from bassloop.gateway.runner_connection import (
+    SERVICE,
+    RequestedForward,
+    RunnerConnection,
+    RunnerSession,
+)
 from bassloop.runtimes import Pool, Runtime
 from bassloop.store import RuntimeRecord
 
@@ -36,10 +41,7 @@ SHADOWED = (
 
 
 class RuntimeStore(Protocol):
-    """Where it is recorded who is connected.
-
-    `remove_session` is called with the record's `session`.
-    """
+    """Records which runtimes are connected; `remove_session` takes a record's `session`."""
 
     async def add(self, record: RuntimeRecord) -> Any: ...
 
@@ -48,7 +50,7 @@ class RuntimeStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class GatewayAddress:
-    """Where the gateway listens, and how clients recognise it."""
+    """The address that the gateway listens at, and its host key."""
 
     host: str
     port: int
@@ -103,7 +105,7 @@ class _Gateway:
         )
 
     async def serve(self, stream: trio.SocketStream) -> None:
-        """One connection, from its first byte to its last. Whatever goes wrong stays here."""
+        """Serve one connection from its first byte to its last. Its errors are logged, not raised."""
         try:
             address = stream.socket.getpeername()[0]
         except OSError:
@@ -120,7 +122,7 @@ class _Gateway:
 
     async def _connection(self, stream: trio.SocketStream, address: str, name: str) -> None:
         authentication = Authentication(self._keys, refusal_seconds=self._settings.refusal_seconds)
-        connection = Connection(authentication, self._settings)
+        connection = RunnerConnection(authentication, self._settings)
         try:
             with self._admission.authenticating(address):
                 await self._handshake(stream, connection)
@@ -134,8 +136,8 @@ class _Gateway:
         finally:
             await self._close(connection)
 
-    async def _handshake(self, stream: trio.SocketStream, connection: Connection) -> None:
-        """Exchange keys and see one that is right; `identity` stays None when it was in vain."""
+    async def _handshake(self, stream: trio.SocketStream, connection: RunnerConnection) -> None:
+        """Exchange keys and authenticate; `identity` stays None when that fails."""
         settings = self._settings
         own = socket.socket(fileno=os.dup(stream.socket.fileno()))
         own.setblocking(False)
@@ -168,7 +170,7 @@ class _Gateway:
             if connection.ssh is None:
                 own.close()
 
-    async def _sessions(self, connection: Connection, name: str) -> None:
+    async def _sessions(self, connection: RunnerConnection, name: str) -> None:
         """Serve the connection's sessions until it is lost, or its key is no longer right."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._recheck, connection)
@@ -179,7 +181,7 @@ class _Gateway:
             nursery.cancel_scope.cancel()
         log.info("runner disconnected")
 
-    async def _recheck(self, connection: Connection) -> None:
+    async def _recheck(self, connection: RunnerConnection) -> None:
         """Close the connection once its login is somebody else's, or its key was removed."""
         assert connection.identity is not None
         while True:
@@ -198,7 +200,7 @@ class _Gateway:
             return
 
     async def _session(
-        self, connection: Connection, session: Session, nursery: trio.Nursery, name: str
+        self, connection: RunnerConnection, session: RunnerSession, nursery: trio.Nursery, name: str
     ) -> None:
         try:
             status = await self._forward(connection, session, nursery, name)
@@ -217,7 +219,7 @@ class _Gateway:
         session.end(status)
 
     async def _forward(
-        self, connection: Connection, session: Session, nursery: trio.Nursery, name: str
+        self, connection: RunnerConnection, session: RunnerSession, nursery: trio.Nursery, name: str
     ) -> int:
         """Offer a runtime as long as its session lives. Returns the exit status."""
         asked = parse(session.command)
@@ -257,7 +259,7 @@ class _Gateway:
                 await self._store.remove_session(name)
         return 0
 
-    async def _close(self, connection: Connection) -> None:
+    async def _close(self, connection: RunnerConnection) -> None:
         """Close the connection and wait for its end; by force when that takes too long."""
         ssh = connection.ssh
         if ssh is None:
@@ -271,7 +273,7 @@ class _Gateway:
                 await call_asyncio(ssh.wait_closed)
 
 
-def _record(runtime: Runtime, forward: Forward) -> RuntimeRecord:
+def _record(runtime: Runtime, forward: RequestedForward) -> RuntimeRecord:
     return RuntimeRecord(
         id=runtime.id,
         user_id=runtime.user_id,

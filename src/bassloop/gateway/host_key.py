@@ -1,4 +1,4 @@
-"""The gateway's own key: made once, kept private, and shown so that people can recognise it."""
+"""The gateway's host key: created once, kept private, and shown so that people can recognise it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 class HostKeyError(Exception):
-    """The host key can't be used. The message names it and the mend."""
+    """The host key can't be used. The message names it and the fix."""
 
 
 def load_host_key(path: Path, *, content: str | None = None) -> asyncssh.SSHKey:
-    """The host key: `content` when given, else the one in the file, made when it is missing.
+    """Return the host key: `content` when given, else the one in the file, created if it is missing.
 
     A new key is Ed25519, its file readable by the owner alone. Raises HostKeyError for a key that
     is no private key, has a passphrase, or lies in a file that others may read.
@@ -62,12 +62,12 @@ def _make(path: Path) -> asyncssh.SSHKey:
 
 
 def fingerprint(key: asyncssh.SSHKey) -> str:
-    """What `ssh` shows when it meets the key for the first time: `SHA256:…`."""
+    """Return what `ssh` shows when it sees the key for the first time: `SHA256:…`."""
     return key.get_fingerprint()
 
 
 def known_hosts_line(key: asyncssh.SSHKey, host: str, port: int) -> str:
-    """The line of a known_hosts file that lets clients recognise this host."""
+    """Return the line of a known_hosts file that lets clients recognise this host."""
     name = host if port == 22 else f"[{host}]:{port}"
     algorithm, data = key.export_public_key().decode().split()[:2]
     return f"{name} {algorithm} {data}"
