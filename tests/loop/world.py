@@ -101,6 +101,7 @@ class World:
             use_agent=False,
             default_identities=False,
             sandbox=False,
+            allow_foreign=True,
         )
         async with trio.open_nursery() as nursery:
             await nursery.start(run_runner, options)

@@ -15,7 +15,6 @@ from hypothesis import given, strategies
 from bassloop.runner.container import image_info, spec
 from bassloop.runner.container.container_engine import (
     ContainerEngine,
-    ContainerLimits,
     EngineError,
     find,
     try_limits,
@@ -26,6 +25,7 @@ from bassloop.runner.container.service_certificates import BUNDLES, MAX_BUNDLE, 
 from bassloop.runner.engine.command import Environment, ImageDefaults, resolve
 from bassloop.runner.engine.mounts import WORK, BindMount
 from bassloop.runner.errors import DriverError
+from bassloop.runner.limits import CommandLimits
 from bassloop.wire import bass_pb2 as pb
 
 from .made import after, sh, string
@@ -78,7 +78,7 @@ def test_limits_and_mounts_are_said() -> None:
         BindMount(Path("/s/a"), "/t/a"),
         BindMount(Path("/s/b"), "/t/b", overlay=True),
     ]
-    limits = ContainerLimits(cpus=1.5, memory=1024, pids=10)
+    limits = CommandLimits(cpus=1.5, memory=1024, pids=10)
     found = pairs(spec.run_words(PODMAN, container(limits=limits, binds=binds)))
     assert {("--cpus", "1.5"), ("--memory", "1024"), ("--pids-limit", "10")} <= found
     assert {("--volume", "/s/a:/t/a:rw"), ("--volume", "/s/b:/t/b:O")} <= found
@@ -261,7 +261,7 @@ async def test_what_is_refused_is_tried_in_another_way(fake: Path) -> None:
     assert isinstance(found, ContainerEngine)
     assert found.ulimits
     assert found.network == "slirp4netns"
-    without = await find("podman", network=False)
+    without = await find("podman", network="none")
     assert isinstance(without, ContainerEngine)
     assert without.network == "none"
 
@@ -299,7 +299,7 @@ async def test_limits_that_would_be_ignored_are_told(
         '*) echo "exec: /bassloop-probe: no such file" >&2; exit 127 ;; esac\n'
     )
     engine = ContainerEngine(str(fake), "podman", rootless=True)
-    limits = ContainerLimits(memory=64 << 20, pids=20)
+    limits = CommandLimits(memory=64 << 20, pids=20)
     if missing is None:
         await try_limits(engine, limits)
     else:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 SECONDS = 5.0 + 10.0
 """What is promised, and what a machine with other work may add to it."""
 DRIVERS = {
-    "host": ("--driver", "host", "--unsandboxed"),
+    "host": ("--driver", "host", "--unsandboxed", "--allow-foreign"),
     "sandboxed": ("--driver", "host"),
     "container": ("--driver", "container"),
 }

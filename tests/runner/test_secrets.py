@@ -18,6 +18,7 @@ from bassloop.runner.call_context import LOCAL, CallContext
 from bassloop.runner.errors import DriverError
 from bassloop.runner.host import sandbox
 from bassloop.runner.host.host_driver import HostDriver
+from bassloop.runner.limits import default_limits
 from bassloop.runner.secrets import OwnerSecrets, SecretError, SecretStore
 from bassloop.runner.secrets.secret_store import SystemKeyring
 from bassloop.runtimes import RunFailed
@@ -233,9 +234,7 @@ async def driver(
 ) -> AsyncIterator[HostDriver]:
     box = None
     if request.param == "sandboxed":
-        found = await sandbox.find()
-        assert isinstance(found, sandbox.Sandbox), found
-        box = found
+        box = await sandbox.find(limits=default_limits())
     store.set("TOKEN", "hunter2-env", in_keyring=False)
     store.set("FILE", "hunter2-file\nline two", in_keyring=False)
     secrets = OwnerSecrets(store)

@@ -15,7 +15,7 @@ from bassloop.cli.runner_secret import secret
 
 if TYPE_CHECKING:
     from bassloop.runner import HostKey, RunnerOptions
-    from bassloop.runner.options import DriverName
+    from bassloop.runner.options import DriverName, NetworkMode
 
 
 state_dir_option = click.option(
@@ -52,7 +52,13 @@ state_dir_option = click.option(
 @click.option(
     "--unsandboxed",
     is_flag=True,
-    help="Run commands as you, without bubblewrap: for repositories that you trust.",
+    help="Run commands as you, without bubblewrap; then only your own repositories are served, and "
+    "those that --only names.",
+)
+@click.option(
+    "--allow-foreign",
+    is_flag=True,
+    help="Serve every repository, although its commands run as you (with --unsandboxed).",
 )
 @click.option(
     "--driver",
@@ -64,9 +70,13 @@ state_dir_option = click.option(
 @click.option(
     "--engine", type=click.Choice(["podman", "docker"]), help="The engine that runs containers."
 )
-@click.option("--cpus", type=float, help="How many processors a container may use.")
-@click.option("--memory", type=SIZE, help="How much memory a container may use (512m, 2g).")
-@click.option("--pids", type=int, help="How many processes a container may have.")
+@click.option("--cpus", type=float, help="How many processors a command may use (default: all).")
+@click.option(
+    "--memory", type=SIZE, help="How much memory a command may use (512m, 2g; default: half of it)."
+)
+@click.option("--pids", type=int, help="How many processes a command may have (default: 2048).")
+@click.option("--file-size", type=SIZE, help="How large a command's files may be (default: 8g).")
+@click.option("--no-limits", is_flag=True, help="Drop the default limits, and keep those given.")
 @click.option(
     "--publish",
     multiple=True,
@@ -89,7 +99,19 @@ state_dir_option = click.option(
     type=SIZE,
     help="Keep outputs and images up to this size (20g); the least recently used are removed.",
 )
-@click.option("--no-network", is_flag=True, help="Cut contained commands off from the network.")
+@click.option(
+    "--network",
+    type=click.Choice(["own", "host", "none"]),
+    default="own",
+    help="Give contained commands a network of their own that reaches out, this machine's with all that "
+    "listens on it, or none (default: their own).",
+)
+@click.option(
+    "--no-network",
+    "network",
+    flag_value="none",
+    help="Cut contained commands off from the network, as --network none.",
+)
 @click.option("--jobs", "-j", type=int, help="Run so many commands at a time, at most.")
 @click.option("--check", is_flag=True, help="Check keys, host, driver and clock, and exit.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each event.")
@@ -103,16 +125,19 @@ def dial(
     allow_host_path: bool,
     state_dir: Path | None,
     unsandboxed: bool,
+    allow_foreign: bool,
     driver: DriverName,
     engine: Literal["podman", "docker"] | None,
     cpus: float | None,
     memory: int | None,
     pids: int | None,
+    file_size: int | None,
+    no_limits: bool,
     publish: tuple[str, ...],
     git_credentials: bool,
     allow_insecure: bool,
     disk: int | None,
-    no_network: bool,
+    network: NetworkMode,
     jobs: int | None,
     check: bool,
     as_json: bool,
@@ -149,13 +174,16 @@ def dial(
             allow_host_path=allow_host_path,
             state_dir=state_dir,
             sandbox=not unsandboxed,
-            network=not no_network,
+            network=network,
             jobs=jobs,
             driver=driver,
             engine=engine,
             cpus=cpus,
             memory=memory,
             pids=pids,
+            file_size=file_size,
+            no_limits=no_limits,
+            allow_foreign=allow_foreign,
             allow_insecure=allow_insecure,
             publish=publish,
             git_credentials=git_credentials,

@@ -11,11 +11,12 @@ import trio
 from bassloop.runner.cache.pruning import keep_within
 from bassloop.runner.container import container_engine as engines
 from bassloop.runner.container.container_driver import ContainerDriver
-from bassloop.runner.container.container_engine import ContainerEngine, ContainerLimits, EngineError
+from bassloop.runner.container.container_engine import ContainerEngine, EngineError
 from bassloop.runner.container.image_store import OwnImages
 from bassloop.runner.errors import RunnerError
 from bassloop.runner.host import sandbox
 from bassloop.runner.host.host_driver import HostDriver
+from bassloop.runner.limits import CommandLimits
 from bassloop.runner.runner_events import RunnerEvent, Warned
 from bassloop.runner.secrets import OwnerSecrets, SecretStore
 
@@ -23,17 +24,18 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
     from bassloop.runner.engine.thunk_driver import ThunkDriver
+    from bassloop.runner.host.sandbox import Sandbox
     from bassloop.runner.options import RunnerOptions
 
 IGNORED = "images are ignored: commands run with this machine's programs"
-CONTAINED = "commands see the system read-only, and nothing of yours (bubblewrap)"
 UNCONTAINED = (
     "commands run as you, in a private folder but NOT CONTAINED: they can read and change all that you "
-    "can. Serve only repositories that you trust (--only OWNER/REPO)"
+    "can, use your keys, reach what listens on this machine, and take all of its memory"
 )
 HOST_NETWORK = (
     "containers have this machine's network, and so reach what listens on its loopback addresses"
 )
+NO_SECCOMP = "the engine gives containers no seccomp filter, so they can make every system call"
 INSECURE = (
     "thunks that ask for it get a privileged container, which is as good as this machine's root"
 )
@@ -59,14 +61,10 @@ async def open_driver(
 async def _open_host(
     options: RunnerOptions, secrets: OwnerSecrets, on_event: Callable[[RunnerEvent], None]
 ) -> AsyncGenerator[HostDriver]:
-    if requested := requested_limits(options):
-        raise RunnerError(
-            f"{' and '.join(requested)} can't be held without containers, and the host driver runs "
-            "commands: install Podman, or leave the limits out"
-        )
     box = await find_sandbox(options)
     on_event(Warned(IGNORED))
-    on_event(Warned(CONTAINED if box else UNCONTAINED))
+    for warning in host_warnings(options, box):
+        on_event(Warned(warning))
     async with HostDriver.open(
         options.state,
         on_event=on_event,
@@ -85,15 +83,9 @@ async def _open_containers(
     secrets: OwnerSecrets,
     on_event: Callable[[RunnerEvent], None],
 ) -> AsyncGenerator[ContainerDriver]:
-    for warning in container_warnings(options, engine):
+    limits, text = await container_limits(options, engine)
+    for warning in (*container_warnings(options, engine), text):
         on_event(Warned(warning))
-    limits = ContainerLimits(options.cpus, options.memory, options.pids)
-    if requested := requested_limits(options):
-        try:
-            await engines.try_limits(engine, limits)
-        except EngineError as error:
-            refused = f"{' and '.join(requested)}: {engine} can't hold containers to that"
-            raise RunnerError(f"{refused}: {error}") from error
     async with ContainerDriver.open(
         options.state,
         engine,
@@ -108,10 +100,30 @@ async def _open_containers(
         yield driver
 
 
-def requested_limits(options: RunnerOptions) -> list[str]:
-    """Return the options that limit containers, as far as they were given."""
-    values = {"--cpus": options.cpus, "--memory": options.memory, "--pids": options.pids}
-    return [name for name, value in values.items() if value is not None]
+def served_rules(options: RunnerOptions, driver: ThunkDriver[Any]) -> tuple[str, ...]:
+    """Return the rules for the repositories that are served.
+
+    If commands are not contained and the owner says nothing else, those are the owner's own.
+    """
+    if options.only or options.allow_foreign or driver.is_contained:
+        return options.only
+    return (f"{options.login}/*",)
+
+
+# --- what an owner should know ------------------------------------------------------------------------
+
+
+def host_warnings(options: RunnerOptions, box: Sandbox | None) -> list[str]:
+    """Return what an owner should know of running commands on the host so."""
+    if box is not None:
+        held = box.holder.describe(box.limits)
+        return [f"commands are contained: {'; '.join(box.describe())}", f"a command has {held}"]
+    if options.only or options.allow_foreign:
+        return [f"{UNCONTAINED}. Serve only repositories that you trust"]
+    return [
+        f"{UNCONTAINED}. So only repositories of {options.login} are served; --only OWNER/REPO names "
+        "others that you trust, and --allow-foreign serves all"
+    ]
 
 
 def container_warnings(options: RunnerOptions, engine: ContainerEngine) -> list[str]:
@@ -119,9 +131,44 @@ def container_warnings(options: RunnerOptions, engine: ContainerEngine) -> list[
     found = [f"thunks run in containers of {engine}"]
     if engine.network == "host":
         found.append(HOST_NETWORK)
+    if not engine.seccomp:
+        found.append(NO_SECCOMP)
     if options.allow_insecure:
         found.append(INSECURE)
     return found
+
+
+def requested_limits(options: RunnerOptions) -> dict[str, str]:
+    """Return the options that limit a command with all that it starts, by field, as far as they are given."""
+    return {
+        name: f"--{name}"
+        for name in ("cpus", "memory", "pids")
+        if getattr(options, name) is not None
+    }
+
+
+async def container_limits(
+    options: RunnerOptions, engine: ContainerEngine
+) -> tuple[CommandLimits, str]:
+    """Return the limits that the engine can hold containers to, and a sentence about them.
+
+    Raises RunnerError if that isn't so for limits that were given.
+    """
+    limits = options.limits
+    try:
+        await engines.try_limits(engine, limits)
+    except EngineError as error:
+        if requested := requested_limits(options).values():
+            raise RunnerError(
+                f"{' and '.join(requested)}: {engine} can't hold containers to limits: {error}. On a "
+                "machine with control groups of version 2, delegate them to your user"
+            ) from error
+        limits = CommandLimits(file_size=limits.file_size)
+        return limits, f"a command has {limits}: {engine} can't hold containers to others: {error}"
+    return limits, f"a command has {limits}"
+
+
+# --- what there is on this machine --------------------------------------------------------------------
 
 
 async def find_engine(options: RunnerOptions) -> ContainerEngine | None:
@@ -141,16 +188,29 @@ async def find_engine(options: RunnerOptions) -> ContainerEngine | None:
     return None
 
 
-async def find_sandbox(options: RunnerOptions) -> sandbox.Sandbox | None:
-    """Return the sandbox that the options ask for. Raises RunnerError if one is needed and there is none."""
+async def find_sandbox(options: RunnerOptions) -> Sandbox | None:
+    """Return the sandbox that the options ask for, None if they ask for none or don't insist.
+
+    Raises RunnerError if there has to be one and there is none, or it can't hold limits that were given.
+    """
     if options.sandbox is False:
+        if requested := requested_limits(options).values():
+            raise RunnerError(
+                f"{' and '.join(requested)} can't be held without containing commands"
+            )
         return None
-    found = await sandbox.find(network=options.network)
-    if isinstance(found, sandbox.Sandbox):
-        return found
-    if options.sandbox:
+    try:
+        box = await sandbox.find(options.network, options.limits)
+    except sandbox.SandboxMissing:
+        if options.sandbox:
+            raise
+        return None
+    missing = [
+        option for name, option in requested_limits(options).items() if name not in box.holder.whole
+    ]
+    if missing:
         raise RunnerError(
-            f"commands can't be contained: {found}. Install bubblewrap, or say --unsandboxed if you "
-            "trust every repository that this runner serves"
+            f"{' and '.join(missing)} can't be held on this machine, for which a command is counted with "
+            "all that it starts: run the runner under a systemd of your user, or leave the limits out"
         )
-    return None
+    return box

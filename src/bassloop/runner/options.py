@@ -13,12 +13,16 @@ import platformdirs
 
 from bassloop.runner.call_context import allows, is_rule
 from bassloop.runner.errors import RunnerError
+from bassloop.runner.limits import NO_LIMITS, CommandLimits, default_limits
 
 DEFAULT_PORT = 6455
 LEAST_MEMORY = 16 << 20
 LEAST_DISK = 16 << 20
+LEAST_FILE_SIZE = 1 << 20
 
 DriverName = Literal["auto", "container", "host"]
+NetworkMode = Literal["own", "host", "none"]
+"""The network of commands: their own, which reaches out; this machine's; or none."""
 
 _DESTINATION = re.compile(
     r"(?:(?P<login>[^@\s]+)@)?(?P<host>\[[0-9a-fA-F:]+\]|[^:\s@]+)(?::(?P<port>\d{1,5}))?\Z"
@@ -37,13 +41,16 @@ class RunnerOptions:
         use_agent: offer the keys of an SSH agent.
         default_identities: offer the keys in ``~/.ssh`` besides `identities`.
         sandbox: whether commands on the host are contained; None contains them if that works here.
-        network: let contained commands reach the network.
+        network: the network of contained commands.
         jobs: how many commands run at the same time; None for as many as are asked for.
         driver: what runs thunks; `auto` takes containers if an engine works, else the host.
         engine: the engine for containers; None takes Podman, or else Docker.
-        cpus: processors that a container may use.
-        memory: bytes that a container may use.
-        pids: processes and threads that a container may have.
+        cpus: processors that a command may use.
+        memory: bytes that a command may use; None for half of the machine's, if that can be held.
+        pids: processes and threads that a command may have; None for 2,048, if that can be held.
+        file_size: bytes that a file may have; None for 8 GiB.
+        no_limits: hold commands to the limits only that are given.
+        allow_foreign: serve repositories of others though commands are not contained.
         allow_insecure: give thunks that ask for it a privileged container.
         git_credentials: check private repositories out with the credentials of the owner's own Git.
         publish: names of images, or what they are below, that thunks may push with the owner's login.
@@ -63,13 +70,16 @@ class RunnerOptions:
     use_agent: bool = True
     default_identities: bool = True
     sandbox: bool | None = None
-    network: bool = True
+    network: NetworkMode = "own"
     jobs: int | None = None
     driver: DriverName = "host"
     engine: Literal["podman", "docker"] | None = None
     cpus: float | None = None
     memory: int | None = None
     pids: int | None = None
+    file_size: int | None = None
+    no_limits: bool = False
+    allow_foreign: bool = False
     allow_insecure: bool = False
     publish: tuple[str, ...] = ()
     git_credentials: bool = False
@@ -88,6 +98,9 @@ class RunnerOptions:
             raise RunnerError(f"--memory {self.memory}: must be at least {LEAST_MEMORY >> 20}m")
         if self.disk is not None and self.disk < LEAST_DISK:
             raise RunnerError(f"--disk {self.disk}: must be at least {LEAST_DISK >> 20}m")
+        if self.file_size is not None and self.file_size < LEAST_FILE_SIZE:
+            least = LEAST_FILE_SIZE >> 20
+            raise RunnerError(f"--file-size {self.file_size}: must be at least {least}m")
         if self.pids is not None and self.pids < 1:
             raise RunnerError(f"--pids {self.pids}: must be at least 1")
 
@@ -96,6 +109,17 @@ class RunnerOptions:
         """The loop, as a person writes it."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.login}@{host}:{self.port}"
+
+    @property
+    def limits(self) -> CommandLimits:
+        """What a command may take at most."""
+        usual = NO_LIMITS if self.no_limits else default_limits()
+        return CommandLimits(
+            cpus=self.cpus,
+            memory=self.memory or usual.memory,
+            pids=self.pids or usual.pids,
+            file_size=self.file_size or usual.file_size,
+        )
 
     @property
     def state(self) -> Path:

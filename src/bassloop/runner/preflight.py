@@ -16,10 +16,14 @@ from bassloop.bridge import open_bridge
 from bassloop.bridge.grpc import open_grpc_server
 from bassloop.private_files import make_private_folder
 from bassloop.runner import user_keys
-from bassloop.runner.container.container_engine import ContainerLimits, EngineError, try_limits
-from bassloop.runner.driver_choice import container_warnings, find_engine, requested_limits
+from bassloop.runner.driver_choice import (
+    container_limits,
+    container_warnings,
+    find_engine,
+    find_sandbox,
+    host_warnings,
+)
 from bassloop.runner.errors import RunnerError
-from bassloop.runner.host import sandbox
 from bassloop.runner.secrets import SecretError, SecretStore
 from bassloop.runner.ssh import DialError, Dialler
 
@@ -89,6 +93,7 @@ async def _host(options: RunnerOptions) -> PreflightResult:
 async def _driver(options: RunnerOptions) -> PreflightResult:
     try:
         engine = await find_engine(options)
+        box = await find_sandbox(options) if engine is None else None
     except RunnerError as error:
         return PreflightResult("driver", False, str(error))
     if engine is not None:
@@ -96,53 +101,28 @@ async def _driver(options: RunnerOptions) -> PreflightResult:
         if engine.options or engine.ulimits:
             needed = " ".join([*engine.options, *engine.ulimits])
             texts.append(f"as it works here only with {needed}")
-        if engine.network != "none":
-            texts += container_warnings(options, engine)[1:]
+        texts += container_warnings(options, engine)[1:]
         return PreflightResult("driver", True, "; ".join(texts))
-    if options.sandbox is False:
-        return PreflightResult(
-            "driver",
-            True,
-            "host, NOT CONTAINED: every command of every repository that it serves can read and change "
-            "all that you can, including your keys",
-        )
-    found = await sandbox.find(network=options.network)
-    if isinstance(found, str):
-        fix = "install bubblewrap, or say --unsandboxed if you trust all that it serves"
-        return PreflightResult(
-            "driver", options.sandbox is None, f"host, not contained: {found}; {fix}"
-        )
-    network = "with" if options.network else "without"
-    return PreflightResult(
-        "driver", True, f"host, contained by {found.program}, {network} the network"
-    )
+    if box is None:
+        return PreflightResult("driver", True, f"host: {host_warnings(options, None)[0]}")
+    return PreflightResult("driver", True, f"host, contained: {'; '.join(box.describe())}")
 
 
 async def _limits(options: RunnerOptions) -> PreflightResult:
-    """Try the limits of a thunk, and tell those of this process."""
+    """Try the limits of a command, and tell those of this process."""
     files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     texts = [f"{files:,} open files (at most {most:,})"] if most != resource.RLIM_INFINITY else []
     texts.append(f"{options.jobs or 'any number of'} thunks at once")
-    requested = requested_limits(options)
-    all_requested = " and ".join(requested)
     try:
         engine = await find_engine(options)
-        if engine is None:
-            if requested:
-                fix = "install Podman, or leave the limits out"
-                texts.append(f"{all_requested} can't be held without containers; {fix}")
-            else:
-                texts.append("what a command takes is not limited")
-            return PreflightResult("limits", not requested, "; ".join(texts))
-        limits = ContainerLimits(options.cpus, options.memory, options.pids)
-        await try_limits(engine, limits)
-    except EngineError as error:
-        fix = "on a machine with control groups of version 2, delegate them to your user"
-        return PreflightResult("limits", False, f"{all_requested} can't be held: {error}; {fix}")
+        if engine is not None:
+            texts.append((await container_limits(options, engine))[1])
+        elif (box := await find_sandbox(options)) is not None:
+            texts.append(f"a command has {box.holder.describe(box.limits)}")
+        else:
+            texts.append("a command has no limits, as it is not contained")
     except RunnerError as error:
         return PreflightResult("limits", False, str(error))
-    held = f"a thunk is held to {', '.join(requested)}"
-    texts.append(held if requested else "what a thunk takes is not limited")
     return PreflightResult("limits", True, "; ".join(texts))
 
 

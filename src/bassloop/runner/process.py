@@ -6,13 +6,17 @@ the marker, and killed too. Linux shows those of other processes; elsewhere such
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import math
 import os
+import platform
 import secrets
 import signal
 import subprocess
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import trio
@@ -28,6 +32,8 @@ QUIET_SECONDS = 1.0
 MARKER_VARIABLE = "BASSLOOP_COMMAND"
 _READ_SIZE = 64 * 1024
 _PROC = Path("/proc")
+_KEYCTL_CALLS = {"x86_64": 250, "aarch64": 219}
+_JOIN_SESSION_KEYRING = 1
 
 OnBytes = Callable[[int, bytes], Awaitable[None]]
 
@@ -42,6 +48,8 @@ async def run_command(
     grace: float = GRACE_SECONDS,
     marker: str | None = "",
     inherited: Sequence[int] = (),
+    attend: Callable[[], Awaitable[None]] | None = None,
+    fresh_keyring: bool = False,
 ) -> int:
     """Run a command to its end; return its exit status, or the negated signal that ended it.
 
@@ -52,37 +60,125 @@ async def run_command(
         on_bytes: awaited with 1 or 2 and what was written there; the command waits meanwhile.
         marker: begins the marker of its processes; None if those that leave its process group may stay.
         inherited: open files that it gets, under the same numbers.
+        attend: runs beside the command, and is cancelled when that ends; its errors end the command.
+        fresh_keyring: give the command a session keyring of its own instead of this process's (Linux).
     """
     unique = None if marker is None else f"{marker}{secrets.token_hex(16)}"
-    process = await trio.lowlevel.open_process(
+    process = await _Child.start(
         list(command),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
         cwd=str(cwd),
         env=dict(env) if unique is None else {**env, MARKER_VARIABLE: unique},
-        start_new_session=True,
-        pass_fds=inherited,
+        inherited=inherited,
+        fresh_keyring=fresh_keyring,
     )
-    return await _Running(process, unique, grace).finish(stdin, on_bytes)
+    return await _Running(process, unique, grace).finish(stdin, on_bytes, attend)
+
+
+class _Child:
+    """A child process, the leader of a new session, with pipes. Made with :meth:`start`.
+
+    Trio's own starts children in any thread, but a session keyring belongs to the thread that starts one.
+    """
+
+    def __init__(self, child: subprocess.Popen[bytes], *pipes: int) -> None:
+        self._child = child
+        self.pid = child.pid
+        self.stdin, self.stdout, self.stderr = map(trio.lowlevel.FdStream, pipes)
+
+    @classmethod
+    async def start(
+        cls,
+        words: list[str],
+        *,
+        cwd: str,
+        env: dict[str, str],
+        inherited: Sequence[int],
+        fresh_keyring: bool,
+    ) -> _Child:
+        """Start a process. Raises OSError."""
+        with ExitStack() as theirs, ExitStack() as ours:
+            ends = []
+            for is_input in (True, False, False):
+                read, write = os.pipe()
+                ours.callback(os.close, write if is_input else read)
+                theirs.callback(os.close, read if is_input else write)
+                ends.append((read, write) if is_input else (write, read))
+
+            def start() -> subprocess.Popen[bytes]:
+                if fresh_keyring:
+                    join_new_keyring()
+                return subprocess.Popen(
+                    words,
+                    stdin=ends[0][0],
+                    stdout=ends[1][0],
+                    stderr=ends[2][0],
+                    cwd=cwd,
+                    env=env,
+                    start_new_session=True,
+                    pass_fds=inherited,
+                )
+
+            def start_in_new_thread() -> subprocess.Popen[bytes]:
+                with ThreadPoolExecutor(1) as thread:
+                    return thread.submit(start).result()
+
+            child = await trio.to_thread.run_sync(start_in_new_thread if fresh_keyring else start)
+            ours.pop_all()
+            return cls(child, *(end for _, end in ends))
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit status, or the negated signal that ended it; None while it runs."""
+        return self._child.poll()
+
+    async def wait(self) -> int:
+        """Wait until it ends, and return its exit status."""
+        if self._child.poll() is None:
+            try:
+                handle = os.pidfd_open(self.pid)
+            except (AttributeError, OSError):  # macOS, or an old kernel
+                wait = self._child.wait
+                return await trio.to_thread.run_sync(wait, abandon_on_cancel=True)
+            try:
+                await trio.lowlevel.wait_readable(handle)
+            finally:
+                os.close(handle)
+        return self._child.wait()
+
+
+def join_new_keyring() -> None:
+    """Give this thread, and what it starts from now on, a new session keyring. Raises OSError.
+
+    Does nothing where the kernel has no keyrings, or doesn't let this process use them: what it starts
+    can't use them then either.
+    """
+    number = _KEYCTL_CALLS.get(platform.machine())
+    if number is None or platform.system() != "Linux":
+        return
+    library = ctypes.CDLL(None, use_errno=True)
+    if library.syscall(ctypes.c_long(number), ctypes.c_long(_JOIN_SESSION_KEYRING), None) < 0:
+        reason = ctypes.get_errno()
+        if reason not in (errno.ENOSYS, errno.EPERM):
+            raise OSError(reason, os.strerror(reason), "the session keyring")
 
 
 class _Running:
-    def __init__(self, process: trio.Process, marker: str | None, grace: float) -> None:
+    def __init__(self, process: _Child, marker: str | None, grace: float) -> None:
         self._process = process
         self._marker = marker
         self._grace = grace
         self._reads: list[trio.CancelScope] = []
         self._over = False
 
-    async def finish(self, stdin: bytes, on_bytes: OnBytes) -> int:
+    async def finish(
+        self, stdin: bytes, on_bytes: OnBytes, attend: Callable[[], Awaitable[None]] | None
+    ) -> int:
         process = self._process
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stderr is not None
         try:
             async with open_flat_nursery() as nursery:
                 nursery.start_soon(_feed, process.stdin, stdin)
+                if attend is not None:
+                    nursery.start_soon(attend)
                 async with open_flat_nursery() as readers:
                     readers.start_soon(self._drain, process.stdout, 1, on_bytes)
                     readers.start_soon(self._drain, process.stderr, 2, on_bytes)
@@ -97,8 +193,10 @@ class _Running:
                 await self._end()
                 for pipe in (process.stdin, process.stdout, process.stderr):
                     await pipe.aclose()
-        assert process.returncode is not None
-        return process.returncode
+        status = process.returncode
+        if status is None:
+            raise OSError(errno.EBUSY, f"process {process.pid} does not end")
+        return status
 
     async def _drain(self, pipe: trio.abc.ReceiveStream, stream: int, on_bytes: OnBytes) -> None:
         """Read to the end; once the command is over, only as long as there is something to read."""

@@ -10,7 +10,7 @@ import trio
 from bassloop.bridge import open_bridge
 from bassloop.bridge.grpc import open_grpc_server
 from bassloop.concurrency import open_flat_nursery
-from bassloop.runner.driver_choice import open_driver
+from bassloop.runner.driver_choice import open_driver, served_rules
 from bassloop.runner.errors import DriverError, RunnerError
 from bassloop.runner.host_keys import HostKey, KnownHosts
 from bassloop.runner.registration import RunnerClient
@@ -47,7 +47,7 @@ async def run_runner(
     try:
         async with (
             open_driver(options, on_event) as driver,
-            RuntimeService.open(driver, options.only) as service,
+            RuntimeService.open(driver, served_rules(options, driver)) as service,
             open_grpc_server([service]) as session,
         ):
             dialler = Dialler(options, session, lambda text: on_event(Warned(text)))

@@ -13,6 +13,7 @@ from bassloop.runner.container.container_driver import ContainerDriver
 from bassloop.runner.container.container_engine import ContainerEngine, find
 from bassloop.runner.host import sandbox
 from bassloop.runner.host.host_driver import HostDriver
+from bassloop.runner.limits import default_limits
 from bassloop.runner.secrets import OwnerSecrets, SecretStore
 from bassloop.runner.service import RuntimeService
 from bassloop.runtimes import Platform, Runtime
@@ -63,7 +64,5 @@ async def _opened(
         return ContainerDriver.open(state, engine, secrets=secrets, publish_to=publish_to)
     box = None
     if name == "sandboxed":
-        found = await sandbox.find()
-        assert isinstance(found, sandbox.Sandbox), found
-        box = found
+        box = await sandbox.find(limits=default_limits())
     return HostDriver.open(state, secrets=secrets, sandbox=box)

@@ -15,13 +15,15 @@ import trio
 
 from bassloop.runner.call_context import LOCAL
 from bassloop.runner.container.container_driver import ContainerDriver
-from bassloop.runner.container.container_engine import ContainerEngine, ContainerLimits
 from bassloop.runner.errors import DriverError
+from bassloop.runner.limits import CommandLimits
 
 from ..made import Recorder, folder, mount, path_in
 from .test_run import run
 
 if TYPE_CHECKING:
+    from bassloop.runner.container.container_engine import ContainerEngine
+
     from .conftest import Bench
 
 pytestmark = pytest.mark.containers
@@ -48,22 +50,21 @@ def running(mark: str) -> list[int]:
 async def test_cancelled_a_container_is_gone_with_all_its_processes(
     bench: Bench, tmp_path: Path
 ) -> None:
+    mark = f"mark_{os.urandom(8).hex()}"
     made = run("echo 1 > file")
-    thunk = run(
-        f": 8b1f_mark; {STUBBORN}", mounts=[mount(path_in(made, folder(".")), folder("in"))]
-    )
+    thunk = run(f": {mark}; {STUBBORN}", mounts=[mount(path_in(made, folder(".")), folder("in"))])
     async with trio.open_nursery() as nursery:
         nursery.start_soon(bench.run, thunk)
         with trio.fail_after(120):
             await bench.seen.printed.wait()
-        assert running("8b1f_mark")
+        assert running(mark)
         began = time.monotonic()
         nursery.cancel_scope.cancel()
     assert time.monotonic() - began < 20  # 2 s of grace, and a machine that has other work
-    assert running("8b1f_mark") == []
+    assert running(mark) == []
     assert await bench.containers() == []
     assert mounted(tmp_path) == []
-    assert bench.seen.named("8b1f_mark").completed.seconds == 0
+    assert bench.seen.named(mark).completed.seconds == 0
 
 
 async def test_cancelled_while_it_starts_a_container_is_gone_too(bench: Bench) -> None:
@@ -115,7 +116,7 @@ trio.run(main)
 async def test_a_container_takes_no_more_than_it_is_given(
     tmp_path: Path, engine: ContainerEngine
 ) -> None:
-    limits = ContainerLimits(cpus=1, memory=64 << 20, pids=20)
+    limits = CommandLimits(cpus=1, memory=64 << 20, pids=20)
     async with ContainerDriver.open(tmp_path / "state", engine, limits=limits) as driver:
         seen = Recorder()
         with pytest.raises(DriverError):

@@ -18,7 +18,7 @@ from bassloop.runner import file_trees
 from bassloop.runner.cache.output_cache import OutputCache, ThunkOutput
 from bassloop.runner.container import image_archive
 from bassloop.runner.container import image_info as names
-from bassloop.runner.container.container_engine import ContainerEngine, ContainerLimits, EngineError
+from bassloop.runner.container.container_engine import ContainerEngine, EngineError
 from bassloop.runner.container.image_builder import ImageBuilder, source_of
 from bassloop.runner.container.image_store import PUBLISHED, ImageStore, image_key, read_secret
 from bassloop.runner.container.launcher import (
@@ -49,6 +49,7 @@ from bassloop.runner.engine.mounts import WORK
 from bassloop.runner.engine.step_progress import StepReporter, send_nowhere, step_id
 from bassloop.runner.engine.thunk_driver import ThunkDriver
 from bassloop.runner.errors import DriverError, NotCached, not_allowed
+from bassloop.runner.limits import CommandLimits
 from bassloop.runner.secrets import OwnerSecrets, SecretFiles
 from bassloop.wire import bass_pb2 as pb
 
@@ -95,7 +96,7 @@ class ContainerDriver(ThunkDriver["ContainerGraph"]):
         engine: ContainerEngine,
         *,
         on_event: Callable[[RunnerEvent], None] = lambda event: None,
-        limits: ContainerLimits | None = None,
+        limits: CommandLimits | None = None,
         secrets: OwnerSecrets | None = None,
         allow_host_path: bool = False,
         allow_insecure: bool = False,
@@ -123,13 +124,17 @@ class ContainerDriver(ThunkDriver["ContainerGraph"]):
                     on_event=on_event,
                     secrets=secrets or OwnerSecrets(),
                     allow_host_path=allow_host_path,
-                    settings=ContainerSettings(engine, owner, prefix, limits or ContainerLimits()),
+                    settings=ContainerSettings(engine, owner, prefix, limits or CommandLimits()),
                     images=ImageStore(engine, owner, secret, state_dir),
                     finishing=nursery,
                     allow_insecure=allow_insecure,
                     publish_to=publish_to,
                 )
                 nursery.cancel_scope.deadline = trio.current_time() + CLOSING_SECONDS
+
+    @property
+    def is_contained(self) -> bool:
+        return True
 
     def graph(self, call: CallResources) -> ContainerGraph:
         return ContainerGraph(self, call)
@@ -325,6 +330,7 @@ class ContainerGraph(ThunkGraph):
                 secret_files=secret_files,
                 base=base,
                 allow_host_path=driver.allow_host_path,
+                disks=settings.disks,
             )
             if command.services:
                 launcher.network = self._services.network

@@ -27,6 +27,9 @@ from bassloop.runner.errors import DriverError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from bassloop.runner.limits import CommandLimits
+    from bassloop.runner.options import NetworkMode
+
 log = structlog.get_logger(__name__)
 
 Kind = Literal["podman", "docker"]
@@ -49,33 +52,6 @@ class EngineError(DriverError):
 
 
 @dataclass(frozen=True, slots=True)
-class ContainerLimits:
-    """What a container may take at most; None is no limit.
-
-    Args:
-        cpus: processors.
-        memory: bytes.
-        pids: processes and threads.
-    """
-
-    cpus: float | None = None
-    memory: int | None = None
-    pids: int | None = None
-
-    @property
-    def options(self) -> list[str]:
-        """The engine's options that hold a container to them."""
-        options = []
-        if self.cpus is not None:
-            options += ["--cpus", f"{self.cpus:g}"]
-        if self.memory is not None:
-            options += ["--memory", str(self.memory)]
-        if self.pids is not None:
-            options += ["--pids-limit", str(self.pids)]
-        return options
-
-
-@dataclass(frozen=True, slots=True)
 class ContainerEngine:
     """Podman or Docker, as it works on this machine.
 
@@ -84,6 +60,7 @@ class ContainerEngine:
         ulimits: given to every container, because it may not raise them.
         network: how containers reach the network; ``none`` if they don't.
         rootless: whether root in a container is this user.
+        seccomp: whether containers have its seccomp filter.
         index: the file that names its images, and is replaced whenever one changes.
     """
 
@@ -94,6 +71,7 @@ class ContainerEngine:
     ulimits: tuple[str, ...] = ()
     network: str = "none"
     rootless: bool = False
+    seccomp: bool = True
     index: Path | None = None
 
     def __str__(self) -> str:
@@ -172,13 +150,27 @@ def is_missing(error: EngineError) -> bool:
 # --- finding an engine that works ---------------------------------------------------------------------
 
 
+def limit_options(limits: CommandLimits) -> list[str]:
+    """Return the options that hold a container to limits."""
+    options = []
+    if limits.cpus is not None:
+        options += ["--cpus", f"{limits.cpus:g}"]
+    if limits.memory is not None:
+        options += ["--memory", str(limits.memory)]
+    if limits.pids is not None:
+        options += ["--pids-limit", str(limits.pids)]
+    if limits.file_size is not None:
+        options += ["--ulimit", f"fsize={limits.file_size}:{limits.file_size}"]
+    return options
+
+
 def installed_engines() -> list[ContainerEngine]:
     """Return the engines whose programs are installed, without trying whether they run containers."""
     found = ((kind, shutil.which(kind)) for kind in KINDS)
     return [ContainerEngine(path, kind) for kind, path in found if path is not None]
 
 
-async def find(kind: Kind | None = None, *, network: bool = True) -> ContainerEngine | str:
+async def find(kind: Kind | None = None, *, network: NetworkMode = "own") -> ContainerEngine | str:
     """Return an engine that was tried and works, Podman before Docker; or why there is none."""
     reasons = []
     for each in (kind,) if kind else KINDS:
@@ -198,24 +190,36 @@ async def _describe(engine: ContainerEngine) -> ContainerEngine:
     info = await engine.ask("info", "--format", "{{json .}}", seconds=20)
     try:
         answer = json.loads(info)
-        version, rootless = _version(engine.kind, answer)
+        described = _parse_info(engine, answer)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise EngineError("its answer to `info` is not understood") from error
     if engine.kind == "docker" and answer.get("ServerErrors"):
         raise EngineError(str(answer["ServerErrors"][0]))
+    version = described.version
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
     if numbers < OLDEST[engine.kind]:
         oldest = ".".join(map(str, OLDEST[engine.kind]))
         raise EngineError(f"it is version {version}; {oldest} is the oldest that will do")
-    return replace(engine, version=version, rootless=rootless, index=_index(answer))
+    return replace(described, index=_index(answer))
 
 
-def _version(kind: Kind, info: dict[str, Any]) -> tuple[str, bool]:
-    """Return the version, and whether the engine is rootless."""
-    if kind == "podman":
-        return str(info["version"]["Version"]), bool(info["host"]["security"]["rootless"])
+def _parse_info(engine: ContainerEngine, info: dict[str, Any]) -> ContainerEngine:
+    """Return the engine with its version and what it says of its security."""
+    if engine.kind == "podman":
+        security = info["host"]["security"]
+        return replace(
+            engine,
+            version=str(info["version"]["Version"]),
+            rootless=bool(security["rootless"]),
+            seccomp=bool(security.get("seccompEnabled", True)),
+        )
     options = info.get("SecurityOptions") or ()
-    return str(info.get("ServerVersion") or "0"), any("rootless" in each for each in options)
+    return replace(
+        engine,
+        version=str(info.get("ServerVersion") or "0"),
+        rootless=any("rootless" in each for each in options),
+        seccomp=any("seccomp" in each and "unconfined" not in each for each in options),
+    )
 
 
 def _index(info: dict[str, Any]) -> Path | None:
@@ -227,7 +231,7 @@ def _index(info: dict[str, Any]) -> Path | None:
     return None
 
 
-async def _adapt(engine: ContainerEngine, *, network: bool) -> ContainerEngine:
+async def _adapt(engine: ContainerEngine, *, network: NetworkMode) -> ContainerEngine:
     """Return the engine with the options that it needs on this machine. Raises EngineError."""
     try:
         await engine.ask("image", "inspect", PROBE_IMAGE)
@@ -241,7 +245,9 @@ async def _adapt(engine: ContainerEngine, *, network: bool) -> ContainerEngine:
         except EngineError as error:
             last = error
             continue
-        return await _connect(adapted) if network else adapted
+        if network == "own":
+            return await _connect(adapted)
+        return replace(adapted, network=network)
     raise last
 
 
@@ -268,9 +274,9 @@ def own_ulimits(most: int | None = None) -> tuple[str, ...]:
 
 
 async def _connect(engine: ContainerEngine) -> ContainerEngine:
-    """Return the engine with the network that works best. Raises EngineError."""
+    """Return the engine with the network of its own that works best. Raises EngineError."""
     names = ["slirp4netns", "pasta"] if engine.kind == "podman" else []
-    names = [*names, "bridge", "host"] if engine.rootless else ["bridge", *names, "host"]
+    names = [*names, "bridge"] if engine.rootless else ["bridge", *names]
     last = EngineError("no network works")
     for name in names:
         try:
@@ -279,20 +285,22 @@ async def _connect(engine: ContainerEngine) -> ContainerEngine:
             last = error
         else:
             return replace(engine, network=name)
-    raise last
+    raise EngineError(
+        f"containers can't have a network of their own: {last}; --no-network and --network host do without"
+    ) from last
 
 
-async def try_limits(engine: ContainerEngine, limits: ContainerLimits) -> None:
+async def try_limits(engine: ContainerEngine, limits: CommandLimits) -> None:
     """Start a container with these limits. Raises EngineError if the engine can't hold it to them.
 
     Rootless Podman ignores what it can't do, with a warning: it is asked which control groups it has.
     """
     if engine.kind == "podman" and engine.rootless:
         _check_controllers(await engine.ask("info", "--format", "{{json .}}", seconds=20), limits)
-    await _try(engine, "none", limits.options)
+    await _try(engine, "none", limit_options(limits))
 
 
-def _check_controllers(info: str, limits: ContainerLimits) -> None:
+def _check_controllers(info: str, limits: CommandLimits) -> None:
     host = json.loads(info)["host"]
     wanted = {"cpu": limits.cpus, "memory": limits.memory, "pids": limits.pids}
     missing = {name for name, limit in wanted.items() if limit is not None}

@@ -24,11 +24,11 @@ from bassloop.runner.errors import DriverError, host_path_not_allowed
 from bassloop.runner.options import this_platform
 
 if TYPE_CHECKING:
-    from bassloop.runner.container.container_engine import ContainerLimits
     from bassloop.runner.container.image_info import Image
     from bassloop.runner.container.image_store import ImageStore
     from bassloop.runner.engine.graph import ThunkGraph
     from bassloop.runner.engine.step_progress import StepReporter
+    from bassloop.runner.limits import CommandLimits
     from bassloop.wire import bass_pb2 as pb
 
 CPU_PERIOD = 100_000
@@ -41,7 +41,7 @@ class ImageBuilder:
 
     images: ImageStore
     graph: ThunkGraph
-    limits: ContainerLimits
+    limits: CommandLimits
     allow_host_path: bool
 
     async def image(self, message: pb.ThunkImage) -> Image:

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bassloop.runner.cache.output_cache import ThunkOutput
-    from bassloop.runner.container.container_engine import ContainerEngine, ContainerLimits
+    from bassloop.runner.container.container_engine import ContainerEngine
     from bassloop.runner.container.image_info import Image
+    from bassloop.runner.limits import CommandLimits
 
 GRACE_SECONDS = 2.0
 FORGET_SECONDS = 5.0
@@ -47,7 +48,12 @@ class ContainerSettings:
     engine: ContainerEngine
     owner: str
     prefix: str
-    limits: ContainerLimits
+    limits: CommandLimits
+
+    @property
+    def disks(self) -> tuple[Path, ...]:
+        """The folders in which the engine has the file systems of containers, as far as known."""
+        return () if self.engine.index is None else (self.engine.index.parent,)
 
     @property
     def secret_prefix(self) -> str:

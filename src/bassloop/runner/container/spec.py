@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bassloop.runner.container.container_engine import ContainerEngine, ContainerLimits
+from bassloop.runner.container.container_engine import ContainerEngine, limit_options
 from bassloop.runner.engine.mounts import BindMount, MountSupport
+from bassloop.runner.limits import CommandLimits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -46,7 +47,7 @@ class ContainerSpec:
     binds: Sequence[BindMount] = ()
     secrets: Sequence[SecretVariable] = ()
     stdin: bool = False
-    limits: ContainerLimits = field(default_factory=ContainerLimits)
+    limits: CommandLimits = field(default_factory=CommandLimits)
     network: str | None = None
     hostname: str = "thunk"
     insecure: bool = False
@@ -96,7 +97,7 @@ def _rights(engine: ContainerEngine, container: ContainerSpec) -> list[str]:
             options += ["--security-opt", "label=disable"]
     for limit in engine.ulimits:
         options += ["--ulimit", limit]
-    return options + container.limits.options
+    return options + limit_options(container.limits)
 
 
 def _volume(bind: BindMount) -> str:

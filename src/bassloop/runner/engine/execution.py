@@ -10,7 +10,8 @@ from contextlib import (
     asynccontextmanager,
     nullcontext,
 )
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -22,6 +23,7 @@ from bassloop.runner.engine.command import INPUTS
 from bassloop.runner.engine.mounts import BindMount, Mounts, MountSupport
 from bassloop.runner.engine.step_progress import STDERR, STDOUT, LogBatcher
 from bassloop.runner.errors import DriverError
+from bassloop.runner.limits import is_nearly_full
 from bassloop.runner.process import GRACE_SECONDS, run_command
 from bassloop.wire import bass_pb2 as pb
 
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 MAX_STDOUT = 256 << 20
 """Bytes of a command's standard output that are stored for `Read`; of more than that, none are."""
 CLEANUP_SECONDS = 60.0
+DISK_SECONDS = 1.0
 _STORED = ("files", "stdout", "container", "image")
 """What stays of an output's folder."""
 _TAIL = 2_000
@@ -54,6 +57,8 @@ class Launch:
             engine, whose helpers outlive it and end by themselves.
         name: the command's name in errors, if it isn't the first word.
         grace: seconds that it has to clean up when it is cancelled.
+        attend: runs beside it, see `run_command`.
+        fresh_keyring: give it a session keyring of its own.
     """
 
     words: Sequence[str]
@@ -63,6 +68,8 @@ class Launch:
     marker: str | None = ""
     name: str | None = None
     grace: float = GRACE_SECONDS
+    attend: Callable[[], Awaitable[None]] | None = None
+    fresh_keyring: bool = False
 
 
 class Launcher(ABC):
@@ -98,6 +105,7 @@ class Execution:
         cached: returns the output of a thunk that ran. Raises DriverError.
         base: the output that the command's work directory begins with.
         extra_mounts: what is mounted besides what the command says.
+        disks: folders on other disks that the command writes to.
     """
 
     command: Command
@@ -112,6 +120,7 @@ class Execution:
     base: ThunkOutput | None = None
     allow_host_path: bool = False
     extra_mounts: list[BindMount] = field(default_factory=list)
+    disks: tuple[Path, ...] = ()
 
     async def run(self) -> None:
         """Run the command to its end. Raises DriverError if it fails, OSError if its files can't be laid out.
@@ -149,14 +158,31 @@ class Execution:
         """Run the process to its end, and return its exit status. Cancelled, nothing of it is left."""
         finished = False
         try:
+            guarded = replace(launch, attend=partial(self._guard_disks, launch.attend))
             done = await run_logged(
-                launch, self.step, stdin=self.command.stdin, stdout=self.output.stdout
+                guarded, self.step, stdin=self.command.stdin, stdout=self.output.stdout
             )
             finished = True
             return done.status
         finally:
             if not finished:
                 await self.launcher.discard()
+
+    async def _guard_disks(self, attend: Callable[[], Awaitable[None]] | None) -> None:
+        """Raise DriverError when a disk that the command writes to is nearly full.
+
+        The kernel tells nobody when that happens, so the room is looked at every second.
+        """
+        async with open_flat_nursery() as nursery:
+            if attend is not None:
+                nursery.start_soon(attend)
+            while True:
+                for folder in (self.cache.folder, *self.disks):
+                    if await trio.to_thread.run_sync(is_nearly_full, folder):
+                        raise DriverError(
+                            f"the disk of {folder} is nearly full on the runner's machine"
+                        )
+                await trio.sleep(DISK_SECONDS)
 
     @asynccontextmanager
     async def _laid_out(self) -> AsyncGenerator[Mounts]:
@@ -206,7 +232,7 @@ class Execution:
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class ProcessEnd:
     """A process that has ended: its exit status, or negated signal, and the end of its standard error."""
 
     status: int
@@ -215,7 +241,7 @@ class Finished:
 
 async def run_logged(
     launch: Launch, step: StepReporter, *, stdin: bytes = b"", stdout: Path | None = None
-) -> Finished:
+) -> ProcessEnd:
     """Run a process to its end, and log what it prints with secrets masked.
 
     Cancelled, nothing of it is left. Raises DriverError if it can't be started, and if there is no room
@@ -255,6 +281,8 @@ async def run_logged(
                     grace=launch.grace,
                     marker=launch.marker,
                     inherited=launch.inherited,
+                    attend=launch.attend,
+                    fresh_keyring=launch.fresh_keyring,
                 )
             except OSError as error:
                 name = launch.name or launch.words[0]
@@ -264,7 +292,7 @@ async def run_logged(
             batcher.close()
     if stdout is not None and stored > MAX_STDOUT:
         await trio.to_thread.run_sync(stdout.unlink)
-    return Finished(status, tail)
+    return ProcessEnd(status, tail)
 
 
 def _write_all(file: FileIO, data: bytes) -> None:

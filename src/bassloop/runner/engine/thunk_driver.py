@@ -51,6 +51,11 @@ class ThunkDriver(ABC, Generic[GraphT]):
     secrets: OwnerSecrets = field(default_factory=OwnerSecrets)
     allow_host_path: bool = False
 
+    @property
+    @abstractmethod
+    def is_contained(self) -> bool:
+        """Whether commands are kept from this machine's files, network and other processes."""
+
     @abstractmethod
     def graph(self, call: CallResources) -> GraphT:
         """Return the thunks of a call, none so far."""

@@ -10,8 +10,8 @@ import math
 import os
 import posixpath
 import shutil
-from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import trio
@@ -77,6 +77,10 @@ class HostDriver(ThunkDriver["HostGraph"]):
                 allow_host_path=allow_host_path,
                 sandbox=sandbox,
             )
+
+    @property
+    def is_contained(self) -> bool:
+        return self.sandbox is not None
 
     def graph(self, call: CallResources) -> HostGraph:
         return HostGraph(self, call)
@@ -151,7 +155,8 @@ class HostLauncher(Launcher):
         command, output = execution.command, execution.output
         home, temporary = output.path / "home", output.path / "tmp"
         home.mkdir(mode=0o700)
-        temporary.mkdir(mode=0o700)
+        temporary.mkdir()
+        temporary.chmod(0o1777)
         box = self._sandbox
         if box is None and start.startswith("/") and not os.path.isdir(start):
             raise DriverError(f"there is no directory {start} on this runner's machine")
@@ -165,28 +170,30 @@ class HostLauncher(Launcher):
             **command.secret_env,
         }
         words = [self._program(execution, start, env["PATH"], mounts), *command.words[1:]]
-        with ExitStack() as stack:
-            cwd = output.files / start
-            inherited: tuple[int, ...] = ()
-            if box is not None:
-                inside = start if start.startswith("/") else f"{WORK}/{start}".removesuffix("/.")
-                binds = [
-                    BindMount(output.files, WORK),
-                    BindMount(home, sandbox.HOME),
-                    *mounts,
-                ]
-                words, options = stack.enter_context(
-                    box.wrapping(words, env=env, binds=binds, cwd=inside)
-                )
-                cwd, inherited, env = output.files, (options,), {}
+        if box is None:
             yield Launch(
                 words=words,
-                cwd=cwd,
+                cwd=output.files / start,
                 env=env,
-                inherited=inherited,
                 marker=execution.cache.marker,
                 name=command.words[0],
             )
+            return
+        folder = output.path / "sandbox"
+        folder.mkdir(mode=0o700)
+        inside = start if start.startswith("/") else f"{WORK}/{start}".removesuffix("/.")
+        binds = [
+            BindMount(output.files, WORK),
+            BindMount(home, sandbox.HOME),
+            BindMount(temporary, "/tmp"),  # noqa: S108
+            BindMount(temporary, "/var/tmp"),  # noqa: S108
+            *mounts,
+        ]
+        marker = execution.cache.marker
+        async with box.launching(
+            words, env=env, binds=binds, cwd=inside, folder=folder, marker=marker
+        ) as launch:
+            yield replace(launch, name=command.words[0])
 
     def _program(
         self, execution: Execution, start: str, path: str, mounts: Sequence[BindMount]

@@ -1,30 +1,49 @@
-"""bubblewrap around a command: it sees the system's programs, its work directory, and nothing else.
+"""Contain commands on the host with bubblewrap.
 
-The system is read-only, the home and temporary folders are the command's own, processes are in a
-namespace of their own, and no capability is left that a user namespace could give.
+A command sees the system's programs read-only, its work directory, and nothing else. Its home and temporary
+folders are its own, and so are its processes, its network and its session keyring; it has no capability, a
+seccomp filter, and limits on what it may take.
+
+What only this process can do for a command is done while bubblewrap waits (`--block-fd`): its limits, and
+the connection of its network. Its shell then waits until the network is there.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-import subprocess
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import trio
 
-from bassloop.runner.engine.mounts import MountSupport
+from bassloop.runner.engine.execution import Launch
+from bassloop.runner.engine.mounts import BindMount, MountSupport
+from bassloop.runner.errors import DriverError, RunnerError
+from bassloop.runner.host import syscall_filter
+from bassloop.runner.host.limit_holders import LimitHolder, find_limit_holder
+from bassloop.runner.host.network import NetworkHelper, find_helpers
+from bassloop.runner.limits import NO_LIMITS, CommandLimits
+from bassloop.runner.process import MARKER_VARIABLE, run_command
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
 
-    from bassloop.runner.engine.mounts import BindMount
+    from bassloop.runner.options import NetworkMode
 
 HOME = "/bass/home"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-PROBE_SECONDS = 10.0
+PROBE_SECONDS = 15.0
+_START = "/bass/start"
+_WAIT = f'echo >{_START}/ready; read -r _ <{_START}/go; exec "$@"'
+"""A shell's script that waits for the network, and then becomes the command."""
+_RUN_SIZE = 64 << 20
+_SHM = "/dev/shm"  # noqa: S108
+_SHM_SIZE = 1 << 30
 
 SYSTEM = (
     "/usr",
@@ -65,7 +84,6 @@ SETTINGS = (
     "pki",
     "profile",
     "protocols",
-    "resolv.conf",
     "services",
     "ssl/certs",
     "ssl/openssl.cnf",
@@ -74,9 +92,20 @@ SETTINGS = (
     "timezone",
 )
 """What programs need of `/etc`; the rest may have keys and passwords in it."""
-
+MASKED = ("/proc/keys", "/proc/key-users", "/proc/kcore", "/proc/timer_list", "/proc/sched_debug")
+"""Files that tell of the machine, and of others' keys."""
 
 MOUNT_SUPPORT = MountSupport(binds=True, reserved=("/bass", "/proc", "/dev"), needs_place=SYSTEM)
+
+
+WITHOUT_BUBBLEWRAP = (
+    "Install bubblewrap, or say --unsandboxed to run the commands of repositories that you trust "
+    "as yourself"
+)
+
+
+class SandboxMissing(RunnerError):
+    """Commands can't be contained on this machine as they were to be; the message has the fix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,43 +114,64 @@ class Sandbox:
 
     Args:
         program: the path of `bwrap`.
-        network: let commands reach the network, and with it the machine's own services.
+        helper: connects a command's own network to the machine's.
+        filter: the seccomp filter; None if there is none for this machine.
     """
 
     program: str
-    network: bool = True
+    network: NetworkMode = "own"
+    helper: NetworkHelper | None = None
+    filter: bytes | None = None
+    holder: LimitHolder = field(default_factory=LimitHolder)
+    limits: CommandLimits = NO_LIMITS
 
-    @contextmanager
-    def wrapping(
-        self, words: Sequence[str], *, env: Mapping[str, str], binds: Sequence[BindMount], cwd: str
-    ) -> Iterator[tuple[list[str], int]]:
-        """Give the command line of a contained command, and a file that it must inherit.
+    @asynccontextmanager
+    async def launching(
+        self,
+        words: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        binds: Sequence[BindMount],
+        cwd: str,
+        folder: Path,
+        marker: str,
+    ) -> AsyncGenerator[Launch]:
+        """Give the process of a contained command.
 
-        The file, in memory, has bubblewrap's options, as everybody can read command lines. Variables are
-        set inside only: bubblewrap itself must not see one such as LD_PRELOAD.
+        Args:
+            folder: has room for files of the start.
+            marker: begins the marker of its processes, see `run_command`.
         """
-        options = self._options()
-        for bind in binds:
-            kind = "--ro-bind" if bind.read_only else "--bind"
-            options += [kind, str(bind.source), bind.target]
-        options += ["--chdir", cwd, "--clearenv"]
-        for name, value in env.items():
-            options += ["--setenv", name, value]
-        text = "".join(f"{each}\0" for each in options).encode(errors="surrogateescape")
-        handle = os.memfd_create("bubblewrap")
-        try:
-            with open(handle, "wb", closefd=False) as file:
-                file.write(text)
-            os.lseek(handle, 0, os.SEEK_SET)
-            yield [self.program, "--args", str(handle), "--", *words], handle
-        finally:
-            os.close(handle)
+        async with _Start.open(self, folder, marker) as start:
+            options = [*self._options(), *start.options]
+            for bind in binds:
+                kind = "--ro-bind" if bind.read_only else "--bind"
+                options += [kind, str(bind.source), bind.target]
+            options += ["--remount-ro", "/", "--chdir", cwd, "--clearenv"]
+            # Set inside only: bubblewrap itself must not see a variable such as LD_PRELOAD.
+            for name, value in env.items():
+                options += ["--setenv", name, value]
+            # In a file in memory, as everybody can read command lines.
+            text = "".join(f"{each}\0" for each in options).encode(errors="surrogateescape")
+            handle = start.add_file("bubblewrap", text)
+            yield Launch(
+                words=[
+                    *self.holder.words(self.limits),
+                    self.program,
+                    *("--args", str(handle), "--", *start.words, *words),
+                ],
+                cwd=folder,
+                env=self.holder.variables(),
+                inherited=tuple(start.inherited),
+                marker=marker,
+                attend=start.attend,
+                fresh_keyring=True,
+            )
 
     def _options(self) -> list[str]:
-        options = ["--unshare-user", "--unshare-pid", "--unshare-ipc"]
-        options += ["--unshare-uts", "--unshare-cgroup-try", "--cap-drop", "ALL"]
-        options += ["--hostname", "thunk"]
-        if not self.network:
+        options = ["--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
+        options += ["--unshare-cgroup-try", "--cap-drop", "ALL", "--hostname", "thunk"]
+        if self.network != "host":
             options.append("--unshare-net")
         for path in SYSTEM:
             if os.path.islink(path):
@@ -130,27 +180,183 @@ class Sandbox:
                 options += ["--ro-bind", path, path]
         for name in SETTINGS:
             options += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
-        return [*options, "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]  # noqa: S108
+        options += ["--proc", "/proc", "--dev", "/dev"]
+        for path in MASKED:
+            if os.path.exists(path):
+                options += ["--ro-bind", "/dev/null", path]
+        options += ["--perms", "1777", "--size", str(_SHM_SIZE), "--tmpfs", _SHM]
+        options += ["--remount-ro", "/dev"]
+        return [*options, "--size", str(_RUN_SIZE), "--tmpfs", "/run"]
 
-    async def probe(self) -> str | None:
-        """Return why the sandbox doesn't work on this machine, or None if it does."""
-        words = [self.program, *self._options(), "--", "/bin/sh", "-c", "exit 0"]
+    def describe(self) -> list[str]:
+        """Return what contains commands, in words."""
+        texts = ["the system read-only, nothing of yours (bubblewrap)"]
+        match self.network:
+            case "own" if self.helper is not None:
+                texts.append(f"a network of their own, outgoing only ({self.helper.kind})")
+            case "none":
+                texts.append("no network")
+            case _:
+                texts.append("THIS MACHINE'S NETWORK, with its own services")
+        texts.append("a new session keyring")
+        texts.append("a seccomp filter" if self.filter else "NO SECCOMP FILTER for this processor")
+        return texts
+
+    async def probe(self, folder: Path) -> str | None:
+        """Return why a command can't be contained so on this machine, or None if it can."""
+        output = bytearray()
+
+        async def on_bytes(stream: int, data: bytes) -> None:
+            output.extend(data)
+
+        words = ["/bin/sh", "-c", "exit 0"]
         try:
             with trio.fail_after(PROBE_SECONDS):
-                done = await trio.run_process(
-                    words, capture_stdout=True, stderr=subprocess.STDOUT, check=False
+                starting = self.launching(
+                    words, env={"PATH": PATH}, binds=(), cwd="/", folder=folder, marker=""
                 )
+                async with starting as launch:
+                    status = await run_command(
+                        launch.words,
+                        cwd=launch.cwd,
+                        env=launch.env,
+                        stdin=b"",
+                        on_bytes=on_bytes,
+                        inherited=launch.inherited,
+                        attend=launch.attend,
+                        fresh_keyring=launch.fresh_keyring,
+                    )
+        except DriverError as error:
+            return str(error)
         except (OSError, trio.TooSlowError) as error:
             return str(error) or "it does not end"
-        output = done.stdout.decode(errors="replace").strip()[:300]
-        return None if not done.returncode else output or f"exit status {done.returncode}"
+        text = output.decode(errors="replace").strip()[:300]
+        return None if not status else text or f"exit status {status}"
 
 
-async def find(*, network: bool = True) -> Sandbox | str:
-    """Return a sandbox that works on this machine, or why there is none."""
+async def find(network: NetworkMode = "own", limits: CommandLimits = NO_LIMITS) -> Sandbox:
+    """Return a sandbox that was tried on this machine. Raises SandboxMissing."""
     program = shutil.which("bwrap")
     if program is None:
-        return "bubblewrap is not installed (its program is bwrap)"
-    sandbox = Sandbox(program, network)
-    reason = await sandbox.probe()
-    return sandbox if reason is None else f"{program} does not work here: {reason}"
+        raise SandboxMissing(
+            f"commands can't be contained: bubblewrap is not installed. {WITHOUT_BUBBLEWRAP}"
+        )
+    sandbox = Sandbox(
+        program, "none", None, syscall_filter.program(), await find_limit_holder(), limits
+    )
+    if (reason := await _probe(sandbox)) is not None:
+        raise SandboxMissing(
+            f"commands can't be contained: {program} does not work here: {reason}. "
+            f"{WITHOUT_BUBBLEWRAP}"
+        )
+    if network != "own":
+        return replace(sandbox, network=network)
+    reasons = []
+    for helper in find_helpers():
+        connected = replace(sandbox, network="own", helper=helper)
+        if (reason := await _probe(connected)) is None:
+            return connected
+        reasons.append(f"{helper.program} does not work here: {reason}")
+    raise SandboxMissing(
+        "commands can't have a network of their own: "
+        f"{'; '.join(reasons) or 'neither slirp4netns nor pasta is installed'}. "
+        "Install slirp4netns or passt, or say --no-network, or --network host"
+    )
+
+
+async def _probe(sandbox: Sandbox) -> str | None:
+    with TemporaryDirectory(prefix="bassloop-") as folder:
+        return await sandbox.probe(Path(folder))
+
+
+@dataclass(eq=False)
+class _Start:
+    """The start of one contained command: what it inherits, and what is done while it waits.
+
+    Args:
+        options: bubblewrap's.
+        words: what the command begins with.
+    """
+
+    sandbox: Sandbox
+    folder: Path
+    marker: str
+    stack: ExitStack
+    options: list[str] = field(default_factory=list)
+    words: list[str] = field(default_factory=list)
+    inherited: list[int] = field(default_factory=list)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, sandbox: Sandbox, folder: Path, marker: str) -> AsyncGenerator[_Start]:
+        with ExitStack() as stack:
+            start = cls(sandbox, folder, marker, stack)
+            start._prepare()
+            yield start
+
+    def _prepare(self) -> None:
+        self._info, info = self._pipe()
+        blocked, self._release = self._pipe()
+        self.inherited += [info, blocked]
+        self.options += ["--info-fd", str(info), "--block-fd", str(blocked)]
+        if self.sandbox.filter is not None:
+            self.options += ["--seccomp", str(self.add_file("seccomp", self.sandbox.filter))]
+        helper = self.sandbox.helper
+        if helper is not None:
+            start = self.folder / "start"
+            start.mkdir(mode=0o700)
+            self._ready, self._go = self._fifo(start / "ready"), self._fifo(start / "go")
+            resolver = self.folder / "resolv.conf"
+            resolver.write_text(helper.resolver_settings())
+            self.options += ["--bind", str(start), _START]
+            self.options += ["--ro-bind", str(resolver), "/etc/resolv.conf"]
+            self.words += ["/bin/sh", "-c", _WAIT, "sh"]
+        elif self.sandbox.network == "host":
+            self.options += ["--ro-bind-try", "/etc/resolv.conf", "/etc/resolv.conf"]
+
+    async def attend(self) -> None:
+        """Hold the command to its limits, connect its network, and let it begin. Raises DriverError."""
+        child = await self._child()
+        try:
+            with self.sandbox.holder.holding(child, self.sandbox.limits):
+                os.write(self._release, b"\n")
+                if self.sandbox.helper is None:
+                    await trio.sleep_forever()
+                await trio.lowlevel.wait_readable(self._ready)
+                env = {**os.environ, MARKER_VARIABLE: self.marker}
+                async with self.sandbox.helper.connecting(child, self.folder, env):
+                    os.write(self._go, b"\n")
+                    await trio.sleep_forever()
+        except OSError as error:
+            raise DriverError(f"the command can't be contained: {error.strerror}") from error
+
+    async def _child(self) -> int:
+        """Return the id of the process that bubblewrap has started, and that waits."""
+        text = b""
+        while b"}" not in text:
+            await trio.lowlevel.wait_readable(self._info)
+            text += os.read(self._info, 4_096)
+        return int(json.loads(text)["child-pid"])
+
+    def add_file(self, name: str, content: bytes) -> int:
+        """Return a file in memory with this content, which the command's process inherits."""
+        handle = os.memfd_create(name)
+        self.stack.callback(os.close, handle)
+        with open(handle, "wb", closefd=False) as file:
+            file.write(content)
+        os.lseek(handle, 0, os.SEEK_SET)
+        self.inherited.append(handle)
+        return handle
+
+    def _pipe(self) -> tuple[int, int]:
+        read, write = os.pipe()
+        self.stack.callback(os.close, read)
+        self.stack.callback(os.close, write)
+        return read, write
+
+    def _fifo(self, path: Path) -> int:
+        """Return a pipe with a name, open for both sides, so that it waits for nobody."""
+        os.mkfifo(path, 0o600)
+        handle = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        self.stack.callback(os.close, handle)
+        return handle

@@ -143,7 +143,13 @@ async def _serve_runtime(
     """
     state = options.state_dir or Path(platformdirs.user_cache_dir("bass-loop")) / "local"
     runner = RunnerOptions(
-        login="local", host="local", allow_host_path=True, state_dir=state, sandbox=options.sandbox
+        login="local",
+        host="local",
+        allow_host_path=True,
+        state_dir=state,
+        sandbox=options.sandbox,
+        network="host",
+        no_limits=True,
     )
     try:
         box = await find_sandbox(runner)

@@ -1,0 +1,183 @@
+"""The seccomp filter of contained commands: a program for the kernel's BPF machine, on `bwrap --seccomp`.
+
+What Podman's and Docker's default profiles deny to a container without capabilities is denied here: the
+kernel's keyrings, new namespaces, mounts, modules, and what ordinary programs don't need and kernels have
+had holes in. Calls that are newer than this list don't exist for a command, so that it falls back to older
+ones. 32-bit programs of x86 are filtered likewise; x32 and 32-bit ARM are refused.
+"""
+
+from __future__ import annotations
+
+import errno
+import platform
+import struct
+from dataclasses import dataclass
+
+# linux/bpf_common.h and linux/seccomp.h
+_LOAD = 0x20  # BPF_LD | BPF_W | BPF_ABS
+_EQUAL = 0x15  # BPF_JMP | BPF_JEQ | BPF_K
+_AT_LEAST = 0x35  # BPF_JMP | BPF_JGE | BPF_K
+_ANY_BIT = 0x45  # BPF_JMP | BPF_JSET | BPF_K
+_RETURN = 0x06  # BPF_RET | BPF_K
+_ALLOW = 0x7FFF0000  # SECCOMP_RET_ALLOW
+_ERRNO = 0x00050000  # SECCOMP_RET_ERRNO
+_NUMBER, _ARCHITECTURE, _ARGUMENT_0 = 0, 4, 16  # offsets in struct seccomp_data, little-endian
+
+NEWEST = 469
+"""The newest system call that was looked at, `file_setattr`; all architectures number new ones alike."""
+
+NAMESPACES = 0x7E020000
+"""The flags of clone and unshare that make namespaces."""
+AF_VSOCK = 40
+"""The sockets with which a virtual machine reaches its host."""
+
+DENIED: dict[str, tuple[int | None, int | None, int | None]] = {
+    # name: (x86_64, i386, aarch64)
+    "acct": (163, 51, 89),
+    "add_key": (248, 286, 217),
+    "bpf": (321, 357, 280),
+    "chroot": (161, 61, 51),
+    "clock_adjtime": (305, 343, 266),
+    "clock_adjtime64": (None, 405, None),
+    "clock_settime": (227, 264, 112),
+    "clock_settime64": (None, 404, None),
+    "create_module": (174, 127, None),
+    "delete_module": (176, 129, 106),
+    "fanotify_init": (300, 338, 262),
+    "finit_module": (313, 350, 273),
+    "fsconfig": (431, 431, 431),
+    "fsmount": (432, 432, 432),
+    "fsopen": (430, 430, 430),
+    "fspick": (433, 433, 433),
+    "get_kernel_syms": (177, 130, None),
+    "init_module": (175, 128, 105),
+    "io_uring_enter": (426, 426, 426),
+    "io_uring_register": (427, 427, 427),
+    "io_uring_setup": (425, 425, 425),
+    "ioperm": (173, 101, None),
+    "iopl": (172, 110, None),
+    "kexec_file_load": (320, None, 294),
+    "kexec_load": (246, 283, 104),
+    "keyctl": (250, 288, 219),
+    "lookup_dcookie": (212, 253, 18),
+    "mount": (165, 21, 40),
+    "mount_setattr": (442, 442, 442),
+    "move_mount": (429, 429, 429),
+    "move_pages": (279, 317, 239),
+    "name_to_handle_at": (303, 341, 264),
+    "nfsservctl": (180, 169, 42),
+    "open_by_handle_at": (304, 342, 265),
+    "open_tree": (428, 428, 428),
+    "open_tree_attr": (467, 467, 467),
+    "perf_event_open": (298, 336, 241),
+    "pivot_root": (155, 217, 41),
+    "query_module": (178, 167, None),
+    "quotactl": (179, 131, 60),
+    "quotactl_fd": (443, 443, 443),
+    "reboot": (169, 88, 142),
+    "request_key": (249, 287, 218),
+    "setdomainname": (171, 121, 162),
+    "sethostname": (170, 74, 161),
+    "setns": (308, 346, 268),
+    "settimeofday": (164, 79, 170),
+    "stime": (None, 25, None),
+    "swapoff": (168, 115, 225),
+    "swapon": (167, 87, 224),
+    "_sysctl": (156, 149, None),
+    "sysfs": (139, 135, None),
+    "syslog": (103, 103, 116),
+    "umount": (None, 22, None),
+    "umount2": (166, 52, 39),
+    "uselib": (134, 86, None),
+    "userfaultfd": (323, 374, 282),
+    "ustat": (136, 62, None),
+    "vhangup": (153, 111, 58),
+    "vm86": (None, 166, None),
+    "vm86old": (None, 113, None),
+}
+"""Calls that fail with EPERM."""
+
+
+@dataclass(frozen=True, slots=True)
+class Abi:
+    """A way to call the kernel: its audit number, and the numbers of calls whose arguments matter.
+
+    Args:
+        column: its place in the tuples of `DENIED`.
+    """
+
+    audit: int
+    column: int
+    clone: int
+    unshare: int
+    socket: int
+    clone3: int = 435
+
+
+X86_64 = Abi(audit=0xC000003E, column=0, clone=56, unshare=272, socket=41)
+I386 = Abi(audit=0x40000003, column=1, clone=120, unshare=310, socket=359)
+AARCH64 = Abi(audit=0xC00000B7, column=2, clone=220, unshare=97, socket=198)
+
+ABIS = {"x86_64": (X86_64, I386), "aarch64": (AARCH64,)}
+"""The ABIs of a machine that commands may use."""
+
+
+def program(machine: str | None = None) -> bytes | None:
+    """Return the filter for a machine, by default this one; None if its calls are not known here."""
+    abis = ABIS.get(machine or platform.machine())
+    if abis is None:
+        return None
+    words = [_instruction(_LOAD, _ARCHITECTURE)]
+    for abi in abis:
+        section = _section(abi)
+        # A section may be longer than the 255 instructions that a conditional jump can skip.
+        words += [_instruction(_EQUAL, abi.audit, 1, 0), _jump(len(section))]
+        words += section
+    return b"".join([*words, _error(errno.ENOSYS)])
+
+
+def _section(abi: Abi) -> list[bytes]:
+    """Return the instructions for the calls of one ABI, each of which ends in a return."""
+    words = [
+        _instruction(_LOAD, _NUMBER),
+        _instruction(
+            _AT_LEAST, NEWEST + 1, 0, 1
+        ),  # x32 sets a high bit, and so is refused here too
+        _error(errno.ENOSYS),
+        _instruction(
+            _EQUAL, abi.clone3, 0, 1
+        ),  # its flags are in memory; libraries fall back to clone
+        _error(errno.ENOSYS),
+    ]
+    numbers = [numbers[abi.column] for numbers in DENIED.values()]
+    for number in sorted(each for each in numbers if each is not None):
+        words += [_instruction(_EQUAL, number, 0, 1), _error(errno.EPERM)]
+    for number in (abi.clone, abi.unshare):
+        words += [
+            _instruction(_EQUAL, number, 0, 4),
+            _instruction(_LOAD, _ARGUMENT_0),
+            _instruction(_ANY_BIT, NAMESPACES, 0, 1),
+            _error(errno.EPERM),
+            _instruction(_RETURN, _ALLOW),
+        ]
+    words += [
+        _instruction(_EQUAL, abi.socket, 0, 3),
+        _instruction(_LOAD, _ARGUMENT_0),
+        _instruction(_EQUAL, AF_VSOCK, 0, 1),
+        _error(errno.EPERM),
+        _instruction(_RETURN, _ALLOW),
+    ]
+    return words
+
+
+def _instruction(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
+    """Return a `struct sock_filter`; jumps count the instructions that are skipped."""
+    return struct.pack("<HBBI", code, if_true, if_false, value)
+
+
+def _jump(count: int) -> bytes:
+    return _instruction(0x05, count)  # BPF_JMP | BPF_JA
+
+
+def _error(number: int) -> bytes:
+    return _instruction(_RETURN, _ERRNO | number)
