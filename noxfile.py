@@ -164,7 +164,8 @@ def browser(session: nox.Session) -> None:
 def containers(session: nox.Session) -> None:
     """Thunks in real containers and sandboxes, of a base image made here and a registry on loopback."""
     packages = "podman runc slirp4netns passt bubblewrap busybox-static openssl docker-registry"
-    _needs(session, "podman", "busybox", "openssl", "bwrap", debian=packages)
+    programs = ("podman", "busybox", "openssl", "bwrap", "slirp4netns", "pasta", "perl")
+    _needs(session, *programs, debian=packages)
     _install(session)
     reason = str(session.run("python", "-c", PROBE, silent=True)).strip()
     if reason:
