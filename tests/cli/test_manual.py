@@ -90,3 +90,27 @@ def test_a_group_that_does_something_by_itself_tells_its_options() -> None:
     assert "HOST[:PORT]" in page
     assert "\\-\\-allow\\-host\\-path" in page
     assert "bassloop\\-runner\\-secret" in page
+
+
+def test_every_command_shows_an_example() -> None:
+    for context in contexts(click.Context(cli, info_name="bassloop")):
+        described = getattr(context.command, "default", context.command)
+        assert "Example" in described.help or context.command.name == "completion", (
+            context.command_path
+        )
+
+
+@pytest.mark.parametrize(
+    ("words", "suggestion"),
+    [
+        (["statsu"], "Did you mean status?"),
+        (["deliveries", "lst"], "Did you mean list?"),
+        (["github", "docter"], "Did you mean doctor?"),
+        (["service", "instal"], "Did you mean install?"),
+        (["try", "--evnt", "push"], "--event"),
+    ],
+)
+def test_a_misspelt_word_gets_a_suggestion(words: list[str], suggestion: str) -> None:
+    said = CliRunner().invoke(cli, words)
+    assert said.exit_code == 2
+    assert suggestion in said.output
