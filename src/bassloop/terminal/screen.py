@@ -1,147 +1,382 @@
-"""The screen: bytes taken apart into lines, parts of lines, and functions.
+"""The screen: the last few lines, which may still change, and how text is written onto them.
 
-It is a real terminal's in everything but one: it has no right edge, so that lines never wrap. A
-newline also returns the cursor to the first column, since programs here write to pipes as often as
-to terminals.
-
-Bytes are worked on in the largest pieces that mean something together: whole lines while the cursor
-is at the end of the text, or goes over lines from their beginning; all that is between two newlines
-while a program only returns to the beginning of its line; single functions otherwise.
+A line that scrolls out at the top is settled. Strokes that a program draws over each other (each
+begins in the first column) are not drawn one by one: the last one that covers the others is what
+remains of them.
 """
 
 from __future__ import annotations
 
-from bassloop.terminal.frames import skippable
-from bassloop.terminal.functions import Functions
-from bassloop.terminal.row import Row
+from bassloop.terminal.lines import Measure, columns
+from bassloop.terminal.row import CUT, ROW_LIMIT, Row
 from bassloop.terminal.sequences import (
-    BROKEN_CSI,
-    CONTENT,
-    CSI,
-    ESCAPE,
-    PENDING_LIMIT,
-    STRING,
-    STRING_END,
-    TABS,
+    COLUMN_ONE,
+    ERASE,
+    ERASE_RIGHT,
+    MODE,
+    NOT_IN_LINES,
     UNFINISHED,
     UNFINISHED_CHARACTER,
 )
-from bassloop.terminal.style import pen_after
+from bassloop.terminal.style import DEFAULT_PEN, PLAIN, Pen, begin, pen_after, style_after
 
-BLOCK = 32 * 1024
-"""Bytes that are worked on at once; it bounds what is looked at more than once."""
+_STOPS = (b"\r", b"\b", b"\x0b", b"\x0c")
+"""Controls that move the cursor within a line; a return before a newline doesn't."""
 
-_IN_LINES = (b"m", b"K")
-"""Final bytes of the control sequences that `CONTENT` takes in."""
+BEYOND = 1 << 30
+"""A column beyond all others."""
 
 
-class Screen(Functions):
-    """A screen of so many rows. `feed` it bytes, then `take` the lines that settled."""
+class Stops:
+    """Finds what ends text that is only written from left to right, looking at no byte twice."""
+
+    def __init__(self) -> None:
+        self._data = b""
+        self._found = [-1] * (1 + len(_STOPS))
+
+    def next(self, data: bytes, at: int) -> int:
+        """Return the position of the first stop from `at` on, or the length of the data.
+
+        Called with the same data, `at` has to grow.
+        """
+        found = self._found
+        if data is not self._data:
+            self._data = data
+            found[:] = [-1] * len(found)
+        if found[0] < at:
+            escape = NOT_IN_LINES.search(data, at)
+            found[0] = escape.start() if escape else len(data)
+        for index, control in enumerate(_STOPS, 1):
+            if found[index] < at:
+                position = data.find(control, at)
+                while position >= 0 and data.startswith(b"\r\n", position):
+                    position = data.find(control, position + 2)
+                found[index] = position if position >= 0 else len(data)
+        return min(found)
+
+
+class Screen:
+    """So many rows, a cursor, a pen, and what settled.
+
+    The cursor is in row `y` and column `_x`, except when `_at_end`: then it is behind the text of
+    its row, and which column that is has not been worked out.
+    """
 
     def __init__(self, height: int) -> None:
-        super().__init__(height)
-        self._held = b""
-        self._in_string = False
+        self.height = height
+        self.rows = [Row()]
+        self.y = 0
+        self.pen = DEFAULT_PEN
+        self.settled = 0
+        self._x = 0
+        self._at_end = True
+        self._top = 0
+        self._bottom = height - 1
+        self._out: list[bytes] = []
+        self._skipping = False
+        self._cut_short = False
+        self._measure = Measure()
+        self._stops = Stops()
 
-    def finish(self) -> None:
-        """Settle everything. What is unfinished at the end is dropped."""
-        texts = self.texts()
+    def take(self) -> list[bytes]:
+        """The lines that settled since the last call."""
+        out, self._out = self._out, []
+        return out
+
+    def load(self, text: bytes) -> None:
+        """Begin with plain text on the screen, which fits on it."""
+        lines = text.split(b"\n")
+        self.rows = [Row(line.removesuffix(b"\r")) for line in lines[:-1]]
+        self.rows.append(Row(lines[-1]))
+        self.y = len(lines) - 1
+        self._at_end = True
+
+    def skip_line(self) -> None:
+        """Begin in the middle of a line that was settled in part, because it is too long."""
+        self._skipping = self._cut_short = True
+
+    def texts(self) -> list[bytes]:
+        """The lines on the screen, without blank ones at its end."""
+        texts = [row.text() for row in self.rows]
+        while texts and not texts[-1]:
+            texts.pop()
+        return texts
+
+    # Whole lines
+
+    def _at_rest(self) -> bool:
+        row = self.rows[-1]
+        return (
+            self.y == len(self.rows) - 1
+            and row.cells is None
+            and (self._at_end or (not row.data and self._x == 0))
+            and self._top == 0
+            and self._bottom == self.height - 1
+        )
+
+    def _whole_lines(self, data: bytes, at: int) -> int:
+        """Work on the lines from `at` on that are only written from left to right; returns where
+        the first other one begins. The cursor is at the end of the last line."""
+        end = self._end_of_lines(data, at)
+        if end == at:
+            return at
+        block = _tidied(data[at:end])
+        if b"\x1b[" in block:
+            block = ERASE_RIGHT.sub(b"", block)
+        lines = block.split(b"\n")
+        if lines[0]:
+            self._write(lines[0])
         if self._skipping:
             self._end_skipping()
+        else:
+            self._add_row()
+        if len(lines) > 2:
+            self._add_lines(lines[1:-1])
+        return end
+
+    def _lines_over(self, data: bytes, at: int) -> int:
+        """The same for lines that are written over others, from the first column of a line that is
+        not the last: as many as there are above that."""
+        end = self._end_of_lines(data, at)
+        # A tab moves over what is there, and is no part of what a line is written over with.
+        if (tab := data.find(b"\t", at, end)) >= 0:
+            end = max(at, data.rfind(b"\n", at, tab) + 1)
+        if end == at or self._top or self._bottom < self.height - 1:
+            return at
+        lines = _tidied(data[at:end]).split(b"\n")
+        room = len(self.rows) - 1 - self.y
+        measure = self._measure.columns
+        erases = ERASE.search(data, at, end) is not None
+        if len(lines) - 1 > room:
+            lines = data[at:end].split(b"\n", room)
+            end -= len(lines[-1])
+            lines = [_tidied(line + b"\n")[:-1] for line in lines[:-1]] + [b""]
+        lines.pop()
+        for line in lines:
+            if erases and ERASE.search(line):
+                self._overstrike([], line)
+            elif line:
+                row = self.rows[self.y]
+                width = measure(line)
+                if 0 < width >= row.columns():
+                    pen = self.pen
+                    self.pen = pen_after(pen, line)
+                    row.touched = row.touched or not row.blank
+                    row.replace(line, pen, self.pen, width)
+                else:
+                    self._write(line)
+            self._new_line(self.y + 1)
+        return end
+
+    def _add_row(self) -> None:
+        self.rows.append(Row())
+        if len(self.rows) > self.height:
+            self._settle([self.rows.pop(0).text()])
+        self._new_line(len(self.rows) - 1)
+
+    def _add_lines(self, lines: list[bytes]) -> None:
+        """Add whole lines, with the cursor at the beginning of a blank last row."""
+        style = self.pen.style
+        for index, line in enumerate(lines):
+            if style is not PLAIN and line:
+                lines[index] = begin(Pen(style)) + line
+            if b"\x1b" in line:
+                style = style_after(style, line)
+        self.pen = Pen(style)
+        self.rows.pop()
+        over = len(self.rows) + len(lines) + 1 - self.height
+        if over > 0:
+            kept = self.rows[over:]
+            self._settle([row.text() for row in self.rows[:over]])
+            direct = max(0, over - len(self.rows))
+            self._settle(lines[:direct])
+            self.rows = kept
+            lines = lines[direct:]
+        self.rows += [Row(line) for line in lines]
+        self.rows.append(Row())
+        self._new_line(len(self.rows) - 1)
+
+    def _settle(self, lines: list[bytes]) -> None:
+        self._out += lines
+        self.settled += len(lines)
+
+    def _new_line(self, y: int) -> None:
+        self.y = y
+        self._x = 0
+        self._at_end = False
+        if self.pen.link:
+            self.pen = Pen(self.pen.style)
+
+    # Parts of a line
+
+    def _content(self, content: bytes) -> None:
+        if b"\x1b[" in content:
+            content = COLUMN_ONE.sub(b"\r", content)
+        if b"\r" not in content:
+            self._strokes(content)
+            return
+        strokes = content.split(b"\r")
+        self._strokes(strokes[0])
+        returned = not strokes[-1]
+        last = strokes.pop() if not returned else b""
+        while strokes and not strokes[-1] and not last:
+            strokes.pop()
+        if not last and len(strokes) > 1:
+            last = strokes.pop()
+        if last and not self._skipping:
+            self._x, self._at_end = 0, False
+            self._overstrike(strokes[1:], last)
+        if returned:
+            self._x, self._at_end = 0, False
+
+    def _overstrike(self, earlier: list[bytes], last: bytes) -> None:
+        """Write strokes that each begin in the first column, the cursor being there; all but the
+        last only if something of them remains to be seen."""
+        row = self.rows[self.y]
+        erases = ERASE.search(last) is not None
+        if erases:
+            covered = BEYOND
+        else:
+            covered = self._measure.columns(last)
+            for stroke in reversed(earlier):
+                if len(stroke) > covered and self._measure.columns(stroke) > covered:
+                    covered = -1
+                    break
+                if ERASE.search(stroke):
+                    break
+            else:
+                if not row.blank and row.columns() > covered:
+                    covered = -1
+        if covered <= 0:
+            for stroke in earlier:
+                if stroke:
+                    self._strokes(stroke)
+                    self._x, self._at_end = 0, False
+            self._strokes(last)
+            return
+        if earlier:
+            before = b"".join(earlier)
+            self.pen = pen_after(self.pen, before)
+            if row.blank and not row.touched and ERASE.sub(b"", before):
+                row.touched = True
+        row.clear()
+        self._strokes(last)
+        if not erases and self._at_end:
+            row.width = covered
+
+    def _strokes(self, content: bytes) -> None:
+        """Text and erasures, without returns."""
+        if b"K" not in content or not ERASE.search(content):
+            if content:
+                self._write(content)
+            return
+        at = 0
+        for erase in ERASE.finditer(content):
+            if erase.start() > at:
+                self._write(content[at : erase.start()])
+            self._erase_line(2 if erase[0] == b"\x1b[2K" else 0)
+            at = erase.end()
+        if at < len(content):
+            self._write(content[at:])
+
+    def _write(self, content: bytes) -> None:
+        if self._skipping:
+            return
+        row = self.rows[self.y]
+        pen = self.pen
+        after = pen_after(pen, content)
+        self.pen = after
+        if row.cells is None and (self._at_end or (row.blank and self._x == 0)):
+            row.append(content, pen, after)
+            self._at_end = True
+        else:
+            self._write_over(row, content, pen, after)
+        if len(row.data) > ROW_LIMIT:
+            if row.touched:
+                self._column()
+                row.to_cells()
+            else:
+                self._overflow(row)
+
+    def _write_over(self, row: Row, content: bytes, pen: Pen, after: Pen) -> None:
+        x = self._column()
+        width = columns(content, x)
+        if width == 0 and content.isascii():
+            return
+        if row.data:
+            row.touched = True
+        if x == 0 and width >= row.columns():
+            row.touched = True
+            row.replace(content, pen, after, width)
+            self._at_end = True
+            return
+        self._x = row.write(x, content, pen)
+        self._at_end = False
+
+    def _erase_line(self, kind: int) -> None:
+        row = self.rows[self.y]
+        if kind == 2:
+            self._column()
+            row.clear()
+        elif kind == 0:
+            if self._at_end or row.blank:
+                return
+            if self._x == 0:
+                row.clear()
+            else:
+                row.erase(self._x, BEYOND)
+        elif kind == 1 and not row.blank:
+            row.erase(0, self._column() + 1)
+
+    def _overflow(self, row: Row) -> None:
+        """The line has become too long: it and all others settle, and what follows up to the next
+        newline is dropped."""
+        row.data = row.data[:ROW_LIMIT]
+        at = self.rows.index(row)
+        texts = [row.text() for row in self.rows]
+        texts[at] = _whole(row.data) + CUT.encode()
         self._settle(texts)
         self.rows = [Row()]
         self.y = self._x = 0
         self._at_end = True
-        self._held = b""
+        self.pen = DEFAULT_PEN
+        self._skipping = True
 
-    def feed(self, data: bytes) -> None:
-        """Work on bytes, split anywhere."""
-        for start in range(0, len(data), BLOCK):
-            self._feed(data[start : start + BLOCK] if len(data) > BLOCK else data)
+    def _end_skipping(self) -> None:
+        self._skipping = False
+        if self._cut_short:
+            self._cut_short = False
+            self._settle([CUT.encode()])
+        self._new_line(0)
 
-    def _feed(self, data: bytes) -> None:
-        if self._held:
-            data = self._held + data
-            self._held = b""
-        if self._in_string:
-            end = STRING_END.search(data)
-            if end is None:
-                return
-            self._in_string = False
-            data = data[end.start() if end[0] in b"\x1b\n" else end.end() :]
-        if data and data[-1] >= 0x80 and (tail := UNFINISHED_CHARACTER.search(data[-3:])):
-            self._held = tail[0]
-            data = data[: -len(tail[0])]
-        at = 0
-        size = len(data)
-        looked = 0
-        while at < size:
-            if self._skipping:
-                newline = data.find(b"\n", at)
-                if newline < 0:
-                    return
-                self._end_skipping()
-                at = newline + 1
-                continue
-            function = CSI.match(data, at) if data[at] == 0x1B else None
-            if function and function[3] not in _IN_LINES:
-                if not function[2]:
-                    self._csi(function[1], function[3])
-                at = function.end()
-                continue
-            if self._at_rest():
-                at = self._whole_lines(data, at)
-                if at == size:
-                    return
-            elif self._x == 0 and not self._at_end and self.y < len(self.rows) - 1:
-                if at >= looked:
-                    at, looked = self._frames_over(data, at)
-                at = self._lines_over(data, at)
-                if at == size:
-                    return
-            if content := CONTENT.match(data, at):
-                at = content.end()
-                self._content(content[0])
-            elif tabs := TABS.match(data, at):
-                at = tabs.end()
-                self._tab(tabs[0])
-            elif data[at] != 0x1B:
-                self._control(data[at])
-                at += 1
-            else:
-                at = self._escape(data, at)
+    def _end_of_lines(self, data: bytes, at: int) -> int:
+        """Return where the last of the lines from `at` on ends that are written from left to right, or
+        `at` if none is."""
+        found = self._stops.next(data, at)
+        return at if found == at else max(at, data.rfind(b"\n", at, found) + 1)
 
-    def _frames_over(self, data: bytes, at: int) -> tuple[int, int]:
-        """Leave out the frames from `at` on that others cover. Returns where the first that is to be
-        drawn begins, and up to where there is none to be left out."""
-        if self._top or self._bottom < self.height - 1 or self.pen.link:
-            return at, len(data)
-        room = len(self.rows) - 1 - self.y
-        frames, until = skippable(data, at, room, self._measure)
-        if frames is None:
-            return at, until
-        self.pen = pen_after(self.pen, data[at : frames.end])
-        for row, written in zip(self.rows[self.y :], frames.written, strict=False):
-            row.touched = row.touched or written
-        return frames.end, until
+    def _column(self) -> int:
+        """The cursor's column; it is worked out only when somebody needs it."""
+        if self._at_end:
+            self._x = self.rows[self.y].columns()
+            self._at_end = False
+        return self._x
 
-    def _escape(self, data: bytes, at: int) -> int:
-        if found := CSI.match(data, at):
-            if not found[2]:
-                self._csi(found[1], found[3])
-            return found.end()
-        if found := STRING.match(data, at):
-            return found.end()
-        if UNFINISHED.match(data, at):
-            if len(data) - at > PENDING_LIMIT:
-                self._in_string = True
-                self._held = b"\x1b" if data.endswith(b"\x1b") else b""
-            else:
-                self._held = data[at:] + self._held
-            return len(data)
-        if found := ESCAPE.match(data, at):
-            if not found[1]:
-                self._plain_escape(found[2])
-            return found.end()
-        broken = BROKEN_CSI.match(data, at)
-        return broken.end() if broken else at + 1
+    def _reach(self, y: int) -> None:
+        while len(self.rows) <= y:
+            self.rows.append(Row())
+
+
+def _tidied(lines: bytes) -> bytes:
+    """Lines without returns at their ends, and without modes."""
+    if b"\r" in lines:
+        lines = lines.replace(b"\r\n", b"\n")
+    if b"\x1b[?" in lines:
+        lines = MODE.sub(b"", lines)
+    return lines
+
+
+def _whole(data: bytes) -> bytes:
+    """Bytes without an unfinished escape or character at their end."""
+    data = UNFINISHED.sub(b"", data)
+    return UNFINISHED_CHARACTER.sub(b"", data)

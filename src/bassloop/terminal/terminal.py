@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from bassloop.terminal.control_parser import ControlParser
 from bassloop.terminal.row import CUT, ROW_LIMIT
-from bassloop.terminal.screen import Screen
 from bassloop.terminal.sequences import BARE_RETURN
 
 ROWS = 32
@@ -48,7 +48,7 @@ class Terminal:
     def __init__(self, rows: int = ROWS) -> None:
         if rows < 2:
             raise ValueError(f"a terminal has at least 2 rows, not {rows}")
-        self._screen = Screen(rows)
+        self._screen = ControlParser(rows)
         self._rows = rows
         self._plain = True
         self._tail = b""

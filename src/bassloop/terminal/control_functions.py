@@ -1,4 +1,4 @@
-"""What the functions of a terminal do to the sheet: moving the cursor, erasing, inserting, margins.
+"""Control functions: moving the cursor, erasing, inserting and deleting, margins.
 
 Functions that are not here (and private ones, which set modes) have no effect. Numbers are bounded,
 so that no few bytes cause much work.
@@ -7,7 +7,7 @@ so that no few bytes cause much work.
 from __future__ import annotations
 
 from bassloop.terminal.row import Row
-from bassloop.terminal.sheet import Sheet
+from bassloop.terminal.screen import Screen
 from bassloop.terminal.style import DEFAULT_PEN, Pen
 from bassloop.terminal.width import TAB, next_stop
 
@@ -17,7 +17,7 @@ MOVE_LIMIT = 512
 _NUMBER_LIMIT = 9999
 
 
-class Functions(Sheet):
+class ControlFunctions(Screen):
     """A sheet with the functions of a terminal."""
 
     def __init__(self, height: int) -> None:
@@ -189,29 +189,29 @@ class Functions(Sheet):
 
 
 _FUNCTIONS = {
-    b"A": Functions._up,
-    b"B": Functions._down,
-    b"C": Functions._right,
-    b"D": Functions._left,
-    b"E": Functions._next_line,
-    b"F": Functions._previous_line,
-    b"G": Functions._to_column,
-    b"H": Functions._to_position,
-    b"J": Functions._erase_in_display,
-    b"K": Functions._erase_in_line,
-    b"L": Functions._insert_lines,
-    b"M": Functions._delete_lines,
-    b"P": Functions._delete_characters,
-    b"X": Functions._erase_characters,
-    b"@": Functions._insert_characters,
-    b"`": Functions._to_column,
-    b"a": Functions._right,
-    b"d": Functions._to_row,
-    b"e": Functions._down,
-    b"f": Functions._to_position,
-    b"r": Functions._margins,
-    b"s": Functions._save,
-    b"u": Functions._restored,
+    b"A": ControlFunctions._up,
+    b"B": ControlFunctions._down,
+    b"C": ControlFunctions._right,
+    b"D": ControlFunctions._left,
+    b"E": ControlFunctions._next_line,
+    b"F": ControlFunctions._previous_line,
+    b"G": ControlFunctions._to_column,
+    b"H": ControlFunctions._to_position,
+    b"J": ControlFunctions._erase_in_display,
+    b"K": ControlFunctions._erase_in_line,
+    b"L": ControlFunctions._insert_lines,
+    b"M": ControlFunctions._delete_lines,
+    b"P": ControlFunctions._delete_characters,
+    b"X": ControlFunctions._erase_characters,
+    b"@": ControlFunctions._insert_characters,
+    b"`": ControlFunctions._to_column,
+    b"a": ControlFunctions._right,
+    b"d": ControlFunctions._to_row,
+    b"e": ControlFunctions._down,
+    b"f": ControlFunctions._to_position,
+    b"r": ControlFunctions._margins,
+    b"s": ControlFunctions._save,
+    b"u": ControlFunctions._restored,
 }
 
 
