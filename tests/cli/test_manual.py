@@ -106,7 +106,7 @@ def test_every_command_shows_an_example() -> None:
         (["statsu"], "Did you mean status?"),
         (["deliveries", "lst"], "Did you mean list?"),
         (["github", "docter"], "Did you mean doctor?"),
-        (["service", "instal"], "Did you mean install?"),
+        (["service", "instal"], "Did you mean install or uninstall?"),
         (["try", "--evnt", "push"], "--event"),
     ],
 )
