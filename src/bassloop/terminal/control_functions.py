@@ -18,7 +18,7 @@ _NUMBER_LIMIT = 9999
 
 
 class ControlFunctions(Screen):
-    """A sheet with the functions of a terminal."""
+    """A screen with the control functions of a terminal."""
 
     def __init__(self, height: int) -> None:
         super().__init__(height)
