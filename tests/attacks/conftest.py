@@ -73,7 +73,7 @@ class Target:
 async def target(make_repository: MakeRepository, tmp_path: Path) -> AsyncGenerator[Target]:
     repository = make_repository(**{"project.bass": ""})
     async with (
-        world(repository, tmp_path / "world", METRICS_TOKEN=TOKEN) as around,
+        world(repository, tmp_path / "world", METRICS_TOKEN=TOKEN, HOOK_CPU="2") as around,
         around.daemon() as daemon,
     ):
         yield Target(around, daemon)
