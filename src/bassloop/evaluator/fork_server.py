@@ -45,6 +45,9 @@ _MOST_SOCKETS: Final = 64
 
 _NEEDS_TRIO: Final = "bassloop.bass.trio_driver"
 
+_NICENESS: Final = 5
+"""How much the daemon goes before hooks where both want a processor."""
+
 _MEMORY_UNIT: Final = 1024 if ON_LINUX else 1
 """Bytes in a unit of `ru_maxrss`."""
 
@@ -219,6 +222,7 @@ def main() -> None:
     """Serve on standard input until it is closed."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # meant for the daemon, which may want to drain first
+    os.nice(_NICENESS)
     limits = ProcessLimits(float(sys.argv[1]), int(sys.argv[2]))
     control = socket.socket(fileno=os.dup(0))
     control.set_inheritable(False)
