@@ -61,7 +61,7 @@ def test_calls_are_answered_in_any_order() -> None:
         ([ReadFile(2, "a")], "the call 2 after 0"),
         ([ReadFile(1, "a"), ReadFile(1, "a")], "the call 1 after 1"),
         ([Wait(1, 1)], "not started"),
-        ([StartCheck(1, "", "", b""), Wait(2, 1)], "not started"),
+        ([StartCheck(1, "", "", (), None, b""), Wait(2, 1)], "not started"),
         ([Next(1, 1)], "not open"),
         ([ReadThunk(1, b""), Next(2, 1)], "not open"),
         ([Evaluated(), Log("more")], "after the last"),
@@ -106,7 +106,7 @@ def test_a_stream_is_read_until_it_ends() -> None:
 
 def test_what_was_refused_is_not_there() -> None:
     conversation = begun()
-    hear(conversation, ReadThunk(1, b""), StartCheck(2, "", "", b""))
+    hear(conversation, ReadThunk(1, b""), StartCheck(2, "", "", (), None, b""))
     conversation.answer(Refusal(1, "no"))
     conversation.answer(Refusal(2, "no"))
     with pytest.raises(ProtocolError, match="not open"):

@@ -90,7 +90,7 @@ def test_messages_with_a_byte_changed_are_messages_or_an_error(message: Any, dat
 @pytest.mark.parametrize("size", [0, 1, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE, 3 * PIECE + 7])
 def test_content_travels_in_pieces_and_arrives_whole(size: int) -> None:
     content = bytes(range(256)) * (size // 256 + 1)
-    message = StartCheck(1, "it", "sha", content[:size])
+    message = StartCheck(1, "it", "sha", (), None, content[:size])
     pieces = frames(message)
     assert all(len(piece) <= PIECE + 100 for piece in pieces)
     assert len(pieces) == max(1, -(-size // PIECE))

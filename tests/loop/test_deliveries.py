@@ -85,7 +85,7 @@ async def test_deliveries_are_listed_shown_and_replayed(
                 while "set_aside" not in await command(its, "list"):
                     await trio.sleep(0.05)
             said = await command(its, "replay", second.guid)
-            assert said == "it is handled when the daemon starts\n"
+            assert said == "it will be handled when the daemon starts\n"
             assert "received" in await command(its, "list", "-n", "1")
             async with its.daemon():
                 while "set_aside" not in await command(its, "list", "-n", "1"):

@@ -351,7 +351,9 @@ class HookProcess:
             )
         if code < 0:
             name = signal.Signals(-code).name
-            return HookCrashed(f"its process died of {name}; it may nest too deep")
+            return HookCrashed(
+                f"its process died of {name}; it may nest too deep or need more memory than HOOK_MEMORY"
+            )
         return HookCrashed(f"its process ended with status {code} before it was done")
 
 
