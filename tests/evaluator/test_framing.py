@@ -27,6 +27,8 @@ from bassloop.evaluator.messages import (
 )
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=50)
+NEEDS = st.lists(TEXT, max_size=3).map(tuple)
+LIMIT = st.none() | st.floats(0, messages.MAX_LIMIT, exclude_min=True)
 NUMBER = st.integers(1, messages.MAX_MESSAGES)
 CONTENT = st.binary(max_size=100)
 FROM_PROCESS: st.SearchStrategy[Any] = st.one_of(
@@ -38,7 +40,7 @@ FROM_PROCESS: st.SearchStrategy[Any] = st.one_of(
     st.builds(messages.ExportPath, NUMBER, CONTENT),
     st.builds(messages.Next, NUMBER, NUMBER),
     st.builds(messages.Resolve, NUMBER, CONTENT),
-    st.builds(messages.StartCheck, NUMBER, TEXT, TEXT, CONTENT),
+    st.builds(messages.StartCheck, NUMBER, TEXT, TEXT, NEEDS, LIMIT, CONTENT),
     st.builds(messages.Wait, NUMBER, NUMBER),
     st.builds(messages.Log, TEXT, TEXT),
     st.builds(messages.Idle, st.integers(0, 1 << 40)),
@@ -131,7 +133,7 @@ def test_a_message_that_is_too_long_is_refused_before_it_has_arrived() -> None:
         ["RunThunk", 1],
         ["ReadFile", 1, "x" * 5000],
         ["ReadFile", 1, None],
-        ["StartCheck", 1, "x" * 2000, "", b""],
+        ["StartCheck", 1, "x" * 2000, "", [], None, b""],
         ["Fork", 1],
         "Evaluated",
         {"type": "Evaluated"},
