@@ -11,7 +11,7 @@ from bassloop.terminal import Terminal
 
 SIZE = 128 << 10
 SECONDS = 1.2
-"""For `SIZE` bytes: ten times what the slowest took where this was measured, on a busy machine."""
+"""For `SIZE` bytes: about three times what the slowest took where this was measured, on a busy machine."""
 
 ATTACKS = {
     "inserted lines": b"\x1b[1000L",
