@@ -7,7 +7,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bassloop.terminal import render_lines
@@ -50,6 +50,8 @@ class Text(HTMLParser):
         self.attributes.append((tag, dict(attrs)))
 
 
+@example("https://&")
+@example("(https://x/?a&)")
 @given(
     st.lists(
         st.sampled_from(

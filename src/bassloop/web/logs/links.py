@@ -31,12 +31,15 @@ def link_urls(line: str) -> str:
 
 
 def _link(match: re.Match[str]) -> str:
-    url = match[0].rstrip(_TRAILING)
+    # Stripped in the text that was printed: a semicolon may end an entity, and that is no punctuation.
+    whole = match[0].replace("&amp;", "&")
+    url = whole.rstrip(_TRAILING)
     for opening, closing in ("()", "[]", "{}"):
         # A bracket that closes what was opened before the address is no part of it.
         while url.endswith(closing) and url.count(closing) > url.count(opening):
             url = url[:-1].rstrip(_TRAILING)
     if len(url) > MAX_URL or url in ("http://", "https://"):
         return match[0]
-    rest = match[0][len(url) :]
+    rest = whole[len(url) :].replace("&", "&amp;")
+    url = url.replace("&", "&amp;")
     return f'<a class="t-link" href="{url}" rel="noopener noreferrer nofollow ugc">{url}</a>{rest}'
