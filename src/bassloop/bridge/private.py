@@ -97,7 +97,8 @@ if _shim:
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # of parts of asyncio that upstream names
     import trio_asyncio
-if _shim:
+if sys.version_info >= (3, 12):
+    # asyncio.current_task, which grpclib calls, is C since then, and asks the thread
     _tell_the_thread()
 
 
