@@ -66,6 +66,9 @@ log = structlog.get_logger(__name__)
 _REPORT_SECONDS: Final = 5.0
 """How long the fork server has to report how a process ended, before it counts as lost."""
 
+_NEAR_LIMIT: Final = 0.75
+"""The part of its memory limit that a process had used if it died of the limit, and not of what it did."""
+
 _LOG_LINE: Final = 64
 """Bytes that a message of a script counts for, however short it is."""
 
@@ -194,8 +197,7 @@ class HookProcess:
             case Failed(message, report):
                 raise HookFailed(message, report)
             case OutOfMemory():
-                megabytes = self._limits.memory >> 20
-                raise HookStopped(f"it needs more than {megabytes} MiB of memory", "HOOK_MEMORY")
+                raise self._out_of_memory()
             case Crashed(name, traceback):
                 log.error("evaluator crashed", error=name, traceback=traceback)
                 raise HookCrashed(f"the loop's evaluator failed: {name}")
@@ -331,6 +333,10 @@ class HookProcess:
 
     # --- the end ---
 
+    def _out_of_memory(self) -> HookStopped:
+        megabytes = self._limits.memory >> 20
+        return HookStopped(f"it needs more than {megabytes} MiB of memory", "HOOK_MEMORY")
+
     async def _cause_of_death(self) -> Exception:
         """Return why the process is gone, although it has not said how it ended."""
         with trio.move_on_after(_REPORT_SECONDS):
@@ -349,11 +355,12 @@ class HookProcess:
                 "the system killed it, most likely because this machine is short of memory",
                 "EVALUATORS",
             )
+        if code < 0 and end.memory >= _NEAR_LIMIT * self._limits.memory:
+            # C code, or a stack that can't grow, dies where Python raises MemoryError
+            return self._out_of_memory()
         if code < 0:
             name = signal.Signals(-code).name
-            return HookCrashed(
-                f"its process died of {name}; it may nest too deep or need more memory than HOOK_MEMORY"
-            )
+            return HookCrashed(f"its process died of {name}; it may nest too deep")
         return HookCrashed(f"its process ended with status {code} before it was done")
 
 
