@@ -7,9 +7,12 @@ may offer in future. The numbers are the kernel's, which never change.
 from __future__ import annotations
 
 import ctypes
+import errno
 import platform
-import struct
 from typing import Final, NamedTuple
+
+from bassloop import bpf
+from bassloop.bpf import instruction
 
 
 class _Machine(NamedTuple):
@@ -42,19 +45,9 @@ _AARCH64: Final = {
     "getrandom": 278, "rseq": 293,
 }  # fmt: skip
 _MACHINES: Final = {
-    "x86_64": _Machine(0xC000003E, frozenset(_X86_64.values()), 302),
-    "aarch64": _Machine(0xC00000B7, frozenset(_AARCH64.values()), 261),
+    "x86_64": _Machine(bpf.AUDIT_X86_64, frozenset(_X86_64.values()), 302),
+    "aarch64": _Machine(bpf.AUDIT_AARCH64, frozenset(_AARCH64.values()), 261),
 }
-
-_LOAD: Final = 0x20
-_JUMP_IF_EQUAL: Final = 0x15
-_RETURN: Final = 0x06
-_ALLOW: Final = 0x7FFF0000
-_REFUSE: Final = 0x00050001  # EPERM
-_KILL: Final = 0x80000000
-
-# Where in the data of a call the kernel puts what is looked at.
-_NUMBER, _MACHINE, _FIRST_ARGUMENT = 0, 4, 16
 
 _PR_SET_SECCOMP: Final = 22
 _MODE_FILTER: Final = 2
@@ -70,24 +63,22 @@ def make_filter(machine: str) -> bytes | None:
     if known is None:
         return None
     allowed = sorted(known.allowed)
+    allow = instruction(bpf.RETURN, bpf.ALLOW)
+    refuse = instruction(bpf.RETURN, bpf.ERRNO | errno.EPERM)
     code = [
-        _step(_LOAD, _MACHINE),
-        _step(_JUMP_IF_EQUAL, known.audit, then=1),
-        _step(_RETURN, _KILL),
-        _step(_LOAD, _NUMBER),
-        _step(_JUMP_IF_EQUAL, known.prlimit, otherwise=4),
-        _step(_LOAD, _FIRST_ARGUMENT),
-        _step(_JUMP_IF_EQUAL, 0, otherwise=1),
-        _step(_RETURN, _ALLOW),
-        _step(_RETURN, _REFUSE),
+        instruction(bpf.LOAD, bpf.ABI),
+        instruction(bpf.EQUAL, known.audit, if_true=1),
+        instruction(bpf.RETURN, bpf.KILL),
+        instruction(bpf.LOAD, bpf.NUMBER),
+        instruction(bpf.EQUAL, known.prlimit, if_false=4),
+        instruction(bpf.LOAD, bpf.ARGUMENT_0),
+        instruction(bpf.EQUAL, 0, if_false=1),
+        allow,
+        refuse,
     ]
     for index, number in enumerate(allowed):
-        code.append(_step(_JUMP_IF_EQUAL, number, then=len(allowed) - index))
-    return b"".join([*code, _step(_RETURN, _REFUSE), _step(_RETURN, _ALLOW)])
-
-
-def _step(code: int, value: int, *, then: int = 0, otherwise: int = 0) -> bytes:
-    return struct.pack("=HBBI", code, then, otherwise, value)
+        code.append(instruction(bpf.EQUAL, number, if_true=len(allowed) - index))
+    return b"".join([*code, refuse, allow])
 
 
 class SystemCallFilter:
@@ -104,6 +95,6 @@ class SystemCallFilter:
         """
         if self._code is None:
             return False
-        program = _Program(len(self._code) // 8, self._code)
+        program = _Program(len(self._code) // bpf.INSTRUCTION_SIZE, self._code)
         result: int = self._libc.prctl(_PR_SET_SECCOMP, _MODE_FILTER, ctypes.byref(program))
         return result == 0

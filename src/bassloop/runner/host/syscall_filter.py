@@ -10,18 +10,10 @@ from __future__ import annotations
 
 import errno
 import platform
-import struct
 from dataclasses import dataclass
 
-# linux/bpf_common.h and linux/seccomp.h
-_LOAD = 0x20  # BPF_LD | BPF_W | BPF_ABS
-_EQUAL = 0x15  # BPF_JMP | BPF_JEQ | BPF_K
-_AT_LEAST = 0x35  # BPF_JMP | BPF_JGE | BPF_K
-_ANY_BIT = 0x45  # BPF_JMP | BPF_JSET | BPF_K
-_RETURN = 0x06  # BPF_RET | BPF_K
-_ALLOW = 0x7FFF0000  # SECCOMP_RET_ALLOW
-_ERRNO = 0x00050000  # SECCOMP_RET_ERRNO
-_NUMBER, _ARCHITECTURE, _ARGUMENT_0 = 0, 4, 16  # offsets in struct seccomp_data, little-endian
+from bassloop import bpf
+from bassloop.bpf import instruction
 
 NEWEST = 469
 """The newest system call that was looked at, `file_setattr`; all architectures number new ones alike."""
@@ -114,9 +106,9 @@ class Abi:
     clone3: int = 435
 
 
-X86_64 = Abi(audit=0xC000003E, column=0, clone=56, unshare=272, socket=41)
-I386 = Abi(audit=0x40000003, column=1, clone=120, unshare=310, socket=359)
-AARCH64 = Abi(audit=0xC00000B7, column=2, clone=220, unshare=97, socket=198)
+X86_64 = Abi(audit=bpf.AUDIT_X86_64, column=0, clone=56, unshare=272, socket=41)
+I386 = Abi(audit=bpf.AUDIT_I386, column=1, clone=120, unshare=310, socket=359)
+AARCH64 = Abi(audit=bpf.AUDIT_AARCH64, column=2, clone=220, unshare=97, socket=198)
 
 ABIS = {"x86_64": (X86_64, I386), "aarch64": (AARCH64,)}
 """The ABIs of a machine that commands may use."""
@@ -127,11 +119,11 @@ def program(machine: str | None = None) -> bytes | None:
     abis = ABIS.get(machine or platform.machine())
     if abis is None:
         return None
-    words = [_instruction(_LOAD, _ARCHITECTURE)]
+    words = [instruction(bpf.LOAD, bpf.ABI)]
     for abi in abis:
         section = _section(abi)
         # A section may be longer than the 255 instructions that a conditional jump can skip.
-        words += [_instruction(_EQUAL, abi.audit, 1, 0), _jump(len(section))]
+        words += [instruction(bpf.EQUAL, abi.audit, 1, 0), _jump(len(section))]
         words += section
     return b"".join([*words, _error(errno.ENOSYS)])
 
@@ -139,45 +131,40 @@ def program(machine: str | None = None) -> bytes | None:
 def _section(abi: Abi) -> list[bytes]:
     """Return the instructions for the calls of one ABI, each of which ends in a return."""
     words = [
-        _instruction(_LOAD, _NUMBER),
-        _instruction(
-            _AT_LEAST, NEWEST + 1, 0, 1
+        instruction(bpf.LOAD, bpf.NUMBER),
+        instruction(
+            bpf.AT_LEAST, NEWEST + 1, 0, 1
         ),  # x32 sets a high bit, and so is refused here too
         _error(errno.ENOSYS),
-        _instruction(
-            _EQUAL, abi.clone3, 0, 1
+        instruction(
+            bpf.EQUAL, abi.clone3, 0, 1
         ),  # its flags are in memory; libraries fall back to clone
         _error(errno.ENOSYS),
     ]
     numbers = [numbers[abi.column] for numbers in DENIED.values()]
     for number in sorted(each for each in numbers if each is not None):
-        words += [_instruction(_EQUAL, number, 0, 1), _error(errno.EPERM)]
+        words += [instruction(bpf.EQUAL, number, 0, 1), _error(errno.EPERM)]
     for number in (abi.clone, abi.unshare):
         words += [
-            _instruction(_EQUAL, number, 0, 4),
-            _instruction(_LOAD, _ARGUMENT_0),
-            _instruction(_ANY_BIT, NAMESPACES, 0, 1),
+            instruction(bpf.EQUAL, number, 0, 4),
+            instruction(bpf.LOAD, bpf.ARGUMENT_0),
+            instruction(bpf.ANY_BIT, NAMESPACES, 0, 1),
             _error(errno.EPERM),
-            _instruction(_RETURN, _ALLOW),
+            instruction(bpf.RETURN, bpf.ALLOW),
         ]
     words += [
-        _instruction(_EQUAL, abi.socket, 0, 3),
-        _instruction(_LOAD, _ARGUMENT_0),
-        _instruction(_EQUAL, AF_VSOCK, 0, 1),
+        instruction(bpf.EQUAL, abi.socket, 0, 3),
+        instruction(bpf.LOAD, bpf.ARGUMENT_0),
+        instruction(bpf.EQUAL, AF_VSOCK, 0, 1),
         _error(errno.EPERM),
-        _instruction(_RETURN, _ALLOW),
+        instruction(bpf.RETURN, bpf.ALLOW),
     ]
     return words
 
 
-def _instruction(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
-    """Return a `struct sock_filter`; jumps count the instructions that are skipped."""
-    return struct.pack("<HBBI", code, if_true, if_false, value)
-
-
 def _jump(count: int) -> bytes:
-    return _instruction(0x05, count)  # BPF_JMP | BPF_JA
+    return instruction(bpf.JUMP, count)
 
 
 def _error(number: int) -> bytes:
-    return _instruction(_RETURN, _ERRNO | number)
+    return instruction(bpf.RETURN, bpf.ERRNO | number)
