@@ -53,9 +53,8 @@ FEW_TIMERS = 500
 def needs_shim(python: tuple[int, int], trio_asyncio_version: str) -> bool:
     """Return whether this release of trio-asyncio doesn't run on this Python by itself.
 
-    Python 3.14 put an underscore before the base class of the default event loop policy, removed child
-    watchers (no subprocess is started through asyncio here), and its C tasks ask the thread which loop
-    runs, not the Python function that trio-asyncio patches.
+    Python 3.14 put an underscore before the base class of the default event loop policy, and removed child
+    watchers (no subprocess is started through asyncio here).
     """
     return python >= (3, 14) and trio_asyncio_version.startswith(
         tuple(f"{each}." for each in NEED_SHIM)
@@ -98,7 +97,8 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # of parts of asyncio that upstream names
     import trio_asyncio
 if sys.version_info >= (3, 12):
-    # asyncio.current_task, which grpclib calls, is C since then, and asks the thread
+    # asyncio.current_task, which grpclib calls, is C since then, and C tasks are since 3.14: both ask the
+    # thread, not the Python function that trio-asyncio patches.
     _tell_the_thread()
 
 
