@@ -9,7 +9,12 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class ExposedFileError(Exception):
@@ -43,13 +48,23 @@ def write_private_file(path: Path, content: bytes, *, replace: bool = True) -> N
     The content is on disk when this returns. Without `replace`, raises FileExistsError if there is a
     file already, which then stays as it is.
     """
+    with open_private_file(path, replace=replace) as file:
+        file.write(content)
+
+
+@contextmanager
+def open_private_file(path: Path, *, replace: bool = True) -> Iterator[BinaryIO]:
+    """Open a file to be written piece by piece, as :func:`write_private_file` writes one whole.
+
+    It takes its place when the block ends, and is dropped if the block raises.
+    """
     make_private_folder(path.parent)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)
     try:
         with open(descriptor, "wb") as file:
             os.fchmod(descriptor, 0o600)
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(descriptor)
         if replace:

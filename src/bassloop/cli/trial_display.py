@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from bassloop.concurrency import shielded
 from bassloop.lifecycle import RunState
 from bassloop.terminal import strip
 from bassloop.units import format_duration
@@ -79,7 +80,7 @@ class TrialDisplay:
                             live.update(await self._picture(), refresh=True)
                             await trio.sleep(REDRAW_SECONDS)
                     finally:
-                        with trio.move_on_after(LAST_SECONDS, shield=True):
+                        with shielded(LAST_SECONDS):
                             live.update(await self._picture(), refresh=True)
             while True:
                 await following.changed()

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import platformdirs
 
-from bassloop.private_files import make_private_folder
+from bassloop.private_files import open_private_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,26 +29,19 @@ async def keep_log(store: Store, runs: Sequence[Run]) -> Path:
     The file replaces that of the trial before, whole or not at all.
     """
     path = last_log()
-    make_private_folder(path.parent)
-    descriptor, name = tempfile.mkstemp(prefix=".last-trial-", dir=path.parent)
-    try:
-        with open(descriptor, "wb") as file:
-            for run in runs:
-                for step in await store.steps.of_run(run.id):
-                    heading = f"==> {run.check_name} │ {' '.join(step.name.split())} <==\n"
-                    file.write(heading.encode(errors="replace"))
-                    start, lines = 0, [b""]
-                    while lines:
-                        lines = list(await store.logs.lines(run.id, step.row, start, start + PAGE))
-                        start += len(lines)
-                        file.writelines(line + b"\n" for line in lines)
-                    if step.error:
-                        file.write(f"{step.error}\n".encode(errors="replace"))
-                    file.write(b"\n")
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with open_private_file(path) as file:
+        for run in runs:
+            for step in await store.steps.of_run(run.id):
+                heading = f"==> {run.check_name} │ {' '.join(step.name.split())} <==\n"
+                file.write(heading.encode(errors="replace"))
+                start, lines = 0, [b""]
+                while lines:
+                    lines = list(await store.logs.lines(run.id, step.row, start, start + PAGE))
+                    start += len(lines)
+                    file.writelines(line + b"\n" for line in lines)
+                if step.error:
+                    file.write(f"{step.error}\n".encode(errors="replace"))
+                file.write(b"\n")
     return path
 
 

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import dotenv
 
+from bassloop.private_files import write_private_file
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
@@ -62,15 +64,12 @@ def write(path: Path, values: Mapping[str, str]) -> Path | None:
                 made.write_bytes(path.read_bytes())
             for name, value in values.items():
                 dotenv.set_key(made, name, value)
-            made.chmod(PRIVATE)
             read = dotenv.dotenv_values(made)
             broken = [name for name, value in values.items() if read.get(name) != value]
             if broken:
                 raise SettingsFileError(f"{', '.join(broken)} can't be written to {path}")
-            _flush(made)
             backup = _copy(path) if replaced else None
-            made.replace(path)
-            _flush(path.parent)
+            write_private_file(path, made.read_bytes())
             return backup
     except OSError as error:
         raise SettingsFileError(f"can't write {path}: {error}") from error
@@ -90,11 +89,3 @@ def _copy(path: Path) -> Path:
     shutil.copyfile(path, backup)
     backup.chmod(PRIVATE)
     return backup
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
