@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bassloop.checks import check_output
+from bassloop.checks.run_failure import RunFailure
+from bassloop.failures import Failure, Location, Rank
 from bassloop.github import CheckOutput
 from bassloop.github.check_run_requests import cut
 from bassloop.runtimes import Platform, Runtime
@@ -38,6 +40,40 @@ def test_a_failure_is_titled_by_its_step_and_shows_the_end_of_its_log() -> None:
     assert said.text is not None
     assert "1 passed\n1 failed" in said.text
     assert f"{URL}#v7-L2" in said.text
+
+
+def test_a_failure_that_its_log_explains_is_titled_by_that_and_links_to_its_lines() -> None:
+    failing = a_step(7, "pytest", error="exit status 1", lines=90)
+    run = a_run(state="failed", message="exit status 1")
+    where = Location("src/a.py", 12)
+    failures = (
+        Failure("pytest", Rank.TEST, "assert 1 == 2\nmore", "test_[a]", (where,), 40, 44),
+        Failure(
+            "pytest", Rank.TEST, "a `quote` \x1b[31m@octocat", None, (Location("b", 2),), 50, 50
+        ),
+    )
+    findings = check_output.Findings(
+        RunFailure("exit status 1", failing, failures * 6), {where: "https://gh.test/a#L12"}
+    )
+    said = check_output.ended(run, [failing], URL, failing, [], findings)
+    assert said.title == "test_[a]: assert 1 == 2"
+    items = [line for line in said.summary.splitlines() if line.startswith("- ")]
+    assert items[0] == (
+        f"- **test\\_\\[a\\]**: `assert 1 == 2` ([log]({URL}#v7-L41)) at "
+        "[`src/a.py:12`](https://gh.test/a#L12)"
+    )
+    assert items[1] == f"- `a 'quote' @octocat` ([log]({URL}#v7-L51)) at `b:2`"
+    assert items[-1] == f"- [2 more]({URL})"
+    assert len(items) == 11
+
+
+def test_what_only_says_that_something_failed_is_not_called_a_cause() -> None:
+    failing = a_step(7, "make", error="exit status 2", lines=1)
+    last = Failure("log", Rank.CONSEQUENCE, "the last words", None, (), 0, 0)
+    findings = check_output.Findings(RunFailure("exit status 2", failing, (last,)))
+    said = check_output.ended(a_run(state="failed"), [failing], URL, failing, [], findings)
+    assert said.title == "make: exit status 2"
+    assert "the last words" not in said.summary
 
 
 def test_a_check_without_a_runner_says_the_command_that_connects_one() -> None:

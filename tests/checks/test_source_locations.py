@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bassloop.checks.annotations import LogAnnotation
-from bassloop.checks.source_locations import annotate
+from bassloop.checks.source_locations import RepositoryPaths, annotate
 from bassloop.failures import Location
+from bassloop.failures.annotations import LogAnnotation
 
 KNOWN = frozenset(
     {"src/app.py", "app.py", "pkg/x/x_test.go", "pkg/y/y_test.go", "pkg/y/util.go", "util.go"}
@@ -20,7 +20,7 @@ def annotation(*paths: str, level: str = "failure", line: int = 3) -> LogAnnotat
 
 
 def own(path: str, known: frozenset[str] | None = KNOWN) -> str | None:
-    noted = annotate([annotation(path)], known)
+    noted = annotate([annotation(path)], RepositoryPaths(known))
     return noted[0].path if noted else None
 
 
@@ -65,7 +65,7 @@ def test_without_knowing_the_files_only_what_stays_inside_is_taken(
 
 def test_the_innermost_frame_that_is_ours_is_meant() -> None:
     found = annotation("/usr/lib/python3.12/json/decoder.py", "/build/src/app.py", "/build/app.py")
-    [noted] = annotate([found], KNOWN)
+    [noted] = annotate([found], RepositoryPaths(KNOWN))
     assert noted.path == "src/app.py"
 
 
@@ -75,7 +75,7 @@ def test_when_there_are_too_many_failures_come_first_and_order_stays() -> None:
         annotation("app.py", level="warning", line=2),
     ]
     found += [annotation("app.py", line=line) for line in (3, 4)]
-    assert [noted.line for noted in annotate(found, KNOWN, limit=3)] == [2, 3, 4]
+    assert [noted.line for noted in annotate(found, RepositoryPaths(KNOWN), limit=3)] == [2, 3, 4]
 
 
 PATHS = st.text(st.sampled_from("ab./\\~"), min_size=1, max_size=12)

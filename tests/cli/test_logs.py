@@ -17,6 +17,7 @@ from bassloop.checks.recorder import recording
 from bassloop.cli.log_display import LogDisplay, OutputError
 from bassloop.concurrency import Backoff
 from bassloop.tools import log_feed
+from bassloop.tools.failure_report import fetch_failure, render_failure
 from bassloop.tools.log_feed import FeedError, LogFeed, RunAddress, choose_step, parse_run_address
 from bassloop.wire import progrock_pb2 as progrock
 from tests.web.site import Site, a_site
@@ -289,3 +290,22 @@ async def test_a_server_that_is_not_there_is_told_at_once() -> None:
     feed, _, _ = collected(port, follow=True)
     with pytest.raises(FeedError, match="can't be reached"):
         await feed.run()
+
+
+async def test_why_a_run_failed_is_shown_with_its_lines(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site, listening(site) as port:
+        await site.queued()
+        row = await site.step(
+            "r", "make", b"one\na.c:1:2: error: \x1b[31mno\x07\n", error="status 2"
+        )
+        address = RunAddress(f"http://127.0.0.1:{port}", "r")
+        found = await fetch_failure(address)
+        assert found is not None
+        assert render_failure(found, "http://x/runs/r") == (
+            f"no\n    at a.c:1\n    log: http://x/runs/r#v{row}-L2\n"
+            "\nstatus 2\n\n1  one\n2  a.c:1:2: error: no"
+        )
+        await site.run("s", state="succeeded")
+        assert await fetch_failure(RunAddress(address.server, "s")) is None
+        with pytest.raises(FeedError, match="no such run"):
+            await fetch_failure(RunAddress(address.server, "t"))

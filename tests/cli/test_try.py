@@ -66,6 +66,21 @@ def test_the_whole_log_is_kept(
     assert any(line.startswith("==> many │ ") for line in lines)
 
 
+def test_what_broke_is_told_at_the_end_and_afterwards(
+    make_repository: MakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    command = [sys.executable, "-m", "bassloop", "logs", "--last", "--failed"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, "run `bassloop try` first" in done.stderr) == (1, True)
+    path = make_repository(':c (on src ($ sh -c "echo a.c:1:2: error: no such type; exit 2"))')
+    assert "why c failed:\nno such type\n    at a.c:1\n" in tried(path, status=1)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stdout.startswith("==> c <==\nno such type\n    at a.c:1\n")
+
+
 def test_the_working_tree_is_tried_as_it_is_from_any_folder(
     make_repository: MakeRepository,
 ) -> None:

@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING, cast
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bassloop.checks import run_failure
+from bassloop.checks.run_failure import (
+    EXCERPT_LINES,
+    MIN_EXCERPT_LINES,
+    LogFailures,
+    analyze_log,
+    excerpt_range,
+)
 from bassloop.failures import Failure, Rank
 from bassloop.store import StepUpdate
 from bassloop.web import create_app
-from bassloop.web.logs.log_failures import LogFailures, analyze_log
-from bassloop.web.pages import failure_card
-from bassloop.web.pages.failure_card import CARD_LINES, MIN_CARD_LINES, card_range
 
 from .site import Site, a_site
 
@@ -75,9 +80,9 @@ def test_a_card_shows_the_end_of_the_failure_within_bounds(
     last = first + length
     total = last + after
     failure = Failure("gcc", Rank.ERROR, "no", None, (), first, last)
-    start, stop = card_range(failure, total)
+    start, stop = excerpt_range(failure, total)
     assert 0 <= start <= last < stop <= total
-    assert min(MIN_CARD_LINES, stop) <= stop - start <= CARD_LINES
+    assert min(MIN_EXCERPT_LINES, stop) <= stop - start <= EXCERPT_LINES
 
 
 async def test_the_card_has_the_cause_and_its_lines(tmp_path: Path) -> None:
@@ -101,6 +106,17 @@ async def test_the_card_has_the_cause_and_its_lines(tmp_path: Path) -> None:
             "locations": [{"path": "a.c", "line": 1, "column": 2, "url": None}],
             "first": 1,
             "last": 1,
+        }
+        assert found["excerpt"] == {
+            "start": 0,
+            "lines": [
+                "compiling",
+                "a.c:1:2: error: no",
+                "    1 | int",
+                "a.c:9:2: error: neither",
+                "make: *** [all] Error 1",
+                "",
+            ][:4],
         }
 
 
@@ -140,7 +156,7 @@ async def test_a_log_is_analyzed_once_and_in_a_thread(
         threads.append(threading.current_thread())
         return analyze_log(start, lines)
 
-    monkeypatch.setattr(failure_card, "analyze_log", noted)
+    monkeypatch.setattr(run_failure, "analyze_log", noted)
     async with a_site(tmp_path) as site:
         await site.run()
         await site.text("/runs/r")

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import pytest
 
 from bassloop.checks.failing_step import failing_step
+from bassloop.checks.run_failure import failure_reason
 from bassloop.store import StepUpdate
 from bassloop.web import create_app, presentation
 from tests.records import a_run, a_step
@@ -153,9 +154,7 @@ def test_why_a_run_failed_is_what_broke_first() -> None:
     then = a_step(2, "test", error="build failed", inputs=("build",))
     culprit = failing_step([then, first])
     assert culprit == first
-    assert presentation.failure_reason(a_run(state="failed", message=None), culprit) == (
-        "exit status 2"
-    )
+    assert failure_reason(a_run(state="failed", message=None), culprit) == ("exit status 2")
 
 
 async def test_a_log_can_be_kept_as_received_and_as_it_is_shown(tmp_path: Path) -> None:

@@ -132,10 +132,26 @@ async def test_a_feed_has_the_failures_newest_first(tmp_path: Path) -> None:
         assert again.status_code == 304
 
 
+async def test_a_feed_says_what_broke(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        await site.queued("r")
+        await site.step("r", "make", b"a.c:1:2: error: no such type\n", error="exit status 2")
+        await site.store.runs.start("r", "t", "octocat", "linux/amd64", 100.0)
+        await site.store.runs.end("r", "failed", "exit status 2", 101.0)
+        [run] = (await site.store.runs.newest()).items
+        found = ElementTree.fromstring(
+            await site.text(f"/repositories/{run.repository}/failures.atom")
+        )
+    summary = found.findtext(f"{ATOM}entry/{ATOM}summary") or ""
+    assert summary.startswith("no such type\n")
+
+
 def test_a_feed_is_xml_whatever_is_in_it() -> None:
     odd = '\x00\x1b[31m<b>&\ud800]]>\ufffe"'
     run = a_run(state="failed", check_name=odd, message=odd, head_branch=odd, login=odd)
-    found = ElementTree.fromstring(atom_feed(run, [run], f"/x?a={odd}&", "https://x.test").encode())
+    found = ElementTree.fromstring(
+        atom_feed(run, [run], {}, f"/x?a={odd}&", "https://x.test").encode()
+    )
     assert len(found.findall(f"{ATOM}entry")) == 1
 
 

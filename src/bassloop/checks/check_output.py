@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from bassloop.failures import Rank
 from bassloop.github import Action, CheckOutput
 from bassloop.lifecycle import RunState
 from bassloop.runtimes import caveat
+from bassloop.terminal import plain
 from bassloop.units import format_duration
 from bassloop.wire import bass_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from google.protobuf.message import Message
 
+    from bassloop.checks.run_failure import RunFailure
+    from bassloop.failures import Failure, Location
     from bassloop.github import Annotation
     from bassloop.runtimes import Runtime
     from bassloop.store import Run, Step, ThunkRecord
@@ -38,6 +42,7 @@ CONCLUSIONS = {
 """From a run's final state to its check run's conclusion."""
 
 _ACTIVE = re.compile(r"([\\`*_{}\[\]<>()#+!|~@&-])")
+MAX_FAILURES = 10
 _MAX_STEPS = 100
 _MESSAGE_BYTES = 20_000
 _END_BYTES = 50_000
@@ -67,6 +72,26 @@ def code_block(text: str) -> str:
     ticks = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, ticks + 1)
     return f"{fence}text\n{text.rstrip()}\n{fence}"
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What the logs of a run that failed tell.
+
+    Args:
+        links: addresses of source lines on GitHub.
+        annotations: GitHub's, on the commit's files.
+    """
+
+    failure: RunFailure | None = None
+    links: Mapping[Location, str] = field(default_factory=dict)
+    annotations: Sequence[Annotation] = ()
+
+    @property
+    def telling(self) -> Sequence[Failure]:
+        """The failures that say more than that something failed."""
+        failures = self.failure.failures if self.failure is not None else ()
+        return [failure for failure in failures if failure.rank > Rank.CONSEQUENCE]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,14 +173,15 @@ def ended(
     url: str,
     failing: Step | None = None,
     last_lines: Sequence[str] = (),
-    annotations: Sequence[Annotation] = (),
+    findings: Findings | None = None,
 ) -> CheckOutput:
-    """Return the output of a check that is over: what happened, where the time went, the end of what failed.
+    """Return the output of a check that is over: why it failed, where the time went, the end of what failed.
 
     Args:
         failing: the step that broke it, or that it was stopped at.
         last_lines: the end of that step's log, without colours.
     """
+    findings = findings or Findings()
     took = format_duration((run.ended_at or 0) - run.started_at) if run.started_at else None
     state = run.state.replace("_", " ").capitalize()
     title = f"{state} after {took}" if took else state
@@ -164,6 +190,9 @@ def ended(
     elif run.message and run.state != RunState.SUCCEEDED:
         title = _short(run.message.strip().splitlines()[0])
     parts = [_where(run)]
+    if telling := findings.telling:
+        title = _short(plain(telling[0].title))
+        parts.append(_failures(findings, url))
     if run.message and run.state != RunState.SUCCEEDED:
         parts.append(code_block(_head(run.message)))
     if steps:
@@ -173,9 +202,31 @@ def ended(
         title,
         "\n\n".join(parts),
         _log_end(failing, last_lines, url) if failing is not None else None,
-        tuple(annotations),
+        tuple(findings.annotations),
         () if run.state in (RunState.SUCCEEDED, RunState.NEUTRAL) else (RERUN,),
     )
+
+
+def _failures(findings: Findings, url: str) -> str:
+    """Return the failures that a log tells of, each with its lines in the log and in the source."""
+    assert findings.failure is not None
+    step, lines = findings.failure.step, []
+    for failure in findings.telling[:MAX_FAILURES]:
+        message = failure.message.partition("\n")[0]
+        what = f"**{escape(failure.test)}**" if failure.test else ""
+        if message:
+            what += f"{': ' if what else ''}`{_code(plain(message)) or ' '}`"
+        if step is not None:
+            what += f" ([log]({url}#v{step.row}-L{failure.first + 1}))"
+        linked = [each for each in failure.locations if each in findings.links]
+        if linked:
+            what += f" at [`{_code(str(linked[0]))}`]({findings.links[linked[0]]})"
+        elif failure.locations:
+            what += f" at `{_code(str(failure.locations[0]))}`"
+        lines.append(f"- {what}")
+    if (more := len(findings.telling) - MAX_FAILURES) > 0:
+        lines.append(f"- [{more} more]({url})")
+    return "\n".join(lines)
 
 
 def with_notes(output: CheckOutput, notes: Sequence[str]) -> CheckOutput:
@@ -209,9 +260,9 @@ def _has_secret(message: Message) -> bool:
         each = pending.pop()
         if isinstance(each, bass_pb2.Secret):
             return True
-        for field, value in each.ListFields():
-            if field.type == field.TYPE_MESSAGE:
-                pending.extend(value if field.is_repeated else [value])
+        for kind, value in each.ListFields():
+            if kind.type == kind.TYPE_MESSAGE:
+                pending.extend(value if kind.is_repeated else [value])
     return False
 
 

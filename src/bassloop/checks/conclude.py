@@ -16,10 +16,12 @@ import structlog
 import trio
 
 from bassloop.checks import check_output
-from bassloop.checks.annotations import MAX_FOUND, LogAnnotation, find_annotations
+from bassloop.checks.check_output import Findings
 from bassloop.checks.failing_step import failing_step, unfinished_step
-from bassloop.checks.source_locations import annotate
+from bassloop.checks.run_failure import find_run_failure
+from bassloop.checks.source_locations import RepositoryPaths, annotate, files_url, source_urls
 from bassloop.deliveries.inbox import MAX_POSTPONED
+from bassloop.failures import find_annotations
 from bassloop.github import CheckRunDraft, GitHubError, retry_after
 from bassloop.lifecycle import CheckState, RunState
 from bassloop.terminal import strip
@@ -28,7 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bassloop.checks.loop import Loop
-    from bassloop.github import Annotation, CheckOutput
+    from bassloop.failures import LogAnnotation
+    from bassloop.github import CheckOutput
     from bassloop.store import CheckRun, Run, Step
 
 log = structlog.get_logger(__name__)
@@ -143,9 +146,9 @@ async def describe(loop: Loop, run: Run, check_run: CheckRun) -> CheckOutput:
     if run.check_name == check_output.APPROVAL:
         return check_output.approval(run, url)
     steps = await loop.store.steps.of_run(run.id)
-    annotations: Sequence[Annotation] = ()
+    findings = Findings()
     if run.state == RunState.FAILED:
-        annotations = await _annotations(loop, run, check_run, steps)
+        findings = await _find(loop, run, check_run, steps)
     is_hook = not run.thunk_digest
     if is_hook:  # what the hook itself said is the run's message
         steps = [step for step in steps if not step.digest.startswith(check_output.HOOK)]
@@ -160,36 +163,44 @@ async def describe(loop: Loop, run: Run, check_run: CheckRun) -> CheckOutput:
         shown = replace(shown, lines=extent.lines)
         last_lines = await _lines(loop, run, shown, extent.lines - LAST_LINES, extent.lines)
     if is_hook:
-        return check_output.hook_ended(run, steps, url, shown, last_lines, annotations)
-    output = check_output.ended(run, steps, url, shown, last_lines, annotations)
+        return check_output.hook_ended(run, steps, url, shown, last_lines, findings.annotations)
+    output = check_output.ended(run, steps, url, shown, last_lines, findings)
     thunk = await loop.store.thunks.get(run.thunk_digest)
     return check_output.with_notes(output, check_output.caveats_met(run, thunk))
 
 
-async def _annotations(
-    loop: Loop, run: Run, check_run: CheckRun, steps: Sequence[Step]
-) -> Sequence[Annotation]:
-    """Return annotations for the source lines that the logs of failed steps name."""
-    found: list[LogAnnotation] = []
+async def _find(loop: Loop, run: Run, check_run: CheckRun, steps: Sequence[Step]) -> Findings:
+    """Return what the logs of failed steps tell, and the source lines that they name."""
+    failure = await find_run_failure(loop.store, run, steps)
+    named = failure.failures[: check_output.MAX_FAILURES] if failure is not None else ()
+    remarks: list[LogAnnotation] = []
     for step in [step for step in steps if step.error][:ANNOTATED_STEPS]:
         extent = await loop.store.logs.extent(run.id, step.row)
         lines: list[str] = []
         for first in range(max(extent.lines - ANNOTATED_LINES, 0), extent.lines, LINES_AT_ONCE):
             last = min(first + LINES_AT_ONCE, extent.lines)
             lines += await _lines(loop, run, step, first, last)
-        found += await trio.to_thread.run_sync(find_annotations, lines, MAX_FOUND)
-    if not found:
-        return ()
+        of_step = failure is not None and failure.step is not None and failure.step.row == step.row
+        failures = failure.failures if failure is not None and of_step else ()
+        remarks += await trio.to_thread.run_sync(find_annotations, lines, failures)
+    locations = [each for failure in named for each in failure.locations]
+    if not remarks and not locations:
+        return Findings(failure)
     owner, _, name = check_run.repository.partition("/")
     repo = loop.github.repository(check_run.installation_id, owner, name)
     try:
-        paths = await repo.paths(check_run.head_sha)
+        known = await repo.paths(check_run.head_sha)
     except GitHubError as error:
         if retry_after(error) is not None:
             raise
         log.warning("repository's files not known", run=run.id, error=str(error))
-        paths = None
-    return annotate(found, paths)
+        known = None
+    paths = RepositoryPaths(known)
+    links = {}
+    if known is not None:
+        base = files_url(loop.github_url, check_run.repository, check_run.head_sha)
+        links = source_urls(paths, base, locations)
+    return Findings(failure, links, annotate(remarks, paths))
 
 
 async def _lines(loop: Loop, run: Run, step: Step, first: int, last: int) -> list[str]:

@@ -71,6 +71,7 @@ class Loop:
     Args:
         app_id: our own GitHub App's id; None if there is none, and then no hook runs.
         connect: from a login to the command that connects a runner of theirs.
+        github_url: GitHub's web host.
         checks_per_delivery: how many checks one delivery may start.
         backoff: how long to wait before GitHub is asked again.
         active_heads: the heads whose hook or checks are running.
@@ -90,6 +91,7 @@ class Loop:
     external_url: str
     app_id: int | None
     connect: Callable[[str], str]
+    github_url: str = "https://github.com"
     checks_per_delivery: int = 256
     backoff: Backoff = BACKOFF
     policies: PolicyCache = field(default_factory=PolicyCache)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import structlog
 import trio
 
-from bassloop.checks.source_locations import RepositoryPaths
+from bassloop.checks.source_locations import RepositoryPaths, files_url, source_urls
 from bassloop.concurrency import KeyedLock, TokenBucket, TTLCache
 from bassloop.github import GitHubError
 
@@ -45,7 +44,7 @@ class SourceLinks:
     def __init__(self, store: Store, github: GitHub, web_url: str) -> None:
         self._store = store
         self._github = github
-        self._web_url = web_url.rstrip("/")
+        self._web_url = web_url
         self._paths: TTLCache[tuple[int, str], RepositoryPaths | None] = TTLCache(
             MAX_COMMITS, CACHE_SECONDS
         )
@@ -63,13 +62,7 @@ class SourceLinks:
                 paths = await self._repository_paths(run)
         if paths is None:
             return {}
-        base = f"{self._web_url}/{quote(run.repository)}/blob/{quote(run.head_sha)}"
-        found = {}
-        for location in locations:
-            path = paths.resolve(location.path)
-            if path is not None:
-                found[location] = f"{base}/{quote(path)}#L{location.line}"
-        return found
+        return source_urls(paths, files_url(self._web_url, run.repository, run.head_sha), locations)
 
     async def _repository_paths(self, run: Run) -> RepositoryPaths | None:
         key = run.repository_id, run.head_sha

@@ -1,4 +1,4 @@
-"""Resolve the paths in a log to the repository's, for annotations. Pure.
+"""Resolve the paths in a log to the repository's, for annotations and links. Pure.
 
 A command sees the checkout wherever its container has it, and tests name files relative to where they run. If
 the repository's paths are known, a path is the one that it shares its end with; if not, only relative paths
@@ -10,14 +10,14 @@ from __future__ import annotations
 import posixpath
 from collections import defaultdict
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from bassloop.github import Annotation
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-    from bassloop.checks.annotations import LogAnnotation
-    from bassloop.failures import Location
+    from bassloop.failures import Location, LogAnnotation
 
 MAX_ANNOTATIONS = 100
 """For one check run; GitHub takes 50 in a request."""
@@ -38,17 +38,12 @@ _LIBRARIES = (
 
 
 def annotate(
-    found: Sequence[LogAnnotation], paths: Collection[str] | None, limit: int = MAX_ANNOTATIONS
+    found: Sequence[LogAnnotation], paths: RepositoryPaths, limit: int = MAX_ANNOTATIONS
 ) -> list[Annotation]:
-    """Return GitHub's annotations for a log's, in order, each once; failures first if there are too many.
-
-    Args:
-        paths: the repository's files at that commit; None if they are not known.
-    """
-    resolver = RepositoryPaths(paths)
+    """Return GitHub's annotations for a log's, in order, each once; failures first if there are too many."""
     placed: dict[Annotation, None] = {}
     for each in found:
-        resolved = _resolve_first(resolver, each.locations)
+        resolved = _resolve_first(paths, each.locations)
         if resolved is not None:
             path, location = resolved
             placed.setdefault(
@@ -70,6 +65,27 @@ def annotate(
     return annotations
 
 
+def source_urls(
+    paths: RepositoryPaths, base: str, locations: Iterable[Location]
+) -> dict[Location, str]:
+    """Return the addresses of those locations that are in the repository.
+
+    Args:
+        base: the address of the repository's files at the commit.
+    """
+    found = {}
+    for location in locations:
+        path = paths.resolve(location.path)
+        if path is not None:
+            found[location] = f"{base}/{quote(path)}#L{location.line}"
+    return found
+
+
+def files_url(web_url: str, repository: str, sha: str) -> str:
+    """Return the address of a repository's files at a commit, on GitHub's web host."""
+    return f"{web_url.rstrip('/')}/{quote(repository)}/blob/{quote(sha)}"
+
+
 def _resolve_first(
     paths: RepositoryPaths, locations: Iterable[Location]
 ) -> tuple[str, Location] | None:
@@ -81,7 +97,11 @@ def _resolve_first(
 
 
 class RepositoryPaths:
-    """The repository's paths, for others to be resolved to."""
+    """The repository's paths, for others to be resolved to.
+
+    Args:
+        known: the repository's files at a commit; None if they are not known.
+    """
 
     def __init__(self, known: Collection[str] | None) -> None:
         self._known = None if known is None else frozenset(known)

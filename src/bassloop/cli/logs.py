@@ -26,11 +26,13 @@ EXIT_STATUSES: dict[str, int] = {
 ENDED_OTHERWISE = 3
 NO_LOGS = 5
 OUTPUT_CLOSED = 141
+NO_TRIAL = "there is no log: run `bassloop try` first"
 
 
 @click.command("logs")
 @click.argument("run", required=False)
 @click.option("--last", is_flag=True, help="Show the log of the last `bassloop try`.")
+@click.option("--failed", is_flag=True, help="Show only why it failed, and the lines that say so.")
 @click.option("-f", "--follow", is_flag=True, help="Stay until the run has ended.")
 @click.option(
     "--vertex", "step", metavar="V", help="Only this step: its number, name, or part of it."
@@ -51,6 +53,7 @@ def logs(
     context: click.Context,
     run: str | None,
     last: bool,
+    failed: bool,
     follow: bool,
     step: str | None,
     internal: bool,
@@ -67,6 +70,7 @@ def logs(
     \b
     Example:
       bassloop logs https://loop.example.com/runs/0c9aXy --follow
+      bassloop logs --failed https://loop.example.com/runs/0c9aXy
 
     \b
     Exit status:
@@ -85,6 +89,8 @@ def logs(
         if run is not None:
             raise click.UsageError("give RUN or --last, not both")
         with report_output_errors():
+            if failed:
+                context.exit(_show_last_failures())
             _show_last(colour=_keeps_colour(color))
         return
     if run is None:
@@ -94,6 +100,9 @@ def logs(
         address = parse_run_address(run, server)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="RUN") from error
+    if failed:
+        with report_output_errors():
+            context.exit(_show_failure(address))
     if step is not None:
         address = address._replace(step=step)
     context.exit(_show(address, follow=follow, internal=internal, colour=_keeps_colour(color)))
@@ -138,6 +147,40 @@ def _show(address: RunAddress, *, follow: bool, internal: bool, colour: bool) ->
     return EXIT_STATUSES.get(display.state, ENDED_OTHERWISE)
 
 
+def _show_failure(address: RunAddress) -> int:
+    """Show why a run failed, and return the exit status: 0 if nothing of it has failed."""
+    import trio
+
+    from bassloop.tools.device_login import SignInError, session_headers
+    from bassloop.tools.failure_report import fetch_failure, render_failure
+    from bassloop.tools.log_feed import FeedError
+
+    with report_errors(SignInError):
+        headers = session_headers(address.server)
+    try:
+        failure = trio.run(fetch_failure, address, headers)
+    except FeedError as error:
+        _notice(str(error))
+        return NO_LOGS
+    if failure is None:
+        _notice("nothing of this run has failed")
+        return 0
+    click.echo(render_failure(failure, address.page))
+    return 1
+
+
+def _show_last_failures() -> int:
+    from bassloop.tools.failure_report import read_last_failures, render_failure
+
+    try:
+        failures = read_last_failures()
+    except FileNotFoundError as error:
+        raise click.ClickException(NO_TRIAL) from error
+    for check, failure in failures.items():
+        click.echo(f"==> {check} <==\n{render_failure(failure)}\n")
+    return 1 if failures else 0
+
+
 def _show_last(*, colour: bool) -> None:
     from bassloop.terminal import restyle, strip
     from bassloop.tools.last_trial import read_last_log
@@ -147,7 +190,7 @@ def _show_last(*, colour: bool) -> None:
         for line in read_last_log():
             click.echo(show(line), color=colour)
     except FileNotFoundError as error:
-        raise click.ClickException("there is no log: run `bassloop try` first") from error
+        raise click.ClickException(NO_TRIAL) from error
 
 
 async def _run(feed: LogFeed) -> None:

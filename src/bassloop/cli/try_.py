@@ -131,6 +131,7 @@ async def _run(options: TrialOptions, serve: bool) -> int:
                 check["external_id"]: check["conclusion"] for check in trial.standin.check_runs
             }
             summary(console, runs, reported, trial.daemon.url)
+            await _print_causes(console, trial, runs)
             await _keep_log(console, trial, runs)
             if delivery.error:
                 console.print(f"the delivery: {delivery.error}")
@@ -143,6 +144,22 @@ async def _run(options: TrialOptions, serve: bool) -> int:
                 async for _ in signals:
                     break
     return 0 if passed else 1
+
+
+async def _print_causes(console: Console, trial: Trial, runs: Sequence[Run]) -> None:
+    """Print what the logs of failed checks tell, and keep it for `bassloop logs --last --failed`."""
+    from bassloop.tools.failure_report import keep_failures, render_failure
+
+    try:
+        failures = await keep_failures(trial.daemon.store, runs)
+    except OSError as error:
+        console.print(f"\n[yellow]the failures can't be kept: {error.strerror}[/yellow]")
+        return
+    for check, failure in failures.items():
+        if failure["failures"]:
+            causes = render_failure({**failure, "reason": "", "excerpt": None})
+            console.print(f"\nwhy {check} failed:", style="bold", markup=False, soft_wrap=True)
+            console.print(causes, markup=False, soft_wrap=True)
 
 
 async def _keep_log(console: Console, trial: Trial, runs: Sequence[Run]) -> None:

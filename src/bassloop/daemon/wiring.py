@@ -119,6 +119,7 @@ def wire(
         external_url=addresses.external,
         app_id=settings.github_app_id,
         connect=lambda login: connect_command(login, addresses.host, ssh.port),
+        github_url=settings.github_url or web_url(settings.github_api_url),
         policies=policies(settings),
     )
     inbox = Inbox(
@@ -154,9 +155,7 @@ def wire(
         oauth=github.oauth,
         operators=settings.operator_names,
         outputs=outputs,
-        source_links=SourceLinks(
-            store, github, settings.github_url or web_url(settings.github_api_url)
-        ),
+        source_links=SourceLinks(store, github, loop.github_url),
     )
     return Parts(ssh, pool, tail, heart, loop, inbox, outputs, readiness, health, pages)
 

@@ -3,14 +3,25 @@
     failures = find_failures(lines)      # most telling first
     failures[0].test, failures[0].message, failures[0].locations
 
-:mod:`rules` is the table of what is known of each tool, :mod:`scan` applies it, and
-:mod:`reports` reads JUnit XML and TAP files.
+:mod:`rules` is the table of what is known of each tool, and :mod:`scan` applies it.
+:mod:`annotations` finds all remarks about lines of files, warnings included, and :mod:`reports` reads
+JUnit XML and TAP files.
 """
 
 from __future__ import annotations
 
+from bassloop.failures.annotations import LogAnnotation, find_annotations
 from bassloop.failures.model import Failure, Location, Rank
 from bassloop.failures.reports import ReportError, read_report
 from bassloop.failures.scan import find_failures
 
-__all__ = ["Failure", "Location", "Rank", "ReportError", "find_failures", "read_report"]
+__all__ = [
+    "Failure",
+    "Location",
+    "LogAnnotation",
+    "Rank",
+    "ReportError",
+    "find_annotations",
+    "find_failures",
+    "read_report",
+]

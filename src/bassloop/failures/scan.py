@@ -42,7 +42,7 @@ def find_failures(lines: Iterable[str], limit: int = MAX_FAILURES) -> list[Failu
     found = _Findings()
     last: tuple[int, str] | None = None
     for number, line in enumerate(lines):
-        cleaned = _clean(line)
+        cleaned = clean_line(line)
         found.feed(number, cleaned)
         if cleaned:
             last = number, _spaced(cleaned)
@@ -57,7 +57,7 @@ def find_failures(lines: Iterable[str], limit: int = MAX_FAILURES) -> list[Failu
     return failures[:limit]
 
 
-def _clean(line: str) -> str:
+def clean_line(line: str) -> str:
     """Return a line as the patterns take it: valid Unicode, printable, not too long."""
     cut = line[:MAX_LINE].encode(errors="replace").decode().rstrip()
     if cut.isprintable():

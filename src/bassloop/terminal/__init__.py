@@ -12,7 +12,7 @@ No input and no output happens here, and no byte makes anything raise.
 from __future__ import annotations
 
 from bassloop.terminal.html import palette_colour, render_html, render_lines
-from bassloop.terminal.lines import restyle, strip, strip_lines
+from bassloop.terminal.lines import plain, restyle, strip, strip_lines
 from bassloop.terminal.terminal import ROWS, Settled, Terminal
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Settled",
     "Terminal",
     "palette_colour",
+    "plain",
     "render_html",
     "render_lines",
     "restyle",

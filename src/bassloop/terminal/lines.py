@@ -73,6 +73,11 @@ def strip(line: bytes) -> str:
     return "".join(readable(text) for text, _ in runs(line))
 
 
+def plain(text: str) -> str:
+    """Return a stranger's text without escape sequences and control characters."""
+    return strip(text.encode(errors="replace"))
+
+
 def strip_lines(text: bytes) -> bytes:
     """`strip` of many lines at once, much faster: each ended by a newline, and so is what comes of
     it, in UTF-8."""

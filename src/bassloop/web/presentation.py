@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bassloop.lifecycle import RunState
-from bassloop.terminal import strip
+from bassloop.terminal import plain
 from bassloop.units import format_duration
 
 if TYPE_CHECKING:
@@ -71,11 +71,6 @@ def instant(at: float | None) -> str:
     if at is None:
         return ""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def plain(text: str) -> str:
-    """Return a runner's text without escape sequences and control characters."""
-    return strip(text.encode(errors="replace"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,15 +183,6 @@ def visible_inputs(steps: Sequence[StepView]) -> dict[int, list[StepView]]:
         ]
         for step in steps
     }
-
-
-def failure_reason(run: Run, culprit: Step | None) -> str:
-    """Return why a run did not succeed: its message, or the error of the step that failed. Empty for a run
-    that succeeded, or goes on without a failed step."""
-    if run.state == RunState.SUCCEEDED:
-        return ""
-    message = None if run.state in (RunState.QUEUED, RunState.RUNNING) else run.message
-    return plain(message or (culprit.error if culprit else None) or "")
 
 
 def run_json(run: Run) -> dict[str, Any]:

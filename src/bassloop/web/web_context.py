@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from bassloop.concurrency import TTLCache
+from bassloop.checks.run_failure import LogFailureCache, log_failure_cache
 from bassloop.web.auth.web_sessions import WebSessions
 from bassloop.web.logs.html_cache import LogHtmlCache
 
@@ -24,11 +24,6 @@ if TYPE_CHECKING:
     from bassloop.github import OAuth
     from bassloop.runtimes import RuntimeStatus
     from bassloop.store import Store
-    from bassloop.web.logs.log_failures import LogFailures
-
-
-MAX_LOG_FAILURES = 256
-"""Logs whose failures are cached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +94,9 @@ class WebContext:
         return LogHtmlCache(self.store)
 
     @cached_property
-    def log_failures(self) -> TTLCache[tuple[int, int], LogFailures]:
-        """The failures in logs, by the step's row and the log's number of lines."""
-        return TTLCache(MAX_LOG_FAILURES)
+    def log_failures(self) -> LogFailureCache:
+        """The failures that were found in logs."""
+        return log_failure_cache()
 
     @cached_property
     def scan_limiter(self) -> trio.CapacityLimiter:

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 from quart import Blueprint, Response, request
 
 from bassloop.lifecycle import RunState
+from bassloop.terminal import plain
 from bassloop.web.guard import visible_runs
-from bassloop.web.presentation import RUN_LABELS, SHORT_SHA, instant, plain
+from bassloop.web.pages.failure_card import failure_summaries
+from bassloop.web.presentation import RUN_LABELS, SHORT_SHA, instant
 from bassloop.web.responses import abort_not_found, render_document, revalidated
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from bassloop.store import Run
     from bassloop.web.web_context import WebContext
@@ -39,7 +41,10 @@ def routes(context: WebContext) -> Blueprint:
         if not newest.items:
             abort_not_found("repository")
         failed = await visible_runs(context, MAX_ENTRIES, states=FAILURES, **filters)
-        text = atom_feed(newest.items[0], failed.items, request.full_path, context.external_url)
+        reasons = await failure_summaries(context, failed.items)
+        text = atom_feed(
+            newest.items[0], failed.items, reasons, request.full_path, context.external_url
+        )
         response = Response(text, content_type="application/atom+xml; charset=utf-8")
         response.headers["Cache-Control"] = "max-age=60"
         return await revalidated(response)
@@ -47,8 +52,15 @@ def routes(context: WebContext) -> Blueprint:
     return blueprint
 
 
-def atom_feed(newest: Run, failed: Sequence[Run], path: str, external_url: str) -> str:
-    """Return the feed of a repository's failed runs; `newest` is its newest run, failed or not."""
+def atom_feed(
+    newest: Run, failed: Sequence[Run], reasons: Mapping[str, str], path: str, external_url: str
+) -> str:
+    """Return the feed of a repository's failed runs.
+
+    Args:
+        newest: the repository's newest run, failed or not.
+        reasons: why the runs failed, in a line, by the runs' ids.
+    """
     updated = max((_ended_at(run) for run in failed), default=newest.created_at)
     return render_document(
         "failures.atom",
@@ -56,14 +68,16 @@ def atom_feed(newest: Run, failed: Sequence[Run], path: str, external_url: str) 
         feed_url=_valid_xml(f"{external_url}{path.rstrip('?')}"),
         page_url=_valid_xml(f"{external_url}/repositories/{newest.repository}"),
         updated=instant(updated),
-        entries=[_entry(run, external_url) for run in failed],
+        entries=[_entry(run, reasons.get(run.id, ""), external_url) for run in failed],
     )
 
 
-def _entry(run: Run, external_url: str) -> dict[str, str]:
+def _entry(run: Run, reason: str, external_url: str) -> dict[str, str]:
     sha = run.head_sha[:SHORT_SHA]
     where = f"#{run.pull_request}" if run.pull_request else run.head_branch or sha
     summary = f"{run.repository} {sha}, triggered by {run.login}\n{plain(run.message or '')}"
+    if reason and reason not in summary:
+        summary = f"{reason}\n{summary}"
     return {
         "url": _valid_xml(f"{external_url}/runs/{run.id}"),
         "title": _valid_xml(f"{run.check_name} {RUN_LABELS[run.state].word} on {where}"),

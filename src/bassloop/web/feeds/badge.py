@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from quart import Blueprint, Response, request
 
 from bassloop.lifecycle import RunState
+from bassloop.terminal import plain
 from bassloop.web.guard import visible_checks
-from bassloop.web.presentation import overall_state, plain
+from bassloop.web.presentation import overall_state
 from bassloop.web.responses import abort_not_found, render_document, revalidated
 
 if TYPE_CHECKING:

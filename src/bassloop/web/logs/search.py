@@ -15,9 +15,10 @@ from urllib.parse import urlencode
 import trio
 from quart import Blueprint, Response, abort, jsonify, render_template, request
 
+from bassloop.terminal import plain
 from bassloop.web.guard import visible_run
 from bassloop.web.logs.query import BadQuery, LogMatch, LogQuery, format_cursor, parse_cursor
-from bassloop.web.presentation import STEP_PAGE_LINES, plain, view_run
+from bassloop.web.presentation import STEP_PAGE_LINES, view_run
 from bassloop.web.responses import abort_not_found, wants_json
 
 if TYPE_CHECKING:

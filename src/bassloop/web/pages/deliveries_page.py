@@ -10,9 +10,10 @@ import trio
 from quart import Blueprint, Response, abort, jsonify, redirect, render_template, request
 
 from bassloop.lifecycle import DeliveryState
+from bassloop.terminal import plain
 from bassloop.web.guard import current_visitor, may_operate, visible_runs
 from bassloop.web.pages.thunk_tree import MAX_JSON, json_html
-from bassloop.web.presentation import PAGE_SIZE, instant, plain, run_json, view_runs
+from bassloop.web.presentation import PAGE_SIZE, instant, run_json, view_runs
 from bassloop.web.responses import wants_json
 
 if TYPE_CHECKING:

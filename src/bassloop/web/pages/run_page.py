@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from quart import Blueprint, Response, abort, jsonify, redirect, render_template, request
 
 from bassloop.checks.actions import NotAllowed, PermissionUnknown
+from bassloop.checks.run_failure import failure_json
 from bassloop.lifecycle import RunState
 from bassloop.web import presentation
 from bassloop.web.guard import current_visitor, may_cancel, may_write, visible_run
@@ -75,13 +76,16 @@ def routes(context: WebContext) -> Blueprint:
     @blueprint.get("/runs/<run_id>/failure")
     async def failure(run_id: str) -> str | Response:
         """Return why a run did not succeed: as JSON, or as the part of its page that says so."""
-        found = await visible_run(context, run_id)
-        if found is None:
+        run = await visible_run(context, run_id)
+        if run is None:
             abort_not_found("run")
-        card = await failure_card(context, found, await store.steps.of_run(run_id), time.time())
+        card = await failure_card(context, run, await store.steps.of_run(run_id), time.time())
         if wants_json():
-            return jsonify({"failure": card.json() if card is not None else None})
-        return await render_template("failure_card.html", run=found, card=card)
+            found = None
+            if card is not None:
+                found = await failure_json(store, run_id, card.found, card.links)
+            return jsonify({"failure": found})
+        return await render_template("failure_card.html", run=run, card=card)
 
     @blueprint.get("/runs/<run_id>/vertexes/<int:row>")
     async def step(run_id: str, row: int) -> str | Response:

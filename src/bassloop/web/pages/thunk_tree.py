@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from bassloop.web.presentation import plain
+from bassloop.terminal import plain
 
 MAX_DEPTH = 12
 MAX_NODES = 2_000

@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bassloop.terminal import plain
 from bassloop.units import format_duration
-from bassloop.web.presentation import plain, step_state
+from bassloop.web.presentation import step_state
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,7 +1,8 @@
 """Find the locations in a log that name a line of a file: compilers, linters, tests, tracebacks. Pure.
 
 Logs are a stranger's: lines are cut, expressions take linear time, and the number of annotations is bounded.
-Whether a path is in the repository is decided by :mod:`bassloop.checks.source_locations`.
+These are remarks of every level, warnings among them. What a run failed of, :mod:`scan` finds by the rules
+for each tool; those failures are added here where they aren't among the remarks.
 
     file:line: message            file:line:column: message        gcc, clang, go, mypy, shellcheck …
     file(line,column): message    file: line N: message            tsc, msvc; shells
@@ -21,12 +22,12 @@ from typing import TYPE_CHECKING
 
 import re2
 
-from bassloop.failures import Location
+from bassloop.failures.model import Failure, Location, Rank
+from bassloop.failures.scan import clean_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-MAX_LINE = 1_000
 MAX_FOUND = 400
 MAX_FRAMES = 50
 MAX_MESSAGE_LINES = 20
@@ -90,26 +91,28 @@ class LogAnnotation:
     title: str | None = None
 
 
-def find_annotations(lines: Iterable[str], limit: int = MAX_FOUND) -> list[LogAnnotation]:
+def find_annotations(
+    lines: Iterable[str], failures: Iterable[Failure] = (), limit: int = MAX_FOUND
+) -> list[LogAnnotation]:
     """Return the annotations in a log's lines (without colours), in order, each once.
 
     Args:
+        failures: those that the rules found in the same lines. Each that is at a place which no other
+            annotation names follows at the end.
         limit: how many to return at most.
     """
     found: dict[LogAnnotation, None] = {}
-    for annotation in _annotations(_clean(line) for line in lines):
+    for annotation in _annotations(map(clean_line, lines)):
         found.setdefault(annotation)
         if len(found) >= limit:
             break
+    places = {(each.path, each.line) for annotation in found for each in annotation.locations}
+    for failure in failures:
+        known = any((each.path, each.line) in places for each in failure.locations)
+        if failure.locations and failure.rank >= Rank.ERROR and not known and len(found) < limit:
+            message = failure.message or "failed"
+            found.setdefault(LogAnnotation(failure.locations, message, title=failure.test))
     return list(found)
-
-
-def _clean(line: str) -> str:
-    """Return a line as the expressions take it: Unicode that can be encoded, printable, not too long."""
-    cut = line[:MAX_LINE].encode(errors="replace").decode().rstrip()
-    if cut.isprintable():
-        return cut
-    return "".join(char if char.isprintable() else " " for char in cut).rstrip()
 
 
 @dataclass(eq=False)

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bassloop.checks.annotations import MAX_FOUND, LogAnnotation, find_annotations
+from bassloop.failures.annotations import MAX_FOUND, LogAnnotation, find_annotations
+from bassloop.failures.model import Failure, Location, Rank
 
 Said = tuple[str, int, int | None, str, str, str | None]
 
@@ -311,3 +312,16 @@ def test_a_long_line_costs_no_more_than_others(line: str) -> None:
     began = time.process_time()
     assert find_annotations([line] * 100) == []
     assert time.process_time() - began < 2
+
+
+def test_failures_at_places_that_no_remark_names_are_added() -> None:
+    lines = ["src/a.c:3:1: error: no such type"]
+    known = Failure("gcc", Rank.ERROR, "no such type", None, (Location("src/a.c", 3),), 0, 0)
+    other = Failure("jest", Rank.TEST, "", "adds", (Location("add.test.js", 5, 2),), 4, 9)
+    vague = Failure("git", Rank.MESSAGE, "fatal", None, (Location("x", 1),), 4, 9)
+    found = find_annotations(lines, [known, other, vague])
+    assert [(each.locations[0].path, each.message, each.title) for each in found] == [
+        ("src/a.c", "no such type", None),
+        ("add.test.js", "failed", "adds"),
+    ]
+    assert len(find_annotations(lines, [known, other, vague], limit=1)) == 1

@@ -1,0 +1,218 @@
+"""Why a run did not succeed: its step that failed, and what that step's log tells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from bassloop.checks.failing_step import failing_step
+from bassloop.concurrency import TTLCache
+from bassloop.failures import Failure, Rank, find_failures
+from bassloop.lifecycle import RunState
+from bassloop.terminal import plain, strip
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from bassloop.failures import Location
+    from bassloop.store import Run, Step, Store
+
+MAX_NAMED = 5
+"""Failures that are named where there is room for a few."""
+
+SEARCHED_LINES = 2000
+"""Lines at the end of a log in which failures are looked for."""
+
+EXCERPT_LINES = 40
+"""Lines of the log that show a failure, at most."""
+
+MIN_EXCERPT_LINES = 10
+"""Lines that show a short failure, if the log has as many."""
+
+LINES_AROUND = 2
+"""Lines before and after a failure's own."""
+
+MAX_EXCERPT_LINE = 2_000
+MAX_CACHED = 256
+
+
+@dataclass(frozen=True, slots=True)
+class LogFailures:
+    """The failures that a step's log tells of, by line numbers of the log.
+
+    Args:
+        failures: the most telling first; none if the log has no text.
+        key_lines: the lines of the first failure that hold its message or location.
+    """
+
+    failures: tuple[Failure, ...] = ()
+    key_lines: frozenset[int] = frozenset()
+
+
+LogFailureCache = TTLCache[tuple[int, int], LogFailures]
+"""The failures in logs, by the step's row and the log's number of lines."""
+
+
+def log_failure_cache() -> LogFailureCache:
+    """Return an empty cache."""
+    return TTLCache(MAX_CACHED)
+
+
+@dataclass(frozen=True, slots=True)
+class RunFailure:
+    """Why a run did not succeed.
+
+    Args:
+        reason: the run's message, or the step's error.
+        step: the step that failed, if one did.
+        failures: the most telling first.
+        key_lines: the log's lines that hold the first failure's message or location.
+    """
+
+    reason: str
+    step: Step | None
+    failures: tuple[Failure, ...] = ()
+    key_lines: frozenset[int] = frozenset()
+
+    @property
+    def title(self) -> str:
+        """The failure in one line: what the log tells, or else the reason."""
+        first = self.failures[0] if self.failures else None
+        reason = self.reason.partition("\n")[0]
+        if first is not None and (first.rank > Rank.CONSEQUENCE or not reason):
+            return plain(first.title)
+        return reason
+
+    def json(self, links: Mapping[Location, str] | None = None) -> dict[str, Any]:
+        """Return the first failures as JSON, with lines numbered from 0.
+
+        Args:
+            links: addresses of source lines.
+        """
+        links = links or {}
+        named = self.failures[:MAX_NAMED]
+        return {
+            "reason": self.reason,
+            "vertex": self.step.row if self.step else None,
+            "failures": [_failure_json(failure, links) for failure in named],
+            "more": len(self.failures) - len(named),
+        }
+
+
+def _failure_json(failure: Failure, links: Mapping[Location, str]) -> dict[str, Any]:
+    return {
+        "tool": failure.tool,
+        "test": failure.test,
+        "message": failure.message,
+        "locations": [
+            {
+                "path": each.path,
+                "line": each.line,
+                "column": each.column,
+                "url": links.get(each),
+            }
+            for each in failure.locations
+        ],
+        "first": failure.first,
+        "last": failure.last,
+    }
+
+
+async def find_run_failure(
+    store: Store, run: Run, steps: Sequence[Step], cache: LogFailureCache | None = None
+) -> RunFailure | None:
+    """Return why a run has ended without success, or why a step of it has failed; else None."""
+    culprit = failing_step(steps)
+    reason = failure_reason(run, culprit)
+    if culprit is None or run.state == RunState.SUCCEEDED:
+        return RunFailure(reason, None) if reason else None
+    found = await _log_failures(store, run.id, culprit, cache)
+    telling = tuple(failure for failure in found.failures if failure.rank > Rank.CONSEQUENCE)
+    return RunFailure(reason, culprit, telling or found.failures[:1], found.key_lines)
+
+
+def failure_reason(run: Run, culprit: Step | None) -> str:
+    """Return why a run did not succeed: its message, or the error of the step that failed. Empty for a run
+    that succeeded, or goes on without a failed step."""
+    if run.state == RunState.SUCCEEDED:
+        return ""
+    message = None if run.state in (RunState.QUEUED, RunState.RUNNING) else run.message
+    return plain(message or (culprit.error if culprit else None) or "")
+
+
+def analyze_log(start: int, lines: Sequence[bytes]) -> LogFailures:
+    """Find the failures in a log's last lines, the first of which is number `start`. Slow: use a thread."""
+    texts = [strip(line) for line in lines]
+    failures = find_failures(texts)
+    if not failures:
+        return LogFailures()
+    first = failures[0]
+    needles = {" ".join(text.split()) for text in first.message.split("\n") if text.strip()}
+    needles |= {str(location) for location in first.locations[:1]}
+    key_lines = frozenset(
+        start + number
+        for number in range(first.first, first.last + 1)
+        if any(needle in " ".join(texts[number].split()) for needle in needles)
+    )
+    moved = tuple(
+        replace(failure, first=start + failure.first, last=start + failure.last)
+        for failure in failures
+    )
+    return LogFailures(moved, key_lines or frozenset({moved[0].first}))
+
+
+def excerpt_range(failure: Failure, total: int) -> tuple[int, int]:
+    """Return the range of lines that show a failure, of a log with so many lines.
+
+    Of a long failure it is the end, where most tools say what was wrong.
+    """
+    stop = min(total, failure.last + 1 + LINES_AROUND)
+    start = max(0, failure.first - LINES_AROUND, stop - EXCERPT_LINES)
+    if stop - start < MIN_EXCERPT_LINES:
+        start = max(0, stop - MIN_EXCERPT_LINES)
+    return start, stop
+
+
+async def failure_json(
+    store: Store, run_id: str, found: RunFailure, links: Mapping[Location, str] | None = None
+) -> dict[str, Any]:
+    """Return a failure as JSON, with the lines that show the first one, as plain text."""
+    result = found.json(links)
+    if found.step is not None and found.failures:
+        start, stop = excerpt_range(found.failures[0], found.step.lines)
+        lines = await store.logs.lines(run_id, found.step.row, start, stop)
+        texts = [strip(line)[:MAX_EXCERPT_LINE] for line in lines]
+        result["excerpt"] = {"start": start, "lines": texts}
+    return result
+
+
+async def _log_failures(
+    store: Store, run_id: str, step: Step, cache: LogFailureCache | None
+) -> LogFailures:
+    """Find the failures at the end of a step's log. They are cached until the log grows."""
+    key = step.row, step.lines
+    cached = cache.get(key) if cache is not None else None
+    if cached is not None:
+        return cached
+    start, lines = await read_log_end(store, run_id, step, SEARCHED_LINES)
+    found = await trio.to_thread.run_sync(analyze_log, start, lines)
+    if cache is not None:
+        cache.store(key, found)
+    return found
+
+
+async def read_log_end(
+    store: Store, run_id: str, step: Step, count: int
+) -> tuple[int, Sequence[bytes]]:
+    """Return the last lines of a step's log, at most `count`, after the number of the first.
+
+    The store returns fewer lines than asked for where they are very long: then later ones are asked for.
+    """
+    start = max(0, step.lines - count)
+    lines = await store.logs.lines(run_id, step.row, start, step.lines)
+    while lines and start + len(lines) < step.lines:
+        start = (start + step.lines + 1) // 2
+        lines = await store.logs.lines(run_id, step.row, start, step.lines)
+    return start, lines

@@ -1,0 +1,102 @@
+"""Why a run did not succeed, as text for a terminal: from a loop's answer, or of the last trial."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from bassloop.checks.run_failure import failure_json, find_run_failure
+from bassloop.private_files import write_private_file
+from bassloop.terminal import plain
+from bassloop.tools.last_trial import last_log
+from bassloop.tools.log_feed import CONNECT_SECONDS, FeedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from bassloop.store import Run, Store
+    from bassloop.tools.log_feed import RunAddress
+
+Failure = dict[str, Any]
+"""A failure as the loop's API describes it."""
+
+
+async def fetch_failure(
+    address: RunAddress, headers: Sequence[tuple[str, str]] = ()
+) -> Failure | None:
+    """Return why a run did not succeed; None if it did, or nothing of it has failed yet. Raises FeedError."""
+    url = f"{address.page}/failure"
+    try:
+        async with httpx.AsyncClient(trust_env=False, timeout=CONNECT_SECONDS) as client:
+            answer = await client.get(url, headers=[*headers, ("Accept", "application/json")])
+        if answer.status_code == 404:
+            raise FeedError(f"{address.page}: there is no such run, or you may not see it")
+        failure: Failure | None = answer.raise_for_status().json()["failure"]
+    except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+        raise FeedError(f"{address.page}: {error}") from error
+    return failure
+
+
+def render_failure(failure: Mapping[str, Any], page: str | None = None) -> str:
+    """Return a failure as plain text, whatever a loop has answered.
+
+    Args:
+        page: the address of the run's page; with one, each failure has a link to its lines.
+    """
+    return plain_lines("\n".join(_lines(failure, page)))
+
+
+def plain_lines(text: str) -> str:
+    """Return text without escape sequences and control characters other than newlines."""
+    return "\n".join(plain(line) for line in text.split("\n"))
+
+
+def _lines(failure: Mapping[str, Any], page: str | None) -> Iterator[str]:
+    named = failure["failures"]
+    for each in named:
+        yield ": ".join(part for part in (each["test"], each["message"]) if part)
+        if each["locations"]:
+            places = each["locations"]
+            place = next((place for place in places if place["url"]), places[0])
+            link = f"  {place['url']}" if place["url"] else ""
+            yield f"    at {place['path']}:{place['line']}{link}"
+        if page is not None and failure["vertex"] is not None:
+            yield f"    log: {page}#v{failure['vertex']}-L{each['first'] + 1}"
+    if failure["more"]:
+        yield f"and {failure['more']} more"
+    if failure["reason"]:
+        yield f"{'' if not named else chr(10)}{failure['reason']}"
+    excerpt = failure.get("excerpt")
+    if excerpt:
+        yield ""
+        width = len(str(excerpt["start"] + len(excerpt["lines"])))
+        for number, line in enumerate(excerpt["lines"], excerpt["start"] + 1):
+            yield f"{number:>{width}}  {line}"
+
+
+# --- the last trial's ---
+
+
+def last_failures() -> Path:
+    """Return the file with the failures of the last trial."""
+    return last_log().with_name("last-trial-failures.json")
+
+
+async def keep_failures(store: Store, runs: Sequence[Run]) -> dict[str, Failure]:
+    """Store why these runs failed, by their checks' names, for after the trial. Returns the same."""
+    failures: dict[str, Failure] = {}
+    for run in runs:
+        found = await find_run_failure(store, run, await store.steps.of_run(run.id))
+        if found is not None:
+            failures[run.check_name] = await failure_json(store, run.id, found)
+    write_private_file(last_failures(), json.dumps(failures).encode())
+    return failures
+
+
+def read_last_failures() -> dict[str, Failure]:
+    """Return why the checks of the last trial failed. Raises FileNotFoundError if there was no trial."""
+    failures: dict[str, Failure] = json.loads(last_failures().read_bytes())
+    return failures
