@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import signal
 from typing import TYPE_CHECKING
 
+import pytest
 import structlog
 
 from tests.repositories import make_repository
@@ -11,11 +14,22 @@ from tests.repositories import make_repository
 __all__ = ["make_repository"]
 
 if TYPE_CHECKING:
-    import pytest
+    from collections.abc import Iterator
 
 structlog.configure(
     processors=[structlog.contextvars.merge_contextvars, structlog.processors.KeyValueRenderer()]
 )
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_were() -> Iterator[None]:
+    """Undo what a command that runs in this process does to logging: it would filter the next test's lines."""
+    root = logging.getLogger()
+    before, handlers, level = structlog.get_config(), root.handlers[:], root.level
+    yield
+    structlog.configure(**before)
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -32,3 +46,6 @@ def pytest_configure(config: pytest.Config) -> None:
         "attacks: measures a daemon under attack (nox -s attacks)",
     ):
         config.addinivalue_line("markers", marker)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell's background job ignores SIGINT, and so would every program that a test starts and interrupts.
+        signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -112,20 +112,23 @@ def test_an_interrupt_ends_it(
     script: Path, tmp_path: Path, environment: dict[str, str], main: str
 ) -> None:
     script.write_text(IMAGE + f'(defn main [] (log "begun") {main})')
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "bassloop", "run", "--unsandboxed", "script.bass"],
         cwd=tmp_path,
         env=environment,
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    assert process.stderr is not None
-    assert process.stderr.readline() == "begun\n"
-    if "sleep" in main:
-        assert "sleep" in process.stderr.readline()
-    process.send_signal(signal.SIGINT)
-    rest = process.communicate(timeout=120)[1]
+    ) as process:
+        try:
+            assert process.stderr is not None
+            assert process.stderr.readline() == "begun\n"
+            if "sleep" in main:
+                assert "sleep" in process.stderr.readline()
+            process.send_signal(signal.SIGINT)
+            rest = process.communicate(timeout=60)[1]
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert rest.endswith("interrupted\n")
     assert "Traceback" not in rest

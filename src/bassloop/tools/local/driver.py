@@ -7,8 +7,6 @@ runs a script without a loop is handed over to Trio as it is, once it waits.
 from __future__ import annotations
 
 import os
-import signal
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
@@ -16,9 +14,8 @@ from bassloop.tools.local.files import FileStream
 
 if TYPE_CHECKING:
     import contextvars
-    from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
+    from collections.abc import Awaitable, Callable, Coroutine, Generator
     from pathlib import Path
-    from types import FrameType
 
     import trio
 
@@ -78,7 +75,6 @@ class LateDriver:
         self._load_loop = load_loop
         self.nursery: trio.Nursery | None = None
         self._inner: SessionDriver | None = None
-        self._interrupted = False
         self._context: contextvars.Context | None = None
         self._waiting: list[Callable[[SessionDriver], None]] = []
 
@@ -88,33 +84,12 @@ class LateDriver:
         Raises Interrupted if SIGINT or SIGTERM ended it while it waited.
         """
         try:
-            with self._interruptible():
-                request = coroutine.send(None)
+            request = coroutine.send(None)
         except StopIteration as done:
             value: T = done.value
             return value
         assert request is _NEED_LOOP, "the coroutine waited for something outside of the loop"
         return self._load_loop().take_over(self, coroutine)
-
-    @contextmanager
-    def _interruptible(self) -> Iterator[None]:
-        """Have SIGINT end a script even if its KeyboardInterrupt is raised where Python can't pass it on.
-
-        Python prints and forgets an exception that is raised in a callback of the garbage collector's.
-        """
-        if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-            yield
-            return
-
-        def interrupt(number: int, frame: FrameType | None) -> None:
-            self._interrupted = True
-            signal.default_int_handler(number, frame)
-
-        signal.signal(signal.SIGINT, interrupt)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def attach(
         self, inner: SessionDriver, nursery: trio.Nursery, context: contextvars.Context
@@ -135,9 +110,7 @@ class LateDriver:
             await _NEED_LOOP
 
     async def checkpoint(self) -> None:
-        """Let others run, if there can be others. Raises Interrupted after a SIGINT that had no effect."""
-        if self._interrupted:
-            raise Interrupted
+        """Let others run, if there can be others."""
         if self._inner is not None:
             await self._inner.checkpoint()
 
