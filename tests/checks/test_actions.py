@@ -359,3 +359,55 @@ async def test_a_pressed_button_meets_a_bad_day_of_githubs(
         assert fault.happened == 3
         await its.inbox.finished("g1")
         assert conclusions(its, "it") == ["cancelled"]
+
+
+async def test_a_check_is_run_again_on_its_page_by_who_may(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with (
+        small_loop(make_repository(**{"project.bass": PULL}), tmp_path) as its,
+        its.runner(ready=False) as runner,
+    ):
+        reader = user(its.standin.add_user("reader", permission="read"))
+        writer = user(its.standin.add_user("writer", permission="write"))
+        own = user(its.standin.user)
+        control = Control(its.loop, its.inbox)
+        await its.deliver(await its.standin.payload("check_suite"), "g1")
+        await until(lambda: runner.told)
+        [run] = (await its.store.runs.newest(public_only=False)).items
+        assert not await control.rerun(run.id, own)  # it goes on
+        assert await control.cancel(run.id, own)
+        await its.inbox.finished("g1")
+        with pytest.raises(NotAllowed, match="reader may not run this check again"):
+            await control.rerun(run.id, reader)
+        its.standin.faults.add(Fault("GET", r"/repos/.*/check-suites/.*", times=1, status=500))
+        with pytest.raises(PermissionUnknown):
+            await control.rerun(run.id, own)
+        assert await control.rerun(run.id, own)
+        assert not await control.rerun(run.id, writer)  # once is enough
+        await until(lambda: len(runner.told) == 2)
+        newest = (await its.store.runs.newest(public_only=False)).items[0]
+        assert (newest.check_name, newest.head_sha) == (run.check_name, run.head_sha)
+        assert (newest.event, newest.login, newest.head_branch) == ("check_run", "octocat", "main")
+        assert await control.cancel(newest.id, own)
+        await its.inbox.finished(newest.delivery)
+        assert not await control.rerun("nothing", own)
+
+
+async def test_who_runs_a_strangers_check_again_does_not_lend_a_runner(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    repository = make_repository(**{"project.bass": PULL})
+    async with small_loop(repository, tmp_path, policies=IMPATIENT) as its, its.runner():
+        its.standin.add_user("stranger")
+        await pulled(its, "g1")
+        await its.inbox.finished("g1")
+        [run] = (await its.store.runs.newest(public_only=False)).items
+        assert run.state == "action_required"
+        assert await Control(its.loop, its.inbox).rerun(run.id, user(its.standin.user))
+        newest = (await its.store.runs.newest(public_only=False)).items[0]
+        await its.inbox.finished(newest.delivery)
+        found = await its.store.runs.newest(public_only=False, check_name=run.check_name)
+        assert [(each.login, each.state) for each in found.items] == [
+            ("stranger", "action_required")
+        ] * len(found.items)

@@ -91,6 +91,10 @@ class FakeControl:
     async def approve(self, run_id: str, by: Visitor) -> None:
         await self._do("approve", run_id, by)
 
+    async def rerun(self, run_id: str, by: Visitor) -> bool:
+        await self._do("rerun", run_id, by)
+        return True
+
     async def _do(self, what: str, run_id: str, by: Visitor) -> None:
         await trio.lowlevel.checkpoint()
         if self.refusal is not None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trio
 
 from bassloop.checks.actions import NotAllowed, PermissionUnknown
 from bassloop.web.guard import visible_run
-from bassloop.web.pages.run_page import run_actions
+from bassloop.web.pages import run_page
+from tests.until import until
 
 from .site import FakeControl, Site, a_site
 
@@ -90,19 +92,91 @@ async def words(site: Site, run_id: str, headers: dict[str, str]) -> list[str]:
     async with site.app.test_request_context(path, method="GET", headers=headers):
         run = await visible_run(site.context, run_id)
         assert run is not None
-        return [action.label for action in await run_actions(site.context, run)]
+        newer = await run_page.newer_run(site.context, run)
+        return [action.label for action in await run_page.run_actions(site.context, run, newer)]
+
+
+async def page_of(site: Site, run_id: str, headers: dict[str, str]) -> str:
+    answer = await site.get(f"/runs/{run_id}", **headers)
+    text: str = await answer.get_data(as_text=True)
+    return text
 
 
 async def test_a_page_offers_what_its_reader_may_do_now(tmp_path: Path) -> None:
     async with a_site(tmp_path) as site:
-        await site.queued("waits", head_branch=None)
-        await site.queued("own", head_branch="main")
-        await site.run("over")
+        await site.queued("waits", head_branch=None, check_name="waits")
+        await site.queued("own", head_branch="main", check_name="own")
+        await site.run("over", check_name="over")
         own = await site.signed_in(1, "octocat")
         writer = await site.signed_in(7, "hubot", r2="write")
         other = await site.signed_in(8, "reader", r2="read")
         assert await words(site, "waits", {}) == await words(site, "waits", other) == []
-        assert await words(site, "waits", writer) == ["Cancel", "Approve"]
-        assert await words(site, "waits", own) == ["Cancel"]
-        assert await words(site, "own", writer) == ["Cancel"]
-        assert await words(site, "over", writer) == []
+        assert await words(site, "waits", writer) == ["Run again", "Cancel", "Approve"]
+        assert await words(site, "waits", own) == ["Run again", "Cancel"]
+        assert await words(site, "own", writer) == ["Run again", "Cancel"]
+        assert await words(site, "over", writer) == await words(site, "over", own) == ["Run again"]
+        assert await words(site, "over", other) == []
+        assert 'class="when-ended" hidden' in await page_of(site, "own", writer)
+        assert 'class="when-ended">' in await page_of(site, "over", writer)
+
+
+async def rerun(site: Site, headers: dict[str, str]) -> str:
+    """Press the button; where it leads."""
+    answer = await post(site, "/runs/r/rerun", headers, csrf=await csrf(site, headers))
+    assert answer.status_code == 303
+    location: str = answer.headers["location"]
+    return location
+
+
+async def test_who_runs_a_check_again_is_shown_the_new_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with a_site(tmp_path) as site:
+        await site.run("r")
+        run = await site.store.runs.get("r")
+        assert run is not None
+        headers = await site.signed_in(1, "octocat")
+        monkeypatch.setattr(run_page, "NEW_RUN_SECONDS", 0.0)
+        where = f"/repositories/{run.repository}/commits/{run.head_sha}"
+        assert await rerun(site, headers) == where
+        monkeypatch.setattr(run_page, "NEW_RUN_SECONDS", 60.0)
+
+        async def create() -> None:
+            await until(lambda: len(control(site).asked) == 2)
+            await site.queued("newer")
+            site.tail.publish("newer")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(create)
+            assert await rerun(site, headers) == "/runs/newer"
+        assert control(site).asked == [("rerun", "r", "octocat")] * 2
+        assert await words(site, "r", headers) == []
+        assert '<a href="/runs/newer">the newest run</a>' in await page_of(site, "r", headers)
+
+
+async def test_all_failed_checks_of_a_commit_are_run_again(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        await site.run("bad", check_name="bad")
+        await site.run("late", "timed_out", check_name="late")
+        await site.run("good", "succeeded", check_name="good")
+        await site.queued("waits", check_name="waits")
+        run = await site.store.runs.get("bad")
+        assert run is not None
+        commit = f"/repositories/{run.repository}/commits/{run.head_sha}"
+        own, other = await site.signed_in(1, "octocat"), await site.signed_in(7, "hubot")
+        page = await site.get(commit, **own)
+        assert f'action="{commit}/rerun-failed"' in await page.get_data(as_text=True)
+        page = await site.get(commit, **other)
+        assert "rerun-failed" not in await page.get_data(as_text=True)
+        assert (await post(site, f"{commit}/rerun-failed", {})).status_code == 401
+        assert (await post(site, f"{commit}/rerun-failed", own, csrf="x")).status_code == 403
+        assert control(site).asked == []
+        form = {"csrf": await csrf(site, own)}
+        answer = await post(site, f"{commit}/rerun-failed", own, **form)
+        assert (answer.status_code, answer.headers["location"]) == (303, commit)
+        assert sorted(control(site).asked) == [
+            ("rerun", "bad", "octocat"),
+            ("rerun", "late", "octocat"),
+        ]
+        control(site).refusal = NotAllowed("octocat may not")
+        assert (await post(site, f"{commit}/rerun-failed", own, **form)).status_code == 403

@@ -6,8 +6,10 @@ own anybody may. Doing the same twice changes nothing.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from uuid import UUID, uuid5
 
 import structlog
 
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from bassloop.store import CheckRun, Delivery, Run
 
 log = structlog.get_logger(__name__)
+
+RERUNS = UUID("5f1c8b0e-6f0e-5c0a-9d57-0d2a4a3c9b11")
+"""The namespace of the ids of deliveries that the loop makes to run a check again."""
 
 
 class NotAllowed(Exception):
@@ -56,6 +61,28 @@ class Control:
             self.inbox.resume(await approve_head(self.loop, run_id, by))
         except GitHubError as error:
             raise PermissionUnknown(str(error)) from error
+
+    async def rerun(self, run_id: str, by: Person) -> bool:
+        """Run an ended run's check again, as GitHub's button would; return False if that was asked for before.
+
+        Raises NotAllowed and PermissionUnknown.
+        """
+        loop, store = self.loop, self.loop.store
+        run, check_run = await store.runs.get(run_id), await store.checks.of_run(run_id)
+        if run is None or check_run is None or check_run.github_id is None or not run.ended:
+            return False
+        try:
+            await require_writer(loop, check_run, by, "run this check again", own=run)
+            owner, _, name = check_run.repository.partition("/")
+            repo = loop.github.repository(check_run.installation_id, owner, name)
+            sender = User(by.id, "", by.login)
+            payload = await repo.rerequest_payload(check_run.github_id, run.head_branch, sender)
+        except GitHubError as error:
+            raise PermissionUnknown(str(error)) from error
+        log.info("run again", run=run_id, by=by.login)
+        # However often somebody asks: one run is run again once.
+        guid = str(uuid5(RERUNS, run_id))
+        return await self.inbox.add_fetched(guid, "check_run", json.dumps(payload).encode())
 
 
 async def require_writer(

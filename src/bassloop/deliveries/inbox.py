@@ -176,7 +176,7 @@ class Inbox:
         return Answer(202, "accepted" if new else "this delivery is known already")
 
     async def add_fetched(self, guid: str, event: str, body: bytes) -> bool:
-        """Store a delivery that was fetched from GitHub, and return whether it is new.
+        """Store a delivery that was fetched from GitHub or made of its answers, and return whether it is new.
 
         It has no signature: it came over the App's own connection. Waits while the disk is full.
         Raises MalformedEvent for what can't be read, and StoreError.

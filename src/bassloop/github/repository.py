@@ -165,6 +165,36 @@ class GitHubRepository:
             self.installation, f"{self._path}/check-runs/{check_run_id}", change
         )
 
+    async def rerequest_payload(
+        self, check_run_id: int, head_branch: str | None, sender: User
+    ) -> dict[str, Any]:
+        """Return what GitHub would deliver if `sender` asked it to run a check again.
+
+        Args:
+            head_branch: the repository's branch whose head it is; None for a fork's head.
+        """
+        check_run = await self.installation.call("GET", f"{self._path}/check-runs/{check_run_id}")
+        repository = await self.installation.call("GET", self._path)
+        try:
+            suite_id = int(check_run["check_suite"]["id"])
+            suite = await self.installation.call("GET", f"{self._path}/check-suites/{suite_id}")
+            # GitHub gives a suite the name of a fork's branch, too.
+            check_run["check_suite"] = {**suite, "head_branch": head_branch}
+        except (TypeError, KeyError, ValueError) as error:
+            raise GitHubError("GitHub's answer is not a check run") from error
+        return {
+            "action": "rerequested",
+            "check_run": check_run,
+            "repository": repository,
+            "sender": {
+                "id": sender.id,
+                "node_id": sender.node_id,
+                "login": sender.login,
+                "type": "User",
+            },
+            "installation": {"id": self.installation.id},
+        }
+
     async def open_pull_requests(self, sha: str) -> list[PullRequest]:
         """Return the open pull requests, among the most recently changed, whose head is this commit."""
         path = f"{self._path}/pulls?state=open&sort=updated&direction=desc&per_page={RECENT_PULLS}"

@@ -97,6 +97,16 @@ def add_routes(web: QuartTrio, standin: StandIn, nursery: trio.Nursery) -> None:
         authorization.require(standin, owner, name, "checks")
         return page(standin.annotations.get(_run(standin, number)["id"], []))
 
+    @web.get("/repos/<owner>/<name>/check-suites/<int:number>")
+    async def suite(owner: str, name: str, number: int) -> Response:
+        authorization.require(standin, owner, name, "checks")
+        heads = {run["head_sha"] for run in standin.check_runs}
+        head = next((head for head in heads if payloads.suite_id(head) == number), None)
+        if head is None:
+            raise CallRefused(404, "Not Found")
+        payload = await standin.payload("check_suite", ref=head)
+        return json_response(payload["check_suite"])
+
     @web.get("/repos/<owner>/<name>/commits/<path:ref>/check-runs")
     async def of_head(owner: str, name: str, ref: str) -> Response:
         authorization.require(standin, owner, name, "checks")

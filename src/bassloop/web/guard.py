@@ -82,7 +82,7 @@ async def may_write(context: WebContext, visitor: Visitor | None, run: Run) -> b
     return await _has_level(context, visitor, run, "write")
 
 
-async def may_cancel(context: WebContext, visitor: Visitor | None, run: Run) -> bool:
+async def may_rerun(context: WebContext, visitor: Visitor | None, run: Run) -> bool:
     """Tell whether a visitor may cancel or rerun a run: their own, or one of a repository that they can
     write to. (Approving takes `may_write`: nobody approves their own run.)"""
     if visitor is None or not await may_read(context, visitor, run):

@@ -5,14 +5,17 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
+import trio
 from quart import Blueprint, Response, abort, jsonify, redirect, render_template, request
 
 from bassloop.checks.actions import NotAllowed, PermissionUnknown
+from bassloop.checks.check_output import APPROVAL
 from bassloop.checks.run_failure import failure_json
 from bassloop.lifecycle import RunState
 from bassloop.web import presentation
-from bassloop.web.guard import current_visitor, may_cancel, may_write, visible_run
+from bassloop.web.guard import current_visitor, may_rerun, may_write, visible_checks, visible_run
 from bassloop.web.pages.failure_card import FailureCard, LogExcerpt, failure_card
 from bassloop.web.pages.output_download import run_with_outputs
 from bassloop.web.pages.timeline import lay_out_timeline
@@ -37,6 +40,9 @@ LINES_BEFORE = 60
 EXCERPT_SIZE = 400_000
 """Characters of HTML in an excerpt, unless a single line is longer."""
 
+NEW_RUN_SECONDS = 5.0
+"""How long somebody who runs a check again waits to be shown the new run."""
+
 MAX_EXCERPTS = 5
 """Logs that a page contains excerpts of."""
 
@@ -47,13 +53,13 @@ class RunAction:
 
     Args:
         primary: whether it stands out.
-        while_live: whether it is removed when the run ends.
+        when: ``live`` if it is removed when the run ends, ``ended`` if it only appears then.
     """
 
     url: str
     label: str
     primary: bool = False
-    while_live: bool = False
+    when: str | None = None
 
 
 def routes(context: WebContext) -> Blueprint:
@@ -103,6 +109,11 @@ def routes(context: WebContext) -> Blueprint:
         """Cancel a run."""
         return await _perform(context, run_id, context.control.cancel)
 
+    @blueprint.post("/runs/<run_id>/rerun")
+    async def rerun(run_id: str) -> Response | AnyResponse:
+        """Run a run's check again, and show the new run."""
+        return await _perform(context, run_id, context.control.rerun, _new_run_url)
+
     @blueprint.post("/runs/<run_id>/approve")
     async def approve(run_id: str) -> Response | AnyResponse:
         """Approve a run's head commit."""
@@ -111,11 +122,18 @@ def routes(context: WebContext) -> Blueprint:
     return blueprint
 
 
-async def run_actions(context: WebContext, run: Run) -> list[RunAction]:
-    """Return what the visitor may do with a run that they see."""
+async def run_actions(context: WebContext, run: Run, newer: Run | None = None) -> list[RunAction]:
+    """Return what the visitor may do with a run that they see.
+
+    Args:
+        newer: a newer run of the same check of the same head.
+    """
     visitor, actions = await current_visitor(context), []
-    if not run.ended and await may_cancel(context, visitor, run):
-        actions.append(RunAction(f"/runs/{run.id}/cancel", "Cancel", while_live=True))
+    may = await may_rerun(context, visitor, run)
+    if may and newer is None and run.check_name != APPROVAL:
+        actions.append(RunAction(f"/runs/{run.id}/rerun", "Run again", when="ended"))
+    if not run.ended and may:
+        actions.append(RunAction(f"/runs/{run.id}/cancel", "Cancel", when="live"))
     from_fork = run.head_branch is None
     waiting = not run.started_at and run.state in (RunState.QUEUED, RunState.ACTION_REQUIRED)
     if from_fork and waiting and await may_write(context, visitor, run):
@@ -123,14 +141,42 @@ async def run_actions(context: WebContext, run: Run) -> list[RunAction]:
     return actions
 
 
+async def newer_run(context: WebContext, run: Run) -> Run | None:
+    """Return the newest run of the same check of the same head, if it is newer than this one."""
+    runs = await visible_checks(
+        context, run.repository, head_sha=run.head_sha, check_name=run.check_name
+    )
+    return next((each for each in runs if each.id != run.id), None)
+
+
+async def _new_run_url(context: WebContext, run: Run) -> str:
+    """Return the address of the run that runs a check again; of its commit's if it doesn't appear soon."""
+    with trio.move_on_after(NEW_RUN_SECONDS):
+        async with context.tail.follow(None) as following:
+            while True:
+                await following.changed()
+                newer = await newer_run(context, run)
+                if newer is not None:
+                    return f"/runs/{newer.id}"
+    return f"/repositories/{quote(run.repository)}/commits/{quote(run.head_sha)}"
+
+
 async def _perform(
-    context: WebContext, run_id: str, action: Callable[[str, Visitor], Awaitable[bool | None]]
+    context: WebContext,
+    run_id: str,
+    action: Callable[[str, Visitor], Awaitable[bool | None]],
+    url_after: Callable[[WebContext, Run], Awaitable[str]] | None = None,
 ) -> Response | AnyResponse:
-    """Do what a form asks for. The guard has checked that it belongs to the visitor's session."""
+    """Do what a form asks for. The guard has checked that it belongs to the visitor's session.
+
+    Args:
+        url_after: where the visitor is sent afterwards, if not to the run's page.
+    """
     visitor = await current_visitor(context)
     if visitor is None:
         abort(401, "sign in first")
-    if await visible_run(context, run_id) is None:
+    run = await visible_run(context, run_id)
+    if run is None:
         abort_not_found("run")
     try:
         done = await action(run_id, visitor)
@@ -140,7 +186,8 @@ async def _perform(
         abort(502, f"GitHub can't tell whether you may do that; try again in a while ({error})")
     if wants_json():
         return jsonify({"done": done is not False})
-    return redirect(f"/runs/{run_id}", 303)
+    after = f"/runs/{run_id}" if url_after is None else await url_after(context, run)
+    return redirect(after, 303)
 
 
 async def _render_run(context: WebContext, run: Run, steps: Sequence[Step]) -> str:
@@ -153,10 +200,12 @@ async def _render_run(context: WebContext, run: Run, steps: Sequence[Step]) -> s
     # The step that failed comes first, in case there is no room for all.
     for step in sorted(open_steps, key=lambda step: step != culprit)[:MAX_EXCERPTS]:
         excerpts[step.row] = await _excerpt(context, run.id, step, card)
+    newer = await newer_run(context, run)
     started = min((step.started_at for step in steps if step.started_at), default=run.created_at)
     return await render_template(
         "run.html",
-        actions=await run_actions(context, run),
+        actions=await run_actions(context, run, newer),
+        newer=newer,
         outputs=run_with_outputs(context, [run]),
         view=presentation.view_run(run, now),
         steps=views,

@@ -161,7 +161,8 @@ function endRun() {
   page.dataset.live = "no";
   for (const timer of timers) clearInterval(timer);
   autoScroll.end();
-  for (const form of page.querySelectorAll("form.while-live")) form.remove();
+  for (const form of page.querySelectorAll("form.when-live")) form.remove();
+  for (const form of page.querySelectorAll("form.when-ended")) form.hidden = false;
   for (const step of steps.all) {
     step.log.querySelector(".screen")?.replaceChildren();
     if (step.open) reader.outline(step).update(true);
