@@ -79,14 +79,25 @@ class Output:
 
     def close(self) -> None:
         """Stop streaming. Idempotent."""
-        self._chunks.close()
+        self._end.scope.cancel()
+
+    async def aclose(self) -> None:
+        """Stop streaming, and wait until another output can be taken from the runner. Idempotent."""
+        self.close()
+        await self._end.runner_free.wait()
 
 
 @dataclass(slots=True, eq=False)
 class _End:
-    """The reason why an output ended before it was complete; None once it is."""
+    """How an output ends.
+
+    Args:
+        why: the reason why it ended before it was complete; None once it is.
+    """
 
     why: str | None = "the runner is gone"
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    runner_free: trio.Event = field(default_factory=trio.Event)
 
 
 @dataclass(eq=False)
@@ -191,7 +202,7 @@ class Outputs:
         with send:  # closed last: whoever sees the end finds the runner free
             self.busy.add(runtime.id)
             try:
-                with trio.fail_after(MAX_SECONDS):
+                with end.scope, trio.fail_after(MAX_SECONDS):
                     async with runtime.export_path(path, metadata) as answers:
                         async for answer in answers:
                             if not isinstance(answer, bytes):
@@ -206,9 +217,11 @@ class Outputs:
                                 task_status.started(Output(receive, end))
                             with trio.fail_after(self.slow_seconds):
                                 await send.send(answer)
-                if not began:
-                    raise RunFailed(f"{runtime} sent nothing")
-                end.why = None
+                    if not began:
+                        raise RunFailed(f"{runtime} sent nothing")
+                    end.why = None
+                if end.scope.cancelled_caught:
+                    end.why = "its reader left"
             except (RunFailed, RuntimeLost) as error:
                 end.why = str(error)
                 if not began:
@@ -218,8 +231,6 @@ class Outputs:
                 end.why = "it was not taken in time"
                 if not began:
                     raise OutputUnavailable(f"{runtime} did not send it in time") from None
-            except trio.BrokenResourceError:
-                end.why = "its reader left"
             except Exception:
                 if not began:
                     raise
@@ -227,6 +238,7 @@ class Outputs:
                 end.why = "the loop itself failed"
             finally:
                 self.busy.discard(runtime.id)
+                end.runner_free.set()
 
 
 def _metadata(run: Run, fork: str) -> dict[str, str]:

@@ -111,8 +111,16 @@ class _OutputBody(ResponseBody):
     async def __aexit__(self, *_: object) -> None:
         self._output.close()
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return aiter(self._chunks)
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Yield the chunks. Whoever has the last one can have another output of the same runner."""
+        last = b""
+        async for chunk in self._chunks:
+            if last:
+                yield last
+            last = chunk
+        await self._output.aclose()
+        if last:
+            yield last
 
 
 class NotAFile(Exception):
