@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bassloop.failures import ReportError, read_report
+from bassloop.failures.reports import MAX_TRACES
 
 JUNIT = b"""<?xml version="1.0" encoding="utf-8"?>
 <testsuites><testsuite name="shop" tests="4">
@@ -69,9 +70,44 @@ def test_what_is_no_report_is_refused_with_the_reason(data: bytes, why: str) -> 
 
 
 @given(st.binary(max_size=300))
+@settings(deadline=None)
 def test_no_bytes_raise_anything_else(data: bytes) -> None:
     for text in (data, b"<testsuites>" + data, b"TAP version 13\nnot ok " + data):
         try:
             read_report(text)
         except ReportError as error:
             assert str(error)  # noqa: PT017
+
+
+def test_places_are_found_in_a_failures_own_text() -> None:
+    trace = "def test_x():\n&gt;   assert 1 == 2\nE   assert 1 == 2\n\ntests/test_x.py:9: AssertionError"
+    [case] = read_report(
+        f'<testsuite><testcase classname="tests.test_x" name="test_x">'
+        f'<failure message="assert 1 == 2">{trace}</failure></testcase></testsuite>'.encode()
+    )
+    assert case.failure is not None
+    assert [str(each) for each in case.failure.locations] == ["tests/test_x.py:9"]
+    assert not case.failure.in_log
+
+
+def test_xml_of_any_depth_is_read() -> None:
+    depth = 200_000
+    inner = b'<testcase name="a"/>'
+    data = b"<testsuite>" + b"<a>" * depth + inner + b"</a>" * depth + b"</testsuite>"
+    assert [case.name for case in read_report(data)] == ["a"]
+
+
+def test_only_the_first_traces_of_many_failures_are_searched() -> None:
+    one = '<testcase name="t{}"><failure message="no">a.py:{}: no</failure></testcase>'
+    cases = "".join(one.format(number, number + 1) for number in range(MAX_TRACES + 5))
+    found = [
+        case.failure.locations
+        for case in read_report(f"<testsuite>{cases}</testsuite>".encode())
+        if case.failure is not None
+    ]
+    assert sum(bool(locations) for locations in found) == MAX_TRACES
+
+
+def test_a_tap_line_that_no_rule_knows_is_a_failed_test_all_the_same() -> None:
+    text = "TAP version 13\n" + "".join(f"not ok {n} - t{n}\n" for n in range(300))
+    assert [case.outcome for case in read_report(text.encode())] == ["failed"] * 300

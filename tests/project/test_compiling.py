@@ -105,6 +105,11 @@ async def meaning(source: str) -> bass.Value:
             '(cd src (-> ($ sh -ec "make") (with-mount (cache-dir "pip") /root/.cache/pip/)'
             ' (with-mount (cache-dir "mine") ./.cache/)))',
         ),
+        (
+            '[checks.a]\nrun = ["make", "make test"]\nreports = "out/*.xml"',
+            '(cd src (with-label ($ sh -ec "make") :reports ["out/*.xml"])'
+            ' (with-label ($ sh -ec "make test") :reports ["out/*.xml"]))',
+        ),
         ('[checks.a]\nrun = "make"\nworkdir = "lib/a b"', '(cd (subpath src (string->fs-path "./lib/a b/"))'
             ' ($ sh -ec "make"))'),
         (

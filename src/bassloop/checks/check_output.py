@@ -216,7 +216,7 @@ def _failures(findings: Findings, url: str) -> str:
         what = f"**{escape(failure.test)}**" if failure.test else ""
         if message:
             what += f"{': ' if what else ''}`{_code(plain(message)) or ' '}`"
-        if step is not None:
+        if step is not None and failure.in_log:
             what += f" ([log]({url}#v{step.row}-L{failure.first + 1}))"
         linked = [each for each in failure.locations if each in findings.links]
         if linked:

@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from bassloop.checks.test_reports import ReportCollector, is_report
 from bassloop.concurrency import shielded
 from bassloop.store import LogWriter, Step, StepUpdate, Store
 from bassloop.terminal import Terminal
@@ -55,8 +56,10 @@ class Recorder:
     _steps: dict[str, Step] = field(default_factory=dict)
     _logs: dict[str, _OpenLog] = field(default_factory=dict)
     _stuck_before: float = 0.0
+    _reports: ReportCollector = field(init=False)
 
     def __post_init__(self) -> None:
+        self._reports = ReportCollector(self.store, self.run_id)
         self._stuck_before = self.store.statistics().stuck_seconds
 
     def steps(self) -> list[Step]:
@@ -69,10 +72,14 @@ class Recorder:
         Returns once it is stored, so that a slow disk slows down the runner. Cancelled, a prefix of the update
         is stored.
         """
-        if update.vertexes:
-            await self._put([_step_update(vertex) for vertex in update.vertexes])
+        for report in self._reports.take(update):
+            await self._reports.read(report)
+        vertexes = [vertex for vertex in update.vertexes if not is_report(vertex.id)]
+        if vertexes:
+            await self._put([_step_update(vertex) for vertex in vertexes])
         for log in update.logs:
-            await self._append_update(log)
+            if not is_report(log.vertex):
+                await self._append_update(log)
         self.tail.publish(self.run_id)
 
     async def add_step(
@@ -88,6 +95,9 @@ class Recorder:
 
     async def settle(self) -> None:
         """Write all that the logs have, however long it takes for a full disk to have room."""
+        for path, why in self._reports.problems.items():
+            name = f"[loop] the test report {path} can't be read: {why}"
+            await self.add_step(f"loop:report:{path}", name[:MAX_NAME], "")
         await self._settle_screens()
         for log in self._logs.values():
             await log.writer.flush(patient=True)

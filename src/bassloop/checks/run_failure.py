@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from bassloop.checks.failing_step import failing_step
+from bassloop.checks.test_reports import with_reported
 from bassloop.concurrency import TTLCache
 from bassloop.failures import Failure, Rank, find_failures
 from bassloop.lifecycle import RunState
@@ -35,6 +36,9 @@ LINES_AROUND = 2
 """Lines before and after a failure's own."""
 
 MAX_EXCERPT_LINE = 2_000
+MAX_TESTS = 200
+"""Failed tests of reports that are listed."""
+
 MAX_CACHED = 256
 
 
@@ -85,6 +89,11 @@ class RunFailure:
             return plain(first.title)
         return reason
 
+    @property
+    def shown(self) -> Failure | None:
+        """The first failure that the log tells of, whose lines are shown."""
+        return next((each for each in self.failures if each.in_log), None)
+
     def json(self, links: Mapping[Location, str] | None = None) -> dict[str, Any]:
         """Return the first failures as JSON, with lines numbered from 0.
 
@@ -115,8 +124,8 @@ def _failure_json(failure: Failure, links: Mapping[Location, str]) -> dict[str, 
             }
             for each in failure.locations
         ],
-        "first": failure.first,
-        "last": failure.last,
+        "first": failure.first if failure.in_log else None,
+        "last": failure.last if failure.in_log else None,
     }
 
 
@@ -130,7 +139,9 @@ async def find_run_failure(
         return RunFailure(reason, None) if reason else None
     found = await _log_failures(store, run.id, culprit, cache)
     telling = tuple(failure for failure in found.failures if failure.rank > Rank.CONSEQUENCE)
-    return RunFailure(reason, culprit, telling or found.failures[:1], found.key_lines)
+    failed = await store.tests.of_run(run.id, "failed", MAX_TESTS)
+    failures = with_reported(telling, failed) or found.failures[:1]
+    return RunFailure(reason, culprit, failures, found.key_lines)
 
 
 def failure_reason(run: Run, culprit: Step | None) -> str:
@@ -180,8 +191,9 @@ async def failure_json(
 ) -> dict[str, Any]:
     """Return a failure as JSON, with the lines that show the first one, as plain text."""
     result = found.json(links)
-    if found.step is not None and found.failures:
-        start, stop = excerpt_range(found.failures[0], found.step.lines)
+    shown = found.shown
+    if found.step is not None and shown is not None:
+        start, stop = excerpt_range(shown, found.step.lines)
         lines = await store.logs.lines(run_id, found.step.row, start, stop)
         texts = [strip(line)[:MAX_EXCERPT_LINE] for line in lines]
         result["excerpt"] = {"start": start, "lines": texts}

@@ -11,11 +11,13 @@ JUnit XML and TAP files.
 from __future__ import annotations
 
 from bassloop.failures.annotations import LogAnnotation, find_annotations
-from bassloop.failures.model import Failure, Location, Rank
-from bassloop.failures.reports import ReportError, read_report
+from bassloop.failures.model import NOT_IN_LOG, Failure, Location, Rank
+from bassloop.failures.reports import Case, ReportError, read_report
 from bassloop.failures.scan import find_failures
 
 __all__ = [
+    "NOT_IN_LOG",
+    "Case",
     "Failure",
     "Location",
     "LogAnnotation",

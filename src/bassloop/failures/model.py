@@ -19,6 +19,10 @@ class Rank(IntEnum):
     """A test, by name."""
 
 
+NOT_IN_LOG = -1
+"""The line number of a failure that no log tells of, but a report."""
+
+
 @dataclass(frozen=True, slots=True)
 class Location:
     """A line of a file as a log names it. `column` is None where the log doesn't tell."""
@@ -41,7 +45,7 @@ class Failure:
         test: the test's name; None for what isn't a test.
         locations: the most telling first. A reader of several repositories takes the first
             that exists in the one at hand.
-        first: the first line of the log that is about it, counted from 0.
+        first: the first line of the log that is about it, counted from 0; NOT_IN_LOG if none is.
         last: the last one.
     """
 
@@ -52,6 +56,11 @@ class Failure:
     locations: tuple[Location, ...]
     first: int
     last: int
+
+    @property
+    def in_log(self) -> bool:
+        """True if lines of the log are about it."""
+        return self.first != NOT_IN_LOG
 
     @property
     def title(self) -> str:

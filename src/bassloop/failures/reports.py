@@ -7,14 +7,15 @@ TAP is version 13 and 14 (https://testanything.org), read by the rules for logs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import ParseError
 
 import defusedxml
 from defusedxml.ElementTree import fromstring
 
-from bassloop.failures.model import Failure, Location, Rank
+from bassloop.failures.annotations import find_annotations
+from bassloop.failures.model import NOT_IN_LOG, Failure, Location, Rank
 from bassloop.failures.scan import MAX_MESSAGE_LINES, find_failures
 
 if TYPE_CHECKING:
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
 MAX_BYTES = 16 << 20
 MAX_CASES = 100_000
 MAX_NAME = 500
+MAX_TRACES = 200
+"""Failed tests of a report in whose text locations are looked for."""
+
+MAX_TRACE = 20_000
+"""Characters of such a text."""
 
 
 class ReportError(Exception):
@@ -67,15 +73,17 @@ def _junit(data: bytes) -> list[Case]:
         raise ReportError(
             f"<{root.tag}> is not the root of a JUnit report: <testsuites> or <testsuite> is"
         )
-    cases = []
+    cases: list[Case] = []
+    traces = MAX_TRACES
     for element in root.iter("testcase"):
-        cases.append(_case(element))
+        cases.append(_case(element, with_trace=traces > 0))
+        traces -= cases[-1].failure is not None
         if len(cases) == MAX_CASES:
             break
     return cases
 
 
-def _case(element: Element) -> Case:
+def _case(element: Element, *, with_trace: bool) -> Case:
     owner, name = element.get("classname", ""), element.get("name", "?")
     full = (f"{owner}.{name}" if owner and not name.startswith(owner) else name)[:MAX_NAME]
     seconds = _number(element.get("time"))
@@ -85,15 +93,21 @@ def _case(element: Element) -> Case:
         return Case(full, "skipped" if skipped else "passed", seconds, None)
     text = broken.text or ""
     said = (broken.get("message") or broken.get("type") or "").strip() or text.strip()
-    message = "\n".join(said.splitlines()[:MAX_MESSAGE_LINES])
-    failure = Failure("junit", Rank.TEST, message, full, tuple(_locations(element, text)), 0, 0)
+    message = "\n".join(said[:MAX_TRACE].splitlines()[:MAX_MESSAGE_LINES])
+    trace = text[-MAX_TRACE:] if with_trace else ""
+    locations = tuple(dict.fromkeys(_locations(element, trace)))
+    failure = Failure("junit", Rank.TEST, message, full, locations, NOT_IN_LOG, NOT_IN_LOG)
     return Case(full, "failed", seconds, failure)
 
 
 def _locations(element: Element, text: str) -> Iterator[Location]:
     """The places that a test's own log names, then the test's own."""
-    for failure in find_failures(text.splitlines()):
+    lines = text.splitlines()
+    for failure in find_failures(lines):
         yield from failure.locations
+    for annotation in find_annotations(lines):
+        if annotation.level == "failure":
+            yield from annotation.locations
     path, line = element.get("file"), _number(element.get("line"))
     if path and line:
         yield Location(path[:MAX_NAME], int(line))
@@ -110,17 +124,27 @@ def _number(text: str | None) -> float | None:
 def _tap(text: str) -> list[Case]:
     lines = text.splitlines()
     failures = {failure.first: failure for failure in find_failures(lines) if failure.tool == "tap"}
-    cases = []
+    cases: list[Case] = []
     for number, line in enumerate(lines):
-        if (failure := failures.get(number)) is not None and failure.test is not None:
-            cases.append(Case(failure.test, "failed", None, failure))
-        elif line.startswith("ok "):
-            name = line.removeprefix("ok ").lstrip("0123456789 ").removeprefix("- ")
-            name, _, directive = name.partition(" # ")
-            skipped = directive.lower().startswith(("skip", "todo"))
-            cases.append(
-                Case(name[:MAX_NAME] or "?", "skipped" if skipped else "passed", None, None)
-            )
+        known = failures.get(number)
+        if known is not None and known.test is not None:
+            failure = replace(known, first=NOT_IN_LOG, last=NOT_IN_LOG)
+            cases.append(Case(known.test, "failed", None, failure))
+        elif line.startswith(("ok ", "not ok ")):
+            cases.append(_tap_case(line))
         if len(cases) == MAX_CASES:
             break
     return cases
+
+
+def _tap_case(line: str) -> Case:
+    passed = line.startswith("ok ")
+    name = line.removeprefix("not ").removeprefix("ok ").lstrip("0123456789 ").removeprefix("- ")
+    name, _, directive = name.partition(" # ")
+    name = name[:MAX_NAME] or "?"
+    if directive.lower().startswith(("skip", "todo")):
+        return Case(name, "skipped", None, None)
+    if passed:
+        return Case(name, "passed", None, None)
+    failure = Failure("tap", Rank.TEST, "", name, (), NOT_IN_LOG, NOT_IN_LOG)
+    return Case(name, "failed", None, failure)

@@ -142,7 +142,9 @@ def _thunk(job: MatrixJob) -> str:
 
 
 def _parts(job: MatrixJob) -> Iterator[str]:
-    """Yield what is done to each command: its caches and its variables."""
+    """Yield what is done to each command: its reports, its caches and its variables."""
+    if job.check.reports:
+        yield f"(with-label :reports {_list([job.text(each) for each in job.check.reports])})"
     for name, place in job.check.caches.items():
         yield f"(with-mount (cache-dir {_string(name)}) {_path(job.text(place))})"
     if pairs := list(_variables(job)):

@@ -134,6 +134,10 @@ class CheckDeclaration(_Model):
         description="Secrets of the runner's owner, as variables of the same name.",
     )
     when: When = Field(When(), description="Which events and branches start it; all by default.")
+    reports: Texts = Field(
+        default_factory=list,
+        description="Test reports that it leaves, JUnit XML or TAP: paths below workdir; * and ** match.",
+    )
     timeout: Seconds | None = Field(None, description='At most this long: "90s", "10m", "1h 30m".')
     workdir: Text = Field(".", description="A folder of the repository to run in.")
 

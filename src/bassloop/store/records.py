@@ -310,3 +310,22 @@ class Figures:
     oldest_waiting_at: float | None
     database_bytes: int
     free_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedTest:
+    """A test's outcome in a run, from a test report.
+
+    Args:
+        outcome: ``passed``, ``failed`` or ``skipped``.
+        seconds: how long it took, if the report says so.
+        message: why it failed.
+        path: the file that it is in, or failed in, as the report has it.
+    """
+
+    name: str
+    outcome: str
+    seconds: float | None = None
+    message: str | None = None
+    path: str | None = None
+    line: int | None = None

@@ -241,6 +241,33 @@ _VISITORS = (
 )
 
 
+# A test has one row, and its results are short: there are many of them.
+_TESTS = (
+    """
+    CREATE TABLE tests (
+        id INTEGER PRIMARY KEY,
+        repository_id INTEGER NOT NULL,
+        check_name TEXT NOT NULL,
+        name TEXT NOT NULL,
+        UNIQUE (repository_id, check_name, name)
+    ) STRICT
+    """,
+    """
+    CREATE TABLE test_results (
+        test INTEGER NOT NULL REFERENCES tests (id),
+        run INTEGER NOT NULL REFERENCES runs (seq) ON DELETE CASCADE,
+        outcome TEXT NOT NULL,
+        seconds REAL,
+        message TEXT,
+        path TEXT,
+        line INTEGER,
+        UNIQUE (test, run)
+    ) STRICT
+    """,
+    "CREATE INDEX test_results_of_run ON test_results (run, outcome)",
+)
+
+
 def migrations() -> Migrations:
     """Return all migrations, oldest first. Each is applied and noted in one transaction."""
     numbered = Migrations("bassloop")
@@ -273,6 +300,11 @@ def migrations() -> Migrations:
     @numbered(name="0006_visitors")
     def visitors(db: Database) -> None:
         for statement in _VISITORS:
+            db.execute(statement)
+
+    @numbered(name="0007_tests")
+    def tests(db: Database) -> None:
+        for statement in _TESTS:
             db.execute(statement)
 
     return numbered

@@ -28,6 +28,7 @@ from bassloop.store.runs import Runs, Thunks
 from bassloop.store.runtimes import Runtimes
 from bassloop.store.schema import APPLICATION_ID
 from bassloop.store.steps import Steps
+from bassloop.store.tests import Tests
 from bassloop.store.visitors import Repositories, Sessions, Users
 
 if TYPE_CHECKING:
@@ -137,6 +138,7 @@ class Store(Subject):
         self.runtimes = Runtimes(engine)
         self.sessions = Sessions(engine)
         self.steps = Steps(engine, self._live)
+        self.tests = Tests(engine)
         self.thunks = Thunks(engine)
         self.users = Users(engine)
         self.logs = Logs(engine, self.steps, self._live, queue, blobs, log_limit)

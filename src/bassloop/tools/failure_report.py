@@ -63,7 +63,7 @@ def _lines(failure: Mapping[str, Any], page: str | None) -> Iterator[str]:
             place = next((place for place in places if place["url"]), places[0])
             link = f"  {place['url']}" if place["url"] else ""
             yield f"    at {place['path']}:{place['line']}{link}"
-        if page is not None and failure["vertex"] is not None:
+        if page is not None and failure["vertex"] is not None and each["first"] is not None:
             yield f"    log: {page}#v{failure['vertex']}-L{each['first'] + 1}"
     if failure["more"]:
         yield f"and {failure['more']} more"

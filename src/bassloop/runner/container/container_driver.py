@@ -46,6 +46,7 @@ from bassloop.runner.engine.command import (
 from bassloop.runner.engine.execution import Execution
 from bassloop.runner.engine.graph import CallResources, ThunkGraph, run_all
 from bassloop.runner.engine.mounts import WORK
+from bassloop.runner.engine.report_files import report_patterns
 from bassloop.runner.engine.step_progress import StepReporter, send_nowhere, step_id
 from bassloop.runner.engine.thunk_driver import ThunkDriver
 from bassloop.runner.errors import DriverError, NotCached, not_allowed
@@ -331,6 +332,7 @@ class ContainerGraph(ThunkGraph):
                 base=base,
                 allow_host_path=driver.allow_host_path,
                 disks=settings.disks,
+                reports=report_patterns(thunk),
             )
             if command.services:
                 launcher.network = self._services.network

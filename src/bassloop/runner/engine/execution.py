@@ -21,6 +21,7 @@ from bassloop.runner import file_trees
 from bassloop.runner.engine import layout
 from bassloop.runner.engine.command import INPUTS
 from bassloop.runner.engine.mounts import BindMount, Mounts, MountSupport
+from bassloop.runner.engine.report_files import send_reports
 from bassloop.runner.engine.step_progress import STDERR, STDOUT, LogBatcher
 from bassloop.runner.errors import DriverError
 from bassloop.runner.limits import is_nearly_full
@@ -106,6 +107,7 @@ class Execution:
         base: the output that the command's work directory begins with.
         extra_mounts: what is mounted besides what the command says.
         disks: folders on other disks that the command writes to.
+        reports: patterns of the test reports that it leaves.
     """
 
     command: Command
@@ -121,6 +123,7 @@ class Execution:
     allow_host_path: bool = False
     extra_mounts: list[BindMount] = field(default_factory=list)
     disks: tuple[Path, ...] = ()
+    reports: tuple[str, ...] = ()
 
     async def run(self) -> None:
         """Run the command to its end. Raises DriverError if it fails, OSError if its files can't be laid out.
@@ -130,6 +133,8 @@ class Execution:
         async with self.prepared() as launch:
             async with self.slots:
                 status = await self.watch(launch)
+            if self.reports and self.context.repository is not None:
+                await send_reports(self.step, self.output.files, self.command.dir, self.reports)
             if status:
                 await self.launcher.discard()
                 text = describe_exit(status, contained=self.launcher.is_contained)

@@ -50,6 +50,13 @@ class StepReporter:
     def id(self) -> str:
         return self._vertex.id
 
+    def beside(self, id: str, name: str) -> StepReporter:
+        """Return a reporter for a step that belongs to this one, and that pages don't show."""
+        other = StepReporter(self._send, "", name, [self.id], self.mask)
+        other._vertex.id = id
+        other._vertex.internal = True
+        return other
+
     async def announce(self) -> None:
         """Report that the step is there and waits for something."""
         await self._send(progrock.StatusUpdate(vertexes=[self._vertex]))

@@ -22,6 +22,7 @@ from bassloop.runner.engine.command import Command, Environment, base_of, image_
 from bassloop.runner.engine.execution import Execution, Launch, Launcher
 from bassloop.runner.engine.graph import CallResources, ThunkGraph
 from bassloop.runner.engine.mounts import WORK, BindMount, MountSupport
+from bassloop.runner.engine.report_files import report_patterns
 from bassloop.runner.engine.thunk_driver import ThunkDriver
 from bassloop.runner.errors import DriverError, Unsupported
 from bassloop.runner.host import sandbox
@@ -135,6 +136,7 @@ class HostGraph(ThunkGraph):
                 secret_files=secret_files,
                 base=None if base is None else await self.cached(base),
                 allow_host_path=self._driver.allow_host_path,
+                reports=report_patterns(thunk),
             )
             await (execution.run() if command.words else execution.pass_on())
 

@@ -82,6 +82,7 @@ async def prune(
         await engine.write(partial(_remove_superseded, before=before))
         deliveries = await _remove_all(engine, partial(_remove_deliveries, before=before))
         thunks = await _remove_all(engine, _remove_thunks)
+        await _remove_all(engine, _remove_tests)
         gone = await engine.read(lambda db: _without_run(db, sizes))
         for run_id in gone:
             await trio.to_thread.run_sync(remove_logs, blobs, run_id)
@@ -155,6 +156,15 @@ def _remove_thunks(db: Connection) -> int:
     return db.execute(
         "DELETE FROM thunks WHERE digest IN (SELECT digest FROM thunks t "
         "WHERE NOT EXISTS (SELECT 1 FROM runs WHERE thunk_digest = t.digest) LIMIT ?)",
+        (_ROWS_AT_ONCE,),
+    ).rowcount
+
+
+def _remove_tests(db: Connection) -> int:
+    """Remove some tests that no run has a result of."""
+    return db.execute(
+        "DELETE FROM tests WHERE id IN (SELECT id FROM tests t "
+        "WHERE NOT EXISTS (SELECT 1 FROM test_results WHERE test = t.id) LIMIT ?)",
         (_ROWS_AT_ONCE,),
     ).rowcount
 

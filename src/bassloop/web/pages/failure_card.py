@@ -71,8 +71,8 @@ class FailureCard:
 
     @property
     def first(self) -> Failure | None:
-        """The most telling failure."""
-        return self.failures[0] if self.failures else None
+        """The most telling failure of those that the log tells of."""
+        return self.found.shown
 
     def location(self, failure: Failure) -> Location | None:
         """Return where a failure is: the first location that is in the repository, or else the first one."""
@@ -91,8 +91,8 @@ async def failure_card(
     if culprit is None:
         return FailureCard(found, None)
     excerpt = None
-    if found.failures:
-        start, stop = excerpt_range(found.failures[0], culprit.lines)
+    if found.shown is not None:
+        start, stop = excerpt_range(found.shown, culprit.lines)
         lines = await context.log_html.lines(run.id, culprit.row, start, stop)
         excerpt = LogExcerpt(start, lines, culprit.lines)
     links: Mapping[Location, str] = {}

@@ -1,0 +1,156 @@
+"""The test reports of a run: collected as its runner sends them, read, and stored as results of tests.
+
+Reports are a stranger's. They are bounded while they come, XML is read without entities, and in a thread.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import trio
+
+from bassloop.failures import NOT_IN_LOG, Failure, Location, Rank, ReportError, read_report
+from bassloop.store import ReportedTest
+from bassloop.wire.report_protocol import MAX_REPORT, MAX_REPORTS, MAX_REPORTS_SIZE, REPORT_PREFIX
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bassloop.failures import Case
+    from bassloop.store import Store
+    from bassloop.wire import progrock_pb2
+
+
+@dataclass(eq=False)
+class ReportCollector:
+    """Collects the reports of one run.
+
+    Args:
+        problems: reports that can't be read, by their paths, with the reasons.
+    """
+
+    store: Store
+    run_id: str
+    problems: dict[str, str] = field(default_factory=dict)
+    _open: dict[str, bytearray] = field(default_factory=dict)
+    _read: int = 0
+    _size: int = 0
+
+    def take(self, update: progrock_pb2.StatusUpdate) -> list[str]:
+        """Take what an update has of reports. Returns the ids of those that are complete."""
+        for vertex in update.vertexes:
+            if is_report(vertex.id) and vertex.HasField("error"):
+                self._drop(vertex.id, vertex.error)
+        for log in update.logs:
+            if is_report(log.vertex):
+                self._append(log.vertex, log.data)
+        return [
+            each.id
+            for each in update.vertexes
+            if is_report(each.id) and each.HasField("completed") and each.id in self._open
+        ]
+
+    def _append(self, report: str, data: bytes) -> None:
+        path = report_path(report)
+        if path in self.problems:
+            return
+        if report not in self._open and len(self._open) + self._read >= MAX_REPORTS:
+            self._drop(report, f"a run may have {MAX_REPORTS} reports")
+            return
+        content = self._open.setdefault(report, bytearray())
+        self._size += len(data)
+        if len(content) + len(data) > MAX_REPORT or self._size > MAX_REPORTS_SIZE:
+            self._drop(report, f"it is too large: {MAX_REPORT:,} bytes are read at most")
+            return
+        content += data
+
+    def _drop(self, report: str, why: str) -> None:
+        self._open.pop(report, None)
+        if len(self.problems) < MAX_REPORTS:
+            self.problems.setdefault(report_path(report), why)
+
+    async def read(self, report: str) -> None:
+        """Read a complete report, and store its results. What can't be read is noted as a problem."""
+        content = bytes(self._open.pop(report))
+        self._read += 1
+        self._size -= len(content)
+        try:
+            cases = await trio.to_thread.run_sync(read_report, content)
+        except ReportError as error:
+            self._drop(report, str(error))
+            return
+        await self.store.tests.put(self.run_id, [_reported(case) for case in cases])
+
+
+def is_report(vertex: str) -> bool:
+    """Return whether a step of a runner's is a report."""
+    return vertex.startswith(REPORT_PREFIX)
+
+
+def report_path(vertex: str) -> str:
+    """Return the path of the report that such a step is."""
+    return vertex.removeprefix(REPORT_PREFIX)[:200]
+
+
+def _reported(case: Case) -> ReportedTest:
+    failure = case.failure
+    place = failure.locations[0] if failure is not None and failure.locations else None
+    return ReportedTest(
+        name=case.name,
+        outcome=case.outcome,
+        seconds=case.seconds,
+        message=failure.message if failure is not None else None,
+        path=place.path if place is not None else None,
+        line=place.line if place is not None else None,
+    )
+
+
+def with_reported(
+    failures: Sequence[Failure], tests: Sequence[ReportedTest]
+) -> tuple[Failure, ...]:
+    """Return a log's failures with those of reports: a test that both tell of is listed once, with its lines."""
+    rest = {test.name: test for test in tests}
+    merged = []
+    for failure in failures:
+        known = next((test for test in rest.values() if _is_same(failure.test, test.name)), None)
+        if known is not None:
+            del rest[known.name]
+            failure = _completed(failure, known)
+        merged.append(failure)
+    merged += [_failure(test) for test in rest.values()]
+    # Sorting is stable: what a log tells of comes first, in its order.
+    return tuple(sorted(merged, key=lambda failure: -failure.rank))
+
+
+def _is_same(in_log: str | None, reported: str) -> bool:
+    if in_log is None:
+        return False
+    one, other = _key(in_log), _key(reported)
+    return one == other or other.endswith(f".{one}") or one.endswith(f".{other}")
+
+
+def _key(test: str) -> str:
+    return test.replace("::", ".").replace(" > ", ".").replace("/", ".").replace(" ", "")
+
+
+def _completed(failure: Failure, test: ReportedTest) -> Failure:
+    return Failure(
+        failure.tool,
+        failure.rank,
+        failure.message or test.message or "",
+        failure.test,
+        failure.locations or _places(test),
+        failure.first,
+        failure.last,
+    )
+
+
+def _failure(test: ReportedTest) -> Failure:
+    return Failure(
+        "report", Rank.TEST, test.message or "", test.name, _places(test), NOT_IN_LOG, NOT_IN_LOG
+    )
+
+
+def _places(test: ReportedTest) -> tuple[Location, ...]:
+    return (Location(test.path, test.line),) if test.path and test.line else ()

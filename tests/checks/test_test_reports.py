@@ -1,0 +1,119 @@
+"""Test reports: whatever a runner sends, bounded, read and stored, and told beside what the log tells."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bassloop.checks import test_reports
+from bassloop.checks.recorder import recording
+from bassloop.checks.run_failure import find_run_failure
+from bassloop.checks.tail import Tail
+from bassloop.checks.test_reports import with_reported
+from bassloop.failures import NOT_IN_LOG, Failure, Location, Rank
+from bassloop.store import ReportedTest
+from bassloop.wire import progrock_pb2 as progrock
+from bassloop.wire.report_protocol import REPORT_PREFIX
+
+from .test_recorder import a_store, update
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+JUNIT = b"""<testsuite><testcase classname="shop" name="adds" time="0.5"/>
+<testcase classname="shop" name="buys" file="shop.py" line="7"><failure message="no money"/></testcase>
+<testcase classname="shop" name="sells"><skipped/></testcase></testsuite>"""
+
+
+def report(
+    path: str, *pieces: bytes, error: str | None = None, complete: bool = True
+) -> list[progrock.StatusUpdate]:
+    """What a runner sends of a report."""
+    vertex = progrock.Vertex(id=f"{REPORT_PREFIX}{path}", name="test report", internal=True)
+    updates = [update(vertex), *(update(logs=[(vertex.id, piece)]) for piece in pieces)]
+    if complete:
+        end = progrock.Vertex(id=vertex.id, error=error)
+        end.completed.FromSeconds(3)
+        updates.append(update(end))
+    return updates
+
+
+async def test_a_report_is_stored_as_results_and_is_no_step(tmp_path: Path) -> None:
+    async with a_store(tmp_path) as store:
+        async with recording(store, Tail(), "r") as recorder:
+            for each in report("junit.xml", JUNIT[:50], JUNIT[50:]):
+                await recorder.record(each)
+        assert await store.steps.of_run("r") == []
+        assert await store.tests.of_run("r") == [
+            ReportedTest("shop.adds", "passed", 0.5),
+            ReportedTest("shop.buys", "failed", None, "no money", "shop.py", 7),
+            ReportedTest("shop.sells", "skipped"),
+        ]
+        assert await store.tests.counts("r") == {"passed": 1, "failed": 1, "skipped": 1}
+
+
+@pytest.mark.parametrize(
+    ("updates", "why"),
+    [
+        (report("a", b"<testsuite>"), "the XML can't be read"),
+        (report("a", error="it has 99 bytes"), "it has 99 bytes"),
+        (report("a", b"x" * 60, b"x" * 60), "it is too large"),
+        (report("b", b"1..0\nok 1\n") * 3 + report("a", b"TAP version 13\n"), "a run may have 3"),
+    ],
+)
+async def test_what_can_not_be_read_is_said_in_a_step(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    updates: list[progrock.StatusUpdate],
+    why: str,
+) -> None:
+    monkeypatch.setattr(test_reports, "MAX_REPORT", 100)
+    monkeypatch.setattr(test_reports, "MAX_REPORTS", 3)
+    async with a_store(tmp_path) as store:
+        async with recording(store, Tail(), "r") as recorder:
+            for each in updates:
+                await recorder.record(each)
+        [step] = await store.steps.of_run("r")
+        assert step.name.startswith(f"[loop] the test report a can't be read: {why}")
+        assert step.error is None
+
+
+async def test_a_report_that_never_ends_is_forgotten(tmp_path: Path) -> None:
+    async with a_store(tmp_path) as store:
+        async with recording(store, Tail(), "r") as recorder:
+            for each in report("a", JUNIT, complete=False):
+                await recorder.record(each)
+        assert await store.tests.of_run("r") == []
+
+
+async def test_a_failed_test_that_the_log_does_not_tell_of_is_named(tmp_path: Path) -> None:
+    async with a_store(tmp_path) as store:
+        async with recording(store, Tail(), "r") as recorder:
+            step = progrock.Vertex(id="v", name="make test", error="exit status 1")
+            step.completed.FromSeconds(3)
+            await recorder.record(update(step, logs=[("v", b"something failed\n")]))
+            for each in report("junit.xml", JUNIT):
+                await recorder.record(each)
+        run = await store.runs.get("r")
+        assert run is not None
+        found = await find_run_failure(store, run, await store.steps.of_run("r"))
+    assert found is not None
+    assert found.title == "shop.buys: no money"
+    [failure] = found.json()["failures"]
+    assert (failure["first"], failure["last"]) == (None, None)
+    assert failure["locations"][0]["path"] == "shop.py"
+
+
+def test_a_test_that_both_tell_of_is_listed_once_with_the_logs_lines() -> None:
+    in_log = Failure("pytest", Rank.TEST, "", "test_buys", (), 4, 9)
+    other = Failure("gcc", Rank.ERROR, "no", None, (), 1, 1)
+    reported = [
+        ReportedTest("tests.shop.test_buys", "failed", None, "no money", "shop.py", 7),
+        ReportedTest("tests.shop.test_sells", "failed"),
+    ]
+    assert with_reported([in_log, other], reported) == (
+        Failure("pytest", Rank.TEST, "no money", "test_buys", (Location("shop.py", 7),), 4, 9),
+        Failure("report", Rank.TEST, "", "tests.shop.test_sells", (), NOT_IN_LOG, NOT_IN_LOG),
+        other,
+    )
