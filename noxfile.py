@@ -228,9 +228,9 @@ def release(session: nox.Session) -> None:
 
 @nox.session
 def attacks(session: nox.Session) -> None:
-    """Attacks on a daemon in a process of its own, while a second visitor goes on asking."""
+    """Attacks on a daemon in a process of its own, while others go on using it."""
     _install(session)
-    session.run("pytest", "-q", "-m", "attacks", *session.posargs)
+    session.run("pytest", "-q", "-n", "2", "-m", "attacks", *session.posargs)
 
 
 @nox.session(default=False)

@@ -1,58 +1,115 @@
-"""A daemon under attack, and a second visitor who goes on asking."""
+"""A daemon under attack, and others who go on using it."""
 
 from __future__ import annotations
 
+import copy
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
+from statistics import median, quantiles
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 import trio
 
 from tests.loop.world import Daemon, World, world
-from tests.repositories import MakeRepository  # noqa: TC001  (a fixture's parameter)
+from tests.repositories import MakeRepository, commit
+from tests.until import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-    from pathlib import Path
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
 TOKEN = "the token of the metrics"
-WORST_SECONDS = 0.25
-CALM_SECONDS = 3
+GOOD = '(defn github-hook [event client] (error "this hook was evaluated"))'
+OTHER = 1000
+"""What is added to a repository's id for the one that isn't attacking."""
+
+MEDIAN_SECONDS = 0.5
+CALM_SECONDS = 0.6
+ATTACK_SECONDS = 1.5
+CONCLUDED_SECONDS = 30.0
 HOLDS = 'bassloop_holds_total{kind="computing"}'
 LONGEST = 'bassloop_longest_hold_seconds{kind="computing"}'
+MEMORY_GROWTH = 200 << 20
+"""Bytes by which the daemon may be larger after an attack."""
 
 
 @dataclass
 class Target:
-    """A daemon, and what a second visitor has seen of it."""
+    """A daemon in a process of its own, with a stand-in for GitHub around it."""
 
     world: World
     daemon: Daemon
     answers: list[float] = field(default_factory=list)
+    _pushing: trio.Lock = field(default_factory=trio.Lock)
 
     @asynccontextmanager
-    async def visited(self) -> AsyncGenerator[None]:
-        """Ask for `/up` all the time while the body attacks; each answer has to come within 250 ms (or three times
-        the worst before the attack, on a busy machine), and the
-        daemon's watchdog must have seen nothing compute for over 100 ms."""
+    async def used_by_others(self, attack: str) -> AsyncGenerator[None]:
+        """Look at the daemon as others do while the body attacks it.
+
+        The watchdog, which measures processor time, may not see a single step that computes for over 100 ms.
+        Half of the pages are answered within half a second, or three times as long as before the attack on a
+        busy machine. The daemon's memory stays bounded.
+        """
         async with httpx.AsyncClient() as client, trio.open_nursery() as nursery:
-            before = await self.metric(client, HOLDS)
+            holds, memory = await self.metric(client, HOLDS), self.resident()
             nursery.start_soon(self._visit, client)
             await trio.sleep(CALM_SECONDS)
-            # On a busy machine answers are late without an attack, too.
-            allowed = max(WORST_SECONDS, 3 * max(self.answers))
+            allowed = max(MEDIAN_SECONDS, 3 * median(self.answers))
             self.answers.clear()
             yield
             nursery.cancel_scope.cancel()
-        async with httpx.AsyncClient() as client:
-            holds = await self.metric(client, HOLDS) - before
+        async with httpx.AsyncClient(timeout=CONCLUDED_SECONDS) as client:
+            seen = await self.metric(client, HOLDS) - holds
             longest = await self.metric(client, LONGEST)
-        assert holds == 0, f"the loop was held {holds:.0f} times, for {longest:.2f} s"
-        assert len(self.answers) > 10
-        assert max(self.answers) < allowed
+        held = self.daemon.lines_with("loop held")
+        assert seen == 0, f"{attack} held the loop {seen:.0f} times, for {longest:.2f} s: {held}"
+        seconds = quantiles(self.answers, n=100)
+        print(
+            f"{attack}: pages p50 {seconds[49]:.3f}, p99 {seconds[98]:.3f}, worst {max(self.answers):.3f} s"
+        )
+        assert seconds[49] < allowed, attack
+        assert self.resident() - memory < MEMORY_GROWTH, attack
+
+    async def withstand(self, attack: str, flood: Callable[[], Awaitable[object]]) -> None:
+        """Let something flood the daemon for a while; another repository's delivery is concluded meanwhile."""
+        async with self.used_by_others(attack), trio.open_nursery() as nursery:
+            nursery.start_soon(flood)
+            end = trio.current_time() + ATTACK_SECONDS
+            await self.other_is_concluded(attack)
+            await trio.sleep_until(end)
+            nursery.cancel_scope.cancel()
+
+    async def other_is_concluded(self, attack: str) -> None:
+        """Push to the other repository, and wait until its check is concluded."""
+        with trio.move_on_after(CONCLUDED_SECONDS) as scope:
+            sha = await self.push(GOOD, repository=OTHER)
+            check = await self.concluded(sha)
+        assert not scope.cancelled_caught, f"{attack} kept another repository's delivery waiting"
+        assert "this hook was evaluated" in check["output"]["summary"]
+
+    async def push(self, hook: str, *, repository: int = 0) -> str:
+        """Push a commit with a hook; return the commit. `repository` is added to the repository's id."""
+        standin = self.world.standin
+        async with self._pushing:
+            (standin.repository_path / "project.bass").write_text(hook)
+            commit(standin.repository_path)
+            payload: dict[str, Any] = copy.deepcopy(dict(await standin.payload("check_suite")))
+        payload["repository"]["id"] += repository
+        delivered = await standin.deliver(self.daemon.url, "check_suite", payload)
+        assert delivered.status == 202
+        return str(payload["check_suite"]["head_sha"])
+
+    async def concluded(self, sha: str) -> dict[str, Any]:
+        """Wait for a completed check run of a commit, and return it."""
+        await until(lambda: self._completed(sha))
+        return self._completed(sha)[0]
+
+    def _completed(self, sha: str) -> list[dict[str, Any]]:
+        runs = self.world.standin.check_runs
+        return [run for run in runs if run["head_sha"] == sha and run["status"] == "completed"]
 
     async def _visit(self, client: httpx.AsyncClient) -> None:
         while True:
@@ -68,12 +125,22 @@ class Target:
         [line] = [each for each in text.splitlines() if each.startswith(f"{name} ")]
         return float(line.split()[1])
 
+    def resident(self) -> int:
+        """Return the bytes of memory that the daemon's process takes."""
+        status = Path(f"/proc/{self.daemon.process.pid}/status").read_text()
+        [line] = [each for each in status.splitlines() if each.startswith("VmRSS:")]
+        return int(line.split()[1]) << 10
+
 
 @pytest.fixture
 async def target(make_repository: MakeRepository, tmp_path: Path) -> AsyncGenerator[Target]:
+    """A daemon that has evaluated a hook already, as one has that runs for longer than a second."""
     repository = make_repository(**{"project.bass": ""})
+    settings = {"METRICS_TOKEN": TOKEN, "HOOK_CPU": "1"}
     async with (
-        world(repository, tmp_path / "world", METRICS_TOKEN=TOKEN, HOOK_CPU="2") as around,
+        world(repository, tmp_path / "world", **settings) as around,
         around.daemon() as daemon,
     ):
-        yield Target(around, daemon)
+        target = Target(around, daemon)
+        await target.other_is_concluded("nothing yet")
+        yield target

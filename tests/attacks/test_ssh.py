@@ -5,17 +5,20 @@ from __future__ import annotations
 import socket
 import struct
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import asyncssh
 import pytest
 import trio
-from asyncssh.constants import MSG_IGNORE
-from asyncssh.packet import String
+from asyncssh.constants import MSG_CHANNEL_OPEN, MSG_GLOBAL_REQUEST, MSG_IGNORE, MSG_KEXINIT
+from asyncssh.packet import Boolean, NameList, String, UInt32
 
-from bassloop.bridge import call_asyncio
+from .runners import connect
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .conftest import Target
 
 pytestmark = pytest.mark.attacks
@@ -23,7 +26,51 @@ pytestmark = pytest.mark.attacks
 IGNORE = struct.pack(">IBB4x6x", 12, 6, MSG_IGNORE)
 """The smallest packet, in clear, of a type that means nothing."""
 
-SECONDS = 8
+NAMES = [b"curve25519-sha256", b"ssh-ed25519"] + [b"aes256-gcm@openssh.com"] * 2 + [b""] * 2
+EXCHANGE = b"".join(
+    NameList([name] if name else []) for name in [*NAMES, b"none", b"none", b"", b""]
+)
+
+Client = asyncssh.SSHClientConnection
+Send = "Callable[[Client, int], None]"
+
+
+def ignore(client: Client, number: int) -> None:
+    client.send_packet(MSG_IGNORE, String(b""))
+
+
+def ask(client: Client, number: int) -> None:
+    client.send_packet(MSG_GLOBAL_REQUEST, String(b"what@example.com"), Boolean(True))
+
+
+def open_sessions(client: Client, number: int) -> None:
+    sizes = UInt32(number), UInt32(1 << 20), UInt32(1 << 15)
+    client.send_packet(MSG_CHANNEL_OPEN, String(b"session"), *sizes)
+
+
+def open_addresses(client: Client, number: int) -> None:
+    sizes = UInt32(number), UInt32(1 << 20), UInt32(1 << 15)
+    where = String(b"localhost"), UInt32(22), String(b"localhost"), UInt32(22)
+    client.send_packet(MSG_CHANNEL_OPEN, String(b"direct-tcpip"), *sizes, *where)
+
+
+def forward(client: Client, number: int) -> None:
+    kind = String(b"streamlocal-forward@openssh.com")
+    client.send_packet(MSG_GLOBAL_REQUEST, kind, Boolean(True), String(b"/%d/runtime" % number))
+
+
+def exchange_keys(client: Client, number: int) -> None:
+    client.send_packet(MSG_KEXINIT, bytes(16), EXCHANGE, Boolean(False), UInt32(0))
+
+
+MESSAGES = {
+    "messages without a meaning": ignore,
+    "questions": ask,
+    "channels for sessions": open_sessions,
+    "channels for addresses": open_addresses,
+    "forwards": forward,
+    "key exchanges": exchange_keys,
+}
 
 
 async def test_tiny_packets_before_the_key_exchange(target: Target) -> None:
@@ -37,38 +84,30 @@ async def test_tiny_packets_before_the_key_exchange(target: Target) -> None:
                         await stream.send_all(IGNORE * 4_000)
             await trio.sleep(0.01)
 
-    async with target.visited(), trio.open_nursery() as nursery:
-        for _ in range(3):
-            nursery.start_soon(flood)
-        await trio.sleep(SECONDS)
-        nursery.cancel_scope.cancel()
+    async def floods() -> None:
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(flood)
+
+    await target.withstand("tiny packets", floods)
 
 
-async def test_packets_of_no_meaning_after_authentication(target: Target) -> None:
-    known = asyncssh.import_known_hosts(target.daemon.host_key)
+async def test_control_messages_after_authentication(target: Target) -> None:
+    async def flood(send: Callable[[Client, int], None]) -> None:
+        while True:
+            client = await connect(target)
+            with suppress(OSError, asyncssh.Error):
+                for number in range(1 << 20):
+                    if client.is_closed():
+                        break
+                    send(client, number)
+                    if number % 100 == 0:
+                        # In small bursts: the others share this process with the attacker.
+                        await trio.sleep(0.002)
+            client.abort()
 
-    async def flood() -> None:
-        client = await call_asyncio(
-            asyncssh.connect,
-            "127.0.0.1",
-            target.daemon.ssh_port,
-            username="octocat",
-            client_keys=[target.world.key],
-            known_hosts=known,
-            config=None,
-            agent_path=None,
-        )
-        with suppress(OSError, asyncssh.Error):
-            while not client.is_closed():
-                # In small bursts: the visitor shares this process.
-                for _ in range(100):
-                    client.send_packet(MSG_IGNORE, String(b""))
-                await trio.sleep(0.002)
-
-    async with target.visited(), trio.open_nursery() as nursery:
-        nursery.start_soon(flood)
-        await trio.sleep(SECONDS)
-        nursery.cancel_scope.cancel()
+    for name, send in MESSAGES.items():
+        await target.withstand(name, partial(flood, send))
 
 
 async def test_idle_strangers_keep_no_known_runner_out(target: Target) -> None:
@@ -81,6 +120,7 @@ async def test_idle_strangers_keep_no_known_runner_out(target: Target) -> None:
             await stranger.bind((f"127.0.1.{number % 12}", 0))
             with suppress(OSError):
                 await stranger.connect(("127.0.0.1", target.daemon.ssh_port))
-        with trio.fail_after(30):
-            async with target.world.runner(target.daemon):
-                pass
+        async with target.used_by_others("idle strangers"):
+            with trio.fail_after(30):
+                async with target.world.runner(target.daemon):
+                    await target.other_is_concluded("idle strangers")

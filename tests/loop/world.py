@@ -6,8 +6,9 @@ import json
 import os
 import subprocess
 import sys
+from collections import deque
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import asyncssh
@@ -37,6 +38,12 @@ class Daemon:
     url: str
     ssh_port: int
     host_key: str
+    log: deque[bytes] = field(default_factory=lambda: deque(maxlen=1000))
+    """The last lines that it logged."""
+
+    def lines_with(self, text: str) -> list[str]:
+        """Return the last lines of the log that contain a text."""
+        return [line.decode() for line in self.log if text.encode() in line]
 
 
 @dataclass
@@ -63,9 +70,10 @@ class World:
         try:
             ready = await self._ready(process.stderr)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_drain, process.stderr)
                 port = ready["ssh"].rpartition(":")[2]
-                yield Daemon(process, ready["url"], int(port), ready["host_key"])
+                daemon = Daemon(process, ready["url"], int(port), ready["host_key"])
+                nursery.start_soon(_drain, process.stderr, daemon.log)
+                yield daemon
                 nursery.cancel_scope.cancel()
         finally:
             with trio.CancelScope(shield=True):
@@ -133,9 +141,11 @@ class World:
         await until(lambda: any(run["status"] == status for run in self.standin.check_runs))
 
 
-async def _drain(stream: trio.abc.ReceiveStream) -> None:
-    while await stream.receive_some():
-        pass
+async def _drain(stream: trio.abc.ReceiveStream, log: deque[bytes]) -> None:
+    rest = b""
+    while piece := await stream.receive_some():
+        *lines, rest = (rest + piece).split(b"\n")
+        log.extend(lines)
 
 
 @asynccontextmanager

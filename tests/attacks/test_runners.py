@@ -1,0 +1,120 @@
+"""What a registered runner sends instead of answers, and as logs."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import asyncssh
+import pytest
+import trio
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+
+from bassloop.bridge.grpc import open_grpc_server
+from bassloop.wire import progrock_pb2, runtime_pb2
+from bassloop.wire.runtime_grpc import RuntimeBase
+
+from .runners import HOOK, registered
+
+if TYPE_CHECKING:
+    from .conftest import Target
+
+pytestmark = pytest.mark.attacks
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    """A frame of HTTP/2."""
+    size, head = len(payload).to_bytes(3, "big"), bytes([kind, flags])
+    return size + head + stream.to_bytes(4, "big") + payload
+
+
+FRAMES = {
+    "PING": frame(6, 0, 0, bytes(8)),
+    "SETTINGS": frame(4, 0, 0),
+    "SETTINGS with a size": frame(4, 0, 0, b"\x00\x04\x00\x00\xff\xff"),
+    "RST_STREAM": frame(3, 0, 1, bytes(4)),
+    "empty DATA": frame(0, 0, 1),
+    "WINDOW_UPDATE": frame(8, 0, 0, b"\x00\x00\x00\x01"),
+    "PRIORITY": frame(2, 0, 1, b"\x00\x00\x00\x03\x10"),
+    "unknown": frame(0xFA, 0, 0),
+    "CONTINUATION": frame(1, 0, 1, b"\x88") + frame(9, 0, 1) * 500,
+}
+
+LOGS = {
+    "inserted lines": b"\x1b[1000L",
+    "far positions": b"\x1b[500;500Hx",
+    "inserted characters": b"x\r\x1b[1000@",
+    "erased screens": b"\x1b[2J",
+    "far columns": b"\x1b[9999Gx\n",
+    "columns, then text": b"\x1b[400Cx\x1b[400Dy\n",
+    "vertical tabs": b"x\x0b",
+    "colours": b"\x1b[31m\x1b[1m\x1b[0m",
+}
+MESSAGE_BYTES = 256 << 10
+
+
+class Flood(asyncssh.SSHUNIXSession[bytes]):
+    """Greets, and then sends the same frames as long as it may."""
+
+    def __init__(self, frames: bytes) -> None:
+        self._frames = frames * (8192 // len(frames) + 1)
+        self._open = True
+
+    def connection_made(self, chan: asyncssh.SSHUNIXChannel[bytes]) -> None:
+        self._channel = chan
+        server = H2Connection(H2Configuration(client_side=False))
+        server.initiate_connection()
+        chan.write(server.data_to_send())
+        self._send()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._open = False
+
+    def _send(self) -> None:
+        if self._open and not self._channel.is_closing():
+            if self._channel.get_write_buffer_size() < 1 << 16:
+                self._channel.write(self._frames)
+            asyncio.get_running_loop().call_later(0.002, self._send)
+
+
+class Logs(RuntimeBase):
+    """Answers each call with one log, again and again."""
+
+    def __init__(self, text: bytes) -> None:
+        self._log = progrock_pb2.VertexLog(vertex="it", data=text * (MESSAGE_BYTES // len(text)))
+
+    async def Run(self, stream) -> None:  # type: ignore[no-untyped-def]
+        await stream.recv_message()
+        update = progrock_pb2.StatusUpdate(logs=[self._log])
+        while True:
+            await stream.send_message(runtime_pb2.RunResponse(progress=update))
+
+    Read = Export = ExportPath = Publish = Resolve = Run
+
+
+@pytest.mark.parametrize("names", [tuple(FRAMES)[:5], tuple(FRAMES)[5:]], ids=", ".join)
+async def test_frames_without_an_answer(target: Target, names: tuple[str, ...]) -> None:
+    for name in names:
+        async with registered(target, lambda name=name: Flood(FRAMES[name])):  # type: ignore[misc]
+
+            async def pushes() -> None:
+                while True:
+                    await target.push(HOOK)
+                    await trio.sleep(0.5)
+
+            await target.withstand(f"a flood of {name} frames", pushes)
+
+
+async def test_logs_that_are_dear_to_settle(target: Target) -> None:
+    for name, text in LOGS.items():
+        async with (
+            open_grpc_server([Logs(text)]) as new_session,
+            registered(target, new_session),
+        ):
+
+            async def push() -> None:
+                await target.push(HOOK)
+                await trio.sleep_forever()
+
+            await target.withstand(f"a log of {name}", push)

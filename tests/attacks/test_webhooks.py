@@ -1,0 +1,88 @@
+"""Webhooks that are signed, and large: GitHub passes on what its users write."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+import trio
+
+from bassloop.github import sign
+from tests.loop.world import SECRET
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .conftest import Target
+
+pytestmark = pytest.mark.attacks
+
+MOST = 24 << 20
+"""Bytes of a body; GitHub sends 25 MB at most."""
+
+
+def keys(payload: dict[str, Any]) -> bytes:
+    few = {f"key {number}": number for number in range(50_000)}
+    part = b'"more": ' + json.dumps(few).encode() + b", "
+    return _filled(payload, part)
+
+
+def nested(payload: dict[str, Any]) -> bytes:
+    depth = 200_000
+    return _filled(payload, b'"deep": ' + b"[" * depth + b"]" * depth + b", ")
+
+
+def diamonds(payload: dict[str, Any]) -> bytes:
+    """Objects in lists in objects, wide and repeated, as a hook's JSON of shared values would be."""
+    value: Any = {"leaf": 1.5}
+    for _ in range(14):
+        value = [value, value]
+    return _filled(payload, b'"shared": ' + json.dumps(value).encode() + b", ")
+
+
+def text(payload: dict[str, Any]) -> bytes:
+    return _filled(payload, b'"text": "' + b"\\u00e9\\n" * 500_000 + b'", ')
+
+
+def numbers(payload: dict[str, Any]) -> bytes:
+    return _filled(payload, b'"digits": ' + b"9" * 1_000_000 + b", ")
+
+
+BODIES = {
+    "millions of keys": keys,
+    "deep nesting": nested,
+    "shared values": diamonds,
+    "escapes": text,
+    "long numbers": numbers,
+}
+
+
+def _filled(payload: dict[str, Any], part: bytes) -> bytes:
+    """The payload's JSON, with a part before its first key as often as there is room."""
+    rest = json.dumps(payload).encode()[1:]
+    return b"{" + part * ((MOST - len(rest)) // len(part)) + rest
+
+
+@pytest.mark.parametrize("make", BODIES.values(), ids=BODIES)
+async def test_large_bodies(target: Target, make: Callable[[dict[str, Any]], bytes]) -> None:
+    body = make(dict(await target.world.standin.payload("check_suite")))
+    signature = sign(SECRET.encode(), body)
+
+    async def post() -> None:
+        async with httpx.AsyncClient(timeout=120) as client:
+            while True:
+                headers = {
+                    "content-type": "application/json",
+                    "x-github-event": "check_suite",
+                    "x-github-delivery": str(uuid.uuid4()),
+                    "x-hub-signature-256": signature,
+                }
+                address = f"{target.daemon.url}/integrations/github/events"
+                answer = await client.post(address, content=body, headers=headers)
+                assert answer.status_code in (202, 400, 503)
+                await trio.sleep(0.2)
+
+    await target.withstand("large bodies", post)
