@@ -80,7 +80,7 @@ async def test_a_run_of_a_thunk_needs_the_thunk(store: Store) -> None:
     made = run(thunk_digest="DIGEST")
     assert await intend(store, made)
     assert await store.thunks.get("DIGEST") == THUNK
-    assert await store.runs.of_thunk("DIGEST") == [made]
+    assert (await store.runs.newest(thunk_digest="DIGEST")).items == (made,)
 
 
 async def test_another_thunk_of_the_same_digest_never_takes_its_place(store: Store) -> None:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeAlias, TypeVar
 
 import trio
 
-from bassloop.concurrency import open_flat_nursery
+from bassloop.concurrency import open_flat_nursery, shielded
 from bassloop.store import database
 from bassloop.store.errors import sqlite_errors
 from bassloop.store.writer import Writer
@@ -44,6 +44,8 @@ Row: TypeAlias = sqlite3.Row
 MAX_WAITING_WRITES = 1024
 READERS = 4
 MAX_PAGE = 500
+CLOSE_SECONDS = 30.0
+"""How long queries that still run may keep the database from being closed."""
 
 
 class Engine:
@@ -105,6 +107,7 @@ class Readers:
         self._path = path
         self._idle: list[Connection] = []
         self._limiter = trio.CapacityLimiter(size)
+        self._closed = False
 
     async def read(self, query: Callable[[Connection], T]) -> T:
         """Return what `query` returns for everything committed by now; it runs in a thread.
@@ -119,15 +122,22 @@ class Readers:
                 with sqlite_errors(self._path):
                     return query(connection)
             finally:
-                self._idle.append(connection)
+                if self._closed:
+                    connection.close()
+                else:
+                    self._idle.append(connection)
 
         return await trio.to_thread.run_sync(run, limiter=self._limiter, abandon_on_cancel=True)
 
     async def close(self) -> None:
-        """Close all connections, after the queries that still run."""
-        with trio.CancelScope(shield=True):
+        """Close all connections, after the queries that still run.
+
+        A query that takes longer than CLOSE_SECONDS isn't waited for: its thread closes its connection.
+        """
+        with shielded(CLOSE_SECONDS):
             for _ in range(int(self._limiter.total_tokens)):
                 await self._limiter.acquire_on_behalf_of(object())
+        self._closed = True
         while self._idle:
             self._idle.pop().close()
 

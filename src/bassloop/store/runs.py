@@ -115,13 +115,6 @@ class Runs(Subject):
         items = tuple(_run(row) for row in rows[:size])
         return Page(items, items[-1].id if len(rows) > size else None)
 
-    async def of_thunk(
-        self, digest: str, limit: int = 50, *, public_only: bool = True
-    ) -> list[Run]:
-        """Return the newest runs of a thunk, newest first."""
-        page = await self.newest(limit, public_only=public_only, thunk_digest=digest)
-        return list(page.items)
-
     @reads
     def latest_per_check(
         self,

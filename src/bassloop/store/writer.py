@@ -136,8 +136,8 @@ class Writer:
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run the thread until `close`, and commit the writes that are queued before returning.
 
-        Started once the connection is open; raises what `connect` raises. Shielded, so that tasks
-        that clean up under a cancellation can still write: whoever starts it must close it.
+        Started once the connection is open; raises what `connect` raises. A cancellation doesn't end
+        the thread, so that tasks that clean up can still write: whoever starts it must close it.
         """
         token = trio.lowlevel.current_trio_token()
 
@@ -152,8 +152,7 @@ class Writer:
             finally:
                 connection.close()
 
-        with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(run, limiter=trio.CapacityLimiter(1))
+        await trio.to_thread.run_sync(run, limiter=trio.CapacityLimiter(1))
 
     def close(self) -> None:
         """Refuse further writes, and let `serve` return after the queued ones."""

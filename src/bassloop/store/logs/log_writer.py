@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 import trio
 
+from bassloop.concurrency import shielded
 from bassloop.store.errors import StoreError, StoreFull, is_disk_full
 from bassloop.store.logs.appender import LogAppender, Piece
 
@@ -23,6 +24,9 @@ MAX_WAITING_BYTES = 4 * 1024 * 1024
 
 RETRY_SECONDS = 1.0
 """The delay before pieces that found a full disk are tried again."""
+
+CLOSE_SECONDS = 30.0
+"""How long a log, or the queue, may take to end under a cancellation."""
 
 _OVERHEAD = 256
 
@@ -63,6 +67,7 @@ class LogQueue:
         self._wake = trio.Event()
         self._written = trio.Event()
         self._closed = False
+        self._scope = trio.CancelScope(shield=True)
         self._full_since: float | None = None
         self.full_seconds = 0.0
         self.pending = 0
@@ -76,10 +81,10 @@ class LogQueue:
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Write queued pieces until `close`.
 
-        Shielded, so that a log can still be ended under a cancellation: whoever starts it must
-        close it.
+        Shielded until CLOSE_SECONDS after that, so that a log can still be ended under a
+        cancellation: whoever starts it must close it.
         """
-        with trio.CancelScope(shield=True):
+        with self._scope:
             task_status.started()
             await self._write()
 
@@ -119,6 +124,7 @@ class LogQueue:
     def close(self) -> None:
         """Refuse further pieces, and let `serve` return after the queued ones."""
         self._closed = True
+        self._scope.deadline = trio.current_time() + CLOSE_SECONDS
         self._wake.set()
 
     def put(self, log: LogWriter, piece: Piece) -> None:
@@ -247,13 +253,13 @@ class LogWriter:
         """Settle the rest, sync it, and note the size in the step's row. Idempotent.
 
         Raises StoreError if something could not be written; the log is closed, and marked as cut,
-        all the same. Shielded and short: it doesn't wait for a full disk. To wait for one, call
-        `flush(patient=True)` first.
+        all the same. Shielded for CLOSE_SECONDS at most: it doesn't wait for a full disk. To wait for
+        one, call `flush(patient=True)` first.
         """
         if self._closed:
             return
         self._closed = True
-        with trio.CancelScope(shield=True):
+        with shielded(CLOSE_SECONDS) as closing:
             while self._written < self._appended:
                 await self._queue.wait_for_write()
             if self._error is None:
@@ -263,6 +269,8 @@ class LogWriter:
                     self._error = StoreError(f"a log cannot be written: {error}")
             self.raw_bytes, self.lines = self.appender.raw_bytes, self.appender.lines
             await self._on_closed(self, self._error is not None)
+        if closing.cancelled_caught and self._error is None:
+            self._error = StoreError(f"a log was not closed within {CLOSE_SECONDS:.0f} seconds")
         if self._error is not None:
             raise self._error
 
