@@ -3,10 +3,9 @@ take from one installation (900 points a minute)."""
 
 from __future__ import annotations
 
-import functools
-
 from bassloop.cli import main
-from bassloop.github import api, rate_limits
+from bassloop.github import api
+from bassloop.github.budget import Budget
 
-api.Pacer = functools.partial(rate_limits.Pacer, points=1_000_000)  # type: ignore[misc]
+api.Budget = lambda _points: Budget(1_000_000)  # type: ignore[assignment,misc]
 main()

@@ -1,4 +1,4 @@
-"""The delivery queue: first in, first out, and in order for each head."""
+"""The delivery queue: fair between repositories, first in, first out, and in order for each head."""
 
 from __future__ import annotations
 
@@ -66,3 +66,24 @@ def test_a_queue_that_is_cleared_is_empty() -> None:
     queue.clear()
     assert len(queue) == 0
     assert taken(queue, 10.0) == []
+
+
+def test_repositories_take_turns_and_a_burst_in_one_keeps_no_other_waiting() -> None:
+    burst = [QueuedDelivery(f"bot{n}", None, "acme/bot") for n in range(3)]
+    queue = queue_of(*burst, QueuedDelivery("web", None, "acme/web"), FREE)
+    assert queue.waiting() == {"acme/bot": 3, "acme/web": 1, None: 1}
+    assert taken(queue) == ["bot0", "web", "free", "bot1", "bot2"]
+    assert queue.waiting() == {}
+
+
+def test_what_its_installation_cannot_begin_now_waits_and_the_others_go() -> None:
+    queue = queue_of(
+        QueuedDelivery("a", None, "one/a", 1),
+        QueuedDelivery("b", None, "two/b", 2),
+        QueuedDelivery("c", None, "one/a", 1),
+    )
+    first = queue.take(0.0, lambda installation: installation != 1)
+    assert first is not None
+    assert first.guid == "b"
+    assert queue.take(0.0, lambda installation: installation != 1) is None
+    assert taken(queue) == ["a", "c"]

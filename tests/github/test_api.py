@@ -251,8 +251,8 @@ async def test_fifty_are_asked_at_once_and_no_more(autojump_clock: MockClock) ->
             for _ in range(120):
                 nursery.start_soon(ask, calls, SOMEBODY)
             await trio.sleep(0.5)
-            assert calls.statistics() == {"asking": 50, "waiting": 70, "writes": 0}
-            assert repr(calls) == "<API: 50 asking, 0 writes waiting>"
+            assert calls.statistics() == {"asking": 50, "waiting": 70, "paced": 0}
+            assert repr(calls) == "<API: 50 asking, 0 waiting for their turn>"
     assert most == 50
 
 

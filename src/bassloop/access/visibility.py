@@ -13,7 +13,7 @@ import structlog
 import trio
 
 from bassloop.concurrency import Backoff, retry
-from bassloop.github import Forbidden, GitHubError, NotFound, retry_after
+from bassloop.github import Forbidden, GitHubError, NotFound, Purpose, retry_after, spending
 from bassloop.store import RepositoryRecord
 
 if TYPE_CHECKING:
@@ -137,7 +137,10 @@ class Visibility:
             log.warning("repositories not refreshed", why=str(error), seconds=round(seconds))
 
         while True:
-            await retry(self.refresh_all, BACKOFF, retry_after=retry_after, on_retry=log_failure)
+            with spending(Purpose.BACKGROUND):
+                await retry(
+                    self.refresh_all, BACKOFF, retry_after=retry_after, on_retry=log_failure
+                )
             await trio.sleep(REFRESH_SECONDS)
 
     async def refresh_all(self) -> None:

@@ -23,7 +23,7 @@ from bassloop.checks.recorder import MAX_STEPS, Recorder, recording
 from bassloop.checks.supersede import superseded
 from bassloop.concurrency import retry, shielded
 from bassloop.deliveries.inbox import MAX_POSTPONED
-from bassloop.github import CheckOutput, CheckRunDraft, GitHubError, retry_after
+from bassloop.github import CheckOutput, CheckRunDraft, GitHubError, Purpose, retry_after, spending
 from bassloop.lifecycle import RunState
 from bassloop.runtimes import NoRuntime, Platform, RunFailed, Runtime, RuntimeLost
 from bassloop.telemetry.spans import span
@@ -228,11 +228,12 @@ class ActiveCheck:
                 runtime = await context.runtime(self.request.platform)
             except NoRuntime as error:
                 return self._not_run(error)
-        if waited:
-            output = check_output.started(run, loop.run_url(run.id), runtime)
-            await self._update(output, status="in_progress")
-        async with recording(loop.store, loop.tail, run.id) as recorder:
-            ending = await self._run_somewhere(runtime, recorder)
+        with spending(Purpose.CONCLUDE):
+            if waited:
+                output = check_output.started(run, loop.run_url(run.id), runtime)
+                await self._update(output, status="in_progress")
+            async with recording(loop.store, loop.tail, run.id) as recorder:
+                ending = await self._run_somewhere(runtime, recorder)
         if recorder.overflowed:
             note = f"(more than {MAX_STEPS:,} steps; the rest is not kept)"
             ending = replace(ending, message=f"{ending.message or ''}\n{note}".strip())

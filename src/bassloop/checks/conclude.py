@@ -22,7 +22,7 @@ from bassloop.checks.run_failure import find_run_failure
 from bassloop.checks.source_locations import RepositoryPaths, annotate, files_url, source_urls
 from bassloop.deliveries.inbox import MAX_POSTPONED
 from bassloop.failures import find_annotations
-from bassloop.github import CheckRunDraft, GitHubError, retry_after
+from bassloop.github import CheckRunDraft, GitHubError, Purpose, retry_after, spending
 from bassloop.lifecycle import CheckState, RunState
 from bassloop.terminal import strip
 
@@ -72,8 +72,9 @@ async def conclude(loop: Loop, run: Run, output: CheckOutput | None = None) -> N
     conclusion = check_output.CONCLUSIONS[run.state]
     loop.concluding.add(run.id)
     try:
-        output = output or await describe(loop, run, check_run)
-        await _complete(loop, run, check_run, conclusion, output)
+        with spending(Purpose.CONCLUDE):
+            output = output or await describe(loop, run, check_run)
+            await _complete(loop, run, check_run, conclusion, output)
     except GitHubError as error:
         if not await _postpone(loop, run, check_run, error):
             log.error(

@@ -21,7 +21,7 @@ from bassloop.checks.supersede import supersede
 from bassloop.concurrency import open_flat_nursery
 from bassloop.deliveries.inbox import Outcome, read_event
 from bassloop.deliveries.routing import Route, Routing, route_event
-from bassloop.github import Event, GitHubError, GitHubRepository, Head, User
+from bassloop.github import Event, GitHubError, GitHubRepository, Head, Purpose, User, spending
 from bassloop.lifecycle import DeliveryState, RunState
 
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ async def handle_delivery(loop: Loop, delivery: store.Delivery, slot: Slot) -> O
             DeliveryState.IGNORED, "no GitHub App is set (GITHUB_APP_ID), so no hook can run"
         )
     if routing.route is Route.BUTTON:
-        outcome = await _press_button(loop, event)
+        with spending(Purpose.PEOPLE):
+            outcome = await _press_button(loop, event)
         if outcome is not None:
             return outcome
         # From here on it is the same as GitHub's own button to run a check again.

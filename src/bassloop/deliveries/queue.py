@@ -1,8 +1,8 @@
-"""The delivery queue: first in, first out, and in order for each head. No I/O, no clock.
+"""The delivery queue: fair between repositories, first in, first out within each, in order for each head.
 
-At most one delivery of an order key (a head) is *active*: from the moment it is queued until it is
-released. The others of that key wait behind it. A delivery that is put off until later stays active, so
-that no later one of its key overtakes it.
+No I/O, no clock. At most one delivery of an order key (a head) is *active*: from the moment it is queued
+until it is released. The others of that key wait behind it. A delivery that is put off until later stays
+active, so that no later one of its key overtakes it.
 """
 
 from __future__ import annotations
@@ -10,49 +10,83 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections import deque
+from collections import Counter, OrderedDict, deque
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @dataclass(frozen=True, slots=True)
 class QueuedDelivery:
-    """A delivery in the queue. Its body stays on disk; without an `order_key` it waits for no other."""
+    """A delivery in the queue. Its body stays on disk; without an `order_key` it waits for no other.
+
+    Args:
+        repository: the repository's name; those without one take turns as one repository does.
+        installation_id: the installation through which it will be handled.
+    """
 
     guid: str
     order_key: str | None = None
+    repository: str | None = None
+    installation_id: int | None = None
 
 
 @dataclass(eq=False)
 class DeliveryQueue:
-    """The queue. Every operation takes the same time however long the queue is."""
+    """The queue. An operation's time grows with the number of repositories, but not with that of deliveries."""
 
-    _ready: deque[QueuedDelivery] = field(default_factory=deque)
+    _ready: OrderedDict[str | None, deque[QueuedDelivery]] = field(default_factory=OrderedDict)
     _blocked: dict[str, deque[QueuedDelivery]] = field(default_factory=dict)
     _delayed: list[tuple[float, int, QueuedDelivery]] = field(default_factory=list)
     _active: dict[str, str] = field(default_factory=dict)
+    _waiting: Counter[str | None] = field(default_factory=Counter)
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
 
     def __len__(self) -> int:
-        return len(self._ready) + len(self._delayed) + sum(map(len, self._blocked.values()))
+        return self._waiting.total()
+
+    def waiting(self) -> dict[str | None, int]:
+        """Return the number of waiting deliveries of each repository that has any."""
+        return {repository: count for repository, count in self._waiting.items() if count}
 
     def add(self, delivery: QueuedDelivery, not_before: float = -math.inf) -> None:
         """Add a delivery at the end, to be taken at `not_before` at the earliest.
 
         The active delivery of a key keeps its place before the others of that key.
         """
+        self._waiting[delivery.repository] += 1
         key = delivery.order_key
         if key is not None and self._active.setdefault(key, delivery.guid) != delivery.guid:
             self._blocked.setdefault(key, deque()).append(delivery)
         elif not_before > -math.inf:
             heapq.heappush(self._delayed, (not_before, next(self._numbers), delivery))
         else:
-            self._ready.append(delivery)
+            self._make_ready(delivery)
 
-    def take(self, now: float) -> QueuedDelivery | None:
-        """Remove and return the next delivery that may be handled now, or None."""
+    def take(
+        self, now: float, may_begin: Callable[[int | None], bool] = lambda _: True
+    ) -> QueuedDelivery | None:
+        """Remove and return the next delivery that may be handled now, or None.
+
+        Repositories take turns.
+
+        Args:
+            may_begin: from an installation's id to whether anything can be handled through it now.
+        """
         while self._delayed and self._delayed[0][0] <= now:
-            self._ready.append(heapq.heappop(self._delayed)[2])
-        return self._ready.popleft() if self._ready else None
+            self._make_ready(heapq.heappop(self._delayed)[2])
+        found = (each for each in self._ready.values() if may_begin(each[0].installation_id))
+        if (ready := next(found, None)) is None:
+            return None
+        delivery = ready.popleft()
+        if ready:
+            self._ready.move_to_end(delivery.repository)
+        else:
+            del self._ready[delivery.repository]
+        self._waiting[delivery.repository] -= 1
+        return delivery
 
     def next_time(self) -> float:
         """Return the time at which the next delayed delivery is due; infinity if none is delayed."""
@@ -67,7 +101,7 @@ class DeliveryQueue:
         if blocked:
             following = blocked.popleft()
             self._active[key] = following.guid
-            self._ready.append(following)
+            self._make_ready(following)
         else:
             self._blocked.pop(key, None)
             del self._active[key]
@@ -77,3 +111,7 @@ class DeliveryQueue:
         self._ready.clear()
         self._delayed.clear()
         self._blocked.clear()
+        self._waiting.clear()
+
+    def _make_ready(self, delivery: QueuedDelivery) -> None:
+        self._ready.setdefault(delivery.repository, deque()).append(delivery)

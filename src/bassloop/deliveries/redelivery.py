@@ -16,7 +16,7 @@ import structlog
 import trio
 
 from bassloop.concurrency import retry
-from bassloop.github import GitHubError, MalformedEvent, missed, retry_after
+from bassloop.github import GitHubError, MalformedEvent, Purpose, missed, retry_after, spending
 from bassloop.store import StoreError
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ async def keep_fetching(github: GitHub, inbox: Inbox, *, every: float = EVERY_SE
     while True:
         began = time.time()
         fetch = partial(fetch_missed, github, inbox, since=since)
-        await retry(fetch, backoff, retry_after=delay, on_retry=log_failure)
+        with spending(Purpose.BACKGROUND):
+            await retry(fetch, backoff, retry_after=delay, on_retry=log_failure)
         since = began - OVERLAP_SECONDS
         await trio.sleep(every)
 

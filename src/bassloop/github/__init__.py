@@ -11,6 +11,7 @@ Parsing and deciding is pure (:mod:`webhook_events`, :mod:`check_runs`, :mod:`re
 from __future__ import annotations
 
 from bassloop.github.app_webhook import AppInfo, AppWebhook, DeliveryAttempt, WebhookConfig, missed
+from bassloop.github.budget import Budget, Purpose, spending
 from bassloop.github.errors import (
     Forbidden,
     GitHubError,
@@ -51,6 +52,7 @@ __all__ = [
     "Annotation",
     "AppInfo",
     "AppWebhook",
+    "Budget",
     "CheckOutput",
     "CheckRunDraft",
     "CheckRunRecord",
@@ -70,6 +72,7 @@ __all__ = [
     "OAuth",
     "OAuthConfig",
     "PullRequest",
+    "Purpose",
     "RateLimited",
     "Refused",
     "Repository",
@@ -84,5 +87,6 @@ __all__ = [
     "parse_event",
     "retry_after",
     "sign",
+    "spending",
     "verify_signature",
 ]

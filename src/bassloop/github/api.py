@@ -8,9 +8,9 @@ size and for so long. Nobody's token is sent to another host, wherever a respons
 from __future__ import annotations
 
 import math
-import random
 import time
 from collections import Counter
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,8 +21,9 @@ import structlog
 import trio
 
 from bassloop.concurrency import TTLCache, retry
+from bassloop.github.budget import POINTS, Budget, Purpose, current_turn
 from bassloop.github.errors import GitHubError, RateLimited
-from bassloop.github.rate_limits import Pacer, RetryPolicy
+from bassloop.github.rate_limits import READ_POINTS, WRITE_POINTS, Pacer, RetryPolicy
 from bassloop.github.request import (
     ANONYMOUS,
     JSON,
@@ -40,7 +41,7 @@ from bassloop.github.request import (
 from bassloop.telemetry.spans import span
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
 log = structlog.get_logger(__name__)
 
@@ -50,6 +51,12 @@ MAX_PAGES = 50
 MAX_REDIRECTS = 3
 MAX_PACERS = 10_000
 AT_ONCE = 50
+KEPT_CONNECTIONS = 10
+"""Connections that what is to be started leaves to those who go before it."""
+
+PREDECESSOR_SPENT = 0.85
+"""The part of its budget that a process which ended with work to do is taken to have spent."""
+
 CACHE_BYTES = 32 << 20
 LARGEST_CACHED = 2 << 20
 LEAST_CACHED = 32 << 10
@@ -73,16 +80,25 @@ class API:
 
     `answers` counts attempts by the status of the response, 0 when there was none; `heard_at` is
     when the last response came that wasn't a server error, in Trio's time, and `trouble` what has
-    gone wrong since.
+    gone wrong since. `on_start_possible` is called when `may_start` may have become true.
     """
 
     def __init__(
-        self, client: httpx.AsyncClient, base_url: str, *, retries: RetryPolicy | None = None
+        self,
+        client: httpx.AsyncClient,
+        base_url: str,
+        *,
+        retries: RetryPolicy | None = None,
+        points: int = POINTS,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self.retries = retries or RetryPolicy()
         self._client = client
+        self._points = points
+        self._predecessor_ended: float | None = None
+        self.on_start_possible: Callable[[], object] = lambda: None
         self._limiter = trio.CapacityLimiter(AT_ONCE)
+        self._starting = trio.CapacityLimiter(AT_ONCE - KEPT_CONNECTIONS)
         self._cache = TTLCache[tuple[str, str, str], CachedResponse](
             CACHE_BYTES, size_of=lambda cached: max(len(cached.body), LEAST_CACHED)
         )
@@ -93,23 +109,56 @@ class API:
 
     def __repr__(self) -> str:
         asking = self._limiter.statistics()
-        return f"<API: {asking.borrowed_tokens} asking, {self.backlog} writes waiting>"
+        return f"<API: {asking.borrowed_tokens} asking, {self.backlog} waiting for their turn>"
 
     @property
     def backlog(self) -> int:
-        """The number of writes that wait for their turn, of all credentials."""
+        """The number of calls that wait for their turn, of all credentials."""
         return sum(pacer.waiting for pacer in self._pacers.values())
 
+    def follow_predecessor(self) -> None:
+        """Count what a process that has just ended, with work left to do, may have spent in its last minute.
+
+        Otherwise each restart of a daemon that fails again and again would spend a minute's points at
+        once, and GitHub would refuse everybody.
+        """
+        self._predecessor_ended = trio.current_time()
+        for pacer in self._pacers.values():
+            pacer.budget.assume_spent(PREDECESSOR_SPENT, self._predecessor_ended)
+
+    def may_start(self, installation_id: int | None) -> bool:
+        """Return whether anything can be started through an installation without waiting behind others.
+
+        `on_start_possible` is called when that may have changed.
+        """
+        if installation_id is None:
+            return True
+        pacer = self._pacers.get(Credential.of_installation(installation_id).name)
+        return pacer is None or not pacer.budget.waiting[Purpose.START]
+
+    def _on_idle(self, purpose: Purpose) -> None:
+        if purpose is Purpose.START:
+            self.on_start_possible()
+
+    def budgets(self) -> dict[str, Budget]:
+        """Return the budget of each credential that was used."""
+        return {name: pacer.budget for name in self._pacers if (pacer := self._pacers.get(name))}
+
     def statistics(self) -> dict[str, int]:
-        """Return how many calls are under way, wait for a connection, and wait to write."""
+        """Return how many calls are under way, wait for a connection, and wait for their turn."""
         asking = self._limiter.statistics()
         waiting = asking.tasks_waiting
-        return {"asking": asking.borrowed_tokens, "waiting": waiting, "writes": self.backlog}
+        return {"asking": asking.borrowed_tokens, "waiting": waiting, "paced": self.backlog}
 
     def rate_limit_left(self) -> int | None:
         """Return the calls left until GitHub's next reset, of whoever has the fewest, or None if unknown."""
-        now = time.time()
-        left = [pacer.left for pacer in self._pacers.values() if pacer.resets_at > now]
+        now = trio.current_time()
+        budgets = [pacer.budget for pacer in self._pacers.values()]
+        left = [
+            each.calls_left
+            for each in budgets
+            if each.calls_left is not None and each.resets_at > now
+        ]
         return min(left, default=None)
 
     async def call(
@@ -195,13 +244,11 @@ class API:
     async def _send(self, request: Request, read: Callable[[Request, Response], Awaitable[T]]) -> T:
         """Send a request as often as it makes sense. Raises GitHubError for everything but success."""
         pacer = self._pacer(request.credential)
+        points = READ_POINTS if request.method == "GET" else WRITE_POINTS
 
         async def attempt() -> T:
-            if request.method == "GET":
-                pacer.read()
-            else:
-                await pacer.write()
-            await self._wait_until_open(pacer, request)
+            self._refuse_if_closed(pacer, request)
+            await pacer.spend(current_turn(), points)
             response = await self._respond(request, self._follow(request))
             if response.status >= 300:
                 raise failed(request, response)
@@ -239,23 +286,39 @@ class API:
             self.heard_at, self.trouble = trio.current_time(), None
         return found
 
-    async def _wait_until_open(self, pacer: Pacer, request: Request) -> None:
-        """Wait while GitHub wants us to. Raises RateLimited if that is for long."""
-        while (seconds := pacer.closed_for()) > 0:
-            if seconds > self.retries.longest_delay:
-                message = f"GitHub's rate limit keeps {request} waiting for {seconds:.0f} s more"
-                raise RateLimited(message, 429, seconds, retryable=False)
-            await trio.sleep(seconds + random.uniform(0, self.retries.first_delay))  # noqa: S311
+    def _refuse_if_closed(self, pacer: Pacer, request: Request) -> None:
+        """Raise RateLimited while GitHub lets nothing of the kind be sent for long, and somebody would wait.
+
+        What is to be started has nobody who waits for an answer, and keeps its place in the line.
+        """
+        purpose = current_turn().purpose
+        seconds = pacer.closed_for(purpose)
+        if purpose < Purpose.START and seconds > self.retries.longest_delay:
+            message = f"GitHub's rate limit keeps {request} waiting for {seconds:.0f} s more"
+            raise RateLimited(message, 429, seconds, retryable=False)
 
     def _pacer(self, credential: Credential) -> Pacer:
-        pacer = self._pacers.get(credential.name) or Pacer()
+        pacer = self._pacers.get(credential.name)
+        if pacer is None:
+            pacer = Pacer(Budget(self._points), self._on_idle)
+            if self._predecessor_ended is not None:
+                pacer.budget.assume_spent(PREDECESSOR_SPENT, self._predecessor_ended)
         self._pacers.store(credential.name, pacer)
         return pacer
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncGenerator[None]:
+        """Hold one of the connections; some are left to those who go before what is to be started."""
+        async with AsyncExitStack() as stack:
+            if current_turn().purpose >= Purpose.START:
+                await stack.enter_async_context(self._starting)
+            await stack.enter_async_context(self._limiter)
+            yield
 
     async def _follow(self, request: Request) -> Response:
         """Make one attempt with its redirections: a renamed repository's calls lead to its new name."""
         url, cached = request.url, self._cache.get(request.cache_key)
-        async with self._limiter:
+        async with self._connection():
             for _ in range(MAX_REDIRECTS):
                 response = await self._attempt(request, url, cached)
                 target = urljoin(url, response.headers.get("location", ""))

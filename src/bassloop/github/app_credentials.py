@@ -90,7 +90,7 @@ class App:
         if token is None:
             async with self._renewing.hold(installation_id):
                 token = self._tokens.get(installation_id) or await self._renew(installation_id)
-        return Credential(f"installation {installation_id}", token.value)
+        return Credential.of_installation(installation_id, token.value)
 
     async def _renew(self, installation_id: int) -> Token:
         token = await self._new_token(installation_id, {})
@@ -111,7 +111,7 @@ class App:
         """
         for number in self._tokens:
             if (token := self._tokens.get(number)) is not None:
-                return Credential(f"installation {number}", token.value)
+                return Credential.of_installation(number, token.value)
         now = trio.current_time()
         if self._searched_at is not None and now - self._searched_at < SEARCH_AGAIN_SECONDS:
             return ANONYMOUS

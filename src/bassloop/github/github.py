@@ -13,6 +13,7 @@ import httpx
 from bassloop.github.api import API, AT_ONCE
 from bassloop.github.app_credentials import NO_APP, App, Installation
 from bassloop.github.app_webhook import AppWebhook
+from bassloop.github.budget import POINTS
 from bassloop.github.check_writer import CheckWriter
 from bassloop.github.errors import GitHubError, NotFound, Unauthorized
 from bassloop.github.login_keys import LoginKeys
@@ -38,6 +39,7 @@ class GitHubConfig:
         oauth: the App that people sign in with, if they can.
         retries: how often and how long calls are tried.
         max_file: the most bytes of a repository's file; GitHub serves none over 100 MB.
+        points: that a credential may spend in a minute; see :mod:`bassloop.github.budget`.
     """
 
     api_url: str = "https://api.github.com"
@@ -46,6 +48,7 @@ class GitHubConfig:
     oauth: OAuthConfig | None = None
     retries: RetryPolicy = field(default_factory=RetryPolicy)
     max_file: int = MAX_FILE
+    points: int = POINTS
 
 
 class GitHub:
@@ -122,7 +125,7 @@ async def open_github(
         transport=transport,
         trust_env=not is_loopback(config.api_url),
     ) as client:
-        api = API(client, config.api_url, retries=config.retries)
+        api = API(client, config.api_url, retries=config.retries, points=config.points)
         app = None
         if config.app_id is not None and config.private_key is not None:
             app = App(api, config.app_id, config.private_key)

@@ -1,28 +1,32 @@
 """GitHub's rate limits: stay below the secondary ones, and send nothing while it says to wait.
 
-Reading costs a point and writing five, of 900 a minute; readers go first, writers wait for points.
+Reading costs a point and writing five, of 900 a minute. :mod:`bassloop.github.budget` decides whose turn it is.
 https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api
 """
 
 from __future__ import annotations
 
-import math
-from collections import deque
+import heapq
+import itertools
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import trio
 
 from bassloop.concurrency import Backoff
+from bassloop.github.budget import Budget, Purpose, Turn
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 READ_POINTS = 1
 WRITE_POINTS = 5
-GRAIN_SECONDS = 0.05
 DEFAULT_WAIT = 60.0
 """Seconds to wait after a limit that came without a time."""
+
+LONGEST_HOUR = 3700.0
+"""Seconds; a reset that is later than this comes from a clock that is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,74 +75,84 @@ def _number(header: str | None) -> float | None:
     return float(text) if text.isascii() and text.isdigit() and len(text) < 15 else None
 
 
+@dataclass(order=True)
+class _Waiter:
+    """A request that waits for its turn. `is_first` is set once it is the first of its purpose."""
+
+    since: float
+    number: int
+    is_first: trio.Event = field(default_factory=trio.Event, compare=False)
+
+
 @dataclass(eq=False)
 class Pacer:
-    """Paces the requests of one credential by the points that it spent in the last minute.
+    """Lets the requests of one credential be made when its budget allows, in order for each purpose.
 
     Args:
-        points: that may be spent in any window, some fewer than GitHub's 900.
-        seconds: the length of the window.
-        left: the calls that GitHub said are left until `resets_at`, in seconds since the epoch.
+        budget: who may spend how much.
+        on_idle: called when the last request of a purpose that waited no longer does.
     """
 
-    points: int = 850
-    seconds: float = 60.0
-    _spent: deque[tuple[float, int]] = field(default_factory=deque, init=False)
-    _sum: int = field(default=0, init=False)
-    _closed_until: float = field(default=-math.inf, init=False)
-    _writers: trio.Lock = field(default_factory=trio.Lock, init=False)
-    left: int = field(default=0, init=False)
-    resets_at: float = field(default=-math.inf, init=False)
+    budget: Budget = field(default_factory=Budget)
+    on_idle: Callable[[Purpose], object] = lambda _: None
+    _waiters: dict[Purpose, list[_Waiter]] = field(default_factory=dict, init=False)
+    _numbers: Iterator[int] = field(default_factory=itertools.count, init=False)
 
     def __repr__(self) -> str:
-        return f"<Pacer: {self._sum} of {self.points} points spent, {self.waiting} writes waiting>"
+        return f"<Pacer: {self.budget!r}>"
 
     @property
     def waiting(self) -> int:
-        """The number of writes that wait for their turn."""
-        held = self._writers.statistics()
-        return held.tasks_waiting + held.locked
+        """The number of requests that wait for their turn."""
+        return self.budget.waiting.total()
 
-    def closed_for(self) -> float:
-        """Return the seconds until anything may be sent, 0 if it may be now."""
-        return max(self._closed_until - trio.current_time(), 0.0)
+    def closed_for(self, purpose: Purpose) -> float:
+        """Return for how many seconds GitHub lets nothing of this purpose be sent; 0 if it does."""
+        now = trio.current_time()
+        return self.budget.opens_at(purpose, now) - now
 
     def close(self, seconds: float) -> None:
         """Let nothing be sent for so long, unless it is closed for longer already."""
-        self._closed_until = max(self._closed_until, trio.current_time() + seconds)
+        self.budget.close(trio.current_time() + seconds)
 
     def update(self, headers: Mapping[str, str]) -> None:
         """Note what a response's headers say is left."""
         left = _number(headers.get("x-ratelimit-remaining"))
+        limit = _number(headers.get("x-ratelimit-limit"))
         resets_at = _number(headers.get("x-ratelimit-reset"))
         if left is not None and resets_at is not None:
-            self.left, self.resets_at = int(left), resets_at
+            in_seconds = min(resets_at - time.time(), LONGEST_HOUR)
+            limit = left if limit is None else limit
+            self.budget.update(int(left), int(limit), trio.current_time() + in_seconds)
 
-    def read(self) -> None:
-        """Spend a read's points, without waiting for them."""
-        self._forget()
-        self._spend(READ_POINTS)
+    async def spend(self, turn: Turn, points: int) -> None:
+        """Wait for a request's turn, and spend its points.
 
-    async def write(self) -> None:
-        """Wait for a write's turn, first come, first served. Cancelled, it spends nothing."""
-        async with self._writers:
-            self._forget()
-            while self._sum + WRITE_POINTS > self.points:
-                await trio.sleep_until(self._spent[0][0] + self.seconds)
-                self._forget()
-            self._spend(WRITE_POINTS)
-
-    def _spend(self, points: int) -> None:
-        self._sum += points
-        now = trio.current_time()
-        if self._spent and now - self._spent[-1][0] < GRAIN_SECONDS:
-            # Counted with what was spent just before: few entries, however much is asked.
-            now, before = self._spent.pop()
-            points += before
-        self._spent.append((now, points))
-
-    def _forget(self) -> None:
-        now = trio.current_time()
-        # The same sum as in `write`, or rounding could let it wait for a time that has come.
-        while self._spent and self._spent[0][0] + self.seconds <= now:
-            self._sum -= self._spent.popleft()[1]
+        Cancelled, it spends nothing, and the next one's turn comes.
+        """
+        purpose = turn.purpose
+        waiters = self._waiters.setdefault(purpose, [])
+        mine = _Waiter(turn.since, next(self._numbers))
+        heapq.heappush(waiters, mine)
+        self.budget.waiting[purpose] += 1
+        try:
+            while True:
+                if waiters[0] is not mine:
+                    await mine.is_first.wait()
+                    mine.is_first = trio.Event()
+                    continue
+                now = trio.current_time()
+                at = self.budget.may_spend_at(purpose, points, now)
+                if at <= now:
+                    break
+                # Meanwhile one that has waited longer may have come.
+                await trio.sleep_until(at)
+            self.budget.spend(purpose, points, now)
+        finally:
+            self.budget.waiting[purpose] -= 1
+            waiters.remove(mine)
+            heapq.heapify(waiters)
+            if waiters:
+                waiters[0].is_first.set()
+            else:
+                self.on_idle(purpose)

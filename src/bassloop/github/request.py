@@ -33,6 +33,11 @@ class Credential:
     name: str
     value: str = ""
 
+    @classmethod
+    def of_installation(cls, installation_id: int, value: str = "") -> Credential:
+        """Return the credential of one installation of the App."""
+        return cls(f"installation {installation_id}", value)
+
     def __repr__(self) -> str:
         return f"<Credential: {self.name}>"
 
