@@ -30,7 +30,7 @@ from typing import NamedTuple
 
 
 class DeliveryState(StrEnum):
-    """How far a delivery has come."""
+    """The state of a delivery."""
 
     RECEIVED = "received"
     """Stored, answered with 202, and waiting for its slot, its time, or another attempt."""
@@ -48,7 +48,7 @@ class DeliveryState(StrEnum):
 
 
 class RunState(StrEnum):
-    """How far a run has come."""
+    """The state of a run."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -65,7 +65,7 @@ class RunState(StrEnum):
 
 
 class CheckState(StrEnum):
-    """What GitHub knows of a check run."""
+    """The state of a check run on GitHub, as far as the loop knows."""
 
     INTENDED = "intended"
     OPEN = "open"
@@ -73,7 +73,7 @@ class CheckState(StrEnum):
 
 
 class LogState(StrEnum):
-    """How far the log of a step has come."""
+    """The state of a step's log."""
 
     NONE = "none"
     OPEN = "open"

@@ -110,7 +110,7 @@ Count = Annotated[int, Field(gt=0)]
 
 
 class KeepBounds(BaseModel):
-    """How long a repository's runs are kept, and how many bytes of its logs; None: as those of all others."""
+    """The bounds of a repository's runs: seconds they are kept, bytes of its logs; None: as for all others."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

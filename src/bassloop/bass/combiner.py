@@ -1,4 +1,4 @@
-"""What can stand at the head of a combination, as data: functions, operatives, builtins. `compile/apply.py` calls them.
+"""Combiners, the heads of combinations, as data: functions, operatives, builtins. `compile/apply.py` calls them.
 
 An operative takes its operands as they are written. An applicative evaluates them, from left to right, and hands the
 values to the combiner inside it.

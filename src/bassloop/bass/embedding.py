@@ -1,4 +1,4 @@
-"""What a program needs to embed the language: a driver without an event loop, functions of its own, and scopes."""
+"""The means to embed the language in a program: a driver without an event loop, functions of its own, scopes."""
 
 from __future__ import annotations
 

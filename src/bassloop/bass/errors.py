@@ -42,7 +42,7 @@ class BassError(Exception):
 
     @property
     def message(self) -> str:
-        """What is wrong and, if that is known, how to fix it, in one line or more."""
+        """The problem and, if it is known, the fix, in one line or more."""
         text = self._text
         if not isinstance(text, str):
             self._text = text = text()

@@ -33,7 +33,7 @@ class FileSystem(Protocol):
 
     @property
     def name(self) -> str:
-        """What a path into it prints as: "repository", "std"."""
+        """The name that a path into it prints with: "repository", "std"."""
 
     async def read_file(self, path: str) -> bytes:
         """Return the content of a file. Raises `BassError` if there is none."""

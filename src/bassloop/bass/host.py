@@ -1,4 +1,4 @@
-"""What the language asks of the world around it. The language itself does no I/O.
+"""The language's interface to the world around it. The language itself does no I/O.
 
 Give a session a `Host` that overrides what it can do; what it doesn't override refuses with a `BassError` that says so.
 Every coroutine is awaited under the session's driver, and is cancelled with the session. Raise errors that belong to

@@ -48,11 +48,11 @@ TAIL: Final = _Tail()
 
 
 class SessionServices(Protocol):
-    """What builtins can ask of the session: to load modules, run thunks, read and write files."""
+    """The session's services for builtins: loading modules, running thunks, reading and writing files."""
 
     @property
     def written_memos(self) -> dict[tuple[str, str], list[tuple[MemoKey, pb.Value]]]:
-        """What the session has written to files of memos, by context and path."""
+        """The session's own writes to files of memos, by context and path."""
 
     def module(self, thunk: Thunk, machine: Machine) -> Scope:
         """Return the module that a Bass thunk is, which is loaded once."""

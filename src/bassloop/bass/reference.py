@@ -76,7 +76,7 @@ class ReferenceEntry:
 
     @property
     def call(self) -> str:
-        """How it is called: `(map f xs)`; the name alone if it can't be."""
+        """A sample call, such as `(map f xs)`; the name alone if it can't be called."""
         if self.formals is None:
             return self.full_name
         if self.formals[:1] in ("[", "("):

@@ -49,7 +49,7 @@ class Task(Protocol):
 
 
 class SessionDriver(Protocol):
-    """What runs a session: Trio, or nothing at all (`embedding.Immediate`)."""
+    """The runtime under a session: Trio, or nothing at all (`embedding.Immediate`)."""
 
     async def checkpoint(self) -> None:
         """Let others run."""

@@ -26,7 +26,7 @@ MAX_WHOLE: Final = 64 << 20
 
 
 class Source(Object):
-    """What `next` reads from. Sources have state: each value is read once."""
+    """A source, which `next` reads from. Sources have state: each value is read once."""
 
     __slots__ = ()
     kind = "source"
@@ -157,7 +157,7 @@ def _source(source: Source) -> Parts:
 
 
 class Sink(Object):
-    """What `emit` writes to."""
+    """A sink, which `emit` writes to."""
 
     __slots__ = ("_emit", "name")
     kind = "sink"

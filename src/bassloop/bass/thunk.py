@@ -50,7 +50,7 @@ class Secret(Object):
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """What an image runs on, in Go's words: "linux", "amd64"."""
+    """The platform of an image, in Go's words: "linux", "amd64"."""
 
     os: str = ""
     arch: str = ""
@@ -254,7 +254,7 @@ class ThunkPath(PlacedPath):
 @final
 @value_type
 class ThunkAddr(Object):
-    """Where a port of a thunk can be reached while it runs; `format` has `$host` and `$port` in it."""
+    """The address of a port of a thunk while it runs; `format` has `$host` and `$port` in it."""
 
     kind = "thunk address"
 

@@ -161,7 +161,7 @@ class Keyword(Object):
 
 @value_type
 class Cell(Object):
-    """What `Pair` and `Cons` have in common: a first value `a`, and the rest `d`.
+    """The base of `Pair` and `Cons`: a first value `a`, and the rest `d`.
 
     The compiled forms, for a call in tail position or not, are kept in `compiled_tail` and `compiled`.
     """

@@ -250,7 +250,7 @@ class GRPCChannel:
 
     @property
     def is_lost(self) -> bool:
-        """Whether the connection has ended, whoever ended it."""
+        """True once the connection has ended, whoever ended it."""
         return self.session.gone or self.session.protocol.processor.is_closed
 
     def protocol(self) -> BoundedProtocol:

@@ -38,7 +38,7 @@ FRAMES_AT_ONCE = 32
 
 @dataclass(frozen=True, slots=True)
 class ChannelLimits:
-    """What one channel may make this end hold, in bytes unless it says otherwise, or do."""
+    """The limits on what one channel may make this end hold (in bytes unless it says otherwise) or do."""
 
     message: int = 4 << 20
     """One gRPC message; the default of other implementations."""

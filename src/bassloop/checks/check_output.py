@@ -76,7 +76,7 @@ def code_block(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What the logs of a run that failed tell.
+    """Findings in the logs of a run that failed.
 
     Args:
         links: addresses of source lines on GitHub.

@@ -48,7 +48,7 @@ class HookSource:
 
 @dataclass(frozen=True, slots=True)
 class HookPayload:
-    """What a hook is given of an event.
+    """The event as a hook gets it.
 
     Args:
         body: the payload, as GitHub sent it.

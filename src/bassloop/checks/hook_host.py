@@ -1,4 +1,4 @@
-"""What a hook may do: read its repository's files, run thunks on its sender's runners, start checks.
+"""The host of a hook: it reads the hook's repository, runs thunks on its sender's runners, and starts checks.
 
 The hook runs in a process of its own, and asks for each of these. Whatever it sends is checked here.
 """
@@ -43,7 +43,7 @@ MAX_REFERENCE = 64 << 10
 
 @dataclass(eq=False)
 class Progress:
-    """What runners reported of the hook's own thunks: the latest updates, up to a bound."""
+    """The progress of the hook's own thunks: the latest updates from runners, up to a bound."""
 
     updates: deque[progrock_pb2.StatusUpdate] = field(default_factory=deque)
     _size: int = 0
@@ -94,7 +94,7 @@ class LoopHost:
 
     @property
     def tree(self) -> str:
-        """What a path into the repository prints as."""
+        """The name that a path into the repository prints with."""
         return f"{self.context.repository.full_name}@{self.context.hook_sha[:12]}"
 
     def output(self) -> str:

@@ -89,7 +89,7 @@ class Output:
 
 @dataclass(slots=True, eq=False)
 class _End:
-    """How an output ends.
+    """The end of an output.
 
     Args:
         why: the reason why it ended before it was complete; None once it is.

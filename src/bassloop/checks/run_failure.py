@@ -1,4 +1,4 @@
-"""Why a run did not succeed: its step that failed, and what that step's log tells."""
+"""The reason why a run did not succeed: the step that failed, and the findings in its log."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def log_failure_cache() -> LogFailureCache:
 
 @dataclass(frozen=True, slots=True)
 class RunFailure:
-    """Why a run did not succeed.
+    """The reason why a run did not succeed.
 
     Args:
         reason: the run's message, or the step's error.

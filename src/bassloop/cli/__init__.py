@@ -17,7 +17,7 @@ from bassloop import __version__
 
 
 class _Command(NamedTuple):
-    """Where a command is, and its line in `bassloop --help`."""
+    """A command's module, and its line in `bassloop --help`."""
 
     module: str
     name: str

@@ -1,4 +1,4 @@
-"""How a run's logs are shown in a terminal, and in a pipe.
+"""Displays a run's logs in a terminal or a pipe.
 
 Settled lines are printed once. In a terminal, the lines that a program may still rewrite (a progress bar, the last
 lines of anything) are drawn below them, cut to the terminal's width, and redrawn with each change; a pipe gets lines

@@ -1,4 +1,4 @@
-"""How `bassloop runner` shows its events: a line for each, and on a terminal the commands that are running.
+"""Displays the events of `bassloop runner`: a line for each, and on a terminal the commands that are running.
 
 Command lines and errors are strangers' text: control characters are removed from them.
 """

@@ -1,4 +1,4 @@
-"""What the commands that evaluate scripts share: errors with their place, and what is imported late."""
+"""Helpers for the commands that evaluate scripts: errors with their place, and late imports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `bassloop try` shows: the checks and their steps while they run, and a summary at the end.
+"""The display of `bassloop try`: the checks and their steps while they run, and a summary at the end.
 
 On a terminal the picture is redrawn in place; elsewhere each thing is one line when it happens, so
 that a CI log or a pipe reads well.
@@ -54,7 +54,7 @@ SIGNS = {
 
 @dataclass
 class _Seen:
-    """How much of a run has been printed, where lines are printed once."""
+    """The part of a run that has been printed, where lines are printed once."""
 
     state: str = ""
     lines: dict[int, int] = field(default_factory=dict)

@@ -40,7 +40,7 @@ PREFIX = "bassloop_"
 
 @dataclass(frozen=True, eq=False)
 class Metrics:
-    """What is looked at."""
+    """The metrics of a daemon, collected when they are asked for."""
 
     loop: Loop
     inbox: Inbox

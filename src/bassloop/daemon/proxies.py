@@ -1,4 +1,4 @@
-"""Who asks, when a proxy stands in between: what it says counts only if it is a trusted one.
+"""Find out a client's address behind a proxy, whose word counts only if the proxy is trusted.
 
 A proxy puts the address that it heard from at the end of `X-Forwarded-For`, and what came before is
 anybody's claim; so the list is read from its end, as long as trusted proxies wrote it.
@@ -73,6 +73,6 @@ def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | Non
 
 
 def _values(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> list[str]:
-    """What the headers of a name say together, in order."""
+    """Return the values of all headers of a name, in order."""
     lines = [value.decode("latin-1") for key, value in headers if key.lower() == name]
     return [part.strip() for part in ",".join(lines).split(",") if part.strip()]

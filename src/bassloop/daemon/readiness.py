@@ -1,4 +1,4 @@
-"""Whether the loop can do what it is there for, and if not, what keeps it."""
+"""Readiness: tells if the loop can do its work, and if not, which part can't."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Readiness:
     _looked_at: float = -math.inf
 
     async def findings(self) -> tuple[PartStatus, ...]:
-        """How each part is."""
+        """Return the state of each part."""
         async with self._looking:
             if trio.current_time() - self._looked_at >= KEPT_SECONDS:
                 found = (await self._store(), self._gateway(), self._inbox(), await self._github())

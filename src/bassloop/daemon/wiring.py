@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Resources:
-    """What is opened before anything starts, so that a wrong setting is reported at once."""
+    """The resources that are opened before anything starts, so that a wrong setting is reported at once."""
 
     pages: socket.socket
     metrics: socket.socket | None

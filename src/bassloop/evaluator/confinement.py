@@ -48,7 +48,7 @@ _filter: Final = SystemCallFilter()
 
 @dataclass(frozen=True, slots=True)
 class ProcessLimits:
-    """What a process may take.
+    """The limits of a process.
 
     Args:
         cpu_seconds: processor time.
@@ -60,7 +60,7 @@ class ProcessLimits:
 
 
 class Confinement:
-    """What holds here.
+    """The confinement that is in effect on this machine.
 
     Attributes:
         layers: what keeps processes from harm.

@@ -42,7 +42,7 @@ _LENGTH_OF_THE_REST: Final = 64
 
 
 class Conversation:
-    """What one process may say next, and whether it waits.
+    """The state of one process's conversation: which messages it may send next, and if it waits for an answer.
 
     Attributes:
         idle: the process waits for answers, and does nothing until it gets one.

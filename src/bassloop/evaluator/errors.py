@@ -1,4 +1,4 @@
-"""How the evaluation of a hook ends badly."""
+"""The errors with which the evaluation of a hook can end."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class EvaluatorLost(EvaluationError):
 
 
 class HostRefusal(Exception):
-    """What a host raises for a call that fails for a reason that the script may hear."""
+    """A host's refusal of a call, for a reason that the script may learn."""
 
 
 class ProtocolError(Exception):

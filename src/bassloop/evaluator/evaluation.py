@@ -1,4 +1,4 @@
-"""What a forked process does: it evaluates one hook, and says how that ended.
+"""The work of a forked process: evaluate one hook, and report how that ended.
 
 Two forms of hooks are known. A module's `github-hook` is called with the event and a client; a script's `main` reads
 the event from `*stdin*`, with the client bound to `*loop*`. Both start checks with the client's `start-check`.

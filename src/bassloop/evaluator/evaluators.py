@@ -69,12 +69,12 @@ class Evaluators:
 
     @property
     def ready(self) -> bool:
-        """Whether the fork server runs."""
+        """True while the fork server runs."""
         return self._server is not None
 
     @property
     def failing(self) -> bool:
-        """Whether the fork server has died before it was ready."""
+        """True after the fork server has died before it was ready."""
         return self._failing
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

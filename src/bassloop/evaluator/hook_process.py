@@ -82,7 +82,7 @@ def evaluators_here() -> int:
 
 @dataclass(frozen=True, slots=True)
 class EvaluatorLimits:
-    """What hooks may take.
+    """The limits of hooks.
 
     Args:
         at_once: how many are evaluated at the same time; one that waits for an answer doesn't count.
@@ -102,7 +102,7 @@ class EvaluatorLimits:
 
 
 class HookHost(Protocol):
-    """What a hook's process may ask the daemon for. Thunks, paths and references are encoded messages.
+    """The daemon's services for a hook's process. Thunks, paths and references are encoded messages.
 
     What can't be done, for a reason that the script may hear, raises HostRefusal. Anything else that is raised
     ends the evaluation.

@@ -1,4 +1,4 @@
-"""What a hook is given of an event: its payload, changed for some events that only the loop understands. Pure."""
+"""The payload that a hook gets: the event's, changed for some events that only the loop understands. Pure."""
 
 from __future__ import annotations
 

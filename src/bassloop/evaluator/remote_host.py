@@ -60,7 +60,7 @@ class Tree:
 
 
 class _Stream:
-    """What a thunk gives, asked for piece by piece. It is read by one fiber at a time, and to its end."""
+    """A thunk's output, requested piece by piece. It is read by one fiber at a time, and to its end."""
 
     def __init__(self, host: RemoteHost, kind: Callable[..., AnyCall], *fields: bytes) -> None:
         self._host = host

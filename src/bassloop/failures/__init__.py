@@ -1,4 +1,4 @@
-"""Why a command failed: causes found in its log's text and in its test reports. Pure, no I/O.
+"""Find the causes of a command's failure in its log's text and in its test reports. Pure, no I/O.
 
     failures = find_failures(lines)      # most telling first
     failures[0].test, failures[0].message, failures[0].locations

@@ -7,7 +7,7 @@ from enum import IntEnum
 
 
 class Rank(IntEnum):
-    """How much a finding explains. A higher rank is shown before a lower one."""
+    """The rank of a finding: the more it explains, the higher. A higher rank is shown before a lower one."""
 
     CONSEQUENCE = 1
     """A tool reports that something under it failed: ``make: *** [all] Error 2``."""

@@ -1,4 +1,4 @@
-"""What each tool prints when it fails: one table, to which a tool is added by a row.
+"""The messages of tools that fail: one table, to which a tool is added by a row.
 
 A rule's `start` opens a failure at the line that it matches. The lines after it belong to the
 failure until `until` matches, or `lines` of them have passed; on each of them the first of `within`
@@ -28,7 +28,7 @@ JAVA_LIBRARY = r"^\s+at (?:java|javax|jdk|sun|kotlin|scala|org\.(?:junit|opentes
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """How one kind of failure of a tool looks.
+    """The pattern of one kind of failure of a tool.
 
     Args:
         start: the pattern of the line that opens it.

@@ -175,7 +175,7 @@ class _Closed(NamedTuple):
 
 
 class _Findings:
-    """What has been found so far."""
+    """The findings so far."""
 
     def __init__(self) -> None:
         self.closed: list[_Closed] = []

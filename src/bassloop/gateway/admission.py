@@ -1,4 +1,4 @@
-"""Which connections are admitted, before a byte of SSH is spoken.
+"""Decides which connections are admitted, before a byte of SSH is spoken.
 
 Strangers, who have not shown a key yet, have a pool of their own; above half of it they are dropped at random,
 the more the fuller it is, as OpenSSH's ``MaxStartups`` does: who floods it drops mostly their own connections.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewaySettings:
-    """Where the gateway listens, and its limits. Times are in seconds."""
+    """The gateway's address and limits. Times are in seconds."""
 
     host_key: asyncssh.SSHKey
     host: str = "127.0.0.1"

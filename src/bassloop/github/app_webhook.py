@@ -44,7 +44,7 @@ class DeliveryAttempt:
 
     @property
     def arrived(self) -> bool:
-        """Whether the loop accepted it."""
+        """True if the loop accepted it."""
         return 200 <= self.status < 300
 
 

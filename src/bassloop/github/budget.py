@@ -35,7 +35,7 @@ GRAIN_SECONDS = 0.05
 
 
 class Purpose(IntEnum):
-    """What a request is for, from what goes first to what can wait."""
+    """The purpose of a request, from the most urgent to the one that can wait the longest."""
 
     PEOPLE = 0
     """A runner or a person signs in, looks at a page, or presses a button."""
@@ -73,7 +73,7 @@ PORTIONS = {
 
 
 class Turn(NamedTuple):
-    """Who goes before whom: by purpose, and within one by `since`, the older first.
+    """The position of a waiting request: by purpose, and within one by `since`, the older first.
 
     Args:
         since: any number; requests of the same number go first come, first served.

@@ -1,4 +1,4 @@
-"""What GitHub refuses, and how to fix it."""
+"""GitHub's refusals, and their fixes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class GitHubError(Exception):
 
     @property
     def passing(self) -> bool:
-        """Whether the same call may succeed later although nobody changes anything: GitHub is down,
+        """True if the same call may succeed later although nobody changes anything: GitHub is down,
         limits us, can't be reached, or answered with garbage."""
         return self.status == 0 or self.status >= 500 or self.uncertain
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class GitHubConfig:
-    """Where GitHub is and which App we are; without one, only users and keys can be asked for.
+    """The address of GitHub, and our App; without an App, only users and keys can be looked up.
 
     Args:
         api_url: the API's base URL: GitHub's, or ``https://HOST/api/v3`` of an Enterprise Server.

@@ -47,7 +47,7 @@ _LOGIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,98}[A-Za-z0-9])?\Z")
 
 @dataclass(frozen=True, slots=True)
 class _Lookup:
-    """What GitHub said of a login: `user` is None when nobody has it."""
+    """GitHub's answer about a login: `user` is None if nobody has it."""
 
     user: User | None
     keys: tuple[str, ...]

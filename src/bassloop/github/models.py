@@ -36,7 +36,7 @@ class Repository:
 
     @property
     def private(self) -> bool:
-        """Whether its runs are only for those who may read it."""
+        """True if its runs are only for people who may read it."""
         return self.visibility != "public"
 
 

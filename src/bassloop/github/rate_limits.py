@@ -31,7 +31,7 @@ LONGEST_HOUR = 3700.0
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often and how long a call is tried.
+    """The policy for retries: how often and for how long a call is tried.
 
     Args:
         attempts: how many there are at most.

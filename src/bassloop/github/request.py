@@ -28,7 +28,7 @@ Data = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """Who makes a request: `name` identifies them in logs and caches, `value` is the secret."""
+    """The author of a request: `name` identifies them in logs and caches, `value` is the secret."""
 
     name: str
     value: str = ""

@@ -88,7 +88,7 @@ class _Installation(Struct):
 
 
 class _Payload(Struct):
-    """What any event may have. Those that are about a commit, or somebody, have more."""
+    """The fields that any event may have. Events about a commit or a person have more."""
 
     action: str | None = None
     sender: _User | None = None

@@ -84,7 +84,7 @@ class Service(_Model):
 
 
 class When(_Model):
-    """Which events start a check. What is left out doesn't matter."""
+    """The events that start a check. A condition that is left out doesn't matter."""
 
     events: list[EventName] | None = Field(None, max_length=10)
     branches: Texts | None = Field(

@@ -121,7 +121,7 @@ def _problem(name: str, lines: _Lines, error: Any) -> str:
 
 
 def _internal(part: object) -> bool:
-    """Whether a part of an error's path is a name of pydantic's for one of several types."""
+    """Return True if a part of an error's path is pydantic's own name for one of several types."""
     names = ("str", "[key]", "int", "float")
     return isinstance(part, str) and (
         part in names or "[" in part or part.startswith("constrained-")

@@ -16,7 +16,7 @@ _RULE = re.compile(r"[A-Za-z0-9_.-]+/(\*|[A-Za-z0-9_.-]+)\Z")
 
 @dataclass(frozen=True, slots=True)
 class PrivateSource:
-    """Where the private repository of a call is cloned from.
+    """The address that the private repository of a call is cloned from.
 
     Args:
         token: the password of the user ``x-access-token`` there, good for this call alone.

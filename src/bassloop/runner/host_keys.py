@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Verdict(Enum):
-    """What is known of a host's key."""
+    """The verdict about a host's key."""
 
     KNOWN = "known"
     UNKNOWN = "unknown"
@@ -47,7 +47,7 @@ class HostKey:
 
 @dataclass(frozen=True, slots=True)
 class KnownHost:
-    """What is known of one host.
+    """The entries of known_hosts about one host.
 
     Args:
         matches: as asyncssh takes it.

@@ -1,4 +1,4 @@
-"""What one command may take of the machine that it runs on."""
+"""Limits of one command on the machine that it runs on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KEEP_FREE_PART = 20
 
 @dataclass(frozen=True, slots=True)
 class CommandLimits:
-    """What a command may take at most, with all that it starts; None is no limit.
+    """The limits of a command, with all that it starts; None is no limit.
 
     Args:
         cpus: processors.

@@ -31,7 +31,7 @@ _DESTINATION = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerOptions:
-    """Where a runner dials in, who it is, and what it serves. Raises RunnerError for bad values.
+    """The options of a runner: the loop, its user, and what it serves. Raises RunnerError for bad values.
 
     Args:
         identities: private keys that are offered first.
@@ -112,7 +112,7 @@ class RunnerOptions:
 
     @property
     def limits(self) -> CommandLimits:
-        """What a command may take at most."""
+        """The limits of a command."""
         usual = NO_LIMITS if self.no_limits else default_limits()
         return CommandLimits(
             cpus=self.cpus,

@@ -1,4 +1,4 @@
-"""What happens on a runner, for its display and log. As text, each event is a sentence."""
+"""Events on a runner, for its display and log. As text, each event is a sentence."""
 
 from __future__ import annotations
 

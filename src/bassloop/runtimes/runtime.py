@@ -122,7 +122,7 @@ class Runtime:
 
     @property
     def is_silent(self) -> bool:
-        """Whether it did not answer lately although it is connected, so that others are preferred."""
+        """True if it hasn't answered lately although it is connected, so that others are preferred."""
         return trio.current_time() < self._silent_until
 
     @property
@@ -132,7 +132,7 @@ class Runtime:
 
     @property
     def caveats(self) -> tuple[str, ...]:
-        """What runners of this kind can't do."""
+        """The features that runners of this kind lack."""
         return caveats(self.kind)
 
     def run(

@@ -1,4 +1,4 @@
-"""Who makes a call, and whether they may: tokens, the App's JWTs, permissions."""
+"""Authenticates and authorizes calls: tokens, the App's JWTs, permissions."""
 
 from __future__ import annotations
 

@@ -295,7 +295,7 @@ class LogText:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """How much is in the store, and how much of it waits.
+    """The amounts of things in the store, and of those that wait.
 
     Args:
         deliveries: unfinished ones, counted by state.

@@ -1,1 +1,1 @@
-"""What the loop reports about itself: counts, spans, its heartbeat, and its state to a service manager."""
+"""The loop's reports about itself: counts, spans, its heartbeat, and its state for a service manager."""

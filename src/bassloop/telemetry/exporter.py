@@ -48,7 +48,7 @@ def tracing_to(exporter: SpanExporter) -> Iterator[None]:
 
 
 def collector(endpoint: str) -> SpanExporter:
-    """What sends spans to a collector, over HTTP. `OTEL_EXPORTER_OTLP_HEADERS` is heard too."""
+    """Return a processor that sends spans to a collector over HTTP. It honours `OTEL_EXPORTER_OTLP_HEADERS`."""
     return OTLPSpanExporter(endpoint=f"{endpoint}/v1/traces", timeout=FLUSH_MILLISECONDS / 1000)
 
 

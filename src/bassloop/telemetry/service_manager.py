@@ -1,4 +1,4 @@
-"""What the service manager is told: systemd's protocol, a datagram of `NAME=value` lines.
+"""Notifies the service manager: systemd's protocol, a datagram of `NAME=value` lines.
 
 https://www.freedesktop.org/software/systemd/man/sd_notify.html
 """
@@ -56,7 +56,7 @@ class Notifier:
         self._tell(f"STOPPING=1\nEXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
 
     def status(self, text: str) -> None:
-        """How the daemon is, in a line for people; the same one twice is said once."""
+        """Report the daemon's state, in a line for people. The same line twice is sent once."""
         if text != self._status:
             self._status = text
             self._tell(f"STATUS={' '.join(text.split())}")

@@ -25,7 +25,7 @@ class Span(Protocol):
 
 
 class Tracer(Protocol):
-    """Who listens."""
+    """A tracer, which is notified of spans."""
 
     def span(
         self, name: str, attributes: Mapping[str, Value], trace: str | None
@@ -37,7 +37,7 @@ class Tracer(Protocol):
         """
 
     def headers(self) -> dict[str, str]:
-        """What tells the other end of a call which span it is part of (W3C Trace Context)."""
+        """Return the headers that tell the other end of a call which span it is part of (W3C Trace Context)."""
 
 
 class _Nobody:
@@ -52,13 +52,13 @@ _NOBODY: AbstractContextManager[Span] = nullcontext(_Nobody())
 def span(
     name: str, *, trace: str | None = None, **attributes: Value
 ) -> AbstractContextManager[Span]:
-    """What the body does is one span. An exception that leaves it is noted on it."""
+    """Make the body one span. An exception that leaves it is noted on it."""
     tracer = _tracer.get()
     return _NOBODY if tracer is None else tracer.span(name, attributes, trace)
 
 
 def headers() -> dict[str, str]:
-    """What to send along with a call; nothing where nobody listens."""
+    """Return the headers to send along with a call; none without a tracer."""
     tracer = _tracer.get()
     return {} if tracer is None else tracer.headers()
 

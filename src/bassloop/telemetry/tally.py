@@ -1,4 +1,4 @@
-"""What parts count of themselves: how often something ended how, and how long it took.
+"""Counts that parts keep of their own work: how often something ended how, and how long it took.
 
 Plain numbers, for the one thread that everything here runs in. Parts show them in their
 `statistics`; what collects metrics reads them there, so that no part knows of metrics.
@@ -19,7 +19,7 @@ SLOW = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 18
 
 @dataclass(slots=True)
 class Histogram:
-    """How long something took, by bounds in seconds; a duration is counted at the first that is no less.
+    """A histogram of durations, by bounds in seconds; a duration is counted at the first bound that is no less.
 
     Args:
         bounds: ascending; what is above the last is counted in one bucket more.
@@ -39,13 +39,13 @@ class Histogram:
 
     @property
     def count(self) -> int:
-        """How many there were."""
+        """The number of durations."""
         return sum(self.buckets)
 
 
 @dataclass(slots=True)
 class Tally:
-    """How often something ended how, and how long it took."""
+    """Counts of outcomes, and a histogram of durations."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
     seconds: Histogram = field(default_factory=lambda: Histogram(SLOW))

@@ -36,7 +36,7 @@ class Frames(NamedTuple):
 
 
 class Search(NamedTuple):
-    """What was found, and up to where there is nothing else to be found."""
+    """The result of a search, and the position up to which there is nothing else to be found."""
 
     frames: Frames | None
     until: int
@@ -74,7 +74,7 @@ def skippable(data: bytes, at: int, room: int, measure: Measure) -> Search:
 
 
 def _bodies(data: bytes, at: int, last: int, mover: bytes) -> Iterator[tuple[int, int]]:
-    """Where what stands between movers begins and ends."""
+    """Return where the text between movers begins and ends."""
     while at <= last:
         end = data.find(mover, at)
         yield at, end
@@ -82,7 +82,7 @@ def _bodies(data: bytes, at: int, last: int, mover: bytes) -> Iterator[tuple[int
 
 
 def _widths(body: bytes, height: int, measure: Measure) -> list[int] | None:
-    """How wide the lines of a frame are; None if it is none that could be left out."""
+    """Return how wide the lines of a frame are; None if it is no frame that could be left out."""
     if body.count(b"\n") != height or not _BODY.fullmatch(body):
         return None
     end = body.rfind(b"\n")

@@ -45,7 +45,7 @@ class Row:
         return not self.data and self.cells is None
 
     def columns(self) -> int:
-        """How many columns are written."""
+        """Return how many columns are written."""
         if self.cells is not None:
             return len(self.cells)
         if self.width < 0:

@@ -31,7 +31,7 @@ Colour = int | tuple[int, int, int] | None
 
 
 class Style(NamedTuple):
-    """How text looks. `flags` are names of `FLAGS` in their order."""
+    """The looks of text. `flags` are names of `FLAGS` in their order."""
 
     foreground: Colour = None
     background: Colour = None
@@ -45,7 +45,7 @@ class Style(NamedTuple):
 
 
 class Pen(NamedTuple):
-    """What text is written with: a style and the target of a hyperlink (empty: none)."""
+    """A pen, which text is written with: a style and the target of a hyperlink (empty: none)."""
 
     style: Style
     link: bytes = b""
@@ -59,14 +59,14 @@ DEFAULT_PEN = Pen(PLAIN)
 
 @lru_cache(maxsize=4096)
 def begin(pen: Pen) -> bytes:
-    """What makes the default pen this one."""
+    """Return the sequences that turn the default pen into this one."""
     sgr = pen.style.sgr()
     out = b"\x1b[" + sgr + b"m" if sgr else b""
     return out + b"\x1b]8;;" + pen.link + b"\x1b\\" if pen.link else out
 
 
 def change(before: Pen, after: Pen) -> bytes:
-    """What makes one pen another."""
+    """Return the sequences that turn one pen into another."""
     out = b""
     if before.link and before.link != after.link:
         out = b"\x1b]8;;\x1b\\"

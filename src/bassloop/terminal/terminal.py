@@ -18,7 +18,7 @@ ROWS = 32
 
 
 class Settled(NamedTuple):
-    """What some bytes settled.
+    """The lines that some bytes settled.
 
     `text`: lines that nothing can change any more, each ended by a newline (only a line that has
     become longer than 64 KiB in plain text comes in parts). `plain`: all text so far is, byte for

@@ -1,4 +1,4 @@
-"""How many columns text takes."""
+"""The width of text in columns."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def character_width(character: str) -> int:
 
 
 def is_narrow(text: str) -> bool:
-    """Whether all characters are known to take one column each."""
+    """Return True if all characters are known to take one column each."""
     return _ALL_NARROW.fullmatch(text) is not None
 
 

@@ -1,4 +1,4 @@
-"""Why a run did not succeed, as text for a terminal: from a loop's answer, or of the last trial."""
+"""A report of why a run did not succeed, as text for a terminal: from a loop's answer, or of the last trial."""
 
 from __future__ import annotations
 

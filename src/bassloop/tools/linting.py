@@ -1,4 +1,4 @@
-"""What is wrong, or not as it looks, in a repository's checks: `.bassloop.toml` and scripts.
+"""Finds mistakes and pitfalls in a repository's checks: in `.bassloop.toml` and in scripts.
 
 Three kinds of findings: what can't be read or names nothing (errors), words of a command that mean
 something else than they look like (warnings), and which checks a sample of each event would start.
@@ -152,7 +152,7 @@ EVENTS: Mapping[str, Mapping[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What an event would start.
+    """The checks that an event would start.
 
     Args:
         checks: the names, in order.

@@ -1,4 +1,4 @@
-"""What `bassloop try` runs: a daemon, a stand-in for github.com, a runner, and one event.
+"""The trial behind `bassloop try`: a daemon, a stand-in for github.com, a runner, and one event.
 
 Nothing in between is faked: the webhook is signed and posted, the runner dials in over SSH with a key that the
 stand-in lists for its user, and the check runs are those that the stand-in received over HTTP.
@@ -45,7 +45,7 @@ class TrialError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TrialOptions:
-    """What to try.
+    """The options of a trial.
 
     Args:
         path: a folder in a local Git repository, or any folder with a hook, which is then made a repository.

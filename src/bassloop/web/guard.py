@@ -1,4 +1,4 @@
-"""Who may see and do what: the one place that decides.
+"""Authorization of visitors: the one place that decides who may see and do what.
 
 Runs of public repositories are visible to everybody, other runs to people who can read the repository on
 GitHub. What a visitor may not see isn't listed or counted, and looks the same as what doesn't exist.

@@ -1,4 +1,4 @@
-"""What pages and JSON show of runs and steps. Templates escape the texts."""
+"""Runs and steps as pages and JSON show them. Templates escape the texts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STEP_PAGE_LINES = 1000
 
 
 class StateLabel(NamedTuple):
-    """How a state is shown: a sign, the name of a colour, and a word."""
+    """The label of a state: a sign, the name of a colour, and a word."""
 
     sign: str
     colour: str
@@ -90,7 +90,7 @@ class RunView:
 
     @property
     def created(self) -> str:
-        """When it was created."""
+        """The time when it was created."""
         return instant(self.run.created_at)
 
     @property
@@ -139,7 +139,7 @@ class StepView:
 
     @property
     def label(self) -> StateLabel:
-        """How its state is shown."""
+        """The label of its state."""
         return STEP_LABELS[self.state]
 
 

@@ -1,4 +1,4 @@
-"""What the web application is given: the store, the inbox, permissions, and the rest of the loop."""
+"""The web application's collaborators: the store, the inbox, permissions, and the rest of the loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a runner sends test reports: each file is the log of a step of its own, which pages don't show."""
+"""The protocol for test reports: each file is the log of a step of its own, which pages don't show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a script has done: thunks run, files read and written, modules loaded, messages logged, documentation shown."""
+"""The side effects of a script: running thunks, reading and writing files, loading modules, logging, showing docs."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class _Field(NamedTuple):
 
 
 class _Length(NamedTuple):
-    """Where the bytes of a message begin, counted from the end; its tag and length come in front of them."""
+    """The start of a message's bytes, counted from the end; its tag and length come in front of them."""
 
     tag: bytes
     start: int

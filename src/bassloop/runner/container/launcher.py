@@ -38,7 +38,7 @@ DEFAULTS = {"PATH": PATH, "HOME": "/root", "CI": "true"}
 
 @dataclass(frozen=True, slots=True)
 class ContainerSettings:
-    """What all containers of a runner have in common.
+    """The settings that all containers of a runner share.
 
     Args:
         owner: the value of their label.

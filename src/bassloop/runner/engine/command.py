@@ -69,7 +69,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class ImageDefaults:
-    """What an image runs if a thunk says nothing else."""
+    """The defaults of an image, for a thunk that says nothing else."""
 
     entrypoint: tuple[str, ...] = ()
     default_args: tuple[str, ...] = ()
@@ -85,7 +85,7 @@ def _no_secrets(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """What a driver offers to commands besides files.
+    """A driver's services for commands, besides files.
 
     Args:
         root: where commands see their work directory; None if that isn't known beforehand.

@@ -54,7 +54,7 @@ class BindMount:
 
 @dataclass(frozen=True, slots=True)
 class MountSupport:
-    """What can be mounted for a command.
+    """The kinds of mounts that commands can have.
 
     Args:
         binds: folders and files can be mounted. Otherwise they are copied or linked into the work

@@ -1,4 +1,4 @@
-"""What a driver reports while it works: steps and their logs, as the messages that a loop reads."""
+"""Reports a driver's work, its steps and their logs, as the messages that a loop reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the runner's service asks of a driver, which runs thunks on the host or in containers."""
+"""The interface of a driver, which runs thunks on the host or in containers, for the runner's service."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class ThunkDriver(ABC, Generic[GraphT]):
     @property
     @abstractmethod
     def is_contained(self) -> bool:
-        """Whether commands are kept from this machine's files, network and other processes."""
+        """True if commands are kept from this machine's files, network and other processes."""
 
     @abstractmethod
     def graph(self, call: CallResources) -> GraphT:

@@ -110,7 +110,7 @@ class SandboxMissing(RunnerError):
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """How commands are contained.
+    """The sandbox that commands run in.
 
     Args:
         program: the path of `bwrap`.

@@ -75,7 +75,7 @@ class LogQueue:
 
     @property
     def full(self) -> bool:
-        """Whether the last write found the disk full."""
+        """True if the last write found the disk full."""
         return self._full_since is not None
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -197,7 +197,7 @@ class LogWriter:
 
     @property
     def full(self) -> bool:
-        """Whether the limit is reached, which the log itself says; further bytes are dropped."""
+        """True once the limit is reached, which the log itself says; further bytes are dropped."""
         return self._full
 
     async def append(self, raw: bytes, settled: SettledText | None, stream: int, at: float) -> None:

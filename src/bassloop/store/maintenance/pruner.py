@@ -50,7 +50,7 @@ class SteadyClock:
 
     @property
     def steady(self) -> bool:
-        """Whether the wall clock can be trusted."""
+        """True if the wall clock can be trusted."""
         return self.monotonic >= self.distrusted_until
 
 

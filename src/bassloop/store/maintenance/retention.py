@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How long runs are kept after their end, in seconds, and how many bytes of logs. None: no bound."""
+    """The bounds of runs: seconds they are kept after their end, and bytes of logs. None: no bound."""
 
     seconds: float | None = None
     bytes: int | None = None
@@ -35,7 +35,7 @@ class Retention:
 
     @property
     def bounded(self) -> bool:
-        """Whether anything is ever removed."""
+        """True if anything is ever removed."""
         return any(each != Bounds() for each in (self.everywhere, *self.repositories.values()))
 
 

@@ -39,7 +39,7 @@ class CallOutcome:
 
     @property
     def changed(self) -> bool:
-        """Whether the call has another result than before."""
+        """True if the call has another result than before."""
         return self.error is None and self.before != self.after
 
 

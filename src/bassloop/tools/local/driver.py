@@ -32,7 +32,7 @@ class Interrupted(Exception):
 
 
 class EventLoop(Protocol):
-    """What takes over a script that waits: the module `trio_loop`."""
+    """An event loop, which takes over a script that waits: the module `trio_loop`."""
 
     def take_over(self, driver: LateDriver, coroutine: Coroutine[Any, Any, T]) -> T:
         """Return what the coroutine returns, and cancel what it has started. Raises Interrupted."""
@@ -43,7 +43,7 @@ class EventLoop(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RuntimeOptions:
-    """How a script's thunks are run.
+    """The options for running a script's thunks.
 
     Args:
         sandbox: contain commands with bubblewrap: True, False, or None if it works here.
@@ -55,7 +55,7 @@ class RuntimeOptions:
 
 
 class _NeedLoop:
-    """What a coroutine yields if it can't go on without an event loop."""
+    """The request that a coroutine yields if it can't go on without an event loop."""
 
     def __await__(self) -> Generator[_NeedLoop, None, None]:
         yield self

@@ -1,4 +1,4 @@
-"""What a script may do on the command line: use its caller's files, and run thunks in this process."""
+"""The host of a script on the command line: it uses its caller's files, and runs thunks in this process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LateImports:
-    """How to import what most scripts don't need.
+    """Functions that import what most scripts don't need.
 
     Args:
         event_loop: returns the module `trio_loop`.

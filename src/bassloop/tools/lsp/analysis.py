@@ -1,4 +1,4 @@
-"""What a text means, as far as that can be known without evaluating it.
+"""Analyses the meaning of a text, as far as possible without evaluating it.
 
     found = analyse(text)
     found.problems                     # what is wrong

@@ -37,7 +37,7 @@ class Suggestion(NamedTuple):
 
 
 class Target(NamedTuple):
-    """Where something is defined: in a file, in a module of std, or (if both are "") in the text itself."""
+    """The place of a definition: in a file, in a module of std, or (if both are "") in the text itself."""
 
     file: str
     std: str
@@ -45,7 +45,7 @@ class Target(NamedTuple):
 
 
 class Signature(NamedTuple):
-    """How something is called: the call as it is written, its parameters in it, and the active one."""
+    """The signature of a function: the call as it is written, its parameters in it, and the active one."""
 
     label: str
     parameters: list[TextSpan]

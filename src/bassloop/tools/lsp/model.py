@@ -1,4 +1,4 @@
-"""What a text consists of: scopes, the names that they define, and the references to names.
+"""The model of a text: scopes, the names that they define, and the references to names.
 
 All positions are offsets into the text.
 """
@@ -34,7 +34,7 @@ class TextSpan:
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """What `(use …)` loads: a standard module, or a file by its path from the script's directory."""
+    """A module that `(use …)` loads: a standard one, or a file by its path from the script's directory."""
 
     std: str = ""
     file: str = ""

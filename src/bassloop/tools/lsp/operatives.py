@@ -1,4 +1,4 @@
-"""What each operative of Ground does with the names in its operands."""
+"""The effects of Ground's operatives on the names in their operands."""
 
 from __future__ import annotations
 

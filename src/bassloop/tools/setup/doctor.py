@@ -33,7 +33,7 @@ _NO_APP = "run `bassloop github create-app`, or set GITHUB_APP_ID and GITHUB_APP
 
 @dataclass(frozen=True, slots=True)
 class Treatment:
-    """What to do besides looking: redeliver the newest delivery; set the webhook as the settings say."""
+    """The treatment besides looking: redeliver the newest delivery; set the webhook as the settings say."""
 
     redeliver: bool = False
     fix: bool = False

@@ -24,7 +24,7 @@ DOUBTFUL_SKEW = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What was found out about one thing: a state (`ok`, `doubtful` or `wrong`), a sentence, and the fix."""
+    """The diagnosis of one thing: a state (`ok`, `doubtful` or `wrong`), a sentence, and the fix."""
 
     state: str
     text: str

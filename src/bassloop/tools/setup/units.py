@@ -74,7 +74,7 @@ RUNNER_NEEDS = {
 
 @dataclass(frozen=True, slots=True)
 class ServeFacts:
-    """What a daemon's unit depends on.
+    """The facts that a daemon's unit depends on.
 
     Args:
         command: the program and its arguments.
@@ -136,7 +136,7 @@ def serve_unit(facts: ServeFacts) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RunnerFacts:
-    """What a runner's unit depends on.
+    """The facts that a runner's unit depends on.
 
     Args:
         command: the program and its arguments.

@@ -78,7 +78,7 @@ Lines = tuple[bytes, ...]
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """What a page wants, and what it has got so far.
+    """A page's wishes, and what it has got so far.
 
     Args:
         text: whether it wants lines as they settled, for a terminal, rather than HTML.
@@ -98,14 +98,14 @@ class Cursor:
 
 
 class Subscription(NamedTuple):
-    """What a page asked for: where to start, and whether to stay for later changes."""
+    """A page's request: where to start, and whether to stay for later changes."""
 
     cursor: Cursor = Cursor()
     follow: bool = True
 
 
 class Update(NamedTuple):
-    """What to send to a page.
+    """An update for a page.
 
     Args:
         message: a text; None if there is nothing new.

@@ -37,7 +37,7 @@ class LogExcerpt:
 
 @dataclass(frozen=True, slots=True)
 class FailureCard:
-    """Why a run did not succeed, as its page shows it.
+    """The failure card of a run that did not succeed.
 
     Args:
         excerpt: the lines that tell of the first failure.
