@@ -192,6 +192,7 @@ def run_json(run: Run) -> dict[str, Any]:
         "state": run.state,
         "check": run.check_name,
         "repository": run.repository,
+        "public": run.public,
         "head_sha": run.head_sha,
         "head_branch": run.head_branch,
         "pull_request": run.pull_request,

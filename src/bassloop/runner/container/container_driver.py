@@ -304,6 +304,13 @@ class ContainerGraph(ThunkGraph):
             await execution.run()
 
     @asynccontextmanager
+    async def preparing(
+        self, thunk: pb.Thunk, command: Command, output: ThunkOutput, step: StepReporter
+    ) -> AsyncGenerator[Execution]:
+        async with self._execution(thunk, output, step) as (execution, _):
+            yield execution
+
+    @asynccontextmanager
     async def _execution(
         self, thunk: pb.Thunk, output: ThunkOutput, step: StepReporter
     ) -> AsyncGenerator[tuple[Execution, ContainerLauncher]]:

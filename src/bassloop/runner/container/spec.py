@@ -47,6 +47,7 @@ class ContainerSpec:
     binds: Sequence[BindMount] = ()
     secrets: Sequence[SecretVariable] = ()
     stdin: bool = False
+    tty: bool = False
     limits: CommandLimits = field(default_factory=CommandLimits)
     network: str | None = None
     hostname: str = "thunk"
@@ -57,6 +58,8 @@ def run_words(engine: ContainerEngine, container: ContainerSpec) -> list[str]:
     """Return the words that create a container, start it, and stay until it ends."""
     options = ["run", "--name", container.name, "--label", f"{LABEL}={container.owner}"]
     options += ["--pull=never", "--log-driver=none", "--no-healthcheck", "--user=0:0"]
+    if container.tty:
+        options.append("--tty")
     if container.stdin:
         options.append("--interactive")
     if engine.kind == "podman":

@@ -108,6 +108,7 @@ class Execution:
         extra_mounts: what is mounted besides what the command says.
         disks: folders on other disks that the command writes to.
         reports: patterns of the test reports that it leaves.
+        interactive: the command has this process's terminal.
     """
 
     command: Command
@@ -124,6 +125,7 @@ class Execution:
     extra_mounts: list[BindMount] = field(default_factory=list)
     disks: tuple[Path, ...] = ()
     reports: tuple[str, ...] = ()
+    interactive: bool = False
 
     async def run(self) -> None:
         """Run the command to its end. Raises DriverError if it fails, OSError if its files can't be laid out.

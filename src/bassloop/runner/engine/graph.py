@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 import trio
 
 from bassloop.bass import thunk_sha256
-from bassloop.concurrency import open_flat_nursery
+from bassloop.concurrency import open_flat_nursery, shielded
 from bassloop.runner.engine.command import (
     Command,
     Environment,
@@ -32,11 +32,15 @@ from bassloop.runner.errors import DriverError, NotCached
 from bassloop.runner.runner_events import RunnerEvent, ThunkEnded, ThunkStarted
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
+    from contextlib import AbstractAsyncContextManager
 
     from bassloop.runner.cache.output_cache import CallCache, OutputCache, ThunkOutput
+    from bassloop.runner.engine.execution import Execution, Launch
     from bassloop.runner.secrets import GrantedSecrets, Mask
     from bassloop.wire import bass_pb2 as pb
+
+DISCARD_SECONDS = 60.0
 
 MAX_THUNKS = 2_000
 """Thunks that one call may need."""
@@ -112,6 +116,12 @@ class ThunkGraph(ABC):
         self, thunk: pb.Thunk, command: Command, output: ThunkOutput, step: StepReporter
     ) -> None:
         """Run the command, and leave its output in `output`. Raises DriverError, or OSError."""
+
+    @abstractmethod
+    def preparing(
+        self, thunk: pb.Thunk, command: Command, output: ThunkOutput, step: StepReporter
+    ) -> AbstractAsyncContextManager[Execution]:
+        """Give the execution of a command, while all that it needs is there. Raises DriverError, or OSError."""
 
     async def after(self, output: ThunkOutput, key: str) -> None:  # noqa: B027
         """Finish an output that was stored. Whoever waits for the output waits for this too."""
@@ -192,6 +202,44 @@ class ThunkGraph(ABC):
         needed = {await self.key(each): each for each in self.dependencies(command, thunk)}
         inputs = [*map(step_id, needed), *self.image_steps(thunk)]
         return command, list(needed.values()), self.step(key, command_line(thunk), inputs)
+
+    async def find_failing(self, thunk: pb.Thunk) -> pb.Thunk | None:
+        """Run a thunk. Returns the one whose command failed, of all that it needs; None if none did."""
+        try:
+            _, needed, _ = await self.plan(thunk)
+        except DriverError:
+            return thunk
+        for each in needed:
+            if (failing := await self.find_failing(each)) is not None:
+                return failing
+        try:
+            await self.output(thunk)
+        except DriverError:
+            return thunk
+        return None
+
+    @asynccontextmanager
+    async def before_command(
+        self, thunk: pb.Thunk, words: tuple[str, ...]
+    ) -> AsyncGenerator[Launch]:
+        """Give another command where a thunk's own would start: with its files, variables and services.
+
+        It has this process's terminal. Raises DriverError, or OSError.
+        """
+        command, needed, step = await self.plan(thunk)
+        await run_all([partial(self.output, each) for each in needed])
+        async with (
+            self.cache.new_output() as output,
+            self.preparing(thunk, command, output, step) as execution,
+        ):
+            execution.command = replace(execution.command, words=words, stdin=b"")
+            execution.interactive = True
+            async with execution.prepared() as launch:
+                try:
+                    yield launch
+                finally:
+                    with shielded(DISCARD_SECONDS):
+                        await execution.launcher.discard()
 
     async def _produce(self, thunk: pb.Thunk, key: str) -> ThunkOutput:
         command, needed, step = await self.plan(thunk)

@@ -122,9 +122,16 @@ class HostGraph(ThunkGraph):
     async def execute(
         self, thunk: pb.Thunk, command: Command, output: ThunkOutput, step: StepReporter
     ) -> None:
+        async with self.preparing(thunk, command, output, step) as execution:
+            await (execution.run() if command.words else execution.pass_on())
+
+    @asynccontextmanager
+    async def preparing(
+        self, thunk: pb.Thunk, command: Command, output: ThunkOutput, step: StepReporter
+    ) -> AsyncGenerator[Execution]:
         base = base_of(thunk)
         with SecretFiles.open(self.call.granted, self.cache.memory_folder) as secret_files:
-            execution = Execution(
+            yield Execution(
                 command=command,
                 output=output,
                 step=step,
@@ -138,7 +145,6 @@ class HostGraph(ThunkGraph):
                 allow_host_path=self._driver.allow_host_path,
                 reports=report_patterns(thunk),
             )
-            await (execution.run() if command.words else execution.pass_on())
 
 
 class HostLauncher(Launcher):

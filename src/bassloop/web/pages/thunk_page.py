@@ -58,6 +58,14 @@ def routes(context: WebContext) -> Blueprint:
             older=older,
         )
 
+    @blueprint.get("/thunks/<digest>/proto")
+    async def proto(digest: str) -> Response:
+        """Return a thunk as its message, to run it elsewhere."""
+        found = await visible_thunk(context, digest, 1)
+        if found is None:
+            abort_not_found("thunk")
+        return Response(found[0].proto, content_type="application/x-protobuf")
+
     @blueprint.get("/thunks/<digest>/avatar.svg")
     async def avatar(digest: str) -> Response:
         """Draw a thunk's avatar, whether or not there is such a thunk."""

@@ -137,9 +137,23 @@ async function showFailure() {
   template.innerHTML = await response.text();
   if (request !== failureRequests) return;
   part("failure").replaceWith(template.content);
+  showCopyButtons();
   decorations.failing = failingLines();
   scrollToKeyLine();
   for (const step of steps.open) decorations.apply(step.view, step.view.lines.children);
+}
+
+/** Show the buttons that copy something, which do nothing without this module. */
+function showCopyButtons() {
+  for (const button of page.querySelectorAll("button[data-copy]")) /** @type {HTMLElement} */ (button).hidden = false;
+}
+
+/** Copy what a button is for. @param {MouseEvent} event */
+async function copyText(event) {
+  const button = /** @type {HTMLElement} */ (event.target).closest?.("button[data-copy]");
+  if (!(button instanceof HTMLElement)) return;
+  await navigator.clipboard.writeText(button.dataset.copy ?? "");
+  notify("Copied");
 }
 
 /** Return the lines that the failure card is about. @returns {import("./line_decorations.js").LineRange} */
@@ -233,6 +247,8 @@ part("show-internal").addEventListener("change", (/** @type {Event} */ event) =>
 
 const help = /** @type {HTMLDialogElement} */ (part("keys"));
 part("help").hidden = false;
+page.addEventListener("click", copyText);
+showCopyButtons();
 part("help").addEventListener("click", () => toggleHelp(help));
 bindKeys(
   {

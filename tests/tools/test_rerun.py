@@ -1,0 +1,139 @@
+"""A loop's run, run here: the same thunk, and a shell where its failing command would start."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+from hypercorn.config import Config
+from hypercorn.trio import serve
+
+from bassloop.bass.wire.digest import digest_of
+from bassloop.runner.errors import DriverError
+from bassloop.runner.host.host_driver import HostDriver
+from bassloop.store import ThunkRecord
+from bassloop.tools import rerun
+from bassloop.tools.log_feed import FeedError, RunAddress
+from bassloop.tools.rerun import RemoteRun, RerunError, RerunOptions, fetch_run
+from bassloop.wire import bass_pb2 as pb
+from tests.records import a_run
+from tests.runner.test_host_driver import LOCAL, Bench, sh
+from tests.web.site import Site, a_site
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from pathlib import Path
+
+HERE = RerunOptions(unsandboxed=True)
+
+
+def remote(thunk: pb.Thunk) -> RemoteRun:
+    return RemoteRun("test", "octocat/hello", True, "0" * 40, thunk)
+
+
+def chain() -> pb.Thunk:
+    """A thunk from one that fails if there is no file `a`, from one that makes `b`."""
+    first = sh("echo made > b")
+    second = sh("cat b; test -e a", image=pb.ThunkImage(thunk=first))
+    return sh("echo last", image=pb.ThunkImage(thunk=second))
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rerun.platformdirs, "user_cache_dir", lambda app: str(tmp_path / app))
+
+
+@asynccontextmanager
+async def listening(site: Site) -> AsyncGenerator[str]:
+    config = Config()
+    config.bind = ["127.0.0.1:0"]
+    config.errorlog = None
+    async with trio.open_nursery() as nursery:
+        [address] = await nursery.start(serve, site.app, config)
+        yield address
+        nursery.cancel_scope.cancel()
+
+
+async def stored(site: Site, thunk: pb.Thunk, **changes: Any) -> str:
+    """Store a run of a thunk; returns its digest."""
+    digest = digest_of(thunk)
+    await site.queued("other")
+    record = ThunkRecord(digest, "0" * 64, "{}", thunk.SerializeToString(), "sh", 1.0)
+    await site.store.thunks.put(record)
+    run = replace(a_run(id="r", thunk_digest=digest, state="queued", ended_at=None), **changes)
+    await site.store.checks.intend(2, run.repository, 3, run.head_sha, "x", "g", False, run)
+    return digest
+
+
+async def test_a_run_is_fetched_with_its_thunk(tmp_path: Path) -> None:
+    thunk = sh("true")
+    async with a_site(tmp_path) as site, listening(site) as server:
+        await stored(site, thunk)
+        run = await fetch_run(RunAddress(server, "r"))
+        assert run == remote(thunk)
+        with pytest.raises(FeedError, match="no such run"):
+            await fetch_run(RunAddress(server, "none"))
+        with pytest.raises(FeedError, match="does not give the thunk DIGEST for its name"):
+            await fetch_run(RunAddress(server, "other"))
+
+
+async def test_the_thunk_of_a_private_run_is_not_to_be_had(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        digest = await stored(site, sh("true"), public=False)
+        assert (await site.get(f"/thunks/{digest}/proto")).status_code == 404
+
+
+async def test_it_succeeds_or_fails_here_as_it_does() -> None:
+    said: list[str] = []
+    assert await rerun.rerun(remote(sh("echo hello")), HERE, said.append)
+    assert "   hello" in said
+    assert not await rerun.rerun(remote(chain()), HERE, said.append)
+    assert "   made" in said
+    assert any("exit status 1" in line for line in said)
+    assert "   last" not in said
+
+
+async def test_without_anything_that_contains_commands_it_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(HostDriver, "is_contained", False)
+    with pytest.raises(RerunError, match="nothing would contain the commands"):
+        await rerun.rerun(remote(sh("true")), RerunOptions(driver="host"), print)
+
+
+async def test_a_shell_starts_where_the_failing_command_would(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = tmp_path / "seen"
+    monkeypatch.setattr(rerun, "SHELL", ("sh", "-c", f"cat b > {seen}"))
+    said: list[str] = []
+    with open("/dev/null") as nothing:  # noqa: ASYNC230
+        monkeypatch.setattr(rerun.sys, "stdin", nothing)
+        options = replace(HERE, shell=True)
+        assert not await rerun.rerun(remote(chain()), options, said.append)
+        assert seen.read_text() == "made\n"
+        assert any("test -e a" in line and "a shell where" in line for line in said)
+        assert await rerun.rerun(remote(sh("true")), options, said.append)
+        assert said[-1].startswith("it succeeds here")
+
+
+async def test_what_a_shell_leaves_is_gone(tmp_path: Path) -> None:
+    async with HostDriver.open(tmp_path / "state") as driver:
+        bench = Bench(driver)
+        places: list[Path] = []
+
+        async def work(graph: Any) -> None:
+            assert await graph.find_failing(chain()) is not None
+            async with graph.before_command(chain().image.thunk, ("sh",)) as launch:
+                places.append(launch.cwd)
+                assert (launch.cwd / "b").exists()
+            with pytest.raises(DriverError):
+                async with graph.before_command(chain(), ("sh",)):
+                    pass
+
+        async with driver.calling(LOCAL, bench.send, work):
+            pass
+    assert not places[0].exists()
