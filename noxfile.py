@@ -34,6 +34,7 @@ ELSEWHERE = (
     "published",
     "mounts",
     "slow",
+    "outage",
     "attacks",
 )
 """Marks of tests that have a session of their own."""
@@ -231,6 +232,13 @@ def attacks(session: nox.Session) -> None:
     """Attacks on a daemon in a process of its own, while others go on using it."""
     _install(session)
     session.run("pytest", "-q", "-n", "2", "-m", "attacks", *session.posargs)
+
+
+@nox.session
+def outage(session: nox.Session) -> None:
+    """A backlog that GitHub's real limits make, under a daemon that is killed again and again."""
+    _install(session)
+    session.run("pytest", "-q", "-s", "-m", "outage", *session.posargs)
 
 
 @nox.session(default=False)

@@ -11,7 +11,6 @@ import argparse
 import itertools
 import json
 import statistics
-import subprocess
 import tempfile
 import time
 import uuid
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import trio
 from tests.loop.world import SECRET, world
-from tests.repositories import commit, git
+from tests.repositories import commit, commits, git
 
 from bassloop.github import sign
 from bassloop.store import open_store
@@ -86,22 +85,6 @@ class Load:
         async with trio.open_nursery() as nursery:
             for _ in range(at_once):
                 nursery.start_soon(sender)
-
-
-def commits(path: Path, count: int) -> list[str]:
-    """So many commits on top of the first, each a head that a push may have."""
-    who = "committer test <test@example.invalid> 0 +0000\ndata 0\n"
-    first = git(path, "rev-parse", "HEAD")
-    files = "M 100644 inline {}\ndata {}\n{}\n"
-    stream = "".join(
-        f"commit refs/heads/many\nmark :{number}\n{who}"
-        + (f"from {first}\n" if number == 1 else "")
-        + files.format("number", len(str(number)), number)
-        for number in range(1, count + 1)
-    )
-    command = ["git", "-C", str(path), "fast-import", "--quiet"]
-    subprocess.run(command, input=stream.encode(), check=True)
-    return git(path, "rev-list", "many", f"--max-count={count}").split()
 
 
 async def measured(what: str, rate: float, seconds: float) -> None:

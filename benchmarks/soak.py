@@ -29,11 +29,10 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import trio
-from benchmarks.deliveries import commits
 from benchmarks.runners import MANY, resident, simulated
 from tests.loop.test_full_disk import fill
 from tests.loop.world import SECRET, Daemon, World, world
-from tests.repositories import commit, git
+from tests.repositories import commit, commits, git
 
 from bassloop.github import sign
 from bassloop.store import open_store

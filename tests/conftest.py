@@ -43,6 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "mounts: needs a file system of its own (nox -s disk)",
         "image: builds the container with Podman (nox -s image)",
         "slow: takes minutes (nox -s slow)",
+        "outage: plays an outage out with GitHub's real limits on (nox -s outage)",
         "attacks: measures a daemon under attack (nox -s attacks)",
     ):
         config.addinivalue_line("markers", marker)

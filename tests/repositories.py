@@ -54,3 +54,19 @@ def commit(path: Path) -> str:
     git(path, "add", "--all")
     git(path, "commit", "--quiet", "--allow-empty", "--message", "work")
     return git(path, "rev-parse", "HEAD")
+
+
+def commits(path: Path, count: int) -> list[str]:
+    """Make so many commits on top of the first, each a head that a push may have."""
+    who = "committer test <test@example.invalid> 0 +0000\ndata 0\n"
+    first = git(path, "rev-parse", "HEAD")
+    files = "M 100644 inline {}\ndata {}\n{}\n"
+    stream = "".join(
+        f"commit refs/heads/many\nmark :{number}\n{who}"
+        + (f"from {first}\n" if number == 1 else "")
+        + files.format("number", len(str(number)), number)
+        for number in range(1, count + 1)
+    )
+    command = ["git", "-C", str(path), "fast-import", "--quiet"]
+    subprocess.run(command, input=stream.encode(), check=True)
+    return git(path, "rev-list", "many", f"--max-count={count}").split()

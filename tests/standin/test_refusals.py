@@ -222,6 +222,16 @@ async def test_more_points_than_a_minute_has_are_a_secondary_limit(repository: P
         assert refused.status_code == 403
         assert "secondary rate limit" in refused.json()["message"]
         assert refused.headers["retry-after"] == "60"
+        still = await its.get("")
+        assert (still.status_code, its.standin.quotas.refused) == (403, 2)
+
+
+async def test_a_credential_is_let_in_again_once_its_penalty_is_over(repository: Path) -> None:
+    async with served(repository) as its:
+        its.standin.quotas.at_once = 0
+        its.standin.quotas.penalty = 0.0
+        assert (await its.get("")).status_code == 403
+        its.standin.quotas.at_once = 1
         assert (await its.get("")).status_code == 200
 
 

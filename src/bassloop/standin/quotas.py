@@ -22,6 +22,7 @@ class _Used:
     resets_at: float = 0.0
     points: deque[tuple[float, int]] = field(default_factory=deque)
     now: int = 0
+    closed_until: float = 0.0
 
 
 @dataclass(eq=False)
@@ -33,25 +34,41 @@ class Quotas:
         anonymous_per_hour: calls without a credential.
         points_per_minute: reading costs 1, writing 5.
         at_once: calls of one credential at the same time.
+        penalty: seconds for which a credential is refused everything after it exceeded a secondary limit.
+        refused: how many calls were refused so far.
     """
 
     per_hour: int = 5000
     anonymous_per_hour: int = 60
     points_per_minute: int = 900
     at_once: int = 100
+    penalty: float = 60.0
+    refused: int = 0
     _used: dict[str, _Used] = field(default_factory=dict, init=False)
 
     def begin(self, who: str, method: str) -> str | None:
         """Count a call that begins. Returns the limit that it exceeds, ``primary`` or ``secondary``, or None."""
+        exceeded = self._exceeded(who, method)
+        self.refused += exceeded is not None
+        return exceeded
+
+    def closed_for(self, who: str) -> float:
+        """Return the seconds for which a credential is still refused everything."""
+        return max(self._of(who).closed_until - trio.current_time(), 0.0)
+
+    def _exceeded(self, who: str, method: str) -> str | None:
         used, now = self._of(who), trio.current_time()
         used.now += 1
         if used.calls >= self._limit(who):
             return "primary"
+        if now < used.closed_until:
+            return "secondary"
         while used.points and used.points[0][0] <= now - MINUTE:
             used.points.popleft()
         points = READ_POINTS if method in ("GET", "HEAD", "OPTIONS") else WRITE_POINTS
         spent = sum(point for _, point in used.points)
         if used.now > self.at_once or spent + points > self.points_per_minute:
+            used.closed_until = now + self.penalty
             return "secondary"
         used.calls += 1
         used.points.append((now, points))

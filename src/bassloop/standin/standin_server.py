@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -104,7 +105,8 @@ async def _before(standin: StandIn) -> Response | None:
         return CallRefused(403, f"API rate limit exceeded for {g.caller}.").response()
     if exceeded == "secondary":
         message = "You have exceeded a secondary rate limit. Please wait a few minutes."
-        return CallRefused(403, message, Retry_After="60").response()
+        seconds = max(math.ceil(standin.quotas.closed_for(g.caller)), 1)
+        return CallRefused(403, message, Retry_After=str(seconds)).response()
     if g.fault is not None and not g.fault.after and g.fault.status is not None:
         return _broken(g.fault, Response(b""))
     return None

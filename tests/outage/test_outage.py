@@ -1,0 +1,41 @@
+"""After an outage everything that was accepted ends as it should have, as soon as GitHub's limits allow."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .trial import Plan, Report, run_trial
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def check(report: Report) -> None:
+    """Whatever the seed, nothing may be lost, doubled, left, or blamed on a runner that was there."""
+    assert report.accepted
+    assert (report.lost, report.set_aside, report.doubled) == (0, 0, 0)
+    assert (report.spinning, report.without_runner) == (0, 0)
+    assert set(report.states) == {"done"}
+    assert report.seconds is not None
+
+
+@pytest.mark.outage
+async def test_a_small_backlog_comes_through(tmp_path: Path) -> None:
+    plan = Plan(seed=random.randrange(10**6), rate=2.0, seconds=20.0, kills=4, patience=200.0)
+    report = await run_trial(plan, tmp_path)
+    print(f"\n{plan}\n{report}")
+    check(report)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("number", range(5))
+async def test_a_backlog_of_hundreds_comes_through(tmp_path: Path, number: int) -> None:
+    seed = random.randrange(10**6)
+    plan = Plan(seed=seed, rate=4.0, seconds=120.0, kills=14, patience=1500.0)
+    report = await run_trial(plan, tmp_path)
+    print(f"\n{plan}\n{report}")
+    check(report)

@@ -1,0 +1,288 @@
+"""An outage, played out: pushes come faster than GitHub's limits allow, and the daemon is killed again and again.
+
+GitHub is the stand-in with its real limits on, and the daemon, its data and the one runner are real. A trial ends
+when nothing is left to do, or when its patience does, and says what became of everything that was accepted.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+import socket
+import statistics
+import time
+from collections import Counter
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import httpx
+import trio
+
+from bassloop.standin import StandInError
+from bassloop.store import open_store
+from tests.loop.world import Daemon, World, world
+from tests.repositories import commit, commits, git
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+    from pathlib import Path
+
+NAMES = ("build", "test")
+HOOK = """
+(defn github-hook [event client]
+  (map
+    (fn [name] (client:start-check
+      (with-image ($ sh -c "true") {:repository "alpine" :platform {:os "linux"}})
+      name event:payload:after))
+    ["build" "test"]))
+"""
+TOKEN = "the token of the metrics"
+POINTS_A_PUSH = 1 + len(NAMES) * (5 + 5)
+"""The least that a push costs: its hook is read, and each check is created and concluded."""
+
+RUNTIMES = re.compile(r"^bassloop_runtimes (\S+)$", re.MULTILINE)
+RESTART_SECONDS = 0.5
+LOOK_SECONDS = 0.2
+NO_COMMIT = "0" * 40
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The course of a trial.
+
+    Args:
+        seed: of the times of the kills.
+        rate: pushes a second, each to a branch of its own.
+        seconds: how long pushes come.
+        kills: how often the daemon is killed meanwhile.
+        patience: seconds after the last push by which everything has to be done.
+    """
+
+    seed: int
+    rate: float = 2.0
+    seconds: float = 60.0
+    kills: int = 5
+    patience: float = 600.0
+
+    @property
+    def kill_times(self) -> list[float]:
+        """When the daemon is killed, in seconds since the start."""
+        chance = random.Random(self.seed)
+        return sorted(chance.uniform(2.0, self.seconds) for _ in range(self.kills))
+
+
+@dataclass
+class Report:
+    """The outcome of a trial.
+
+    Args:
+        accepted: deliveries that were answered with 202.
+        states: what the store says of all deliveries, by state.
+        lost: accepted deliveries that the store doesn't have, or that are done without their checks.
+        doubled: checks of a head that GitHub was shown more than once.
+        spinning: check runs that aren't concluded.
+        without_runner: check runs that ended because no runner was connected, although there was one.
+        conclusions: of all check runs.
+        seconds: from the first push until nothing was left to do; None if that never came.
+        least: the seconds that GitHub's points take for the same work.
+        registered: after each restart, the seconds from ready to the runner being registered.
+        never_registered: restarts after which it wasn't, until the next kill or the end.
+        answers: the seconds that answers to `/up` took.
+        limited: calls that GitHub refused because of a limit, in all.
+    """
+
+    accepted: int = 0
+    states: Counter[str] = field(default_factory=Counter)
+    lost: int = 0
+    doubled: int = 0
+    spinning: int = 0
+    without_runner: int = 0
+    conclusions: Counter[str] = field(default_factory=Counter)
+    seconds: float | None = None
+    least: float = 0.0
+    registered: list[float] = field(default_factory=list)
+    never_registered: int = 0
+    answers: list[float] = field(default_factory=list)
+    limited: int = 0
+
+    @property
+    def set_aside(self) -> int:
+        """The number of deliveries that were set aside."""
+        return self.states["set_aside"] + self.states["failed"]
+
+    def __str__(self) -> str:
+        waiting = self.states["received"] + self.states["handling"]
+        through = "never" if self.seconds is None else f"{self.seconds:.0f} s"
+        ratio = "" if self.seconds is None else f", {self.seconds / self.least:.2f} times that"
+        lines = [
+            f"deliveries: {self.accepted} accepted; {self.states['done']} done, {waiting} waiting, "
+            f"{self.set_aside} set aside, {self.lost} lost",
+            f"checks: {self.doubled} doubled, {self.spinning} spinning, {self.without_runner} falsely without "
+            f"a runner; {dict(sorted(self.conclusions.items()))}",
+            f"through after {through}; the budget's least is {self.least:.0f} s{ratio}; "
+            f"{self.limited} calls refused by a limit",
+            f"runner registered after a restart: p95 {_percentile(self.registered, 95):.1f} s of "
+            f"{len(self.registered)}; {self.never_registered} times not before the next kill",
+            f"/up: p50 {1000 * _percentile(self.answers, 50):.0f} ms, "
+            f"p99 {1000 * _percentile(self.answers, 99):.0f} ms of {len(self.answers)}",
+        ]
+        return "\n".join(lines)
+
+
+@dataclass
+class Outage:
+    """A trial that goes on."""
+
+    plan: Plan
+    around: World
+    heads: Sequence[str]
+    report: Report = field(default_factory=Report)
+    accepted: dict[str, str] = field(default_factory=dict)
+    """The head of each accepted delivery, by guid."""
+    began: float = 0.0
+    pushing: trio.Event = field(default_factory=trio.Event)
+
+    @property
+    def url(self) -> str:
+        """The daemon's pages; they stay at the same address through restarts."""
+        return f"http://{self.around.env['LISTEN']}"
+
+    async def push_all(self) -> None:
+        """Push at the plan's rate, whether the daemon answers or not."""
+        payload = await self.around.standin.payload("push")
+        self.began = trio.current_time()
+        self.pushing.set()
+
+        async def push(number: int, head: str) -> None:
+            ref = f"refs/heads/topic-{number}"
+            its = {**payload, "ref": ref, "before": NO_COMMIT, "after": head}
+            with suppress(StandInError):  # nobody answered: the loop has to ask GitHub for it
+                delivered = await self.around.standin.deliver(self.url, "push", its)
+                if delivered.status == 202:
+                    self.accepted[delivered.guid] = head
+
+        async with trio.open_nursery() as nursery:
+            for number, head in enumerate(self.heads):
+                await trio.sleep_until(self.began + number / self.plan.rate)
+                nursery.start_soon(push, number, head)
+
+    async def run_daemons(self, *, task_status: trio.TaskStatus[Daemon]) -> None:
+        """Run one daemon after the other; all but the last are killed when the plan says so."""
+        async with self.around.daemon() as daemon:
+            task_status.started(daemon)
+            await self.pushing.wait()
+            for at in self.plan.kill_times[:1]:
+                await trio.sleep_until(self.began + at)
+            if not self.plan.kills:
+                await trio.sleep_forever()
+        for at in (*self.plan.kill_times[1:], math.inf):
+            await trio.sleep(RESTART_SECONDS)
+            async with self.around.daemon(), trio.open_nursery() as nursery:
+                registered = trio.Event()
+                nursery.start_soon(self._watch_runner, registered)
+                try:
+                    await trio.sleep_until(self.began + at)
+                finally:
+                    self.report.never_registered += not registered.is_set()
+                nursery.cancel_scope.cancel()
+
+    async def _watch_runner(self, registered: trio.Event) -> None:
+        """Note how long a daemon that is ready has no runner."""
+        ready_at = trio.current_time()
+        async with httpx.AsyncClient(timeout=10, trust_env=False) as client:
+            while not registered.is_set():
+                with suppress(httpx.HTTPError):
+                    headers = {"Authorization": f"Bearer {TOKEN}"}
+                    text = (await client.get(f"{self.url}/metrics", headers=headers)).text
+                    if (found := RUNTIMES.search(text)) and float(found[1]):
+                        self.report.registered.append(trio.current_time() - ready_at)
+                        registered.set()
+                await trio.sleep(LOOK_SECONDS)
+
+    async def visit(self) -> None:
+        """Look at `/up` all the time; a daemon that was killed doesn't answer, which is no answer that is late."""
+        async with httpx.AsyncClient(timeout=30, trust_env=False) as client:
+            while True:
+                asked_at = time.perf_counter()
+                with suppress(httpx.HTTPError):
+                    await client.get(f"{self.url}/up")
+                    self.report.answers.append(time.perf_counter() - asked_at)
+                await trio.sleep(LOOK_SECONDS)
+
+    async def finish(self) -> None:
+        """Wait until nothing is left to do, or until the plan's patience is over, and count."""
+        data, report = self.around.folder / "data", self.report
+        async with open_store(data / "loop.db", data / "blobs", owner=False) as store:
+            with trio.move_on_after(self.plan.patience):
+                while await store.deliveries.unfinished() or await store.checks.unfinished():
+                    await trio.sleep(1.0)
+                report.seconds = trio.current_time() - self.began
+            report.accepted = len(self.accepted)
+            before: str | None = None
+            done: set[str] = set()
+            handled = 0
+            while page := await store.deliveries.newest(100, before):
+                report.states.update(delivery.state for delivery in page)
+                done |= {each.guid for each in page if each.state == "done"}
+                handled += len(page)
+                before = page[-1].guid
+            stored = await store.deliveries.stored(set(self.accepted))
+        shown = Counter((run["head_sha"], run["name"]) for run in self.around.standin.check_runs)
+        report.lost = len(self.accepted.keys() - stored) + sum(
+            any((head, name) not in shown for name in NAMES)
+            for guid, head in self.accepted.items()
+            if guid in done
+        )
+        report.doubled = sum(many - 1 for many in shown.values())
+        for run in self.around.standin.check_runs:
+            report.spinning += run["status"] != "completed"
+            report.without_runner += run["conclusion"] == "action_required"
+            report.conclusions[run["conclusion"] or run["status"]] += 1
+        report.limited = self.around.standin.quotas.refused
+        points = handled * POINTS_A_PUSH
+        minutes = points / self.around.standin.quotas.points_per_minute - 1
+        report.least = max(self.plan.seconds, 60 * minutes)
+
+
+async def run_trial(plan: Plan, folder: Path) -> Report:
+    """Play an outage out in an empty folder, and return what became of it."""
+    path = folder / "repository"
+    path.mkdir()
+    (path / "project.bass").write_text(HOOK)
+    git(path, "init", "--quiet", "--initial-branch=main")
+    commit(path)
+    heads = commits(path, round(plan.rate * plan.seconds))
+    settings = {"LISTEN": _free_address(), "SSH_ADDR": _free_address(), "METRICS_TOKEN": TOKEN}
+    async with world(path, folder / "world", **settings) as around:
+        outage = Outage(plan, around, heads)
+        async with _daemons(outage):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(outage.push_all)
+            await outage.finish()
+    return outage.report
+
+
+@asynccontextmanager
+async def _daemons(outage: Outage) -> AsyncGenerator[None]:
+    """A daemon that is killed again and again, a runner that comes back, and a visitor."""
+    async with trio.open_nursery() as nursery:
+        daemon = await nursery.start(outage.run_daemons)
+        async with outage.around.runner(daemon):
+            nursery.start_soon(outage.visit)
+            yield
+        nursery.cancel_scope.cancel()
+
+
+def _free_address() -> str:
+    """Return an address on loopback that is free, for a daemon that comes back to it."""
+    with socket.socket() as it:
+        it.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{it.getsockname()[1]}"
+
+
+def _percentile(values: Sequence[float], percent: int) -> float:
+    if len(values) < 2:
+        return values[0] if values else float("nan")
+    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
