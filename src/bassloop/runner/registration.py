@@ -1,8 +1,13 @@
-"""Keep a runner registered: dial in, and dial in again whenever the connection is gone."""
+"""Keep a runner registered: dial in, and dial in again whenever the connection is gone.
+
+A loop that a runner was registered with until a moment ago is most likely being restarted, so for some minutes
+it is tried again every few seconds. One that was never reached, or is gone for longer, is tried less and less often.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 import trio
@@ -19,8 +24,11 @@ if TYPE_CHECKING:
 
     from bassloop.runner.host_keys import HostKey
 
-SETTLED_SECONDS = 30.0
-"""After this time a connection counts as good, and the next delay is the first one again."""
+RESTART_SECONDS = 180.0
+"""How long after a registration ended the loop counts as being restarted."""
+
+RESTART_LONGEST = 2.0
+"""The longest delay, in seconds and without jitter, while it does."""
 
 
 class Serves(Protocol):
@@ -50,6 +58,7 @@ class RunnerClient:
     ask: Callable[[HostKey], Awaitable[bool]] | None = None
     backoff: Backoff = field(default_factory=lambda: Backoff(first=0.5, longest=60.0))
     _has_started: bool = False
+    _registered_until: float = -math.inf
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Connect, serve, and connect again, until cancelled.
@@ -59,19 +68,23 @@ class RunnerClient:
         """
         failures = 0
         while True:
-            began = trio.current_time()
+            registered_before = self._registered_until
             try:
                 reason = await self._connect(task_status)
             except UnknownHost as error:
                 if self.ask is None or not await self.ask(error.key):
                     raise RunnerError(str(error)) from error
                 continue
-            if trio.current_time() - began >= SETTLED_SECONDS:
-                failures = 0
-            failures += 1
-            delay = self.backoff.delay(failures)
+            failures = 1 if self._registered_until > registered_before else failures + 1
+            delay = self._backoff().delay(failures)
             self.on_event(Disconnected(reason, delay))
             await trio.sleep(delay)
+
+    def _backoff(self) -> Backoff:
+        """Return the delays that apply now: short ones while the loop is being restarted."""
+        if trio.current_time() - self._registered_until >= RESTART_SECONDS:
+            return self.backoff
+        return replace(self.backoff, longest=min(RESTART_LONGEST, self.backoff.longest))
 
     async def _connect(self, task_status: trio.TaskStatus[None]) -> str:
         """Connect and serve once. Returns why the connection ended. Raises UnknownHost."""
@@ -95,4 +108,7 @@ class RunnerClient:
             raise
         except DialError as error:
             return str(error)
+        finally:
+            if registered:
+                self._registered_until = trio.current_time()
         return "the loop closed the connection"
