@@ -27,7 +27,7 @@ $(VENV)/ready: $(VENV)/tools pyproject.toml
 
 # On a terminal the pages stay, to be looked at, until Ctrl-C.
 demo: $(VENV)/ready  ## run examples/hello through a whole loop on this machine
-	@if [ -t 1 ]; then serve=--serve; fi; set -x; $(BIN)/bassloop try examples/hello $$serve
+	@if [ -t 1 ]; then serve=--serve; fi; set -x; $(BIN)/bassloop try examples/hello --engine host $$serve
 
 test: $(VENV)/tools  ## run the tests, on one Python; arguments of pytest in ARGS
 	$(BIN)/nox --session tests -- $(ARGS)

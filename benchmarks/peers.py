@@ -343,6 +343,7 @@ async def behind_openssh(its: World) -> AsyncGenerator[OpenSSH]:
         port=0,
         state_dir=its.folder / "state",
         sandbox=False,
+        images="ignore",
         allow_foreign=True,
     )
     socket = its.folder / "runtime.sock"

@@ -18,7 +18,7 @@ EVENTLESS = "(defn github-hook [event client] null)"
 
 
 def tried(path: Path, *arguments: str, status: int) -> str:
-    command = [sys.executable, "-m", "bassloop", "try", str(path), *arguments]
+    command = [sys.executable, "-m", "bassloop", "try", "--engine", "host", str(path), *arguments]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=120, check=False, env=environment
@@ -100,7 +100,7 @@ def test_the_working_tree_is_tried_as_it_is_from_any_folder(
 def test_a_reader_who_leaves_ends_it_quietly(make_repository: MakeRepository) -> None:
     path = make_repository(":many (on src ($ seq 100000))")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = f"{sys.executable} -m bassloop try {path} | head -1"
+    command = f"{sys.executable} -m bassloop try --engine host {path} | head -1"
     done = subprocess.run(
         ["sh", "-c", command],
         capture_output=True,
@@ -117,7 +117,7 @@ def test_a_full_disk_is_one_line(make_repository: MakeRepository) -> None:
     path = make_repository(":many (on src ($ seq 10))")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with open("/dev/full", "w") as full:
-        command = [sys.executable, "-m", "bassloop", "try", str(path)]
+        command = [sys.executable, "-m", "bassloop", "try", "--engine", "host", str(path)]
         done = subprocess.run(
             command,
             stdout=full,

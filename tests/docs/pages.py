@@ -100,6 +100,7 @@ class Console:
             "PYTHONPATH": str(ROOT / "src"),
             "PYTHONUTF8": "1",
             "COLUMNS": "100",
+            "BASSLOOP_TRY_ENGINE": "host",
         }
 
     def carry_out(self, block: Block) -> None:

@@ -109,6 +109,7 @@ class World:
             use_agent=False,
             default_identities=False,
             sandbox=False,
+            images="ignore",
             allow_foreign=True,
         )
         async with trio.open_nursery() as nursery:

@@ -18,14 +18,14 @@ PROJECTS: dict[str, tuple[dict[str, str], dict[str, list[str]]]] = {
             "tests": "",
         },
         {
-            "test": ['pip install -e ".[test]"', "pip install pytest && python -m pytest"],
+            "test": ['pip install -e ".[test]"', "pip install pytest && python3 -m pytest"],
             "lint": ["pip install ruff", "ruff check ."],
             "types": ['pip install -e ".[test]"', "pip install mypy", "mypy ."],
         },
     ),
     "Python with requirements and unittest": (
         {"requirements.txt": "requests\n", "app.py": ""},
-        {"test": ["pip install -r requirements.txt", "python -m unittest discover -v"]},
+        {"test": ["pip install -r requirements.txt", "python3 -m unittest discover -v"]},
     ),
     "npm with a lock": (
         {
@@ -39,15 +39,21 @@ PROJECTS: dict[str, tuple[dict[str, str], dict[str, list[str]]]] = {
         {},
     ),
     "pnpm": (
-        {"package.json": json.dumps({"scripts": {"test": "vitest"}}), "pnpm-lock.yaml": ""},
-        {"test": ["corepack enable && pnpm install --frozen-lockfile", "pnpm run test"]},
+        {
+            "package.json": json.dumps({"packageManager": "pnpm@9.1.0+sha1.0", "scripts": {"test": "vitest"}}),
+            "pnpm-lock.yaml": "",
+        },
+        {"test": ["npm install --global pnpm@9.1.0 && pnpm install --frozen-lockfile", "pnpm run test"]},
     ),
     "Go": ({"go.mod": "module x\n\ngo 1.24.1\n"}, {"test": ["go test ./..."], "vet": ["go vet ./..."]}),
     "a Rust workspace": (
         {"Cargo.toml": '[workspace]\nmembers = ["a"]\n'},
         {
             "test": ["cargo test --workspace"],
-            "clippy": ["rustup component add clippy", "cargo clippy --workspace --all-targets"],
+            "clippy": [
+                "cargo clippy --version || rustup component add clippy",
+                "cargo clippy --workspace --all-targets",
+            ],
         },
     ),
     "Maven": ({"pom.xml": "<project/>", "mvnw": ""}, {"test": ["./mvnw -B -ntp verify"]}),

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 SECONDS = 5.0 + 10.0
 """What is promised, and what a machine with other work may add to it."""
 DRIVERS = {
-    "host": ("--driver", "host", "--unsandboxed", "--allow-foreign"),
-    "sandboxed": ("--driver", "host"),
+    "host": ("--driver", "host", "--unsandboxed", "--allow-foreign", "--images", "ignore"),
+    "sandboxed": ("--driver", "host", "--images", "ignore"),
     "container": ("--driver", "container"),
 }
 

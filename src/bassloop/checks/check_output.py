@@ -18,6 +18,7 @@ from bassloop.runtimes import caveat
 from bassloop.terminal import plain
 from bassloop.units import format_duration
 from bassloop.wire import bass_pb2
+from bassloop.wire.unused_images import unused_images
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -185,11 +186,17 @@ def ended(
     took = format_duration((run.ended_at or 0) - run.started_at) if run.started_at else None
     state = run.state.replace("_", " ").capitalize()
     title = f"{state} after {took}" if took else state
+    unused = unused_images(step.name for step in steps)
+    if unused and run.state == RunState.SUCCEEDED:
+        title += f", without {'its image' if len(unused) == 1 else f'{len(unused)} images'}"
     if failing is not None and run.state == RunState.FAILED:
         title = f"{_short(failing.name)}: {_short(failing.error or 'failed')}"
     elif run.message and run.state != RunState.SUCCEEDED:
         title = _short(run.message.strip().splitlines()[0])
     parts = [_where(run)]
+    if unused:
+        names = ", ".join(f"`{_code(name)}`" for name in unused)
+        parts.append(f"It ran with the runner's own programs, not in {names}.")
     if telling := findings.telling:
         title = _short(plain(telling[0].title))
         parts.append(_failures(findings, url))

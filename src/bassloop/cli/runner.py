@@ -70,6 +70,13 @@ state_dir_option = click.option(
 @click.option(
     "--engine", type=click.Choice(["podman", "docker"]), help="The engine that runs containers."
 )
+@click.option(
+    "--images",
+    type=click.Choice(["refuse", "ignore"]),
+    default="refuse",
+    help="Without an engine, refuse thunks that name an image, or run them with this machine's programs; their "
+    "checks say so (default: refuse).",
+)
 @click.option("--cpus", type=float, help="How many processors a command may use (default: all).")
 @click.option(
     "--memory", type=SIZE, help="How much memory a command may use (512m, 2g; default: half of it)."
@@ -128,6 +135,7 @@ def dial(
     allow_foreign: bool,
     driver: DriverName,
     engine: Literal["podman", "docker"] | None,
+    images: Literal["refuse", "ignore"],
     cpus: float | None,
     memory: int | None,
     pids: int | None,
@@ -178,6 +186,7 @@ def dial(
             jobs=jobs,
             driver=driver,
             engine=engine,
+            images=images,
             cpus=cpus,
             memory=memory,
             pids=pids,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 from rich.console import Console, Group, RenderableType
@@ -22,8 +22,11 @@ from bassloop.concurrency import shielded
 from bassloop.lifecycle import RunState
 from bassloop.terminal import strip
 from bassloop.units import format_duration
+from bassloop.wire.unused_images import unused_images
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from bassloop.daemon.serve import Daemon
     from bassloop.store import Run, Step
 
@@ -61,6 +64,29 @@ class _Seen:
     told: set[int] = field(default_factory=set)
 
 
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """How a check ended.
+
+    Args:
+        conclusion: the one that GitHub was told, or None.
+        unused_images: images that it names, but that its runner didn't use.
+        skipped_steps: how many steps didn't run to their end though it succeeded.
+        lacks_image: it failed because an image can't be had.
+    """
+
+    run: Run
+    conclusion: str | None
+    unused_images: tuple[str, ...] = ()
+    skipped_steps: int = 0
+    lacks_image: bool = False
+
+    @property
+    def passed(self) -> bool:
+        """Whether GitHub was told that it succeeded."""
+        return self.conclusion == "success"
+
+
 class TrialDisplay:
     """Follows every run of a daemon until cancelled."""
 
@@ -68,6 +94,70 @@ class TrialDisplay:
         self._console = console
         self._daemon = daemon
         self._seen: dict[str, _Seen] = {}
+        self._forgotten: set[str] = set()
+
+    async def forget(self) -> None:
+        """Show nothing of the runs so far any more."""
+        self._forgotten |= {run.id for run in await self._runs()}
+
+    async def results(self, check_runs: Sequence[Mapping[str, Any]]) -> list[CheckResult]:
+        """Return how the checks ended.
+
+        Args:
+            check_runs: what GitHub was told.
+        """
+        conclusions = {check["external_id"]: check["conclusion"] for check in check_runs}
+        found = []
+        for run in await self._runs():
+            steps = await self._daemon.store.steps.of_run(run.id)
+            succeeded = run.state == RunState.SUCCEEDED
+            found.append(
+                CheckResult(
+                    run,
+                    conclusions.get(run.id),
+                    tuple(unused_images(step.name for step in steps)),
+                    sum(step.completed_at is None for step in steps) if succeeded else 0,
+                    any(step.error and step.name.startswith("image ") for step in steps),
+                )
+            )
+        return found
+
+    def summarize(self, results: Sequence[CheckResult], *, with_pages: bool) -> None:
+        """Print a table of the checks as GitHub would show them, and why any failed.
+
+        Args:
+            with_pages: with the addresses of the pages, which are served for a while.
+        """
+        headings = ["", "check", "conclusion", "time"]
+        without = any(each.unused_images for each in results)
+        headings += ["without its image"] if without else []
+        headings += ["where its log is"] if with_pages else []
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+        for heading in headings:
+            table.add_column(heading, overflow="fold")
+        for each in results:
+            run = each.run
+            sign, style = SIGNS[run.state]
+            began = run.started_at or run.created_at
+            cells = [
+                Text(sign, style),
+                Text(run.check_name, "bold"),
+                Text(each.conclusion or "not reported", style),
+                Text(format_duration((run.ended_at or began) - began)),
+            ]
+            if without:
+                cells.append(Text(", ".join(each.unused_images), "yellow"))
+            if with_pages:
+                cells.append(Text(f"{self._daemon.url}/runs/{run.id}"))
+            table.add_row(*cells)
+        self._console.print()
+        self._console.print(table)
+        for each in results:
+            if each.run.message and each.run.state != RunState.SUCCEEDED:
+                message = strip(each.run.message.encode(errors="replace"))
+                self._console.print()
+                self._console.print(Text(f"{each.run.check_name}:", "bold"))
+                self._console.print(Text(message, "red"), soft_wrap=True)
 
     async def follow(self) -> None:
         """Show what happens, as it happens, until cancelled; the last state is shown also then."""
@@ -98,7 +188,8 @@ class TrialDisplay:
 
     async def _runs(self) -> list[Run]:
         page = await self._daemon.store.runs.newest(limit=100, public_only=False)
-        return sorted(page.items, key=lambda run: run.created_at)
+        runs = (run for run in page.items if run.id not in self._forgotten)
+        return sorted(runs, key=lambda run: run.created_at)
 
     async def _print_step(self, run: Run, step: Step, seen: _Seen) -> None:
         name = escape(f"{run.check_name} │ ")
@@ -158,30 +249,6 @@ class TrialDisplay:
         return Text.assemble(
             (f"{sign} ", style), (run.check_name, "bold"), f" {state} ", (f"{took}", "dim")
         )
-
-
-def summary(console: Console, runs: list[Run], conclusions: dict[str, str], url: str) -> None:
-    """The trial's last words: a table of the checks as GitHub would show them, and why any failed."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for heading in ("", "check", "conclusion", "time", "where its log is"):
-        table.add_column(heading, overflow="fold")
-    for run in runs:
-        sign, style = SIGNS[run.state]
-        began = run.started_at or run.created_at
-        table.add_row(
-            Text(sign, style),
-            Text(run.check_name, "bold"),
-            Text(conclusions.get(run.id, "not reported"), style),
-            format_duration((run.ended_at or began) - began),
-            f"{url}/runs/{run.id}",
-        )
-    console.print()
-    console.print(table)
-    for run in runs:
-        if run.message and run.state != RunState.SUCCEEDED:
-            console.print()
-            console.print(Text(f"{run.check_name}:", "bold"))
-            console.print(Text(strip(run.message.encode(errors="replace")), "red"), soft_wrap=True)
 
 
 def _step_line(step: Step) -> Text:

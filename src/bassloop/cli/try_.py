@@ -14,17 +14,41 @@ from bassloop.cli.options import quick_imports
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+    import trio
     from rich.console import Console
 
-    from bassloop.cli.trial_display import TrialDisplay
+    from bassloop.cli.trial_display import CheckResult, TrialDisplay
     from bassloop.store import Delivery, Run
-    from bassloop.tools.trial import Trial, TrialOptions
+    from bassloop.tools.trial import EngineName, Trial, TrialOptions
 
-EVENTS = ("check_suite", "check_run", "push", "pull_request")
+EVENTS = ("check_suite", "check_run", "push", "pull_request", "merge_group")
+ENGINES = ("auto", "podman", "docker", "sandbox", "host")
 
 
 @click.command("try")
 @click.argument("path", type=click.Path(path_type=Path, exists=True, file_okay=False), default=".")
+@click.option(
+    "--check",
+    "checks",
+    multiple=True,
+    metavar="NAME",
+    help="Run this check only, without those that it needs; may be repeated.",
+)
+@click.option("--list", "list_only", is_flag=True, help="List the checks, and run none.")
+@click.option(
+    "--engine",
+    type=click.Choice(ENGINES),
+    default="auto",
+    show_default=True,
+    envvar="BASSLOOP_TRY_ENGINE",
+    show_envvar=True,
+    help="Run commands in containers of Podman or Docker, or with this machine's own programs: in a sandbox of "
+    "bubblewrap's, or just as they are. auto takes the first of these that works.",
+)
+@click.option(
+    "--strict", is_flag=True, help="Fail if an image was not used, or if a step did not run."
+)
+@click.option("--watch", is_flag=True, help="Try again whenever files change, until interrupted.")
 @click.option(
     "--event",
     type=click.Choice(EVENTS),
@@ -48,6 +72,11 @@ EVENTS = ("check_suite", "check_run", "push", "pull_request")
 @click.option("--verbose", "-v", is_flag=True, help="Show the daemon's log.")
 def try_(
     path: Path,
+    checks: tuple[str, ...],
+    list_only: bool,
+    engine: EngineName,
+    strict: bool,
+    watch: bool,
     event: str,
     payload: Path | None,
     committed: bool,
@@ -62,88 +91,228 @@ def try_(
     tries HEAD. The daemon, with throw-away data, a stand-in for github.com and a runner are all started here, and a
     signed webhook is delivered. The exit status is 0 if every check passed, else 1.
 
-    The runner runs commands as you, in a private directory and without a container: try what you trust.
+    Without Podman and Docker, images aren't used: commands run with this machine's own programs, and the result says
+    so. With --engine host they aren't contained at all: try what you trust.
 
     \b
     Example:
-      bassloop try ~/src/my-project --event pull_request
+      bassloop try ~/src/my-project --check test --watch
     """
+    if checks and (payload is not None or event != "check_suite"):
+        raise click.UsageError("--check has an event of its own; leave --event and --payload out")
+    if watch and committed:
+        raise click.UsageError("--watch tries the working tree, and --committed doesn't")
+    if list_only or checks:
+        names = _foreseen(path, event)
+        if list_only:
+            for name in names or ():
+                click.echo(name)
+            sys.exit(0)
+        if names is not None:
+            _require_known(checks, names)
     with quick_imports():
         import trio
 
         from bassloop.cli.log_config import configure_logs
         from bassloop.daemon.errors import StartError
+        from bassloop.runner import RunnerError
         from bassloop.settings import SettingsError
         from bassloop.standin import StandInError
         from bassloop.store import StoreError
-        from bassloop.tools.trial import TrialError, TrialOptions
+        from bassloop.tools.trial import TrialOptions
+        from bassloop.tools.working_copy import TrialError
 
     configure_logs("info" if verbose else "error")
     options = TrialOptions(
         path=path,
         event=event,
         committed=committed,
+        watched=watch,
+        checks=checks,
+        engine=engine,
         payload=payload,
         runner=not no_runner,
         private=private,
     )
-    errors = (TrialError, StandInError, SettingsError, StartError, StoreError)
+    errors = (TrialError, StandInError, SettingsError, StartError, StoreError, RunnerError)
     with report_output_errors(), report_errors(*errors):
-        status = trio.run(_run, options, serve)
+        status = trio.run(_run, options, serve, strict)
     sys.exit(status)
 
 
-async def _run(options: TrialOptions, serve: bool) -> int:
-    """Run the trial with its display. Returns the exit status: 0 when every check passed."""
+def _foreseen(path: Path, event: str) -> list[str] | None:
+    """Return the checks that an event would start; None if that can't be told without running something."""
+    import trio
+
+    from bassloop.project import ChecksFileError
+    from bassloop.tools.linting import EVENTS as SAMPLES
+    from bassloop.tools.linting import foresee
+
+    sample = next((each for each in SAMPLES.values() if each["event"] == event), None)
+    if sample is None:
+        raise click.UsageError(f"--list can't tell what {event} starts")
+    path = path.resolve()
+    root = next((each for each in (path, *path.parents) if _has_checks(each)), path)
+    with report_errors(ChecksFileError):
+        outlook = trio.run(foresee, root, sample)
+    if outlook.error:
+        click.echo(f"bassloop: not all checks can be told: {outlook.error}", err=True)
+        return None
+    return list(outlook.checks)
+
+
+def _has_checks(folder: Path) -> bool:
+    names = (".bassloop.toml", "project.bass", "bass/github-hook")
+    return any((folder / name).is_file() for name in names)
+
+
+def _require_known(checks: tuple[str, ...], names: Sequence[str]) -> None:
+    from difflib import get_close_matches
+
+    for name in checks:
+        if name not in names:
+            similar = get_close_matches(name, names, n=3)
+            hint = f"Did you mean {' or '.join(similar)}?" if similar else "See --list."
+            raise click.UsageError(f"There is no check {name!r}. {hint}")
+
+
+async def _run(options: TrialOptions, serve: bool, strict: bool) -> int:
+    """Run the trial until it is over or interrupted, and return the exit status."""
     import signal
 
     import trio
     from rich.console import Console
 
-    from bassloop.cli.trial_display import TrialDisplay, summary
-    from bassloop.tools.trial import open_trial
-
     # A pipe has no width: nothing is wrapped for it.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
-    async with open_trial(options) as trial:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+        session = _Session(console, options, serve, strict)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_end_at_signal, signals, session, nursery.cancel_scope)
+            await session.run()
+            nursery.cancel_scope.cancel()
+    return session.status
+
+
+async def _end_at_signal(
+    signals: AsyncIterator[int], session: _Session, scope: trio.CancelScope
+) -> None:
+    async for number in signals:
+        session.interrupt(number)
+        scope.cancel()
+
+
+class _Session:
+    """One call of `bassloop try`.
+
+    Args:
+        serve: keep serving the pages when everything is over.
+        strict: don't let pass what was not done as asked.
+    """
+
+    def __init__(self, console: Console, options: TrialOptions, serve: bool, strict: bool) -> None:
+        self._console = console
+        self._options = options
+        self._serve = serve
+        self._strict = strict
+        self._over = False
+        self.status = 1
+
+    def interrupt(self, number: int) -> None:
+        """Note that a signal ends the session."""
+        if not self._over:
+            self.status = 128 + number
+            self._console.print("interrupted")
+
+    async def run(self) -> None:
+        """Try once, or again and again."""
+        import trio
+
+        from bassloop.cli.trial_display import TrialDisplay
+        from bassloop.tools.trial import open_trial
+
+        async with open_trial(self._options) as trial:
+            self._introduce(trial)
+            display = TrialDisplay(self._console, trial.daemon)
+            await self._round(trial, display)
+            if self._options.watched:
+                async for _ in _changes(trial.copy.source):
+                    await display.forget()
+                    if await trial.again():
+                        self._over = False
+                        await self._round(trial, display)
+            elif self._serve:
+                url = trial.daemon.url
+                self._console.print(f"serving [bold]{url}[/bold] until interrupted (Ctrl-C)")
+                await trio.sleep_forever()
+
+    def _introduce(self, trial: Trial) -> None:
+        options, copy, print_ = self._options, trial.copy, self._console.print
         what = f"HEAD ({trial.head[:12]})"
-        if trial.copied:
+        if copy.copied:
             what = "a repository made of its files"
-        elif trial.dirty and not options.committed:
+        elif copy.path != copy.source:
             what = "the working tree as it is"
-        console.print(f"Trying [bold]{options.path}[/bold]: {what}, event {options.event}")
-        if trial.dirty and options.committed:
-            console.print("[yellow]uncommitted changes are not part of HEAD[/yellow]")
-        console.print(f"[dim]follow it at {trial.daemon.url}[/dim]")
-        display = TrialDisplay(console, trial.daemon)
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            delivery = await _followed(trial, display, signals)
-            if delivery is None:
-                console.print("interrupted")
-                return 130
-            if console.is_terminal:
-                await display.print_failures()
-            else:
-                await display.print_news()
-            page = await trial.daemon.store.runs.newest(limit=100, public_only=False)
-            runs = sorted(page.items, key=lambda run: run.created_at)
-            reported = {
-                check["external_id"]: check["conclusion"] for check in trial.standin.check_runs
-            }
-            summary(console, runs, reported, trial.daemon.url)
-            await _print_causes(console, trial, runs)
-            await _keep_log(console, trial, runs)
+        event = ", ".join(options.checks) or f"event {options.event}"
+        print_(f"Trying [bold]{options.path}[/bold]: {what}, {event}", soft_wrap=True)
+        if trial.driver is not None:
+            print_(str(trial.driver), soft_wrap=True)
+        if copy.dirty and options.committed:
+            print_("[yellow]uncommitted changes are not part of HEAD[/yellow]")
+        print_(f"[dim]follow it at {trial.daemon.url}[/dim]")
+
+    async def _round(self, trial: Trial, display: TrialDisplay) -> None:
+        """Show one delivery to its end."""
+        console = self._console
+        deliveries = await _followed(trial, display)
+        if console.is_terminal:
+            await display.print_failures()
+        else:
+            await display.print_news()
+        results = await display.results(trial.standin.check_runs)
+        display.summarize(results, with_pages=self._serve or self._options.watched)
+        runs = [each.run for each in results]
+        await _print_causes(console, trial, runs)
+        await _keep_log(console, trial, runs)
+        for delivery in deliveries:
             if delivery.error:
                 console.print(f"the delivery: {delivery.error}")
-            passed = bool(runs) and all(reported.get(run.id) == "success" for run in runs)
-            for hint in _hints(runs, options):
-                console.print(f"\n{hint}", soft_wrap=True)
-            console.print("\n[green]passed[/green]" if passed else "\n[red]not passed[/red]")
-            if serve:
-                console.print(f"serving [bold]{trial.daemon.url}[/bold] until interrupted (Ctrl-C)")
-                async for _ in signals:
-                    break
-    return 0 if passed else 1
+        for hint in _hints(results, trial):
+            console.print(f"\n{hint}", soft_wrap=True)
+        verdict, passed = _verdict(results, self._strict)
+        console.print(f"\n[{'green' if passed else 'red'}]{verdict}[/]")
+        self.status, self._over = 0 if passed else 1, True
+        if self._options.watched:
+            console.print("[dim]waiting for changes (Ctrl-C ends)[/dim]")
+
+
+async def _changes(folder: Path) -> AsyncIterator[None]:
+    """Generate a None whenever something in a folder may have changed."""
+    from contextlib import aclosing
+
+    from watchfiles import awatch
+
+    yield None  # something may have changed before the folder was watched
+    watching = awatch(folder, watch_filter=lambda _, path: ".git" not in Path(path).parts)
+    async with aclosing(watching) as changes:
+        async for _ in changes:
+            yield None
+
+
+def _verdict(results: Sequence[CheckResult], strict: bool) -> tuple[str, bool]:
+    """Return the last words, and whether everything passed."""
+    if not results or not all(each.passed for each in results):
+        return "not passed", False
+    images = {image for each in results for image in each.unused_images}
+    skipped = sum(each.skipped_steps for each in results)
+    missing = []
+    if images:
+        missing.append(f"{len(images)} image{'s' if len(images) > 1 else ''}")
+    if skipped:
+        missing.append(f"{skipped} step{'s' if skipped > 1 else ''}")
+    if missing and strict:
+        return f"not passed: without {' and '.join(missing)} (--strict)", False
+    return f"passed, without {' and '.join(missing)}" if missing else "passed", True
 
 
 async def _print_causes(console: Console, trial: Trial, runs: Sequence[Run]) -> None:
@@ -174,38 +343,37 @@ async def _keep_log(console: Console, trial: Trial, runs: Sequence[Run]) -> None
     console.print(f"\n[dim]the whole log: bassloop logs --last[/dim], or {path}", soft_wrap=True)
 
 
-def _hints(runs: Sequence[Run], options: TrialOptions) -> list[str]:
-    """Return what to do if no check was started."""
+def _hints(results: Sequence[CheckResult], trial: Trial) -> list[str]:
+    """Return what to do about what isn't the fault of a check."""
     from bassloop.lifecycle import RunState
 
-    if not runs:
+    if not results:
         return [
-            f"the hook started no check for the event {options.event}; "
+            f"the hook started no check for the event {trial.options.event}; "
             "--event tries another one, such as check_suite or pull_request"
         ]
-    if all(run.state == RunState.NEUTRAL for run in runs):
+    if all(each.run.state == RunState.NEUTRAL for each in results):
         return [
             "a hook is the script that says what the checks of a repository are; "
             "`bassloop init` writes a first one"
         ]
+    if any(each.lacks_image for each in results):
+        return [
+            "an image can't be had; --engine sandbox runs its commands with this machine's own programs, "
+            "and says so"
+        ]
     return []
 
 
-async def _followed(
-    trial: Trial, display: TrialDisplay, signals: AsyncIterator[int]
-) -> Delivery | None:
-    """Show the trial until its delivery is handled; None when it is interrupted before."""
+async def _followed(trial: Trial, display: TrialDisplay) -> list[Delivery]:
+    """Show the trial until its deliveries are handled, and return these."""
     import trio
 
-    delivery: Delivery | None = None
+    deliveries: list[Delivery] = []
     async with trio.open_nursery() as nursery:
-
-        async def interrupted() -> None:
-            async for _ in signals:
-                nursery.cancel_scope.cancel()
-
         nursery.start_soon(display.follow)
-        nursery.start_soon(interrupted)
-        delivery = await trial.daemon.inbox.finished(trial.guid)
+        for guid in trial.guids:
+            if (delivery := await trial.daemon.inbox.finished(guid)) is not None:
+                deliveries.append(delivery)
         nursery.cancel_scope.cancel()
-    return delivery
+    return deliveries

@@ -66,9 +66,9 @@ def _python(read: Callable[[str], str | None], names: set[str]) -> Iterator[Prop
     if "unittest" in text or (
         "pytest" not in text and not {"tests", "test", "conftest.py"} & names
     ):
-        tests = "python -m unittest discover -v"
+        tests = "python3 -m unittest discover -v"
     else:
-        tests = "pip install pytest && python -m pytest"
+        tests = "pip install pytest && python3 -m pytest"
     yield Proposal("test", why, image, (*install, tests), cache)
     tools = project.get("tool", {})
     if "ruff" in tools or "ruff.toml" in names or ".ruff.toml" in names:
@@ -78,8 +78,11 @@ def _python(read: Callable[[str], str | None], names: set[str]) -> Iterator[Prop
     elif "flake8" in text or ".flake8" in names:
         yield Proposal("lint", "flake8's settings", image, ("pip install flake8", "flake8"), cache)
     if "mypy" in tools or "mypy.ini" in names:
+        settings = tools.get("mypy") or {}
+        wanted = {"files", "packages", "modules"} & settings.keys()
+        types = "mypy" if wanted else "mypy src" if "src" in names else "mypy ."
         yield Proposal(
-            "types", "mypy's settings", image, (*install, "pip install mypy", "mypy ."), cache
+            "types", "mypy's settings", image, (*install, "pip install mypy", types), cache
         )
 
 
@@ -107,8 +110,8 @@ def _python_install(
         commands.append(f'pip install -e ".[{wanted[0]}]"' if wanted else "pip install -e .")
         groups = project.get("dependency-groups") or {}
         group = next((each for each in ("test", "tests", "testing", "dev") if each in groups), None)
-        if group:
-            commands.append(f"pip install --group {group}")
+        if group:  # older pips don't know groups
+            commands.append(f"pip install --upgrade pip && pip install --group {group}")
     return commands
 
 
@@ -121,15 +124,17 @@ def _javascript(read: Callable[[str], str | None], names: set[str]) -> Iterator[
     image = "node:22"
     if {"pnpm-lock.yaml", "pnpm-workspace.yaml"} & names:
         install, run, cache = (
-            "corepack enable && pnpm install --frozen-lockfile",
+            f"npm install --global {_package_manager(package, 'pnpm')} && pnpm install --frozen-lockfile",
             "pnpm run",
             {"pnpm": "/root/.local/share/pnpm/store"},
         )
     elif "yarn.lock" in names:
+        # Yarn 1 is in the image; later ones are the project's own.
+        enable = "corepack enable" if ".yarnrc.yml" in names else YARN
         install, run, cache = (
-            "corepack enable && yarn install",
+            f"{enable} && yarn install",
             "yarn run",
-            {"yarn": "/usr/local/share/.cache/yarn"},
+            {"yarn": "/root/.cache/yarn"},
         )
     elif {"bun.lockb", "bun.lock"} & names:
         image, install, run, cache = (
@@ -159,6 +164,15 @@ def _javascript(read: Callable[[str], str | None], names: set[str]) -> Iterator[
             )
 
 
+YARN = "(command -v yarn || npm install --global yarn)"
+
+
+def _package_manager(package: Mapping[str, Any], name: str) -> str:
+    """Return the package of a package manager, in the version that the project asks for."""
+    wanted = re.match(rf"{name}@\d[\w.-]*", str(package.get("packageManager", "")))
+    return wanted[0] if wanted else name
+
+
 def _go(read: Callable[[str], str | None], names: set[str]) -> Iterator[Proposal]:
     if "go.mod" not in names:
         return
@@ -179,7 +193,10 @@ def _rust(read: Callable[[str], str | None], names: set[str]) -> Iterator[Propos
         "clippy",
         "Cargo.toml",
         "rust:1",
-        ("rustup component add clippy", f"cargo clippy{whole} --all-targets"),
+        (
+            "cargo clippy --version || rustup component add clippy",
+            f"cargo clippy{whole} --all-targets",
+        ),
         caches,
     )
 
@@ -221,7 +238,7 @@ def _c(read: Callable[[str], str | None], names: set[str]) -> Iterator[Proposal]
             "CMakeLists.txt",
             "gcc:14",
             (
-                "apt-get update && apt-get install -y --no-install-recommends cmake ninja-build",
+                _installing("cmake", "ninja", packages="cmake ninja-build"),
                 "cmake -G Ninja -S . -B build",
                 "cmake --build build",
                 "ctest --test-dir build --output-on-failure",
@@ -233,13 +250,19 @@ def _c(read: Callable[[str], str | None], names: set[str]) -> Iterator[Proposal]
             "meson.build",
             "gcc:14",
             (
-                "apt-get update && apt-get install -y --no-install-recommends meson ninja-build",
+                _installing("meson", "ninja", packages="meson ninja-build"),
                 "meson setup build",
                 "meson test -C build --print-errorlogs",
             ),
         )
     elif "configure" in names and {"Makefile.in", "Makefile.am"} & names:
         yield Proposal("test", "configure", "gcc:14", ("./configure", "make", "make check"))
+
+
+def _installing(*programs: str, packages: str) -> str:
+    """Return a command that installs Debian packages where a program is missing."""
+    there = " && ".join(f"command -v {program}" for program in programs)
+    return f"{there} || (apt-get update && apt-get install -y --no-install-recommends {packages})"
 
 
 def _make(read: Callable[[str], str | None], names: set[str]) -> Iterator[Proposal]:

@@ -17,9 +17,10 @@ from bassloop.runner.host_keys import HostKey
 from bassloop.runner.options import RunnerOptions, parse_destination
 from bassloop.runner.preflight import PreflightResult, check_runner
 from bassloop.runner.runner import run_runner, serve_runner
-from bassloop.runner.runner_events import RunnerEvent
+from bassloop.runner.runner_events import DriverChosen, RunnerEvent
 
 __all__ = [
+    "DriverChosen",
     "HostKey",
     "PreflightResult",
     "RunnerError",

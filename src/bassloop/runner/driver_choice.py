@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,8 +17,9 @@ from bassloop.runner.container.image_store import OwnImages
 from bassloop.runner.errors import RunnerError
 from bassloop.runner.host import sandbox
 from bassloop.runner.host.host_driver import HostDriver
+from bassloop.runner.host.own_programs import OwnPrograms
 from bassloop.runner.limits import CommandLimits
-from bassloop.runner.runner_events import RunnerEvent, Warned
+from bassloop.runner.runner_events import DriverChosen, RunnerEvent, Warned
 from bassloop.runner.secrets import OwnerSecrets, SecretStore
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from bassloop.runner.options import RunnerOptions
 
 IGNORED = "images are ignored: commands run with this machine's programs"
+REFUSED = "thunks that name an image are refused, as there is no container engine: see --images"
 UNCONTAINED = (
     "commands run as you, in a private folder but NOT CONTAINED: they can read and change all that you "
     "can, use your keys, reach what listens on this machine, and take all of its memory"
@@ -62,7 +65,11 @@ async def _open_host(
     options: RunnerOptions, secrets: OwnerSecrets, on_event: Callable[[RunnerEvent], None]
 ) -> AsyncGenerator[HostDriver]:
     box = await find_sandbox(options)
-    on_event(Warned(IGNORED))
+    if box is None:
+        on_event(DriverChosen("host", "commands run as you, on this machine itself"))
+    else:
+        on_event(DriverChosen("sandbox", "commands run with this machine's programs, contained"))
+    on_event(Warned(IGNORED if options.images == "ignore" else REFUSED))
     for warning in host_warnings(options, box):
         on_event(Warned(warning))
     async with HostDriver.open(
@@ -71,6 +78,8 @@ async def _open_host(
         secrets=secrets,
         allow_host_path=options.allow_host_path,
         sandbox=box,
+        refuse_images=options.images == "refuse",
+        own_programs=OwnPrograms.of(os.environ, sandbox.SYSTEM) if options.own_programs else None,
         jobs=options.jobs,
     ) as driver:
         yield driver
@@ -84,6 +93,7 @@ async def _open_containers(
     on_event: Callable[[RunnerEvent], None],
 ) -> AsyncGenerator[ContainerDriver]:
     limits, text = await container_limits(options, engine)
+    on_event(DriverChosen(engine.kind, f"commands run in containers of {engine}"))
     for warning in (*container_warnings(options, engine), text):
         on_event(Warned(warning))
     async with ContainerDriver.open(
@@ -204,7 +214,10 @@ async def find_sandbox(options: RunnerOptions) -> Sandbox | None:
     except sandbox.SandboxMissing:
         if options.sandbox:
             raise
-        return None
+        try:  # this machine's network is better than no sandbox
+            box = await sandbox.find("host", options.limits)
+        except sandbox.SandboxMissing:
+            return None
     missing = [
         option for name, option in requested_limits(options).items() if name not in box.holder.whole
     ]

@@ -56,6 +56,8 @@ class RunnerOptions:
         publish: names of images, or what they are below, that thunks may push with the owner's login.
         secrets_file: where the owner's secrets are; by default in the user's data directory.
         disk: bytes that all that is cached may take; None for no limit.
+        images: what happens without an engine to thunks that name an image: `refuse` them, or `ignore` it.
+        own_programs: let contained commands use toolchains in the user's home, and their way to the network.
     """
 
     login: str
@@ -85,6 +87,8 @@ class RunnerOptions:
     git_credentials: bool = False
     secrets_file: Path | None = None
     disk: int | None = None
+    images: Literal["refuse", "ignore"] = "refuse"
+    own_programs: bool = False
 
     def __post_init__(self) -> None:
         for rule in self.only:

@@ -57,6 +57,21 @@ class Disconnected(RunnerEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class DriverChosen(RunnerEvent):
+    """How commands run on this machine.
+
+    Args:
+        kind: `podman`, `docker`, `sandbox` or `host`.
+    """
+
+    kind: str
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
 class Warned(RunnerEvent):
     """Something that the owner should know."""
 

@@ -66,7 +66,7 @@ def add_routes(web: QuartTrio, standin: StandIn, nursery: trio.Nursery) -> None:
             why = f"No commit found for SHA: {data['head_sha']}"
         if why is not None:
             raise CallRefused(422, why)
-        run = _new(standin, data["head_sha"])
+        run = payloads.new_check_run(standin, data["head_sha"])
         apply(run, data, objects.timestamp(time.time()))
         standin.check_runs.append(run)
         _annotate(standin, run, data)
@@ -131,35 +131,6 @@ async def _listed(standin: StandIn, ref: str) -> list[dict[str, Any]]:
             newest.setdefault(run["name"], run)
         found = list(newest.values())
     return found
-
-
-def _new(standin: StandIn, head: str) -> dict[str, Any]:
-    number = next(standin.ids)
-    api = f"{standin.api_path}/check-runs/{number}"
-    return {
-        "id": number,
-        "name": "",
-        "node_id": f"CR_{number}",
-        "head_sha": head,
-        "external_id": "",
-        "url": api,
-        "html_url": f"{standin.url}/{standin.full_name}/runs/{number}",
-        "details_url": standin.url,
-        "status": "queued",
-        "conclusion": None,
-        "started_at": objects.timestamp(time.time()),
-        "completed_at": None,
-        "output": {
-            "title": None,
-            "summary": None,
-            "text": None,
-            "annotations_count": 0,
-            "annotations_url": f"{api}/annotations",
-        },
-        "check_suite": {"id": payloads.suite_id(head)},
-        "app": objects.app(standin),
-        "pull_requests": [],
-    }
 
 
 def _annotate(standin: StandIn, run: dict[str, Any], data: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ check_run have neither a branch nor a pull request, nor an author.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,7 @@ async def make(
     fork: str | None = None,
     sender: str | None = None,
     check_run: int | None = None,
+    name: str | None = None,
     requested_action: str | None = None,
     deleted: bool = False,
     number: int = 1,
@@ -78,6 +80,7 @@ async def make(
         fork: the login of the owner of the fork that it is in; None for the repository itself.
         sender: the login of the sender; by default the fork's owner, or the stand-in's user.
         check_run: for check_run, its id; by default the newest of the commit.
+        name: for check_run, the name of one that nobody has made yet, instead of `check_run`.
         requested_action: for check_run requested_action, the button's identifier.
         deleted: for push, whether the branch was deleted.
         number: for pull_request, its number.
@@ -104,7 +107,7 @@ async def make(
         case "check_suite":
             return {"action": action, "check_suite": await _suite(subject), **subject.common}
         case "check_run":
-            return await _check_run(subject, action, check_run, requested_action)
+            return await _check_run(subject, action, check_run, requested_action, name)
         case "push":
             return await _push(subject, deleted=deleted)
         case "pull_request":
@@ -154,14 +157,48 @@ def suite_id(head: str) -> int:
     return int(head[:12], 16)
 
 
+def new_check_run(standin: StandInState, head: str, name: str = "") -> dict[str, Any]:
+    """Return a check run of the App's as it is before anything was said of it."""
+    number = next(standin.ids)
+    api = f"{standin.api_path}/check-runs/{number}"
+    return {
+        "id": number,
+        "name": name,
+        "node_id": f"CR_{number}",
+        "head_sha": head,
+        "external_id": "",
+        "url": api,
+        "html_url": f"{standin.url}/{standin.full_name}/runs/{number}",
+        "details_url": standin.url,
+        "status": "queued",
+        "conclusion": None,
+        "started_at": objects.timestamp(time.time()),
+        "completed_at": None,
+        "output": {
+            "title": None,
+            "summary": None,
+            "text": None,
+            "annotations_count": 0,
+            "annotations_url": f"{api}/annotations",
+        },
+        "check_suite": {"id": suite_id(head)},
+        "app": objects.app(standin),
+        "pull_requests": [],
+    }
+
+
 async def _check_run(
-    subject: _Subject, action: str, number: int | None, requested: str | None
+    subject: _Subject, action: str, number: int | None, requested: str | None, name: str | None
 ) -> dict[str, Any]:
-    wanted = [
-        run
-        for run in subject.standin.check_runs
-        if (run["id"] == number if number is not None else run["head_sha"] == subject.head)
-    ]
+    wanted = (
+        [new_check_run(subject.standin, subject.head, name)]
+        if name
+        else [
+            run
+            for run in subject.standin.check_runs
+            if (run["id"] == number if number is not None else run["head_sha"] == subject.head)
+        ]
+    )
     if not wanted:
         raise StandInError("the event is about a check run, and none was made for this commit yet")
     run = {**wanted[-1], "check_suite": await _suite(subject)}

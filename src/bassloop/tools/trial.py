@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import getpass
 import json
-import os
 import re
 import secrets
 import shutil
@@ -16,7 +15,7 @@ import tempfile
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import asyncssh
 import trio
@@ -27,20 +26,23 @@ from bassloop.bridge import open_bridge
 from bassloop.concurrency import shielded
 from bassloop.daemon.serve import Daemon, serve
 from bassloop.github.manifest import CALLBACK_PATH
-from bassloop.runner import RunnerEvent, RunnerOptions, run_runner
+from bassloop.runner import DriverChosen, RunnerEvent, RunnerOptions, run_runner
 from bassloop.settings import Settings
 from bassloop.standin import StandIn, serve_standin
+from bassloop.tools.trial_guard import ENGINE_FILE, RUNNER_STATE, guarded, remove_own_images
+from bassloop.tools.working_copy import TrialError, WorkingCopy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
 
+    from bassloop.runner.options import DriverName
+
 REMOVE_SECONDS = 10.0
-GIT_PLACES = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY"}
-HOOKS = ("project.bass", "bass/github-hook")
+RUNNER_SECONDS = 60.0
+"""How long a runner may take to find an engine and to register."""
 
-
-class TrialError(Exception):
-    """The repository can't be tried; the message names the reason and the fix."""
+EngineName = Literal["auto", "podman", "docker", "sandbox", "host"]
+"""How commands are run: in containers of an engine, contained with this machine's programs, or just with these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,9 @@ class TrialOptions:
         path: a folder in a local Git repository, or any folder with a hook, which is then made a repository.
         event: the event to deliver for HEAD.
         committed: try HEAD, and not the working tree as it is.
+        watched: make it possible to try again what has changed meanwhile, see :meth:`Trial.again`.
+        checks: the names of the checks to run; empty for all that the event starts.
+        engine: how commands are run.
         payload: a file with a payload for that event, instead of one made for HEAD.
         runner: connect a runner of the sender's.
         private: make the repository private, so that its runs are seen by who has signed in; the stand-in
@@ -61,32 +66,75 @@ class TrialOptions:
     path: Path
     event: str = "check_suite"
     committed: bool = False
+    watched: bool = False
+    checks: tuple[str, ...] = ()
+    engine: EngineName = "host"
     payload: Path | None = None
     runner: bool = True
     private: bool = False
     settings: Mapping[str, object] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Trial:
     """A trial whose event was delivered.
 
     Args:
-        guid: the delivery's id.
-        copied: a repository was made of the folder's files.
-        dirty: the working tree has changes that are not committed.
+        guids: the ids of the deliveries: one, or one for each check that was asked for.
+        copy: what is tried.
+        driver: how the runner runs commands; None without a runner.
         folder: everything that the trial keeps; the runner's outputs are in `runner`.
         runner: cancel it to disconnect the runner.
     """
 
+    options: TrialOptions
     daemon: Daemon
     standin: StandIn
-    guid: str
-    head: str
-    copied: bool
-    dirty: bool
+    copy: WorkingCopy
+    driver: DriverChosen | None
     folder: Path
     runner: trio.CancelScope
+    guids: tuple[str, ...] = ()
+
+    @property
+    def guid(self) -> str:
+        """The id of the last delivery."""
+        return self.guids[-1]
+
+    @property
+    def head(self) -> str:
+        """The commit that is tried."""
+        return self.copy.head
+
+    async def deliver(self) -> None:
+        """Deliver the event. Raises TrialError if the daemon refuses it."""
+        self.guids = tuple([await self._deliver(payload) for payload in await self._payloads()])
+
+    async def again(self) -> bool:
+        """Deliver the event for the files as they are now, unless nothing has changed. Raises TrialError."""
+        if not await self.copy.update():
+            return False
+        await self.deliver()
+        return True
+
+    async def _payloads(self) -> list[tuple[str, dict[str, Any]]]:
+        if self.options.checks:
+            return [
+                ("check_run", await self.standin.payload("check_run", name=name))
+                for name in self.options.checks
+            ]
+        event = self.options.event
+        if self.options.payload is not None:
+            return [(event, _payload(self.options.payload))]
+        return [(event, await self.standin.payload(event))]
+
+    async def _deliver(self, event: tuple[str, dict[str, Any]]) -> str:
+        delivered = await self.standin.deliver(self.daemon.local_url, *event)
+        if delivered.status != 202:
+            raise TrialError(
+                f"the loop refused the delivery: {delivered.status} {delivered.message}"
+            )
+        return delivered.guid
 
 
 @asynccontextmanager
@@ -98,19 +146,19 @@ async def open_trial(
     Raises TrialError for a folder that can't be tried, and whatever keeps the daemon from starting.
     """
     async with open_bridge(), temporary_folder() as folder:
-        repository, copied = await _repository(options.path, folder)
-        dirty = not copied and bool(await _git(repository, "status", "--porcelain"))
-        name = _slug((options.path if copied else repository).resolve().name)
-        if dirty and not options.committed:
-            repository = await _commit_working_tree(repository, folder / "repository")
-        head = await _git(repository, "rev-parse", "--verify", "HEAD^{commit}")
+        copy = await WorkingCopy.open(
+            options.path,
+            folder / "repository",
+            committed=options.committed,
+            watched=options.watched,
+        )
         login, secret = _login(), secrets.token_hex(16)
         runner_key = asyncssh.generate_private_key("ssh-ed25519")
         app = await trio.to_thread.run_sync(app_key)
         standin = StandIn(
-            repository_path=repository,
+            repository_path=copy.path,
             owner=login,
-            name=name,
+            name=_slug(copy.source.name),
             login=login,
             keys=[runner_key.export_public_key().decode().strip()],
             app_key=app.public,
@@ -139,17 +187,29 @@ async def open_trial(
                 daemon: Daemon = await daemon_nursery.start(_serve, settings, stop)
                 standin.sign_ins.callback_urls.append(daemon.url + CALLBACK_PATH)
                 async with trio.open_nursery() as runner:
+                    trial = Trial(options, daemon, standin, copy, None, folder, runner.cancel_scope)
+
+                    def on_event(event: RunnerEvent) -> None:
+                        if isinstance(event, DriverChosen):
+                            trial.driver = event
+                        on_runner(event)
+
                     if options.runner:
-                        dial = _runner_options(daemon, login, runner_key, folder)
-                        await runner.start(run_runner, dial, on_runner)
-                        await daemon.pool.wait_for(standin.user.id, None, timeout=10)
-                    guid = await _deliver(options, standin, daemon)
-                    yield Trial(
-                        daemon, standin, guid, head, copied, dirty, folder, runner.cancel_scope
-                    )
+                        dial = _runner_options(options, daemon, login, runner_key, folder)
+                        await runner.start(run_runner, dial, on_event)
+                        await daemon.pool.wait_for(standin.user.id, None, timeout=RUNNER_SECONDS)
+                        _note_engine(trial)
+                    await trial.deliver()
+                    yield trial
                     runner.cancel_scope.cancel()
                 stop.set()
             nursery.cancel_scope.cancel()
+        await remove_own_images(folder)
+
+
+def _note_engine(trial: Trial) -> None:
+    if trial.driver is not None and trial.driver.kind in ("podman", "docker"):
+        (trial.folder / ENGINE_FILE).write_text(trial.driver.kind)
 
 
 async def _serve(
@@ -159,35 +219,38 @@ async def _serve(
 
 
 def _runner_options(
-    daemon: Daemon, login: str, key: asyncssh.SSHKey, folder: Path
+    options: TrialOptions, daemon: Daemon, login: str, key: asyncssh.SSHKey, folder: Path
 ) -> RunnerOptions:
     identity, known_hosts = folder / "id_ed25519", folder / "known_hosts"
     identity.touch(mode=0o600)
     identity.write_bytes(key.export_private_key())
     known_hosts.write_text(daemon.ssh.known_hosts_line + "\n")
+    driver: DriverName = "auto"
+    engine: Literal["podman", "docker"] | None = None
+    sandbox: bool | None = None
+    match options.engine:
+        case "podman" | "docker":
+            driver, engine = "container", options.engine
+        case "sandbox":
+            driver, sandbox = "host", True
+        case "host":
+            driver, sandbox = "host", False
     return RunnerOptions(
         login=login,
         host=daemon.ssh.host,
         port=daemon.ssh.port,
         identities=(identity,),
         known_hosts=known_hosts,
-        state_dir=folder / "runner",
+        state_dir=folder / RUNNER_STATE,
         use_agent=False,
-        sandbox=False,
+        driver=driver,
+        engine=engine,
+        sandbox=sandbox,
+        network="host" if sandbox else "own",
+        images="ignore",
+        own_programs=True,
         default_identities=False,
     )
-
-
-async def _deliver(options: TrialOptions, standin: StandIn, daemon: Daemon) -> str:
-    """Deliver the event, and return the delivery's id once the daemon has accepted it."""
-    if options.payload is None:
-        payload = await standin.payload(options.event)
-    else:
-        payload = _payload(options.payload)
-    delivered = await standin.deliver(daemon.local_url, options.event, payload)
-    if delivered.status != 202:
-        raise TrialError(f"the loop refused the delivery: {delivered.status} {delivered.message}")
-    return delivered.guid
 
 
 def _payload(path: Path) -> dict[str, Any]:
@@ -200,94 +263,16 @@ def _payload(path: Path) -> dict[str, Any]:
     return payload
 
 
-async def _repository(path: Path, folder: Path) -> tuple[Path, bool]:
-    """Return the repository to try, and whether it was made of the folder's files."""
-    path = path.resolve()
-    if not path.is_dir():
-        raise TrialError(f"{path} is not a folder")
-    top = await _git(path, "rev-parse", "--show-toplevel", check=False)
-    if (top and not _has_hook(path)) or Path(top) == path:
-        if not await _git(path, "rev-parse", "--verify", "HEAD", check=False):
-            raise TrialError(f"{top} has no commit yet; commit something and try again")
-        return Path(top), False
-    if not _has_hook(path):
-        raise TrialError(
-            f"{path} is no Git repository, and has neither {HOOKS[0]} nor {HOOKS[1]}; "
-            "name a repository, or a folder with a hook"
-        )
-    copy = folder / "repository"
-    ignored = shutil.ignore_patterns(".git", "__pycache__")
-    await trio.to_thread.run_sync(
-        lambda: shutil.copytree(path, copy, ignore=ignored, symlinks=True)
-    )
-    await _git(copy, "init", "--quiet", "--initial-branch=main")
-    await _git(copy, "add", "--all")
-    await _git(copy, "commit", "--quiet", "--message", f"{path.name}, as it is")
-    return copy, True
-
-
-def _has_hook(path: Path) -> bool:
-    return any((path / hook).is_file() for hook in HOOKS)
-
-
-async def _commit_working_tree(repository: Path, copy: Path) -> Path:
-    """Make a repository whose HEAD is the working tree of another one, on top of that one's HEAD.
-
-    The other one is only read: the copy borrows its objects, and has an index of its own. What Git ignores
-    there is left out.
-    """
-    head = await _git(repository, "rev-parse", "--verify", "HEAD^{commit}")
-    branch = await _git(repository, "branch", "--show-current") or "main"
-    objects = await _git(repository, "rev-parse", "--path-format=absolute", "--git-path", "objects")
-    copy.mkdir()
-    await _git(copy, "init", "--quiet", f"--initial-branch={branch}")
-    (copy / ".git/objects/info/alternates").write_text(f"{objects}\n")
-    shallow = Path(objects).parent / "shallow"
-    if shallow.is_file():
-        shutil.copyfile(shallow, copy / ".git/shallow")
-    elsewhere = {"GIT_DIR": str(copy / ".git"), "GIT_WORK_TREE": str(repository)}
-    await _git(repository, "read-tree", head, env=elsewhere)
-    await _git(repository, "add", "--all", env=elsewhere)
-    tree = await _git(repository, "write-tree", env=elsewhere)
-    message = ("-m", "The working tree as it is")
-    commit = await _git(repository, "commit-tree", tree, "-p", head, *message, env=elsewhere)
-    await _git(copy, "update-ref", f"refs/heads/{branch}", commit)
-    return copy
-
-
-async def _git(
-    path: Path, *args: str, check: bool = True, env: Mapping[str, str] | None = None
-) -> str:
-    """Return what git prints, without the last newline; nothing if it fails and `check` is off."""
-    who = ["-c", "user.name=bassloop try", "-c", "user.email=try@bassloop.invalid"]
-    command = ["git", "-C", str(path), *who, "-c", "commit.gpgsign=false", *args]
-    environment = {name: value for name, value in os.environ.items() if name not in GIT_PLACES}
-    try:
-        done = await trio.run_process(
-            command,
-            capture_stdout=True,
-            capture_stderr=True,
-            check=False,
-            env={**environment, **(env or {})},
-        )
-    except FileNotFoundError as error:
-        raise TrialError("git is not installed, or not on the PATH") from error
-    if done.returncode == 0:
-        return done.stdout.decode(errors="replace").rstrip("\n")
-    if check:
-        raise TrialError(f"git {args[0]}: {done.stderr.decode(errors='replace').strip()}")
-    return ""
-
-
 @asynccontextmanager
 async def temporary_folder() -> AsyncGenerator[Path]:
-    """A private folder that is gone afterwards, also when cancelled."""
+    """A private folder that is gone afterwards, also when cancelled or killed."""
     folder = Path(await trio.to_thread.run_sync(lambda: tempfile.mkdtemp(prefix="bassloop-try-")))
-    try:
-        yield folder
-    finally:
-        with shielded(REMOVE_SECONDS):
-            await trio.to_thread.run_sync(lambda: shutil.rmtree(folder, ignore_errors=True))
+    async with guarded(folder):
+        try:
+            yield folder
+        finally:
+            with shielded(REMOVE_SECONDS):
+                await trio.to_thread.run_sync(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 @dataclass(frozen=True, slots=True)

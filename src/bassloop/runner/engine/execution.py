@@ -22,7 +22,7 @@ from bassloop.runner.engine import layout
 from bassloop.runner.engine.command import INPUTS
 from bassloop.runner.engine.mounts import BindMount, Mounts, MountSupport
 from bassloop.runner.engine.report_files import send_reports
-from bassloop.runner.engine.step_progress import STDERR, STDOUT, LogBatcher
+from bassloop.runner.engine.step_progress import STDERR, STDOUT, LogBatcher, LogChunk
 from bassloop.runner.errors import DriverError
 from bassloop.runner.limits import is_nearly_full
 from bassloop.runner.process import GRACE_SECONDS, run_command
@@ -43,7 +43,7 @@ MAX_STDOUT = 256 << 20
 """Bytes of a command's standard output that are stored for `Read`; of more than that, none are."""
 CLEANUP_SECONDS = 60.0
 DISK_SECONDS = 1.0
-_STORED = ("files", "stdout", "container", "image")
+_STORED = ("files", "home", "stdout", "container", "image")
 """What stays of an output's folder."""
 _TAIL = 2_000
 
@@ -209,6 +209,9 @@ class Execution:
                 allow_host_path=self.allow_host_path,
             )
             await mounts.lay_out(self.command.mounts)
+            for target in mounts.left_out:
+                note = f"the cache at {target} can't be had on this machine, so it isn't kept\n"
+                await self.step.log([LogChunk(STDERR, note.encode())])
             yield mounts
 
     def _cache_folder(self, cache: pb.CachePath) -> tuple[str, str]:

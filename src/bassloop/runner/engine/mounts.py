@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 WORK = "/bass/work"
 """Where commands see their work directory, if anything can be mounted for them."""
 CACHES = "/bass/caches"
+_ROOT_HOME = "/root"
 UNDO_SECONDS = 60.0
 
 
@@ -63,6 +64,7 @@ class MountSupport:
         nested: mounts within shared folders are safe, because what mounts follows no links in them.
         reserved: folders in which, and in place of which, nothing can be mounted.
         needs_place: folders in which something can be mounted only in place of what is there.
+        home: where a cache is mounted that belongs below root's home; None for there.
         forbidden: characters that a path may not have.
     """
 
@@ -71,7 +73,20 @@ class MountSupport:
     nested: bool = False
     reserved: tuple[str, ...] = ()
     needs_place: tuple[str, ...] = ()
+    home: str | None = None
     forbidden: str = ""
+
+    def cache_target(self, path: str) -> str | None:
+        """Return the absolute path of a cache's mount; None if it can't be had there.
+
+        Raises DriverError. A command does the same without a cache, if more slowly.
+        """
+        if self.home is not None and path.startswith(f"{_ROOT_HOME}/"):
+            return self.home + path.removeprefix(_ROOT_HOME)
+        missing = _is_within(path, self.needs_place) and not os.path.exists(path)
+        if path.startswith("/") and (missing or not self.binds):
+            return None
+        return self.target(path)
 
     def target(self, path: str, what: str = "the mount") -> str:
         """Return the absolute path of a mount, in `WORK` for a relative one. Raises DriverError."""
@@ -107,6 +122,7 @@ class Mounts:
         caches: the cache folders by the id of their cache.
         cached: returns the output of a thunk that ran. Raises DriverError.
         secret: returns a file with a secret in it. Raises DriverError.
+        left_out: where caches should be that can't be had there.
     """
 
     output: ThunkOutput
@@ -116,6 +132,7 @@ class Mounts:
     support: MountSupport
     allow_host_path: bool = False
     binds: list[BindMount] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
     _links: dict[str, str] = field(default_factory=dict)
     _undo: list[Callable[[], None]] = field(default_factory=list)
     _count: int = 0
@@ -144,8 +161,15 @@ class Mounts:
                 raise DriverError("only files can be mounted on the work directory itself")
 
     async def _add(self, mount: CommandMount) -> None:
-        target = self.support.target(mount.target)
         source = mount.source
+        if mount.kind == "cache":
+            wanted = self.support.cache_target(mount.target)
+            if wanted is None:
+                self.left_out.append(mount.target)
+            else:
+                self._add_cache(source.cache, mount.target, wanted)
+            return
+        target = self.support.target(mount.target)
         match mount.kind:
             case "thunk":
                 self.binds.append(await self._output_mount(source.thunk, target))
@@ -153,8 +177,6 @@ class Mounts:
                 place = self._new_copy()
                 await write_logical(source.logical, place)
                 self.binds.append(BindMount(place, target, copied=True))
-            case "cache":
-                self._add_cache(source.cache, mount.target, target)
             case "host":
                 place = self._new_copy()
                 await copy_path(self._host_folder(source.host), source.host.path, place)

@@ -1,17 +1,19 @@
 """The host driver: a thunk's command as processes of this machine, in a private folder.
 
-Images are ignored; a chain of thunks works on one folder after another. A thunk's output is what its
-command left in its work directory. Commands run in a sandbox if there is one.
+Images are not used, and each that a thunk names is reported as a step that says so; or such thunks are refused. A
+chain of thunks works on one folder after another. A thunk's output is what its command left in its work directory;
+what it left in its home is there for the thunks after it, as in an image. Commands run in a sandbox if there is one.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import posixpath
 import shutil
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import trio
@@ -26,8 +28,10 @@ from bassloop.runner.engine.report_files import report_patterns
 from bassloop.runner.engine.thunk_driver import ThunkDriver
 from bassloop.runner.errors import DriverError, Unsupported
 from bassloop.runner.host import sandbox
+from bassloop.runner.host.own_programs import OwnPrograms, caller_path
 from bassloop.runner.secrets import OwnerSecrets, SecretFiles
 from bassloop.wire import bass_pb2 as pb
+from bassloop.wire.unused_images import step_name
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
@@ -50,6 +54,8 @@ class HostDriver(ThunkDriver["HostGraph"]):
     """
 
     sandbox: Sandbox | None = None
+    refuse_images: bool = False
+    own_programs: OwnPrograms = field(default_factory=OwnPrograms)
 
     @classmethod
     @asynccontextmanager
@@ -61,12 +67,16 @@ class HostDriver(ThunkDriver["HostGraph"]):
         secrets: OwnerSecrets | None = None,
         allow_host_path: bool = False,
         sandbox: Sandbox | None = None,
+        refuse_images: bool = False,
+        own_programs: OwnPrograms | None = None,
         jobs: int | None = None,
     ) -> AsyncGenerator[HostDriver]:
         """Open a driver that stores outputs in `state_dir`. Raises DriverError if it can't.
 
         Args:
             sandbox: contains commands; None runs them as they are.
+            refuse_images: refuse thunks that name an image.
+            own_programs: what commands may use of the user's; None for nothing.
             jobs: how many commands run at the same time; None for as many as are asked for.
         """
         async with OutputCache.open(state_dir) as cache:
@@ -77,6 +87,8 @@ class HostDriver(ThunkDriver["HostGraph"]):
                 secrets=secrets or OwnerSecrets(),
                 allow_host_path=allow_host_path,
                 sandbox=sandbox,
+                refuse_images=refuse_images,
+                own_programs=own_programs or OwnPrograms(),
             )
 
     @property
@@ -106,6 +118,21 @@ class HostGraph(ThunkGraph):
         environment = Environment(secret=call.granted.value)
         super().__init__(call, driver.cache, environment, driver.on_event)
         self._driver = driver
+        self._unused: set[str] = set()
+
+    async def plan(self, thunk: pb.Thunk) -> tuple[Command, list[pb.Thunk], StepReporter]:
+        planned = await super().plan(thunk)
+        image = image_of(thunk)
+        if image.WhichOneof("image") == "ref":
+            await self._report_unused(step_name(image.ref))
+        return planned
+
+    async def _report_unused(self, name: str) -> None:
+        if name not in self._unused:
+            self._unused.add(name)
+            step = self.step(hashlib.sha256(name.encode()).hexdigest(), name)
+            await step.start()
+            await step.complete(None)
 
     def check(self, thunk: pb.Thunk) -> None:
         image = image_of(thunk).WhichOneof("image")
@@ -115,6 +142,12 @@ class HostGraph(ThunkGraph):
             "an image from an archive": image == "archive",
             "an image from a Dockerfile": image == "docker_build",
         }
+        if self._driver.refuse_images and image == "ref":
+            repository = image_of(thunk).ref.repository
+            raise DriverError(
+                f"this thunk needs the image {repository}, but this runner has no container engine. Install Podman "
+                "on its machine, or start it with --images ignore to use the machine's own programs"
+            )
         for what, needed in needs.items():
             if needed:
                 raise DriverError(f"this thunk needs {what}, which the host driver does not have")
@@ -135,7 +168,7 @@ class HostGraph(ThunkGraph):
                 command=command,
                 output=output,
                 step=step,
-                launcher=HostLauncher(self._driver.sandbox),
+                launcher=HostLauncher(self._driver.sandbox, self._driver.own_programs),
                 cache=self.cache,
                 context=self.context,
                 slots=self._driver.slots,
@@ -150,8 +183,9 @@ class HostGraph(ThunkGraph):
 class HostLauncher(Launcher):
     """Starts a command as a process of this machine, in a sandbox if there is one."""
 
-    def __init__(self, box: Sandbox | None) -> None:
+    def __init__(self, box: Sandbox | None, own: OwnPrograms) -> None:
         self._sandbox = box
+        self._own = own
         self.is_contained = box is not None
         self.mount_support = MountSupport(binds=False) if box is None else sandbox.MOUNT_SUPPORT
 
@@ -162,18 +196,28 @@ class HostLauncher(Launcher):
         """Give the process, with folders of its own for its home and temporary files."""
         command, output = execution.command, execution.output
         home, temporary = output.path / "home", output.path / "tmp"
-        home.mkdir(mode=0o700)
+        if execution.base is not None and (earlier := execution.base.path / "home").is_dir():
+            await file_trees.copy(earlier, home)
+        home.mkdir(mode=0o700, exist_ok=True)
         temporary.mkdir()
         temporary.chmod(0o1777)
         box = self._sandbox
         if box is None and start.startswith("/") and not os.path.isdir(start):
             raise DriverError(f"there is no directory {start} on this runner's machine")
+        inside_home = sandbox.HOME if box else str(home)
+        programs = [*self._own.path, sandbox.PATH] if box else [caller_path(os.environ)]
         env = {
-            "PATH": sandbox.PATH if box else os.environ.get("PATH", os.defpath),
-            "HOME": sandbox.HOME if box else str(home),
+            "PATH": ":".join([f"{inside_home}/.local/bin", *programs]),
+            "HOME": inside_home,
             "TMPDIR": "/tmp" if box else str(temporary),  # noqa: S108
             "LANG": "C.UTF-8",
             "CI": "true",
+            # What pip and npm install for everybody goes into the home.
+            "NPM_CONFIG_PREFIX": f"{inside_home}/.local",
+            "PIP_BREAK_SYSTEM_PACKAGES": "1",
+            "PIP_ROOT_USER_ACTION": "ignore",
+            **({} if box else {"PIP_USER": "1"}),
+            **self._own.variables,
             **command.env,
             **command.secret_env,
         }
@@ -195,6 +239,7 @@ class HostLauncher(Launcher):
             BindMount(home, sandbox.HOME),
             BindMount(temporary, "/tmp"),  # noqa: S108
             BindMount(temporary, "/var/tmp"),  # noqa: S108
+            *(BindMount(each, str(each), read_only=True) for each in self._own.folders),
             *mounts,
         ]
         marker = execution.cache.marker

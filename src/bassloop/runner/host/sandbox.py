@@ -95,7 +95,9 @@ SETTINGS = (
 MASKED = ("/proc/keys", "/proc/key-users", "/proc/kcore", "/proc/timer_list", "/proc/sched_debug")
 """Files that tell of the machine, and of others' keys."""
 
-MOUNT_SUPPORT = MountSupport(binds=True, reserved=("/bass", "/proc", "/dev"), needs_place=SYSTEM)
+MOUNT_SUPPORT = MountSupport(
+    binds=True, reserved=("/bass", "/proc", "/dev"), needs_place=SYSTEM, home=HOME
+)
 
 
 WITHOUT_BUBBLEWRAP = (

@@ -1,0 +1,114 @@
+"""What commands on the host may use of the user's: their PATH, toolchains below their home, and the way to the network.
+
+Commands have a home of their own, in which programs of rustup or nvm wouldn't be found. Folders with keys, or with
+what the user has configured or installed for their own work, aren't among these.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Toolchain:
+    """A program that manages versions of a language.
+
+    Args:
+        folders: what it needs below the home.
+        variable: tells it where the last of `folders` is.
+    """
+
+    folders: tuple[str, ...]
+    variable: str | None = None
+
+
+TOOLCHAINS = (
+    Toolchain((".cargo/bin", ".rustup"), "RUSTUP_HOME"),
+    Toolchain((".pyenv",), "PYENV_ROOT"),
+    Toolchain((".rbenv",), "RBENV_ROOT"),
+    Toolchain((".nvm/versions",)),
+    Toolchain((".local/share/fnm",)),
+    Toolchain((".volta",), "VOLTA_HOME"),
+    Toolchain((".asdf",), "ASDF_DATA_DIR"),
+    Toolchain((".local/share/mise",), "MISE_DATA_DIR"),
+    Toolchain((".sdkman/candidates",)),
+    Toolchain((".deno/bin",)),
+    Toolchain((".bun/bin",)),
+    Toolchain((".local/share/pnpm",)),
+    Toolchain((".ghcup",)),
+)
+
+ENVIRONMENTS = ("VIRTUAL_ENV", "CONDA_PREFIX")
+"""Variables that name an active Python environment."""
+
+NETWORK = (
+    "CARGO_HTTP_CAINFO",
+    "CURL_CA_BUNDLE",
+    "GIT_SSL_CAINFO",
+    "NODE_EXTRA_CA_CERTS",
+    "PIP_CERT",
+    "REQUESTS_CA_BUNDLE",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
+    *(f"{kind}_proxy" for kind in ("http", "https", "all", "no")),
+    *(f"{kind}_PROXY" for kind in ("HTTP", "HTTPS", "ALL", "NO")),
+)
+"""Variables without which programs may not reach the network."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnPrograms:
+    """What commands may use of the user's.
+
+    Args:
+        folders: mounted for them, read-only, at the same paths.
+        path: the entries of PATH that commands see.
+        variables: for the toolchains and the network.
+    """
+
+    folders: tuple[Path, ...] = ()
+    path: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str], shared: Sequence[str] = ()) -> OwnPrograms:
+        """Return what the user of this environment has.
+
+        Args:
+            shared: folders that commands see anyway, so that entries of PATH in them can be used.
+        """
+        variables = {name: environ[name] for name in NETWORK if environ.get(name)}
+        folders: list[Path] = []
+        for toolchain, its in _installed(environ):
+            folders += its
+            if toolchain.variable is not None:
+                variables[toolchain.variable] = str(its[-1])
+        entries = caller_path(environ).split(os.pathsep)
+        visible = [*folders, *map(Path, shared)]
+        path = [each for each in entries if any(Path(each).is_relative_to(at) for at in visible)]
+        return cls(tuple(folders), tuple(dict.fromkeys(path)), variables)
+
+
+def _installed(environ: Mapping[str, str]) -> Iterator[tuple[Toolchain, list[Path]]]:
+    if not environ.get("HOME"):
+        return
+    for each in TOOLCHAINS:
+        folders = [Path(environ["HOME"]) / folder for folder in each.folders]
+        if each.variable is not None and environ.get(each.variable):
+            folders[-1] = Path(environ[each.variable])
+        if all(folder.is_dir() for folder in folders):
+            yield each, folders
+
+
+def caller_path(environ: Mapping[str, str]) -> str:
+    """Return the caller's PATH without the folders of an active Python environment."""
+    active = [Path(environ[name]) for name in ENVIRONMENTS if environ.get(name)]
+    entries = environ.get("PATH", os.defpath).split(os.pathsep)
+    kept = [each for each in entries if not any(Path(each).is_relative_to(env) for env in active)]
+    return os.pathsep.join(kept)

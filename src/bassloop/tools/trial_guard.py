@@ -1,0 +1,91 @@
+"""Ends what a trial has started, and removes its folder, if the trial itself is killed.
+
+A shell waits beside the trial for the end of its standard input, which comes however the trial ends. Python is only
+started if the trial's folder is still there then, because the trial had no chance to remove it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import trio
+
+from bassloop.concurrency import shielded
+from bassloop.runner import RunnerError, RunnerOptions
+from bassloop.runner.cache.output_cache import OutputCache
+from bassloop.runner.cache.pruning import prune
+from bassloop.runner.container.image_store import own_images
+from bassloop.runner.driver_choice import open_driver
+from bassloop.runner.errors import DriverError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+RUNNER_STATE = "runner"
+"""The folder of the trial's runner, in the trial's."""
+
+ENGINE_FILE = "engine"
+"""Names the container engine that the trial's runner uses."""
+
+END_SECONDS = 10.0
+_WAIT = 'cat >/dev/null; if [ -d "$2" ]; then exec "$1" -P -m bassloop.tools.trial_guard "$2"; fi'
+
+
+@asynccontextmanager
+async def guarded(folder: Path) -> AsyncGenerator[None]:
+    """Clean up after this process if it is killed in here."""
+    # In a session of its own, so that a terminal's signals don't reach it.
+    process = await trio.lowlevel.open_process(
+        ["sh", "-c", _WAIT, "bassloop-guard", sys.executable, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    assert process.stdin is not None
+    try:
+        yield
+    finally:
+        with shielded(END_SECONDS):
+            await process.stdin.aclose()
+            await process.wait()
+
+
+async def remove_own_images(folder: Path) -> None:
+    """Remove the images that the trial's runner has made, if it ran containers."""
+    if (folder / ENGINE_FILE).is_file():
+        state = folder / RUNNER_STATE
+        await prune(state, 0, own_images(state))
+
+
+async def clean_up(folder: Path) -> None:
+    """End what a killed trial has left, and remove its folder."""
+    state = folder / RUNNER_STATE
+    try:
+        if (folder / ENGINE_FILE).is_file():
+            is_docker = (folder / ENGINE_FILE).read_text() == "docker"
+            options = RunnerOptions(
+                login="try",
+                host="try",
+                state_dir=state,
+                driver="container",
+                engine="docker" if is_docker else "podman",
+            )
+            async with open_driver(options):  # which ends what a killed one has left
+                pass
+            await remove_own_images(folder)
+        elif state.is_dir():
+            async with OutputCache.open(state):  # which does the same
+                pass
+    except (RunnerError, DriverError, OSError):
+        pass  # nobody is there to be told
+    await trio.to_thread.run_sync(lambda: shutil.rmtree(folder, ignore_errors=True))
+
+
+if __name__ == "__main__":
+    trio.run(clean_up, Path(sys.argv[1]))

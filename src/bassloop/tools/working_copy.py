@@ -1,0 +1,152 @@
+"""A repository to try, made of a local one: its HEAD, its working tree as it is, or a plain folder with a hook."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+GIT_PLACES = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY"}
+HOOKS = ("project.bass", "bass/github-hook")
+
+
+class TrialError(Exception):
+    """The repository can't be tried; the message names the reason and the fix."""
+
+
+@dataclass(eq=False)
+class WorkingCopy:
+    """What is tried of a folder. Made with :meth:`open`.
+
+    Args:
+        source: the repository or folder that is tried; it is only read.
+        path: the repository that the stand-in serves: `source` itself, or one that was made of it.
+        copied: `path` was made of a folder's files.
+        dirty: `source` has changes that are not committed.
+        head: the commit that is tried.
+    """
+
+    source: Path
+    path: Path
+    copied: bool
+    dirty: bool
+    head: str = ""
+
+    @classmethod
+    async def open(
+        cls, path: Path, folder: Path, *, committed: bool = False, watched: bool = False
+    ) -> WorkingCopy:
+        """Find the repository around a path, or make one of the folder. Raises TrialError.
+
+        Args:
+            folder: where a repository is made, if one has to be.
+            committed: try HEAD, and not the working tree as it is.
+            watched: make a repository in any case, so that it can be updated.
+        """
+        path = path.resolve()
+        if not path.is_dir():
+            raise TrialError(f"{path} is not a folder")
+        top = await git(path, "rev-parse", "--show-toplevel", check=False)
+        if (top and not _has_hook(path)) or Path(top) == path:
+            if not await git(path, "rev-parse", "--verify", "HEAD", check=False):
+                raise TrialError(f"{top} has no commit yet; commit something and try again")
+            source = Path(top)
+            dirty = bool(await git(source, "status", "--porcelain"))
+            copy = cls(source, source, copied=False, dirty=dirty)
+            if watched or (dirty and not committed):
+                copy.path = folder
+                await copy._borrow()
+        elif _has_hook(path):
+            copy = cls(path, folder, copied=True, dirty=False)
+            folder.mkdir()
+            await git(folder, "init", "--quiet", "--initial-branch=main")
+        else:
+            raise TrialError(
+                f"{path} is no Git repository, and has neither {HOOKS[0]} nor {HOOKS[1]}; "
+                "name a repository, or a folder with a hook"
+            )
+        await copy.update()
+        return copy
+
+    async def update(self) -> bool:
+        """Take the files as they are now. Returns whether they have changed. Raises TrialError."""
+        before = self.head
+        if self.copied:
+            await trio.to_thread.run_sync(self._copy_files)
+            await git(self.path, "add", "--all")
+            if not before or await git(self.path, "status", "--porcelain"):
+                message = f"{self.source.name}, as it is"
+                await git(self.path, "commit", "--quiet", "--allow-empty", "--message", message)
+        elif self.path != self.source:
+            await self._commit_tree()
+        self.head = await git(self.path, "rev-parse", "--verify", "HEAD^{commit}")
+        return self.head != before
+
+    def _copy_files(self) -> None:
+        for each in self.path.iterdir():
+            if each.is_dir() and not each.is_symlink() and each.name != ".git":
+                shutil.rmtree(each)
+            elif each.name != ".git":
+                each.unlink()
+        ignored = shutil.ignore_patterns(".git", "__pycache__")
+        shutil.copytree(self.source, self.path, ignore=ignored, symlinks=True, dirs_exist_ok=True)
+
+    async def _borrow(self) -> None:
+        """Make a repository that borrows the objects of the source, and has an index of its own."""
+        branch = await git(self.source, "branch", "--show-current") or "main"
+        where = ("rev-parse", "--path-format=absolute", "--git-path", "objects")
+        objects = await git(self.source, *where)
+        self.path.mkdir()
+        await git(self.path, "init", "--quiet", f"--initial-branch={branch}")
+        (self.path / ".git/objects/info/alternates").write_text(f"{objects}\n")
+        shallow = Path(objects).parent / "shallow"
+        if shallow.is_file():
+            shutil.copyfile(shallow, self.path / ".git/shallow")
+
+    async def _commit_tree(self) -> None:
+        """Commit the working tree of the source, on top of its HEAD, without what Git ignores there."""
+        base = await git(self.source, "rev-parse", "--verify", "HEAD^{commit}")
+        elsewhere = {"GIT_DIR": str(self.path / ".git"), "GIT_WORK_TREE": str(self.source)}
+        await git(self.source, "read-tree", base, env=elsewhere)
+        await git(self.source, "add", "--all", env=elsewhere)
+        tree = await git(self.source, "write-tree", env=elsewhere)
+        if self.head and tree == await git(self.path, "rev-parse", "HEAD^{tree}"):
+            return
+        message = ("-m", "The working tree as it is")
+        commit = await git(self.source, "commit-tree", tree, "-p", base, *message, env=elsewhere)
+        await git(self.path, "update-ref", "HEAD", commit)
+
+
+def _has_hook(path: Path) -> bool:
+    return any((path / hook).is_file() for hook in HOOKS)
+
+
+async def git(
+    path: Path, *args: str, check: bool = True, env: Mapping[str, str] | None = None
+) -> str:
+    """Return what git prints, without the last newline; nothing if it fails and `check` is off."""
+    who = ["-c", "user.name=bassloop try", "-c", "user.email=try@bassloop.invalid"]
+    command = ["git", "-C", str(path), *who, "-c", "commit.gpgsign=false", *args]
+    environment = {name: value for name, value in os.environ.items() if name not in GIT_PLACES}
+    try:
+        done = await trio.run_process(
+            command,
+            capture_stdout=True,
+            capture_stderr=True,
+            check=False,
+            env={**environment, **(env or {})},
+        )
+    except FileNotFoundError as error:
+        raise TrialError("git is not installed, or not on the PATH") from error
+    if done.returncode == 0:
+        return done.stdout.decode(errors="replace").rstrip("\n")
+    if check:
+        raise TrialError(f"git {args[0]}: {done.stderr.decode(errors='replace').strip()}")
+    return ""

@@ -1,0 +1,193 @@
+"""`bassloop try`: which checks it runs, with what, again when files change, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import queue
+import select
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bassloop.tools.trial_guard import RUNNER_STATE, clean_up
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.repositories import MakeRepository
+
+SECONDS = 90.0
+CHECKS = """
+[checks.first]
+run = "echo one"
+
+[checks.second]
+image = "nobody/has-this:1"
+run = "cat said"
+needs = ["first"]
+"""
+
+
+def command(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "bassloop", "try", *map(str, arguments)]
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    (tmp_path / "tmp").mkdir()
+    places = {"HOME": str(tmp_path), "TMPDIR": str(tmp_path / "tmp")}
+    return {**os.environ, **places, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+def tried(environment: dict[str, str], *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    words = command("--engine", "host", *arguments)
+    done = subprocess.run(
+        words, capture_output=True, text=True, timeout=SECONDS, check=False, env=environment
+    )
+    assert "Traceback" not in done.stdout + done.stderr
+    return done
+
+
+def test_checks_are_listed_and_run_by_name(
+    make_repository: MakeRepository, environment: dict[str, str]
+) -> None:
+    path = make_repository(**{".bassloop.toml": CHECKS, "said": "committed\n", "sub/x": ""})
+    listed = tried(environment, path / "sub", "--list")
+    assert (listed.returncode, listed.stdout.split()) == (0, ["first", "second"])
+    wrong = tried(environment, path, "--check", "secnd")
+    assert wrong.returncode == 2
+    assert "There is no check 'secnd'. Did you mean second?" in wrong.stderr
+    one = tried(environment, path, "--check", "second")
+    assert one.returncode == 0, one.stdout
+    assert "second │ committed" in one.stdout
+    assert "first │" not in one.stdout
+
+
+def test_an_image_that_was_not_used_is_part_of_the_result(
+    make_repository: MakeRepository, environment: dict[str, str]
+) -> None:
+    path = make_repository(**{".bassloop.toml": CHECKS, "said": "committed\n"})
+    done = tried(environment, path)
+    assert done.returncode == 0, done.stdout
+    assert "commands run as you, on this machine itself" in done.stdout
+    assert "nobody/has-this:1" in done.stdout
+    assert done.stdout.splitlines()[-1] == "passed, without 2 images"
+    done = tried(environment, path, "--strict")
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-1] == "not passed: without 2 images (--strict)"
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (["--check", "first", "--event", "push"], "--check has an event of its own"),
+        (["--watch", "--committed"], "--watch tries the working tree"),
+        (["--list", "--event", "push"], "--list can't tell what push starts"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(
+    environment: dict[str, str], tmp_path: Path, options: list[str], why: str
+) -> None:
+    done = tried(environment, tmp_path, *options)
+    assert done.returncode == 2
+    assert why in done.stderr
+
+
+class Trying:
+    """A `bassloop try` that runs, and its lines."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self._lines: queue.Queue[str] = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._lines.put(line.rstrip("\n"))
+
+    def until(self, text: str) -> list[str]:
+        """Return the lines up to the first one with a text."""
+        lines = [self._lines.get(timeout=SECONDS)]
+        while text not in lines[-1]:
+            lines.append(self._lines.get(timeout=SECONDS))
+        return lines
+
+
+@contextmanager
+def trying(environment: dict[str, str], *arguments: str | Path) -> Iterator[Trying]:
+    words = command("--engine", "host", *arguments)
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    ) as process:
+        try:
+            yield Trying(process)
+        finally:
+            process.kill()
+
+
+def test_it_is_tried_again_when_files_change(
+    make_repository: MakeRepository, environment: dict[str, str]
+) -> None:
+    path = make_repository(**{".bassloop.toml": CHECKS, "said": "committed\n"})
+    with trying(environment, path, "--watch") as its:
+        assert "second │ committed" in its.until("waiting for changes")
+        (path / "said").write_text("changed\n")
+        assert "second │ changed" in its.until("waiting for changes")
+        its.process.send_signal(signal.SIGINT)
+        assert its.process.wait(SECONDS) == 0
+
+
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [
+        (signal.SIGINT, 130),
+        (signal.SIGTERM, 143),
+        (signal.SIGHUP, 129),
+        (signal.SIGKILL, -signal.SIGKILL),
+    ],
+)
+def test_however_it_ends_nothing_is_left(
+    make_repository: MakeRepository,
+    environment: dict[str, str],
+    tmp_path: Path,
+    number: signal.Signals,
+    status: int,
+) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    run = f"exec 3>{fifo}; echo up >&3; sleep 600"
+    path = make_repository(**{".bassloop.toml": f'[checks.long]\nrun = "{run}"\n'})
+    with trying(environment, path) as its, fifo.open() as command_side:
+        assert command_side.readline() == "up\n"
+        [guard] = _guards(tmp_path / "tmp")
+        its.process.send_signal(number)
+        assert its.process.wait(SECONDS) == status
+        assert command_side.read() == ""  # the command has ended
+        select.select([guard], [], [], SECONDS)
+        os.close(guard)
+        assert not list((tmp_path / "tmp").glob("bassloop-try-*"))
+
+
+def _guards(folder: Path) -> list[int]:
+    """Return handles of the processes that look after trials in a folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            words = path.read_bytes().split(b"\0")
+            if b"bassloop-guard" in words and str(folder).encode() in words[-2]:
+                found.append(os.pidfd_open(int(path.parent.name)))
+    return found
+
+
+async def test_a_killed_trial_without_a_runner_is_cleaned_up(tmp_path: Path) -> None:
+    folder = tmp_path / "bassloop-try-x"
+    (folder / RUNNER_STATE / "making").mkdir(parents=True)
+    await clean_up(folder)
+    assert not folder.exists()
