@@ -24,12 +24,6 @@ class ControlFunctions(Screen):
         super().__init__(height)
         self._saved: tuple[int, int, Pen] = (0, 0, DEFAULT_PEN)
 
-    def _control(self, code: int) -> None:
-        if code in (0x0A, 0x0B, 0x0C):
-            self._line_feed()
-        elif code == 0x08:
-            self._x = max(0, self._column() - 1)
-
     def _tab(self, tabs: bytes) -> None:
         row = self.rows[self.y]
         if row.cells is None and (self._at_end or (row.blank and self._x == 0)):

@@ -11,6 +11,8 @@ while a program only returns to the beginning of its line; single functions othe
 
 from __future__ import annotations
 
+import re
+
 from bassloop.terminal.control_functions import ControlFunctions
 from bassloop.terminal.frames import skippable
 from bassloop.terminal.row import Row
@@ -34,6 +36,13 @@ BLOCK = 32 * 1024
 _IN_LINES = (b"m", b"K")
 """Final bytes of the control sequences that `CONTENT` takes in."""
 
+_LINE_FEEDS = bytes.maketrans(b"\x0b\x0c", b"\n\n")
+"""Vertical tabs and form feeds begin a new line, as newlines do."""
+
+_BACKSPACES = re.compile(rb"\x08++")
+_PLAIN_FINALS = frozenset((b"7", b"8", b"D", b"E", b"M", b"c"))
+"""Final bytes of the escapes that `_plain_escape` acts on."""
+
 
 class ControlParser(ControlFunctions):
     """A screen of so many rows that is fed bytes; `take` then returns the lines that settled."""
@@ -56,6 +65,7 @@ class ControlParser(ControlFunctions):
 
     def feed(self, data: bytes) -> None:
         """Work on bytes, split anywhere."""
+        data = data.translate(_LINE_FEEDS)
         for start in range(0, len(data), BLOCK):
             self._feed(data[start : start + BLOCK] if len(data) > BLOCK else data)
 
@@ -105,8 +115,11 @@ class ControlParser(ControlFunctions):
             elif tabs := TABS.match(data, at):
                 at = tabs.end()
                 self._tab(tabs[0])
+            elif backspaces := _BACKSPACES.match(data, at):
+                self._x = max(0, self._column() - (backspaces.end() - at))
+                at = backspaces.end()
             elif data[at] != 0x1B:
-                self._control(data[at])
+                self._line_feed()
                 at += 1
             else:
                 at = self._escape(data, at)
@@ -126,6 +139,9 @@ class ControlParser(ControlFunctions):
         return frames.end, until
 
     def _escape(self, data: bytes, at: int) -> int:
+        if data[at + 1 : at + 2] in _PLAIN_FINALS:
+            self._plain_escape(data[at + 1 : at + 2])
+            return at + 2
         if found := CSI.match(data, at):
             if not found[2]:
                 self._csi(found[1], found[3])

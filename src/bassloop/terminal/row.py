@@ -82,9 +82,13 @@ class Row:
     def to_cells(self) -> list[Cell]:
         """Its cells, to be changed in place; from here on the row is made of them."""
         if self.cells is None:
-            self.cells = []
+            rest = self.data.lstrip(b" ")
+            blank = len(self.data) - len(rest)
+            if blank > COLUMN_LIMIT:
+                blank, rest = 0, self.data
+            self.cells = _BLANKS[:blank]
             self.touched = True
-            self.write(0, self.data, DEFAULT_PEN)
+            self.write(blank, rest, DEFAULT_PEN)
             self.data = b""
         return self.cells
 
@@ -115,6 +119,16 @@ class Row:
                     _put(cells, column, character, width, own)
                 column += width
         return column
+
+    def write_plain(self, column: int, content: bytes, pen: Pen) -> bool:
+        """Write over the cells of a row if the content is nothing but ASCII text; return whether it is."""
+        if self.cells is None or not content.isascii():
+            return False
+        text = content.decode("ascii")
+        if not text.isprintable() or column + len(text) > COLUMN_LIMIT:
+            return False
+        _put_narrow(self.cells, column, text, pen)
+        return True
 
     def erase(self, begin_: int, end: int) -> None:
         """Blank the columns from one to before the other, those that there are."""
@@ -156,6 +170,8 @@ class Row:
         cut = self.cut
         if cells is None:
             if self.data.isascii() and b"\t" not in self.data and len(self.data) <= COLUMN_LIMIT:
+                if self.data.decode("ascii").isprintable():
+                    return self.data.rstrip(b" ")
                 return joined([(text.decode("ascii"), pen) for text, pen in runs(self.data)])
             other = Row(self.data)
             cells = other.to_cells()

@@ -8,7 +8,7 @@ remains of them.
 from __future__ import annotations
 
 from bassloop.terminal.lines import Measure, columns
-from bassloop.terminal.row import CUT, ROW_LIMIT, Row
+from bassloop.terminal.row import COLUMN_LIMIT, CUT, ROW_LIMIT, Row
 from bassloop.terminal.sequences import (
     COLUMN_ONE,
     ERASE,
@@ -20,7 +20,7 @@ from bassloop.terminal.sequences import (
 )
 from bassloop.terminal.style import DEFAULT_PEN, PLAIN, Pen, begin, pen_after, style_after
 
-_STOPS = (b"\r", b"\b", b"\x0b", b"\x0c")
+_STOPS = (b"\r", b"\b")
 """Controls that move the cursor within a line; a return before a newline doesn't."""
 
 BEYOND = 1 << 30
@@ -300,8 +300,17 @@ class Screen:
 
     def _write_over(self, row: Row, content: bytes, pen: Pen, after: Pen) -> None:
         x = self._column()
+        if row.cells is not None and row.write_plain(x, content, pen):
+            self._x = x + len(content)
+            return
         width = columns(content, x)
         if width == 0 and content.isascii():
+            return
+        if row.blank and 0 < x <= COLUMN_LIMIT - width:
+            row.touched = True
+            row.data, row.width = b" " * x, x
+            row.append(content, pen, after)
+            self._at_end = True
             return
         if row.data:
             row.touched = True
