@@ -10,6 +10,7 @@ import trio
 from quart_trio import QuartTrio
 
 from bassloop.daemon.http_server import drop_slow_readers, listen, serve_http
+from tests.until import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -46,5 +47,4 @@ async def test_a_reader_who_stops_is_broken_off() -> None:
                     before = sent
                     await trio.sleep(0.2)
                 over.set()  # with a reader who still has the connection, and does not read
-                while nursery.child_tasks:
-                    await trio.sleep(0.05)
+                await until(lambda: not nursery.child_tasks)

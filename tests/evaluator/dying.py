@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import trio
 
+from tests.until import until
+
 from .conftest import SHA, THUNK, evaluating
 
 FREEZE = "(defn grow [n v] (if (= n 0) v (grow (- n 1) [v v])))"
@@ -17,8 +19,7 @@ async def main() -> None:
             f'(do (client:start-check {THUNK} "it" "{SHA}") {FREEZE} (= (grow 40 1) (grow 40 1)))'
         )
         nursery.start_soon(made.evaluate, freeze)
-        while len(made.host.checks) < 2:
-            await trio.sleep(0.01)
+        await until(lambda: len(made.host.checks) == 2)
         print("ready", flush=True)
 
 

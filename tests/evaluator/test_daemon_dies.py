@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
-import time
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,13 +14,11 @@ import pytest
 from .conftest import descendants
 
 
-def alive(pids: list[int]) -> list[str]:
-    """Those of these processes that there are, with what they are."""
-    found = []
-    for pid in pids:
-        with suppress(OSError):
-            found.append(Path(f"/proc/{pid}/stat").read_text())
-    return found
+def wait_for_ends(files: list[int]) -> None:
+    """Wait until the processes of these pidfds have ended; none may take five seconds."""
+    for file in files:
+        assert select.select([file], [], [], 5)[0], Path(f"/proc/self/fdinfo/{file}").read_text()
+        os.close(file)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
@@ -34,12 +31,10 @@ def test_no_process_is_left_of_a_daemon_that_is_killed(number: int) -> None:
             pass
         pids = descendants(daemon.pid)
         assert len(pids) == 4  # the fork server, its first process, and two hooks
+        files = [os.pidfd_open(pid) for pid in pids]
         os.kill(daemon.pid, number)
         daemon.wait(10)
-    until = time.monotonic() + 5
-    while time.monotonic() < until and alive(pids):
-        time.sleep(0.02)
-    assert alive(pids) == []
+    wait_for_ends(files)
 
 
 def test_no_process_is_left_of_a_fork_server_that_is_killed() -> None:
@@ -49,9 +44,7 @@ def test_no_process_is_left_of_a_fork_server_that_is_killed() -> None:
         for _ in iter(daemon.stdout.readline, "ready\n"):
             pass
         pids = descendants(daemon.pid)
+        files = [os.pidfd_open(pid) for pid in pids]
         os.kill(pids[0], signal.SIGKILL)
-        until = time.monotonic() + 5
-        while time.monotonic() < until and alive(pids):
-            time.sleep(0.02)
-        assert alive(pids) == []
+        wait_for_ends(files)
         daemon.kill()

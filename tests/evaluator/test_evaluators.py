@@ -19,6 +19,7 @@ from bassloop.evaluator.errors import (
 )
 from bassloop.evaluator.messages import PIECE
 from bassloop.wire import bass_pb2
+from tests.until import until
 
 from .conftest import SHA, THUNK, evaluating, hook
 
@@ -181,9 +182,7 @@ async def test_a_hook_that_takes_long_without_computing_is_killed() -> None:
             return b""
 
         made.host.read_file = stop  # type: ignore[method-assign]
-        await trio.to_thread.run_sync(lambda: None)
-        while not made.evaluators.ready:
-            await trio.sleep(0.01)
+        await until(lambda: made.evaluators.ready)
         before.update(made.processes())
         nursery.start_soon(frozen)
         await stopped.wait()
@@ -212,7 +211,7 @@ async def test_a_cancelled_hook_leaves_no_process(small: Evaluating) -> None:
         alive = set(small.processes())
         nursery.cancel_scope.cancel()
     with trio.fail_after(5):
-        while set(small.processes()) == alive:
+        while set(small.processes()) == alive:  # nothing tells when a zombie is gone
             await trio.sleep(0.01)
     assert len(small.processes()) == len(alive) - 1
 
@@ -276,10 +275,8 @@ async def test_too_many_hooks_that_wait_cost_the_repository_that_has_the_most() 
             for name, key in (("a1", 1), ("b1", 2), ("b2", 2), ("a2", 1), ("b3", 2)):
                 count = len(made.host.checks)
                 nursery.start_soon(wait, name, key)
-                while len(made.host.checks) == count:
-                    await trio.sleep(0.01)
-                while made.evaluators.statistics()["evaluating"]:
-                    await trio.sleep(0.01)
+                await until(lambda count=count: len(made.host.checks) > count)
+                await until(lambda: not made.evaluators.statistics()["evaluating"])
             assert ended == ["a1 HOOKS_WAITING", "b1 HOOKS_WAITING"]
             made.host.going.set()
     assert sorted(ended[2:]) == ["a2 succeeded", "b2 succeeded", "b3 succeeded"]

@@ -55,8 +55,7 @@ async def test_deliveries_are_listed_shown_and_replayed(
             async with its.daemon() as daemon, its.runner(daemon):
                 assert await command(its, "list") == ""
                 first = await its.standin.deliver(daemon.url, "check_suite", payload)
-                while "set_aside" not in await command(its, "list"):
-                    await trio.sleep(0.05)
+                await its.handled(first.guid, "set_aside")
                 [line] = (await command(its, "list", "--json", "--state", "set_aside")).splitlines()
                 listed = json.loads(line)
                 assert (listed["guid"], listed["state"]) == (first.guid, "set_aside")
@@ -71,9 +70,9 @@ async def test_deliveries_are_listed_shown_and_replayed(
                 refused.status = None  # the owner grants the permission
                 said = await command(its, "replay", first.guid, "--url", daemon.url)
                 assert said == "accepted\n"
-                await its.concluded(daemon)
-                while f"done      {first.guid}" not in await command(its, "list"):
-                    await trio.sleep(0.05)
+                await its.concluded()
+                await its.handled(first.guid)
+                assert f"done      {first.guid}" in await command(its, "list")
                 message = await command(its, "replay", first.guid, status=1)
                 assert "the delivery is done" in message
 
@@ -82,11 +81,10 @@ async def test_deliveries_are_listed_shown_and_replayed(
                     Fault("GET", "/repos/.*/contents/.*", status=403, times=1000)
                 )
                 second = await its.standin.deliver(daemon.url, "check_suite", payload)
-                while "set_aside" not in await command(its, "list"):
-                    await trio.sleep(0.05)
+                await its.handled(second.guid, "set_aside")
             said = await command(its, "replay", second.guid)
             assert said == "it will be handled when the daemon starts\n"
             assert "received" in await command(its, "list", "-n", "1")
             async with its.daemon():
-                while "set_aside" not in await command(its, "list", "-n", "1"):
-                    await trio.sleep(0.05)
+                await its.handled(second.guid, "set_aside")
+                assert "set_aside" in await command(its, "list", "-n", "1")

@@ -12,6 +12,7 @@ import trio
 
 from bassloop.store import open_store
 from bassloop.store.maintenance.integrity import check_store
+from tests.until import named_pipe
 
 from .world import world
 
@@ -61,7 +62,7 @@ async def test_nothing_that_was_acknowledged_is_lost_and_the_run_goes_on(
     go, began = tmp_path / "go", tmp_path / "began"
     talk = f"""
 echo begun
-touch {began}
+echo begun > {began}
 while ! test -e {go}; do sleep 0.05; done
 i=0
 while test $i -lt {LINES}; do
@@ -74,7 +75,7 @@ done
     repository = make_repository(**{"project.bass": project})
     folder = tmp_path / "world"
     data = folder / "data"
-    with trio.fail_after(150):
+    with trio.fail_after(150), named_pipe(began) as pipe:
         async with world(repository, folder) as its:
             with small_disk(data, 16):
                 async with its.daemon() as daemon, its.runner(daemon):
@@ -91,8 +92,7 @@ done
                         return answer.status
 
                     assert await deliver() == 202
-                    while not began.exists():
-                        await trio.sleep(0.02)
+                    await pipe.lines()
                     filler = data / "filler"
                     await trio.to_thread.run_sync(fill, filler)
                     go.touch()
@@ -104,7 +104,7 @@ done
                     filler.unlink()
                     while await deliver() != 202:
                         await trio.sleep(0.1)
-                    await its.concluded(daemon)
+                    await its.concluded()
                     for guid in promised:
                         await its.handled(guid)
                 assert list(check_store(data / "loop.db", data / "blobs", in_use=False)) == []

@@ -71,7 +71,7 @@ async def test_a_daemon_killed_here_loses_nothing_and_does_nothing_twice(
                 assert await daemon.process.wait() == -9, "the point was never reached"
             [attempt] = its.standin.attempts
             async with its.daemon() as daemon, its.runner(daemon):
-                await its.concluded(daemon)
+                await its.concluded()
                 await its.handled(attempt.guid)
         [shown] = its.standin.check_runs
         assert (shown["name"], shown["status"]) == ("it", "completed")

@@ -16,6 +16,7 @@ from bassloop.bridge import call_asyncio
 from bassloop.store import open_store
 from bassloop.wire import progrock_pb2, runtime_pb2
 from bassloop.wire.runtime_grpc import RuntimeBase
+from tests.until import until
 
 from .world import world
 
@@ -116,18 +117,12 @@ async def two_runners(repository: Path, folder: Path, behind: Behind) -> AsyncGe
             behind(path),
             openssh(its, daemon, path) as process,
         ):
-            first: list[str] = []
-            while not first:
-                first = [
-                    each.id for each in await store.runtimes.connected() if each.priority == FIRST
-                ]
-                await trio.sleep(0.01)
+            await until(lambda: daemon.lines_with(f'"priority": {FIRST}'))
             await its.standin.deliver(
                 daemon.url, "check_suite", await its.standin.payload("check_suite")
             )
-            while not [run for run in await store.runs.unfinished() if run.runtime_id in first]:
-                await trio.sleep(0.01)
-            yield its, daemon, store, process
+            await until(lambda: daemon.lines_with('"run started"'))
+            yield its, store, process
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
@@ -136,9 +131,9 @@ async def test_what_had_not_begun_is_taken_by_another_runner(
 ) -> None:
     repository = make_repository(**{"project.bass": HOOK})
     with trio.fail_after(120):
-        async with two_runners(repository, tmp_path / "world", silent) as (its, daemon, store, ssh):
+        async with two_runners(repository, tmp_path / "world", silent) as (its, store, ssh):
             ssh.send_signal(number)
-            await its.concluded(daemon)
+            await its.concluded()
             [said] = its.standin.check_runs
             assert said["conclusion"] == "success", said["output"]
             run = await store.runs.get(said["external_id"])
@@ -151,12 +146,12 @@ async def test_what_had_begun_ends_and_is_not_begun_again(
 ) -> None:
     repository = make_repository(**{"project.bass": HOOK})
     with trio.fail_after(120):
-        async with two_runners(repository, tmp_path / "world", begins) as (its, daemon, store, ssh):
+        async with two_runners(repository, tmp_path / "world", begins) as (its, store, ssh):
             [run] = await store.runs.unfinished()
             while not await store.steps.of_run(run.id):
                 await trio.sleep(0.01)
             ssh.kill()
-            await its.concluded(daemon)
+            await its.concluded()
             [said] = its.standin.check_runs
             assert said["conclusion"] == "cancelled"
             assert "runner for linux/amd64" in said["output"]["summary"]

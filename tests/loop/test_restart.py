@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from tests.until import named_pipe, until
+
 from .world import world
 
 if TYPE_CHECKING:
@@ -25,19 +27,19 @@ async def test_a_check_that_ran_when_the_daemon_was_killed_is_concluded_and_not_
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     ran = tmp_path / "ran"
-    project = START.replace("COMMAND", f"echo ran >> {ran}; sleep 600")
+    begun = tmp_path / "begun"
+    project = START.replace("COMMAND", f"echo ran >> {ran}; echo begun > {begun}; sleep 600")
     repository = make_repository(**{"project.bass": project})
-    with trio.fail_after(120):
+    with trio.fail_after(120), named_pipe(begun) as pipe:
         async with world(repository, tmp_path / "world") as its:
             async with its.daemon() as daemon, its.runner(daemon):
                 payload = await its.standin.payload("check_suite")
                 delivered = await its.standin.deliver(daemon.url, "check_suite", payload)
                 assert delivered.status == 202
-                while not ran.exists():
-                    await trio.sleep(0.02)
+                await pipe.lines()
                 daemon.process.kill()
             async with its.daemon() as daemon, its.runner(daemon):
-                await its.concluded(daemon)
+                await its.concluded()
             [run] = its.standin.check_runs
             assert run["conclusion"] == "cancelled"
             assert "restarted while this check ran" in run["output"]["summary"]
@@ -55,11 +57,10 @@ async def test_a_check_that_waited_when_the_daemon_was_killed_is_the_same_check_
                 delivered = await its.standin.deliver(daemon.url, "check_suite", payload)
                 assert delivered.status == 202
                 # Killed as soon as GitHub has the check run, most often before the daemon knows.
-                while not its.standin.check_runs:
-                    await trio.lowlevel.checkpoint()
+                await until(lambda: its.standin.check_runs)
                 daemon.process.kill()
             async with its.daemon() as daemon, its.runner(daemon):
-                await its.concluded(daemon)
+                await its.concluded()
             [run] = its.standin.check_runs
             assert run["conclusion"] == "success"
 
@@ -67,10 +68,10 @@ async def test_a_check_that_waited_when_the_daemon_was_killed_is_the_same_check_
 async def test_sigterm_lets_a_running_check_finish(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    ran = tmp_path / "ran"
-    project = START.replace("COMMAND", f"touch {ran}; sleep 0.5; echo finished")
+    begun = tmp_path / "begun"
+    project = START.replace("COMMAND", f"echo begun > {begun}; sleep 0.5; echo finished")
     repository = make_repository(**{"project.bass": project})
-    with trio.fail_after(120):
+    with trio.fail_after(120), named_pipe(begun) as pipe:
         async with (
             world(repository, tmp_path / "world") as its,
             its.daemon() as daemon,
@@ -78,8 +79,7 @@ async def test_sigterm_lets_a_running_check_finish(
         ):
             payload = await its.standin.payload("check_suite")
             await its.standin.deliver(daemon.url, "check_suite", payload)
-            while not ran.exists():
-                await trio.sleep(0.02)
+            await pipe.lines()
             daemon.process.terminate()
             assert await daemon.process.wait() == 0
             [run] = its.standin.check_runs
@@ -89,10 +89,10 @@ async def test_sigterm_lets_a_running_check_finish(
 async def test_a_check_that_does_not_finish_in_time_is_concluded_before_the_daemon_ends(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    ran = tmp_path / "ran"
-    project = START.replace("COMMAND", f"touch {ran}; sleep 600")
+    begun = tmp_path / "begun"
+    project = START.replace("COMMAND", f"echo begun > {begun}; sleep 600")
     repository = make_repository(**{"project.bass": project})
-    with trio.fail_after(120):
+    with trio.fail_after(120), named_pipe(begun) as pipe:
         async with (
             world(repository, tmp_path / "world", DRAIN_SECONDS="0.2") as its,
             its.daemon() as daemon,
@@ -100,8 +100,7 @@ async def test_a_check_that_does_not_finish_in_time_is_concluded_before_the_daem
         ):
             payload = await its.standin.payload("check_suite")
             await its.standin.deliver(daemon.url, "check_suite", payload)
-            while not ran.exists():
-                await trio.sleep(0.02)
+            await pipe.lines()
             daemon.process.terminate()
             assert await daemon.process.wait() == 0
             [run] = its.standin.check_runs

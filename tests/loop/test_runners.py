@@ -63,7 +63,7 @@ async def test_who_is_connected_and_what_runs_there_is_listed(
                     _, shown = await command(its)
                     assert f"runs {run['id']}  octocat/hello  it" in shown
                     flag.touch()
-                    await its.concluded(daemon)
+                    await its.concluded()
                     daemon.process.kill()
                     await daemon.process.wait()
                     status, said = await command(its)

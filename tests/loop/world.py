@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import asyncssh
-import httpx
 import trio
 
 from bassloop.bridge import open_bridge
@@ -117,25 +116,20 @@ class World:
             yield
             nursery.cancel_scope.cancel()
 
-    async def handled(self, guid: str) -> None:
-        """Wait until a delivery is handled, as the daemon's database has it."""
+    async def handled(self, guid: str, state: str = "done") -> None:
+        """Wait until a delivery has this state in the daemon's database, which has no event for it."""
         data = self.folder / "data"
         async with open_store(data / "loop.db", data / "blobs", owner=False) as store:
             while True:
                 found = await store.deliveries.get(guid)
-                if found is not None and found.state == "done":
+                if found is not None and found.state == state:
                     return
                 await trio.sleep(0.02)
 
-    async def concluded(self, daemon: Daemon) -> None:
-        """Wait until the stand-in's check runs are all completed; asks the daemon's page meanwhile."""
-        async with httpx.AsyncClient() as client:
-            while True:
-                runs = self.standin.check_runs
-                if runs and all(run["status"] == "completed" for run in runs):
-                    return
-                await client.get(f"{daemon.url}/up")
-                await trio.sleep(0.02)
+    async def concluded(self) -> None:
+        """Wait until the stand-in's check runs are all completed."""
+        runs = self.standin.check_runs
+        await until(lambda: runs and all(run["status"] == "completed" for run in runs))
 
     async def seen(self, status: str) -> None:
         """Wait until a check run has this status."""

@@ -18,6 +18,7 @@ from bassloop.runner.errors import DriverError
 from bassloop.runner.host.host_driver import HostDriver
 from bassloop.wire import bass_pb2 as pb
 from bassloop.wire import progrock_pb2 as progrock
+from tests.until import named_pipe
 
 if TYPE_CHECKING:
     from bassloop.runner.cache.output_cache import ThunkOutput
@@ -248,15 +249,15 @@ async def test_cancelled_a_command_is_gone_with_all_its_children(
 ) -> None:
     pids = tmp_path / "pids"
     script = f"trap '' TERM; (trap '' TERM; echo $$ >> {pids}; sleep 600) & echo $$ >> {pids}; wait"
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(bench.run, sh(script))
-        with trio.fail_after(120):
-            while not pids.exists() or len(pids.read_text().split()) < 2:
-                await trio.sleep(0.02)
-        began = time.monotonic()
-        nursery.cancel_scope.cancel()
+    with named_pipe(pids) as pipe:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(bench.run, sh(script))
+            with trio.fail_after(120):
+                started = [int(line) for line in await pipe.lines(2)]
+            began = time.monotonic()
+            nursery.cancel_scope.cancel()
     assert time.monotonic() - began < 20  # 2 s of grace, and a machine that has other work
-    for pid in map(int, pids.read_text().split()):
+    for pid in started:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
     left = (tmp_path / "state" / "making").glob("*/*")
