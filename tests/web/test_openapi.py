@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from bassloop.store import ReportedTest
 from bassloop.web.app import HERE
 
 from .site import Site, a_site
@@ -33,6 +34,7 @@ KNOWN = {
 NEEDED = {
     "/runs/{run_id}/search": "?q=one",
     "/repositories/{owner}/{name}/badge.svg": "?check=test",
+    "/repositories/{owner}/{name}/tests": "?check=test&name=adds",
 }
 
 
@@ -49,6 +51,7 @@ async def filled(site: Site, *, public: bool = True) -> dict[str, str]:
     """Something to be found at every address."""
     await site.run("push", check_name="test", public=public)
     row = await site.run("r", check_name="test", pull_request=7, public=public)
+    await site.store.tests.put("r", [ReportedTest("adds", "failed", 1.0, "no", "a.py", 3)])
     await site.store.deliveries.record("a-guid", "push", None, b"{}")
     return {**KNOWN, "row": str(row)}
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 RUN = "RunThatNobodyGuesses-1"
 SHA = "5ec4e7" + "0" * 34
 SECRETS = (
-    "swordfish", "hushed-branch", "hush-login", "hush-command", "hush-check", "hush-message",
+    "swordfish", "hushed-branch", "hush-login", "hush-command", "hush-check", "hush-message", "hush-test",
 )  # fmt: skip
 """What only the private run has in it, and no address."""
 
@@ -53,6 +53,7 @@ NEEDED = {
     "/runs/<run_id>/search": "?q=s",
     "/repositories/<owner>/<name>/badge.svg": "?branch=hushed-branch",
     "/runs/<run_id>/output": "?path=x",
+    "/repositories/<owner>/<name>/tests": "?check=hush-check&name=hush-test",
 }
 NARROWED = [
     "/runs?repository=acme/vault",
@@ -110,7 +111,7 @@ async def two(tmp_path: Path) -> AsyncGenerator[Two]:
 
 
 async def _a_private_run(site: Site) -> None:
-    from bassloop.store import ThunkRecord
+    from bassloop.store import ReportedTest, ThunkRecord
 
     await site.store.users.put(User(1, "U_1", "hush-login"))
     digest, words = KNOWN["digest"], "hush-command"
@@ -130,6 +131,7 @@ async def _a_private_run(site: Site) -> None:
     await site.queued(RUN, **fields, pull_request=7700077)
     row = await site.step(RUN, "hush-command", b"swordfish\n", error="exit status 1")
     assert str(row) == KNOWN["row"]
+    await site.store.tests.put(RUN, [ReportedTest("hush-test", "failed")])
     for run_id in ("of-a-push", RUN):
         await site.store.runs.start(run_id, "t", "hush-login", "linux/amd64", 100.0)
         await site.store.runs.end(run_id, "failed", "hush-message", 101.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import structlog
 import trio
@@ -44,7 +45,7 @@ class SourceLinks:
     def __init__(self, store: Store, github: GitHub, web_url: str) -> None:
         self._store = store
         self._github = github
-        self._web_url = web_url
+        self._web_url = web_url.rstrip("/")
         self._paths: TTLCache[tuple[int, str], RepositoryPaths | None] = TTLCache(
             MAX_COMMITS, CACHE_SECONDS
         )
@@ -63,6 +64,10 @@ class SourceLinks:
         if paths is None:
             return {}
         return source_urls(paths, files_url(self._web_url, run.repository, run.head_sha), locations)
+
+    def compare_url(self, repository: str, before: str, after: str) -> str:
+        """Return the address of the commits between two on GitHub."""
+        return f"{self._web_url}/{quote(repository)}/compare/{quote(before)}...{quote(after)}"
 
     async def _repository_paths(self, run: Run) -> RepositoryPaths | None:
         key = run.repository_id, run.head_sha

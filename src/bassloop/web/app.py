@@ -17,6 +17,7 @@ from bassloop.web.colour_schemes import load_schemes, palette_css, schemes_css
 from bassloop.web.feeds import atom, badge
 from bassloop.web.logs import live_feed, log_endpoints, search
 from bassloop.web.pages import (
+    changes_page,
     deliveries_page,
     output_download,
     preferences,
@@ -24,6 +25,7 @@ from bassloop.web.pages import (
     run_page,
     runners_page,
     runs_page,
+    tests_page,
     thunk_page,
 )
 from bassloop.web.presentation import instant
@@ -103,6 +105,8 @@ def create_app(context: WebContext) -> QuartTrio:
         deliveries_page,
         runs_page,
         run_page,
+        changes_page,
+        tests_page,
         log_endpoints,
         output_download,
         live_feed,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from bassloop.checks.run_failure import MAX_NAMED, RunFailure, excerpt_range, find_run_failure
 from bassloop.lifecycle import RunState
+from bassloop.web.pages.changes_page import Outcomes, last_green, outcomes_of_thunk
 from bassloop.web.presentation import StepView, view_step
 
 if TYPE_CHECKING:
@@ -42,12 +43,18 @@ class FailureCard:
     Args:
         excerpt: the lines that tell of the first failure.
         links: addresses of source lines on GitHub.
+        tests: how many tests of its reports had each outcome.
+        green: the last run of the same check that succeeded.
+        outcomes: how often the very same thunk succeeded and failed.
     """
 
     found: RunFailure
     step: StepView | None
     excerpt: LogExcerpt | None = None
     links: Mapping[Location, str] = field(default_factory=dict)
+    tests: Mapping[str, int] = field(default_factory=dict)
+    green: Run | None = None
+    outcomes: Outcomes = field(default_factory=Outcomes)
 
     @property
     def reason(self) -> str:
@@ -88,8 +95,9 @@ async def failure_card(
     if found is None:
         return None
     culprit = found.step
+    green, outcomes = await last_green(context, run), await outcomes_of_thunk(context, run)
     if culprit is None:
-        return FailureCard(found, None)
+        return FailureCard(found, None, green=green, outcomes=outcomes)
     excerpt = None
     if found.shown is not None:
         start, stop = excerpt_range(found.shown, culprit.lines)
@@ -100,7 +108,8 @@ async def failure_card(
         named = found.failures[:MAX_NAMED]
         locations = [each for failure in named for each in failure.locations]
         links = await context.source_links.urls(run, locations)
-    return FailureCard(found, view_step(culprit, now), excerpt, links)
+    tests = await context.store.tests.counts(run.id)
+    return FailureCard(found, view_step(culprit, now), excerpt, links, tests, green, outcomes)
 
 
 async def failure_summaries(context: WebContext, runs: Sequence[Run]) -> dict[str, str]:

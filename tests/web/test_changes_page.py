@@ -1,0 +1,131 @@
+"""What changed since the last green run, proofs of flakiness, and tests over time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from bassloop.checks.source_links import SourceLinks
+from bassloop.store import ReportedTest, ThunkRecord
+from bassloop.web import create_app
+
+from .site import HOSTILE, Site, a_site
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GREEN, RED = "a" * 39 + "1", "b" * 39 + "2"
+
+
+async def ended(site: Site, run_id: str, state: str, log: bytes = b"ok\n", **changes: Any) -> None:
+    """A run of one step that has ended."""
+    await site.queued(run_id, **changes)
+    error = "exit status 1" if state == "failed" else None
+    await site.step(run_id, "make", log, error=error)
+    await site.store.runs.start(run_id, "t", "octocat", "linux/amd64", 100.0)
+    await site.store.runs.end(run_id, state, error, 101.0)  # type: ignore[arg-type]
+
+
+async def two_runs(site: Site) -> None:
+    """A green run and a red one, of thunks that differ in a tag."""
+    for digest, tag, sha in (("ONE", "3.12", GREEN), ("TWO", "3.13", RED)):
+        json = f'{{"tag": "{tag}", "sha": "{sha}"}}'
+        await site.store.thunks.put(ThunkRecord(digest, digest, json, b"", "make", 1.0))
+    log = b"start 10:00:00\ncompiled\n"
+    await ended(site, "green", "succeeded", log, head_sha=GREEN, thunk_digest="ONE")
+    log = f"start 11:00:00\na.c:1:2: error: no\n{HOSTILE}\n".encode()
+    await ended(site, "red", "failed", log, head_sha=RED, thunk_digest="TWO")
+
+
+async def test_a_run_is_compared_with_the_last_green_one(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        await two_runs(site)
+        found = await site.json("/runs/red/changes")
+        assert found["green"]["id"] == "green"
+        assert found["inputs"] == [{"where": "tag", "before": "3.12", "after": "3.13"}]
+        assert [each["line"] for each in found["added"]] == [1, 2]
+        assert found["compare"] is None
+        page = await site.text("/runs/red/changes")
+        assert "a.c:1:2: error: no" in page
+        assert "<script>alert" not in page
+        links = SourceLinks(site.store, None, "https://github.test/")  # type: ignore[arg-type]
+        app = create_app(replace(site.context, source_links=links))
+        answer = await app.test_client().get("/runs/red/changes")
+        assert f"https://github.test/octocat/hello/compare/{GREEN}...{RED}" in (
+            await answer.get_data(as_text=True)
+        )
+
+
+async def test_the_card_says_when_it_was_green_last(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        await two_runs(site)
+        page = await site.text("/runs/red")
+        assert f'Last green at <a href="/runs/green" class="sha">{GREEN[:7]}</a>' in page
+        assert 'href="/runs/red/changes"' in page
+        assert "Flaky" not in page
+
+
+async def test_without_a_green_run_there_is_nothing_to_compare_with(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        await ended(site, "red", "failed")
+        await ended(site, "later", "succeeded")
+        await ended(site, "other", "succeeded", check_name="lint")
+        assert await site.json("/runs/red/changes") == {"green": None}
+        assert "No earlier run" in await site.text("/runs/red/changes")
+
+
+async def test_the_runs_own_branch_comes_before_others(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        await ended(site, "mine", "succeeded", head_branch="topic")
+        await ended(site, "main", "succeeded", head_branch="main")
+        await ended(site, "red", "failed", head_branch="topic")
+        await ended(site, "fork", "failed", head_branch=None, pull_request=3)
+        assert (await site.json("/runs/red/changes"))["green"]["id"] == "mine"
+        assert (await site.json("/runs/fork/changes"))["green"]["id"] == "main"
+
+
+async def test_two_outcomes_of_one_thunk_prove_that_it_is_flaky(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        await ended(site, "one", "succeeded")
+        await ended(site, "two", "failed")
+        await ended(site, "three", "failed")
+        page = await site.text("/runs/three")
+        assert "the very same thunk</a> succeeded 1 and failed 2 times" in page
+
+
+async def test_tests_of_a_run_lead_to_their_history(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        await ended(site, "one", "succeeded", head_sha=GREEN)
+        await ended(site, "two", "failed", head_sha=RED)
+        await site.store.tests.put("one", [ReportedTest("a & b", "passed", 0.5)])
+        failure = ReportedTest("a & b", "failed", 1.5, HOSTILE, "a.py", 3)
+        await site.store.tests.put("two", [failure, ReportedTest("c", "passed")])
+        assert '<a href="/runs/two/tests">1 failed, 1 passed</a>' in await site.text("/runs/two")
+        page = await site.text("/runs/two/tests")
+        assert "a &amp; b" in page
+        assert "a.py:3" in page
+        address = "/repositories/octocat/hello/tests?check=test&name=" + quote("a & b")
+        assert address.replace("%20", "+").replace("&", "&amp;") in page.replace("%20", "+")
+        assert "<script>alert" not in page
+        found = await site.json(address)
+        assert [(each["run"]["id"], each["outcome"]) for each in found["results"]] == [
+            ("two", "failed"),
+            ("one", "passed"),
+        ]
+        history = await site.text(address)
+        assert "1 of the last 2 results failed" in history
+        assert "the very same thunk both passed and failed it" in history
+        assert "<script>alert" not in history
+        passed = await site.json("/runs/two/tests?outcome=passed")
+        assert [each["name"] for each in passed["tests"]] == ["c"]
+        assert (await site.get("/runs/two/tests?outcome=odd")).status_code == 400
+        assert (
+            await site.get("/repositories/octocat/hello/tests?check=test&name=x")
+        ).status_code == 404
+
+
+async def test_a_run_without_reports_says_how_to_name_one(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        await ended(site, "one", "failed")
+        assert "No test report came with this run" in await site.text("/runs/one/tests")
