@@ -7,6 +7,7 @@ here says so and is left out.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -197,6 +198,46 @@ def disk(session: nox.Session) -> None:
         session.skip("left out: nothing may be mounted here (it takes root)")
     _install(session)
     session.run("pytest", "-q", "-m", "mounts", *session.posargs)
+
+
+IN_CHROOT = """
+set -eu
+cd "$1"
+for each in dev proc sys; do mount --rbind "/$each" "$each"; done
+# The machine's way to the network: its resolver, its certificates, its settings of pip and proxies.
+for each in resolv.conf pip.conf ssl/certs/ca-certificates.crt; do
+    test ! -e "/etc/$each" || cp --dereference "/etc/$each" "etc/$each"
+done
+kept=$(env | grep -E '^(PIP_[A-Z_]+|SSL_CERT_[A-Z]+|[a-z]+_proxy|[A-Z]+_PROXY)=[^ ]*$' || true)
+exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 $kept \\
+    chroot . make -C /root/bassloop "$2"
+"""
+
+
+@nox.session(default=False, python=False)
+def bare(session: nox.Session) -> None:
+    """`make demo` in Debian with only what the README names: `-- sid test` for a suite, and the tests."""
+    _needs(session, "debootstrap", "unshare", debian="debootstrap util-linux")
+    if os.geteuid() != 0:
+        session.skip("left out: it takes root")
+    named = re.search("apt install (.*)", Path("README.md").read_text())
+    assert named is not None
+    packages = ",".join([*named[1].split(), "ca-certificates"])
+    targets = [each for each in session.posargs if each in ("demo", "test")]
+    suites = [each for each in session.posargs if each not in targets]
+    for suite in suites or ("bookworm", "trixie", "sid"):
+        root = Path(".nox", "bare", suite).resolve()
+        if not (root / "usr" / "bin" / "make").exists():
+            shutil.rmtree(root, ignore_errors=True)
+            root.parent.mkdir(parents=True, exist_ok=True)
+            what = ["--variant=minbase", f"--include={packages}", suite, str(root)]
+            session.run("debootstrap", *what, external=True, silent=True)
+        clone = root / "root" / "bassloop"
+        shutil.rmtree(clone, ignore_errors=True)
+        session.run("git", "clone", "--quiet", ".", str(clone), external=True)
+        for target in targets or ["demo"]:
+            command = ["unshare", "--mount", "sh", "-c", IN_CHROOT, "sh", str(root), target]
+            session.run(*command, external=True)
 
 
 @nox.session(default=False)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from tests.until import until
+
 from .world import world
 
 if TYPE_CHECKING:
@@ -51,11 +53,10 @@ async def test_who_is_connected_and_what_runs_there_is_listed(
                     await its.standin.deliver(
                         daemon.url, "check_suite", await its.standin.payload("check_suite")
                     )
-                    listed: dict[str, Any] = {"runs": []}
-                    while not listed["runs"]:
-                        status, said = await command(its, "--json")
-                        assert status == 0
-                        listed = json.loads(said) if said else listed
+                    await until(lambda: daemon.lines_with('"run started"'))
+                    status, said = await command(its, "--json")
+                    assert status == 0
+                    listed = json.loads(said)
                     assert (listed["login"], listed["kind"]) == ("octocat", "bassloop")
                     assert (listed["priority"], listed["caveats"]) == (0, [])
                     [run] = listed["runs"]
