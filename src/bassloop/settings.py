@@ -161,6 +161,11 @@ class Settings(BaseModel):
     ssh_auth_seconds: Seconds = Field(
         20.0, description="How long an SSH connection may take to authenticate."
     )
+    known_keys_seconds: SecondsOrNone = Field(
+        6 * 3600.0,
+        description="While GitHub doesn't answer, or doesn't let the loop ask, a runner gets in with a key that GitHub "
+        "listed this long ago at most. It's checked as soon as GitHub answers.",
+    )
     ssh_refusals_per_minute: Count = Field(
         20, description="How many SSH connections of one address may fail before it has to wait."
     )

@@ -52,6 +52,10 @@ class Keys:
         self.added: dict[str, list[str]] = {}
         """Listed as soon as somebody asks afresh."""
         self.broken = False
+        self.old = False
+        """Set for what GitHub said long ago, until it is `answering`."""
+        self.answering = trio.Event()
+        self.answering.set()
 
     async def user(self, login: str) -> User | None:
         await trio.lowlevel.checkpoint()
@@ -65,6 +69,10 @@ class Keys:
         if fresh:
             self.listed |= self.added
         return self.listed.get(login.lower(), [])
+
+    async def confirmed(self, login: str) -> bool:
+        await self.answering.wait()
+        return self.old
 
 
 class Records:

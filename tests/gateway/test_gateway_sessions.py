@@ -229,6 +229,17 @@ async def test_a_key_that_was_withdrawn_ends_the_connection():
         assert gateway.pool.snapshot() == []
 
 
+async def test_a_key_that_was_old_is_checked_as_soon_as_github_answers():
+    async with open_gateway(recheck_seconds=1000) as gateway:
+        gateway.keys.old, gateway.keys.answering = True, trio.Event()
+        async with gateway.runner() as (_, client):
+            assert gateway.pool.snapshot()
+            gateway.keys.listed = {}
+            gateway.keys.answering.set()
+            await call_asyncio(client.wait_closed)
+            assert gateway.pool.snapshot() == []
+
+
 async def test_a_gateway_that_stops_says_goodbye(gateway):
     client = await gateway.connect()
     await call_asyncio(client.create_unix_server, lambda: None, "/runtime", encoding=None)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -13,9 +16,9 @@ from bassloop.github.api import API
 from bassloop.github.login_keys import (
     CACHE_SECONDS,
     FRESH_SECONDS,
+    KNOWN_SECONDS,
     MAX_NOBODIES,
     NOBODY_SECONDS,
-    STALE_SECONDS,
 )
 from bassloop.github.request import ANONYMOUS, Credential
 
@@ -105,7 +108,7 @@ async def test_wrong_keys_under_a_login_make_it_be_asked_for_more_and_more_seldo
     assert await keys.keys("octocat", fresh=True) == ["ssh-ed25519 CCCC"], "forgiven"
 
 
-async def test_while_github_cannot_say_what_it_said_has_to_do_for_an_hour(
+async def test_while_github_cannot_say_what_it_said_has_to_do_for_some_hours(
     people: People, keys: LoginKeys, autojump_clock: MockClock
 ) -> None:
     assert await keys.keys("octocat") == ["ssh-ed25519 AAAA"]
@@ -113,7 +116,7 @@ async def test_while_github_cannot_say_what_it_said_has_to_do_for_an_hour(
     await trio.sleep(CACHE_SECONDS)
     assert await keys.keys("octocat") == ["ssh-ed25519 AAAA"]
     assert await keys.keys("octocat", fresh=True) == ["ssh-ed25519 AAAA"]
-    await trio.sleep(STALE_SECONDS)
+    await trio.sleep(KNOWN_SECONDS)
     with pytest.raises(GitHubError):
         await keys.keys("octocat")
 
@@ -237,3 +240,119 @@ async def test_every_page_of_them_is_read(repository: Path) -> None:
     listed = [f"ssh-ed25519 KEY{number}" for number in range(250)]
     async with world(repository, keys=listed) as its:
         assert await its.github.keys.keys("octocat") == listed
+
+
+@dataclass
+class Stored:
+    """A stored answer."""
+
+    user_id: int
+    node_id: str
+    login: str
+    keys: tuple[str, ...]
+    asked_at: float
+
+
+class Memory(dict[str, Stored]):
+    """A store of answers that outlives a restart; `broken`, it can't be read or written."""
+
+    broken = False
+
+    async def get(self, name: str) -> Stored | None:  # type: ignore[override]
+        await trio.lowlevel.checkpoint()
+        if self.broken:
+            raise OSError("the disk is full")
+        return super().get(name)
+
+    async def put(self, name: str, **answer: Any) -> None:
+        await trio.lowlevel.checkpoint()
+        if self.broken:
+            raise OSError("the disk is full")
+        self[name] = Stored(**answer)
+
+    async def remove(self, name: str) -> None:
+        await trio.lowlevel.checkpoint()
+        self.pop(name, None)
+
+
+@asynccontextmanager
+async def restarted(people: People, memory: Memory, **options: Any) -> AsyncGenerator[LoginKeys]:
+    """The users and keys of a process that has just begun."""
+    async with httpx.AsyncClient(transport=httpx.MockTransport(people)) as client:
+        yield LoginKeys(API(client, "https://api.test"), nobody, memory, **options)
+
+
+async def test_known_keys_survive_a_restart_while_github_is_down(
+    people: People, autojump_clock: MockClock
+) -> None:
+    memory = Memory()
+    async with restarted(people, memory) as keys:
+        await keys.confirmed("OctoCat")
+    people.down = True
+    memory["octocat"].asked_at -= 2 * CACHE_SECONDS
+    async with restarted(people, memory) as keys:
+        assert await keys.keys("octocat") == ["ssh-ed25519 AAAA"]
+        user = await keys.user("octocat")
+        assert user is not None
+        assert user.id == 7
+        assert trio.current_time() < 3, "GitHub was waited for more than once"
+
+
+async def test_nobody_is_known_who_has_not_proven_a_key(people: People) -> None:
+    memory = Memory()
+    async with restarted(people, memory) as keys:
+        await keys.keys("octocat")
+    assert not memory
+
+
+@pytest.mark.parametrize("age", [3601.0, -60.0])
+async def test_keys_that_are_too_old_or_of_the_future_are_not_used(
+    people: People, autojump_clock: MockClock, age: float
+) -> None:
+    memory = Memory(octocat=Stored(7, "U_7", "octocat", ("ssh-ed25519 AAAA",), time.time() - age))
+    people.down = True
+    async with restarted(people, memory, known_seconds=3600.0) as keys:
+        with pytest.raises(GitHubError):
+            await keys.keys("octocat")
+
+
+async def test_github_is_asked_until_it_answers_and_what_it_says_is_stored(
+    people: People, autojump_clock: MockClock
+) -> None:
+    stored = Stored(7, "U_7", "octocat", ("ssh-ed25519 AAAA",), time.time() - 2 * CACHE_SECONDS)
+    memory = Memory(octocat=stored)
+    people.down = True
+    async with restarted(people, memory) as keys, trio.open_nursery() as nursery:
+        assert await keys.keys("octocat") == ["ssh-ed25519 AAAA"]
+
+        async def confirm() -> None:
+            assert await keys.confirmed("octocat")
+            assert not await keys.confirmed("octocat")
+
+        nursery.start_soon(confirm)
+        await trio.sleep(1000)
+        assert memory["octocat"] is stored
+        people.down, people.keys["octocat"] = False, ["ssh-ed25519 BBBB"]
+        await trio.sleep(100)
+        assert memory["octocat"].keys == ("ssh-ed25519 BBBB",)
+        assert await keys.keys("octocat") == ["ssh-ed25519 BBBB"]
+
+
+async def test_a_login_that_nobody_has_any_more_is_forgotten(
+    people: People, autojump_clock: MockClock
+) -> None:
+    memory = Memory()
+    async with restarted(people, memory) as keys:
+        await keys.confirmed("octocat")
+        del people.keys["octocat"]
+        await trio.sleep(CACHE_SECONDS)
+        assert await keys.user("octocat") is None
+    assert not memory
+
+
+async def test_a_store_that_fails_keeps_nobody_out(people: People) -> None:
+    memory = Memory()
+    memory.broken = True
+    async with restarted(people, memory) as keys:
+        await keys.confirmed("octocat")
+        assert await keys.keys("octocat") == ["ssh-ed25519 AAAA"]

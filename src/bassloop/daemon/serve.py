@@ -149,7 +149,9 @@ async def _open_resources(settings: Settings) -> AsyncGenerator[Resources]:
                 log_waiting=settings.log_waiting,
             )
         )
-        github = await stack.enter_async_context(open_github(wiring.github_config(settings)))
+        github = await stack.enter_async_context(
+            open_github(wiring.github_config(settings), key_store=store.logins)
+        )
         wiring.check_key(github)
         yield Resources(pages, metrics, certificate, store, github, Notifier.of())
 

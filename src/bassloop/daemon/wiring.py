@@ -170,6 +170,7 @@ def github_config(settings: Settings) -> GitHubConfig:
         app_id=settings.github_app_id,
         private_key=settings.private_key(),
         oauth=_oauth(settings),
+        known_seconds=settings.known_keys_seconds,
     )
 
 

@@ -46,6 +46,12 @@ class KeySource(Protocol):
             fresh: look them up again, for a key that wasn't among those returned before.
         """
 
+    async def confirmed(self, login: str) -> bool:
+        """Wait until these are what GitHub says now, however long it doesn't answer.
+
+        Return whether they had to be looked up again for that.
+        """
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:

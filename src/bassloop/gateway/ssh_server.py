@@ -182,15 +182,22 @@ class _Gateway:
         log.info("runner disconnected")
 
     async def _recheck(self, connection: RunnerConnection) -> None:
-        """Close the connection once its login is somebody else's, or its key was removed."""
+        """Close the connection once GitHub says that its login is somebody else's, or its key was removed.
+
+        Somebody who was let in by what GitHub had said earlier is checked as soon as GitHub answers.
+        """
         assert connection.identity is not None
+        first = True
         while True:
-            await trio.sleep(self._settings.recheck_seconds)
             try:
-                if await still_is(self._keys, connection.identity):
-                    continue
+                renewed = await self._keys.confirmed(connection.identity.login)
+                known = (first and not renewed) or await still_is(self._keys, connection.identity)
             except Exception as error:  # noqa: BLE001  (nobody is thrown out because GitHub is down)
                 log.warning("key not looked up again", error=str(error))
+                known = True
+            if known:
+                first = False
+                await trio.sleep(self._settings.recheck_seconds)
                 continue
             log.warning("key withdrawn")
             for session in list(connection.sessions):

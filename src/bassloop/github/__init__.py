@@ -22,7 +22,7 @@ from bassloop.github.errors import (
     retry_after,
 )
 from bassloop.github.github import GitHub, GitHubConfig, open_github
-from bassloop.github.login_keys import LoginKeys
+from bassloop.github.login_keys import KeyStore, LoginKeys
 from bassloop.github.models import (
     Action,
     Annotation,
@@ -66,6 +66,7 @@ __all__ = [
     "GitHubError",
     "GitHubRepository",
     "Head",
+    "KeyStore",
     "LoginKeys",
     "MalformedEvent",
     "NotFound",

@@ -16,7 +16,7 @@ from bassloop.github.app_webhook import AppWebhook
 from bassloop.github.budget import POINTS
 from bassloop.github.check_writer import CheckWriter
 from bassloop.github.errors import GitHubError, NotFound, Unauthorized
-from bassloop.github.login_keys import LoginKeys
+from bassloop.github.login_keys import KNOWN_SECONDS, KeyStore, LoginKeys
 from bassloop.github.oauth import OAuth, OAuthConfig
 from bassloop.github.rate_limits import RetryPolicy
 from bassloop.github.repository import MAX_FILE, GitHubRepository
@@ -40,6 +40,7 @@ class GitHubConfig:
         retries: how often and how long calls are tried.
         max_file: the most bytes of a repository's file; GitHub serves none over 100 MB.
         points: that a credential may spend in a minute; see :mod:`bassloop.github.budget`.
+        known_seconds: how old the keys of a known user may be that are used while GitHub can't say.
     """
 
     api_url: str = "https://api.github.com"
@@ -49,6 +50,7 @@ class GitHubConfig:
     retries: RetryPolicy = field(default_factory=RetryPolicy)
     max_file: int = MAX_FILE
     points: int = POINTS
+    known_seconds: float = KNOWN_SECONDS
 
 
 class GitHub:
@@ -61,12 +63,14 @@ class GitHub:
         oauth: OAuth | None = None,
         *,
         max_file: int = MAX_FILE,
+        key_store: KeyStore | None = None,
+        known_seconds: float = KNOWN_SECONDS,
     ) -> None:
         self.api = api
         self.app = app
         self.oauth = oauth
         self.max_file = max_file
-        self.keys = LoginKeys(api, self._reader)
+        self.keys = LoginKeys(api, self._reader, key_store, known_seconds)
         self.check_writer = CheckWriter()
 
     def __repr__(self) -> str:
@@ -110,12 +114,16 @@ class GitHub:
 
 @asynccontextmanager
 async def open_github(
-    config: GitHubConfig, *, transport: httpx.AsyncBaseTransport | None = None
+    config: GitHubConfig,
+    *,
+    transport: httpx.AsyncBaseTransport | None = None,
+    key_store: KeyStore | None = None,
 ) -> AsyncGenerator[GitHub]:
     """Open GitHub with its connections.
 
     Args:
         transport: carries requests instead of the network, for tests.
+        key_store: keeps the keys of known users through restarts.
     """
     timeout = httpx.Timeout(30.0, connect=10.0)
     limits = httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=10)
@@ -130,7 +138,14 @@ async def open_github(
         if config.app_id is not None and config.private_key is not None:
             app = App(api, config.app_id, config.private_key)
         oauth = None if config.oauth is None else OAuth(client, config.oauth)
-        yield GitHub(api, app, oauth, max_file=config.max_file)
+        yield GitHub(
+            api,
+            app,
+            oauth,
+            max_file=config.max_file,
+            key_store=key_store,
+            known_seconds=config.known_seconds,
+        )
 
 
 def is_loopback(url: str) -> bool:

@@ -4,22 +4,28 @@ A result is cached for a short time; for a key that isn't in it the login is loo
 new key works at once. Somebody who tries one wrong key after the other under a login makes it be looked up
 less and less often: each time in vain doubles the seconds until the next. Logins that nobody has are
 cached apart and for less long, and logins never seen before are looked up at a bounded rate: a stranger
-who dials in under many names can neither push out known users nor spend the rate limit. While GitHub
-can't say, an older result is used for a known user.
+who dials in under many names can neither push out known users nor spend the rate limit.
+
+While GitHub can't say, or doesn't in a moment, an older result is used for a known user, up to an age that is a
+setting. The results of users who have proven a key are stored with their time, so that they outlive a restart.
+Whoever lets somebody in then waits for GitHub's answer with `confirmed`, and acts on it.
 """
 
 from __future__ import annotations
 
 import math
 import re
+import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
 
+import structlog
 import trio
 
-from bassloop.concurrency import KeyedLock, TokenBucket, TTLCache
-from bassloop.github.errors import GitHubError, NotFound, RateLimited
+from bassloop.concurrency import Backoff, KeyedLock, TokenBucket, TTLCache, retry
+from bassloop.github.errors import GitHubError, NotFound, RateLimited, retry_after
 from bassloop.github.models import User
 
 if TYPE_CHECKING:
@@ -28,14 +34,19 @@ if TYPE_CHECKING:
     from bassloop.github.api import API
     from bassloop.github.request import Credential
 
+log = structlog.get_logger(__name__)
+
 CACHE_SECONDS = 300.0
 FRESH_SECONDS = 10.0
 """The least time between two fresh lookups of a login, unless the first was in vain."""
-STALE_SECONDS = 3_600.0
-"""How old a result may be that is used because GitHub can't say."""
+KNOWN_SECONDS = 6 * 3600.0
+"""How old a result may be that is used because GitHub can't say, unless a setting says otherwise."""
 NOBODY_SECONDS = 60.0
-ANSWER_SECONDS = 8.0
+ANSWER_SECONDS = 2.0
 """How long to wait for GitHub when there is such a result: a runner that dials in doesn't wait for long."""
+IN_VAIN_SECONDS = 10.0
+"""How long GitHub isn't waited for again after it was waited for in vain."""
+CONFIRMING = Backoff(first=2.0, longest=60.0)
 MAX_LOGINS = 10_000
 MAX_NOBODIES = 2_000
 AT_ONCE = 8
@@ -45,15 +56,60 @@ MAX_KEYS = 1_000
 _LOGIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,98}[A-Za-z0-9])?\Z")
 
 
+class StoredKeys(Protocol):
+    """An answer of GitHub's about a login, as it was stored. `asked_at` is in seconds since the epoch."""
+
+    @property
+    def user_id(self) -> int: ...
+    @property
+    def node_id(self) -> str: ...
+    @property
+    def login(self) -> str: ...
+    @property
+    def keys(self) -> tuple[str, ...]: ...
+    @property
+    def asked_at(self) -> float: ...
+
+
+class KeyStore(Protocol):
+    """Stores GitHub's answers about logins, by the login in lower case. May fail, as when the disk is full."""
+
+    async def get(self, name: str) -> StoredKeys | None:
+        """Return the answer about a login, or None."""
+
+    async def put(
+        self,
+        name: str,
+        *,
+        user_id: int,
+        node_id: str,
+        login: str,
+        keys: tuple[str, ...],
+        asked_at: float,
+    ) -> None:
+        """Store the answer about a login."""
+
+    async def remove(self, name: str) -> None:
+        """Forget a login, which nobody has any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Lookup:
-    """GitHub's answer about a login: `user` is None if nobody has it."""
+    """GitHub's answer about a login: `user` is None if nobody has it.
+
+    Args:
+        asked_at: in Trio's time; before the process began for one that was stored.
+        fresh_seconds: how old it has to be before a fresh lookup.
+        in_vain_at: when GitHub was last asked in vain since.
+        stored: whether it is to outlive a restart.
+    """
 
     user: User | None
     keys: tuple[str, ...]
     asked_at: float
     fresh_seconds: float = FRESH_SECONDS
-    """How old it has to be before a fresh lookup."""
+    in_vain_at: float = -math.inf
+    stored: bool = False
 
     def is_newer_than(self, seconds: float) -> bool:
         """Return whether it is at most that old, and, for a login of nobody, `NOBODY_SECONDS`."""
@@ -67,15 +123,20 @@ class LoginKeys:
 
     Args:
         credential: who asks; without an installation, GitHub allows 60 requests an hour.
+        store: keeps what GitHub said of known users through restarts.
+        known_seconds: how old a result may be that is used because GitHub can't say.
     """
 
     api: API
     credential: Callable[[], Awaitable[Credential]]
+    store: KeyStore | None = None
+    known_seconds: float = KNOWN_SECONDS
     _known: TTLCache[str, _Lookup] = field(default_factory=lambda: TTLCache(MAX_LOGINS), init=False)
     _nobodies: TTLCache[str, _Lookup] = field(
         default_factory=lambda: TTLCache(MAX_NOBODIES, NOBODY_SECONDS), init=False
     )
     _looking_up: KeyedLock[str] = field(default_factory=KeyedLock, init=False)
+    _confirming: KeyedLock[str] = field(default_factory=KeyedLock, init=False)
     _limiter: trio.CapacityLimiter = field(
         default_factory=lambda: trio.CapacityLimiter(AT_ONCE), init=False
     )
@@ -100,6 +161,28 @@ class LoginKeys:
         """
         return list((await self._look_up(login, fresh=fresh)).keys)
 
+    async def confirmed(self, login: str) -> bool:
+        """Wait until GitHub has said within the last minutes who a login is, and store what it said.
+
+        For somebody who has proven a key, perhaps one that GitHub listed long ago. GitHub is asked until it answers.
+        Return whether it was asked. Cancelled, nothing is stored.
+        """
+        name = login.lower()
+        if not _LOGIN.match(name):
+            return False
+        async with self._confirming.hold(name):
+            found = self._known.get(name)
+            current = found is not None and found.is_newer_than(CACHE_SECONDS)
+            if found is not None and current and found.stored:
+                return False
+            if found is None or not current:
+                # Without the lock of lookups, or everybody else who asks for this login would wait for GitHub, too.
+                ask = partial(self._fetch, name)
+                found = await retry(ask, CONFIRMING, retry_after=_retry_after)
+            self._remember(name, replace(found, stored=True))
+            await self._save(name, found)
+            return not current
+
     async def _look_up(self, login: str, *, fresh: bool = False) -> _Lookup:
         """Return what GitHub says of a login; it is asked once, however many wait for it."""
         name = login.lower()
@@ -114,17 +197,22 @@ class LoginKeys:
         found = self._known.get(name) or self._nobodies.get(name)
         if found is None:
             return None
-        return (
-            found if found.is_newer_than(found.fresh_seconds if fresh else CACHE_SECONDS) else None
-        )
+        if found.is_newer_than(found.fresh_seconds if fresh else CACHE_SECONDS):
+            return found
+        in_vain = trio.current_time() - found.in_vain_at < IN_VAIN_SECONDS
+        return found if in_vain and found.is_newer_than(self.known_seconds) else None
 
     async def _renew(self, name: str, fresh: bool) -> _Lookup:
         """Ask GitHub and cache the result; an older one has to do when GitHub can't say."""
         before = self._known.get(name)
+        if before is None and (before := await self._load(name)) is not None:
+            self._remember(name, before)
+            if (cached := self._cached(name, fresh)) is not None:
+                return cached
         if before is None and not self._strangers.take():
             message = f"too many unknown logins were looked up; {name} has to wait a moment"
             raise RateLimited(message, 0, 60 / STRANGERS_A_MINUTE)
-        usable = before if before is not None and before.is_newer_than(STALE_SECONDS) else None
+        usable = before if before is not None and before.is_newer_than(self.known_seconds) else None
         found: _Lookup | None = None
         with trio.move_on_after(math.inf if usable is None else ANSWER_SECONDS):
             try:
@@ -135,14 +223,59 @@ class LoginKeys:
                     raise
         if found is None:
             assert usable is not None
+            self._remember(name, replace(usable, in_vain_at=trio.current_time()))
             return usable
-        if fresh and before is not None and (found.user, found.keys) == (before.user, before.keys):
-            longer = min(2 * before.fresh_seconds, CACHE_SECONDS)
-            found = replace(found, fresh_seconds=longer)
+        if before is not None:
+            unchanged = (found.user, found.keys) == (before.user, before.keys)
+            if fresh and unchanged:
+                longer = min(2 * before.fresh_seconds, CACHE_SECONDS)
+                found = replace(found, fresh_seconds=longer)
+            found = replace(found, stored=before.stored)
+            if before.stored and not unchanged:
+                await self._save(name, found)
+        self._remember(name, found)
+        return found
+
+    def _remember(self, name: str, found: _Lookup) -> None:
         self._known.forget(name)
         self._nobodies.forget(name)
         (self._known if found.user else self._nobodies).store(name, found)
-        return found
+
+    async def _load(self, name: str) -> _Lookup | None:
+        """Return the stored result, if there is one that isn't too old and not from the future."""
+        if self.store is None:
+            return None
+        try:
+            stored = await self.store.get(name)
+        except Exception as error:  # noqa: BLE001  (GitHub knows as well)
+            log.warning("keys not read from the store", login=name, error=str(error))
+            return None
+        if stored is None:
+            return None
+        age = time.time() - stored.asked_at
+        if not 0 <= age < self.known_seconds:
+            return None
+        user = User(stored.user_id, stored.node_id, stored.login)
+        return _Lookup(user, stored.keys, trio.current_time() - age, stored=True)
+
+    async def _save(self, name: str, found: _Lookup) -> None:
+        """Store a result; if that fails, only the next restart is worse off."""
+        if self.store is None:
+            return
+        try:
+            if found.user is None:
+                await self.store.remove(name)
+                return
+            await self.store.put(
+                name,
+                user_id=found.user.id,
+                node_id=found.user.node_id,
+                login=found.user.login,
+                keys=found.keys,
+                asked_at=time.time() - (trio.current_time() - found.asked_at),
+            )
+        except Exception as error:  # noqa: BLE001  (as the docstring says)
+            log.warning("keys not stored", login=name, error=str(error))
 
     async def _fetch(self, login: str) -> _Lookup:
         credential, path = await self.credential(), f"/users/{quote(login)}"
@@ -157,3 +290,8 @@ class LoginKeys:
         except (AttributeError, TypeError, KeyError, ValueError) as error:
             raise GitHubError(f"GitHub's answer to GET {path} can't be read") from error
         return _Lookup(user, keys, asked_at)
+
+
+def _retry_after(error: Exception) -> float | None:
+    """Return the least delay before GitHub is asked again; it is, whatever it said."""
+    return (retry_after(error) or 0.0) if isinstance(error, GitHubError) else None

@@ -294,6 +294,22 @@ class LogText:
 
 
 @dataclass(frozen=True, slots=True)
+class LoginRecord:
+    """What GitHub said of a login.
+
+    Args:
+        keys: lines of an authorized_keys file.
+        asked_at: when GitHub was asked, in seconds since the epoch.
+    """
+
+    user_id: int
+    node_id: str
+    login: str
+    keys: tuple[str, ...]
+    asked_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """The amounts of things in the store, and of those that wait.
 

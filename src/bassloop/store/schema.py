@@ -268,6 +268,21 @@ _TESTS = (
 )
 
 
+_LOGINS = (
+    """
+    CREATE TABLE logins (
+        name TEXT PRIMARY KEY,
+        user_id INTEGER NOT NULL,
+        node_id TEXT NOT NULL,
+        login TEXT NOT NULL,
+        keys TEXT NOT NULL,
+        asked_at REAL NOT NULL
+    ) STRICT, WITHOUT ROWID
+    """,
+    "CREATE INDEX logins_by_age ON logins (asked_at)",
+)
+
+
 def migrations() -> Migrations:
     """Return all migrations, oldest first. Each is applied and noted in one transaction."""
     numbered = Migrations("bassloop")
@@ -305,6 +320,11 @@ def migrations() -> Migrations:
     @numbered(name="0007_tests")
     def tests(db: Database) -> None:
         for statement in _TESTS:
+            db.execute(statement)
+
+    @numbered(name="0008_logins")
+    def logins(db: Database) -> None:
+        for statement in _LOGINS:
             db.execute(statement)
 
     return numbered

@@ -29,7 +29,7 @@ from bassloop.store.runtimes import Runtimes
 from bassloop.store.schema import APPLICATION_ID
 from bassloop.store.steps import Steps
 from bassloop.store.tests import Tests
-from bassloop.store.visitors import Repositories, Sessions, Users
+from bassloop.store.visitors import Logins, Repositories, Sessions, Users
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -133,6 +133,7 @@ class Store(Subject):
         self.checks = Checks(engine)
         self.deliveries = Deliveries(engine)
         self.heads = Heads(engine)
+        self.logins = Logins(engine)
         self.repositories = Repositories(engine)
         self.runs = Runs(engine)
         self.runtimes = Runtimes(engine)

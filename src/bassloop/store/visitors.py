@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from typing import TYPE_CHECKING
 
 from bassloop.store.engine import Subject, reads, writes
-from bassloop.store.records import RepositoryRecord, SessionRecord, User
+from bassloop.store.records import LoginRecord, RepositoryRecord, SessionRecord, User
 
 if TYPE_CHECKING:
     from bassloop.store.engine import Connection, Row
 
+MAX_LOGINS = 10_000
 SESSIONS_EACH = 50
 """The most sessions of one user; a new one replaces the oldest."""
 
@@ -41,6 +43,58 @@ def ensure_user(db: Connection, user_id: int, login: str) -> None:
         "INSERT INTO users (id, node_id, login) VALUES (?, '', ?) ON CONFLICT (id) DO NOTHING",
         (user_id, login),
     )
+
+
+class Logins(Subject):
+    """Logins and keys of users who have connected a runner, as GitHub said them."""
+
+    async def put(
+        self,
+        name: str,
+        *,
+        user_id: int,
+        node_id: str,
+        login: str,
+        keys: tuple[str, ...],
+        asked_at: float,
+    ) -> None:
+        """Store what GitHub said of a login, and forget those that were asked for longest ago.
+
+        Raises StoreFull or StoreLocked at once: a runner doesn't wait for the disk.
+
+        Args:
+            name: the login in lower case.
+            asked_at: when GitHub was asked, in seconds since the epoch.
+        """
+        row = (name, user_id, node_id, login, json.dumps(keys), asked_at)
+
+        def put(db: Connection) -> None:
+            db.execute("INSERT OR REPLACE INTO logins VALUES (?, ?, ?, ?, ?, ?)", row)
+            db.execute(
+                "DELETE FROM logins WHERE name IN "
+                "(SELECT name FROM logins ORDER BY asked_at DESC LIMIT -1 OFFSET ?)",
+                (MAX_LOGINS,),
+            )
+
+        await self._engine.write(put, wait=False)
+
+    async def remove(self, name: str) -> None:
+        """Forget a login. Raises StoreFull or StoreLocked at once."""
+
+        def remove(db: Connection) -> None:
+            db.execute("DELETE FROM logins WHERE name = ?", (name,))
+
+        await self._engine.write(remove, wait=False)
+
+    @reads
+    def get(self, db: Connection, name: str) -> LoginRecord | None:
+        """Return what GitHub said of a login, or None."""
+        row = db.execute(
+            "SELECT user_id, node_id, login, keys, asked_at FROM logins WHERE name = ?", (name,)
+        ).fetchone()
+        return (
+            None if row is None else LoginRecord(**{**row, "keys": tuple(json.loads(row["keys"]))})
+        )
 
 
 class Repositories(Subject):
