@@ -20,15 +20,16 @@ _COLUMNS = (
     "guid, event, action, received_at, state, attempts, error, repository, head_sha, sender, "
     "order_key, failures, postponed, not_before"
 )
-_WITHOUT_BODY = f"{_COLUMNS}, x'' AS body"
 _WITH_BODY = f"{_COLUMNS}, body"
 
 _START_ANEW = (
     "UPDATE deliveries SET state = 'received', attempts = 0, failures = 0, postponed = 0, "
     "not_before = NULL, error = NULL"
 )
+_ONE_LESS = "CASE WHEN attempts > 0 THEN attempts - 1 ELSE 0 END"
+
 UNFINISHED = "state IN ('received', 'handling')"
-"""A condition as the index of unfinished deliveries has it, so that SQLite uses the index."""
+"""A condition as the index of unfinished deliveries has it, so that the index is used."""
 
 
 class Deliveries(Subject):
@@ -83,7 +84,7 @@ class Deliveries(Subject):
         state = DeliveryState(state)
         row = db.execute(
             "UPDATE deliveries SET state = :state, error = :error, not_before = NULL, "
-            "attempts = attempts + (:state = 'handling') WHERE guid = :guid "
+            "attempts = attempts + CASE WHEN :state = 'handling' THEN 1 ELSE 0 END WHERE guid = :guid "
             "AND state IN (SELECT value FROM json_each(:before)) RETURNING attempts",
             {
                 "state": state,
@@ -109,8 +110,7 @@ class Deliveries(Subject):
         return _put_back(
             db,
             guid,
-            "attempts = max(attempts - 1, 0), postponed = postponed + 1, error = :why, "
-            "not_before = :until",
+            f"attempts = {_ONE_LESS}, postponed = postponed + 1, error = :why, not_before = :until",
             "postponed",
             {"why": why, "until": until},
         )
@@ -132,7 +132,7 @@ class Deliveries(Subject):
     @writes
     def release(self, db: Connection, guid: str) -> None:
         """Make a delivery `received` again as if handling it had not begun. Raises NotStored."""
-        _put_back(db, guid, "attempts = max(attempts - 1, 0)", "attempts", {})
+        _put_back(db, guid, f"attempts = {_ONE_LESS}", "attempts", {})
 
     @writes
     def replay(self, db: Connection, guid: str) -> bool:
@@ -153,7 +153,7 @@ class Deliveries(Subject):
 
         All bodies of a backlog may be larger than memory: `get` returns a single one.
         """
-        rows = db.execute(f"SELECT {_WITHOUT_BODY} FROM deliveries WHERE {UNFINISHED} ORDER BY seq")
+        rows = db.execute(f"SELECT {_COLUMNS} FROM deliveries WHERE {UNFINISHED} ORDER BY seq")
         return [_delivery(row) for row in rows]
 
     @reads
@@ -172,7 +172,7 @@ class Deliveries(Subject):
             states: only those in one of these states.
         """
         rows = db.execute(
-            f"SELECT {_WITHOUT_BODY} FROM deliveries "
+            f"SELECT {_COLUMNS} FROM deliveries "
             "WHERE (:before IS NULL OR seq < (SELECT seq FROM deliveries WHERE guid = :before)) "
             "AND (:states = '[]' OR state IN (SELECT value FROM json_each(:states))) "
             "ORDER BY seq DESC LIMIT :limit",
@@ -211,7 +211,7 @@ def release_held(db: Connection, order_key: str, waited: Collection[str]) -> lis
         {"key": order_key, "waited": json.dumps(list(waited))},
     ).fetchall()
     rows = db.execute(
-        f"SELECT {_WITHOUT_BODY} FROM deliveries "
+        f"SELECT {_COLUMNS} FROM deliveries "
         "WHERE guid IN (SELECT value FROM json_each(?)) ORDER BY seq",
         (json.dumps([row["guid"] for row in guids]),),
     )
@@ -263,4 +263,4 @@ def _find(db: Connection, guid: str) -> Delivery | None:
 
 
 def _delivery(row: Row) -> Delivery:
-    return Delivery(**{**row, "state": DeliveryState(row["state"])})
+    return Delivery(**{"body": b"", **row, "state": DeliveryState(row["state"])})

@@ -26,7 +26,8 @@ class Heads(Subject):
         db.execute(
             "INSERT INTO superseded (repository_id, head_sha, place, by_sha, at) "
             "VALUES (?, ?, ?, ?, ?) "
-            "ON CONFLICT DO UPDATE SET by_sha = excluded.by_sha, at = excluded.at",
+            "ON CONFLICT (repository_id, head_sha, place) "
+            "DO UPDATE SET by_sha = excluded.by_sha, at = excluded.at",
             (repository_id, head_sha, place, by_sha, at),
         )
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(Run))
 _COLUMNS = ", ".join(
-    "ifnull(r.thunk_digest, '') AS thunk_digest" if name == "thunk_digest" else f"r.{name}"
+    "coalesce(r.thunk_digest, '') AS thunk_digest" if name == "thunk_digest" else f"r.{name}"
     for name in _FIELDS
 )
 
@@ -35,7 +35,9 @@ _CONDITIONS = {
     "states": "r.state IN (SELECT value FROM json_each(:states))",
     "pushed": "(r.pull_request IS NULL) = :pushed",
 }
-_READABLE = "(r.public = 1 OR r.repository_id IN (SELECT value FROM json_each(:readable)))"
+_READABLE = (
+    "(r.public = 1 OR r.repository_id IN (SELECT CAST(value AS BIGINT) FROM json_each(:readable)))"
+)
 
 MAX_RUNS_SEARCHED = 5_000
 """The newest runs of a repository among which the latest run of each check is searched."""
@@ -147,7 +149,7 @@ class Runs(Subject):
         rows = db.execute(
             f"SELECT {_COLUMNS} FROM runs r JOIN (SELECT max(seq) AS newest FROM "
             f"(SELECT r.seq, r.check_name FROM runs r WHERE {where} "
-            "ORDER BY r.seq DESC LIMIT :limit) GROUP BY check_name) "
+            "ORDER BY r.seq DESC LIMIT :limit) AS searched GROUP BY check_name) AS latest "
             "ON r.seq = newest ORDER BY r.check_name",
             {**values, "limit": MAX_RUNS_SEARCHED},
         ).fetchall()
@@ -173,7 +175,7 @@ class Runs(Subject):
             run_id,
             RunState.RUNNING,
             "runtime_id = :runtime_id, runner_login = :runner_login, platform = :platform, "
-            "runner_kind = :runner_kind, started_at = ifnull(started_at, :at)",
+            "runner_kind = :runner_kind, started_at = coalesce(started_at, :at)",
             {
                 "runtime_id": runtime_id,
                 "runner_login": runner_login,

@@ -56,7 +56,7 @@ class Runtimes(Subject):
         """Return the connected runtimes in the order in which they connected."""
         rows = db.execute(
             "SELECT t.id, t.user_id, u.login, t.os, t.arch, t.priority, t.connected_at, "
-            "ifnull(s.address, '') AS address, t.session, t.kind FROM runtimes t "
+            "coalesce(s.address, '') AS address, t.session, t.kind FROM runtimes t "
             "JOIN users u ON u.id = t.user_id "
             "LEFT JOIN services s ON s.runtime_id = t.id AND s.name = ? "
             "ORDER BY t.connected_at, t.id",

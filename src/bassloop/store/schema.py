@@ -223,7 +223,7 @@ _VISITORS = (
         FROM (SELECT max(id) AS id FROM check_runs GROUP BY repository_id) AS latest
         JOIN check_runs AS c ON c.id = latest.id
         JOIN runs AS r ON r.repository_id = c.repository_id
-        GROUP BY c.repository_id
+        GROUP BY c.repository_id, c.repository, c.installation_id
     """,
     """
     CREATE INDEX repositories_private ON repositories (used_at DESC, id) WHERE public = 0

@@ -24,6 +24,11 @@ _COLUMNS = (
     "id AS row, run_id, digest, name, started_at, completed_at, cached, error, cancelled, "
     "internal, position, raw_bytes, lines, version, log_state = 'cut' AS log_cut"
 )
+_REPORTED = (
+    "name", "started_at", "completed_at", "cached", "error", "cancelled", "internal"
+)  # fmt: skip
+"""The columns that a runner's update sets."""
+
 _FLAGS = ("cached", "cancelled", "internal", "log_cut")
 
 
@@ -114,7 +119,8 @@ def _merge_update(db: Connection, run_id: str, update: StepUpdate, version: int)
         "version": version,
     }
     row = db.execute(
-        "SELECT id FROM vertexes WHERE run_id = ? AND digest = ?", (run_id, update.digest)
+        f"SELECT id, {', '.join(_REPORTED)} FROM vertexes WHERE run_id = ? AND digest = ?",
+        (run_id, update.digest),
     ).fetchone()
     if row is None:
         row = db.execute(
@@ -126,20 +132,16 @@ def _merge_update(db: Connection, run_id: str, update: StepUpdate, version: int)
         ).fetchone()
         changed = True
     else:
-        changed = bool(
+        for column in ("started_at", "completed_at"):
+            if values[column] is None:
+                values[column] = row[column]
+        changed = any(values[name] != row[name] for name in _REPORTED)
+        if changed:
+            assignments = ", ".join(f"{name} = :{name}" for name in (*_REPORTED, "version"))
             db.execute(
-                "UPDATE vertexes SET name = :name, "
-                "started_at = ifnull(:started_at, started_at), "
-                "completed_at = ifnull(:completed_at, completed_at), cached = :cached, "
-                "error = :error, cancelled = :cancelled, internal = :internal, version = :version "
-                "WHERE run_id = :run_id AND digest = :digest AND (name IS NOT :name "
-                "OR started_at IS NOT ifnull(:started_at, started_at) "
-                "OR completed_at IS NOT ifnull(:completed_at, completed_at) "
-                "OR cached != :cached OR error IS NOT :error OR cancelled != :cancelled "
-                "OR internal != :internal)",
+                f"UPDATE vertexes SET {assignments} WHERE run_id = :run_id AND digest = :digest",
                 values,
-            ).rowcount
-        )
+            )
     if update.inputs and _inputs(db, row["id"]) != update.inputs:
         db.execute("DELETE FROM vertex_edges WHERE vertex = ?", (row["id"],))
         db.executemany(

@@ -205,9 +205,9 @@ class Sessions(Subject):
             (_digest(secret), user_id, now, expires_at),
         )
         db.execute(
-            "DELETE FROM sessions WHERE digest IN (SELECT digest FROM sessions WHERE user_id = ? "
-            "ORDER BY created_at DESC, digest LIMIT -1 OFFSET ?)",
-            (user_id, SESSIONS_EACH),
+            "DELETE FROM sessions WHERE user_id = :user AND digest NOT IN (SELECT digest FROM sessions "
+            "WHERE user_id = :user ORDER BY created_at DESC, digest LIMIT :each)",
+            {"user": user_id, "each": SESSIONS_EACH},
         )
 
     @reads

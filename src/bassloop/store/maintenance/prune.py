@@ -118,7 +118,7 @@ def _delivery_horizon(
 def _stored_runs(db: Connection, sizes: Mapping[str, int]) -> list[StoredRun]:
     """Return all runs, oldest first, with the sizes of their logs."""
     rows = db.execute(
-        f"SELECT r.id, r.repository, ifnull(r.ended_at, r.created_at) AS ended_at, {_OVER} AS over "
+        f"SELECT r.id, r.repository, coalesce(r.ended_at, r.created_at) AS ended_at, {_OVER} AS over "
         "FROM runs r ORDER BY r.seq"
     )
     return [
