@@ -54,7 +54,7 @@ def test_a_command_that_is_none_is_told() -> None:
     result = CliRunner().invoke(cli, ["man", "deliveries", "burn"])
     assert (result.exit_code, result.output) == (
         1,
-        "Error: there is no command bassloop deliveries burn\n",
+        "bassloop: there is no command bassloop deliveries burn\n",
     )
 
 

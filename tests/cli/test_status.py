@@ -88,6 +88,25 @@ def test_one_that_was_told_on_its_command_line_where_to_listen_is_found(
         assert status(env, "--up") == (0, "")
 
 
+def test_one_whose_data_is_elsewhere_is_found_while_it_runs(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    home = {**env, "HOME": str(tmp_path), "XDG_STATE_HOME": "", "XDG_DATA_HOME": ""}
+    elsewhere = {name: value for name, value in home.items() if name != "DATA_DIR"}
+    with daemon(home):
+        assert status(elsewhere)[0] == 0
+        other = {**home, "DATA_DIR": str(tmp_path / "other"), "LISTEN": "127.0.0.1:0"}
+        with daemon(other):
+            code, said = status(elsewhere)
+            assert code == 1
+            assert "bassloop: 2 daemons run here; say which one is meant:" in said
+            assert f"--data-dir {tmp_path / 'other'}" in said
+            assert status(elsewhere, "--data-dir", str(tmp_path / "other"))[0] == 0
+    # Both were killed, so nobody says where their data is.
+    assert "there is no database" in status(elsewhere)[1]
+    assert not list((tmp_path / ".local/state/bass-loop/daemons").iterdir())
+
+
 def test_one_behind_its_own_certificate_is_found_too(env: dict[str, str], tmp_path: Path) -> None:
     chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
     write_certificate(chain, key, "loop.example.com")

@@ -127,4 +127,4 @@ def test_a_full_disk_is_one_line(make_repository: MakeRepository) -> None:
             check=False,
             env=environment,
         )
-    assert done.stderr.splitlines() == ["Error: the output can't be written: the disk is full"]
+    assert done.stderr.splitlines() == ["bassloop: the output can't be written: the disk is full"]

@@ -49,14 +49,15 @@ def test_a_port_that_is_taken_is_named_with_its_setting(env: dict[str, str], set
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         said = refused({**env, setting: address})
-    assert said == f"Error: {setting}: can't listen on {address}: Address already in use"
+    assert said == f"bassloop: {setting}: can't listen on {address}: Address already in use"
 
 
 def test_a_key_that_can_not_be_read_is_named(env: dict[str, str], tmp_path: Path) -> None:
     path = tmp_path / "app.pem"
     said = refused({**env, "GITHUB_APP_ID": "1", "GITHUB_APP_PRIVATE_KEY_PATH": str(path)})
     assert (
-        said == f"Error: GITHUB_APP_PRIVATE_KEY_PATH: can't read {path}: No such file or directory"
+        said
+        == f"bassloop: GITHUB_APP_PRIVATE_KEY_PATH: can't read {path}: No such file or directory"
     )
 
 
@@ -77,7 +78,7 @@ def test_a_certificate_that_is_none_is_told(env: dict[str, str], tmp_path: Path)
 
 def test_a_proxy_that_is_no_address_is_named(env: dict[str, str]) -> None:
     said = refused({**env, "TRUSTED_PROXIES": "10.0.0.0/8 localhost"})
-    assert said.startswith("Error: TRUSTED_PROXIES: 'localhost' does not appear to be")
+    assert said.startswith("bassloop: TRUSTED_PROXIES: 'localhost' does not appear to be")
 
 
 def test_who_started_it_hears_of_its_life(env: dict[str, str], tmp_path: Path) -> None:

@@ -9,11 +9,17 @@ from __future__ import annotations
 import importlib
 import sys
 from difflib import get_close_matches
-from typing import Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import click
 
 from bassloop import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PROGRAM = "bassloop"
+"""Begins each error, whatever the command."""
 
 
 class _Command(NamedTuple):
@@ -79,7 +85,30 @@ class SuggestingGroup(click.Group):
 
 
 class LazyGroup(SuggestingGroup):
-    """A group whose commands are imported when they are called."""
+    """A group whose commands are imported when they are called, and whose errors begin with the program's name."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run a command and, if `standalone_mode`, exit with its status, as click does."""
+        if not standalone_mode:
+            return super().main(args, prog_name, complete_var, False, **extra)
+        try:
+            status = super().main(args, prog_name, complete_var, False, **extra)
+        except click.ClickException as error:
+            click.echo(f"{PROGRAM}: {error.format_message()}", err=True)
+            if isinstance(error, click.UsageError) and error.ctx is not None:
+                click.echo(f"Try '{error.ctx.command_path} --help'.", err=True)
+            sys.exit(error.exit_code)
+        except click.Abort as error:
+            click.echo(f"{PROGRAM}: aborted", err=True)
+            sys.exit(130 if isinstance(error.__cause__, KeyboardInterrupt) else 1)
+        sys.exit(status if isinstance(status, int) else 0)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names, in the order of the table."""
@@ -114,6 +143,6 @@ def cli() -> None:
 def main(args: list[str] | None = None) -> Any:
     """Run a command, and exit with its status; with 130 if it was interrupted."""
     try:
-        return cli(args=args, prog_name="bassloop")
+        return cli(args=args, prog_name=PROGRAM)
     except KeyboardInterrupt:
         sys.exit(130)

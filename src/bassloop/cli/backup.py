@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bassloop.cli.errors import report_errors
-from bassloop.cli.options import FOLDER, data_dir_option, read_settings
+from bassloop.cli.options import FOLDER, data_dir_option, find_settings, read_settings
 from bassloop.units import format_size
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def backup(folder: Path, data_dir: Path | None) -> None:
     from bassloop.store import StoreError
     from bassloop.store.maintenance.backup import back_up
 
-    settings = read_settings(data_dir=data_dir)
+    settings = find_settings(data_dir=data_dir)
     with report_errors(StoreError):
         made = back_up(settings.database, settings.blobs, folder, now=time.time())
     click.echo(

@@ -12,7 +12,7 @@ import click
 
 from bassloop.cli import SuggestingGroup
 from bassloop.cli.errors import report_errors
-from bassloop.cli.options import data_dir_option, json_lines_option, read_settings
+from bassloop.cli.options import data_dir_option, find_settings, json_lines_option
 from bassloop.lifecycle import DeliveryState
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def deliveries(context: click.Context, data_dir: Path | None) -> None:
     Example:
       bassloop deliveries list --state set_aside
     """
-    context.obj = read_settings(data_dir=data_dir)
+    context.obj = find_settings(data_dir=data_dir)
 
 
 @deliveries.command("list")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bassloop.cli.errors import report_errors, report_output_errors
-from bassloop.cli.options import read_settings
+from bassloop.cli.options import find_settings
 from bassloop.lifecycle import RunState
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def logs(
         return
     if run is None:
         raise click.UsageError("RUN is missing: a run's id or the address of its page, or --last")
-    server = url or daemon_address(read_settings())
+    server = url or daemon_address(find_settings())
     try:
         address = parse_run_address(run, server)
     except ValueError as error:
@@ -220,4 +220,4 @@ def _utf8(output: Any) -> TextIOWrapper:
 
 
 def _notice(text: str) -> None:
-    click.echo(f"bassloop logs: {text}", err=True)
+    click.echo(f"bassloop: {text}", err=True)

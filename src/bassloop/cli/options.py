@@ -77,3 +77,25 @@ def read_settings(**overrides: object) -> Settings:
 
     with report_errors(SettingsError):
         return load_settings(**overrides)
+
+
+def find_settings(**overrides: object) -> Settings:
+    """Return the settings of the daemon on this machine, or exit with a message.
+
+    If they say nothing about where its data is, and there is none in the default place, they are those of the daemon
+    that runs.
+    """
+    settings = read_settings(**overrides)
+    if settings.database.is_file():
+        return settings
+    from bassloop.tools.running_daemons import PLACES, running_places
+
+    if settings.model_fields_set & set(PLACES):
+        return settings
+    places = running_places()
+    if len(places) > 1:
+        folders = "".join(f"\n  --data-dir {each['data_dir']}" for each in places)
+        raise click.ClickException(
+            f"{len(places)} daemons run here; say which one is meant:{folders}"
+        )
+    return read_settings(**{**overrides, **places[0]}) if places else settings

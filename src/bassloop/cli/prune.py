@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bassloop.cli.errors import report_errors
-from bassloop.cli.options import DURATION, SIZE, data_dir_option, read_settings
+from bassloop.cli.options import DURATION, SIZE, data_dir_option, find_settings
 from bassloop.units import format_size
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def prune(
     from bassloop.tools.local_daemon import DaemonError
     from bassloop.tools.local_store import use_store
 
-    settings = read_settings(data_dir=data_dir)
+    settings = find_settings(data_dir=data_dir)
     wanted: Retention = retention(settings)
     if older_than is not None or keep_bytes is not None:
         wanted = Retention(Bounds(older_than, keep_bytes), only=repository)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from bassloop.cli.errors import report_errors
-from bassloop.cli.options import read_settings
+from bassloop.cli.options import find_settings
 
 
 @click.command("rerun")
@@ -61,7 +61,7 @@ def rerun(
     from bassloop.tools.rerun import rerun as run_again
 
     try:
-        address = parse_run_address(run, url or daemon_address(read_settings()))
+        address = parse_run_address(run, url or daemon_address(find_settings()))
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="RUN") from error
     options = RerunOptions(

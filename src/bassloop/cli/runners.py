@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bassloop.cli.errors import report_errors
-from bassloop.cli.options import data_dir_option, json_lines_option, read_settings
+from bassloop.cli.options import data_dir_option, find_settings, json_lines_option
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +36,7 @@ def runners(as_json: bool, data_dir: Path | None) -> None:
     from bassloop.tools.local_daemon import DaemonError
     from bassloop.tools.local_store import use_store
 
-    settings = read_settings(data_dir=data_dir)
+    settings = find_settings(data_dir=data_dir)
 
     async def read(store: Store) -> tuple[list[RuntimeRecord], list[Run]]:
         return await store.runtimes.connected(), await store.runs.unfinished()

@@ -50,9 +50,10 @@ def serve(**overrides: object) -> None:
         from bassloop.gateway import HostKeyError
         from bassloop.settings import SettingsError
         from bassloop.store import StoreError
+        from bassloop.tools.running_daemons import registered
 
     configure_logs(settings.log_level)
-    with report_errors(SettingsError, StartError, StoreError, HostKeyError):
+    with report_errors(SettingsError, StartError, StoreError, HostKeyError), registered(settings):
         sys.exit(trio.run(_bridged, serve_daemon, settings))
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bassloop.cli.errors import report_errors
-from bassloop.cli.options import data_dir_option, read_settings
+from bassloop.cli.options import data_dir_option, find_settings
 from bassloop.lifecycle import DeliveryState
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def status(data_dir: Path | None, as_json: bool, only_up: bool) -> None:
     """
     from bassloop.tools.local_daemon import answers
 
-    settings = read_settings(data_dir=data_dir)
+    settings = find_settings(data_dir=data_dir)
     if only_up:
         sys.exit(0 if answers(settings) else 1)
     state = _state(settings)
