@@ -55,6 +55,11 @@ async def test_checks_run_on_the_senders_runner_and_conclude_on_github(
         assert greet["head_sha"] == trial.head
         assert "exit status 3" in broken["output"]["title"]
         assert "tests/a.py:3: it broke" in broken["output"]["text"]
+        name = f"{trial.standin.login}/{trial.standin.name}"
+        errors = await get(
+            trial, f"/repositories/{name}/errors?q=It+broke", accept="application/json"
+        )
+        assert [each["text"] for each in errors.json()["errors"]] == ["tests/a.py:3: it broke"]
         for said in (greet, broken):
             assert f"**{trial.standin.login}**'s runner" in said["output"]["summary"]
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 RUN = "RunThatNobodyGuesses-1"
 SHA = "5ec4e7" + "0" * 34
 SECRETS = (
-    "swordfish", "hushed-branch", "hush-login", "hush-command", "hush-check", "hush-message", "hush-test",
+    "swordfish", "hushed-branch", "hush-login", "hush-command", "hush-check", "hush-message", "hush-test", "hush-error",
 )  # fmt: skip
 """What only the private run has in it, and no address."""
 
@@ -131,6 +131,7 @@ async def _a_private_run(site: Site) -> None:
     await site.queued(RUN, **fields, pull_request=7700077)
     row = await site.step(RUN, "hush-command", b"swordfish\n", error="exit status 1")
     assert str(row) == KNOWN["row"]
+    await site.store.error_lines.put(RUN, ["hush-error"])
     await site.store.tests.put(RUN, [ReportedTest("hush-test", "failed")])
     for run_id in ("of-a-push", RUN):
         await site.store.runs.start(run_id, "t", "hush-login", "linux/amd64", 100.0)

@@ -17,6 +17,7 @@ import trio
 
 from bassloop.checks import check_output
 from bassloop.checks.check_output import Findings
+from bassloop.checks.comparison import normalize_line
 from bassloop.checks.failing_step import failing_step, unfinished_step
 from bassloop.checks.run_failure import find_run_failure
 from bassloop.checks.source_locations import RepositoryPaths, annotate, files_url, source_urls
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from bassloop.checks.loop import Loop
     from bassloop.failures import LogAnnotation
     from bassloop.github import CheckOutput
-    from bassloop.store import CheckRun, Run, Step
+    from bassloop.store import CheckRun, Run, Step, Store
 
 log = structlog.get_logger(__name__)
 
@@ -55,7 +56,17 @@ async def end_run(loop: Loop, run_id: str, state: RunState, message: str | None)
     took = None if run.started_at is None or run.ended_at is None else run.ended_at - run.started_at
     loop.run_tally.add(run.state, took)
     log.info("run ended", run=run_id, state=state)
+    if run.state in (RunState.FAILED, RunState.TIMED_OUT):
+        await index_errors(loop.store, run)
     return run
+
+
+async def index_errors(store: Store, run: Run) -> None:
+    """Store what a run failed of, for searches across runs."""
+    found = await find_run_failure(store, run, await store.steps.of_run(run.id))
+    if found is not None:
+        titles = [failure.title for failure in found.failures] or [found.title]
+        await store.error_lines.put(run.id, [normalize_line(title) for title in titles])
 
 
 async def conclude(loop: Loop, run: Run, output: CheckOutput | None = None) -> None:

@@ -345,3 +345,19 @@ class ReportedTest:
     message: str | None = None
     path: str | None = None
     line: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RepeatedError:
+    """An error that runs of a repository failed of.
+
+    Args:
+        count: how many runs did.
+        branches: the branches, or pull requests as ``#7``, on which they did.
+    """
+
+    text: str
+    count: int
+    first_run: str
+    last_run: str
+    branches: tuple[str, ...]

@@ -35,7 +35,7 @@ _CONDITIONS = {
     "states": "r.state IN (SELECT value FROM json_each(:states))",
     "pushed": "(r.pull_request IS NULL) = :pushed",
 }
-_READABLE = (
+READABLE = (
     "(r.public = 1 OR r.repository_id IN (SELECT CAST(value AS BIGINT) FROM json_each(:readable)))"
 )
 
@@ -107,7 +107,7 @@ class Runs(Subject):
         )
         if before is not None:
             # Even the position of a run that may not be seen is a secret.
-            visible = _READABLE if public_only else "TRUE"
+            visible = READABLE if public_only else "TRUE"
             where += f" AND r.seq < (SELECT r.seq FROM runs r WHERE r.id = :before AND {visible})"
         size = page_size(limit)
         rows = db.execute(
@@ -256,7 +256,7 @@ def _narrowed(
     values = {name: value for name, value in given.items() if value is not None}
     where = ["TRUE", *(_CONDITIONS[name] for name in values)]
     if public_only:
-        where.append(_READABLE)
+        where.append(READABLE)
         values["readable"] = json.dumps(sorted(readable))
     return " AND ".join(where), values
 

@@ -283,6 +283,20 @@ _LOGINS = (
 )
 
 
+# Both texts are needed: SQLite folds the case of ASCII only.
+_ERROR_LINES = (
+    """
+    CREATE TABLE error_lines (
+        id INTEGER PRIMARY KEY,
+        run INTEGER NOT NULL REFERENCES runs (seq) ON DELETE CASCADE,
+        text TEXT NOT NULL,
+        folded TEXT NOT NULL
+    ) STRICT
+    """,
+    "CREATE INDEX error_lines_of_run ON error_lines (run)",
+)
+
+
 def migrations() -> Migrations:
     """Return all migrations, oldest first. Each is applied and noted in one transaction."""
     numbered = Migrations("bassloop")
@@ -325,6 +339,11 @@ def migrations() -> Migrations:
     @numbered(name="0008_logins")
     def logins(db: Database) -> None:
         for statement in _LOGINS:
+            db.execute(statement)
+
+    @numbered(name="0009_error_lines")
+    def error_lines(db: Database) -> None:
+        for statement in _ERROR_LINES:
             db.execute(statement)
 
     return numbered

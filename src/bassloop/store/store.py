@@ -18,6 +18,7 @@ from bassloop.store import database, deliveries
 from bassloop.store.checks import Checks
 from bassloop.store.deliveries import Deliveries
 from bassloop.store.engine import Subject, open_engine, reads
+from bassloop.store.error_lines import ErrorLines
 from bassloop.store.errors import StoreError, StoreFull, is_disk_full
 from bassloop.store.heads import Heads
 from bassloop.store.logs.log_writer import MAX_WAITING_BYTES, LogQueue
@@ -132,6 +133,7 @@ class Store(Subject):
         self._live: dict[int, LogWriter] = {}
         self.checks = Checks(engine)
         self.deliveries = Deliveries(engine)
+        self.error_lines = ErrorLines(engine)
         self.heads = Heads(engine)
         self.logins = Logins(engine)
         self.repositories = Repositories(engine)

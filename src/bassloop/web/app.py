@@ -19,6 +19,7 @@ from bassloop.web.logs import live_feed, log_endpoints, search
 from bassloop.web.pages import (
     changes_page,
     deliveries_page,
+    errors_page,
     output_download,
     preferences,
     repository_page,
@@ -107,6 +108,7 @@ def create_app(context: WebContext) -> QuartTrio:
         run_page,
         changes_page,
         tests_page,
+        errors_page,
         log_endpoints,
         output_download,
         live_feed,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from quart.wrappers.base import BaseRequestWebsocket
     from quart_trio import QuartTrio
 
-    from bassloop.store import Page, Run, Store, ThunkRecord
+    from bassloop.store import Page, RepeatedError, Run, Store, ThunkRecord
     from bassloop.web.auth.web_sessions import Visitor
     from bassloop.web.web_context import WebContext
 
@@ -128,6 +128,14 @@ async def visible_runs(
     """Return the runs that the visitor may see, filtered as by `Runs.newest`."""
     readable = await _readable(context)
     return await context.store.runs.newest(limit, before, readable=readable, **filters)
+
+
+async def visible_errors(
+    context: WebContext, repository: str, text: str, limit: int
+) -> list[RepeatedError]:
+    """Return the errors of a repository's runs with a text in them, of those that the visitor may see."""
+    readable = await _readable(context)
+    return await context.store.error_lines.search(repository, text, limit, readable=readable)
 
 
 async def visible_checks(context: WebContext, repository: str, **filters: Any) -> list[Run]:

@@ -1,0 +1,116 @@
+"""Error lines: what the failed runs of a repository failed of, for searches across runs."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from bassloop.store.engine import Subject, page_size, reads, writes
+from bassloop.store.errors import NotStored
+from bassloop.store.records import RepeatedError
+from bassloop.store.runs import READABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from bassloop.store.engine import Connection
+
+MAX_LINES = 20
+"""Error lines of one run."""
+
+MAX_LINE = 500
+MAX_BRANCHES = 10
+
+MAX_RUNS_SEARCHED, MAX_RUNS_LISTED = 20_000, 1_000
+"""The newest runs of a repository that are searched for a text, or listed without one."""
+
+_MATCHING = (
+    "FROM runs r JOIN error_lines e ON e.run = r.seq WHERE r.seq IN ("
+    "SELECT seq FROM runs WHERE repository = :repository COLLATE NOCASE ORDER BY seq DESC LIMIT :runs) "
+    f"AND {READABLE} AND e.folded LIKE :pattern ESCAPE '\\'"
+)
+
+
+class ErrorLines(Subject):
+    """The index of error lines."""
+
+    @writes
+    def put(self, db: Connection, run_id: str, lines: Sequence[str]) -> None:
+        """Store the error lines of a run, in place of those that it has. Raises NotStored."""
+        row = db.execute("SELECT seq FROM runs WHERE id = ?", (run_id,)).fetchone()
+        if row is None:
+            raise NotStored(f"no run {run_id} is stored")
+        db.execute("DELETE FROM error_lines WHERE run = ?", (row["seq"],))
+        kept = list(dict.fromkeys(line[:MAX_LINE] for line in lines if line))[:MAX_LINES]
+        db.executemany(
+            "INSERT INTO error_lines (run, text, folded) VALUES (?, ?, ?)",
+            [(row["seq"], line, line.casefold()) for line in kept],
+        )
+
+    @reads
+    def search(
+        self,
+        db: Connection,
+        repository: str,
+        text: str,
+        limit: int = 50,
+        *,
+        readable: Collection[int] = (),
+    ) -> list[RepeatedError]:
+        """Return the errors of a repository that have a text in them, in any case, the latest first.
+
+        Args:
+            repository: its full name, in any case.
+            text: empty for all errors.
+            readable: the ids of private repositories whose runs count, too.
+        """
+        values = {
+            "repository": repository,
+            "pattern": f"%{_escaped(text.casefold())}%",
+            "readable": json.dumps(sorted(readable)),
+            "runs": MAX_RUNS_SEARCHED if text else MAX_RUNS_LISTED,
+        }
+        rows = db.execute(
+            "SELECT e.text, count(*) AS count, min(r.seq) AS first, max(r.seq) AS last "
+            f"{_MATCHING} GROUP BY e.text ORDER BY last DESC LIMIT :limit",
+            {**values, "limit": page_size(limit)},
+        ).fetchall()
+        branches = _branches(db, [row["text"] for row in rows], values)
+        return [
+            RepeatedError(
+                text=row["text"],
+                count=row["count"],
+                first_run=_run_id(db, row["first"]),
+                last_run=_run_id(db, row["last"]),
+                branches=tuple(branches[row["text"]])[:MAX_BRANCHES],
+            )
+            for row in rows
+        ]
+
+
+def _branches(
+    db: Connection, texts: Sequence[str], values: Mapping[str, object]
+) -> dict[str, list[str]]:
+    """Return the branches and pull requests on which each of these errors came, the latest first."""
+    rows = db.execute(
+        "SELECT e.text, r.head_branch, r.pull_request, max(r.seq) AS last "
+        f"{_MATCHING} AND e.text IN (SELECT value FROM json_each(:texts)) "
+        "GROUP BY e.text, r.head_branch, r.pull_request ORDER BY last DESC",
+        {**values, "texts": json.dumps(list(texts))},
+    )
+    found: dict[str, list[str]] = {text: [] for text in texts}
+    for row in rows:
+        name = row["head_branch"] or (f"#{row['pull_request']}" if row["pull_request"] else None)
+        if name is not None and name not in found[row["text"]]:
+            found[row["text"]].append(name)
+    return found
+
+
+def _escaped(text: str) -> str:
+    """Return a text as LIKE takes it literally."""
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+def _run_id(db: Connection, seq: int) -> str:
+    row = db.execute("SELECT id FROM runs WHERE seq = ?", (seq,)).fetchone()
+    return str(row["id"])
