@@ -110,6 +110,7 @@ DELIVERY = (
         "deliveries.inbox",
     ),
     Transition(_D.RECEIVED, _D.RECEIVED, "another attempt is put off", "deliveries.inbox"),
+    Transition(_D.RECEIVED, _D.IGNORED, "an operator skips it", "cli.deliveries"),
     Transition(_D.HANDLING, _D.DONE, "its hook and all its checks are over", "deliveries.inbox"),
     Transition(_D.HANDLING, _D.HELD, "its head needs an approval", "deliveries.inbox"),
     Transition(_D.HANDLING, _D.IGNORED, "no hook runs for it", "deliveries.inbox"),

@@ -339,3 +339,23 @@ async def test_a_replay_handles_anew_what_was_set_aside_and_nothing_else(tmp_pat
         assert (await box.finished("g1")).state == "done"
         assert not await box.replay("g1")
         assert not await box.replay("unknown")
+
+
+async def test_one_that_is_skipped_while_it_waits_is_not_handled(tmp_path: Path) -> None:
+    handled: list[str] = []
+    going_on = trio.Event()
+
+    async def handle(delivery: Delivery, slot: Slot) -> Outcome:
+        handled.append(delivery.guid)
+        await going_on.wait()
+        return Outcome("done")
+
+    async with inbox(tmp_path, handle, at_once=1) as (box, store):
+        for guid in ("first", "skipped", "last"):
+            await box.accept(headers(body(), guid), body())
+        await trio.testing.wait_all_tasks_blocked()
+        assert await store.deliveries.skip(("skipped",)) == ["skipped"]
+        going_on.set()
+        assert (await box.finished("last")).state == "done"
+        assert (await box.finished("skipped")).state == "ignored"
+    assert handled == ["first", "last"]

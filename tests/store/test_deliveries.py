@@ -8,6 +8,7 @@ import pytest
 
 from bassloop.lifecycle import DeliveryState
 from bassloop.store import NotStored, open_store
+from tests.store.made import intend, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,3 +101,29 @@ async def test_what_was_recorded_is_there_after_a_restart(tmp_path: Path) -> Non
         await store.deliveries.record("g1", "push", None, b"body")
     async with open_store(*places) as store:
         assert [found.guid for found in await store.deliveries.unfinished()] == ["g1"]
+
+
+async def test_those_that_wait_are_skipped_by_what_they_are(store: Store) -> None:
+    for guid, repository, event, at in (
+        ("old", "ada/engine", "push", 1.0),
+        ("new", "ada/engine", "push", 9.0),
+        ("other", "bob/engine", "push", 1.0),
+        ("handled", "ada/engine", "push", 1.0),
+        ("begun", "ada/engine", "push", 1.0),
+        ("review", "ada/engine", "pull_request", 1.0),
+    ):
+        await store.deliveries.record(
+            guid, event, None, b"{}", repository=repository, received_at=at
+        )
+    await store.deliveries.set_state("handled", "handling")
+    await intend(store, run(id="r", delivery="begun"))
+    wanted = await store.deliveries.skip((), "ada/engine", "push", 5.0, dry_run=True)
+    assert wanted == ["old"]
+    assert len(await store.deliveries.unfinished()) == 6
+    assert await store.deliveries.skip((), "ada/engine", "push", 5.0) == ["old"]
+    skipped = await store.deliveries.get("old")
+    assert skipped is not None
+    assert (skipped.state, skipped.error) == ("ignored", "skipped by an operator")
+    assert await store.deliveries.skip(("new", "handled", "begun", "unknown")) == ["new"]
+    left = {each.guid for each in await store.deliveries.unfinished()}
+    assert left == {"other", "handled", "begun", "review"}

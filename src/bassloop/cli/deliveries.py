@@ -143,6 +143,60 @@ def replay(settings: Settings, guid: str, url: str | None) -> None:
         click.echo("it will be handled when the daemon starts")
 
 
+@deliveries.command()
+@click.argument("guid", nargs=-1)
+@click.option("--repository", metavar="OWNER/NAME", help="Only those of this repository.")
+@click.option("--event", metavar="EVENT", help="Only those of this event, such as push.")
+@click.option(
+    "--older-than", metavar="DURATION", help="Only those received so long ago, such as 90m."
+)
+@click.option("--yes", is_flag=True, help="Don't ask.")
+@click.pass_obj
+def skip(
+    settings: Settings,
+    guid: tuple[str, ...],
+    repository: str | None,
+    event: str | None,
+    older_than: str | None,
+    yes: bool,
+) -> None:
+    """Skip deliveries that wait and that nobody wants any more, such as those of an old outage.
+
+    They are ignored, and can't be replayed. Deliveries that are being handled, or whose checks have begun, stay.
+
+    \b
+    Example:
+      bassloop deliveries skip --repository octocat/hello --older-than 6h
+    """
+    from bassloop.units import parse_duration
+
+    if not (guid or repository or event or older_than):
+        raise click.UsageError(
+            "say which: a GUID, --repository, --event or --older-than (to skip all: --older-than 0s)"
+        )
+    before = None
+    if older_than is not None:
+        with report_errors(ValueError):
+            before = time.time() - parse_duration(older_than)
+
+    def skipped(dry_run: bool) -> list[str]:
+        return _use_store(
+            settings,
+            lambda store: store.deliveries.skip(guid, repository, event, before, dry_run=dry_run),
+        )
+
+    count = len(skipped(dry_run=True))
+    if not count:
+        raise click.ClickException("no such delivery waits")
+    if not yes:
+        click.confirm(f"skip {_deliveries(count)} for good?", abort=True, err=True)
+    click.echo(f"skipped {_deliveries(len(skipped(dry_run=False)))}")
+
+
+def _deliveries(count: int) -> str:
+    return "1 delivery" if count == 1 else f"{count:,} deliveries"
+
+
 def _use_store(settings: Settings, use: Callable[[Store], Awaitable[T]]) -> T:
     import trio
 

@@ -24,7 +24,7 @@ from bassloop.deliveries.queue import DeliveryQueue, QueuedDelivery
 from bassloop.deliveries.webhook import Answer, refusal, well_formed
 from bassloop.github import Event, MalformedEvent, parse_event, retry_after
 from bassloop.lifecycle import DELIVERY_FINAL, DeliveryState
-from bassloop.store import Delivery, Store, StoreError, StoreFull
+from bassloop.store import Delivery, Store, StoreConflict, StoreError, StoreFull
 from bassloop.telemetry.spans import span
 
 log = structlog.get_logger(__name__)
@@ -318,7 +318,11 @@ class Inbox:
         Return when to try it again, in seconds since the epoch, or None if it is finished.
         """
         store = self.store
-        attempts = await store.deliveries.set_state(guid, DeliveryState.HANDLING)
+        try:
+            attempts = await store.deliveries.set_state(guid, DeliveryState.HANDLING)
+        except StoreConflict:  # an operator has skipped it while it waited
+            log.info("delivery skipped")
+            return None
         delivery = await store.deliveries.get(guid)
         assert delivery is not None
         if attempts - delivery.failures > MAX_CRASHES:

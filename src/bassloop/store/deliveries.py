@@ -142,6 +142,51 @@ class Deliveries(Subject):
         )
         return bool(again.rowcount)
 
+    @writes
+    def skip(
+        self,
+        db: Connection,
+        guids: Collection[str],
+        repository: str | None = None,
+        event: str | None = None,
+        received_before: float | None = None,
+        *,
+        dry_run: bool = False,
+    ) -> list[str]:
+        """Make `received` deliveries `ignored`, and return which, oldest first.
+
+        One with a check that hasn't ended is left alone: somebody looks at that check.
+
+        Args:
+            guids: only these; none for all that match the rest.
+            received_before: only those received before then, in seconds since the epoch.
+            dry_run: change nothing.
+        """
+        rows = db.execute(
+            "SELECT guid FROM deliveries WHERE state = 'received' "
+            "AND (:guids = '[]' OR guid IN (SELECT value FROM json_each(:guids))) "
+            "AND (:repository IS NULL OR repository = :repository) "
+            "AND (:event IS NULL OR event = :event) "
+            "AND (:before IS NULL OR received_at < :before) "
+            "AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.delivery = deliveries.guid "
+            "AND runs.state IN ('queued', 'running')) ORDER BY seq",
+            {
+                "guids": json.dumps(list(guids)),
+                "repository": repository,
+                "event": event,
+                "before": received_before,
+            },
+        )
+        found = [row["guid"] for row in rows]
+        if not dry_run:
+            db.execute(
+                "UPDATE deliveries SET state = 'ignored', not_before = NULL, "
+                "error = 'skipped by an operator' "
+                "WHERE guid IN (SELECT value FROM json_each(?))",
+                (json.dumps(found),),
+            )
+        return found
+
     @reads
     def get(self, db: Connection, guid: str) -> Delivery | None:
         """Return a delivery with its body, or None."""
