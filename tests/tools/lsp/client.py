@@ -16,6 +16,10 @@ import bassloop
 WAIT = 120.0
 
 
+class Refused(Exception):
+    """The server answered a request with an error."""
+
+
 class Editor:
     """Sends requests and notifications; what the server publishes can be waited for."""
 
@@ -111,7 +115,8 @@ class Editor:
         self._send({"id": number, "method": method, "params": params or None})
         answer = self._answers.get(timeout=WAIT)
         assert answer["id"] == number, answer
-        assert "error" not in answer, answer
+        if "error" in answer:
+            raise Refused(answer["error"]["message"])
         return answer["result"]
 
     def notify(self, method: str, **params: Any) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .client import Editor
+from .client import Editor, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -192,3 +192,24 @@ def test_a_long_and_broken_text_is_answered(editor: Editor) -> None:
 def test_it_has_no_trio_in_it() -> None:
     code = "import sys, bassloop.tools.lsp.server; sys.exit('trio' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_name_is_renamed_and_a_file_is_formatted(editor: Editor) -> None:
+    uri = editor.open("main.bass", SCRIPT)
+    at = dict(zip(("line", "character"), place(SCRIPT, "greet [name"), strict=True))
+    where = {"textDocument": {"uri": uri}, "position": at}
+    span = editor.request("textDocument/prepareRename", **where)
+    assert marked(SCRIPT, span) == "greet"
+    edit = editor.request("textDocument/rename", **where, newName="welcome")
+    edits = edit["changes"][uri]
+    assert [marked(SCRIPT, each["range"]) for each in edits] == ["greet", "greet"]
+    with pytest.raises(Refused, match="means something else"):
+        editor.request("textDocument/rename", **where, newName="lib")
+    untidy = SCRIPT.replace("  (strings:join", "         (strings:join")
+    editor.change(uri, untidy)
+    [whole] = editor.request(
+        "textDocument/formatting",
+        textDocument={"uri": uri},
+        options={"tabSize": 2, "insertSpaces": True},
+    )
+    assert whole["newText"] == SCRIPT

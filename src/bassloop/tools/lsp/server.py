@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from lsprotocol import types
+from pygls.exceptions import JsonRpcInvalidParams
 from pygls.lsp.server import LanguageServer
 from pygls.uris import to_fs_path
 
 from bassloop import __version__
+from bassloop.tools.formatter import format_bass
 from bassloop.tools.lsp import features
 from bassloop.tools.lsp.documents import STD, Documents, Positions, beside
 from bassloop.tools.lsp.model import TextSpan
+from bassloop.tools.lsp.renaming import RenameError, rename, renameable
 
 if TYPE_CHECKING:
     from pygls.workspace import TextDocument
@@ -223,6 +226,39 @@ def create() -> BassServer:
             types.DocumentHighlight(_range(span, positions), write if bound else read)
             for span, bound in features.occurrences(found, offset)
         ]
+
+    @server.feature(types.TEXT_DOCUMENT_PREPARE_RENAME)
+    def _can_rename(params: types.PrepareRenameParams) -> types.Range | None:
+        found, positions = server.analysed(params.text_document.uri)
+        offset = positions.offset(params.position.line, params.position.character)
+        span = renameable(found, offset)
+        return _range(span, positions) if span is not None else None
+
+    @server.feature(types.TEXT_DOCUMENT_RENAME, types.RenameOptions(prepare_provider=True))
+    def _rename(params: types.RenameParams) -> types.WorkspaceEdit:
+        uri, name = params.text_document.uri, params.new_name
+        found, positions = server.analysed(uri)
+        offset = positions.offset(params.position.line, params.position.character)
+
+        def analyse(text: str) -> Analysis:
+            return server.documents.analysis(text, _path(uri), uri)
+
+        try:
+            spans = rename(found, offset, name, analyse)
+        except RenameError as error:
+            raise JsonRpcInvalidParams(str(error)) from error
+        edits = [types.TextEdit(_range(span, positions), name) for span in spans]
+        return types.WorkspaceEdit(changes={uri: edits})
+
+    @server.feature(types.TEXT_DOCUMENT_FORMATTING)
+    def _format(params: types.DocumentFormattingParams) -> list[types.TextEdit]:
+        found, positions = server.analysed(params.text_document.uri)
+        if any(problem.severity == "error" for problem in found.problems):
+            return []  # brackets are missing: where lines belong can't be told
+        formatted = format_bass(found.text)
+        if formatted == found.text:
+            return []
+        return [types.TextEdit(_range(TextSpan(0, len(found.text)), positions), formatted)]
 
     @server.feature(types.TEXT_DOCUMENT_DEFINITION)
     def _define(params: types.DefinitionParams) -> types.Location | None:

@@ -1,0 +1,1 @@
+autocmd BufRead,BufNewFile *.bass,*/bass/github-hook setfiletype bass
