@@ -106,6 +106,7 @@ Seconds = Annotated[float, BeforeValidator(_duration), Field(gt=0, allow_inf_nan
 SecondsOrNone = Annotated[float, BeforeValidator(_duration), Field(ge=0, allow_inf_nan=False)]
 """Seconds, and 0 means: not at all."""
 Bytes = Annotated[int, BeforeValidator(_size), Field(gt=0)]
+SizeOrNone = Annotated[int, BeforeValidator(_size), Field(ge=0)]
 Count = Annotated[int, Field(gt=0)]
 
 
@@ -269,6 +270,27 @@ class Settings(BaseModel):
         3, description="How often a delivery that fails is tried before it is set aside."
     )
     log_limit: Bytes = Field(1 << 30, description="How much of a step's log is kept.")
+    run_log: Bytes = Field(4 << 30, description="How much of all logs of one run is kept.")
+    run_steps: Count = Field(10_000, description="How many steps of one run are kept.")
+    run_updates: Count = Field(
+        500, description="How many messages a second a run's runner may send before it has to wait."
+    )
+    user_log_a_day: Bytes = Field(
+        50 << 30, description="How much of the logs of one user's runs is kept a day."
+    )
+    repository_log_a_day: Bytes = Field(
+        50 << 30, description="How much of the logs of one repository's runs is kept a day."
+    )
+    user_runs: Count = Field(
+        256, description="How many runs of one user may be under way; further ones wait."
+    )
+    repository_runs: Count = Field(
+        256, description="How many runs of one repository may be under way; further ones wait."
+    )
+    free_space: SizeOrNone = Field(
+        256 << 20,
+        description="How much of the disk logs leave free, for deliveries; 0 lets commands wait for room instead.",
+    )
     output_limit: Bytes = Field(
         1 << 30, description="How much of a thunk's output one visitor may download."
     )

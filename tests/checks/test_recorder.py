@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -37,19 +38,19 @@ def update(
 
 
 async def test_steps_and_their_logs_are_stored_as_they_come(tmp_path: Path) -> None:
-    tail = Tail()
+    tail, now = Tail(), int(time.time())
     async with a_store(tmp_path) as store:
         async with recording(store, tail, "r") as recorder:
             step = progrock.Vertex(id="v", name="make", inputs=["u"])
-            step.started.FromSeconds(100)
+            step.started.FromSeconds(now)
             await recorder.record(update(step, logs=[("v", b"one\ntw")]))
             await recorder.record(update(logs=[("v", b"o\nthree")]))
-            step.completed.FromSeconds(103)
+            step.completed.FromSeconds(now + 3)
             step.error = "exit status 2"
             await recorder.record(update(step))
         [stored] = await store.steps.of_run("r")
         assert (stored.name, stored.inputs, stored.error) == ("make", ("u",), "exit status 2")
-        assert (stored.started_at, stored.completed_at) == (100, 103)
+        assert (stored.started_at, stored.completed_at) == (now, now + 3)
         assert await store.logs.lines("r", stored.row, 0, 10) == [b"one", b"two", b"three"]
 
 

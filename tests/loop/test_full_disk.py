@@ -76,7 +76,7 @@ done
     folder = tmp_path / "world"
     data = folder / "data"
     with trio.fail_after(150), named_pipe(began) as pipe:
-        async with world(repository, folder) as its:
+        async with world(repository, folder, FREE_SPACE="0") as its:
             with small_disk(data, 16):
                 async with its.daemon() as daemon, its.runner(daemon):
                     payload = await its.standin.payload("check_suite")

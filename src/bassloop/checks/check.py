@@ -19,7 +19,7 @@ from bassloop.access.policy import OWNERS_FILE
 from bassloop.checks import check_output
 from bassloop.checks.conclude import conclude, end_run
 from bassloop.checks.loop import CheckHandle
-from bassloop.checks.recorder import MAX_STEPS, Recorder, recording
+from bassloop.checks.recorder import Recorder, recording
 from bassloop.checks.supersede import superseded
 from bassloop.concurrency import retry, shielded
 from bassloop.deliveries.inbox import MAX_POSTPONED
@@ -232,12 +232,23 @@ class ActiveCheck:
             if waited:
                 output = check_output.started(run, loop.run_url(run.id), runtime)
                 await self._update(output, status="in_progress")
-            async with recording(loop.store, loop.tail, run.id) as recorder:
+            async with (
+                loop.quotas.under_way(run, partial(self._show_wait, runtime)),
+                recording(loop.store, loop.tail, run.id, loop.quotas.of_run(run)) as recorder,
+            ):
                 ending = await self._run_somewhere(runtime, recorder)
-        if recorder.overflowed:
-            note = f"(more than {MAX_STEPS:,} steps; the rest is not kept)"
-            ending = replace(ending, message=f"{ending.message or ''}\n{note}".strip())
+        if notes := recorder.notes():
+            said = "\n".join([ending.message or "", *(f"({note})" for note in notes)]).strip()
+            ending = replace(ending, message=said)
         return ending
+
+    async def _show_wait(self, runtime: Runtime, why: str) -> None:
+        """Say on the check that it waits for others to end."""
+        run, loop = self.run_record, self.context.loop
+        self.context.slot.release()
+        output = check_output.started(run, loop.run_url(run.id), runtime)
+        waits = f"It waits for others to end: {why}.\n\n{output.summary}"
+        await self._update(replace(output, summary=waits), status="in_progress")
 
     async def _wait_for_needs(self) -> Ending | None:
         """Wait for the checks that must have succeeded before. Returns how this one ends if one has not."""

@@ -12,6 +12,7 @@ import trio
 from bassloop.access.permissions import Permissions
 from bassloop.access.policy_cache import PolicyCache
 from bassloop.access.visibility import Visibility
+from bassloop.checks.run_quotas import RunQuotas
 from bassloop.concurrency import AutoResetEvent
 from bassloop.deliveries.inbox import BACKOFF
 from bassloop.telemetry.tally import Tally
@@ -95,6 +96,7 @@ class Loop:
     checks_per_delivery: int = 256
     backoff: Backoff = BACKOFF
     policies: PolicyCache = field(default_factory=PolicyCache)
+    quotas: RunQuotas = field(default_factory=RunQuotas)
     active_heads: set[ActiveHead] = field(default_factory=set)
     active_checks: dict[str, CheckHandle] = field(default_factory=dict)
     cancellations: dict[str, Cancellation] = field(default_factory=dict)

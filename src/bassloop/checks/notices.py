@@ -57,7 +57,8 @@ async def post_notice(
     run = await loop.store.runs.get(check_run.run_id)
     assert run is not None
     if not run.ended:
-        async with recording(loop.store, loop.tail, run.id) as recorder:
+        quota = loop.quotas.of_run(run)
+        async with recording(loop.store, loop.tail, run.id, quota) as recorder:
             with suppress(StoreConflict):  # what was written before a crash stays
                 for update in progress:
                     await recorder.record(update)

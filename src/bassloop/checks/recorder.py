@@ -1,7 +1,7 @@
 """The recorder: from a runner's progress to stored steps, edges and logs, and a nudge to followers.
 
 Runners are not trusted. Ids and names are data, cut to a length; a log belongs to the row that the store gave
-its step; steps beyond a bound are dropped, which the run then says.
+its step. What is beyond the run's quota is dropped or slowed down, and the run says so.
 """
 
 from __future__ import annotations
@@ -9,24 +9,35 @@ from __future__ import annotations
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, TypeVar
 
+import trio
+
+from bassloop.checks.run_quotas import RunQuota, RunQuotas
 from bassloop.checks.test_reports import ReportCollector, is_report
 from bassloop.concurrency import shielded
 from bassloop.store import LogWriter, Step, StepUpdate, Store
 from bassloop.terminal import Terminal
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Iterable, Iterator
 
     from google.protobuf.timestamp_pb2 import Timestamp
 
     from bassloop.checks.tail import Tail
     from bassloop.wire import progrock_pb2
 
+T = TypeVar("T")
+
 PIECE_BYTES = 16 << 10
-"""How much of a log goes through the terminal before other tasks have their turn."""
-MAX_STEPS = 10_000
+"""How much of a log goes through the terminal before other tasks have their turn, at most"""
+LEAST_PIECE_BYTES = 1 << 10
+"""and at least: pieces become smaller when one takes over `PIECE_SECONDS`."""
+PIECE_SECONDS = 0.005
+ENTRIES_AT_ONCE = 500
+"""How many steps, or logs, of one message are worked on before other tasks have their turn."""
+YEAR = 366 * 86_400.0
 MAX_NAME = 4_096
 MAX_INPUTS = 1_000
 CLOSE_SECONDS = 10.0
@@ -39,6 +50,8 @@ class _OpenLog:
     writer: LogWriter
     terminal: Terminal
     row: int
+    piece: int = LEAST_PIECE_BYTES
+    is_cut: bool = False
 
 
 @dataclass(eq=False)
@@ -47,11 +60,13 @@ class Recorder:
 
     Args:
         overflowed: whether steps were dropped.
+        quota: what the run may make the loop store.
     """
 
     store: Store
     tail: Tail
     run_id: str
+    quota: RunQuota
     overflowed: bool = False
     _steps: dict[str, Step] = field(default_factory=dict)
     _logs: dict[str, _OpenLog] = field(default_factory=dict)
@@ -69,18 +84,30 @@ class Recorder:
     async def record(self, update: progrock_pb2.StatusUpdate) -> None:
         """Store one update, then wake followers.
 
-        Returns once it is stored, so that a slow disk slows down the runner. Cancelled, a prefix of the update
-        is stored.
+        Returns once it is stored, so that a slow disk slows down the runner, and once the run may send another
+        one. Cancelled, a prefix of the update is stored.
         """
         for report in self._reports.take(update):
             await self._reports.read(report)
-        vertexes = [vertex for vertex in update.vertexes if not is_report(vertex.id)]
-        if vertexes:
-            await self._put([_step_update(vertex) for vertex in vertexes])
-        for log in update.logs:
-            if not is_report(log.vertex):
-                await self._append_update(log)
+        for vertexes in _batched(update.vertexes, ENTRIES_AT_ONCE):
+            await self._put([_step_update(each) for each in vertexes if not is_report(each.id)])
+            await trio.lowlevel.checkpoint()
+        for logs in _batched(update.logs, ENTRIES_AT_ONCE):
+            for log in logs:
+                if not is_report(log.vertex):
+                    await self._append_update(log)
+            await trio.lowlevel.checkpoint()
         self.tail.publish(self.run_id)
+        await self.quota.pace()
+
+    def notes(self) -> list[str]:
+        """Return sentences about what isn't kept of the run, and why."""
+        notes = []
+        if self.overflowed:
+            notes.append(f"more than {self.quota.steps:,} steps (RUN_STEPS); the rest is not kept")
+        if self.quota.exceeded is not None:
+            notes.append(f"{self.quota.exceeded}; the rest of the logs is not kept")
+        return notes
 
     async def add_step(
         self, digest: str, name: str, text: str, *, error: str | None = None
@@ -106,6 +133,8 @@ class Recorder:
                 f"[loop] the disk was full for {seconds} s: the commands waited, and no log is lost"
             )
             await self.add_step("loop:full", name, "")
+        if (slowed := self.quota.slowed) is not None:
+            await self.add_step("loop:slowed", f"[loop] {slowed}", "")
 
     async def _settle_screens(self) -> None:
         for log in self._logs.values():
@@ -114,7 +143,7 @@ class Recorder:
     async def _put(self, updates: list[StepUpdate]) -> None:
         kept: dict[str, StepUpdate] = {}
         for update in updates:
-            if update.digest in self._steps or len(self._steps) + len(kept) < MAX_STEPS:
+            if update.digest in self._steps or len(self._steps) + len(kept) < self.quota.steps:
                 kept[update.digest] = update
             else:
                 self.overflowed = True
@@ -125,19 +154,26 @@ class Recorder:
         digest = log.vertex[:MAX_NAME]
         if log.vertex not in self._steps:
             await self._put([StepUpdate(digest=digest, name=digest)])
-        at = _seconds(log.timestamp) if log.HasField("timestamp") else time.time()
+        at = _plausible(log.timestamp) if log.HasField("timestamp") else time.time()
         await self._append(digest, log.data, int(log.stream), at)
 
     async def _append(self, digest: str, data: bytes, stream: int, at: float) -> None:
         log = await self._open_log(digest)
         if log is None:
             return
-        for start in range(0, len(data), PIECE_BYTES):
-            if log.writer.full:
-                return
-            piece = data[start : start + PIECE_BYTES]
+        at_byte = 0
+        while at_byte < len(data) and not log.writer.full and not log.is_cut:
+            piece = data[at_byte : at_byte + log.piece]
+            at_byte += len(piece)
+            piece = piece[: await self.quota.take(len(piece))]
+            if self.quota.exceeded is not None:
+                log.is_cut = True
+                piece += _notice(self.quota.exceeded)
+            began = self.quota.timer()
             # No more than there is room for, so that no settled line is lost at the limit.
             settled = log.terminal.settle(piece[: log.writer.room])
+            seconds = await self.quota.pay(began, len(piece))
+            log.piece = _next_piece(log.piece, seconds)
             await log.writer.append(piece, settled, stream, at)
 
     async def _open_log(self, digest: str) -> _OpenLog | None:
@@ -159,9 +195,15 @@ class Recorder:
 
 
 @asynccontextmanager
-async def recording(store: Store, tail: Tail, run_id: str) -> AsyncGenerator[Recorder]:
-    """Record a run. On exit, also when cancelled, its logs are complete and closed."""
-    recorder = Recorder(store, tail, run_id)
+async def recording(
+    store: Store, tail: Tail, run_id: str, quota: RunQuota | None = None
+) -> AsyncGenerator[Recorder]:
+    """Record a run. On exit, also when cancelled, its logs are complete and closed.
+
+    Args:
+        quota: what the run may make the loop store; None bounds a run by itself only.
+    """
+    recorder = Recorder(store, tail, run_id, quota or RunQuota(RunQuotas()))
     try:
         yield recorder
         await recorder.settle()
@@ -170,12 +212,30 @@ async def recording(store: Store, tail: Tail, run_id: str) -> AsyncGenerator[Rec
             await recorder._close()
 
 
+def _batched(entries: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield the entries in lists of so many."""
+    entries = iter(entries)
+    while batch := list(islice(entries, size)):
+        yield batch
+
+
+def _next_piece(size: int, seconds: float) -> int:
+    """Return how large the next piece of a log is, when one of this size took so long."""
+    if seconds > PIECE_SECONDS:
+        return max(size // 2, LEAST_PIECE_BYTES)
+    return min(size * 2, PIECE_BYTES) if seconds < PIECE_SECONDS / 4 else size
+
+
+def _notice(why: str) -> bytes:
+    return f"\n[bassloop: {why}; what came after is not kept, the command runs on]\n".encode()
+
+
 def _step_update(vertex: progrock_pb2.Vertex) -> StepUpdate:
     return StepUpdate(
         digest=vertex.id[:MAX_NAME],
         name=vertex.name[:MAX_NAME],
-        started_at=_seconds(vertex.started) if vertex.HasField("started") else None,
-        completed_at=_seconds(vertex.completed) if vertex.HasField("completed") else None,
+        started_at=_plausible(vertex.started) if vertex.HasField("started") else None,
+        completed_at=_plausible(vertex.completed) if vertex.HasField("completed") else None,
         cached=vertex.cached,
         error=vertex.error[:MAX_NAME] if vertex.HasField("error") else None,
         cancelled=vertex.canceled,
@@ -184,5 +244,7 @@ def _step_update(vertex: progrock_pb2.Vertex) -> StepUpdate:
     )
 
 
-def _seconds(at: Timestamp) -> float:
-    return at.seconds + at.nanos / 1e9
+def _plausible(at: Timestamp) -> float:
+    """Return a runner's time in seconds since the epoch; now, if its clock is off by more than a year."""
+    seconds, now = at.seconds + at.nanos / 1e9, time.time()
+    return seconds if abs(seconds - now) < YEAR else now

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +19,7 @@ from bassloop.checks.handler import handle_delivery
 from bassloop.checks.loop import Loop
 from bassloop.checks.outputs import Outputs
 from bassloop.checks.recovery import end_set_aside
+from bassloop.checks.run_quotas import QuotaLimits, RunQuotas
 from bassloop.checks.source_links import SourceLinks
 from bassloop.checks.tail import Tail
 from bassloop.daemon.errors import StartError
@@ -121,6 +123,7 @@ def wire(
         connect=lambda login: connect_command(login, addresses.host, ssh.port),
         github_url=settings.github_url or web_url(settings.github_api_url),
         policies=policies(settings),
+        quotas=RunQuotas(quota_limits(settings), lambda: shutil.disk_usage(settings.blobs).free),
     )
     inbox = Inbox(
         store,
@@ -250,6 +253,20 @@ def evaluator_limits(settings: Settings) -> EvaluatorLimits:
         seconds=settings.hook_seconds,
         memory=settings.hook_memory,
         output=settings.hook_output,
+    )
+
+
+def quota_limits(settings: Settings) -> QuotaLimits:
+    """Return what runs, users and repositories may make the loop store."""
+    return QuotaLimits(
+        run_log=settings.run_log,
+        run_steps=settings.run_steps,
+        run_updates=settings.run_updates,
+        user_log_a_day=settings.user_log_a_day,
+        repository_log_a_day=settings.repository_log_a_day,
+        user_runs=settings.user_runs,
+        repository_runs=settings.repository_runs,
+        free_space=settings.free_space,
     )
 
 

@@ -1,0 +1,131 @@
+"""What one run, one user and one repository may make the loop store."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+import trio.testing
+
+from bassloop.checks.recorder import YEAR, recording
+from bassloop.checks.run_quotas import DAY, QuotaLimits, RunQuota, RunQuotas
+from bassloop.checks.tail import Tail
+from bassloop.wire import progrock_pb2 as progrock
+from tests.records import a_run
+
+from .test_recorder import a_store, update
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+async def recorded(tmp_path: Path, quota: RunQuota, lines: int) -> tuple[list[str], bytes]:
+    """Record two steps with a log each; return what the run says of it, and the text of the second."""
+    async with a_store(tmp_path) as store:
+        async with recording(store, Tail(), "r", quota) as recorder:
+            for step in ("one", "two"):
+                for _ in range(lines):
+                    await recorder.record(update(logs=[(step, b"0123456789\n" * 10)]))
+        steps = await store.steps.of_run("r")
+        return recorder.notes(), (await store.logs.text("r", steps[-1].row)).text
+
+
+async def test_all_logs_of_a_run_have_one_limit_and_each_says_so(tmp_path: Path) -> None:
+    quota = RunQuotas(QuotaLimits(run_log=1_000)).of_run(a_run())
+    notes, text = await recorded(tmp_path, quota, 20)
+    assert notes == ["the logs of one run may have 1KB (RUN_LOG); the rest of the logs is not kept"]
+    assert text.count(b"RUN_LOG") == 1
+    assert b"0123456789" not in text
+
+
+@pytest.mark.parametrize("setting", ["user_log_a_day", "repository_log_a_day"])
+async def test_the_logs_of_a_day_are_shared_and_come_back(
+    setting: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    quotas = RunQuotas(QuotaLimits(**{setting: 1_000}))
+    first, second = (quotas.of_run(a_run(id=name)) for name in "ab")
+    assert await first.take(900) == 900
+    assert await second.take(900) == 100
+    assert second.exceeded is not None
+    assert setting.upper() in second.exceeded
+    other = quotas.of_run(a_run(user_id=77, repository_id=78))
+    assert await other.take(900) == 900
+    autojump_clock.jump(DAY / 2)
+    assert await quotas.of_run(a_run()).take(900) == 500
+
+
+async def test_logs_leave_some_of_the_disk_free(tmp_path: Path) -> None:
+    quota = RunQuotas(QuotaLimits(free_space=5_000), lambda: 5_050).of_run(a_run())
+    notes, text = await recorded(tmp_path, quota, 20)
+    assert "FREE_SPACE" in notes[0]
+    assert b"FREE_SPACE" in text
+
+
+async def test_steps_beyond_the_limit_are_dropped_and_the_run_says_so(tmp_path: Path) -> None:
+    quota = RunQuotas(QuotaLimits(run_steps=3)).of_run(a_run())
+    async with a_store(tmp_path) as store, recording(store, Tail(), "r", quota) as recorder:
+        await recorder.record(update(*(progrock.Vertex(id=str(n)) for n in range(2_000))))
+        assert len(recorder.steps()) == 3
+        assert recorder.notes() == ["more than 3 steps (RUN_STEPS); the rest is not kept"]
+
+
+async def test_too_many_messages_slow_their_runner_down(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    quota = RunQuotas(QuotaLimits(run_updates=10)).of_run(a_run())
+    for _ in range(140):
+        await quota.pace()
+    assert trio.current_time() == pytest.approx(10, abs=0.5)
+    assert quota.slowed is not None
+    assert "RUN_UPDATES" in quota.slowed
+
+
+async def test_dear_text_slows_its_runner_down(autojump_clock: trio.testing.MockClock) -> None:
+    quota = RunQuotas().of_run(a_run())
+    await quota.pay(quota.timer() - 3, 100)
+    assert trio.current_time() == pytest.approx(10, abs=0.5)
+
+
+async def test_runs_beyond_the_limit_wait_and_say_why(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    quotas, why = RunQuotas(QuotaLimits(user_runs=2)), []
+
+    async def wait(reason: str) -> None:
+        why.append(reason)
+
+    done = trio.Event()
+
+    async def run(name: str) -> None:
+        async with quotas.under_way(a_run(id=name, repository_id=9), wait):
+            done.set()
+
+    async with trio.open_nursery() as nursery:
+        async with AsyncExitStack() as stack:
+            for name in "ab":
+                await stack.enter_async_context(quotas.under_way(a_run(id=name), wait))
+            nursery.start_soon(partial(run, "c"))
+            await trio.testing.wait_all_tasks_blocked()
+            assert why == ["2 checks of octocat are running (USER_RUNS)"]
+            assert not done.is_set()
+        await done.wait()
+
+
+async def test_a_clock_that_is_off_by_years_is_not_believed(tmp_path: Path) -> None:
+    async with a_store(tmp_path) as store, recording(store, Tail(), "r") as recorder:
+        step = progrock.Vertex(id="v", name="x")
+        step.started.seconds = 1 << 40
+        step.completed.seconds = -(1 << 40)
+        log = progrock.VertexLog(vertex="v", data=b"line\n")
+        log.timestamp.seconds = 1 << 50
+        await recorder.record(progrock.StatusUpdate(vertexes=[step], logs=[log]))
+        await recorder.settle()
+        [stored] = await store.steps.of_run("r")
+        now = a_run().created_at + YEAR
+        assert stored.started_at is not None
+        assert stored.completed_at is not None
+        assert now < stored.started_at < 10_000_000_000
+        assert now < stored.completed_at < 10_000_000_000
