@@ -49,7 +49,9 @@ class FakeRuntime(Runtime):
     told: list[dict[str, str]] = field(default_factory=list)
 
     @asynccontextmanager
-    async def run(self, thunk: Any, metadata: Mapping[str, str]) -> AsyncGenerator[Any]:  # type: ignore[override]
+    async def run(
+        self, thunk: Any, metadata: Mapping[str, str], trailers: Any = None
+    ) -> AsyncGenerator[Any]:  # type: ignore[override]
         self.told.append(dict(metadata))
         send, receive = trio.open_memory_channel[Any](0)
         async with receive:

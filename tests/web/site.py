@@ -12,7 +12,9 @@ from quart.wrappers import base
 
 from bassloop.checks.tail import Tail
 from bassloop.deliveries.inbox import Answer
-from bassloop.store import StepUpdate, Store, ThunkRecord, User, open_store
+from bassloop.store import StatementRecord, StepUpdate, Store, ThunkRecord, User, open_store
+from bassloop.trust.envelope import SignedStatement
+from bassloop.trust.sshsig import SSHSignature
 from bassloop.web import Health, PartStatus, WebContext, create_app
 from tests.records import a_run
 
@@ -156,6 +158,22 @@ class Site:
         await log.append(text, None, 1, 100.0)
         await log.close()
         return row
+
+    async def sign(self, run_id: str, problem: str | None = None) -> None:
+        """Store a statement of a run, signed with a key that GitHub lists."""
+        signed = SignedStatement(b"{}", SSHSignature(b"a key", b"a signature"))
+        await self.store.statements.put(
+            StatementRecord(
+                run_id,
+                signed.payload,
+                signed.signature.encode(),
+                "octocat",
+                "SHA256:the-key",
+                102.0,
+                True,
+                problem,
+            )
+        )
 
     async def run(self, run_id: str = "r", state: str = "failed", **changes: Any) -> int:
         """An ended run of one step; returns the step's row."""

@@ -53,6 +53,7 @@ async def filled(site: Site, *, public: bool = True) -> dict[str, str]:
     row = await site.run("r", check_name="test", pull_request=7, public=public)
     await site.store.tests.put("r", [ReportedTest("adds", "failed", 1.0, "no", "a.py", 3)])
     await site.store.deliveries.record("a-guid", "push", None, b"{}")
+    await site.sign("r")
     return {**KNOWN, "row": str(row)}
 
 

@@ -97,6 +97,8 @@ class GRPCCall:
         self._release: Callable[[], None] | None = None
         self._has_headers = False
         self._has_status = False
+        self.trailers: dict[str, str] = {}
+        """The metadata after the last message, or with a refusal; values of `-bin` are in base64."""
 
     async def send_message(self, message: Message, *, end: bool = True) -> None:
         """Begin the call with its one request."""
@@ -142,9 +144,9 @@ class GRPCCall:
         await self._receive_headers()
         if not self._has_status:
             with self._unless_lost() as stream:
-                trailers = await stream.recv_trailers()
+                self.trailers = dict(await stream.recv_trailers())
                 self._has_status = True
-                _raise_for_status(dict(trailers))
+                _raise_for_status(self.trailers)
 
     async def __aenter__(self) -> Self:
         return self
@@ -171,6 +173,7 @@ class GRPCCall:
         """Raise the status of a call that was ended and that the peer has explained before."""
         for headers in (dict(stream.headers or ()), dict(stream.trailers or ())):
             if "grpc-status" in headers:
+                self.trailers = headers
                 _raise_for_status(headers)
 
     async def _receive_headers(self) -> None:
@@ -185,6 +188,7 @@ class GRPCCall:
                 raise MalformedResponse(f"Received :status = {status!r}")
             if "grpc-status" in headers:  # a refusal needs no content, and says more
                 self._has_status = True
+                self.trailers = headers
                 _raise_for_status(headers)
             elif (content := headers.get("content-type")) not in CONTENT_TYPES:
                 raise MalformedResponse(f"Invalid content-type: {content!r}")

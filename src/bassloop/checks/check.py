@@ -20,6 +20,7 @@ from bassloop.checks import check_output
 from bassloop.checks.conclude import conclude, end_run
 from bassloop.checks.loop import CheckHandle
 from bassloop.checks.recorder import Recorder, recording
+from bassloop.checks.signed_runs import CallObservation, keep_statement
 from bassloop.checks.supersede import superseded
 from bassloop.concurrency import retry, shielded
 from bassloop.deliveries.inbox import MAX_POSTPONED
@@ -377,11 +378,13 @@ class ActiveCheck:
         with trio.move_on_after(limit):
             while True:
                 tried.add(runtime.id)
+                seen = CallObservation()
                 try:
-                    await self._run_on(runtime, recorder)
-                    return Ending(RunState.SUCCEEDED, None)
+                    await self._run_on(runtime, recorder, seen)
+                    return await self._ending(runtime, seen, Ending(RunState.SUCCEEDED, None))
                 except RunFailed as error:
-                    return Ending(RunState.FAILED, str(error))
+                    ending = Ending(RunState.FAILED, str(error))
+                    return await self._ending(runtime, seen, ending)
                 except RuntimeLost as error:
                     others = context.loop.pool.candidates(runtime.user_id, self.request.platform)
                     untried = [other for other in others if other.id not in tried]
@@ -394,7 +397,23 @@ class ActiveCheck:
         )
         return Ending(RunState.TIMED_OUT, message)
 
-    async def _run_on(self, runtime: Runtime, recorder: Recorder) -> None:
+    async def _ending(self, runtime: Runtime, seen: CallObservation, ending: Ending) -> Ending:
+        """Return how the run ended, with regard to what the runner has signed of it."""
+        passed = ending.state == RunState.SUCCEEDED
+        signed = await keep_statement(
+            self.context.loop,
+            self.run_record,
+            self.request.record.sha256,
+            runtime,
+            seen,
+            passed=passed,
+        )
+        if signed is not None and signed.problem is not None and passed:
+            message = f"{runtime} has signed a statement that is refused: {signed.problem}"
+            return Ending(RunState.FAILED, message)
+        return ending
+
+    async def _run_on(self, runtime: Runtime, recorder: Recorder, seen: CallObservation) -> None:
         context, loop, run_id = self.context, self.context.loop, self.run_record.id
         await loop.store.runs.start(
             run_id,
@@ -409,7 +428,8 @@ class ActiveCheck:
             log.info("run started")
             async with (
                 context.call_metadata(runtime, run_id) as metadata,
-                runtime.run(self.request.thunk, metadata) as updates,
+                runtime.run(self.request.thunk, metadata, seen.trailers) as updates,
             ):
                 async for update in updates:
+                    seen.note(update)
                     await recorder.record(update)

@@ -100,6 +100,7 @@ class DeliveryContext:
             "bassloop-fork": "true" if self.choice.fork else "false",
             "bassloop-run": run_id,
             "bassloop-clone-url": self.repository.clone_url,
+            "bassloop-sign": "true" if run_id else "",
         }
         return {name: value for name, value in about.items() if value}
 

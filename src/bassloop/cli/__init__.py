@@ -39,6 +39,7 @@ COMMANDS: dict[str, _Command] = {
     "status": _Command("status", "status", "Show whether the daemon runs, and what it does."),
     "logs": _Command("logs", "logs", "Show a run's logs, or follow them."),
     "rerun": _Command("rerun", "rerun", "Run what a loop ran, on this machine."),
+    "verify": _Command("verify", "verify", "Check what a runner has signed of a run."),
     "login": _Command("login", "login", "Sign in to a loop, to see private runs."),
     "logout": _Command("login", "logout", "Sign out of a loop."),
     "runners": _Command("runners", "runners", "List the connected runners."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import secrets
 import socket
@@ -251,6 +252,7 @@ class _Gateway:
             connected_at=time.time(),
             open_channel=connection.opener(forward.path, nursery),
             kind=connection.kind,
+            key=base64.b64decode(identity.key),
             limits=self._settings.limits,
             answer_within=self._settings.answer_within,
         )

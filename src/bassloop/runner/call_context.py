@@ -53,12 +53,14 @@ class CallContext:
     Args:
         cached_only: run nothing, and use only outputs that are cached: somebody looks at one.
         source: where a private repository is cloned from; contexts that differ in it only are equal.
+        images: the images that the call has used, by name, with their digests; the driver adds them.
     """
 
     repository: str | None = None
     fork: bool = False
     cached_only: bool = False
     source: PrivateSource | None = field(default=None, compare=False)
+    images: dict[str, str] = field(default_factory=dict, compare=False)
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> CallContext:

@@ -81,7 +81,7 @@ async def _host(options: RunnerOptions) -> PreflightResult:
         async with (
             open_bridge(),
             open_grpc_server([]) as session,
-            Dialler(options, session, warnings.append).dial(),
+            Dialler(options, session, warn=warnings.append).dial(),
         ):
             return PreflightResult(
                 "host", True, f"{options.address} is known, and accepts your key"

@@ -16,6 +16,7 @@ from bassloop.runner.host_keys import HostKey, KnownHosts
 from bassloop.runner.registration import RunnerClient
 from bassloop.runner.runner_events import RunnerEvent, Warned
 from bassloop.runner.service import RuntimeService
+from bassloop.runner.signing import ConnectionSigner
 from bassloop.runner.ssh import Dialler
 from bassloop.telemetry.heartbeat import Heart
 from bassloop.telemetry.service_manager import Notifier
@@ -45,12 +46,13 @@ async def run_runner(
             remembered. Without it, such a host is refused.
     """
     try:
+        signer = ConnectionSigner(options.login)
         async with (
             open_driver(options, on_event) as driver,
-            RuntimeService.open(driver, served_rules(options, driver)) as service,
+            RuntimeService.open(driver, served_rules(options, driver), signer) as service,
             open_grpc_server([service]) as session,
         ):
-            dialler = Dialler(options, session, lambda text: on_event(Warned(text)))
+            dialler = Dialler(options, session, signer, lambda text: on_event(Warned(text)))
             client = RunnerClient(dialler, options.address, on_event, _remembering(options, ask))
             await client.run(task_status=task_status)
     except DriverError as error:

@@ -8,7 +8,7 @@ back one update at a time, and a command waits while the loop doesn't take an up
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -17,6 +17,7 @@ import structlog
 import trio
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
+from h2.exceptions import StreamClosedError
 
 from bassloop.bridge import call_asyncio, call_trio
 from bassloop.runner import file_trees
@@ -25,6 +26,7 @@ from bassloop.runner.engine.graph import describe_os_error
 from bassloop.runner.engine.thunk_driver import tar_of
 from bassloop.runner.errors import DriverError, NotCached, Unsupported
 from bassloop.runner.options import is_served
+from bassloop.runner.signing import ConnectionSigner, RunWitness
 from bassloop.wire import bass_pb2 as pb
 from bassloop.wire import progrock_pb2 as progrock
 from bassloop.wire import runtime_pb2 as rpc
@@ -59,24 +61,33 @@ class RuntimeService(RuntimeBase):
     """Does what a loop asks for, as far as the owner's rules allow it. Made with :meth:`open`."""
 
     def __init__(
-        self, driver: ThunkDriver[Any], only: tuple[str, ...], nursery: trio.Nursery
+        self,
+        driver: ThunkDriver[Any],
+        only: tuple[str, ...],
+        nursery: trio.Nursery,
+        signer: ConnectionSigner | None,
     ) -> None:
         self._driver = driver
+        self._signer = signer
         self._only = only
         self._nursery = nursery
 
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, driver: ThunkDriver[Any], only: tuple[str, ...] = ()
+        cls,
+        driver: ThunkDriver[Any],
+        only: tuple[str, ...] = (),
+        signer: ConnectionSigner | None = None,
     ) -> AsyncGenerator[RuntimeService]:
         """Give a service; on exit, cancel its work and wait for that. Needs an open bridge.
 
         Args:
             only: the repositories that are served, ``owner/name`` or ``owner/*``; empty for all.
+            signer: signs a statement of each run for a loop that asks for it.
         """
         async with trio.open_nursery() as nursery:
-            yield cls(driver, only, nursery)
+            yield cls(driver, only, nursery, signer)
             nursery.cancel_scope.cancel()
 
     async def Resolve(self, stream: Stream[pb.ImageRef, pb.Thunk]) -> None:
@@ -89,15 +100,25 @@ class RuntimeService(RuntimeBase):
         await self._do(stream, work)
 
     async def Run(self, stream: Stream[pb.Thunk, rpc.RunResponse]) -> None:
-        """Run a thunk; answer with its progress."""
+        """Run a thunk; answer with its progress, and in the end with a signed statement of the run."""
         thunk = await self._request(stream)
+        context, metadata = _context(stream), _metadata(stream)
+        witness = None
+        if self._signer is not None and metadata.get("bassloop-sign") == "true":
+            witness = RunWitness(thunk, metadata, context, self._driver, self._signer)
 
         async def work(respond: Respond) -> None:
             send = _progress(respond, rpc.RunResponse)
-            async with self._driver.running(thunk, _context(stream), send):
+
+            async def send_and_note(update: progrock.StatusUpdate) -> None:
+                await send(update)
+                if witness is not None:
+                    witness.note(update)
+
+            async with self._driver.running(thunk, context, send_and_note):
                 pass
 
-        await self._do(stream, work)
+        await self._do(stream, work, witness)
 
     async def Read(self, stream: Stream[pb.Thunk, rpc.ReadResponse]) -> None:
         """Run a thunk; answer with its progress, and then what it printed, with secrets masked."""
@@ -176,13 +197,26 @@ class RuntimeService(RuntimeBase):
         return request
 
     async def _do(
-        self, stream: Stream[Any, Any], work: Callable[[Respond], Awaitable[None]]
+        self,
+        stream: Stream[Any, Any],
+        work: Callable[[Respond], Awaitable[None]],
+        witness: RunWitness | None = None,
     ) -> None:
         """Do the work of a call under Trio, and send its answers. Raises GRPCError for a failed thunk."""
         job = _Job(work)
         await call_trio(self._supervise, job, stream)
-        if job.failure is not None:
-            raise job.failure
+        failure = job.failure
+        if witness is not None and (failure is None or failure.status is not Status.CANCELLED):
+            reason = None if failure is None else failure.message or failure.status.name
+            trailers = await call_trio(witness.trailers, reason)
+            status = Status.OK if failure is None else failure.status
+            text = None if failure is None else failure.message
+            with suppress(StreamClosedError):  # the loop doesn't listen any more
+                await stream.send_trailing_metadata(
+                    status=status, status_message=text, metadata=trailers
+                )
+        elif failure is not None:
+            raise failure
 
     async def _supervise(self, job: _Job, stream: Stream[Any, Any]) -> None:
         """Wait for a job; cancelled, cancel the job, whose end the nursery waits for."""

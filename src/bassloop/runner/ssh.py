@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import asyncssh
@@ -15,9 +15,10 @@ from bassloop.runner import user_keys
 from bassloop.runner.errors import RunnerError
 from bassloop.runner.host_keys import HostKey, KnownHost, KnownHosts, Verdict, host_pattern
 from bassloop.runner.options import RunnerOptions, this_platform
+from bassloop.runner.signing import ConnectionSigner
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 
     from bassloop.bridge.grpc import SessionFactory
 
@@ -51,11 +52,13 @@ class Dialler:
 
     Args:
         session: makes the session of a channel that the loop opens (`bassloop.bridge.grpc`).
+        signer: is given the key that the loop accepted.
         warn: called with what the owner should know.
     """
 
     options: RunnerOptions
     session: SessionFactory
+    signer: ConnectionSigner = field(default_factory=ConnectionSigner)
     warn: Callable[[str], None] = lambda text: None
 
     @asynccontextmanager
@@ -99,13 +102,14 @@ class Dialler:
                     "there is no SSH key to log in with: make one with ssh-keygen, and add it on GitHub"
                 )
             given = len(self.options.identities)
+            client.offer([*loaded.keys[:given], *agent_keys, *loaded.keys[given:]])
             connection: asyncssh.SSHClientConnection = await call_asyncio(
                 asyncssh.connect,
                 self.options.host,
                 self.options.port,
                 username=self.options.login,
                 client_factory=lambda: client,
-                client_keys=[*loaded.keys[:given], *agent_keys, *loaded.keys[given:]],
+                client_keys=None,
                 agent_path=None,
                 known_hosts=lambda host, addr, port: client.known.matches,
                 password_auth=False,
@@ -115,6 +119,8 @@ class Dialler:
                 keepalive_interval=KEEPALIVE_SECONDS,
                 keepalive_count_max=KEEPALIVE_COUNT,
             )
+            self.signer.key = client.offered
+            self.signer.agent = user_keys.agent_path(self.options)
             return connection
         finally:
             if agent is not None:
@@ -198,11 +204,21 @@ class LoopConnection:
 
 
 class _Client(asyncssh.SSHClient):
-    """Notes the key that the host has shown, if it is not a known one."""
+    """Notes the key that the host has shown, if it is not a known one, and the key that was offered last."""
 
     def __init__(self, known: KnownHost) -> None:
         self.known = known
         self.shown: asyncssh.SSHKey | None = None
+        self.offered: Any = None
+        self._keys: Iterator[Any] = iter(())
+
+    def offer(self, keys: Sequence[Any]) -> None:
+        """Offer these keys, one after the other."""
+        self._keys = iter(asyncssh.load_keypairs(list(keys)))
+
+    def public_key_auth_requested(self) -> Any:
+        self.offered = next(self._keys, None)
+        return None if self.offered is None else [self.offered]
 
     def validate_host_public_key(
         self, host: str, addr: str, port: int, key: asyncssh.SSHKey

@@ -59,6 +59,7 @@ class RunnerCall:
     Args:
         runner: names the runner in messages.
         pick: returns what is wanted of an answer, and raises ValueError when it isn't there.
+        trailers: filled with the metadata that comes after the last answer, also of a call that failed.
         timeout: seconds until there has to be an HTTP/2 connection.
     """
 
@@ -67,6 +68,7 @@ class RunnerCall:
     request: Message
     metadata: Mapping[str, str] = field(repr=False)
     pick: Callable[[Any], Any]
+    trailers: dict[str, str] = field(default_factory=dict, repr=False)
     limits: ChannelLimits = field(default_factory=ChannelLimits)
     timeout: float = 30.0
 
@@ -80,11 +82,15 @@ async def make_call(call: RunnerCall, opener: Opener, answers: trio.MemorySendCh
     try:
         async with open_grpc_channel(opener, limits=call.limits, timeout=call.timeout) as channel:
             method = getattr(RuntimeStub(cast(Any, channel)), call.method)
-            async with method.open(metadata=_encode_metadata(call.metadata)) as stream:
-                await stream.send_message(call.request, end=True)
-                async for answer in stream:
-                    await hand_over(answers, call.pick(answer))
-                await stream.recv_trailing_metadata()
+            stream = method.open(metadata=_encode_metadata(call.metadata))
+            try:
+                async with stream:
+                    await stream.send_message(call.request, end=True)
+                    async for answer in stream:
+                        await hand_over(answers, call.pick(answer))
+                    await stream.recv_trailing_metadata()
+            finally:
+                call.trailers.update(stream.trailers)
     except trio.BrokenResourceError:
         return
     except (

@@ -98,6 +98,8 @@ class Runtime:
     """Opens an SSH channel to it; called on the asyncio side."""
     kind: str = "other"
     """`bassloop`, `go`, `openssh` or `other`."""
+    key: bytes = field(default=b"", repr=False)
+    """The public key that its runner connected with, in SSH's binary form."""
     limits: ChannelLimits = field(default_factory=ChannelLimits)
     answer_within: float = 30.0
     """Seconds for opening a channel and hearing HTTP/2 on it."""
@@ -136,10 +138,16 @@ class Runtime:
         return caveats(self.kind)
 
     def run(
-        self, thunk: bass_pb2.Thunk, metadata: Mapping[str, str]
+        self,
+        thunk: bass_pb2.Thunk,
+        metadata: Mapping[str, str],
+        trailers: dict[str, str] | None = None,
     ) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[Progress]]:
-        """Run a thunk and receive its progress."""
-        return self._call("Run", thunk, metadata, "progress")
+        """Run a thunk and receive its progress.
+
+        `trailers` is filled with what the runner adds to the call's end, also if the thunk failed.
+        """
+        return self._call("Run", thunk, metadata, "progress", trailers=trailers)
 
     def read(
         self, thunk: bass_pb2.Thunk, metadata: Mapping[str, str]
@@ -187,7 +195,12 @@ class Runtime:
 
     @asynccontextmanager
     async def _call(
-        self, method: str, request: Message, metadata: Mapping[str, str], *kinds: str
+        self,
+        method: str,
+        request: Message,
+        metadata: Mapping[str, str],
+        *kinds: str,
+        trailers: dict[str, str] | None = None,
     ) -> AsyncGenerator[trio.MemoryReceiveChannel[Any]]:
         with spans.span(f"rpc {method}", runtime=self.id, runner=self.login) as span:
             if method == "Publish" and (why := caveat(self.kind, "publishing")) is not None:
@@ -198,6 +211,7 @@ class Runtime:
                 request=request,
                 metadata={**metadata, **spans.headers()},
                 pick=_picking(kinds),
+                trailers={} if trailers is None else trailers,
                 limits=self.limits,
                 timeout=self.answer_within,
             )

@@ -5,7 +5,7 @@
             ...
 
 A `Store` has its operations by subject: `checks`, `deliveries`, `heads`, `logs`, `repositories`, `runs`,
-`runtimes`, `sessions`, `steps`, `thunks` and `users`. Their values are in `records`. No SQL and no path
+`runtimes`, `sessions`, `statements`, `steps`, `thunks` and `users`. Their values are in `records`. No SQL and no path
 of a log is known outside this package, so that another database or an object store can replace them.
 """
 
@@ -39,6 +39,7 @@ from bassloop.store.records import (
     Run,
     RuntimeRecord,
     SessionRecord,
+    StatementRecord,
     Step,
     StepUpdate,
     ThunkRecord,
@@ -69,6 +70,7 @@ __all__ = [
     "RuntimeRecord",
     "SessionRecord",
     "SettledText",
+    "StatementRecord",
     "Step",
     "StepUpdate",
     "Store",

@@ -129,6 +129,30 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class StatementRecord:
+    """What a runner has signed of a run, as it came.
+
+    Args:
+        payload: the statement.
+        signature: the SSH signature, in its binary form.
+        login: whose runner it was.
+        fingerprint: of the key that the runner connected with.
+        listed: whether GitHub listed that key for the login when the statement came. False if GitHub
+            couldn't say; the runner was connected with it all the same.
+        problem: why the statement was refused, or None if it is right.
+    """
+
+    run_id: str
+    payload: bytes
+    signature: bytes
+    login: str
+    fingerprint: str
+    received_at: float
+    listed: bool
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class StepUpdate:
     """A runner's report about a step, which replaces earlier ones.
 

@@ -297,6 +297,22 @@ _ERROR_LINES = (
 )
 
 
+_STATEMENTS = (
+    """
+    CREATE TABLE statements (
+        run_id TEXT PRIMARY KEY REFERENCES runs (id) ON DELETE CASCADE,
+        payload BLOB NOT NULL,
+        signature BLOB NOT NULL,
+        login TEXT NOT NULL,
+        fingerprint TEXT NOT NULL,
+        received_at REAL NOT NULL,
+        listed INTEGER NOT NULL,
+        problem TEXT
+    ) STRICT, WITHOUT ROWID
+    """,
+)
+
+
 def migrations() -> Migrations:
     """Return all migrations, oldest first. Each is applied and noted in one transaction."""
     numbered = Migrations("bassloop")
@@ -344,6 +360,11 @@ def migrations() -> Migrations:
     @numbered(name="0009_error_lines")
     def error_lines(db: Database) -> None:
         for statement in _ERROR_LINES:
+            db.execute(statement)
+
+    @numbered(name="0010_statements")
+    def statements(db: Database) -> None:
+        for statement in _STATEMENTS:
             db.execute(statement)
 
     return numbered

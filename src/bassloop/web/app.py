@@ -26,6 +26,7 @@ from bassloop.web.pages import (
     run_page,
     runners_page,
     runs_page,
+    statement_page,
     tests_page,
     thunk_page,
 )
@@ -109,6 +110,7 @@ def create_app(context: WebContext) -> QuartTrio:
         changes_page,
         tests_page,
         errors_page,
+        statement_page,
         log_endpoints,
         output_download,
         live_feed,

@@ -137,6 +137,14 @@ class ContainerDriver(ThunkDriver["ContainerGraph"]):
     def is_contained(self) -> bool:
         return True
 
+    @property
+    def engine_name(self) -> str:
+        return str(self.settings.engine)
+
+    @property
+    def uses_images(self) -> bool:
+        return True
+
     def graph(self, call: CallResources) -> ContainerGraph:
         return ContainerGraph(self, call)
 
@@ -244,6 +252,8 @@ class ContainerGraph(ThunkGraph):
         image = image_of(thunk)
         if image.WhichOneof("image") == "ref" and not image.ref.digest:
             return [(await self._image_named(image.ref)).id]
+        if image.WhichOneof("image") == "ref":
+            self.context.images[names.name_of(image.ref)] = image.ref.digest
         return []
 
     async def _image_named(self, ref: pb.ImageRef) -> Image:
@@ -254,7 +264,9 @@ class ContainerGraph(ThunkGraph):
             raise NotCached(f"the image {name} is not here any more")
         if key not in self._named:
             self._named[key] = await self._images.named(name, platform, self.call.send)
-        return self._named[key]
+        found = self._named[key]
+        self.context.images[name] = ref.digest or found.digest or found.id
+        return found
 
     async def _root(self, thunk: pb.Thunk) -> Image:
         """Return the image at the root of a thunk's chain. Raises DriverError."""

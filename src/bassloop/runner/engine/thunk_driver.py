@@ -56,6 +56,16 @@ class ThunkDriver(ABC, Generic[GraphT]):
     def is_contained(self) -> bool:
         """True if commands are kept from this machine's files, network and other processes."""
 
+    @property
+    @abstractmethod
+    def engine_name(self) -> str:
+        """What runs commands, in a few words."""
+
+    @property
+    @abstractmethod
+    def uses_images(self) -> bool:
+        """Whether commands run in the images that thunks name."""
+
     @abstractmethod
     def graph(self, call: CallResources) -> GraphT:
         """Return the thunks of a call, none so far."""

@@ -95,6 +95,14 @@ class HostDriver(ThunkDriver["HostGraph"]):
     def is_contained(self) -> bool:
         return self.sandbox is not None
 
+    @property
+    def engine_name(self) -> str:
+        return "host" if self.sandbox is None else "bubblewrap"
+
+    @property
+    def uses_images(self) -> bool:
+        return False
+
     def graph(self, call: CallResources) -> HostGraph:
         return HostGraph(self, call)
 

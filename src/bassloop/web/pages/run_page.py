@@ -18,6 +18,7 @@ from bassloop.web import presentation
 from bassloop.web.guard import current_visitor, may_rerun, may_write, visible_checks, visible_run
 from bassloop.web.pages.failure_card import FailureCard, LogExcerpt, failure_card
 from bassloop.web.pages.output_download import run_with_outputs
+from bassloop.web.pages.statement_page import signature_view
 from bassloop.web.pages.timeline import lay_out_timeline
 from bassloop.web.presentation import STEP_PAGE_LINES
 from bassloop.web.responses import abort_not_found, wants_json
@@ -76,7 +77,9 @@ def routes(context: WebContext) -> Blueprint:
         steps = await store.steps.of_run(run_id)
         if wants_json():
             listed = [presentation.step_json(step) for step in steps]
-            return jsonify({**presentation.run_json(found), "vertexes": listed})
+            signature = await signature_view(context, found)
+            signed = {"signature": signature.json() if signature is not None else None}
+            return jsonify({**presentation.run_json(found), **signed, "vertexes": listed})
         return await _render_run(context, found, steps)
 
     @blueprint.get("/runs/<run_id>/failure")
@@ -207,6 +210,7 @@ async def _render_run(context: WebContext, run: Run, steps: Sequence[Step]) -> s
         actions=await run_actions(context, run, newer),
         newer=newer,
         outputs=run_with_outputs(context, [run]),
+        signature=await signature_view(context, run),
         view=presentation.view_run(run, now),
         steps=views,
         inputs=presentation.visible_inputs(views),

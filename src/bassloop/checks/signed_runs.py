@@ -1,0 +1,119 @@
+"""What a runner has signed of a run: checked against what the loop saw itself, and kept."""
+
+from __future__ import annotations
+
+import base64
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import structlog
+
+from bassloop.checks.test_reports import is_report
+from bassloop.github import GitHubError
+from bassloop.store import StatementRecord
+from bassloop.trust.envelope import SignedStatement
+from bassloop.trust.errors import UntrustedStatement
+from bassloop.trust.log_digest import LogDigest
+from bassloop.trust.sshsig import fingerprint
+from bassloop.trust.verdict import ExpectedRun, check_signed
+
+if TYPE_CHECKING:
+    from bassloop.checks.loop import Loop
+    from bassloop.runtimes import Runtime
+    from bassloop.store import Run
+    from bassloop.wire import progrock_pb2
+
+log = structlog.get_logger(__name__)
+
+STATEMENT, SIGNATURE = "bassloop-statement-bin", "bassloop-signature-bin"
+"""The trailing metadata of a run's call, from a runner that signs."""
+
+
+@dataclass(eq=False)
+class CallObservation:
+    """What the loop sees of one call to a runner, and what the runner says of it in the end.
+
+    Args:
+        log: what came of the log.
+        trailers: what came after the last answer.
+    """
+
+    log: LogDigest = field(default_factory=LogDigest)
+    trailers: dict[str, str] = field(default_factory=dict)
+
+    def note(self, update: progrock_pb2.StatusUpdate) -> None:
+        """Note an update that came."""
+        for each in update.logs:
+            if not is_report(each.vertex):  # read, and not stored: nobody could compare it later
+                self.log.add(each.vertex, each.data)
+
+
+async def keep_statement(
+    loop: Loop, run: Run, thunk: str, runtime: Runtime, seen: CallObservation, *, passed: bool
+) -> StatementRecord | None:
+    """Check and store what a runner has signed of a run that is over. Returns None if it has signed nothing.
+
+    Args:
+        thunk: the SHA-256 of the thunk that was sent.
+    """
+    if STATEMENT not in seen.trailers:
+        return None
+    expected = ExpectedRun(
+        run=run.id,
+        login=runtime.login,
+        repository=run.repository,
+        commit=run.head_sha,
+        thunk=thunk,
+        log=seen.log.hexdigest(),
+        passed=passed,
+        key=runtime.key,
+    )
+    record = StatementRecord(
+        run_id=run.id,
+        payload=_binary(seen.trailers, STATEMENT),
+        signature=_binary(seen.trailers, SIGNATURE),
+        login=runtime.login,
+        fingerprint=fingerprint(runtime.key),
+        received_at=time.time(),
+        listed=False,
+        problem=None,
+    )
+    try:
+        check_signed(SignedStatement.decode(record.payload, record.signature), expected)
+        record = replace(record, listed=await _is_listed(loop, runtime))
+    except UntrustedStatement as error:
+        log.warning("statement refused", run=run.id, login=runtime.login, why=str(error))
+        record = replace(record, problem=str(error))
+    await loop.store.statements.put(record)
+    return record
+
+
+async def _is_listed(loop: Loop, runtime: Runtime) -> bool:
+    """Return whether GitHub lists the key for the login now; False if it can't say.
+
+    Raises UntrustedStatement if GitHub says that it doesn't, or that the login is somebody else's now.
+    """
+    try:
+        user = await loop.github.user(runtime.login)
+        lines = await loop.github.keys.keys(runtime.login)
+    except GitHubError as error:
+        log.warning("key not looked up for a statement", login=runtime.login, error=str(error))
+        return False
+    key = base64.b64encode(runtime.key).decode()
+    if user is None or user.id != runtime.user_id:
+        raise UntrustedStatement(f"the login {runtime.login} is somebody else's now")
+    if not any(key in line.split() for line in lines):
+        raise UntrustedStatement(
+            f"GitHub no longer lists the key {fingerprint(runtime.key)} for {runtime.login}"
+        )
+    return True
+
+
+def _binary(trailers: dict[str, str], name: str) -> bytes:
+    """Return a value of binary metadata, which comes in base64 without padding; empty if it isn't any."""
+    text = trailers.get(name, "")
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4))
+    except ValueError:
+        return b""

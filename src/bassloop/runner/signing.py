@@ -1,0 +1,142 @@
+"""The runner's signature: by the key with which it logged in, in a file or in the owner's SSH agent."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import asyncssh
+import structlog
+import trio
+
+from bassloop import __version__
+from bassloop.bass import thunk_sha256
+from bassloop.bridge import call_asyncio
+from bassloop.trust.envelope import signed_bytes
+from bassloop.trust.log_digest import LogDigest
+from bassloop.trust.sshsig import SSHSignature, to_be_signed
+from bassloop.trust.statement import FAILED, PASSED, RunnerDescription, RunStatement
+from bassloop.wire.report_protocol import REPORT_PREFIX
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bassloop.runner.call_context import CallContext
+    from bassloop.runner.engine.thunk_driver import ThunkDriver
+    from bassloop.wire import bass_pb2 as pb
+    from bassloop.wire import progrock_pb2
+
+log = structlog.get_logger(__name__)
+
+SIGN_SECONDS = 10.0
+"""How long an agent may take, for it may ask its owner."""
+
+RSA_ALGORITHM = b"rsa-sha2-512"
+RSA_AGENT_FLAG = 4
+"""Has an agent sign with an RSA key over SHA-512."""
+
+
+@dataclass(eq=False)
+class ConnectionSigner:
+    """Signs with the key of the connection that is logged in.
+
+    Keys on hardware that wants to be touched sign nothing, as nobody wants to touch them for each run.
+
+    Args:
+        login: whose key it is.
+        key: the key pair that the loop accepted last; set by whoever logs in.
+        agent: the path of the agent that has it, if it isn't in a file.
+    """
+
+    login: str = ""
+    key: Any = None
+    agent: str | None = None
+
+    async def sign(self, message: bytes) -> SSHSignature | None:
+        """Return a signature, or None if the key can't sign."""
+        key, data = self.key, to_be_signed(message)
+        if key is None or key.algorithm.startswith(b"sk-"):
+            return None
+        try:
+            with trio.fail_after(SIGN_SECONDS):
+                if key.get_key_type() == "agent":
+                    blob = await call_asyncio(self._ask_agent, key, data)
+                else:
+                    if key.key_algorithm == b"ssh-rsa":
+                        key.set_sig_algorithm(RSA_ALGORITHM)
+                    blob = await trio.to_thread.run_sync(key.sign, data)
+        except (OSError, ValueError, asyncssh.Error, trio.TooSlowError) as error:
+            log.warning("run not signed", error=str(error) or type(error).__name__)
+            return None
+        return SSHSignature(key.key_public_data, blob)
+
+    async def _ask_agent(self, key: Any, data: bytes) -> bytes:
+        """Have the agent sign. On the asyncio side; the agent that listed the keys was closed long ago."""
+        agent = await asyncssh.connect_agent(self.agent or "")
+        try:
+            flags = RSA_AGENT_FLAG if key.key_algorithm == b"ssh-rsa" else 0
+            blob: bytes = await agent.sign(key.key_public_data, data, flags)
+            return blob
+        finally:
+            agent.close()
+
+
+@dataclass(eq=False)
+class RunWitness:
+    """Watches one run, and states in the end how it went.
+
+    Args:
+        metadata: what the loop said of the call.
+        context: the call's; its images are stated too.
+        log: what was sent of the log.
+    """
+
+    thunk: pb.Thunk
+    metadata: Mapping[str, str]
+    context: CallContext
+    driver: ThunkDriver[Any]
+    signer: ConnectionSigner
+    log: LogDigest = field(default_factory=LogDigest)
+    started_at: float = field(default_factory=time.time)
+
+    def note(self, update: progrock_pb2.StatusUpdate) -> None:
+        """Note an update that was sent."""
+        for each in update.logs:
+            if not each.vertex.startswith(
+                REPORT_PREFIX
+            ):  # a loop reads reports, and doesn't keep them
+                self.log.add(each.vertex, each.data)
+
+    async def trailers(self, failure: str | None) -> dict[str, bytes]:
+        """Return the signed statement as a call's trailing metadata; nothing if it can't be signed.
+
+        Args:
+            failure: why the run failed, or None if it passed.
+        """
+        payload = RunStatement(
+            run=self.metadata.get("bassloop-run", ""),
+            login=self.signer.login,
+            repository=self.metadata.get("bassloop-repository", ""),
+            commit=self.metadata.get("bassloop-head", ""),
+            thunk=thunk_sha256(self.thunk),
+            result=PASSED if failure is None else FAILED,
+            log=self.log.hexdigest(),
+            started_at=self.started_at,
+            ended_at=time.time(),
+            runner=RunnerDescription(
+                __version__,
+                self.driver.engine_name,
+                self.driver.uses_images,
+                self.driver.is_contained,
+            ),
+            images=tuple(sorted(self.context.images.items())),
+            message=failure,
+        ).encode()
+        signature = await self.signer.sign(signed_bytes(payload))
+        if signature is None:
+            return {}
+        return {
+            "bassloop-statement-bin": payload,
+            "bassloop-signature-bin": signature.encode(),
+        }

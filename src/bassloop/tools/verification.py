@@ -1,0 +1,249 @@
+"""`bassloop verify`: checks what a runner has signed of a run, without trusting the loop that shows it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import httpx
+from google.protobuf import json_format
+
+from bassloop.bass import thunk_sha256
+from bassloop.tools.log_feed import FeedError
+from bassloop.trust.envelope import MAX_ENVELOPE, read_envelope
+from bassloop.trust.errors import UntrustedStatement
+from bassloop.trust.log_digest import digest_of_logs
+from bassloop.trust.statement import format_instant
+from bassloop.wire import bass_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bassloop.tools.log_feed import RunAddress
+    from bassloop.trust.envelope import SignedStatement
+    from bassloop.trust.statement import RunStatement
+
+GITHUB = "https://github.com"
+SECONDS = 30.0
+MAX_JSON = 32 << 20
+LOOPS_OWN = "loop:"
+"""Begins the digest of a step that the loop has added itself, which no runner signs."""
+
+
+@dataclass(eq=False)
+class VerificationReport:
+    """What was checked, and what came of it.
+
+    Args:
+        right: what was found to be so.
+        wrong: what was found not to be so.
+        unchecked: what could not be checked, and why.
+    """
+
+    right: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
+    stated: RunStatement | None = None
+
+    def note(self, is_right: bool, right: str, wrong: str) -> None:
+        """Note what was found."""
+        (self.right if is_right else self.wrong).append(right if is_right else wrong)
+
+
+def open_statement(text: bytes, report: VerificationReport) -> SignedStatement | None:
+    """Read an envelope and verify its signature. Returns None if that is wrong."""
+    try:
+        signed = read_envelope(text)
+        report.stated = signed.statement()
+    except UntrustedStatement as error:
+        report.wrong.append(str(error))
+        return None
+    report.right.append(f"signed with the key {signed.signature.fingerprint}")
+    return signed
+
+
+def check_thunk(thunk: bytes, stated: RunStatement, report: VerificationReport) -> None:
+    """Compare a thunk, in JSON, with the one that is stated."""
+    try:
+        message = json_format.Parse(thunk, bass_pb2.Thunk())
+    except (json_format.ParseError, UnicodeDecodeError, RecursionError) as error:
+        report.wrong.append(f"the thunk can't be read: {str(error)[:200]}")
+        return
+    report.note(
+        thunk_sha256(message) == stated.thunk,
+        f"the thunk is the one that was signed for (SHA-256 {stated.thunk[:12]}…)",
+        "the thunk is another one than was signed for",
+    )
+
+
+def check_key(
+    signed: SignedStatement, keys: str, where: str, stated: RunStatement, report: VerificationReport
+) -> None:
+    """Look for the key in a list of keys. One that was removed since may have been right then."""
+    listed = {tuple(line.split()[:2]) for line in keys.splitlines()}
+    if tuple(signed.signature.public_key.split()) in listed:
+        report.right.append(f"{where} lists the key for {stated.login}")
+    else:
+        report.unchecked.append(
+            f"{where} doesn't list the key for {stated.login} now. It may have been removed since, or "
+            "never have been theirs: only the loop's word says that it was listed then"
+        )
+
+
+def check_run(run: dict[str, Any], stated: RunStatement, report: VerificationReport) -> None:
+    """Compare what the loop says of a run with what is stated."""
+    signature = run.get("signature") or {}
+    if signature.get("state") == "refused":
+        report.wrong.append(f"the loop has refused the statement: {signature.get('text')}")
+    for what, ours, theirs in (
+        ("run", stated.run, run["id"]),
+        ("repository", stated.repository.lower(), str(run["repository"]).lower()),
+        ("commit", stated.commit, run["head_sha"]),
+        ("login", stated.login.lower(), str(run["runner"]).lower()),
+    ):
+        report.note(
+            ours == theirs, f"the {what} is {theirs}", f"signed for the {what} {ours}, not {theirs}"
+        )
+    if run["state"] in ("succeeded", "failed"):
+        passed = run["state"] == "succeeded"
+        report.note(
+            passed == (stated.result == "PASSED") or not passed,
+            f"the outcome is {stated.result}",
+            f"the runner has signed {stated.result}, and the loop says {run['state']}",
+        )
+
+
+def render(report: VerificationReport) -> str:
+    """Return a report as lines of text."""
+    lines = [f"  ok       {each}" for each in report.right]
+    lines += [f"  WRONG    {each}" for each in report.wrong]
+    lines += [f"  unknown  {each}" for each in report.unchecked]
+    stated = report.stated
+    if stated is not None:
+        how = stated.runner
+        used = "in the images that it names" if how.uses_images else "without its images"
+        kept = "contained" if how.contained else "not contained"
+        lines += [
+            f"{stated.login} states that on their machine, at {stated.repository}@{stated.commit[:12]}, "
+            f"the thunk {stated.thunk[:12]}… {stated.result.lower()}",
+            f"  from {format_instant(stated.started_at)} to {format_instant(stated.ended_at)} by their clock, "
+            f"with {how.engine} of bassloop {how.version}, {used}, {kept}",
+            *(f"  image {name}: {digest}" for name, digest in stated.images),
+        ]
+    return "\n".join(map(_printable, lines))
+
+
+async def verify_file(
+    text: bytes, *, thunk: bytes | None, keys: str | None, online: bool
+) -> VerificationReport:
+    """Verify an envelope by itself, with a thunk and a list of keys if there are any.
+
+    Args:
+        keys: the contents of a file of keys; None asks GitHub, if `online`.
+    """
+    report = VerificationReport()
+    signed = open_statement(text, report)
+    if signed is None or report.stated is None:
+        return report
+    if thunk is None:
+        report.unchecked.append("the thunk: give it with --thunk, or the run's address")
+    else:
+        check_thunk(thunk, report.stated, report)
+    report.unchecked.append("the log, and that the run is known to a loop: give the run's address")
+    async with _client(()) as client:
+        await _check_listing(client, signed, keys, online, report)
+    return report
+
+
+async def verify_run(
+    address: RunAddress, headers: Sequence[tuple[str, str]], *, keys: str | None, online: bool
+) -> VerificationReport:
+    """Verify the statement of a loop's run: signature, key, thunk and log. Raises FeedError."""
+    report = VerificationReport()
+    async with _client(headers) as client:
+        envelope = await _get(client, f"{address.page}/statement.dsse", MAX_ENVELOPE)
+        signed = open_statement(envelope, report)
+        if signed is None or report.stated is None:
+            return report
+        try:
+            answer = await client.get(address.page, headers={"Accept": "application/json"})
+            run = answer.raise_for_status().json()
+            check_run(run, report.stated, report)
+            vertexes = list(run["vertexes"])
+            thunk = await _get(client, f"{address.server}/thunks/{run['thunk']}", MAX_JSON)
+            check_thunk(thunk, report.stated, report)
+            logs = {}
+            for step in vertexes:
+                if step["bytes"] and not step["digest"].startswith(LOOPS_OWN):
+                    raw = f"{address.page}/vertexes/{step['row']}/raw"
+                    logs[step["digest"]] = await _digest(client, raw)
+        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+            raise FeedError(f"{address.page}: {error}") from error
+        report.note(
+            digest_of_logs(logs) == report.stated.log,
+            f"the log is the one that was signed for ({len(logs)} steps have one)",
+            "the log is another one than was signed for, or was cut at the loop's limit",
+        )
+        await _check_listing(client, signed, keys, online, report)
+    return report
+
+
+def _printable(line: str) -> str:
+    """Return a line without what a terminal would take for commands: much of it was chosen by strangers."""
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in line)
+
+
+def _client(headers: Sequence[tuple[str, str]]) -> httpx.AsyncClient:
+    return httpx.AsyncClient(timeout=SECONDS, headers=list(headers), follow_redirects=False)
+
+
+async def _check_listing(
+    client: httpx.AsyncClient,
+    signed: SignedStatement,
+    keys: str | None,
+    online: bool,
+    report: VerificationReport,
+) -> None:
+    assert report.stated is not None
+    where = "the file of keys"
+    if keys is None:
+        where = f"{GITHUB}/{quote(report.stated.login, safe='')}.keys"
+        if not online:
+            report.unchecked.append(f"the key: whether {where} lists it")
+            return
+        try:
+            # Without the headers that sign in to the loop.
+            async with _client(()) as github:
+                keys = (await _get(github, where, MAX_JSON)).decode(errors="replace")
+        except FeedError as error:
+            report.unchecked.append(f"the key: {error}")
+            return
+    check_key(signed, keys, where, report.stated, report)
+
+
+async def _get(client: httpx.AsyncClient, url: str, limit: int) -> bytes:
+    """Return what there is at an address. Raises FeedError."""
+    try:
+        async with client.stream("GET", url, headers={"Accept": "application/json"}) as answer:
+            if answer.status_code == 404:
+                raise FeedError(f"{url}: nothing is there, or you may not see it")
+            answer.raise_for_status()
+            data = bytearray()
+            async for piece in answer.aiter_bytes():
+                data += piece
+                if len(data) > limit:
+                    raise FeedError(f"{url} has more than {limit:,} bytes")
+            return bytes(data)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise FeedError(f"{url}: {error or type(error).__name__}") from error
+
+
+async def _digest(client: httpx.AsyncClient, url: str) -> str:
+    digest = hashlib.sha256()
+    async with client.stream("GET", url) as answer:
+        answer.raise_for_status()
+        async for piece in answer.aiter_bytes():
+            digest.update(piece)
+    return digest.hexdigest()

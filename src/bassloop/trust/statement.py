@@ -1,0 +1,210 @@
+"""The statement that a runner makes of a run: an in-toto statement with a test-result predicate."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from bassloop.trust.errors import UntrustedStatement
+
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+PREDICATE_TYPE = "https://in-toto.io/attestation/test-result/v0.1"
+RUN = "bassloop:run"
+"""The predicate's extension field, with what is ours."""
+
+MAX_STATEMENT = 20 << 10
+"""Bytes of a statement, which travels in HTTP/2 headers: those of one answer may have 64 KiB, in base64."""
+MAX_IMAGES = 40
+MAX_TEXT = 400
+MAX_IMAGE_NAME = 255
+
+PASSED, FAILED = "PASSED", "FAILED"
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerDescription:
+    """How a runner runs thunks.
+
+    Args:
+        version: of the program.
+        engine: what runs commands, such as `podman 5.4`, `bubblewrap` or `host`.
+        uses_images: whether commands run in the images that thunks name. A host ignores them.
+        contained: whether commands are kept from the machine's files, network and processes.
+    """
+
+    version: str
+    engine: str
+    uses_images: bool
+    contained: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatement:
+    """What a runner states of a run. Times are in seconds since the epoch, by its own clock.
+
+    Args:
+        run: the run's id, which is never used twice.
+        login: the runner's owner on GitHub, who lists the key.
+        repository: its full name, as the loop said it.
+        commit: the head that the check is of, as the loop said it.
+        thunk: the SHA-256 of the thunk that ran, computed by the runner.
+        result: `PASSED` or `FAILED`.
+        log: the SHA-256 of the log, see `LogDigest`.
+        images: the names of images that were used, and their digests.
+        message: why it failed.
+    """
+
+    run: str
+    login: str
+    repository: str
+    commit: str
+    thunk: str
+    result: str
+    log: str
+    started_at: float
+    ended_at: float
+    runner: RunnerDescription
+    images: tuple[tuple[str, str], ...] = ()
+    message: str | None = None
+
+    def encode(self) -> bytes:
+        """Return the statement as in-toto's JSON, of at most `MAX_STATEMENT` bytes."""
+        configuration: list[dict[str, Any]] = [{"name": "thunk", "digest": {"sha256": self.thunk}}]
+        for name, digest in self.images[:MAX_IMAGES]:
+            algorithm, _, value = digest.rpartition(":")
+            configuration.append(
+                {"name": name[:MAX_IMAGE_NAME], "digest": {algorithm or "sha256": value[:128]}}
+            )
+        run: dict[str, Any] = {
+            "id": self.run,
+            "repository": self.repository,
+            "log": {"sha256": self.log},
+            "startedOn": format_instant(self.started_at),
+            "finishedOn": format_instant(self.ended_at),
+            "runner": {
+                "name": "bassloop",
+                "login": self.login,
+                "version": self.runner.version,
+                "engine": self.runner.engine,
+                "usesImages": self.runner.uses_images,
+                "contained": self.runner.contained,
+            },
+        }
+        if self.message is not None:
+            run["message"] = self.message[:MAX_TEXT]
+        if len(self.images) > MAX_IMAGES:
+            run["imagesLeftOut"] = len(self.images) - MAX_IMAGES
+        statement = {
+            "_type": STATEMENT_TYPE,
+            "subject": [{"name": self.repository, "digest": {"gitCommit": self.commit}}],
+            "predicateType": PREDICATE_TYPE,
+            "predicate": {"result": self.result, "configuration": configuration, RUN: run},
+        }
+        return json.dumps(statement, ensure_ascii=False, separators=(",", ":")).encode(
+            errors="replace"
+        )
+
+
+def read_statement(payload: bytes) -> RunStatement:
+    """Read a statement. Raises UntrustedStatement, in words that quote nothing of it at length."""
+    if len(payload) > MAX_STATEMENT:
+        raise UntrustedStatement(f"a statement of {len(payload):,} bytes is too long")
+    try:
+        found = _Statement.model_validate_json(payload)
+    except ValidationError as error:
+        where = ".".join(map(str, error.errors()[0]["loc"])) or "its JSON"
+        raise UntrustedStatement(f"the statement can't be read: {where[:200]}") from error
+    run = found.predicate.run
+    thunks = [each for each in found.predicate.configuration if each.name == "thunk"]
+    if len(found.subject) != 1 or len(thunks) != 1:
+        raise UntrustedStatement("the statement is not about one commit and one thunk")
+    return RunStatement(
+        run=run.id,
+        login=run.runner.login,
+        repository=run.repository,
+        commit=found.subject[0].digest.get("gitCommit", ""),
+        thunk=thunks[0].digest.get("sha256", ""),
+        result=found.predicate.result,
+        log=run.log.sha256,
+        started_at=_seconds(run.started_on),
+        ended_at=_seconds(run.finished_on),
+        runner=RunnerDescription(
+            run.runner.version, run.runner.engine, run.runner.uses_images, run.runner.contained
+        ),
+        images=tuple(
+            (each.name, ":".join(next(iter(each.digest.items()), ("", ""))))
+            for each in found.predicate.configuration
+            if each is not thunks[0]
+        ),
+        message=run.message,
+    )
+
+
+def format_instant(at: float) -> str:
+    """Format a time as statements have it: RFC 3339, in UTC."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _seconds(text: str) -> float:
+    if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z", text, re.ASCII):
+        raise UntrustedStatement("the statement's times can't be read")
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError) as error:
+        raise UntrustedStatement("the statement's times can't be read") from error
+
+
+# --- the shape of the JSON: fields that aren't known are ignored, as in-toto demands ------------------
+
+_Text = Annotated[str, Field(max_length=MAX_TEXT)]
+_Digests = Annotated[dict[_Text, _Text], Field(max_length=8)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, alias_generator=to_camel)
+
+
+class _Descriptor(_Strict):
+    name: _Text
+    digest: _Digests
+
+
+class _Log(_Strict):
+    sha256: _Text
+
+
+class _Runner(_Strict):
+    login: _Text
+    version: _Text
+    engine: _Text
+    uses_images: bool
+    contained: bool
+
+
+class _Run(_Strict):
+    id: _Text
+    repository: _Text
+    log: _Log
+    started_on: _Text
+    finished_on: _Text
+    runner: _Runner
+    message: _Text | None = None
+
+
+class _Predicate(_Strict):
+    result: Literal["PASSED", "FAILED"]
+    configuration: Annotated[list[_Descriptor], Field(max_length=MAX_IMAGES + 1)]
+    run: _Run = Field(alias=RUN)
+
+
+class _Statement(_Strict):
+    type: Literal["https://in-toto.io/Statement/v1"] = Field(alias="_type")
+    subject: Annotated[list[_Descriptor], Field(max_length=8)]
+    predicate_type: Literal["https://in-toto.io/attestation/test-result/v0.1"]
+    predicate: _Predicate

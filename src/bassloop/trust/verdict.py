@@ -1,0 +1,70 @@
+"""Whether a signed statement is about a run, and by the key that it should be by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bassloop.trust.errors import UntrustedStatement
+from bassloop.trust.statement import FAILED, PASSED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bassloop.trust.envelope import SignedStatement
+    from bassloop.trust.statement import RunStatement
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedRun:
+    """What a loop knows of a run itself, without the runner's word.
+
+    Args:
+        run: the run's id.
+        login: whose runner it is.
+        thunk: the SHA-256 of the thunk that was sent.
+        log: the digest of the log as it came, see `LogDigest`.
+        passed: whether the call ended well.
+        key: the public key that the runner connected with, in SSH's binary form.
+    """
+
+    run: str
+    login: str
+    repository: str
+    commit: str
+    thunk: str
+    log: str
+    passed: bool
+    key: bytes
+
+
+def check_signed(signed: SignedStatement, expected: ExpectedRun) -> RunStatement:
+    """Return what is stated, if it is signed by the expected key and of the expected run.
+
+    Raises UntrustedStatement, which says all that differs.
+    """
+    if signed.signature.key != expected.key:
+        raise UntrustedStatement(
+            f"signed by the key {signed.signature.fingerprint}, and the runner connected with another"
+        )
+    statement = signed.statement()
+    if differences := list(_differences(statement, expected)):
+        raise UntrustedStatement(f"signed for something else: {', '.join(differences)}")
+    return statement
+
+
+def _differences(statement: RunStatement, expected: ExpectedRun) -> Iterator[str]:
+    if statement.run != expected.run:
+        yield "another run"
+    if statement.login.lower() != expected.login.lower():
+        yield "another login"
+    if statement.repository.lower() != expected.repository.lower():
+        yield "another repository"
+    if statement.commit != expected.commit:
+        yield "another commit"
+    if statement.thunk != expected.thunk:
+        yield "another thunk"
+    if statement.log != expected.log:
+        yield "a log that differs from the one that came"
+    if statement.result != (PASSED if expected.passed else FAILED):
+        yield f"the outcome {statement.result}, and the run ended otherwise"

@@ -1,0 +1,192 @@
+"""What a runner has signed: kept with its run, and never green if it is about something else."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import asyncssh
+import pytest
+import trio
+from grpclib.metadata import encode_metadata
+
+from bassloop.bass import thunk_sha256
+from bassloop.trust.envelope import signed_bytes
+from bassloop.trust.log_digest import LogDigest
+from bassloop.trust.sshsig import SSHSignature, to_be_signed
+from bassloop.trust.statement import RunnerDescription, RunStatement
+from bassloop.wire import progrock_pb2
+from tests.small_loop import START, FakeRuntime, SmallLoop, small_loop
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping
+    from pathlib import Path
+
+    from tests.repositories import MakeRepository
+
+KEY = asyncssh.generate_private_key("ssh-ed25519")
+OTHER = asyncssh.generate_private_key("ssh-ed25519")
+
+Change = dict[str, Any]
+
+
+@dataclass(eq=False)
+class SigningRuntime(FakeRuntime):
+    """A runtime that prints a line, and signs what a test lets it.
+
+    Args:
+        changes: what the statement says otherwise than it is.
+        by: the key that signs.
+        replayed: a statement and signature that are sent in place of a new one.
+    """
+
+    changes: Change = field(default_factory=dict)
+    by: asyncssh.SSHKey = KEY
+    replayed: dict[str, str] = field(default_factory=dict)
+    sent: dict[str, str] = field(default_factory=dict)
+
+    @asynccontextmanager
+    async def run(
+        self, thunk: Any, metadata: Mapping[str, str], trailers: Any = None
+    ) -> AsyncGenerator[Any]:  # type: ignore[override]
+        self.told.append(dict(metadata))
+        update = progrock_pb2.StatusUpdate()
+        update.vertexes.add(id="step", name="sh -c true")
+        update.logs.add(vertex="step", data=b"hello\n", stream=1)
+        send, receive = trio.open_memory_channel[Any](1)
+        send.send_nowait(update)
+        send.close()
+        async with receive:
+            yield receive
+        log = LogDigest()
+        log.add("step", b"hello\n")
+        statement = RunStatement(
+            run=metadata["bassloop-run"],
+            login=self.login,
+            repository=metadata["bassloop-repository"],
+            commit=metadata["bassloop-head"],
+            thunk=thunk_sha256(thunk),
+            result="PASSED",
+            log=log.hexdigest(),
+            started_at=1.0,
+            ended_at=2.0,
+            runner=RunnerDescription("1", "host", uses_images=False, contained=True),
+        )
+        payload = replace(statement, **self.changes).encode()
+        blob = self.by.sign(to_be_signed(signed_bytes(payload)), self.by.algorithm)
+        signature = SSHSignature(self.by.public_data, blob).encode()
+        self.sent = dict(
+            encode_metadata(
+                {"bassloop-statement-bin": payload, "bassloop-signature-bin": signature}
+            )
+        )
+        trailers.update(self.replayed or self.sent)
+
+
+@asynccontextmanager
+async def signing_runner(its: SmallLoop, **options: Any) -> AsyncGenerator[SigningRuntime]:
+    async with its.runner() as plain:
+        values = {name: getattr(plain, name) for name in ("user_id", "login", "platform")}
+    runtime = SigningRuntime(
+        id="signs",
+        priority=9,
+        connected_at=0.0,
+        open_channel=plain.open_channel,
+        kind="bassloop",
+        key=KEY.public_data,
+        **values,
+        **options,
+    )
+    async with its.loop.pool.registered(runtime):
+        yield runtime
+
+
+def list_keys(its: SmallLoop, *keys: asyncssh.SSHKey) -> None:
+    """Let GitHub list these keys for the sender, and no others."""
+    lines = [key.export_public_key().decode().strip() for key in keys]
+    its.standin.add_user(its.standin.login, lines, permission="admin")
+
+
+async def checked(its: SmallLoop, guid: str = "g") -> dict[str, Any]:
+    await its.deliver(await its.standin.payload("check_suite"), guid)
+    await its.inbox.finished(guid)
+    return its.check_run()
+
+
+async def test_a_right_statement_is_kept(make_repository: MakeRepository, tmp_path: Path) -> None:
+    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as its:
+        list_keys(its, KEY)
+        async with signing_runner(its):
+            check = await checked(its)
+        assert check["conclusion"] == "success"
+        record = await its.store.statements.get(check["external_id"])
+        assert record is not None
+        assert (record.login, record.listed, record.problem) == (its.standin.login, True, None)
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"changes": {"run": "another-run"}}, "another run"),
+        ({"changes": {"login": "mallory"}}, "another login"),
+        ({"changes": {"commit": "0" * 40}}, "another commit"),
+        ({"changes": {"thunk": "0" * 64}}, "another thunk"),
+        ({"changes": {"log": "0" * 64}}, "a log that differs"),
+        ({"changes": {"repository": "octocat/other"}}, "another repository"),
+        ({"changes": {"result": "FAILED"}}, "the outcome FAILED"),
+        ({"by": OTHER}, "the runner connected with another"),
+        ({"replayed": {"bassloop-statement-bin": "e30"}}, "no SSH signature"),
+        ({"replayed": {"bassloop-statement-bin": "%"}}, "no SSH signature"),
+    ],
+)
+async def test_a_wrong_statement_is_refused_and_never_green(
+    make_repository: MakeRepository, tmp_path: Path, options: Change, why: str
+) -> None:
+    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as its:
+        list_keys(its, KEY, OTHER)
+        async with signing_runner(its, **options):
+            check = await checked(its)
+        assert check["conclusion"] == "failure"
+        assert why in check["output"]["title"] + check["output"]["summary"]
+        record = await its.store.statements.get(check["external_id"])
+        assert record is not None
+        assert why in str(record.problem)
+
+
+async def test_a_statement_that_was_made_for_an_earlier_run_is_refused(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as its:
+        list_keys(its, KEY)
+        async with signing_runner(its) as runner:
+            assert (await checked(its))["conclusion"] == "success"
+            runner.replayed = dict(runner.sent)
+            payload = await its.standin.payload("check_suite")
+            await its.deliver({**payload, "action": "rerequested"}, "again")
+            await its.inbox.finished("again")
+            check = its.check_run()
+        assert check["conclusion"] == "failure"
+        assert "another run" in check["output"]["title"] + check["output"]["summary"]
+
+
+@pytest.mark.parametrize("listed", [(), (OTHER,)], ids=["none", "another"])
+async def test_a_key_that_was_removed_meanwhile_signs_nothing(
+    make_repository: MakeRepository, tmp_path: Path, listed: tuple[asyncssh.SSHKey, ...]
+) -> None:
+    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as its:
+        list_keys(its, *listed)
+        async with signing_runner(its):
+            check = await checked(its)
+        assert check["conclusion"] == "failure"
+        assert "no longer lists the key" in check["output"]["title"] + check["output"]["summary"]
+
+
+async def test_a_run_that_is_not_signed_ends_as_before(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as its:
+        async with its.runner():
+            check = await checked(its)
+        assert check["conclusion"] == "success"
+        assert await its.store.statements.get(check["external_id"]) is None
