@@ -20,6 +20,7 @@ from bassloop.bass.wire.decode import decode, decode_logical, decode_thunk
 from bassloop.bass.wire.digest import digest_of, encode_go_order, thunk_digest, thunk_sha256
 from bassloop.bass.wire.encode import encode, encode_thunk
 from bassloop.wire import bass_pb2 as pb
+from bassloop.wire.nesting import nested
 
 from .conformance.corpus import answers
 from .strategies import data, thunks
@@ -93,8 +94,8 @@ def test_go_order_is_another_order_of_the_same(thunk: Thunk) -> None:
 @given(thunks)
 def test_the_json_of_a_thunk_is_protobufs(thunk: Thunk) -> None:
     message = encode_thunk(thunk)
-    assert json.loads(encode_json(thunk)) == json.loads(json_format.MessageToJson(message))
-    assert json_format.Parse(message_json(message), pb.Thunk()) == message
+    assert json.loads(encode_json(thunk)) == json.loads(json_format.MessageToJson(nested(message)))
+    assert json_format.Parse(message_json(message), type(nested(message))()) == nested(message)
 
 
 @given(data)
@@ -120,7 +121,9 @@ HOST = pb.HostPath(context="/etc", path=pb.FilesystemPath(file=pb.FilePath(path=
                 docker_build=pb.ImageDockerBuild(context=pb.ImageBuildInput(host=HOST))
             )
         ),
-        pb.Thunk(image=pb.ThunkImage(thunk=pb.Thunk(args=[pb.Value(host_path=HOST)]))),
+        pb.Thunk(
+            image=pb.ThunkImage(thunk=pb.Thunk(args=[pb.Value(host_path=HOST)]).SerializeToString())
+        ),
     ],
 )
 def test_no_message_hands_out_a_path_on_this_machine(thunk: pb.Thunk) -> None:
@@ -133,7 +136,7 @@ def test_a_path_that_a_command_line_handed_out_is_sent_to_its_own_runtime() -> N
     assert encode_thunk(thunk).mounts[0].source.host.context == "/home/me"
 
 
-def nested(depth: int) -> pb.Value:
+def nested_arrays(depth: int) -> pb.Value:
     value = pb.Value()
     inner = value
     for _ in range(depth):
@@ -143,9 +146,9 @@ def nested(depth: int) -> pb.Value:
 
 
 def test_a_message_is_taken_only_so_deep() -> None:
-    decode(nested(100))
+    decode(nested_arrays(100))
     with pytest.raises(BassError, match="nested deeper"):
-        decode(nested(5000))
+        decode(nested_arrays(5000))
 
 
 def test_a_message_with_nothing_where_a_value_should_be_is_refused() -> None:

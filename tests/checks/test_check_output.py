@@ -192,7 +192,7 @@ def test_escaped_text_has_no_live_markup(text: str) -> None:
 PLAIN = pb.Thunk(args=[pb.Value(string=pb.String(value="make"))])
 SECRET = pb.Value(secret=pb.Secret(name="token"))
 INNER = pb.Thunk(env=[pb.Binding(symbol="TOKEN", value=SECRET)])
-AFTER = pb.Thunk(image=pb.ThunkImage(thunk=INNER))
+AFTER = pb.Thunk(image=pb.ThunkImage(thunk=INNER.SerializeToString()))
 MOUNTED = pb.Thunk(
     mounts=[pb.ThunkMount(source=pb.ThunkMountSource(secret=pb.Secret(name="token")))]
 )

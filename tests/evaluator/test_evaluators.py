@@ -254,7 +254,7 @@ async def test_a_thunk_is_described_elsewhere(small: Evaluating) -> None:
 
 async def test_many_small_values_in_a_thunk_cost_nobody_else(small: Evaluating) -> None:
     null = bass_pb2.Value(null=bass_pb2.Null())
-    with pytest.raises(HookStopped):
+    with pytest.raises(HookFailed, match="more than 200,000 parts"):
         await small.evaluators.describe(
             bass_pb2.Thunk(args=[null]).SerializeToString() * 1_000_000, 1
         )

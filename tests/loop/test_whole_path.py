@@ -7,10 +7,12 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import httpx
+import pytest
 import trio
 from trio_websocket import open_websocket_url
 
 from bassloop.tools.trial import Trial, TrialOptions, open_trial
+from tests.repositories import PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -77,6 +79,28 @@ async def test_checks_run_on_the_senders_runner_and_conclude_on_github(
         assert raw.content == b"hello from a file\n"
         thunk = await get(trial, f"/thunks/{run['thunk']}")
         assert greet["external_id"] in thunk.text
+
+
+@pytest.mark.parametrize("levels", [200, pytest.param(1_000, marks=pytest.mark.slow)])
+async def test_long_chains_of_mounts_run_and_are_shown(
+    make_repository: MakeRepository, levels: int
+) -> None:
+    deeper = """
+    (defn deeper [n thunk]
+      (if (= n 0)
+        thunk
+        (deeper (- n 1) (with-mount (with-entrypoint ($ true) []) thunk/./ ./in/))))
+    """
+    hook = deeper + PROJECT.replace("CHECKS", f":deep (deeper {levels} ($ true))")
+    path = make_repository(**{"project.bass": hook})
+    async with tried(path) as trial:
+        deep = check_run(trial, "deep")
+        assert deep["conclusion"] == "success", deep["output"]
+        page = await get(trial, f"/runs/{deep['external_id']}", accept="application/json")
+        digest = page.json()["thunk"]
+        thunk = await get(trial, f"/thunks/{digest}", accept="application/json")
+        assert len(thunk.json()["thunks"]) == levels
+        assert (await get(trial, f"/thunks/{digest}")).status_code == 200
 
 
 async def test_what_a_failing_log_points_at_is_noted_on_its_line_once(

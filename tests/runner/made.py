@@ -23,7 +23,7 @@ def sh(script: str, *words: pb.Value, image: pb.ThunkImage = IMAGE, **more) -> p
 
 
 def after(thunk: pb.Thunk) -> pb.ThunkImage:
-    return pb.ThunkImage(thunk=thunk)
+    return pb.ThunkImage(thunk=thunk.SerializeToString())
 
 
 def file(path: str) -> pb.FilesystemPath:
@@ -35,7 +35,7 @@ def folder(path: str, include: tuple[str, ...] = (), exclude: tuple[str, ...] = 
 
 
 def path_in(thunk: pb.Thunk, path: pb.FilesystemPath) -> pb.ThunkPath:
-    return pb.ThunkPath(thunk=thunk, path=path)
+    return pb.ThunkPath(thunk=thunk.SerializeToString(), path=path)
 
 
 def given(thunk: pb.Thunk, path: pb.FilesystemPath) -> pb.Value:

@@ -46,7 +46,7 @@ def test_a_path_of_another_thunk_has_a_place_and_is_mounted_once() -> None:
     )
     assert command.words[3:] == ("./.bass/1/file", "./.bass/1/file", "./.bass/2/")
     assert [each.target for each in command.mounts] == [".bass/1/file", ".bass/2"]
-    assert all(each.source.thunk.thunk == OTHER for each in command.mounts)
+    assert all(each.source.thunk.thunk == OTHER.SerializeToString() for each in command.mounts)
 
 
 def test_paths_are_relative_to_the_directory_that_the_command_starts_in() -> None:
@@ -103,7 +103,12 @@ def test_mounts_are_made_outer_ones_first() -> None:
     ("thunk", "message"),
     [
         (sh("x", pb.Value(secret=pb.Secret(name="token"))), "secret token has no value"),
-        (sh("x", pb.Value(thunk_addr=pb.ThunkAddr(thunk=OTHER, port="http"))), "service"),
+        (
+            sh(
+                "x", pb.Value(thunk_addr=pb.ThunkAddr(thunk=OTHER.SerializeToString(), port="http"))
+            ),
+            "service",
+        ),
         (sh("x", pb.Value(object=pb.Object())), "neither text nor a path"),
         (sh("x", given(OTHER, file("../x"))), "outside of the work directory"),
         (sh("x", given(OTHER, file("/etc/passwd"))), "outside of the work directory"),

@@ -40,7 +40,7 @@ def at(thunk: pb.Thunk, path: str, *, directory: bool = False) -> pb.ThunkPath:
         if directory
         else pb.FilesystemPath(file=pb.FilePath(path=path))
     )
-    return pb.ThunkPath(thunk=thunk, path=where)
+    return pb.ThunkPath(thunk=thunk.SerializeToString(), path=where)
 
 
 def mount(source: pb.ThunkMountSource, target: str) -> pb.ThunkMount:
@@ -104,7 +104,7 @@ async def test_standard_input_is_a_stream_of_json(bench: Bench) -> None:
 
 async def test_a_chain_works_on_what_the_one_before_left(bench: Bench) -> None:
     first = sh("echo one > file")
-    second = sh("echo two >> file; cat file", image=pb.ThunkImage(thunk=first))
+    second = sh("echo two >> file; cat file", image=pb.ThunkImage(thunk=first.SerializeToString()))
     assert await bench.said(second) == "one\ntwo\n"
     assert bench.last().inputs
 
@@ -215,7 +215,7 @@ HOSTILE = {
     ),
     "a link out of the work directory": sh(
         "true",
-        image=pb.ThunkImage(thunk=sh("ln -s /tmp out")),
+        image=pb.ThunkImage(thunk=sh("ln -s /tmp out").SerializeToString()),
         mounts=[mount(pb.ThunkMountSource(logical=pb.LogicalPath()), "out/deep")],
     ),
     "a path of the machine": sh(

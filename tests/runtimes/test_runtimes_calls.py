@@ -98,7 +98,7 @@ async def test_a_run_yields_its_progress_and_ends(runner, service):
 
 
 async def test_the_other_methods_yield_progress_and_payload_in_order(runner, service):
-    path = bass_pb2.ThunkPath(thunk=THUNK)
+    path = bass_pb2.ThunkPath(thunk=THUNK.SerializeToString())
     ref = bass_pb2.ImageRef(repository="x")
     assert await everything(runner.read(THUNK, {})) == [NEWS, b"one", b"two"]
     assert await everything(runner.export(THUNK, {})) == [b"oci"]

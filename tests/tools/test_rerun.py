@@ -37,8 +37,8 @@ def remote(thunk: pb.Thunk) -> RemoteRun:
 def chain() -> pb.Thunk:
     """A thunk from one that fails if there is no file `a`, from one that makes `b`."""
     first = sh("echo made > b")
-    second = sh("cat b; test -e a", image=pb.ThunkImage(thunk=first))
-    return sh("echo last", image=pb.ThunkImage(thunk=second))
+    second = sh("cat b; test -e a", image=pb.ThunkImage(thunk=first.SerializeToString()))
+    return sh("echo last", image=pb.ThunkImage(thunk=second.SerializeToString()))
 
 
 @pytest.fixture(autouse=True)

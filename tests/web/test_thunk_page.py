@@ -18,6 +18,7 @@ from bassloop.web.pages.thunk_page import CHART_HEIGHT, avatar_svg, duration_cha
 from bassloop.web.pages.thunk_tree import TreeNode, json_html, thunk_tree
 from bassloop.web.presentation import plain
 from bassloop.wire import bass_pb2 as pb
+from bassloop.wire.nesting import nested
 from tests.records import a_run
 
 from .site import HOSTILE, a_site
@@ -126,7 +127,7 @@ async def test_a_page_takes_a_thunk_apart_in_a_thread(
 
 
 PATH = pb.FilesystemPath(dir=pb.DirPath(path="./x/"))
-THUNK_PATH = pb.ThunkPath(thunk=pb.Thunk(args=[]), path=PATH)
+THUNK_PATH = pb.ThunkPath(thunk=pb.Thunk().SerializeToString(), path=PATH)
 VALUES = [
     pb.Value(null=pb.Null()),
     pb.Value(bool=pb.Bool(value=False)),
@@ -134,20 +135,24 @@ VALUES = [
     pb.Value(string=pb.String(value="")),
     pb.Value(array=pb.Array(values=[pb.Value(int=pb.Int(value=1))])),
     pb.Value(object=pb.Object(bindings=[pb.Binding(symbol="a")])),
-    pb.Value(thunk=pb.Thunk()),
+    pb.Value(thunk=pb.Thunk().SerializeToString()),
     pb.Value(dir_path=pb.DirPath(path="./d/")),
     pb.Value(file_path=pb.FilePath(path="./f")),
     pb.Value(host_path=pb.HostPath(context="/c", path=PATH)),
     pb.Value(thunk_path=THUNK_PATH),
     pb.Value(logical_path=pb.LogicalPath(file=pb.LogicalPath.File(name="f", content=b"x"))),
-    pb.Value(thunk_addr=pb.ThunkAddr(thunk=pb.Thunk(), port="http", format="$host")),
+    pb.Value(
+        thunk_addr=pb.ThunkAddr(thunk=pb.Thunk().SerializeToString(), port="http", format="$host")
+    ),
     pb.Value(cache_path=pb.CachePath(id="c", path=PATH)),
 ]
 
 
 def test_every_kind_of_value_is_said_in_words() -> None:
     thunk = pb.Thunk(args=VALUES, mounts=[pb.ThunkMount()], dir=pb.ThunkDir(thunk=THUNK_PATH))
-    command, directory, mounts = thunk_tree(MessageToJson(thunk, preserving_proto_field_name=True))
+    command, directory, mounts = thunk_tree(
+        MessageToJson(nested(thunk), preserving_proto_field_name=True)
+    )
     assert [part.text for part in command.children] == [
         *("null", "False", "0", "", "1", "", "a thunk without a command", "./d/", "./f", "./x/"),
         *("./x/ of a thunk without a command", "f"),

@@ -32,7 +32,7 @@ from bassloop.bass.reader import read_source
 from bassloop.bass.session import Session
 from bassloop.bass.thunk import ImageRef, Platform, Secret, Thunk, ThunkPath
 from bassloop.bass.values import Scope, Symbol, Value
-from bassloop.bass.wire.decode import decode_ref, decode_thunk
+from bassloop.bass.wire.decode import decode_encoded_thunk, decode_flat, decode_ref, decode_thunk
 from bassloop.bass.wire.digest import (
     digest_of,
     digest_of_encoded,
@@ -40,7 +40,13 @@ from bassloop.bass.wire.digest import (
     thunk_digest,
     thunk_sha256,
 )
-from bassloop.bass.wire.encode import encode_ref, encode_thunk, encode_thunk_path, read_files
+from bassloop.bass.wire.encode import (
+    encode_name_path,
+    encode_ref,
+    encode_thunk,
+    encoded_thunk,
+    read_files,
+)
 
 if TYPE_CHECKING:
     from bassloop.bass.trio_driver import open_session
@@ -73,14 +79,17 @@ __all__ = [
     "Value",
     "binding",
     "builtin",
+    "decode_encoded_thunk",
+    "decode_flat",
     "decode_ref",
     "decode_thunk",
     "digest_of",
     "digest_of_encoded",
     "encode_go_order",
+    "encode_name_path",
     "encode_ref",
     "encode_thunk",
-    "encode_thunk_path",
+    "encoded_thunk",
     "from_python",
     "immediate_session",
     "memory_file",

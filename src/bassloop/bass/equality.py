@@ -24,7 +24,7 @@ from bassloop.bass.values import (
     WithMeta,
     plain,
 )
-from bassloop.bass.wire.encode import encode_thunk
+from bassloop.bass.wire.encode import encoded_thunk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -172,6 +172,6 @@ def _secrets(left: Secret, right: Secret, pending: Pending) -> bool:
 def _thunks(left: Thunk, right: Thunk, pending: Pending) -> bool:
     """Compare the messages of thunks. A thunk that has none only equals itself."""
     try:
-        return encode_thunk(left, strict=False) == encode_thunk(right, strict=False)
+        return encoded_thunk(left, strict=False) == encoded_thunk(right, strict=False)
     except BassError:
         return False

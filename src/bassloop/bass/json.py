@@ -52,6 +52,8 @@ from bassloop.bass.wire.encode import (
     encode_thunk,
     encode_thunk_path,
 )
+from bassloop.wire import bass_pb2 as pb
+from bassloop.wire.nesting import is_thunk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -345,6 +347,8 @@ def _message_parts(message: Message) -> Iterator[Any]:
                 yield "," if index else "["
                 yield _field_json(field, each)
             yield "]"
+        elif is_thunk(message, field.name):
+            yield pb.Thunk.FromString(value)
         else:
             yield _field_json(field, value)
     yield "{}" if comma == "{" else "}"

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from google.protobuf import text_format
 from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import DecodeError, EncodeError
 
 from bassloop.bass.errors import BassError
 from bassloop.bass.wire.decode import decode
 from bassloop.bass.wire.encode import encode, encode_thunk
 from bassloop.wire import bass_pb2 as pb
+from bassloop.wire.nesting import is_thunk, nested_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,15 +49,15 @@ def parse(content: bytes, name: str) -> pb.Memosphere:
     """Return the memos in a file, whose name is for messages. Raises `BassError` if it holds something else."""
     if len(content) > MAX_SIZE:
         raise BassError(f"{name} is larger than {MAX_SIZE >> 20} MiB: it isn't a file of memos")
-    memos = pb.Memosphere()
+    memos = nested_type("bass.Memosphere")()
     try:
         text = content.decode()
         if _nesting(text) > MAX_NESTING:
             raise BassError(f"{name} is nested deeper than {MAX_NESTING}: it isn't a file of memos")
         text_format.Parse(text, memos)
-    except (text_format.ParseError, UnicodeDecodeError) as error:
+        return pb.Memosphere.FromString(memos.SerializeToString())
+    except (text_format.ParseError, EncodeError, DecodeError, UnicodeDecodeError) as error:
         raise BassError(f"{name} holds no memos that can be read: {error}") from error
-    return memos
 
 
 def recall(memos: pb.Memosphere, key: MemoKey) -> tuple[Value] | None:
@@ -117,7 +119,9 @@ def _lines(message: Message, level: int) -> Iterator[Any]:
             continue
         value = present[field.number]
         for each in value if field.is_repeated else (value,):
-            if field.type == FieldDescriptor.TYPE_MESSAGE:
+            if is_thunk(message, field.name):
+                each = pb.Thunk.FromString(each)
+            if field.type == FieldDescriptor.TYPE_MESSAGE or isinstance(each, pb.Thunk):
                 if each.ListFields():
                     yield f"{indent}{field.name}: {{\n"
                     yield (each, level + 1)

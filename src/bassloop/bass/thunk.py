@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from bassloop.bass.filesystem import FSPath
     from bassloop.bass.path import CachePath, HostPath
+    from bassloop.bass.wire.pieces import Encoded
 
 ARCHITECTURE: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}.get(
     host_platform.machine(), host_platform.machine()
@@ -142,6 +143,7 @@ class Thunk(Path):
     default_args: tuple[str, ...] = ()
     clear_default_args: bool = False
     cached_digest: str = field(init=False)
+    cached_encoding: Encoded = field(init=False)
 
     def replace(self, **changes: Any) -> Thunk:
         """Return the same thunk with other values of these fields."""

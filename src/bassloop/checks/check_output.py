@@ -18,6 +18,7 @@ from bassloop.runtimes import caveat
 from bassloop.terminal import plain
 from bassloop.units import format_duration
 from bassloop.wire import bass_pb2
+from bassloop.wire.nesting import flatten
 from bassloop.wire.unused_images import unused_images
 
 if TYPE_CHECKING:
@@ -252,7 +253,7 @@ def caveats_ahead(runtime: Runtime) -> list[str]:
 def caveats_met(run: Run, thunk: ThunkRecord | None) -> list[str]:
     """Return what may have surprised whoever waited for this run, a sentence each."""
     found = []
-    if thunk is not None and _has_secret(bass_pb2.Thunk.FromString(thunk.proto)):
+    if thunk is not None and _has_secret(thunk.proto):
         found.append(caveat(run.runner_kind, "secrets"))
     if run.state in (RunState.CANCELLED, RunState.TIMED_OUT):
         found.append(caveat(run.runner_kind, "cancelling"))
@@ -260,9 +261,10 @@ def caveats_met(run: Run, thunk: ThunkRecord | None) -> list[str]:
     return [f"This runner is a {kind}: {each}." for each in found if each]
 
 
-def _has_secret(message: Message) -> bool:
+def _has_secret(thunk: bytes) -> bool:
     """Return whether a thunk, or one that it is made from, asks for a secret."""
-    pending = [message]
+    flat = flatten(thunk, most=len(thunk))
+    pending: list[Message] = [bass_pb2.Thunk.FromString(each.encoded) for each in flat]
     while pending:
         each = pending.pop()
         if isinstance(each, bass_pb2.Secret):

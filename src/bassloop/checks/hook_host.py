@@ -203,7 +203,7 @@ class LoopHost:
         """Stream a path in a thunk's output as a tar archive, up to a bound. Raises HostRefusal."""
         where = _decode(bass_pb2.FilesystemPath, path)
         async with self._call(thunk) as (requested, runtime, metadata):
-            message = bass_pb2.ThunkPath(thunk=requested.message, path=where)
+            message = bass_pb2.ThunkPath(thunk=requested.encoded, path=where)
             async with runtime.export_path(message, metadata) as answers:
                 yield _bounded(requested, answers, self.progress)
 

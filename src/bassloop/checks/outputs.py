@@ -161,7 +161,7 @@ class Outputs:
         record = await self.store.thunks.get(run.thunk_digest)
         if record is None:
             raise OutputUnavailable("its thunk is not known any more")
-        source = bass_pb2.ThunkPath(thunk=bass_pb2.Thunk.FromString(record.proto), path=wanted)
+        source = bass_pb2.ThunkPath(thunk=record.proto, path=wanted)
         unavailable: OutputUnavailable | None = None
         for runtime in candidates:
             # Runners keep outputs of forks' heads apart, and whether this was one isn't stored.

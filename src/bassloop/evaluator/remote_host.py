@@ -24,7 +24,6 @@ from bassloop.evaluator.messages import (
     Wait,
     as_text,
 )
-from bassloop.wire import bass_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -123,7 +122,7 @@ class RemoteHost(bass.Host):
 
     def export_path(self, path: bass.ThunkPath) -> bass.ByteStream:
         """Return a path out of a thunk, as a tar archive."""
-        where = bass.encode_thunk_path(path).path.SerializeToString()
+        where = bass.encode_name_path(path.path).SerializeToString()
         if len(where) > _LONGEST_PATH:
             raise bass.BassError(f"a path of {len(where):,} bytes is too long")
         return _Stream(self, ExportPath, where, encode_thunk(path.thunk))
@@ -131,7 +130,7 @@ class RemoteHost(bass.Host):
     async def resolve(self, ref: bass.ImageRef) -> bass.Thunk:
         """Return an image's thunk."""
         answer = await self._link.ask(Resolve, bass.encode_ref(ref).SerializeToString())
-        return bass.decode_thunk(bass_pb2.Thunk.FromString(answer))
+        return bass.decode_encoded_thunk(answer)
 
     def log(self, message: str, fields: Mapping[str, Any]) -> None:
         """Send a message of the script to the daemon."""
@@ -195,7 +194,7 @@ def encode_thunk(thunk: bass.Thunk) -> bytes:
 
     Raises BassError if it is too large.
     """
-    encoded = bass.encode_go_order(bass.encode_thunk(thunk))
+    encoded = bass.encoded_thunk(thunk)
     if len(encoded) > MAX_CONTENT:
         raise bass.BassError(
             f"{thunk.cmdline()} has {len(encoded):,} bytes with all that it is made of; "

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Final
+import base64
+import json
+from typing import TYPE_CHECKING, Any, Final
 
 from google.protobuf.descriptor import FieldDescriptor
-from google.protobuf.json_format import MessageToJson
+from google.protobuf.json_format import MessageToDict, MessageToJson
 from google.protobuf.message import DecodeError, Message
 
 from bassloop import bass
 from bassloop.evaluator.messages import MAX_CONTENT, Described, as_text
 from bassloop.wire import bass_pb2
+from bassloop.wire.nesting import FlatThunk, TooManyParts, flatten, index_of, nested_type
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 MAX_PARTS: Final = 200_000
 """Messages within a thunk's message: more of them than that cost whoever decodes it too much."""
@@ -24,28 +30,70 @@ _LONGEST_COMMAND: Final = 64 << 10
 def describe(encoded: bytes) -> Described:
     """Describe a thunk. Raises BassError for one that can't be decoded, or shouldn't be."""
     try:
-        message = bass_pb2.Thunk.FromString(encoded)
+        flat = flatten(encoded, MAX_PARTS)
+        messages = [bass_pb2.Thunk.FromString(each.encoded) for each in flat]
+        if len(encoded) > MAX_SMALL and _count(messages, MAX_PARTS) > MAX_PARTS:
+            raise TooManyParts
     except DecodeError as error:
         raise bass.BassError(f"this is no thunk: {error}") from error
-    if len(encoded) > MAX_SMALL and _count(message, MAX_PARTS) > MAX_PARTS:
-        raise bass.BassError(f"a thunk of more than {MAX_PARTS:,} parts is too large to be run")
-    thunk = bass.decode_thunk(message)
-    platform = thunk.platform()
-    json = MessageToJson(message, preserving_proto_field_name=True, indent=2).encode()
-    if len(json) > MAX_CONTENT:
+    except TooManyParts as error:
         raise bass.BassError(
-            f"{thunk.cmdline()} is too large to be run: {len(json):,} bytes as JSON"
+            f"a thunk of more than {MAX_PARTS:,} parts is too large to be run"
+        ) from error
+    thunk = bass.decode_flat(messages)
+    platform = thunk.platform()
+    content = _thunk_json(encoded, flat, messages).encode()
+    if len(content) > MAX_CONTENT:
+        raise bass.BassError(
+            f"{thunk.cmdline()} is too large to be run: {len(content):,} bytes as JSON"
         )
     return Described(
         command=as_text(thunk.cmdline())[:_LONGEST_COMMAND],
         platform=None if platform is None else (platform.os, platform.arch),
-        content=json,
+        content=content,
     )
 
 
-def _count(message: Message, enough: int) -> int:
-    """Return the number of messages within a message, or something above `enough`."""
-    count, todo = 0, [message]
+def _thunk_json(
+    encoded: bytes, flat: Sequence[FlatThunk], messages: Sequence[bass_pb2.Thunk]
+) -> str:
+    """Return a thunk as JSON, with the thunks that it is made of inside.
+
+    Where they would be nested too deep, or be repeated over and over, each is in `thunks` once, and its name
+    stands wherever it is used.
+    """
+    repeated = len(encoded) > MAX_SMALL and len(encoded) > 2 * sum(len(one.encoded) for one in flat)
+    if not repeated:
+        try:
+            whole = nested_type("bass.Thunk").FromString(encoded)
+            return MessageToJson(whole, preserving_proto_field_name=True, indent=2)
+        except DecodeError:
+            pass  # it is nested too deep
+    names = [bass.digest_of_encoded(encoded[one.start : one.end]) for one in flat]
+    parts = [
+        _with_names(MessageToDict(message, preserving_proto_field_name=True), names)
+        for message in messages
+    ]
+    return json.dumps({**parts[-1], "thunks": dict(zip(names[:-1], parts, strict=False))}, indent=2)
+
+
+def _with_names(part: Any, names: Sequence[str]) -> Any:
+    """Return a part of a flattened thunk's JSON with names in place of references."""
+    if isinstance(part, list):
+        return [_with_names(each, names) for each in part]
+    if not isinstance(part, dict):
+        return part
+    return {
+        key: names[index_of(base64.b64decode(value))]
+        if key == "thunk" and isinstance(value, str)
+        else _with_names(value, names)
+        for key, value in part.items()
+    }
+
+
+def _count(messages: Sequence[Message], enough: int) -> int:
+    """Return the number of messages within messages, or something above `enough`."""
+    count, todo = 0, list(messages)
     while todo and count <= enough:
         count += 1
         for field, value in todo.pop().ListFields():

@@ -22,6 +22,7 @@ from h2.exceptions import StreamClosedError
 from bassloop.bridge import call_asyncio, call_trio
 from bassloop.runner import file_trees
 from bassloop.runner.call_context import CallContext
+from bassloop.runner.engine.command import parse_thunk
 from bassloop.runner.engine.graph import describe_os_error
 from bassloop.runner.engine.thunk_driver import tar_of
 from bassloop.runner.errors import DriverError, NotCached, Unsupported
@@ -145,7 +146,9 @@ class RuntimeService(RuntimeBase):
         async def work(respond: Respond) -> None:
             send = _progress(respond, rpc.ExportResponse)
             granted = await self._driver.secrets.grant(_context(stream))
-            async with self._driver.running(path.thunk, _context(stream), send) as output:
+            async with self._driver.running(
+                parse_thunk(path.thunk), _context(stream), send
+            ) as output:
                 masked = granted.mask.stream()
                 async with aclosing(tar_of(output, path.path)) as chunks:
                     async for chunk in chunks:

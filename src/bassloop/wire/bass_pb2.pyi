@@ -41,7 +41,7 @@ class Value(_message.Message):
     secret: Secret
     array: Array
     object: Object
-    thunk: Thunk
+    thunk: bytes
     command_path: CommandPath
     file_path: FilePath
     dir_path: DirPath
@@ -50,7 +50,7 @@ class Value(_message.Message):
     logical_path: LogicalPath
     thunk_addr: ThunkAddr
     cache_path: CachePath
-    def __init__(self, null: _Optional[_Union[Null, _Mapping]] = ..., bool: _Optional[_Union[Bool, _Mapping]] = ..., int: _Optional[_Union[Int, _Mapping]] = ..., string: _Optional[_Union[String, _Mapping]] = ..., secret: _Optional[_Union[Secret, _Mapping]] = ..., array: _Optional[_Union[Array, _Mapping]] = ..., object: _Optional[_Union[Object, _Mapping]] = ..., thunk: _Optional[_Union[Thunk, _Mapping]] = ..., command_path: _Optional[_Union[CommandPath, _Mapping]] = ..., file_path: _Optional[_Union[FilePath, _Mapping]] = ..., dir_path: _Optional[_Union[DirPath, _Mapping]] = ..., host_path: _Optional[_Union[HostPath, _Mapping]] = ..., thunk_path: _Optional[_Union[ThunkPath, _Mapping]] = ..., logical_path: _Optional[_Union[LogicalPath, _Mapping]] = ..., thunk_addr: _Optional[_Union[ThunkAddr, _Mapping]] = ..., cache_path: _Optional[_Union[CachePath, _Mapping]] = ...) -> None: ...
+    def __init__(self, null: _Optional[_Union[Null, _Mapping]] = ..., bool: _Optional[_Union[Bool, _Mapping]] = ..., int: _Optional[_Union[Int, _Mapping]] = ..., string: _Optional[_Union[String, _Mapping]] = ..., secret: _Optional[_Union[Secret, _Mapping]] = ..., array: _Optional[_Union[Array, _Mapping]] = ..., object: _Optional[_Union[Object, _Mapping]] = ..., thunk: _Optional[bytes] = ..., command_path: _Optional[_Union[CommandPath, _Mapping]] = ..., file_path: _Optional[_Union[FilePath, _Mapping]] = ..., dir_path: _Optional[_Union[DirPath, _Mapping]] = ..., host_path: _Optional[_Union[HostPath, _Mapping]] = ..., thunk_path: _Optional[_Union[ThunkPath, _Mapping]] = ..., logical_path: _Optional[_Union[LogicalPath, _Mapping]] = ..., thunk_addr: _Optional[_Union[ThunkAddr, _Mapping]] = ..., cache_path: _Optional[_Union[CachePath, _Mapping]] = ...) -> None: ...
 
 class Null(_message.Message):
     __slots__ = ()
@@ -155,10 +155,10 @@ class ThunkAddr(_message.Message):
     THUNK_FIELD_NUMBER: _ClassVar[int]
     PORT_FIELD_NUMBER: _ClassVar[int]
     FORMAT_FIELD_NUMBER: _ClassVar[int]
-    thunk: Thunk
+    thunk: bytes
     port: str
     format: str
-    def __init__(self, thunk: _Optional[_Union[Thunk, _Mapping]] = ..., port: _Optional[str] = ..., format: _Optional[str] = ...) -> None: ...
+    def __init__(self, thunk: _Optional[bytes] = ..., port: _Optional[str] = ..., format: _Optional[str] = ...) -> None: ...
 
 class ThunkDir(_message.Message):
     __slots__ = ("local", "thunk", "host")
@@ -199,10 +199,10 @@ class ThunkImage(_message.Message):
     ARCHIVE_FIELD_NUMBER: _ClassVar[int]
     DOCKER_BUILD_FIELD_NUMBER: _ClassVar[int]
     ref: ImageRef
-    thunk: Thunk
+    thunk: bytes
     archive: ImageArchive
     docker_build: ImageDockerBuild
-    def __init__(self, ref: _Optional[_Union[ImageRef, _Mapping]] = ..., thunk: _Optional[_Union[Thunk, _Mapping]] = ..., archive: _Optional[_Union[ImageArchive, _Mapping]] = ..., docker_build: _Optional[_Union[ImageDockerBuild, _Mapping]] = ...) -> None: ...
+    def __init__(self, ref: _Optional[_Union[ImageRef, _Mapping]] = ..., thunk: _Optional[bytes] = ..., archive: _Optional[_Union[ImageArchive, _Mapping]] = ..., docker_build: _Optional[_Union[ImageDockerBuild, _Mapping]] = ...) -> None: ...
 
 class ImageRef(_message.Message):
     __slots__ = ("platform", "repository", "file", "addr", "tag", "digest")
@@ -304,9 +304,9 @@ class ThunkPath(_message.Message):
     __slots__ = ("thunk", "path")
     THUNK_FIELD_NUMBER: _ClassVar[int]
     PATH_FIELD_NUMBER: _ClassVar[int]
-    thunk: Thunk
+    thunk: bytes
     path: FilesystemPath
-    def __init__(self, thunk: _Optional[_Union[Thunk, _Mapping]] = ..., path: _Optional[_Union[FilesystemPath, _Mapping]] = ...) -> None: ...
+    def __init__(self, thunk: _Optional[bytes] = ..., path: _Optional[_Union[FilesystemPath, _Mapping]] = ...) -> None: ...
 
 class HostPath(_message.Message):
     __slots__ = ("context", "path")

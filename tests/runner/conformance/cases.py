@@ -392,7 +392,9 @@ NO_SERVICES = ("needs a service, which the host driver can't start",
 @case("ports", "a service, reached at its address", "served\n", host=NO_SERVICES)
 async def _(asked: Asked) -> str:
     at = pb.Value(
-        thunk_addr=pb.ThunkAddr(thunk=server(asked), port="http", format="http://$host:$port/")
+        thunk_addr=pb.ThunkAddr(
+            thunk=server(asked).SerializeToString(), port="http", format="http://$host:$port/"
+        )
     )
     return await answer(asked, sh('wget -q -O- "$0"', at, image=asked.image))
 
@@ -406,7 +408,11 @@ async def _(asked: Asked) -> str:
         ports=[pb.ThunkPort(name="http", port=8766)],
         tls=pb.ThunkTLS(cert=pb.FilePath(path="/tls.cert"), key=pb.FilePath(path="/tls.key")),
     )
-    at = pb.Value(thunk_addr=pb.ThunkAddr(thunk=service, port="http", format="http://$host:$port/"))
+    at = pb.Value(
+        thunk_addr=pb.ThunkAddr(
+            thunk=service.SerializeToString(), port="http", format="http://$host:$port/"
+        )
+    )
     script = 'wget -q -O- "$0"; head -n 1 ${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt} | cut -c 1-10'
     said = await answer(asked, sh(script, at, image=asked.image))
     return said.replace("-----BEGIN\n", "pem ").strip() + "\n" if "-----BEGIN" in said else said

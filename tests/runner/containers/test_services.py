@@ -39,7 +39,9 @@ def server(index: str, port: int = 8000) -> pb.Thunk:
 
 
 def address(thunk: pb.Thunk, form: str = "http://$host:${port}/") -> pb.Value:
-    return pb.Value(thunk_addr=pb.ThunkAddr(thunk=thunk, port="http", format=form))
+    return pb.Value(
+        thunk_addr=pb.ThunkAddr(thunk=thunk.SerializeToString(), port="http", format=form)
+    )
 
 
 def fetch(*services: pb.Thunk) -> pb.Thunk:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from google.protobuf.message import DecodeError
+
 from bassloop.bass.errors import BassError
 from bassloop.bass.filesystem import FSPath, MemoryFiles
 from bassloop.bass.path import CachePath, CommandPath, DirPath, FilePath, NamePath
@@ -26,16 +28,18 @@ from bassloop.bass.thunk import (
     ThunkPath,
 )
 from bassloop.bass.values import Scope, from_list
+from bassloop.wire import bass_pb2 as pb
+from bassloop.wire.nesting import TooManyParts, flatten, index_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from bassloop.bass.values import Value
-    from bassloop.wire import bass_pb2 as pb
-
 
 MAX_DEPTH: Final = 150
-"""How deeply values and thunks in a message may be nested."""
+"""How deeply values in a message may be nested."""
+MAX_PARTS: Final = 500_000
+"""How many messages an encoded thunk may have that others can be in."""
 
 
 def decode(message: pb.Value) -> Value:
@@ -46,6 +50,29 @@ def decode(message: pb.Value) -> Value:
 def decode_thunk(message: pb.Thunk) -> Thunk:
     """Return the thunk of a message; raises as `decode` does."""
     return _Decoder().thunk(message)
+
+
+def decode_encoded_thunk(encoded: bytes) -> Thunk:
+    """Return a thunk from the bytes of its message; raises as `decode` does, also for what is no message.
+
+    Thunks in it may be nested to any depth. Those that are equal become one.
+    """
+    try:
+        return decode_flat(
+            [pb.Thunk.FromString(each.encoded) for each in flatten(encoded, MAX_PARTS)]
+        )
+    except DecodeError as error:
+        raise BassError(f"this is no thunk: {error}") from error
+    except TooManyParts as error:
+        raise BassError(f"a thunk may have {MAX_PARTS:,} parts") from error
+
+
+def decode_flat(messages: Iterable[pb.Thunk]) -> Thunk:
+    """Return the last of some flattened thunks, each of which may refer to those before it; raises as `decode` does."""
+    thunks: list[Thunk] = []
+    for message in messages:
+        thunks.append(_Decoder(thunks).thunk(message))
+    return thunks[-1]
 
 
 def decode_ref(message: pb.ImageRef) -> ImageRef:
@@ -59,10 +86,16 @@ def decode_logical(message: pb.LogicalPath) -> FSPath:
 
 
 class _Decoder:
-    """Turns messages into values, down to `MAX_DEPTH`."""
+    """Turns messages into values, down to `MAX_DEPTH`.
 
-    def __init__(self) -> None:
+    Args:
+        referred: the thunks that references stand for; None if thunks in the messages are encoded.
+    """
+
+    def __init__(self, referred: Sequence[Thunk] | None = None) -> None:
         self._depth = 0
+        self._referred = referred
+        self._decoded: dict[bytes, Thunk] = {}
 
     def value(self, message: pb.Value) -> Value:
         kind = message.WhichOneof("value")
@@ -94,9 +127,16 @@ class _Decoder:
     def bindings(self, bindings: Iterable[pb.Binding]) -> tuple[tuple[str, Value], ...]:
         return tuple({each.symbol: self.value(each.value) for each in bindings}.items())
 
+    def inner_thunk(self, encoded: bytes) -> Thunk:
+        """Return a thunk that is a part of a message."""
+        if self._referred is not None and encoded:
+            return self._referred[index_of(encoded)]
+        if encoded not in self._decoded:
+            self._decoded[encoded] = decode_encoded_thunk(encoded)
+        return self._decoded[encoded]
+
     def thunk(self, message: pb.Thunk) -> Thunk:
-        self._enter()
-        made = Thunk(
+        return Thunk(
             image=self.image(message.image) if message.HasField("image") else None,
             insecure=message.insecure,
             args=tuple(self.value(each) for each in message.args),
@@ -117,13 +157,11 @@ class _Decoder:
             default_args=tuple(message.default_args),
             clear_default_args=message.clear_default_args,
         )
-        self._depth -= 1
-        return made
 
     def image(self, message: pb.ThunkImage) -> Image | None:
         kind = message.WhichOneof("image")
         if kind == "thunk":
-            return self.thunk(message.thunk)
+            return self.inner_thunk(message.thunk)
         if kind == "ref":
             if message.ref.WhichOneof("source") == "file":
                 # Archives were written like this before they had a message of their own.
@@ -183,10 +221,10 @@ class _Decoder:
         return Mount(made, _name_path(message.target))
 
     def thunk_path(self, message: pb.ThunkPath) -> ThunkPath:
-        return ThunkPath(self.thunk(message.thunk), _name_path(message.path))
+        return ThunkPath(self.inner_thunk(message.thunk), _name_path(message.path))
 
     def addr(self, message: pb.ThunkAddr) -> ThunkAddr:
-        return ThunkAddr(self.thunk(message.thunk), message.port, message.format)
+        return ThunkAddr(self.inner_thunk(message.thunk), message.port, message.format)
 
     def cache_path(self, message: pb.CachePath) -> CachePath:
         if not 0 <= message.concurrency < len(CachePath.MODES):
@@ -220,7 +258,7 @@ class _Decoder:
 _VALUES: Final[dict[str, Any]] = {
     "array": _Decoder.array,
     "object": _Decoder.object,
-    "thunk": _Decoder.thunk,
+    "thunk": _Decoder.inner_thunk,
     "thunk_path": _Decoder.thunk_path,
     "thunk_addr": _Decoder.addr,
     "cache_path": _Decoder.cache_path,

@@ -18,7 +18,7 @@ from bassloop.bass.errors import BassError
 from bassloop.bass.path import NamedPath
 from bassloop.bass.printer import PRINTED, Parts, Verbatim, spaced
 from bassloop.bass.thunk import Thunk
-from bassloop.bass.wire.encode import encode_thunk
+from bassloop.bass.wire.encode import encoded_thunk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +53,7 @@ def thunk_digest(thunk: Thunk) -> str:
     try:
         return thunk.cached_digest
     except AttributeError:
-        thunk.cached_digest = digest_of(encode_thunk(thunk))
+        thunk.cached_digest = digest_of_encoded(encoded_thunk(thunk))
         return thunk.cached_digest
 
 

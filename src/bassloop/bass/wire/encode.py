@@ -1,18 +1,20 @@
 """Values to messages.
 
-Messages are filled in place, from a list of what is still to be filled, so that a chain of thunks may be of any length.
+The bytes are written directly, as Go writes them: a message's fields by number, those of a oneof after all others. A
+thunk is written after those that it is made of, and once, however often it is used, so chains may be of any length.
 A file of the host is sent with its content, and must have been read before (`read_files`).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+
+from google.protobuf.message import DecodeError
 
 from bassloop.bass.errors import BassError, cannot_encode, wrong_type
 from bassloop.bass.filesystem import FSPath, MemoryFiles, NotRead
 from bassloop.bass.path import CachePath, CommandPath, DirPath, FilePath, HostPath, NamePath
 from bassloop.bass.thunk import (
-    Image,
     ImageArchive,
     ImageBuild,
     ImageRef,
@@ -24,18 +26,28 @@ from bassloop.bass.thunk import (
     ThunkPath,
 )
 from bassloop.bass.values import EMPTY, Pair, Scope, Value, end_of, strip
+from bassloop.bass.wire.pieces import (
+    Encoded,
+    Pieces,
+    field,
+    flag,
+    joined,
+    merged,
+    message_field,
+    number_field,
+    text_field,
+)
 from bassloop.wire import bass_pb2 as pb
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from google.protobuf.message import Message
 
-_M = TypeVar("_M")
+_M = TypeVar("_M", bound="Message")
 
-MAX_PARTS: Final = 500_000
-"""How many values and messages one message may consist of."""
-MAX_BYTES: Final = 64 << 20
-"""How many bytes of files one message may hold."""
+MAX_DEPTH: Final = 90
+"""How deeply messages may be nested, from one thunk to the next. Protobuf's parsers take 100 levels."""
 
 
 def encode(value: Value) -> pb.Value:
@@ -44,260 +56,344 @@ def encode(value: Value) -> pb.Value:
     Raises `BassError` for what isn't data (a symbol, a function, a source), and `NotRead` for files of the host that
     haven't been read.
     """
-    return _filled(pb.Value(), value)
+    return _message(pb.Value, _ValueWriter.value, value)
 
 
-def encode_thunk(thunk: Thunk, *, strict: bool = True) -> pb.Thunk:
-    """Return a thunk's message; raises as `encode` does.
+def encode_thunk(thunk: Thunk) -> pb.Thunk:
+    """Return a thunk's message; raises as `encode` does."""
+    return pb.Thunk.FromString(encoded_thunk(thunk))
+
+
+def encoded_thunk(thunk: Thunk, *, strict: bool = True) -> bytes:
+    """Return the bytes of a thunk's message, in the order that its digest is taken over; raises as `encode` does.
 
     Without `strict`, files of the host stand for themselves, whether they have been read or not. Such a message only
     serves to compare thunks.
     """
-    return _filled(pb.Thunk(), thunk, strict=strict)
+    return joined([_written(_ValueWriter.thunk, thunk, strict)])
 
 
 def encode_thunk_path(path: ThunkPath) -> pb.ThunkPath:
     """Return a thunk path's message; raises as `encode` does."""
-    return _filled(pb.ThunkPath(), path)
+    return _message(pb.ThunkPath, _ValueWriter.thunk_path, path)
 
 
 def encode_addr(addr: ThunkAddr) -> pb.ThunkAddr:
     """Return a thunk address's message; raises as `encode` does."""
-    return _filled(pb.ThunkAddr(), addr)
+    return _message(pb.ThunkAddr, _ValueWriter.addr, addr)
 
 
 def encode_ref(ref: ImageRef) -> pb.ImageRef:
     """Return an image reference's message; raises as `encode` does."""
-    return _filled(pb.ImageRef(), ref)
+    return _message(pb.ImageRef, _ValueWriter.ref, ref)
 
 
 def encode_name_path(path: NamePath) -> pb.FilesystemPath:
     """Return the message of a path that is only a name."""
-    return _filled(pb.FilesystemPath(), path)
+    return pb.FilesystemPath.FromString(_name_path(path))
 
 
-def _filled(message: _M, value: Any, *, strict: bool = True) -> _M:
-    encoder = _Encoder(strict)
-    encoder.put(message, value)
+def _message(kind: type[_M], write: Callable[[_ValueWriter, Any], Pieces], value: Any) -> _M:
     try:
-        encoder.run()
+        return kind.FromString(joined([_written(write, value, strict=True)]))
+    except DecodeError as error:
+        raise BassError(f"cannot encode: {error}") from error
+
+
+def _written(write: Callable[[_ValueWriter, Any], Any], value: Any, strict: bool) -> Encoded:
+    try:
+        return _ValueWriter(strict).whole(write, value)
     except (UnicodeEncodeError, TypeError, ValueError) as error:
         raise BassError(f"cannot encode: {error}") from error
-    return message
 
 
-class _Encoder:
-    """Fills messages with values. What is still to be filled waits in a list."""
+# --- messages that no thunk is in ---
+
+
+def _name_path(path: NamePath) -> bytes:
+    return field(1, _file_path(path)) if isinstance(path, FilePath) else field(2, _dir_path(path))
+
+
+def _dir_path(path: Any) -> bytes:
+    globs = ((2, path.include), (3, path.exclude))
+    return text_field(1, path.path) + b"".join(
+        field(number, each.encode()) for number, patterns in globs for each in patterns
+    )
+
+
+def _file_path(path: FilePath) -> bytes:
+    return text_field(1, path.path)
+
+
+def _host_path(path: HostPath) -> bytes:
+    return text_field(1, path.context) + field(2, _name_path(path.path))
+
+
+def _cache_path(path: CachePath) -> bytes:
+    return text_field(1, path.id) + field(2, _name_path(path.path)) + number_field(3, path.mode)
+
+
+def _platform(platform: Platform) -> bytes:
+    return text_field(1, platform.os) + text_field(2, platform.arch)
+
+
+# --- messages that thunks may be in ---
+
+
+class _ValueWriter:
+    """Writes a value, and first the thunks that it is made of."""
 
     def __init__(self, strict: bool) -> None:
-        self._todo: list[tuple[Any, Any]] = []
         self._strict = strict
+        self._compared: dict[int, Encoded] = {}
+        self._missing: list[Thunk] = []
         self._parts = 0
-        self._bytes = 0
+        self._depth = 0
 
-    def put(self, message: Any, value: Any) -> None:
-        """Add a message to what is to be filled. It is present from now on, even if it stays empty."""
-        message.SetInParent()
-        self._todo.append((message, value))
+    def whole(self, write: Callable[[_ValueWriter, Any], Pieces], value: Any) -> Encoded:
+        """Return a value, written by one of the methods."""
+        while True:
+            written = self._once(write, value)
+            if not self._missing:
+                return written
+            self._write_thunks()
 
-    def run(self) -> None:
-        while self._todo:
-            self._parts += 1
-            if self._parts > MAX_PARTS or self._bytes > MAX_BYTES:
-                raise BassError(
-                    f"this is too much to encode: a message may have {MAX_PARTS:,} parts, and {MAX_BYTES >> 20} MiB "
-                    "of files"
-                )
-            message, value = self._todo.pop()
-            _FILL[message.__class__](self, message, value)
+    def _once(self, write: Callable[[_ValueWriter, Any], Pieces], value: Any) -> Encoded:
+        self._parts, self._depth = 0, 0
+        return Encoded(write(self, value), self._parts)
 
-    def value(self, message: pb.Value, value: Value) -> None:
-        value = strip(value)
-        if value is None:
-            message.null.SetInParent()
-        elif value.__class__ is bool:
-            message.bool.value = value
-            message.bool.SetInParent()
-        elif value.__class__ is int:
-            message.int.value = value
-            message.int.SetInParent()
-        elif value.__class__ is str:
-            self._bytes += len(value)
-            message.string.value = value
-            message.string.SetInParent()
-        elif value is EMPTY or value.__class__ is Pair:
-            members: list[Value] = []
-            if end_of(value, members) is not EMPTY:
-                raise cannot_encode(value)
-            message.array.SetInParent()
-            for member in members:
-                self.put(message.array.values.add(), member)
-        elif value.__class__ is Scope:
-            message.object.SetInParent()
-            self.bindings(message.object.bindings, value.items())
-        else:
-            field = _VALUES.get(value.__class__)
-            if field is None:
-                raise cannot_encode(value)
-            self.put(getattr(message, field), value)
+    def _write_thunks(self) -> None:
+        todo, self._missing = self._missing, []
+        while todo:
+            thunk = todo[-1]
+            if self._known(thunk) is None:
+                written = self._once(_ValueWriter._fill_thunk, thunk)
+                if self._missing:
+                    todo += self._missing
+                    self._missing = []
+                    continue
+                if self._strict:
+                    thunk.cached_encoding = written
+                else:
+                    self._compared[id(thunk)] = written
+            todo.pop()
 
-    def bindings(self, repeated: Any, pairs: Iterable[tuple[str, Value]]) -> None:
-        for name, value in pairs:
-            binding = repeated.add(symbol=name)
-            self.put(binding.value, value)
+    def _known(self, thunk: Thunk) -> Encoded | None:
+        if self._strict:
+            return getattr(thunk, "cached_encoding", None)
+        return self._compared.get(id(thunk))
 
-    def thunk(self, message: pb.Thunk, thunk: Thunk) -> None:
+    def thunk(self, thunk: Thunk) -> list[bytes | Encoded]:
+        """Return a thunk that has been written; note it if it hasn't been."""
+        known = self._known(thunk)
+        if known is None:
+            self._missing.append(thunk)
+            return []
+        return [known]
+
+    def _fill_thunk(self, thunk: Thunk) -> Pieces:
+        ports = ((port + 2**31) % 2**32 - 2**31 for _, port in thunk.ports)
+        pieces: list[bytes | Encoded] = []
         if thunk.image is not None:
-            self.put(message.image, thunk.image)
-        message.insecure = thunk.insecure
-        for arg in thunk.args:
-            self.put(message.args.add(), arg)
-        for value in thunk.stdin:
-            self.put(message.stdin.add(), value)
-        self.bindings(message.env, thunk.env)
+            pieces += message_field(1, self._image(thunk.image))
+        pieces.append(flag(2, thunk.insecure))
+        for number, values in ((4, thunk.args), (5, thunk.stdin)):
+            for value in values:
+                pieces += message_field(number, self.value(value))
+        pieces += self._bindings(6, thunk.env)
         if thunk.dir is not None:
-            self.put(message.dir, thunk.dir)
+            pieces += message_field(7, self._directory(thunk.dir))
         for mount in thunk.mounts:
-            self.put(message.mounts.add(), mount)
-        self.bindings(message.labels, thunk.labels)
-        for name, port in thunk.ports:
-            message.ports.add(name=name, port=(port + 2**31) % 2**32 - 2**31)
+            pieces += message_field(8, self._mount(mount))
+        pieces += self._bindings(9, thunk.labels)
+        pieces += (
+            field(10, text_field(1, name) + number_field(2, port))
+            for (name, _), port in zip(thunk.ports, ports, strict=True)
+        )
         if thunk.tls is not None:
-            self.put(message.tls.cert, thunk.tls[0])
-            self.put(message.tls.key, thunk.tls[1])
-        message.entrypoint.extend(thunk.entrypoint)
-        message.clear_entrypoint = thunk.clear_entrypoint
-        message.default_args.extend(thunk.default_args)
-        message.clear_default_args = thunk.clear_default_args
-        message.use_entrypoint = thunk.use_entrypoint
+            cert, key = map(_file_path, thunk.tls)
+            pieces.append(field(11, field(1, cert) + field(2, key)))
+        pieces += (field(12, word.encode()) for word in thunk.entrypoint)
+        pieces.append(flag(13, thunk.clear_entrypoint))
+        pieces += (field(14, word.encode()) for word in thunk.default_args)
+        pieces.append(flag(15, thunk.clear_default_args) + flag(16, thunk.use_entrypoint))
+        self._parts += len(thunk.args) + len(thunk.mounts) + len(thunk.ports)
+        return merged(pieces)
 
-    def image(self, message: pb.ThunkImage, image: Image) -> None:
-        self.put(getattr(message, _IMAGES[image.__class__]), image)
+    def value(self, value: Value) -> Pieces:
+        """Return a value."""
+        value = strip(value)
+        self._parts += 1
+        if value is None:
+            return _NULL
+        kind = value.__class__
+        if kind is str:
+            return [field(4, text_field(1, value))]
+        if kind is bool:
+            return [field(2, flag(1, value))]
+        if kind is int:
+            return [field(3, number_field(1, value))]
+        if value is EMPTY or kind is Pair:
+            return self._array(value)
+        if kind is Scope:
+            return self._object(value)
+        found = _VALUES.get(kind)
+        if found is None:
+            raise cannot_encode(value)
+        number, write = found
+        return message_field(number, write(self, value))
 
-    def ref(self, message: pb.ImageRef, ref: ImageRef) -> None:
-        self.put(message.platform, ref.platform)
-        if ref.tag:
-            message.tag = ref.tag
-        if ref.digest:
-            message.digest = ref.digest
+    def _array(self, value: Value) -> Pieces:
+        members: list[Value] = []
+        if end_of(value, members) is not EMPTY:
+            raise cannot_encode(value)
+        self._enter(2)
+        pieces: list[bytes | Encoded] = []
+        for member in members:
+            pieces += message_field(1, self.value(member))
+        self._depth -= 2
+        return message_field(6, pieces)
+
+    def _object(self, scope: Scope) -> Pieces:
+        self._enter(3)
+        pieces = self._bindings(1, scope.items())
+        self._depth -= 3
+        return message_field(7, pieces)
+
+    def _enter(self, levels: int) -> None:
+        self._depth += levels
+        if self._depth > MAX_DEPTH:
+            raise BassError(
+                f"this is nested too deep to be encoded: messages of lists, scopes and directories may have "
+                f"{MAX_DEPTH} levels (a list takes 2 of them, a scope 3, a directory 2)"
+            )
+
+    def _bindings(self, number: int, pairs: Iterable[tuple[str, Value]]) -> list[bytes | Encoded]:
+        pieces: list[bytes | Encoded] = []
+        for name, value in pairs:
+            pieces += message_field(
+                number, [text_field(1, name), *message_field(2, self.value(value))]
+            )
+        return pieces
+
+    def _image(self, image: Any) -> Pieces:
+        number, write = _IMAGES[image.__class__]
+        return message_field(number, write(self, image))
+
+    def ref(self, ref: ImageRef) -> Pieces:
+        """Return an image reference."""
+        head = (
+            field(1, _platform(ref.platform)) + text_field(4, ref.tag) + text_field(5, ref.digest)
+        )
         if isinstance(ref.repository, ThunkAddr):
-            self.put(message.addr, ref.repository)
-        elif ref.repository:
-            message.repository = ref.repository
+            return [head, *message_field(6, self.addr(ref.repository))]
+        return [head + text_field(2, ref.repository)]
 
-    def archive(self, message: pb.ImageArchive, archive: ImageArchive) -> None:
-        self.put(message.platform, archive.platform)
-        self.put(message.file, archive.file)
-        if archive.tag:
-            message.tag = archive.tag
+    def _archive(self, archive: ImageArchive) -> Pieces:
+        return [
+            field(1, _platform(archive.platform)) + text_field(3, archive.tag),
+            *message_field(4, self._source(archive.file)),
+        ]
 
-    def build(self, message: pb.ImageDockerBuild, build: ImageBuild) -> None:
-        self.put(message.platform, build.platform)
-        self.put(message.context, build.context)
-        if build.dockerfile is not None:
-            message.dockerfile = build.dockerfile.slash()
-        if build.target:
-            message.target = build.target
+    def _build(self, build: ImageBuild) -> Pieces:
+        pieces = [
+            field(1, _platform(build.platform)),
+            *message_field(2, self._source(build.context)),
+            b"" if build.dockerfile is None else field(3, build.dockerfile.slash().encode()),
+            text_field(4, build.target),
+        ]
         for name, value in build.args:
             text = strip(value)
-            if text.__class__ is not str:
+            if not isinstance(text, str):
                 raise wrong_type(text, "string", f"the build argument {name}")
-            message.args.add(name=name, value=text)
+            pieces.append(field(5, text_field(1, name) + text_field(2, text)))
+        return pieces
 
-    def mount(self, message: pb.ThunkMount, mount: Mount) -> None:
-        self.put(message.source, mount.source)
-        self.put(message.target, mount.target)
+    def _mount(self, mount: Mount) -> Pieces:
+        return [*message_field(1, self._source(mount.source)), field(2, _name_path(mount.target))]
 
-    def source(self, message: Any, path: Any) -> None:
-        """Fill a oneof by the type of the path."""
-        self.put(getattr(message, _SOURCES[path.__class__]), path)
+    def _source(self, source: Any) -> Pieces:
+        """Return a mount's source, or an image's input: their fields have the same numbers."""
+        number, write = _SOURCES[source.__class__]
+        return message_field(number, write(self, source))
 
-    def directory(self, message: pb.ThunkDir, path: Any) -> None:
-        field = "local" if isinstance(path, DirPath) else _SOURCES[path.__class__]
-        self.put(getattr(message, field), path)
+    def _directory(self, path: Any) -> Pieces:
+        number, write = _DIRECTORIES[path.__class__]
+        return message_field(number, write(self, path))
 
-    def thunk_path(self, message: pb.ThunkPath, path: ThunkPath) -> None:
-        self.put(message.thunk, path.thunk)
-        self.put(message.path, path.path)
+    def thunk_path(self, path: ThunkPath) -> Pieces:
+        """Return a path in a thunk."""
+        return [*message_field(1, self.thunk(path.thunk)), field(2, _name_path(path.path))]
 
-    def host_path(self, message: pb.HostPath, path: HostPath) -> None:
-        message.context = path.context
-        self.put(message.path, path.path)
+    def addr(self, addr: ThunkAddr) -> Pieces:
+        """Return the address of a thunk's port."""
+        return [
+            *message_field(1, self.thunk(addr.thunk)),
+            text_field(2, addr.port) + text_field(3, addr.format),
+        ]
 
-    def cache_path(self, message: pb.CachePath, path: CachePath) -> None:
-        message.id = path.id
-        message.concurrency = pb.ConcurrencyMode.Name(path.mode)  # type: ignore[assignment]
-        self.put(message.path, path.path)
-
-    def logical_path(self, message: pb.LogicalPath, path: FSPath) -> None:
+    def _logical_path(self, path: FSPath) -> Pieces:
+        self._parts += 1
         try:
             if isinstance(path.path, FilePath):
                 content = path.read_now()
-                self._bytes += len(content)
-                message.file.name = path.path_name()
-                message.file.content = content
-                message.file.SetInParent()
-                return
+                file = text_field(1, path.path_name()) + (field(2, content) if content else b"")
+                return [field(1, file)]
             entries = path.list_now()
         except NotRead:
             if self._strict:
                 raise
-            message.file.name = f"{id(path.fs)}/{path.path.path}"
-            return
-        message.dir.name = path.path_name()
+            return [field(1, text_field(1, f"{id(path.fs)}/{path.path.path}"))]
+        self._enter(2)
+        pieces: list[bytes | Encoded] = [text_field(1, path.path_name())]
         for entry in entries:
             child = DirPath(entry.name) if entry.is_dir else FilePath(entry.name)
-            self.put(message.dir.entries.add(), path.extend(child))
-
-    def addr(self, message: pb.ThunkAddr, addr: ThunkAddr) -> None:
-        self.put(message.thunk, addr.thunk)
-        message.port = addr.port
-        message.format = addr.format
-
-    def platform(self, message: pb.Platform, platform: Platform) -> None:
-        message.os = platform.os
-        message.arch = platform.arch
-
-    def name_path(self, message: pb.FilesystemPath, path: NamePath) -> None:
-        self.put(message.file if isinstance(path, FilePath) else message.dir, path)
-
-    def dir_path(self, message: pb.DirPath, path: DirPath) -> None:
-        message.path = path.path
-        message.include.extend(path.include)
-        message.exclude.extend(path.exclude)
-
-    def file_path(self, message: pb.FilePath, path: FilePath) -> None:
-        message.path = path.path
-
-    def command_path(self, message: pb.CommandPath, path: CommandPath) -> None:
-        message.name = path.command
-
-    def secret(self, message: pb.Secret, secret: Secret) -> None:
-        message.name = secret.name
+            pieces += message_field(2, self._logical_path(path.extend(child)))
+        self._depth -= 2
+        return message_field(2, pieces)
 
 
-_FILL: Final[dict[type, Callable[[_Encoder, Any, Any], None]]] = {
-    pb.Value: _Encoder.value, pb.Thunk: _Encoder.thunk, pb.ThunkImage: _Encoder.image, pb.ImageRef: _Encoder.ref,
-    pb.ImageArchive: _Encoder.archive, pb.ImageDockerBuild: _Encoder.build, pb.ThunkMount: _Encoder.mount,
-    pb.ThunkMountSource: _Encoder.source, pb.ImageBuildInput: _Encoder.source, pb.ThunkDir: _Encoder.directory,
-    pb.ThunkPath: _Encoder.thunk_path, pb.HostPath: _Encoder.host_path, pb.CachePath: _Encoder.cache_path,
-    pb.LogicalPath: _Encoder.logical_path, pb.ThunkAddr: _Encoder.addr, pb.Platform: _Encoder.platform,
-    pb.FilesystemPath: _Encoder.name_path, pb.DirPath: _Encoder.dir_path, pb.FilePath: _Encoder.file_path,
-    pb.CommandPath: _Encoder.command_path, pb.Secret: _Encoder.secret,
-}  # fmt: skip
-"""How each type of message is filled."""
+def _leaf(write: Callable[[Any], bytes]) -> Callable[[_ValueWriter, Any], Pieces]:
+    """Return what writes a message that no thunk is in."""
+    return lambda writer, value: [write(value)]
 
-_VALUES: Final = {
-    Secret: "secret", Thunk: "thunk", CommandPath: "command_path", FilePath: "file_path", DirPath: "dir_path",
-    HostPath: "host_path", ThunkPath: "thunk_path", FSPath: "logical_path", ThunkAddr: "thunk_addr",
-    CachePath: "cache_path",
-}  # fmt: skip
-_IMAGES: Final = {
-    ImageRef: "ref", Thunk: "thunk", ImageArchive: "archive", ImageBuild: "docker_build"
-}  # fmt: skip
-_SOURCES: Final = {
-    ThunkPath: "thunk", HostPath: "host", FSPath: "logical", CachePath: "cache", Secret: "secret"
-}  # fmt: skip
+
+_NULL: Final = (field(1, b""),)
+
+_Write: TypeAlias = "tuple[int, Callable[[_ValueWriter, Any], Pieces]]"
+_SECRET: Final = _leaf(lambda secret: text_field(1, secret.name))
+
+_VALUES: Final[dict[type, _Write]] = {
+    Secret: (5, _SECRET),
+    Thunk: (8, _ValueWriter.thunk),
+    CommandPath: (9, _leaf(lambda path: text_field(1, path.command))),
+    FilePath: (10, _leaf(_file_path)),
+    DirPath: (11, _leaf(_dir_path)),
+    HostPath: (12, _leaf(_host_path)),
+    ThunkPath: (13, _ValueWriter.thunk_path),
+    FSPath: (14, _ValueWriter._logical_path),
+    ThunkAddr: (15, _ValueWriter.addr),
+    CachePath: (16, _leaf(_cache_path)),
+}
+_IMAGES: Final[dict[type, _Write]] = {
+    ImageRef: (1, _ValueWriter.ref),
+    Thunk: (2, _ValueWriter.thunk),
+    ImageArchive: (3, _ValueWriter._archive),
+    ImageBuild: (4, _ValueWriter._build),
+}
+_SOURCES: Final[dict[type, _Write]] = {
+    ThunkPath: (1, _ValueWriter.thunk_path),
+    HostPath: (2, _leaf(_host_path)),
+    FSPath: (3, _ValueWriter._logical_path),
+    CachePath: (4, _leaf(_cache_path)),
+    Secret: (5, _SECRET),
+}
+_DIRECTORIES: Final[dict[type, _Write]] = {
+    DirPath: (12, _leaf(_dir_path)),
+    ThunkPath: (13, _ValueWriter.thunk_path),
+    HostPath: (14, _leaf(_host_path)),
+}
+"""The numbers of fields, and how they are written, by the class of what is in them."""
 
 
 # --- files of the host ---

@@ -42,6 +42,7 @@ from bassloop.runner.engine.command import (
     command_line,
     dependencies_of,
     image_of,
+    parse_thunk,
 )
 from bassloop.runner.engine.execution import Execution
 from bassloop.runner.engine.graph import CallResources, ThunkGraph, run_all
@@ -236,7 +237,7 @@ class ContainerGraph(ThunkGraph):
         if base_of(thunk) is None:
             source = source_of(image_of(thunk))
             if source is not None and source.WhichOneof("input") == "thunk":
-                yield source.thunk.thunk
+                yield parse_thunk(source.thunk.thunk)
 
     def image_steps(self, thunk: pb.Thunk) -> list[str]:
         image = image_of(thunk)

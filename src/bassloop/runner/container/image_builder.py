@@ -17,6 +17,7 @@ from bassloop.runner import file_trees
 from bassloop.runner.container import image_archive
 from bassloop.runner.container import image_info as names
 from bassloop.runner.engine import layout
+from bassloop.runner.engine.command import parse_thunk
 from bassloop.runner.engine.graph import describe_os_error
 from bassloop.runner.engine.mounts import copy_path, write_logical
 from bassloop.runner.engine.step_progress import step_id
@@ -51,8 +52,9 @@ class ImageBuilder:
         facts = ["image", hashlib.sha256(encode_go_order(message)).hexdigest()]
         inputs = []
         if source.WhichOneof("input") == "thunk":
-            await self.graph.output(source.thunk.thunk)
-            inputs.append(await self.graph.key(source.thunk.thunk))
+            thunk = parse_thunk(source.thunk.thunk)
+            await self.graph.output(thunk)
+            inputs.append(await self.graph.key(thunk))
         key = self.graph.context.namespaced("\n".join([*facts, *inputs]))
         name = self.images.own_name(key)
         step = self.graph.step(key, describe(message), map(step_id, inputs))
@@ -97,7 +99,8 @@ class ImageBuilder:
         copied = folder / "given"
         match source.WhichOneof("input"):
             case "thunk":
-                output, path = await self.graph.cached(source.thunk.thunk), source.thunk.path
+                output = await self.graph.cached(parse_thunk(source.thunk.thunk))
+                path = source.thunk.path
                 if layout.path_filter(path) is None:
                     within = layout.inside(layout.path_text(path), "the path")
                     return await trio.to_thread.run_sync(file_trees.resolved, output.files, within)

@@ -18,7 +18,7 @@ import trio
 from bassloop.concurrency import open_flat_nursery, shielded
 from bassloop.runner.container.container_engine import ContainerEngine, EngineError
 from bassloop.runner.container.service_certificates import HOST
-from bassloop.runner.engine.command import command_line
+from bassloop.runner.engine.command import command_line, parse_thunk
 from bassloop.runner.engine.execution import describe_exit
 from bassloop.runner.engine.graph import describe_os_error
 from bassloop.runner.errors import DriverError
@@ -222,7 +222,7 @@ def port_of(thunk: pb.Thunk, name: str) -> int:
 
 def address_text(addr: pb.ThunkAddr) -> str:
     """Return an address as its format has it, with ``$host`` and ``$port`` filled in. Raises DriverError."""
-    known = {"host": HOST, "port": str(port_of(addr.thunk, addr.port))}
+    known = {"host": HOST, "port": str(port_of(parse_thunk(addr.thunk), addr.port))}
 
     def value(found: re.Match[str]) -> str:
         name = found[1] or found[2]

@@ -12,7 +12,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+import xxhash
+from cachetools import LRUCache
 from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import DecodeError
 
 from bassloop.runner.engine import layout
 from bassloop.runner.errors import DriverError
@@ -170,14 +173,22 @@ def _check_words(words: list[str], values: Iterable[str]) -> None:
             raise DriverError("a word of the command is too long, or has a zero byte in it")
 
 
-# --- chains of thunks ---------------------------------------------------------------------------------
+# --- thunks within thunks ---------------------------------------------------------------------------------
+
+
+def parse_thunk(encoded: bytes) -> pb.Thunk:
+    """Return a thunk that is a part of a message. Raises DriverError for what is none."""
+    try:
+        return pb.Thunk.FromString(encoded)
+    except DecodeError as error:
+        raise DriverError(f"a part of this thunk can't be read: {error}") from error
 
 
 def chain_of(thunk: pb.Thunk) -> Iterator[pb.Thunk]:
     """Generate a thunk, the one that it is from, and so on."""
     yield thunk
     while thunk.image.WhichOneof("image") == "thunk":
-        thunk = thunk.image.thunk
+        thunk = parse_thunk(thunk.image.thunk)
         yield thunk
 
 
@@ -190,8 +201,22 @@ def base_of(thunk: pb.Thunk) -> pb.Thunk | None:
 
 def image_of(thunk: pb.Thunk) -> pb.ThunkImage:
     """Return the image at the root of a thunk's chain."""
-    *_, root = chain_of(thunk)
-    return root.image
+    # All thunks of a chain are asked for theirs, one after the other, and a chain may be long.
+    unknown: list[bytes] = []
+    image = thunk.image
+    while image.WhichOneof("image") == "thunk":
+        name = xxhash.xxh3_128_digest(image.thunk)
+        if name in _roots:
+            image = _roots[name]
+            break
+        unknown.append(name)
+        image = parse_thunk(image.thunk).image
+    _roots.update(dict.fromkeys(unknown, image))
+    return image
+
+
+_roots: LRUCache[bytes, pb.ThunkImage] = LRUCache(4_096)
+"""The images at the roots of chains, by the digests of thunks."""
 
 
 def dependencies_of(command: Command, thunk: pb.Thunk) -> Iterator[pb.Thunk]:
@@ -200,7 +225,7 @@ def dependencies_of(command: Command, thunk: pb.Thunk) -> Iterator[pb.Thunk]:
         yield base
     for mount in command.mounts:
         if mount.kind == "thunk":
-            yield mount.source.thunk.thunk
+            yield parse_thunk(mount.source.thunk.thunk)
 
 
 def _inherited(thunk: pb.Thunk, name: str, image: ImageDefaults | None) -> list[str] | None:
@@ -303,7 +328,7 @@ class _Resolver:
                 return self.environment.secret(value.secret.name)
             case "thunk_addr":
                 service = value.thunk_addr.thunk
-                self.services[service.SerializeToString(deterministic=True)] = service
+                self.services[service] = parse_thunk(service)
                 return self.environment.address(value.thunk_addr)
         return MessageToDict(getattr(value, kind))
 

@@ -139,17 +139,28 @@ class ThunkGraph(ABC):
         It depends on the thunk's message, the versions of secrets that it names, what names of images
         mean now, and the same of all thunks that it needs.
         """
-        sha = thunk_sha256(thunk)
-        if sha not in self._keys:
-            command = self.resolve(thunk)
-            facts = [*self.key_prefix, sha]
-            facts += sorted(map(self.call.granted.version, command.secrets))
-            if base_of(thunk) is None:
-                facts += await self.image_facts(thunk)
-            for each in (*self.dependencies(command, thunk), *command.services):
-                facts.append(await self.key(each))
-            self._keys[sha] = self.context.namespaced("\n".join(facts))
-        return self._keys[sha]
+        wanted = thunk_sha256(thunk)
+        todo = [(wanted, thunk)]
+        while todo:
+            sha, each = todo[-1]
+            if sha not in self._keys:
+                command = self.resolve(each)
+                inner = (*self.dependencies(command, each), *command.services)
+                needed = {thunk_sha256(one): one for one in inner}
+                unknown = [item for item in needed.items() if item[0] not in self._keys]
+                if len(self._keys) + len(todo) + len(unknown) > MAX_THUNKS:
+                    raise DriverError(f"a thunk may need {MAX_THUNKS:,} others at most")
+                if unknown:
+                    todo += unknown
+                    continue
+                facts = [*self.key_prefix, sha]
+                facts += sorted(map(self.call.granted.version, command.secrets))
+                if base_of(each) is None:
+                    facts += await self.image_facts(each)
+                facts += (self._keys[thunk_sha256(one)] for one in inner)
+                self._keys[sha] = self.context.namespaced("\n".join(facts))
+            todo.pop()
+        return self._keys[wanted]
 
     async def output(self, thunk: pb.Thunk) -> ThunkOutput:
         """Return the thunk's output; run the thunk if it isn't cached. Raises DriverError."""
@@ -205,18 +216,25 @@ class ThunkGraph(ABC):
 
     async def find_failing(self, thunk: pb.Thunk) -> pb.Thunk | None:
         """Run a thunk. Returns the one whose command failed, of all that it needs; None if none did."""
-        try:
-            _, needed, _ = await self.plan(thunk)
-        except DriverError:
-            return thunk
-        for each in needed:
-            if (failing := await self.find_failing(each)) is not None:
-                return failing
-        try:
-            await self.output(thunk)
-        except DriverError:
-            return thunk
+        todo = [(thunk, False)]
+        while todo:
+            each, is_next = todo.pop()
+            try:
+                if is_next:
+                    await self.output(each)
+                else:
+                    _, needed, _ = await self.plan(each)
+                    todo.append((each, True))
+                    missing = [one for one in needed if not await self._has(one)]
+                    todo += ((one, False) for one in reversed(missing))
+            except DriverError:
+                return each
         return None
+
+    async def _has(self, thunk: pb.Thunk) -> bool:
+        """Return whether a thunk's output is there already."""
+        node = self._nodes.get(await self.key(thunk))
+        return node is not None and node.output is not None
 
     @asynccontextmanager
     async def before_command(

@@ -19,7 +19,7 @@ import trio
 from bassloop.concurrency import shielded
 from bassloop.runner import file_trees
 from bassloop.runner.engine import layout
-from bassloop.runner.engine.command import INPUTS
+from bassloop.runner.engine.command import INPUTS, parse_thunk
 from bassloop.runner.errors import DriverError, host_path_not_allowed
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ class Mounts:
         place = self.output.files
         match source.WhichOneof("source"):
             case "thunk":
-                cached = await self.cached(source.thunk.thunk)
+                cached = await self.cached(parse_thunk(source.thunk.thunk))
                 await copy_path(cached.files, source.thunk.path, place)
             case "logical":
                 await write_logical(source.logical, place)
@@ -188,7 +188,7 @@ class Mounts:
                 raise DriverError(f"the mount {target!r} has no source that this runner knows")
 
     async def _output_mount(self, path: pb.ThunkPath, target: str) -> BindMount:
-        cached = await self.cached(path.thunk)
+        cached = await self.cached(parse_thunk(path.thunk))
         within = layout.inside(layout.path_text(path.path), "the path")
         source = await trio.to_thread.run_sync(file_trees.resolved, cached.files, within)
         if self.support.overlays and source.is_dir() and layout.path_filter(path.path) is None:

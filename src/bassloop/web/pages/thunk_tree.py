@@ -39,14 +39,23 @@ def thunk_tree(text: str) -> list[TreeNode]:
         thunk = json.loads(text)
     except (ValueError, RecursionError):
         return []
-    return _TreeBuilder().thunk(thunk, 0) if isinstance(thunk, dict) else []
+    if not isinstance(thunk, dict):
+        return []
+    named = thunk.pop("thunks", None)
+    return _TreeBuilder(named if isinstance(named, dict) else {}).thunk(thunk, 0)
 
 
 class _TreeBuilder:
-    """Builds nodes until there are `MAX_NODES`."""
+    """Builds nodes until there are `MAX_NODES`.
 
-    def __init__(self) -> None:
+    Args:
+        named: thunks that the JSON refers to by name. Each is shown where it comes first.
+    """
+
+    def __init__(self, named: dict[str, Any]) -> None:
         self._left = MAX_NODES
+        self._named = named
+        self._shown: set[str] = set()
 
     def has_room(self) -> bool:
         """Reserve another node, and return whether there was room for it."""
@@ -96,9 +105,22 @@ class _TreeBuilder:
             return self.nested_thunk("image", image["thunk"], depth)
         return self.other("image", image, depth)
 
-    def nested_thunk(self, label: str, thunk: dict[str, Any], depth: int) -> TreeNode:
+    def nested_thunk(self, label: str, thunk: Any, depth: int) -> TreeNode:
         """Return a thunk that this one uses."""
-        return TreeNode(label, _shortened(command(thunk)), "thunk", self.thunk(thunk, depth + 1))
+        text, parts = self.inner(thunk, depth)
+        return TreeNode(label, _shortened(text), "thunk", parts)
+
+    def inner(self, thunk: Any, depth: int) -> tuple[str, list[TreeNode]]:
+        """Return the command of a thunk within this one, and its parts where they are shown the first time."""
+        if not isinstance(thunk, str):
+            return command(thunk), self.thunk(thunk, depth + 1)
+        known = self._named.get(thunk)
+        text = command(known) if isinstance(known, dict) else thunk
+        if not isinstance(known, dict) or thunk in self._shown:
+            return text, []
+        if depth < MAX_DEPTH:
+            self._shown.add(thunk)
+        return text, self.thunk(known, depth + 1)
 
     def array(self, label: str, values: list[Any], depth: int) -> TreeNode:
         """Return an array of values."""
@@ -132,9 +154,9 @@ class _TreeBuilder:
         if kind == "thunk":
             return self.nested_thunk(label, inner, depth)
         if kind == "thunk_path":
-            thunk = inner.get("thunk", {})
-            text = f"{path_of(inner.get('path', {}))} of {command(thunk)}"
-            return TreeNode(label, _shortened(text), shown_kind, self.thunk(thunk, depth + 1))
+            text, parts = self.inner(inner.get("thunk", {}), depth)
+            text = f"{path_of(inner.get('path', {}))} of {text}"
+            return TreeNode(label, _shortened(text), shown_kind, parts)
         if kind == "array":
             return self.array(label, inner.get("values", []), depth)
         if kind == "object":
@@ -154,8 +176,10 @@ class _TreeBuilder:
         return TreeNode(label, _shortened(json.dumps(part, ensure_ascii=False)))
 
 
-def command(thunk: dict[str, Any]) -> str:
-    """Return a thunk's command line, shortened."""
+def command(thunk: dict[str, Any] | str) -> str:
+    """Return a thunk's command line, shortened; the name of one that is given by name."""
+    if isinstance(thunk, str):
+        return thunk
     words = [summary(value) for value in thunk.get("args", [])[:20]]
     return " ".join(words) or "a thunk without a command"
 
