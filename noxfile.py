@@ -48,8 +48,10 @@ OF_THE_PYTHON = (
     "tests/test_concurrency.py",
     "tests/loop/test_whole_path.py",
     "tests/loop/test_restart.py",
+    "tests/web/test_live_feed.py",
+    "tests/web/test_runs_page.py",
 )
-"""Tests of what another Python may do differently: its stacks, its event loop, its processes."""
+"""Tests of what may differ with the Python: its stacks, event loop, processes, and the Quart that it gets."""
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 

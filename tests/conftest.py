@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import structlog
+from hypothesis import settings
 
 from tests.repositories import make_repository
 
@@ -15,6 +16,10 @@ __all__ = ["make_repository"]
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
 
 structlog.configure(
     processors=[structlog.contextvars.merge_contextvars, structlog.processors.KeyValueRenderer()]

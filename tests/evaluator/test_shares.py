@@ -74,7 +74,7 @@ async def test_who_is_cancelled_holds_nothing() -> None:
         limiter.release("a")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(1, 6), st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 3)), max_size=40)
 )

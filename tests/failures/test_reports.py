@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bassloop.failures import ReportError, read_report
@@ -70,7 +70,6 @@ def test_what_is_no_report_is_refused_with_the_reason(data: bytes, why: str) -> 
 
 
 @given(st.binary(max_size=300))
-@settings(deadline=None)
 def test_no_bytes_raise_anything_else(data: bytes) -> None:
     for text in (data, b"<testsuites>" + data, b"TAP version 13\nnot ok " + data):
         try:

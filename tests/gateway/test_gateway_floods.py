@@ -57,6 +57,8 @@ async def test_a_flood_after_authentication_is_slowed_down_and_others_are_served
     async def flood() -> None:
         def send() -> None:
             for _ in range(2_000):
+                if attacker._transport.get_write_buffer_size() > 65_536:
+                    return  # asyncio takes the longer for each write, the more is waiting
                 attacker.send_packet(MSG_IGNORE, String(b""))
 
         while True:

@@ -93,7 +93,7 @@ def test_a_purpose_holds_for_what_is_done_within() -> None:
     assert current_turn() == Turn(PEOPLE)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.sets(st.sampled_from(Purpose), min_size=1),
     st.integers(0, 2**32),

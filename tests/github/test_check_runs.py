@@ -38,7 +38,7 @@ def with_actions(action: Action, *, times: int = 1) -> CheckOutput:
     return CheckOutput("t", "s", actions=(action,) * times)
 
 
-unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+unhurried = settings(suppress_health_check=[HealthCheck.too_slow])
 wild = st.text(alphabet=st.one_of(st.characters(), st.sampled_from("`~\n é😀\ud800")), max_size=300)
 long = st.builds(lambda text, times: text * times, wild, st.sampled_from([1, 500]))
 

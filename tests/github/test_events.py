@@ -107,7 +107,7 @@ def test_what_github_would_not_send_is_malformed_and_says_what(
         event_of("check_suite", {**check_suite(), **broken})
 
 
-unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+unhurried = settings(suppress_health_check=[HealthCheck.too_slow])
 
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=20),

@@ -193,7 +193,7 @@ def quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(text, text, text)
 async def test_any_text_arrives_as_it_was_written(run: str, value: str, branch: str) -> None:
     toml = f"[checks.a]\nrun = {quoted(run)}\nenv.X = {quoted(value)}\nwhen.branches = [{quoted(branch)}]"

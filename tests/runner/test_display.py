@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import io
 import json
-from typing import TYPE_CHECKING
 
+import pytest
 from rich.console import Console
 
 from bassloop.cli.runner_display import RunnerDisplay
 from bassloop.runner.runner_events import Registered, ThunkEnded, ThunkStarted
 
-if TYPE_CHECKING:
-    import pytest
-
 HOSTILE = "sh -c \x1b]0;title\x07\x1b[2J'x\ny'"
+
+
+@pytest.fixture(autouse=True)
+def _terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
 
 
 def shown(*, terminal: bool) -> tuple[RunnerDisplay, io.StringIO]:

@@ -132,7 +132,7 @@ async def test_a_log_that_is_gone_is_empty_and_cut(data: Data) -> None:
 
 
 @given(cuts=st.tuples(*[st.none() | st.integers(0, 1 << 15)] * 4), coloured=st.booleans())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_a_log_broken_anywhere_is_whole_after_its_repair(
     tmp_path_factory: pytest.TempPathFactory, cuts: tuple[int | None, ...], coloured: bool
 ) -> None:

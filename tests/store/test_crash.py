@@ -49,7 +49,7 @@ LOGS = {"plain": PLAIN, "both": PLAIN[:2] + COPIED, "copied": COPIED}
 
 @pytest.mark.parametrize("kind", LOGS)
 @given(cuts=st.tuples(*[st.none() | st.integers(0, 1 << 14)] * 4))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_files_cut_anywhere_are_repaired_to_whole_lines(
     kind: str, cuts: tuple[int | None, ...]
 ) -> None:

@@ -27,7 +27,7 @@ ANY = st.one_of(
 @given(ANY, st.lists(st.integers(0, 300), max_size=8))
 @example(b"\x1b[31m\r\x1b[31m", [])
 @example(b"\t\r\x1b[31m\x1b[K", [])
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 def test_splitting_the_bytes_changes_nothing(data: bytes, cuts: list[int]) -> None:
     edges = [0, *sorted({min(cut, len(data)) for cut in cuts}), len(data)]
     whole = settled([data])
@@ -43,14 +43,14 @@ def test_splitting_the_bytes_changes_nothing(data: bytes, cuts: list[int]) -> No
     st.integers(1, 50_000),
 )
 @example([b"x" * 40_000, b"x" * 40_000, b"y", b"\n", b"y"], 7)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_splitting_long_lines_changes_nothing(tokens: list[bytes], size: int) -> None:
     data = b"".join(tokens)
     assert settled([data]) == settled(data[at : at + size] for at in range(0, len(data), size))
 
 
 @given(ANY)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_settled_lines_hold_no_newline_and_can_all_be_shown(data: bytes) -> None:
     for line in lines(data):
         assert b"\n" not in line
@@ -62,7 +62,7 @@ def test_settled_lines_hold_no_newline_and_can_all_be_shown(data: bytes) -> None
 
 
 @given(streams(TEXT, (b"\n", b"\r\n", b"\t", b"\xff")), st.integers(1, 40))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_plain_text_settles_as_the_bytes_that_came(data: bytes, size: int) -> None:
     terminal = Terminal(4)
     text = b""

@@ -36,7 +36,7 @@ async def test_lines_that_were_asked_for_before_are_not_made_again(tmp_path: Pat
 
 
 @given(st.lists(st.tuples(st.integers(0, 700), st.integers(0, 700)), max_size=8))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_any_ranges_in_any_order_are_as_the_log_has_them(ranges: list[tuple[int, int]]) -> None:
     class Numbers:
         @property

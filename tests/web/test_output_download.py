@@ -49,7 +49,7 @@ def read(data: bytes, name: str, size: int = 1000) -> tuple[int, bytes]:
     return trio.run(reading)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.binary(max_size=3000),
     st.sampled_from([tarfile.PAX_FORMAT, tarfile.GNU_FORMAT]),
@@ -86,7 +86,7 @@ def test_one_that_only_talks_about_itself_is_refused() -> None:
         read(header.tobuf(tarfile.GNU_FORMAT) * 100, "a")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.binary(max_size=2000))
 def test_anything_at_all_ends(data: bytes) -> None:
     with pytest.raises(NotAFile):

@@ -287,19 +287,18 @@ def everything(found: Analysis) -> None:
         assert 0 <= problem.span.start <= problem.span.end <= len(found.text)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(TOKENS, max_size=40).map(" ".join) | st.lists(TOKENS, max_size=40).map("".join))
 def test_any_sequence_of_tokens_is_analysed(text: str) -> None:
     everything(analyse(text))
 
 
-@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_any_text_is_analysed(text: str) -> None:
     everything(analyse(text))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.sampled_from([each["program"] for each in answers() if each["ok"]]), st.data())
 def test_a_program_cut_anywhere_is_analysed(program: str, data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(program)))
@@ -347,7 +346,7 @@ PIECES = [
 ]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=6), st.booleans())
 def test_what_is_told_to_be_unbound_is_never_reached_by_a_program_that_succeeds(
     pieces: list[str], inside: bool

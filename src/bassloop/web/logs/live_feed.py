@@ -23,8 +23,9 @@ import json
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import quart.wrappers
 import trio
 from quart import Blueprint, websocket
 
@@ -41,6 +42,11 @@ if TYPE_CHECKING:
     from bassloop.store import Run, Step, Store
     from bassloop.web.logs.html_cache import LogHtmlCache
     from bassloop.web.web_context import WebContext
+
+LEFT: Final[tuple[type[Exception], ...]] = tuple(
+    filter(None, [getattr(quart.wrappers, "ClientDisconnectedError", None)])
+)
+"""Raised by a websocket whose page has left. Before Quart 0.23, which needs Python 3.13, its task is cancelled."""
 
 MAX_LINES = 1000
 """Lines of one log in one message. A page that is further behind gets the last ones, and fetches the others
@@ -285,7 +291,9 @@ def routes(context: WebContext) -> Blueprint:
             await websocket.accept()
             await websocket.close(GONE, "there is no such run")
             return
-        with suppress(trio.TooSlowError):  # A page that doesn't speak or read is disconnected.
+        with suppress(
+            trio.TooSlowError, *LEFT
+        ):  # A page that doesn't speak or read is disconnected.
             with trio.fail_after(HELLO_SECONDS):
                 hello = await websocket.receive()
             async with context.tail.follow(run_id) as following:

@@ -13,7 +13,7 @@ from quart import Blueprint, Response, abort, jsonify, render_template, request,
 from bassloop.concurrency import open_flat_nursery
 from bassloop.lifecycle import RunState
 from bassloop.web.guard import visible_runs
-from bassloop.web.logs.live_feed import HEARTBEAT_SECONDS, cancel_if_silent, heartbeat
+from bassloop.web.logs.live_feed import HEARTBEAT_SECONDS, LEFT, cancel_if_silent, heartbeat
 from bassloop.web.presentation import PAGE_SIZE, run_json, view_runs
 from bassloop.web.responses import wants_json
 
@@ -116,7 +116,7 @@ def routes(context: WebContext) -> Blueprint:
             await websocket.accept()
             await websocket.close(BAD_FILTER, str(error))
             return
-        with suppress(trio.TooSlowError):  # The page reconnects when it reads again.
+        with suppress(trio.TooSlowError, *LEFT):  # The page reconnects when it reads again.
             async with open_flat_nursery() as nursery:
                 nursery.start_soon(cancel_if_silent, nursery.cancel_scope)
                 await _send_updates(context, filters)
