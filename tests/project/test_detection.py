@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -24,9 +25,14 @@ PROJECTS: dict[str, tuple[dict[str, str], dict[str, list[str]]]] = {
         },
     ),
     "Python with requirements and unittest": (
-        {"requirements.txt": "requests\n", "app.py": ""},
+        {"requirements.txt": "requests\n", "app.py": "", "test_app.py": ""},
         {"test": ["pip install -r requirements.txt", "python3 -m unittest discover -v"]},
     ),
+    "Python without tests": (
+        {"requirements.txt": "requests\n", "app.py": ""},
+        {"build": ["pip install -r requirements.txt", "python3 -m compileall -q ."]},
+    ),
+    "a workspace of Python projects": ({"pyproject.toml": "[tool.uv.workspace]"}, {}),
     "npm with a lock": (
         {
             "package.json": json.dumps({"scripts": {"test": "jest", "lint": "eslint ."}}),
@@ -93,3 +99,21 @@ NAMES = ["pyproject.toml", "package.json", "go.mod", "Cargo.toml", "pom.xml", "M
 @given(st.dictionaries(st.sampled_from(NAMES), st.text(max_size=100)))
 def test_no_file_makes_it_raise(files: dict[str, str]) -> None:
     read_checks(write_declaration(propose_checks(files.get, set(files))).encode())
+
+
+@pytest.mark.parametrize(
+    ("files", "image"),
+    [
+        ({}, "node:22"),
+        ({".node-version": "24.2.0\n"}, "node:24"),
+        ({".nvmrc": "v20\n"}, "node:20"),
+        ({".nvmrc": "lts/*\n"}, "node:22"),
+        ({"package.json": {"engines": {"node": ">=24"}}}, "node:24"),
+        ({"package.json": {"engines": {"node": ">=18.12.0 <19 || ^20.9"}}}, "node:22"),
+    ],
+)
+def test_the_version_of_node_is_the_projects(files: dict[str, Any], image: str) -> None:
+    package = {"scripts": {"test": "jest"}, **files.pop("package.json", {})}
+    there = {**files, "package.json": json.dumps(package)}
+    [proposal] = propose_checks(there.get, set(there))
+    assert proposal.image == image

@@ -3,8 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from bassloop.project import Proposal
+
+ASIDE = {
+    *(
+        "bench",
+        "benches",
+        "benchmarks",
+        "build",
+        "dist",
+        "doc",
+        "docs",
+        "examples",
+        "fixtures",
+        "fuzz",
+    ),
+    *("node_modules", "scripts", "site", "target", "test", "tests", "tools", "vendor", "website"),
+}
+"""Folders that are no projects of their own, whatever is in them."""
 
 EXAMPLE = """
 [checks.hello]
@@ -21,20 +42,15 @@ def init(path: Path, print_only: bool) -> None:
     """Propose checks for the repository at PATH, and write them to .bassloop.toml.
 
     Looks at what the project is made with (pyproject.toml, package.json, go.mod, Cargo.toml, a
-    Makefile, …) and declares the checks that such a project usually has. Edit them as you like.
+    Makefile, …) and declares the checks that such a project usually has. It also looks
+    into the folders at the top, for projects of other kinds. Edit the checks as you like.
 
     \b
     Example:
       bassloop init && bassloop try
     """
     from bassloop.cli.errors import report_errors
-    from bassloop.project import (
-        CHECKS_FILE,
-        ChecksFileError,
-        propose_checks,
-        read_checks,
-        write_declaration,
-    )
+    from bassloop.project import CHECKS_FILE, ChecksFileError, read_checks, write_declaration
 
     root = next(
         (each for each in (path, *path.resolve().parents) if (each / ".git").exists()), path
@@ -49,8 +65,12 @@ def init(path: Path, print_only: bool) -> None:
     with report_errors(ChecksFileError):
         if read_checks(before.encode(), str(file)):
             raise click.ClickException(f"{file} has checks already; see them with bassloop lint")
-    names = {each.name for each in root.iterdir()}
-    proposals = propose_checks(lambda name: _text(root / name), names)
+    proposals = _proposals(root)
+    kinds = set(map(_kind, proposals))
+    for folder in _folders(root):
+        inner = _proposals(folder)
+        # What is of the same kind as the top is a part of that.
+        proposals += [each.within(folder.name) for each in inner if _kind(each) not in kinds]
     text = write_declaration(proposals) + ("" if proposals else EXAMPLE)
     if before:
         text = f"{before.rstrip()}\n\n{text}"
@@ -63,6 +83,32 @@ def init(path: Path, print_only: bool) -> None:
     if not proposals:
         click.echo("nothing here says what to check, so there is an example")
     click.echo(f"wrote {file}\n\nTry it with: bassloop try")
+
+
+def _proposals(folder: Path) -> list[Proposal]:
+    from bassloop.project import propose_checks
+
+    return propose_checks(
+        lambda name: _text(folder / name), {each.name for each in folder.iterdir()}
+    )
+
+
+def _kind(proposal: Proposal) -> str:
+    """Return what a check's project is made with, as far as its image tells."""
+    image = proposal.image.partition(":")[0]
+    return "node" if image == "oven/bun" else image
+
+
+def _folders(root: Path) -> list[Path]:
+    """Return the folders of a repository that may be projects of their own."""
+    return sorted(
+        each
+        for each in root.iterdir()
+        if each.is_dir()
+        and not each.is_symlink()
+        and each.name[0].isalnum()
+        and each.name not in ASIDE
+    )
 
 
 def _text(path: Path) -> str | None:

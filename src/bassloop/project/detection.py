@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -32,6 +32,13 @@ class Proposal:
     image: str
     run: tuple[str, ...]
     caches: Mapping[str, str] = field(default_factory=dict)
+    workdir: str = ""
+
+    def within(self, folder: str) -> Proposal:
+        """Return the same check for a project in a folder of the repository."""
+        return replace(
+            self, name=f"{folder}-{self.name}", why=f"{folder}/{self.why}", workdir=folder
+        )
 
 
 def propose_checks(read: Callable[[str], str | None], names: set[str]) -> list[Proposal]:
@@ -47,10 +54,11 @@ def propose_checks(read: Callable[[str], str | None], names: set[str]) -> list[P
             name = proposal.name
             if name in found:
                 name = f"{name}-{propose.__name__.strip('_')}"
-            found.setdefault(
-                name, Proposal(name, proposal.why, proposal.image, proposal.run, proposal.caches)
-            )
+            found.setdefault(name, replace(proposal, name=name))
     return list(found.values())
+
+
+_TEST_FILE = re.compile(r"test_.*\.py|.*_test\.py")
 
 
 def _python(read: Callable[[str], str | None], names: set[str]) -> Iterator[Proposal]:
@@ -63,13 +71,15 @@ def _python(read: Callable[[str], str | None], names: set[str]) -> Iterator[Prop
     image = f"python:{version}-slim"
     install = _python_install(project, read, names)
     text = json.dumps(project) + (read("requirements.txt") or "") + (read("tox.ini") or "")
-    if "unittest" in text or (
-        "pytest" not in text and not {"tests", "test", "conftest.py"} & names
-    ):
-        tests = "python3 -m unittest discover -v"
-    else:
+    has_tests = {"tests", "test", "conftest.py"} & names or any(map(_TEST_FILE.match, names))
+    if "pytest" in text or "tests" in names or "conftest.py" in names:
         tests = "pip install pytest && python3 -m pytest"
-    yield Proposal("test", why, image, (*install, tests), cache)
+        yield Proposal("test", why, image, (*install, tests), cache)
+    elif has_tests or "unittest" in text:
+        tests = "python3 -m unittest discover -v"
+        yield Proposal("test", why, image, (*install, tests), cache)
+    elif install:  # without tests, unittest fails
+        yield Proposal("build", why, image, (*install, "python3 -m compileall -q ."), cache)
     tools = project.get("tool", {})
     if "ruff" in tools or "ruff.toml" in names or ".ruff.toml" in names:
         yield Proposal(
@@ -121,7 +131,7 @@ def _javascript(read: Callable[[str], str | None], names: set[str]) -> Iterator[
     package = _json(read("package.json"))
     scripts = package.get("scripts")
     scripts = scripts if isinstance(scripts, dict) else {}
-    image = "node:22"
+    image = f"node:{_node_version(package, read)}"
     if {"pnpm-lock.yaml", "pnpm-workspace.yaml"} & names:
         install, run, cache = (
             f"npm install --global {_package_manager(package, 'pnpm')} && pnpm install --frozen-lockfile",
@@ -164,6 +174,17 @@ def _javascript(read: Callable[[str], str | None], names: set[str]) -> Iterator[
             )
 
 
+def _node_version(package: Mapping[str, Any], read: Callable[[str], str | None]) -> str:
+    """Return the major version of Node that the project asks for, or a usual one."""
+    for name in (".node-version", ".nvmrc"):
+        if wanted := re.match(r"\s*v?(\d{1,2})\b", read(name) or ""):
+            return wanted[1]
+    engines = str(_within(package, "engines", "node") or "")
+    least = [int(each) for each in re.findall(r"(?:>=|\^)\s*(\d{1,2})\b", engines)]
+    return str(max(min(least, default=0), NODE))
+
+
+NODE = 22
 YARN = "(command -v yarn || npm install --global yarn)"
 
 
@@ -307,6 +328,7 @@ def write_declaration(proposals: list[Proposal]) -> str:
             "",
             f"[checks.{proposal.name}]   # for {proposal.why}",
             f"image = {_quoted(proposal.image)}",
+            *([f"workdir = {_quoted(proposal.workdir)}"] if proposal.workdir else []),
         ]
         if len(proposal.run) == 1:
             lines.append(f"run = {_quoted(proposal.run[0])}")

@@ -1,0 +1,49 @@
+"""`bassloop init`: a file that can be tried at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from click.testing import CliRunner
+
+from bassloop.cli import cli
+from bassloop.project import read_checks
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def initialized(folder: Path, *options: str, status: int = 0) -> str:
+    done = CliRunner().invoke(cli, ["init", *options, str(folder)])
+    assert done.exit_code == status, done.output
+    return done.output
+
+
+def test_projects_in_folders_get_checks_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    for name in ("api/go.mod", "web/test.sh", "docs/test.sh", ".hidden/test.sh"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    said = initialized(tmp_path)
+    assert "api-test: go test ./...  (for api/go.mod)" in said
+    checks = read_checks((tmp_path / ".bassloop.toml").read_bytes())
+    assert {name: check.workdir for name, check in checks.items()} == {
+        "api-test": "api",
+        "api-vet": "api",
+        "web-test": "web",
+    }
+
+
+def test_folders_of_the_same_kind_belong_to_what_is_at_the_top(tmp_path: Path) -> None:
+    for name in ("go.mod", "api/go.mod", "web/test.sh"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    initialized(tmp_path)
+    names = list(read_checks((tmp_path / ".bassloop.toml").read_bytes()))
+    assert names == ["test", "vet", "web-test"]
+    assert "has checks already" in initialized(tmp_path, status=1)
+
+
+def test_nothing_is_written_where_it_is_only_shown(tmp_path: Path) -> None:
+    assert "[checks.hello]" in initialized(tmp_path, "--print")
+    assert not list(tmp_path.iterdir())
