@@ -126,8 +126,9 @@ async def test_what_a_shell_leaves_is_gone(tmp_path: Path) -> None:
         places: list[Path] = []
 
         async def work(graph: Any) -> None:
+            before = pb.Thunk.FromString(chain().image.thunk)
             assert await graph.find_failing(chain()) is not None
-            async with graph.before_command(chain().image.thunk, ("sh",)) as launch:
+            async with graph.before_command(before, ("sh",)) as launch:
                 places.append(launch.cwd)
                 assert (launch.cwd / "b").exists()
             with pytest.raises(DriverError):
