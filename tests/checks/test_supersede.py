@@ -8,7 +8,7 @@ import pytest
 
 from bassloop.access.policy import Policy
 from bassloop.access.policy_cache import PolicyCache
-from bassloop.checks.supersede import place_of, replaced_head
+from bassloop.checks import check_output
 from tests.github.made import event_of
 from tests.repositories import commit, git
 from tests.small_loop import START, small_loop
@@ -77,7 +77,7 @@ async def test_another_branch_or_the_same_commit_elsewhere_goes_on(
         assert conclusion(its, a) == conclusion(its, b) == "success"
 
 
-async def test_a_head_that_was_replaced_before_its_turn_came_does_not_run(
+async def test_a_head_that_was_replaced_before_its_turn_came_is_skipped_with_one_notice(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     path = make_repository(**{"project.bass": START})
@@ -85,17 +85,36 @@ async def test_a_head_that_was_replaced_before_its_turn_came_does_not_run(
     async with small_loop(path, tmp_path / "data") as its, its.runner() as runner:
         its.inbox.at_once = 0
         await pushed(its, a, "a", "0" * 40)
-        received = await its.store.deliveries.get("a")
-        assert received is not None
-        await its.store.heads.supersede(
-            its.standin.repository_id, a, "main", b, received.received_at + 1
-        )
+        await pushed(its, b, "b", a)
         its.inbox.at_once = 64
+        its.inbox.wake()
+        skipped = await its.inbox.finished("a")
+        assert (skipped.state, skipped.error) == ("done", f"superseded: main is at {b[:12]} now")
+        await its.inbox.finished("b")
+        (notice,) = [run for run in its.standin.check_runs if run["head_sha"] == a]
+        assert (notice["name"], notice["conclusion"]) == (check_output.SUPERSEDED, "cancelled")
+        assert f"main is at {b[:12]} now" in notice["output"]["summary"].replace("\\", "")
+        assert conclusion(its, b) == "success"
+        assert len(runner.told) == 1
+        again = await its.standin.payload("check_run", "rerequested", ref=a, check_run=notice["id"])
+        await its.deliver(again, "again")
+        await its.inbox.finished("again")
+        assert len(runner.told) == 2
+
+
+async def test_a_check_that_was_started_before_a_crash_is_cancelled_when_its_head_was_replaced(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    path = make_repository(**{"project.bass": START})
+    a, b = git(path, "rev-parse", "HEAD"), commit(path)
+    async with small_loop(path, tmp_path / "data") as its:
+        await pushed(its, a, "a", "0" * 40)
+        await until(lambda: its.standin.check_runs)  # it waits for a runner
+    async with small_loop(path, tmp_path / "data", standin=its.standin) as its, its.runner():
         await pushed(its, b, "b", a)
         await its.inbox.finished("a")
         await its.inbox.finished("b")
-        assert conclusion(its, a) == "cancelled"
-        assert len(runner.told) == 1
+        assert [run["conclusion"] for run in its.standin.check_runs] == ["cancelled", "success"]
 
 
 async def test_coming_back_to_a_head_runs_it_anew_and_so_does_a_rerun(
@@ -157,7 +176,7 @@ async def test_what_an_event_replaces_and_where(
                 payload["before"] = a
             event = event_of(name, payload)
             assert event.head is not None
-            assert (replaced_head(event), place_of(event.head)) == (a, place)
+            assert (event.replaced_head, event.head.place) == (a, place)
         for name, action in (("pull_request", "opened"), ("check_suite", "rerequested")):
             payload = await its.standin.payload(name, action, ref=b)
-            assert replaced_head(event_of(name, payload)) is None
+            assert event_of(name, payload).replaced_head is None

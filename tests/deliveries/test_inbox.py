@@ -300,7 +300,9 @@ async def test_a_delivery_that_rests_lets_others_begin_but_not_those_of_its_head
         await box.finished("second")
 
 
-async def test_being_shut_down_is_no_attempt_but_crashes_are_counted(tmp_path: Path) -> None:
+async def test_being_shut_down_is_no_attempt_and_a_crash_counts_only_while_a_hook_was_evaluated(
+    tmp_path: Path,
+) -> None:
     began = trio.Event()
 
     async def never(delivery: Delivery, slot: Slot) -> Outcome:
@@ -315,12 +317,22 @@ async def test_being_shut_down_is_no_attempt_but_crashes_are_counted(tmp_path: P
         delivery = await store.deliveries.get("g1")
         assert delivery is not None
         assert (delivery.state, delivery.attempts) == ("received", 0)
-        for _ in range(MAX_CRASHES):
+        for _ in range(3 * MAX_CRASHES):
             await store.deliveries.set_state("g1", "handling")
+    began = trio.Event()
+    async with inbox(tmp_path, never):
+        await began.wait()  # however often the loop ended while it only waited
+    async with open_store(tmp_path / "loop.db", tmp_path / "blobs") as store:
+        for _ in range(MAX_CRASHES):
+            await store.deliveries.begin_evaluation("g1")
     async with inbox(tmp_path, never) as (box, _):
         finished = await box.finished("g1")
         assert finished.state == "set_aside"
-        assert "ended 10 times" in (finished.error or "")
+        assert "ended 10 times while it evaluated" in (finished.error or "")
+        assert await box.replay("g1")
+        again = await box.store.deliveries.get("g1")
+        assert again is not None
+        assert again.evaluations == 0
 
 
 async def test_a_replay_handles_anew_what_was_set_aside_and_nothing_else(tmp_path: Path) -> None:

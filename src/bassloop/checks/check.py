@@ -125,7 +125,7 @@ def _validate(context: DeliveryContext, request: CheckRequest) -> None:
         raise CheckRefused(
             f"check {name}: a head is a commit's 40 hexadecimal digits, not {sha[:60]!r}"
         )
-    if name == check_output.APPROVAL:
+    if name in (check_output.APPROVAL, check_output.SUPERSEDED):
         raise CheckRefused(f"a check can't be named {name}: that name is the loop's own")
     if context.choice.fork and sha != context.head.sha:
         raise CheckRefused(
@@ -197,7 +197,7 @@ class ActiveCheck:
                 await self._find_on_github()
             ending = Ending(RunState.CANCELLED, None)
             with loop.cancellable(run.id) as cancellation:
-                if (why := await superseded(self.context)) is not None:
+                if (why := await self._superseded()) is not None:
                     loop.cancel(run.id, why)
                 ending = await self.run()
             if cancellation.cancelled:
@@ -296,6 +296,13 @@ class ActiveCheck:
         if run is not None and run.state == RunState.RUNNING:
             message = "the loop was shut down while this check ran; run it again"
             await self.conclude(Ending(RunState.INTERRUPTED, message))
+
+    async def _superseded(self) -> str | None:
+        """Return why the check need not run any more, or None."""
+        context = self.context
+        if context.rerun:
+            return None
+        return await superseded(context.loop, context.event, context.policy, context.received_at)
 
     async def _find_on_github(self) -> None:
         """Find the check run that an attempt before a crash may have created."""

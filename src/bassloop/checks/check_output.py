@@ -56,6 +56,7 @@ HOOK = "hook:"
 """Prefix of the digest of the step that has a hook's own log."""
 
 APPROVAL = "Bass Loop approval"
+SUPERSEDED = "Bass Loop superseded"
 """The check run that says that a head waits for approval, or who approved it."""
 
 APPROVE = Action("Approve", "Run this head, on your runner too", "approve")
@@ -166,6 +167,16 @@ def approval(run: Run, url: str) -> CheckOutput:
         f"{message}, so nothing runs for this head yet.\n\n{_HOW_TO_APPROVE} Look at what it changes first, above "
         f"all at its hook and its scripts.\n\n[Approve it on its page]({url})",
         actions=(APPROVE,),
+    )
+
+
+def superseded(run: Run, url: str) -> CheckOutput:
+    """Return the output for a head that another one replaced before its turn came."""
+    message = escape((run.message or "").strip())
+    return CheckOutput(
+        "Superseded before its turn came",
+        f"Nothing was run for this commit: {message}. To run its checks anyway, run this check "
+        f"again.\n\n[Details]({url})",
     )
 
 

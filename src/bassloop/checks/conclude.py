@@ -157,6 +157,8 @@ async def describe(loop: Loop, run: Run, check_run: CheckRun) -> CheckOutput:
     url = loop.run_url(run.id)
     if run.check_name == check_output.APPROVAL:
         return check_output.approval(run, url)
+    if run.check_name == check_output.SUPERSEDED:
+        return check_output.superseded(run, url)
     steps = await loop.store.steps.of_run(run.id)
     findings = Findings()
     if run.state == RunState.FAILED:

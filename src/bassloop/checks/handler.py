@@ -17,7 +17,7 @@ from bassloop.checks.context import DeliveryContext
 from bassloop.checks.hook import PROJECT, SCRIPT, HookPayload, run_hook
 from bassloop.checks.loop import ActiveHead
 from bassloop.checks.notices import hold_for_approval, post_notice
-from bassloop.checks.supersede import supersede
+from bassloop.checks.supersede import supersede, superseded
 from bassloop.concurrency import open_flat_nursery
 from bassloop.deliveries.inbox import Outcome, read_event
 from bassloop.deliveries.routing import Route, Routing, route_event
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-OWN_CHECKS = frozenset({PROJECT, SCRIPT, OWNERS_FILE, check_output.APPROVAL})
+OWN_CHECKS = frozenset(
+    {PROJECT, SCRIPT, OWNERS_FILE, check_output.APPROVAL, check_output.SUPERSEDED}
+)
 """Check runs on which the loop itself speaks."""
 
 WRITERS = frozenset({"admin", "maintain", "write"})
@@ -136,8 +138,15 @@ async def _handle_hook(
         sha = await repo.head_of()
         event = replace(event, head=Head(sha, repository.default_branch, fork=False))
     assert event.head is not None
-    choice = await _choose_runners(loop, event, policy, repo)
-    hook_sha = await _hook_sha(event.head, choice, policy, repo)
+    skipped = None
+    if not routing.rerun and not await loop.store.runs.delivery_has_any(delivery.guid):
+        skipped = await superseded(loop, event, policy, delivery.received_at)
+    if skipped is None:
+        choice = await _choose_runners(loop, event, policy, repo)
+        hook_sha = await _hook_sha(event.head, choice, policy, repo)
+    else:  # without a call to GitHub, except the one that says so
+        choice, hook_sha = choose_runners(event, ()), event.head.sha
+    await _remember_users(loop, event, choice)
     await supersede(loop, event, policy)
     active = ActiveHead(repository.id, event.head.sha, choice)
     with ExitStack() as deactivate:
@@ -156,6 +165,10 @@ async def _handle_hook(
                 nursery=nursery,
                 slot=slot,
             )
+            if skipped is not None:
+                name = check_output.SUPERSEDED
+                await post_notice(context, name, skipped, state=RunState.CANCELLED)
+                return Outcome(DeliveryState.DONE, skipped)
             if unusable:
                 await post_notice(context, OWNERS_FILE, unusable)
                 return Outcome(DeliveryState.DONE, unusable)
@@ -189,9 +202,13 @@ async def _choose_runners(
     choice = choose_runners(event, pulls)
     if not choice.fork and policy.fallback:
         choice = choice.with_fallback(await _fallback_users(loop, policy, repo))
+    return choice
+
+
+async def _remember_users(loop: Loop, event: Event, choice: RunnerChoice) -> None:
+    """Store who sent the event, and whose runners its head uses."""
     for user in {user.id: user for user in (event.sender, choice.owner) if user}.values():
         await loop.store.users.put(store.User(user.id, user.node_id, user.login))
-    return choice
 
 
 async def _fallback_users(loop: Loop, policy: Policy, repo: GitHubRepository) -> list[User]:

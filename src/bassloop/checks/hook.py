@@ -17,6 +17,7 @@ import trio
 
 from bassloop.checks.hook_host import LoopHost
 from bassloop.checks.notices import post_notice
+from bassloop.concurrency import shielded
 from bassloop.evaluator.errors import EvaluatorLost, HookCrashed, HookFailed, HookStopped
 from bassloop.evaluator.messages import Evaluate
 from bassloop.github import GitHubError
@@ -33,6 +34,7 @@ log = structlog.get_logger(__name__)
 PROJECT = "project.bass"
 SCRIPT = "bass/github-hook"
 MAX_SOURCE = 1 << 20
+NOTE_SECONDS = 5.0
 
 OUTCOMES = ("done", "failed", "stopped", "crashed")
 """How a hook can end, from best to worst."""
@@ -164,7 +166,13 @@ async def _evaluate(
         output=evaluators.limits.output,
         content=payload.body,
     )
-    await evaluators.evaluate(request, host, context.repository.id)
+    deliveries = context.loop.store.deliveries
+    await deliveries.begin_evaluation(context.delivery)
+    try:
+        await evaluators.evaluate(request, host, context.repository.id)
+    finally:
+        with shielded(NOTE_SECONDS):
+            await deliveries.end_evaluation(context.delivery)
 
 
 async def _report_missing(context: DeliveryContext) -> None:

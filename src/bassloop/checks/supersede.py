@@ -1,13 +1,13 @@
 """Superseding: a push that replaces a head cancels what still runs for the old one, on that branch only.
 
-Events come in any order, and a check may be about to start when its head is replaced. So first it is stored
-that the head was replaced, then what is known to run is cancelled; and a check looks for such a record once
-it can be cancelled.
+Events come in any order, and a check may be about to start when its head is replaced. So it is stored that a
+head was replaced as soon as the event is accepted (:mod:`bassloop.deliveries.inbox`). When the event is
+handled, what is known to run for the old head is cancelled; and a check looks for such a record once it can be
+cancelled. What still waits for its turn is not begun at all.
 """
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import structlog
@@ -17,37 +17,21 @@ from bassloop.github import MalformedEvent, parse_event
 
 if TYPE_CHECKING:
     from bassloop.access.policy import Policy
-    from bassloop.checks.context import DeliveryContext
     from bassloop.checks.loop import Loop
-    from bassloop.github import Event, Head
+    from bassloop.github import Event
     from bassloop.store import Delivery, Run
 
 log = structlog.get_logger(__name__)
 
 
-def place_of(head: Head) -> str | None:
-    """Return where a commit is the head: a branch, or ``#NUMBER`` for a fork's pull request."""
-    if head.branch is not None:
-        return head.branch
-    return f"#{head.pull_request}" if head.fork and head.pull_request else None
-
-
-def replaced_head(event: Event) -> str | None:
-    """Return the commit that was the head before this event's, or None. Pure."""
-    if event.head is None or event.before is None or not event.before.strip("0"):
-        return None
-    return event.before if event.before != event.head.sha else None
-
-
 async def supersede(loop: Loop, event: Event, policy: Policy) -> None:
     """Cancel what runs for the head that an event replaced, unless it is a head elsewhere too."""
-    before = replaced_head(event) if policy.supersede else None
+    before = event.replaced_head if policy.supersede else None
     if before is None or event.head is None or event.repository is None:
         return
-    place, repository = place_of(event.head), event.repository
+    place, repository = event.head.place, event.repository
     if place is None:
         return
-    await loop.store.heads.supersede(repository.id, before, place, event.head.sha, time.time())
     found = [
         run
         for run in await loop.store.runs.unfinished()
@@ -62,14 +46,19 @@ async def supersede(loop: Loop, event: Event, policy: Policy) -> None:
             await loop.store.checks.supersede(check_run.row)
 
 
-async def superseded(context: DeliveryContext) -> str | None:
-    """Return why a delivery's checks need not run any more, or None if its head is still one."""
-    place = place_of(context.head)
-    if not context.policy.supersede or context.rerun or place is None:
+async def superseded(loop: Loop, event: Event, policy: Policy, received_at: float) -> str | None:
+    """Return why the checks of an event's head need not run any more, or None if it is still a head.
+
+    Args:
+        received_at: when the event came. A head that came back after it was replaced is one again.
+    """
+    if event.head is None or event.repository is None:
         return None
-    loop, repository_id, sha = context.loop, context.repository.id, context.head.sha
+    place, sha, repository_id = event.head.place, event.head.sha, event.repository.id
+    if not policy.supersede or place is None:
+        return None
     found = await loop.store.heads.superseded(repository_id, sha, place)
-    if found is None or found.at < context.received_at:
+    if found is None or found.at < received_at:
         return None
     if await _is_head_elsewhere(loop, f"{repository_id}:{sha}", place):
         return None
@@ -100,4 +89,4 @@ def _place_in(delivery: Delivery) -> str | None:
         head = parse_event(delivery.event, delivery.body).head
     except MalformedEvent:
         return None
-    return None if head is None else place_of(head)
+    return None if head is None else head.place

@@ -132,7 +132,10 @@ def wire(
         at_once=settings.deliveries_at_once,
         attempts=settings.delivery_attempts,
         on_set_aside=partial(end_set_aside, loop),
+        may_begin=github.api.may_start,
+        on_resume=github.api.follow_predecessor,
     )
+    github.api.on_start_possible = inbox.wake
     outputs = Outputs(store, pool, settings.output_limit)
     readiness = Readiness(store, inbox, github, loop.evaluators)
     health = Health(

@@ -22,9 +22,16 @@ import trio
 from bassloop.concurrency import AutoResetEvent, Backoff, shielded
 from bassloop.deliveries.queue import DeliveryQueue, QueuedDelivery
 from bassloop.deliveries.webhook import Answer, refusal, well_formed
-from bassloop.github import Event, MalformedEvent, parse_event, retry_after
+from bassloop.github import Event, MalformedEvent, Purpose, parse_event, retry_after, spending
 from bassloop.lifecycle import DELIVERY_FINAL, DeliveryState
-from bassloop.store import Delivery, Store, StoreConflict, StoreError, StoreFull
+from bassloop.store import (
+    Delivery,
+    Replacement,
+    Store,
+    StoreConflict,
+    StoreError,
+    StoreFull,
+)
 from bassloop.telemetry.spans import span
 
 log = structlog.get_logger(__name__)
@@ -46,7 +53,7 @@ MAX_POSTPONED = 500
 """Postponements of one delivery in a row: more than three days' worth."""
 
 MAX_CRASHES = 10
-"""Deaths of the loop while it handles a delivery, after which the delivery is blamed for them."""
+"""Deaths of the loop while it evaluates a delivery's hook, after which the delivery is blamed for them."""
 
 HANDLED_PER_SLOT = 16
 """Deliveries that may be waiting for their checks, for each slot."""
@@ -108,6 +115,9 @@ class Inbox:
         at_once: how many slots there are.
         attempts: how often a delivery that fails is tried before it is set aside.
         on_set_aside: called with a delivery that was set aside, and why.
+        may_begin: from an installation's id to whether GitHub lets anything more be begun through it; call
+            :meth:`wake` when that may have changed.
+        on_resume: called before anything is resumed that an earlier process did not finish.
         backoff: how long to wait before GitHub is tried again.
         answers: deliveries answered, by event and HTTP status; the event is empty unless the signature was right.
         outcomes: attempts, by event and how they ended: a final state, `failed` or `postponed`.
@@ -119,6 +129,8 @@ class Inbox:
     at_once: int = 64
     attempts: int = 3
     on_set_aside: Callable[[Delivery, str], Awaitable[None]] | None = None
+    may_begin: Callable[[int | None], bool] = lambda _: True
+    on_resume: Callable[[], object] = lambda: None
     backoff: Backoff = BACKOFF
     answers: Counter[tuple[str, int]] = field(default_factory=Counter)
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -136,6 +148,14 @@ class Inbox:
     def statistics(self) -> dict[str, int]:
         """Return how many deliveries are being handled, and how many wait."""
         return {"handling": self._handling, "waiting": len(self._queue)}
+
+    def backlog(self) -> dict[str | None, int]:
+        """Return how many deliveries of each repository wait."""
+        return self._queue.waiting()
+
+    def wake(self) -> None:
+        """Look again at what may begin."""
+        self._changed.set()
 
     @property
     def running(self) -> bool:
@@ -195,35 +215,38 @@ class Inbox:
         delivery = await self.store.deliveries.get(guid)
         assert delivery is not None
         log.info("delivery replayed", delivery=guid)
-        self._enqueue(QueuedDelivery(guid, delivery.order_key))
+        self._enqueue(_queued(delivery))
         return True
 
     def resume(self, deliveries: Iterable[Delivery]) -> None:
         """Handle deliveries that are in the state `received` again."""
         for delivery in deliveries:
             log.info("delivery released", delivery=delivery.guid)
-            self._enqueue(QueuedDelivery(delivery.guid, delivery.order_key))
+            self._enqueue(_queued(delivery))
 
     async def _store(self, guid: str, name: str, body: bytes, *, wait: bool = False) -> bool:
         event = await read_event(name, body)
         order_key = None
         if event.repository is not None and event.head is not None:
             order_key = f"{event.repository.id}:{event.head.sha}"
+        repository = event.repository.full_name if event.repository else None
         with span("accept", trace=guid, delivery=guid, event=name):
             new = await self.store.deliveries.record(
                 guid,
                 name,
                 event.action,
                 body,
-                repository=event.repository.full_name if event.repository else None,
+                repository=repository,
                 head_sha=event.head.sha if event.head else None,
                 sender=event.sender.login if event.sender else None,
                 order_key=order_key,
+                installation_id=event.installation_id,
+                replaces=_replacement(event),
                 wait=wait,
             )
         if new:
             log.info("delivery accepted", delivery=guid, event_name=name, action=event.action)
-            self._enqueue(QueuedDelivery(guid, order_key))
+            self._enqueue(QueuedDelivery(guid, order_key, repository, event.installation_id))
         return new
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -231,9 +254,12 @@ class Inbox:
 
         Begins with what an earlier process did not finish.
         """
-        for delivery in await self.store.deliveries.unfinished():
+        unfinished = await self.store.deliveries.unfinished()
+        if unfinished:
+            self.on_resume()
+        for delivery in unfinished:
             log.info("delivery resumed", delivery=delivery.guid, attempts=delivery.attempts)
-            self._enqueue(QueuedDelivery(delivery.guid, delivery.order_key), delivery.not_before)
+            self._enqueue(_queued(delivery), delivery.not_before)
         self._running = True
         task_status.started()
         async with trio.open_nursery() as nursery:
@@ -283,7 +309,9 @@ class Inbox:
         )
 
     def _take(self) -> QueuedDelivery | None:
-        return self._queue.take(trio.current_time()) if self._has_room() else None
+        if not self._has_room():
+            return None
+        return self._queue.take(trio.current_time(), self.may_begin)
 
     async def _handle(self, queued: QueuedDelivery) -> None:
         def release_capacity() -> None:
@@ -319,18 +347,19 @@ class Inbox:
         """
         store = self.store
         try:
-            attempts = await store.deliveries.set_state(guid, DeliveryState.HANDLING)
+            await store.deliveries.set_state(guid, DeliveryState.HANDLING)
         except StoreConflict:  # an operator has skipped it while it waited
             log.info("delivery skipped")
             return None
         delivery = await store.deliveries.get(guid)
         assert delivery is not None
-        if attempts - delivery.failures > MAX_CRASHES:
-            message = f"the loop ended {MAX_CRASHES} times while it handled this delivery"
+        if delivery.evaluations >= MAX_CRASHES:
+            message = f"the loop ended {MAX_CRASHES} times while it evaluated this delivery's hook"
             await self._set_aside(delivery, message)
             return None
         try:
-            outcome = await self.handle(delivery, slot)
+            with spending(Purpose.START, since=delivery.received_at):
+                outcome = await self.handle(delivery, slot)
         except Exception as error:  # noqa: BLE001  (stored and logged by _reschedule)
             return await self._reschedule(delivery, error)
         except BaseException:
@@ -371,6 +400,22 @@ class Inbox:
         await self.store.deliveries.set_state(delivery.guid, DeliveryState.SET_ASIDE, message)
         if self.on_set_aside is not None:
             await self.on_set_aside(delivery, message)
+
+
+def _queued(delivery: Delivery) -> QueuedDelivery:
+    return QueuedDelivery(
+        delivery.guid, delivery.order_key, delivery.repository, delivery.installation_id
+    )
+
+
+def _replacement(event: Event) -> Replacement | None:
+    """Return which head an event's head replaces, and where."""
+    before = event.replaced_head
+    if before is None or event.repository is None or event.head is None:
+        return None
+    if (place := event.head.place) is None:
+        return None
+    return Replacement(event.repository.id, before, place, event.head.sha)
 
 
 async def read_event(name: str, body: bytes) -> Event:

@@ -64,6 +64,13 @@ class Head:
     association: str | None = None
     base: str | None = None
 
+    @property
+    def place(self) -> str | None:
+        """Where it is the head: a branch, or ``#NUMBER`` for a fork's pull request."""
+        if self.branch is not None:
+            return self.branch
+        return f"#{self.pull_request}" if self.fork and self.pull_request else None
+
 
 @dataclass(frozen=True, slots=True)
 class CheckSubject:
@@ -100,6 +107,13 @@ class Event:
     button: str | None = None
     before: str | None = None
     member_id: int | None = None
+
+    @property
+    def replaced_head(self) -> str | None:
+        """The commit that was the head before this event's, or None."""
+        if self.head is None or self.before is None or not self.before.strip("0"):
+            return None
+        return self.before if self.before != self.head.sha else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bassloop.lifecycle import DeliveryState, states_before
 from bassloop.store.engine import Subject, page_size, reads, writes
 from bassloop.store.errors import NotStored, StoreConflict
-from bassloop.store.records import Delivery
+from bassloop.store.records import Delivery, Replacement
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 _COLUMNS = (
     "guid, event, action, received_at, state, attempts, error, repository, head_sha, sender, "
-    "order_key, failures, postponed, not_before"
+    "order_key, failures, postponed, not_before, installation_id, evaluations"
 )
 _WITH_BODY = f"{_COLUMNS}, body"
 
 _START_ANEW = (
     "UPDATE deliveries SET state = 'received', attempts = 0, failures = 0, postponed = 0, "
-    "not_before = NULL, error = NULL"
+    "evaluations = 0, not_before = NULL, error = NULL"
 )
 _ONE_LESS = "CASE WHEN attempts > 0 THEN attempts - 1 ELSE 0 END"
 
@@ -46,10 +46,15 @@ class Deliveries(Subject):
         head_sha: str | None = None,
         sender: str | None = None,
         order_key: str | None = None,
+        installation_id: int | None = None,
+        replaces: Replacement | None = None,
         received_at: float | None = None,
         wait: bool = False,
     ) -> bool:
         """Store a delivery as `received`. Once this returns, it survives any crash.
+
+        What its head replaces is noted in the same transaction, so that an older delivery that still
+        waits is known to be superseded before it is handled.
 
         Returns False, and changes nothing, if this guid is stored already and is handled or being
         handled. A delivery that failed or was set aside becomes `received` again, and True is
@@ -68,8 +73,9 @@ class Deliveries(Subject):
             head_sha=head_sha,
             sender=sender,
             order_key=order_key,
+            installation_id=installation_id,
         )
-        return await self._engine.write(lambda db: _insert(db, delivery), wait=wait)
+        return await self._engine.write(lambda db: _insert(db, delivery, replaces), wait=wait)
 
     @writes
     def set_state(
@@ -133,6 +139,16 @@ class Deliveries(Subject):
     def release(self, db: Connection, guid: str) -> None:
         """Make a delivery `received` again as if handling it had not begun. Raises NotStored."""
         _put_back(db, guid, f"attempts = {_ONE_LESS}", "attempts", {})
+
+    @writes
+    def begin_evaluation(self, db: Connection, guid: str) -> None:
+        """Note that a hook of a delivery is being evaluated, until `end_evaluation`."""
+        db.execute("UPDATE deliveries SET evaluations = evaluations + 1 WHERE guid = ?", (guid,))
+
+    @writes
+    def end_evaluation(self, db: Connection, guid: str) -> None:
+        """Note that a hook of a delivery is no longer being evaluated: it didn't bring the loop down."""
+        db.execute("UPDATE deliveries SET evaluations = 0 WHERE guid = ?", (guid,))
 
     @writes
     def replay(self, db: Connection, guid: str) -> bool:
@@ -244,6 +260,17 @@ class Deliveries(Subject):
         return {row["guid"] for row in rows}
 
 
+def note_replacement(db: Connection, replacement: Replacement, at: float) -> None:
+    """Note that a head was replaced by another one at a place (a branch or a pull request)."""
+    db.execute(
+        "INSERT INTO superseded (repository_id, head_sha, place, by_sha, at) "
+        "VALUES (?, ?, ?, ?, ?) "
+        "ON CONFLICT (repository_id, head_sha, place) "
+        "DO UPDATE SET by_sha = excluded.by_sha, at = excluded.at",
+        (*replacement, at),
+    )
+
+
 def release_held(db: Connection, order_key: str, waited: Collection[str]) -> list[Delivery]:
     """Make `received` again the held deliveries of a head, and those of `waited` that are done.
 
@@ -263,7 +290,7 @@ def release_held(db: Connection, order_key: str, waited: Collection[str]) -> lis
     return [_delivery(row) for row in rows]
 
 
-def _insert(db: Connection, delivery: Delivery) -> bool:
+def _insert(db: Connection, delivery: Delivery, replaces: Replacement | None) -> bool:
     stored = db.execute("SELECT state FROM deliveries WHERE guid = ?", (delivery.guid,)).fetchone()
     if stored is not None:
         if stored["state"] not in (DeliveryState.FAILED, DeliveryState.SET_ASIDE):
@@ -272,7 +299,7 @@ def _insert(db: Connection, delivery: Delivery) -> bool:
         return True
     db.execute(
         "INSERT INTO deliveries (guid, event, action, body, received_at, state, repository, "
-        "head_sha, sender, order_key) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "head_sha, sender, order_key, installation_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             delivery.guid,
             delivery.event,
@@ -284,8 +311,11 @@ def _insert(db: Connection, delivery: Delivery) -> bool:
             delivery.head_sha,
             delivery.sender,
             delivery.order_key,
+            delivery.installation_id,
         ),
     )
+    if replaces is not None:
+        note_replacement(db, replaces, delivery.received_at)
     return True
 
 

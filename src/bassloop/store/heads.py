@@ -18,19 +18,6 @@ if TYPE_CHECKING:
 class Heads(Subject):
     """Commits as heads of branches and pull requests: approvals, and what superseded them."""
 
-    @writes
-    def supersede(
-        self, db: Connection, repository_id: int, head_sha: str, place: str, by_sha: str, at: float
-    ) -> None:
-        """Note that another head superseded this one at a place (a branch or a pull request)."""
-        db.execute(
-            "INSERT INTO superseded (repository_id, head_sha, place, by_sha, at) "
-            "VALUES (?, ?, ?, ?, ?) "
-            "ON CONFLICT (repository_id, head_sha, place) "
-            "DO UPDATE SET by_sha = excluded.by_sha, at = excluded.at",
-            (repository_id, head_sha, place, by_sha, at),
-        )
-
     @reads
     def superseded(
         self, db: Connection, repository_id: int, head_sha: str, place: str

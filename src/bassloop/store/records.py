@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from bassloop.lifecycle import RUN_FINAL, CheckState, DeliveryState, RunState
 
@@ -30,6 +30,9 @@ class Delivery:
         failures: how many of them ended with an error of the delivery's own.
         postponed: how many times in a row it was postponed.
         not_before: the time of the next attempt.
+        installation_id: the installation of the App that it is about.
+        evaluations: how many times evaluating a hook of it has begun and not come to an end: 1 while one is
+            evaluated, and one more for each time that the loop ended meanwhile.
     """
 
     guid: str
@@ -47,6 +50,17 @@ class Delivery:
     failures: int = 0
     postponed: int = 0
     not_before: float | None = None
+    installation_id: int | None = None
+    evaluations: int = 0
+
+
+class Replacement(NamedTuple):
+    """A head that another one replaces at a place: a branch, or a pull request."""
+
+    repository_id: int
+    head_sha: str
+    place: str
+    by_sha: str
 
 
 @dataclass(frozen=True, slots=True)

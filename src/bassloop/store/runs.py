@@ -60,6 +60,12 @@ class Runs(Subject):
         return [_run(row) for row in rows]
 
     @reads
+    def delivery_has_any(self, db: Connection, guid: str) -> bool:
+        """Return whether a delivery has any run."""
+        row = db.execute("SELECT 1 FROM runs WHERE delivery = ? LIMIT 1", (guid,)).fetchone()
+        return row is not None
+
+    @reads
     def newest(
         self,
         db: Connection,

@@ -267,6 +267,11 @@ _TESTS = (
     "CREATE INDEX test_results_of_run ON test_results (run, outcome)",
 )
 
+_BACKLOG = (
+    "ALTER TABLE deliveries ADD COLUMN installation_id INTEGER",
+    "ALTER TABLE deliveries ADD COLUMN evaluations INTEGER NOT NULL DEFAULT 0",
+)
+
 
 _LOGINS = (
     """
@@ -365,6 +370,11 @@ def migrations() -> Migrations:
     @numbered(name="0010_statements")
     def statements(db: Database) -> None:
         for statement in _STATEMENTS:
+            db.execute(statement)
+
+    @numbered(name="0011_backlog")
+    def backlog(db: Database) -> None:
+        for statement in _BACKLOG:
             db.execute(statement)
 
     return numbered
