@@ -15,6 +15,7 @@ from bassloop.concurrency import (
     AutoResetEvent,
     Backoff,
     KeyedLock,
+    SharedCalls,
     TokenBucket,
     TTLCache,
     open_flat_nursery,
@@ -386,3 +387,61 @@ class TestTokenBucket:
             if bucket.take(tokens):
                 taken += tokens
             assert taken <= 5 + 2 * (clock.now - began) + 1e-6
+
+
+async def test_a_shared_call_is_made_once_and_everybody_gets_its_result_or_its_error() -> None:
+    calls, made = SharedCalls[str, int](), []
+    going = trio.Event()
+
+    async def answer() -> int:
+        made.append(1)
+        await going.wait()
+        if len(made) > 1:
+            raise ValueError("no")
+        return 42
+
+    async def ask(into: list[object]) -> None:
+        try:
+            into.append(await calls.share("key", answer))
+        except ValueError as error:
+            into.append(str(error))
+
+    for expected in (42, "no"):
+        got: list[object] = []
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(ask, got)
+            await wait_all_tasks_blocked()
+            going.set()
+        assert got == [expected] * 3
+        going = trio.Event()
+    assert len(made) == 2
+
+
+async def test_when_the_caller_of_a_shared_call_is_cancelled_another_makes_it() -> None:
+    calls, made = SharedCalls[str, int](), []
+    going = trio.Event()
+
+    async def answer() -> int:
+        made.append(1)
+        await going.wait()
+        return 42
+
+    async def first() -> None:
+        with scope:
+            await calls.share("key", answer)
+
+    async def second() -> None:
+        got.append(await calls.share("key", answer))
+
+    scope, got = trio.CancelScope(), list[int]()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(first)
+        await wait_all_tasks_blocked()
+        nursery.start_soon(second)
+        await wait_all_tasks_blocked()
+        scope.cancel()
+        await wait_all_tasks_blocked()
+        assert len(made) == 2
+        going.set()
+    assert got == [42]

@@ -10,7 +10,7 @@ import math
 import random
 from collections import Counter
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar, overload
 
 import cachetools
@@ -108,6 +108,44 @@ class KeyedLock(Generic[K]):
             self._users[key] -= 1
             if not self._users[key]:
                 del self._users[key], self._locks[key]
+
+
+@dataclass(eq=False)
+class _Call(Generic[V]):
+    over: trio.Event = field(default_factory=trio.Event)
+    results: list[V] = field(default_factory=list)
+    error: Exception | None = None
+
+
+class SharedCalls(Generic[K, V]):
+    """One call for each key at a time, whose result everybody gets who asked for it meanwhile.
+
+    So does its error: behind a service that is down, the callers don't line up to fail one after the other.
+    When the task that makes the call is cancelled, one of the others makes it instead.
+    """
+
+    def __init__(self) -> None:
+        self._calls: dict[K, _Call[V]] = {}
+
+    async def share(self, key: K, operation: Callable[[], Awaitable[V]]) -> V:
+        """Return what `operation` returns, or what the call returns that is under way for this key."""
+        while (call := self._calls.get(key)) is not None:
+            await call.over.wait()
+            if call.error is not None:
+                raise call.error
+            if call.results:
+                return call.results[0]
+        call = self._calls[key] = _Call()
+        try:
+            result = await operation()
+            call.results.append(result)
+            return result
+        except Exception as error:
+            call.error = error
+            raise
+        finally:
+            del self._calls[key]
+            call.over.set()
 
 
 class AutoResetEvent:

@@ -137,3 +137,32 @@ async def test_not_waiting_still_finds_who_is_there():
     pool, mine = Pool(), runtime("a")
     async with pool.registered(mine):
         assert await pool.wait_for(1, LINUX, timeout=0) is mine
+
+
+async def test_the_time_in_which_runners_cannot_get_in_does_not_count_and_is_said(autojump_clock):
+    pool = Pool()
+
+    async def tried_in_vain() -> None:
+        await trio.sleep(20)
+        pool.note_lookup(False)
+        await trio.sleep(30)
+        pool.note_lookup(False)
+        await trio.sleep(10)
+        pool.note_lookup(True)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(tried_in_vain)
+        with pytest.raises(
+            NoRuntime,
+            match=r"^no runner is connected after 60 s \(not counting 40 s in which GitHub did not say",
+        ):
+            await pool.wait_for(1, LINUX, timeout=60)
+    assert trio.current_time() == 100
+
+
+async def test_when_nobody_tries_any_more_the_time_counts_again(autojump_clock):
+    pool = Pool()
+    pool.note_lookup(False)
+    with pytest.raises(NoRuntime, match="not counting 120 s"):
+        await pool.wait_for(1, LINUX, timeout=60)
+    assert trio.current_time() == 180

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bassloop.access.policy import (
@@ -13,7 +14,7 @@ from bassloop.access.policy import (
     read_rules,
     resolve_policy,
 )
-from bassloop.concurrency import TTLCache
+from bassloop.concurrency import SharedCalls, TTLCache
 
 if TYPE_CHECKING:
     from bassloop.github import Event, GitHubRepository, Repository
@@ -36,19 +37,27 @@ class PolicyCache:
     _owners: TTLCache[int, Rules] = field(
         default_factory=lambda: TTLCache(CACHE_SIZE, CACHE_SECONDS), init=False
     )
+    _reading: SharedCalls[tuple[int, int], Rules] = field(default_factory=SharedCalls, init=False)
 
     async def policy_for(self, repository: Repository, repo: GitHubRepository) -> Policy:
         """Return a repository's policy as of now or some minutes ago.
 
-        Raises PolicyError if the owners' file can't be used, and GitHubError if it can't be read.
+        However many ask at once, it is read once. Raises PolicyError if the owners' file can't be used,
+        and GitHubError if it can't be read.
         """
         rules = self._owners.get(repository.id)
         if rules is None:
             generation = self._owners.generation
-            content = await repo.file(OWNERS_FILE, None)
-            rules = Rules() if content is None else read_rules(content)
-            self._owners.store(repository.id, rules, generation=generation)
+            rules = await self._reading.share(
+                (repository.id, generation), partial(self._read, repository, repo, generation)
+            )
         return resolve_policy(self.base, self.operator, repository.full_name, rules)
+
+    async def _read(self, repository: Repository, repo: GitHubRepository, generation: int) -> Rules:
+        content = await repo.file(OWNERS_FILE, None)
+        rules = Rules() if content is None else read_rules(content)
+        self._owners.store(repository.id, rules, generation=generation)
+        return rules
 
     def apply_event(self, event: Event) -> None:
         """Forget a policy that an event may have changed, because the default branch has a new head."""

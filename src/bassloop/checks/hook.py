@@ -10,6 +10,7 @@ one of the others; then both are evaluated, the declared ones first.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -132,14 +133,15 @@ async def find_hooks(context: DeliveryContext) -> list[HookSource]:
     Raises GitHubError, and ChecksFileError for checks that are declared wrongly.
     """
     hooks = []
-    content = await context.repo.file(CHECKS_FILE, context.hook_sha)
+    file = partial(context.loop.hook_files.read, context.repository.id, context.repo)
+    content = await file(context.hook_sha, CHECKS_FILE)
     if content is not None:
         # In a thread: a file may be long, and a stranger's.
         source = await trio.to_thread.run_sync(_declared, content)
         if source is not None:
             hooks.append(HookSource(CHECKS_FILE, source))
     for name in (PROJECT, SCRIPT):
-        content = await context.repo.file(name, context.hook_sha)
+        content = await file(context.hook_sha, name)
         if content is not None:
             hooks.append(HookSource(name, content[:MAX_SOURCE].decode(errors="replace")))
             break

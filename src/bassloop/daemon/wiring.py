@@ -136,6 +136,7 @@ def wire(
         on_resume=github.api.follow_predecessor,
     )
     github.api.on_start_possible = inbox.wake
+    github.keys.on_lookup = pool.note_lookup
     outputs = Outputs(store, pool, settings.output_limit)
     readiness = Readiness(store, inbox, github, loop.evaluators)
     health = Health(

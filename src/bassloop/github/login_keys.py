@@ -125,12 +125,15 @@ class LoginKeys:
         credential: who asks; without an installation, GitHub allows 60 requests an hour.
         store: keeps what GitHub said of known users through restarts.
         known_seconds: how old a result may be that is used because GitHub can't say.
+        on_lookup: called after each lookup with whether runners can get in: GitHub has answered, or something
+            older was usable.
     """
 
     api: API
     credential: Callable[[], Awaitable[Credential]]
     store: KeyStore | None = None
     known_seconds: float = KNOWN_SECONDS
+    on_lookup: Callable[[bool], object] = lambda _: None
     _known: TTLCache[str, _Lookup] = field(default_factory=lambda: TTLCache(MAX_LOGINS), init=False)
     _nobodies: TTLCache[str, _Lookup] = field(
         default_factory=lambda: TTLCache(MAX_NOBODIES, NOBODY_SECONDS), init=False
@@ -220,7 +223,9 @@ class LoginKeys:
                     found = await self._fetch(name)
             except GitHubError as error:
                 if usable is None or not error.passing:
+                    self.on_lookup(not error.passing)
                     raise
+        self.on_lookup(True)
         if found is None:
             assert usable is not None
             self._remember(name, replace(usable, in_vain_at=trio.current_time()))

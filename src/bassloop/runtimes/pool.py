@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 
     from bassloop.runtimes.runtime import Platform, Runtime
+
+LOCKED_OUT_SECONDS = 120.0
+"""How long runners are taken to be locked out after one of them was: longer than they wait between attempts."""
 
 
 class NoRuntime(RuntimesError):
@@ -45,6 +49,7 @@ class Pool:
         self._waiting = 0
         self._registered = 0
         self._outcomes: Counter[tuple[str, str]] = Counter()
+        self._locked_out_until = -math.inf
 
     @asynccontextmanager
     async def registered(self, runtime: Runtime) -> AsyncGenerator[None]:
@@ -100,6 +105,18 @@ class Pool:
         self._changed.set()
         self._changed = trio.Event()
 
+    def note_lookup(self, admitted: bool) -> None:
+        """Note whether runners can get in, as the last one who tried has found out.
+
+        While they can't, because GitHub doesn't say whose keys are whose, the time of those who wait for
+        one doesn't count. That ends by itself when nobody tries any more.
+        """
+        now = trio.current_time()
+        was_locked_out = now < self._locked_out_until
+        self._locked_out_until = now if admitted else now + LOCKED_OUT_SECONDS
+        if was_locked_out == admitted:
+            self.notify()
+
     async def wait_for(
         self, user_id: int, platform: Platform | None = None, *, timeout: float
     ) -> Runtime:
@@ -116,22 +133,38 @@ class Pool:
         """Wait for the first candidate of the first of some users who has one, and return it.
 
         `users` is asked each time that somebody connects, and after :meth:`notify`. Raises
-        NoRuntime when none is there after `timeout` seconds; 0 doesn't wait.
+        NoRuntime when none is there after `timeout` seconds in which runners could get in; 0 doesn't wait.
         """
         self._waiting += 1
+        left, locked_out = timeout, 0.0
         try:
-            with trio.move_on_after(timeout):
-                while True:
-                    changed = self._changed
-                    if (found := self.first(users(), platform)) is not None:
-                        return found
+            while True:
+                changed, began = self._changed, trio.current_time()
+                if (found := self.first(users(), platform)) is not None:
+                    return found
+                if left <= 0:
+                    raise NoRuntime(self._missing(users(), platform, timeout, locked_out))
+                counts = began >= self._locked_out_until
+                with trio.move_on_at(began + left if counts else self._locked_out_until):
                     await changed.wait()
+                waited = trio.current_time() - began
+                if counts:
+                    left -= waited
+                else:
+                    locked_out += waited
         finally:
             self._waiting -= 1
-        raise NoRuntime(self._missing(users(), platform, timeout))
 
-    def _missing(self, user_ids: Sequence[int], platform: Platform | None, timeout: float) -> str:
+    def _missing(
+        self,
+        user_ids: Sequence[int],
+        platform: Platform | None,
+        timeout: float,
+        locked_out: float,
+    ) -> str:
         waited = f" after {timeout:g} s" if timeout else ""
+        if locked_out:
+            waited += f" (not counting {locked_out:.0f} s in which GitHub did not say whose keys are whose)"
         found = [each for user_id in user_ids for each in self.candidates(user_id)]
         others = sorted({str(each.platform) for each in found})
         if not others:
