@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from bassloop.github.budget import Budget, Purpose, Turn
+from bassloop.github.api_budget import Budget, Purpose, Turn
 from bassloop.github.rate_limits import Pacer
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ Parsing and deciding is pure (:mod:`webhook_events`, :mod:`check_runs`, :mod:`re
 
 from __future__ import annotations
 
+from bassloop.github.api_budget import Budget, Purpose, spending
 from bassloop.github.app_webhook import AppInfo, AppWebhook, DeliveryAttempt, WebhookConfig, missed
-from bassloop.github.budget import Budget, Purpose, spending
 from bassloop.github.errors import (
     Forbidden,
     GitHubError,

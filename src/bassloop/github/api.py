@@ -21,7 +21,7 @@ import structlog
 import trio
 
 from bassloop.concurrency import TTLCache, retry
-from bassloop.github.budget import POINTS, Budget, Purpose, current_turn
+from bassloop.github.api_budget import POINTS, Budget, Purpose, current_turn
 from bassloop.github.errors import GitHubError, RateLimited
 from bassloop.github.rate_limits import READ_POINTS, WRITE_POINTS, Pacer, RetryPolicy
 from bassloop.github.request import (

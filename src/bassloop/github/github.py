@@ -11,9 +11,9 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from bassloop.github.api import API, AT_ONCE
+from bassloop.github.api_budget import POINTS
 from bassloop.github.app_credentials import NO_APP, App, Installation
 from bassloop.github.app_webhook import AppWebhook
-from bassloop.github.budget import POINTS
 from bassloop.github.check_writer import CheckWriter
 from bassloop.github.errors import GitHubError, NotFound, Unauthorized
 from bassloop.github.login_keys import KNOWN_SECONDS, KeyStore, LoginKeys
@@ -39,7 +39,7 @@ class GitHubConfig:
         oauth: the App that people sign in with, if they can.
         retries: how often and how long calls are tried.
         max_file: the most bytes of a repository's file; GitHub serves none over 100 MB.
-        points: that a credential may spend in a minute; see :mod:`bassloop.github.budget`.
+        points: that a credential may spend in a minute; see :mod:`bassloop.github.api_budget`.
         known_seconds: how old the keys of a known user may be that are used while GitHub can't say.
     """
 

@@ -1,6 +1,6 @@
 """GitHub's rate limits: stay below the secondary ones, and send nothing while it says to wait.
 
-Reading costs a point and writing five, of 900 a minute. :mod:`bassloop.github.budget` decides whose turn it is.
+Reading costs a point and writing five, of 900 a minute. :mod:`bassloop.github.api_budget` decides whose turn it is.
 https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api
 """
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from bassloop.concurrency import Backoff
-from bassloop.github.budget import Budget, Purpose, Turn
+from bassloop.github.api_budget import Budget, Purpose, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

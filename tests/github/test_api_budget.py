@@ -8,7 +8,7 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bassloop.github.budget import PORTIONS, Budget, Purpose, Turn, current_turn, spending
+from bassloop.github.api_budget import PORTIONS, Budget, Purpose, Turn, current_turn, spending
 
 PEOPLE, CONCLUDE, START, BACKGROUND = Purpose
 
