@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from bassloop.cli import main
 from bassloop.github import api
-from bassloop.github.api_budget import Budget
+from bassloop.github.api_budget import APIBudget
 
-api.Budget = lambda _points: Budget(1_000_000)  # type: ignore[assignment,misc]
+api.APIBudget = lambda _points: APIBudget(1_000_000)  # type: ignore[assignment,misc]
 main()

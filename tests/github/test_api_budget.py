@@ -8,14 +8,14 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bassloop.github.api_budget import PORTIONS, Budget, Purpose, Turn, current_turn, spending
+from bassloop.github.api_budget import PORTIONS, APIBudget, Purpose, Turn, current_turn, spending
 
 PEOPLE, CONCLUDE, START, BACKGROUND = Purpose
 
 WINDOW = 60.0
 
 
-def spend_all(budget: Budget, wanted: Purpose, points: int = 5, now: float = 0.0) -> int:
+def spend_all(budget: APIBudget, wanted: Purpose, points: int = 5, now: float = 0.0) -> int:
     """Spend for a purpose for as long as it may, and return how many points that were."""
     spent = 0
     while budget.may_spend_at(wanted, points, now) <= now:
@@ -25,14 +25,14 @@ def spend_all(budget: Budget, wanted: Purpose, points: int = 5, now: float = 0.0
 
 
 def test_what_is_to_be_started_leaves_a_reserve_to_conclusions_and_to_people() -> None:
-    budget = Budget(1000)
+    budget = APIBudget(1000)
     assert spend_all(budget, START) == 850
     assert spend_all(budget, CONCLUDE) == 50
     assert spend_all(budget, PEOPLE, points=1) == 100
 
 
 def test_what_waits_keeps_its_share_however_much_the_others_want() -> None:
-    budget = Budget(1000)
+    budget = APIBudget(1000)
     budget.waiting[START] = 1
     assert spend_all(budget, CONCLUDE) == 700
     assert spend_all(budget, PEOPLE, points=1) == 100
@@ -40,7 +40,7 @@ def test_what_waits_keeps_its_share_however_much_the_others_want() -> None:
 
 
 def test_when_a_window_is_spent_the_next_may_be_when_the_oldest_is_forgotten() -> None:
-    budget = Budget(100)
+    budget = APIBudget(100)
     for at in range(20):
         budget.spend(PEOPLE, 5, float(at))
     assert budget.may_spend_at(PEOPLE, 1, 30.0) == WINDOW
@@ -49,14 +49,14 @@ def test_when_a_window_is_spent_the_next_may_be_when_the_oldest_is_forgotten() -
 
 
 def test_while_it_is_closed_nobody_spends_and_the_longest_time_counts() -> None:
-    budget = Budget(100)
+    budget = APIBudget(100)
     budget.close(30.0)
     budget.close(5.0)
     assert [budget.may_spend_at(each, 1, 1.0) for each in Purpose] == [30.0] * 4
 
 
 def test_the_last_calls_of_an_hour_are_for_those_who_go_first() -> None:
-    budget = Budget(100)
+    budget = APIBudget(100)
     budget.update(left=200, limit=5000, resets_at=1000.0)
     at = {each: budget.may_spend_at(each, 1, 0.0) for each in Purpose}
     assert at == {PEOPLE: 0.0, CONCLUDE: 0.0, START: 1000.0, BACKGROUND: 1000.0}
@@ -67,18 +67,18 @@ def test_the_last_calls_of_an_hour_are_for_those_who_go_first() -> None:
 
 
 def test_after_a_crash_starting_is_slow_and_people_are_served_at_once() -> None:
-    budget = Budget(1000)
+    budget = APIBudget(1000)
     budget.assume_spent(0.8, 0.0)
     assert spend_all(budget, START) == 100  # of its own share, since people's is kept
     assert spend_all(budget, PEOPLE, points=1) == 100
     assert spend_all(budget, START, now=WINDOW / 2) == 250
-    budget = Budget(1000)
+    budget = APIBudget(1000)
     budget.assume_spent(0.85, 0.0)
     assert spend_all(budget, START, now=WINDOW) == 850
 
 
 def test_many_small_requests_take_no_memory() -> None:
-    budget = Budget(1_000_000)
+    budget = APIBudget(1_000_000)
     for number in range(10_000):
         budget.spend(START, 1, number / 1000)
     assert len(budget._entries) < 10 / 0.04
@@ -104,7 +104,7 @@ def test_no_interleaving_starves_a_purpose_or_spends_too_much(
 ) -> None:
     """Some purposes always have requests of random sizes waiting, and take their turns in a random order."""
     rng = random.Random(seed)
-    budget, now, windows = Budget(850), 0.0, 6
+    budget, now, windows = APIBudget(850), 0.0, 6
     budget.assume_spent(assumed * 0.85, now)
     budget.waiting.update(greedy)
     costs = {each: rng.choice((1, 5)) for each in greedy}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from bassloop.github.api_budget import Budget, Purpose, Turn
+from bassloop.github.api_budget import APIBudget, Purpose, Turn
 from bassloop.github.rate_limits import Pacer
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ PEOPLE, CONCLUDE, START = Purpose.PEOPLE, Purpose.CONCLUDE, Purpose.START
 async def test_a_burst_goes_out_at_once_and_the_rest_when_the_minute_is_over(
     autojump_clock: MockClock,
 ) -> None:
-    pacer, at = Pacer(Budget(50)), []
+    pacer, at = Pacer(APIBudget(50)), []
     for _ in range(25):
         await pacer.spend(Turn(PEOPLE), 5)
         at.append(trio.current_time())
@@ -28,7 +28,7 @@ async def test_a_burst_goes_out_at_once_and_the_rest_when_the_minute_is_over(
 
 
 async def test_no_window_of_a_minute_has_more_than_its_points(autojump_clock: MockClock) -> None:
-    pacer, spent = Pacer(Budget(100)), []
+    pacer, spent = Pacer(APIBudget(100)), []
     for turn in range(400):
         if turn % 3:
             points = 5 if turn % 2 else 1
@@ -43,7 +43,7 @@ async def test_no_window_of_a_minute_has_more_than_its_points(autojump_clock: Mo
 async def test_what_is_to_be_started_waits_while_a_person_is_served(
     autojump_clock: MockClock,
 ) -> None:
-    pacer, order = Pacer(Budget(100)), []
+    pacer, order = Pacer(APIBudget(100)), []
 
     async def spend(purpose: Purpose) -> None:
         await pacer.spend(Turn(purpose), 5)
@@ -63,7 +63,7 @@ async def test_what_is_to_be_started_waits_while_a_person_is_served(
 async def test_each_purpose_goes_first_come_first_served_and_is_counted(
     autojump_clock: MockClock,
 ) -> None:
-    pacer, order = Pacer(Budget(5)), []
+    pacer, order = Pacer(APIBudget(5)), []
 
     async def spend(number: int) -> None:
         await pacer.spend(Turn(PEOPLE), 5)
@@ -74,14 +74,14 @@ async def test_each_purpose_goes_first_come_first_served_and_is_counted(
             nursery.start_soon(spend, number)
             await trio.testing.wait_all_tasks_blocked()
         assert pacer.waiting == 3
-        assert repr(pacer) == "<Pacer: <Budget: 5 of 5 points spent, 3 waiting>>"
+        assert repr(pacer) == "<Pacer: <APIBudget: 5 of 5 points spent, 3 waiting>>"
     assert order == [0, 1, 2, 3]
     assert pacer.waiting == 0
 
 
 async def test_what_has_waited_longer_goes_first(autojump_clock: MockClock) -> None:
     idle: list[Purpose] = []
-    pacer, order = Pacer(Budget(50), idle.append), []
+    pacer, order = Pacer(APIBudget(50), idle.append), []
 
     async def spend(since: float) -> None:
         await pacer.spend(Turn(START, since), 40)
@@ -101,7 +101,7 @@ async def test_what_has_waited_longer_goes_first(autojump_clock: MockClock) -> N
 async def test_one_that_is_cancelled_spends_nothing_and_lets_the_next_go(
     autojump_clock: MockClock,
 ) -> None:
-    pacer, done = Pacer(Budget(5)), []
+    pacer, done = Pacer(APIBudget(5)), []
     await pacer.spend(Turn(PEOPLE), 5)
 
     async def next_one() -> None:

@@ -10,7 +10,7 @@ Parsing and deciding is pure (:mod:`webhook_events`, :mod:`check_runs`, :mod:`re
 
 from __future__ import annotations
 
-from bassloop.github.api_budget import Budget, Purpose, spending
+from bassloop.github.api_budget import APIBudget, Purpose, spending
 from bassloop.github.app_webhook import AppInfo, AppWebhook, DeliveryAttempt, WebhookConfig, missed
 from bassloop.github.errors import (
     Forbidden,
@@ -48,11 +48,11 @@ from bassloop.github.repository import GitHubRepository
 from bassloop.github.webhook_events import MalformedEvent, parse_event, sign, verify_signature
 
 __all__ = [
+    "APIBudget",
     "Action",
     "Annotation",
     "AppInfo",
     "AppWebhook",
-    "Budget",
     "CheckOutput",
     "CheckRunDraft",
     "CheckRunRecord",

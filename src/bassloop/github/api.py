@@ -21,7 +21,7 @@ import structlog
 import trio
 
 from bassloop.concurrency import TTLCache, retry
-from bassloop.github.api_budget import POINTS, Budget, Purpose, current_turn
+from bassloop.github.api_budget import POINTS, APIBudget, Purpose, current_turn
 from bassloop.github.errors import GitHubError, RateLimited
 from bassloop.github.rate_limits import READ_POINTS, WRITE_POINTS, Pacer, RetryPolicy
 from bassloop.github.request import (
@@ -140,7 +140,7 @@ class API:
         if purpose is Purpose.START:
             self.on_start_possible()
 
-    def budgets(self) -> dict[str, Budget]:
+    def budgets(self) -> dict[str, APIBudget]:
         """Return the budget of each credential that was used."""
         return {name: pacer.budget for name in self._pacers if (pacer := self._pacers.get(name))}
 
@@ -300,7 +300,7 @@ class API:
     def _pacer(self, credential: Credential) -> Pacer:
         pacer = self._pacers.get(credential.name)
         if pacer is None:
-            pacer = Pacer(Budget(self._points), self._on_idle)
+            pacer = Pacer(APIBudget(self._points), self._on_idle)
             if self._predecessor_ended is not None:
                 pacer.budget.assume_spent(PREDECESSOR_SPENT, self._predecessor_ended)
         self._pacers.store(credential.name, pacer)

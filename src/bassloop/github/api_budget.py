@@ -112,7 +112,7 @@ class _Spent(NamedTuple):
 
 
 @dataclass(eq=False)
-class Budget:
+class APIBudget:
     """The budget of one credential. All times are seconds on one monotonic clock.
 
     Args:
@@ -136,7 +136,7 @@ class Budget:
 
     def __repr__(self) -> str:
         waiting = self.waiting.total()
-        return f"<Budget: {self.spent.total()} of {self.points} points spent, {waiting} waiting>"
+        return f"<APIBudget: {self.spent.total()} of {self.points} points spent, {waiting} waiting>"
 
     def assume_spent(self, fraction: float, now: float) -> None:
         """Count a part of the window as spent evenly until now, as by a process that has just ended."""

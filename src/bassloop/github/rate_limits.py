@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from bassloop.concurrency import Backoff
-from bassloop.github.api_budget import Budget, Purpose, Turn
+from bassloop.github.api_budget import APIBudget, Purpose, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -93,7 +93,7 @@ class Pacer:
         on_idle: called when the last request of a purpose that waited no longer does.
     """
 
-    budget: Budget = field(default_factory=Budget)
+    budget: APIBudget = field(default_factory=APIBudget)
     on_idle: Callable[[Purpose], object] = lambda _: None
     _waiters: dict[Purpose, list[_Waiter]] = field(default_factory=dict, init=False)
     _numbers: Iterator[int] = field(default_factory=itertools.count, init=False)
