@@ -179,7 +179,7 @@ class _Log(_Strict):
     sha256: _Text
 
 
-class _Runner(_Strict):
+class _RunnerFacts(_Strict):
     login: _Text
     version: _Text
     engine: _Text
@@ -193,7 +193,7 @@ class _Run(_Strict):
     log: _Log
     started_on: _Text
     finished_on: _Text
-    runner: _Runner
+    runner: _RunnerFacts
     message: _Text | None = None
 
 
