@@ -129,10 +129,12 @@ class Settings(BaseModel):
 
     external_url: BaseURL | None = Field(
         None,
-        description="The address at which people and GitHub reach the loop.",
+        description="The URL at which people and GitHub reach the loop.",
         examples=["https://loop.example.com"],
     )
-    listen: Address = Field("127.0.0.1:3000", description="Where the pages and the webhook listen.")
+    listen: Address = Field(
+        "127.0.0.1:3000", description="The address that pages and webhooks are served on."
+    )
     tls_cert_path: Path | None = Field(None, description="Serve HTTPS with this certificate chain.")
     tls_key_path: Path | None = Field(None, description="The key of TLS_CERT_PATH.")
 
@@ -143,24 +145,24 @@ class Settings(BaseModel):
         examples=["127.0.0.1 10.0.0.0/8"],
     )
 
-    ssh_addr: Address = Field("0.0.0.0:6455", description="Where runners dial in.")
+    ssh_addr: Address = Field("0.0.0.0:6455", description="The address that runners connect to.")
     ssh_host_key: SecretStr | None = Field(None, description="The SSH host key itself (PEM).")
     ssh_host_key_path: Path | None = Field(
-        None, description="The file of the SSH host key; it is made at the first start."
+        None, description="The file with the SSH host key. It's created at the first start."
     )
 
-    ssh_connections: Count = Field(2_000, description="How many SSH connections may be open.")
+    ssh_connections: Count = Field(2_000, description="The maximum number of open SSH connections.")
     ssh_connections_per_address: Count = Field(
-        100, description="How many of them one IPv4 address, or one IPv6 /64, may have."
+        100, description="The maximum for one IPv4 address, or one IPv6 /64."
     )
     ssh_unauthenticated: Count = Field(
-        50, description="How many SSH connections may be open that have not authenticated yet."
+        50, description="The maximum number of open SSH connections that haven't authenticated yet."
     )
     ssh_unauthenticated_per_address: Count = Field(
-        10, description="How many of them one address may have."
+        10, description="The maximum of these for one address."
     )
     ssh_auth_seconds: Seconds = Field(
-        20.0, description="How long an SSH connection may take to authenticate."
+        20.0, description="The time limit for an SSH connection to authenticate."
     )
     known_keys_seconds: SecondsOrNone = Field(
         6 * 3600.0,
@@ -168,30 +170,38 @@ class Settings(BaseModel):
         "listed this long ago at most. It's checked as soon as GitHub answers.",
     )
     ssh_refusals_per_minute: Count = Field(
-        20, description="How many SSH connections of one address may fail before it has to wait."
+        20,
+        description="The number of failed SSH connections a minute after which an address has to wait.",
     )
     ssh_sessions_per_connection: Count = Field(
-        16, description="How many sessions, one for each runtime, an SSH connection may open."
+        16,
+        description="The maximum number of sessions, one for each runtime, on an SSH connection.",
     )
     ssh_forwards_per_connection: Count = Field(
-        16, description="How many sockets an SSH connection may forward."
+        16, description="The maximum number of sockets that an SSH connection forwards."
     )
-    ssh_keepalive_seconds: Seconds = Field(25.0, description="How often a silent runner is probed.")
+    ssh_keepalive_seconds: Seconds = Field(
+        25.0, description="The interval at which a silent runner is probed."
+    )
     ssh_keepalive_count: Count = Field(
-        2, description="How many probes in a row a runner may leave unanswered."
+        2, description="The number of probes in a row that a runner may leave unanswered."
     )
     runner_answer_seconds: Seconds = Field(
-        30.0, description="How long a runner may take to open a channel for a call."
+        30.0, description="The time limit for a runner to open a channel for a call."
     )
-    runner_message: Bytes = Field(4 << 20, description="How large a message of a runner may be.")
+    runner_message: Bytes = Field(
+        4 << 20, description="The maximum size of a message from a runner."
+    )
     runner_window: Bytes = Field(
-        1 << 20, description="How much of a run's progress a runner may send ahead of the store."
+        1 << 20,
+        description="The amount of a run's progress that a runner may send ahead of the store.",
     )
     runner_updates: Count = Field(
-        16, description="How many messages of a run may wait for the store."
+        16, description="The maximum number of a run's messages that wait for the store."
     )
     page_slow_seconds: Seconds = Field(
-        30.0, description="How long a reader may not read before the connection is closed."
+        30.0,
+        description="The time after which the connection of a reader who doesn't read is closed.",
     )
 
     sqlite_path: Path | None = Field(
@@ -199,7 +209,7 @@ class Settings(BaseModel):
     )
     blobs_bucket: str | None = Field(
         None,
-        description="The folder of the logs. Default: blobs in the data directory.",
+        description="The folder for the logs. Default: blobs in the data directory.",
         examples=["/srv/bass-loop/blobs"],
     )
     data_dir: Path = Field(default_factory=default_data_dir, description="The data directory.")
@@ -213,7 +223,7 @@ class Settings(BaseModel):
         None, description="The App's private key (PEM)."
     )
     github_app_private_key_path: Path | None = Field(
-        None, description="The file of the App's private key."
+        None, description="The file with the App's private key."
     )
     github_app_webhook_secret: SecretStr | None = Field(
         None, description="The App's webhook secret."
@@ -241,67 +251,78 @@ class Settings(BaseModel):
         None, description="The operator's policies for repositories, in TOML (see github.md)."
     )
     runner_wait: SecondsOrNone = Field(
-        600.0, description="How long a check waits for its sender's runner."
+        600.0, description="The time that a check waits for its sender's runner."
     )
     supersede: bool = Field(
-        True, description="Whether a push cancels checks of the head that it replaces."
+        True, description="Let a push cancel the checks of the head that it replaces."
     )
-    check_limit: Seconds = Field(4 * 3600.0, description="How long a check may run.")
-    hook_cpu: Seconds = Field(10.0, description="How much processor time a hook may take.")
+    check_limit: Seconds = Field(4 * 3600.0, description="The time limit for a check.")
+    hook_cpu: Seconds = Field(10.0, description="The limit on a hook's processor time.")
     hook_seconds: Seconds = Field(
         300.0,
-        description="How long the evaluation of a hook may take, without what it waits for, such as checks.",
+        description="The time limit for the evaluation of a hook. Waiting, such as for checks, doesn't count.",
     )
-    hook_memory: Bytes = Field(512 << 20, description="How much memory a hook may take.")
-    hook_output: Bytes = Field(1_000_000, description="How much a hook may log.")
+    hook_memory: Bytes = Field(512 << 20, description="The limit on a hook's memory.")
+    hook_output: Bytes = Field(1_000_000, description="The limit on what a hook logs.")
     evaluators: Count | None = Field(
         None,
-        description="How many hooks are evaluated at the same time; at most half of them for one "
+        description="The number of hooks that are evaluated at the same time, at most half of them for one "
         "repository. Default: two for each processor.",
     )
     hooks_waiting: Count = Field(
         256,
-        description="How many hooks may wait for checks or runners at the same time, each in a process of its own.",
+        description="The maximum number of hooks that wait for checks or runners, each in a process of its own.",
     )
     deliveries_at_once: Count = Field(
-        64, description="How many deliveries are handled at the same time."
+        64, description="The number of deliveries that are handled at the same time."
     )
     delivery_attempts: Count = Field(
-        3, description="How often a delivery that fails is tried before it is set aside."
+        3, description="The number of attempts at a failing delivery before it's set aside."
     )
-    log_limit: Bytes = Field(1 << 30, description="How much of a step's log is kept.")
-    run_log: Bytes = Field(4 << 30, description="How much of all logs of one run is kept.")
-    run_steps: Count = Field(10_000, description="How many steps of one run are kept.")
+    log_limit: Bytes = Field(
+        1 << 30, description="The maximum size of a step's log. The rest is dropped."
+    )
+    run_log: Bytes = Field(
+        4 << 30, description="The maximum size of all logs of a run. The rest is dropped."
+    )
+    run_steps: Count = Field(
+        10_000, description="The maximum number of a run's steps. Further ones are dropped."
+    )
     run_updates: Count = Field(
-        500, description="How many messages a second a run's runner may send before it has to wait."
+        500,
+        description="The number of messages a second that a run's runner may send before it has to wait.",
     )
     user_log_a_day: Bytes = Field(
-        50 << 30, description="How much of the logs of one user's runs is kept a day."
+        50 << 30,
+        description="The maximum size of the logs of one user's runs in a day. The rest is dropped.",
     )
     repository_log_a_day: Bytes = Field(
-        50 << 30, description="How much of the logs of one repository's runs is kept a day."
+        50 << 30,
+        description="The maximum size of the logs of one repository's runs in a day. The rest is dropped.",
     )
     user_runs: Count = Field(
-        256, description="How many runs of one user may be under way; further ones wait."
+        256,
+        description="The maximum number of one user's runs at the same time. Further ones wait.",
     )
     repository_runs: Count = Field(
-        256, description="How many runs of one repository may be under way; further ones wait."
+        256,
+        description="The maximum number of one repository's runs at the same time. Further ones wait.",
     )
     free_space: SizeOrNone = Field(
         256 << 20,
-        description="How much of the disk logs leave free, for deliveries; 0 lets commands wait for room instead.",
+        description="The disk space that logs leave free for deliveries. With 0, commands wait for room instead.",
     )
     output_limit: Bytes = Field(
-        1 << 30, description="How much of a thunk's output one visitor may download."
+        1 << 30, description="The maximum size of an output that a visitor downloads."
     )
     keep_seconds: Seconds | None = Field(
         None,
-        description="How long runs are kept after they have ended. Default: for ever.",
+        description="The time that runs are kept after they have ended. Default: forever.",
         examples=["90d"],
     )
     keep_bytes: Bytes | None = Field(
         None,
-        description="How much room logs may take; the oldest runs are removed first. Default: no limit.",
+        description="The disk space for logs. The oldest runs are removed first. Default: no limit.",
         examples=["50GB"],
     )
     keep_repositories: Repositories = Field(
@@ -311,19 +332,20 @@ class Settings(BaseModel):
         examples=['{"owner/name": {"seconds": "7d", "bytes": "1GB"}}'],
     )
     log_waiting: Bytes = Field(
-        4 << 20, description="How much of all logs may wait for the disk before runners have to."
+        4 << 20,
+        description="The size of all logs waiting for the disk at which runners have to wait.",
     )
     drain_seconds: SecondsOrNone = Field(
-        60.0, description="How long running checks may take to finish after SIGTERM."
+        60.0, description="The time that running checks have to finish after SIGTERM."
     )
     metrics_listen: Address | None = Field(
         None,
-        description="Where metrics for Prometheus listen, at `/metrics`.",
+        description="The address that metrics for Prometheus are served on, at `/metrics`.",
         examples=["127.0.0.1:9464"],
     )
     metrics_token: SecretStr | None = Field(
         None,
-        description="The token that metrics need. With it, the pages have them at `/metrics`, too.",
+        description="The token for reading metrics. If it's set, pages serve them at `/metrics`, too.",
     )
     otel_exporter_otlp_endpoint: BaseURL | None = Field(
         None,
@@ -331,7 +353,7 @@ class Settings(BaseModel):
         examples=["http://127.0.0.1:4318"],
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="debug, info, warning or error."
+        "info", description="The least severe level that is logged: debug, info, warning or error."
     )
 
     @model_validator(mode="after")
