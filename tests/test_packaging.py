@@ -32,7 +32,8 @@ def canonical(name: str) -> str:
 def test_whatever_is_imported_is_declared() -> None:
     declared = {
         canonical(re.split(r"[\[<>=!~; ]", entry, maxsplit=1)[0])
-        for entry in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["otel"]]
+        for entries in (PROJECT["dependencies"], *PROJECT["optional-dependencies"].values())
+        for entry in entries
     }
     known = packages_distributions()
     missing = {

@@ -40,6 +40,7 @@ COMMANDS: dict[str, _Command] = {
     "logs": _Command("logs", "logs", "Show a run's logs, or follow them."),
     "rerun": _Command("rerun", "rerun", "Run what a loop ran, on this machine."),
     "verify": _Command("verify", "verify", "Check what a runner has signed of a run."),
+    "mcp": _Command("mcp", "mcp", "Let an agent ask a loop, with the Model Context Protocol."),
     "login": _Command("login", "login", "Sign in to a loop, to see private runs."),
     "logout": _Command("login", "logout", "Sign out of a loop."),
     "runners": _Command("runners", "runners", "List the connected runners."),

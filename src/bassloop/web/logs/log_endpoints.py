@@ -11,7 +11,7 @@ import trio
 from quart import Blueprint, Response, jsonify, request
 
 from bassloop.concurrency import TTLCache
-from bassloop.terminal import strip_lines
+from bassloop.terminal import strip, strip_lines
 from bassloop.web.guard import visible_run
 from bassloop.web.logs.outline import LogOutline
 from bassloop.web.responses import abort_not_found
@@ -59,14 +59,18 @@ def routes(context: WebContext) -> Blueprint:
 
     @blueprint.get("/runs/<run_id>/vertexes/<int:row>/lines")
     async def lines(run_id: str, row: int) -> Response:
-        """Return lines `start` to `stop`, from 0, as HTML in JSON; fewer where the log ends. With
-        `times=yes`, also when they came."""
+        """Return lines `start` to `stop`, from 0, as HTML in JSON, or with `format=text` as plain text;
+        fewer where the log ends. With `times=yes`, also when they came."""
         await find(run_id, row)
         start = max(request.args.get("start", 0, int), 0)
         stop = min(max(request.args.get("stop", start + MAX_RANGE, int), start), start + MAX_RANGE)
         extent = await store.logs.extent(run_id, row)
         stop = min(stop, extent.lines)
-        found = await context.log_html.lines(run_id, row, start, stop) if start < stop else []
+        found: list[str] = []
+        if start < stop and request.args.get("format") == "text":
+            found = [strip(line) for line in await store.logs.lines(run_id, row, start, stop)]
+        elif start < stop:
+            found = await context.log_html.lines(run_id, row, start, stop)
         answer: dict[str, Any] = {"start": start, "total": extent.lines, "lines": found}
         if request.args.get("times") == "yes":
             times = await store.logs.times(run_id, row, start, stop) if found else []

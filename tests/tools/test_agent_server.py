@@ -1,0 +1,102 @@
+"""What an agent may ask of a loop, and what it is told."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from mcp import Client, StdioServerParameters
+
+from bassloop.store import ReportedTest
+from bassloop.tools.agent_server import LoopClient, agent_server
+from tests.web.site import FakeControl, a_site
+
+from .test_rerun import listening
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+async def called(client: Client, tool: str, **arguments: Any) -> Any:
+    """What a tool answers, or the message of its error."""
+    result = await client.call_tool(tool, arguments)
+    [content] = result.content
+    return f"error: {content.text}" if result.is_error else json.loads(content.text)  # type: ignore[union-attr]
+
+
+async def test_an_agent_finds_out_why_a_run_failed(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site, listening(site) as server:
+        await site.queued()
+        row = await site.step("r", "make", b"one\na.c:1:2: error: \x1b[31mno\n", error="status 2")
+        await site.store.runs.start("r", "t", "octocat", "linux/amd64", 100.0)
+        await site.store.runs.end("r", "failed", "status 2", 101.0)  # type: ignore[arg-type]
+        await site.store.tests.put("r", [ReportedTest("adds", "failed")])
+        await site.store.error_lines.put("r", ["no such type"])
+        async with Client(agent_server(LoopClient(server), "1")) as client:
+            assert (await called(client, "list_runs", state="failed"))["runs"][0]["id"] == "r"
+            assert (await called(client, "get_run", run="r"))["vertexes"][0]["row"] == row
+            failure = await called(client, "get_failure", run=f"{server}/runs/r")
+            assert failure["failure"]["failures"][0]["test"] == "adds"
+            log = await called(client, "read_log", run="r", step=row, start=1)
+            assert log == {"start": 1, "total": 2, "lines": ["a.c:1:2: error: no"]}
+            found = await called(client, "search_log", run="r", text="^one$", regex=True)
+            assert [each["line"] for each in found["matches"]] == [0]
+            assert await called(client, "what_changed", run="r") == {"green": None}
+            errors = await called(client, "search_errors", repository="octocat/hello", text="such")
+            assert errors["errors"][0]["runs"] == 1
+            history = await called(
+                client, "test_history", repository="octocat/hello", check="test", test="adds"
+            )
+            assert history["results"][0]["run"]["id"] == "r"
+
+
+async def test_an_agent_may_do_what_its_user_may(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site, listening(site) as server:
+        await site.run("r", public=False)
+        await site.signed_in(7, "hubot", r2="write")
+        token, _ = await site.context.sessions.begin(7, bearer=True)
+        async with Client(agent_server(LoopClient(server), "1")) as stranger:
+            assert "404" in await called(stranger, "get_run", run="r")
+            assert "sign in first (401)" in await called(stranger, "run_again", run="r")
+        headers = [("Authorization", f"Bearer {token}")]
+        async with Client(agent_server(LoopClient(server, headers), "1")) as user:
+            assert (await called(user, "get_run", run="r"))["id"] == "r"
+            assert await called(user, "run_again", run="r") == {"done": True}
+        assert isinstance(site.context.control, FakeControl)
+        assert site.context.control.asked == [("rerun", "r", "hubot")]
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "why"),
+    [
+        ("get_run", {"run": "../x"}, "is no address of a run"),
+        ("get_run", {"run": "http://elsewhere.test/runs/r"}, "is a run of another loop"),
+        ("search_errors", {"repository": "../.."}, "is no repository"),
+        ("list_runs", {"state": "odd"}, "state is one of"),
+    ],
+)
+async def test_what_can_not_be_asked_is_said(
+    tmp_path: Path, tool: str, arguments: dict[str, str], why: str
+) -> None:
+    async with (
+        a_site(tmp_path) as site,
+        listening(site) as server,
+        Client(agent_server(LoopClient(server), "1")) as client,
+    ):
+        assert why in await called(client, tool, **arguments)
+
+
+async def test_the_command_speaks_the_protocol(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site, listening(site) as server:
+        await site.run("r")
+        command = StdioServerParameters(
+            command=sys.executable,
+            args=["-m", "bassloop", "mcp", "--url", server],
+            env={"HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path)},
+        )
+        async with Client(command) as client:
+            tools = {tool.name for tool in (await client.list_tools()).tools}
+            assert {"list_runs", "get_failure", "read_log", "run_again"} <= tools
+            assert (await called(client, "get_run", run="r"))["state"] == "failed"
