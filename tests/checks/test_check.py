@@ -68,7 +68,9 @@ class Unreachable(FakeRuntime):
     """A runtime that is connected, and never to be reached."""
 
     @asynccontextmanager
-    async def run(self, thunk: Any, metadata: Mapping[str, str]) -> AsyncGenerator[Any]:  # type: ignore[override]
+    async def run(
+        self, thunk: Any, metadata: Mapping[str, str], trailers: Any = None
+    ) -> AsyncGenerator[Any]:  # type: ignore[override]
         self.told.append(dict(metadata))
         raise RuntimeLost(f"{self.id} did not answer")
         yield

@@ -12,6 +12,7 @@ import trio
 from grpclib.metadata import encode_metadata
 
 from bassloop.bass import thunk_sha256
+from bassloop.runtimes import RunFailed
 from bassloop.trust.envelope import signed_bytes
 from bassloop.trust.log_digest import LogDigest
 from bassloop.trust.sshsig import SSHSignature, to_be_signed
@@ -38,6 +39,8 @@ class SigningRuntime(FakeRuntime):
     Args:
         changes: what the statement says otherwise than it is.
         by: the key that signs.
+        failure: fails with this, and signs that.
+        silent: signs nothing.
         replayed: a statement and signature that are sent in place of a new one.
     """
 
@@ -45,6 +48,8 @@ class SigningRuntime(FakeRuntime):
     by: asyncssh.SSHKey = KEY
     replayed: dict[str, str] = field(default_factory=dict)
     sent: dict[str, str] = field(default_factory=dict)
+    failure: str | None = None
+    silent: bool = False
 
     @asynccontextmanager
     async def run(
@@ -59,6 +64,12 @@ class SigningRuntime(FakeRuntime):
         send.close()
         async with receive:
             yield receive
+        if trailers is not None and not self.silent:
+            self._sign(thunk, metadata, trailers)
+        if self.failure is not None:
+            raise RunFailed(self.failure)
+
+    def _sign(self, thunk: Any, metadata: Mapping[str, str], trailers: dict[str, str]) -> None:
         log = LogDigest()
         log.add("step", b"hello\n")
         statement = RunStatement(
@@ -67,7 +78,7 @@ class SigningRuntime(FakeRuntime):
             repository=metadata["bassloop-repository"],
             commit=metadata["bassloop-head"],
             thunk=thunk_sha256(thunk),
-            result="PASSED",
+            result="PASSED" if self.failure is None else "FAILED",
             log=log.hexdigest(),
             started_at=1.0,
             ended_at=2.0,

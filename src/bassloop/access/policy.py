@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from bassloop.access.trust_policy import TrustPolicy, TrustRules
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -61,6 +63,7 @@ class Policy:
         runner_wait: how long a check waits for a runner.
         check_limit: how long a check may run.
         checks: how long the checks with these names may run.
+        trust: whose word checks need.
     """
 
     hooks_from: HooksFrom = "head"
@@ -71,6 +74,7 @@ class Policy:
     runner_wait: float = 600.0
     check_limit: float = 4 * 3600.0
     checks: Mapping[str, float] = field(default_factory=dict)
+    trust: TrustPolicy = field(default_factory=TrustPolicy)
 
     def limit(self, check: str) -> float:
         """Return how long the check with this name may run."""
@@ -115,6 +119,7 @@ class Rules(BaseModel):
     checks: Annotated[dict[str, Seconds], BeforeValidator(_limits)] | None = Field(
         None, max_length=1000
     )
+    trust: TrustRules | None = None
 
 
 class OperatorRules(BaseModel):
@@ -171,6 +176,11 @@ def _with(policy: Policy, rules: Rules, *, trusted: bool) -> Policy:
         changes["fallback"] = tuple(Fallback(login, trusted) for login in changes["fallback"])
     if "events" in changes:
         changes["events"] = frozenset(changes["events"])
+    if rules.trust is not None:
+        named = rules.trust.model_dump(exclude_none=True)
+        if "runners" in named:
+            named["runners"] = tuple(Fallback(login, trusted) for login in named["runners"])
+        changes["trust"] = replace(policy.trust, **named)
     return replace(policy, **changes)
 
 

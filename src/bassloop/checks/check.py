@@ -17,11 +17,12 @@ import trio
 
 from bassloop.access.policy import OWNERS_FILE
 from bassloop.checks import check_output
-from bassloop.checks.conclude import conclude, end_run
+from bassloop.checks.conclude import Ending, conclude, end_run
 from bassloop.checks.loop import CheckHandle
 from bassloop.checks.recorder import Recorder, recording
 from bassloop.checks.signed_runs import CallObservation, keep_statement
 from bassloop.checks.supersede import superseded
+from bassloop.checks.trusted_runs import combine, contrary_answer, is_spot_checked
 from bassloop.concurrency import retry, shielded
 from bassloop.deliveries.inbox import MAX_POSTPONED
 from bassloop.github import CheckOutput, CheckRunDraft, GitHubError, Purpose, retry_after, spending
@@ -33,6 +34,7 @@ from bassloop.units import format_duration
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from bassloop.access.trust_policy import RunnersOfCheck
     from bassloop.checks.context import DeliveryContext
     from bassloop.store import CheckRun, Run, ThunkRecord
     from bassloop.wire import bass_pb2
@@ -77,6 +79,12 @@ async def start_check(context: DeliveryContext, request: CheckRequest) -> CheckH
     or head that GitHub would not accept.
     """
     _validate(context, request)
+    return await _start(context, request, context.policy.trust.runners_of(request.name))
+
+
+async def _start(
+    context: DeliveryContext, request: CheckRequest, runners: RunnersOfCheck
+) -> CheckHandle:
     needs = tuple(_needed(context, request))
     key = request.name, request.sha
     if key in context.started:
@@ -102,9 +110,19 @@ async def start_check(context: DeliveryContext, request: CheckRequest) -> CheckH
         handle.finished.set()
     else:
         loop.active_checks[run.id] = handle
-        check = ActiveCheck(context, check_run, request, needs, handle)
+        verification = None
+        if runners == "both":
+            verification = await _start_verification(context, request)
+        trusted = runners == "trusted"
+        check = ActiveCheck(context, check_run, request, needs, handle, trusted, verification)
         context.nursery.start_soon(partial(check.execute, created=created))
     return handle
+
+
+async def _start_verification(context: DeliveryContext, request: CheckRequest) -> CheckHandle:
+    """Have a trusted runner run what a check runs, as a check of its own that anybody can look at."""
+    name = check_output.verification_name(request.name)
+    return await _start(context, replace(request, name=name), "trusted")
 
 
 def _needed(context: DeliveryContext, request: CheckRequest) -> Iterator[CheckHandle]:
@@ -127,6 +145,10 @@ def _validate(context: DeliveryContext, request: CheckRequest) -> None:
         )
     if name in (check_output.APPROVAL, check_output.SUPERSEDED):
         raise CheckRefused(f"a check can't be named {name}: that name is the loop's own")
+    if check_output.is_verification(name):
+        raise CheckRefused(
+            f"a check's name can't end in {check_output.VERIFICATION}: such names are the loop's own"
+        )
     if context.choice.fork and sha != context.head.sha:
         raise CheckRefused(
             f"check {name}: a fork's event can start checks of its own head only, "
@@ -137,15 +159,6 @@ def _validate(context: DeliveryContext, request: CheckRequest) -> None:
         raise CheckRefused(f"check {name}: one event can start {limit} checks, and has done so")
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """A run's final state and why; and its check run's output, if not the usual one."""
-
-    state: RunState
-    message: str | None
-    output: CheckOutput | None = None
-
-
 @dataclass(eq=False)
 class ActiveCheck:
     """A check of a delivery that is being handled.
@@ -154,6 +167,8 @@ class ActiveCheck:
         check_run: the check run as the store has it.
         needs: what must have succeeded before it runs.
         handle: what its delivery, and others of the same head, wait for.
+        trusted: whether only a trusted runner may run it.
+        verification: the check that verifies it on a trusted runner.
     """
 
     context: DeliveryContext
@@ -161,6 +176,8 @@ class ActiveCheck:
     request: CheckRequest
     needs: tuple[CheckHandle, ...]
     handle: CheckHandle
+    trusted: bool = False
+    verification: CheckHandle | None = None
 
     @property
     def run_record(self) -> Run:
@@ -199,7 +216,7 @@ class ActiveCheck:
             with loop.cancellable(run.id) as cancellation:
                 if (why := await self._superseded()) is not None:
                     loop.cancel(run.id, why)
-                ending = await self.run()
+                ending = await self._verified(await self.run())
             if cancellation.cancelled:
                 ending = Ending(RunState.CANCELLED, cancellation.why)
             await self.conclude(ending)
@@ -221,12 +238,12 @@ class ActiveCheck:
             await self.show(None)
             if (ending := await self._wait_for_needs()) is not None:
                 return ending
-        runtime = context.connected_runtime(self.request.platform)
+        runtime = context.connected_runtime(self.request.platform, trusted=self.trusted)
         await self.show(runtime)
         waited = runtime is None or bool(self.needs)
         if runtime is None:
             try:
-                runtime = await context.runtime(self.request.platform)
+                runtime = await context.runtime(self.request.platform, trusted=self.trusted)
             except NoRuntime as error:
                 return self._not_run(error)
         with spending(Purpose.CONCLUDE):
@@ -242,6 +259,29 @@ class ActiveCheck:
             said = "\n".join([ending.message or "", *(f"({note})" for note in notes)]).strip()
             ending = replace(ending, message=said)
         return ending
+
+    async def _verified(self, ending: Ending) -> Ending:
+        """Return how the check ends, once a trusted runner has said the same, if one has to."""
+        context, loop = self.context, self.context.loop
+        run = await loop.store.runs.get(self.run_record.id)
+        assert run is not None
+        passed = ending.state == RunState.SUCCEEDED
+        if self.trusted:
+            if passed and (url := await contrary_answer(loop, run)) is not None:
+                message = f"a trusted runner answers differently: the same thunk of this commit failed in {url}"
+                return Ending(RunState.FAILED, message)
+            return ending
+        share = context.policy.trust.spot_check
+        if self.verification is None and passed and await is_spot_checked(loop, run, share):
+            self.verification = await _start_verification(context, self.request)
+        if self.verification is None:
+            return ending
+        context.slot.release()
+        await self.verification.finished.wait()
+        context.note_retryable(self.verification.retryable_error)
+        verification = await loop.store.runs.get(self.verification.run.id)
+        assert verification is not None
+        return combine(ending, run, verification, loop.run_url(verification.id))
 
     async def _show_wait(self, runtime: Runtime, why: str) -> None:
         """Say on the check that it waits for others to end."""
@@ -355,7 +395,8 @@ class ActiveCheck:
     def _awaited(self) -> check_output.AwaitedRunner:
         """Return whose runner the check waits for."""
         choice = self.context.choice
-        logins = tuple(user.login for user in choice.users)
+        users = self.context.trusted if self.trusted else choice.users
+        logins = tuple(user.login for user in users)
         connect = self.context.loop.connect(logins[0]) if logins else ""
         return check_output.AwaitedRunner(logins, connect, choice.fork and choice.approver is None)
 
@@ -363,6 +404,19 @@ class ActiveCheck:
         """Return the ending of a check that no runner may run, or did."""
         context, run = self.context, self.run_record
         awaited = self._awaited()
+        if self.trusted:
+            message = f"no trusted runner has run this: {error}"
+            if awaited.approvable:
+                message += (
+                    f". It is a fork's head, which a trusted runner runs once somebody who can write to "
+                    f"{context.repository.full_name} has approved it"
+                )
+            if awaited.logins:
+                output = check_output.no_runner(
+                    run, context.loop.run_url(run.id), awaited, context.policy.runner_wait
+                )
+                return Ending(RunState.ACTION_REQUIRED, message, output)
+            return Ending(RunState.ACTION_REQUIRED, message)
         if not awaited.logins:
             message = (
                 f"{error}. Whoever can write to {context.repository.full_name} can lend a runner: name "
@@ -418,6 +472,14 @@ class ActiveCheck:
         if signed is not None and signed.problem is not None and passed:
             message = f"{runtime} has signed a statement that is refused: {signed.problem}"
             return Ending(RunState.FAILED, message)
+        if (
+            signed is None
+            and passed
+            and (self.trusted or self.context.policy.trust.require_signature)
+        ):
+            who = "a trusted runner's word" if self.trusted else "the policy of this repository"
+            message = f"{runtime} has not signed what it ran, and {who} needs a signature"
+            return Ending(RunState.FAILED, message)
         return ending
 
     async def _run_on(self, runtime: Runtime, recorder: Recorder, seen: CallObservation) -> None:
@@ -434,7 +496,7 @@ class ActiveCheck:
         with structlog.contextvars.bound_contextvars(runtime=runtime.id, runner=runtime.login):
             log.info("run started")
             async with (
-                context.call_metadata(runtime, run_id) as metadata,
+                context.call_metadata(runtime, run_id, trusted=self.trusted) as metadata,
                 runtime.run(self.request.thunk, metadata, seen.trailers) as updates,
             ):
                 async for update in updates:

@@ -59,6 +59,9 @@ APPROVAL = "Bass Loop approval"
 SUPERSEDED = "Bass Loop superseded"
 """The check run that says that a head waits for approval, or who approved it."""
 
+VERIFICATION = " (trusted)"
+"""Ends the name of the check run of what a trusted runner runs to verify another check."""
+
 APPROVE = Action("Approve", "Run this head, on your runner too", "approve")
 CANCEL = Action("Cancel", "Stop this check", "cancel")
 RERUN = Action("Run again", "Run this check once more", "rerun")
@@ -68,6 +71,23 @@ def escape(text: str) -> str:
     """Return text as one line of Markdown without any markup, mention, reference or HTML."""
     flat = " ".join(text.split())
     return _ACTIVE.sub(r"\\\1", flat).replace("@", "@\N{ZERO WIDTH NON-JOINER}")
+
+
+def _with_links(text: str, url: str) -> str:
+    """Return text as Markdown in which the pages of other runs are links; `url` is a run's page."""
+    base = re.escape(url.rpartition("/")[0])
+    parts = re.split(rf"({base}/[A-Za-z0-9_-]+)", _head(text))
+    return "".join(f"[the run]({part})" if n % 2 else escape(part) for n, part in enumerate(parts))
+
+
+def verification_name(name: str) -> str:
+    """Return the name of the check that verifies the check with this name."""
+    return f"{name}{VERIFICATION}"
+
+
+def is_verification(name: str) -> bool:
+    """Return whether a check with this name verifies another one."""
+    return name.endswith(VERIFICATION)
 
 
 def code_block(text: str) -> str:
@@ -214,6 +234,8 @@ def ended(
         parts.append(_failures(findings, url))
     if run.message and run.state != RunState.SUCCEEDED:
         parts.append(code_block(_head(run.message)))
+    elif run.message:
+        parts.append(_with_links(run.message, url))
     if steps:
         parts.append(_table(steps, url))
     parts.append(f"[The whole log]({url})")

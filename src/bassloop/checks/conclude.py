@@ -9,7 +9,7 @@ accepted only in part go on where they stopped.
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -45,6 +45,15 @@ LAST_LINES = 60
 ANNOTATED_LINES = 4_000
 ANNOTATED_STEPS = 5
 LINES_AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """A run's final state and why; and its check run's output, if not the usual one."""
+
+    state: RunState
+    message: str | None
+    output: CheckOutput | None = None
 
 
 async def end_run(loop: Loop, run_id: str, state: RunState, message: str | None) -> Run:

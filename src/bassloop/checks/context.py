@@ -41,6 +41,7 @@ class DeliveryContext:
         nursery: where the delivery's checks run.
         slot: the delivery's; its capacity is released while a runner is waited for.
         retryable_error: what GitHub refused for the moment, so that the delivery is tried again.
+        trusted: the users whose runners the policy trusts.
         started: the checks of this delivery by (name, sha), so that a hook that starts one twice gets the same.
     """
 
@@ -58,6 +59,7 @@ class DeliveryContext:
     rerun_of: str | None = None
     retryable_error: GitHubError | None = None
     started: dict[tuple[str, str], CheckHandle] = field(default_factory=dict)
+    trusted: tuple[User, ...] = ()
 
     @property
     def repository(self) -> Repository:
@@ -86,10 +88,22 @@ class DeliveryContext:
         """Have the delivery tried again because of an error; the first one counts."""
         self.retryable_error = self.retryable_error or error
 
-    def metadata(self, run_id: str) -> dict[str, str]:
+    def runner_users(self, *, trusted: bool) -> tuple[User, ...]:
+        """Return the users whose runners may be used now.
+
+        Args:
+            trusted: whether the policy has to trust them. A fork's head runs on a trusted runner only once
+                somebody has approved it: nothing of a stranger's runs on others' machines before.
+        """
+        if not trusted:
+            return self.choice.users
+        return () if self.choice.fork and self.choice.approver is None else self.trusted
+
+    def metadata(self, run_id: str, *, trusted: bool = False) -> dict[str, str]:
         """Return what is sent to a runner with a call, for its owner to decide what to serve.
 
-        `run_id` is empty for what the hook itself calls.
+        `run_id` is empty for what the hook itself calls. What is trusted shares no cache with other commits:
+        a contributor's earlier one may have left anything there.
         """
         about = {
             "bassloop-repository": self.repository.full_name,
@@ -101,12 +115,13 @@ class DeliveryContext:
             "bassloop-run": run_id,
             "bassloop-clone-url": self.repository.clone_url,
             "bassloop-sign": "true" if run_id else "",
+            "bassloop-isolation": self.head.sha if trusted else "",
         }
         return {name: value for name, value in about.items() if value}
 
     @asynccontextmanager
     async def call_metadata(
-        self, runtime: Runtime, run_id: str = ""
+        self, runtime: Runtime, run_id: str = "", *, trusted: bool = False
     ) -> AsyncGenerator[dict[str, str]]:
         """Provide the metadata for one call, and for a private repository a token to check it out with.
 
@@ -114,7 +129,7 @@ class DeliveryContext:
         output) and only if the runner's owner can read the repository. It is revoked on exit. Without a
         token the runner may have credentials of its own.
         """
-        metadata = self.metadata(run_id)
+        metadata = self.metadata(run_id, trusted=trusted)
         async with AsyncExitStack() as stack:
             if self.repository.private and runtime.kind == "bassloop":
                 try:
@@ -159,25 +174,33 @@ class DeliveryContext:
             cmdline=thunk.cmdline if thunk else "",
         )
 
-    def connected_runtime(self, platform: Platform | None) -> Runtime | None:
+    def connected_runtime(
+        self, platform: Platform | None, *, trusted: bool = False
+    ) -> Runtime | None:
         """Return a connected runtime that may run this head, or None."""
-        return self.loop.pool.first(self._user_ids(), platform)
+        ids = [user.id for user in self.runner_users(trusted=trusted)]
+        return self.loop.pool.first(ids, platform)
 
-    async def runtime(self, platform: Platform | None) -> Runtime:
+    async def runtime(self, platform: Platform | None, *, trusted: bool = False) -> Runtime:
         """Wait for a runtime that may run this head.
 
         Raises NoRuntime if nobody's may, or none connects in time.
         """
-        if not self.choice.users:
+        if trusted and not self.trusted:
+            raise NoRuntime(
+                "the policy trusts no runner of anybody who can write to the repository"
+            )
+        if not trusted and not self.choice.users:
             raise NoRuntime(
                 f"{self.sender.login} has no runners, and there are no fallback runners"
             )
-        if (runtime := self.connected_runtime(platform)) is not None:
+        if (runtime := self.connected_runtime(platform, trusted=trusted)) is not None:
             return runtime
         self.slot.release_capacity()
-        return await self.loop.pool.wait_for_any(
-            self._user_ids, platform, timeout=self.policy.runner_wait
-        )
 
-    def _user_ids(self) -> list[int]:
-        return [user.id for user in self.choice.users]
+        def user_ids() -> list[int]:
+            return [user.id for user in self.runner_users(trusted=trusted)]
+
+        return await self.loop.pool.wait_for_any(
+            user_ids, platform, timeout=self.policy.runner_wait
+        )

@@ -25,6 +25,9 @@ from bassloop.github import Event, GitHubError, GitHubRepository, Head, Purpose,
 from bassloop.lifecycle import DeliveryState, RunState
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bassloop.access.policy import Fallback
     from bassloop.checks.loop import Loop
     from bassloop.deliveries.inbox import Slot
 
@@ -105,7 +108,8 @@ def _rerun_of(event: Event) -> str | None:
     """Return the loop's own check that an event wants again, or None if it wants one of the hook's."""
     rerun = (event.name, event.action) == ("check_run", "rerequested")
     name = event.check.name if event.check else None
-    return name if rerun and name in OWN_CHECKS else None
+    own = name is not None and (name in OWN_CHECKS or check_output.is_verification(name))
+    return name if rerun and own else None
 
 
 async def _handle_hook(
@@ -138,11 +142,12 @@ async def _handle_hook(
         sha = await repo.head_of()
         event = replace(event, head=Head(sha, repository.default_branch, fork=False))
     assert event.head is not None
-    skipped = None
+    skipped, trusted = None, list[User]()
     if not routing.rerun and not await loop.store.runs.delivery_has_any(delivery.guid):
         skipped = await superseded(loop, event, policy, delivery.received_at)
     if skipped is None:
         choice = await _choose_runners(loop, event, policy, repo)
+        trusted = await _named_users(loop, policy.trust.runners, repo)
         hook_sha = await _hook_sha(event.head, choice, policy, repo)
     else:  # without a call to GitHub, except the one that says so
         choice, hook_sha = choose_runners(event, ()), event.head.sha
@@ -164,6 +169,7 @@ async def _handle_hook(
                 repo=repo,
                 nursery=nursery,
                 slot=slot,
+                trusted=tuple(trusted),
             )
             if skipped is not None:
                 name = check_output.SUPERSEDED
@@ -201,7 +207,7 @@ async def _choose_runners(
     pulls = await repo.open_pull_requests(event.head.sha) if event.head.fork is None else ()
     choice = choose_runners(event, pulls)
     if not choice.fork and policy.fallback:
-        choice = choice.with_fallback(await _fallback_users(loop, policy, repo))
+        choice = choice.with_fallback(await _named_users(loop, policy.fallback, repo))
     return choice
 
 
@@ -211,19 +217,19 @@ async def _remember_users(loop: Loop, event: Event, choice: RunnerChoice) -> Non
         await loop.store.users.put(store.User(user.id, user.node_id, user.login))
 
 
-async def _fallback_users(loop: Loop, policy: Policy, repo: GitHubRepository) -> list[User]:
-    """Return the users named as fallbacks whose runners may be used.
+async def _named_users(loop: Loop, named: Sequence[Fallback], repo: GitHubRepository) -> list[User]:
+    """Return the users whose runners a policy names, as fallbacks or as trusted, and that may be used.
 
     One whom the owners named must be able to write to the repository: that is how they agree to run its code.
     """
     found = []
-    for fallback in policy.fallback:
+    for fallback in named:
         login = fallback.login
         user = await loop.github.user(login)
         if user is None:
-            log.warning("fallback is nobody", login=login)
+            log.warning("runner of nobody named", login=login)
         elif not fallback.trusted and await repo.permission(login, user_id=user.id) not in WRITERS:
-            log.warning("fallback may not write to the repository", login=login)
+            log.warning("runner named of somebody who may not write to the repository", login=login)
         else:
             found.append(user)
     return found

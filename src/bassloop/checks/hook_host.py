@@ -214,8 +214,10 @@ class LoopHost:
         message = _decode(bass_pb2.ImageRef, reference)
         platform = Platform(message.platform.os, message.platform.arch)
         try:
-            runtime = await self.context.runtime(platform)
-            thunk = await runtime.resolve(message, self.context.metadata(""))
+            trusted = self.context.policy.trust.is_demanding
+            runtime = await self.context.runtime(platform, trusted=trusted)
+            about = self.context.metadata("", trusted=trusted)
+            thunk = await runtime.resolve(message, about)
         except (NoRuntime, RunFailed, RuntimeLost) as error:
             raise self._not_run(error) from error
         return thunk.SerializeToString()
@@ -245,8 +247,9 @@ class LoopHost:
         """Provide a runtime for a thunk, and the call's metadata. Raises HostRefusal for failures of runners."""
         requested = await self._thunk(thunk)
         try:
-            runtime = await self.context.runtime(requested.platform)
-            async with self.context.call_metadata(runtime) as metadata:
+            trusted = self.context.policy.trust.is_demanding
+            runtime = await self.context.runtime(requested.platform, trusted=trusted)
+            async with self.context.call_metadata(runtime, trusted=trusted) as metadata:
                 yield requested, runtime, metadata
         except (NoRuntime, RunFailed, RuntimeLost) as error:
             raise self._not_run(error) from error

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import product
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -165,9 +166,11 @@ class Outputs:
         unavailable: OutputUnavailable | None = None
         for runtime in candidates:
             # Runners keep outputs of forks' heads apart, and whether this was one isn't stored.
-            for fork in ("false", "true"):
+            # So they do those of a commit that had to be trusted.
+            for fork, isolation in product(("false", "true"), ("", run.head_sha)):
+                metadata = {"bassloop-isolation": isolation, **_metadata(run, fork)}
                 try:
-                    return await self._begin(runtime, source, _metadata(run, fork))
+                    return await self._begin(runtime, source, metadata)
                 except _NotCached as error:
                     unavailable = error
         assert unavailable is not None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
+from bassloop.checks import check_output
 from bassloop.checks.conclude import conclude, end_run
 from bassloop.lifecycle import RunState
 
@@ -32,7 +33,8 @@ LONGEST_DELAY = 2 * 3600.0
 async def interrupt_lost_runs(loop: Loop) -> None:
     """End the runs that an earlier process was running. Call it before the inbox resumes."""
     for _, run in await loop.store.checks.unfinished():
-        if run.state == RunState.RUNNING:
+        # Whatever a trusted runner was to verify is over too, and nothing starts it once more.
+        if run.state == RunState.RUNNING or check_output.is_verification(run.check_name):
             message = "the loop was restarted while this check ran; run it again"
             await end_run(loop, run.id, RunState.INTERRUPTED, message)
 

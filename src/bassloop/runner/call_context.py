@@ -51,6 +51,8 @@ class CallContext:
     another takes. Without a repository, the call is from the user of this machine.
 
     Args:
+        isolation: shares nothing with contexts of another isolation: a loop that has to trust what it is
+            told names the commit here.
         cached_only: run nothing, and use only outputs that are cached: somebody looks at one.
         source: where a private repository is cloned from; contexts that differ in it only are equal.
         images: the images that the call has used, by name, with their digests; the driver adds them.
@@ -59,6 +61,7 @@ class CallContext:
     repository: str | None = None
     fork: bool = False
     cached_only: bool = False
+    isolation: str = ""
     source: PrivateSource | None = field(default=None, compare=False)
     images: dict[str, str] = field(default_factory=dict, compare=False)
 
@@ -68,11 +71,15 @@ class CallContext:
         repository = metadata.get("bassloop-repository", "").lower() or None
         fork = repository is not None and metadata.get("bassloop-fork") != "false"
         cached_only = metadata.get("bassloop-kept-only") == "true"
-        return cls(repository, fork, cached_only, PrivateSource.from_metadata(metadata))
+        isolation = metadata.get("bassloop-isolation", "")
+        source = PrivateSource.from_metadata(metadata)
+        return cls(repository, fork, cached_only, isolation, source)
 
     def namespaced(self, name: str) -> str:
-        """Return 64 hexadecimal digits that differ for each repository, trust and name."""
+        """Return 64 hexadecimal digits that differ for each repository, trust, isolation and name."""
         trust = "fork" if self.fork else "own"
+        if self.isolation:
+            trust = f"{trust} {self.isolation}"
         return hashlib.sha256(f"{self.repository or ''}\n{trust}\n{name}".encode()).hexdigest()
 
 

@@ -52,6 +52,23 @@ class Heads(Subject):
         waited = void_unanswered(db, repository_id, head_sha)
         return release_held(db, f"{repository_id}:{head_sha}", waited)
 
+    @writes
+    def draw_spot_check(
+        self, db: Connection, repository_id: int, head_sha: str, check: str, drawn: bool
+    ) -> bool:
+        """Store whether a check of a head is spot-checked, unless that was drawn before; return it."""
+        db.execute(
+            "INSERT INTO spot_checks (repository_id, head_sha, check_name, drawn) "
+            "VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (repository_id, head_sha, check, int(drawn)),
+        )
+        (stored,) = db.execute(
+            "SELECT drawn FROM spot_checks "
+            "WHERE repository_id = ? AND head_sha = ? AND check_name = ?",
+            (repository_id, head_sha, check),
+        ).fetchone()
+        return bool(stored)
+
     @reads
     def approval(self, db: Connection, repository_id: int, head_sha: str) -> Approval | None:
         """Return the approval of a head, or None."""

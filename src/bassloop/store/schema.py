@@ -318,6 +318,19 @@ _STATEMENTS = (
 )
 
 
+_SPOT_CHECKS = (
+    """
+    CREATE TABLE spot_checks (
+        repository_id INTEGER NOT NULL,
+        head_sha TEXT NOT NULL,
+        check_name TEXT NOT NULL,
+        drawn INTEGER NOT NULL,
+        PRIMARY KEY (repository_id, head_sha, check_name)
+    ) STRICT, WITHOUT ROWID
+    """,
+)
+
+
 def migrations() -> Migrations:
     """Return all migrations, oldest first. Each is applied and noted in one transaction."""
     numbered = Migrations("bassloop")
@@ -375,6 +388,11 @@ def migrations() -> Migrations:
     @numbered(name="0011_backlog")
     def backlog(db: Database) -> None:
         for statement in _BACKLOG:
+            db.execute(statement)
+
+    @numbered(name="0012_spot_checks")
+    def spot_checks(db: Database) -> None:
+        for statement in _SPOT_CHECKS:
             db.execute(statement)
 
     return numbered

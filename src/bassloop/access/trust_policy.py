@@ -1,0 +1,68 @@
+"""The part of a policy that says whose word a check needs: trusted runners, signatures, spot checks. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bassloop.access.policy import Fallback
+
+RunnersOfCheck = Literal["sender", "trusted", "both"]
+"""Whose runners run a check: the sender's, a trusted one, or first one and then the other."""
+
+MAX_TRUSTED = 50
+
+
+class TrustRules(BaseModel):
+    """The table `[trust]` of one policy file; None where it says nothing."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    runners: (
+        Annotated[
+            list[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$")]],
+            Field(max_length=MAX_TRUSTED),
+        ]
+        | None
+    ) = None
+    checks: Annotated[dict[str, RunnersOfCheck], Field(max_length=1000)] | None = None
+    require_signature: bool | None = None
+    spot_check: Annotated[float, Field(ge=0, le=1)] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrustPolicy:
+    """Whose word a repository's checks need.
+
+    Args:
+        runners: the users whose runners are trusted.
+        checks: whose runners run the checks with these names, in which `*` and `?` match.
+        require_signature: whether a run that isn't signed counts as failed.
+        spot_check: the share of what succeeded elsewhere that a trusted runner runs again.
+    """
+
+    runners: tuple[Fallback, ...] = ()
+    checks: Mapping[str, RunnersOfCheck] = field(default_factory=dict)
+    require_signature: bool = False
+    spot_check: float = 0.0
+
+    def runners_of(self, check: str) -> RunnersOfCheck:
+        """Return whose runners run the check with this name."""
+        for pattern, runners in self.checks.items():
+            if fnmatchcase(check, pattern):
+                return runners
+        return "sender"
+
+    @property
+    def is_demanding(self) -> bool:
+        """Whether any check may need a trusted runner.
+
+        Then the hook's own thunks need one too: what they answer goes into the thunks of checks.
+        """
+        return self.spot_check > 0 or any(each != "sender" for each in self.checks.values())

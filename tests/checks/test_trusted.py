@@ -1,0 +1,221 @@
+"""Trusted runners: what has to be verified is never green on the sender's word alone."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import asyncssh
+import pytest
+
+from tests.checks.test_statements import SigningRuntime
+from tests.small_loop import START, SmallLoop, small_loop
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from pathlib import Path
+
+    from tests.repositories import MakeRepository
+
+TRUSTED_KEY = asyncssh.generate_private_key("ssh-ed25519")
+BOTH = '[trust]\nrunners = ["alice"]\n[trust.checks]\nit = "both"\n'
+TRUSTED = '[trust]\nrunners = ["alice"]\n[trust.checks]\nit = "trusted"\n'
+SPOT = '[trust]\nrunners = ["alice"]\nspot_check = 1.0\n'
+SIGNED = "[trust]\nrequire_signature = true\n"
+
+
+@asynccontextmanager
+async def a_loop(
+    make_repository: MakeRepository, folder: Path, policy: str, hook: str = START, wait: str = "0"
+) -> AsyncGenerator[SmallLoop]:
+    """A loop with a policy, and alice, who can write to the repository."""
+    files = {"project.bass": hook, ".bassloop.toml": f"runner_wait = {wait}\n{policy}"}
+    async with small_loop(make_repository(**files), folder) as its:
+        line = TRUSTED_KEY.export_public_key().decode().strip()
+        its.standin.add_user("alice", [line], permission="write")
+        yield its
+
+
+@asynccontextmanager
+async def trusted_runner(its: SmallLoop, **changes: Any) -> AsyncGenerator[SigningRuntime]:
+    """A connected runner of alice's, which signs."""
+    async with its.runner("alice") as plain:
+        pass
+    runtime = SigningRuntime(
+        id="alice's",
+        user_id=plain.user_id,
+        login="alice",
+        platform=plain.platform,
+        priority=0,
+        connected_at=0.0,
+        open_channel=plain.open_channel,
+        kind="bassloop",
+        key=TRUSTED_KEY.public_data,
+        by=TRUSTED_KEY,
+        **changes,
+    )
+    async with its.loop.pool.registered(runtime):
+        yield runtime
+
+
+async def checked(its: SmallLoop, guid: str = "g", **changes: Any) -> dict[str, Any]:
+    """The check run once an event is handled."""
+    payload = await its.standin.payload("check_suite")
+    await its.deliver({**payload, **changes}, guid)
+    await its.inbox.finished(guid)
+    return its.check_run()
+
+
+def said(check: dict[str, Any]) -> str:
+    return str(check["output"]["title"] + check["output"]["summary"])
+
+
+@pytest.mark.parametrize("policy", [BOTH, SPOT], ids=["both", "spot check"])
+async def test_what_both_say_is_green_and_says_by_whom_it_was_verified(
+    make_repository: MakeRepository, tmp_path: Path, policy: str
+) -> None:
+    async with (
+        a_loop(make_repository, tmp_path, policy) as its,
+        its.runner() as sender,
+        trusted_runner(its) as trusted,
+    ):
+        check = await checked(its)
+        assert check["conclusion"] == "success"
+        assert "verified by alice: same thunk, same outcome" in said(check)
+        verification = its.check_run("it (trusted)")
+        assert verification["conclusion"] == "success"
+        assert verification["external_id"] in said(check)
+        assert [len(sender.told), len(trusted.told)] == [1, 1]
+        runs = [await its.store.runs.get(each["external_id"]) for each in (check, verification)]
+        assert len({run.thunk_digest for run in runs if run}) == 1
+
+
+@pytest.mark.parametrize("policy", [BOTH, SPOT], ids=["both", "spot check"])
+async def test_a_lie_of_the_senders_runner_is_not_green(
+    make_repository: MakeRepository, tmp_path: Path, policy: str
+) -> None:
+    async with (
+        a_loop(make_repository, tmp_path, policy) as its,
+        its.runner(),
+        trusted_runner(its, failure="exit status 1: sh -c true"),
+    ):
+        check = await checked(its)
+        assert check["conclusion"] == "failure"
+        assert (
+            "differs: it passed on octocat's runner, and the same thunk failed on alice's"
+            in said(check)
+        )
+
+
+@pytest.mark.parametrize("policy", [BOTH, SPOT], ids=["both", "spot check"])
+async def test_without_a_trusted_runner_it_is_not_green(
+    make_repository: MakeRepository, tmp_path: Path, policy: str
+) -> None:
+    async with a_loop(make_repository, tmp_path, policy) as its, its.runner():
+        check = await checked(its)
+        assert check["conclusion"] == "action_required"
+        assert "no trusted runner has verified that" in said(check)
+        assert "no runner is connected" in said(check)
+
+
+async def test_what_is_trusted_never_runs_on_the_senders_machine(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with a_loop(make_repository, tmp_path, TRUSTED) as its, its.runner() as sender:
+        check = await checked(its)
+        assert check["conclusion"] == "action_required"
+        assert "no trusted runner has run this" in said(check) + str(
+            (await its.store.runs.newest()).items[0].message
+        )
+        async with trusted_runner(its) as trusted:
+            payload = await its.standin.payload("check_suite")
+            await its.deliver({**payload, "action": "rerequested"}, "again")
+            await its.inbox.finished("again")
+            assert its.check_run()["conclusion"] == "success"
+        assert not sender.told
+        [told] = trusted.told
+        assert told["bassloop-isolation"] == told["bassloop-head"]
+
+
+async def test_nobody_is_trusted_who_can_not_write_to_the_repository(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with a_loop(make_repository, tmp_path, TRUSTED) as its, its.runner():
+        its.standin.add_user("alice", its.standin.account("alice").keys, permission="read")
+        async with trusted_runner(its) as trusted:
+            check = await checked(its)
+        assert check["conclusion"] == "action_required"
+        assert "trusts no runner" in said(check)
+        assert not trusted.told
+
+
+@pytest.mark.parametrize(
+    "changes", [{"changes": {"log": "0" * 64}}, {"silent": True}], ids=["wrong", "missing"]
+)
+async def test_a_trusted_runners_word_has_to_be_signed(
+    make_repository: MakeRepository, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    async with (
+        a_loop(make_repository, tmp_path, BOTH) as its,
+        its.runner(),
+        trusted_runner(its, **changes),
+    ):
+        assert (await checked(its))["conclusion"] == "failure"
+        assert its.check_run("it (trusted)")["conclusion"] == "failure"
+
+
+async def test_a_trusted_runner_that_answers_differently_twice_is_not_green(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with (
+        a_loop(make_repository, tmp_path, TRUSTED) as its,
+        trusted_runner(its, failure="exit status 1") as trusted,
+    ):
+        first = await checked(its)
+        assert first["conclusion"] == "failure"
+        trusted.failure = None
+        second = await checked(its, "again", action="rerequested")
+        assert second["conclusion"] == "failure"
+        assert "answers differently" in said(second)
+        assert first["external_id"] in said(second)
+
+
+async def test_a_policy_can_refuse_what_is_not_signed(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with a_loop(make_repository, tmp_path, SIGNED) as its, its.runner():
+        check = await checked(its)
+        assert check["conclusion"] == "failure"
+        assert "has not signed what it ran" in said(check)
+
+
+async def test_no_check_of_a_hooks_can_take_the_name_of_a_verification(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    hook = START.replace('"it"', '"it (trusted)"')
+    async with a_loop(make_repository, tmp_path, BOTH, hook) as its, its.runner():
+        await its.deliver(await its.standin.payload("check_suite"), "g")
+        await its.inbox.finished("g")
+        assert not [run for run in its.standin.check_runs if run["conclusion"] == "success"]
+
+
+RESOLVES = """
+(defn github-hook [event client]
+  (run (with-image ($ sh -c "true") {:repository "alpine" :platform {:os "linux"}}))
+  (client:start-check
+    (with-image ($ sh -c "true") {:repository "alpine" :platform {:os "linux"}})
+    "it" event:payload:check_suite:head_sha))
+"""
+
+
+async def test_a_hook_asks_no_untrusted_runner_for_what_a_trusted_one_is_to_run(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with (
+        a_loop(make_repository, tmp_path, BOTH, RESOLVES) as its,
+        its.runner() as sender,
+        trusted_runner(its) as trusted,
+    ):
+        assert (await checked(its))["conclusion"] == "success"
+        assert [each.get("bassloop-run", "") != "" for each in sender.told] == [True]
+        assert len(trusted.told) == 2
