@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 import asyncssh
 import pytest
 
+from bassloop.store import open_store
+from tests.checks.test_actions import PULL, press, pulled
 from tests.checks.test_statements import SigningRuntime
 from tests.small_loop import START, SmallLoop, small_loop
+from tests.until import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -219,3 +222,67 @@ async def test_a_hook_asks_no_untrusted_runner_for_what_a_trusted_one_is_to_run(
         assert (await checked(its))["conclusion"] == "success"
         assert [each.get("bassloop-run", "") != "" for each in sender.told] == [True]
         assert len(trusted.told) == 2
+
+
+async def test_a_forks_head_runs_on_a_trusted_runner_once_it_is_approved(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with a_loop(make_repository, tmp_path, BOTH, PULL) as its:
+        its.standin.add_user("stranger")
+        its.standin.add_user("maintainer", permission="write")
+        async with its.runner("stranger") as sender, trusted_runner(its) as trusted:
+            await pulled(its, "g1")
+            await its.inbox.finished("g1")
+            assert its.check_run()["conclusion"] == "action_required"
+            assert "fork's head" in said(its.check_run())
+            assert not trusted.told
+            await press(its, "approve", "yes", name="it (trusted)", sender="maintainer")
+            await until(lambda: its.check_run()["conclusion"] == "success")
+            [told] = trusted.told
+            assert (told["bassloop-fork"], told["bassloop-isolation"]) == (
+                "true",
+                told["bassloop-head"],
+            )
+            assert len(sender.told) == 2
+
+
+async def test_a_verification_is_run_again_with_what_it_verifies(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with (
+        a_loop(make_repository, tmp_path, BOTH) as its,
+        its.runner() as sender,
+        trusted_runner(its) as trusted,
+    ):
+        await checked(its)
+        await press(its, "rerun", "again", name="it (trusted)", sender="octocat")
+        await until(lambda: len(trusted.told) == 2 and not its.inbox.statistics()["handling"])
+        assert its.check_run()["conclusion"] == "success"
+        assert len(sender.told) == 2
+
+
+async def test_a_spot_check_is_drawn_once_for_a_commit(tmp_path: Path) -> None:
+    async with open_store(tmp_path / "loop.db", tmp_path / "blobs", synchronous="OFF") as store:
+        assert await store.heads.draw_spot_check(1, "a" * 40, "it", True)
+        assert await store.heads.draw_spot_check(1, "a" * 40, "it", False)
+        assert not await store.heads.draw_spot_check(1, "b" * 40, "it", False)
+        assert not await store.heads.draw_spot_check(1, "b" * 40, "it", True)
+
+
+async def test_a_loop_that_was_killed_meanwhile_does_not_take_the_senders_word(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with a_loop(make_repository, tmp_path, BOTH, wait="600") as its, its.runner():
+        await its.deliver(await its.standin.payload("check_suite"), "g")
+        await until(lambda: len(its.standin.check_runs) == 2)
+
+        async def passed() -> bool:
+            runs = (await its.store.runs.newest()).items
+            return any(run.started_at for run in runs)
+
+        await its.until_stored(passed)
+        standin = its.standin
+    async with small_loop(standin.repository_path, tmp_path, standin=standin) as its, its.runner():
+        await its.inbox.finished("g")
+        await until(lambda: all(run["conclusion"] for run in standin.check_runs))
+        assert "success" not in [run["conclusion"] for run in standin.check_runs]
