@@ -64,6 +64,11 @@ async def test_logs_leave_some_of_the_disk_free(tmp_path: Path) -> None:
     assert b"FREE_SPACE" in text
 
 
+async def test_logs_wait_for_room_instead_if_nothing_has_to_stay_free() -> None:
+    quota = RunQuotas(QuotaLimits(free_space=0), lambda: 0).of_run(a_run())
+    assert await quota.take(100) == 100
+
+
 async def test_steps_beyond_the_limit_are_dropped_and_the_run_says_so(tmp_path: Path) -> None:
     quota = RunQuotas(QuotaLimits(run_steps=3)).of_run(a_run())
     async with a_store(tmp_path) as store, recording(store, Tail(), "r", quota) as recorder:
