@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from bassloop.checks.source_links import SourceLinks
-from bassloop.store import ReportedTest, ThunkRecord
+from bassloop.store import ReportedTest, StepUpdate, ThunkRecord
 from bassloop.web import create_app
 
 from .site import HOSTILE, Site, a_site
@@ -129,3 +129,25 @@ async def test_a_run_without_reports_says_how_to_name_one(tmp_path: Path) -> Non
     async with a_site(tmp_path) as site:
         await ended(site, "one", "failed")
         assert "No test report came with this run" in await site.text("/runs/one/tests")
+
+
+async def test_a_step_that_took_longer_than_usual_says_so(tmp_path: Path) -> None:
+    async def took(run_id: str, seconds: float, state: str = "succeeded", **changes: Any) -> None:
+        await site.queued(run_id, **changes)
+        commit = f"{len(run_id)}{ord(run_id[-1]):x}0a1b2c3d"
+        made = StepUpdate("d", f"make {commit}", 100.0, 100.0 + seconds)
+        await site.store.steps.put(run_id, [made])
+        await site.store.runs.start(run_id, "t", "octocat", "linux/amd64", 100.0)
+        await site.store.runs.end(run_id, state, None, 100.0 + seconds)  # type: ignore[arg-type]
+
+    async with a_site(tmp_path) as site:
+        for number, seconds in enumerate((2.0, 4.0, 90.0)):
+            await took(f"a{number}", seconds)
+        await took("bad", 90.0, "failed")
+        await took("lint", 90.0, check_name="lint")
+        await took("slow", 8.0)
+        await took("fine", 4.5)
+        earlier = await site.store.steps.earlier_durations("slow")
+        assert sorted(seconds for _, seconds in earlier) == [2.0, 4.0, 90.0]
+        assert ">usually 4.0 s</span>" in await site.text("/runs/slow")
+        assert "usually" not in await site.text("/runs/fine")

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from bassloop.web.pages.timeline import MAX_THICK, MIN_WIDTH, lay_out_timeline
+from typing import TYPE_CHECKING
+
+from bassloop.web.pages.timeline import MAX_THICK, MIN_WIDTH, critical_path, lay_out_timeline
 from tests.records import a_step
+
+if TYPE_CHECKING:
+    from bassloop.store import Step
 
 
 def test_it_has_a_bar_for_each_step_that_began() -> None:
@@ -62,3 +67,23 @@ def test_many_rows_are_low_and_more_are_left_out() -> None:
     assert not some.labelled
     assert many.pitch < some.pitch
     assert many.height < 2000
+
+
+def test_the_critical_path_is_what_the_end_waited_for() -> None:
+    def step(row: int, start: float, end: float | None, *inputs: str) -> Step:
+        return a_step(
+            row, f"s{row}", digest=f"s{row}", started_at=start, completed_at=end, inputs=inputs
+        )
+
+    steps = [step(1, 0, 5), step(2, 0, 9), step(3, 9, 12, "s1", "s2"), step(4, 5, 6, "s1")]
+    assert critical_path(steps) == {2, 3}
+    assert [bar.critical for bar in lay_out_timeline(steps, 0, 12).bars] == [
+        False,
+        True,
+        True,
+        False,
+    ]
+    assert critical_path([]) == critical_path([step(1, 0, 5)]) == frozenset()
+    assert critical_path([step(1, 0, 5), step(2, 5, None, "s1")]) == frozenset()
+    circle = [step(1, 0, 5, "s2"), step(2, 5, 9, "s1"), step(3, 0, 1)]
+    assert critical_path(circle) == {1, 2}

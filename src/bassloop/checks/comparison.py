@@ -9,12 +9,13 @@ import difflib
 import json
 from dataclasses import dataclass
 from itertools import islice
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import re2
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from bassloop.store import Step
 
@@ -153,9 +154,32 @@ def slower_steps(before: Sequence[Step], after: Sequence[Step]) -> list[SlowerSt
         seconds, earlier = took(step), known.get(normalize_line(step.name))
         if seconds is None or earlier is None:
             continue
-        if seconds >= earlier * SLOWER_FACTOR and seconds - earlier >= SLOWER_SECONDS:
+        if is_slower(seconds, earlier):
             slower.append(SlowerStep(step, earlier, seconds))
     return sorted(slower, key=lambda each: each.before - each.after)
+
+
+def usual_durations(
+    steps: Sequence[Step], earlier: Iterable[tuple[str, float]]
+) -> dict[int, float]:
+    """Return the median of the seconds that steps took before, by their rows.
+
+    Args:
+        earlier: names of steps and their seconds, of several runs.
+    """
+    by_name: dict[str, list[float]] = {}
+    for name, seconds in earlier:
+        by_name.setdefault(normalize_line(name), []).append(seconds)
+    usual = {}
+    for step in steps:
+        if known := by_name.get(normalize_line(step.name)):
+            usual[step.row] = median(known)
+    return usual
+
+
+def is_slower(seconds: float, before: float) -> bool:
+    """Return whether a step took clearly longer than before."""
+    return seconds >= before * SLOWER_FACTOR and seconds - before >= SLOWER_SECONDS
 
 
 def took(step: Step) -> float | None:

@@ -10,7 +10,7 @@ import json
 from typing import TYPE_CHECKING
 
 from bassloop.lifecycle import LogState, states_before
-from bassloop.store.engine import Subject, reads, writes
+from bassloop.store.engine import Subject, page_size, reads, writes
 from bassloop.store.errors import NotStored
 from bassloop.store.records import Step, StepUpdate
 
@@ -30,6 +30,10 @@ _REPORTED = (
 """The columns that a runner's update sets."""
 
 _FLAGS = ("cached", "cancelled", "internal", "log_cut")
+
+
+MAX_RUNS_NEAR = 2_000
+"""Runs of a repository before a run among which those of the same check are looked for."""
 
 
 class Steps(Subject):
@@ -64,6 +68,28 @@ class Steps(Subject):
             ).fetchall()
             found.update((step.digest, step) for step in _steps(db, rows))
         return found
+
+    @reads
+    def earlier_durations(
+        self, db: Connection, run_id: str, runs: int = 20
+    ) -> list[tuple[str, float]]:
+        """Return the names of steps, and the seconds that they took, in the last runs of the same check.
+
+        Those are the runs before this one that succeeded, of its repository and as public as it is.
+        """
+        rows = db.execute(
+            "SELECT v.name, v.completed_at - v.started_at AS seconds FROM vertexes v WHERE v.run_id IN ("
+            "SELECT near.id FROM (SELECT r.id, r.seq, r.state, r.check_name FROM runs r "
+            "JOIN runs own ON own.id = :run AND r.repository_id = own.repository_id "
+            "AND r.public = own.public AND r.seq < own.seq ORDER BY r.seq DESC LIMIT :near) AS near "
+            "WHERE near.state = 'succeeded' "
+            "AND near.check_name = (SELECT check_name FROM runs WHERE id = :run) "
+            "ORDER BY near.seq DESC LIMIT :runs) "
+            "AND v.cached = 0 AND v.internal = 0 "
+            "AND v.started_at IS NOT NULL AND v.completed_at IS NOT NULL",
+            {"run": run_id, "near": MAX_RUNS_NEAR, "runs": page_size(runs)},
+        )
+        return [(row["name"], row["seconds"]) for row in rows]
 
     async def of_run(self, run_id: str, since_version: int = 0) -> list[Step]:
         """Return the steps of a run that changed after a version, in the order of appearance.

@@ -12,8 +12,10 @@ from quart import Blueprint, Response, abort, jsonify, redirect, render_template
 
 from bassloop.checks.actions import NotAllowed, PermissionUnknown
 from bassloop.checks.check_output import APPROVAL
+from bassloop.checks.comparison import is_slower, took, usual_durations
 from bassloop.checks.run_failure import failure_json
 from bassloop.lifecycle import RunState
+from bassloop.units import format_duration
 from bassloop.web import presentation
 from bassloop.web.guard import current_visitor, may_rerun, may_write, visible_checks, visible_run
 from bassloop.web.pages.failure_card import FailureCard, LogExcerpt, failure_card
@@ -205,6 +207,7 @@ async def _render_run(context: WebContext, run: Run, steps: Sequence[Step]) -> s
         excerpts[step.row] = await _excerpt(context, run.id, step, card)
     newer = await newer_run(context, run)
     started = min((step.started_at for step in steps if step.started_at), default=run.created_at)
+    timeline = lay_out_timeline(steps, started, run.ended_at or now)
     return await render_template(
         "run.html",
         actions=await run_actions(context, run, newer),
@@ -215,11 +218,24 @@ async def _render_run(context: WebContext, run: Run, steps: Sequence[Step]) -> s
         steps=views,
         inputs=presentation.visible_inputs(views),
         excerpts=excerpts,
-        timeline=lay_out_timeline(steps, started, run.ended_at or now),
+        usual=await _usual_durations(context, run, steps),
+        critical={bar.row for bar in timeline.bars if bar.critical},
+        timeline=timeline,
         started=started,
         now=now,
         card=card,
     )
+
+
+async def _usual_durations(context: WebContext, run: Run, steps: Sequence[Step]) -> dict[int, str]:
+    """Return how long those steps usually take that took clearly longer, by their rows."""
+    usual = usual_durations(steps, await context.store.steps.earlier_durations(run.id))
+    found = {}
+    for step in steps:
+        seconds, before = took(step), usual.get(step.row)
+        if seconds is not None and before is not None and is_slower(seconds, before):
+            found[step.row] = format_duration(before)
+    return found
 
 
 async def _render_step(context: WebContext, run: Run, step: Step) -> str:

@@ -35,7 +35,8 @@ TICKS = 4
 @dataclass(frozen=True, slots=True)
 class TimelineBar:
     """A step's bar. `x` and `width` are percentages of the whole time, `y` is in pixels; `label`
-    says where there is room for the name: ``right``, ``left`` or ``inside``."""
+    says where there is room for the name: ``right``, ``left`` or ``inside``. `critical`: the step is on
+    the critical path."""
 
     row: int
     name: str
@@ -45,6 +46,7 @@ class TimelineBar:
     width: float
     y: int
     label: str
+    critical: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,7 @@ def lay_out_timeline(steps: Sequence[Step], start: float, end: float) -> Timelin
     del shown[MAX_BARS:]
     labelled = len(shown) <= MAX_LABELLED
     pitch, thickness = (22, 16) if labelled else (11, 8) if len(shown) <= MAX_THICK else (5, 4)
+    critical = critical_path(shown)
     bars: list[TimelineBar] = []
     for index, step in enumerate(shown):
         left, right = _extent(step, start, length, end)
@@ -95,10 +98,29 @@ def lay_out_timeline(steps: Sequence[Step], start: float, end: float) -> Timelin
                 width=width,
                 y=index * pitch,
                 label=_label_position(plain(step.name), left, right),
+                critical=step.row in critical,
             )
         )
     ticks = tuple(format_duration(length * step / TICKS) for step in range(TICKS + 1))
     return Timeline(tuple(bars), _edges(shown, bars, thickness), ticks, pitch, thickness, labelled)
+
+
+def critical_path(steps: Sequence[Step]) -> frozenset[int]:
+    """Return the rows of the steps that the end of a run waited for, one after the other.
+
+    None while a step runs, and none if it would be all of them.
+    """
+    ran = {step.digest: step for step in steps if step.started_at is not None}
+    ends = {digest: step.completed_at for digest, step in ran.items()}
+    if not ran or any(end is None for end in ends.values()):
+        return frozenset()
+    current: Step | None = max(ran.values(), key=lambda step: step.completed_at or 0)
+    path: set[int] = set()
+    while current is not None and current.row not in path:
+        path.add(current.row)
+        inputs = [ran[digest] for digest in current.inputs if digest in ran]
+        current = max(inputs, key=lambda step: step.completed_at or 0, default=None)
+    return frozenset(path) if len(path) < len(ran) else frozenset()
 
 
 def _label_position(name: str, left: float, right: float) -> str:

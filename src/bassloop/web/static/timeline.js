@@ -153,9 +153,10 @@ export class Timeline {
 /** @param {Step} step @param {Bar} bar @param {number} height @param {boolean} labelled @param {number} now the end of steps that run @param {number} width in pixels */
 function drawBar(step, bar, height, labelled, now, width) {
   const took = formatDuration((Number.isNaN(step.endedAt) ? now : step.endedAt) - step.startedAt);
-  const link = createSvg("a", { href: `#v${step.row}`, class: step.state, "aria-label": `${step.name}, ${took}` });
+  const critical = step.element.dataset.critical === "yes";
+  const link = createSvg("a", { href: `#v${step.row}`, class: critical ? `${step.state} critical` : step.state, "aria-label": `${step.name}, ${took}${critical ? ", on the critical path" : ""}` });
   const title = createSvg("title", {});
-  title.textContent = `${step.name} · ${took}`;
+  title.textContent = `${step.name} · ${took}${critical ? " · on the critical path" : ""}`;
   link.append(title, createSvg("rect", { class: "bar", x: `${bar.x}%`, y: bar.y, width: `${bar.end - bar.x}%`, height, rx: 3 }));
   if (labelled) {
     const name = step.name.slice(0, MAX_NAME);
