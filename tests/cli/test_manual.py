@@ -69,7 +69,7 @@ def test_completion_asks_the_program_itself(shell: str) -> None:
     ("typed", "offered"),
     [
         ("bassloop serv", {"serve", "service"}),
-        ("bassloop deliveries ", {"list", "show", "replay"}),
+        ("bassloop deliveries ", {"list", "show", "replay", "skip"}),
         ("bassloop completion z", {"zsh"}),
     ],
 )

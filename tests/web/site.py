@@ -11,7 +11,9 @@ from quart.testing import connections
 from quart.wrappers import base
 
 from bassloop.checks.tail import Tail
+from bassloop.deliveries.backlog import Backlog, Pace
 from bassloop.deliveries.inbox import Answer
+from bassloop.github import APIBudget, Purpose
 from bassloop.store import StatementRecord, StepUpdate, Store, ThunkRecord, User, open_store
 from bassloop.trust.envelope import SignedStatement
 from bassloop.trust.sshsig import SSHSignature
@@ -49,6 +51,18 @@ class FakeInbox:
     async def replay(self, guid: str) -> bool:
         self.replayed.append(guid)
         return guid != "done"
+
+
+class FakeAPI:
+    """GitHub's API as somebody has used it who writes a lot."""
+
+    def __init__(self) -> None:
+        self.budget = APIBudget()
+        self.budget.spend(Purpose.START, 20, trio.current_time())
+        self.budget.waiting[Purpose.CONCLUDE] = 3
+
+    def budgets(self) -> dict[str, APIBudget]:
+        return {"installation 1": self.budget}
 
 
 async def _ready() -> list[PartStatus]:
@@ -204,6 +218,7 @@ async def a_site(tmp_path: Path, oauth: OAuth | None = None) -> AsyncGenerator[S
             health=Health(ready=_ready, metrics=_metrics, metrics_token="s3cret"),
             permissions=permissions,
             control=FakeControl(),
+            backlog=Backlog(store, FakeAPI(), Pace()).report,
             session_secret=b"the secret of the sessions' tests",
             oauth=oauth,
             operators=frozenset({"9", "operator"}),

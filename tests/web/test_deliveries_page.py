@@ -84,3 +84,27 @@ async def test_one_that_was_set_aside_is_handled_anew(tmp_path: Path) -> None:
         assert (await post(site, "/deliveries/done/replay", headers, csrf=good)).status_code == 409
         assert (await post(site, "/deliveries/no/replay", headers, csrf=good)).status_code == 404
         assert site.inbox.replayed == ["failed-0", "done"]
+
+
+async def test_the_backlog_is_shown_by_repository_with_what_the_budget_is_spent_on(
+    tmp_path: Path,
+) -> None:
+    async with a_site(tmp_path) as site:
+        headers = await filled(site)
+        assert "Backlog" not in await (await site.get("/deliveries", **headers)).get_data(
+            as_text=True
+        )
+        for number in range(3):
+            name = HOSTILE if number else "o/quiet"
+            await site.store.deliveries.record(
+                f"waits-{number}", "push", None, b"{}", repository=name, received_at=60.0
+            )
+        page = await (await site.get("/deliveries", **headers)).get_data(as_text=True)
+        assert "3 not ended" in page
+        assert "20 of 850 · start 20" in page
+        assert HOSTILE not in page
+        answer = await site.get("/deliveries", accept="application/json", **headers)
+        backlog = (await answer.get_json())["backlog"]
+        assert [each["waiting"] for each in backlog["repositories"]] == [2, 1]
+        assert (backlog["deliveries"], backlog["seconds_left"]) == (3, None)
+        assert backlog["budgets"][0]["waiting"] == {"conclude": 3}

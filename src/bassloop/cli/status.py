@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bassloop.settings import Settings
-    from bassloop.store import Delivery, Figures, RuntimeRecord, Store
+    from bassloop.store import Delivery, Figures, RepositoryBacklog, RuntimeRecord, Store
 
 
 @click.command()
@@ -59,7 +59,7 @@ def _state(settings: Settings) -> dict[str, Any]:
     from bassloop.tools.local_store import use_store
 
     with report_errors(StoreError, DaemonError):
-        figures, runtimes, set_aside = trio.run(use_store, settings, _read)
+        figures, runtimes, set_aside, backlog = trio.run(use_store, settings, _read)
     running = is_served(settings.database)
     answer = readiness(settings) if running else None
     waiting_since = figures.oldest_waiting_at
@@ -72,6 +72,15 @@ def _state(settings: Settings) -> dict[str, Any]:
         "oldest_waiting_seconds": (
             None if waiting_since is None else max(time.time() - waiting_since, 0.0)
         ),
+        "backlog": [
+            {
+                "repository": each.repository,
+                "waiting": each.waiting,
+                "handled": each.handled,
+                "oldest_seconds": max(time.time() - each.oldest_at, 0.0),
+            }
+            for each in backlog
+        ],
         "set_aside": [delivery.guid for delivery in set_aside],
         "runs": figures.runs,
         "runtimes": [f"{each.login} {each.os}/{each.arch}" for each in runtimes] if running else [],
@@ -80,9 +89,12 @@ def _state(settings: Settings) -> dict[str, Any]:
     }
 
 
-async def _read(store: Store) -> tuple[Figures, list[RuntimeRecord], list[Delivery]]:
+async def _read(
+    store: Store,
+) -> tuple[Figures, list[RuntimeRecord], list[Delivery], list[RepositoryBacklog]]:
     set_aside = await store.deliveries.newest(10, None, states=(DeliveryState.SET_ASIDE,))
-    return await store.figures(), await store.runtimes.connected(), list(set_aside)
+    backlog = await store.deliveries.backlog(5)
+    return await store.figures(), await store.runtimes.connected(), list(set_aside), backlog
 
 
 def _lines(state: dict[str, Any]) -> list[str]:
@@ -104,6 +116,11 @@ def _lines(state: dict[str, Any]) -> list[str]:
         f"{'database':>12}  {format_size(state['database_bytes'])}; "
         f"{format_size(state['free_bytes'])} of disk free",
     ]
+    for each in state["backlog"]:
+        lines.append(
+            f"{'backlog':>12}  {each['repository'] or 'no repository'}: {each['waiting']} waiting, "
+            f"{each['handled']} handled, the oldest since {_age(each['oldest_seconds'])}"
+        )
     if state["set_aside"]:
         lines.append(f"{'set aside':>12}  {', '.join(state['set_aside'])}")
         lines.append(

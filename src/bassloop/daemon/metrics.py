@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from bassloop import __version__
+from bassloop.github import Purpose
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
     from bassloop.checks.loop import Loop
+    from bassloop.deliveries.backlog import Backlog
     from bassloop.deliveries.inbox import Inbox
     from bassloop.store import Figures
     from bassloop.telemetry.heartbeat import Heart
@@ -45,6 +48,7 @@ class Metrics:
     loop: Loop
     inbox: Inbox
     heart: Heart
+    backlog: Backlog
 
     async def scrape(self, accept: str) -> tuple[bytes, str]:
         """The metrics as they are now, in the format that `accept` (HTTP's header) prefers, and its
@@ -87,6 +91,10 @@ class _Now(Collector):
         since = figures.oldest_waiting_at
         waited = 0.0 if since is None else max(time.time() - since, 0.0)
         yield _gauge("delivery_oldest_waiting_seconds", "Age of the oldest one waiting.", waited)
+        left = inbox.pace.seconds_for(sum(figures.deliveries.values()), trio.current_time())
+        if left is not None:
+            about = "Time until all are through, at the pace of the last minutes."
+            yield _gauge("deliveries_through_seconds", about, left)
 
     def _work(self) -> Iterator[Metric]:
         loop = self.of.loop
@@ -132,6 +140,24 @@ class _Now(Collector):
         yield _gauge("github_waiting", "Calls that wait for their turn.", now["waiting"])
         if left is not None:
             yield _gauge("github_rate_limit_left", "Calls left, of whoever has the fewest.", left)
+        budgets = self.of.backlog.budgets()
+        spent, waiting = Counter[str](), Counter[str]()
+        for budget in budgets:
+            spent.update(budget.spent)
+            waiting.update(budget.waiting)
+        purposes = [purpose.name.lower() for purpose in Purpose]
+        for purpose in purposes:
+            spent[purpose] += 0
+            waiting[purpose] += 0
+        about = "Points of GitHub's rate limit that were spent in the last minute, by what for."
+        yield _gauges("github_points_spent", about, "purpose", spent)
+        about = "Calls that wait for points, by what for."
+        yield _gauges("github_points_waiting", about, "purpose", waiting)
+        closed = max((budget.closed_seconds for budget in budgets), default=0.0)
+        about = (
+            "Time for which GitHub lets nothing more be started, of whoever has to wait longest."
+        )
+        yield _gauge("github_closed_seconds", about, closed)
 
     def _daemon(self) -> Iterator[Metric]:
         tasks = trio.lowlevel.current_statistics().tasks_living

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
-from bassloop.github import GitHubError
+from bassloop.github import GitHubError, Purpose
 from bassloop.store import StoreError, StoreFull
+from bassloop.units import format_duration
 from bassloop.web import PartStatus
 
 if TYPE_CHECKING:
@@ -86,10 +87,29 @@ class Readiness:
             why = "the program that evaluates hooks does not start; the loop's log says why"
             return PartStatus("inbox", False, why)
         if self.inbox.running:
-            return PartStatus("inbox", True)
+            return PartStatus("inbox", True, self._backlog())
         return PartStatus(
             "inbox", False, "deliveries are not handled: the loop starts, or shuts down"
         )
+
+    def _backlog(self) -> str:
+        """Return how much there is to do and when it will be through, if anything waits."""
+        now = self.inbox.statistics()
+        if not now["waiting"]:
+            return ""
+        left = self.inbox.pace.seconds_for(sum(now.values()), trio.current_time())
+        through = "" if left is None else f"; through in about {format_duration(left)}"
+        return f"{now['waiting']:,} deliveries wait{through}"
+
+    def _limited(self) -> str:
+        """Return what GitHub's rate limits keep waiting, if they do."""
+        budgets = self.github.api.budgets().values()
+        now = trio.current_time()
+        closed = max((each.opens_at(Purpose.START, now) - now for each in budgets), default=0.0)
+        waiting = sum(each.waiting.total() for each in budgets)
+        if closed:
+            return f"its rate limit lets nothing be started for {format_duration(closed)}"
+        return f"{waiting:,} calls wait for its rate limit" if waiting else ""
 
     async def _github(self) -> PartStatus:
         api, why = self.github.api, ""
@@ -105,4 +125,4 @@ class Readiness:
                     log.warning("github not reached", error=str(error))
             if patience.cancelled_caught or api.trouble is not None:
                 why = "GitHub can't be reached, or is out of order"
-        return PartStatus("github", not why, why)
+        return PartStatus("github", not why, why or self._limited())

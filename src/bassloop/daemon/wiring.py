@@ -27,6 +27,7 @@ from bassloop.daemon.http_server import local_address
 from bassloop.daemon.metrics import Metrics
 from bassloop.daemon.readiness import Readiness
 from bassloop.daemon.session_secret import session_secret
+from bassloop.deliveries.backlog import Backlog
 from bassloop.deliveries.inbox import Inbox
 from bassloop.evaluator.evaluators import Evaluators
 from bassloop.evaluator.hook_process import EvaluatorLimits, evaluators_here
@@ -137,11 +138,12 @@ def wire(
     )
     github.api.on_start_possible = inbox.wake
     github.keys.on_lookup = pool.note_lookup
+    backlog = Backlog(store, github.api, inbox.pace)
     outputs = Outputs(store, pool, settings.output_limit)
     readiness = Readiness(store, inbox, github, loop.evaluators)
     health = Health(
         ready=readiness.findings,
-        metrics=Metrics(loop, inbox, heart).scrape,
+        metrics=Metrics(loop, inbox, heart, backlog).scrape,
         metrics_token=settings.secret("metrics_token"),
     )
     pages = WebContext(
@@ -158,6 +160,7 @@ def wire(
         health=health,
         permissions=loop.permissions,
         control=Control(loop, inbox),
+        backlog=backlog.report,
         session_secret=session_secret(settings),
         oauth=github.oauth,
         operators=settings.operator_names,

@@ -20,6 +20,7 @@ import structlog
 import trio
 
 from bassloop.concurrency import AutoResetEvent, Backoff, shielded
+from bassloop.deliveries.backlog import Pace
 from bassloop.deliveries.queue import DeliveryQueue, QueuedDelivery
 from bassloop.deliveries.webhook import Answer, refusal, well_formed
 from bassloop.github import Event, MalformedEvent, Purpose, parse_event, retry_after, spending
@@ -121,6 +122,7 @@ class Inbox:
         backoff: how long to wait before GitHub is tried again.
         answers: deliveries answered, by event and HTTP status; the event is empty unless the signature was right.
         outcomes: attempts, by event and how they ended: a final state, `failed` or `postponed`.
+        pace: how quickly they come to an end.
     """
 
     store: Store
@@ -134,6 +136,7 @@ class Inbox:
     backoff: Backoff = BACKOFF
     answers: Counter[tuple[str, int]] = field(default_factory=Counter)
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    pace: Pace = field(default_factory=Pace)
     _queue: DeliveryQueue = field(default_factory=DeliveryQueue)
     _changed: AutoResetEvent = field(default_factory=AutoResetEvent)
     _slots_taken: int = 0
@@ -331,6 +334,7 @@ class Inbox:
             finally:
                 self._handling -= 1
                 if try_again_at is None:
+                    self.pace.note(trio.current_time())
                     slot.release()
                     if (event := self._finished.pop(queued.guid, None)) is not None:
                         event.set()

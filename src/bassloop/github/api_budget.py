@@ -153,7 +153,7 @@ class APIBudget:
 
         Others can spend in between, so ask again at that time.
         """
-        self._forget(now)
+        self.forget(now)
         opens = self.opens_at(wanted, now)
         excess = self._excess(wanted, points)
         if excess <= 0:
@@ -171,7 +171,7 @@ class APIBudget:
 
     def spend(self, wanted: Purpose, points: int, now: float) -> None:
         """Count a request that is made now."""
-        self._forget(now)
+        self.forget(now)
         self.spent[wanted] += points
         if self.calls_left is not None:
             self.calls_left -= 1
@@ -210,7 +210,8 @@ class APIBudget:
     def _share(self, of: Purpose) -> float:
         return self.points * PORTIONS[of].share
 
-    def _forget(self, now: float) -> None:
+    def forget(self, now: float) -> None:
+        """Count no longer what was spent before the window."""
         # The same sum as in `may_spend_at`, or rounding could name a time at which nothing is forgotten.
         while self._entries and self._entries[0].at + self.seconds <= now:
             entry = self._entries.popleft()

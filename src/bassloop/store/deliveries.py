@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bassloop.lifecycle import DeliveryState, states_before
 from bassloop.store.engine import Subject, page_size, reads, writes
 from bassloop.store.errors import NotStored, StoreConflict
-from bassloop.store.records import Delivery, Replacement
+from bassloop.store.records import Delivery, Replacement, RepositoryBacklog
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -216,6 +216,18 @@ class Deliveries(Subject):
         """
         rows = db.execute(f"SELECT {_COLUMNS} FROM deliveries WHERE {UNFINISHED} ORDER BY seq")
         return [_delivery(row) for row in rows]
+
+    @reads
+    def backlog(self, db: Connection, limit: int = 20) -> list[RepositoryBacklog]:
+        """Return the repositories with the most deliveries that haven't ended, the most first."""
+        rows = db.execute(
+            "SELECT repository, sum(CASE WHEN state = 'received' THEN 1 ELSE 0 END) AS waiting, "
+            "sum(CASE WHEN state = 'handling' THEN 1 ELSE 0 END) AS handled, "
+            f"min(received_at) AS oldest_at FROM deliveries WHERE {UNFINISHED} "
+            "GROUP BY repository ORDER BY count(*) DESC, repository LIMIT ?",
+            (limit,),
+        )
+        return [RepositoryBacklog(**row) for row in rows]
 
     @reads
     def newest(

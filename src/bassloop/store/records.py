@@ -348,6 +348,23 @@ class LoginRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class RepositoryBacklog:
+    """The deliveries of a repository that have not ended.
+
+    Args:
+        repository: its full name; None for deliveries without one.
+        waiting: those whose handling hasn't begun.
+        handled: those that are being handled.
+        oldest_at: when the oldest of both was received.
+    """
+
+    repository: str | None
+    waiting: int
+    handled: int
+    oldest_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """The amounts of things in the store, and of those that wait.
 

@@ -69,11 +69,17 @@ class Logins(Subject):
         row = (name, user_id, node_id, login, json.dumps(keys), asked_at)
 
         def put(db: Connection) -> None:
-            db.execute("INSERT OR REPLACE INTO logins VALUES (?, ?, ?, ?, ?, ?)", row)
             db.execute(
-                "DELETE FROM logins WHERE name IN "
-                "(SELECT name FROM logins ORDER BY asked_at DESC LIMIT -1 OFFSET ?)",
-                (MAX_LOGINS,),
+                "INSERT INTO logins (name, user_id, node_id, login, keys, asked_at) "
+                "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET "
+                "user_id = excluded.user_id, node_id = excluded.node_id, login = excluded.login, "
+                "keys = excluded.keys, asked_at = excluded.asked_at",
+                row,
+            )
+            db.execute(
+                "DELETE FROM logins WHERE asked_at < "
+                "(SELECT asked_at FROM logins ORDER BY asked_at DESC LIMIT 1 OFFSET ?)",
+                (MAX_LOGINS - 1,),
             )
 
         await self._engine.write(put, wait=False)

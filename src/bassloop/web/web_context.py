@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bassloop.checks.outputs import Outputs
     from bassloop.checks.source_links import SourceLinks
     from bassloop.checks.tail import Tail
+    from bassloop.deliveries.backlog import BacklogReport
     from bassloop.deliveries.inbox import Inbox
     from bassloop.github import OAuth
     from bassloop.runtimes import RuntimeStatus
@@ -61,6 +62,7 @@ class WebContext:
         host_key: the fingerprint of the gateway's host key.
         ssh_command: the command that connects a runner.
         pool_snapshot: returns the runtimes that are connected now.
+        backlog: returns the backlog, for operators.
         session_secret: signs cookies, tokens and forms.
         oauth: GitHub's OAuth endpoints; None where nobody can sign in.
         operators: ids and lower-case logins of the operators.
@@ -81,6 +83,7 @@ class WebContext:
     health: Health
     permissions: Permissions
     control: Control
+    backlog: Callable[[], Awaitable[BacklogReport]]
     session_secret: bytes = field(repr=False)
     oauth: OAuth | None = None
     operators: frozenset[str] = frozenset()

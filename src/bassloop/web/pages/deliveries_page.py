@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -19,6 +20,7 @@ from bassloop.web.responses import wants_json
 if TYPE_CHECKING:
     from werkzeug.wrappers import Response as AnyResponse
 
+    from bassloop.deliveries.backlog import BacklogReport
     from bassloop.store import Delivery
     from bassloop.web.web_context import WebContext
 
@@ -62,12 +64,17 @@ def routes(context: WebContext) -> Blueprint:
         found = await context.store.deliveries.newest(PAGE_SIZE + 1, before, states=states)
         shown = found[:PAGE_SIZE]
         next_page = shown[-1].guid if len(found) > PAGE_SIZE else None
+        backlog = await context.backlog()
         if wants_json():
-            return jsonify({"deliveries": [_json(each) for each in shown], "next": next_page})
+            listed = [_json(each) for each in shown]
+            return jsonify(
+                {"deliveries": listed, "next": next_page, "backlog": _backlog_json(backlog)}
+            )
         query = {"state": state} if state else {}
         return await render_template(
             "deliveries.html",
             deliveries=shown,
+            backlog=backlog,
             signs=SIGNS,
             state=state,
             states=sorted(DeliveryState),
@@ -118,6 +125,17 @@ def _json(delivery: Delivery) -> dict[str, Any]:
         "postponed": delivery.postponed,
         "tried_again_at": instant(delivery.not_before) or None,
         "note": plain(delivery.error) if delivery.error else None,
+    }
+
+
+def _backlog_json(backlog: BacklogReport) -> dict[str, Any]:
+    return {
+        "deliveries": backlog.deliveries,
+        "seconds_left": backlog.seconds_left,
+        "repositories": [
+            {**asdict(each), "oldest_at": instant(each.oldest_at)} for each in backlog.repositories
+        ],
+        "budgets": [asdict(each) for each in backlog.budgets],
     }
 
 
