@@ -264,10 +264,78 @@ def published(session: nox.Session) -> None:
 @nox.session(default=False)
 def release(session: nox.Session) -> None:
     """The wheel and the source distribution, in dist/, and whether an index would take them."""
-    session.install("--quiet", "build>=1.2", "twine>=6")
+    session.install("--quiet", ".", "build>=1.2", "twine>=6")
     shutil.rmtree("dist", ignore_errors=True)
+    _share(session, Path("build/share"))
     session.run("python", "-m", "build", "--installer", "uv" if shutil.which("uv") else "pip")
     session.run("twine", "check", "--strict", *map(str, Path("dist").iterdir()))
+
+
+COMPLETIONS = {
+    "bash": "bash-completion/completions/bassloop",
+    "fish": "fish/vendor_completions.d/bassloop.fish",
+    "zsh": "zsh/site-functions/_bassloop",
+}
+
+
+def _share(session: nox.Session, where: Path, program: str = "bassloop") -> None:
+    """Write the manual pages and the completions to a folder such as /usr/share."""
+    shutil.rmtree(where, ignore_errors=True)
+    session.run(program, "man", "--out", str(where / "man/man1"), silent=True, external=True)
+    for shell, name in COMPLETIONS.items():
+        script = session.run(program, "completion", shell, silent=True, external=True)
+        (where / name).parent.mkdir(parents=True)
+        (where / name).write_text(str(script))
+
+
+@nox.session(default=False)
+def deb(session: nox.Session) -> None:
+    """A Debian package in dist/, for this Debian's own Python."""
+    _needs(session, "dpkg-deb", "dpkg", debian="dpkg")
+    session.install("--quiet", "uv>=0.5")
+    version = PROJECT["project"]["version"]
+    root = Path(session.create_tmp()).resolve() / "deb"
+    shutil.rmtree(root, ignore_errors=True)
+    place = root / "opt/bassloop"
+    session.run("uv", "venv", "--quiet", "--python", "/usr/bin/python3", str(place))
+    python = place / "bin/python"
+    session.run("uv", "pip", "install", "--quiet", "--python", str(python), ".")
+    _share(session, root / "usr/share", str(place / "bin/bassloop"))
+    for origin in place.rglob("bassloop-*.dist-info/direct_url.json"):
+        origin.unlink()  # it names the folder that this was built in
+    # The programs of the environment say where it is; they have to say where it will be.
+    for script in (place / "bin").iterdir():
+        if script.is_file() and not script.is_symlink():
+            content = script.read_bytes().replace(bytes(place), b"/opt/bassloop")
+            script.write_bytes(content)
+    compiling = ("-m", "compileall", "-q", "-f", "-s", str(root), "-p", "/")
+    session.run(str(python), *compiling, str(place / "lib"), external=True, success_codes=[0, 1])
+    (root / "usr/bin").mkdir()
+    (root / "usr/bin/bassloop").symlink_to("/opt/bassloop/bin/bassloop")
+    licence = root / "usr/share/doc/bassloop/copyright"
+    licence.parent.mkdir(parents=True)
+    shutil.copyfile("LICENSE", licence)
+    ask = (
+        "import sys; print('%d.%d' % sys.version_info[:2], '%d.%d' % (3, sys.version_info[1] + 1))"
+    )
+    own, next_ = str(session.run(str(python), "-c", ask, silent=True, external=True)).split()
+    machine = str(session.run("dpkg", "--print-architecture", silent=True, external=True)).strip()
+    (root / "DEBIAN").mkdir()
+    (root / "DEBIAN/control").write_text(f"""\
+Package: bassloop
+Version: {version}
+Architecture: {machine}
+Maintainer: The Bass Loop maintainers <maintainers@bassloop.invalid>
+Depends: python3 (>= {own}), python3 (<< {next_}), git
+Recommends: podman | docker.io, bubblewrap, slirp4netns | passt
+Section: devel
+Priority: optional
+Description: {PROJECT["project"]["description"]}
+""")
+    Path("dist").mkdir(exist_ok=True)
+    package = f"dist/bassloop_{version}_{machine}.deb"
+    building = ("dpkg-deb", "--root-owner-group", "-Zxz", "--build", str(root), package)
+    session.run(*building, external=True)
 
 
 @nox.session

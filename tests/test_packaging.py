@@ -52,6 +52,12 @@ def test_help_needs_neither_trio_nor_the_server() -> None:
     assert done.returncode == 0
 
 
+def test_the_container_is_given_all_that_the_build_reads() -> None:
+    copied = (ROOT / "Containerfile").read_text()
+    for name in ("pyproject.toml", "hatch_build.py", PROJECT["readme"], *PROJECT["license-files"]):
+        assert re.search(rf"^COPY .*\b{re.escape(name)}\b", copied, re.M), name
+
+
 def test_versions_agree() -> None:
     from bassloop import __version__
 
