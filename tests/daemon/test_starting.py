@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -14,11 +15,14 @@ import httpx
 import pytest
 
 from tests.github.world import KEY
+from tests.loop.world import world
 
 from .certificates import write_certificate
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.repositories import MakeRepository
 
 
 @pytest.fixture
@@ -149,3 +153,17 @@ def test_secrets_come_as_credentials_too(env: dict[str, str], tmp_path: Path) ->
     (folder / "GITHUB_APP_PRIVATE_KEY").write_text("no key\n")
     said = refused({**env, "GITHUB_APP_ID": "1", "CREDENTIALS_DIRECTORY": str(folder)})
     assert "the App's private key (GITHUB_APP_PRIVATE_KEY) can't sign" in said
+
+
+async def test_other_accounts_read_nothing_that_the_daemon_writes(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    before = os.umask(0o022)
+    try:
+        async with world(make_repository(), tmp_path / "world") as around, around.daemon():
+            paths = [around.folder / "data", *(around.folder / "data").rglob("*")]
+            modes = {path.name: stat.S_IMODE(path.lstat().st_mode) for path in paths}
+    finally:
+        os.umask(before)
+    assert "loop.db" in modes
+    assert not {name: oct(mode) for name, mode in modes.items() if mode & 0o077}

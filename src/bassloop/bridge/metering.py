@@ -1,9 +1,9 @@
 """The price of a peer's bytes: how much of the loop's time they may take.
 
 Most bytes are cheap; a peer that wants to do harm sends those that aren't: thousands of tiny packets, key
-exchanges, pings. What they cost is measured in processor time, so that it doesn't matter which of them it
-is, and a peer pays for it: bytes in bulk pay for themselves, everything else is paid from a budget that
-fills up slowly. Whoever has spent it is read from again when it has recovered.
+exchanges, pings, questions whose answers it doesn't read. What they cost is measured in processor time, so that
+it doesn't matter which of them it is, and a peer pays for it: bytes in bulk pay for themselves, everything else
+is paid from a budget that fills up slowly. Whoever has spent it is read from again when it has recovered.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ SLICE_BYTES = 2 << 10
 UNAUTHENTICATED_BYTES = 64 << 10
 UNAUTHENTICATED_PACKETS = 300
 """What a connection may send until it is authenticated: several times as much as trying 20 keys takes."""
+
+UNREAD_BYTES = 64 << 20
+"""What may wait for a peer to read it, of all channels and answers; each channel's share is bounded as well."""
 
 SLICE_SECONDS = 0.002
 """How long the bytes of one peer may keep the loop before others have their turn."""
@@ -57,6 +60,8 @@ class TimeBudget:
     ) -> None:
         self._budget = TokenBucket(seconds, rate, clock=clock)
         self.timer = timer
+        self.shared: TimeBudget | None = None
+        """A budget that this one is a part of, such as that of all connections of one login."""
 
     def __repr__(self) -> str:
         return f"<TimeBudget: {self._budget.tokens:.3f} s left>"
@@ -65,10 +70,13 @@ class TimeBudget:
         """Take what some bytes have cost, apart from what their number pays for."""
         if (cost := seconds - received * BYTE_SECONDS) > 0:
             self._budget.charge(cost)
+            if self.shared is not None:
+                self.shared.charge(cost)
 
     def delay(self) -> float:
-        """Return the seconds until the budget is no longer overdrawn."""
-        return self._budget.seconds_until(0)
+        """Return the seconds until the budget, and the one that it is a part of, are no longer overdrawn."""
+        own = self._budget.seconds_until(0)
+        return own if self.shared is None else max(own, self.shared.delay())
 
 
 class MeteredReader(asyncio.BufferedProtocol):
@@ -76,7 +84,7 @@ class MeteredReader(asyncio.BufferedProtocol):
 
     asyncssh processes all that it is given at once, and copies the rest for each packet. Bytes are processed for
     `SLICE_SECONDS`, the rest in a later turn of the loop, and nothing more is read meanwhile. A connection
-    that sends too much before it is authenticated is aborted.
+    that sends too much before it is authenticated is aborted, and so is one that asks without reading the answers.
     """
 
     def __init__(self, connection: asyncssh.SSHServerConnection) -> None:
@@ -133,6 +141,8 @@ class MeteredReader(asyncio.BufferedProtocol):
             self._count(len(data))
             spent = timer() - began
         self.budget.charge(timer() - began, taken)
+        if self._transport.get_write_buffer_size() > UNREAD_BYTES:
+            self._abort("it asks without reading the answers")
         delay = self.budget.delay()
         if self._received or delay:
             self._transport.pause_reading()
@@ -153,6 +163,9 @@ class MeteredReader(asyncio.BufferedProtocol):
         self._packets += self._last_packet - (last if self._last_packet >= last else 0)
         self._bytes += size
         if self._bytes > UNAUTHENTICATED_BYTES or self._packets > UNAUTHENTICATED_PACKETS:
-            self.fault = "it sent too much before it was authenticated"
-            self._received.clear()
-            self._connection.abort()
+            self._abort("it sent too much before it was authenticated")
+
+    def _abort(self, fault: str) -> None:
+        self.fault = fault
+        self._received.clear()
+        self._connection.abort()

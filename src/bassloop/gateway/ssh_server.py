@@ -15,9 +15,10 @@ import structlog
 import trio
 
 from bassloop.bridge import call_asyncio
-from bassloop.concurrency import shielded
+from bassloop.bridge.metering import TimeBudget
+from bassloop.concurrency import TTLCache, shielded
 from bassloop.gateway import algorithms
-from bassloop.gateway.admission import Admission, NotAdmitted
+from bassloop.gateway.admission import MAX_REMEMBERED, Admission, NotAdmitted
 from bassloop.gateway.authentication import Authentication, KeySource, still_is
 from bassloop.gateway.forward_command import CommandError, parse
 from bassloop.gateway.host_key import fingerprint, known_hosts_line
@@ -34,6 +35,11 @@ if TYPE_CHECKING:
     from bassloop.gateway.settings import GatewaySettings
 
 log = structlog.get_logger(__name__)
+
+LOGIN_SECONDS, LOGIN_RATE = 3.0, 0.4
+"""What the messages of all connections of one login may cost: so many seconds of processor time at once, and then
+so much of a second each second, beyond what their bytes pay for (see `bassloop.bridge.metering`)."""
+BUDGET_SECONDS = 3_600.0
 
 SHADOWED = (
     "not registered: of several runtimes on one connection this client only ever serves the first; "
@@ -96,6 +102,7 @@ class _Gateway:
         self._keys = keys
         self._pool = pool
         self._store = store
+        self._budgets = TTLCache[int, TimeBudget](MAX_REMEMBERED, BUDGET_SECONDS)
         self._admission = Admission(
             connections=settings.connections,
             per_address=settings.connections_per_address,
@@ -131,11 +138,21 @@ class _Gateway:
                     self._admission.refused(address)
                     return
             self._admission.authenticated(address)
+            assert connection.reader is not None
+            connection.reader.budget.shared = self._budget_of(connection.identity.id)
             with structlog.contextvars.bound_contextvars(login=connection.identity.login):
                 log.info("runner connected", kind=connection.kind)
                 await self._sessions(connection, name)
         finally:
             await self._close(connection)
+
+    def _budget_of(self, user_id: int) -> TimeBudget:
+        """Return the budget that all connections of a user share."""
+        budget = self._budgets.get(user_id)
+        if budget is None:
+            budget = TimeBudget(LOGIN_SECONDS, LOGIN_RATE)
+            self._budgets.store(user_id, budget)
+        return budget
 
     async def _handshake(self, stream: trio.SocketStream, connection: RunnerConnection) -> None:
         """Exchange keys and authenticate; `identity` stays None when that fails."""
