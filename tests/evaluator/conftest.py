@@ -113,6 +113,13 @@ class Evaluating:
         """Evaluate a hook; raises as `Evaluators.evaluate` does."""
         await self.evaluators.evaluate(hook(body, **more), self.host, key)  # type: ignore[arg-type]
 
+    async def spares(self) -> set[int]:
+        """Wait until there are two spares, and return their ids."""
+        with trio.fail_after(10):
+            while len(found := {each for each in descendants() if not descendants(each)}) < 2:
+                await trio.sleep(0.01)  # nothing tells when a process is there
+        return found
+
     def processes(self) -> list[int]:
         """The ids of the processes that descend from this one, zombies included."""
         return descendants()

@@ -211,9 +211,29 @@ async def test_a_cancelled_hook_leaves_no_process(small: Evaluating) -> None:
         alive = set(small.processes())
         nursery.cancel_scope.cancel()
     with trio.fail_after(5):
-        while set(small.processes()) == alive:  # nothing tells when a zombie is gone
+        while alive <= set(small.processes()):  # nothing tells when a zombie is gone
             await trio.sleep(0.01)
-    assert len(small.processes()) == len(alive) - 1
+    assert len(alive - set(small.processes())) == 1
+
+
+async def test_a_spare_is_used_once(small: Evaluating) -> None:
+    before = await small.spares()
+    await small.evaluate('(log "one")')
+    with trio.fail_after(5):
+        while before <= set(small.processes()):  # nothing tells when a zombie is gone
+            await trio.sleep(0.01)
+    after = await small.spares()
+    assert len(before - after) == len(after - before) == 1
+
+
+async def test_a_spare_that_was_killed_is_not_used(small: Evaluating) -> None:
+    for spare in await small.spares():
+        os.kill(spare, signal.SIGKILL)
+    with trio.fail_after(5):
+        while small.evaluators.statistics()["spares"]:  # the fork server tells the evaluators
+            await trio.sleep(0.01)
+    await small.evaluate('(log "well")')
+    assert small.host.logged == ["well"]
 
 
 async def test_the_next_hook_is_evaluated_after_one_that_was_killed(small: Evaluating) -> None:
@@ -277,6 +297,7 @@ async def test_too_many_hooks_that_wait_cost_the_repository_that_has_the_most() 
                 nursery.start_soon(wait, name, key)
                 await until(lambda count=count: len(made.host.checks) > count)
                 await until(lambda: not made.evaluators.statistics()["evaluating"])
+            await until(lambda: len(ended) == 2)
             assert ended == ["a1 HOOKS_WAITING", "b1 HOOKS_WAITING"]
             made.host.going.set()
     assert sorted(ended[2:]) == ["a2 succeeded", "b2 succeeded", "b3 succeeded"]

@@ -10,7 +10,7 @@ The fork server belongs to `run`, which starts it again when it dies. A hook's p
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import structlog
 import trio
@@ -22,6 +22,7 @@ from bassloop.evaluator.hook_process import EvaluatorLimits, HookProcess, IdlePr
 from bassloop.evaluator.messages import Describe, Described, Ending, Evaluate, Evaluated
 from bassloop.evaluator.server_process import ServerProcess, run_server
 from bassloop.evaluator.shares import FairLimiter, Place
+from bassloop.evaluator.spares import SpareProcesses
 from bassloop.evaluator.thunk_description import MAX_SMALL, describe
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ _RESTART: Final = Backoff(first=0.1, longest=30.0)
 _START_SECONDS: Final = 60.0
 """How long a hook waits for a fork server."""
 
+_SPARES: Final = 2
+"""Processes that are kept for hooks that are still to come."""
+
 _STABLE_SECONDS: Final = 60.0
 """How long a fork server has to live so that the next one is started without a delay."""
 
@@ -46,9 +50,12 @@ class Evaluators:
 
     def __init__(self, limits: EvaluatorLimits | None = None) -> None:
         self.limits = limits or EvaluatorLimits()
-        self._places = FairLimiter(self.limits.at_once)
+        self._places = FairLimiter(self.limits.at_once, on_unused=lambda: self._spares.fill())
         self._describing = FairLimiter(self.limits.at_once)
         self._idle = IdleProcesses(self.limits.waiting)
+        self._spares = SpareProcesses(
+            min(_SPARES, self.limits.at_once), is_quiet=lambda: not self._places.held
+        )
         self._server: ServerProcess | None = None
         self._ready = trio.Event()
         self._starts = 0
@@ -59,11 +66,12 @@ class Evaluators:
         return f"<Evaluators: {state}, {self._places}, {len(self._idle)} idle>"
 
     def statistics(self) -> dict[str, int]:
-        """Return how many hooks are evaluated, wait to be, and wait for answers; and the starts of the server."""
+        """Return how many hooks are evaluated, wait to be, and wait for answers; spares; starts of the server."""
         return {
             "evaluating": self._places.held,
             "queued": self._places.waiting,
             "idle": len(self._idle),
+            "spares": len(self._spares),
             "starts": self._starts,
         }
 
@@ -82,7 +90,12 @@ class Evaluators:
 
         Cancelled, it ends the server and all hooks' processes, and waits for that for a few seconds.
         """
-        task_status.started()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._spares.run)
+            task_status.started()
+            await self._keep_server()
+
+    async def _keep_server(self) -> NoReturn:
         failures = 0
         while True:
             self._starts += 1
@@ -141,9 +154,8 @@ class Evaluators:
         await place.take()
         try:
             server = await self._server_when_ready()
-            with server.fork() as (job, stream):
+            async with self._spares.process(server) as (job, stream):
                 process = HookProcess(self.limits, self._idle, host, place, job, stream)
-                await server.send(job)
                 return await process.run(request)
         finally:
             place.release()
@@ -158,6 +170,7 @@ class Evaluators:
 
     def _note_ready(self, server: ServerProcess, ready: Ready) -> None:
         self._server, self._failing = server, False
+        self._spares.use(server)
         self._ready.set()
         log.info("ready to evaluate hooks", confined_by=", ".join(ready.layers))
         if ready.missing:
@@ -166,3 +179,4 @@ class Evaluators:
     def _note_end(self) -> None:
         self._failing = self._server is None
         self._server, self._ready = None, trio.Event()
+        self._spares.use(None)

@@ -111,25 +111,28 @@ class ForkServer:
             raise _ControlClosed
         self._connections += (socket.socket(fileno=descriptor) for descriptor in descriptors)
         for message in self._reader.feed(data):
-            self._fork(message.job, self._connections.pop(0))
+            self._fork(message, self._connections.pop(0))
 
-    def _fork(self, job: int, connection: socket.socket) -> None:
+    def _fork(self, message: Fork, connection: socket.socket) -> None:
         try:
             pid = os.fork()
         except OSError:  # too many processes, or too little memory
             connection.close()
-            send(self._control, Ended(job, os.EX_OSERR << 8, 0.0, 0))
+            send(self._control, Ended(message.job, os.EX_OSERR << 8, 0.0, 0))
             return
         if pid == 0:
             status = 1
             try:
                 signal.set_wakeup_fd(-1)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                serve_one(limit_process(self._limits, self._base, connection))
+                limited = limit_process(self._limits, self._base, connection)
+                if message.ahead:
+                    rehearse()
+                serve_one(limited)
                 status = 0
             finally:
                 os._exit(status)
-        process = self._processes[pid] = _Process(job, pid, connection)
+        process = self._processes[pid] = _Process(message.job, pid, connection)
         self._watch(connection, 0, lambda: self._kill(process))
 
     def _kill(self, process: _Process) -> None:
@@ -190,6 +193,17 @@ def warm() -> None:
     for module in pkgutil.walk_packages(bass.__path__, "bassloop.bass."):
         if module.name != _NEEDS_TRIO:
             import_module(module.name)
+    rehearse()
+    gc.collect()
+    gc.freeze()
+
+
+def rehearse() -> None:
+    """Evaluate a hook that is like many.
+
+    A forked process shares its memory with the server until it writes there, and evaluating writes everywhere. A
+    process that has time for this copies it before its hook has come.
+    """
     event = {
         "event": "check_suite",
         "payload": {
@@ -214,8 +228,6 @@ def warm() -> None:
 
     bass.run_now(hook())
     describe(started[0])
-    gc.collect()
-    gc.freeze()
 
 
 def main() -> None:

@@ -259,9 +259,14 @@ class Described(Message, frozen=True):
 
 
 class Fork(Message, frozen=True):
-    """Fork a process for the socket that comes with this message."""
+    """Fork a process for the socket that comes with this message.
+
+    Args:
+        ahead: whether it has time to prepare itself, as there is no hook for it yet.
+    """
 
     job: int
+    ahead: bool = False
 
 
 class Ready(Message, frozen=True):

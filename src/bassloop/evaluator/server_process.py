@@ -78,9 +78,13 @@ class ServerProcess:
             self._jobs[job.number] = job
             yield job, trio.SocketStream(trio.socket.from_stdlib_socket(ours))
 
-    async def send(self, job: Job) -> None:
-        """Have a job's process forked. Raises EvaluatorLost."""
-        [message] = frames(Fork(job.number))
+    async def send(self, job: Job, *, ahead: bool = False) -> None:
+        """Have a job's process forked. Raises EvaluatorLost.
+
+        Args:
+            ahead: there is no hook for it yet, so it has time to prepare itself.
+        """
+        [message] = frames(Fork(job.number, ahead))
         rights = array("i", [job.socket.fileno()])
         try:
             async with self._sending:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import trio
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Callable, Hashable
 
 
 class FairLimiter:
@@ -16,11 +16,13 @@ class FairLimiter:
 
     Args:
         capacity: how many places there are; one key gets half of them at most, and at least one.
+        on_unused: called whenever the last place that was held is given back.
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, on_unused: Callable[[], None] = lambda: None) -> None:
         self.capacity = capacity
         self.per_key = max(1, capacity // 2)
+        self._on_unused = on_unused
         self._held: Counter[Hashable] = Counter()
         self._waiting: dict[Hashable, deque[trio.Event]] = {}
 
@@ -60,6 +62,8 @@ class FairLimiter:
         if not self._held[key]:
             del self._held[key]
         self._grant()
+        if not self._held:
+            self._on_unused()
 
     def _grant(self) -> None:
         while self._held.total() < self.capacity:
