@@ -86,6 +86,19 @@ async def test_names_of_any_length_and_content_stay_names(tmp_path: Path) -> Non
     assert not (tmp_path.parent / "x").exists()
 
 
+async def test_a_runner_has_no_steps_that_look_like_the_loops_own(tmp_path: Path) -> None:
+    async with a_store(tmp_path) as store:
+        async with recording(store, Tail(), "r") as recorder:
+            steps = [
+                progrock.Vertex(id=name, name=name) for name in ("hook:it", "[loop] x", "a\0b")
+            ]
+            await recorder.record(update(*steps, logs=[("hook:it", b"line\n")]))
+        found = await store.steps.of_run("r")
+        names = ["runner's hook:it", "runner's [loop] x", "a\ufffdb"]
+        assert [(step.digest, step.name) for step in found] == [(name, name) for name in names]
+        assert found[0].lines == 1
+
+
 async def test_a_log_beyond_its_limit_says_so_and_the_run_goes_on(tmp_path: Path) -> None:
     async with a_store(tmp_path, log_limit=10_000) as store:
         async with recording(store, Tail(), "r") as recorder:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
+from bassloop.checks.check_output import HOOK
 from bassloop.checks.run_quotas import RunQuota, RunQuotas
 from bassloop.checks.test_reports import ReportCollector, is_report
 from bassloop.concurrency import shielded
@@ -40,6 +41,8 @@ ENTRIES_AT_ONCE = 500
 YEAR = 366 * 86_400.0
 MAX_NAME = 4_096
 MAX_INPUTS = 1_000
+RESERVED = (HOOK, "loop:", "[hook]", "[loop]")
+"""How ids and names of the loop's own steps begin."""
 CLOSE_SECONDS = 10.0
 
 
@@ -151,8 +154,8 @@ class Recorder:
             self._steps.update(await self.store.steps.put(self.run_id, list(kept.values())))
 
     async def _append_update(self, log: progrock_pb2.VertexLog) -> None:
-        digest = log.vertex[:MAX_NAME]
-        if log.vertex not in self._steps:
+        digest = _runners_text(log.vertex)
+        if digest not in self._steps:
             await self._put([StepUpdate(digest=digest, name=digest)])
         at = _plausible(log.timestamp) if log.HasField("timestamp") else time.time()
         await self._append(digest, log.data, int(log.stream), at)
@@ -232,16 +235,22 @@ def _notice(why: str) -> bytes:
 
 def _step_update(vertex: progrock_pb2.Vertex) -> StepUpdate:
     return StepUpdate(
-        digest=vertex.id[:MAX_NAME],
-        name=vertex.name[:MAX_NAME],
+        digest=_runners_text(vertex.id),
+        name=_runners_text(vertex.name),
         started_at=_plausible(vertex.started) if vertex.HasField("started") else None,
         completed_at=_plausible(vertex.completed) if vertex.HasField("completed") else None,
         cached=vertex.cached,
-        error=vertex.error[:MAX_NAME] if vertex.HasField("error") else None,
+        error=_runners_text(vertex.error) if vertex.HasField("error") else None,
         cancelled=vertex.canceled,
         internal=vertex.internal,
-        inputs=tuple(name[:MAX_NAME] for name in vertex.inputs[:MAX_INPUTS]),
+        inputs=tuple(_runners_text(name) for name in vertex.inputs[:MAX_INPUTS]),
     )
+
+
+def _runners_text(text: str) -> str:
+    """Return an id or a name that a runner sent: cut, without NUL, and not one that the loop's own steps have."""
+    text = text[:MAX_NAME].replace("\0", "\ufffd")
+    return f"runner's {text}"[:MAX_NAME] if text.startswith(RESERVED) else text
 
 
 def _plausible(at: Timestamp) -> float:

@@ -173,10 +173,10 @@ def _words(words: frozenset[str]) -> str:
 def cut(text: str, limit: int = MAX_TEXT, note: str = _CUT) -> str:
     """Return text of at most `limit` bytes of UTF-8, cut at the end of a line where one is near.
 
-    An open code fence is closed, so that the note, and what follows, isn't code. Lone surrogates are
+    An open code fence is closed, so that the note, and what follows, isn't code. Lone surrogates and NUL are
     replaced.
     """
-    data = text.encode(errors="replace")
+    data = text.replace("\0", "\ufffd").encode(errors="replace")
     if len(data) <= limit:
         return data.decode()
     start = _prefix(data, limit - len(note.encode()))

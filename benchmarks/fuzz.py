@@ -1,0 +1,207 @@
+"""Fuzz the parsers that read what strangers send: `python -m benchmarks.fuzz --seconds 60`.
+
+Each input is made from a seed: pieces that mean something to the parser, put together, altered and cut at random.
+A parser may refuse an input with the errors that it promises, and may do nothing else: the first input that
+makes it raise anything, or take more than a tenth of a second of processor time, is printed with its seed, and
+`--seed` makes it again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from google.protobuf.message import DecodeError
+
+from bassloop.bridge.http2 import FrameScanner, TooManyFrames
+from bassloop.concurrency import TokenBucket
+from bassloop.evaluator import messages
+from bassloop.evaluator.conversation import Conversation
+from bassloop.evaluator.errors import ProtocolError
+from bassloop.evaluator.framing import MessageReader, frames
+from bassloop.evaluator.messages import ToProcess
+from bassloop.gateway.forward_command import CommandError, parse
+from bassloop.terminal import Terminal, render_lines
+from bassloop.wire import bass_pb2
+from bassloop.wire.nesting import flatten
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+SLOW_SECONDS = 0.1
+BATCH = 200
+
+CONTROLS = [
+    *(
+        b"\x1b[%b%c" % (number, final)
+        for number in (b"", b"2", b"999", b"1;3")
+        for final in b"@ABCDEFGHJKLMPXdrsu`"
+    ),
+    *(b"\x1b%c" % final for final in b"78DEMc[]P\\(_^X"),
+    *(
+        b"\x1b[31m",
+        b"\x1b[0m",
+        b"\x1b[38;5;9m",
+        b"\x1b[?25l",
+        b"\x1b]8;;http://a/\x07",
+        b"\x1b]8;;\x1b\\",
+    ),
+    *(
+        b"\n",
+        b"\r",
+        b"\t",
+        b"\b",
+        b"\x0b",
+        b"\x0c",
+        b"\0",
+        b"\x18",
+        b"\x9b",
+        b"\xff",
+        b"x",
+        b"some text",
+    ),
+    *("é".encode(), "中".encode(), "e\u0301".encode(), "中".encode()[:2], b" " * 60),
+]
+WORDS = ["forward", "--os", "--arch", "--priority", "-p", "linux", "amd64", "1", "-1"]
+WORDS += ["'", '"', "\\", "\0", "é", "=", "--"]
+MESSAGES = [
+    *frames(messages.ReadFile(1, "a")),
+    *frames(messages.RunThunk(2, b"thunk")),
+    *frames(messages.StartCheck(3, "check", "0" * 40, (), None, b"thunk")),
+    *frames(messages.Next(4, 2)),
+    *frames(messages.Wait(5, 3)),
+    *frames(messages.Log("info", "text")),
+    *frames(messages.Idle(6)),
+    *frames(messages.Chunk(b"piece")),
+    *frames(messages.Done(1)),
+    *frames(messages.Data(2, b"data")),
+    *frames(messages.Evaluated()),
+    *frames(messages.Failed("why", "where")),
+]
+
+
+def _thunks() -> list[bytes]:
+    """Thunks in images of thunks, and in paths of arguments."""
+    found = [bass_pb2.Thunk(entrypoint=["true"]).SerializeToString()]
+    for _ in range(4):
+        path = bass_pb2.Value(thunk_path=bass_pb2.ThunkPath(thunk=found[-1]))
+        image = bass_pb2.ThunkImage(thunk=found[-1])
+        found.append(bass_pb2.Thunk(args=[path], image=image).SerializeToString())
+    return found
+
+
+THUNKS = _thunks()
+
+
+def altered(chance: random.Random, pieces: Sequence[bytes], most: int) -> bytes:
+    """Return some pieces, one after the other, with a few bytes changed, doubled or left out."""
+    data = bytearray(b"".join(chance.choices(pieces, k=chance.randint(1, most))))
+    for _ in range(chance.choice((0, 0, 1, 2, 5))):
+        at = chance.randrange(len(data) + 1)
+        data[at : at + chance.choice((0, 1, 1, 4))] = chance.randbytes(chance.choice((0, 1, 1, 3)))
+    return bytes(data)
+
+
+def terminal(chance: random.Random) -> None:
+    """Settle bytes in pieces; the text is the same as of all of them at once."""
+    data = altered(chance, CONTROLS, 25)
+    whole, split = Terminal(4), Terminal(4)
+    text = whole.settle(data).text + whole.settle_rest().text
+    cut = chance.randrange(len(data) + 1)
+    other = split.settle(data[:cut]).text + split.settle(data[cut:]).text + split.settle_rest().text
+    assert text == other, data
+    render_lines(text.split(b"\n"))
+
+
+def conversation(chance: random.Random) -> None:
+    """Hear what a process says; answer some of its calls."""
+    data = altered(chance, MESSAGES, 8)
+    its = Conversation()
+    its.begin(messages.Evaluate("a", "null", True, "tree", "push", "", 1_000, b"{}"))
+    try:
+        its.receive(data)
+    except ProtocolError:
+        pass
+
+
+def answers(chance: random.Random) -> None:
+    """Hear what a daemon says, in the process."""
+    reader: MessageReader[ToProcess] = MessageReader(ToProcess)
+    try:
+        reader.feed(altered(chance, MESSAGES, 8))
+    except ProtocolError:
+        pass
+
+
+def command(chance: random.Random) -> None:
+    """Parse what a runner asks the gateway for."""
+    try:
+        parse(" ".join(chance.choices(WORDS, k=chance.randint(0, 8))))
+    except CommandError:
+        pass
+
+
+def http2(chance: random.Random) -> None:
+    """Scan the headers of frames, in pieces."""
+    scanner = FrameScanner(0, TokenBucket(50, 0, clock=lambda: 0.0))
+    data = bytearray(
+        altered(chance, [b"\0\0\x08\x06\0\0\0\0\0" + bytes(8), b"\0\0\x01\0\0\0\0\0\x01x"], 80)
+    )
+    try:
+        while data:
+            taken = scanner.scan(data[: chance.randint(1, 40)], chance.randint(1, 4))
+            assert taken > 0
+            del data[:taken]
+    except (ValueError, TooManyFrames):
+        pass
+
+
+def thunk(chance: random.Random) -> None:
+    """Flatten an encoded thunk."""
+    try:
+        flatten(altered(chance, THUNKS, 2), 1_000)
+    except (ValueError, DecodeError):
+        pass
+
+
+TARGETS: dict[str, Callable[[random.Random], None]] = {
+    each.__name__: each for each in (terminal, conversation, answers, command, http2, thunk)
+}
+
+
+def fuzz(name: str, seed: int, seconds: float, inputs: int | None = None) -> tuple[int, str | None]:
+    """Try inputs of one target; return how many, and what was found, if anything was."""
+    target, tried, end = TARGETS[name], 0, time.monotonic() + seconds
+    while time.monotonic() < end and (inputs is None or tried < inputs):
+        for number in range(seed + tried, seed + tried + BATCH):
+            began = time.thread_time()
+            try:
+                target(random.Random(number))
+            except Exception as error:  # noqa: BLE001  (that is what is looked for)
+                return tried, f"{name}, seed {number}: {error!r}"
+            if (took := time.thread_time() - began) > SLOW_SECONDS:
+                return tried, f"{name}, seed {number}: took {took:.2f} s"
+        tried += BATCH
+    return tried, None
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60.0, help="for each target")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("targets", nargs="*", help=", ".join(TARGETS))
+    options = parser.parse_args()
+    failed = False
+    for name in options.targets or TARGETS:
+        tried, found = fuzz(name, options.seed, options.seconds)
+        failed = failed or found is not None
+        sys.stdout.write(f"{name}: {tried:,} inputs, {found or 'nothing found'}\n")
+        sys.stdout.flush()
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

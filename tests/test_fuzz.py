@@ -1,0 +1,13 @@
+"""The parsers that read what strangers send, with inputs made at random (`python -m benchmarks.fuzz` tries more)."""
+
+from __future__ import annotations
+
+import pytest
+from benchmarks.fuzz import TARGETS, fuzz
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_parser_reads_or_refuses_whatever_comes(name: str) -> None:
+    tried, found = fuzz(name, seed=1 << 40, seconds=60, inputs=600)
+    assert found is None
+    assert tried
