@@ -24,7 +24,7 @@ from bassloop.bass.filesystem import (
     memory_file,
     repository_dir,
 )
-from bassloop.bass.host import ByteStream, Host
+from bassloop.bass.host import UNAVAILABLE, ByteStream, Host
 from bassloop.bass.json import from_python, to_python
 from bassloop.bass.path import CachePath, CommandPath, DirPath, FilePath, HostPath
 from bassloop.bass.printer import show
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from bassloop.bass.trio_driver import open_session
 
 __all__ = [
+    "UNAVAILABLE",
     "BassError",
     "Budget",
     "ByteStream",

@@ -74,7 +74,11 @@ class Host(Protocol):
         return datetime.now(UTC)
 
 
+UNAVAILABLE = "nothing here can "
+"""Begins the message about what a host can't do."""
+
+
 def _refusal(what: str) -> BassError:
     return BassError(
-        f"nothing here can {what}: run this script where there is a runtime, or leave that out"
+        f"{UNAVAILABLE}{what}: run this script where there is a runtime, or leave that out"
     )

@@ -48,8 +48,14 @@ def lint(path: Path) -> None:
     ):
         click.echo("there are no checks here; bassloop init proposes some")
     elif not errors and path.is_dir():
-        for event, sample in EVENTS.items():
-            outlook = trio.run(foresee, root, sample)
+        outlooks = {event: trio.run(foresee, root, sample) for event, sample in EVENTS.items()}
+        if all(outlook.fails for outlook in outlooks.values()):
+            why = {outlook.error: None for outlook in outlooks.values()}
+            for message in why:
+                click.echo(f"{root}: error: the hook fails: {message}")
+            errors += len(why)
+            outlooks = {}
+        for event, outlook in outlooks.items():
             checks = ", ".join(outlook.checks) or "no check"
             if outlook.error:
                 checks = (
@@ -59,5 +65,9 @@ def lint(path: Path) -> None:
                 )
             click.echo(f"{event} starts {checks}")
     if errors or warnings:
-        click.echo(f"{errors} errors, {warnings} warnings", err=True)
+        click.echo(f"{_count(errors, 'error')}, {_count(warnings, 'warning')}", err=True)
     sys.exit(1 if errors else 0)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -103,13 +104,28 @@ def _keys(text: str) -> tuple[str, ...]:
     return tuple(key.strip("\"'") for key in _KEY.findall(text))
 
 
+_WRONG_TYPES = {
+    "string_type": "it must be a text, in quotes",
+    "list_type": 'it must be a list, as in ["…"]',
+    "dict_type": "it must be a table, as in { name = … }",
+    "int_type": "it must be a whole number",
+}
+
+
 def _problem(name: str, lines: _Lines, error: Any) -> str:
     """Return one of pydantic's errors as a line for people."""
     path = [part for part in error["loc"] if not _internal(part)]
     kind, message = error["type"], error["msg"].removeprefix("Value error, ")
     if kind == "extra_forbidden":
         known = When if "when" in path[2:-1] else CheckDeclaration
-        message = f"there is no such key; there are {', '.join(sorted(known.model_fields))}"
+        there = sorted(known.model_fields)
+        similar = get_close_matches(str(path[-1]), there, n=1)
+        meant = f" (did you mean {similar[0]}?)" if similar else ""
+        message = f"there is no such key{meant}; there are {', '.join(there)}"
+    elif len(path) == 3 and path[-1] == "run" and kind in (*_WRONG_TYPES, "too_short"):
+        message = "it must be a line for the shell in quotes, or a list of commands"
+    elif kind in _WRONG_TYPES:
+        message = _WRONG_TYPES[kind]
     elif kind == "missing":
         message = (
             f'a check needs {path[-1]}, as in {path[-1]} = "pytest"'

@@ -162,6 +162,11 @@ class Outlook:
     checks: list[str]
     error: str | None = None
 
+    @property
+    def fails(self) -> bool:
+        """Whether the hook fails, and not only what it would have to run to go on."""
+        return self.error is not None and not self.error.startswith(bass.UNAVAILABLE)
+
 
 async def foresee(root: Path, event: Mapping[str, Any]) -> Outlook:
     """Evaluate a folder's hook for an event, without running anything."""

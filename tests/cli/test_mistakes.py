@@ -1,0 +1,131 @@
+"""Mistakes that people make in their first hour: each gets a message with its place, or with what is allowed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+
+from bassloop.cli import cli
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TOML = ".bassloop.toml"
+BASS = "project.bass"
+CHECK = '[checks.a]\nrun = "x"\n'
+HOOK = """(use (.git (linux/alpine/git)) (.github))
+(defn checks [src]
+  {:t (cd src COMMAND)})
+(defn github-hook [event client]
+  (let [*loop* client]
+    (github:check-hook event git:checkout checks)))
+"""
+
+IN_TOML = [
+    ('[checks.a]\nimage = "x"\n', ":1: checks.a.run: a check needs run"),
+    (CHECK + 'immage = "y"\n', ":3: checks.a.immage: there is no such key (did you mean image?)"),
+    (CHECK + "stages = []\n", ":3: checks.a.stages: there is no such key; there are caches, env"),
+    ("[checks.a]\nrun = 3\n", ":2: checks.a.run: it must be a line for the shell in quotes, or a list"),
+    ("[checks.a]\nrun = []\n", ":2: checks.a.run: it must be a line for the shell in quotes, or a list"),
+    ('[checks.a\nrun = "x"\n', ":1:10: this is not TOML"),
+    ("[checks.a]\nrun = pytest\n", ":2:7: this is not TOML"),
+    (CHECK + CHECK, ":3:10: this is not TOML: Cannot declare"),
+    (CHECK + 'needs = ["b"]\n', ":3: checks.a.needs: there is no check 'b'; there are a"),
+    (CHECK + 'needs = "a"\n', ":3: checks.a.needs: it must be a list"),
+    (CHECK + 'needs = ["a"]\n', ":3: checks.a.needs: these checks need each other: a → a"),
+    (CHECK + 'timeout = "soon"\n', ":3: checks.a.timeout: 'soon' is not a duration, such as 30s"),
+    (CHECK + "timeout = -1\n", ":3: checks.a.timeout: Input should be greater than 0"),
+    (CHECK + 'when = { events = ["psuh"] }\n', "when.events.0: Input should be 'push', 'pull_request'"),
+    (CHECK + 'matrix = { py = "3.11" }\n', ":3: checks.a.matrix.py: it must be a list"),
+    (CHECK + 'image = "py thon"\n', "'py thon' is not an image, such as \"python:3.13-slim\""),
+    ('[checks."a/b"]\nrun = "x"\n', "'a/b' is not a name: 1 to 100 printable characters, without slashes"),
+    (CHECK + "env = { N = 1 }\n", ":3: checks.a.env.N: it must be a text, in quotes"),
+    (CHECK + "env = []\n", ":3: checks.a.env: it must be a table"),
+    (CHECK + 'secrets = "TOKEN"\n', ":3: checks.a.secrets: it must be a list"),
+    (CHECK + 'services = { db = { image = "p", run = "p" } }\n', "checks.a.services.db.port: it is missing"),
+    (CHECK + 'services = { db = { image = "p", run = "p", port = "5432" } }\n', "port: it must be a whole number"),
+    ("checks = 3\n", ":1: checks: it must be a table"),
+]  # fmt: skip
+
+IN_BASS = [
+    ("(def x (+ 1 2)\n", ":1:1: error: unexpected end: ( is never closed"),
+    ("(def x 1))\n", ":1:10: error: unmatched )"),
+    ("(defn f [x) x]\n", ":1:11: error: unmatched ): [ of line 1 needs ]"),
+    ('(def x "abc)\n', ":1:8: error: unexpected end: the string is never closed"),
+    (HOOK.replace("src COMMAND", "srcs ($ make)"), ":3:11: error: unbound symbol: srcs (did you mean src?)"),
+    ("(dfn f [x] x)\n", ":1:2: error: unbound symbol: dfn (did you mean defn or fn?)"),
+    ("(def x 1.5)\n", 'not a number: 1.5 (a word that begins with a digit needs quotes: "1.5")'),
+    (HOOK.replace("COMMAND", "($ mkdir .venv)"), 'warning: .venv is the command venv; for the text write ".venv"'),
+    (HOOK.replace("COMMAND", "($ pip install a,b)"), "warning: a comma is white space: quote the whole word"),
+    (HOOK.replace("COMMAND", "($ head -n 010)"), 'warning: 010 is a number, and passed as 8; for the text write "010"'),
+    (HOOK.replace("COMMAND", "($ true)"), "warning: true is a value of the language"),
+    (HOOK.replace("COMMAND", "($ docker run a:b)"), 'a:b is looked up, as a member; for the text write "a:b"'),
+    ("(defn f [x] x)\n(f 1 2)\n", "error: the hook fails: the function takes 1 argument [x], given 2: 1 2"),
+    ('(use (.strings))\n(strings:jion "" [])\n', ".strings does not bind jion (did you mean join?)"),
+    ("(use (.gihub))\n", "there is no standard module .gihub (did you mean github?)"),
+    ("(def x {:a})\n", "error: the hook fails: bad syntax: {…} has no value for :a"),
+    ("(def x 1)\n", "error: the hook fails: project.bass does not bind github-hook; add (defn github-hook"),
+]  # fmt: skip
+
+ON_THE_COMMAND_LINE = [
+    ("lnt", "No such command 'lnt'. Did you mean lint?"),
+    ("github docter", "Did you mean doctor?"),
+    ("service instal", "Did you mean install or uninstall?"),
+    ("deliveries lst", "Did you mean list?"),
+    ("try --evnt push", "'--event'"),
+    ("try --event psuh", "'psuh' is not one of 'check_suite'"),
+    ("try --engine lxc", "'lxc' is not one of 'auto', 'podman', 'docker', 'sandbox', 'host'"),
+    ("try no-such-folder", "Directory 'no-such-folder' does not exist."),
+    ("lint no-such-folder", "Path 'no-such-folder' does not exist."),
+    ("fmt no-such-file", "no-such-file: No such file or directory"),
+    ("doc mpa", "nothing is called mpa: did you mean max, map?"),
+    ("logs", "RUN is missing: a run's id or the address of its page, or --last"),
+    ("logs --last", "there is no log: run `bassloop try` first"),
+    ("logs a/b", "'a/b' is no address of a run, such as https://"),
+    ("status", "there is no database"),
+    ("deliveries list", "are SQLITE_PATH and DATA_DIR the daemon's?"),
+    ("runner no/loop@", "it must be LOGIN@HOST or LOGIN@HOST:PORT"),
+    ("runner h --memory lots", "'lots' is not a size, such as 500MB"),
+    ("runner h --only everything", "--only everything: must be OWNER/REPO or OWNER/*"),
+    ("prune --keep-bytes much", "'much' is not a size, such as 500MB"),
+    ("restore no-such-backup", "is no backup: it has no backup.json"),
+    ("man burn", "there is no command bassloop burn"),
+    ("completion tcsh", "'tcsh' is not one of 'bash', 'fish', 'zsh'"),
+    ("backup", "Missing argument 'DIR'"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("XDG_STATE_HOME", "XDG_DATA_HOME", "DATA_DIR", "BASSLOOP_SETTINGS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        *((TOML, text, message) for text, message in IN_TOML),
+        *((BASS, text, message) for text, message in IN_BASS),
+    ],
+)
+def test_a_mistake_in_a_file_is_found_before_anything_runs(
+    tmp_path: Path, file: str, text: str, message: str
+) -> None:
+    (tmp_path / file).write_text(text)
+    done = CliRunner().invoke(cli, ["lint"])
+    assert message in done.output
+    assert done.exit_code == (0 if "warning: " in message else 1)
+    assert done.exception is None or isinstance(done.exception, SystemExit)
+
+
+@pytest.mark.parametrize(("line", "message"), ON_THE_COMMAND_LINE)
+def test_a_mistake_on_the_command_line_says_what_is_allowed(line: str, message: str) -> None:
+    done = CliRunner().invoke(cli, line.split())
+    assert done.output.startswith("bassloop: ")
+    assert message in done.output
+    assert done.exit_code in (1, 2)
+    assert isinstance(done.exception, SystemExit)
