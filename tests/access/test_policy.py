@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bassloop.access.policy import (
-    Fallback,
     OperatorRules,
     Policy,
     PolicyError,
@@ -19,6 +18,7 @@ from bassloop.access.policy import (
     read_rules,
     resolve_policy,
 )
+from bassloop.access.trust_policy import NamedUser
 
 SETTINGS = Policy(runner_wait=600, check_limit=3600)
 OPERATOR = """
@@ -39,7 +39,7 @@ def test_a_repository_that_says_nothing_gets_the_operators_default() -> None:
     operator = read_operator_rules(OPERATOR, "policy.toml")
     policy = resolve_policy(SETTINGS, operator, "hubot/other", Rules())
     assert policy.hold == "first-timers"
-    assert policy.fallback == (Fallback("ci", trusted=True),)
+    assert policy.fallback == (NamedUser("ci", trusted=True),)
     assert (policy.hooks_from, policy.check_limit, policy.supersede) == ("head", 3600, True)
 
 
@@ -50,7 +50,7 @@ def test_what_the_operator_says_for_a_repository_by_name_wins_over_its_own_file(
     )
     policy = resolve_policy(SETTINGS, operator, "octocat/hello", owners)
     assert (policy.hooks_from, policy.hold, policy.supersede) == ("base", "nobody", False)
-    assert policy.fallback == (Fallback("bot", trusted=False),)
+    assert policy.fallback == (NamedUser("bot", trusted=False),)
     assert policy.check_limit == 90
     assert resolve_policy(SETTINGS, operator, "octocat/other", owners).check_limit == 60
 

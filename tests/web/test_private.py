@@ -136,6 +136,10 @@ async def _a_private_run(site: Site) -> None:
     for run_id in ("of-a-push", RUN):
         await site.store.runs.start(run_id, "t", "hush-login", "linux/amd64", 100.0)
         await site.store.runs.end(run_id, "failed", "hush-message", 101.0)
+        run = await site.store.runs.get(run_id)
+        assert run is not None
+        await site.store.journals.append(run, "hush-login", "started", "hush-check")
+        await site.sign(run_id)
 
 
 def addresses(site: Site, method: str) -> list[str]:

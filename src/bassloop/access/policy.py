@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from bassloop.access.trust_policy import TrustPolicy, TrustRules
+from bassloop.access.trust_policy import NamedUser, TrustPolicy, TrustRules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,19 +38,6 @@ class PolicyError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Fallback:
-    """A user whose runners are used for what is sent by somebody who has none.
-
-    Args:
-        trusted: whether the operator named them. One whom the owners named must be able to write to the
-            repository, or they could name anybody.
-    """
-
-    login: str
-    trusted: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Policy:
     """The policy of one repository. Times are in seconds.
 
@@ -68,7 +55,7 @@ class Policy:
 
     hooks_from: HooksFrom = "head"
     hold: Hold = "nobody"
-    fallback: tuple[Fallback, ...] = ()
+    fallback: tuple[NamedUser, ...] = ()
     events: frozenset[str] = frozenset()
     supersede: bool = True
     runner_wait: float = 600.0
@@ -173,13 +160,13 @@ def resolve_policy(base: Policy, operator: OperatorRules, repository: str, owner
 def _with(policy: Policy, rules: Rules, *, trusted: bool) -> Policy:
     changes: dict[str, Any] = rules.model_dump(exclude_none=True)
     if "fallback" in changes:
-        changes["fallback"] = tuple(Fallback(login, trusted) for login in changes["fallback"])
+        changes["fallback"] = tuple(NamedUser(login, trusted) for login in changes["fallback"])
     if "events" in changes:
         changes["events"] = frozenset(changes["events"])
     if rules.trust is not None:
         named = rules.trust.model_dump(exclude_none=True)
         if "runners" in named:
-            named["runners"] = tuple(Fallback(login, trusted) for login in named["runners"])
+            named["runners"] = tuple(NamedUser(login, trusted) for login in named["runners"])
         changes["trust"] = replace(policy.trust, **named)
     return replace(policy, **changes)
 

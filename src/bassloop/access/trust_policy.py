@@ -11,8 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bassloop.access.policy import Fallback
-
 RunnersOfCheck = Literal["sender", "trusted", "both"]
 """Whose runners run a check: the sender's, a trusted one, or first one and then the other."""
 
@@ -37,6 +35,19 @@ class TrustRules(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
+class NamedUser:
+    """A user whose runners a policy names: as a fallback, or as trusted.
+
+    Args:
+        trusted: whether the operator named them. One whom the owners named must be able to write to the
+            repository, or they could name anybody.
+    """
+
+    login: str
+    trusted: bool
+
+
+@dataclass(frozen=True, slots=True)
 class TrustPolicy:
     """Whose word a repository's checks need.
 
@@ -47,7 +58,7 @@ class TrustPolicy:
         spot_check: the share of what succeeded elsewhere that a trusted runner runs again.
     """
 
-    runners: tuple[Fallback, ...] = ()
+    runners: tuple[NamedUser, ...] = ()
     checks: Mapping[str, RunnersOfCheck] = field(default_factory=dict)
     require_signature: bool = False
     spot_check: float = 0.0

@@ -115,6 +115,7 @@ async def cancel_run(loop: Loop, run_id: str, by: Person) -> bool:
     await require_writer(loop, check_run, by, "cancel this check", own=run)
     why = f"cancelled by {by.login}"
     log.info("run cancelled", run=run_id, by=by.login)
+    await loop.store.journals.append(run, by.login, "cancelled", run.check_name)
     if not loop.cancel(run_id, why):
         # Its delivery waits for another attempt, which will find the run over.
         await conclude(loop, await end_run(loop, run_id, RunState.CANCELLED, why))
@@ -133,6 +134,7 @@ async def approve_head(loop: Loop, run_id: str, by: Person) -> Sequence[Delivery
     await require_writer(loop, check_run, by, "approve this head")
     user = store.User(by.id, "", by.login)
     released = await loop.store.heads.approve(check_run.repository_id, run.head_sha, user)
+    await loop.store.journals.append(run, by.login, "approved", run.head_sha)
     log.info("head approved", head=run.head_sha, by=by.login, released=len(released))
     loop.approve_active(check_run.repository_id, run.head_sha, User(by.id, "", by.login))
     return released

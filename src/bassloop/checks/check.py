@@ -17,6 +17,7 @@ import trio
 
 from bassloop.access.policy import OWNERS_FILE
 from bassloop.checks import check_output
+from bassloop.checks.check_request import CheckRefused, CheckRequest, validate_request
 from bassloop.checks.conclude import Ending, conclude, end_run
 from bassloop.checks.loop import CheckHandle
 from bassloop.checks.recorder import Recorder, recording
@@ -27,7 +28,7 @@ from bassloop.concurrency import retry, shielded
 from bassloop.deliveries.inbox import MAX_POSTPONED
 from bassloop.github import CheckOutput, CheckRunDraft, GitHubError, Purpose, retry_after, spending
 from bassloop.lifecycle import RunState
-from bassloop.runtimes import NoRuntime, Platform, RunFailed, Runtime, RuntimeLost
+from bassloop.runtimes import NoRuntime, RunFailed, Runtime, RuntimeLost
 from bassloop.telemetry.spans import span
 from bassloop.units import format_duration
 
@@ -36,8 +37,7 @@ if TYPE_CHECKING:
 
     from bassloop.access.trust_policy import RunnersOfCheck
     from bassloop.checks.context import DeliveryContext
-    from bassloop.store import CheckRun, Run, ThunkRecord
-    from bassloop.wire import bass_pb2
+    from bassloop.store import CheckRun, Run
 
 log = structlog.get_logger(__name__)
 
@@ -47,30 +47,6 @@ MAX_RUNTIMES_TRIED = 3
 helped by being asked through each of the others."""
 
 
-class CheckRefused(Exception):
-    """A hook asked for a check that can't be; the message says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class CheckRequest:
-    """A check that a hook asks for.
-
-    Args:
-        record: the thunk as the store keeps it.
-        platform: what the thunk has to run on; None for any.
-        after: names of checks of the same head, started before, that must have succeeded first.
-        limit: seconds that it may run, if that is less than the policy's; None for the policy's.
-    """
-
-    name: str
-    sha: str
-    thunk: bass_pb2.Thunk
-    record: ThunkRecord
-    platform: Platform | None
-    after: tuple[str, ...] = ()
-    limit: float | None = None
-
-
 async def start_check(context: DeliveryContext, request: CheckRequest) -> CheckHandle:
     """Store a check, and start running it in the delivery's nursery.
 
@@ -78,7 +54,7 @@ async def start_check(context: DeliveryContext, request: CheckRequest) -> CheckH
     event of the head, or after a crash, is the same check, and runs once. Raises CheckRefused for a name
     or head that GitHub would not accept.
     """
-    _validate(context, request)
+    validate_request(context, request)
     return await _start(context, request, context.policy.trust.runners_of(request.name))
 
 
@@ -103,6 +79,8 @@ async def _start(
     )
     run = await loop.store.runs.get(check_run.run_id)
     assert run is not None
+    if created and context.rerun:
+        await loop.store.journals.append(run, context.sender.login, "rerun", run.check_name)
     if (active := loop.active_checks.get(run.id)) is not None:
         return context.started.setdefault(key, active)
     handle = context.started.setdefault(key, CheckHandle(run))
@@ -133,30 +111,6 @@ def _needed(context: DeliveryContext, request: CheckRequest) -> Iterator[CheckHa
                 f"check {request.name} needs {name}, which this event has not started before it"
             )
         yield handle
-
-
-def _validate(context: DeliveryContext, request: CheckRequest) -> None:
-    name, sha = request.name, request.sha
-    if not name.strip() or len(name) > 255 or not name.isprintable():
-        raise CheckRefused(f"a check's name is 1 to 255 printable characters, not {name[:40]!r}")
-    if len(sha) != 40 or not all(char in "0123456789abcdef" for char in sha):
-        raise CheckRefused(
-            f"check {name}: a head is a commit's 40 hexadecimal digits, not {sha[:60]!r}"
-        )
-    if name in (check_output.APPROVAL, check_output.SUPERSEDED):
-        raise CheckRefused(f"a check can't be named {name}: that name is the loop's own")
-    if check_output.is_verification(name):
-        raise CheckRefused(
-            f"a check's name can't end in {check_output.VERIFICATION}: such names are the loop's own"
-        )
-    if context.choice.fork and sha != context.head.sha:
-        raise CheckRefused(
-            f"check {name}: a fork's event can start checks of its own head only, "
-            f"{context.head.sha[:12]}, not of {sha[:12]}"
-        )
-    limit = context.loop.checks_per_delivery
-    if len(context.started) >= limit:
-        raise CheckRefused(f"check {name}: one event can start {limit} checks, and has done so")
 
 
 @dataclass(eq=False)
@@ -281,7 +235,11 @@ class ActiveCheck:
         context.note_retryable(self.verification.retryable_error)
         verification = await loop.store.runs.get(self.verification.run.id)
         assert verification is not None
-        return combine(ending, run, verification, loop.run_url(verification.id))
+        combined = combine(ending, run, verification, loop.run_url(verification.id))
+        action = "verified" if combined.state == ending.state else "not verified"
+        by = verification.runner_login or "nobody"
+        await loop.store.journals.append(run, by, action, f"{run.check_name}, in {verification.id}")
+        return combined
 
     async def _show_wait(self, runtime: Runtime, why: str) -> None:
         """Say on the check that it waits for others to end."""
@@ -492,6 +450,9 @@ class ActiveCheck:
             at=time.time(),
             runner_kind=runtime.kind,
         )
+        how = "a trusted runner's run" if self.trusted else "run"
+        about = f"{how} of {self.check_run.name} at {self.check_run.head_sha}, for {self.run_record.login}"
+        await loop.store.journals.append(self.run_record, runtime.login, "started", about)
         loop.tail.publish(run_id)
         with structlog.contextvars.bound_contextvars(runtime=runtime.id, runner=runtime.login):
             log.info("run started")

@@ -27,7 +27,7 @@ from bassloop.lifecycle import DeliveryState, RunState
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bassloop.access.policy import Fallback
+    from bassloop.access.trust_policy import NamedUser
     from bassloop.checks.loop import Loop
     from bassloop.deliveries.inbox import Slot
 
@@ -217,7 +217,9 @@ async def _remember_users(loop: Loop, event: Event, choice: RunnerChoice) -> Non
         await loop.store.users.put(store.User(user.id, user.node_id, user.login))
 
 
-async def _named_users(loop: Loop, named: Sequence[Fallback], repo: GitHubRepository) -> list[User]:
+async def _named_users(
+    loop: Loop, named: Sequence[NamedUser], repo: GitHubRepository
+) -> list[User]:
     """Return the users whose runners a policy names, as fallbacks or as trusted, and that may be used.
 
     One whom the owners named must be able to write to the repository: that is how they agree to run its code.

@@ -16,7 +16,8 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from bassloop import bass
-from bassloop.checks.check import CheckRefused, CheckRequest, start_check
+from bassloop.checks.check import start_check
+from bassloop.checks.check_request import CheckRefused, CheckRequest
 from bassloop.evaluator.errors import HookFailed, HookStopped, HostRefusal
 from bassloop.github import GitHubError, retry_after
 from bassloop.lifecycle import RunState

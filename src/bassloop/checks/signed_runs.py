@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -86,6 +87,11 @@ async def keep_statement(
         log.warning("statement refused", run=run.id, login=runtime.login, why=str(error))
         record = replace(record, problem=str(error))
     await loop.store.statements.put(record)
+    digest = hashlib.sha256(record.payload).hexdigest()
+    about = f"statement {digest} with key {record.fingerprint}"
+    if record.problem is not None:
+        about = f"{about}, which is refused: {record.problem}"
+    await loop.store.journals.append(run, runtime.login, "signed", about)
     return record
 
 

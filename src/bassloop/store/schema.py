@@ -331,6 +331,27 @@ _SPOT_CHECKS = (
 )
 
 
+# Entries name their run and repository by value: they outlive both.
+_JOURNAL = (
+    """
+    CREATE TABLE journal (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        number INTEGER NOT NULL,
+        at REAL NOT NULL,
+        repository_id INTEGER NOT NULL,
+        repository TEXT NOT NULL,
+        actor TEXT NOT NULL,
+        action TEXT NOT NULL,
+        run TEXT NOT NULL,
+        about TEXT NOT NULL,
+        previous TEXT NOT NULL,
+        hash TEXT NOT NULL,
+        UNIQUE (repository_id, number)
+    ) STRICT
+    """,
+)
+
+
 def migrations() -> Migrations:
     """Return all migrations, oldest first. Each is applied and noted in one transaction."""
     numbered = Migrations("bassloop")
@@ -393,6 +414,11 @@ def migrations() -> Migrations:
     @numbered(name="0012_spot_checks")
     def spot_checks(db: Database) -> None:
         for statement in _SPOT_CHECKS:
+            db.execute(statement)
+
+    @numbered(name="0013_journal")
+    def journal(db: Database) -> None:
+        for statement in _JOURNAL:
             db.execute(statement)
 
     return numbered

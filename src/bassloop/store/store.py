@@ -21,6 +21,7 @@ from bassloop.store.engine import Subject, open_engine, reads
 from bassloop.store.error_lines import ErrorLines
 from bassloop.store.errors import StoreError, StoreFull, is_disk_full
 from bassloop.store.heads import Heads
+from bassloop.store.journals import Journals
 from bassloop.store.logs.log_writer import MAX_WAITING_BYTES, LogQueue
 from bassloop.store.logs.logs import Logs
 from bassloop.store.maintenance.prune import prune
@@ -146,6 +147,7 @@ class Store(Subject):
         self.tests = Tests(engine)
         self.thunks = Thunks(engine)
         self.users = Users(engine)
+        self.journals = Journals(engine)
         self.logs = Logs(engine, self.steps, self._live, queue, blobs, log_limit)
 
     def statistics(self) -> StoreStatistics:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from quart.wrappers.base import BaseRequestWebsocket
     from quart_trio import QuartTrio
 
-    from bassloop.store import Page, RepeatedError, Run, Store, ThunkRecord
+    from bassloop.store import Page, RepeatedError, RepositoryRecord, Run, Store, ThunkRecord
     from bassloop.web.auth.web_sessions import Visitor
     from bassloop.web.web_context import WebContext
 
@@ -136,6 +136,14 @@ async def visible_errors(
     """Return the errors of a repository's runs with a text in them, of those that the visitor may see."""
     readable = await _readable(context)
     return await context.store.error_lines.search(repository, text, limit, readable=readable)
+
+
+async def visible_repository(context: WebContext, full_name: str) -> RepositoryRecord | None:
+    """Return a repository whose runs the visitor may see, or None."""
+    newest = await visible_runs(context, 1, repository=full_name)
+    if not newest.items:
+        return None
+    return await context.store.repositories.get(newest.items[0].repository_id)
 
 
 async def visible_checks(context: WebContext, repository: str, **filters: Any) -> list[Run]:

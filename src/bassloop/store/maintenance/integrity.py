@@ -13,6 +13,7 @@ from bassloop.lifecycle import LogState
 from bassloop.store import steps
 from bassloop.store.database import open_read_only
 from bassloop.store.errors import StoreError, StoreUnusable
+from bassloop.store.journals import find_broken_links
 from bassloop.store.logs.appender import repair_log
 from bassloop.store.logs.log_files import (
     LINE_RECORD,
@@ -81,6 +82,8 @@ def check(
     if problems != ["ok"]:
         raise DatabaseDamaged("the database is damaged: " + "; ".join(problems))
     yield from _check_references(db, repair)
+    # What was changed can't be known, so a journal isn't repaired.
+    yield from map(Defect, find_broken_links(db))
     yield from _check_logs(db, blobs, repair, in_use)
     if strays:
         yield from _check_strays(db, blobs, repair, in_use)

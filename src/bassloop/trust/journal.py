@@ -1,0 +1,66 @@
+"""The record of who did what: entries that are chained by their hashes, so that none can be changed unseen."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+FIRST = "0" * 64
+"""What stands for the hash before the first entry."""
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """Something that somebody did. Each repository has a chain of its own.
+
+    Args:
+        number: its place in the repository's chain, from 1.
+        at: seconds since the epoch.
+        actor: the login of whoever did it.
+        action: such as `started`, `signed`, `approved`, `cancelled`, `rerun`, `verified`.
+        run: the id of the run that it is about.
+        about: more of it, in words.
+        previous: the hash of the entry before.
+        hash: the SHA-256 of all the rest.
+    """
+
+    number: int
+    at: float
+    repository_id: int
+    repository: str
+    actor: str
+    action: str
+    run: str
+    about: str
+    previous: str
+    hash: str = ""
+
+    def computed_hash(self) -> str:
+        """Return the hash that the entry should have: that of its JSON without it, with sorted keys."""
+        fields = asdict(self)
+        del fields["hash"]
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+    def json(self) -> dict[str, Any]:
+        """Return the entry as an object of JSON."""
+        return asdict(self)
+
+
+def broken_links(entries: Iterable[JournalEntry]) -> Iterator[str]:
+    """Find what is wrong with the chains of entries, which are given in the order in which they were written."""
+    last: dict[int, JournalEntry] = {}
+    for entry in entries:
+        before = last.get(entry.repository_id)
+        name = f"entry {entry.number} of the journal of {entry.repository}"
+        if entry.hash != entry.computed_hash():
+            yield f"{name} was changed"
+        if entry.previous != (before.hash if before else FIRST):
+            yield f"{name} doesn't follow the one before: that was changed, or one is missing"
+        elif entry.number != (before.number if before else 0) + 1:
+            yield f"{name} has the wrong number"
+        last[entry.repository_id] = entry

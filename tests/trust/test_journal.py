@@ -1,0 +1,132 @@
+"""The journal: whatever is changed in it is found."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bassloop.store import open_store
+from bassloop.store.maintenance.integrity import check_store
+from bassloop.trust.journal import FIRST, JournalEntry, broken_links
+from tests.checks.test_actions import PULL, press, pulled
+from tests.checks.test_trusted import BOTH, a_loop, checked, trusted_runner
+from tests.records import a_run
+from tests.until import until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.repositories import MakeRepository
+
+
+def chain(length: int, repository: int = 1) -> list[JournalEntry]:
+    entries: list[JournalEntry] = []
+    for number in range(1, length + 1):
+        previous = entries[-1].hash if entries else FIRST
+        entry = JournalEntry(
+            number, 1.5, repository, "octocat/hello", "octocat", "started", "r", "☃", previous
+        )
+        entries.append(replace(entry, hash=entry.computed_hash()))
+    return entries
+
+
+def test_whole_chains_are_in_order_also_of_several_repositories() -> None:
+    one, other = chain(3), chain(2, repository=2)
+    assert not list(broken_links([one[0], other[0], one[1], other[1], one[2]]))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"actor": "mallory"},
+        {"at": 1.25},
+        {"about": ""},
+        {"run": "other"},
+        {"action": "approved"},
+        {"repository": "octocat/other"},
+    ],
+)
+def test_a_changed_entry_is_found(change: dict[str, object]) -> None:
+    entries = chain(3)
+    entries[1] = replace(entries[1], **change)  # type: ignore[arg-type]
+    assert [each for each in broken_links(entries) if "entry 2" in each and "was changed" in each]
+    # Its hash made to fit, the next one doesn't follow.
+    entries[1] = replace(entries[1], hash=entries[1].computed_hash())
+    assert [
+        each for each in broken_links(entries) if "entry 3" in each and "doesn't follow" in each
+    ]
+
+
+@pytest.mark.parametrize("missing", [0, 1])
+def test_a_missing_entry_is_found(missing: int) -> None:
+    entries = chain(3)
+    del entries[missing]
+    assert list(broken_links(entries))
+
+
+async def test_check_finds_a_row_that_was_changed(tmp_path: Path) -> None:
+    database, blobs = tmp_path / "loop.db", tmp_path / "blobs"
+    async with open_store(database, blobs) as store:
+        for _ in range(3):
+            await store.journals.append(a_run(), "octocat", "approved", "c0ffee")
+        assert [each.number for each in await store.journals.newest(a_run().repository_id)] == [
+            3,
+            2,
+            1,
+        ]
+    assert not list(check_store(database, blobs, in_use=False))
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("UPDATE journal SET actor = 'mallory' WHERE number = 2")
+    found = [each.what for each in check_store(database, blobs, in_use=False)]
+    assert any("entry 2 of the journal" in each and "was changed" in each for each in found)
+
+
+async def actions(its: object) -> list[tuple[str, str]]:
+    [repository] = {
+        run.repository_id
+        for run in (await its.store.runs.newest(public_only=False)).items  # type: ignore[attr-defined]
+    }
+    entries = await its.store.journals.following(repository, 0)  # type: ignore[attr-defined]
+    assert not list(broken_links(entries))
+    assert json.loads(json.dumps(entries[0].json()))["previous"] == FIRST
+    return [(each.actor, each.action) for each in entries]
+
+
+async def test_what_is_done_is_written_down(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with (
+        a_loop(make_repository, tmp_path, BOTH) as its,
+        its.runner(),
+        trusted_runner(its),
+    ):
+        await checked(its)
+        done = await actions(its)
+        assert sorted(done) == [
+            ("alice", "signed"),
+            ("alice", "started"),
+            ("alice", "verified"),
+            ("octocat", "started"),
+        ]
+        await press(its, "rerun", "again", name="it (trusted)", sender="octocat")
+        await until(lambda: not its.inbox.statistics()["handling"])
+        assert ("octocat", "rerun") in await actions(its)
+
+
+async def test_approvals_and_cancelled_runs_are_written_down(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with a_loop(make_repository, tmp_path, "", PULL, wait="600") as its:
+        its.standin.add_user("stranger")
+        its.standin.add_user("maintainer", permission="write")
+        await pulled(its, "g1")
+        await until(its.shown)
+        await press(its, "approve", "yes", name="it", sender="maintainer")
+        await press(its, "cancel", "no", name="it", sender="stranger")
+        await its.inbox.finished("g1")
+        assert await actions(its) == [("maintainer", "approved"), ("stranger", "cancelled")]
