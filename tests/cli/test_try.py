@@ -128,3 +128,19 @@ def test_a_full_disk_is_one_line(make_repository: MakeRepository) -> None:
             env=environment,
         )
     assert done.stderr.splitlines() == ["bassloop: the output can't be written: the disk is full"]
+
+
+def test_a_closed_output_is_quiet(make_repository: MakeRepository) -> None:
+    path = make_repository(":one (on src ($ true-or-not))")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = f"{sys.executable} -m bassloop try --engine host {path}"
+    for closed in (">&-", ">&- 2>&-"):
+        done = subprocess.run(
+            ["sh", "-c", f"{command} {closed}"],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+            env=environment,
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", "")

@@ -7,6 +7,7 @@ command imports what it needs when it is called, so that `bassloop --help` and `
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
@@ -144,6 +145,11 @@ def cli() -> None:
 
 def main(args: list[str] | None = None) -> Any:
     """Run a command, and exit with its status; with 130 if it was interrupted."""
+    # What was closed (`>&-`) is opened again, so that no other file gets its number, and is printed into.
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     try:
         return cli(args=args, prog_name=PROGRAM)
     except KeyboardInterrupt:
