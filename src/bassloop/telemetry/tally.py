@@ -1,7 +1,8 @@
 """Counts that parts keep of their own work: how often something ended how, and how long it took.
 
-Plain numbers, for the one thread that everything here runs in. Parts show them in their
-`statistics`; what collects metrics reads them there, so that no part knows of metrics.
+Plain numbers, for the one thread that everything here runs in. Parts show them in their `statistics`, and
+`daemon/metrics.py` makes metrics of them when they are scraped. prometheus_client's own classes are for that module
+alone: they need a name and a registry where they are counted, and don't show what they have counted.
 """
 
 from __future__ import annotations
