@@ -49,7 +49,7 @@ class NamedUser:
 
 @dataclass(frozen=True, slots=True)
 class TrustPolicy:
-    """Whose word a repository's checks need.
+    """The policy that says which runners' signatures a repository's checks need.
 
     Args:
         runners: the users whose runners are trusted.
@@ -72,7 +72,7 @@ class TrustPolicy:
 
     @property
     def is_demanding(self) -> bool:
-        """Whether any check may need a trusted runner.
+        """True if any check may need a trusted runner.
 
         Then the hook's own thunks need one too: what they answer goes into the thunks of checks.
         """

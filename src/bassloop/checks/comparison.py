@@ -1,4 +1,4 @@
-"""What differs between two runs of a check: their thunks, their steps' times, and their logs. Pure.
+"""Compare two runs of a check: their thunks, their steps' times, and their logs. Pure.
 
 Text that differs in every run (times, durations, hashes, addresses, temporary paths) counts as equal.
 """

@@ -159,7 +159,7 @@ class RunQuotas:
 
 @dataclass(eq=False)
 class RunQuota:
-    """What one run may still store.
+    """The amount that one run may still store.
 
     Args:
         exceeded: why no more of its logs is kept; None while they are.
@@ -180,7 +180,7 @@ class RunQuota:
 
     @property
     def steps(self) -> int:
-        """How many steps the run may have."""
+        """The number of steps that the run may have."""
         return self.quotas.limits.run_steps
 
     @property

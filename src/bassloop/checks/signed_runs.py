@@ -1,4 +1,4 @@
-"""What a runner has signed of a run: checked against what the loop saw itself, and kept."""
+"""Signed statements of runners about runs: checked against the loop's own observations, and stored."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ STATEMENT, SIGNATURE = "bassloop-statement-bin", "bassloop-signature-bin"
 
 @dataclass(eq=False)
 class CallObservation:
-    """What the loop sees of one call to a runner, and what the runner says of it in the end.
+    """The loop's observations of one call to a runner, and the runner's own statement at its end.
 
     Args:
         log: what came of the log.

@@ -1,4 +1,4 @@
-"""What a trusted runner's answer means for a check that ran on its sender's runner, and for itself."""
+"""The effect of a trusted runner's answer on the check that it confirms, and on its own check run."""
 
 from __future__ import annotations
 

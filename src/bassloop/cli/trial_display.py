@@ -66,7 +66,7 @@ class _Seen:
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """How a check ended.
+    """The result of a check.
 
     Args:
         conclusion: the one that GitHub was told, or None.
@@ -83,7 +83,7 @@ class CheckResult:
 
     @property
     def passed(self) -> bool:
-        """Whether GitHub was told that it succeeded."""
+        """True if GitHub was told that it succeeded."""
         return self.conclusion == "success"
 
 

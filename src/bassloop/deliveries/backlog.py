@@ -25,7 +25,7 @@ FEW = 5
 
 @dataclass(eq=False)
 class Pace:
-    """How quickly deliveries end. Times are seconds on one monotonic clock."""
+    """The pace at which deliveries end. Times are seconds on one monotonic clock."""
 
     _ended: deque[float] = field(default_factory=lambda: deque(maxlen=10_000), init=False)
 
@@ -46,7 +46,7 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class BudgetReport:
-    """What a credential's points are spent on.
+    """A report of the purposes that a credential's points are spent on.
 
     Args:
         credential: whose budget it is.

@@ -66,7 +66,7 @@ class Head:
 
     @property
     def place(self) -> str | None:
-        """Where it is the head: a branch, or ``#NUMBER`` for a fork's pull request."""
+        """The place where it is the head: a branch, or ``#NUMBER`` for a fork's pull request."""
         if self.branch is not None:
             return self.branch
         return f"#{self.pull_request}" if self.fork and self.pull_request else None

@@ -58,7 +58,7 @@ class Disconnected(RunnerEvent):
 
 @dataclass(frozen=True, slots=True)
 class DriverChosen(RunnerEvent):
-    """How commands run on this machine.
+    """The way in which commands run on this machine was chosen.
 
     Args:
         kind: `podman`, `docker`, `sandbox` or `host`.

@@ -144,7 +144,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class StatementRecord:
-    """What a runner has signed of a run, as it came.
+    """A runner's signed statement about a run, as received.
 
     Args:
         payload: the statement.
@@ -333,7 +333,7 @@ class LogText:
 
 @dataclass(frozen=True, slots=True)
 class LoginRecord:
-    """What GitHub said of a login.
+    """GitHub's answer about a login.
 
     Args:
         keys: lines of an authorized_keys file.

@@ -78,7 +78,7 @@ class LoopClient:
 
 @dataclass(frozen=True, slots=True)
 class LoopTools:
-    """What an agent can ask of a loop. Each method is a tool, whose description is its docstring."""
+    """The tools with which an agent asks a loop. Each method is a tool, whose description is its docstring."""
 
     loop: LoopClient
 

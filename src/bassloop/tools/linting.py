@@ -164,7 +164,7 @@ class Outlook:
 
     @property
     def fails(self) -> bool:
-        """Whether the hook fails, and not only what it would have to run to go on."""
+        """True if the hook itself fails, and doesn't just need something run to go on."""
         return self.error is not None and not self.error.startswith(bass.UNAVAILABLE)
 
 

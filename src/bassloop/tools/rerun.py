@@ -55,7 +55,7 @@ class RemoteRun:
 
 @dataclass(frozen=True, slots=True)
 class RerunOptions:
-    """How a thunk is run here.
+    """The options for running a thunk here.
 
     Args:
         driver: containers, the host, or containers if an engine works.

@@ -34,7 +34,7 @@ LOOPS_OWN = "loop:"
 
 @dataclass(eq=False)
 class VerificationReport:
-    """What was checked, and what came of it.
+    """The report of a verification: what was checked, and the outcome.
 
     Args:
         right: what was found to be so.

@@ -23,7 +23,7 @@ class TrialError(Exception):
 
 @dataclass(eq=False)
 class WorkingCopy:
-    """What is tried of a folder. Made with :meth:`open`.
+    """A copy of a folder for a trial. Made with :meth:`open`.
 
     Args:
         source: the repository or folder that is tried; it is only read.

@@ -29,7 +29,7 @@ PASSED, FAILED = "PASSED", "FAILED"
 
 @dataclass(frozen=True, slots=True)
 class RunnerDescription:
-    """How a runner runs thunks.
+    """A runner's description of itself.
 
     Args:
         version: of the program.
@@ -46,7 +46,7 @@ class RunnerDescription:
 
 @dataclass(frozen=True, slots=True)
 class RunStatement:
-    """What a runner states of a run. Times are in seconds since the epoch, by its own clock.
+    """A runner's statement about a run. Times are in seconds since the epoch, by its own clock.
 
     Args:
         run: the run's id, which is never used twice.

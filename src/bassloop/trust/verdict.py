@@ -1,4 +1,4 @@
-"""Whether a signed statement is about a run, and by the key that it should be by."""
+"""The verdict about a signed statement: if it is about a run, and signed with the expected key."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ExpectedRun:
-    """What a loop knows of a run itself, without the runner's word.
+    """The loop's own knowledge of a run, without the runner's word.
 
     Args:
         run: the run's id.

@@ -59,12 +59,12 @@ class ThunkDriver(ABC, Generic[GraphT]):
     @property
     @abstractmethod
     def engine_name(self) -> str:
-        """What runs commands, in a few words."""
+        """The program that runs commands, in a few words."""
 
     @property
     @abstractmethod
     def uses_images(self) -> bool:
-        """Whether commands run in the images that thunks name."""
+        """True if commands run in the images that thunks name."""
 
     @abstractmethod
     def graph(self, call: CallResources) -> GraphT:

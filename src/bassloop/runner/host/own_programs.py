@@ -1,4 +1,4 @@
-"""What commands on the host may use of the user's: their PATH, toolchains below their home, and the way to the network.
+"""The user's own things that commands on the host may use: PATH, toolchains below the home, the way to the network.
 
 Commands have a home of their own, in which programs of rustup or nvm wouldn't be found. Folders with keys, or with
 what the user has configured or installed for their own work, aren't among these.
@@ -64,7 +64,7 @@ NETWORK = (
 
 @dataclass(frozen=True, slots=True)
 class OwnPrograms:
-    """What commands may use of the user's.
+    """The user's own programs that commands may use.
 
     Args:
         folders: mounted for them, read-only, at the same paths.

@@ -1,4 +1,4 @@
-"""What changed since the last green run of the same check; and whether the same thunk is known to do both."""
+"""The changes since the last green run of the same check, and the outcomes of the same thunk."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class AddedLine:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What differs between a run and the last green one.
+    """The differences between a run and the last green one.
 
     Args:
         compare_url: the commits between on GitHub; None if it is the same commit, or GitHub isn't known.
@@ -63,7 +63,7 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """How often the very same thunk succeeded and failed. Both is proof that it is flaky."""
+    """Counts of the outcomes of the very same thunk. If it has both succeeded and failed, it is flaky."""
 
     succeeded: int = 0
     failed: int = 0

@@ -1,4 +1,4 @@
-"""What a runner has signed of a run: as files, and as what a run's page says of it."""
+"""A runner's signed statements about a run: as files, and on the run's page."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _RUNNERS = {"go": "Go runners", "openssh": "runners behind OpenSSH"}
 
 @dataclass(frozen=True, slots=True)
 class SignatureView:
-    """What a run's page says of the signature.
+    """The signature as a run's page shows it.
 
     Args:
         state: `signed`, `refused` or `none`.
