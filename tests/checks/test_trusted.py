@@ -286,3 +286,46 @@ async def test_a_loop_that_was_killed_meanwhile_does_not_take_the_senders_word(
         await its.inbox.finished("g")
         await until(lambda: all(run["conclusion"] for run in standin.check_runs))
         assert "success" not in [run["conclusion"] for run in standin.check_runs]
+
+
+DEPENDS = """
+(defn github-hook [event client]
+  (client:start-check
+    (with-image (if (= event:payload:kind "honest") ($ sh -c "./test") ($ sh -c "true"))
+      {:repository "alpine" :platform {:os "linux"}})
+    "it" event:payload:check_suite:head_sha))
+"""
+
+
+@pytest.mark.parametrize("policy", [BOTH, SPOT], ids=["both", "spot check"])
+async def test_what_was_verified_for_another_thunk_of_the_commit_verifies_nothing(
+    make_repository: MakeRepository, tmp_path: Path, policy: str
+) -> None:
+    async with (
+        a_loop(make_repository, tmp_path, policy, DEPENDS) as its,
+        its.runner(),
+        trusted_runner(its) as trusted,
+    ):
+        first = await checked(its, kind="honest")
+        assert first["conclusion"] == "success"
+        # As if a newer head had superseded it, and the branch was set back since.
+        stored = await its.store.checks.of_run(first["external_id"])
+        assert stored is not None
+        await its.store.checks.void(stored.row)
+        second = await checked(its, "again", kind="a lie")
+        assert second["id"] != first["id"]
+        assert second["conclusion"] == "action_required"
+        assert "another thunk" in said(second)
+        assert len(trusted.told) == 1
+
+
+async def test_whoever_cancels_their_own_verification_has_nothing_green(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with a_loop(make_repository, tmp_path, SPOT, wait="600") as its, its.runner():
+        await its.deliver(await its.standin.payload("check_suite"), "g")
+        await until(lambda: len(its.standin.check_runs) == 2 and its.shown())
+        await press(its, "cancel", "no", name="it (trusted)", sender="octocat")
+        await its.inbox.finished("g")
+        assert its.check_run()["conclusion"] == "action_required"
+        assert "cancelled by octocat" in said(its.check_run())

@@ -23,7 +23,12 @@ from bassloop.checks.loop import CheckHandle
 from bassloop.checks.recorder import Recorder, recording
 from bassloop.checks.signed_runs import CallObservation, keep_statement
 from bassloop.checks.supersede import superseded
-from bassloop.checks.trusted_runs import combine, contrary_answer, is_spot_checked
+from bassloop.checks.trusted_runs import (
+    combine,
+    contrary_answer,
+    has_signed_thunk,
+    is_spot_checked,
+)
 from bassloop.concurrency import retry, shielded
 from bassloop.deliveries.inbox import MAX_POSTPONED
 from bassloop.github import CheckOutput, CheckRunDraft, GitHubError, Purpose, retry_after, spending
@@ -235,7 +240,13 @@ class ActiveCheck:
         context.note_retryable(self.verification.retryable_error)
         verification = await loop.store.runs.get(self.verification.run.id)
         assert verification is not None
-        combined = combine(ending, run, verification, loop.run_url(verification.id))
+        url, thunk = loop.run_url(verification.id), self.request.record.sha256
+        combined = combine(ending, run, verification, url)
+        if combined.state == RunState.SUCCEEDED and not await has_signed_thunk(
+            loop, verification, thunk
+        ):
+            message = f"the trusted runner ran another thunk ({url}); run the check again"
+            combined = Ending(RunState.ACTION_REQUIRED, message)
         action = "verified" if combined.state == ending.state else "not verified"
         by = verification.runner_login or "nobody"
         await loop.store.journals.append(run, by, action, f"{run.check_name}, in {verification.id}")

@@ -58,6 +58,21 @@ def combine(ending: Ending, run: Run, verification: Run, url: str) -> Ending:
     return ending
 
 
+async def has_signed_thunk(loop: Loop, run: Run, thunk: str) -> bool:
+    """Return whether a run's runner has signed that it ran the thunk with this SHA-256.
+
+    A verification may be of an earlier event of the head, for which the hook made another thunk.
+    """
+    record = await loop.store.statements.get(run.id)
+    if record is None or record.problem is not None:
+        return False
+    try:
+        signed = SignedStatement.decode(record.payload, record.signature)
+        return signed.statement().thunk == thunk
+    except UntrustedStatement:
+        return False
+
+
 async def contrary_answer(loop: Loop, run: Run) -> str | None:
     """Return the page of an earlier run of the same check, head and thunk that a runner has signed as failed."""
     earlier = await loop.store.runs.newest(
