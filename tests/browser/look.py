@@ -55,7 +55,7 @@ class Playing:
         """What the scene found at its end; the console must not have complained."""
         line = await self._line()
         assert "found" in line, line
-        assert line["complaints"] == []
+        assert line["complaints"] == [], line
         return dict(line["found"])
 
     async def _line(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from bassloop.store import StepUpdate
+from bassloop.store import ReportedTest, StepUpdate
 from bassloop.tools.trial import TrialOptions, open_trial
 from tests.loop.test_whole_path import check_run, tried
 
@@ -260,9 +260,13 @@ PAGES = (
     "/runs/failed",
     "/runs/empty",
     "/runs/failed/vertexes/{row}",
+    "/runs/failed/changes",
+    "/runs/failed/tests",
     "/thunks/DIGEST",
     "/repositories/octocat/hello-world",
     "/repositories/octocat/hello-world/pulls/42",
+    "/repositories/octocat/hello-world/errors",
+    "/repositories/octocat/hello-world/tests?check=tests&name=adds",
     "/looks",
     "/nowhere",
 )
@@ -273,6 +277,10 @@ async def test_axe_finds_nothing_on_any_page(tmp_path: Path, path: str) -> None:
     async with shown(tmp_path) as trial:
         row = await a_failed_run(trial.site)
         await trial.site.queued("empty", created_at=BEGAN)
+        await trial.store.tests.put(
+            "failed", [ReportedTest("adds", "failed", 0.5, "no", "a.py", 3)]
+        )
+        await trial.store.error_lines.put("failed", ["no such type"])
         await step(trial.store, "empty", "wait", 0, None)
         address = f"{trial.url}{path.format(row=row)}"
         found = await look(scenes.accessible, address, AXE=os.environ.get("AXE", _axe()))
