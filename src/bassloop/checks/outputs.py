@@ -168,7 +168,8 @@ class Outputs:
             # Runners keep outputs of forks' heads apart, and whether this was one isn't stored.
             # So they do those of a commit that had to be trusted.
             for fork, isolation in product(("false", "true"), ("", run.head_sha)):
-                metadata = {"bassloop-isolation": isolation, **_metadata(run, fork)}
+                isolated = {"bassloop-isolation": isolation} if isolation else {}
+                metadata = {**isolated, **_metadata(run, fork)}
                 try:
                     return await self._begin(runtime, source, metadata)
                 except _NotCached as error:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from bassloop.tools.verification import VerificationReport
 
-FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command()
@@ -65,13 +65,13 @@ def verify(
     from bassloop.tools.log_feed import FeedError, parse_run_address
     from bassloop.tools.verification import render, verify_file, verify_run
 
-    known = None if keys is None else keys.read_text(errors="replace")
+    known = None if keys is None else _read(keys).decode(errors="replace")
     path = Path(statement)
 
     run: Callable[[], Awaitable[VerificationReport]]
     if path.is_file():
-        given = None if thunk is None else thunk.read_bytes()
-        text = path.read_bytes()
+        given = None if thunk is None else _read(thunk)
+        text = _read(path)
         run = partial(verify_file, text, thunk=given, keys=known, online=not offline)
     else:
         try:
@@ -92,3 +92,10 @@ def verify(
         context.exit(1)
     missing = " as far as it could be checked" if report.unchecked else ""
     click.echo(f"The statement is right{missing}.")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise click.ClickException(f"{path} can't be read: {error.strerror}") from error

@@ -152,8 +152,7 @@ async def verify_file(
     else:
         check_thunk(thunk, report.stated, report)
     report.unchecked.append("the log, and that the run is known to a loop: give the run's address")
-    async with _client(()) as client:
-        await _check_listing(client, signed, keys, online, report)
+    await _check_listing(signed, keys, online, report)
     return report
 
 
@@ -186,7 +185,7 @@ async def verify_run(
             f"the log is the one that was signed for ({len(logs)} steps have one)",
             "the log is another one than was signed for, or was cut at the loop's limit",
         )
-        await _check_listing(client, signed, keys, online, report)
+    await _check_listing(signed, keys, online, report)
     return report
 
 
@@ -200,7 +199,6 @@ def _client(headers: Sequence[tuple[str, str]]) -> httpx.AsyncClient:
 
 
 async def _check_listing(
-    client: httpx.AsyncClient,
     signed: SignedStatement,
     keys: str | None,
     online: bool,
