@@ -2,7 +2,7 @@
 
 Each input is made from a seed: pieces that mean something to the parser, put together, altered and cut at random.
 A parser may refuse an input with the errors that it promises, and may do nothing else: the first input that
-makes it raise anything, or take more than a tenth of a second of processor time, is printed with its seed, and
+makes it raise anything, or take more than half a second of processor time, is printed with its seed, and
 `--seed` makes it again.
 """
 
@@ -31,7 +31,7 @@ from bassloop.wire.nesting import flatten
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-SLOW_SECONDS = 0.1
+SLOW_SECONDS = 0.5
 BATCH = 200
 
 CONTROLS = [

@@ -78,17 +78,29 @@ class Flood(asyncssh.SSHUNIXSession[bytes]):
             asyncio.get_running_loop().call_later(0.002, self._send)
 
 
-class Logs(RuntimeBase):
-    """Answers each call with one log, again and again."""
+def a_log(text: bytes) -> progrock_pb2.StatusUpdate:
+    data = text * (MESSAGE_BYTES // len(text))
+    return progrock_pb2.StatusUpdate(logs=[progrock_pb2.VertexLog(vertex="it", data=data)])
 
-    def __init__(self, text: bytes) -> None:
-        self._log = progrock_pb2.VertexLog(vertex="it", data=text * (MESSAGE_BYTES // len(text)))
+
+UPDATES = {
+    "empty logs": progrock_pb2.StatusUpdate(logs=[progrock_pb2.VertexLog()] * 300_000),
+    "steps": progrock_pb2.StatusUpdate(
+        vertexes=[progrock_pb2.Vertex(id=str(number)) for number in range(20_000)]
+    ),
+}
+
+
+class Updates(RuntimeBase):
+    """Answers each call with one message, again and again."""
+
+    def __init__(self, update: progrock_pb2.StatusUpdate) -> None:
+        self._update = update
 
     async def Run(self, stream) -> None:  # type: ignore[no-untyped-def]
         await stream.recv_message()
-        update = progrock_pb2.StatusUpdate(logs=[self._log])
         while True:
-            await stream.send_message(runtime_pb2.RunResponse(progress=update))
+            await stream.send_message(runtime_pb2.RunResponse(progress=self._update))
 
     Read = Export = ExportPath = Publish = Resolve = Run
 
@@ -106,15 +118,23 @@ async def test_frames_without_an_answer(target: Target, names: tuple[str, ...]) 
             await target.withstand(f"a flood of {name} frames", pushes)
 
 
+async def withstand_updates(target: Target, name: str, update: progrock_pb2.StatusUpdate) -> None:
+    async def push() -> None:
+        await target.push(HOOK)
+        await trio.sleep_forever()
+
+    async with (
+        open_grpc_server([Updates(update)]) as new_session,
+        registered(target, new_session),
+    ):
+        await target.withstand(name, push)
+
+
 async def test_logs_that_are_dear_to_settle(target: Target) -> None:
     for name, text in LOGS.items():
-        async with (
-            open_grpc_server([Logs(text)]) as new_session,
-            registered(target, new_session),
-        ):
+        await withstand_updates(target, f"a log of {name}", a_log(text))
 
-            async def push() -> None:
-                await target.push(HOOK)
-                await trio.sleep_forever()
 
-            await target.withstand(f"a log of {name}", push)
+async def test_messages_with_very_many_steps_or_logs(target: Target) -> None:
+    for name, update in UPDATES.items():
+        await withstand_updates(target, f"messages of {name}", update)

@@ -14,6 +14,7 @@ from bassloop.bridge import open_bridge
 from bassloop.bridge.grpc import ChannelLimits, open_grpc_server
 from bassloop.bridge.memory_channel import memory_opener
 from bassloop.runtimes import Platform, Pool, RunFailed, Runtime, RuntimeLost
+from bassloop.runtimes.runtime import MAX_ENTRIES
 from bassloop.wire import bass_pb2, progrock_pb2, runtime_pb2
 from bassloop.wire.runtime_grpc import RuntimeBase
 
@@ -266,6 +267,18 @@ async def test_an_answer_without_what_was_asked_for_is_malformed(runner, service
     service.Run = empty
     async with open_bridge(), open_grpc_server([service]) as new_session:
         with pytest.raises(RunFailed, match="a RunResponse without progress") as failed:
+            await everything(runtime(memory_opener(new_session)).run(THUNK, {}))
+    assert failed.value.status == "MALFORMED"
+
+
+async def test_very_many_steps_and_logs_in_one_message_are_malformed(service):
+    async def crowded(stream):
+        update = progrock_pb2.StatusUpdate(logs=[progrock_pb2.VertexLog()] * (MAX_ENTRIES + 1))
+        await service._answer(stream, runtime_pb2.RunResponse(progress=update))
+
+    service.Run = crowded
+    async with open_bridge(), open_grpc_server([service]) as new_session:
+        with pytest.raises(RunFailed, match="more than 20,000 steps and logs") as failed:
             await everything(runtime(memory_opener(new_session)).run(THUNK, {}))
     assert failed.value.status == "MALFORMED"
 

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 Progress = progrock_pb2.StatusUpdate
 
+MAX_ENTRIES = 20_000
+"""Steps and logs in one message of progress; twice as many as a run may have."""
+
 SILENT_SECONDS = 300.0
 """How long others are preferred to a runtime that did not answer a call; then it may try again."""
 
@@ -280,6 +283,9 @@ def _picking(kinds: tuple[str, ...]) -> Callable[[Any], Any]:
         kind = answer.WhichOneof("inner")
         if kind not in kinds:
             raise ValueError(f"a {type(answer).__name__} without {' or '.join(kinds)}")
-        return getattr(answer, kind)
+        picked = getattr(answer, kind)
+        if kind == "progress" and len(picked.vertexes) + len(picked.logs) > MAX_ENTRIES:
+            raise ValueError(f"more than {MAX_ENTRIES:,} steps and logs in one message")
+        return picked
 
     return pick
