@@ -136,8 +136,8 @@ def descendants(pid: int | str = "self") -> list[int]:
 
 @asynccontextmanager
 async def evaluating(**limits: object) -> AsyncGenerator[Evaluating]:
-    """Evaluators that run while the context lasts."""
-    evaluators = Evaluators(EvaluatorLimits(**limits))  # type: ignore[arg-type]
+    """Evaluators that run while the context lasts, without spares unless some are wanted."""
+    evaluators = Evaluators(EvaluatorLimits(**{"spares": 0, **limits}))  # type: ignore[arg-type]
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             await nursery.start(evaluators.run)

@@ -216,24 +216,32 @@ async def test_a_cancelled_hook_leaves_no_process(small: Evaluating) -> None:
     assert len(alive - set(small.processes())) == 1
 
 
-async def test_a_spare_is_used_once(small: Evaluating) -> None:
-    before = await small.spares()
-    await small.evaluate('(log "one")')
-    with trio.fail_after(5):
-        while before <= set(small.processes()):  # nothing tells when a zombie is gone
-            await trio.sleep(0.01)
-    after = await small.spares()
-    assert len(before - after) == len(after - before) == 1
+async def test_a_spare_is_used_once() -> None:
+    async with evaluating(spares=2) as made:
+        before = await made.spares()
+        await made.evaluate('(log "one")')
+        with trio.fail_after(20):
+            while before <= set(made.processes()):  # nothing tells when a zombie is gone
+                await trio.sleep(0.01)
+        after = await made.spares()
+        assert len(before - after) == len(after - before) == 1
 
 
-async def test_a_spare_that_was_killed_is_not_used(small: Evaluating) -> None:
-    for spare in await small.spares():
-        os.kill(spare, signal.SIGKILL)
-    with trio.fail_after(5):
-        while small.evaluators.statistics()["spares"]:  # the fork server tells the evaluators
-            await trio.sleep(0.01)
-    await small.evaluate('(log "well")')
-    assert small.host.logged == ["well"]
+async def test_spares_that_were_killed_are_not_used() -> None:
+    async with evaluating(spares=2) as made:
+        for spare in await made.spares():
+            os.kill(spare, signal.SIGKILL)
+        await until(lambda: not made.evaluators.statistics()["spares"])
+        await made.evaluate('(log "well")')
+        assert made.host.logged == ["well"]
+
+
+async def test_a_spare_is_limited_like_every_other_process() -> None:
+    async with evaluating(spares=2, cpu_seconds=1, memory=96 << 20) as made:
+        await made.spares()
+        with pytest.raises(HookStopped) as stopped:
+            await made.evaluate("(= (grow 40 1) (grow 40 1))", before=FREEZE)
+        assert stopped.value.setting == "HOOK_CPU"
 
 
 async def test_the_next_hook_is_evaluated_after_one_that_was_killed(small: Evaluating) -> None:

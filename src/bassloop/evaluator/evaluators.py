@@ -38,9 +38,6 @@ _RESTART: Final = Backoff(first=0.1, longest=30.0)
 _START_SECONDS: Final = 60.0
 """How long a hook waits for a fork server."""
 
-_SPARES: Final = 2
-"""Processes that are kept for hooks that are still to come."""
-
 _STABLE_SECONDS: Final = 60.0
 """How long a fork server has to live so that the next one is started without a delay."""
 
@@ -54,7 +51,7 @@ class Evaluators:
         self._describing = FairLimiter(self.limits.at_once)
         self._idle = IdleProcesses(self.limits.waiting)
         self._spares = SpareProcesses(
-            min(_SPARES, self.limits.at_once), is_quiet=lambda: not self._places.held
+            min(self.limits.spares, self.limits.at_once), is_quiet=lambda: not self._places.held
         )
         self._server: ServerProcess | None = None
         self._ready = trio.Event()

@@ -91,6 +91,7 @@ class EvaluatorLimits:
         seconds: how long one may be evaluated, without the time that it waits.
         memory: bytes of memory of one.
         output: bytes that one may log.
+        spares: how many processes are kept for hooks that are still to come.
     """
 
     at_once: int = field(default_factory=evaluators_here)
@@ -99,6 +100,7 @@ class EvaluatorLimits:
     seconds: float = 300.0
     memory: int = 512 << 20
     output: int = 1_000_000
+    spares: int = 2
 
 
 class HookHost(Protocol):
