@@ -99,6 +99,10 @@ class Exhausted(BassError):
         self.budget = budget
 
 
+_NEAR: Final = 0.75
+"""How similar a name is to one that was meant: a letter or two are wrong, and more of a long one."""
+
+
 @final
 class Unbound(BassError):
     """The error of a name that isn't bound where it was used."""
@@ -109,7 +113,7 @@ class Unbound(BassError):
         self.scope = scope
 
     def notes(self) -> Iterator[str]:
-        similar = get_close_matches(self.name, self.scope.names(), n=3, cutoff=0.6)
+        similar = get_close_matches(self.name, self.scope.names(), n=3, cutoff=_NEAR)
         if similar:
             yield f"did you mean {', '.join(similar)}?"
 

@@ -124,6 +124,13 @@ def display(value: Value) -> str:
     return value if value.__class__ is str else show(value)
 
 
+def printable(text: str) -> str:
+    """Return text for people: a replacement character stands for bytes that aren't UTF-8."""
+    return (
+        text if text.isascii() else text.encode("utf-8", "surrogateescape").decode(errors="replace")
+    )
+
+
 def spaced(values: Any) -> Parts:
     """Yield the parts of values with spaces between them."""
     for index, value in enumerate(values):

@@ -17,7 +17,7 @@ from bassloop.bass.errors import BassError, Exhausted, brief, wrong_type
 from bassloop.bass.filesystem import DirEntry, FSPath, repository_dir
 from bassloop.bass.json import encode
 from bassloop.bass.path import FilePath, HostPath, Path
-from bassloop.bass.printer import display, show
+from bassloop.bass.printer import display, printable, show
 from bassloop.bass.registry import builtin
 from bassloop.bass.stream import BytesSource, decoder
 from bassloop.bass.thunk import ImageRef, Thunk
@@ -265,8 +265,8 @@ def now(args: list[Value], scope: Scope, machine: Machine) -> Value:
     => (log "doing something" :a 1)""",
 )  # fmt: skip
 def log(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    fields = {name: display(value) for name, value in fields_of(args[1:], "log").items()}
-    message = display(args[0])
+    fields = {name: printable(display(value)) for name, value in fields_of(args[1:], "log").items()}
+    message = printable(display(args[0]))
     machine.meter.write(len(message) + sum(map(len, fields.values())))
     machine.host.log(message, fields)
     return args[0]

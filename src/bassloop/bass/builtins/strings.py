@@ -31,6 +31,11 @@ def _text(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
 
 
+def _whole(joined: str) -> str:
+    """Return joined strings, where bytes that were apart may have become a character."""
+    return joined if joined.isascii() else _text(_bytes(joined))
+
+
 @builtin(
     "str",
     "vals",
@@ -39,7 +44,7 @@ def _text(data: bytes) -> str:
 def str_(args: list[Value], scope: Scope, machine: Machine) -> Value:
     shown = [display(value) for value in args]
     machine.meter.allocate(sum(map(len, shown)))
-    return "".join(shown)
+    return _whole("".join(shown))
 
 
 @builtin(
@@ -137,7 +142,7 @@ def join(args: list[Value], scope: Scope, machine: Machine) -> Value:
         return members[0] if members else ""
     shown = [display(member) for member in members]
     machine.meter.allocate(sum(map(len, shown)))
-    return display(args[0]).join(shown)
+    return _whole(display(args[0]).join(shown))
 
 
 @builtin("string-length", "[str]", "Returns the number of bytes of a string.", internal=True)
@@ -160,6 +165,15 @@ def measure(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return value
 
 
+_QUOTED: Final = re2.compile(r"\\Q(?s:.*?)(?:\\E|$)")
+_ONE_BYTE: Final = re2.compile(r"^(?:[^\\]|\\[^C])*\\C")
+"""Matches a pattern with an escape that matches one byte, which could be a part of a character."""
+
+
+def _no_pattern(source: str, reason: str) -> BassError:
+    return BassError(f"regexp:case: {brief(source)} isn't a regular expression: {reason}")
+
+
 @builtin(
     "regexp-case", "[str & re-fn-pairs]",
     "Evaluates the form after the first regular expression that matches a string, with $0, $1 and $name bound.",
@@ -175,12 +189,13 @@ def regexp_case(args: list[Value], scope: Scope, machine: Machine) -> Value:
         if plain(pattern) is IGNORE:
             return code(form, True)(scope, machine)
         source = arguments.text(pattern, "regexp:case")
+        if _ONE_BYTE.search(_QUOTED.sub("", source)):
+            raise _no_pattern(source, r"invalid escape sequence: \C")
         try:
             found = re2.compile(source, options=quiet).search(text)
         except re2.error as error:
-            raise BassError(
-                f"regexp:case: {source!r} isn't a regular expression: {error}"
-            ) from error
+            [reason] = error.args
+            raise _no_pattern(source, reason.decode(errors="replace")) from error
         if found is None:
             continue
         matched = {"$0": found[0]}

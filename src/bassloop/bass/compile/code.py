@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from bassloop.bass.errors import Unbound, bad_syntax, brief
+from bassloop.bass.errors import BassError, Unbound, bad_syntax, brief
 from bassloop.bass.values import (
     EMPTY,
     MISSING,
@@ -181,7 +181,12 @@ def _bind(form: Bind, tail: bool, place: Range | None) -> Code:
         values = [member(made, machine) for member in codes]
         made.parents = ()
         made.grounded = False
-        _fill(made, values, machine)
+        try:
+            _fill(made, values, machine)
+        except BassError as error:
+            if place is not None:
+                error.add_call(place)
+            raise
         return made
 
     return run
@@ -222,7 +227,7 @@ def _located(form: Located, tail: bool, place: Range | None) -> Code:
     documents = form.comment or form.meta
     if not isinstance(inner, Object):
         made = code(inner)
-    elif cls is Cons or cls is Bind or cls is Located:
+    elif cls is Cons or cls is Located:
         made = code(inner, tail and not documents)
     else:
         made = COMPILED[cls](inner, tail and not documents, form.range)

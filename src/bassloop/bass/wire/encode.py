@@ -103,7 +103,9 @@ def _message(kind: type[_M], write: Callable[[_ValueWriter, Any], Pieces], value
 def _written(write: Callable[[_ValueWriter, Any], Any], value: Any, strict: bool) -> Encoded:
     try:
         return _ValueWriter(strict).whole(write, value)
-    except (UnicodeEncodeError, TypeError, ValueError) as error:
+    except UnicodeEncodeError as error:
+        raise BassError("cannot encode: a string has bytes that aren't UTF-8") from error
+    except (TypeError, ValueError) as error:
         raise BassError(f"cannot encode: {error}") from error
 
 
