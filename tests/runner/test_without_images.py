@@ -1,0 +1,93 @@
+"""Thunks that name an image, on a runner without an engine: refused, or run and said; and what they may use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bassloop.runner.errors import DriverError
+from bassloop.runner.host import sandbox
+from bassloop.runner.host.host_driver import HostDriver
+from bassloop.runner.host.own_programs import OwnPrograms, caller_path
+from bassloop.wire import bass_pb2 as pb
+from bassloop.wire.unused_images import unused_images
+
+from .made import after, folder, mount, sh
+from .test_host_driver import Bench
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def names(bench: Bench) -> list[str]:
+    return [vertex.name for update in bench.updates for vertex in update.vertexes]
+
+
+async def test_an_image_that_is_not_used_is_a_step_also_of_what_is_cached(tmp_path: Path) -> None:
+    first = sh("echo one")
+    second = sh("echo two", image=after(first))
+    for _ in range(2):
+        async with HostDriver.open(tmp_path / "state") as driver:
+            bench = Bench(driver)
+            await bench.run(second)
+            assert unused_images(names(bench)) == ["alpine"]
+
+
+async def test_a_runner_may_refuse_images(tmp_path: Path) -> None:
+    async with HostDriver.open(tmp_path / "state", refuse_images=True) as driver:
+        with pytest.raises(DriverError, match=r"needs the image alpine.*--images ignore"):
+            await Bench(driver).run(sh("true"))
+        await Bench(driver).run(sh("true", image=pb.ThunkImage()))
+
+
+async def test_a_home_lasts_for_a_chain_and_for_no_other(tmp_path: Path) -> None:
+    async with HostDriver.open(tmp_path / "state") as driver:
+        bench = Bench(driver)
+        tool = "mkdir -p ~/.local/bin; echo 'echo found' > ~/.local/bin/tool; chmod +x ~/.local/bin/tool"
+        installed = sh(tool)
+        assert await bench.said(sh("tool", image=after(installed))) == "found\n"
+        with pytest.raises(DriverError, match="exit status 127"):
+            await bench.run(sh("tool"))
+
+
+async def test_a_cache_that_can_not_be_had_is_left_out_and_said(tmp_path: Path) -> None:
+    cache = pb.CachePath(id="pip", path=folder("."))
+    async with HostDriver.open(tmp_path / "state") as driver:
+        bench = Bench(driver)
+        await bench.run(sh("true", mounts=[mount(cache, folder("/root/.cache/pip"))]))
+        logs = b"".join(log.data for update in bench.updates for log in update.logs)
+        assert b"the cache at /root/.cache/pip can't be had on this machine" in logs
+
+
+@pytest.mark.parametrize(
+    ("wanted", "place"),
+    [
+        ("/root/.cache/pip", f"{sandbox.HOME}/.cache/pip"),
+        ("/usr/local/cargo/no-such-folder", None),
+        ("/go/pkg/mod", "/go/pkg/mod"),
+    ],
+)
+def test_a_sandbox_has_the_caches_of_roots_home_in_its_own(wanted: str, place: str | None) -> None:
+    assert sandbox.MOUNT_SUPPORT.cache_target(wanted) == place
+
+
+def test_commands_may_use_toolchains_and_the_way_to_the_network(tmp_path: Path) -> None:
+    for name in (".cargo/bin", ".rustup", ".ssh", ".venv/bin"):
+        (tmp_path / name).mkdir(parents=True)
+    environ = {
+        "HOME": str(tmp_path),
+        "PATH": f"{tmp_path}/.venv/bin:{tmp_path}/.cargo/bin:{tmp_path}/bin:/usr/local/go/bin:/usr/bin",
+        "VIRTUAL_ENV": str(tmp_path / ".venv"),
+        "HTTPS_PROXY": "http://proxy:3128",
+        "TOKEN": "secret",
+    }
+    own = OwnPrograms.of(environ, ("/usr",))
+    assert own.folders == (tmp_path / ".cargo/bin", tmp_path / ".rustup")
+    assert own.path == (f"{tmp_path}/.cargo/bin", "/usr/local/go/bin", "/usr/bin")
+    assert own.variables == {
+        "HTTPS_PROXY": "http://proxy:3128",
+        "RUSTUP_HOME": str(tmp_path / ".rustup"),
+    }
+    assert ".venv" not in caller_path(environ)
+    assert OwnPrograms.of({}) == OwnPrograms()
