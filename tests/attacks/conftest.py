@@ -136,7 +136,7 @@ class Target:
 async def target(make_repository: MakeRepository, tmp_path: Path) -> AsyncGenerator[Target]:
     """A daemon that has evaluated a hook already, as one has that runs for longer than a second."""
     repository = make_repository(**{"project.bass": ""})
-    settings = {"METRICS_TOKEN": TOKEN, "HOOK_CPU": "1"}
+    settings = {"METRICS_TOKEN": TOKEN, "HOOK_CPU": "1", "SUPERSEDE": "false"}
     async with (
         world(repository, tmp_path / "world", **settings) as around,
         around.daemon() as daemon,

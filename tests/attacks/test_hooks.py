@@ -29,7 +29,7 @@ async def test_a_hook_costs_its_own_check(target: Target) -> None:
         await target.other_is_concluded("hooks")
         for name, sha in attacks.items():
             check = await target.concluded(sha)
-            assert check["conclusion"] == "failure", name
             summary = check["output"]["summary"]
+            assert check["conclusion"] == "failure", f"{name}: {check['conclusion']}, {summary}"
             assert any(why in summary for why in ("HOOK_CPU", "HOOK_MEMORY", "too")), summary
         await target.other_is_concluded("hooks")
