@@ -165,6 +165,11 @@ async def visible_thunk(
     return None if record is None else (record, runs)
 
 
+async def thunk_of(context: WebContext, run: Run) -> ThunkRecord | None:
+    """Return the thunk of a run that the visitor was found to see."""
+    return await context.store.thunks.get(run.thunk_digest)
+
+
 async def current_run(store: Store, run_id: str) -> Run | None:
     """Return a run as it is now, for visitors who were each found to see it by `visible_run`."""
     return await store.runs.get(run_id)

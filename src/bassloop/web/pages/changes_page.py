@@ -22,7 +22,7 @@ from bassloop.checks.run_failure import read_log_end
 from bassloop.lifecycle import RunState
 from bassloop.terminal import plain, strip
 from bassloop.units import format_duration
-from bassloop.web.guard import visible_run, visible_runs
+from bassloop.web.guard import thunk_of, visible_run, visible_runs
 from bassloop.web.presentation import run_json, view_runs
 from bassloop.web.responses import abort_not_found, wants_json
 
@@ -128,7 +128,7 @@ async def find_changes(context: WebContext, run: Run, green: Run) -> Changes:
     """Compare a run with one that succeeded."""
     store = context.store
     steps, before = await store.steps.of_run(run.id), await store.steps.of_run(green.id)
-    thunks = [await store.thunks.get(each.thunk_digest) for each in (green, run)]
+    thunks = [await thunk_of(context, each) for each in (green, run)]
     inputs: Sequence[Difference] = ()
     if thunks[0] is not None and thunks[1] is not None:
         commits = {green.head_sha: "<commit>", run.head_sha: "<commit>"}
