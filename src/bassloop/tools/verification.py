@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import httpx
 from google.protobuf import json_format
+from google.protobuf.message import DecodeError
 
 from bassloop.bass import thunk_sha256
 from bassloop.tools.log_feed import FeedError
@@ -17,6 +18,7 @@ from bassloop.trust.errors import UntrustedStatement
 from bassloop.trust.log_digest import digest_of_logs
 from bassloop.trust.statement import format_instant
 from bassloop.wire import bass_pb2
+from bassloop.wire.nesting import nested_type
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,10 +67,10 @@ def open_statement(text: bytes, report: VerificationReport) -> SignedStatement |
 
 
 def check_thunk(thunk: bytes, stated: RunStatement, report: VerificationReport) -> None:
-    """Compare a thunk, in JSON, with the one that is stated."""
+    """Compare a thunk, in JSON or in protobuf's encoding, with the one that is stated."""
     try:
-        message = json_format.Parse(thunk, bass_pb2.Thunk())
-    except (json_format.ParseError, UnicodeDecodeError, RecursionError) as error:
+        message = _read_thunk(thunk)
+    except (json_format.ParseError, DecodeError, UnicodeDecodeError, RecursionError) as error:
         report.wrong.append(f"the thunk can't be read: {str(error)[:200]}")
         return
     report.note(
@@ -76,6 +78,14 @@ def check_thunk(thunk: bytes, stated: RunStatement, report: VerificationReport) 
         f"the thunk is the one that was signed for (SHA-256 {stated.thunk[:12]}…)",
         "the thunk is another one than was signed for",
     )
+
+
+def _read_thunk(thunk: bytes) -> bass_pb2.Thunk:
+    """Read a thunk, in protobuf's encoding at any depth, or in JSON. Raises what protobuf does."""
+    if thunk.startswith(b"{"):  # which no field of a thunk begins with
+        nested = json_format.Parse(thunk, nested_type("bass.Thunk")())
+        return bass_pb2.Thunk.FromString(nested.SerializeToString())
+    return bass_pb2.Thunk.FromString(thunk)
 
 
 def check_key(
@@ -171,7 +181,7 @@ async def verify_run(
             run = answer.raise_for_status().json()
             check_run(run, report.stated, report)
             vertexes = list(run["vertexes"])
-            thunk = await _get(client, f"{address.server}/thunks/{run['thunk']}", MAX_JSON)
+            thunk = await _get(client, f"{address.server}/thunks/{run['thunk']}/proto", MAX_JSON)
             check_thunk(thunk, report.stated, report)
             logs = {}
             for step in vertexes:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic.alias_generators import to_camel
+import msgspec
+from msgspec import Meta, Struct
 
 from bassloop.trust.errors import UntrustedStatement
 
@@ -116,10 +116,9 @@ def read_statement(payload: bytes) -> RunStatement:
     if len(payload) > MAX_STATEMENT:
         raise UntrustedStatement(f"a statement of {len(payload):,} bytes is too long")
     try:
-        found = _Statement.model_validate_json(payload)
-    except ValidationError as error:
-        where = ".".join(map(str, error.errors()[0]["loc"])) or "its JSON"
-        raise UntrustedStatement(f"the statement can't be read: {where[:200]}") from error
+        found = msgspec.json.decode(payload, type=_Statement)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise UntrustedStatement(f"the statement can't be read: {str(error)[:200]}") from error
     run = found.predicate.run
     thunks = [each for each in found.predicate.configuration if each.name == "thunk"]
     if len(found.subject) != 1 or len(thunks) != 1:
@@ -162,24 +161,20 @@ def _seconds(text: str) -> float:
 
 # --- the shape of the JSON: fields that aren't known are ignored, as in-toto demands ------------------
 
-_Text = Annotated[str, Field(max_length=MAX_TEXT)]
-_Digests = Annotated[dict[_Text, _Text], Field(max_length=8)]
+_Text = Annotated[str, Meta(max_length=MAX_TEXT)]
+_Digests = Annotated[dict[_Text, _Text], Meta(max_length=8)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(strict=True, frozen=True, alias_generator=to_camel)
-
-
-class _Descriptor(_Strict):
+class _Descriptor(Struct, frozen=True):
     name: _Text
     digest: _Digests
 
 
-class _Log(_Strict):
+class _Log(Struct, frozen=True):
     sha256: _Text
 
 
-class _RunnerFacts(_Strict):
+class _RunnerFacts(Struct, frozen=True, rename="camel"):
     login: _Text
     version: _Text
     engine: _Text
@@ -187,7 +182,7 @@ class _RunnerFacts(_Strict):
     contained: bool
 
 
-class _Run(_Strict):
+class _Run(Struct, frozen=True, rename="camel"):
     id: _Text
     repository: _Text
     log: _Log
@@ -197,14 +192,14 @@ class _Run(_Strict):
     message: _Text | None = None
 
 
-class _Predicate(_Strict):
+class _Predicate(Struct, frozen=True):
     result: Literal["PASSED", "FAILED"]
-    configuration: Annotated[list[_Descriptor], Field(max_length=MAX_IMAGES + 1)]
-    run: _Run = Field(alias=RUN)
+    configuration: Annotated[list[_Descriptor], Meta(max_length=MAX_IMAGES + 1)]
+    run: _Run = msgspec.field(name=RUN)
 
 
-class _Statement(_Strict):
-    type: Literal["https://in-toto.io/Statement/v1"] = Field(alias="_type")
-    subject: Annotated[list[_Descriptor], Field(max_length=8)]
+class _Statement(Struct, frozen=True, rename="camel"):
+    type: Literal["https://in-toto.io/Statement/v1"] = msgspec.field(name="_type")
+    subject: Annotated[list[_Descriptor], Meta(max_length=8)]
     predicate_type: Literal["https://in-toto.io/attestation/test-result/v0.1"]
     predicate: _Predicate
