@@ -12,6 +12,7 @@ from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 
 from bassloop.bass import thunk_sha256
+from bassloop.bass.wire.digest import encode_go_order
 from bassloop.tools.log_feed import FeedError
 from bassloop.trust.envelope import MAX_ENVELOPE, read_envelope
 from bassloop.trust.errors import UntrustedStatement
@@ -71,7 +72,10 @@ def check_thunk(thunk: bytes, stated: RunStatement, report: VerificationReport) 
     try:
         message = _read_thunk(thunk)
     except (json_format.ParseError, DecodeError, UnicodeDecodeError, RecursionError) as error:
-        report.wrong.append(f"the thunk can't be read: {str(error)[:200]}")
+        report.wrong.append(
+            f"the thunk can't be read: {str(error)[:200]} (one that is nested deeper than protobuf's JSON "
+            "can be is verified by its encoding, from /thunks/NAME/proto)"
+        )
         return
     report.note(
         thunk_sha256(message) == stated.thunk,
@@ -84,7 +88,7 @@ def _read_thunk(thunk: bytes) -> bass_pb2.Thunk:
     """Read a thunk, in protobuf's encoding at any depth, or in JSON. Raises what protobuf does."""
     if thunk.startswith(b"{"):  # which no field of a thunk begins with
         nested = json_format.Parse(thunk, nested_type("bass.Thunk")())
-        return bass_pb2.Thunk.FromString(nested.SerializeToString())
+        return bass_pb2.Thunk.FromString(encode_go_order(nested))
     return bass_pb2.Thunk.FromString(thunk)
 
 
