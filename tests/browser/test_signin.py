@@ -41,7 +41,7 @@ async def test_a_private_run_is_seen_live_by_who_signed_in_and_by_nobody_else(
         assert found["stranger"].startswith("404")
         assert found["back"] == address
         assert found["seen"] == [f"tick {number}" for number in range(1, 5)]
-        assert found["offered"] == [["Cancel"], []]
+        assert found["offered"] == [["Cancel"], ["Run again"]]
         assert trial.standin.login in found["menu"]
         assert found["signed_out"] == found["stranger"]
         assert found["mallory"].startswith("404")

@@ -23,8 +23,9 @@ def check(report: Report) -> None:
 
 
 @pytest.mark.outage
+@pytest.mark.timeout(600)
 async def test_a_small_backlog_comes_through(tmp_path: Path) -> None:
-    plan = Plan(seed=random.randrange(10**6), rate=2.0, seconds=20.0, kills=4, patience=200.0)
+    plan = Plan(seed=random.randrange(10**6), rate=2.0, seconds=20.0, kills=4, patience=400.0)
     report = await run_trial(plan, tmp_path)
     print(f"\n{plan}\n{report}")
     check(report)
