@@ -36,6 +36,9 @@ UNREAD_BYTES = 64 << 20
 SLICE_SECONDS = 0.002
 """How long the bytes of one peer may keep the loop before others have their turn."""
 
+LEAST_DELAY = 0.001
+"""Seconds between two looks at a budget that is overdrawn."""
+
 BYTE_SECONDS = 200e-9
 """What a byte may cost without being charged: several times as much as it does in packets of 32 KiB."""
 
@@ -131,6 +134,22 @@ class MeteredReader(asyncio.BufferedProtocol):
 
     def _process(self) -> None:
         self._processing = True
+        if self._received:
+            self._process_slice()
+        if self._received or (self._ending is None and self.budget.delay()):
+            self._transport.pause_reading()
+            # Looking at the budget costs something, too: looked at too often, it would never recover.
+            delay = max(self.budget.delay(), 0.0 if self._received else LEAST_DELAY)
+            asyncio.get_running_loop().call_later(delay, self._process)
+            return
+        self._processing = False
+        if self._ending is not None:
+            self._ending()
+        else:
+            self._transport.resume_reading()
+
+    def _process_slice(self) -> None:
+        """Process bytes for `SLICE_SECONDS`, and charge what they cost. After a fault nothing is left."""
         timer = self.budget.timer
         began, spent, taken = timer(), 0.0, 0
         while self._received and spent < SLICE_SECONDS and self.fault is None:
@@ -143,16 +162,8 @@ class MeteredReader(asyncio.BufferedProtocol):
         self.budget.charge(timer() - began, taken)
         if self._transport.get_write_buffer_size() > UNREAD_BYTES:
             self._abort("it asks without reading the answers")
-        delay = self.budget.delay()
-        if self._received or delay:
-            self._transport.pause_reading()
-            asyncio.get_running_loop().call_later(delay, self._process)
-            return
-        self._processing = False
-        if self._ending is not None:
-            self._ending()
-        else:
-            self._transport.resume_reading()
+        if self.fault is not None:
+            self._received.clear()
 
     def _count(self, size: int) -> None:
         """Count bytes and packets until the connection is authenticated."""

@@ -1,0 +1,68 @@
+"""The price of a peer's bytes: a peer that has spent its budget is not read from, and costs next to nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import Any, cast
+
+from bassloop.bridge.metering import MeteredReader, TimeBudget
+
+
+class Connection:
+    """asyncssh's connection with its transport, as far as a reader uses them."""
+
+    def __init__(self) -> None:
+        self._transport = self
+        self._recv_seq = 0
+        self.received = b""
+        self.said: list[str] = []
+
+    def data_received(self, data: bytes) -> None:
+        self.received += data
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def set_extra_info(self, **info: object) -> None:
+        self.said.append("set_extra_info")
+
+    def set_protocol(self, protocol: object) -> None:
+        self.said.append("set_protocol")
+
+    def pause_reading(self) -> None:
+        self.said.append("pause_reading")
+
+    def resume_reading(self) -> None:
+        self.said.append("resume_reading")
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.said.append("connection_lost")
+
+
+def test_a_budget_that_does_not_recover_is_looked_at_now_and_then_and_not_all_the_time() -> None:
+    looks = itertools.count()
+    timer = itertools.count()
+
+    def clock() -> float:
+        next(looks)
+        return 0.0
+
+    async def read() -> Connection:
+        connection = Connection()
+        reader = MeteredReader(cast(Any, connection))
+        reader.budget = TimeBudget(0.001, clock=clock, timer=lambda: next(timer) / 100)
+        reader.get_buffer(-1)[:5] = b"hello"
+        reader.buffer_updated(5)
+        await asyncio.sleep(0.05)
+        before = next(looks)
+        assert connection.said[-1] == "pause_reading"
+        reader.connection_lost(None)
+        await asyncio.sleep(0.05)
+        assert next(looks) - before < 10  # nothing is waited for once it is lost
+        return connection
+
+    connection = asyncio.run(read())
+    assert connection.received == b"hello"
+    assert connection.said[-1] == "connection_lost"
+    assert next(looks) < 500
