@@ -107,7 +107,7 @@ class _Flattener:
                             raise TooManyParts
                         if at + size > top.end:
                             raise DecodeError("a message ends too early")
-                        opened.append(_Open(inner, _varint(tag), start, at, at + size, at))
+                        opened.append(_Open(inner, encode_varint(tag), start, at, at + size, at))
                 elif wire_type == _VARINT:
                     _, at = _read_varint(data, at)
                 elif wire_type in (_FIXED32, _FIXED64):
@@ -126,7 +126,7 @@ class _Flattener:
                     into.out += (
                         data[into.copied : top.start],
                         top.tag,
-                        _varint(len(changed)),
+                        encode_varint(len(changed)),
                         changed,
                     )
                     into.copied = at
@@ -160,13 +160,19 @@ def _read_varint(data: bytes, at: int) -> tuple[int, int]:
         shift += 7
 
 
-def _varint(number: int) -> bytes:
+def encode_varint(number: int) -> bytes:
+    """Return a number of 0 or more as protobuf writes it: seven bits a byte, the lowest first."""
+    if number < 0x80:
+        return _SMALL[number]
     out = bytearray()
     while number > 0x7F:
         out.append(number & 0x7F | 0x80)
         number >>= 7
     out.append(number)
     return bytes(out)
+
+
+_SMALL: Final = tuple(bytes([number]) for number in range(0x80))
 
 
 # --- where thunks are in messages --------------------------------------------------------------------

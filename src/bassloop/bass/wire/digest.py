@@ -19,6 +19,7 @@ from bassloop.bass.path import NamedPath
 from bassloop.bass.printer import PRINTED, Parts, Verbatim, spaced
 from bassloop.bass.thunk import Thunk
 from bassloop.bass.wire.encode import encoded_thunk
+from bassloop.wire.nesting import encode_varint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,7 +107,7 @@ def encode_go_order(message: Message) -> bytes:
             out.append(item)
             size += len(item)
         elif item.__class__ is _Length:
-            header = item.tag + _varint(size - item.start)
+            header = item.tag + encode_varint(size - item.start)
             out.append(header)
             size += len(header)
         elif item.__class__ is tuple:
@@ -138,8 +139,8 @@ def _piece(field: _Field, value: Any) -> Any:
     if field.type == FieldDescriptor.TYPE_STRING:
         value = value.encode()
     if value.__class__ is bytes:
-        return field.tag + _varint(len(value)) + value
-    return field.tag + _varint(int(value) & 0xFFFFFFFFFFFFFFFF)
+        return field.tag + encode_varint(len(value)) + value
+    return field.tag + encode_varint(int(value) & 0xFFFFFFFFFFFFFFFF)
 
 
 @cache
@@ -155,7 +156,7 @@ def _plan(descriptor: Descriptor) -> tuple[_Field, ...]:
         _Field(
             field.name,
             field.type,
-            _varint(field.number << 3 | (2 if field.type in _DELIMITED else 0)),
+            encode_varint(field.number << 3 | (2 if field.type in _DELIMITED else 0)),
             field.is_repeated,
             not field.is_repeated and field.has_presence,
         )
@@ -164,12 +165,3 @@ def _plan(descriptor: Descriptor) -> tuple[_Field, ...]:
 
 
 _DELIMITED = (FieldDescriptor.TYPE_MESSAGE, FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES)
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)

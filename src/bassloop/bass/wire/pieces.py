@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from bassloop.bass.errors import BassError
 from bassloop.bass.values import INT_MAX, INT_MIN
+from bassloop.wire.nesting import encode_varint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,24 +60,12 @@ def joined(pieces: Pieces) -> bytes:
     return b"".join(out)
 
 
-def varint(number: int) -> bytes:
-    if number < 0x80:
-        return _SMALL[number]
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
-_SMALL: Final = tuple(bytes([number]) for number in range(0x80))
-_TAGS: Final = tuple(varint(number << 3 | 2) for number in range(17))
+_TAGS: Final = tuple(encode_varint(number << 3 | 2) for number in range(17))
 """What comes before the length of a field, by the field's number."""
 
 
 def field(number: int, content: bytes) -> bytes:
-    return _TAGS[number] + varint(len(content)) + content
+    return _TAGS[number] + encode_varint(len(content)) + content
 
 
 def text_field(number: int, text: str) -> bytes:
@@ -85,18 +74,18 @@ def text_field(number: int, text: str) -> bytes:
 
 
 def flag(number: int, value: bool) -> bytes:
-    return varint(number << 3) + b"\x01" if value else b""
+    return encode_varint(number << 3) + b"\x01" if value else b""
 
 
 def number_field(number: int, value: int) -> bytes:
     if not INT_MIN <= value <= INT_MAX:
         raise ValueError(f"{value} is out of range")
-    return varint(number << 3) + varint(value & 0xFFFFFFFFFFFFFFFF) if value else b""
+    return encode_varint(number << 3) + encode_varint(value & 0xFFFFFFFFFFFFFFFF) if value else b""
 
 
 def message_field(number: int, pieces: Pieces) -> list[bytes | Encoded]:
     """Return a field with a message in it."""
-    return [_TAGS[number] + varint(sum(map(len, pieces))), *pieces]
+    return [_TAGS[number] + encode_varint(sum(map(len, pieces))), *pieces]
 
 
 def merged(pieces: list[bytes | Encoded]) -> Pieces:
