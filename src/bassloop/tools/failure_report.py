@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-import httpx
-
 from bassloop.checks.run_failure import failure_json, find_run_failure
 from bassloop.private_files import write_private_file
 from bassloop.terminal import plain
 from bassloop.tools.last_trial import last_log
-from bassloop.tools.log_feed import CONNECT_SECONDS, FeedError
+from bassloop.tools.log_feed import fetch_field
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -28,15 +26,7 @@ async def fetch_failure(
     address: RunAddress, headers: Sequence[tuple[str, str]] = ()
 ) -> Failure | None:
     """Return why a run did not succeed; None if it did, or nothing of it has failed yet. Raises FeedError."""
-    url = f"{address.page}/failure"
-    try:
-        async with httpx.AsyncClient(trust_env=False, timeout=CONNECT_SECONDS) as client:
-            answer = await client.get(url, headers=[*headers, ("Accept", "application/json")])
-        if answer.status_code == 404:
-            raise FeedError(f"{address.page}: there is no such run, or you may not see it")
-        failure: Failure | None = answer.raise_for_status().json()["failure"]
-    except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
-        raise FeedError(f"{address.page}: {error}") from error
+    failure: Failure | None = await fetch_field(address, "/failure", "failure", headers)
     return failure
 
 

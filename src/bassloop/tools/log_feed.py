@@ -129,16 +129,23 @@ async def fetch_steps(
     address: RunAddress, headers: Sequence[tuple[str, str]] = ()
 ) -> Sequence[dict[str, Any]]:
     """Return the steps that a run has so far. Raises FeedError."""
-    page = address.page
+    steps: Sequence[dict[str, Any]] = await fetch_field(address, "", "vertexes", headers)
+    return steps
+
+
+async def fetch_field(
+    address: RunAddress, below: str, field: str, headers: Sequence[tuple[str, str]]
+) -> Any:
+    """Return one field of the JSON at a run's page, or `below` it. Raises FeedError."""
     try:
         async with httpx.AsyncClient(trust_env=False, timeout=CONNECT_SECONDS) as client:
-            answer = await client.get(page, headers=[*headers, ("Accept", "application/json")])
+            accepted = [*headers, ("Accept", "application/json")]
+            answer = await client.get(address.page + below, headers=accepted)
         if answer.status_code == 404:
-            raise FeedError(f"{page}: there is no such run, or you may not see it")
-        steps: Sequence[dict[str, Any]] = answer.raise_for_status().json()["vertexes"]
+            raise FeedError(f"{address.page}: there is no such run, or you may not see it")
+        return answer.raise_for_status().json()[field]
     except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
-        raise FeedError(f"{page}: {error}") from error
-    return steps
+        raise FeedError(f"{address.page}: {error}") from error
 
 
 @dataclass(eq=False)
