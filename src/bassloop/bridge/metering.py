@@ -136,11 +136,12 @@ class MeteredReader(asyncio.BufferedProtocol):
         self._processing = True
         if self._received:
             self._process_slice()
-        if self._received or (self._ending is None and self.budget.delay()):
+        delay = self.budget.delay()
+        if self._received or (self._ending is None and delay):
             self._transport.pause_reading()
             # Looking at the budget costs something, too: looked at too often, it would never recover.
-            delay = max(self.budget.delay(), 0.0 if self._received else LEAST_DELAY)
-            asyncio.get_running_loop().call_later(delay, self._process)
+            least = 0.0 if self._received else LEAST_DELAY
+            asyncio.get_running_loop().call_later(max(delay, least), self._process)
             return
         self._processing = False
         if self._ending is not None:

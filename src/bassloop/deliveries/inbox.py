@@ -152,10 +152,6 @@ class Inbox:
         """Return how many deliveries are being handled, and how many wait."""
         return {"handling": self._handling, "waiting": len(self._queue)}
 
-    def backlog(self) -> dict[str | None, int]:
-        """Return how many deliveries of each repository wait."""
-        return self._queue.waiting()
-
     def wake(self) -> None:
         """Look again at what may begin."""
         self._changed.set()
