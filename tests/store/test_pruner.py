@@ -24,7 +24,7 @@ class Asked:
         self.failures: Iterator[Exception] = iter(failures)
         self.asked: list[tuple[float, Retention]] = []
 
-    async def prune(self, retention: Retention, *, now: float) -> PruneReport:
+    async def prune(self, retention: Retention, *, now: float, steady: bool) -> PruneReport:
         self.asked.append((trio.current_time(), retention))
         for failure in self.failures:
             raise failure

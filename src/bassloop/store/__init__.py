@@ -4,13 +4,14 @@
         if await store.deliveries.record(guid, event, action, body):
             ...
 
-A `Store` has its operations by subject: `checks`, `deliveries`, `heads`, `logs`, `repositories`, `runs`,
+A `Store` has its operations by subject: `artifacts`, `checks`, `deliveries`, `heads`, `logs`, `repositories`, `runs`,
 `runtimes`, `sessions`, `statements`, `steps`, `thunks` and `users`. Their values are in `records`. No SQL and no path
 of a log is known outside this package, so that another database or an object store can replace them.
 """
 
 from __future__ import annotations
 
+from bassloop.store.artifact_files import ArtifactWriter
 from bassloop.store.database import is_served
 from bassloop.store.errors import (
     NotStored,
@@ -25,6 +26,7 @@ from bassloop.store.maintenance.prune import PruneReport
 from bassloop.store.maintenance.retention import Bounds, Retention
 from bassloop.store.records import (
     Approval,
+    Artifact,
     CheckRun,
     Delivery,
     Figures,
@@ -52,6 +54,8 @@ from bassloop.store.store import Store, StoreStatistics, open_store
 
 __all__ = [
     "Approval",
+    "Artifact",
+    "ArtifactWriter",
     "Bounds",
     "CheckRun",
     "Delivery",

@@ -167,6 +167,25 @@ class StatementRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Artifact:
+    """A file that a run's command left and that is kept with the run.
+
+    Args:
+        path: the file's path, as its runner named it; see `bassloop.wire.artifact_protocol.problem_of_path`.
+        expires_at: when the file is removed, in seconds since the epoch.
+        kept: whether the file is still there.
+    """
+
+    run_id: str
+    path: str
+    bytes: int
+    sha256: str
+    created_at: float
+    expires_at: float
+    kept: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class StepUpdate:
     """A runner's report about a step, which replaces earlier ones.
 

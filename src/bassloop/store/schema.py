@@ -352,6 +352,27 @@ _JOURNAL = (
 )
 
 
+# A row is written once its file is on disk, and stays when the file has expired.
+_ARTIFACTS = (
+    """
+    CREATE TABLE artifacts (
+        id INTEGER PRIMARY KEY,
+        run_id TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+        repository_id INTEGER NOT NULL,
+        path TEXT NOT NULL,
+        bytes INTEGER NOT NULL,
+        sha256 TEXT NOT NULL,
+        created_at REAL NOT NULL,
+        expires_at REAL NOT NULL,
+        kept INTEGER NOT NULL,
+        UNIQUE (run_id, path)
+    ) STRICT
+    """,
+    "CREATE INDEX artifacts_of_repository ON artifacts (repository_id) WHERE kept = 1",
+    "CREATE INDEX artifacts_by_expiry ON artifacts (expires_at) WHERE kept = 1",
+)
+
+
 def migrations() -> Migrations:
     """Return all migrations, oldest first. Each is applied and noted in one transaction."""
     numbered = Migrations("bassloop")
@@ -419,6 +440,11 @@ def migrations() -> Migrations:
     @numbered(name="0013_journal")
     def journal(db: Database) -> None:
         for statement in _JOURNAL:
+            db.execute(statement)
+
+    @numbered(name="0014_artifacts")
+    def artifacts(db: Database) -> None:
+        for statement in _ARTIFACTS:
             db.execute(statement)
 
     return numbered

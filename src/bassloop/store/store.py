@@ -15,6 +15,7 @@ import trio
 from bassloop.concurrency import open_flat_nursery
 from bassloop.lifecycle import DeliveryState, RunState
 from bassloop.store import database, deliveries
+from bassloop.store.artifacts import Artifacts
 from bassloop.store.checks import Checks
 from bassloop.store.deliveries import Deliveries
 from bassloop.store.engine import Subject, open_engine, reads
@@ -97,6 +98,7 @@ async def open_store(
             async with _open(path, blobs, synchronous, log_limit, log_waiting, True) as store:
                 await store.runtimes.remove_all()
                 await store.logs.repair()
+                await store.artifacts.remove_unfinished()
                 yield store
     else:
         async with _open(path, blobs, synchronous, log_limit, log_waiting, False) as store:
@@ -133,6 +135,7 @@ class Store(Subject):
         self._queue = queue
         self._blobs = blobs
         self._live: dict[int, LogWriter] = {}
+        self.artifacts = Artifacts(engine, blobs)
         self.checks = Checks(engine)
         self.deliveries = Deliveries(engine)
         self.error_lines = ErrorLines(engine)
@@ -203,10 +206,17 @@ class Store(Subject):
         await trio.to_thread.run_sync(_touch_blobs, self._blobs)
 
     async def prune(
-        self, retention: Retention, *, now: float, dry_run: bool = False
+        self,
+        retention: Retention,
+        *,
+        now: float,
+        steady: bool = True,
+        dry_run: bool = False,
     ) -> PruneReport:
         """Remove the runs that `retention` doesn't keep. See `maintenance.prune.prune`."""
-        return await prune(self._engine, self._blobs, retention, now=now, dry_run=dry_run)
+        return await prune(
+            self._engine, self._blobs, retention, now=now, steady=steady, dry_run=dry_run
+        )
 
 
 def _touch_database(db: Connection) -> None:

@@ -30,6 +30,11 @@ _RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _NARROW = 64
 
 
+def is_run_id(text: str) -> bool:
+    """Return whether a text may be the id of a run, and so the name of a folder."""
+    return _RUN_ID.fullmatch(text) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class LogFiles:
     """The paths of one log."""
@@ -45,7 +50,7 @@ class LogFiles:
 
         Raises ValueError for a malformed run id, since it may come from a URL.
         """
-        if not _RUN_ID.fullmatch(run_id):
+        if not is_run_id(run_id):
             raise ValueError(f"{run_id!r} is not the id of a run")
         raw = blobs / "logs" / run_id / str(int(row))
         return cls(

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bassloop.lifecycle import LogState
+from bassloop.store.artifact_files import artifact_file, artifact_runs, remove_artifacts
 from bassloop.store.database import open_read_only, ownership, restore_marker
 from bassloop.store.errors import StoreError, os_errors, sqlite_errors
 from bassloop.store.logs.log_files import LogFiles
@@ -46,7 +47,7 @@ class BackupReport:
     Args:
         bytes: the size of the whole backup.
         copied: the bytes of it that were copied this time.
-        lost: logs that the database names and that were missing.
+        lost: logs and artifacts that the database names and that were missing.
     """
 
     runs: int
@@ -75,20 +76,32 @@ def back_up(database: Path, blobs: Path, to: Path, *, now: float) -> BackupRepor
                 "SELECT run_id, id, log_state, raw_bytes FROM vertexes WHERE log_state != 'none'"
             ).fetchall()
             runs = {row["id"] for row in copy.execute("SELECT id FROM runs")}
+            artifacts = copy.execute(
+                "SELECT run_id, sha256, bytes FROM artifacts WHERE kept = 1"
+            ).fetchall()
         copied = lost = 0
         for row in logs:
             source = LogFiles.of(blobs, row["run_id"], row["id"])
             target = LogFiles.of(to / BLOBS, row["run_id"], row["id"])
             copied += _copy_log(source, target, complete=row["log_state"] != LogState.OPEN)
             lost += bool(row["raw_bytes"]) and not source.raw.exists()
+        for row in artifacts:
+            source_file, target_file = (
+                artifact_file(each, row["run_id"], row["sha256"]) for each in (blobs, to / BLOBS)
+            )
+            copied += _copy_artifact(source_file, target_file)
+            lost += not target_file.exists()
         os.sync()  # all at once: syncing each file takes ten times as long
         fresh.replace(to / DATABASE)
         sizes = log_sizes(to / BLOBS)
         for run_id in sizes.keys() - runs:
             remove_logs(to / BLOBS, run_id)
+        for run_id in artifact_runs(to / BLOBS) - {row["run_id"] for row in artifacts}:
+            remove_artifacts(to / BLOBS, run_id)
         about.write_text(json.dumps({"made_at": now, "runs": len(runs)}) + "\n")
     size = (to / DATABASE).stat().st_size
     total = size + sum(count for run_id, count in sizes.items() if run_id in runs)
+    total += sum(row["bytes"] for row in artifacts)
     return BackupReport(len(runs), total, size + copied, lost)
 
 
@@ -120,6 +133,17 @@ def _copy_log(source: LogFiles, target: LogFiles, *, complete: bool) -> int:
         except FileNotFoundError:
             to.unlink(missing_ok=True)
     return copied
+
+
+def _copy_artifact(source: Path, target: Path) -> int:
+    """Copy an artifact, which never changes, and return how many bytes were copied."""
+    if target.exists():
+        return 0
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        return _copy_file(source, target)
+    except FileNotFoundError:
+        return 0
 
 
 def _copy_file(path: Path, to: Path) -> int:

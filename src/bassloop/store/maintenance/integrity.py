@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from bassloop.lifecycle import LogState
 from bassloop.store import steps
+from bassloop.store.artifact_files import artifact_file
 from bassloop.store.database import open_read_only
 from bassloop.store.errors import StoreError, StoreUnusable
 from bassloop.store.journals import find_broken_links
@@ -85,6 +86,7 @@ def check(
     # What was changed can't be known, so a journal isn't repaired.
     yield from map(Defect, find_broken_links(db))
     yield from _check_logs(db, blobs, repair, in_use)
+    yield from _check_artifacts(db, blobs, repair)
     if strays:
         yield from _check_strays(db, blobs, repair, in_use)
 
@@ -127,6 +129,18 @@ def _check_logs(db: Connection, blobs: Path, repair: bool, in_use: bool) -> Iter
             yield Defect(f"{name}: {defect}", repaired)
         except OSError as error:
             yield Defect(f"{name} cannot be read: {error}")
+
+
+def _check_artifacts(db: Connection, blobs: Path, repair: bool) -> Iterator[Defect]:
+    rows = db.execute("SELECT id, run_id, path, bytes, sha256 FROM artifacts WHERE kept = 1")
+    for row in rows.fetchall():
+        size = _size(artifact_file(blobs, row["run_id"], row["sha256"]))
+        if size == row["bytes"]:
+            continue
+        what = f"the artifact {row['path']} of run {row['run_id']} has {size:,} of its {row['bytes']:,} bytes"
+        if repair:
+            db.execute("UPDATE artifacts SET kept = 0 WHERE id = ?", (row["id"],))
+        yield Defect(what, "it counts as expired" if repair else None)
 
 
 def _is_stored(db: Connection, step: int) -> bool:

@@ -1,4 +1,4 @@
-"""Pruning: removes old runs with their logs, and deliveries and thunks that no run needs any more."""
+"""Pruning: removes old runs with their logs, expired artifacts, and deliveries and thunks that no run needs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,13 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from bassloop.store.artifact_files import (
+    artifact_folder,
+    artifact_runs,
+    remove_artifacts,
+    stray_artifacts,
+)
+from bassloop.store.artifacts import expire, kept_files
 from bassloop.store.errors import os_errors
 from bassloop.store.maintenance.log_folders import log_sizes, maintenance_lock, remove_logs
 from bassloop.store.maintenance.retention import StoredRun, select_expired
@@ -28,6 +35,9 @@ never arrived; until then its guid must be known."""
 _RUNS_AT_ONCE = 50
 _ROWS_AT_ONCE = 500
 """The rows that one transaction removes, so that other writes don't wait for longer than that."""
+
+_STRAY_SECONDS = 3600.0
+"""Files of artifacts without a row are removed when they are this old."""
 
 _OVER = """
     r.state NOT IN ('queued', 'running')
@@ -53,7 +63,13 @@ class PruneReport:
 
 
 async def prune(
-    engine: Engine, blobs: Path, retention: Retention, *, now: float, dry_run: bool = False
+    engine: Engine,
+    blobs: Path,
+    retention: Retention,
+    *,
+    now: float,
+    steady: bool = True,
+    dry_run: bool = False,
 ) -> PruneReport:
     """Remove what `retention` doesn't keep.
 
@@ -65,6 +81,7 @@ async def prune(
     while a backup is made, and StoreError.
 
     Args:
+        steady: whether the clock can be trusted, so that artifacts may expire.
         dry_run: remove nothing; only runs and their bytes are counted.
     """
     with os_errors(blobs), contextlib.ExitStack() as stack:
@@ -86,8 +103,34 @@ async def prune(
         gone = await engine.read(lambda db: _without_run(db, sizes))
         for run_id in gone:
             await trio.to_thread.run_sync(remove_logs, blobs, run_id)
+        if steady:
+            await _remove_all(engine, partial(expire, now=now, limit=_ROWS_AT_ONCE))
+        await _remove_artifacts(engine, blobs, now)
         orphans = len(gone - {run.id for run in expired})
         return PruneReport(removed, deliveries, thunks, orphans, sum(sizes[each] for each in gone))
+
+
+async def _remove_artifacts(engine: Engine, blobs: Path, now: float) -> None:
+    """Remove the files of artifacts that have expired, or whose run is gone. Raises OSError."""
+    folders = await trio.to_thread.run_sync(artifact_runs, blobs)
+    for run_id in await engine.read(lambda db: _without_run(db, folders)):
+        await trio.to_thread.run_sync(remove_artifacts, blobs, run_id)
+        folders.discard(run_id)
+    for run_id in sorted(folders):
+        kept = await engine.read(partial(kept_files, run_id=run_id))
+        await trio.to_thread.run_sync(_remove_strays, blobs, run_id, kept, now)
+
+
+def _remove_strays(blobs: Path, run_id: str, kept: set[str], now: float) -> None:
+    """Remove files of a run that no row names. What is hours old is not just about to get its row."""
+    for path in stray_artifacts(blobs, run_id, kept):
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_mtime < now - _STRAY_SECONDS:
+                path.unlink()
+    with contextlib.suppress(OSError):  # there are others in it
+        folder = artifact_folder(blobs, run_id)
+        if folder.stat().st_mtime < now - _STRAY_SECONDS:
+            folder.rmdir()
 
 
 async def _remove_all(engine: Engine, remove_some: Callable[[Connection], int]) -> int:

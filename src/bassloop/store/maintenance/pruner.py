@@ -70,7 +70,9 @@ async def keep_pruning(
             )
         try:
             pruned = await store.prune(
-                retention if clock.steady else _without_ages(retention), now=clock.wall
+                retention if clock.steady else _without_ages(retention),
+                now=clock.wall,
+                steady=clock.steady,
             )
         except StoreBusy:
             await trio.sleep(BUSY_SECONDS)

@@ -1,0 +1,140 @@
+"""Artifacts: files that runs' commands left, kept with the runs until they expire."""
+
+from __future__ import annotations
+
+import dataclasses
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+
+import trio
+
+from bassloop.store.artifact_files import (
+    ArtifactWriter,
+    artifact_file,
+    read_chunks,
+    remove_unfinished,
+)
+from bassloop.store.engine import Engine, Subject, reads, writes
+from bassloop.store.errors import NotStored
+from bassloop.store.records import Artifact
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator
+    from pathlib import Path
+
+    from bassloop.store.engine import Connection, Row
+
+_FIELDS = tuple(field.name for field in dataclasses.fields(Artifact))
+
+
+class Artifacts(Subject):
+    """The artifacts of all runs. A row is stored after its file, and stays when that has expired."""
+
+    def __init__(self, engine: Engine, blobs: Path) -> None:
+        super().__init__(engine)
+        self._blobs = blobs
+
+    def open(self, run_id: str) -> ArtifactWriter:
+        """Return a writer for an artifact of a run, which `put` stores once it is finished."""
+        return ArtifactWriter(self._blobs, run_id)
+
+    @writes
+    def put(self, db: Connection, artifact: Artifact, most: int) -> int | None:
+        """Store an artifact whose file was written. Raises NotStored for an unknown run.
+
+        Returns None once it is stored; or how many bytes of artifacts its repository has, if it would have
+        more than `most` with this one, which then isn't stored.
+        """
+        run = db.execute(
+            "SELECT repository_id FROM runs WHERE id = ?", (artifact.run_id,)
+        ).fetchone()
+        if run is None:
+            raise NotStored(f"no run {artifact.run_id} is stored")
+        used = _repository_bytes(db, run["repository_id"])
+        if used + artifact.bytes > most:
+            return used
+        db.execute(
+            "INSERT INTO artifacts (run_id, repository_id, path, bytes, sha256, created_at, expires_at, "
+            "kept) VALUES (:run_id, :repository_id, :path, :bytes, :sha256, :created_at, :expires_at, "
+            ":kept) ON CONFLICT (run_id, path) DO NOTHING",
+            {
+                **dataclasses.asdict(artifact),
+                "repository_id": run["repository_id"],
+                "kept": int(artifact.kept),
+            },
+        )
+        return None
+
+    @reads
+    def of_run(self, db: Connection, run_id: str) -> list[Artifact]:
+        """Return the artifacts of a run by path, also those that have expired."""
+        rows = db.execute(
+            f"SELECT {', '.join(_FIELDS)} FROM artifacts WHERE run_id = ? ORDER BY path", (run_id,)
+        )
+        return [_artifact(row) for row in rows]
+
+    @reads
+    def get(self, db: Connection, run_id: str, path: str) -> Artifact | None:
+        """Return an artifact of a run, or None."""
+        row = db.execute(
+            f"SELECT {', '.join(_FIELDS)} FROM artifacts WHERE run_id = ? AND path = ?",
+            (run_id, path),
+        ).fetchone()
+        return None if row is None else _artifact(row)
+
+    @reads
+    def repository_bytes(self, db: Connection, repository_id: int) -> int:
+        """Return how many bytes of artifacts are kept for a repository."""
+        return _repository_bytes(db, repository_id)
+
+    @asynccontextmanager
+    async def reading(self, artifact: Artifact) -> AsyncGenerator[AsyncIterator[bytes]]:
+        """Give the bytes of an artifact. Raises NotStored if the file is gone."""
+        path = artifact_file(self._blobs, artifact.run_id, artifact.sha256)
+        if not artifact.kept or not await trio.to_thread.run_sync(path.is_file):
+            raise NotStored(f"{artifact.path} has expired")
+        chunks = read_chunks(path)
+        try:
+            yield chunks
+        finally:
+            await chunks.aclose()
+
+    async def remove_file(self, run_id: str, sha256: str) -> None:
+        """Remove the file of what was written but isn't stored, unless another artifact of the run has it."""
+        if any(each.sha256 == sha256 and each.kept for each in await self.of_run(run_id)):
+            return
+        path = artifact_file(self._blobs, run_id, sha256)
+        with suppress(OSError):  # pruning removes it later
+            await trio.to_thread.run_sync(lambda: path.unlink(missing_ok=True))
+
+    async def remove_unfinished(self) -> None:
+        """Remove the files that were being written when the daemon ended."""
+        with suppress(OSError):
+            await trio.to_thread.run_sync(remove_unfinished, self._blobs)
+
+
+def _repository_bytes(db: Connection, repository_id: int) -> int:
+    row = db.execute(
+        "SELECT coalesce(sum(bytes), 0) AS used FROM artifacts WHERE repository_id = ? AND kept = 1",
+        (repository_id,),
+    ).fetchone()
+    return int(row["used"])
+
+
+def expire(db: Connection, now: float, limit: int) -> int:
+    """Note that some artifacts have expired; return how many."""
+    return db.execute(
+        "UPDATE artifacts SET kept = 0 WHERE id IN "
+        "(SELECT id FROM artifacts WHERE kept = 1 AND expires_at < ? ORDER BY id LIMIT ?)",
+        (now, limit),
+    ).rowcount
+
+
+def kept_files(db: Connection, run_id: str) -> set[str]:
+    """Return the SHA-256 of the artifacts of a run that are kept."""
+    rows = db.execute("SELECT sha256 FROM artifacts WHERE run_id = ? AND kept = 1", (run_id,))
+    return {row["sha256"] for row in rows}
+
+
+def _artifact(row: Row) -> Artifact:
+    return Artifact(**{**{name: row[name] for name in _FIELDS}, "kept": bool(row["kept"])})
