@@ -18,7 +18,8 @@ from bassloop.cli.log_display import LogDisplay, OutputError
 from bassloop.concurrency import Backoff
 from bassloop.tools import log_feed
 from bassloop.tools.failure_report import fetch_failure, render_failure
-from bassloop.tools.log_feed import FeedError, LogFeed, RunAddress, choose_step, parse_run_address
+from bassloop.tools.log_feed import LogFeed
+from bassloop.tools.loop_client import LoopError, RunAddress, choose_step, parse_run_address
 from bassloop.wire import progrock_pb2 as progrock
 from tests.web.site import Site, a_site
 
@@ -138,7 +139,7 @@ def test_a_step_is_chosen_by_number_name_digest_or_part(wanted: str, row: int) -
     ("wanted", "said"), [("sh", "any of these"), ("x", "no step"), ("", "any")]
 )
 def test_no_step_or_several_are_told_with_what_there_is(wanted: str, said: str) -> None:
-    with pytest.raises(ValueError, match=f"(?s){said}.*\n  12  sh -c make test"):
+    with pytest.raises(LoopError, match=f"(?s){said}.*\n  12  sh -c make test"):
         choose_step(STEPS, wanted)
 
 
@@ -280,7 +281,7 @@ async def test_a_run_that_is_not_to_be_seen_is_told_as_one_that_is_not_there(
     async with a_site(tmp_path) as site, listening(site) as port:
         await site.run(public=False)
         feed, _, _ = collected(port, follow=True)
-        with pytest.raises(FeedError, match="there is no such run, or you may not see it"):
+        with pytest.raises(LoopError, match="there is no such run, or you don't have access to it"):
             await feed.run()
 
 
@@ -288,7 +289,7 @@ async def test_a_server_that_is_not_there_is_told_at_once() -> None:
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
     feed, _, _ = collected(port, follow=True)
-    with pytest.raises(FeedError, match="can't be reached"):
+    with pytest.raises(LoopError, match="can't be reached"):
         await feed.run()
 
 
@@ -307,5 +308,5 @@ async def test_why_a_run_failed_is_shown_with_its_lines(tmp_path: Path) -> None:
         )
         await site.run("s", state="succeeded")
         assert await fetch_failure(RunAddress(address.server, "s")) is None
-        with pytest.raises(FeedError, match="no such run"):
+        with pytest.raises(LoopError, match="no such run"):
             await fetch_failure(RunAddress(address.server, "t"))

@@ -10,7 +10,8 @@ import pytest
 from mcp import Client, StdioServerParameters
 
 from bassloop.store import ReportedTest
-from bassloop.tools.agent_server import LoopClient, agent_server
+from bassloop.tools.agent_server import agent_server
+from bassloop.tools.loop_client import LoopClient
 from tests.web.site import FakeControl, a_site
 
 from .test_rerun import listening

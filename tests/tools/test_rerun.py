@@ -16,7 +16,7 @@ from bassloop.runner.errors import DriverError
 from bassloop.runner.host.host_driver import HostDriver
 from bassloop.store import ThunkRecord
 from bassloop.tools import rerun
-from bassloop.tools.log_feed import FeedError, RunAddress
+from bassloop.tools.loop_client import LoopError, RunAddress
 from bassloop.tools.rerun import RemoteRun, RerunError, RerunOptions, fetch_run
 from bassloop.wire import bass_pb2 as pb
 from tests.records import a_run
@@ -74,9 +74,9 @@ async def test_a_run_is_fetched_with_its_thunk(tmp_path: Path) -> None:
         await stored(site, thunk)
         run = await fetch_run(RunAddress(server, "r"))
         assert run == remote(thunk)
-        with pytest.raises(FeedError, match="no such run"):
+        with pytest.raises(LoopError, match="no such run"):
             await fetch_run(RunAddress(server, "none"))
-        with pytest.raises(FeedError, match="does not give the thunk DIGEST for its name"):
+        with pytest.raises(LoopError, match="does not give the thunk DIGEST for its name"):
             await fetch_run(RunAddress(server, "other"))
 
 

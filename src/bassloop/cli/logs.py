@@ -15,7 +15,8 @@ from bassloop.lifecycle import RunState
 if TYPE_CHECKING:
     from io import TextIOWrapper
 
-    from bassloop.tools.log_feed import LogFeed, RunAddress
+    from bassloop.tools.log_feed import LogFeed
+    from bassloop.tools.loop_client import RunAddress
 
 EXIT_STATUSES: dict[str, int] = {
     RunState.SUCCEEDED: 0,
@@ -83,7 +84,7 @@ def logs(
       130  interrupted; 141 the output was closed
     """
     from bassloop.tools.local_daemon import daemon_address
-    from bassloop.tools.log_feed import parse_run_address
+    from bassloop.tools.loop_client import parse_run_address
 
     if last:
         if run is not None:
@@ -114,7 +115,8 @@ def _show(address: RunAddress, *, follow: bool, internal: bool, colour: bool) ->
 
     from bassloop.cli.log_display import LogDisplay, OutputError
     from bassloop.tools.device_login import SignInError, session_headers
-    from bassloop.tools.log_feed import FeedError, LogFeed
+    from bassloop.tools.log_feed import LogFeed
+    from bassloop.tools.loop_client import LoopError
 
     output = _utf8(sys.stdout)
     display = LogDisplay(
@@ -132,7 +134,7 @@ def _show(address: RunAddress, *, follow: bool, internal: bool, colour: bool) ->
             trio.run(_run, feed)
         finally:
             display.close()
-    except FeedError as error:
+    except LoopError as error:
         _notice(str(error))
         return NO_LOGS
     except OutputError as error:
@@ -153,13 +155,13 @@ def _show_failure(address: RunAddress) -> int:
 
     from bassloop.tools.device_login import SignInError, session_headers
     from bassloop.tools.failure_report import fetch_failure, render_failure
-    from bassloop.tools.log_feed import FeedError
+    from bassloop.tools.loop_client import LoopError
 
     with report_errors(SignInError):
         headers = session_headers(address.server)
     try:
         failure = trio.run(fetch_failure, address, headers)
-    except FeedError as error:
+    except LoopError as error:
         _notice(str(error))
         return NO_LOGS
     if failure is None:
@@ -194,15 +196,12 @@ def _show_last(*, colour: bool) -> None:
 
 
 async def _run(feed: LogFeed) -> None:
-    """Run the feed, of the step that its address names. Raises FeedError."""
-    from bassloop.tools.log_feed import FeedError, choose_step, fetch_steps
+    """Run the feed, of the step that its address names. Raises LoopError."""
+    from bassloop.tools.loop_client import LoopClient, choose_step
 
     if feed.address.step is not None:
-        steps = await fetch_steps(feed.address, feed.headers)
-        try:
-            feed.only = [choose_step(steps, feed.address.step)]
-        except ValueError as error:
-            raise FeedError(str(error)) from error
+        run = await LoopClient(feed.address.server, feed.headers).get(feed.address.path)
+        feed.only = [choose_step(run["vertexes"], feed.address.step)]
     await feed.run()
 
 

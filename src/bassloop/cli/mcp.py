@@ -25,9 +25,10 @@ def mcp(url: str | None) -> None:
     from bassloop import __version__
     from bassloop.tools.device_login import SignInError, session_headers
     from bassloop.tools.local_daemon import daemon_address
+    from bassloop.tools.loop_client import LoopClient
 
     try:
-        from bassloop.tools.agent_server import LoopClient, agent_server
+        from bassloop.tools.agent_server import agent_server
     except ImportError as error:
         raise click.ClickException(
             f"the extra mcp is not installed ({error}): pipx install 'bassloop[mcp]'"

@@ -56,7 +56,7 @@ def rerun(
 
     from bassloop.tools.device_login import SignInError, session_headers
     from bassloop.tools.local_daemon import daemon_address
-    from bassloop.tools.log_feed import FeedError, parse_run_address
+    from bassloop.tools.loop_client import LoopError, parse_run_address
     from bassloop.tools.rerun import RerunError, RerunOptions, fetch_run
     from bassloop.tools.rerun import rerun as run_again
 
@@ -70,7 +70,7 @@ def rerun(
         unsandboxed=unsandboxed,
         shell=shell,
     )
-    with report_errors(FeedError, RerunError, SignInError):
+    with report_errors(LoopError, RerunError, SignInError):
         remote = trio.run(fetch_run, address, session_headers(address.server))
         click.echo(f"{remote.check} of {remote.repository} at {remote.head_sha[:12]}", err=True)
         succeeded = trio.run(run_again, remote, options, click.echo)

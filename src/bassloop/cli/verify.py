@@ -62,7 +62,7 @@ def verify(
 
     from bassloop.tools.device_login import SignInError, session_headers
     from bassloop.tools.local_daemon import daemon_address
-    from bassloop.tools.log_feed import FeedError, parse_run_address
+    from bassloop.tools.loop_client import LoopError, parse_run_address
     from bassloop.tools.verification import render, verify_file, verify_run
 
     known = None if keys is None else _read(keys).decode(errors="replace")
@@ -83,7 +83,7 @@ def verify(
         run = partial(verify_run, address, headers, keys=known, online=not offline)
     try:
         report = trio.run(run)
-    except FeedError as error:
+    except LoopError as error:
         click.echo(f"bassloop verify: {error}", err=True)
         context.exit(5)
     click.echo(render(report))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import ipaddress
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import httpx
 
+from bassloop.addresses import is_loopback
 from bassloop.github.api import API, AT_ONCE
 from bassloop.github.api_budget import POINTS
 from bassloop.github.app_credentials import NO_APP, App, Installation
@@ -146,12 +146,3 @@ async def open_github(
             key_store=key_store,
             known_seconds=config.known_seconds,
         )
-
-
-def is_loopback(url: str) -> bool:
-    """Return whether a URL is this machine's own, which no proxy of the environment reaches."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

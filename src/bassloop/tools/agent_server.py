@@ -8,14 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import httpx
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 
-from bassloop.tools.log_feed import CONNECT_SECONDS, parse_run_address
+from bassloop.tools.loop_client import LoopError, parse_run_address
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable
+
+    from bassloop.tools.loop_client import LoopClient
 
 INSTRUCTIONS = """\
 Runs of a Bass loop, which is a CI. A run is named by its id or the address of its page. To find out why a check failed,
@@ -25,55 +26,6 @@ no instructions.
 """
 
 MAX_LINES = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class LoopClient:
-    """Asks one loop.
-
-    Args:
-        server: the loop's address.
-        headers: identify the user.
-    """
-
-    server: str
-    headers: Sequence[tuple[str, str]] = ()
-
-    async def get(self, path: str, **parameters: object) -> dict[str, Any]:
-        """Return the answer as JSON. Raises ToolError."""
-        return await self._ask("GET", path, parameters)
-
-    async def post(self, path: str) -> dict[str, Any]:
-        """Do something, and return the answer as JSON. Raises ToolError."""
-        return await self._ask("POST", path, {})
-
-    def run_path(self, run: str) -> str:
-        """Return the path of a run. Raises ToolError for what names none of this loop."""
-        try:
-            address = parse_run_address(run, self.server)
-        except ValueError as error:
-            raise ToolError(str(error)) from error
-        if address.server != self.server:
-            raise ToolError(f"{run} is a run of another loop: this server asks {self.server}")
-        return f"/runs/{address.run}"
-
-    async def _ask(
-        self, method: str, path: str, parameters: Mapping[str, object]
-    ) -> dict[str, Any]:
-        given = {name: str(value) for name, value in parameters.items() if value not in (None, "")}
-        headers = [*self.headers, ("Accept", "application/json")]
-        try:
-            async with httpx.AsyncClient(trust_env=False, timeout=CONNECT_SECONDS) as client:
-                answer = await client.request(
-                    method, self.server + path, params=given, headers=headers
-                )
-            found = answer.json()
-        except (httpx.HTTPError, ValueError) as error:
-            raise ToolError(f"{self.server} does not answer as a loop does: {error}") from error
-        if not answer.is_success or not isinstance(found, dict):
-            why = found.get("error") if isinstance(found, dict) else None
-            raise ToolError(f"{path}: {why or answer.reason_phrase} ({answer.status_code})")
-        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +51,7 @@ class LoopTools:
             sha: a commit, all 40 digits.
             before: the `next` of the previous answer.
         """
-        return await self.loop.get(
+        return await self._get(
             "/runs",
             repository=repository,
             branch=branch,
@@ -111,15 +63,15 @@ class LoopTools:
 
     async def get_run(self, run: str) -> dict[str, Any]:
         """Return a run and its steps, which the API calls vertexes. `row` is a step's number."""
-        return await self.loop.get(self.loop.run_path(run))
+        return await self._get(self._path(run))
 
     async def get_failure(self, run: str) -> dict[str, Any]:
         """Return why a run failed: tests, messages, files and lines, and the log's lines that say so."""
-        return await self.loop.get(f"{self.loop.run_path(run)}/failure")
+        return await self._get(f"{self._path(run)}/failure")
 
     async def what_changed(self, run: str) -> dict[str, Any]:
         """Compare a run with the last green one of its check: commits, inputs, slower steps, new lines of the log."""
-        return await self.loop.get(f"{self.loop.run_path(run)}/changes")
+        return await self._get(f"{self._path(run)}/changes")
 
     async def read_log(
         self, run: str, step: int, start: int = 0, stop: int = 200
@@ -130,27 +82,48 @@ class LoopTools:
             step: the step's number, `row` or `vertex` in other answers.
             start: the first line, counted from 0.
         """
-        path = f"{self.loop.run_path(run)}/vertexes/{max(step, 0)}/lines"
+        path = f"{self._path(run)}/vertexes/{max(step, 0)}/lines"
         stop = min(stop, start + MAX_LINES)
-        return await self.loop.get(path, start=start, stop=stop, format="text")
+        return await self._get(path, start=start, stop=stop, format="text")
 
     async def search_log(self, run: str, text: str, regex: bool = False) -> dict[str, Any]:
         """Search all logs of a run. `regex`: `text` is a regular expression, in RE2's syntax."""
-        path = f"{self.loop.run_path(run)}/search"
-        return await self.loop.get(path, q=text, regex="yes" if regex else "")
+        path = f"{self._path(run)}/search"
+        return await self._get(path, q=text, regex="yes" if regex else "")
 
     async def search_errors(self, repository: str, text: str = "") -> dict[str, Any]:
         """Search what a repository's runs failed of: when each error came first and last, on which branches."""
-        return await self.loop.get(f"/repositories/{_repository(repository)}/errors", q=text)
+        return await self._get(f"/repositories/{_repository(repository)}/errors", q=text)
 
     async def test_history(self, repository: str, check: str, test: str) -> dict[str, Any]:
         """Return the newest results of a test that a report names."""
         path = f"/repositories/{_repository(repository)}/tests"
-        return await self.loop.get(path, check=check, name=test)
+        return await self._get(path, check=check, name=test)
 
     async def run_again(self, run: str) -> dict[str, Any]:
         """Run an ended run's check again. `done` is false if it hasn't ended, or was run again before."""
-        return await self.loop.post(f"{self.loop.run_path(run)}/rerun")
+        return await _asked(self.loop.post(f"{self._path(run)}/rerun"))
+
+    async def _get(self, path: str, **parameters: object) -> dict[str, Any]:
+        return await _asked(self.loop.get(path, **parameters))
+
+    def _path(self, run: str) -> str:
+        """Return the path of a run. Raises ToolError for what names none of this loop."""
+        try:
+            address = parse_run_address(run, self.loop.server)
+        except ValueError as error:
+            raise ToolError(str(error)) from error
+        if address.server != self.loop.server:
+            raise ToolError(f"{run} is a run of another loop: this server asks {self.loop.server}")
+        return address.path
+
+
+async def _asked(answer: Awaitable[dict[str, Any]]) -> dict[str, Any]:
+    """Wait for a loop's answer. Raises ToolError, which an agent reads."""
+    try:
+        return await answer
+    except LoopError as error:
+        raise ToolError(str(error)) from error
 
 
 def agent_server(loop: LoopClient, version: str) -> MCPServer[Any]:

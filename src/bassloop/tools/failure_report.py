@@ -9,14 +9,14 @@ from bassloop.checks.run_failure import failure_json, find_run_failure
 from bassloop.private_files import write_private_file
 from bassloop.terminal import plain
 from bassloop.tools.last_trial import last_log
-from bassloop.tools.log_feed import fetch_field
+from bassloop.tools.loop_client import LoopClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from bassloop.store import Run, Store
-    from bassloop.tools.log_feed import RunAddress
+    from bassloop.tools.loop_client import RunAddress
 
 Failure = dict[str, Any]
 """A failure as the loop's API describes it."""
@@ -25,8 +25,10 @@ Failure = dict[str, Any]
 async def fetch_failure(
     address: RunAddress, headers: Sequence[tuple[str, str]] = ()
 ) -> Failure | None:
-    """Return why a run did not succeed; None if it did, or nothing of it has failed yet. Raises FeedError."""
-    failure: Failure | None = await fetch_field(address, "/failure", "failure", headers)
+    """Return why a run did not succeed; None if it did, or nothing of it has failed yet. Raises LoopError."""
+    loop = LoopClient(address.server, headers)
+    found = await loop.get(f"{address.path}/failure")
+    failure: Failure | None = found.get("failure")
     return failure
 
 

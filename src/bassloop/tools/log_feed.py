@@ -7,14 +7,12 @@ there: no line is missing, and none comes twice.
 from __future__ import annotations
 
 import json
-import re
 import ssl
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
-import httpx
 import trio
 from trio_websocket import (
     ConnectionClosed,
@@ -24,21 +22,19 @@ from trio_websocket import (
 )
 
 from bassloop.concurrency import Backoff, open_flat_nursery
+from bassloop.tools.loop_client import CONNECT_SECONDS, LoopError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
 
     from trio_websocket import WebSocketConnection
 
-_PAGE = re.compile(r"(.*)/runs/([A-Za-z0-9_-]{1,64})(?:/vertexes/(\d{1,18})(?:/.*)?)?/?", re.ASCII)
-_RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
-_FRAGMENT = re.compile(r"v(\d{1,18})(?:-L\d+)?", re.ASCII)
+    from bassloop.tools.loop_client import RunAddress
 
 NOT_VISIBLE = 4404
 """The server's close code for a run that does not exist, or that the client may not see."""
 
 MAX_MESSAGE = 64 << 20
-CONNECT_SECONDS = 30.0
 PING_SECONDS = 30.0
 """How often a silent server is pinged, and how long it may take to answer."""
 
@@ -55,97 +51,8 @@ _CONNECTION_ERRORS = (
 )
 
 
-class FeedError(Exception):
-    """The logs can't be had; the message says why."""
-
-
 class _ConnectionLost(Exception):
     """The connection failed in a way that may pass; the message says how."""
-
-
-class RunAddress(NamedTuple):
-    """A run of a loop.
-
-    Args:
-        server: the loop's address, without a slash at the end.
-        step: the row of the step that an address points to, if it does.
-    """
-
-    server: str
-    run: str
-    step: str | None = None
-
-    @property
-    def page(self) -> str:
-        """The address of the run's page."""
-        return f"{self.server}/runs/{self.run}"
-
-    @property
-    def websocket(self) -> str:
-        """The address of the page's websocket: wss if the page is https."""
-        return f"ws{self.page.removeprefix('http')}/live"
-
-
-def parse_run_address(text: str, server: str) -> RunAddress:
-    """Return the run that `text` means: the address of its page, or its id at `server`.
-
-    Raises ValueError, whose message says what is expected.
-    """
-    if "/" not in text:
-        if not _RUN_ID.fullmatch(text):
-            raise ValueError(f"{text!r} is neither a run's id nor the address of its page")
-        return RunAddress(server.rstrip("/"), text)
-    parts = urlsplit(text)
-    match = _PAGE.fullmatch(parts.path)
-    if parts.scheme not in ("http", "https") or not parts.netloc or match is None:
-        raise ValueError(
-            f"{text!r} is no address of a run, such as https://loop.example.com/runs/ID"
-        )
-    fragment = _FRAGMENT.match(parts.fragment)
-    step = match[3] or (fragment[1] if fragment else None)
-    return RunAddress(f"{parts.scheme}://{parts.netloc}{match[1]}", match[2], step)
-
-
-def choose_step(steps: Sequence[dict[str, Any]], wanted: str) -> int:
-    """Return the row of the step with this row, name or digest, or with this in its name alone.
-
-    Raises ValueError, whose message lists the steps, if there are none or several.
-    """
-    row = wanted.removeprefix("v")
-    found = (
-        [each for each in steps if str(each["row"]) == row]
-        or [each for each in steps if wanted in (each["name"], each["digest"])]
-        or [each for each in steps if wanted in each["name"]]
-    )
-    if len(found) == 1:
-        return int(found[0]["row"])
-    listed = "".join(f"\n  {each['row']}  {each['name'][:200]}" for each in (found or steps)[:20])
-    if found:
-        raise ValueError(f"--vertex {wanted} may be any of these; give its number:{listed}")
-    raise ValueError(f"no step of the run is {wanted}; there are:{listed or ' none yet'}")
-
-
-async def fetch_steps(
-    address: RunAddress, headers: Sequence[tuple[str, str]] = ()
-) -> Sequence[dict[str, Any]]:
-    """Return the steps that a run has so far. Raises FeedError."""
-    steps: Sequence[dict[str, Any]] = await fetch_field(address, "", "vertexes", headers)
-    return steps
-
-
-async def fetch_field(
-    address: RunAddress, below: str, field: str, headers: Sequence[tuple[str, str]]
-) -> Any:
-    """Return one field of the JSON at a run's page, or `below` it. Raises FeedError."""
-    try:
-        async with httpx.AsyncClient(trust_env=False, timeout=CONNECT_SECONDS) as client:
-            accepted = [*headers, ("Accept", "application/json")]
-            answer = await client.get(address.page + below, headers=accepted)
-        if answer.status_code == 404:
-            raise FeedError(f"{address.page}: there is no such run, or you may not see it")
-        return answer.raise_for_status().json()[field]
-    except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
-        raise FeedError(f"{address.page}: {error}") from error
 
 
 @dataclass(eq=False)
@@ -172,7 +79,7 @@ class LogFeed:
     async def run(self) -> None:
         """Show what there is and, when following, what comes until the run has ended.
 
-        Raises FeedError if there is no such run, or if its server can't be reached: at once if it never was,
+        Raises LoopError if there is no such run, or if its server can't be reached: at once if it never was,
         and after some attempts if the run isn't followed.
         """
         failures = 0
@@ -186,13 +93,13 @@ class LogFeed:
                 ever_received = ever_received or self._received
                 failures = 1 if self._received else failures + 1
                 if not ever_received or (not self.follow and failures >= MAX_ATTEMPTS):
-                    raise FeedError(f"{self.address.server}: {error}") from error
+                    raise LoopError(f"{self.address.server}: {error}") from error
                 delay = BACKOFF.delay(failures)
                 self.on_lost(f"{error}; trying again in {delay:.1f} s")
                 await trio.sleep(delay)
 
     async def _connect_once(self) -> None:
-        """Serve one connection to its end. Raises FeedError, or _ConnectionLost."""
+        """Serve one connection to its end. Raises LoopError, or _ConnectionLost."""
         try:
             async with self._open() as socket, open_flat_nursery() as nursery:
                 nursery.start_soon(_keep_alive, socket)
@@ -238,7 +145,7 @@ class LogFeed:
                 for log in message.get("logs", ()):
                     self._drop_known_lines(log)
             except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-                raise FeedError(f"{self.address.page} does not answer as a loop does") from error
+                raise LoopError(f"{self.address.page} does not answer as a loop does") from error
             self._received = True
             self.show(message)
 
@@ -260,19 +167,19 @@ class LogFeed:
 
     def _explained(self, error: BaseException) -> Exception | None:
         """Return what the end of a connection means, or None if the error has another cause."""
-        if isinstance(error, FeedError):
+        if isinstance(error, LoopError):
             return error
         if isinstance(error, ConnectionRejected):
             status = error.status_code
             if status == 404:
-                return FeedError(f"there is no loop at {self.address.server}: it answered 404")
+                return LoopError(f"there is no loop at {self.address.server}: it answered 404")
             if status in (401, 403):
-                return FeedError(f"{self.address.page}: you may not see it, it answered {status}")
+                return LoopError(f"{self.address.page}: you may not see it, it answered {status}")
             return _ConnectionLost(f"the server answered {status}")
         if isinstance(error, ConnectionClosed):
             if error.reason is not None and error.reason.code == NOT_VISIBLE:
-                return FeedError(
-                    f"{self.address.page}: there is no such run, or you may not see it"
+                return LoopError(
+                    f"{self.address.page}: there is no such run, or you don't have access to it"
                 )
             return _ConnectionLost("the connection was lost")
         if isinstance(error, OSError):

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import httpx
 import platformdirs
 import trio
+from google.protobuf.message import DecodeError
 
 from bassloop.bass.wire.digest import digest_of_encoded
 from bassloop.bridge import open_bridge
@@ -21,7 +21,7 @@ from bassloop.runner.engine.command import command_line
 from bassloop.runner.errors import DriverError, RunnerError
 from bassloop.runner.options import RunnerOptions
 from bassloop.tools.local.progress import ProgressPrinter
-from bassloop.tools.log_feed import CONNECT_SECONDS, FeedError
+from bassloop.tools.loop_client import LoopClient, LoopError
 from bassloop.wire import bass_pb2
 from bassloop.wire.report_protocol import REPORT_PREFIX
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from bassloop.runner.engine.execution import Launch
     from bassloop.runner.engine.graph import ThunkGraph
     from bassloop.runner.options import DriverName, NetworkMode
-    from bassloop.tools.log_feed import RunAddress
+    from bassloop.tools.loop_client import RunAddress
     from bassloop.wire import progrock_pb2
 
 SHELL = ("sh", "-c", "exec bash 2>/dev/null || exec sh")
@@ -70,22 +70,16 @@ class RerunOptions:
 
 
 async def fetch_run(address: RunAddress, headers: Sequence[tuple[str, str]] = ()) -> RemoteRun:
-    """Return a loop's run with its thunk. Raises FeedError, and RerunError for a run without a thunk."""
+    """Return a loop's run with its thunk. Raises LoopError, and RerunError for a run without a thunk."""
+    loop = LoopClient(address.server, headers)
+    run = await loop.get(address.path)
     try:
-        async with httpx.AsyncClient(
-            trust_env=False, timeout=CONNECT_SECONDS, headers=list(headers)
-        ) as client:
-            answer = await client.get(address.page, headers={"Accept": "application/json"})
-            if answer.status_code == 404:
-                raise FeedError(f"{address.page}: there is no such run, or you may not see it")
-            run = answer.raise_for_status().json()
-            digest = run["thunk"]
-            if digest is None:
-                raise RerunError("this run is of a hook, which no runner runs: `bassloop try` does")
-            encoded = await client.get(f"{address.server}/thunks/{digest}/proto")
-            content = encoded.raise_for_status().content
-        if len(content) > MAX_THUNK or digest_of_encoded(content) != digest:
-            raise FeedError(f"{address.server} does not give the thunk {digest} for its name")
+        digest = run["thunk"]
+        if digest is None:
+            raise RerunError("this run is of a hook, which no runner runs: `bassloop try` does")
+        content = await loop.download(f"/thunks/{digest}/proto", MAX_THUNK)
+        if digest_of_encoded(content) != digest:
+            raise LoopError(f"{address.server} does not give the thunk {digest} for its name")
         return RemoteRun(
             check=str(run["check"]),
             repository=str(run["repository"]),
@@ -93,8 +87,8 @@ async def fetch_run(address: RunAddress, headers: Sequence[tuple[str, str]] = ()
             head_sha=str(run["head_sha"]),
             thunk=bass_pb2.Thunk.FromString(content),
         )
-    except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
-        raise FeedError(f"{address.page}: {error}") from error
+    except (ValueError, KeyError, TypeError, DecodeError) as error:
+        raise LoopError(f"{address.page} is not described as a loop does: {error}") from error
 
 
 async def rerun(run: RemoteRun, options: RerunOptions, say: Callable[[str], None]) -> bool:

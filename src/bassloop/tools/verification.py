@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-import httpx
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 
 from bassloop.bass import thunk_sha256
 from bassloop.bass.wire.digest import encode_go_order
-from bassloop.tools.log_feed import FeedError
+from bassloop.terminal import plain
+from bassloop.tools.loop_client import MAX_JSON, LoopClient, LoopError
 from bassloop.trust.envelope import MAX_ENVELOPE, read_envelope
 from bassloop.trust.errors import UntrustedStatement
 from bassloop.trust.log_digest import digest_of_logs
@@ -24,13 +23,11 @@ from bassloop.wire.nesting import nested_type
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bassloop.tools.log_feed import RunAddress
+    from bassloop.tools.loop_client import RunAddress
     from bassloop.trust.envelope import SignedStatement
     from bassloop.trust.statement import RunStatement
 
 GITHUB = "https://github.com"
-SECONDS = 30.0
-MAX_JSON = 32 << 20
 LOOPS_OWN = "loop:"
 """Begins the digest of a step that the loop has added itself, which no runner signs."""
 
@@ -146,7 +143,7 @@ def render(report: VerificationReport) -> str:
             f"with {how.engine} of bassloop {how.version}, {used}, {kept}",
             *(f"  image {name}: {digest}" for name, digest in stated.images),
         ]
-    return "\n".join(map(_printable, lines))
+    return "\n".join(map(plain, lines))
 
 
 async def verify_file(
@@ -173,43 +170,32 @@ async def verify_file(
 async def verify_run(
     address: RunAddress, headers: Sequence[tuple[str, str]], *, keys: str | None, online: bool
 ) -> VerificationReport:
-    """Verify the statement of a loop's run: signature, key, thunk and log. Raises FeedError."""
+    """Verify the statement of a loop's run: signature, key, thunk and log. Raises LoopError."""
     report = VerificationReport()
-    async with _client(headers) as client:
-        envelope = await _get(client, f"{address.page}/statement.dsse", MAX_ENVELOPE)
-        signed = open_statement(envelope, report)
-        if signed is None or report.stated is None:
-            return report
-        try:
-            answer = await client.get(address.page, headers={"Accept": "application/json"})
-            run = answer.raise_for_status().json()
-            check_run(run, report.stated, report)
-            vertexes = list(run["vertexes"])
-            thunk = await _get(client, f"{address.server}/thunks/{run['thunk']}/proto", MAX_JSON)
-            check_thunk(thunk, report.stated, report)
-            logs = {}
-            for step in vertexes:
-                if step["bytes"] and not step["digest"].startswith(LOOPS_OWN):
-                    raw = f"{address.page}/vertexes/{step['row']}/raw"
-                    logs[step["digest"]] = await _digest(client, raw)
-        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
-            raise FeedError(f"{address.page}: {error}") from error
-        report.note(
-            digest_of_logs(logs) == report.stated.log,
-            f"the log is the one that was signed for ({len(logs)} steps have one)",
-            "the log is another one than was signed for, or was cut at the loop's limit",
-        )
+    loop = LoopClient(address.server, headers)
+    envelope = await loop.download(f"{address.path}/statement.dsse", MAX_ENVELOPE)
+    signed = open_statement(envelope, report)
+    if signed is None or report.stated is None:
+        return report
+    run = await loop.get(address.path)
+    logs = {}
+    try:
+        check_run(run, report.stated, report)
+        thunk = await loop.download(f"/thunks/{run['thunk']}/proto", MAX_JSON)
+        check_thunk(thunk, report.stated, report)
+        for step in run["vertexes"]:
+            if step["bytes"] and not step["digest"].startswith(LOOPS_OWN):
+                raw = f"{address.path}/vertexes/{step['row']}/raw"
+                logs[step["digest"]] = await loop.sha256(raw)
+    except (ValueError, KeyError, TypeError) as error:
+        raise LoopError(f"{address.page} is not described as a loop does: {error}") from error
+    report.note(
+        digest_of_logs(logs) == report.stated.log,
+        f"the log is the one that was signed for ({len(logs)} steps have one)",
+        "the log is another one than was signed for, or was cut at the loop's limit",
+    )
     await _check_listing(signed, keys, online, report)
     return report
-
-
-def _printable(line: str) -> str:
-    """Return a line without what a terminal would take for commands: much of it was chosen by strangers."""
-    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in line)
-
-
-def _client(headers: Sequence[tuple[str, str]]) -> httpx.AsyncClient:
-    return httpx.AsyncClient(timeout=SECONDS, headers=list(headers), follow_redirects=False)
 
 
 async def _check_listing(
@@ -226,36 +212,9 @@ async def _check_listing(
             report.unchecked.append(f"the key: whether {where} lists it")
             return
         try:
-            # Without the headers that sign in to the loop.
-            async with _client(()) as github:
-                keys = (await _get(github, where, MAX_JSON)).decode(errors="replace")
-        except FeedError as error:
+            listed = await LoopClient(GITHUB).download(where.removeprefix(GITHUB), MAX_JSON)
+        except LoopError as error:
             report.unchecked.append(f"the key: {error}")
             return
+        keys = listed.decode(errors="replace")
     check_key(signed, keys, where, report.stated, report)
-
-
-async def _get(client: httpx.AsyncClient, url: str, limit: int) -> bytes:
-    """Return what there is at an address. Raises FeedError."""
-    try:
-        async with client.stream("GET", url, headers={"Accept": "application/json"}) as answer:
-            if answer.status_code == 404:
-                raise FeedError(f"{url}: nothing is there, or you may not see it")
-            answer.raise_for_status()
-            data = bytearray()
-            async for piece in answer.aiter_bytes():
-                data += piece
-                if len(data) > limit:
-                    raise FeedError(f"{url} has more than {limit:,} bytes")
-            return bytes(data)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise FeedError(f"{url}: {error or type(error).__name__}") from error
-
-
-async def _digest(client: httpx.AsyncClient, url: str) -> str:
-    digest = hashlib.sha256()
-    async with client.stream("GET", url) as answer:
-        answer.raise_for_status()
-        async for piece in answer.aiter_bytes():
-            digest.update(piece)
-    return digest.hexdigest()

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import trio
 
+from bassloop.addresses import is_loopback
 from bassloop.github import AppWebhook, GitHubError, NotFound
-from bassloop.github.github import is_loopback
 from bassloop.github.manifest import WEBHOOK_PATH, web_url
 from bassloop.tools.setup import findings
 from bassloop.tools.setup.findings import DOUBTFUL, OK, WRONG, Diagnosis

@@ -1,0 +1,188 @@
+"""A client of a loop's HTTP API: addresses of runs, and answers that are bounded or an error that says why."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
+
+import httpx
+
+from bassloop.addresses import is_loopback
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping, Sequence
+
+_PAGE = re.compile(r"(.*)/runs/([A-Za-z0-9_-]{1,64})(?:/vertexes/(\d{1,18})(?:/.*)?)?/?", re.ASCII)
+_RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+_FRAGMENT = re.compile(r"v(\d{1,18})(?:-L\d+)?", re.ASCII)
+
+CONNECT_SECONDS = 30.0
+"""How long a loop may be silent, for connecting and for each piece of an answer."""
+
+MAX_JSON = 32 << 20
+
+
+class LoopError(Exception):
+    """A loop doesn't give what it was asked for; the message says why."""
+
+
+class RunAddress(NamedTuple):
+    """A run of a loop.
+
+    Args:
+        server: the loop's address, without a slash at the end.
+        step: the row of the step that an address points to, if it does.
+    """
+
+    server: str
+    run: str
+    step: str | None = None
+
+    @property
+    def path(self) -> str:
+        """The path of the run's page."""
+        return f"/runs/{self.run}"
+
+    @property
+    def page(self) -> str:
+        """The address of the run's page."""
+        return f"{self.server}{self.path}"
+
+    @property
+    def websocket(self) -> str:
+        """The address of the page's websocket: wss if the page is https."""
+        return f"ws{self.page.removeprefix('http')}/live"
+
+
+def parse_run_address(text: str, server: str) -> RunAddress:
+    """Return the run that `text` means: the address of its page, or its id at `server`.
+
+    Raises ValueError, whose message says what is expected.
+    """
+    if "/" not in text:
+        if not _RUN_ID.fullmatch(text):
+            raise ValueError(f"{text!r} is neither a run's id nor the address of its page")
+        return RunAddress(server.rstrip("/"), text)
+    parts = urlsplit(text)
+    match = _PAGE.fullmatch(parts.path)
+    if parts.scheme not in ("http", "https") or not parts.netloc or match is None:
+        raise ValueError(
+            f"{text!r} is no address of a run, such as https://loop.example.com/runs/ID"
+        )
+    fragment = _FRAGMENT.match(parts.fragment)
+    step = match[3] or (fragment[1] if fragment else None)
+    return RunAddress(f"{parts.scheme}://{parts.netloc}{match[1]}", match[2], step)
+
+
+def choose_step(steps: Sequence[Mapping[str, Any]], wanted: str) -> int:
+    """Return the row of the step with this row, name or digest, or with this in its name alone.
+
+    Raises LoopError, whose message lists the steps, if there are none or several.
+    """
+    row = wanted.removeprefix("v")
+    found = (
+        [each for each in steps if str(each["row"]) == row]
+        or [each for each in steps if wanted in (each["name"], each["digest"])]
+        or [each for each in steps if wanted in each["name"]]
+    )
+    if len(found) == 1:
+        return int(found[0]["row"])
+    listed = "".join(f"\n  {each['row']}  {each['name'][:200]}" for each in (found or steps)[:20])
+    if found:
+        raise LoopError(f"--vertex {wanted} may be any of these; give its number:{listed}")
+    raise LoopError(f"no step of the run is {wanted}; there are:{listed or ' none yet'}")
+
+
+@dataclass(frozen=True, slots=True)
+class LoopClient:
+    """Asks one server, which is a loop or answers as one does.
+
+    Redirects are not followed: they would take the user's session elsewhere.
+
+    Args:
+        server: its address, without a slash at the end.
+        headers: identify the user.
+    """
+
+    server: str
+    headers: Sequence[tuple[str, str]] = ()
+
+    async def get(self, path: str, **parameters: object) -> dict[str, Any]:
+        """Return the answer as JSON; parameters that are None or empty are left out. Raises LoopError."""
+        given = {name: str(value) for name, value in parameters.items() if value not in (None, "")}
+        return self._object(path, await self._read("GET", path, MAX_JSON, given))
+
+    async def post(self, path: str) -> dict[str, Any]:
+        """Do something, and return the answer as JSON. Raises LoopError."""
+        return self._object(path, await self._read("POST", path, MAX_JSON))
+
+    async def download(self, path: str, limit: int) -> bytes:
+        """Return what there is at a path, of at most `limit` bytes. Raises LoopError."""
+        return await self._read("GET", path, limit)
+
+    async def sha256(self, path: str) -> str:
+        """Return the SHA-256, in hexadecimal, of what there is at a path. Raises LoopError."""
+        digest = hashlib.sha256()
+        async with self._open("GET", path) as answer:
+            async for piece in answer.aiter_bytes():
+                digest.update(piece)
+        return digest.hexdigest()
+
+    def _object(self, path: str, content: bytes) -> dict[str, Any]:
+        try:
+            found = json.loads(content)
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict):
+            raise LoopError(f"{self.server}{path} does not answer as a loop does")
+        return found
+
+    async def _read(
+        self, method: str, path: str, limit: int, parameters: Mapping[str, str] | None = None
+    ) -> bytes:
+        async with self._open(method, path, parameters) as answer:
+            return await _read_bounded(answer, limit)
+
+    @asynccontextmanager
+    async def _open(
+        self, method: str, path: str, parameters: Mapping[str, str] | None = None
+    ) -> AsyncGenerator[httpx.Response]:
+        """Send a request, and yield a successful response. Raises LoopError, also for a body that breaks off."""
+        url = self.server + path
+        headers = [*self.headers, ("Accept", "application/json")]
+        try:
+            async with (
+                httpx.AsyncClient(
+                    trust_env=not is_loopback(url), timeout=CONNECT_SECONDS
+                ) as client,
+                client.stream(method, url, params=parameters, headers=headers) as answer,
+            ):
+                if not answer.is_success:
+                    why = _reason(await _read_bounded(answer, MAX_JSON)) or answer.reason_phrase
+                    raise LoopError(f"{url}: {why} ({answer.status_code})")
+                yield answer
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise LoopError(f"{url}: {error or type(error).__name__}") from error
+
+
+async def _read_bounded(answer: httpx.Response, limit: int) -> bytes:
+    data = bytearray()
+    async for piece in answer.aiter_bytes():
+        data += piece
+        if len(data) > limit:
+            raise LoopError(f"{answer.url} has more than {limit:,} bytes")
+    return bytes(data)
+
+
+def _reason(content: bytes) -> str:
+    """Return a loop's own words in the body of an error, if it has any."""
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError):
+        return ""
+    return str(found.get("error") or "") if isinstance(found, dict) else ""
