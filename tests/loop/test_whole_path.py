@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def tried(path: Path, **options: Any) -> AsyncGenerator[Trial]:
+async def tried(path: Path, seconds: float = 120, **options: Any) -> AsyncGenerator[Trial]:
     """A trial whose delivery is handled."""
-    with trio.fail_after(120):
+    with trio.fail_after(seconds):
         async with open_trial(TrialOptions(path, **options)) as trial:
             await trial.daemon.inbox.finished(trial.guid)
             yield trial
@@ -81,9 +81,8 @@ async def test_checks_run_on_the_senders_runner_and_conclude_on_github(
         assert greet["external_id"] in thunk.text
 
 
-@pytest.mark.parametrize("levels", [200, pytest.param(1_000, marks=pytest.mark.slow)])
-async def test_long_chains_of_mounts_run_and_are_shown(
-    make_repository: MakeRepository, levels: int
+async def test_a_thousand_mounts_within_each_other_run_and_are_shown(
+    make_repository: MakeRepository,
 ) -> None:
     deeper = """
     (defn deeper [n thunk]
@@ -91,16 +90,31 @@ async def test_long_chains_of_mounts_run_and_are_shown(
         thunk
         (deeper (- n 1) (with-mount (with-entrypoint ($ true) []) thunk/./ ./in/))))
     """
-    hook = deeper + PROJECT.replace("CHECKS", f":deep (deeper {levels} ($ true))")
-    path = make_repository(**{"project.bass": hook})
-    async with tried(path) as trial:
+    hook = deeper + PROJECT.replace("CHECKS", ":deep (deeper 1000 ($ true))")
+    await _runs_and_is_shown(make_repository(**{"project.bass": hook}), thunks=1_000)
+
+
+@pytest.mark.parametrize("commands", [100, pytest.param(1_000, marks=pytest.mark.slow)])
+async def test_a_thousand_commands_after_each_other_run_and_are_shown(
+    make_repository: MakeRepository, commands: int
+) -> None:
+    steps = " ".join(f'($ sh -c "echo {number} >> it")' for number in range(1, commands))
+    check = f':deep (from (linux/alpine) {steps} ($ sh -c "test $(wc -l < it) = {commands - 1}"))'
+    await _runs_and_is_shown(make_repository(check), thunks=commands)
+
+
+async def _runs_and_is_shown(path: Path, thunks: int) -> None:
+    """Try a repository whose check `deep` is a thunk that so many others are nested in."""
+    async with tried(path, seconds=400) as trial:
         deep = check_run(trial, "deep")
         assert deep["conclusion"] == "success", deep["output"]
-        page = await get(trial, f"/runs/{deep['external_id']}", accept="application/json")
-        digest = page.json()["thunk"]
-        thunk = await get(trial, f"/thunks/{digest}", accept="application/json")
-        assert len(thunk.json()["thunks"]) == levels
-        assert (await get(trial, f"/thunks/{digest}")).status_code == 200
+        run = f"/runs/{deep['external_id']}"
+        shown = (await get(trial, run, accept="application/json")).json()
+        assert len(shown["vertexes"]) >= thunks
+        assert (await get(trial, run)).status_code == 200
+        thunk = await get(trial, f"/thunks/{shown['thunk']}", accept="application/json")
+        assert len(thunk.json()["thunks"]) == thunks
+        assert (await get(trial, f"/thunks/{shown['thunk']}")).status_code == 200
 
 
 async def test_what_a_failing_log_points_at_is_noted_on_its_line_once(

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import trio
 
@@ -69,6 +69,13 @@ class _Node:
     over: trio.Event = field(default_factory=trio.Event)
     output: ThunkOutput | None = None
     error: str | None = None
+
+
+class _Needed(NamedTuple):
+    """The thunks that a thunk needs, with their digests, and the names of its secrets."""
+
+    thunks: tuple[tuple[str, pb.Thunk], ...]
+    secrets: frozenset[str]
 
 
 class ThunkGraph(ABC):
@@ -140,27 +147,32 @@ class ThunkGraph(ABC):
         mean now, and the same of all thunks that it needs.
         """
         wanted = thunk_sha256(thunk)
-        todo = [(wanted, thunk)]
+        todo: list[tuple[str, pb.Thunk, _Needed | None]] = [(wanted, thunk, None)]
         while todo:
-            sha, each = todo[-1]
-            if sha not in self._keys:
-                command = self.resolve(each)
-                inner = (*self.dependencies(command, each), *command.services)
-                needed = {thunk_sha256(one): one for one in inner}
-                unknown = [item for item in needed.items() if item[0] not in self._keys]
-                if len(self._keys) + len(todo) + len(unknown) > MAX_THUNKS:
+            sha, each, needed = todo.pop()
+            if sha in self._keys:
+                continue
+            if needed is None:
+                needed = self._needed(each)
+                unknown = {name: one for name, one in needed.thunks if name not in self._keys}
+                if len(self._keys) + len(todo) + len(unknown) >= MAX_THUNKS:
                     raise DriverError(f"a thunk may need {MAX_THUNKS:,} others at most")
                 if unknown:
-                    todo += unknown
+                    todo.append((sha, each, needed))
+                    todo += ((name, one, None) for name, one in unknown.items())
                     continue
-                facts = [*self.key_prefix, sha]
-                facts += sorted(map(self.call.granted.version, command.secrets))
-                if base_of(each) is None:
-                    facts += await self.image_facts(each)
-                facts += (self._keys[thunk_sha256(one)] for one in inner)
-                self._keys[sha] = self.context.namespaced("\n".join(facts))
-            todo.pop()
+            facts = [*self.key_prefix, sha]
+            facts += sorted(map(self.call.granted.version, needed.secrets))
+            if base_of(each) is None:
+                facts += await self.image_facts(each)
+            facts += (self._keys[name] for name, _ in needed.thunks)
+            self._keys[sha] = self.context.namespaced("\n".join(facts))
         return self._keys[wanted]
+
+    def _needed(self, thunk: pb.Thunk) -> _Needed:
+        command = self.resolve(thunk)
+        inner = (*self.dependencies(command, thunk), *command.services)
+        return _Needed(tuple((thunk_sha256(one), one) for one in inner), command.secrets)
 
     async def output(self, thunk: pb.Thunk) -> ThunkOutput:
         """Return the thunk's output; run the thunk if it isn't cached. Raises DriverError."""
