@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bassloop.failures.annotations import MAX_FOUND, LogAnnotation, find_annotations
-from bassloop.failures.model import Failure, Location, Rank
+from bassloop.failures.failure import Failure, Location, Rank
 
 Said = tuple[str, int, int | None, str, str, str | None]
 

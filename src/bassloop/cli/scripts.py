@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bassloop.tools.local.driver import EventLoop
-    from bassloop.tools.local.host import LateImports
+    from bassloop.tools.local.local_host import LateImports
     from bassloop.tools.local.thunk_runner import ThunkRunner
 
 
 def late_imports() -> LateImports:
     """Return how a script gets an event loop, and what runs thunks, once it needs them."""
-    from bassloop.tools.local.host import LateImports
+    from bassloop.tools.local.local_host import LateImports
 
     return LateImports(_event_loop, _thunk_runner)
 

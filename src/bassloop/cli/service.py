@@ -60,19 +60,19 @@ def install_serve(only_print: bool, groups: tuple[str, ...]) -> None:
       bassloop service install serve --group ssl-cert
     """
     from bassloop.settings import SettingsError
-    from bassloop.tools.setup import systemd, units
+    from bassloop.tools.setup import systemd, unit_files
 
     with report_errors(SettingsError, systemd.SystemdError):
-        facts = systemd.serve_facts(units.ETC, groups)
-        text = units.serve_unit(facts)
+        facts = systemd.serve_facts(unit_files.ETC, groups)
+        text = unit_files.serve_unit(facts)
         if only_print:
             click.echo(text, nl=False)
             return
         systemd.refuse_home()
-        if systemd.make_etc(units.ETC):
-            settings = units.ETC / "settings.env"
-            click.echo(f"{settings} has to be filled in; then: systemctl restart {units.NAME}")
-        _install(systemd.SYSTEM_UNITS / f"{units.NAME}.service", text)
+        if systemd.make_etc(unit_files.ETC):
+            settings = unit_files.ETC / "settings.env"
+            click.echo(f"{settings} has to be filled in; then: systemctl restart {unit_files.NAME}")
+        _install(systemd.SYSTEM_UNITS / f"{unit_files.NAME}.service", text)
     for name, path in facts.credentials:
         click.echo(f"{name} is handed over from {path}")
 
@@ -93,20 +93,20 @@ def install_runner(only_print: bool, arguments: tuple[str, ...]) -> None:
       bassloop service install runner octocat@loop.example.com --only 'octocat/*'
     """
     from bassloop.cli.runner import dial
-    from bassloop.tools.setup import systemd, units
+    from bassloop.tools.setup import systemd, unit_files
 
     # Parsed to report wrong arguments now, and not in the journal.
     with dial.make_context("bassloop runner", list(arguments)) as parsed:
         driver = parsed.params["driver"]
-    facts = units.RunnerFacts(
+    facts = unit_files.RunnerFacts(
         (*systemd.program(), "runner", *arguments), containers=driver in ("auto", "container")
     )
-    text = units.runner_unit(facts)
+    text = unit_files.runner_unit(facts)
     if only_print:
         click.echo(text, nl=False)
         return
     with report_errors(systemd.SystemdError):
-        _install(systemd.user_units() / f"{units.RUNNER}.service", text, "--user")
+        _install(systemd.user_units() / f"{unit_files.RUNNER}.service", text, "--user")
 
 
 @service.command()
@@ -118,12 +118,12 @@ def uninstall(kind: Kind) -> None:
     Example:
       bassloop service uninstall runner
     """
-    from bassloop.tools.setup import systemd, units
+    from bassloop.tools.setup import systemd, unit_files
 
-    path = systemd.SYSTEM_UNITS / f"{units.NAME}.service"
+    path = systemd.SYSTEM_UNITS / f"{unit_files.NAME}.service"
     options: tuple[str, ...] = ()
     if kind == "runner":
-        path, options = systemd.user_units() / f"{units.RUNNER}.service", ("--user",)
+        path, options = systemd.user_units() / f"{unit_files.RUNNER}.service", ("--user",)
     with report_errors(systemd.SystemdError):
         systemd.uninstall(path, *options)
     click.echo(f"{path} is removed; its data stays")

@@ -11,7 +11,7 @@ JUnit XML and TAP files.
 from __future__ import annotations
 
 from bassloop.failures.annotations import LogAnnotation, find_annotations
-from bassloop.failures.model import NOT_IN_LOG, Failure, Location, Rank
+from bassloop.failures.failure import NOT_IN_LOG, Failure, Location, Rank
 from bassloop.failures.reports import Case, ReportError, read_report
 from bassloop.failures.scan import find_failures
 

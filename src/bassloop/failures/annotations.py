@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import re2
 
-from bassloop.failures.model import Failure, Location, Rank
+from bassloop.failures.failure import Failure, Location, Rank
 from bassloop.failures.scan import clean_line
 
 if TYPE_CHECKING:

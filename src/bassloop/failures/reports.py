@@ -15,7 +15,7 @@ import defusedxml
 from defusedxml.ElementTree import fromstring
 
 from bassloop.failures.annotations import find_annotations
-from bassloop.failures.model import NOT_IN_LOG, Failure, Location, Rank
+from bassloop.failures.failure import NOT_IN_LOG, Failure, Location, Rank
 from bassloop.failures.scan import MAX_MESSAGE_LINES, find_failures
 
 if TYPE_CHECKING:

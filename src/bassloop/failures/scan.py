@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import re2
 
-from bassloop.failures.model import Failure, Location, Rank
-from bassloop.failures.rules import RULES, Rule
+from bassloop.failures.failure import Failure, Location, Rank
+from bassloop.failures.rules import RULES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from bassloop.failures.rule import Rule
 
 MAX_LINE = 1_000
 MAX_FAILURES = 200

@@ -20,7 +20,7 @@ from bassloop.bridge.private import refuse_environment
 
 if TYPE_CHECKING:
     from bassloop.gateway.authentication import Authentication, Identity
-    from bassloop.gateway.settings import GatewaySettings
+    from bassloop.gateway.gateway_settings import GatewaySettings
 
 SERVICE = "runtime"
 LONGEST_PATH = 256

@@ -32,7 +32,7 @@ from bassloop.runtimes import Pool, Runtime
 from bassloop.store import RuntimeRecord
 
 if TYPE_CHECKING:
-    from bassloop.gateway.settings import GatewaySettings
+    from bassloop.gateway.gateway_settings import GatewaySettings
 
 log = structlog.get_logger(__name__)
 

@@ -42,7 +42,7 @@ NO_APP = "no GitHub App is set (GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY)"
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
+class AccessToken:
     """An installation's token. `expires_at` is in seconds since the epoch."""
 
     value: str = field(repr=False)
@@ -56,7 +56,7 @@ class App:
     api: API
     app_id: int
     private_key: str = field(repr=False)
-    _tokens: TTLCache[int, Token] = field(
+    _tokens: TTLCache[int, AccessToken] = field(
         default_factory=lambda: TTLCache(MAX_INSTALLATIONS), repr=False
     )
     _renewing: KeyedLock[int] = field(default_factory=KeyedLock, repr=False)
@@ -92,7 +92,7 @@ class App:
                 token = self._tokens.get(installation_id) or await self._renew(installation_id)
         return Credential.of_installation(installation_id, token.value)
 
-    async def _renew(self, installation_id: int) -> Token:
+    async def _renew(self, installation_id: int) -> AccessToken:
         token = await self._new_token(installation_id, {})
         lifetime = token.expires_at - time.time() - RENEW_BEFORE
         self._tokens.store(installation_id, token, seconds=lifetime)
@@ -129,7 +129,7 @@ class App:
     @asynccontextmanager
     async def checkout_token(
         self, installation_id: int, repository_id: int
-    ) -> AsyncGenerator[Token]:
+    ) -> AsyncGenerator[AccessToken]:
         """Yield a token that can read one repository and nothing else, and revoke it on exit.
 
         Git takes it as the password of the user ``x-access-token``. Raises GitHubError on entry. It is
@@ -147,13 +147,13 @@ class App:
                 except GitHubError as error:
                     log.warning("token not revoked", repository=repository_id, error=str(error))
 
-    async def _new_token(self, installation_id: int, narrowed: Mapping[str, Any]) -> Token:
+    async def _new_token(self, installation_id: int, narrowed: Mapping[str, Any]) -> AccessToken:
         path = f"/app/installations/{installation_id}/access_tokens"
         answer = await self.api.call(
             "POST", path, credential=self.credential, data=narrowed, repeatable=True
         )
         try:
-            return Token(
+            return AccessToken(
                 str(answer["token"]), datetime.fromisoformat(answer["expires_at"]).timestamp()
             )
         except (TypeError, KeyError, ValueError) as error:

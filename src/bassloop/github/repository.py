@@ -23,7 +23,7 @@ from bassloop.github.webhook_events import MalformedEvent, parse_repository
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
-    from bassloop.github.app_credentials import Installation, Token
+    from bassloop.github.app_credentials import AccessToken, Installation
     from bassloop.github.check_writer import CheckWriter
 
 MAX_FILE = 10 << 20
@@ -215,7 +215,7 @@ class GitHubRepository:
         known = isinstance(found, dict) and found.get("id") == user_id
         return str(found["login"]) if known and isinstance(found.get("login"), str) else None
 
-    def checkout_token(self, repository_id: int) -> AbstractAsyncContextManager[Token]:
+    def checkout_token(self, repository_id: int) -> AbstractAsyncContextManager[AccessToken]:
         """Yield a token that can read this repository's contents and nothing else.
 
         See :meth:`App.checkout_token`. Raises Unauthorized without an App.

@@ -9,7 +9,7 @@ import pytest
 from bassloop.tools.lsp import features
 from bassloop.tools.lsp.analysis import Analysis, analyse
 from bassloop.tools.lsp.documents import Documents
-from bassloop.tools.lsp.model import Definition, TextSpan
+from bassloop.tools.lsp.text_model import Definition, TextSpan
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-from bassloop.tools.setup.units import ServeFacts, serve_unit
+from bassloop.tools.setup.unit_files import ServeFacts, serve_unit
 
 pytestmark = pytest.mark.systemd
 

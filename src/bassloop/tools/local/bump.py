@@ -15,7 +15,7 @@ from bassloop.bass.wire.digest import path_name
 from bassloop.bass.wire.encode import encode
 from bassloop.tools.local.driver import LateDriver
 from bassloop.tools.local.files import FileStream, replace
-from bassloop.tools.local.host import LocalHost
+from bassloop.tools.local.local_host import LocalHost
 from bassloop.tools.local.script import OWN
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from bassloop.bass.thunk import Thunk
     from bassloop.tools.local.driver import RuntimeOptions
-    from bassloop.tools.local.host import LateImports
+    from bassloop.tools.local.local_host import LateImports
     from bassloop.wire import bass_pb2 as pb
 
 

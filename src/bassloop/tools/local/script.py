@@ -17,13 +17,13 @@ from bassloop.bass.session import Session
 from bassloop.bass.stream import BytesSource, Sink, Source, decoder, text_of
 from bassloop.bass.values import Scope
 from bassloop.tools.local.driver import LateDriver
-from bassloop.tools.local.host import LocalHost
+from bassloop.tools.local.local_host import LocalHost
 
 if TYPE_CHECKING:
     from bassloop.bass.machine import Machine
     from bassloop.bass.values import Value
     from bassloop.tools.local.driver import RuntimeOptions
-    from bassloop.tools.local.host import LateImports
+    from bassloop.tools.local.local_host import LateImports
 
 OWN = Budget(steps=10**12, live=4 << 30, seconds=1e9, output=1 << 40)
 """The budget of the caller's own scripts: so large that only the machine limits them."""

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from bassloop.bass import reference
 from bassloop.bass.reference import ReferenceEntry
 from bassloop.tools.lsp.forms import read
-from bassloop.tools.lsp.model import (
+from bassloop.tools.lsp.operatives import HANDLERS
+from bassloop.tools.lsp.text_model import (
     EVALUATING,
     Context,
     Definition,
@@ -28,7 +29,6 @@ from bassloop.tools.lsp.model import (
     Reference,
     TextSpan,
 )
-from bassloop.tools.lsp.operatives import HANDLERS
 from bassloop.tools.lsp.walk import Walk
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bassloop.bass import reference
 from bassloop.bass.reader import call_around, word_before
 from bassloop.bass.reference import ReferenceEntry
-from bassloop.tools.lsp.model import Definition, Reference, TextSpan
+from bassloop.tools.lsp.text_model import Definition, Reference, TextSpan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -10,13 +10,13 @@ from bassloop.bass.path import CommandPath, ExtendPath
 from bassloop.bass.reference import formals_text
 from bassloop.bass.values import Bind, Cell, Located, Pair, Symbol, plain
 from bassloop.tools.lsp.forms import listed, threaded
-from bassloop.tools.lsp.model import CallSite, Module, TextSpan
+from bassloop.tools.lsp.text_model import CallSite, Module, TextSpan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from bassloop.bass.values import Value
-    from bassloop.tools.lsp.model import Context, LexicalScope
+    from bassloop.tools.lsp.text_model import Context, LexicalScope
     from bassloop.tools.lsp.walk import Walk
 
     Handler = Callable[[Walk, CallSite], None]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bassloop.tools.lsp.features import occurrences
-from bassloop.tools.lsp.model import TextSpan
+from bassloop.tools.lsp.text_model import TextSpan
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,15 +19,15 @@ from bassloop import __version__
 from bassloop.tools.formatter import format_bass
 from bassloop.tools.lsp import features
 from bassloop.tools.lsp.documents import STD, Documents, Positions, beside
-from bassloop.tools.lsp.model import TextSpan
 from bassloop.tools.lsp.renaming import RenameError, rename, renameable
+from bassloop.tools.lsp.text_model import TextSpan
 
 if TYPE_CHECKING:
     from pygls.workspace import TextDocument
 
     from bassloop.tools.lsp.analysis import Analysis
     from bassloop.tools.lsp.features import Signature, Suggestion, Target
-    from bassloop.tools.lsp.model import Definition, Problem
+    from bassloop.tools.lsp.text_model import Definition, Problem
 
 DEBOUNCE_SECONDS: Final = 0.15
 """Seconds after the last change until a text is analysed."""

@@ -12,7 +12,7 @@ from bassloop.bass.path import ExtendPath
 from bassloop.bass.reference import formals_text
 from bassloop.bass.values import Bind, Cell, Keyword, Located, Pair, Symbol, plain
 from bassloop.tools.lsp.forms import listed
-from bassloop.tools.lsp.model import (
+from bassloop.tools.lsp.text_model import (
     CallSite,
     Context,
     Definition,
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from bassloop.bass.values import Value
-    from bassloop.tools.lsp.model import Kind
+    from bassloop.tools.lsp.text_model import Kind
 
 MAX_CONTEXT: Final = 500
 """How deep calls may be nested; nothing is reported in deeper ones."""

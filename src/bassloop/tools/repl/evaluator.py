@@ -35,7 +35,7 @@ from bassloop.bass.trio_driver import TrioDriver
 from bassloop.bass.values import Scope
 from bassloop.bridge import open_bridge
 from bassloop.tools.local.driver import LateDriver
-from bassloop.tools.local.host import LocalHost
+from bassloop.tools.local.local_host import LocalHost
 from bassloop.tools.local.script import OWN
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from bassloop.bass.machine import Machine
     from bassloop.bass.values import Value
     from bassloop.tools.local.driver import RuntimeOptions
-    from bassloop.tools.local.host import LateImports
+    from bassloop.tools.local.local_host import LateImports
 
 STACK: Final = 64 << 20
 """Bytes of stack for the thread, which nested calls need; a main thread's stack grows."""

@@ -15,7 +15,7 @@ from dotenv import dotenv_values
 import bassloop
 from bassloop.settings import parse_address
 from bassloop.settings_reader import NAMES, load_settings, unknown_setting
-from bassloop.tools.setup.units import ServeFacts
+from bassloop.tools.setup.unit_files import ServeFacts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

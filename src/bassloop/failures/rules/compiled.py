@@ -1,0 +1,134 @@
+"""Go, Rust, C and C++: compilers, tests and builds."""
+
+from __future__ import annotations
+
+from bassloop.failures.failure import Rank
+from bassloop.failures.rule import AT, PATH, Rule
+
+RULES: tuple[Rule, ...] = (
+    # Go
+    Rule(
+        "go",
+        Rank.TEST,
+        r"^\s{0,12}--- FAIL: (?P<test>\S+)",
+        within=(
+            r"^(?P<message>panic: .*?)(?: \[recovered.*)?$",
+            r"^\t(?P<path>\S+\.go):(?P<line>\d{1,7})(?: \+0x[0-9a-f]+)?$",
+            r"^\s{4,16}(?P<path>\S+\.go):(?P<line>\d{1,7}): (?P<message>.*)$",
+        ),
+        until=r"^(?:\s*--- (?:FAIL|PASS|SKIP): .*|=== .*|FAIL(?:\s.*)?|ok\s.*|PASS)$",
+        lines=200,
+    ),
+    Rule(
+        "go",
+        Rank.TEST,
+        r"^=== (?:RUN|NAME|CONT) +(?P<test>\S+)$",
+        within=(r"^\s{4,16}(?P<path>\S+\.go):(?P<line>\d{1,7}): (?P<message>.*)$",),
+        until=r"^(?:\s*--- .*|=== .*)$",
+        lines=200,
+        needs="message",
+        supplement=True,
+    ),
+    Rule(
+        "go",
+        Rank.ERROR,
+        r"^(?P<message>(?:panic|fatal error): .*)$",
+        within=(r"^\t(?P<path>\S+\.go):(?P<line>\d{1,7})(?: \+0x[0-9a-f]+)?$",),
+        until=r"^(?:exit status \d+|FAIL\s.*)$",
+        lines=100,
+    ),
+    Rule(
+        "go",
+        Rank.ERROR,
+        r"^(?:vet: )?(?P<path>\S{1,299}\.go):(?P<line>\d{1,7}):(?P<column>\d{1,5}): (?P<message>.*)$",
+    ),
+    Rule("go", Rank.CONSEQUENCE, r"^(?P<message>FAIL\t\S+.*)$"),
+    # Rust
+    Rule(
+        "rust",
+        Rank.ERROR,
+        rf"^thread 'main' (?:\(\d+\) )?panicked at {AT}:$",
+        within=(r"^(?P<message>\S.*)$",),
+        until=r"^(?:stack backtrace:|note: .*|\s*)$",
+        lines=12,
+    ),
+    Rule(
+        "rust",
+        Rank.TEST,
+        rf"^thread '(?P<test>[^']{{1,200}})' (?:\(\d+\) )?panicked at {AT}:$",
+        within=(
+            r"^(?P<message>[^\s].*)$",
+            r"^\s{1,3}(?P<message>(?:left|right): .*)$",
+        ),
+        until=r"^(?:stack backtrace:|note: .*|\s*)$",
+        lines=12,
+    ),
+    Rule(
+        "rust",
+        Rank.ERROR,
+        r"^error(?:\[[A-Z]\d+\])?: (?P<message>\S.*)$",
+        within=(rf"^\s*--> {AT}$",),
+        until=r"^\s*$",
+        lines=4,
+        needs="line",
+    ),
+    Rule(
+        "rust",
+        Rank.CONSEQUENCE,
+        r"^error: (?P<message>(?:could not compile|test failed|process didn't).*)$",
+    ),
+    # C, C++, and their builds
+    Rule("compiler", Rank.ERROR, rf"^{AT}: (?:fatal )?error: (?P<message>.*)$"),
+    Rule(
+        "compiler",
+        Rank.ERROR,
+        rf"^{PATH}\((?P<line>\d{{1,7}})(?:,(?P<column>\d{{1,5}}))?\)\s*: (?:fatal )?error (?P<message>.*)$",
+    ),
+    Rule(
+        "linker",
+        Rank.ERROR,
+        r"^(?:\S*ld: )?(?:\S+: )?(?P<message>undefined (?:reference to|symbol:?) .*)$",
+    ),
+    Rule(
+        "linker",
+        Rank.ERROR,
+        r"^(?P<path>[^\s:]+\.[a-zA-Z]+):\(\.text.*\): (?P<message>undefined reference to .*)$",
+    ),
+    Rule("assert", Rank.ERROR, rf"^\S+: {AT}: .*(?P<message>Assertion .* failed\.)$"),
+    Rule(
+        "cmake",
+        Rank.ERROR,
+        rf"^CMake Error at {PATH}:(?P<line>\d{{1,7}})(?: \(\S+\))?:$",
+        within=(r"^ {2}(?P<message>\S.*)$",),
+        until=r"^\S",
+        lines=20,
+    ),
+    Rule(
+        "ctest",
+        Rank.TEST,
+        r"^\s*\d+/\d+ Test\s+#\d+: (?P<test>\S+) \.*\s*(?P<detail>\*\*\*\S.*?|\S[^.]*\*\*\*\S+?):?\s+[\d.]+ sec$",
+        within=(rf"^\S+: {AT}: .*(?P<message>Assertion .* failed\.)$", r"^(?P<detail>\S.*)$"),
+        until=r"^(?:\s*Start\s+\d+: .*|\d+% tests passed.*|\s*\d+/\d+ Test .*)$",
+        lines=200,
+    ),
+    Rule(
+        "googletest",
+        Rank.TEST,
+        rf"^{PATH}:(?P<line>\d{{1,7}}): Failure$",
+        within=(
+            r"^\[  FAILED  \] (?P<test>[\w./]+)",
+            r"^(?P<message>\S.*)$",
+            r"^\s{2,8}(?P<message>\S.*)$",
+        ),
+        until=r"^\[ +(?:OK|RUN|-+) +\]",
+        lines=30,
+    ),
+    Rule(
+        "make",
+        Rank.MESSAGE,
+        r"^make(?:\[\d+\])?: (?:\*\*\* )?(?P<message>(?:No rule|No targets|\S+: (?:No such file|Permission denied)|"
+        r".*missing separator).*)$",
+    ),
+    Rule("make", Rank.CONSEQUENCE, r"^make(?:\[\d+\])?: \*\*\* (?P<message>\[.*\] .*)$"),
+    Rule("ninja", Rank.CONSEQUENCE, r"^(?P<message>ninja: (?:build stopped|error): .*)$"),
+)

@@ -1,0 +1,109 @@
+"""Python: its test runners, linters and installer."""
+
+from __future__ import annotations
+
+from bassloop.failures.failure import Rank
+from bassloop.failures.rule import AT, PATH, Rule
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        "pytest",
+        Rank.TEST,
+        r"^_{3,} (?:ERROR at (?:setup|teardown) of |ERROR collecting )?(?P<test>\S.{0,200}?) _{3,}$",
+        within=(r"^E {1,9}(?P<message>\S.*)$", rf"^{AT}: ?(?:in \S+|[\w.]+)?$"),
+        until=r"^(?:_{3,} \S.* _{3,}|={3,} \S.* ={3,}|={20,})$",
+        lines=400,
+        innermost_last=True,
+    ),
+    Rule(
+        "pytest",
+        Rank.TEST,
+        r"^(?:FAILED|ERROR) (?:\S{1,300}?)::(?P<test>.{1,200}?)(?: - (?P<message>\S.*))?$",
+    ),
+    Rule("pytest", Rank.TEST, r"^ERROR (?P<test>\S{1,300}\.py)(?: - (?P<message>\S.*))?$"),
+    Rule(
+        "unittest",
+        Rank.TEST,
+        r"^(?:ERROR|FAIL): (?P<test>\S+ \(\S+\).*)$",
+        within=(
+            r'^ {2,8}File "(?P<path>[^"]{1,300})", line (?P<line>\d{1,7})',
+            r"^(?P<message>[\pL_][\pL\pN_.]*(?:Error|Exception|Failure|Warning|Exit|Interrupt)\b.*)$",
+        ),
+        until=r"^(?:={20,}|Ran \d+ tests? in .*)$",
+        lines=200,
+        innermost_last=True,
+    ),
+    Rule(
+        "python",
+        Rank.ERROR,
+        r"^(?:\s*\|\s)?\s{0,4}Traceback \(most recent call last\):$",
+        within=(
+            r'^(?:\s*\|\s)?\s{2,12}File "(?P<path>[^"]{1,300})", line (?P<line>\d{1,7})',
+            r"^(?:\s*\|\s)?(?P<message>[\pL_][\pL\pN_.]*(?:: .*)?)$",
+        ),
+        until=r"^\s*$",
+        lines=120,
+        innermost_last=True,
+        needs="message",
+        ends="message",
+    ),
+    Rule(
+        "python",
+        Rank.ERROR,
+        r"^(?:\s*\|)?\s{0,4}\+ Exception Group Traceback \(most recent call last\):$",
+        within=(
+            r'^\s*\|\s+File "(?P<path>[^"]{1,300})", line (?P<line>\d{1,7})',
+            r"^\s*\| (?P<message>[\pL_][\pL\pN_.]*(?:: .*)?)$",
+        ),
+        until=r"^(?:\s*|\S.*)$",
+        lines=300,
+        innermost_last=True,
+        needs="message",
+    ),
+    Rule("python", Rank.MESSAGE, r"^\S*python[\d.]*: (?P<message>No module named .*)$"),
+    Rule(
+        "python",
+        Rank.ERROR,
+        r'^ {2}File "(?P<path>[^"]{1,300})", line (?P<line>\d{1,7})$',
+        within=(r"^(?P<message>(?:Syntax|Indentation|Tab)Error: .*)$",),
+        lines=6,
+        needs="message",
+        ends="message",
+    ),
+    Rule(
+        "ruff",
+        Rank.ERROR,
+        r"^(?P<message>(?:[A-Z]{1,6}\d{1,4}|unformatted|invalid-syntax)(?: \[\*\])?:? \S.*)$",
+        within=(rf"^ {{1,8}}--> {AT}$",),
+        until=r"^\s*$",
+        lines=2,
+        needs="line",
+    ),
+    Rule("ruff", Rank.ERROR, rf"^(?P<message>Would reformat): {PATH}$"),
+    Rule("black", Rank.ERROR, rf"^(?P<message>would reformat|error: cannot format) {PATH}"),
+    Rule("flake8", Rank.ERROR, rf"^{AT}: (?P<message>[A-Z]{{1,4}}\d{{3,4}} \S.*)$"),
+    Rule("pylint", Rank.ERROR, rf"^{AT}: (?P<message>[EF]\d{{4}}: .*)$"),
+    Rule(
+        "pyright",
+        Rank.ERROR,
+        rf"^\s{{2,4}}{AT} - error: (?P<message>.*)$",
+        within=(r"^\s{4,8}(?P<message>\S.*)$",),
+        until=r"^\s{0,3}\S",
+        lines=5,
+    ),
+    Rule("mypy", Rank.ERROR, rf"^{AT}: error: (?P<message>.*  \[[a-z-]+\])$"),
+    Rule(
+        "pip",
+        Rank.MESSAGE,
+        r"^(?P<message>ERROR: (?:Could not|No matching|Cannot|ResolutionImp|Failed|Invalid).*)$",
+    ),
+    Rule(
+        "robot",
+        Rank.TEST,
+        r"^(?P<test>\S.{0,70}?)\s*\| FAIL \|$",
+        within=(r"^\d+ tests?, \d+ passed", r"^(?P<message>\S.*)$"),
+        until=r"^[-=]{20,}$",
+        lines=10,
+        needs="message",
+    ),
+)
