@@ -315,6 +315,19 @@ class Settings(BaseModel):
     output_limit: Bytes = Field(
         1 << 30, description="The maximum size of an output that a visitor downloads."
     )
+    artifact_limit: Bytes = Field(256 << 20, description="The maximum size of an artifact.")
+    run_artifacts: Bytes = Field(
+        1 << 30, description="The maximum size of all artifacts of a run. Further ones aren't kept."
+    )
+    repository_artifacts: Bytes = Field(
+        10 << 30,
+        description="The maximum size of the artifacts that are kept for one repository. While it's reached, no "
+        "further ones are kept.",
+    )
+    artifact_seconds: Seconds = Field(
+        30 * 86_400.0,
+        description="The time that artifacts are kept after they were made, if their run is kept as long.",
+    )
     keep_seconds: Seconds | None = Field(
         None,
         description="The time that runs are kept after they have ended. Default: forever.",

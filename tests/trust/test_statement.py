@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from dataclasses import replace
+from typing import Any
 
 import asyncssh
 import pytest
@@ -23,6 +24,7 @@ from bassloop.trust.statement import (
     read_statement,
 )
 from bassloop.trust.verdict import ExpectedRun, check_signed
+from bassloop.wire.artifact_protocol import MAX_ARTIFACTS
 
 KEY = asyncssh.generate_private_key("ssh-ed25519")
 OTHER = asyncssh.generate_private_key("ssh-ed25519")
@@ -39,6 +41,7 @@ STATEMENT = RunStatement(
     ended_at=1_700_000_001.5,
     runner=RunnerDescription("1.0", "podman 5.4", uses_images=True, contained=True),
     images=(("docker.io/library/alpine:3", "sha256:" + "e" * 64),),
+    artifacts=(("dist/a.whl", "f" * 64),),
 )
 EXPECTED = ExpectedRun(
     run="the-run",
@@ -47,6 +50,7 @@ EXPECTED = ExpectedRun(
     commit="c" * 40,
     thunk="a" * 64,
     log="b" * 64,
+    artifacts=(("dist/a.whl", "f" * 64),),
     passed=True,
     key=KEY.public_data,
 )
@@ -79,7 +83,10 @@ def test_what_is_read_is_what_was_stated() -> None:
 
 def test_a_statement_is_bounded_however_many_images_and_however_long_a_message() -> None:
     images = tuple((f"registry.example/{n}/" + "x" * 500, "sha256:" + "f" * 64) for n in range(900))
-    long = replace(STATEMENT, images=images, message="☃" * 10_000, result="FAILED")
+    artifacts = tuple((f"{n:03}" + "☃" * 65, "f" * 64) for n in range(MAX_ARTIFACTS))
+    long = replace(
+        STATEMENT, images=images, artifacts=artifacts, message="☃" * 10_000, result="FAILED"
+    )
     assert len(long.encode()) <= MAX_STATEMENT
     found = json.loads(long.encode())["predicate"]["bassloop:run"]
     assert found["imagesLeftOut"] == 900 - MAX_IMAGES
@@ -102,12 +109,14 @@ def test_a_right_statement_is_accepted(algorithm: str) -> None:
         ({"thunk": "d" * 64}, "another thunk"),
         ({"log": "d" * 64}, "a log that differs"),
         ({"repository": "octocat/other"}, "another repository"),
+        ({"artifacts": (("dist/a.whl", "0" * 64),)}, "artifacts that differ"),
+        ({"artifacts": ()}, "artifacts that differ"),
         ({"result": "FAILED"}, "the outcome FAILED"),
     ],
 )
-def test_a_statement_about_something_else_is_refused(change: dict[str, str], why: str) -> None:
+def test_a_statement_about_something_else_is_refused(change: dict[str, Any], why: str) -> None:
     with pytest.raises(UntrustedStatement, match=why):
-        check_signed(signed(replace(STATEMENT, **change)), EXPECTED)  # type: ignore[arg-type]
+        check_signed(signed(replace(STATEMENT, **change)), EXPECTED)
 
 
 def test_a_statement_by_another_key_is_refused() -> None:

@@ -14,7 +14,15 @@ from bassloop.checks.tail import Tail
 from bassloop.deliveries.backlog import Backlog, Pace
 from bassloop.deliveries.inbox import Answer
 from bassloop.github import APIBudget, Purpose
-from bassloop.store import StatementRecord, StepUpdate, Store, ThunkRecord, User, open_store
+from bassloop.store import (
+    Artifact,
+    StatementRecord,
+    StepUpdate,
+    Store,
+    ThunkRecord,
+    User,
+    open_store,
+)
 from bassloop.trust.envelope import SignedStatement
 from bassloop.trust.sshsig import SSHSignature
 from bassloop.web import Health, PartStatus, WebContext, create_app
@@ -188,6 +196,16 @@ class Site:
                 problem,
             )
         )
+
+    async def keep(
+        self, run_id: str, path: str, data: bytes, *, expires_at: float = 4e9
+    ) -> Artifact:
+        """Store an artifact of a run."""
+        writer = self.store.artifacts.open(run_id)
+        await writer.write(data)
+        artifact = Artifact(run_id, path, len(data), await writer.finish(), 100.0, expires_at)
+        assert await self.store.artifacts.put(artifact, 1 << 30) is None
+        return artifact
 
     async def run(self, run_id: str = "r", state: str = "failed", **changes: Any) -> int:
         """An ended run of one step; returns the step's row."""

@@ -30,6 +30,7 @@ KNOWN = {
     "number": "7",
     "digest": "DIGEST",
     "guid": "a-guid",
+    "path": "dist/a.whl",
 }
 NEEDED = {
     "/runs/{run_id}/search": "?q=one",
@@ -54,6 +55,7 @@ async def filled(site: Site, *, public: bool = True) -> dict[str, str]:
     await site.store.tests.put("r", [ReportedTest("adds", "failed", 1.0, "no", "a.py", 3)])
     await site.store.deliveries.record("a-guid", "push", None, b"{}")
     await site.sign("r")
+    await site.keep("r", "dist/a.whl", b"a wheel")
     return {**KNOWN, "row": str(row)}
 
 

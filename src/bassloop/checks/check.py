@@ -17,6 +17,7 @@ import trio
 
 from bassloop.access.policy import OWNERS_FILE
 from bassloop.checks import check_output
+from bassloop.checks.artifact_collector import ArtifactCollector
 from bassloop.checks.check_request import CheckRefused, CheckRequest, validate_request
 from bassloop.checks.conclude import Ending, conclude, end_run
 from bassloop.checks.loop import CheckHandle
@@ -211,7 +212,13 @@ class ActiveCheck:
                 await self._update(output, status="in_progress")
             async with (
                 loop.quotas.under_way(run, partial(self._show_wait, runtime)),
-                recording(loop.store, loop.tail, run.id, loop.quotas.of_run(run)) as recorder,
+                recording(
+                    loop.store,
+                    loop.tail,
+                    run.id,
+                    loop.quotas.of_run(run),
+                    ArtifactCollector(loop.store, run, loop.artifact_quotas, loop.quotas),
+                ) as recorder,
             ):
                 ending = await self._run_somewhere(runtime, recorder)
         if notes := recorder.notes():
@@ -418,7 +425,7 @@ class ActiveCheck:
                 except RuntimeLost as error:
                     others = context.loop.pool.candidates(runtime.user_id, self.request.platform)
                     untried = [other for other in others if other.id not in tried]
-                    if recorder.steps() or not untried or len(tried) >= MAX_RUNTIMES_TRIED:
+                    if recorder.has_begun or not untried or len(tried) >= MAX_RUNTIMES_TRIED:
                         return Ending(RunState.INTERRUPTED, f"{error}; run the check again")
                     runtime = untried[0]
         after = format_duration(limit)
@@ -472,5 +479,5 @@ class ActiveCheck:
                 runtime.run(self.request.thunk, metadata, seen.trailers) as updates,
             ):
                 async for update in updates:
-                    seen.note(update)
+                    seen.came.note(update)
                     await recorder.record(update)

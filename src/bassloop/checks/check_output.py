@@ -10,13 +10,14 @@ import re
 import shlex
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from bassloop.failures import Rank
 from bassloop.github import Action, CheckOutput
 from bassloop.lifecycle import RunState
 from bassloop.runtimes import caveat
 from bassloop.terminal import plain
-from bassloop.units import format_duration
+from bassloop.units import format_duration, format_size
 from bassloop.wire import bass_pb2
 from bassloop.wire.nesting import flatten
 from bassloop.wire.unused_images import unused_images
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from bassloop.failures import Failure, Location
     from bassloop.github import Annotation
     from bassloop.runtimes import Runtime
-    from bassloop.store import Run, Step, ThunkRecord
+    from bassloop.store import Artifact, Run, Step, ThunkRecord
 
 CONCLUSIONS = {
     RunState.SUCCEEDED: "success",
@@ -46,6 +47,7 @@ CONCLUSIONS = {
 _ACTIVE = re.compile(r"([\\`*_{}\[\]<>()#+!|~@&-])")
 MAX_FAILURES = 10
 _MAX_STEPS = 100
+_MAX_ARTIFACTS = 20
 _MESSAGE_BYTES = 20_000
 _END_BYTES = 50_000
 _END_LINE = 2_000
@@ -274,6 +276,26 @@ def with_notes(output: CheckOutput, notes: Sequence[str]) -> CheckOutput:
     """Return the output with notes (Markdown) at the end of its summary."""
     quoted = [f"> {note}" for note in notes]
     return replace(output, summary="\n\n".join([output.summary, *quoted]))
+
+
+def with_artifacts(output: CheckOutput, artifacts: Sequence[Artifact], url: str) -> CheckOutput:
+    """Return the output with links to a run's artifacts.
+
+    Args:
+        url: the run's page.
+    """
+    kept = [each for each in artifacts if each.kept]
+    if not kept:
+        return output
+    rows = ["| artifact | size | SHA-256 |", "| --- | ---: | --- |"]
+    for each in kept[:_MAX_ARTIFACTS]:
+        link = f"{url}/artifacts/{quote(each.path)}"
+        rows.append(
+            f"| [`{_cell(each.path)}`]({link}) | {format_size(each.bytes)} | `{each.sha256[:16]}…` |"
+        )
+    if (more := len(kept) - _MAX_ARTIFACTS) > 0:
+        rows.append(f"| [and {more} more]({url}#artifacts) | | |")
+    return replace(output, summary="\n\n".join([output.summary, "\n".join(rows)]))
 
 
 def caveats_ahead(runtime: Runtime) -> list[str]:

@@ -188,6 +188,7 @@ async def describe(loop: Loop, run: Run, check_run: CheckRun) -> CheckOutput:
     if is_hook:
         return check_output.hook_ended(run, steps, url, shown, last_lines, findings.annotations)
     output = check_output.ended(run, steps, url, shown, last_lines, findings)
+    output = check_output.with_artifacts(output, await loop.store.artifacts.of_run(run.id), url)
     thunk = await loop.store.thunks.get(run.thunk_digest)
     return check_output.with_notes(output, check_output.caveats_met(run, thunk))
 

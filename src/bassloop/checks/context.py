@@ -117,6 +117,8 @@ class DeliveryContext:
             "bassloop-sign": "true" if run_id else "",
             "bassloop-isolation": self.head.sha if trusted else "",
         }
+        if run_id:
+            about |= self.loop.artifact_quotas.metadata()
         return {name: value for name, value in about.items() if value}
 
     @asynccontextmanager

@@ -12,6 +12,7 @@ import trio
 from bassloop.access.permissions import Permissions
 from bassloop.access.policy_cache import PolicyCache
 from bassloop.access.visibility import Visibility
+from bassloop.checks.artifact_collector import ArtifactQuotas
 from bassloop.checks.hook_files import HookFiles
 from bassloop.checks.run_quotas import RunQuotas
 from bassloop.concurrency import AutoResetEvent
@@ -98,6 +99,7 @@ class Loop:
     backoff: Backoff = BACKOFF
     policies: PolicyCache = field(default_factory=PolicyCache)
     quotas: RunQuotas = field(default_factory=RunQuotas)
+    artifact_quotas: ArtifactQuotas = field(default_factory=ArtifactQuotas)
     hook_files: HookFiles = field(default_factory=HookFiles)
     active_heads: set[ActiveHead] = field(default_factory=set)
     active_checks: dict[str, CheckHandle] = field(default_factory=dict)

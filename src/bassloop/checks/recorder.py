@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
+from bassloop.checks.artifact_collector import ArtifactCollector, is_artifact
 from bassloop.checks.check_output import HOOK
 from bassloop.checks.run_quotas import RunQuota, RunQuotas
 from bassloop.checks.test_reports import ReportCollector, is_report
@@ -64,12 +65,14 @@ class Recorder:
     Args:
         overflowed: whether steps were dropped.
         quota: what the run may make the loop store.
+        artifacts: stores what comes of artifacts; None to drop it.
     """
 
     store: Store
     tail: Tail
     run_id: str
     quota: RunQuota
+    artifacts: ArtifactCollector | None = None
     overflowed: bool = False
     _steps: dict[str, Step] = field(default_factory=dict)
     _logs: dict[str, _OpenLog] = field(default_factory=dict)
@@ -84,6 +87,11 @@ class Recorder:
         """Return the steps recorded so far, in the order in which they appeared."""
         return sorted(self._steps.values(), key=lambda step: step.position)
 
+    @property
+    def has_begun(self) -> bool:
+        """True once the runner has sent anything that is kept."""
+        return bool(self._steps) or (self.artifacts is not None and self.artifacts.has_begun)
+
     async def record(self, update: progrock_pb2.StatusUpdate) -> None:
         """Store one update, then wake followers.
 
@@ -92,12 +100,14 @@ class Recorder:
         """
         for report in self._reports.take(update):
             await self._reports.read(report)
+        if self.artifacts is not None:
+            await self.artifacts.take(update)
         for vertexes in _batched(update.vertexes, ENTRIES_AT_ONCE):
-            await self._put([_step_update(each) for each in vertexes if not is_report(each.id)])
+            await self._put([_step_update(each) for each in vertexes if _is_shown(each.id)])
             await trio.lowlevel.checkpoint()
         for logs in _batched(update.logs, ENTRIES_AT_ONCE):
             for log in logs:
-                if not is_report(log.vertex):
+                if _is_shown(log.vertex):
                     await self._append_update(log)
             await trio.lowlevel.checkpoint()
         self.tail.publish(self.run_id)
@@ -128,6 +138,10 @@ class Recorder:
         for path, why in self._reports.problems.items():
             name = f"[loop] the test report {path} can't be read: {why}"
             await self.add_step(f"loop:report:{path}", name[:MAX_NAME], "")
+        problems = self.artifacts.problems if self.artifacts is not None else {}
+        for path, why in problems.items():
+            name = f"[loop] the artifact {path} is not kept: {why}"
+            await self.add_step(f"loop:artifact:{path}", name[:MAX_NAME], "")
         await self._settle_screens()
         for log in self._logs.values():
             await log.writer.flush(patient=True)
@@ -190,6 +204,8 @@ class Recorder:
     async def _close(self) -> None:
         """Settle what is still on the screens, and close the logs."""
         async with AsyncExitStack() as stack:
+            if self.artifacts is not None:
+                stack.push_async_callback(self.artifacts.close)
             stack.callback(self.tail.publish, self.run_id)
             for log in self._logs.values():
                 stack.callback(self.tail.lend_screen, log.row, None)
@@ -199,20 +215,30 @@ class Recorder:
 
 @asynccontextmanager
 async def recording(
-    store: Store, tail: Tail, run_id: str, quota: RunQuota | None = None
+    store: Store,
+    tail: Tail,
+    run_id: str,
+    quota: RunQuota | None = None,
+    artifacts: ArtifactCollector | None = None,
 ) -> AsyncGenerator[Recorder]:
     """Record a run. On exit, also when cancelled, its logs are complete and closed.
 
     Args:
         quota: what the run may make the loop store; None bounds a run by itself only.
+        artifacts: stores what comes of artifacts; None to drop it.
     """
-    recorder = Recorder(store, tail, run_id, quota or RunQuota(RunQuotas()))
+    recorder = Recorder(store, tail, run_id, quota or RunQuota(RunQuotas()), artifacts)
     try:
         yield recorder
         await recorder.settle()
     finally:
         with shielded(CLOSE_SECONDS):
             await recorder._close()
+
+
+def _is_shown(vertex: str) -> bool:
+    """Return whether a step of a runner's is one, and not a file that is sent as if it were."""
+    return not is_report(vertex) and not is_artifact(vertex)
 
 
 def _batched(entries: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from bassloop.checks.test_reports import is_report
 from bassloop.github import GitHubError
 from bassloop.store import StatementRecord
+from bassloop.trust.call_digests import CallDigests
 from bassloop.trust.envelope import SignedStatement
 from bassloop.trust.errors import UntrustedStatement
-from bassloop.trust.log_digest import LogDigest
 from bassloop.trust.sshsig import fingerprint
 from bassloop.trust.verdict import ExpectedRun, check_signed
 
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from bassloop.checks.loop import Loop
     from bassloop.runtimes import Runtime
     from bassloop.store import Run
-    from bassloop.wire import progrock_pb2
 
 log = structlog.get_logger(__name__)
 
@@ -36,18 +34,12 @@ class CallObservation:
     """The loop's observations of one call to a runner, and the runner's own statement at its end.
 
     Args:
-        log: what came of the log.
+        came: the digests of what came.
         trailers: what came after the last answer.
     """
 
-    log: LogDigest = field(default_factory=LogDigest)
+    came: CallDigests = field(default_factory=CallDigests)
     trailers: dict[str, str] = field(default_factory=dict)
-
-    def note(self, update: progrock_pb2.StatusUpdate) -> None:
-        """Note an update that came."""
-        for each in update.logs:
-            if not is_report(each.vertex):  # read, and not stored: nobody could compare it later
-                self.log.add(each.vertex, each.data)
 
 
 async def keep_statement(
@@ -66,7 +58,8 @@ async def keep_statement(
         repository=run.repository,
         commit=run.head_sha,
         thunk=thunk,
-        log=seen.log.hexdigest(),
+        log=seen.came.log.hexdigest(),
+        artifacts=seen.came.artifacts.listed(),
         passed=passed,
         key=runtime.key,
     )

@@ -39,6 +39,7 @@ COMMANDS: dict[str, _Command] = {
     "service": _Command("service", "service", "Run the daemon, or a runner, under systemd."),
     "status": _Command("status", "status", "Show whether the daemon runs, and what it does."),
     "logs": _Command("logs", "logs", "Show a run's logs, or follow them."),
+    "artifacts": _Command("artifacts", "artifacts", "List or download what a run has left."),
     "rerun": _Command("rerun", "rerun", "Run what a loop ran, on this machine."),
     "verify": _Command("verify", "verify", "Check what a runner has signed of a run."),
     "mcp": _Command("mcp", "mcp", "Let an agent ask a loop, with the Model Context Protocol."),

@@ -14,6 +14,7 @@ from bassloop.access.policy import Policy, PolicyError, read_operator_rules
 from bassloop.access.policy_cache import PolicyCache
 from bassloop.bridge.grpc import ChannelLimits
 from bassloop.checks.actions import Control
+from bassloop.checks.artifact_collector import ArtifactQuotas
 from bassloop.checks.check_output import connect_command
 from bassloop.checks.handler import handle_delivery
 from bassloop.checks.loop import Loop
@@ -124,6 +125,7 @@ def wire(
         connect=lambda login: connect_command(login, addresses.host, ssh.port),
         github_url=settings.github_url or web_url(settings.github_api_url),
         policies=policies(settings),
+        artifact_quotas=artifact_quotas(settings),
         quotas=RunQuotas(quota_limits(settings), lambda: shutil.disk_usage(settings.blobs).free),
     )
     inbox = Inbox(
@@ -274,6 +276,16 @@ def quota_limits(settings: Settings) -> QuotaLimits:
         user_runs=settings.user_runs,
         repository_runs=settings.repository_runs,
         free_space=settings.free_space,
+    )
+
+
+def artifact_quotas(settings: Settings) -> ArtifactQuotas:
+    """Return which artifacts are kept, and how long."""
+    return ArtifactQuotas(
+        one=settings.artifact_limit,
+        run=settings.run_artifacts,
+        repository=settings.repository_artifacts,
+        seconds=settings.artifact_seconds,
     )
 
 

@@ -142,9 +142,11 @@ def _thunk(job: MatrixJob) -> str:
 
 
 def _parts(job: MatrixJob) -> Iterator[str]:
-    """Yield what is done to each command: its reports, its caches and its variables."""
+    """Yield what is done to each command: its reports, artifacts, caches and its variables."""
     if job.check.reports:
         yield f"(with-label :reports {_list([job.text(each) for each in job.check.reports])})"
+    if job.check.artifacts:
+        yield f"(with-label :artifacts {_list([job.text(each) for each in job.check.artifacts])})"
     for name, place in job.check.caches.items():
         yield f"(with-mount (cache-dir {_string(name)}) {_path(job.text(place))})"
     if pairs := list(_variables(job)):

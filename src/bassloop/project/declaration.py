@@ -138,6 +138,11 @@ class CheckDeclaration(_Model):
         default_factory=list,
         description="Test reports that it leaves, JUnit XML or TAP: paths below workdir; * and ** match.",
     )
+    artifacts: Texts = Field(
+        default_factory=list,
+        description="Files that are kept with the run: paths below workdir; * and ** match, and a slash at the "
+        "end makes one archive of a folder.",
+    )
     timeout: Seconds | None = Field(None, description='At most this long: "90s", "10m", "1h 30m".')
     workdir: Text = Field(".", description="A folder of the repository to run in.")
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from bassloop.wire.artifact_protocol import LIMITS_METADATA
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -44,6 +46,20 @@ class PrivateSource:
 
 
 @dataclass(frozen=True, slots=True)
+class ArtifactLimits:
+    """The bytes of one artifact, and of all of a run, that a loop takes."""
+
+    one: int
+    all: int
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str]) -> ArtifactLimits | None:
+        """Return the limits of the loop that makes a call, or None if it takes no artifacts."""
+        found = re.fullmatch(r"(\d{1,15}) (\d{1,15})", metadata.get(LIMITS_METADATA, ""), re.ASCII)
+        return None if found is None else cls(int(found[1]), int(found[2]))
+
+
+@dataclass(frozen=True, slots=True)
 class CallContext:
     """Whom a call is for. Outputs, caches and images are never shared between contexts.
 
@@ -55,6 +71,7 @@ class CallContext:
             told names the commit here.
         cached_only: run nothing, and use only outputs that are cached: somebody looks at one.
         source: where a private repository is cloned from; contexts that differ in it only are equal.
+        artifact_limits: the artifacts that the loop takes; None if it takes none.
         images: the images that the call has used, by name, with their digests; the driver adds them.
     """
 
@@ -63,6 +80,7 @@ class CallContext:
     cached_only: bool = False
     isolation: str = ""
     source: PrivateSource | None = field(default=None, compare=False)
+    artifact_limits: ArtifactLimits | None = field(default=None, compare=False)
     images: dict[str, str] = field(default_factory=dict, compare=False)
 
     @classmethod
@@ -73,7 +91,8 @@ class CallContext:
         cached_only = metadata.get("bassloop-kept-only") == "true"
         isolation = metadata.get("bassloop-isolation", "")
         source = PrivateSource.from_metadata(metadata)
-        return cls(repository, fork, cached_only, isolation, source)
+        limits = ArtifactLimits.from_metadata(metadata)
+        return cls(repository, fork, cached_only, isolation, source, limits)
 
     def namespaced(self, name: str) -> str:
         """Return 64 hexadecimal digits that differ for each repository, trust, isolation and name."""

@@ -116,8 +116,8 @@ class RuntimeService(RuntimeBase):
                 if witness is not None:
                     witness.note(update)
 
-            async with self._driver.running(thunk, context, send_and_note):
-                pass
+            async with self._driver.running(thunk, context, send_and_note) as output:
+                await self._driver.send_artifacts(thunk, output, context, send_and_note)
 
         await self._do(stream, work, witness)
 

@@ -13,11 +13,10 @@ import trio
 from bassloop import __version__
 from bassloop.bass import thunk_sha256
 from bassloop.bridge import call_asyncio
+from bassloop.trust.call_digests import CallDigests
 from bassloop.trust.envelope import signed_bytes
-from bassloop.trust.log_digest import LogDigest
 from bassloop.trust.sshsig import SSHSignature, to_be_signed
 from bassloop.trust.statement import FAILED, PASSED, RunnerDescription, RunStatement
-from bassloop.wire.report_protocol import REPORT_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,7 +88,7 @@ class RunWitness:
     Args:
         metadata: what the loop said of the call.
         context: the call's; its images are stated too.
-        log: what was sent of the log.
+        sent: the digests of what was sent.
     """
 
     thunk: pb.Thunk
@@ -97,16 +96,12 @@ class RunWitness:
     context: CallContext
     driver: ThunkDriver[Any]
     signer: ConnectionSigner
-    log: LogDigest = field(default_factory=LogDigest)
+    sent: CallDigests = field(default_factory=CallDigests)
     started_at: float = field(default_factory=time.time)
 
     def note(self, update: progrock_pb2.StatusUpdate) -> None:
         """Note an update that was sent."""
-        for each in update.logs:
-            if not each.vertex.startswith(
-                REPORT_PREFIX
-            ):  # a loop reads reports, and doesn't keep them
-                self.log.add(each.vertex, each.data)
+        self.sent.note(update)
 
     async def trailers(self, failure: str | None) -> dict[str, bytes]:
         """Return the signed statement as a call's trailing metadata; nothing if it can't be signed.
@@ -121,7 +116,8 @@ class RunWitness:
             commit=self.metadata.get("bassloop-head", ""),
             thunk=thunk_sha256(self.thunk),
             result=PASSED if failure is None else FAILED,
-            log=self.log.hexdigest(),
+            log=self.sent.log.hexdigest(),
+            artifacts=self.sent.artifacts.listed(),
             started_at=self.started_at,
             ended_at=time.time(),
             runner=RunnerDescription(

@@ -7,10 +7,11 @@ import json
 import re
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 from urllib.parse import urlsplit
 
 import httpx
+import trio
 
 from bassloop.addresses import is_loopback
 
@@ -131,6 +132,21 @@ class LoopClient:
         async with self._open("GET", path) as answer:
             async for piece in answer.aiter_bytes():
                 digest.update(piece)
+        return digest.hexdigest()
+
+    async def save(self, path: str, file: BinaryIO, size: int) -> str:
+        """Write what there is at a path, which has so many bytes, to a file, and return its SHA-256.
+
+        Raises LoopError, and OSError if it can't be written.
+        """
+        digest = hashlib.sha256()
+        async with self._open("GET", path) as answer:
+            # Whoever speaks HTTP can't send more than they have announced.
+            if answer.headers.get("Content-Length") != str(size):
+                raise LoopError(f"{self.server}{path} doesn't have {size:,} bytes")
+            async for piece in answer.aiter_raw():
+                digest.update(piece)
+                await trio.to_thread.run_sync(file.write, piece)
         return digest.hexdigest()
 
     def _object(self, path: str, content: bytes) -> dict[str, Any]:

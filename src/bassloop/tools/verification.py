@@ -142,6 +142,7 @@ def render(report: VerificationReport) -> str:
             f"  from {format_instant(stated.started_at)} to {format_instant(stated.ended_at)} by their clock, "
             f"with {how.engine} of bassloop {how.version}, {used}, {kept}",
             *(f"  image {name}: {digest}" for name, digest in stated.images),
+            *(f"  artifact {path}: sha256:{digest}" for path, digest in stated.artifacts),
         ]
     return "\n".join(map(plain, lines))
 
@@ -187,6 +188,7 @@ async def verify_run(
             if step["bytes"] and not step["digest"].startswith(LOOPS_OWN):
                 raw = f"{address.path}/vertexes/{step['row']}/raw"
                 logs[step["digest"]] = await loop.sha256(raw)
+        await _check_artifacts(loop, address, run.get("artifacts") or [], report)
     except (ValueError, KeyError, TypeError) as error:
         raise LoopError(f"{address.page} is not described as a loop does: {error}") from error
     report.note(
@@ -196,6 +198,32 @@ async def verify_run(
     )
     await _check_listing(signed, keys, online, report)
     return report
+
+
+async def _check_artifacts(
+    loop: LoopClient,
+    address: RunAddress,
+    listed: list[dict[str, Any]],
+    report: VerificationReport,
+) -> None:
+    """Compare the artifacts that a loop has of a run with those that are stated. Raises LoopError."""
+    assert report.stated is not None
+    stated = dict(report.stated.artifacts)
+    shown = {str(each["path"]): bool(each["kept"]) for each in listed}
+    for path, kept in shown.items():
+        if path not in stated:
+            report.wrong.append(f"the artifact {path} isn't one that was signed for")
+        elif not kept:
+            report.unchecked.append(f"the artifact {path}, which has expired")
+        else:
+            digest = await loop.sha256(f"{address.path}/artifacts/{quote(path)}")
+            report.note(
+                digest == stated[path],
+                f"the artifact {path} is the one that was signed for",
+                f"the artifact {path} is another one than was signed for",
+            )
+    for path in sorted(stated.keys() - shown.keys()):
+        report.unchecked.append(f"the artifact {path}, which the loop hasn't kept")
 
 
 async def _check_listing(

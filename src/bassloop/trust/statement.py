@@ -12,13 +12,14 @@ import msgspec
 from msgspec import Meta, Struct
 
 from bassloop.trust.errors import UntrustedStatement
+from bassloop.wire.artifact_protocol import MAX_ARTIFACTS
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://in-toto.io/attestation/test-result/v0.1"
 RUN = "bassloop:run"
 """The predicate's extension field, with what is ours."""
 
-MAX_STATEMENT = 20 << 10
+MAX_STATEMENT = 32 << 10
 """Bytes of a statement, which travels in HTTP/2 headers: those of one answer may have 64 KiB, in base64."""
 MAX_IMAGES = 40
 MAX_TEXT = 400
@@ -57,6 +58,7 @@ class RunStatement:
         result: `PASSED` or `FAILED`.
         log: the SHA-256 of the log, see `LogDigest`.
         images: the names of images that were used, and their digests.
+        artifacts: the paths of the artifacts that were sent, and their SHA-256.
         message: why it failed.
     """
 
@@ -71,6 +73,7 @@ class RunStatement:
     ended_at: float
     runner: RunnerDescription
     images: tuple[tuple[str, str], ...] = ()
+    artifacts: tuple[tuple[str, str], ...] = ()
     message: str | None = None
 
     def encode(self) -> bytes:
@@ -96,6 +99,10 @@ class RunStatement:
                 "contained": self.runner.contained,
             },
         }
+        if self.artifacts:
+            run["artifacts"] = [
+                {"name": path, "digest": {"sha256": sha256}} for path, sha256 in self.artifacts
+            ]
         if self.message is not None:
             run["message"] = self.message[:MAX_TEXT]
         if len(self.images) > MAX_IMAGES:
@@ -141,6 +148,7 @@ def read_statement(payload: bytes) -> RunStatement:
             for each in found.predicate.configuration
             if each is not thunks[0]
         ),
+        artifacts=tuple((each.name, each.digest.get("sha256", "")) for each in run.artifacts),
         message=run.message,
     )
 
@@ -189,6 +197,7 @@ class _Run(Struct, frozen=True, rename="camel"):
     started_on: _Text
     finished_on: _Text
     runner: _RunnerFacts
+    artifacts: Annotated[tuple[_Descriptor, ...], Meta(max_length=MAX_ARTIFACTS)] = ()
     message: _Text | None = None
 
 

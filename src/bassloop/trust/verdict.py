@@ -24,6 +24,7 @@ class ExpectedRun:
         login: whose runner it is.
         thunk: the SHA-256 of the thunk that was sent.
         log: the digest of the log as it came, see `LogDigest`.
+        artifacts: the artifacts that came, as `ArtifactDigests.listed` returns them.
         passed: whether the call ended well.
         key: the public key that the runner connected with, in SSH's binary form.
     """
@@ -34,6 +35,7 @@ class ExpectedRun:
     commit: str
     thunk: str
     log: str
+    artifacts: tuple[tuple[str, str], ...]
     passed: bool
     key: bytes
 
@@ -66,5 +68,7 @@ def _differences(statement: RunStatement, expected: ExpectedRun) -> Iterator[str
         yield "another thunk"
     if statement.log != expected.log:
         yield "a log that differs from the one that came"
+    if tuple(sorted(statement.artifacts)) != expected.artifacts:
+        yield "artifacts that differ from those that came"
     if statement.result != (PASSED if expected.passed else FAILED):
         yield f"the outcome {statement.result}, and the run ended otherwise"

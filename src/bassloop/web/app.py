@@ -10,13 +10,14 @@ from quart import Response, has_request_context, render_template, request, url_f
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
-from bassloop.units import format_duration
+from bassloop.units import format_duration, format_size
 from bassloop.web import guard, service_endpoints
 from bassloop.web.auth import device_flow, sign_in
 from bassloop.web.colour_schemes import load_schemes, palette_css, schemes_css
 from bassloop.web.feeds import atom, badge
 from bassloop.web.logs import live_feed, log_endpoints, search
 from bassloop.web.pages import (
+    artifact_download,
     changes_page,
     deliveries_page,
     errors_page,
@@ -64,6 +65,7 @@ def create_app(context: WebContext) -> QuartTrio:
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters["duration"] = format_duration
     app.jinja_env.filters["instant"] = instant
+    app.jinja_env.filters["size"] = format_size
     schemes = load_schemes(HERE / "schemes")
     themes = [scheme.name for scheme in schemes]
     known = preferences.known_preferences(themes)
@@ -115,6 +117,7 @@ def create_app(context: WebContext) -> QuartTrio:
         journal_page,
         log_endpoints,
         output_download,
+        artifact_download,
         live_feed,
         search,
         repository_page,

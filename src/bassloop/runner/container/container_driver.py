@@ -34,6 +34,7 @@ from bassloop.runner.container.service_certificates import (
 )
 from bassloop.runner.container.services import Services, address_text
 from bassloop.runner.container.spec import LABEL
+from bassloop.runner.engine.artifact_sending import artifact_patterns
 from bassloop.runner.engine.command import (
     Command,
     Environment,
@@ -353,6 +354,7 @@ class ContainerGraph(ThunkGraph):
                 allow_host_path=driver.allow_host_path,
                 disks=settings.disks,
                 reports=report_patterns(thunk),
+                artifacts=artifact_patterns(thunk),
             )
             if command.services:
                 launcher.network = self._services.network

@@ -19,6 +19,7 @@ import trio
 from bassloop.concurrency import open_flat_nursery, shielded
 from bassloop.runner import file_trees
 from bassloop.runner.engine import layout
+from bassloop.runner.engine.artifact_sending import send_artifacts
 from bassloop.runner.engine.command import INPUTS
 from bassloop.runner.engine.mounts import BindMount, Mounts, MountSupport
 from bassloop.runner.engine.report_files import send_reports
@@ -108,6 +109,7 @@ class Execution:
         extra_mounts: what is mounted besides what the command says.
         disks: folders on other disks that the command writes to.
         reports: patterns of the test reports that it leaves.
+        artifacts: patterns of the files that the loop gets if it fails.
         interactive: the command has this process's terminal.
     """
 
@@ -125,6 +127,7 @@ class Execution:
     extra_mounts: list[BindMount] = field(default_factory=list)
     disks: tuple[Path, ...] = ()
     reports: tuple[str, ...] = ()
+    artifacts: tuple[str, ...] = ()
     interactive: bool = False
 
     async def run(self) -> None:
@@ -138,6 +141,14 @@ class Execution:
             if self.reports and self.context.repository is not None:
                 await send_reports(self.step, self.output.files, self.command.dir, self.reports)
             if status:
+                if self.artifacts:
+                    await send_artifacts(
+                        self.step,
+                        self.output.files,
+                        self.command.dir,
+                        self.artifacts,
+                        self.context.artifact_limits,
+                    )
                 await self.launcher.discard()
                 text = describe_exit(status, contained=self.launcher.is_contained)
                 raise DriverError(text)

@@ -35,7 +35,12 @@ if TYPE_CHECKING:
 
 def report_patterns(thunk: pb.Thunk) -> tuple[str, ...]:
     """Return the patterns of a thunk's reports, relative to where its command starts."""
-    labels = [each.value for each in thunk.labels if each.symbol == REPORTS_LABEL]
+    return labelled_patterns(thunk, REPORTS_LABEL)
+
+
+def labelled_patterns(thunk: pb.Thunk, label: str) -> tuple[str, ...]:
+    """Return the patterns that a label of a thunk has."""
+    labels = [each.value for each in thunk.labels if each.symbol == label]
     return tuple(pattern for value in labels for pattern in _patterns(value))
 
 

@@ -13,7 +13,9 @@ import trio
 from bassloop.concurrency import open_flat_nursery
 from bassloop.runner import file_trees
 from bassloop.runner.engine import layout
+from bassloop.runner.engine.artifact_sending import artifact_patterns, send_artifacts, start_of
 from bassloop.runner.engine.graph import CallResources, ThunkGraph, masked_errors
+from bassloop.runner.engine.step_progress import StepReporter
 from bassloop.runner.secrets import OwnerSecrets
 
 if TYPE_CHECKING:
@@ -97,6 +99,17 @@ class ThunkDriver(ABC, Generic[GraphT]):
         """
         async with self.calling(context, send, lambda graph: graph.output(thunk)) as output:
             yield output
+
+    async def send_artifacts(
+        self, thunk: pb.Thunk, output: ThunkOutput, context: CallContext, send: Send
+    ) -> None:
+        """Send the artifacts that a thunk names in its output, also if that was cached."""
+        patterns = artifact_patterns(thunk)
+        if patterns and context.artifact_limits is not None:
+            granted = await self.secrets.grant(context)
+            step = StepReporter(send, "", "artifacts", [], granted.mask)
+            start = start_of(thunk)
+            await send_artifacts(step, output.files, start, patterns, context.artifact_limits)
 
     async def run(self, thunk: pb.Thunk, context: CallContext, send: Send) -> ThunkOutput:
         """Run a thunk; its output may be removed at any time afterwards."""

@@ -20,6 +20,7 @@ import trio
 
 from bassloop.runner import file_trees
 from bassloop.runner.cache.output_cache import OutputCache
+from bassloop.runner.engine.artifact_sending import artifact_patterns
 from bassloop.runner.engine.command import Command, Environment, base_of, image_of
 from bassloop.runner.engine.execution import Execution, Launch, Launcher
 from bassloop.runner.engine.graph import CallResources, ThunkGraph
@@ -185,6 +186,7 @@ class HostGraph(ThunkGraph):
                 base=None if base is None else await self.cached(base),
                 allow_host_path=self._driver.allow_host_path,
                 reports=report_patterns(thunk),
+                artifacts=artifact_patterns(thunk),
             )
 
 

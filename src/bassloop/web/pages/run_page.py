@@ -18,6 +18,7 @@ from bassloop.lifecycle import RunState
 from bassloop.units import format_duration
 from bassloop.web import presentation
 from bassloop.web.guard import current_visitor, may_rerun, may_write, visible_checks, visible_run
+from bassloop.web.pages.artifact_download import artifact_json
 from bassloop.web.pages.failure_card import FailureCard, LogExcerpt, failure_card
 from bassloop.web.pages.output_download import run_with_outputs
 from bassloop.web.pages.statement_page import signature_view
@@ -80,8 +81,13 @@ def routes(context: WebContext) -> Blueprint:
         if wants_json():
             listed = [presentation.step_json(step) for step in steps]
             signature = await signature_view(context, found)
-            signed = {"signature": signature.json() if signature is not None else None}
-            return jsonify({**presentation.run_json(found), **signed, "vertexes": listed})
+            kept = await store.artifacts.of_run(run_id)
+            more = {
+                "signature": signature.json() if signature is not None else None,
+                "artifacts": [artifact_json(each) for each in kept],
+                "vertexes": listed,
+            }
+            return jsonify({**presentation.run_json(found), **more})
         return await _render_run(context, found, steps)
 
     @blueprint.get("/runs/<run_id>/failure")
@@ -212,6 +218,7 @@ async def _render_run(context: WebContext, run: Run, steps: Sequence[Step]) -> s
         "run.html",
         actions=await run_actions(context, run, newer),
         newer=newer,
+        artifacts=await context.store.artifacts.of_run(run.id),
         outputs=run_with_outputs(context, [run]),
         signature=await signature_view(context, run),
         view=presentation.view_run(run, now),

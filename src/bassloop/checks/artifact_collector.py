@@ -1,0 +1,151 @@
+"""The artifacts of a run: stored as its runner sends them, within bounds.
+
+They are a stranger's: paths are checked, and what is too large isn't kept. The run says what isn't, and why.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from bassloop.store import Artifact, StoreError
+from bassloop.units import format_size, write_size
+from bassloop.wire.artifact_protocol import (
+    LIMITS_METADATA,
+    MAX_ARTIFACT_PATH,
+    MAX_ARTIFACTS,
+    artifact_path,
+    problem_of_path,
+)
+
+if TYPE_CHECKING:
+    from bassloop.checks.run_quotas import RunQuotas
+    from bassloop.store import ArtifactWriter, Run, Store
+    from bassloop.wire import progrock_pb2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactQuotas:
+    """The limits, in bytes, and how many seconds artifacts are kept."""
+
+    one: int = 256 << 20
+    run: int = 1 << 30
+    repository: int = 10 << 30
+    seconds: float = 30 * 86_400.0
+
+    def metadata(self) -> dict[str, str]:
+        """Return what a runner is told, which sends no more."""
+        return {LIMITS_METADATA: f"{self.one} {self.run}"}
+
+
+@dataclass(eq=False)
+class ArtifactCollector:
+    """Stores the artifacts of one run.
+
+    Args:
+        problems: artifacts that aren't kept, by their paths, with the reasons.
+    """
+
+    store: Store
+    run: Run
+    limits: ArtifactQuotas
+    quotas: RunQuotas
+    problems: dict[str, str] = field(default_factory=dict)
+    _open: dict[str, ArtifactWriter] = field(default_factory=dict)
+    _kept: set[str] = field(default_factory=set)
+    _size: int = 0
+
+    async def take(self, update: progrock_pb2.StatusUpdate) -> None:
+        """Store what an update has of artifacts. Its logs come before the ends of steps in it."""
+        for log in update.logs:
+            if (path := artifact_path(log.vertex)) is not None:
+                await self._append(path, log.data)
+        for vertex in update.vertexes:
+            if (path := artifact_path(vertex.id)) is None:
+                continue
+            if vertex.HasField("error"):
+                await self._drop(path, vertex.error)
+            elif vertex.HasField("completed"):
+                await self._finish(path)
+
+    @property
+    def has_begun(self) -> bool:
+        """True once anything came."""
+        return bool(self._open or self._kept or self.problems)
+
+    async def close(self) -> None:
+        """Remove what isn't complete."""
+        while self._open:
+            _, writer = self._open.popitem()
+            await writer.discard()
+
+    async def _writer(self, path: str) -> ArtifactWriter | None:
+        if path in self.problems or path in self._kept:
+            return None
+        if path not in self._open:
+            if (why := problem_of_path(path)) is not None:
+                await self._drop(path, why)
+                return None
+            if len(self._open) + len(self._kept) + len(self.problems) >= MAX_ARTIFACTS:
+                await self._drop(path, f"a run may have {MAX_ARTIFACTS} artifacts")
+                return None
+            self._open[path] = self.store.artifacts.open(self.run.id)
+        return self._open[path]
+
+    async def _append(self, path: str, data: bytes) -> None:
+        writer = await self._writer(path)
+        if writer is None:
+            return
+        self._size += len(data)
+        if writer.size + len(data) > self.limits.one:
+            why = f"an artifact may have {write_size(self.limits.one)} (ARTIFACT_LIMIT)"
+        elif self._size > self.limits.run:
+            why = f"the artifacts of one run may have {write_size(self.limits.run)} (RUN_ARTIFACTS)"
+        elif await self.quotas.disk_room(len(data)) < len(data):
+            why = "the disk is full but for FREE_SPACE"
+        else:
+            try:
+                await writer.write(data)
+            except StoreError as error:
+                why = str(error)
+            else:
+                return
+        await self._drop(path, why)
+
+    async def _finish(self, path: str) -> None:
+        writer = await self._writer(path)
+        if writer is None:
+            return
+        try:
+            sha256 = await writer.finish()
+            now = time.time()
+            artifact = Artifact(
+                self.run.id, path, writer.size, sha256, now, now + self.limits.seconds
+            )
+            used = await self.store.artifacts.put(artifact, self.limits.repository)
+        except StoreError as error:
+            await self._drop(path, str(error))
+            return
+        del self._open[path]
+        if used is None:
+            self._kept.add(path)
+            return
+        await self.store.artifacts.remove_file(self.run.id, sha256)
+        await self._drop(
+            path,
+            f"the artifacts of {self.run.repository} have {format_size(used)}, and may have "
+            f"{write_size(self.limits.repository)} (REPOSITORY_ARTIFACTS)",
+        )
+
+    async def _drop(self, path: str, why: str) -> None:
+        writer = self._open.pop(path, None)
+        if writer is not None:
+            await writer.discard()
+        if path not in self._kept and len(self.problems) < MAX_ARTIFACTS:
+            self.problems.setdefault(path[:MAX_ARTIFACT_PATH], why)
+
+
+def is_artifact(vertex: str) -> bool:
+    """Return whether a step of a runner's is an artifact."""
+    return artifact_path(vertex) is not None

@@ -1,0 +1,185 @@
+"""Artifacts: the files that a thunk's `artifacts` label names, sent to the loop at the end of the run.
+
+What a command left is a stranger's: links aren't followed, sizes are bounded, and a file with a secret in it isn't
+sent. What can't be sent is said in its place, and never decides whether a check fails.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import trio
+
+from bassloop.runner import file_trees
+from bassloop.runner.engine import layout
+from bassloop.runner.engine.command import INPUTS
+from bassloop.runner.engine.report_files import labelled_patterns
+from bassloop.runner.engine.step_progress import STDOUT, LogChunk
+from bassloop.runner.errors import DriverError
+from bassloop.wire.artifact_protocol import (
+    ARTIFACT_PREFIX,
+    ARTIFACTS_LABEL,
+    MAX_ARTIFACTS,
+    problem_of_path,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+    from pathlib import Path
+
+    from bassloop.runner.call_context import ArtifactLimits
+    from bassloop.runner.engine.step_progress import StepReporter
+    from bassloop.wire import bass_pb2 as pb
+
+NOT_SENT = "it has a secret of this runner in it, and secrets don't leave the runner"
+CHUNK = 256 << 10
+
+
+def artifact_patterns(thunk: pb.Thunk) -> tuple[str, ...]:
+    """Return the patterns of a thunk's artifacts, relative to where its command starts."""
+    return labelled_patterns(thunk, ARTIFACTS_LABEL)
+
+
+def start_of(thunk: pb.Thunk) -> str:
+    """Return the directory that a thunk's command starts in, as `Command.dir` has it. Raises DriverError."""
+    match thunk.dir.WhichOneof("dir"):
+        case None:
+            return "."
+        case "local":
+            return layout.normalized(thunk.dir.local.path, "the directory")
+    return INPUTS
+
+
+@dataclass(frozen=True, slots=True)
+class _Artifact:
+    """A file, or a folder that is sent as an archive."""
+
+    path: str
+    source: Path
+    is_folder: bool = False
+
+    async def content(self) -> AsyncGenerator[bytes]:
+        """Generate the artifact's bytes, the same each time. Raises OSError."""
+        if self.is_folder:
+            async with aclosing(file_trees.tar(self.source, "", _is_output)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+            return
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        async with trio.wrap_file(os.fdopen(os.open(self.source, flags), "rb")) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise OSError(0, "it is no file", self.path)
+            while chunk := await file.read(CHUNK):
+                yield chunk
+
+
+async def send_artifacts(
+    step: StepReporter,
+    work: Path,
+    start: str,
+    patterns: Sequence[str],
+    limits: ArtifactLimits | None,
+) -> None:
+    """Send the artifacts that a command has left.
+
+    Args:
+        work: the folder of the command's work directory.
+        start: the directory that the command started in. Only one in the work directory is looked at.
+        limits: what the loop takes; None if it takes none.
+    """
+    if limits is None:
+        return
+    try:
+        folder = file_trees.follow(work, layout.inside(start, "the directory"))
+        found = await trio.to_thread.run_sync(_find, folder, patterns)
+    except (DriverError, OSError) as error:
+        await _refuse(step, "?", str(error))
+        return
+    if not found:
+        await _refuse(step, "?", f"there is nothing at {', '.join(patterns)}"[:500])
+    if len(found) > MAX_ARTIFACTS:
+        await _refuse(
+            step,
+            "?",
+            f"{len(found):,} files match, and {MAX_ARTIFACTS} are kept at most: name a folder, with a slash at "
+            "its end, to have it kept as one archive",
+        )
+    left = limits.all
+    for artifact in found[:MAX_ARTIFACTS]:
+        try:
+            size, is_secret = await _look_at(artifact, step, min(left, limits.one))
+            problem = NOT_SENT if is_secret else _problem_of_size(size, left, limits)
+            if (problem := problem_of_path(artifact.path) or problem) is None:
+                left -= size
+                await _send(artifact, step)
+                continue
+        except OSError as error:
+            problem = error.strerror or "it can't be read"
+        await _refuse(step, artifact.path, problem)
+
+
+def _problem_of_size(size: int, left: int, limits: ArtifactLimits) -> str | None:
+    if size > limits.one:
+        return f"it has more than the {limits.one:,} bytes that one may have (ARTIFACT_LIMIT)"
+    if size > left:
+        return f"the artifacts of one run may have {limits.all:,} bytes (RUN_ARTIFACTS)"
+    return None
+
+
+async def _look_at(artifact: _Artifact, step: StepReporter, most: int) -> tuple[int, bool]:
+    """Return an artifact's size, and whether a secret is in it. Stops when it is too large. Raises OSError."""
+    mask, size = step.mask.stream(), 0
+    async with aclosing(artifact.content()) as chunks:
+        async for chunk in chunks:
+            size += len(chunk)
+            mask.feed(chunk)
+            if mask.found or size > most:
+                return size, mask.found
+    mask.rest()
+    return size, mask.found
+
+
+async def _send(artifact: _Artifact, step: StepReporter) -> None:
+    report = step.beside(f"{ARTIFACT_PREFIX}{artifact.path}", f"artifact {artifact.path}")
+    await report.start()
+    error = None
+    try:
+        async with aclosing(artifact.content()) as chunks:
+            async for chunk in chunks:
+                await report.log([LogChunk(STDOUT, chunk)])
+    except OSError as failure:
+        error = failure.strerror or "it can't be read"
+    await report.complete(error)
+
+
+async def _refuse(step: StepReporter, path: str, why: str) -> None:
+    report = step.beside(f"{ARTIFACT_PREFIX}{path}", f"artifact {path}")
+    await report.complete(why)
+
+
+def _find(folder: Path, patterns: Sequence[str]) -> list[_Artifact]:
+    """Return the artifacts, folders first. Raises OSError, and DriverError for patterns that are none."""
+    found = []
+    for pattern in patterns:
+        if pattern.endswith("/"):
+            path = layout.inside(pattern, "the artifact")
+            place = file_trees.follow(folder, path)
+            if place.is_dir() and not place.is_symlink():
+                found.append(_Artifact(f"{'files' if path == '.' else path}.tar", place, True))
+    globs = [pattern for pattern in patterns if not pattern.endswith("/")]
+    wanted = layout.pattern_filter(globs, ())
+    if wanted is not None:
+        found += [
+            _Artifact(path, folder / path)
+            for path, entry in file_trees.walk(folder)
+            if entry.is_file(follow_symlinks=False) and _is_output(path) and wanted(path)
+        ]
+    return found
+
+
+def _is_output(path: str) -> bool:
+    return path != INPUTS and not path.startswith(f"{INPUTS}/")
