@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import nox
@@ -73,11 +74,14 @@ def _starts(python: str, version: str) -> bool:
     return done.stdout.strip() == version
 
 
-def _interpreters() -> list[str]:
-    """One interpreter for each supported version that is on this machine."""
+def _other_interpreters() -> list[str]:
+    """One interpreter for each supported version that is on this machine, but the one that `tests` uses."""
     managed = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
     found = []
+    own = f"{sys.version_info.major}.{sys.version_info.minor}"
     for version in SUPPORTED:
+        if version == own:
+            continue
         on_path = [shutil.which(f"python{version}"), shutil.which("python3")]
         kept = sorted(str(path) for path in managed.glob(f"{version}.*/bin/python"))
         for python in (*on_path, *kept):
@@ -87,7 +91,7 @@ def _interpreters() -> list[str]:
     return found
 
 
-PYTHONS = _interpreters()
+PYTHONS = _other_interpreters()
 
 
 def _install(session: nox.Session, *more: str) -> None:
@@ -111,7 +115,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def pythons(session: nox.Session) -> None:
-    """What depends on the Python, on each supported one that is here."""
+    """What depends on the Python, on each other supported one that is here."""
     _install(session)
     paths = [path for path in OF_THE_PYTHON if Path(path).exists()]
     unmarked = " and ".join(f"not {name}" for name in ELSEWHERE)
