@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bassloop.failures.rules import compiled, javascript, jvm_ruby_php, python, systems
+from bassloop.failures.rules import go_rust_c, javascript, jvm_ruby_php, python, shell_and_services
 
 if TYPE_CHECKING:
     from bassloop.failures.rule import Rule
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 RULES: tuple[Rule, ...] = (
     *python.RULES,
     *javascript.RULES,
-    *compiled.RULES,
+    *go_rust_c.RULES,
     *jvm_ruby_php.RULES,
-    *systems.RULES,
+    *shell_and_services.RULES,
 )
