@@ -17,7 +17,15 @@ import cachetools
 import trio
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Hashable, Iterator
+    from collections.abc import (
+        AsyncGenerator,
+        Awaitable,
+        Callable,
+        Generator,
+        Hashable,
+        Iterable,
+        Iterator,
+    )
 
 K = TypeVar("K", bound="Hashable")
 V = TypeVar("V")
@@ -64,6 +72,19 @@ def _flatten(group: BaseExceptionGroup[BaseException]) -> BaseException:
     while isinstance(error, BaseExceptionGroup) and (errors is None or len(error.exceptions) == 1):
         error = error.exceptions[0]
     return error
+
+
+async def run_all(calls: Iterable[Callable[[], Awaitable[object]]]) -> None:
+    """Make all calls at the same time; the first that fails cancels the others, and raises its error.
+
+    Cancelled, it cancels all of them and waits for them.
+    """
+    try:
+        async with open_flat_nursery() as nursery:
+            for each in calls:
+                nursery.start_soon(each)
+    except ExceptionGroup as several:  # they failed at once, or while they were cancelled
+        raise several.exceptions[0] from several
 
 
 def shielded(seconds: float) -> trio.CancelScope:

@@ -316,9 +316,9 @@ class ActiveCheck:
     async def _superseded(self) -> str | None:
         """Return why the check need not run any more, or None."""
         context = self.context
-        if context.rerun:
+        if context.rerun or not context.policy.supersede:
             return None
-        return await superseded(context.loop, context.event, context.policy, context.received_at)
+        return await superseded(context.loop, context.event, context.received_at)
 
     async def _find_on_github(self) -> None:
         """Find the check run that an attempt before a crash may have created."""

@@ -14,11 +14,11 @@ from bassloop.access.runner_choice import RunnerChoice, choose_runners
 from bassloop.checks import check_output
 from bassloop.checks.actions import NotAllowed, approve_head, cancel_run, require_writer
 from bassloop.checks.context import DeliveryContext
-from bassloop.checks.hook import PROJECT, SCRIPT, HookPayload, run_hook
+from bassloop.checks.hook import HOOK_FILES, PROJECT, SCRIPT, HookPayload, run_hook
 from bassloop.checks.loop import ActiveHead
 from bassloop.checks.notices import hold_for_approval, post_notice
 from bassloop.checks.supersede import supersede, superseded
-from bassloop.concurrency import open_flat_nursery
+from bassloop.concurrency import open_flat_nursery, run_all
 from bassloop.deliveries.inbox import Outcome, read_event
 from bassloop.deliveries.routing import Route, Routing, route_event
 from bassloop.github import Event, GitHubError, GitHubRepository, Head, Purpose, User, spending
@@ -129,11 +129,25 @@ async def _handle_hook(
     repository = event.repository
     repo = loop.github.repository(event.installation_id or 0, repository.owner, repository.name)
     loop.policies.apply_event(event)
+    replaced = None
+    if not routing.rerun and not await loop.store.runs.delivery_has_any(delivery.guid):
+        replaced = await superseded(loop, event, delivery.received_at)
     policy, unusable = Policy(), ""
-    try:
-        policy = await loop.policies.policy_for(repository, repo)
-    except PolicyError as error:
-        unusable = str(error)
+
+    async def read_policy() -> None:
+        nonlocal policy, unusable
+        try:
+            policy = await loop.policies.policy_for(repository, repo)
+        except PolicyError as error:
+            unusable = str(error)
+
+    async def read_hooks() -> None:
+        """Read the files that the hook will be in, unless it is an open question what will run."""
+        head = event.head
+        if head is not None and not head.fork and replaced is None:
+            await loop.hook_files.read_all(repository.id, repo, head.sha, HOOK_FILES)
+
+    await run_all([read_policy, read_hooks])
     if routing.route is Route.DEFAULT_BRANCH_HOOK:
         if event.name not in policy.events:
             return Outcome(
@@ -142,9 +156,7 @@ async def _handle_hook(
         sha = await repo.head_of()
         event = replace(event, head=Head(sha, repository.default_branch, fork=False))
     assert event.head is not None
-    skipped, trusted = None, list[User]()
-    if not routing.rerun and not await loop.store.runs.delivery_has_any(delivery.guid):
-        skipped = await superseded(loop, event, policy, delivery.received_at)
+    skipped, trusted = replaced if policy.supersede else None, list[User]()
     if skipped is None:
         choice = await _choose_runners(loop, event, policy, repo)
         trusted = await _named_users(loop, policy.trust.runners, repo)

@@ -18,7 +18,7 @@ import trio
 
 from bassloop.checks.hook_host import LoopHost
 from bassloop.checks.notices import post_notice
-from bassloop.concurrency import shielded
+from bassloop.concurrency import run_all, shielded
 from bassloop.evaluator.errors import EvaluatorLost, HookCrashed, HookFailed, HookStopped
 from bassloop.evaluator.messages import Evaluate
 from bassloop.github import GitHubError
@@ -34,6 +34,8 @@ log = structlog.get_logger(__name__)
 
 PROJECT = "project.bass"
 SCRIPT = "bass/github-hook"
+HOOK_FILES = (CHECKS_FILE, PROJECT)
+"""The files that are read for every hook. The script is only looked for where there is no module."""
 MAX_SOURCE = 1 << 20
 NOTE_SECONDS = 5.0
 
@@ -133,18 +135,19 @@ async def find_hooks(context: DeliveryContext) -> list[HookSource]:
     Raises GitHubError, and ChecksFileError for checks that are declared wrongly.
     """
     hooks = []
-    file = partial(context.loop.hook_files.read, context.repository.id, context.repo)
-    content = await file(context.hook_sha, CHECKS_FILE)
-    if content is not None:
+    files, at = context.loop.hook_files, (context.repository.id, context.repo, context.hook_sha)
+    found = await files.read_all(*at, HOOK_FILES)
+    declared = found[CHECKS_FILE]
+    if declared is not None:
         # In a thread: a file may be long, and a stranger's.
-        source = await trio.to_thread.run_sync(_declared, content)
+        source = await trio.to_thread.run_sync(_declared, declared)
         if source is not None:
             hooks.append(HookSource(CHECKS_FILE, source))
-    for name in (PROJECT, SCRIPT):
-        content = await file(context.hook_sha, name)
-        if content is not None:
-            hooks.append(HookSource(name, content[:MAX_SOURCE].decode(errors="replace")))
-            break
+    name, content = PROJECT, found[PROJECT]
+    if content is None:
+        name, content = SCRIPT, await files.read(*at, SCRIPT)
+    if content is not None:
+        hooks.append(HookSource(name, content[:MAX_SOURCE].decode(errors="replace")))
     return hooks
 
 
@@ -169,9 +172,13 @@ async def _evaluate(
         content=payload.body,
     )
     deliveries = context.loop.store.deliveries
-    await deliveries.begin_evaluation(context.delivery)
     try:
-        await evaluators.evaluate(request, host, context.repository.id)
+        await run_all(
+            [
+                partial(deliveries.begin_evaluation, context.delivery),
+                partial(evaluators.evaluate, request, host, context.repository.id),
+            ]
+        )
     finally:
         with shielded(NOTE_SECONDS):
             await deliveries.end_evaluation(context.delivery)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
-from bassloop.concurrency import SharedCalls, TTLCache
+from bassloop.concurrency import SharedCalls, TTLCache, run_all
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from bassloop.github import GitHubRepository
 
 CACHE_BYTES = 16 << 20
@@ -40,3 +43,15 @@ class HookFiles:
         content = await self._reading.share(key, lambda: repo.file(path, sha))
         self._cache.store(key, (content,))
         return content
+
+    async def read_all(
+        self, repository_id: int, repo: GitHubRepository, sha: str, paths: Iterable[str]
+    ) -> dict[str, bytes | None]:
+        """Return several files' bytes at a commit, read at the same time. Raises GitHubError."""
+        found: dict[str, bytes | None] = {}
+
+        async def read(path: str) -> None:
+            found[path] = await self.read(repository_id, repo, sha, path)
+
+        await run_all([partial(read, path) for path in paths])
+        return found

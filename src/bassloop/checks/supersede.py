@@ -46,8 +46,10 @@ async def supersede(loop: Loop, event: Event, policy: Policy) -> None:
             await loop.store.checks.supersede(check_run.row)
 
 
-async def superseded(loop: Loop, event: Event, policy: Policy, received_at: float) -> str | None:
+async def superseded(loop: Loop, event: Event, received_at: float) -> str | None:
     """Return why the checks of an event's head need not run any more, or None if it is still a head.
+
+    Whether that matters is for the policy to say.
 
     Args:
         received_at: when the event came. A head that came back after it was replaced is one again.
@@ -55,7 +57,7 @@ async def superseded(loop: Loop, event: Event, policy: Policy, received_at: floa
     if event.head is None or event.repository is None:
         return None
     place, sha, repository_id = event.head.place, event.head.sha, event.repository.id
-    if not policy.supersede or place is None:
+    if place is None:
         return None
     found = await loop.store.heads.superseded(repository_id, sha, place)
     if found is None or found.at < received_at:

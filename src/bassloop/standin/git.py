@@ -1,7 +1,7 @@
 """A local repository, read through git, and never written to.
 
-The most frequent call, a file at a commit, is answered by two `git cat-file` that keep running: a
-process for each would cost more than everything else together.
+The most frequent calls, for a commit and for a file at one, are answered by two `git cat-file` that keep
+running: a process for each would cost more than everything else together.
 """
 
 from __future__ import annotations
@@ -105,11 +105,8 @@ class GitRepository:
         plain = ref.removesuffix("^1")
         if not _REF.match(plain) or ".." in plain or "@{" in plain:
             return None
-        try:
-            found = await self.run("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
-        except GitFailed:
-            return None
-        return found.decode().strip()
+        found = (await self._names.ask(f"{ref}^{{commit}}"))[0].split(" ")
+        return found[0] if len(found) == 3 and found[1] == "commit" else None
 
     async def branch(self) -> str | None:
         """Return the branch that is checked out, or None."""

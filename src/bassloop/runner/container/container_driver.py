@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
+from bassloop.concurrency import run_all
 from bassloop.private_files import write_private_file
 from bassloop.runner import file_trees
 from bassloop.runner.cache.output_cache import OutputCache, ThunkOutput
@@ -46,7 +47,7 @@ from bassloop.runner.engine.command import (
     parse_thunk,
 )
 from bassloop.runner.engine.execution import Execution
-from bassloop.runner.engine.graph import CallResources, ThunkGraph, run_all
+from bassloop.runner.engine.graph import CallResources, ThunkGraph
 from bassloop.runner.engine.mounts import WORK
 from bassloop.runner.engine.report_files import report_patterns
 from bassloop.runner.engine.step_progress import StepReporter, send_nowhere, step_id

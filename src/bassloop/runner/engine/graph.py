@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 import trio
 
 from bassloop.bass import thunk_sha256
-from bassloop.concurrency import open_flat_nursery, shielded
+from bassloop.concurrency import run_all, shielded
 from bassloop.runner.engine.command import (
     Command,
     Environment,
@@ -32,7 +32,7 @@ from bassloop.runner.errors import DriverError, NotCached
 from bassloop.runner.runner_events import RunnerEvent, ThunkEnded, ThunkStarted
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
+    from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
     from contextlib import AbstractAsyncContextManager
 
     from bassloop.runner.cache.output_cache import CallCache, OutputCache, ThunkOutput
@@ -328,13 +328,3 @@ def masked_errors(mask: Mask) -> Iterator[None]:
         raise type(error)(mask.hide(str(error))) from None
     except OSError as error:
         raise DriverError(mask.hide(describe_os_error(error))) from None
-
-
-async def run_all(calls: Iterable[Callable[[], Awaitable[object]]]) -> None:
-    """Make all calls at the same time; the first that fails cancels the others, and raises its error."""
-    try:
-        async with open_flat_nursery() as nursery:
-            for each in calls:
-                nursery.start_soon(each)
-    except ExceptionGroup as several:  # they failed at once, or while they were cancelled
-        raise several.exceptions[0] from several
