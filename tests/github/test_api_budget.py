@@ -15,11 +15,18 @@ PEOPLE, CONCLUDE, START, BACKGROUND = Purpose
 WINDOW = 60.0
 
 
+def spend(budget: APIBudget, wanted: Purpose, points: int, now: float) -> None:
+    """Count a request that is answered at once."""
+    budget.forget(now)
+    budget.begin(wanted, points)
+    budget.end(wanted, points, now)
+
+
 def spend_all(budget: APIBudget, wanted: Purpose, points: int = 5, now: float = 0.0) -> int:
     """Spend for a purpose for as long as it may, and return how many points that were."""
     spent = 0
     while budget.may_spend_at(wanted, points, now) <= now:
-        budget.spend(wanted, points, now)
+        spend(budget, wanted, points, now)
         spent += points
     return spent
 
@@ -42,7 +49,7 @@ def test_what_waits_keeps_its_share_however_much_the_others_want() -> None:
 def test_when_a_window_is_spent_the_next_may_be_when_the_oldest_is_forgotten() -> None:
     budget = APIBudget(100)
     for at in range(20):
-        budget.spend(PEOPLE, 5, float(at))
+        spend(budget, PEOPLE, 5, float(at))
     assert budget.may_spend_at(PEOPLE, 1, 30.0) == WINDOW
     assert budget.may_spend_at(PEOPLE, 6, 30.0) == WINDOW + 1
     assert budget.may_spend_at(PEOPLE, 1, WINDOW) == WINDOW
@@ -61,26 +68,38 @@ def test_the_last_calls_of_an_hour_are_for_those_who_go_first() -> None:
     at = {each: budget.may_spend_at(each, 1, 0.0) for each in Purpose}
     assert at == {PEOPLE: 0.0, CONCLUDE: 0.0, START: 1000.0, BACKGROUND: 1000.0}
     for _ in range(100):
-        budget.spend(PEOPLE, 0, 0.0)
+        spend(budget, PEOPLE, 0, 0.0)
     assert budget.may_spend_at(CONCLUDE, 1, 0.0) == 1000.0
     assert budget.may_spend_at(CONCLUDE, 1, 1000.0) == 1000.0  # the next hour
 
 
-def test_after_a_crash_starting_is_slow_and_people_are_served_at_once() -> None:
+def test_what_an_earlier_process_spent_is_counted_until_its_window_is_over() -> None:
     budget = APIBudget(1000)
-    budget.assume_spent(0.8, 0.0)
+    budget.count_earlier([(-WINDOW / 2, 600), (0.0, 200), (-WINDOW, 1000)], 0.0)
     assert spend_all(budget, START) == 100  # of its own share, since people's is kept
     assert spend_all(budget, PEOPLE, points=1) == 100
-    assert spend_all(budget, START, now=WINDOW / 2) == 250
+    assert spend_all(budget, START, now=WINDOW / 2) == 450
+    assert budget.spent[None] == 200
     budget = APIBudget(1000)
-    budget.assume_spent(0.85, 0.0)
+    budget.count_earlier([(0.0, 850)], 0.0)
     assert spend_all(budget, START, now=WINDOW) == 850
+
+
+def test_a_request_counts_from_its_begin_until_a_window_after_its_end() -> None:
+    budget = APIBudget(100)
+    budget.begin(PEOPLE, 80)
+    budget.waiting[PEOPLE] = 1
+    assert budget.may_spend_at(PEOPLE, 30, 90.0) == 90.0 + WINDOW  # when it ends isn't known
+    budget.end(PEOPLE, 80, 100.0)
+    assert budget.may_spend_at(PEOPLE, 30, 101.0) == 100.0 + WINDOW
+    assert budget.may_spend_at(PEOPLE, 30, 100.0 + WINDOW) == 100.0 + WINDOW
+    assert budget.recently_spent(100.0 + WINDOW) == []
 
 
 def test_many_small_requests_take_no_memory() -> None:
     budget = APIBudget(1_000_000)
     for number in range(10_000):
-        budget.spend(START, 1, number / 1000)
+        spend(budget, START, 1, number / 1000)
     assert len(budget._entries) < 10 / 0.04
 
 
@@ -105,7 +124,7 @@ def test_no_interleaving_starves_a_purpose_or_spends_too_much(
     """Some purposes always have requests of random sizes waiting, and take their turns in a random order."""
     rng = random.Random(seed)
     budget, now, windows = APIBudget(850), 0.0, 6
-    budget.assume_spent(assumed * 0.85, now)
+    budget.count_earlier([(-number, int(40 * assumed)) for number in range(20)], now)
     budget.waiting.update(greedy)
     costs = {each: rng.choice((1, 5)) for each in greedy}
     history: list[tuple[float, int]] = []
@@ -117,7 +136,7 @@ def test_no_interleaving_starves_a_purpose_or_spends_too_much(
             now = min(times.values())
             continue
         each = rng.choice(ready)
-        budget.spend(each, costs[each], now)
+        spend(budget, each, costs[each], now)
         history.append((now, costs[each]))
         if now >= WINDOW:
             got[each] += costs[each]

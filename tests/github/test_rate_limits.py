@@ -15,12 +15,18 @@ if TYPE_CHECKING:
 PEOPLE, CONCLUDE, START = Purpose.PEOPLE, Purpose.CONCLUDE, Purpose.START
 
 
+async def spend(pacer: Pacer, turn: Turn, points: int) -> None:
+    """Make a request that is answered at once."""
+    async with pacer.admit(turn, points):
+        pass
+
+
 async def test_a_burst_goes_out_at_once_and_the_rest_when_the_minute_is_over(
     autojump_clock: MockClock,
 ) -> None:
     pacer, at = Pacer(APIBudget(50)), []
     for _ in range(25):
-        await pacer.spend(Turn(PEOPLE), 5)
+        await spend(pacer, Turn(PEOPLE), 5)
         at.append(trio.current_time())
     assert at[:10] == [0.0] * 10
     assert at[10:20] == [60.0] * 10
@@ -32,7 +38,7 @@ async def test_no_window_of_a_minute_has_more_than_its_points(autojump_clock: Mo
     for turn in range(400):
         if turn % 3:
             points = 5 if turn % 2 else 1
-            await pacer.spend(Turn(PEOPLE), points)
+            await spend(pacer, Turn(PEOPLE), points)
             spent.append((trio.current_time(), points))
         else:
             await trio.sleep(0.31)
@@ -45,18 +51,18 @@ async def test_what_is_to_be_started_waits_while_a_person_is_served(
 ) -> None:
     pacer, order = Pacer(APIBudget(100)), []
 
-    async def spend(purpose: Purpose) -> None:
-        await pacer.spend(Turn(purpose), 5)
+    async def spend_for(purpose: Purpose) -> None:
+        await spend(pacer, Turn(purpose), 5)
         order.append((trio.current_time(), purpose))
 
     async with trio.open_nursery() as nursery:
         for _ in range(18):
-            nursery.start_soon(spend, START)
+            nursery.start_soon(spend_for, START)
         await trio.sleep(1)
         assert [at for at, _ in order] == [0.0] * 17  # 85 of 100
         assert pacer.waiting == 1
-        nursery.start_soon(spend, CONCLUDE)
-        nursery.start_soon(spend, PEOPLE)
+        nursery.start_soon(spend_for, CONCLUDE)
+        nursery.start_soon(spend_for, PEOPLE)
     assert sorted(order[17:]) == [(1.0, PEOPLE), (1.0, CONCLUDE), (60.0, START)]
 
 
@@ -65,13 +71,13 @@ async def test_each_purpose_goes_first_come_first_served_and_is_counted(
 ) -> None:
     pacer, order = Pacer(APIBudget(5)), []
 
-    async def spend(number: int) -> None:
-        await pacer.spend(Turn(PEOPLE), 5)
+    async def spend_for(number: int) -> None:
+        await spend(pacer, Turn(PEOPLE), 5)
         order.append(number)
 
     async with trio.open_nursery() as nursery:
         for number in range(4):
-            nursery.start_soon(spend, number)
+            nursery.start_soon(spend_for, number)
             await trio.testing.wait_all_tasks_blocked()
         assert pacer.waiting == 3
         assert repr(pacer) == "<Pacer: <APIBudget: 5 of 5 points spent, 3 waiting>>"
@@ -83,17 +89,17 @@ async def test_what_has_waited_longer_goes_first(autojump_clock: MockClock) -> N
     idle: list[Purpose] = []
     pacer, order = Pacer(APIBudget(50), idle.append), []
 
-    async def spend(since: float) -> None:
-        await pacer.spend(Turn(START, since), 40)
+    async def spend_for(since: float) -> None:
+        await spend(pacer, Turn(START, since), 40)
         order.append(since)
 
     async with trio.open_nursery() as nursery:
         for since in (9.0, 8.0, 3.0, 5.0):
-            nursery.start_soon(spend, since)
+            nursery.start_soon(spend_for, since)
             await trio.testing.wait_all_tasks_blocked()
         assert idle == [START]  # the first didn't wait
         await trio.sleep(61)
-        nursery.start_soon(spend, 1.0)
+        nursery.start_soon(spend_for, 1.0)
     assert order == [9.0, 3.0, 1.0, 5.0, 8.0]
     assert idle == [START, START]
 
@@ -102,29 +108,29 @@ async def test_one_that_is_cancelled_spends_nothing_and_lets_the_next_go(
     autojump_clock: MockClock,
 ) -> None:
     pacer, done = Pacer(APIBudget(5)), []
-    await pacer.spend(Turn(PEOPLE), 5)
+    await spend(pacer, Turn(PEOPLE), 5)
 
     async def next_one() -> None:
-        await pacer.spend(Turn(PEOPLE), 5)
+        await spend(pacer, Turn(PEOPLE), 5)
         done.append(trio.current_time())
 
     async with trio.open_nursery() as nursery:
         with trio.move_on_after(1) as scope:
             nursery.start_soon(next_one)
             await trio.testing.wait_all_tasks_blocked()
-            await pacer.spend(Turn(PEOPLE), 5)
+            await spend(pacer, Turn(PEOPLE), 5)
         assert scope.cancelled_caught
-    await pacer.spend(Turn(PEOPLE), 5)
+    await spend(pacer, Turn(PEOPLE), 5)
     assert done == [60.0]
     assert trio.current_time() == 120
 
 
 async def test_it_is_closed_for_the_longest_that_was_asked(autojump_clock: MockClock) -> None:
     pacer = Pacer()
-    pacer.close(30)
-    pacer.close(5)
+    await pacer.close(30)
+    await pacer.close(5)
     assert pacer.closed_for(PEOPLE) == 30
-    await pacer.spend(Turn(PEOPLE), 1)
+    await spend(pacer, Turn(PEOPLE), 1)
     assert trio.current_time() == 30
     assert pacer.closed_for(PEOPLE) == 0
 

@@ -66,7 +66,7 @@ class FakeAPI:
 
     def __init__(self) -> None:
         self.budget = APIBudget()
-        self.budget.spend(Purpose.START, 20, trio.current_time())
+        self.budget.begin(Purpose.START, 20)
         self.budget.waiting[Purpose.CONCLUDE] = 3
 
     def budgets(self) -> dict[str, APIBudget]:

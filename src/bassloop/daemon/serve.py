@@ -150,7 +150,11 @@ async def _open_resources(settings: Settings) -> AsyncGenerator[Resources]:
             )
         )
         github = await stack.enter_async_context(
-            open_github(wiring.github_config(settings), key_store=store.logins)
+            open_github(
+                wiring.github_config(settings),
+                key_store=store.logins,
+                spending_store=store.spending,
+            )
         )
         wiring.check_key(github)
         yield Resources(pages, metrics, certificate, store, github, Notifier.of())

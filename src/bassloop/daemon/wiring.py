@@ -136,7 +136,6 @@ def wire(
         attempts=settings.delivery_attempts,
         on_set_aside=partial(end_set_aside, loop),
         may_begin=github.api.may_start,
-        on_resume=github.api.follow_predecessor,
     )
     github.api.on_start_possible = inbox.wake
     github.keys.on_lookup = pool.note_lookup

@@ -118,7 +118,6 @@ class Inbox:
         on_set_aside: called with a delivery that was set aside, and why.
         may_begin: from an installation's id to whether GitHub lets anything more be begun through it; call
             :meth:`wake` when that may have changed.
-        on_resume: called before anything is resumed that an earlier process did not finish.
         backoff: how long to wait before GitHub is tried again.
         answers: deliveries answered, by event and HTTP status; the event is empty unless the signature was right.
         outcomes: attempts, by event and how they ended: a final state, `failed` or `postponed`.
@@ -132,7 +131,6 @@ class Inbox:
     attempts: int = 3
     on_set_aside: Callable[[Delivery, str], Awaitable[None]] | None = None
     may_begin: Callable[[int | None], bool] = lambda _: True
-    on_resume: Callable[[], object] = lambda: None
     backoff: Backoff = BACKOFF
     answers: Counter[tuple[str, int]] = field(default_factory=Counter)
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -253,10 +251,7 @@ class Inbox:
 
         Begins with what an earlier process did not finish.
         """
-        unfinished = await self.store.deliveries.unfinished()
-        if unfinished:
-            self.on_resume()
-        for delivery in unfinished:
+        for delivery in await self.store.deliveries.unfinished():
             log.info("delivery resumed", delivery=delivery.guid, attempts=delivery.attempts)
             self._enqueue(_queued(delivery), delivery.not_before)
         self._running = True

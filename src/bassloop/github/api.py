@@ -38,10 +38,13 @@ from bassloop.github.request import (
     unanswered,
     unreadable,
 )
+from bassloop.github.reservations import Reservation, restore
 from bassloop.telemetry.spans import span
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
+
+    from bassloop.github.reservations import SpendingStore, StoredSpending
 
 log = structlog.get_logger(__name__)
 
@@ -53,9 +56,6 @@ MAX_PACERS = 10_000
 AT_ONCE = 50
 KEPT_CONNECTIONS = 10
 """Connections that what is to be started leaves to those who go before it."""
-
-PREDECESSOR_SPENT = 0.85
-"""The part of its budget that a process which ended with work to do is taken to have spent."""
 
 CACHE_BYTES = 32 << 20
 LARGEST_CACHED = 2 << 20
@@ -90,12 +90,14 @@ class API:
         *,
         retries: RetryPolicy | None = None,
         points: int = POINTS,
+        spending_store: SpendingStore | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self.retries = retries or RetryPolicy()
         self._client = client
         self._points = points
-        self._predecessor_ended: float | None = None
+        self._spending_store = spending_store
+        self._stored: dict[str, StoredSpending] = {}
         self.on_start_possible: Callable[[], object] = lambda: None
         self._limiter = trio.CapacityLimiter(AT_ONCE)
         self._starting = trio.CapacityLimiter(AT_ONCE - KEPT_CONNECTIONS)
@@ -116,15 +118,23 @@ class API:
         """The number of calls that wait for their turn, of all credentials."""
         return sum(pacer.waiting for pacer in self._pacers.values())
 
-    def follow_predecessor(self) -> None:
-        """Count what a process that has just ended, with work left to do, may have spent in its last minute.
+    async def recall_spending(self) -> None:
+        """Read what earlier processes have spent. Call it before the first call.
 
         Otherwise each restart of a daemon that fails again and again would spend a minute's points at
         once, and GitHub would refuse everybody.
         """
-        self._predecessor_ended = trio.current_time()
+        if self._spending_store is not None:
+            try:
+                self._stored = dict(await self._spending_store.all())
+            except Exception as error:  # noqa: BLE001  (GitHub knows as well, and refuses)
+                log.warning("spending not read from the store", error=repr(error))
+
+    async def store_spending(self) -> None:
+        """Store what was spent, and that no more will be. Call it after the last call."""
         for pacer in self._pacers.values():
-            pacer.budget.assume_spent(PREDECESSOR_SPENT, self._predecessor_ended)
+            if pacer.reservation is not None:
+                await pacer.reservation.end()
 
     def may_start(self, installation_id: int | None) -> bool:
         """Return whether anything can be started through an installation without waiting behind others.
@@ -248,18 +258,20 @@ class API:
 
         async def attempt() -> T:
             self._refuse_if_closed(pacer, request)
-            await pacer.spend(current_turn(), points)
-            response = await self._respond(request, self._follow(request))
+            async with pacer.admit(current_turn(), points):
+                response = await self._respond(request, self._follow(request))
             if response.status >= 300:
-                raise failed(request, response)
+                error = failed(request, response)
+                if isinstance(error, RateLimited):  # the next attempt waits until the pacer is open
+                    log.warning("github limits", what=str(request), seconds=error.retry_after)
+                    await pacer.close(error.retry_after)
+                raise error
             return await read(request, response)
 
         def retry_after(error: Exception) -> float | None:
             if not isinstance(error, GitHubError) or not error.retryable:
                 return None
-            if isinstance(error, RateLimited):  # the next attempt waits until the pacer is open
-                pacer.close(error.retry_after)
-                log.warning("github limits", what=str(request), seconds=error.retry_after)
+            if isinstance(error, RateLimited):
                 return 0.0 if error.retry_after <= self.retries.longest_delay else None
             return 0.0
 
@@ -298,12 +310,15 @@ class API:
             raise RateLimited(message, 429, seconds, retryable=False)
 
     def _pacer(self, credential: Credential) -> Pacer:
-        pacer = self._pacers.get(credential.name)
+        name = credential.name
+        pacer = self._pacers.get(name)
         if pacer is None:
             pacer = Pacer(APIBudget(self._points), self._on_idle)
-            if self._predecessor_ended is not None:
-                pacer.budget.assume_spent(PREDECESSOR_SPENT, self._predecessor_ended)
-        self._pacers.store(credential.name, pacer)
+            if self._spending_store is not None and credential.lasting:
+                pacer.reservation = Reservation(name, pacer.budget, self._spending_store)
+            if (stored := self._stored.pop(name, None)) is not None:
+                restore(pacer.budget, stored)
+        self._pacers.store(name, pacer)
         return pacer
 
     @asynccontextmanager

@@ -25,7 +25,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterable
 
 POINTS = 850
 """The points that are spent in a window, some fewer than GitHub's 900."""
@@ -106,9 +106,12 @@ def spending(purpose: Purpose, since: float = 0.0) -> Generator[None]:
 
 
 class _Spent(NamedTuple):
+    """Points that were spent at about the same time, of which `at` is the end."""
+
     at: float
     points: int
     purpose: Purpose | None
+    since: float
 
 
 @dataclass(eq=False)
@@ -119,7 +122,8 @@ class APIBudget:
         points: that may be spent in any window.
         seconds: the length of the window.
         waiting: the number of requests that wait, by purpose. The caller counts them.
-        spent: the points spent in the window, by purpose.
+        spent: the points spent in the window, by purpose; those of requests that are under way, too.
+        under_way: the points of requests that are under way.
         calls_left: the calls that GitHub said are left until `resets_at`; None while it hasn't said.
         call_limit: the calls that it allows an hour.
     """
@@ -128,6 +132,7 @@ class APIBudget:
     seconds: float = WINDOW_SECONDS
     waiting: Counter[Purpose] = field(default_factory=Counter, init=False)
     spent: Counter[Purpose | None] = field(default_factory=Counter, init=False)
+    under_way: int = field(default=0, init=False)
     calls_left: int | None = field(default=None, init=False)
     call_limit: int = field(default=0, init=False)
     resets_at: float = field(default=-math.inf, init=False)
@@ -138,15 +143,16 @@ class APIBudget:
         waiting = self.waiting.total()
         return f"<APIBudget: {self.spent.total()} of {self.points} points spent, {waiting} waiting>"
 
-    def assume_spent(self, fraction: float, now: float) -> None:
-        """Count a part of the window as spent evenly until now, as by a process that has just ended."""
-        slices = 20
-        points = round(self.points * fraction / slices)
-        assumed = [
-            _Spent(now - self.seconds * number / slices, points, None) for number in range(slices)
-        ]
-        self._entries = deque(sorted((*self._entries, *assumed), key=lambda entry: entry.at))
-        self.spent[None] += points * slices
+    def count_earlier(self, spent: Iterable[tuple[float, int]], now: float) -> None:
+        """Count what an earlier process has spent, as pairs of times until now, and points."""
+        earlier = [_Spent(at, points, None, at) for at, points in spent if at + self.seconds > now]
+        self._entries = deque(sorted((*self._entries, *earlier), key=lambda entry: entry.at))
+        self.spent[None] += sum(entry.points for entry in earlier)
+
+    def recently_spent(self, now: float) -> list[tuple[float, int]]:
+        """Return what is spent in the window, but for what is under way, as pairs of times and points."""
+        self.forget(now)
+        return [(entry.at, entry.points) for entry in self._entries]
 
     def may_spend_at(self, wanted: Purpose, points: int, now: float) -> float:
         """Return the earliest time at which a request may be made, `now` if it may be at once.
@@ -169,18 +175,25 @@ class APIBudget:
         opens = max(now, self.closed_until)
         return max(opens, self.resets_at) if self._hour_is_kept(wanted, now) else opens
 
-    def spend(self, wanted: Purpose, points: int, now: float) -> None:
-        """Count a request that is made now."""
-        self.forget(now)
+    def begin(self, wanted: Purpose, points: int) -> None:
+        """Count a request that begins now."""
         self.spent[wanted] += points
+        self.under_way += points
         if self.calls_left is not None:
             self.calls_left -= 1
+
+    def end(self, wanted: Purpose, points: int, now: float) -> None:
+        """Note that a request was answered, or never will be.
+
+        GitHub counted it at some time since it began, and won't for longer than a window from now.
+        """
+        self.under_way -= points
         last = self._entries[-1] if self._entries else None
-        if last is not None and last.purpose is wanted and now - last.at < GRAIN_SECONDS:
+        if last is not None and last.purpose is wanted and now - last.since < GRAIN_SECONDS:
             # Counted with what was spent just before: few entries, however much is asked.
-            self._entries[-1] = _Spent(last.at, last.points + points, wanted)
+            self._entries[-1] = _Spent(now, last.points + points, wanted, last.since)
         else:
-            self._entries.append(_Spent(now, points, wanted))
+            self._entries.append(_Spent(now, points, wanted, now))
 
     def close(self, until: float) -> None:
         """Let nothing be spent until a time, unless it is closed for longer already."""

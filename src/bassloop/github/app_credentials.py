@@ -141,7 +141,7 @@ class App:
             yield token
         finally:
             with shielded(REVOKE_SECONDS):
-                credential = Credential(f"checkout {repository_id}", token.value)
+                credential = Credential(f"checkout {repository_id}", token.value, lasting=False)
                 try:
                     await self.api.call("DELETE", "/installation/token", credential=credential)
                 except GitHubError as error:

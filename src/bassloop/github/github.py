@@ -10,6 +10,7 @@ from urllib.parse import quote
 import httpx
 
 from bassloop.addresses import is_loopback
+from bassloop.concurrency import shielded
 from bassloop.github.api import API, AT_ONCE
 from bassloop.github.api_budget import POINTS
 from bassloop.github.app_credentials import NO_APP, App, Installation
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from bassloop.github.models import Repository, User
+    from bassloop.github.reservations import SpendingStore
+
+CLOSE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +122,14 @@ async def open_github(
     *,
     transport: httpx.AsyncBaseTransport | None = None,
     key_store: KeyStore | None = None,
+    spending_store: SpendingStore | None = None,
 ) -> AsyncGenerator[GitHub]:
     """Open GitHub with its connections.
 
     Args:
         transport: carries requests instead of the network, for tests.
         key_store: keeps the keys of known users through restarts.
+        spending_store: keeps what is spent of the rate limits through restarts.
     """
     timeout = httpx.Timeout(30.0, connect=10.0)
     limits = httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=10)
@@ -133,16 +139,27 @@ async def open_github(
         transport=transport,
         trust_env=not is_loopback(config.api_url),
     ) as client:
-        api = API(client, config.api_url, retries=config.retries, points=config.points)
+        api = API(
+            client,
+            config.api_url,
+            retries=config.retries,
+            points=config.points,
+            spending_store=spending_store,
+        )
+        await api.recall_spending()
         app = None
         if config.app_id is not None and config.private_key is not None:
             app = App(api, config.app_id, config.private_key)
         oauth = None if config.oauth is None else OAuth(client, config.oauth)
-        yield GitHub(
-            api,
-            app,
-            oauth,
-            max_file=config.max_file,
-            key_store=key_store,
-            known_seconds=config.known_seconds,
-        )
+        try:
+            yield GitHub(
+                api,
+                app,
+                oauth,
+                max_file=config.max_file,
+                key_store=key_store,
+                known_seconds=config.known_seconds,
+            )
+        finally:
+            with shielded(CLOSE_SECONDS):
+                await api.store_spending()

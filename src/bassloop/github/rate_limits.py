@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import time
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,9 @@ from bassloop.concurrency import Backoff
 from bassloop.github.api_budget import APIBudget, Purpose, Turn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+
+    from bassloop.github.reservations import Reservation
 
 READ_POINTS = 1
 WRITE_POINTS = 5
@@ -91,10 +94,12 @@ class Pacer:
     Args:
         budget: who may spend how much.
         on_idle: called when the last request of a purpose that waited no longer does.
+        reservation: what is stored of the budget, if anything is.
     """
 
     budget: APIBudget = field(default_factory=APIBudget)
     on_idle: Callable[[Purpose], object] = lambda _: None
+    reservation: Reservation | None = None
     _waiters: dict[Purpose, list[_Waiter]] = field(default_factory=dict, init=False)
     _numbers: Iterator[int] = field(default_factory=itertools.count, init=False)
 
@@ -111,9 +116,14 @@ class Pacer:
         now = trio.current_time()
         return self.budget.opens_at(purpose, now) - now
 
-    def close(self, seconds: float) -> None:
+    async def close(self, seconds: float) -> None:
         """Let nothing be sent for so long, unless it is closed for longer already."""
-        self.budget.close(trio.current_time() + seconds)
+        until = trio.current_time() + seconds
+        # Many calls are refused at about the same time: the first of them is stored.
+        news = until > self.budget.closed_until + 1.0
+        self.budget.close(until)
+        if news and self.reservation is not None:
+            await self.reservation.write()
 
     def update(self, headers: Mapping[str, str]) -> None:
         """Note what a response's headers say is left."""
@@ -125,11 +135,19 @@ class Pacer:
             limit = left if limit is None else limit
             self.budget.update(int(left), int(limit), trio.current_time() + in_seconds)
 
-    async def spend(self, turn: Turn, points: int) -> None:
-        """Wait for a request's turn, and spend its points.
+    @asynccontextmanager
+    async def admit(self, turn: Turn, points: int) -> AsyncGenerator[None]:
+        """Wait for a request's turn, and spend its points; the body makes the request.
 
-        Cancelled, it spends nothing, and the next one's turn comes.
+        Cancelled before the body, it spends nothing, and the next one's turn comes.
         """
+        await self._wait_for(turn, points)
+        try:
+            yield
+        finally:
+            self.budget.end(turn.purpose, points, trio.current_time())
+
+    async def _wait_for(self, turn: Turn, points: int) -> None:
         purpose = turn.purpose
         waiters = self._waiters.setdefault(purpose, [])
         mine = _Waiter(turn.since, next(self._numbers))
@@ -143,11 +161,16 @@ class Pacer:
                     continue
                 now = trio.current_time()
                 at = self.budget.may_spend_at(purpose, points, now)
-                if at <= now:
+                if at > now:
+                    # Meanwhile one that has waited longer may have come.
+                    await trio.sleep_until(at)
+                elif self.reservation is not None and self.reservation.left < points:
+                    await self.reservation.renew(points)
+                else:
                     break
-                # Meanwhile one that has waited longer may have come.
-                await trio.sleep_until(at)
-            self.budget.spend(purpose, points, now)
+            self.budget.begin(purpose, points)
+            if self.reservation is not None:
+                self.reservation.left -= points
         finally:
             self.budget.waiting[purpose] -= 1
             waiters.remove(mine)

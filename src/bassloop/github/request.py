@@ -28,10 +28,14 @@ Data = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """The author of a request: `name` identifies them in logs and caches, `value` is the secret."""
+    """The author of a request: `name` identifies them in logs and caches, `value` is the secret.
+
+    A `lasting` one is used for longer than the task that it was made for.
+    """
 
     name: str
     value: str = ""
+    lasting: bool = True
 
     @classmethod
     def of_installation(cls, installation_id: int, value: str = "") -> Credential:

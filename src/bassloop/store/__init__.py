@@ -5,8 +5,9 @@
             ...
 
 A `Store` has its operations by subject: `artifacts`, `checks`, `deliveries`, `heads`, `logs`, `repositories`, `runs`,
-`runtimes`, `sessions`, `statements`, `steps`, `thunks` and `users`. Their values are in `records`. No SQL and no path
-of a log is known outside this package, so that another database or an object store can replace them.
+`runtimes`, `sessions`, `spending`, `statements`, `steps`, `thunks` and `users`. Their values are in `records`.
+No SQL and no path of a log is known outside this package, so that another database or an object store can
+replace them.
 """
 
 from __future__ import annotations

@@ -351,6 +351,21 @@ class LogText:
 
 
 @dataclass(frozen=True, slots=True)
+class SpendingRecord:
+    """The points that a credential has spent of GitHub's rate limit.
+
+    Args:
+        spent: seconds since the epoch, and points.
+        reserved: the points that may have been spent since then.
+        closed_until: when GitHub accepts the credential's calls again, in seconds since the epoch.
+    """
+
+    spent: tuple[tuple[int, int], ...]
+    reserved: int
+    closed_until: float
+
+
+@dataclass(frozen=True, slots=True)
 class LoginRecord:
     """GitHub's answer about a login.
 

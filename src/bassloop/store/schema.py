@@ -373,6 +373,19 @@ _ARTIFACTS = (
 )
 
 
+_SPENDING = (
+    """
+    CREATE TABLE spending (
+        credential TEXT PRIMARY KEY,
+        at REAL NOT NULL,
+        spent TEXT NOT NULL,
+        reserved INTEGER NOT NULL,
+        closed_until REAL NOT NULL
+    ) STRICT, WITHOUT ROWID
+    """,
+)
+
+
 def migrations() -> Migrations:
     """Return all migrations, oldest first. Each is applied and noted in one transaction."""
     numbered = Migrations("bassloop")
@@ -445,6 +458,11 @@ def migrations() -> Migrations:
     @numbered(name="0014_artifacts")
     def artifacts(db: Database) -> None:
         for statement in _ARTIFACTS:
+            db.execute(statement)
+
+    @numbered(name="0015_spending")
+    def spending(db: Database) -> None:
+        for statement in _SPENDING:
             db.execute(statement)
 
     return numbered

@@ -30,6 +30,7 @@ from bassloop.store.records import Figures
 from bassloop.store.runs import Runs, Thunks
 from bassloop.store.runtimes import Runtimes
 from bassloop.store.schema import APPLICATION_ID
+from bassloop.store.spending import Spending
 from bassloop.store.statements import Statements
 from bassloop.store.steps import Steps
 from bassloop.store.tests import Tests
@@ -145,6 +146,7 @@ class Store(Subject):
         self.runs = Runs(engine)
         self.runtimes = Runtimes(engine)
         self.sessions = Sessions(engine)
+        self.spending = Spending(engine)
         self.statements = Statements(engine)
         self.steps = Steps(engine, self._live)
         self.tests = Tests(engine)

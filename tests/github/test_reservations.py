@@ -1,0 +1,182 @@
+"""What is spent is stored before it is spent, so that no series of restarts spends more than GitHub allows."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from bassloop.github.api_budget import APIBudget, Purpose, Turn
+from bassloop.github.rate_limits import Pacer
+from bassloop.github.reservations import STORE_SECONDS, Reservation, StoredSpending, restore
+from bassloop.store import open_store
+from bassloop.store.records import SpendingRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from trio.testing import MockClock
+
+NAME = "installation 1"
+
+
+@pytest.fixture
+def clock(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> MockClock:
+    """A clock that jumps, and that the time of day follows."""
+    monkeypatch.setattr(time, "time", lambda: 1_000_000.0 + autojump_clock.current_time())
+    return autojump_clock
+
+
+@dataclass
+class Memory:
+    """A store that can fail, or take long."""
+
+    records: dict[str, SpendingRecord] = field(default_factory=dict)
+    writes: int = 0
+    error: Exception | None = None
+    seconds: float = 0.0
+
+    async def all(self) -> Mapping[str, StoredSpending]:
+        return self.records
+
+    async def put(
+        self,
+        credential: str,
+        *,
+        at: float,
+        spent: Sequence[tuple[int, int]],
+        reserved: int,
+        closed_until: float,
+    ) -> None:
+        self.writes += 1
+        await trio.sleep(self.seconds)
+        if self.error is not None:
+            raise self.error
+        self.records[credential] = SpendingRecord(tuple(spent), reserved, closed_until)
+
+
+def process(memory: Memory, points: int = 850) -> Pacer:
+    """Return the pacer of a process that has just begun."""
+    budget = APIBudget(points)
+    if (stored := memory.records.get(NAME)) is not None:
+        restore(budget, stored)
+    return Pacer(budget, reservation=Reservation(NAME, budget, memory))
+
+
+async def spend(pacer: Pacer, purpose: Purpose = Purpose.PEOPLE) -> None:
+    """Make a request that is answered at once."""
+    async with pacer.admit(Turn(purpose), 5):
+        pass
+
+
+async def spend_until(pacer: Pacer, seconds: float, spent: list[tuple[float, int]]) -> None:
+    """Spend all that may be spent for so long, and then be killed."""
+    with trio.move_on_after(seconds):
+        while True:
+            await spend(pacer, Purpose.START)
+            spent.append((trio.current_time(), 5))
+
+
+async def test_however_often_a_process_is_killed_no_window_has_too_many_points(
+    clock: MockClock,
+) -> None:
+    rng, memory, spent = random.Random(7), Memory(), list[tuple[float, int]]()
+    for _ in range(60):
+        await spend_until(process(memory), rng.uniform(0.1, 20), spent)
+        await trio.sleep(rng.uniform(0.0, 1.0))
+    window, most = deque[tuple[float, int]](), 0
+    for at, points in spent:
+        window.append((at, points))
+        while window[0][0] + 60 <= at:
+            window.popleft()
+        most = max(most, sum(each for _, each in window))
+    assert most <= 850
+    # A kill costs no more than a slice; and for a slice, not for a call, something is written.
+    least = trio.current_time() / 60 * 850 * 0.85
+    assert sum(points for _, points in spent) > least - 60 * 25
+    assert memory.writes < len(spent) / 3
+
+
+async def test_a_process_that_ends_says_exactly_what_it_spent(clock: MockClock) -> None:
+    memory = Memory()
+    pacer = process(memory)
+    await spend(pacer)
+    assert memory.records[NAME].reserved == 25
+    assert process(memory).budget.spent[None] == 25
+    assert pacer.reservation is not None
+    await pacer.reservation.end()
+    assert process(memory).budget.spent[None] == 5
+
+
+async def test_a_limit_that_github_set_is_kept_by_the_next_process(clock: MockClock) -> None:
+    memory = Memory()
+    pacer = process(memory)
+    await pacer.close(30.0)
+    await pacer.close(30.0)
+    assert memory.writes == 1
+    await trio.sleep(10)
+    assert process(memory).closed_for(Purpose.PEOPLE) == 20.0
+
+
+async def test_what_is_under_way_when_a_process_is_killed_counts_as_spent_after_it(
+    clock: MockClock,
+) -> None:
+    memory = Memory()
+    pacer = process(memory)
+    async with pacer.admit(Turn(), 5):
+        await trio.sleep(1)
+        await pacer.close(0.5)
+        assert memory.records[NAME].reserved == 25
+        await trio.sleep(9)
+        heir = process(memory)
+    assert heir.budget.recently_spent(10.0) == [(10.0, 25)]
+
+
+async def test_a_clock_that_was_set_back_closes_nothing_for_longer_than_an_hour(
+    clock: MockClock,
+) -> None:
+    memory = Memory({NAME: SpendingRecord(((2_000_000, 5),), 25, 2_000_060.0)})
+    pacer = process(memory)
+    assert pacer.closed_for(Purpose.PEOPLE) == 3600.0
+    assert pacer.budget.spent[None] == 30
+    pacer.budget.forget(61.0)
+    assert pacer.budget.spent[None] == 0
+
+
+async def test_calls_go_on_when_the_store_fails_or_hangs(clock: MockClock) -> None:
+    for memory in (Memory(error=OSError("disk full")), Memory(seconds=100.0)):
+        pacer, began = process(memory), trio.current_time()
+        for _ in range(10):
+            await spend(pacer)
+        assert trio.current_time() - began <= 2 * STORE_SECONDS
+        assert (memory.records, memory.writes) == ({}, 2)
+
+
+async def test_a_call_that_is_cancelled_while_it_waits_for_the_store_spends_nothing(
+    clock: MockClock,
+) -> None:
+    pacer = process(Memory(seconds=0.5))
+    with trio.move_on_after(0.1):
+        await spend(pacer)
+    assert pacer.budget.spent.total() == 0
+    await spend(pacer)
+    assert pacer.budget.spent.total() == 5
+
+
+async def test_the_store_keeps_it_through_a_restart_for_a_day(tmp_path: Path) -> None:
+    for at, reserved in ((100.0, 25), (200.0, 0)):
+        async with open_store(tmp_path / "loop.db", tmp_path / "blobs") as store:
+            await store.spending.put(
+                NAME, at=at, spent=[(97, 5)], reserved=reserved, closed_until=90.0
+            )
+            found = await store.spending.all()
+            assert found == {NAME: SpendingRecord(((97, 5),), reserved, 90.0)}
+    async with open_store(tmp_path / "loop.db", tmp_path / "blobs") as store:
+        await store.spending.put("app", at=90_000.0, spent=[], reserved=0, closed_until=0.0)
+        assert set(await store.spending.all()) == {"app"}
