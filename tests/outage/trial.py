@@ -72,6 +72,19 @@ class Plan:
         chance = random.Random(self.seed)
         return sorted(chance.uniform(2.0, self.seconds) for _ in range(self.kills))
 
+    def least(self, pushes: int, points_a_minute: int) -> float:
+        """Return the seconds until so many pushes are through if each point is spent as soon as it may be.
+
+        No minute, wherever it begins, has more than its points: a point waits for its push, and until a minute
+        has passed since the one that many points before it.
+        """
+        spent: list[float] = []
+        for number in range(pushes * POINTS_A_PUSH):
+            pushed = number // POINTS_A_PUSH / self.rate
+            window = number - points_a_minute
+            spent.append(pushed if window < 0 else max(pushed, spent[window] + 60.0))
+        return max(self.seconds, spent[-1] if spent else 0.0)
+
 
 @dataclass
 class Report:
@@ -86,7 +99,7 @@ class Report:
         without_runner: check runs that ended because no runner was connected, although there was one.
         conclusions: of all check runs.
         seconds: from the first push until nothing was left to do; None if that never came.
-        least: the seconds that GitHub's points take for the same work.
+        least: the seconds that the same work takes if nothing but GitHub's points limits it.
         registered: after each restart, the seconds from ready to the runner being registered.
         never_registered: restarts after which it wasn't, until the next kill or the end.
         answers: the seconds that answers to `/up` took.
@@ -241,9 +254,7 @@ class Outage:
             report.without_runner += run["conclusion"] == "action_required"
             report.conclusions[run["conclusion"] or run["status"]] += 1
         report.limited = self.around.standin.quotas.refused
-        points = handled * POINTS_A_PUSH
-        minutes = points / self.around.standin.quotas.points_per_minute - 1
-        report.least = max(self.plan.seconds, 60 * minutes)
+        report.least = self.plan.least(handled, self.around.standin.quotas.points_per_minute)
 
 
 async def run_trial(plan: Plan, folder: Path) -> Report:
