@@ -35,7 +35,7 @@ from tests.loop.world import SECRET, Daemon, World, world
 from tests.repositories import commit, commits, git
 
 from bassloop.github import sign
-from bassloop.store import open_store
+from bassloop.store import find_database, open_store
 from bassloop.store.maintenance.backup import back_up
 from bassloop.store.maintenance.integrity import check_store, verify_backup
 
@@ -185,7 +185,7 @@ async def around(folder: Path, given: argparse.Namespace) -> AsyncGenerator[Soak
                 payload = await its.standin.payload("push")
                 yield Soak(its, daemon, client, payload, heads)
             data = where / "data"
-            wrong = list(check_store(data / "loop.db", data / "blobs", in_use=False))
+            wrong = list(check_store(find_database(data / "loop.db"), data / "blobs", in_use=False))
             print(
                 f"wrong in the store afterwards: {len(wrong)} {[each.what for each in wrong][:3]}"
             )

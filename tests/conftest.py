@@ -10,12 +10,16 @@ import pytest
 import structlog
 from hypothesis import settings
 
+from tests.databases import run_postgresql
 from tests.repositories import make_repository
 
 __all__ = ["make_repository"]
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.databases import PostgreSQLServer
 
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("tests", deadline=None)
@@ -24,6 +28,43 @@ settings.load_profile("tests")
 structlog.configure(
     processors=[structlog.contextvars.merge_contextvars, structlog.processors.KeyValueRenderer()]
 )
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQLServer]:
+    """A PostgreSQL server, started for the first test that asks for it."""
+    with run_postgresql() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def engine(request: pytest.FixtureRequest) -> str:
+    """The engine of a test's databases."""
+    return request.param
+
+
+@pytest.fixture
+def location(engine: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path | str]:
+    """Where a store's database is: in a file, or on a server."""
+    if engine == "sqlite":
+        yield tmp_path / "loop.db"
+    else:
+        server = request.getfixturevalue("postgresql")
+        url = server.create()
+        yield url
+        server.drop(url)
+
+
+@pytest.fixture
+def elsewhere(engine: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path | str]:
+    """The place of another database of the same engine, which isn't made yet, or is empty."""
+    if engine == "sqlite":
+        yield tmp_path / "new" / "loop.db"
+    else:
+        server = request.getfixturevalue("postgresql")
+        url = server.create(empty=True)
+        yield url
+        server.drop(url)
 
 
 @pytest.fixture(autouse=True)

@@ -255,3 +255,24 @@ def test_secrets_do_not_show_in_the_settings_repr(monkeypatch: pytest.MonkeyPatc
 )
 def test_addresses(text: str, parsed: tuple[str, int]) -> None:
     assert parse_address(text) == parsed
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"database_url": "mysql://h/loop"}, "DATABASE_URL must begin with postgresql://"),
+        (
+            {"database_url": "postgresql://h/loop", "sqlite_path": "loop.db"},
+            "SQLITE_PATH and DATABASE_URL are two databases: set one of them",
+        ),
+    ],
+)
+def test_there_is_one_database(values: dict[str, str], words: str) -> None:
+    with pytest.raises(SettingsError, match=words):
+        load_settings(**values)
+
+
+def test_the_address_of_a_database_is_a_secret() -> None:
+    settings = load_settings(database_url="postgresql://ada:password@h/loop")
+    assert settings.database == "postgresql://ada:password@h/loop"
+    assert "password" not in repr(settings)

@@ -207,6 +207,11 @@ class Settings(BaseModel):
     sqlite_path: Path | None = Field(
         None, description="The database. Default: loop.db in the data directory."
     )
+    database_url: SecretStr | None = Field(
+        None,
+        description="The PostgreSQL database to use instead of a file (needs `bassloop[postgresql]`).",
+        examples=["postgresql://bassloop:PASSWORD@db.example.com/bassloop"],
+    )
     blobs_bucket: str | None = Field(
         None,
         description="The folder for the logs. Default: blobs in the data directory.",
@@ -373,6 +378,13 @@ class Settings(BaseModel):
     def _check_combinations(self) -> Self:
         if (self.tls_cert_path is None) != (self.tls_key_path is None):
             raise ValueError("TLS_CERT_PATH and TLS_KEY_PATH go together; only one is set")
+        if self.database_url:
+            if self.sqlite_path is not None:
+                raise ValueError("SQLITE_PATH and DATABASE_URL are two databases: set one of them")
+            if not self.database_url.get_secret_value().startswith(
+                ("postgresql://", "postgres://")
+            ):
+                raise ValueError("DATABASE_URL must begin with postgresql://")
         if self.session_secret and len(self.session_secret.get_secret_value()) < MIN_SECRET:
             raise ValueError(
                 "SESSION_SECRET must have 32 characters at least; "
@@ -387,9 +399,9 @@ class Settings(BaseModel):
         return self
 
     @property
-    def database(self) -> Path:
-        """The database's file."""
-        return self.sqlite_path or self.data_dir / "loop.db"
+    def database(self) -> Path | str:
+        """The database's file, or its address with the password."""
+        return self.secret("database_url") or self.sqlite_path or self.data_dir / "loop.db"
 
     @property
     def blobs(self) -> Path:

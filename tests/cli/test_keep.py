@@ -10,12 +10,14 @@ import trio
 from click.testing import CliRunner, Result
 
 from bassloop.cli import cli
-from bassloop.store import open_store
+from bassloop.store import find_database, open_store
 
 from ..store.test_retention import logged
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.databases import PostgreSQLServer
 
 DAY = 86400.0
 
@@ -23,17 +25,17 @@ DAY = 86400.0
 class Data:
     """A data directory with an old run and a new one."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, location: Path | str) -> None:
+        self.folder, self.location = folder, location
 
     async def make(self) -> list[str]:
-        async with open_store(self.folder / "loop.db", self.folder / "blobs") as store:
+        async with open_store(self.location, self.folder / "blobs") as store:
             old = await logged(store, delivery="old", ended_at=time.time() - 40 * DAY)
             new = await logged(store, delivery="new", ended_at=time.time() - DAY)
         return [old, new]
 
     async def runs(self) -> list[str]:
-        async with open_store(self.folder / "loop.db", self.folder / "blobs") as store:
+        async with open_store(self.location, self.folder / "blobs") as store:
             return [run.id for run in (await store.runs.newest()).items]
 
     def command(self, *words: str) -> Result:
@@ -41,9 +43,13 @@ class Data:
 
 
 @pytest.fixture
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Data:
+def data(location: Path | str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Data:
     monkeypatch.setenv("BASSLOOP_SETTINGS", str(tmp_path / "none.env"))
-    return Data(tmp_path / "data")
+    if isinstance(location, str):
+        monkeypatch.setenv("DATABASE_URL", location)
+    else:
+        location = tmp_path / "data" / "loop.db"
+    return Data(tmp_path / "data", location)
 
 
 def test_prune_removes_what_is_too_old(data: Data) -> None:
@@ -77,6 +83,7 @@ def test_prune_says_what_it_needs(data: Data, words: tuple[str, ...], message: s
     assert message in said.output
 
 
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 def test_without_data_the_commands_say_where_they_looked(data: Data) -> None:
     for words in (("prune", "--older-than", "1d"), ("backup", str(data.folder / "to")), ("check",)):
         said = data.command(*words)
@@ -85,6 +92,7 @@ def test_without_data_the_commands_say_where_they_looked(data: Data) -> None:
     assert not (data.folder / "to").exists()
 
 
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 def test_a_backup_is_made_and_restored(data: Data, tmp_path: Path) -> None:
     made = trio.run(data.make)
     said = data.command("backup", str(tmp_path / "to"))
@@ -96,6 +104,24 @@ def test_a_backup_is_made_and_restored(data: Data, tmp_path: Path) -> None:
     assert said.output.count("moved aside: ") == 2
     assert f"restored to {data.folder / 'loop.db'}" in said.output
     assert sorted(trio.run(data.runs)) == sorted(made)
+
+
+def test_a_backup_is_restored_to_an_empty_database_on_a_server(
+    data: Data, postgresql: PostgreSQLServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = trio.run(data.make)
+    assert data.command("backup", str(tmp_path / "to")).output.startswith("backed up 2 runs, ")
+    data.location = postgresql.create(empty=True)
+    monkeypatch.setenv("DATABASE_URL", data.location)
+    said = data.command("check")
+    assert f"there is no database {find_database(data.location)}; is DATABASE_URL" in said.output
+    said = data.command("restore", str(tmp_path / "to"), "--overwrite")
+    assert said.output.startswith(f"moved aside: {data.folder / 'blobs'}.before-")
+    assert f"restored to {find_database(data.location)}" in said.output
+    assert sorted(trio.run(data.runs)) == sorted(made)
+    said = data.command("restore", str(tmp_path / "to"), "--overwrite")
+    assert "isn't empty, and is left as it is" in said.output
+    postgresql.drop(data.location)
 
 
 def test_check_finds_and_repairs(data: Data) -> None:

@@ -44,10 +44,10 @@ def operation(change: Any) -> str:
 if WHERE == "store":
     commit = Writer._commit
 
-    def dying_commit(self: Writer, connection: Any, batch: Any) -> None:
+    def dying_commit(self: Writer, batch: Any) -> None:
         now = due([operation(write.change) for write in batch].count(WHAT))
         die_if(now and WHEN == "before")
-        commit(self, connection, batch)
+        commit(self, batch)
         die_if(now and WHEN == "after")
 
     Writer._commit = dying_commit  # type: ignore[method-assign]

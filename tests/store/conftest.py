@@ -12,6 +12,6 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    async with open_store(tmp_path / "loop.db", tmp_path / "blobs", synchronous="OFF") as store:
+async def store(location: Path | str, tmp_path: Path) -> AsyncIterator[Store]:
+    async with open_store(location, tmp_path / "blobs", synchronous="OFF") as store:
         yield store

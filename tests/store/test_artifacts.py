@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bassloop.store import Artifact, NotStored, Retention, open_store
+from bassloop.store import Artifact, NotStored, Retention, find_database, open_store
 from bassloop.store.maintenance.backup import back_up
 from bassloop.store.maintenance.integrity import check_store, verify_backup
 
@@ -25,8 +25,8 @@ DAY = 86_400.0
 
 
 @asynccontextmanager
-async def opened(folder: Path) -> AsyncGenerator[Store]:
-    async with open_store(folder / "loop.db", folder / "blobs", synchronous="OFF") as store:
+async def opened(location: Path | str, folder: Path) -> AsyncGenerator[Store]:
+    async with open_store(location, folder / "blobs", synchronous="OFF") as store:
         yield store
 
 
@@ -51,8 +51,10 @@ def files(folder: Path) -> list[str]:
     return sorted(each.name for each in (folder / "blobs" / "artifacts").glob("*/*"))
 
 
-async def test_what_was_kept_is_there_until_it_expires(tmp_path: Path) -> None:
-    async with opened(tmp_path) as store:
+async def test_what_was_kept_is_there_until_it_expires(
+    location: Path | str, tmp_path: Path
+) -> None:
+    async with opened(location, tmp_path) as store:
         await intend(store, run(id="one"))
         kept = await keep(store, "one", "dist/a.whl", b"x" * 3_000_000)
         short = await keep(store, "one", "b", b"", expires=NOW + 10)
@@ -68,11 +70,13 @@ async def test_what_was_kept_is_there_until_it_expires(tmp_path: Path) -> None:
         assert [each.kept for each in await store.artifacts.of_run("one")] == [False, True]
         with pytest.raises(NotStored, match="expired"):
             await content(store, (await store.artifacts.of_run("one"))[0])
-    assert list(check_store(tmp_path / "loop.db", tmp_path / "blobs", in_use=False)) == []
+    assert list(check_store(find_database(location), tmp_path / "blobs", in_use=False)) == []
 
 
-async def test_files_go_with_their_rows_and_no_earlier(tmp_path: Path) -> None:
-    async with opened(tmp_path) as store:
+async def test_files_go_with_their_rows_and_no_earlier(
+    location: Path | str, tmp_path: Path
+) -> None:
+    async with opened(location, tmp_path) as store:
         await intend(store, run(id="one"))
         await keep(store, "one", "a", b"a", expires=NOW - 1)
         discarded = store.artifacts.open("one")
@@ -85,12 +89,12 @@ async def test_files_go_with_their_rows_and_no_earlier(tmp_path: Path) -> None:
         await store.prune(Retention(), now=2 * NOW)
         [name] = files(tmp_path)
         assert name.startswith(".part-")
-    async with opened(tmp_path):
+    async with opened(location, tmp_path):
         assert files(tmp_path) == []
 
 
-async def test_a_repository_has_a_bound(tmp_path: Path) -> None:
-    async with opened(tmp_path) as store:
+async def test_a_repository_has_a_bound(location: Path | str, tmp_path: Path) -> None:
+    async with opened(location, tmp_path) as store:
         await intend(store, run(id="one"))
         await keep(store, "one", "a", b"123456", most=10)
         assert await keep(store, "one", "b", b"12345", most=10) == 6
@@ -101,24 +105,26 @@ async def test_a_repository_has_a_bound(tmp_path: Path) -> None:
             await keep(store, "nobody", "a", b"")
 
 
-async def test_a_backup_has_them_and_a_check_misses_them(tmp_path: Path) -> None:
-    database, blobs = tmp_path / "loop.db", tmp_path / "blobs"
-    async with opened(tmp_path) as store:
+async def test_a_backup_has_them_and_a_check_misses_them(
+    location: Path | str, tmp_path: Path
+) -> None:
+    database, blobs = location, tmp_path / "blobs"
+    async with opened(location, tmp_path) as store:
         await intend(store, run(id="one"))
         await keep(store, "one", "a", b"abc")
         for _ in range(2):
-            report = back_up(database, blobs, tmp_path / "backup", now=NOW)
+            report = back_up(find_database(database), blobs, tmp_path / "backup", now=NOW)
             assert report.lost == 0
     backup = tmp_path / "backup"
     assert list(verify_backup(backup / "loop.db", backup / "blobs")) == []
     [path] = (blobs / "artifacts" / "one").iterdir()
     path.write_bytes(b"ab")
-    [defect] = check_store(database, blobs, in_use=False)
+    [defect] = check_store(find_database(database), blobs, in_use=False)
     assert "has 2 of its 3 bytes" in defect.what
 
 
 @pytest.mark.parametrize("run", ["..", "a/b", "", "x" * 65])
 async def test_no_run_id_leads_out_of_the_folder(run: str, tmp_path: Path) -> None:
-    async with opened(tmp_path) as store:
+    async with opened(tmp_path / "loop.db", tmp_path) as store:
         with pytest.raises(ValueError, match="not the id"):
             await store.artifacts.open(run).finish()

@@ -17,6 +17,7 @@ from bassloop.store import (
     StoreError,
     StoreFull,
     StoreUnusable,
+    find_database,
     open_store,
 )
 from bassloop.store.maintenance import backup as backups
@@ -33,16 +34,18 @@ if TYPE_CHECKING:
 class Places:
     """Where a store, its backup and a restored store are."""
 
-    def __init__(self, folder: Path) -> None:
-        self.store = (folder / "loop.db", folder / "blobs")
+    def __init__(self, folder: Path, location: Path | str, elsewhere: Path | str) -> None:
+        self.store = (location, folder / "blobs")
         self.backup = folder / "backup"
-        self.restored = (folder / "new" / "loop.db", folder / "new" / "blobs")
+        self.restored = (elsewhere, folder / "new" / "blobs")
 
-    def back_up(self) -> backups.BackedUp:
-        return back_up(*self.store, self.backup, now=1.0)
+    def back_up(self) -> backups.BackupReport:
+        database, blobs = self.store
+        return back_up(find_database(database), blobs, self.backup, now=1.0)
 
     def restore(self, **how: bool) -> list[Path]:
-        return restore(self.backup, *self.restored, now=2.0, **how)
+        database, blobs = self.restored
+        return restore(self.backup, find_database(database), blobs, now=2.0, **how)
 
     def wrong_in_backup(self) -> list[str]:
         found = verify_backup(self.backup / "loop.db", self.backup / "blobs")
@@ -50,8 +53,8 @@ class Places:
 
 
 @pytest.fixture
-def places(tmp_path: Path) -> Places:
-    return Places(tmp_path)
+def places(tmp_path: Path, location: Path | str, elsewhere: Path | str) -> Places:
+    return Places(tmp_path, location, elsewhere)
 
 
 async def write_log(store: Store, text: bytes, *, close: bool = True) -> tuple[str, int]:
@@ -177,6 +180,7 @@ async def test_no_backup_is_made_while_the_store_is_pruned(store: Store, places:
         places.back_up()
 
 
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 async def test_data_that_is_there_is_moved_aside_and_only_when_told(
     store: Store, places: Places
 ) -> None:
@@ -193,6 +197,41 @@ async def test_data_that_is_there_is_moved_aside_and_only_when_told(
         assert await before.logs.lines(*theirs, 0, 9) == [b"theirs"]
 
 
+@pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
+async def test_a_server_s_database_with_rows_is_left_as_it_is(store: Store, places: Places) -> None:
+    await store.deliveries.record("mine", "push", None, b"{}")
+    places.back_up()
+    database, blobs = places.restored
+    async with open_store(database, blobs) as other:
+        await other.deliveries.record("theirs", "push", None, b"{}")
+    with pytest.raises(StoreUnusable, match="isn't empty, and is left as it is"):
+        places.restore(overwrite=True)
+    async with open_store(database, blobs) as other:
+        assert await other.deliveries.stored(["mine", "theirs"]) == {"theirs"}
+
+
+async def test_a_backup_is_restored_to_another_engine(
+    store: Store, places: Places, engine: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    where = await write_log(store, b"text\n")
+    await store.deliveries.record("g", "push", "a\0b", b"\0\xff")
+    places.back_up()
+    other: Path | str = tmp_path / "other.db"
+    if engine == "sqlite":
+        other = request.getfixturevalue("postgresql").create(empty=True)
+        request.addfinalizer(lambda: request.getfixturevalue("postgresql").drop(other))
+    blobs = tmp_path / "other"
+    restore(places.backup, find_database(other), blobs, now=2.0)
+    async with open_store(other, blobs) as again:
+        assert await again.logs.lines(*where, 0, 9) == [b"text"]
+        (run_here,) = (await store.runs.newest()).items
+        assert await again.runs.get(where[0]) == run_here
+        delivery = await again.deliveries.get("g")
+        assert delivery is not None
+        assert delivery.body == b"\0\xff"
+        assert (await step(again))[1] > where[1]  # new rows get new numbers
+
+
 async def test_a_backup_that_is_not_whole_is_not_restored(store: Store, places: Places) -> None:
     where = await write_log(store, b"some text\n")
     places.back_up()
@@ -200,7 +239,7 @@ async def test_a_backup_that_is_not_whole_is_not_restored(store: Store, places: 
     raw.write_bytes(b"some")
     with pytest.raises(BackupError, match=r"is not whole: log .*: 6 of its 10 bytes are missing"):
         places.restore()
-    assert not places.restored[0].exists()
+    assert not find_database(places.restored[0]).exists()
 
 
 async def test_nothing_is_restored_under_a_daemon(store: Store, places: Places) -> None:
@@ -210,6 +249,7 @@ async def test_nothing_is_restored_under_a_daemon(store: Store, places: Places) 
             places.restore(overwrite=True)
 
 
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 async def test_a_restore_that_was_killed_is_finished_before_a_daemon_starts(
     store: Store, places: Places, monkeypatch: pytest.MonkeyPatch
 ) -> None:

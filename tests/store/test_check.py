@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bassloop.store import Store, StoreUnusable, open_store
+from bassloop.store import Store, StoreUnusable, find_database, open_store
 from bassloop.store.logs.log_files import LogFiles
 from bassloop.store.maintenance.integrity import check_store
 from bassloop.store.maintenance.repair import repair_store
@@ -19,8 +21,9 @@ from bassloop.store.maintenance.repair import repair_store
 from .made import THUNK, step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
+
+    from bassloop.store.maintenance.integrity import Defect
 
 PLAIN = b"".join(b"line %d\n" % number for number in range(2000))
 
@@ -42,26 +45,36 @@ async def a_log(store: Store, text: bytes = PLAIN, coloured: bool = False) -> tu
 class Data:
     """A store's files, closed."""
 
-    def __init__(self, folder: Path) -> None:
-        self.database, self.blobs = folder / "loop.db", folder / "blobs"
+    def __init__(self, location: Path | str, blobs: Path) -> None:
+        self.database, self.blobs = location, blobs
+
+    def check(self, *, in_use: bool = False) -> Iterator[Defect]:
+        return check_store(find_database(self.database), self.blobs, in_use=in_use)
 
     def found(self) -> list[str]:
-        return [each.what for each in check_store(self.database, self.blobs, in_use=False)]
+        return [each.what for each in self.check()]
 
     def repaired(self) -> list[str]:
         return [
             f"{each.what}: {each.repaired}"
-            for each in repair_store(self.database, self.blobs, now=3.0)
+            for each in repair_store(find_database(self.database), self.blobs, now=3.0)
         ]
 
-    def execute(self, statement: str) -> None:
-        with closing(sqlite3.connect(self.database)) as connection, connection:
-            connection.execute(statement)
+    def execute(self, *statements: str) -> None:
+        """Change rows, with SQLite's foreign keys off."""
+        database = find_database(self.database)
+        if isinstance(self.database, str):
+            connect = database.connect
+        else:
+            connect = functools.partial(sqlite3.connect, self.database, isolation_level=None)
+        with closing(connect()) as connection:
+            for statement in statements:
+                connection.execute(statement)
 
 
 @pytest.fixture
-def data(tmp_path: Path) -> Data:
-    return Data(tmp_path)
+def data(location: Path | str, tmp_path: Path) -> Data:
+    return Data(location, tmp_path / "blobs")
 
 
 async def made(data: Data, **how: bool) -> tuple[str, int]:
@@ -81,7 +94,7 @@ async def test_a_store_that_is_whole_has_nothing_to_tell(data: Data, coloured: b
     async with open_store(data.database, data.blobs, synchronous="OFF") as store:
         await a_log(store, b"without an end", coloured)
         await a_log(store, b"", coloured)
-        assert [each.what for each in check_store(data.database, data.blobs, in_use=True)] == []
+        assert [each.what for each in data.check(in_use=True)] == []
     assert data.found() == []
     assert data.repaired() == []
 
@@ -138,7 +151,8 @@ def test_a_log_broken_anywhere_is_whole_after_its_repair(
 ) -> None:
     import trio
 
-    data = Data(tmp_path_factory.mktemp("store"))
+    folder = tmp_path_factory.mktemp("store")
+    data = Data(folder / "loop.db", folder / "blobs")
     where = trio.run(lambda: made(data, coloured=coloured))
     for path, cut in zip(LogFiles.of(data.blobs, *where).all, cuts, strict=True):
         if cut is not None and path.exists():
@@ -165,6 +179,7 @@ async def test_files_of_nobody_are_removed(data: Data) -> None:
     assert data.found() == []
 
 
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 async def test_rows_that_refer_to_nothing_are_removed_and_what_hangs_on_them(data: Data) -> None:
     where = await made(data)
     data.execute(f"DELETE FROM runs WHERE id = '{where[0]}'")  # foreign keys are off here
@@ -193,12 +208,14 @@ async def test_nothing_is_mended_under_a_daemon(data: Data) -> None:
             data.repaired()
 
 
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 async def test_what_can_be_read_of_a_damaged_database_is_saved(data: Data) -> None:
     async with open_store(data.database, data.blobs, synchronous="OFF") as store:
         await store.thunks.put(THUNK)
         for number in range(400):
             await store.deliveries.record(f"g{number}", "push", None, b"x" * 3000)
         where = await a_log(store)
+    assert isinstance(data.database, Path)
     size = data.database.stat().st_size
     with data.database.open("r+b") as file:
         file.seek(size // 2 // 4096 * 4096)
@@ -218,7 +235,9 @@ async def test_what_can_be_read_of_a_damaged_database_is_saved(data: Data) -> No
     assert (data.database.parent / "loop.db.damaged-3").exists()
 
 
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 async def test_what_is_no_database_is_left_as_it_is(data: Data) -> None:
+    assert isinstance(data.database, Path)
     data.database.write_bytes(b"not a database" * 1000)
     with pytest.raises(StoreUnusable, match="is not an SQLite database"):
         data.found()
@@ -231,7 +250,7 @@ async def test_what_a_daemon_prunes_meanwhile_is_not_missed(data: Data) -> None:
     first, second = await made(data), await made(data)
     for where in (first, second):
         LogFiles.of(data.blobs, *where).raw.unlink()
-    findings = check_store(data.database, data.blobs, in_use=True)
+    findings = data.check(in_use=True)
     assert "bytes are missing" in next(findings).what
     data.execute(f"DELETE FROM vertexes WHERE run_id = '{second[0]}'")
     data.execute(f"DELETE FROM runs WHERE id = '{second[0]}'")
@@ -242,5 +261,5 @@ async def test_folders_of_no_run_are_for_the_daemon_to_sweep_if_there_is_one(dat
     await made(data)
     (data.blobs / "logs" / "nobody").mkdir()
     (data.blobs / "logs" / "nobody" / "1").write_bytes(b"12345")
-    assert list(check_store(data.database, data.blobs, in_use=True)) == []
-    assert len(list(check_store(data.database, data.blobs, in_use=False))) == 1
+    assert list(data.check(in_use=True)) == []
+    assert len(list(data.check())) == 1

@@ -70,8 +70,10 @@ def test_files_cut_anywhere_are_repaired_to_whole_lines(
         assert repair_log(files) == repaired
 
 
-async def test_a_log_that_was_being_written_is_marked_as_cut(tmp_path: Path) -> None:
-    places = (tmp_path / "loop.db", tmp_path / "blobs")
+async def test_a_log_that_was_being_written_is_marked_as_cut(
+    location: Path | str, tmp_path: Path
+) -> None:
+    places = (location, tmp_path / "blobs")
     async with open_store(*places) as store:
         where = await step(store)
         log = await store.logs.open(*where)
@@ -91,7 +93,7 @@ import sys, trio
 from bassloop.store import open_store
 
 async def main():
-    async with open_store(sys.argv[1] + "/loop.db", sys.argv[1] + "/blobs") as store:
+    async with open_store(sys.argv[1], sys.argv[2]) as store:
         async def record(worker):
             for number in range(100000):
                 guid = f"{worker}-{number}"
@@ -106,10 +108,10 @@ trio.run(main)
 """
 
 
-def promises(tmp_path: Path) -> list[str]:
+def promises(location: Path | str, tmp_path: Path) -> list[str]:
     """What a process said that it had recorded before it was killed."""
     process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(tmp_path)],
+        [sys.executable, "-c", PROGRAM, str(location), str(tmp_path / "blobs")],
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")},
         text=True,
@@ -121,10 +123,12 @@ def promises(tmp_path: Path) -> list[str]:
         return promised + process.stdout.read().split()
 
 
-async def test_no_delivery_that_was_answered_for_is_lost_by_a_kill(tmp_path: Path) -> None:
-    promised = await trio.to_thread.run_sync(promises, tmp_path)
+async def test_no_delivery_that_was_answered_for_is_lost_by_a_kill(
+    location: Path | str, tmp_path: Path
+) -> None:
+    promised = await trio.to_thread.run_sync(promises, location, tmp_path)
     assert len(promised) >= 300
-    async with open_store(tmp_path / "loop.db", tmp_path / "blobs") as store:
+    async with open_store(location, tmp_path / "blobs") as store:
         for guid in promised:
             found = await store.deliveries.get(guid)
             assert found is not None

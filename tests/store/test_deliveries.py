@@ -95,8 +95,10 @@ async def test_an_unknown_guid_or_state_is_refused(store: Store) -> None:
         await store.deliveries.set_state("g1", "finished")
 
 
-async def test_what_was_recorded_is_there_after_a_restart(tmp_path: Path) -> None:
-    places = (tmp_path / "loop.db", tmp_path / "blobs")
+async def test_what_was_recorded_is_there_after_a_restart(
+    location: Path | str, tmp_path: Path
+) -> None:
+    places = (location, tmp_path / "blobs")
     async with open_store(*places) as store:
         await store.deliveries.record("g1", "push", None, b"body")
     async with open_store(*places) as store:

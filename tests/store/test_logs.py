@@ -221,8 +221,10 @@ async def test_times_of_lines_are_those_of_the_pieces_that_completed_them(store:
     assert await store.logs.times(*where, 0, 100, limit=1) == [LineTime(0, 10.0, 1)]
 
 
-async def test_a_log_at_its_limit_says_so_and_the_writer_goes_on(tmp_path: Path) -> None:
-    async with open_store(tmp_path / "loop.db", tmp_path / "blobs", log_limit=20) as store:
+async def test_a_log_at_its_limit_says_so_and_the_writer_goes_on(
+    location: Path | str, tmp_path: Path
+) -> None:
+    async with open_store(location, tmp_path / "blobs", log_limit=20) as store:
         where = await step(store)
         log = await store.logs.open(*where)
         await log.append(b"0123456789\n", None, 1, 1.0)
@@ -238,8 +240,8 @@ async def test_a_log_at_its_limit_says_so_and_the_writer_goes_on(tmp_path: Path)
         assert await raw(store, *where) == b"\n".join(lines) + b"\n"
 
 
-async def test_copied_text_has_the_same_limit(tmp_path: Path) -> None:
-    async with open_store(tmp_path / "loop.db", tmp_path / "blobs", log_limit=1000) as store:
+async def test_copied_text_has_the_same_limit(location: Path | str, tmp_path: Path) -> None:
+    async with open_store(location, tmp_path / "blobs", log_limit=1000) as store:
         where = await step(store)
         log = await store.logs.open(*where)
         for _ in range(10):

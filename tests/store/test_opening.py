@@ -99,7 +99,7 @@ async def test_a_second_daemon_is_refused_and_the_first_goes_on(tmp_path: Path) 
 async def test_a_database_that_another_process_keeps_locked_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bassloop.store.database.BUSY_TIMEOUT_MS", 20)
+    monkeypatch.setattr("bassloop.store.engines.sqlite.BUSY_TIMEOUT_MS", 20)
     path = tmp_path / "loop.db"
     async with open_store(path, tmp_path / "blobs"):
         pass

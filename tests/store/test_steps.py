@@ -54,7 +54,7 @@ async def test_what_changed_since_a_version_can_be_asked_for(store: Store) -> No
     assert [step.digest for step in await store.steps.of_run(made.id, changed[0].version)] == ["a"]
 
 
-async def test_steps_belong_to_a_run(store: Store, tmp_path: Path) -> None:
+async def test_steps_belong_to_a_run(location: Path | str, store: Store, tmp_path: Path) -> None:
     with pytest.raises(NotStored, match="no run nowhere"):
         await store.steps.put("nowhere", [StepUpdate("v", "v")])
     assert await store.steps.of_run("nowhere") == []
@@ -63,5 +63,5 @@ async def test_steps_belong_to_a_run(store: Store, tmp_path: Path) -> None:
     (found,) = (await store.steps.put(made.id, [StepUpdate("v", "v")])).values()
     assert await store.steps.get(made.id, found.row) == found
     assert await store.steps.get("elsewhere", found.row) is None
-    async with open_store(tmp_path / "loop.db", tmp_path / "blobs", owner=False) as beside:
+    async with open_store(location, tmp_path / "blobs", owner=False) as beside:
         assert await beside.steps.of_run(made.id) == [found]

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 OCTOCAT = User(5, "U_5", "octocat")
 
 
-async def test_a_session_is_of_a_user_under_their_latest_login(tmp_path: Path) -> None:
-    async with open_store(tmp_path / "loop.db", tmp_path / "blobs") as store:
+async def test_a_session_is_of_a_user_under_their_latest_login(
+    location: Path | str, tmp_path: Path
+) -> None:
+    async with open_store(location, tmp_path / "blobs") as store:
         with pytest.raises(StoreConflict):
             await store.sessions.begin("secret", 5, 60)
         await store.users.put(OCTOCAT)
@@ -30,8 +32,8 @@ async def test_a_session_is_of_a_user_under_their_latest_login(tmp_path: Path) -
         assert await store.sessions.get("another") is None
 
 
-async def test_a_session_ends_by_itself_or_is_ended(tmp_path: Path) -> None:
-    async with open_store(tmp_path / "loop.db", tmp_path / "blobs") as store:
+async def test_a_session_ends_by_itself_or_is_ended(location: Path | str, tmp_path: Path) -> None:
+    async with open_store(location, tmp_path / "blobs") as store:
         await store.users.put(OCTOCAT)
         await store.sessions.begin("late", 5, -1)
         assert await store.sessions.get("late") is None
@@ -45,8 +47,10 @@ async def test_a_session_ends_by_itself_or_is_ended(tmp_path: Path) -> None:
         assert await store.sessions.get("two") is None
 
 
-async def test_the_oldest_of_too_many_sessions_give_way(tmp_path: Path) -> None:
-    async with open_store(tmp_path / "loop.db", tmp_path / "blobs", synchronous="OFF") as store:
+async def test_the_oldest_of_too_many_sessions_give_way(
+    location: Path | str, tmp_path: Path
+) -> None:
+    async with open_store(location, tmp_path / "blobs", synchronous="OFF") as store:
         await store.users.put(OCTOCAT)
         for number in range(SESSIONS_EACH + 1):
             await store.sessions.begin(f"s{number}", 5, 60)
@@ -54,15 +58,18 @@ async def test_the_oldest_of_too_many_sessions_give_way(tmp_path: Path) -> None:
         assert await store.sessions.get("s1") is not None
 
 
-async def test_a_copy_of_the_database_opens_no_session(tmp_path: Path) -> None:
-    async with open_store(tmp_path / "loop.db", tmp_path / "blobs") as store:
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+async def test_a_copy_of_the_database_opens_no_session(location: Path, tmp_path: Path) -> None:
+    async with open_store(location, tmp_path / "blobs") as store:
         await store.users.put(OCTOCAT)
         await store.sessions.begin("the-secret-of-a-session", 5, 60)
-    assert b"the-secret-of-a-session" not in (tmp_path / "loop.db").read_bytes()
+    assert b"the-secret-of-a-session" not in location.read_bytes()
 
 
-async def test_a_repository_is_what_was_heard_of_it_last(tmp_path: Path) -> None:
-    async with open_store(tmp_path / "loop.db", tmp_path / "blobs") as store:
+async def test_a_repository_is_what_was_heard_of_it_last(
+    location: Path | str, tmp_path: Path
+) -> None:
+    async with open_store(location, tmp_path / "blobs") as store:
         assert await store.repositories.get(7) is None
         for record in (
             RepositoryRecord(7, "acme/vault", 1, public=False),

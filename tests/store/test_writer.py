@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,18 +12,22 @@ import trio
 import trio.testing
 
 from bassloop.store import StoreConflict, StoreError
+from bassloop.store.engines.postgresql import PostgreSQLConnection, PostgreSQLDatabase
+from bassloop.store.engines.sqlite import SQLiteDatabase
 from bassloop.store.errors import StoreLocked
 from bassloop.store.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from bassloop.store.database import Connection
 
 from bassloop.store import Store
 
 
-def insert(number: int, gate: threading.Event | None = None) -> Callable[[sqlite3.Connection], int]:
-    def change(connection: sqlite3.Connection) -> int:
+def insert(number: int, gate: threading.Event | None = None) -> Callable[[Connection], int]:
+    def change(connection: Connection) -> int:
         if gate is not None:
             assert gate.wait(10)
         connection.execute("INSERT INTO numbers VALUES (?)", (number,))
@@ -32,33 +36,60 @@ def insert(number: int, gate: threading.Event | None = None) -> Callable[[sqlite
     return change
 
 
-class Opened:
-    """A writer over a table of numbers."""
+_TABLE = "CREATE TABLE IF NOT EXISTS numbers (number INTEGER UNIQUE)"
 
-    def __init__(self, path: Path, room: int = 100, *, patient: bool = False) -> None:
-        self.path = path
-        self.writer = Writer(self.connect, path, room, patient=patient)
+
+class NumbersFile(SQLiteDatabase):
+    """A database with a table of numbers, which doesn't wait for others that write."""
 
     def connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
             self.path, timeout=0.01, isolation_level=None, check_same_thread=False
         )
-        connection.execute("CREATE TABLE IF NOT EXISTS numbers (number INTEGER UNIQUE)")
+        connection.execute(_TABLE)
         return connection
 
+
+class NumbersOnServer(PostgreSQLDatabase):
+    """The same on a server."""
+
+    def connect(self) -> PostgreSQLConnection:
+        connection = super().connect()
+        connection.execute(_TABLE)
+        return connection
+
+
+class Opened:
+    """A writer over a table of numbers."""
+
+    def __init__(self, location: Path | str, room: int = 100, *, patient: bool = False) -> None:
+        on_server = isinstance(location, str)
+        self.database = NumbersOnServer(location) if on_server else NumbersFile(location)
+        self.writer = Writer(self.database, room, patient=patient)
+
     def numbers(self) -> list[int]:
-        connection = sqlite3.connect(self.path)
-        try:
+        with closing(self.database.connect()) as connection:
             return [number for (number,) in connection.execute("SELECT number FROM numbers")]
-        finally:
-            connection.close()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Be another process that writes."""
+        with closing(self.database.connect()) as connection:
+            self.database.begin(connection)
+            yield
+            connection.execute("ROLLBACK")
 
 
-async def test_what_queues_during_a_commit_is_the_next_batch(tmp_path: Path) -> None:
-    opened = Opened(tmp_path / "numbers.db")
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bassloop.store.engines.postgresql.LOCK_SECONDS", 0.01)
+
+
+async def test_what_queues_during_a_commit_is_the_next_batch(location: Path | str) -> None:
+    opened = Opened(location)
     entered, gate = threading.Event(), threading.Event()
 
-    def held_up(connection: sqlite3.Connection) -> int:
+    def held_up(connection: Connection) -> int:
         entered.set()
         return insert(0, gate)(connection)
 
@@ -78,8 +109,8 @@ async def test_what_queues_during_a_commit_is_the_next_batch(tmp_path: Path) -> 
     assert sorted(opened.numbers()) == list(range(21))
 
 
-async def test_a_write_that_fails_takes_no_neighbour_with_it(tmp_path: Path) -> None:
-    opened = Opened(tmp_path / "numbers.db")
+async def test_a_write_that_fails_takes_no_neighbour_with_it(location: Path | str) -> None:
+    opened = Opened(location)
     gate = threading.Event()
     failures: list[Exception] = []
 
@@ -101,8 +132,8 @@ async def test_a_write_that_fails_takes_no_neighbour_with_it(tmp_path: Path) -> 
     assert len(failures) == 2
 
 
-async def test_an_error_of_the_change_itself_reaches_its_caller(tmp_path: Path) -> None:
-    opened = Opened(tmp_path / "numbers.db")
+async def test_an_error_of_the_change_itself_reaches_its_caller(location: Path | str) -> None:
+    opened = Opened(location)
 
     def broken(connection: sqlite3.Connection) -> None:
         connection.execute("INSERT INTO numbers VALUES (1)")
@@ -116,8 +147,8 @@ async def test_an_error_of_the_change_itself_reaches_its_caller(tmp_path: Path) 
     assert opened.numbers() == []
 
 
-async def test_a_cancelled_write_that_did_not_begin_never_happens(tmp_path: Path) -> None:
-    opened = Opened(tmp_path / "numbers.db")
+async def test_a_cancelled_write_that_did_not_begin_never_happens(location: Path | str) -> None:
+    opened = Opened(location)
     gate = threading.Event()
     async with trio.open_nursery() as outer:
         await outer.start(opened.writer.serve)
@@ -133,8 +164,8 @@ async def test_a_cancelled_write_that_did_not_begin_never_happens(tmp_path: Path
     assert opened.numbers() == [1, 3]
 
 
-async def test_callers_wait_when_too_many_writes_are_queued(tmp_path: Path) -> None:
-    opened = Opened(tmp_path / "numbers.db", room=3)
+async def test_callers_wait_when_too_many_writes_are_queued(location: Path | str) -> None:
+    opened = Opened(location, room=3)
     gate = threading.Event()
     async with trio.open_nursery() as outer:
         await outer.start(opened.writer.serve)
@@ -148,30 +179,27 @@ async def test_callers_wait_when_too_many_writes_are_queued(tmp_path: Path) -> N
     assert len(opened.numbers()) == 10
 
 
-async def test_a_transaction_that_cannot_begin_fails_all_that_were_in_it(tmp_path: Path) -> None:
-    opened = Opened(tmp_path / "numbers.db")
+async def test_a_transaction_that_cannot_begin_fails_all_that_were_in_it(
+    location: Path | str,
+) -> None:
+    opened = Opened(location)
     async with trio.open_nursery() as outer:
         await outer.start(opened.writer.serve)
-        other = sqlite3.connect(opened.path, isolation_level=None)
-        other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(StoreError, match="locked by another process"):
+        with opened.locked(), pytest.raises(StoreError, match="locked by another process"):
             await opened.writer.write(insert(0))
-        other.execute("ROLLBACK")
-        other.close()
         assert await opened.writer.write(insert(1)) == 1
         opened.writer.close()
 
 
 async def test_a_patient_writer_waits_until_nobody_keeps_the_database_locked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    location: Path | str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bassloop.store.writer.RETRY_SECONDS", 0.001)
-    opened = Opened(tmp_path / "numbers.db", patient=True)
+    opened = Opened(location, patient=True)
     async with trio.open_nursery() as outer:
         await outer.start(opened.writer.serve)
-        with closing(sqlite3.connect(opened.path, isolation_level=None)) as other:
-            other.execute("BEGIN IMMEDIATE")
-            async with trio.open_nursery() as nursery:
+        async with trio.open_nursery() as nursery:
+            with opened.locked():
                 for number in range(3):
                     nursery.start_soon(opened.writer.write, insert(number))
                 with pytest.raises(StoreLocked, match="locked by another process"):
@@ -179,13 +207,12 @@ async def test_a_patient_writer_waits_until_nobody_keeps_the_database_locked(
                 with trio.CancelScope() as given_up:
                     given_up.cancel()
                     await opened.writer.write(insert(8))
-                other.execute("ROLLBACK")
         opened.writer.close()
     assert sorted(opened.numbers()) == [0, 1, 2]
 
 
-async def test_what_is_queued_when_the_store_closes_is_committed(tmp_path: Path) -> None:
-    opened = Opened(tmp_path / "numbers.db")
+async def test_what_is_queued_when_the_store_closes_is_committed(location: Path | str) -> None:
+    opened = Opened(location)
     async with trio.open_nursery() as outer:
         await outer.start(opened.writer.serve)
         async with trio.open_nursery() as nursery:

@@ -21,19 +21,21 @@ if TYPE_CHECKING:
 def backup(folder: Path, data_dir: Path | None) -> None:
     """Copy the database and the logs to DIR, whether the daemon runs or not.
 
-    A second backup to the same DIR copies only what is new. A backup does not contain the settings, the App's key, or
-    the SSH host key: keep those where you keep secrets.
+    A second backup to the same DIR copies only what is new. But of a PostgreSQL database, all rows are copied each
+    time, into a file (loop.db); for standbys and any point in time, use what PostgreSQL has for them. A backup does not
+    contain the settings, the App's key, or the SSH host key: keep those where you keep secrets.
 
     \b
     Example:
       bassloop backup /srv/backup/bass-loop
     """
-    from bassloop.store import StoreError
+    from bassloop.store import StoreError, find_database
     from bassloop.store.maintenance.backup import back_up
 
     settings = find_settings(data_dir=data_dir)
     with report_errors(StoreError):
-        made = back_up(settings.database, settings.blobs, folder, now=time.time())
+        database = find_database(settings.database)
+        made = back_up(database, settings.blobs, folder, now=time.time())
     click.echo(
         f"backed up {made.runs} runs, {format_size(made.bytes)} ({format_size(made.copied)} copied)"
     )
@@ -50,20 +52,22 @@ def backup(folder: Path, data_dir: Path | None) -> None:
 def restore(folder: Path, overwrite: bool, data_dir: Path | None) -> None:
     """Restore the database and the logs from the backup in DIR.
 
-    The backup is verified first. Stop the daemon before, and start it afterwards.
+    The backup is verified first. Stop the daemon before, and start it afterwards. With DATABASE_URL, the rows go into
+    that PostgreSQL database, which must be empty.
 
     \b
     Example:
       bassloop restore /srv/backup/bass-loop
     """
-    from bassloop.store import StoreError
+    from bassloop.store import StoreError, find_database
     from bassloop.store.maintenance.backup import restore as restore_backup
 
     settings = read_settings(data_dir=data_dir)
     with report_errors(StoreError):
+        database = find_database(settings.database)
         moved = restore_backup(
-            folder, settings.database, settings.blobs, overwrite=overwrite, now=time.time()
+            folder, database, settings.blobs, overwrite=overwrite, now=time.time()
         )
     for path in moved:
         click.echo(f"moved aside: {path}")
-    click.echo(f"restored to {settings.database} and {settings.blobs}")
+    click.echo(f"restored to {database} and {settings.blobs}")

@@ -21,27 +21,29 @@ def check(repair: bool, data_dir: Path | None) -> None:
     """Verify that the database and the logs are intact and belong together.
 
     The exit status is 1 if something is wrong. It works while the daemon runs; with --repair, stop the daemon first.
-    A damaged database is moved aside, and replaced by what can still be read of it.
+    A damaged file of SQLite's is moved aside, and replaced by what can still be read of it. Of a PostgreSQL database
+    only what bassloop stored in it is verified: its own files are the server's concern.
 
     \b
     Example:
       bassloop check --repair
     """
-    from bassloop.store import StoreError, is_served
+    from bassloop.store import StoreError, find_database
     from bassloop.store.maintenance.integrity import check_store
     from bassloop.store.maintenance.repair import repair_store
     from bassloop.tools.local_daemon import DaemonError
     from bassloop.tools.local_store import check_database
 
     settings = read_settings(data_dir=data_dir)
-    database, blobs = settings.database, settings.blobs
+    blobs = settings.blobs
     unrepaired = found = 0
     with report_errors(StoreError, DaemonError):
         check_database(settings)
+        database = find_database(settings.database)
         defects = (
             repair_store(database, blobs, now=time.time())
             if repair
-            else check_store(database, blobs, in_use=is_served(database))
+            else check_store(database, blobs, in_use=database.is_served())
         )
         for defect in defects:
             found += 1

@@ -86,7 +86,7 @@ def find_settings(**overrides: object) -> Settings:
     that runs.
     """
     settings = read_settings(**overrides)
-    if settings.database.is_file():
+    if isinstance(settings.database, str) or settings.database.is_file():
         return settings
     from bassloop.tools.running_daemons import PLACES, running_places
 

@@ -32,7 +32,7 @@ def runners(as_json: bool, data_dir: Path | None) -> None:
     """
     import trio
 
-    from bassloop.store import StoreError, is_served
+    from bassloop.store import StoreError, find_database
     from bassloop.tools.local_daemon import DaemonError
     from bassloop.tools.local_store import use_store
 
@@ -43,9 +43,11 @@ def runners(as_json: bool, data_dir: Path | None) -> None:
 
     with report_errors(StoreError, DaemonError):
         connected, unfinished = trio.run(use_store, settings, read)
-    if not is_served(settings.database):
+        database = find_database(settings.database)
+        served = database.is_served()
+    if not served:
         # The store still has the runners of a daemon that has ended.
-        raise click.ClickException(f"no daemon serves {settings.database}; nobody is connected")
+        raise click.ClickException(f"no daemon serves {database}; nobody is connected")
     running: dict[str | None, list[Run]] = defaultdict(list)
     for run in unfinished:
         running[run.runtime_id].append(run)

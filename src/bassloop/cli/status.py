@@ -60,7 +60,7 @@ def _state(settings: Settings) -> dict[str, Any]:
 
     with report_errors(StoreError, DaemonError):
         figures, runtimes, set_aside, backlog = trio.run(use_store, settings, _read)
-    running = is_served(settings.database)
+        running = is_served(settings.database)
     answer = readiness(settings) if running else None
     waiting_since = figures.oldest_waiting_at
     return {

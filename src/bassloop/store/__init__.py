@@ -1,4 +1,6 @@
-"""The store: everything that the loop remembers, in `loop.db` and in files of log bytes.
+"""The store: everything that the loop remembers, in a database and in files of log bytes.
+
+The database is a file of SQLite's (`loop.db`), or is on a PostgreSQL server (`engines/`).
 
     async with open_store(path, blobs) as store:
         if await store.deliveries.record(guid, event, action, body):
@@ -13,7 +15,7 @@ replace them.
 from __future__ import annotations
 
 from bassloop.store.artifact_files import ArtifactWriter
-from bassloop.store.database import is_served
+from bassloop.store.engines import find_database, is_served
 from bassloop.store.errors import (
     NotStored,
     StoreBusy,
@@ -91,6 +93,7 @@ __all__ = [
     "StoreUnusable",
     "ThunkRecord",
     "User",
+    "find_database",
     "is_served",
     "new_run_id",
     "open_store",

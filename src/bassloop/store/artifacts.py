@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
     from pathlib import Path
 
-    from bassloop.store.engine import Connection, Row
+    from bassloop.store.database import Connection, ResultRow
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(Artifact))
 
@@ -136,5 +136,5 @@ def kept_files(db: Connection, run_id: str) -> set[str]:
     return {row["sha256"] for row in rows}
 
 
-def _artifact(row: Row) -> Artifact:
+def _artifact(row: ResultRow) -> Artifact:
     return Artifact(**{**{name: row[name] for name in _FIELDS}, "kept": bool(row["kept"])})

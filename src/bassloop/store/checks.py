@@ -13,7 +13,7 @@ from bassloop.store.runs import find_run, insert_run, insert_thunk
 from bassloop.store.visitors import ensure_repository, ensure_user
 
 if TYPE_CHECKING:
-    from bassloop.store.engine import Connection, Row
+    from bassloop.store.database import Connection, ResultRow
     from bassloop.store.records import Run, ThunkRecord
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(CheckRun))
@@ -181,6 +181,6 @@ def void_unanswered(db: Connection, repository_id: int, head_sha: str) -> set[st
     return {str(row["delivery"]) for row in rows}
 
 
-def _check_run(row: Row) -> CheckRun:
+def _check_run(row: ResultRow) -> CheckRun:
     values = {name: row[name] for name in _FIELDS}
     return CheckRun(**{**values, "state": CheckState(values["state"])})

@@ -1,189 +1,147 @@
-"""The database file: how it is opened, and what is refused and why."""
+"""What the store asks of a database, whichever engine has it: SQLite or PostgreSQL.
+
+The store's SQL is written once, in the subjects, with SQLite's placeholders (`?` and `:name`). Both engines
+know `ON CONFLICT`, `RETURNING`, `WITH`, `coalesce`, `CASE` and `json_each(:items)`, whose column `value` has
+the items of a JSON array; ids are compared as `CAST(value AS BIGINT)`. Subqueries in FROM have a name, and
+`COLLATE NOCASE` follows a comparison, or a column of an index. Truth values are read with `bool`.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import os
-import sqlite3
-from typing import TYPE_CHECKING
-
-from sqlite_utils import Database
-
-from bassloop.store.errors import StoreUnusable, sqlite_errors
-from bassloop.store.schema import APPLICATION_ID, migrations
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
-BUSY_TIMEOUT_MS = 5000
-"""How long a connection waits for another process that writes, such as a command beside the daemon."""
-
-OLDEST_SQLITE = (3, 37, 0)
-"""The first version with STRICT tables."""
-
-SYNCHRONOUS = frozenset({"OFF", "NORMAL", "FULL", "EXTRA"})
+    from bassloop.store.errors import StoreError
 
 
-def connect(path: Path, synchronous: str) -> sqlite3.Connection:
-    """Return a connection in autocommit mode, for any thread, one at a time."""
-    connection = sqlite3.connect(
-        path, timeout=BUSY_TIMEOUT_MS / 1000, isolation_level=None, check_same_thread=False
-    )
-    try:
-        connection.row_factory = sqlite3.Row
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(f"PRAGMA synchronous = {synchronous}")
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA trusted_schema = OFF")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+class ResultRow(Protocol):
+    """A row of a result, by the names of its columns or by their positions."""
+
+    def __getitem__(self, key: Any, /) -> Any: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+    def keys(self) -> list[str]: ...
 
 
-def connect_reader(path: Path, synchronous: str) -> sqlite3.Connection:
-    """Return a connection like `connect`'s that SQLite keeps from writing."""
-    connection = connect(path, synchronous)
-    connection.execute("PRAGMA query_only = ON")
-    return connection
+class QueryResult(Protocol):
+    """The result of a statement."""
+
+    @property
+    def rowcount(self) -> int: ...
+
+    @property
+    def description(self) -> Any: ...
+
+    def fetchone(self) -> Any: ...
+
+    def fetchall(self) -> list[Any]: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
 
 
-@contextlib.contextmanager
-def open_read_only(path: Path, *, at_rest: bool = False) -> Iterator[sqlite3.Connection]:
-    """Open a database that may be in use, damaged, or a backup, for reading only.
+class Connection(Protocol):
+    """A connection in autocommit mode, for any thread, one at a time."""
 
-    Raises StoreUnusable if there is no database of bassloop, and StoreError for what SQLite raises
-    inside.
+    def execute(
+        self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ..., /
+    ) -> QueryResult: ...
 
-    Args:
-        at_rest: nobody writes the file, so that its folder needn't be writable.
+    def executemany(
+        self, sql: str, parameters: Iterable[Sequence[Any] | Mapping[str, Any]], /
+    ) -> object: ...
+
+    def close(self) -> None: ...
+
+
+class DanglingRow(NamedTuple):
+    """A row that refers to one that is missing, and its number, if it has one."""
+
+    table: str
+    number: int | None
+    parent: str
+
+
+class Database(Protocol):
+    """A database of the store. `str` names it in messages, without its password.
+
+    Methods that take a connection run in a thread, and raise `errors`, which `translate` makes the store's.
     """
-    if not path.is_file():
-        raise StoreUnusable(
-            f"there is no database {path}; are SQLITE_PATH and DATA_DIR the daemon's?"
-        )
-    uri = f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if at_rest else ''}"
-    with (
-        sqlite_errors(path),
-        contextlib.closing(
-            sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_MS / 1000, isolation_level=None)
-        ) as connection,
-    ):
-        connection.row_factory = sqlite3.Row
-        (application,) = connection.execute("PRAGMA application_id").fetchone()
-        if application != APPLICATION_ID:
-            raise StoreUnusable(f"{path} is not a database of bassloop")
-        yield connection
 
+    @property
+    def errors(self) -> type[Exception]:
+        """The base class of the errors of the engine's driver."""
 
-def prepare(path: Path, synchronous: str) -> None:
-    """Create the database if it is missing, and migrate an older one.
+    def translate(self, error: Exception) -> StoreError:
+        """Return the store's error for one of the engine's."""
 
-    Raises StoreUnusable for a database of another program or of a newer version, and for one that
-    can't be read or written.
-    """
-    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
-        raise StoreUnusable(
-            f"SQLite {sqlite3.sqlite_version} is too old: version "
-            f"{'.'.join(map(str, OLDEST_SQLITE))} or newer is needed"
-        )
-    if synchronous not in SYNCHRONOUS:
-        raise ValueError(f"synchronous must be one of {sorted(SYNCHRONOUS)}, not {synchronous!r}")
-    if path.is_dir():
-        raise StoreUnusable(f"database {path} is a directory: point SQLITE_PATH at a file")
-    if restore_marker(path).exists():
-        raise StoreUnusable(
-            f"database {path}: a restore was interrupted; run `bassloop restore` again"
-        )
-    with sqlite_errors(path):
-        if path.exists():
-            _refuse_foreign(path)
-        with contextlib.closing(connect(path, synchronous)) as connection:
-            _migrate(connection, path)
-            connection.execute("BEGIN IMMEDIATE")
-            connection.execute("ROLLBACK")
+    def exists(self) -> bool:
+        """Return whether there is a database of bassloop. Raises StoreError if it can't be asked."""
 
+    def inspect(self) -> AbstractContextManager[Connection]:
+        """Open the database for reading only, though it may be in use or damaged.
 
-def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    database = Database(connection)
-    applied = {migration.name for migration in migrations().applied(database)}
-    with contextlib.closing(sqlite3.connect(":memory:")) as empty:
-        ours = {migration.name for migration in migrations().pending(Database(empty))}
-    if newer := applied - ours:
-        raise StoreUnusable(
-            f"database {path} was made by a newer bassloop (it has {', '.join(sorted(newer))}): "
-            "upgrade this one, or point SQLITE_PATH at another file"
-        )
-    migrations().apply(database)
+        Raises StoreUnusable if there is no database of bassloop, and StoreError for the engine's errors
+        inside.
+        """
 
+    def snapshot(self) -> AbstractContextManager[Connection]:
+        """Open the database as `inspect` does, and see one instant of it if others may change it."""
 
-def _refuse_foreign(path: Path) -> None:
-    with contextlib.closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_MS / 1000)) as connection:
-        tables = {
-            name
-            for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type='table'")
-        }
-        (application,) = connection.execute("PRAGMA application_id").fetchone()
-    if not tables or application == APPLICATION_ID:
-        return
-    if "schema_migrations" in tables and "vertexes" in tables:
-        raise StoreUnusable(
-            f"database {path} belongs to the original Bass Loop (the Go program) and is left as it "
-            "is: point SQLITE_PATH at a new file"
-        )
-    raise StoreUnusable(
-        f"database {path} belongs to another program and is left as it is: point SQLITE_PATH at a "
-        "new file"
-    )
+    def prepare(self) -> None:
+        """Create the tables if they are missing, and migrate older ones.
 
+        Raises StoreUnusable for a database of another program or of a newer version, and for one that
+        can't be read or written.
+        """
 
-def restore_marker(path: Path) -> Path:
-    """Return the path of the file that exists while a backup is restored over a database."""
-    return path.with_name(f"{path.name}.restoring")
+    def ownership(self) -> AbstractContextManager[None]:
+        """Be the daemon of this database. Raises StoreUnusable if another process is.
 
+        It ends with the process, however that ends.
+        """
 
-def make_directory(path: Path) -> None:
-    """Create the directory of a database. Raises StoreUnusable."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreUnusable(
-            f"database {path} cannot be made ({error}): its directory must be writable"
-        ) from error
+    def is_served(self) -> bool:
+        """Return whether a daemon has this database open now."""
 
+    def connect(self) -> Connection:
+        """Return a connection for the writer."""
 
-@contextlib.contextmanager
-def ownership(path: Path) -> Iterator[None]:
-    """Hold the lock that makes this process the daemon of a database.
+    def connect_reader(self) -> Connection:
+        """Return a connection that the engine keeps from writing."""
 
-    The lock ends with the process, however that ends. Raises StoreUnusable if another process has it.
-    """
-    lock = path.with_name(path.name + ".lock")
-    try:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StoreUnusable(
-            f"database {path} cannot be locked ({error}): its directory must be writable"
-        ) from error
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StoreUnusable(
-                f"database {path} is locked: another bassloop serves it; end that one, or point "
-                "SQLITE_PATH at another file"
-            ) from None
-        yield
-    finally:
-        os.close(descriptor)
+    def begin(self, connection: Connection) -> None:
+        """Begin a transaction that writes. There is one at a time, in all processes."""
 
+    def commit(self, connection: Connection) -> None:
+        """Commit a transaction."""
 
-def is_served(path: Path) -> bool:
-    """Return whether a daemon has this database open now."""
-    try:
-        with ownership(path):
-            return False
-    except StoreUnusable:
-        return True
+    def in_transaction(self, connection: Connection) -> bool:
+        """Return whether a transaction is open. Errors such as a full disk may have ended it."""
+
+    def is_lost(self, connection: Connection) -> bool:
+        """Return whether a connection can't be used any more."""
+
+    def damage(self, connection: Connection) -> list[str]:
+        """Return what the engine finds damaged in its own files."""
+
+    def dangling_rows(self, connection: Connection) -> list[DanglingRow]:
+        """Return the rows that refer to missing ones."""
+
+    def scan(self, connection: Connection, sql: str) -> Iterator[Any]:
+        """Yield the rows of a query without holding all of them in memory. PostgreSQL needs a transaction."""
+
+    def set_sequences(self, connection: Connection) -> None:
+        """Let new rows get numbers above all that were inserted with theirs."""
+
+    def touch(self, connection: Connection) -> None:
+        """Make a change without effect."""
+
+    def created_at(self, connection: Connection) -> float:
+        """Return when the database was created, in seconds since the epoch."""
+
+    def size(self, connection: Connection) -> int:
+        """Return how many bytes the database takes."""

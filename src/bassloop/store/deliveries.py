@@ -14,7 +14,7 @@ from bassloop.store.records import Delivery, Replacement, RepositoryBacklog
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from bassloop.store.engine import Connection, Row
+    from bassloop.store.database import Connection, ResultRow
 
 _COLUMNS = (
     "guid, event, action, received_at, state, attempts, error, repository, head_sha, sender, "
@@ -349,5 +349,5 @@ def _find(db: Connection, guid: str) -> Delivery | None:
     return None if row is None else _delivery(row)
 
 
-def _delivery(row: Row) -> Delivery:
+def _delivery(row: ResultRow) -> Delivery:
     return Delivery(**{"body": b"", **row, "state": DeliveryState(row["state"])})

@@ -17,29 +17,24 @@ nothing but its arguments. Operations that share a transaction share plain funct
 from __future__ import annotations
 
 import functools
-import sqlite3
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 import trio
 
 from bassloop.concurrency import open_flat_nursery, shielded
-from bassloop.store import database
-from bassloop.store.errors import sqlite_errors
+from bassloop.store.errors import StoreUnreachable
 from bassloop.store.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
-    from pathlib import Path
 
+    from bassloop.store.database import Connection, Database
     from bassloop.store.writer import WriterStatistics
 
 P = ParamSpec("P")
 T = TypeVar("T")
 S = TypeVar("S", bound="Subject")
-
-Connection: TypeAlias = sqlite3.Connection
-Row: TypeAlias = sqlite3.Row
 
 MAX_WAITING_WRITES = 1024
 READERS = 4
@@ -51,7 +46,8 @@ CLOSE_SECONDS = 30.0
 class Engine:
     """One writer and a pool of readers of a database. Made by `open_engine`."""
 
-    def __init__(self, writer: Writer, readers: Readers) -> None:
+    def __init__(self, database: Database, writer: Writer, readers: Readers) -> None:
+        self.database = database
         self._writer = writer
         self._readers = readers
 
@@ -73,38 +69,31 @@ class Engine:
 
 
 @asynccontextmanager
-async def open_engine(path: Path, synchronous: str, *, patient: bool) -> AsyncIterator[Engine]:
-    """Open the database in `path`, created or migrated first.
+async def open_engine(database: Database, *, patient: bool) -> AsyncIterator[Engine]:
+    """Open a database, created or migrated first.
 
     Leaving the context commits the writes that are queued and waits for the reads that run.
 
     Args:
-        synchronous: SQLite's setting of this name.
         patient: whether writes wait for a full disk or a locked database.
     """
-    await trio.to_thread.run_sync(database.prepare, path, synchronous)
-    writer = Writer(
-        functools.partial(database.connect, path, synchronous),
-        path,
-        MAX_WAITING_WRITES,
-        patient=patient,
-    )
-    readers = Readers(functools.partial(database.connect_reader, path, synchronous), path, READERS)
+    await trio.to_thread.run_sync(database.prepare)
+    writer = Writer(database, MAX_WAITING_WRITES, patient=patient)
+    readers = Readers(database, READERS)
     async with open_flat_nursery() as nursery:
         await nursery.start(writer.serve)
         try:
-            yield Engine(writer, readers)
+            yield Engine(database, writer, readers)
         finally:
             writer.close()
             await readers.close()
 
 
 class Readers:
-    """A pool of connections that only read, so that no reader waits for the writer (WAL)."""
+    """A pool of connections that only read, so that no reader waits for the writer."""
 
-    def __init__(self, connect: Callable[[], Connection], path: Path, size: int) -> None:
-        self._connect = connect
-        self._path = path
+    def __init__(self, database: Database, size: int) -> None:
+        self._database = database
         self._idle: list[Connection] = []
         self._limiter = trio.CapacityLimiter(size)
         self._closed = False
@@ -117,17 +106,27 @@ class Readers:
         """
 
         def run() -> T:
-            connection = self._idle.pop() if self._idle else self._connect()
-            try:
-                with sqlite_errors(self._path):
-                    return query(connection)
-            finally:
-                if self._closed:
-                    connection.close()
-                else:
-                    self._idle.append(connection)
+            while self._idle:
+                connection = self._idle.pop()
+                try:
+                    return self._query(connection, query)
+                except StoreUnreachable:  # while it was idle: the others may have been lost, too
+                    if not self._database.is_lost(connection):
+                        raise
+            return self._query(self._database.connect_reader(), query)
 
         return await trio.to_thread.run_sync(run, limiter=self._limiter, abandon_on_cancel=True)
+
+    def _query(self, connection: Connection, query: Callable[[Connection], T]) -> T:
+        try:
+            return query(connection)
+        except self._database.errors as error:
+            raise self._database.translate(error) from error
+        finally:
+            if self._closed or self._database.is_lost(connection):
+                connection.close()
+            else:
+                self._idle.append(connection)
 
     async def close(self) -> None:
         """Close all connections, after the queries that still run.

@@ -13,7 +13,7 @@ from bassloop.store.runs import READABLE
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from bassloop.store.engine import Connection
+    from bassloop.store.database import Connection
 
 MAX_LINES = 20
 """Error lines of one run."""

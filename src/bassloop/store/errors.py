@@ -28,6 +28,14 @@ class StoreLocked(StoreUnusable):
     """Another process keeps the database locked for longer than the busy timeout."""
 
 
+class StoreUnreachable(StoreUnusable):
+    """The database server can't be reached, or isn't ready yet."""
+
+
+TEMPORARY = (StoreFull, StoreLocked, StoreUnreachable)
+"""Errors that go away, so that it is worth trying again."""
+
+
 class StoreBusy(StoreError):
     """Another prune, backup, restore or check of this store is running."""
 

@@ -11,7 +11,7 @@ from bassloop.store.engine import Subject, reads, writes
 from bassloop.store.records import Approval, Superseded
 
 if TYPE_CHECKING:
-    from bassloop.store.engine import Connection
+    from bassloop.store.database import Connection
     from bassloop.store.records import Delivery, User
 
 

@@ -13,7 +13,7 @@ from bassloop.trust.journal import FIRST, JournalEntry, broken_links
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bassloop.store.engine import Connection, Row
+    from bassloop.store.database import Connection, ResultRow
     from bassloop.store.records import Run
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(JournalEntry))
@@ -72,5 +72,5 @@ def find_broken_links(db: Connection) -> Iterator[str]:
     yield from broken_links(_entry(row) for row in db.execute("SELECT * FROM journal ORDER BY seq"))
 
 
-def _entry(row: Row) -> JournalEntry:
+def _entry(row: ResultRow) -> JournalEntry:
     return JournalEntry(**{name: row[name] for name in _FIELDS})

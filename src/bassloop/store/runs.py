@@ -14,7 +14,7 @@ from bassloop.store.records import Page, Run, ThunkRecord
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from bassloop.store.engine import Connection, Row
+    from bassloop.store.database import Connection, ResultRow
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(Run))
 _COLUMNS = ", ".join(
@@ -267,7 +267,7 @@ def _narrowed(
     return " AND ".join(where), values
 
 
-def _run(row: Row) -> Run:
+def _run(row: ResultRow) -> Run:
     values = {name: row[name] for name in _FIELDS}
     values["public"] = bool(values["public"])
     values["state"] = RunState(values["state"])

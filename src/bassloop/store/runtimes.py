@@ -9,7 +9,7 @@ from bassloop.store.records import RuntimeRecord
 from bassloop.store.visitors import ensure_user
 
 if TYPE_CHECKING:
-    from bassloop.store.engine import Connection
+    from bassloop.store.database import Connection
 
 _SERVICE = "runtime"
 

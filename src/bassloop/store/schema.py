@@ -6,6 +6,8 @@ columns keep their first names; a `vertex` is what everything else calls a step.
 
 from __future__ import annotations
 
+import re
+
 from sqlite_utils import Database, Migrations
 
 APPLICATION_ID = 0x42617373
@@ -386,83 +388,48 @@ _SPENDING = (
 )
 
 
+MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("0001_first", _FIRST),
+    ("0002_patience", _RETRIES),
+    ("0003_approvals", _APPROVALS),
+    ("0004_superseded", _SUPERSEDED),
+    ("0005_kinds", _RUNNER_KINDS),
+    ("0006_visitors", _VISITORS),
+    ("0007_tests", _TESTS),
+    ("0008_logins", _LOGINS),
+    ("0009_error_lines", _ERROR_LINES),
+    ("0010_statements", _STATEMENTS),
+    ("0011_backlog", _BACKLOG),
+    ("0012_spot_checks", _SPOT_CHECKS),
+    ("0013_journal", _JOURNAL),
+    ("0014_artifacts", _ARTIFACTS),
+    ("0015_spending", _SPENDING),
+)
+"""All migrations, oldest first: their names and statements, as SQLite has them.
+
+Another engine translates the types and what follows a table. It leaves out PRAGMAs.
+"""
+
+
+TABLES = tuple(
+    table
+    for _, statements in MIGRATIONS
+    for table in re.findall(r"^\s*CREATE TABLE (\w+)", "\n".join(statements), re.MULTILINE)
+)
+"""All tables, each after those that it refers to."""
+
+TEMPORARY_TABLES = frozenset({"runtimes", "services"})
+"""The tables of what is connected now, which are empty at every start."""
+
+
 def migrations() -> Migrations:
-    """Return all migrations, oldest first. Each is applied and noted in one transaction."""
+    """Return all migrations for SQLite. Each is applied and noted in one transaction."""
     numbered = Migrations("bassloop")
+    for name, statements in MIGRATIONS:
 
-    @numbered(name="0001_first")
-    def first(db: Database) -> None:
-        for statement in _FIRST:
-            db.execute(statement)
-
-    @numbered(name="0002_patience")
-    def patience(db: Database) -> None:
-        for statement in _RETRIES:
-            db.execute(statement)
-
-    @numbered(name="0003_approvals")
-    def approvals(db: Database) -> None:
-        for statement in _APPROVALS:
-            db.execute(statement)
-
-    @numbered(name="0004_superseded")
-    def superseded(db: Database) -> None:
-        for statement in _SUPERSEDED:
-            db.execute(statement)
-
-    @numbered(name="0005_kinds")
-    def kinds(db: Database) -> None:
-        for statement in _RUNNER_KINDS:
-            db.execute(statement)
-
-    @numbered(name="0006_visitors")
-    def visitors(db: Database) -> None:
-        for statement in _VISITORS:
-            db.execute(statement)
-
-    @numbered(name="0007_tests")
-    def tests(db: Database) -> None:
-        for statement in _TESTS:
-            db.execute(statement)
-
-    @numbered(name="0008_logins")
-    def logins(db: Database) -> None:
-        for statement in _LOGINS:
-            db.execute(statement)
-
-    @numbered(name="0009_error_lines")
-    def error_lines(db: Database) -> None:
-        for statement in _ERROR_LINES:
-            db.execute(statement)
-
-    @numbered(name="0010_statements")
-    def statements(db: Database) -> None:
-        for statement in _STATEMENTS:
-            db.execute(statement)
-
-    @numbered(name="0011_backlog")
-    def backlog(db: Database) -> None:
-        for statement in _BACKLOG:
-            db.execute(statement)
-
-    @numbered(name="0012_spot_checks")
-    def spot_checks(db: Database) -> None:
-        for statement in _SPOT_CHECKS:
-            db.execute(statement)
-
-    @numbered(name="0013_journal")
-    def journal(db: Database) -> None:
-        for statement in _JOURNAL:
-            db.execute(statement)
-
-    @numbered(name="0014_artifacts")
-    def artifacts(db: Database) -> None:
-        for statement in _ARTIFACTS:
-            db.execute(statement)
-
-    @numbered(name="0015_spending")
-    def spending(db: Database) -> None:
-        for statement in _SPENDING:
-            db.execute(statement)
+        @numbered(name=name)
+        def migration(db: Database, statements: tuple[str, ...] = statements) -> None:
+            for statement in statements:
+                db.execute(statement)
 
     return numbered

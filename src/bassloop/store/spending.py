@@ -11,7 +11,7 @@ from bassloop.store.records import SpendingRecord
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bassloop.store.engine import Connection
+    from bassloop.store.database import Connection
 
 KEPT_SECONDS = 24 * 3600.0
 

@@ -9,7 +9,7 @@ from bassloop.store.engine import Subject, reads, writes
 from bassloop.store.records import StatementRecord
 
 if TYPE_CHECKING:
-    from bassloop.store.engine import Connection
+    from bassloop.store.database import Connection
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(StatementRecord))
 
@@ -21,8 +21,9 @@ class Statements(Subject):
     def put(self, db: Connection, record: StatementRecord) -> None:
         """Store the statement of a run, in place of an earlier one. Raises StoreConflict for no run."""
         db.execute(
-            f"INSERT OR REPLACE INTO statements ({', '.join(_FIELDS)}) "
-            f"VALUES ({', '.join(f':{field}' for field in _FIELDS)})",
+            f"INSERT INTO statements ({', '.join(_FIELDS)}) "
+            f"VALUES ({', '.join(f':{field}' for field in _FIELDS)}) ON CONFLICT (run_id) DO UPDATE "
+            f"SET {', '.join(f'{field} = excluded.{field}' for field in _FIELDS)}",
             {**dataclasses.asdict(record), "listed": int(record.listed)},
         )
 

@@ -17,7 +17,8 @@ from bassloop.store.records import Step, StepUpdate
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from bassloop.store.engine import Connection, Engine, Row
+    from bassloop.store.database import Connection, ResultRow
+    from bassloop.store.engine import Engine
     from bassloop.store.logs.log_writer import LogWriter
 
 _COLUMNS = (
@@ -179,7 +180,7 @@ def _merge_update(db: Connection, run_id: str, update: StepUpdate, version: int)
     return changed
 
 
-def _steps(db: Connection, rows: Iterable[Row]) -> list[Step]:
+def _steps(db: Connection, rows: Iterable[ResultRow]) -> list[Step]:
     steps = []
     for row in rows:
         values = dict(row)

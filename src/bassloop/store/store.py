@@ -6,7 +6,6 @@ import shutil
 import tempfile
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,11 +13,12 @@ import trio
 
 from bassloop.concurrency import open_flat_nursery
 from bassloop.lifecycle import DeliveryState, RunState
-from bassloop.store import database, deliveries
+from bassloop.store import deliveries
 from bassloop.store.artifacts import Artifacts
 from bassloop.store.checks import Checks
 from bassloop.store.deliveries import Deliveries
 from bassloop.store.engine import Subject, open_engine, reads
+from bassloop.store.engines import find_database
 from bassloop.store.error_lines import ErrorLines
 from bassloop.store.errors import StoreError, StoreFull, is_disk_full
 from bassloop.store.heads import Heads
@@ -29,7 +29,6 @@ from bassloop.store.maintenance.prune import prune
 from bassloop.store.records import Figures
 from bassloop.store.runs import Runs, Thunks
 from bassloop.store.runtimes import Runtimes
-from bassloop.store.schema import APPLICATION_ID
 from bassloop.store.spending import Spending
 from bassloop.store.statements import Statements
 from bassloop.store.steps import Steps
@@ -39,7 +38,8 @@ from bassloop.store.visitors import Logins, Repositories, Sessions, Users
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from bassloop.store.engine import Connection, Engine
+    from bassloop.store.database import Connection, Database
+    from bassloop.store.engine import Engine
     from bassloop.store.logs.log_writer import LogWriter
     from bassloop.store.maintenance.prune import PruneReport
     from bassloop.store.maintenance.retention import Retention
@@ -69,7 +69,7 @@ class StoreStatistics:
 
 @asynccontextmanager
 async def open_store(
-    sqlite_path: Path | str,
+    database: Path | str,
     blobs_path: Path | str,
     *,
     synchronous: str = "FULL",
@@ -77,7 +77,7 @@ async def open_store(
     log_limit: int = LOG_LIMIT,
     log_waiting: int = MAX_WAITING_BYTES,
 ) -> AsyncIterator[Store]:
-    """Open the store in a database and a folder, created or migrated first.
+    """Open the store in a database (a file of SQLite's) and a folder, created or migrated first.
 
     Leaving the context commits and writes everything that is queued. Raises StoreUnusable, which says
     why and what to do, for a database that is damaged, locked, read-only, another program's, or of a
@@ -92,27 +92,26 @@ async def open_store(
         log_limit: the raw bytes of one step's log that are stored.
         log_waiting: the bytes of logs that may wait to be written, before tasks that append wait.
     """
-    path, blobs = Path(sqlite_path), Path(blobs_path)
-    await trio.to_thread.run_sync(database.make_directory, path)
+    found, blobs = find_database(database, synchronous), Path(blobs_path)
     if owner:
-        with database.ownership(path):
-            async with _open(path, blobs, synchronous, log_limit, log_waiting, True) as store:
+        with found.ownership():
+            async with _open(found, blobs, log_limit, log_waiting, patient=True) as store:
                 await store.runtimes.remove_all()
                 await store.logs.repair()
                 await store.artifacts.remove_unfinished()
                 yield store
     else:
-        async with _open(path, blobs, synchronous, log_limit, log_waiting, False) as store:
+        async with _open(found, blobs, log_limit, log_waiting, patient=False) as store:
             yield store
 
 
 @asynccontextmanager
 async def _open(
-    path: Path, blobs: Path, synchronous: str, log_limit: int, log_waiting: int, patient: bool
+    database: Database, blobs: Path, log_limit: int, log_waiting: int, *, patient: bool
 ) -> AsyncIterator[Store]:
     queue = LogQueue(blobs, log_waiting)
     async with (
-        open_engine(path, synchronous, patient=patient) as engine,
+        open_engine(database, patient=patient) as engine,
         open_flat_nursery() as nursery,
     ):
         await nursery.start(queue.serve)
@@ -167,9 +166,7 @@ class Store(Subject):
     @reads
     def created_at(self, db: Connection) -> float:
         """Return when the database was created, in seconds since the epoch."""
-        (first,) = db.execute("SELECT min(applied_at) FROM _sqlite_migrations").fetchone()
-        applied = datetime.fromisoformat(first)
-        return (applied if applied.tzinfo else applied.replace(tzinfo=UTC)).timestamp()
+        return self._engine.database.created_at(db)
 
     @reads
     def figures(self, db: Connection) -> Figures:
@@ -184,8 +181,6 @@ class Store(Subject):
             "SELECT state, count(*) FROM runs WHERE state IN ('queued', 'running') GROUP BY state"
         )
         first = db.execute(oldest).fetchone()
-        (pages,) = db.execute("PRAGMA page_count").fetchone()
-        (page,) = db.execute("PRAGMA page_size").fetchone()
         folder = self._blobs if self._blobs.is_dir() else self._blobs.parent
         return Figures(
             deliveries={
@@ -195,7 +190,7 @@ class Store(Subject):
             },
             runs={RunState.QUEUED: 0, RunState.RUNNING: 0, **dict(db.execute(runs).fetchall())},
             oldest_waiting_at=first[0] if first else None,
-            database_bytes=pages * page,
+            database_bytes=self._engine.database.size(db),
             free_bytes=shutil.disk_usage(folder).free,
         )
 
@@ -204,7 +199,7 @@ class Store(Subject):
 
         Raises StoreError if either fails.
         """
-        await self._engine.write(_touch_database, wait=False)
+        await self._engine.write(self._engine.database.touch, wait=False)
         await trio.to_thread.run_sync(_touch_blobs, self._blobs)
 
     async def prune(
@@ -219,10 +214,6 @@ class Store(Subject):
         return await prune(
             self._engine, self._blobs, retention, now=now, steady=steady, dry_run=dry_run
         )
-
-
-def _touch_database(db: Connection) -> None:
-    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 
 
 def _touch_blobs(blobs: Path) -> None:

@@ -12,7 +12,7 @@ from bassloop.store.records import ReportedTest
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bassloop.store.engine import Connection, Row
+    from bassloop.store.database import Connection, ResultRow
 
 MAX_RESULTS = 50_000
 """Results of one run that are stored: failed ones first."""
@@ -98,7 +98,7 @@ class Tests(Subject):
         return [(row["run_id"], _result(row)) for row in rows]
 
 
-def _result(row: Row) -> ReportedTest:
+def _result(row: ResultRow) -> ReportedTest:
     return ReportedTest(
         row["name"], row["outcome"], row["seconds"], row["message"], row["path"], row["line"]
     )

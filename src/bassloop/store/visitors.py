@@ -11,7 +11,7 @@ from bassloop.store.engine import Subject, reads, writes
 from bassloop.store.records import LoginRecord, RepositoryRecord, SessionRecord, User
 
 if TYPE_CHECKING:
-    from bassloop.store.engine import Connection, Row
+    from bassloop.store.database import Connection, ResultRow
 
 MAX_LOGINS = 10_000
 SESSIONS_EACH = 50
@@ -183,7 +183,7 @@ def ensure_repository(
     return _repository(row)
 
 
-def _repository(row: Row) -> RepositoryRecord:
+def _repository(row: ResultRow) -> RepositoryRecord:
     return RepositoryRecord(
         row["id"], row["full_name"], row["installation_id"], bool(row["public"])
     )

@@ -4,13 +4,13 @@ A batch is whatever queued up during the previous commit; there is no timer. An 
 single write at once, and a busy one shares each fsync among all that wait. Within a batch each write
 has a savepoint of its own, so that one that fails doesn't affect the others.
 
-A full disk and a database locked by another process are temporary. A write waits and is tried again
-unless its caller says otherwise: a webhook is better refused at once, since GitHub keeps what it sent.
+A full disk, and a database that is locked by another process or can't be reached, are temporary. A write
+waits and is tried again unless its caller says otherwise: a webhook is better refused at once, since GitHub
+keeps what it sent.
 """
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import structlog
 import trio
 
-from bassloop.store.errors import StoreError, StoreFull, StoreLocked, translate_sqlite_error
+from bassloop.store.errors import TEMPORARY, StoreError
 from bassloop.telemetry.tally import Histogram
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from bassloop.store.database import Connection, Database
 
 T = TypeVar("T")
-Change = Callable[[sqlite3.Connection], T]
+Change = Callable[["Connection"], T]
 
 BATCH_LIMIT = 512
 """The most writes in one transaction, and so the most that one failed commit can lose."""
@@ -67,14 +67,12 @@ class WriterStatistics:
 class Writer:
     """The writer thread and its queue. Run `serve` in a nursery; `close` ends it."""
 
-    def __init__(
-        self, connect: Callable[[], sqlite3.Connection], path: Path, room: int, *, patient: bool
-    ) -> None:
-        self._connect = connect
-        self._path = path
+    def __init__(self, database: Database, room: int, *, patient: bool) -> None:
+        self._database = database
         self._patient = patient
         self._stuck_since: float | None = None
         self.stuck_seconds = 0.0
+        self._connection: Connection | None = None
         self._queue: SimpleQueue[_Write | None] = SimpleQueue()
         self._room = trio.Semaphore(room, max_value=room)
         self._size = room
@@ -96,13 +94,14 @@ class Writer:
         are queued. When cancelled, the change happened either completely or not at all, and the
         caller can't know which: make changes repeatable.
 
-        While the disk is full or the database locked, a patient writer tries again until it succeeds
-        or is cancelled. Without `wait`, and from an impatient one, StoreFull or StoreLocked is raised.
+        While the disk is full, or the database locked or out of reach, a patient writer tries again until
+        it succeeds or is cancelled. Without `wait`, and from an impatient one, StoreFull, StoreLocked
+        or StoreUnreachable is raised.
         """
         while True:
             try:
                 result = await self._committed(change)
-            except (StoreFull, StoreLocked) as error:
+            except TEMPORARY as error:
                 if self._stuck_since is None:
                     self._stuck_since = trio.current_time()
                     log.error("the store can't be written", error=str(error))
@@ -121,7 +120,7 @@ class Writer:
         began = time.perf_counter()
         async with self._room:
             if self._closed:
-                raise StoreError(f"database {self._path}: the store is closed")
+                raise StoreError(f"database {self._database}: the store is closed")
             write = _Write(change)
             self._queue.put(write)
             try:
@@ -136,7 +135,7 @@ class Writer:
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run the thread until `close`, and commit the writes that are queued before returning.
 
-        Started once the connection is open; raises what `connect` raises. A cancellation doesn't end
+        Started once the connection is open; raises what connecting raises. A cancellation doesn't end
         the thread, so that tasks that clean up can still write: whoever starts it must close it.
         """
         token = trio.lowlevel.current_trio_token()
@@ -145,12 +144,12 @@ class Writer:
             task_status.started()
 
         def run() -> None:
-            connection = self._connect()
+            self._connection = self._database.connect()
             try:
                 token.run_sync_soon(opened)
-                self._loop(connection, token)
+                self._loop(token)
             finally:
-                connection.close()
+                self._disconnect()
 
         await trio.to_thread.run_sync(run, limiter=trio.CapacityLimiter(1))
 
@@ -160,7 +159,7 @@ class Writer:
             self._closed = True
             self._queue.put(None)
 
-    def _loop(self, connection: sqlite3.Connection, token: trio.lowlevel.TrioToken) -> None:
+    def _loop(self, token: trio.lowlevel.TrioToken) -> None:
         open_ = True
         while open_:
             batch: list[_Write] = []
@@ -174,7 +173,7 @@ class Writer:
                 except Empty:
                     break
             open_ = first is not None
-            self._commit(connection, batch)
+            self._commit(batch)
             token.run_sync_soon(self._deliver, batch)
 
     def _deliver(self, batch: list[_Write]) -> None:
@@ -183,33 +182,51 @@ class Writer:
         for write in batch:
             write.done.set()
 
-    def _commit(self, connection: sqlite3.Connection, batch: list[_Write]) -> None:
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _commit(self, batch: list[_Write]) -> None:
+        database = self._database
         try:
-            connection.execute("BEGIN IMMEDIATE")
+            if self._connection is None:
+                self._connection = database.connect()
+            connection = self._connection
+            database.begin(connection)
             for write in batch:
                 if not write.abandoned:
                     self._apply(connection, write)
-            connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            failure = translate_sqlite_error(error, self._path)
+            database.commit(connection)
+        except (StoreError, database.errors) as error:
+            failure = error if isinstance(error, StoreError) else database.translate(error)
             for write in batch:
                 write.error = write.error or failure
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+            if self._connection is not None:
+                self._roll_back(self._connection)
 
-    def _apply(self, connection: sqlite3.Connection, write: _Write) -> None:
+    def _roll_back(self, connection: Connection) -> None:
+        try:
+            if self._database.in_transaction(connection):
+                connection.execute("ROLLBACK")
+        finally:
+            if self._database.is_lost(connection):
+                self._disconnect()
+
+    def _apply(self, connection: Connection, write: _Write) -> None:
+        database = self._database
         connection.execute("SAVEPOINT change")
         try:
             write.result = write.change(connection)
         except Exception as error:
-            if isinstance(error, sqlite3.Error):
-                write.error = translate_sqlite_error(error, self._path)
+            if isinstance(error, database.errors):
+                write.error = database.translate(error)
                 write.error.__cause__ = error
             else:
                 write.error = error
-            if not connection.in_transaction:  # a full disk ends the whole transaction
-                if isinstance(error, sqlite3.Error):
+            if not database.in_transaction(connection):  # a full disk ends the whole transaction
+                if isinstance(error, database.errors):
                     raise
-                raise sqlite3.OperationalError(f"the transaction was lost: {error}") from error
+                raise database.errors(f"the transaction was lost: {error}") from error
             connection.execute("ROLLBACK TO change")
         connection.execute("RELEASE change")

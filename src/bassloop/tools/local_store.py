@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from bassloop.store import open_store
+from bassloop.store import find_database, open_store
 from bassloop.tools.local_daemon import DaemonError
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ async def use_store(settings: Settings, use: Callable[[Store], Awaitable[T]]) ->
 
 
 def check_database(settings: Settings) -> None:
-    """Raise DaemonError if there is no database."""
-    if not settings.database.is_file():
-        raise DaemonError(
-            f"there is no database {settings.database}; are SQLITE_PATH and DATA_DIR the daemon's?"
-        )
+    """Raise DaemonError if there is no database, and StoreError if it can't be asked."""
+    database = find_database(settings.database)
+    if not database.exists():
+        names = "is DATABASE_URL" if settings.database_url else "are SQLITE_PATH and DATA_DIR"
+        raise DaemonError(f"there is no database {database}; {names} the daemon's?")

@@ -33,7 +33,13 @@ def _folder() -> Path:
 
 @contextmanager
 def registered(settings: Settings) -> Iterator[None]:
-    """Let commands find a daemon with these settings. Where that can't be written, they don't."""
+    """Let commands find a daemon with these settings. Where that can't be written, they don't.
+
+    Nor do they find one with DATABASE_URL, since that has a password in it.
+    """
+    if settings.database_url is not None:
+        yield
+        return
     path = _folder() / f"{os.getpid()}.json"
     places = {name: value for name in PLACES if (value := getattr(settings, name)) is not None}
     places = {"data_dir": settings.data_dir, **places}

@@ -7,6 +7,9 @@ The files of a log that was open at that instant may have more or end in the mid
 after a crash; opening the restored store repairs them, as it does then. Nothing is removed meanwhile,
 since pruning needs the same lock.
 
+A backup has the same form whatever engine the database has: the rows of a PostgreSQL database are copied
+into a file of SQLite's, in one transaction that sees one instant, and from it into an empty database again.
+
 Another backup to the same folder copies what is new. The old copy stays intact until the new one is
 complete: logs are added or grow, which the old database permits; then the database is replaced by
 renaming; then what it doesn't name is removed.
@@ -19,16 +22,27 @@ import json
 import os
 import shutil
 import sqlite3
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bassloop.lifecycle import LogState
 from bassloop.store.artifact_files import artifact_file, artifact_runs, remove_artifacts
-from bassloop.store.database import open_read_only, ownership, restore_marker
+from bassloop.store.engines.sqlite import (
+    SQLiteDatabase,
+    open_read_only,
+    ownership,
+    restore_marker,
+)
 from bassloop.store.errors import StoreError, os_errors, sqlite_errors
 from bassloop.store.logs.log_files import LogFiles
 from bassloop.store.maintenance.integrity import verify_backup
 from bassloop.store.maintenance.log_folders import log_sizes, maintenance_lock, remove_logs
+from bassloop.store.maintenance.transfer import check_empty, copy_store
+
+if TYPE_CHECKING:
+    from bassloop.store.database import Database
 
 ABOUT = "backup.json"
 """The file that makes a folder a backup. It says when it was made, for people."""
@@ -56,7 +70,7 @@ class BackupReport:
     lost: int
 
 
-def back_up(database: Path, blobs: Path, to: Path, *, now: float) -> BackupReport:
+def back_up(database: Database, blobs: Path, to: Path, *, now: float) -> BackupReport:
     """Copy a store into the folder `to`, which is new, empty, or an earlier backup.
 
     Raises BackupError if it is something else, StoreBusy while the store is being pruned, and
@@ -66,7 +80,7 @@ def back_up(database: Path, blobs: Path, to: Path, *, now: float) -> BackupRepor
     about = to / ABOUT
     if to.exists() and not about.is_file() and any(to.iterdir()):
         raise BackupError(f"{to} is neither empty nor a backup: name another folder")
-    with os_errors(to), open_read_only(database), maintenance_lock(blobs):
+    with os_errors(to), database.inspect(), maintenance_lock(blobs):
         (to / BLOBS).mkdir(parents=True, exist_ok=True)
         about.touch()
         fresh = to / f"{DATABASE}.new"
@@ -105,15 +119,19 @@ def back_up(database: Path, blobs: Path, to: Path, *, now: float) -> BackupRepor
     return BackupReport(len(runs), total, size + copied, lost)
 
 
-def _copy_database(database: Path, to: Path) -> None:
+def _copy_database(database: Database, to: Path) -> None:
     """Copy a database as of one instant, into one file without a write-ahead log."""
     to.unlink(missing_ok=True)
-    with (
-        open_read_only(database) as source,
-        sqlite_errors(to),
-        contextlib.closing(sqlite3.connect(to)) as target,
-    ):
-        source.backup(target)  # in one step: with several, each commit would restart it
+    if isinstance(database, SQLiteDatabase):
+        with (
+            database.inspect() as source,
+            sqlite_errors(to),
+            contextlib.closing(sqlite3.connect(to)) as target,
+        ):
+            source.backup(target)  # in one step: with several, each commit would restart it
+    else:
+        copy_store(database, SQLiteDatabase(to, "OFF"))
+    with sqlite_errors(to), contextlib.closing(sqlite3.connect(to)) as target:
         target.execute("PRAGMA journal_mode = DELETE")
 
 
@@ -155,20 +173,22 @@ def _copy_file(path: Path, to: Path) -> int:
 
 
 def restore(
-    backup: Path, database: Path, blobs: Path, *, overwrite: bool = False, now: float
+    backup: Path, database: Database, blobs: Path, *, overwrite: bool = False, now: float
 ) -> list[Path]:
     """Make the store in these places what the backup is.
 
-    A store that was there is moved aside, never removed; returns the paths that it was moved to. When
-    killed in between, no daemon starts until the backup is restored again, which completes it.
+    A store that was there is moved aside, never removed; returns the paths that it was moved to. But a
+    PostgreSQL database must be empty. When killed in between, no daemon starts until the backup is restored
+    again, which completes it.
 
     Raises BackupError if the backup isn't intact, or if there is a store and `overwrite` is false;
-    StoreUnusable while a daemon has the store open; and StoreError.
+    StoreUnusable while a daemon has the store open, or if rows are in a PostgreSQL database; and StoreError.
     """
     if not (backup / ABOUT).is_file() or not (backup / DATABASE).is_file():
         raise BackupError(f"{backup} is no backup: it has no {ABOUT} and {DATABASE}")
-    interrupted = restore_marker(database).exists()
-    existing = [path for path in (database, blobs) if path.exists()]
+    path = database.path if isinstance(database, SQLiteDatabase) else None
+    interrupted = path is not None and restore_marker(path).exists()
+    existing = [each for each in (path, blobs) if each is not None and each.exists()]
     if existing and not overwrite and not interrupted:
         raise BackupError(
             f"there is data already in {existing[0]}: say --overwrite to move it aside"
@@ -176,17 +196,40 @@ def restore(
     wrong = [each.what for each in verify_backup(backup / DATABASE, backup / BLOBS)]
     if wrong:
         raise BackupError(f"the backup in {backup} is not whole: {'; '.join(wrong[:5])}")
-    with os_errors(database):
-        database.parent.mkdir(parents=True, exist_ok=True)
+    with os_errors(blobs):
         blobs.parent.mkdir(parents=True, exist_ok=True)
-        with ownership(database):
-            return _replace_store(backup, database, blobs, now)
+        if path is None:
+            return _restore_rows(backup, database, blobs, now)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with ownership(path):
+            return _replace_store(backup, path, blobs, now)
+
+
+def _restore_rows(backup: Path, database: Database, blobs: Path, now: float) -> list[Path]:
+    """Copy a backup's logs, and then its rows, all at once: until then, the database is empty."""
+    fresh_blobs = _copy_blobs(backup, blobs)
+    with tempfile.TemporaryDirectory(dir=blobs.parent) as folder:
+        copy = SQLiteDatabase(Path(folder) / DATABASE, "OFF")
+        shutil.copyfile(backup / DATABASE, copy.path)
+        copy.prepare()  # it may be of an older version
+        check_empty(database)
+        with database.ownership():
+            aside = blobs.with_name(f"{blobs.name}.before-{now:.0f}")
+            moved = [blobs.rename(aside)] if blobs.exists() else []
+            fresh_blobs.rename(blobs)
+            copy_store(copy, database)
+    return moved
+
+
+def _copy_blobs(backup: Path, blobs: Path) -> Path:
+    fresh = blobs.with_name(f"{blobs.name}.copy")
+    shutil.rmtree(fresh, ignore_errors=True)
+    shutil.copytree(backup / BLOBS, fresh)
+    return fresh
 
 
 def _replace_store(backup: Path, database: Path, blobs: Path, now: float) -> list[Path]:
-    fresh, fresh_blobs = (path.with_name(f"{path.name}.copy") for path in (database, blobs))
-    shutil.rmtree(fresh_blobs, ignore_errors=True)
-    shutil.copytree(backup / BLOBS, fresh_blobs)
+    fresh, fresh_blobs = database.with_name(f"{database.name}.copy"), _copy_blobs(backup, blobs)
     shutil.copyfile(backup / DATABASE, fresh)
     os.sync()
     fresh = fresh.rename(restore_marker(database))  # until this is in place, no daemon starts

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from bassloop.lifecycle import LogState
 from bassloop.store import steps
 from bassloop.store.artifact_files import artifact_file
-from bassloop.store.database import open_read_only
+from bassloop.store.engines.sqlite import SQLiteDatabase, open_read_only
 from bassloop.store.errors import StoreError, StoreUnusable
 from bassloop.store.journals import find_broken_links
 from bassloop.store.logs.appender import repair_log
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from bassloop.store.engine import Connection, Row
+    from bassloop.store.database import Connection, Database, ResultRow
 
 _CHUNK = 1024 * 1024
 
@@ -47,13 +47,13 @@ class Defect:
 
 
 class DatabaseDamaged(StoreUnusable):
-    """SQLite can't read all of the database: only salvaging helps."""
+    """The engine can't read all of the database: only salvaging helps."""
 
 
-def check_store(database: Path, blobs: Path, *, in_use: bool) -> Iterator[Defect]:
+def check_store(database: Database, blobs: Path, *, in_use: bool) -> Iterator[Defect]:
     """Find what is wrong with a store, and change nothing. Raises as `check` does."""
-    with open_read_only(database) as connection:
-        yield from check(connection, blobs, in_use=in_use)
+    with database.inspect() as connection:
+        yield from check(database, connection, blobs, in_use=in_use)
 
 
 def verify_backup(database: Path, blobs: Path) -> Iterator[Defect]:
@@ -63,26 +63,31 @@ def verify_backup(database: Path, blobs: Path) -> Iterator[Defect]:
     that failed.
     """
     with open_read_only(database, at_rest=True) as connection:
-        yield from check(connection, blobs, in_use=True, strays=False)
+        yield from check(SQLiteDatabase(database), connection, blobs, in_use=True, strays=False)
 
 
 def check(
-    db: Connection, blobs: Path, *, repair: bool = False, in_use: bool = False, strays: bool = True
+    database: Database,
+    db: Connection,
+    blobs: Path,
+    *,
+    repair: bool = False,
+    in_use: bool = False,
+    strays: bool = True,
 ) -> Iterator[Defect]:
     """Find what is wrong with a store, one defect after the other.
 
     Raises DatabaseDamaged if the database isn't sound, since then nothing else that it says can be
-    trusted; sqlite3.Error; and StoreError.
+    trusted; the engine's errors; and StoreError.
 
     Args:
         repair: repair each defect; the connection must be able to write, and nobody may use the store.
         in_use: a daemon uses the store; leave out what it is writing or pruning.
         strays: look for files that belong to no row.
     """
-    problems = [row[0] for row in db.execute("PRAGMA integrity_check(20)")]
-    if problems != ["ok"]:
+    if problems := database.damage(db):
         raise DatabaseDamaged("the database is damaged: " + "; ".join(problems))
-    yield from _check_references(db, repair)
+    yield from _check_references(database, db, repair)
     # What was changed can't be known, so a journal isn't repaired.
     yield from map(Defect, find_broken_links(db))
     yield from _check_logs(db, blobs, repair, in_use)
@@ -91,10 +96,10 @@ def check(
         yield from _check_strays(db, blobs, repair, in_use)
 
 
-def _check_references(db: Connection, repair: bool) -> Iterator[Defect]:
+def _check_references(database: Database, db: Connection, repair: bool) -> Iterator[Defect]:
     """Find rows that refer to missing rows. They are removed, repeatedly, since others refer to them."""
-    while found := db.execute("PRAGMA foreign_key_check").fetchall():
-        for table, rowid, parent, _ in found:
+    while found := database.dangling_rows(db):
+        for table, rowid, parent in found:
             what = f"row {rowid} of {table} refers to one of {parent} that is not there"
             if not repair:
                 yield Defect(what)
@@ -148,7 +153,7 @@ def _is_stored(db: Connection, step: int) -> bool:
     return bool(db.execute("SELECT 1 FROM vertexes WHERE id = ?", (step,)).fetchone())
 
 
-def _repair_log(db: Connection, files: LogFiles, row: Row) -> str:
+def _repair_log(db: Connection, files: LogFiles, row: ResultRow) -> str:
     """Repair a log from its bytes, with a new index, and return what became of it."""
     files.lines.unlink(missing_ok=True)
     now = repair_log(files)

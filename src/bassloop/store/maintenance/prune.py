@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from bassloop.store.engine import Connection, Engine
+    from bassloop.store.database import Connection
+    from bassloop.store.engine import Engine
     from bassloop.store.maintenance.retention import Retention
 
 MIN_DELIVERY_SECONDS = 8 * 86400.0

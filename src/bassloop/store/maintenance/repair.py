@@ -7,38 +7,40 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bassloop.store.database import connect, ownership, prepare
-from bassloop.store.errors import StoreError, StoreUnusable, translate_sqlite_error
+from bassloop.store.engines.sqlite import SQLiteDatabase, connect, prepare
+from bassloop.store.errors import StoreError, StoreUnusable
 from bassloop.store.maintenance.integrity import DatabaseDamaged, Defect, check
 from bassloop.store.maintenance.log_folders import maintenance_lock
+from bassloop.store.schema import TEMPORARY_TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_TEMPORARY = frozenset({"runtimes", "services"})
-"""Tables of what is connected now, which are empty at every start."""
+    from bassloop.store.database import Database
 
 
-def repair_store(database: Path, blobs: Path, *, now: float) -> Iterator[Defect]:
+def repair_store(database: Database, blobs: Path, *, now: float) -> Iterator[Defect]:
     """Find what is wrong with a store that nobody uses, and repair what can be repaired.
 
-    A damaged database is moved aside, and replaced by what can still be read of it. Raises
+    A damaged file of SQLite's is moved aside, and replaced by what can still be read of it. Raises
     StoreUnusable while a daemon has the store open, StoreBusy, and StoreError.
     """
-    with ownership(database), maintenance_lock(blobs):
+    with database.ownership(), maintenance_lock(blobs):
         try:
             yield from _repair(database, blobs)
         except DatabaseDamaged as error:
-            yield _replace_database(database, str(error), now)
+            if not isinstance(database, SQLiteDatabase):
+                raise
+            yield _replace_database(database.path, str(error), now)
             yield from _repair(database, blobs)
 
 
-def _repair(database: Path, blobs: Path) -> Iterator[Defect]:
+def _repair(database: Database, blobs: Path) -> Iterator[Defect]:
     try:
-        with contextlib.closing(connect(database, "FULL")) as connection:
-            yield from check(connection, blobs, repair=True)
-    except sqlite3.DatabaseError as error:
-        translated = translate_sqlite_error(error, database)
+        with contextlib.closing(database.connect()) as connection:
+            yield from check(database, connection, blobs, repair=True)
+    except database.errors as error:
+        translated = database.translate(error)
         if isinstance(translated, StoreUnusable) and "damaged" in str(translated):
             raise DatabaseDamaged(str(translated)) from error
         raise translated from error
@@ -87,7 +89,7 @@ def salvage(damaged: Path, fresh: Path) -> dict[str, tuple[int, bool]]:
         ]
         target.execute("BEGIN")
         for table in tables:
-            if table not in _TEMPORARY:
+            if table not in TEMPORARY_TABLES:
                 copied[table] = _copy_table(source, target, table)
         target.execute("COMMIT")
         target.execute("PRAGMA wal_checkpoint(TRUNCATE)")

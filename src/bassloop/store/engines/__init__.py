@@ -1,0 +1,37 @@
+"""The engines: what differs between the databases that the store can be in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bassloop.store.engines.sqlite import SQLiteDatabase
+from bassloop.store.errors import StoreUnusable
+
+if TYPE_CHECKING:
+    from bassloop.store.database import Database
+
+
+def find_database(location: Path | str, synchronous: str = "FULL") -> Database:
+    """Return the database at an address of PostgreSQL's, or in a file of SQLite's.
+
+    Raises StoreUnusable if the driver for PostgreSQL isn't installed.
+
+    Args:
+        synchronous: SQLite's setting of this name.
+    """
+    if isinstance(location, str) and "://" in location:
+        try:
+            from bassloop.store.engines.postgresql import PostgreSQLDatabase
+        except ImportError as error:
+            raise StoreUnusable(
+                "DATABASE_URL names a PostgreSQL database, for which the driver isn't installed: "
+                "pip install 'bassloop[postgresql]'"
+            ) from error
+        return PostgreSQLDatabase(location)
+    return SQLiteDatabase(Path(location), synchronous)
+
+
+def is_served(location: Path | str) -> bool:
+    """Return whether a daemon has the database in this place open now. Raises StoreError."""
+    return find_database(location).is_served()

@@ -1,0 +1,282 @@
+"""SQLite: how the database file is opened, and what is refused and why."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, cast
+
+from sqlite_utils import Database
+
+from bassloop.store.database import DanglingRow
+from bassloop.store.errors import StoreUnusable, sqlite_errors, translate_sqlite_error
+from bassloop.store.schema import APPLICATION_ID, migrations
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from bassloop.store.database import Connection
+    from bassloop.store.errors import StoreError
+
+BUSY_TIMEOUT_MS = 5000
+"""How long a connection waits for another process that writes, such as a command beside the daemon."""
+
+OLDEST_SQLITE = (3, 37, 0)
+"""The first version with STRICT tables."""
+
+SYNCHRONOUS = frozenset({"OFF", "NORMAL", "FULL", "EXTRA"})
+
+
+def connect(path: Path, synchronous: str) -> sqlite3.Connection:
+    """Return a connection in autocommit mode, for any thread, one at a time."""
+    connection = sqlite3.connect(
+        path, timeout=BUSY_TIMEOUT_MS / 1000, isolation_level=None, check_same_thread=False
+    )
+    try:
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {synchronous}")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA trusted_schema = OFF")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_reader(path: Path, synchronous: str) -> sqlite3.Connection:
+    """Return a connection like `connect`'s that SQLite keeps from writing."""
+    connection = connect(path, synchronous)
+    connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+@contextlib.contextmanager
+def open_read_only(path: Path, *, at_rest: bool = False) -> Iterator[sqlite3.Connection]:
+    """Open a database that may be in use, damaged, or a backup, for reading only.
+
+    Raises StoreUnusable if there is no database of bassloop, and StoreError for what SQLite raises
+    inside.
+
+    Args:
+        at_rest: nobody writes the file, so that its folder needn't be writable.
+    """
+    if not path.is_file():
+        raise StoreUnusable(
+            f"there is no database {path}; are SQLITE_PATH and DATA_DIR the daemon's?"
+        )
+    uri = f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if at_rest else ''}"
+    with (
+        sqlite_errors(path),
+        contextlib.closing(
+            sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_MS / 1000, isolation_level=None)
+        ) as connection,
+    ):
+        connection.row_factory = sqlite3.Row
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        if application != APPLICATION_ID:
+            raise StoreUnusable(f"{path} is not a database of bassloop")
+        yield connection
+
+
+def prepare(path: Path, synchronous: str) -> None:
+    """Create the database if it is missing, and migrate an older one.
+
+    Raises StoreUnusable for a database of another program or of a newer version, and for one that
+    can't be read or written.
+    """
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        raise StoreUnusable(
+            f"SQLite {sqlite3.sqlite_version} is too old: version "
+            f"{'.'.join(map(str, OLDEST_SQLITE))} or newer is needed"
+        )
+    if synchronous not in SYNCHRONOUS:
+        raise ValueError(f"synchronous must be one of {sorted(SYNCHRONOUS)}, not {synchronous!r}")
+    if path.is_dir():
+        raise StoreUnusable(f"database {path} is a directory: point SQLITE_PATH at a file")
+    if restore_marker(path).exists():
+        raise StoreUnusable(
+            f"database {path}: a restore was interrupted; run `bassloop restore` again"
+        )
+    with sqlite_errors(path):
+        if path.exists():
+            _refuse_foreign(path)
+        with contextlib.closing(connect(path, synchronous)) as connection:
+            _migrate(connection, path)
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    database = Database(connection)
+    applied = {migration.name for migration in migrations().applied(database)}
+    with contextlib.closing(sqlite3.connect(":memory:")) as empty:
+        ours = {migration.name for migration in migrations().pending(Database(empty))}
+    if newer := applied - ours:
+        raise StoreUnusable(
+            f"database {path} was made by a newer bassloop (it has {', '.join(sorted(newer))}): "
+            "upgrade this one, or point SQLITE_PATH at another file"
+        )
+    migrations().apply(database)
+
+
+def _refuse_foreign(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_MS / 1000)) as connection:
+        tables = {
+            name
+            for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type='table'")
+        }
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+    if not tables or application == APPLICATION_ID:
+        return
+    if "schema_migrations" in tables and "vertexes" in tables:
+        raise StoreUnusable(
+            f"database {path} belongs to the original Bass Loop (the Go program) and is left as it "
+            "is: point SQLITE_PATH at a new file"
+        )
+    raise StoreUnusable(
+        f"database {path} belongs to another program and is left as it is: point SQLITE_PATH at a "
+        "new file"
+    )
+
+
+def restore_marker(path: Path) -> Path:
+    """Return the path of the file that exists while a backup is restored over a database."""
+    return path.with_name(f"{path.name}.restoring")
+
+
+def make_directory(path: Path) -> None:
+    """Create the directory of a database. Raises StoreUnusable."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreUnusable(
+            f"database {path} cannot be made ({error}): its directory must be writable"
+        ) from error
+
+
+@contextlib.contextmanager
+def ownership(path: Path) -> Iterator[None]:
+    """Hold the lock that makes this process the daemon of a database.
+
+    The lock ends with the process, however that ends. Raises StoreUnusable if another process has it.
+    """
+    lock = path.with_name(path.name + ".lock")
+    try:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreUnusable(
+            f"database {path} cannot be locked ({error}): its directory must be writable"
+        ) from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreUnusable(
+                f"database {path} is locked: another bassloop serves it; end that one, or point "
+                "SQLITE_PATH at another file"
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@dataclass(frozen=True)
+class SQLiteDatabase:
+    """A database in a file.
+
+    Args:
+        synchronous: SQLite's setting of this name.
+    """
+
+    path: Path
+    synchronous: str = "FULL"
+    errors: type[Exception] = sqlite3.Error
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def translate(self, error: Exception) -> StoreError:
+        return translate_sqlite_error(cast("sqlite3.Error", error), self.path)
+
+    def exists(self) -> bool:
+        return self.path.is_file()
+
+    @contextlib.contextmanager
+    def inspect(self) -> Iterator[sqlite3.Connection]:
+        with open_read_only(self.path) as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[sqlite3.Connection]:
+        with open_read_only(self.path) as connection:
+            connection.execute("BEGIN")
+            yield connection
+
+    def prepare(self) -> None:
+        make_directory(self.path)
+        prepare(self.path, self.synchronous)
+
+    @contextlib.contextmanager
+    def ownership(self) -> Iterator[None]:
+        make_directory(self.path)
+        with ownership(self.path):
+            yield
+
+    def is_served(self) -> bool:
+        try:
+            with ownership(self.path):
+                return False
+        except StoreUnusable:
+            return True
+
+    def connect(self) -> sqlite3.Connection:
+        return connect(self.path, self.synchronous)
+
+    def connect_reader(self) -> sqlite3.Connection:
+        return connect_reader(self.path, self.synchronous)
+
+    def begin(self, connection: Connection) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+
+    def commit(self, connection: Connection) -> None:
+        connection.execute("COMMIT")
+
+    def in_transaction(self, connection: Connection) -> bool:
+        return cast("sqlite3.Connection", connection).in_transaction
+
+    def is_lost(self, connection: Connection) -> bool:
+        return False
+
+    def damage(self, connection: Connection) -> list[str]:
+        problems = [row[0] for row in connection.execute("PRAGMA integrity_check(20)")]
+        return [] if problems == ["ok"] else problems
+
+    def dangling_rows(self, connection: Connection) -> list[DanglingRow]:
+        found = connection.execute("PRAGMA foreign_key_check").fetchall()
+        return [DanglingRow(table, number, parent) for table, number, parent, _ in found]
+
+    def scan(self, connection: Connection, sql: str) -> Iterator[sqlite3.Row]:
+        yield from connection.execute(sql)
+
+    def set_sequences(self, connection: Connection) -> None:
+        pass  # SQLite does so itself
+
+    def touch(self, connection: Connection) -> None:
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+
+    def created_at(self, connection: Connection) -> float:
+        query = "SELECT min(applied_at) FROM _sqlite_migrations"
+        (first,) = connection.execute(query).fetchone()
+        applied = datetime.fromisoformat(first)
+        return (applied if applied.tzinfo else applied.replace(tzinfo=UTC)).timestamp()
+
+    def size(self, connection: Connection) -> int:
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        (page,) = connection.execute("PRAGMA page_size").fetchone()
+        return int(pages) * int(page)

