@@ -11,12 +11,16 @@ from click.testing import CliRunner, Result
 
 from bassloop.cli import cli
 from bassloop.store import find_database, open_store
+from bassloop.store.engines.postgresql import PostgreSQLDatabase
 
 from ..store.test_retention import logged
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
+    from bassloop.store.database import Connection
+    from bassloop.store.engines.postgresql import PostgreSQLRow
     from tests.databases import PostgreSQLServer
 
 DAY = 86400.0
@@ -122,6 +126,54 @@ def test_a_backup_is_restored_to_an_empty_database_on_a_server(
     said = data.command("restore", str(tmp_path / "to"), "--overwrite")
     assert "isn't empty, and is left as it is" in said.output
     postgresql.drop(data.location)
+
+
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+def test_migrate_moves_all_rows_to_an_empty_database(
+    data: Data, postgresql: PostgreSQLServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = trio.run(data.make)
+    old, new = data.location, postgresql.create(empty=True)
+    said = data.command("migrate", new)
+    assert said.exit_code == 0, said.output
+    assert "           2  runs\n" in said.output
+    assert f"copied to {find_database(new)}, read back, and compared" in said.output
+    said = data.command("migrate", new)
+    assert said.exit_code == 1
+    assert "isn't empty, and is left as it is" in said.output
+    assert "isn't an address such as" in data.command("migrate", "loop.db").output
+    for location in (old, new):
+        data.location = location
+        assert trio.run(data.runs) == list(reversed(made))
+    monkeypatch.setenv("DATABASE_URL", new)
+    assert data.command("check").output == "all is well\n"
+    postgresql.drop(new)
+
+
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+def test_migrate_leaves_the_new_database_empty_if_what_it_reads_back_differs(
+    data: Data, postgresql: PostgreSQLServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trio.run(data.make)
+    new = postgresql.create(empty=True)
+    scan = PostgreSQLDatabase.scan
+
+    def skip_one(
+        self: PostgreSQLDatabase, connection: Connection, sql: str
+    ) -> Iterator[PostgreSQLRow]:
+        rows = scan(self, connection, sql)
+        if "FROM runs" in sql:
+            next(rows)
+        yield from rows
+
+    monkeypatch.setattr(PostgreSQLDatabase, "scan", skip_one)
+    said = data.command("migrate", new)
+    assert said.exit_code == 1
+    assert "runs: 2 rows were copied, and 1 read back" in said.output
+    monkeypatch.undo()
+    data.location = new
+    assert trio.run(data.runs) == []
+    postgresql.drop(new)
 
 
 def test_check_finds_and_repairs(data: Data) -> None:
