@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import asyncssh
 import pytest
 
+from bassloop.checks.actions import Control, NotAllowed
+from bassloop.github import User
 from bassloop.store import open_store
-from tests.checks.test_actions import PULL, press, pulled
-from tests.checks.test_statements import SigningRuntime
+from tests.checks.test_actions import PULL, buttons, conclusions, press, pulled
+from tests.checks.test_statements import KEY, SigningRuntime, list_keys, signing_runner
 from tests.small_loop import START, SmallLoop, small_loop
 from tests.until import until
 
@@ -24,6 +26,7 @@ TRUSTED_KEY = asyncssh.generate_private_key("ssh-ed25519")
 BOTH = '[trust]\nrunners = ["alice"]\n[trust.checks]\nit = "both"\n'
 TRUSTED = '[trust]\nrunners = ["alice"]\n[trust.checks]\nit = "trusted"\n'
 SPOT = '[trust]\nrunners = ["alice"]\nspot_check = 1.0\n'
+NAMED = '[trust]\nrunners = ["alice"]\n'
 SIGNED = "[trust]\nrequire_signature = true\n"
 
 
@@ -329,3 +332,122 @@ async def test_whoever_cancels_their_own_verification_has_nothing_green(
         await its.inbox.finished("g")
         assert its.check_run()["conclusion"] == "action_required"
         assert "cancelled by octocat" in said(its.check_run())
+
+
+# --- the button ---------------------------------------------------------------------------------------
+
+
+async def test_a_press_has_a_trusted_runner_say_the_same_and_both_are_linked(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with (
+        a_loop(make_repository, tmp_path, NAMED) as its,
+        its.runner() as sender,
+        trusted_runner(its) as trusted,
+    ):
+        first = await checked(its)
+        assert first["conclusion"] == "success"
+        assert buttons(its, "it") == ["verify"]
+        assert await press(its, "verify", "pressed", name="it", sender="alice") == "done"
+        second = its.check_run()
+        assert (second["id"] != first["id"], second["conclusion"]) == (True, "success")
+        assert "verified by alice: same thunk, same outcome as on octocat's runner" in said(second)
+        assert first["external_id"] in said(second)
+        assert [len(sender.told), len(trusted.told)] == [1, 1]
+        assert trusted.told[0]["bassloop-isolation"] == trusted.told[0]["bassloop-head"]
+        runs = [await its.store.runs.get(each["external_id"]) for each in (first, second)]
+        assert len({run.thunk_digest for run in runs if run}) == 1
+        assert runs[0] is not None
+        entries = await its.store.journals.newest(runs[0].repository_id)
+        actions = [each.action for each in entries]
+        assert actions == ["verified", "signed", "started", "asked to verify", "started"]
+
+
+async def test_what_a_trusted_runner_found_is_not_undone_by_running_again(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with (
+        a_loop(make_repository, tmp_path, NAMED, PULL) as its,
+        its.runner() as sender,
+        trusted_runner(its, failure="exit status 1: sh -c true"),
+    ):
+        assert (await checked(its))["conclusion"] == "success"
+        await press(its, "verify", "pressed", name="it", sender="alice")
+        differing = its.check_run()
+        assert differing["conclusion"] == "failure"
+        assert "differs: it passed on octocat's runner" in said(differing)
+        await press(its, "rerun", "again", name="it", sender="octocat")
+        assert len(sender.told) == 2
+        assert its.check_run()["conclusion"] == "failure"
+        assert differing["external_id"] in said(its.check_run())
+
+
+async def test_a_trusted_runners_word_counts_if_it_passes_what_failed(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with (
+        a_loop(make_repository, tmp_path, NAMED) as its,
+        trusted_runner(its) as trusted,
+        signing_runner(its, failure="exit status 1"),
+    ):
+        list_keys(its, KEY)
+        assert (await checked(its))["conclusion"] == "failure"
+        assert buttons(its, "it") == ["rerun", "verify"]
+        await press(its, "verify", "pressed", name="it", sender="alice")
+        assert "differs: it failed on octocat's runner" in said(its.check_run())
+        assert its.check_run()["conclusion"] == "success"
+        assert len(trusted.told) == 1
+
+
+async def test_only_who_can_write_has_a_trusted_runner_run_something(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with a_loop(make_repository, tmp_path, NAMED, PULL) as its, AsyncExitStack() as stack:
+        its.standin.add_user("stranger")
+        await stack.enter_async_context(its.runner("stranger"))
+        trusted = await stack.enter_async_context(trusted_runner(its))
+        await pulled(its, "g1")
+        await its.inbox.finished("g1")
+        answer = await press(its, "verify", "no", name="it", sender="stranger", fork="stranger")
+        assert "stranger may not have this check verified" in answer
+        # A press is no approval of a fork's head.
+        await press(its, "verify", "yes", name="it", sender="alice", fork="stranger")
+        assert its.check_run()["conclusion"] == "action_required"
+        assert not trusted.told
+        await press(its, "approve", "approved", name="it", sender="alice", fork="stranger")
+        await until(lambda: its.check_run()["conclusion"] == "success")
+        assert len(trusted.told) == 1
+
+
+async def test_a_page_asks_once_however_often_it_is_pressed(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with (
+        a_loop(make_repository, tmp_path, NAMED) as its,
+        its.runner(),
+        trusted_runner(its) as trusted,
+    ):
+        run = (await checked(its))["external_id"]
+        control = Control(its.loop, its.inbox)
+        assert await control.is_verifiable(run)
+        alice = its.standin.account("alice")
+        by = User(alice.id, "", alice.login)
+        assert [await control.verify(run, by), await control.verify(run, by)] == [True, False]
+        await until(lambda: conclusions(its, "it") == ["success", "success"])
+        assert len(trusted.told) == 1
+        reader = its.standin.add_user("reader", permission="read")
+        with pytest.raises(NotAllowed):
+            await control.verify(run, User(reader.id, "", reader.login))
+
+
+async def test_without_a_named_runner_there_is_no_button(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with (
+        a_loop(make_repository, tmp_path, SIGNED.replace("true", "false")) as its,
+        its.runner(),
+    ):
+        run = (await checked(its))["external_id"]
+        assert buttons(its, "it") == []
+        assert not await Control(its.loop, its.inbox).is_verifiable(run)
+        assert "ignored" in await press(its, "verify", "no", name="it", sender="alice")

@@ -104,6 +104,8 @@ class FakePermissions:
 class FakeControl:
     """Remembers what was asked for, and refuses what it is told to."""
 
+    verifiable: frozenset[str] = frozenset({"verifiable"})
+
     def __init__(self) -> None:
         self.asked: list[tuple[str, str, str]] = []
         self.refusal: Exception | None = None
@@ -118,6 +120,14 @@ class FakeControl:
     async def rerun(self, run_id: str, by: Visitor) -> bool:
         await self._do("rerun", run_id, by)
         return True
+
+    async def verify(self, run_id: str, by: Visitor) -> bool:
+        await self._do("verify", run_id, by)
+        return True
+
+    async def is_verifiable(self, run_id: str) -> bool:
+        await trio.lowlevel.checkpoint()
+        return run_id in self.verifiable
 
     async def _do(self, what: str, run_id: str, by: Visitor) -> None:
         await trio.lowlevel.checkpoint()

@@ -17,7 +17,7 @@ from .site import FakeControl, Site, a_site
 if TYPE_CHECKING:
     from pathlib import Path
 
-DEEDS = ("cancel", "approve")
+DEEDS = ("cancel", "approve", "verify")
 
 
 async def post(site: Site, path: str, headers: dict[str, str], **form: str) -> Any:
@@ -36,7 +36,7 @@ def control(site: Site) -> FakeControl:
     return site.context.control
 
 
-@pytest.mark.parametrize("deed", DEEDS)
+@pytest.mark.parametrize("deed", ["cancel", "approve"])
 async def test_a_form_of_ones_own_session_does_it(tmp_path: Path, deed: str) -> None:
     async with a_site(tmp_path) as site:
         await site.run("r")
@@ -107,6 +107,7 @@ async def test_a_page_offers_what_its_reader_may_do_now(tmp_path: Path) -> None:
         await site.queued("waits", head_branch=None, check_name="waits")
         await site.queued("own", head_branch="main", check_name="own")
         await site.run("over", check_name="over")
+        await site.run("verifiable", check_name="verifiable")
         own = await site.signed_in(1, "octocat")
         writer = await site.signed_in(7, "hubot", r2="write")
         other = await site.signed_in(8, "reader", r2="read")
@@ -114,6 +115,8 @@ async def test_a_page_offers_what_its_reader_may_do_now(tmp_path: Path) -> None:
         assert await words(site, "waits", writer) == ["Run again", "Cancel", "Approve"]
         assert await words(site, "waits", own) == ["Run again", "Cancel"]
         assert await words(site, "own", writer) == ["Run again", "Cancel"]
+        assert "Run on a trusted runner" in await words(site, "verifiable", writer)
+        assert await words(site, "verifiable", own) == ["Run again"]
         assert await words(site, "over", writer) == await words(site, "over", own) == ["Run again"]
         assert await words(site, "over", other) == []
         assert 'class="when-ended" hidden' in await page_of(site, "own", writer)

@@ -45,18 +45,22 @@ class PolicyCache:
         However many ask at once, it is read once. Raises PolicyError if the owners' file can't be used,
         and GitHubError if it can't be read.
         """
-        rules = self._owners.get(repository.id)
+        return await self.policy_of(repository.id, repository.full_name, repo)
+
+    async def policy_of(self, repository_id: int, full_name: str, repo: GitHubRepository) -> Policy:
+        """Return the policy of the repository with this id and name, as :meth:`policy_for` does."""
+        rules = self._owners.get(repository_id)
         if rules is None:
             generation = self._owners.generation
             rules = await self._reading.share(
-                (repository.id, generation), partial(self._read, repository, repo, generation)
+                (repository_id, generation), partial(self._read, repository_id, repo, generation)
             )
-        return resolve_policy(self.base, self.operator, repository.full_name, rules)
+        return resolve_policy(self.base, self.operator, full_name, rules)
 
-    async def _read(self, repository: Repository, repo: GitHubRepository, generation: int) -> Rules:
+    async def _read(self, repository_id: int, repo: GitHubRepository, generation: int) -> Rules:
         content = await repo.file(OWNERS_FILE, None)
         rules = Rules() if content is None else read_rules(content)
-        self._owners.store(repository.id, rules, generation=generation)
+        self._owners.store(repository_id, rules, generation=generation)
         return rules
 
     def apply_event(self, event: Event) -> None:

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid5
 
 import structlog
+import trio
 
 from bassloop import store
 from bassloop.access.permissions import WRITE, at_least
+from bassloop.checks.check_output import VERIFY
+from bassloop.checks.check_request import is_verifiable
 from bassloop.checks.conclude import conclude, end_run
 from bassloop.github import GitHubError, User
 from bassloop.lifecycle import RunState
@@ -31,6 +34,12 @@ log = structlog.get_logger(__name__)
 
 RERUNS = UUID("5f1c8b0e-6f0e-5c0a-9d57-0d2a4a3c9b11")
 """The namespace of the ids of deliveries that the loop makes to run a check again."""
+VERIFICATIONS = UUID("c1f2b7a0-52a3-5b0d-8f0e-7c1d3a9e4b62")
+"""The same for those that have a trusted runner confirm a run."""
+
+
+POLICY_SECONDS = 2.0
+"""How long a page waits for GitHub to say what a repository's policy is."""
 
 
 class NotAllowed(Exception):
@@ -67,22 +76,75 @@ class Control:
 
         Raises NotAllowed and PermissionUnknown.
         """
-        loop, store = self.loop, self.loop.store
-        run, check_run = await store.runs.get(run_id), await store.checks.of_run(run_id)
-        if run is None or check_run is None or check_run.github_id is None or not run.ended:
+        found = await self._ended(run_id)
+        if found is None:
             return False
+        run, check_run = found
         try:
-            await require_writer(loop, check_run, by, "run this check again", own=run)
-            owner, _, name = check_run.repository.partition("/")
-            repo = loop.github.repository(check_run.installation_id, owner, name)
-            sender = User(by.id, "", by.login)
-            payload = await repo.rerequest_payload(check_run.github_id, run.head_branch, sender)
+            await require_writer(self.loop, check_run, by, "run this check again", own=run)
+            payload = await self._rerequest_payload(run, check_run, by)
         except GitHubError as error:
             raise PermissionUnknown(str(error)) from error
         log.info("run again", run=run_id, by=by.login)
         # However often somebody asks: one run is run again once.
         guid = str(uuid5(RERUNS, run_id))
         return await self.inbox.add_fetched(guid, "check_run", json.dumps(payload).encode())
+
+    async def is_verifiable(self, run_id: str) -> bool:
+        """Return whether a trusted runner can confirm a run. False if GitHub doesn't say so soon."""
+        found = await self._ended(run_id)
+        if found is not None:
+            with trio.move_on_after(POLICY_SECONDS):
+                return await is_verifiable(self.loop, *found)
+        return False
+
+    async def verify(self, run_id: str, by: Person) -> bool:
+        """Have a trusted runner confirm a run, as GitHub's button would; return False if that can't be.
+
+        Raises NotAllowed and PermissionUnknown.
+        """
+        found = await self._ended(run_id)
+        if found is None:
+            return False
+        run, check_run = found
+        try:
+            await require_writer(self.loop, check_run, by, "have this check verified")
+            if not await is_verifiable(self.loop, run, check_run):
+                return False
+            payload = await self._rerequest_payload(run, check_run, by)
+        except GitHubError as error:
+            raise PermissionUnknown(str(error)) from error
+        pressed = {
+            **payload,
+            "action": "requested_action",
+            "requested_action": {"identifier": VERIFY.identifier},
+        }
+        log.info("run on a trusted runner", run=run_id, by=by.login)
+        # However often somebody asks: once for each run that there is of the check.
+        newest = await self.loop.store.runs.newest(
+            1,
+            public_only=False,
+            repository=run.repository,
+            head_sha=run.head_sha,
+            check_name=run.check_name,
+        )
+        guid = str(uuid5(VERIFICATIONS, f"{run_id} {newest.items[0].id}"))
+        return await self.inbox.add_fetched(guid, "check_run", json.dumps(pressed).encode())
+
+    async def _ended(self, run_id: str) -> tuple[Run, CheckRun] | None:
+        """Return an ended run with its check run on GitHub, or None."""
+        store = self.loop.store
+        run, check_run = await store.runs.get(run_id), await store.checks.of_run(run_id)
+        if run is None or check_run is None or check_run.github_id is None or not run.ended:
+            return None
+        return run, check_run
+
+    async def _rerequest_payload(self, run: Run, check_run: CheckRun, by: Person) -> dict[str, Any]:
+        owner, _, name = check_run.repository.partition("/")
+        repo = self.loop.github.repository(check_run.installation_id, owner, name)
+        assert check_run.github_id is not None
+        sender = User(by.id, "", by.login)
+        return await repo.rerequest_payload(check_run.github_id, run.head_branch, sender)
 
 
 async def require_writer(

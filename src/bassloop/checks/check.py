@@ -25,9 +25,9 @@ from bassloop.checks.recorder import Recorder, recording
 from bassloop.checks.signed_runs import CallObservation, keep_statement
 from bassloop.checks.supersede import superseded
 from bassloop.checks.trusted_runs import (
-    combine,
+    confirmed_by,
+    confirming,
     contrary_answer,
-    has_signed_thunk,
     is_spot_checked,
 )
 from bassloop.concurrency import retry, shielded
@@ -64,8 +64,18 @@ async def start_check(context: DeliveryContext, request: CheckRequest) -> CheckH
     return await _start(context, request, context.policy.trust.runners_of(request.name))
 
 
+async def start_verification(
+    context: DeliveryContext, request: CheckRequest, earlier: Run
+) -> CheckHandle:
+    """Start a check once more, on a trusted runner, to confirm how an earlier run of it ended."""
+    return await _start(context, request, "trusted", earlier)
+
+
 async def _start(
-    context: DeliveryContext, request: CheckRequest, runners: RunnersOfCheck
+    context: DeliveryContext,
+    request: CheckRequest,
+    runners: RunnersOfCheck,
+    earlier: Run | None = None,
 ) -> CheckHandle:
     needs = tuple(_needed(context, request))
     key = request.name, request.sha
@@ -86,7 +96,9 @@ async def _start(
     run = await loop.store.runs.get(check_run.run_id)
     assert run is not None
     if created and context.rerun:
-        await loop.store.journals.append(run, context.sender.login, "rerun", run.check_name)
+        action = "rerun" if earlier is None else "asked to verify"
+        about = run.check_name if earlier is None else f"{run.check_name}, of {earlier.id}"
+        await loop.store.journals.append(run, context.sender.login, action, about)
     if (active := loop.active_checks.get(run.id)) is not None:
         return context.started.setdefault(key, active)
     handle = context.started.setdefault(key, CheckHandle(run))
@@ -98,7 +110,9 @@ async def _start(
         if runners == "both":
             verification = await _start_verification(context, request)
         trusted = runners == "trusted"
-        check = ActiveCheck(context, check_run, request, needs, handle, trusted, verification)
+        check = ActiveCheck(
+            context, check_run, request, needs, handle, trusted, verification, earlier
+        )
         context.nursery.start_soon(partial(check.execute, created=created))
     return handle
 
@@ -129,6 +143,7 @@ class ActiveCheck:
         handle: what its delivery, and others of the same head, wait for.
         trusted: whether only a trusted runner may run it.
         verification: the check that verifies it on a trusted runner.
+        earlier: the run that it is to confirm, if somebody has asked for that.
     """
 
     context: DeliveryContext
@@ -138,6 +153,7 @@ class ActiveCheck:
     handle: CheckHandle
     trusted: bool = False
     verification: CheckHandle | None = None
+    earlier: Run | None = None
 
     @property
     def run_record(self) -> Run:
@@ -232,32 +248,22 @@ class ActiveCheck:
         run = await loop.store.runs.get(self.run_record.id)
         assert run is not None
         passed = ending.state == RunState.SUCCEEDED
+        trusted = [user.login for user in context.trusted]
+        if passed and (url := await contrary_answer(loop, run, trusted)) is not None:
+            message = f"a trusted runner answers differently: the same thunk of this commit failed in {url}"
+            return Ending(RunState.FAILED, message)
+        if self.earlier is not None:
+            return await confirming(loop, ending, run, self.earlier)
         if self.trusted:
-            if passed and (url := await contrary_answer(loop, run)) is not None:
-                message = f"a trusted runner answers differently: the same thunk of this commit failed in {url}"
-                return Ending(RunState.FAILED, message)
             return ending
         share = context.policy.trust.spot_check
         if self.verification is None and passed and await is_spot_checked(loop, run, share):
             self.verification = await _start_verification(context, self.request)
         if self.verification is None:
             return ending
-        context.slot.release()
-        await self.verification.finished.wait()
-        context.note_retryable(self.verification.retryable_error)
-        verification = await loop.store.runs.get(self.verification.run.id)
-        assert verification is not None
-        url, thunk = loop.run_url(verification.id), self.request.record.sha256
-        combined = combine(ending, run, verification, url)
-        if combined.state == RunState.SUCCEEDED and not await has_signed_thunk(
-            loop, verification, thunk
-        ):
-            message = f"the trusted runner ran another thunk ({url}); run the check again"
-            combined = Ending(RunState.ACTION_REQUIRED, message)
-        action = "verified" if combined.state == ending.state else "not verified"
-        by = verification.runner_login or "nobody"
-        await loop.store.journals.append(run, by, action, f"{run.check_name}, in {verification.id}")
-        return combined
+        return await confirmed_by(
+            context, ending, run, self.verification, self.request.record.sha256
+        )
 
     async def _show_wait(self, runtime: Runtime, why: str) -> None:
         """Say on the check that it waits for others to end."""

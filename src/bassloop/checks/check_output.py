@@ -67,6 +67,7 @@ VERIFICATION = " (trusted)"
 APPROVE = Action("Approve", "Run this head, on your runner too", "approve")
 CANCEL = Action("Cancel", "Stop this check", "cancel")
 RERUN = Action("Run again", "Run this check once more", "rerun")
+VERIFY = Action("Trusted runner", "Have a trusted runner run this, too", "verify")
 
 
 def escape(text: str) -> str:
@@ -80,6 +81,18 @@ def _with_links(text: str, url: str) -> str:
     base = re.escape(url.rpartition("/")[0])
     parts = re.split(rf"({base}/[A-Za-z0-9_-]+)", _head(text))
     return "".join(f"[the run]({part})" if n % 2 else escape(part) for n, part in enumerate(parts))
+
+
+def _message_parts(message: str, url: str, *, is_code: bool) -> list[str]:
+    """Return a run's message as Markdown: lines that name other runs' pages as text, so that these are links."""
+    base = f"{url.rpartition('/')[0]}/"
+    lines = message.strip().splitlines()
+    linked = [line for line in lines if base in line]
+    rest = "\n".join(line for line in lines if base not in line)
+    parts = [_with_links(line, url) for line in linked]
+    if rest:
+        parts.append(code_block(_head(rest)) if is_code else _with_links(rest, url))
+    return parts
 
 
 def verification_name(name: str) -> str:
@@ -234,10 +247,8 @@ def ended(
     if telling := findings.telling:
         title = _short(plain(telling[0].title))
         parts.append(_failures(findings, url))
-    if run.message and run.state != RunState.SUCCEEDED:
-        parts.append(code_block(_head(run.message)))
-    elif run.message:
-        parts.append(_with_links(run.message, url))
+    if run.message:
+        parts += _message_parts(run.message, url, is_code=run.state != RunState.SUCCEEDED)
     if steps:
         parts.append(_table(steps, url))
     parts.append(f"[The whole log]({url})")

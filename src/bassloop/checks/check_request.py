@@ -1,16 +1,20 @@
-"""A check that a hook asks for, and whether it may."""
+"""A check that is asked for, and whether it may be."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bassloop.access.policy import PolicyError
 from bassloop.checks import check_output
+from bassloop.github import GitHubError
+from bassloop.lifecycle import RunState
 
 if TYPE_CHECKING:
     from bassloop.checks.context import DeliveryContext
+    from bassloop.checks.loop import Loop
     from bassloop.runtimes import Platform
-    from bassloop.store import ThunkRecord
+    from bassloop.store import CheckRun, Run, ThunkRecord
     from bassloop.wire import bass_pb2
 
 
@@ -61,3 +65,21 @@ def validate_request(context: DeliveryContext, request: CheckRequest) -> None:
     limit = context.loop.checks_per_delivery
     if len(context.started) >= limit:
         raise CheckRefused(f"check {name}: one event can start {limit} checks, and has done so")
+
+
+async def is_verifiable(loop: Loop, run: Run, check_run: CheckRun) -> bool:
+    """Return whether a trusted runner can run an ended run's thunk to confirm its outcome.
+
+    False if GitHub can't say what the repository's policy is.
+    """
+    if run.state not in (RunState.SUCCEEDED, RunState.FAILED) or run.runner_login is None:
+        return False
+    if not run.thunk_digest or check_output.is_verification(run.check_name):
+        return False
+    owner, _, name = check_run.repository.partition("/")
+    repo = loop.github.repository(check_run.installation_id, owner, name)
+    try:
+        policy = await loop.policies.policy_of(check_run.repository_id, check_run.repository, repo)
+    except (GitHubError, PolicyError):
+        return False
+    return bool(policy.trust.runners) and policy.trust.runners_of(run.check_name) == "sender"

@@ -17,6 +17,7 @@ import trio
 
 from bassloop.checks import check_output
 from bassloop.checks.check_output import Findings
+from bassloop.checks.check_request import is_verifiable
 from bassloop.checks.comparison import normalize_line
 from bassloop.checks.failing_step import failing_step, unfinished_step
 from bassloop.checks.run_failure import find_run_failure
@@ -189,6 +190,8 @@ async def describe(loop: Loop, run: Run, check_run: CheckRun) -> CheckOutput:
         return check_output.hook_ended(run, steps, url, shown, last_lines, findings.annotations)
     output = check_output.ended(run, steps, url, shown, last_lines, findings)
     output = check_output.with_artifacts(output, await loop.store.artifacts.of_run(run.id), url)
+    if await is_verifiable(loop, run, check_run):
+        output = replace(output, actions=(*output.actions, check_output.VERIFY))
     thunk = await loop.store.thunks.get(run.thunk_digest)
     return check_output.with_notes(output, check_output.caveats_met(run, thunk))
 

@@ -13,11 +13,13 @@ from bassloop.access.policy import OWNERS_FILE, Policy, PolicyError
 from bassloop.access.runner_choice import RunnerChoice, choose_runners
 from bassloop.checks import check_output
 from bassloop.checks.actions import NotAllowed, approve_head, cancel_run, require_writer
+from bassloop.checks.check_request import is_verifiable
 from bassloop.checks.context import DeliveryContext
 from bassloop.checks.hook import HOOK_FILES, PROJECT, SCRIPT, HookPayload, run_hook
 from bassloop.checks.loop import ActiveHead
 from bassloop.checks.notices import hold_for_approval, post_notice
 from bassloop.checks.supersede import supersede, superseded
+from bassloop.checks.verify_run import verify_run
 from bassloop.concurrency import open_flat_nursery, run_all
 from bassloop.deliveries.inbox import Outcome, read_event
 from bassloop.deliveries.routing import Route, Routing, route_event
@@ -66,16 +68,22 @@ async def handle_delivery(loop: Loop, delivery: store.Delivery, slot: Slot) -> O
     if routing.route is Route.BUTTON:
         with spending(Purpose.PEOPLE):
             outcome = await _press_button(loop, event)
-        if outcome is not None:
+        if isinstance(outcome, Outcome):
             return outcome
+        if isinstance(outcome, store.Run):
+            routing = Routing(Route.HOOK, routing.why, rerun=True)
+            return await _handle_hook(loop, delivery, event, payload, routing, slot, outcome)
         # From here on it is the same as GitHub's own button to run a check again.
         event, payload = replace(event, action="rerequested"), replace(payload, edit="check rerun")
         routing = Routing(Route.HOOK, routing.why, rerun=True)
     return await _handle_hook(loop, delivery, event, payload, routing, slot)
 
 
-async def _press_button(loop: Loop, event: Event) -> Outcome | None:
-    """Do what a button on one of our check runs asks for. Returns None if that is to run the check again."""
+async def _press_button(loop: Loop, event: Event) -> Outcome | store.Run | None:
+    """Do what a button on one of our check runs asks for.
+
+    Returns None if that is to run the check again, and the run that a trusted runner is to confirm.
+    """
     assert event.sender is not None
     number = event.check.id if event.check else None
     check_run = await loop.store.checks.by_github_id(number) if number is not None else None
@@ -99,6 +107,12 @@ async def _press_button(loop: Loop, event: Event) -> Outcome | None:
             case check_output.RERUN.identifier:
                 await require_writer(loop, check_run, event.sender, "run this check again", own=run)
                 return None
+            case check_output.VERIFY.identifier:
+                await require_writer(loop, check_run, event.sender, "have this check verified")
+                if not await is_verifiable(loop, run, check_run):
+                    why = "no trusted runner can verify this run: none is named, or the run has no outcome"
+                    return Outcome(DeliveryState.IGNORED, why)
+                return run
     except NotAllowed as error:
         return Outcome(DeliveryState.IGNORED, str(error))
     return Outcome(DeliveryState.IGNORED, "there is no such button")
@@ -119,8 +133,13 @@ async def _handle_hook(
     payload: HookPayload,
     routing: Routing,
     slot: Slot,
+    earlier: store.Run | None = None,
 ) -> Outcome:
-    """Find out what applies to the event's head, and run the hook for it."""
+    """Find out what applies to the event's head, and run the hook for it.
+
+    Args:
+        earlier: the run that a trusted runner is to confirm. Then no hook runs.
+    """
     rerun_of = _rerun_of(event)
     if rerun_of is not None:
         # No hook knows that check: it is asked for all checks of the head.
@@ -198,10 +217,13 @@ async def _handle_hook(
             loop.active_heads.add(active)
             deactivate.callback(loop.active_heads.discard, active)
             await _apply_approval(context)
-            if (why := await hold_for_approval(context)) is not None:
+            if earlier is None and (why := await hold_for_approval(context)) is not None:
                 return Outcome(DeliveryState.HELD, why)
             try:
-                await run_hook(context, payload)
+                if earlier is None:
+                    await run_hook(context, payload)
+                else:
+                    await verify_run(context, earlier)
             except GitHubError as error:
                 # Raised here, it would cancel the checks that the hook has started.
                 context.note_retryable(error)

@@ -145,7 +145,7 @@ class LoopHost:
         """Start a check, and return what waits until it has succeeded. Both raise HostRefusal."""
         if name == self.hook:
             raise HostRefusal(f"a check can't be named {name}: that name is the hook's own")
-        requested = await self._thunk(thunk)
+        requested = await read_thunk(self.context, thunk)
         request = CheckRequest(
             name=name,
             sha=sha,
@@ -223,30 +223,12 @@ class LoopHost:
             raise self._not_run(error) from error
         return thunk.SerializeToString()
 
-    async def _thunk(self, encoded: bytes) -> RequestedThunk:
-        """Return a thunk that the hook has sent. Raises HostRefusal if it can't be run."""
-        try:
-            described = await self.context.loop.evaluators.describe(
-                encoded, self.context.repository.id
-            )
-        except HookFailed as error:
-            raise HostRefusal(str(error)) from error
-        except HookStopped as error:
-            raise HostRefusal(
-                f"the thunk is too large: {error}; {error.setting} is the limit"
-            ) from error
-        platform = None if described.platform is None else Platform(*described.platform)
-        message = bass_pb2.Thunk.FromString(encoded)
-        return RequestedThunk(
-            encoded, message, described.command, platform, described.content.decode()
-        )
-
     @asynccontextmanager
     async def _call(
         self, thunk: bytes
     ) -> AsyncGenerator[tuple[RequestedThunk, Runtime, dict[str, str]]]:
         """Provide a runtime for a thunk, and the call's metadata. Raises HostRefusal for failures of runners."""
-        requested = await self._thunk(thunk)
+        requested = await read_thunk(self.context, thunk)
         try:
             trusted = self.context.policy.trust.is_demanding
             runtime = await self.context.runtime(requested.platform, trusted=trusted)
@@ -260,6 +242,21 @@ class LoopHost:
             connect = self.context.loop.connect(self.context.choice.owner.login)
             return HostRefusal(f"{error}. The hook needs one; connect it with: {connect}")
         return HostRefusal(str(error))
+
+
+async def read_thunk(context: DeliveryContext, encoded: bytes) -> RequestedThunk:
+    """Return a thunk that a hook has sent. Raises HostRefusal if it can't be run."""
+    try:
+        described = await context.loop.evaluators.describe(encoded, context.repository.id)
+    except HookFailed as error:
+        raise HostRefusal(str(error)) from error
+    except HookStopped as error:
+        raise HostRefusal(
+            f"the thunk is too large: {error}; {error.setting} is the limit"
+        ) from error
+    platform = None if described.platform is None else Platform(*described.platform)
+    message = bass_pb2.Thunk.FromString(encoded)
+    return RequestedThunk(encoded, message, described.command, platform, described.content.decode())
 
 
 async def _bounded(

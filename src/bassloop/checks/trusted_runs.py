@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bassloop.checks.conclude import Ending
@@ -12,7 +13,10 @@ from bassloop.trust.errors import UntrustedStatement
 from bassloop.trust.statement import FAILED
 
 if TYPE_CHECKING:
-    from bassloop.checks.loop import Loop
+    from collections.abc import Collection
+
+    from bassloop.checks.context import DeliveryContext
+    from bassloop.checks.loop import CheckHandle, Loop
     from bassloop.store import Run
 
 EARLIER_RUNS = 50
@@ -58,6 +62,76 @@ def combine(ending: Ending, run: Run, verification: Run, url: str) -> Ending:
     return ending
 
 
+def compare(ending: Ending, run: Run, earlier: Run, url: str) -> Ending:
+    """Return how a check ends that a trusted runner has run at somebody's request. Pure.
+
+    Args:
+        ending: how it ended on the trusted runner.
+        run: the trusted runner's run.
+        earlier: the run that it is to confirm, which ended as succeeded or failed.
+        url: the address of the earlier run's page.
+    """
+    if ending.state not in (RunState.SUCCEEDED, RunState.FAILED):
+        return ending
+    trusted, sender = run.runner_login or "a trusted runner", earlier.runner_login or earlier.login
+    if ending.state == earlier.state:
+        message = f"verified by {trusted}: same thunk, same outcome as on {sender}'s runner ({url})"
+        return _with_message(ending, message)
+    if ending.state == RunState.FAILED:
+        message = f"differs: it passed on {sender}'s runner ({url}), and the same thunk failed on {trusted}'s"
+        return _with_message(ending, message)
+    message = (
+        f"differs: it failed on {sender}'s runner ({url}), and the same thunk passed on {trusted}'s"
+    )
+    return _with_message(ending, message)
+
+
+def _with_message(ending: Ending, message: str) -> Ending:
+    return replace(ending, message="\n".join(filter(None, (message, ending.message))))
+
+
+async def confirmed_by(
+    context: DeliveryContext, ending: Ending, run: Run, handle: CheckHandle, thunk: str
+) -> Ending:
+    """Wait for the check that verifies a run, and return how the run's check ends with regard to it.
+
+    Args:
+        ending: how it ended on its sender's runner.
+        thunk: the SHA-256 of the run's thunk.
+    """
+    loop = context.loop
+    context.slot.release()
+    await handle.finished.wait()
+    context.note_retryable(handle.retryable_error)
+    verification = await loop.store.runs.get(handle.run.id)
+    assert verification is not None
+    url = loop.run_url(verification.id)
+    combined = combine(ending, run, verification, url)
+    is_signed = combined.state == RunState.SUCCEEDED and await has_signed_thunk(
+        loop, verification, thunk
+    )
+    if combined.state == RunState.SUCCEEDED and not is_signed:
+        message = f"the trusted runner ran another thunk ({url}); run the check again"
+        combined = Ending(RunState.ACTION_REQUIRED, message)
+    await _note(loop, run, verification, same=combined.state == ending.state)
+    return combined
+
+
+async def confirming(loop: Loop, ending: Ending, run: Run, earlier: Run) -> Ending:
+    """Return how a trusted runner's run ends that is to confirm an earlier one."""
+    compared = compare(ending, run, earlier, loop.run_url(earlier.id))
+    if compared != ending:
+        await _note(loop, earlier, run, same=ending.state == earlier.state)
+    return compared
+
+
+async def _note(loop: Loop, run: Run, verification: Run, *, same: bool) -> None:
+    """Write a verification down."""
+    action = "verified" if same else "not verified"
+    about = f"{run.check_name}, in {verification.id}"
+    await loop.store.journals.append(run, verification.runner_login or "nobody", action, about)
+
+
 async def has_signed_thunk(loop: Loop, run: Run, thunk: str) -> bool:
     """Return whether a run's runner has signed that it ran the thunk with this SHA-256.
 
@@ -73,8 +147,13 @@ async def has_signed_thunk(loop: Loop, run: Run, thunk: str) -> bool:
         return False
 
 
-async def contrary_answer(loop: Loop, run: Run) -> str | None:
-    """Return the page of an earlier run of the same check, head and thunk that a runner has signed as failed."""
+async def contrary_answer(loop: Loop, run: Run, trusted: Collection[str]) -> str | None:
+    """Return the page of an earlier run of the same check, head and thunk that is signed as failed, or None.
+
+    Args:
+        trusted: the logins of the users whose word counts.
+    """
+    logins = {login.lower() for login in trusted}
     earlier = await loop.store.runs.newest(
         EARLIER_RUNS,
         public_only=False,
@@ -84,6 +163,8 @@ async def contrary_answer(loop: Loop, run: Run) -> str | None:
         thunk_digest=run.thunk_digest,
     )
     for each in earlier.items:
+        if (each.runner_login or "").lower() not in logins:
+            continue
         record = await loop.store.statements.get(each.id) if each.id != run.id else None
         if record is None or record.problem is not None:
             continue

@@ -125,6 +125,11 @@ def routes(context: WebContext) -> Blueprint:
         """Run a run's check again, and show the new run."""
         return await _perform(context, run_id, context.control.rerun, _new_run_url)
 
+    @blueprint.post("/runs/<run_id>/verify")
+    async def verify(run_id: str) -> Response | AnyResponse:
+        """Have a trusted runner confirm a run, and show its run."""
+        return await _perform(context, run_id, context.control.verify, _new_run_url)
+
     @blueprint.post("/runs/<run_id>/approve")
     async def approve(run_id: str) -> Response | AnyResponse:
         """Approve a run's head commit."""
@@ -143,6 +148,13 @@ async def run_actions(context: WebContext, run: Run, newer: Run | None = None) -
     may = await may_rerun(context, visitor, run)
     if may and newer is None and run.check_name != APPROVAL:
         actions.append(RunAction(f"/runs/{run.id}/rerun", "Run again", when="ended"))
+    if (
+        run.ended
+        and newer is None
+        and await may_write(context, visitor, run)
+        and await context.control.is_verifiable(run.id)
+    ):
+        actions.append(RunAction(f"/runs/{run.id}/verify", "Run on a trusted runner"))
     if not run.ended and may:
         actions.append(RunAction(f"/runs/{run.id}/cancel", "Cancel", when="live"))
     from_fork = run.head_branch is None
