@@ -19,6 +19,7 @@ from bassloop.concurrency import Backoff
 from bassloop.deliveries.inbox import Inbox
 from bassloop.evaluator.evaluators import Evaluators
 from bassloop.github import GitHubConfig, RetryPolicy, open_github, sign
+from bassloop.github.api_budget import POINTS
 from bassloop.runtimes import Platform, Pool, Runtime
 from bassloop.standin import StandIn, serve_standin
 from bassloop.store import Store, open_store
@@ -127,7 +128,13 @@ async def _nowhere(session_factory: object) -> Any:
 
 @asynccontextmanager
 async def small_loop(
-    repository: Path, folder: Path, *, evaluators: Evaluators | None = None, **options: Any
+    repository: Path,
+    folder: Path,
+    *,
+    evaluators: Evaluators | None = None,
+    points: int = POINTS,
+    seconds: float = 120,
+    **options: Any,
 ) -> AsyncGenerator[SmallLoop]:
     """A small loop around a repository; the data in `folder` is that of an earlier one, if any."""
     standin = options.pop("standin", None) or StandIn(
@@ -139,11 +146,15 @@ async def small_loop(
         app_key=APP.public,
         webhook_secret=SECRET,
     )
-    with trio.fail_after(120):
+    with trio.fail_after(seconds):
         async with trio.open_nursery() as nursery:
             api: str = await nursery.start(serve_standin, standin)
             config = GitHubConfig(
-                api, standin.app_id, APP.private, retries=RetryPolicy(attempts=1, longest_delay=0)
+                api,
+                standin.app_id,
+                APP.private,
+                retries=RetryPolicy(attempts=1, longest_delay=0),
+                points=points,
             )
             async with (
                 open_store(folder / "loop.db", folder / "blobs", synchronous="OFF") as store,

@@ -12,7 +12,7 @@ import trio
 
 from bassloop.github import GitHubError, RateLimited
 from bassloop.github.api import API
-from bassloop.github.request import Credential
+from bassloop.github.request import RAW, Credential
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -273,3 +273,10 @@ async def test_an_address_that_is_none_is_said_with_its_setting() -> None:
     async with httpx.AsyncClient() as client:
         with pytest.raises(GitHubError, match="GITHUB_API_URL"):
             await API(client, "nonsense://x").call("GET", "/x")
+
+
+async def test_a_page_of_html_is_never_taken_for_a_file(autojump_clock: MockClock) -> None:
+    page = httpx.Response(200, html="<html>Back soon</html>")
+    file = httpx.Response(200, content=b"<html>", headers={"content-type": RAW})
+    async with api(Script(page, file)) as calls:
+        assert await calls.raw("/file", limit=100) == b"<html>"

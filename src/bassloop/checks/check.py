@@ -297,9 +297,22 @@ class ActiveCheck:
             log.warning("check run not created yet", error=str(error), seconds=round(seconds))
             self.context.slot.release_capacity()
 
+        may_exist = False
+
+        async def attempt() -> None:
+            nonlocal may_exist
+            if may_exist:
+                await self._find_on_github()
+            if self.check_run.github_id is None:
+                try:
+                    await self._create_on_github(runtime)
+                except GitHubError as error:
+                    may_exist = error.uncertain
+                    raise
+
         if self.check_run.github_id is None:
             await retry(
-                partial(self._create_on_github, runtime),
+                attempt,
                 self.context.loop.backoff,
                 retry_after=retry_after,
                 attempts=MAX_POSTPONED + 1,

@@ -224,6 +224,10 @@ class API:
         """Return a file's bytes, at most `limit` of them. Raises GitHubError."""
 
         async def body(request: Request, response: Response) -> bytes:
+            # GitHub never sends a raw file as HTML; a proxy in between answers so for everything.
+            if response.headers.get("content-type", "").startswith("text/html"):
+                self._cache.forget(request.cache_key)
+                raise unreadable(request, response, ValueError("it is a page of HTML"))
             return response.body
 
         request = Request("GET", self.base_url + path, credential, accept=RAW, limit=limit)

@@ -60,9 +60,12 @@ class CheckWriter:
     async def create(
         self, installation: Installation, repository: str, draft: CheckRunDraft
     ) -> CheckRunRecord:
-        """Create a check run, once. Raises GitHubError."""
+        """Create a check run, once.
+
+        Raises GitHubError. While it is `uncertain`, look for the check run before creating it again.
+        """
         data = creation_request(draft)
-        attempts = 0
+        doubt: GitHubError | None = None
 
         async def find() -> CheckRunRecord | None:
             return await self.find(
@@ -70,15 +73,20 @@ class CheckWriter:
             )
 
         async def attempt() -> CheckRunRecord:
-            nonlocal attempts
-            attempts += 1
-            if attempts > 1 and (created := await find()) is not None:
-                return created
+            nonlocal doubt
+            if doubt is not None:
+                if (created := await find()) is not None:
+                    return created
+                doubt = None
             path = f"{repository}/check-runs"
-            return parse_check_run(await installation.call("POST", path, data=data))
+            try:
+                return parse_check_run(await installation.call("POST", path, data=data))
+            except GitHubError as error:
+                doubt = error if error.uncertain else None
+                raise
 
         def retry_after(error: Exception) -> float | None:
-            if not isinstance(error, GitHubError) or not error.uncertain:
+            if doubt is None:
                 return None
             log.warning("check run may have been created", name=draft.name, error=str(error))
             return 0.0
@@ -89,7 +97,13 @@ class CheckWriter:
                 attempt, policy.backoff, retry_after=retry_after, attempts=policy.attempts
             )
         except GitHubError as error:
-            if error.uncertain and (created := await find()) is not None:
+            if doubt is None:
+                raise
+            try:
+                created = await find()
+            except GitHubError:
+                raise doubt from error
+            if created is not None:
                 return created
             raise
 

@@ -1,0 +1,134 @@
+"""GitHub's bad days at each call, with a backlog: everything comes through, once, whatever went wrong."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from bassloop.github import rate_limits
+from bassloop.standin.faults import Fault, garbage, lost_answer, secondary_limit
+from tests.repositories import commits
+from tests.small_loop import small_loop
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+    from pathlib import Path
+
+    from tests.repositories import MakeRepository
+    from tests.small_loop import SmallLoop
+
+HOOK = """
+(defn github-hook [event client]
+  (client:start-check
+    (with-image ($ sh -c "true") {:repository "alpine" :platform {:os "linux"}})
+    "it" event:payload:after))
+"""
+CALLS = (
+    ("POST", r"/app/installations/\d+/access_tokens"),
+    ("GET", r"/repos/.*/contents/.*"),
+    ("POST", r"/repos/.*/check-runs"),
+    ("PATCH", r"/repos/.*/check-runs/\d+"),
+)
+SEARCH = ("GET", r"/repos/.*/commits/.*/check-runs")
+"""What is called only if it isn't known whether a check run was created."""
+
+
+def _status(status: int) -> Callable[[str, str], Fault]:
+    return lambda method, path: Fault(method, path, status=status)
+
+
+def _limit_without_time(method: str, path: str) -> Fault:
+    fault = secondary_limit(path, method=method)
+    fault.headers = {}
+    return fault
+
+
+BAD_DAYS: dict[str, Callable[[str, str], Fault]] = {
+    **{str(status): _status(status) for status in (401, 429, 500, 502, 503, 504)},
+    "slow": lambda method, path: Fault(method, path, status=None, delay=1.0),
+    "garbage": lambda method, path: garbage(path, method=method),
+    "reset": lambda method, path: lost_answer(path, method=method),
+    "done all the same": lambda method, path: Fault(method, path, status=502, after=True),
+    "limit with a time": lambda method, path: secondary_limit(path, method=method),
+    "limit without a time": _limit_without_time,
+}
+
+
+@asynccontextmanager
+async def backlog(
+    repository: Path, folder: Path, size: int, seconds: float
+) -> AsyncGenerator[SmallLoop]:
+    """A loop with a backlog, each push to a branch of its own; on exit, all of it has to come through."""
+    heads = commits(repository, size)
+    async with small_loop(repository, folder, points=10**9, seconds=seconds) as its:
+        its.standin.quotas.per_hour = its.standin.quotas.points_per_minute = 10**9
+        its.standin.quotas.at_once = 10**6
+        payload = await its.standin.payload("push")
+        async with its.runner():
+            yield its
+            for number, head in enumerate(heads):
+                ref, before = f"refs/heads/topic-{number}", "0" * 40
+                push = {**payload, "ref": ref, "before": before, "after": head}
+                assert await its.deliver(push, f"g{number}", "push") == 202
+            async with trio.open_nursery() as nursery:
+                for number in range(size):
+                    nursery.start_soon(its.inbox.finished, f"g{number}")
+
+            async def concluded() -> bool:
+                return not await its.store.checks.unfinished()
+
+            await its.until_stored(concluded)
+        figures = Counter[str]()
+        before_guid = None
+        while page := await its.store.deliveries.newest(100, before_guid):
+            figures.update(delivery.state for delivery in page)
+            before_guid = page[-1].guid
+    assert figures == {"done": size}
+    shown = Counter((run["head_sha"], run["conclusion"]) for run in its.standin.check_runs)
+    expected = Counter((head, "success") for head in heads)
+    assert (shown - expected, expected - shown) == (Counter(), Counter())
+
+
+async def test_a_check_run_that_may_be_there_is_looked_for_until_github_says_so(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    repository = make_repository(**{"project.bass": HOOK})
+    async with backlog(repository, tmp_path / "data", size=1, seconds=60) as its:
+        its.standin.faults.add(BAD_DAYS["done all the same"](*CALLS[2]))
+        unknown = its.standin.faults.add(Fault(*SEARCH, status=503, times=3))
+    assert unknown.happened == 3
+
+
+async def test_a_backlog_comes_through_all_bad_days_at_once(
+    make_repository: MakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rate_limits, "DEFAULT_WAIT", 0.2)
+    repository = make_repository(**{"project.bass": HOOK})
+    async with backlog(repository, tmp_path / "data", size=60, seconds=200) as its:
+        faults = [bad_day(*call) for bad_day in BAD_DAYS.values() for call in CALLS]
+        its.standin.faults.add(Fault(*SEARCH, status=500, times=5))
+        random.shuffle(faults)
+        for fault in faults:
+            its.standin.faults.add(fault)
+    assert all(fault.happened for fault in faults)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("day", BAD_DAYS)
+async def test_a_backlog_of_hundreds_comes_through_a_bad_day(
+    make_repository: MakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, day: str
+) -> None:
+    monkeypatch.setattr(rate_limits, "DEFAULT_WAIT", 1.0)
+    repository = make_repository(**{"project.bass": HOOK})
+    async with backlog(repository, tmp_path / "data", size=500, seconds=800) as its:
+        faults = [BAD_DAYS[day](*call) for call in (*CALLS, SEARCH)]
+        for fault in faults:
+            fault.times = 20
+            its.standin.faults.add(fault)
+    assert all(fault.happened for fault in faults[:-1])
