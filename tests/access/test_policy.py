@@ -119,3 +119,47 @@ def test_any_bytes_are_rules_or_a_complaint(content: bytes) -> None:
     except PolicyError as error:
         said = str(error)
     assert said.startswith(".bassloop.toml")
+
+
+@pytest.mark.parametrize(
+    ("check", "runners"),
+    [
+        ("build", "trusted"),
+        ("test (3.12)", "both"),
+        ("test", "both"),
+        ("tests", "sender"),
+        ("release", "trusted"),
+        ("a*b", "both"),
+        ("aXb", "sender"),
+    ],
+)
+def test_a_check_says_whose_runners_run_it_and_the_trust_table_comes_first(
+    check: str, runners: str
+) -> None:
+    policy = resolve_policy(
+        SETTINGS,
+        OperatorRules(),
+        "octocat/hello",
+        read_rules(
+            b'[trust.checks]\nrel* = "trusted"\n'.replace(b"rel*", b'"rel*"')
+            + b'[checks.build]\nrun = "make"\nrunners = "trusted"\n'
+            + b'[checks.test]\nrun = "make"\nrunners = "both"\nmatrix = { v = ["3.12"] }\n'
+            + b'[checks.release]\nrun = "make"\nrunners = "sender"\n'
+            + b'[checks."a*b"]\nrun = "make"\nrunners = "both"\n'
+        ),
+    )
+    assert policy.trust.runners_of(check) == runners
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'[checks.it]\nrun = "x"\nrunners = "mine"\n',
+        b'[trust]\nrunners = ["@org"]\n',
+        b'[trust]\nrunners = ["org/team"]\n',
+        b'[trust]\nrunners = ["@org/../team"]\n',
+    ],
+)
+def test_what_names_no_runner_is_refused(text: bytes) -> None:
+    with pytest.raises(PolicyError, match="trust"):
+        read_rules(text)

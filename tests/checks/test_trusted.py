@@ -10,6 +10,7 @@ import pytest
 
 from bassloop.checks.actions import Control, NotAllowed
 from bassloop.github import User
+from bassloop.standin.state import Team
 from bassloop.store import open_store
 from tests.checks.test_actions import PULL, buttons, conclusions, press, pulled
 from tests.checks.test_statements import KEY, SigningRuntime, list_keys, signing_runner
@@ -451,3 +452,56 @@ async def test_without_a_named_runner_there_is_no_button(
         assert buttons(its, "it") == []
         assert not await Control(its.loop, its.inbox).is_verifiable(run)
         assert "ignored" in await press(its, "verify", "no", name="it", sender="alice")
+
+
+# --- teams, and `runners` of a check -------------------------------------------------------------------
+
+TEAM = '[trust]\nrunners = ["@octocat/release"]\n[trust.checks]\nit = "trusted"\n'
+
+
+@pytest.mark.parametrize(
+    ("permission", "members", "granted", "why"),
+    [
+        ("write", ("alice", "bob"), True, None),
+        ("read", ("alice",), True, "@octocat/release can't write to octocat/hello"),
+        ("write", ("bob",), True, "no runner is connected"),
+        ("write", ("alice",), False, "grant the App the permission members=read"),
+        (None, (), True, "the members of @octocat/release can't be read"),
+    ],
+)
+async def test_a_team_is_trusted_whose_members_are_known_and_that_can_write(
+    make_repository: MakeRepository,
+    tmp_path: Path,
+    permission: str | None,
+    members: tuple[str, ...],
+    granted: bool,
+    why: str | None,
+) -> None:
+    async with a_loop(make_repository, tmp_path, TEAM) as its:
+        its.standin.add_user("bob")
+        if granted:
+            its.standin.permissions = {**its.standin.permissions, "members": "read"}
+        if permission is not None:
+            its.standin.teams["release"] = Team(members, permission)
+        async with its.runner(), trusted_runner(its) as trusted:
+            check = await checked(its)
+            if why is None:
+                assert check["conclusion"] == "success"
+                await checked(its, "again", action="rerequested")
+                asked = [path for _, path, _ in its.standin.requests if "/teams/" in path]
+                assert len(asked) == 2, "a team is cached"
+            else:
+                assert check["conclusion"] == "action_required"
+                runs = (await its.store.runs.newest()).items
+                assert why in said(check) + str(runs[0].message)
+                assert not trusted.told
+
+
+async def test_a_team_of_others_is_not_trusted(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    policy = TEAM.replace("@octocat", "@mallory")
+    async with a_loop(make_repository, tmp_path, policy) as its, trusted_runner(its) as trusted:
+        check = await checked(its)
+        assert "@mallory/release is no team of octocat" in said(check)
+        assert not trusted.told

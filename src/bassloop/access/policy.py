@@ -7,12 +7,21 @@ by name, which override the owners'.
 
 from __future__ import annotations
 
+import glob
 import re
 import tomllib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from bassloop.access.trust_policy import NamedUser, TrustPolicy, TrustRules
 
@@ -107,6 +116,28 @@ class Rules(BaseModel):
         None, max_length=1000
     )
     trust: TrustRules | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_runners_of_checks(cls, value: object) -> object:
+        """Read `runners` in `[checks.NAME]` like an entry of `[trust.checks]`, after those that are there."""
+        if not isinstance(value, dict) or not isinstance(checks := value.get("checks"), dict):
+            return value
+        declared = {
+            pattern: check["runners"]
+            for name, check in checks.items()
+            if isinstance(check, dict) and "runners" in check
+            # A check with a matrix is started as NAME (VALUES).
+            for pattern in (glob.escape(name), f"{glob.escape(name)} (*)")
+        }
+        trust = value.get("trust", {})
+        if not declared or not isinstance(trust, dict):
+            return value
+        named = trust.get("checks", {})
+        if not isinstance(named, dict):
+            return value
+        added = {name: runners for name, runners in declared.items() if name not in named}
+        return {**value, "trust": {**trust, "checks": {**named, **added}}}
 
 
 class OperatorRules(BaseModel):

@@ -16,6 +16,9 @@ RunnersOfCheck = Literal["sender", "trusted", "both"]
 
 MAX_TRUSTED = 50
 
+NAME = r"^([A-Za-z0-9][A-Za-z0-9_-]{0,99}|@[A-Za-z0-9][A-Za-z0-9_-]{0,99}/[A-Za-z0-9_.-]{1,100})$"
+"""A login, or a team as GitHub mentions it: `@ORGANIZATION/TEAM`."""
+
 
 class TrustRules(BaseModel):
     """The table `[trust]` of one policy file; None where it says nothing."""
@@ -24,7 +27,7 @@ class TrustRules(BaseModel):
 
     runners: (
         Annotated[
-            list[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$")]],
+            list[Annotated[str, Field(pattern=NAME)]],
             Field(max_length=MAX_TRUSTED),
         ]
         | None
@@ -39,6 +42,7 @@ class NamedUser:
     """A user whose runners a policy names: as a fallback, or as trusted.
 
     Args:
+        login: a login, or `@ORGANIZATION/TEAM`.
         trusted: whether the operator named them. One whom the owners named must be able to write to the
             repository, or they could name anybody.
     """

@@ -42,6 +42,7 @@ class DeliveryContext:
         slot: the delivery's; its capacity is released while a runner is waited for.
         retryable_error: what GitHub refused for the moment, so that the delivery is tried again.
         trusted: the users whose runners the policy trusts.
+        not_trusted: why the policy's word for others doesn't count, a sentence each.
         started: the checks of this delivery by (name, sha), so that a hook that starts one twice gets the same.
     """
 
@@ -60,6 +61,7 @@ class DeliveryContext:
     retryable_error: GitHubError | None = None
     started: dict[tuple[str, str], CheckHandle] = field(default_factory=dict)
     trusted: tuple[User, ...] = ()
+    not_trusted: tuple[str, ...] = ()
 
     @property
     def repository(self) -> Repository:
@@ -189,9 +191,8 @@ class DeliveryContext:
         Raises NoRuntime if nobody's may, or none connects in time.
         """
         if trusted and not self.trusted:
-            raise NoRuntime(
-                "the policy trusts no runner of anybody who can write to the repository"
-            )
+            why = "the policy trusts no runner of anybody who can write to the repository"
+            raise NoRuntime("; ".join([why, *self.not_trusted]))
         if not trusted and not self.choice.users:
             raise NoRuntime(
                 f"{self.sender.login} has no runners, and there are no fallback runners"

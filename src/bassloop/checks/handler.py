@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from bassloop import store
+from bassloop.access.named_users import FoundUsers
 from bassloop.access.policy import OWNERS_FILE, Policy, PolicyError
 from bassloop.access.runner_choice import RunnerChoice, choose_runners
 from bassloop.checks import check_output
@@ -27,9 +28,6 @@ from bassloop.github import Event, GitHubError, GitHubRepository, Head, Purpose,
 from bassloop.lifecycle import DeliveryState, RunState
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from bassloop.access.trust_policy import NamedUser
     from bassloop.checks.loop import Loop
     from bassloop.deliveries.inbox import Slot
 
@@ -39,8 +37,6 @@ OWN_CHECKS = frozenset(
     {PROJECT, SCRIPT, OWNERS_FILE, check_output.APPROVAL, check_output.SUPERSEDED}
 )
 """Check runs on which the loop itself speaks."""
-
-WRITERS = frozenset({"admin", "maintain", "write"})
 
 
 async def handle_delivery(loop: Loop, delivery: store.Delivery, slot: Slot) -> Outcome:
@@ -175,10 +171,10 @@ async def _handle_hook(
         sha = await repo.head_of()
         event = replace(event, head=Head(sha, repository.default_branch, fork=False))
     assert event.head is not None
-    skipped, trusted = replaced if policy.supersede else None, list[User]()
+    skipped, trusted = replaced if policy.supersede else None, FoundUsers()
     if skipped is None:
         choice = await _choose_runners(loop, event, policy, repo)
-        trusted = await _named_users(loop, policy.trust.runners, repo)
+        trusted = await loop.named_users.find(policy.trust.runners, repo)
         hook_sha = await _hook_sha(event.head, choice, policy, repo)
     else:  # without a call to GitHub, except the one that says so
         choice, hook_sha = choose_runners(event, ()), event.head.sha
@@ -200,7 +196,8 @@ async def _handle_hook(
                 repo=repo,
                 nursery=nursery,
                 slot=slot,
-                trusted=tuple(trusted),
+                trusted=trusted.users,
+                not_trusted=trusted.problems,
             )
             if skipped is not None:
                 name = check_output.SUPERSEDED
@@ -241,7 +238,8 @@ async def _choose_runners(
     pulls = await repo.open_pull_requests(event.head.sha) if event.head.fork is None else ()
     choice = choose_runners(event, pulls)
     if not choice.fork and policy.fallback:
-        choice = choice.with_fallback(await _named_users(loop, policy.fallback, repo))
+        found = await loop.named_users.find(policy.fallback, repo)
+        choice = choice.with_fallback(found.users)
     return choice
 
 
@@ -249,26 +247,6 @@ async def _remember_users(loop: Loop, event: Event, choice: RunnerChoice) -> Non
     """Store who sent the event, and whose runners its head uses."""
     for user in {user.id: user for user in (event.sender, choice.owner) if user}.values():
         await loop.store.users.put(store.User(user.id, user.node_id, user.login))
-
-
-async def _named_users(
-    loop: Loop, named: Sequence[NamedUser], repo: GitHubRepository
-) -> list[User]:
-    """Return the users whose runners a policy names, as fallbacks or as trusted, and that may be used.
-
-    One whom the owners named must be able to write to the repository: that is how they agree to run its code.
-    """
-    found = []
-    for fallback in named:
-        login = fallback.login
-        user = await loop.github.user(login)
-        if user is None:
-            log.warning("runner of nobody named", login=login)
-        elif not fallback.trusted and await repo.permission(login, user_id=user.id) not in WRITERS:
-            log.warning("runner named of somebody who may not write to the repository", login=login)
-        else:
-            found.append(user)
-    return found
 
 
 async def _hook_sha(

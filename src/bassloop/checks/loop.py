@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from bassloop.access.named_users import NamedUsers
 from bassloop.access.permissions import Permissions
 from bassloop.access.policy_cache import PolicyCache
 from bassloop.access.visibility import Visibility
@@ -113,6 +114,11 @@ class Loop:
     def permissions(self) -> Permissions:
         """Permissions of people in repositories."""
         return Permissions(self.store, self.github)
+
+    @cached_property
+    def named_users(self) -> NamedUsers:
+        """The users whose runners policies name."""
+        return NamedUsers(self.github)
 
     @cached_property
     def visibility(self) -> Visibility:

@@ -17,7 +17,7 @@ import trio
 
 from bassloop.concurrency import KeyedLock, TTLCache, shielded
 from bassloop.github.errors import GitHubError, Unauthorized
-from bassloop.github.request import ANONYMOUS, Credential
+from bassloop.github.request import ANONYMOUS, JSON, Credential
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -172,12 +172,23 @@ class Installation:
     id: int
 
     async def call(
-        self, method: str, path: str, *, data: Data | None = None, repeatable: bool | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        data: Data | None = None,
+        repeatable: bool | None = None,
+        accept: str = JSON,
     ) -> Any:
         """Make a call as :meth:`API.call` does."""
         return await self._with_token(
             lambda credential: self.api.call(
-                method, path, credential=credential, data=data, repeatable=repeatable
+                method,
+                path,
+                credential=credential,
+                data=data,
+                repeatable=repeatable,
+                accept=accept,
             )
         )
 

@@ -30,6 +30,9 @@ MAX_FILE = 10 << 20
 MAX_PATH = 4096
 RESERVED = (".", "..", ".git")
 RECENT_PULLS = 100
+TEAM_PAGE = 100
+REPOSITORY_OF_TEAM = "application/vnd.github.v3.repository+json"
+"""Has GitHub answer with the repository, with a team's permissions, and not with nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,6 +241,36 @@ class GitHubRepository:
         allowed, user = found.get("permission"), found.get("user")
         is_theirs = user_id is None or (isinstance(user, dict) and user.get("id") == user_id)
         return allowed if isinstance(allowed, str) and is_theirs else "none"
+
+    async def team_members(self, slug: str, most: int) -> list[User]:
+        """Return members of a team of the owner's, so many at most. Raises Forbidden without the permission."""
+        url: str | None = f"{self._team_path(slug)}/members?per_page={TEAM_PAGE}"
+        found: list[User] = []
+        while url is not None and len(found) < most:
+            page, url = await self.installation.page(url)
+            try:
+                found += [
+                    User(int(each["id"]), str(each.get("node_id", "")), str(each["login"]))
+                    for each in page
+                ]
+            except (AttributeError, TypeError, KeyError, ValueError) as error:
+                raise GitHubError("GitHub's answer is not a list of users") from error
+        return found[:most]
+
+    async def team_permission(self, slug: str) -> str:
+        """Return what a team of the owner's may do: ``admin``, ``write``, ``read`` or ``none``."""
+        path = f"{self._team_path(slug)}{self._path}"
+        try:
+            found = await self.installation.call("GET", path, accept=REPOSITORY_OF_TEAM)
+        except NotFound:
+            return "none"
+        allowed = found.get("permissions") if isinstance(found, dict) else None
+        allowed = allowed if isinstance(allowed, dict) else {}
+        levels = (("admin", "admin"), ("maintain", "write"), ("push", "write"), ("pull", "read"))
+        return next((level for name, level in levels if allowed.get(name) is True), "none")
+
+    def _team_path(self, slug: str) -> str:
+        return f"/orgs/{quote(self.owner, safe='')}/teams/{quote(slug, safe='')}"
 
 
 def _pull(item: dict[str, Any]) -> PullRequest:

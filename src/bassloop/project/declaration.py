@@ -143,6 +143,11 @@ class CheckDeclaration(_Model):
         description="Files that are kept with the run: paths below workdir; * and ** match, and a slash at the "
         "end makes one archive of a folder.",
     )
+    runners: Literal["sender", "trusted", "both"] | None = Field(
+        None,
+        description="Whose runners run it: its sender's, a trusted one, or both, as `[trust.checks]` says. Only the "
+        "file on the default branch counts.",
+    )
     timeout: Seconds | None = Field(None, description='At most this long: "90s", "10m", "1h 30m".')
     workdir: Text = Field(".", description="A folder of the repository to run in.")
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from quart_trio import QuartTrio
 
     from bassloop.standin.git import TreeEntry
-    from bassloop.standin.state import Account, StandInState
+    from bassloop.standin.state import Account, StandInState, Team
 
 MAX_INLINE = 1 << 20
 MAX_RAW = 100 << 20
@@ -52,6 +52,30 @@ def add_routes(web: QuartTrio, standin: StandInState) -> None:
             level = "read"
         user = {**objects.user(standin, account), "role_name": level}
         return json_response({"permission": level, "role_name": level, "user": user})
+
+    def team_of(organization: str, slug: str) -> Team:
+        authorization.require(standin, standin.owner, standin.name, "members")
+        team = standin.teams.get(slug.lower())
+        if team is None or organization.lower() != standin.owner.lower():
+            raise CallRefused(404, "Not Found")
+        return team
+
+    @web.get("/orgs/<organization>/teams/<slug>/members")
+    async def members(organization: str, slug: str) -> Response:
+        team = team_of(organization, slug)
+        return page([objects.user(standin, standin.account(login)) for login in team.members])
+
+    @web.get("/orgs/<organization>/teams/<slug>/repos/<owner>/<name>")
+    async def repository_of_team(organization: str, slug: str, owner: str, name: str) -> Response:
+        team = team_of(organization, slug)
+        if team.permission == "none" or not authorization.is_ours(standin, owner, name):
+            raise CallRefused(404, "Not Found")
+        if "vnd.github.v3.repository+json" not in request.headers.get("Accept", ""):
+            return Response(b"", 204)
+        levels = ("pull", "push", "admin")
+        granted = ("read", "write", "admin").index(team.permission)
+        permissions = {name: level <= granted for level, name in enumerate(levels)}
+        return json_response({**objects.repository(standin), "permissions": permissions})
 
 
 def _add_commits(web: QuartTrio, standin: StandInState) -> None:

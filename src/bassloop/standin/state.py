@@ -142,11 +142,20 @@ def _granted() -> Mapping[str, str]:
     return {"checks": "write", **read}
 
 
+@dataclass(frozen=True, slots=True)
+class Team:
+    """A team of an organization's: its members' logins, and what it may do."""
+
+    members: tuple[str, ...]
+    permission: str = "read"
+
+
 @dataclass(eq=False)
 class StandInState:
     """One repository, its people, and one App installed on it.
 
     Args:
+        teams: of the repository's owner, by their slugs.
         repository_path: any local repository, also a worktree of one; it is only read.
         owner: the login of the repository's owner; an organization unless it is `login`.
         keys: the user's public SSH keys, as lines of an authorized_keys file.
@@ -193,6 +202,7 @@ class StandInState:
     quotas: Quotas = field(default_factory=Quotas)
     sign_ins: SignIns = field(default_factory=SignIns)
     accounts: dict[str, Account] = field(default_factory=dict)
+    teams: dict[str, Team] = field(default_factory=dict)
     ids: itertools.count[int] = field(default_factory=lambda: itertools.count(1001))
     git: GitRepository = field(init=False)
 

@@ -1,0 +1,119 @@
+"""The users whose runners a policy names: found at GitHub, and asked whether they agree.
+
+Whoever can write to a repository agrees to run its code. A user whom the owners named must be able to, and so must a
+team as a whole. The operator may name anybody.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import structlog
+
+from bassloop.concurrency import TTLCache
+from bassloop.github import GitHubError, User, retry_after
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bassloop.access.trust_policy import NamedUser
+    from bassloop.github import GitHub, GitHubRepository
+
+log = structlog.get_logger(__name__)
+
+WRITERS = frozenset({"admin", "maintain", "write"})
+TEAM_SECONDS = 300.0
+TEAM_CACHE_SIZE = 1_000
+MAX_TEAM = 200
+"""Members of a team whose runners are trusted."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundUsers:
+    """The users that were found.
+
+    Args:
+        problems: why some that are named aren't among them, in words.
+    """
+
+    users: tuple[User, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Team:
+    members: tuple[User, ...] = ()
+    can_write: bool = False
+    problem: str | None = None
+
+
+@dataclass(eq=False)
+class NamedUsers:
+    """Finds named users. What a team is, is cached for minutes."""
+
+    github: GitHub
+    _teams: TTLCache[tuple[str, str, str], _Team] = field(
+        default_factory=lambda: TTLCache(TEAM_CACHE_SIZE, TEAM_SECONDS), init=False
+    )
+
+    async def find(self, named: Sequence[NamedUser], repo: GitHubRepository) -> FoundUsers:
+        """Return the users of these names that may be used for a repository, each once.
+
+        Raises GitHubError if GitHub can't say for the moment.
+        """
+        found: dict[int, User] = {}
+        problems = []
+        for each in named:
+            if each.login.startswith("@"):
+                users, problem = await self._team(each, repo)
+            else:
+                users, problem = await self._user(each, repo)
+            found.update({user.id: user for user in users if user.id not in found})
+            if problem is not None:
+                log.warning("runner named of somebody who is not used", why=problem)
+                problems.append(problem)
+        return FoundUsers(tuple(found.values()), tuple(problems))
+
+    async def _user(
+        self, named: NamedUser, repo: GitHubRepository
+    ) -> tuple[tuple[User, ...], str | None]:
+        user = await self.github.user(named.login)
+        if user is None:
+            return (), f"GitHub has no user {named.login}"
+        if not named.trusted and await repo.permission(user.login, user_id=user.id) not in WRITERS:
+            return (), f"{named.login} can't write to {repo.owner}/{repo.name}"
+        return (user,), None
+
+    async def _team(
+        self, named: NamedUser, repo: GitHubRepository
+    ) -> tuple[tuple[User, ...], str | None]:
+        organization, _, slug = named.login.removeprefix("@").partition("/")
+        if organization.lower() != repo.owner.lower():
+            return (), f"{named.login} is no team of {repo.owner}, which owns the repository"
+        key = repo.owner.lower(), repo.name.lower(), slug.lower()
+        team = self._teams.get(key)
+        if team is None:
+            generation = self._teams.generation
+            team = await _fetch_team(named.login, slug, repo)
+            self._teams.store(key, team, generation=generation)
+        if team.problem is None and not (named.trusted or team.can_write):
+            return (), f"{named.login} can't write to {repo.owner}/{repo.name}"
+        return team.members, team.problem
+
+
+async def _fetch_team(name: str, slug: str, repo: GitHubRepository) -> _Team:
+    """Return a team as GitHub has it. What it may not tell is the team's problem."""
+    try:
+        members = await repo.team_members(slug, MAX_TEAM + 1)
+        can_write = await repo.team_permission(slug) in WRITERS
+    except GitHubError as error:
+        if retry_after(error) is not None:
+            raise
+        return _Team(
+            problem=f"the members of {name} can't be read, which needs the App's permission to read an "
+            f"organization's members: {error}"
+        )
+    if len(members) > MAX_TEAM:
+        return _Team(problem=f"{name} has more than {MAX_TEAM} members")
+    return _Team(tuple(members), can_write)
