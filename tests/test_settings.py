@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bassloop.settings import SettingsError, parse_address
+from bassloop.setting_types import parse_address
+from bassloop.settings import SettingsError
 from bassloop.settings_reader import load_settings
 
 

@@ -6,24 +6,26 @@ may have units, as everywhere (`units.py`).
 
 from __future__ import annotations
 
-import json
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
+from typing import Literal, Self
 
 import platformdirs
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
-from bassloop.units import parse_duration, parse_size, write_duration, write_size
+from bassloop.setting_types import (
+    Address,
+    BaseURL,
+    Bytes,
+    Count,
+    Networks,
+    Repositories,
+    Seconds,
+    SecondsOrNone,
+    SizeOrNone,
+    read_duration,
+    read_size,
+)
+from bassloop.units import write_duration, write_size
 
 APP = "bass-loop"
 MIN_SECRET = 32
@@ -36,90 +38,6 @@ class SettingsError(Exception):
 def default_data_dir() -> Path:
     """Return the default directory for the database and the logs."""
     return Path(platformdirs.user_data_dir(APP))
-
-
-def parse_address(value: str) -> tuple[str, int]:
-    """Return host and port of ``host:port``, ``:port`` (all interfaces) or ``[v6]:port``.
-
-    Raises ValueError, whose message says what is expected.
-    """
-    host, colon, port = value.rpartition(":")
-    if not colon or not port.isdigit() or int(port) > 65535:
-        raise ValueError("must be HOST:PORT, such as 127.0.0.1:3000 or :6455")
-    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - what :port means
-
-
-def reached(host: str, port: int) -> str:
-    """Return the ``HOST:PORT`` at which this machine reaches an address that is listened on."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - read, not bound
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-# --- types ---
-
-
-def _base_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise ValueError("must be an address like https://loop.example.com")
-    return value.rstrip("/")
-
-
-def _address(value: str) -> str:
-    parse_address(value)
-    return value
-
-
-def _networks(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    try:
-        return tuple(ip_network(part) for part in value.replace(",", " ").split())
-    except ValueError as error:
-        raise ValueError(
-            f"{error}; must be addresses and networks, such as 10.0.0.0/8 192.0.2.1"
-        ) from error
-
-
-def _duration(value: object) -> object:
-    return parse_duration(value) if isinstance(value, str) else value
-
-
-def _size(value: object) -> object:
-    return parse_size(value) if isinstance(value, str) else value
-
-
-def _json(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except ValueError as error:
-        raise ValueError(f"must be JSON: {error}") from error
-
-
-BaseURL = Annotated[str, AfterValidator(_base_url)]
-Address = Annotated[str, AfterValidator(_address)]
-Network = IPv4Network | IPv6Network
-Networks = Annotated[tuple[Network, ...], BeforeValidator(_networks)]
-Seconds = Annotated[float, BeforeValidator(_duration), Field(gt=0, allow_inf_nan=False)]
-SecondsOrNone = Annotated[float, BeforeValidator(_duration), Field(ge=0, allow_inf_nan=False)]
-"""Seconds, and 0 means: not at all."""
-Bytes = Annotated[int, BeforeValidator(_size), Field(gt=0)]
-SizeOrNone = Annotated[int, BeforeValidator(_size), Field(ge=0)]
-Count = Annotated[int, Field(gt=0)]
-
-
-class KeepBounds(BaseModel):
-    """The bounds of a repository's runs: seconds they are kept, bytes of its logs; None: as for all others."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    seconds: Seconds | None = None
-    bytes: Bytes | None = None
-
-
-Repositories = Annotated[dict[str, KeepBounds], BeforeValidator(_json)]
 
 
 class Settings(BaseModel):
@@ -216,6 +134,29 @@ class Settings(BaseModel):
         None,
         description="The folder for the logs. Default: blobs in the data directory.",
         examples=["/srv/bass-loop/blobs"],
+    )
+    blobs_url: str | None = Field(
+        None,
+        description="The bucket for logs and artifacts (needs `bassloop[bucket]`). What is still being written is in "
+        "the folder for the logs.",
+        examples=["s3://bucket/prefix?endpoint=https://s3.example.com"],
+    )
+    blobs_cache: SizeOrNone = Field(
+        1 << 30, description="The disk space for what was read from the bucket."
+    )
+    blobs_waiting: Bytes = Field(
+        4 << 30,
+        description="The size of all logs waiting for the bucket at which commands have to wait.",
+    )
+    aws_access_key_id: SecretStr | None = Field(
+        None,
+        description="The access key for the bucket. Default: the file `~/.aws/credentials`, or the machine's role.",
+    )
+    aws_secret_access_key: SecretStr | None = Field(
+        None, description="The secret of AWS_ACCESS_KEY_ID."
+    )
+    aws_session_token: SecretStr | None = Field(
+        None, description="The session's token, if the access key is a temporary one."
     )
     data_dir: Path = Field(default_factory=default_data_dir, description="The data directory.")
 
@@ -395,7 +336,14 @@ class Settings(BaseModel):
             and "://" in self.blobs_bucket
             and not self.blobs_bucket.startswith("file://")
         ):
-            raise ValueError("BLOBS_BUCKET must be a folder or a file:// address")
+            raise ValueError(
+                "BLOBS_BUCKET must be a folder or a file:// address; a bucket is named in BLOBS_URL"
+            )
+        half = (self.aws_access_key_id is None) != (self.aws_secret_access_key is None)
+        if self.blobs_url is not None and half:
+            raise ValueError(
+                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY go together; only one is set"
+            )
         return self
 
     @property
@@ -465,8 +413,8 @@ def written_default(field: str) -> str:
     if info.default is None or info.default_factory is not None:
         return ""
     readers = [getattr(each, "func", None) for each in info.metadata]
-    if _duration in readers:
+    if read_duration in readers:
         return write_duration(info.default)
-    if _size in readers:
+    if read_size in readers:
         return write_size(info.default)
     return str(info.default).lower() if isinstance(info.default, bool) else str(info.default)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from bassloop.store import find_database, open_store
+from bassloop.store import FileBlobs, find_database, open_store
 from bassloop.store.maintenance.integrity import check_store
 from tests.until import named_pipe
 
@@ -108,7 +108,11 @@ done
                     for guid in promised:
                         await its.handled(guid)
                 assert (
-                    list(check_store(find_database(data / "loop.db"), data / "blobs", in_use=False))
+                    list(
+                        check_store(
+                            find_database(data / "loop.db"), FileBlobs(data / "blobs"), in_use=False
+                        )
+                    )
                     == []
                 )
                 async with open_store(data / "loop.db", data / "blobs") as store:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bassloop.store import Artifact, NotStored, Retention, find_database, open_store
+from bassloop.store import Artifact, FileBlobs, NotStored, Retention, find_database, open_store
 from bassloop.store.maintenance.backup import back_up
 from bassloop.store.maintenance.integrity import check_store, verify_backup
 
@@ -70,7 +70,10 @@ async def test_what_was_kept_is_there_until_it_expires(
         assert [each.kept for each in await store.artifacts.of_run("one")] == [False, True]
         with pytest.raises(NotStored, match="expired"):
             await content(store, (await store.artifacts.of_run("one"))[0])
-    assert list(check_store(find_database(location), tmp_path / "blobs", in_use=False)) == []
+    assert (
+        list(check_store(find_database(location), FileBlobs(tmp_path / "blobs"), in_use=False))
+        == []
+    )
 
 
 async def test_files_go_with_their_rows_and_no_earlier(
@@ -113,13 +116,15 @@ async def test_a_backup_has_them_and_a_check_misses_them(
         await intend(store, run(id="one"))
         await keep(store, "one", "a", b"abc")
         for _ in range(2):
-            report = back_up(find_database(database), blobs, tmp_path / "backup", now=NOW)
+            report = back_up(
+                find_database(database), FileBlobs(blobs), tmp_path / "backup", now=NOW
+            )
             assert report.lost == 0
     backup = tmp_path / "backup"
     assert list(verify_backup(backup / "loop.db", backup / "blobs")) == []
     [path] = (blobs / "artifacts" / "one").iterdir()
     path.write_bytes(b"ab")
-    [defect] = check_store(find_database(database), blobs, in_use=False)
+    [defect] = check_store(find_database(database), FileBlobs(blobs), in_use=False)
     assert "has 2 of its 3 bytes" in defect.what
 
 

@@ -11,6 +11,7 @@ import trio
 import trio.lowlevel
 
 from bassloop.store import (
+    FileBlobs,
     StepUpdate,
     Store,
     StoreBusy,
@@ -21,14 +22,16 @@ from bassloop.store import (
     open_store,
 )
 from bassloop.store.maintenance import backup as backups
-from bassloop.store.maintenance import log_folders
 from bassloop.store.maintenance.backup import BackupError, back_up, restore
 from bassloop.store.maintenance.integrity import verify_backup
+from bassloop.store.maintenance.maintenance_lock import maintenance_lock
 
 from .made import intend, run, step
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from bassloop.store.blobs import BlobReader
 
 
 class Places:
@@ -41,11 +44,11 @@ class Places:
 
     def back_up(self) -> backups.BackupReport:
         database, blobs = self.store
-        return back_up(find_database(database), blobs, self.backup, now=1.0)
+        return back_up(find_database(database), FileBlobs(blobs), self.backup, now=1.0)
 
     def restore(self, **how: bool) -> list[Path]:
         database, blobs = self.restored
-        return restore(self.backup, find_database(database), blobs, now=2.0, **how)
+        return restore(self.backup, find_database(database), FileBlobs(blobs), now=2.0, **how)
 
     def wrong_in_backup(self) -> list[str]:
         found = verify_backup(self.backup / "loop.db", self.backup / "blobs")
@@ -142,14 +145,16 @@ async def test_a_backup_that_fails_in_the_middle_leaves_the_earlier_one(
         await write_log(store, b"later\n" * 1000)
     copies = 0
 
-    def full(path: Path, to: Path) -> None:
+    copy = backups._copy_blob
+
+    def full(reader: BlobReader, to: Path) -> int:
         nonlocal copies
         copies += 1
         if copies == 3:
             raise OSError(28, "No space left on device")
-        to.write_bytes(path.read_bytes())
+        return copy(reader, to)
 
-    monkeypatch.setattr("bassloop.store.maintenance.backup.shutil.copyfile", full)
+    monkeypatch.setattr(backups, "_copy_blob", full)
     with pytest.raises(StoreFull, match="No space left"):
         places.back_up()
     monkeypatch.undo()
@@ -176,7 +181,7 @@ async def test_a_folder_with_something_else_is_refused(store: Store, places: Pla
 
 
 async def test_no_backup_is_made_while_the_store_is_pruned(store: Store, places: Places) -> None:
-    with log_folders.maintenance_lock(places.store[1]), pytest.raises(StoreBusy):
+    with maintenance_lock(places.store[1]), pytest.raises(StoreBusy):
         places.back_up()
 
 
@@ -221,7 +226,7 @@ async def test_a_backup_is_restored_to_another_engine(
         other = request.getfixturevalue("postgresql").create(empty=True)
         request.addfinalizer(lambda: request.getfixturevalue("postgresql").drop(other))
     blobs = tmp_path / "other"
-    restore(places.backup, find_database(other), blobs, now=2.0)
+    restore(places.backup, find_database(other), FileBlobs(blobs), now=2.0)
     async with open_store(other, blobs) as again:
         assert await again.logs.lines(*where, 0, 9) == [b"text"]
         (run_here,) = (await store.runs.newest()).items

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bassloop.store import Store, StoreUnusable, find_database, open_store
+from bassloop.store import FileBlobs, Store, StoreUnusable, find_database, open_store
 from bassloop.store.logs.log_files import LogFiles
 from bassloop.store.maintenance.integrity import check_store
 from bassloop.store.maintenance.repair import repair_store
@@ -49,7 +49,7 @@ class Data:
         self.database, self.blobs = location, blobs
 
     def check(self, *, in_use: bool = False) -> Iterator[Defect]:
-        return check_store(find_database(self.database), self.blobs, in_use=in_use)
+        return check_store(find_database(self.database), FileBlobs(self.blobs), in_use=in_use)
 
     def found(self) -> list[str]:
         return [each.what for each in self.check()]
@@ -57,7 +57,7 @@ class Data:
     def repaired(self) -> list[str]:
         return [
             f"{each.what}: {each.repaired}"
-            for each in repair_store(find_database(self.database), self.blobs, now=3.0)
+            for each in repair_store(find_database(self.database), FileBlobs(self.blobs), now=3.0)
         ]
 
     def execute(self, *statements: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bassloop.store import find_database, open_store
+from bassloop.store import FileBlobs, find_database, open_store
 from bassloop.store.maintenance.integrity import check_store
 
 from . import schemas
@@ -38,7 +38,7 @@ async def test_what_an_earlier_version_stored_is_there(name: str, tmp_path: Path
         [step] = await store.steps.of_run("the-run")
         assert step.inputs == ("w",)
         assert await store.thunks.get("THUNK") is not None
-    assert list(check_store(find_database(path), blobs, in_use=False)) == []
+    assert list(check_store(find_database(path), FileBlobs(blobs), in_use=False)) == []
 
 
 def test_the_newest_schema_is_what_all_of_them_become(tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bassloop.store import Bounds, NotStored, Retention, Store, StoreBusy, StoreError, StoreFull
-from bassloop.store.maintenance import log_folders
+from bassloop.store.blobs import FileBlobs, file_blobs
+from bassloop.store.logs.log_places import log_sizes
+from bassloop.store.maintenance.maintenance_lock import maintenance_lock
 from bassloop.store.maintenance.retention import StoredRun, select_expired
 
 from .made import THUNK, intend, run, step
@@ -175,7 +177,7 @@ async def test_folders_that_a_kill_left_without_their_run_are_swept(
 
 
 async def test_nothing_is_removed_under_a_backup(store: Store, tmp_path: Path) -> None:
-    with log_folders.maintenance_lock(tmp_path / "blobs"), pytest.raises(StoreBusy):
+    with maintenance_lock(tmp_path / "blobs"), pytest.raises(StoreBusy):
         await store.prune(Retention(Bounds(bytes=0)), now=1.0)
 
 
@@ -193,7 +195,7 @@ async def test_no_room_for_the_lock_is_a_full_store(
     def full(*_: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("bassloop.store.maintenance.log_folders.os.open", full)
+    monkeypatch.setattr("bassloop.store.maintenance.maintenance_lock.os.open", full)
     with pytest.raises(StoreFull):
         await store.prune(Retention(), now=1.0)
 
@@ -205,12 +207,12 @@ def test_a_file_that_goes_while_it_is_counted_has_no_bytes(
     folder.mkdir(parents=True)
     (folder / "1").write_bytes(b"12345")
     (folder / "1.lines").write_bytes(b"going")
-    listed = log_folders._entries
+    listed = file_blobs._entries
 
-    def then_gone(place: Path | os.DirEntry[str]) -> list[os.DirEntry[str]]:
+    def then_gone(place: Path) -> list[os.DirEntry[str]]:
         entries = listed(place)
         (folder / "1.lines").unlink(missing_ok=True)
         return entries
 
-    monkeypatch.setattr(log_folders, "_entries", then_gone)
-    assert log_folders.log_sizes(tmp_path) == {"r": 5}
+    monkeypatch.setattr(file_blobs, "_entries", then_gone)
+    assert log_sizes(FileBlobs(tmp_path)) == {"r": 5}

@@ -50,7 +50,9 @@ COMMANDS: dict[str, _Command] = {
     "prune": _Command("prune", "prune", "Remove old runs and their logs."),
     "backup": _Command("backup", "backup", "Back up the daemon's data while it runs."),
     "restore": _Command("backup", "restore", "Restore a backup."),
-    "migrate": _Command("migrate", "migrate", "Move the daemon's data to a PostgreSQL database."),
+    "migrate": _Command(
+        "migrate", "migrate", "Move the daemon's data to PostgreSQL, or to a bucket."
+    ),
     "check": _Command("check", "check", "Verify the daemon's data, and repair it."),
     "eval": _Command("eval_", "eval_", "Evaluate a Bass script, and print its value."),
     "run": _Command("run", "run", "Run a Bass script and its thunks on this machine."),

@@ -29,19 +29,20 @@ def backup(folder: Path, data_dir: Path | None) -> None:
     Example:
       bassloop backup /srv/backup/bass-loop
     """
-    from bassloop.store import StoreError, find_database
+    from bassloop.store import StoreError, find_blobs, find_database
     from bassloop.store.maintenance.backup import back_up
 
     settings = find_settings(data_dir=data_dir)
     with report_errors(StoreError):
         database = find_database(settings.database)
-        made = back_up(database, settings.blobs, folder, now=time.time())
+        blobs = find_blobs(settings)
+        made = back_up(database, blobs, folder, now=time.time())
     click.echo(
         f"backed up {made.runs} runs, {format_size(made.bytes)} ({format_size(made.copied)} copied)"
     )
     if made.lost:
         raise click.ClickException(
-            f"{made.lost} logs are missing from {settings.blobs}: run bassloop check"
+            f"{made.lost} logs or artifacts are missing from {blobs}: run bassloop check"
         )
 
 
@@ -59,15 +60,14 @@ def restore(folder: Path, overwrite: bool, data_dir: Path | None) -> None:
     Example:
       bassloop restore /srv/backup/bass-loop
     """
-    from bassloop.store import StoreError, find_database
+    from bassloop.store import StoreError, find_blobs, find_database
     from bassloop.store.maintenance.backup import restore as restore_backup
 
     settings = read_settings(data_dir=data_dir)
     with report_errors(StoreError):
         database = find_database(settings.database)
-        moved = restore_backup(
-            folder, database, settings.blobs, overwrite=overwrite, now=time.time()
-        )
+        blobs = find_blobs(settings)
+        moved = restore_backup(folder, database, blobs, overwrite=overwrite, now=time.time())
     for path in moved:
         click.echo(f"moved aside: {path}")
-    click.echo(f"restored to {database} and {settings.blobs}")
+    click.echo(f"restored to {database} and {blobs}")

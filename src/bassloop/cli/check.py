@@ -28,18 +28,18 @@ def check(repair: bool, data_dir: Path | None) -> None:
     Example:
       bassloop check --repair
     """
-    from bassloop.store import StoreError, find_database
+    from bassloop.store import StoreError, find_blobs, find_database
     from bassloop.store.maintenance.integrity import check_store
     from bassloop.store.maintenance.repair import repair_store
     from bassloop.tools.local_daemon import DaemonError
     from bassloop.tools.local_store import check_database
 
     settings = read_settings(data_dir=data_dir)
-    blobs = settings.blobs
     unrepaired = found = 0
     with report_errors(StoreError, DaemonError):
         check_database(settings)
         database = find_database(settings.database)
+        blobs = find_blobs(settings)
         defects = (
             repair_store(database, blobs, now=time.time())
             if repair

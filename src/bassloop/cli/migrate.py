@@ -1,4 +1,4 @@
-"""`bassloop migrate`: move the daemon's data to a PostgreSQL database."""
+"""`bassloop migrate`: move the daemon's data to a PostgreSQL database, a bucket, or both."""
 
 from __future__ import annotations
 
@@ -8,41 +8,78 @@ import click
 
 from bassloop.cli.errors import report_errors
 from bassloop.cli.options import data_dir_option, read_settings
+from bassloop.units import format_size
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from bassloop.settings import Settings
+
+_DATABASES, _BUCKETS = ("postgresql://", "postgres://"), ("s3://",)
+
 
 @click.command()
-@click.argument("url", metavar="URL")
+@click.argument("urls", metavar="URL...", nargs=-1, required=True)
 @data_dir_option
-def migrate(url: str, data_dir: Path | None) -> None:
-    """Copy everything in the database to the empty PostgreSQL database at URL.
+def migrate(urls: tuple[str, ...], data_dir: Path | None) -> None:
+    """Move the daemon's data to a PostgreSQL database, a bucket, or both. Stop the daemon first.
 
-    All rows are copied in one transaction, read back, and compared. The old database and the logs stay as they are.
-    Stop the daemon first; afterwards, set DATABASE_URL and start it.
+    To a database, which must be empty, all rows are copied in one transaction, read back, and compared. The old
+    database stays as it is. Set DATABASE_URL afterwards.
+
+    To a bucket, the logs and artifacts are moved one by one: each is stored, read back, and compared, and only then
+    removed from the folder. If this is interrupted, run the command again. Set BLOBS_URL afterwards.
 
     \b
     Example:
       bassloop migrate postgresql://bassloop@db.example.com/bassloop
+      bassloop migrate 's3://bucket/prefix?endpoint=https://s3.example.com'
     """
     from bassloop.store import StoreError, find_database
-    from bassloop.store.maintenance.transfer import copy_store
     from bassloop.tools.local_daemon import DaemonError
     from bassloop.tools.local_store import check_database
 
-    if not url.startswith(("postgresql://", "postgres://")):
-        raise click.BadParameter(f"{url} isn't an address such as postgresql://user@host/name")
+    for url in urls:
+        if not url.startswith((*_DATABASES, *_BUCKETS)):
+            raise click.BadParameter(
+                f"{url} isn't an address such as postgresql://user@host/name or s3://bucket/prefix"
+            )
     settings = read_settings(data_dir=data_dir)
     with report_errors(StoreError, DaemonError):
         check_database(settings)
-        source, target = find_database(settings.database), find_database(url)
+        source = find_database(settings.database)
         with source.ownership():
             source.prepare()
-            with target.ownership():
-                copied = copy_store(source, target)
+            for url in urls:
+                if url.startswith(_BUCKETS):
+                    _move_blobs(settings, url)
+                else:
+                    _copy_rows(settings, url)
+
+
+def _copy_rows(settings: Settings, url: str) -> None:
+    from bassloop.store import find_database
+    from bassloop.store.maintenance.transfer import copy_store
+
+    source, target = find_database(settings.database), find_database(url)
+    with target.ownership():
+        copied = copy_store(source, target)
     for table, count in copied.items():
         if count:
             click.echo(f"{count:>12,}  {table}")
     click.echo(f"copied to {target}, read back, and compared; now set DATABASE_URL to it")
     click.echo(f"the old database is as it was: {source}")
+
+
+def _move_blobs(settings: Settings, url: str) -> None:
+    from bassloop.store import find_blobs, find_database
+    from bassloop.store.maintenance.move_blobs import move_blobs
+
+    blobs = find_blobs(settings.model_copy(update={"blobs_url": url}))
+    count = size = 0
+    for moved in move_blobs(find_database(settings.database), blobs):
+        count += 1
+        size += moved.bytes
+    click.echo(
+        f"moved {count:,} logs and artifacts, {format_size(size)}, to {blobs}; now set BLOBS_URL to it"
+    )

@@ -11,7 +11,7 @@ import trio
 from hypercorn.config import Config
 
 from bassloop.daemon.errors import StartError
-from bassloop.settings import parse_address, reached
+from bassloop.setting_types import parse_address, reached
 
 if TYPE_CHECKING:
     from bassloop.daemon.certificates import Certificate

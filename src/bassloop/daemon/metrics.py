@@ -128,6 +128,22 @@ class _Now(Collector):
         yield _gauge("store_writes_waiting", "Writes not committed yet.", store.writer.waiting)
         yield _gauge("store_database_bytes", "Size of the database.", figures.database_bytes)
         yield _gauge("store_free_bytes", "Disk left where logs are.", figures.free_bytes)
+        if (bucket := store.shipping) is not None:
+            yield _gauge(
+                "bucket_waiting_bytes",
+                "Bytes of log that aren't in the bucket.",
+                bucket.waiting_bytes,
+            )
+            yield _gauge("bucket_waiting_logs", "Logs not complete in the bucket.", bucket.logs)
+            yield _total("bucket_objects", "Objects stored in the bucket.", bucket.objects)
+            yield _total("bucket_bytes", "Bytes stored in the bucket.", bucket.bytes)
+            yield _total("bucket_failures", "Requests to the bucket that failed.", bucket.failures)
+            yield _gauge(
+                "bucket_failing_seconds",
+                "For how long nothing could be stored.",
+                bucket.failing_seconds,
+            )
+            yield _gauge("bucket_cache_bytes", "Size of the cache.", bucket.cache_bytes)
 
     def _github(self) -> Iterator[Metric]:
         github = self.of.loop.github

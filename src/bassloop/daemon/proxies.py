@@ -15,7 +15,7 @@ import structlog
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-    from bassloop.settings import Network
+    from bassloop.setting_types import Network
 
     ASGI = Callable[[Any, Any, Any], Awaitable[None]]
 

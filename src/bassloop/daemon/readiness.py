@@ -11,10 +11,12 @@ import trio
 
 from bassloop.github import GitHubError, Purpose
 from bassloop.store import StoreError, StoreFull
-from bassloop.units import format_duration
+from bassloop.units import format_duration, format_size
 from bassloop.web import PartStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from bassloop.deliveries.inbox import Inbox
     from bassloop.evaluator.evaluators import Evaluators
     from bassloop.github import GitHub
@@ -29,6 +31,9 @@ LATELY_SECONDS = 120.0
 """How long ago GitHub may have answered last, without being asked again."""
 
 PROBE_SECONDS = 5.0
+FAILING_SECONDS = 10.0
+"""How long requests to the bucket may fail before the loop isn't ready."""
+
 LITTLE_DISK = 64 << 20
 MOST_SKEW = 60.0
 """Seconds that the clock may be off; GitHub refuses who signs with one that is further ahead."""
@@ -52,7 +57,13 @@ class Readiness:
         """Return the state of each part."""
         async with self._looking:
             if trio.current_time() - self._looked_at >= KEPT_SECONDS:
-                found = (await self._store(), self._gateway(), self._inbox(), await self._github())
+                found = (
+                    await self._store(),
+                    *self._bucket(),
+                    self._gateway(),
+                    self._inbox(),
+                    await self._github(),
+                )
                 self._say_changes(found)
                 self._found, self._looked_at = found, trio.current_time()
             return self._found
@@ -78,6 +89,21 @@ class Readiness:
                 log.warning("store not writable", error=str(error))
                 why = "it can't be written; the loop's log says why"
         return PartStatus("store", not why, why)
+
+    def _bucket(self) -> Iterator[PartStatus]:
+        """Yield the state of the bucket, if there is one."""
+        shipping = self.store.statistics().shipping
+        if shipping is None:
+            return
+        waiting = f"{format_size(shipping.waiting_bytes)} of logs wait on this machine's disk"
+        if shipping.full:
+            why = f"commands have to wait: {waiting}, which is the most (BLOBS_WAITING)"
+        elif shipping.failing_seconds > FAILING_SECONDS:
+            why = f"nothing was stored for {format_duration(shipping.failing_seconds)}: {waiting}"
+        else:
+            yield PartStatus("bucket", True, waiting if shipping.failing_seconds else "")
+            return
+        yield PartStatus("bucket", False, why)
 
     def _gateway(self) -> PartStatus:
         return PartStatus("gateway", True)  # should it end, so does the daemon, and nobody answers

@@ -42,7 +42,7 @@ from bassloop.gateway import GatewayAddress, serve_gateway
 from bassloop.github import open_github
 from bassloop.private_files import write_private_file
 from bassloop.runtimes import Pool
-from bassloop.store import open_store
+from bassloop.store import find_blobs, open_store
 from bassloop.store.maintenance.pruner import keep_pruning
 from bassloop.telemetry.service_manager import Notifier
 from bassloop.web import create_app, create_metrics_app
@@ -141,10 +141,12 @@ async def _open_resources(settings: Settings) -> AsyncGenerator[Resources]:
         metrics = None
         if settings.metrics_listen:
             metrics = stack.enter_context(listen(settings.metrics_listen, "METRICS_LISTEN"))
+        blobs = await trio.to_thread.run_sync(find_blobs, settings)
         store = await stack.enter_async_context(
             open_store(
                 settings.database,
-                settings.blobs,
+                blobs,
+                bucket_waiting=settings.blobs_waiting,
                 log_limit=settings.log_limit,
                 log_waiting=settings.log_waiting,
             )

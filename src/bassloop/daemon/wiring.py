@@ -35,7 +35,8 @@ from bassloop.evaluator.hook_process import EvaluatorLimits, evaluators_here
 from bassloop.gateway import GatewayAddress, GatewaySettings, load_host_key
 from bassloop.github import GitHubConfig, OAuthConfig, Unauthorized
 from bassloop.github.manifest import web_url
-from bassloop.settings import SettingsError, parse_address
+from bassloop.setting_types import parse_address
+from bassloop.settings import SettingsError
 from bassloop.store import Bounds, Retention
 from bassloop.telemetry.heartbeat import Heart
 from bassloop.web import Health, WebContext

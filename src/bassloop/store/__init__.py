@@ -15,6 +15,7 @@ replace them.
 from __future__ import annotations
 
 from bassloop.store.artifact_files import ArtifactWriter
+from bassloop.store.blobs import Blobs, BucketError, FileBlobs, find_blobs
 from bassloop.store.engines import find_database, is_served
 from bassloop.store.errors import (
     NotStored,
@@ -59,10 +60,13 @@ __all__ = [
     "Approval",
     "Artifact",
     "ArtifactWriter",
+    "Blobs",
     "Bounds",
+    "BucketError",
     "CheckRun",
     "Delivery",
     "Figures",
+    "FileBlobs",
     "LineGap",
     "LineTime",
     "LogExtent",
@@ -93,6 +97,7 @@ __all__ = [
     "StoreUnusable",
     "ThunkRecord",
     "User",
+    "find_blobs",
     "find_database",
     "is_served",
     "new_run_id",

@@ -1,11 +1,9 @@
-"""The files of artifacts: one folder for each run, in which each is named by its SHA-256."""
+"""The blobs of artifacts, each named by its run and its SHA-256, and the files that they are written to first."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
-import shutil
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +15,13 @@ from bassloop.store.errors import os_errors
 from bassloop.store.logs.log_files import is_run_id
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
+    from collections.abc import AsyncGenerator
     from typing import BinaryIO
+
+    from bassloop.store.blobs import BlobInfo, Blobs
+
+ARTIFACTS = "artifacts"
+"""The prefix of all artifacts."""
 
 UNFINISHED = ".part-"
 """Begins the name of a file that is being written."""
@@ -27,36 +30,33 @@ BUFFER = 1 << 20
 CHUNK = 256 << 10
 
 
-def artifact_file(blobs: Path, run_id: str, sha256: str) -> Path:
-    """Return the path of an artifact. Raises ValueError for a malformed run id or digest."""
+def artifact_name(run_id: str, sha256: str) -> str:
+    """Return the name of an artifact's blob. Raises ValueError for a malformed run id or digest."""
     if len(sha256) != 64 or not sha256.isalnum():
         raise ValueError(f"{sha256[:80]!r} is not a SHA-256")
-    return artifact_folder(blobs, run_id) / sha256
+    return f"{artifact_prefix(run_id)}/{sha256}"
 
 
-def artifact_folder(blobs: Path, run_id: str) -> Path:
-    """Return the folder of a run's artifacts. Raises ValueError for a malformed run id."""
+def artifact_prefix(run_id: str) -> str:
+    """Return the prefix of a run's artifacts. Raises ValueError for a malformed run id."""
     if not is_run_id(run_id):
         raise ValueError(f"{run_id[:80]!r} is not the id of a run")
-    return blobs / "artifacts" / run_id
+    return f"{ARTIFACTS}/{run_id}"
 
 
-def artifact_runs(blobs: Path) -> set[str]:
-    """Return the ids of the runs that have a folder of artifacts."""
-    with contextlib.suppress(FileNotFoundError):
-        return {each.name for each in (blobs / "artifacts").iterdir() if is_run_id(each.name)}
-    return set()
+def list_artifacts(blobs: Blobs) -> dict[str, list[BlobInfo]]:
+    """Return all artifacts that are stored, by the ids of their runs. Raises OSError."""
+    found: dict[str, list[BlobInfo]] = {}
+    for each in blobs.list(ARTIFACTS):
+        _, run_id, name = each.name.split("/", 2)
+        if not name.startswith(UNFINISHED):
+            found.setdefault(run_id, []).append(each)
+    return found
 
 
-def remove_artifacts(blobs: Path, run_id: str) -> None:
-    """Remove a run's folder. Raises OSError; may be repeated."""
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(artifact_folder(blobs, run_id))
-
-
-def remove_unfinished(blobs: Path) -> None:
+def remove_unfinished(folder: Path) -> None:
     """Remove what was being written when the daemon ended. Raises OSError."""
-    for path in (blobs / "artifacts").glob(f"*/{UNFINISHED}*"):
+    for path in (folder / ARTIFACTS).glob(f"*/{UNFINISHED}*"):
         path.unlink(missing_ok=True)
 
 
@@ -68,7 +68,7 @@ class ArtifactWriter:
         size: the bytes that were written.
     """
 
-    blobs: Path
+    blobs: Blobs
     run_id: str
     size: int = 0
     _digest: hashlib._Hash = field(default_factory=hashlib.sha256)
@@ -84,7 +84,7 @@ class ArtifactWriter:
             await trio.to_thread.run_sync(self._flush)
 
     async def finish(self) -> str:
-        """Let the file take its place, and return its SHA-256. It is on disk when this returns.
+        """Let the file take its place, and return its SHA-256. It is stored when this returns.
 
         Raises StoreFull and StoreError.
         """
@@ -95,7 +95,7 @@ class ArtifactWriter:
         await trio.to_thread.run_sync(self._discard)
 
     def _flush(self) -> None:
-        folder = artifact_folder(self.blobs, self.run_id)
+        folder = self.blobs.folder / artifact_prefix(self.run_id)
         with os_errors(folder):
             if self._file is None:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -112,9 +112,9 @@ class ArtifactWriter:
         assert self._file is not None
         assert self._path is not None
         sha256 = self._digest.hexdigest()
-        with os_errors(self._path), self._file as file:
-            os.fsync(file.fileno())
-            self._path.replace(artifact_file(self.blobs, self.run_id, sha256))
+        self._file.close()
+        with os_errors(self._path):
+            self.blobs.move_in(self._path, artifact_name(self.run_id, sha256))
         self._file = self._path = None
         return sha256
 
@@ -126,16 +126,10 @@ class ArtifactWriter:
             self._file = self._path = None
 
 
-async def read_chunks(path: Path) -> AsyncGenerator[bytes]:
-    """Generate a file's bytes. Raises OSError."""
-    async with await trio.open_file(path, "rb") as file:
-        while chunk := await file.read(CHUNK):
+async def read_chunks(blobs: Blobs, name: str) -> AsyncGenerator[bytes]:
+    """Generate a blob's bytes. Raises OSError."""
+    with await trio.to_thread.run_sync(blobs.open, name) as reader:
+        offset = 0
+        while chunk := await trio.to_thread.run_sync(reader.read, offset, CHUNK):
+            offset += len(chunk)
             yield chunk
-
-
-def stray_artifacts(blobs: Path, run_id: str, kept: set[str]) -> Iterator[Path]:
-    """Generate the finished files in a run's folder whose SHA-256 is not among those that are kept."""
-    with contextlib.suppress(FileNotFoundError):
-        for path in artifact_folder(blobs, run_id).iterdir():
-            if path.name not in kept and not path.name.startswith(UNFINISHED):
-                yield path

@@ -10,7 +10,7 @@ import trio
 
 from bassloop.store.artifact_files import (
     ArtifactWriter,
-    artifact_file,
+    artifact_name,
     read_chunks,
     remove_unfinished,
 )
@@ -20,8 +20,8 @@ from bassloop.store.records import Artifact
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
-    from pathlib import Path
 
+    from bassloop.store.blobs import Blobs
     from bassloop.store.database import Connection, ResultRow
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(Artifact))
@@ -30,7 +30,7 @@ _FIELDS = tuple(field.name for field in dataclasses.fields(Artifact))
 class Artifacts(Subject):
     """The artifacts of all runs. A row is stored after its file, and stays when that has expired."""
 
-    def __init__(self, engine: Engine, blobs: Path) -> None:
+    def __init__(self, engine: Engine, blobs: Blobs) -> None:
         super().__init__(engine)
         self._blobs = blobs
 
@@ -90,10 +90,10 @@ class Artifacts(Subject):
     @asynccontextmanager
     async def reading(self, artifact: Artifact) -> AsyncGenerator[AsyncIterator[bytes]]:
         """Give the bytes of an artifact. Raises NotStored if the file is gone."""
-        path = artifact_file(self._blobs, artifact.run_id, artifact.sha256)
-        if not artifact.kept or not await trio.to_thread.run_sync(path.is_file):
+        name = artifact_name(artifact.run_id, artifact.sha256)
+        if not artifact.kept or not await trio.to_thread.run_sync(_exists, self._blobs, name):
             raise NotStored(f"{artifact.path} has expired")
-        chunks = read_chunks(path)
+        chunks = read_chunks(self._blobs, name)
         try:
             yield chunks
         finally:
@@ -103,14 +103,22 @@ class Artifacts(Subject):
         """Remove the file of what was written but isn't stored, unless another artifact of the run has it."""
         if any(each.sha256 == sha256 and each.kept for each in await self.of_run(run_id)):
             return
-        path = artifact_file(self._blobs, run_id, sha256)
+        name = artifact_name(run_id, sha256)
         with suppress(OSError):  # pruning removes it later
-            await trio.to_thread.run_sync(lambda: path.unlink(missing_ok=True))
+            await trio.to_thread.run_sync(self._blobs.remove, name)
 
     async def remove_unfinished(self) -> None:
         """Remove the files that were being written when the daemon ended."""
         with suppress(OSError):
-            await trio.to_thread.run_sync(remove_unfinished, self._blobs)
+            await trio.to_thread.run_sync(remove_unfinished, self._blobs.folder)
+
+
+def _exists(blobs: Blobs, name: str) -> bool:
+    try:
+        with blobs.open(name):
+            return True
+    except FileNotFoundError:
+        return False
 
 
 def _repository_bytes(db: Connection, repository_id: int) -> int:

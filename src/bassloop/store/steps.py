@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from bassloop.lifecycle import LogState, states_before
 from bassloop.store.engine import Subject, page_size, reads, writes
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from bassloop.store.database import Connection, ResultRow
     from bassloop.store.engine import Engine
-    from bassloop.store.logs.log_writer import LogWriter
 
 _COLUMNS = (
     "id AS row, run_id, digest, name, started_at, completed_at, cached, error, cancelled, "
@@ -37,10 +36,25 @@ MAX_RUNS_NEAR = 2_000
 """Runs of a repository before a run among which those of the same check are looked for."""
 
 
+class LiveLog(Protocol):
+    """A log that is being written, or isn't where it belongs yet: its row doesn't have its size."""
+
+    @property
+    def raw_bytes(self) -> int: ...
+    @property
+    def lines(self) -> int: ...
+    @property
+    def complete(self) -> bool:
+        """True if nothing more will come."""
+
+    async def flush(self) -> None:
+        """Wait until what was appended can be read."""
+
+
 class Steps(Subject):
     """The steps in the store, with the current sizes of logs that are being written."""
 
-    def __init__(self, engine: Engine, live: Mapping[int, LogWriter]) -> None:
+    def __init__(self, engine: Engine, live: Mapping[int, LiveLog]) -> None:
         super().__init__(engine)
         self._live = live
 

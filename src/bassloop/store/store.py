@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from bassloop.concurrency import open_flat_nursery
 from bassloop.lifecycle import DeliveryState, RunState
 from bassloop.store import deliveries
 from bassloop.store.artifacts import Artifacts
+from bassloop.store.blobs import FileBlobs
 from bassloop.store.checks import Checks
 from bassloop.store.deliveries import Deliveries
 from bassloop.store.engine import Subject, open_engine, reads
@@ -25,6 +25,7 @@ from bassloop.store.heads import Heads
 from bassloop.store.journals import Journals
 from bassloop.store.logs.log_writer import MAX_WAITING_BYTES, LogQueue
 from bassloop.store.logs.logs import Logs
+from bassloop.store.logs.shipper import Shipper
 from bassloop.store.maintenance.prune import prune
 from bassloop.store.records import Figures
 from bassloop.store.runs import Runs, Thunks
@@ -38,15 +39,20 @@ from bassloop.store.visitors import Logins, Repositories, Sessions, Users
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from bassloop.store.blobs import Blobs
     from bassloop.store.database import Connection, Database
     from bassloop.store.engine import Engine
-    from bassloop.store.logs.log_writer import LogWriter
+    from bassloop.store.logs.shipper import ShippingStatistics
     from bassloop.store.maintenance.prune import PruneReport
     from bassloop.store.maintenance.retention import Retention
+    from bassloop.store.steps import LiveLog
     from bassloop.store.writer import WriterStatistics
 
 LOG_LIMIT = 1024 * 1024 * 1024
 """The default for how many raw bytes of one step's log are stored."""
+
+BUCKET_WAITING = 4 * 1024 * 1024 * 1024
+"""The default for how many bytes of logs may wait for a bucket on this machine's disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,7 @@ class StoreStatistics:
         log_bytes_waiting: bytes that are queued for them.
         log_bytes: raw bytes appended since the store was opened.
         stuck_seconds: for how long the disk was full or the database locked, until it wasn't any more.
+        shipping: the logs that are on their way to a bucket, if there is one.
     """
 
     writer: WriterStatistics
@@ -65,19 +72,21 @@ class StoreStatistics:
     log_bytes_waiting: int
     log_bytes: int
     stuck_seconds: float
+    shipping: ShippingStatistics | None
 
 
 @asynccontextmanager
 async def open_store(
     database: Path | str,
-    blobs_path: Path | str,
+    blobs: Blobs | Path | str,
     *,
     synchronous: str = "FULL",
     owner: bool = True,
     log_limit: int = LOG_LIMIT,
     log_waiting: int = MAX_WAITING_BYTES,
+    bucket_waiting: int = BUCKET_WAITING,
 ) -> AsyncIterator[Store]:
-    """Open the store in a database (a file of SQLite's) and a folder, created or migrated first.
+    """Open the store in a database (a file of SQLite's) and a place for blobs, created or migrated first.
 
     Leaving the context commits and writes everything that is queued. Raises StoreUnusable, which says
     why and what to do, for a database that is damaged, locked, read-only, another program's, or of a
@@ -91,34 +100,52 @@ async def open_store(
             disk. Commands that use the store beside it pass False.
         log_limit: the raw bytes of one step's log that are stored.
         log_waiting: the bytes of logs that may wait to be written, before tasks that append wait.
+        bucket_waiting: the bytes of logs that may wait for a bucket on this machine's disk, before
+            tasks that append wait.
     """
-    found, blobs = find_database(database, synchronous), Path(blobs_path)
+    found = find_database(database, synchronous)
+    if isinstance(blobs, Path | str):
+        blobs = FileBlobs(Path(blobs))
+    opening = _Opening(found, blobs, log_limit, log_waiting, bucket_waiting)
     if owner:
         with found.ownership():
-            async with _open(found, blobs, log_limit, log_waiting, patient=True) as store:
+            async with opening.open(patient=True) as store:
                 await store.runtimes.remove_all()
                 await store.logs.repair()
                 await store.artifacts.remove_unfinished()
                 yield store
     else:
-        async with _open(found, blobs, log_limit, log_waiting, patient=False) as store:
+        async with opening.open(patient=False) as store:
             yield store
 
 
-@asynccontextmanager
-async def _open(
-    database: Database, blobs: Path, log_limit: int, log_waiting: int, *, patient: bool
-) -> AsyncIterator[Store]:
-    queue = LogQueue(blobs, log_waiting)
-    async with (
-        open_engine(database, patient=patient) as engine,
-        open_flat_nursery() as nursery,
-    ):
-        await nursery.start(queue.serve)
-        try:
-            yield Store(engine, queue, blobs, log_limit)
-        finally:
-            queue.close()
+@dataclass(frozen=True)
+class _Opening:
+    database: Database
+    blobs: Blobs
+    log_limit: int
+    log_waiting: int
+    bucket_waiting: int
+
+    @asynccontextmanager
+    async def open(self, *, patient: bool) -> AsyncIterator[Store]:
+        bucket = self.blobs.bucket
+        shipper = None if bucket is None else Shipper(bucket, self.bucket_waiting)
+        queue = LogQueue(self.blobs.folder, self.log_waiting, shipper)
+        async with (
+            open_engine(self.database, patient=patient) as engine,
+            open_flat_nursery() as nursery,
+        ):
+            await nursery.start(queue.serve)
+            store = Store(engine, queue, self.blobs, self.log_limit, shipper)
+            if shipper is not None:
+                await nursery.start(shipper.serve, store.logs.note_shipped)
+            try:
+                yield store
+            finally:
+                queue.close()
+                if shipper is not None:
+                    shipper.close()
 
 
 class Store(Subject):
@@ -130,11 +157,19 @@ class Store(Subject):
     everything committed before it began; when cancelled, it has no effect.
     """
 
-    def __init__(self, engine: Engine, queue: LogQueue, blobs: Path, log_limit: int) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        queue: LogQueue,
+        blobs: Blobs,
+        log_limit: int,
+        shipper: Shipper | None,
+    ) -> None:
         super().__init__(engine)
         self._queue = queue
         self._blobs = blobs
-        self._live: dict[int, LogWriter] = {}
+        self._shipper = shipper
+        self._live: dict[int, LiveLog] = {}
         self.artifacts = Artifacts(engine, blobs)
         self.checks = Checks(engine)
         self.deliveries = Deliveries(engine)
@@ -152,15 +187,16 @@ class Store(Subject):
         self.thunks = Thunks(engine)
         self.users = Users(engine)
         self.journals = Journals(engine)
-        self.logs = Logs(engine, self.steps, self._live, queue, blobs, log_limit)
+        self.logs = Logs(engine, self.steps, self._live, queue, blobs, log_limit, shipper)
 
     def statistics(self) -> StoreStatistics:
         return StoreStatistics(
             writer=self._engine.statistics(),
-            open_logs=len(self._live),
+            open_logs=sum(not log.complete for log in self._live.values()),
             log_bytes_waiting=self._queue.pending,
             log_bytes=self._queue.received,
             stuck_seconds=max(self._engine.stuck_seconds, self._queue.full_seconds),
+            shipping=None if self._shipper is None else self._shipper.statistics(),
         )
 
     @reads
@@ -181,7 +217,8 @@ class Store(Subject):
             "SELECT state, count(*) FROM runs WHERE state IN ('queued', 'running') GROUP BY state"
         )
         first = db.execute(oldest).fetchone()
-        folder = self._blobs if self._blobs.is_dir() else self._blobs.parent
+        folder = self._blobs.folder
+        folder = folder if folder.is_dir() else folder.parent
         return Figures(
             deliveries={
                 DeliveryState.RECEIVED: 0,
@@ -200,7 +237,7 @@ class Store(Subject):
         Raises StoreError if either fails.
         """
         await self._engine.write(self._engine.database.touch, wait=False)
-        await trio.to_thread.run_sync(_touch_blobs, self._blobs)
+        await trio.to_thread.run_sync(_touch_folder, FileBlobs(self._blobs.folder))
 
     async def prune(
         self,
@@ -216,11 +253,9 @@ class Store(Subject):
         )
 
 
-def _touch_blobs(blobs: Path) -> None:
+def _touch_folder(blobs: FileBlobs) -> None:
     try:
-        blobs.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=blobs) as file:
-            file.write(b"\n")
+        blobs.probe()
     except OSError as error:
         kind = StoreFull if is_disk_full(error) else StoreError
         raise kind(f"blobs {blobs} can't be written: {error.strerror}") from error

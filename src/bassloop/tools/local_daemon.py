@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING, Any
 
-from bassloop.settings import parse_address, reached
+from bassloop.setting_types import parse_address, reached
 
 if TYPE_CHECKING:
     from bassloop.settings import Settings

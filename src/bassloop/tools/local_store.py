@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from bassloop.store import find_database, open_store
+import trio
+
+from bassloop.store import find_blobs, find_database, open_store
 from bassloop.tools.local_daemon import DaemonError
 
 if TYPE_CHECKING:
@@ -22,7 +24,8 @@ async def use_store(settings: Settings, use: Callable[[Store], Awaitable[T]]) ->
     Raises DaemonError if there is no database, and StoreError.
     """
     check_database(settings)
-    async with open_store(settings.database, settings.blobs, owner=False) as store:
+    blobs = await trio.to_thread.run_sync(find_blobs, settings)
+    async with open_store(settings.database, blobs, owner=False) as store:
         return await use(store)
 
 

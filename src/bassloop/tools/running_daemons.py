@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bassloop.settings import Settings
 
 APP = "bass-loop"
-PLACES = ("data_dir", "sqlite_path", "blobs_bucket")
+PLACES = ("data_dir", "sqlite_path", "blobs_bucket", "blobs_url")
 """The settings that say where a daemon's data is."""
 
 

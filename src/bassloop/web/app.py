@@ -6,10 +6,12 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import structlog
 from quart import Response, has_request_context, render_template, request, url_for
 from quart_trio import QuartTrio
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, ServiceUnavailable
 
+from bassloop.store import BucketError
 from bassloop.units import format_duration, format_size
 from bassloop.web import guard, service_endpoints
 from bassloop.web.auth import device_flow, sign_in
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
     from bassloop.web.web_context import WebContext
 
 HERE = Path(__file__).parent
+
+log = structlog.get_logger(__name__)
 
 MAX_BODY = 25 << 20
 """Bytes of a request: GitHub's limit for webhooks."""
@@ -102,6 +106,7 @@ def create_app(context: WebContext) -> QuartTrio:
     app.after_request(_set_headers)
     guard.install(app, context)
     app.register_error_handler(HTTPException, _error_page)
+    app.register_error_handler(BucketError, _bucket_error_page)
     app.register_blueprint(preferences.routes(themes))
     modules = (
         service_endpoints,
@@ -146,6 +151,12 @@ async def _error_page(error: HTTPException) -> tuple[str | dict[str, Any], int]:
     if wants_json():
         return {"error": text}, code
     return await render_template("error.html", code=code, text=text), code
+
+
+async def _bucket_error_page(error: BucketError) -> tuple[str | dict[str, Any], int]:
+    log.warning("a log or an artifact can't be read", error=str(error))
+    text = "logs and artifacts of ended runs can't be read now; try again in a moment"
+    return await _error_page(ServiceUnavailable(text))
 
 
 def _version(folder: Path) -> str:

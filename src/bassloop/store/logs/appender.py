@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from bassloop.store.blobs import FileReader
 from bassloop.store.logs.log_files import (
     LINE_RECORD,
     PIECE_RECORD,
@@ -58,6 +59,8 @@ class LogAppender:
         self._last_piece: tuple[float, int] | None = None
         self._last_line = 0
         self.raw_bytes = 0
+        self.text_file_bytes = 0
+        self.pieces_file_bytes = 0
 
     @property
     def lines(self) -> int:
@@ -104,9 +107,12 @@ class LogAppender:
             raise ValueError("more text was settled than received, so it isn't the raw text")
         _append(self._files.raw, b"".join(piece.raw for piece in pieces))
         self.raw_bytes = offset
-        _append(self._files.text, header + b"".join(copied))
+        text, pieces_data = header + b"".join(copied), b"".join(times)
+        _append(self._files.text, text)
         _append(self._files.lines, b"".join(index))
-        _append(self._files.pieces, b"".join(times))
+        _append(self._files.pieces, pieces_data)
+        self.text_file_bytes += len(text)
+        self.pieces_file_bytes += len(pieces_data)
 
     def close(self) -> None:
         """Settle the rest of a plain log, count a last line without newline, and sync the data.
@@ -214,10 +220,10 @@ def _resume(files: LogFiles, available: int) -> LineCounter:
     _drop_partial_record(files.lines, LINE_RECORD.size)
     if not files.lines.exists():
         return LineCounter()
-    with files.lines.open("r+b", buffering=0) as file:
-        records = Records(file.fileno(), LINE_RECORD)
+    with FileReader(files.lines) as reader:
+        records = Records(reader, LINE_RECORD)
         last = records.last_at_most(available, 1)
-        file.truncate((last + 1) * LINE_RECORD.size)
+        os.truncate(files.lines, (last + 1) * LINE_RECORD.size)
         if last < 0:
             return LineCounter()
         line, offset = records[last]

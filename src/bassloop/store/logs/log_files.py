@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import re
 import struct
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+
+from bassloop.store.blobs import FileReader
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    from bassloop.store.blobs import BlobReader
+
+Part: TypeAlias = Literal["raw", "text", "lines", "pieces"]
+"""The name of one of a log's files."""
 
 LINE_RECORD = struct.Struct("<QQ")
 """A line number, and the offset in the settled text at which that line begins."""
@@ -35,9 +43,27 @@ def is_run_id(text: str) -> bool:
     return _RUN_ID.fullmatch(text) is not None
 
 
+class LogParts(Protocol):
+    """The files of one log, wherever they are."""
+
+    def open(self, *parts: Part) -> Sequence[BlobReader | None]:
+        """Open some of the files, all in the same place; None where there is none. Raises OSError."""
+
+
+@contextmanager
+def open_parts(log: LogParts, *parts: Part) -> Iterator[Sequence[BlobReader | None]]:
+    """Open some of a log's files, and close them at the end. Raises OSError."""
+    with ExitStack() as stack:
+        readers = log.open(*parts)
+        for reader in readers:
+            if reader is not None:
+                stack.enter_context(reader)
+        yield readers
+
+
 @dataclass(frozen=True, slots=True)
 class LogFiles:
-    """The paths of one log."""
+    """The paths of one log that is, or was, written on this machine."""
 
     raw: Path
     text: Path
@@ -64,20 +90,34 @@ class LogFiles:
     def all(self) -> tuple[Path, Path, Path, Path]:
         return (self.raw, self.text, self.lines, self.pieces)
 
+    @property
+    def closed(self) -> Path:
+        """The path of the note that the log is complete, and waits for its place in a bucket."""
+        return self.raw.with_name(f"{self.raw.name}.closed")
+
+    def open(self, *parts: Part) -> list[FileReader | None]:
+        return [_open(getattr(self, part)) for part in parts]
+
+
+def _open(path: Path) -> FileReader | None:
+    with suppress(FileNotFoundError):
+        return FileReader(path)
+    return None
+
 
 class Records:
-    """The records of an index file, read one at a time from an open descriptor."""
+    """The records of an index, read one at a time."""
 
-    def __init__(self, descriptor: int, record: struct.Struct) -> None:
-        self._descriptor = descriptor
+    def __init__(self, reader: BlobReader, record: struct.Struct) -> None:
+        self._reader = reader
         self._record = record
-        self._count = os.fstat(descriptor).st_size // record.size
+        self._count = reader.size // record.size
 
     def __len__(self) -> int:
         return self._count
 
     def __getitem__(self, index: int) -> tuple[float, ...]:
-        data = os.pread(self._descriptor, self._record.size, index * self._record.size)
+        data = self._reader.read(index * self._record.size, self._record.size)
         return self._record.unpack(data)
 
     def last_at_most(self, value: float, field: int) -> int:

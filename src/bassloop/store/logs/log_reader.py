@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import heapq
-import os
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,14 +12,17 @@ from bassloop.store.logs.log_files import (
     LINE_RECORD,
     PIECE_RECORD,
     TEXT_HEADER,
-    LogFiles,
+    LogParts,
     Records,
     find_newline,
+    open_parts,
 )
 from bassloop.store.records import LineGap, LineTime, LogText
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from bassloop.store.blobs import BlobReader
 
 LINE_LIMIT = 128 * 1024
 """The most bytes that are read of one line; a longer one is cut, with a notice at the cut."""
@@ -45,24 +47,26 @@ class TextPosition(NamedTuple):
 class LogReader:
     """The settled text of a log: the plain beginning of the raw file, then the text file."""
 
-    def __init__(self, raw: int, text: int | None, index: Records | None, lines: int) -> None:
+    def __init__(
+        self, raw: BlobReader, text: BlobReader | None, index: Records | None, lines: int
+    ) -> None:
         self._raw = raw
         self._text = text
         self._index = index
         self._lines = lines
-        self._before = self._end = os.fstat(raw).st_size
-        header = b"" if text is None else os.pread(text, TEXT_HEADER.size, 0)
+        self._before = self._end = raw.size
+        header = b"" if text is None else text.read(0, TEXT_HEADER.size)
         if text is not None and len(header) == TEXT_HEADER.size:
             (_, self._before) = TEXT_HEADER.unpack(header)
-            self._end = self._before + os.fstat(text).st_size - TEXT_HEADER.size
+            self._end = self._before + text.size - TEXT_HEADER.size
 
     def read(self, offset: int, size: int) -> bytes:
         """Return up to `size` bytes of settled text, or nothing at its end."""
         if offset < self._before:
-            return os.pread(self._raw, min(size, self._before - offset), offset)
+            return self._raw.read(offset, min(size, self._before - offset))
         if self._text is None:
             return b""
-        return os.pread(self._text, size, offset - self._before + TEXT_HEADER.size)
+        return self._text.read(offset - self._before + TEXT_HEADER.size, size)
 
     def lines(self, start: int, stop: int) -> Iterator[bytes]:
         """Yield the existing lines from `start` to `stop`, without their line endings."""
@@ -190,31 +194,23 @@ def _bounded(line: bytes, length: int) -> bytes:
 
 
 @contextlib.contextmanager
-def open_reader(files: LogFiles, lines: int) -> Iterator[LogReader | None]:
+def open_reader(log: LogParts, lines: int) -> Iterator[LogReader | None]:
     """Open a log that has `lines` settled lines by now; None if nothing was ever written.
 
     Raises OSError.
     """
-    with contextlib.ExitStack() as stack:
-        try:
-            raw = stack.enter_context(files.raw.open("rb", buffering=0))
-        except FileNotFoundError:
+    with open_parts(log, "text", "lines", "raw") as (text, index, raw):
+        if raw is None:
             yield None
             return
-        text = index = None
-        with contextlib.suppress(FileNotFoundError):
-            text = stack.enter_context(files.text.open("rb", buffering=0)).fileno()
-        with contextlib.suppress(FileNotFoundError):
-            descriptor = stack.enter_context(files.lines.open("rb", buffering=0)).fileno()
-            index = Records(descriptor, LINE_RECORD)
-        yield LogReader(raw.fileno(), text, index, lines)
+        yield LogReader(raw, text, None if index is None else Records(index, LINE_RECORD), lines)
 
 
-def read_lines(files: LogFiles, lines: int, start: int, stop: int) -> list[bytes]:
+def read_lines(log: LogParts, lines: int, start: int, stop: int) -> list[bytes]:
     """Return lines `start` to `stop`, or fewer if the log ends or READ_LIMIT is reached."""
     found: list[bytes] = []
     length = 0
-    with open_reader(files, lines) as reader:
+    with open_reader(log, lines) as reader:
         if reader is not None:
             for line in reader.lines(max(0, start), stop):
                 found.append(line)
@@ -224,30 +220,30 @@ def read_lines(files: LogFiles, lines: int, start: int, stop: int) -> list[bytes
     return found
 
 
-def read_text(files: LogFiles, lines: int, start: int, size: int) -> LogText:
+def read_text(log: LogParts, lines: int, start: int, size: int) -> LogText:
     """Return the result of `LogReader.text`."""
-    with open_reader(files, lines) as reader:
+    with open_reader(log, lines) as reader:
         return LogText(start, 0, b"") if reader is None else reader.text(start, size)
 
 
-def find_position(files: LogFiles, lines: int, line: int) -> TextPosition:
+def find_position(log: LogParts, lines: int, line: int) -> TextPosition:
     """Return the result of `LogReader.find`."""
-    with open_reader(files, lines) as reader:
+    with open_reader(log, lines) as reader:
         return TextPosition(0, 0) if reader is None else reader.find(line)
 
 
 def read_block(
-    files: LogFiles, lines: int, position: TextPosition, size: int
+    log: LogParts, lines: int, position: TextPosition, size: int
 ) -> tuple[LogText, TextPosition]:
     """Return the result of `LogReader.block`."""
-    with open_reader(files, lines) as reader:
+    with open_reader(log, lines) as reader:
         if reader is None:
             return LogText(position.line, 0, b""), position
         return reader.block(position, size)
 
 
 def visit_blocks(
-    files: LogFiles,
+    log: LogParts,
     lines: int,
     start: TextPosition | int,
     size: int,
@@ -258,7 +254,7 @@ def visit_blocks(
     Returns the position to continue from, or None if `visit` returned False or the log ended.
     """
     until = time.perf_counter() + VISIT_SECONDS
-    with open_reader(files, lines) as reader:
+    with open_reader(log, lines) as reader:
         if reader is None:
             return None
         at = reader.find(start) if isinstance(start, int) else start
@@ -270,23 +266,18 @@ def visit_blocks(
                 return at
 
 
-def read_raw(files: LogFiles, offset: int, size: int) -> bytes:
+def read_raw(log: LogParts, offset: int, size: int) -> bytes:
     """Return up to `size` bytes as received, or nothing at the end of the log."""
-    try:
-        with files.raw.open("rb", buffering=0) as file:
-            return os.pread(file.fileno(), size, offset)
-    except FileNotFoundError:
-        return b""
+    with open_parts(log, "raw") as (raw,):
+        return b"" if raw is None else raw.read(offset, size)
 
 
-def read_times(files: LogFiles, start: int, stop: int, limit: int) -> list[LineTime]:
+def read_times(log: LogParts, start: int, stop: int, limit: int) -> list[LineTime]:
     """Return the times that hold for lines `start` to `stop`, oldest first, at most `limit`."""
-    try:
-        file = files.pieces.open("rb", buffering=0)
-    except FileNotFoundError:
-        return []
-    with file:
-        records = Records(file.fileno(), PIECE_RECORD)
+    with open_parts(log, "pieces") as (pieces,):
+        if pieces is None:
+            return []
+        records = Records(pieces, PIECE_RECORD)
         found: list[LineTime] = []
         for index in range(max(0, records.last_at_most(start, 1)), len(records)):
             _, line, at, stream = records[index]
@@ -300,19 +291,17 @@ def read_times(files: LogFiles, start: int, stop: int, limit: int) -> list[LineT
     return found
 
 
-def read_gaps(files: LogFiles, seconds: float, limit: int) -> list[LineGap]:
+def read_gaps(log: LogParts, seconds: float, limit: int) -> list[LineGap]:
     """Return the `limit` longest gaps of at least `seconds` between pieces, by their lines.
 
     Raises OSError.
     """
     longest: list[tuple[float, int]] = []
-    try:
-        file = files.pieces.open("rb", buffering=0)
-    except FileNotFoundError:
-        return []
     before: float | None = None
-    with file:
-        while data := file.read(_RECORDS_AT_ONCE * PIECE_RECORD.size):
+    with open_parts(log, "pieces") as (pieces,):
+        offset, size = 0, _RECORDS_AT_ONCE * PIECE_RECORD.size
+        while pieces is not None and (data := pieces.read(offset, size)):
+            offset += len(data)
             whole = len(data) // PIECE_RECORD.size * PIECE_RECORD.size
             for _, line, at, _ in PIECE_RECORD.iter_unpack(memoryview(data)[:whole]):
                 if before is not None and at - before >= seconds:

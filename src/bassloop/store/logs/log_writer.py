@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
     from pathlib import Path
 
+    from bassloop.store.logs.shipper import Shipper
+
 MAX_WAITING_BYTES = 4 * 1024 * 1024
 """The default for how many bytes of all logs together may wait to be written."""
 
@@ -60,9 +62,12 @@ class LogQueue:
         received: the raw bytes appended since the store was opened.
     """
 
-    def __init__(self, path: Path, most: int = MAX_WAITING_BYTES) -> None:
+    def __init__(
+        self, path: Path, most: int = MAX_WAITING_BYTES, shipper: Shipper | None = None
+    ) -> None:
         self._path = path
         self.most = most
+        self._shipper = shipper
         self._dirty: dict[LogWriter, None] = {}
         self._wake = trio.Event()
         self._written = trio.Event()
@@ -138,6 +143,8 @@ class LogQueue:
     async def wait_for_room(self) -> None:
         """Wait until there is room to append. A checkpoint."""
         await trio.lowlevel.checkpoint()
+        if self._shipper is not None:
+            await self._shipper.wait_for_room()
         while self.pending >= self.most:
             await self._written.wait()
 
@@ -168,8 +175,10 @@ class LogWriter:
         appender: LogAppender,
         limit: int,
         closed: Callable[[LogWriter, bool], Awaitable[None]],
+        on_written: Callable[[], None] | None = None,
     ) -> None:
         self.appender = appender
+        self._on_written = on_written
         self._queue = queue
         self._limit = limit
         self._on_closed = closed
@@ -182,6 +191,7 @@ class LogWriter:
         self._line = 0
         self._full = False
         self._closed = False
+        self._complete = False
         self._error: StoreError | None = None
         self.raw_bytes = 0
         self.lines = 0
@@ -269,6 +279,7 @@ class LogWriter:
                     self._error = StoreError(f"a log cannot be written: {error}")
             self.raw_bytes, self.lines = self.appender.raw_bytes, self.appender.lines
             await self._on_closed(self, self._error is not None)
+            self._complete = True
         if closing.cancelled_caught and self._error is None:
             self._error = StoreError(f"a log was not closed within {CLOSE_SECONDS:.0f} seconds")
         if self._error is not None:
@@ -278,6 +289,11 @@ class LogWriter:
     def closing(self) -> bool:
         """For the queue: whether the log no longer waits for a full disk."""
         return self._closed
+
+    @property
+    def complete(self) -> bool:
+        """True once the log is closed."""
+        return self._complete
 
     def put_back(self, pieces: list[Piece]) -> None:
         """For the queue: take back pieces that found the disk full."""
@@ -293,6 +309,8 @@ class LogWriter:
         self._written += count
         self._error = self._error or failure
         self.raw_bytes, self.lines = self.appender.raw_bytes, self.appender.lines
+        if self._on_written is not None:
+            self._on_written()
 
     def _settled(self, raw: bytes, settled: SettledText | None) -> tuple[bytes, bool, int]:
         if settled is not None:

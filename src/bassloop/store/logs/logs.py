@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,16 +14,23 @@ from bassloop.store.errors import NotStored, StoreConflict, StoreError
 from bassloop.store.logs import log_reader
 from bassloop.store.logs.appender import LogAppender, repair_log
 from bassloop.store.logs.log_files import LogFiles
+from bassloop.store.logs.log_objects import GrowingSizes
+from bassloop.store.logs.log_places import find_log
 from bassloop.store.logs.log_writer import LogWriter
+from bassloop.store.logs.shipment import Completion, read_completion, remove_files
 from bassloop.store.records import LineGap, LineTime, LogExtent, LogText
-from bassloop.store.steps import Steps, close_log, open_log, open_logs
+from bassloop.store.steps import LiveLog, Steps, close_log, open_log, open_logs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
     from pathlib import Path
 
+    from bassloop.store.blobs import Blobs
     from bassloop.store.engine import Engine
+    from bassloop.store.logs.log_files import LogParts
     from bassloop.store.logs.log_writer import LogQueue
+    from bassloop.store.logs.shipment import Shipment
+    from bassloop.store.logs.shipper import Shipper
 
 TEXT_BYTES = 1024 * 1024
 """The bytes of text that `Logs.text` returns, roughly."""
@@ -39,10 +48,11 @@ class Logs(Subject):
         self,
         engine: Engine,
         steps: Steps,
-        live: dict[int, LogWriter],
+        live: dict[int, LiveLog],
         queue: LogQueue,
-        blobs: Path,
+        blobs: Blobs,
         limit: int,
+        shipper: Shipper | None,
     ) -> None:
         super().__init__(engine)
         self._steps = steps
@@ -50,6 +60,7 @@ class Logs(Subject):
         self._queue = queue
         self._blobs = blobs
         self._limit = limit
+        self._shipper = shipper
 
     async def open(self, run_id: str, row: int) -> LogWriter:
         """Begin the log of a step, which the caller must close.
@@ -57,18 +68,37 @@ class Logs(Subject):
         A log that isn't closed because the process ended is marked as cut at the next start. Raises
         NotStored for an unknown step, and StoreConflict if it has a log.
         """
-        files = LogFiles.of(self._blobs, run_id, row)
+        files = LogFiles.of(self._blobs.folder, run_id, row)
         if not await self._engine.write(partial(open_log, run_id=run_id, row=row)):
             raise StoreConflict(f"step {row} of run {run_id} has a log already")
-
-        async def closed(log: LogWriter, cut: bool) -> None:
-            close = partial(close_log, row=row, raw_bytes=log.raw_bytes, lines=log.lines, cut=cut)
-            await self._engine.write(close, wait=False)
-            self._live.pop(row, None)
-
-        log = LogWriter(self._queue, LogAppender(files), self._limit, closed)
+        appender = LogAppender(files)
+        if self._shipper is None:
+            log = LogWriter(self._queue, appender, self._limit, partial(self._close_row, row))
+        else:
+            log = self._open_shipped(self._shipper, run_id, row, files, appender)
         self._live[row] = log
         return log
+
+    async def _close_row(self, row: int, log: LogWriter, cut: bool) -> None:
+        close = partial(close_log, row=row, raw_bytes=log.raw_bytes, lines=log.lines, cut=cut)
+        await self._engine.write(close, wait=False)
+        self._live.pop(row, None)
+
+    def _open_shipped(
+        self, shipper: Shipper, run_id: str, row: int, files: LogFiles, appender: LogAppender
+    ) -> LogWriter:
+        shipment = shipper.begin(run_id, row, files)
+
+        def written() -> None:
+            sizes = GrowingSizes(
+                appender.raw_bytes, appender.text_file_bytes, appender.pieces_file_bytes
+            )
+            shipper.note_written(shipment, sizes)
+
+        async def closed(log: LogWriter, cut: bool) -> None:
+            await shipper.note_complete(shipment, Completion(log.raw_bytes, log.lines, cut))
+
+        return LogWriter(self._queue, appender, self._limit, closed, written)
 
     async def extent(self, run_id: str, row: int) -> LogExtent:
         """Return how long the log is now."""
@@ -78,7 +108,7 @@ class Logs(Subject):
         step = await self._steps.get(run_id, row)
         if step is None:
             raise NotStored(f"run {run_id} has no step {row}")
-        return LogExtent(step.raw_bytes, step.lines, row not in self._live, step.log_cut)
+        return LogExtent(step.raw_bytes, step.lines, live is None or live.complete, step.log_cut)
 
     async def lines(self, run_id: str, row: int, start: int, stop: int) -> list[bytes]:
         """Return settled lines `start` to `stop`, numbered from 0, without their newlines.
@@ -86,19 +116,17 @@ class Logs(Subject):
         Returns fewer where the log ends, or after 4 MiB; then ask again from there. An empty list
         means that there is no line `start` yet. A line of more than 128 KiB is cut and says so.
         """
-        extent, files = await self._extent_and_files(run_id, row)
-        return await trio.to_thread.run_sync(
-            log_reader.read_lines, files, extent.lines, start, stop
-        )
+        extent, log = await self._extent_and_log(run_id, row)
+        return await trio.to_thread.run_sync(log_reader.read_lines, log, extent.lines, start, stop)
 
     async def text(self, run_id: str, row: int, start: int = 0) -> LogText:
         """Return about 1 MiB of whole settled lines from line `start` on, for search and download.
 
         Continue at `line + lines` until `lines` is 0. Long lines are cut as in `lines`.
         """
-        extent, files = await self._extent_and_files(run_id, row)
+        extent, log = await self._extent_and_log(run_id, row)
         return await trio.to_thread.run_sync(
-            log_reader.read_text, files, extent.lines, start, TEXT_BYTES
+            log_reader.read_text, log, extent.lines, start, TEXT_BYTES
         )
 
     async def scan(
@@ -114,14 +142,14 @@ class Logs(Subject):
         Takes a thread for about a tenth of a second at a time, so that others have their turns.
         When cancelled, finishes the current block first.
         """
-        extent, files = await self._extent_and_files(run_id, row)
+        extent, log = await self._extent_and_log(run_id, row)
         if start >= extent.lines:
             return
         position: log_reader.TextPosition | int | None = start
         while position is not None:
             position = await trio.to_thread.run_sync(
                 log_reader.visit_blocks,
-                files,
+                log,
                 extent.lines,
                 position,
                 _CHUNK,
@@ -135,15 +163,13 @@ class Logs(Subject):
         Blocks are whole lines of about 256 KiB, with colours and line endings as they are; a longer
         line is cut as in `lines`. Use it under `contextlib.aclosing`.
         """
-        extent, files = await self._extent_and_files(run_id, row)
+        extent, log = await self._extent_and_log(run_id, row)
         if start >= extent.lines:
             return
-        position = await trio.to_thread.run_sync(
-            log_reader.find_position, files, extent.lines, start
-        )
+        position = await trio.to_thread.run_sync(log_reader.find_position, log, extent.lines, start)
         while True:
             text, position = await trio.to_thread.run_sync(
-                log_reader.read_block, files, extent.lines, position, _CHUNK
+                log_reader.read_block, log, extent.lines, position, _CHUNK
             )
             if not text.lines:
                 return
@@ -156,23 +182,23 @@ class Logs(Subject):
 
         Each time holds until the next. The first may be an earlier line's that still holds at `start`.
         """
-        _, files = await self._extent_and_files(run_id, row)
-        return await trio.to_thread.run_sync(log_reader.read_times, files, start, stop, limit)
+        _, log = await self._extent_and_log(run_id, row)
+        return await trio.to_thread.run_sync(log_reader.read_times, log, start, stop, limit)
 
     async def gaps(self, run_id: str, row: int, seconds: float, limit: int = 1000) -> list[LineGap]:
         """Return the longest gaps of at least `seconds` in which nothing came, by their lines."""
-        _, files = await self._extent_and_files(run_id, row)
-        return await trio.to_thread.run_sync(log_reader.read_gaps, files, seconds, limit)
+        _, log = await self._extent_and_log(run_id, row)
+        return await trio.to_thread.run_sync(log_reader.read_gaps, log, seconds, limit)
 
     async def raw(self, run_id: str, row: int, offset: int = 0) -> AsyncGenerator[bytes]:
         """Yield the bytes as received, from `offset` to where the log ends now, 256 KiB at a time.
 
         Use it under `contextlib.aclosing`.
         """
-        extent, files = await self._extent_and_files(run_id, row)
+        extent, log = await self._extent_and_log(run_id, row)
         while offset < extent.raw_bytes:
             size = min(_CHUNK, extent.raw_bytes - offset)
-            chunk = await trio.to_thread.run_sync(log_reader.read_raw, files, offset, size)
+            chunk = await trio.to_thread.run_sync(log_reader.read_raw, log, offset, size)
             if not chunk:
                 return
             offset += len(chunk)
@@ -181,17 +207,65 @@ class Logs(Subject):
     async def repair(self) -> None:
         """Repair the logs that the previous daemon left open, and mark them as cut.
 
-        Raises StoreError.
+        With a bucket, a log that was closed but not shipped isn't cut; and the row follows once the log is
+        in the bucket. Raises StoreError.
         """
-        for run_id, row in await self._engine.read(open_logs):
-            files = LogFiles.of(self._blobs, run_id, row)
-            try:
-                size = await trio.to_thread.run_sync(repair_log, files)
-            except OSError as error:
-                raise StoreError(f"the log {files.raw} cannot be repaired: {error}") from error
-            await self._engine.write(
-                partial(close_log, row=row, raw_bytes=size.raw_bytes, lines=size.lines, cut=True)
-            )
+        rows = await self._engine.read(open_logs)
+        for run_id, row in rows:
+            files = LogFiles.of(self._blobs.folder, run_id, row)
+            completion = await trio.to_thread.run_sync(_repair, files)
+            if self._shipper is None:
+                await self._engine.write(partial(close_log, row=row, **asdict(completion)))
+            else:
+                shipment = self._shipper.resume(run_id, row, files, completion)
+                self._live[row] = WaitingLog(shipment)
+        if self._shipper is not None:
+            await trio.to_thread.run_sync(_remove_shipped, self._blobs.folder, {*rows})
 
-    async def _extent_and_files(self, run_id: str, row: int) -> tuple[LogExtent, LogFiles]:
-        return await self.extent(run_id, row), LogFiles.of(self._blobs, run_id, row)
+    async def note_shipped(self, shipment: Shipment, completion: Completion | None) -> None:
+        """For the shipper: close the row of a log that is in the bucket. Raises StoreError."""
+        if completion is not None:
+            await self._engine.write(partial(close_log, row=shipment.row, **asdict(completion)))
+        self._live.pop(shipment.row, None)
+
+    async def _extent_and_log(self, run_id: str, row: int) -> tuple[LogExtent, LogParts]:
+        return await self.extent(run_id, row), find_log(self._blobs, run_id, row)
+
+
+@dataclass(frozen=True)
+class WaitingLog:
+    """A log that an earlier daemon wrote, and that isn't in the bucket yet."""
+
+    shipment: Shipment
+    complete: bool = True
+
+    @property
+    def raw_bytes(self) -> int:
+        return self.shipment.completion.raw_bytes if self.shipment.completion else 0
+
+    @property
+    def lines(self) -> int:
+        return self.shipment.completion.lines if self.shipment.completion else 0
+
+    async def flush(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+def _repair(files: LogFiles) -> Completion:
+    """Repair a log that wasn't closed, and return what its row should say. Raises StoreError."""
+    if (completion := read_completion(files)) is not None:
+        return completion
+    try:
+        size = repair_log(files)
+    except OSError as error:
+        raise StoreError(f"the log {files.raw} cannot be repaired: {error}") from error
+    return Completion(size.raw_bytes, size.lines, cut=True)
+
+
+def _remove_shipped(folder: Path, still_open: set[tuple[str, int]]) -> None:
+    """Remove files of logs that were shipped, and whose row was closed, when the daemon ended."""
+    for note in (folder / "logs").glob("*/*.closed"):
+        run_id, row = note.parent.name, note.name.partition(".")[0]
+        if row.isdecimal() and (run_id, int(row)) not in still_open:
+            with suppress(OSError):
+                remove_files(LogFiles.of(folder, run_id, int(row)))

@@ -28,7 +28,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bassloop.lifecycle import LogState
-from bassloop.store.artifact_files import artifact_file, artifact_runs, remove_artifacts
+from bassloop.store.artifact_files import artifact_name, artifact_prefix, list_artifacts
+from bassloop.store.blobs import FileBlobs
 from bassloop.store.engines.sqlite import (
     SQLiteDatabase,
     open_read_only,
@@ -36,18 +37,24 @@ from bassloop.store.engines.sqlite import (
     restore_marker,
 )
 from bassloop.store.errors import StoreError, os_errors, sqlite_errors
-from bassloop.store.logs.log_files import LogFiles
+from bassloop.store.logs.log_files import LogFiles, open_parts
+from bassloop.store.logs.log_places import find_log, log_sizes, remove_logs
 from bassloop.store.maintenance.integrity import verify_backup
-from bassloop.store.maintenance.log_folders import log_sizes, maintenance_lock, remove_logs
+from bassloop.store.maintenance.maintenance_lock import maintenance_lock
+from bassloop.store.maintenance.move_blobs import move_blobs
 from bassloop.store.maintenance.transfer import check_empty, copy_store
 
 if TYPE_CHECKING:
+    from bassloop.store.blobs import BlobReader, Blobs
     from bassloop.store.database import Database
+    from bassloop.store.logs.log_files import LogParts
 
 ABOUT = "backup.json"
 """The file that makes a folder a backup. It says when it was made, for people."""
 
 DATABASE, BLOBS = "loop.db", "blobs"
+
+_CHUNK = 1024 * 1024
 
 
 class BackupError(StoreError):
@@ -70,7 +77,7 @@ class BackupReport:
     lost: int
 
 
-def back_up(database: Database, blobs: Path, to: Path, *, now: float) -> BackupReport:
+def back_up(database: Database, blobs: Blobs, to: Path, *, now: float) -> BackupReport:
     """Copy a store into the folder `to`, which is new, empty, or an earlier backup.
 
     Raises BackupError if it is something else, StoreBusy while the store is being pruned, and
@@ -80,7 +87,7 @@ def back_up(database: Database, blobs: Path, to: Path, *, now: float) -> BackupR
     about = to / ABOUT
     if to.exists() and not about.is_file() and any(to.iterdir()):
         raise BackupError(f"{to} is neither empty nor a backup: name another folder")
-    with os_errors(to), database.inspect(), maintenance_lock(blobs):
+    with os_errors(to), database.inspect(), maintenance_lock(blobs.folder):
         (to / BLOBS).mkdir(parents=True, exist_ok=True)
         about.touch()
         fresh = to / f"{DATABASE}.new"
@@ -94,24 +101,26 @@ def back_up(database: Database, blobs: Path, to: Path, *, now: float) -> BackupR
                 "SELECT run_id, sha256, bytes FROM artifacts WHERE kept = 1"
             ).fetchall()
         copied = lost = 0
+        copies = FileBlobs(to / BLOBS)
         for row in logs:
-            source = LogFiles.of(blobs, row["run_id"], row["id"])
-            target = LogFiles.of(to / BLOBS, row["run_id"], row["id"])
-            copied += _copy_log(source, target, complete=row["log_state"] != LogState.OPEN)
-            lost += bool(row["raw_bytes"]) and not source.raw.exists()
-        for row in artifacts:
-            source_file, target_file = (
-                artifact_file(each, row["run_id"], row["sha256"]) for each in (blobs, to / BLOBS)
+            size = _copy_log(
+                find_log(blobs, row["run_id"], row["id"]),
+                LogFiles.of(copies.folder, row["run_id"], row["id"]),
+                complete=row["log_state"] != LogState.OPEN,
             )
-            copied += _copy_artifact(source_file, target_file)
-            lost += not target_file.exists()
+            copied += size or 0
+            lost += bool(row["raw_bytes"]) and size is None
+        for row in artifacts:
+            name = artifact_name(row["run_id"], row["sha256"])
+            copied += _copy_artifact(blobs, name, copies.folder / name)
+            lost += not (copies.folder / name).exists()
         os.sync()  # all at once: syncing each file takes ten times as long
         fresh.replace(to / DATABASE)
-        sizes = log_sizes(to / BLOBS)
+        sizes = log_sizes(copies)
         for run_id in sizes.keys() - runs:
-            remove_logs(to / BLOBS, run_id)
-        for run_id in artifact_runs(to / BLOBS) - {row["run_id"] for row in artifacts}:
-            remove_artifacts(to / BLOBS, run_id)
+            remove_logs(copies, run_id)
+        for run_id in list_artifacts(copies).keys() - {row["run_id"] for row in artifacts}:
+            copies.remove(artifact_prefix(run_id))
         about.write_text(json.dumps({"made_at": now, "runs": len(runs)}) + "\n")
     size = (to / DATABASE).stat().st_size
     total = size + sum(count for run_id, count in sizes.items() if run_id in runs)
@@ -135,51 +144,52 @@ def _copy_database(database: Database, to: Path) -> None:
         target.execute("PRAGMA journal_mode = DELETE")
 
 
-def _copy_log(source: LogFiles, target: LogFiles, *, complete: bool) -> int:
-    """Copy the files of a log, indexes before the data, and return how many bytes were copied.
+def _copy_log(source: LogParts, target: LogFiles, *, complete: bool) -> int | None:
+    """Copy the files of a log, indexes before the data; return how many bytes, or None if it has none.
 
     The files of a complete log don't change, so those of the same size are up to date.
     """
     copied = 0
-    for path, to in zip(reversed(source.all), reversed(target.all), strict=True):
-        try:
-            size = path.stat().st_size
-            if complete and to.exists() and to.stat().st_size == size:
-                continue
-            to.parent.mkdir(parents=True, exist_ok=True)
-            copied += _copy_file(path, to)
-        except FileNotFoundError:
-            to.unlink(missing_ok=True)
-    return copied
+    paths = (target.pieces, target.lines, target.text, target.raw)
+    with open_parts(source, "pieces", "lines", "text", "raw") as readers:
+        for reader, to in zip(readers, paths, strict=True):
+            if reader is None:
+                to.unlink(missing_ok=True)
+            elif not (complete and to.exists() and to.stat().st_size == reader.size):
+                copied += _copy_blob(reader, to)
+        return copied if readers[-1] is not None else None
 
 
-def _copy_artifact(source: Path, target: Path) -> int:
+def _copy_artifact(blobs: Blobs, name: str, to: Path) -> int:
     """Copy an artifact, which never changes, and return how many bytes were copied."""
-    if target.exists():
+    if to.exists():
         return 0
-    target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        return _copy_file(source, target)
+        with blobs.open(name) as reader:
+            return _copy_blob(reader, to)
     except FileNotFoundError:
         return 0
 
 
-def _copy_file(path: Path, to: Path) -> int:
+def _copy_blob(reader: BlobReader, to: Path) -> int:
+    to.parent.mkdir(parents=True, exist_ok=True)
     part = to.with_name(f"{to.name}.part")
-    shutil.copyfile(path, part)
-    size = part.stat().st_size
+    size = 0
+    with part.open("wb") as file:
+        while data := reader.read(size, _CHUNK):
+            size += file.write(data)
     part.replace(to)
     return size
 
 
 def restore(
-    backup: Path, database: Database, blobs: Path, *, overwrite: bool = False, now: float
+    backup: Path, database: Database, blobs: Blobs, *, overwrite: bool = False, now: float
 ) -> list[Path]:
     """Make the store in these places what the backup is.
 
     A store that was there is moved aside, never removed; returns the paths that it was moved to. But a
     PostgreSQL database must be empty. When killed in between, no daemon starts until the backup is restored
-    again, which completes it.
+    again, which completes it. A bucket must be empty; when killed while it is filled, `move_blobs` goes on.
 
     Raises BackupError if the backup isn't intact, or if there is a store and `overwrite` is false;
     StoreUnusable while a daemon has the store open, or if rows are in a PostgreSQL database; and StoreError.
@@ -188,21 +198,28 @@ def restore(
         raise BackupError(f"{backup} is no backup: it has no {ABOUT} and {DATABASE}")
     path = database.path if isinstance(database, SQLiteDatabase) else None
     interrupted = path is not None and restore_marker(path).exists()
-    existing = [each for each in (path, blobs) if each is not None and each.exists()]
+    existing = [each for each in (path, blobs.folder) if each is not None and each.exists()]
     if existing and not overwrite and not interrupted:
         raise BackupError(
             f"there is data already in {existing[0]}: say --overwrite to move it aside"
         )
+    if blobs.bucket is not None and next(iter(blobs.bucket.list("")), None) is not None:
+        raise BackupError(f"{blobs} is not empty: name another prefix in BLOBS_URL")
     wrong = [each.what for each in verify_backup(backup / DATABASE, backup / BLOBS)]
     if wrong:
         raise BackupError(f"the backup in {backup} is not whole: {'; '.join(wrong[:5])}")
-    with os_errors(blobs):
-        blobs.parent.mkdir(parents=True, exist_ok=True)
+    with os_errors(blobs.folder):
+        blobs.folder.parent.mkdir(parents=True, exist_ok=True)
         if path is None:
-            return _restore_rows(backup, database, blobs, now)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with ownership(path):
-            return _replace_store(backup, path, blobs, now)
+            moved = _restore_rows(backup, database, blobs.folder, now)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with ownership(path):
+                moved = _replace_store(backup, path, blobs.folder, now)
+        if blobs.bucket is not None:
+            for _ in move_blobs(database, blobs):
+                pass
+        return moved
 
 
 def _restore_rows(backup: Path, database: Database, blobs: Path, now: float) -> list[Path]:

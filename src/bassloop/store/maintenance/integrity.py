@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from bassloop.lifecycle import LogState
 from bassloop.store import steps
-from bassloop.store.artifact_files import artifact_file
+from bassloop.store.artifact_files import ARTIFACTS, artifact_name
+from bassloop.store.blobs import FileBlobs
 from bassloop.store.engines.sqlite import SQLiteDatabase, open_read_only
 from bassloop.store.errors import StoreError, StoreUnusable
 from bassloop.store.journals import find_broken_links
@@ -23,12 +24,14 @@ from bassloop.store.logs.log_files import (
     TEXT_MAGIC,
     LogFiles,
 )
-from bassloop.store.maintenance.log_folders import file_names, log_sizes, remove_logs
+from bassloop.store.logs.log_objects import chunk_name, chunk_size, end_name, read_end
+from bassloop.store.logs.log_places import LOGS, log_sizes, places, remove_logs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from bassloop.store.blobs import Blobs, Bucket
     from bassloop.store.database import Connection, Database, ResultRow
 
 _CHUNK = 1024 * 1024
@@ -50,7 +53,7 @@ class DatabaseDamaged(StoreUnusable):
     """The engine can't read all of the database: only salvaging helps."""
 
 
-def check_store(database: Database, blobs: Path, *, in_use: bool) -> Iterator[Defect]:
+def check_store(database: Database, blobs: Blobs, *, in_use: bool) -> Iterator[Defect]:
     """Find what is wrong with a store, and change nothing. Raises as `check` does."""
     with database.inspect() as connection:
         yield from check(database, connection, blobs, in_use=in_use)
@@ -63,13 +66,15 @@ def verify_backup(database: Path, blobs: Path) -> Iterator[Defect]:
     that failed.
     """
     with open_read_only(database, at_rest=True) as connection:
-        yield from check(SQLiteDatabase(database), connection, blobs, in_use=True, strays=False)
+        yield from check(
+            SQLiteDatabase(database), connection, FileBlobs(blobs), in_use=True, strays=False
+        )
 
 
 def check(
     database: Database,
     db: Connection,
-    blobs: Path,
+    blobs: Blobs,
     *,
     repair: bool = False,
     in_use: bool = False,
@@ -112,21 +117,29 @@ def _check_references(database: Database, db: Connection, repair: bool) -> Itera
             return
 
 
-def _check_logs(db: Connection, blobs: Path, repair: bool, in_use: bool) -> Iterator[Defect]:
+def _check_logs(db: Connection, blobs: Blobs, repair: bool, in_use: bool) -> Iterator[Defect]:
     rows = db.execute(
         "SELECT run_id, id, log_state, raw_bytes, lines FROM vertexes WHERE log_state != 'none'"
     ).fetchall()
+    stored: dict[str, int] = {}
+    if blobs.bucket is not None:
+        stored = {each.name: each.size for each in blobs.bucket.list(LOGS)}
     for row in rows:
-        files = LogFiles.of(blobs, row["run_id"], row["id"])
+        files = LogFiles.of(blobs.folder, row["run_id"], row["id"])
         state = row["log_state"]
         name = f"log {row['id']} of run {row['run_id']}"
         try:
             if state == LogState.OPEN:
-                if in_use:
+                if in_use or blobs.bucket is not None:  # the daemon ships the rest of it
                     continue
                 defect: str | None = "was being written when the loop ended"
             else:
                 cut = state == LogState.CUT
+                if blobs.bucket is not None and not files.raw.exists():
+                    defect = find_stored_defect(blobs.bucket, stored, row, cut=cut)
+                    if defect is not None and _is_stored(db, row["id"]):
+                        yield Defect(f"{name}: {defect}")
+                    continue
                 defect = find_defect(files, row["raw_bytes"], row["lines"], cut=cut)
             if defect is None or (in_use and not _is_stored(db, row["id"])):
                 continue
@@ -136,10 +149,13 @@ def _check_logs(db: Connection, blobs: Path, repair: bool, in_use: bool) -> Iter
             yield Defect(f"{name} cannot be read: {error}")
 
 
-def _check_artifacts(db: Connection, blobs: Path, repair: bool) -> Iterator[Defect]:
-    rows = db.execute("SELECT id, run_id, path, bytes, sha256 FROM artifacts WHERE kept = 1")
-    for row in rows.fetchall():
-        size = _size(artifact_file(blobs, row["run_id"], row["sha256"]))
+def _check_artifacts(db: Connection, blobs: Blobs, repair: bool) -> Iterator[Defect]:
+    rows = db.execute(
+        "SELECT id, run_id, path, bytes, sha256 FROM artifacts WHERE kept = 1"
+    ).fetchall()
+    sizes = {each.name: each.size for place in places(blobs) for each in place.list(ARTIFACTS)}
+    for row in rows:
+        size = sizes.get(artifact_name(row["run_id"], row["sha256"]), 0)
         if size == row["bytes"]:
             continue
         what = f"the artifact {row['path']} of run {row['run_id']} has {size:,} of its {row['bytes']:,} bytes"
@@ -179,34 +195,58 @@ def _ends_within_a_line(path: Path) -> bool:
         return file.read(1) != b"\n"
 
 
-def _check_strays(db: Connection, blobs: Path, repair: bool, in_use: bool) -> Iterator[Defect]:
-    """Find folders that belong to no run, and files that belong to no step.
+def _check_strays(db: Connection, blobs: Blobs, repair: bool, in_use: bool) -> Iterator[Defect]:
+    """Find logs that belong to no run, or to no step of theirs.
 
     They are listed before the rows are, since a row is always stored before its files are made. A
-    daemon removes such folders itself, and may be doing so.
+    daemon removes logs without a run itself, and may be doing so.
     """
     sizes = log_sizes(blobs)
-    files = {run_id: file_names(blobs, run_id) for run_id in sizes}
-    for run_id, names in files.items():
-        rows = {
-            str(row["id"])
-            for row in db.execute("SELECT id FROM vertexes WHERE run_id = ?", (run_id,))
-        }
-        if db.execute("SELECT 1 FROM runs WHERE id = ?", (run_id,)).fetchone() is None:
+    found = [(place, each) for place in places(blobs) for each in place.list(LOGS)]
+    for run_id, size in sizes.items():
+        if not db.execute("SELECT 1 FROM runs WHERE id = ?", (run_id,)).fetchone():
             if in_use:
                 continue
             if repair:
                 remove_logs(blobs, run_id)
-            what = f"a folder of logs, {sizes[run_id]:,} bytes, is of no run: {run_id}"
+            what = f"a folder of logs, {size:,} bytes, is of no run: {run_id}"
             yield Defect(what, "removed" if repair else None)
-            continue
-        for name in names:
-            if name.partition(".")[0] not in rows:
-                path = blobs / "logs" / run_id / name
-                what = f"{path} ({path.stat().st_size:,} bytes) is of no step"
-                if repair:
-                    path.unlink()
-                yield Defect(what, "removed" if repair else None)
+    rows: dict[str, set[str]] = {}
+    for row in db.execute("SELECT run_id, id FROM vertexes"):
+        rows.setdefault(row["run_id"], set()).add(str(row["id"]))
+    for place, each in found:
+        _, run_id, name = each.name.split("/", 2)
+        if run_id in rows and name.replace("/", ".").partition(".")[0] not in rows[run_id]:
+            what = f"{place}: {each.name} ({each.size:,} bytes) is of no step"
+            if repair:
+                place.remove(each.name)
+            yield Defect(what, "removed" if repair else None)
+
+
+def find_stored_defect(
+    bucket: Bucket, stored: dict[str, int], row: ResultRow, *, cut: bool
+) -> str | None:
+    """Return what is wrong with a closed log in a bucket, or None. Raises OSError.
+
+    The service checks the bytes of its objects; here, their sizes are compared.
+
+    Args:
+        stored: the sizes of all objects, by name.
+    """
+    run_id, step = row["run_id"], row["id"]
+    if end_name(run_id, step) not in stored:
+        return "it is missing from the bucket" if row["raw_bytes"] else None
+    end = read_end(bucket, run_id, step)
+    for number, sizes in enumerate(end.chunks):
+        if stored.get(chunk_name(run_id, step, number)) != chunk_size(sizes):
+            return f"chunk {number} of its {len(end.chunks)} is missing from the bucket, or damaged"
+    if stored[end_name(run_id, step)] != end.total_bytes:
+        return "its end has another size than it should"
+    if end.sizes.raw < row["raw_bytes"]:
+        return f"{row['raw_bytes'] - end.sizes.raw:,} of its {row['raw_bytes']:,} bytes are missing"
+    if not cut and (end.sizes.raw, end.lines) != (row["raw_bytes"], row["lines"]):
+        return "it has another size than it should"
+    return None
 
 
 def find_defect(files: LogFiles, raw_bytes: int, lines: int, *, cut: bool) -> str | None:

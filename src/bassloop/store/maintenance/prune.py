@@ -10,21 +10,17 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from bassloop.store.artifact_files import (
-    artifact_folder,
-    artifact_runs,
-    remove_artifacts,
-    stray_artifacts,
-)
+from bassloop.store.artifact_files import artifact_prefix, list_artifacts
 from bassloop.store.artifacts import expire, kept_files
 from bassloop.store.errors import os_errors
-from bassloop.store.maintenance.log_folders import log_sizes, maintenance_lock, remove_logs
+from bassloop.store.logs.log_places import log_sizes, remove_logs
+from bassloop.store.maintenance.maintenance_lock import maintenance_lock
 from bassloop.store.maintenance.retention import StoredRun, select_expired
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from pathlib import Path
 
+    from bassloop.store.blobs import Blobs
     from bassloop.store.database import Connection
     from bassloop.store.engine import Engine
     from bassloop.store.maintenance.retention import Retention
@@ -65,7 +61,7 @@ class PruneReport:
 
 async def prune(
     engine: Engine,
-    blobs: Path,
+    blobs: Blobs,
     retention: Retention,
     *,
     now: float,
@@ -85,8 +81,8 @@ async def prune(
         steady: whether the clock can be trusted, so that artifacts may expire.
         dry_run: remove nothing; only runs and their bytes are counted.
     """
-    with os_errors(blobs), contextlib.ExitStack() as stack:
-        await trio.to_thread.run_sync(stack.enter_context, maintenance_lock(blobs))
+    with os_errors(blobs.folder), contextlib.ExitStack() as stack:
+        await trio.to_thread.run_sync(stack.enter_context, maintenance_lock(blobs.folder))
         sizes = await trio.to_thread.run_sync(log_sizes, blobs)
         runs = await engine.read(lambda db: _stored_runs(db, sizes))
         expired = await trio.to_thread.run_sync(select_expired, runs, retention, now)
@@ -111,27 +107,18 @@ async def prune(
         return PruneReport(removed, deliveries, thunks, orphans, sum(sizes[each] for each in gone))
 
 
-async def _remove_artifacts(engine: Engine, blobs: Path, now: float) -> None:
-    """Remove the files of artifacts that have expired, or whose run is gone. Raises OSError."""
-    folders = await trio.to_thread.run_sync(artifact_runs, blobs)
-    for run_id in await engine.read(lambda db: _without_run(db, folders)):
-        await trio.to_thread.run_sync(remove_artifacts, blobs, run_id)
-        folders.discard(run_id)
-    for run_id in sorted(folders):
+async def _remove_artifacts(engine: Engine, blobs: Blobs, now: float) -> None:
+    """Remove the artifacts that have expired, or whose run is gone. Raises OSError."""
+    stored = await trio.to_thread.run_sync(list_artifacts, blobs)
+    for run_id in await engine.read(lambda db: _without_run(db, stored)):
+        await trio.to_thread.run_sync(blobs.remove, artifact_prefix(run_id))
+        del stored[run_id]
+    for run_id, artifacts in stored.items():
         kept = await engine.read(partial(kept_files, run_id=run_id))
-        await trio.to_thread.run_sync(_remove_strays, blobs, run_id, kept, now)
-
-
-def _remove_strays(blobs: Path, run_id: str, kept: set[str], now: float) -> None:
-    """Remove files of a run that no row names. What is hours old is not just about to get its row."""
-    for path in stray_artifacts(blobs, run_id, kept):
-        with contextlib.suppress(FileNotFoundError):
-            if path.stat().st_mtime < now - _STRAY_SECONDS:
-                path.unlink()
-    with contextlib.suppress(OSError):  # there are others in it
-        folder = artifact_folder(blobs, run_id)
-        if folder.stat().st_mtime < now - _STRAY_SECONDS:
-            folder.rmdir()
+        for each in artifacts:
+            # What is hours old is not just about to get its row.
+            if each.name.rpartition("/")[2] not in kept and each.stored_at < now - _STRAY_SECONDS:
+                await trio.to_thread.run_sync(blobs.remove, each.name)
 
 
 async def _remove_all(engine: Engine, remove_some: Callable[[Connection], int]) -> int:

@@ -10,22 +10,23 @@ from typing import TYPE_CHECKING
 from bassloop.store.engines.sqlite import SQLiteDatabase, connect, prepare
 from bassloop.store.errors import StoreError, StoreUnusable
 from bassloop.store.maintenance.integrity import DatabaseDamaged, Defect, check
-from bassloop.store.maintenance.log_folders import maintenance_lock
+from bassloop.store.maintenance.maintenance_lock import maintenance_lock
 from bassloop.store.schema import TEMPORARY_TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from bassloop.store.blobs import Blobs
     from bassloop.store.database import Database
 
 
-def repair_store(database: Database, blobs: Path, *, now: float) -> Iterator[Defect]:
+def repair_store(database: Database, blobs: Blobs, *, now: float) -> Iterator[Defect]:
     """Find what is wrong with a store that nobody uses, and repair what can be repaired.
 
     A damaged file of SQLite's is moved aside, and replaced by what can still be read of it. Raises
     StoreUnusable while a daemon has the store open, StoreBusy, and StoreError.
     """
-    with database.ownership(), maintenance_lock(blobs):
+    with database.ownership(), maintenance_lock(blobs.folder):
         try:
             yield from _repair(database, blobs)
         except DatabaseDamaged as error:
@@ -35,7 +36,7 @@ def repair_store(database: Database, blobs: Path, *, now: float) -> Iterator[Def
             yield from _repair(database, blobs)
 
 
-def _repair(database: Database, blobs: Path) -> Iterator[Defect]:
+def _repair(database: Database, blobs: Blobs) -> Iterator[Defect]:
     try:
         with contextlib.closing(database.connect()) as connection:
             yield from check(database, connection, blobs, repair=True)

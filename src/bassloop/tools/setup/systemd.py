@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from dotenv import dotenv_values
 
 import bassloop
-from bassloop.settings import parse_address
+from bassloop.setting_types import parse_address
 from bassloop.settings_reader import NAMES, load_settings, unknown_setting
 from bassloop.tools.setup.unit_files import ServeFacts
 

@@ -1,0 +1,95 @@
+"""The types of settings: how each is read from text, and what is allowed."""
+
+from __future__ import annotations
+
+import json
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from bassloop.units import parse_duration, parse_size
+
+
+def parse_address(value: str) -> tuple[str, int]:
+    """Return host and port of ``host:port``, ``:port`` (all interfaces) or ``[v6]:port``.
+
+    Raises ValueError, whose message says what is expected.
+    """
+    host, colon, port = value.rpartition(":")
+    if not colon or not port.isdigit() or int(port) > 65535:
+        raise ValueError("must be HOST:PORT, such as 127.0.0.1:3000 or :6455")
+    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - what :port means
+
+
+def reached(host: str, port: int) -> str:
+    """Return the ``HOST:PORT`` at which this machine reaches an address that is listened on."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - read, not bound
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _base_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise ValueError("must be an address like https://loop.example.com")
+    return value.rstrip("/")
+
+
+def _address(value: str) -> str:
+    parse_address(value)
+    return value
+
+
+def _networks(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return tuple(ip_network(part) for part in value.replace(",", " ").split())
+    except ValueError as error:
+        raise ValueError(
+            f"{error}; must be addresses and networks, such as 10.0.0.0/8 192.0.2.1"
+        ) from error
+
+
+def read_duration(value: object) -> object:
+    """Return the seconds that a text means, and anything else as it is."""
+    return parse_duration(value) if isinstance(value, str) else value
+
+
+def read_size(value: object) -> object:
+    """Return the bytes that a text means, and anything else as it is."""
+    return parse_size(value) if isinstance(value, str) else value
+
+
+def _json(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError as error:
+        raise ValueError(f"must be JSON: {error}") from error
+
+
+BaseURL = Annotated[str, AfterValidator(_base_url)]
+Address = Annotated[str, AfterValidator(_address)]
+Network = IPv4Network | IPv6Network
+Networks = Annotated[tuple[Network, ...], BeforeValidator(_networks)]
+Seconds = Annotated[float, BeforeValidator(read_duration), Field(gt=0, allow_inf_nan=False)]
+SecondsOrNone = Annotated[float, BeforeValidator(read_duration), Field(ge=0, allow_inf_nan=False)]
+"""Seconds, and 0 means: not at all."""
+Bytes = Annotated[int, BeforeValidator(read_size), Field(gt=0)]
+SizeOrNone = Annotated[int, BeforeValidator(read_size), Field(ge=0)]
+Count = Annotated[int, Field(gt=0)]
+
+
+class KeepBounds(BaseModel):
+    """The bounds of a repository's runs: seconds they are kept, bytes of its logs; None: as for all others."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seconds: Seconds | None = None
+    bytes: Bytes | None = None
+
+
+Repositories = Annotated[dict[str, KeepBounds], BeforeValidator(_json)]

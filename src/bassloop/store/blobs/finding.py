@@ -1,0 +1,44 @@
+"""Where a loop's blobs are, by its settings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bassloop.store.blobs.bucket_address import (
+    BucketAddress,
+    BucketCredentials,
+    shared_credentials,
+)
+from bassloop.store.blobs.file_blobs import FileBlobs
+from bassloop.store.errors import StoreUnusable
+
+if TYPE_CHECKING:
+    from bassloop.settings import Settings
+    from bassloop.store.blobs.blobs import Blobs
+
+
+def find_blobs(settings: Settings) -> Blobs:
+    """Return the blobs that the settings name, having tried that a bucket can be used. Blocks.
+
+    Raises StoreUnusable, which says why not and what to do.
+    """
+    if settings.blobs_url is None:
+        return FileBlobs(settings.blobs)
+    try:
+        from bassloop.store.blobs.object_blobs import connect_bucket
+    except ImportError as error:
+        raise StoreUnusable(
+            "BLOBS_URL is set, but obstore is not installed: pipx install 'bassloop[bucket]'"
+        ) from error
+    try:
+        address = BucketAddress.parse(settings.blobs_url)
+    except ValueError as error:
+        raise StoreUnusable(f"BLOBS_URL: {error}") from error
+    return connect_bucket(address, _credentials(settings), settings.blobs, settings.blobs_cache)
+
+
+def _credentials(settings: Settings) -> BucketCredentials | None:
+    key_id, secret = settings.secret("aws_access_key_id"), settings.secret("aws_secret_access_key")
+    if key_id and secret:
+        return BucketCredentials(key_id, secret, settings.secret("aws_session_token"))
+    return shared_credentials()

@@ -1,0 +1,267 @@
+"""Blobs in a bucket: each is an object of an S3-compatible service. Needs the extra `bassloop[bucket]`.
+
+obstore's synchronous calls release the GIL while they wait, so that threads are enough.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import uuid
+from collections import Counter
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import obstore
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    PermissionDeniedError,
+    UnauthenticatedError,
+)
+from obstore.store import S3Store
+
+from bassloop.store.blobs.blobs import BlobInfo, BucketError
+from bassloop.store.blobs.block_cache import BLOCK, BlockCache
+from bassloop.store.errors import StoreUnusable
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+    from pathlib import Path
+    from types import TracebackType
+    from typing import Self
+
+    from obstore.store import S3Config
+
+    from bassloop.store.blobs.bucket_address import BucketAddress, BucketCredentials
+
+CONNECT_SECONDS = 5.0
+REQUEST_SECONDS = 30.0
+RETRIES = 2
+RETRY_SECONDS = 10.0
+"""How often, and for how long, a request is repeated before it fails. What is stored is tried again later."""
+
+CACHE = "cache"
+"""The folder of the cache, in the folder of the blobs."""
+
+_CODE = re.compile(r"<Code>([^<]{1,100})</Code>")
+_MESSAGE = re.compile(r"<Message>([^<]{1,300})</Message>")
+_HTTP = re.compile(r"HTTP error: ([^\n]{1,200})")
+
+_FIXES = {
+    "NoSuchBucket": "there is no such bucket: make it, or name another one in BLOBS_URL",
+    "InvalidBucketName": "this can't be the name of a bucket: name another one in BLOBS_URL",
+    "AccessDenied": "permission denied: these credentials must be allowed to list the bucket, and to get, put and "
+    "delete objects",
+    "InvalidAccessKeyId": "the service doesn't know AWS_ACCESS_KEY_ID",
+    "SignatureDoesNotMatch": "AWS_SECRET_ACCESS_KEY isn't the one of AWS_ACCESS_KEY_ID",
+    "ExpiredToken": "AWS_SESSION_TOKEN has expired",
+    "RequestTimeTooSkewed": "this machine's clock is too far from the service's: set it right",
+    "PermanentRedirect": "the bucket is in another region: name it in BLOBS_URL, as ?region=",
+    "AuthorizationHeaderMalformed": "the bucket is in another region: name it in BLOBS_URL, as ?region=",
+    "NotImplemented": "the service can't do this; it must know conditional puts (If-None-Match)",
+}
+
+
+class ObjectReader:
+    """An object that is open for reading, through the cache."""
+
+    def __init__(self, blobs: ObjectBlobs, name: str) -> None:
+        self._blobs = blobs
+        self._name = name
+
+    @property
+    def size(self) -> int:
+        return self._blobs.size_of(self._name)
+
+    def read(self, offset: int, size: int) -> bytes:
+        return self._blobs.read(self._name, offset, size)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        pass
+
+
+class ObjectBlobs:
+    """The objects of a bucket below a prefix, with a cache in `folder`. Made by `connect_bucket`."""
+
+    def __init__(
+        self, store: S3Store, folder: Path, address: BucketAddress, cache: BlockCache
+    ) -> None:
+        self.folder = folder
+        self._cache = cache
+        self._store = store
+        self._address = address
+
+    @property
+    def bucket(self) -> ObjectBlobs:
+        return self
+
+    @property
+    def cached_bytes(self) -> int:
+        return self._cache.size
+
+    def __str__(self) -> str:
+        return str(self._address)
+
+    def open(self, name: str) -> ObjectReader:
+        reader = ObjectReader(self, name)
+        reader.read(0, 1)
+        return reader
+
+    def read(self, name: str, offset: int, size: int) -> bytes:
+        """Return up to `size` bytes of an object, through the cache."""
+        return self._cache.read(name, offset, size, lambda number: self._fetch_block(name, number))
+
+    def fetch(self, name: str, offset: int, size: int) -> bytes:
+        """Return up to `size` bytes of an object, past the cache; none after its end."""
+        with self._errors():
+            try:
+                found = obstore.get(self._store, name, options={"range": (offset, offset + size)})
+                return bytes(found.bytes())
+            except BaseError as error:
+                if _code(error) == "InvalidRange":
+                    return b""
+                raise
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Store an object, and return True, or False if there is one of that name already."""
+        with self._errors():
+            try:
+                obstore.put(self._store, name, data, mode="create")
+            except AlreadyExistsError:
+                return False
+            return True
+
+    def copy_in(self, path: Path, name: str) -> None:
+        with self._errors():
+            obstore.put(self._store, name, path)
+
+    def move_in(self, path: Path, name: str) -> None:
+        self.copy_in(path, name)
+        path.unlink(missing_ok=True)
+
+    def uncached(self) -> ObjectBlobs:
+        return ObjectBlobs(self._store, self.folder, self._address, BlockCache(self.folder, 0))
+
+    def size_of(self, name: str) -> int:
+        """Return the size of an object. Raises FileNotFoundError."""
+        with self._errors():
+            return obstore.head(self._store, name)["size"]
+
+    def list(self, prefix: str) -> Iterator[BlobInfo]:
+        with self._errors():
+            for page in obstore.list(self._store, prefix or None):
+                for each in page:
+                    yield BlobInfo(each["path"], each["size"], each["last_modified"].timestamp())
+
+    def sizes(self, prefix: str) -> dict[str, int]:
+        sizes: Counter[str] = Counter()
+        for each in self.list(prefix):
+            sizes[each.name.removeprefix(f"{prefix}/").split("/")[0]] += each.size
+        return dict(sizes)
+
+    def remove(self, prefix: str) -> None:
+        self._cache.forget(prefix)
+        names = [prefix, *(each.name for each in self.list(prefix))]
+        with self._errors():
+            obstore.delete(self._store, names)
+
+    def probe(self) -> None:
+        """Store an object, read it, and remove it. Raises BucketError."""
+        name = f"probe/{uuid.uuid4().hex}"
+        if not self.create(name, b"\n") or self.create(name, b"\n"):
+            raise BucketError(
+                f"{self}: {_FIXES['NotImplemented']}: it stored an object that was there already"
+            )
+        self.fetch(name, 0, 1)
+        self.remove(name)
+
+    def _fetch_block(self, name: str, number: int) -> bytes:
+        return self.fetch(name, number * BLOCK, BLOCK)
+
+    @contextlib.contextmanager
+    def _errors(self) -> Generator[None]:
+        """Raise obstore's errors as BucketError; FileNotFoundError only where an object is missing."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            if _code(error) in (None, "NoSuchKey"):
+                raise
+            raise BucketError(f"{self}: {_explained(error)}") from error
+        except BaseError as error:
+            raise BucketError(f"{self}: {_explained(error)}") from error
+
+
+def _code(error: Exception) -> str | None:
+    found = _CODE.search(str(error))
+    return found[1] if found else None
+
+
+def _explained(error: Exception) -> str:
+    """Return what an error of the service means, and what to do about it, in a line."""
+    code, text = _code(error), str(error)
+    if code in _FIXES:
+        return f"{_FIXES[code]} ({code})"
+    if found := _MESSAGE.search(text):
+        return f"{found[1]} ({code})"
+    if isinstance(error, PermissionDeniedError | UnauthenticatedError):
+        return f"{_FIXES['AccessDenied']} ({text.splitlines()[0][:200]})"
+    if "169.254." in text or "credential" in text.lower():
+        return "there are no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+    if found := _HTTP.search(text):
+        return f"the service can't be reached ({found[1]}): is the endpoint in BLOBS_URL right, and up?"
+    return text.splitlines()[0][:300]
+
+
+def connect_bucket(
+    address: BucketAddress, credentials: BucketCredentials | None, folder: Path, cache_bytes: int
+) -> ObjectBlobs:
+    """Return the blobs in a bucket, having tried that they can be stored, read and removed.
+
+    Raises StoreUnusable.
+
+    Args:
+        credentials: None leaves it to the machine's role, or the container's.
+        folder: the folder for logs that are being written, and for the cache.
+        cache_bytes: the most bytes in the cache.
+    """
+    config: S3Config = {
+        "region": address.region,
+        "virtual_hosted_style_request": address.endpoint is None,
+    }
+    if address.endpoint is not None:
+        config["endpoint"] = address.endpoint
+    if credentials is not None:
+        config["access_key_id"] = credentials.key_id
+        config["secret_access_key"] = credentials.secret
+        if credentials.token is not None:
+            config["session_token"] = credentials.token
+    try:
+        store = S3Store(
+            address.bucket,
+            prefix=address.prefix or None,
+            config=config,
+            client_options={
+                "allow_http": (address.endpoint or "").startswith("http:"),
+                "connect_timeout": timedelta(seconds=CONNECT_SECONDS),
+                "timeout": timedelta(seconds=REQUEST_SECONDS),
+            },
+            retry_config={
+                "max_retries": RETRIES,
+                "retry_timeout": timedelta(seconds=RETRY_SECONDS),
+            },
+        )
+        blobs = ObjectBlobs(store, folder, address, BlockCache(folder / CACHE, cache_bytes))
+        blobs.probe()
+    except (BaseError, OSError) as error:
+        message = str(error) if isinstance(error, BucketError) else f"{address}: {error}"
+        raise StoreUnusable(message) from error
+    return blobs

@@ -1,0 +1,274 @@
+"""A log as objects in a bucket: chunks while it is written, and an end that makes it complete.
+
+- `logs/<run>/<row>/<number>`: a chunk of what was appended to the raw bytes, the settled text, and their
+  times since the chunk before it.
+- `logs/<run>/<row>/end`: the sizes of all chunks, both indexes as a whole, and what came after the last
+  chunk. A short log is this object alone.
+
+Objects are created, and never replaced. A step's log is opened once, on one node, so nobody else writes
+chunks of it; and of two who end it, such as a node that was believed dead and its successor, one succeeds.
+Chunks that an end doesn't count are not part of the log.
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_right
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING, NamedTuple
+
+from bassloop.store.logs.log_files import is_run_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from types import TracebackType
+    from typing import Self
+
+    from bassloop.store.blobs import BlobReader, Bucket
+    from bassloop.store.logs.log_files import Part
+
+_CHUNK_HEADER = struct.Struct("<8sQQQ")
+_CHUNK_MAGIC = b"basschnk"
+_END_HEADER = struct.Struct("<8sQQQQQQQ")
+_END_MAGIC = b"bassend1"
+_SIZES = struct.Struct("<QQQ")
+
+
+class GrowingSizes(NamedTuple):
+    """The bytes of those files of a log that chunks have; the index of lines follows from the text."""
+
+    raw: int = 0
+    text: int = 0
+    pieces: int = 0
+
+    def plus(self, other: GrowingSizes) -> GrowingSizes:
+        return GrowingSizes(*(a + b for a, b in zip(self, other, strict=True)))
+
+    def minus(self, other: GrowingSizes) -> GrowingSizes:
+        """Return what is more than in `other`; nothing where there is less."""
+        return GrowingSizes(*(max(0, a - b) for a, b in zip(self, other, strict=True)))
+
+    def at_most(self, limit: int) -> GrowingSizes:
+        return GrowingSizes(*(min(size, limit) for size in self))
+
+    def total(self) -> int:
+        return sum(self)
+
+
+NOTHING = GrowingSizes()
+
+
+def total_sizes(chunks: Iterable[GrowingSizes]) -> GrowingSizes:
+    """Return the sums of the sizes of chunks."""
+    total = NOTHING
+    for each in chunks:
+        total = total.plus(each)
+    return total
+
+
+class LogDamaged(OSError):
+    """The objects of a log aren't what they should be."""
+
+
+def log_prefix(run_id: str, row: int) -> str:
+    """Return the prefix of a log's objects. Raises ValueError for a malformed run id."""
+    if not is_run_id(run_id):
+        raise ValueError(f"{run_id!r} is not the id of a run")
+    return f"logs/{run_id}/{int(row)}"
+
+
+def chunk_name(run_id: str, row: int, number: int) -> str:
+    """Return the name of a chunk, numbered from 0."""
+    return f"{log_prefix(run_id, row)}/{number:08d}"
+
+
+def end_name(run_id: str, row: int) -> str:
+    """Return the name of the object that ends a log."""
+    return f"{log_prefix(run_id, row)}/end"
+
+
+def pack_chunk(raw: bytes, text: bytes, pieces: bytes) -> bytes:
+    """Return the bytes of a chunk."""
+    header = _CHUNK_HEADER.pack(_CHUNK_MAGIC, len(raw), len(text), len(pieces))
+    return b"".join((header, raw, text, pieces))
+
+
+def chunk_size(sizes: GrowingSizes) -> int:
+    """Return the size of a chunk of these sizes."""
+    return _CHUNK_HEADER.size + sizes.total()
+
+
+def read_chunk_sizes(bucket: Bucket, name: str) -> GrowingSizes:
+    """Return the sizes of a chunk. Raises OSError."""
+    header = bucket.fetch(name, 0, _CHUNK_HEADER.size)
+    if len(header) < _CHUNK_HEADER.size or not header.startswith(_CHUNK_MAGIC):
+        raise LogDamaged(f"{name} is not a chunk of a log")
+    return GrowingSizes(*_CHUNK_HEADER.unpack(header)[1:])
+
+
+def unpack_chunk(data: bytes) -> tuple[bytes, bytes, bytes]:
+    """Return the raw bytes, the text and the pieces of a chunk."""
+    _, raw, text, _ = _CHUNK_HEADER.unpack_from(data)
+    at = _CHUNK_HEADER.size
+    return data[at : at + raw], data[at + raw : at + raw + text], data[at + raw + text :]
+
+
+@dataclass(frozen=True, slots=True)
+class LogEnd:
+    """The beginning of the object that ends a log.
+
+    Args:
+        sizes: the bytes of the whole log. Text may be less than the chunks have, if the node that wrote
+            it was killed in the middle of a line.
+        lines: the settled lines.
+        index_bytes: the size of the index of lines.
+        cut: bytes are missing at the log's end.
+    """
+
+    sizes: GrowingSizes
+    lines: int
+    index_bytes: int
+    cut: bool
+    chunks: tuple[GrowingSizes, ...]
+
+    @property
+    def chunked(self) -> GrowingSizes:
+        """What the chunks have."""
+        return total_sizes(self.chunks)
+
+    @property
+    def rest(self) -> GrowingSizes:
+        """What came after the last chunk, and is in this object."""
+        return self.sizes.minus(self.chunked)
+
+    @property
+    def header_bytes(self) -> int:
+        return _END_HEADER.size + len(self.chunks) * _SIZES.size
+
+    @property
+    def total_bytes(self) -> int:
+        """The size of the object."""
+        return (
+            self.header_bytes
+            + self.index_bytes
+            + self.sizes.pieces
+            + self.rest.raw
+            + self.rest.text
+        )
+
+    def pack(self, index: bytes, pieces: bytes, raw: bytes, text: bytes) -> bytes:
+        """Return the whole object: this, both indexes, and the rest of the raw bytes and the text."""
+        header = _END_HEADER.pack(
+            _END_MAGIC, *self.sizes, self.lines, self.index_bytes, self.cut, len(self.chunks)
+        )
+        return b"".join(
+            (header, *(_SIZES.pack(*each) for each in self.chunks), index, pieces, raw, text)
+        )
+
+
+def read_end(bucket: Bucket, run_id: str, row: int) -> LogEnd:
+    """Return the end of a log. Raises FileNotFoundError if it isn't complete, and OSError."""
+    name = end_name(run_id, row)
+    header = bucket.read(name, 0, _END_HEADER.size)
+    if len(header) < _END_HEADER.size or not header.startswith(_END_MAGIC):
+        raise LogDamaged(f"{name} is not the end of a log")
+    _, raw, text, pieces, lines, index_bytes, cut, count = _END_HEADER.unpack(header)
+    table = bucket.read(name, _END_HEADER.size, count * _SIZES.size)
+    if len(table) < count * _SIZES.size:
+        raise LogDamaged(f"{name} is shorter than it should be")
+    chunks = tuple(GrowingSizes(*each) for each in _SIZES.iter_unpack(table))
+    return LogEnd(GrowingSizes(raw, text, pieces), lines, index_bytes, bool(cut), chunks)
+
+
+class _Span(NamedTuple):
+    """A range of an object, as a part of a file."""
+
+    name: str
+    offset: int
+    size: int
+
+
+class SpanReader:
+    """One file of a log in a bucket, put together from ranges of objects."""
+
+    def __init__(self, bucket: Bucket, spans: Sequence[_Span], size: int) -> None:
+        self._bucket = bucket
+        self._spans = spans
+        self._starts = [0, *accumulate(span.size for span in spans)][:-1]
+        self.size = size
+
+    def read(self, offset: int, size: int) -> bytes:
+        found = bytearray()
+        size = min(size, self.size - offset)
+        while size > 0:
+            at = bisect_right(self._starts, offset) - 1
+            span = self._spans[at]
+            within = offset - self._starts[at]
+            wanted = min(size, span.size - within)
+            data = self._bucket.read(span.name, span.offset + within, wanted)
+            if len(data) < wanted:
+                raise LogDamaged(f"{span.name} is shorter than it should be")
+            found += data
+            offset += wanted
+            size -= wanted
+        return bytes(found)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        pass
+
+
+class StoredLog:
+    """The files of a log that is complete, in a bucket."""
+
+    def __init__(self, bucket: Bucket, run_id: str, row: int) -> None:
+        self._bucket = bucket
+        self._run_id = run_id
+        self._row = row
+        self._name = end_name(run_id, row)
+
+    def open(self, *parts: Part) -> list[BlobReader | None]:
+        try:
+            end = read_end(self._bucket, self._run_id, self._row)
+        except FileNotFoundError:
+            return [None for _ in parts]
+        return [self._open(end, part) for part in parts]
+
+    def _open(self, end: LogEnd, part: Part) -> BlobReader | None:
+        index = end.header_bytes
+        pieces = index + end.index_bytes
+        raw = pieces + end.sizes.pieces
+        match part:
+            case "lines":
+                spans, size = [_Span(self._name, index, end.index_bytes)], end.index_bytes
+            case "pieces":
+                spans, size = [_Span(self._name, pieces, end.sizes.pieces)], end.sizes.pieces
+            case "raw":
+                spans = self._chunks(end, lambda each: (0, each.raw))
+                spans.append(_Span(self._name, raw, end.rest.raw))
+                return SpanReader(self._bucket, _not_empty(spans), end.sizes.raw)
+            case "text":
+                spans = self._chunks(end, lambda each: (each.raw, each.text))
+                spans.append(_Span(self._name, raw + end.rest.raw, end.rest.text))
+                size = end.sizes.text
+        return SpanReader(self._bucket, _not_empty(spans), size) if size else None
+
+    def _chunks(self, end: LogEnd, where: Callable[[GrowingSizes], tuple[int, int]]) -> list[_Span]:
+        spans = []
+        for number, sizes in enumerate(end.chunks):
+            offset, size = where(sizes)
+            name = chunk_name(self._run_id, self._row, number)
+            spans.append(_Span(name, _CHUNK_HEADER.size + offset, size))
+        return spans
+
+
+def _not_empty(spans: Sequence[_Span]) -> list[_Span]:
+    return [span for span in spans if span.size]

@@ -1,0 +1,241 @@
+"""One log on its way to a bucket: what of it is there, and how the rest gets there. Blocking, for threads."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+
+import trio
+
+from bassloop.concurrency import AutoResetEvent
+from bassloop.store.blobs import FileReader
+from bassloop.store.logs.appender import repair_log
+from bassloop.store.logs.log_objects import (
+    NOTHING,
+    GrowingSizes,
+    LogDamaged,
+    LogEnd,
+    chunk_name,
+    chunk_size,
+    end_name,
+    log_prefix,
+    pack_chunk,
+    read_chunk_sizes,
+    read_end,
+    total_sizes,
+    unpack_chunk,
+)
+
+if TYPE_CHECKING:
+    from bassloop.store.blobs import Bucket
+    from bassloop.store.logs.log_files import LogFiles
+
+CHUNK_BYTES = 1024 * 1024
+"""The bytes that wait at most before they are shipped."""
+
+CHUNK_SECONDS = 2.0
+"""The seconds that bytes wait at most before they are shipped."""
+
+MOST_OF_A_FILE = 4 * 1024 * 1024
+"""The bytes of each file in one chunk, at most, when more have gathered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What the row of a complete log says."""
+
+    raw_bytes: int
+    lines: int
+    cut: bool
+
+
+class AlreadyEnded(Exception):
+    """Somebody else ended the log, having believed that this node was gone."""
+
+
+@dataclass(eq=False)
+class Shipment:
+    """One log on its way to the bucket.
+
+    Args:
+        written: the sizes of the files, as far as they are valid.
+        sent: what the chunks have.
+        completion: what the row will say, once the log is closed.
+        abandoned: the daemon ends, and the log was never closed.
+    """
+
+    run_id: str
+    row: int
+    files: LogFiles
+    written: GrowingSizes = NOTHING
+    sent: GrowingSizes = NOTHING
+    chunks: list[GrowingSizes] = field(default_factory=list)
+    completion: Completion | None = None
+    abandoned: bool = False
+    changed: AutoResetEvent = field(default_factory=AutoResetEvent)
+    waiting_since: float = math.inf
+
+    @property
+    def waiting(self) -> GrowingSizes:
+        return self.written.minus(self.sent)
+
+    @property
+    def name(self) -> str:
+        return log_prefix(self.run_id, self.row)
+
+    def note_chunk(self, sizes: GrowingSizes) -> None:
+        """Note that the next chunk, of these sizes, is in the bucket."""
+        self.chunks.append(sizes)
+        self.sent = self.sent.plus(sizes)
+
+    async def wait_until_due(self) -> None:
+        """Wait until there is something to ship."""
+        while self.completion is None and not self.abandoned and self.waiting.total() < CHUNK_BYTES:
+            with trio.move_on_at(self.waiting_since + CHUNK_SECONDS) as scope:
+                await self.changed.wait()
+            if scope.cancelled_caught:
+                return
+
+
+def resume(bucket: Bucket, shipment: Shipment) -> Completion | None:
+    """Find out what the bucket has of a log; return what its row will say if that is all of it.
+
+    Where the bucket has bytes that the files don't, since another machine wrote them or the power failed,
+    the files are completed first.
+    """
+    with suppress(FileNotFoundError):
+        end = read_end(bucket, shipment.run_id, shipment.row)
+        return Completion(end.sizes.raw, end.lines, end.cut)
+    shipment.chunks = find_chunks(bucket, shipment.run_id, shipment.row)
+    shipment.sent = total_sizes(shipment.chunks)
+    if shipment.sent.minus(shipment.written).total():
+        _fetch_chunks(bucket, shipment)
+        shipment.files.lines.unlink(missing_ok=True)
+        size = repair_log(shipment.files)
+        shipment.written = growing_sizes(shipment.files)
+        shipment.completion = Completion(size.raw_bytes, size.lines, cut=True)
+        write_completion(shipment.files, shipment.completion)
+    return None
+
+
+def _fetch_chunks(bucket: Bucket, shipment: Shipment) -> None:
+    """Write what the chunks have to where it belongs in the files, which may have more."""
+    files = shipment.files
+    files.raw.parent.mkdir(parents=True, exist_ok=True)
+    at = NOTHING
+    for number, sizes in enumerate(shipment.chunks):
+        name = chunk_name(shipment.run_id, shipment.row, number)
+        data = bucket.fetch(name, 0, chunk_size(sizes))
+        paths = (files.raw, files.text, files.pieces)
+        for path, part, offset in zip(paths, unpack_chunk(data), at, strict=True):
+            if part:
+                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+                with os.fdopen(descriptor, "wb") as file:
+                    file.seek(offset)
+                    file.write(part)
+        at = at.plus(sizes)
+
+
+def store_chunk(bucket: Bucket, shipment: Shipment, sizes: GrowingSizes) -> int:
+    """Store the next chunk, of these sizes, and return its size. May be repeated.
+
+    Raises AlreadyEnded and OSError.
+    """
+    raw, text, pieces = _read_growing(shipment.files, shipment.sent, sizes)
+    name = chunk_name(shipment.run_id, shipment.row, len(shipment.chunks))
+    return _create(bucket, name, pack_chunk(raw, text, pieces))
+
+
+def store_end(bucket: Bucket, shipment: Shipment, completion: Completion) -> int:
+    """Store the end of a log, which makes it complete, and return its size. May be repeated.
+
+    Raises AlreadyEnded and OSError.
+    """
+    files, rest = shipment.files, shipment.waiting
+    index = files.lines.read_bytes() if files.lines.exists() else b""
+    pieces = (
+        files.pieces.read_bytes()[: shipment.written.pieces] if shipment.written.pieces else b""
+    )
+    raw, text, _ = _read_growing(files, shipment.sent, rest)
+    end = LogEnd(
+        shipment.written, completion.lines, len(index), completion.cut, tuple(shipment.chunks)
+    )
+    name = end_name(shipment.run_id, shipment.row)
+    return _create(bucket, name, end.pack(index, pieces, raw, text))
+
+
+def store_complete(
+    bucket: Bucket, run_id: str, row: int, files: LogFiles, completion: Completion
+) -> None:
+    """Store a log that nobody writes. May be repeated. Raises AlreadyEnded and OSError."""
+    shipment = Shipment(run_id, row, files, growing_sizes(files), completion=completion)
+    if resume(bucket, shipment) is not None:
+        return
+    while shipment.waiting.total() >= CHUNK_BYTES:
+        sizes = shipment.waiting.at_most(MOST_OF_A_FILE)
+        store_chunk(bucket, shipment, sizes)
+        shipment.note_chunk(sizes)
+    store_end(bucket, shipment, completion)
+
+
+def _create(bucket: Bucket, name: str, data: bytes) -> int:
+    """Store an object, and return its size. One that is there already must be the same: an answer may have got lost."""
+    if not bucket.create(name, data) and bucket.fetch(name, 0, len(data) + 1) != data:
+        raise AlreadyEnded(f"{name} is in the bucket already, and is different")
+    return len(data)
+
+
+def _read_growing(files: LogFiles, at: GrowingSizes, sizes: GrowingSizes) -> list[bytes]:
+    found = []
+    for path, offset, size in zip((files.raw, files.text, files.pieces), at, sizes, strict=True):
+        data = b""
+        if size:
+            with FileReader(path) as reader:
+                data = reader.read(offset, size)
+        if len(data) < size:
+            raise LogDamaged(f"{path} is shorter than it was")
+        found.append(data)
+    return found
+
+
+def find_chunks(bucket: Bucket, run_id: str, row: int) -> list[GrowingSizes]:
+    """Return the sizes of the chunks of a log, up to one that is missing. Raises OSError."""
+    names = {each.name for each in bucket.list(log_prefix(run_id, row))}
+    found: list[GrowingSizes] = []
+    while (name := chunk_name(run_id, row, len(found))) in names:
+        found.append(read_chunk_sizes(bucket, name))
+    return found
+
+
+def growing_sizes(files: LogFiles) -> GrowingSizes:
+    """Return the sizes of the files that chunks have."""
+    paths = (files.raw, files.text, files.pieces)
+    return GrowingSizes(*(path.stat().st_size if path.exists() else 0 for path in paths))
+
+
+def write_completion(files: LogFiles, completion: Completion) -> None:
+    """Note beside the files what the row of the log will say. Raises OSError."""
+    part = files.closed.with_name(f"{files.closed.name}.part")
+    part.parent.mkdir(parents=True, exist_ok=True)
+    part.write_text(json.dumps(asdict(completion)))
+    part.replace(files.closed)
+
+
+def read_completion(files: LogFiles) -> Completion | None:
+    """Return what the row of a log will say, or None if the log wasn't closed."""
+    try:
+        return Completion(**json.loads(files.closed.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def remove_files(files: LogFiles) -> None:
+    """Remove the files of a log that is in the bucket, the raw bytes first. Raises OSError."""
+    for path in (*files.all, files.closed):
+        path.unlink(missing_ok=True)
+    with suppress(OSError):  # other logs of the run are in it
+        files.raw.parent.rmdir()

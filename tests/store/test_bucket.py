@@ -1,0 +1,299 @@
+"""A bucket of a service: what it answers, and what its errors are called."""
+
+from __future__ import annotations
+
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+
+import boto3
+import pytest
+import trio
+from click.testing import CliRunner
+from moto.server import ThreadedMotoServer
+
+from bassloop.cli.migrate import migrate
+from bassloop.settings import Settings, SettingsError
+from bassloop.settings_reader import load_settings
+from bassloop.store import StoreUnusable, find_blobs, find_database, open_store
+from bassloop.store.blobs.blobs import BucketError
+from bassloop.store.blobs.block_cache import BLOCK, BlockCache
+from bassloop.store.blobs.bucket_address import BucketAddress, shared_credentials
+from bassloop.store.blobs.file_blobs import FileBlobs
+from bassloop.store.blobs.object_blobs import ObjectBlobs
+from bassloop.store.maintenance.integrity import check_store
+from bassloop.store.maintenance.move_blobs import move_blobs
+
+from .made import step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+# moto uses what Python 3.12 deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+KEYS = {"aws_access_key_id": "ours", "aws_secret_access_key": "secret"}
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    url = f"http://{host}:{port}"
+    client = boto3.client("s3", endpoint_url=url, region_name="us-east-1", **KEYS)
+    client.create_bucket(Bucket="loop-data")
+    yield url
+    server.stop()
+
+
+@pytest.fixture
+def settings(endpoint: str, tmp_path: Path) -> Settings:
+    prefix = tmp_path.name
+    return Settings(
+        data_dir=tmp_path, blobs_url=f"s3://loop-data/{prefix}?endpoint={endpoint}", **KEYS
+    )
+
+
+@pytest.fixture
+def blobs(settings: Settings) -> ObjectBlobs:
+    found = find_blobs(settings)
+    assert isinstance(found, ObjectBlobs)
+    return found
+
+
+def test_the_probe_leaves_nothing(blobs: ObjectBlobs) -> None:
+    assert list(blobs.list("")) == []
+
+
+def test_an_object_is_created_once_and_read_by_range(blobs: ObjectBlobs) -> None:
+    data = bytes(range(256)) * 10_000
+    assert blobs.create("a/b", data)
+    assert not blobs.create("a/b", b"other")
+    with blobs.open("a/b") as reader:
+        assert reader.size == len(data)
+        for offset in (0, 1, BLOCK - 3, BLOCK, 2 * BLOCK + 9, len(data) - 2, len(data), 1 << 40):
+            assert reader.read(offset, 5) == data[offset : offset + 5]
+        assert reader.read(0, 1 << 40) == data
+    assert blobs.fetch("a/b", 3, 4) == data[3:7]
+    assert [(each.name, each.size) for each in blobs.list("a")] == [("a/b", len(data))]
+    assert blobs.sizes("a") == {"b": len(data)}
+    blobs.remove("a")
+    blobs.remove("a")
+    with pytest.raises(FileNotFoundError):
+        blobs.open("a/b")
+    assert list(blobs.list("")) == []
+
+
+def test_an_empty_blob_and_a_large_one_take_the_place_of_files(
+    blobs: ObjectBlobs, tmp_path: Path
+) -> None:
+    for size in (0, 12_000_000):
+        path = tmp_path / "file"
+        path.write_bytes(b"z" * size)
+        blobs.move_in(path, f"artifacts/run/{size}")
+        assert not path.exists()
+        with blobs.open(f"artifacts/run/{size}") as reader:
+            assert reader.size == size
+            assert reader.read(0, size + 1) == b"z" * size
+
+
+async def test_a_store_over_a_service(settings: Settings, blobs: ObjectBlobs) -> None:
+    line = b"0123456789" * 10 + b"\n"
+    async with open_store(settings.database, blobs, synchronous="OFF") as store:
+        where = await step(store)
+        log = await store.logs.open(*where)
+        for _ in range(30):
+            await log.append(line * 1000, None, 1, 1.0)
+        await log.close()
+    assert list(check_store(find_database(settings.database), blobs, in_use=False)) == []
+    async with open_store(settings.database, blobs, synchronous="OFF") as store:
+        assert await store.logs.lines(*where, 29_999, 40_000) == [line.rstrip()]
+
+
+async def test_a_folder_moves_to_a_service(settings: Settings, blobs: ObjectBlobs) -> None:
+    async with open_store(settings.database, settings.blobs, synchronous="OFF") as store:
+        where = await step(store)
+        log = await store.logs.open(*where)
+        await log.append(b"one\ntwo\n" * 300_000, None, 1, 1.0)
+        await log.close()
+    [moved] = move_blobs(find_database(settings.database), blobs)
+    assert moved.bytes > 2_400_000
+    assert list(move_blobs(find_database(settings.database), blobs)) == []
+    async with open_store(settings.database, blobs, synchronous="OFF") as store:
+        assert await store.logs.lines(*where, 599_999, 600_009) == [b"two"]
+
+
+async def test_the_command_moves_a_folder(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name.upper(), value)
+    monkeypatch.setenv("BASSLOOP_SETTINGS", str(tmp_path / "none"))
+    async with open_store(settings.database, settings.blobs, synchronous="OFF") as store:
+        where = await step(store)
+        log = await store.logs.open(*where)
+        await log.append(b"one\ntwo\n", None, 1, 1.0)
+        await log.close()
+    assert settings.blobs_url is not None
+    for count in (1, 0):
+        result = await trio.to_thread.run_sync(
+            CliRunner().invoke, migrate, [settings.blobs_url, "--data-dir", str(tmp_path)]
+        )
+        assert result.exit_code == 0, result.output
+        assert f"moved {count} logs and artifacts" in result.output
+        assert "now set BLOBS_URL to it" in result.output
+    async with open_store(settings.database, find_blobs(settings), synchronous="OFF") as store:
+        assert await store.logs.lines(*where, 0, 9) == [b"one", b"two"]
+
+
+# --- what is wrong, and says so ---
+
+
+def unusable(settings: Settings, **changes: str) -> str:
+    with pytest.raises(StoreUnusable) as caught:
+        find_blobs(settings.model_copy(update=changes))
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_a_bucket_that_is_not_there(settings: Settings, endpoint: str) -> None:
+    message = unusable(settings, blobs_url=f"s3://nowhere?endpoint={endpoint}")
+    assert message == (
+        f"bucket nowhere at {endpoint}: there is no such bucket: make it, or name another one in "
+        "BLOBS_URL (NoSuchBucket)"
+    )
+
+
+def test_a_service_that_is_not_there(settings: Settings) -> None:
+    message = unusable(settings, blobs_url="s3://data?endpoint=http://127.0.0.1:9")
+    assert "the service can't be reached" in message
+    assert "is the endpoint in BLOBS_URL right, and up?" in message
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("AccessDenied", "permission denied"),
+        ("InvalidAccessKeyId", "doesn't know AWS_ACCESS_KEY_ID"),
+        ("SignatureDoesNotMatch", "AWS_SECRET_ACCESS_KEY isn't the one"),
+        ("RequestTimeTooSkewed", "clock is too far from the service's"),
+        ("ExpiredToken", "AWS_SESSION_TOKEN has expired"),
+    ],
+)
+def test_what_a_service_refuses(settings: Settings, refusing: str, code: str, words: str) -> None:
+    message = unusable(settings, blobs_url=f"s3://data?endpoint={refusing}/{code}")
+    assert words in message
+    assert f"({code})" in message
+
+
+@pytest.fixture
+def refusing() -> Iterator[str]:
+    """A service that refuses everything, with the code that its path begins with."""
+
+    class Refuse(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            code = self.path.split("/")[1]
+            body = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
+            self.send_response(403)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refuse) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["bucket", "s3:///prefix", "https://bucket", "s3://b?endpoint=host:9000", "s3://b?regoin=x", "s3://b/a/../c"],
+)  # fmt: skip
+def test_addresses_that_make_no_sense(settings: Settings, url: str) -> None:
+    assert unusable(settings, blobs_url=url).startswith("BLOBS_URL: ")
+
+
+def test_addresses() -> None:
+    address = BucketAddress.parse("s3://b/x/y?endpoint=https://s3.example.com/&region=eu")
+    assert address == BucketAddress("b", "x/y", "https://s3.example.com", "eu")
+    assert str(address) == "bucket b/x/y at https://s3.example.com"
+    assert BucketAddress.parse("s3://b").prefix == ""
+
+
+def test_one_half_of_an_access_key_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+    monkeypatch.delenv("BLOBS_URL", raising=False)
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY", raising=False)
+    assert load_settings().blobs_url is None, "another program's variable is none of our business"
+    monkeypatch.setenv("BLOBS_URL", "s3://bucket")
+    with pytest.raises(SettingsError, match="go together"):
+        load_settings()
+
+
+def test_credentials_are_read_from_the_shared_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "credentials"
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(path))
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    assert shared_credentials() is None
+    path.write_text(
+        "[default]\naws_access_key_id = one\naws_secret_access_key = a%b\n"
+        "[other]\naws_access_key_id = two\naws_secret_access_key = c\naws_session_token = d\n"
+    )
+    found = shared_credentials()
+    assert found is not None
+    assert (found.key_id, found.secret, found.token) == ("one", "a%b", None)
+    assert "a%b" not in repr(found)
+    monkeypatch.setenv("AWS_PROFILE", "other")
+    found = shared_credentials()
+    assert found is not None
+    assert (found.key_id, found.token) == ("two", "d")
+
+
+# --- the cache ---
+
+
+def test_the_cache_is_bounded_and_survives(tmp_path: Path) -> None:
+    fetched: list[int] = []
+
+    def fetch(number: int) -> bytes:
+        fetched.append(number)
+        return bytes([number]) * (BLOCK if number < 9 else 100 if number == 9 else 0)
+
+    cache = BlockCache(tmp_path / "cache", 3 * BLOCK)
+    for number in range(5):
+        assert cache.read("blob", number * BLOCK, 1, fetch) == bytes([number])
+    files = [each.size for each in FileBlobs(tmp_path / "cache").list("")]
+    assert sum(files) == cache.size == 3 * BLOCK
+    again = BlockCache(tmp_path / "cache", 3 * BLOCK)
+    fetched.clear()
+    assert again.read("blob", 3 * BLOCK, BLOCK + 1, fetch) == b"\3" * BLOCK + b"\4"
+    assert fetched == []
+    assert again.read("blob", 9 * BLOCK + 98, 9, fetch) == b"\x09\x09"
+    (tmp_path / "cache" / "blob@9").unlink()
+    assert again.read("blob", 9 * BLOCK + 98, 9, fetch) == b"\x09\x09"
+    assert fetched == [9, 9]
+    again.forget("blob")
+    assert again.size == 0
+    assert list(FileBlobs(tmp_path / "cache").list("")) == []
+
+
+def test_a_cache_without_room_still_reads(tmp_path: Path) -> None:
+    cache = BlockCache(tmp_path / "cache", 0)
+    assert cache.read("blob", 2, 2, lambda number: b"abcdef" if not number else b"") == b"cd"
+    assert not (tmp_path / "cache").exists()
+
+
+def test_an_error_of_a_service_is_one_of_the_system(blobs: ObjectBlobs) -> None:
+    assert issubclass(BucketError, OSError)
+    assert str(blobs).startswith("bucket loop-data/")
