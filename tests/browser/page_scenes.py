@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .look import tell
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, WebSocket
 
 LAST_LOG = ".step:last-child .lines .text"
 
@@ -105,6 +105,34 @@ def silent(page: Page, address: str) -> dict[str, Any]:
     tell("lost")
     page.wait_for_selector("article[data-live=no]")
     return {"quiet": quiet, "noticed": noticed, "texts": texts(page)}
+
+
+def hidden(page: Page, address: str) -> dict[str, Any]:
+    """A tab in the background, which gets no logs, says how the run stands, and catches up when it is seen."""
+    received: list[str] = []
+
+    def count(socket: WebSocket) -> None:
+        socket.on("framereceived", lambda data: received.append(str(data)))
+
+    page.on("websocket", count)
+    hide = """hidden => {
+        Object.defineProperty(document, "hidden", {get: () => hidden, configurable: true});
+        document.dispatchEvent(new Event("visibilitychange"));
+    }"""
+    page.goto(address)
+    page.wait_for_selector(".lines >> text=one")
+    with page.expect_event("websocket"):
+        page.evaluate(hide, True)
+    page.wait_for_timeout(200)
+    received.clear()
+    tell("hidden")
+    page.wait_for_selector("#word:text-is('succeeded')")
+    title = page.title()[0]
+    while_hidden = list(received)
+    lines = texts(page, ".lines .text")
+    page.evaluate(hide, False)
+    page.wait_for_selector("article[data-live=no]")
+    return {"while_hidden": while_hidden, "title": title, "lines": lines, "texts": texts(page)}
 
 
 def fails(page: Page, address: str) -> dict[str, Any]:
@@ -230,3 +258,18 @@ def accessible(page: Page, address: str) -> dict[str, Any]:
             places = [node["html"][:200] for node in violation["nodes"][:3]]
             found.append([width, scheme, violation["id"], violation["help"], places])
     return {"violations": found}
+
+
+def commit(page: Page, address: str) -> dict[str, Any]:
+    """A commit's page, while one of its checks fails."""
+    page.goto(address)
+    before = texts(page, "li.run .word")
+    page.focus("li.run a.name")
+    tell("open")
+    page.wait_for_selector("li.run >> text=there is no foo")
+    return {
+        "before": before,
+        "after": texts(page, "li.run .word"),
+        "title": page.title()[0],
+        "focused": page.evaluate("document.activeElement.textContent"),
+    }

@@ -234,6 +234,53 @@ async def test_a_run_that_fails_while_its_page_is_open_says_why(tmp_path: Path) 
     assert found["selected"] == ["foo.c:12:3: error: there is no foo"]
 
 
+async def test_a_tab_in_the_background_gets_no_logs_and_catches_up(tmp_path: Path) -> None:
+    async with shown(tmp_path) as its:
+        site, store = its.site, its.store
+        await site.queued("live")
+        await store.runs.start("live", "t", "octocat", "linux/amd64", time.time())
+        row = (await store.steps.put("live", [StepUpdate("v", "make", time.time())]))["v"].row
+        log = await store.logs.open("live", row)
+        await log.append(b"one\n", None, 1, time.time())
+        async with playing(scenes.hidden, f"{its.url}/runs/live") as scene:
+            await scene.heard("hidden")
+            for number in range(50):
+                await log.append(b"line %d\n" % number, None, 1, time.time())
+                site.tail.publish("live")
+            await log.close()
+            await store.steps.put("live", [StepUpdate("v", "make", time.time(), time.time())])
+            await store.runs.end("live", "succeeded", None, time.time())
+            site.tail.publish("live")
+            found = await scene.found()
+    assert len(found["while_hidden"]) <= 4
+    assert not any("line 0" in each for each in found["while_hidden"])
+    assert found["title"] == "✓"
+    assert found["lines"] == ["one"]
+    assert found["texts"] == ["one", *(f"line {number}" for number in range(50))]
+
+
+async def test_a_commits_page_follows_its_checks(tmp_path: Path) -> None:
+    async with shown(tmp_path) as its:
+        site, store = its.site, its.store
+        await site.queued("live")
+        await store.runs.start("live", "t", "octocat", "linux/amd64", time.time())
+        run = await store.runs.get("live")
+        assert run is not None
+        url = f"{its.url}/repositories/{run.repository}/commits/{run.head_sha}"
+        async with playing(scenes.commit, url) as scene:
+            await scene.heard("open")
+            await site.step(
+                "live", "make", b"foo.c:12:3: error: there is no foo\n", error="exit status 2"
+            )
+            await store.runs.end("live", "failed", "exit status 2", time.time())
+            site.tail.publish("live")
+            found = await scene.found()
+    assert found["before"] == ["running"]
+    assert found["after"] == ["failed"]
+    assert found["title"] == "✕"
+    assert found["focused"] == run.check_name
+
+
 async def test_everything_can_be_done_with_keys(tmp_path: Path) -> None:
     async with shown(tmp_path) as trial:
         await a_failed_run(trial.site)
@@ -265,7 +312,10 @@ PAGES = (
     "/thunks/DIGEST",
     "/repositories/octocat/hello-world",
     "/repositories/octocat/hello-world/pulls/42",
+    "/repositories/octocat/hello-world/commits/" + "1f3c2ab8" * 5,
     "/repositories/octocat/hello-world/errors",
+    "/repositories/octocat/hello-world/journal",
+    "/runs/failed/search?q=assert",
     "/repositories/octocat/hello-world/tests?check=tests&name=adds",
     "/looks",
     "/nowhere",
@@ -282,6 +332,11 @@ async def test_axe_finds_nothing_on_any_page(tmp_path: Path, path: str) -> None:
         )
         await trial.store.error_lines.put("failed", ["no such type"])
         await step(trial.store, "empty", "wait", 0, None)
+        run = await trial.store.runs.get("failed")
+        assert run is not None
+        await trial.store.journals.append(run, "octocat", "started", "tests")
+        await trial.site.sign("failed")
+        await trial.site.keep("failed", "dist/a.whl", b"a wheel")
         address = f"{trial.url}{path.format(row=row)}"
         found = await look(scenes.accessible, address, AXE=os.environ.get("AXE", _axe()))
     assert found["violations"] == []

@@ -61,9 +61,19 @@ async def test_the_card_says_when_it_was_green_last(tmp_path: Path) -> None:
     async with a_site(tmp_path) as site:
         await two_runs(site)
         page = await site.text("/runs/red")
-        assert f'Last green at <a href="/runs/green" class="sha">{GREEN[:7]}</a>' in page
+        assert f'last green at <a href="/runs/green" class="sha">{GREEN[:7]}</a>' in page
         assert 'href="/runs/red/changes"' in page
+        assert "First failure" in page
         assert "Flaky" not in page
+        await ended(site, "redder", "failed", head_sha="c" * 40)
+        page = await site.text("/runs/redder")
+        assert f'Failing since <a href="/runs/red" class="sha">{RED[:7]}</a>, 2 runs' in page
+
+
+async def test_the_card_says_that_a_check_has_never_been_green(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        await ended(site, "red", "failed")
+        assert "No earlier run of this check succeeded" in await site.text("/runs/red")
 
 
 async def test_without_a_green_run_there_is_nothing_to_compare_with(tmp_path: Path) -> None:

@@ -170,7 +170,7 @@ async def test_a_commits_page_says_of_each_check_why_it_failed(tmp_path: Path) -
         await failed(site, b"\n".join(GCC))
         [run] = (await site.store.runs.newest()).items
         page = await site.text(f"/repositories/{run.repository}/commits/{run.head_sha}")
-    assert '<span class="where">no</span>' in page
+    assert '<span class="reason">no</span>' in page
 
 
 class FakeLinks:

@@ -49,6 +49,14 @@ def test_places_are_counted_as_browsers_count() -> None:
     assert match.spans == ((3, 4),)
 
 
+def test_an_excerpt_comes_in_pieces_that_match_or_do_not() -> None:
+    [match] = found(LogQuery("é"), "a😀é b é\n")
+    assert match.pieces() == [("a😀", False), ("é", True), (" b ", False), ("é", True)]
+    [match] = found(LogQuery("end"), f"{'x' * 2 * MAX_EXCERPT}end\n")
+    assert [text for text, hit in match.pieces() if hit] == ["end"]
+    assert "".join(text for text, _ in match.pieces()) == match.text
+
+
 def test_what_is_no_text_is_searched_as_it_is_shown() -> None:
     [match] = found(LogQuery("end"), b"caf\xe9 end\n")
     assert (match.text, match.spans) == ("caf� end", ((5, 8),))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -183,3 +184,48 @@ async def test_all_failed_checks_of_a_commit_are_run_again(tmp_path: Path) -> No
         ]
         control(site).refusal = NotAllowed("octocat may not")
         assert (await post(site, f"{commit}/rerun-failed", own, **form)).status_code == 403
+
+
+async def test_a_commit_offers_what_can_be_done_with_all_its_checks(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        await site.run("bad", check_name="bad")
+        await site.run("good", "succeeded", check_name="good")
+        run = await site.store.runs.get("bad")
+        assert run is not None
+        commit = f"/repositories/{run.repository}/commits/{run.head_sha}"
+        own, other = await site.signed_in(1, "octocat"), await site.signed_in(7, "hubot")
+
+        async def offered(headers: dict[str, str]) -> list[str]:
+            page = await (await site.get(commit, **headers)).get_data(as_text=True)
+            return re.findall(rf'action="{commit}/([\w-]+)"', page)
+
+        assert await offered({}) == await offered(other) == []
+        assert await offered(own) == ["rerun", "rerun-failed"]
+        await site.queued("waits", check_name="waits")
+        await site.queued("runs", check_name="runs")
+        assert await offered(own) == ["rerun", "rerun-failed", "cancel"]
+        form = {"csrf": await csrf(site, own)}
+        for deed in ("rerun", "cancel"):
+            assert (await post(site, f"{commit}/{deed}", {})).status_code == 401
+            assert (await post(site, f"{commit}/{deed}", own, csrf="x")).status_code == 403
+        assert control(site).asked == []
+        assert (await post(site, f"{commit}/cancel", own, **form)).status_code == 303
+        assert sorted(control(site).asked) == [
+            ("cancel", "runs", "octocat"),
+            ("cancel", "waits", "octocat"),
+        ]
+        control(site).asked.clear()
+        assert (await post(site, f"{commit}/rerun", own, **form)).status_code == 303
+        assert sorted(control(site).asked) == [
+            ("rerun", "bad", "octocat"),
+            ("rerun", "good", "octocat"),
+        ]
+
+
+async def test_a_run_offers_to_run_all_failed_checks_of_its_commit_again(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        await site.run("one", check_name="one")
+        own = await site.signed_in(1, "octocat")
+        assert await words(site, "one", own) == ["Run again"]
+        await site.run("two", check_name="two")
+        assert await words(site, "one", own) == ["Run again", "Run failed again"]

@@ -21,6 +21,7 @@ from bassloop.web.logs import live_feed, log_endpoints, search
 from bassloop.web.pages import (
     artifact_download,
     changes_page,
+    commit_page,
     deliveries_page,
     errors_page,
     journal_page,
@@ -126,6 +127,7 @@ def create_app(context: WebContext) -> QuartTrio:
         live_feed,
         search,
         repository_page,
+        commit_page,
         badge,
         atom,
         thunk_page,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -54,6 +55,25 @@ STEP_LABELS = {
     "waits": StateLabel("○", "waits", "not started"),
 }
 
+
+class EventWords(NamedTuple):
+    """What happened, in words, and the preposition between them and a branch."""
+
+    word: str
+    preposition: str
+
+
+EVENT_WORDS = {
+    "push": EventWords("push", "to"),
+    "check_suite": EventWords("push", "to"),
+    "check_run": EventWords("run again", "on"),
+    "merge_group": EventWords("merge queue", "of"),
+    "pull_request": EventWords("pull request", "from"),
+}
+
+SHELLS = (["sh", "-c"], ["sh", "-ec"])
+"""The programs and options with which a line for the shell is run."""
+
 WORST_FIRST = (
     RunState.FAILED,
     RunState.TIMED_OUT,
@@ -94,9 +114,9 @@ class RunView:
         return instant(self.run.created_at)
 
     @property
-    def event(self) -> str:
+    def event(self) -> EventWords:
         """The webhook event that caused it, in words."""
-        return self.run.event.replace("_", " ")
+        return EVENT_WORDS.get(self.run.event) or EventWords(self.run.event.replace("_", " "), "on")
 
 
 def view_run(run: Run, now: float) -> RunView:
@@ -161,15 +181,29 @@ def view_step(step: Step, now: float) -> StepView:
     state = step_state(step)
     note = ""
     if state == "bad":
-        note = plain(step.error or "")[:MAX_NOTE]
+        note = without_command(plain(step.error or ""), plain(step.name))[:MAX_NOTE]
     elif state in ("cached", "warn", "waits"):
         note = STEP_LABELS[state].word
     took = ""
     if step.started_at is not None and state != "cached":
         took = format_duration((step.completed_at or now) - step.started_at)
     hidden = step.internal or "[hide]" in step.name
+    return StepView(step, step_title(step), state, note, took, hidden, state in ("bad", "runs"))
+
+
+def step_title(step: Step) -> str:
+    """Return a step's name as people wrote it: a line for the shell without the shell."""
     name = plain(step.name).replace("[hide] ", "")
-    return StepView(step, name, state, note, took, hidden, state in ("bad", "runs"))
+    try:
+        words = shlex.split(name)
+    except ValueError:
+        return name
+    return words[2] if len(words) == 3 and words[:2] in SHELLS else name
+
+
+def without_command(reason: str, name: str) -> str:
+    """Return the reason why a step failed without its name, which stands beside it."""
+    return reason.removesuffix(f": {name}")
 
 
 def visible_inputs(steps: Sequence[StepView]) -> dict[int, list[StepView]]:
@@ -183,6 +217,21 @@ def visible_inputs(steps: Sequence[StepView]) -> dict[int, list[StepView]]:
         ]
         for step in steps
     }
+
+
+@dataclass(frozen=True, slots=True)
+class RunAction:
+    """A button on a run's or a commit's page.
+
+    Args:
+        primary: whether it stands out.
+        when: ``live`` if it is removed when the run ends, ``ended`` if it only appears then.
+    """
+
+    url: str
+    label: str
+    primary: bool = False
+    when: str | None = None
 
 
 def run_json(run: Run) -> dict[str, Any]:

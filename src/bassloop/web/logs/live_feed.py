@@ -389,6 +389,7 @@ def _step_json(step: Step) -> dict[str, Any]:
     view = presentation.view_step(step, time.time())
     return {
         **presentation.step_json(step),
+        "title": view.name,
         "sign": view.label.sign,
         "note": view.note,
         "hidden": view.hidden,

@@ -50,6 +50,17 @@ class LogMatch:
     start: int
     spans: tuple[tuple[int, int], ...]
 
+    def pieces(self) -> list[tuple[str, bool]]:
+        """Return the excerpt in pieces, each with whether it matches."""
+        units = self.text.encode("utf-16-le", "surrogatepass")
+        found, at = [], 0
+        for begin, end in self.spans:
+            first, last = (min(max(each - self.start, 0) * 2, len(units)) for each in (begin, end))
+            found += [(units[at:first], False), (units[first:last], True)]
+            at = last
+        found.append((units[at:], False))
+        return [(piece.decode("utf-16-le", "replace"), hit) for piece, hit in found if piece]
+
 
 class LogQuery:
     """A text to search for, or with `regex` a regular expression in RE2's syntax. Raises BadQuery.

@@ -96,6 +96,7 @@ def routes(context: WebContext) -> Blueprint:
             asked=asked,
             names={step.row: plain(step.name) for step in steps},
             found=answer,
+            pieces={(row, match.line): match.pieces() for row, match in found.matches},
             page_lines=STEP_PAGE_LINES,
             next=urlencode({**asked, "after": answer["next"]}) if answer["next"] else None,
         )

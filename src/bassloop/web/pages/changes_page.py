@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -113,6 +114,19 @@ async def last_green(context: WebContext, run: Run) -> Run | None:
             return found.items[0]
     found = await visible_runs(context, 1, run.id, pushed=True, **filters)
     return found.items[0] if found.items else None
+
+
+async def failed_since(context: WebContext, run: Run, green: Run) -> Sequence[Run]:
+    """Return the runs of the same check and branch that ended without success since a green run, the newest
+    first: this one, and at most 50 before it."""
+    filters: dict[str, Any] = {"repository": run.repository, "check_name": run.check_name}
+    if run.head_branch is not None:
+        filters["head_branch"] = run.head_branch
+    else:
+        filters["pull_request"] = run.pull_request
+    earlier = await visible_runs(context, MAX_RUNS, run.id, **filters)
+    between = takewhile(lambda each: each.id != green.id, earlier.items)
+    return [run, *(each for each in between if each.ended and each.state != RunState.SUCCEEDED)]
 
 
 async def outcomes_of_thunk(context: WebContext, run: Run) -> Outcomes:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from bassloop.checks.run_failure import MAX_NAMED, RunFailure, excerpt_range, find_run_failure
 from bassloop.lifecycle import RunState
-from bassloop.web.pages.changes_page import Outcomes, last_green, outcomes_of_thunk
-from bassloop.web.presentation import StepView, view_step
+from bassloop.terminal import plain
+from bassloop.web.pages.changes_page import (
+    Outcomes,
+    failed_since,
+    last_green,
+    outcomes_of_thunk,
+)
+from bassloop.web.presentation import StepView, view_step, without_command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,6 +51,8 @@ class FailureCard:
         links: addresses of source lines on GitHub.
         tests: how many tests of its reports had each outcome.
         green: the last run of the same check that succeeded.
+        since: the first run after it that did not succeed.
+        failed_runs: the number of runs since then, this one included.
         outcomes: how often the very same thunk succeeded and failed.
     """
 
@@ -54,12 +62,17 @@ class FailureCard:
     links: Mapping[Location, str] = field(default_factory=dict)
     tests: Mapping[str, int] = field(default_factory=dict)
     green: Run | None = None
+    since: Run | None = None
+    failed_runs: int = 1
     outcomes: Outcomes = field(default_factory=Outcomes)
 
     @property
     def reason(self) -> str:
-        """The run's message, or the step's error."""
-        return self.found.reason
+        """The run's message, or the step's error, without the step's name."""
+        step = self.found.step
+        if step is None:
+            return self.found.reason
+        return without_command(self.found.reason, plain(step.name))
 
     @property
     def failures(self) -> Sequence[Failure]:
@@ -96,8 +109,17 @@ async def failure_card(
         return None
     culprit = found.step
     green, outcomes = await last_green(context, run), await outcomes_of_thunk(context, run)
+    failed = await failed_since(context, run, green) if green is not None else ()
+    card = FailureCard(
+        found,
+        None,
+        green=green,
+        since=failed[-1] if failed else None,
+        failed_runs=len(failed),
+        outcomes=outcomes,
+    )
     if culprit is None:
-        return FailureCard(found, None, green=green, outcomes=outcomes)
+        return card
     excerpt = None
     if found.shown is not None:
         start, stop = excerpt_range(found.shown, culprit.lines)
@@ -109,7 +131,7 @@ async def failure_card(
         locations = [each for failure in named for each in failure.locations]
         links = await context.source_links.urls(run, locations)
     tests = await context.store.tests.counts(run.id)
-    return FailureCard(found, view_step(culprit, now), excerpt, links, tests, green, outcomes)
+    return replace(card, step=view_step(culprit, now), excerpt=excerpt, links=links, tests=tests)
 
 
 async def failure_summaries(context: WebContext, runs: Sequence[Run]) -> dict[str, str]:

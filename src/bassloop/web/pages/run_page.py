@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import trio
 from quart import Blueprint, Response, abort, jsonify, redirect, render_template, request
@@ -19,11 +17,12 @@ from bassloop.units import format_duration
 from bassloop.web import presentation
 from bassloop.web.guard import current_visitor, may_rerun, may_write, visible_checks, visible_run
 from bassloop.web.pages.artifact_download import artifact_json
+from bassloop.web.pages.commit_page import commit_url, has_failed
 from bassloop.web.pages.failure_card import FailureCard, LogExcerpt, failure_card
 from bassloop.web.pages.output_download import run_with_outputs
 from bassloop.web.pages.statement_page import signature_view
 from bassloop.web.pages.timeline import lay_out_timeline
-from bassloop.web.presentation import STEP_PAGE_LINES
+from bassloop.web.presentation import STEP_PAGE_LINES, RunAction
 from bassloop.web.responses import abort_not_found, wants_json
 
 if TYPE_CHECKING:
@@ -49,21 +48,6 @@ NEW_RUN_SECONDS = 5.0
 
 MAX_EXCERPTS = 5
 """Logs that a page contains excerpts of."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunAction:
-    """A button on a run's page.
-
-    Args:
-        primary: whether it stands out.
-        when: ``live`` if it is removed when the run ends, ``ended`` if it only appears then.
-    """
-
-    url: str
-    label: str
-    primary: bool = False
-    when: str | None = None
 
 
 def routes(context: WebContext) -> Blueprint:
@@ -148,6 +132,9 @@ async def run_actions(context: WebContext, run: Run, newer: Run | None = None) -
     may = await may_rerun(context, visitor, run)
     if may and newer is None and run.check_name != APPROVAL:
         actions.append(RunAction(f"/runs/{run.id}/rerun", "Run again", when="ended"))
+    if may and await _failed_checks(context, run) > 1:
+        url = commit_url(run.repository, run.head_sha)
+        actions.append(RunAction(f"{url}/rerun-failed", "Run failed again", when="ended"))
     if (
         run.ended
         and newer is None
@@ -162,6 +149,12 @@ async def run_actions(context: WebContext, run: Run, newer: Run | None = None) -
     if from_fork and waiting and await may_write(context, visitor, run):
         actions.append(RunAction(f"/runs/{run.id}/approve", "Approve", primary=True))
     return actions
+
+
+async def _failed_checks(context: WebContext, run: Run) -> int:
+    """Return how many checks of a run's head have failed."""
+    checks = await visible_checks(context, run.repository, head_sha=run.head_sha)
+    return len([each for each in checks if has_failed(each)])
 
 
 async def newer_run(context: WebContext, run: Run) -> Run | None:
@@ -181,7 +174,7 @@ async def _new_run_url(context: WebContext, run: Run) -> str:
                 newer = await newer_run(context, run)
                 if newer is not None:
                     return f"/runs/{newer.id}"
-    return f"/repositories/{quote(run.repository)}/commits/{quote(run.head_sha)}"
+    return commit_url(run.repository, run.head_sha)
 
 
 async def _perform(

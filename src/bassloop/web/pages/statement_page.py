@@ -34,6 +34,13 @@ class SignatureView:
     text: str
     record: StatementRecord | None = None
 
+    @property
+    def summary(self) -> str:
+        """The text without the key."""
+        if self.state == "signed" and self.record is not None:
+            return f"signed by {self.record.login}"
+        return self.text
+
     def json(self) -> dict[str, Any]:
         """Return it as JSON."""
         record = self.record

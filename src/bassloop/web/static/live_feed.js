@@ -9,6 +9,9 @@ const LONGEST_DELAY = 15_000;
 /** Milliseconds without a message after which the connection counts as lost: the server sends a heartbeat every 4 s. */
 const MAX_SILENCE = 9_000;
 
+/** Milliseconds that a page is hidden before it asks for less. */
+const HIDING_DELAY = 2_000;
+
 /** Close code of a run that doesn't exist, or that the visitor may not see. */
 const GONE = 4404;
 
@@ -17,18 +20,26 @@ const MAX_LINES = 400;
 
 /**
  * @typedef {object} Listener
- * @property {() => object | null} hello returns the first message of each connection; null sends none
+ * @property {(hidden: boolean) => object | null} hello returns the first message of each connection; null sends
+ *   none. A hidden page can ask for less: it connects anew when it is seen
  * @property {(message: any) => boolean} receive takes a message and returns whether it was the last one
  * @property {(seconds: number | null) => void} connectionChanged is called with the seconds until the next
  *   attempt when the connection is lost, and with null when it works
+ * @property {boolean} [pauses] is true for a page that needs no connection while it is hidden
  */
 
 /** Connect, and reconnect until the server sends its last message. @param {string} path @param {Listener} listener */
 export function connect(path, listener) {
   let delay = FIRST_DELAY;
   let ended = false;
+  /** What the present connection, or its absence, was made for. */
+  let hidden = false;
+  let timer = 0;
+  let close = () => {};
 
   function open() {
+    hidden = document.hidden;
+    if (hidden && listener.pauses) return;
     const url = new URL(path, location.href);
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
     const socket = new WebSocket(url);
@@ -39,20 +50,25 @@ export function connect(path, listener) {
       watchdog = window.setTimeout(() => lose(0), MAX_SILENCE);
     }
 
-    /** Give up this connection, and try another one. @param {number} code */
-    function lose(code) {
+    close = () => {
       clearTimeout(watchdog);
       socket.onopen = socket.onmessage = socket.onclose = null;
       socket.close();
-      if (ended || code === GONE) return;
+    };
+
+    /** Give up this connection, and try another one. @param {number} code */
+    function lose(code) {
+      close();
+      ended ||= code === GONE;
+      if (ended) return;
       const wait = delay * (0.5 + Math.random());
       delay = Math.min(delay * 2, LONGEST_DELAY);
       listener.connectionChanged(wait / 1000);
-      setTimeout(open, wait);
+      timer = window.setTimeout(open, wait);
     }
 
     socket.onopen = () => {
-      const hello = listener.hello();
+      const hello = listener.hello(hidden);
       if (hello) socket.send(JSON.stringify(hello));
     };
     socket.onmessage = (event) => {
@@ -61,12 +77,26 @@ export function connect(path, listener) {
       listener.connectionChanged(null);
       const message = JSON.parse(event.data);
       if (message.heartbeat) socket.send("{}");
+      else if (message.end && hidden) close(); // What it has left out comes when the page is seen.
       else ended = listener.receive(message) || ended;
     };
     socket.onclose = (event) => lose(event.code);
     restartWatchdog();
   }
 
+  function reopen() {
+    if (ended || hidden === document.hidden) return;
+    close();
+    clearTimeout(timer);
+    open();
+  }
+
+  let hiding = 0;
+  document.addEventListener("visibilitychange", () => {
+    clearTimeout(hiding);
+    if (document.hidden) hiding = window.setTimeout(reopen, HIDING_DELAY);
+    else reopen();
+  });
   open();
 }
 

@@ -47,5 +47,6 @@ if (box.dataset.live) {
       return false;
     },
     connectionChanged: () => {},
+    pauses: true,
   });
 }

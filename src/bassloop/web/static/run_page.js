@@ -12,7 +12,7 @@ import { Reader } from "./reader.js";
 import { LogSearch } from "./search.js";
 import { StepList } from "./steps.js";
 import { Timeline } from "./timeline.js";
-import { formatDuration, serverNow, syncClock } from "./times.js";
+import { formatDuration, serverNow, showRelativeTimes, syncClock } from "./times.js";
 
 /** Milliseconds without scrolling after which the logs' boxes are resized. */
 const SETTLE_DELAY = 160;
@@ -137,6 +137,7 @@ async function showFailure() {
   template.innerHTML = await response.text();
   if (request !== failureRequests) return;
   part("failure").replaceWith(template.content);
+  showRelativeTimes(part("failure"));
   showCopyButtons();
   decorations.failing = failingLines();
   scrollToKeyLine();
@@ -294,18 +295,22 @@ reader.goToAnchor();
 /** @type {number[]} */
 const timers = [];
 if (isLive()) {
-  timers.push(setInterval(updateDurations, TICK_INTERVAL), setInterval(() => timeline.draw(), TIMELINE_INTERVAL));
+  let lost = false;
+  const whileSeen = (/** @type {() => void} */ action) => () => document.hidden || action();
+  timers.push(setInterval(whileSeen(updateDurations), TICK_INTERVAL), setInterval(whileSeen(() => timeline.draw()), TIMELINE_INTERVAL));
   if (!location.hash) autoScroll.start();
   connect(`/runs/${encodeURIComponent(run)}/live`, {
-    hello: () => ({ logs: Object.fromEntries(steps.all.map((step) => [step.row, step.lines])) }),
+    // A hidden page shows how the run stands in its title, and needs no logs for it.
+    hello: (hidden) => ({ logs: Object.fromEntries(steps.all.map((step) => [step.row, step.lines])), ...(hidden && { only: [] }) }),
     receive: (update) => {
       updates.add(update);
       drawUpdates();
       return Boolean(update.end);
     },
     connectionChanged: (seconds) => {
-      part("notice").hidden = seconds === null;
       if (seconds !== null) part("notice").textContent = `The connection is lost; trying again in ${Math.ceil(seconds)} s`;
+      if (seconds !== null || lost) part("notice").hidden = seconds === null;
+      lost = seconds !== null;
     },
   });
 }

@@ -86,10 +86,10 @@ export class Step {
   update(update) {
     this.element.className = `step ${update.state}${update.hidden ? " internal" : ""}`;
     this.#setText(".sign", update.sign);
-    this.#setText("code", update.name);
+    this.#setText("code", update.title);
     this.#setText(".visually-hidden", STATE_WORDS[/** @type {keyof STATE_WORDS} */ (update.state)]);
     this.#setText(".note", update.note);
-    this.log.setAttribute("aria-label", `Log of ${update.name}`);
+    this.log.setAttribute("aria-label", `Log of ${update.title}`);
     this.element.dataset.digest = update.digest;
     this.element.dataset.started = toSeconds(update.started_at);
     this.element.dataset.ended = toSeconds(update.completed_at);

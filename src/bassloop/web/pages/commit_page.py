@@ -1,0 +1,170 @@
+"""Pages with all checks of a commit or a pull request, and what can be done with them at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
+
+from quart import Blueprint, Response, abort, jsonify, redirect, render_template
+
+from bassloop.checks.actions import NotAllowed, PermissionUnknown
+from bassloop.checks.check_output import APPROVAL
+from bassloop.lifecycle import RunState
+from bassloop.web.guard import current_visitor, may_rerun, visible_checks, visible_runs
+from bassloop.web.pages.failure_card import failure_summaries
+from bassloop.web.presentation import (
+    PAGE_SIZE,
+    RUN_LABELS,
+    SHORT_SHA,
+    RunAction,
+    overall_state,
+    run_json,
+    view_runs,
+)
+from bassloop.web.responses import abort_not_found, wants_json
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from werkzeug.wrappers import Response as AnyResponse
+
+    from bassloop.store import Run
+    from bassloop.web.auth.web_sessions import Visitor
+    from bassloop.web.web_context import WebContext
+
+
+def routes(context: WebContext) -> Blueprint:
+    """Return the routes."""
+    blueprint = Blueprint("commit_page", __name__)
+
+    @blueprint.get("/repositories/<owner>/<name>/commits/<sha>")
+    async def commit(owner: str, name: str, sha: str) -> str | Response:
+        """Show all checks of a commit, each by its newest run."""
+        return await overview(f"{owner}/{name}", "commit", sha[:SHORT_SHA], head_sha=sha[:64])
+
+    @blueprint.get("/repositories/<owner>/<name>/pulls/<int:number>")
+    async def pull(owner: str, name: str, number: int) -> str | Response:
+        """Show all checks of a pull request's newest head, each by its newest run."""
+        full_name = f"{owner}/{name}"[:200]
+        number = min(number, 2**53)
+        newest = await visible_runs(context, 1, repository=full_name, pull_request=number)
+        sha = newest.items[0].head_sha if newest.items else ""
+        return await overview(
+            full_name, "pull request", f"#{number}", head_sha=sha, pull_request=number
+        )
+
+    @blueprint.post("/repositories/<owner>/<name>/commits/<sha>/rerun")
+    async def rerun(owner: str, name: str, sha: str) -> Response | AnyResponse:
+        """Run all checks of a commit again that are over."""
+        return await perform(f"{owner}/{name}", sha, is_rerunnable, context.control.rerun)
+
+    @blueprint.post("/repositories/<owner>/<name>/commits/<sha>/rerun-failed")
+    async def rerun_failed(owner: str, name: str, sha: str) -> Response | AnyResponse:
+        """Run those checks of a commit again that did not succeed."""
+        return await perform(f"{owner}/{name}", sha, has_failed, context.control.rerun)
+
+    @blueprint.post("/repositories/<owner>/<name>/commits/<sha>/cancel")
+    async def cancel(owner: str, name: str, sha: str) -> Response | AnyResponse:
+        """Cancel all runs of a commit that are not over."""
+        return await perform(f"{owner}/{name}", sha, is_live, context.control.cancel)
+
+    async def perform(
+        full_name: str,
+        sha: str,
+        applies: Callable[[Run], bool],
+        action: Callable[[str, Visitor], Awaitable[bool]],
+    ) -> Response | AnyResponse:
+        """Do what a form asks for to some checks of a commit. The guard has checked that the form belongs to
+        the visitor's session."""
+        visitor = await current_visitor(context)
+        if visitor is None:
+            abort(401, "sign in first")
+        checks = await visible_checks(context, full_name[:200], head_sha=sha[:64])
+        if not checks:
+            abort_not_found("commit")
+        try:
+            done = [await action(run.id, visitor) for run in checks if applies(run)]
+        except NotAllowed as error:
+            abort(403, str(error))
+        except PermissionUnknown as error:
+            abort(502, f"GitHub can't tell whether you may do that; try again in a while ({error})")
+        if wants_json():
+            return jsonify({"done": any(done)})
+        return redirect(commit_url(full_name[:200], sha[:64]), 303)
+
+    async def overview(full_name: str, kind: str, label: str, **filters: Any) -> str | Response:
+        checks = await visible_checks(context, full_name[:200], **filters)
+        if not checks:
+            abort_not_found(kind)
+        newest = max(checks, key=lambda run: run.created_at)
+        state = overall_state(checks)
+        if wants_json():
+            return jsonify(
+                {
+                    "repository": newest.repository,
+                    "head_sha": newest.head_sha,
+                    "head_branch": newest.head_branch,
+                    "pull_request": newest.pull_request,
+                    "state": state,
+                    "checks": [run_json(run) for run in checks],
+                }
+            )
+        runs = await visible_runs(context, PAGE_SIZE, repository=full_name, **filters)
+        current = {run.id for run in checks}
+        which = (
+            ("pull", number)
+            if (number := filters.get("pull_request"))
+            else ("sha", newest.head_sha)
+        )
+        feed = urlencode([("repository", newest.repository), which])
+        return await render_template(
+            "overview.html",
+            kind=kind,
+            label=label,
+            newest=view_runs([newest])[0],
+            state=RUN_LABELS.get(state, RUN_LABELS[RunState.QUEUED]),
+            checks=view_runs(checks),
+            reasons=await failure_summaries(context, checks),
+            actions=await commit_actions(context, checks),
+            earlier=view_runs([run for run in runs.items if run.id not in current]),
+            live=f"/runs/live?{feed}",
+        )
+
+    return blueprint
+
+
+async def commit_actions(context: WebContext, checks: Sequence[Run]) -> list[RunAction]:
+    """Return what the visitor may do at once with the checks of a commit."""
+    visitor = await current_visitor(context)
+    url = commit_url(checks[0].repository, checks[0].head_sha)
+    choices = (
+        ("rerun", "Run again", is_rerunnable),
+        ("rerun-failed", "Run failed again", has_failed),
+        ("cancel", "Cancel", is_live),
+    )
+    actions = []
+    for name, label, applies in choices:
+        runs = [run for run in checks if applies(run)]
+        if runs and all([await may_rerun(context, visitor, run) for run in runs]):
+            actions.append(RunAction(f"{url}/{name}", label))
+    return actions
+
+
+def commit_url(repository: str, sha: str) -> str:
+    """Return the address of a commit's page."""
+    return f"/repositories/{quote(repository)}/commits/{quote(sha)}"
+
+
+def is_rerunnable(run: Run) -> bool:
+    """Return whether a run is over, and its check can run again."""
+    return run.ended and run.check_name != APPROVAL
+
+
+def has_failed(run: Run) -> bool:
+    """Return whether a run is over without success, and its check can run again."""
+    return is_rerunnable(run) and run.state not in (RunState.SUCCEEDED, RunState.NEUTRAL)
+
+
+def is_live(run: Run) -> bool:
+    """Return whether a run is not over."""
+    return not run.ended
