@@ -30,7 +30,7 @@ from bassloop.checks.trusted_runs import (
     contrary_answer,
     is_spot_checked,
 )
-from bassloop.concurrency import retry, shielded
+from bassloop.concurrency import open_flat_nursery, retry, shielded
 from bassloop.deliveries.inbox import MAX_POSTPONED
 from bassloop.github import CheckOutput, CheckRunDraft, GitHubError, Purpose, retry_after, spending
 from bassloop.lifecycle import RunState
@@ -189,13 +189,14 @@ class ActiveCheck:
             if not created:
                 await self._find_on_github()
             ending = Ending(RunState.CANCELLED, None)
-            with loop.cancellable(run.id) as cancellation:
-                if (why := await self._superseded()) is not None:
-                    loop.cancel(run.id, why)
-                ending = await self._verified(await self.run())
-            if cancellation.cancelled:
-                ending = Ending(RunState.CANCELLED, cancellation.why)
-            await self.conclude(ending)
+            async with open_flat_nursery() as updates:
+                with loop.cancellable(run.id) as cancellation:
+                    if (why := await self._superseded()) is not None:
+                        loop.cancel(run.id, why)
+                    ending = await self._verified(await self.run(updates))
+                if cancellation.cancelled:
+                    ending = Ending(RunState.CANCELLED, cancellation.why)
+                await self.conclude(ending)
         except GitHubError as error:
             # GitHub has no check run to report on: the delivery is tried again, or set aside.
             log.error("check run not created", error=str(error))
@@ -207,8 +208,12 @@ class ActiveCheck:
                 Ending(RunState.FAILED, f"the loop could not run this check: {error}")
             )
 
-    async def run(self) -> Ending:
-        """Show the check, wait for a runtime, and run the thunk on it. Returns how the run ended."""
+    async def run(self, updates: trio.Nursery) -> Ending:
+        """Show the check, wait for a runtime, and run the thunk on it. Returns how the run ended.
+
+        Args:
+            updates: for tasks that say on GitHub how far the check is; they end after it.
+        """
         context, run, loop = self.context, self.run_record, self.context.loop
         if self.needs:
             await self.show(None)
@@ -224,8 +229,10 @@ class ActiveCheck:
                 return self._not_run(error)
         with spending(Purpose.CONCLUDE):
             if waited:
+                # Not waited for: while GitHub's rate limit leaves no room for it, the check runs, and what
+                # is said at its end replaces it.
                 output = check_output.started(run, loop.run_url(run.id), runtime)
-                await self._update(output, status="in_progress")
+                updates.start_soon(self._update, output)
             async with (
                 loop.quotas.under_way(run, partial(self._show_wait, runtime)),
                 recording(
@@ -271,7 +278,7 @@ class ActiveCheck:
         self.context.slot.release()
         output = check_output.started(run, loop.run_url(run.id), runtime)
         waits = f"It waits for others to end: {why}.\n\n{output.summary}"
-        await self._update(replace(output, summary=waits), status="in_progress")
+        await self._update(replace(output, summary=waits))
 
     async def _wait_for_needs(self) -> Ending | None:
         """Wait for the checks that must have succeeded before. Returns how this one ends if one has not."""
@@ -377,15 +384,15 @@ class ActiveCheck:
         await self.context.loop.store.checks.bind(self.check_run.row, github_id)
         self.check_run = replace(self.check_run, github_id=github_id)
 
-    async def _update(self, output: CheckOutput, *, status: str) -> None:
-        """Update the check run. A check runs even if its progress can't be shown."""
+    async def _update(self, output: CheckOutput) -> None:
+        """Say on the check run that it is in progress. A check runs even if its progress can't be shown."""
         assert self.check_run.github_id is not None
         try:
             await self.context.repo.update_check_run(
-                self.check_run.github_id, output, status=status
+                self.check_run.github_id, output, status="in_progress"
             )
         except GitHubError as error:
-            log.warning("check run not updated", status=status, error=str(error))
+            log.warning("check run not updated", error=str(error))
 
     def _awaited(self) -> check_output.AwaitedRunner:
         """Return whose runner the check waits for."""

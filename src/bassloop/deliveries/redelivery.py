@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from bassloop.deliveries.inbox import Inbox
     from bassloop.github import DeliveryAttempt, GitHub
+    from bassloop.github.app_webhook import AppWebhook
 
 log = structlog.get_logger(__name__)
 
@@ -33,6 +34,8 @@ LISTED_SECONDS = 7 * 86400.0
 EVERY_SECONDS = 3600.0
 OVERLAP_SECONDS = 3600.0
 """Each look goes back this much further than the previous one, because clocks differ."""
+
+FETCHED_AT_ONCE = 8
 
 
 async def keep_fetching(github: GitHub, inbox: Inbox, *, every: float = EVERY_SECONDS) -> None:
@@ -70,17 +73,39 @@ async def fetch_missed(github: GitHub, inbox: Inbox, *, since: float) -> int:
     attempts = await hook.attempts(since)
     known = await inbox.store.deliveries.stored({attempt.guid for attempt in attempts})
     before_us = _answered_before(attempts, await inbox.store.created_at())
-    added = 0
-    for attempt in missed(attempts, known | before_us):
-        try:
-            body = await hook.body(attempt)
-            added += await inbox.add_fetched(attempt.guid, attempt.event, body)
-        except (GitHubError, MalformedEvent) as error:
-            if retry_after(error) is not None:
-                raise
-            log.error("missed delivery not fetched", delivery=attempt.guid, error=str(error))
+    added, left = 0, missed(attempts, known | before_us)
+    while left:
+        batch, left = left[:FETCHED_AT_ONCE], left[FETCHED_AT_ONCE:]
+        bodies = await _bodies(hook, batch)
+        for attempt in batch:
+            try:
+                if isinstance(body := bodies[attempt.guid], GitHubError):
+                    raise body
+                added += await inbox.add_fetched(attempt.guid, attempt.event, body)
+            except (GitHubError, MalformedEvent) as error:
+                if retry_after(error) is not None:
+                    raise
+                log.error("missed delivery not fetched", delivery=attempt.guid, error=str(error))
     log.info("missed deliveries fetched", listed=len(attempts), fetched=added)
     return added
+
+
+async def _bodies(
+    hook: AppWebhook, attempts: Sequence[DeliveryAttempt]
+) -> dict[str, bytes | GitHubError]:
+    """Return the bodies of deliveries by guid, or why GitHub doesn't give them; it is asked for all at once."""
+    found: dict[str, bytes | GitHubError] = {}
+
+    async def fetch(attempt: DeliveryAttempt) -> None:
+        try:
+            found[attempt.guid] = await hook.body(attempt)
+        except GitHubError as error:
+            found[attempt.guid] = error
+
+    async with trio.open_nursery() as nursery:
+        for attempt in attempts:
+            nursery.start_soon(fetch, attempt)
+    return found
 
 
 def _answered_before(attempts: Sequence[DeliveryAttempt], born: float) -> set[str]:
