@@ -108,7 +108,7 @@ async def test_a_page_offers_what_its_reader_may_do_now(tmp_path: Path) -> None:
         await site.queued("waits", head_branch=None, check_name="waits")
         await site.queued("own", head_branch="main", check_name="own")
         await site.run("over", check_name="over")
-        await site.run("verifiable", check_name="verifiable")
+        await site.run("verifiable", check_name="verifiable", head_sha="f" * 40)
         own = await site.signed_in(1, "octocat")
         writer = await site.signed_in(7, "hubot", r2="write")
         other = await site.signed_in(8, "reader", r2="read")
