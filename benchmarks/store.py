@@ -1,7 +1,8 @@
 """How fast logs are kept and read, and how many deliveries a second survive a power failure.
 
 `python benchmarks/store.py DIRECTORY`: an empty directory on the disk that is to be measured. Logs
-go through a terminal, as the recorder's do, in pieces of 16 KiB; memory is the process's peak.
+go through a terminal, as the recorder's do, in pieces of 16 KiB; memory is the process's peak. With
+`--bucket URL` and an access key in the environment, they are shipped to a bucket.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from pathlib import Path
 
 import trio
 
-from bassloop.store import Run, StepUpdate, Store, new_run_id, open_store
+from bassloop.settings_reader import load_settings
+from bassloop.store import Run, StepUpdate, Store, find_blobs, new_run_id, open_store
 from bassloop.terminal import Terminal
 
 PIECE = 16 * 1024
@@ -56,6 +58,7 @@ async def log(store: Store, name: str, block: bytes, megabytes: int) -> None:
     await writer.append(b"", terminal.settle_rest(), 1, time.time())
     await writer.close()
     spent = time.perf_counter() - begin
+    await shipped(store, name, size, begin)
     extent = await store.logs.extent(*where)
     read = []
     for part in range(200):
@@ -68,6 +71,16 @@ async def log(store: Store, name: str, block: bytes, megabytes: int) -> None:
         f"{slowest * 1e3:.1f} ms), memory +{peak() - before:.1f} MB; 200 lines anywhere: median "
         f"{sorted(read)[100] * 1e3:.2f} ms, slowest {max(read) * 1e3:.2f} ms"
     )
+
+
+async def shipped(store: Store, name: str, size: float, begin: float) -> None:
+    """Say how fast a log got into the bucket, if there is one."""
+    while (shipping := store.statistics().shipping) is not None:
+        if not shipping.logs:
+            spent = time.perf_counter() - begin
+            said(f"{name:9} {size / spent / 1e6:7.1f} MB/s until it is in the bucket")
+            return
+        await trio.sleep(0.01)
 
 
 async def deliveries(store: Store, callers: int, seconds: float) -> None:
@@ -95,8 +108,10 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directory", type=Path)
     parser.add_argument("--megabytes", type=int, default=200)
+    parser.add_argument("--bucket", metavar="URL", help="as in BLOBS_URL")
     options = parser.parse_args()
-    async with open_store(options.directory / "loop.db", options.directory / "blobs") as store:
+    settings = load_settings(data_dir=options.directory, blobs_url=options.bucket)
+    async with open_store(settings.database, find_blobs(settings)) as store:
         line = b"[   123] Compiling module_0042 v1.2.0 (/src/crates/module_0042) and so on ...\n"
         await log(store, "plain", line, options.megabytes)
         await log(store, "short", b"ok\n", options.megabytes // 4)
