@@ -69,6 +69,12 @@ class Settings(BaseModel):
         None, description="The file with the SSH host key. It's created at the first start."
     )
 
+    ssh_proxies: Networks = Field(
+        default_factory=tuple,
+        description="Addresses and networks of balancers in front of SSH_ADDR, whose connections must begin with the "
+        "PROXY protocol (version 2).",
+        examples=["10.0.0.0/28"],
+    )
     ssh_connections: Count = Field(2_000, description="The maximum number of open SSH connections.")
     ssh_connections_per_address: Count = Field(
         100, description="The maximum for one IPv4 address, or one IPv6 /64."

@@ -25,7 +25,7 @@ NAMES = [
 def test_each_of_the_gateways_limits_reaches_it(tmp_path: Path, name: str) -> None:
     told = [
         gateway_settings(Settings(data_dir=tmp_path, **given), "loop.example.com")
-        for given in ({}, {name: 7})
+        for given in ({}, {name: "10.0.0.0/8" if name == "ssh_proxies" else 7})
     ]
     key = told[0].host_key
     usual, changed = (replace(each, host_key=key) for each in told)

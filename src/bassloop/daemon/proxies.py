@@ -6,11 +6,12 @@ anybody's claim; so the list is read from its end, as long as trusted proxies wr
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import structlog
+
+from bassloop.addresses import is_in, parse_ip
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -41,15 +42,15 @@ class Proxies:
 
     def _seen(self, scope: dict[str, Any]) -> dict[str, Any]:
         client = scope.get("client")
-        if not client or not self._is_trusted(client[0]):
+        if not client or not is_in(client[0], self.trusted):
             return scope
         addresses = _values(scope["headers"], b"x-forwarded-for")
         seen = dict(scope)
         for address in reversed(addresses):
-            if _parsed(address) is None:
+            if parse_ip(address) is None:
                 break
             seen["client"] = (address, 0)
-            if not self._is_trusted(address):
+            if not is_in(address, self.trusted):
                 break
         schemes = _values(scope["headers"], b"x-forwarded-proto")
         if schemes[-1:] == ["https"]:
@@ -57,19 +58,6 @@ class Proxies:
         elif schemes[-1:] == ["http"]:
             seen["scheme"] = PLAIN.get(scope["scheme"], scope["scheme"])
         return seen
-
-    def _is_trusted(self, address: str) -> bool:
-        parsed = _parsed(address)
-        return parsed is not None and any(parsed in network for network in self.trusted)
-
-
-def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return None
-    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
-    return mapped or parsed
 
 
 def _values(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> list[str]:

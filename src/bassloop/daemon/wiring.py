@@ -234,6 +234,7 @@ def gateway_settings(settings: Settings, name: str) -> GatewaySettings:
         host=host,
         port=port,
         name=name,
+        proxies=settings.ssh_proxies,
         connections=settings.ssh_connections,
         connections_per_address=settings.ssh_connections_per_address,
         unauthenticated=settings.ssh_unauthenticated,

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 from bassloop.bridge.grpc import ChannelLimits
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from ipaddress import IPv4Network, IPv6Network
+
     import asyncssh
 
 
@@ -20,6 +23,11 @@ class GatewaySettings:
     port: int = 0
     name: str | None = None
     """The host name under which runners reach it, for the known_hosts line; `host` by default."""
+
+    proxies: Sequence[IPv4Network | IPv6Network] = ()
+    """Balancers, whose connections begin with a header of the PROXY protocol."""
+    proxy_header_seconds: float = 5.0
+    """How long that header may take."""
 
     connections: int = 2_000
     """Connections at the same time."""

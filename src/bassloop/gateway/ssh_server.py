@@ -14,6 +14,7 @@ import asyncssh
 import structlog
 import trio
 
+from bassloop.addresses import is_in
 from bassloop.bridge import call_asyncio
 from bassloop.bridge.metering import TimeBudget
 from bassloop.concurrency import TTLCache, shielded
@@ -22,6 +23,7 @@ from bassloop.gateway.admission import MAX_REMEMBERED, Admission, NotAdmitted
 from bassloop.gateway.authentication import Authentication, KeySource, still_is
 from bassloop.gateway.forward_command import CommandError, parse
 from bassloop.gateway.host_key import fingerprint, known_hosts_line
+from bassloop.gateway.proxy_protocol import BadHeader, HeaderReader
 from bassloop.gateway.runner_connection import (
     SERVICE,
     RequestedForward,
@@ -102,6 +104,7 @@ class _Gateway:
         self._keys = keys
         self._pool = pool
         self._store = store
+        self._headers_awaited = 0
         self._budgets = TTLCache[int, TimeBudget](MAX_REMEMBERED, BUDGET_SECONDS)
         self._admission = Admission(
             connections=settings.connections,
@@ -115,8 +118,12 @@ class _Gateway:
     async def serve(self, stream: trio.SocketStream) -> None:
         """Serve one connection from its first byte to its last. Its errors are logged, not raised."""
         try:
-            address = stream.socket.getpeername()[0]
+            peer = stream.socket.getpeername()[0]
+            address = await self._client_address(stream, peer)
         except OSError:
+            return
+        except NotAdmitted as refused:
+            log.warning("connection of a balancer refused", address=peer, reason=str(refused))
             return
         bound = {"address": address, "session": secrets.token_hex(8)}
         with structlog.contextvars.bound_contextvars(**bound):
@@ -128,6 +135,34 @@ class _Gateway:
             except Exception:  # one connection's crash is logged with its ids, and stays here
                 log.exception("connection crashed")
 
+    async def _client_address(self, stream: trio.SocketStream, peer: str) -> str:
+        """Return where a connection comes from: its peer, or what a balancer says.
+
+        Raises NotAdmitted and OSError.
+        """
+        if not is_in(peer, self._settings.proxies):
+            return peer
+        if self._headers_awaited >= self._settings.unauthenticated:
+            raise NotAdmitted(f"{self._headers_awaited} connections have sent no header yet")
+        self._headers_awaited += 1
+        try:
+            with trio.fail_after(self._settings.proxy_header_seconds):
+                reader = HeaderReader()
+                while reader.wanted:
+                    data = await stream.receive_some(reader.wanted)
+                    if not data:  # it only looked if somebody listens
+                        raise ConnectionAbortedError
+                    reader.feed(data)
+        except BadHeader as error:
+            raise NotAdmitted(str(error)) from error
+        except trio.TooSlowError as error:
+            raise NotAdmitted("it sent no header of the PROXY protocol in time") from error
+        except trio.BrokenResourceError as error:
+            raise ConnectionAbortedError from error
+        finally:
+            self._headers_awaited -= 1
+        return peer if reader.source is None else str(reader.source)
+
     async def _connection(self, stream: trio.SocketStream, address: str, name: str) -> None:
         authentication = Authentication(self._keys, refusal_seconds=self._settings.refusal_seconds)
         connection = RunnerConnection(authentication, self._settings)
@@ -135,7 +170,8 @@ class _Gateway:
             with self._admission.authenticating(address):
                 await self._handshake(stream, connection)
                 if connection.identity is None:
-                    self._admission.refused(address)
+                    if not is_in(address, self._settings.proxies):
+                        self._admission.refused(address)
                     return
             self._admission.authenticated(address)
             assert connection.reader is not None
