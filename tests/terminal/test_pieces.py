@@ -7,10 +7,10 @@ import time
 import tracemalloc
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from bassloop.terminal import Terminal, render_html, restyle, strip
+from bassloop.terminal import Terminal, control_parser, render_html, restyle, strip
 from bassloop.terminal.row import ROW_LIMIT
 
 from .streams import ERASURES, LOOKS, MOVES, ODDITIES, TEXT, frames, lines, settled, streams
@@ -33,6 +33,29 @@ def test_splitting_the_bytes_changes_nothing(data: bytes, cuts: list[int]) -> No
     whole = settled([data])
     assert settled(data[a:b] for a, b in itertools.pairwise(edges)) == whole
     assert settled(data[at : at + 1] for at in range(len(data))) == whole
+
+
+@given(ANY, st.lists(st.integers(0, 300), max_size=8), st.integers(0, 12), st.integers(1, 30))
+@settings(max_examples=1500, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_splitting_changes_nothing_where_functions_are_left_out(
+    monkeypatch: pytest.MonkeyPatch, data: bytes, cuts: list[int], free: int, rest: int
+) -> None:
+    monkeypatch.setattr(control_parser, "FREE_FUNCTIONS", free)
+    monkeypatch.setattr(control_parser, "FUNCTION_BYTES", 8)
+    monkeypatch.setattr(control_parser, "REST_BYTES", rest)
+    edges = [0, *sorted({min(cut, len(data)) for cut in cuts}), len(data)]
+    whole = settled([data])
+    assert settled(data[a:b] for a, b in itertools.pairwise(edges)) == whole
+    assert settled(data[at : at + 1] for at in range(len(data))) == whole
+
+
+@given(streams(TEXT, LOOKS, (b"\n", b"\t", b"\x1b[K", b"\r\n")))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_text_without_functions_has_them_paid(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    whole = settled([b"\x1b[m", data])
+    monkeypatch.setattr(control_parser, "FREE_FUNCTIONS", 0)
+    monkeypatch.setattr(control_parser, "REST_BYTES", 20)
+    assert settled([b"\x1b[m", data]) == whole
 
 
 @given(

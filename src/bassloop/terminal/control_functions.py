@@ -6,6 +6,8 @@ so that no few bytes cause much work.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from bassloop.terminal.row import Row
 from bassloop.terminal.screen import Screen
 from bassloop.terminal.style import DEFAULT_PEN, Pen
@@ -82,24 +84,23 @@ class ControlFunctions(Screen):
         function = _FUNCTIONS.get(final)
         if function is None or parameters[:1] in (b"<", b"=", b">", b"?"):
             return
-        numbers = [_number(value) for value in parameters.replace(b":", b";").split(b";")[:4]]
-        function(self, numbers)
+        function(self, _numbers(parameters))
 
-    def _up(self, numbers: list[int]) -> None:
+    def _up(self, numbers: tuple[int, ...]) -> None:
         top = self._top if self.y >= self._top else 0
         self._move(max(top, self.y - _count(numbers)), self._column())
 
-    def _down(self, numbers: list[int]) -> None:
+    def _down(self, numbers: tuple[int, ...]) -> None:
         bottom = self._bottom if self.y <= self._bottom else self.height - 1
         self._move(min(bottom, self.y + _count(numbers)), self._column())
 
-    def _right(self, numbers: list[int]) -> None:
+    def _right(self, numbers: tuple[int, ...]) -> None:
         self._sideways(self._column() + _count(numbers))
 
-    def _left(self, numbers: list[int]) -> None:
+    def _left(self, numbers: tuple[int, ...]) -> None:
         self._sideways(self._column() - _count(numbers))
 
-    def _to_column(self, numbers: list[int]) -> None:
+    def _to_column(self, numbers: tuple[int, ...]) -> None:
         if numbers[0] <= 1:
             self._x, self._at_end = 0, False
         else:
@@ -109,24 +110,24 @@ class ControlFunctions(Screen):
         here = self._column()
         self._x = max(0, min(x, max(here, MOVE_LIMIT)))
 
-    def _next_line(self, numbers: list[int]) -> None:
+    def _next_line(self, numbers: tuple[int, ...]) -> None:
         self._down(numbers)
         self._x = 0
 
-    def _previous_line(self, numbers: list[int]) -> None:
+    def _previous_line(self, numbers: tuple[int, ...]) -> None:
         self._up(numbers)
         self._x = 0
 
-    def _to_row(self, numbers: list[int]) -> None:
+    def _to_row(self, numbers: tuple[int, ...]) -> None:
         self._move(_count(numbers) - 1, self._column())
 
-    def _to_position(self, numbers: list[int]) -> None:
+    def _to_position(self, numbers: tuple[int, ...]) -> None:
         self._move(_count(numbers) - 1, _count(numbers[1:]) - 1)
 
-    def _erase_in_line(self, numbers: list[int]) -> None:
+    def _erase_in_line(self, numbers: tuple[int, ...]) -> None:
         self._erase_line(numbers[0])
 
-    def _erase_in_display(self, numbers: list[int]) -> None:
+    def _erase_in_display(self, numbers: tuple[int, ...]) -> None:
         kind = numbers[0]
         self._column()
         if kind == 0:
@@ -138,7 +139,7 @@ class ControlFunctions(Screen):
         elif kind == 2:
             self.rows = [Row() for _ in range(self.y + 1)]
 
-    def _insert_lines(self, numbers: list[int]) -> None:
+    def _insert_lines(self, numbers: tuple[int, ...]) -> None:
         if self._top <= self.y <= self._bottom:
             count = min(_count(numbers), self._bottom - self.y + 1)
             self._reach(self.y)
@@ -146,7 +147,7 @@ class ControlFunctions(Screen):
             del self.rows[self._bottom + 1 : self._bottom + 1 + count]
             self._x, self._at_end = 0, False
 
-    def _delete_lines(self, numbers: list[int]) -> None:
+    def _delete_lines(self, numbers: tuple[int, ...]) -> None:
         if self._top <= self.y <= self._bottom:
             count = min(_count(numbers), self._bottom - self.y + 1)
             if len(self.rows) > self._bottom + 1:
@@ -156,29 +157,29 @@ class ControlFunctions(Screen):
             self._reach(self.y)
             self._x, self._at_end = 0, False
 
-    def _insert_characters(self, numbers: list[int]) -> None:
+    def _insert_characters(self, numbers: tuple[int, ...]) -> None:
         x = self._column()
         self.rows[self.y].insert(x, _count(numbers))
 
-    def _delete_characters(self, numbers: list[int]) -> None:
+    def _delete_characters(self, numbers: tuple[int, ...]) -> None:
         x = self._column()
         self.rows[self.y].delete(x, _count(numbers))
 
-    def _erase_characters(self, numbers: list[int]) -> None:
+    def _erase_characters(self, numbers: tuple[int, ...]) -> None:
         x = self._column()
         self.rows[self.y].erase(x, x + _count(numbers))
 
-    def _margins(self, numbers: list[int]) -> None:
+    def _margins(self, numbers: tuple[int, ...]) -> None:
         top = max(1, numbers[0]) - 1
         bottom = min(self.height, numbers[1] if len(numbers) > 1 and numbers[1] else self.height)
         if top < bottom - 1:
             self._top, self._bottom = top, bottom - 1
             self._move(0, 0)
 
-    def _save(self, numbers: list[int]) -> None:
+    def _save(self, numbers: tuple[int, ...]) -> None:
         self._saved = (self.y, self._column(), self.pen)
 
-    def _restored(self, numbers: list[int]) -> None:
+    def _restored(self, numbers: tuple[int, ...]) -> None:
         self._restore()
 
 
@@ -209,9 +210,15 @@ _FUNCTIONS = {
 }
 
 
+@lru_cache(maxsize=1024)
+def _numbers(parameters: bytes) -> tuple[int, ...]:
+    """Return the first four parameters; one that isn't there is 0."""
+    return tuple(map(_number, parameters.replace(b":", b";").split(b";")[:4]))
+
+
 def _number(value: bytes) -> int:
     return min(_NUMBER_LIMIT, int(value[:6])) if value.isdigit() else 0
 
 
-def _count(numbers: list[int]) -> int:
+def _count(numbers: tuple[int, ...]) -> int:
     return max(1, numbers[0]) if numbers else 1

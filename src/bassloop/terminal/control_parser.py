@@ -7,6 +7,11 @@ to terminals.
 Bytes are worked on in the largest pieces that mean something together: whole lines while the cursor
 is at the end of the text, or goes over lines from their beginning; all that is between two newlines
 while a program only returns to the beginning of its line; single functions otherwise.
+
+Control functions cost about a hundred times as much as text. So a log pays for them with its bytes, all that
+it has had so far, and some are free. Where there isn't enough the parser rests: for the next `REST_BYTES` it takes
+text, newlines and looks, leaves functions out, and makes a newline of each return. What a function costs depends on
+what came before it and not on how the bytes were split, so the text doesn't either.
 """
 
 from __future__ import annotations
@@ -17,14 +22,20 @@ from bassloop.terminal.control_functions import ControlFunctions
 from bassloop.terminal.frames import skippable
 from bassloop.terminal.row import Row
 from bassloop.terminal.sequences import (
+    BARE_RETURN,
     BROKEN_CSI,
+    COLUMN_ONE,
     CONTENT,
     CSI,
     ESCAPE,
+    FUNCTIONS,
+    LEFT_OUT,
+    MODES,
     PENDING_LIMIT,
     STRING,
     STRING_END,
     TABS,
+    TOKEN,
     UNFINISHED,
     UNFINISHED_CHARACTER,
 )
@@ -33,6 +44,22 @@ from bassloop.terminal.style import pen_after
 BLOCK = 32 * 1024
 """Bytes that are worked on at once; it bounds what is looked at more than once."""
 
+FUNCTION_BYTES = 48
+"""Bytes of a log that pay for one control function."""
+
+FREE_FUNCTIONS = 10_000
+"""Control functions that no bytes have to pay for: a spinner can turn for a quarter of an hour with them."""
+
+REST_BYTES = 4096
+
+FAR_COLUMNS = 64
+"""A function that leaves the cursor far out costs one more for each so many columns."""
+
+NOTE = "\u2026 [more cursor movements than are followed: the raw log has all of them]".encode()
+
+FOREVER = 1 << 60
+"""A position from which everything is paid for."""
+
 _IN_LINES = (b"m", b"K")
 """Final bytes of the control sequences that `CONTENT` takes in."""
 
@@ -40,6 +67,10 @@ _LINE_FEEDS = bytes.maketrans(b"\x0b\x0c", b"\n\n")
 """Vertical tabs and form feeds begin a new line, as newlines do."""
 
 _BACKSPACES = re.compile(rb"\x08++")
+_ESCAPES = re.compile(rb"\x1b++")
+_RETURN = re.compile(rb"\r|" + COLUMN_ONE.pattern)
+_DEAR = {b"J": 3, b"L": 3, b"M": 3, b"c": 3}
+"""What functions cost more that make rows."""
 _PLAIN_FINALS = frozenset((b"7", b"8", b"D", b"E", b"M", b"c"))
 """Final bytes of the escapes that `_plain_escape` acts on."""
 
@@ -51,6 +82,11 @@ class ControlParser(ControlFunctions):
         super().__init__(height)
         self._held = b""
         self._in_string = False
+        self._last = 0
+        self._received = 0
+        self._budget = FREE_FUNCTIONS * FUNCTION_BYTES
+        self._rests_until = 0
+        self._is_noted = False
 
     def finish(self) -> None:
         """Settle everything. What is unfinished at the end is dropped."""
@@ -70,6 +106,7 @@ class ControlParser(ControlFunctions):
             self._feed(data[start : start + BLOCK] if len(data) > BLOCK else data)
 
     def _feed(self, data: bytes) -> None:
+        self._received += len(data)
         if self._held:
             data = self._held + data
             self._held = b""
@@ -82,49 +119,187 @@ class ControlParser(ControlFunctions):
         if data and data[-1] >= 0x80 and (tail := UNFINISHED_CHARACTER.search(data[-3:])):
             self._held = tail[0]
             data = data[: -len(tail[0])]
+        elif data.endswith(b"\r"):
+            # It has no effect before a newline.
+            self._held = b"\r"
+            data = data[:-1]
+        position = self._received - len(self._held) - len(data)
         at = 0
+        while at < len(data):
+            if position + at < self._rests_until:
+                at = self._rest(data, at, self._rests_until - position)
+            else:
+                at = self._work(data, at, position)
+        if data:
+            self._last = data[-1]
+
+    def _work(self, data: bytes, at: int, position: int) -> int:
+        """Work on data from `at` on until it ends or a rest begins; return where that is.
+
+        `position` is that of the data in all bytes.
+        """
         size = len(data)
         looked = 0
+        tabs = data.count(b"\t", at) * FUNCTION_BYTES
         while at < size:
             if self._skipping:
                 newline = data.find(b"\n", at)
                 if newline < 0:
-                    return
+                    return size
                 self._end_skipping()
                 at = newline + 1
                 continue
-            function = CSI.match(data, at) if data[at] == 0x1B else None
-            if function and function[3] not in _IN_LINES:
-                if not function[2]:
-                    self._csi(function[1], function[3])
-                at = function.end()
-                continue
+            is_escape = data[at] == 0x1B
+            if is_escape:
+                function = CSI.match(data, at)
+                if function and function[3] not in _IN_LINES:
+                    if modes := MODES.match(data, at):
+                        at = modes.end()
+                        continue
+                    if not self._pay(position + at):
+                        return at
+                    if not function[2]:
+                        y = self.y
+                        self._csi(function[1], function[3])
+                        self._pay_more(function[3], y)
+                    at = function.end()
+                    continue
+                final = data[at + 1 : at + 2]
+                if final in _PLAIN_FINALS:
+                    if not self._pay(position + at):
+                        return at
+                    y = self.y
+                    self._plain_escape(final)
+                    self._pay_more(final, y)
+                    at += 2
+                    continue
+            start = at
             if self._at_rest():
-                at = self._whole_lines(data, at)
-                if at == size:
-                    return
+                if not tabs:
+                    at = self._whole_lines(data, at)
+                elif self._budget + position + at >= tabs:
+                    at = self._whole_lines(data, at)
+                    if position < FOREVER:
+                        self._budget -= data.count(b"\t", start, at) * FUNCTION_BYTES
             elif self._x == 0 and not self._at_end and self.y < len(self.rows) - 1:
                 if at >= looked:
-                    at, looked = self._frames_over(data, at)
+                    at, looked = self._frames_over(data, at, position)
                 at = self._lines_over(data, at)
-                if at == size:
-                    return
+            if at > start:
+                continue
             if content := CONTENT.match(data, at):
-                at = content.end()
-                self._content(content[0])
-            elif tabs := TABS.match(data, at):
-                at = tabs.end()
-                self._tab(tabs[0])
-            elif backspaces := _BACKSPACES.match(data, at):
-                self._x = max(0, self._column() - (backspaces.end() - at))
-                at = backspaces.end()
-            elif data[at] != 0x1B:
+                end = self._pay_returns(data, at, content.end(), position)
+                if end == at:
+                    return at
+                self._content(data[at:end])
+                at = end
+            elif found := TABS.match(data, at):
+                end = self._pay_tabs(at, found.end(), position)
+                if end == at:
+                    return at
+                self._tab(data[at:end])
+                at = end
+            elif found := _BACKSPACES.match(data, at):
+                # Of several the first one pays.
+                last = data[at - 1] if at else self._last
+                if last != 0x08 and not self._pay(position + at):
+                    return at
+                self._x = max(0, self._column() - (found.end() - at))
+                at = found.end()
+            elif not is_escape:
+                margins = self._top or self._bottom < self.height - 1
+                if margins and not self._pay(position + at):
+                    return at
                 self._line_feed()
                 at += 1
             else:
-                at = self._escape(data, at)
+                after = self._escape(data, at, position)
+                if after == at:
+                    return at
+                at = after
+        return at
 
-    def _frames_over(self, data: bytes, at: int) -> tuple[int, int]:
+    # What functions cost
+
+    def _pay(self, position: int) -> bool:
+        """Take what a function at a position costs; if there isn't enough, begin a rest and return False."""
+        if self._budget + position < 0:
+            self._rests_until = position + REST_BYTES
+            if self._top or self._bottom < self.height - 1:
+                self._top, self._bottom = 0, self.height - 1
+                self._note()
+            return False
+        if position < FOREVER:
+            self._budget -= FUNCTION_BYTES
+        return True
+
+    def _pay_more(self, final: bytes, y: int) -> None:
+        """Take what a function costs for where it left the cursor, which was in row `y`, and for rows it made."""
+        more = self._column() // FAR_COLUMNS + max(0, y - self.y - 1) + _DEAR.get(final, 0)
+        self._budget -= more * FUNCTION_BYTES
+
+    def _pay_returns(self, data: bytes, at: int, end: int, position: int) -> int:
+        """Pay for the returns in a part of a line; return where the first one is that isn't paid for, or the end."""
+        count = data.count(b"\r", at, end)
+        if data.find(b"\x1b[", at, end) >= 0:
+            count += len(COLUMN_ONE.findall(data, at, end))
+        if not count or position >= FOREVER:
+            return end
+        if self._budget + position + at >= count * FUNCTION_BYTES:
+            count -= data.startswith(b"\r\n", end - 1)
+            self._budget -= count * FUNCTION_BYTES
+            return end
+        for found in _RETURN.finditer(data, at, end):
+            if data.startswith(b"\r\n", found.start()):
+                continue
+            if not self._pay(position + found.start()):
+                return found.start()
+        return end
+
+    def _pay_tabs(self, at: int, end: int, position: int) -> int:
+        """Pay for tabs; return where the first one is that isn't paid for, or the end."""
+        for tab in range(at, end):
+            if not self._pay(position + tab):
+                return tab
+        return end
+
+    def _rest(self, data: bytes, at: int, end: int) -> int:
+        """Work on data from `at` to about `end` without functions; return where that is."""
+        end = min(end, len(data))
+        last = data.rfind(b"\x1b", at, end)
+        if last == len(data) - 1 and (before := data.rfind(b"\x1b", at, last)) >= 0:
+            # It may be half of what ends a string.
+            last = before if UNFINISHED.match(data, before) else last
+        if last >= 0 and UNFINISHED.match(data, last):
+            if last == at:
+                return self._hold(data, at)
+            end = last
+        elif last >= 0 and (token := TOKEN.match(data, last)):
+            end = max(end, token.end())
+        end += data.startswith(b"\r\n", end - 1)
+        if not self._is_noted and (found := LEFT_OUT.search(data, at, end)):
+            self._work(data[at : found.start()], 0, FOREVER)
+            if not self._skipping:
+                self._note()
+                return found.start()
+            if found[0] == b"\r":
+                self._end_skipping()
+            return found.end()
+        text = FUNCTIONS.sub(b"", data[at:end]).replace(b"\b", b"")
+        if b"\r" in text:
+            text = BARE_RETURN.sub(b"\n", text)
+        self._work(text, 0, FOREVER)
+        return end
+
+    def _note(self) -> None:
+        """Say once that not all that came had an effect."""
+        if not self._is_noted:
+            self._is_noted = True
+            self._line_feed()
+            self._write(NOTE)
+            self._line_feed()
+
+    def _frames_over(self, data: bytes, at: int, position: int) -> tuple[int, int]:
         """Leave out the frames from `at` on that others cover. Returns where the first that is to be
         drawn begins, and up to where there is none to be left out."""
         if self._top or self._bottom < self.height - 1 or self.pen.link:
@@ -133,31 +308,43 @@ class ControlParser(ControlFunctions):
         frames, until = skippable(data, at, room, self._measure)
         if frames is None:
             return at, until
+        cost = frames.moves * FUNCTION_BYTES
+        if self._budget + position + at < cost:
+            return at, until
+        self._budget -= cost
         self.pen = pen_after(self.pen, data[at : frames.end])
         for row, written in zip(self.rows[self.y :], frames.written, strict=False):
             row.touched = row.touched or written
         return frames.end, until
 
-    def _escape(self, data: bytes, at: int) -> int:
-        if data[at + 1 : at + 2] in _PLAIN_FINALS:
-            self._plain_escape(data[at + 1 : at + 2])
-            return at + 2
+    def _escape(self, data: bytes, at: int, position: int) -> int:
+        """Work on an escape; return where it ends, or `at` if it isn't paid for."""
+        if data.startswith(b"\x1b\x1b", at) and (escapes := _ESCAPES.match(data, at)):
+            return escapes.end() - 1
+        if UNFINISHED.match(data, at) and len(data) - at <= PENDING_LIMIT:
+            return self._hold(data, at)
+        if not self._pay(position + at):
+            return at
         if found := CSI.match(data, at):
             if not found[2]:
+                y = self.y
                 self._csi(found[1], found[3])
+                self._pay_more(found[3], y)
             return found.end()
         if found := STRING.match(data, at):
             return found.end()
         if UNFINISHED.match(data, at):
-            if len(data) - at > PENDING_LIMIT:
-                self._in_string = True
-                self._held = b"\x1b" if data.endswith(b"\x1b") else b""
-            else:
-                self._held = data[at:] + self._held
-            return len(data)
+            return self._hold(data, at)
         if found := ESCAPE.match(data, at):
-            if not found[1]:
-                self._plain_escape(found[2])
             return found.end()
         broken = BROKEN_CSI.match(data, at)
         return broken.end() if broken else at + 1
+
+    def _hold(self, data: bytes, at: int) -> int:
+        """Keep an unfinished sequence until there is more of it, if it isn't too long already."""
+        if len(data) - at > PENDING_LIMIT:
+            self._in_string = True
+            self._held = b"\x1b" if data.endswith(b"\x1b") else b""
+        else:
+            self._held = data[at:] + self._held
+        return len(data)

@@ -28,11 +28,12 @@ _MODES = re.compile(rb"(?:\x1b\[\?[0-9;]{0,64}+[hl])*+")
 
 
 class Frames(NamedTuple):
-    """Frames that need not be drawn: up to where in the data, and which of their lines, from the
-    first on, had text."""
+    """Frames that need not be drawn: up to where in the data, which of their lines, from the
+    first on, had text, and by how many rows and returns the cursor moves in them."""
 
     end: int
     written: list[bool]
+    moves: int
 
 
 class Search(NamedTuple):
@@ -59,17 +60,19 @@ def skippable(data: bytes, at: int, room: int, measure: Measure) -> Search:
         return Search(None, found.end())
     widest = [0] * height
     skipped = here = at
-    for begin, end in _bodies(data, at, last, mover):
+    count = 0
+    for index, (begin, end) in enumerate(_bodies(data, at, last, mover)):
         widths = _widths(data[begin:end], height, measure)
         if widths is None:
             break
         if begin > at and all(map(int.__ge__, widths, widest)):
-            skipped = begin
+            skipped, count = begin, index
             written = [width > 0 for width in widest]
         widest = list(map(max, widths, widest))
         here = end + len(mover)
     if skipped > at:
-        return Search(Frames(skipped, written), skipped)
+        moves = height + mover.count(b"\r") + mover.count(b"G")
+        return Search(Frames(skipped, written, count * moves), skipped)
     return Search(None, max(here, found.end()))
 
 

@@ -193,6 +193,8 @@ def columns(line: bytes, start: int = 0) -> int:
 
 
 def _columns(line: bytes) -> int:
+    if line.isascii() and line.decode("ascii").isprintable():
+        return len(line)
     shown = ANY_ESCAPE.sub(b"", line).translate(None, CONTROLS)
     if shown.isascii():
         return len(shown)

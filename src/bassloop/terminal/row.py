@@ -8,7 +8,7 @@ form, so that how its bytes were split into pieces leaves no trace in the text.
 from __future__ import annotations
 
 from bassloop.terminal.lines import columns, joined, runs
-from bassloop.terminal.style import DEFAULT_PEN, Pen, begin, change
+from bassloop.terminal.style import DEFAULT_PEN, Pen, begin, change, pen_after
 from bassloop.terminal.width import character_width, is_narrow, next_stop
 
 ROW_LIMIT = 64 * 1024
@@ -32,9 +32,10 @@ class Row:
 
     __slots__ = ("cells", "cut", "data", "end", "touched", "width")
 
-    def __init__(self, data: bytes = b"", end: Pen = DEFAULT_PEN) -> None:
+    def __init__(self, data: bytes = b"", end: Pen | None = DEFAULT_PEN) -> None:
         self.data = data
         self.end = end
+        """The pen in effect behind the data; None if it hasn't been worked out."""
         self.width = -1
         self.cells: list[Cell] | None = None
         self.touched = False
@@ -54,6 +55,8 @@ class Row:
 
     def append(self, content: bytes, pen: Pen, after: Pen) -> None:
         """Write at the end of a row of bytes, with `pen` in effect before and `after` behind it."""
+        if self.end is None:
+            self.end = pen_after(DEFAULT_PEN, self.data)
         if self.end is not pen and self.end != pen:
             content = change(self.end, pen) + content
         if self.width >= 0:
@@ -96,10 +99,15 @@ class Row:
         """Write over cells from `column` on; returns the column behind. Columns beyond the limit
         are not kept."""
         cells = self.to_cells()
+        if self.write_plain(column, content, pen):
+            return column + len(content)
         for text, own in runs(begin(pen) + content if pen is not DEFAULT_PEN else content):
             shown = text.decode("utf-8", "replace")
-            if is_narrow(shown) and column + len(shown) <= COLUMN_LIMIT:
-                _put_narrow(cells, column, shown, own)
+            if is_narrow(shown):
+                room = max(0, COLUMN_LIMIT - column)
+                self.cut = self.cut or len(shown) > room
+                if fitting := shown[:room]:
+                    _put_narrow(cells, column, fitting, own)
                 column += len(shown)
                 continue
             for character in shown:
@@ -115,6 +123,10 @@ class Row:
                     continue
                 if column + width > COLUMN_LIMIT:
                     self.cut = True
+                elif column == len(cells):
+                    cells.append((character, own))
+                    if width == 2:
+                        cells.append(("", own))
                 else:
                     _put(cells, column, character, width, own)
                 column += width
@@ -176,6 +188,8 @@ class Row:
             other = Row(self.data)
             cells = other.to_cells()
             cut = cut or other.cut
+        if not cut and not any(pen is not DEFAULT_PEN for _, pen in cells):
+            return "".join([text for text, _ in cells]).rstrip(" ").encode()
         blank = _leading_blanks(cells)
         rest = joined([*cells[blank:], (CUT, DEFAULT_PEN)] if cut else cells[blank:])
         return b" " * blank + rest if rest else b""

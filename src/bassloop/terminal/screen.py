@@ -192,7 +192,7 @@ class Screen:
             self._settle(lines[:direct])
             self.rows = kept
             lines = lines[direct:]
-        self.rows += [Row(line) for line in lines]
+        self.rows += [Row(line, None) for line in lines]
         self.rows.append(Row())
         self._new_line(len(self.rows) - 1)
 
@@ -300,6 +300,10 @@ class Screen:
 
     def _write_over(self, row: Row, content: bytes, pen: Pen, after: Pen) -> None:
         x = self._column()
+        if row.cells is None and 0 < x == row.columns():
+            row.append(content, pen, after)
+            self._at_end = True
+            return
         if row.cells is not None and row.write_plain(x, content, pen):
             self._x = x + len(content)
             return

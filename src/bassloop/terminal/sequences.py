@@ -47,6 +47,8 @@ ERASE_RIGHT = re.compile(rb"\x1b\[0?K")
 MODE = re.compile(rb"\x1b\[\?[0-9;]{0,64}+[hl]")
 """A mode set or reset, such as hiding the cursor: nothing that is seen in a log."""
 
+MODES = re.compile(rb"(?:\x1b\[\?[0-9;]{0,64}+[hl])++")
+
 CONTENT = re.compile(
     rb"(?:[^\x08-\x0d\x1b]++|"
     + _SGR
@@ -89,6 +91,29 @@ STRING_END = re.compile(rb"[\x07\x18\x1a\x1b\n]")
 
 ESCAPE = re.compile(rb"\x1b([ -/]{0,4}+)([0-Z\\`-~])")
 """The other escapes: intermediates, final byte."""
+
+_AFTER_ESCAPE = (
+    rb"(?:\[[0-?]{0,256}+[ -/]{0,16}+[@-~]?|[\]PX^_]"
+    + _STRING_BYTE
+    + rb"*+(?:\x07|\x18|\x1a|\x1b\\)?|[ -/]{0,4}+[0-Z\\`-~]?)"
+)
+
+TOKEN = re.compile(rb"\x1b" + _AFTER_ESCAPE)
+"""An escape of any kind, whole or broken."""
+
+FUNCTIONS = re.compile(
+    rb"(?:\x1b(?!"
+    + _SGR.removeprefix(rb"\x1b")
+    + rb"|\[0?K|\[\?[0-9;]{0,64}+[hl]|\\|"
+    + _LINK.removeprefix(rb"\x1b")
+    + rb")"
+    + _AFTER_ESCAPE
+    + rb")++"
+)
+"""Escapes that are neither looks, nor erase to the right, nor modes, nor the end of a string."""
+
+LEFT_OUT = re.compile(FUNCTIONS.pattern + rb"|\x08|\r(?!\n)")
+"""What has no effect where functions aren't followed."""
 
 UNFINISHED = re.compile(
     rb"\x1b(?:\[[0-?]{0,256}+[ -/]{0,16}+|[\]PX^_]" + _STRING_BYTE + rb"*+\x1b?+|[ -/]{0,4}+)\Z"

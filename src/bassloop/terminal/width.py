@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from wcwidth import wcwidth
 
@@ -14,6 +15,7 @@ _ALL_NARROW = re.compile(
 TAB = 8
 
 
+@lru_cache(maxsize=1 << 14)
 def character_width(character: str) -> int:
     """Columns of one character: 0 for a combining one and for controls, 2 for a wide one."""
     return max(0, wcwidth(character))
