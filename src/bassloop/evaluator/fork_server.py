@@ -17,6 +17,7 @@ import select
 import signal
 import socket
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
@@ -230,11 +231,18 @@ def rehearse() -> None:
     describe(started[0])
 
 
+def _let_daemon_go_first() -> None:
+    os.nice(_NICENESS)
+    # Where Linux shares processors among sessions (autogroups), only a session's own niceness counts against another's.
+    with suppress(OSError), open("/proc/self/autogroup", "w", encoding="ascii") as group:
+        group.write(str(_NICENESS))
+
+
 def main() -> None:
     """Serve on standard input until it is closed."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # meant for the daemon, which may want to drain first
-    os.nice(_NICENESS)
+    _let_daemon_go_first()
     limits = ProcessLimits(float(sys.argv[1]), int(sys.argv[2]))
     control = socket.socket(fileno=os.dup(0))
     control.set_inheritable(False)
