@@ -18,7 +18,7 @@ PIECES = (
     "(", ")", "[", "]", "{", "}", "&", "^", ":", "/", "./", "../", "!", ";", "\n", '"', "\\", "#!", "0x", "-", "_",
     "\x00", "\ufeff", "\u2028", "é", "𝄞", "99999999999999999999", "(fn [x] x)", "(def", "(quote ", "$", "*dir*",
 )  # fmt: skip
-BUDGET = bass.Budget(steps=100_000, live=64 << 20, seconds=10, output=10_000)
+BUDGET = bass.Budget(steps=100_000, output=10_000)
 
 
 class Nothing(bass.Host):

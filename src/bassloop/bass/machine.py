@@ -1,4 +1,4 @@
-"""The machine: runs compiled forms, suspends them, and counts the steps that they take.
+"""The machine: runs compiled forms, and lets others run now and then.
 
 A machine does no I/O. It runs in fibers (greenlets), each of which hands whatever must be awaited to the driver that
 started it (`drive`), and is resumed with the result. Calls in tail position are left to the trampoline: code that
@@ -47,6 +47,10 @@ TAIL: Final = _Tail()
 """What code returns that has left a call for the trampoline, in `machine.run` and `machine.scope`."""
 
 
+SLICE: Final = 2_000
+"""Steps between two checkpoints, which take some milliseconds."""
+
+
 class SessionServices(Protocol):
     """The session's services for builtins: loading modules, running thunks, reading and writing files."""
 
@@ -86,7 +90,7 @@ class Machine:
         self.host = host
         self.meter = meter
         self.ground = ground
-        self.fuel = meter.slice
+        self.fuel = SLICE
         self.rebound: set[str] = set()
 
     def finish(self, result: Value) -> Value:
@@ -112,16 +116,16 @@ class Machine:
             scope.grounded = True
             self.rebound.update(scope.vars)
 
-    def spend(self, steps: int) -> None:
-        """Count the steps that a builtin takes over many values at once. Raises `Exhausted`."""
-        self.fuel -= steps
+    def step(self) -> None:
+        """Count a step of a builtin that goes through many values. Raises `Exhausted`."""
+        self.fuel -= 1
         if self.fuel < 0:
             self.refuel()
 
     def refuel(self) -> None:
         """Count a slice of steps that is used up, and let others run. Raises `Exhausted`."""
-        self.meter.count(self.meter.slice - self.fuel)
-        self.fuel = self.meter.slice
+        self.meter.count(SLICE)
+        self.fuel = SLICE
         parent = greenlet.getcurrent().parent
         if parent is not None:
             parent.switch(CHECKPOINT)
@@ -130,11 +134,7 @@ class Machine:
         """Have something awaited by the driver; return its result, or raise its exception."""
         parent = greenlet.getcurrent().parent
         assert parent is not None, "only a fiber can wait"
-        self.meter.pause()
-        try:
-            return parent.switch(awaitable)
-        finally:
-            self.meter.resume()
+        return parent.switch(awaitable)
 
 
 class _Checkpoint:
@@ -171,11 +171,9 @@ def _enter(machine: Machine, enter: Callable[..., Any], *values: Any) -> Any:
     meter = machine.meter
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(max(limit, meter.frames))
-    meter.resume()
     try:
         return enter(*values)
     except RecursionError:
         raise meter.too_deep() from None
     finally:
-        meter.pause()
         sys.setrecursionlimit(limit)

@@ -275,7 +275,6 @@ class Session:
         content = bytearray()
         pull = self.open(source, machine)
         while piece := pull(machine):
-            machine.meter.allocate(len(piece))
             content += piece
 
         async def pieces() -> Any:
@@ -363,9 +362,7 @@ class Session:
             lines: list[str] = []
 
             def emit(value: Value, machine: Machine) -> None:
-                line = encode(value) + "\n"
-                machine.meter.allocate(len(line))
-                lines.append(line)
+                lines.append(encode(value) + "\n")
 
             self.run(waiting.pop(), machine, Sink(show(thunk), emit))
             return "".join(lines).encode()

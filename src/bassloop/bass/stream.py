@@ -136,7 +136,6 @@ class BytesSource(Source):
                 return value
             data = b"" if self._ended else self._pull(machine)
             if data:
-                machine.meter.allocate(len(data))
                 self._decoder.feed(data)
             else:
                 self._ended = True
@@ -182,7 +181,6 @@ class Collected(Sink):
         self.values: list[Value] = []
 
     def _add(self, value: Value, machine: Machine) -> None:
-        machine.meter.allocate(64)
         self.values.append(value)
 
 

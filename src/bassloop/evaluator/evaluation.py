@@ -6,7 +6,6 @@ the event from `*stdin*`, with the client bound to `*loop*`. Both start checks w
 
 from __future__ import annotations
 
-import math
 import sys
 import traceback
 from typing import TYPE_CHECKING, Final
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
 
 _LONGEST_MESSAGE: Final = 64 << 10
 _LONGEST_REPORT: Final = 256 << 10
-_UNLIMITED: Final = sys.maxsize
 
 
 def serve_one(connection: socket.socket) -> None:
@@ -76,14 +74,8 @@ def _failed(error: bass.BassError) -> Failed:
 
 async def _evaluate(link: Link, request: Evaluate) -> None:
     host = RemoteHost(link)
-    # Steps, memory and time are the kernel's to limit.
-    budget = bass.Budget(
-        steps=_UNLIMITED,
-        live=_UNLIMITED,
-        seconds=math.inf,
-        output=request.output,
-        setting="HOOK_{}",
-    )
+    # Its memory and time are the kernel's to limit, and so are its steps.
+    budget = bass.Budget(steps=sys.maxsize, output=request.output, setting="HOOK_{}")
     session = bass.Session(host, link.fibers, budget)
     client = _client(session, host)
     event = read_event(request.event, request.content, request.edit)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from bassloop.bass.builtins.control import truthy
 from bassloop.bass.builtins.predicates import is_empty
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bassloop.bass.machine import Machine
-
-CELL_BYTES: Final = 72
-"""How many bytes a member of a list takes, besides its value."""
 
 
 def caller(function: Value, machine: Machine, *names: str) -> Callable[[list[Value]], Value]:
@@ -63,7 +60,7 @@ def _function_caller(
     def call_function(args: list[Value]) -> Value:
         if names is None or len(names) != len(args):
             return call(function, args, machine)
-        machine.spend(1)
+        machine.step()
         inner = Scope(dict(zip(names, args, strict=True)), parents, static.grounded)
         return machine.finish(body(inner, machine))
 
@@ -169,7 +166,6 @@ def map_(args: list[Value], scope: Scope, machine: Machine) -> Value:
     if not members:
         return EMPTY
     call = caller(args[0], machine, "x")
-    machine.meter.allocate(len(members) * CELL_BYTES)
     return from_list([call([member]) for member in members])
 
 
@@ -226,8 +222,6 @@ def _concat(args: list[Value], scope: Scope, machine: Machine) -> Value:
     joined: list[Value] = []
     for each in args[:-1]:
         joined.extend(proper(each))
-    machine.meter.allocate(len(joined) * CELL_BYTES)
-    machine.spend(len(joined))
     return from_list(joined, args[-1] if args else EMPTY)
 
 
@@ -261,7 +255,6 @@ def filter_(args: list[Value], scope: Scope, machine: Machine) -> Value:
 )
 def conj(args: list[Value], scope: Scope, machine: Machine) -> Value:
     members = spine(args[0], "conj")
-    machine.spend(len(members))
     return from_list(members + args[1:])
 
 

@@ -45,7 +45,6 @@ def merge(args: list[Value], scope: Scope, machine: Machine) -> Value:
 )  # fmt: skip
 def assoc(args: list[Value], scope: Scope, machine: Machine) -> Value:
     made = arguments.scope(args[0], "assoc").copy()
-    machine.spend(len(made.vars))
     for name in args[1::2]:
         arguments.symbol(name, "assoc")
     for name, value in zip(args[1::2], args[2::2], strict=False):
@@ -70,25 +69,19 @@ def list_to_scope(args: list[Value], scope: Scope, machine: Machine) -> Value:
 )
 def scope_to_list(args: list[Value], scope: Scope, machine: Machine) -> Value:
     flat: list[Value] = []
-    for name, value in _items(args[0], "scope->list", machine):
+    for name, value in arguments.scope(args[0], "scope->list").items():
         flat += (Symbol(name), value)
     return from_list(flat)
 
 
-def _items(value: Value, where: str, machine: Machine) -> list[tuple[str, Value]]:
-    items = arguments.scope(value, where).items()
-    machine.spend(len(items))
-    return items
-
-
 @builtin("keys", "[scope]", "Returns the names that a scope binds.\n\n=> (keys {:a 1 :b 2})")
 def keys(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return from_list([Symbol(name) for name, _ in _items(args[0], "keys", machine)])
+    return from_list([Symbol(name) for name, _ in arguments.scope(args[0], "keys").items()])
 
 
 @builtin("vals", "[scope]", "Returns the values that a scope binds.\n\n=> (vals {:a 1 :b 2})")
 def vals(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return from_list([value for _, value in _items(args[0], "vals", machine)])
+    return from_list([value for _, value in arguments.scope(args[0], "vals").items()])
 
 
 @builtin(
@@ -101,7 +94,7 @@ def reduce_kv(args: list[Value], scope: Scope, machine: Machine) -> Value:
     function = arguments.applicative(args[0], "reduce-kv")
     call = caller(function, machine)
     result = args[1]
-    for name, value in _items(args[2], "reduce-kv", machine):
+    for name, value in arguments.scope(args[2], "reduce-kv").items():
         result = call([result, Symbol(name), value])
     return result
 

@@ -33,7 +33,7 @@ def _all(source: Source, machine: Machine) -> Iterator[Value]:
             value = source.next(machine)
         except EndOfSource:
             return
-        machine.spend(1)
+        machine.step()
         yield value
 
 
@@ -151,7 +151,7 @@ def take(args: list[Value], scope: Scope, machine: Machine) -> Value:
     source = _source(args[1], "take")
     values = []
     for _ in range(count):
-        machine.spend(1)
+        machine.step()
         values.append(source.next(machine))
     return from_list(values)
 

@@ -42,9 +42,7 @@ def _whole(joined: str) -> str:
     'Concatenates strings, and other values as they print.\n\n=> (str "abc" 123 :def)',
 )
 def str_(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    shown = [display(value) for value in args]
-    machine.meter.allocate(sum(map(len, shown)))
-    return _whole("".join(shown))
+    return _whole("".join([display(value) for value in args]))
 
 
 @builtin(
@@ -129,7 +127,6 @@ def contains(args: list[Value], scope: Scope, machine: Machine) -> Value:
 )
 def split(args: list[Value], scope: Scope, machine: Machine) -> Value:
     text, delimiter = (arguments.text(each, "split") for each in args)
-    machine.spend(len(text) // 16)
     return from_list(text.split(delimiter) if delimiter else list(text))
 
 
@@ -140,9 +137,7 @@ def join(args: list[Value], scope: Scope, machine: Machine) -> Value:
     members = arguments.items(args[1], "join")
     if len(members) < 2:
         return members[0] if members else ""
-    shown = [display(member) for member in members]
-    machine.meter.allocate(sum(map(len, shown)))
-    return _whole(display(args[0]).join(shown))
+    return _whole(display(args[0]).join([display(member) for member in members]))
 
 
 @builtin("string-length", "[str]", "Returns the number of bytes of a string.", internal=True)

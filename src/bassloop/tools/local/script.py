@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from bassloop.tools.local.driver import RuntimeOptions
     from bassloop.tools.local.local_host import LateImports
 
-OWN = Budget(steps=10**12, live=4 << 30, seconds=1e9, output=1 << 40)
-"""The budget of the caller's own scripts: so large that only the machine limits them."""
+OWN = Budget(steps=sys.maxsize, output=sys.maxsize)
+"""The budget of the caller's own scripts: only the machine limits them."""
 
 
 @dataclass(slots=True)
