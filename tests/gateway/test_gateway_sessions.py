@@ -248,6 +248,6 @@ async def test_a_gateway_that_stops_says_goodbye(gateway):
     gateway.scope.cancel()
     said = await call_asyncio(session.stdout.read)
     await call_asyncio(client.wait_closed)
-    assert said == "the loop is going down; connect again in a moment\n"
+    assert said == "the loop is going down; connect again in 2 s\n"
     assert session.exit_status == 0
     await gateway.stopped.wait()

@@ -27,9 +27,11 @@ class Loop:
 
     Args:
         up: from when until when, in seconds; a session ends at the second.
+        goodbye: its last line.
     """
 
     up: list[tuple[float, float]]
+    goodbye: str = ""
     reached: list[float] = field(default_factory=list)
 
     @asynccontextmanager
@@ -44,6 +46,8 @@ class Loop:
         self.reached.append(now)
         on_line("registered")
         await trio.sleep_until(next(until for since, until in self.up if since <= now < until))
+        if self.goodbye:
+            on_line(self.goodbye)
 
 
 async def run(loop: Loop, seconds: float) -> list[float]:
@@ -82,3 +86,25 @@ async def test_a_loop_that_stays_away_is_tried_less_often_after_some_minutes(
     delays = await run(Loop([(0, 1)]), 600)
     assert max(delays[:90]) == 2
     assert delays[-1] == 60
+
+
+async def test_a_runner_comes_again_when_the_loop_asks_it_to(autojump_clock: MockClock) -> None:
+    loop = Loop([(0, 10), (17, 1000)], "the loop is going down; connect again in 8 s")
+    assert (await run(loop, 100))[:1] == [8]
+    assert loop.reached == [0, 18]
+
+
+async def test_a_loop_that_is_not_there_when_it_said_is_tried_every_two_seconds(
+    autojump_clock: MockClock,
+) -> None:
+    loop = Loop([(0, 10), (30, 1000)], "the loop is going down; connect again in 2 s")
+    delays = await run(loop, 100)
+    assert delays[:4] == [2, 1, 2, 2]
+    assert 30 <= loop.reached[1] <= 32
+
+
+async def test_no_loop_keeps_a_runner_away_for_longer_than_a_minute(
+    autojump_clock: MockClock,
+) -> None:
+    loop = Loop([(0, 10), (17, 1000)], "connect again in 999 s")
+    assert (await run(loop, 100))[:1] == [60]

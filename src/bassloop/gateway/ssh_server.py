@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import random
 import secrets
 import socket
 import time
@@ -42,6 +43,11 @@ LOGIN_SECONDS, LOGIN_RATE = 3.0, 0.4
 """What the messages of all connections of one login may cost: so many seconds of processor time at once, and then
 so much of a second each second, beyond what their bytes pay for (see `bassloop.bridge.metering`)."""
 BUDGET_SECONDS = 3_600.0
+
+AWAY_SECONDS = 2
+LOGINS_A_SECOND = 20
+SPREAD_SECONDS = 30.0
+"""When the loop ends, runners are asked to stay away for a moment, and then to come again a few at a time."""
 
 SHADOWED = (
     "not registered: of several runtimes on one connection this client only ever serves the first; "
@@ -270,7 +276,7 @@ class _Gateway:
             status = 2
         except trio.Cancelled:
             if not connection.lost.is_set():
-                session.say("the loop is going down; connect again in a moment")
+                session.say(f"the loop is going down; connect again in {self._away_seconds()} s")
                 session.end(0)
             raise
         except Exception:  # one session's crash is logged with its ids, and stays here
@@ -278,6 +284,11 @@ class _Gateway:
             session.say("the loop could not register this runtime; see its log", error=True)
             status = 1
         session.end(status)
+
+    def _away_seconds(self) -> int:
+        """Return in how many seconds a runner is to come again, so that not all of them come at once."""
+        spread = min(self._pool.statistics()["runtimes"] / LOGINS_A_SECOND, SPREAD_SECONDS)
+        return round(AWAY_SECONDS + random.uniform(0, spread))  # noqa: S311  (not a secret)
 
     async def _forward(
         self, connection: RunnerConnection, session: RunnerSession, nursery: trio.Nursery, name: str

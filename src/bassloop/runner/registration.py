@@ -1,12 +1,14 @@
 """Keep a runner registered: dial in, and dial in again whenever the connection is gone.
 
 A loop that a runner was registered with until a moment ago is most likely being restarted, so for some minutes
-it is tried again every few seconds. One that was never reached, or is gone for longer, is tried less and less often.
+it is tried again every few seconds, and first when it said. One that was never reached, or is gone for longer, is
+tried less and less often.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -29,6 +31,12 @@ RESTART_SECONDS = 180.0
 
 RESTART_LONGEST = 2.0
 """The longest delay, in seconds and without jitter, while it does."""
+
+COME_AGAIN = re.compile(r"connect again in (\d{1,3}) s\b")
+"""The end of the last line of a loop that ends in an orderly way."""
+
+LONGEST_ASKED = 60.0
+"""The longest, in seconds, that a runner stays away because a loop asks it to."""
 
 
 class Serves(Protocol):
@@ -59,6 +67,7 @@ class RunnerClient:
     backoff: Backoff = field(default_factory=lambda: Backoff(first=0.5, longest=60.0))
     _has_started: bool = False
     _registered_until: float = -math.inf
+    _asked_to_wait: float | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Connect, serve, and connect again, until cancelled.
@@ -68,6 +77,7 @@ class RunnerClient:
         """
         failures = 0
         while True:
+            self._asked_to_wait = None
             registered_before = self._registered_until
             try:
                 reason = await self._connect(task_status)
@@ -76,7 +86,9 @@ class RunnerClient:
                     raise RunnerError(str(error)) from error
                 continue
             failures = 1 if self._registered_until > registered_before else failures + 1
-            delay = self._backoff().delay(failures)
+            delay = self._asked_to_wait
+            if delay is None:
+                delay = self._backoff().delay(failures)
             self.on_event(Disconnected(reason, delay))
             await trio.sleep(delay)
 
@@ -99,6 +111,8 @@ class RunnerClient:
                 if not self._has_started:
                     self._has_started = True
                     task_status.started()
+            if (asked := COME_AGAIN.search(line)) is not None:
+                self._asked_to_wait = min(float(asked[1]), LONGEST_ASKED)
             self.on_event(Said(line))
 
         try:
