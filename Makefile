@@ -17,6 +17,7 @@ help:  ## show this list
 
 $(VENV)/tools: Makefile
 	@test -n '$(PYTHON)' || { echo 'bassloop needs Python 3.11 or newer; none was found. Set PYTHON=/path/to/python3.'; exit 1; }
+	@echo 'installing tools into $(VENV), once; this takes a minute at most'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.5' 'nox>=2024.10.9'
 	touch $@

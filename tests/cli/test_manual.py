@@ -114,3 +114,10 @@ def test_a_misspelt_word_gets_a_suggestion(words: list[str], suggestion: str) ->
     said = CliRunner().invoke(cli, words)
     assert said.exit_code == 2
     assert suggestion in said.output
+
+
+def test_without_arguments_the_help_is_shown() -> None:
+    for command in ([], ["github"]):
+        done = CliRunner().invoke(cli, command)
+        assert done.exit_code == 2
+        assert done.stdout.startswith("Usage: ")

@@ -85,7 +85,7 @@ ON_THE_COMMAND_LINE = [
     ("logs --last", "there is no log: run `bassloop try` first"),
     ("logs a/b", "'a/b' is no address of a run, such as https://"),
     ("status", "there is no database"),
-    ("deliveries list", "are SQLITE_PATH and DATA_DIR the daemon's?"),
+    ("deliveries list", "so no loop has run here: `bassloop serve` starts one"),
     ("runner no/loop@", "it must be LOGIN@HOST or LOGIN@HOST:PORT"),
     ("runner h --memory lots", "'lots' is not a size, such as 500MB"),
     ("runner h --only everything", "--only everything: must be OWNER/REPO or OWNER/*"),

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bassloop.tools.trial_guard import RUNNER_STATE, clean_up
+from tests.repositories import git
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -135,11 +136,16 @@ def trying(environment: dict[str, str], *arguments: str | Path) -> Iterator[Tryi
 def test_it_is_tried_again_when_files_change(
     make_repository: MakeRepository, environment: dict[str, str]
 ) -> None:
-    path = make_repository(**{".bassloop.toml": CHECKS, "said": "committed\n"})
+    path = make_repository(
+        **{".bassloop.toml": CHECKS, "said": "committed\n", ".gitignore": "*.log\n"}
+    )
     with trying(environment, path, "--watch") as its:
         assert "second │ committed" in its.until("waiting for changes")
+        (path / "ignored.log").write_text("noise\n")
         (path / "said").write_text("changed\n")
-        assert "second │ changed" in its.until("waiting for changes")
+        again = its.until("waiting for changes")
+        assert "second │ changed" in again
+        assert "changed: said" in again
         its.process.send_signal(signal.SIGINT)
         assert its.process.wait(SECONDS) == 0
 
@@ -191,3 +197,19 @@ async def test_a_killed_trial_without_a_runner_is_cleaned_up(tmp_path: Path) -> 
     (folder / RUNNER_STATE / "making").mkdir(parents=True)
     await clean_up(folder)
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("in_git", [True, False])
+def test_files_that_were_never_committed_are_tried(
+    environment: dict[str, str], tmp_path: Path, in_git: bool
+) -> None:
+    path = tmp_path / "new"
+    path.mkdir()
+    (path / ".bassloop.toml").write_text('[checks.first]\nrun = "cat said"\n')
+    (path / "said").write_text("never committed\n")
+    if in_git:
+        git(path, "init", "--quiet")
+    done = tried(environment, path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "first │ never committed" in done.stdout
+    assert not in_git or git(path, "rev-list", "--all") == ""

@@ -31,50 +31,74 @@ class _Command(NamedTuple):
     help: str
 
 
-COMMANDS: dict[str, _Command] = {
-    "try": _Command("try_", "try_", "Run a repository's checks on this machine, as a push would."),
-    "serve": _Command("serve", "serve", "Run the daemon: webhook, hooks, pages, SSH gateway."),
-    "runner": _Command("runner", "runner", "Run your checks on this machine."),
-    "github": _Command("github", "github", "Create the loop's GitHub App, and check it."),
-    "service": _Command("service", "service", "Run the daemon, or a runner, under systemd."),
-    "status": _Command("status", "status", "Show whether the daemon runs, and what it does."),
-    "logs": _Command("logs", "logs", "Show a run's logs, or follow them."),
-    "artifacts": _Command("artifacts", "artifacts", "List or download what a run has left."),
-    "rerun": _Command("rerun", "rerun", "Run what a loop ran, on this machine."),
-    "verify": _Command("verify", "verify", "Check what a runner has signed of a run."),
-    "mcp": _Command("mcp", "mcp", "Let an agent ask a loop, with the Model Context Protocol."),
-    "login": _Command("login", "login", "Sign in to a loop, to see private runs."),
-    "logout": _Command("login", "logout", "Sign out of a loop."),
-    "runners": _Command("runners", "runners", "List the connected runners."),
-    "deliveries": _Command("deliveries", "deliveries", "List, show and replay deliveries."),
-    "prune": _Command("prune", "prune", "Remove old runs and their logs."),
-    "backup": _Command("backup", "backup", "Back up the daemon's data while it runs."),
-    "restore": _Command("backup", "restore", "Restore a backup."),
-    "migrate": _Command(
-        "migrate", "migrate", "Move the daemon's data to PostgreSQL, or to a bucket."
-    ),
-    "check": _Command("check", "check", "Verify the daemon's data, and repair it."),
-    "eval": _Command("eval_", "eval_", "Evaluate a Bass script, and print its value."),
-    "run": _Command("run", "run", "Run a Bass script and its thunks on this machine."),
-    "bump": _Command("bump", "bump", "Update the calls in bass.lock files."),
-    "fmt": _Command("fmt", "fmt", "Format Bass scripts."),
-    "lint": _Command(
-        "lint", "lint", "Find mistakes in a repository's checks, without running any."
-    ),
-    "init": _Command("init", "init", "Propose a repository's first checks, and write them."),
-    "eject": _Command("eject", "eject", "Print the Bass that the checks in .bassloop.toml mean."),
-    "repl": _Command("repl", "repl", "Evaluate Bass interactively."),
-    "lsp": _Command("lsp", "lsp", "Run the language server, for editors."),
-    "doc": _Command("doc", "doc", "Show the documentation of the language."),
-    "man": _Command("manual", "man", "Print or write manual pages."),
-    "completion": _Command("manual", "completion", "Print a shell's completion script."),
+SECTIONS: dict[str, dict[str, _Command]] = {
+    "A project's checks": {
+        "init": _Command("init", "init", "Propose a repository's first checks, and write them."),
+        "try": _Command(
+            "try_", "try_", "Run a repository's checks on this machine, as a push would."
+        ),
+        "lint": _Command(
+            "lint", "lint", "Find mistakes in a repository's checks, without running any."
+        ),
+        "logs": _Command("logs", "logs", "Show a run's logs, or follow them."),
+        "artifacts": _Command("artifacts", "artifacts", "List or download what a run has left."),
+        "rerun": _Command("rerun", "rerun", "Run what a loop ran, on this machine."),
+        "eject": _Command(
+            "eject", "eject", "Print the Bass that the checks in .bassloop.toml mean."
+        ),
+    },
+    "Your machine, for a team's loop": {
+        "runner": _Command("runner", "runner", "Run your checks on this machine."),
+        "login": _Command("login", "login", "Sign in to a loop, to see private runs."),
+        "logout": _Command("login", "logout", "Sign out of a loop."),
+        "verify": _Command("verify", "verify", "Check what a runner has signed of a run."),
+        "mcp": _Command("mcp", "mcp", "Let an agent ask a loop, with the Model Context Protocol."),
+    },
+    "A loop of your own": {
+        "serve": _Command("serve", "serve", "Run the daemon: webhook, hooks, pages, SSH gateway."),
+        "github": _Command("github", "github", "Create the loop's GitHub App, and check it."),
+        "service": _Command("service", "service", "Run the daemon, or a runner, under systemd."),
+        "status": _Command("status", "status", "Show whether the daemon runs, and what it does."),
+        "runners": _Command("runners", "runners", "List the connected runners."),
+        "deliveries": _Command("deliveries", "deliveries", "List, show and replay deliveries."),
+        "prune": _Command("prune", "prune", "Remove old runs and their logs."),
+        "backup": _Command("backup", "backup", "Back up the daemon's data while it runs."),
+        "restore": _Command("backup", "restore", "Restore a backup."),
+        "migrate": _Command(
+            "migrate", "migrate", "Move the daemon's data to PostgreSQL, or to a bucket."
+        ),
+        "check": _Command("check", "check", "Verify the daemon's data, and repair it."),
+    },
+    "Bass, the language": {
+        "eval": _Command("eval_", "eval_", "Evaluate a Bass script, and print its value."),
+        "run": _Command("run", "run", "Run a Bass script and its thunks on this machine."),
+        "repl": _Command("repl", "repl", "Evaluate Bass interactively."),
+        "fmt": _Command("fmt", "fmt", "Format Bass scripts."),
+        "bump": _Command("bump", "bump", "Update the calls in bass.lock files."),
+        "doc": _Command("doc", "doc", "Show the documentation of the language."),
+        "lsp": _Command("lsp", "lsp", "Run the language server, for editors."),
+    },
+    "This program": {
+        "man": _Command("manual", "man", "Print or write manual pages."),
+        "completion": _Command("manual", "completion", "Print a shell's completion script."),
+    },
 }
+"""The commands, by the sections of `bassloop --help`."""
+
+COMMANDS = {name: command for section in SECTIONS.values() for name, command in section.items()}
 
 
 class SuggestingGroup(click.Group):
     """A group that suggests a command for one that it doesn't have."""
 
     group_class = type  # groups inside of it are of its own class
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the group's options; without any arguments, show its help and exit."""
+        if not args and self.no_args_is_help and not ctx.resilient_parsing:
+            click.echo(ctx.get_help())
+            ctx.exit(2)
+        return super().parse_args(ctx, args)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -132,8 +156,12 @@ class LazyGroup(SuggestingGroup):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands from the table, without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
+        width = max(map(len, COMMANDS))
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl(
+                    [(f"{name:{width}}", each.help) for name, each in commands.items()]
+                )
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

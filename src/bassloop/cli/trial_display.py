@@ -18,8 +18,10 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from bassloop.cli.progress import is_live
 from bassloop.concurrency import shielded
 from bassloop.lifecycle import RunState
+from bassloop.runner.runner_events import PullEnded, PullStarted
 from bassloop.terminal import strip
 from bassloop.units import format_duration
 from bassloop.wire.unused_images import unused_images
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from bassloop.daemon.serve import Daemon
+    from bassloop.runner import RunnerEvent
     from bassloop.store import Run, Step
 
 TAIL_LINES = 6
@@ -36,6 +39,9 @@ FAILED_LINES = 40
 
 PAGE = 1000
 REDRAW_SECONDS = 0.08
+TICK_SECONDS = 0.5
+"""The picture is redrawn at least this often, so that its durations count."""
+
 LAST_SECONDS = 2.0
 REORDERING = dict.fromkeys(
     (*range(0x202A, 0x202F), *range(0x2066, 0x206A)), "\N{REPLACEMENT CHARACTER}"
@@ -72,7 +78,7 @@ class CheckResult:
         conclusion: the one that GitHub was told, or None.
         unused_images: images that it names, but that its runner didn't use.
         skipped_steps: how many steps didn't run to their end though it succeeded.
-        lacks_image: it failed because an image can't be had.
+        lacks_image: it failed because an image can't be pulled.
     """
 
     run: Run
@@ -87,17 +93,48 @@ class CheckResult:
         return self.conclusion == "success"
 
 
+class Pulls:
+    """The images that a runner is pulling. Call it with each of the runner's events."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._began: dict[str, float] = {}
+
+    def __call__(self, event: RunnerEvent) -> None:
+        """Note an event, and print it unless a picture shows it."""
+        match event:
+            case PullStarted(image):
+                self._began[image] = time.monotonic()
+            case PullEnded(image):
+                self._began.pop(image, None)
+            case _:
+                return
+        if not is_live(self._console):
+            self._console.print(Text(strip(str(event).encode()), "dim"), soft_wrap=True)
+
+    def lines(self) -> list[Text]:
+        """Return a line for each image that is being pulled."""
+        now = time.monotonic()
+        return [
+            Text(f"  pulling {image}  {format_duration(now - began)}", "dim")
+            for image, began in self._began.items()
+        ]
+
+
 class TrialDisplay:
     """Follows every run of a daemon until cancelled."""
 
-    def __init__(self, console: Console, daemon: Daemon) -> None:
+    def __init__(self, console: Console, daemon: Daemon, pulls: Pulls) -> None:
         self._console = console
         self._daemon = daemon
+        self._pulls = pulls
         self._seen: dict[str, _Seen] = {}
         self._forgotten: set[str] = set()
+        self._began = time.monotonic()
 
     async def forget(self) -> None:
         """Show nothing of the runs so far any more."""
+        self._began = time.monotonic()
         self._forgotten |= {run.id for run in await self._runs()}
 
     async def results(self, check_runs: Sequence[Mapping[str, Any]]) -> list[CheckResult]:
@@ -117,13 +154,14 @@ class TrialDisplay:
                     conclusions.get(run.id),
                     tuple(unused_images(step.name for step in steps)),
                     sum(step.completed_at is None for step in steps) if succeeded else 0,
-                    any(step.error and step.name.startswith("image ") for step in steps),
+                    any(step.error and step.name.startswith("image ") for step in steps)
+                    or "can't be pulled" in (run.message or ""),
                 )
             )
         return found
 
     def summarize(self, results: Sequence[CheckResult], *, with_pages: bool) -> None:
-        """Print a table of the checks as GitHub would show them, and why any failed.
+        """Print a table of the checks as GitHub would show them.
 
         Args:
             with_pages: with the addresses of the pages, which are served for a while.
@@ -152,21 +190,16 @@ class TrialDisplay:
             table.add_row(*cells)
         self._console.print()
         self._console.print(table)
-        for each in results:
-            if each.run.message and each.run.state != RunState.SUCCEEDED:
-                message = strip(each.run.message.encode(errors="replace"))
-                self._console.print()
-                self._console.print(Text(f"{each.run.check_name}:", "bold"))
-                self._console.print(Text(message, "red"), soft_wrap=True)
 
     async def follow(self) -> None:
         """Show what happens, as it happens, until cancelled; the last state is shown also then."""
         async with self._daemon.tail.follow(None) as following:
-            if self._console.is_terminal:
+            if is_live(self._console):
                 with Live(console=self._console, auto_refresh=False) as live:
                     try:
                         while True:
-                            await following.changed()
+                            with trio.move_on_after(TICK_SECONDS):
+                                await following.changed()
                             live.update(await self._picture(), refresh=True)
                             await trio.sleep(REDRAW_SECONDS)
                     finally:
@@ -220,13 +253,16 @@ class TrialDisplay:
                     for line in await self._last_lines(run, step):
                         branch.add(line)
             trees.append(tree)
-        return Group(*trees)
+        if trees:
+            return Group(*trees)
+        took = format_duration(time.monotonic() - self._began)
+        return Group(Text(f"… evaluating what the checks are  {took}", "dim"), *self._pulls.lines())
 
     async def print_failures(self) -> None:
         """Print the last lines of each failed step's log: on a terminal, they have been cut short above."""
         for run in await self._runs():
             for step in await self._daemon.store.steps.of_run(run.id):
-                if not step.error or step.internal:
+                if not step.error or step.internal or run.state == RunState.NEUTRAL:
                     continue
                 lines = await self._last_lines(run, step, FAILED_LINES)
                 name = strip(step.name.encode(errors="replace"))

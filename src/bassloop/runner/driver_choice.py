@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -24,6 +23,7 @@ from bassloop.runner.secrets import OwnerSecrets, SecretStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
+    from contextlib import AbstractAsyncContextManager
 
     from bassloop.runner.engine.thunk_driver import ThunkDriver
     from bassloop.runner.host.sandbox import Sandbox
@@ -51,10 +51,15 @@ async def open_driver(
     """Open the driver, and prune its cache. Raises RunnerError if none will do, and DriverError."""
     engine = await find_engine(options)
     secrets = OwnerSecrets(SecretStore(options.secrets_file), own_git=options.git_credentials)
-    opened = _open_host if engine is None else partial(_open_containers, engine)
-    async with opened(options, secrets, on_event) as driver, trio.open_nursery() as nursery:
+    opened: AbstractAsyncContextManager[ThunkDriver[Any]]
+    if isinstance(engine, ContainerEngine):
+        opened = _open_containers(engine, options, secrets, on_event)
+        images = [OwnImages(engine, options.state)]
+    else:
+        opened = _open_host(engine, options, secrets, on_event)
+        images = []
+    async with opened as driver, trio.open_nursery() as nursery:
         if options.disk is not None:
-            images = [] if engine is None else [OwnImages(engine, options.state)]
             nursery.start_soon(keep_within, driver.cache, options.disk, images)
         yield driver
         nursery.cancel_scope.cancel()
@@ -62,13 +67,18 @@ async def open_driver(
 
 @asynccontextmanager
 async def _open_host(
-    options: RunnerOptions, secrets: OwnerSecrets, on_event: Callable[[RunnerEvent], None]
+    no_engine: str,
+    options: RunnerOptions,
+    secrets: OwnerSecrets,
+    on_event: Callable[[RunnerEvent], None],
 ) -> AsyncGenerator[HostDriver]:
     box = await find_sandbox(options)
+    why = f" ({no_engine})" if no_engine else ""
     if box is None:
-        on_event(DriverChosen("host", "commands run as you, on this machine itself"))
+        on_event(DriverChosen("host", f"commands run as you, on this machine itself{why}"))
     else:
-        on_event(DriverChosen("sandbox", "commands run with this machine's programs, contained"))
+        text = f"commands run in a sandbox, with this machine's own programs{why}"
+        on_event(DriverChosen("sandbox", text))
     on_event(Warned(IGNORED if options.images == "ignore" else REFUSED))
     for warning in host_warnings(options, box):
         on_event(Warned(warning))
@@ -181,13 +191,14 @@ async def container_limits(
 # --- what there is on this machine --------------------------------------------------------------------
 
 
-async def find_engine(options: RunnerOptions) -> ContainerEngine | None:
-    """Return the engine that the options ask for; None if commands are to run on the host.
+async def find_engine(options: RunnerOptions) -> ContainerEngine | str:
+    """Return the engine that the options ask for, or why there is none, so that commands run on the host.
 
-    Raises RunnerError if there is none and nothing else was allowed.
+    The reason is empty if the options ask for the host. Raises RunnerError if there is no engine and nothing else was
+    allowed.
     """
     if options.driver == "host":
-        return None
+        return ""
     found = await engines.find(options.engine, network=options.network)
     if isinstance(found, ContainerEngine):
         return found
@@ -195,7 +206,7 @@ async def find_engine(options: RunnerOptions) -> ContainerEngine | None:
         raise RunnerError(
             f"there is no container engine: {found}. Install Podman, or say --driver host"
         )
-    return None
+    return found
 
 
 async def find_sandbox(options: RunnerOptions) -> Sandbox | None:

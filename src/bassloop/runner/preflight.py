@@ -16,6 +16,7 @@ from bassloop.bridge import open_bridge
 from bassloop.bridge.grpc import open_grpc_server
 from bassloop.private_files import make_private_folder
 from bassloop.runner import user_keys
+from bassloop.runner.container.container_engine import ContainerEngine
 from bassloop.runner.driver_choice import (
     container_limits,
     container_warnings,
@@ -93,10 +94,10 @@ async def _host(options: RunnerOptions) -> PreflightResult:
 async def _driver(options: RunnerOptions) -> PreflightResult:
     try:
         engine = await find_engine(options)
-        box = await find_sandbox(options) if engine is None else None
+        box = None if isinstance(engine, ContainerEngine) else await find_sandbox(options)
     except RunnerError as error:
         return PreflightResult("driver", False, str(error))
-    if engine is not None:
+    if isinstance(engine, ContainerEngine):
         texts = [f"containers of {engine}, network {engine.network}"]
         if engine.options or engine.ulimits:
             needed = " ".join([*engine.options, *engine.ulimits])
@@ -105,7 +106,8 @@ async def _driver(options: RunnerOptions) -> PreflightResult:
         return PreflightResult("driver", True, "; ".join(texts))
     if box is None:
         return PreflightResult("driver", True, f"host: {host_warnings(options, None)[0]}")
-    return PreflightResult("driver", True, f"host, contained: {'; '.join(box.describe())}")
+    texts = [f"host, contained: {'; '.join(box.describe())}", *([engine] if engine else [])]
+    return PreflightResult("driver", True, "; ".join(texts))
 
 
 async def _limits(options: RunnerOptions) -> PreflightResult:
@@ -115,7 +117,7 @@ async def _limits(options: RunnerOptions) -> PreflightResult:
     texts.append(f"{options.jobs or 'any number of'} thunks at once")
     try:
         engine = await find_engine(options)
-        if engine is not None:
+        if isinstance(engine, ContainerEngine):
             texts.append((await container_limits(options, engine))[1])
         elif (box := await find_sandbox(options)) is not None:
             texts.append(f"a command has {box.holder.describe(box.limits)}")

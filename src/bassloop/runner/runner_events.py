@@ -82,6 +82,34 @@ class Warned(RunnerEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class PullStarted(RunnerEvent):
+    """An image is fetched from its registry."""
+
+    image: str
+
+    def __str__(self) -> str:
+        return f"pulling {self.image}"
+
+
+@dataclass(frozen=True, slots=True)
+class PullEnded(RunnerEvent):
+    """An image was fetched, or can't be.
+
+    Args:
+        took: seconds.
+        error: None if it was fetched.
+    """
+
+    image: str
+    took: float
+    error: str | None
+
+    def __str__(self) -> str:
+        how = "pulled" if self.error is None else "couldn't pull"
+        return f"{how} {self.image} after {self.took:.1f} s"
+
+
+@dataclass(frozen=True, slots=True)
 class ThunkStarted(RunnerEvent):
     """A command runs."""
 

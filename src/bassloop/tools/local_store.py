@@ -33,5 +33,10 @@ def check_database(settings: Settings) -> None:
     """Raise DaemonError if there is no database, and StoreError if it can't be asked."""
     database = find_database(settings.database)
     if not database.exists():
-        names = "is DATABASE_URL" if settings.database_url else "are SQLITE_PATH and DATA_DIR"
-        raise DaemonError(f"there is no database {database}; {names} the daemon's?")
+        where = (
+            "name it with DATABASE_URL" if settings.database_url else "say where with --data-dir"
+        )
+        raise DaemonError(
+            f"there is no database {database}, so no loop has run here: `bassloop serve` starts one. "
+            f"If its data is elsewhere, {where}"
+        )

@@ -139,13 +139,18 @@ class Trial:
 
 @asynccontextmanager
 async def open_trial(
-    options: TrialOptions, on_runner: Callable[[RunnerEvent], None] = lambda event: None
+    options: TrialOptions,
+    on_runner: Callable[[RunnerEvent], None] = lambda event: None,
+    on_stage: Callable[[str], None] = lambda stage: None,
 ) -> AsyncGenerator[Trial]:
     """Start everything and deliver the event; on exit, drain the daemon and remove its data.
+
+    Calls `on_runner` with each event of the runner, and `on_stage` with what is done next.
 
     Raises TrialError for a folder that can't be tried, and whatever keeps the daemon from starting.
     """
     async with open_bridge(), temporary_folder() as folder:
+        on_stage("reading the repository")
         copy = await WorkingCopy.open(
             options.path,
             folder / "repository",
@@ -183,6 +188,7 @@ async def open_trial(
                 drain_seconds=5,
                 **dict(options.settings),
             )
+            on_stage("starting the daemon")
             async with trio.open_nursery() as daemon_nursery:
                 daemon: Daemon = await daemon_nursery.start(_serve, settings, stop)
                 standin.sign_ins.callback_urls.append(daemon.url + CALLBACK_PATH)
@@ -195,6 +201,7 @@ async def open_trial(
                         on_runner(event)
 
                     if options.runner:
+                        on_stage("starting the runner")
                         dial = _runner_options(options, daemon, login, runner_key, folder)
                         await runner.start(run_runner, dial, on_event)
                         await daemon.pool.wait_for(standin.user.id, None, timeout=RUNNER_SECONDS)

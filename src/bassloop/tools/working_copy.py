@@ -1,4 +1,4 @@
-"""A repository to try, made of a local one: its HEAD, its working tree as it is, or a plain folder with a hook."""
+"""A repository to try, made of a local one: its HEAD, its working tree as it is, or a plain folder with checks."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from bassloop.project import CHECKS_FILE
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 GIT_PLACES = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY"}
-HOOKS = ("project.bass", "bass/github-hook")
+CHECKS = (CHECKS_FILE, "project.bass", "bass/github-hook")
+"""The files that say what the checks of a repository are."""
 
 
 class TrialError(Exception):
@@ -31,6 +34,7 @@ class WorkingCopy:
         copied: `path` was made of a folder's files.
         dirty: `source` has changes that are not committed.
         head: the commit that is tried.
+        changed: the files that the last update has changed; empty for the first.
     """
 
     source: Path
@@ -38,6 +42,7 @@ class WorkingCopy:
     copied: bool
     dirty: bool
     head: str = ""
+    changed: tuple[str, ...] = ()
 
     @classmethod
     async def open(
@@ -54,23 +59,26 @@ class WorkingCopy:
         if not path.is_dir():
             raise TrialError(f"{path} is not a folder")
         top = await git(path, "rev-parse", "--show-toplevel", check=False)
-        if (top and not _has_hook(path)) or Path(top) == path:
-            if not await git(path, "rev-parse", "--verify", "HEAD", check=False):
-                raise TrialError(f"{top} has no commit yet; commit something and try again")
+        if top and (Path(top) == path or not _has_checks(path)):
             source = Path(top)
+            unborn = not await git(path, "rev-parse", "--verify", "HEAD", check=False)
+            if unborn and committed:
+                raise TrialError(
+                    f"{top} has no commit yet: commit something, or leave out --committed"
+                )
             dirty = bool(await git(source, "status", "--porcelain"))
             copy = cls(source, source, copied=False, dirty=dirty)
-            if watched or (dirty and not committed):
+            if watched or unborn or (dirty and not committed):
                 copy.path = folder
                 await copy._borrow()
-        elif _has_hook(path):
+        elif _has_checks(path):
             copy = cls(path, folder, copied=True, dirty=False)
             folder.mkdir()
             await git(folder, "init", "--quiet", "--initial-branch=main")
         else:
             raise TrialError(
-                f"{path} is no Git repository, and has neither {HOOKS[0]} nor {HOOKS[1]}; "
-                "name a repository, or a folder with a hook"
+                f"{path} isn't in a Git repository, and has no {CHECKS_FILE}: "
+                "name a folder of your project, or write its first checks with `bassloop init`"
             )
         await copy.update()
         return copy
@@ -87,6 +95,9 @@ class WorkingCopy:
         elif self.path != self.source:
             await self._commit_tree()
         self.head = await git(self.path, "rev-parse", "--verify", "HEAD^{commit}")
+        if before and self.head != before:
+            names = await git(self.path, "diff", "--name-only", "-z", before, self.head)
+            self.changed = tuple(name for name in names.split("\0") if name)
         return self.head != before
 
     def _copy_files(self) -> None:
@@ -111,25 +122,29 @@ class WorkingCopy:
             shutil.copyfile(shallow, self.path / ".git/shallow")
 
     async def _commit_tree(self) -> None:
-        """Commit the working tree of the source, on top of its HEAD, without what Git ignores there."""
-        base = await git(self.source, "rev-parse", "--verify", "HEAD^{commit}")
+        """Commit the working tree of the source, on top of its HEAD if it has one, without what Git ignores there."""
+        base = await git(self.source, "rev-parse", "--verify", "HEAD^{commit}", check=False)
         elsewhere = {"GIT_DIR": str(self.path / ".git"), "GIT_WORK_TREE": str(self.source)}
-        await git(self.source, "read-tree", base, env=elsewhere)
+        await git(self.source, "read-tree", base or "--empty", env=elsewhere)
         await git(self.source, "add", "--all", env=elsewhere)
         tree = await git(self.source, "write-tree", env=elsewhere)
         if self.head and tree == await git(self.path, "rev-parse", "HEAD^{tree}"):
             return
-        message = ("-m", "The working tree as it is")
-        commit = await git(self.source, "commit-tree", tree, "-p", base, *message, env=elsewhere)
+        words = ["commit-tree", tree, "-m", "The working tree as it is"]
+        words += ["-p", base] if base else []
+        commit = await git(self.source, *words, env=elsewhere)
         await git(self.path, "update-ref", "HEAD", commit)
 
 
-def _has_hook(path: Path) -> bool:
-    return any((path / hook).is_file() for hook in HOOKS)
+def _has_checks(path: Path) -> bool:
+    return any((path / name).is_file() for name in CHECKS)
 
 
 async def git(
-    path: Path, *args: str, check: bool = True, env: Mapping[str, str] | None = None
+    path: Path,
+    *args: str,
+    check: bool = True,
+    env: Mapping[str, str] | None = None,
 ) -> str:
     """Return what git prints, without the last newline; nothing if it fails and `check` is off."""
     who = ["-c", "user.name=bassloop try", "-c", "user.email=try@bassloop.invalid"]

@@ -253,6 +253,6 @@ async def test_paths_of_the_machine_are_refused(bench: Bench) -> None:
 
 async def test_an_unknown_image_is_told_by_name(bench: Bench) -> None:
     image = pb.ThunkImage(ref=pb.ImageRef(repository="127.0.0.1:1/none", tag="1"))
-    with pytest.raises(DriverError, match=r"127\.0\.0\.1:1/none:1 can't be had"):
+    with pytest.raises(DriverError, match=r"127\.0\.0\.1:1/none:1 can't be pulled"):
         await bench.run(run("true", image=image))
     assert bench.seen.named("image 127.0.0.1:1/none:1").error

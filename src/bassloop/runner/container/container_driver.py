@@ -129,7 +129,7 @@ class ContainerDriver(ThunkDriver["ContainerGraph"]):
                     secrets=secrets or OwnerSecrets(),
                     allow_host_path=allow_host_path,
                     settings=ContainerSettings(engine, owner, prefix, limits or CommandLimits()),
-                    images=ImageStore(engine, owner, secret, state_dir),
+                    images=ImageStore(engine, owner, secret, state_dir, on_event),
                     finishing=nursery,
                     allow_insecure=allow_insecure,
                     publish_to=publish_to,
@@ -169,7 +169,7 @@ class ContainerDriver(ThunkDriver["ContainerGraph"]):
                     reason = str(error)
             image = await self.images.inspect(name)
             if image is None:
-                raise DriverError(f"the image {name} can't be had: {reason}")
+                raise DriverError(f"the image {name} can't be pulled: {reason}")
             if image.digest is not None:
                 resolved.digest = image.digest
         return pb.Thunk(image=pb.ThunkImage(ref=resolved))

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import secrets
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -32,13 +33,15 @@ from bassloop.runner.engine.execution import Launch, run_logged
 from bassloop.runner.engine.mounts import WORK
 from bassloop.runner.engine.step_progress import Send, StepReporter
 from bassloop.runner.errors import DriverError
+from bassloop.runner.runner_events import PullEnded, PullStarted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from bassloop.runner.cache.output_cache import ThunkOutput
     from bassloop.runner.container.image_info import Image
+    from bassloop.runner.runner_events import RunnerEvent
 
 log = structlog.get_logger(__name__)
 
@@ -62,12 +65,14 @@ class ImageStore:
         owner: the label's value of what the runner makes.
         secret: a part of the names of images it makes, so that nobody can guess them.
         folder: where the engine's program is started.
+        on_event: called when a pull starts or ends.
     """
 
     engine: ContainerEngine
     owner: str
     secret: str
     folder: Path
+    on_event: Callable[[RunnerEvent], None] = lambda event: None
     _locks: KeyedLock[str] = field(default_factory=KeyedLock)
     _inspected: LRUCache[str, tuple[IndexState, Image]] = field(
         default_factory=lambda: LRUCache(MAX_INSPECTED)
@@ -132,17 +137,27 @@ class ImageStore:
                 with shielded(1 if error == "cancelled" else TRANSFER_SECONDS):
                     await step.complete(error)
             if found is None:
-                raise DriverError(f"the image {name} can't be had: {error}")
+                raise DriverError(f"the image {name} can't be pulled: {error}")
             return found
 
     async def pull(self, name: str, platform: str | None, step: StepReporter) -> None:
         """Fetch an image from its registry, logging what the engine says. Raises DriverError."""
-        words = ["pull", "--quiet"] if self.engine.kind == "podman" else ["pull"]
+        words = ["pull"]
         if platform is not None:
             words += ["--platform", platform]
         if self.engine.kind == "podman" and names.is_loopback(name):
             words.append("--tls-verify=false")
-        await self.call(self.engine.command(*words, name), step)
+        began = time.monotonic()
+        self.on_event(PullStarted(name))
+        error: str | None = "cancelled"
+        try:
+            await self.call(self.engine.command(*words, name), step)
+            error = None
+        except DriverError as failure:
+            error = str(failure)
+            raise
+        finally:
+            self.on_event(PullEnded(name, time.monotonic() - began, error))
 
     async def call(self, words: Sequence[str], step: StepReporter) -> None:
         """Call the engine, logging what it says. Raises DriverError with its last message."""

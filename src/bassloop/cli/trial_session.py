@@ -1,0 +1,255 @@
+"""One call of `bassloop try`: its rounds, and the words around the picture of each."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import aclosing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import trio
+from watchfiles import awatch
+
+from bassloop.cli.progress import is_live
+from bassloop.cli.trial_display import Pulls, TrialDisplay
+from bassloop.lifecycle import RunState
+from bassloop.tools.failure_report import keep_failures, plain_lines, render_failure
+from bassloop.tools.last_trial import keep_log
+from bassloop.tools.trial import open_trial
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from rich.console import Console
+    from rich.status import Status
+
+    from bassloop.cli.trial_display import CheckResult
+    from bassloop.store import Delivery, Run
+    from bassloop.tools.trial import Trial, TrialOptions
+
+SHOWN_CHANGES = 3
+QUIET_MS = 200
+"""Files that were changed have to be left alone for so long before they're tried."""
+
+MAX_DEBOUNCE_MS = 2_000
+
+
+async def run_trial(session: TrialSession) -> int:
+    """Run a session until it is over or interrupted, and return the exit status."""
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_end_at_signal, signals, session, nursery.cancel_scope)
+            await session.run()
+            nursery.cancel_scope.cancel()
+    return session.status
+
+
+async def _end_at_signal(
+    signals: AsyncIterator[int], session: TrialSession, scope: trio.CancelScope
+) -> None:
+    async for number in signals:
+        session.interrupt(number)
+        scope.cancel()
+
+
+class TrialSession:
+    """One call of `bassloop try`.
+
+    Args:
+        serve: keep serving the pages when everything is over.
+        strict: don't let pass what was not done as asked.
+        starting: shows what is being started, until something else is shown.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        options: TrialOptions,
+        serve: bool,
+        strict: bool,
+        starting: Status | None = None,
+    ) -> None:
+        self._console = console
+        self._options = options
+        self._starting = starting
+        self._pulls = Pulls(console)
+        self._serve = serve
+        self._strict = strict
+        self._over = False
+        self.status = 1
+
+    def interrupt(self, number: int) -> None:
+        """Note that a signal ends the session."""
+        if not self._over:
+            self.status = 128 + number
+            self._console.print("interrupted")
+
+    async def run(self) -> None:
+        """Try once, or again and again."""
+        async with open_trial(self._options, self._pulls, self._show_stage) as trial:
+            if self._starting is not None:
+                self._starting.stop()
+            self._introduce(trial)
+            display = TrialDisplay(self._console, trial.daemon, self._pulls)
+            await self._round(trial, display)
+            if self._options.watched:
+                await self._watch(trial, display)
+            elif self._serve:
+                url = trial.daemon.url
+                self._console.print(f"serving [bold]{url}[/bold] until interrupted (Ctrl-C)")
+                await trio.sleep_forever()
+
+    def _show_stage(self, stage: str) -> None:
+        if self._starting is not None:
+            self._starting.update(f"{stage} …")
+
+    async def _watch(self, trial: Trial, display: TrialDisplay) -> None:
+        """Try again whenever files have changed that Git doesn't ignore."""
+        async for _ in _changes(trial.copy.source):
+            await display.forget()
+            if await trial.again():
+                changed = trial.copy.changed
+                more = len(changed) - SHOWN_CHANGES
+                shown = ", ".join(changed[:SHOWN_CHANGES]) + (
+                    f" and {more} more" if more > 0 else ""
+                )
+                self._console.print(f"\nchanged: {shown}", markup=False, soft_wrap=True)
+                self._over = False
+                await self._round(trial, display)
+
+    def _introduce(self, trial: Trial) -> None:
+        options, copy, print_ = self._options, trial.copy, self._console.print
+        what = f"HEAD ({trial.head[:12]})"
+        if copy.copied:
+            what = "a repository made of its files"
+        elif copy.path != copy.source:
+            what = "the working tree as it is"
+        event = ", ".join(options.checks) or f"event {options.event}"
+        print_(f"Trying [bold]{options.path}[/bold]: {what}, {event}", soft_wrap=True)
+        if trial.driver is not None:
+            print_(str(trial.driver), soft_wrap=True)
+        if copy.dirty and options.committed:
+            print_("[yellow]uncommitted changes are not part of HEAD[/yellow]")
+        print_(f"[dim]follow it at {trial.daemon.url}[/dim]")
+
+    async def _round(self, trial: Trial, display: TrialDisplay) -> None:
+        """Show one delivery to its end."""
+        console = self._console
+        deliveries = await _followed(trial, display)
+        if is_live(console):
+            await display.print_failures()
+        else:
+            await display.print_news()
+        results = await display.results(trial.standin.check_runs)
+        display.summarize(results, with_pages=self._serve or self._options.watched)
+        runs = [each.run for each in results]
+        await _print_causes(console, trial, runs)
+        await _keep_log(console, trial, runs)
+        for delivery in deliveries:
+            if delivery.error:
+                console.print(f"the delivery: {delivery.error}")
+        for hint in _hints(results, trial):
+            console.print(f"\n{hint}", soft_wrap=True)
+        verdict, passed = _verdict(results, self._strict)
+        console.print(f"\n[{'green' if passed else 'red'}]{verdict}[/]")
+        self.status, self._over = 0 if passed else 1, True
+        if self._options.watched:
+            console.print("[dim]waiting for changes (Ctrl-C ends)[/dim]")
+
+
+async def _changes(folder: Path) -> AsyncIterator[None]:
+    """Generate a None whenever something in a folder may have changed, and has then been left alone for a moment."""
+    yield None  # something may have changed before the folder was watched
+    watching = awatch(
+        folder,
+        watch_filter=lambda _, path: ".git" not in Path(path).parts,
+        debounce=MAX_DEBOUNCE_MS,
+        step=QUIET_MS,
+    )
+    async with aclosing(watching) as changes:
+        async for _ in changes:
+            yield None
+
+
+def _verdict(results: Sequence[CheckResult], strict: bool) -> tuple[str, bool]:
+    """Return the last words, and whether everything passed."""
+    if not results or not all(each.passed for each in results):
+        return "not passed", False
+    images = {image for each in results for image in each.unused_images}
+    skipped = sum(each.skipped_steps for each in results)
+    missing = []
+    if images:
+        missing.append(f"{len(images)} image{'s' if len(images) > 1 else ''}")
+    if skipped:
+        missing.append(f"{skipped} step{'s' if skipped > 1 else ''}")
+    if missing and strict:
+        return f"not passed: without {' and '.join(missing)} (--strict)", False
+    return f"passed, without {' and '.join(missing)}" if missing else "passed", True
+
+
+async def _print_causes(console: Console, trial: Trial, runs: Sequence[Run]) -> None:
+    """Print why checks failed, and keep it for `bassloop logs --last --failed`."""
+    try:
+        failures = await keep_failures(trial.daemon.store, runs)
+    except OSError as error:
+        console.print(f"\n[yellow]the failures can't be kept: {error.strerror}[/yellow]")
+        return
+    for run in runs:
+        if run.state in (RunState.SUCCEEDED, RunState.NEUTRAL):
+            continue
+        failure = failures.get(run.check_name)
+        causes, reason = "", plain_lines(run.message or "").rstrip()
+        if failure is not None and failure["failures"]:
+            causes = render_failure({**failure, "reason": "", "excerpt": None})
+            # A hook's message is its trace, which was printed with the step, and its cause is the first line of it.
+            reason = "" if _first_line(reason) in " ".join(causes.split()) else reason
+        console.print(f"\nwhy {run.check_name} failed:", style="bold", markup=False, soft_wrap=True)
+        for text in filter(None, (causes, reason)):
+            console.print(text, markup=False, soft_wrap=True)
+
+
+def _first_line(message: str) -> str:
+    line = message.partition("\n")[0].removeprefix("error: ")
+    return " ".join(line.split())
+
+
+async def _keep_log(console: Console, trial: Trial, runs: Sequence[Run]) -> None:
+    """Keep the whole log, and print where; the pages are gone when the trial has ended."""
+    try:
+        path = await keep_log(trial.daemon.store, runs)
+    except OSError as error:
+        console.print(f"\n[yellow]the log can't be kept: {error.strerror}[/yellow]")
+        return
+    console.print(f"\n[dim]the whole log: bassloop logs --last[/dim], or {path}", soft_wrap=True)
+
+
+def _hints(results: Sequence[CheckResult], trial: Trial) -> list[str]:
+    """Return what to do about what isn't the fault of a check."""
+    if not results:
+        return [
+            f"the hook started no check for the event {trial.options.event}; "
+            "--event tries another one, such as check_suite or pull_request"
+        ]
+    if all(each.run.state == RunState.NEUTRAL for each in results):
+        return [
+            "a hook is the script that says what the checks of a repository are; "
+            "`bassloop init` writes a first one"
+        ]
+    if any(each.lacks_image for each in results):
+        return [
+            "an image can't be pulled; --engine sandbox runs its commands with this machine's own programs, "
+            "and says so"
+        ]
+    return []
+
+
+async def _followed(trial: Trial, display: TrialDisplay) -> list[Delivery]:
+    """Show the trial until its deliveries are handled, and return these."""
+    deliveries: list[Delivery] = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(display.follow)
+        for guid in trial.guids:
+            if (delivery := await trial.daemon.inbox.finished(guid)) is not None:
+                deliveries.append(delivery)
+        nursery.cancel_scope.cancel()
+    return deliveries
