@@ -75,7 +75,7 @@ class Dialler:
             raise self._explain(error, client) from error
         try:
             yield LoopConnection(self.options, connection, self.session)
-        except (OSError, asyncssh.Error) as error:
+        except (OSError, asyncssh.Error, asyncssh.ChannelListenError) as error:
             raise self._explain(error, client) from error
         finally:
             connection.close()
@@ -162,6 +162,8 @@ class Dialler:
                 )
             case trio.TooSlowError():
                 return DialError(f"{where} does not answer within {LOGIN_SECONDS:.0f} s")
+            case asyncssh.ChannelListenError():
+                return DialError(f"{where} ended the connection before it took this runner")
             case ConnectionRefusedError():
                 return DialError(f"nothing listens at {where}")
             case asyncssh.Error():

@@ -1,0 +1,69 @@
+"""Loops that end in the middle of a runner's registration: the runner says so, and tries again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import asyncssh
+import pytest
+import trio
+
+from bassloop.bridge import call_asyncio, open_bridge
+from bassloop.runner.options import RunnerOptions
+from bassloop.runner.ssh import DialError, Dialler
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class LoopThatEnds(asyncssh.SSHServer):
+    """Lets everybody in, and ends, or refuses, when a runner offers its socket."""
+
+    ends = True
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        self.connection = conn
+
+    def begin_auth(self, username: str) -> bool:
+        return False
+
+    def unix_server_requested(self, listen_path: str) -> bool:
+        if self.ends:
+            self.connection.abort()
+        return False
+
+
+class LoopThatRefuses(LoopThatEnds):
+    """Lets everybody in, and takes no runner."""
+
+    ends = False
+
+
+@pytest.mark.parametrize("loop", [LoopThatEnds, LoopThatRefuses])
+async def test_a_loop_that_ends_while_a_runner_registers_is_an_error_to_try_again_after(
+    tmp_path: Path, loop: type[asyncssh.SSHServer]
+) -> None:
+    key, identity = asyncssh.generate_private_key("ssh-ed25519"), tmp_path / "id"
+    identity.write_bytes(key.export_private_key())
+    identity.chmod(0o600)
+    async with open_bridge():
+        server = await call_asyncio(
+            asyncssh.listen, "127.0.0.1", 0, server_factory=loop, server_host_keys=[key]
+        )
+        port = server.get_port()
+        known_hosts = tmp_path / "known_hosts"
+        public = key.export_public_key().decode().strip()
+        known_hosts.write_text(f"[127.0.0.1]:{port} {public}\n")
+        options = RunnerOptions(
+            login="octocat",
+            host="127.0.0.1",
+            port=port,
+            identities=(identity,),
+            known_hosts=known_hosts,
+            use_agent=False,
+            default_identities=False,
+        )
+        with trio.fail_after(20), pytest.raises(DialError, match=r"ended the connection|was lost"):
+            async with Dialler(options, lambda: None).dial() as connection:
+                await connection.serve(lambda line: None)
+        server.close()
