@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -13,15 +14,17 @@ from grpclib.metadata import encode_metadata
 
 from bassloop.bass import thunk_sha256
 from bassloop.runtimes import RunFailed
+from bassloop.trust.call_digests import CallDigests
 from bassloop.trust.envelope import signed_bytes
-from bassloop.trust.log_digest import LogDigest
 from bassloop.trust.sshsig import SSHSignature, to_be_signed
 from bassloop.trust.statement import RunnerDescription, RunStatement
 from bassloop.wire import progrock_pb2
+from bassloop.wire.artifact_protocol import ARTIFACT_PREFIX, digest_of_given
+from bassloop.wire.labels import label_texts
 from tests.small_loop import START, FakeRuntime, SmallLoop, small_loop
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
     from pathlib import Path
 
     from tests.repositories import MakeRepository
@@ -41,6 +44,8 @@ class SigningRuntime(FakeRuntime):
         by: the key that signs.
         failure: fails with this, and signs that.
         silent: signs nothing.
+        leaves: the artifacts that runs leave whose thunk names some.
+        given: the artifacts that came for each run, by their names.
         replayed: a statement and signature that are sent in place of a new one.
     """
 
@@ -50,6 +55,19 @@ class SigningRuntime(FakeRuntime):
     sent: dict[str, str] = field(default_factory=dict)
     failure: str | None = None
     silent: bool = False
+    leaves: dict[str, bytes] = field(default_factory=dict)
+    given: dict[str, dict[str, bytes]] = field(default_factory=dict)
+
+    async def put_artifact(
+        self, chunks: Callable[[], Awaitable[bytes]], metadata: Mapping[str, str]
+    ) -> None:
+        data = b""
+        while chunk := await chunks():
+            data += chunk
+        assert hashlib.sha256(data).hexdigest() == metadata["bassloop-artifact-sha256"]
+        self.given.setdefault(metadata["bassloop-run"], {})[metadata["bassloop-artifact-name"]] = (
+            data
+        )
 
     @asynccontextmanager
     async def run(
@@ -59,19 +77,37 @@ class SigningRuntime(FakeRuntime):
         update = progrock_pb2.StatusUpdate()
         update.vertexes.add(id="step", name="sh -c true")
         update.logs.add(vertex="step", data=b"hello\n", stream=1)
-        send, receive = trio.open_memory_channel[Any](1)
+        send, receive = trio.open_memory_channel[Any](3)
         send.send_nowait(update)
+        leaves = self.leaves if label_texts(thunk, "artifacts") else {}
+        digests = CallDigests()
+        digests.note(update)
+        for path, data in leaves.items():
+            artifact = progrock_pb2.StatusUpdate()
+            vertex = artifact.vertexes.add(id=f"{ARTIFACT_PREFIX}{path}", name="artifact")
+            vertex.completed.FromSeconds(1)
+            artifact.logs.add(vertex=vertex.id, data=data, stream=1)
+            send.send_nowait(artifact)
+            digests.note(artifact)
         send.close()
         async with receive:
             yield receive
         if trailers is not None and not self.silent:
-            self._sign(thunk, metadata, trailers)
+            self._sign(thunk, metadata, trailers, digests)
         if self.failure is not None:
             raise RunFailed(self.failure)
 
-    def _sign(self, thunk: Any, metadata: Mapping[str, str], trailers: dict[str, str]) -> None:
-        log = LogDigest()
-        log.add("step", b"hello\n")
+    def _sign(
+        self,
+        thunk: Any,
+        metadata: Mapping[str, str],
+        trailers: dict[str, str],
+        digests: CallDigests,
+    ) -> None:
+        given = [
+            (name, hashlib.sha256(data).hexdigest())
+            for name, data in self.given.get(metadata["bassloop-run"], {}).items()
+        ]
         statement = RunStatement(
             run=metadata["bassloop-run"],
             login=self.login,
@@ -79,7 +115,9 @@ class SigningRuntime(FakeRuntime):
             commit=metadata["bassloop-head"],
             thunk=thunk_sha256(thunk),
             result="PASSED" if self.failure is None else "FAILED",
-            log=log.hexdigest(),
+            log=digests.log.hexdigest(),
+            artifacts=digests.artifacts.listed(),
+            given=digest_of_given(given) if given else None,
             started_at=1.0,
             ended_at=2.0,
             runner=RunnerDescription("1", "host", uses_images=False, contained=True),
@@ -146,6 +184,8 @@ async def test_a_right_statement_is_kept(make_repository: MakeRepository, tmp_pa
         ({"changes": {"log": "0" * 64}}, "a log that differs"),
         ({"changes": {"repository": "octocat/other"}}, "another repository"),
         ({"changes": {"result": "FAILED"}}, "the outcome FAILED"),
+        ({"changes": {"artifacts": (("a", "0" * 64),)}}, "artifacts that differ"),
+        ({"changes": {"given": "0" * 64}}, "other artifacts than it was given"),
         ({"by": OTHER}, "the runner connected with another"),
         ({"replayed": {"bassloop-statement-bin": "e30"}}, "no SSH signature"),
         ({"replayed": {"bassloop-statement-bin": "%"}}, "no SSH signature"),

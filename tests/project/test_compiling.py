@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bassloop import bass
-from bassloop.project import read_checks, write_bass
+from bassloop.project import ChecksFileError, read_checks, write_bass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -208,3 +208,18 @@ async def test_any_text_arrives_as_it_was_written(run: str, value: str, branch: 
     json_form = bass.to_python(thunk)
     assert {"string": {"value": run}} in json_form["args"]
     assert json_form["env"] == [{"symbol": "X", "value": {"string": {"value": value}}}]
+
+
+def test_what_is_used_is_needed_and_labelled_with_every_combination() -> None:
+    checks = read_checks(
+        b'[checks.build]\nrun = "make"\nartifacts = "dist/*"\nmatrix = { v = ["1", "2"] }\n'
+        b'[checks.deploy]\nrun = "./deploy"\nuses = ["build"]\n'
+    )
+    source = write_bass(checks)
+    assert ':after ["build (1)" "build (2)"]' in source
+    assert '(with-label :uses ["build (1)" "build (2)"])' in source
+    assert '(with-label :artifacts ["dist/*"])' in source
+    with pytest.raises(ChecksFileError, match=r"checks\.it\.uses: there is no check 'build'"):
+        read_checks(b'[checks.it]\nrun = "x"\nuses = ["build"]\n')
+    with pytest.raises(ChecksFileError, match="need each other"):
+        read_checks(b'[checks.it]\nrun = "x"\nuses = ["it"]\n')

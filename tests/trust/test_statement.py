@@ -42,6 +42,7 @@ STATEMENT = RunStatement(
     runner=RunnerDescription("1.0", "podman 5.4", uses_images=True, contained=True),
     images=(("docker.io/library/alpine:3", "sha256:" + "e" * 64),),
     artifacts=(("dist/a.whl", "f" * 64),),
+    given="9" * 64,
 )
 EXPECTED = ExpectedRun(
     run="the-run",
@@ -51,6 +52,7 @@ EXPECTED = ExpectedRun(
     thunk="a" * 64,
     log="b" * 64,
     artifacts=(("dist/a.whl", "f" * 64),),
+    given="9" * 64,
     passed=True,
     key=KEY.public_data,
 )
@@ -111,6 +113,7 @@ def test_a_right_statement_is_accepted(algorithm: str) -> None:
         ({"repository": "octocat/other"}, "another repository"),
         ({"artifacts": (("dist/a.whl", "0" * 64),)}, "artifacts that differ"),
         ({"artifacts": ()}, "artifacts that differ"),
+        ({"given": None}, "other artifacts than it was given"),
         ({"result": "FAILED"}, "the outcome FAILED"),
     ],
 )

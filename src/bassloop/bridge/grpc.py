@@ -79,7 +79,7 @@ class MalformedResponse(GRPCError):
 
 
 class GRPCCall:
-    """One call: a request, then messages until there are no more. An async context manager and iterator.
+    """One call: requests, then messages until there are no more. An async context manager and iterator.
 
     Leaving the context waits for the call's status and raises it; leaving it because of an error, or being
     cancelled, resets the call at the peer.
@@ -101,7 +101,18 @@ class GRPCCall:
         """The metadata after the last message, or with a refusal; values of `-bin` are in base64."""
 
     async def send_message(self, message: Message, *, end: bool = True) -> None:
-        """Begin the call with its one request."""
+        """Send a request: the one that begins the call, or a further one.
+
+        Args:
+            end: whether it is the last one.
+        """
+        data = message.SerializeToString()
+        framed = struct.pack(MESSAGE_HEADER, False, len(data)) + data
+        with self._wrapper:
+            stream = self._stream or await self._begin()
+            await stream.send_data(framed, end_stream=end)
+
+    async def _begin(self) -> Stream:
         protocol = self._channel.protocol()
         headers = [
             (":method", "POST"),
@@ -112,13 +123,10 @@ class GRPCCall:
             ("content-type", CONTENT_TYPES[0]),
             *encode_metadata(MultiDict(self._metadata)),
         ]
-        data = message.SerializeToString()
-        with self._wrapper:
-            stream = protocol.processor.connection.create_stream(wrapper=self._wrapper)
-            self._release = await send_request(stream, headers, protocol.processor)
-            self._stream = stream
-            header = struct.pack(MESSAGE_HEADER, False, len(data))
-            await stream.send_data(header + data, end_stream=end)
+        stream = protocol.processor.connection.create_stream(wrapper=self._wrapper)
+        self._release = await send_request(stream, headers, protocol.processor)
+        self._stream = stream
+        return stream
 
     async def recv_message(self) -> Any:
         """Return the next message, None at the end.

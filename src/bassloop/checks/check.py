@@ -8,7 +8,7 @@ silently started again (:mod:`bassloop.checks.recovery` concludes it).
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,9 +18,8 @@ import trio
 from bassloop.access.policy import OWNERS_FILE
 from bassloop.checks import check_output
 from bassloop.checks.artifact_collector import ArtifactCollector
-from bassloop.checks.check_request import CheckRefused, CheckRequest, validate_request
 from bassloop.checks.conclude import Ending, conclude, end_run
-from bassloop.checks.loop import CheckHandle
+from bassloop.checks.given_artifacts import GivenFile, NotGiven, gather, give
 from bassloop.checks.recorder import Recorder, recording
 from bassloop.checks.signed_runs import CallObservation, keep_statement
 from bassloop.checks.supersede import superseded
@@ -39,10 +38,11 @@ from bassloop.telemetry.spans import span
 from bassloop.units import format_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from bassloop.access.trust_policy import RunnersOfCheck
+    from bassloop.checks.check_request import CheckRequest
     from bassloop.checks.context import DeliveryContext
+    from bassloop.checks.loop import CheckHandle
     from bassloop.store import CheckRun, Run
 
 log = structlog.get_logger(__name__)
@@ -53,86 +53,6 @@ MAX_RUNTIMES_TRIED = 3
 helped by being asked through each of the others."""
 
 
-async def start_check(context: DeliveryContext, request: CheckRequest) -> CheckHandle:
-    """Store a check, and start running it in the delivery's nursery.
-
-    Idempotent by head, name and generation: a check that is started again by the same hook, for another
-    event of the head, or after a crash, is the same check, and runs once. Raises CheckRefused for a name
-    or head that GitHub would not accept.
-    """
-    validate_request(context, request)
-    return await _start(context, request, context.policy.trust.runners_of(request.name))
-
-
-async def start_verification(
-    context: DeliveryContext, request: CheckRequest, earlier: Run
-) -> CheckHandle:
-    """Start a check once more, on a trusted runner, to confirm how an earlier run of it ended."""
-    return await _start(context, request, "trusted", earlier)
-
-
-async def _start(
-    context: DeliveryContext,
-    request: CheckRequest,
-    runners: RunnersOfCheck,
-    earlier: Run | None = None,
-) -> CheckHandle:
-    needs = tuple(_needed(context, request))
-    key = request.name, request.sha
-    if key in context.started:
-        return context.started[key]
-    loop = context.loop
-    check_run, created = await loop.store.checks.intend(
-        repository_id=context.repository.id,
-        repository=context.repository.full_name,
-        installation_id=context.event.installation_id or 0,
-        head_sha=request.sha,
-        name=request.name,
-        delivery=context.delivery,
-        rerun=context.rerun,
-        run=context.new_run(request.name, request.sha, request.record),
-        thunk=request.record,
-    )
-    run = await loop.store.runs.get(check_run.run_id)
-    assert run is not None
-    if created and context.rerun:
-        action = "rerun" if earlier is None else "asked to verify"
-        about = run.check_name if earlier is None else f"{run.check_name}, of {earlier.id}"
-        await loop.store.journals.append(run, context.sender.login, action, about)
-    if (active := loop.active_checks.get(run.id)) is not None:
-        return context.started.setdefault(key, active)
-    handle = context.started.setdefault(key, CheckHandle(run))
-    if run.state != RunState.QUEUED:
-        handle.finished.set()
-    else:
-        loop.active_checks[run.id] = handle
-        verification = None
-        if runners == "both":
-            verification = await _start_verification(context, request)
-        trusted = runners == "trusted"
-        check = ActiveCheck(
-            context, check_run, request, needs, handle, trusted, verification, earlier
-        )
-        context.nursery.start_soon(partial(check.execute, created=created))
-    return handle
-
-
-async def _start_verification(context: DeliveryContext, request: CheckRequest) -> CheckHandle:
-    """Have a trusted runner run what a check runs, as a check of its own that anybody can look at."""
-    name = check_output.verification_name(request.name)
-    return await _start(context, replace(request, name=name), "trusted")
-
-
-def _needed(context: DeliveryContext, request: CheckRequest) -> Iterator[CheckHandle]:
-    for name in request.after:
-        handle = context.started.get((name, request.sha))
-        if handle is None:
-            raise CheckRefused(
-                f"check {request.name} needs {name}, which this event has not started before it"
-            )
-        yield handle
-
-
 @dataclass(eq=False)
 class ActiveCheck:
     """A check of a delivery that is being handled.
@@ -141,9 +61,11 @@ class ActiveCheck:
         check_run: the check run as the store has it.
         needs: what must have succeeded before it runs.
         handle: what its delivery, and others of the same head, wait for.
+        verify: starts a check that verifies it on a trusted runner.
         trusted: whether only a trusted runner may run it.
         verification: the check that verifies it on a trusted runner.
         earlier: the run that it is to confirm, if somebody has asked for that.
+        sources: the checks whose artifacts it uses, by name.
     """
 
     context: DeliveryContext
@@ -151,9 +73,12 @@ class ActiveCheck:
     request: CheckRequest
     needs: tuple[CheckHandle, ...]
     handle: CheckHandle
+    verify: Callable[[], Awaitable[CheckHandle]]
     trusted: bool = False
     verification: CheckHandle | None = None
     earlier: Run | None = None
+    sources: Mapping[str, CheckHandle] = field(default_factory=dict)
+    given: Sequence[GivenFile] = ()
 
     @property
     def run_record(self) -> Run:
@@ -219,6 +144,12 @@ class ActiveCheck:
             await self.show(None)
             if (ending := await self._wait_for_needs()) is not None:
                 return ending
+        try:
+            logins = [user.login for user in context.trusted] if self.trusted else None
+            self.given = await gather(loop.store, self.sources, logins)
+        except NotGiven as error:
+            await self.show(None)
+            return Ending(RunState.ACTION_REQUIRED, str(error))
         runtime = context.connected_runtime(self.request.platform, trusted=self.trusted)
         await self.show(runtime)
         waited = runtime is None or bool(self.needs)
@@ -265,7 +196,7 @@ class ActiveCheck:
             return ending
         share = context.policy.trust.spot_check
         if self.verification is None and passed and await is_spot_checked(loop, run, share):
-            self.verification = await _start_verification(context, self.request)
+            self.verification = await self.verify()
         if self.verification is None:
             return ending
         return await confirmed_by(
@@ -500,10 +431,10 @@ class ActiveCheck:
         loop.tail.publish(run_id)
         with structlog.contextvars.bound_contextvars(runtime=runtime.id, runner=runtime.login):
             log.info("run started")
-            async with (
-                context.call_metadata(runtime, run_id, trusted=self.trusted) as metadata,
-                runtime.run(self.request.thunk, metadata, seen.trailers) as updates,
-            ):
-                async for update in updates:
-                    seen.came.note(update)
-                    await recorder.record(update)
+            async with context.call_metadata(runtime, run_id, trusted=self.trusted) as metadata:
+                metadata |= await give(loop.store, runtime, metadata, self.given)
+                seen.given = tuple((file.name, file.artifact.sha256) for file in self.given)
+                async with runtime.run(self.request.thunk, metadata, seen.trailers) as updates:
+                    async for update in updates:
+                        seen.came.note(update)
+                        await recorder.record(update)

@@ -9,9 +9,10 @@ from bassloop.access.policy import PolicyError
 from bassloop.checks import check_output
 from bassloop.github import GitHubError
 from bassloop.lifecycle import RunState
+from bassloop.wire.artifact_protocol import USES_LABEL
+from bassloop.wire.labels import label_texts
 
 if TYPE_CHECKING:
-    from bassloop.checks.context import DeliveryContext
     from bassloop.checks.loop import Loop
     from bassloop.runtimes import Platform
     from bassloop.store import CheckRun, Run, ThunkRecord
@@ -41,30 +42,10 @@ class CheckRequest:
     after: tuple[str, ...] = ()
     limit: float | None = None
 
-
-def validate_request(context: DeliveryContext, request: CheckRequest) -> None:
-    """Raise CheckRefused for a name or a head that GitHub would not accept, or that is not the hook's to use."""
-    name, sha = request.name, request.sha
-    if not name.strip() or len(name) > 255 or not name.isprintable():
-        raise CheckRefused(f"a check's name is 1 to 255 printable characters, not {name[:40]!r}")
-    if len(sha) != 40 or not all(char in "0123456789abcdef" for char in sha):
-        raise CheckRefused(
-            f"check {name}: a head is a commit's 40 hexadecimal digits, not {sha[:60]!r}"
-        )
-    if name in (check_output.APPROVAL, check_output.SUPERSEDED):
-        raise CheckRefused(f"a check can't be named {name}: that name is the loop's own")
-    if check_output.is_verification(name):
-        raise CheckRefused(
-            f"a check's name can't end in {check_output.VERIFICATION}: such names are the loop's own"
-        )
-    if context.choice.fork and sha != context.head.sha:
-        raise CheckRefused(
-            f"check {name}: a fork's event can start checks of its own head only, "
-            f"{context.head.sha[:12]}, not of {sha[:12]}"
-        )
-    limit = context.loop.checks_per_delivery
-    if len(context.started) >= limit:
-        raise CheckRefused(f"check {name}: one event can start {limit} checks, and has done so")
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """The names of checks of the same head whose artifacts the thunk is given."""
+        return tuple(dict.fromkeys(label_texts(self.thunk, USES_LABEL)))
 
 
 async def is_verifiable(loop: Loop, run: Run, check_run: CheckRun) -> bool:

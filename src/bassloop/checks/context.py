@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from bassloop.access.policy import Policy
     from bassloop.access.runner_choice import RunnerChoice
+    from bassloop.checks.check_request import CheckRequest
     from bassloop.checks.loop import ActiveHead, CheckHandle, Loop
     from bassloop.deliveries.inbox import Slot
     from bassloop.github import Event, GitHubRepository, Head, Repository, User
@@ -44,6 +45,8 @@ class DeliveryContext:
         trusted: the users whose runners the policy trusts.
         not_trusted: why the policy's word for others doesn't count, a sentence each.
         started: the checks of this delivery by (name, sha), so that a hook that starts one twice gets the same.
+        starting: the checks that are being started, by (name, sha).
+        requests: what the hook asked for, by (name, sha), for trusted runners to run too.
     """
 
     loop: Loop
@@ -60,6 +63,8 @@ class DeliveryContext:
     rerun_of: str | None = None
     retryable_error: GitHubError | None = None
     started: dict[tuple[str, str], CheckHandle] = field(default_factory=dict)
+    starting: set[tuple[str, str]] = field(default_factory=set)
+    requests: dict[tuple[str, str], CheckRequest] = field(default_factory=dict)
     trusted: tuple[User, ...] = ()
     not_trusted: tuple[str, ...] = ()
 

@@ -5,8 +5,6 @@ The hook runs in a process of its own, and asks for each of these. Whatever it s
 
 from __future__ import annotations
 
-import hashlib
-import time
 from collections import deque
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,14 +13,13 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 from google.protobuf.message import DecodeError
 
-from bassloop import bass
-from bassloop.checks.check import start_check
 from bassloop.checks.check_request import CheckRefused, CheckRequest
-from bassloop.evaluator.errors import HookFailed, HookStopped, HostRefusal
+from bassloop.checks.requested_thunk import RequestedThunk, read_thunk
+from bassloop.checks.starting import start_check
+from bassloop.evaluator.errors import HostRefusal
 from bassloop.github import GitHubError, retry_after
 from bassloop.lifecycle import RunState
 from bassloop.runtimes import NoRuntime, Platform, RunFailed, Runtime, RuntimeLost
-from bassloop.store import ThunkRecord
 from bassloop.wire import bass_pb2
 
 if TYPE_CHECKING:
@@ -55,28 +52,6 @@ class Progress:
         self._size += update.ByteSize()
         while self._size > MAX_PROGRESS and len(self.updates) > 1:
             self._size -= self.updates.popleft().ByteSize()
-
-
-@dataclass(frozen=True, slots=True)
-class RequestedThunk:
-    """A thunk that a hook has sent: its bytes, and what they say."""
-
-    encoded: bytes
-    message: bass_pb2.Thunk
-    command: str
-    platform: Platform | None
-    json: str
-
-    def record(self) -> ThunkRecord:
-        """Return the thunk as the store keeps it. Its names are taken over its bytes, and nothing else."""
-        return ThunkRecord(
-            digest=bass.digest_of_encoded(self.encoded),
-            sha256=hashlib.sha256(self.encoded).hexdigest(),
-            json=self.json,
-            proto=self.encoded,
-            cmdline=self.command,
-            created_at=time.time(),
-        )
 
 
 @dataclass(eq=False)
@@ -242,21 +217,6 @@ class LoopHost:
             connect = self.context.loop.connect(self.context.choice.owner.login)
             return HostRefusal(f"{error}. The hook needs one; connect it with: {connect}")
         return HostRefusal(str(error))
-
-
-async def read_thunk(context: DeliveryContext, encoded: bytes) -> RequestedThunk:
-    """Return a thunk that a hook has sent. Raises HostRefusal if it can't be run."""
-    try:
-        described = await context.loop.evaluators.describe(encoded, context.repository.id)
-    except HookFailed as error:
-        raise HostRefusal(str(error)) from error
-    except HookStopped as error:
-        raise HostRefusal(
-            f"the thunk is too large: {error}; {error.setting} is the limit"
-        ) from error
-    platform = None if described.platform is None else Platform(*described.platform)
-    message = bass_pb2.Thunk.FromString(encoded)
-    return RequestedThunk(encoded, message, described.command, platform, described.content.decode())
 
 
 async def _bounded(

@@ -17,6 +17,7 @@ from bassloop.trust.envelope import SignedStatement
 from bassloop.trust.errors import UntrustedStatement
 from bassloop.trust.sshsig import fingerprint
 from bassloop.trust.verdict import ExpectedRun, check_signed
+from bassloop.wire.artifact_protocol import digest_of_given
 
 if TYPE_CHECKING:
     from bassloop.checks.loop import Loop
@@ -35,11 +36,13 @@ class CallObservation:
 
     Args:
         came: the digests of what came.
+        given: the names and SHA-256 of the artifacts of other checks that were sent before.
         trailers: what came after the last answer.
     """
 
     came: CallDigests = field(default_factory=CallDigests)
     trailers: dict[str, str] = field(default_factory=dict)
+    given: tuple[tuple[str, str], ...] = ()
 
 
 async def keep_statement(
@@ -60,6 +63,7 @@ async def keep_statement(
         thunk=thunk,
         log=seen.came.log.hexdigest(),
         artifacts=seen.came.artifacts.listed(),
+        given=digest_of_given(seen.given) if seen.given else None,
         passed=passed,
         key=runtime.key,
     )

@@ -32,12 +32,14 @@ class MatrixJob:
 
     Args:
         values: the combination's, by name; empty for a check without a matrix.
+        uses: those of `after` whose artifacts it uses.
     """
 
     name: str
     check: CheckDeclaration
     values: Mapping[str, str]
     after: tuple[str, ...]
+    uses: tuple[str, ...] = ()
 
     def text(self, text: str) -> str:
         """Return a text of the check with the matrix's values put in."""
@@ -55,11 +57,12 @@ def jobs(checks: Mapping[str, CheckDeclaration]) -> list[MatrixJob]:
     found = []
     for name in _needs_first(checks):
         check = checks[name]
-        after = tuple(
-            itertools.chain.from_iterable(names.get(need, [need]) for need in check.needs)
+        after, uses = (
+            tuple(itertools.chain.from_iterable(names.get(need, [need]) for need in needs))
+            for needs in (check.all_needs, check.uses)
         )
         for full, values in _combinations(name, check):
-            found.append(MatrixJob(full, check, values, after))
+            found.append(MatrixJob(full, check, values, after, uses))
             if len(found) > MAX_JOBS:
                 raise TooManyJobs(f"they are more than {MAX_JOBS} checks, all combinations counted")
     return found
@@ -70,7 +73,7 @@ def _needs_first(checks: Mapping[str, CheckDeclaration]) -> list[str]:
     order: dict[str, None] = {}
     waiting = list(checks)
     while waiting:
-        ready = [name for name in waiting if all(need in order for need in checks[name].needs)]
+        ready = [name for name in waiting if all(need in order for need in checks[name].all_needs)]
         # What needs each other in a circle is refused when it is read.
         name = ready[0] if ready else waiting[0]
         order[name] = None
@@ -142,11 +145,13 @@ def _thunk(job: MatrixJob) -> str:
 
 
 def _parts(job: MatrixJob) -> Iterator[str]:
-    """Yield what is done to each command: its reports, artifacts, caches and its variables."""
+    """Yield what is done to each command: its reports, artifacts, uses, caches and its variables."""
     if job.check.reports:
         yield f"(with-label :reports {_list([job.text(each) for each in job.check.reports])})"
     if job.check.artifacts:
         yield f"(with-label :artifacts {_list([job.text(each) for each in job.check.artifacts])})"
+    if job.uses:
+        yield f"(with-label :uses {_list(job.uses)})"
     for name, place in job.check.caches.items():
         yield f"(with-mount (cache-dir {_string(name)}) {_path(job.text(place))})"
     if pairs := list(_variables(job)):

@@ -148,6 +148,11 @@ class CheckDeclaration(_Model):
         description="Whose runners run it: its sender's, a trusted one, or both, as `[trust.checks]` says. Only the "
         "file on the default branch counts.",
     )
+    uses: list[Name] = Field(
+        default_factory=list,
+        max_length=10,
+        description="Checks that must have succeeded before, and whose artifacts it finds in `artifacts/NAME`.",
+    )
     timeout: Seconds | None = Field(None, description='At most this long: "90s", "10m", "1h 30m".')
     workdir: Text = Field(".", description="A folder of the repository to run in.")
 
@@ -156,6 +161,11 @@ class CheckDeclaration(_Model):
     def _shorthand(cls, value: object) -> object:
         """Let a command alone stand for a check."""
         return {"run": value} if isinstance(value, (str, list)) else value
+
+    @property
+    def all_needs(self) -> list[str]:
+        """The checks that must have succeeded before, in order, each once."""
+        return list(dict.fromkeys((*self.needs, *self.uses)))
 
     @property
     def commands(self) -> list[Command]:

@@ -152,11 +152,12 @@ def _inconsistencies(checks: Mapping[str, CheckDeclaration], name: str, lines: _
     """Return what each check says right, and all together wrong."""
     found = []
     for check, declared in checks.items():
-        for need in declared.needs:
+        for need in declared.all_needs:
             if need not in checks:
                 there = ", ".join(sorted(checks))
-                message = f"checks.{check}.needs: there is no check {need!r}; there are {there}"
-                found.append(_at(name, lines.line(("checks", check, "needs")), message))
+                key = "needs" if need in declared.needs else "uses"
+                message = f"checks.{check}.{key}: there is no check {need!r}; there are {there}"
+                found.append(_at(name, lines.line(("checks", check, key)), message))
     if not found and (circle := _circle(checks)):
         message = f"checks.{circle[0]}.needs: these checks need each other: {' → '.join(circle)}"
         found.append(_at(name, lines.line(("checks", circle[0], "needs")), message))
@@ -173,7 +174,7 @@ def _circle(checks: Mapping[str, CheckDeclaration]) -> list[str] | None:
     done: set[str] = set()
     for start in checks:
         path: list[str] = []
-        waiting = [(start, iter(checks[start].needs))]
+        waiting = [(start, iter(checks[start].all_needs))]
         while waiting:
             name, needs = waiting[-1]
             if name not in path:
@@ -186,5 +187,5 @@ def _circle(checks: Mapping[str, CheckDeclaration]) -> list[str] | None:
             elif need in path:
                 return [*path[path.index(need) :], need]
             else:
-                waiting.append((need, iter(checks[need].needs)))
+                waiting.append((need, iter(checks[need].all_needs)))
     return None

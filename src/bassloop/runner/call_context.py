@@ -8,10 +8,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from bassloop.wire.artifact_protocol import LIMITS_METADATA
+from bassloop.wire.artifact_protocol import LIMITS_METADATA, USES_LABEL
+from bassloop.wire.labels import label_texts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
+
+    from bassloop.wire import bass_pb2 as pb
 
 _RULE = re.compile(r"[A-Za-z0-9_.-]+/(\*|[A-Za-z0-9_.-]+)\Z")
 
@@ -60,6 +64,19 @@ class ArtifactLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class GivenArtifact:
+    """An artifact of another check, which a run is given.
+
+    Args:
+        name: its path below the folder of such artifacts.
+    """
+
+    name: str
+    sha256: str
+    file: Path
+
+
+@dataclass(frozen=True, slots=True)
 class CallContext:
     """Whom a call is for. Outputs, caches and images are never shared between contexts.
 
@@ -72,6 +89,7 @@ class CallContext:
         cached_only: run nothing, and use only outputs that are cached: somebody looks at one.
         source: where a private repository is cloned from; contexts that differ in it only are equal.
         artifact_limits: the artifacts that the loop takes; None if it takes none.
+        given: the artifacts of other checks that thunks get which say that they use some.
         images: the images that the call has used, by name, with their digests; the driver adds them.
     """
 
@@ -81,6 +99,7 @@ class CallContext:
     isolation: str = ""
     source: PrivateSource | None = field(default=None, compare=False)
     artifact_limits: ArtifactLimits | None = field(default=None, compare=False)
+    given: tuple[GivenArtifact, ...] = field(default=(), compare=False)
     images: dict[str, str] = field(default_factory=dict, compare=False)
 
     @classmethod
@@ -93,6 +112,10 @@ class CallContext:
         source = PrivateSource.from_metadata(metadata)
         limits = ArtifactLimits.from_metadata(metadata)
         return cls(repository, fork, cached_only, isolation, source, limits)
+
+    def given_to(self, thunk: pb.Thunk) -> tuple[GivenArtifact, ...]:
+        """Return the artifacts that a thunk of the call gets."""
+        return self.given if label_texts(thunk, USES_LABEL) else ()
 
     def namespaced(self, name: str) -> str:
         """Return 64 hexadecimal digits that differ for each repository, trust, isolation and name."""

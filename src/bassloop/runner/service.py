@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import structlog
 import trio
-from grpclib.const import Status
+from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError
 from h2.exceptions import StreamClosedError
 
 from bassloop.bridge import call_asyncio, call_trio
+from bassloop.concurrency import shielded
 from bassloop.runner import file_trees
 from bassloop.runner.call_context import CallContext
 from bassloop.runner.engine.command import parse_thunk
@@ -27,10 +28,18 @@ from bassloop.runner.engine.graph import describe_os_error
 from bassloop.runner.engine.thunk_driver import tar_of
 from bassloop.runner.errors import DriverError, NotCached, Unsupported
 from bassloop.runner.options import is_served
+from bassloop.runner.received_artifacts import ReceivedArtifacts
 from bassloop.runner.signing import ConnectionSigner, RunWitness
 from bassloop.wire import bass_pb2 as pb
 from bassloop.wire import progrock_pb2 as progrock
 from bassloop.wire import runtime_pb2 as rpc
+from bassloop.wire.artifact_protocol import (
+    GIVEN_METADATA,
+    NAME_METADATA,
+    PUT_METHOD,
+    RUN_METADATA,
+    SHA256_METADATA,
+)
 from bassloop.wire.runtime_grpc import RuntimeBase
 
 if TYPE_CHECKING:
@@ -42,6 +51,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 NOT_SENT = "a file has a secret of this runner in it, and secrets don't leave the runner"
+DROP_SECONDS = 10.0
 MAX_STATUS_TEXT = 4_000
 """Characters of an error status's text, which travels in a header."""
 
@@ -67,7 +77,9 @@ class RuntimeService(RuntimeBase):
         only: tuple[str, ...],
         nursery: trio.Nursery,
         signer: ConnectionSigner | None,
+        received: ReceivedArtifacts,
     ) -> None:
+        self._received = received
         self._driver = driver
         self._signer = signer
         self._only = only
@@ -87,9 +99,40 @@ class RuntimeService(RuntimeBase):
             only: the repositories that are served, ``owner/name`` or ``owner/*``; empty for all.
             signer: signs a statement of each run for a loop that asks for it.
         """
-        async with trio.open_nursery() as nursery:
-            yield cls(driver, only, nursery, signer)
+        async with driver.cache.new_output() as folder, trio.open_nursery() as nursery:
+            yield cls(driver, only, nursery, signer, ReceivedArtifacts(folder.path))
             nursery.cancel_scope.cancel()
+
+    def __mapping__(self) -> dict[str, Handler]:
+        """Return the methods: those of the original, and the one by which a loop gives artifacts."""
+        put = Handler(
+            self.put_artifact,
+            Cardinality.STREAM_UNARY,
+            rpc.ExportResponse,
+            rpc.ExportResponse,
+        )
+        return {**super().__mapping__(), PUT_METHOD: put}
+
+    async def put_artifact(self, stream: Stream[rpc.ExportResponse, rpc.ExportResponse]) -> None:
+        """Take in an artifact of another check, for the run that the loop is about to have run."""
+        metadata = _metadata(stream)
+        self._require_served(metadata)
+
+        async def chunks() -> AsyncGenerator[bytes]:
+            while (message := await call_asyncio(stream.recv_message)) is not None:
+                yield message.data
+
+        async def work(respond: Respond) -> None:
+            async with aclosing(chunks()) as pieces:
+                await self._received.receive(
+                    metadata.get(RUN_METADATA, ""),
+                    metadata.get(NAME_METADATA, ""),
+                    metadata.get(SHA256_METADATA, ""),
+                    pieces,
+                )
+            await respond(rpc.ExportResponse())
+
+        await self._do(stream, work)
 
     async def Resolve(self, stream: Stream[pb.ImageRef, pb.Thunk]) -> None:
         """Answer an image's name with a thunk of the image as it is now."""
@@ -104,6 +147,13 @@ class RuntimeService(RuntimeBase):
         """Run a thunk; answer with its progress, and in the end with a signed statement of the run."""
         thunk = await self._request(stream)
         context, metadata = _context(stream), _metadata(stream)
+        run = metadata.get(RUN_METADATA, "")
+        if GIVEN_METADATA in metadata:
+            try:
+                given = self._received.of_run(run, metadata[GIVEN_METADATA])
+            except DriverError as error:
+                raise _error(Status.FAILED_PRECONDITION, str(error)) from error
+            context = replace(context, given=given)
         witness = None
         if self._signer is not None and metadata.get("bassloop-sign") == "true":
             witness = RunWitness(thunk, metadata, context, self._driver, self._signer)
@@ -116,8 +166,12 @@ class RuntimeService(RuntimeBase):
                 if witness is not None:
                     witness.note(update)
 
-            async with self._driver.running(thunk, context, send_and_note) as output:
-                await self._driver.send_artifacts(thunk, output, context, send_and_note)
+            try:
+                async with self._driver.running(thunk, context, send_and_note) as output:
+                    await self._driver.send_artifacts(thunk, output, context, send_and_note)
+            finally:
+                with shielded(DROP_SECONDS):
+                    await self._received.drop(run)
 
         await self._do(stream, work, witness)
 
@@ -186,7 +240,15 @@ class RuntimeService(RuntimeBase):
 
     async def _request(self, stream: Stream[Any, Any]) -> Any:
         """Return the request, if the owner's rules allow it. Raises GRPCError."""
-        repository = _metadata(stream).get("bassloop-repository")
+        self._require_served(_metadata(stream))
+        request = await stream.recv_message()
+        if request is None:
+            raise GRPCError(Status.INVALID_ARGUMENT, "the call has no request")
+        return request
+
+    def _require_served(self, metadata: dict[str, str]) -> None:
+        """Raise GRPCError unless the owner's rules allow a call."""
+        repository = metadata.get("bassloop-repository")
         if not is_served(self._only, repository):
             named = repository or "a repository that is not named"
             fix = f"--only {repository or 'OWNER/REPO'} would"
@@ -194,10 +256,6 @@ class RuntimeService(RuntimeBase):
                 Status.PERMISSION_DENIED,
                 f"this runner's owner does not let it serve {named}; bassloop runner {fix}",
             )
-        request = await stream.recv_message()
-        if request is None:
-            raise GRPCError(Status.INVALID_ARGUMENT, "the call has no request")
-        return request
 
     async def _do(
         self,

@@ -17,6 +17,7 @@ from bassloop.trust.call_digests import CallDigests
 from bassloop.trust.envelope import signed_bytes
 from bassloop.trust.sshsig import SSHSignature, to_be_signed
 from bassloop.trust.statement import FAILED, PASSED, RunnerDescription, RunStatement
+from bassloop.wire.artifact_protocol import digest_of_given
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -118,6 +119,9 @@ class RunWitness:
             result=PASSED if failure is None else FAILED,
             log=self.sent.log.hexdigest(),
             artifacts=self.sent.artifacts.listed(),
+            given=digest_of_given((each.name, each.sha256) for each in self.context.given)
+            if self.context.given
+            else None,
             started_at=self.started_at,
             ended_at=time.time(),
             runner=RunnerDescription(

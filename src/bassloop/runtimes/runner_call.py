@@ -12,9 +12,10 @@ from urllib.parse import quote
 
 import asyncssh
 import trio
+from grpclib.client import StreamUnaryMethod
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 
-from bassloop.bridge import hand_over
+from bassloop.bridge import call_trio, hand_over
 from bassloop.bridge.grpc import (
     ChannelLimits,
     GRPCChannel,
@@ -22,10 +23,12 @@ from bassloop.bridge.grpc import (
     Opener,
     open_grpc_channel,
 )
+from bassloop.wire import runtime_pb2
+from bassloop.wire.artifact_protocol import PUT_METHOD
 from bassloop.wire.runtime_grpc import RuntimeStub
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from google.protobuf.message import Message
 
@@ -59,6 +62,8 @@ class RunnerCall:
     Args:
         runner: names the runner in messages.
         pick: returns what is wanted of an answer, and raises ValueError when it isn't there.
+        chunks: returns the next bytes to send, on Trio, and nothing at the end; for a call of `PUT_METHOD`,
+            which has no request.
         trailers: filled with the metadata that comes after the last answer, also of a call that failed.
         timeout: seconds until there has to be an HTTP/2 connection.
     """
@@ -69,6 +74,7 @@ class RunnerCall:
     metadata: Mapping[str, str] = field(repr=False)
     pick: Callable[[Any], Any]
     trailers: dict[str, str] = field(default_factory=dict, repr=False)
+    chunks: Callable[[], Awaitable[bytes]] | None = None
     limits: ChannelLimits = field(default_factory=ChannelLimits)
     timeout: float = 30.0
 
@@ -81,11 +87,10 @@ async def make_call(call: RunnerCall, opener: Opener, answers: trio.MemorySendCh
     channel: GRPCChannel | None = None
     try:
         async with open_grpc_channel(opener, limits=call.limits, timeout=call.timeout) as channel:
-            method = getattr(RuntimeStub(cast(Any, channel)), call.method)
-            stream = method.open(metadata=_encode_metadata(call.metadata))
+            stream = _method(call, channel).open(metadata=_encode_metadata(call.metadata))
             try:
                 async with stream:
-                    await stream.send_message(call.request, end=True)
+                    await _send(call, stream)
                     async for answer in stream:
                         await hand_over(answers, call.pick(answer))
                     await stream.recv_trailing_metadata()
@@ -98,6 +103,27 @@ async def make_call(call: RunnerCall, opener: Opener, answers: trio.MemorySendCh
     ) as error:  # a runner may answer anything: it ends the call, with an explanation
         fault = channel.fault if channel is not None else None
         raise explain(call, error, fault) from error
+
+
+def _method(call: RunnerCall, channel: GRPCChannel) -> Any:
+    if call.chunks is None:
+        return getattr(RuntimeStub(cast(Any, channel)), call.method)
+    message = runtime_pb2.ExportResponse
+    return StreamUnaryMethod(cast(Any, channel), PUT_METHOD, message, message)
+
+
+async def _send(call: RunnerCall, stream: Any) -> None:
+    """Send the request, or the stream of bytes in its place."""
+    if call.chunks is None:
+        await stream.send_message(call.request, end=True)
+        return
+    chunk = await call_trio(call.chunks)
+    while True:
+        following = await call_trio(call.chunks) if chunk else b""
+        await stream.send_message(runtime_pb2.ExportResponse(data=chunk), end=not following)
+        if not following:
+            return
+        chunk = following
 
 
 def explain(call: RunnerCall, error: Exception, fault: str | None) -> RunFailed | RuntimeLost:

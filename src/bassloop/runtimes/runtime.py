@@ -19,7 +19,7 @@ from bassloop.telemetry import spans
 from bassloop.wire import bass_pb2, progrock_pb2, runtime_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 
     from google.protobuf.message import Message
 
@@ -190,6 +190,19 @@ class Runtime:
             raise RunFailed(f"{self} answered Resolve with nothing", "MALFORMED")
         return found
 
+    async def put_artifact(
+        self, chunks: Callable[[], Awaitable[bytes]], metadata: Mapping[str, str]
+    ) -> None:
+        """Give an artifact to the runner, for a run that is about to begin. Raises RunFailed or RuntimeLost.
+
+        Args:
+            chunks: returns the next bytes, and nothing at the end.
+        """
+        request = runtime_pb2.ExportResponse()
+        async with self._call("Put", request, metadata, chunks=chunks) as answers:
+            async for _ in answers:
+                pass
+
     def lose(self, reason: str) -> None:
         """Let the calls under way, and all later ones, raise RuntimeLost with this reason."""
         self._lost = self._lost or reason
@@ -204,6 +217,7 @@ class Runtime:
         metadata: Mapping[str, str],
         *kinds: str,
         trailers: dict[str, str] | None = None,
+        chunks: Callable[[], Awaitable[bytes]] | None = None,
     ) -> AsyncGenerator[trio.MemoryReceiveChannel[Any]]:
         with spans.span(f"rpc {method}", runtime=self.id, runner=self.login) as span:
             if method == "Publish" and (why := caveat(self.kind, "publishing")) is not None:
@@ -215,6 +229,7 @@ class Runtime:
                 metadata={**metadata, **spans.headers()},
                 pick=_picking(kinds),
                 trailers={} if trailers is None else trailers,
+                chunks=chunks,
                 limits=self.limits,
                 timeout=self.answer_within,
             )

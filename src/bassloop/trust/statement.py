@@ -59,6 +59,7 @@ class RunStatement:
         log: the SHA-256 of the log, see `LogDigest`.
         images: the names of images that were used, and their digests.
         artifacts: the paths of the artifacts that were sent, and their SHA-256.
+        given: the digest of the artifacts of other checks that it was given, see `digest_of_given`.
         message: why it failed.
     """
 
@@ -74,6 +75,7 @@ class RunStatement:
     runner: RunnerDescription
     images: tuple[tuple[str, str], ...] = ()
     artifacts: tuple[tuple[str, str], ...] = ()
+    given: str | None = None
     message: str | None = None
 
     def encode(self) -> bytes:
@@ -103,6 +105,8 @@ class RunStatement:
             run["artifacts"] = [
                 {"name": path, "digest": {"sha256": sha256}} for path, sha256 in self.artifacts
             ]
+        if self.given is not None:
+            run["given"] = {"sha256": self.given}
         if self.message is not None:
             run["message"] = self.message[:MAX_TEXT]
         if len(self.images) > MAX_IMAGES:
@@ -149,6 +153,7 @@ def read_statement(payload: bytes) -> RunStatement:
             if each is not thunks[0]
         ),
         artifacts=tuple((each.name, each.digest.get("sha256", "")) for each in run.artifacts),
+        given=None if run.given is None else run.given.sha256,
         message=run.message,
     )
 
@@ -178,7 +183,7 @@ class _Descriptor(Struct, frozen=True):
     digest: _Digests
 
 
-class _Log(Struct, frozen=True):
+class _Digest(Struct, frozen=True):
     sha256: _Text
 
 
@@ -193,11 +198,12 @@ class _RunnerFacts(Struct, frozen=True, rename="camel"):
 class _Run(Struct, frozen=True, rename="camel"):
     id: _Text
     repository: _Text
-    log: _Log
+    log: _Digest
     started_on: _Text
     finished_on: _Text
     runner: _RunnerFacts
     artifacts: Annotated[tuple[_Descriptor, ...], Meta(max_length=MAX_ARTIFACTS)] = ()
+    given: _Digest | None = None
     message: _Text | None = None
 
 

@@ -25,6 +25,7 @@ class ExpectedRun:
         thunk: the SHA-256 of the thunk that was sent.
         log: the digest of the log as it came, see `LogDigest`.
         artifacts: the artifacts that came, as `ArtifactDigests.listed` returns them.
+        given: the digest of the artifacts of other checks that were sent, or None.
         passed: whether the call ended well.
         key: the public key that the runner connected with, in SSH's binary form.
     """
@@ -36,6 +37,7 @@ class ExpectedRun:
     thunk: str
     log: str
     artifacts: tuple[tuple[str, str], ...]
+    given: str | None
     passed: bool
     key: bytes
 
@@ -70,5 +72,7 @@ def _differences(statement: RunStatement, expected: ExpectedRun) -> Iterator[str
         yield "a log that differs from the one that came"
     if tuple(sorted(statement.artifacts)) != expected.artifacts:
         yield "artifacts that differ from those that came"
+    if statement.given != expected.given:
+        yield "other artifacts than it was given"
     if statement.result != (PASSED if expected.passed else FAILED):
         yield f"the outcome {statement.result}, and the run ended otherwise"

@@ -1,9 +1,17 @@
 """The protocol for artifacts: each file is the log of a step of its own, which pages don't show.
 
-A runner sends them at the end of a run, before it signs, and only to a loop that has named its limits.
+A runner sends them at the end of a run, before it signs, and only to a loop that has named its limits. A loop sends
+those that another check uses before that check's run, each in a call of its own.
 """
 
 from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 ARTIFACT_PREFIX = "bassloop:artifact:"
 """Begins the id of such a step. The file's path follows."""
@@ -21,6 +29,46 @@ MAX_ARTIFACT_PATH = 200
 """Bytes of an artifact's path."""
 
 
+USES_LABEL = "uses"
+"""The label of a thunk that names checks of the same commit whose artifacts it is given."""
+
+PUT_METHOD = "/bassloop.Artifacts/Put"
+"""The method by which a loop gives an artifact, as a stream of `ExportResponse` with its bytes."""
+
+RUN_METADATA = "bassloop-run"
+NAME_METADATA = "bassloop-artifact-name"
+SHA256_METADATA = "bassloop-artifact-sha256"
+"""What a loop says of the artifact that it gives."""
+
+GIVEN_METADATA = "bassloop-given"
+"""The names and SHA-256 of what a run is given, as a list of pairs in JSON."""
+
+GIVEN_FOLDER = "artifacts"
+"""The folder in which a command finds what it is given, each under its name."""
+
+MAX_GIVEN = 100
+"""Artifacts that one run is given."""
+
+MAX_GIVEN_NAME = 500
+
+
+def given_name(check: str, path: str) -> str:
+    """Return the name under which a check's artifact is given to another one."""
+    folder = "".join("_" if each in "/\\:," else each for each in check)
+    return f"{folder if folder.strip('.') else '_'}/{path}"
+
+
+def problem_of_given(name: str) -> str | None:
+    """Return why a command can't be given an artifact under this name, or None."""
+    return problem_of_path(name, MAX_GIVEN_NAME)
+
+
+def digest_of_given(given: Iterable[tuple[str, str]]) -> str:
+    """Return the SHA-256 of the names and SHA-256 of artifacts: of one line of JSON for each, sorted."""
+    lines = sorted(json.dumps(list(each)).encode() + b"\n" for each in given)
+    return hashlib.sha256(b"".join(lines)).hexdigest()
+
+
 def artifact_path(vertex: str) -> str | None:
     """Return the path of the artifact that a step is, or None if it is none."""
     if not vertex.startswith(ARTIFACT_PREFIX):
@@ -28,13 +76,13 @@ def artifact_path(vertex: str) -> str | None:
     return vertex.removeprefix(ARTIFACT_PREFIX)
 
 
-def problem_of_path(path: str) -> str | None:
+def problem_of_path(path: str, most: int = MAX_ARTIFACT_PATH) -> str | None:
     """Return why a path can't be an artifact's, or None.
 
     It is relative and normal, and every character can be seen: it becomes a file's name on others' machines.
     """
-    if len(path.encode(errors="replace")) > MAX_ARTIFACT_PATH:
-        return f"its path has more than {MAX_ARTIFACT_PATH} bytes"
+    if len(path.encode(errors="replace")) > most:
+        return f"its path has more than {most} bytes"
     if not path.isprintable() or "\\" in path:
         return "its path has characters that can't be in a file's name everywhere"
     if any(part in ("", ".", "..") for part in path.split("/")):

@@ -356,6 +356,7 @@ class ContainerGraph(ThunkGraph):
                 disks=settings.disks,
                 reports=report_patterns(thunk),
                 artifacts=artifact_patterns(thunk),
+                given=self.context.given_to(thunk),
             )
             if command.services:
                 launcher.network = self._services.network

@@ -17,7 +17,6 @@ import trio
 from bassloop.runner import file_trees
 from bassloop.runner.engine import layout
 from bassloop.runner.engine.command import INPUTS
-from bassloop.runner.engine.report_files import labelled_patterns
 from bassloop.runner.engine.step_progress import STDOUT, LogChunk
 from bassloop.runner.errors import DriverError
 from bassloop.wire.artifact_protocol import (
@@ -26,6 +25,7 @@ from bassloop.wire.artifact_protocol import (
     MAX_ARTIFACTS,
     problem_of_path,
 )
+from bassloop.wire.labels import label_texts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -41,7 +41,7 @@ CHUNK = 256 << 10
 
 def artifact_patterns(thunk: pb.Thunk) -> tuple[str, ...]:
     """Return the patterns of a thunk's artifacts, relative to where its command starts."""
-    return labelled_patterns(thunk, ARTIFACTS_LABEL)
+    return label_texts(thunk, ARTIFACTS_LABEL)
 
 
 def start_of(thunk: pb.Thunk) -> str:

@@ -28,6 +28,7 @@ from bassloop.runner.errors import DriverError
 from bassloop.runner.limits import is_nearly_full
 from bassloop.runner.process import GRACE_SECONDS, run_command
 from bassloop.wire import bass_pb2 as pb
+from bassloop.wire.artifact_protocol import GIVEN_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bassloop.runner.cache.output_cache import OutputCache, ThunkOutput
-    from bassloop.runner.call_context import CallContext
+    from bassloop.runner.call_context import CallContext, GivenArtifact
     from bassloop.runner.engine.command import Command
     from bassloop.runner.engine.step_progress import StepReporter
     from bassloop.runner.secrets import SecretFiles
@@ -110,6 +111,7 @@ class Execution:
         disks: folders on other disks that the command writes to.
         reports: patterns of the test reports that it leaves.
         artifacts: patterns of the files that the loop gets if it fails.
+        given: artifacts of other checks that the command finds in a folder of its work directory.
         interactive: the command has this process's terminal.
     """
 
@@ -128,6 +130,7 @@ class Execution:
     disks: tuple[Path, ...] = ()
     reports: tuple[str, ...] = ()
     artifacts: tuple[str, ...] = ()
+    given: tuple[GivenArtifact, ...] = ()
     interactive: bool = False
 
     async def run(self) -> None:
@@ -220,6 +223,8 @@ class Execution:
                 allow_host_path=self.allow_host_path,
             )
             await mounts.lay_out(self.command.mounts)
+            for each in self.given:
+                await mounts.add_file(each.file, f"{GIVEN_FOLDER}/{each.name}")
             for target in mounts.left_out:
                 note = f"the cache at {target} can't be had on this machine, so it isn't kept\n"
                 await self.step.log([LogChunk(STDERR, note.encode())])

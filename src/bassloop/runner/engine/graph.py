@@ -163,6 +163,8 @@ class ThunkGraph(ABC):
                     continue
             facts = [*self.key_prefix, sha]
             facts += sorted(map(self.call.granted.version, needed.secrets))
+            given = self.context.given_to(each)
+            facts += (f"artifact {one.name} {one.sha256}" for one in given)
             if base_of(each) is None:
                 facts += await self.image_facts(each)
             facts += (self._keys[name] for name, _ in needed.thunks)

@@ -146,6 +146,14 @@ class Mounts:
                 await self._add(mount)
         self.binds.sort(key=lambda bind: bind.target.count("/"))
 
+    async def add_file(self, source: Path, target: str) -> None:
+        """Add a copy of a file, to be mounted in the work directory. Raises DriverError, or OSError."""
+        place = self._new_copy()
+        await file_trees.copy(source, place)
+        os.utime(place, (file_trees.EPOCH, file_trees.EPOCH))
+        self.binds.append(BindMount(place, self.support.target(target), copied=True))
+        self.binds.sort(key=lambda bind: bind.target.count("/"))
+
     async def _fill_work_dir(self, source: pb.ThunkMountSource) -> None:
         """Copy a mount on the work directory itself: the command works on the copy."""
         place = self.output.files

@@ -17,6 +17,7 @@ from bassloop.runner.engine import layout
 from bassloop.runner.engine.command import INPUTS
 from bassloop.runner.engine.step_progress import CHUNK_SIZE, STDOUT, LogChunk
 from bassloop.runner.errors import DriverError
+from bassloop.wire.labels import label_texts
 from bassloop.wire.report_protocol import (
     MAX_REPORT,
     MAX_REPORTS,
@@ -26,7 +27,7 @@ from bassloop.wire.report_protocol import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from bassloop.runner.engine.step_progress import StepReporter
@@ -35,26 +36,7 @@ if TYPE_CHECKING:
 
 def report_patterns(thunk: pb.Thunk) -> tuple[str, ...]:
     """Return the patterns of a thunk's reports, relative to where its command starts."""
-    return labelled_patterns(thunk, REPORTS_LABEL)
-
-
-def labelled_patterns(thunk: pb.Thunk, label: str) -> tuple[str, ...]:
-    """Return the patterns that a label of a thunk has."""
-    labels = [each.value for each in thunk.labels if each.symbol == label]
-    return tuple(pattern for value in labels for pattern in _patterns(value))
-
-
-def _patterns(value: pb.Value) -> Iterator[str]:
-    match value.WhichOneof("value"):
-        case "string":
-            yield value.string.value
-        case "file_path":
-            yield value.file_path.path
-        case "dir_path":
-            yield value.dir_path.path
-        case "array":
-            for each in value.array.values:
-                yield from _patterns(each)
+    return label_texts(thunk, REPORTS_LABEL)
 
 
 async def send_reports(step: StepReporter, work: Path, start: str, patterns: Sequence[str]) -> None:

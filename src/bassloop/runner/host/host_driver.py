@@ -187,6 +187,7 @@ class HostGraph(ThunkGraph):
                 allow_host_path=self._driver.allow_host_path,
                 reports=report_patterns(thunk),
                 artifacts=artifact_patterns(thunk),
+                given=self.context.given_to(thunk),
             )
 
 

@@ -1,0 +1,89 @@
+"""Artifacts of one check that another one uses: found, and given to its runner before the run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bassloop.runtimes import RunFailed
+from bassloop.wire.artifact_protocol import (
+    GIVEN_METADATA,
+    MAX_GIVEN,
+    NAME_METADATA,
+    SHA256_METADATA,
+    given_name,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from bassloop.checks.loop import CheckHandle
+    from bassloop.runtimes import Runtime
+    from bassloop.store import Artifact, Store
+
+
+class NotGiven(Exception):
+    """A check can't have the artifacts that it uses. The message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class GivenFile:
+    """An artifact, and the name under which a command finds it."""
+
+    name: str
+    artifact: Artifact
+
+
+async def gather(
+    store: Store, sources: Mapping[str, CheckHandle], trusted: Collection[str] | None
+) -> list[GivenFile]:
+    """Return the artifacts of checks that succeeded. Raises NotGiven.
+
+    Args:
+        sources: the checks by the names that a hook gave them.
+        trusted: the logins whose runners have to have made them; None for anybody's.
+    """
+    logins = None if trusted is None else {login.lower() for login in trusted}
+    found: list[GivenFile] = []
+    for check, handle in sources.items():
+        maker = (handle.run.runner_login or "").lower()
+        if logins is not None and maker not in logins:
+            raise NotGiven(
+                f"it uses the artifacts of {check}, which no trusted runner has made; run {check} again"
+            )
+        artifacts = await store.artifacts.of_run(handle.run.id)
+        if not artifacts:
+            raise NotGiven(f"it uses the artifacts of {check}, which has left none")
+        if gone := [each.path for each in artifacts if not each.kept]:
+            raise NotGiven(f"the artifact {gone[0]} of {check} has expired; run {check} again")
+        found += [GivenFile(given_name(check, each.path), each) for each in artifacts]
+    if len(found) > MAX_GIVEN:
+        raise NotGiven(
+            f"it uses {len(found)} artifacts, and {MAX_GIVEN} can be given at most: let the checks keep "
+            "folders, with a slash at the end, which are one archive each"
+        )
+    return found
+
+
+async def give(
+    store: Store, runtime: Runtime, metadata: Mapping[str, str], files: Sequence[GivenFile]
+) -> dict[str, str]:
+    """Give artifacts to the runner of a run, and return what the run's call has to say of them.
+
+    Raises RunFailed and RuntimeLost.
+    """
+    if not files:
+        return {}
+    if runtime.kind != "bassloop":
+        raise RunFailed(f"{runtime} can't be given artifacts: only `bassloop runner` can")
+    for file in files:
+        about = {NAME_METADATA: file.name, SHA256_METADATA: file.artifact.sha256}
+        async with store.artifacts.reading(file.artifact) as chunks:
+
+            async def next_chunk() -> bytes:
+                return await anext(chunks, b"")
+
+            await runtime.put_artifact(next_chunk, {**metadata, **about})
+    listed = [[file.name, file.artifact.sha256] for file in files]
+    return {GIVEN_METADATA: json.dumps(listed)}

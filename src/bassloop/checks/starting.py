@@ -1,0 +1,167 @@
+"""Start checks: store them, with what they need, and run them in their delivery's nursery."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from bassloop.checks import check_output
+from bassloop.checks.check import ActiveCheck
+from bassloop.checks.check_request import CheckRefused
+from bassloop.checks.loop import CheckHandle
+from bassloop.checks.requested_thunk import earlier_request
+from bassloop.lifecycle import RunState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bassloop.access.trust_policy import RunnersOfCheck
+    from bassloop.checks.check_request import CheckRequest
+    from bassloop.checks.context import DeliveryContext
+    from bassloop.store import Run
+
+
+async def start_check(context: DeliveryContext, request: CheckRequest) -> CheckHandle:
+    """Store a check, and start running it in the delivery's nursery.
+
+    Idempotent by head, name and generation: a check that is started again by the same hook, for another
+    event of the head, or after a crash, is the same check, and runs once. Raises CheckRefused for a name
+    or head that GitHub would not accept.
+    """
+    _validate(context, request)
+    return await _start(context, request, context.policy.trust.runners_of(request.name))
+
+
+async def start_verification(
+    context: DeliveryContext, request: CheckRequest, earlier: Run
+) -> CheckHandle:
+    """Start a check once more, on a trusted runner, to confirm how an earlier run of it ended."""
+    return await _start(context, request, "trusted", earlier)
+
+
+async def _start(
+    context: DeliveryContext,
+    request: CheckRequest,
+    runners: RunnersOfCheck,
+    earlier: Run | None = None,
+) -> CheckHandle:
+    key = request.name, request.sha
+    if key in context.started:
+        return context.started[key]
+    if key in context.starting:
+        raise CheckRefused(f"check {request.name} uses artifacts of its own")
+    context.requests[key] = request
+    context.starting.add(key)
+    try:
+        sources = await _sources(context, request, trusted=runners == "trusted")
+    finally:
+        context.starting.discard(key)
+    needs = (*_needed(context, request), *sources.values())
+    loop = context.loop
+    check_run, created = await loop.store.checks.intend(
+        repository_id=context.repository.id,
+        repository=context.repository.full_name,
+        installation_id=context.event.installation_id or 0,
+        head_sha=request.sha,
+        name=request.name,
+        delivery=context.delivery,
+        rerun=context.rerun,
+        run=context.new_run(request.name, request.sha, request.record),
+        thunk=request.record,
+    )
+    run = await loop.store.runs.get(check_run.run_id)
+    assert run is not None
+    if created and context.rerun:
+        action = "rerun" if earlier is None else "asked to verify"
+        about = run.check_name if earlier is None else f"{run.check_name}, of {earlier.id}"
+        await loop.store.journals.append(run, context.sender.login, action, about)
+    if (active := loop.active_checks.get(run.id)) is not None:
+        return context.started.setdefault(key, active)
+    handle = context.started.setdefault(key, CheckHandle(run))
+    if run.state != RunState.QUEUED:
+        handle.finished.set()
+    else:
+        loop.active_checks[run.id] = handle
+        verification = None
+        if runners == "both":
+            verification = await _start_verification(context, request)
+        check = ActiveCheck(
+            context=context,
+            check_run=check_run,
+            request=request,
+            needs=needs,
+            handle=handle,
+            verify=partial(_start_verification, context, request),
+            trusted=runners == "trusted",
+            verification=verification,
+            earlier=earlier,
+            sources=sources,
+        )
+        context.nursery.start_soon(partial(check.execute, created=created))
+    return handle
+
+
+async def _start_verification(context: DeliveryContext, request: CheckRequest) -> CheckHandle:
+    """Have a trusted runner run what a check runs, as a check of its own that anybody can look at."""
+    name = check_output.verification_name(request.name)
+    return await _start(context, replace(request, name=name), "trusted")
+
+
+async def _sources(
+    context: DeliveryContext, request: CheckRequest, *, trusted: bool
+) -> dict[str, CheckHandle]:
+    """Return the checks whose artifacts a check uses, by name. Raises CheckRefused.
+
+    What is trusted uses nothing but what trusted runners make: they run those checks too.
+    """
+    sources = {}
+    for name in request.uses:
+        key = name, request.sha
+        made = context.requests.get(key) or await earlier_request(context, *key)
+        if made is None:
+            raise CheckRefused(
+                f"check {request.name} uses the artifacts of {name}, which this event has not started before it"
+            )
+        if not trusted:
+            sources[name] = await _start(context, made, context.policy.trust.runners_of(name))
+        elif context.policy.trust.runners_of(name) == "trusted":
+            sources[name] = await _start(context, made, "trusted")
+        else:
+            sources[name] = await _start_verification(context, made)
+    return sources
+
+
+def _needed(context: DeliveryContext, request: CheckRequest) -> Iterator[CheckHandle]:
+    for name in request.after:
+        handle = context.started.get((name, request.sha))
+        if handle is None:
+            raise CheckRefused(
+                f"check {request.name} needs {name}, which this event has not started before it"
+            )
+        yield handle
+
+
+def _validate(context: DeliveryContext, request: CheckRequest) -> None:
+    """Raise CheckRefused for a name or a head that GitHub would not accept, or that is not the hook's to use."""
+    name, sha = request.name, request.sha
+    if not name.strip() or len(name) > 255 or not name.isprintable():
+        raise CheckRefused(f"a check's name is 1 to 255 printable characters, not {name[:40]!r}")
+    if len(sha) != 40 or not all(char in "0123456789abcdef" for char in sha):
+        raise CheckRefused(
+            f"check {name}: a head is a commit's 40 hexadecimal digits, not {sha[:60]!r}"
+        )
+    if name in (check_output.APPROVAL, check_output.SUPERSEDED):
+        raise CheckRefused(f"a check can't be named {name}: that name is the loop's own")
+    if check_output.is_verification(name):
+        raise CheckRefused(
+            f"a check's name can't end in {check_output.VERIFICATION}: such names are the loop's own"
+        )
+    if context.choice.fork and sha != context.head.sha:
+        raise CheckRefused(
+            f"check {name}: a fork's event can start checks of its own head only, "
+            f"{context.head.sha[:12]}, not of {sha[:12]}"
+        )
+    limit = context.loop.checks_per_delivery
+    if len(context.started) >= limit:
+        raise CheckRefused(f"check {name}: one event can start {limit} checks, and has done so")

@@ -1,0 +1,142 @@
+"""Artifacts of one check, used by another one on whatever runner that runs; trusted ones of trusted ones only."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bassloop.checks.given_artifacts import NotGiven, gather
+from bassloop.checks.loop import CheckHandle
+from bassloop.store import Retention
+from tests.checks.test_actions import press
+from tests.checks.test_statements import KEY, list_keys, signing_runner
+from tests.checks.test_trusted import a_loop, said, trusted_runner
+from tests.web.site import a_site
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.repositories import MakeRepository
+    from tests.small_loop import SmallLoop
+
+HOOK = """
+(def image {:repository "alpine" :platform {:os "linux"}})
+
+(defn github-hook [event client]
+  (client:start-check
+    (with-label (with-image ($ sh -c "make") image) :artifacts ["*"])
+    "build" event:payload:check_suite:head_sha)
+  (client:start-check
+    (with-label (with-image ($ sh -c "deploy") image) :uses ["build"])
+    "it" event:payload:check_suite:head_sha))
+"""
+FILES = {"dist/a.whl": b"a wheel"}
+
+
+async def checked(its: SmallLoop, guid: str = "g") -> dict[str, Any]:
+    await its.deliver(await its.standin.payload("check_suite"), guid)
+    await its.inbox.finished(guid)
+    return its.check_run()
+
+
+async def test_a_check_is_given_the_artifacts_of_another_one(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with a_loop(make_repository, tmp_path, "", HOOK) as its:
+        list_keys(its, KEY)
+        async with signing_runner(its, leaves=FILES) as runner:
+            check = await checked(its)
+        assert check["conclusion"] == "success", said(check)
+        assert runner.given == {check["external_id"]: {"build/dist/a.whl": b"a wheel"}}
+        told = next(each for each in runner.told if each["bassloop-run"] == check["external_id"])
+        [[name, _]] = json.loads(told["bassloop-given"])
+        assert name == "build/dist/a.whl"
+        build = its.check_run("build")
+        assert f"http://loop/runs/{build['external_id']}/artifacts/dist/a.whl" in said(build)
+        record = await its.store.statements.get(check["external_id"])
+        assert record is not None
+        assert record.problem is None
+
+
+async def test_a_check_that_left_nothing_can_not_be_used(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with a_loop(make_repository, tmp_path, "", HOOK) as its:
+        list_keys(its, KEY)
+        async with signing_runner(its) as runner:
+            check = await checked(its)
+        assert check["conclusion"] == "action_required"
+        assert "which has left none" in said(check)
+        assert len(runner.told) == 1
+
+
+async def test_what_has_expired_or_is_a_contributors_is_not_given(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        await site.run("r", state="succeeded")
+        run = await site.store.runs.get("r")
+        assert run is not None
+        sources = {"build": CheckHandle(run)}
+        await site.keep("r", "dist/a", b"x", expires_at=200.0)
+        [file] = await gather(site.store, sources, None)
+        assert file.name == "build/dist/a"
+        assert await gather(site.store, sources, ["Octocat"]) == [file]
+        with pytest.raises(NotGiven, match="no trusted runner has made"):
+            await gather(site.store, sources, ["alice"])
+        await site.store.prune(Retention(), now=4e9)
+        with pytest.raises(NotGiven, match="has expired; run build again"):
+            await gather(site.store, sources, None)
+
+
+BOTH = '[trust]\nrunners = ["alice"]\n[trust.checks]\nit = "both"\n'
+TRUSTED = '[trust]\nrunners = ["alice"]\n[trust.checks]\nit = "trusted"\n'
+SPOT = '[trust]\nrunners = ["alice"]\nspot_check = 1.0\n'
+NAMED = '[trust]\nrunners = ["alice"]\n'
+
+
+@pytest.mark.parametrize("policy", [BOTH, TRUSTED, SPOT], ids=["both", "trusted", "spot check"])
+async def test_a_trusted_runner_is_given_nothing_that_a_contributor_has_made(
+    make_repository: MakeRepository, tmp_path: Path, policy: str
+) -> None:
+    async with (
+        a_loop(make_repository, tmp_path, policy, HOOK) as its,
+        signing_runner(its, leaves={"dist/a.whl": b"poison"}) as sender,
+        trusted_runner(its, leaves=FILES) as trusted,
+    ):
+        its.standin.add_user("octocat", [_line(sender)], permission="admin")
+        check = await checked(its)
+        assert check["conclusion"] == "success", said(check)
+        given = [data for files in trusted.given.values() for data in files.values()]
+        assert given == [b"a wheel"]
+        assert all(b"poison" in files.values() for files in sender.given.values())
+        assert its.check_run("build (trusted)")["conclusion"] == "success"
+
+
+async def test_a_press_has_what_is_used_made_by_a_trusted_runner_too(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with (
+        a_loop(make_repository, tmp_path, NAMED, HOOK) as its,
+        signing_runner(its, leaves={"dist/a.whl": b"poison"}) as sender,
+        trusted_runner(its, leaves=FILES) as trusted,
+    ):
+        its.standin.add_user("octocat", [_line(sender)], permission="admin")
+        await checked(its)
+        await press(its, "verify", "pressed", name="it", sender="alice")
+        assert "verified by alice" in said(its.check_run())
+        assert [list(files.values()) for files in trusted.given.values()] == [[b"a wheel"]]
+
+
+async def test_a_check_that_uses_itself_is_refused(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    hook = HOOK.replace(':uses ["build"]', ':uses ["it"]')
+    async with a_loop(make_repository, tmp_path, "", hook) as its, signing_runner(its):
+        await its.deliver(await its.standin.payload("check_suite"), "g")
+        await its.inbox.finished("g")
+        assert "uses artifacts of its own" in said(its.check_run("project.bass"))
+
+
+def _line(runtime: Any) -> str:
+    return str(runtime.by.export_public_key().decode().strip())

@@ -1,0 +1,96 @@
+"""Artifacts of other checks: taken in before a run, found by its command, and part of its cache key."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bassloop.runner.call_context import CallContext, GivenArtifact
+from bassloop.runner.errors import DriverError
+from bassloop.runner.host.host_driver import HostDriver
+from bassloop.runner.received_artifacts import MAX_RUNS, ReceivedArtifacts
+from bassloop.wire import bass_pb2 as pb
+
+from .test_host_driver import Bench, sh, text
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from pathlib import Path
+
+LOOP = CallContext("octocat/hello")
+
+
+async def pieces(data: bytes) -> AsyncGenerator[bytes]:
+    for start in range(0, len(data), 3):
+        yield data[start : start + 3]
+
+
+def sha(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+async def test_what_came_is_given_to_the_run_that_it_came_for(tmp_path: Path) -> None:
+    received = ReceivedArtifacts(tmp_path)
+    await received.receive("r", "build/a", sha(b"content"), pieces(b"content"))
+    [given] = received.of_run("r", json.dumps([["build/a", sha(b"content")]]))
+    assert given.file.read_bytes() == b"content"
+    for run, listed in (
+        ("other", [["build/a", sha(b"content")]]),
+        ("r", [["build/b", sha(b"content")]]),
+        ("r", [["build/a", sha(b"another")]]),
+    ):
+        with pytest.raises(DriverError, match="has not come"):
+            received.of_run(run, json.dumps(listed))
+    for nonsense in ("", "{", "1", "[1]", "[[1]]"):
+        with pytest.raises(DriverError):
+            received.of_run("r", nonsense)
+    await received.drop("r")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["../a", "/a", "a/../../b", "", "a//b", "a\\b", "x" * 501, "a\0"])
+async def test_no_name_leads_out_of_the_folder(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DriverError, match="can't be given"):
+        await ReceivedArtifacts(tmp_path).receive("r", name, sha(b""), pieces(b""))
+
+
+async def test_what_is_not_what_it_should_be_leaves_nothing(tmp_path: Path) -> None:
+    received = ReceivedArtifacts(tmp_path)
+    with pytest.raises(DriverError, match="isn't what the loop says"):
+        await received.receive("r", "a", sha(b"right"), pieces(b"wrong"))
+    assert list(tmp_path.iterdir()) == []
+    for number in range(MAX_RUNS + 1):
+        await received.receive(f"r{number}", "a", sha(b"x"), pieces(b"x"))
+    assert len(list(tmp_path.iterdir())) == MAX_RUNS
+
+
+def using(script: str) -> pb.Thunk:
+    value = pb.Value(array=pb.Array(values=[text("build")]))
+    return sh(script, labels=[pb.Binding(symbol="uses", value=value)])
+
+
+async def test_a_command_finds_them_and_they_are_part_of_its_key_and_not_of_its_output(
+    tmp_path: Path,
+) -> None:
+    contexts = []
+    for number, data in enumerate((b"one", b"two")):
+        file = tmp_path / str(number)
+        file.write_bytes(data)
+        given = (GivenArtifact("build (3.12)/dist/a", sha(data), file),)
+        contexts.append(replace(LOOP, given=given))
+    thunk = using("cat 'artifacts/build (3.12)/dist/a' > copy")
+    async with HostDriver.open(tmp_path / "state") as driver:
+        bench = Bench(driver)
+        for context, content in zip(contexts, ("one", "two"), strict=True):
+            output = await bench.run(thunk, context)
+            assert (output.files / "copy").read_text() == content
+            assert [each.name for each in output.files.iterdir()] == ["copy"]
+        plain = sh("ls")
+        await bench.run(plain, contexts[0])
+        assert not (await bench.run(plain, contexts[1])).files.joinpath("artifacts").exists()
+        with pytest.raises(DriverError, match="exit status"):
+            await bench.run(thunk, LOOP)
