@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 import trio
+import trio.testing
 
 from bassloop.daemon.readiness import Readiness
 from bassloop.deliveries.inbox import Inbox
@@ -15,10 +16,14 @@ from bassloop.evaluator.evaluators import Evaluators
 from bassloop.github import GitHubConfig, RetryPolicy, open_github
 from bassloop.store import StoreError, StoreFull, open_store
 from tests.github.world import KEY
+from tests.store.buckets import MemoryBucket
+from tests.store.made import step
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
     from pathlib import Path
+
+    from bassloop.store import Blobs
 
 
 def well(request: httpx.Request) -> httpx.Response:
@@ -33,13 +38,16 @@ def cut(request: httpx.Request) -> httpx.Response:
 
 @asynccontextmanager
 async def a_loop(
-    tmp_path: Path, respond: Callable[[httpx.Request], httpx.Response], app_id: int | None = 1
+    tmp_path: Path,
+    respond: Callable[[httpx.Request], httpx.Response],
+    app_id: int | None = 1,
+    blobs: Blobs | None = None,
 ) -> AsyncGenerator[Readiness]:
     """What is looked at: a store, an inbox that runs, a GitHub that responds as told."""
     config = GitHubConfig(app_id=app_id, private_key=KEY.private, retries=RetryPolicy(attempts=1))
     transport = httpx.MockTransport(respond)
     async with (
-        open_store(tmp_path / "loop.db", tmp_path / "blobs") as store,
+        open_store(tmp_path / "loop.db", blobs or tmp_path / "blobs") as store,
         open_github(config, transport=transport) as github,
         trio.open_nursery() as nursery,
     ):
@@ -101,6 +109,30 @@ async def test_blobs_that_can_not_be_written_are_a_store_that_can_not(tmp_path: 
     async with a_loop(tmp_path, well) as readiness:
         (tmp_path / "blobs").write_text("in the way")
         assert list(await not_ready(readiness)) == ["store"]
+
+
+async def test_a_bucket_that_is_lost_is_told_and_found_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bassloop.daemon.readiness.KEPT_SECONDS", 0.0)
+    monkeypatch.setattr("bassloop.daemon.readiness.FAILING_SECONDS", 0.0)
+    bucket = MemoryBucket(tmp_path / "blobs")
+    async with a_loop(tmp_path, well, blobs=bucket) as readiness:
+        assert await not_ready(readiness) == {}
+        bucket.down = True
+        where = await step(readiness.store)
+        log = await readiness.store.logs.open(*where)
+        await log.append(b"one\n", None, 1, 1.0)
+        await log.close()
+        assert await trio.to_thread.run_sync(bucket.failed.wait, 30.0)
+        why = await not_ready(readiness)
+        assert list(why) == ["bucket"]
+        assert "of logs wait on this machine's disk" in why["bucket"]
+        bucket.down = False
+        assert await trio.to_thread.run_sync(bucket.created.wait, 30.0)
+        while await not_ready(readiness):  # until the shipper has noticed, too
+            await trio.testing.wait_all_tasks_blocked()
+    assert len(bucket.objects) == 1
 
 
 async def test_a_github_out_of_reach_is_told_and_asked_again(

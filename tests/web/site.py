@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from quart_trio import QuartTrio
 
     from bassloop.github import OAuth
+    from bassloop.store import Blobs
     from bassloop.web.auth.web_sessions import Visitor
 
 Disconnected: type[Exception] = (
@@ -229,8 +230,10 @@ class Site:
 
 
 @asynccontextmanager
-async def a_site(tmp_path: Path, oauth: OAuth | None = None) -> AsyncGenerator[Site]:
-    async with open_store(tmp_path / "loop.db", tmp_path / "blobs") as store:
+async def a_site(
+    tmp_path: Path, oauth: OAuth | None = None, blobs: Blobs | None = None
+) -> AsyncGenerator[Site]:
+    async with open_store(tmp_path / "loop.db", blobs or tmp_path / "blobs") as store:
         connected: list[Any] = []
         inbox, tail, permissions = FakeInbox(), Tail(), FakePermissions()
         context = WebContext(
