@@ -118,7 +118,7 @@ def test_a_backup_is_restored_to_an_empty_database_on_a_server(
     data.location = postgresql.create(empty=True)
     monkeypatch.setenv("DATABASE_URL", data.location)
     said = data.command("check")
-    assert f"there is no database {find_database(data.location)}; is DATABASE_URL" in said.output
+    assert f"there is no database {find_database(data.location)}, so no loop" in said.output
     said = data.command("restore", str(tmp_path / "to"), "--overwrite")
     assert said.output.startswith(f"moved aside: {data.folder / 'blobs'}.before-")
     assert f"restored to {find_database(data.location)}" in said.output

@@ -29,6 +29,7 @@ def backup(folder: Path, data_dir: Path | None) -> None:
     Example:
       bassloop backup /srv/backup/bass-loop
     """
+    from bassloop.cli.progress import show_progress
     from bassloop.store import StoreError, find_blobs, find_database
     from bassloop.store.maintenance.backup import back_up
 
@@ -36,7 +37,8 @@ def backup(folder: Path, data_dir: Path | None) -> None:
     with report_errors(StoreError):
         database = find_database(settings.database)
         blobs = find_blobs(settings)
-        made = back_up(database, blobs, folder, now=time.time())
+        with show_progress() as progress:
+            made = back_up(database, blobs, folder, now=time.time(), progress=progress)
     click.echo(
         f"backed up {made.runs} runs, {format_size(made.bytes)} ({format_size(made.copied)} copied)"
     )
@@ -60,6 +62,7 @@ def restore(folder: Path, overwrite: bool, data_dir: Path | None) -> None:
     Example:
       bassloop restore /srv/backup/bass-loop
     """
+    from bassloop.cli.progress import show_progress
     from bassloop.store import StoreError, find_blobs, find_database
     from bassloop.store.maintenance.backup import restore as restore_backup
 
@@ -67,7 +70,10 @@ def restore(folder: Path, overwrite: bool, data_dir: Path | None) -> None:
     with report_errors(StoreError):
         database = find_database(settings.database)
         blobs = find_blobs(settings)
-        moved = restore_backup(folder, database, blobs, overwrite=overwrite, now=time.time())
+        with show_progress() as progress:
+            moved = restore_backup(
+                folder, database, blobs, overwrite=overwrite, now=time.time(), progress=progress
+            )
     for path in moved:
         click.echo(f"moved aside: {path}")
     click.echo(f"restored to {database} and {blobs}")

@@ -13,6 +13,8 @@ from bassloop.cli.options import data_dir_option, read_settings
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from bassloop.store.maintenance.integrity import Defect
+
 
 @click.command()
 @click.option("--repair", is_flag=True, help="Repair what can be repaired, and list what is lost.")
@@ -28,6 +30,7 @@ def check(repair: bool, data_dir: Path | None) -> None:
     Example:
       bassloop check --repair
     """
+    from bassloop.cli.progress import show_progress
     from bassloop.store import StoreError, find_blobs, find_database
     from bassloop.store.maintenance.integrity import check_store
     from bassloop.store.maintenance.repair import repair_store
@@ -35,21 +38,26 @@ def check(repair: bool, data_dir: Path | None) -> None:
     from bassloop.tools.local_store import check_database
 
     settings = read_settings(data_dir=data_dir)
-    unrepaired = found = 0
     with report_errors(StoreError, DaemonError):
         check_database(settings)
         database = find_database(settings.database)
         blobs = find_blobs(settings)
-        defects = (
-            repair_store(database, blobs, now=time.time())
-            if repair
-            else check_store(database, blobs, in_use=database.is_served())
-        )
-        for defect in defects:
-            found += 1
-            unrepaired += defect.repaired is None
-            click.echo(f"{defect.what}{f': {defect.repaired}' if defect.repaired else ''}")
+        defects: list[Defect] = []
+        try:
+            with show_progress() as progress:
+                found = (
+                    repair_store(database, blobs, now=time.time(), progress=progress)
+                    if repair
+                    else check_store(
+                        database, blobs, in_use=database.is_served(), progress=progress
+                    )
+                )
+                defects.extend(found)
+        finally:  # what was repaired is told also if the rest can't be
+            for each in defects:
+                click.echo(f"{each.what}{f': {each.repaired}' if each.repaired else ''}")
+    unrepaired = sum(each.repaired is None for each in defects)
     if unrepaired:
         hint = "" if repair else " (bassloop check --repair repairs what can be repaired)"
         raise click.ClickException(f"wrong: {unrepaired}{hint}")
-    click.echo("all is well" if not found else f"repaired {found}; all is well now")
+    click.echo("all is well" if not defects else f"repaired {len(defects)}; all is well now")

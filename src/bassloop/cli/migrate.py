@@ -58,11 +58,13 @@ def migrate(urls: tuple[str, ...], data_dir: Path | None) -> None:
 
 
 def _copy_rows(settings: Settings, url: str) -> None:
+    from bassloop.cli.progress import show_progress
     from bassloop.store import find_database
     from bassloop.store.maintenance.transfer import copy_store
 
     source, target = find_database(settings.database), find_database(url)
-    with target.ownership():
+    with target.ownership(), show_progress() as progress:
+        progress("copying rows", 0, 0)
         copied = copy_store(source, target)
     for table, count in copied.items():
         if count:
@@ -72,14 +74,17 @@ def _copy_rows(settings: Settings, url: str) -> None:
 
 
 def _move_blobs(settings: Settings, url: str) -> None:
+    from bassloop.cli.progress import show_progress
     from bassloop.store import find_blobs, find_database
     from bassloop.store.maintenance.move_blobs import move_blobs
 
     blobs = find_blobs(settings.model_copy(update={"blobs_url": url}))
     count = size = 0
-    for moved in move_blobs(find_database(settings.database), blobs):
-        count += 1
-        size += moved.bytes
+    with show_progress() as progress:
+        for moved in move_blobs(find_database(settings.database), blobs):
+            count += 1
+            size += moved.bytes
+            progress("moving logs and artifacts", count, 0)
     click.echo(
         f"moved {count:,} logs and artifacts, {format_size(size)}, to {blobs}; now set BLOBS_URL to it"
     )

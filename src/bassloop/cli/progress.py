@@ -12,20 +12,16 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from rich import progress
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
+from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from rich.status import Status
+
+    from bassloop.store.progress import Progress
 
 LINE_SECONDS = 10.0
 """The time between two lines where there is no bar."""
@@ -53,42 +49,57 @@ def show_status(console: Console, text: str) -> Iterator[Status | None]:
 
 
 @contextmanager
-def show_progress(what: str, of: str) -> Iterator[Callable[[int, int], None]]:
-    """Show how far something is. Yields a function to call with what is done, and how much there is.
+def show_progress() -> Iterator[Progress]:
+    """Show how far something is, on standard error. Print nothing else meanwhile.
 
-    Args:
-        what: what is done, such as `backing up`.
-        of: what is counted, such as `logs`.
+    Yields a function to call with what is done, how many of it are done, and how many there are, or 0.
     """
     console = Console(stderr=True, highlight=False)
     if not is_live(console):
-        yield _Lines(console, what, of)
+        yield _ProgressLines(console)
         return
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(of),
+        TextColumn("{task.fields[count]}"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(what, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+    # Standard output may be a file while standard error is a terminal.
+    shown = progress.Progress(
+        *columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False
+    )
+    with shown:
+        task = shown.add_task("", total=None, count="")
+
+        def update(what: str, done: int, total: int) -> None:
+            shown.update(
+                task,
+                description=what,
+                completed=done,
+                total=total or None,
+                count=_count(done, total),
+            )
+
+        yield update
 
 
-class _Lines:
+class _ProgressLines:
     """Prints a line of progress now and then."""
 
-    def __init__(self, console: Console, what: str, of: str) -> None:
+    def __init__(self, console: Console) -> None:
         self._console = console
-        self._what = what
-        self._of = of
         self._next = time.monotonic() + LINE_SECONDS
 
-    def __call__(self, done: int, total: int) -> None:
-        """Note how much is done of how much."""
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Note what is done, and how many of it."""
         now = time.monotonic()
         if now >= self._next:
             self._next = now + LINE_SECONDS
-            self._console.print(f"{self._what}: {done} of {total} {self._of}", soft_wrap=True)
+            self._console.print(f"{what} {_count(done, total)}".rstrip(), soft_wrap=True)
+
+
+def _count(done: int, total: int) -> str:
+    if total:
+        return f"{done:,}/{total:,}"
+    return f"{done:,}" if done else ""

@@ -48,6 +48,7 @@ def prune(
     """
     import trio
 
+    from bassloop.cli.progress import show_progress
     from bassloop.daemon.wiring import retention
     from bassloop.store import Bounds, Retention, StoreError
     from bassloop.tools.local_daemon import DaemonError
@@ -64,11 +65,11 @@ def prune(
             "nothing says what to remove: give --older-than or --keep-bytes, or set KEEP_SECONDS, "
             "KEEP_BYTES or KEEP_REPOSITORIES"
         )
-    with report_errors(StoreError, DaemonError):
+    with report_errors(StoreError, DaemonError), show_progress() as progress:
         pruned = trio.run(
             use_store,
             settings,
-            lambda store: store.prune(wanted, now=time.time(), dry_run=dry_run),
+            lambda store: store.prune(wanted, now=time.time(), dry_run=dry_run, progress=progress),
         )
     if dry_run:
         click.echo(

@@ -27,6 +27,7 @@ from bassloop.store.logs.log_writer import MAX_WAITING_BYTES, LogQueue
 from bassloop.store.logs.logs import Logs
 from bassloop.store.logs.shipper import Shipper
 from bassloop.store.maintenance.prune import prune
+from bassloop.store.progress import Progress, ignore_progress
 from bassloop.store.records import Figures
 from bassloop.store.runs import Runs, Thunks
 from bassloop.store.runtimes import Runtimes
@@ -246,10 +247,17 @@ class Store(Subject):
         now: float,
         steady: bool = True,
         dry_run: bool = False,
+        progress: Progress = ignore_progress,
     ) -> PruneReport:
         """Remove the runs that `retention` doesn't keep. See `maintenance.prune.prune`."""
         return await prune(
-            self._engine, self._blobs, retention, now=now, steady=steady, dry_run=dry_run
+            self._engine,
+            self._blobs,
+            retention,
+            now=now,
+            steady=steady,
+            dry_run=dry_run,
+            progress=progress,
         )
 
 

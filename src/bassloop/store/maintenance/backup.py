@@ -18,6 +18,7 @@ renaming; then what it doesn't name is removed.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -43,6 +44,7 @@ from bassloop.store.maintenance.integrity import verify_backup
 from bassloop.store.maintenance.maintenance_lock import maintenance_lock
 from bassloop.store.maintenance.move_blobs import move_blobs
 from bassloop.store.maintenance.transfer import check_empty, copy_store
+from bassloop.store.progress import Progress, ignore_progress
 
 if TYPE_CHECKING:
     from bassloop.store.blobs import BlobReader, Blobs
@@ -77,7 +79,14 @@ class BackupReport:
     lost: int
 
 
-def back_up(database: Database, blobs: Blobs, to: Path, *, now: float) -> BackupReport:
+def back_up(
+    database: Database,
+    blobs: Blobs,
+    to: Path,
+    *,
+    now: float,
+    progress: Progress = ignore_progress,
+) -> BackupReport:
     """Copy a store into the folder `to`, which is new, empty, or an earlier backup.
 
     Raises BackupError if it is something else, StoreBusy while the store is being pruned, and
@@ -91,6 +100,7 @@ def back_up(database: Database, blobs: Blobs, to: Path, *, now: float) -> Backup
         (to / BLOBS).mkdir(parents=True, exist_ok=True)
         about.touch()
         fresh = to / f"{DATABASE}.new"
+        progress("copying the database", 0, 0)
         _copy_database(database, fresh)
         with open_read_only(fresh, at_rest=True) as copy:
             logs = copy.execute(
@@ -102,7 +112,8 @@ def back_up(database: Database, blobs: Blobs, to: Path, *, now: float) -> Backup
             ).fetchall()
         copied = lost = 0
         copies = FileBlobs(to / BLOBS)
-        for row in logs:
+        for done, row in enumerate(logs):
+            progress("copying logs", done, len(logs))
             size = _copy_log(
                 find_log(blobs, row["run_id"], row["id"]),
                 LogFiles.of(copies.folder, row["run_id"], row["id"]),
@@ -110,10 +121,12 @@ def back_up(database: Database, blobs: Blobs, to: Path, *, now: float) -> Backup
             )
             copied += size or 0
             lost += bool(row["raw_bytes"]) and size is None
-        for row in artifacts:
+        for done, row in enumerate(artifacts):
+            progress("copying artifacts", done, len(artifacts))
             name = artifact_name(row["run_id"], row["sha256"])
             copied += _copy_artifact(blobs, name, copies.folder / name)
             lost += not (copies.folder / name).exists()
+        progress("writing to the disk", 0, 0)
         os.sync()  # all at once: syncing each file takes ten times as long
         fresh.replace(to / DATABASE)
         sizes = log_sizes(copies)
@@ -183,7 +196,13 @@ def _copy_blob(reader: BlobReader, to: Path) -> int:
 
 
 def restore(
-    backup: Path, database: Database, blobs: Blobs, *, overwrite: bool = False, now: float
+    backup: Path,
+    database: Database,
+    blobs: Blobs,
+    *,
+    overwrite: bool = False,
+    now: float,
+    progress: Progress = ignore_progress,
 ) -> list[Path]:
     """Make the store in these places what the backup is.
 
@@ -205,26 +224,29 @@ def restore(
         )
     if blobs.bucket is not None and next(iter(blobs.bucket.list("")), None) is not None:
         raise BackupError(f"{blobs} is not empty: name another prefix in BLOBS_URL")
-    wrong = [each.what for each in verify_backup(backup / DATABASE, backup / BLOBS)]
+    wrong = [each.what for each in verify_backup(backup / DATABASE, backup / BLOBS, progress)]
     if wrong:
         raise BackupError(f"the backup in {backup} is not whole: {'; '.join(wrong[:5])}")
     with os_errors(blobs.folder):
         blobs.folder.parent.mkdir(parents=True, exist_ok=True)
         if path is None:
-            moved = _restore_rows(backup, database, blobs.folder, now)
+            moved = _restore_rows(backup, database, blobs.folder, now, progress)
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
             with ownership(path):
-                moved = _replace_store(backup, path, blobs.folder, now)
+                moved = _replace_store(backup, path, blobs.folder, now, progress)
         if blobs.bucket is not None:
-            for _ in move_blobs(database, blobs):
-                pass
+            for done, _ in enumerate(move_blobs(database, blobs)):
+                progress("filling the bucket", done, 0)
         return moved
 
 
-def _restore_rows(backup: Path, database: Database, blobs: Path, now: float) -> list[Path]:
+def _restore_rows(
+    backup: Path, database: Database, blobs: Path, now: float, progress: Progress
+) -> list[Path]:
     """Copy a backup's logs, and then its rows, all at once: until then, the database is empty."""
-    fresh_blobs = _copy_blobs(backup, blobs)
+    fresh_blobs = _copy_blobs(backup, blobs, progress)
+    progress("copying the database", 0, 0)
     with tempfile.TemporaryDirectory(dir=blobs.parent) as folder:
         copy = SQLiteDatabase(Path(folder) / DATABASE, "OFF")
         shutil.copyfile(backup / DATABASE, copy.path)
@@ -238,15 +260,26 @@ def _restore_rows(backup: Path, database: Database, blobs: Path, now: float) -> 
     return moved
 
 
-def _copy_blobs(backup: Path, blobs: Path) -> Path:
+def _copy_blobs(backup: Path, blobs: Path, progress: Progress) -> Path:
     fresh = blobs.with_name(f"{blobs.name}.copy")
     shutil.rmtree(fresh, ignore_errors=True)
-    shutil.copytree(backup / BLOBS, fresh)
+    total = sum(len(names) for _, _, names in os.walk(backup / BLOBS))
+    done = itertools.count()
+
+    def copy(source: str, target: str) -> None:
+        progress("copying files", next(done), total)
+        shutil.copy2(source, target)
+
+    shutil.copytree(backup / BLOBS, fresh, copy_function=copy)
     return fresh
 
 
-def _replace_store(backup: Path, database: Path, blobs: Path, now: float) -> list[Path]:
-    fresh, fresh_blobs = database.with_name(f"{database.name}.copy"), _copy_blobs(backup, blobs)
+def _replace_store(
+    backup: Path, database: Path, blobs: Path, now: float, progress: Progress
+) -> list[Path]:
+    fresh = database.with_name(f"{database.name}.copy")
+    fresh_blobs = _copy_blobs(backup, blobs, progress)
+    progress("copying the database", 0, 0)
     shutil.copyfile(backup / DATABASE, fresh)
     os.sync()
     fresh = fresh.rename(restore_marker(database))  # until this is in place, no daemon starts

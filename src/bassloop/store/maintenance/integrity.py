@@ -26,6 +26,7 @@ from bassloop.store.logs.log_files import (
 )
 from bassloop.store.logs.log_objects import chunk_name, chunk_size, end_name, read_end
 from bassloop.store.logs.log_places import LOGS, log_sizes, places, remove_logs
+from bassloop.store.progress import Progress, ignore_progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,13 +54,17 @@ class DatabaseDamaged(StoreUnusable):
     """The engine can't read all of the database: only salvaging helps."""
 
 
-def check_store(database: Database, blobs: Blobs, *, in_use: bool) -> Iterator[Defect]:
+def check_store(
+    database: Database, blobs: Blobs, *, in_use: bool, progress: Progress = ignore_progress
+) -> Iterator[Defect]:
     """Find what is wrong with a store, and change nothing. Raises as `check` does."""
     with database.inspect() as connection:
-        yield from check(database, connection, blobs, in_use=in_use)
+        yield from check(database, connection, blobs, in_use=in_use, progress=progress)
 
 
-def verify_backup(database: Path, blobs: Path) -> Iterator[Defect]:
+def verify_backup(
+    database: Path, blobs: Path, progress: Progress = ignore_progress
+) -> Iterator[Defect]:
     """Find what is wrong with a backup. Raises as `check` does.
 
     Logs that were open when it was made may be incomplete, and there may be logs of a later backup
@@ -67,7 +72,12 @@ def verify_backup(database: Path, blobs: Path) -> Iterator[Defect]:
     """
     with open_read_only(database, at_rest=True) as connection:
         yield from check(
-            SQLiteDatabase(database), connection, FileBlobs(blobs), in_use=True, strays=False
+            SQLiteDatabase(database),
+            connection,
+            FileBlobs(blobs),
+            in_use=True,
+            strays=False,
+            progress=progress,
         )
 
 
@@ -79,6 +89,7 @@ def check(
     repair: bool = False,
     in_use: bool = False,
     strays: bool = True,
+    progress: Progress = ignore_progress,
 ) -> Iterator[Defect]:
     """Find what is wrong with a store, one defect after the other.
 
@@ -90,12 +101,13 @@ def check(
         in_use: a daemon uses the store; leave out what it is writing or pruning.
         strays: look for files that belong to no row.
     """
+    progress("verifying the database", 0, 0)
     if problems := database.damage(db):
         raise DatabaseDamaged("the database is damaged: " + "; ".join(problems))
     yield from _check_references(database, db, repair)
     # What was changed can't be known, so a journal isn't repaired.
     yield from map(Defect, find_broken_links(db))
-    yield from _check_logs(db, blobs, repair, in_use)
+    yield from _check_logs(db, blobs, repair, in_use, progress)
     yield from _check_artifacts(db, blobs, repair)
     if strays:
         yield from _check_strays(db, blobs, repair, in_use)
@@ -117,14 +129,17 @@ def _check_references(database: Database, db: Connection, repair: bool) -> Itera
             return
 
 
-def _check_logs(db: Connection, blobs: Blobs, repair: bool, in_use: bool) -> Iterator[Defect]:
+def _check_logs(
+    db: Connection, blobs: Blobs, repair: bool, in_use: bool, progress: Progress
+) -> Iterator[Defect]:
     rows = db.execute(
         "SELECT run_id, id, log_state, raw_bytes, lines FROM vertexes WHERE log_state != 'none'"
     ).fetchall()
     stored: dict[str, int] = {}
     if blobs.bucket is not None:
         stored = {each.name: each.size for each in blobs.bucket.list(LOGS)}
-    for row in rows:
+    for done, row in enumerate(rows):
+        progress("verifying logs", done, len(rows))
         files = LogFiles.of(blobs.folder, row["run_id"], row["id"])
         state = row["log_state"]
         name = f"log {row['id']} of run {row['run_id']}"

@@ -16,6 +16,7 @@ from bassloop.store.errors import os_errors
 from bassloop.store.logs.log_places import log_sizes, remove_logs
 from bassloop.store.maintenance.maintenance_lock import maintenance_lock
 from bassloop.store.maintenance.retention import StoredRun, select_expired
+from bassloop.store.progress import Progress, ignore_progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -67,6 +68,7 @@ async def prune(
     now: float,
     steady: bool = True,
     dry_run: bool = False,
+    progress: Progress = ignore_progress,
 ) -> PruneReport:
     """Remove what `retention` doesn't keep.
 
@@ -83,6 +85,7 @@ async def prune(
     """
     with os_errors(blobs.folder), contextlib.ExitStack() as stack:
         await trio.to_thread.run_sync(stack.enter_context, maintenance_lock(blobs.folder))
+        progress("measuring logs", 0, 0)
         sizes = await trio.to_thread.run_sync(log_sizes, blobs)
         runs = await engine.read(lambda db: _stored_runs(db, sizes))
         expired = await trio.to_thread.run_sync(select_expired, runs, retention, now)
@@ -90,6 +93,7 @@ async def prune(
             return PruneReport(len(expired), 0, 0, 0, sum(run.bytes for run in expired))
         removed = 0
         for start in range(0, len(expired), _RUNS_AT_ONCE):
+            progress("removing runs", start, len(expired))
             ids = [run.id for run in expired[start : start + _RUNS_AT_ONCE]]
             removed += await engine.write(partial(_remove_runs, ids=ids))
         before = _delivery_horizon(runs, expired, retention, now)
@@ -98,7 +102,8 @@ async def prune(
         thunks = await _remove_all(engine, _remove_thunks)
         await _remove_all(engine, _remove_tests)
         gone = await engine.read(lambda db: _without_run(db, sizes))
-        for run_id in gone:
+        for done, run_id in enumerate(gone):
+            progress("removing logs", done, len(gone))
             await trio.to_thread.run_sync(remove_logs, blobs, run_id)
         if steady:
             await _remove_all(engine, partial(expire, now=now, limit=_ROWS_AT_ONCE))

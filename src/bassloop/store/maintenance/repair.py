@@ -11,6 +11,7 @@ from bassloop.store.engines.sqlite import SQLiteDatabase, connect, prepare
 from bassloop.store.errors import StoreError, StoreUnusable
 from bassloop.store.maintenance.integrity import DatabaseDamaged, Defect, check
 from bassloop.store.maintenance.maintenance_lock import maintenance_lock
+from bassloop.store.progress import Progress, ignore_progress
 from bassloop.store.schema import TEMPORARY_TABLES
 
 if TYPE_CHECKING:
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from bassloop.store.database import Database
 
 
-def repair_store(database: Database, blobs: Blobs, *, now: float) -> Iterator[Defect]:
+def repair_store(
+    database: Database, blobs: Blobs, *, now: float, progress: Progress = ignore_progress
+) -> Iterator[Defect]:
     """Find what is wrong with a store that nobody uses, and repair what can be repaired.
 
     A damaged file of SQLite's is moved aside, and replaced by what can still be read of it. Raises
@@ -28,18 +31,18 @@ def repair_store(database: Database, blobs: Blobs, *, now: float) -> Iterator[De
     """
     with database.ownership(), maintenance_lock(blobs.folder):
         try:
-            yield from _repair(database, blobs)
+            yield from _repair(database, blobs, progress)
         except DatabaseDamaged as error:
             if not isinstance(database, SQLiteDatabase):
                 raise
             yield _replace_database(database.path, str(error), now)
-            yield from _repair(database, blobs)
+            yield from _repair(database, blobs, progress)
 
 
-def _repair(database: Database, blobs: Blobs) -> Iterator[Defect]:
+def _repair(database: Database, blobs: Blobs, progress: Progress) -> Iterator[Defect]:
     try:
         with contextlib.closing(database.connect()) as connection:
-            yield from check(database, connection, blobs, repair=True)
+            yield from check(database, connection, blobs, repair=True, progress=progress)
     except database.errors as error:
         translated = database.translate(error)
         if isinstance(translated, StoreUnusable) and "damaged" in str(translated):

@@ -1,0 +1,87 @@
+"""Progress of long work: a bar on a terminal that is gone afterwards, and lines elsewhere."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+from rich.console import Console
+
+from bassloop.cli import progress
+from tests.cli.test_keep import Data
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Data:
+    monkeypatch.setenv("BASSLOOP_SETTINGS", str(tmp_path / "none.env"))
+    return Data(tmp_path / "data", tmp_path / "data" / "loop.db")
+
+
+def console(monkeypatch: pytest.MonkeyPatch, *, terminal: bool) -> io.StringIO:
+    """Make consoles write to a text, which is a terminal or isn't."""
+    text = io.StringIO()
+    monkeypatch.setattr(
+        progress,
+        "Console",
+        lambda **options: Console(
+            file=text, width=100, force_terminal=terminal, highlight=options["highlight"]
+        ),
+    )
+    return text
+
+
+def test_long_commands_say_how_far_they_are(
+    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = console(monkeypatch, terminal=False)
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
+    trio.run(data.make)
+    steps = {
+        ("backup", str(tmp_path / "copy")): ["copying the database", "copying logs 1/2"],
+        ("check",): ["verifying the database", "verifying logs 1/2"],
+        ("prune", "--older-than", "30d"): ["removing runs 0/1", "removing logs 0/1"],
+        ("restore", str(tmp_path / "copy"), "--overwrite"): ["copying files 1/"],
+    }
+    for words, expected in steps.items():
+        text.truncate(0)
+        done = data.command(*words)
+        assert done.exit_code == 0, done.output
+        assert all(line in text.getvalue() for line in expected), text.getvalue()
+        assert not any(line in done.stdout for line in expected)
+
+
+def test_quick_commands_print_no_progress(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = console(monkeypatch, terminal=False)
+    trio.run(data.make)
+    assert data.command("check").stdout == "all is well\n"
+    assert text.getvalue() == ""
+
+
+@pytest.mark.parametrize(
+    ("environment", "live"),
+    [
+        ({"TERM": "xterm"}, True),
+        ({"TERM": "xterm", "NO_COLOR": "1"}, True),
+        ({"TERM": "dumb"}, False),
+        ({"TERM": "xterm", "CI": "true"}, False),
+    ],
+)
+def test_a_bar_is_only_drawn_where_it_can_be_redrawn(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], live: bool
+) -> None:
+    for name in ("CI", "NO_COLOR", "TERM"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    text = console(monkeypatch, terminal=True)
+    with progress.show_progress() as show:
+        show("copying logs", 1, 2)
+    assert ("copying logs" in text.getvalue()) == live
+    assert ("\x1b[" in text.getvalue()) == live
+    if "NO_COLOR" in environment:
+        assert "\x1b[3" not in text.getvalue()
