@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bassloop.store import error_lines
+
 from .site import HOSTILE, a_site
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
 HERE = "/repositories/octocat/hello"
 
@@ -55,3 +59,25 @@ async def test_errors_of_private_runs_are_for_readers(tmp_path: Path) -> None:
         reader = await site.signed_in(7, "hubot", r2="read")
         answer = await site.get(f"{HERE}/errors", **reader)
         assert "hushed" in await answer.get_data(as_text=True)
+
+
+async def test_a_search_says_how_far_it_got_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(error_lines, "MAX_RUNS_SEARCHED", 2)
+    async with a_site(tmp_path) as site:
+        for run_id in ("one", "two", "three"):
+            await site.run(run_id)
+        await site.run("hidden", public=False)
+        await site.store.error_lines.put("one", ["of old"])
+        found = await site.json(f"{HERE}/errors?q=old")
+        assert (found["errors"], found["searched"], found["next"]) == ([], 2, "two")
+        page = await site.text(f"{HERE}/errors?q=old")
+        assert "of 2 runs" in page
+        assert f'href="{HERE}/errors?q=old&amp;before=two"' in page
+        found = await site.json(f"{HERE}/errors?q=old&before=two")
+        assert [each["text"] for each in found["errors"]] == ["of old"]
+        assert (found["searched"], found["next"]) == (1, None)
+        for unknown in ("hidden", "none"):
+            found = await site.json(f"{HERE}/errors?q=old&before={unknown}")
+            assert (found["errors"], found["searched"], found["next"]) == ([], 0, None)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bassloop.store.engine import Subject, page_size, reads, writes
 from bassloop.store.errors import NotStored
-from bassloop.store.records import RepeatedError
+from bassloop.store.records import ErrorSearch, RepeatedError
 from bassloop.store.runs import READABLE
 
 if TYPE_CHECKING:
@@ -22,12 +22,13 @@ MAX_LINE = 500
 MAX_BRANCHES = 10
 
 MAX_RUNS_SEARCHED, MAX_RUNS_LISTED = 20_000, 1_000
-"""The newest runs of a repository that are searched for a text, or listed without one."""
+"""Runs of a repository that are searched for a text, or listed without one, at a time."""
+
+_SEARCHED = f"r.repository = :repository COLLATE NOCASE AND {READABLE}"
 
 _MATCHING = (
-    "FROM runs r JOIN error_lines e ON e.run = r.seq WHERE r.seq IN ("
-    "SELECT seq FROM runs WHERE repository = :repository COLLATE NOCASE ORDER BY seq DESC LIMIT :runs) "
-    f"AND {READABLE} AND e.folded LIKE :pattern ESCAPE '\\'"
+    f"FROM runs r JOIN error_lines e ON e.run = r.seq WHERE {_SEARCHED} "
+    "AND r.seq BETWEEN :oldest AND :newest AND e.folded LIKE :pattern ESCAPE '\\'"
 )
 
 
@@ -55,13 +56,17 @@ class ErrorLines(Subject):
         text: str,
         limit: int = 50,
         *,
+        before: str | None = None,
         readable: Collection[int] = (),
-    ) -> list[RepeatedError]:
+    ) -> ErrorSearch:
         """Return the errors of a repository that have a text in them, in any case, the latest first.
+
+        A bounded number of runs is searched: the result says how many, and how to go on.
 
         Args:
             repository: its full name, in any case.
             text: empty for all errors.
+            before: the `next` of an earlier result.
             readable: the ids of private repositories whose runs count, too.
         """
         values = {
@@ -69,14 +74,23 @@ class ErrorLines(Subject):
             "pattern": f"%{_escaped(text.casefold())}%",
             "readable": json.dumps(sorted(readable)),
             "runs": MAX_RUNS_SEARCHED if text else MAX_RUNS_LISTED,
+            "before": before,
         }
+        older = f"AND r.seq < (SELECT r.seq FROM runs r WHERE r.id = :before AND {_SEARCHED})"
+        searched = db.execute(
+            "SELECT count(*) AS runs, min(s.seq) AS oldest, max(s.seq) AS newest FROM ("
+            f"SELECT r.seq FROM runs r WHERE {_SEARCHED} {older if before else ''} "
+            "ORDER BY r.seq DESC LIMIT :runs) s",
+            values,
+        ).fetchone()
+        values |= {"oldest": searched["oldest"], "newest": searched["newest"]}
         rows = db.execute(
             "SELECT e.text, count(*) AS count, min(r.seq) AS first, max(r.seq) AS last "
             f"{_MATCHING} GROUP BY e.text ORDER BY last DESC LIMIT :limit",
             {**values, "limit": page_size(limit)},
         ).fetchall()
         branches = _branches(db, [row["text"] for row in rows], values)
-        return [
+        errors = tuple(
             RepeatedError(
                 text=row["text"],
                 count=row["count"],
@@ -85,7 +99,11 @@ class ErrorLines(Subject):
                 branches=tuple(branches[row["text"]])[:MAX_BRANCHES],
             )
             for row in rows
-        ]
+        )
+        full = searched["runs"] == values["runs"]
+        return ErrorSearch(
+            errors, searched["runs"], _run_id(db, searched["oldest"]) if full else None
+        )
 
 
 def _branches(

@@ -450,3 +450,17 @@ class RepeatedError:
     first_run: str
     last_run: str
     branches: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorSearch:
+    """The errors that were found in a repository's newest runs.
+
+    Args:
+        runs: how many runs were searched.
+        next: the cursor for the runs before those, or None if there are none.
+    """
+
+    errors: tuple[RepeatedError, ...]
+    runs: int
+    next: str | None

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from quart.wrappers.base import BaseRequestWebsocket
     from quart_trio import QuartTrio
 
-    from bassloop.store import Page, RepeatedError, RepositoryRecord, Run, Store, ThunkRecord
+    from bassloop.store import ErrorSearch, Page, RepositoryRecord, Run, Store, ThunkRecord
     from bassloop.web.auth.web_sessions import Visitor
     from bassloop.web.web_context import WebContext
 
@@ -131,11 +131,13 @@ async def visible_runs(
 
 
 async def visible_errors(
-    context: WebContext, repository: str, text: str, limit: int
-) -> list[RepeatedError]:
+    context: WebContext, repository: str, text: str, limit: int, before: str | None = None
+) -> ErrorSearch:
     """Return the errors of a repository's runs with a text in them, of those that the visitor may see."""
     readable = await _readable(context)
-    return await context.store.error_lines.search(repository, text, limit, readable=readable)
+    return await context.store.error_lines.search(
+        repository, text, limit, before=before, readable=readable
+    )
 
 
 async def visible_repository(context: WebContext, full_name: str) -> RepositoryRecord | None:

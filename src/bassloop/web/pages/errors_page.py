@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
 from quart import Blueprint, Response, jsonify, render_template, request
 
@@ -35,13 +36,18 @@ def routes(context: WebContext) -> Blueprint:
 
     @blueprint.get("/repositories/<owner>/<name>/errors")
     async def errors(owner: str, name: str) -> str | Response:
-        """List the 50 latest errors that have `q` in them, in any case; all of them without `q`."""
+        """List the 50 latest errors that have `q` in them, in any case; all of them without `q`.
+
+        `before` is the `next` of an earlier answer, which did not reach older runs.
+        """
         full_name, query = f"{owner}/{name}"[:200], request.args.get("q", "")[:MAX_QUERY]
         newest = await visible_runs(context, 1, repository=full_name)
         if not newest.items:
             abort_not_found("repository")
         found = []
-        for error in await visible_errors(context, full_name, query, MAX_ERRORS):
+        before = request.args.get("before")
+        search = await visible_errors(context, full_name, query, MAX_ERRORS, before)
+        for error in search.errors:
             first = await visible_run(context, error.first_run)
             last = await visible_run(context, error.last_run)
             if first is not None and last is not None:
@@ -58,7 +64,9 @@ def routes(context: WebContext) -> Blueprint:
                             "last": run_json(each.last.run),
                         }
                         for each in found
-                    ]
+                    ],
+                    "searched": search.runs,
+                    "next": search.next,
                 }
             )
         return await render_template(
@@ -66,6 +74,10 @@ def routes(context: WebContext) -> Blueprint:
             repository=newest.items[0].repository,
             query=query,
             errors=found,
+            searched=search.runs,
+            full=len(search.errors) == MAX_ERRORS,
+            newest=before is None,
+            older=urlencode({"q": query, "before": search.next}) if search.next else None,
             plain=plain,
         )
 
