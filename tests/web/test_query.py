@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bassloop.terminal import strip
+from bassloop.terminal import strip, strip_lines
 from bassloop.web.logs.query import (
     MAX_EXCERPT,
     MAX_SPANS,
@@ -42,6 +42,36 @@ def test_a_regular_expression_stays_in_its_line() -> None:
 def test_looks_are_not_in_the_way() -> None:
     [match] = found(LogQuery("red green"), b"\x1b[31mred\x1b[0m \x1b[32mgreen\x1b[0m\n")
     assert (match.text, match.spans) == ("red green", ((0, 9),))
+
+
+PIECES = (
+    *("a", "B", "é", " ", "[", "]", "\\", "x\x9by", "\u202e", "\n", "\t", "\r", "\x00"),
+    *(
+        "\x1b",
+        "\x1b[3",
+        "1m",
+        "\x1b[K",
+        "\x1b(B",
+        "\x1b[?25l",
+        "\x1b]8;;http://a/\x07",
+        "\x1b]8;;\x1b\\",
+    ),
+)
+"""Characters, and what is taken out from between them."""
+
+
+@given(
+    st.lists(st.sampled_from(PIECES)),
+    st.text("aBbé[]mxy\\1 \u202e", min_size=1, max_size=4),
+    st.booleans(),
+)
+def test_whatever_stands_between_its_characters_a_text_is_found(
+    pieces: list[str], text: str, case: bool
+) -> None:
+    block = "".join(pieces).encode() + b"\n"
+    lines = strip_lines(block).decode().splitlines()
+    wanted = [line for line in lines if (text in line if case else text.lower() in line.lower())]
+    assert len(found(LogQuery(text, case=case), block)) == len(wanted)
 
 
 def test_places_are_counted_as_browsers_count() -> None:

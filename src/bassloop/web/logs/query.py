@@ -1,7 +1,8 @@
 """A search query compiled to a pattern, and the lines of a block that match it.
 
 Linear in the text: patterns are RE2's. Called in a thread, where RE2 releases the GIL; Python runs only for
-lines that match.
+lines that match. A text is looked for in the block as it is first, where colours may stand between its
+characters: most blocks don't have it, and needn't be stripped.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 import re2
 
 from bassloop.terminal import strip_lines
+from bassloop.terminal.sequences import INVISIBLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +29,12 @@ MAX_SPANS = 50
 """Spans of one line that are returned."""
 
 _CONTEXT_BEFORE = 80
+
+_MAX_COLOURED = 64
+"""Characters of a text that are looked for in blocks that aren't stripped."""
+
+_GAP = b"(?:%b)*" % INVISIBLE.pattern.replace(b"*+", b"*").replace(b"?+", b"?")
+"""What stripping may take out between two characters, or more: RE2 has no possessive quantifiers."""
 
 
 class BadQuery(ValueError):
@@ -86,12 +94,20 @@ class LogQuery:
             reason = error.args[0] if error.args else error
             reason = reason.decode(errors="replace") if isinstance(reason, bytes) else reason
             raise BadQuery(f"q is no regular expression: {reason}") from error
+        self._coloured = None
+        if not regex and "\ufffd" not in text:
+            characters = (re2.escape(each) for each in text[:_MAX_COLOURED])
+            options.never_nl = False
+            coloured = _GAP.join(each.encode(errors="replace") for each in characters)
+            self._coloured = re2.compile(coloured, options=options)
 
     def scan(self, block: bytes, line: int, limit: int) -> tuple[list[LogMatch], int]:
         """Scan whole lines as a log stores them, the first of which is number `line`.
 
         Returns the first `limit` lines that match, and the number of all that do.
         """
+        if not self._may_match(block):
+            return [], 0
         text = strip_lines(block)
         matches: list[LogMatch] = []
         count = counted = 0
@@ -102,6 +118,12 @@ class LogQuery:
                 counted = begin
                 matches.append(self._match(text[begin:end], line))
         return matches, count
+
+    def _may_match(self, block: bytes) -> bool:
+        """Return False if no line of a block matches, before it is stripped."""
+        if self._coloured is None or not (block.isascii() or _is_utf8(block)):
+            return True
+        return self._coloured.search(block) is not None
 
     def _matching_lines(self, text: bytes) -> Iterator[tuple[int, int]]:
         """Yield where each line that matches begins and ends."""
@@ -133,6 +155,15 @@ class LogQuery:
             start = max(0, min(first - _CONTEXT_BEFORE, len(text) - MAX_EXCERPT))
         excerpt = text[start : start + MAX_EXCERPT]
         return LogMatch(number, excerpt, _utf16_length(text[:start].encode()), tuple(spans))
+
+
+def _is_utf8(text: bytes) -> bool:
+    """Return whether all of a text is UTF-8: RE2 passes over what is not."""
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _utf16_length(text: bytes) -> int:
