@@ -167,3 +167,28 @@ async def test_a_private_repository_is_as_if_there_were_none(tmp_path: Path, pat
         none = await site.get(f"/repositories/no/such{path}")
         assert (hidden.status_code, none.status_code) == (404, 404)
         assert await hidden.get_data() == await none.get_data()
+
+
+async def test_spot_checks_show_their_record(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        await site.run("plain", check_name="a")
+        assert "Spot checks" not in await site.text("/repositories/octocat/hello")
+        for number, state in enumerate(("succeeded", "failed", "action_required", None)):
+            sha, name = f"{number:040}", f"spot{number}"
+            await site.store.heads.draw_spot_check(2, sha, "a", state is not None)
+            if state in ("succeeded", "failed"):
+                await site.run(name, state, check_name="a (trusted)", head_sha=sha)
+            elif state is not None:
+                await site.queued(name, check_name="a (trusted)", head_sha=sha)
+        found = (await site.json("/repositories/octocat/hello"))["spot_checks"]
+        assert found == {
+            "passed": 4,
+            "drawn": 3,
+            "verified": 1,
+            "differs": 1,
+            "not_verified": 1,
+        }
+        page = await site.text("/repositories/octocat/hello")
+        assert "3 of 4 checks that passed were drawn" in page
+        assert "<strong>1 differing</strong>" in page
+        assert page.index("/runs/spot1") > page.index("Spot checks")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from bassloop.store.checks import void_unanswered
 from bassloop.store.deliveries import release_held
 from bassloop.store.engine import Subject, reads, writes
-from bassloop.store.records import Approval, Superseded
+from bassloop.store.records import Approval, SpotCheckRecord, Superseded
 
 if TYPE_CHECKING:
     from bassloop.store.database import Connection
@@ -68,6 +69,34 @@ class Heads(Subject):
             (repository_id, head_sha, check),
         ).fetchone()
         return bool(stored)
+
+    @reads
+    def spot_checks(
+        self, db: Connection, repository_id: int, suffix: str, limit: int
+    ) -> SpotCheckRecord:
+        """Return the record of a repository's spot checks.
+
+        Args:
+            suffix: ends the names of the checks that trusted runners run.
+            limit: how many of their runs are listed.
+        """
+        drawn = db.execute(
+            "SELECT count(*) AS passed, coalesce(sum(drawn), 0) AS drawn FROM spot_checks "
+            "WHERE repository_id = ?",
+            (repository_id,),
+        ).fetchone()
+        runs = db.execute(
+            "SELECT r.id, r.state FROM spot_checks s JOIN runs r ON r.head_sha = s.head_sha "
+            "AND r.repository_id = s.repository_id AND r.check_name = s.check_name || ? "
+            "WHERE s.repository_id = ? AND s.drawn = 1 ORDER BY r.seq DESC",
+            (suffix, repository_id),
+        ).fetchall()
+        return SpotCheckRecord(
+            passed=int(drawn["passed"]),
+            drawn=int(drawn["drawn"]),
+            states=Counter(row["state"] for row in runs),
+            newest=tuple(row["id"] for row in runs[:limit]),
+        )
 
     @reads
     def approval(self, db: Connection, repository_id: int, head_sha: str) -> Approval | None:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from typing import Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from bassloop.lifecycle import RUN_FINAL, CheckState, DeliveryState, RunState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 T = TypeVar("T")
 
@@ -164,6 +167,23 @@ class StatementRecord:
     received_at: float
     listed: bool
     problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SpotCheckRecord:
+    """The spot checks of a repository.
+
+    Args:
+        passed: how many checks of commits passed elsewhere, of which some were drawn.
+        drawn: how many were.
+        states: how many runs of trusted runners ended in which state.
+        newest: the ids of the newest of these runs.
+    """
+
+    passed: int
+    drawn: int
+    states: Mapping[str, int]
+    newest: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,9 @@ from urllib.parse import urlencode
 
 from quart import Blueprint, Response, jsonify, render_template, request
 
-from bassloop.web.guard import visible_checks, visible_runs
+from bassloop.checks.check_output import VERIFICATION
+from bassloop.lifecycle import RunState
+from bassloop.web.guard import visible_checks, visible_run, visible_runs
 from bassloop.web.pages.failure_card import failure_summaries
 from bassloop.web.presentation import PAGE_SIZE, overall_state, run_json, view_runs
 from bassloop.web.responses import abort_not_found, wants_json
@@ -15,10 +17,12 @@ from bassloop.web.responses import abort_not_found, wants_json
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bassloop.store import Run
+    from bassloop.store import Run, SpotCheckRecord
     from bassloop.web.web_context import WebContext
 
 MAX_BRANCHES = 20
+SPOT_CHECKS = 5
+"""Spot checks that a repository's page lists."""
 
 
 def routes(context: WebContext) -> Blueprint:
@@ -37,10 +41,14 @@ def routes(context: WebContext) -> Blueprint:
         if not page.items and not checks:
             abort_not_found("repository")
         spelled_name = (checks or page.items)[0].repository
+        spots = await context.store.heads.spot_checks(
+            (checks or page.items)[0].repository_id, VERIFICATION, SPOT_CHECKS
+        )
         if wants_json():
             return jsonify(
                 {
                     "repository": spelled_name,
+                    "spot_checks": _spot_checks_json(spots),
                     "branch": branch,
                     "state": overall_state(checks),
                     "checks": [run_json(run) for run in checks],
@@ -59,9 +67,30 @@ def routes(context: WebContext) -> Blueprint:
             reasons=await failure_summaries(context, checks),
             older=urlencode({**query, "before": page.next}) if page.next else None,
             badge_query=urlencode(query),
+            spots=_spot_checks_json(spots),
+            spot_runs=view_runs(await _runs(context, spots.newest)),
         )
 
     return blueprint
+
+
+def _spot_checks_json(record: SpotCheckRecord) -> dict[str, int]:
+    """Return the record of spot checks: how many were drawn of how many, and how they ended."""
+    verified = record.states.get(RunState.SUCCEEDED, 0)
+    differs = record.states.get(RunState.FAILED, 0)
+    return {
+        "passed": record.passed,
+        "drawn": record.drawn,
+        "verified": verified,
+        "differs": differs,
+        "not_verified": sum(record.states.values()) - verified - differs,
+    }
+
+
+async def _runs(context: WebContext, ids: Sequence[str]) -> list[Run]:
+    """Return those of the runs that the visitor may see."""
+    found = [await visible_run(context, run_id) for run_id in ids]
+    return [run for run in found if run is not None]
 
 
 def _branches(runs: Sequence[Run]) -> list[str]:
