@@ -6,38 +6,41 @@ match a pattern are never shown to anyone.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final, final
 
 from bassloop.bass.printer import show
 from bassloop.bass.values import kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from bassloop.bass.ranges import Range
     from bassloop.bass.values import Scope, Value
 
 MAX_TRACE: Final = 1000
-"""How many calls an error remembers."""
+"""How many forms an error remembers."""
 
 SHOWN_VALUE: Final = 200
 SHOWN_LINE: Final = 160
+SHOWN_FORM: Final = 100
 SHOWN_CALLS: Final = 20
 
 
 class BassError(Exception):
-    """The failure of a script: `message`, where it happened (`range`), and the calls that led there (`trace`).
+    """The failure of a script: `message`, where it happened (`range`), and the forms that led there (`trace`).
 
-    `text` is the message, or a function that returns it when it is needed. `fields` are the facts that
-    `(error message :name value)` was given.
+    In the trace, None stands for calls in tail position, which leave nothing behind. `text` is the message, or a
+    function that returns it when it is needed. `fields` are the facts that `(error message :name value)` was given.
     """
 
     def __init__(self, text: str | Callable[[], str] = "", *, fields: Scope | None = None) -> None:
         super().__init__(text)
         self._text = text
         self.fields = fields
-        self.trace: list[Range] = []
+        self.trace: list[Range | None] = []
         self.omitted = 0
 
     @property
@@ -51,15 +54,13 @@ class BassError(Exception):
     @property
     def range(self) -> Range | None:
         """The innermost form that was being evaluated, if the error came from a source text."""
-        return self.trace[0] if self.trace else None
+        return next(filter(None, self.trace), None)
 
-    def add_call(self, place: Range) -> None:
-        """Add a form that the error passes through on its way out to the trace."""
-        trace = self.trace
-        if len(trace) < MAX_TRACE:
-            if not trace or trace[-1] is not place:
-                trace.append(place)
-        else:
+    def add_call(self, place: Range | None) -> None:
+        """Add a form that the error passes through on its way out to the trace, or None for tail calls."""
+        if len(self.trace) < MAX_TRACE:
+            self.trace.append(place)
+        elif place is not None:
             self.omitted += 1
 
     def notes(self) -> Iterator[str]:
@@ -199,25 +200,75 @@ def bad_syntax(text: str) -> BassError:
 def render(error: BassError) -> str:
     """Return an error as lines for a terminal or page.
 
-    They are the message, the line of source with the range marked, and the calls that led there.
+    They are the message, the line of source with the range marked, and the calls that led there. The library's own code
+    is left out, as far as it can be.
     """
     return "\n".join(_lines(error))
 
 
 def _lines(error: BassError) -> Iterator[str]:
     yield f"error: {error.message}"
-    place = error.range
-    if place is not None:
-        yield from _excerpt(place)
+    calls = list(_calls(error.trace))
+    # What is shown is the reader's own code. Of the library's, the call that is nearest to it tells enough.
+    own = (call for call in calls if not call.place.source.standard)
+    shown = next(own, calls[0] if calls else None)
+    if shown is not None:
+        yield from _excerpt(shown.place)
     for note in error.notes():
         yield f"  {note}"
-    calls = [call for call in error.trace[1:] if place is None or not _on_same_line(place, call)]
-    for call in calls[:SHOWN_CALLS]:
-        text = _printable(" ".join(call.text.split()))
-        yield f"  called at {_where(call)}: {text if len(text) <= 100 else text[:100] + '…'}"
-    left = len(calls) - SHOWN_CALLS + error.omitted
-    if left > 0:
-        yield f"  … and {left} more"
+    if shown is None:
+        return
+    first = calls.index(shown)
+    if first > 0:
+        yield f"  raised {_described(calls[0].place)}"
+    kept = [
+        call
+        for before, call in pairwise(calls[first:])
+        if not (before.place.source.standard and call.place.source.standard)
+    ]
+    for call in kept[:SHOWN_CALLS]:
+        times = f" ({call.times:,} times)" if call.times > 1 else ""
+        tail = ", which went on with tail calls" if call.goes_on else ""
+        yield f"  called {_described(call.place)}{times}{tail}"
+    left = len(kept) - SHOWN_CALLS
+    if left > 0 or error.omitted:
+        yield f"  … and {max(left, 0) + error.omitted:,} more"
+
+
+@dataclass(slots=True)
+class _Call:
+    """A call that led to an error.
+
+    Args:
+        place: the call, or the form that failed.
+        goes_on: whether calls in tail position came between this and the one inside.
+        times: how many times in a row it was made, by the same form.
+    """
+
+    place: Range
+    goes_on: bool
+    times: int = 1
+
+
+def _calls(trace: Sequence[Range | None]) -> Iterator[_Call]:
+    """Yield the calls in a trace, the innermost first, without the forms that are only around them."""
+    last: _Call | None = None
+    goes_on = False
+    for place in trace:
+        if place is None:
+            goes_on = True
+        elif last is None:
+            last = _Call(place, goes_on=False)
+        elif place == last.place:
+            last.times += 1
+        elif not _encloses(place, last.place):
+            yield last
+            last = _Call(place, goes_on)
+        else:
+            continue
+        goes_on = place is None
+    if last is not None:
+        yield last
 
 
 def _excerpt(place: Range) -> Iterator[str]:
@@ -236,15 +287,15 @@ def _excerpt(place: Range) -> Iterator[str]:
     yield f"{margin} | {marks}"
 
 
-def _on_same_line(inner: Range, outer: Range) -> bool:
-    """Return whether a call only encloses a form on the same line, and so repeats its place."""
-    return (
-        inner.source is outer.source
-        and outer.start <= inner.start
-        and inner.end <= outer.end
-        and outer.line == inner.line
-        and outer.end_line == inner.line
-    )
+def _encloses(outer: Range, inner: Range) -> bool:
+    return inner.source is outer.source and outer.start <= inner.start and inner.end <= outer.end
+
+
+def _described(place: Range) -> str:
+    """Return where a form is, and its beginning; of the library, only in which module."""
+    at = f"in {place.source.name}" if place.source.standard else f"at {_where(place)}"
+    text = _printable(" ".join(place.text.split()))
+    return f"{at}: {text if len(text) <= SHOWN_FORM else text[:SHOWN_FORM] + '…'}"
 
 
 def _where(place: Range) -> str:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 import greenlet
 
+from bassloop.bass.errors import BassError
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -95,12 +97,16 @@ class Machine:
 
     def finish(self, result: Value) -> Value:
         """Return the value of what code returned: run the trampoline until there is one."""
-        while result is TAIL:
-            body, inner = self.run, self.scope
-            self.fuel -= 1
-            if self.fuel < 0:
-                self.refuel()
-            result = body(inner, self)
+        try:
+            while result is TAIL:
+                body, inner = self.run, self.scope
+                self.fuel -= 1
+                if self.fuel < 0:
+                    self.refuel()
+                result = body(inner, self)
+        except BassError as error:
+            error.add_call(None)
+            raise
         return result
 
     def define(self, scope: Scope, name: str, value: Value) -> None:

@@ -11,15 +11,19 @@ class SourceText:
     """A text that forms are read from.
 
     `name` is what messages call it. `file` is the path value that metadata gives as the place of what the text
-    defines; it is the name, as a string, unless another value is given.
+    defines; it is the name, as a string, unless another value is given. `standard` says that the text is a part of the
+    language's library.
     """
 
-    __slots__ = ("_starts", "file", "name", "text")
+    __slots__ = ("_starts", "file", "name", "standard", "text")
 
-    def __init__(self, text: str, name: str, file: object = None) -> None:
+    def __init__(
+        self, text: str, name: str, file: object = None, *, standard: bool = False
+    ) -> None:
         self.text = text
         self.name = name
         self.file = name if file is None else file
+        self.standard = standard
         self._starts: list[int] | None = None
 
     def position(self, offset: int) -> tuple[int, int]:

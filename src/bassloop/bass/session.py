@@ -91,7 +91,7 @@ class Session:
     async def load(self, source: str, name: str, directory: Value) -> Scope:
         """Evaluate a module's text, and return its scope. Errors call the text `name`; `directory` is its `*dir*`."""
         scope = self.scope(directory)
-        await self._drive(lambda: self._evaluate(source, name, scope))
+        await self._drive(lambda: self._evaluate(SourceText(source, name), scope))
         return scope
 
     async def evaluate(
@@ -108,7 +108,7 @@ class Session:
         `file` is the file that metadata gives for what the text defines; without it that is the name.
         """
         inner = self.scope(directory) if scope is None else scope
-        return await self._drive(lambda: self._evaluate(source, name, inner, file))
+        return await self._drive(lambda: self._evaluate(SourceText(source, name, file), inner))
 
     async def call(self, combiner: Value, *arguments: Value) -> Value:
         """Call a combiner with arguments."""
@@ -131,7 +131,7 @@ class Session:
         scope = self.scope(directory, stdin=stdin, env=env, stdout=stdout, bindings=bindings)
 
         def work() -> Value:
-            self._evaluate(source, name, scope, file)
+            self._evaluate(SourceText(source, name, file), scope)
             return call(scope.get("main"), list(arguments), self.machine)
 
         await self._drive(work)
@@ -287,9 +287,9 @@ class Session:
     async def _drive(self, work: Callable[[], Value]) -> Value:
         return await drive(self.machine, work, self._driver.checkpoint)
 
-    def _evaluate(self, source: str, name: str, scope: Scope, file: Value = None) -> Value:
+    def _evaluate(self, source: SourceText, scope: Scope) -> Value:
         value: Value = None
-        for form in Reader(SourceText(source, name, file)):
+        for form in Reader(source):
             value = self.machine.finish(code(form)(scope, self.machine))
         return value
 
@@ -310,7 +310,8 @@ class Session:
             stdout=stdout,
             parent=internal() if script.standard else None,
         )
-        self._evaluate(script.source, script.name, scope, script.file)
+        text = SourceText(script.source, script.name, script.file, standard=script.standard)
+        self._evaluate(text, scope)
         return scope
 
     def _find_script(self, thunk: Thunk, machine: Machine) -> _Script:

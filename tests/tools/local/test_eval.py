@@ -45,7 +45,6 @@ def test_an_error_is_shown_with_its_place_and_its_calls(bassloop: Command, tmp_p
         "2 |   (+ x y))\n"
         "  |        ^\n"
         "  called at bad.bass:4:6: (f 1)\n"
-        "  called at bad.bass:4:1: (* 2 (f 1))\n"
     )
 
 
