@@ -69,10 +69,14 @@ def install_serve(only_print: bool, groups: tuple[str, ...]) -> None:
             click.echo(text, nl=False)
             return
         systemd.refuse_home()
-        if systemd.make_etc(unit_files.ETC):
+        if made := systemd.make_etc(unit_files.ETC):
             settings = unit_files.ETC / "settings.env"
             click.echo(f"{settings} has to be filled in; then: systemctl restart {unit_files.NAME}")
-        _install(systemd.SYSTEM_UNITS / f"{unit_files.NAME}.service", text)
+        try:
+            _install(systemd.SYSTEM_UNITS / f"{unit_files.NAME}.service", text)
+        except systemd.SystemdError as error:
+            rest = f"\n{unit_files.ETC}, which was made for its settings, stays" if made else ""
+            raise systemd.SystemdError(f"{error}{rest}") from error
     for name, path in facts.credentials:
         click.echo(f"{name} is handed over from {path}")
 
@@ -112,7 +116,7 @@ def install_runner(only_print: bool, arguments: tuple[str, ...]) -> None:
 @service.command()
 @click.argument("kind", type=click.Choice(["serve", "runner"]))
 def uninstall(kind: Kind) -> None:
-    """Stop a unit, and remove it. Its data stays.
+    """Stop a unit, and remove it, also if it is half installed. Its settings and its data stay.
 
     \b
     Example:
@@ -126,7 +130,10 @@ def uninstall(kind: Kind) -> None:
         path, options = systemd.user_units() / f"{unit_files.RUNNER}.service", ("--user",)
     with report_errors(systemd.SystemdError):
         systemd.uninstall(path, *options)
-    click.echo(f"{path} is removed; its data stays")
+    click.echo(f"{path} is removed")
+    if kind == "serve":
+        data = f"/var/lib/private/{unit_files.NAME}"
+        click.echo(f"its settings in {unit_files.ETC} and its data in {data} stay")
 
 
 def _install(path: Path, text: str, *options: str) -> None:

@@ -151,7 +151,9 @@ def test_a_runner_is_installed_for_its_user_and_removed(machine: Path) -> None:
         "--user restart bass-loop-runner.service",
         "--user disable --now bass-loop-runner.service",
         "--user daemon-reload",
+        "--user reset-failed bass-loop-runner.service",
     ]
+    assert not [each for each in (machine / "config").rglob("*") if not each.is_dir()]
 
 
 def test_a_runner_that_could_not_run_is_not_installed(machine: Path) -> None:
@@ -180,10 +182,47 @@ def test_a_unit_that_systemd_refuses_is_taken_back(machine: Path) -> None:
     assert "systemctl restart bass-loop.service: no" in said
     assert f"{path} is as it was before" in said
     assert not path.exists()
-    assert told(machine)[-2:] == ["disable bass-loop.service", "daemon-reload"]
+    assert f"{machine / 'etc'}, which was made for its settings, stays" in said
+    assert told(machine)[-3:] == [
+        "disable --now bass-loop.service",
+        "reset-failed bass-loop.service",
+        "daemon-reload",
+    ]
     path.write_text("an older unit")
-    done("install", "serve", fails=True)
+    assert "which was made" not in done("install", "serve", fails=True)
     assert path.read_text() == "an older unit"
+    assert told(machine)[-2:] == ["daemon-reload", "restart bass-loop.service"]
+
+
+@pytest.mark.parametrize("step", ["daemon-reload", "enable", "restart"])
+def test_an_interrupted_installation_leaves_nothing(
+    machine: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    run = systemd._run
+    interrupted: list[str] = []
+
+    def interrupt(*arguments: str) -> subprocess.CompletedProcess[str]:
+        if step in arguments and not interrupted:
+            interrupted.append(step)
+            raise KeyboardInterrupt
+        return run(*arguments)
+
+    monkeypatch.setattr(systemd, "_run", interrupt)
+    path = machine / "system" / "bass-loop.service"
+    with pytest.raises(KeyboardInterrupt):
+        systemd.install(path, "[Unit]\n")
+    assert list(path.parent.iterdir()) == []
+    assert told(machine)[-1] == "daemon-reload"
+
+
+def test_what_is_left_of_a_unit_without_a_file_is_removed(machine: Path) -> None:
+    path = machine / "system" / "bass-loop.service"
+    link = path.parent / "multi-user.target.wants" / path.name
+    link.parent.mkdir(parents=True)
+    link.symlink_to(path)
+    assert f"{path} is removed" in done("uninstall", "serve")
+    assert not link.is_symlink()
+    assert f"there is no {path}" in done("uninstall", "serve", fails=True)
 
 
 def test_without_systemd_it_is_told_what_to_do_instead(

@@ -29,9 +29,9 @@ SETTINGS_TEMPLATE = """\
 # Secrets are better kept in files named for their settings in {credentials}
 """
 INSTALL_FOR_ALL = (
-    "PIPX_HOME=/opt/pipx PIPX_BIN_DIR=/usr/local/bin pipx install bassloop",
+    "PIPX_HOME=/opt/pipx PIPX_BIN_DIR=/usr/local/bin pipx install .",
     "UV_TOOL_DIR=/opt/uv UV_TOOL_BIN_DIR=/usr/local/bin "
-    "uv tool install --python /usr/bin/python3 bassloop",
+    "uv tool install --python /usr/bin/python3 .",
 )
 
 
@@ -89,7 +89,7 @@ def refuse_home() -> None:
         if path.parts[1:2] in (("home",), ("root",)):
             commands = "\n".join(f"    {command}" for command in INSTALL_FOR_ALL)
             raise SystemdError(
-                f"{path} is in somebody's home, which the unit can't read. Install it for all:\n"
+                f"{path} is in somebody's home, which the unit can't read. Install it for all, in a clone:\n"
                 f"{commands}"
             )
 
@@ -115,35 +115,84 @@ def install(path: Path, text: str, *options: str) -> None:
     Args:
         options: of systemctl, such as --user.
 
-    Raises SystemdError. If systemd refuses the unit, the file is as it was before.
+    Raises SystemdError. If systemd refuses the unit, or this is interrupted, everything is as it was before: a new unit
+    is disabled and removed, and an older one is there again, and started.
     """
     _require_systemctl()
     with _write_errors():
         path.parent.mkdir(parents=True, exist_ok=True)
         before = path.read_bytes() if path.exists() else None
-        path.write_text(text)
     try:
+        with _write_errors():
+            _replace_file(path, text.encode())
         _systemctl(*options, "daemon-reload")
         _systemctl(*options, "enable", path.name)
         _systemctl(*options, "restart", path.name)
-    except SystemdError as error:
-        if before is not None:
-            path.write_bytes(before)
-        else:
-            _run(*options, "disable", path.name)
+    except BaseException as error:
+        left = _take_back(path, before, *options)
+        if not isinstance(error, SystemdError):
+            raise
+        raise SystemdError(f"{error}\n{left}") from error
+
+
+def _take_back(path: Path, before: bytes | None, *options: str) -> str:
+    """Undo an installation as far as that goes, and return a sentence about what is left."""
+    if before is None:
+        _run(*options, "disable", "--now", path.name)
+        _run(*options, "reset-failed", path.name)
+    try:
+        if before is None:
             path.unlink(missing_ok=True)
-        _run(*options, "daemon-reload")
-        raise SystemdError(f"{error}\n{path} is as it was before") from error
+            _remove_links(path)
+        else:
+            _replace_file(path, before)
+    except OSError as error:
+        return f"{error.filename} is left of it, as it can't be removed: {error.strerror}"
+    _run(*options, "daemon-reload")
+    if before is not None:
+        _run(*options, "restart", path.name)
+    return f"{path} is as it was before"
 
 
 def uninstall(path: Path, *options: str) -> None:
-    """Stop a unit, disable it, and remove its file. Raises SystemdError."""
-    if not path.exists():
+    """Stop a unit, disable it, and remove its file and all links to it. Raises SystemdError.
+
+    What is left of a unit without a file is removed as well.
+    """
+    links = _links(path)
+    if not path.exists() and not links:
         raise SystemdError(f"there is no {path}")
-    _systemctl(*options, "disable", "--now", path.name)
+    if path.exists():
+        _systemctl(*options, "disable", "--now", path.name)
+    else:
+        _run(*options, "stop", path.name)
     with _write_errors():
-        path.unlink()
+        path.unlink(missing_ok=True)
+        _remove_links(path)
     _systemctl(*options, "daemon-reload")
+    _run(*options, "reset-failed", path.name)  # fails if nothing had
+
+
+def _links(path: Path) -> list[Path]:
+    """Return the links through which targets start a unit."""
+    links = (folder / path.name for folder in path.parent.glob("*.wants"))
+    return [link for link in links if link.is_symlink()]
+
+
+def _remove_links(path: Path) -> None:
+    for link in _links(path):
+        link.unlink(missing_ok=True)
+
+
+def _replace_file(path: Path, content: bytes) -> None:
+    """Write a file, whole or not at all. Raises OSError."""
+    beside = path.with_name(f".{path.name}.new")
+    try:
+        beside.write_bytes(content)
+        beside.chmod(0o644)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 @contextmanager
