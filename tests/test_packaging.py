@@ -54,8 +54,10 @@ def test_help_needs_neither_trio_nor_the_server() -> None:
 
 def test_the_container_is_given_all_that_the_build_reads() -> None:
     copied = (ROOT / "Containerfile").read_text()
+    sent = (ROOT / ".containerignore").read_text().splitlines()
     for name in ("pyproject.toml", "hatch_build.py", PROJECT["readme"], *PROJECT["license-files"]):
         assert re.search(rf"^COPY .*\b{re.escape(name)}\b", copied, re.M), name
+        assert f"!{name}" in sent
 
 
 def test_versions_agree() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from bassloop.cli.fmt import find_scripts
+from bassloop.cli.options import quick_imports
 
 
 @click.command("lint")
@@ -23,10 +24,11 @@ def lint(path: Path) -> None:
     Example:
       bassloop lint
     """
-    import trio
+    with quick_imports():
+        import trio
 
-    from bassloop.project import CHECKS_FILE, ChecksFileError, read_checks
-    from bassloop.tools.linting import EVENTS, PROJECT, SCRIPT, foresee, lint_bass
+        from bassloop.project import CHECKS_FILE, ChecksFileError, read_checks
+        from bassloop.tools.linting import EVENTS, PROJECT, SCRIPT, foresee, lint_bass
 
     errors = warnings = 0
     root = path if path.is_dir() else path.parent
