@@ -220,3 +220,27 @@ def hostile(page: Page, address: str) -> dict[str, Any]:
         "bidi": page.evaluate("/[\\u202a-\\u202e\\u2066-\\u2069]/.test(document.body.innerText)"),
         "width": page.evaluate("document.documentElement.scrollWidth"),
     }
+
+
+def markers(page: Page, address: str) -> dict[str, Any]:
+    """Nested groups, sections and workflow commands."""
+    page.goto(address)
+    page.locator(".step summary").first.click()
+    page.wait_for_selector(".line.group.folded >> text=Install")
+    before = page.locator(".lines .text").all_inner_texts()
+    page.locator(".line.group:has-text('Install') .fold").click()
+    page.wait_for_selector(".line.group.folded >> text=nested")
+    between = page.locator(".lines .text").all_inner_texts()
+    page.locator(".line.group:has-text('nested') .fold").click()
+    page.wait_for_selector("text=deep inside")
+    shift = page.locator(".line.group:has-text('nested') .title").evaluate(
+        "title => getComputedStyle(title).paddingLeft"
+    )
+    command = page.locator(".command.error")
+    return {
+        "before": before,
+        "between": between,
+        "shift": float(shift.removesuffix("px")),
+        "command": command.inner_text(),
+        "place": command.evaluate("each => getComputedStyle(each, '::after').content"),
+    }

@@ -99,6 +99,35 @@ async def test_groups_and_pauses_fold_and_an_address_unfolds(tmp_path: Path) -> 
     assert found["numbers"] == list(range(1, len(found["numbers"]) + 1))
 
 
+MARKERS = b"""\
+::group::Install
+quietly
+::group::nested
+deep inside
+::endgroup::
+::endgroup::
+--- Build
+compiling
++++ Test
+::error file=src/app.py,line=12,col=3::Name is not defined
+"""
+
+
+async def test_groups_nest_and_commands_say_what_they_mean(tmp_path: Path) -> None:
+    async with shown(tmp_path) as its:
+        await its.site.queued("markers")
+        await its.store.runs.start("markers", "t", "octocat", "linux/amd64", BEGAN)
+        await step(its.store, "markers", "sh ci.sh", 0, 1, [(0.5, MARKERS)])
+        await its.store.runs.end("markers", "succeeded", None, BEGAN + 1)
+        found = await look(scenes.markers, f"{its.url}/runs/markers")
+    error = "Name is not defined"
+    assert found["before"] == ["Install", "Build", "Test", error]
+    assert found["between"] == ["Install", "quietly", "nested", "", "Build", "Test", error]
+    assert found["shift"] > 0
+    assert found["command"] == error
+    assert found["place"].strip('"').strip() == "src/app.py:12:3"
+
+
 async def test_times_are_shown_on_demand_and_stay(tmp_path: Path) -> None:
     async with shown(tmp_path) as its:
         await a_failed_run(its.site)

@@ -68,17 +68,36 @@ def test_what_only_sounds_like_it_is_not(line: str) -> None:
     assert outline(line.encode() + b"\n").error_lines() == []
 
 
-def test_groups_end_where_they_say_or_where_the_next_begins() -> None:
+def test_groups_nest_and_end_where_they_say() -> None:
     found = outline(
         b"before\n::group::One\na\n::endgroup::\n##[group]Two\nb\n::group::Three\nc\n::endgroup::\nx\n"
         b"::endgroup::\n\x1b[1m::group::\x1b[0mFour\n"
     )
     assert found.groups == [
         LogGroup(1, "One", 3),
-        LogGroup(4, "Two", 5),
+        LogGroup(4, "Two", 10),
         LogGroup(6, "Three", 8),
         LogGroup(11, "Four", None),
     ]
+
+
+def test_sections_of_buildkite_end_where_the_next_begins() -> None:
+    found = outline(b"--- One\na\n~~~ :docker: Two\nb\n+++ Three\nc\n--- Four\n^^^ +++\nd\n")
+    assert found.groups == [
+        LogGroup(0, "One", 1),
+        LogGroup(2, ":docker: Two", 3),
+        LogGroup(4, "Three", 5, open=True),
+        LogGroup(6, "Four", None, open=True),
+    ]
+    found.end()
+    assert found.groups[-1].end == 8
+
+
+def test_a_diff_and_results_of_go_are_no_sections() -> None:
+    diff = b"--- a/one.py\n+++ b/one.py\n@@ -1 +1 @@\n-a\n+b\n"
+    found = outline(b"+++ Test\n" + diff + diff + b"--- FAIL: TestIt (0.00s)\n--- \n---\n--- End\n")
+    assert found.groups == [LogGroup(0, "Test", 13, open=True), LogGroup(14, "End", None)]
+    assert outline(diff).groups == []
 
 
 def test_many_errors_are_known_from_both_ends(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,7 +108,10 @@ def test_many_errors_are_known_from_both_ends(monkeypatch: pytest.MonkeyPatch) -
 
 
 @given(
-    st.lists(st.sampled_from(["x", "error: a", "::group::b", "::endgroup::", ""]), max_size=30),
+    st.lists(
+        st.sampled_from(["x", "error: a", "::group::b", "::endgroup::", "", "--- c", "+++ d"]),
+        max_size=30,
+    ),
     st.integers(0, 30),
 )
 def test_going_through_it_in_pieces_makes_no_difference(lines: list[str], cut: int) -> None:
@@ -107,11 +129,13 @@ async def test_a_log_that_grows_is_gone_on_with(tmp_path: Path) -> None:
         path = f"/runs/r/vertexes/{row}/outline"
         log = await site.store.logs.open("r", row)
         await log.append(b"::group::Build\nok\n", None, 1, 100.0)
-        assert (await site.json(path))["groups"] == [{"line": 0, "end": None, "title": "Build"}]
+        assert (await site.json(path))["groups"] == [
+            {"line": 0, "end": None, "title": "Build", "open": False}
+        ]
         await log.append(b"error: no\n::endgroup::\n", None, 1, 130.5)
         await log.close()
         found = await site.json(path)
-        assert found["groups"] == [{"line": 0, "end": 3, "title": "Build"}]
+        assert found["groups"] == [{"line": 0, "end": 3, "title": "Build", "open": False}]
         assert (found["errors"], found["error_count"]) == ([2], 1)
         assert found["gaps"] == [{"line": 2, "seconds": 30.5}]
         assert (found["lines"], found["total"], found["complete"]) == (4, 4, True)

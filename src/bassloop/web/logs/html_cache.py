@@ -15,6 +15,7 @@ import trio
 from bassloop.concurrency import KeyedLock, TTLCache
 from bassloop.terminal import render_lines
 from bassloop.web.logs.links import link_urls
+from bassloop.web.logs.markers import mark_command
 
 if TYPE_CHECKING:
     from bassloop.store import Store
@@ -115,4 +116,4 @@ async def _render(lines: list[bytes]) -> list[str]:
 
 
 def _lines_to_html(lines: list[bytes]) -> list[str]:
-    return [link_urls(line) for line in render_lines(lines)]
+    return [mark_command(link_urls(line)) for line in render_lines(lines)]

@@ -89,6 +89,8 @@ def routes(context: WebContext) -> Blueprint:
             outlines.store(row, cached)
         async with cached.lock:
             await _scan(store, run_id, row, cached.outline, context.scan_limiter)
+            if extent.closed and cached.outline.lines >= extent.lines:
+                cached.outline.end()
             found = _outline_json(cached.outline)
         gaps = await store.logs.gaps(run_id, row, GAP_SECONDS, MAX_GAPS)
         return jsonify(
@@ -168,7 +170,8 @@ def _outline_json(outline: LogOutline) -> dict[str, Any]:
     return {
         "lines": outline.lines,
         "groups": [
-            {"line": group.line, "end": group.end, "title": group.title} for group in outline.groups
+            {"line": group.line, "end": group.end, "title": group.title, "open": group.open}
+            for group in outline.groups
         ],
         "more_groups": outline.more_groups,
         "errors": outline.error_lines(),

@@ -1,9 +1,14 @@
 """A log's outline: groups that fold, and lines with errors. Linear in the log's size: patterns are RE2's.
 
-GitHub's markers of groups are understood, as workflows print them and as its logs show them::
+Markers of groups are understood, GitHub's as workflows print them and as its logs show them, and Buildkite's::
 
     ::group::title … ::endgroup::
     ##[group]title … ##[endgroup]
+    --- title        a section up to the next one
+    +++ title        one that starts open; ~~~ is like ---
+    ^^^ +++          the section that goes on starts open
+
+GitHub's nest here. A line of ``---`` right before one of ``+++`` is a diff's.
 """
 
 from __future__ import annotations
@@ -27,7 +32,11 @@ MAX_GROUPS = 5_000
 MAX_ERRORS = 2_500
 """Lines with errors that are kept from the start of the log, and as many from its end."""
 
-_GROUP = re2.compile(rb"(?m)^(?:::|##\[)(end)?group(?:::|\])(.*)$")
+_MARKER = re2.compile(
+    rb"(?m)^(?:(?:::|##\[)(end)?group(?:::|\])(.*)|(---|\+\+\+|~~~) ([^\s+~=-].*)|\^\^\^ (\+\+\+))$"
+)
+_MARKERS = (b"group", b"--- ", b"+++ ", b"~~~ ", b"^^^ +++")
+_GO_RESULT = re2.compile(rb"(?:FAIL|PASS|SKIP|BENCH): ")
 
 _ERROR = re2.compile(
     rb"(?m)^(?:::error|##\[error\]|E {3}|FAIL(?:ED|URE)?\b|--- FAIL|not ok\b|panic: |npm ERR!"
@@ -41,11 +50,16 @@ _ERROR = re2.compile(
 
 @dataclass(slots=True)
 class LogGroup:
-    """Lines that fold together: from the one with the title to `end`, which is None until it is known."""
+    """Lines that fold together: from the one with the title to `end`, which is None until it is known.
+
+    Args:
+        open: whether it starts unfolded.
+    """
 
     line: int
     title: str
     end: int | None = None
+    open: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -57,6 +71,8 @@ class LogOutline:
     groups: list[LogGroup] = field(default_factory=list)
     more_groups: bool = False
     errors: int = 0
+    _nested: list[LogGroup] = field(default_factory=list)
+    _sections: list[LogGroup] = field(default_factory=list)
     _first_errors: list[int] = field(default_factory=list)
     _last_errors: deque[int] = field(default_factory=lambda: deque(maxlen=MAX_ERRORS))
 
@@ -67,9 +83,9 @@ class LogOutline:
     def scan(self, block: bytes, lines: int) -> None:
         """Scan the next lines: `lines` whole ones, as a log stores them."""
         text = strip_lines(block)
-        if b"group" in text:
-            for number, match in _matching_lines(_GROUP, text, self.lines):
-                self._add_group_marker(number, match)
+        if any(marker in text for marker in _MARKERS):
+            for number, match in _matching_lines(_MARKER, text, self.lines):
+                self._add_marker(number, match)
         for number, _ in _matching_lines(_ERROR, text, self.lines):
             self.errors += 1
             if len(self._first_errors) < MAX_ERRORS:
@@ -78,17 +94,47 @@ class LogOutline:
                 self._last_errors.append(number)
         self.lines += lines
 
-    def _add_group_marker(self, line: int, match: re2.Match) -> None:
-        # Groups don't nest: one ends where the next one starts.
-        if self.groups and self.groups[-1].end is None:
-            self.groups[-1].end = line if match[1] else line - 1
-        if match[1]:
+    def end(self) -> None:
+        """End the last section, when the whole log has been scanned and won't grow."""
+        if self._sections:
+            self._sections[-1].end = self.lines - 1
+
+    def _add_marker(self, line: int, match: re2.Match) -> None:
+        if match[3]:
+            self._add_section(line, match[3], match[4])
+        elif match[5]:
+            if self._sections:
+                self._sections[-1].open = True
+        elif match[1]:
+            if self._nested:
+                self._nested.pop().end = line
+        elif group := self._add_group(line, match[2]):
+            self._nested.append(group)
+
+    def _add_section(self, line: int, marker: bytes, title: bytes) -> None:
+        if _GO_RESULT.match(title):
             return
+        before = self._sections[-1] if self._sections else None
+        if marker == b"+++" and before is not None and before.line == line - 1 and not before.open:
+            # A diff begins: the section that it is in goes on.
+            self._sections.pop()
+            self.groups.pop()
+            if self._sections:
+                self._sections[-1].end = None
+            return
+        if before is not None:
+            before.end = line - 1
+        if section := self._add_group(line, title):
+            section.open = marker == b"+++"
+            self._sections.append(section)
+
+    def _add_group(self, line: int, title: bytes) -> LogGroup | None:
         if len(self.groups) == MAX_GROUPS:
             self.more_groups = True
-            return
-        title = match[2][:MAX_TITLE].decode("utf-8", "replace").strip()
-        self.groups.append(LogGroup(line, title))
+            return None
+        group = LogGroup(line, title[:MAX_TITLE].decode("utf-8", "replace").strip())
+        self.groups.append(group)
+        return group
 
 
 def _matching_lines(

@@ -9,6 +9,8 @@
  * @property {number} end the last line
  * @property {string} title
  * @property {"group" | "pause"} kind
+ * @property {number} depth the number of groups around a group
+ * @property {boolean} [startsOpen] is true for a group that is shown until somebody folds it
  * @property {boolean} folded
  */
 

@@ -9,6 +9,9 @@ import { formatElapsed, formatTimeOfDay } from "./times.js";
 
 /** @typedef {import("./log_view.js").LogView} LogView */
 
+/** How deep titles of nested groups are indented. */
+const MAX_DEPTH = 8;
+
 export class LineDecorations {
   /** @type {LineRange} the lines that the address names */
   selection = null;
@@ -75,6 +78,7 @@ function addFold(view, element, section) {
   else if (!element.querySelector(".title")) {
     const title = Object.assign(document.createElement("span"), { className: "text title" });
     title.textContent = section.title || "group";
+    if (section.depth) title.style.paddingLeft = `${2 * Math.min(section.depth, MAX_DEPTH)}ch`;
     element.querySelector(".text")?.replaceWith(title);
   }
   element.dataset.count = section.folded ? `${count.toLocaleString("en")} line${count === 1 ? "" : "s"}` : "";

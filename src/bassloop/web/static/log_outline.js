@@ -50,7 +50,7 @@ export class LogOutline {
     const known = new Map(folds.sections.map((section) => [`${section.kind} ${section.line}`, section]));
     const groups = outline.groups
       .filter((/** @type {any} */ group) => group.end !== null)
-      .map((/** @type {any} */ group) => ({ line: group.line, end: group.end, title: group.title, kind: "group" }));
+      .map((/** @type {any} */ group) => ({ line: group.line, end: group.end, title: group.title, kind: "group", startsOpen: group.open }));
     const pauses = outline.gaps.map((/** @type {any} */ gap, /** @type {number} */ index) => ({
       line: gap.line,
       end: (outline.gaps[index + 1]?.line ?? outline.total) - 1,
@@ -58,7 +58,12 @@ export class LogOutline {
       kind: "pause",
     }));
     folds.sections = [...groups, ...pauses].sort((one, other) => one.line - other.line || one.end - other.end);
+    /** @type {number[]} where the groups end that are around the next one */
+    const around = [];
     for (const section of folds.sections) {
+      while (around.length && around[around.length - 1] < section.line) around.pop();
+      section.depth = around.length;
+      if (section.kind === "group") around.push(section.end);
       section.folded = known.get(`${section.kind} ${section.line}`)?.folded ?? this.#startsFolded(section);
     }
     return JSON.stringify(folds.sections) !== before;
@@ -67,7 +72,7 @@ export class LogOutline {
   /** A new group is folded unless it holds an error, or lines that somebody wants to see.
    * @param {import("./folds.js").Section} section */
   #startsFolded(section) {
-    if (section.kind !== "group") return false;
+    if (section.kind !== "group" || section.startsOpen) return false;
     const holds = (/** @type {number} */ line) => section.line < line && line <= section.end;
     return !this.errors.some(holds) && !this.view.keepVisible.some(holds);
   }
