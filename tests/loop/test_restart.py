@@ -106,3 +106,22 @@ async def test_a_check_that_does_not_finish_in_time_is_concluded_before_the_daem
             [run] = its.standin.check_runs
             assert run["conclusion"] == "cancelled"
             assert "shut down" in run["output"]["summary"]
+
+
+async def test_sigterm_does_not_wait_for_a_check_that_waits_for_a_runner(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    repository = make_repository(**{"project.bass": START.replace("COMMAND", "echo done")})
+    settings = {"RUNNER_WAIT": "600", "DRAIN_SECONDS": "600"}
+    with trio.fail_after(120):
+        async with world(repository, tmp_path / "world", **settings) as its:
+            async with its.daemon() as daemon:
+                payload = await its.standin.payload("check_suite")
+                await its.standin.deliver(daemon.url, "check_suite", payload)
+                await until(lambda: its.standin.check_runs)
+                daemon.process.terminate()
+                assert await daemon.process.wait() == 0
+            async with its.daemon() as daemon, its.runner(daemon):
+                await its.concluded()
+            [run] = its.standin.check_runs
+            assert run["conclusion"] == "success"

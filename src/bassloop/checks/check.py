@@ -118,7 +118,10 @@ class ActiveCheck:
                 with loop.cancellable(run.id) as cancellation:
                     if (why := await self._superseded()) is not None:
                         loop.cancel(run.id, why)
-                    ending = await self._verified(await self.run(updates))
+                    try:
+                        ending = await self._verified(await self.run(updates))
+                    finally:
+                        loop.note_ended(run.id)
                 if cancellation.cancelled:
                     ending = Ending(RunState.CANCELLED, cancellation.why)
                 await self.conclude(ending)
@@ -158,6 +161,7 @@ class ActiveCheck:
                 runtime = await context.runtime(self.request.platform, trusted=self.trusted)
             except NoRuntime as error:
                 return self._not_run(error)
+        loop.note_running(run.id)
         with spending(Purpose.CONCLUDE):
             if waited:
                 # Not waited for: while GitHub's rate limit leaves no room for it, the check runs, and what

@@ -80,6 +80,8 @@ class Loop:
         backoff: how long to wait before GitHub is asked again.
         active_heads: the heads whose hook or checks are running.
         active_checks: the checks that a delivery is running, by run id, for other deliveries of the same head.
+        running: the ids of the runs that are on a runner, or wait for what verifies them.
+        all_ended: set when none is left of those.
         cancellations: of the runs that wait for a runner, or run, by run id.
         concluding: the ids of the runs whose check runs are being concluded.
         conclusion_postponed: set when GitHub did not accept a conclusion, which is to be tried again.
@@ -104,6 +106,8 @@ class Loop:
     hook_files: HookFiles = field(default_factory=HookFiles)
     active_heads: set[ActiveHead] = field(default_factory=set)
     active_checks: dict[str, CheckHandle] = field(default_factory=dict)
+    running: set[str] = field(default_factory=set)
+    all_ended: AutoResetEvent = field(default_factory=AutoResetEvent)
     cancellations: dict[str, Cancellation] = field(default_factory=dict)
     concluding: set[str] = field(default_factory=set)
     conclusion_postponed: AutoResetEvent = field(default_factory=AutoResetEvent)
@@ -135,6 +139,25 @@ class Loop:
             if (head.repository_id, head.sha) == (repository_id, sha):
                 head.choice = head.choice.approved(by)
         self.pool.notify()
+
+    def note_running(self, run_id: str) -> None:
+        """Note that a run is on a runner now."""
+        self.running.add(run_id)
+
+    def note_ended(self, run_id: str) -> None:
+        """Note that a run isn't on a runner any more, if it was."""
+        self.running.discard(run_id)
+        if not self.running:
+            self.all_ended.set()
+
+    async def drain(self) -> None:
+        """Let no more runs begin, and wait until those that are on a runner have ended.
+
+        What waits for a runner goes on waiting; after a restart, its delivery begins it.
+        """
+        self.pool.stop_offering()
+        while self.running:
+            await self.all_ended.wait()
 
     def cancel(self, run_id: str, why: str = "the check was cancelled") -> bool:
         """Cancel a run that waits for a runner or runs; return False if it does neither.

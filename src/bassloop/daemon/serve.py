@@ -227,7 +227,7 @@ async def _serve_web(
             root.start_soon(parts.readiness.findings)  # logs what isn't ready from the start
             ready()
             await run_until_drained(
-                parts.inbox, stopping, settings.drain_seconds, resources.notifier
+                parts.inbox, parts.loop, stopping, settings.drain_seconds, resources.notifier
             )
         web_stop.set()
         web.cancel_scope.deadline = trio.current_time() + WEB_SECONDS

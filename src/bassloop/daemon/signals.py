@@ -12,19 +12,26 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
+    from bassloop.checks.loop import Loop
     from bassloop.deliveries.inbox import Inbox
     from bassloop.telemetry.service_manager import Notifier
 
 log = structlog.get_logger(__name__)
+
+SETTLE_SECONDS = 2.0
+"""How long deliveries have to say on GitHub how their last checks ended. The next process says the rest."""
 
 ENDING_SECONDS = 30.0
 """How long the daemon may take to end once nothing runs any more; the service manager is told."""
 
 
 async def run_until_drained(
-    inbox: Inbox, stopping: trio.Event, seconds: float, notifier: Notifier
+    inbox: Inbox, loop: Loop, stopping: trio.Event, seconds: float, notifier: Notifier
 ) -> None:
-    """Handle deliveries until `stopping` is set, and give those that are running `seconds` to end."""
+    """Handle deliveries until `stopping` is set, and give the checks that run `seconds` to end.
+
+    What waits for a runner, or for GitHub, is not waited for: the next process goes on with it.
+    """
     async with trio.open_nursery() as deliveries:
         await deliveries.start(inbox.run)
         notifier.ready()
@@ -32,7 +39,10 @@ async def run_until_drained(
         notifier.stopping(seconds + ENDING_SECONDS)
         log.info("draining", **inbox.statistics(), seconds=seconds)
         inbox.close()
-        deliveries.cancel_scope.deadline = trio.current_time() + seconds
+        ends_at = trio.current_time() + seconds
+        deliveries.cancel_scope.deadline = ends_at
+        await loop.drain()
+        deliveries.cancel_scope.deadline = min(ends_at, trio.current_time() + SETTLE_SECONDS)
 
 
 @asynccontextmanager

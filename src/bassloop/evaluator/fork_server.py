@@ -232,7 +232,8 @@ def rehearse() -> None:
 
 
 def _let_daemon_go_first() -> None:
-    os.nice(_NICENESS)
+    with suppress(OSError):
+        os.nice(_NICENESS)
     # Where Linux shares processors among sessions (autogroups), only a session's own niceness counts against another's.
     with suppress(OSError), open("/proc/self/autogroup", "w", encoding="ascii") as group:
         group.write(str(_NICENESS))

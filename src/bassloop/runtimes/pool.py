@@ -50,6 +50,7 @@ class Pool:
         self._registered = 0
         self._outcomes: Counter[tuple[str, str]] = Counter()
         self._locked_out_until = -math.inf
+        self._is_offering = True
 
     @asynccontextmanager
     async def registered(self, runtime: Runtime) -> AsyncGenerator[None]:
@@ -93,8 +94,15 @@ class Pool:
             ),
         )
 
+    def stop_offering(self) -> None:
+        """Give out no more runtimes; who waits for one goes on waiting, until they are cancelled."""
+        self._is_offering = False
+        self.notify()
+
     def first(self, user_ids: Iterable[int], platform: Platform | None = None) -> Runtime | None:
         """Return the first candidate of the first of these users who has one, or None."""
+        if not self._is_offering:
+            return None
         for user_id in user_ids:
             for runtime in self.candidates(user_id, platform):
                 return runtime
@@ -139,6 +147,8 @@ class Pool:
         left, locked_out = timeout, 0.0
         try:
             while True:
+                if not self._is_offering:
+                    await trio.sleep_forever()
                 changed, began = self._changed, trio.current_time()
                 if (found := self.first(users(), platform)) is not None:
                     return found

@@ -43,6 +43,8 @@ MemoryDenyWriteExecute=yes
 SystemCallArchitectures=native
 SystemCallFilter=@system-service
 SystemCallFilter=~@privileged @resources
+# Hooks are evaluated with less priority than the daemon.
+SystemCallFilter=setpriority
 SystemCallErrorNumber=EPERM
 UMask=0077
 """
