@@ -39,6 +39,14 @@ def test_every_part_of_the_grammar_is_there_and_every_pattern_compiles() -> None
             assert rule["include"].removeprefix("#") in its["repository"]
 
 
+def test_a_keyword_of_the_grammar_may_have_dots() -> None:
+    keyword = re.compile(grammar()["repository"]["keyword"]["match"])
+    for text in (":3.13-slim", ":test-3.12", ":latest"):
+        found = keyword.search(f"(linux/python {text})")
+        assert found is not None
+        assert found[0] == text
+
+
 @pytest.mark.parametrize("file", ["vscode/syntaxes/bass.tmLanguage.json", "vim/syntax/bass.vim"])
 def test_the_forms_are_those_of_the_lexer(file: str) -> None:
     assert "|".join(FORMS) in (EDITORS / file).read_text()

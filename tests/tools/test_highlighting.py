@@ -34,6 +34,11 @@ def test_a_command_has_words_and_variables() -> None:
     assert kinds["$x"] is Name.Variable
 
 
+@pytest.mark.parametrize("text", [":3.13-slim", ":test-3.12", ":latest"])
+def test_a_keyword_may_have_dots(text: str) -> None:
+    assert (String.Symbol, text) in list(BassLexer().get_tokens(f"(linux/python {text})"))
+
+
 @given(st.text(max_size=100))
 def test_every_text_comes_back_whole(text: str) -> None:
     lexer = BassLexer(stripnl=False, ensurenl=False)

@@ -7,7 +7,7 @@ syntax iskeyword 33-126,^(,^),^[,^],^{,^},^",^;,^,,^:,^/,^.,^^,^\\,^$
 
 syntax match bassNumber /\v[+-]?<(0x[0-9a-fA-F_]+|0b[01_]+|\d[0-9_]*)>/
 syntax keyword bassConstant null true false _ &
-syntax match bassKeyword /\v:[^ \t,";\\()[\]{}^:/.]+/
+syntax match bassKeyword /\v:[^ \t,";\\()[\]{}^:/]+/
 syntax match bassMagic /\v\*[^ \t,";\\()[\]{}^:/.*]+\*/
 syntax match bassPath /\v\.{0,2}\/[^ \t,";\\()[\]{}^]*/
 syntax match bassCommand /\v\.[A-Za-z][^ \t,";\\()[\]{}^:/.]*/

@@ -17,6 +17,7 @@ FORMS = (
 )  # fmt: skip
 _END = r"(?=[\s,\"();\[\]{}^]|$)"
 _NAME = r"[^\s,\";\\()\[\]{}^:/.]+"
+_KEY = r"[^\s,\";\\()\[\]{}^:/]+"
 _REST = r"[^\s,\";\\()\[\]{}^]"
 
 
@@ -44,7 +45,7 @@ class BassLexer(RegexLexer):  # type: ignore[misc]  # Pygments has no types
             (rf"(?:null|true|false|_|&){_END}", Keyword.Constant),
             (words(FORMS, prefix=r"(?<=\()", suffix=_END), Keyword),
             (rf"(?<=\(){_NAME}(?:[:/]{_NAME})*", Name.Function),
-            (rf":{_NAME}", String.Symbol),
+            (rf":{_KEY}", String.Symbol),
             (rf"\*{_NAME}\*", Name.Variable.Magic),
             (rf"\.{{0,2}}/{_REST}*", String.Other),
             (rf"\.{_NAME}", Name.Builtin),
