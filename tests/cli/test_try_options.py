@@ -213,3 +213,16 @@ def test_files_that_were_never_committed_are_tried(
     assert done.returncode == 0, done.stdout + done.stderr
     assert "first │ never committed" in done.stdout
     assert not in_git or git(path, "rev-list", "--all") == ""
+
+
+def test_what_is_the_machines_fault_is_said(
+    make_repository: MakeRepository, environment: dict[str, str]
+) -> None:
+    run = (
+        "echo 'npm error network request failed, reason: getaddrinfo ENOTFOUND registry' && exit 1"
+    )
+    checks = f'[checks.site]\nimage = "nobody/has-node:22"\nrun = "{run}"\n'
+    done = tried(environment, make_repository(**{".bassloop.toml": checks}))
+    assert done.returncode == 1
+    assert "whose versions may be others than those in nobody/has-node:22" in done.stdout
+    assert "a command couldn't reach a host: is this machine online?" in done.stdout

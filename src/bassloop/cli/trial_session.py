@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from contextlib import aclosing
 from pathlib import Path
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from bassloop.store import Delivery, Run
     from bassloop.tools.trial import Trial, TrialOptions
 
+_NO_NETWORK = re.compile(
+    r"ENOTFOUND|EAI_AGAIN|ENETUNREACH|[Cc]ould not resolve host|no such host|name resolution|"
+    r"[Nn]etwork is unreachable|dns error"
+)
 SHOWN_CHANGES = 3
 QUIET_MS = 200
 """Files that were changed have to be left alone for so long before they're tried."""
@@ -143,12 +148,12 @@ class TrialSession:
         results = await display.results(trial.standin.check_runs)
         display.summarize(results, with_pages=self._serve or self._options.watched)
         runs = [each.run for each in results]
-        await _print_causes(console, trial, runs)
+        causes = await _print_causes(console, trial, runs)
         await _keep_log(console, trial, runs)
         for delivery in deliveries:
             if delivery.error:
                 console.print(f"the delivery: {delivery.error}")
-        for hint in _hints(results, trial):
+        for hint in _hints(results, trial, causes):
             console.print(f"\n{hint}", soft_wrap=True)
         verdict, passed = _verdict(results, self._strict)
         console.print(f"\n[{'green' if passed else 'red'}]{verdict}[/]")
@@ -187,13 +192,14 @@ def _verdict(results: Sequence[CheckResult], strict: bool) -> tuple[str, bool]:
     return f"passed, without {' and '.join(missing)}" if missing else "passed", True
 
 
-async def _print_causes(console: Console, trial: Trial, runs: Sequence[Run]) -> None:
-    """Print why checks failed, and keep it for `bassloop logs --last --failed`."""
+async def _print_causes(console: Console, trial: Trial, runs: Sequence[Run]) -> str:
+    """Print why checks failed, keep it for `bassloop logs --last --failed`, and return what was found in logs."""
     try:
         failures = await keep_failures(trial.daemon.store, runs)
     except OSError as error:
         console.print(f"\n[yellow]the failures can't be kept: {error.strerror}[/yellow]")
-        return
+        return ""
+    found = []
     for run in runs:
         if run.state in (RunState.SUCCEEDED, RunState.NEUTRAL):
             continue
@@ -203,9 +209,11 @@ async def _print_causes(console: Console, trial: Trial, runs: Sequence[Run]) -> 
             causes = render_failure({**failure, "reason": "", "excerpt": None})
             # A hook's message is its trace, which was printed with the step, and its cause is the first line of it.
             reason = "" if _first_line(reason) in " ".join(causes.split()) else reason
+            found.append(causes)
         console.print(f"\nwhy {run.check_name} failed:", style="bold", markup=False, soft_wrap=True)
         for text in filter(None, (causes, reason)):
             console.print(text, markup=False, soft_wrap=True)
+    return "\n".join(found)
 
 
 def _first_line(message: str) -> str:
@@ -223,8 +231,12 @@ async def _keep_log(console: Console, trial: Trial, runs: Sequence[Run]) -> None
     console.print(f"\n[dim]the whole log: bassloop logs --last[/dim], or {path}", soft_wrap=True)
 
 
-def _hints(results: Sequence[CheckResult], trial: Trial) -> list[str]:
-    """Return what to do about what isn't the fault of a check."""
+def _hints(results: Sequence[CheckResult], trial: Trial, causes: str) -> list[str]:
+    """Return what to do about what isn't the fault of a check.
+
+    Args:
+        causes: what the logs of failed checks tell.
+    """
     if not results:
         return [
             f"the hook started no check for the event {trial.options.event}; "
@@ -240,7 +252,19 @@ def _hints(results: Sequence[CheckResult], trial: Trial) -> list[str]:
             "an image can't be pulled; --engine sandbox runs its commands with this machine's own programs, "
             "and says so"
         ]
-    return []
+    hints = []
+    failed = [each for each in results if not each.passed and each.unused_images]
+    if failed:
+        images = ", ".join(dict.fromkeys(image for each in failed for image in each.unused_images))
+        hints.append(
+            f"what failed ran with this machine's own programs, whose versions may be others than those in {images}; "
+            "with Podman or Docker, it runs in its image"
+        )
+    if _NO_NETWORK.search(causes):
+        hints.append(
+            "a command couldn't reach a host: is this machine online? Behind a proxy, set HTTPS_PROXY"
+        )
+    return hints
 
 
 async def _followed(trial: Trial, display: TrialDisplay) -> list[Delivery]:
