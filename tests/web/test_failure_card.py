@@ -179,6 +179,12 @@ class FakeLinks:
     async def urls(self, run: Run, locations: Sequence[Location]) -> dict[Location, str]:
         return {each: f"https://github.test/{each.path}#L{each.line}" for each in locations}
 
+    def known_files(self, run: Run) -> FakeLinks:
+        return self
+
+    def url(self, path: str, line: int) -> str | None:
+        return None if path.startswith("/") else f"https://github.test/{path}#L{line}"
+
 
 async def test_a_location_in_the_repository_is_a_link(tmp_path: Path) -> None:
     async with a_site(tmp_path) as site:

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bassloop.terminal import render_lines
-from bassloop.web.logs.links import link_urls
+from bassloop.web.logs.links import link_files, link_urls
 
 
 def hrefs(line: str) -> list[str]:
@@ -33,6 +33,46 @@ def hrefs(line: str) -> list[str]:
 def test_addresses_are_links(text: str, urls: list[str]) -> None:
     [line] = render_lines([text.encode()])
     assert hrefs(link_urls(line)) == urls
+
+
+def known(path: str, line: int) -> str | None:
+    return f"https://g.test/{path}#L{line}" if path in ("src/app.py", "main.c") else None
+
+
+@pytest.mark.parametrize(
+    ("text", "urls"),
+    [
+        ("src/app.py:12:3: F401", ["https://g.test/src/app.py#L12"]),
+        ("  at main.c:7, (main.c:8)", ["https://g.test/main.c#L7", "https://g.test/main.c#L8"]),
+        ('  File "src/app.py", line 4, in f', ["https://g.test/src/app.py#L4"]),
+        ("\x1b[1msrc/app.py\x1b[0m:13: AssertionError", ["https://g.test/src/app.py#L13"]),
+        ("\x1b[1mmain.c:5:21:\x1b[0m error", ["https://g.test/main.c#L5"]),
+        ("other.py:3 src/app.py:x xsrc/app.py:3 src/app.py:3x src/app.py", []),
+        ("https://x.test/main.c:3", ["https://x.test/main.c:3"]),
+        ("x" * 5000 + " main.c:1", []),
+    ],
+)
+def test_places_in_known_files_are_links(text: str, urls: list[str]) -> None:
+    lines = [link_urls(line) for line in render_lines([text.encode()])]
+    assert hrefs("".join(link_files(lines, known))) == urls
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            ["main.c", ":1", ":", " ", "src/app.py", "\x1b[31m", "\x1b[0m", "<b>", '"', "&"]
+        )
+        | st.text(max_size=3)
+    )
+)
+def test_links_to_files_change_no_character(pieces: list[str]) -> None:
+    [line] = render_lines(["".join(pieces).replace("\n", "").encode(errors="replace")])
+    [linked] = link_files([line], known)
+    before, after = Text(), Text()
+    before.feed(line)
+    after.feed(linked)
+    assert after.text == before.text
+    assert [tag for tag, _ in after.attributes if tag not in ("span", "a")] == []
 
 
 class Text(HTMLParser):

@@ -8,7 +8,12 @@ from urllib.parse import quote
 import structlog
 import trio
 
-from bassloop.checks.source_locations import RepositoryPaths, files_url, source_urls
+from bassloop.checks.source_locations import (
+    RepositoryFiles,
+    RepositoryPaths,
+    files_url,
+    source_urls,
+)
 from bassloop.concurrency import KeyedLock, TokenBucket, TTLCache
 from bassloop.github import GitHubError
 
@@ -64,6 +69,13 @@ class SourceLinks:
         if paths is None:
             return {}
         return source_urls(paths, files_url(self._web_url, run.repository, run.head_sha), locations)
+
+    def known_files(self, run: Run) -> RepositoryFiles | None:
+        """Return the files of a run's commit if they have been asked for before; never waits for GitHub."""
+        paths = self._paths.get((run.repository_id, run.head_sha))
+        if paths is None:
+            return None
+        return RepositoryFiles(paths, files_url(self._web_url, run.repository, run.head_sha))
 
     def compare_url(self, repository: str, before: str, after: str) -> str:
         """Return the address of the commits between two on GitHub."""

@@ -73,12 +73,9 @@ def source_urls(
     Args:
         base: the address of the repository's files at the commit.
     """
-    found = {}
-    for location in locations:
-        path = paths.resolve(location.path)
-        if path is not None:
-            found[location] = f"{base}/{quote(path)}#L{location.line}"
-    return found
+    files = RepositoryFiles(paths, base)
+    found = {location: files.url(location.path, location.line) for location in locations}
+    return {location: url for location, url in found.items() if url is not None}
 
 
 def files_url(web_url: str, repository: str, sha: str) -> str:
@@ -94,6 +91,23 @@ def _resolve_first(
         if path is not None:
             return path, location
     return None
+
+
+class RepositoryFiles:
+    """The addresses of a repository's files at a commit.
+
+    Args:
+        base: the address that their paths follow.
+    """
+
+    def __init__(self, paths: RepositoryPaths, base: str) -> None:
+        self._paths = paths
+        self._base = base
+
+    def url(self, path: str, line: int) -> str | None:
+        """Return the address of a line of the file that a log means, or None if there is none."""
+        known = self._paths.resolve(path)
+        return None if known is None else f"{self._base}/{quote(known)}#L{line}"
 
 
 class RepositoryPaths:

@@ -11,6 +11,7 @@ import trio
 from bassloop.checks.run_failure import LogFailureCache, log_failure_cache
 from bassloop.web.auth.web_sessions import WebSessions
 from bassloop.web.logs.html_cache import LogHtmlCache
+from bassloop.web.logs.links import link_files
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from bassloop.deliveries.inbox import Inbox
     from bassloop.github import OAuth
     from bassloop.runtimes import RuntimeStatus
-    from bassloop.store import Store
+    from bassloop.store import Run, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,13 @@ class WebContext:
     def log_html(self) -> LogHtmlCache:
         """The HTML of log lines, shared by all visitors."""
         return LogHtmlCache(self.store)
+
+    async def log_lines(self, run: Run, row: int, start: int, stop: int) -> list[str]:
+        """Return the HTML of lines of a step's log, as `LogHtmlCache.lines` does, with links to the files of
+        the run's commit once those are known."""
+        lines = await self.log_html.lines(run.id, row, start, stop)
+        files = self.source_links.known_files(run) if self.source_links is not None else None
+        return lines if files is None else link_files(lines, files.url)
 
     @cached_property
     def log_failures(self) -> LogFailureCache:

@@ -61,7 +61,7 @@ def routes(context: WebContext) -> Blueprint:
     async def lines(run_id: str, row: int) -> Response:
         """Return lines `start` to `stop`, from 0, as HTML in JSON, or with `format=text` as plain text;
         fewer where the log ends. With `times=yes`, also when they came."""
-        await find(run_id, row)
+        run, _ = await find(run_id, row)
         start = max(request.args.get("start", 0, int), 0)
         stop = min(max(request.args.get("stop", start + MAX_RANGE, int), start), start + MAX_RANGE)
         extent = await store.logs.extent(run_id, row)
@@ -70,7 +70,7 @@ def routes(context: WebContext) -> Blueprint:
         if start < stop and request.args.get("format") == "text":
             found = [strip(line) for line in await store.logs.lines(run_id, row, start, stop)]
         elif start < stop:
-            found = await context.log_html.lines(run_id, row, start, stop)
+            found = await context.log_lines(run, row, start, stop)
         answer: dict[str, Any] = {"start": start, "total": extent.lines, "lines": found}
         if request.args.get("times") == "yes":
             times = await store.logs.times(run_id, row, start, stop) if found else []

@@ -120,16 +120,16 @@ async def failure_card(
     )
     if culprit is None:
         return card
-    excerpt = None
-    if found.shown is not None:
-        start, stop = excerpt_range(found.shown, culprit.lines)
-        lines = await context.log_html.lines(run.id, culprit.row, start, stop)
-        excerpt = LogExcerpt(start, lines, culprit.lines)
     links: Mapping[Location, str] = {}
     if context.source_links is not None:
         named = found.failures[:MAX_NAMED]
         locations = [each for failure in named for each in failure.locations]
         links = await context.source_links.urls(run, locations)
+    excerpt = None
+    if found.shown is not None:
+        start, stop = excerpt_range(found.shown, culprit.lines)
+        lines = await context.log_lines(run, culprit.row, start, stop)
+        excerpt = LogExcerpt(start, lines, culprit.lines)
     tests = await context.store.tests.counts(run.id)
     return replace(card, step=view_step(culprit, now), excerpt=excerpt, links=links, tests=tests)
 

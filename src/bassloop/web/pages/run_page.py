@@ -215,7 +215,7 @@ async def _render_run(context: WebContext, run: Run, steps: Sequence[Step]) -> s
     open_steps = [view.record for view in views if view.open and not view.hidden]
     # The step that failed comes first, in case there is no room for all.
     for step in sorted(open_steps, key=lambda step: step != culprit)[:MAX_EXCERPTS]:
-        excerpts[step.row] = await _excerpt(context, run.id, step, card)
+        excerpts[step.row] = await _excerpt(context, run, step, card)
     newer = await newer_run(context, run)
     started = min((step.started_at for step in steps if step.started_at), default=run.created_at)
     timeline = lay_out_timeline(steps, started, run.ended_at or now)
@@ -263,7 +263,7 @@ async def _render_step(context: WebContext, run: Run, step: Step) -> str:
         step=presentation.view_step(step, now),
         inputs=[presentation.view_step(o, now) for o in others if o.digest in step.inputs],
         users=[presentation.view_step(o, now) for o in others if step.digest in o.inputs],
-        lines=await context.log_html.lines(run.id, step.row, start, stop),
+        lines=await context.log_lines(run, step.row, start, stop),
         start=start,
         last=last,
         page_lines=STEP_PAGE_LINES,
@@ -271,13 +271,13 @@ async def _render_step(context: WebContext, run: Run, step: Step) -> str:
 
 
 async def _excerpt(
-    context: WebContext, run_id: str, step: Step, card: FailureCard | None
+    context: WebContext, run: Run, step: Step, card: FailureCard | None
 ) -> LogExcerpt:
     start = max(0, step.lines - EXCERPT_LINES)
     if card is not None and card.step is not None and card.step.record == step and card.first:
         start = min(start, max(0, card.first.first - LINES_BEFORE))
     stop = min(start + EXCERPT_LINES, step.lines)
-    lines = await context.log_html.lines(run_id, step.row, start, stop)
+    lines = await context.log_lines(run, step.row, start, stop)
     return LogExcerpt(start, _truncated(lines), step.lines)
 
 
