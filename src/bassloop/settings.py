@@ -136,6 +136,11 @@ class Settings(BaseModel):
         description="The PostgreSQL database to use instead of a file (needs `bassloop[postgresql]`).",
         examples=["postgresql://bassloop:PASSWORD@db.example.com/bassloop"],
     )
+    node_name: str | None = Field(
+        None,
+        description="This daemon's name among those that share DATABASE_URL. Default: the host's name.",
+        examples=["loop-1"],
+    )
     blobs_bucket: str | None = Field(
         None,
         description="The folder for the logs. Default: blobs in the data directory.",

@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from bassloop.daemon.http_server import listen, local_address
+from bassloop.daemon.http_server import bind, local_address, start_listening
 from bassloop.daemon.wiring import Addresses, Resources
 from bassloop.settings import Settings
 
@@ -23,7 +23,8 @@ from bassloop.settings import Settings
     ],
 )
 def test_an_address_is_shown_as_addresses_of_pages_have_it(address: str, host: str) -> None:
-    with listen(address, "LISTEN") as listening:
+    with bind(address, "LISTEN") as listening:
+        start_listening(listening, "LISTEN")
         port = listening.getsockname()[1]
         assert local_address(listening) == f"{host}:{port}"
         resources = cast(

@@ -9,7 +9,7 @@ import pytest
 import trio
 from quart_trio import QuartTrio
 
-from bassloop.daemon.http_server import drop_slow_readers, listen, serve_http
+from bassloop.daemon.http_server import bind, drop_slow_readers, serve_http
 from tests.until import until
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ async def test_a_reader_who_stops_is_broken_off() -> None:
 
         return body()
 
-    over, listening = trio.Event(), listen("127.0.0.1:0", "LISTEN")
+    over, listening = trio.Event(), bind("127.0.0.1:0", "LISTEN")
     where = listening.getsockname()
     drop_slow_readers(listening, 0.5)
     with trio.fail_after(60):

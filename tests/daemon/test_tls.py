@@ -12,7 +12,7 @@ from cryptography import x509
 
 from bassloop.daemon.certificates import Certificate
 from bassloop.daemon.errors import StartError
-from bassloop.daemon.http_server import listen, serve_http
+from bassloop.daemon.http_server import bind, serve_http
 
 from .certificates import write_certificate
 
@@ -36,7 +36,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 @asynccontextmanager
 async def served(certificate: Certificate) -> AsyncGenerator[int]:
     """The application behind TLS; its port."""
-    over, listening = trio.Event(), listen("127.0.0.1:0", "LISTEN")
+    over, listening = trio.Event(), bind("127.0.0.1:0", "LISTEN")
     port = listening.getsockname()[1]
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:

@@ -46,6 +46,42 @@ class Daemon:
 
 
 @dataclass
+class LoopNode:
+    """A daemon that may stand by."""
+
+    name: str
+    process: trio.Process
+    stands_by: trio.Event = field(default_factory=trio.Event)
+    is_ready: trio.Event = field(default_factory=trio.Event)
+    log: list[bytes] = field(default_factory=list)
+    daemon: Daemon | None = None
+
+    async def read(self) -> None:
+        """Follow what it logs."""
+        assert self.process.stderr is not None
+        rest = b""
+        async for piece in self.process.stderr:
+            *lines, rest = (rest + piece).split(b"\n")
+            for line in lines:
+                self.log.append(line)
+                self._note(json.loads(line) if line.startswith(b"{") else {})
+
+    def _note(self, entry: dict[str, Any]) -> None:
+        if entry.get("event") == "standing by":
+            self.stands_by.set()
+        elif entry.get("event") == "ready":
+            port = int(entry["ssh"].rpartition(":")[2])
+            self.daemon = Daemon(self.process, entry["url"], port, entry["host_key"])
+            self.is_ready.set()
+
+    async def ready(self) -> Daemon:
+        """Wait until it carries the loop."""
+        await self.is_ready.wait()
+        assert self.daemon is not None
+        return self.daemon
+
+
+@dataclass
 class World:
     """What is around a daemon: a stand-in for GitHub, a folder for its data, a user's key."""
 
@@ -81,6 +117,26 @@ class World:
                 await process.wait()
                 await process.stderr.aclose()
 
+    @asynccontextmanager
+    async def node(self, name: str) -> AsyncGenerator[LoopNode]:
+        """One of several daemons that share a database, killed (SIGKILL) at the end if it has not ended."""
+        process = await trio.lowlevel.open_process(
+            [sys.executable, "-m", "bassloop", "serve"],
+            stderr=subprocess.PIPE,
+            env={**self.env, "NODE_NAME": name},
+        )
+        node = LoopNode(name, process)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(node.read)
+                yield node
+                nursery.cancel_scope.cancel()
+        finally:
+            with trio.CancelScope(shield=True):
+                if process.returncode is None:
+                    process.kill()
+                await process.wait()
+
     async def _ready(self, stream: trio.abc.ReceiveStream) -> dict[str, Any]:
         text = b""
         while True:
@@ -115,6 +171,13 @@ class World:
             await nursery.start(run_runner, options)
             yield
             nursery.cancel_scope.cancel()
+
+    async def command(self, *words: str) -> str:
+        """Run `bassloop`, and return what it prints."""
+        done = await trio.run_process(
+            [sys.executable, "-m", "bassloop", *words], env=self.env, capture_stdout=True
+        )
+        return done.stdout.decode()
 
     async def handled(self, guid: str, state: str = "done") -> None:
         """Wait until a delivery has this state in the daemon's database, which has no event for it."""

@@ -94,14 +94,18 @@ async def test_what_is_no_address_is_refused(tmp_path: Path) -> None:
     assert "DATABASE_URL is no address of a PostgreSQL database" in said
 
 
-async def test_a_second_daemon_is_refused_and_the_first_goes_on(
+async def test_what_needs_the_database_for_itself_is_refused_under_a_daemon(
     location: str, tmp_path: Path
 ) -> None:
     database = PostgreSQLDatabase(location)
     assert not database.is_served()
     async with open_store(location, tmp_path / "blobs") as store:
         assert database.is_served()
-        assert "locked: another bassloop serves it" in await refusal(location, tmp_path)
+        with (
+            pytest.raises(StoreUnusable, match="locked: another bassloop serves it"),
+            database.ownership(),
+        ):
+            pass
         assert await store.deliveries.record("g", "push", None, b"")
     assert not database.is_served()
 

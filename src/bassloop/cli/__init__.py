@@ -60,6 +60,8 @@ SECTIONS: dict[str, dict[str, _Command]] = {
         "service": _Command("service", "service", "Run the daemon, or a runner, under systemd."),
         "status": _Command("status", "status", "Show whether the daemon runs, and what it does."),
         "runners": _Command("runners", "runners", "List the connected runners."),
+        "nodes": _Command("nodes", "nodes", "List the daemons that share a database."),
+        "drain": _Command("nodes", "drain", "Let one of them finish what it does, and end."),
         "deliveries": _Command("deliveries", "deliveries", "List, show and replay deliveries."),
         "prune": _Command("prune", "prune", "Remove old runs and their logs."),
         "backup": _Command("backup", "backup", "Back up the daemon's data while it runs."),

@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from bassloop.daemon.certificates import Certificate
 
 
-def listen(address: str, setting: str) -> socket.socket:
-    """Return a socket that listens on `HOST:PORT`. Raises StartError, which names the setting, if it can't."""
+def bind(address: str, setting: str) -> socket.socket:
+    """Return a socket that has `HOST:PORT`, and refuses connections until `start_listening`.
+
+    Raises StartError, which names the setting, if it can't.
+    """
     host, port = parse_address(address)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
@@ -28,9 +31,16 @@ def listen(address: str, setting: str) -> socket.socket:
     except OSError as error:
         listening.close()
         raise StartError(f"{setting}: can't listen on {address}: {error.strerror}") from error
-    listening.listen(128)
     listening.setblocking(False)
     return listening
+
+
+def start_listening(listening: socket.socket, setting: str) -> None:
+    """Let a socket take connections. Raises StartError if another process has its address by now."""
+    try:
+        listening.listen(128)
+    except OSError as error:
+        raise StartError(f"{setting}: can't listen: {error.strerror}") from error
 
 
 def drop_slow_readers(listening: socket.socket, seconds: float) -> None:

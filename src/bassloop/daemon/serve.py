@@ -33,7 +33,7 @@ from bassloop.checks.recovery import interrupt_lost_runs, keep_concluding
 from bassloop.daemon import wiring
 from bassloop.daemon.certificates import Certificate
 from bassloop.daemon.errors import StartError
-from bassloop.daemon.http_server import drop_slow_readers, listen, serve_http
+from bassloop.daemon.http_server import bind, drop_slow_readers, serve_http, start_listening
 from bassloop.daemon.proxies import Proxies
 from bassloop.daemon.signals import handle_signals, run_until_drained
 from bassloop.daemon.wiring import Addresses, Parts, Resources
@@ -42,7 +42,7 @@ from bassloop.gateway import GatewayAddress, serve_gateway
 from bassloop.github import open_github
 from bassloop.private_files import write_private_file
 from bassloop.runtimes import Pool
-from bassloop.store import find_blobs, open_store
+from bassloop.store import NodeDrained, find_blobs, open_store
 from bassloop.store.maintenance.pruner import keep_pruning
 from bassloop.telemetry.service_manager import Notifier
 from bassloop.web import create_app, create_metrics_app
@@ -97,6 +97,18 @@ async def serve(
 
     Raises SettingsError, StartError, StoreError or HostKeyError, alone or in a group, if it can't start.
     """
+    try:
+        await _serve(settings, stop, task_status)
+    except NodeDrained as drained:
+        log.info("stopped", why=str(drained))
+    else:
+        log.info("stopped")
+    return 0
+
+
+async def _serve(
+    settings: Settings, stop: trio.Event | None, task_status: trio.TaskStatus[Daemon]
+) -> None:
     async with _open_resources(settings) as resources, trio.open_nursery() as root:
         addresses, pool = Addresses(settings, resources), Pool()
         ssh = await _start_gateway(root, settings, resources, addresses, pool)
@@ -124,8 +136,6 @@ async def serve(
         with _published_address(settings, addresses):
             await _serve_web(root, settings, resources, parts, stop, ready)
         root.cancel_scope.cancel()
-    log.info("stopped")
-    return 0
 
 
 @asynccontextmanager
@@ -136,21 +146,28 @@ async def _open_resources(settings: Settings) -> AsyncGenerator[Resources]:
         certificate = None
         if settings.tls_cert_path and settings.tls_key_path:
             certificate = Certificate(settings.tls_cert_path, settings.tls_key_path)
-        pages = stack.enter_context(listen(settings.listen, "LISTEN"))
+        notifier = Notifier.of()
+        pages = stack.enter_context(bind(settings.listen, "LISTEN"))
         drop_slow_readers(pages, settings.page_slow_seconds)
         metrics = None
         if settings.metrics_listen:
-            metrics = stack.enter_context(listen(settings.metrics_listen, "METRICS_LISTEN"))
+            metrics = stack.enter_context(bind(settings.metrics_listen, "METRICS_LISTEN"))
         blobs = await trio.to_thread.run_sync(find_blobs, settings)
         store = await stack.enter_async_context(
             open_store(
                 settings.database,
                 blobs,
+                node=wiring.node(settings, pages, certificate),
+                identity=wiring.identity(settings),
+                on_standby=Standby(notifier).report,
                 bucket_waiting=settings.blobs_waiting,
                 log_limit=settings.log_limit,
                 log_waiting=settings.log_waiting,
             )
         )
+        start_listening(pages, "LISTEN")
+        if metrics is not None:
+            start_listening(metrics, "METRICS_LISTEN")
         github = await stack.enter_async_context(
             open_github(
                 wiring.github_config(settings),
@@ -159,7 +176,31 @@ async def _open_resources(settings: Settings) -> AsyncGenerator[Resources]:
             )
         )
         wiring.check_key(github)
-        yield Resources(pages, metrics, certificate, store, github, Notifier.of())
+        yield Resources(pages, metrics, certificate, store, github, notifier)
+
+
+@dataclass(eq=False)
+class Standby:
+    """Reports that the daemon stands by, since another node carries the loop."""
+
+    notifier: Notifier
+    _holder: str = ""
+
+    def report(self, holder: str) -> None:
+        """Tell the service manager, and the log the first time."""
+        if not self._holder:
+            self.notifier.ready()
+        if holder != self._holder:
+            self._holder = holder
+            log.info("standing by", carried_by=holder)
+        self.notifier.feed()
+        self.notifier.status(f"stands by; {holder} carries the loop")
+
+
+async def _drain_when_asked(store: Store, stopping: trio.Event) -> None:
+    await store.drain_requested.wait()
+    log.info("asked to drain")
+    stopping.set()
 
 
 @contextmanager
@@ -223,6 +264,7 @@ async def _serve_web(
         )
         reload = partial(_reload, resources.certificate, resources.notifier)
         async with handle_signals(stop, root.cancel_scope, reload) as stopping:
+            root.start_soon(_drain_when_asked, resources.store, stopping)
             root.start_soon(parts.heart.beat, partial(_report, resources.notifier, parts))
             root.start_soon(parts.readiness.findings)  # logs what isn't ready from the start
             ready()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -32,12 +33,12 @@ from bassloop.deliveries.backlog import Backlog
 from bassloop.deliveries.inbox import Inbox
 from bassloop.evaluator.evaluators import Evaluators
 from bassloop.evaluator.hook_process import EvaluatorLimits, evaluators_here
-from bassloop.gateway import GatewayAddress, GatewaySettings, load_host_key
+from bassloop.gateway import GatewayAddress, GatewaySettings, fingerprint, load_host_key
 from bassloop.github import GitHubConfig, OAuthConfig, Unauthorized
 from bassloop.github.manifest import web_url
 from bassloop.setting_types import parse_address
 from bassloop.settings import SettingsError
-from bassloop.store import Bounds, Retention
+from bassloop.store import Bounds, Retention, new_node
 from bassloop.telemetry.heartbeat import Heart
 from bassloop.web import Health, WebContext
 
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     from bassloop.github import GitHub
     from bassloop.runtimes import Pool
     from bassloop.settings import Settings
-    from bassloop.store import Store
+    from bassloop.store import Node, Store
     from bassloop.telemetry.service_manager import Notifier
 
 
@@ -63,6 +64,30 @@ class Resources:
     store: Store
     github: GitHub
     notifier: Notifier
+
+
+def node(settings: Settings, pages: socket.socket, certificate: Certificate | None) -> Node:
+    """Return this daemon as one of several that may share a database."""
+    scheme = "https" if certificate else "http"
+    address = f"{scheme}://{local_address(pages)}"
+    return new_node(settings.node_name or "", address, __version__)
+
+
+def identity(settings: Settings) -> str:
+    """Return a digest of the secrets, and the bucket, that all nodes of a loop must have in common.
+
+    Raises HostKeyError or SettingsError if they can't be read.
+    """
+    key = load_host_key(settings.host_key_path, content=settings.secret("ssh_host_key"))
+    digest = hashlib.sha256()
+    for part in (
+        fingerprint(key).encode(),
+        session_secret(settings),
+        settings.webhook_secret() or b"",
+        (settings.blobs_url or "").encode(),
+    ):
+        digest.update(hashlib.sha256(part).digest())
+    return digest.hexdigest()
 
 
 class Addresses:

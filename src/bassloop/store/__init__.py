@@ -18,16 +18,19 @@ from bassloop.store.artifact_files import ArtifactWriter
 from bassloop.store.blobs import Blobs, BucketError, FileBlobs, find_blobs
 from bassloop.store.engines import find_database, is_served
 from bassloop.store.errors import (
+    NodeDrained,
     NotStored,
     StoreBusy,
     StoreConflict,
     StoreError,
     StoreFull,
+    StoreTaken,
     StoreUnusable,
 )
 from bassloop.store.logs.log_writer import LogWriter, SettledText
 from bassloop.store.maintenance.prune import PruneReport
 from bassloop.store.maintenance.retention import Bounds, Retention
+from bassloop.store.nodes import new_node
 from bassloop.store.records import (
     Approval,
     Artifact,
@@ -39,6 +42,8 @@ from bassloop.store.records import (
     LineTime,
     LogExtent,
     LogText,
+    Node,
+    NodeRecord,
     Page,
     RepeatedError,
     Replacement,
@@ -75,6 +80,9 @@ __all__ = [
     "LogExtent",
     "LogText",
     "LogWriter",
+    "Node",
+    "NodeDrained",
+    "NodeRecord",
     "NotStored",
     "Page",
     "PruneReport",
@@ -98,12 +106,14 @@ __all__ = [
     "StoreError",
     "StoreFull",
     "StoreStatistics",
+    "StoreTaken",
     "StoreUnusable",
     "ThunkRecord",
     "User",
     "find_blobs",
     "find_database",
     "is_served",
+    "new_node",
     "new_run_id",
     "open_store",
 ]

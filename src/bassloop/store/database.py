@@ -11,10 +11,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
+    import trio
+
     from bassloop.store.errors import StoreError
+    from bassloop.store.records import Node
 
 
 class ResultRow(Protocol):
@@ -65,6 +68,30 @@ class DanglingRow(NamedTuple):
     parent: str
 
 
+class DaemonLease(Protocol):
+    """What makes a process the daemon of a database.
+
+    Attributes:
+        drain_requested: set when somebody asks this process to drain.
+    """
+
+    drain_requested: trio.Event
+
+    async def acquire(self, on_standby: Callable[[str], None]) -> None:
+        """Become the daemon.
+
+        Where several may share the database, it waits while another one is, and calls `on_standby` with
+        that one's name now and then. Raises NodeDrained if somebody asks it to drain before, and
+        StoreUnusable if this process can't be the daemon.
+        """
+
+    async def keep(self) -> None:
+        """Stay the daemon until cancelled. Raises StoreTaken if another process is instead."""
+
+    async def release(self) -> None:
+        """Cease to be the daemon."""
+
+
 class Database(Protocol):
     """A database of the store. `str` names it in messages, without its password.
 
@@ -99,10 +126,20 @@ class Database(Protocol):
         """
 
     def ownership(self) -> AbstractContextManager[None]:
-        """Be the daemon of this database. Raises StoreUnusable if another process is.
+        """Be the only one who uses this database. Raises StoreUnusable if another process does.
 
         It ends with the process, however that ends.
         """
+
+    def lease(self, node: Node, identity: str) -> DaemonLease:
+        """Return what makes a process the daemon of this database, once it is acquired.
+
+        Args:
+            identity: a digest of what all nodes of a loop must have in common.
+        """
+
+    def now(self, connection: Connection) -> float:
+        """Return the time by the clock that all who use the database share, in seconds since the epoch."""
 
     def is_served(self) -> bool:
         """Return whether a daemon has this database open now."""

@@ -36,6 +36,14 @@ TEMPORARY = (StoreFull, StoreLocked, StoreUnreachable)
 """Errors that go away, so that it is worth trying again."""
 
 
+class NodeDrained(StoreError):
+    """A node that stood by was asked to end."""
+
+
+class StoreTaken(StoreUnusable):
+    """Another node carries the loop now, and this one can't write any more."""
+
+
 class StoreBusy(StoreError):
     """Another prune, backup, restore or check of this store is running."""
 

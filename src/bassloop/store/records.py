@@ -320,6 +320,43 @@ class RuntimeRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Node:
+    """A daemon, as one of several that may share a database.
+
+    Args:
+        id: of this process alone.
+        name: what people call it.
+        address: where its pages are.
+    """
+
+    id: str
+    name: str
+    address: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRecord:
+    """A node as the others see it.
+
+    Args:
+        seen_seconds: for how long nothing has been heard of it.
+        alive: whether its time to be heard of isn't over.
+        carries: whether it carries the loop; the others stand by.
+        draining: whether it was asked to finish what it does, and end.
+    """
+
+    name: str
+    address: str
+    version: str
+    started_at: float
+    seen_seconds: float
+    alive: bool
+    carries: bool
+    draining: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
     """Some items, and the cursor for the next page, or None after the last."""
 

@@ -388,6 +388,32 @@ _SPENDING = (
 )
 
 
+# A row for each daemon that shares the database, and the lease that one of them has.
+_NODES = (
+    """
+    CREATE TABLE nodes (
+        id TEXT PRIMARY KEY,
+        name TEXT NOT NULL,
+        address TEXT NOT NULL,
+        version TEXT NOT NULL,
+        started_at REAL NOT NULL,
+        alive_until REAL NOT NULL,
+        draining INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE leases (
+        name TEXT PRIMARY KEY,
+        node TEXT NOT NULL,
+        epoch INTEGER NOT NULL,
+        until REAL NOT NULL,
+        identity TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID
+    """,
+    "INSERT INTO leases (name, node, epoch, until, identity) VALUES ('daemon', '', 0, 0, '')",
+)
+
+
 MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0001_first", _FIRST),
     ("0002_patience", _RETRIES),
@@ -404,6 +430,7 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0013_journal", _JOURNAL),
     ("0014_artifacts", _ARTIFACTS),
     ("0015_spending", _SPENDING),
+    ("0016_nodes", _NODES),
 )
 """All migrations, oldest first: their names and statements, as SQLite has them.
 
@@ -418,8 +445,8 @@ TABLES = tuple(
 )
 """All tables, each after those that it refers to."""
 
-TEMPORARY_TABLES = frozenset({"runtimes", "services"})
-"""The tables of what is connected now, which are empty at every start."""
+TEMPORARY_TABLES = frozenset({"runtimes", "services", "nodes", "leases"})
+"""The tables of what is connected and runs now, of which nothing is copied."""
 
 
 def migrations() -> Migrations:

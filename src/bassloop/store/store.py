@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from bassloop.concurrency import open_flat_nursery
+from bassloop.concurrency import open_flat_nursery, shielded
 from bassloop.lifecycle import DeliveryState, RunState
 from bassloop.store import deliveries
 from bassloop.store.artifacts import Artifacts
@@ -27,6 +27,7 @@ from bassloop.store.logs.log_writer import MAX_WAITING_BYTES, LogQueue
 from bassloop.store.logs.logs import Logs
 from bassloop.store.logs.shipper import Shipper
 from bassloop.store.maintenance.prune import prune
+from bassloop.store.nodes import Nodes, new_node
 from bassloop.store.progress import Progress, ignore_progress
 from bassloop.store.records import Figures
 from bassloop.store.runs import Runs, Thunks
@@ -38,7 +39,7 @@ from bassloop.store.tests import Tests
 from bassloop.store.visitors import Logins, Repositories, Sessions, Users
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from bassloop.store.blobs import Blobs
     from bassloop.store.database import Connection, Database
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from bassloop.store.logs.shipper import ShippingStatistics
     from bassloop.store.maintenance.prune import PruneReport
     from bassloop.store.maintenance.retention import Retention
+    from bassloop.store.records import Node
     from bassloop.store.steps import LiveLog
     from bassloop.store.writer import WriterStatistics
 
@@ -54,6 +56,9 @@ LOG_LIMIT = 1024 * 1024 * 1024
 
 BUCKET_WAITING = 4 * 1024 * 1024 * 1024
 """The default for how many bytes of logs may wait for a bucket on this machine's disk."""
+
+
+RELEASE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +88,16 @@ async def open_store(
     *,
     synchronous: str = "FULL",
     owner: bool = True,
+    node: Node | None = None,
+    identity: str = "",
+    on_standby: Callable[[str], None] = lambda _: None,
     log_limit: int = LOG_LIMIT,
     log_waiting: int = MAX_WAITING_BYTES,
     bucket_waiting: int = BUCKET_WAITING,
 ) -> AsyncIterator[Store]:
-    """Open the store in a database (a file of SQLite's) and a place for blobs, created or migrated first.
+    """Open the store in a database (SQLite's file or PostgreSQL's address) and a place for blobs.
+
+    The database is created or migrated first.
 
     Leaving the context commits and writes everything that is queued. Raises StoreUnusable, which says
     why and what to do, for a database that is damaged, locked, read-only, another program's, or of a
@@ -98,7 +108,12 @@ async def open_store(
             what was committed.
         owner: whether this process is the daemon, of which there is one. The daemon starts without
             connected runtimes, repairs the logs of a predecessor that crashed, and waits for a full
-            disk. Commands that use the store beside it pass False.
+            disk. Commands that use the store beside it pass False. While another process is the daemon
+            of a database on a server, this one stands by, and takes over when that ends or isn't heard of
+            any more; what runs inside is cancelled, and StoreTaken raised, if it loses that role again.
+        node: what this process is for others that share the database.
+        identity: a digest of what all that share the database must have in common.
+        on_standby: called every other second while it stands by, with the name of the daemon.
         log_limit: the raw bytes of one step's log that are stored.
         log_waiting: the bytes of logs that may wait to be written, before tasks that append wait.
         bucket_waiting: the bytes of logs that may wait for a bucket on this machine's disk, before
@@ -108,16 +123,25 @@ async def open_store(
     if isinstance(blobs, Path | str):
         blobs = FileBlobs(Path(blobs))
     opening = _Opening(found, blobs, log_limit, log_waiting, bucket_waiting)
-    if owner:
-        with found.ownership():
+    if not owner:
+        async with opening.open(patient=False) as store:
+            yield store
+        return
+    lease = found.lease(node or new_node(), identity)
+    try:
+        await lease.acquire(on_standby)
+        async with open_flat_nursery() as nursery:
+            nursery.start_soon(lease.keep)
             async with opening.open(patient=True) as store:
+                store.drain_requested = lease.drain_requested
                 await store.runtimes.remove_all()
                 await store.logs.repair()
                 await store.artifacts.remove_unfinished()
                 yield store
-    else:
-        async with opening.open(patient=False) as store:
-            yield store
+            nursery.cancel_scope.cancel()
+    finally:
+        with shielded(RELEASE_SECONDS):
+            await lease.release()
 
 
 @dataclass(frozen=True)
@@ -156,6 +180,9 @@ class Store(Subject):
     is committed, including the fsync unless the store was opened otherwise. When cancelled, the change
     happened either completely or not at all; every change may be repeated. One that reads sees
     everything committed before it began; when cancelled, it has no effect.
+
+    Attributes:
+        drain_requested: set when somebody asks the daemon to drain, from another machine as well.
     """
 
     def __init__(
@@ -171,6 +198,8 @@ class Store(Subject):
         self._blobs = blobs
         self._shipper = shipper
         self._live: dict[int, LiveLog] = {}
+        self.drain_requested = trio.Event()
+        self.nodes = Nodes(engine)
         self.artifacts = Artifacts(engine, blobs)
         self.checks = Checks(engine)
         self.deliveries = Deliveries(engine)

@@ -1,7 +1,7 @@
 """PostgreSQL: the store's database on a server, in the first schema of the connection's search path.
 
-A daemon's ownership and the one transaction that writes are advisory locks, as the lock file and SQLite's
-write lock are. The writer's own connection holds the ownership, so a daemon that has lost it can't write.
+The one transaction that writes holds an advisory lock, in place of SQLite's write lock. A daemon has a lease
+in place of a lock on a file (`leases`), and what it writes begins with a look whether it still has it.
 """
 
 from __future__ import annotations
@@ -18,27 +18,44 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
 
-from bassloop.store.engines.postgresql_sql import JSON_EACH, translate_schema, translate_sql
+from bassloop.store.engines.postgresql_connection import (
+    LOCK_KEY,
+    MAINTENANCE,
+    MIGRATION,
+    WRITER,
+    PostgreSQLConnection,
+    PostgreSQLRow,
+    make_rows,
+)
+from bassloop.store.engines.postgresql_lease import Fence, PostgreSQLLease, taken_message
+from bassloop.store.engines.postgresql_sql import JSON_EACH, translate_schema
 from bassloop.store.errors import (
     StoreConflict,
     StoreError,
     StoreFull,
     StoreLocked,
+    StoreTaken,
     StoreUnreachable,
     StoreUnusable,
 )
+from bassloop.store.nodes import find_lease
 from bassloop.store.schema import MIGRATIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator
 
     from bassloop.store.database import Connection, DanglingRow
+    from bassloop.store.records import Node
 
 OLDEST_SERVER = 140_000
 """The first version that is tested for, as the server numbers them."""
 
 LOCK_SECONDS = 5.0
 """How long a transaction waits for another process that writes, such as a command beside the daemon."""
+
+IDLE_SECONDS = 5.0
+"""How long a transaction may be in Python's hands before the server ends it: a node that is paused in the
+middle of one must not keep its successor from taking over."""
 
 COMMIT_SECONDS = 30.0
 """How long the server is asked what became of a commit during which the connection was lost."""
@@ -55,17 +72,13 @@ _DEFAULTS = {
 }
 """Parameters of connections, unless the address has others: a server that is gone is noticed in 30 s."""
 
-_OWNER, _WRITER, _MIGRATION = 1, 2, 3
-"""The second keys of advisory locks; the first is the schema's."""
-
-_KEY = "hashtext('bassloop ' || current_schema())"
-
 _BEGIN = (
-    "BEGIN; SET LOCAL lock_timeout = {milliseconds:.0f}; "
-    f"SELECT pg_advisory_xact_lock({_KEY}, {_WRITER}); SELECT pg_current_xact_id()::text"
+    "BEGIN; SET LOCAL lock_timeout = {lock:.0f}; "
+    "SET LOCAL idle_in_transaction_session_timeout = {idle:.0f}; "
+    f"SELECT pg_advisory_xact_lock({LOCK_KEY}, {WRITER}); "
+    "SELECT pg_current_xact_id()::text, node, epoch FROM leases WHERE name = 'daemon'"
 )
 
-_STATEMENTS_AT_ONCE = 200
 _ROWS_AT_ONCE = 100
 
 _REFUSED = re.compile(
@@ -75,79 +88,6 @@ _REFUSED = re.compile(
 """What a server says when it refuses a connection for good. It sends no code then that libpq passes on."""
 
 T = TypeVar("T")
-
-
-class PostgreSQLRow:
-    """A row of a result, by the names of its columns or by their positions."""
-
-    __slots__ = ("_positions", "_values")
-
-    def __init__(self, values: Sequence[Any], positions: dict[str, int]) -> None:
-        self._values = values
-        self._positions = positions
-
-    def __getitem__(self, key: Any) -> Any:
-        return self._values[self._positions[key] if isinstance(key, str) else key]
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def keys(self) -> list[str]:
-        return list(self._positions)
-
-
-def _rows(cursor: psycopg.Cursor[Any]) -> Callable[[Sequence[Any]], PostgreSQLRow]:
-    positions = {column.name: position for position, column in enumerate(cursor.description or ())}
-    return lambda values: PostgreSQLRow(values, positions)
-
-
-class PostgreSQLConnection:
-    """A connection that takes the store's SQL.
-
-    Values are put into the statements here, not on the server, which so finds their types by what they
-    are compared with, as SQLite does.
-    """
-
-    def __init__(self, connection: psycopg.Connection[PostgreSQLRow]) -> None:
-        self.driver = connection
-        self.transaction = ""
-
-    def execute(
-        self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = (), /
-    ) -> psycopg.Cursor[PostgreSQLRow]:
-        cursor = self.driver.cursor()
-        cursor.execute(translate_sql(sql), _without_nul(parameters))
-        return cursor
-
-    def executemany(
-        self, sql: str, parameters: Iterable[Sequence[Any] | Mapping[str, Any]], /
-    ) -> None:
-        translated = translate_sql(sql)
-        cursor = psycopg.ClientCursor(self.driver)
-        statements = [cursor.mogrify(translated, _without_nul(each)) for each in parameters]
-        for start in range(0, len(statements), _STATEMENTS_AT_ONCE):
-            together = ";".join(statements[start : start + _STATEMENTS_AT_ONCE])
-            cursor.execute(together)
-
-    def close(self) -> None:
-        self.driver.close()
-
-
-def _without_nul(parameters: Sequence[Any] | Mapping[str, Any]) -> Sequence[Any] | dict[str, Any]:
-    """Return parameters that the server takes: it has no NUL in a text."""
-    if not isinstance(parameters, (list, tuple)):
-        values = cast("Mapping[str, Any]", parameters)
-        return {name: _replace_nul(value) for name, value in values.items()}
-    return [_replace_nul(value) for value in parameters]
-
-
-def _replace_nul(value: Any) -> Any:
-    if isinstance(value, str) and "\0" in value:
-        return value.replace("\0", "\N{REPLACEMENT CHARACTER}")
-    return value
 
 
 @dataclass(frozen=True)
@@ -160,7 +100,7 @@ class PostgreSQLDatabase:
 
     url: str = field(repr=False)
     errors: type[Exception] = psycopg.Error
-    _owned: list[bool] = field(default_factory=list, repr=False)
+    _fence: Fence = field(default_factory=Fence, repr=False)
 
     @functools.cached_property
     def _parameters(self) -> dict[str, Any]:
@@ -219,10 +159,10 @@ class PostgreSQLDatabase:
             make_conninfo(**self._parameters),
             autocommit=True,
             cursor_factory=psycopg.ClientCursor,
-            row_factory=cast("Any", _rows),
+            row_factory=cast("Any", make_rows),
         )
         connection.prepare_threshold = None  # PgBouncer may give each transaction another server
-        return PostgreSQLConnection(cast("psycopg.Connection[PostgreSQLRow]", connection))
+        return PostgreSQLConnection(connection)
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[PostgreSQLConnection]:
@@ -263,7 +203,7 @@ class PostgreSQLDatabase:
                     "DATABASE_URL's search_path names"
                 )
             with connection.driver.transaction():
-                connection.execute(f"SELECT pg_advisory_xact_lock({_KEY}, {_MIGRATION})")
+                connection.execute(f"SELECT pg_advisory_xact_lock({LOCK_KEY}, {MIGRATION})")
                 self._migrate(connection)
 
     def _migrate(self, connection: PostgreSQLConnection) -> None:
@@ -297,47 +237,37 @@ class PostgreSQLDatabase:
 
     @contextlib.contextmanager
     def ownership(self) -> Iterator[None]:
-        """Be the daemon of this database, as long as the writer is connected.
+        """Be the only one who uses this database, such as a command that repairs it.
 
-        Raises StoreUnusable if another process is. Until the writer connects, a connection of its own
-        holds the lock.
+        Raises StoreUnusable while a daemon has the lease, or if another process is.
         """
-        if self.is_served():
-            raise self._served_already()
-        self._owned.append(True)
-        try:
+        self.prepare()
+        with self.opened() as connection:
+            lock = f"SELECT pg_try_advisory_lock({LOCK_KEY}, {MAINTENANCE})"
+            (locked,) = connection.execute(lock).fetchone() or (False,)
+            if not locked or find_lease(connection).is_current(self.now(connection)):
+                raise StoreUnusable(
+                    f"database {self} is locked: another bassloop serves it; end that one, or point "
+                    "DATABASE_URL at another database"
+                )
             yield
-        finally:
-            self._owned.clear()
 
-    def _served_already(self) -> StoreUnusable:
-        return StoreUnusable(
-            f"database {self} is locked: another bassloop serves it; end that one, or point "
-            "DATABASE_URL at another database"
-        )
+    def lease(self, node: Node, identity: str) -> PostgreSQLLease:
+        return PostgreSQLLease(self, self.connect, node, identity, self._fence)
 
     def is_served(self) -> bool:
         with self.opened() as connection:
-            (count,) = connection.execute(
-                "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 "
-                "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
-                f"AND classid = ({_KEY}::bigint & 4294967295)::oid AND objid = {_OWNER}"
-            ).fetchone() or (0,)
-            return bool(count)
+            if "leases" not in _tables(connection):
+                return False
+            return find_lease(connection).is_current(self.now(connection))
+
+    def now(self, connection: Connection) -> float:
+        query = "SELECT extract(epoch FROM clock_timestamp())::float8"
+        return float(connection.execute(query).fetchone()[0])
 
     def connect(self) -> PostgreSQLConnection:
         with self._errors():
-            connection = self._connect()
-            try:
-                if self._owned:
-                    query = f"SELECT pg_try_advisory_lock({_KEY}, {_OWNER})"
-                    (locked,) = connection.execute(query).fetchone() or (False,)
-                    if not locked:
-                        raise StoreLocked(str(self._served_already()))
-            except BaseException:
-                connection.close()
-                raise
-            return connection
+            return self._connect()
 
     def connect_reader(self) -> PostgreSQLConnection:
         with self._errors():
@@ -354,12 +284,15 @@ class PostgreSQLDatabase:
 
     def begin(self, connection: Connection) -> None:
         ours = _ours(connection)
-        cursor = ours.execute(_BEGIN.format(milliseconds=LOCK_SECONDS * 1000))
+        cursor = ours.execute(_BEGIN.format(lock=LOCK_SECONDS * 1000, idle=IDLE_SECONDS * 1000))
         while cursor.nextset():
             pass
         row = cursor.fetchone()
-        assert row is not None, "a transaction has an id"
-        ours.transaction = row[0]
+        assert row is not None, "the lease has a row"
+        ours.transaction, node, epoch = row
+        if not self._fence.lets_through(node, epoch):
+            ours.execute("ROLLBACK")
+            raise StoreTaken(taken_message(self))
 
     def commit(self, connection: Connection) -> None:
         """Commit a transaction.

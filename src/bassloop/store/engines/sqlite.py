@@ -6,10 +6,12 @@ import contextlib
 import fcntl
 import os
 import sqlite3
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 
+import trio
 from sqlite_utils import Database
 
 from bassloop.store.database import DanglingRow
@@ -17,11 +19,12 @@ from bassloop.store.errors import StoreUnusable, sqlite_errors, translate_sqlite
 from bassloop.store.schema import APPLICATION_ID, migrations
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from bassloop.store.database import Connection
     from bassloop.store.errors import StoreError
+    from bassloop.store.records import Node
 
 BUSY_TIMEOUT_MS = 5000
 """How long a connection waits for another process that writes, such as a command beside the daemon."""
@@ -186,6 +189,24 @@ def ownership(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+class FileLease:
+    """The lock on a database's file. The process that has it is the daemon, and no other waits for it."""
+
+    def __init__(self, database: SQLiteDatabase) -> None:
+        self._database = database
+        self._held = contextlib.ExitStack()
+        self.drain_requested = trio.Event()
+
+    async def acquire(self, on_standby: Callable[[str], None]) -> None:
+        await trio.to_thread.run_sync(self._held.enter_context, self._database.ownership())
+
+    async def keep(self) -> None:
+        await trio.sleep_forever()
+
+    async def release(self) -> None:
+        self._held.close()
+
+
 @dataclass(frozen=True)
 class SQLiteDatabase:
     """A database in a file.
@@ -227,6 +248,12 @@ class SQLiteDatabase:
         make_directory(self.path)
         with ownership(self.path):
             yield
+
+    def lease(self, node: Node, identity: str) -> FileLease:
+        return FileLease(self)
+
+    def now(self, connection: Connection) -> float:
+        return time.time()
 
     def is_served(self) -> bool:
         try:
