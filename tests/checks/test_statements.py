@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import asyncssh
-import pytest
 import trio
 from grpclib.metadata import encode_metadata
 
@@ -172,65 +171,6 @@ async def test_a_right_statement_is_kept(make_repository: MakeRepository, tmp_pa
         record = await its.store.statements.get(check["external_id"])
         assert record is not None
         assert (record.login, record.listed, record.problem) == (its.standin.login, True, None)
-
-
-@pytest.mark.parametrize(
-    ("options", "why"),
-    [
-        ({"changes": {"run": "another-run"}}, "another run"),
-        ({"changes": {"login": "mallory"}}, "another login"),
-        ({"changes": {"commit": "0" * 40}}, "another commit"),
-        ({"changes": {"thunk": "0" * 64}}, "another thunk"),
-        ({"changes": {"log": "0" * 64}}, "a log that differs"),
-        ({"changes": {"repository": "octocat/other"}}, "another repository"),
-        ({"changes": {"result": "FAILED"}}, "the outcome FAILED"),
-        ({"changes": {"artifacts": (("a", "0" * 64),)}}, "artifacts that differ"),
-        ({"changes": {"given": "0" * 64}}, "other artifacts than it was given"),
-        ({"by": OTHER}, "the runner connected with another"),
-        ({"replayed": {"bassloop-statement-bin": "e30"}}, "no SSH signature"),
-        ({"replayed": {"bassloop-statement-bin": "%"}}, "no SSH signature"),
-    ],
-)
-async def test_a_wrong_statement_is_refused_and_never_green(
-    make_repository: MakeRepository, tmp_path: Path, options: Change, why: str
-) -> None:
-    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as its:
-        list_keys(its, KEY, OTHER)
-        async with signing_runner(its, **options):
-            check = await checked(its)
-        assert check["conclusion"] == "failure"
-        assert why in check["output"]["title"] + check["output"]["summary"]
-        record = await its.store.statements.get(check["external_id"])
-        assert record is not None
-        assert why in str(record.problem)
-
-
-async def test_a_statement_that_was_made_for_an_earlier_run_is_refused(
-    make_repository: MakeRepository, tmp_path: Path
-) -> None:
-    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as its:
-        list_keys(its, KEY)
-        async with signing_runner(its) as runner:
-            assert (await checked(its))["conclusion"] == "success"
-            runner.replayed = dict(runner.sent)
-            payload = await its.standin.payload("check_suite")
-            await its.deliver({**payload, "action": "rerequested"}, "again")
-            await its.inbox.finished("again")
-            check = its.check_run()
-        assert check["conclusion"] == "failure"
-        assert "another run" in check["output"]["title"] + check["output"]["summary"]
-
-
-@pytest.mark.parametrize("listed", [(), (OTHER,)], ids=["none", "another"])
-async def test_a_key_that_was_removed_meanwhile_signs_nothing(
-    make_repository: MakeRepository, tmp_path: Path, listed: tuple[asyncssh.SSHKey, ...]
-) -> None:
-    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as its:
-        list_keys(its, *listed)
-        async with signing_runner(its):
-            check = await checked(its)
-        assert check["conclusion"] == "failure"
-        assert "no longer lists the key" in check["output"]["title"] + check["output"]["summary"]
 
 
 async def test_a_run_that_is_not_signed_ends_as_before(

@@ -22,7 +22,7 @@ from bassloop.checks.conclude import Ending, conclude, end_run
 from bassloop.checks.given_artifacts import GivenFile, NotGiven, gather, give
 from bassloop.checks.recorder import Recorder, recording
 from bassloop.checks.signed_runs import CallObservation, keep_statement
-from bassloop.checks.supersede import superseded
+from bassloop.checks.supersede import must_finish, superseded
 from bassloop.checks.trusted_runs import (
     confirmed_by,
     confirming,
@@ -278,6 +278,8 @@ class ActiveCheck:
         """Return why the check need not run any more, or None."""
         context = self.context
         if context.rerun or not context.policy.supersede:
+            return None
+        if await must_finish(context.loop, self.run_record):
             return None
         return await superseded(context.loop, context.event, context.received_at)
 

@@ -145,7 +145,8 @@ def _needed(context: DeliveryContext, request: CheckRequest) -> Iterator[CheckHa
 def _validate(context: DeliveryContext, request: CheckRequest) -> None:
     """Raise CheckRefused for a name or a head that GitHub would not accept, or that is not the hook's to use."""
     name, sha = request.name, request.sha
-    if not name.strip() or len(name) > 255 or not name.isprintable():
+    # A name with spaces around it looks like another one's, and no policy is for it.
+    if not name or name != name.strip() or len(name) > 255 or not name.isprintable():
         raise CheckRefused(f"a check's name is 1 to 255 printable characters, not {name[:40]!r}")
     if len(sha) != 40 or not all(char in "0123456789abcdef" for char in sha):
         raise CheckRefused(
@@ -156,6 +157,12 @@ def _validate(context: DeliveryContext, request: CheckRequest) -> None:
     if check_output.is_verification(name):
         raise CheckRefused(
             f"a check's name can't end in {check_output.VERIFICATION}: such names are the loop's own"
+        )
+    trust = context.policy.trust
+    if sha != context.head.sha and (trust.runners_of(name) != "sender" or trust.spot_check):
+        raise CheckRefused(
+            f"check {name}: what a trusted runner may have to run is of the event's own head, "
+            f"{context.head.sha[:12]}, and not of {sha[:12]}: whoever reviews that can't see this hook"
         )
     if context.choice.fork and sha != context.head.sha:
         raise CheckRefused(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
+from bassloop.checks.check_output import VERIFICATION, is_verification
 from bassloop.github import MalformedEvent, parse_event
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ async def supersede(loop: Loop, event: Event, policy: Policy) -> None:
     if not found or await _is_head_elsewhere(loop, f"{repository.id}:{before}", place):
         return
     for run in found:
+        if await must_finish(loop, run):
+            continue
         check_run = await loop.store.checks.of_run(run.id)
         if check_run is not None and loop.cancel(run.id, _why(place, event.head.sha)):
             log.info("run superseded", run=run.id, check=run.check_name, by=event.head.sha)
@@ -65,6 +68,17 @@ async def superseded(loop: Loop, event: Event, received_at: float) -> str | None
     if await _is_head_elsewhere(loop, f"{repository_id}:{sha}", place):
         return None
     return _why(place, found.by_sha)
+
+
+async def must_finish(loop: Loop, run: Run) -> bool:
+    """Return whether a run goes on although its head was replaced: it is a spot check's.
+
+    Whoever lied could push another head as soon as they see that they were drawn.
+    """
+    if not is_verification(run.check_name):
+        return False
+    name = run.check_name.removesuffix(VERIFICATION)
+    return await loop.store.heads.is_drawn(run.repository_id, run.head_sha, name)
 
 
 def _why(place: str, sha: str) -> str:

@@ -71,6 +71,16 @@ class Heads(Subject):
         return bool(stored)
 
     @reads
+    def is_drawn(self, db: Connection, repository_id: int, head_sha: str, check: str) -> bool:
+        """Return whether a check of a head was drawn to be spot-checked."""
+        row = db.execute(
+            "SELECT drawn FROM spot_checks "
+            "WHERE repository_id = ? AND head_sha = ? AND check_name = ?",
+            (repository_id, head_sha, check),
+        ).fetchone()
+        return row is not None and bool(row["drawn"])
+
+    @reads
     def spot_checks(
         self, db: Connection, repository_id: int, suffix: str, limit: int
     ) -> SpotCheckRecord:

@@ -9,7 +9,7 @@ import trio
 from quart import Blueprint, Response, abort, jsonify, redirect, render_template, request
 
 from bassloop.checks.actions import NotAllowed, PermissionUnknown
-from bassloop.checks.check_output import APPROVAL
+from bassloop.checks.check_output import APPROVAL, is_verification
 from bassloop.checks.comparison import is_slower, took, usual_durations
 from bassloop.checks.run_failure import failure_json
 from bassloop.lifecycle import RunState
@@ -142,7 +142,10 @@ async def run_actions(context: WebContext, run: Run, newer: Run | None = None) -
         and await context.control.is_verifiable(run.id)
     ):
         actions.append(RunAction(f"/runs/{run.id}/verify", "Run on a trusted runner"))
-    if not run.ended and may:
+    may_cancel = may and (
+        not is_verification(run.check_name) or await may_write(context, visitor, run)
+    )
+    if not run.ended and may_cancel:
         actions.append(RunAction(f"/runs/{run.id}/cancel", "Cancel", when="live"))
     from_fork = run.head_branch is None
     waiting = not run.started_at and run.state in (RunState.QUEUED, RunState.ACTION_REQUIRED)

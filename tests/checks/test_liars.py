@@ -1,0 +1,184 @@
+"""A contributor with a modified runner, after a false green past `both` and spot checks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+
+from bassloop.runtimes import RuntimeLost
+from tests.checks.test_actions import PULL, press
+from tests.checks.test_statements import KEY, SigningRuntime, list_keys, signing_runner
+from tests.checks.test_trusted import BOTH, SPOT, a_loop, checked, said, trusted_runner
+from tests.repositories import commit, git
+from tests.small_loop import START
+from tests.until import until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.repositories import MakeRepository
+
+HONEST = {"failure": "exit status 1: sh -c true"}
+"""What an honest runner says of the thunks here."""
+
+POLICIES = pytest.mark.parametrize("policy", [BOTH, SPOT], ids=["both", "spot check"])
+
+
+@POLICIES
+async def test_running_again_and_again_is_never_green(
+    make_repository: MakeRepository, tmp_path: Path, policy: str
+) -> None:
+    async with a_loop(make_repository, tmp_path, policy, PULL) as its:
+        list_keys(its, KEY)
+        async with signing_runner(its) as liar, trusted_runner(its, **HONEST):
+            assert (await checked(its))["conclusion"] == "failure"
+            await press(its, "rerun", "button", name="it", sender="octocat")
+            await checked(its, "suite", action="rerequested")
+            liar.silent = True
+            await checked(its, "unsigned", action="rerequested")
+        # And without the trusted runner, which said so before.
+        async with signing_runner(its):
+            await checked(its, "alone", action="rerequested")
+        names = [run for run in its.standin.check_runs if run["name"] == "it"]
+        assert len(names) == 5
+        assert "success" not in [run["conclusion"] for run in names]
+
+
+async def test_a_new_head_does_not_stop_a_spot_check_that_is_under_way(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    policy = f"supersede = true\n{SPOT}"
+    async with a_loop(make_repository, tmp_path, policy, wait="600") as its:
+        list_keys(its, KEY)
+        path = its.standin.repository_path
+        before = git(path, "rev-parse", "HEAD")
+        async with signing_runner(its):
+            await its.deliver(await its.standin.payload("check_suite"), "lie")
+            await until(lambda: len(its.standin.check_runs) == 2 and its.shown())
+            commit(path)
+            pushed = await its.standin.payload("check_suite")
+            pushed["check_suite"]["before"] = before
+            await its.deliver(pushed, "next")
+            lies = [run for run in its.standin.check_runs if run["head_sha"] == before]
+            await until(lambda: lies[0]["conclusion"] == "cancelled")
+            assert [run["name"] for run in lies] == ["it", "it (trusted)"]
+            assert lies[1]["conclusion"] is None
+            async with trusted_runner(its, **HONEST):
+                await its.inbox.finished("lie")
+                await its.inbox.finished("next")
+        assert lies[1]["conclusion"] == "failure"
+        runs = (await its.store.runs.newest()).items
+        record = await its.store.heads.spot_checks(runs[0].repository_id, " (trusted)", 5)
+        assert record.states == {"failed": 2}
+
+
+@POLICIES
+async def test_a_contributor_does_not_cancel_what_verifies_them(
+    make_repository: MakeRepository, tmp_path: Path, policy: str
+) -> None:
+    async with a_loop(make_repository, tmp_path, policy, PULL, wait="600") as its:
+        list_keys(its, KEY)
+        its.standin.add_user("octocat", its.standin.account("octocat").keys, permission="read")
+        async with signing_runner(its):
+            await its.deliver(await its.standin.payload("check_suite"), "lie")
+            await until(lambda: len(its.standin.check_runs) == 2 and its.shown())
+            answer = await press(its, "cancel", "no", name="it (trusted)", sender="octocat")
+            assert "may not cancel this check" in answer
+            async with trusted_runner(its, **HONEST):
+                await its.inbox.finished("lie")
+        assert its.check_run()["conclusion"] == "failure"
+
+
+@dataclass(eq=False)
+class Vanishing(SigningRuntime):
+    """Is lost at the worst moment: when all is said and signed, and the call isn't over."""
+
+    times: int = field(default=1)
+
+    def run(self, thunk: Any, metadata: Any, trailers: Any = None) -> Any:
+        self.times -= 1
+        if self.times < 0:
+            return super().run(thunk, metadata, trailers)
+        return self._vanish(super().run(thunk, metadata, trailers))
+
+    def _vanish(self, inner: Any) -> Any:
+        class Lost:
+            async def __aenter__(self) -> Any:
+                return await inner.__aenter__()
+
+            async def __aexit__(self, *error: Any) -> Any:
+                await inner.__aexit__(*error)
+                raise RuntimeLost("the runner is gone")
+
+        return Lost()
+
+
+@POLICIES
+async def test_a_runner_that_is_lost_when_it_has_signed_has_said_nothing(
+    make_repository: MakeRepository, tmp_path: Path, policy: str
+) -> None:
+    async with a_loop(make_repository, tmp_path, policy) as its:
+        list_keys(its, KEY)
+        async with signing_runner(its) as plain:
+            pass
+        fields = ("id", "user_id", "login", "platform", "priority", "connected_at", "open_channel")
+        runtime = Vanishing(
+            **{name: getattr(plain, name) for name in fields}, kind="bassloop", key=KEY.public_data
+        )
+        async with its.loop.pool.registered(runtime), trusted_runner(its, **HONEST):
+            check = await checked(its)
+        assert check["conclusion"] in ("cancelled", "failure")
+        assert await its.store.statements.get(check["external_id"]) is None
+
+
+@POLICIES
+async def test_a_runner_that_hangs_is_stopped_and_is_not_green(
+    make_repository: MakeRepository, tmp_path: Path, policy: str
+) -> None:
+    async with a_loop(make_repository, tmp_path, f"check_limit = 0.5\n{policy}") as its:
+        async with its.runner(ready=False), trusted_runner(its):
+            with trio.fail_after(60):
+                check = await checked(its)
+        assert check["conclusion"] == "timed_out"
+
+
+OTHER_HEAD = START.replace("event:payload:check_suite:head_sha", f'"{"5" * 40}"')
+
+
+@pytest.mark.parametrize(
+    ("hook", "why"),
+    [
+        (OTHER_HEAD, "of the event's own head"),
+        (START.replace('"it"', '"it "'), "printable characters"),
+        (START.replace('"it"', '" it"'), "printable characters"),
+        (START.replace('"it"', '"it (trusted)"'), "such names are the loop's own"),
+    ],
+    ids=["another commit's check", "a space after", "a space before", "the verification's name"],
+)
+@POLICIES
+async def test_no_hook_makes_a_check_that_the_policy_is_not_for(
+    make_repository: MakeRepository, tmp_path: Path, policy: str, hook: str, why: str
+) -> None:
+    async with a_loop(make_repository, tmp_path, policy, hook) as its:
+        list_keys(its, KEY)
+        async with signing_runner(its) as liar, trusted_runner(its):
+            await its.deliver(await its.standin.payload("check_suite"), "g")
+            await its.inbox.finished("g")
+        assert why in said(its.check_run("project.bass"))
+        assert [run["name"] for run in its.standin.check_runs] == ["project.bass"]
+        assert not liar.told
+
+
+@POLICIES
+async def test_a_contributor_who_is_named_like_a_trusted_one_is_not_trusted(
+    make_repository: MakeRepository, tmp_path: Path, policy: str
+) -> None:
+    async with a_loop(make_repository, tmp_path, policy) as its:
+        list_keys(its, KEY)
+        async with signing_runner(its) as liar:
+            liar.login = "alice"  # the pool knows whose it is by the id
+            check = await checked(its)
+        assert check["conclusion"] != "success"

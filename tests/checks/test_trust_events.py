@@ -1,0 +1,103 @@
+"""Approvals, merge queues, re-runs and fork heads obey the policy, and so do heads that say otherwise."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.checks.test_actions import PULL, press, pulled
+from tests.checks.test_trusted import BOTH, TRUSTED, a_loop, checked, said, trusted_runner
+from tests.repositories import commit, git
+from tests.until import until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.repositories import MakeRepository
+
+MERGE = """
+(defn github-hook [event client]
+  (client:start-check
+    (with-image ($ sh -c "true") {:repository "alpine" :platform {:os "linux"}})
+    "it" event:payload:merge_group:head_sha))
+"""
+
+
+async def test_a_merge_queue_runs_on_a_trusted_runner_and_on_no_other(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with (
+        a_loop(make_repository, tmp_path, TRUSTED, MERGE) as its,
+        its.runner() as sender,
+        trusted_runner(its) as trusted,
+    ):
+        await its.deliver(await its.standin.payload("merge_group"), "g", "merge_group")
+        await its.inbox.finished("g")
+        assert its.check_run()["conclusion"] == "success"
+        assert not sender.told
+        [told] = trusted.told
+        assert (told["bassloop-event"], told["bassloop-isolation"]) == (
+            "merge_group",
+            told["bassloop-head"],
+        )
+
+
+async def test_a_merge_queue_without_a_trusted_runner_is_not_green(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with a_loop(make_repository, tmp_path, BOTH, MERGE) as its, its.runner():
+        await its.deliver(await its.standin.payload("merge_group"), "g", "merge_group")
+        await its.inbox.finished("g")
+        assert its.check_run()["conclusion"] == "action_required"
+
+
+async def test_a_rerun_by_anybody_stays_on_trusted_runners(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with (
+        a_loop(make_repository, tmp_path, TRUSTED, PULL) as its,
+        its.runner() as sender,
+        trusted_runner(its) as trusted,
+    ):
+        await checked(its)
+        await press(its, "rerun", "button", name="it", sender="octocat")
+        await checked(its, "again", action="rerequested")
+        assert len(trusted.told) == 3
+        assert not sender.told
+
+
+async def test_an_approval_lets_trusted_runners_and_the_approvers_run_a_fork_but_no_less_is_needed(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with a_loop(make_repository, tmp_path, BOTH, PULL) as its:
+        its.standin.add_user("stranger")
+        its.standin.add_user("maintainer", permission="write")
+        async with its.runner("maintainer") as approver:
+            await pulled(its, "g1")
+            await its.inbox.finished("g1")
+            assert its.check_run()["conclusion"] == "action_required"
+            await press(its, "approve", "yes", name="it", sender="maintainer", fork="stranger")
+            await until(lambda: len(approver.told) == 1 and not its.inbox.statistics()["handling"])
+            # The approver's runner isn't a trusted one.
+            assert its.check_run()["conclusion"] == "action_required"
+            assert "no trusted runner has verified that" in said(its.check_run())
+
+
+async def test_a_heads_own_file_does_not_weaken_the_policy(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    strict = '[checks.it]\nrun = "true"\nrunners = "trusted"\n[trust]\nrunners = ["alice"]\n'
+    async with (
+        a_loop(make_repository, tmp_path, strict, PULL) as its,
+        its.runner() as sender,
+        trusted_runner(its) as trusted,
+    ):
+        path = its.standin.repository_path
+        git(path, "checkout", "--quiet", "-b", "weak")
+        (path / ".bassloop.toml").write_text('[checks.it]\nrun = "true"\nrunners = "sender"\n')
+        sha = commit(path)
+        await its.deliver(await its.standin.payload("check_suite", ref="weak"), "g")
+        await its.inbox.finished("g")
+        runs = [run for run in (await its.store.runs.newest()).items if run.check_name == "it"]
+        assert {run.head_sha for run in runs} == {sha}
+        assert not sender.told
+        assert trusted.told
