@@ -43,8 +43,8 @@ MemoryDenyWriteExecute=yes
 SystemCallArchitectures=native
 SystemCallFilter=@system-service
 SystemCallFilter=~@privileged @resources
-# Hooks are evaluated with less priority than the daemon.
-SystemCallFilter=setpriority
+# Hooks are evaluated with less priority than the daemon, in processes that lock themselves in.
+SystemCallFilter=setpriority landlock_create_ruleset landlock_add_rule landlock_restrict_self
 SystemCallErrorNumber=EPERM
 UMask=0077
 """
