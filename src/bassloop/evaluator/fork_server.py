@@ -46,8 +46,8 @@ _MOST_SOCKETS: Final = 64
 
 _NEEDS_TRIO: Final = "bassloop.bass.trio_driver"
 
-_NICENESS: Final = 5
-"""How much the daemon goes before hooks where both want a processor."""
+_NICENESS: Final = 10
+"""How much the daemon goes before hooks where both want a processor: answers to webhooks don't wait for hooks."""
 
 _MEMORY_UNIT: Final = 1024 if ON_LINUX else 1
 """Bytes in a unit of `ru_maxrss`."""
@@ -231,19 +231,12 @@ def rehearse() -> None:
     describe(started[0])
 
 
-def _let_daemon_go_first() -> None:
-    with suppress(OSError):
-        os.nice(_NICENESS)
-    # Where Linux shares processors among sessions (autogroups), only a session's own niceness counts against another's.
-    with suppress(OSError), open("/proc/self/autogroup", "w", encoding="ascii") as group:
-        group.write(str(_NICENESS))
-
-
 def main() -> None:
     """Serve on standard input until it is closed."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # meant for the daemon, which may want to drain first
-    _let_daemon_go_first()
+    with suppress(OSError):
+        os.nice(_NICENESS)
     limits = ProcessLimits(float(sys.argv[1]), int(sys.argv[2]))
     control = socket.socket(fileno=os.dup(0))
     control.set_inheritable(False)

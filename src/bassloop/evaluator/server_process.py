@@ -129,7 +129,9 @@ async def run_server(
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
-            start_new_session=True,
+            # Out of the terminal's reach, but in the daemon's session: Linux shares processors among sessions first,
+            # and the server's niceness would mean nothing to the daemon.
+            process_group=0,
         )
         theirs.close()
         server = ServerProcess(trio.socket.from_stdlib_socket(ours))
