@@ -30,7 +30,7 @@ class Budget:
 
 
 FRAMES_PER_CALL = 16
-"""How many of Python's frames a nested call takes, generously estimated."""
+"""The frames of Python's that a nested call takes, generously estimated."""
 
 
 @final

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 Pending: TypeAlias = "list[tuple[Value, Value]]"
 
 EQUAL: Final[Methods[Callable[[Any, Any, Pending], bool]]] = Methods()
-"""Whether two values of the same class are equal as far as can be seen without descending.
+"""Comparisons of two values of the same class: whether they are equal as far as can be seen without descending.
 
 A method appends inner values that must be equal as well to the list that it is given, and doesn't compare them itself.
 """

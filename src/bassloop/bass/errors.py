@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bassloop.bass.values import Scope, Value
 
 MAX_TRACE: Final = 1000
-"""How many forms an error remembers."""
+"""The forms that an error remembers at most."""
 
 SHOWN_VALUE: Final = 200
 SHOWN_LINE: Final = 160
@@ -101,7 +101,7 @@ class Exhausted(BassError):
 
 
 _NEAR: Final = 0.75
-"""How similar a name is to one that was meant: a letter or two are wrong, and more of a long one."""
+"""The similarity of a name to one that was meant: a letter or two are wrong, and more of a long one."""
 
 
 @final

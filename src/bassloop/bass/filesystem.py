@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 MAX_CACHED: Final = 64 << 20
-"""How many bytes of a file system of the host a script may read."""
+"""The bytes that a script may read of a file system of the host."""
 MAX_FILES: Final = 20_000
 
 

@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 MAX_OUTPUT: Final = 64 << 20
-"""How many characters an encoding may have."""
+"""The characters that an encoding may have."""
 
 ENCODED: Final[Methods[Callable[[Any], Parts]]] = Methods()
 """The parts of each class's JSON: `Verbatim` text, and values that are encoded in their places."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MAX_DEPTH: Final = 10_000
 MAX_WAITING: Final = 64 << 20
-"""How many bytes one string or number may have."""
+"""The bytes that one string or number may have."""
 
 
 class _Mark:
@@ -32,9 +32,9 @@ class _Mark:
 
 
 NEED_MORE: Final = _Mark("NEED_MORE")
-"""What `JSONStream.next` returns when the bytes so far end within a value, or between two."""
+"""The result of `JSONStream.next` when the bytes so far end within a value, or between two."""
 END: Final = _Mark("END")
-"""What it returns after the last value, once the stream is closed."""
+"""Its result after the last value, once the stream is closed."""
 
 _SPACE: Final = re.compile(rb"[ \t\r\n]*")
 _NUMBER: Final = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")

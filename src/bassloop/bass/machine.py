@@ -46,7 +46,7 @@ class _Tail:
 
 
 TAIL: Final = _Tail()
-"""What code returns that has left a call for the trampoline, in `machine.run` and `machine.scope`."""
+"""The result of code that has left a call for the trampoline, in `machine.run` and `machine.scope`."""
 
 
 SLICE: Final = 2_000
@@ -148,7 +148,7 @@ class _Checkpoint:
 
 
 CHECKPOINT: Final = _Checkpoint()
-"""What a fiber hands over that only wants to let others run."""
+"""The request of a fiber that only wants to let others run."""
 
 
 async def drive(

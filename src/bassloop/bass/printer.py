@@ -41,7 +41,7 @@ Parts: TypeAlias = Iterator[Verbatim | Value]
 """A printed form, flat: `Verbatim` text, and values that are printed in their places."""
 
 PRINTED: Final[Methods[Callable[[Any], Parts]]] = Methods()
-"""How each class of value prints."""
+"""The printers of values, by class."""
 
 _ESCAPES: Final = {
     "\\": "\\\\", '"': '\\"', "\a": "\\a", "\b": "\\b", "\f": "\\f",

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from bassloop.wire import bass_pb2 as pb
 
 MAX_SOURCE: Final = 16 << 20
-"""How many bytes a script may have."""
+"""The bytes that a script may have."""
 
 
 class Task(Protocol):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 MAX_LINE: Final = 16 << 20
 MAX_WHOLE: Final = 64 << 20
-"""How many bytes are read at once at most: of a line, and by protocols that need everything."""
+"""The bytes that are read at once at most: of a line, and by protocols that need everything."""
 
 # --- sources ---
 
@@ -104,7 +104,7 @@ class Decoder(Protocol):
     """A protocol of `read`: bytes in, values out."""
 
     name: str
-    """How a source of it prints."""
+    """The printed form of a source of it."""
 
     def feed(self, data: bytes) -> None:
         """Add bytes."""

@@ -84,7 +84,7 @@ class Object:
     __slots__ = ()
 
     kind: ClassVar[str] = "value"
-    """What messages call such a value, without an article: "file path", "scope"."""
+    """The name of such a value in messages, without an article: "file path", "scope"."""
 
     def __repr__(self) -> str:
         return f"<{self.kind}>"
@@ -97,7 +97,7 @@ class Combiner(Object):
     kind = "combiner"
 
     applicative: ClassVar[bool] = False
-    """Whether a call evaluates its operands first, and there is a combiner inside that doesn't."""
+    """True if a call evaluates its operands first, and there is a combiner inside that doesn't."""
 
 
 # --- atoms ---
@@ -231,7 +231,7 @@ class _Missing:
 
 
 MISSING: Final = _Missing()
-"""What `Scope.get` returns for a name that isn't bound, since null is a value like any other."""
+"""The result of `Scope.get` for a name that isn't bound, since null is a value like any other."""
 
 
 @final

@@ -40,7 +40,7 @@ MAX_SOURCE = 1 << 20
 NOTE_SECONDS = 5.0
 
 OUTCOMES = ("done", "failed", "stopped", "crashed")
-"""How a hook can end, from best to worst."""
+"""The ways in which a hook can end, from best to worst."""
 
 
 @dataclass(frozen=True, slots=True)

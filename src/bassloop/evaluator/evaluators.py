@@ -36,10 +36,10 @@ log = structlog.get_logger(__name__)
 _RESTART: Final = Backoff(first=0.1, longest=30.0)
 
 _START_SECONDS: Final = 60.0
-"""How long a hook waits for a fork server."""
+"""The longest time that a hook waits for a fork server."""
 
 _STABLE_SECONDS: Final = 60.0
-"""How long a fork server has to live so that the next one is started without a delay."""
+"""The age at which a fork server may end and the next one is started without a delay."""
 
 
 class Evaluators:

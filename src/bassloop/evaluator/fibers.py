@@ -66,7 +66,7 @@ class _Until:
 
 
 class _Fiber:
-    """A coroutine, and what its end is told to."""
+    """A coroutine, and the result that others wait for."""
 
     __slots__ = ("coroutine", "end")
 

@@ -47,7 +47,7 @@ _MOST_SOCKETS: Final = 64
 _NEEDS_TRIO: Final = "bassloop.bass.trio_driver"
 
 _NICENESS: Final = 10
-"""How much the daemon goes before hooks where both want a processor: answers to webhooks don't wait for hooks."""
+"""The niceness of hooks: the daemon goes first where both want a processor, so webhooks are answered meanwhile."""
 
 _MEMORY_UNIT: Final = 1024 if ON_LINUX else 1
 """Bytes in a unit of `ru_maxrss`."""

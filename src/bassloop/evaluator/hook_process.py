@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _REPORT_SECONDS: Final = 5.0
-"""How long the fork server has to report how a process ended, before it counts as lost."""
+"""The time that the fork server has to report how a process ended, before it counts as lost."""
 
 _NEAR_LIMIT: Final = 0.75
 """The part of its memory limit that a process had used if it died of the limit, and not of what it did."""

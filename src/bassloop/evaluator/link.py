@@ -42,7 +42,7 @@ _LONGEST_LOG: Final = MAX_MESSAGE // 5
 _READ: Final = 1 << 18
 
 Answered = bytes | tuple[tuple[str, bool], ...]
-"""What a call is answered with."""
+"""The answer to a call."""
 
 
 class DaemonGone(Exception):

@@ -46,4 +46,4 @@ EDITS: Final[dict[str, Callable[[dict[str, Any]], tuple[str, dict[str, Any]]]]] 
     "check rerun": _as_check_rerun,
     "suite rerun": _as_suite_rerun,
 }
-"""What may be done to a payload before a hook is called with it."""
+"""The changes that may be made to a payload before a hook is called with it."""

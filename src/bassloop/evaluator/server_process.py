@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _ENVIRONMENT: Final = ("PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH")
-"""What a Python may need to find its modules. Nothing else of the daemon's environment is passed on."""
+"""Variables that a Python may need to find its modules. Nothing else of the daemon's environment is passed on."""
 
 _END_SECONDS: Final = 5.0
-"""How long a fork server has to end before it is killed."""
+"""The time that a fork server has to end before it is killed."""
 
 _MOST_OUTPUT: Final = 64 << 10
 """Bytes of a fork server's standard error that are logged."""

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 Apply: TypeAlias = "Callable[[Any, list[Value], Scope, Machine], Value]"
 
 APPLIED: Final[Methods[Apply]] = Methods()
-"""What each class of combiner does with its arguments."""
+"""The ways to call a combiner with arguments, by class."""
 
 
 def call(combiner: Value, args: list[Value], machine: Machine, scope: Scope | None = None) -> Value:

@@ -37,7 +37,7 @@ Compile: TypeAlias = "Callable[[Any, bool, Range | None], Code]"
 """A method of `COMPILED`: gets the form, whether it is in tail position, and where it was read if that is known."""
 
 COMPILED: Final[Methods[Compile]] = Methods()
-"""How each class of form is compiled."""
+"""The compilers of forms, by class."""
 
 
 def code(form: Value, tail: bool = False) -> Code:

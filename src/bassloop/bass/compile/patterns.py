@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from bassloop.bass.machine import Binder, Code, Machine
 
 PATTERNS: Final[Methods[Callable[[Any], Binder]]] = Methods()
-"""How each class of pattern is compiled."""
+"""The compilers of patterns, by class."""
 
 
 def binder(pattern: Value) -> Binder:

@@ -30,7 +30,7 @@ _GLOBALS = {
 } | {"INT_MAX": INT_MAX, "INT_MIN": INT_MIN, "MISSING": MISSING, "TAIL": TAIL}  # fmt: skip
 
 _UNROLLED = 4
-"""Up to how many operands a shape has a variable for each."""
+"""The most operands for which a shape has a variable each."""
 
 # --- the parts of shapes ---
 

@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from bassloop.bass.values import Value
 
 MAX_DEPTH: Final = 150
-"""How deeply values in a message may be nested."""
+"""The levels of values in a message."""
 MAX_PARTS: Final = 500_000
-"""How many messages an encoded thunk may have that others can be in."""
+"""The messages that an encoded thunk may have that others can be in."""
 
 
 def decode(message: pb.Value) -> Value:

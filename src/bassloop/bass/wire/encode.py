@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 _M = TypeVar("_M", bound="Message")
 
 MAX_DEPTH: Final = 90
-"""How deeply messages may be nested, from one thunk to the next. Protobuf's parsers take 100 levels."""
+"""The levels of messages from one thunk to the next. Protobuf's parsers take 100."""
 
 
 def encode(value: Value) -> pb.Value:
@@ -447,4 +447,4 @@ _INNER: Final[dict[type, Callable[[Any], list[Any]]]] = {
     ImageBuild: lambda build: [build.context],
     Mount: lambda mount: [mount.source],
 }
-"""What is inside of values, and of the parts of thunks, that files may be in."""
+"""The insides of values, and of the parts of thunks, that files may be in."""

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MAX_PARTS: Final = 500_000
-"""How many values and messages one message may consist of."""
+"""The values and messages that one message may consist of."""
 MAX_BYTES: Final = 64 << 20
-"""How many bytes one message may have."""
+"""The bytes that one message may have."""
 
 
 class Encoded:
@@ -61,7 +61,7 @@ def joined(pieces: Pieces) -> bytes:
 
 
 _TAGS: Final = tuple(encode_varint(number << 3 | 2) for number in range(17))
-"""What comes before the length of a field, by the field's number."""
+"""The bytes before the length of a field, by the field's number."""
 
 
 def field(number: int, content: bytes) -> bytes:
