@@ -146,7 +146,8 @@ async def test_a_repositorys_files_travel_with_a_thunk(host: FakeHost) -> None:
     async with bass.open_session(host) as session:
         here = host.directory()
         thunk = await session.evaluate("(with-mount ($ ls) *dir*/src/ ./in/)", "program", here)
-        [mount] = (await session.thunk_proto(thunk)).mounts
+        await bass.read_files(thunk)
+        [mount] = bass.encode_thunk(thunk).mounts
     entries = {entry.file.name or entry.dir.name for entry in mount.source.logical.dir.entries}
     assert entries == {"a.txt", "deep"}
 

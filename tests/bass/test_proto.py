@@ -16,7 +16,7 @@ from bassloop.bass.json import message_json
 from bassloop.bass.path import DirPath, FilePath, HostPath
 from bassloop.bass.printer import show
 from bassloop.bass.thunk import ImageRef, Mount, Platform, Thunk
-from bassloop.bass.wire.decode import decode, decode_logical, decode_thunk
+from bassloop.bass.wire.decode import decode, decode_thunk
 from bassloop.bass.wire.digest import digest_of, encode_go_order, thunk_digest, thunk_sha256
 from bassloop.bass.wire.encode import encode, encode_thunk
 from bassloop.wire import bass_pb2 as pb
@@ -162,12 +162,15 @@ def test_a_message_with_nothing_where_a_value_should_be_is_refused() -> None:
 def test_files_in_a_message_have_possible_names(name: str) -> None:
     file = pb.LogicalPath(file=pb.LogicalPath.File(name=name))
     with pytest.raises(BassError, match="impossible name"):
-        decode_logical(pb.LogicalPath(dir=pb.LogicalPath.Dir(name="d", entries=[file])))
+        decode(
+            pb.Value(logical_path=pb.LogicalPath(dir=pb.LogicalPath.Dir(name="d", entries=[file])))
+        )
 
 
 def test_files_travel_with_their_content() -> None:
     path = FSPath(MemoryFiles({"d/a": b"1", "d/b/c": b"2"}), DirPath("d"))
-    again = decode_logical(encode(path).logical_path)
+    again = decode(encode(path))
+    assert isinstance(again, FSPath)
     assert show(again) == "<fs>/d/"
     inner = again.extend(FilePath("b/c"))
     assert isinstance(inner, FSPath)

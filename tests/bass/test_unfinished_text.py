@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bassloop.bass.reader import OpenCall, Word, call_around, indentation, word_at, word_before
+from bassloop.bass.reader import OpenCall, Word, call_around, indentation, word_before
 
 TEXTS = st.text(alphabet='ab:/$ \n"\\;#()[]{}^é', max_size=60)
 
@@ -32,13 +32,6 @@ def test_the_word_before_the_cursor(text: str, word: str) -> None:
 @pytest.mark.parametrize("text", ['"ma', '"a\\"b', "; ma", "(f) # ma", "#!ma", '"a;', ';"a'])
 def test_there_is_no_word_in_strings_and_comments(text: str) -> None:
     assert word_before(text, len(text)) is None
-
-
-def test_the_word_around_the_cursor() -> None:
-    text = '(map f "x y") ; z'
-    assert [word_at(text, at) for at in (1, 3, 4)] == [Word(1, "map")] * 3
-    assert word_at(text, 5) == word_at(text, 6) == Word(5, "f")
-    assert [word_at(text, at) for at in (0, 8, 16)] == [None] * 3
 
 
 @pytest.mark.parametrize(
@@ -89,10 +82,6 @@ def test_any_text_has_an_answer(text: str, at: int) -> None:
     if before is not None:
         assert before.end == offset
         assert text[before.start : before.end] == before.text
-    around = word_at(text, offset)
-    if around is not None:
-        assert around.start <= offset <= around.end
-        assert text[around.start : around.end] == around.text
     call = call_around(text, offset)
     assert call is None or (0 <= call.head < offset and call.operand >= 0)
     assert 0 <= indentation(text) <= len(text) + 2

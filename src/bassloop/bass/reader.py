@@ -369,16 +369,6 @@ def word_before(text: str, offset: int) -> Word | None:
     return Word(offset, "")
 
 
-def word_at(text: str, offset: int) -> Word | None:
-    """Return the word that an offset is in, or at the end of; None where there is none."""
-    for found in _PIECE.finditer(text):
-        if found.start() > offset:
-            return None
-        if found["word"] is not None and found.end() >= offset:
-            return Word(found.start(), found["word"])
-    return None
-
-
 class OpenCall(NamedTuple):
     """A combination that is being written: the offset of its head, and the operand that is written, from 0."""
 

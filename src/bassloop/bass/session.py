@@ -27,7 +27,7 @@ from bassloop.bass.stream import Collected, ListSource, Sink, Source, TarDecoder
 from bassloop.bass.thunk import Thunk, ThunkPath
 from bassloop.bass.values import EMPTY, MISSING, Scope, Value, WithMeta, end_of, strip
 from bassloop.bass.wire.digest import thunk_digest
-from bassloop.bass.wire.encode import encode_thunk, read_files
+from bassloop.bass.wire.encode import read_files
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -153,11 +153,6 @@ class Session:
     async def wait(self) -> None:
         """Wait until everything that was started is over. Raises the first error of a handler."""
         await self._drive(lambda: self.wait_all(self.machine))
-
-    async def thunk_proto(self, thunk: Thunk) -> pb.Thunk:
-        """Return a thunk's message, after reading the files of the host in it."""
-        await read_files(thunk)
-        return encode_thunk(thunk)
 
     def scope(
         self,

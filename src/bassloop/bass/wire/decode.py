@@ -80,11 +80,6 @@ def decode_ref(message: pb.ImageRef) -> ImageRef:
     return _Decoder().ref(message)
 
 
-def decode_logical(message: pb.LogicalPath) -> FSPath:
-    """Return the files in a message, as files in memory. Raises `BassError` for impossible names."""
-    return _Decoder().logical(message)
-
-
 class _Decoder:
     """Turns messages into values, down to `MAX_DEPTH`.
 
