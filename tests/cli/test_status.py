@@ -71,7 +71,7 @@ def test_a_daemon_that_runs_is_shown_part_by_part(env: dict[str, str]) -> None:
         ["inbox", "ok"],
         ["store", "ok"],
     ]
-    assert "0 waiting; 0 handled" in said
+    assert "0 waiting; 0 being handled" in said
     assert "0 queued; 0 running" in said
     assert "none connected" in said
 
@@ -133,7 +133,7 @@ async def test_what_waits_is_seen_while_the_daemon_is_down(
     assert picture["set_aside"] == ["g2"]
     said = status(env)[1]
     assert "not running" in said
-    assert "1 waiting, the oldest since" in said
+    assert "1 waiting, the oldest for" in said
     assert status(env, "--up") == (1, "")
 
 

@@ -107,10 +107,10 @@ def _lines(state: dict[str, Any]) -> list[str]:
         lines.append(f"{name:>12}  {mark} {part['why']}".rstrip())
     deliveries, runs = state["deliveries"], state["runs"]
     oldest = state["oldest_waiting_seconds"]
-    age = "" if oldest is None else f", the oldest since {_age(oldest)}"
+    age = "" if oldest is None else f", the oldest for {_age(oldest)}"
     waiting, handled = deliveries[DeliveryState.RECEIVED], deliveries[DeliveryState.HANDLING]
     lines += [
-        f"{'deliveries':>12}  {waiting} waiting{age}; {handled} handled",
+        f"{'deliveries':>12}  {waiting} waiting{age}; {handled} being handled",
         f"{'runs':>12}  {runs['queued']} queued; {runs['running']} running",
         f"{'runtimes':>12}  {', '.join(state['runtimes']) or 'none connected'}",
         f"{'database':>12}  {format_size(state['database_bytes'])}; "
@@ -119,7 +119,7 @@ def _lines(state: dict[str, Any]) -> list[str]:
     for each in state["backlog"]:
         lines.append(
             f"{'backlog':>12}  {each['repository'] or 'no repository'}: {each['waiting']} waiting, "
-            f"{each['handled']} handled, the oldest since {_age(each['oldest_seconds'])}"
+            f"{each['handled']} being handled, the oldest for {_age(each['oldest_seconds'])}"
         )
     if state["set_aside"]:
         lines.append(f"{'set aside':>12}  {', '.join(state['set_aside'])}")

@@ -302,5 +302,5 @@ def _report(notifier: Notifier, parts: Parts) -> None:
     deliveries, runners = parts.inbox.statistics(), parts.pool.statistics()
     notifier.status(
         f"{runners['runtimes']} runtimes, {runners['calls']} calls; "
-        f"{deliveries['handling']} deliveries handled, {deliveries['waiting']} waiting"
+        f"{deliveries['handling']} deliveries being handled, {deliveries['waiting']} waiting"
     )
