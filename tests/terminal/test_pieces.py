@@ -27,6 +27,9 @@ ANY = st.one_of(
 @given(ANY, st.lists(st.integers(0, 300), max_size=8))
 @example(b"\x1b[31m\r\x1b[31m", [])
 @example(b"\t\r\x1b[31m\x1b[K", [])
+@example(b"\x1b[1Z\xcc\x14\x89\x1b[9\xfe9X\x1b[X\x1b[G\xff", [6])
+@example(b"\xd2\xee}\xd1\x81\x1b[L2@\x1bM\x0cu\x8a\xc8\x1b\x80\xb5 999@\x00", [14])
+@example(b"yP\xc6\x1b[\xa9\x85\xcfHE", [6])
 @settings(max_examples=1000)
 def test_splitting_the_bytes_changes_nothing(data: bytes, cuts: list[int]) -> None:
     edges = [0, *sorted({min(cut, len(data)) for cut in cuts}), len(data)]

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import socket
+import time
+import traceback
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import hypercorn.trio
+import structlog
 import trio
 from hypercorn.config import Config
+from hypercorn.trio import run as hypercorn_run
+from hypercorn.trio import tcp_server
 
+from bassloop.concurrency import TokenBucket
 from bassloop.daemon.errors import StartError
 from bassloop.setting_types import parse_address, reached
 
 if TYPE_CHECKING:
     from bassloop.daemon.certificates import Certificate
+
+log = structlog.get_logger(__name__)
+
+READ_BYTES = 16 << 10
+"""How much of a request is parsed at once; a header of 64 KiB would hold the loop for too long."""
 
 
 def bind(address: str, setting: str) -> socket.socket:
@@ -59,6 +70,36 @@ def local_address(listening: socket.socket) -> str:
     return reached(*listening.getsockname()[:2])
 
 
+class ContainedServer(tcp_server.TCPServer):
+    """One HTTP connection, whose errors end it and nothing else.
+
+    Hypercorn lets errors of its protocols through to the nursery of all connections, and a visitor can cause
+    them: data before a websocket is accepted was enough to end the daemon.
+    """
+
+    _logged = TokenBucket(10, 1 / 6, clock=time.monotonic)
+
+    async def run(self) -> None:
+        try:
+            await super().run()
+        except* Exception as errors:  # noqa: BLE001  (whatever its bytes provoke is its fault)
+            if self._logged.take():
+                log.warning("http connection failed", error=_first(errors))
+
+
+def _first(errors: BaseException) -> str:
+    """Return the first error of a group, and where it was raised."""
+    while isinstance(errors, BaseExceptionGroup):
+        errors = errors.exceptions[0]
+    return "".join(traceback.format_exception(errors)[-2:])
+
+
+def contain_connections() -> None:
+    """Have Hypercorn serve connections with `ContainedServer`, a little at a time. It has no settings for either."""
+    hypercorn_run.TCPServer = ContainedServer  # type: ignore[attr-defined]
+    tcp_server.MAX_RECV = READ_BYTES
+
+
 async def serve_http(
     app: Any,
     listening: socket.socket,
@@ -68,6 +109,7 @@ async def serve_http(
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve an ASGI application on `listening` until `stop` is set, and close the socket then."""
+    contain_connections()
     config = _config(listening)
     if certificate is not None:
         certificate.bind(config)

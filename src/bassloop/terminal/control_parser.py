@@ -225,9 +225,6 @@ class ControlParser(ControlFunctions):
         """Take what a function at a position costs; if there isn't enough, begin a rest and return False."""
         if self._budget + position < 0:
             self._rests_until = position + REST_BYTES
-            if self._top or self._bottom < self.height - 1:
-                self._top, self._bottom = 0, self.height - 1
-                self._note()
             return False
         if position < FOREVER:
             self._budget -= FUNCTION_BYTES
@@ -265,6 +262,9 @@ class ControlParser(ControlFunctions):
 
     def _rest(self, data: bytes, at: int, end: int) -> int:
         """Work on data from `at` to about `end` without functions; return where that is."""
+        if self._top or self._bottom < self.height - 1:
+            self._top, self._bottom = 0, self.height - 1
+            self._note()
         end = min(end, len(data))
         last = data.rfind(b"\x1b", at, end)
         if last == len(data) - 1 and (before := data.rfind(b"\x1b", at, last)) >= 0:

@@ -199,6 +199,7 @@ def _columns(line: bytes) -> int:
     if shown.isascii():
         return len(shown)
     try:
+        line.decode()  # bytes that an escape parts are no character
         return text_width(shown.decode())
     except UnicodeDecodeError:
         return sum(text_width(text.decode("utf-8", "replace")) for text in INVISIBLE.split(line))

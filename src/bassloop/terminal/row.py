@@ -8,6 +8,7 @@ form, so that how its bytes were split into pieces leaves no trace in the text.
 from __future__ import annotations
 
 from bassloop.terminal.lines import columns, joined, runs
+from bassloop.terminal.sequences import UNFINISHED_CHARACTER
 from bassloop.terminal.style import DEFAULT_PEN, Pen, begin, change, pen_after
 from bassloop.terminal.width import character_width, is_narrow, next_stop
 
@@ -19,6 +20,7 @@ COLUMN_LIMIT = 4096
 
 CUT = " \u2026 [line cut here: the raw log has all of it]"
 
+_REPLACEMENT = "\ufffd".encode()
 _BLANK = (" ", DEFAULT_PEN)
 _BLANKS = [_BLANK] * COLUMN_LIMIT
 _COMBINING_LIMIT = 16
@@ -61,6 +63,9 @@ class Row:
             content = change(self.end, pen) + content
         if self.width >= 0:
             self.width += columns(content, self.width)
+        if 0x80 <= content[0] < 0xC0 and UNFINISHED_CHARACTER.search(self.data[-3:]):
+            # An escape was between them: they are no character.
+            content = _REPLACEMENT + content[1:]
         self.data += content
         self.end = after
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from quart import Response, has_request_context, render_template, request, url_for
 from quart_trio import QuartTrio
+from quart_trio.wrappers import TrioRequest as Request
 from werkzeug.exceptions import HTTPException, ServiceUnavailable
 
 from bassloop.store import BucketError
@@ -45,8 +46,11 @@ HERE = Path(__file__).parent
 
 log = structlog.get_logger(__name__)
 
-MAX_BODY = 25 << 20
-"""Bytes of a request: GitHub's limit for webhooks."""
+MAX_WEBHOOK = 25 << 20
+"""Bytes of a webhook: GitHub's own limit."""
+
+MAX_BODY = 16 << 10
+"""Bytes of any other request. Forms are small, and one of a megabyte would take a second to parse."""
 
 BODY_SECONDS = 30
 
@@ -54,6 +58,22 @@ CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
+
+
+class BoundedRequest(Request):
+    """A request, whose body may be large only if it is a webhook."""
+
+    def __init__(
+        self,
+        method: str,
+        scheme: str,
+        path: str,
+        *args: Any,
+        max_content_length: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        limit = max_content_length if path == service_endpoints.WEBHOOKS else MAX_BODY
+        super().__init__(method, scheme, path, *args, max_content_length=limit, **kwargs)
 
 
 def create_app(context: WebContext) -> QuartTrio:
@@ -65,7 +85,8 @@ def create_app(context: WebContext) -> QuartTrio:
         static_url_path=f"/static/{_version(HERE / 'static')}",
         root_path=str(HERE),
     )
-    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
+    app.request_class = BoundedRequest
+    app.config["MAX_CONTENT_LENGTH"] = MAX_WEBHOOK
     app.config["BODY_TIMEOUT"] = BODY_SECONDS
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters["duration"] = format_duration

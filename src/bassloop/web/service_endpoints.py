@@ -15,6 +15,7 @@ from quart_trio import QuartTrio
 if TYPE_CHECKING:
     from bassloop.web.web_context import Health, WebContext
 
+WEBHOOKS = "/integrations/github/events"
 TEXT = "text/plain; charset=utf-8"
 
 
@@ -23,7 +24,7 @@ def routes(context: WebContext) -> Blueprint:
     blueprint = Blueprint("service", __name__)
     health = context.health
 
-    @blueprint.post("/integrations/github/events")
+    @blueprint.post(WEBHOOKS)
     async def github_events() -> Response:
         """Hand a webhook to the inbox."""
         body = bytes(await request.get_data(cache=False, as_text=False))  # type: ignore[arg-type]
