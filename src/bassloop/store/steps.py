@@ -47,6 +47,10 @@ class LiveLog(Protocol):
     def complete(self) -> bool:
         """True if nothing more will come."""
 
+    @property
+    def cut(self) -> bool:
+        """True if something is missing at its end."""
+
     async def flush(self) -> None:
         """Wait until what was appended can be read."""
 
@@ -63,8 +67,9 @@ class Steps(Subject):
 
         Steps that change get the run's next version. Raises NotStored for an unknown run.
         """
+        live = dict(self._live)
         steps = await self._merge(run_id, updates)
-        return {digest: self._with_live_size(step) for digest, step in steps.items()}
+        return {digest: _with_live_size(step, live) for digest, step in steps.items()}
 
     @writes
     def _merge(self, db: Connection, run_id: str, updates: Sequence[StepUpdate]) -> dict[str, Step]:
@@ -111,7 +116,8 @@ class Steps(Subject):
 
         A log that grows doesn't change its step until it is closed.
         """
-        return [self._with_live_size(step) for step in await self._since(run_id, since_version)]
+        live = dict(self._live)
+        return [_with_live_size(step, live) for step in await self._since(run_id, since_version)]
 
     @reads
     def _since(self, db: Connection, run_id: str, version: int) -> list[Step]:
@@ -128,8 +134,9 @@ class Steps(Subject):
 
     async def get(self, run_id: str, row: int) -> Step | None:
         """Return a step, or None."""
+        live = dict(self._live)
         step = await self._get(run_id, row)
-        return None if step is None else self._with_live_size(step)
+        return None if step is None else _with_live_size(step, live)
 
     @reads
     def _get(self, db: Connection, run_id: str, row: int) -> Step | None:
@@ -138,11 +145,18 @@ class Steps(Subject):
         ).fetchall()
         return next(iter(_steps(db, rows)), None)
 
-    def _with_live_size(self, step: Step) -> Step:
-        log = self._live.get(step.row)
-        if log is None:
-            return step
-        return dataclasses.replace(step, raw_bytes=log.raw_bytes, lines=log.lines)
+
+def _with_live_size(step: Step, live: Mapping[int, LiveLog]) -> Step:
+    """Return a step with the size that its log has now.
+
+    Args:
+        live: the logs whose rows didn't have their sizes yet before the step was read, since a log
+            may be closed meanwhile.
+    """
+    log = live.get(step.row)
+    if log is None:
+        return step
+    return dataclasses.replace(step, raw_bytes=log.raw_bytes, lines=log.lines)
 
 
 def _merge_update(db: Connection, run_id: str, update: StepUpdate, version: int) -> bool:

@@ -295,6 +295,11 @@ class LogWriter:
         """True once the log is closed."""
         return self._complete
 
+    @property
+    def cut(self) -> bool:
+        """True if what was appended is not all there."""
+        return self._error is not None
+
     def put_back(self, pieces: list[Piece]) -> None:
         """For the queue: take back pieces that found the disk full."""
         self._pieces[:0] = pieces

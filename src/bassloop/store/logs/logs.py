@@ -103,12 +103,13 @@ class Logs(Subject):
     async def extent(self, run_id: str, row: int) -> LogExtent:
         """Return how long the log is now."""
         live = self._live.get(row)
-        if live is not None:
+        if live is not None and not live.complete:
             await live.flush()
         step = await self._steps.get(run_id, row)
         if step is None:
             raise NotStored(f"run {run_id} has no step {row}")
-        return LogExtent(step.raw_bytes, step.lines, live is None or live.complete, step.log_cut)
+        closed, cut = (True, step.log_cut) if live is None else (live.complete, live.cut)
+        return LogExtent(step.raw_bytes, step.lines, closed, cut)
 
     async def lines(self, run_id: str, row: int, start: int, stop: int) -> list[bytes]:
         """Return settled lines `start` to `stop`, numbered from 0, without their newlines.
@@ -246,6 +247,10 @@ class WaitingLog:
     @property
     def lines(self) -> int:
         return self.shipment.completion.lines if self.shipment.completion else 0
+
+    @property
+    def cut(self) -> bool:
+        return self.shipment.completion is None or self.shipment.completion.cut
 
     async def flush(self) -> None:
         await trio.lowlevel.checkpoint()

@@ -228,7 +228,10 @@ class Shipper:
             )
             return
         self._forget(shipment)
-        await trio.to_thread.run_sync(remove_files, shipment.files)
+        try:
+            await trio.to_thread.run_sync(remove_files, shipment.files)
+        except OSError as error:
+            log.warning("files of a log that was shipped stay", log=shipment.name, error=str(error))
 
     async def _resume(self, shipment: Shipment) -> Completion | None:
         before = shipment.waiting.total()
