@@ -224,5 +224,5 @@ def test_what_is_the_machines_fault_is_said(
     checks = f'[checks.site]\nimage = "nobody/has-node:22"\nrun = "{run}"\n'
     done = tried(environment, make_repository(**{".bassloop.toml": checks}))
     assert done.returncode == 1
-    assert "whose versions may be others than those in nobody/has-node:22" in done.stdout
+    assert "or of other versions than those in nobody/has-node:22" in done.stdout
     assert "a command couldn't reach a host: is this machine online?" in done.stdout

@@ -23,6 +23,7 @@ from bassloop.runner.host.limit_holders import LimitHolder
 from bassloop.runner.host.network import NetworkHelper
 from bassloop.runner.host.sandbox import Sandbox, SandboxMissing
 from bassloop.runner.limits import CommandLimits, default_limits
+from bassloop.runner.runner_events import DriverChosen, RunnerEvent
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -172,3 +173,27 @@ async def test_default_limits_that_an_engine_can_not_hold_are_left_out_and_told(
         await container_limits(options(memory=64 << 20), engine)
     limits, told = await container_limits(options(no_limits=True), engine)
     assert (limits, told) == (CommandLimits(), "a command has no limits")
+
+
+async def test_why_no_engine_is_used_is_told_with_the_fix(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "bin" / "podman"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho 'exec: \"newuidmap\": not found in $PATH' >&2; exit 125\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent))
+    events: list[RunnerEvent] = []
+    async with open_driver(
+        options(state_dir=tmp_path, driver="auto", sandbox=False), events.append
+    ):
+        pass
+    [chosen] = [event for event in events if isinstance(event, DriverChosen)]
+    assert chosen.kind == "host"
+    assert 'podman does not work here: exec: "newuidmap": not found in $PATH; install' in str(
+        chosen
+    )
+    assert "docker is not installed" in str(chosen)
+    with pytest.raises(RunnerError, match="there is no container engine: podman does not work"):
+        async with open_driver(options(state_dir=tmp_path, driver="container")):
+            pass

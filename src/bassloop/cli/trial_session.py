@@ -257,8 +257,8 @@ def _hints(results: Sequence[CheckResult], trial: Trial, causes: str) -> list[st
     if failed:
         images = ", ".join(dict.fromkeys(image for each in failed for image in each.unused_images))
         hints.append(
-            f"what failed ran with this machine's own programs, whose versions may be others than those in {images}; "
-            "with Podman or Docker, it runs in its image"
+            "what failed ran with this machine's own programs, which may be missing, or of other versions than "
+            f"those in {images}; with Podman or Docker, it runs in its image"
         )
     if _NO_NETWORK.search(causes):
         hints.append(

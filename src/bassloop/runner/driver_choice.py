@@ -204,7 +204,8 @@ async def find_engine(options: RunnerOptions) -> ContainerEngine | str:
         return found
     if options.driver == "container":
         raise RunnerError(
-            f"there is no container engine: {found}. Install Podman, or say --driver host"
+            f"there is no container engine: {found}. Install Podman, or run commands without containers "
+            "(`bassloop runner --driver host`, `bassloop try --engine sandbox`)"
         )
     return found
 

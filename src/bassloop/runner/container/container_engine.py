@@ -170,6 +170,14 @@ def installed_engines() -> list[ContainerEngine]:
     return [ContainerEngine(path, kind) for kind, path in found if path is not None]
 
 
+FIXES = {
+    "newuidmap": "; install newuidmap (Debian's package uidmap, Fedora's shadow-utils)",
+    "cannot connect to the docker daemon": "; start it, if you want to use it",
+    "permission denied while trying to connect to the docker": "; be in the group docker, or use Podman",
+}
+"""What to do about an engine's message that has some text, in lower case."""
+
+
 async def find(kind: Kind | None = None, *, network: NetworkMode = "own") -> ContainerEngine | str:
     """Return an engine that was tried and works, Podman before Docker; or why there is none."""
     reasons = []
@@ -181,7 +189,8 @@ async def find(kind: Kind | None = None, *, network: NetworkMode = "own") -> Con
         try:
             return await _adapt(await _describe(ContainerEngine(path, each)), network=network)
         except EngineError as error:
-            reasons.append(f"{each} does not work here: {error}")
+            fix = next((fix for text, fix in FIXES.items() if text in str(error).lower()), "")
+            reasons.append(f"{each} does not work here: {error}{fix}")
     return "; ".join(reasons)
 
 
