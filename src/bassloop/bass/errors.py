@@ -57,11 +57,18 @@ class BassError(Exception):
         return next(filter(None, self.trace), None)
 
     def add_call(self, place: Range | None) -> None:
-        """Add a form that the error passes through on its way out to the trace, or None for tail calls."""
+        """Add a form that the error passes through on its way out to the trace, unless its place is unknown."""
+        if place is None:
+            return
         if len(self.trace) < MAX_TRACE:
             self.trace.append(place)
-        elif place is not None:
+        else:
             self.omitted += 1
+
+    def add_tail_calls(self) -> None:
+        """Note in the trace that there were calls in tail position, of which nothing is left."""
+        if len(self.trace) < MAX_TRACE:
+            self.trace.append(None)
 
     def notes(self) -> Iterator[str]:
         """Yield further lines that help, which are shown below the excerpt."""

@@ -105,7 +105,7 @@ class Machine:
                     self.refuel()
                 result = body(inner, self)
         except BassError as error:
-            error.add_call(None)
+            error.add_tail_calls()
             raise
         return result
 

@@ -131,8 +131,7 @@ def _symbol(symbol: Symbol, tail: bool, place: Range | None) -> Code:
             if value is not MISSING:
                 return value
             error = Unbound(name, scope)
-            if place is not None:
-                error.add_call(place)
+            error.add_call(place)
             raise error
 
     return run
@@ -184,8 +183,7 @@ def _bind(form: Bind, tail: bool, place: Range | None) -> Code:
         try:
             _fill(made, values, machine)
         except BassError as error:
-            if place is not None:
-                error.add_call(place)
+            error.add_call(place)
             raise
         return made
 

@@ -67,8 +67,7 @@ def _dotted_call(form: Pair, tail: bool, place: Range | None) -> Code:
             result = apply_operands(combiner, operands, scope, machine)
             return result if tail else machine.finish(result)
         except BassError as error:
-            if place is not None:
-                error.add_call(place)
+            error.add_call(place)
             raise
 
     return run
@@ -141,8 +140,7 @@ def _extend_path(form: Value, tail: bool, place: Range | None) -> Code:
                 value = call(value, [child], machine, scope)
             return value
         except BassError as error:
-            if place is not None:
-                error.add_call(place)
+            error.add_call(place)
             raise
 
     return run

@@ -42,8 +42,7 @@ _CAUGHT = """\
 try:
 {body}
 except BassError as error:
-    if place is not None:
-        error.add_call(place)
+    error.add_call(place)
     raise
 """
 _HEAD_NAME = """\
