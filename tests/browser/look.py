@@ -99,8 +99,9 @@ async def look(scene: Callable[..., Any], address: str, **environment: str) -> d
 
 def wrong(said: ConsoleMessage) -> bool:
     """Whether the console complains. That there is no such page, or that a question can't be answered,
-    are answers with a status of their own."""
-    return said.type == "error" and "the server responded with a status of 40" not in said.text
+    are answers with a status of their own; that nobody listens is what a killed server is like."""
+    expected = ("the server responded with a status of 40", "net::ERR_CONNECTION_REFUSED")
+    return said.type == "error" and not any(text in said.text for text in expected)
 
 
 def main(module: str, scene: str, address: str) -> None:

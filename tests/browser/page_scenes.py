@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from .look import tell
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page, WebSocket
+    from playwright.sync_api import Page, ViewportSize, WebSocket
 
+DESK: ViewportSize = {"width": 1200, "height": 1240}
+PHONE: ViewportSize = {"width": 390, "height": 844}
 LAST_LOG = ".step:last-child .lines .text"
 
 
@@ -105,6 +108,25 @@ def silent(page: Page, address: str) -> dict[str, Any]:
     tell("lost")
     page.wait_for_selector("article[data-live=no]")
     return {"quiet": quiet, "noticed": noticed, "texts": texts(page)}
+
+
+def killed(page: Page, address: str) -> dict[str, Any]:
+    """A page whose server is killed, and started again."""
+    page.goto(address)
+    page.wait_for_selector(".lines >> text=line 1000")
+    tell("open")
+    page.wait_for_selector("#notice:has-text('The connection is lost')")
+    tell("lost")
+    page.wait_for_selector("article[data-live=no]")
+    if page.locator(".step:last-child:not([open])").count():
+        page.locator(".step:last-child summary").click()
+    page.keyboard.press("G")
+    page.wait_for_selector(".lines >> text=line 2000")
+    return {
+        "word": page.inner_text("#word"),
+        "first": texts(page, ".step:first-child .lines .text"),
+        "second": texts(page),
+    }
 
 
 def hidden(page: Page, address: str) -> dict[str, Any]:
@@ -273,3 +295,20 @@ def commit(page: Page, address: str) -> dict[str, Any]:
         "title": page.title()[0],
         "focused": page.evaluate("document.activeElement.textContent"),
     }
+
+
+def pictures(page: Page, address: str) -> dict[str, Any]:
+    """A failed run, on a desk in the light and in the dark, and on a phone."""
+    folder = Path(os.environ["PICTURES"])
+    page.clock.set_fixed_time(dt.datetime.fromtimestamp(float(os.environ["NOW"]), dt.UTC))
+    for name, scheme, size in (
+        ("run-light", "light", DESK),
+        ("run-dark", "dark", DESK),
+        ("run-phone", "light", PHONE),
+    ):
+        page.emulate_media(color_scheme=scheme)
+        page.set_viewport_size(size)
+        page.goto(address)
+        page.wait_for_selector(".step.bad[open] .line.failing")
+        page.screenshot(path=folder / f"{name}.png", animations="disabled")
+    return {}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -232,6 +234,39 @@ async def test_a_run_that_fails_while_its_page_is_open_says_why(tmp_path: Path) 
             found = await scene.found()
     assert found["hidden"]
     assert found["selected"] == ["foo.c:12:3: error: there is no foo"]
+
+
+@asynccontextmanager
+async def mortal(folder: Path, port: int, first: int, last: int) -> AsyncGenerator[str]:
+    """A process that serves a run to which it writes these lines, until it is killed."""
+    command = [sys.executable, "-m", "tests.browser.mortal", str(folder)]
+    command += [str(each) for each in (port, first, last)]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = await trio.lowlevel.open_process(command, stdout=subprocess.PIPE, env=env)
+    try:
+        assert process.stdout is not None
+        url = (await process.stdout.receive_some()).decode().strip()
+        assert url
+        yield url
+    finally:
+        process.kill()
+        with trio.CancelScope(shield=True):
+            await process.wait()
+
+
+async def test_a_server_that_is_killed_and_started_again_loses_no_line(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        async with mortal(tmp_path, 0, 1, 1000) as url:
+            scene = await stack.enter_async_context(playing(scenes.killed, f"{url}/runs/live"))
+            await scene.heard("open")
+        await scene.heard("lost")
+        port = int(url.rpartition(":")[2])
+        await stack.enter_async_context(mortal(tmp_path, port, 1001, 2000))
+        found = await scene.found()
+    assert found["word"] == "succeeded"
+    for name, last in (("first", 1000), ("second", 2000)):
+        begin = int(found[name][0].split()[1])
+        assert found[name] == [f"line {number}" for number in range(begin, last + 1)]
 
 
 async def test_a_tab_in_the_background_gets_no_logs_and_catches_up(tmp_path: Path) -> None:

@@ -1,0 +1,46 @@
+"""The pictures of a run's page in the documentation, made anew: `python -m tests.browser.pictures`."""
+
+from __future__ import annotations
+
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from bassloop.store import ThunkRecord
+
+from . import page_scenes as scenes
+from .look import look
+from .showcase import BEGAN, a_failed_run, shown
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+async def main(folder: Path) -> None:
+    """Write the pictures to a folder."""
+    with tempfile.TemporaryDirectory() as made:
+        async with shown(Path(made)) as its:
+            thunk = ThunkRecord("EARLIER", "1" * 64, "{}", b"", "pytest", BEGAN)
+            await its.store.thunks.put(thunk)
+            await its.site.run(
+                "green",
+                "succeeded",
+                repository="octocat/hello-world",
+                head_sha="8c41d7e9" * 5,
+                head_branch="octocat/nesting",
+                check_name="tests",
+                thunk_digest="EARLIER",
+                created_at=BEGAN - 7200,
+            )
+            await a_failed_run(its.site)
+            await look(
+                scenes.pictures,
+                f"{its.url}/runs/failed",
+                PICTURES=str(folder),
+                NOW=str(BEGAN + 400),
+            )
+
+
+if __name__ == "__main__":
+    trio.run(partial(main, DOCS))
