@@ -10,6 +10,8 @@ import trio
 from rich.console import Console
 
 from bassloop.cli import progress
+from bassloop.cli.trial_display import Pulls
+from bassloop.runner.runner_events import PullEnded, PullStarted
 from tests.cli.test_keep import Data
 
 if TYPE_CHECKING:
@@ -60,6 +62,18 @@ def test_quick_commands_print_no_progress(data: Data, monkeypatch: pytest.Monkey
     trio.run(data.make)
     assert data.command("check").stdout == "all is well\n"
     assert text.getvalue() == ""
+
+
+def test_images_are_said_while_they_are_pulled() -> None:
+    text = io.StringIO()
+    pulls = Pulls(Console(file=text, width=100, highlight=False))
+    pulls(PullStarted("docker.io/alpine/git:latest"))
+    assert text.getvalue() == "pulling docker.io/alpine/git:latest\n"
+    [line] = pulls.lines()
+    assert line.plain.startswith("  pulling docker.io/alpine/git:latest  ")
+    pulls(PullEnded("docker.io/alpine/git:latest", 2.0, None))
+    assert text.getvalue().endswith("pulled docker.io/alpine/git:latest after 2.0 s\n")
+    assert pulls.lines() == []
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,7 @@ def artifacts(run: str, paths: tuple[str, ...], folder: Path | None, url: str | 
 async def _show(
     loop: LoopClient, address: RunAddress, paths: tuple[str, ...], folder: Path | None
 ) -> None:
+    from bassloop.cli.progress import show_progress
     from bassloop.tools.artifact_client import download, list_artifacts
     from bassloop.units import format_size
 
@@ -68,12 +69,15 @@ async def _show(
     wanted = [found[path] for path in paths or found]
     if not wanted:
         click.echo("this run has no artifacts", err=True)
-    for each in wanted:
+    for number, each in enumerate(wanted):
         if folder is None:
             state = f"until {each.expires_at[:10]}" if each.kept else "expired"
             click.echo(f"{each.sha256}  {format_size(each.size):>10}  {state:<16}  {each.path}")
         elif each.kept:
-            click.echo(await download(loop, address, each, folder))
+            with show_progress() as progress:
+                progress("downloading", number, len(wanted))
+                target = await download(loop, address, each, folder)
+            click.echo(target)
         elif paths:
             raise click.ClickException(f"{each.path} has expired")
         else:
