@@ -1,8 +1,8 @@
 """The writer: a thread that owns the only connection that writes, and commits in batches.
 
 A batch is whatever queued up during the previous commit; there is no timer. An idle store commits a
-single write at once, and a busy one shares each fsync among all that wait. Within a batch each write
-has a savepoint of its own, so that one that fails doesn't affect the others.
+single write at once, and a busy one shares each fsync among all that wait. Within a batch of several, each
+write has a savepoint of its own, so that one that fails doesn't affect the others.
 
 A full disk, and a database that is locked by another process or can't be reached, are temporary. A write
 waits and is tried again unless its caller says otherwise: a webhook is better refused at once, since GitHub
@@ -45,6 +45,14 @@ class _Write:
     abandoned: bool = False
     result: Any = None
     error: Exception | None = None
+
+
+class _ChangeFailed(Exception):
+    """The only change of a transaction raised an error that isn't the database's."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,14 +202,21 @@ class Writer:
                 self._connection = database.connect()
             connection = self._connection
             database.begin(connection)
-            for write in batch:
-                if not write.abandoned:
-                    self._apply(connection, write)
+            if len(batch) == 1:
+                self._apply_alone(connection, batch[0])
+            else:
+                for write in batch:
+                    if not write.abandoned:
+                        self._apply(connection, write)
             database.commit(connection)
         except (StoreError, database.errors) as error:
             failure = error if isinstance(error, StoreError) else database.translate(error)
             for write in batch:
                 write.error = write.error or failure
+            if self._connection is not None:
+                self._roll_back(self._connection)
+        except _ChangeFailed as failed:
+            batch[0].error = failed.error
             if self._connection is not None:
                 self._roll_back(self._connection)
 
@@ -212,6 +227,16 @@ class Writer:
         finally:
             if self._database.is_lost(connection):
                 self._disconnect()
+
+    def _apply_alone(self, connection: Connection, write: _Write) -> None:
+        """Apply the only write of a transaction, which needs no savepoint: if it fails, both are undone."""
+        if not write.abandoned:
+            try:
+                write.result = write.change(connection)
+            except (StoreError, self._database.errors):
+                raise
+            except Exception as error:
+                raise _ChangeFailed(error) from error
 
     def _apply(self, connection: Connection, write: _Write) -> None:
         database = self._database
