@@ -87,7 +87,7 @@ class Load:
                 nursery.start_soon(sender)
 
 
-async def measured(what: str, rate: float, seconds: float) -> None:
+async def measured(what: str, rate: float, seconds: float, settings: Mapping[str, str]) -> None:
     event, hook = HOOKS[what]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "repository"
@@ -96,7 +96,7 @@ async def measured(what: str, rate: float, seconds: float) -> None:
         git(path, "init", "--quiet", "--initial-branch=main")
         commit(path)
         heads = itertools.cycle(commits(path, 4000))
-        async with world(path, Path(folder) / "world") as its:
+        async with world(path, Path(folder) / "world", **settings) as its:
             limits = httpx.Limits(max_connections=256, max_keepalive_connections=256)
             async with (
                 its.daemon() as daemon,
@@ -117,13 +117,16 @@ async def measured(what: str, rate: float, seconds: float) -> None:
                     time.perf_counter() - began,
                 )
                 accepted = {*warm.accepted, *steady.accepted, *most.accepted}
-                print(f"    of {len(accepted):,} accepted, lost: {await lost(its, accepted)}")
+                missing = await lost(its, accepted)
+                handled = len(most.accepted) / (time.perf_counter() - began)
+                print(
+                    f"    of {len(accepted):,} accepted, lost: {missing}; {handled:.0f} handled a second"
+                )
 
 
 async def lost(its: Any, accepted: set[str]) -> int:
     """How many of the accepted deliveries the daemon's database does not have, once it is idle."""
-    data = its.folder / "data"
-    async with open_store(data / "loop.db", data / "blobs", owner=False) as store:
+    async with open_store(its.database, its.folder / "blobs", owner=False) as store:
         with trio.move_on_after(300):
             while await store.deliveries.unfinished():
                 await trio.sleep(0.5)
@@ -140,12 +143,14 @@ def told(what: str, took: list[float], seconds: float) -> None:
 
 
 async def main(arguments: argparse.Namespace) -> None:
+    settings = {"DATABASE_URL": arguments.database} if arguments.database else {}
     for what in HOOKS:
-        await measured(what, arguments.rate, arguments.seconds)
+        await measured(what, arguments.rate, arguments.seconds, settings)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rate", type=float, default=100.0, help="deliveries a second")
     parser.add_argument("--seconds", type=float, default=20.0, help="how long")
+    parser.add_argument("--database", help="the address of an empty PostgreSQL database")
     trio.run(main, parser.parse_args())

@@ -55,13 +55,14 @@ POINTS = [
 @pytest.mark.slow
 @pytest.mark.parametrize("point", POINTS)
 async def test_a_daemon_killed_here_loses_nothing_and_does_nothing_twice(
-    make_repository: MakeRepository, tmp_path: Path, point: str
+    make_repository: MakeRepository, location: Path | str, tmp_path: Path, point: str
 ) -> None:
+    settings = {"DATABASE_URL": location} if isinstance(location, str) else {}
     ran = tmp_path / "ran"
     hook = HOOK.replace("COMMAND", f"echo ran >> {ran}; echo a line; sleep 0.1; echo another")
     repository = make_repository(**{"project.bass": hook})
     with trio.fail_after(150):
-        async with world(repository, tmp_path / "world", DIE_AT=point) as its:
+        async with world(repository, tmp_path / "world", DIE_AT=point, **settings) as its:
             async with its.daemon(main=DYING) as daemon, its.runner(daemon):
                 payload = await its.standin.payload("check_suite")
                 with suppress(StandInError):  # killed before it could answer
@@ -75,7 +76,7 @@ async def test_a_daemon_killed_here_loses_nothing_and_does_nothing_twice(
                 await its.handled(attempt.guid)
         [shown] = its.standin.check_runs
         assert (shown["name"], shown["status"]) == ("it", "completed")
-        async with open_store(tmp_path / "world/data/loop.db", tmp_path / "blobs") as store:
+        async with open_store(its.database, tmp_path / "blobs", owner=False) as store:
             [run] = (await store.runs.newest(public_only=False)).items
             assert await store.checks.unfinished() == []
             assert await store.deliveries.unfinished() == []

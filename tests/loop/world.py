@@ -90,6 +90,11 @@ class World:
     env: dict[str, str]
     key: asyncssh.SSHKey
 
+    @property
+    def database(self) -> Path | str:
+        """Where the daemon's database is."""
+        return self.env.get("DATABASE_URL") or self.folder / "data" / "loop.db"
+
     @asynccontextmanager
     async def daemon(self, *, main: Path | None = None) -> AsyncGenerator[Daemon]:
         """A daemon that is killed (SIGKILL) at the end, if it has not ended by then.
@@ -181,8 +186,8 @@ class World:
 
     async def handled(self, guid: str, state: str = "done") -> None:
         """Wait until a delivery has this state in the daemon's database, which has no event for it."""
-        data = self.folder / "data"
-        async with open_store(data / "loop.db", data / "blobs", owner=False) as store:
+        blobs = self.folder / "data" / "blobs"
+        async with open_store(self.database, blobs, owner=False) as store:
             while True:
                 found = await store.deliveries.get(guid)
                 if found is not None and found.state == state:
