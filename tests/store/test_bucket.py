@@ -23,12 +23,15 @@ from bassloop.store.blobs.file_blobs import FileBlobs
 from bassloop.store.blobs.object_blobs import ObjectBlobs
 from bassloop.store.maintenance.integrity import check_store
 from bassloop.store.maintenance.move_blobs import move_blobs
+from bassloop.tools.local_store import use_store
 
 from .made import step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from bassloop.store import Store
 
 # moto uses what Python 3.12 deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -165,6 +168,17 @@ def test_a_bucket_that_is_not_there(settings: Settings, endpoint: str) -> None:
         f"bucket nowhere at {endpoint}: there is no such bucket: make it, or name another one in "
         "BLOBS_URL (NoSuchBucket)"
     )
+
+
+async def test_commands_that_need_no_bucket_do_without(settings: Settings) -> None:
+    lost = settings.model_copy(update={"blobs_url": "s3://data?endpoint=http://127.0.0.1:9"})
+    async with open_store(settings.database, settings.blobs, synchronous="OFF") as store:
+        where = await step(store)
+
+    async def ask(store: Store) -> bool:
+        return await store.steps.get(*where) is not None
+
+    assert await use_store(lost, ask)
 
 
 def test_a_service_that_is_not_there(settings: Settings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import trio
@@ -24,7 +25,7 @@ async def use_store(settings: Settings, use: Callable[[Store], Awaitable[T]]) ->
     Raises DaemonError if there is no database, and StoreError.
     """
     check_database(settings)
-    blobs = await trio.to_thread.run_sync(find_blobs, settings)
+    blobs = await trio.to_thread.run_sync(partial(find_blobs, settings, probe=False))
     async with open_store(settings.database, blobs, owner=False) as store:
         return await use(store)
 

@@ -17,10 +17,13 @@ if TYPE_CHECKING:
     from bassloop.store.blobs.blobs import Blobs
 
 
-def find_blobs(settings: Settings) -> Blobs:
-    """Return the blobs that the settings name, having tried that a bucket can be used. Blocks.
+def find_blobs(settings: Settings, *, probe: bool = True) -> Blobs:
+    """Return the blobs that the settings name. Blocks.
 
-    Raises StoreUnusable, which says why not and what to do.
+    Raises StoreUnusable, which says why they can't be used and what to do.
+
+    Args:
+        probe: try that a bucket can be used. Without it, what needs the bucket raises BucketError.
     """
     if settings.blobs_url is None:
         return FileBlobs(settings.blobs)
@@ -34,7 +37,13 @@ def find_blobs(settings: Settings) -> Blobs:
         address = BucketAddress.parse(settings.blobs_url)
     except ValueError as error:
         raise StoreUnusable(f"BLOBS_URL: {error}") from error
-    return connect_bucket(address, _credentials(settings), settings.blobs, settings.blobs_cache)
+    blobs = connect_bucket(address, _credentials(settings), settings.blobs, settings.blobs_cache)
+    if probe:
+        try:
+            blobs.probe()
+        except OSError as error:
+            raise StoreUnusable(str(error)) from error
+    return blobs
 
 
 def _credentials(settings: Settings) -> BucketCredentials | None:

@@ -224,9 +224,7 @@ def _explained(error: Exception) -> str:
 def connect_bucket(
     address: BucketAddress, credentials: BucketCredentials | None, folder: Path, cache_bytes: int
 ) -> ObjectBlobs:
-    """Return the blobs in a bucket, having tried that they can be stored, read and removed.
-
-    Raises StoreUnusable.
+    """Return the blobs in a bucket, which isn't asked for anything yet. Raises StoreUnusable.
 
     Args:
         credentials: None leaves it to the machine's role, or the container's.
@@ -259,9 +257,7 @@ def connect_bucket(
                 "retry_timeout": timedelta(seconds=RETRY_SECONDS),
             },
         )
-        blobs = ObjectBlobs(store, folder, address, BlockCache(folder / CACHE, cache_bytes))
-        blobs.probe()
+        cache = BlockCache(folder / CACHE, cache_bytes)
     except (BaseError, OSError) as error:
-        message = str(error) if isinstance(error, BucketError) else f"{address}: {error}"
-        raise StoreUnusable(message) from error
-    return blobs
+        raise StoreUnusable(f"{address}: {error}") from error
+    return ObjectBlobs(store, folder, address, cache)
