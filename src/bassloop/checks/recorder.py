@@ -140,7 +140,8 @@ class Recorder:
             await self.add_step(f"loop:report:{path}", name[:MAX_NAME], "")
         problems = self.artifacts.problems if self.artifacts is not None else {}
         for path, why in problems.items():
-            name = f"[loop] the artifact {path} is not kept: {why}"
+            what = "artifacts are missing" if path == "?" else f"the artifact {path} is not kept"
+            name = f"[loop] {what}: {why}"
             await self.add_step(f"loop:artifact:{path}", name[:MAX_NAME], "")
         await self._settle_screens()
         for log in self._logs.values():

@@ -99,9 +99,9 @@ async def send_artifacts(
     except (DriverError, OSError) as error:
         await _refuse(step, "?", str(error))
         return
-    if not found:
-        await _refuse(step, "?", f"there is nothing at {', '.join(patterns)}"[:500])
-    if len(found) > MAX_ARTIFACTS:
+    if missing := [each for each in patterns if not each.startswith("!") and not _has(found, each)]:
+        await _refuse(step, "?", f"there is nothing at {', '.join(missing)}"[:500])
+    elif len(found) > MAX_ARTIFACTS:
         await _refuse(
             step,
             "?",
@@ -169,7 +169,7 @@ def _find(folder: Path, patterns: Sequence[str]) -> list[_Artifact]:
             path = layout.inside(pattern, "the artifact")
             place = file_trees.follow(folder, path)
             if place.is_dir() and not place.is_symlink():
-                found.append(_Artifact(f"{'files' if path == '.' else path}.tar", place, True))
+                found.append(_Artifact(_archive(pattern), place, True))
     globs = [pattern for pattern in patterns if not pattern.endswith("/")]
     wanted = layout.pattern_filter(globs, ())
     if wanted is not None:
@@ -179,6 +179,20 @@ def _find(folder: Path, patterns: Sequence[str]) -> list[_Artifact]:
             if entry.is_file(follow_symlinks=False) and _is_output(path) and wanted(path)
         ]
     return found
+
+
+def _archive(pattern: str) -> str:
+    """Return the path of the artifact that a folder is sent as."""
+    path = layout.inside(pattern, "the artifact")
+    return f"{'files' if path == '.' else path}.tar"
+
+
+def _has(found: Sequence[_Artifact], pattern: str) -> bool:
+    """Return whether a pattern has found anything."""
+    if pattern.endswith("/"):
+        return any(each.is_folder and each.path == _archive(pattern) for each in found)
+    wanted = layout.pattern_filter([pattern], ())
+    return wanted is not None and any(wanted(each.path) for each in found if not each.is_folder)
 
 
 def _is_output(path: str) -> bool:
