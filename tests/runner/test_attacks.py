@@ -366,6 +366,17 @@ async def test_namespaces_mounts_and_what_has_had_holes_are_denied(sandboxed: Be
     assert said.splitlines() == [f"{name}: Operation not permitted" for name in calls]
 
 
+async def test_the_machines_settings_are_read_only(sandboxed: Bench) -> None:
+    mounts = await sandboxed.run("cat /proc/self/mountinfo")
+    fields = [line.split() for line in mounts.splitlines()]
+    [options] = {each[5] for each in fields if len(each) > 5 and each[4] == "/proc/sys"}
+    assert "ro" in options.split(",")
+    writing = (
+        "cd /proc/sys/kernel; cat core_pattern 2>/dev/null >core_pattern && echo written; true"
+    )
+    assert "written" not in await sandboxed.run(writing)
+
+
 async def test_threads_and_processes_are_made_as_ever(sandboxed: Bench) -> None:
     if (python := shutil.which("python3", path="/usr/bin:/bin")) is None:
         python = sys.executable

@@ -94,6 +94,18 @@ SETTINGS = (
 """What programs need of `/etc`; the rest may have keys and passwords in it."""
 MASKED = ("/proc/keys", "/proc/key-users", "/proc/kcore", "/proc/timer_list", "/proc/sched_debug")
 """Files that tell of the machine, and of others' keys."""
+READ_ONLY = (
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+    "/proc/irq",
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/acpi",
+    "/proc/scsi",
+    "/proc/mtrr",
+)
+"""The machine's settings. A command of root's owns them, without any capability, and not all kernels let bubblewrap
+see that it has to cover them: a program named in `core_pattern` would be run by the machine."""
 
 MOUNT_SUPPORT = MountSupport(
     binds=True, reserved=("/bass", "/proc", "/dev"), needs_place=SYSTEM, home=HOME
@@ -186,6 +198,9 @@ class Sandbox:
         for path in MASKED:
             if os.path.exists(path):
                 options += ["--ro-bind", "/dev/null", path]
+        for path in READ_ONLY:
+            if os.path.exists(path):
+                options += ["--ro-bind", path, path]
         options += ["--perms", "1777", "--size", str(_SHM_SIZE), "--tmpfs", _SHM]
         options += ["--remount-ro", "/dev"]
         return [*options, "--size", str(_RUN_SIZE), "--tmpfs", "/run"]
