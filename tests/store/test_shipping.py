@@ -11,7 +11,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bassloop.store import Retention, StoreError, find_database, open_store
+from bassloop.store import Bounds, Retention, StoreError, find_database, open_store
 from bassloop.store.logs import shipment
 from bassloop.store.logs.log_files import LogFiles, open_parts
 from bassloop.store.logs.log_objects import (
@@ -31,6 +31,7 @@ from bassloop.store.maintenance.move_blobs import BlobsDiffer, move_blobs
 
 from .buckets import MemoryBucket
 from .made import step
+from .test_retention import logged
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -277,6 +278,21 @@ async def test_pruning_and_a_check_know_the_bucket(bucket: MemoryBucket) -> None
     del bucket.objects[end_name(*where)]
     [defect] = check_store(find_database(database), bucket, in_use=False)
     assert "missing from the bucket" in defect.what
+
+
+async def test_a_run_that_is_pruned_leaves_nothing_in_the_bucket(bucket: MemoryBucket) -> None:
+    async with opened(bucket) as store:
+        old = await logged(store, delivery="d-old", ended_at=1.0)
+        new = await logged(store, delivery="d-new", ended_at=9000.0)
+        writer = store.artifacts.open(old)
+        await writer.write(b"wheel")
+        await writer.finish()
+    assert {name.split("/")[1] for name in bucket.objects} == {old, new}
+    async with opened(bucket) as store:
+        pruned = await store.prune(Retention(Bounds(seconds=5000.0)), now=9001.0)
+    assert pruned.runs == 1
+    assert pruned.bytes > 600
+    assert {name.split("/")[1] for name in bucket.objects} == {new}
 
 
 async def test_a_backup_has_what_the_bucket_has_and_fills_another(
