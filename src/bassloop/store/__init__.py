@@ -1,6 +1,7 @@
-"""The store: everything that the loop remembers, in a database and in files of log bytes.
+"""The store: everything that the loop remembers, in a database and in blobs, which are logs and artifacts.
 
-The database is a file of SQLite's (`loop.db`), or is on a PostgreSQL server (`engines/`).
+The database is a file of SQLite's (`loop.db`), or is on a PostgreSQL server (`engines/`). The blobs are files in a
+folder, or objects in a bucket (`blobs/`).
 
     async with open_store(path, blobs) as store:
         if await store.deliveries.record(guid, event, action, body):
@@ -8,8 +9,7 @@ The database is a file of SQLite's (`loop.db`), or is on a PostgreSQL server (`e
 
 A `Store` has its operations by subject: `artifacts`, `checks`, `deliveries`, `heads`, `logs`, `repositories`, `runs`,
 `runtimes`, `sessions`, `spending`, `statements`, `steps`, `thunks` and `users`. Their values are in `records`.
-No SQL and no path of a log is known outside this package, so that another database or an object store can
-replace them.
+No SQL and no path of a log is known outside this package.
 """
 
 from __future__ import annotations

@@ -46,8 +46,6 @@ class BlockCache:
         self._lock = threading.Lock()
         self._files = _Files(folder, limit)
         self._limit = limit
-        self.hits = 0
-        self.fetches = 0
         for each in sorted(
             FileBlobs(folder).list("") if limit else (), key=lambda info: info.stored_at
         ):
@@ -85,10 +83,8 @@ class BlockCache:
             cached = self._files.get(name) is not None
         if cached:
             with contextlib.suppress(FileNotFoundError), (self._folder / name).open("rb") as file:
-                self.hits += 1
                 return os.pread(file.fileno(), size, within)
         block = fetch(number)
-        self.fetches += 1
         if block and self._limit:
             with contextlib.suppress(OSError):
                 self._write(name, block)
