@@ -365,6 +365,14 @@ class Page(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
+class LogPiece:
+    """Bytes of a log as they were received, and when."""
+
+    at: float
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class LogExtent:
     """The size of a log.
 

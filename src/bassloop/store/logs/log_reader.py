@@ -17,7 +17,7 @@ from bassloop.store.logs.log_files import (
     find_newline,
     open_parts,
 )
-from bassloop.store.records import LineGap, LineTime, LogText
+from bassloop.store.records import LineGap, LineTime, LogPiece, LogText
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,6 +42,13 @@ class TextPosition(NamedTuple):
 
     line: int
     offset: int
+
+
+class PiecePosition(NamedTuple):
+    """The number of a piece, and the offset in the raw file from which on it is to be read."""
+
+    piece: int = 0
+    offset: int = 0
 
 
 class LogReader:
@@ -289,6 +296,30 @@ def read_times(log: LogParts, start: int, stop: int, limit: int) -> list[LineTim
                 break
             found.append(LineTime(int(line), at, int(stream)))
     return found
+
+
+def read_pieces(
+    log: LogParts, position: PiecePosition, size: int
+) -> tuple[list[LogPiece], PiecePosition]:
+    """Return pieces of a log from a position on, about `size` bytes of them, and the next position; none at
+    the end of the log. A piece that is longer comes in parts. Raises OSError.
+    """
+    number, offset = position
+    found: list[LogPiece] = []
+    with open_parts(log, "pieces", "raw") as (pieces, raw):
+        if pieces is None or raw is None:
+            return [], position
+        records = Records(pieces, PIECE_RECORD)
+        while number < len(records) and size > 0 and len(found) < _RECORDS_AT_ONCE:
+            begin, _, at, _ = records[number]
+            end = int(records[number + 1][0]) if number + 1 < len(records) else raw.size
+            start = max(int(begin), offset)
+            data = raw.read(start, min(end - start, size))
+            found.append(LogPiece(at, data))
+            size -= len(data)
+            offset = start + len(data)
+            number += offset >= end or not data
+    return found, PiecePosition(number, offset)
 
 
 def read_gaps(log: LogParts, seconds: float, limit: int) -> list[LineGap]:

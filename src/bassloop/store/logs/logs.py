@@ -18,7 +18,7 @@ from bassloop.store.logs.log_objects import GrowingSizes
 from bassloop.store.logs.log_places import find_log
 from bassloop.store.logs.log_writer import LogWriter
 from bassloop.store.logs.shipment import Completion, read_completion, remove_files
-from bassloop.store.records import LineGap, LineTime, LogExtent, LogText
+from bassloop.store.records import LineGap, LineTime, LogExtent, LogPiece, LogText
 from bassloop.store.steps import LiveLog, Steps, close_log, open_log, open_logs
 
 if TYPE_CHECKING:
@@ -204,6 +204,22 @@ class Logs(Subject):
                 return
             offset += len(chunk)
             yield chunk
+
+    async def pieces(self, run_id: str, row: int) -> AsyncGenerator[LogPiece]:
+        """Yield the pieces of a log as they were received, and when. A long one comes in parts.
+
+        Use it under `contextlib.aclosing`.
+        """
+        _, log = await self._extent_and_log(run_id, row)
+        position = log_reader.PiecePosition()
+        while True:
+            found, position = await trio.to_thread.run_sync(
+                log_reader.read_pieces, log, position, _CHUNK
+            )
+            if not found:
+                return
+            for piece in found:
+                yield piece
 
     async def repair(self) -> None:
         """Repair the logs that the previous daemon left open, and mark them as cut.

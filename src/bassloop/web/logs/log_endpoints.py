@@ -11,9 +11,10 @@ import trio
 from quart import Blueprint, Response, jsonify, request
 
 from bassloop.concurrency import TTLCache
-from bassloop.terminal import strip, strip_lines
+from bassloop.terminal import plain, strip, strip_lines
 from bassloop.web.guard import visible_run
 from bassloop.web.logs.outline import LogOutline
+from bassloop.web.logs.replay import Recording
 from bassloop.web.responses import abort_not_found
 
 if TYPE_CHECKING:
@@ -132,6 +133,19 @@ def routes(context: WebContext) -> Blueprint:
 
         return _download(stream(), run, step, "txt")
 
+    @blueprint.get("/runs/<run_id>/vertexes/<int:row>/cast")
+    async def cast(run_id: str, row: int) -> Response:
+        """Stream the log as a recording that plays at its own speed, for asciinema."""
+        run, step = await find(run_id, row)
+        recording = Recording(plain(step.name))
+
+        async def stream() -> AsyncIterator[bytes]:
+            async with aclosing(store.logs.pieces(run_id, row)) as pieces:
+                async for piece in pieces:
+                    yield recording.add(piece).encode()
+
+        return _download(stream(), run, step, "cast", "application/x-asciicast")
+
     return blueprint
 
 
@@ -140,13 +154,19 @@ async def _nothing() -> AsyncIterator[bytes]:
         yield chunk
 
 
-def _download(stream: AsyncIterator[bytes], run: Run, step: Step, suffix: str) -> Response:
+def _download(
+    stream: AsyncIterator[bytes],
+    run: Run,
+    step: Step,
+    suffix: str,
+    content_type: str = "text/plain; charset=utf-8",
+) -> Response:
     name = "".join(char if char.isalnum() and char.isascii() else "-" for char in run.check_name)
     filename = f"{name[:60]}-{step.row}.{suffix}"
     response = Response(
         # A HEAD request would otherwise read the whole log.
         _nothing() if request.method == "HEAD" else stream,
-        content_type="text/plain; charset=utf-8",
+        content_type=content_type,
         headers={"Content-Disposition": f'attachment; filename="{filename}"'},
     )
     response.timeout = None  # A large log takes as long as the visitor's connection needs.
