@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -150,4 +152,32 @@ def test_a_folder_without_checks_is_told_how_to_begin(tmp_path: Path) -> None:
     assert run("lint", str(tmp_path)) == (
         0,
         "there are no checks here; bassloop init proposes some\n",
+    )
+
+
+def test_a_hook_that_waits_is_linted(tmp_path: Path) -> None:
+    (tmp_path / "project.bass").write_text(
+        """(defn github-hook [event client]
+          (let [thunk (from (linux/alpine) ($ make))
+                ended (start thunk (fn [err] (client:start-check thunk "late" "abc")))]
+            (ended)))"""
+    )
+    assert run("lint", str(tmp_path)) == (
+        0,
+        "a push to main starts late\na pull request for main starts late\na merge queue starts late\n",
+    )
+
+
+def test_linting_imports_no_trio_unless_a_hook_waits(tmp_path: Path) -> None:
+    (tmp_path / "project.bass").write_text(HOOK)
+    script = """
+import sys
+from bassloop.cli import cli
+try:
+    cli.main(["lint", sys.argv[1]], standalone_mode=False)
+except SystemExit as end:
+    sys.exit(end.code or "trio" in sys.modules)
+"""
+    subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], check=True, stdout=subprocess.DEVNULL
     )

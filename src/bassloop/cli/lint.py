@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
 
 from bassloop.cli.fmt import find_scripts
-from bassloop.cli.options import quick_imports
+from bassloop.cli.scripts import run_late
 
 
 @click.command("lint")
@@ -24,11 +25,8 @@ def lint(path: Path) -> None:
     Example:
       bassloop lint
     """
-    with quick_imports():
-        import trio
-
-        from bassloop.project import CHECKS_FILE, ChecksFileError, read_checks
-        from bassloop.tools.linting import EVENTS, PROJECT, SCRIPT, foresee, lint_bass
+    from bassloop.project import CHECKS_FILE, ChecksFileError, read_checks
+    from bassloop.tools.linting import EVENTS, PROJECT, SCRIPT, foresee, lint_bass
 
     errors = warnings = 0
     root = path if path.is_dir() else path.parent
@@ -50,7 +48,9 @@ def lint(path: Path) -> None:
     ):
         click.echo("there are no checks here; bassloop init proposes some")
     elif not errors and path.is_dir():
-        outlooks = {event: trio.run(foresee, root, sample) for event, sample in EVENTS.items()}
+        outlooks = {
+            event: run_late(partial(foresee, root, sample)) for event, sample in EVENTS.items()
+        }
         if all(outlook.fails for outlook in outlooks.values()):
             why = {outlook.error: None for outlook in outlooks.values()}
             for message in why:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Coroutine, Iterator
 
+    from bassloop.bass.session import SessionDriver
     from bassloop.tools.local.driver import EventLoop
     from bassloop.tools.local.local_host import LateImports
     from bassloop.tools.local.thunk_runner import ThunkRunner
+
+T = TypeVar("T")
 
 
 def late_imports() -> LateImports:
@@ -21,6 +24,17 @@ def late_imports() -> LateImports:
     from bassloop.tools.local.local_host import LateImports
 
     return LateImports(_event_loop, _thunk_runner)
+
+
+def run_late(session: Callable[[SessionDriver], Coroutine[Any, Any, T]]) -> T:
+    """Return what a session's coroutine returns; it gets an event loop only if it waits for something."""
+    from bassloop.tools.local.driver import Interrupted, LateDriver
+
+    driver = LateDriver(_event_loop)
+    try:
+        return driver.run(session(driver))
+    except Interrupted as error:
+        raise KeyboardInterrupt from error
 
 
 def _event_loop() -> EventLoop:

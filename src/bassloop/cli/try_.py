@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import click
 
 from bassloop.cli.errors import report_errors, report_output_errors
 from bassloop.cli.options import quick_imports
+from bassloop.cli.scripts import run_late
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -143,8 +145,6 @@ def try_(
 
 def _foreseen(path: Path, event: str) -> list[str] | None:
     """Return the checks that an event would start; None if that can't be told without running something."""
-    import trio
-
     from bassloop.project import ChecksFileError
     from bassloop.tools.linting import EVENTS as SAMPLES
     from bassloop.tools.linting import foresee
@@ -155,7 +155,7 @@ def _foreseen(path: Path, event: str) -> list[str] | None:
     path = path.resolve()
     root = next((each for each in (path, *path.parents) if _has_checks(each)), path)
     with report_errors(ChecksFileError):
-        outlook = trio.run(foresee, root, sample)
+        outlook = run_late(partial(foresee, root, sample))
     if outlook.error:
         click.echo(f"bassloop: not all checks can be told: {outlook.error}", err=True)
         return None

@@ -7,10 +7,12 @@ something else than they look like (warnings), and which checks a sample of each
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bassloop import bass
+from bassloop.bass.session import Session
 from bassloop.project import CHECKS_FILE, read_checks, write_bass
 from bassloop.tools.formatter import tokens
 from bassloop.tools.lsp.analysis import analyse
@@ -19,6 +21,8 @@ from bassloop.wire import bass_pb2
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+    from bassloop.bass.session import SessionDriver
 
 PROJECT = "project.bass"
 SCRIPT = "bass/github-hook"
@@ -168,23 +172,31 @@ class Outlook:
         return self.error is not None and not self.error.startswith(bass.UNAVAILABLE)
 
 
-async def foresee(root: Path, event: Mapping[str, Any]) -> Outlook:
-    """Evaluate a folder's hook for an event, without running anything."""
+async def foresee(
+    root: Path, event: Mapping[str, Any], driver: SessionDriver | None = None
+) -> Outlook:
+    """Evaluate a folder's hook for an event, without running anything.
+
+    Args:
+        driver: runs what the hook starts; None to run it under Trio.
+    """
     names: list[str] = []
     try:
         declared = root / CHECKS_FILE
         if declared.is_file() and (checks := read_checks(declared.read_bytes())):
-            names += await _started(write_bass(checks), CHECKS_FILE, root, event)
+            names += await _started(write_bass(checks), CHECKS_FILE, root, event, driver)
         if (root / PROJECT).is_file():
-            names += await _started((root / PROJECT).read_text(), PROJECT, root, event)
+            names += await _started((root / PROJECT).read_text(), PROJECT, root, event, driver)
         elif (root / SCRIPT).is_file():
-            names += await _started((root / SCRIPT).read_text(), SCRIPT, root, event)
+            names += await _started((root / SCRIPT).read_text(), SCRIPT, root, event, driver)
     except bass.BassError as error:
         return Outlook(names, error.message)
     return Outlook(names)
 
 
-async def _started(source: str, name: str, root: Path, event: Mapping[str, Any]) -> list[str]:
+async def _started(
+    source: str, name: str, root: Path, event: Mapping[str, Any], driver: SessionDriver | None
+) -> list[str]:
     names: list[str] = []
 
     def start(thunk: bass.Value, check: bass.Value, sha: bass.Value, *_: bass.Value) -> bass.Value:
@@ -198,7 +210,9 @@ async def _started(source: str, name: str, root: Path, event: Mapping[str, Any])
         }
     )
     folder = name.rpartition("/")[0] or "."
-    async with bass.open_session(_Sandbox(root)) as session:
+    host = _Sandbox(root)
+    opened = bass.open_session(host) if driver is None else nullcontext(Session(host, driver))
+    async with opened as session:
         directory = bass.repository_dir(_Tree(root), bass.DirPath(folder))
         value = bass.from_python(event)
         if name == SCRIPT:
