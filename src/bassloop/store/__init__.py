@@ -15,6 +15,7 @@ No SQL and no path of a log is known outside this package.
 from __future__ import annotations
 
 from bassloop.store.artifact_files import ArtifactWriter
+from bassloop.store.artifacts import Artifact
 from bassloop.store.blobs import Blobs, BucketError, FileBlobs, find_blobs
 from bassloop.store.engines import find_database, is_served
 from bassloop.store.errors import (
@@ -27,13 +28,13 @@ from bassloop.store.errors import (
     StoreTaken,
     StoreUnusable,
 )
+from bassloop.store.heads import SpotCheckRecord
 from bassloop.store.logs.log_writer import LogWriter, SettledText
 from bassloop.store.maintenance.prune import PruneReport
 from bassloop.store.maintenance.retention import Bounds, Retention
 from bassloop.store.nodes import new_node
 from bassloop.store.records import (
     Approval,
-    Artifact,
     CheckRun,
     Delivery,
     ErrorSearch,
@@ -54,7 +55,6 @@ from bassloop.store.records import (
     Run,
     RuntimeRecord,
     SessionRecord,
-    SpotCheckRecord,
     StatementRecord,
     Step,
     StepUpdate,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import trio
@@ -16,13 +17,32 @@ from bassloop.store.artifact_files import (
 )
 from bassloop.store.engine import Engine, Subject, reads, writes
 from bassloop.store.errors import NotStored
-from bassloop.store.records import Artifact
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
     from bassloop.store.blobs import Blobs
     from bassloop.store.database import Connection, ResultRow
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A file that a run's command left and that is kept with the run.
+
+    Args:
+        path: the file's path, as its runner named it; see `bassloop.wire.artifact_protocol.problem_of_path`.
+        expires_at: when the file is removed, in seconds since the epoch.
+        kept: whether the file is still there.
+    """
+
+    run_id: str
+    path: str
+    bytes: int
+    sha256: str
+    created_at: float
+    expires_at: float
+    kept: bool = True
+
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(Artifact))
 

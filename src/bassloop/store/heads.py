@@ -4,16 +4,36 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bassloop.store.checks import void_unanswered
 from bassloop.store.deliveries import release_held
 from bassloop.store.engine import Subject, reads, writes
-from bassloop.store.records import Approval, SpotCheckRecord, Superseded
+from bassloop.store.records import Approval, Superseded
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from bassloop.store.database import Connection
     from bassloop.store.records import Delivery, User
+
+
+@dataclass(frozen=True, slots=True)
+class SpotCheckRecord:
+    """The spot checks of a repository.
+
+    Args:
+        passed: how many checks of commits passed elsewhere, of which some were drawn.
+        drawn: how many were.
+        states: how many runs of trusted runners ended in which state.
+        newest: the ids of the newest of these runs.
+    """
+
+    passed: int
+    drawn: int
+    states: Mapping[str, int]
+    newest: tuple[str, ...]
 
 
 class Heads(Subject):

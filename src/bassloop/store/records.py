@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from bassloop.lifecycle import RUN_FINAL, CheckState, DeliveryState, RunState
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 T = TypeVar("T")
 
@@ -167,42 +164,6 @@ class StatementRecord:
     received_at: float
     listed: bool
     problem: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class SpotCheckRecord:
-    """The spot checks of a repository.
-
-    Args:
-        passed: how many checks of commits passed elsewhere, of which some were drawn.
-        drawn: how many were.
-        states: how many runs of trusted runners ended in which state.
-        newest: the ids of the newest of these runs.
-    """
-
-    passed: int
-    drawn: int
-    states: Mapping[str, int]
-    newest: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Artifact:
-    """A file that a run's command left and that is kept with the run.
-
-    Args:
-        path: the file's path, as its runner named it; see `bassloop.wire.artifact_protocol.problem_of_path`.
-        expires_at: when the file is removed, in seconds since the epoch.
-        kept: whether the file is still there.
-    """
-
-    run_id: str
-    path: str
-    bytes: int
-    sha256: str
-    created_at: float
-    expires_at: float
-    kept: bool = True
 
 
 @dataclass(frozen=True, slots=True)
