@@ -72,9 +72,9 @@ def _ask(data_dir: Path | None, ask: Callable[[Store], Awaitable[T]]) -> T:
 def _line(node: NodeRecord) -> str:
     from bassloop.units import format_duration
 
+    role = node.role
     if not node.alive:
-        state = f"gone, not heard of for {format_duration(node.seen_seconds)}"
-    else:
-        state = "carries the loop" if node.carries else "stands by"
-        state += ", and drains" if node.draining else ""
-    return f"{node.name}  {state}  ({node.address}, version {node.version})"
+        role += f", not heard of for {format_duration(node.seen_seconds)}"
+    elif node.draining:
+        role += ", and drains"
+    return f"{node.name}  {role}  ({node.address}, version {node.version})"

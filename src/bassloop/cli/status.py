@@ -17,7 +17,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bassloop.settings import Settings
-    from bassloop.store import Delivery, Figures, RepositoryBacklog, RuntimeRecord, Store
+    from bassloop.store import (
+        Delivery,
+        Figures,
+        NodeRecord,
+        RepositoryBacklog,
+        RuntimeRecord,
+        Store,
+    )
 
 
 @click.command()
@@ -59,7 +66,7 @@ def _state(settings: Settings) -> dict[str, Any]:
     from bassloop.tools.local_store import use_store
 
     with report_errors(StoreError, DaemonError):
-        figures, runtimes, set_aside, backlog = trio.run(use_store, settings, _read)
+        figures, runtimes, set_aside, backlog, nodes = trio.run(use_store, settings, _read)
         running = is_served(settings.database)
     answer = readiness(settings) if running else None
     waiting_since = figures.oldest_waiting_at
@@ -84,6 +91,7 @@ def _state(settings: Settings) -> dict[str, Any]:
         "set_aside": [delivery.guid for delivery in set_aside],
         "runs": figures.runs,
         "runtimes": [f"{each.login} {each.os}/{each.arch}" for each in runtimes] if running else [],
+        "nodes": {node.name: node.role for node in nodes},
         "database_bytes": figures.database_bytes,
         "free_bytes": figures.free_bytes,
     }
@@ -91,10 +99,10 @@ def _state(settings: Settings) -> dict[str, Any]:
 
 async def _read(
     store: Store,
-) -> tuple[Figures, list[RuntimeRecord], list[Delivery], list[RepositoryBacklog]]:
+) -> tuple[Figures, list[RuntimeRecord], list[Delivery], list[RepositoryBacklog], list[NodeRecord]]:
     set_aside = await store.deliveries.newest(10, None, states=(DeliveryState.SET_ASIDE,))
-    backlog = await store.deliveries.backlog(5)
-    return await store.figures(), await store.runtimes.connected(), list(set_aside), backlog
+    backlog, nodes = await store.deliveries.backlog(5), await store.nodes.all()
+    return await store.figures(), await store.runtimes.connected(), list(set_aside), backlog, nodes
 
 
 def _lines(state: dict[str, Any]) -> list[str]:
@@ -113,6 +121,7 @@ def _lines(state: dict[str, Any]) -> list[str]:
         f"{'deliveries':>12}  {waiting} waiting{age}; {handled} being handled",
         f"{'runs':>12}  {runs['queued']} queued; {runs['running']} running",
         f"{'runtimes':>12}  {', '.join(state['runtimes']) or 'none connected'}",
+        *(f"{'node':>12}  {name} {role}" for name, role in state["nodes"].items()),
         f"{'database':>12}  {format_size(state['database_bytes'])}; "
         f"{format_size(state['free_bytes'])} of disk free",
     ]
@@ -133,6 +142,9 @@ def _daemon(state: dict[str, Any]) -> str:
     if not state["running"]:
         return click.style("not running", fg="red")
     if not state["answers"]:
+        carrying = [name for name, role in state["nodes"].items() if role == "carries the loop"]
+        if carrying:
+            return click.style(f"not answering here; {carrying[0]} carries the loop", fg="yellow")
         return click.style("running, but it does not answer", fg="red")
     if state["ready"]:
         return click.style("ready", fg="green")

@@ -316,6 +316,13 @@ class NodeRecord:
     carries: bool
     draining: bool
 
+    @property
+    def role(self) -> str:
+        """What it does, in words."""
+        if not self.alive:
+            return "is gone"
+        return "carries the loop" if self.carries else "stands by"
+
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
