@@ -27,8 +27,9 @@ GOOD = '(defn github-hook [event client] (error "this hook was evaluated"))'
 OTHER = 1000
 """What is added to a repository's id for the one that isn't attacking."""
 
-HOLD_SECONDS = 0.25
-MEDIAN_SECONDS = 0.5
+HOLD_SECONDS = 0.1
+MEDIAN_SECONDS = 0.25
+P99_SECONDS = 1.5
 CALM_SECONDS = 0.6
 ATTACK_SECONDS = 1.5
 CONCLUDED_SECONDS = 30.0
@@ -51,16 +52,15 @@ class Target:
     async def used_by_others(self, attack: str) -> AsyncGenerator[None]:
         """Look at the daemon as others do while the body attacks it.
 
-        The watchdog, which measures processor time, may not see a single step that computes for over 250 ms: 100 ms
-        on a machine that does nothing else.
-        Half of the pages are answered within half a second, or three times as long as before the attack on a
-        busy machine. The daemon's memory stays bounded.
+        The watchdog, which measures processor time, may not see a single step that computes for over 100 ms.
+        Half of the pages are answered within a quarter of a second, and 99 of a hundred within one and a half; on a
+        busy machine, within so many times what the median was before the attack. The daemon's memory stays bounded.
         """
         async with httpx.AsyncClient() as client, trio.open_nursery() as nursery:
             holds, memory = await self.metric(client, HOLDS), self.resident()
             nursery.start_soon(self._visit, client)
             await trio.sleep(CALM_SECONDS)
-            allowed = max(MEDIAN_SECONDS, 3 * median(self.answers))
+            usual = median(self.answers)
             self.answers.clear()
             yield
             nursery.cancel_scope.cancel()
@@ -77,7 +77,8 @@ class Target:
         print(
             f"{attack}: pages p50 {seconds[49]:.3f}, p99 {seconds[98]:.3f}, worst {max(self.answers):.3f} s"
         )
-        assert seconds[49] < allowed, attack
+        assert seconds[49] < max(MEDIAN_SECONDS, 10 * usual), attack
+        assert seconds[98] < max(P99_SECONDS, 40 * usual), attack
         assert self.resident() - memory < MEMORY_GROWTH, attack
 
     async def withstand(self, attack: str, flood: Callable[[], Awaitable[object]]) -> None:

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
 import trio
+from h2.connection import H2Connection
 from hypercorn.trio import run as hypercorn_run
 from hypercorn.trio import tcp_server
 from quart_trio import QuartTrio
 
-from bassloop.daemon.http_server import READ_BYTES, ContainedServer, listen, serve_http
+from bassloop.bridge.http2 import PREFACE
+from bassloop.daemon.http_server import (
+    CONTROL_FRAMES,
+    READ_BYTES,
+    ContainedServer,
+    bind,
+    serve_http,
+    start_listening,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
 
 EARLY = (
     b"GET /live HTTP/1.1\r\nHost: loop\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -24,27 +40,62 @@ def test_hypercorn_still_has_what_is_replaced() -> None:
     assert hasattr(hypercorn_run, "TCPServer")
 
 
-async def test_messages_before_a_websocket_is_accepted() -> None:
-    app, over, listening = QuartTrio("app"), trio.Event(), listen("127.0.0.1:0", "LISTEN")
+@pytest.fixture
+async def served() -> AsyncGenerator[tuple[str, int]]:
+    """Where an application is served."""
+    app, over, listening = QuartTrio("app"), trio.Event(), bind("127.0.0.1:0", "LISTEN")
     where = listening.getsockname()
+    start_listening(listening, "LISTEN")
 
     @app.get("/")
     async def page() -> str:
         return "here"
 
+    async with trio.open_nursery() as nursery:
+        await nursery.start(serve_http, app, listening, over)
+        yield where
+        nursery.cancel_scope.cancel()
+
+
+def http2_frame(kind: int, flags: int, payload: bytes) -> bytes:
+    return len(payload).to_bytes(3, "big") + bytes([kind, flags, 0, 0, 0, 0]) + payload
+
+
+async def test_http2_is_served(served: tuple[str, int]) -> None:
+    client = H2Connection()
+    client.initiate_connection()
+    headers = [(":method", "GET"), (":path", "/"), (":scheme", "http"), (":authority", "loop")]
+    client.send_headers(1, headers, end_stream=True)
+    received = b""
     with trio.fail_after(30):
-        async with trio.open_nursery() as nursery:
-            await nursery.start(serve_http, app, listening, over)
-            assert tcp_server.MAX_RECV == READ_BYTES
-            for _ in range(3):
-                async with await trio.open_tcp_stream(*where) as stream:
-                    await stream.send_all(EARLY)
-                    await stream.receive_some()
-            async with await trio.open_tcp_stream(*where) as stream:
-                await stream.send_all(b"GET / HTTP/1.1\r\nHost: loop\r\n\r\n")
-                answer = b""
-                while not answer.endswith(b"here"):
-                    piece = await stream.receive_some()
-                    assert piece, answer
-                    answer += piece
-            over.set()
+        async with await trio.open_tcp_stream(*served) as stream:
+            for byte in client.data_to_send():
+                await stream.send_all(bytes([byte]))
+            while not received.endswith(b"here") and b"here" not in received:
+                received += await stream.receive_some()
+
+
+async def test_a_flood_of_pings_ends_its_connection(served: tuple[str, int]) -> None:
+    pings = http2_frame(6, 0, bytes(8)) * (2 * CONTROL_FRAMES)
+    with trio.fail_after(30):
+        async with await trio.open_tcp_stream(*served) as stream:
+            with suppress(trio.BrokenResourceError):
+                await stream.send_all(PREFACE + http2_frame(4, 0, b"") + pings)
+                while await stream.receive_some():
+                    pass
+
+
+async def test_messages_before_a_websocket_is_accepted(served: tuple[str, int]) -> None:
+    with trio.fail_after(30):
+        assert tcp_server.MAX_RECV == READ_BYTES
+        for _ in range(3):
+            async with await trio.open_tcp_stream(*served) as stream:
+                await stream.send_all(EARLY)
+                await stream.receive_some()
+        async with await trio.open_tcp_stream(*served) as stream:
+            await stream.send_all(b"GET / HTTP/1.1\r\nHost: loop\r\n\r\n")
+            answer = b""
+            while not answer.endswith(b"here"):
+                piece = await stream.receive_some()
+                assert piece, answer
+                answer += piece

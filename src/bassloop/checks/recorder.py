@@ -80,7 +80,7 @@ class Recorder:
     _reports: ReportCollector = field(init=False)
 
     def __post_init__(self) -> None:
-        self._reports = ReportCollector(self.store, self.run_id)
+        self._reports = ReportCollector(self.store, self.run_id, self.quota.quotas.reading)
         self._stuck_before = self.store.statistics().stuck_seconds
 
     def steps(self) -> list[Step]:

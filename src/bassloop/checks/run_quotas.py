@@ -30,6 +30,7 @@ DISK_SECONDS = 1.0
 DISK_BYTES = 8 << 20
 """How many bytes are stored at most before it is asked for again."""
 BURST_SECONDS = 4.0
+REPORTS_AT_ONCE = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +70,8 @@ class RunQuotas:
         free_bytes: Callable[[], int] = lambda: sys.maxsize,
     ) -> None:
         self.limits = limits or QuotaLimits()
+        self.reading = trio.CapacityLimiter(REPORTS_AT_ONCE)
+        """Threads that read test reports."""
         self._free_bytes = free_bytes
         self._days = TTLCache[tuple[str, int], TokenBucket](MAX_REMEMBERED, 2 * DAY)
         self._under_way: dict[tuple[str, int], trio.CapacityLimiter] = {}

@@ -27,11 +27,13 @@ class ReportCollector:
     """Collects the reports of one run.
 
     Args:
+        reading: lets few threads read reports, whoever's, since they compete with the loop.
         problems: reports that can't be read, by their paths, with the reasons.
     """
 
     store: Store
     run_id: str
+    reading: trio.CapacityLimiter
     problems: dict[str, str] = field(default_factory=dict)
     _open: dict[str, bytearray] = field(default_factory=dict)
     _read: int = 0
@@ -76,11 +78,11 @@ class ReportCollector:
         self._read += 1
         self._size -= len(content)
         try:
-            cases = await trio.to_thread.run_sync(read_report, content)
+            tests = await trio.to_thread.run_sync(_read, content, limiter=self.reading)
         except ReportError as error:
             self._drop(report, str(error))
             return
-        await self.store.tests.put(self.run_id, [_reported(case) for case in cases])
+        await self.store.tests.put(self.run_id, tests)
 
 
 def is_report(vertex: str) -> bool:
@@ -91,6 +93,10 @@ def is_report(vertex: str) -> bool:
 def report_path(vertex: str) -> str:
     """Return the path of the report that such a step is."""
     return vertex.removeprefix(REPORT_PREFIX)[:200]
+
+
+def _read(report: bytes) -> list[ReportedTest]:
+    return [_reported(case) for case in read_report(report)]
 
 
 def _reported(case: Case) -> ReportedTest:

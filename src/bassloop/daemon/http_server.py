@@ -12,17 +12,24 @@ import hypercorn.trio
 import structlog
 import trio
 from hypercorn.config import Config
+from hypercorn.protocol.h2 import H2Protocol
 from hypercorn.trio import run as hypercorn_run
 from hypercorn.trio import tcp_server
 
+from bassloop.bridge.http2 import PREFACE, FrameScanner, TooManyFrames
 from bassloop.concurrency import TokenBucket
 from bassloop.daemon.errors import StartError
 from bassloop.setting_types import parse_address, reached
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bassloop.daemon.certificates import Certificate
 
 log = structlog.get_logger(__name__)
+
+CONTROL_FRAMES = 1_000
+"""Frames of HTTP/2 other than data that a connection may bring at once, and a fifth of it a second."""
 
 READ_BYTES = 16 << 10
 """How much of a request is parsed at once; a header of 64 KiB would hold the loop for too long."""
@@ -70,6 +77,46 @@ def local_address(listening: socket.socket) -> str:
     return reached(*listening.getsockname()[:2])
 
 
+class MeteredStream:
+    """A visitor's stream, which may bring few frames of HTTP/2 other than data.
+
+    Hypercorn answers as many pings as come. HTTP/2 that begins by an upgrade of HTTP/1.1, which no browser
+    does, is refused.
+    """
+
+    def __init__(self, stream: Any, has_upgraded: Callable[[], bool]) -> None:
+        self._stream = stream
+        self._has_upgraded = has_upgraded
+        self._has_begun = False
+        self._frames: FrameScanner | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    async def receive_some(self, max_bytes: int) -> bytes:
+        data = bytes(await self._stream.receive_some(max_bytes))
+        if not self._has_begun:
+            self._has_begun = True
+            while len(data) < len(PREFACE) and data and PREFACE.startswith(data):
+                if not (more := await self._stream.receive_some(max_bytes)):
+                    break
+                data += more
+            if data.startswith(PREFACE):
+                control = TokenBucket(CONTROL_FRAMES, CONTROL_FRAMES / 5)
+                self._frames = FrameScanner(len(PREFACE), control)
+        if self._frames is None:
+            if self._has_upgraded():
+                raise trio.BrokenResourceError("HTTP/2 by an upgrade is refused")
+            return data
+        rest = bytearray(data)
+        try:
+            while rest:
+                del rest[: self._frames.scan(rest, len(rest))]
+        except (ValueError, TooManyFrames) as error:
+            raise trio.BrokenResourceError("it sends frames that it may not") from error
+        return data
+
+
 class ContainedServer(tcp_server.TCPServer):
     """One HTTP connection, whose errors end it and nothing else.
 
@@ -78,6 +125,12 @@ class ContainedServer(tcp_server.TCPServer):
     """
 
     _logged = TokenBucket(10, 1 / 6, clock=time.monotonic)
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.stream = MeteredStream(  # type: ignore[assignment]
+            self.stream, lambda: isinstance(self.protocol.protocol, H2Protocol)
+        )
 
     async def run(self) -> None:
         try:
@@ -96,7 +149,7 @@ def _first(errors: BaseException) -> str:
 
 def contain_connections() -> None:
     """Have Hypercorn serve connections with `ContainedServer`, a little at a time. It has no settings for either."""
-    hypercorn_run.TCPServer = ContainedServer  # type: ignore[attr-defined]
+    hypercorn_run.TCPServer = ContainedServer  # type: ignore[attr-defined, assignment]
     tcp_server.MAX_RECV = READ_BYTES
 
 

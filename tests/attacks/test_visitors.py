@@ -1,0 +1,102 @@
+"""Visitors who send nonsense, or don't go away."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from bassloop.concurrency import open_flat_nursery
+
+from .test_runners import frame
+
+if TYPE_CHECKING:
+    from .conftest import Target
+
+pytestmark = pytest.mark.attacks
+
+CONNECTIONS = 3
+IDLE = 1_500
+KEY = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+UPGRADE = (
+    b"GET /runs/live HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\n" + KEY + b"\r\n"
+)
+
+REQUESTS = {
+    "many headers": b"GET /up HTTP/1.1\r\n" + b"a: b\r\n" * 10_000 + b"\r\n",
+    "small chunks": b"POST /integrations/github/events HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    + b"1\r\nx\r\n" * 200_000,
+    "forms": b"POST /looks HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+    b"Content-Length: 4000000\r\n\r\n" + b"a=b&" * 1_000_000,
+    "parts of forms": b"POST /looks HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+    b"Content-Length: 9000000\r\n\r\n"
+    + b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\nb\r\n'
+    * 160_000,
+    "upgrades": UPGRADE,
+    "websocket messages": UPGRADE + (b"\x81\x80\0\0\0\0" * 100_000),
+    "websocket pings": UPGRADE + (b"\x89\x80\0\0\0\0" * 100_000),
+    "websocket pieces": UPGRADE + b"\x01\x80\0\0\0\0" + (b"\x00\x80\0\0\0\0" * 100_000),
+    "HTTP/2 pings": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+    + frame(4, 0, 0)
+    + frame(6, 0, 0, bytes(8)) * 50_000,
+}
+
+
+def address(target: Target) -> tuple[str, int]:
+    host, _, port = target.daemon.url.rpartition("//")[2].rpartition(":")
+    return host, int(port)
+
+
+async def request_again(target: Target, request: bytes) -> None:
+    """Send a request on one connection after the other, and read the answers."""
+    while True:
+        with suppress(
+            OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError
+        ):
+            stream = await trio.open_tcp_stream(*address(target))
+            with trio.move_on_after(1):
+                async with stream, open_flat_nursery() as nursery:
+                    nursery.start_soon(read_all, stream)
+                    await stream.send_all(request)
+                    await trio.sleep(0.05)
+                    nursery.cancel_scope.cancel()
+        await trio.sleep(0.002)
+
+
+async def read_all(stream: trio.SocketStream) -> None:
+    with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+        while await stream.receive_some():
+            pass
+
+
+@pytest.mark.parametrize("names", [tuple(REQUESTS)[::2], tuple(REQUESTS)[1::2]])
+async def test_requests(target: Target, names: tuple[str, ...]) -> None:
+    for name in names:
+
+        async def flood(name: str = name) -> None:
+            async with trio.open_nursery() as nursery:
+                for _ in range(CONNECTIONS):
+                    nursery.start_soon(request_again, target, REQUESTS[name])
+
+        await target.withstand(name, flood)
+        assert target.daemon.process.returncode is None
+
+
+async def test_idle_connections(target: Target) -> None:
+    with ExitStack() as stack:
+
+        async def connect() -> None:
+            for number in range(IDLE):
+                visitor = trio.socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+                stack.callback(visitor.close)
+                with trio.move_on_after(0.2), suppress(OSError):
+                    await visitor.bind((f"127.0.2.{number % 200 + 1}", 0))
+                    await visitor.connect(address(target))
+                    await visitor.send(b"GET /up HTTP/1.1\r\nHost:")
+            await trio.sleep_forever()
+
+        await target.withstand("idle connections", connect)
