@@ -85,6 +85,7 @@ class PostgreSQLLease:
         self._node, self._identity, self._fence = node, identity, fence
         self._connection: PostgreSQLConnection | None = None
         self._tenure: Tenure | None = None
+        self._released = False
         self.drain_requested = trio.Event()
 
     async def acquire(self, on_standby: Callable[[str], None]) -> None:
@@ -146,6 +147,7 @@ class PostgreSQLLease:
 
         with contextlib.suppress(StoreError):  # it ends by itself
             await self._run(release)
+        self._released = True
         self._disconnect()
 
     def _look(self, db: PostgreSQLConnection) -> _Standing:
@@ -211,9 +213,9 @@ class PostgreSQLLease:
             raise StoreUnreachable(f"database {database} doesn't answer") from None
 
     def _put_back(self, connection: PostgreSQLConnection) -> None:
-        if self._connection is None:
+        if self._connection is None and not self._released:
             self._connection = connection
-        else:  # the thread was given up, and another one has connected
+        else:  # the thread was given up, and another one has connected, or none is needed any more
             connection.close()
 
     async def _pause(self) -> None:
