@@ -119,6 +119,27 @@ async def test_the_same_delivery_is_handled_once(tmp_path: Path) -> None:
     assert handled == ["g1"]
 
 
+async def test_one_whose_sender_hangs_up_while_it_is_stored_is_handled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with inbox(tmp_path, done) as (box, store):
+        record, stored = store.deliveries.record, trio.Event()
+
+        async def slow_record(*args: Any, **kwargs: Any) -> bool:
+            new = await record(*args, **kwargs)
+            stored.set()
+            await trio.lowlevel.checkpoint()
+            return new
+
+        monkeypatch.setattr(store.deliveries, "record", slow_record)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(box.accept, headers(body(), "g1"), body())
+            await stored.wait()
+            nursery.cancel_scope.cancel()
+        with trio.fail_after(10):
+            assert (await box.finished("g1")).state == "done"
+
+
 async def test_deliveries_about_the_same_head_keep_their_order(tmp_path: Path) -> None:
     going, order = trio.Event(), []
 

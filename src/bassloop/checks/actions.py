@@ -19,6 +19,7 @@ from bassloop.access.permissions import WRITE, at_least
 from bassloop.checks.check_output import VERIFY, is_verification
 from bassloop.checks.check_request import is_verifiable
 from bassloop.checks.conclude import conclude, end_run
+from bassloop.concurrency import shielded
 from bassloop.github import GitHubError, User
 from bassloop.lifecycle import RunState
 
@@ -50,6 +51,9 @@ class PermissionUnknown(Exception):
     """GitHub can't say at the moment whether somebody may do what they asked for."""
 
 
+APPROVE_SECONDS = 60.0
+
+
 @dataclass(frozen=True, eq=False)
 class Control:
     """The actions for people on pages. What an action releases is handled at once."""
@@ -67,9 +71,13 @@ class Control:
     async def approve(self, run_id: str, by: Person) -> None:
         """Approve a run's head. Raises NotAllowed and PermissionUnknown."""
         try:
-            self.inbox.resume(await approve_head(self.loop, run_id, by))
+            # Who has pressed the button may leave, and what is released must be queued.
+            with shielded(APPROVE_SECONDS):
+                self.inbox.resume(await approve_head(self.loop, run_id, by))
+                return
         except GitHubError as error:
             raise PermissionUnknown(str(error)) from error
+        raise PermissionUnknown(f"GitHub and the database took over {APPROVE_SECONDS:.0f} s")
 
     async def rerun(self, run_id: str, by: Person) -> bool:
         """Run an ended run's check again, as GitHub's button would; return False if that was asked for before.

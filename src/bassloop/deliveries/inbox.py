@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 import trio
@@ -60,6 +61,7 @@ HANDLED_PER_SLOT = 16
 """Deliveries that may be waiting for their checks, for each slot."""
 
 RELEASE_SECONDS = 5.0
+STORE_SECONDS = 60.0
 _LARGE = 1 << 20
 LONGEST_DELAY = 2 * 3600.0
 """A delivery that is due later than this was postponed by a clock that has been set since; it waits no longer."""
@@ -207,13 +209,18 @@ class Inbox:
 
         Return False if it is unknown, waits, is being handled, or is done.
         """
-        if self._closed or not await self.store.deliveries.replay(guid):
+        if self._closed:
             return False
-        delivery = await self.store.deliveries.get(guid)
-        assert delivery is not None
-        log.info("delivery replayed", delivery=guid)
-        self._enqueue(_queued(delivery))
-        return True
+        # Who presses the button may close the page, and what is to be handled again must be queued.
+        with shielded(STORE_SECONDS):
+            if not await self.store.deliveries.replay(guid):
+                return False
+            delivery = await self.store.deliveries.get(guid)
+            assert delivery is not None
+            log.info("delivery replayed", delivery=guid)
+            self._enqueue(_queued(delivery))
+            return True
+        raise StoreError(f"the database took longer than {STORE_SECONDS:.0f} s")
 
     def resume(self, deliveries: Iterable[Delivery]) -> None:
         """Handle deliveries that are in the state `received` again."""
@@ -227,20 +234,30 @@ class Inbox:
         if event.repository is not None and event.head is not None:
             order_key = f"{event.repository.id}:{event.head.sha}"
         repository = event.repository.full_name if event.repository else None
+        record = partial(
+            self.store.deliveries.record,
+            guid,
+            name,
+            event.action,
+            body,
+            repository=repository,
+            head_sha=event.head.sha if event.head else None,
+            sender=event.sender.login if event.sender else None,
+            order_key=order_key,
+            installation_id=event.installation_id,
+            replaces=_replacement(event),
+            wait=wait,
+        )
+        new: bool | None = None
         with span("accept", trace=guid, delivery=guid, event=name):
-            new = await self.store.deliveries.record(
-                guid,
-                name,
-                event.action,
-                body,
-                repository=repository,
-                head_sha=event.head.sha if event.head else None,
-                sender=event.sender.login if event.sender else None,
-                order_key=order_key,
-                installation_id=event.installation_id,
-                replaces=_replacement(event),
-                wait=wait,
-            )
+            if wait:
+                new = await record()
+            else:
+                # A sender that hangs up in the middle cancels this, and what is stored must be queued.
+                with shielded(STORE_SECONDS):
+                    new = await record()
+        if new is None:
+            raise StoreError(f"the database took longer than {STORE_SECONDS:.0f} s")
         if new:
             log.info("delivery accepted", delivery=guid, event_name=name, action=event.action)
             self._enqueue(QueuedDelivery(guid, order_key, repository, event.installation_id))
