@@ -28,7 +28,7 @@ from bassloop.store.logs.logs import Logs
 from bassloop.store.logs.shipper import Shipper
 from bassloop.store.maintenance.prune import prune
 from bassloop.store.nodes import Nodes, new_node
-from bassloop.store.progress import Progress, ignore_progress
+from bassloop.store.progress_callback import Progress, ignore_progress
 from bassloop.store.records import Figures
 from bassloop.store.runs import Runs, Thunks
 from bassloop.store.runtimes import Runtimes

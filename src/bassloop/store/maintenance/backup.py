@@ -44,7 +44,7 @@ from bassloop.store.maintenance.integrity import verify_backup
 from bassloop.store.maintenance.maintenance_lock import maintenance_lock
 from bassloop.store.maintenance.move_blobs import move_blobs
 from bassloop.store.maintenance.transfer import check_empty, copy_store
-from bassloop.store.progress import Progress, ignore_progress
+from bassloop.store.progress_callback import Progress, ignore_progress
 
 if TYPE_CHECKING:
     from bassloop.store.blobs import BlobReader, Blobs

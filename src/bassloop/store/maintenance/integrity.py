@@ -26,7 +26,7 @@ from bassloop.store.logs.log_files import (
 )
 from bassloop.store.logs.log_objects import chunk_name, chunk_size, end_name, read_end
 from bassloop.store.logs.log_places import LOGS, log_sizes, places, remove_logs
-from bassloop.store.progress import Progress, ignore_progress
+from bassloop.store.progress_callback import Progress, ignore_progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,7 @@ from bassloop.store.errors import os_errors
 from bassloop.store.logs.log_places import log_sizes, remove_logs
 from bassloop.store.maintenance.maintenance_lock import maintenance_lock
 from bassloop.store.maintenance.retention import StoredRun, select_expired
-from bassloop.store.progress import Progress, ignore_progress
+from bassloop.store.progress_callback import Progress, ignore_progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

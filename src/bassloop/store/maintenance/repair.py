@@ -11,7 +11,7 @@ from bassloop.store.engines.sqlite import SQLiteDatabase, connect, prepare
 from bassloop.store.errors import StoreError, StoreUnusable
 from bassloop.store.maintenance.integrity import DatabaseDamaged, Defect, check
 from bassloop.store.maintenance.maintenance_lock import maintenance_lock
-from bassloop.store.progress import Progress, ignore_progress
+from bassloop.store.progress_callback import Progress, ignore_progress
 from bassloop.store.schema import TEMPORARY_TABLES
 
 if TYPE_CHECKING:
