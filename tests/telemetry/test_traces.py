@@ -62,7 +62,7 @@ async def test_a_delivery_is_one_trace_through_hook_checks_and_calls(
     assert named["check"].attributes["outcome"] == "succeeded"
     assert named["check"].attributes["run"] == check["external_id"]
     assert named["rpc Run"].attributes["outcome"] == "ok"
-    assert any(parent(each, by_id) == "hook" for each in spans if each.name == "github")
+    assert any(parent(each, by_id) == "delivery" for each in spans if each.name == "github")
     told = {each["traceparent"] for each in sent}
     assert f"00-{uuid.UUID(guid).hex}-{named['rpc Run'].context.span_id:016x}-01" in told
 

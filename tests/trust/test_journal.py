@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bassloop.store import find_database, open_store
+from bassloop.store import FileBlobs, find_database, open_store
 from bassloop.store.maintenance.integrity import check_store
 from bassloop.trust.journal import FIRST, JournalEntry, broken_links
 from tests.checks.test_actions import PULL, press, pulled
@@ -79,10 +79,12 @@ async def test_check_finds_a_row_that_was_changed(tmp_path: Path) -> None:
             2,
             1,
         ]
-    assert not list(check_store(find_database(database), blobs, in_use=False))
+    assert not list(check_store(find_database(database), FileBlobs(blobs), in_use=False))
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute("UPDATE journal SET actor = 'mallory' WHERE number = 2")
-    found = [each.what for each in check_store(find_database(database), blobs, in_use=False)]
+    found = [
+        each.what for each in check_store(find_database(database), FileBlobs(blobs), in_use=False)
+    ]
     assert any("entry 2 of the journal" in each and "was changed" in each for each in found)
 
 

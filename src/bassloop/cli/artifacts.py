@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bassloop.cli.errors import report_errors
-from bassloop.cli.options import find_settings
+from bassloop.cli.options import read_run_address
 
 if TYPE_CHECKING:
     from bassloop.tools.loop_client import LoopClient, RunAddress
@@ -44,13 +44,9 @@ def artifacts(run: str, paths: tuple[str, ...], folder: Path | None, url: str | 
     import trio
 
     from bassloop.tools.device_login import SignInError, session_headers
-    from bassloop.tools.local_daemon import daemon_address
-    from bassloop.tools.loop_client import LoopClient, LoopError, parse_run_address
+    from bassloop.tools.loop_client import LoopClient, LoopError
 
-    try:
-        address = parse_run_address(run, url or daemon_address(find_settings()))
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="RUN") from error
+    address = read_run_address(run, url)
     with report_errors(LoopError, SignInError):
         loop = LoopClient(address.server, session_headers(address.server))
         trio.run(_show, loop, address, paths, folder)

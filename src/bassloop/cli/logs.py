@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bassloop.cli.errors import report_errors, report_output_errors
-from bassloop.cli.options import find_settings
+from bassloop.cli.options import read_run_address
 from bassloop.lifecycle import RunState
 
 if TYPE_CHECKING:
@@ -83,8 +83,6 @@ def logs(
       5    there are no logs: no such run, no such step, no answer
       130  interrupted; 141 the output was closed
     """
-    from bassloop.tools.local_daemon import daemon_address
-    from bassloop.tools.loop_client import parse_run_address
 
     if last:
         if run is not None:
@@ -96,11 +94,7 @@ def logs(
         return
     if run is None:
         raise click.UsageError("RUN is missing: a run's id or the address of its page, or --last")
-    server = url or daemon_address(find_settings())
-    try:
-        address = parse_run_address(run, server)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="RUN") from error
+    address = read_run_address(run, url)
     if failed:
         with report_output_errors():
             context.exit(_show_failure(address))

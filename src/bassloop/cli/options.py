@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from bassloop.settings import Settings
+    from bassloop.tools.loop_client import RunAddress
 
 
 class _Quantity(click.ParamType):  # type: ignore[type-arg]  # generic in new versions only
@@ -99,3 +100,21 @@ def find_settings(**overrides: object) -> Settings:
             f"{len(places)} daemons run here; say which one is meant:{folders}"
         )
     return read_settings(**{**overrides, **places[0]}) if places else settings
+
+
+def read_run_address(run: str, url: str | None, *, hint: str = "RUN") -> RunAddress:
+    """Return the run that an argument means, or exit with a message.
+
+    A run's id is one of the loop at `url`, or else of the daemon on this machine, which is looked for only then.
+    """
+    from bassloop.tools.loop_client import parse_run_address
+
+    server = url or ""
+    if not server and "/" not in run:
+        from bassloop.tools.local_daemon import daemon_address
+
+        server = daemon_address(find_settings())
+    try:
+        return parse_run_address(run, server)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint=hint) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from bassloop.cli.errors import report_errors
-from bassloop.cli.options import find_settings
+from bassloop.cli.options import read_run_address
 
 
 @click.command("rerun")
@@ -55,15 +55,11 @@ def rerun(
     import trio
 
     from bassloop.tools.device_login import SignInError, session_headers
-    from bassloop.tools.local_daemon import daemon_address
-    from bassloop.tools.loop_client import LoopError, parse_run_address
+    from bassloop.tools.loop_client import LoopError
     from bassloop.tools.rerun import RerunError, RerunOptions, fetch_run
     from bassloop.tools.rerun import rerun as run_again
 
-    try:
-        address = parse_run_address(run, url or daemon_address(find_settings()))
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="RUN") from error
+    address = read_run_address(run, url)
     options = RerunOptions(
         driver=cast("Any", driver),
         network=cast("Any", network),

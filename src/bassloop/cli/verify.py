@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bassloop.cli.errors import report_errors
-from bassloop.cli.options import read_settings
+from bassloop.cli.options import read_run_address
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -61,8 +61,7 @@ def verify(
     import trio
 
     from bassloop.tools.device_login import SignInError, session_headers
-    from bassloop.tools.local_daemon import daemon_address
-    from bassloop.tools.loop_client import LoopError, parse_run_address
+    from bassloop.tools.loop_client import LoopError
     from bassloop.tools.verification import render, verify_file, verify_run
 
     known = None if keys is None else _read(keys).decode(errors="replace")
@@ -74,10 +73,7 @@ def verify(
         text = _read(path)
         run = partial(verify_file, text, thunk=given, keys=known, online=not offline)
     else:
-        try:
-            address = parse_run_address(statement, url or daemon_address(read_settings()))
-        except ValueError as error:
-            raise click.BadParameter(str(error), param_hint="URL|FILE") from error
+        address = read_run_address(statement, url, hint="URL|FILE")
         with report_errors(SignInError):
             headers = session_headers(address.server)
         run = partial(verify_run, address, headers, keys=known, online=not offline)

@@ -119,7 +119,7 @@ def _problem(name: str, lines: _Lines, error: Any) -> str:
     if kind == "extra_forbidden":
         known = When if "when" in path[2:-1] else CheckDeclaration
         there = sorted(known.model_fields)
-        similar = get_close_matches(str(path[-1]), there, n=1)
+        similar = get_close_matches(str(path[-1]), there, n=1, cutoff=0.7)
         meant = f" (did you mean {similar[0]}?)" if similar else ""
         message = f"there is no such key{meant}; there are {', '.join(there)}"
     elif len(path) == 3 and path[-1] == "run" and kind in (*_WRONG_TYPES, "too_short"):

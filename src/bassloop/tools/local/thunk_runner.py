@@ -24,7 +24,7 @@ from bassloop.runner.host.host_driver import HostDriver
 from bassloop.runner.options import RunnerOptions
 from bassloop.runner.service import RuntimeService
 from bassloop.runtimes import Platform, RunFailed, Runtime, RuntimeLost
-from bassloop.tools.local.progress import ProgressPrinter
+from bassloop.tools.local.progress_printer import ProgressPrinter
 from bassloop.wire import bass_pb2
 
 if TYPE_CHECKING:
