@@ -72,6 +72,7 @@ def failed(page: Page, address: str) -> dict[str, Any]:
     with_internal = page.locator(".step:visible").count()
     page.evaluate("window.scrollTo(0, 0)")
     axis = texts(page, "#axis span")
+    page.locator("#bars").evaluate("bars => bars.scrollIntoView({block: 'center'})")
     box = page.locator("#bars").bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 60)
