@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid5
 
@@ -39,6 +40,8 @@ VERIFICATIONS = UUID("c1f2b7a0-52a3-5b0d-8f0e-7c1d3a9e4b62")
 """The same for those that have a trusted runner confirm a run."""
 
 
+MAX_NEWER = 20
+"""Attempts to have a run confirmed that are looked at."""
 POLICY_SECONDS = 2.0
 """How long a page waits for GitHub to say what a repository's policy is."""
 
@@ -128,15 +131,18 @@ class Control:
             "requested_action": {"identifier": VERIFY.identifier},
         }
         log.info("run on a trusted runner", run=run_id, by=by.login)
-        # However often somebody asks: once for each run that there is of the check.
-        newest = await self.loop.store.runs.newest(
-            1,
+        # However often somebody asks: once, and again if no trusted runner came.
+        runs = await self.loop.store.runs.newest(
+            MAX_NEWER,
             public_only=False,
             repository=run.repository,
             head_sha=run.head_sha,
             check_name=run.check_name,
         )
-        guid = str(uuid5(VERIFICATIONS, f"{run_id} {newest.items[0].id}"))
+        newer = list(takewhile(lambda each: each.id != run_id, runs.items))
+        if any(each.state != RunState.ACTION_REQUIRED for each in newer):
+            return False
+        guid = str(uuid5(VERIFICATIONS, f"{run_id} {len(newer)}"))
         return await self.inbox.add_fetched(guid, "check_run", json.dumps(pressed).encode())
 
     async def _ended(self, run_id: str) -> tuple[Run, CheckRun] | None:
