@@ -50,6 +50,9 @@ FUNCTION_BYTES = 48
 FREE_FUNCTIONS = 10_000
 """Control functions that no bytes have to pay for: a spinner can turn for a quarter of an hour with them."""
 
+FEW_FUNCTIONS = 256
+"""With fewer left, it isn't worth looking for frames to leave out."""
+
 REST_BYTES = 4096
 
 FAR_COLUMNS = 64
@@ -303,6 +306,8 @@ class ControlParser(ControlFunctions):
         """Leave out the frames from `at` on that others cover. Returns where the first that is to be
         drawn begins, and up to where there is none to be left out."""
         if self._top or self._bottom < self.height - 1 or self.pen.link:
+            return at, len(data)
+        if self._budget + position + at < FEW_FUNCTIONS * FUNCTION_BYTES:
             return at, len(data)
         room = len(self.rows) - 1 - self.y
         frames, until = skippable(data, at, room, self._measure)
