@@ -39,6 +39,8 @@ def test_splitting_the_bytes_changes_nothing(data: bytes, cuts: list[int]) -> No
 
 
 @given(ANY, st.lists(st.integers(0, 300), max_size=8), st.integers(0, 12), st.integers(1, 30))
+@example(b"\r\r\x1b\n", [], 0, 3)
+@example(b"\r\r\b\n", [], 0, 3)
 @settings(max_examples=1500, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_splitting_changes_nothing_where_functions_are_left_out(
     monkeypatch: pytest.MonkeyPatch, data: bytes, cuts: list[int], free: int, rest: int

@@ -22,7 +22,6 @@ from bassloop.terminal.control_functions import ControlFunctions
 from bassloop.terminal.frames import skippable
 from bassloop.terminal.row import Row
 from bassloop.terminal.sequences import (
-    BARE_RETURN,
     BROKEN_CSI,
     COLUMN_ONE,
     CONTENT,
@@ -288,9 +287,12 @@ class ControlParser(ControlFunctions):
             if found[0] == b"\r":
                 self._end_skipping()
             return found.end()
-        text = FUNCTIONS.sub(b"", data[at:end]).replace(b"\b", b"")
+        text = data[at:end]
         if b"\r" in text:
-            text = BARE_RETURN.sub(b"\n", text)
+            # All at once: without a function in between, a return and a newline are still apart.
+            text = LEFT_OUT.sub(_left_out, text)
+        else:
+            text = FUNCTIONS.sub(b"", text).replace(b"\b", b"")
         self._work(text, 0, FOREVER)
         return end
 
@@ -353,3 +355,8 @@ class ControlParser(ControlFunctions):
         else:
             self._held = data[at:] + self._held
         return len(data)
+
+
+def _left_out(found: re.Match[bytes]) -> bytes:
+    """Return what stands for something that has no effect: a newline for a return."""
+    return b"\n" if found[0] == b"\r" else b""
