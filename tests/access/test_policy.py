@@ -78,7 +78,7 @@ def test_what_the_operator_says_of_a_check_by_its_name_is_cut_by_nobody() -> Non
     ("text", "said"),
     [
         ('hold = "all"', "hold: Input should be 'nobody', 'first-timers' or 'outsiders'"),
-        ("hooks_form = 1", "hooks_form: there is no such setting; there are check_limit"),
+        ("hooks_form = 1", "hooks_form: there is no such setting (did you mean hooks_from?)"),
         ('fallback = ["no login!"]', "fallback.0: 'no login!' is not a GitHub login"),
         ('events = ["Issue Comment"]', "events.0: 'Issue Comment' is not an event's name"),
         ('supersede = "yes"', "supersede: Input should be a valid boolean"),

@@ -25,6 +25,8 @@ HOOK = """(use (.git (linux/alpine/git)) (.github))
 
 IN_TOML = [
     ('[checks.a]\nimage = "x"\n', ":1: checks.a.run: a check needs run"),
+    ('[check.a]\nrun = "x"\n', ": check: there is no such setting (did you mean checks?)"),
+    ('fallbak = ["b"]\n', ": fallbak: there is no such setting (did you mean fallback?)"),
     (CHECK + 'immage = "y"\n', ":3: checks.a.immage: there is no such key (did you mean image?)"),
     (CHECK + "stages = []\n", ":3: checks.a.stages: there is no such key; there are artifacts, caches, env"),
     ("[checks.a]\nrun = 3\n", ":2: checks.a.run: it must be a line for the shell in quotes, or a list"),

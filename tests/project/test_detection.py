@@ -19,9 +19,9 @@ PROJECTS: dict[str, tuple[dict[str, str], dict[str, list[str]]]] = {
             "tests": "",
         },
         {
-            "test": ['pip install -e ".[test]"', "pip install pytest && python3 -m pytest"],
+            "test": ['pip install ".[test]"', "pip install pytest && python3 -m pytest"],
             "lint": ["pip install ruff", "ruff check ."],
-            "types": ['pip install -e ".[test]"', "pip install mypy", "mypy ."],
+            "types": ['pip install ".[test]"', "pip install mypy", "mypy ."],
         },
     ),
     "Python with requirements and unittest": (

@@ -57,7 +57,7 @@ async def test_a_cache_that_can_not_be_had_is_left_out_and_said(tmp_path: Path) 
         bench = Bench(driver)
         await bench.run(sh("true", mounts=[mount(cache, folder("/root/.cache/pip"))]))
         logs = b"".join(log.data for update in bench.updates for log in update.logs)
-        assert b"the cache at /root/.cache/pip can't be had on this machine" in logs
+        assert b"the cache at /root/.cache/pip can't be used on this machine" in logs
 
 
 @pytest.mark.parametrize(

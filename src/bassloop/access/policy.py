@@ -11,6 +11,7 @@ import glob
 import re
 import tomllib
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import (
@@ -236,5 +237,7 @@ def _problem(name: str, error: Any) -> str:
     what = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         model = OperatorRules if len(error["loc"]) == 1 and name != OWNERS_FILE else Rules
-        what = f"there is no such setting; there are {', '.join(sorted(model.model_fields))}"
+        similar = get_close_matches(str(error["loc"][-1]), model.model_fields, n=1, cutoff=0.7)
+        meant = f" (did you mean {similar[0]}?)" if similar else ""
+        what = f"there is no such setting{meant}; there are {', '.join(sorted(model.model_fields))}"
     return f"{name}: {where}: {what}"[:500]

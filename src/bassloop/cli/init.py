@@ -81,7 +81,7 @@ def init(path: Path, print_only: bool) -> None:
     for proposal in proposals:
         click.echo(f"{proposal.name}: {'; '.join(proposal.run)}  (for {proposal.why})")
     if not proposals:
-        click.echo("nothing here says what to check, so there is an example")
+        click.echo("found nothing to check here, so this is an example")
     click.echo(f"wrote {file}\n\nTry it with: bassloop try")
 
 

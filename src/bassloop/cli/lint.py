@@ -32,9 +32,13 @@ def lint(path: Path) -> None:
     root = path if path.is_dir() else path.parent
     declared = root / CHECKS_FILE
     if path.is_dir() and declared.is_file():
+        from bassloop.access.policy import PolicyError, read_rules
+
+        content = declared.read_bytes()
         try:
-            read_checks(declared.read_bytes(), str(declared))
-        except ChecksFileError as error:
+            read_checks(content, str(declared))
+            read_rules(content)  # the policy, in the same file
+        except (ChecksFileError, PolicyError) as error:
             for line in str(error).splitlines():
                 click.echo(f"{line}")
                 errors += 1

@@ -14,7 +14,7 @@ def mcp(url: str | None) -> None:
     """Let an agent ask a loop: runs, failures, logs, searches, tests, and to run a check again.
 
     It speaks the Model Context Protocol on standard input and output, and may do what you may: see `bassloop login`. It
-    needs the extra mcp: pipx install 'bassloop[mcp]'.
+    needs the extra mcp: pipx install '.[mcp]'.
 
     \b
     Example (in the settings of an agent):
@@ -31,7 +31,7 @@ def mcp(url: str | None) -> None:
         from bassloop.tools.agent_server import agent_server
     except ImportError as error:
         raise click.ClickException(
-            f"the extra mcp is not installed ({error}): pipx install 'bassloop[mcp]'"
+            f"the extra mcp is not installed ({error}): pipx install '.[mcp]'"
         ) from error
     address = (url or daemon_address(read_settings())).rstrip("/")
     with report_errors(SignInError, ValueError):

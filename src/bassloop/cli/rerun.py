@@ -34,8 +34,8 @@ def rerun(
 ) -> None:
     """Run the thunk of RUN on this machine: the same commands, images, files and variables.
 
-    RUN is a run's id or the address of its page. Commands are contained: they are somebody's who could push to the
-    repository. Secrets are those that you have set with `bassloop runner secret`.
+    RUN is a run's id or the address of its page. Commands are contained, because they were written by somebody who can
+    push to the repository. Secrets are those that you have set with `bassloop runner secret`.
 
     With --shell you get a shell where the failing command would start, with all that it is given.
 

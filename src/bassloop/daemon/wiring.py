@@ -245,7 +245,7 @@ def traces(settings: Settings) -> AbstractContextManager[None]:
     except ImportError as error:
         raise StartError(
             "OTEL_EXPORTER_OTLP_ENDPOINT is set, but OpenTelemetry is not installed: "
-            "pipx install 'bassloop[otel]'"
+            "pipx install '.[otel]'"
         ) from error
     return tracing_to(collector(settings.otel_exporter_otlp_endpoint))
 

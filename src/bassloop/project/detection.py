@@ -117,7 +117,7 @@ def _python_install(
     if "project" in project or {"setup.py", "setup.cfg"} & names or "build-system" in project:
         extras = _within(project, "project", "optional-dependencies") or {}
         wanted = [extra for extra in ("test", "tests", "testing", "dev") if extra in extras][:1]
-        commands.append(f'pip install -e ".[{wanted[0]}]"' if wanted else "pip install -e .")
+        commands.append(f'pip install ".[{wanted[0]}]"' if wanted else "pip install .")
         groups = project.get("dependency-groups") or {}
         group = next((each for each in ("test", "tests", "testing", "dev") if each in groups), None)
         if group:  # older pips don't know groups

@@ -226,7 +226,7 @@ class Execution:
             for each in self.given:
                 await mounts.add_file(each.file, f"{GIVEN_FOLDER}/{each.name}")
             for target in mounts.left_out:
-                note = f"the cache at {target} can't be had on this machine, so it isn't kept\n"
+                note = f"the cache at {target} can't be used on this machine, so it isn't kept\n"
                 await self.step.log([LogChunk(STDERR, note.encode())])
             yield mounts
 

@@ -31,7 +31,7 @@ def find_blobs(settings: Settings, *, probe: bool = True) -> Blobs:
         from bassloop.store.blobs.object_blobs import connect_bucket
     except ImportError as error:
         raise StoreUnusable(
-            "BLOBS_URL is set, but obstore is not installed: pipx install 'bassloop[bucket]'"
+            "BLOBS_URL is set, but obstore is not installed: pipx install '.[bucket]'"
         ) from error
     try:
         address = BucketAddress.parse(settings.blobs_url)
