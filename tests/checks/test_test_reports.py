@@ -79,6 +79,15 @@ async def test_what_can_not_be_read_is_said_in_a_step(
         assert step.error is None
 
 
+async def test_that_there_is_no_report_is_said_in_a_step(tmp_path: Path) -> None:
+    async with a_store(tmp_path) as store:
+        async with recording(store, Tail(), "r") as recorder:
+            for each in report("?", error="there is nothing at junit.xml"):
+                await recorder.record(each)
+        [step] = await store.steps.of_run("r")
+        assert step.name == "[loop] test reports are missing: there is nothing at junit.xml"
+
+
 async def test_a_report_that_never_ends_is_forgotten(tmp_path: Path) -> None:
     async with a_store(tmp_path) as store:
         async with recording(store, Tail(), "r") as recorder:

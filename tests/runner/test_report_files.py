@@ -61,6 +61,12 @@ async def test_reports_are_sent_whether_the_command_fails_or_not(
     assert await sent(tmp_path / "3", with_reports(script, "*"), LOCAL) == {}
 
 
+async def test_that_a_command_left_none_is_said(tmp_path: Path) -> None:
+    assert await sent(tmp_path, with_reports("true", "j.xml", "*.tap")) == {
+        "?": "(there is nothing at j.xml, *.tap)"
+    }
+
+
 async def test_a_path_alone_may_be_the_label(tmp_path: Path) -> None:
     value = pb.Value(file_path=pb.FilePath(path="j.xml"))
     thunk = sh("echo 1 > j.xml", labels=[pb.Binding(symbol="reports", value=value)])

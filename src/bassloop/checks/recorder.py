@@ -136,7 +136,12 @@ class Recorder:
     async def settle(self) -> None:
         """Write all that the logs have, however long it takes for a full disk to have room."""
         for path, why in self._reports.problems.items():
-            name = f"[loop] the test report {path} can't be read: {why}"
+            what = (
+                "test reports are missing"
+                if path == "?"
+                else f"the test report {path} can't be read"
+            )
+            name = f"[loop] {what}: {why}"
             await self.add_step(f"loop:report:{path}", name[:MAX_NAME], "")
         problems = self.artifacts.problems if self.artifacts is not None else {}
         for path, why in problems.items():

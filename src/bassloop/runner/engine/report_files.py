@@ -56,6 +56,9 @@ async def send_reports(step: StepReporter, work: Path, start: str, patterns: Seq
     except (DriverError, OSError) as error:
         await step.beside(f"{REPORT_PREFIX}?", f"test reports: {error}").complete(str(error))
         return
+    if not found:
+        why = f"there is nothing at {', '.join(patterns)}"[:500]
+        await step.beside(f"{REPORT_PREFIX}?", f"test reports: {why}").complete(why)
     left = MAX_REPORTS_SIZE
     for path in found[:MAX_REPORTS]:
         report = step.beside(f"{REPORT_PREFIX}{path}", f"test report {path}")
