@@ -373,8 +373,9 @@ class ActiveCheck:
         context = self.context
         tried: set[str] = set()
         limit = context.policy.limit(self.check_run.name)
-        if self.request.limit is not None:
-            limit = min(limit, self.request.limit)
+        setting = "the policy's check_limit or [checks], or the loop's CHECK_LIMIT"
+        if self.request.limit is not None and self.request.limit < limit:
+            limit, setting = self.request.limit, "its own timeout"
         with trio.move_on_after(limit):
             while True:
                 tried.add(runtime.id)
@@ -392,9 +393,7 @@ class ActiveCheck:
                         return Ending(RunState.INTERRUPTED, f"{error}; run the check again")
                     runtime = untried[0]
         after = format_duration(limit)
-        message = (
-            f"the check was stopped after {after}, its limit (timeout, check_limit, CHECK_LIMIT)"
-        )
+        message = f"the check was stopped after {after}: that is its limit ({setting})"
         return Ending(RunState.TIMED_OUT, message)
 
     async def _ending(self, runtime: Runtime, seen: CallObservation, ending: Ending) -> Ending:

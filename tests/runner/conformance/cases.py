@@ -385,7 +385,7 @@ def server(asked: Asked) -> pb.Thunk:
     )
 
 
-NO_SERVICES = ("needs a service, which the host driver can't start",
+NO_SERVICES = ("needs a service, which only a container engine can start",
                "a service needs a network of its own")  # fmt: skip
 
 

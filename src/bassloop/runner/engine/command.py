@@ -79,7 +79,9 @@ class ImageDefaults:
 
 
 def _no_services(addr: pb.ThunkAddr) -> str:
-    raise DriverError("this thunk needs a service, which the host driver can't start")
+    raise DriverError(
+        "this needs a service, which only a container engine can start: install Podman or Docker here"
+    )
 
 
 def _no_secrets(name: str) -> str:
