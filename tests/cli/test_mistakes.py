@@ -29,6 +29,7 @@ IN_TOML = [
     ('fallbak = ["b"]\n', ": fallbak: there is no such setting (did you mean fallback?)"),
     (CHECK + 'immage = "y"\n', ":3: checks.a.immage: there is no such key (did you mean image?)"),
     (CHECK + "stages = []\n", ":3: checks.a.stages: there is no such key; there are artifacts, caches, env"),
+    (CHECK + 'image = "p:${pyton}"\nmatrix = { python = ["3"] }\n', ":3: checks.a.image: the matrix has no 'pyton'"),
     ("[checks.a]\nrun = 3\n", ":2: checks.a.run: it must be a line for the shell in quotes, or a list"),
     ("[checks.a]\nrun = []\n", ":2: checks.a.run: it must be a line for the shell in quotes, or a list"),
     ('[checks.a\nrun = "x"\n', ":1:10: this is not TOML"),

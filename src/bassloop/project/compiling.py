@@ -19,7 +19,7 @@ CLONE_IMAGE = "alpine/git"
 _WORD = re.compile(r"-{0,2}[A-Za-z][A-Za-z0-9_-]*\Z")
 _PLAIN_PATH = re.compile(r"\.?(?:/\.?[A-Za-z][A-Za-z0-9_-]*)*/\Z")
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
-_VARIABLE = re.compile(r"\$\{([A-Za-z][A-Za-z0-9_-]*)\}")
+VARIABLE = re.compile(r"\$\{([A-Za-z][A-Za-z0-9_-]*)\}")
 
 
 class TooManyJobs(ValueError):
@@ -43,7 +43,7 @@ class MatrixJob:
 
     def text(self, text: str) -> str:
         """Return a text of the check with the matrix's values put in."""
-        return _VARIABLE.sub(lambda match: self.values.get(match[1], match[0]), text)
+        return VARIABLE.sub(lambda match: self.values.get(match[1], match[0]), text)
 
 
 def jobs(checks: Mapping[str, CheckDeclaration]) -> list[MatrixJob]:

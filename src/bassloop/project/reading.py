@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from bassloop.project.compiling import TooManyJobs, jobs
+from bassloop.project.compiling import VARIABLE, TooManyJobs, jobs
 from bassloop.project.declaration import CHECKS_FILE, CheckDeclaration, ChecksFile, When
 
 if TYPE_CHECKING:
@@ -158,6 +158,13 @@ def _inconsistencies(checks: Mapping[str, CheckDeclaration], name: str, lines: _
                 key = "needs" if need in declared.needs else "uses"
                 message = f"checks.{check}.{key}: there is no check {need!r}; there are {there}"
                 found.append(_at(name, lines.line(("checks", check, key)), message))
+        for variable in VARIABLE.findall(declared.image or ""):
+            if variable not in declared.matrix:
+                there = (
+                    f"it has {', '.join(declared.matrix)}" if declared.matrix else "there is none"
+                )
+                message = f"checks.{check}.image: the matrix has no {variable!r}; {there}"
+                found.append(_at(name, lines.line(("checks", check, "image")), message))
     if not found and (circle := _circle(checks)):
         message = f"checks.{circle[0]}.needs: these checks need each other: {' → '.join(circle)}"
         found.append(_at(name, lines.line(("checks", circle[0], "needs")), message))
