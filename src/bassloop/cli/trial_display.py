@@ -169,11 +169,15 @@ class TrialDisplay:
         headings = ["", "check", "conclusion", "time"]
         without = any(each.unused_images for each in results)
         headings += ["without its image"] if without else []
-        headings += ["where its log is"] if with_pages else []
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
         for heading in headings:
             table.add_column(heading, overflow="fold")
-        for each in results:
+        pages = [f"{self._daemon.url}/runs/{each.run.id}" for each in results]
+        if with_pages:
+            # Whole, so that it can be clicked and copied; the other columns give way.
+            longest = max(map(len, pages), default=0)
+            table.add_column("where its log is", overflow="fold", min_width=longest)
+        for each, page in zip(results, pages, strict=True):
             run = each.run
             sign, style = SIGNS[run.state]
             began = run.started_at or run.created_at
@@ -186,7 +190,7 @@ class TrialDisplay:
             if without:
                 cells.append(Text(", ".join(each.unused_images), "yellow"))
             if with_pages:
-                cells.append(Text(f"{self._daemon.url}/runs/{run.id}"))
+                cells.append(Text(page, f"link {page}"))
             table.add_row(*cells)
         self._console.print()
         self._console.print(table)
