@@ -101,5 +101,5 @@ def test_what_is_not_installed_is_told_with_how_to_install_it(
     from bassloop.settings import Settings
 
     monkeypatch.setitem(sys.modules, "bassloop.telemetry.exporter", None)
-    with pytest.raises(StartError, match=r"pipx install 'bassloop\[otel\]'"):
+    with pytest.raises(StartError, match=r"pipx install '\.\[otel\]'"):
         traces(Settings(otel_exporter_otlp_endpoint="http://127.0.0.1:4318"))
