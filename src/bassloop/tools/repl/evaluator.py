@@ -255,7 +255,8 @@ class Evaluator:
 
 
 def _emit(value: Value, machine: Machine) -> None:
-    print(encode(value), flush=True)
+    sys.stdout.write(f"{encode(value)}\n")
+    sys.stdout.flush()
 
 
 def shown(value: Value, limit: int | None = None) -> str:
@@ -267,5 +268,6 @@ def shown(value: Value, limit: int | None = None) -> str:
 
 
 def say(text: str) -> None:
-    """Print a text for people on standard error."""
-    print(text, file=sys.stderr, flush=True)
+    """Print a text for people on standard error, its line whole: other threads print meanwhile."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
