@@ -11,7 +11,14 @@ Everything here blocks, and is for threads. Errors are OSErrors, so that a bucke
 
 from __future__ import annotations
 
-from bassloop.store.blobs.blobs import BlobInfo, BlobReader, Blobs, Bucket, BucketError
+from bassloop.store.blobs.blobs import (
+    BlobInfo,
+    BlobReader,
+    Blobs,
+    Bucket,
+    BucketError,
+    NothingToClose,
+)
 from bassloop.store.blobs.file_blobs import FileBlobs, FileReader
 from bassloop.store.blobs.finding import find_blobs
 
@@ -23,5 +30,6 @@ __all__ = [
     "BucketError",
     "FileBlobs",
     "FileReader",
+    "NothingToClose",
     "find_blobs",
 ]

@@ -42,6 +42,16 @@ class BlobReader(Protocol):
     ) -> None: ...
 
 
+class NothingToClose:
+    """The context manager of a reader that holds nothing open."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
 class Blobs(Protocol):
     """A place for blobs. Its methods block, are safe in any thread, and raise OSError."""
 

@@ -21,15 +21,13 @@ from obstore.exceptions import (
 )
 from obstore.store import S3Store
 
-from bassloop.store.blobs.blobs import BlobInfo, BucketError
+from bassloop.store.blobs.blobs import BlobInfo, BucketError, NothingToClose
 from bassloop.store.blobs.block_cache import BLOCK, BlockCache
 from bassloop.store.errors import StoreUnusable
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
     from pathlib import Path
-    from types import TracebackType
-    from typing import Self
 
     from obstore.store import S3Config
 
@@ -63,7 +61,7 @@ _FIXES = {
 }
 
 
-class ObjectReader:
+class ObjectReader(NothingToClose):
     """An object that is open for reading, through the cache."""
 
     def __init__(self, blobs: ObjectBlobs, name: str) -> None:
@@ -76,17 +74,6 @@ class ObjectReader:
 
     def read(self, offset: int, size: int) -> bytes:
         return self._blobs.read(self._name, offset, size)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        pass
 
 
 class ObjectBlobs:

@@ -18,12 +18,11 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
+from bassloop.store.blobs import NothingToClose
 from bassloop.store.logs.log_files import is_run_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from types import TracebackType
-    from typing import Self
 
     from bassloop.store.blobs import BlobReader, Bucket
     from bassloop.store.logs.log_files import Part
@@ -189,7 +188,7 @@ class _Span(NamedTuple):
     size: int
 
 
-class SpanReader:
+class SpanReader(NothingToClose):
     """One file of a log in a bucket, put together from ranges of objects."""
 
     def __init__(self, bucket: Bucket, spans: Sequence[_Span], size: int) -> None:
@@ -213,17 +212,6 @@ class SpanReader:
             offset += wanted
             size -= wanted
         return bytes(found)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        pass
 
 
 class StoredLog:
