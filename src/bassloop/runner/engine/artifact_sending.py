@@ -17,6 +17,7 @@ import trio
 from bassloop.runner import file_trees
 from bassloop.runner.engine import layout
 from bassloop.runner.engine.command import INPUTS
+from bassloop.runner.engine.report_files import find_files, is_output
 from bassloop.runner.engine.step_progress import STDOUT, LogChunk
 from bassloop.runner.errors import DriverError
 from bassloop.wire.artifact_protocol import (
@@ -65,7 +66,7 @@ class _Artifact:
     async def content(self) -> AsyncGenerator[bytes]:
         """Generate the artifact's bytes, the same each time. Raises OSError."""
         if self.is_folder:
-            async with aclosing(file_trees.tar(self.source, "", _is_output)) as chunks:
+            async with aclosing(file_trees.tar(self.source, "", is_output)) as chunks:
                 async for chunk in chunks:
                     yield chunk
             return
@@ -171,13 +172,7 @@ def _find(folder: Path, patterns: Sequence[str]) -> list[_Artifact]:
             if place.is_dir() and not place.is_symlink():
                 found.append(_Artifact(_archive(pattern), place, True))
     globs = [pattern for pattern in patterns if not pattern.endswith("/")]
-    wanted = layout.pattern_filter(globs, ())
-    if wanted is not None:
-        found += [
-            _Artifact(path, folder / path)
-            for path, entry in file_trees.walk(folder)
-            if entry.is_file(follow_symlinks=False) and _is_output(path) and wanted(path)
-        ]
+    found += [_Artifact(path, folder / path) for path in find_files(folder, globs)]
     return found
 
 
@@ -193,7 +188,3 @@ def _has(found: Sequence[_Artifact], pattern: str) -> bool:
         return any(each.is_folder and each.path == _archive(pattern) for each in found)
     wanted = layout.pattern_filter([pattern], ())
     return wanted is not None and any(wanted(each.path) for each in found if not each.is_folder)
-
-
-def _is_output(path: str) -> bool:
-    return path != INPUTS and not path.startswith(f"{INPUTS}/")

@@ -50,9 +50,7 @@ async def send_reports(step: StepReporter, work: Path, start: str, patterns: Seq
     """
     try:
         folder = file_trees.follow(work, layout.inside(start, "the directory"))
-        wanted = layout.pattern_filter(patterns, ())
-        assert wanted is not None
-        found = await trio.to_thread.run_sync(lambda: _find(folder, wanted))
+        found = await trio.to_thread.run_sync(find_files, folder, patterns)
     except (DriverError, OSError) as error:
         await step.beside(f"{REPORT_PREFIX}?", f"test reports: {error}").complete(str(error))
         return
@@ -80,15 +78,24 @@ async def _send(report: StepReporter, data: bytes) -> None:
         await report.log([LogChunk(STDOUT, masked[start : start + CHUNK_SIZE])])
 
 
-def _find(folder: Path, wanted: layout.PathFilter) -> list[str]:
-    """Return the paths of the files that are wanted, in order."""
+def find_files(folder: Path, patterns: Sequence[str]) -> list[str]:
+    """Return the paths of the files that a command has left and that match, in order.
+
+    Raises OSError, and DriverError for patterns that are none.
+    """
+    wanted = layout.pattern_filter(patterns, ())
+    if wanted is None:
+        return []
     return [
         path
         for path, entry in file_trees.walk(folder)
-        if entry.is_file(follow_symlinks=False)
-        and wanted(path)
-        and not path.startswith(f"{INPUTS}/")
+        if entry.is_file(follow_symlinks=False) and is_output(path) and wanted(path)
     ]
+
+
+def is_output(path: str) -> bool:
+    """Return whether a path below a work directory is a command's own, and not one of its inputs."""
+    return path != INPUTS and not path.startswith(f"{INPUTS}/")
 
 
 def _read(folder: Path, path: str, limit: int) -> bytes:
