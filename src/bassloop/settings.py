@@ -141,6 +141,11 @@ class Settings(BaseModel):
         description="This daemon's name among those that share DATABASE_URL. Default: the host's name.",
         examples=["loop-1"],
     )
+    node_address: BaseURL | None = Field(
+        None,
+        description="The URL at which the others that share DATABASE_URL reach this daemon. Default: LISTEN's.",
+        examples=["http://10.0.0.1:3000"],
+    )
     blobs_bucket: str | None = Field(
         None,
         description="The folder for the logs. Default: blobs in the data directory.",

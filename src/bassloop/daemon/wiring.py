@@ -69,7 +69,7 @@ class Resources:
 def node(settings: Settings, pages: socket.socket, certificate: Certificate | None) -> Node:
     """Return this daemon as one of several that may share a database."""
     scheme = "https" if certificate else "http"
-    address = f"{scheme}://{local_address(pages)}"
+    address = settings.node_address or f"{scheme}://{local_address(pages)}"
     return new_node(settings.node_name or "", address, __version__)
 
 

@@ -72,9 +72,11 @@ class DaemonLease(Protocol):
     """What makes a process the daemon of a database.
 
     Attributes:
+        node: the id of the node whose rows are this process's; empty if no other can share the database.
         drain_requested: set when somebody asks this process to drain.
     """
 
+    node: str
     drain_requested: trio.Event
 
     async def acquire(self, on_standby: Callable[[str], None]) -> None:

@@ -44,10 +44,15 @@ CLOSE_SECONDS = 30.0
 
 
 class Engine:
-    """One writer and a pool of readers of a database. Made by `open_engine`."""
+    """One writer and a pool of readers of a database. Made by `open_engine`.
 
-    def __init__(self, database: Database, writer: Writer, readers: Readers) -> None:
+    Args:
+        node: the id of the node that uses it; empty for the only daemon of a file, and for commands.
+    """
+
+    def __init__(self, database: Database, node: str, writer: Writer, readers: Readers) -> None:
         self.database = database
+        self.node = node
         self._writer = writer
         self._readers = readers
 
@@ -69,13 +74,16 @@ class Engine:
 
 
 @asynccontextmanager
-async def open_engine(database: Database, *, patient: bool) -> AsyncIterator[Engine]:
+async def open_engine(
+    database: Database, *, patient: bool, node: str = ""
+) -> AsyncIterator[Engine]:
     """Open a database, created or migrated first.
 
     Leaving the context commits the writes that are queued and waits for the reads that run.
 
     Args:
         patient: whether writes wait for a full disk or a locked database.
+        node: the id of the node that uses it, if there may be several.
     """
     await trio.to_thread.run_sync(database.prepare)
     writer = Writer(database, MAX_WAITING_WRITES, patient=patient)
@@ -83,7 +91,7 @@ async def open_engine(database: Database, *, patient: bool) -> AsyncIterator[Eng
     async with open_flat_nursery() as nursery:
         await nursery.start(writer.serve)
         try:
-            yield Engine(database, writer, readers)
+            yield Engine(database, node, writer, readers)
         finally:
             writer.close()
             await readers.close()

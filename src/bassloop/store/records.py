@@ -266,6 +266,7 @@ class RuntimeRecord:
     Args:
         session: the SSH session that it lives with.
         kind: the kind of the runner.
+        node: the id of the node that it's connected to; empty if there is only one daemon.
     """
 
     id: str
@@ -278,6 +279,7 @@ class RuntimeRecord:
     address: str
     session: str
     kind: str = "other"
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)

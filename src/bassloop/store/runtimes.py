@@ -19,12 +19,12 @@ class Runtimes(Subject):
 
     @writes
     def add(self, db: Connection, runtime: RuntimeRecord) -> None:
-        """Store a runtime that has connected. Raises StoreConflict if its id is stored already."""
+        """Store a runtime that has connected to this node. Raises StoreConflict if its id is stored already."""
         ensure_user(db, runtime.user_id, runtime.login)
         db.execute("UPDATE users SET login = ? WHERE id = ?", (runtime.login, runtime.user_id))
         db.execute(
-            "INSERT INTO runtimes (id, user_id, os, arch, priority, connected_at, session, kind) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO runtimes (id, user_id, os, arch, priority, connected_at, session, kind, node) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 runtime.id,
                 runtime.user_id,
@@ -34,6 +34,7 @@ class Runtimes(Subject):
                 runtime.connected_at,
                 runtime.session,
                 runtime.kind,
+                self._engine.node,
             ),
         )
         db.execute(
@@ -56,7 +57,7 @@ class Runtimes(Subject):
         """Return the connected runtimes in the order in which they connected."""
         rows = db.execute(
             "SELECT t.id, t.user_id, u.login, t.os, t.arch, t.priority, t.connected_at, "
-            "coalesce(s.address, '') AS address, t.session, t.kind FROM runtimes t "
+            "coalesce(s.address, '') AS address, t.session, t.kind, t.node FROM runtimes t "
             "JOIN users u ON u.id = t.user_id "
             "LEFT JOIN services s ON s.runtime_id = t.id AND s.name = ? "
             "ORDER BY t.connected_at, t.id",

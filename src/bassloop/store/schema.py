@@ -414,6 +414,27 @@ _NODES = (
 )
 
 
+# Several nodes work at a time: a delivery, a run and a runtime each belong to one of them, by its id. What no
+# node has, and all of a database that only one daemon uses, has an empty id.
+_CLAIMS = (
+    "ALTER TABLE nodes ADD COLUMN identity TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE nodes ADD COLUMN ended_at REAL",
+    "ALTER TABLE nodes ADD COLUMN heir TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE deliveries ADD COLUMN node TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE runs ADD COLUMN node TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE runtimes ADD COLUMN node TEXT NOT NULL DEFAULT ''",
+    """
+    CREATE TABLE requests (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        node TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        body TEXT NOT NULL
+    ) STRICT
+    """,
+    "CREATE INDEX requests_of_node ON requests (node, id)",
+)
+
+
 MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0001_first", _FIRST),
     ("0002_patience", _RETRIES),
@@ -431,6 +452,7 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0014_artifacts", _ARTIFACTS),
     ("0015_spending", _SPENDING),
     ("0016_nodes", _NODES),
+    ("0017_claims", _CLAIMS),
 )
 """All migrations, oldest first: their names and statements, as SQLite has them.
 
@@ -445,7 +467,7 @@ TABLES = tuple(
 )
 """All tables, each after those that it refers to."""
 
-TEMPORARY_TABLES = frozenset({"runtimes", "services", "nodes", "leases"})
+TEMPORARY_TABLES = frozenset({"runtimes", "services", "nodes", "leases", "requests"})
 """The tables of what is connected and runs now, of which nothing is copied."""
 
 

@@ -132,7 +132,7 @@ async def open_store(
         await lease.acquire(on_standby)
         async with open_flat_nursery() as nursery:
             nursery.start_soon(lease.keep)
-            async with opening.open(patient=True) as store:
+            async with opening.open(patient=True, node=lease.node) as store:
                 store.drain_requested = lease.drain_requested
                 await store.runtimes.remove_all()
                 await store.logs.repair()
@@ -153,12 +153,12 @@ class _Opening:
     bucket_waiting: int
 
     @asynccontextmanager
-    async def open(self, *, patient: bool) -> AsyncIterator[Store]:
+    async def open(self, *, patient: bool, node: str = "") -> AsyncIterator[Store]:
         bucket = self.blobs.bucket
         shipper = None if bucket is None else Shipper(bucket, self.bucket_waiting)
         queue = LogQueue(self.blobs.folder, self.log_waiting, shipper)
         async with (
-            open_engine(self.database, patient=patient) as engine,
+            open_engine(self.database, patient=patient, node=node) as engine,
             open_flat_nursery() as nursery,
         ):
             await nursery.start(queue.serve)

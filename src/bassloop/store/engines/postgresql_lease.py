@@ -70,6 +70,7 @@ class PostgreSQLLease:
     """A node's lease of the loop, on a connection of its own.
 
     Attributes:
+        node: the node's id.
         drain_requested: set when somebody asks this node to drain.
     """
 
@@ -86,6 +87,7 @@ class PostgreSQLLease:
         self._connection: PostgreSQLConnection | None = None
         self._tenure: Tenure | None = None
         self._released = False
+        self.node = node.id
         self.drain_requested = trio.Event()
 
     async def acquire(self, on_standby: Callable[[str], None]) -> None:

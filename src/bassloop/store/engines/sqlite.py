@@ -195,6 +195,7 @@ class FileLease:
     def __init__(self, database: SQLiteDatabase) -> None:
         self._database = database
         self._held = contextlib.ExitStack()
+        self.node = ""
         self.drain_requested = trio.Event()
 
     async def acquire(self, on_standby: Callable[[str], None]) -> None:
