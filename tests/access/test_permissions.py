@@ -11,7 +11,7 @@ import trio
 from bassloop.access import permissions
 from bassloop.access.permissions import CACHE_SECONDS, Permissions, at_least
 from bassloop.standin import Account, Fault
-from bassloop.store import User
+from bassloop.store import Topic, User
 from tests.access.stored import OURS, store_run
 from tests.small_loop import SmallLoop, small_loop
 from tests.until import until
@@ -88,6 +88,36 @@ async def test_what_is_forgotten_is_asked_again_also_while_it_is_on_its_way(
             await permits.level(READER, 201)
             assert asked(its) == before + 1
         permits.forget(user_id=9, repository_id=201)
+        await permits.level(READER, 201)
+        assert asked(its) == before + 1
+
+
+async def test_what_another_node_has_forgotten_is_asked_again(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with small_loop(make_repository(), tmp_path) as its:
+        permits, theirs = await known(its), await known(its)
+        heard = trio.Event()
+
+        def hear(key: str | None) -> None:
+            permits.apply_notification(key)
+            heard.set()
+
+        its.store.notifications.subscribe(Topic.PERMISSIONS, hear)
+        await permits.level(READER, 201)
+        for what, again in (
+            ({"user_id": 105}, 1),
+            ({"repository_id": 201}, 1),
+            ({"user_id": 9, "repository_id": 201}, 0),
+            ({}, 1),
+        ):
+            before, heard = asked(its), trio.Event()
+            await theirs.forget_everywhere(**what)
+            await heard.wait()
+            await permits.level(READER, 201)
+            assert asked(its) == before + again
+        before = asked(its)
+        permits.apply_notification(None)  # some may have been lost
         await permits.level(READER, 201)
         assert asked(its) == before + 1
 

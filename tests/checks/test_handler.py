@@ -8,6 +8,7 @@ import trio
 
 from bassloop.access.policy import OWNERS_FILE, OperatorRules, Policy, Rules
 from bassloop.access.policy_cache import PolicyCache
+from bassloop.store import Topic
 from tests.github.made import event_of
 from tests.repositories import commit, git
 from tests.small_loop import small_loop
@@ -197,6 +198,32 @@ async def test_what_the_operator_says_by_name_is_what_holds(
         await its.deliver(await its.standin.payload("check_suite"), "g1")
         await its.inbox.finished("g1")
         assert its.check_run()["conclusion"] == "timed_out"
+
+
+async def test_a_push_lets_all_nodes_forget_the_repository_s_policy(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    path = make_repository(**owners("supersede = true"))
+    async with small_loop(path, tmp_path) as its:
+        payload = await its.standin.payload("push")
+        push = event_of("push", payload)
+        assert push.repository is not None
+        repo = its.loop.github.repository(push.installation_id or 0, "octocat", "hello")
+        theirs, heard = PolicyCache(), trio.Event()
+        assert (await theirs.policy_for(push.repository, repo)).supersede
+        (path / OWNERS_FILE).write_text("supersede = false")
+        commit(path)
+        theirs.apply_notification("999")
+        assert (await theirs.policy_for(push.repository, repo)).supersede
+
+        def hear(key: str | None) -> None:
+            theirs.apply_notification(key)
+            heard.set()
+
+        its.store.notifications.subscribe(Topic.POLICIES, hear)
+        await its.deliver(payload, "g1", event="push")
+        await heard.wait()
+        assert not (await theirs.policy_for(push.repository, repo)).supersede
 
 
 async def test_what_was_read_before_a_push_is_not_kept_after_it(

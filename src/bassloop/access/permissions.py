@@ -15,7 +15,7 @@ import trio
 
 from bassloop.concurrency import KeyedLock, TokenBucket, TTLCache, open_flat_nursery
 from bassloop.github import GitHubError, NotFound, RateLimited
-from bassloop.store import User
+from bassloop.store import Topic, User
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,6 +134,23 @@ class Permissions:
             self._verified_names.forget_where(lambda key: repository_id in (None, key))
         if repository_id is None:
             self._logins.forget_where(lambda key: user_id in (None, key))
+
+    async def forget_everywhere(
+        self, *, user_id: int | None = None, repository_id: int | None = None
+    ) -> None:
+        """Forget as `forget` does, here at once and then on all nodes. May raise StoreError."""
+        self.forget(user_id=user_id, repository_id=repository_id)
+        user = "" if user_id is None else user_id
+        repository = "" if repository_id is None else repository_id
+        await self.store.notifications.publish(Topic.PERMISSIONS, f"{user}:{repository}")
+
+    def apply_notification(self, key: str | None) -> None:
+        """Forget what a node has forgotten everywhere; None is everything."""
+        user, _, repository = (key or "").partition(":")
+        self.forget(
+            user_id=int(user) if user else None,
+            repository_id=int(repository) if repository else None,
+        )
 
     def _take_token(self, user_id: int) -> bool:
         bucket = self._buckets.get(user_id)

@@ -63,8 +63,17 @@ class PolicyCache:
         self._owners.store(repository_id, rules, generation=generation)
         return rules
 
-    def apply_event(self, event: Event) -> None:
-        """Forget a policy that an event may have changed, because the default branch has a new head."""
+    def apply_event(self, event: Event) -> bool:
+        """Forget a policy that an event may have changed, because the default branch has a new head.
+
+        Return whether it may have; then it is to be forgotten on all nodes (`apply_notification`).
+        """
         repository, head = event.repository, event.head
-        if repository and (head is None or head.branch == repository.default_branch):
-            self._owners.forget(repository.id)
+        if repository is None or not (head is None or head.branch == repository.default_branch):
+            return False
+        self._owners.forget(repository.id)
+        return True
+
+    def apply_notification(self, key: str | None) -> None:
+        """Forget the policy in the repository with this id, or all of them."""
+        self._owners.forget_where(lambda known: key in (None, str(known)))

@@ -90,7 +90,9 @@ class Visibility:
         """
         invalid = invalidation(event)
         if invalid is not None:
-            self.permissions.forget(user_id=invalid.user_id, repository_id=invalid.repository_id)
+            await self.permissions.forget_everywhere(
+                user_id=invalid.user_id, repository_id=invalid.repository_id
+            )
             if invalid.sign_out and invalid.user_id is not None:
                 ended = await self.store.sessions.end_all(invalid.user_id)
                 log.info("signed out by GitHub", user=invalid.user_id, sessions=ended)
@@ -123,7 +125,7 @@ class Visibility:
         found = _record(info, claimed.installation_id)
         if found != known:
             await self.store.repositories.put(found)
-            self.permissions.forget(repository_id=found.id)
+            await self.permissions.forget_everywhere(repository_id=found.id)
             log.info("repository", repository=found.full_name, public=found.public)
 
     async def keep_refreshing(self) -> None:

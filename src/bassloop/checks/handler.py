@@ -143,7 +143,8 @@ async def _handle_hook(
     assert event.repository is not None
     repository = event.repository
     repo = loop.github.repository(event.installation_id or 0, repository.owner, repository.name)
-    loop.policies.apply_event(event)
+    if loop.policies.apply_event(event):
+        await loop.store.notifications.publish(store.Topic.POLICIES, str(repository.id))
     replaced = None
     if not routing.rerun and not await loop.store.runs.delivery_has_any(delivery.guid):
         replaced = await superseded(loop, event, delivery.received_at)

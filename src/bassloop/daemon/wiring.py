@@ -38,7 +38,7 @@ from bassloop.github import GitHubConfig, OAuthConfig, Unauthorized
 from bassloop.github.manifest import web_url
 from bassloop.setting_types import parse_address
 from bassloop.settings import SettingsError
-from bassloop.store import Bounds, Retention, new_node
+from bassloop.store import Bounds, Retention, Topic, new_node
 from bassloop.telemetry.heartbeat import Heart
 from bassloop.web import Health, WebContext
 
@@ -165,6 +165,8 @@ def wire(
     )
     github.api.on_start_possible = inbox.wake
     github.keys.on_lookup = pool.note_lookup
+    store.notifications.subscribe(Topic.PERMISSIONS, loop.permissions.apply_notification)
+    store.notifications.subscribe(Topic.POLICIES, loop.policies.apply_notification)
     backlog = Backlog(store, github.api, inbox.pace)
     outputs = Outputs(store, pool, settings.output_limit)
     readiness = Readiness(store, inbox, github, loop.evaluators)

@@ -33,6 +33,7 @@ from bassloop.store.logs.log_writer import LogWriter, SettledText
 from bassloop.store.maintenance.prune import PruneReport
 from bassloop.store.maintenance.retention import Bounds, Retention
 from bassloop.store.nodes import new_node
+from bassloop.store.notifications import Topic
 from bassloop.store.records import (
     Approval,
     CheckRun,
@@ -111,6 +112,7 @@ __all__ = [
     "StoreTaken",
     "StoreUnusable",
     "ThunkRecord",
+    "Topic",
     "User",
     "find_blobs",
     "find_database",

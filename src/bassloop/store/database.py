@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+import trio
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
-
-    import trio
 
     from bassloop.store.errors import StoreError
     from bassloop.store.records import Node
@@ -157,6 +157,28 @@ class Database(Protocol):
 
     def commit(self, connection: Connection) -> None:
         """Commit a transaction."""
+
+    def notify(self, connection: Connection, topic: str, key: str) -> None:
+        """Notify all processes that listen, once the transaction is committed.
+
+        They may be notified of a transaction that is rolled back, too.
+        """
+
+    async def listen(
+        self,
+        deliver: Callable[[str, str], None],
+        deliver_gap: Callable[[], None],
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Listen to the notifications of all processes until cancelled. Doesn't raise StoreError.
+
+        Started once notifications arrive, or can't be expected to for now.
+
+        Args:
+            deliver: called with the topic and the key of each, in Trio's thread.
+            deliver_gap: called when some may have been lost.
+        """
 
     def in_transaction(self, connection: Connection) -> bool:
         """Return whether a transaction is open. Errors such as a full disk may have ended it."""

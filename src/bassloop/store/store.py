@@ -28,6 +28,7 @@ from bassloop.store.logs.logs import Logs
 from bassloop.store.logs.shipper import Shipper
 from bassloop.store.maintenance.prune import prune
 from bassloop.store.nodes import Nodes, new_node
+from bassloop.store.notifications import Notifications
 from bassloop.store.progress_callback import Progress, ignore_progress
 from bassloop.store.records import Figures
 from bassloop.store.runs import Runs, Thunks
@@ -134,6 +135,8 @@ async def open_store(
             nursery.start_soon(lease.keep)
             async with opening.open(patient=True, node=lease.node) as store:
                 store.drain_requested = lease.drain_requested
+                notifications = store.notifications
+                await nursery.start(found.listen, notifications.deliver, notifications.deliver_gap)
                 await store.runtimes.remove_all()
                 await store.logs.repair()
                 await store.artifacts.remove_unfinished()
@@ -199,6 +202,7 @@ class Store(Subject):
         self._shipper = shipper
         self._live: dict[int, LiveLog] = {}
         self.drain_requested = trio.Event()
+        self.notifications = Notifications(engine)
         self.nodes = Nodes(engine)
         self.artifacts = Artifacts(engine, blobs)
         self.checks = Checks(engine)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import quote
 
 import psycopg
+import trio
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
 
@@ -28,6 +29,7 @@ from bassloop.store.engines.postgresql_connection import (
     make_rows,
 )
 from bassloop.store.engines.postgresql_lease import Fence, PostgreSQLLease, taken_message
+from bassloop.store.engines.postgresql_listener import CHANNEL, PostgreSQLListener
 from bassloop.store.engines.postgresql_sql import JSON_EACH, translate_schema
 from bassloop.store.errors import (
     StoreConflict,
@@ -42,7 +44,7 @@ from bassloop.store.nodes import find_lease
 from bassloop.store.schema import MIGRATIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from bassloop.store.database import Connection, DanglingRow
     from bassloop.store.records import Node
@@ -320,6 +322,19 @@ class PostgreSQLDatabase:
             if time.monotonic() > deadline:
                 return False
             time.sleep(RECONNECT_SECONDS)
+
+    def notify(self, connection: Connection, topic: str, key: str) -> None:
+        connection.execute(f"SELECT pg_notify({CHANNEL}, ?)", (f"{topic} {key}",))
+
+    async def listen(
+        self,
+        deliver: Callable[[str, str], None],
+        deliver_gap: Callable[[], None],
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        listener = PostgreSQLListener(self, self.connect, deliver, deliver_gap)
+        await listener.run(task_status=task_status)
 
     def in_transaction(self, connection: Connection) -> bool:
         return _ours(connection).driver.info.transaction_status in (

@@ -7,7 +7,7 @@ import fcntl
 import os
 import sqlite3
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 
@@ -208,6 +208,39 @@ class FileLease:
         self._held.close()
 
 
+class InProcessNotices:
+    """Notifications of a database that one process uses: from its writer thread to Trio's thread."""
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[str, str]] = []
+        self._deliver: Callable[[str, str], None] | None = None
+        self._token: trio.lowlevel.TrioToken | None = None
+
+    def add(self, topic: str, key: str) -> None:
+        """Add a notification to the transaction that the writer thread has open."""
+        self._waiting.append((topic, key))
+
+    def flush(self) -> None:
+        """Deliver what was added, since the transaction is committed."""
+        waiting, self._waiting = self._waiting, []
+        if self._token is not None and waiting:
+            self._token.run_sync_soon(self._deliver_all, waiting)
+
+    @contextlib.contextmanager
+    def delivered_to(self, deliver: Callable[[str, str], None]) -> Iterator[None]:
+        """Deliver to this function while the context lasts."""
+        self._deliver, self._token = deliver, trio.lowlevel.current_trio_token()
+        try:
+            yield
+        finally:
+            self._deliver = self._token = None
+
+    def _deliver_all(self, notifications: list[tuple[str, str]]) -> None:
+        for topic, key in notifications:
+            if self._deliver is not None:
+                self._deliver(topic, key)
+
+
 @dataclass(frozen=True)
 class SQLiteDatabase:
     """A database in a file.
@@ -219,6 +252,7 @@ class SQLiteDatabase:
     path: Path
     synchronous: str = "FULL"
     errors: type[Exception] = sqlite3.Error
+    _notices: InProcessNotices = field(default_factory=InProcessNotices, repr=False)
 
     def __str__(self) -> str:
         return str(self.path)
@@ -274,6 +308,21 @@ class SQLiteDatabase:
 
     def commit(self, connection: Connection) -> None:
         connection.execute("COMMIT")
+        self._notices.flush()
+
+    def notify(self, connection: Connection, topic: str, key: str) -> None:
+        self._notices.add(topic, key)
+
+    async def listen(
+        self,
+        deliver: Callable[[str, str], None],
+        deliver_gap: Callable[[], None],
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        with self._notices.delivered_to(deliver):
+            task_status.started()
+            await trio.sleep_forever()
 
     def in_transaction(self, connection: Connection) -> bool:
         return cast("sqlite3.Connection", connection).in_transaction

@@ -1,0 +1,118 @@
+"""Notifications reach every process that has the database open, on both engines, and a gap is announced."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+import trio
+
+from bassloop.store import Store, Topic
+from bassloop.store.engine import open_engine
+from bassloop.store.engines import find_database, postgresql_listener
+from bassloop.store.notifications import Notifications
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+
+class Heard:
+    """What a process hears about permissions."""
+
+    def __init__(self, notifications: Notifications) -> None:
+        self._send, self._receive = trio.open_memory_channel[str | None](math.inf)
+        notifications.subscribe(Topic.PERMISSIONS, self._send.send_nowait)
+
+    async def next(self) -> str | None:
+        """Wait for the next key."""
+        with trio.fail_after(20):
+            return await self._receive.receive()
+
+    async def next_key(self) -> str:
+        """Wait for the next key that isn't a gap."""
+        while (key := await self.next()) is None:
+            pass
+        return key
+
+
+@asynccontextmanager
+async def another_process(location: Path | str) -> AsyncIterator[Notifications]:
+    """Listen to a database beside its daemon."""
+    database = find_database(location)
+    async with open_engine(database, patient=True) as engine, trio.open_nursery() as nursery:
+        notifications = Notifications(engine)
+        await nursery.start(database.listen, notifications.deliver, notifications.deliver_gap)
+        yield notifications
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_process_hears_its_own_in_order(store: Store) -> None:
+    heard = Heard(store.notifications)
+    await store.notifications.publish(Topic.POLICIES, "7")
+    for key in ("1:", ":2", "3:4", ""):
+        await store.notifications.publish(Topic.PERMISSIONS, key)
+    assert [await heard.next_key() for _ in range(4)] == ["1:", ":2", "3:4", ""]
+
+
+async def test_a_topic_of_a_newer_version_is_ignored(store: Store) -> None:
+    heard = Heard(store.notifications)
+    store.notifications.deliver("weather", "rain")
+    store.notifications.deliver("permissions", "1:")
+    assert await heard.next_key() == "1:"
+
+
+@pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
+class TestOnAServer:
+    async def test_another_process_hears_it(self, store: Store, location: str) -> None:
+        async with another_process(location) as notifications:
+            heard = Heard(notifications)
+            await store.notifications.publish(Topic.PERMISSIONS, "1:2")
+            assert await heard.next_key() == "1:2"
+
+    async def test_another_database_s_aren_t_heard(
+        self, store: Store, location: str, elsewhere: str
+    ) -> None:
+        async with another_process(elsewhere) as notifications:
+            heard = Heard(notifications)
+            await store.notifications.publish(Topic.PERMISSIONS, "theirs")
+            await notifications.publish(Topic.PERMISSIONS, "ours")
+            assert await heard.next_key() == "ours"
+
+    async def test_a_connection_that_is_lost_is_replaced_and_the_gap_announced(
+        self, store: Store, location: str
+    ) -> None:
+        async with another_process(location) as notifications:
+            heard = Heard(notifications)
+            await trio.to_thread.run_sync(end_listeners, location)
+            assert await heard.next() is None  # the connection is lost
+            assert await heard.next() is None  # notifications arrive again
+            await store.notifications.publish(Topic.PERMISSIONS, "1:2")
+            assert await heard.next() == "1:2"
+
+    async def test_when_none_arrive_those_who_wait_look_for_themselves(
+        self, store: Store, location: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As behind PgBouncer, whose server connections are others from one transaction to the next."""
+        monkeypatch.setattr(postgresql_listener, "ANSWER_SECONDS", 0.1)
+        monkeypatch.setattr(postgresql_listener, "RETRY_SECONDS", 0.1)
+        monkeypatch.setattr(
+            postgresql_listener, "CHANNEL", "'bassloop_' || floor(random() * 1e9)::bigint"
+        )
+        async with another_process(location) as notifications:
+            heard = Heard(notifications)
+            await store.notifications.publish(Topic.PERMISSIONS, "1:2")
+            assert [await heard.next() for _ in range(2)] == [None, None]
+
+
+def end_listeners(url: str) -> None:
+    with contextlib.closing(psycopg.connect(url, autocommit=True)) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND query LIKE '%pg_notify%' "
+            "AND pid != pg_backend_pid()"
+        )
