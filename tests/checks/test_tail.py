@@ -49,6 +49,23 @@ async def test_a_cancelled_wait_loses_no_change() -> None:
             await following.changed()
 
 
+async def test_what_another_node_says_wakes_followers() -> None:
+    tail = Tail()
+    async with tail.follow("run") as following, tail.follow(None) as everything:
+        for said, heard in (
+            ("run", (following, everything)),
+            (None, (following, everything)),
+            ("another", (everything,)),
+        ):
+            for each in (following, everything):
+                with trio.move_on_after(0):
+                    await each.changed()
+            tail.apply_notification(said)
+            for each in heard:
+                with trio.fail_after(1):
+                    await each.changed()
+
+
 async def test_whoever_follows_all_runs_hears_of_each() -> None:
     tail = Tail()
     async with tail.follow(None) as following:

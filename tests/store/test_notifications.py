@@ -15,6 +15,7 @@ from bassloop.store import Store, Topic
 from bassloop.store.engine import open_engine
 from bassloop.store.engines import find_database, postgresql_listener
 from bassloop.store.notifications import Notifications
+from tests.store.made import intend, run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -22,11 +23,11 @@ if TYPE_CHECKING:
 
 
 class Heard:
-    """What a process hears about permissions."""
+    """What a process hears about a topic."""
 
-    def __init__(self, notifications: Notifications) -> None:
+    def __init__(self, notifications: Notifications, topic: Topic = Topic.PERMISSIONS) -> None:
         self._send, self._receive = trio.open_memory_channel[str | None](math.inf)
-        notifications.subscribe(Topic.PERMISSIONS, self._send.send_nowait)
+        notifications.subscribe(topic, self._send.send_nowait)
 
     async def next(self) -> str | None:
         """Wait for the next key."""
@@ -57,6 +58,17 @@ async def test_a_process_hears_its_own_in_order(store: Store) -> None:
     for key in ("1:", ":2", "3:4", ""):
         await store.notifications.publish(Topic.PERMISSIONS, key)
     assert [await heard.next_key() for _ in range(4)] == ["1:", ":2", "3:4", ""]
+
+
+async def test_a_run_s_beginning_and_end_are_heard_of_once(store: Store) -> None:
+    heard, made = Heard(store.notifications, Topic.RUNS), run()
+    await intend(store, made)
+    assert await store.runs.start(made.id, "rt", "ada", "linux/amd64", 11.0)
+    assert await store.runs.end(made.id, "failed", "exit status 1", 12.0)
+    assert not await store.runs.end(made.id, "failed", "exit status 1", 12.0)
+    await store.notifications.publish(Topic.RUNS, "the last")
+    keys = [await heard.next_key() for _ in range(4)]
+    assert keys == [made.id, made.id, made.id, "the last"]
 
 
 async def test_a_topic_of_a_newer_version_is_ignored(store: Store) -> None:

@@ -24,6 +24,11 @@ class _Version:
     followers: int = 0
     changed: trio.Event = field(default_factory=trio.Event)
 
+    def wake(self) -> None:
+        self.version += 1
+        self.changed.set()
+        self.changed = trio.Event()
+
 
 class Follower:
     """Somebody who follows a run, or all runs."""
@@ -69,9 +74,15 @@ class Tail:
         for key in (run_id, None):
             followed = self._runs.get(key)
             if followed is not None:
-                followed.version += 1
-                followed.changed.set()
-                followed.changed = trio.Event()
+                followed.wake()
+
+    def apply_notification(self, run_id: str | None) -> None:
+        """Wake the followers of a run that a node has begun or ended; those of every run if it is None."""
+        if run_id is not None:
+            self.publish(run_id)
+            return
+        for followed in self._runs.values():
+            followed.wake()
 
     @asynccontextmanager
     async def follow(self, run_id: str | None) -> AsyncGenerator[Follower]:

@@ -166,6 +166,7 @@ def wire(
     github.api.on_start_possible = inbox.wake
     github.keys.on_lookup = pool.note_lookup
     store.notifications.subscribe(Topic.PERMISSIONS, loop.permissions.apply_notification)
+    store.notifications.subscribe(Topic.RUNS, tail.apply_notification)
     store.notifications.subscribe(Topic.POLICIES, loop.policies.apply_notification)
     backlog = Backlog(store, github.api, inbox.pace)
     outputs = Outputs(store, pool, settings.output_limit)

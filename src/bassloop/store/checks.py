@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from bassloop.lifecycle import CheckState
 from bassloop.store.engine import Subject, reads, writes
 from bassloop.store.errors import StoreConflict
+from bassloop.store.notifications import Topic
 from bassloop.store.records import CheckRun, RepositoryRecord
 from bassloop.store.runs import find_run, insert_run, insert_thunk
 from bassloop.store.visitors import ensure_repository, ensure_user
@@ -73,6 +74,7 @@ class Checks(Subject):
         )
         # The delivery's payload may be older than the event that made the repository private.
         insert_run(db, run, public=run.public and stored.public)
+        self._engine.database.notify(db, Topic.RUNS, run.id)
         row = db.execute(
             "INSERT INTO check_runs (repository_id, repository, installation_id, head_sha, name, "
             "generation, run_id, state, delivery) VALUES (?, ?, ?, ?, ?, ?, ?, 'intended', ?) "

@@ -31,6 +31,9 @@ class Topic(StrEnum):
     POLICIES = "policies"
     """The policy in a repository may have changed: its id."""
 
+    RUNS = "runs"
+    """A run is new, or in another state: its id."""
+
 
 class Notifications:
     """The subscribers of this process, and the way to those of all nodes.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from bassloop.lifecycle import RUN_FINAL, RunState, states_before
 from bassloop.store.engine import Subject, page_size, reads, writes
 from bassloop.store.errors import NotStored, StoreConflict
+from bassloop.store.notifications import Topic
 from bassloop.store.records import Page, Run, ThunkRecord
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ class Runs(Subject):
 
         Returns False, and changes nothing, if it has ended. Raises NotStored.
         """
-        return _change(
+        return self._change(
             db,
             run_id,
             RunState.RUNNING,
@@ -204,13 +205,41 @@ class Runs(Subject):
         state = RunState(state)
         if state not in RUN_FINAL:
             raise ValueError(f"a run ends as one of {', '.join(sorted(RUN_FINAL))}, not as {state}")
-        return _change(
+        return self._change(
             db,
             run_id,
             state,
             "message = :message, ended_at = :at",
             {"message": message, "at": at},
         )
+
+    def _change(
+        self,
+        db: Connection,
+        run_id: str,
+        state: RunState,
+        changes: str,
+        values: Mapping[str, object],
+    ) -> bool:
+        changed = db.execute(
+            f"UPDATE runs SET state = :state, {changes}, version = version + 1 "
+            "WHERE id = :id AND state IN (SELECT value FROM json_each(:before))",
+            {
+                **values,
+                "id": run_id,
+                "state": state,
+                "before": json.dumps(sorted(states_before(state))),
+            },
+        ).rowcount
+        if changed:
+            self._engine.database.notify(db, Topic.RUNS, run_id)
+            return True
+        found = find_run(db, run_id)
+        if found is None:
+            raise NotStored(f"no run {run_id} is stored")
+        if not found.ended:
+            raise StoreConflict(f"the run {run_id} is {found.state} and can't become {state}")
+        return False
 
 
 def find_run(db: Connection, run_id: str) -> Run | None:
@@ -230,29 +259,6 @@ def insert_run(db: Connection, run: Run, *, public: bool) -> None:
         f"VALUES ({', '.join(f':{field}' for field in _FIELDS)})",
         values,
     )
-
-
-def _change(
-    db: Connection, run_id: str, state: RunState, changes: str, values: Mapping[str, object]
-) -> bool:
-    changed = db.execute(
-        f"UPDATE runs SET state = :state, {changes}, version = version + 1 "
-        "WHERE id = :id AND state IN (SELECT value FROM json_each(:before))",
-        {
-            **values,
-            "id": run_id,
-            "state": state,
-            "before": json.dumps(sorted(states_before(state))),
-        },
-    ).rowcount
-    if changed:
-        return True
-    found = find_run(db, run_id)
-    if found is None:
-        raise NotStored(f"no run {run_id} is stored")
-    if not found.ended:
-        raise StoreConflict(f"the run {run_id} is {found.state} and can't become {state}")
-    return False
 
 
 def _narrowed(
