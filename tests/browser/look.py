@@ -34,6 +34,9 @@ FLAGS = [
 PATIENCE = 60_000
 """Milliseconds that a scene waits for what is to happen: CI is a slow machine."""
 
+MAX_TOLD = 30
+"""Requests that are named when a scene fails."""
+
 
 def tell(word: str) -> None:
     """Say in a scene how far it is."""
@@ -111,6 +114,7 @@ def main(module: str, scene: str, address: str) -> None:
     played = getattr(importlib.import_module(module), scene)
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
     complaints: list[str] = []
+    requests: list[str] = []
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=chromium, args=FLAGS)
         context = browser.new_context(
@@ -121,7 +125,21 @@ def main(module: str, scene: str, address: str) -> None:
         page.set_default_timeout(PATIENCE)
         page.on("console", lambda said: complaints.append(said.text) if wrong(said) else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        found = played(page, address)
+        page.on("requestfinished", lambda asked: requests.append(f"{asked.url} done"))
+        page.on("requestfailed", lambda asked: requests.append(f"{asked.url} {asked.failure}"))
+        try:
+            found = played(page, address)
+        except Exception:
+            # The log of a test that failed on another machine is all that there is to find out why.
+            print(
+                "complaints:",
+                *complaints,
+                "requests:",
+                *requests[-MAX_TOLD:],
+                sep="\n",
+                file=sys.stderr,
+            )
+            raise
         browser.close()
     print(json.dumps({"found": found, "complaints": complaints}), flush=True)
 

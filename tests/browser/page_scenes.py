@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .look import tell
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page, ViewportSize, WebSocket
+    from playwright.sync_api import Page, Route, ViewportSize, WebSocket
 
 DESK: ViewportSize = {"width": 1200, "height": 1240}
 PHONE: ViewportSize = {"width": 390, "height": 844}
@@ -169,6 +169,21 @@ def fails(page: Page, address: str) -> dict[str, Any]:
     page.keyboard.press("l")
     page.wait_for_selector(".step .selected.failing")
     return {"hidden": hidden, "selected": texts(page, ".step .selected .text")}
+
+
+def fails_at_a_bad_moment(page: Page, address: str) -> dict[str, Any]:
+    """A run that fails while the server can't be reached for a moment: the card comes with a later try."""
+    lost: list[str] = []
+
+    def lose_the_first(route: Route) -> None:
+        if len(lost) >= 3:
+            route.continue_()
+        else:
+            lost.append(route.request.url)
+            route.abort("connectionrefused")
+
+    page.route("**/failure", lose_the_first)
+    return {**fails(page, address), "lost": len(lost)}
 
 
 def phone(page: Page, address: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -23,7 +23,9 @@ from .look import look, playing
 from .showcase import BEGAN, a_failed_run, shown, step
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
+
+    from playwright.sync_api import Page
 
     from tests.repositories import MakeRepository
 
@@ -215,7 +217,10 @@ async def test_a_connection_that_is_silent_is_noticed_and_replaced_without_gap_o
     assert found["texts"] == ["one", "two", "three"]
 
 
-async def test_a_run_that_fails_while_its_page_is_open_says_why(tmp_path: Path) -> None:
+@pytest.mark.parametrize("scene", [scenes.fails, scenes.fails_at_a_bad_moment])
+async def test_a_run_that_fails_while_its_page_is_open_says_why(
+    scene: Callable[[Page, str], dict[str, Any]], tmp_path: Path
+) -> None:
     async with shown(tmp_path) as its:
         site, store = its.site, its.store
         await site.queued("live")
@@ -223,15 +228,15 @@ async def test_a_run_that_fails_while_its_page_is_open_says_why(tmp_path: Path) 
         row = (await store.steps.put("live", [StepUpdate("v", "make", time.time())]))["v"].row
         log = await store.logs.open("live", row)
         await log.append(b"compiling\n", None, 1, time.time())
-        async with playing(scenes.fails, f"{its.url}/runs/live") as scene:
-            await scene.heard("open")
+        async with playing(scene, f"{its.url}/runs/live") as played:
+            await played.heard("open")
             await log.append(b"foo.c:12:3: error: there is no foo\n", None, 1, time.time())
             await log.close()
             error = StepUpdate("v", "make", time.time(), time.time(), error="exit status 2")
             await store.steps.put("live", [error])
             await store.runs.end("live", "failed", "exit status 2", time.time())
             site.tail.publish("live")
-            found = await scene.found()
+            found = await played.found()
     assert found["hidden"]
     assert found["selected"] == ["foo.c:12:3: error: there is no foo"]
 

@@ -1,6 +1,7 @@
 /** A commit's or pull request's page that stays current: it is fetched again when one of its runs has changed. */
 
 import { connect } from "./live_feed.js";
+import { get } from "./requests.js";
 import { showRelativeTimes } from "./times.js";
 
 const live = /** @type {HTMLElement} */ (document.getElementById("overview")).dataset.live ?? "";
@@ -18,7 +19,7 @@ let requests = 0;
 
 async function refresh() {
   const request = (requests += 1);
-  const response = await fetch(location.href, { headers: { accept: "text/html" } }).catch(() => null);
+  const response = await get(location.href, { headers: { accept: "text/html" } });
   if (!response?.ok) return;
   const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
   if (request !== requests) return;

@@ -9,6 +9,9 @@ const CHUNK = 256;
 const MAX_SIZE = 12_000_000;
 const LINE_OVERHEAD = 100;
 
+/** Milliseconds that lines may take. Without a bound, one answer that never comes would hold up all later updates. */
+const PATIENCE = 30_000;
+
 /**
  * @typedef {object} Chunk
  * @property {string[]} lines as HTML that the server escaped; fewer than CHUNK where the log ends
@@ -135,7 +138,8 @@ export class LineCache {
 
   /** @param {number} start @param {number} stop @param {string} options */
   async #get(start, stop, options) {
-    const response = await fetch(`${this.url}/lines?start=${start}&stop=${stop}${options}`);
+    const signal = AbortSignal.timeout(PATIENCE);
+    const response = await fetch(`${this.url}/lines?start=${start}&stop=${stop}${options}`, { signal });
     if (!response.ok) throw new Error(`the server answered ${response.status}`);
     return response.json();
   }

@@ -1,5 +1,6 @@
 /** What the server knows about a log beside its lines: groups and pauses, which fold, and lines with errors. */
 
+import { get } from "./requests.js";
 import { formatDuration } from "./times.js";
 
 /** Milliseconds after which the outline of a growing log is fetched again. */
@@ -29,8 +30,8 @@ export class LogOutline {
     try {
       for (let complete = false; !complete; ) {
         const before = this.lines;
-        const response = await fetch(`${view.cache.url}/outline`);
-        if (!response.ok) return;
+        const response = await get(`${view.cache.url}/outline`);
+        if (!response?.ok) return;
         const outline = await response.json();
         complete = outline.complete || outline.lines <= before;
         if (this.#apply(outline)) await view.refold();

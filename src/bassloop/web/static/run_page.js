@@ -9,6 +9,7 @@ import { LineDecorations, showTimes } from "./line_decorations.js";
 import { connect, UpdateBuffer } from "./live_feed.js";
 import { cyclePreference, PREFERENCE_CHANGED, preference, setPreference, wrapsLines } from "./preferences.js";
 import { Reader } from "./reader.js";
+import { get } from "./requests.js";
 import { LogSearch } from "./search.js";
 import { StepList } from "./steps.js";
 import { Timeline } from "./timeline.js";
@@ -70,11 +71,14 @@ let drawing = false;
 async function drawUpdates() {
   if (drawing) return;
   drawing = true;
-  for (let update = updates.take(); update; update = updates.take()) {
-    await draw(update);
-    await new Promise((done) => setTimeout(done, DRAW_INTERVAL));
+  try {
+    for (let update = updates.take(); update; update = updates.take()) {
+      await draw(update);
+      await new Promise((done) => setTimeout(done, DRAW_INTERVAL));
+    }
+  } finally {
+    drawing = false; // After an error, which the console tells, the next update is drawn again.
   }
-  drawing = false;
 }
 
 /** @param {any} update */
@@ -131,7 +135,7 @@ let failureRequests = 0;
 /** Fetch why the run, or one of its steps, has failed while the page was open. */
 async function showFailure() {
   const request = (failureRequests += 1);
-  const response = await fetch(`/runs/${encodeURIComponent(run)}/failure`).catch(() => null);
+  const response = await get(`/runs/${encodeURIComponent(run)}/failure`);
   if (!response?.ok) return;
   const template = document.createElement("template");
   template.innerHTML = await response.text();
