@@ -1,7 +1,7 @@
-"""What is checked, a session each: `nox --list` tells what each is for.
+"""The checks, one session each; `nox --list` shows them.
 
 `make test` runs `tests`; `make check`, and CI, run all of them. A session that needs a program that isn't
-here says so and is left out.
+installed says so and is left out.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_existing_virtualenvs = True
 nox.options.stop_on_first_error = False
 os.environ.setdefault("UV_PYTHON_DOWNLOADS", "never")
+# The tests start hundreds of programs. Without stored bytecode, each one compiles everything that it imports.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 TEST = nox.project.dependency_groups(PROJECT, "test")
@@ -40,6 +42,8 @@ ELSEWHERE = (
     "attacks",
 )
 """Marks of tests that have a session of their own."""
+
+UNMARKED = " and ".join(f"not {name}" for name in ELSEWHERE)
 
 OF_THE_PYTHON = (
     "tests/bass",
@@ -65,7 +69,7 @@ print(found if isinstance(found, str) else "")
 
 
 def _starts(python: str, version: str) -> bool:
-    """Whether this interpreter runs and is what its name says: a version manager's shim may not."""
+    """Return whether an interpreter runs and has the version of its name; a version manager's shim may not."""
     command = [python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
@@ -75,7 +79,7 @@ def _starts(python: str, version: str) -> bool:
 
 
 def _other_interpreters() -> list[str]:
-    """One interpreter for each supported version that is on this machine, but the one that `tests` uses."""
+    """Return one interpreter for each supported version on this machine, except the one that `tests` uses."""
     managed = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
     found = []
     own = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -99,18 +103,31 @@ def _install(session: nox.Session, *more: str) -> None:
 
 
 def _needs(session: nox.Session, *programs: str, debian: str) -> None:
-    """Leave the session out, saying how to have it, where one of the programs isn't here."""
+    """Skip the session, and say what to install, if one of the programs is missing."""
     missing = [program for program in programs if shutil.which(program) is None]
     if missing:
         session.skip(f"left out: no {', '.join(missing)} here (Debian: apt-get install {debian})")
+
+
+def _pytest(
+    session: nox.Session, mark: str, *options: str, env: dict[str, str | None] | None = None
+) -> None:
+    """Run the tests that have a mark. Only files with the mark are collected, unless the arguments name some."""
+    paths = [
+        str(path)
+        for path in sorted(Path("tests").rglob("test_*.py"))
+        if f"pytest.mark.{mark}" in path.read_text(encoding="utf-8")
+    ]
+    if any(Path(argument.partition("::")[0]).exists() for argument in session.posargs):
+        paths = []
+    session.run("pytest", "-q", *options, "-m", mark, *paths, *session.posargs, env=env)
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
     """Everything that needs Python and Git only, on one Python."""
     _install(session)
-    unmarked = " and ".join(f"not {name}" for name in ELSEWHERE)
-    session.run("pytest", "-q", "-n", "auto", "-m", unmarked, *session.posargs)
+    session.run("pytest", "-q", "-n", "auto", "-m", UNMARKED, *session.posargs)
 
 
 @nox.session(python=PYTHONS)
@@ -118,17 +135,15 @@ def pythons(session: nox.Session) -> None:
     """What depends on the Python, on each other supported one that is here."""
     _install(session)
     paths = [path for path in OF_THE_PYTHON if Path(path).exists()]
-    unmarked = " and ".join(f"not {name}" for name in ELSEWHERE)
-    session.run("pytest", "-q", "-n", "auto", "-m", unmarked, *paths, *session.posargs)
+    session.run("pytest", "-q", "-n", "auto", "-m", UNMARKED, *paths, *session.posargs)
 
 
 @nox.session(default=False)
 def coverage(session: nox.Session) -> None:
     """The share of lines and branches that the tests execute, and that it doesn't shrink."""
     _install(session, "pytest-cov>=6")
-    unmarked = " and ".join(f"not {name}" for name in ELSEWHERE)
     session.run(
-        *("pytest", "-q", "-n", "auto", "-m", unmarked, "--cov", "--cov-report=term:skip-covered"),
+        *("pytest", "-q", "-n", "auto", "-m", UNMARKED, "--cov", "--cov-report=term:skip-covered"),
         *session.posargs,
     )
 
@@ -148,14 +163,14 @@ def openssh(session: nox.Session) -> None:
     """The stock OpenSSH client in front of the gateway."""
     _needs(session, "ssh", debian="openssh-client")
     _install(session)
-    session.run("pytest", "-q", "-m", "openssh", *session.posargs)
+    _pytest(session, "openssh")
 
 
 @nox.session
 def audit(session: nox.Session) -> None:
     """The gateway's cryptography, as ssh-audit sees it."""
     _install(session, "ssh-audit>=3.3")
-    session.run("pytest", "-q", "-m", "audit", *session.posargs)
+    _pytest(session, "audit")
 
 
 @nox.session
@@ -165,7 +180,7 @@ def browser(session: nox.Session) -> None:
     if chromium is None:
         session.skip("left out: there is no Chromium here (Debian: apt-get install chromium)")
     _install(session, "playwright>=1.49", "axe-playwright-python>=0.1.4")
-    session.run("pytest", "-q", "-m", "browser", *session.posargs, env={"CHROMIUM": chromium})
+    _pytest(session, "browser", env={"CHROMIUM": chromium})
 
 
 @nox.session
@@ -178,7 +193,7 @@ def containers(session: nox.Session) -> None:
     reason = str(session.run("python", "-c", PROBE, silent=True)).strip()
     if reason:
         session.skip(f"left out: {reason}")
-    session.run("pytest", "-q", "-m", "containers", *session.posargs)
+    _pytest(session, "containers")
 
 
 @nox.session
@@ -186,7 +201,7 @@ def systemd(session: nox.Session) -> None:
     """systemd's opinion of the units, and what the daemon asks of the kernel under them."""
     _needs(session, "systemd-analyze", "strace", debian="systemd strace")
     _install(session)
-    session.run("pytest", "-q", "-m", "systemd", *session.posargs)
+    _pytest(session, "systemd")
 
 
 @nox.session
@@ -203,7 +218,7 @@ def disk(session: nox.Session) -> None:
     if shutil.which("unshare") is None or subprocess.run(command, capture_output=True).returncode:
         session.skip("left out: nothing may be mounted here (it takes root)")
     _install(session)
-    session.run("pytest", "-q", "-m", "mounts", *session.posargs)
+    _pytest(session, "mounts")
 
 
 IN_CHROOT = """
@@ -251,7 +266,7 @@ def image(session: nox.Session) -> None:
     """The container, built and run with Podman: of IMAGE_BASE, or the base that it names."""
     _needs(session, "podman", debian="podman")
     _install(session)
-    session.run("pytest", "-q", "-m", "image", *session.posargs)
+    _pytest(session, "image")
 
 
 @nox.session
@@ -262,7 +277,7 @@ def published(session: nox.Session) -> None:
     where = Path(session.create_tmp())
     packages = ("@octokit/openapi@23.0.2", "@octokit/webhooks-examples@7.6.1")
     session.run("npm", "install", "--silent", "--prefix", str(where), *packages, external=True)
-    session.run("pytest", "-q", "-m", "published", *session.posargs, env={"PUBLISHED": str(where)})
+    _pytest(session, "published", env={"PUBLISHED": str(where)})
 
 
 @nox.session(default=False)
@@ -346,21 +361,21 @@ Description: {PROJECT["project"]["description"]}
 def attacks(session: nox.Session) -> None:
     """Attacks on a daemon in a process of its own, while others go on using it."""
     _install(session)
-    session.run("pytest", "-q", "-n", "2", "-m", "attacks", *session.posargs)
+    _pytest(session, "attacks", "-n", "2")
 
 
 @nox.session
 def outage(session: nox.Session) -> None:
     """A backlog that GitHub's real limits make, under a daemon that is killed again and again."""
     _install(session)
-    session.run("pytest", "-q", "-s", "-m", "outage", *session.posargs)
+    _pytest(session, "outage", "-s")
 
 
 @nox.session(default=False)
 def slow(session: nox.Session) -> None:
     """What takes minutes: fuzzing and soak."""
     _install(session)
-    session.run("pytest", "-q", "-m", "slow", "--timeout=1800", *session.posargs)
+    _pytest(session, "slow", "--timeout=1800")
 
 
 @nox.session(default=False)
