@@ -6,6 +6,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from bassloop.checks.tail import Tail
+from bassloop.terminal import Terminal
 
 
 async def test_the_first_look_is_immediate_the_next_waits_for_a_change() -> None:
@@ -85,8 +86,20 @@ async def test_a_run_that_nobody_follows_costs_nothing() -> None:
 
 
 def test_a_lent_screen_is_seen_until_it_is_taken_back() -> None:
-    tail = Tail()
-    tail.lend_screen(7, lambda: [b"50 %"])
-    assert tail.screen(7) == [b"50 %"]
+    tail, terminal = Tail(), Terminal(rows=3)
+    terminal.settle(b"one\ntwo\n\n50 %")
+    tail.lend_screen(7, terminal)
+    assert tail.screen(7) == [b"two", b"", b"50 %"]
     tail.lend_screen(7, None)
     assert tail.screen(7) == []
+
+
+def test_the_lines_of_a_screen_that_are_whole_are_numbered() -> None:
+    tail, terminal = Tail(), Terminal(rows=3)
+    assert tail.whole_lines(7) == (0, [])
+    tail.lend_screen(7, terminal)
+    terminal.settle(b"one\ntwo\n")
+    assert tail.whole_lines(7) == (0, [b"one", b"two"])
+    terminal.settle(b"\n50 %")
+    assert tail.whole_lines(7) == (1, [b"two", b""])
+    assert tail.whole_lines(7, ended=True) == (1, [b"two", b"", b"50 %"])

@@ -50,6 +50,23 @@ def test_every_line_reaches_a_pipe(make_repository: MakeRepository) -> None:
     assert "last" in lines
 
 
+def test_a_line_reaches_a_pipe_while_its_command_goes_on(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    go = tmp_path / "go"
+    os.mkfifo(go)
+    path = make_repository(f':slow (on src ($ sh -c "echo first; read -r it < {go}; echo $it"))')
+    command = [sys.executable, "-m", "bassloop", "try", "--engine", "host", str(path)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as trial:
+        assert trial.stdout is not None
+        lines = iter(trial.stdout)
+        assert "slow │ first\n" in lines
+        go.write_text("second\n")
+        assert "slow │ second\n" in lines
+    assert trial.returncode == 0
+
+
 def test_the_whole_log_is_kept(
     make_repository: MakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

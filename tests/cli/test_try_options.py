@@ -78,10 +78,12 @@ def test_an_image_that_was_not_used_is_part_of_the_result(
     assert done.returncode == 0, done.stdout
     assert "commands run as you, on this machine itself" in done.stdout
     assert "nobody/has-this:1" in done.stdout
-    assert done.stdout.splitlines()[-1] == "passed, without 2 images"
+    assert done.stdout.splitlines()[-1] == "passed, without 1 image"
     done = tried(environment, path, "--strict")
     assert done.returncode == 1
-    assert done.stdout.splitlines()[-1] == "not passed: without 2 images (--strict)"
+    assert done.stdout.splitlines()[-1] == "not passed: without 1 image (--strict)"
+    done = tried(environment, path, "--strict", "--check", "first")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "passed")
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,21 @@ async def test_an_image_that_is_not_used_is_a_step_also_of_what_is_cached(tmp_pa
             assert unused_images(names(bench)) == ["alpine"]
 
 
+async def test_the_image_that_files_are_fetched_with_is_not_part_of_what_a_check_names(
+    tmp_path: Path,
+) -> None:
+    image = pb.ThunkImage(ref=pb.ImageRef(repository="alpine/git"))
+    version = pb.Thunk(
+        image=image, args=[pb.Value(string=pb.String(value=word)) for word in ("git", "version")]
+    )
+    async with HostDriver.open(tmp_path / "state", refuse_images=True) as driver:
+        bench = Bench(driver)
+        await bench.run(version)
+        assert unused_images(names(bench)) == []
+        with pytest.raises(DriverError, match="needs the image alpine/git"):
+            await bench.run(sh("true", image=image))
+
+
 async def test_a_runner_may_refuse_images(tmp_path: Path) -> None:
     async with HostDriver.open(tmp_path / "state", refuse_images=True) as driver:
         with pytest.raises(DriverError, match=r"needs the image alpine.*--images ignore"):

@@ -204,7 +204,7 @@ class Recorder:
         if log is None and (step := self._steps.get(digest)) is not None:
             writer = await self.store.logs.open(self.run_id, step.row)
             log = self._logs[digest] = _OpenLog(writer, Terminal(), step.row)
-            self.tail.lend_screen(step.row, log.terminal.screen)
+            self.tail.lend_screen(step.row, log.terminal)
         return log
 
     async def _close(self) -> None:

@@ -6,14 +6,27 @@ later and more at once, a closed page costs nothing, and no visitor can hold up 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import trio
 
-Screen = Callable[[], list[bytes]]
-"""Returns the lines of a log that may still change."""
+
+class Screen(Protocol):
+    """The lines of a log that may still change; they are numbered on from those that can't."""
+
+    @property
+    def first_line(self) -> int:
+        """The number of the first one."""
+
+    @property
+    def line(self) -> int:
+        """The number of the line that the cursor is on."""
+
+    def screen(self) -> list[bytes]:
+        """Return the lines, without blank ones at the end."""
 
 
 @dataclass(slots=True, eq=False)
@@ -110,7 +123,20 @@ class Tail:
     def screen(self, step_row: int) -> list[bytes]:
         """Return the lines of a step's log that may still change; none if it isn't live."""
         screen = self._screens.get(step_row)
-        return screen() if screen is not None else []
+        return screen.screen() if screen is not None else []
+
+    def whole_lines(self, step_row: int, *, ended: bool = False) -> tuple[int, list[bytes]]:
+        """Return those lines of :meth:`screen` that a newline has ended, after the number of the first one.
+
+        Args:
+            ended: the command has ended, so the last line is whole without a newline, too.
+        """
+        screen = self._screens.get(step_row)
+        if screen is None:
+            return 0, []
+        above_cursor, lines = screen.line - screen.first_line, screen.screen()
+        lines += [b""] * (above_cursor - len(lines))
+        return screen.first_line, lines if ended else lines[:above_cursor]
 
     def statistics(self) -> dict[str, int]:
         """Return counts for metrics."""

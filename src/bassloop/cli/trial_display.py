@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import trio
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from bassloop.cli.printed_log import PrintedLog
 from bassloop.cli.progress import is_live
 from bassloop.concurrency import shielded
 from bassloop.lifecycle import RunState
@@ -63,11 +63,15 @@ SIGNS = {
 
 @dataclass
 class _Seen:
-    """The part of a run that has been printed, where lines are printed once."""
+    """The part of a run that has been printed, where lines are printed once.
+
+    Args:
+        step: the row of the step whose lines were printed last.
+    """
 
     state: str = ""
-    lines: dict[int, int] = field(default_factory=dict)
-    told: set[int] = field(default_factory=set)
+    logs: dict[int, PrintedLog] = field(default_factory=dict)
+    step: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,21 +233,36 @@ class TrialDisplay:
         return sorted(runs, key=lambda run: run.created_at)
 
     async def _print_step(self, run: Run, step: Step, seen: _Seen) -> None:
-        name = escape(f"{run.check_name} │ ")
-        if step.row not in seen.told and (step.started_at or step.completed_at):
-            seen.told.add(step.row)
-            self._console.print(
-                f"[dim]{name}$ {escape(strip(step.name.encode()))}[/dim]", soft_wrap=True
-            )
+        printed = seen.logs.get(step.row)
+        if printed is None:
+            if not (step.started_at or step.completed_at):
+                return
+            printed = seen.logs[step.row] = PrintedLog()
+            self._print_heading(run, step, seen)
+        ended = step.completed_at is not None
+        # Read before the settled lines, so that none is between the two.
+        first, whole = self._daemon.tail.whole_lines(step.row, ended=ended)
+        logs = self._daemon.store.logs
         while True:
-            start = seen.lines.get(step.row, 0)
-            lines = await self._daemon.store.logs.lines(run.id, step.row, start, start + PAGE)
-            seen.lines[step.row] = start + len(lines)
-            for line in lines:
-                text = Text(f"{run.check_name} │ ", style="dim") + _line(line)
-                self._console.print(text, soft_wrap=True)
+            start = printed.settled
+            lines = await logs.lines(run.id, step.row, start, start + PAGE)
+            self._print_lines(run, step, seen, printed.settle(lines))
             if len(lines) < PAGE:
                 break
+        self._print_lines(run, step, seen, printed.foresee(first, whole, ended=ended))
+
+    def _print_heading(self, run: Run, step: Step, seen: _Seen) -> None:
+        sign = "$ " if _is_command(step) else ""
+        name = f"{run.check_name} │ {sign}{strip(step.name.encode(errors='replace'))}"
+        self._console.print(Text(name, "dim"), soft_wrap=True)
+        seen.step = step.row
+
+    def _print_lines(self, run: Run, step: Step, seen: _Seen, lines: Sequence[bytes]) -> None:
+        if lines and seen.step != step.row:
+            self._print_heading(run, step, seen)
+        for line in lines:
+            text = Text(f"{run.check_name} │ ", style="dim") + _line(line)
+            self._console.print(text, soft_wrap=True)
 
     async def _picture(self) -> RenderableType:
         trees = []
@@ -289,6 +308,11 @@ class TrialDisplay:
         return Text.assemble(
             (f"{sign} ", style), (run.check_name, "bold"), f" {state} ", (f"{took}", "dim")
         )
+
+
+def _is_command(step: Step) -> bool:
+    """Return False for a step that only says something."""
+    return not step.name.startswith("[loop]") and not unused_images([step.name])
 
 
 def _step_line(step: Step) -> Text:

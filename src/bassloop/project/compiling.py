@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bassloop.project.declaration import MAX_JOBS, CheckDeclaration, Service
+from bassloop.wire.unused_images import CHECKOUT_IMAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-CLONE_IMAGE = "alpine/git"
 _WORD = re.compile(r"-{0,2}[A-Za-z][A-Za-z0-9_-]*\Z")
 _PLAIN_PATH = re.compile(r"\.?(?:/\.?[A-Za-z][A-Za-z0-9_-]*)*/\Z")
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
@@ -98,7 +98,7 @@ def write_bass(checks: Mapping[str, CheckDeclaration], *, comment: str = "") -> 
     """
     head = "".join(f"; {line}\n".replace(" \n", "\n") for line in comment.splitlines())
     entries = "\n".join(_entry(job) for job in jobs(checks))
-    return f"""{head}(use (.git {_image(CLONE_IMAGE)})
+    return f"""{head}(use (.git {_image(CHECKOUT_IMAGE)})
      (.checks))
 
 ; what to check, given the repository's files

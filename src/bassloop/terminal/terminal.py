@@ -63,6 +63,11 @@ class Terminal:
         return self._plain
 
     @property
+    def first_line(self) -> int:
+        """Number of the first line on the screen, which is how many have settled."""
+        return self._screen.settled
+
+    @property
     def line(self) -> int:
         """Number of the line that the cursor is on."""
         if self._plain:

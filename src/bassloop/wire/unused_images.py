@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     from bassloop.wire import bass_pb2
 
+CHECKOUT_IMAGE = "alpine/git"
+"""The image that the loop fetches a repository's files with. It's no part of what a check names."""
+
 _PREFIX = "image not used, but this machine's own programs: "
 
 

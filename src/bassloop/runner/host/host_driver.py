@@ -32,7 +32,7 @@ from bassloop.runner.host import sandbox
 from bassloop.runner.host.own_programs import OwnPrograms, caller_path
 from bassloop.runner.secrets import OwnerSecrets, SecretFiles
 from bassloop.wire import bass_pb2 as pb
-from bassloop.wire.unused_images import step_name
+from bassloop.wire.unused_images import CHECKOUT_IMAGE, step_name
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
@@ -132,7 +132,7 @@ class HostGraph(ThunkGraph):
     async def plan(self, thunk: pb.Thunk) -> tuple[Command, list[pb.Thunk], StepReporter]:
         planned = await super().plan(thunk)
         image = image_of(thunk)
-        if image.WhichOneof("image") == "ref":
+        if image.WhichOneof("image") == "ref" and not _only_fetches(image.ref, thunk):
             await self._report_unused(step_name(image.ref))
         return planned
 
@@ -151,8 +151,9 @@ class HostGraph(ThunkGraph):
             "an image from an archive": image == "archive",
             "an image from a Dockerfile": image == "docker_build",
         }
-        if self._driver.refuse_images and image == "ref":
-            repository = image_of(thunk).ref.repository
+        ref = image_of(thunk).ref
+        if self._driver.refuse_images and image == "ref" and not _only_fetches(ref, thunk):
+            repository = ref.repository
             raise DriverError(
                 f"this thunk needs the image {repository}, but this runner has no container engine. Install Podman "
                 "on its machine, or start it with --images ignore to use the machine's own programs"
@@ -278,6 +279,16 @@ class HostLauncher(Launcher):
         if place is not None and not place.is_symlink() and not os.access(place, os.X_OK):
             raise DriverError(f"{program} can't be executed; is it marked as executable?")
         return program if self._sandbox else str(execution.output.files / start / program)
+
+
+def _only_fetches(ref: pb.ImageRef, thunk: pb.Thunk) -> bool:
+    """Return whether a thunk runs nothing but Git in the image that the loop fetches a repository's files with.
+
+    Any Git fetches the same files, so this machine's will do. A thunk without a command is the image itself, in which
+    others then run theirs.
+    """
+    programs = (each.command_path.name or each.string.value for each in thunk.args[:1])
+    return ref.repository == CHECKOUT_IMAGE and all(name == "git" for name in programs)
 
 
 def _locate(work: Path, path: str, mounts: Sequence[BindMount]) -> Path | None:
