@@ -64,6 +64,7 @@ def test_a_line_reaches_a_pipe_while_its_command_goes_on(
         assert "slow │ first\n" in lines
         go.write_text("second\n")
         assert "slow │ second\n" in lines
+        assert list(lines)[-1].startswith("passed")
     assert trial.returncode == 0
 
 

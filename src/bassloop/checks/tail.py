@@ -6,12 +6,14 @@ later and more at once, a closed page costs nothing, and no visitor can hold up 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import trio
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
 
 
 class Screen(Protocol):

@@ -32,6 +32,7 @@ _NO_NETWORK = re.compile(
     r"ENOTFOUND|EAI_AGAIN|ENETUNREACH|[Cc]ould not resolve host|no such host|name resolution|"
     r"[Nn]etwork is unreachable|dns error"
 )
+_UNPULLED = re.compile(r"(the image \S+ can't be pulled): ")
 SHOWN_CHANGES = 3
 QUIET_MS = 200
 """Files that were changed have to be left alone for so long before they're tried."""
@@ -205,7 +206,10 @@ async def _print_causes(console: Console, trial: Trial, runs: Sequence[Run]) -> 
             continue
         failure = failures.get(run.check_name)
         causes, reason = "", plain_lines(run.message or "").rstrip()
-        if failure is not None and failure["failures"]:
+        if unpulled := _UNPULLED.match(reason):
+            # The engine's own words were printed with the step.
+            reason = unpulled[1]
+        elif failure is not None and failure["failures"]:
             causes = render_failure({**failure, "reason": "", "excerpt": None})
             # A hook's message is its trace, which was printed with the step, and its cause is the first line of it.
             reason = "" if _first_line(reason) in " ".join(causes.split()) else reason
@@ -248,9 +252,10 @@ def _hints(results: Sequence[CheckResult], trial: Trial, causes: str) -> list[st
             "`bassloop init` writes a first one"
         ]
     if any(each.lacks_image for each in results):
+        engine = trial.driver.kind if trial.driver is not None else "podman"
         return [
-            "an image can't be pulled; --engine sandbox runs its commands with this machine's own programs, "
-            "and says so"
+            f"is the image's name right, and does its registry answer? If you need to log in: {engine} login. "
+            "--engine sandbox runs the commands with this machine's own programs, and says so"
         ]
     hints = []
     failed = [each for each in results if not each.passed and each.unused_images]
