@@ -231,9 +231,14 @@ class Site:
 
 @asynccontextmanager
 async def a_site(
-    tmp_path: Path, oauth: OAuth | None = None, blobs: Blobs | None = None
+    tmp_path: Path,
+    oauth: OAuth | None = None,
+    blobs: Blobs | None = None,
+    database: str | None = None,
+    **options: Any,
 ) -> AsyncGenerator[Site]:
-    async with open_store(tmp_path / "loop.db", blobs or tmp_path / "blobs") as store:
+    opening = open_store(database or tmp_path / "loop.db", blobs or tmp_path / "blobs", **options)
+    async with opening as store:
         connected: list[Any] = []
         inbox, tail, permissions = FakeInbox(), Tail(), FakePermissions()
         context = WebContext(

@@ -25,6 +25,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import structlog
 import trio
@@ -34,6 +35,7 @@ from bassloop.daemon import wiring
 from bassloop.daemon.certificates import Certificate
 from bassloop.daemon.errors import StartError
 from bassloop.daemon.http_server import bind, drop_slow_readers, serve_http, start_listening
+from bassloop.daemon.peer_proxy import PeerProxy, PeerSigner
 from bassloop.daemon.proxies import Proxies
 from bassloop.daemon.signals import handle_signals, run_until_drained
 from bassloop.daemon.wiring import Addresses, Parts, Resources
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from bassloop.deliveries.inbox import Inbox
     from bassloop.settings import Settings
     from bassloop.store import Store
+    from bassloop.web import WebContext
 
 log = structlog.get_logger(__name__)
 
@@ -246,11 +249,10 @@ async def _serve_web(
 ) -> None:
     """Serve pages and metrics until deliveries are drained, and then for WEB_SECONDS at most."""
     web_stop = trio.Event()
-    async with trio.open_nursery() as web:
+    async with _application(settings, parts.pages) as pages, trio.open_nursery() as web:
         if resources.metrics is not None:
             metrics = create_metrics_app(parts.health)
             await web.start(serve_http, metrics, resources.metrics, web_stop)
-        pages = Proxies(create_app(parts.pages), settings.trusted_proxies)
         await web.start(serve_http, pages, resources.pages, web_stop, resources.certificate)
         for sentence in wiring.disabled_features(settings):
             log.warning(sentence)
@@ -273,6 +275,19 @@ async def _serve_web(
             )
         web_stop.set()
         web.cancel_scope.deadline = trio.current_time() + WEB_SECONDS
+
+
+@asynccontextmanager
+async def _application(settings: Settings, context: WebContext) -> AsyncGenerator[Proxies]:
+    """Open the web application, which asks other nodes for what they record if there may be any."""
+    app = create_app(context)
+    if settings.database_url is None:
+        yield Proxies(app, settings.trusted_proxies)
+        return
+    host = urlsplit(context.external_url).hostname or ""
+    signer = PeerSigner(context.session_secret)
+    async with PeerProxy(app, context.store.nodes, signer, host).opened() as proxy:
+        yield Proxies(proxy, settings.trusted_proxies)
 
 
 def _freeze_garbage_collector() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bassloop.store.engine import Subject, reads, writes
 from bassloop.store.leases import LEASE_SECONDS, Lease
@@ -25,8 +25,58 @@ def new_node(name: str = "", address: str = "", version: str = "") -> Node:
     return Node(secrets.token_hex(8), name or socket.gethostname(), address, version)
 
 
+class Peer(NamedTuple):
+    """A node as others reach it.
+
+    Args:
+        address: the URL of its pages.
+        is_alive: whether it was heard of in time.
+    """
+
+    id: str
+    name: str
+    address: str
+    is_alive: bool
+
+
 class Nodes(Subject):
     """The nodes of the loop."""
+
+    @property
+    def own_id(self) -> str:
+        """The id of this node; empty if it is the only daemon of a file."""
+        return self._engine.node
+
+    @reads
+    def recorder_of(self, db: Connection, run_id: str) -> Peer | None:
+        """Return the node that records a run; None if all of it is stored, or none has begun to."""
+        return self._peer(
+            db,
+            "SELECT r.node AS id, n.name, n.address, n.alive_until, n.ended_at FROM runs r "
+            "LEFT JOIN nodes n ON n.id = r.node WHERE r.id = ? AND r.node != '' AND "
+            "(r.ended_at IS NULL OR EXISTS (SELECT 1 FROM vertexes v WHERE v.run_id = r.id "
+            "AND v.log_state = 'open'))",
+            run_id,
+        )
+
+    @reads
+    def runner_s_node(self, db: Connection, run_id: str) -> Peer | None:
+        """Return the node that the runner of a run is connected to, or another one of its user; or None."""
+        return self._peer(
+            db,
+            "SELECT n.id, n.name, n.address, n.alive_until, n.ended_at FROM runs r "
+            "JOIN runtimes t ON t.user_id = r.user_id JOIN nodes n ON n.id = t.node "
+            "WHERE r.id = ? ORDER BY CASE WHEN t.id = r.runtime_id THEN 0 ELSE 1 END LIMIT 1",
+            run_id,
+        )
+
+    def _peer(self, db: Connection, query: str, run_id: str) -> Peer | None:
+        row = db.execute(query, (run_id,)).fetchone()
+        if row is None:
+            return None
+        until = row["alive_until"] or 0.0
+        is_alive = row["ended_at"] is None and self._engine.database.now(db) < until
+        return Peer(row["id"], row["name"] or "", row["address"] or "", is_alive)
 
     @reads
     def all(self, db: Connection) -> list[NodeRecord]:

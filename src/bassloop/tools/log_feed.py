@@ -7,25 +7,18 @@ there: no line is missing, and none comes twice.
 from __future__ import annotations
 
 import json
-import ssl
-from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
 
 import trio
-from trio_websocket import (
-    ConnectionClosed,
-    ConnectionRejected,
-    HandshakeError,
-    wrap_client_stream,
-)
+from trio_websocket import ConnectionClosed, ConnectionRejected
 
 from bassloop.concurrency import Backoff, open_flat_nursery
 from bassloop.tools.loop_client import CONNECT_SECONDS, LoopError
+from bassloop.websocket_client import CONNECTION_ERRORS, open_websocket
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import Callable, Sequence
 
     from trio_websocket import WebSocketConnection
 
@@ -41,14 +34,6 @@ PING_SECONDS = 30.0
 BACKOFF = Backoff(0.5, 15.0)
 MAX_ATTEMPTS = 5
 """How many connections in a row may fail for a log that is not followed."""
-
-_CONNECTION_ERRORS = (
-    ConnectionRejected,
-    ConnectionClosed,
-    HandshakeError,
-    trio.TooSlowError,
-    OSError,
-)
 
 
 class _ConnectionLost(Exception):
@@ -101,40 +86,22 @@ class LogFeed:
     async def _connect_once(self) -> None:
         """Serve one connection to its end. Raises LoopError, or _ConnectionLost."""
         try:
-            async with self._open() as socket, open_flat_nursery() as nursery:
+            async with (
+                open_websocket(
+                    self.address.websocket,
+                    self.headers,
+                    connect_seconds=CONNECT_SECONDS,
+                    max_message=MAX_MESSAGE,
+                ) as socket,
+                open_flat_nursery() as nursery,
+            ):
                 nursery.start_soon(_keep_alive, socket)
                 await socket.send_message(json.dumps(self._request()))
                 await self._receive(socket)
                 nursery.cancel_scope.cancel()
-        except (ExceptionGroup, *_CONNECTION_ERRORS) as error:
+        except (ExceptionGroup, *CONNECTION_ERRORS) as error:
             first = _first(error)
             raise (self._explained(first) or first) from error
-
-    @asynccontextmanager
-    async def _open(self) -> AsyncGenerator[WebSocketConnection]:
-        """Open a websocket on a stream of our own, which is closed whoever ends the conversation."""
-        parts = urlsplit(self.address.websocket)
-        host, secure = parts.hostname or "", parts.scheme == "wss"
-        headers = [(name.encode(), value.encode()) for name, value in self.headers]
-        async with AsyncExitStack() as stack:
-            nursery = await stack.enter_async_context(trio.open_nursery())
-            with trio.fail_after(CONNECT_SECONDS) as connecting:
-                port = parts.port or (443 if secure else 80)
-                plain = await trio.open_tcp_stream(host, port)
-                stack.push_async_callback(trio.aclose_forcefully, plain)
-                stream = _encrypted(plain, host) if secure else plain
-                socket = await wrap_client_stream(
-                    nursery,
-                    cast(trio.SocketStream, _CancelsAtEnd(stream, connecting)),
-                    parts.netloc,
-                    parts.path,
-                    extra_headers=headers,
-                    max_message_size=MAX_MESSAGE,
-                )
-            yield socket
-            with trio.move_on_after(1):
-                await socket.aclose()
-            nursery.cancel_scope.cancel()
 
     async def _receive(self, socket: WebSocketConnection) -> None:
         while True:
@@ -184,41 +151,9 @@ class LogFeed:
             return _ConnectionLost("the connection was lost")
         if isinstance(error, OSError):
             return _ConnectionLost(f"can't be reached: {error.strerror or error}")
-        if isinstance(error, _CONNECTION_ERRORS):
+        if isinstance(error, CONNECTION_ERRORS):
             return _ConnectionLost("the server did not answer")
         return None
-
-
-class _CancelsAtEnd(trio.abc.Stream):
-    """A stream whose end cancels a scope: trio-websocket's handshake doesn't notice it."""
-
-    def __init__(self, stream: trio.abc.Stream, scope: trio.CancelScope) -> None:
-        self._stream = stream
-        self._scope = scope
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        try:
-            data = await self._stream.receive_some(max_bytes)
-        except trio.BrokenResourceError:
-            self._scope.cancel()
-            raise
-        if not data:
-            self._scope.cancel()
-        return data
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        await self._stream.send_all(data)
-
-    async def wait_send_all_might_not_block(self) -> None:
-        await self._stream.wait_send_all_might_not_block()
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-
-def _encrypted(stream: trio.SocketStream, host: str) -> trio.SSLStream[trio.SocketStream]:
-    context = ssl.create_default_context()
-    return trio.SSLStream(stream, context, server_hostname=host, https_compatible=True)
 
 
 async def _keep_alive(socket: WebSocketConnection) -> None:

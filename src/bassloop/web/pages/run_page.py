@@ -46,6 +46,9 @@ EXCERPT_SIZE = 400_000
 NEW_RUN_SECONDS = 5.0
 """How long somebody who runs a check again waits to be shown the new run."""
 
+RECORDER_LOST = "bassloop.recorder_lost"
+"""The key in a request's scope under which the name is of a node that records the run, and can't be asked."""
+
 MAX_EXCERPTS = 5
 """Logs that a page contains excerpts of."""
 
@@ -226,6 +229,7 @@ async def _render_run(context: WebContext, run: Run, steps: Sequence[Step]) -> s
         "run.html",
         actions=await run_actions(context, run, newer),
         newer=newer,
+        recorder_lost=request.scope.get(RECORDER_LOST),
         artifacts=await context.store.artifacts.of_run(run.id),
         outputs=run_with_outputs(context, [run]),
         signature=await signature_view(context, run),

@@ -1,0 +1,223 @@
+"""A run that one node records can be followed on another one; and if the recorder is gone, the page says so."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import psycopg
+import pytest
+import trio
+from trio_websocket import ConnectionClosed
+
+from bassloop.daemon import peer_proxy
+from bassloop.daemon.http_server import bind, local_address, serve_http, start_listening
+from bassloop.daemon.peer_proxy import HEADER, PeerProxy, PeerSigner
+from bassloop.daemon.proxies import Proxies
+from bassloop.store import StepUpdate, new_node
+from bassloop.websocket_client import open_websocket
+from tests.web.site import a_site
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from pathlib import Path
+
+    from trio_websocket import WebSocketConnection
+
+    from bassloop.store import LogWriter
+    from tests.web.site import Site
+
+SECRET = b"the secret that all nodes have in common"
+
+
+@pytest.fixture
+def engine() -> str:
+    return "postgresql"
+
+
+@dataclass
+class Cluster:
+    """Two nodes on one database. The first has the lease; runs are its own."""
+
+    url: str
+    recorder: Site
+    recorder_address: str
+    other_address: str
+    stop_recorder: trio.Event
+    recorder_stopped: trio.Event
+
+    async def begin_run(self, run_id: str = "r") -> tuple[int, LogWriter]:
+        """A run that is being recorded, and the log of its step."""
+        site = self.recorder
+        await site.queued(run_id)
+        await site.store.runs.start(run_id, "t", "octocat", "linux/amd64", 100.0)
+        step = StepUpdate("sh", "sh", 100.0)
+        row = (await site.store.steps.put(run_id, [step]))["sh"].row
+        log = await site.store.logs.open(run_id, row)
+        site.tail.lend_screen(row, list)
+        node = site.store.nodes.own_id
+        await self.execute(f"UPDATE runs SET node = '{node}'")
+        return row, log
+
+    async def write(self, log: LogWriter, line: bytes, run_id: str = "r") -> None:
+        await log.append(line, None, 1, 100.0)
+        self.recorder.tail.publish(run_id)
+
+    async def execute(self, sql: str) -> None:
+        def execute() -> None:
+            with contextlib.closing(psycopg.connect(self.url, autocommit=True)) as db:
+                db.execute(sql)
+
+        await trio.to_thread.run_sync(execute)
+
+    async def get(self, path: str, address: str = "", **headers: str) -> httpx.Response:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            return await client.get((address or self.other_address) + path, headers=headers)
+
+    @asynccontextmanager
+    async def following(self, run_id: str = "r") -> AsyncGenerator[WebSocketConnection]:
+        """The websocket of a page on the other node."""
+        url = self.other_address.replace("http", "ws", 1) + f"/runs/{run_id}/live"
+        async with open_websocket(url, (), connect_seconds=10, max_message=1 << 20) as socket:
+            await socket.send_message(json.dumps({"logs": {}, "lines": "text"}))
+            yield socket
+
+
+async def lines_of(socket: WebSocketConnection, count: int) -> list[str]:
+    """The next lines that a page gets."""
+    found: list[str] = []
+    while len(found) < count:
+        message = json.loads(await socket.get_message())
+        for log in message.get("logs", ()):
+            found += log["lines"]
+    return found
+
+
+@pytest.fixture
+async def cluster(location: str, tmp_path: Path) -> AsyncGenerator[Cluster]:
+    first, second = bind("127.0.0.1:0", "LISTEN"), bind("127.0.0.1:0", "LISTEN")
+    addresses = [f"http://{local_address(each)}" for each in (first, second)]
+    node = new_node("anna", addresses[0])
+    async with (
+        a_site(tmp_path / "one", database=location, node=node) as recorder,
+        a_site(tmp_path / "two", database=location, owner=False) as other,
+        trio.open_nursery() as nursery,
+    ):
+        stop, stopped = trio.Event(), trio.Event()
+        await nursery.start(serve_site, recorder, first, stop, stopped)
+        await nursery.start(serve_site, other, second, trio.Event(), trio.Event())
+        yield Cluster(location, recorder, *addresses, stop, stopped)
+        nursery.cancel_scope.cancel()
+
+
+async def serve_site(
+    site: Site, listening: Any, stop: trio.Event, stopped: trio.Event, *, task_status: Any
+) -> None:
+    start_listening(listening, "LISTEN")
+    proxy = PeerProxy(site.app, site.store.nodes, PeerSigner(SECRET), "loop.example.com")
+    async with proxy.opened():
+        await serve_http(Proxies(proxy, ()), listening, stop, task_status=task_status)
+    stopped.set()
+
+
+async def test_what_one_node_records_is_shown_by_another(cluster: Cluster) -> None:
+    row, log = await cluster.begin_run()
+    await cluster.write(log, b"one\ntwo\nthree\n")
+    path = f"/runs/r/vertexes/{row}/lines?start=1&stop=3&format=text"
+    assert (await cluster.get(path)).json()["lines"] == ["two", "three"]
+    raw = await cluster.get(f"/runs/r/vertexes/{row}/raw")
+    assert (raw.status_code, raw.content) == (200, b"one\ntwo\nthree\n")
+    page = await cluster.get("/runs/r")
+    assert "three" in page.text
+    assert "recorder-lost" not in page.text
+    assert (await cluster.get("/runs/none")).status_code == 404
+    await log.close()
+
+
+async def test_a_page_on_another_node_follows_line_by_line_to_the_end(cluster: Cluster) -> None:
+    _, log = await cluster.begin_run()
+    with trio.fail_after(30):
+        async with cluster.following() as socket:
+            for number in range(5):
+                await cluster.write(log, f"line {number}\n".encode())
+                assert await lines_of(socket, 1) == [f"line {number}"]
+            await log.close()
+            await cluster.recorder.store.runs.end("r", "succeeded", None, 101.0)
+            cluster.recorder.tail.publish("r")
+            while not json.loads(await socket.get_message()).get("end"):
+                pass
+
+
+async def test_a_run_that_nobody_may_see_isn_t_shown_by_another_node_either(
+    cluster: Cluster,
+) -> None:
+    await cluster.begin_run()
+    await cluster.execute("UPDATE runs SET public = 0")
+    assert (await cluster.get("/runs/r")).status_code == 404
+    with trio.fail_after(30), pytest.raises(ConnectionClosed) as closed:
+        async with cluster.following() as socket:
+            await socket.get_message()
+    assert closed.value.reason is not None
+    assert closed.value.reason.code == 4404
+    visitor = await cluster.recorder.signed_in(5, "ada", r1="read")
+    await cluster.execute("UPDATE runs SET repository_id = 1")
+    assert (await cluster.get("/runs/r", **visitor)).status_code == 200
+
+
+async def test_when_the_recorder_isn_t_there_the_page_shows_what_is_stored_and_says_so(
+    cluster: Cluster,
+) -> None:
+    _, log = await cluster.begin_run()
+    cluster.stop_recorder.set()
+    await cluster.recorder_stopped.wait()
+    assert "The node anna records this run" in (await cluster.get("/runs/r")).text
+    await cluster.execute("UPDATE nodes SET alive_until = 0")
+    assert "The node anna records this run" in (await cluster.get("/runs/r")).text
+    async with cluster.following() as socket:
+        assert json.loads(await socket.get_message())["run"]["state"] == "running"
+    await log.close()
+
+
+async def test_a_page_connects_again_once_its_recorder_is_not_heard_of(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peer_proxy, "RECHECK_SECONDS", 0.05)
+    _, log = await cluster.begin_run()
+    with trio.fail_after(30):
+        async with cluster.following() as socket:
+            await cluster.write(log, b"one\n")
+            assert await lines_of(socket, 1) == ["one"]
+            await cluster.execute("UPDATE nodes SET alive_until = 0")
+            with pytest.raises(ConnectionClosed) as closed:
+                await lines_of(socket, 1)
+    assert closed.value.reason is not None
+    assert closed.value.reason.code == peer_proxy.SERVICE_RESTART
+    await log.close()
+
+
+@pytest.mark.parametrize("forged", ["nonsense", "another's"])
+async def test_only_nodes_say_whose_request_they_forward(cluster: Cluster, forged: str) -> None:
+    """A stranger who could would have any address, and be served by a node that doesn't record the run."""
+    await cluster.begin_run()
+    scope = {
+        "path": "/runs/r",
+        "query_string": b"",
+        "client": ("192.0.2.1", 1),
+        "scheme": "https",
+        "headers": [],
+    }
+    header = forged
+    if forged == "another's":
+        header = PeerSigner(b"another secret").sign(scope)
+    signed = {**scope, "headers": [(HEADER.encode(), header.encode())]}
+    assert PeerSigner(SECRET).verified(signed) is None
+    assert (await cluster.get("/runs/r", **{HEADER: header})).status_code == 200
+    mine = {**scope, "headers": [(HEADER.encode(), PeerSigner(SECRET).sign(scope).encode())]}
+    verified = PeerSigner(SECRET).verified(mine)
+    assert verified is not None
+    assert (verified["client"][0], verified["scheme"]) == ("192.0.2.1", "https")
+    assert PeerSigner(SECRET).verified({**mine, "path": "/runs/other"}) is None
