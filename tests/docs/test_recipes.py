@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bassloop.project import read_checks
+from bassloop.project import read_checks, write_bass
 from bassloop.tools.formatter import format_bass
 from bassloop.tools.linting import EVENTS, foresee, lint_bass
 
@@ -41,9 +41,9 @@ WRITTEN = [
 
 @pytest.mark.parametrize("toml", DECLARED)
 async def test_checks_in_toml_are_started(toml: str, tmp_path: Path) -> None:
-    (tmp_path / ".bassloop.toml").write_text(toml)
-    needed = {need for check in read_checks(toml.encode()).values() for need in check.needs}
-    outlook = await foresee(tmp_path, EVENTS["a push to main"])
+    checks = read_checks(toml.encode())
+    needed = {need for check in checks.values() for need in check.needs}
+    outlook = await foresee(tmp_path, EVENTS["a push to main"], declared=write_bass(checks))
     assert outlook.error is None
     assert outlook.checks
     assert needed <= {name.partition(" (")[0] for name in outlook.checks}

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bassloop.cli import cli
+from bassloop.project import read_checks, write_bass
 from bassloop.tools.linting import EVENTS, foresee, lint_bass
 
 if TYPE_CHECKING:
@@ -59,10 +60,10 @@ def test_no_text_makes_it_raise(text: str) -> None:
 
 async def test_what_an_event_starts_is_found_without_running_anything(tmp_path: Path) -> None:
     (tmp_path / "project.bass").write_text(HOOK)
-    (tmp_path / ".bassloop.toml").write_text('[checks]\nlint = "ruff check ."\n')
+    declared = write_bass(read_checks(b'[checks]\nlint = "ruff check ."\n'))
     for name in ("a push to main", "a pull request for main"):
-        assert (await foresee(tmp_path, EVENTS[name])).checks == ["lint", "test"]
-    assert (await foresee(tmp_path, EVENTS["a merge queue"])).checks == ["lint"]
+        assert (await foresee(tmp_path, EVENTS[name], declared=declared)).checks == ["lint", "test"]
+    assert (await foresee(tmp_path, EVENTS["a merge queue"], declared=declared)).checks == ["lint"]
 
 
 async def test_what_a_hook_fails_with_is_told(tmp_path: Path) -> None:
@@ -111,10 +112,10 @@ def test_init_can_only_show_what_it_would_write(tmp_path: Path) -> None:
 
 
 async def test_what_is_ejected_starts_the_same_checks(tmp_path: Path) -> None:
-    (tmp_path / ".bassloop.toml").write_text(
-        '[checks.a]\nrun = "x"\nwhen.branches = ["main"]\n[checks.b]\nrun = "y"\nneeds = ["a"]\n'
-    )
-    before = await foresee(tmp_path, EVENTS["a push to main"])
+    toml = '[checks.a]\nrun = "x"\nwhen.branches = ["main"]\n[checks.b]\nrun = "y"\nneeds = ["a"]\n'
+    (tmp_path / ".bassloop.toml").write_text(toml)
+    declared = write_bass(read_checks(toml.encode()))
+    before = await foresee(tmp_path, EVENTS["a push to main"], declared=declared)
     status, output = await trio.to_thread.run_sync(run, "eject", str(tmp_path))
     assert status == 0
     (tmp_path / ".bassloop.toml").unlink()

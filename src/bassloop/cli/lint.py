@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from bassloop.cli.fmt import find_scripts
+from bassloop.cli.options import quick_imports
 from bassloop.cli.scripts import run_late
 
 
@@ -25,23 +26,17 @@ def lint(path: Path) -> None:
     Example:
       bassloop lint
     """
-    from bassloop.project import CHECKS_FILE, ChecksFileError, read_checks
-    from bassloop.tools.linting import EVENTS, PROJECT, SCRIPT, foresee, lint_bass
+    with quick_imports():
+        from bassloop.tools.linting import CHECKS_FILE, EVENTS, PROJECT, SCRIPT, foresee, lint_bass
 
     errors = warnings = 0
     root = path if path.is_dir() else path.parent
-    declared = root / CHECKS_FILE
-    if path.is_dir() and declared.is_file():
-        from bassloop.access.policy import PolicyError, read_rules
-
-        content = declared.read_bytes()
-        try:
-            read_checks(content, str(declared))
-            read_rules(content)  # the policy, in the same file
-        except (ChecksFileError, PolicyError) as error:
-            for line in str(error).splitlines():
-                click.echo(f"{line}")
-                errors += 1
+    declared = None
+    if path.is_dir() and (root / CHECKS_FILE).is_file():
+        declared, problems = _read_checks_file(root / CHECKS_FILE)
+        for problem in problems:
+            click.echo(problem)
+        errors += len(problems)
     for script in find_scripts((path,)):
         for found in lint_bass(script.read_text(encoding="utf-8", errors="replace"), str(script)):
             click.echo(str(found))
@@ -53,7 +48,8 @@ def lint(path: Path) -> None:
         click.echo("there are no checks here; bassloop init proposes some")
     elif not errors and path.is_dir():
         outlooks = {
-            event: run_late(partial(foresee, root, sample)) for event, sample in EVENTS.items()
+            event: run_late(partial(foresee, root, sample, declared=declared))
+            for event, sample in EVENTS.items()
         }
         if all(outlook.fails for outlook in outlooks.values()):
             why = {outlook.error: None for outlook in outlooks.values()}
@@ -73,6 +69,24 @@ def lint(path: Path) -> None:
     if errors or warnings:
         click.echo(f"{_count(errors, 'error')}, {_count(warnings, 'warning')}", err=True)
     sys.exit(1 if errors else 0)
+
+
+def _read_checks_file(file: Path) -> tuple[str | None, list[str]]:
+    """Return the Bass that the file means, None if it declares no checks, and what is wrong with it."""
+    with quick_imports():
+        from bassloop.access.policy import PolicyError, read_rules
+        from bassloop.project import ChecksFileError, read_checks, write_bass
+
+    content = file.read_bytes()
+    problems: list[str] = []
+    declared = None
+    try:
+        if checks := read_checks(content, str(file)):
+            declared = write_bass(checks)
+        read_rules(content)  # the policy, in the same file
+    except (ChecksFileError, PolicyError) as error:
+        problems += str(error).splitlines()
+    return declared, problems
 
 
 def _count(number: int, what: str) -> str:

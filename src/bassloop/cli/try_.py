@@ -145,17 +145,20 @@ def try_(
 
 def _foreseen(path: Path, event: str) -> list[str] | None:
     """Return the checks that an event would start; None if that can't be told without running something."""
-    from bassloop.project import ChecksFileError
+    from bassloop.project import ChecksFileError, read_checks, write_bass
+    from bassloop.tools.linting import CHECKS_FILE, foresee
     from bassloop.tools.linting import EVENTS as SAMPLES
-    from bassloop.tools.linting import foresee
 
     sample = next((each for each in SAMPLES.values() if each["event"] == event), None)
     if sample is None:
         raise click.UsageError(f"--list can't tell what {event} starts")
     path = path.resolve()
     root = next((each for each in (path, *path.parents) if _has_checks(each)), path)
+    declared, file = None, root / CHECKS_FILE
     with report_errors(ChecksFileError):
-        outlook = run_late(partial(foresee, root, sample))
+        if file.is_file() and (checks := read_checks(file.read_bytes())):
+            declared = write_bass(checks)
+    outlook = run_late(partial(foresee, root, sample, declared=declared))
     if outlook.error:
         click.echo(f"bassloop: not all checks can be told: {outlook.error}", err=True)
         return None

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from bassloop import bass
 from bassloop.bass.session import Session
-from bassloop.project import CHECKS_FILE, read_checks, write_bass
 from bassloop.tools.formatter import tokens
 from bassloop.tools.lsp.analysis import analyse
 from bassloop.wire import bass_pb2
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
     from bassloop.bass.session import SessionDriver
 
+CHECKS_FILE = ".bassloop.toml"
 PROJECT = "project.bass"
 SCRIPT = "bass/github-hook"
 
@@ -173,18 +173,22 @@ class Outlook:
 
 
 async def foresee(
-    root: Path, event: Mapping[str, Any], driver: SessionDriver | None = None
+    root: Path,
+    event: Mapping[str, Any],
+    driver: SessionDriver | None = None,
+    *,
+    declared: str | None = None,
 ) -> Outlook:
     """Evaluate a folder's hook for an event, without running anything.
 
     Args:
         driver: runs what the hook starts; None to run it under Trio.
+        declared: the Bass that its `.bassloop.toml` means, if that declares checks.
     """
     names: list[str] = []
     try:
-        declared = root / CHECKS_FILE
-        if declared.is_file() and (checks := read_checks(declared.read_bytes())):
-            names += await _started(write_bass(checks), CHECKS_FILE, root, event, driver)
+        if declared is not None:
+            names += await _started(declared, CHECKS_FILE, root, event, driver)
         if (root / PROJECT).is_file():
             names += await _started((root / PROJECT).read_text(), PROJECT, root, event, driver)
         elif (root / SCRIPT).is_file():
