@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -68,9 +69,9 @@ class TrustPolicy:
     spot_check: float = 0.0
 
     def runners_of(self, check: str) -> RunnersOfCheck:
-        """Return whose runners run the check with this name."""
+        """Return whose runners run the check with this name, however it is spelled."""
         for pattern, runners in self.checks.items():
-            if fnmatchcase(check, pattern):
+            if fnmatchcase(fold_name(check), fold_name(pattern)):
                 return runners
         return "sender"
 
@@ -81,3 +82,13 @@ class TrustPolicy:
         Then the hook's own thunks need one too: what they answer goes into the thunks of checks.
         """
         return self.spot_check > 0 or any(each != "sender" for each in self.checks.values())
+
+
+def fold_name(check: str) -> str:
+    """Return a check's name without what GitHub may ignore when it compares names: case, width, accents.
+
+    Otherwise a hook could start `TEST`, which no policy names, where `test` is required.
+    """
+    decomposed = unicodedata.normalize("NFKD", check)
+    plain = "".join(each for each in decomposed if not unicodedata.combining(each))
+    return " ".join(plain.casefold().split())

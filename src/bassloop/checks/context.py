@@ -106,6 +106,10 @@ class DeliveryContext:
             return self.choice.users
         return () if self.choice.fork and self.choice.approver is None else self.trusted
 
+    def trusts(self, login: str | None) -> bool:
+        """Return whether the policy trusts the runners of the user with this login."""
+        return (login or "").lower() in {user.login.lower() for user in self.trusted}
+
     def metadata(self, run_id: str, *, trusted: bool = False) -> dict[str, str]:
         """Return what is sent to a runner with a call, for its owner to decide what to serve.
 
