@@ -160,6 +160,7 @@ async def _open_resources(settings: Settings) -> AsyncGenerator[Resources]:
             open_store(
                 settings.database,
                 blobs,
+                pool=settings.secret("database_pool_url"),
                 node=wiring.node(settings, pages, certificate),
                 identity=wiring.identity(settings),
                 on_standby=Standby(notifier).report,

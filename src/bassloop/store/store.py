@@ -88,6 +88,7 @@ async def open_store(
     blobs: Blobs | Path | str,
     *,
     synchronous: str = "FULL",
+    pool: str | None = None,
     owner: bool = True,
     node: Node | None = None,
     identity: str = "",
@@ -107,6 +108,7 @@ async def open_store(
     Args:
         synchronous: SQLite's setting of this name. With less than FULL, a power failure may lose
             what was committed.
+        pool: the address of a pooler before PostgreSQL, for reads and writes.
         owner: whether this process is the daemon, of which there is one. The daemon starts without
             connected runtimes, repairs the logs of a predecessor that crashed, and waits for a full
             disk. Commands that use the store beside it pass False. While another process is the daemon
@@ -120,7 +122,7 @@ async def open_store(
         bucket_waiting: the bytes of logs that may wait for a bucket on this machine's disk, before
             tasks that append wait.
     """
-    found = find_database(database, synchronous)
+    found = find_database(database, synchronous, pool)
     if isinstance(blobs, Path | str):
         blobs = FileBlobs(Path(blobs))
     opening = _Opening(found, blobs, log_limit, log_waiting, bucket_waiting)
