@@ -29,6 +29,8 @@ from bassloop.store.errors import (
     StoreUnusable,
 )
 from bassloop.store.heads import SpotCheckRecord
+from bassloop.store.log_filter import FilterBuilder, FilterQuery
+from bassloop.store.log_index import IndexedLogs, SearchableRun
 from bassloop.store.logs.log_writer import LogWriter, SettledText
 from bassloop.store.maintenance.prune import PruneReport
 from bassloop.store.maintenance.retention import Bounds, Retention
@@ -77,6 +79,9 @@ __all__ = [
     "ErrorSearch",
     "Figures",
     "FileBlobs",
+    "FilterBuilder",
+    "FilterQuery",
+    "IndexedLogs",
     "LineGap",
     "LineTime",
     "LogExtent",
@@ -97,6 +102,7 @@ __all__ = [
     "Retention",
     "Run",
     "RuntimeRecord",
+    "SearchableRun",
     "SessionRecord",
     "SettledText",
     "SpotCheckRecord",

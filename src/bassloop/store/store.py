@@ -23,6 +23,7 @@ from bassloop.store.error_lines import ErrorLines
 from bassloop.store.errors import StoreError, StoreFull, is_disk_full
 from bassloop.store.heads import Heads
 from bassloop.store.journals import Journals
+from bassloop.store.log_index import LogIndex
 from bassloop.store.logs.log_writer import MAX_WAITING_BYTES, LogQueue
 from bassloop.store.logs.logs import Logs
 from bassloop.store.logs.shipper import Shipper
@@ -211,6 +212,7 @@ class Store(Subject):
         self.deliveries = Deliveries(engine)
         self.error_lines = ErrorLines(engine)
         self.heads = Heads(engine)
+        self.log_index = LogIndex(engine)
         self.logins = Logins(engine)
         self.repositories = Repositories(engine)
         self.runs = Runs(engine)
@@ -223,7 +225,16 @@ class Store(Subject):
         self.thunks = Thunks(engine)
         self.users = Users(engine)
         self.journals = Journals(engine)
-        self.logs = Logs(engine, self.steps, self._live, queue, blobs, log_limit, shipper)
+        self.logs = Logs(
+            engine,
+            self.steps,
+            self._live,
+            queue,
+            blobs,
+            log_limit,
+            shipper,
+            self.log_index.log_closed.set,
+        )
 
     def statistics(self) -> StoreStatistics:
         return StoreStatistics(
