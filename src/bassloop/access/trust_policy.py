@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 RunnersOfCheck = Literal["sender", "trusted", "both"]
 """Whose runners run a check: the sender's, a trusted one, or first one and then the other."""
 
+OnDifference = Literal["fail", "trust"]
+"""What becomes of a check that failed on its sender's runner, and passed on a trusted one."""
+
 MAX_TRUSTED = 50
 
 NAME = r"^([A-Za-z0-9][A-Za-z0-9_-]{0,99}|@[A-Za-z0-9][A-Za-z0-9_-]{0,99}/[A-Za-z0-9_.-]{1,100})$"
@@ -36,6 +39,7 @@ class TrustRules(BaseModel):
     checks: Annotated[dict[str, RunnersOfCheck], Field(max_length=1000)] | None = None
     require_signature: bool | None = None
     spot_check: Annotated[float, Field(ge=0, le=1)] | None = None
+    on_difference: OnDifference | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +65,15 @@ class TrustPolicy:
         checks: whose runners run the checks with these names, in which `*` and `?` match.
         require_signature: whether a run that isn't signed counts as failed.
         spot_check: the share of what succeeded elsewhere that a trusted runner runs again.
+        on_difference: whether a check fails that failed on its sender's runner and passed on a trusted one,
+            or the trusted one is believed. The other way round, it fails in any case.
     """
 
     runners: tuple[NamedUser, ...] = ()
     checks: Mapping[str, RunnersOfCheck] = field(default_factory=dict)
     require_signature: bool = False
     spot_check: float = 0.0
+    on_difference: OnDifference = "fail"
 
     def runners_of(self, check: str) -> RunnersOfCheck:
         """Return whose runners run the check with this name, however it is spelled."""

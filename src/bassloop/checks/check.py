@@ -197,7 +197,7 @@ class ActiveCheck:
                 message = f"a trusted runner answers differently: the same thunk of this commit failed in {url}"
                 return Ending(RunState.FAILED, message)
         if self.earlier is not None:
-            return await confirming(loop, ending, run, self.earlier)
+            return await confirming(context, ending, run, self.earlier)
         if self.trusted:
             return ending
         share = context.policy.trust.spot_check

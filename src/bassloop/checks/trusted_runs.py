@@ -15,6 +15,7 @@ from bassloop.trust.errors import UntrustedStatement
 from bassloop.trust.statement import FAILED
 
 if TYPE_CHECKING:
+    from bassloop.access.trust_policy import OnDifference
     from bassloop.checks.context import DeliveryContext
     from bassloop.checks.loop import CheckHandle, Loop
     from bassloop.store import Run
@@ -23,13 +24,21 @@ if TYPE_CHECKING:
 FOUND_OUT_SECONDS = 30 * 86_400.0
 """How long everything is verified that succeeds for somebody whose spot check differed."""
 
+_ON_DIFFERENCE: dict[OnDifference, str] = {
+    "fail": 'by this repository\'s policy, such a check fails ([trust] on_difference = "trust" takes the '
+    "trusted runner's word)",
+    "trust": "by this repository's policy, the trusted runner's word counts ([trust] on_difference)",
+}
+
 _RANDOM = random.SystemRandom()
 
 
-def combine(ending: Ending, run: Run, verification: Run, url: str) -> Ending:
+def combine(
+    ending: Ending, run: Run, verification: Run, url: str, on_difference: OnDifference
+) -> Ending:
     """Return how a check ends that a trusted runner has run too. Pure.
 
-    It succeeds only if both did.
+    It succeeds if both did, or if the trusted runner's did and the policy takes its word.
 
     Args:
         ending: how it ended on its sender's runner.
@@ -56,14 +65,21 @@ def combine(ending: Ending, run: Run, verification: Run, url: str) -> Ending:
         )
         return Ending(RunState.FAILED, message)
     if ending.state == RunState.FAILED:
-        message = f"differs: the same thunk passed on {trusted}'s runner ({url})"
+        message = (
+            f"differs: it failed on {sender}'s runner, and the same thunk passed on {trusted}'s ({url}); "
+            f"{_ON_DIFFERENCE[on_difference]}"
+        )
+        if on_difference == "trust":
+            return Ending(RunState.SUCCEEDED, message)
         return Ending(
             ending.state, "\n".join(filter(None, (ending.message, message))), ending.output
         )
     return ending
 
 
-def compare(ending: Ending, run: Run, earlier: Run, url: str) -> Ending:
+def compare(
+    ending: Ending, run: Run, earlier: Run, url: str, on_difference: OnDifference
+) -> Ending:
     """Return how a check ends that a trusted runner has run at somebody's request. Pure.
 
     Args:
@@ -82,8 +98,11 @@ def compare(ending: Ending, run: Run, earlier: Run, url: str) -> Ending:
         message = f"differs: it passed on {sender}'s runner ({url}), and the same thunk failed on {trusted}'s"
         return _with_message(ending, message)
     message = (
-        f"differs: it failed on {sender}'s runner ({url}), and the same thunk passed on {trusted}'s"
+        f"differs: it failed on {sender}'s runner ({url}), and the same thunk passed on {trusted}'s; "
+        f"{_ON_DIFFERENCE[on_difference]}"
     )
+    if on_difference == "fail":
+        ending = replace(ending, state=RunState.FAILED)
     return _with_message(ending, message)
 
 
@@ -107,7 +126,7 @@ async def confirmed_by(
     verification = await loop.store.runs.get(handle.run.id)
     assert verification is not None
     url = loop.run_url(verification.id)
-    combined = combine(ending, run, verification, url)
+    combined = combine(ending, run, verification, url, context.policy.trust.on_difference)
     if combined.state == RunState.SUCCEEDED:
         # It may be of an earlier event of the head, for which the hook made another thunk.
         signed = await _signed_statement(loop, verification)
@@ -120,13 +139,14 @@ async def confirmed_by(
                 "again"
             )
             combined = Ending(RunState.ACTION_REQUIRED, message)
-    await _note(loop, run, verification, same=combined.state == ending.state)
+    await _note(loop, run, verification, same=verification.state == ending.state)
     return combined
 
 
-async def confirming(loop: Loop, ending: Ending, run: Run, earlier: Run) -> Ending:
+async def confirming(context: DeliveryContext, ending: Ending, run: Run, earlier: Run) -> Ending:
     """Return how a trusted runner's run ends that is to confirm an earlier one."""
-    compared = compare(ending, run, earlier, loop.run_url(earlier.id))
+    loop, on_difference = context.loop, context.policy.trust.on_difference
+    compared = compare(ending, run, earlier, loop.run_url(earlier.id), on_difference)
     if compared != ending:
         await _note(loop, earlier, run, same=ending.state == earlier.state)
     return compared
