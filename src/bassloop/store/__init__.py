@@ -26,6 +26,7 @@ from bassloop.store.errors import (
     StoreError,
     StoreFull,
     StoreTaken,
+    StoreUnreachable,
     StoreUnusable,
 )
 from bassloop.store.heads import SpotCheckRecord
@@ -116,6 +117,7 @@ __all__ = [
     "StoreFull",
     "StoreStatistics",
     "StoreTaken",
+    "StoreUnreachable",
     "StoreUnusable",
     "ThunkRecord",
     "Topic",

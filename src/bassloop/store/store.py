@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -285,6 +285,17 @@ class Store(Subject):
         """
         await self._engine.write(self._engine.database.touch, wait=False)
         await trio.to_thread.run_sync(_touch_folder, FileBlobs(self._blobs.folder))
+
+    async def probe_bucket(self) -> None:
+        """Ask the bucket for an object that isn't there, if there is a bucket. Raises BucketError.
+
+        When cancelled, the request ends by itself.
+        """
+        if (bucket := self._blobs.bucket) is not None:
+            with suppress(FileNotFoundError):
+                await trio.to_thread.run_sync(
+                    bucket.fetch, "probe/none", 0, 1, abandon_on_cancel=True
+                )
 
     async def prune(
         self,
