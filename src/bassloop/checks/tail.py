@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
 
-class Screen(Protocol):
+class LiveScreen(Protocol):
     """The lines of a log that may still change; they are numbered on from those that can't."""
 
     @property
@@ -78,7 +78,7 @@ class Tail:
 
     def __init__(self) -> None:
         self._runs: dict[str | None, _Version] = {}
-        self._screens: dict[int, Screen] = {}
+        self._screens: dict[int, LiveScreen] = {}
 
     def __repr__(self) -> str:
         followers = sum(followed.followers for followed in self._runs.values())
@@ -111,7 +111,7 @@ class Tail:
             if not followed.followers:
                 del self._runs[run_id]
 
-    def lend_screen(self, step_row: int, screen: Screen | None) -> None:
+    def lend_screen(self, step_row: int, screen: LiveScreen | None) -> None:
         """Let followers see the lines of a live step that may still change; None takes them back."""
         if screen is None:
             self._screens.pop(step_row, None)
