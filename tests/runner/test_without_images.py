@@ -106,3 +106,36 @@ def test_commands_may_use_toolchains_and_the_way_to_the_network(tmp_path: Path) 
     }
     assert ".venv" not in caller_path(environ)
     assert OwnPrograms.of({}) == OwnPrograms()
+
+
+MANAGED = """#!/bin/sh -e
+cp "$PYENV_ROOT/versions/1/greet" "$PYENV_ROOT/shims/greet"
+! touch "$PYENV_ROOT/versions/1/changed" 2>/dev/null
+"""
+"""What a manager of versions does when something was installed."""
+
+
+@pytest.mark.containers
+async def test_a_manager_of_versions_can_write_its_shims_and_nothing_else(tmp_path: Path) -> None:
+    root = tmp_path / "home" / ".pyenv"
+    for program, text in (("shims/install", MANAGED), ("versions/1/greet", "#!/bin/sh\necho hi\n")):
+        file = root / program
+        file.parent.mkdir(parents=True)
+        file.write_text(text)
+        file.chmod(0o755)
+    environ = {"HOME": str(tmp_path / "home"), "PATH": f"{root}/shims:/usr/bin:/bin"}
+    own = OwnPrograms.of(environ, sandbox.SYSTEM)
+    box = await sandbox.find()
+    async with HostDriver.open(tmp_path / "state", sandbox=box, own_programs=own) as driver:
+        assert await Bench(driver).said(sh("install; greet")) == "hi\n"
+    assert [each.name for each in (root / "shims").iterdir()] == ["install"]
+
+
+def test_a_manager_of_versions_finds_which_ones_its_user_chose(tmp_path: Path) -> None:
+    (tmp_path / ".asdf/shims").mkdir(parents=True)
+    own = OwnPrograms.of({"HOME": str(tmp_path)})
+    assert (own.shims, own.files) == ((tmp_path / ".asdf/shims",), ())
+    (tmp_path / ".tool-versions").write_text("python 3.13.1\n")
+    own = OwnPrograms.of({"HOME": str(tmp_path)})
+    assert own.files == (tmp_path / ".tool-versions",)
+    assert own.variables == {"ASDF_DATA_DIR": str(tmp_path / ".asdf")}

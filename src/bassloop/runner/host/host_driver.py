@@ -219,12 +219,13 @@ class HostLauncher(Launcher):
         inside_home = sandbox.HOME if box else str(home)
         programs = [*self._own.path, sandbox.PATH] if box else [caller_path(os.environ)]
         env = {
-            "PATH": ":".join([f"{inside_home}/.local/bin", *programs]),
+            "PATH": ":".join([f"{inside_home}/.local/bin", f"{inside_home}/.gems/bin", *programs]),
             "HOME": inside_home,
             "TMPDIR": "/tmp" if box else str(temporary),  # noqa: S108
             "LANG": "C.UTF-8",
             "CI": "true",
-            # What pip and npm install for everybody goes into the home.
+            # What pip, npm and gem install for everybody goes into the home.
+            "GEM_HOME": f"{inside_home}/.gems",
             "NPM_CONFIG_PREFIX": f"{inside_home}/.local",
             "PIP_BREAK_SYSTEM_PACKAGES": "1",
             "PIP_ROOT_USER_ACTION": "ignore",
@@ -252,6 +253,11 @@ class HostLauncher(Launcher):
             BindMount(temporary, "/tmp"),  # noqa: S108
             BindMount(temporary, "/var/tmp"),  # noqa: S108
             *(BindMount(each, str(each), read_only=True) for each in self._own.folders),
+            *await self._own_shims(output.path / "shims"),
+            *(
+                BindMount(each, f"{sandbox.HOME}/{each.name}", read_only=True)
+                for each in self._own.files
+            ),
             *mounts,
         ]
         marker = execution.cache.marker
@@ -259,6 +265,16 @@ class HostLauncher(Launcher):
             words, env=env, binds=binds, cwd=inside, folder=folder, marker=marker
         ) as launch:
             yield replace(launch, name=command.words[0])
+
+    async def _own_shims(self, folder: Path) -> list[BindMount]:
+        """Return copies of the user's shims, in a new folder, for one command to change."""
+        folder.mkdir()
+        mounts = []
+        for number, shims in enumerate(self._own.shims):
+            copy = folder / str(number)
+            await file_trees.copy(shims, copy)
+            mounts.append(BindMount(copy, str(shims)))
+        return mounts
 
     def _program(
         self, execution: Execution, start: str, path: str, mounts: Sequence[BindMount]

@@ -22,10 +22,12 @@ class Toolchain:
     Args:
         folders: what it needs below the home.
         variable: tells it where the last of `folders` is.
+        files: what it may have in the home, and reads there.
     """
 
     folders: tuple[str, ...]
     variable: str | None = None
+    files: tuple[str, ...] = ()
 
 
 TOOLCHAINS = (
@@ -35,7 +37,7 @@ TOOLCHAINS = (
     Toolchain((".nvm/versions",)),
     Toolchain((".local/share/fnm",)),
     Toolchain((".volta",), "VOLTA_HOME"),
-    Toolchain((".asdf",), "ASDF_DATA_DIR"),
+    Toolchain((".asdf",), "ASDF_DATA_DIR", files=(".tool-versions",)),
     Toolchain((".local/share/mise",), "MISE_DATA_DIR"),
     Toolchain((".sdkman/candidates",)),
     Toolchain((".deno/bin",)),
@@ -68,11 +70,16 @@ class OwnPrograms:
 
     Args:
         folders: mounted for them, read-only, at the same paths.
+        shims: folders in these that a manager of versions writes to whenever something is installed; each command has
+            copies of its own.
+        files: mounted for them, read-only, in their home.
         path: the entries of PATH that commands see.
         variables: for the toolchains and the network.
     """
 
     folders: tuple[Path, ...] = ()
+    shims: tuple[Path, ...] = ()
+    files: tuple[Path, ...] = ()
     path: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
 
@@ -85,14 +92,22 @@ class OwnPrograms:
         """
         variables = {name: environ[name] for name in NETWORK if environ.get(name)}
         folders: list[Path] = []
+        files: list[Path] = []
         for toolchain, its in _installed(environ):
             folders += its
+            files += [Path(environ["HOME"]) / name for name in toolchain.files]
             if toolchain.variable is not None:
                 variables[toolchain.variable] = str(its[-1])
         entries = caller_path(environ).split(os.pathsep)
         visible = [*folders, *map(Path, shared)]
         path = [each for each in entries if any(Path(each).is_relative_to(at) for at in visible)]
-        return cls(tuple(folders), tuple(dict.fromkeys(path)), variables)
+        return cls(
+            folders=tuple(folders),
+            shims=tuple(each / "shims" for each in folders if (each / "shims").is_dir()),
+            files=tuple(each for each in files if each.is_file()),
+            path=tuple(dict.fromkeys(path)),
+            variables=variables,
+        )
 
 
 def _installed(environ: Mapping[str, str]) -> Iterator[tuple[Toolchain, list[Path]]]:
