@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from bassloop.access.trust_policy import fold_name
 from bassloop.failures import Rank
 from bassloop.github import Action, CheckOutput
 from bassloop.lifecycle import RunState
@@ -103,7 +102,7 @@ def verification_name(name: str) -> str:
 
 def is_verification(name: str) -> bool:
     """Return whether a check with this name verifies another one."""
-    return fold_name(name).endswith(VERIFICATION)
+    return name.endswith(VERIFICATION)
 
 
 def code_block(text: str) -> str:

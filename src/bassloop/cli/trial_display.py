@@ -6,6 +6,7 @@ that a CI log or a pipe reads well.
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,10 @@ REORDERING = dict.fromkeys(
 )
 """Characters that would show what follows them in another order."""
 
+_LINKS_FOLDER = re.compile(
+    r"\bpip3? install\b[^;&|]* (?:-e|--editable)\b|\bsetup\.py develop\b|\bnpm link\b"
+)
+
 SIGNS = {
     RunState.QUEUED: ("○", "dim"),
     RunState.RUNNING: ("●", "yellow"),
@@ -83,6 +88,7 @@ class CheckResult:
         unused_images: images that it names, but that its runner didn't use.
         skipped_steps: how many steps didn't run to their end though it succeeded.
         lacks_image: it failed because an image can't be pulled.
+        links_folder: a command installed the folder that it ran in by its path.
     """
 
     run: Run
@@ -90,6 +96,7 @@ class CheckResult:
     unused_images: tuple[str, ...] = ()
     skipped_steps: int = 0
     lacks_image: bool = False
+    links_folder: bool = False
 
     @property
     def passed(self) -> bool:
@@ -160,6 +167,7 @@ class TrialDisplay:
                     sum(step.completed_at is None for step in steps) if succeeded else 0,
                     any(step.error and step.name.startswith("image ") for step in steps)
                     or "can't be pulled" in (run.message or ""),
+                    any(_LINKS_FOLDER.search(step.name) for step in steps),
                 )
             )
         return found

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _NO_NETWORK = re.compile(
     r"ENOTFOUND|EAI_AGAIN|ENETUNREACH|[Cc]ould not resolve host|no such host|name resolution|"
+    r"Name or service not known|"
     r"[Nn]etwork is unreachable|dns error"
 )
 _UNPULLED = re.compile(r"(the image \S+ can't be pulled): ")
@@ -264,6 +265,12 @@ def _hints(results: Sequence[CheckResult], trial: Trial, causes: str) -> list[st
         hints.append(
             "what failed ran with this machine's own programs, which may be missing, or of other versions than "
             f"those in {images}; with Podman or Docker, it runs in its image"
+        )
+    unsandboxed = trial.driver is not None and trial.driver.kind == "host"
+    if unsandboxed and any(each.links_folder and not each.passed for each in results):
+        hints.append(
+            "without a sandbox, each command runs in a folder of its own, so what `pip install -e` installs isn't "
+            "there for the next one: install without -e, do both in one command, or install bubblewrap"
         )
     if _NO_NETWORK.search(causes):
         hints.append(

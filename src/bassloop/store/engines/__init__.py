@@ -12,16 +12,13 @@ if TYPE_CHECKING:
     from bassloop.store.database import Database
 
 
-def find_database(
-    location: Path | str, synchronous: str = "FULL", pool: str | None = None
-) -> Database:
+def find_database(location: Path | str, synchronous: str = "FULL") -> Database:
     """Return the database at an address of PostgreSQL's, or in a file of SQLite's.
 
     Raises StoreUnusable if the driver for PostgreSQL isn't installed.
 
     Args:
         synchronous: SQLite's setting of this name.
-        pool: the address of a pooler before PostgreSQL.
     """
     if isinstance(location, str) and "://" in location:
         try:
@@ -31,7 +28,7 @@ def find_database(
                 "DATABASE_URL names a PostgreSQL database, for which the driver isn't installed: "
                 "pip install 'bassloop[postgresql]'"
             ) from error
-        return PostgreSQLDatabase(location, pool)
+        return PostgreSQLDatabase(location)
     return SQLiteDatabase(Path(location), synchronous)
 
 
