@@ -37,6 +37,7 @@ ELSEWHERE = (
     "image",
     "published",
     "mounts",
+    "pgbouncer",
     "slow",
     "outage",
     "attacks",
@@ -369,6 +370,14 @@ def outage(session: nox.Session) -> None:
     """A backlog that GitHub's real limits make, under a daemon that is killed again and again."""
     _install(session)
     _pytest(session, "outage", "-s")
+
+
+@nox.session
+def pgbouncer(session: nox.Session) -> None:
+    """A store behind PgBouncer in transaction mode."""
+    _needs(session, "pgbouncer", debian="pgbouncer")
+    _install(session)
+    _pytest(session, "pgbouncer")
 
 
 @nox.session(default=False)

@@ -23,7 +23,7 @@ from bassloop.github.api_budget import POINTS
 from bassloop.runtimes import Platform, Pool, Runtime
 from bassloop.standin import StandIn, serve_standin
 from bassloop.store import Store, open_store
-from bassloop.tools.trial import app_key
+from tests.keys import APP
 from tests.until import until
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 BACKOFF = Backoff(first=0.01, longest=600.0, jitter=0.2)
 SECRET = "the webhook's secret"
-APP = app_key()
 
 START = """
 (defn github-hook [event client]

@@ -136,6 +136,14 @@ class Settings(BaseModel):
         description="The PostgreSQL database to use instead of a file (needs `bassloop[postgresql]`).",
         examples=["postgresql://bassloop:PASSWORD@db.example.com/bassloop"],
     )
+    database_pool_url: SecretStr | None = Field(
+        None,
+        description=(
+            "DATABASE_URL through a pooler such as PgBouncer, in transaction mode as well. The daemon reads and "
+            "writes through it; notifications and leases need DATABASE_URL."
+        ),
+        examples=["postgresql://bassloop:PASSWORD@127.0.0.1:6432/bassloop"],
+    )
     node_name: str | None = Field(
         None,
         description="This daemon's name among those that share DATABASE_URL. Default: the host's name.",
@@ -342,6 +350,8 @@ class Settings(BaseModel):
                 ("postgresql://", "postgres://")
             ):
                 raise ValueError("DATABASE_URL must begin with postgresql://")
+        if self.database_pool_url and not self.database_url:
+            raise ValueError("DATABASE_POOL_URL goes with DATABASE_URL, which is not set")
         if self.session_secret and len(self.session_secret.get_secret_value()) < MIN_SECRET:
             raise ValueError(
                 "SESSION_SECRET must have 32 characters at least; "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+import pytest
 import trio
 
 from bassloop.access.policy import OWNERS_FILE, OperatorRules, Policy, Rules
@@ -118,6 +119,31 @@ async def test_hooks_from_the_base_are_evaluated_for_a_forks_head_and_only_for_t
             await its.deliver(payload, "own")
             await its.inbox.finished("own")
             assert its.check_run("from the head")["conclusion"] == "success"
+
+
+@pytest.mark.parametrize(("hooks_from", "name"), [("base", "weak"), ("default", "from main")])
+async def test_a_forks_author_chooses_the_base_and_not_the_default_branch(
+    make_repository: MakeRepository, tmp_path: Path, hooks_from: str, name: str
+) -> None:
+    policy = f'hooks_from = "{hooks_from}"'
+    path = make_repository(**owners(policy, HOOK.replace("NAME", "from main")))
+    git(path, "branch", "change")
+    git(path, "checkout", "--quiet", "-b", "old")
+    (path / "project.bass").write_text(HOOK.replace("NAME", "weak"))
+    commit(path)
+    git(path, "checkout", "--quiet", "change")
+    head = commit(path)
+    async with small_loop(path, tmp_path) as its:
+        its.standin.default_branch = "main"
+        its.standin.add_user("stranger")
+        async with its.runner("stranger"):
+            payload = await its.standin.payload(
+                "pull_request", ref=head, branch="change", fork="stranger"
+            )
+            payload["pull_request"]["base"]["ref"] = "old"
+            await its.deliver(payload, "g", "pull_request")
+            await its.inbox.finished("g")
+        assert [run["name"] for run in its.standin.check_runs] == [name]
 
 
 async def test_a_forks_event_starts_checks_of_its_own_head_only(

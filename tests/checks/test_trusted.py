@@ -383,11 +383,15 @@ async def test_what_a_trusted_runner_found_is_not_undone_by_running_again(
         assert differing["external_id"] in said(its.check_run())
 
 
-async def test_a_trusted_runners_word_counts_if_it_passes_what_failed(
-    make_repository: MakeRepository, tmp_path: Path
+TRUSTS = 'on_difference = "trust"\n'
+
+
+@pytest.mark.parametrize("rule", ["", TRUSTS], ids=["fail", "trust"])
+async def test_the_policy_says_what_becomes_of_what_failed_and_passes_on_a_trusted_runner(
+    make_repository: MakeRepository, tmp_path: Path, rule: str
 ) -> None:
     async with (
-        a_loop(make_repository, tmp_path, NAMED) as its,
+        a_loop(make_repository, tmp_path, f"{NAMED}{rule}") as its,
         trusted_runner(its) as trusted,
         signing_runner(its, failure="exit status 1"),
     ):
@@ -396,8 +400,46 @@ async def test_a_trusted_runners_word_counts_if_it_passes_what_failed(
         assert buttons(its, "it") == ["rerun", "verify"]
         await press(its, "verify", "pressed", name="it", sender="alice")
         assert "differs: it failed on octocat's runner" in said(its.check_run())
-        assert its.check_run()["conclusion"] == "success"
+        assert "by this repository's policy, " in said(its.check_run())
+        assert its.check_run()["conclusion"] == ("success" if rule else "failure")
         assert len(trusted.told) == 1
+
+
+@pytest.mark.parametrize("rule", ["", TRUSTS], ids=["fail", "trust"])
+async def test_of_both_the_policy_says_the_same(
+    make_repository: MakeRepository, tmp_path: Path, rule: str
+) -> None:
+    policy = BOTH.replace("[trust.checks]", f"{rule}[trust.checks]")
+    async with (
+        a_loop(make_repository, tmp_path, policy) as its,
+        trusted_runner(its),
+        signing_runner(its, failure="exit status 1"),
+    ):
+        list_keys(its, KEY)
+        check = await checked(its)
+        assert check["conclusion"] == ("success" if rule else "failure")
+        assert "differs: it failed on octocat's runner, and the same thunk passed" in said(check)
+        actions = [each.action for each in await its.store.journals.newest(await repository(its))]
+        assert "not verified" in actions
+
+
+async def repository(its: SmallLoop) -> int:
+    return (await its.store.runs.newest()).items[0].repository_id
+
+
+async def test_another_trusted_user_is_preferred_to_the_sender(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    policy = BOTH.replace('["alice"]', '["octocat", "alice"]')
+    async with a_loop(make_repository, tmp_path, policy) as its:
+        list_keys(its, KEY)
+        async with signing_runner(its) as sender, trusted_runner(its) as trusted:
+            assert (await checked(its))["conclusion"] == "success"
+            assert [len(sender.told), len(trusted.told)] == [1, 1]
+        async with signing_runner(its) as alone:
+            await checked(its, "alone", action="rerequested")
+            assert its.check_run()["conclusion"] == "success"
+            assert len(alone.told) == 2
 
 
 async def test_only_who_can_write_has_a_trusted_runner_run_something(

@@ -19,6 +19,7 @@ from bassloop.daemon.http_server import bind, local_address, serve_http, start_l
 from bassloop.daemon.peer_proxy import HEADER, PeerProxy, PeerSigner
 from bassloop.daemon.proxies import Proxies
 from bassloop.store import StepUpdate, new_node
+from bassloop.terminal import Terminal
 from bassloop.websocket_client import open_websocket
 from tests.web.site import a_site
 
@@ -58,7 +59,7 @@ class Cluster:
         step = StepUpdate("sh", "sh", 100.0)
         row = (await site.store.steps.put(run_id, [step]))["sh"].row
         log = await site.store.logs.open(run_id, row)
-        site.tail.lend_screen(row, list)
+        site.tail.lend_screen(row, Terminal())
         node = site.store.nodes.own_id
         await self.execute(f"UPDATE runs SET node = '{node}'")
         return row, log

@@ -17,8 +17,9 @@ from bassloop.github import (
     open_github,
 )
 from bassloop.standin import Fault, garbage
+from bassloop.tools.trial import app_key
 
-from .world import git, make_repository, new_key, world
+from .world import git, make_repository, world
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -129,7 +130,7 @@ async def test_a_persons_permission_is_told(repository: Path) -> None:
 
 
 async def test_a_wrong_key_is_an_error_that_names_its_settings(repository: Path) -> None:
-    async with world(repository, key=new_key()) as its:
+    async with world(repository, key=app_key()) as its:
         with pytest.raises(Unauthorized, match=r"GITHUB_APP_ID .* private key"):
             await its.repo.file("project.bass", its.head)
 

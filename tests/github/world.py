@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import trio
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from bassloop.github import (
     CheckOutput,
@@ -21,36 +19,18 @@ from bassloop.github import (
     open_github,
 )
 from bassloop.standin import StandIn, serve_standin
+from tests.keys import APP
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
 
+    from bassloop.tools.trial import AppKey
+
 QUICK = RetryPolicy(attempts=3, first_delay=0.01, longest_delay=5, answer_seconds=1)
 
 
-@dataclass(frozen=True)
-class Key:
-    """An App's key pair, PEM."""
-
-    private: str
-    public: str
-
-
-def new_key() -> Key:
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    private = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    public = key.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-    return Key(private.decode(), public.decode())
-
-
-KEY = new_key()
+KEY = APP
 
 
 def git(path: Path, *args: str) -> str:
@@ -117,7 +97,7 @@ class World:
 
 @asynccontextmanager
 async def world(
-    repository: Path, *, retries: RetryPolicy = QUICK, key: Key = KEY, **options: Any
+    repository: Path, *, retries: RetryPolicy = QUICK, key: AppKey = KEY, **options: Any
 ) -> AsyncGenerator[World]:
     """A stand-in over a repository, and a client of it."""
     standin = standin_of(repository, **options)

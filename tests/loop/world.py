@@ -18,7 +18,7 @@ from bassloop.bridge import open_bridge
 from bassloop.runner import RunnerOptions, run_runner
 from bassloop.standin import StandIn, serve_standin
 from bassloop.store import open_store
-from bassloop.tools.trial import app_key
+from tests.keys import APP
 from tests.until import until
 
 if TYPE_CHECKING:
@@ -214,14 +214,14 @@ async def _drain(stream: trio.abc.ReceiveStream, log: deque[bytes]) -> None:
 @asynccontextmanager
 async def world(repository: Path, folder: Path, **settings: str) -> AsyncGenerator[World]:
     folder.mkdir()
-    key, app = asyncssh.generate_private_key("ssh-ed25519"), app_key()
+    key = asyncssh.generate_private_key("ssh-ed25519")
     standin = StandIn(
         repository_path=repository,
         owner="octocat",
         name="hello",
         login="octocat",
         keys=[key.export_public_key().decode().strip()],
-        app_key=app.public,
+        app_key=APP.public,
         webhook_secret=SECRET,
     )
     async with open_bridge(), trio.open_nursery() as nursery:
@@ -235,7 +235,7 @@ async def world(repository: Path, folder: Path, **settings: str) -> AsyncGenerat
             "DATA_DIR": str(folder / "data"),
             "GITHUB_API_URL": api,
             "GITHUB_APP_ID": str(standin.app_id),
-            "GITHUB_APP_PRIVATE_KEY": app.private,
+            "GITHUB_APP_PRIVATE_KEY": APP.private,
             "GITHUB_APP_WEBHOOK_SECRET": SECRET,
             **settings,
         }

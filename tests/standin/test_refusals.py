@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from bassloop.standin import Fault
-from tests.github.world import new_key
+from bassloop.tools.trial import app_key
 from tests.standin.conftest import served, statement
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ async def test_a_statement_is_good_only_now_and_for_this_app(
 
 
 async def test_a_statement_of_another_key_or_none_is_refused(repository: Path) -> None:
-    async with served(repository, app_key=new_key().public) as its:
+    async with served(repository, app_key=app_key().public) as its:
         assert (await its.as_app("POST", TOKENS)).status_code == 401
         assert (await its.client.post(TOKENS)).status_code == 401
         garbage = {"Authorization": "Bearer a.b.c"}

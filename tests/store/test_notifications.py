@@ -125,6 +125,6 @@ def end_listeners(url: str) -> None:
     with contextlib.closing(psycopg.connect(url, autocommit=True)) as connection:
         connection.execute(
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
-            "WHERE datname = current_database() AND query LIKE '%pg_notify%' "
+            "WHERE datname = current_database() AND (query LIKE 'LISTEN%' OR query LIKE '%pg_notify%') "
             "AND pid != pg_backend_pid()"
         )

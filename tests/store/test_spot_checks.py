@@ -30,3 +30,27 @@ async def test_the_record_counts_what_was_drawn_and_how_it_ended(
         found = await store.heads.spot_checks(1, " (trusted)", 1)
         assert (found.passed, found.drawn, found.newest) == (3, 2, ("rc",))
         assert found.states == {"queued": 1, "failed": 1}
+        user = run().user_id
+        for whom, since, was in ((user, 10.0, True), (user, 12.0, False), (user + 1, 10.0, False)):
+            assert await store.heads.was_found_out(1, whom, " (trusted)", since) is was
+
+
+async def test_the_failures_of_a_check_are_found_by_whose_runner_it_was(
+    location: Path | str, tmp_path: Path
+) -> None:
+    async with open_store(location, tmp_path / "blobs", synchronous="OFF") as store:
+        for id_, login in (("one", "Alice"), ("two", "mallory"), ("three", "alice")):
+            made = run(id=id_, head_sha="a", check_name="test", delivery=id_)
+            await intend(store, made, rerun=True)
+            await store.runs.start(
+                id_, runtime_id="r", runner_login=login, platform="linux/amd64", at=1.0
+            )
+            await store.runs.end(id_, RunState.FAILED, "exit status 1", 2.0)
+        await intend(store, run(id="it", head_sha="a", check_name="test"), rerun=True)
+        stored = await store.runs.get("it")
+        assert stored is not None
+        assert [each.id for each in await store.runs.failed_on(stored, ["ALICE"])] == [
+            "three",
+            "one",
+        ]
+        assert await store.checks.names(stored.repository_id, "a") == {"test"}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.loop.test_whole_path import tried
@@ -107,3 +108,20 @@ async def test_the_dashboard_asks_for_what_there_is(
     asked = set(re.findall(r"\b(?:bassloop|process)_\w+", " ".join(expressions)))
     assert asked
     assert asked <= there
+
+
+@pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
+async def test_a_node_counts_the_others_and_is_ready_part_by_part(
+    make_repository: MakeRepository, location: str
+) -> None:
+    settings = {"metrics_listen": "127.0.0.1:0", "database_url": location}
+    async with tried(make_repository(CHECKS), settings=settings) as trial:
+        assert trial.daemon.metrics_url is not None
+        there = await scraped(trial.daemon.metrics_url)
+        assert there["bassloop_nodes", "alive"] == 1
+        assert there["bassloop_nodes", "lost"] == 0
+        async with httpx.AsyncClient() as client:
+            some = await client.get(f"{trial.daemon.local_url}/ready?only=store,inbox")
+            none = await client.get(f"{trial.daemon.local_url}/ready?only=weather")
+        assert (some.status_code, list(some.json()["parts"])) == (200, ["store", "inbox"])
+        assert none.status_code == 400

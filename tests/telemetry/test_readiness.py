@@ -14,7 +14,7 @@ from bassloop.daemon.readiness import Readiness
 from bassloop.deliveries.inbox import Inbox
 from bassloop.evaluator.evaluators import Evaluators
 from bassloop.github import GitHubConfig, RetryPolicy, open_github
-from bassloop.store import StoreError, StoreFull, open_store
+from bassloop.store import StoreError, StoreFull, StoreUnreachable, open_store
 from tests.github.world import KEY
 from tests.store.buckets import MemoryBucket
 from tests.store.made import step
@@ -91,6 +91,7 @@ async def test_a_loop_that_shuts_down_is_not(tmp_path: Path) -> None:
             StoreError("database /srv/loop.db: read-only"),
             "it can't be written; the loop's log says why",
         ),
+        (StoreUnreachable("database db/loop can't be reached"), "the database can't be reached"),
     ],
 )
 async def test_a_store_that_can_not_be_written_is_told_without_its_place(
@@ -133,6 +134,20 @@ async def test_a_bucket_that_is_lost_is_told_and_found_again(
         while await not_ready(readiness):  # until the shipper has noticed, too
             await trio.testing.wait_all_tasks_blocked()
     assert len(bucket.objects) == 1
+
+
+async def test_a_bucket_is_asked_although_no_log_goes_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bassloop.daemon.readiness.KEPT_SECONDS", 0.0)
+    bucket = MemoryBucket(tmp_path / "blobs")
+    async with a_loop(tmp_path, well, blobs=bucket) as readiness:
+        assert await not_ready(readiness) == {}
+        bucket.down = True
+        why = {"bucket": "it can't be reached; the loop's log says why"}
+        assert await not_ready(readiness) == why
+        bucket.down = False
+        assert await not_ready(readiness) == {}
 
 
 async def test_a_github_out_of_reach_is_told_and_asked_again(

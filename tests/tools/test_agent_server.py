@@ -45,6 +45,8 @@ async def test_an_agent_finds_out_why_a_run_failed(tmp_path: Path) -> None:
             found = await called(client, "search_log", run="r", text="^one$", regex=True)
             assert [each["line"] for each in found["matches"]] == [0]
             assert await called(client, "what_changed", run="r") == {"green": None}
+            logs = await called(client, "search_logs", repository="octocat/hello", text="ERROR: no")
+            assert [each["run"]["id"] for each in logs["runs"]] == ["r"]
             errors = await called(client, "search_errors", repository="octocat/hello", text="such")
             assert errors["errors"][0]["runs"] == 1
             history = await called(

@@ -34,6 +34,7 @@ KNOWN = {
 }
 NEEDED = {
     "/runs/{run_id}/search": "?q=one",
+    "/repositories/{owner}/{name}/search": "?q=one",
     "/repositories/{owner}/{name}/badge.svg": "?check=test",
     "/repositories/{owner}/{name}/tests": "?check=test&name=adds",
 }

@@ -52,6 +52,7 @@ OF_THE_RUN = ("run_id", "sha", "digest", "number", "owner")
 
 NEEDED = {
     "/runs/<run_id>/search": "?q=s",
+    "/repositories/<owner>/<name>/search": "?q=s",
     "/repositories/<owner>/<name>/badge.svg": "?branch=hushed-branch",
     "/runs/<run_id>/output": "?path=x",
     "/repositories/<owner>/<name>/tests": "?check=hush-check&name=hush-test",

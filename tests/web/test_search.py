@@ -137,7 +137,7 @@ async def test_more_than_can_be_served_are_told_to_come_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     searching, enough = trio.Event(), trio.Event()
-    through = search._Search.run
+    through = search.RunSearch.run
 
     async def held(*args: Any) -> None:
         searching.set()
@@ -145,7 +145,7 @@ async def test_more_than_can_be_served_are_told_to_come_back(
         await through(*args)
 
     monkeypatch.setattr(search, "MAX_SEARCHES", 1)
-    monkeypatch.setattr(search._Search, "run", held)
+    monkeypatch.setattr(search.RunSearch, "run", held)
     async with a_site(tmp_path) as site, trio.open_nursery() as nursery:
         await three_logs(site)
         codes = []

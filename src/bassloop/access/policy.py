@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 OWNERS_FILE = ".bassloop.toml"
 MAX_FILE = 64 << 10
 
-HooksFrom = Literal["head", "base"]
+HooksFrom = Literal["head", "base", "default"]
 Hold = Literal["nobody", "first-timers", "outsiders"]
 
 _PATTERN = re.compile(r"(\*|[A-Za-z0-9_.-]+/(\*|[A-Za-z0-9_.-]+))\Z")
@@ -52,7 +52,8 @@ class Policy:
     """The policy of one repository. Times are in seconds.
 
     Args:
-        hooks_from: whether a fork's head is checked by its own hook, or by that of its base branch.
+        hooks_from: whether a fork's head is checked by its own hook, by that of its base branch, which its author
+            chooses, or by that of the default branch.
         hold: whose pull requests from forks need an approval before their hook runs.
         fallback: whose runners are used for what is sent by somebody who has none.
         events: the events without a commit that run the default branch's hook.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 
 RunnersOfCheck = Literal["sender", "trusted", "both"]
 """Whose runners run a check: the sender's, a trusted one, or first one and then the other."""
+
+OnDifference = Literal["fail", "trust"]
+"""What becomes of a check that failed on its sender's runner, and passed on a trusted one."""
 
 MAX_TRUSTED = 50
 
@@ -35,6 +39,7 @@ class TrustRules(BaseModel):
     checks: Annotated[dict[str, RunnersOfCheck], Field(max_length=1000)] | None = None
     require_signature: bool | None = None
     spot_check: Annotated[float, Field(ge=0, le=1)] | None = None
+    on_difference: OnDifference | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +65,20 @@ class TrustPolicy:
         checks: whose runners run the checks with these names, in which `*` and `?` match.
         require_signature: whether a run that isn't signed counts as failed.
         spot_check: the share of what succeeded elsewhere that a trusted runner runs again.
+        on_difference: whether a check fails that failed on its sender's runner and passed on a trusted one,
+            or the trusted one is believed. The other way round, it fails in any case.
     """
 
     runners: tuple[NamedUser, ...] = ()
     checks: Mapping[str, RunnersOfCheck] = field(default_factory=dict)
     require_signature: bool = False
     spot_check: float = 0.0
+    on_difference: OnDifference = "fail"
 
     def runners_of(self, check: str) -> RunnersOfCheck:
-        """Return whose runners run the check with this name."""
+        """Return whose runners run the check with this name, however it is spelled."""
         for pattern, runners in self.checks.items():
-            if fnmatchcase(check, pattern):
+            if fnmatchcase(fold_name(check), fold_name(pattern)):
                 return runners
         return "sender"
 
@@ -81,3 +89,13 @@ class TrustPolicy:
         Then the hook's own thunks need one too: what they answer goes into the thunks of checks.
         """
         return self.spot_check > 0 or any(each != "sender" for each in self.checks.values())
+
+
+def fold_name(check: str) -> str:
+    """Return a check's name without what GitHub may ignore when it compares names: case, width, accents.
+
+    Otherwise a hook could start `TEST`, which no policy names, where `test` is required.
+    """
+    decomposed = unicodedata.normalize("NFKD", check)
+    plain = "".join(each for each in decomposed if not unicodedata.combining(each))
+    return " ".join(plain.casefold().split())

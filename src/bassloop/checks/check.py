@@ -26,8 +26,8 @@ from bassloop.checks.supersede import must_finish, superseded
 from bassloop.checks.trusted_runs import (
     confirmed_by,
     confirming,
-    contrary_answer,
     is_spot_checked,
+    trusted_failures,
 )
 from bassloop.concurrency import open_flat_nursery, retry, shielded
 from bassloop.deliveries.inbox import MAX_POSTPONED
@@ -190,16 +190,23 @@ class ActiveCheck:
         run = await loop.store.runs.get(self.run_record.id)
         assert run is not None
         passed = ending.state == RunState.SUCCEEDED
-        trusted = [user.login for user in context.trusted]
-        if passed and (url := await contrary_answer(loop, run, trusted)) is not None:
-            message = f"a trusted runner answers differently: the same thunk of this commit failed in {url}"
-            return Ending(RunState.FAILED, message)
+        failures = await trusted_failures(context, run) if passed else []
+        for each in failures:
+            if each.thunk_digest == run.thunk_digest:
+                url = loop.run_url(each.id)
+                message = f"a trusted runner answers differently: the same thunk of this commit failed in {url}"
+                return Ending(RunState.FAILED, message)
         if self.earlier is not None:
-            return await confirming(loop, ending, run, self.earlier)
+            return await confirming(context, ending, run, self.earlier)
         if self.trusted:
             return ending
         share = context.policy.trust.spot_check
-        if self.verification is None and passed and await is_spot_checked(loop, run, share):
+        # A hook could make another thunk of the same commit each time.
+        if (
+            self.verification is None
+            and passed
+            and (failures or await is_spot_checked(loop, run, share))
+        ):
             self.verification = await self.verify()
         if self.verification is None:
             return ending

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from bassloop.access.trust_policy import fold_name
 from bassloop.failures import Rank
 from bassloop.github import Action, CheckOutput
 from bassloop.lifecycle import RunState
@@ -102,7 +103,7 @@ def verification_name(name: str) -> str:
 
 def is_verification(name: str) -> bool:
     """Return whether a check with this name verifies another one."""
-    return name.endswith(VERIFICATION)
+    return fold_name(name).endswith(VERIFICATION)
 
 
 def code_block(text: str) -> str:

@@ -96,15 +96,22 @@ class DeliveryContext:
         self.retryable_error = self.retryable_error or error
 
     def runner_users(self, *, trusted: bool) -> tuple[User, ...]:
-        """Return the users whose runners may be used now.
+        """Return the users whose runners may be used now, in order of preference.
 
         Args:
             trusted: whether the policy has to trust them. A fork's head runs on a trusted runner only once
-                somebody has approved it: nothing of a stranger's runs on others' machines before.
+                somebody has approved it: nothing of a stranger's runs on others' machines before. Whoever
+                pushed it comes last, although they're trusted: others' word says more.
         """
         if not trusted:
             return self.choice.users
-        return () if self.choice.fork and self.choice.approver is None else self.trusted
+        if self.choice.fork and self.choice.approver is None:
+            return ()
+        return tuple(sorted(self.trusted, key=lambda user: user.id == self.choice.owner.id))
+
+    def trusts(self, login: str | None) -> bool:
+        """Return whether the policy trusts the runners of the user with this login."""
+        return (login or "").lower() in {user.login.lower() for user in self.trusted}
 
     def metadata(self, run_id: str, *, trusted: bool = False) -> dict[str, str]:
         """Return what is sent to a runner with a call, for its owner to decide what to serve.

@@ -253,10 +253,10 @@ async def _remember_users(loop: Loop, event: Event, choice: RunnerChoice) -> Non
 async def _hook_sha(
     head: Head, choice: RunnerChoice, policy: Policy, repo: GitHubRepository
 ) -> str:
-    """Return the commit whose hook runs: the head, or for a fork's head that of its base branch."""
+    """Return the commit whose hook runs: the head, or for a fork's that of the base or default branch."""
     if policy.hooks_from == "head" or not choice.fork:
         return head.sha
-    return await repo.head_of(choice.base)
+    return await repo.head_of(choice.base if policy.hooks_from == "base" else None)
 
 
 async def _apply_approval(context: DeliveryContext) -> None:

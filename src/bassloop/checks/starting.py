@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from bassloop.access.trust_policy import fold_name
 from bassloop.checks import check_output
 from bassloop.checks.check import ActiveCheck
 from bassloop.checks.check_request import CheckRefused
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from bassloop.checks.context import DeliveryContext
     from bassloop.store import Run
 
+MAX_NAME = 255
+"""The characters of a check's name, as GitHub limits them."""
+
 
 async def start_check(context: DeliveryContext, request: CheckRequest) -> CheckHandle:
     """Store a check, and start running it in the delivery's nursery.
@@ -30,6 +34,8 @@ async def start_check(context: DeliveryContext, request: CheckRequest) -> CheckH
     or head that GitHub would not accept.
     """
     _validate(context, request)
+    if context.policy.trust.runners:
+        await _validate_spelling(context, request)
     return await _start(context, request, context.policy.trust.runners_of(request.name))
 
 
@@ -117,6 +123,10 @@ async def _sources(
     """
     sources = {}
     for name in request.uses:
+        if check_output.is_verification(name):
+            raise CheckRefused(
+                f"check {request.name} can't use the artifacts of {name}: such names are the loop's own"
+            )
         key = name, request.sha
         made = context.requests.get(key) or await earlier_request(context, *key)
         if made is None:
@@ -142,11 +152,27 @@ def _needed(context: DeliveryContext, request: CheckRequest) -> Iterator[CheckHa
         yield handle
 
 
+async def _validate_spelling(context: DeliveryContext, request: CheckRequest) -> None:
+    """Raise CheckRefused if the head has a check whose name is the same but for its spelling.
+
+    GitHub may take one for the other, and what trusted runners found of the one holds for it alone.
+    """
+    stored = await context.loop.store.checks.names(context.repository.id, request.sha)
+    names = {*stored, *(name for name, sha in context.requests if sha == request.sha)}
+    folded = fold_name(request.name)
+    for name in sorted(names - {request.name}):
+        if fold_name(name) == folded:
+            raise CheckRefused(
+                f"check {request.name}: the name is spelled {name!r} already on {request.sha[:12]}, and GitHub "
+                "may take one for the other"
+            )
+
+
 def _validate(context: DeliveryContext, request: CheckRequest) -> None:
     """Raise CheckRefused for a name or a head that GitHub would not accept, or that is not the hook's to use."""
     name, sha = request.name, request.sha
     # A name with spaces around it looks like another one's, and no policy is for it.
-    if not name or name != name.strip() or len(name) > 255 or not name.isprintable():
+    if not name or name != name.strip() or len(name) > MAX_NAME or not name.isprintable():
         raise CheckRefused(f"a check's name is 1 to 255 printable characters, not {name[:40]!r}")
     if len(sha) != 40 or not all(char in "0123456789abcdef" for char in sha):
         raise CheckRefused(
@@ -159,7 +185,13 @@ def _validate(context: DeliveryContext, request: CheckRequest) -> None:
             f"a check's name can't end in {check_output.VERIFICATION}: such names are the loop's own"
         )
     trust = context.policy.trust
-    if sha != context.head.sha and (trust.runners_of(name) != "sender" or trust.spot_check):
+    may_be_verified = trust.runners_of(name) != "sender" or trust.spot_check > 0
+    if may_be_verified and len(check_output.verification_name(name)) > MAX_NAME:
+        raise CheckRefused(
+            f"check {name[:40]}…: a name that a trusted runner may have to verify leaves room for "
+            f"{check_output.VERIFICATION!r} in {MAX_NAME} characters"
+        )
+    if sha != context.head.sha and may_be_verified:
         raise CheckRefused(
             f"check {name}: what a trusted runner may have to run is of the event's own head, "
             f"{context.head.sha[:12]}, and not of {sha[:12]}: whoever reviews that can't see this hook"

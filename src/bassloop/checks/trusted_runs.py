@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from bassloop.checks.check_output import VERIFICATION
 from bassloop.checks.conclude import Ending
 from bassloop.lifecycle import RunState
 from bassloop.trust.envelope import SignedStatement
@@ -13,22 +15,30 @@ from bassloop.trust.errors import UntrustedStatement
 from bassloop.trust.statement import FAILED
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
+    from bassloop.access.trust_policy import OnDifference
     from bassloop.checks.context import DeliveryContext
     from bassloop.checks.loop import CheckHandle, Loop
     from bassloop.store import Run
+    from bassloop.trust.statement import RunStatement
 
-EARLIER_RUNS = 50
-"""The newest runs of a check of a head that are searched for a contrary answer."""
+FOUND_OUT_SECONDS = 30 * 86_400.0
+"""How long everything is verified that succeeds for somebody whose spot check differed."""
+
+_ON_DIFFERENCE: dict[OnDifference, str] = {
+    "fail": 'by this repository\'s policy, such a check fails ([trust] on_difference = "trust" takes the '
+    "trusted runner's word)",
+    "trust": "by this repository's policy, the trusted runner's word counts ([trust] on_difference)",
+}
 
 _RANDOM = random.SystemRandom()
 
 
-def combine(ending: Ending, run: Run, verification: Run, url: str) -> Ending:
+def combine(
+    ending: Ending, run: Run, verification: Run, url: str, on_difference: OnDifference
+) -> Ending:
     """Return how a check ends that a trusted runner has run too. Pure.
 
-    It succeeds only if both did.
+    It succeeds if both did, or if the trusted runner's did and the policy takes its word.
 
     Args:
         ending: how it ended on its sender's runner.
@@ -55,14 +65,21 @@ def combine(ending: Ending, run: Run, verification: Run, url: str) -> Ending:
         )
         return Ending(RunState.FAILED, message)
     if ending.state == RunState.FAILED:
-        message = f"differs: the same thunk passed on {trusted}'s runner ({url})"
+        message = (
+            f"differs: it failed on {sender}'s runner, and the same thunk passed on {trusted}'s ({url}); "
+            f"{_ON_DIFFERENCE[on_difference]}"
+        )
+        if on_difference == "trust":
+            return Ending(RunState.SUCCEEDED, message)
         return Ending(
             ending.state, "\n".join(filter(None, (ending.message, message))), ending.output
         )
     return ending
 
 
-def compare(ending: Ending, run: Run, earlier: Run, url: str) -> Ending:
+def compare(
+    ending: Ending, run: Run, earlier: Run, url: str, on_difference: OnDifference
+) -> Ending:
     """Return how a check ends that a trusted runner has run at somebody's request. Pure.
 
     Args:
@@ -81,8 +98,11 @@ def compare(ending: Ending, run: Run, earlier: Run, url: str) -> Ending:
         message = f"differs: it passed on {sender}'s runner ({url}), and the same thunk failed on {trusted}'s"
         return _with_message(ending, message)
     message = (
-        f"differs: it failed on {sender}'s runner ({url}), and the same thunk passed on {trusted}'s"
+        f"differs: it failed on {sender}'s runner ({url}), and the same thunk passed on {trusted}'s; "
+        f"{_ON_DIFFERENCE[on_difference]}"
     )
+    if on_difference == "fail":
+        ending = replace(ending, state=RunState.FAILED)
     return _with_message(ending, message)
 
 
@@ -106,20 +126,27 @@ async def confirmed_by(
     verification = await loop.store.runs.get(handle.run.id)
     assert verification is not None
     url = loop.run_url(verification.id)
-    combined = combine(ending, run, verification, url)
-    is_signed = combined.state == RunState.SUCCEEDED and await has_signed_thunk(
-        loop, verification, thunk
-    )
-    if combined.state == RunState.SUCCEEDED and not is_signed:
-        message = f"the trusted runner ran another thunk ({url}); run the check again"
-        combined = Ending(RunState.ACTION_REQUIRED, message)
-    await _note(loop, run, verification, same=combined.state == ending.state)
+    combined = combine(ending, run, verification, url, context.policy.trust.on_difference)
+    if combined.state == RunState.SUCCEEDED:
+        # It may be of an earlier event of the head, for which the hook made another thunk.
+        signed = await _signed_statement(loop, verification)
+        if signed is None or signed.thunk != thunk:
+            message = f"the trusted runner ran another thunk ({url}); run the check again"
+            combined = Ending(RunState.ACTION_REQUIRED, message)
+        elif not context.trusts(verification.runner_login):
+            message = (
+                f"{verification.runner_login}'s runner, which ran {url}, is no trusted one; run the check "
+                "again"
+            )
+            combined = Ending(RunState.ACTION_REQUIRED, message)
+    await _note(loop, run, verification, same=verification.state == ending.state)
     return combined
 
 
-async def confirming(loop: Loop, ending: Ending, run: Run, earlier: Run) -> Ending:
+async def confirming(context: DeliveryContext, ending: Ending, run: Run, earlier: Run) -> Ending:
     """Return how a trusted runner's run ends that is to confirm an earlier one."""
-    compared = compare(ending, run, earlier, loop.run_url(earlier.id))
+    loop, on_difference = context.loop, context.policy.trust.on_difference
+    compared = compare(ending, run, earlier, loop.run_url(earlier.id), on_difference)
     if compared != ending:
         await _note(loop, earlier, run, same=ending.state == earlier.state)
     return compared
@@ -132,60 +159,38 @@ async def _note(loop: Loop, run: Run, verification: Run, *, same: bool) -> None:
     await loop.store.journals.append(run, verification.runner_login or "nobody", action, about)
 
 
-async def has_signed_thunk(loop: Loop, run: Run, thunk: str) -> bool:
-    """Return whether a run's runner has signed that it ran the thunk with this SHA-256.
+async def trusted_failures(context: DeliveryContext, run: Run) -> list[Run]:
+    """Return the other runs of a run's check and head that a trusted runner has signed as failed, newest first."""
+    loop, trusted = context.loop, [user.login for user in context.trusted]
+    failed = [each for each in await loop.store.runs.failed_on(run, trusted) if each.id != run.id]
+    signed = [(each, await _signed_statement(loop, each)) for each in failed]
+    return [run for run, its in signed if its is not None and its.result == FAILED]
 
-    A verification may be of an earlier event of the head, for which the hook made another thunk.
-    """
+
+async def _signed_statement(loop: Loop, run: Run) -> RunStatement | None:
+    """Return what a run's runner has signed of it, or None if there is nothing that holds."""
     record = await loop.store.statements.get(run.id)
     if record is None or record.problem is not None:
-        return False
+        return None
     try:
-        signed = SignedStatement.decode(record.payload, record.signature)
-        return signed.statement().thunk == thunk
+        return SignedStatement.decode(record.payload, record.signature).statement()
     except UntrustedStatement:
-        return False
-
-
-async def contrary_answer(loop: Loop, run: Run, trusted: Collection[str]) -> str | None:
-    """Return the page of an earlier run of the same check, head and thunk that is signed as failed, or None.
-
-    Args:
-        trusted: the logins of the users whose word counts.
-    """
-    logins = {login.lower() for login in trusted}
-    earlier = await loop.store.runs.newest(
-        EARLIER_RUNS,
-        public_only=False,
-        repository=run.repository,
-        head_sha=run.head_sha,
-        check_name=run.check_name,
-        thunk_digest=run.thunk_digest,
-    )
-    for each in earlier.items:
-        if (each.runner_login or "").lower() not in logins:
-            continue
-        record = await loop.store.statements.get(each.id) if each.id != run.id else None
-        if record is None or record.problem is not None:
-            continue
-        try:
-            signed = SignedStatement.decode(record.payload, record.signature)
-            if signed.statement().result == FAILED:
-                return loop.run_url(each.id)
-        except UntrustedStatement:
-            continue
-    return None
+        return None
 
 
 async def is_spot_checked(loop: Loop, run: Run, share: float) -> bool:
     """Return whether a run that succeeded is to be run by a trusted runner too.
 
     It is drawn when the outcome is known already, so that nobody can behave for it. A head's check is drawn
-    once: it can't be run again until the draw is another.
+    once: it can't be run again until the draw is another. Whoever was found out is checked from then on, or
+    another commit of the same files would be drawn anew.
     """
     if share <= 0:
         return False
-    drawn = _RANDOM.random() < share
+    since = time.time() - FOUND_OUT_SECONDS
+    drawn = _RANDOM.random() < share or await loop.store.heads.was_found_out(
+        run.repository_id, run.user_id, VERIFICATION, since
+    )
     return await loop.store.heads.draw_spot_check(
         run.repository_id, run.head_sha, run.check_name, drawn
     )

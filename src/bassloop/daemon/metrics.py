@@ -34,11 +34,14 @@ if TYPE_CHECKING:
     from bassloop.checks.loop import Loop
     from bassloop.deliveries.backlog import Backlog
     from bassloop.deliveries.inbox import Inbox
-    from bassloop.store import Figures
+    from bassloop.store import Figures, NodeRecord
     from bassloop.telemetry.heartbeat import Heart
     from bassloop.telemetry.tally import Histogram, Tally
 
 PREFIX = "bassloop_"
+
+STATES = ("alive", "draining", "lost")
+"""The states of nodes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +57,9 @@ class Metrics:
         """The metrics as they are now, in the format that `accept` (HTTP's header) prefers, and its
         content type. Raises StoreError."""
         figures = await self.loop.store.figures()
+        nodes = Counter(_node_state(each) for each in await self.loop.store.nodes.all())
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Now(self, figures))
+        registry.register(_Now(self, figures, nodes))
         ProcessCollector(registry=registry)
         encoder, content_type = choose_encoder(accept)
         return encoder(registry), content_type
@@ -67,6 +71,7 @@ class _Now(Collector):
 
     of: Metrics
     figures: Figures
+    nodes: Counter[str]
 
     def collect(self) -> Iterator[Metric]:
         return itertools.chain(
@@ -127,6 +132,14 @@ class _Now(Collector):
         yield _total("store_commits", "Commits, each of one write or more.", store.writer.batches)
         yield _gauge("store_writes_waiting", "Writes not committed yet.", store.writer.waiting)
         yield _gauge("store_database_bytes", "Size of the database.", figures.database_bytes)
+        if self.nodes:
+            about = "Nodes that share the database, by state."
+            yield _gauges("nodes", about, "state", {state: self.nodes[state] for state in STATES})
+            notifications = self.of.loop.store.notifications
+            about = "Notifications of nodes that came."
+            yield _total("notifications", about, notifications.heard)
+            about = "Times that some may have been lost."
+            yield _total("notification_gaps", about, notifications.gaps)
         yield _gauge("store_free_bytes", "Disk left where logs are.", figures.free_bytes)
         if (bucket := store.shipping) is not None:
             yield _gauge(
@@ -190,6 +203,12 @@ class _Now(Collector):
         about = InfoMetricFamily(f"{PREFIX}build", "What runs.")
         about.add_metric((), {"version": __version__})
         yield about
+
+
+def _node_state(node: NodeRecord) -> str:
+    if not node.alive:
+        return "lost"
+    return "draining" if node.draining else "alive"
 
 
 def _gauge(name: str, about: str, value: float) -> Metric:

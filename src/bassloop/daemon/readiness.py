@@ -10,13 +10,11 @@ import structlog
 import trio
 
 from bassloop.github import GitHubError, Purpose
-from bassloop.store import StoreError, StoreFull
+from bassloop.store import BucketError, StoreError, StoreFull, StoreUnreachable
 from bassloop.units import format_duration, format_size
 from bassloop.web import PartStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from bassloop.deliveries.inbox import Inbox
     from bassloop.evaluator.evaluators import Evaluators
     from bassloop.github import GitHub
@@ -59,7 +57,7 @@ class Readiness:
             if trio.current_time() - self._looked_at >= KEPT_SECONDS:
                 found = (
                     await self._store(),
-                    *self._bucket(),
+                    *await self._bucket(),
                     self._gateway(),
                     self._inbox(),
                     await self._github(),
@@ -85,25 +83,41 @@ class Readiness:
                 why = "" if free > LITTLE_DISK else f"only {free >> 20} MiB of disk are free"
             except StoreFull:
                 why = "the disk is full"
+            except StoreUnreachable as error:
+                log.warning("database not reached", error=str(error))
+                why = "the database can't be reached"
             except StoreError as error:
                 log.warning("store not writable", error=str(error))
                 why = "it can't be written; the loop's log says why"
         return PartStatus("store", not why, why)
 
-    def _bucket(self) -> Iterator[PartStatus]:
-        """Yield the state of the bucket, if there is one."""
+    async def _bucket(self) -> list[PartStatus]:
+        """Return the state of the bucket, if there is one."""
         shipping = self.store.statistics().shipping
         if shipping is None:
-            return
+            return []
         waiting = f"{format_size(shipping.waiting_bytes)} of logs wait on this machine's disk"
+        why = ""
         if shipping.full:
             why = f"commands have to wait: {waiting}, which is the most (BLOBS_WAITING)"
         elif shipping.failing_seconds > FAILING_SECONDS:
             why = f"nothing was stored for {format_duration(shipping.failing_seconds)}: {waiting}"
-        else:
-            yield PartStatus("bucket", True, waiting if shipping.failing_seconds else "")
-            return
-        yield PartStatus("bucket", False, why)
+        elif not shipping.failing_seconds:
+            why = await self._probe_bucket()
+        if not why and shipping.failing_seconds:
+            return [PartStatus("bucket", True, waiting)]
+        return [PartStatus("bucket", not why, why)]
+
+    async def _probe_bucket(self) -> str:
+        """Ask the bucket for something, since no log may have gone there lately; return what is wrong."""
+        with trio.move_on_after(PROBE_SECONDS):
+            try:
+                await self.store.probe_bucket()
+            except BucketError as error:
+                log.warning("bucket not reached", error=str(error))
+                return "it can't be reached; the loop's log says why"
+            return ""
+        return f"it doesn't answer within {PROBE_SECONDS:g} s"
 
     def _gateway(self) -> PartStatus:
         return PartStatus("gateway", True)  # should it end, so does the daemon, and nobody answers

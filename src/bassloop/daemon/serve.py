@@ -6,6 +6,7 @@
     ├─ evaluators  a program that forks a process for each hook
     ├─ recovery    concludes check runs that GitHub hasn't been told about yet
     ├─ pruner      removes runs that are older than they are kept
+    ├─ indexer     makes complete logs fast to search
     ├─ redelivery  fetches deliveries that never arrived
     ├─ visibility  checks again whether public repositories still are
     ├─ web         pages, the webhook and live tails; metrics, where they have a listener of their own
@@ -30,6 +31,7 @@ from urllib.parse import urlsplit
 import structlog
 import trio
 
+from bassloop.checks.log_indexing import keep_indexing
 from bassloop.checks.recovery import interrupt_lost_runs, keep_concluding
 from bassloop.daemon import wiring
 from bassloop.daemon.certificates import Certificate
@@ -120,6 +122,7 @@ async def _serve(
         await interrupt_lost_runs(parts.loop)
         root.start_soon(keep_concluding, parts.loop)
         root.start_soon(keep_pruning, resources.store, wiring.retention(settings))
+        root.start_soon(keep_indexing, resources.store)
         if resources.github.app is not None:
             await root.start(parts.loop.evaluators.run)
             root.start_soon(keep_fetching, resources.github, parts.inbox)
@@ -160,6 +163,7 @@ async def _open_resources(settings: Settings) -> AsyncGenerator[Resources]:
             open_store(
                 settings.database,
                 blobs,
+                pool=settings.secret("database_pool_url"),
                 node=wiring.node(settings, pages, certificate),
                 identity=wiring.identity(settings),
                 on_standby=Standby(notifier).report,

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import httpx
 
-from bassloop.addresses import is_loopback
+from bassloop.addresses import is_loopback, trusted_certificates
 from bassloop.concurrency import shielded
 from bassloop.github.api import API, AT_ONCE
 from bassloop.github.api_budget import POINTS
@@ -138,6 +138,7 @@ async def open_github(
         limits=limits,
         transport=transport,
         trust_env=not is_loopback(config.api_url),
+        verify=trusted_certificates(config.api_url),
     ) as client:
         api = API(
             client,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import ssl
 import time
 import uuid
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from bassloop.addresses import trusted_certificates
 from bassloop.github import sign
 from bassloop.standin import payloads
 from bassloop.standin.state import LoggedAttempt, StandInError, StandInState
@@ -95,10 +95,8 @@ class StandIn(StandInState):
             "X-GitHub-Hook-Installation-Target-Type": "integration",
             "X-Hub-Signature-256": sign(self.webhook_secret.encode(), body),
         }
-        # It only speaks to loopback; reading the system's certificates would take most of its time.
-        no_certificates = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         async with httpx.AsyncClient(
-            timeout=HOOK_SECONDS, trust_env=False, verify=no_certificates
+            timeout=HOOK_SECONDS, trust_env=False, verify=trusted_certificates(address)
         ) as client:
             return await client.post(address, content=body, headers=headers)
 

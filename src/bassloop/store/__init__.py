@@ -26,9 +26,12 @@ from bassloop.store.errors import (
     StoreError,
     StoreFull,
     StoreTaken,
+    StoreUnreachable,
     StoreUnusable,
 )
 from bassloop.store.heads import SpotCheckRecord
+from bassloop.store.log_filter import FilterBuilder, FilterQuery
+from bassloop.store.log_index import IndexedLogs, SearchableRun
 from bassloop.store.logs.log_writer import LogWriter, SettledText
 from bassloop.store.maintenance.prune import PruneReport
 from bassloop.store.maintenance.retention import Bounds, Retention
@@ -77,6 +80,9 @@ __all__ = [
     "ErrorSearch",
     "Figures",
     "FileBlobs",
+    "FilterBuilder",
+    "FilterQuery",
+    "IndexedLogs",
     "LineGap",
     "LineTime",
     "LogExtent",
@@ -97,6 +103,7 @@ __all__ = [
     "Retention",
     "Run",
     "RuntimeRecord",
+    "SearchableRun",
     "SessionRecord",
     "SettledText",
     "SpotCheckRecord",
@@ -110,6 +117,7 @@ __all__ = [
     "StoreFull",
     "StoreStatistics",
     "StoreTaken",
+    "StoreUnreachable",
     "StoreUnusable",
     "ThunkRecord",
     "Topic",

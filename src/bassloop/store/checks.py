@@ -92,6 +92,15 @@ class Checks(Subject):
         ).fetchone()
         return _check_run(row), True
 
+    @reads
+    def names(self, db: Connection, repository_id: int, head_sha: str) -> set[str]:
+        """Return the names of all checks of a head."""
+        rows = db.execute(
+            "SELECT DISTINCT name FROM check_runs WHERE repository_id = ? AND head_sha = ?",
+            (repository_id, head_sha),
+        )
+        return {row["name"] for row in rows}
+
     @writes
     def bind(self, db: Connection, row: int, github_id: int) -> None:
         """Store GitHub's id of a check run, which is `open` now.

@@ -101,6 +101,25 @@ class Heads(Subject):
         return row is not None and bool(row["drawn"])
 
     @reads
+    def was_found_out(
+        self, db: Connection, repository_id: int, user_id: int, suffix: str, since: float
+    ) -> bool:
+        """Return whether a spot check of a user's has failed.
+
+        Args:
+            suffix: ends the names of the checks that trusted runners run.
+            since: when, at the earliest, in seconds since the epoch.
+        """
+        row = db.execute(
+            "SELECT 1 FROM spot_checks s JOIN runs r ON r.head_sha = s.head_sha "
+            "AND r.repository_id = s.repository_id AND r.check_name = s.check_name || ? "
+            "WHERE s.repository_id = ? AND s.drawn = 1 AND r.user_id = ? AND r.state = 'failed' "
+            "AND r.ended_at > ? LIMIT 1",
+            (suffix, repository_id, user_id, since),
+        ).fetchone()
+        return row is not None
+
+    @reads
     def spot_checks(
         self, db: Connection, repository_id: int, suffix: str, limit: int
     ) -> SpotCheckRecord:

@@ -39,10 +39,15 @@ class Notifications:
     """The subscribers of this process, and the way to those of all nodes.
 
     Subscribe before the store is used by tasks: a callback doesn't subscribe.
+
+    Attributes:
+        heard: how many have come since the store was opened.
+        gaps: how many times some may have been lost.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self.heard = self.gaps = 0
         self._callbacks: defaultdict[Topic, list[Callable[[str | None], object]]] = defaultdict(
             list
         )
@@ -76,12 +81,14 @@ class Notifications:
 
     def deliver(self, topic: str, key: str) -> None:
         """Call the subscribers of a topic. One that this version doesn't know is ignored."""
+        self.heard += 1
         if topic in set(Topic):
             for callback in self._callbacks[Topic(topic)]:
                 callback(key)
 
     def deliver_gap(self) -> None:
         """Call all subscribers, since notifications may have been lost."""
+        self.gaps += 1
         for callbacks in self._callbacks.values():
             for callback in callbacks:
                 callback(None)

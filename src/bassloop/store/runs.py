@@ -125,6 +125,26 @@ class Runs(Subject):
         return Page(items, items[-1].id if len(rows) > size else None)
 
     @reads
+    def failed_on(self, db: Connection, run: Run, logins: Collection[str]) -> list[Run]:
+        """Return the failed runs of a run's check and head on runners of these users, newest first.
+
+        Args:
+            logins: in any case.
+        """
+        rows = db.execute(
+            f"SELECT {_COLUMNS} FROM runs r WHERE r.repository_id = :repository_id "
+            "AND r.head_sha = :head_sha AND r.check_name = :check_name AND r.state = 'failed' "
+            "AND lower(r.runner_login) IN (SELECT value FROM json_each(:logins)) ORDER BY r.seq DESC",
+            {
+                "repository_id": run.repository_id,
+                "head_sha": run.head_sha,
+                "check_name": run.check_name,
+                "logins": json.dumps(sorted({login.lower() for login in logins})),
+            },
+        )
+        return [_run(row) for row in rows]
+
+    @reads
     def latest_per_check(
         self,
         db: Connection,

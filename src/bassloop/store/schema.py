@@ -435,6 +435,22 @@ _CLAIMS = (
 )
 
 
+# A filter is written once, when its log is complete. A log without one is read in each search.
+_LOG_FILTERS = (
+    "ALTER TABLE vertexes ADD COLUMN indexed INTEGER NOT NULL DEFAULT 0",
+    """
+    CREATE INDEX vertexes_to_index ON vertexes (id)
+        WHERE indexed = 0 AND log_state IN ('closed', 'cut')
+    """,
+    """
+    CREATE TABLE log_filters (
+        vertex INTEGER PRIMARY KEY REFERENCES vertexes (id) ON DELETE CASCADE,
+        filter BLOB NOT NULL
+    ) STRICT
+    """,
+)
+
+
 MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0001_first", _FIRST),
     ("0002_patience", _RETRIES),
@@ -453,6 +469,7 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0015_spending", _SPENDING),
     ("0016_nodes", _NODES),
     ("0017_claims", _CLAIMS),
+    ("0018_log_filters", _LOG_FILTERS),
 )
 """All migrations, oldest first: their names and statements, as SQLite has them.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +23,7 @@ from bassloop.store.error_lines import ErrorLines
 from bassloop.store.errors import StoreError, StoreFull, is_disk_full
 from bassloop.store.heads import Heads
 from bassloop.store.journals import Journals
+from bassloop.store.log_index import LogIndex
 from bassloop.store.logs.log_writer import MAX_WAITING_BYTES, LogQueue
 from bassloop.store.logs.logs import Logs
 from bassloop.store.logs.shipper import Shipper
@@ -88,6 +89,7 @@ async def open_store(
     blobs: Blobs | Path | str,
     *,
     synchronous: str = "FULL",
+    pool: str | None = None,
     owner: bool = True,
     node: Node | None = None,
     identity: str = "",
@@ -107,6 +109,7 @@ async def open_store(
     Args:
         synchronous: SQLite's setting of this name. With less than FULL, a power failure may lose
             what was committed.
+        pool: the address of a pooler before PostgreSQL, for reads and writes.
         owner: whether this process is the daemon, of which there is one. The daemon starts without
             connected runtimes, repairs the logs of a predecessor that crashed, and waits for a full
             disk. Commands that use the store beside it pass False. While another process is the daemon
@@ -120,7 +123,7 @@ async def open_store(
         bucket_waiting: the bytes of logs that may wait for a bucket on this machine's disk, before
             tasks that append wait.
     """
-    found = find_database(database, synchronous)
+    found = find_database(database, synchronous, pool)
     if isinstance(blobs, Path | str):
         blobs = FileBlobs(Path(blobs))
     opening = _Opening(found, blobs, log_limit, log_waiting, bucket_waiting)
@@ -209,6 +212,7 @@ class Store(Subject):
         self.deliveries = Deliveries(engine)
         self.error_lines = ErrorLines(engine)
         self.heads = Heads(engine)
+        self.log_index = LogIndex(engine)
         self.logins = Logins(engine)
         self.repositories = Repositories(engine)
         self.runs = Runs(engine)
@@ -221,7 +225,16 @@ class Store(Subject):
         self.thunks = Thunks(engine)
         self.users = Users(engine)
         self.journals = Journals(engine)
-        self.logs = Logs(engine, self.steps, self._live, queue, blobs, log_limit, shipper)
+        self.logs = Logs(
+            engine,
+            self.steps,
+            self._live,
+            queue,
+            blobs,
+            log_limit,
+            shipper,
+            self.log_index.log_closed.set,
+        )
 
     def statistics(self) -> StoreStatistics:
         return StoreStatistics(
@@ -272,6 +285,17 @@ class Store(Subject):
         """
         await self._engine.write(self._engine.database.touch, wait=False)
         await trio.to_thread.run_sync(_touch_folder, FileBlobs(self._blobs.folder))
+
+    async def probe_bucket(self) -> None:
+        """Ask the bucket for an object that isn't there, if there is a bucket. Raises BucketError.
+
+        When cancelled, the request ends by itself.
+        """
+        if (bucket := self._blobs.bucket) is not None:
+            with suppress(FileNotFoundError):
+                await trio.to_thread.run_sync(
+                    bucket.fetch, "probe/none", 0, 1, abandon_on_cancel=True
+                )
 
     async def prune(
         self,

@@ -91,6 +91,11 @@ class LoopTools:
         path = f"{self._path(run)}/search"
         return await self._get(path, q=text, regex="yes" if regex else "")
 
+    async def search_logs(self, repository: str, text: str, before: str = "") -> dict[str, Any]:
+        """Search the logs of a repository's runs, newest first. `before`: the `next` of an earlier answer."""
+        path = f"/repositories/{_repository(repository)}/search"
+        return await self._get(path, q=text, before=before)
+
     async def search_errors(self, repository: str, text: str = "") -> dict[str, Any]:
         """Search what a repository's runs failed of: when each error came first and last, on which branches."""
         return await self._get(f"/repositories/{_repository(repository)}/errors", q=text)
@@ -137,6 +142,7 @@ def agent_server(loop: LoopClient, version: str) -> MCPServer[Any]:
         tools.what_changed,
         tools.read_log,
         tools.search_log,
+        tools.search_logs,
         tools.search_errors,
         tools.test_history,
         tools.run_again,

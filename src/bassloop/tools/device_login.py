@@ -13,6 +13,7 @@ import httpx
 import platformdirs
 import trio
 
+from bassloop.addresses import trusted_certificates
 from bassloop.private_files import write_private_file
 
 if TYPE_CHECKING:
@@ -158,6 +159,10 @@ async def _post(client: httpx.AsyncClient, path: str, body: dict[str, str]) -> d
 async def _client(site: str) -> AsyncGenerator[httpx.AsyncClient]:
     headers = {"Accept": "application/json"}
     async with httpx.AsyncClient(
-        base_url=site, timeout=30, headers=headers, trust_env=False
+        base_url=site,
+        timeout=30,
+        headers=headers,
+        trust_env=False,
+        verify=trusted_certificates(site),
     ) as client:
         yield client

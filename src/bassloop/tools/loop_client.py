@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import httpx
 import trio
 
-from bassloop.addresses import is_loopback
+from bassloop.addresses import is_loopback, trusted_certificates
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -174,7 +174,9 @@ class LoopClient:
         try:
             async with (
                 httpx.AsyncClient(
-                    trust_env=not is_loopback(url), timeout=CONNECT_SECONDS
+                    trust_env=not is_loopback(url),
+                    verify=trusted_certificates(url),
+                    timeout=CONNECT_SECONDS,
                 ) as client,
                 client.stream(method, url, params=parameters, headers=headers) as answer,
             ):

@@ -18,7 +18,7 @@ from bassloop.web import guard, service_endpoints
 from bassloop.web.auth import device_flow, sign_in
 from bassloop.web.colour_schemes import load_schemes, palette_css, schemes_css
 from bassloop.web.feeds import atom, badge
-from bassloop.web.logs import live_feed, log_endpoints, search
+from bassloop.web.logs import live_feed, log_endpoints, repository_search, search
 from bassloop.web.pages import (
     artifact_download,
     changes_page,
@@ -147,6 +147,7 @@ def create_app(context: WebContext) -> QuartTrio:
         artifact_download,
         live_feed,
         search,
+        repository_search,
         repository_page,
         commit_page,
         badge,

@@ -19,7 +19,16 @@ if TYPE_CHECKING:
     from quart.wrappers.base import BaseRequestWebsocket
     from quart_trio import QuartTrio
 
-    from bassloop.store import ErrorSearch, Page, RepositoryRecord, Run, Store, ThunkRecord
+    from bassloop.store import (
+        ErrorSearch,
+        FilterQuery,
+        IndexedLogs,
+        Page,
+        RepositoryRecord,
+        Run,
+        Store,
+        ThunkRecord,
+    )
     from bassloop.web.auth.web_sessions import Visitor
     from bassloop.web.web_context import WebContext
 
@@ -138,6 +147,14 @@ async def visible_errors(
     return await context.store.error_lines.search(
         repository, text, limit, before=before, readable=readable
     )
+
+
+async def visible_logs(
+    context: WebContext, repository: str, query: FilterQuery, before: str | None = None
+) -> IndexedLogs:
+    """Return what `LogIndex.search` does of a repository's runs, of those that the visitor may see."""
+    readable = await _readable(context)
+    return await context.store.log_index.search(repository, query, before=before, readable=readable)
 
 
 async def visible_repository(context: WebContext, full_name: str) -> RepositoryRecord | None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 from bassloop.tools.setup.unit_files import ServeFacts, serve_unit
-from bassloop.tools.trial import app_key
+from tests.keys import APP
 
 pytestmark = pytest.mark.systemd
 
@@ -91,7 +91,7 @@ def lived(folder: Path) -> Iterator[str]:
         # With an App, so that the program that evaluates hooks runs; nothing listens where GitHub is.
         "GITHUB_API_URL": "http://127.0.0.1:9",
         "GITHUB_APP_ID": "1",
-        "GITHUB_APP_PRIVATE_KEY": app_key().private,
+        "GITHUB_APP_PRIVATE_KEY": APP.private,
         "GITHUB_APP_WEBHOOK_SECRET": "secret",
     }
     command = ["strace", "-f", "-qq", "-o", str(folder / "trace"), sys.executable]

@@ -16,7 +16,8 @@ from quart_trio import QuartTrio
 from bassloop.settings import Settings
 from bassloop.standin import Fault
 from bassloop.tools.setup.doctor import Treatment, examine
-from tests.github.world import KEY, World, new_key, world
+from bassloop.tools.trial import app_key
+from tests.github.world import KEY, World, world
 
 if TYPE_CHECKING:
     import subprocess
@@ -139,7 +140,7 @@ async def test_without_an_app_the_command_that_makes_one_is_named(repository: Pa
 
 
 async def test_another_apps_key_is_wrong(repository: Path) -> None:
-    found = await examined(repository, key=new_key())
+    found = await examined(repository, key=app_key())
     assert len(wrong(found)) == 1
     assert "401" in wrong(found)[0]
     assert "private key" in wrong(found)[0]

@@ -12,13 +12,16 @@ if TYPE_CHECKING:
     from bassloop.store.database import Database
 
 
-def find_database(location: Path | str, synchronous: str = "FULL") -> Database:
+def find_database(
+    location: Path | str, synchronous: str = "FULL", pool: str | None = None
+) -> Database:
     """Return the database at an address of PostgreSQL's, or in a file of SQLite's.
 
     Raises StoreUnusable if the driver for PostgreSQL isn't installed.
 
     Args:
         synchronous: SQLite's setting of this name.
+        pool: the address of a pooler before PostgreSQL.
     """
     if isinstance(location, str) and "://" in location:
         try:
@@ -28,7 +31,7 @@ def find_database(location: Path | str, synchronous: str = "FULL") -> Database:
                 "DATABASE_URL names a PostgreSQL database, for which the driver isn't installed: "
                 "pip install 'bassloop[postgresql]'"
             ) from error
-        return PostgreSQLDatabase(location)
+        return PostgreSQLDatabase(location, pool)
     return SQLiteDatabase(Path(location), synchronous)
 
 

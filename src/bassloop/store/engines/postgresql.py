@@ -98,21 +98,18 @@ class PostgreSQLDatabase:
 
     Args:
         url: `postgresql://USER:PASSWORD@HOST/NAME`, or another form that libpq takes.
+        pool_url: the same database through a pooler, which may give each transaction another of its
+            connections to the server; for what a daemon reads and writes.
     """
 
     url: str = field(repr=False)
+    pool_url: str | None = field(default=None, repr=False)
     errors: type[Exception] = psycopg.Error
     _fence: Fence = field(default_factory=Fence, repr=False)
 
     @functools.cached_property
     def _parameters(self) -> dict[str, Any]:
-        try:
-            return {**_DEFAULTS, **conninfo_to_dict(self.url)}
-        except psycopg.Error as error:
-            raise StoreUnusable(
-                "DATABASE_URL is no address of a PostgreSQL database, such as "
-                "postgresql://user:password@host/name"
-            ) from error
+        return _parse(self.url, "DATABASE_URL")
 
     def __str__(self) -> str:
         """Return the address without its password."""
@@ -156,14 +153,17 @@ class PostgreSQLDatabase:
         except psycopg.Error as error:
             raise self.translate(error) from error
 
-    def _connect(self) -> PostgreSQLConnection:
+    def _connect(self, *, pooled: bool = False) -> PostgreSQLConnection:
+        parameters = self._parameters
+        if pooled and self.pool_url is not None:
+            parameters = _parse(self.pool_url, "DATABASE_POOL_URL")
         connection = psycopg.connect(
-            make_conninfo(**self._parameters),
+            make_conninfo(**parameters),
             autocommit=True,
             cursor_factory=psycopg.ClientCursor,
             row_factory=cast("Any", make_rows),
         )
-        connection.prepare_threshold = None  # PgBouncer may give each transaction another server
+        connection.prepare_threshold = None  # a pooler may give each transaction another server
         return PostgreSQLConnection(connection)
 
     @contextlib.contextmanager
@@ -255,7 +255,7 @@ class PostgreSQLDatabase:
             yield
 
     def lease(self, node: Node, identity: str) -> PostgreSQLLease:
-        return PostgreSQLLease(self, self.connect, node, identity, self._fence)
+        return PostgreSQLLease(self, self._connect_directly, node, identity, self._fence)
 
     def is_served(self) -> bool:
         with self.opened() as connection:
@@ -267,13 +267,19 @@ class PostgreSQLDatabase:
         query = "SELECT extract(epoch FROM clock_timestamp())::float8"
         return float(connection.execute(query).fetchone()[0])
 
-    def connect(self) -> PostgreSQLConnection:
+    def _connect_directly(self) -> PostgreSQLConnection:
         with self._errors():
             return self._connect()
 
+    def connect(self) -> PostgreSQLConnection:
+        with self._errors():
+            return self._connect(pooled=True)
+
     def connect_reader(self) -> PostgreSQLConnection:
         with self._errors():
-            connection = self._connect()
+            connection = self._connect(pooled=True)
+            if self.pool_url is not None:
+                return connection  # settings would stay with a connection that others get next
             try:
                 connection.execute(
                     "SET default_transaction_read_only = on; "
@@ -333,7 +339,7 @@ class PostgreSQLDatabase:
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        listener = PostgreSQLListener(self, self.connect, deliver, deliver_gap)
+        listener = PostgreSQLListener(self, self._connect_directly, deliver, deliver_gap)
         await listener.run(task_status=task_status)
 
     def in_transaction(self, connection: Connection) -> bool:
@@ -383,6 +389,17 @@ class PostgreSQLDatabase:
             "WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace"
         )
         return int(connection.execute(query).fetchone()[0])
+
+
+def _parse(url: str, setting: str) -> dict[str, Any]:
+    """Return the parameters of connections to an address. Raises StoreUnusable."""
+    try:
+        return {**_DEFAULTS, **conninfo_to_dict(url)}
+    except psycopg.Error as error:
+        raise StoreUnusable(
+            f"{setting} is no address of a PostgreSQL database, such as "
+            "postgresql://user:password@host/name"
+        ) from error
 
 
 def _after_fatal(text: str) -> str:

@@ -3,11 +3,14 @@
 Whether they arrive is tried every few seconds, with a notification to ourselves. The server delivers them in
 the order of their transactions, so when that one arrives, all earlier ones have. When it doesn't, because the
 connection is dead or a pooler such as PgBouncer gives it another server in the middle, the connection is
-replaced, and those who wait for notifications are told to look for themselves: every few seconds, then.
+replaced, and those who wait for notifications are told to look for themselves: every few seconds, then. The first
+one comes from another connection, as those of other nodes do: a pooler passes on what it hears in the middle of
+our own transaction, but nothing else.
 """
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from typing import TYPE_CHECKING
 
@@ -92,6 +95,8 @@ class PostgreSQLListener:
             try:
                 (channel,) = connection.execute(f"SELECT {CHANNEL}").fetchone() or ("",)
                 connection.execute(f"LISTEN {channel}")
+                with contextlib.closing(self._connect()) as another:
+                    another.execute(self._next_echo())
                 connection.driver.pgconn.nonblocking = 1
             except self._database.errors as error:
                 connection.close()
@@ -112,7 +117,6 @@ class PostgreSQLListener:
         Raises OperationalError or StoreUnreachable then.
         """
         while True:
-            await self._send_echo(server)
             with trio.move_on_after(ANSWER_SECONDS):
                 while self._echoes_heard < self._echoes_sent:
                     await self._receive(server)
@@ -129,11 +133,15 @@ class PostgreSQLListener:
             with trio.move_on_after(ECHO_SECONDS):
                 while True:
                     await self._receive(server)
+            await self._send_echo(server)
+
+    def _next_echo(self) -> str:
+        """Return the statement that sends the next notification to ourselves."""
+        self._echoes_sent += 1
+        return f"SELECT pg_notify({CHANNEL}, '{_ECHO} {self._id}:{self._echoes_sent}')"
 
     async def _send_echo(self, server: PGconn) -> None:
-        self._echoes_sent += 1
-        echo = f"{_ECHO} {self._id}:{self._echoes_sent}"
-        server.send_query(f"SELECT pg_notify({CHANNEL}, '{echo}')".encode())
+        server.send_query(self._next_echo().encode())
         while server.flush():
             await trio.lowlevel.wait_writable(server.socket)
 

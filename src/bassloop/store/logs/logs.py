@@ -53,6 +53,7 @@ class Logs(Subject):
         blobs: Blobs,
         limit: int,
         shipper: Shipper | None,
+        note_closed: Callable[[], None],
     ) -> None:
         super().__init__(engine)
         self._steps = steps
@@ -61,6 +62,7 @@ class Logs(Subject):
         self._blobs = blobs
         self._limit = limit
         self._shipper = shipper
+        self._note_closed = note_closed
 
     async def open(self, run_id: str, row: int) -> LogWriter:
         """Begin the log of a step, which the caller must close.
@@ -83,6 +85,7 @@ class Logs(Subject):
         close = partial(close_log, row=row, raw_bytes=log.raw_bytes, lines=log.lines, cut=cut)
         await self._engine.write(close, wait=False)
         self._live.pop(row, None)
+        self._note_closed()
 
     def _open_shipped(
         self, shipper: Shipper, run_id: str, row: int, files: LogFiles, appender: LogAppender
@@ -243,6 +246,7 @@ class Logs(Subject):
         """For the shipper: close the row of a log that is in the bucket. Raises StoreError."""
         if completion is not None:
             await self._engine.write(partial(close_log, row=shipment.row, **asdict(completion)))
+            self._note_closed()
         self._live.pop(shipment.row, None)
 
     async def _extent_and_log(self, run_id: str, row: int) -> tuple[LogExtent, LogParts]:

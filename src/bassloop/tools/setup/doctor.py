@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import trio
 
-from bassloop.addresses import is_loopback
+from bassloop.addresses import is_loopback, trusted_certificates
 from bassloop.github import AppWebhook, GitHubError, NotFound
 from bassloop.github.manifest import WEBHOOK_PATH, web_url
 from bassloop.tools.setup import findings
@@ -185,4 +185,6 @@ async def _device_flow(settings: Settings, client_id: str, info: AppInfo) -> Dia
 
 
 def _client(url: str) -> httpx.AsyncClient:
-    return httpx.AsyncClient(timeout=10.0, trust_env=not is_loopback(url))
+    return httpx.AsyncClient(
+        timeout=10.0, trust_env=not is_loopback(url), verify=trusted_certificates(url)
+    )

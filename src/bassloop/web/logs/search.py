@@ -79,7 +79,7 @@ def routes(context: WebContext) -> Blueprint:
         except trio.WouldBlock:
             abort(503, "too many searches are running: try again in a moment")
         try:
-            found = _Search(
+            found = RunSearch(
                 context.store, run_id, query, limit, context.scan_limiter, counts=after is None
             )
             seconds = PROGRESS_SECONDS if wants_json() else SEARCH_SECONDS
@@ -96,7 +96,7 @@ def routes(context: WebContext) -> Blueprint:
             asked=asked,
             names={step.row: plain(step.name) for step in steps},
             found=answer,
-            pieces={(row, match.line): match.pieces() for row, match in found.matches},
+            matches=found.matches,
             page_lines=STEP_PAGE_LINES,
             next=urlencode({**asked, "after": answer["next"]}) if answer["next"] else None,
         )
@@ -105,8 +105,13 @@ def routes(context: WebContext) -> Blueprint:
 
 
 @dataclass(eq=False)
-class _Search:
-    """One request's search, and what it has found."""
+class RunSearch:
+    """One request's search of a run, and what it has found.
+
+    Args:
+        counts: whether all matches are counted, and not only whether there are more than the limit.
+        position: the step and the line that were searched last.
+    """
 
     store: Store
     run_id: str
@@ -119,7 +124,7 @@ class _Search:
     complete: bool = False
     searched: int = 0
     lines: int = 0
-    _position: tuple[int, int] = (0, 0)
+    position: tuple[int, int] = (0, 0)
 
     async def run(
         self, steps: Sequence[Step], after: tuple[int, int] | None, deadline: float
@@ -134,7 +139,7 @@ class _Search:
         before = sum(step.lines for step in steps[:first])
         for step in steps[first:]:
             if not await self._search_log(step.row, start, deadline):
-                self.searched = before + self._position[1] + 1
+                self.searched = before + self.position[1] + 1
                 return
             before += step.lines
             start = 0
@@ -151,7 +156,7 @@ class _Search:
             matches, count = self.query.scan(block.text, block.line, room)
             self.matches += [(row, match) for match in matches]
             self.count += count
-            self._position = row, block.line + block.lines - 1
+            self.position = row, block.line + block.lines - 1
             enough = (
                 time.perf_counter() >= deadline
                 or self.count >= MAX_COUNT
@@ -170,7 +175,7 @@ class _Search:
             row, match = self.matches[-1]
             following = format_cursor(row, match.line)
         elif more:
-            following = format_cursor(*self._position)
+            following = format_cursor(*self.position)
         return {
             "matches": [{"vertex": row, **asdict(match)} for row, match in self.matches],
             "total": self.count if self.counts else None,

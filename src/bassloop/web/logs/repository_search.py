@@ -1,0 +1,252 @@
+"""Search in the logs of a repository's runs, newest first.
+
+The index of logs tells which logs can't have the text; the others are read, as in a search of one run, until
+there are enough matches or time is up. So an answer is exact, and says how far back it reaches.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+import trio
+from quart import Blueprint, Response, abort, jsonify, render_template, request
+
+from bassloop.store import FilterQuery
+from bassloop.terminal import plain
+from bassloop.web.guard import visible_logs, visible_run, visible_runs
+from bassloop.web.logs.query import BadQuery, LogQuery, format_cursor, parse_cursor
+from bassloop.web.logs.search import RunSearch
+from bassloop.web.presentation import STEP_PAGE_LINES, RunView, instant, run_json, view_runs
+from bassloop.web.responses import abort_not_found, wants_json
+
+if TYPE_CHECKING:
+    from bassloop.store import Run, SearchableRun
+    from bassloop.web.logs.query import LogMatch
+    from bassloop.web.web_context import WebContext
+
+MAX_RUNS = 20
+"""Runs with matches in one answer."""
+
+LINES_PER_RUN = 5
+"""Lines of one run in an answer; the run's own search has the others."""
+
+SEARCH_SECONDS = 3.0
+"""How long one request searches."""
+
+MAX_SEARCHES = 4
+"""Searches of repositories that run at the same time."""
+
+_CURSOR = re.compile(r"([A-Za-z0-9_-]{1,64})(?:\.(\d+-\d+))?", re.ASCII)
+
+
+def routes(context: WebContext) -> Blueprint:
+    """Return the route."""
+    blueprint = Blueprint("repository_search", __name__)
+    slots = trio.Semaphore(MAX_SEARCHES)
+
+    @blueprint.get("/repositories/<owner>/<name>/search")
+    async def repository_search(owner: str, name: str) -> str | Response:
+        """Return the lines of a repository's logs that have `q` in them, by runs, newest first.
+
+        `case=yes`: match case; `before`: the `next` of an earlier answer, which says where to go on.
+        """
+        full_name = f"{owner}/{name}"[:200]
+        newest = await visible_runs(context, 1, repository=full_name)
+        if not newest.items:
+            abort_not_found("repository")
+        args = request.args
+        asked = {key: args[key] for key in ("q", "case") if args.get(key)}
+        found = None
+        if asked.get("q") or wants_json():
+            text = asked.get("q", "")
+            try:
+                query = LogQuery(text, case=asked.get("case") == "yes")
+                begin = _Cursor.parse(args["before"]) if args.get("before") else None
+            except BadQuery as error:
+                abort(400, str(error))
+            try:
+                slots.acquire_nowait()
+            except trio.WouldBlock:
+                abort(503, "too many searches are running: try again in a moment")
+            try:
+                found = _Search(context, full_name, query, FilterQuery(text), begin)
+                await found.run(time.perf_counter() + SEARCH_SECONDS)
+            finally:
+                slots.release()
+        if found is not None and wants_json():
+            return jsonify(found.json())
+        return await render_template(
+            "repository_search.html",
+            repository=newest.items[0].repository,
+            asked=asked,
+            found=found,
+            reach=instant(found.reach)[:10] if found is not None else "",
+            newest=not args.get("before"),
+            page_lines=STEP_PAGE_LINES,
+            next=urlencode({**asked, "before": found.next}) if found and found.next else None,
+        )
+
+    return blueprint
+
+
+@dataclass(frozen=True, slots=True)
+class FoundRun:
+    """A run with lines that match.
+
+    Args:
+        lines: each with its step's row.
+        steps: the names of the steps by their rows.
+        more: whether the run has more lines that match.
+    """
+
+    run: Run
+    lines: list[tuple[int, LogMatch]]
+    steps: dict[int, str]
+    more: bool
+
+    @property
+    def view(self) -> RunView:
+        """The run as pages show it."""
+        return view_runs([self.run])[0]
+
+
+@dataclass(frozen=True, slots=True)
+class _Cursor:
+    """Where a search goes on.
+
+    Args:
+        run: the run that was searched last.
+        after: the step and the line in it that were searched last; None if it was searched to its end.
+    """
+
+    run: str
+    after: tuple[int, int] | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> _Cursor:
+        """Return the cursor that an answer named. Raises BadQuery."""
+        parts = _CURSOR.fullmatch(text)
+        if parts is None:
+            raise BadQuery("before must be the next of an earlier answer")
+        return cls(parts[1], parse_cursor(parts[2]) if parts[2] else None)
+
+    def __str__(self) -> str:
+        return self.run if self.after is None else f"{self.run}.{format_cursor(*self.after)}"
+
+
+@dataclass(eq=False)
+class _Search:
+    """One request's search, and how far it got.
+
+    Args:
+        begin: where to begin; None for the newest run.
+        found: the runs with matches.
+        runs: how many runs were searched.
+        read: how many of their logs were read.
+        without_filter: how many of those were read because they have no filter.
+        reach: when the oldest run that was searched was created.
+        next: where to go on; None if all was searched.
+    """
+
+    context: WebContext
+    repository: str
+    query: LogQuery
+    filter: FilterQuery
+    begin: _Cursor | None
+    found: list[FoundRun] = field(default_factory=list)
+    runs: int = 0
+    read: int = 0
+    without_filter: int = 0
+    reach: float | None = None
+    next: _Cursor | None = None
+
+    async def run(self, deadline: float) -> None:
+        """Search until there are enough matches, time is up, or all is searched."""
+        before = None
+        if self.begin is not None:
+            before = self.begin.run
+            if self.begin.after is not None and not await self._finish_run(self.begin, deadline):
+                return
+        more = True
+        while more:
+            index = await visible_logs(self.context, self.repository, self.filter, before)
+            more = index.more
+            for each in index.runs:
+                is_over = len(self.found) >= MAX_RUNS or time.perf_counter() >= deadline
+                if each.steps and is_over and self.read and before is not None:
+                    self.next = _Cursor(before)
+                    return
+                if each.steps and not await self._search_run(each, deadline):
+                    return
+                before, self.reach = each.id, each.created_at
+                self.runs += 1
+            if more and time.perf_counter() >= deadline and before is not None:
+                self.next = _Cursor(before)
+                return
+
+    async def _finish_run(self, begin: _Cursor, deadline: float) -> bool:
+        """Search the rest of the run in which an earlier request's time was up; return whether to go on."""
+        run = await visible_run(self.context, begin.run)
+        if run is None or run.repository.lower() != self.repository.lower():
+            return False
+        self.runs += 1
+        self.read += 1
+        self.reach = run.created_at
+        return await self._read(run, None, begin.after, deadline)
+
+    async def _search_run(self, each: SearchableRun, deadline: float) -> bool:
+        run = await visible_run(self.context, each.id)
+        if run is None:  # pruned meanwhile
+            return True
+        self.read += len(each.steps)
+        self.without_filter += each.without_filter
+        return await self._read(run, {*each.steps}, None, deadline)
+
+    async def _read(
+        self, run: Run, rows: set[int] | None, after: tuple[int, int] | None, deadline: float
+    ) -> bool:
+        """Search some logs of a run, or all of them.
+
+        Returns False, and sets where to go on, if time was up before anything was found.
+        """
+        steps = await self.context.store.steps.of_run(run.id)
+        steps = [step for step in steps if rows is None or step.row in rows]
+        search = RunSearch(
+            self.context.store,
+            run.id,
+            self.query,
+            LINES_PER_RUN,
+            self.context.scan_limiter,
+            counts=False,
+        )
+        await search.run(steps, after, deadline)
+        if search.matches:
+            names = {step.row: plain(step.name) for step in steps}
+            more = search.count > len(search.matches) or not search.complete
+            self.found.append(FoundRun(run, search.matches, names, more))
+        elif not search.complete:
+            self.next = _Cursor(run.id, search.position)
+            return False
+        return True
+
+    def json(self) -> dict[str, Any]:
+        """Return the answer."""
+        return {
+            "runs": [
+                {
+                    "run": run_json(each.run),
+                    "matches": [{"vertex": row, **asdict(match)} for row, match in each.lines],
+                    "more": each.more,
+                }
+                for each in self.found
+            ],
+            "searched": self.runs,
+            "since": instant(self.reach) or None,
+            "read": self.read,
+            "not_indexed": self.without_filter,
+            "next": None if self.next is None else str(self.next),
+        }

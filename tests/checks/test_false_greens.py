@@ -1,0 +1,124 @@
+"""A contributor whose hook and runner look for a green check that no trusted runner stands for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.checks.test_actions import PULL, press
+from tests.checks.test_liars import HONEST, POLICIES
+from tests.checks.test_statements import KEY, list_keys, signing_runner
+from tests.checks.test_trusted import BOTH, NAMED, SPOT, a_loop, checked, said, trusted_runner
+from tests.repositories import commit
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.repositories import MakeRepository
+
+IMAGE = '{:repository "alpine" :platform {:os "linux"}}'
+
+CLAIMS_VERIFICATION = f"""
+(def image {IMAGE})
+
+(defn github-hook [event client]
+  (if (= event:payload:action "rerequested")
+    (client:start-check
+      (with-label (with-image ($ sh -c "other") image) :uses ["it (trusted)"])
+      "other" event:payload:check_suite:head_sha)
+    null)
+  (client:start-check (with-image ($ sh -c "true") image) "it" event:payload:check_suite:head_sha))
+"""
+
+
+async def test_no_hook_has_the_contributors_runner_do_what_is_to_verify_it(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with a_loop(make_repository, tmp_path, BOTH, CLAIMS_VERIFICATION) as its:
+        list_keys(its, KEY)
+        async with signing_runner(its) as liar:
+            assert (await checked(its))["conclusion"] == "action_required"
+            check = await checked(its, "again", action="rerequested")
+            assert check["conclusion"] != "success"
+            assert len(liar.told) == 1
+        assert "it (trusted)" in said(its.check_run("project.bass"))
+
+
+OTHER_THUNK_EACH_TIME = f"""
+(defn github-hook [event client]
+  (client:start-check
+    (with-image ($ sh -c (str "true # " event:payload:nonce)) {IMAGE})
+    "it" event:payload:check_suite:head_sha))
+"""
+
+
+@pytest.mark.parametrize("times", [1, 55])
+async def test_what_a_trusted_runner_found_is_not_outlived(
+    make_repository: MakeRepository, tmp_path: Path, times: int
+) -> None:
+    async with a_loop(make_repository, tmp_path, NAMED, PULL) as its:
+        list_keys(its, KEY)
+        async with signing_runner(its):
+            async with trusted_runner(its, **HONEST):
+                await checked(its)
+                await press(its, "verify", "pressed", name="it", sender="alice")
+            for number in range(times):
+                check = await checked(its, f"again-{number}", action="rerequested")
+                assert check["conclusion"] != "success"
+
+
+async def test_what_a_trusted_runner_found_holds_for_other_thunks_of_the_commit(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with a_loop(make_repository, tmp_path, NAMED, OTHER_THUNK_EACH_TIME) as its:
+        list_keys(its, KEY)
+        async with signing_runner(its):
+            async with trusted_runner(its, **HONEST):
+                assert (await checked(its, nonce="1"))["conclusion"] == "success"
+                await press(its, "verify", "pressed", name="it", sender="alice")
+            check = await checked(its, "again", action="rerequested", nonce="2")
+            assert check["conclusion"] == "action_required"
+            async with trusted_runner(its) as trusted:
+                check = await checked(its, "third", action="rerequested", nonce="3")
+                assert check["conclusion"] == "success"
+                assert "verified by alice" in said(check)
+                assert len(trusted.told) == 1
+
+
+SPELLINGS = ["IT", "It", "ｉｔ", "it\u0301", "i\u0307t"]
+"""GitHub's own comparison of names may ignore case, width and accents."""
+
+
+@pytest.mark.parametrize("name", SPELLINGS)
+@POLICIES
+async def test_another_spelling_of_a_name_is_under_the_same_policy(
+    make_repository: MakeRepository, tmp_path: Path, policy: str, name: str
+) -> None:
+    hook = OTHER_THUNK_EACH_TIME.replace('"it"', "event:payload:check")
+    async with a_loop(make_repository, tmp_path, policy, hook) as its:
+        list_keys(its, KEY)
+        async with signing_runner(its), trusted_runner(its, **HONEST):
+            await checked(its, nonce="1", check="it")
+            await its.deliver(
+                {**await its.standin.payload("check_suite"), "nonce": "2", "check": name}, "other"
+            )
+            await its.inbox.finished("other")
+        assert "success" not in [run["conclusion"] for run in its.standin.check_runs]
+        assert "is spelled" in said(its.check_run("project.bass"))
+
+
+async def test_whoever_was_found_out_by_a_spot_check_is_checked_from_then_on(
+    make_repository: MakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draws = iter([0.0, 0.99])
+    monkeypatch.setattr("bassloop.checks.trusted_runs._RANDOM.random", lambda: next(draws, 0.99))
+    policy = SPOT.replace("1.0", "0.5")
+    async with a_loop(make_repository, tmp_path, policy) as its:
+        list_keys(its, KEY)
+        async with signing_runner(its), trusted_runner(its, **HONEST):
+            assert (await checked(its))["conclusion"] == "failure"
+            commit(its.standin.repository_path)  # with the same tree
+            check = await checked(its, "same")
+        assert check["conclusion"] == "failure"
+        assert "differs" in said(check)
