@@ -50,9 +50,11 @@ class FakeRuntime(Runtime):
 
     @asynccontextmanager
     async def run(
-        self, thunk: Any, metadata: Mapping[str, str], trailers: Any = None
+        self, thunk: Any, metadata: Mapping[str, str], trailers: Any = None, on_open: Any = None
     ) -> AsyncGenerator[Any]:  # type: ignore[override]
         self.told.append(dict(metadata))
+        if on_open is not None:
+            await on_open()
         send, receive = trio.open_memory_channel[Any](0)
         async with receive:
             send.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -9,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bassloop.checks.check import MAX_RUNTIMES_TRIED
+from bassloop.access.policy import Policy
+from bassloop.access.policy_cache import PolicyCache
 from bassloop.runtimes import Platform, RuntimeLost
+from bassloop.runtimes.pool import TRIED_AT_ONCE
 from tests.small_loop import START, FakeRuntime, SmallLoop, small_loop
 from tests.until import until
 
@@ -65,18 +68,26 @@ async def test_it_is_carried_out_once(
 
 @dataclass(eq=False)
 class Unreachable(FakeRuntime):
-    """A runtime that is connected, and never to be reached."""
+    """A runtime that is connected, and not to be reached the first times, or lost once it has begun."""
+
+    times: float = math.inf
+    begins: bool = False
 
     @asynccontextmanager
     async def run(
-        self, thunk: Any, metadata: Mapping[str, str], trailers: Any = None
+        self, thunk: Any, metadata: Mapping[str, str], trailers: Any = None, on_open: Any = None
     ) -> AsyncGenerator[Any]:  # type: ignore[override]
+        if len(self.told) >= self.times:
+            async with super().run(thunk, metadata, trailers, on_open) as updates:
+                yield updates
+            return
         self.told.append(dict(metadata))
+        if self.begins:
+            await on_open()
         raise RuntimeLost(f"{self.id} did not answer")
-        yield
 
 
-def unreachable(its: SmallLoop, number: int) -> Unreachable:
+def unreachable(its: SmallLoop, number: int, **more: Any) -> Unreachable:
     """One of the sender's runtimes, which is asked before a working one."""
     account = its.standin.account(its.standin.login)
 
@@ -84,9 +95,16 @@ def unreachable(its: SmallLoop, number: int) -> Unreachable:
         raise ConnectionError("nowhere")
 
     platform = Platform("linux", "amd64")
-    return Unreachable(
-        f"runtime {number}", account.id, account.login, platform, 9, time.time(), nowhere
+    runtime = Unreachable(
+        f"runtime {number}", account.id, account.login, platform, 9, time.time(), nowhere, **more
     )
+    runtime.going.set()
+    return runtime
+
+
+def waiting_for(seconds: float) -> PolicyCache:
+    """The policy of checks that wait for a runner for so long."""
+    return PolicyCache(Policy(runner_wait=seconds))
 
 
 async def test_another_runtime_of_the_same_user_takes_what_a_lost_one_had_not_begun(
@@ -99,20 +117,71 @@ async def test_another_runtime_of_the_same_user_takes_what_a_lost_one_had_not_be
             await its.inbox.finished("g1")
         assert (len(lost.told), len(runner.told)) == (1, 1)
         assert its.check_run()["conclusion"] == "success"
+        assert "runtime 1" not in its.check_run()["output"]["summary"]
+
+
+async def test_a_runtime_that_did_not_answer_is_asked_again_and_the_check_says_why_it_waits(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as its:
+        lost = unreachable(its, 1, times=1)
+        async with its.loop.pool.registered(lost):
+            await its.deliver(await its.standin.payload("check_suite"), "g1")
+            waits = "Waiting for a runner again"
+            await until(lambda: its.shown() and its.check_run()["output"]["title"] == waits)
+            assert its.check_run()["status"] == "queued"
+            said = its.check_run()["output"]["summary"]
+            assert "runtime 1 did not answer. It had not begun, and waits again." in said
+            [run] = (await its.store.runs.newest()).items
+            assert (run.state, run.runtime_id) == ("queued", None)
+            assert not its.loop.running
+            await its.inbox.finished("g1")
+        assert len(lost.told) == 2
+        assert its.check_run()["conclusion"] == "success"
+
+
+async def test_a_check_waits_for_a_runtime_that_connects_after_the_lost_one(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as its:
+        lost = unreachable(its, 1)
+        async with its.loop.pool.registered(lost):
+            await its.deliver(await its.standin.payload("check_suite"), "g1")
+            await until(lambda: its.loop.pool.statistics()["waiting"])
+            async with its.runner() as runner:
+                await its.inbox.finished("g1")
+        assert len(runner.told) == 1
+        assert its.check_run()["conclusion"] == "success"
+
+
+async def test_what_had_begun_is_not_begun_again(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as its:
+        lost = unreachable(its, 1, begins=True)
+        async with its.loop.pool.registered(lost), its.runner() as runner:
+            await its.deliver(await its.standin.payload("check_suite"), "g1")
+            await its.inbox.finished("g1")
+        assert (len(lost.told), len(runner.told)) == (1, 0)
+        [run] = (await its.store.runs.newest()).items
+        assert run.state == "interrupted"
+        assert run.message == "runtime 1 did not answer; run the check again"
 
 
 async def test_a_check_is_handed_to_a_few_runtimes_and_not_to_all_of_a_machine_that_is_too_busy(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as its:
-        lost = [unreachable(its, number) for number in range(3 * MAX_RUNTIMES_TRIED)]
+    repository = make_repository(**{"project.bass": START})
+    async with small_loop(repository, tmp_path, policies=waiting_for(0.5)) as its:
+        lost = [unreachable(its, number) for number in range(3 * TRIED_AT_ONCE)]
         async with AsyncExitStack() as connected:
             for each in lost:
                 await connected.enter_async_context(its.loop.pool.registered(each))
             await its.deliver(await its.standin.payload("check_suite"), "g1")
             await its.inbox.finished("g1")
-        assert sum(len(each.told) for each in lost) == MAX_RUNTIMES_TRIED
-        assert its.check_run()["conclusion"] == "cancelled"
+        assert sum(len(each.told) for each in lost) == TRIED_AT_ONCE
+        assert its.check_run()["conclusion"] == "action_required"
         [run] = (await its.store.runs.newest()).items
-        assert run.state == "interrupted"
-        assert "did not answer" in (run.message or "")
+        assert run.state == "action_required"
+        assert "no runner has answered after 0.5 s: runtime 2 did not answer" in (run.message or "")
+        assert "none has answered" in its.check_run()["output"]["summary"]

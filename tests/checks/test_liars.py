@@ -98,11 +98,10 @@ class Vanishing(SigningRuntime):
 
     times: int = field(default=1)
 
-    def run(self, thunk: Any, metadata: Any, trailers: Any = None) -> Any:
+    def run(self, thunk: Any, metadata: Any, trailers: Any = None, on_open: Any = None) -> Any:
         self.times -= 1
-        if self.times < 0:
-            return super().run(thunk, metadata, trailers)
-        return self._vanish(super().run(thunk, metadata, trailers))
+        its = super().run(thunk, metadata, trailers, on_open)
+        return its if self.times < 0 else self._vanish(its)
 
     def _vanish(self, inner: Any) -> Any:
         class Lost:

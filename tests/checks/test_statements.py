@@ -70,9 +70,10 @@ class SigningRuntime(FakeRuntime):
 
     @asynccontextmanager
     async def run(
-        self, thunk: Any, metadata: Mapping[str, str], trailers: Any = None
+        self, thunk: Any, metadata: Mapping[str, str], trailers: Any = None, on_open: Any = None
     ) -> AsyncGenerator[Any]:  # type: ignore[override]
         self.told.append(dict(metadata))
+        await on_open()
         update = progrock_pb2.StatusUpdate()
         update.vertexes.add(id="step", name="sh -c true")
         update.logs.add(vertex="step", data=b"hello\n", stream=1)

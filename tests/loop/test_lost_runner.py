@@ -121,7 +121,7 @@ async def two_runners(repository: Path, folder: Path, behind: Behind) -> AsyncGe
             await its.standin.deliver(
                 daemon.url, "check_suite", await its.standin.payload("check_suite")
             )
-            await until(lambda: daemon.lines_with('"run started"'))
+            await until(lambda: daemon.lines_with('"runner asked"'))
             yield its, store, process
 
 

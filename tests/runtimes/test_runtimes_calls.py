@@ -14,7 +14,7 @@ from bassloop.bridge import open_bridge
 from bassloop.bridge.grpc import ChannelLimits, open_grpc_server
 from bassloop.bridge.memory_channel import memory_opener
 from bassloop.runtimes import Platform, Pool, RunFailed, Runtime, RuntimeLost
-from bassloop.runtimes.runtime import MAX_ENTRIES
+from bassloop.runtimes.runtime import MAX_ENTRIES, OPENING_AT_ONCE
 from bassloop.wire import bass_pb2, progrock_pb2, runtime_pb2
 from bassloop.wire.runtime_grpc import RuntimeBase
 
@@ -310,3 +310,82 @@ async def test_a_kind_of_runner_that_cannot_publish_is_not_asked_to():
     with pytest.raises(RunFailed, match="it can't publish"):
         async with runtime(refuse, kind="go").publish(bass_pb2.ImageRef(), THUNK, {}):
             pytest.fail("it was asked")
+
+
+async def test_a_thunk_begins_when_the_runner_has_answered(runner, service):
+    asked: list[int] = []
+
+    async def begin() -> None:
+        asked.append(len(service.requests))
+
+    assert len(await everything(runner.run(THUNK, {}, None, begin))) == 3
+    assert (asked, len(service.requests)) == ([0], 1)
+
+
+async def test_a_thunk_has_not_begun_on_a_runner_that_says_nothing(autojump_clock):
+    begun = trio.Event()
+
+    async def begin() -> None:
+        begun.set()
+
+    async with open_bridge():
+        silent = runtime(memory_opener(lambda: Noise(b"")))
+        with pytest.raises(RuntimeLost, match="did not answer within 30 s"):
+            await everything(silent.run(THUNK, {}, None, begin))
+    assert not begun.is_set()
+
+
+async def test_what_the_beginning_raises_ends_the_call_and_the_runner_is_asked_for_nothing(
+    runner, service
+):
+    async def begin() -> None:
+        raise KeyError("the caller's own")
+
+    with pytest.raises(KeyError, match="the caller's own"):
+        await everything(runner.run(THUNK, {}, None, begin))
+    assert service.requests == []
+
+
+async def test_a_busy_runner_is_asked_by_few_at_once_and_the_others_time_has_not_begun(
+    autojump_clock,
+):
+    asked = 0
+
+    async def slow(session_factory):
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(20)
+        raise asyncssh.ChannelOpenError(2, "busy")
+
+    refused: list[float] = []
+    async with open_bridge(), trio.open_nursery() as nursery:
+        busy = runtime(slow)
+
+        async def ask() -> None:
+            with pytest.raises(RuntimeLost, match="busy"):
+                await everything(busy.run(THUNK, {}))
+            refused.append(trio.current_time())
+
+        for _ in range(3 * OPENING_AT_ONCE):
+            nursery.start_soon(ask)
+        await trio.sleep(10)
+        assert asked == OPENING_AT_ONCE
+    assert sorted({round(at) for at in refused}) == [20, 40, 60]
+
+
+async def test_those_that_wait_for_their_turn_are_lost_with_the_runner(autojump_clock):
+    async def never(session_factory):
+        await asyncio.Event().wait()
+
+    async with open_bridge(), trio.open_nursery() as nursery:
+        busy = runtime(never)
+
+        async def ask() -> None:
+            with pytest.raises(RuntimeLost, match="gone"):
+                await everything(busy.run(THUNK, {}))
+
+        for _ in range(OPENING_AT_ONCE + 1):
+            nursery.start_soon(ask)
+        await trio.sleep(1)
+        busy.lose("gone")
+    assert busy.active == 0

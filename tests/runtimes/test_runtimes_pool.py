@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
+
 import pytest
 import trio
 
 from bassloop.bridge import open_bridge
-from bassloop.runtimes import NoRuntime, Platform, Pool, Runtime, RuntimeLost
+from bassloop.runtimes import NoRuntime, Platform, Pool, RunnerWait, Runtime, RuntimeLost
+from bassloop.runtimes.pool import AGAIN, TRIED_AT_ONCE
 from bassloop.runtimes.runtime import SILENT_SECONDS
 from bassloop.wire import bass_pb2
 
@@ -166,3 +169,63 @@ async def test_when_nobody_tries_any_more_the_time_counts_again(autojump_clock):
     with pytest.raises(NoRuntime, match="not counting 120 s"):
         await pool.wait_for(1, LINUX, timeout=60)
     assert trio.current_time() == 180
+
+
+async def test_a_runtime_that_was_lost_is_tried_again_after_a_while(autojump_clock):
+    pool, mine, wait = Pool(), runtime("a"), RunnerWait(60)
+    async with pool.registered(mine):
+        assert pool.first([1], LINUX, wait) is mine
+        wait.note_lost(mine, 30, "it did not answer", pool)
+        assert pool.first([1], LINUX, wait) is None
+        assert await pool.wait_for_any(lambda: [1], LINUX, wait) is mine
+        shortest, longest = (AGAIN.first * (1 + sign * AGAIN.jitter) for sign in (-1, 1))
+        assert shortest <= trio.current_time() <= longest
+
+
+async def test_one_that_connects_is_tried_before_the_lost_one(autojump_clock):
+    pool, mine, wait = Pool(), runtime("a", priority=5), RunnerWait(60)
+    async with pool.registered(mine):
+        wait.note_lost(mine, 0, "it did not answer", pool)
+        async with pool.registered(runtime("b")):
+            assert (await pool.wait_for_any(lambda: [1], LINUX, wait)).id == "b"
+
+
+async def test_trying_a_runtime_that_never_answers_ends_and_says_why(autojump_clock):
+    pool, mine, wait = Pool(), runtime("a"), RunnerWait(600)
+    tried = 0
+
+    async def try_for_ever() -> None:
+        nonlocal tried
+        while await pool.wait_for_any(lambda: [1], LINUX, wait) is mine:
+            await trio.sleep(30)
+            wait.note_lost(mine, 30, "it is silent", pool)
+            tried += 1
+
+    async with pool.registered(mine):
+        with pytest.raises(NoRuntime, match=r"^no runner has answered after 600 s: it is silent$"):
+            await try_for_ever()
+    assert 600 <= trio.current_time() <= 630
+    assert 8 <= tried <= 14
+
+
+async def test_after_a_few_the_other_runtimes_of_the_user_are_not_tried_either(autojump_clock):
+    pool, wait = Pool(), RunnerWait(60)
+    lost = [runtime(f"{number}") for number in range(2 * TRIED_AT_ONCE)]
+    async with AsyncExitStack() as stack:
+        for each in lost:
+            await stack.enter_async_context(pool.registered(each))
+        for _ in range(TRIED_AT_ONCE):
+            found = pool.first([1], LINUX, wait)
+            assert found is not None
+            wait.note_lost(found, 0, "it did not answer", pool)
+        assert pool.first([1], LINUX, wait) is None
+        async with pool.registered(runtime("new")):
+            assert pool.first([1], LINUX, wait).id == "new"
+
+
+async def test_who_does_not_wait_is_told_why_the_only_runtime_was_lost(autojump_clock):
+    pool, mine, wait = Pool(), runtime("a"), RunnerWait(0)
+    async with pool.registered(mine):
+        wait.note_lost(mine, 1, "it did not answer", pool)
+        with pytest.raises(NoRuntime, match=r"^no runner has answered: it did not answer$"):
+            await pool.wait_for_any(lambda: [1], LINUX, wait)

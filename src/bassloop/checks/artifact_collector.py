@@ -69,11 +69,6 @@ class ArtifactCollector:
             elif vertex.HasField("completed"):
                 await self._finish(path)
 
-    @property
-    def has_begun(self) -> bool:
-        """True once anything came."""
-        return bool(self._open or self._kept or self.problems)
-
     async def close(self) -> None:
         """Remove what isn't complete."""
         while self._open:

@@ -2,7 +2,8 @@
 
 It is stored before the first call to GitHub, so that a crash at any instruction leaves something to go on
 from. A check that had not started is started by the next attempt at its delivery; one that had is never
-silently started again (:mod:`bassloop.checks.recovery` concludes it).
+silently started again (:mod:`bassloop.checks.recovery` concludes it). A check starts when its runner has
+answered and is asked to run it; a runner that is lost before that is replaced by another one, or waited for.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from bassloop.concurrency import open_flat_nursery, retry, shielded
 from bassloop.deliveries.inbox import MAX_POSTPONED
 from bassloop.github import CheckOutput, CheckRunDraft, GitHubError, Purpose, retry_after, spending
 from bassloop.lifecycle import RunState
-from bassloop.runtimes import NoRuntime, RunFailed, Runtime, RuntimeLost
+from bassloop.runtimes import NoRuntime, RunFailed, RunnerWait, Runtime, RuntimeLost
 from bassloop.telemetry.spans import span
 from bassloop.units import format_duration
 
@@ -48,9 +49,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 CLEANUP_SECONDS = 15.0
-MAX_RUNTIMES_TRIED = 3
-"""The most runtimes that a check is handed to. A machine too busy to answer for one of its runtimes isn't
-helped by being asked through each of the others."""
 
 
 @dataclass(eq=False)
@@ -155,19 +153,47 @@ class ActiveCheck:
             return Ending(RunState.ACTION_REQUIRED, str(error))
         runtime = context.connected_runtime(self.request.platform, trusted=self.trusted)
         await self.show(runtime)
-        waited = runtime is None or bool(self.needs)
-        if runtime is None:
-            try:
-                runtime = await context.runtime(self.request.platform, trusted=self.trusted)
-            except NoRuntime as error:
-                return self._not_run(error)
+        shown = None if self.needs else runtime
+        wait = RunnerWait(context.policy.runner_wait)
+        while True:
+            if runtime is None:
+                try:
+                    runtime = await context.runtime(
+                        self.request.platform, trusted=self.trusted, wait=wait
+                    )
+                except NoRuntime as error:
+                    return self._not_run(error, wait.reason)
+            with spending(Purpose.CONCLUDE):
+                if runtime is not shown:
+                    # Not waited for: while GitHub's rate limit leaves no room for it, the check runs, and
+                    # what is said at its end replaces it.
+                    shown = runtime
+                    output = check_output.started(run, loop.run_url(run.id), runtime)
+                    updates.start_soon(self._update, output)
+                asked_at = trio.current_time()
+                try:
+                    return await self._run_on(runtime)
+                except RuntimeLost as error:
+                    log.warning("runner lost before the check began", error=str(error))
+                    tried = trio.current_time() - asked_at
+                    wait.note_lost(runtime, tried, str(error), loop.pool)
+                runtime = context.connected_runtime(
+                    self.request.platform, trusted=self.trusted, wait=wait
+                )
+                if runtime is None and wait.left > 0:
+                    shown = None
+                    url, awaited = loop.run_url(run.id), self._awaited()
+                    output = check_output.queued(run, url, awaited, wait.reason)
+                    updates.start_soon(partial(self._update, output, status="queued"))
+
+    async def _run_on(self, runtime: Runtime) -> Ending:
+        """Run the thunk on a runtime.
+
+        Raises RuntimeLost if that is lost before it was asked to: then nothing has begun.
+        """
+        loop, run = self.context.loop, self.run_record
         loop.note_running(run.id)
-        with spending(Purpose.CONCLUDE):
-            if waited:
-                # Not waited for: while GitHub's rate limit leaves no room for it, the check runs, and what
-                # is said at its end replaces it.
-                output = check_output.started(run, loop.run_url(run.id), runtime)
-                updates.start_soon(self._update, output)
+        try:
             async with (
                 loop.quotas.under_way(run, partial(self._show_wait, runtime)),
                 recording(
@@ -178,7 +204,10 @@ class ActiveCheck:
                     ArtifactCollector(loop.store, run, loop.artifact_quotas, loop.quotas),
                 ) as recorder,
             ):
-                ending = await self._run_somewhere(runtime, recorder)
+                ending = await self._run_within_limit(runtime, recorder)
+        except RuntimeLost:
+            loop.note_ended(run.id)
+            raise
         if notes := recorder.notes():
             said = "\n".join([ending.message or "", *(f"({note})" for note in notes)]).strip()
             ending = replace(ending, message=said)
@@ -328,12 +357,12 @@ class ActiveCheck:
         await self.context.loop.store.checks.bind(self.check_run.row, github_id)
         self.check_run = replace(self.check_run, github_id=github_id)
 
-    async def _update(self, output: CheckOutput) -> None:
-        """Say on the check run that it is in progress. A check runs even if its progress can't be shown."""
+    async def _update(self, output: CheckOutput, status: str = "in_progress") -> None:
+        """Say on the check run how far it is. A check runs even if its progress can't be shown."""
         assert self.check_run.github_id is not None
         try:
             await self.context.repo.update_check_run(
-                self.check_run.github_id, output, status="in_progress"
+                self.check_run.github_id, output, status=status
             )
         except GitHubError as error:
             log.warning("check run not updated", error=str(error))
@@ -346,8 +375,12 @@ class ActiveCheck:
         connect = self.context.loop.connect(logins[0]) if logins else ""
         return check_output.AwaitedRunner(logins, connect, choice.fork and choice.approver is None)
 
-    def _not_run(self, error: NoRuntime) -> Ending:
-        """Return the ending of a check that no runner may run, or did."""
+    def _not_run(self, error: NoRuntime, lost: str | None) -> Ending:
+        """Return the ending of a check that no runner may run, or did.
+
+        Args:
+            lost: why the last runner that was asked was lost.
+        """
         context, run = self.context, self.run_record
         awaited = self._awaited()
         if self.trusted:
@@ -359,7 +392,7 @@ class ActiveCheck:
                 )
             if awaited.logins:
                 output = check_output.no_runner(
-                    run, context.loop.run_url(run.id), awaited, context.policy.runner_wait
+                    run, context.loop.run_url(run.id), awaited, context.policy.runner_wait, lost
                 )
                 return Ending(RunState.ACTION_REQUIRED, message, output)
             return Ending(RunState.ACTION_REQUIRED, message)
@@ -372,33 +405,27 @@ class ActiveCheck:
             return Ending(RunState.ACTION_REQUIRED, message)
         message = f"{error}. Connect one with\n\n    {awaited.connect}\n\nand run the check again."
         url, waited = context.loop.run_url(run.id), context.policy.runner_wait
-        output = check_output.no_runner(run, url, awaited, waited)
+        output = check_output.no_runner(run, url, awaited, waited, lost)
         return Ending(RunState.ACTION_REQUIRED, message, output)
 
-    async def _run_somewhere(self, runtime: Runtime, recorder: Recorder) -> Ending:
-        """Run the thunk on a runtime, or on another of the same user's if that one is lost before it began."""
-        context = self.context
-        tried: set[str] = set()
-        limit = context.policy.limit(self.check_run.name)
+    async def _run_within_limit(self, runtime: Runtime, recorder: Recorder) -> Ending:
+        """Run the thunk on a runtime, for as long as it may run. Raises RuntimeLost if it hasn't begun."""
+        limit = self.context.policy.limit(self.check_run.name)
         setting = "the policy's check_limit or [checks], or the loop's CHECK_LIMIT"
         if self.request.limit is not None and self.request.limit < limit:
             limit, setting = self.request.limit, "its own timeout"
         with trio.move_on_after(limit):
-            while True:
-                tried.add(runtime.id)
-                seen = CallObservation()
-                try:
-                    await self._run_on(runtime, recorder, seen)
-                    return await self._ending(runtime, seen, Ending(RunState.SUCCEEDED, None))
-                except RunFailed as error:
-                    ending = Ending(RunState.FAILED, str(error))
-                    return await self._ending(runtime, seen, ending)
-                except RuntimeLost as error:
-                    others = context.loop.pool.candidates(runtime.user_id, self.request.platform)
-                    untried = [other for other in others if other.id not in tried]
-                    if recorder.has_begun or not untried or len(tried) >= MAX_RUNTIMES_TRIED:
-                        return Ending(RunState.INTERRUPTED, f"{error}; run the check again")
-                    runtime = untried[0]
+            seen = CallObservation()
+            try:
+                await self._call(runtime, recorder, seen)
+                return await self._ending(runtime, seen, Ending(RunState.SUCCEEDED, None))
+            except RunFailed as error:
+                return await self._ending(runtime, seen, Ending(RunState.FAILED, str(error)))
+            except RuntimeLost as error:
+                if not seen.has_begun:
+                    raise
+                # Its command may have run, and isn't run again unless somebody asks for it.
+                return Ending(RunState.INTERRUPTED, f"{error}; run the check again")
         after = format_duration(limit)
         message = f"the check was stopped after {after}: that is its limit ({setting})"
         return Ending(RunState.TIMED_OUT, message)
@@ -427,26 +454,34 @@ class ActiveCheck:
             return Ending(RunState.FAILED, message)
         return ending
 
-    async def _run_on(self, runtime: Runtime, recorder: Recorder, seen: CallObservation) -> None:
+    async def _call(self, runtime: Runtime, recorder: Recorder, seen: CallObservation) -> None:
         context, loop, run_id = self.context, self.context.loop, self.run_record.id
-        await loop.store.runs.start(
-            run_id,
-            runtime_id=runtime.id,
-            runner_login=runtime.login,
-            platform=str(runtime.platform),
-            at=time.time(),
-            runner_kind=runtime.kind,
-        )
-        how = "a trusted runner's run" if self.trusted else "run"
-        about = f"{how} of {self.check_run.name} at {self.check_run.head_sha}, for {self.run_record.login}"
-        await loop.store.journals.append(self.run_record, runtime.login, "started", about)
-        loop.tail.publish(run_id)
-        with structlog.contextvars.bound_contextvars(runtime=runtime.id, runner=runtime.login):
+
+        async def begin() -> None:
+            """Note that the run begins: from now on the runner may have run its command."""
+            await loop.store.runs.start(
+                run_id,
+                runtime_id=runtime.id,
+                runner_login=runtime.login,
+                platform=str(runtime.platform),
+                at=time.time(),
+                runner_kind=runtime.kind,
+            )
+            how = "a trusted runner's run" if self.trusted else "run"
+            name, sha, login = self.check_run.name, self.check_run.head_sha, self.run_record.login
+            about = f"{how} of {name} at {sha}, for {login}"
+            await loop.store.journals.append(self.run_record, runtime.login, "started", about)
+            seen.has_begun = True
+            loop.tail.publish(run_id)
             log.info("run started")
+
+        with structlog.contextvars.bound_contextvars(runtime=runtime.id, runner=runtime.login):
+            log.info("runner asked")
             async with context.call_metadata(runtime, run_id, trusted=self.trusted) as metadata:
                 metadata |= await give(loop.store, runtime, metadata, self.given)
                 seen.given = tuple((file.name, file.artifact.sha256) for file in self.given)
-                async with runtime.run(self.request.thunk, metadata, seen.trailers) as updates:
+                call = runtime.run(self.request.thunk, metadata, seen.trailers, begin)
+                async with call as updates:
                     async for update in updates:
                         seen.came.note(update)
                         await recorder.record(update)

@@ -148,9 +148,15 @@ class AwaitedRunner:
     approvable: bool = False
 
 
-def queued(run: Run, url: str, awaited: AwaitedRunner) -> CheckOutput:
-    """Return the output of a check that waits for a runner."""
+def queued(run: Run, url: str, awaited: AwaitedRunner, lost: str | None = None) -> CheckOutput:
+    """Return the output of a check that waits for a runner.
+
+    Args:
+        lost: why it waits again, although a runner was there.
+    """
     parts = [f"`{_code(run.cmdline)}` is waiting for {_any_of(awaited)}."]
+    if lost:
+        parts[0] = f"{escape(lost)}. It had not begun, and waits again.\n\n{parts[0]}"
     if awaited.logins:
         parts[0] += (
             f" {escape(awaited.logins[0])} can connect one with\n\n```sh\n{awaited.connect}\n```"
@@ -159,7 +165,8 @@ def queued(run: Run, url: str, awaited: AwaitedRunner) -> CheckOutput:
         parts.append(_HOW_TO_APPROVE)
     parts.append(f"[Follow the run, or cancel it]({url})")
     actions = (CANCEL, APPROVE) if awaited.approvable else (CANCEL,)
-    return CheckOutput("Waiting for a runner", "\n\n".join(parts), actions=actions)
+    title = "Waiting for a runner again" if lost else "Waiting for a runner"
+    return CheckOutput(title, "\n\n".join(parts), actions=actions)
 
 
 def waiting_for_checks(run: Run, url: str, names: Sequence[str]) -> CheckOutput:
@@ -177,12 +184,19 @@ def started(run: Run, url: str, runtime: Runtime) -> CheckOutput:
     return with_notes(output, caveats_ahead(runtime))
 
 
-def no_runner(run: Run, url: str, awaited: AwaitedRunner, waited: float) -> CheckOutput:
-    """Return the output of a check that no runner came for."""
+def no_runner(
+    run: Run, url: str, awaited: AwaitedRunner, waited: float, lost: str | None = None
+) -> CheckOutput:
+    """Return the output of a check that no runner came for, or none that answered.
+
+    Args:
+        lost: why the last one that was asked was lost.
+    """
     after = f" for {format_duration(waited)}" if waited else ""
     login = awaited.logins[0]
+    why = f"none has answered: {escape(lost)}" if lost else "none was connected"
     parts = [
-        f"`{_code(run.cmdline)}` waited for {_any_of(awaited)}{after}, and none was connected. "
+        f"`{_code(run.cmdline)}` waited for {_any_of(awaited)}{after}, and {why}. "
         f"{escape(login)} can connect one with\n\n```sh\n{awaited.connect}\n```\n\n"
         "and then run the check again."
     ]
@@ -190,7 +204,8 @@ def no_runner(run: Run, url: str, awaited: AwaitedRunner, waited: float) -> Chec
         parts.append(_HOW_TO_APPROVE)
     parts.append(f"[The run]({url})")
     actions = (APPROVE, RERUN) if awaited.approvable else (RERUN,)
-    return CheckOutput(f"No runner of {login} is connected", "\n\n".join(parts), actions=actions)
+    title = f"No runner of {login} {'has answered' if lost else 'is connected'}"
+    return CheckOutput(title, "\n\n".join(parts), actions=actions)
 
 
 def approval(run: Run, url: str) -> CheckOutput:

@@ -11,7 +11,7 @@ import structlog
 
 from bassloop.github import GitHubError
 from bassloop.lifecycle import RunState
-from bassloop.runtimes import NoRuntime, Platform, Runtime
+from bassloop.runtimes import NoRuntime, Platform, RunnerWait, Runtime
 from bassloop.store import Run, ThunkRecord, new_run_id
 
 if TYPE_CHECKING:
@@ -191,17 +191,27 @@ class DeliveryContext:
         )
 
     def connected_runtime(
-        self, platform: Platform | None, *, trusted: bool = False
+        self, platform: Platform | None, *, trusted: bool = False, wait: RunnerWait | None = None
     ) -> Runtime | None:
-        """Return a connected runtime that may run this head, or None."""
-        ids = [user.id for user in self.runner_users(trusted=trusted)]
-        return self.loop.pool.first(ids, platform)
+        """Return a connected runtime that may run this head, or None.
 
-    async def runtime(self, platform: Platform | None, *, trusted: bool = False) -> Runtime:
+        Args:
+            wait: knows which are not to be tried yet.
+        """
+        ids = [user.id for user in self.runner_users(trusted=trusted)]
+        return self.loop.pool.first(ids, platform, wait)
+
+    async def runtime(
+        self, platform: Platform | None, *, trusted: bool = False, wait: RunnerWait | None = None
+    ) -> Runtime:
         """Wait for a runtime that may run this head.
 
         Raises NoRuntime if nobody's may, or none connects in time.
+
+        Args:
+            wait: how long, if some of the time is over; by default as long as the policy says.
         """
+        wait = wait or RunnerWait(self.policy.runner_wait)
         if trusted and not self.trusted:
             why = "the policy trusts no runner of anybody who can write to the repository"
             raise NoRuntime("; ".join([why, *self.not_trusted]))
@@ -209,13 +219,12 @@ class DeliveryContext:
             raise NoRuntime(
                 f"{self.sender.login} has no runners, and there are no fallback runners"
             )
-        if (runtime := self.connected_runtime(platform, trusted=trusted)) is not None:
+        runtime = self.connected_runtime(platform, trusted=trusted, wait=wait)
+        if runtime is not None:
             return runtime
         self.slot.release_capacity()
 
         def user_ids() -> list[int]:
             return [user.id for user in self.runner_users(trusted=trusted)]
 
-        return await self.loop.pool.wait_for_any(
-            user_ids, platform, timeout=self.policy.runner_wait
-        )
+        return await self.loop.pool.wait_for_any(user_ids, platform, wait)

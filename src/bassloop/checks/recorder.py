@@ -87,11 +87,6 @@ class Recorder:
         """Return the steps recorded so far, in the order in which they appeared."""
         return sorted(self._steps.values(), key=lambda step: step.position)
 
-    @property
-    def has_begun(self) -> bool:
-        """True once the runner has sent anything that is kept."""
-        return bool(self._steps) or (self.artifacts is not None and self.artifacts.has_begun)
-
     async def record(self, update: progrock_pb2.StatusUpdate) -> None:
         """Store one update, then wake followers.
 

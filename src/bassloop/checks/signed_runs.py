@@ -38,11 +38,13 @@ class CallObservation:
         came: the digests of what came.
         given: the names and SHA-256 of the artifacts of other checks that were sent before.
         trailers: what came after the last answer.
+        has_begun: whether the runner was asked to run it.
     """
 
     came: CallDigests = field(default_factory=CallDigests)
     trailers: dict[str, str] = field(default_factory=dict)
     given: tuple[tuple[str, str], ...] = ()
+    has_begun: bool = False
 
 
 async def keep_statement(

@@ -12,7 +12,7 @@ channel.
 
 from __future__ import annotations
 
-from bassloop.runtimes.pool import NoRuntime, Pool, RuntimeStatus
+from bassloop.runtimes.pool import NoRuntime, Pool, RunnerWait, RuntimeStatus
 from bassloop.runtimes.runner_call import RunFailed, RuntimeLost, RuntimesError
 from bassloop.runtimes.runtime import Platform, Runtime, caveat, caveats
 
@@ -21,6 +21,7 @@ __all__ = [
     "Platform",
     "Pool",
     "RunFailed",
+    "RunnerWait",
     "Runtime",
     "RuntimeLost",
     "RuntimeStatus",

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import trio
 
+from bassloop.concurrency import Backoff
 from bassloop.runtimes.runner_call import RuntimesError
 
 if TYPE_CHECKING:
@@ -21,8 +22,15 @@ LOCKED_OUT_SECONDS = 120.0
 """How long runners are taken to be locked out after one of them was: longer than they wait between attempts."""
 
 
+AGAIN = Backoff(first=1.0, longest=60.0, jitter=0.2)
+"""How long a runtime that was lost before it answered is not tried again by the same check."""
+
+TRIED_AT_ONCE = 3
+"""How many runtimes of one user a check tries before it waits."""
+
+
 class NoRuntime(RuntimesError):
-    """No runtime of this user serves this platform."""
+    """No runtime of this user serves this platform, or none that does has answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +46,55 @@ class RuntimeStatus:
     kind: str
     runs: tuple[str, ...]
     caveats: tuple[str, ...]
+
+
+@dataclass(eq=False)
+class RunnerWait:
+    """The time for which somebody waits for a runner, also after one that they got did not answer.
+
+    Args:
+        seconds: how long they wait in all; 0 doesn't wait.
+        left: what is left of that.
+        locked_out: the seconds that did not count, because no runner could get in.
+        reason: why the last runtime that was tried was lost.
+    """
+
+    seconds: float
+    left: float = field(init=False)
+    locked_out: float = field(default=0.0, init=False)
+    reason: str | None = field(default=None, init=False)
+    _try_again: dict[str, float] = field(default_factory=dict, init=False)
+    _losses: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self.left = self.seconds
+
+    def note_lost(self, runtime: Runtime, seconds: float, reason: str, pool: Pool) -> None:
+        """Note that a runtime was lost, and let it not be tried again for a while.
+
+        A machine too busy to answer for some of its runtimes isn't helped by being asked through each of the
+        others: after the first few, those that are connected now aren't tried either.
+
+        Args:
+            seconds: how long it was tried, which counts.
+        """
+        self.left -= seconds
+        self.reason = reason
+        self._losses += 1
+        lost = [runtime]
+        if self._losses >= TRIED_AT_ONCE:
+            lost += pool.candidates(runtime.user_id)
+        at = trio.current_time() + AGAIN.delay(self._losses)
+        self._try_again.update((each.id, at) for each in lost)
+
+    def may_try(self, runtime_id: str) -> bool:
+        """Return whether a runtime may be tried now."""
+        return trio.current_time() >= self._try_again.get(runtime_id, -math.inf)
+
+    def next_try(self) -> float:
+        """Return when the next of the runtimes that were lost may be tried again; infinity if none was."""
+        now = trio.current_time()
+        return min((at for at in self._try_again.values() if at > now), default=math.inf)
 
 
 class Pool:
@@ -99,13 +156,23 @@ class Pool:
         self._is_offering = False
         self.notify()
 
-    def first(self, user_ids: Iterable[int], platform: Platform | None = None) -> Runtime | None:
-        """Return the first candidate of the first of these users who has one, or None."""
+    def first(
+        self,
+        user_ids: Iterable[int],
+        platform: Platform | None = None,
+        wait: RunnerWait | None = None,
+    ) -> Runtime | None:
+        """Return the first candidate of the first of these users who has one, or None.
+
+        Args:
+            wait: knows which runtimes are not to be tried yet.
+        """
         if not self._is_offering:
             return None
         for user_id in user_ids:
             for runtime in self.candidates(user_id, platform):
-                return runtime
+                if wait is None or wait.may_try(runtime.id):
+                    return runtime
         return None
 
     def notify(self) -> None:
@@ -129,53 +196,45 @@ class Pool:
         self, user_id: int, platform: Platform | None = None, *, timeout: float
     ) -> Runtime:
         """Wait for the first candidate of a user; see :meth:`wait_for_any`."""
-        return await self.wait_for_any(lambda: (user_id,), platform, timeout=timeout)
+        return await self.wait_for_any(lambda: (user_id,), platform, RunnerWait(timeout))
 
     async def wait_for_any(
-        self,
-        users: Callable[[], Sequence[int]],
-        platform: Platform | None = None,
-        *,
-        timeout: float,
+        self, users: Callable[[], Sequence[int]], platform: Platform | None, wait: RunnerWait
     ) -> Runtime:
         """Wait for the first candidate of the first of some users who has one, and return it.
 
         `users` is asked each time that somebody connects, and after :meth:`notify`. Raises
-        NoRuntime when none is there after `timeout` seconds in which runners could get in; 0 doesn't wait.
+        NoRuntime when none is there and the time is over; only time in which runners could get in counts.
         """
         self._waiting += 1
-        left, locked_out = timeout, 0.0
         try:
             while True:
                 if not self._is_offering:
                     await trio.sleep_forever()
                 changed, began = self._changed, trio.current_time()
-                if (found := self.first(users(), platform)) is not None:
+                if (found := self.first(users(), platform, wait)) is not None:
                     return found
-                if left <= 0:
-                    raise NoRuntime(self._missing(users(), platform, timeout, locked_out))
+                if wait.left <= 0:
+                    raise NoRuntime(self._missing(users(), platform, wait))
                 counts = began >= self._locked_out_until
-                with trio.move_on_at(began + left if counts else self._locked_out_until):
+                until = began + wait.left if counts else self._locked_out_until
+                with trio.move_on_at(min(until, wait.next_try())):
                     await changed.wait()
                 waited = trio.current_time() - began
                 if counts:
-                    left -= waited
+                    wait.left -= waited
                 else:
-                    locked_out += waited
+                    wait.locked_out += waited
         finally:
             self._waiting -= 1
 
-    def _missing(
-        self,
-        user_ids: Sequence[int],
-        platform: Platform | None,
-        timeout: float,
-        locked_out: float,
-    ) -> str:
-        waited = f" after {timeout:g} s" if timeout else ""
-        if locked_out:
-            waited += f" (not counting {locked_out:.0f} s in which GitHub did not say whose keys are whose)"
+    def _missing(self, user_ids: Sequence[int], platform: Platform | None, wait: RunnerWait) -> str:
+        waited = f" after {wait.seconds:g} s" if wait.seconds else ""
+        if wait.locked_out:
+            waited += f" (not counting {wait.locked_out:.0f} s in which GitHub did not say whose keys are whose)"
         found = [each for user_id in user_ids for each in self.candidates(user_id)]
+        if wait.reason and any(each.platform.serves(platform) for each in found):
+            return f"no runner has answered{waited}: {wait.reason}"
         others = sorted({str(each.platform) for each in found})
         if not others:
             return f"no runner is connected{waited}"

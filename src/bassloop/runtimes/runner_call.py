@@ -79,14 +79,24 @@ class RunnerCall:
     timeout: float = 30.0
 
 
-async def make_call(call: RunnerCall, opener: Opener, answers: trio.MemorySendChannel[Any]) -> None:
+async def make_call(
+    call: RunnerCall,
+    opener: Opener,
+    answers: trio.MemorySendChannel[Any],
+    on_open: Callable[[], Awaitable[bool]],
+) -> None:
     """Make a call and send its answers as they come. On the asyncio side.
 
     Returns when all are sent, or when nobody receives them any more. Raises RunFailed or RuntimeLost.
+
+    Args:
+        on_open: called on Trio when the runner has answered; returns False if it isn't to be asked after all.
     """
     channel: GRPCChannel | None = None
     try:
         async with open_grpc_channel(opener, limits=call.limits, timeout=call.timeout) as channel:
+            if not await call_trio(on_open):
+                return
             stream = _method(call, channel).open(metadata=_encode_metadata(call.metadata))
             try:
                 async with stream:

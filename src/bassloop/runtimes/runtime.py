@@ -23,10 +23,15 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
+    OnOpen = Callable[[], Awaitable[object]]
+
 Progress = progrock_pb2.StatusUpdate
 
 MAX_ENTRIES = 20_000
 """Steps and logs in one message of progress; twice as many as a run may have."""
+
+OPENING_AT_ONCE = 8
+"""Calls of one runtime that wait for its answer; a runner that is busy would answer a hundred of them too late."""
 
 SILENT_SECONDS = 300.0
 """How long others are preferred to a runtime that did not answer a call; then it may try again."""
@@ -78,6 +83,41 @@ class Platform:
 
 
 @dataclass(eq=False)
+class _Opening:
+    """The part of a call until the runner answers, of which there are only so many at once.
+
+    Args:
+        error: what `on_open` has raised.
+    """
+
+    limiter: trio.CapacityLimiter
+    on_open: OnOpen | None
+    error: Exception | None = field(default=None, init=False)
+    _is_held: bool = field(default=False, init=False)
+
+    async def begin(self) -> None:
+        """Wait for the call's turn."""
+        await self.limiter.acquire_on_behalf_of(self)
+        self._is_held = True
+
+    async def end(self) -> bool:
+        """Note that the runner has answered. Returns False if it isn't to be asked for anything."""
+        self.release()
+        if self.on_open is not None:
+            try:
+                await self.on_open()
+            except Exception as error:  # noqa: BLE001  (the caller's own, which its call raises)
+                self.error = error
+        return self.error is None
+
+    def release(self) -> None:
+        """Let another call have its turn. May be called again."""
+        if self._is_held:
+            self._is_held = False
+            self.limiter.release_on_behalf_of(self)
+
+
+@dataclass(eq=False)
 class Runtime:
     """One runtime. Its calls are async context managers that yield a bounded Trio channel.
 
@@ -109,6 +149,9 @@ class Runtime:
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Ended calls by method and outcome: `ok`, `left` (by the caller), `lost`, or gRPC's status."""
     _calls: dict[trio.CancelScope, str] = field(default_factory=dict)
+    _opening: trio.CapacityLimiter = field(
+        default_factory=lambda: trio.CapacityLimiter(OPENING_AT_ONCE)
+    )
     _lost: str | None = None
     _silent_until: float = -math.inf
 
@@ -145,12 +188,16 @@ class Runtime:
         thunk: bass_pb2.Thunk,
         metadata: Mapping[str, str],
         trailers: dict[str, str] | None = None,
+        on_open: OnOpen | None = None,
     ) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[Progress]]:
         """Run a thunk and receive its progress.
 
-        `trailers` is filled with what the runner adds to the call's end, also if the thunk failed.
+        Args:
+            trailers: filled with what the runner adds to the call's end, also if the thunk failed.
+            on_open: called when the runner has answered, before it is asked for anything. Until it has
+                returned, the thunk hasn't begun.
         """
-        return self._call("Run", thunk, metadata, "progress", trailers=trailers)
+        return self._call("Run", thunk, metadata, "progress", trailers=trailers, on_open=on_open)
 
     def read(
         self, thunk: bass_pb2.Thunk, metadata: Mapping[str, str]
@@ -218,6 +265,7 @@ class Runtime:
         *kinds: str,
         trailers: dict[str, str] | None = None,
         chunks: Callable[[], Awaitable[bytes]] | None = None,
+        on_open: OnOpen | None = None,
     ) -> AsyncGenerator[trio.MemoryReceiveChannel[Any]]:
         with spans.span(f"rpc {method}", runtime=self.id, runner=self.login) as span:
             if method == "Publish" and (why := caveat(self.kind, "publishing")) is not None:
@@ -238,7 +286,7 @@ class Runtime:
             is_left = True
             try:
                 async with open_flat_nursery() as nursery:
-                    nursery.start_soon(self._make_call, call, send, errors)
+                    nursery.start_soon(self._make_call, call, send, errors, on_open)
                     with receive:
                         yield receive
                     nursery.cancel_scope.cancel()
@@ -258,20 +306,26 @@ class Runtime:
         call: RunnerCall,
         send: trio.MemorySendChannel[Any],
         errors: list[RunFailed | RuntimeLost],
+        on_open: OnOpen | None,
     ) -> None:
         """Make a call and close its channel. The error is noted: the body may still read answers."""
         if self._lost is not None:
             send.close()
             errors.append(RuntimeLost(self._lost))
             return
+        opening = _Opening(self._opening, on_open)
         with send, trio.CancelScope() as scope:
             self._calls[scope] = call.metadata.get("bassloop-run") or call.method
             try:
-                await call_asyncio(make_call, call, self.open_channel, send)
+                await opening.begin()
+                await call_asyncio(make_call, call, self.open_channel, send, opening.end)
             except (RunFailed, RuntimeLost) as error:
                 errors.append(error)
             finally:
+                opening.release()
                 del self._calls[scope]
+        if opening.error is not None:
+            raise opening.error
         if scope.cancelled_caught:
             errors.append(RuntimeLost(self._lost or f"{self} is gone"))
 
