@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 CALLS = {
     "the token": ("POST", r"/app/installations/\d+/access_tokens"),
     "the owners' file": ("GET", r"/repos/.*/contents/\.bassloop\.toml"),
+    "the commit's top level": ("GET", r"/repos/.*/git/trees/.*"),
     "the hook's source": ("GET", r"/repos/.*/contents/project\.bass"),
     "the check's creation": ("POST", r"/repos/.*/check-runs"),
     "the check's end": ("PATCH", r"/repos/.*/check-runs/\d+"),

@@ -73,7 +73,8 @@ class SigningRuntime(FakeRuntime):
         self, thunk: Any, metadata: Mapping[str, str], trailers: Any = None, on_open: Any = None
     ) -> AsyncGenerator[Any]:  # type: ignore[override]
         self.told.append(dict(metadata))
-        await on_open()
+        if on_open is not None:
+            await on_open()
         update = progrock_pb2.StatusUpdate()
         update.vertexes.add(id="step", name="sh -c true")
         update.logs.add(vertex="step", data=b"hello\n", stream=1)

@@ -219,6 +219,8 @@ async def test_a_token_for_a_checkout_reads_one_repository_and_is_revoked(reposi
             assert granted == {"contents": "read", "metadata": "read"}
             assert token.value not in repr(token)
         assert token.value not in its.standin.tokens
+        # GitHub counts the end of the token for the installation.
+        assert its.github.api.budgets()["installation 1"].spent.total() == 5
         with pytest.raises(Refused, match="does not exist"):
             async with app.checkout_token(1, 999):
                 pytest.fail("no token is given for another repository")

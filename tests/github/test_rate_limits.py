@@ -56,14 +56,14 @@ async def test_what_is_to_be_started_waits_while_a_person_is_served(
         order.append((trio.current_time(), purpose))
 
     async with trio.open_nursery() as nursery:
-        for _ in range(18):
+        for _ in range(19):
             nursery.start_soon(spend_for, START)
         await trio.sleep(1)
-        assert [at for at, _ in order] == [0.0] * 17  # 85 of 100
+        assert [at for at, _ in order] == [0.0] * 18  # 90 of 100
         assert pacer.waiting == 1
         nursery.start_soon(spend_for, CONCLUDE)
         nursery.start_soon(spend_for, PEOPLE)
-    assert sorted(order[17:]) == [(1.0, PEOPLE), (1.0, CONCLUDE), (60.0, START)]
+    assert sorted(order[18:]) == [(1.0, PEOPLE), (1.0, CONCLUDE), (60.0, START)]
 
 
 async def test_each_purpose_goes_first_come_first_served_and_is_counted(

@@ -30,6 +30,7 @@ HOOK = """
 """
 CALLS = (
     ("POST", r"/app/installations/\d+/access_tokens"),
+    ("GET", r"/repos/.*/git/trees/.*"),
     ("GET", r"/repos/.*/contents/.*"),
     ("POST", r"/repos/.*/check-runs"),
     ("PATCH", r"/repos/.*/check-runs/\d+"),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import random
 from typing import TYPE_CHECKING
 
 import pytest
 
-from .trial import Plan, Report, run_trial
+from .trial import Plan, Report, run_trial, survival_percentile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,3 +41,11 @@ async def test_a_backlog_of_hundreds_comes_through(tmp_path: Path, number: int) 
     report = await run_trial(plan, tmp_path)
     print(f"\n{plan}\n{report}")
     check(report)
+
+
+def test_what_was_broken_off_counts_for_as_long_as_it_lasted() -> None:
+    assert survival_percentile([1, 2, 3, 4], [], 50) == 2
+    assert survival_percentile([1, 2, 3, 4], [], 95) == 4
+    assert survival_percentile([1, 2], [0.5], 95) == 2
+    assert survival_percentile([1, 2], [5], 95) == math.inf
+    assert survival_percentile([1, 2], [1.5, 1.5], 50) == 2

@@ -101,7 +101,7 @@ class Report:
         seconds: from the first push until nothing was left to do; None if that never came.
         least: the seconds that the same work takes if nothing but GitHub's points limits it.
         registered: after each restart, the seconds from ready to the runner being registered.
-        never_registered: restarts after which it wasn't, until the next kill or the end.
+        killed_before: after each other restart, the seconds from ready to the next kill or the end.
         answers: the seconds that answers to `/up` took.
         limited: calls that GitHub refused because of a limit, in all.
     """
@@ -116,7 +116,7 @@ class Report:
     seconds: float | None = None
     least: float = 0.0
     registered: list[float] = field(default_factory=list)
-    never_registered: int = 0
+    killed_before: list[float] = field(default_factory=list)
     answers: list[float] = field(default_factory=list)
     limited: int = 0
 
@@ -128,6 +128,8 @@ class Report:
     def __str__(self) -> str:
         waiting = self.states["received"] + self.states["handling"]
         through = "never" if self.seconds is None else f"{self.seconds:.0f} s"
+        registered = survival_percentile(self.registered, self.killed_before, 95)
+        killed = [f"{seconds:.1f}" for seconds in sorted(self.killed_before)]
         ratio = "" if self.seconds is None else f", {self.seconds / self.least:.2f} times that"
         lines = [
             f"deliveries: {self.accepted} accepted; {self.states['done']} done, {waiting} waiting, "
@@ -136,8 +138,9 @@ class Report:
             f"a runner; {dict(sorted(self.conclusions.items()))}",
             f"through after {through}; the budget's least is {self.least:.0f} s{ratio}; "
             f"{self.limited} calls refused by a limit",
-            f"runner registered after a restart: p95 {_percentile(self.registered, 95):.1f} s of "
-            f"{len(self.registered)}; {self.never_registered} times not before the next kill",
+            f"runner registered after a restart: p95 {registered:.1f} s of "
+            f"{len(self.registered) + len(self.killed_before)}; {len(killed)} killed before, after "
+            f"{', '.join(killed) or 'none'} s",
             f"/up: p50 {1000 * _percentile(self.answers, 50):.0f} ms, "
             f"p99 {1000 * _percentile(self.answers, 99):.0f} ms of {len(self.answers)}",
         ]
@@ -193,12 +196,13 @@ class Outage:
         for at in (*self.plan.kill_times[1:], math.inf):
             await trio.sleep(RESTART_SECONDS)
             async with self.around.daemon(), trio.open_nursery() as nursery:
-                registered = trio.Event()
+                registered, ready_at = trio.Event(), trio.current_time()
                 nursery.start_soon(self._watch_runner, registered)
                 try:
                     await trio.sleep_until(self.began + at)
                 finally:
-                    self.report.never_registered += not registered.is_set()
+                    if not registered.is_set():
+                        self.report.killed_before.append(trio.current_time() - ready_at)
                 nursery.cancel_scope.cancel()
 
     async def _watch_runner(self, registered: trio.Event) -> None:
@@ -291,6 +295,21 @@ def _free_address() -> str:
     with socket.socket() as it:
         it.bind(("127.0.0.1", 0))
         return f"127.0.0.1:{it.getsockname()[1]}"
+
+
+def survival_percentile(ended: Sequence[float], broken_off: Sequence[float], percent: int) -> float:
+    """Return the time by which so many percent have ended, by Kaplan and Meier's estimate.
+
+    What was broken off had not ended by then, and nobody knows when it would have. Infinite if too few ended.
+    """
+    left = 1.0
+    seen = sorted([*((at, False) for at in ended), *((at, True) for at in broken_off)])
+    for index, (at, was_broken_off) in enumerate(seen):
+        if not was_broken_off:
+            left *= 1 - 1 / (len(seen) - index)
+        if left <= 1 - percent / 100 + 1e-9:
+            return at
+    return math.inf
 
 
 def _percentile(values: Sequence[float], percent: int) -> float:

@@ -101,7 +101,7 @@ async def test_the_backlog_is_shown_by_repository_with_what_the_budget_is_spent_
             )
         page = await (await site.get("/deliveries", **headers)).get_data(as_text=True)
         assert "3 not ended" in page
-        assert "20 of 870 · start 20" in page
+        assert "20 of 890 · start 20" in page
         assert HOSTILE not in page
         answer = await site.get("/deliveries", accept="application/json", **headers)
         backlog = (await answer.get_json())["backlog"]

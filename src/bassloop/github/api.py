@@ -318,7 +318,7 @@ class API:
         pacer = self._pacers.get(name)
         if pacer is None:
             pacer = Pacer(APIBudget(self._points), self._on_idle)
-            if self._spending_store is not None and credential.lasting:
+            if self._spending_store is not None:
                 pacer.reservation = Reservation(name, pacer.budget, self._spending_store)
             if (stored := self._stored.pop(name, None)) is not None:
                 restore(pacer.budget, stored)

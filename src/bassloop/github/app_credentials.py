@@ -16,6 +16,7 @@ import structlog
 import trio
 
 from bassloop.concurrency import KeyedLock, TTLCache, shielded
+from bassloop.github.api_budget import Purpose, spending
 from bassloop.github.errors import GitHubError, Unauthorized
 from bassloop.github.request import ANONYMOUS, JSON, Credential
 
@@ -140,12 +141,20 @@ class App:
         try:
             yield token
         finally:
-            with shielded(REVOKE_SECONDS):
-                credential = Credential(f"checkout {repository_id}", token.value, lasting=False)
-                try:
-                    await self.api.call("DELETE", "/installation/token", credential=credential)
-                except GitHubError as error:
-                    log.warning("token not revoked", repository=repository_id, error=str(error))
+            await self._revoke(installation_id, repository_id, token)
+
+    async def _revoke(self, installation_id: int, repository_id: int, token: AccessToken) -> None:
+        """Revoke a token, also when the caller is cancelled, if GitHub lets that be done soon."""
+        # GitHub counts it for the installation, as all calls with a token of its.
+        credential = Credential.of_installation(installation_id, token.value)
+        why = f"it took longer than {REVOKE_SECONDS:g} s"
+        with shielded(REVOKE_SECONDS), spending(Purpose.PEOPLE):
+            try:
+                await self.api.call("DELETE", "/installation/token", credential=credential)
+                return
+            except GitHubError as error:
+                why = str(error)
+        log.warning("token not revoked", repository=repository_id, error=why)
 
     async def _new_token(self, installation_id: int, narrowed: Mapping[str, Any]) -> AccessToken:
         path = f"/app/installations/{installation_id}/access_tokens"

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from bassloop.github.app_credentials import NO_APP
 from bassloop.github.check_run_requests import CheckRunChange
-from bassloop.github.errors import GitHubError, NotFound, Unauthorized
+from bassloop.github.errors import GitHubError, NotFound, TooLong, Unauthorized
 from bassloop.github.models import (
     CheckOutput,
     CheckRunDraft,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 MAX_FILE = 10 << 20
 MAX_PATH = 4096
 RESERVED = (".", "..", ".git")
+PLAIN_MODES = ("100644", "100755")
 RECENT_PULLS = 100
 TEAM_PAGE = 100
 REPOSITORY_OF_TEAM = "application/vnd.github.v3.repository+json"
@@ -107,6 +108,26 @@ class GitHubRepository:
             if found["truncated"]:
                 return None
             return frozenset(str(each["path"]) for each in found["tree"] if each["type"] == "blob")
+        except (AttributeError, TypeError, KeyError) as error:
+            raise GitHubError("GitHub's answer is not a tree") from error
+
+    async def top_level(self, sha: str) -> dict[str, str] | None:
+        """Return the blob of each name at the top of a commit; "" for a name that isn't a plain file.
+
+        Returns None if GitHub doesn't list them.
+        """
+        try:
+            found = await self.installation.call(
+                "GET", f"{self._path}/git/trees/{quote(sha, safe='')}"
+            )
+            if found["truncated"]:
+                return None
+            return {
+                str(each["path"]): str(each["sha"]) if each["mode"] in PLAIN_MODES else ""
+                for each in found["tree"]
+            }
+        except (NotFound, TooLong):
+            return None
         except (AttributeError, TypeError, KeyError) as error:
             raise GitHubError("GitHub's answer is not a tree") from error
 

@@ -28,14 +28,10 @@ Data = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """The author of a request: `name` identifies them in logs and caches, `value` is the secret.
-
-    A `lasting` one is used for longer than the task that it was made for.
-    """
+    """The author of a request: `name` identifies them in logs and caches, `value` is the secret."""
 
     name: str
     value: str = ""
-    lasting: bool = True
 
     @classmethod
     def of_installation(cls, installation_id: int, value: str = "") -> Credential:

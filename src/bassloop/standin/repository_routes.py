@@ -22,6 +22,13 @@ MAX_RAW = 100 << 20
 MAX_ENTRIES = 1000
 MAX_TREE = 100_000
 RAW = "application/vnd.github.raw+json; charset=utf-8"
+IN_TREE = {
+    "file": ("100644", "blob", "blobs"),
+    "symlink": ("120000", "blob", "blobs"),
+    "dir": ("040000", "tree", "trees"),
+    "submodule": ("160000", "commit", ""),
+}
+"""The mode, the type and the address of a tree's entries, by kind."""
 
 
 def add_routes(web: QuartTrio, standin: StandInState) -> None:
@@ -91,21 +98,26 @@ def _add_commits(web: QuartTrio, standin: StandInState) -> None:
     async def tree(owner: str, name: str, ref: str) -> Response:
         authorization.require(standin, owner, name, "contents")
         commit = await find_commit(standin, ref, missing=404)
-        files = await standin.git.files(commit)
-        shown = [
-            {
-                "path": path,
-                "mode": "100644",
-                "type": "commit" if entry.kind == "submodule" else "blob",
-                "sha": entry.sha,
-                "size": entry.size,
-                "url": f"{standin.api_path}/git/blobs/{entry.sha}",
-            }
-            for path, entry in files[:MAX_TREE]
-        ]
+        if request.args.get("recursive"):
+            files = await standin.git.files(commit)
+        else:
+            folder = await standin.git.entry(commit, "")
+            assert folder is not None
+            files = [(entry.name, entry) for entry in await standin.git.folder(folder)]
+        shown = [_in_tree(standin, path, entry) for path, entry in files[:MAX_TREE]]
         url = f"{standin.api_path}/git/trees/{commit}"
         cut = len(files) > MAX_TREE
         return json_response({"sha": commit, "url": url, "tree": shown, "truncated": cut})
+
+
+def _in_tree(standin: StandInState, path: str, entry: TreeEntry) -> dict[str, Any]:
+    mode, kind, place = IN_TREE[entry.kind]
+    shown: dict[str, Any] = {"path": path, "mode": mode, "type": kind, "sha": entry.sha}
+    if kind == "blob":
+        shown["size"] = entry.size
+    if place:
+        shown["url"] = f"{standin.api_path}/git/{place}/{entry.sha}"
+    return shown
 
 
 async def find_commit(standin: StandInState, ref: str, *, missing: int) -> str:

@@ -58,6 +58,7 @@ async def test_what_is_answered_has_githubs_shape(
             "/user/{account_id}": "/user/101",
             REPO: mine,
             f"{REPO}/contents/{{path}}": f"{mine}/contents/a",
+            f"{REPO}/git/trees/{{tree_sha}}": f"{mine}/git/trees/main",
             f"{REPO}/commits/{{ref}}": f"{mine}/commits/main",
             f"{REPO}/commits/{{ref}}/check-runs": f"{mine}/commits/main/check-runs",
             f"{REPO}/check-runs/{{check_run_id}}": f"{mine}/check-runs/{made.id}",
