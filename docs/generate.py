@@ -1,12 +1,15 @@
-"""What is generated when the documentation is built: a hook of MkDocs, and used by the tests.
+"""Write the parts of the documentation that are made of the code: `python docs/generate.py`.
 
-A page says `{{ commands }}` or `{{ http }}` where the text goes.
+A part is between two comments in its page, `<!-- begin NAME: … -->` and `<!-- end NAME -->`. The tests compare what is
+there with what would be written.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,35 +21,30 @@ from bassloop.project.declaration import CheckDeclaration, json_schema
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mkdocs.config.defaults import MkDocsConfig
-    from mkdocs.structure.files import Files
+DOCS = Path(__file__).parent
+PAGES = ("architecture.md", "reference/checks.md", "reference/commands.md", "reference/http-api.md")
+SCHEMA = "reference/checks.schema.json"
+WIDTH = 78
+"""The columns of a command's help."""
+
+_PART = re.compile(r"(<!-- begin (\w+): .* -->\n\n).*?(\n\n<!-- end \2 -->)", re.DOTALL)
 
 
-def on_files(files: Files, config: MkDocsConfig, **_: Any) -> Files:
-    """Add the schemas that the pages link to."""
-    from mkdocs.structure.files import File
-
-    schema = json.dumps(json_schema(), indent=2) + "\n"
-    files.append(File.generated(config, "reference/checks.schema.json", content=schema))
-    return files
+def generated() -> dict[str, str]:
+    """Return all that is generated, by file: whole pages with their parts, and the schema of checks."""
+    made = {name: refreshed((DOCS / name).read_text()) for name in PAGES}
+    return made | {SCHEMA: json.dumps(json_schema(), indent=2) + "\n"}
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """MkDocs calls this with each page."""
-    for name, make in {
-        "commands": commands,
-        "http": http,
-        "lifecycle": lifecycle,
-        "declaration": declaration,
-    }.items():
-        if f"{{{{ {name} }}}}" in markdown:
-            markdown = markdown.replace(f"{{{{ {name} }}}}", make())
-    return markdown
+def refreshed(page: str) -> str:
+    """Return a page with its parts made anew."""
+    make = {"commands": commands, "http": http, "lifecycle": lifecycle, "declaration": declaration}
+    return _PART.sub(lambda part: part[1] + make[part[2]]() + part[3], page)
 
 
 def declaration() -> str:
-    """Return a table row for each key of a check in TOML."""
-    rows = []
+    """Return a table of the keys of a check in TOML."""
+    rows = ["| key | what it is |", "| --- | --- |"]
     for name, field in CheckDeclaration.model_fields.items():
         rows.append(f"| `{name}` | {field.description} |")
     return "\n".join(rows)
@@ -73,13 +71,17 @@ def each_command() -> Iterator[tuple[str, click.Context]]:
             for name in command.list_commands(context):
                 inner = command.get_command(context, name)
                 if inner is not None and not inner.hidden:
-                    yield from within(inner, click.Context(inner, info_name=name, parent=context))
+                    yield from within(inner, _context(inner, name, context))
 
     root = click.Context(cli, info_name="bassloop")
     for name in cli.list_commands(root):
         command = cli.get_command(root, name)
         if command is not None and not command.hidden:
-            yield from within(command, click.Context(command, info_name=name, parent=root))
+            yield from within(command, _context(command, name, root))
+
+
+def _context(command: click.Command, name: str, parent: click.Context) -> click.Context:
+    return click.Context(command, info_name=name, parent=parent, terminal_width=WIDTH)
 
 
 def _section(name: str, context: click.Context) -> str:
@@ -115,3 +117,8 @@ def _operation(
     for status, answer in operation.get("responses", {}).items():
         lines.append(f"| {status} | {answer.get('description', '')} |")
     return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    for name, text in generated().items():
+        (DOCS / name).write_text(text)

@@ -1,4 +1,4 @@
-"""The pages that are generated when the documentation is built."""
+"""The parts of the documentation that are made of the code."""
 
 from __future__ import annotations
 
@@ -26,16 +26,30 @@ def generate() -> ModuleType:
     return module
 
 
+def test_what_is_generated_is_there(generate: ModuleType) -> None:
+    for name, text in generate.generated().items():
+        assert (ROOT / "docs" / name).read_text() == text, "run: python docs/generate.py"
+
+
+def test_no_part_is_left_out(generate: ModuleType) -> None:
+    begun = [
+        page.relative_to(ROOT / "docs").as_posix()
+        for page in (ROOT / "docs").rglob("*.md")
+        if "<!-- begin " in page.read_text()
+    ]
+    assert sorted(begun) == sorted(generate.PAGES)
+
+
 def test_every_command_has_its_section(generate: ModuleType) -> None:
-    page = generate.on_page_markdown("# Commands\n\n{{ commands }}\n")
+    page = generate.commands()
     for name in COMMANDS:
-        assert f"\n## bassloop {name}\n" in page
+        assert f"## bassloop {name}\n" in page
     assert "## bassloop deliveries replay\n" in page
     assert "Usage: bassloop prune [OPTIONS]" in page
 
 
 def test_every_operation_of_the_api_has_its_section(generate: ModuleType) -> None:
-    page = generate.on_page_markdown("{{ http }}")
+    page = generate.http()
     described = json.loads((ROOT / "src/bassloop/web/openapi.json").read_text())
     for path, item in described["paths"].items():
         for method, operation in item.items():
