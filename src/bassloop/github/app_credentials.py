@@ -9,11 +9,14 @@ import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import jwt
 import structlog
 import trio
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from jwt.algorithms import RSAAlgorithm
 
 from bassloop.concurrency import KeyedLock, TTLCache, shielded
 from bassloop.github.api_budget import Purpose, spending
@@ -50,6 +53,18 @@ class AccessToken:
     expires_at: float
 
 
+@lru_cache(maxsize=4)
+def _read_key(pem: str) -> RSAPrivateKey:
+    """Return a private key. Reading one takes 40 ms, most of it to test that its factors are prime.
+
+    Raises ValueError, TypeError or PyJWTError.
+    """
+    key = RSAAlgorithm(RSAAlgorithm.SHA256).prepare_key(pem)
+    if not isinstance(key, RSAPrivateKey):
+        raise ValueError("it's a public key")
+    return key
+
+
 @dataclass(eq=False)
 class App:
     """A GitHub App. Tokens are kept until five minutes before they expire."""
@@ -68,7 +83,7 @@ class App:
         now = int(time.time())
         claims = {"iat": now - CLOCK_SKEW, "exp": now + LIFETIME, "iss": str(self.app_id)}
         try:
-            return jwt.encode(claims, self.private_key, algorithm="RS256")
+            return jwt.encode(claims, _read_key(self.private_key), algorithm="RS256")
         except (ValueError, TypeError, jwt.PyJWTError) as error:
             message = (
                 f"the App's private key (GITHUB_APP_PRIVATE_KEY) can't sign: {error} "
