@@ -105,7 +105,7 @@ def _limits(checks: object) -> object:
 class Rules(BaseModel):
     """The settings that one file has for a repository; None where it has none."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
     hooks_from: HooksFrom | None = None
     hold: Hold | None = None
@@ -145,9 +145,9 @@ class Rules(BaseModel):
 class OperatorRules(BaseModel):
     """The operator's file: rules for all repositories, and for some by name or pattern."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
-    default: Rules = Rules()
+    default: Rules = Field(default_factory=Rules)
     repository: dict[Annotated[str, _matching(_PATTERN, "OWNER/NAME, OWNER/* or *")], Rules] = (
         Field(default_factory=dict)
     )

@@ -56,10 +56,10 @@ json_lines_option = click.option(
 def quick_imports() -> Iterator[None]:
     """Import a large part of the program in three quarters of the time.
 
-    Collecting garbage between imports finds none. And structlog and httpx import Rich and Pygments where they find
-    them, for tracebacks and a command line that nobody uses here.
+    Collecting garbage between imports finds none. And structlog and httpx import Colorama, Rich and Pygments where they
+    find them, for Windows, tracebacks and a command line that nobody uses here.
     """
-    hidden = [name for name in ("pygments", "rich") if name not in sys.modules]
+    hidden = [name for name in ("colorama", "pygments", "rich") if name not in sys.modules]
     for name in hidden:
         sys.modules[name] = None  # type: ignore[assignment]  # it can't be imported
     gc.disable()

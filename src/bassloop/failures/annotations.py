@@ -18,7 +18,8 @@ for each tool; those failures are added here where they aren't among the remarks
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import re2
 
@@ -33,45 +34,67 @@ MAX_FRAMES = 50
 MAX_MESSAGE_LINES = 20
 MAX_NUMBER = 9_999_999
 
+
+class _Pattern:
+    """A pattern that is compiled when it's first used: most programs use none, and all of them take 25 ms."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    @cached_property
+    def _compiled(self) -> Any:
+        return re2.compile(self._text)
+
+    @cached_property
+    def match(self) -> Any:
+        """The pattern's `match`."""
+        return self._compiled.match
+
+    @cached_property
+    def sub(self) -> Any:
+        """The pattern's `sub`."""
+        return self._compiled.sub
+
+
 _PATH = r"(?P<path>[\pL\pN_.@~+/\\-][^\s:\"'()<>|,;\[\]]{0,299})"
-_PLAIN = re2.compile(
+_PLAIN = _Pattern(
     rf"^\s{{0,8}}{_PATH}:(?P<line>\d{{1,7}})(?::(?P<column>\d{{1,5}}))?:\s*(?P<message>\S.*)$"
 )
-_PAREN = re2.compile(
+_PAREN = _Pattern(
     rf"^\s{{0,8}}{_PATH}\((?P<line>\d{{1,7}})(?:,(?P<column>\d{{1,5}}))?\)\s*:\s+(?P<message>\S.*)$"
 )
-_SHELL = re2.compile(rf"^{_PATH}: (?:line )?(?P<line>\d{{1,7}}): (?P<message>\S.*)$")
-_LEVEL = re2.compile(
+_SHELL = _Pattern(rf"^{_PATH}: (?:line )?(?P<line>\d{{1,7}}): (?P<message>\S.*)$")
+_LEVEL = _Pattern(
     r"^(?P<level>(?i:fatal error|error|warning|note|info|help|hint))(?:\s*\[(?P<code>[^\]]{1,40})\])?\s*:\s*"
     r"(?P<message>.*)$"
 )
-_CODED = re2.compile(r"^(?P<level>error|warning) (?P<code>[A-Z]{1,6}\d{1,6}): (?P<message>.*)$")
+_CODED = _Pattern(r"^(?P<level>error|warning) (?P<code>[A-Z]{1,6}\d{1,6}): (?P<message>.*)$")
 
-_FRAME = re2.compile(r'^\s{0,12}File "(?P<path>[^"]{1,300})", line (?P<line>\d{1,7})(?:, in .*)?$')
-_RAISED = re2.compile(r"^[\pL_][\pL\pN_.]*(?::\s.*)?$")
-_GROUPED = re2.compile(r"^\s*[|+]\s?")
-_MESSAGE = re2.compile(r"^E(?:\s{1,12}(?P<message>.*))?$")
-_ERROR_NAME = re2.compile(r"^[\pL_][\pL\pN_.]*$")
+_FRAME = _Pattern(r'^\s{0,12}File "(?P<path>[^"]{1,300})", line (?P<line>\d{1,7})(?:, in .*)?$')
+_RAISED = _Pattern(r"^[\pL_][\pL\pN_.]*(?::\s.*)?$")
+_GROUPED = _Pattern(r"^\s*[|+]\s?")
+_MESSAGE = _Pattern(r"^E(?:\s{1,12}(?P<message>.*))?$")
+_ERROR_NAME = _Pattern(r"^[\pL_][\pL\pN_.]*$")
 
-_RUST = re2.compile(r"^(?P<level>error|warning)(?:\[(?P<code>[A-Z]\d{1,6})\])?: (?P<message>\S.*)$")
-_ARROW = re2.compile(rf"^\s*--> {_PATH}:(?P<line>\d{{1,7}}):(?P<column>\d{{1,5}})$")
-_PANIC = re2.compile(
+_RUST = _Pattern(r"^(?P<level>error|warning)(?:\[(?P<code>[A-Z]\d{1,6})\])?: (?P<message>\S.*)$")
+_ARROW = _Pattern(rf"^\s*--> {_PATH}:(?P<line>\d{{1,7}}):(?P<column>\d{{1,5}})$")
+_PANIC = _Pattern(
     rf"^thread '.{{0,200}}' (?:\(\d+\) )?panicked at {_PATH}:(?P<line>\d{{1,7}}):(?P<column>\d{{1,5}}):$"
 )
-_OLD_PANIC = re2.compile(
+_OLD_PANIC = _Pattern(
     rf"^thread '.{{0,200}}' panicked at '(?P<message>.*)', {_PATH}:(?P<line>\d{{1,7}}):(?P<column>\d{{1,5}})$"
 )
 
-_GO_PANIC = re2.compile(r"^(?:panic|fatal error): (?P<message>\S.*)$")
-_GO_FRAME = re2.compile(rf"^\s{_PATH}:(?P<line>\d{{1,7}})(?: \+0x[0-9a-f]{{1,16}})?$")
+_GO_PANIC = _Pattern(r"^(?:panic|fatal error): (?P<message>\S.*)$")
+_GO_FRAME = _Pattern(rf"^\s{_PATH}:(?P<line>\d{{1,7}})(?: \+0x[0-9a-f]{{1,16}})?$")
 
-_FILE = re2.compile(r"^(?P<path>[^\s:\"'()<>|*]{1,300}\.[A-Za-z][A-Za-z0-9]{0,9})$")
-_ROW = re2.compile(
+_FILE = _Pattern(r"^(?P<path>[^\s:\"'()<>|*]{1,300}\.[A-Za-z][A-Za-z0-9]{0,9})$")
+_ROW = _Pattern(
     r"^\s{1,8}(?P<line>\d{1,7}):(?P<column>\d{1,5})\s{1,8}(?P<level>error|warning)\s{1,8}(?P<message>\S.*)$"
 )
-_RULE = re2.compile(r"^(?P<message>.*\S)\s{2,}(?P<code>[@\w/-]{1,80})$")
+_RULE = _Pattern(r"^(?P<message>.*\S)\s{2,}(?P<code>[@\w/-]{1,80})$")
 
-_TAGGED = re2.compile(r"^(?P<message>.*\S)\s+\[(?P<code>[a-zA-Z-][\w=-]{0,60})\]$")
+_TAGGED = _Pattern(r"^(?P<message>.*\S)\s+\[(?P<code>[a-zA-Z-][\w=-]{0,60})\]$")
 
 _LEVELS = {"warning": "warning", "note": "notice", "info": "notice", "help": "notice"}
 

@@ -66,7 +66,7 @@ EventName = Literal["push", "pull_request", "merge_group"]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
 
 class Service(_Model):
@@ -176,7 +176,7 @@ class CheckDeclaration(_Model):
 class ChecksFile(BaseModel):
     """The part of the file that declares checks. Policy, in the same file, is read elsewhere."""
 
-    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True, defer_build=True)
 
     checks: dict[Name, CheckDeclaration] = Field(default_factory=dict, max_length=MAX_CHECKS)
 
