@@ -42,3 +42,16 @@ def is_in(address: str, networks: Iterable[ipaddress.IPv4Network | ipaddress.IPv
     """Return whether an address is in one of the networks."""
     parsed = parse_ip(address)
     return parsed is not None and any(parsed in network for network in networks)
+
+
+def origins(address: str) -> tuple[str, str]:
+    """Return what counts as one address, and the network that it is in: for IPv6 a /64 and its /48."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address, address
+    if parsed.version == 6 and parsed.ipv4_mapped is None:
+        subscriber = ipaddress.ip_network((parsed, 64), strict=False)
+        return str(subscriber), str(subscriber.supernet(new_prefix=48))
+    plain = str(parsed if parsed.version == 4 else parsed.ipv4_mapped)
+    return plain, plain

@@ -148,3 +148,29 @@ def test_a_cursor_is_a_place() -> None:
     for wrong in ("", "7", "7-", "a-1", "1-1-1", "9" * 40 + "-1", "٣-1"):
         with pytest.raises(BadQuery):
             parse_cursor(wrong)
+
+
+DEAR = ["(a?){999}a{999}b", "(a|b|ab|.){500}", "(?:.*a.{20}){10}", "a|b"]
+
+
+@pytest.mark.parametrize("pattern", DEAR)
+def test_a_block_is_so_small_that_no_pattern_holds_a_thread_for_long(pattern: str) -> None:
+    query = LogQuery(pattern, regex=True)
+    line = b"a" * 199 + b"\n"
+    block = line * (query.block_bytes // len(line))
+    began = time.thread_time()
+    query.scan(block, 0, 1000)
+    assert time.thread_time() - began < 1
+
+
+@pytest.mark.parametrize("pattern", [r"(?i)(.*\pL){300}b", r"\pL{300}", r"[^\pL]" * 80])
+def test_a_pattern_that_would_take_long_to_compile_is_refused(pattern: str) -> None:
+    began = time.thread_time()
+    with pytest.raises(BadQuery, match="too large"):
+        LogQuery(pattern, regex=True)
+    assert time.thread_time() - began < 0.1
+
+
+def test_patterns_of_every_day_are_not_too_large() -> None:
+    for pattern in (r"(?i)error|warn(ing)?|\w+Exception", r"(\pL+) (\pL+)", ".{1000}"):
+        assert LogQuery(pattern, regex=True).block_bytes > 0

@@ -16,8 +16,9 @@ from hypercorn.protocol.h2 import H2Protocol
 from hypercorn.trio import run as hypercorn_run
 from hypercorn.trio import tcp_server
 
+from bassloop.addresses import origins
 from bassloop.bridge.http2 import PREFACE, FrameScanner, TooManyFrames
-from bassloop.concurrency import TokenBucket
+from bassloop.concurrency import TokenBucket, TTLCache
 from bassloop.daemon.errors import StartError
 from bassloop.setting_types import parse_address, reached
 
@@ -31,6 +32,15 @@ log = structlog.get_logger(__name__)
 CONTROL_FRAMES = 400
 """Frames of HTTP/2 other than data that a connection may bring at once, and a quarter of it a second: a page with
 all that it shows needs about 150."""
+
+ADDRESS_FRAMES = 1_000
+"""Such frames of all connections of one address at once, and a tenth of it a second. Then it is read from more slowly."""
+
+ADDRESSES, ADDRESS_SECONDS = 10_000, 60.0
+"""How many addresses are remembered, and for how long."""
+
+FRAMES_AT_ONCE = 8
+"""Frames that are processed before others have their turn: each may be a request."""
 
 READ_BYTES = 16 << 10
 """How much of a request is parsed at once; a header of 64 KiB would hold the loop for too long."""
@@ -78,23 +88,45 @@ def local_address(listening: socket.socket) -> str:
     return reached(*listening.getsockname()[:2])
 
 
-class MeteredStream:
-    """A visitor's stream, which may bring few frames of HTTP/2 other than data.
+class _Frames(TokenBucket):
+    """The frames of a connection, which are charged to its address as well."""
 
-    Hypercorn answers as many pings as come. HTTP/2 that begins by an upgrade of HTTP/1.1, which no browser
-    does, is refused.
+    __slots__ = ("_address",)
+
+    def __init__(self, address: TokenBucket) -> None:
+        super().__init__(CONTROL_FRAMES, CONTROL_FRAMES / 4)
+        self._address = address
+
+    def take(self, tokens: float = 1) -> bool:
+        self._address.charge(tokens)
+        return super().take(tokens)
+
+
+class MeteredStream:
+    """A visitor's stream, which may bring few frames of HTTP/2 other than data, and brings them a few at a time.
+
+    Hypercorn answers as many pings as come, and begins as many requests. HTTP/2 that begins by an upgrade of
+    HTTP/1.1, which no browser does, is refused.
+
+    Args:
+        address: the frames that the visitor's address may still send.
     """
 
-    def __init__(self, stream: Any, has_upgraded: Callable[[], bool]) -> None:
+    def __init__(self, stream: Any, has_upgraded: Callable[[], bool], address: TokenBucket) -> None:
         self._stream = stream
         self._has_upgraded = has_upgraded
+        self._address = address
         self._has_begun = False
         self._frames: FrameScanner | None = None
+        self._rest = bytearray()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
     async def receive_some(self, max_bytes: int) -> bytes:
+        if self._rest:
+            await trio.lowlevel.checkpoint()
+            return await self._few_frames()
         data = bytes(await self._stream.receive_some(max_bytes))
         if not self._has_begun:
             self._has_begun = True
@@ -103,18 +135,24 @@ class MeteredStream:
                     break
                 data += more
             if data.startswith(PREFACE):
-                control = TokenBucket(CONTROL_FRAMES, CONTROL_FRAMES / 4)
-                self._frames = FrameScanner(len(PREFACE), control)
+                self._frames = FrameScanner(len(PREFACE), _Frames(self._address))
         if self._frames is None:
             if self._has_upgraded():
                 raise trio.BrokenResourceError("HTTP/2 by an upgrade is refused")
             return data
-        rest = bytearray(data)
+        self._rest += data
+        return await self._few_frames() if data else data
+
+    async def _few_frames(self) -> bytes:
+        """Return the next of the bytes that have come, a few frames at most, when the address may send them."""
+        assert self._frames is not None
+        await trio.sleep(self._address.seconds_until(0))
         try:
-            while rest:
-                del rest[: self._frames.scan(rest, len(rest))]
+            size = self._frames.scan(self._rest, FRAMES_AT_ONCE)
         except (ValueError, TooManyFrames) as error:
             raise trio.BrokenResourceError("it sends frames that it may not") from error
+        data = bytes(self._rest[:size])
+        del self._rest[:size]
         return data
 
 
@@ -126,12 +164,27 @@ class ContainedServer(tcp_server.TCPServer):
     """
 
     _logged = TokenBucket(10, 1 / 6, clock=time.monotonic)
+    _addresses = TTLCache[str, TokenBucket](ADDRESSES, ADDRESS_SECONDS, clock=time.monotonic)
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.stream = MeteredStream(  # type: ignore[assignment]
-            self.stream, lambda: isinstance(self.protocol.protocol, H2Protocol)
+            self.stream,
+            lambda: isinstance(self.protocol.protocol, H2Protocol),
+            self._frames_of_address(),
         )
+
+    def _frames_of_address(self) -> TokenBucket:
+        """Return the frames that the visitor's address may still send."""
+        transport = getattr(self.stream, "transport_stream", self.stream)
+        try:
+            address = origins(transport.socket.getpeername()[0])[0]
+        except OSError:  # it has left already
+            address = "unknown"
+        if (frames := self._addresses.get(address)) is None:
+            frames = TokenBucket(ADDRESS_FRAMES, ADDRESS_FRAMES / 10, clock=time.monotonic)
+            self._addresses.store(address, frames)
+        return frames
 
     async def run(self) -> None:
         try:

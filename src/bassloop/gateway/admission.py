@@ -8,12 +8,12 @@ keeps known runners out. A subscriber has a whole /64 of IPv6, and may well have
 
 from __future__ import annotations
 
-import ipaddress
 import random
 from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from bassloop.addresses import origins
 from bassloop.concurrency import TokenBucket, TTLCache
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Admission:
         """Count one connection of this address while the body runs. Raises NotAdmitted."""
         if self._open.total() >= self._connections:
             raise NotAdmitted(f"{self._connections} connections are open")
-        origin, network = _origins(address)
+        origin, network = origins(address)
         self._check(self._open, self._open_networks, address, self._per_address, "open")
         refusals = self._refusals.get(origin)
         if refusals is not None and refusals.tokens < 1:
@@ -80,7 +80,7 @@ class Admission:
     @contextmanager
     def authenticating(self, address: str) -> Generator[None]:
         """Count one connection that has not shown a key yet while the body runs. Raises NotAdmitted."""
-        origin, network = _origins(address)
+        origin, network = origins(address)
         is_known = origin in self._known
         pending = self._known_pending if is_known else self._strangers
         total = pending.total()
@@ -100,7 +100,7 @@ class Admission:
     def _check(
         self, counts: Counter[str], networks: Counter[str], address: str, limit: int, state: str
     ) -> None:
-        origin, network = _origins(address)
+        origin, network = origins(address)
         if counts[origin] >= limit:
             raise NotAdmitted(f"{limit} connections of {origin} are {state}")
         limit *= NETWORK_FACTOR
@@ -109,11 +109,11 @@ class Admission:
 
     def authenticated(self, address: str) -> None:
         """Remember that somebody authenticated from this address."""
-        self._known.store(_origins(address)[0], True)
+        self._known.store(origins(address)[0], True)
 
     def refused(self, address: str) -> None:
         """Count a connection of this address that showed no right key."""
-        origin = _origins(address)[0]
+        origin = origins(address)[0]
         refusals = self._refusals.get(origin) or TokenBucket(
             self._refusals_per_minute, self._refusals_per_minute / 60, clock=self._clock
         )
@@ -143,16 +143,3 @@ def _one_more(counts: Counter[str], origin: str) -> Generator[None]:
         counts[origin] -= 1
         if not counts[origin]:
             del counts[origin]
-
-
-def _origins(address: str) -> tuple[str, str]:
-    """Return what counts as one address, and the network that it is in: for IPv6 a /64 and its /48."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address, address
-    if parsed.version == 6 and parsed.ipv4_mapped is None:
-        subscriber = ipaddress.ip_network((parsed, 64), strict=False)
-        return str(subscriber), str(subscriber.supernet(new_prefix=48))
-    plain = str(parsed if parsed.version == 4 else parsed.ipv4_mapped)
-    return plain, plain

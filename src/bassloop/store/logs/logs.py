@@ -140,6 +140,8 @@ class Logs(Subject):
         start: int,
         visit: Callable[[LogText], bool],
         threads: trio.CapacityLimiter,
+        *,
+        block_bytes: int = _CHUNK,
     ) -> None:
         """Call `visit` in a thread with the blocks of `blocks`, until it returns False or they end.
 
@@ -156,7 +158,7 @@ class Logs(Subject):
                 log,
                 extent.lines,
                 position,
-                _CHUNK,
+                block_bytes,
                 visit,
                 limiter=threads,
             )

@@ -1,7 +1,8 @@
 """A search query compiled to a pattern, and the lines of a block that match it.
 
-Linear in the text: patterns are RE2's. Called in a thread, where RE2 releases the GIL; Python runs only for
-lines that match. A text is looked for in the block as it is first, where colours may stand between its
+Linear in the text: patterns are RE2's. But each byte may cost as much as the pattern is large, so a pattern's size
+is bounded, and a large one is looked for in small blocks. Called in a thread, where RE2 releases the GIL; Python runs
+only for lines that match. A text is looked for in the block as it is first, where colours may stand between its
 characters: most blocks don't have it, and needn't be stripped.
 """
 
@@ -27,6 +28,15 @@ MAX_EXCERPT = 500
 
 MAX_SPANS = 50
 """Spans of one line that are returned."""
+
+PATTERN_MEMORY = 256 << 10
+"""Bytes that a pattern may take. RE2's own default lets one compile for a third of a second."""
+
+LARGEST_BLOCK, SMALLEST_BLOCK = 256 << 10, 4 << 10
+"""Bytes of text to look through at once."""
+
+_BLOCK_STEPS = 16 << 20
+"""Bytes times instructions of a block: about a tenth of a second where RE2 follows all of them at once."""
 
 _CONTEXT_BEFORE = 80
 
@@ -86,6 +96,8 @@ class LogQuery:
         options.never_nl = True
         options.never_capture = True
         options.log_errors = False
+        if regex:
+            options.max_mem = PATTERN_MEMORY
         try:
             if regex:
                 re2.compile(text.encode(errors="replace"), options=options)
@@ -100,6 +112,12 @@ class LogQuery:
             options.never_nl = False
             coloured = _GAP.join(each.encode(errors="replace") for each in characters)
             self._coloured = re2.compile(coloured, options=options)
+
+    @property
+    def block_bytes(self) -> int:
+        """The size of the blocks to scan: one takes no longer than about a tenth of a second, if its lines are short."""
+        size: int = self._pattern.programsize
+        return max(SMALLEST_BLOCK, min(LARGEST_BLOCK, _BLOCK_STEPS // size))
 
     def scan(self, block: bytes, line: int, limit: int) -> tuple[list[LogMatch], int]:
         """Scan whole lines as a log stores them, the first of which is number `line`.

@@ -164,7 +164,9 @@ class RunSearch:
             )
             return not enough
 
-        await self.store.logs.scan(self.run_id, row, start, visit, self.limiter)
+        await self.store.logs.scan(
+            self.run_id, row, start, visit, self.limiter, block_bytes=self.query.block_bytes
+        )
         return not enough
 
     def json(self) -> dict[str, Any]:

@@ -1,0 +1,136 @@
+"""Requests take turns: a few are begun at a time, so that who sends many waits, and others don't.
+
+One connection of HTTP/2 brings a hundred requests at once, and a visitor can open many connections. All begun
+together, they would share the loop with everybody's pages, webhooks and runners, and each would take as long as all
+of them. So a request waits for a place, addresses take turns, and too many are refused. A place is for the work: it
+is free again when the response begins, or after a moment, since a request that takes longer than that mostly waits,
+for GitHub or for a disk.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from bassloop.addresses import origins
+from bassloop.concurrency import open_flat_nursery
+from bassloop.web.service_endpoints import AT_ONCE
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    ASGI = Callable[[Any, Any, Any], Awaitable[None]]
+
+PLACES = 6
+"""Requests that are begun at a time."""
+PLACE_SECONDS = 0.25
+"""How long a request keeps its place at most."""
+WAITING = 1_000
+WAITING_PER_ADDRESS = 200
+"""Requests that may wait for a place, of all addresses and of one: a page and all its parts take about 50."""
+
+REFUSAL = b"too many requests are waiting: try again in a moment\n"
+
+
+class _Place:
+    """A request's place, or its wait for one."""
+
+    def __init__(self) -> None:
+        self.given = trio.Event()
+        self.is_free = False
+
+
+class RequestQueue:
+    """An application, whose requests take turns. Websockets, health and webhooks don't wait."""
+
+    def __init__(self, app: ASGI) -> None:
+        self._app = app
+        self._free = PLACES
+        self._waiting: OrderedDict[str, deque[_Place]] = OrderedDict()
+        self._count = 0
+
+    def __repr__(self) -> str:
+        return f"<RequestQueue: {PLACES - self._free} begun, {self._count} waiting>"
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """Serve one request, when it is its turn."""
+        if scope["type"] != "http" or scope["path"] in AT_ONCE:
+            await self._app(scope, receive, send)
+            return
+        address = origins((scope.get("client") or ["unknown"])[0])[0]
+        if self._is_full(address):
+            await _refuse(send)
+            return
+        place = await self._wait(address)
+        try:
+            async with open_flat_nursery() as nursery:
+                nursery.start_soon(self._give_back_later, place)
+                await self._app(scope, receive, self._watching(place, send))
+                nursery.cancel_scope.cancel()
+        finally:
+            self._give_back(place)
+
+    def _is_full(self, address: str) -> bool:
+        return self._count >= WAITING or len(self._waiting.get(address, ())) >= WAITING_PER_ADDRESS
+
+    async def _wait(self, address: str) -> _Place:
+        """Wait for a place, and return it. Cancelled, it leaves the queue."""
+        place = _Place()
+        if self._free:
+            self._free -= 1
+            place.given.set()
+            return place
+        queue = self._waiting.setdefault(address, deque())
+        queue.append(place)
+        self._count += 1
+        try:
+            await place.given.wait()
+        except trio.Cancelled:
+            if place.given.is_set():
+                self._give_back(place)
+            else:
+                queue.remove(place)
+                self._count -= 1
+                if not queue:
+                    del self._waiting[address]
+            raise
+        return place
+
+    def _give_back(self, place: _Place) -> None:
+        """Free a place, once, and give it to whoever is next: addresses take turns."""
+        if place.is_free:
+            return
+        place.is_free = True
+        if not self._waiting:
+            self._free += 1
+            return
+        address, queue = self._waiting.popitem(last=False)
+        queue.popleft().given.set()
+        self._count -= 1
+        if queue:
+            self._waiting[address] = queue
+
+    async def _give_back_later(self, place: _Place) -> None:
+        await trio.sleep(PLACE_SECONDS)
+        self._give_back(place)
+
+    def _watching(self, place: _Place, send: Any) -> Any:
+        """Return `send`, which frees the place when the response begins."""
+
+        async def send_and_free(message: dict[str, Any]) -> None:
+            self._give_back(place)
+            await send(message)
+
+        return send_and_free
+
+
+async def _refuse(send: Any) -> None:
+    headers = [
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-length", str(len(REFUSAL)).encode()),
+        (b"retry-after", b"1"),
+    ]
+    await send({"type": "http.response.start", "status": 503, "headers": headers})
+    await send({"type": "http.response.body", "body": REFUSAL})

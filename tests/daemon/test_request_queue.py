@@ -1,0 +1,124 @@
+"""Requests take turns, by the addresses that they come from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from bassloop.daemon.request_queue import (
+    PLACE_SECONDS,
+    PLACES,
+    WAITING,
+    WAITING_PER_ADDRESS,
+    RequestQueue,
+)
+
+
+class App:
+    """Answers each request when it's told to."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.answer = trio.Event()
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        self.begun.append(scope["client"][0])
+        await self.answer.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await trio.sleep_forever()
+
+
+def scope(address: str, path: str = "/runs", kind: str = "http") -> dict[str, Any]:
+    return {"type": kind, "path": path, "client": (address, 1)}
+
+
+async def refused(queue: RequestQueue, asked: dict[str, Any]) -> bool:
+    """Whether a request is answered at once with 503."""
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    with trio.move_on_after(0.001):
+        await queue(asked, None, send)
+    return bool(sent) and sent[0].get("status") == 503
+
+
+async def nothing(message: dict[str, Any]) -> None:
+    """Send it to nobody."""
+
+
+async def test_addresses_take_turns(autojump_clock: trio.testing.MockClock) -> None:
+    app = App()
+    queue = RequestQueue(app)
+    async with trio.open_nursery() as nursery:
+        for _ in range(PLACES + 10):
+            nursery.start_soon(queue, scope("10.0.0.1"), None, nothing)
+        await trio.testing.wait_all_tasks_blocked()
+        assert app.begun == ["10.0.0.1"] * PLACES
+        for address in ("10.0.0.2", "10.0.0.3"):
+            nursery.start_soon(queue, scope(address), None, nothing)
+        await trio.testing.wait_all_tasks_blocked()
+        app.answer.set()
+        await trio.testing.wait_all_tasks_blocked()
+        after = app.begun[PLACES:]
+        assert {"10.0.0.2", "10.0.0.3"} < set(after[:4])
+        assert len(after) == 12
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_request_that_waits_for_something_keeps_no_place(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    app = App()
+    queue = RequestQueue(app)
+    async with trio.open_nursery() as nursery:
+        for _ in range(PLACES):
+            nursery.start_soon(queue, scope("10.0.0.1"), None, nothing)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(queue, scope("10.0.0.2"), None, nothing)
+        await trio.sleep(PLACE_SECONDS / 2)
+        assert "10.0.0.2" not in app.begun
+        await trio.sleep(PLACE_SECONDS)
+        assert "10.0.0.2" in app.begun
+        nursery.cancel_scope.cancel()
+
+
+async def test_too_many_are_refused(autojump_clock: trio.testing.MockClock) -> None:
+    app = App()
+    queue = RequestQueue(app)
+    async with trio.open_nursery() as nursery:
+        for number in range(WAITING + PLACES):
+            nursery.start_soon(
+                queue, scope(f"10.0.0.{number // WAITING_PER_ADDRESS}"), None, nothing
+            )
+        await trio.testing.wait_all_tasks_blocked()
+        assert await refused(queue, scope("10.0.0.1"))
+        assert await refused(queue, scope("10.0.9.9"))
+        nursery.cancel_scope.cancel()
+    assert repr(queue) == "<RequestQueue: 0 begun, 0 waiting>"
+    assert not await refused(queue, scope("10.0.0.1"))
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        scope("10.0.0.1", "/up"),
+        scope("10.0.0.1", "/integrations/github/events"),
+        scope("10.0.0.1", kind="websocket"),
+    ],
+)
+async def test_webhooks_and_health_do_not_wait(asked: dict[str, Any]) -> None:
+    app = App()
+    queue = RequestQueue(app)
+    async with trio.open_nursery() as nursery:
+        for _ in range(PLACES):
+            nursery.start_soon(queue, scope("10.0.0.2"), None, nothing)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(queue, asked, None, nothing)
+        await trio.testing.wait_all_tasks_blocked()
+        assert app.begun[-1] == "10.0.0.1"
+        nursery.cancel_scope.cancel()
