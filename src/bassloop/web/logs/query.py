@@ -115,7 +115,7 @@ class LogQuery:
 
     @property
     def block_bytes(self) -> int:
-        """The size of the blocks to scan: one takes no longer than about a tenth of a second, if its lines are short."""
+        """The bytes of a block to scan: about a tenth of a second at most, if its lines are short."""
         size: int = self._pattern.programsize
         return max(SMALLEST_BLOCK, min(LARGEST_BLOCK, _BLOCK_STEPS // size))
 
