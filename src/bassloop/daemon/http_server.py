@@ -34,7 +34,7 @@ CONTROL_FRAMES = 400
 all that it shows needs about 150."""
 
 ADDRESS_FRAMES = 1_000
-"""Such frames of all connections of one address at once, and a tenth of it a second. Then it is read from more slowly."""
+"""Such frames of all connections of an address at once, and a tenth of it a second; then it is read more slowly."""
 
 ADDRESSES, ADDRESS_SECONDS = 10_000, 60.0
 """How many addresses are remembered, and for how long."""
