@@ -43,22 +43,22 @@ async def test_a_node_is_listed_and_asked_to_drain(
     node = new_node("loop-1", "http://10.0.0.1:3000", "1.0")
     async with open_store(location, tmp_path / "blobs", node=node) as store:
         said = await run("nodes")
-        assert said.output == "loop-1  carries the loop  (http://10.0.0.1:3000, version 1.0)\n"
-        assert json.loads((await run("nodes", "--json")).output)["carries"] is True
+        assert said.output == "loop-1  works  (http://10.0.0.1:3000, version 1.0)\n"
+        assert json.loads((await run("nodes", "--json")).output)["alive"] is True
         said = await run("status")
         assert (
             said.output.splitlines()[0]
-            == "      daemon  not answering here; loop-1 carries the loop"
+            == "      daemon  not answering here; there are nodes: loop-1"
         )
-        assert "        node  loop-1 carries the loop" in said.output
+        assert "        node  loop-1 works" in said.output
         said = await run("drain", "loop-2")
         assert "no node loop-2 is there; bassloop nodes lists them" in said.output
         assert (await run("drain", "loop-1")).output == "loop-1 drains, and ends then\n"
         with trio.fail_after(60):
             await store.drain_requested.wait()
-        assert "carries the loop, and drains  (" in (await run("nodes")).output
+        assert "loop-1  drains  (" in (await run("nodes")).output
     said = await run("nodes")
-    assert (said.exit_code, said.output) == (1, "bassloop: no node carries the loop\n")
+    assert (said.exit_code, said.output) == (1, "bassloop: no node is there\n")
 
 
 def test_a_file_has_no_nodes(

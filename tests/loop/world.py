@@ -47,11 +47,10 @@ class Daemon:
 
 @dataclass
 class LoopNode:
-    """A daemon that may stand by."""
+    """One of several daemons that share a database."""
 
     name: str
     process: trio.Process
-    stands_by: trio.Event = field(default_factory=trio.Event)
     is_ready: trio.Event = field(default_factory=trio.Event)
     log: list[bytes] = field(default_factory=list)
     daemon: Daemon | None = None
@@ -67,15 +66,13 @@ class LoopNode:
                 self._note(json.loads(line) if line.startswith(b"{") else {})
 
     def _note(self, entry: dict[str, Any]) -> None:
-        if entry.get("event") == "standing by":
-            self.stands_by.set()
-        elif entry.get("event") == "ready":
+        if entry.get("event") == "ready":
             port = int(entry["ssh"].rpartition(":")[2])
             self.daemon = Daemon(self.process, entry["url"], port, entry["host_key"])
             self.is_ready.set()
 
     async def ready(self) -> Daemon:
-        """Wait until it carries the loop."""
+        """Wait until it takes webhooks and runners."""
         await self.is_ready.wait()
         assert self.daemon is not None
         return self.daemon
@@ -123,12 +120,12 @@ class World:
                 await process.stderr.aclose()
 
     @asynccontextmanager
-    async def node(self, name: str) -> AsyncGenerator[LoopNode]:
+    async def node(self, name: str, **settings: str) -> AsyncGenerator[LoopNode]:
         """One of several daemons that share a database, killed (SIGKILL) at the end if it has not ended."""
         process = await trio.lowlevel.open_process(
             [sys.executable, "-m", "bassloop", "serve"],
             stderr=subprocess.PIPE,
-            env={**self.env, "NODE_NAME": name},
+            env={**self.env, "NODE_NAME": name, **settings},
         )
         node = LoopNode(name, process)
         try:

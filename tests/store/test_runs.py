@@ -201,6 +201,7 @@ async def test_runtimes_are_there_as_long_as_their_session(store: Store) -> None
     with pytest.raises(StoreConflict):
         await store.runtimes.add(one)
     assert await store.runtimes.connected() == [one, two, three]
+    assert {each.node for each in await store.runtimes.connected()} == {store.nodes.own_id}
     assert await store.runtimes.remove_session("s") == 2
     assert await store.runtimes.connected() == [three]
 

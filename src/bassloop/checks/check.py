@@ -95,7 +95,8 @@ class ActiveCheck:
             span("check", check=self.check_run.name, run=run.id) as its,
         ):
             try:
-                await self._execute(created)
+                if not await self._ends_elsewhere():
+                    await self._execute(created)
             except BaseException:
                 # Cancelled: the daemon is shutting down.
                 with shielded(CLEANUP_SECONDS):
@@ -105,6 +106,14 @@ class ActiveCheck:
                 its.set_attribute("outcome", self.run_record.state)
                 del loop.active_checks[run.id]
                 self.handle.finished.set()
+
+    async def _ends_elsewhere(self) -> bool:
+        """Wait while another node carries the run out; return whether it has ended then."""
+        loop = self.context.loop
+        if self.run_record.node != loop.store.nodes.own_id:
+            self.context.slot.release()
+            self.handle.run = await loop.other_runs.wait_for(self.run_record.id)
+        return self.run_record.ended
 
     async def _execute(self, created: bool) -> None:
         loop, run = self.context.loop, self.run_record
@@ -305,8 +314,10 @@ class ActiveCheck:
 
     async def _interrupt(self) -> None:
         """End the run if it has started. If it hasn't, its delivery resumes it after the restart."""
-        run = await self.context.loop.store.runs.get(self.run_record.id)
-        if run is not None and run.state == RunState.RUNNING:
+        store = self.context.loop.store
+        run = await store.runs.get(self.run_record.id)
+        is_own = run is not None and run.node == store.nodes.own_id
+        if run is not None and is_own and run.state == RunState.RUNNING:
             message = "the loop was shut down while this check ran; run it again"
             await self.conclude(Ending(RunState.INTERRUPTED, message))
 

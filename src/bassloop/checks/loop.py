@@ -15,9 +15,11 @@ from bassloop.access.policy_cache import PolicyCache
 from bassloop.access.visibility import Visibility
 from bassloop.checks.artifact_collector import ArtifactQuotas
 from bassloop.checks.hook_files import HookFiles
+from bassloop.checks.other_nodes_runs import OtherNodesRuns
 from bassloop.checks.run_quotas import RunQuotas
 from bassloop.concurrency import AutoResetEvent
 from bassloop.deliveries.inbox import BACKOFF
+from bassloop.store import RequestKind
 from bassloop.telemetry.tally import Tally
 
 if TYPE_CHECKING:
@@ -125,6 +127,11 @@ class Loop:
         return NamedUsers(self.github)
 
     @cached_property
+    def other_runs(self) -> OtherNodesRuns:
+        """The runs that other nodes carry out, and this one waits for."""
+        return OtherNodesRuns(self.store)
+
+    @cached_property
     def visibility(self) -> Visibility:
         """Keeps repositories and sessions in step with GitHub."""
         return Visibility(self.store, self.github, self.permissions, self.app_id)
@@ -169,6 +176,15 @@ class Loop:
             return False
         cancellation.why = cancellation.why or why
         cancellation.scope.cancel()
+        return True
+
+    async def cancel_anywhere(self, run: Run, why: str) -> bool:
+        """Cancel a run as `cancel` does, or ask the node that carries it out to. May raise StoreError."""
+        if run.node == self.store.nodes.own_id:
+            return self.cancel(run.id, why)
+        await self.store.requests.send(
+            run.node, RequestKind.CANCEL, {"run": run.id, "why": why, "end": ""}
+        )
         return True
 
     @contextmanager

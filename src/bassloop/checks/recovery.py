@@ -19,6 +19,8 @@ from bassloop.checks.conclude import conclude, end_run
 from bassloop.lifecycle import RunState
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from bassloop.checks.loop import Loop
     from bassloop.store import Delivery, Run
 
@@ -32,24 +34,43 @@ LONGEST_DELAY = 2 * 3600.0
 
 async def interrupt_lost_runs(loop: Loop) -> None:
     """End the runs that an earlier process was running. Call it before the inbox resumes."""
-    for _, run in await loop.store.checks.unfinished():
+    own = loop.store.nodes.own_id
+    runs = [run for _, run in await loop.store.checks.unfinished() if run.node == own]
+    await _interrupt(loop, runs, "the loop was restarted while this check ran; run it again")
+
+
+async def end_taken_over(loop: Loop, runs: Iterable[Run]) -> None:
+    """End the runs that a lost node was running, and conclude those that it has left unconcluded."""
+    message = "the node that ran this check was lost; run it again"
+    await _interrupt(loop, runs, message)
+    limiter = trio.CapacityLimiter(AT_ONCE)
+    async with trio.open_nursery() as nursery:
+        for run in runs:
+            now = await loop.store.runs.get(run.id)
+            if now is not None and now.ended:
+                nursery.start_soon(_conclude_late, loop, now, limiter)
+
+
+async def _interrupt(loop: Loop, runs: Iterable[Run], message: str) -> None:
+    for run in runs:
         # Whatever a trusted runner was to verify is over too, and nothing starts it once more.
-        if run.state == RunState.RUNNING or check_output.is_verification(run.check_name):
-            message = "the loop was restarted while this check ran; run it again"
+        verifies = not run.ended and check_output.is_verification(run.check_name)
+        if run.state == RunState.RUNNING or verifies:
             await end_run(loop, run.id, RunState.INTERRUPTED, message)
 
 
 async def keep_concluding(loop: Loop) -> None:
-    """Conclude check runs of ended runs that GitHub hasn't been told about, until cancelled.
+    """Conclude check runs of this node's ended runs that GitHub hasn't been told about, until cancelled.
 
     First those that an earlier process left; from then on those that were postponed, when they are due.
     """
     first, limiter = True, trio.CapacityLimiter(AT_ONCE)
+    own = loop.store.nodes.own_id
     while True:
         next_due = math.inf
         async with trio.open_nursery() as nursery:
             for check_run, run in await loop.store.checks.unfinished():
-                if run.ended_at is None or not (first or check_run.tries):
+                if run.node != own or run.ended_at is None or not (first or check_run.tries):
                     continue
                 due = check_run.try_after or 0.0
                 if 0 < due - time.time() <= LONGEST_DELAY:
@@ -79,7 +100,7 @@ async def end_set_aside(loop: Loop, delivery: Delivery, why: str) -> None:
         check_run = (
             await loop.store.checks.of_run(run.id) if run.delivery == delivery.guid else None
         )
-        if check_run is None or run.state != RunState.QUEUED:
+        if check_run is None or run.state != RunState.QUEUED or run.node != delivery.node:
             continue
         await loop.store.checks.void(check_run.row)
         ended = await end_run(loop, run.id, RunState.INTERRUPTED, message)

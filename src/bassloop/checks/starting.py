@@ -85,7 +85,8 @@ async def _start(
     if (active := loop.active_checks.get(run.id)) is not None:
         return context.started.setdefault(key, active)
     handle = context.started.setdefault(key, CheckHandle(run))
-    if run.state != RunState.QUEUED:
+    is_own = run.node == loop.store.nodes.own_id
+    if run.ended or (is_own and run.state != RunState.QUEUED):
         handle.finished.set()
     else:
         loop.active_checks[run.id] = handle

@@ -44,7 +44,7 @@ async def supersede(loop: Loop, event: Event, policy: Policy) -> None:
         if await must_finish(loop, run):
             continue
         check_run = await loop.store.checks.of_run(run.id)
-        if check_run is not None and loop.cancel(run.id, _why(place, event.head.sha)):
+        if check_run is not None and await loop.cancel_anywhere(run, _why(place, event.head.sha)):
             log.info("run superseded", run=run.id, check=run.check_name, by=event.head.sha)
             await loop.store.checks.supersede(check_run.row)
 

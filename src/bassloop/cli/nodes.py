@@ -24,7 +24,7 @@ T = TypeVar("T")
 @json_lines_option
 @data_dir_option
 def nodes(as_json: bool, data_dir: Path | None) -> None:
-    """List the daemons that share a database on PostgreSQL: which one carries the loop, and which stand by.
+    """List the daemons that share a database on PostgreSQL.
 
     \b
     Example:
@@ -33,15 +33,15 @@ def nodes(as_json: bool, data_dir: Path | None) -> None:
     found = _ask(data_dir, lambda store: store.nodes.all())
     for node in found:
         click.echo(json.dumps(asdict(node)) if as_json else _line(node))
-    if not any(node.carries for node in found):
-        raise click.ClickException("no node carries the loop")
+    if not any(node.alive for node in found):
+        raise click.ClickException("no node is there")
 
 
 @click.command()
 @click.argument("name", metavar="NODE")
 @data_dir_option
 def drain(name: str, data_dir: Path | None) -> None:
-    """Let a node of this name finish what it does, for DRAIN_SECONDS at most, and end; another one takes over.
+    """Let a node of this name finish what it does, for DRAIN_SECONDS at most, and end; others do the rest.
 
     \b
     Example:
@@ -75,6 +75,4 @@ def _line(node: NodeRecord) -> str:
     role = node.role
     if not node.alive:
         role += f", not heard of for {format_duration(node.seen_seconds)}"
-    elif node.draining:
-        role += ", and drains"
     return f"{node.name}  {role}  ({node.address}, version {node.version})"

@@ -142,9 +142,10 @@ def _daemon(state: dict[str, Any]) -> str:
     if not state["running"]:
         return click.style("not running", fg="red")
     if not state["answers"]:
-        carrying = [name for name, role in state["nodes"].items() if role == "carries the loop"]
-        if carrying:
-            return click.style(f"not answering here; {carrying[0]} carries the loop", fg="yellow")
+        working = [name for name, role in state["nodes"].items() if role == "works"]
+        if working:
+            there = ", ".join(working)
+            return click.style(f"not answering here; there are nodes: {there}", fg="yellow")
         return click.style("running, but it does not answer", fg="red")
     if state["ready"]:
         return click.style("ready", fg="green")

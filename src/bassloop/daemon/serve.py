@@ -5,6 +5,7 @@
     ├─ outputs     files from runners to visitors
     ├─ evaluators  a program that forks a process for each hook
     ├─ recovery    concludes check runs that GitHub hasn't been told about yet
+    ├─ nodes       take over what other nodes leave that share the database, and do what they ask for
     ├─ pruner      removes runs that are older than they are kept
     ├─ indexer     makes complete logs fast to search
     ├─ redelivery  fetches deliveries that never arrived
@@ -37,6 +38,12 @@ from bassloop.daemon import wiring
 from bassloop.daemon.certificates import Certificate
 from bassloop.daemon.errors import StartError
 from bassloop.daemon.http_server import bind, drop_slow_readers, serve_http, start_listening
+from bassloop.daemon.node_tasks import (
+    keep_answering,
+    keep_approving,
+    keep_taking_over,
+    note_draining,
+)
 from bassloop.daemon.peer_proxy import PeerProxy, PeerSigner
 from bassloop.daemon.proxies import Proxies
 from bassloop.daemon.request_queue import RequestQueue
@@ -47,7 +54,7 @@ from bassloop.gateway import GatewayAddress, serve_gateway
 from bassloop.github import open_github
 from bassloop.private_files import write_private_file
 from bassloop.runtimes import Pool
-from bassloop.store import NodeDrained, find_blobs, open_store
+from bassloop.store import find_blobs, open_store
 from bassloop.store.maintenance.pruner import keep_pruning
 from bassloop.telemetry.service_manager import Notifier
 from bassloop.web import create_app, create_metrics_app
@@ -103,12 +110,8 @@ async def serve(
 
     Raises SettingsError, StartError, StoreError or HostKeyError, alone or in a group, if it can't start.
     """
-    try:
-        await _serve(settings, stop, task_status)
-    except NodeDrained as drained:
-        log.info("stopped", why=str(drained))
-    else:
-        log.info("stopped")
+    await _serve(settings, stop, task_status)
+    log.info("stopped")
     return 0
 
 
@@ -122,6 +125,7 @@ async def _serve(
         await root.start(parts.outputs.run)
         await interrupt_lost_runs(parts.loop)
         root.start_soon(keep_concluding, parts.loop)
+        root.start_soon(keep_taking_over, parts.loop, parts.inbox)
         root.start_soon(keep_pruning, resources.store, wiring.retention(settings))
         root.start_soon(keep_indexing, resources.store)
         if resources.github.app is not None:
@@ -167,7 +171,7 @@ async def _open_resources(settings: Settings) -> AsyncGenerator[Resources]:
                 pool=settings.secret("database_pool_url"),
                 node=wiring.node(settings, pages, certificate),
                 identity=wiring.identity(settings),
-                on_standby=Standby(notifier).report,
+                on_wait=partial(_report_wait, notifier),
                 bucket_waiting=settings.blobs_waiting,
                 log_limit=settings.log_limit,
                 log_waiting=settings.log_waiting,
@@ -187,22 +191,12 @@ async def _open_resources(settings: Settings) -> AsyncGenerator[Resources]:
         yield Resources(pages, metrics, certificate, store, github, notifier)
 
 
-@dataclass(eq=False)
-class Standby:
-    """Reports that the daemon stands by, since another node carries the loop."""
-
-    notifier: Notifier
-    _holder: str = ""
-
-    def report(self, holder: str) -> None:
-        """Tell the service manager, and the log the first time."""
-        if not self._holder:
-            self.notifier.ready()
-        if holder != self._holder:
-            self._holder = holder
-            log.info("standing by", carried_by=holder)
-        self.notifier.feed()
-        self.notifier.status(f"stands by; {holder} carries the loop")
+def _report_wait(notifier: Notifier, why: str) -> None:
+    """Say that the daemon waits for its database."""
+    log.warning("waiting for the database", why=why)
+    notifier.ready()
+    notifier.feed()
+    notifier.status(f"waits for its database: {why}")
 
 
 async def _drain_when_asked(store: Store, stopping: trio.Event) -> None:
@@ -272,6 +266,9 @@ async def _serve_web(
         reload = partial(_reload, resources.certificate, resources.notifier)
         async with handle_signals(stop, root.cancel_scope, reload) as stopping:
             root.start_soon(_drain_when_asked, resources.store, stopping)
+            root.start_soon(note_draining, resources.store, stopping)
+            await root.start(keep_approving, parts.loop)
+            await root.start(keep_answering, parts.loop, parts.inbox)
             root.start_soon(parts.heart.beat, partial(_report, resources.notifier, parts))
             root.start_soon(parts.readiness.findings)  # logs what isn't ready from the start
             ready()

@@ -28,6 +28,7 @@ from bassloop.github import Event, MalformedEvent, Purpose, parse_event, retry_a
 from bassloop.lifecycle import DELIVERY_FINAL, DeliveryState
 from bassloop.store import (
     Delivery,
+    Recorded,
     Replacement,
     Store,
     StoreConflict,
@@ -142,6 +143,7 @@ class Inbox:
     _slots_taken: int = 0
     _handling: int = 0
     _finished: dict[str, trio.Event] = field(default_factory=dict)
+    _known: set[str] = field(default_factory=set)
     _closed: bool = False
     _running: bool = False
 
@@ -175,7 +177,7 @@ class Inbox:
         return answer
 
     async def _accept(self, headers: Mapping[str, str], body: bytes) -> Answer:
-        if self._closed:
+        if self._closed and not self.store.nodes.own_id:
             return Answer(503, "the loop is shutting down; deliver again later")
         event, guid = headers.get("x-github-event", ""), headers.get("x-github-delivery", "")
         if (refused := await _refusal(headers, body, self.secret)) is not None:
@@ -215,10 +217,11 @@ class Inbox:
         with shielded(STORE_SECONDS):
             if not await self.store.deliveries.replay(guid):
                 return False
+            log.info("delivery replayed", delivery=guid)
             delivery = await self.store.deliveries.get(guid)
             assert delivery is not None
-            log.info("delivery replayed", delivery=guid)
-            self._enqueue(_queued(delivery))
+            if delivery.node == self.store.nodes.own_id:
+                self._enqueue(_queued(delivery))
             return True
         raise StoreError(f"the database took longer than {STORE_SECONDS:.0f} s")
 
@@ -227,6 +230,13 @@ class Inbox:
         for delivery in deliveries:
             log.info("delivery released", delivery=delivery.guid)
             self._enqueue(_queued(delivery))
+
+    def adopt(self, deliveries: Iterable[Delivery]) -> None:
+        """Handle deliveries that another node had, or has accepted for this one."""
+        for delivery in deliveries:
+            if delivery.guid not in self._known:
+                log.info("delivery taken over", delivery=delivery.guid, attempts=delivery.attempts)
+                self._enqueue(_queued(delivery), delivery.not_before)
 
     async def _store(self, guid: str, name: str, body: bytes, *, wait: bool = False) -> bool:
         event = await read_event(name, body)
@@ -248,27 +258,28 @@ class Inbox:
             replaces=_replacement(event),
             wait=wait,
         )
-        new: bool | None = None
+        recorded: Recorded | None = None
         with span("accept", trace=guid, delivery=guid, event=name):
             if wait:
-                new = await record()
+                recorded = await record()
             else:
                 # A sender that hangs up in the middle cancels this, and what is stored must be queued.
                 with shielded(STORE_SECONDS):
-                    new = await record()
-        if new is None:
+                    recorded = await record()
+        if recorded is None:
             raise StoreError(f"the database took longer than {STORE_SECONDS:.0f} s")
-        if new:
+        if recorded:
             log.info("delivery accepted", delivery=guid, event_name=name, action=event.action)
+        if recorded is Recorded.HERE:
             self._enqueue(QueuedDelivery(guid, order_key, repository, event.installation_id))
-        return new
+        return bool(recorded)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Handle deliveries until :meth:`close` was called and the last one is done, or until cancelled.
 
         Begins with what an earlier process did not finish.
         """
-        for delivery in await self.store.deliveries.unfinished():
+        for delivery in await self.store.deliveries.unfinished(own=True):
             log.info("delivery resumed", delivery=delivery.guid, attempts=delivery.attempts)
             self._enqueue(_queued(delivery), delivery.not_before)
         self._running = True
@@ -290,7 +301,7 @@ class Inbox:
         What waits stays stored for the next process.
         """
         self._closed = True
-        self._queue.clear()
+        self._queue.clear()  # other nodes take over what is in it, or the next process goes on with it
         self._changed.set()
 
     async def finished(self, guid: str) -> Delivery:
@@ -309,6 +320,7 @@ class Inbox:
         if not_before is not None and (seconds := not_before - time.time()) > 0:
             at = trio.current_time() + min(seconds, LONGEST_DELAY)
         if not self._closed:
+            self._known.add(queued.guid)
             self._queue.add(queued, at)
         self._changed.set()
 
@@ -342,6 +354,7 @@ class Inbox:
             finally:
                 self._handling -= 1
                 if try_again_at is None:
+                    self._known.discard(queued.guid)
                     self.pace.note(trio.current_time())
                     slot.release()
                     if (event := self._finished.pop(queued.guid, None)) is not None:
@@ -360,7 +373,7 @@ class Inbox:
         store = self.store
         try:
             await store.deliveries.set_state(guid, DeliveryState.HANDLING)
-        except StoreConflict:  # an operator has skipped it while it waited
+        except StoreConflict:  # an operator has skipped it while it waited, or another node has it
             log.info("delivery skipped")
             return None
         delivery = await store.deliveries.get(guid)

@@ -17,9 +17,10 @@ from __future__ import annotations
 from bassloop.store.artifact_files import ArtifactWriter
 from bassloop.store.artifacts import Artifact
 from bassloop.store.blobs import Blobs, BucketError, FileBlobs, find_blobs
+from bassloop.store.deliveries import Recorded
 from bassloop.store.engines import find_database, is_served
 from bassloop.store.errors import (
-    NodeDrained,
+    ClaimLost,
     NotStored,
     StoreBusy,
     StoreConflict,
@@ -30,12 +31,13 @@ from bassloop.store.errors import (
     StoreUnusable,
 )
 from bassloop.store.heads import SpotCheckRecord
+from bassloop.store.leases import Node, NodeRecord
 from bassloop.store.log_filter import FilterBuilder, FilterQuery
 from bassloop.store.log_index import IndexedLogs, SearchableRun
 from bassloop.store.logs.log_writer import LogWriter, SettledText
 from bassloop.store.maintenance.prune import PruneReport
 from bassloop.store.maintenance.retention import Bounds, Retention
-from bassloop.store.nodes import new_node
+from bassloop.store.nodes import Inheritance, new_node
 from bassloop.store.notifications import Topic
 from bassloop.store.records import (
     Approval,
@@ -48,8 +50,6 @@ from bassloop.store.records import (
     LogExtent,
     LogPiece,
     LogText,
-    Node,
-    NodeRecord,
     Page,
     RepeatedError,
     Replacement,
@@ -66,6 +66,7 @@ from bassloop.store.records import (
     User,
     new_run_id,
 )
+from bassloop.store.requests import NodeRequest, RequestKind
 from bassloop.store.store import Store, StoreStatistics, open_store
 
 __all__ = [
@@ -76,6 +77,7 @@ __all__ = [
     "Bounds",
     "BucketError",
     "CheckRun",
+    "ClaimLost",
     "Delivery",
     "ErrorSearch",
     "Figures",
@@ -83,6 +85,7 @@ __all__ = [
     "FilterBuilder",
     "FilterQuery",
     "IndexedLogs",
+    "Inheritance",
     "LineGap",
     "LineTime",
     "LogExtent",
@@ -90,16 +93,18 @@ __all__ = [
     "LogText",
     "LogWriter",
     "Node",
-    "NodeDrained",
     "NodeRecord",
+    "NodeRequest",
     "NotStored",
     "Page",
     "PruneReport",
+    "Recorded",
     "RepeatedError",
     "Replacement",
     "ReportedTest",
     "RepositoryBacklog",
     "RepositoryRecord",
+    "RequestKind",
     "Retention",
     "Run",
     "RuntimeRecord",

@@ -54,10 +54,11 @@ def list_artifacts(blobs: Blobs) -> dict[str, list[BlobInfo]]:
     return found
 
 
-def remove_unfinished(folder: Path) -> None:
-    """Remove what was being written when the daemon ended. Raises OSError."""
+def remove_unfinished(folder: Path, before: float) -> None:
+    """Remove what was being written, and not changed since a time, when a daemon ended. Raises OSError."""
     for path in (folder / ARTIFACTS).glob(f"*/{UNFINISHED}*"):
-        path.unlink(missing_ok=True)
+        if path.stat().st_mtime < before:
+            path.unlink(missing_ok=True)
 
 
 @dataclass(eq=False)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import time
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
     from bassloop.store.blobs import Blobs
     from bassloop.store.database import Connection, ResultRow
+
+ABANDONED_SECONDS = 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +132,13 @@ class Artifacts(Subject):
             await trio.to_thread.run_sync(self._blobs.remove, name)
 
     async def remove_unfinished(self) -> None:
-        """Remove the files that were being written when the daemon ended."""
+        """Remove the files that were being written when the daemon ended.
+
+        Other nodes may write to the folder, too, if they share it: what may be theirs is kept for a day.
+        """
+        before = time.time() - ABANDONED_SECONDS if self._engine.node else math.inf
         with suppress(OSError):
-            await trio.to_thread.run_sync(remove_unfinished, self._blobs.folder)
+            await trio.to_thread.run_sync(remove_unfinished, self._blobs.folder, before)
 
 
 def _exists(blobs: Blobs, name: str) -> bool:

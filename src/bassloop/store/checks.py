@@ -73,7 +73,8 @@ class Checks(Subject):
             run.created_at,
         )
         # The delivery's payload may be older than the event that made the repository private.
-        insert_run(db, run, public=run.public and stored.public)
+        own = dataclasses.replace(run, node=self._engine.node)
+        insert_run(db, own, public=run.public and stored.public)
         self._engine.database.notify(db, Topic.RUNS, run.id)
         row = db.execute(
             "INSERT INTO check_runs (repository_id, repository, installation_id, head_sha, name, "

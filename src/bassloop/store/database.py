@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
+    from bassloop.concurrency import AutoResetEvent
     from bassloop.store.errors import StoreError
-    from bassloop.store.records import Node
+    from bassloop.store.leases import Node
 
 
 class ResultRow(Protocol):
@@ -74,24 +75,25 @@ class DaemonLease(Protocol):
     Attributes:
         node: the id of the node whose rows are this process's; empty if no other can share the database.
         drain_requested: set when somebody asks this process to drain.
+        others_ended: set when another daemon has ended, wasn't heard of in time, or drains.
     """
 
     node: str
     drain_requested: trio.Event
+    others_ended: AutoResetEvent
 
-    async def acquire(self, on_standby: Callable[[str], None]) -> None:
-        """Become the daemon.
+    async def acquire(self, on_wait: Callable[[str], None]) -> None:
+        """Become a daemon of the database.
 
-        Where several may share the database, it waits while another one is, and calls `on_standby` with
-        that one's name now and then. Raises NodeDrained if somebody asks it to drain before, and
-        StoreUnusable if this process can't be the daemon.
+        One on a server is waited for while it can't be reached, or a command has it for itself; `on_wait` is
+        called with the reason now and then. Raises StoreUnusable if this process can't be a daemon.
         """
 
     async def keep(self) -> None:
-        """Stay the daemon until cancelled. Raises StoreTaken if another process is instead."""
+        """Stay a daemon until cancelled. Raises StoreTaken if others have taken over."""
 
     async def release(self) -> None:
-        """Cease to be the daemon."""
+        """Cease to be a daemon."""
 
 
 class Database(Protocol):

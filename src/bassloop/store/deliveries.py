@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 import time
+from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from bassloop.lifecycle import DeliveryState, states_before
+from bassloop.store.claims import LIVE, choose_node
 from bassloop.store.engine import Subject, page_size, reads, writes
-from bassloop.store.errors import NotStored, StoreConflict
+from bassloop.store.errors import ClaimLost, NotStored, StoreConflict
 from bassloop.store.records import Delivery, Replacement, RepositoryBacklog
+from bassloop.store.requests import RequestKind, send_request
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from bassloop.store.database import Connection, ResultRow
+    from bassloop.store.engine import Engine
 
 _COLUMNS = (
     "guid, event, action, received_at, state, attempts, error, repository, head_sha, sender, "
-    "order_key, failures, postponed, not_before, installation_id, evaluations"
+    "order_key, failures, postponed, not_before, installation_id, evaluations, node"
 )
 _WITH_BODY = f"{_COLUMNS}, body"
 
@@ -30,6 +34,20 @@ _ONE_LESS = "CASE WHEN attempts > 0 THEN attempts - 1 ELSE 0 END"
 
 UNFINISHED = "state IN ('received', 'handling')"
 """A condition as the index of unfinished deliveries has it, so that the index is used."""
+
+
+class Recorded(Enum):
+    """What became of a delivery that was to be recorded. True if it is to be handled."""
+
+    KNOWN = auto()
+    """It was stored before, and nothing was changed."""
+    HERE = auto()
+    """It is this node's."""
+    ELSEWHERE = auto()
+    """It was left to another node, which knows."""
+
+    def __bool__(self) -> bool:
+        return self is not Recorded.KNOWN
 
 
 class Deliveries(Subject):
@@ -50,15 +68,18 @@ class Deliveries(Subject):
         replaces: Replacement | None = None,
         received_at: float | None = None,
         wait: bool = False,
-    ) -> bool:
+    ) -> Recorded:
         """Store a delivery as `received`. Once this returns, it survives any crash.
+
+        It is left to the node that has other deliveries of its head, or that the sender's runner is connected
+        to, or else it is this node's.
 
         What its head replaces is noted in the same transaction, so that an older delivery that still
         waits is known to be superseded before it is handled.
 
-        Returns False, and changes nothing, if this guid is stored already and is handled or being
-        handled. A delivery that failed or was set aside becomes `received` again, and True is
-        returned. Raises StoreFull or StoreLocked at once, unless `wait` is true.
+        Nothing is changed if this guid is stored already and is handled or being handled. A delivery
+        that failed or was set aside becomes `received` again. Raises StoreFull or StoreLocked at once,
+        unless `wait` is true.
         """
         delivery = Delivery(
             guid=guid,
@@ -75,7 +96,9 @@ class Deliveries(Subject):
             order_key=order_key,
             installation_id=installation_id,
         )
-        return await self._engine.write(lambda db: _insert(db, delivery, replaces), wait=wait)
+        return await self._engine.write(
+            lambda db: _insert(self._engine, db, delivery, replaces), wait=wait
+        )
 
     @writes
     def set_state(
@@ -84,16 +107,17 @@ class Deliveries(Subject):
         """Make a transition, with an error message if something went wrong.
 
         Returns how many times handling the delivery has begun, including this one if the state is
-        `handling`. Raises NotStored for an unknown guid, and StoreConflict for a transition that
-        isn't in the table.
+        `handling`. Raises NotStored for an unknown guid, ClaimLost for another node's, and
+        StoreConflict for a transition that isn't in the table.
         """
         state = DeliveryState(state)
         row = db.execute(
             "UPDATE deliveries SET state = :state, error = :error, not_before = NULL, "
             "attempts = attempts + CASE WHEN :state = 'handling' THEN 1 ELSE 0 END WHERE guid = :guid "
-            "AND state IN (SELECT value FROM json_each(:before)) RETURNING attempts",
+            "AND node = :node AND state IN (SELECT value FROM json_each(:before)) RETURNING attempts",
             {
                 "state": state,
+                "node": self._engine.node,
                 "error": error,
                 "guid": guid,
                 "before": json.dumps(sorted(states_before(state))),
@@ -104,6 +128,8 @@ class Deliveries(Subject):
         found = _find(db, guid)
         if found is None:
             raise NotStored(f"no delivery {guid} is stored")
+        if found.node != self._engine.node:
+            raise ClaimLost(f"the delivery {guid} is another node's")
         raise StoreConflict(f"the delivery {guid} is {found.state} and can't become {state}")
 
     @writes
@@ -111,9 +137,9 @@ class Deliveries(Subject):
         """Make a delivery `received` again until a time, without counting the attempt.
 
         For reasons that aren't the delivery's fault. Returns how many times in a row it was
-        postponed. Raises NotStored.
+        postponed. Raises NotStored and ClaimLost.
         """
-        return _put_back(
+        return self._put_back(
             db,
             guid,
             f"attempts = {_ONE_LESS}, postponed = postponed + 1, error = :why, not_before = :until",
@@ -125,9 +151,9 @@ class Deliveries(Subject):
     def fail(self, db: Connection, guid: str, why: str, until: float) -> int:
         """Make a delivery `received` again until a time, after handling it failed.
 
-        Returns how many times it has failed. Raises NotStored.
+        Returns how many times it has failed. Raises NotStored and ClaimLost.
         """
-        return _put_back(
+        return self._put_back(
             db,
             guid,
             "failures = failures + 1, postponed = 0, error = :why, not_before = :until",
@@ -137,8 +163,27 @@ class Deliveries(Subject):
 
     @writes
     def release(self, db: Connection, guid: str) -> None:
-        """Make a delivery `received` again as if handling it had not begun. Raises NotStored."""
-        _put_back(db, guid, f"attempts = {_ONE_LESS}", "attempts", {})
+        """Make a delivery `received` again as if handling it had not begun. Raises NotStored and ClaimLost."""
+        self._put_back(db, guid, f"attempts = {_ONE_LESS}", "attempts", {})
+
+    def _put_back(
+        self,
+        db: Connection,
+        guid: str,
+        changes: str,
+        counter: str,
+        values: Mapping[str, object],
+    ) -> int:
+        row = db.execute(
+            f"UPDATE deliveries SET state = 'received', {changes} "
+            f"WHERE guid = :guid AND node = :node RETURNING {counter}",
+            {**values, "guid": guid, "node": self._engine.node},
+        ).fetchone()
+        if row is not None:
+            return int(row[0])
+        if _find(db, guid) is None:
+            raise NotStored(f"no delivery {guid} is stored")
+        raise ClaimLost(f"the delivery {guid} is another node's")
 
     @writes
     def begin_evaluation(self, db: Connection, guid: str) -> None:
@@ -152,11 +197,15 @@ class Deliveries(Subject):
 
     @writes
     def replay(self, db: Connection, guid: str) -> bool:
-        """Make a delivery that failed or was set aside `received` again; return False for others."""
-        again = db.execute(
-            f"{_START_ANEW} WHERE guid = ? AND state IN ('failed', 'set_aside')", (guid,)
-        )
-        return bool(again.rowcount)
+        """Make a delivery that failed or was set aside `received` again; return False for others.
+
+        It is left to a node as a new one is.
+        """
+        found = _find(db, guid)
+        if found is None or found.state not in (DeliveryState.FAILED, DeliveryState.SET_ASIDE):
+            return False
+        _start_anew(self._engine, db, found)
+        return True
 
     @writes
     def skip(
@@ -209,12 +258,18 @@ class Deliveries(Subject):
         return _find(db, guid)
 
     @reads
-    def unfinished(self, db: Connection) -> list[Delivery]:
+    def unfinished(self, db: Connection, *, own: bool = False) -> list[Delivery]:
         """Return those that are `received` or `handling`, oldest first, without bodies.
 
         All bodies of a backlog may be larger than memory: `get` returns a single one.
+
+        Args:
+            own: only those of this node.
         """
-        rows = db.execute(f"SELECT {_COLUMNS} FROM deliveries WHERE {UNFINISHED} ORDER BY seq")
+        rows = db.execute(
+            f"SELECT {_COLUMNS} FROM deliveries WHERE {UNFINISHED} AND (:any OR node = :node) ORDER BY seq",
+            {"any": not own, "node": self._engine.node},
+        )
         return [_delivery(row) for row in rows]
 
     @reads
@@ -283,35 +338,67 @@ def note_replacement(db: Connection, replacement: Replacement, at: float) -> Non
     )
 
 
-def release_held(db: Connection, order_key: str, waited: Collection[str]) -> list[Delivery]:
+def release_held(
+    engine: Engine, db: Connection, order_key: str, waited: Collection[str]
+) -> list[Delivery]:
     """Make `received` again the held deliveries of a head, and those of `waited` that are done.
+
+    Returns this node's of them, oldest first, without bodies; others are left to other nodes.
+    """
+    rows = db.execute(
+        f"SELECT {_COLUMNS} FROM deliveries WHERE (order_key = :key AND state = 'held') "
+        "OR (state IN ('held', 'done') AND guid IN (SELECT value FROM json_each(:waited))) "
+        "ORDER BY seq",
+        {"key": order_key, "waited": json.dumps(list(waited))},
+    ).fetchall()
+    released = [_delivery(row) for row in rows]
+    return [each for each in released if _start_anew(engine, db, each) == engine.node]
+
+
+def take_over_deliveries(db: Connection, heir: str) -> list[Delivery]:
+    """Give a node the unfinished deliveries of those that are gone, and what draining ones haven't begun.
 
     Returns them, oldest first, without bodies.
     """
-    guids = db.execute(
-        f"{_START_ANEW} WHERE (order_key = :key AND state = 'held') "
-        "OR (state IN ('held', 'done') AND guid IN (SELECT value FROM json_each(:waited))) "
-        "RETURNING guid",
-        {"key": order_key, "waited": json.dumps(list(waited))},
+    rows = db.execute(
+        f"UPDATE deliveries SET node = :heir WHERE {UNFINISHED} AND node != :heir "
+        f"AND (node NOT IN ({LIVE}) OR (state = 'received' "
+        "AND node IN (SELECT id FROM nodes WHERE draining = 1) AND NOT EXISTS "
+        "(SELECT 1 FROM deliveries begun WHERE begun.order_key = deliveries.order_key "
+        "AND begun.state = 'handling' AND begun.node = deliveries.node))) RETURNING guid",
+        {"heir": heir},
     ).fetchall()
     rows = db.execute(
         f"SELECT {_COLUMNS} FROM deliveries "
         "WHERE guid IN (SELECT value FROM json_each(?)) ORDER BY seq",
-        (json.dumps([row["guid"] for row in guids]),),
-    )
+        (json.dumps([row["guid"] for row in rows]),),
+    ).fetchall()
     return [_delivery(row) for row in rows]
 
 
-def _insert(db: Connection, delivery: Delivery, replaces: Replacement | None) -> bool:
-    stored = db.execute("SELECT state FROM deliveries WHERE guid = ?", (delivery.guid,)).fetchone()
+def _start_anew(engine: Engine, db: Connection, delivery: Delivery) -> str:
+    """Make a delivery `received` again, and return the node that it is left to."""
+    node = choose_node(db, engine.node, delivery.order_key, delivery.sender)
+    db.execute(f"{_START_ANEW}, node = ? WHERE guid = ?", (node, delivery.guid))
+    if node != engine.node:
+        send_request(engine, db, node, RequestKind.HANDLE, {"delivery": delivery.guid})
+    return node
+
+
+def _insert(
+    engine: Engine, db: Connection, delivery: Delivery, replaces: Replacement | None
+) -> Recorded:
+    stored = _find(db, delivery.guid)
     if stored is not None:
-        if stored["state"] not in (DeliveryState.FAILED, DeliveryState.SET_ASIDE):
-            return False
-        db.execute(f"{_START_ANEW} WHERE guid = ?", (delivery.guid,))
-        return True
+        if stored.state not in (DeliveryState.FAILED, DeliveryState.SET_ASIDE):
+            return Recorded.KNOWN
+        node = _start_anew(engine, db, stored)
+        return Recorded.HERE if node == engine.node else Recorded.ELSEWHERE
+    node = choose_node(db, engine.node, delivery.order_key, delivery.sender)
     db.execute(
         "INSERT INTO deliveries (guid, event, action, body, received_at, state, repository, "
-        "head_sha, sender, order_key, installation_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "head_sha, sender, order_key, installation_id, node) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             delivery.guid,
             delivery.event,
@@ -324,24 +411,15 @@ def _insert(db: Connection, delivery: Delivery, replaces: Replacement | None) ->
             delivery.sender,
             delivery.order_key,
             delivery.installation_id,
+            node,
         ),
     )
     if replaces is not None:
         note_replacement(db, replaces, delivery.received_at)
-    return True
-
-
-def _put_back(
-    db: Connection, guid: str, changes: str, counter: str, values: Mapping[str, object]
-) -> int:
-    row = db.execute(
-        f"UPDATE deliveries SET state = 'received', {changes} "
-        f"WHERE guid = :guid RETURNING {counter}",
-        {**values, "guid": guid},
-    ).fetchone()
-    if row is None:
-        raise NotStored(f"no delivery {guid} is stored")
-    return int(row[0])
+    if node == engine.node:
+        return Recorded.HERE
+    send_request(engine, db, node, RequestKind.HANDLE, {"delivery": delivery.guid})
+    return Recorded.ELSEWHERE
 
 
 def _find(db: Connection, guid: str) -> Delivery | None:

@@ -36,12 +36,8 @@ TEMPORARY = (StoreFull, StoreLocked, StoreUnreachable)
 """Errors that go away, so that it is worth trying again."""
 
 
-class NodeDrained(StoreError):
-    """A node that stood by was asked to end."""
-
-
 class StoreTaken(StoreUnusable):
-    """Another node carries the loop now, and this one can't write any more."""
+    """Other nodes have taken over what this one had, and it can't write any more."""
 
 
 class StoreBusy(StoreError):
@@ -50,6 +46,10 @@ class StoreBusy(StoreError):
 
 class StoreConflict(StoreError):
     """The operation contradicts what is stored, such as a run of an unknown thunk."""
+
+
+class ClaimLost(StoreConflict):
+    """What was to be changed belongs to another node."""
 
 
 class NotStored(StoreError):

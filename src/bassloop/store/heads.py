@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from bassloop.store.checks import void_unanswered
 from bassloop.store.deliveries import release_held
 from bassloop.store.engine import Subject, reads, writes
+from bassloop.store.notifications import Topic
 from bassloop.store.records import Approval, Superseded
 
 if TYPE_CHECKING:
@@ -70,8 +71,9 @@ class Heads(Subject):
             "VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             (repository_id, head_sha, approval.user_id, approval.login, approval.at),
         )
+        self._engine.database.notify(db, Topic.APPROVALS, f"{repository_id}:{head_sha}")
         waited = void_unanswered(db, repository_id, head_sha)
-        return release_held(db, f"{repository_id}:{head_sha}", waited)
+        return release_held(self._engine, db, f"{repository_id}:{head_sha}", waited)
 
     @writes
     def draw_spot_check(

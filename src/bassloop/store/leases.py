@@ -1,8 +1,8 @@
-"""Leases: which node carries the loop, and until when. Pure: no I/O, no clock.
+"""Leases: what a node is, and for how long it is taken to be there. Pure: no I/O, no clock.
 
-Several nodes may share a database. One carries the loop, and the others stand by. The node that carries it has
-the lease, and renews it. Who takes the lease over raises its *epoch*, and a node whose epoch isn't the lease's
-any more can't write: it may have been paused for longer than its lease, and know nothing of its successor.
+Several nodes may share a database, and each works for the loop. A node has a *lease*, which it renews. When that is
+over, another node takes over what it had, and from then on it can't write any more: it may have been paused for
+longer than its lease, and know nothing of its heir.
 
 Times of a lease are by the database's clock, the only one that all nodes share.
 """
@@ -15,56 +15,61 @@ LEASE_SECONDS = 10.0
 """How long a lease lasts unless it is renewed."""
 
 RENEW_SECONDS = 2.0
-"""How often it is renewed, and how often nodes that stand by look whether it is over."""
+"""How often it is renewed, and how often nodes look whether another one's is over."""
 
 
 @dataclass(frozen=True, slots=True)
-class Lease:
-    """The lease of the loop.
+class Node:
+    """A daemon, as one of several that may share a database.
 
     Args:
-        node: the id of the node that has it; empty if it was given back.
-        epoch: how many times it was taken.
-        until: when it ends, in seconds since the epoch, by the database's clock.
-        identity: a digest of what all nodes of the loop must have in common.
+        id: of this process alone.
+        name: what people call it.
+        address: where its pages are.
     """
 
-    node: str
-    epoch: int
-    until: float
-    identity: str
-
-    def is_current(self, now: float) -> bool:
-        """Return whether a node carries the loop."""
-        return bool(self.node) and now < self.until
-
-    def may_be_taken(self, now: float, identity: str) -> bool:
-        """Return whether a node may take the lease now.
-
-        Raises ForeignNode while a node has it with which this one has too little in common.
-        """
-        if not self.is_current(now):
-            return True
-        if self.identity != identity:
-            raise ForeignNode
-        return False
+    id: str
+    name: str
+    address: str
+    version: str
 
 
-class ForeignNode(Exception):
-    """A node isn't of the loop that it wants to be a node of."""
+@dataclass(frozen=True, slots=True)
+class NodeRecord:
+    """A node as the others see it.
+
+    Args:
+        seen_seconds: for how long nothing has been heard of it.
+        alive: whether its lease isn't over.
+        draining: whether it was asked to finish what it does, and end.
+    """
+
+    id: str
+    name: str
+    address: str
+    version: str
+    started_at: float
+    seen_seconds: float
+    alive: bool
+    draining: bool
+
+    @property
+    def role(self) -> str:
+        """What it does, in words."""
+        if not self.alive:
+            return "is gone"
+        return "drains" if self.draining else "works"
 
 
 @dataclass(slots=True)
 class Tenure:
-    """The time for which a node has the lease, as that node knows it by its own monotonic clock.
+    """The time for which a node has its lease, as that node knows it by its own monotonic clock.
 
     Args:
-        epoch: the lease's, when the node took it.
         renewed_at: when the last renewal that succeeded was begun.
         has_company: whether other nodes were there then, which may take over.
     """
 
-    epoch: int
     renewed_at: float
     has_company: bool = False
 

@@ -1,4 +1,4 @@
-"""Nodes: the daemons that share a database, and the lease that one of them has.
+"""Nodes: the daemons that share a database, their leases, and what one takes over from another.
 
 The functions are what a node does for itself, on a connection of its own (`engines.postgresql_lease`).
 """
@@ -7,14 +7,22 @@ from __future__ import annotations
 
 import secrets
 import socket
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from bassloop.store.claims import LIVE
+from bassloop.store.deliveries import take_over_deliveries
 from bassloop.store.engine import Subject, reads, writes
-from bassloop.store.leases import LEASE_SECONDS, Lease
-from bassloop.store.records import Node, NodeRecord
+from bassloop.store.leases import LEASE_SECONDS, Node, NodeRecord
+from bassloop.store.requests import take_over_requests
+from bassloop.store.runs import take_over_runs
+from bassloop.store.runtimes import remove_lost_runtimes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bassloop.store.database import Connection
+    from bassloop.store.records import Delivery, Run
 
 FORGET_SECONDS = 24 * 3600.0
 """How long a node that is gone is listed."""
@@ -37,6 +45,21 @@ class Peer(NamedTuple):
     name: str
     address: str
     is_alive: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Inheritance:
+    """What a node has taken over from others.
+
+    Args:
+        nodes: the names of those that ended or weren't heard of in time.
+        deliveries: those that haven't ended, oldest first, without bodies.
+        runs: those that haven't ended, aren't concluded on GitHub, or have a log that isn't closed.
+    """
+
+    nodes: Sequence[str]
+    deliveries: Sequence[Delivery]
+    runs: Sequence[Run]
 
 
 class Nodes(Subject):
@@ -80,22 +103,21 @@ class Nodes(Subject):
 
     @reads
     def all(self, db: Connection) -> list[NodeRecord]:
-        """Return the nodes, those that are gone included, by their names."""
+        """Return the nodes by their names, also those that were lost, but not those that have ended."""
         now = self._engine.database.now(db)
-        lease = find_lease(db)
         rows = db.execute(
-            "SELECT id, name, address, version, started_at, alive_until, draining FROM nodes "
-            "ORDER BY name, started_at"
+            "SELECT id, name, address, version, started_at, alive_until, draining, ended_at FROM nodes "
+            "WHERE alive_until > 0 ORDER BY name, started_at"
         )
         return [
             NodeRecord(
+                id=row["id"],
                 name=row["name"],
                 address=row["address"],
                 version=row["version"],
                 started_at=row["started_at"],
                 seen_seconds=max(now - (row["alive_until"] - LEASE_SECONDS), 0.0),
-                alive=now < row["alive_until"],
-                carries=lease.node == row["id"] and lease.is_current(now),
+                alive=row["ended_at"] is None and now < row["alive_until"],
                 draining=bool(row["draining"]),
             )
             for row in rows
@@ -105,76 +127,98 @@ class Nodes(Subject):
     def drain(self, db: Connection, name: str) -> int:
         """Ask the nodes of a name that are there to drain; return how many there are."""
         return db.execute(
-            "UPDATE nodes SET draining = 1 WHERE name = ? AND alive_until > ?",
+            "UPDATE nodes SET draining = 1 WHERE name = ? AND ended_at IS NULL AND alive_until > ?",
             (name, self._engine.database.now(db)),
         ).rowcount
 
+    @writes
+    def note_draining(self, db: Connection) -> None:
+        """Note that this node drains, so that nothing more is left to it."""
+        db.execute("UPDATE nodes SET draining = 1 WHERE id = ?", (self._engine.node,))
 
-def find_lease(db: Connection) -> Lease:
-    """Return the lease as it is now."""
-    row = db.execute(
-        "SELECT node, epoch, until, identity FROM leases WHERE name = 'daemon'"
-    ).fetchone()
-    return Lease(**row)
+    @writes
+    def take_over(self, db: Connection) -> Inheritance:
+        """Take over what nodes had that have ended, or weren't heard of in time; those can't write any more.
 
-
-def find_name(db: Connection, node: str) -> str:
-    """Return the name of a node."""
-    row = db.execute("SELECT name FROM nodes WHERE id = ?", (node,)).fetchone()
-    return "a node that is gone" if row is None else str(row["name"])
-
-
-def note_alive(db: Connection, node: Node, now: float) -> bool:
-    """Note that a node is there, and return whether it is asked to drain."""
-    row = db.execute(
-        "INSERT INTO nodes (id, name, address, version, started_at, alive_until, draining) "
-        "VALUES (:id, :name, :address, :version, :now, :until, 0) "
-        "ON CONFLICT (id) DO UPDATE SET alive_until = excluded.alive_until RETURNING draining",
-        {
-            "id": node.id,
-            "name": node.name,
-            "address": node.address,
-            "version": node.version,
-            "now": now,
-            "until": now + LEASE_SECONDS,
-        },
-    ).fetchone()
-    return bool(row["draining"])
-
-
-def has_company(db: Connection, node: Node, now: float) -> bool:
-    """Return whether other nodes are there."""
-    (count,) = db.execute(
-        "SELECT count(*) FROM nodes WHERE alive_until > ? AND id != ?", (now, node.id)
-    ).fetchone()
-    return bool(count)
-
-
-def renew_lease(db: Connection, node: Node, epoch: int, now: float) -> bool:
-    """Renew a node's lease; return False if another node has it."""
-    changed = db.execute(
-        "UPDATE leases SET until = ? WHERE name = 'daemon' AND node = ? AND epoch = ?",
-        (now + LEASE_SECONDS, node.id, epoch),
-    )
-    return bool(changed.rowcount)
-
-
-def take_lease(db: Connection, node: Node, identity: str, now: float) -> int | None:
-    """Take the lease if nobody has it, and return its epoch, or None."""
-    row = db.execute(
-        "UPDATE leases SET node = ?, epoch = epoch + 1, until = ?, identity = ? "
-        "WHERE name = 'daemon' AND (node = '' OR until <= ?) RETURNING epoch",
-        (node.id, now + LEASE_SECONDS, identity, now),
-    ).fetchone()
-    db.execute("DELETE FROM nodes WHERE alive_until < ?", (now - FORGET_SECONDS,))
-    return None if row is None else int(row["epoch"])
-
-
-def give_back(db: Connection, node: Node, epoch: int | None, now: float) -> None:
-    """Note that a node ends, and give its lease back if it has it."""
-    db.execute("DELETE FROM nodes WHERE id = ?", (node.id,))
-    if epoch is not None:
+        What a draining node hasn't begun is taken over, too.
+        """
+        heir, now = self._engine.node, self._engine.database.now(db)
+        ended = db.execute(
+            "UPDATE nodes SET heir = :heir, ended_at = coalesce(ended_at, :now) "
+            "WHERE heir = '' AND id != :heir AND (ended_at IS NOT NULL OR alive_until <= :now) "
+            "RETURNING name",
+            {"heir": heir, "now": now},
+        ).fetchall()
         db.execute(
-            "UPDATE leases SET node = '', until = ? WHERE name = 'daemon' AND node = ? AND epoch = ?",
-            (now, node.id, epoch),
+            "DELETE FROM nodes WHERE heir != '' AND alive_until < ?", (now - FORGET_SECONDS,)
         )
+        remove_lost_runtimes(db)
+        take_over_requests(db, heir)
+        deliveries = take_over_deliveries(db, heir)
+        return Inheritance([row["name"] for row in ended], deliveries, take_over_runs(db, heir))
+
+
+class Renewal(NamedTuple):
+    """What a node finds when it renews its lease.
+
+    Args:
+        is_renewed: whether it still had one.
+        is_draining: whether it is asked to drain.
+        has_company: whether other nodes are there.
+        has_ended: whether others have ended, or weren't heard of in time, or drain.
+    """
+
+    is_renewed: bool
+    is_draining: bool
+    has_company: bool
+    has_ended: bool
+
+
+def join(db: Connection, node: Node, identity: str, now: float) -> str | None:
+    """Become a node of the loop. Return the name of one that has too little in common with it, or None."""
+    foreign = db.execute(
+        "SELECT name FROM nodes WHERE ended_at IS NULL AND alive_until > ? AND identity != ?",
+        (now, identity),
+    ).fetchone()
+    if foreign is not None:
+        return str(foreign["name"])
+    db.execute(
+        "INSERT INTO nodes (id, name, address, version, started_at, alive_until, draining, identity) "
+        "VALUES (?, ?, ?, ?, ?, ?, 0, ?)",
+        (node.id, node.name, node.address, node.version, now, now + LEASE_SECONDS, identity),
+    )
+    return None
+
+
+def is_live(db: Connection, node: str) -> bool:
+    """Return whether a node may write."""
+    return bool(db.execute(f"SELECT 1 WHERE ? IN ({LIVE})", (node,)).fetchone())
+
+
+def any_alive(db: Connection, now: float) -> bool:
+    """Return whether a node is there."""
+    query = "SELECT 1 FROM nodes WHERE ended_at IS NULL AND alive_until > ? LIMIT 1"
+    return db.execute(query, (now,)).fetchone() is not None
+
+
+def renew_lease(db: Connection, node: Node, now: float) -> Renewal:
+    """Renew a node's lease, and look at the others."""
+    own = db.execute(
+        "UPDATE nodes SET alive_until = ? WHERE id = ? AND ended_at IS NULL RETURNING draining",
+        (now + LEASE_SECONDS, node.id),
+    ).fetchone()
+    others, ended = db.execute(
+        "SELECT coalesce(sum(CASE WHEN ended_at IS NULL AND alive_until > :now THEN 1 ELSE 0 END), 0), "
+        "coalesce(sum(CASE WHEN heir = '' AND (ended_at IS NOT NULL OR alive_until <= :now OR draining = 1) "
+        "THEN 1 ELSE 0 END), 0) FROM nodes WHERE id != :id",
+        {"now": now, "id": node.id},
+    ).fetchone()
+    return Renewal(own is not None, own is not None and bool(own[0]), bool(others), bool(ended))
+
+
+def leave(db: Connection, node: Node, now: float) -> None:
+    """Note that a node ends."""
+    db.execute(
+        "UPDATE nodes SET ended_at = coalesce(ended_at, ?), alive_until = 0 WHERE id = ?",
+        (now, node.id),
+    )

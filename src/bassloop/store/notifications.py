@@ -28,11 +28,20 @@ class Topic(StrEnum):
     PERMISSIONS = "permissions"
     """Somebody's permissions may have changed: `USER:REPOSITORY`, by their ids; either may be empty."""
 
+    APPROVALS = "approvals"
+    """A head was approved: the order key of its deliveries."""
+
+    REQUESTS = "requests"
+    """A node is asked for something (`requests`): its id."""
+
+    RUNTIMES = "runtimes"
+    """A runtime has connected to a node: its user's id."""
+
     POLICIES = "policies"
     """The policy in a repository may have changed: its id."""
 
     RUNS = "runs"
-    """A run is new, or in another state: its id."""
+    """A run is new, in another state, or another node's: its id."""
 
 
 class Notifications:

@@ -7,7 +7,7 @@ when it was read.
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
 from bassloop.lifecycle import RUN_FINAL, CheckState, DeliveryState, RunState
@@ -31,6 +31,7 @@ class Delivery:
         postponed: how many times in a row it was postponed.
         not_before: the time of the next attempt.
         installation_id: the installation of the App that it is about.
+        node: the id of the node that handles it.
         evaluations: how many times evaluating a hook of it has begun and not come to an end: 1 while one is
             evaluated, and one more for each time that the loop ended meanwhile.
     """
@@ -52,6 +53,7 @@ class Delivery:
     not_before: float | None = None
     installation_id: int | None = None
     evaluations: int = 0
+    node: str = field(default="", compare=False)
 
 
 class Replacement(NamedTuple):
@@ -111,6 +113,7 @@ class Run:
         thunk_digest: empty if there was no thunk, as for a hook that failed before it named one.
         public: whether everybody may see it.
         runner_kind: the kind of the runner that ran it.
+        node: the id of the node that carries it out, and concludes it.
     """
 
     id: str
@@ -136,6 +139,7 @@ class Run:
     platform: str | None
     cmdline: str
     runner_kind: str | None = None
+    node: str = field(default="", compare=False)
 
     @property
     def ended(self) -> bool:
@@ -279,51 +283,7 @@ class RuntimeRecord:
     address: str
     session: str
     kind: str = "other"
-    node: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """A daemon, as one of several that may share a database.
-
-    Args:
-        id: of this process alone.
-        name: what people call it.
-        address: where its pages are.
-    """
-
-    id: str
-    name: str
-    address: str
-    version: str
-
-
-@dataclass(frozen=True, slots=True)
-class NodeRecord:
-    """A node as the others see it.
-
-    Args:
-        seen_seconds: for how long nothing has been heard of it.
-        alive: whether its time to be heard of isn't over.
-        carries: whether it carries the loop; the others stand by.
-        draining: whether it was asked to finish what it does, and end.
-    """
-
-    name: str
-    address: str
-    version: str
-    started_at: float
-    seen_seconds: float
-    alive: bool
-    carries: bool
-    draining: bool
-
-    @property
-    def role(self) -> str:
-        """What it does, in words."""
-        if not self.alive:
-            return "is gone"
-        return "carries the loop" if self.carries else "stands by"
+    node: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,9 @@ import json
 from typing import TYPE_CHECKING
 
 from bassloop.lifecycle import RUN_FINAL, RunState, states_before
+from bassloop.store.claims import LIVE
 from bassloop.store.engine import Subject, page_size, reads, writes
-from bassloop.store.errors import NotStored, StoreConflict
+from bassloop.store.errors import ClaimLost, NotStored, StoreConflict
 from bassloop.store.notifications import Topic
 from bassloop.store.records import Page, Run, ThunkRecord
 
@@ -195,7 +196,8 @@ class Runs(Subject):
     ) -> bool:
         """Make a run `running` on a runtime since `at`.
 
-        Returns False, and changes nothing, if it has ended. Raises NotStored.
+        Returns False, and changes nothing, if it has ended. Raises NotStored, and ClaimLost for another
+        node's.
         """
         return self._change(
             db,
@@ -219,8 +221,8 @@ class Runs(Subject):
         """End a run in a final state.
 
         Returns False, and changes nothing, if it had ended before. Raises NotStored for an unknown
-        run, StoreConflict for a transition that isn't in the table, and ValueError for a state that
-        isn't final.
+        run, ClaimLost for another node's, StoreConflict for a transition that isn't in the table, and
+        ValueError for a state that isn't final.
         """
         state = RunState(state)
         if state not in RUN_FINAL:
@@ -243,10 +245,11 @@ class Runs(Subject):
     ) -> bool:
         changed = db.execute(
             f"UPDATE runs SET state = :state, {changes}, version = version + 1 "
-            "WHERE id = :id AND state IN (SELECT value FROM json_each(:before))",
+            "WHERE id = :id AND node = :node AND state IN (SELECT value FROM json_each(:before))",
             {
                 **values,
                 "id": run_id,
+                "node": self._engine.node,
                 "state": state,
                 "before": json.dumps(sorted(states_before(state))),
             },
@@ -257,15 +260,40 @@ class Runs(Subject):
         found = find_run(db, run_id)
         if found is None:
             raise NotStored(f"no run {run_id} is stored")
-        if not found.ended:
-            raise StoreConflict(f"the run {run_id} is {found.state} and can't become {state}")
-        return False
+        if found.ended:
+            return False
+        if found.node != self._engine.node:
+            raise ClaimLost(f"the run {run_id} is another node's")
+        raise StoreConflict(f"the run {run_id} is {found.state} and can't become {state}")
 
 
 def find_run(db: Connection, run_id: str) -> Run | None:
     """Return a run, or None."""
     row = db.execute(f"SELECT {_COLUMNS} FROM runs r WHERE r.id = ?", (run_id,)).fetchone()
     return None if row is None else _run(row)
+
+
+def take_over_runs(db: Connection, heir: str) -> list[Run]:
+    """Give a node what nodes that are gone had: runs that haven't ended, or have something left to do.
+
+    That is to conclude them on GitHub, or to close their logs. Those that wait for a runner go to the node
+    that handles their delivery. Returns all of them, oldest first.
+    """
+    rows = db.execute(
+        f"UPDATE runs SET node = CASE WHEN state = 'queued' THEN coalesce((SELECT d.node FROM deliveries d "
+        f"WHERE d.guid = runs.delivery AND d.node IN ({LIVE})), :heir) ELSE :heir END "
+        f"WHERE node != :heir AND node NOT IN ({LIVE}) AND seq IN ("
+        "SELECT seq FROM runs WHERE state IN ('queued', 'running') UNION "
+        "SELECT r.seq FROM check_runs c JOIN runs r ON r.id = c.run_id WHERE c.state != 'concluded' UNION "
+        "SELECT r.seq FROM vertexes v JOIN runs r ON r.id = v.run_id WHERE v.log_state = 'open') "
+        "RETURNING id",
+        {"heir": heir},
+    ).fetchall()
+    rows = db.execute(
+        f"SELECT {_COLUMNS} FROM runs r WHERE r.id IN (SELECT value FROM json_each(?)) ORDER BY r.seq",
+        (json.dumps([row["id"] for row in rows]),),
+    ).fetchall()
+    return [_run(row) for row in rows]
 
 
 def insert_run(db: Connection, run: Run, *, public: bool) -> None:

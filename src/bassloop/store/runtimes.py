@@ -1,10 +1,12 @@
-"""Runtimes: what the connected runners offer. Emptied when the daemon starts."""
+"""Runtimes: what the connected runners offer, each connected to a node, and gone with it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bassloop.store.claims import LIVE
 from bassloop.store.engine import Subject, reads, writes
+from bassloop.store.notifications import Topic
 from bassloop.store.records import RuntimeRecord
 from bassloop.store.visitors import ensure_user
 
@@ -41,16 +43,12 @@ class Runtimes(Subject):
             "INSERT INTO services (runtime_id, name, address) VALUES (?, ?, ?)",
             (runtime.id, _SERVICE, runtime.address),
         )
+        self._engine.database.notify(db, Topic.RUNTIMES, str(runtime.user_id))
 
     @writes
     def remove_session(self, db: Connection, session: str) -> int:
         """Remove the runtimes of an SSH session that ended, and return how many there were."""
         return db.execute("DELETE FROM runtimes WHERE session = ?", (session,)).rowcount
-
-    @writes
-    def remove_all(self, db: Connection) -> None:
-        """Remove all runtimes, when the daemon starts."""
-        db.execute("DELETE FROM runtimes")
 
     @reads
     def connected(self, db: Connection) -> list[RuntimeRecord]:
@@ -64,3 +62,8 @@ class Runtimes(Subject):
             (_SERVICE,),
         )
         return [RuntimeRecord(**row) for row in rows]
+
+
+def remove_lost_runtimes(db: Connection) -> None:
+    """Remove the runtimes that were connected to nodes that are gone."""
+    db.execute(f"DELETE FROM runtimes WHERE node NOT IN ({LIVE})")

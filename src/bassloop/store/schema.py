@@ -449,6 +449,8 @@ _LOG_FILTERS = (
     ) STRICT
     """,
 )
+# All nodes work, so there is no lease of the one that does. An older version has to have it, and ends.
+_NO_STANDBY = ("DELETE FROM leases",)
 
 
 MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -470,6 +472,7 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0016_nodes", _NODES),
     ("0017_claims", _CLAIMS),
     ("0018_log_filters", _LOG_FILTERS),
+    ("0019_no_standby", _NO_STANDBY),
 )
 """All migrations, oldest first: their names and statements, as SQLite has them.
 

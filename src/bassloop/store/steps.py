@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from bassloop.lifecycle import LogState, states_before
 from bassloop.store.engine import Subject, page_size, reads, writes
@@ -259,7 +259,18 @@ def close_log(db: Connection, row: int, raw_bytes: int, lines: int, *, cut: bool
     )
 
 
-def open_logs(db: Connection) -> list[tuple[str, int]]:
-    """Return the logs that are being written, each by its run's id and its step's row."""
-    rows = db.execute("SELECT run_id, id FROM vertexes WHERE log_state = 'open'")
-    return [(row["run_id"], row["id"]) for row in rows]
+class OpenLog(NamedTuple):
+    """A log that is being written, by its run's id and its step's row, and the node that has the run."""
+
+    run_id: str
+    row: int
+    node: str
+
+
+def open_logs(db: Connection) -> list[OpenLog]:
+    """Return the logs that are being written, on all nodes."""
+    rows = db.execute(
+        "SELECT v.run_id, v.id, r.node FROM vertexes v JOIN runs r ON r.id = v.run_id "
+        "WHERE v.log_state = 'open'"
+    )
+    return [OpenLog(row["run_id"], row["id"], row["node"]) for row in rows]

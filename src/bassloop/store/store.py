@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from bassloop.concurrency import open_flat_nursery, shielded
+from bassloop.concurrency import AutoResetEvent, open_flat_nursery, shielded
 from bassloop.lifecycle import DeliveryState, RunState
 from bassloop.store import deliveries
 from bassloop.store.artifacts import Artifacts
@@ -32,6 +32,7 @@ from bassloop.store.nodes import Nodes, new_node
 from bassloop.store.notifications import Notifications
 from bassloop.store.progress_callback import Progress, ignore_progress
 from bassloop.store.records import Figures
+from bassloop.store.requests import Requests
 from bassloop.store.runs import Runs, Thunks
 from bassloop.store.runtimes import Runtimes
 from bassloop.store.spending import Spending
@@ -46,10 +47,10 @@ if TYPE_CHECKING:
     from bassloop.store.blobs import Blobs
     from bassloop.store.database import Connection, Database
     from bassloop.store.engine import Engine
+    from bassloop.store.leases import Node
     from bassloop.store.logs.shipper import ShippingStatistics
     from bassloop.store.maintenance.prune import PruneReport
     from bassloop.store.maintenance.retention import Retention
-    from bassloop.store.records import Node
     from bassloop.store.steps import LiveLog
     from bassloop.store.writer import WriterStatistics
 
@@ -93,7 +94,7 @@ async def open_store(
     owner: bool = True,
     node: Node | None = None,
     identity: str = "",
-    on_standby: Callable[[str], None] = lambda _: None,
+    on_wait: Callable[[str], None] = lambda _: None,
     log_limit: int = LOG_LIMIT,
     log_waiting: int = MAX_WAITING_BYTES,
     bucket_waiting: int = BUCKET_WAITING,
@@ -110,14 +111,14 @@ async def open_store(
         synchronous: SQLite's setting of this name. With less than FULL, a power failure may lose
             what was committed.
         pool: the address of a pooler before PostgreSQL, for reads and writes.
-        owner: whether this process is the daemon, of which there is one. The daemon starts without
-            connected runtimes, repairs the logs of a predecessor that crashed, and waits for a full
-            disk. Commands that use the store beside it pass False. While another process is the daemon
-            of a database on a server, this one stands by, and takes over when that ends or isn't heard of
-            any more; what runs inside is cancelled, and StoreTaken raised, if it loses that role again.
+        owner: whether this process is a daemon: the only one of a file, or one of several nodes that share
+            a database on a server. It takes over what a predecessor that crashed has left, repairs its
+            logs, and waits for a full disk. Commands that use the store beside it pass False. If a node
+            isn't heard of in time, others take over what it had; then what runs inside is cancelled, and
+            StoreTaken raised.
         node: what this process is for others that share the database.
         identity: a digest of what all that share the database must have in common.
-        on_standby: called every other second while it stands by, with the name of the daemon.
+        on_wait: called every other second, with the reason, while the database can't be used yet.
         log_limit: the raw bytes of one step's log that are stored.
         log_waiting: the bytes of logs that may wait to be written, before tasks that append wait.
         bucket_waiting: the bytes of logs that may wait for a bucket on this machine's disk, before
@@ -133,14 +134,15 @@ async def open_store(
         return
     lease = found.lease(node or new_node(), identity)
     try:
-        await lease.acquire(on_standby)
+        await lease.acquire(on_wait)
         async with open_flat_nursery() as nursery:
             nursery.start_soon(lease.keep)
             async with opening.open(patient=True, node=lease.node) as store:
                 store.drain_requested = lease.drain_requested
+                store.others_ended = lease.others_ended
                 notifications = store.notifications
                 await nursery.start(found.listen, notifications.deliver, notifications.deliver_gap)
-                await store.runtimes.remove_all()
+                await store.nodes.take_over()
                 await store.logs.repair()
                 await store.artifacts.remove_unfinished()
                 yield store
@@ -189,6 +191,7 @@ class Store(Subject):
 
     Attributes:
         drain_requested: set when somebody asks the daemon to drain, from another machine as well.
+        others_ended: set when another node has ended, wasn't heard of in time, or drains: take over what it had.
     """
 
     def __init__(
@@ -205,6 +208,7 @@ class Store(Subject):
         self._shipper = shipper
         self._live: dict[int, LiveLog] = {}
         self.drain_requested = trio.Event()
+        self.others_ended = AutoResetEvent()
         self.notifications = Notifications(engine)
         self.nodes = Nodes(engine)
         self.artifacts = Artifacts(engine, blobs)
@@ -215,6 +219,7 @@ class Store(Subject):
         self.log_index = LogIndex(engine)
         self.logins = Logins(engine)
         self.repositories = Repositories(engine)
+        self.requests = Requests(engine)
         self.runs = Runs(engine)
         self.runtimes = Runtimes(engine)
         self.sessions = Sessions(engine)

@@ -1,7 +1,7 @@
 """PostgreSQL: the store's database on a server, in the first schema of the connection's search path.
 
 The one transaction that writes holds an advisory lock, in place of SQLite's write lock. A daemon has a lease
-in place of a lock on a file (`leases`), and what it writes begins with a look whether it still has it.
+in place of a lock on a file (`leases`), and each of its transactions begins with a look whether it still has it.
 """
 
 from __future__ import annotations
@@ -40,24 +40,24 @@ from bassloop.store.errors import (
     StoreUnreachable,
     StoreUnusable,
 )
-from bassloop.store.nodes import find_lease
+from bassloop.store.nodes import any_alive
 from bassloop.store.schema import MIGRATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from bassloop.store.database import Connection, DanglingRow
-    from bassloop.store.records import Node
+    from bassloop.store.leases import Node
 
 OLDEST_SERVER = 140_000
 """The first version that is tested for, as the server numbers them."""
 
-LOCK_SECONDS = 5.0
-"""How long a transaction waits for another process that writes, such as a command beside the daemon."""
+LOCK_SECONDS = 8.0
+"""How long a transaction waits for another process that writes, such as another node."""
 
-IDLE_SECONDS = 5.0
+IDLE_SECONDS = 3.0
 """How long a transaction may be in Python's hands before the server ends it: a node that is paused in the
-middle of one must not keep its successor from taking over."""
+middle of one must not keep the others from writing for longer than they wait."""
 
 COMMIT_SECONDS = 30.0
 """How long the server is asked what became of a commit during which the connection was lost."""
@@ -78,7 +78,8 @@ _BEGIN = (
     "BEGIN; SET LOCAL lock_timeout = {lock:.0f}; "
     "SET LOCAL idle_in_transaction_session_timeout = {idle:.0f}; "
     f"SELECT pg_advisory_xact_lock({LOCK_KEY}, {WRITER}); "
-    "SELECT pg_current_xact_id()::text, node, epoch FROM leases WHERE name = 'daemon'"
+    "SELECT pg_current_xact_id()::text, EXISTS "
+    "(SELECT 1 FROM nodes WHERE id = '{node}' AND ended_at IS NULL)"
 )
 
 _ROWS_AT_ONCE = 100
@@ -241,13 +242,13 @@ class PostgreSQLDatabase:
     def ownership(self) -> Iterator[None]:
         """Be the only one who uses this database, such as a command that repairs it.
 
-        Raises StoreUnusable while a daemon has the lease, or if another process is.
+        Raises StoreUnusable while there is a daemon, or if another process is.
         """
         self.prepare()
         with self.opened() as connection:
             lock = f"SELECT pg_try_advisory_lock({LOCK_KEY}, {MAINTENANCE})"
             (locked,) = connection.execute(lock).fetchone() or (False,)
-            if not locked or find_lease(connection).is_current(self.now(connection)):
+            if not locked or any_alive(connection, self.now(connection)):
                 raise StoreUnusable(
                     f"database {self} is locked: another bassloop serves it; end that one, or point "
                     "DATABASE_URL at another database"
@@ -259,9 +260,9 @@ class PostgreSQLDatabase:
 
     def is_served(self) -> bool:
         with self.opened() as connection:
-            if "leases" not in _tables(connection):
+            if "nodes" not in _tables(connection):
                 return False
-            return find_lease(connection).is_current(self.now(connection))
+            return any_alive(connection, self.now(connection))
 
     def now(self, connection: Connection) -> float:
         query = "SELECT extract(epoch FROM clock_timestamp())::float8"
@@ -292,13 +293,16 @@ class PostgreSQLDatabase:
 
     def begin(self, connection: Connection) -> None:
         ours = _ours(connection)
-        cursor = ours.execute(_BEGIN.format(lock=LOCK_SECONDS * 1000, idle=IDLE_SECONDS * 1000))
+        node = self._fence.node
+        cursor = ours.execute(
+            _BEGIN.format(lock=LOCK_SECONDS * 1000, idle=IDLE_SECONDS * 1000, node=node)
+        )
         while cursor.nextset():
             pass
         row = cursor.fetchone()
-        assert row is not None, "the lease has a row"
-        ours.transaction, node, epoch = row
-        if not self._fence.lets_through(node, epoch):
+        assert row is not None, "there is a transaction"
+        ours.transaction, is_live = row
+        if node and not is_live:
             ours.execute("ROLLBACK")
             raise StoreTaken(taken_message(self))
 

@@ -1,32 +1,32 @@
-"""The lease of a loop whose database is on a server: taken, renewed, given back, and found to be lost."""
+"""The lease of a node on a database server: taken, renewed, given back, and found to be lost."""
 
 from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 import trio
 
+from bassloop.concurrency import AutoResetEvent
 from bassloop.store import nodes
 from bassloop.store.engines.postgresql_connection import LOCK_KEY, MAINTENANCE
 from bassloop.store.errors import (
     TEMPORARY,
-    NodeDrained,
     StoreError,
     StoreTaken,
     StoreUnreachable,
     StoreUnusable,
 )
-from bassloop.store.leases import RENEW_SECONDS, ForeignNode, Tenure
+from bassloop.store.leases import RENEW_SECONDS, Tenure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bassloop.store.database import Database
     from bassloop.store.engines.postgresql_connection import PostgreSQLConnection
-    from bassloop.store.records import Node
+    from bassloop.store.leases import Node
 
 T = TypeVar("T")
 
@@ -40,38 +40,18 @@ log = structlog.get_logger(__name__)
 
 @dataclass(eq=False)
 class Fence:
-    """The node and the epoch without which a transaction doesn't begin. Epoch -1: there is no fence."""
+    """The node without whose lease no transaction begins; empty if there is no fence."""
 
     node: str = ""
-    epoch: int = -1
-
-    def lets_through(self, node: str, epoch: int) -> bool:
-        """Return whether a transaction may begin while this node has the lease in this epoch."""
-        return self.epoch < 0 or (node, epoch) == (self.node, self.epoch)
-
-
-class _Standing(NamedTuple):
-    """What a node finds when it looks whether it may take the lease."""
-
-    epoch: int | None
-    holder: str
-    draining: bool
-
-
-class _Renewal(NamedTuple):
-    """What became of a renewal."""
-
-    renewed: bool
-    draining: bool
-    has_company: bool
 
 
 class PostgreSQLLease:
-    """A node's lease of the loop, on a connection of its own.
+    """A node's lease, on a connection of its own.
 
     Attributes:
         node: the node's id.
         drain_requested: set when somebody asks this node to drain.
+        others_ended: set when another node has ended, wasn't heard of in time, or drains.
     """
 
     def __init__(
@@ -89,101 +69,95 @@ class PostgreSQLLease:
         self._released = False
         self.node = node.id
         self.drain_requested = trio.Event()
+        self.others_ended = AutoResetEvent()
 
-    async def acquire(self, on_standby: Callable[[str], None]) -> None:
-        """Wait until this node has the lease.
+    async def acquire(self, on_wait: Callable[[str], None]) -> None:
+        """Become a node of the loop, as soon as the database lets it.
 
-        Raises NodeDrained if it is asked to drain before, and StoreUnusable for a database that can't be
-        used, or if this node isn't of the loop.
+        Raises StoreUnusable for a database that can't be used, or if this node has too little in common with
+        the others.
 
         Args:
-            on_standby: called with the name of the node that has it, at every look.
+            on_wait: called with the reason each time that it has to wait.
         """
-        await trio.to_thread.run_sync(self._database.prepare)
         while True:
             began = trio.current_time()
             try:
-                found = await self._run(self._look)
+                await trio.to_thread.run_sync(self._database.prepare)
+                has_joined = await self._run(self._join)
             except TEMPORARY as error:
-                on_standby(str(error))
+                on_wait(str(error))
             else:
-                if found.epoch is not None:
-                    self._tenure = Tenure(found.epoch, began)
-                    self._fence.node, self._fence.epoch = self._node.id, found.epoch
+                if has_joined:
+                    self._tenure = Tenure(began)
+                    self._fence.node = self._node.id
                     return
-                if found.draining:
-                    raise NodeDrained(f"{self._node.name} was asked to drain while it stood by")
-                on_standby(found.holder)
-            await self._pause()
+                on_wait(f"a command has the database {self._database} for itself")
+            await trio.sleep(RENEW_SECONDS)
 
     async def keep(self) -> None:
-        """Renew the lease until cancelled. Raises StoreTaken once another node has it, or may have it."""
+        """Renew the lease until cancelled. Raises StoreTaken once others have, or may have, taken over."""
         tenure = self._tenure
         assert tenure is not None, "acquire comes first"
         while True:
             await self._pause()
             began = trio.current_time()
             try:
-                found = await self._run(lambda db: self._renew(db, tenure.epoch))
+                found = await self._run(self._renew)
             except TEMPORARY as error:
                 log.warning("lease not renewed", error=str(error))
                 if tenure.is_over(trio.current_time()):
                     raise StoreTaken(
                         f"database {self._database}: the lease couldn't be renewed in time, and other "
-                        "nodes are there to take it over; start this one again to let it stand by"
+                        "nodes are there to take over; start this one again"
                     ) from error
                 continue
-            if not found.renewed:
+            if not found.is_renewed:
                 raise StoreTaken(taken_message(self._database))
             tenure.renew(began, has_company=found.has_company)
-            if found.draining:
+            if found.is_draining:
                 self.drain_requested.set()
+            if found.has_ended:
+                self.others_ended.set()
 
     async def release(self) -> None:
-        """Give the lease back, so that another node takes it at once. Doesn't raise StoreError."""
-        epoch = self._tenure.epoch if self._tenure else None
+        """Give the lease back, so that others take over at once. Doesn't raise StoreError."""
+        if self._tenure is not None:
 
-        def release(db: PostgreSQLConnection) -> None:
-            nodes.give_back(db, self._node, epoch, self._database.now(db))
-            db.execute(f"NOTIFY {_CHANNEL}")
+            def release(db: PostgreSQLConnection) -> None:
+                nodes.leave(db, self._node, self._database.now(db))
+                db.execute(f"NOTIFY {_CHANNEL}")
 
-        with contextlib.suppress(StoreError):  # it ends by itself
-            await self._run(release)
+            with contextlib.suppress(StoreError):  # it ends by itself
+                await self._run(release)
         self._released = True
         self._disconnect()
 
-    def _look(self, db: PostgreSQLConnection) -> _Standing:
-        """Take the lease if nobody has it."""
+    def _join(self, db: PostgreSQLConnection) -> bool:
+        """Become a node, unless a command has the database for itself. Raises StoreUnusable."""
         database = self._database
-        now = database.now(db)
-        draining = nodes.note_alive(db, self._node, now)
-        lease = nodes.find_lease(db)
-        try:
-            if draining or not lease.may_be_taken(now, self._identity):
-                return _Standing(None, nodes.find_name(db, lease.node), draining)
-        except ForeignNode:
-            raise StoreUnusable(
-                f"database {database}: {nodes.find_name(db, lease.node)} serves it with another SSH host "
-                "key, session secret, webhook secret or bucket: give all nodes the same (SSH_HOST_KEY, "
-                "SESSION_SECRET, GITHUB_APP_WEBHOOK_SECRET, BLOBS_URL)"
-            ) from None
-        database.begin(db)  # after the last transaction of who had it before
+        database.begin(db)  # no two join at a time
         try:
             lock = f"SELECT pg_try_advisory_xact_lock({LOCK_KEY}, {MAINTENANCE})"
-            (free,) = db.execute(lock).fetchone() or (False,)
-            epoch = nodes.take_lease(db, self._node, self._identity, now) if free else None
+            (is_free,) = db.execute(lock).fetchone() or (False,)
+            foreign = None
+            if is_free:
+                foreign = nodes.join(db, self._node, self._identity, database.now(db))
             database.commit(db)
         except BaseException:
             if not database.is_lost(db):
                 db.execute("ROLLBACK")
             raise
-        return _Standing(epoch, "another node" if free else "a command that repairs it", draining)
+        if foreign is not None:
+            raise StoreUnusable(
+                f"database {database}: {foreign} serves it with another SSH host key, session secret, "
+                "webhook secret or bucket: give all nodes the same (SSH_HOST_KEY, SESSION_SECRET, "
+                "GITHUB_APP_WEBHOOK_SECRET, BLOBS_URL)"
+            )
+        return bool(is_free)
 
-    def _renew(self, db: PostgreSQLConnection, epoch: int) -> _Renewal:
-        now = self._database.now(db)
-        renewed = nodes.renew_lease(db, self._node, epoch, now)
-        draining = nodes.note_alive(db, self._node, now)
-        return _Renewal(renewed, draining, nodes.has_company(db, self._node, now))
+    def _renew(self, db: PostgreSQLConnection) -> nodes.Renewal:
+        return nodes.renew_lease(db, self._node, self._database.now(db))
 
     async def _run(self, use: Callable[[PostgreSQLConnection], T]) -> T:
         """Return what `use` returns for the connection, which is opened anew if it was lost.
@@ -240,8 +214,8 @@ class PostgreSQLLease:
 
 
 def taken_message(database: Database) -> str:
-    """Return what a node is told that has lost the lease."""
+    """Return what a node is told that has lost its lease."""
     return (
         f"database {database}: another node has taken over, since this one was not heard of for too "
-        "long; start it again to let it stand by"
+        "long; start it again"
     )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 import trio
 from sqlite_utils import Database
 
+from bassloop.concurrency import AutoResetEvent
 from bassloop.store.database import DanglingRow
 from bassloop.store.errors import StoreUnusable, sqlite_errors, translate_sqlite_error
 from bassloop.store.schema import APPLICATION_ID, migrations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from bassloop.store.database import Connection
     from bassloop.store.errors import StoreError
-    from bassloop.store.records import Node
+    from bassloop.store.leases import Node
 
 BUSY_TIMEOUT_MS = 5000
 """How long a connection waits for another process that writes, such as a command beside the daemon."""
@@ -197,8 +198,9 @@ class FileLease:
         self._held = contextlib.ExitStack()
         self.node = ""
         self.drain_requested = trio.Event()
+        self.others_ended = AutoResetEvent()
 
-    async def acquire(self, on_standby: Callable[[str], None]) -> None:
+    async def acquire(self, on_wait: Callable[[str], None]) -> None:
         await trio.to_thread.run_sync(self._held.enter_context, self._database.ownership())
 
     async def keep(self) -> None:

@@ -22,7 +22,7 @@ from bassloop.store.records import LineGap, LineTime, LogExtent, LogPiece, LogTe
 from bassloop.store.steps import LiveLog, Steps, close_log, open_log, open_logs
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Collection
     from pathlib import Path
 
     from bassloop.store.blobs import Blobs
@@ -226,14 +226,20 @@ class Logs(Subject):
             for piece in found:
                 yield piece
 
-    async def repair(self) -> None:
-        """Repair the logs that the previous daemon left open, and mark them as cut.
+    async def repair(self, runs: Collection[str] | None = None) -> None:
+        """Repair the logs that the previous daemon left open, or a lost node, and mark them as cut.
 
         With a bucket, a log that was closed but not shipped isn't cut; and the row follows once the log is
         in the bucket. Raises StoreError.
+
+        Args:
+            runs: only the logs of these runs; None for all that this node has, when it starts.
         """
-        rows = await self._engine.read(open_logs)
-        for run_id, row in rows:
+        found = await self._engine.read(open_logs)
+        own = [each for each in found if each.node == self._engine.node]
+        for run_id, row, _ in own:
+            if row in self._live or not (runs is None or run_id in runs):
+                continue
             files = LogFiles.of(self._blobs.folder, run_id, row)
             completion = await trio.to_thread.run_sync(_repair, files)
             if self._shipper is None:
@@ -241,8 +247,9 @@ class Logs(Subject):
             else:
                 shipment = self._shipper.resume(run_id, row, files, completion)
                 self._live[row] = WaitingLog(shipment)
-        if self._shipper is not None:
-            await trio.to_thread.run_sync(_remove_shipped, self._blobs.folder, {*rows})
+        if self._shipper is not None and runs is None:
+            still_open = {(each.run_id, each.row) for each in found}
+            await trio.to_thread.run_sync(_remove_shipped, self._blobs.folder, still_open)
 
     async def note_shipped(self, shipment: Shipment, completion: Completion | None) -> None:
         """For the shipper: close the row of a log that is in the bucket. Raises StoreError."""

@@ -1,0 +1,107 @@
+"""What this node does for the others that share its database: it takes over what they leave, and answers them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+import trio
+
+from bassloop.checks.actions import cancel_or_end
+from bassloop.checks.recovery import end_taken_over
+from bassloop.concurrency import AutoResetEvent
+from bassloop.github import User
+from bassloop.lifecycle import DELIVERY_UNFINISHED
+from bassloop.store import RequestKind, Topic
+
+if TYPE_CHECKING:
+    from bassloop.checks.loop import Loop
+    from bassloop.deliveries.inbox import Inbox
+    from bassloop.store import NodeRequest, Store
+
+log = structlog.get_logger(__name__)
+
+
+async def keep_taking_over(loop: Loop, inbox: Inbox) -> None:
+    """Take over what other nodes have left that ended, were lost, or drain, until cancelled."""
+    store = loop.store
+    async with trio.open_nursery() as nursery:
+        while True:
+            await store.others_ended.wait()
+            if not inbox.running:
+                continue
+            left = await store.nodes.take_over()
+            if left.nodes or left.deliveries or left.runs:
+                log.warning(
+                    "taken over",
+                    nodes=left.nodes,
+                    deliveries=len(left.deliveries),
+                    runs=len(left.runs),
+                )
+            inbox.adopt(left.deliveries)
+            own = [run for run in left.runs if run.node == store.nodes.own_id]
+            await store.logs.repair({run.id for run in own})
+            nursery.start_soon(end_taken_over, loop, own)
+
+
+async def keep_answering(
+    loop: Loop, inbox: Inbox, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Do what other nodes ask of this one, until cancelled."""
+    store, come = loop.store, AutoResetEvent()
+
+    def note(node: str | None) -> None:
+        if node in (None, store.nodes.own_id):
+            come.set()
+
+    store.notifications.subscribe(Topic.REQUESTS, note)
+    task_status.started()
+    while True:
+        requests = await store.requests.all()
+        for request in requests:
+            await _answer(loop, inbox, request)
+        if requests:
+            await store.requests.remove([request.id for request in requests])
+        await come.wait()
+
+
+async def _answer(loop: Loop, inbox: Inbox, request: NodeRequest) -> None:
+    store = loop.store
+    match request.kind:
+        case RequestKind.HANDLE:
+            delivery = await store.deliveries.get(request.body["delivery"])
+            is_own = delivery is not None and delivery.node == store.nodes.own_id
+            if delivery is not None and is_own and delivery.state in DELIVERY_UNFINISHED:
+                inbox.adopt([delivery])
+        case RequestKind.CANCEL:
+            run, why = await store.runs.get(request.body["run"]), request.body["why"]
+            if run is not None and not run.ended:
+                if request.body["end"]:
+                    await cancel_or_end(loop, run, why)
+                else:
+                    await loop.cancel_anywhere(run, why)
+        case _:
+            log.warning("request of a newer version not understood", kind=request.kind)
+
+
+async def keep_approving(
+    loop: Loop, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Let what is active for a head use the runners of those who approve it on another node."""
+    store, come = loop.store, AutoResetEvent()
+    store.notifications.subscribe(Topic.APPROVALS, lambda _: come.set())
+    task_status.started()
+    while True:
+        await come.wait()
+        for head in list(loop.active_heads):
+            if head.choice.fork and head.choice.approver is None:
+                approval = await store.heads.approval(head.repository_id, head.sha)
+                if approval is not None:
+                    by = User(approval.user_id, "", approval.login)
+                    loop.approve_active(head.repository_id, head.sha, by)
+
+
+async def note_draining(store: Store, stopping: trio.Event) -> None:
+    """Let other nodes have what this one won't begin any more, once it drains."""
+    await stopping.wait()
+    await store.nodes.note_draining()
