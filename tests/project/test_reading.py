@@ -61,7 +61,7 @@ def test_a_file_without_checks_declares_none() -> None:
         ("[checks.a]\nimage = 'x'", '.bassloop.toml:1: checks.a.run: a check needs run, as in run = "pytest"'),
         ("[checks.a]\nrun = 3", ".bassloop.toml:2: checks.a.run: "),
         ("[checks.a]\nrun = ''\ntimeout = 'soon'", ":3: checks.a.timeout: 'soon' is not a duration, such as 30s"),
-        ("[checks.a]\nrun = 'x'\ntimeout = '0s'", ":3: checks.a.timeout: Input should be greater than 0"),
+        ("[checks.a]\nrun = 'x'\ntimeout = '0s'", ":3: checks.a.timeout: 0s must be greater than 0"),
         ("[checks.a]\nrun = 'x'\nimage = 'a b'", ":3: checks.a.image: 'a b' is not an image"),
         ("[checks.a]\nrun = 'x'\nneeds = ['b']", ":3: checks.a.needs: there is no check 'b'; there are a"),
         (
@@ -73,7 +73,7 @@ def test_a_file_without_checks_declares_none() -> None:
         ("[checks.a.services.db]\nimage = 'x'\nrun = 'y'\nport = 70000", ":4: checks.a.services.db.port: "),
         ("[checks.'a/b']\nrun = 'x'", "checks.a/b: 'a/b' is not a name"),
         ("[checks.a]\nrun = 'x'\nwhen = { event = [] }", ":3: checks.a.when.event: there is no such key"),
-        ("[checks.a]\nrun = 'x'\nwhen.events = ['tag']", ":3: checks.a.when.events.0: Input should be 'push'"),
+        ("[checks.a]\nrun = 'x'\nwhen.events = ['tag']", ":3: checks.a.when.events.0: 'tag' must be 'push'"),
         ("[checks.a\nrun = 'x'", ".bassloop.toml:1:10: this is not TOML"),
         (
             "[checks.a]\nrun = 'x'\nmatrix = {a=" + str([*range(17)]) + ", b=" + str([*range(17)]) + "}",

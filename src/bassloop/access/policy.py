@@ -25,6 +25,7 @@ from pydantic import (
 )
 
 from bassloop.access.trust_policy import NamedUser, TrustPolicy, TrustRules
+from bassloop.project import TomlLines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -230,10 +231,13 @@ def _validated(model: type[Model], text: str, name: str) -> Model:
     except RecursionError as error:
         raise PolicyError(f"{name} is nested too deeply") from error
     except ValidationError as error:
-        raise PolicyError("\n".join(_problem(name, each) for each in error.errors())) from error
+        lines = TomlLines(text)
+        raise PolicyError(
+            "\n".join(_problem(name, lines, each) for each in error.errors())
+        ) from error
 
 
-def _problem(name: str, error: Any) -> str:
+def _problem(name: str, lines: TomlLines, error: Any) -> str:
     where = ".".join(str(part) for part in error["loc"] if part != "[key]")
     what = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
@@ -241,4 +245,5 @@ def _problem(name: str, error: Any) -> str:
         similar = get_close_matches(str(error["loc"][-1]), model.model_fields, n=1, cutoff=0.7)
         meant = f" (did you mean {similar[0]}?)" if similar else ""
         what = f"there is no such setting{meant}; there are {', '.join(sorted(model.model_fields))}"
-    return f"{name}: {where}: {what}"[:500]
+    line = lines.line(error["loc"])
+    return f"{name}:{line}: {where}: {what}"[:500] if line else f"{name}: {where}: {what}"[:500]

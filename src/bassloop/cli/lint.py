@@ -52,9 +52,9 @@ def lint(path: Path) -> None:
             for event, sample in EVENTS.items()
         }
         if all(outlook.fails for outlook in outlooks.values()):
-            why = {outlook.error: None for outlook in outlooks.values()}
-            for message in why:
-                click.echo(f"{root}: error: the hook fails: {message}")
+            why = {(outlook.place or "", outlook.error): None for outlook in outlooks.values()}
+            for place, message in why:
+                click.echo(f"{root / place}: error: the hook fails: {message}")
             errors += len(why)
             outlooks = {}
         for event, outlook in outlooks.items():

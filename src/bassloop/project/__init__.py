@@ -12,7 +12,7 @@ from __future__ import annotations
 from bassloop.project.compiling import write_bass
 from bassloop.project.declaration import CHECKS_FILE, CheckDeclaration, Matrix, json_schema
 from bassloop.project.detection import Proposal, propose_checks, write_declaration
-from bassloop.project.reading import ChecksFileError, read_checks
+from bassloop.project.reading import ChecksFileError, TomlLines, read_checks
 
 __all__ = [
     "CHECKS_FILE",
@@ -20,6 +20,7 @@ __all__ = [
     "ChecksFileError",
     "Matrix",
     "Proposal",
+    "TomlLines",
     "json_schema",
     "propose_checks",
     "read_checks",

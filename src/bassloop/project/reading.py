@@ -55,7 +55,7 @@ def read_checks(content: bytes, name: str = CHECKS_FILE) -> dict[str, CheckDecla
     table = data.get("checks", {})
     if isinstance(table, dict):
         table = {key: value for key, value in table.items() if not isinstance(value, (int, float))}
-    lines = _Lines(text)
+    lines = TomlLines(text)
     try:
         checks = ChecksFile.model_validate({"checks": table}).checks
     except ValidationError as error:
@@ -75,7 +75,7 @@ def _syntax(name: str, message: str) -> str:
     return f"{name}:{found[1]}:{found[2]}: this is not TOML: {said}"
 
 
-class _Lines:
+class TomlLines:
     """On which line a key is. `tomllib` doesn't tell, so the text is looked through for its headers and
     keys; what is within an inline table is found at the line where that begins."""
 
@@ -85,7 +85,8 @@ class _Lines:
         for number, line in enumerate(text.splitlines(), 1):
             if header := _HEADER.match(line):
                 table = _keys(header["keys"])
-                self._lines.setdefault(table, number)
+                for length in range(1, len(table) + 1):
+                    self._lines.setdefault(table[:length], number)
             elif pair := _PAIR.match(line):
                 keys = (*table, *_keys(pair["keys"]))
                 for length in range(len(table) + 1, len(keys) + 1):
@@ -108,11 +109,22 @@ _WRONG_TYPES = {
     "string_type": "it must be a text, in quotes",
     "list_type": 'it must be a list, as in ["…"]',
     "dict_type": "it must be a table, as in { name = … }",
+    "model_type": "it must be a table, as in { name = … }",
     "int_type": "it must be a whole number",
 }
+_WRONG_VALUES = {
+    "literal_error": "{input!r} must be {expected}",
+    "greater_than": "{input} must be greater than {gt}",
+    "greater_than_equal": "{input} must be {ge} or greater",
+    "less_than_equal": "{input} must be {le} or less",
+    "string_too_long": "it must have {max_length:,} characters at most",
+    "too_long": "it must have {max_length} entries at most",
+    "too_short": "it must not be empty",
+}
+_EXAMPLES = {"image": '"postgres:17"', "port": "5432", "run": '"pytest"'}
 
 
-def _problem(name: str, lines: _Lines, error: Any) -> str:
+def _problem(name: str, lines: TomlLines, error: Any) -> str:
     """Return one of pydantic's errors as a line for people."""
     path = [part for part in error["loc"] if not _internal(part)]
     kind, message = error["type"], error["msg"].removeprefix("Value error, ")
@@ -126,12 +138,11 @@ def _problem(name: str, lines: _Lines, error: Any) -> str:
         message = "it must be a line for the shell in quotes, or a list of commands"
     elif kind in _WRONG_TYPES:
         message = _WRONG_TYPES[kind]
+    elif kind in _WRONG_VALUES:
+        message = _WRONG_VALUES[kind].format(input=error["input"], **error["ctx"])
     elif kind == "missing":
-        message = (
-            f'a check needs {path[-1]}, as in {path[-1]} = "pytest"'
-            if path[-1] == "run"
-            else "it is missing"
-        )
+        what, key = ("service" if "services" in path else "check"), str(path[-1])
+        message = f"a {what} needs {key}, as in {key} = {_EXAMPLES[key]}"
     where = ".".join(str(part) for part in path)
     return _at(name, lines.line(path), f"{where}: {message}")
 
@@ -148,7 +159,9 @@ def _at(name: str, line: int | None, message: str) -> str:
     return (f"{name}:{line}: {message}" if line else f"{name}: {message}")[:500]
 
 
-def _inconsistencies(checks: Mapping[str, CheckDeclaration], name: str, lines: _Lines) -> list[str]:
+def _inconsistencies(
+    checks: Mapping[str, CheckDeclaration], name: str, lines: TomlLines
+) -> list[str]:
     """Return what each check says right, and all together wrong."""
     found = []
     for check, declared in checks.items():

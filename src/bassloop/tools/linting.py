@@ -161,10 +161,12 @@ class Outlook:
     Args:
         checks: the names, in order.
         error: why that can't be told, or what the hook fails with.
+        place: where in which file it fails, as far as that is known.
     """
 
     checks: list[str]
     error: str | None = None
+    place: str | None = None
 
     @property
     def fails(self) -> bool:
@@ -194,8 +196,16 @@ async def foresee(
         elif (root / SCRIPT).is_file():
             names += await _started((root / SCRIPT).read_text(), SCRIPT, root, event, driver)
     except bass.BassError as error:
-        return Outlook(names, error.message)
+        return Outlook(names, error.message, _place(error))
     return Outlook(names)
+
+
+def _place(error: bass.BassError) -> str | None:
+    """Return the place of the innermost form that isn't the library's, in a file that somebody wrote."""
+    for place in error.trace:
+        if place is not None and place.source.name in (PROJECT, SCRIPT):
+            return f"{place.source.name}:{place.line}:{place.column + 1}"
+    return None
 
 
 async def _started(
