@@ -55,6 +55,12 @@ def test_the_cause_is_found_within_other_output(name: str) -> None:
         assert cause.first == alone.first + len(before)
 
 
+@pytest.mark.parametrize("name", ["ansible", "maven-compile", "maven-test"])
+def test_what_a_tool_says_again_in_its_summary_is_not_listed(name: str) -> None:
+    named = [failure for failure in find_failures(log(name)) if failure.rank > Rank.CONSEQUENCE]
+    assert len(named) == EXPECTED[name]["failures"]
+
+
 def test_lines_of_a_failure_are_where_it_says_so() -> None:
     lines = log("pytest")
     for failure in find_failures(lines):

@@ -51,7 +51,7 @@ def find_failures(lines: Iterable[str], limit: int = MAX_FAILURES) -> list[Failu
         if len(found.closed) >= MAX_FAILURES:
             break
     found.close_all()
-    failures = _merge(_without_covered(found.closed))
+    failures = _without_echoes(_merge(_without_covered(found.closed)))
     if not failures and last is not None:
         number, text = last
         return [Failure("log", Rank.CONSEQUENCE, text, None, (), number, number)]
@@ -286,6 +286,16 @@ def _merge(found: list[_Closed]) -> list[Failure]:
         if key in merged:
             merged[key] = _joined(merged[key], failure)
     return list(_without_parents(merged.values()))
+
+
+def _without_echoes(failures: list[Failure]) -> list[Failure]:
+    """Leave out messages without a place that repeat a part of a failure that has one."""
+    placed = [failure.message for failure in failures if failure.rank > Rank.MESSAGE]
+    return [
+        failure
+        for failure in failures
+        if failure.rank != Rank.MESSAGE or not any(failure.message in other for other in placed)
+    ]
 
 
 def _test_key(test: str) -> str:

@@ -27,7 +27,13 @@ RULES: tuple[Rule, ...] = (
         Rank.ERROR,
         r"^\[ERROR\] (?P<path>/?\S+\.(?:java|kt|scala)):\[(?P<line>\d{1,7}),(?P<column>\d{1,5})\] (?P<message>.*)$",
     ),
-    Rule("maven", Rank.CONSEQUENCE, r"^\[ERROR\] (?P<message>Failed to execute goal .*)$"),
+    Rule(
+        "maven",
+        Rank.CONSEQUENCE,
+        r"^\[ERROR\] *(?P<message>Failed to execute goal .*|COMPILATION ERROR :|Tests run: .*|(?:Failures|Errors):"
+        r"|[\w.$]+:\d+ .*|To see the full stack trace .*|Re-run Maven .*|For more information about the errors.*"
+        r"|After correcting the problems.*|Please refer to .*|(?:-> )?\[Help \d+\].*)$",
+    ),
     Rule(
         "gradle",
         Rank.TEST,
