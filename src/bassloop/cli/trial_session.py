@@ -137,7 +137,14 @@ class TrialSession:
             print_(str(trial.driver), soft_wrap=True)
         if copy.dirty and options.committed:
             print_("[yellow]uncommitted changes are not part of HEAD[/yellow]")
-        print_(f"[dim]follow it at {trial.daemon.url}[/dim]")
+        if len(trial.nodes) > 1:
+            print_(
+                f"[dim]{len(trial.nodes)} nodes share a PostgreSQL database; follow it at any:[/dim]"
+            )
+            for node in trial.nodes:
+                print_(f"[dim]  {node.url}[/dim]")
+        else:
+            print_(f"[dim]follow it at {trial.daemon.url}[/dim]")
 
     async def _round(self, trial: Trial, display: TrialDisplay) -> None:
         """Show one delivery to its end."""

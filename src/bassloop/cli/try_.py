@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bassloop.tools.trial import EngineName
 
 EVENTS = ("check_suite", "check_run", "push", "pull_request", "merge_group")
+MOST_NODES = 9
 ENGINES = ("auto", "podman", "docker", "sandbox", "host")
 
 
@@ -66,6 +67,14 @@ ENGINES = ("auto", "podman", "docker", "sandbox", "host")
 @click.option(
     "--private", is_flag=True, help="Make the repository private: sign in to see its runs."
 )
+@click.option(
+    "--nodes",
+    type=click.IntRange(1, MOST_NODES),
+    default=1,
+    show_default=True,
+    help="Run several daemons on one PostgreSQL database: the runner connects to the first, the last one takes the "
+    "webhook, and any shows the pages.",
+)
 @click.option("--verbose", "-v", is_flag=True, help="Show the daemon's log.")
 def try_(
     path: Path,
@@ -80,6 +89,7 @@ def try_(
     serve: bool,
     no_runner: bool,
     private: bool,
+    nodes: int,
     verbose: bool,
 ) -> None:
     """Run a repository's checks as a push to GitHub would, all on this machine.
@@ -135,6 +145,7 @@ def try_(
             payload=payload,
             runner=not no_runner,
             private=private,
+            nodes=nodes,
         )
         session = TrialSession(console, options, serve, strict, starting)
         errors = (TrialError, StandInError, SettingsError, StartError, StoreError, RunnerError)

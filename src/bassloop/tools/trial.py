@@ -12,8 +12,9 @@ import re
 import secrets
 import shutil
 import tempfile
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -29,11 +30,12 @@ from bassloop.github.manifest import CALLBACK_PATH
 from bassloop.runner import DriverChosen, RunnerEvent, RunnerOptions, run_runner
 from bassloop.settings import Settings
 from bassloop.standin import StandIn, serve_standin
+from bassloop.tools.trial_database import open_trial_database
 from bassloop.tools.trial_guard import ENGINE_FILE, RUNNER_STATE, guarded, remove_own_images
 from bassloop.tools.working_copy import TrialError, WorkingCopy
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
     from bassloop.runner.options import DriverName
 
@@ -60,6 +62,7 @@ class TrialOptions:
         runner: connect a runner of the sender's.
         private: make the repository private, so that its runs are seen by who has signed in; the stand-in
             lets you sign in as anybody.
+        nodes: how many daemons share a PostgreSQL database; one daemon has SQLite.
         settings: more of the daemon's settings.
     """
 
@@ -72,6 +75,7 @@ class TrialOptions:
     payload: Path | None = None
     runner: bool = True
     private: bool = False
+    nodes: int = 1
     settings: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -80,6 +84,8 @@ class Trial:
     """A trial whose event was delivered.
 
     Args:
+        daemon: the one that the runner connects to.
+        nodes: all daemons, that one first. The last one takes the webhook if there is a runner.
         guids: the ids of the deliveries: one, or one for each check that was asked for.
         copy: what is tried.
         driver: how the runner runs commands; None without a runner.
@@ -94,6 +100,7 @@ class Trial:
     driver: DriverChosen | None
     folder: Path
     runner: trio.CancelScope
+    nodes: Sequence[Daemon] = ()
     guids: tuple[str, ...] = ()
 
     @property
@@ -129,7 +136,8 @@ class Trial:
         return [(event, await self.standin.payload(event))]
 
     async def _deliver(self, event: tuple[str, dict[str, Any]]) -> str:
-        delivered = await self.standin.deliver(self.daemon.local_url, *event)
+        taking = self.nodes[-1] if self.options.runner else self.daemon
+        delivered = await self.standin.deliver(taking.local_url, *event)
         if delivered.status != 202:
             raise TrialError(
                 f"the loop refused the delivery: {delivered.status} {delivered.message}"
@@ -173,10 +181,10 @@ async def open_trial(
         async with trio.open_nursery() as nursery:
             api_url: str = await nursery.start(serve_standin, standin)
             stop = trio.Event()
-            settings = Settings(
+            settings = partial(
+                Settings,
                 listen="127.0.0.1:0",
                 ssh_addr="127.0.0.1:0",
-                data_dir=folder / "loop",
                 github_api_url=api_url,
                 github_app_id=standin.app_id,
                 github_app_private_key=app.private,
@@ -188,30 +196,61 @@ async def open_trial(
                 drain_seconds=5,
                 **dict(options.settings),
             )
-            on_stage("starting the daemon")
-            async with trio.open_nursery() as daemon_nursery:
-                daemon: Daemon = await daemon_nursery.start(_serve, settings, stop)
-                standin.sign_ins.callback_urls.append(daemon.url + CALLBACK_PATH)
-                async with trio.open_nursery() as runner:
-                    trial = Trial(options, daemon, standin, copy, None, folder, runner.cancel_scope)
+            async with (
+                _open_daemons(settings, options.nodes, folder, stop, on_stage) as nodes,
+                trio.open_nursery() as runner,
+            ):
+                daemon = nodes[0]
+                standin.sign_ins.callback_urls += [each.url + CALLBACK_PATH for each in nodes]
+                scope = runner.cancel_scope
+                trial = Trial(options, daemon, standin, copy, None, folder, scope, nodes)
 
-                    def on_event(event: RunnerEvent) -> None:
-                        if isinstance(event, DriverChosen):
-                            trial.driver = event
-                        on_runner(event)
+                def on_event(event: RunnerEvent) -> None:
+                    if isinstance(event, DriverChosen):
+                        trial.driver = event
+                    on_runner(event)
 
-                    if options.runner:
-                        on_stage("starting the runner")
-                        dial = _runner_options(options, daemon, login, runner_key, folder)
-                        await runner.start(run_runner, dial, on_event)
-                        await daemon.pool.wait_for(standin.user.id, None, timeout=RUNNER_SECONDS)
-                        _note_engine(trial)
-                    await trial.deliver()
-                    yield trial
-                    runner.cancel_scope.cancel()
-                stop.set()
+                if options.runner:
+                    on_stage("starting the runner")
+                    dial = _runner_options(options, daemon, login, runner_key, folder)
+                    await runner.start(run_runner, dial, on_event)
+                    await daemon.pool.wait_for(standin.user.id, None, timeout=RUNNER_SECONDS)
+                    _note_engine(trial)
+                await trial.deliver()
+                yield trial
+                runner.cancel_scope.cancel()
             nursery.cancel_scope.cancel()
         await remove_own_images(folder)
+
+
+@asynccontextmanager
+async def _open_daemons(
+    make_settings: Callable[..., Settings],
+    count: int,
+    folder: Path,
+    stop: trio.Event,
+    on_stage: Callable[[str], None],
+) -> AsyncGenerator[list[Daemon]]:
+    """Run a daemon, or several on one database; drain them on exit."""
+    async with AsyncExitStack() as stack:
+        shared: dict[str, object] = {}
+        if count > 1:
+            on_stage("starting PostgreSQL")
+            shared = {
+                "database_url": await stack.enter_async_context(open_trial_database(folder)),
+                "session_secret": secrets.token_hex(32),
+                "ssh_host_key_path": folder / "host_key",
+                "blobs_bucket": str(folder / "blobs"),
+            }
+        nursery = await stack.enter_async_context(trio.open_nursery())
+        nodes: list[Daemon] = []
+        for number in range(1, count + 1):
+            name = "loop" if count == 1 else f"node-{number}"
+            on_stage("starting the daemon" if count == 1 else f"starting {name}")
+            settings = make_settings(data_dir=folder / name, node_name=name, **shared)
+            nodes.append(await nursery.start(_serve, settings, stop))
+        yield nodes
+        stop.set()
 
 
 def _note_engine(trial: Trial) -> None:

@@ -22,6 +22,7 @@ from bassloop.runner.cache.pruning import prune
 from bassloop.runner.container.image_store import own_images
 from bassloop.runner.driver_choice import open_driver
 from bassloop.runner.errors import DriverError
+from bassloop.tools.trial_database import end_trial_database
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -65,6 +66,7 @@ async def remove_own_images(folder: Path) -> None:
 
 async def clean_up(folder: Path) -> None:
     """End what a killed trial has left, and remove its folder."""
+    end_trial_database(folder)
     state = folder / RUNNER_STATE
     try:
         if (folder / ENGINE_FILE).is_file():
