@@ -61,6 +61,11 @@ def test_what_a_tool_says_again_in_its_summary_is_not_listed(name: str) -> None:
     assert len(named) == EXPECTED[name]["failures"]
 
 
+def test_values_that_differ_are_said_rather_than_how_they_were_compared() -> None:
+    assert find_failures(log("jest"))[0].headline == "Expected: 7, Received: 6"
+    assert find_failures(log("mypy"))[0].headline == EXPECTED["mypy"]["message"]
+
+
 def test_lines_of_a_failure_are_where_it_says_so() -> None:
     lines = log("pytest")
     for failure in find_failures(lines):

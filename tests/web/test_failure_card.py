@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
@@ -16,6 +17,7 @@ from bassloop.checks.run_failure import (
     LogFailures,
     analyze_log,
     excerpt_range,
+    signal_meaning,
 )
 from bassloop.failures import Failure, Rank
 from bassloop.store import StepUpdate
@@ -115,8 +117,7 @@ async def test_the_card_has_the_cause_and_its_lines(tmp_path: Path) -> None:
                 "    1 | int",
                 "a.c:9:2: error: neither",
                 "make: *** [all] Error 1",
-                "",
-            ][:4],
+            ],
         }
 
 
@@ -193,3 +194,20 @@ async def test_a_location_in_the_repository_is_a_link(tmp_path: Path) -> None:
         answer = await app.test_client().get("/runs/r")
         page = await answer.get_data(as_text=True)
     assert 'href="https://github.test/a.c#L1" rel="noopener">a.c:1</a>' in page
+
+
+async def test_an_excerpt_has_what_follows_a_cause_and_no_empty_ends(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        log = [b"", b"", *GCC[:2], *[b"  more %d" % n for n in range(5)], b"", b"", b"", b"end"]
+        await failed(site, b"\n".join(log))
+        page = await site.text("/runs/r")
+        card = page.partition('id="failure"')[2].partition("</section>")[0]
+        numbers = re.findall(r'data-n="(\d+)"', card)
+        assert numbers == [str(number) for number in range(3, 10)]
+
+
+def test_an_exit_status_says_how_a_command_ended() -> None:
+    assert "out of memory" in signal_meaning("exit status 137")
+    assert signal_meaning("exit status 1") == ""
+    assert signal_meaning("exit status 137 of something else") == ""
+    assert signal_meaning("") == ""

@@ -282,7 +282,7 @@ def _failures(findings: Findings, url: str) -> str:
     assert findings.failure is not None
     step, lines = findings.failure.step, []
     for failure in findings.telling[:MAX_FAILURES]:
-        message = failure.message.partition("\n")[0]
+        message = failure.headline
         what = f"**{escape(failure.test)}**" if failure.test else ""
         if message:
             what += f"{': ' if what else ''}`{_code(plain(message)) or ' '}`"

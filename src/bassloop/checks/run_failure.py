@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -30,10 +31,23 @@ EXCERPT_LINES = 40
 """Lines of the log that show a failure, at most."""
 
 MIN_EXCERPT_LINES = 10
-"""Lines that show a short failure, if the log has as many."""
+"""Lines that show a short failure, if the log has as many: those after it, or else those before it."""
 
 LINES_AROUND = 2
 """Lines before and after a failure's own."""
+
+SIGNALS = {
+    126: "the command can't be executed",
+    127: "the command was not found",
+    132: "illegal instruction, SIGILL",
+    134: "aborted, SIGABRT",
+    135: "bus error, SIGBUS",
+    136: "arithmetic error, SIGFPE",
+    137: "killed, SIGKILL: out of memory, perhaps",
+    139: "segmentation fault, SIGSEGV",
+    143: "ended by somebody, SIGTERM",
+}
+"""What exit statuses of shells mean, beyond that a command failed."""
 
 MAX_EXCERPT_LINE = 2_000
 MAX_TESTS = 200
@@ -181,9 +195,14 @@ def excerpt_range(failure: Failure, total: int) -> tuple[int, int]:
     """
     stop = min(total, failure.last + 1 + LINES_AROUND)
     start = max(0, failure.first - LINES_AROUND, stop - EXCERPT_LINES)
-    if stop - start < MIN_EXCERPT_LINES:
-        start = max(0, stop - MIN_EXCERPT_LINES)
-    return start, stop
+    stop = max(stop, min(total, start + MIN_EXCERPT_LINES))
+    return max(0, min(start, stop - MIN_EXCERPT_LINES)), stop
+
+
+def signal_meaning(reason: str) -> str:
+    """Return what the exit status that a reason ends with says of how a command ended; empty if nothing."""
+    status = re.search(r"\bexit status (\d+)$", reason)
+    return SIGNALS.get(int(status[1]), "") if status is not None else ""
 
 
 async def failure_json(

@@ -63,7 +63,14 @@ class Failure:
         return self.first != NOT_IN_LOG
 
     @property
+    def headline(self) -> str:
+        """The message in one line: its first, or the values where that only says how they were compared."""
+        first, *others = self.message.split("\n")
+        values = [line for line in others if line.startswith(("Expected", "Received"))]
+        return ", ".join(values[:2]) if values and first.startswith("expect(") else first
+
+    @property
     def title(self) -> str:
-        """The failure in one line: the test and the first line of the message."""
-        said = self.message.partition("\n")[0]
+        """The failure in one line: the test and the headline."""
+        said = self.headline
         return f"{self.test}: {said}" if self.test and said else self.test or said

@@ -52,8 +52,9 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "docker",
         Rank.MESSAGE,
-        r"^(?:ERROR: failed to (?:solve|build).*?: |Error: (?:error )?building at STEP )(?P<message>.*)$",
+        r"^ERROR: failed to (?:solve|build).*?: (?P<message>.*)$",
     ),
+    Rule("docker", Rank.MESSAGE, r"^Error: (?:error )?(?P<message>building at STEP .*)$"),
     Rule(
         "docker",
         Rank.CONSEQUENCE,

@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from bassloop.checks.run_failure import MAX_NAMED, RunFailure, excerpt_range, find_run_failure
+from bassloop.checks.run_failure import (
+    MAX_NAMED,
+    RunFailure,
+    excerpt_range,
+    find_run_failure,
+    signal_meaning,
+)
 from bassloop.lifecycle import RunState
 from bassloop.terminal import plain
 from bassloop.web.pages.changes_page import (
@@ -41,6 +47,14 @@ class LogExcerpt:
         """The number after the last line's."""
         return self.start + len(self.lines)
 
+    def trimmed(self) -> LogExcerpt:
+        """Return it without empty lines at its ends."""
+        told = [number for number, line in enumerate(self.lines) if line.strip()]
+        if not told:
+            return self
+        lines = self.lines[told[0] : told[-1] + 1]
+        return LogExcerpt(self.start + told[0], lines, self.total)
+
 
 @dataclass(frozen=True, slots=True)
 class FailureCard:
@@ -73,6 +87,11 @@ class FailureCard:
         if step is None:
             return self.found.reason
         return without_command(self.found.reason, plain(step.name))
+
+    @property
+    def signal(self) -> str:
+        """What the exit status in the reason means, if it isn't an ordinary one."""
+        return signal_meaning(self.reason)
 
     @property
     def failures(self) -> Sequence[Failure]:
@@ -129,7 +148,7 @@ async def failure_card(
     if found.shown is not None:
         start, stop = excerpt_range(found.shown, culprit.lines)
         lines = await context.log_lines(run, culprit.row, start, stop)
-        excerpt = LogExcerpt(start, lines, culprit.lines)
+        excerpt = LogExcerpt(start, lines, culprit.lines).trimmed()
     tests = await context.store.tests.counts(run.id)
     return replace(card, step=view_step(culprit, now), excerpt=excerpt, links=links, tests=tests)
 
