@@ -242,5 +242,9 @@ def markers(page: Page, address: str) -> dict[str, Any]:
         "between": between,
         "shift": float(shift.removesuffix("px")),
         "command": command.inner_text(),
-        "place": command.evaluate("each => getComputedStyle(each, '::after').content"),
+        # Firefox says what the style is, Chromium what comes of it.
+        "place": command.evaluate(
+            "each => getComputedStyle(each, '::after').content"
+            ".replace('attr(data-place)', each.dataset.place)"
+        ),
     }

@@ -1,4 +1,4 @@
-"""A scene in Chromium, in a process of its own: `look MODULE SCENE ADDRESS`.
+"""A scene in Chromium or Firefox (`BROWSER`), in a process of its own: `look MODULE SCENE ADDRESS`.
 
 trio-asyncio has the tests' own asyncio in its hands, so Playwright can't share their process. What the
 scene says on its way, what it found, and what the console complained of are lines of JSON; `tell` in a
@@ -21,7 +21,7 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
-    from playwright.sync_api import ConsoleMessage
+    from playwright.sync_api import Browser, ConsoleMessage, Playwright
 
 
 FLAGS = [
@@ -107,19 +107,32 @@ def wrong(said: ConsoleMessage) -> bool:
     return said.type == "error" and not any(text in said.text for text in expected)
 
 
+def open_browser(play: Playwright) -> Browser:
+    """Start the browser that `BROWSER` names: "chromium" or "firefox", which may be followed by "=" and the path
+    of its program. A Firefox as Mozilla builds it is driven by WebDriver BiDi."""
+    name, _, program = os.environ.get("BROWSER", "chromium").partition("=")
+    if name == "firefox":
+        program = program or shutil.which("firefox") or ""
+        return play.firefox.launch(channel="moz-firefox", executable_path=program)
+    return play.chromium.launch(
+        executable_path=program or shutil.which("chromium") or "", args=FLAGS
+    )
+
+
 def main(module: str, scene: str, address: str) -> None:
-    """Open Chromium, play the scene, and print what was found."""
+    """Open the browser, play the scene, and print what was found."""
     from playwright.sync_api import sync_playwright
 
     played = getattr(importlib.import_module(module), scene)
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
     complaints: list[str] = []
     requests: list[str] = []
     with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=chromium, args=FLAGS)
+        browser = open_browser(play)
+        is_chromium = browser.browser_type.name == "chromium"
         context = browser.new_context(
             java_script_enabled=not getattr(played, "plain", False),
-            permissions=["clipboard-read", "clipboard-write"],
+            permissions=["clipboard-read", "clipboard-write"] if is_chromium else [],
+            color_scheme="light" if is_chromium else "null",
         )
         page = context.new_page()
         page.set_default_timeout(PATIENCE)
