@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -119,8 +120,8 @@ class SigningRuntime(FakeRuntime):
             log=digests.log.hexdigest(),
             artifacts=digests.artifacts.listed(),
             given=digest_of_given(given) if given else None,
-            started_at=1.0,
-            ended_at=2.0,
+            started_at=time.time() - 1,
+            ended_at=time.time(),
             runner=RunnerDescription("1", "host", uses_images=False, contained=True),
         )
         payload = replace(statement, **self.changes).encode()

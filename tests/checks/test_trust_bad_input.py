@@ -52,6 +52,10 @@ CASES = {
         "artifacts that differ", artifacts=(("a", "0" * 64),)
     ),
     "a runner that signs that it failed, and passes": signs("the outcome FAILED", result="FAILED"),
+    "a runner that signs a time to come": signs("another time", ended_at=250_000_000_000.0),
+    "a runner that signs a time before there was any": signs("another time", ended_at=-6e10),
+    "a runner that signs that it began long ago": signs("another time", started_at=0.0),
+    "a runner that signs that it began after its end": signs("another time", started_at=2e11),
     "a runner that signs with a key since removed": Case(
         "no longer lists the key", sender={}, listed=()
     ),

@@ -55,6 +55,7 @@ EXPECTED = ExpectedRun(
     given="9" * 64,
     passed=True,
     key=KEY.public_data,
+    at=1_700_000_002.0,
 )
 
 

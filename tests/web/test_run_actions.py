@@ -229,3 +229,23 @@ async def test_a_run_offers_to_run_all_failed_checks_of_its_commit_again(tmp_pat
         assert await words(site, "one", own) == ["Run again"]
         await site.run("two", check_name="two")
         assert await words(site, "one", own) == ["Run again", "Run failed again"]
+
+
+async def test_what_a_trusted_runner_has_found_is_shown_with_links_to_runs_only(
+    tmp_path: Path,
+) -> None:
+    other = "0c9aXy0c9aXy0c9aXy0c9a"
+    message = (
+        f"differs: it passed on ada's runner, and failed on alice's (http://loop/runs/{other})\n"
+        "see http://evil.example/x and <b>this</b>"
+    )
+    async with a_site(tmp_path) as site:
+        await site.queued("r")
+        await site.store.runs.start("r", "t", "ada", "linux/amd64", 100.0)
+        await site.store.runs.end("r", "failed", message, 101.0)
+        page = await site.text("/runs/r")
+        assert f'failed on alice&#39;s (<a href="/runs/{other}">the run</a>)' in page
+        shown = page.partition('id="verdict"')[2].partition("</p>")[0]
+        assert "evil" not in shown
+        await site.run("plain", state="succeeded", head_sha="b" * 40)
+        assert 'id="verdict" role="status" hidden' in await site.text("/runs/plain")

@@ -246,13 +246,15 @@ def ended(
         last_lines: the end of that step's log, without colours.
     """
     findings = findings or Findings()
+    # A runner's own steps don't hide what a trusted one has found.
+    names_others = f"{url.rpartition('/')[0]}/" in (run.message or "")
     took = format_duration((run.ended_at or 0) - run.started_at) if run.started_at else None
     state = run.state.replace("_", " ").capitalize()
     title = f"{state} after {took}" if took else state
     unused = unused_images(step.name for step in steps)
     if unused and run.state == RunState.SUCCEEDED:
         title += f", without {'its image' if len(unused) == 1 else f'{len(unused)} images'}"
-    if failing is not None and run.state == RunState.FAILED:
+    if failing is not None and run.state == RunState.FAILED and not names_others:
         title = f"{_short(failing.name)}: {_short(failing.error or 'failed')}"
     elif run.message and run.state != RunState.SUCCEEDED:
         title = _short(run.message.strip().splitlines()[0])
@@ -261,7 +263,7 @@ def ended(
         names = ", ".join(f"`{_code(name)}`" for name in unused)
         parts.append(f"It ran with the runner's own programs, not in {names}.")
     if telling := findings.telling:
-        title = _short(plain(telling[0].title))
+        title = title if names_others else _short(plain(telling[0].title))
         parts.append(_failures(findings, url))
     if run.message:
         parts += _message_parts(run.message, url, is_code=run.state != RunState.SUCCEEDED)

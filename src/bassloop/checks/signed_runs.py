@@ -68,6 +68,7 @@ async def keep_statement(
         given=digest_of_given(seen.given) if seen.given else None,
         passed=passed,
         key=runtime.key,
+        at=time.time(),
     )
     record = StatementRecord(
         run_id=run.id,

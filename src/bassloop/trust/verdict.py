@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from bassloop.trust.envelope import SignedStatement
     from bassloop.trust.statement import RunStatement
 
+CLOCK_SECONDS = 86_400.0
+"""How far a runner's clock may be from the loop's. Whoever verifies a statement later sees the runner's times only."""
+LONGEST_RUN = 7 * 86_400.0
+"""As long as a policy may let a check run, in seconds."""
+
 
 @dataclass(frozen=True, slots=True)
 class ExpectedRun:
@@ -28,6 +33,7 @@ class ExpectedRun:
         given: the digest of the artifacts of other checks that were sent, or None.
         passed: whether the call ended well.
         key: the public key that the runner connected with, in SSH's binary form.
+        at: when the statement came, in seconds since the epoch.
     """
 
     run: str
@@ -40,6 +46,7 @@ class ExpectedRun:
     given: str | None
     passed: bool
     key: bytes
+    at: float
 
 
 def check_signed(signed: SignedStatement, expected: ExpectedRun) -> RunStatement:
@@ -74,5 +81,10 @@ def _differences(statement: RunStatement, expected: ExpectedRun) -> Iterator[str
         yield "artifacts that differ from those that came"
     if statement.given != expected.given:
         yield "other artifacts than it was given"
+    earliest, latest = expected.at - LONGEST_RUN - CLOCK_SECONDS, expected.at + CLOCK_SECONDS
+    if abs(statement.ended_at - expected.at) > CLOCK_SECONDS or not (
+        earliest <= statement.started_at <= latest
+    ):
+        yield "another time (the runner's clock may be more than a day off)"
     if statement.result != (PASSED if expected.passed else FAILED):
         yield f"the outcome {statement.result}, and the run ended otherwise"

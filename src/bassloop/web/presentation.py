@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import time
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ PAGE_SIZE = 50
 
 STEP_PAGE_LINES = 1000
 """Lines of its log on one page of a step."""
+
+
+_RUN_ADDRESS = re.compile(r"https?://[^\s()]{1,300}(/runs/[A-Za-z0-9_-]{10,40})(?![A-Za-z0-9_/-])")
 
 
 class StateLabel(NamedTuple):
@@ -232,6 +236,23 @@ class RunAction:
     label: str
     primary: bool = False
     when: str | None = None
+
+
+def verdict(run: Run) -> list[tuple[str, str | None]]:
+    """Return the lines of an ended run's message that name other runs, in pieces of text and their addresses.
+
+    That is how the loop says what a trusted runner has found. A runner's own words could look like it, on a run
+    that failed; the addresses lead nowhere else.
+    """
+    lines = (run.message or "").splitlines() if run.ended else []
+    pieces: list[tuple[str, str | None]] = []
+    for line in lines:
+        if len(split := _RUN_ADDRESS.split(plain(line))) > 1:
+            if pieces:
+                pieces.append(("\n", None))
+            for number, piece in enumerate(split):
+                pieces.append(("the run", piece) if number % 2 else (piece, None))
+    return pieces
 
 
 def run_json(run: Run) -> dict[str, Any]:

@@ -379,6 +379,7 @@ def _run_json(run: Run) -> dict[str, Any]:
     label = presentation.RUN_LABELS[run.state]
     return {
         **presentation.run_json(run),
+        "verdict": presentation.verdict(run),
         "sign": label.sign,
         "colour": label.colour,
         "word": label.word,

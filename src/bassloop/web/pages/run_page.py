@@ -243,6 +243,7 @@ async def _render_run(context: WebContext, run: Run, steps: Sequence[Step]) -> s
         started=started,
         now=now,
         card=card,
+        verdict=presentation.verdict(run),
     )
 
 

@@ -126,9 +126,15 @@ function showRun(update) {
     const platform = Object.assign(document.createElement("code"), { textContent: update.platform ?? "" });
     part("runner").replaceChildren("· on ", runner, " ", platform);
   }
+  part("verdict").replaceChildren(...update.verdict.map(verdictPiece));
+  part("verdict").hidden = update.verdict.length === 0;
   if (update.ended_at && update.state !== "succeeded") showFailure();
   updateDurations();
 }
+
+/** Return a piece of what a trusted runner has found. @param {[string, string | null]} piece */
+const verdictPiece = ([text, url]) =>
+  url ? Object.assign(document.createElement("a"), { href: url, textContent: text }) : text;
 
 let failureRequests = 0;
 

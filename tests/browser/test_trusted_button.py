@@ -1,0 +1,95 @@
+"""The button "Run on a trusted runner" in a real Chromium, with two runners that sign for themselves."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import asyncssh
+import pytest
+import trio
+
+from bassloop.runner import RunnerOptions, run_runner
+from tests.loop.test_whole_path import check_run, tried
+
+from .look import look
+from .trusted_scenes import pressed
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from pathlib import Path
+
+    from bassloop.tools.trial import Trial
+    from tests.repositories import MakeRepository
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+
+
+@asynccontextmanager
+async def trusted_runner(trial: Trial, folder: Path) -> AsyncGenerator[None]:
+    """A runner of alice's, who can write to the repository."""
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    trial.standin.add_user("alice", [key.export_public_key().decode().strip()], permission="write")
+    identity, known_hosts = folder / "alice", folder / "known_hosts"
+    identity.touch(mode=0o600)
+    identity.write_bytes(key.export_private_key())
+    known_hosts.write_text(trial.daemon.ssh.known_hosts_line + "\n")
+    options = RunnerOptions(
+        login="alice",
+        host=trial.daemon.ssh.host,
+        port=trial.daemon.ssh.port,
+        identities=(identity,),
+        known_hosts=known_hosts,
+        state_dir=folder / "runner",
+        use_agent=False,
+        default_identities=False,
+        sandbox=False,
+        images="ignore",
+        allow_foreign=True,
+    )
+    async with trio.open_nursery() as nursery:
+        await nursery.start(run_runner, options)
+        yield
+        nursery.cancel_scope.cancel()
+
+
+async def press(trial: Trial, number: int, sender: str) -> str | None:
+    """Press the button on GitHub; what became of the delivery."""
+    payload = await trial.standin.payload(
+        "check_run",
+        "requested_action",
+        check_run=number,
+        requested_action="verify",
+        sender=sender,
+    )
+    delivered = await trial.standin.deliver(trial.daemon.local_url, "check_run", payload)
+    assert delivered.status == 202
+    return (await trial.daemon.inbox.finished(delivered.guid)).error
+
+
+async def test_who_can_write_has_a_trusted_runner_say_the_same_and_nobody_else_has(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    path = make_repository(
+        ':hello (on src ($ sh -c "echo hello"))',
+        **{".bassloop.toml": '[trust]\nrunners = ["alice"]\n'},
+    )
+    async with tried(path) as trial, trusted_runner(trial, tmp_path):
+        trial.standin.add_user("reader", permission="read")
+        first = check_run(trial, "hello")
+        address = f"{trial.daemon.local_url}/runs/{first['external_id']}"
+        found = await look(pressed, address, MAINTAINER=trial.standin.login)
+        assert found["buttons"] == [0, 0, 1, 0]
+        assert "reader may not have this check verified" in found["forged"]
+        assert found["live"].startswith("verified by alice: same thunk, same outcome")
+        assert found["live"] in found["said"]
+        assert "signed by alice" in found["said"]
+        assert found["links"] == [address]
+        # And on GitHub, where the button is on the check run.
+        newest = trial.standin.check_runs[-1]
+        assert (newest["name"], newest["conclusion"]) == ("hello", "success")
+        assert "reader may not" in str(await press(trial, newest["id"], "reader"))
+        assert trial.standin.check_runs[-1] is newest
+        assert await press(trial, newest["id"], "alice") is None
+        again = trial.standin.check_runs[-1]
+        assert (again["id"] != newest["id"], again["conclusion"]) == (True, "success")
