@@ -59,8 +59,6 @@ OF_THE_PYTHON = (
 )
 """Tests of what may differ with the Python: its stacks, event loop, processes, and the Quart that it gets."""
 
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
-
 PROBE = """
 import trio
 from bassloop.runner.container.container_engine import find
@@ -177,11 +175,22 @@ def audit(session: nox.Session) -> None:
 @nox.session
 def browser(session: nox.Session) -> None:
     """The pages in a real Chromium."""
-    chromium = next(filter(None, map(shutil.which, CHROMIUM)), None)
-    if chromium is None:
-        session.skip("left out: there is no Chromium here (Debian: apt-get install chromium)")
-    _install(session, "playwright>=1.49", "axe-playwright-python>=0.1.4")
-    _pytest(session, "browser", env={"CHROMIUM": chromium})
+    _browser(session, "chromium", "chromium", "chromium-browser", "google-chrome")
+
+
+@nox.session
+def firefox(session: nox.Session) -> None:
+    """The pages in a real Firefox, as Mozilla and distributions build it."""
+    _browser(session, "firefox", "firefox-esr", "firefox")
+
+
+def _browser(session: nox.Session, kind: str, *programs: str) -> None:
+    found = next(filter(None, map(shutil.which, programs)), None)
+    if found is None:
+        session.skip(f"left out: there is no {kind} here (Debian: apt-get install {programs[0]})")
+    # Firefox's channel is undocumented: 1.65 uses commands of WebDriver BiDi that Firefox 153 doesn't have.
+    _install(session, "playwright>=1.57,<1.65", "axe-playwright-python>=0.1.4")
+    _pytest(session, "browser", env={"BROWSER": f"{kind}={found}"})
 
 
 @nox.session
