@@ -86,6 +86,21 @@ def test_an_image_that_was_not_used_is_part_of_the_result(
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "passed")
 
 
+def test_what_checks_leave_is_kept_where_it_is_asked_for(
+    make_repository: MakeRepository, environment: dict[str, str], tmp_path: Path
+) -> None:
+    declared = '[checks.a]\nrun = "mkdir out; echo built > out/a"\nartifacts = ["out/a", "none"]\n'
+    path = make_repository(**{".bassloop.toml": declared})
+    done = tried(environment, path, "--artifacts", tmp_path / "kept")
+    assert (tmp_path / "kept/a/out/a").read_text() == "built\n"
+    assert f"artifacts of a: out/a (6 bytes)\nkept: {tmp_path}/kept/a/out/a\n" in done.stdout
+    assert "a │ [loop] artifacts are missing: there is nothing at none\n" in done.stdout
+    assert done.stdout.splitlines()[-1] == "passed, without 1 report or artifact"
+    done = tried(environment, path, "--strict")
+    assert "--artifacts FOLDER keeps them" in done.stdout
+    assert done.stdout.splitlines()[-1] == "not passed: without 1 report or artifact (--strict)"
+
+
 @pytest.mark.parametrize(
     ("options", "why"),
     [

@@ -87,6 +87,7 @@ class CheckResult:
         conclusion: the one that GitHub was told, or None.
         unused_images: images that it names, but that its runner didn't use.
         skipped_steps: how many steps didn't run to their end though it succeeded.
+        missing_files: how many reports and artifacts that it names aren't kept.
         lacks_image: it failed because an image can't be pulled.
         links_folder: a command installed the folder that it ran in by its path.
     """
@@ -95,6 +96,7 @@ class CheckResult:
     conclusion: str | None
     unused_images: tuple[str, ...] = ()
     skipped_steps: int = 0
+    missing_files: int = 0
     lacks_image: bool = False
     links_folder: bool = False
 
@@ -165,6 +167,9 @@ class TrialDisplay:
                     conclusions.get(run.id),
                     tuple(unused_images(step.name for step in steps)),
                     sum(step.completed_at is None for step in steps) if succeeded else 0,
+                    sum(
+                        step.digest.startswith(("loop:report:", "loop:artifact:")) for step in steps
+                    ),
                     any(step.error and step.name.startswith("image ") for step in steps)
                     or "can't be pulled" in (run.message or ""),
                     any(_LINKS_FOLDER.search(step.name) for step in steps),

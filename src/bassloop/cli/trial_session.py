@@ -15,8 +15,9 @@ from bassloop.cli.progress import is_live
 from bassloop.cli.trial_display import Pulls, TrialDisplay
 from bassloop.lifecycle import RunState
 from bassloop.tools.failure_report import keep_failures, plain_lines, render_failure
-from bassloop.tools.last_trial import keep_log
+from bassloop.tools.last_trial import keep_artifacts, keep_log
 from bassloop.tools.trial import open_trial
+from bassloop.units import format_size
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -65,6 +66,7 @@ class TrialSession:
     Args:
         serve: keep serving the pages when everything is over.
         strict: don't let pass what was not done as asked.
+        artifacts: the folder to keep artifacts in; None to drop them.
         starting: shows what is being started, until something else is shown.
     """
 
@@ -75,6 +77,7 @@ class TrialSession:
         serve: bool,
         strict: bool,
         starting: Status | None = None,
+        artifacts: Path | None = None,
     ) -> None:
         self._console = console
         self._options = options
@@ -82,6 +85,7 @@ class TrialSession:
         self._pulls = Pulls(console)
         self._serve = serve
         self._strict = strict
+        self._artifacts = artifacts
         self._over = False
         self.status = 1
 
@@ -159,6 +163,7 @@ class TrialSession:
         runs = [each.run for each in results]
         causes = await _print_causes(console, trial, runs)
         await _keep_log(console, trial, runs)
+        await self._show_artifacts(trial, runs)
         for delivery in deliveries:
             if delivery.error:
                 console.print(f"the delivery: {delivery.error}")
@@ -169,6 +174,24 @@ class TrialSession:
         self.status, self._over = 0 if passed else 1, True
         if self._options.watched:
             console.print("[dim]waiting for changes (Ctrl-C ends)[/dim]")
+
+    async def _show_artifacts(self, trial: Trial, runs: Sequence[Run]) -> None:
+        """Say which artifacts the checks left, and keep them if they are asked for."""
+        store, console = trial.daemon.store, self._console
+        for run in runs:
+            found = await store.artifacts.of_run(run.id)
+            if not found:
+                continue
+            names = ", ".join(f"{each.path} ({format_size(each.bytes)})" for each in found)
+            console.print(f"\nartifacts of {run.check_name}: {names}", markup=False, soft_wrap=True)
+            if self._artifacts is None:
+                console.print("[dim]--artifacts FOLDER keeps them[/dim]")
+                continue
+            try:
+                for path in await keep_artifacts(store, run, self._artifacts):
+                    console.print(f"kept: {path}", markup=False, soft_wrap=True)
+            except OSError as error:
+                console.print(f"[yellow]they can't be kept: {error.strerror}[/yellow]")
 
 
 async def _changes(folder: Path) -> AsyncIterator[None]:
@@ -190,15 +213,19 @@ def _verdict(results: Sequence[CheckResult], strict: bool) -> tuple[str, bool]:
     if not results or not all(each.passed for each in results):
         return "not passed", False
     images = {image for each in results for image in each.unused_images}
-    skipped = sum(each.skipped_steps for each in results)
-    missing = []
-    if images:
-        missing.append(f"{len(images)} image{'s' if len(images) > 1 else ''}")
-    if skipped:
-        missing.append(f"{skipped} step{'s' if skipped > 1 else ''}")
+    counts = {
+        "image": len(images),
+        "step": sum(each.skipped_steps for each in results),
+        "report or artifact": sum(each.missing_files for each in results),
+    }
+    missing = [_count(number, what) for what, number in counts.items() if number]
     if missing and strict:
         return f"not passed: without {' and '.join(missing)} (--strict)", False
     return f"passed, without {' and '.join(missing)}" if missing else "passed", True
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what.replace(' or ', 's or ')}s"
 
 
 async def _print_causes(console: Console, trial: Trial, runs: Sequence[Run]) -> str:

@@ -44,7 +44,9 @@ ENGINES = ("auto", "podman", "docker", "sandbox", "host")
     "bubblewrap's, or just as they are. auto takes the first of these that works.",
 )
 @click.option(
-    "--strict", is_flag=True, help="Fail if an image was not used, or if a step did not run."
+    "--strict",
+    is_flag=True,
+    help="Fail if an image was not used, a step did not run, or a report or an artifact is missing.",
 )
 @click.option("--watch", is_flag=True, help="Try again whenever files change, until interrupted.")
 @click.option(
@@ -61,6 +63,12 @@ ENGINES = ("auto", "podman", "docker", "sandbox", "host")
 )
 @click.option(
     "--committed", is_flag=True, help="Try HEAD, without the changes that are not committed."
+)
+@click.option(
+    "--artifacts",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Keep the artifacts of the checks in this folder.",
 )
 @click.option("--serve", is_flag=True, help="Keep serving the pages until interrupted.")
 @click.option("--no-runner", is_flag=True, help="Connect no runner.")
@@ -86,6 +94,7 @@ def try_(
     event: str,
     payload: Path | None,
     committed: bool,
+    artifacts: Path | None,
     serve: bool,
     no_runner: bool,
     private: bool,
@@ -147,7 +156,7 @@ def try_(
             private=private,
             nodes=nodes,
         )
-        session = TrialSession(console, options, serve, strict, starting)
+        session = TrialSession(console, options, serve, strict, starting, artifacts)
         errors = (TrialError, StandInError, SettingsError, StartError, StoreError, RunnerError)
         with report_output_errors(), report_errors(*errors):
             status = trio.run(run_trial, session)

@@ -1,7 +1,8 @@
-"""The whole log of the last trial, which outlives the trial's daemon: for `bassloop logs --last`."""
+"""What outlives a trial's daemon: its whole log, for `bassloop logs --last`, and the artifacts that are asked for."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from bassloop.private_files import open_private_file
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from bassloop.store import Run, Store
+    from bassloop.store import Artifact, Run, Store
 
 APP = "bass-loop"
 PAGE = 1000
@@ -43,6 +44,27 @@ async def keep_log(store: Store, runs: Sequence[Run]) -> Path:
                     file.write(f"{step.error}\n".encode(errors="replace"))
                 file.write(b"\n")
     return path
+
+
+async def keep_artifacts(store: Store, run: Run, folder: Path) -> list[Path]:
+    """Write the artifacts of a run to a folder, each below its check's name, and return where. Raises OSError.
+
+    Files that are there already are replaced.
+    """
+    check = re.sub(r"[^\w .(),+-]+", "-", run.check_name).strip(". ") or "check"
+    kept = []
+    for artifact in await store.artifacts.of_run(run.id):
+        path = folder.joinpath(check, *artifact.path.split("/"))
+        await _write_artifact(store, artifact, path)
+        kept.append(path)
+    return kept
+
+
+async def _write_artifact(store: Store, artifact: Artifact, path: Path) -> None:
+    async with store.artifacts.reading(artifact) as chunks:
+        with open_private_file(path) as file:
+            async for chunk in chunks:
+                file.write(chunk)
 
 
 def read_last_log() -> Iterator[bytes]:
