@@ -7,6 +7,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from tests.commands import run_command
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -18,12 +20,7 @@ EVENTLESS = "(defn github-hook [event client] null)"
 
 
 def tried(path: Path, *arguments: str, status: int) -> str:
-    command = [sys.executable, "-m", "bassloop", "try", "--engine", "host", str(path), *arguments]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=120, check=False, env=environment
-    )
-    assert "Traceback" not in done.stdout + done.stderr
+    done = run_command("try", "--engine", "host", path, *arguments)
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout
 
@@ -44,8 +41,15 @@ def test_a_hook_that_starts_no_check_is_told_with_the_event(
 
 def test_every_line_reaches_a_pipe(make_repository: MakeRepository) -> None:
     path = make_repository(':many (on src ($ sh -c "seq 12345; echo last >&2; exit 3"))')
-    said = tried(path, status=1)
-    lines = [line.rpartition("│ ")[2] for line in said.splitlines() if line.startswith("many │ ")]
+    command = [sys.executable, "-m", "bassloop", "try", "--engine", "host", str(path)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, check=False, env=environment
+    )
+    assert "Traceback" not in done.stdout + done.stderr
+    assert done.returncode == 1, done.stdout + done.stderr
+    said = done.stdout.splitlines()
+    lines = [line.rpartition("│ ")[2] for line in said if line.startswith("many │ ")]
     assert [line for line in lines if line.isdigit()] == [str(n) for n in range(1, 12346)]
     assert "last" in lines
 
@@ -73,12 +77,12 @@ def test_the_whole_log_is_kept(
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("HOME", str(tmp_path))
-    command = [sys.executable, "-m", "bassloop", "logs", "--last"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = run_command("logs", "--last")
     assert (done.returncode, "run `bassloop try` first" in done.stderr) == (1, True)
     path = make_repository(':many (on src ($ sh -c "seq 2500; exit 3"))')
     assert "the whole log: bassloop logs --last" in tried(path, status=1)
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    done = run_command("logs", "--last")
+    assert done.returncode == 0
     lines = done.stdout.splitlines()
     assert [line for line in lines if line.isdigit()] == [str(n) for n in range(1, 2501)]
     assert any(line.startswith("==> many │ ") for line in lines)
@@ -89,12 +93,11 @@ def test_what_broke_is_told_at_the_end_and_afterwards(
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("HOME", str(tmp_path))
-    command = [sys.executable, "-m", "bassloop", "logs", "--last", "--failed"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = run_command("logs", "--last", "--failed")
     assert (done.returncode, "run `bassloop try` first" in done.stderr) == (1, True)
     path = make_repository(':c (on src ($ sh -c "echo a.c:1:2: error: no such type; exit 2"))')
     assert "why c failed:\nno such type\n    at a.c:1\n" in tried(path, status=1)
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = run_command("logs", "--last", "--failed")
     assert done.returncode == 1
     assert done.stdout.startswith("==> c <==\nno such type\n    at a.c:1\n")
 

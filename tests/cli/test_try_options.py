@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bassloop.tools.trial_guard import RUNNER_STATE, clean_up
+from tests.commands import Finished, run_command
 from tests.repositories import git
 
 if TYPE_CHECKING:
@@ -46,13 +47,8 @@ def environment(tmp_path: Path) -> dict[str, str]:
     return {**os.environ, **places, "PYTHONPATH": os.pathsep.join(sys.path)}
 
 
-def tried(environment: dict[str, str], *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    words = command("--engine", "host", *arguments)
-    done = subprocess.run(
-        words, capture_output=True, text=True, timeout=SECONDS, check=False, env=environment
-    )
-    assert "Traceback" not in done.stdout + done.stderr
-    return done
+def tried(environment: dict[str, str], *arguments: str | Path) -> Finished:
+    return run_command("try", "--engine", "host", *arguments, env=environment)
 
 
 def test_checks_are_listed_and_run_by_name(
