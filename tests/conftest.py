@@ -11,6 +11,7 @@ import structlog
 from hypothesis import settings
 
 from tests.databases import run_postgresql
+from tests.fork_servers import end_shared_servers
 from tests.repositories import make_repository
 
 __all__ = ["make_repository"]
@@ -76,6 +77,10 @@ def _logs_as_they_were() -> Iterator[None]:
     structlog.configure(**before)
     root.handlers[:] = handlers
     root.setLevel(level)
+
+
+def pytest_sessionfinish() -> None:
+    end_shared_servers()
 
 
 def pytest_configure(config: pytest.Config) -> None:

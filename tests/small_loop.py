@@ -23,6 +23,7 @@ from bassloop.github.api_budget import POINTS
 from bassloop.runtimes import Platform, Pool, Runtime
 from bassloop.standin import StandIn, serve_standin
 from bassloop.store import Store, open_store
+from tests.fork_servers import run_shared_server
 from tests.keys import APP
 from tests.until import until
 
@@ -166,7 +167,7 @@ async def small_loop(
                     tail=Tail(),
                     pool=Pool(),
                     github=github,
-                    evaluators=evaluators or Evaluators(),
+                    evaluators=evaluators or Evaluators(run_server=run_shared_server),
                     external_url="http://loop",
                     app_id=standin.app_id,
                     connect=lambda login: f"bassloop runner {login}@loop",

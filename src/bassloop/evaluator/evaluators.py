@@ -20,7 +20,7 @@ from bassloop.concurrency import Backoff
 from bassloop.evaluator.errors import EvaluatorLost, HookCrashed, HookFailed, ProtocolError
 from bassloop.evaluator.hook_process import EvaluatorLimits, HookProcess, IdleProcesses
 from bassloop.evaluator.messages import Describe, Described, Ending, Evaluate, Evaluated
-from bassloop.evaluator.server_process import ServerProcess, run_server
+from bassloop.evaluator.server_process import RunServer, ServerProcess, run_server
 from bassloop.evaluator.shares import FairLimiter, Place
 from bassloop.evaluator.spares import SpareProcesses
 from bassloop.evaluator.thunk_description import MAX_SMALL, describe
@@ -43,9 +43,16 @@ _STABLE_SECONDS: Final = 60.0
 
 
 class Evaluators:
-    """The fork server, and the hooks that are being evaluated."""
+    """The fork server, and the hooks that are being evaluated.
 
-    def __init__(self, limits: EvaluatorLimits | None = None) -> None:
+    Args:
+        run_server: runs one fork server until it ends.
+    """
+
+    def __init__(
+        self, limits: EvaluatorLimits | None = None, run_server: RunServer = run_server
+    ) -> None:
+        self._run_server = run_server
         self.limits = limits or EvaluatorLimits()
         self._places = FairLimiter(self.limits.at_once, on_unused=lambda: self._spares.fill())
         self._describing = FairLimiter(self.limits.at_once)
@@ -98,7 +105,7 @@ class Evaluators:
             self._starts += 1
             began = trio.current_time()
             try:
-                await run_server(
+                await self._run_server(
                     self.limits.cpu_seconds,
                     self.limits.memory,
                     on_ready=self._note_ready,

@@ -11,7 +11,7 @@ from array import array
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 import trio
@@ -103,6 +103,19 @@ class ServerProcess:
         for job in self._jobs.values():
             job.over.set()
         self._jobs.clear()
+
+
+class RunServer(Protocol):
+    """What runs one fork server until it ends, as `run_server` does."""
+
+    async def __call__(
+        self,
+        cpu_seconds: float,
+        memory: int,
+        *,
+        on_ready: Callable[[ServerProcess, Ready], None],
+        on_end: Callable[[], None],
+    ) -> None: ...
 
 
 async def run_server(
