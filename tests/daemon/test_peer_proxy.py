@@ -16,7 +16,7 @@ from trio_websocket import ConnectionClosed
 
 from bassloop.daemon import peer_proxy
 from bassloop.daemon.http_server import bind, local_address, serve_http, start_listening
-from bassloop.daemon.peer_proxy import HEADER, PeerProxy, PeerSigner
+from bassloop.daemon.peer_proxy import HEADER, PeerProxy, PeerSigner, VisitorMessages
 from bassloop.daemon.proxies import Proxies
 from bassloop.store import StepUpdate, new_node
 from bassloop.terminal import Terminal
@@ -222,3 +222,15 @@ async def test_only_nodes_say_whose_request_they_forward(cluster: Cluster, forge
     assert verified is not None
     assert (verified["client"][0], verified["scheme"]) == ("192.0.2.1", "https")
     assert PeerSigner(SECRET).verified({**mine, "path": "/runs/other"}) is None
+
+
+async def test_the_body_that_a_visitor_sends_while_a_peer_is_asked_is_not_kept() -> None:
+    send, receive = trio.open_memory_channel[dict[str, object]](10)
+    for number in range(3):
+        await send.send({"type": "http.request", "body": b"%d" % number, "more_body": True})
+    await send.send({"type": "http.disconnect"})
+    messages = VisitorMessages(receive.receive)
+    for _ in range(3):
+        await messages()
+    assert await messages.again() == {"type": "http.request", "body": b"", "more_body": False}
+    assert await messages.again() == {"type": "http.disconnect"}

@@ -166,7 +166,7 @@ class PeerProxy:
         if peer is None:
             await self.app(scope, receive, send)
             return
-        receive = _Receiver(receive)
+        receive = VisitorMessages(receive)
         if peer.is_alive and await self._forward_page(peer, scope, receive, send):
             return
         await self.app({**scope, RECORDER_LOST: peer.name}, receive.again, send)
@@ -180,7 +180,7 @@ class PeerProxy:
         return None if peer is None or peer.id == self.nodes.own_id else peer
 
     async def _forward_page(
-        self, peer: Peer, scope: dict[str, Any], receive: _Receiver, send: Any
+        self, peer: Peer, scope: dict[str, Any], receive: VisitorMessages, send: Any
     ) -> bool:
         """Pass a peer's answer on; return False if there is none, and nothing was sent."""
         has_begun = False
@@ -210,7 +210,7 @@ class PeerProxy:
     ) -> None:
         find = partial(self.nodes.recorder_of, run_id)
         peer = await self._other(find)
-        receive = _Receiver(receive)
+        receive = VisitorMessages(receive)
         if (
             peer is not None
             and peer.is_alive
@@ -240,7 +240,7 @@ class PeerProxy:
         peer: Peer,
         find: Callable[[], Awaitable[Peer | None]],
         scope: dict[str, Any],
-        receive: _Receiver,
+        receive: VisitorMessages,
         send: Any,
     ) -> bool:
         """Pass messages on; return False if the peer can't be reached, and nothing was sent."""
@@ -296,25 +296,32 @@ class PeerProxy:
         return [*headers, (HEADER, self.signer.sign(scope))]
 
 
-class _Receiver:
-    """A visitor's messages, which may be read again from the first one."""
+class VisitorMessages:
+    """The messages of a visitor's request, of which the first can be had again by another application.
+
+    Whatever else is read while a peer is asked isn't kept: a body that comes with a GET, and is as long as a stranger
+    likes.
+    """
 
     def __init__(self, receive: Any) -> None:
         self._receive = receive
-        self._read: list[dict[str, Any]] = []
+        self._first: dict[str, Any] | None = None
         self.has_left = False
 
     async def __call__(self) -> dict[str, Any]:
         message: dict[str, Any] = await self._receive()
-        self._read.append(message)
+        if self._first is None:
+            self._first = message
         self.has_left = self.has_left or message["type"].endswith(".disconnect")
         return message
 
     async def again(self) -> dict[str, Any]:
-        """Return the messages that were read, and then new ones."""
-        if self._read:
-            return self._read.pop(0)
-        message: dict[str, Any] = await self._receive()
+        """Return the first message if it was read, as that of a request without a body, and then new ones."""
+        message, self._first = self._first, None
+        if message is None:
+            message = await self._receive()
+        elif message["type"] == "http.request":
+            message = {**message, "body": b"", "more_body": False}
         return message
 
 
@@ -359,14 +366,14 @@ def _log_lost(peer: Peer, error: BaseException) -> None:
     log.warning("another node can't be asked", node=peer.name, address=peer.address, why=str(error))
 
 
-async def _cancel_when_left(receive: _Receiver, scope: trio.CancelScope) -> None:
+async def _cancel_when_left(receive: VisitorMessages, scope: trio.CancelScope) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     scope.cancel()
 
 
 async def _pass_on(
-    receive: _Receiver, socket: WebSocketConnection, scope: trio.CancelScope
+    receive: VisitorMessages, socket: WebSocketConnection, scope: trio.CancelScope
 ) -> None:
     """Pass a visitor's messages on to the peer, until they leave."""
     while (message := await receive())["type"] == "websocket.receive":
