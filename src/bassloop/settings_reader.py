@@ -32,9 +32,16 @@ NAMES = frozenset(name.upper() for name in Settings.model_fields)
 
 
 def settings_path() -> Path:
-    """Return the settings file: the one that `BASSLOOP_SETTINGS` names, or the default one."""
-    default = Path(platformdirs.user_config_dir(APP)) / "settings.env"
-    return Path(os.environ.get("BASSLOOP_SETTINGS", default))
+    """Return the settings file: the one that `BASSLOOP_SETTINGS` names, or the default one.
+
+    A user without a home, as under `DynamicUser=` of systemd, has no default one: an empty file stands for it.
+    """
+    if (named := os.environ.get("BASSLOOP_SETTINGS")) is not None:
+        return Path(named)
+    try:
+        return Path(platformdirs.user_config_dir(APP)) / "settings.env"
+    except RuntimeError:
+        return Path(os.devnull)
 
 
 def load_settings(**overrides: Any) -> Settings:

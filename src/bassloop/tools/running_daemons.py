@@ -27,8 +27,12 @@ PLACES = ("data_dir", "sqlite_path", "blobs_bucket", "blobs_url")
 """The settings that say where a daemon's data is."""
 
 
-def _folder() -> Path:
-    return Path(platformdirs.user_state_dir(APP)) / "daemons"
+def _folder() -> Path | None:
+    """Return the folder of the files; None for a user without a home, as under `DynamicUser=` of systemd."""
+    try:
+        return Path(platformdirs.user_state_dir(APP)) / "daemons"
+    except RuntimeError:
+        return None
 
 
 @contextmanager
@@ -37,10 +41,11 @@ def registered(settings: Settings) -> Iterator[None]:
 
     Nor do they find one with DATABASE_URL, since that has a password in it.
     """
-    if settings.database_url is not None:
+    folder = _folder()
+    if settings.database_url is not None or folder is None:
         yield
         return
-    path = _folder() / f"{os.getpid()}.json"
+    path = folder / f"{os.getpid()}.json"
     places = {name: value for name in PLACES if (value := getattr(settings, name)) is not None}
     places = {"data_dir": settings.data_dir, **places}
     content = {
@@ -58,8 +63,11 @@ def registered(settings: Settings) -> Iterator[None]:
 
 def running_places() -> list[dict[str, str]]:
     """Return where the data of each running daemon is, as settings."""
-    found = []
-    for path in sorted(_folder().glob("*.json")):
+    found: list[dict[str, str]] = []
+    folder = _folder()
+    if folder is None:
+        return found
+    for path in sorted(folder.glob("*.json")):
         try:
             content = json.loads(path.read_bytes())
             places = {name: str(content[name]) for name in PLACES if name in content}
