@@ -49,3 +49,10 @@ def test_what_was_broken_off_counts_for_as_long_as_it_lasted() -> None:
     assert survival_percentile([1, 2], [0.5], 95) == 2
     assert survival_percentile([1, 2], [5], 95) == math.inf
     assert survival_percentile([1, 2], [1.5, 1.5], 50) == 2
+
+
+def test_the_least_time_counts_from_when_a_daemon_can_spend() -> None:
+    plan = Plan(0, rate=1.0, seconds=2.0)
+    assert plan.least(2, 21) == 60.0
+    assert plan.least(2, 21, [(0.0, 30.0), (70.0, math.inf)]) == 70.0
+    assert plan.least(2, 21, [(5.0, math.inf)]) == 65.0

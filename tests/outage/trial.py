@@ -46,6 +46,7 @@ RUNTIMES = re.compile(r"^bassloop_runtimes (\S+)$", re.MULTILINE)
 RESTART_SECONDS = 0.5
 LOOK_SECONDS = 0.2
 NO_COMMIT = "0" * 40
+ALWAYS = ((0.0, math.inf),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +73,23 @@ class Plan:
         chance = random.Random(self.seed)
         return sorted(chance.uniform(2.0, self.seconds) for _ in range(self.kills))
 
-    def least(self, pushes: int, points_a_minute: int) -> float:
+    def least(
+        self, pushes: int, points_a_minute: int, up: Sequence[tuple[float, float]] = ALWAYS
+    ) -> float:
         """Return the seconds until so many pushes are through if each point is spent as soon as it may be.
 
         No minute, wherever it begins, has more than its points: a point waits for its push, and until a minute
         has passed since the one that many points before it.
+
+        Args:
+            up: when there is a daemon to spend them, in seconds since the start.
         """
         spent: list[float] = []
         for number in range(pushes * POINTS_A_PUSH):
-            pushed = number // POINTS_A_PUSH / self.rate
-            window = number - points_a_minute
-            spent.append(pushed if window < 0 else max(pushed, spent[window] + 60.0))
+            at = number // POINTS_A_PUSH / self.rate
+            if (window := number - points_a_minute) >= 0:
+                at = max(at, spent[window] + 60.0)
+            spent.append(next((max(at, ready) for ready, end in up if at < end), math.inf))
         return max(self.seconds, spent[-1] if spent else 0.0)
 
 
@@ -100,6 +107,8 @@ class Report:
         conclusions: of all check runs.
         seconds: from the first push until nothing was left to do; None if that never came.
         least: the seconds that the same work takes if nothing but GitHub's points limits it.
+        least_while_up: the same if they can only be spent while a daemon is ready.
+        up: when a daemon was ready, in seconds since the first push.
         registered: after each restart, the seconds from ready to the runner being registered.
         killed_before: after each other restart, the seconds from ready to the next kill or the end.
         answers: the seconds that answers to `/up` took.
@@ -115,6 +124,8 @@ class Report:
     conclusions: Counter[str] = field(default_factory=Counter)
     seconds: float | None = None
     least: float = 0.0
+    least_while_up: float = 0.0
+    up: list[tuple[float, float]] = field(default_factory=list)
     registered: list[float] = field(default_factory=list)
     killed_before: list[float] = field(default_factory=list)
     answers: list[float] = field(default_factory=list)
@@ -130,7 +141,12 @@ class Report:
         through = "never" if self.seconds is None else f"{self.seconds:.0f} s"
         registered = survival_percentile(self.registered, self.killed_before, 95)
         killed = [f"{seconds:.1f}" for seconds in sorted(self.killed_before)]
-        ratio = "" if self.seconds is None else f", {self.seconds / self.least:.2f} times that"
+        ratio = ""
+        if self.seconds is not None:
+            while_up = (
+                f"{self.seconds / self.least_while_up:.2f} times what it is while a daemon is ready"
+            )
+            ratio = f", {self.seconds / self.least:.2f} times that, {while_up}"
         lines = [
             f"deliveries: {self.accepted} accepted; {self.states['done']} done, {waiting} waiting, "
             f"{self.set_aside} set aside, {self.lost} lost",
@@ -159,6 +175,8 @@ class Outage:
     """The head of each accepted delivery, by guid."""
     began: float = 0.0
     pushing: trio.Event = field(default_factory=trio.Event)
+    up_since: float = 0.0
+    """When the daemon that runs was ready, in seconds since the first push."""
 
     @property
     def url(self) -> str:
@@ -191,18 +209,22 @@ class Outage:
             await self.pushing.wait()
             for at in self.plan.kill_times[:1]:
                 await trio.sleep_until(self.began + at)
+                self.report.up.append((0.0, trio.current_time() - self.began))
             if not self.plan.kills:
                 await trio.sleep_forever()
         for at in (*self.plan.kill_times[1:], math.inf):
             await trio.sleep(RESTART_SECONDS)
             async with self.around.daemon(), trio.open_nursery() as nursery:
                 registered, ready_at = trio.Event(), trio.current_time()
+                self.up_since = ready_at - self.began
                 nursery.start_soon(self._watch_runner, registered)
                 try:
                     await trio.sleep_until(self.began + at)
                 finally:
+                    now = trio.current_time()
+                    self.report.up.append((self.up_since, now - self.began))
                     if not registered.is_set():
-                        self.report.killed_before.append(trio.current_time() - ready_at)
+                        self.report.killed_before.append(now - ready_at)
                 nursery.cancel_scope.cancel()
 
     async def _watch_runner(self, registered: trio.Event) -> None:
@@ -258,7 +280,11 @@ class Outage:
             report.without_runner += run["conclusion"] == "action_required"
             report.conclusions[run["conclusion"] or run["status"]] += 1
         report.limited = self.around.standin.quotas.refused
-        report.least = self.plan.least(handled, self.around.standin.quotas.points_per_minute)
+        points = self.around.standin.quotas.points_per_minute
+        report.least = self.plan.least(handled, points)
+        report.least_while_up = self.plan.least(
+            handled, points, [*report.up, (self.up_since, math.inf)]
+        )
 
 
 async def run_trial(plan: Plan, folder: Path) -> Report:
