@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import platformdirs
-import pytest
 
 from bassloop.settings import Settings
 from bassloop.settings_reader import load_settings
@@ -14,6 +13,8 @@ from bassloop.tools.running_daemons import registered, running_places
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
 
 async def test_a_daemon_is_found_while_it_runs(
