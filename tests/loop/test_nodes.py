@@ -219,6 +219,72 @@ async def test_a_check_is_cancelled_on_any_node(
             assert any(b"run superseded" in line for line in two.log)
 
 
+async def test_a_runner_that_comes_late_runs_what_waits_for_it_on_another_node(
+    make_repository: MakeRepository, url: str, tmp_path: Path
+) -> None:
+    ran = tmp_path / "ran"
+    repository = make_repository(**{"project.bass": HOOK.replace("COMMAND", f"echo ran >> {ran}")})
+    with trio.fail_after(120):
+        async with (
+            world(repository, tmp_path / "world", DATABASE_URL=url) as its,
+            nodes(its, ("one", "two")) as (one, two),
+        ):
+            guid = await push(its, await one.ready(), commits(repository, 1)[0])
+            await its.seen("queued")
+            async with (
+                its.runner(await two.ready()),
+                open_store(url, tmp_path / "blobs", owner=False) as store,
+            ):
+                await its.concluded()
+                assert guid is not None
+                await handled(store, guid)
+                [run] = (await store.runs.newest(10, public_only=False)).items
+                assert run.state == "succeeded"
+                ids = {each.name: each.id for each in await store.nodes.all()}
+                assert run.node == ids["two"]
+                delivery = await store.deliveries.get(guid)
+                assert delivery is not None
+                assert delivery.node == ids["one"]
+            assert any(b"run handed over" in line for line in one.log)
+    assert [check["conclusion"] for check in its.standin.check_runs] == ["success"]
+    assert ran.read_text() == "ran\n"
+
+
+async def test_a_hook_that_needs_a_runner_is_evaluated_on_the_node_that_gets_one(
+    make_repository: MakeRepository, url: str, tmp_path: Path
+) -> None:
+    ran = tmp_path / "ran"
+    hook = """
+(defn github-hook [event client]
+  (run (with-image ($ sh -c "echo hook >> RAN") {:repository "alpine" :platform {:os "linux"}}))
+  (client:start-check
+    (with-image ($ sh -c "echo check >> RAN") {:repository "alpine" :platform {:os "linux"}})
+    "it" event:payload:after))
+"""
+    repository = make_repository(**{"project.bass": hook.replace("RAN", str(ran))})
+    with trio.fail_after(120):
+        async with (
+            world(repository, tmp_path / "world", DATABASE_URL=url) as its,
+            nodes(its, ("one", "two")) as (one, two),
+        ):
+            guid = await push(its, await one.ready(), commits(repository, 1)[0])
+            assert guid is not None
+            await until(lambda: any(b"delivery decided" in line for line in one.log))
+            async with (
+                its.runner(await two.ready()),
+                open_store(url, tmp_path / "blobs", owner=False) as store,
+            ):
+                await handled(store, guid)
+                await its.concluded()
+                delivery = await store.deliveries.get(guid)
+                ids = {each.name: each.id for each in await store.nodes.all()}
+                assert delivery is not None
+                assert (delivery.node, delivery.attempts) == (ids["two"], 1)
+            assert any(b"delivery handed over" in line for line in one.log)
+    assert [check["conclusion"] for check in its.standin.check_runs] == ["success"]
+    assert ran.read_text() == "hook\ncheck\n"
+
+
 @pytest.mark.slow
 async def test_no_delivery_is_lost_or_handled_twice_while_nodes_are_killed_and_paused(
     make_repository: MakeRepository, url: str, tmp_path: Path

@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
-from bassloop.access.policy import OWNERS_FILE
 from bassloop.checks import check_output
 from bassloop.checks.artifact_collector import ArtifactCollector
+from bassloop.checks.carry_request import CarriedElsewhere, request_to_carry
 from bassloop.checks.conclude import Ending, conclude, end_run
 from bassloop.checks.given_artifacts import GivenFile, NotGiven, gather, give
+from bassloop.checks.missing_runner import awaited_runner, ending_without_runner
+from bassloop.checks.other_nodes import runtime_or_node
 from bassloop.checks.recorder import Recorder, recording
 from bassloop.checks.signed_runs import CallObservation, keep_statement
 from bassloop.checks.supersede import must_finish, superseded
@@ -35,6 +37,7 @@ from bassloop.deliveries.inbox import MAX_POSTPONED
 from bassloop.github import CheckOutput, CheckRunDraft, GitHubError, Purpose, retry_after, spending
 from bassloop.lifecycle import RunState
 from bassloop.runtimes import NoRuntime, RunFailed, RunnerWait, Runtime, RuntimeLost
+from bassloop.store import ClaimLost
 from bassloop.telemetry.spans import span
 from bassloop.units import format_duration
 
@@ -64,6 +67,7 @@ class ActiveCheck:
         verification: the check that verifies it on a trusted runner.
         earlier: the run that it is to confirm, if somebody has asked for that.
         sources: the checks whose artifacts it uses, by name.
+        is_handed_over: whether another node handles its delivery, and waits for the end of its run.
     """
 
     context: DeliveryContext
@@ -76,6 +80,7 @@ class ActiveCheck:
     verification: CheckHandle | None = None
     earlier: Run | None = None
     sources: Mapping[str, CheckHandle] = field(default_factory=dict)
+    is_handed_over: bool = False
     given: Sequence[GivenFile] = ()
 
     @property
@@ -132,6 +137,8 @@ class ActiveCheck:
                 if cancellation.cancelled:
                     ending = Ending(RunState.CANCELLED, cancellation.why)
                 await self.conclude(ending)
+        except (CarriedElsewhere, ClaimLost):
+            self.handle.run = await loop.store.runs.get(run.id) or run
         except GitHubError as error:
             # GitHub has no check run to report on: the delivery is tried again, or set aside.
             log.error("check run not created", error=str(error))
@@ -162,16 +169,16 @@ class ActiveCheck:
             return Ending(RunState.ACTION_REQUIRED, str(error))
         runtime = context.connected_runtime(self.request.platform, trusted=self.trusted)
         await self.show(runtime)
-        shown = None if self.needs else runtime
+        shown = None if self.needs or self.is_handed_over else runtime
         wait = RunnerWait(context.policy.runner_wait)
         while True:
             if runtime is None:
                 try:
-                    runtime = await context.runtime(
-                        self.request.platform, trusted=self.trusted, wait=wait
-                    )
+                    runtime = await self._wait_for_runtime(wait)
                 except NoRuntime as error:
-                    return self._not_run(error, wait.reason)
+                    return ending_without_runner(
+                        context, run, error, wait.reason, trusted=self.trusted
+                    )
             with spending(Purpose.CONCLUDE):
                 if runtime is not shown:
                     # Not waited for: while GitHub's rate limit leaves no room for it, the check runs, and
@@ -191,9 +198,41 @@ class ActiveCheck:
                 )
                 if runtime is None and wait.left > 0:
                     shown = None
-                    url, awaited = loop.run_url(run.id), self._awaited()
+                    url, awaited = (
+                        loop.run_url(run.id),
+                        awaited_runner(context, trusted=self.trusted),
+                    )
                     output = check_output.queued(run, url, awaited, wait.reason)
                     updates.start_soon(partial(self._update, output, status="queued"))
+
+    async def _wait_for_runtime(self, wait: RunnerWait) -> Runtime:
+        """Wait for a runtime, and let other nodes carry the run out that have one.
+
+        Raises NoRuntime, and CarriedElsewhere if another node has ended the run, or has it again.
+        """
+        loop, run_id = self.context.loop, self.run_record.id
+        if self.is_handed_over and await loop.store.runs.hand_back(run_id):
+            raise CarriedElsewhere
+        while True:
+            found = await runtime_or_node(
+                self.context, self.request.platform, trusted=self.trusted, wait=wait
+            )
+            if not isinstance(found, str):
+                return found
+            request = request_to_carry(
+                self.context,
+                limit=self.request.limit,
+                trusted=self.trusted,
+                sources=self.sources,
+                verification=self.verification,
+                earlier=self.earlier,
+            )
+            if await loop.store.runs.hand_over(run_id, found, request.to_body()):
+                log.info("run handed over", node=found)
+                if (await loop.other_runs.wait_for(run_id)).ended:
+                    raise CarriedElsewhere
+                log.info("run came back", node=found)
+            loop.other_runtimes.refuse(found)
 
     async def _run_on(self, runtime: Runtime) -> Ending:
         """Run the thunk on a runtime.
@@ -347,7 +386,8 @@ class ActiveCheck:
             names = [need.run.check_name for need in self.needs]
             output = check_output.waiting_for_checks(run, url, names)
         elif runtime is None:
-            output = check_output.queued(run, url, self._awaited())
+            awaited = awaited_runner(context, trusted=self.trusted)
+            output = check_output.queued(run, url, awaited)
         else:
             output = check_output.started(run, url, runtime)
         created = await context.repo.create_check_run(
@@ -377,47 +417,6 @@ class ActiveCheck:
             )
         except GitHubError as error:
             log.warning("check run not updated", error=str(error))
-
-    def _awaited(self) -> check_output.AwaitedRunner:
-        """Return whose runner the check waits for."""
-        choice = self.context.choice
-        users = self.context.trusted if self.trusted else choice.users
-        logins = tuple(user.login for user in users)
-        connect = self.context.loop.connect(logins[0]) if logins else ""
-        return check_output.AwaitedRunner(logins, connect, choice.fork and choice.approver is None)
-
-    def _not_run(self, error: NoRuntime, lost: str | None) -> Ending:
-        """Return the ending of a check that no runner may run, or did.
-
-        Args:
-            lost: why the last runner that was asked was lost.
-        """
-        context, run = self.context, self.run_record
-        awaited = self._awaited()
-        if self.trusted:
-            message = f"no trusted runner has run this: {error}"
-            if awaited.approvable:
-                message += (
-                    f". It is a fork's head, which a trusted runner runs once somebody who can write to "
-                    f"{context.repository.full_name} has approved it"
-                )
-            if awaited.logins:
-                output = check_output.no_runner(
-                    run, context.loop.run_url(run.id), awaited, context.policy.runner_wait, lost
-                )
-                return Ending(RunState.ACTION_REQUIRED, message, output)
-            return Ending(RunState.ACTION_REQUIRED, message)
-        if not awaited.logins:
-            message = (
-                f"{error}. Whoever can write to {context.repository.full_name} can lend a runner: name "
-                f"them in {OWNERS_FILE} on {context.repository.default_branch},\n\n"
-                '    fallback = ["LOGIN"]\n\nand run the check again.'
-            )
-            return Ending(RunState.ACTION_REQUIRED, message)
-        message = f"{error}. Connect one with\n\n    {awaited.connect}\n\nand run the check again."
-        url, waited = context.loop.run_url(run.id), context.policy.runner_wait
-        output = check_output.no_runner(run, url, awaited, waited, lost)
-        return Ending(RunState.ACTION_REQUIRED, message, output)
 
     async def _run_within_limit(self, runtime: Runtime, recorder: Recorder) -> Ending:
         """Run the thunk on a runtime, for as long as it may run. Raises RuntimeLost if it hasn't begun."""

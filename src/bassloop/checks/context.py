@@ -44,6 +44,7 @@ class DeliveryContext:
         retryable_error: what GitHub refused for the moment, so that the delivery is tried again.
         trusted: the users whose runners the policy trusts.
         not_trusted: why the policy's word for others doesn't count, a sentence each.
+        is_handed_over: whether another node handles the delivery now, and this one stops.
         started: the checks of this delivery by (name, sha), so that a hook that starts one twice gets the same.
         starting: the checks that are being started, by (name, sha).
         requests: what the hook asked for, by (name, sha), for trusted runners to run too.
@@ -67,6 +68,7 @@ class DeliveryContext:
     requests: dict[tuple[str, str], CheckRequest] = field(default_factory=dict)
     trusted: tuple[User, ...] = ()
     not_trusted: tuple[str, ...] = ()
+    is_handed_over: bool = False
 
     @property
     def repository(self) -> Repository:

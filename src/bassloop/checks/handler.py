@@ -174,7 +174,7 @@ async def _handle_hook(
     assert event.head is not None
     skipped, trusted = replaced if policy.supersede else None, FoundUsers()
     if skipped is None:
-        choice = await _choose_runners(loop, event, policy, repo)
+        choice = await choose_head_s_runners(loop, event, policy, repo)
         trusted = await loop.named_users.find(policy.trust.runners, repo)
         hook_sha = await _hook_sha(event.head, choice, policy, repo)
     else:  # without a call to GitHub, except the one that says so
@@ -214,9 +214,11 @@ async def _handle_hook(
             # From here on an approval reaches this head; one that came before is looked up after that.
             loop.active_heads.add(active)
             deactivate.callback(loop.active_heads.discard, active)
-            await _apply_approval(context)
+            await apply_approval(context)
             if earlier is None and (why := await hold_for_approval(context)) is not None:
                 return Outcome(DeliveryState.HELD, why)
+            if earlier is None and await _hand_over(context):
+                return Outcome(DeliveryState.RECEIVED, is_handed_over=True)
             try:
                 if earlier is None:
                     await run_hook(context, payload)
@@ -226,12 +228,14 @@ async def _handle_hook(
                 # Raised here, it would cancel the checks that the hook has started.
                 context.note_retryable(error)
             slot.release()
+    if context.is_handed_over:
+        return Outcome(DeliveryState.RECEIVED, is_handed_over=True)
     if context.retryable_error is not None:
         raise context.retryable_error
     return Outcome(DeliveryState.DONE)
 
 
-async def _choose_runners(
+async def choose_head_s_runners(
     loop: Loop, event: Event, policy: Policy, repo: GitHubRepository
 ) -> RunnerChoice:
     """Choose whose runners the head may use without an approval, fallbacks included."""
@@ -242,6 +246,16 @@ async def _choose_runners(
         found = await loop.named_users.find(policy.fallback, repo)
         choice = choice.with_fallback(found.users)
     return choice
+
+
+async def _hand_over(context: DeliveryContext) -> bool:
+    """Leave a delivery to the node that a runner of its users is connected to, if none is to this one."""
+    loop = context.loop
+    if not loop.store.nodes.own_id or context.connected_runtime(None) is not None:
+        return False
+    ids = [user.id for user in context.runner_users(trusted=False)]
+    node = await loop.other_runtimes.find(ids, None)
+    return node is not None and await loop.store.deliveries.hand_over(context.delivery, node)
 
 
 async def _remember_users(loop: Loop, event: Event, choice: RunnerChoice) -> None:
@@ -259,7 +273,7 @@ async def _hook_sha(
     return await repo.head_of(choice.base if policy.hooks_from == "base" else None)
 
 
-async def _apply_approval(context: DeliveryContext) -> None:
+async def apply_approval(context: DeliveryContext) -> None:
     """Let a fork's head use the runners of whoever has approved it."""
     active = context.active
     if active.choice.fork:

@@ -11,15 +11,24 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
+import trio
 from google.protobuf.message import DecodeError
 
 from bassloop.checks.check_request import CheckRefused, CheckRequest
+from bassloop.checks.other_nodes import runtime_or_node
 from bassloop.checks.requested_thunk import RequestedThunk, read_thunk
 from bassloop.checks.starting import start_check
 from bassloop.evaluator.errors import HostRefusal
 from bassloop.github import GitHubError, retry_after
 from bassloop.lifecycle import RunState
-from bassloop.runtimes import NoRuntime, Platform, RunFailed, Runtime, RuntimeLost
+from bassloop.runtimes import (
+    NoRuntime,
+    Platform,
+    RunFailed,
+    RunnerWait,
+    Runtime,
+    RuntimeLost,
+)
 from bassloop.wire import bass_pb2
 
 if TYPE_CHECKING:
@@ -191,7 +200,7 @@ class LoopHost:
         platform = Platform(message.platform.os, message.platform.arch)
         try:
             trusted = self.context.policy.trust.is_demanding
-            runtime = await self.context.runtime(platform, trusted=trusted)
+            runtime = await self._runtime(platform, trusted=trusted)
             about = self.context.metadata("", trusted=trusted)
             thunk = await runtime.resolve(message, about)
         except (NoRuntime, RunFailed, RuntimeLost) as error:
@@ -206,11 +215,29 @@ class LoopHost:
         requested = await read_thunk(self.context, thunk)
         try:
             trusted = self.context.policy.trust.is_demanding
-            runtime = await self.context.runtime(requested.platform, trusted=trusted)
+            runtime = await self._runtime(requested.platform, trusted=trusted)
             async with self.context.call_metadata(runtime, trusted=trusted) as metadata:
                 yield requested, runtime, metadata
         except (NoRuntime, RunFailed, RuntimeLost) as error:
             raise self._not_run(error) from error
+
+    async def _runtime(self, platform: Platform | None, *, trusted: bool) -> Runtime:
+        """Wait for a runtime. Raises NoRuntime.
+
+        If it is connected to another node, that one handles the delivery from the start, unless one of its
+        checks runs here.
+        """
+        context, loop = self.context, self.context.loop
+        wait = RunnerWait(context.policy.runner_wait)
+        while True:
+            found = await runtime_or_node(context, platform, trusted=trusted, wait=wait)
+            if not isinstance(found, str):
+                return found
+            if await loop.store.deliveries.hand_over(context.delivery, found):
+                context.is_handed_over = True
+                context.nursery.cancel_scope.cancel()
+                await trio.sleep_forever()
+            loop.other_runtimes.refuse(found)
 
     def _not_run(self, error: Exception) -> HostRefusal:
         if isinstance(error, NoRuntime):

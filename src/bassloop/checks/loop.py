@@ -15,7 +15,7 @@ from bassloop.access.policy_cache import PolicyCache
 from bassloop.access.visibility import Visibility
 from bassloop.checks.artifact_collector import ArtifactQuotas
 from bassloop.checks.hook_files import HookFiles
-from bassloop.checks.other_nodes_runs import OtherNodesRuns
+from bassloop.checks.other_nodes import OtherNodesRuns, OtherNodesRuntimes
 from bassloop.checks.run_quotas import RunQuotas
 from bassloop.concurrency import AutoResetEvent
 from bassloop.deliveries.inbox import BACKOFF
@@ -132,6 +132,11 @@ class Loop:
         return OtherNodesRuns(self.store)
 
     @cached_property
+    def other_runtimes(self) -> OtherNodesRuntimes:
+        """The runtimes that are connected to other nodes."""
+        return OtherNodesRuntimes(self.store)
+
+    @cached_property
     def visibility(self) -> Visibility:
         """Keeps repositories and sessions in step with GitHub."""
         return Visibility(self.store, self.github, self.permissions, self.app_id)
@@ -146,6 +151,7 @@ class Loop:
             if (head.repository_id, head.sha) == (repository_id, sha):
                 head.choice = head.choice.approved(by)
         self.pool.notify()
+        self.other_runtimes.notify()
 
     def note_running(self, run_id: str) -> None:
         """Note that a run is on a runner now."""

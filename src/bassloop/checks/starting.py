@@ -92,14 +92,14 @@ async def _start(
         loop.active_checks[run.id] = handle
         verification = None
         if runners == "both":
-            verification = await _start_verification(context, request)
+            verification = await start_trusted_check(context, request)
         check = ActiveCheck(
             context=context,
             check_run=check_run,
             request=request,
             needs=needs,
             handle=handle,
-            verify=partial(_start_verification, context, request),
+            verify=partial(start_trusted_check, context, request),
             trusted=runners == "trusted",
             verification=verification,
             earlier=earlier,
@@ -109,7 +109,7 @@ async def _start(
     return handle
 
 
-async def _start_verification(context: DeliveryContext, request: CheckRequest) -> CheckHandle:
+async def start_trusted_check(context: DeliveryContext, request: CheckRequest) -> CheckHandle:
     """Have a trusted runner run what a check runs, as a check of its own that anybody can look at."""
     name = check_output.verification_name(request.name)
     return await _start(context, replace(request, name=name), "trusted")
@@ -139,7 +139,7 @@ async def _sources(
         elif context.policy.trust.runners_of(name) == "trusted":
             sources[name] = await _start(context, made, "trusted")
         else:
-            sources[name] = await _start_verification(context, made)
+            sources[name] = await start_trusted_check(context, made)
     return sources
 
 

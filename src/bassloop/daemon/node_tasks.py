@@ -8,6 +8,7 @@ import structlog
 import trio
 
 from bassloop.checks.actions import cancel_or_end
+from bassloop.checks.carried_checks import carry_out
 from bassloop.checks.recovery import end_taken_over
 from bassloop.concurrency import AutoResetEvent
 from bassloop.github import User
@@ -56,16 +57,17 @@ async def keep_answering(
 
     store.notifications.subscribe(Topic.REQUESTS, note)
     task_status.started()
-    while True:
-        requests = await store.requests.all()
-        for request in requests:
-            await _answer(loop, inbox, request)
-        if requests:
-            await store.requests.remove([request.id for request in requests])
-        await come.wait()
+    async with trio.open_nursery() as nursery:
+        while True:
+            requests = await store.requests.all()
+            for request in requests:
+                await _answer(loop, inbox, request, nursery)
+            if requests:
+                await store.requests.remove([request.id for request in requests])
+            await come.wait()
 
 
-async def _answer(loop: Loop, inbox: Inbox, request: NodeRequest) -> None:
+async def _answer(loop: Loop, inbox: Inbox, request: NodeRequest, nursery: trio.Nursery) -> None:
     store = loop.store
     match request.kind:
         case RequestKind.HANDLE:
@@ -73,6 +75,8 @@ async def _answer(loop: Loop, inbox: Inbox, request: NodeRequest) -> None:
             is_own = delivery is not None and delivery.node == store.nodes.own_id
             if delivery is not None and is_own and delivery.state in DELIVERY_UNFINISHED:
                 inbox.adopt([delivery])
+        case RequestKind.CARRY:
+            nursery.start_soon(carry_out, loop, request.body)
         case RequestKind.CANCEL:
             run, why = await store.runs.get(request.body["run"]), request.body["why"]
             if run is not None and not run.ended:

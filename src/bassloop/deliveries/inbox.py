@@ -27,6 +27,7 @@ from bassloop.deliveries.webhook import Answer, refusal, well_formed
 from bassloop.github import Event, MalformedEvent, Purpose, parse_event, retry_after, spending
 from bassloop.lifecycle import DELIVERY_FINAL, DeliveryState
 from bassloop.store import (
+    ClaimLost,
     Delivery,
     Recorded,
     Replacement,
@@ -76,11 +77,13 @@ class Outcome:
         state: the delivery's final state.
         note: why, for the operator.
         released: deliveries that are to be handled now because of it.
+        is_handed_over: whether another node handles the delivery now; then its state doesn't matter here.
     """
 
     state: DeliveryState
     note: str | None = None
     released: tuple[Delivery, ...] = ()
+    is_handed_over: bool = False
 
 
 @dataclass(eq=False)
@@ -351,6 +354,8 @@ class Inbox:
             try:
                 with span("delivery", trace=queued.guid, delivery=queued.guid):
                     try_again_at = await self._attempt(queued.guid, slot)
+            except ClaimLost as lost:
+                log.info("delivery not handled any more", why=str(lost))
             finally:
                 self._handling -= 1
                 if try_again_at is None:
@@ -391,6 +396,9 @@ class Inbox:
             with shielded(RELEASE_SECONDS):
                 await store.deliveries.release(guid)
             raise
+        if outcome.is_handed_over:
+            log.info("delivery handed over")
+            return None
         await store.deliveries.set_state(guid, outcome.state, outcome.note)
         self.outcomes[delivery.event, outcome.state] += 1
         self.resume(outcome.released)

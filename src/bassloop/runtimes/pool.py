@@ -151,6 +151,11 @@ class Pool:
             ),
         )
 
+    @property
+    def is_offering(self) -> bool:
+        """False once no more runtimes are given out."""
+        return self._is_offering
+
     def stop_offering(self) -> None:
         """Give out no more runtimes; who waits for one goes on waiting, until they are cancelled."""
         self._is_offering = False

@@ -186,6 +186,33 @@ class Deliveries(Subject):
         raise ClaimLost(f"the delivery {guid} is another node's")
 
     @writes
+    def hand_over(self, db: Connection, guid: str, node: str) -> bool:
+        """Leave a delivery of this node, and the others of its head, to another node, as if none had begun.
+
+        Runs of them that wait for a runner go with them. Returns False, and changes nothing, if that node is
+        gone or drains, if another delivery of the head is being handled, or if a run of this one goes on.
+        """
+        values = {"guid": guid, "to": node, "own": self._engine.node}
+        rows = db.execute(
+            f"UPDATE deliveries SET node = :to, state = 'received', evaluations = 0, "
+            "attempts = CASE WHEN guid = :guid THEN attempts - 1 ELSE attempts END "
+            f"WHERE {UNFINISHED} AND node = :own AND (guid = :guid OR order_key = "
+            f"(SELECT order_key FROM deliveries WHERE guid = :guid)) AND :to IN ({LIVE} AND draining = 0) "
+            "AND NOT EXISTS (SELECT 1 FROM deliveries o WHERE o.order_key = deliveries.order_key "
+            "AND o.state = 'handling' AND o.guid != :guid) "
+            "AND NOT EXISTS (SELECT 1 FROM runs WHERE delivery = :guid AND runs.state = 'running') "
+            "RETURNING seq, guid",
+            values,
+        ).fetchall()
+        for row in sorted(rows, key=lambda row: int(row["seq"])):
+            db.execute(
+                "UPDATE runs SET node = ? WHERE delivery = ? AND state = 'queued' AND node = ?",
+                (node, row["guid"], self._engine.node),
+            )
+            send_request(self._engine, db, node, RequestKind.HANDLE, {"delivery": str(row["guid"])})
+        return bool(rows)
+
+    @writes
     def begin_evaluation(self, db: Connection, guid: str) -> None:
         """Note that a hook of a delivery is being evaluated, until `end_evaluation`."""
         db.execute("UPDATE deliveries SET evaluations = evaluations + 1 WHERE guid = ?", (guid,))

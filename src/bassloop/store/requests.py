@@ -28,6 +28,10 @@ class RequestKind(StrEnum):
     HANDLE = "handle"
     """Handle a `delivery`, by its guid, that was left to the node."""
 
+    CARRY = "carry"
+    """Carry out a `run`, by its id, which was handed over to the node: a runtime that may run it is connected
+    there. The rest is what its delivery has found out about it (`checks.carried_checks`)."""
+
     CANCEL = "cancel"
     """Cancel a `run`, by its id, and say `why`; if nothing runs or waits for it, only end it if `end` isn't empty."""
 

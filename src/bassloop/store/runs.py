@@ -12,6 +12,7 @@ from bassloop.store.engine import Subject, page_size, reads, writes
 from bassloop.store.errors import ClaimLost, NotStored, StoreConflict
 from bassloop.store.notifications import Topic
 from bassloop.store.records import Page, Run, ThunkRecord
+from bassloop.store.requests import RequestKind, send_request
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -234,6 +235,43 @@ class Runs(Subject):
             "message = :message, ended_at = :at",
             {"message": message, "at": at},
         )
+
+    @writes
+    def hand_over(self, db: Connection, run_id: str, node: str, request: Mapping[str, str]) -> bool:
+        """Let another node carry out a queued run of this one, which a runtime is connected to.
+
+        Returns False, and changes nothing, if that node is gone or drains, or the run isn't queued here.
+
+        Args:
+            request: what that node has to know of it.
+        """
+        changed = db.execute(
+            f"UPDATE runs SET node = :to WHERE id = :id AND node = :own AND state = 'queued' "
+            f"AND :to IN ({LIVE} AND draining = 0)",
+            {"to": node, "id": run_id, "own": self._engine.node},
+        ).rowcount
+        if changed:
+            self._engine.database.notify(db, Topic.RUNS, run_id)
+            body = {**request, "run": run_id}
+            send_request(self._engine, db, node, RequestKind.CARRY, body)
+        return bool(changed)
+
+    @writes
+    def hand_back(self, db: Connection, run_id: str) -> bool:
+        """Give a queued run back to the node that handles its delivery.
+
+        Returns False, and changes nothing, if that is this node, or the run isn't queued here.
+        """
+        changed = db.execute(
+            "UPDATE runs SET node = (SELECT d.node FROM deliveries d WHERE d.guid = runs.delivery) "
+            "WHERE id = :id AND node = :own AND state = 'queued' AND EXISTS "
+            f"(SELECT 1 FROM deliveries d WHERE d.guid = runs.delivery AND d.node != :own "
+            f"AND d.node IN ({LIVE}))",
+            {"id": run_id, "own": self._engine.node},
+        ).rowcount
+        if changed:
+            self._engine.database.notify(db, Topic.RUNS, run_id)
+        return bool(changed)
 
     def _change(
         self,

@@ -51,6 +51,20 @@ class Runtimes(Subject):
         return db.execute("DELETE FROM runtimes WHERE session = ?", (session,)).rowcount
 
     @reads
+    def elsewhere(self, db: Connection) -> list[RuntimeRecord]:
+        """Return those that are connected to other nodes that don't drain, the most preferred first."""
+        if not self._engine.node:
+            return []
+        rows = db.execute(
+            "SELECT t.id, t.user_id, u.login, t.os, t.arch, t.priority, t.connected_at, '' AS address, "
+            "t.session, t.kind, t.node FROM runtimes t JOIN users u ON u.id = t.user_id "
+            f"WHERE t.node != ? AND t.node IN ({LIVE} AND draining = 0) "
+            "ORDER BY t.priority DESC, t.connected_at, t.id",
+            (self._engine.node,),
+        )
+        return [RuntimeRecord(**row) for row in rows]
+
+    @reads
     def connected(self, db: Connection) -> list[RuntimeRecord]:
         """Return the connected runtimes in the order in which they connected."""
         rows = db.execute(

@@ -1,0 +1,157 @@
+"""Carry checks out for other nodes, whose deliveries wait for a runner that is connected to this one.
+
+The other node goes on handling the delivery, and waits for the end of the run. Should the runner be gone before
+the run began, the other node gets it back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import structlog
+import trio
+
+from bassloop.checks.carry_request import CarryRequest
+from bassloop.checks.check import ActiveCheck
+from bassloop.checks.context import DeliveryContext
+from bassloop.checks.handler import apply_approval, choose_head_s_runners
+from bassloop.checks.loop import ActiveHead, CheckHandle
+from bassloop.checks.requested_thunk import request_again
+from bassloop.checks.starting import start_trusted_check
+from bassloop.concurrency import open_flat_nursery
+from bassloop.deliveries.inbox import Slot, read_event
+from bassloop.github import Head
+from bassloop.lifecycle import RunState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bassloop.checks.loop import Loop
+    from bassloop.store import Delivery, Run
+
+log = structlog.get_logger(__name__)
+
+RETRY_SECONDS = 5.0
+"""How long a run that can't be carried out now, as while GitHub is out of reach, is kept before it is given back."""
+
+
+async def carry_out(loop: Loop, body: Mapping[str, str]) -> None:
+    """Carry a check out as another node asks for. What goes wrong gives the run back."""
+    run_id = body["run"]
+    with structlog.contextvars.bound_contextvars(run=run_id):
+        try:
+            await _carry_out(loop, run_id, CarryRequest.from_body(body))
+        except Exception:  # one check's failure stays here; its delivery tries again
+            log.exception("run not carried out for another node")
+            await trio.sleep(RETRY_SECONDS)
+            await loop.store.runs.hand_back(run_id)
+
+
+async def _carry_out(loop: Loop, run_id: str, request: CarryRequest) -> None:
+    store = loop.store
+    run, check_run = await store.runs.get(run_id), await store.checks.of_run(run_id)
+    is_ours = run is not None and run.node == store.nodes.own_id and run.state == RunState.QUEUED
+    if run is None or check_run is None or not is_ours or run_id in loop.active_checks:
+        return
+    delivery = await store.deliveries.get(run.delivery)
+    if delivery is None or not loop.pool.is_offering:
+        await store.runs.hand_back(run_id)
+        return
+    handle = loop.active_checks[run_id] = CheckHandle(run)
+    is_begun = False
+    try:
+        async with open_flat_nursery() as nursery:
+            context = await _context(loop, delivery, request, nursery)
+            requested = replace(await request_again(context, run), limit=request.limit)
+            earlier = await store.runs.get(request.earlier) if request.earlier else None
+            verification = None
+            if request.verification is not None:
+                verification = await _follow(loop, request.verification, nursery)
+            check = ActiveCheck(
+                context=context,
+                check_run=check_run,
+                request=requested,
+                needs=(),
+                handle=handle,
+                verify=partial(start_trusted_check, context, requested),
+                trusted=request.trusted,
+                verification=verification,
+                earlier=earlier,
+                sources={name: await _ended(loop, each) for name, each in request.sources.items()},
+                is_handed_over=True,
+            )
+            is_begun = True
+            loop.active_heads.add(context.active)
+            try:
+                await check.execute(created=False)
+            finally:
+                loop.active_heads.discard(context.active)
+            nursery.cancel_scope.cancel()
+    finally:
+        if not is_begun:
+            del loop.active_checks[run_id]
+            handle.finished.set()
+
+
+async def _context(
+    loop: Loop, delivery: Delivery, request: CarryRequest, nursery: trio.Nursery
+) -> DeliveryContext:
+    event = await read_event(delivery.event, delivery.body)
+    assert event.repository is not None, "a delivery with a check has one"
+    repository = event.repository
+    if event.head is None:
+        event = replace(event, head=Head(request.head, repository.default_branch, fork=False))
+    event = replace(event, name=request.event, action=request.action)
+    assert event.head is not None
+    repo = loop.github.repository(event.installation_id or 0, repository.owner, repository.name)
+    policy = await loop.policies.policy_for(repository, repo)
+    choice = await choose_head_s_runners(loop, event, policy, repo)
+    trusted = await loop.named_users.find(policy.trust.runners, repo)
+    context = DeliveryContext(
+        loop=loop,
+        event=event,
+        delivery=delivery.guid,
+        received_at=delivery.received_at,
+        rerun=request.rerun,
+        rerun_of=request.rerun_of,
+        active=ActiveHead(repository.id, event.head.sha, choice),
+        policy=policy,
+        hook_sha=request.hook_sha,
+        repo=repo,
+        nursery=nursery,
+        slot=Slot(_nothing, _nothing),
+        trusted=trusted.users,
+        not_trusted=trusted.problems,
+    )
+    await apply_approval(context)
+    return context
+
+
+def _nothing() -> None:
+    """Release nothing: the other node has the delivery's slot."""
+
+
+async def _ended(loop: Loop, run_id: str) -> CheckHandle:
+    """Return the handle of a run that has ended."""
+    run = await loop.store.runs.get(run_id)
+    assert run is not None, "a run whose artifacts are used is kept"
+    handle = CheckHandle(run)
+    handle.finished.set()
+    return handle
+
+
+async def _follow(loop: Loop, run_id: str, nursery: trio.Nursery) -> CheckHandle:
+    """Return the handle of a run that the other node has started."""
+    run: Run | None = await loop.store.runs.get(run_id)
+    assert run is not None, "a run that is waited for is kept"
+    handle = loop.active_checks.get(run_id) or CheckHandle(run)
+
+    async def follow() -> None:
+        handle.run = await loop.other_runs.wait_for_end(run_id)
+        handle.finished.set()
+
+    if run_id not in loop.active_checks:
+        nursery.start_soon(follow)
+    return handle

@@ -1,0 +1,139 @@
+"""What this node waits for on others that share its database: their runtimes, and the runs that they carry out."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import trio
+
+from bassloop.concurrency import open_flat_nursery
+from bassloop.lifecycle import RunState
+from bassloop.runtimes import Platform
+from bassloop.store import Topic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from bassloop.checks.context import DeliveryContext
+    from bassloop.runtimes import RunnerWait, Runtime
+    from bassloop.store import Run, RuntimeRecord, Store
+
+LOOK_SECONDS = 5.0
+"""How often a run is looked at, in case a notification was lost."""
+
+REFUSED_SECONDS = 2.0
+"""How long a node isn't chosen again that was gone, or couldn't carry a run out."""
+
+
+class OtherNodesRuns:
+    """Waits for runs that other nodes carry out."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._changes: dict[str, trio.Event] = {}
+        store.notifications.subscribe(Topic.RUNS, self._note)
+
+    def _note(self, run_id: str | None) -> None:
+        for each in list(self._changes) if run_id is None else [run_id]:
+            if (changed := self._changes.pop(each, None)) is not None:
+                changed.set()
+
+    async def wait_for(self, run_id: str) -> Run:
+        """Wait until a run has ended, or waits for this node, and return it. Raises StoreError."""
+        return await self._wait_for(run_id, or_own=True)
+
+    async def wait_for_end(self, run_id: str) -> Run:
+        """Wait until a run has ended, and return it. Raises StoreError."""
+        return await self._wait_for(run_id, or_own=False)
+
+    async def _wait_for(self, run_id: str, *, or_own: bool) -> Run:
+        while True:
+            changed = self._changes.setdefault(run_id, trio.Event())
+            run = await self._store.runs.get(run_id)
+            assert run is not None, "a run that hasn't ended isn't removed"
+            is_own = or_own and run.node == self._store.nodes.own_id
+            if run.ended or (is_own and run.state == RunState.QUEUED):
+                return run
+            with trio.move_on_after(LOOK_SECONDS):
+                await changed.wait()
+
+
+class OtherNodesRuntimes:
+    """The runtimes that are connected to other nodes, read anew when one has connected."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._changed = trio.Event()
+        self._reading = trio.Lock()
+        self._found: Sequence[RuntimeRecord] = ()
+        self._is_current = False
+        self._refused: dict[str, float] = {}
+        store.notifications.subscribe(Topic.RUNTIMES, lambda _: self.notify())
+
+    def notify(self) -> None:
+        """Look again: a runtime has connected, or others may be used."""
+        self._is_current = False
+        self._changed.set()
+        self._changed = trio.Event()
+
+    def refuse(self, node: str) -> None:
+        """Choose a node no more for a while, since it can't be handed anything."""
+        self._refused[node] = trio.current_time() + REFUSED_SECONDS
+        self._is_current = False
+
+    async def find(self, user_ids: Sequence[int], platform: Platform | None) -> str | None:
+        """Return a node that a runtime of the first of these users who has one is connected to, or None."""
+        async with self._reading:
+            if not self._is_current:
+                self._is_current = True
+                self._found = await self._store.runtimes.elsewhere()
+        now = trio.current_time()
+        for user_id in user_ids:
+            for each in self._found:
+                is_fit = Platform(each.os, each.arch).serves(platform)
+                if each.user_id == user_id and is_fit and self._refused.get(each.node, now) <= now:
+                    return each.node
+        return None
+
+    async def wait_for(
+        self, user_ids: Callable[[], Sequence[int]], platform: Platform | None
+    ) -> str:
+        """Wait for a node that `find` returns. `user_ids` is asked anew after `notify`."""
+        while True:
+            changed, now = self._changed, trio.current_time()
+            if (node := await self.find(user_ids(), platform)) is not None:
+                return node
+            again = min((at for at in self._refused.values() if at > now), default=math.inf)
+            with trio.move_on_at(again):
+                await changed.wait()
+
+
+async def runtime_or_node(
+    context: DeliveryContext, platform: Platform | None, *, trusted: bool, wait: RunnerWait
+) -> Runtime | str:
+    """Wait for a runtime that may run a delivery's head, or for another node that it's connected to.
+
+    Raises NoRuntime as `DeliveryContext.runtime` does.
+    """
+    loop = context.loop
+    found: list[Runtime | str] = []
+    if not loop.store.nodes.own_id:
+        return await context.runtime(platform, trusted=trusted, wait=wait)
+
+    def user_ids() -> list[int]:
+        return [user.id for user in context.runner_users(trusted=trusted)]
+
+    async with open_flat_nursery() as nursery:
+
+        async def wait_here() -> None:
+            found.append(await context.runtime(platform, trusted=trusted, wait=wait))
+            nursery.cancel_scope.cancel()
+
+        async def wait_elsewhere() -> None:
+            found.append(await loop.other_runtimes.wait_for(user_ids, platform))
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(wait_here)
+        nursery.start_soon(wait_elsewhere)
+    return next((each for each in found if not isinstance(each, str)), found[0])
