@@ -22,7 +22,6 @@ from bassloop.checks.carry_request import CarriedElsewhere, request_to_carry
 from bassloop.checks.conclude import Ending, conclude, end_run
 from bassloop.checks.given_artifacts import GivenFile, NotGiven, gather, give
 from bassloop.checks.missing_runner import awaited_runner, ending_without_runner
-from bassloop.checks.other_nodes import runtime_or_node
 from bassloop.checks.recorder import Recorder, recording
 from bassloop.checks.signed_runs import CallObservation, keep_statement
 from bassloop.checks.supersede import must_finish, superseded
@@ -214,8 +213,8 @@ class ActiveCheck:
         if self.is_handed_over and await loop.store.runs.hand_back(run_id):
             raise CarriedElsewhere
         while True:
-            found = await runtime_or_node(
-                self.context, self.request.platform, trusted=self.trusted, wait=wait
+            found = await self.context.runtime_or_node(
+                self.request.platform, trusted=self.trusted, wait=wait
             )
             if not isinstance(found, str):
                 return found

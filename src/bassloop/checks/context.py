@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from bassloop.concurrency import open_flat_nursery
 from bassloop.github import GitHubError
 from bassloop.lifecycle import RunState
 from bassloop.runtimes import NoRuntime, Platform, RunnerWait, Runtime
@@ -230,3 +231,31 @@ class DeliveryContext:
             return [user.id for user in self.runner_users(trusted=trusted)]
 
         return await self.loop.pool.wait_for_any(user_ids, platform, wait)
+
+    async def runtime_or_node(
+        self, platform: Platform | None, *, trusted: bool, wait: RunnerWait
+    ) -> Runtime | str:
+        """Wait for a runtime that may run this head, or for another node that one is connected to.
+
+        Raises NoRuntime as `runtime` does.
+        """
+        found: list[Runtime | str] = []
+        if not self.loop.store.nodes.own_id:
+            return await self.runtime(platform, trusted=trusted, wait=wait)
+
+        def user_ids() -> list[int]:
+            return [user.id for user in self.runner_users(trusted=trusted)]
+
+        async with open_flat_nursery() as nursery:
+
+            async def wait_here() -> None:
+                found.append(await self.runtime(platform, trusted=trusted, wait=wait))
+                nursery.cancel_scope.cancel()
+
+            async def wait_elsewhere() -> None:
+                found.append(await self.loop.other_runtimes.wait_for(user_ids, platform))
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(wait_here)
+            nursery.start_soon(wait_elsewhere)
+        return next((each for each in found if not isinstance(each, str)), found[0])

@@ -15,7 +15,6 @@ import trio
 from google.protobuf.message import DecodeError
 
 from bassloop.checks.check_request import CheckRefused, CheckRequest
-from bassloop.checks.other_nodes import runtime_or_node
 from bassloop.checks.requested_thunk import RequestedThunk, read_thunk
 from bassloop.checks.starting import start_check
 from bassloop.evaluator.errors import HostRefusal
@@ -230,7 +229,7 @@ class LoopHost:
         context, loop = self.context, self.context.loop
         wait = RunnerWait(context.policy.runner_wait)
         while True:
-            found = await runtime_or_node(context, platform, trusted=trusted, wait=wait)
+            found = await context.runtime_or_node(platform, trusted=trusted, wait=wait)
             if not isinstance(found, str):
                 return found
             if await loop.store.deliveries.hand_over(context.delivery, found):

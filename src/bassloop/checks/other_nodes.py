@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from bassloop.concurrency import open_flat_nursery
 from bassloop.lifecycle import RunState
 from bassloop.runtimes import Platform
 from bassloop.store import Topic
@@ -15,8 +14,6 @@ from bassloop.store import Topic
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from bassloop.checks.context import DeliveryContext
-    from bassloop.runtimes import RunnerWait, Runtime
     from bassloop.store import Run, RuntimeRecord, Store
 
 LOOK_SECONDS = 5.0
@@ -107,33 +104,3 @@ class OtherNodesRuntimes:
             again = min((at for at in self._refused.values() if at > now), default=math.inf)
             with trio.move_on_at(again):
                 await changed.wait()
-
-
-async def runtime_or_node(
-    context: DeliveryContext, platform: Platform | None, *, trusted: bool, wait: RunnerWait
-) -> Runtime | str:
-    """Wait for a runtime that may run a delivery's head, or for another node that it's connected to.
-
-    Raises NoRuntime as `DeliveryContext.runtime` does.
-    """
-    loop = context.loop
-    found: list[Runtime | str] = []
-    if not loop.store.nodes.own_id:
-        return await context.runtime(platform, trusted=trusted, wait=wait)
-
-    def user_ids() -> list[int]:
-        return [user.id for user in context.runner_users(trusted=trusted)]
-
-    async with open_flat_nursery() as nursery:
-
-        async def wait_here() -> None:
-            found.append(await context.runtime(platform, trusted=trusted, wait=wait))
-            nursery.cancel_scope.cancel()
-
-        async def wait_elsewhere() -> None:
-            found.append(await loop.other_runtimes.wait_for(user_ids, platform))
-            nursery.cancel_scope.cancel()
-
-        nursery.start_soon(wait_here)
-        nursery.start_soon(wait_elsewhere)
-    return next((each for each in found if not isinstance(each, str)), found[0])
