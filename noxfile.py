@@ -298,6 +298,7 @@ def release(session: nox.Session) -> None:
     _share(session, Path("build/share"))
     session.run("python", "-m", "build", "--installer", "uv" if shutil.which("uv") else "pip")
     session.run("twine", "check", "--strict", *map(str, Path("dist").iterdir()))
+    shutil.rmtree("build/share")  # what is built later would have these pages, and not its own
 
 
 COMPLETIONS = {

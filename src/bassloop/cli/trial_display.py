@@ -325,7 +325,9 @@ class TrialDisplay:
 
 def _is_command(step: Step) -> bool:
     """Return False for a step that only says something."""
-    return not step.name.startswith(("[loop]", "image ")) and not unused_images([step.name])
+    return not step.name.startswith(("[hook]", "[loop]", "image ")) and not unused_images(
+        [step.name]
+    )
 
 
 def _step_line(step: Step) -> Text:

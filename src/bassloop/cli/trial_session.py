@@ -34,7 +34,7 @@ _NO_NETWORK = re.compile(
     r"Name or service not known|"
     r"[Nn]etwork is unreachable|dns error"
 )
-_UNPULLED = re.compile(r"(the image \S+ can't be pulled): ")
+_UNPULLED = re.compile(r"(the image \S+ can't be pulled): .*")
 SHOWN_CHANGES = 3
 QUIET_MS = 200
 """Files that were changed have to be left alone for so long before they're tried."""
@@ -241,14 +241,16 @@ async def _print_causes(console: Console, trial: Trial, runs: Sequence[Run]) -> 
             continue
         failure = failures.get(run.check_name)
         causes, reason = "", plain_lines(run.message or "").rstrip()
-        if unpulled := _UNPULLED.match(reason):
-            # The engine's own words were printed with the step.
-            reason = unpulled[1]
+        if _UNPULLED.match(reason):
+            reason = _UNPULLED.sub(
+                r"\1", reason
+            )  # the engine's own words were printed with the step
         elif failure is not None and failure["failures"]:
             causes = render_failure({**failure, "reason": "", "excerpt": None})
             # A hook's message is its trace, which was printed with the step, and its cause is the first line of it.
             reason = "" if _first_line(reason) in " ".join(causes.split()) else reason
             found.append(causes)
+            causes = _UNPULLED.sub(r"\1", causes)
         console.print(f"\nwhy {run.check_name} failed:", style="bold", markup=False, soft_wrap=True)
         for text in filter(None, (causes, reason)):
             console.print(text, markup=False, soft_wrap=True)
