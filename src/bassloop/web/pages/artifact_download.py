@@ -5,15 +5,13 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from quart import Blueprint, Response, abort, jsonify, request
 from quart.wrappers.response import ResponseBody
 
 from bassloop.web.guard import visible_run
-from bassloop.web.pages.output_download import DOWNLOAD_SECONDS, UNTRUSTED
 from bassloop.web.presentation import instant
-from bassloop.web.responses import abort_not_found
+from bassloop.web.responses import DOWNLOAD_SECONDS, abort_not_found, download_headers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -45,8 +43,7 @@ def routes(context: WebContext) -> Blueprint:
         if not found.kept:
             abort(410, f"{found.path} has expired: run the check again to make another one")
         headers = {
-            **UNTRUSTED,
-            "Content-Disposition": f"attachment; filename*=UTF-8''{quote(PurePosixPath(found.path).name)}",
+            **download_headers(PurePosixPath(found.path).name),
             "ETag": f'"{found.sha256}"',
         }
         if found.sha256 in request.if_none_match:

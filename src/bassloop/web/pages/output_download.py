@@ -6,14 +6,13 @@ import io
 import tarfile
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Self
-from urllib.parse import quote
 
 from quart import Blueprint, Response, abort, request
 from quart.wrappers.response import ResponseBody
 
 from bassloop.checks.outputs import OutputBusy, OutputUnavailable
 from bassloop.web.guard import visible_run
-from bassloop.web.responses import abort_not_found
+from bassloop.web.responses import DOWNLOAD_SECONDS, abort_not_found, download_headers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Sequence
@@ -22,16 +21,8 @@ if TYPE_CHECKING:
     from bassloop.store import Run
     from bassloop.web.web_context import WebContext
 
-DOWNLOAD_SECONDS = 3600.0
-
 MAX_HEADERS = 1 << 20
 """Bytes of tar headers before a file's content."""
-
-UNTRUSTED = {
-    # The file is a stranger's: a browser saves it, and never shows it.
-    "Content-Security-Policy": "default-src 'none'; sandbox",
-    "X-Content-Type-Options": "nosniff",
-}
 
 _EXTENDED_HEADERS = (
     tarfile.XHDTYPE,
@@ -91,9 +82,7 @@ async def _response(output: Output, path: str) -> Response:
 
 
 def _download(body: _OutputBody, name: str, content_type: str) -> Response:
-    response = Response(body, content_type=content_type, headers=UNTRUSTED)
-    filename = quote(name[-200:])
-    response.headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{filename}"
+    response = Response(body, content_type=content_type, headers=download_headers(name))
     response.timeout = DOWNLOAD_SECONDS
     return response
 
