@@ -4,6 +4,7 @@ For each length, in a server process of its own and a real Chromium: the server'
 first byte, the time until the line that broke the run is on the screen, what went over the wire and
 what the browser's heap holds by then, and the server's memory. With `--live`: how far a page is behind
 a log that is written at some rates, when its last line is written, and the same of 200 pages at once.
+With `--tabs`: what many tabs of one browser cost, how late each line is, and how much what is shown moves.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import trio
 from tests.browser.look import FLAGS
 from trio_websocket import open_websocket_url
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 LAST = """text => [...document.querySelectorAll(".line")].slice(-40)
   .some(line => line.textContent.includes(text))"""
@@ -218,11 +222,81 @@ async def many_pages() -> None:
     server.stop()
 
 
+FOLLOW = """() => {
+  window.seen = [];
+  window.shift = 0;
+  new PerformanceObserver(list => {
+    for (const entry of list.getEntries()) window.shift += entry.value;
+  }).observe({ type: "layout-shift", buffered: true });
+  new MutationObserver(() => {
+    const lines = document.querySelectorAll(".step .line .text");
+    const number = parseInt(lines[lines.length - 1]?.textContent, 10);
+    if (number > (window.seen.at(-1)?.[0] ?? -1)) window.seen.push([number, Date.now() / 1000]);
+  }).observe(document.body, { childList: true, subtree: true });
+}"""
+
+
+def many_tabs(chromium: str, tabs: int) -> None:
+    """Print what so many tabs of one browser cost that follow a run, and how far they are behind."""
+    from playwright.sync_api import sync_playwright
+
+    server, rate = Server(0), RATES[0]
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=chromium, args=FLAGS)
+        context = browser.new_context()
+        pages = [context.new_page() for _ in range(tabs)]
+        for page in pages:
+            page.goto(server.address)
+            page.wait_for_selector(".step")
+            page.evaluate(FOLLOW)
+        used, spent = server.seconds(), [_task_seconds(page) for page in pages]
+        server.write(rate)
+        for page in pages:
+            page.wait_for_function(
+                LAST, arg=f"the last of {rate} a second", timeout=120_000, polling=500
+            )
+        said = server.read()
+        late = []
+        for page in pages:
+            seen = iter(page.evaluate("window.seen"))
+            number, at = next(seen)
+            for last, written in said["batches"]:
+                while number < last and (following := next(seen, None)):
+                    number, at = following
+                if number >= last:
+                    late.append(1000 * (at - written))
+        late.sort()
+        took = said["took"]
+        work = statistics.median(
+            _task_seconds(page) - before for page, before in zip(pages, spent, strict=True)
+        )
+        heaps = [page.evaluate("performance.memory.usedJSHeapSize") / 2**20 for page in pages]
+        shifts = [page.evaluate("window.shift") for page in pages]
+        print(
+            f"{tabs} tabs, {rate:,} lines/s for {took:.1f} s: line to document p50 "
+            f"{statistics.median(late):.0f} ms, p99 {late[int(len(late) * 0.99)]:.0f}, worst {late[-1]:.0f}; "
+            f"server {(server.seconds() - used) / took:.0%} of a processor, a tab {work / took:.1%}; "
+            f"heap of a tab {statistics.median(heaps):.1f} MB, worst {max(heaps):.1f}; "
+            f"layout shift at most {max(shifts):.4f}"
+        )
+        browser.close()
+    server.stop()
+
+
+def _task_seconds(page: Page) -> float:
+    """Return the processor time that a page's own thread has used."""
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+    metrics = session.send("Performance.getMetrics")["metrics"]
+    return float(next(each["value"] for each in metrics if each["name"] == "TaskDuration"))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lines", type=int, nargs="*", default=[1_000_000])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--live", action="store_true")
+    parser.add_argument("--tabs", type=int, default=0, help="follow a run in so many tabs")
     parser.add_argument("--chromium", default=shutil.which("chromium"))
     given = parser.parse_args()
     for lines in given.lines:
@@ -230,6 +304,8 @@ def main() -> None:
     if given.live:
         one_page(given.chromium)
         trio.run(many_pages)
+    if given.tabs:
+        many_tabs(given.chromium, given.tabs)
 
 
 if __name__ == "__main__":

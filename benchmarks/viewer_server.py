@@ -60,16 +60,18 @@ async def serve(lines: int) -> None:
 
 async def _write(its: Shown, log: LogWriter, rate: int) -> None:
     """Write lines at a rate, twenty times a second as runners do; say when the last was written."""
-    began, written = trio.current_time(), 0
+    began, written, batches = trio.current_time(), 0, []
     while written < rate * SECONDS:
         await trio.sleep(0.05)
         due = min(int((trio.current_time() - began) * rate), rate * SECONDS)
         await log.append(b"".join(LINE % number for number in range(written, due)), None, 1, BEGAN)
+        batches.append((due - 1, time.time()))
         written = due
         its.site.tail.publish("r")
     await log.append(b"the last of %d a second\n" % rate, None, 1, BEGAN)
     its.site.tail.publish("r")
-    print(json.dumps({"at": time.time(), "took": trio.current_time() - began}), flush=True)
+    said = {"at": time.time(), "took": trio.current_time() - began, "batches": batches}
+    print(json.dumps(said), flush=True)
 
 
 if __name__ == "__main__":
