@@ -298,6 +298,23 @@ def accessible(page: Page, address: str) -> dict[str, Any]:
     return {"violations": found}
 
 
+def replay(page: Page, address: str) -> dict[str, Any]:
+    """A log that is replayed, and sought in."""
+    page.goto(address)
+    page.click("a[data-frames]")
+    page.wait_for_selector("#replay-play:text-is('Pause')")
+    page.click("#replay-play")
+    page.locator("#replay-at").fill("1")
+    sought = page.inner_text("#replay-screen .line:nth-child(2)").strip()
+    page.select_option("#replay-speed", "16")
+    page.click("#replay-play")
+    page.wait_for_selector("#replay-play:text-is('Play')")
+    played = page.locator("#replay-screen .text").all_inner_texts()
+    page.evaluate(Path(os.environ["AXE"]).read_text())
+    violations = [each["id"] for each in page.evaluate("axe.run()")["violations"]]
+    return {"sought": sought, "played": played, "violations": violations}
+
+
 def commit(page: Page, address: str) -> dict[str, Any]:
     """A commit's page, while one of its checks fails."""
     page.goto(address)

@@ -386,3 +386,14 @@ def _axe() -> str:
     import axe_playwright_python
 
     return str(Path(axe_playwright_python.__file__).with_name("axe.min.js"))
+
+
+async def test_a_log_is_replayed(tmp_path: Path) -> None:
+    bars = [(1.0 + n, b"\r%d %%" % n) for n in range(5)]
+    async with shown(tmp_path) as its:
+        await its.site.queued("r")
+        pieces = [(0.5, b"Collecting\n"), *bars, (6.0, b"\r\x1b[32mdone\x1b[0m\n")]
+        row = await step(its.store, "r", "pip", 0, 7, pieces)
+        address = f"{its.url}/runs/r/vertexes/{row}"
+        found = await look(scenes.replay, address, AXE=os.environ.get("AXE", _axe()))
+    assert found == {"sought": "0 %", "played": ["Collecting", "done"], "violations": []}

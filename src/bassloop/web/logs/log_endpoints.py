@@ -11,10 +11,11 @@ import trio
 from quart import Blueprint, Response, jsonify, request
 
 from bassloop.concurrency import TTLCache
+from bassloop.store import LogPiece
 from bassloop.terminal import plain, strip, strip_lines
 from bassloop.web.guard import visible_run
 from bassloop.web.logs.outline import LogOutline
-from bassloop.web.logs.replay import Recording
+from bassloop.web.logs.replay import Frames, Recording
 from bassloop.web.responses import abort_not_found
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ GAP_SECONDS = 10.0
 """The shortest pause in a log's output that is reported."""
 
 MAX_GAPS = 500
+
+FRAMES_AT_ONCE = 64 << 10
+"""Bytes of a log that are drawn before others get their turn."""
 
 
 @dataclass(slots=True, eq=False)
@@ -145,6 +149,25 @@ def routes(context: WebContext) -> Blueprint:
                     yield recording.add(piece).encode()
 
         return _download(stream(), run, step, "cast", "application/x-asciicast")
+
+    @blueprint.get("/runs/<run_id>/vertexes/<int:row>/frames")
+    async def frames(run_id: str, row: int) -> Response:
+        """Return what a terminal showed of the log, as it changed, for a page to play; the beginning of a
+        long recording."""
+        await find(run_id, row)
+        found, waiting, size = Frames(), list[LogPiece](), 0
+        async with aclosing(store.logs.pieces(run_id, row)) as pieces:
+            async for piece in pieces:
+                waiting.append(piece)
+                size += len(piece.data)
+                if size >= FRAMES_AT_ONCE:
+                    await trio.to_thread.run_sync(found.add, waiting, limiter=context.scan_limiter)
+                    waiting, size = [], 0
+                if found.full:
+                    break
+        await trio.to_thread.run_sync(found.add, waiting, limiter=context.scan_limiter)
+        await trio.to_thread.run_sync(found.end, limiter=context.scan_limiter)
+        return jsonify(found.json())
 
     return blueprint
 
