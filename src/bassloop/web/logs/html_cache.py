@@ -15,7 +15,7 @@ import trio
 from bassloop.concurrency import KeyedLock, TTLCache
 from bassloop.terminal import render_lines
 from bassloop.web.logs.links import link_urls
-from bassloop.web.logs.markers import mark_command
+from bassloop.web.logs.workflow_commands import mark_command
 
 if TYPE_CHECKING:
     from bassloop.store import Store

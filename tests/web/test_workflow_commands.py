@@ -9,7 +9,7 @@ import pytest
 
 from bassloop.terminal import render_lines, strip
 from bassloop.web.logs.links import link_urls
-from bassloop.web.logs.markers import mark_command
+from bassloop.web.logs.workflow_commands import mark_command
 
 from .site import HOSTILE
 
