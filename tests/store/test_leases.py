@@ -14,7 +14,15 @@ import psycopg
 import pytest
 import trio
 
-from bassloop.store import ClaimLost, Recorded, RuntimeRecord, StoreTaken, StoreUnusable, open_store
+from bassloop.store import (
+    ClaimLost,
+    Duty,
+    Recorded,
+    RuntimeRecord,
+    StoreTaken,
+    StoreUnusable,
+    open_store,
+)
 from bassloop.store.engines.postgresql import PostgreSQLDatabase
 from bassloop.store.engines.postgresql_lease import PostgreSQLLease
 from bassloop.store.leases import LEASE_SECONDS, Tenure
@@ -39,7 +47,7 @@ def engine() -> str:
 
 def test_a_node_in_company_stops_when_it_could_not_renew_in_time() -> None:
     tenure = Tenure(renewed_at=100.0)
-    tenure.renew(110.0, has_company=True)
+    tenure.renew(110.0, others=1)
     assert not tenure.is_over(110.0 + LEASE_SECONDS - 0.1)
     assert tenure.is_over(110.0 + LEASE_SECONDS)
 
@@ -392,3 +400,36 @@ def test_a_node_that_is_paused_for_longer_than_its_lease_writes_nothing_when_it_
     _, errors = first.process.communicate(timeout=60)
     assert "another node has taken over" in errors
     assert trio.run(unfinished_of_first, location, tmp_path) == before
+
+
+# --- what one node does for all ---
+
+
+async def test_a_duty_is_one_node_s_until_it_drains_or_is_gone(two: tuple[Store, Store]) -> None:
+    first, second = two
+    assert await first.nodes.take_duty(Duty.PRUNING)
+    assert not await second.nodes.take_duty(Duty.PRUNING)
+    assert await first.nodes.take_duty(Duty.PRUNING), "it has it still"
+    assert await second.nodes.take_duty(Duty.REDELIVERY), "another duty"
+    await first.nodes.note_draining()
+    assert await second.nodes.take_duty(Duty.PRUNING)
+    assert not await first.nodes.take_duty(Duty.PRUNING)
+
+
+async def test_each_node_knows_how_many_there_are(two: tuple[Store, Store]) -> None:
+    with trio.fail_after(60):
+        for each in two:
+            while each.company.size != 2:
+                await each.company.changed()
+
+
+async def test_what_a_lost_node_has_spent_counts_for_the_next_and_not_what_others_spend(
+    location: str, tmp_path: Path
+) -> None:
+    async with node(location, tmp_path, "second") as second:
+        await second.spending.put("App", at=1e12, spent=[(5, 50)], reserved=5, closed_until=7.0)
+        async with node(location, tmp_path, "first") as first:
+            await first.spending.put("App", at=1e12, spent=[(3, 30)], reserved=3, closed_until=6.0)
+        async with node(location, tmp_path, "third") as third:
+            found = (await third.spending.all())["App"]
+    assert (found.spent, found.reserved, found.closed_until) == (((3, 30),), 3, 7.0)

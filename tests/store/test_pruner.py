@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 import trio
 
-from bassloop.store import Bounds, PruneReport, Retention, StoreBusy, StoreFull
+from bassloop.store import Bounds, Duty, PruneReport, Retention, StoreBusy, StoreFull
 from bassloop.store.maintenance.pruner import DISTRUST_SECONDS, SteadyClock, keep_pruning
 
 if TYPE_CHECKING:
@@ -17,12 +17,23 @@ if TYPE_CHECKING:
     from bassloop.store import Store
 
 
+class Nodes:
+    """The nodes of a store, one of which prunes."""
+
+    prunes = True
+
+    async def take_duty(self, duty: Duty) -> bool:
+        assert duty is Duty.PRUNING
+        return self.prunes
+
+
 class Asked:
     """A store that notes what it was asked for, and fails first as told."""
 
     def __init__(self, *failures: Exception) -> None:
         self.failures: Iterator[Exception] = iter(failures)
         self.asked: list[tuple[float, Retention]] = []
+        self.nodes = Nodes()
 
     async def prune(self, retention: Retention, *, now: float, steady: bool) -> PruneReport:
         self.asked.append((trio.current_time(), retention))
@@ -41,6 +52,12 @@ class Asked:
 
 async def test_it_prunes_at_once_and_every_hour(autojump_clock: MockClock) -> None:
     assert await Asked().during(7300, Retention()) == [0, 3600, 7200]
+
+
+async def test_it_leaves_it_to_the_node_that_does_it(autojump_clock: MockClock) -> None:
+    store = Asked()
+    store.nodes.prunes = False
+    assert await store.during(7300, Retention()) == []
 
 
 async def test_it_comes_back_soon_while_a_backup_is_made(autojump_clock: MockClock) -> None:

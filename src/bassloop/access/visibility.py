@@ -14,7 +14,7 @@ import trio
 
 from bassloop.concurrency import Backoff, retry
 from bassloop.github import Forbidden, GitHubError, NotFound, Purpose, retry_after, spending
-from bassloop.store import RepositoryRecord
+from bassloop.store import Duty, RepositoryRecord
 
 if TYPE_CHECKING:
     from bassloop.access.permissions import Permissions
@@ -146,11 +146,13 @@ class Visibility:
             await trio.sleep(REFRESH_SECONDS)
 
     async def refresh_all(self) -> None:
-        """Hide the repositories that are no longer public.
+        """Hide the repositories that are no longer public, unless another node does.
 
         A repository of which GitHub never says anything, such as a blocked one, is skipped. Raises
         GitHubError if GitHub can't say for the moment, without asking for the rest.
         """
+        if not await self.store.nodes.take_duty(Duty.VISIBILITY):
+            return
         for known in await self.store.repositories.public(MAX_REFRESHED):
             owner, _, name = known.full_name.partition("/")
             try:

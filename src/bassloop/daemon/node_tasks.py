@@ -12,13 +12,16 @@ from bassloop.checks.carried_checks import carry_out
 from bassloop.checks.recovery import end_taken_over
 from bassloop.concurrency import AutoResetEvent
 from bassloop.github import User
+from bassloop.github.api_budget import WINDOW_SECONDS
 from bassloop.lifecycle import DELIVERY_UNFINISHED
 from bassloop.store import RequestKind, Topic
 
 if TYPE_CHECKING:
     from bassloop.checks.loop import Loop
     from bassloop.deliveries.inbox import Inbox
+    from bassloop.github.api import API
     from bassloop.store import NodeRequest, Store
+    from bassloop.store.leases import Company
 
 log = structlog.get_logger(__name__)
 
@@ -39,6 +42,8 @@ async def keep_taking_over(loop: Loop, inbox: Inbox) -> None:
                     deliveries=len(left.deliveries),
                     runs=len(left.runs),
                 )
+            if left.nodes:
+                inbox.node_lost.set()
             inbox.adopt(left.deliveries)
             own = [run for run in left.runs if run.node == store.nodes.own_id]
             await store.logs.repair({run.id for run in own})
@@ -103,6 +108,24 @@ async def keep_approving(
                 if approval is not None:
                     by = User(approval.user_id, "", approval.login)
                     loop.approve_active(head.repository_id, head.sha, by)
+
+
+async def keep_sharing(company: Company, api: API) -> None:
+    """Share GitHub's rate limits with the other nodes, until cancelled.
+
+    What a node has spent that is gone counts for a minute more.
+    """
+    sharing = 1
+    while True:
+        while company.size == sharing:
+            await company.changed()
+        with trio.move_on_after(WINDOW_SECONDS):
+            while company.size < sharing:
+                await company.changed()
+        if company.size != sharing:
+            sharing = company.size
+            api.share(sharing)
+            log.info("GitHub's rate limits shared", nodes=sharing)
 
 
 async def note_draining(store: Store, stopping: trio.Event) -> None:

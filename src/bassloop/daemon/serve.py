@@ -41,6 +41,7 @@ from bassloop.daemon.http_server import bind, drop_slow_readers, serve_http, sta
 from bassloop.daemon.node_tasks import (
     keep_answering,
     keep_approving,
+    keep_sharing,
     keep_taking_over,
     note_draining,
 )
@@ -130,6 +131,7 @@ async def _serve(
         root.start_soon(keep_indexing, resources.store)
         if resources.github.app is not None:
             await root.start(parts.loop.evaluators.run)
+            root.start_soon(keep_sharing, resources.store.company, resources.github.api)
             root.start_soon(keep_fetching, resources.github, parts.inbox)
             root.start_soon(parts.loop.visibility.keep_refreshing)
         daemon = Daemon(

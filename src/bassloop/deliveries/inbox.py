@@ -128,6 +128,7 @@ class Inbox:
         answers: deliveries answered, by event and HTTP status; the event is empty unless the signature was right.
         outcomes: attempts, by event and how they ended: a final state, `failed` or `postponed`.
         pace: how quickly they come to an end.
+        node_lost: set when another node was lost, to which GitHub may have sent deliveries in vain.
     """
 
     store: Store
@@ -141,6 +142,7 @@ class Inbox:
     answers: Counter[tuple[str, int]] = field(default_factory=Counter)
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
     pace: Pace = field(default_factory=Pace)
+    node_lost: AutoResetEvent = field(default_factory=AutoResetEvent)
     _queue: DeliveryQueue = field(default_factory=DeliveryQueue)
     _changed: AutoResetEvent = field(default_factory=AutoResetEvent)
     _slots_taken: int = 0

@@ -17,7 +17,7 @@ import trio
 
 from bassloop.concurrency import retry
 from bassloop.github import GitHubError, MalformedEvent, Purpose, missed, retry_after, spending
-from bassloop.store import StoreError
+from bassloop.store import Duty, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +41,7 @@ FETCHED_AT_ONCE = 8
 async def keep_fetching(github: GitHub, inbox: Inbox, *, every: float = EVERY_SECONDS) -> None:
     """Fetch missed deliveries now, and then every so many seconds, until cancelled.
 
+    Of several nodes, one does that; and whoever takes over from one that was lost, which may have missed some.
     While GitHub doesn't answer, it is asked again sooner.
     """
     backoff = replace(inbox.backoff, longest=min(inbox.backoff.longest, every))
@@ -53,14 +54,18 @@ async def keep_fetching(github: GitHub, inbox: Inbox, *, every: float = EVERY_SE
     def log_failure(error: Exception, seconds: float) -> None:
         log.warning("missed deliveries not fetched", error=str(error), seconds=round(seconds))
 
-    since = time.time() - LISTED_SECONDS
+    since, node_lost = time.time() - LISTED_SECONDS, False
     while True:
         began = time.time()
         fetch = partial(fetch_missed, github, inbox, since=since)
-        with spending(Purpose.BACKGROUND):
-            await retry(fetch, backoff, retry_after=delay, on_retry=log_failure)
-        since = began - OVERLAP_SECONDS
-        await trio.sleep(every)
+        if node_lost or await inbox.store.nodes.take_duty(Duty.REDELIVERY):
+            with spending(Purpose.BACKGROUND):
+                await retry(fetch, backoff, retry_after=delay, on_retry=log_failure)
+            since = began - OVERLAP_SECONDS
+        node_lost = False
+        with trio.move_on_after(every):
+            await inbox.node_lost.wait()
+            node_lost, since = True, max(since, time.time() - OVERLAP_SECONDS)
 
 
 async def fetch_missed(github: GitHub, inbox: Inbox, *, since: float) -> int:

@@ -80,7 +80,8 @@ class API:
 
     `answers` counts attempts by the status of the response, 0 when there was none; `heard_at` is
     when the last response came that wasn't a server error, in Trio's time, and `trouble` what has
-    gone wrong since. `on_start_possible` is called when `may_start` may have become true.
+    gone wrong since. `points` are what each credential may spend in a minute. `on_start_possible`
+    is called when `may_start` may have become true.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class API:
         self.base_url = base_url.rstrip("/")
         self.retries = retries or RetryPolicy()
         self._client = client
-        self._points = points
+        self.points = self._all_points = points
         self._spending_store = spending_store
         self._stored: dict[str, StoredSpending] = {}
         self.on_start_possible: Callable[[], object] = lambda: None
@@ -117,6 +118,12 @@ class API:
     def backlog(self) -> int:
         """The number of calls that wait for their turn, of all credentials."""
         return sum(pacer.waiting for pacer in self._pacers.values())
+
+    def share(self, nodes: int) -> None:
+        """Spend no more of each credential's points than one of so many nodes may that share them."""
+        self.points = self._all_points // nodes
+        for pacer in self._pacers.values():
+            pacer.budget.points = self.points
 
     async def recall_spending(self) -> None:
         """Read what earlier processes have spent. Call it before the first call.
@@ -317,7 +324,7 @@ class API:
         name = credential.name
         pacer = self._pacers.get(name)
         if pacer is None:
-            pacer = Pacer(APIBudget(self._points), self._on_idle)
+            pacer = Pacer(APIBudget(self.points), self._on_idle)
             if self._spending_store is not None:
                 pacer.reservation = Reservation(name, pacer.budget, self._spending_store)
             if (stored := self._stored.pop(name, None)) is not None:

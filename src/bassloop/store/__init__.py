@@ -37,7 +37,7 @@ from bassloop.store.log_index import IndexedLogs, SearchableRun
 from bassloop.store.logs.log_writer import LogWriter, SettledText
 from bassloop.store.maintenance.prune import PruneReport
 from bassloop.store.maintenance.retention import Bounds, Retention
-from bassloop.store.nodes import Inheritance, new_node
+from bassloop.store.nodes import Duty, Inheritance, new_node
 from bassloop.store.notifications import Topic
 from bassloop.store.records import (
     Approval,
@@ -79,6 +79,7 @@ __all__ = [
     "CheckRun",
     "ClaimLost",
     "Delivery",
+    "Duty",
     "ErrorSearch",
     "Figures",
     "FileBlobs",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from bassloop.concurrency import AutoResetEvent
     from bassloop.store.errors import StoreError
-    from bassloop.store.leases import Node
+    from bassloop.store.leases import Company, Node
 
 
 class ResultRow(Protocol):
@@ -76,11 +76,13 @@ class DaemonLease(Protocol):
         node: the id of the node whose rows are this process's; empty if no other can share the database.
         drain_requested: set when somebody asks this process to drain.
         others_ended: set when another daemon has ended, wasn't heard of in time, or drains.
+        company: how many daemons there are.
     """
 
     node: str
     drain_requested: trio.Event
     others_ended: AutoResetEvent
+    company: Company
 
     async def acquire(self, on_wait: Callable[[str], None]) -> None:
         """Become a daemon of the database.

@@ -1,4 +1,4 @@
-"""Leases: what a node is, and for how long it is taken to be there. Pure: no I/O, no clock.
+"""Leases: what a node is, and for how long it is taken to be there. No I/O, no clock.
 
 Several nodes may share a database, and each works for the loop. A node has a *lease*, which it renews. When that is
 over, another node takes over what it had, and from then on it can't write any more: it may have been paused for
@@ -10,6 +10,8 @@ Times of a lease are by the database's clock, the only one that all nodes share.
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+import trio
 
 LEASE_SECONDS = 10.0
 """How long a lease lasts unless it is renewed."""
@@ -67,19 +69,38 @@ class Tenure:
 
     Args:
         renewed_at: when the last renewal that succeeded was begun.
-        has_company: whether other nodes were there then, which may take over.
+        others: how many other nodes were there then, which may take over.
     """
 
     renewed_at: float
-    has_company: bool = False
+    others: int = 0
 
-    def renew(self, began: float, *, has_company: bool) -> None:
+    def renew(self, began: float, others: int) -> None:
         """Note that the lease was renewed."""
-        self.renewed_at, self.has_company = began, has_company
+        self.renewed_at, self.others = began, others
 
     def is_over(self, now: float) -> bool:
         """Return whether the node must stop, since another one may have taken over.
 
         A node that is alone waits for its database instead, and goes on when that is back.
         """
-        return self.has_company and now >= self.renewed_at + LEASE_SECONDS
+        return self.others > 0 and now >= self.renewed_at + LEASE_SECONDS
+
+
+class Company:
+    """How many nodes there are, this one included."""
+
+    def __init__(self) -> None:
+        self.size = 1
+        self._changed = trio.Event()
+
+    def note(self, size: int) -> None:
+        """Note how many there are now."""
+        if size != self.size:
+            self.size = size
+            self._changed.set()
+            self._changed = trio.Event()
+
+    async def changed(self) -> None:
+        """Wait until there are more or fewer."""
+        await self._changed.wait()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import secrets
 import socket
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from bassloop.store.claims import LIVE
@@ -60,6 +61,14 @@ class Inheritance:
     nodes: Sequence[str]
     deliveries: Sequence[Delivery]
     runs: Sequence[Run]
+
+
+class Duty(StrEnum):
+    """What one node does for all of them."""
+
+    PRUNING = "pruning"
+    REDELIVERY = "redelivery"
+    VISIBILITY = "visibility"
 
 
 class Nodes(Subject):
@@ -136,6 +145,24 @@ class Nodes(Subject):
         """Note that this node drains, so that nothing more is left to it."""
         db.execute("UPDATE nodes SET draining = 1 WHERE id = ?", (self._engine.node,))
 
+    async def take_duty(self, duty: Duty) -> bool:
+        """Return whether this node is the one that does a duty, which it becomes if no other is.
+
+        A node has its duties until it drains or is gone.
+        """
+        return not self.own_id or await self._take_duty(duty)
+
+    @writes
+    def _take_duty(self, db: Connection, duty: Duty) -> bool:
+        taken = db.execute(
+            "INSERT INTO leases (name, node, epoch, until, identity) VALUES (?, ?, 1, 0, '') "
+            "ON CONFLICT (name) DO UPDATE SET node = excluded.node, epoch = leases.epoch + 1 "
+            "WHERE leases.node = excluded.node "
+            f"OR leases.node NOT IN ({LIVE} AND draining = 0)",
+            (duty, self._engine.node),
+        )
+        return bool(taken.rowcount)
+
     @writes
     def take_over(self, db: Connection) -> Inheritance:
         """Take over what nodes had that have ended, or weren't heard of in time; those can't write any more.
@@ -164,13 +191,13 @@ class Renewal(NamedTuple):
     Args:
         is_renewed: whether it still had one.
         is_draining: whether it is asked to drain.
-        has_company: whether other nodes are there.
+        others: how many other nodes are there.
         has_ended: whether others have ended, or weren't heard of in time, or drain.
     """
 
     is_renewed: bool
     is_draining: bool
-    has_company: bool
+    others: int
     has_ended: bool
 
 
@@ -213,7 +240,7 @@ def renew_lease(db: Connection, node: Node, now: float) -> Renewal:
         "THEN 1 ELSE 0 END), 0) FROM nodes WHERE id != :id",
         {"now": now, "id": node.id},
     ).fetchone()
-    return Renewal(own is not None, own is not None and bool(own[0]), bool(others), bool(ended))
+    return Renewal(own is not None, own is not None and bool(own[0]), int(others), bool(ended))
 
 
 def leave(db: Connection, node: Node, now: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from bassloop.store.claims import LIVE
 from bassloop.store.engine import Subject, reads
 from bassloop.store.records import SpendingRecord
 
@@ -38,7 +39,8 @@ class Spending(Subject):
             reserved: the points that are being spent, and may be from now on.
             closed_until: when GitHub accepts the credential's calls again, in seconds since the epoch.
         """
-        row = (credential, at, json.dumps(spent), reserved, closed_until)
+        name = f"{credential}\t{self._engine.node}" if self._engine.node else credential
+        row = (name, at, json.dumps(spent), reserved, closed_until)
 
         def put(db: Connection) -> None:
             db.execute(
@@ -54,13 +56,19 @@ class Spending(Subject):
 
     @reads
     def all(self, db: Connection) -> dict[str, SpendingRecord]:
-        """Return what is stored, by credential."""
-        rows = db.execute("SELECT credential, spent, reserved, closed_until FROM spending")
-        return {
-            row["credential"]: SpendingRecord(
-                tuple((int(at), int(points)) for at, points in json.loads(row["spent"])),
-                row["reserved"],
-                row["closed_until"],
-            )
-            for row in rows
-        }
+        """Return what earlier processes have spent, by credential.
+
+        What other nodes spend isn't in it: each has a share of what may be spent.
+        """
+        live = {row["id"] for row in db.execute(LIVE)}
+        found: dict[str, SpendingRecord] = {}
+        for row in db.execute("SELECT credential, spent, reserved, closed_until FROM spending"):
+            credential, _, node = str(row["credential"]).partition("\t")
+            before = found.get(credential, SpendingRecord((), 0, 0.0))
+            spent, reserved = before.spent, before.reserved
+            if node not in live:
+                spent += tuple((int(at), int(points)) for at, points in json.loads(row["spent"]))
+                reserved += int(row["reserved"])
+            closed_until = max(before.closed_until, float(row["closed_until"]))
+            found[credential] = SpendingRecord(spent, reserved, closed_until)
+        return found

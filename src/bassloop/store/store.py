@@ -23,6 +23,7 @@ from bassloop.store.error_lines import ErrorLines
 from bassloop.store.errors import StoreError, StoreFull, is_disk_full
 from bassloop.store.heads import Heads
 from bassloop.store.journals import Journals
+from bassloop.store.leases import Company
 from bassloop.store.log_index import LogIndex
 from bassloop.store.logs.log_writer import MAX_WAITING_BYTES, LogQueue
 from bassloop.store.logs.logs import Logs
@@ -140,6 +141,7 @@ async def open_store(
             async with opening.open(patient=True, node=lease.node) as store:
                 store.drain_requested = lease.drain_requested
                 store.others_ended = lease.others_ended
+                store.company = lease.company
                 notifications = store.notifications
                 await nursery.start(found.listen, notifications.deliver, notifications.deliver_gap)
                 await store.nodes.take_over()
@@ -192,6 +194,7 @@ class Store(Subject):
     Attributes:
         drain_requested: set when somebody asks the daemon to drain, from another machine as well.
         others_ended: set when another node has ended, wasn't heard of in time, or drains: take over what it had.
+        company: how many nodes there are.
     """
 
     def __init__(
@@ -209,6 +212,7 @@ class Store(Subject):
         self._live: dict[int, LiveLog] = {}
         self.drain_requested = trio.Event()
         self.others_ended = AutoResetEvent()
+        self.company = Company()
         self.notifications = Notifications(engine)
         self.nodes = Nodes(engine)
         self.artifacts = Artifacts(engine, blobs)

@@ -19,7 +19,7 @@ from bassloop.store.errors import (
     StoreUnreachable,
     StoreUnusable,
 )
-from bassloop.store.leases import RENEW_SECONDS, Tenure
+from bassloop.store.leases import RENEW_SECONDS, Company, Tenure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +52,7 @@ class PostgreSQLLease:
         node: the node's id.
         drain_requested: set when somebody asks this node to drain.
         others_ended: set when another node has ended, wasn't heard of in time, or drains.
+        company: how many nodes there are.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class PostgreSQLLease:
         self.node = node.id
         self.drain_requested = trio.Event()
         self.others_ended = AutoResetEvent()
+        self.company = Company()
 
     async def acquire(self, on_wait: Callable[[str], None]) -> None:
         """Become a node of the loop, as soon as the database lets it.
@@ -114,7 +116,8 @@ class PostgreSQLLease:
                 continue
             if not found.is_renewed:
                 raise StoreTaken(taken_message(self._database))
-            tenure.renew(began, has_company=found.has_company)
+            tenure.renew(began, found.others)
+            self.company.note(found.others + 1)
             if found.is_draining:
                 self.drain_requested.set()
             if found.has_ended:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
-from bassloop.store import Bounds, StoreBusy, StoreError
+from bassloop.store import Bounds, Duty, StoreBusy, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,6 +69,9 @@ async def keep_pruning(
                 "the clock was set: no run is removed for its age for a day", seconds=round(jump)
             )
         try:
+            if not await store.nodes.take_duty(Duty.PRUNING):
+                await trio.sleep(EVERY_SECONDS)
+                continue
             pruned = await store.prune(
                 retention if clock.steady else _without_ages(retention),
                 now=clock.wall,

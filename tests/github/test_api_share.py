@@ -1,0 +1,30 @@
+"""Several nodes share what GitHub lets a credential spend."""
+
+from __future__ import annotations
+
+import httpx
+import trio.testing
+
+from bassloop.daemon.node_tasks import keep_sharing
+from bassloop.github.api import API
+from bassloop.github.api_budget import WINDOW_SECONDS
+from bassloop.store.leases import Company
+
+
+async def test_points_are_divided_at_once_and_grow_after_a_window(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with httpx.AsyncClient() as client:
+        api, company = API(client, "http://github.test", points=870), Company()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(keep_sharing, company, api)
+            await trio.testing.wait_all_tasks_blocked()
+            company.note(3)
+            await trio.testing.wait_all_tasks_blocked()
+            assert api.points == 290
+            company.note(2)
+            await trio.sleep(WINDOW_SECONDS - 1)
+            assert api.points == 290, "what the lost one has spent still counts"
+            await trio.sleep(2)
+            assert api.points == 435
+            nursery.cancel_scope.cancel()
