@@ -245,6 +245,6 @@ def markers(page: Page, address: str) -> dict[str, Any]:
         # Firefox says what the style is, Chromium what comes of it.
         "place": command.evaluate(
             "each => getComputedStyle(each, '::after').content"
-            ".replace('attr(data-place)', each.dataset.place)"
+            ".replace('attr(data-place)', each.dataset.place).replaceAll('\"', '')"
         ),
     }

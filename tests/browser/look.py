@@ -103,8 +103,17 @@ async def look(scene: Callable[..., Any], address: str, **environment: str) -> d
 def wrong(said: ConsoleMessage) -> bool:
     """Whether the console complains. That there is no such page, or that a question can't be answered,
     are answers with a status of their own; that nobody listens is what a killed server is like."""
-    expected = ("the server responded with a status of 40", "net::ERR_CONNECTION_REFUSED")
-    return said.type == "error" and not any(text in said.text for text in expected)
+    return said.type == "error" and not expected(said.text)
+
+
+def expected(text: str) -> bool:
+    """Whether it is what a browser says of a server that a scene does without."""
+    texts = (
+        "the server responded with a status of 40",
+        "net::ERR_CONNECTION_REFUSED",
+        "Firefox can\u2019t establish a connection to the server",
+    )
+    return any(each in text for each in texts)
 
 
 def open_browser(play: Playwright) -> Browser:
@@ -137,7 +146,10 @@ def main(module: str, scene: str, address: str) -> None:
         page = context.new_page()
         page.set_default_timeout(PATIENCE)
         page.on("console", lambda said: complaints.append(said.text) if wrong(said) else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on(
+            "pageerror",
+            lambda error: complaints.append(str(error)) if not expected(str(error)) else None,
+        )
         page.on("requestfinished", lambda asked: requests.append(f"{asked.url} done"))
         page.on("requestfailed", lambda asked: requests.append(f"{asked.url} {asked.failure}"))
         try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .look import tell
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page, Route, ViewportSize, WebSocket
+    from playwright.sync_api import Page, Route, ViewportSize
 
 DESK: ViewportSize = {"width": 1200, "height": 1240}
 PHONE: ViewportSize = {"width": 390, "height": 844}
@@ -132,26 +132,33 @@ def killed(page: Page, address: str) -> dict[str, Any]:
 
 def hidden(page: Page, address: str) -> dict[str, Any]:
     """A tab in the background, which gets no logs, says how the run stands, and catches up when it is seen."""
-    received: list[str] = []
-
-    def count(socket: WebSocket) -> None:
-        socket.on("framereceived", lambda data: received.append(str(data)))
-
-    page.on("websocket", count)
+    page.add_init_script(
+        """window.sockets = 0;
+        window.received = [];
+        const Plain = window.WebSocket;
+        window.WebSocket = class extends Plain {
+            constructor(...given) {
+                super(...given);
+                window.sockets++;
+                this.addEventListener("message", event => window.received.push(String(event.data)));
+            }
+        };"""
+    )
     hide = """hidden => {
         Object.defineProperty(document, "hidden", {get: () => hidden, configurable: true});
         document.dispatchEvent(new Event("visibilitychange"));
     }"""
     page.goto(address)
     page.wait_for_selector(".lines >> text=one")
-    with page.expect_event("websocket"):
-        page.evaluate(hide, True)
+    sockets = page.evaluate("window.sockets")
+    page.evaluate(hide, True)
+    page.wait_for_function("before => window.sockets > before", arg=sockets)
     page.wait_for_timeout(200)
-    received.clear()
+    page.evaluate("window.received.length = 0")
     tell("hidden")
     page.wait_for_selector("#word:text-is('succeeded')")
     title = page.title()[0]
-    while_hidden = list(received)
+    while_hidden = page.evaluate("[...window.received]")
     lines = texts(page, ".lines .text")
     page.evaluate(hide, False)
     page.wait_for_selector("article[data-live=no]")
@@ -197,7 +204,10 @@ def phone(page: Page, address: str) -> dict[str, Any]:
     page.click("#find-text")
     page.keyboard.type("two")
     page.wait_for_selector("#find-count:has-text('line')")
-    return {"width": page.evaluate("document.documentElement.scrollWidth"), "wide": wide}
+    beyond = page.evaluate(
+        "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    )
+    return {"beyond": beyond, "wide": wide}
 
 
 def plain(page: Page, address: str) -> dict[str, Any]:

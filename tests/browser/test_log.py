@@ -125,7 +125,7 @@ async def test_groups_nest_and_commands_say_what_they_mean(tmp_path: Path) -> No
     assert found["between"] == ["Install", "quietly", "nested", "", "Build", "Test", error]
     assert found["shift"] > 0
     assert found["command"] == error
-    assert found["place"].strip('"').strip() == "src/app.py:12:3"
+    assert found["place"].strip() == "src/app.py:12:3"
 
 
 async def test_times_are_shown_on_demand_and_stay(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ async def test_a_failed_run_shows_why_and_a_line_has_an_address(
         assert "exit status 4" in found["why"]
         assert found["marked"] == ["two"]
         assert found["bars"]
-        assert await look(scenes.phone, address) == {"width": 390, "wide": False}
+        assert await look(scenes.phone, address) == {"beyond": 0, "wide": False}
         assert await look(scenes.plain, address) == {
             "lines": ["<b>one</b>", "two"],
             "back": True,
