@@ -38,6 +38,7 @@ ELSEWHERE = (
     "published",
     "mounts",
     "pgbouncer",
+    "chaos",
     "slow",
     "outage",
     "attacks",
@@ -388,6 +389,14 @@ def pgbouncer(session: nox.Session) -> None:
     _needs(session, "pgbouncer", debian="pgbouncer")
     _install(session)
     _pytest(session, "pgbouncer")
+
+
+@nox.session
+def chaos(session: nox.Session) -> None:
+    """A minute of lost nodes in a cluster behind HAProxy; CHAOS_SECONDS=1800 makes it half an hour."""
+    _needs(session, "haproxy", debian="haproxy")
+    _install(session)
+    _pytest(session, "chaos", "-s", "--show-capture=no", "--timeout=7200")
 
 
 @nox.session(default=False)

@@ -93,6 +93,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "systemd: needs systemd-analyze and strace (nox -s systemd)",
         "mounts: needs a file system of its own (nox -s disk)",
         "image: builds the container with Podman (nox -s image)",
+        "chaos: loses nodes of a cluster behind HAProxy (nox -s chaos)",
         "pgbouncer: needs PgBouncer (nox -s pgbouncer)",
         "slow: takes minutes (nox -s slow)",
         "outage: plays an outage out with GitHub's real limits on (nox -s outage)",

@@ -1,0 +1,76 @@
+"""Three nodes while everything goes wrong that may: nothing is lost, doubled, or left."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+from typing import TYPE_CHECKING
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+from psycopg.conninfo import conninfo_to_dict
+
+from tests.loop.world import world
+
+from .trial import COMMAND, FAULTS, HOOK, Plan, Report, open_chaos, play
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.databases import PostgreSQLServer
+    from tests.repositories import MakeRepository
+
+# moto uses what Python 3.12 deprecated.
+pytestmark = [pytest.mark.chaos, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
+
+KEYS = {"aws_access_key_id": "ours", "aws_secret_access_key": "secret"}
+
+
+@pytest.fixture
+def s3() -> Iterator[tuple[str, int]]:
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", **KEYS)
+    client.create_bucket(Bucket="loop-data")
+    yield host, port
+    server.stop()
+
+
+def check(report: Report) -> None:
+    """Whatever the seed."""
+    assert report.accepted
+    assert (report.lost, report.handled_twice, report.started_twice) == (0, 0, 0)
+    assert (report.doubled, report.spinning) == (0, 0)
+    assert (report.log_bytes_lost, report.unmarked) == (0, 0)
+    assert report.seconds is not None
+
+
+@pytest.mark.timeout(3600)
+async def test_nothing_is_lost_doubled_or_left(
+    make_repository: MakeRepository,
+    postgresql: PostgreSQLServer,
+    s3: tuple[str, int],
+    tmp_path: Path,
+) -> None:
+    """CHAOS_SECONDS says how long, and CHAOS_FAULTS what may go wrong."""
+    seconds = float(os.environ.get("CHAOS_SECONDS", "60"))
+    faults = tuple(os.environ.get("CHAOS_FAULTS", " ".join(FAULTS)).split())
+    plan = Plan(seed=random.randrange(10**6), seconds=seconds, faults=faults)
+    url = postgresql.create()
+    there = conninfo_to_dict(url)
+    folder = tmp_path / "world"
+    hook = HOOK.replace("COMMAND", COMMAND.replace("FOLDER", str(folder / "written")))
+    environment = {name.upper(): value for name, value in KEYS.items()}
+    async with world(make_repository(**{"project.bass": hook}), folder, **environment) as its:
+        socket = f"{there['host']}/.s.PGSQL.5432"
+        around = open_chaos(plan, its, socket, str(there["dbname"]), s3, "s3://loop-data/chaos")
+        async with around as chaos:
+            report = await play(chaos)
+    print(f"\n{plan}\n{report}")
+    check(report)

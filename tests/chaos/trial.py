@@ -1,0 +1,380 @@
+"""Chaos, played out: pushes come, checks run, and nodes are killed, paused, cut off and drained meanwhile.
+
+GitHub is the stand-in, and all else is real: nodes, HAProxy, PostgreSQL, runners. The bucket is moto's. A trial ends
+when nothing is left to do, or when its patience does, and says what became of everything.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from collections import Counter
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import asyncssh
+import trio
+
+from bassloop.settings import Settings
+from bassloop.standin import StandInError
+from bassloop.store import find_blobs, open_store
+from bassloop.store.leases import LEASE_SECONDS
+from tests.repositories import commits
+
+from .cluster import Cluster, Slot, open_cluster, run_user_s_runner
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterator, Sequence
+    from pathlib import Path
+
+    from bassloop.store import Run, Store
+    from tests.loop.world import World
+
+LINES = 20
+COMMAND = f"for i in $(seq {LINES}); do echo $(date +%s.%N) line $i >> FOLDER/$0; echo line $i; sleep 0.1; done"
+HOOK = """
+(defn github-hook [event client]
+  (client:start-check
+    (with-image ($ sh -c "COMMAND" event:payload:after)
+      {:repository "alpine" :platform {:os "linux"}})
+    "it" event:payload:after))
+"""
+LOSS_SECONDS = 2.0
+"""What a log may lose that came shortly before its node was lost."""
+
+GONE_SECONDS = 8.0
+"""For how long the bucket can't be reached."""
+
+PATH_SECONDS = 2.0
+"""What a line may take from its command to the bucket on a machine where all of this runs at once."""
+
+FAULTS = ("kill", "pause", "cut_off", "drain", "take_bucket")
+LOOK_SECONDS = 0.3
+NO_COMMIT = "0" * 40
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The course of a trial.
+
+    Args:
+        seconds: how long pushes come, and something goes wrong every `pause` seconds.
+        rate: pushes a second, each to a branch of its own, by one of the users.
+        users: how many have a runner.
+        patience: seconds after the last push by which everything has to be done.
+        faults: what may go wrong.
+    """
+
+    seed: int
+    seconds: float = 60.0
+    rate: float = 1.0
+    pause: float = 4.0
+    users: int = 6
+    patience: float = 120.0
+    faults: tuple[str, ...] = FAULTS
+
+
+@dataclass
+class Report:
+    """The outcome of a trial.
+
+    Args:
+        refused: pushes that no node took.
+        lost: accepted deliveries that aren't done, or without a check run.
+        doubled: heads with several check runs on GitHub.
+        handled_twice: heads with several runs in the store.
+        started_twice: commands that began more than once for a head.
+        spinning: check runs that aren't concluded.
+        log_bytes_lost: of lines that were written more than LOSS_SECONDS and PATH_SECONDS before the node was lost.
+        log_bytes_lost_without_bucket: of lines that came while the bucket was away, too.
+        oldest_lost: how many seconds before the loss of its node a line came that was lost, at most.
+        unmarked: logs that miss lines and don't say so.
+        takeovers: seconds from each loss of a node until its checks were interrupted.
+        faults: what went wrong, and how often.
+        seconds: from the last push until nothing was left to do; None if that never came.
+        left: what isn't done then.
+    """
+
+    accepted: int = 0
+    refused: int = 0
+    states: Counter[str] = field(default_factory=Counter)
+    conclusions: Counter[str] = field(default_factory=Counter)
+    lost: int = 0
+    doubled: int = 0
+    handled_twice: int = 0
+    started_twice: int = 0
+    spinning: int = 0
+    log_bytes: int = 0
+    log_bytes_lost: int = 0
+    log_bytes_lost_without_bucket: int = 0
+    oldest_lost: float = 0.0
+    unmarked: int = 0
+    takeovers: list[float] = field(default_factory=list)
+    faults: Counter[str] = field(default_factory=Counter)
+    seconds: float | None = None
+    left: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        takeovers = sorted(round(each, 1) for each in self.takeovers)
+        through = "never" if self.seconds is None else f"{self.seconds:.0f} s after the last push"
+        return "\n".join(
+            (
+                f"deliveries: {self.accepted} accepted, {self.refused} refused; {dict(self.states)}",
+                f"{self.lost} lost, {self.handled_twice} handled twice visibly, "
+                f"{self.started_twice} commands started twice",
+                f"checks: {self.doubled} doubled, {self.spinning} spinning; {dict(self.conclusions)}",
+                f"logs: {self.log_bytes} bytes; {self.log_bytes_lost} lost, "
+                f"{self.log_bytes_lost_without_bucket} lost without the bucket, too; {self.unmarked} not marked; "
+                f"the oldest line lost came {self.oldest_lost:.2f} s before its node was lost",
+                f"faults: {dict(self.faults)}; through {through}",
+                *self.left,
+                f"checks interrupted after the loss of their node, seconds: {takeovers}",
+            )
+        )
+
+
+@dataclass
+class Loss:
+    """The loss of a node."""
+
+    slot: str
+    at: float
+
+
+@dataclass
+class Chaos:
+    """A trial that goes on. Times are in seconds since the epoch."""
+
+    plan: Plan
+    cluster: Cluster
+    store: Store
+    written: Path
+    heads: Sequence[str]
+    report: Report = field(default_factory=Report)
+    accepted: dict[str, str] = field(default_factory=dict)
+    losses: list[Loss] = field(default_factory=list)
+    bucket_gone: list[tuple[float, float]] = field(default_factory=list)
+    recorders: dict[str, str] = field(default_factory=dict)
+    """The slot of the node that recorded each run, by the run's id."""
+
+    async def push_all(self) -> None:
+        standin, began = self.cluster.its.standin, trio.current_time()
+        chance = random.Random(self.plan.seed)
+
+        async def push(number: int, head: str) -> None:
+            sender = f"user-{chance.randrange(self.plan.users)}"
+            payload = await standin.payload("push", sender=sender)
+            ref = f"refs/heads/topic-{number}"
+            its = {**payload, "ref": ref, "before": NO_COMMIT, "after": head}
+            with suppress(StandInError):
+                delivered = await standin.deliver(self.cluster.url, "push", its)
+                if delivered.status == 202:
+                    self.accepted[delivered.guid] = head
+                    return
+            self.report.refused += 1
+
+        async with trio.open_nursery() as nursery:
+            for number, head in enumerate(self.heads):
+                await trio.sleep_until(began + number / self.plan.rate)
+                nursery.start_soon(push, number, head)
+
+    async def do_harm(self) -> None:
+        """Let one thing after the other go wrong, each once before the second time, until cancelled."""
+        chance = random.Random(self.plan.seed)
+        do = {
+            "kill": self._kill,
+            "pause": self._pause,
+            "cut_off": self._cut_off,
+            "drain": self._drain,
+            "take_bucket": self._take_bucket,
+        }
+        while True:
+            for name in chance.sample(self.plan.faults, len(self.plan.faults)):
+                await trio.sleep(self.plan.pause)
+                self.report.faults[name] += 1
+                await do[name](chance.choice(self.cluster.slots))
+                await self.cluster.ready()
+
+    async def _kill(self, slot: Slot) -> None:
+        self.losses.append(Loss(slot.name, time.time()))
+        slot.signal(signal.SIGKILL)
+        await trio.sleep(1)
+
+    async def _pause(self, slot: Slot) -> None:
+        self.losses.append(Loss(slot.name, time.time()))
+        slot.signal(signal.SIGSTOP)
+        try:
+            await trio.sleep(LEASE_SECONDS + 4)
+        finally:
+            slot.signal(signal.SIGCONT)
+        await trio.sleep(2)
+
+    async def _cut_off(self, slot: Slot) -> None:
+        self.losses.append(Loss(slot.name, time.time()))
+        async with slot.database.cut():
+            await trio.sleep(LEASE_SECONDS + 4)
+
+    async def _drain(self, slot: Slot) -> None:
+        slot.signal(signal.SIGTERM)
+        await trio.sleep(2)
+
+    async def _take_bucket(self, slot: Slot) -> None:
+        began = time.time()
+        async with self.cluster.bucket.cut():
+            await trio.sleep(GONE_SECONDS)
+        self.bucket_gone.append((began, time.time()))
+
+    async def watch(self) -> None:
+        """Note which node records each run, until cancelled."""
+        while True:
+            names = {each.id: each.name for each in await self.store.nodes.all()}
+            for run in await self.store.runs.unfinished():
+                if run.state == "running" and run.node in names:
+                    self.recorders.setdefault(run.id, names[run.node])
+            await trio.sleep(LOOK_SECONDS)
+
+    async def finish(self) -> None:
+        """Wait until nothing is left to do, or the plan's patience is over, and count."""
+        began, report = trio.current_time(), self.report
+        runs = self.cluster.its.standin.check_runs
+        with trio.move_on_after(self.plan.patience):
+            while (
+                await self.store.deliveries.unfinished()
+                or await self.store.checks.unfinished()
+                or any(each["status"] != "completed" for each in runs)
+            ):
+                await trio.sleep(LOOK_SECONDS)
+            report.seconds = trio.current_time() - began
+        await self._describe_what_is_left()
+        shown = Counter(each["head_sha"] for each in runs)
+        report.accepted = len(self.accepted)
+        for guid, head in self.accepted.items():
+            found = await self.store.deliveries.get(guid)
+            report.states[found.state if found else "unknown"] += 1
+            if found is None or found.state != "done" or not shown[head]:
+                report.lost += 1
+        report.doubled = sum(count > 1 for count in shown.values())
+        report.spinning = sum(each["status"] != "completed" for each in runs)
+        report.conclusions = Counter(str(each["conclusion"]) for each in runs)
+        stored = [run async for run in self._runs()]
+        report.handled_twice = sum(
+            count > 1 for count in Counter(run.head_sha for run in stored).values()
+        )
+        for run in stored:
+            await self._count_log(run)
+
+    async def _describe_what_is_left(self) -> None:
+        names = {each.id: each.name for each in await self.store.nodes.all()}
+        for delivery in await self.store.deliveries.unfinished():
+            self.report.left.append(f"delivery {delivery.guid} {delivery.state}: {delivery}")
+        for run in await self.store.runs.unfinished():
+            where = names.get(run.node, f"a node that is gone ({run.node})")
+            self.report.left.append(f"run {run.id} {run.state} at {where}: {run}")
+        for slot in self.cluster.slots:
+            assert slot.node is not None
+            log = b"\n".join(slot.node.log)
+            (self.cluster.its.folder / f"{slot.name}.log").write_bytes(log)
+
+    async def _runs(self) -> AsyncGenerator[Run]:
+        before = None
+        while True:
+            page = await self.store.runs.newest(100, before, public_only=False)
+            for run in page.items:
+                yield run
+            if (before := page.next) is None:
+                return
+
+    async def _count_log(self, run: Run) -> None:
+        report, emitted = self.report, list(self._emitted(run.head_sha))
+        report.started_twice += sum(line == "line 1" for _, line in emitted) > 1
+        kept, is_cut = set[str](), False
+        for step in await self.store.steps.of_run(run.id):
+            text = await self.store.logs.text(run.id, step.row)
+            kept |= set(text.text.decode().splitlines())
+            is_cut = is_cut or step.log_cut
+        report.log_bytes += sum(len(line) + 1 for _, line in emitted)
+        missing = [(at, line) for at, line in emitted if line not in kept]
+        lost_at = self._lost_at(run, emitted[0][0]) if emitted else None
+        if lost_at is not None and run.ended_at is not None and run.state == "interrupted":
+            report.takeovers.append(run.ended_at - lost_at)
+        if missing and not is_cut and run.state == "succeeded":
+            report.unmarked += 1
+        for at, line in missing:
+            if lost_at is not None:
+                report.oldest_lost = max(report.oldest_lost, lost_at - at)
+                if at >= lost_at - LOSS_SECONDS - PATH_SECONDS:
+                    continue
+            if any(
+                gone - LOSS_SECONDS <= at <= back + LOSS_SECONDS for gone, back in self.bucket_gone
+            ):
+                report.log_bytes_lost_without_bucket += len(line) + 1
+            else:
+                report.log_bytes_lost += len(line) + 1
+
+    def _emitted(self, head: str) -> Iterator[tuple[float, str]]:
+        """Yield when the command for a head wrote what."""
+        with suppress(FileNotFoundError):
+            for line in (self.written / head).read_text().splitlines():
+                at, _, text = line.partition(" ")
+                yield float(at), text
+
+    def _lost_at(self, run: Run, began: float) -> float | None:
+        """Return when the node of a run was lost while it was running."""
+        slot = self.recorders.get(run.id)
+        until = run.ended_at or time.time()
+        times = [
+            each.at for each in self.losses if each.slot == slot and began - 1 < each.at < until
+        ]
+        return min(times, default=None)
+
+
+@asynccontextmanager
+async def open_chaos(
+    plan: Plan, its: World, socket: str, database: str, s3: tuple[str, int], bucket: str
+) -> AsyncGenerator[Chaos]:
+    """Run a cluster with everybody's runner, ready for pushes."""
+    written = its.folder / "written"
+    written.mkdir()
+    heads = commits(its.standin.repository_path, int(plan.seconds * plan.rate))
+    users = {
+        f"user-{number}": asyncssh.generate_private_key("ssh-ed25519")
+        for number in range(plan.users)
+    }
+    for login, key in users.items():
+        public = key.export_public_key().decode().strip()
+        its.standin.add_user(login, [public], permission="write")
+    url = f"postgresql://postgres@/{database}?host={socket.rpartition('/')[0]}"
+    async with open_cluster(its, database, socket, s3, bucket) as cluster:
+        own = Settings(
+            data_dir=its.folder / "look",
+            blobs_url=f"{bucket}?endpoint=http://{s3[0]}:{s3[1]}",
+            aws_access_key_id="ours",
+            aws_secret_access_key="secret",
+        )
+        blobs = await trio.to_thread.run_sync(find_blobs, own)
+        async with open_store(url, blobs, owner=False) as store, trio.open_nursery() as nursery:
+            async with trio.open_nursery() as dialling:
+                for login, key in users.items():
+
+                    async def dial(login: str = login, key: asyncssh.SSHKey = key) -> None:
+                        await nursery.start(run_user_s_runner, cluster, login, key)
+
+                    dialling.start_soon(dial)
+            yield Chaos(plan, cluster, store, written, heads)
+            nursery.cancel_scope.cancel()
+
+
+async def play(chaos: Chaos) -> Report:
+    """Push, do harm, and wait for the end."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(chaos.watch)
+        async with trio.open_nursery() as harm:
+            harm.start_soon(chaos.do_harm)
+            await chaos.push_all()
+            harm.cancel_scope.cancel()
+        await chaos.cluster.ready()
+        await chaos.finish()
+        nursery.cancel_scope.cancel()
+    return chaos.report
