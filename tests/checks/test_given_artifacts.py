@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bassloop.checks.given_artifacts import NotGiven, gather
+from bassloop.checks.given_artifacts import NotGiven, gather, give
 from bassloop.checks.loop import CheckHandle
+from bassloop.runtimes import Platform, RunFailed, Runtime
 from bassloop.store import Retention
 from tests.checks.test_actions import press
 from tests.checks.test_statements import KEY, list_keys, signing_runner
@@ -140,3 +141,39 @@ async def test_a_check_that_uses_itself_is_refused(
 
 def _line(runtime: Any) -> str:
     return str(runtime.by.export_public_key().decode().strip())
+
+
+async def test_what_another_kind_of_runner_can_not_do_with_artifacts_is_said(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with a_loop(make_repository, tmp_path, "", HOOK) as its, its.runner() as runner:
+        runner.kind = "go"
+        check = await checked(its)
+        assert its.check_run("build")["conclusion"] == "success"
+        assert "No artifacts are kept of this run" in said(its.check_run("build"))
+        assert (check["conclusion"], len(runner.told)) == ("action_required", 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [("go", "only `bassloop runner` can"), ("bassloop", "can't be given: dist/a has expired")],
+)
+async def test_what_can_not_be_given_fails_the_check_and_says_why(
+    tmp_path: Path, kind: str, why: str
+) -> None:
+    async with a_site(tmp_path) as site:
+        await site.run("r", state="succeeded")
+        run = await site.store.runs.get("r")
+        assert run is not None
+        await site.keep("r", "dist/a", b"x", expires_at=200.0)
+        files = await gather(site.store, {"build": CheckHandle(run)}, None)
+        await site.store.prune(Retention(), now=4e9)
+        with pytest.raises(RunFailed, match=why):
+            await give(site.store, a_runtime(kind), {}, files)
+
+
+def a_runtime(kind: str) -> Runtime:
+    async def unreachable(_: object) -> Any:
+        raise ConnectionError
+
+    return Runtime("r", 1, "ada", Platform("linux", "amd64"), 0, 0.0, unreachable, kind=kind)

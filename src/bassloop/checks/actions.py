@@ -92,15 +92,10 @@ class Control:
         if found is None:
             return False
         run, check_run = found
-        try:
-            await require_writer(self.loop, check_run, by, "run this check again", own=run)
-            payload = await self._rerequest_payload(run, check_run, by)
-        except GitHubError as error:
-            raise PermissionUnknown(str(error)) from error
+        payload = await self._payload(run, check_run, by, "run this check again", own=run)
         log.info("run again", run=run_id, by=by.login)
         # However often somebody asks: one run is run again once.
-        guid = str(uuid5(RERUNS, run_id))
-        return await self.inbox.add_fetched(guid, "check_run", json.dumps(payload).encode())
+        return await self._add(uuid5(RERUNS, run_id), payload)
 
     async def is_verifiable(self, run_id: str) -> bool:
         """Return whether a trusted runner can confirm a run. False if GitHub doesn't say so soon."""
@@ -119,15 +114,10 @@ class Control:
         if found is None:
             return False
         run, check_run = found
-        try:
-            await require_writer(self.loop, check_run, by, "have this check verified")
-            if not await is_verifiable(self.loop, run, check_run):
-                return False
-            payload = await self._rerequest_payload(run, check_run, by)
-        except GitHubError as error:
-            raise PermissionUnknown(str(error)) from error
+        payload = await self._payload(run, check_run, by, "have this check verified")
+        if not await is_verifiable(self.loop, run, check_run):
+            return False
         pressed = {
-            **payload,
             "action": "requested_action",
             "requested_action": {"identifier": VERIFY.identifier},
         }
@@ -143,8 +133,7 @@ class Control:
         newer = list(takewhile(lambda each: each.id != run_id, runs.items))
         if any(each.state != RunState.ACTION_REQUIRED for each in newer):
             return False
-        guid = str(uuid5(VERIFICATIONS, f"{run_id} {len(newer)}"))
-        return await self.inbox.add_fetched(guid, "check_run", json.dumps(pressed).encode())
+        return await self._add(uuid5(VERIFICATIONS, f"{run_id} {len(newer)}"), payload | pressed)
 
     async def _ended(self, run_id: str) -> tuple[Run, CheckRun] | None:
         """Return an ended run with its check run on GitHub, or None."""
@@ -154,12 +143,26 @@ class Control:
             return None
         return run, check_run
 
-    async def _rerequest_payload(self, run: Run, check_run: CheckRun, by: Person) -> dict[str, Any]:
+    async def _payload(
+        self, run: Run, check_run: CheckRun, by: Person, what: str, *, own: Run | None = None
+    ) -> dict[str, Any]:
+        """Return the payload of GitHub's button to run a check again, pressed by somebody who may do that.
+
+        Raises NotAllowed and PermissionUnknown. The arguments are those of `require_writer`.
+        """
         owner, _, name = check_run.repository.partition("/")
         repo = self.loop.github.repository(check_run.installation_id, owner, name)
         assert check_run.github_id is not None
         sender = User(by.id, "", by.login)
-        return await repo.rerequest_payload(check_run.github_id, run.head_branch, sender)
+        try:
+            await require_writer(self.loop, check_run, by, what, own=own)
+            return await repo.rerequest_payload(check_run.github_id, run.head_branch, sender)
+        except GitHubError as error:
+            raise PermissionUnknown(str(error)) from error
+
+    async def _add(self, guid: UUID, payload: dict[str, Any]) -> bool:
+        """Have a delivery handled as if GitHub had sent it; return False if it is there already."""
+        return await self.inbox.add_fetched(str(guid), "check_run", json.dumps(payload).encode())
 
 
 async def require_writer(

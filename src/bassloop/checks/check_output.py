@@ -20,6 +20,8 @@ from bassloop.runtimes import caveat
 from bassloop.terminal import plain
 from bassloop.units import format_duration, format_size
 from bassloop.wire import bass_pb2
+from bassloop.wire.artifact_protocol import ARTIFACTS_LABEL
+from bassloop.wire.labels import label_texts
 from bassloop.wire.nesting import flatten
 from bassloop.wire.unused_images import unused_images
 
@@ -342,7 +344,16 @@ def caveats_met(run: Run, thunk: ThunkRecord | None) -> list[str]:
     if run.state in (RunState.CANCELLED, RunState.TIMED_OUT):
         found.append(caveat(run.runner_kind, "cancelling"))
     kind = _RUNNER_KINDS.get(str(run.runner_kind))
-    return [f"This runner is a {kind}: {each}." for each in found if each]
+    notes = [f"This runner is a {kind}: {each}." for each in found if each]
+    if thunk is not None and run.runner_kind not in (None, "bassloop") and _names_artifacts(thunk):
+        notes.append(
+            "No artifacts are kept of this run: only `bassloop runner` sends them, and this is another kind."
+        )
+    return notes
+
+
+def _names_artifacts(thunk: ThunkRecord) -> bool:
+    return bool(label_texts(bass_pb2.Thunk.FromString(thunk.proto), ARTIFACTS_LABEL))
 
 
 def _has_secret(thunk: bytes) -> bool:

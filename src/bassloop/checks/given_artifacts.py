@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bassloop.runtimes import RunFailed
+from bassloop.store import StoreError
 from bassloop.wire.artifact_protocol import (
     GIVEN_METADATA,
     MAX_GIVEN,
@@ -76,14 +77,26 @@ async def give(
     if not files:
         return {}
     if runtime.kind != "bassloop":
-        raise RunFailed(f"{runtime} can't be given artifacts: only `bassloop runner` can")
+        raise RunFailed(
+            f"{runtime} can't be given the artifacts that this check uses: only `bassloop runner` can. Connect one, "
+            "and run the check again"
+        )
     for file in files:
-        about = {NAME_METADATA: file.name, SHA256_METADATA: file.artifact.sha256}
-        async with store.artifacts.reading(file.artifact) as chunks:
-
-            async def next_chunk() -> bytes:
-                return await anext(chunks, b"")
-
-            await runtime.put_artifact(next_chunk, {**metadata, **about})
+        try:
+            await _give_one(store, runtime, metadata, file)
+        except (StoreError, OSError) as error:
+            raise RunFailed(f"{file.name} can't be given: {error}; run the check again") from error
     listed = [[file.name, file.artifact.sha256] for file in files]
     return {GIVEN_METADATA: json.dumps(listed)}
+
+
+async def _give_one(
+    store: Store, runtime: Runtime, metadata: Mapping[str, str], file: GivenFile
+) -> None:
+    about = {NAME_METADATA: file.name, SHA256_METADATA: file.artifact.sha256}
+    async with store.artifacts.reading(file.artifact) as chunks:
+
+        async def next_chunk() -> bytes:
+            return await anext(chunks, b"")
+
+        await runtime.put_artifact(next_chunk, {**metadata, **about})

@@ -42,6 +42,8 @@ CAVEATS: dict[str, dict[str, str]] = {
         "cancelling": "a cancelled check's command runs on until it ends",
         "publishing": "it can't publish",
         "several": "only the first runtime of one connection is reached",
+        "artifacts": "no artifacts are kept of what it runs, and it can't be given others'",
+        "signing": "it signs nothing",
         "long logs": "BuildKit, behind it, clips what a command prints too fast or too much of",
     },
 }
