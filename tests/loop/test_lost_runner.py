@@ -141,6 +141,30 @@ async def test_what_had_not_begun_is_taken_by_another_runner(
             assert [each.kind for each in await store.runtimes.connected()] == ["bassloop"]
 
 
+async def test_a_check_of_a_runner_that_is_silent_waits_for_one_that_answers(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    repository, folder = make_repository(**{"project.bass": HOOK}), tmp_path / "world"
+    with trio.fail_after(120):
+        async with (
+            world(repository, folder, RUNNER_ANSWER_SECONDS="0.5") as its,
+            its.daemon() as daemon,
+            silent(folder / "s.sock"),
+            openssh(its, daemon, folder / "s.sock"),
+        ):
+            await until(lambda: daemon.lines_with(f'"priority": {FIRST}'))
+            payload = await its.standin.payload("check_suite")
+            await its.standin.deliver(daemon.url, "check_suite", payload)
+            runs, waits = its.standin.check_runs, "Waiting for a runner again"
+            await until(lambda: runs and runs[0]["output"]["title"] == waits)
+            assert runs[0]["status"] == "queued"
+            assert "did not answer within 0.5 s" in runs[0]["output"]["summary"]
+            async with its.runner(daemon):
+                await its.concluded()
+            [said] = its.standin.check_runs
+            assert said["conclusion"] == "success", said["output"]
+
+
 async def test_what_had_begun_ends_and_is_not_begun_again(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
