@@ -33,8 +33,8 @@ def spend_all(budget: APIBudget, wanted: Purpose, points: int = 5, now: float = 
 
 def test_what_is_to_be_started_leaves_a_reserve_to_conclusions_and_to_people() -> None:
     budget = APIBudget(1000)
-    assert spend_all(budget, START) == 920
-    assert spend_all(budget, CONCLUDE) == 50
+    assert spend_all(budget, START) == 950
+    assert spend_all(budget, CONCLUDE) == 20
     assert spend_all(budget, PEOPLE, points=1) == 30
 
 
@@ -78,11 +78,11 @@ def test_what_an_earlier_process_spent_is_counted_until_its_window_is_over() -> 
     budget.count_earlier([(-WINDOW / 2, 600), (0.0, 200), (-WINDOW, 1000)], 0.0)
     assert spend_all(budget, START) == 170  # of its own share, since people's is kept
     assert spend_all(budget, PEOPLE, points=1) == 30
-    assert spend_all(budget, START, now=WINDOW / 2) == 520
+    assert spend_all(budget, START, now=WINDOW / 2) == 550
     assert budget.spent[None] == 200
     budget = APIBudget(1000)
     budget.count_earlier([(0.0, 880)], 0.0)
-    assert spend_all(budget, START, now=WINDOW) == 920
+    assert spend_all(budget, START, now=WINDOW) == 950
 
 
 def test_a_request_counts_from_its_begin_until_a_window_after_its_end() -> None:

@@ -49,21 +49,21 @@ async def test_no_window_of_a_minute_has_more_than_its_points(autojump_clock: Mo
 async def test_what_is_to_be_started_waits_while_a_person_is_served(
     autojump_clock: MockClock,
 ) -> None:
-    pacer, order = Pacer(APIBudget(100)), []
+    pacer, order = Pacer(APIBudget(300)), []
 
     async def spend_for(purpose: Purpose) -> None:
         await spend(pacer, Turn(purpose), 5)
         order.append((trio.current_time(), purpose))
 
     async with trio.open_nursery() as nursery:
-        for _ in range(19):
+        for _ in range(58):
             nursery.start_soon(spend_for, START)
         await trio.sleep(1)
-        assert [at for at, _ in order] == [0.0] * 18  # 90 of 100
+        assert [at for at, _ in order] == [0.0] * 57  # 285 of 300
         assert pacer.waiting == 1
         nursery.start_soon(spend_for, CONCLUDE)
         nursery.start_soon(spend_for, PEOPLE)
-    assert sorted(order[18:]) == [(1.0, PEOPLE), (1.0, CONCLUDE), (60.0, START)]
+    assert sorted(order[57:]) == [(1.0, PEOPLE), (1.0, CONCLUDE), (60.0, START)]
 
 
 async def test_each_purpose_goes_first_come_first_served_and_is_counted(

@@ -67,7 +67,7 @@ class Portion(NamedTuple):
 PORTIONS = {
     Purpose.PEOPLE: Portion(ceiling=1.0, share=0.03, hourly_reserve=0.0),
     Purpose.CONCLUDE: Portion(ceiling=0.97, share=0.20, hourly_reserve=0.02),
-    Purpose.START: Portion(ceiling=0.92, share=0.20, hourly_reserve=0.05),
+    Purpose.START: Portion(ceiling=0.95, share=0.20, hourly_reserve=0.05),
     Purpose.BACKGROUND: Portion(ceiling=0.60, share=0.02, hourly_reserve=0.20),
 }
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from bassloop.runner.host_keys import HostKey
 
-RESTART_SECONDS = 180.0
+RESTART_SECONDS = 900.0
 """How long after a registration ended the loop counts as being restarted."""
 
 RESTART_LONGEST = 2.0
