@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import httpx
+import pytest
 import trio.testing
 
 from bassloop.daemon.node_tasks import keep_sharing
+from bassloop.github import GitHubError
 from bassloop.github.api import API
 from bassloop.github.api_budget import WINDOW_SECONDS
 from bassloop.store.leases import Company
@@ -28,3 +30,20 @@ async def test_points_are_divided_at_once_and_grow_after_a_window(
             await trio.sleep(2)
             assert api.points == 435
             nursery.cancel_scope.cancel()
+
+
+async def test_a_node_that_may_be_taken_over_from_changes_nothing() -> None:
+    sent: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request.method)
+        return httpx.Response(200, json={})
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
+        api = API(client, "http://github.test")
+        await api.call("POST", "/repos/o/r/check-runs", data={})
+        api.may_write = lambda: False
+        with pytest.raises(GitHubError, match="other nodes may have taken over"):
+            await api.call("POST", "/repos/o/r/check-runs", data={})
+        await api.call("GET", "/rate_limit")
+    assert sent == ["POST", "GET"]

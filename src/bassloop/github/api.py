@@ -81,7 +81,7 @@ class API:
     `answers` counts attempts by the status of the response, 0 when there was none; `heard_at` is
     when the last response came that wasn't a server error, in Trio's time, and `trouble` what has
     gone wrong since. `points` are what each credential may spend in a minute. `on_start_possible`
-    is called when `may_start` may have become true.
+    is called when `may_start` may have become true. Unless `may_write` is true, nothing is changed.
     """
 
     def __init__(
@@ -100,6 +100,7 @@ class API:
         self._spending_store = spending_store
         self._stored: dict[str, StoredSpending] = {}
         self.on_start_possible: Callable[[], object] = lambda: None
+        self.may_write: Callable[[], bool] = lambda: True
         self._limiter = trio.CapacityLimiter(AT_ONCE)
         self._starting = trio.CapacityLimiter(AT_ONCE - KEPT_CONNECTIONS)
         self._cache = TTLCache[tuple[str, str, str], CachedResponse](
@@ -367,6 +368,10 @@ class API:
     async def _attempt(
         self, request: Request, url: str, cached: CachedResponse | None = None
     ) -> Response:
+        if request.method != "GET" and not self.may_write():
+            raise GitHubError(
+                f"{request} isn't sent: other nodes may have taken over from this one"
+            )
         with trio.fail_after(self.retries.answer_seconds):
             return await fetch(
                 self._client,

@@ -94,6 +94,9 @@ class DaemonLease(Protocol):
     async def keep(self) -> None:
         """Stay a daemon until cancelled. Raises StoreTaken if others have taken over."""
 
+    def may_write(self) -> bool:
+        """Return whether no other daemon can have taken over, by this process's own clock."""
+
     async def release(self) -> None:
         """Cease to be a daemon."""
 

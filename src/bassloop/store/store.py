@@ -142,6 +142,7 @@ async def open_store(
                 store.drain_requested = lease.drain_requested
                 store.others_ended = lease.others_ended
                 store.company = lease.company
+                store.may_write = lease.may_write
                 notifications = store.notifications
                 await nursery.start(found.listen, notifications.deliver, notifications.deliver_gap)
                 await store.nodes.take_over()
@@ -195,6 +196,8 @@ class Store(Subject):
         drain_requested: set when somebody asks the daemon to drain, from another machine as well.
         others_ended: set when another node has ended, wasn't heard of in time, or drains: take over what it had.
         company: how many nodes there are.
+        may_write: whether no other node can have taken over from this one. The database refuses its writes
+            then; what is outside of it has to ask.
     """
 
     def __init__(
@@ -213,6 +216,7 @@ class Store(Subject):
         self.drain_requested = trio.Event()
         self.others_ended = AutoResetEvent()
         self.company = Company()
+        self.may_write: Callable[[], bool] = lambda: True
         self.notifications = Notifications(engine)
         self.nodes = Nodes(engine)
         self.artifacts = Artifacts(engine, blobs)

@@ -123,6 +123,10 @@ class PostgreSQLLease:
             if found.has_ended:
                 self.others_ended.set()
 
+    def may_write(self) -> bool:
+        """Return whether no other node can have taken over, by this node's own clock."""
+        return self._tenure is None or not self._tenure.is_over(trio.current_time())
+
     async def release(self) -> None:
         """Give the lease back, so that others take over at once. Doesn't raise StoreError."""
         if self._tenure is not None:

@@ -208,6 +208,9 @@ class FileLease:
     async def keep(self) -> None:
         await trio.sleep_forever()
 
+    def may_write(self) -> bool:
+        return True
+
     async def release(self) -> None:
         self._held.close()
 
