@@ -29,7 +29,7 @@ from bassloop.web import Health, PartStatus, WebContext, create_app
 from tests.records import a_run
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator, Collection, Mapping
     from pathlib import Path
 
     from quart_trio import QuartTrio
@@ -74,7 +74,7 @@ class FakeAPI:
         return {"installation 1": self.budget}
 
 
-async def _ready() -> list[PartStatus]:
+async def _ready(only: Collection[str] | None) -> list[PartStatus]:
     return [PartStatus("store", True), PartStatus("github", True)]
 
 

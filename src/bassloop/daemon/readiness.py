@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 import trio
 
+from bassloop.concurrency import KeyedLock, run_all
 from bassloop.github import GitHubError, Purpose
 from bassloop.store import BucketError, StoreError, StoreFull, StoreUnreachable
 from bassloop.units import format_duration, format_size
 from bassloop.web import PartStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection
+
     from bassloop.deliveries.inbox import Inbox
     from bassloop.evaluator.evaluators import Evaluators
     from bassloop.github import GitHub
     from bassloop.store import Store
 
 log = structlog.get_logger(__name__)
+
+PARTS = ("store", "bucket", "gateway", "inbox", "github")
+"""The parts, in the order in which they are told."""
 
 KEPT_SECONDS = 5.0
 """How long an answer is given again: whoever asks often costs no more than who asks now and then."""
@@ -39,7 +46,8 @@ MOST_SKEW = 60.0
 
 @dataclass(eq=False)
 class Readiness:
-    """Looks at the parts when it is asked, and not more often than every few seconds.
+    """Looks at the parts when it is asked, and at each not more often than every few seconds.
+
     Made once the gateway listens, which then does until the daemon ends.
     """
 
@@ -47,32 +55,41 @@ class Readiness:
     inbox: Inbox
     github: GitHub
     evaluators: Evaluators
-    _looking: trio.Lock = field(default_factory=trio.Lock)
-    _found: tuple[PartStatus, ...] = ()
-    _looked_at: float = -math.inf
+    _looking: KeyedLock[str] = field(default_factory=KeyedLock)
+    _found: dict[str, tuple[float, PartStatus]] = field(default_factory=dict)
+    """What was found of each part, and when."""
 
-    async def findings(self) -> tuple[PartStatus, ...]:
-        """Return the state of each part."""
-        async with self._looking:
-            if trio.current_time() - self._looked_at >= KEPT_SECONDS:
-                found = (
-                    await self._store(),
-                    *await self._bucket(),
-                    self._gateway(),
-                    self._inbox(),
-                    await self._github(),
-                )
-                self._say_changes(found)
-                self._found, self._looked_at = found, trio.current_time()
-            return self._found
+    async def findings(self, only: Collection[str] | None = None) -> tuple[PartStatus, ...]:
+        """Return the state of each part, or of those that `only` names; none of them waits for another."""
+        looks = {"store": self._store, "bucket": self._bucket, "github": self._github}
+        if self.store.statistics().shipping is None:
+            del looks["bucket"]
+        asked = [name for name in looks if only is None or name in only]
+        await run_all(partial(self._look, name, looks[name]) for name in asked)
+        # What costs nothing is looked at last: the inbox starts while the others are asked for the first time.
+        found = {name: self._found[name][1] for name in asked}
+        for status in (self._gateway(), self._inbox()):
+            found[status.part] = status
+            self._note(status)
+        return tuple(
+            found[name] for name in PARTS if name in found and (only is None or name in only)
+        )
 
-    def _say_changes(self, found: tuple[PartStatus, ...]) -> None:
-        before = {each.part: each.ready for each in self._found}
-        for each in found:
-            if not each.ready and before.get(each.part, True):
-                log.warning("not ready", part=each.part, why=each.why)
-            elif each.ready and not before.get(each.part, True):
-                log.info("ready again", part=each.part)
+    async def _look(self, name: str, look: Callable[[], Awaitable[PartStatus]]) -> None:
+        """Look at a part, unless that was done a moment ago."""
+        async with self._looking.hold(name):
+            looked_at = self._found[name][0] if name in self._found else -math.inf
+            if trio.current_time() - looked_at >= KEPT_SECONDS:
+                self._note(await look())
+
+    def _note(self, found: PartStatus) -> None:
+        """Note what was found of a part, and log it if it is something else than before."""
+        was_ready = self._found[found.part][1].ready if found.part in self._found else True
+        if was_ready and not found.ready:
+            log.warning("not ready", part=found.part, why=found.why)
+        elif found.ready and not was_ready:
+            log.info("ready again", part=found.part)
+        self._found[found.part] = trio.current_time(), found
 
     async def _store(self) -> PartStatus:
         why = f"nothing was committed within {PROBE_SECONDS:g} s"
@@ -91,11 +108,9 @@ class Readiness:
                 why = "it can't be written; the loop's log says why"
         return PartStatus("store", not why, why)
 
-    async def _bucket(self) -> list[PartStatus]:
-        """Return the state of the bucket, if there is one."""
+    async def _bucket(self) -> PartStatus:
         shipping = self.store.statistics().shipping
-        if shipping is None:
-            return []
+        assert shipping is not None, "there is a bucket"
         waiting = f"{format_size(shipping.waiting_bytes)} of logs wait on this machine's disk"
         why = ""
         if shipping.full:
@@ -105,8 +120,8 @@ class Readiness:
         elif not shipping.failing_seconds:
             why = await self._probe_bucket()
         if not why and shipping.failing_seconds:
-            return [PartStatus("bucket", True, waiting)]
-        return [PartStatus("bucket", not why, why)]
+            return PartStatus("bucket", True, waiting)
+        return PartStatus("bucket", not why, why)
 
     async def _probe_bucket(self) -> str:
         """Ask the bucket for something, since no log may have gone there lately; return what is wrong."""

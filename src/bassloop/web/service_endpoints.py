@@ -45,12 +45,11 @@ def routes(context: WebContext) -> Blueprint:
     @blueprint.get("/ready")
     async def ready() -> tuple[Response, int]:
         """Say which parts work, of all or of those that `only` names, separated by commas."""
-        statuses = await health.ready()
-        if (only := request.args.get("only")) is not None:
-            names = set(only.split(","))
-            if unknown := names - {each.part for each in statuses}:
-                abort(400, f"there is no part {', '.join(sorted(unknown))}")
-            statuses = tuple(each for each in statuses if each.part in names)
+        named = request.args.get("only")
+        only = None if named is None else frozenset(named.split(","))
+        statuses = await health.ready(only)
+        if only is not None and (unknown := only - {each.part for each in statuses}):
+            abort(400, f"there is no part {', '.join(sorted(unknown))}")
         parts = {each.part: {"ready": each.ready, "why": each.why} for each in statuses}
         all_ready = all(each.ready for each in statuses)
         return jsonify({"ready": all_ready, "parts": parts}), 200 if all_ready else 503

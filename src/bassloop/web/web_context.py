@@ -14,7 +14,7 @@ from bassloop.web.logs.html_cache import LogHtmlCache
 from bassloop.web.logs.links import link_files
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Sequence
 
     from bassloop.access.permissions import Permissions
     from bassloop.checks.actions import Control
@@ -42,13 +42,13 @@ class Health:
     """The loop's health and metrics.
 
     Args:
-        ready: returns the status of each part.
+        ready: returns the status of each part, or of those that are named.
         metrics: takes HTTP's Accept header, and returns the metrics and their content type.
         metrics_token: the bearer token that `/metrics` asks for. Without one, `/metrics` is off on the public
             listener and open on its own.
     """
 
-    ready: Callable[[], Awaitable[Sequence[PartStatus]]]
+    ready: Callable[[Collection[str] | None], Awaitable[Sequence[PartStatus]]]
     metrics: Callable[[str], Awaitable[tuple[bytes, str]]]
     metrics_token: str | None = None
 
