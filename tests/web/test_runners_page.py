@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bassloop.runtimes import Platform, RuntimeStatus, caveats
+from bassloop.store import RuntimeRecord
 
 from .site import HOSTILE, a_site
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
 
 def runner(kind: str, *runs: str, login: str = "octocat") -> RuntimeStatus:
@@ -71,6 +74,27 @@ async def test_runners_are_json_at_the_same_address(tmp_path: Path) -> None:
         assert found["connected_at"] == "2023-11-14T22:13:20.000Z"
         assert [run["id"] for run in found["runs"]] == ["seen"]
         assert found["others"] == 0
+
+
+async def test_runners_of_other_nodes_are_listed_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = RuntimeRecord("there", 1, "ada", "linux", "", 0, 1.0, "", "there", "go", node="other")
+
+    async def elsewhere(self: object) -> list[RuntimeRecord]:
+        return [there]
+
+    async with a_site(tmp_path) as site:
+        operator = await site.signed_in(9, "operator")
+        await site.queued("seen", check_name="test")
+        await site.store.runs.start("seen", "there", "ada", "linux", 1.0)
+        site.connected.append(runner("bassloop"))
+        monkeypatch.setattr(type(site.store.runtimes), "elsewhere", elsewhere)
+        answer = await site.get("/runners", accept="application/json", **operator)
+        first, second = (await answer.get_json())["runners"]
+        assert (first["login"], second["login"]) == ("ada", "octocat")
+        assert [run["id"] for run in first["runs"]] == ["seen"]
+        assert first["caveats"] == list(caveats("go"))
 
 
 async def test_only_operators_are_led_there(tmp_path: Path) -> None:

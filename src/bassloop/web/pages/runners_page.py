@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from quart import Blueprint, Response, abort, jsonify, render_template
 
+from bassloop.runtimes import Platform, RuntimeStatus, caveats
 from bassloop.web.guard import current_visitor, may_operate, visible_run
 from bassloop.web.presentation import RunView, instant, run_json, view_run
 from bassloop.web.responses import wants_json
 
 if TYPE_CHECKING:
-    from bassloop.runtimes import RuntimeStatus
     from bassloop.web.web_context import WebContext
 
 KINDS = {
@@ -48,12 +48,34 @@ def routes(context: WebContext) -> Blueprint:
         """List the runners that are connected now, the longest connected first."""
         if not may_operate(context, await current_visitor(context)):
             abort(403, "the list of runners is for the loop's operators only (setting OPERATORS)")
-        shown = [await _view(context, runner) for runner in context.pool_snapshot()]
+        connected = [*context.pool_snapshot(), *await _on_other_nodes(context)]
+        connected.sort(key=lambda runner: (runner.connected_at, runner.id))
+        shown = [await _view(context, runner) for runner in connected]
         if wants_json():
             return jsonify({"runners": [_json(view) for view in shown]})
         return await render_template("runners.html", runners=shown, ssh_command=context.ssh_command)
 
     return blueprint
+
+
+async def _on_other_nodes(context: WebContext) -> list[RuntimeStatus]:
+    """Return the runtimes that are connected to other nodes, with the runs on them."""
+    found = await context.store.runtimes.elsewhere()
+    runs = await context.store.runs.unfinished() if found else []
+    return [
+        RuntimeStatus(
+            id=each.id,
+            user_id=each.user_id,
+            login=each.login,
+            platform=Platform(each.os, each.arch),
+            priority=each.priority,
+            connected_at=each.connected_at,
+            kind=each.kind,
+            runs=tuple(run.id for run in runs if run.runtime_id == each.id),
+            caveats=caveats(each.kind),
+        )
+        for each in found
+    ]
 
 
 async def _view(context: WebContext, runner: RuntimeStatus) -> RunnerView:
