@@ -6,13 +6,15 @@ import socket
 import struct
 from contextlib import AsyncExitStack, suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import asyncssh
 import pytest
 import trio
 from asyncssh.constants import MSG_CHANNEL_OPEN, MSG_GLOBAL_REQUEST, MSG_IGNORE, MSG_KEXINIT
 from asyncssh.packet import Boolean, NameList, String, UInt32
+
+from bassloop.bridge import call_asyncio
 
 from .runners import connect
 
@@ -108,6 +110,35 @@ async def test_control_messages_after_authentication(target: Target) -> None:
 
     for name, send in MESSAGES.items():
         await target.withstand(name, partial(flood, send))
+
+
+async def test_key_exchanges_of_strangers(target: Target) -> None:
+    """Each takes an elliptic curve and a signature of the host's key, and ends without a known key."""
+    key = asyncssh.generate_private_key("ssh-ed25519")
+
+    async def dial(number: int) -> None:
+        options: dict[str, Any] = {
+            "known_hosts": None,
+            "config": None,
+            "agent_path": None,
+            "client_keys": [key],
+            "local_addr": (f"127.0.4.{number + 1}", 0),
+        }
+        while True:
+            with suppress(OSError, asyncssh.Error):
+                await call_asyncio(
+                    partial(asyncssh.connect, **options),
+                    "127.0.0.1",
+                    target.daemon.ssh_port,
+                )
+            await trio.sleep(0.002)
+
+    async def flood() -> None:
+        async with trio.open_nursery() as nursery:
+            for number in range(10):
+                nursery.start_soon(dial, number)
+
+    await target.withstand("key exchanges of strangers", flood)
 
 
 async def test_idle_strangers_keep_no_known_runner_out(target: Target) -> None:

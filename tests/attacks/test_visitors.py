@@ -26,6 +26,10 @@ UPGRADE = (
     b"Sec-WebSocket-Version: 13\r\n" + KEY + b"\r\n"
 )
 
+HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0)
+PAGE = b"\x82\x86\x41\x01x\x04\x05/runs"
+"""The headers of `GET /runs`, in HPACK."""
+
 REQUESTS = {
     "many headers": b"GET /up HTTP/1.1\r\n" + b"a: b\r\n" * 10_000 + b"\r\n",
     "small chunks": b"POST /integrations/github/events HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -40,9 +44,12 @@ REQUESTS = {
     "websocket messages": UPGRADE + (b"\x81\x80\0\0\0\0" * 100_000),
     "websocket pings": UPGRADE + (b"\x89\x80\0\0\0\0" * 100_000),
     "websocket pieces": UPGRADE + b"\x01\x80\0\0\0\0" + (b"\x00\x80\0\0\0\0" * 100_000),
-    "HTTP/2 pings": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-    + frame(4, 0, 0)
-    + frame(6, 0, 0, bytes(8)) * 50_000,
+    "HTTP/2 pings": HTTP2 + frame(6, 0, 0, bytes(8)) * 50_000,
+    "HTTP/2 requests": HTTP2 + b"".join(frame(1, 5, number, PAGE) for number in range(1, 64, 2)),
+    "HTTP/2 resets": HTTP2
+    + b"".join(
+        frame(1, 5, number, PAGE) + frame(3, 0, number, bytes(4)) for number in range(1, 380, 2)
+    ),
 }
 
 

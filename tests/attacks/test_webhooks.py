@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 # httpx leaves the body's generator to the garbage collector when a request is cancelled.
 pytestmark = [pytest.mark.attacks, pytest.mark.filterwarnings("ignore:.*ByteStream.__aiter__")]
 
+CONNECTIONS = 4
 MOST = 24 << 20
 """Bytes of a body; GitHub sends 25 MB at most."""
 
@@ -67,23 +69,37 @@ def _filled(payload: dict[str, Any], part: bytes) -> bytes:
     return b"{" + part * ((MOST - len(rest)) // len(part)) + rest
 
 
+async def post(target: Target, body: bytes, signature: str, pause: float) -> None:
+    """Deliver a body again and again, under another id each time."""
+    async with httpx.AsyncClient(timeout=120) as client:
+        while True:
+            headers = {
+                "content-type": "application/json",
+                "x-github-event": "check_suite",
+                "x-github-delivery": str(uuid.uuid4()),
+                "x-hub-signature-256": signature,
+            }
+            address = f"{target.daemon.url}/integrations/github/events"
+            answer = await client.post(address, content=body, headers=headers)
+            assert answer.status_code in (202, 400, 403, 503)
+            await trio.sleep(pause)
+
+
 @pytest.mark.parametrize("make", BODIES.values(), ids=BODIES)
 async def test_large_bodies(target: Target, make: Callable[[dict[str, Any]], bytes]) -> None:
     body = make(dict(await target.world.standin.payload("check_suite")))
-    signature = sign(SECRET.encode(), body)
+    flood = partial(post, target, body, sign(SECRET.encode(), body), 0.2)
+    await target.withstand("large bodies", flood)
 
-    async def post() -> None:
-        async with httpx.AsyncClient(timeout=120) as client:
-            while True:
-                headers = {
-                    "content-type": "application/json",
-                    "x-github-event": "check_suite",
-                    "x-github-delivery": str(uuid.uuid4()),
-                    "x-hub-signature-256": signature,
-                }
-                address = f"{target.daemon.url}/integrations/github/events"
-                answer = await client.post(address, content=body, headers=headers)
-                assert answer.status_code in (202, 400, 503)
-                await trio.sleep(0.2)
 
-    await target.withstand("large bodies", post)
+async def test_small_bodies(target: Target) -> None:
+    body = json.dumps(dict(await target.world.standin.payload("check_suite"))).encode()
+    signatures = {"signed": sign(SECRET.encode(), body), "unsigned": "sha256=" + "0" * 64}
+    for name, signature in signatures.items():
+
+        async def flood(signature: str = signature) -> None:
+            async with trio.open_nursery() as nursery:
+                for _ in range(CONNECTIONS):
+                    nursery.start_soon(post, target, body, signature, 0.005)
+
+        await target.withstand(f"many {name} bodies", flood)

@@ -11,8 +11,8 @@ import trio.testing
 from bassloop.daemon.request_queue import (
     PLACE_SECONDS,
     PLACES,
+    UNANSWERED,
     WAITING,
-    WAITING_PER_ADDRESS,
     RequestQueue,
 )
 
@@ -31,8 +31,10 @@ class App:
         await trio.sleep_forever()
 
 
-def scope(address: str, path: str = "/runs", kind: str = "http") -> dict[str, Any]:
-    return {"type": kind, "path": path, "client": (address, 1)}
+def scope(
+    address: str, path: str = "/runs", kind: str = "http", method: str = "GET"
+) -> dict[str, Any]:
+    return {"type": kind, "path": path, "client": (address, 1), "method": method}
 
 
 async def refused(queue: RequestQueue, asked: dict[str, Any]) -> bool:
@@ -65,7 +67,7 @@ async def test_addresses_take_turns(autojump_clock: trio.testing.MockClock) -> N
         app.answer.set()
         await trio.testing.wait_all_tasks_blocked()
         after = app.begun[PLACES:]
-        assert {"10.0.0.2", "10.0.0.3"} < set(after[:4])
+        assert {"10.0.0.2", "10.0.0.3"} < set(after[:PLACES])
         assert len(after) == 12
         nursery.cancel_scope.cancel()
 
@@ -92,9 +94,7 @@ async def test_too_many_are_refused(autojump_clock: trio.testing.MockClock) -> N
     queue = RequestQueue(app)
     async with trio.open_nursery() as nursery:
         for number in range(WAITING + PLACES):
-            nursery.start_soon(
-                queue, scope(f"10.0.0.{number // WAITING_PER_ADDRESS}"), None, nothing
-            )
+            nursery.start_soon(queue, scope(f"10.0.0.{number // UNANSWERED}"), None, nothing)
         await trio.testing.wait_all_tasks_blocked()
         assert await refused(queue, scope("10.0.0.1"))
         assert await refused(queue, scope("10.0.9.9"))
@@ -107,7 +107,7 @@ async def test_too_many_are_refused(autojump_clock: trio.testing.MockClock) -> N
     "asked",
     [
         scope("10.0.0.1", "/up"),
-        scope("10.0.0.1", "/integrations/github/events"),
+        scope("10.0.0.1", "/integrations/github/events", method="POST"),
         scope("10.0.0.1", kind="websocket"),
     ],
 )

@@ -33,13 +33,19 @@ CONTROL_FRAMES = 400
 """Frames of HTTP/2 other than data that a connection may bring at once, and a quarter of it a second: a page with
 all that it shows needs about 150."""
 
-ADDRESS_FRAMES = 1_000
-"""Such frames of all connections of an address at once, and a tenth of it a second; then it is read more slowly."""
+ADDRESS_FRAMES = 800
+"""Such frames of all connections of an address at once, and a sixteenth of it a second; then it is read more slowly."""
+
+LONGEST_DELAY = 10.0
+"""How many seconds later a connection is read from at most; one that would have to wait longer is closed."""
+
+STREAMS = 32
+"""Requests of one connection of HTTP/2 at the same time: each may keep a page in memory until it is read."""
 
 ADDRESSES, ADDRESS_SECONDS = 10_000, 60.0
 """How many addresses are remembered, and for how long."""
 
-FRAMES_AT_ONCE = 8
+FRAMES_AT_ONCE = 2
 """Frames that are processed before others have their turn: each may be a request."""
 
 READ_BYTES = 16 << 10
@@ -146,7 +152,9 @@ class MeteredStream:
     async def _few_frames(self) -> bytes:
         """Return the next of the bytes that have come, a few frames at most, when the address may send them."""
         assert self._frames is not None
-        await trio.sleep(self._address.seconds_until(0))
+        if (delay := self._address.seconds_until(0)) > LONGEST_DELAY:
+            raise trio.BrokenResourceError("its address sends too many frames")
+        await trio.sleep(delay)
         try:
             size = self._frames.scan(self._rest, FRAMES_AT_ONCE)
         except (ValueError, TooManyFrames) as error:
@@ -182,7 +190,7 @@ class ContainedServer(tcp_server.TCPServer):
         except OSError:  # it has left already
             address = "unknown"
         if (frames := self._addresses.get(address)) is None:
-            frames = TokenBucket(ADDRESS_FRAMES, ADDRESS_FRAMES / 10, clock=time.monotonic)
+            frames = TokenBucket(ADDRESS_FRAMES, ADDRESS_FRAMES / 16, clock=time.monotonic)
             self._addresses.store(address, frames)
         return frames
 
@@ -232,6 +240,7 @@ def _config(listening: socket.socket) -> Config:
     config.include_server_header = False
     config.accesslog = None
     config.errorlog = None
+    config.h2_max_concurrent_streams = STREAMS
     config.websocket_ping_interval = 20.0
     config.websocket_max_message_size = 64 * 1024  # pages send little
     return config

@@ -9,7 +9,7 @@ for GitHub or for a disk.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 
     ASGI = Callable[[Any, Any, Any], Awaitable[None]]
 
-PLACES = 6
+PLACES = 4
 """Requests that are begun at a time."""
 PLACE_SECONDS = 0.25
 """How long a request keeps its place at most."""
 WAITING = 1_000
-WAITING_PER_ADDRESS = 200
-"""Requests that may wait for a place, of all addresses and of one: a page and all its parts take about 50."""
+"""Requests that may wait for a place."""
+UNANSWERED = 200
+"""Requests of one address that may wait for a place or for the end of their response: a page has about 50 parts."""
 
 REFUSAL = b"too many requests are waiting: try again in a moment\n"
 
@@ -50,19 +51,29 @@ class RequestQueue:
         self._free = PLACES
         self._waiting: OrderedDict[str, deque[_Place]] = OrderedDict()
         self._count = 0
+        self._unanswered: Counter[str] = Counter()
 
     def __repr__(self) -> str:
         return f"<RequestQueue: {PLACES - self._free} begun, {self._count} waiting>"
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         """Serve one request, when it is its turn."""
-        if scope["type"] != "http" or scope["path"] in AT_ONCE:
+        if scope["type"] != "http" or (scope["method"], scope["path"]) in AT_ONCE:
             await self._app(scope, receive, send)
             return
         address = origins((scope.get("client") or ["unknown"])[0])[0]
-        if self._is_full(address):
+        if self._count >= WAITING or self._unanswered[address] >= UNANSWERED:
             await _refuse(send)
             return
+        self._unanswered[address] += 1
+        try:
+            await self._serve(address, scope, receive, send)
+        finally:
+            self._unanswered[address] -= 1
+            if not self._unanswered[address]:
+                del self._unanswered[address]
+
+    async def _serve(self, address: str, scope: dict[str, Any], receive: Any, send: Any) -> None:
         place = await self._wait(address)
         try:
             async with open_flat_nursery() as nursery:
@@ -71,9 +82,6 @@ class RequestQueue:
                 nursery.cancel_scope.cancel()
         finally:
             self._give_back(place)
-
-    def _is_full(self, address: str) -> bool:
-        return self._count >= WAITING or len(self._waiting.get(address, ())) >= WAITING_PER_ADDRESS
 
     async def _wait(self, address: str) -> _Place:
         """Wait for a place, and return it. Cancelled, it leaves the queue."""

@@ -68,6 +68,10 @@ _IN_LINES = (b"m", b"K")
 _LINE_FEEDS = bytes.maketrans(b"\x0b\x0c", b"\n\n")
 """Vertical tabs and form feeds begin a new line, as newlines do."""
 
+_MARKED = b"\x0b\n"
+"""A return and a newline, where other returns become newlines: there are no vertical tabs any more."""
+_RETURNS = bytes.maketrans(b"\r\x0b", b"\n\r")
+
 _BACKSPACES = re.compile(rb"\x08++")
 _ESCAPES = re.compile(rb"\x1b++")
 _RETURN = re.compile(rb"\r|" + COLUMN_ONE.pattern)
@@ -287,12 +291,9 @@ class ControlParser(ControlFunctions):
             if found[0] == b"\r":
                 self._end_skipping()
             return found.end()
-        text = data[at:end]
-        if b"\r" in text:
-            # All at once: without a function in between, a return and a newline are still apart.
-            text = LEFT_OUT.sub(_left_out, text)
-        else:
-            text = FUNCTIONS.sub(b"", text).replace(b"\b", b"")
+        # A return before a newline stays; without a function in between, other returns and newlines are still apart.
+        text = data[at:end].replace(b"\r\n", _MARKED)
+        text = FUNCTIONS.sub(b"", text).translate(_RETURNS, b"\b")
         self._work(text, 0, FOREVER)
         return end
 
@@ -355,8 +356,3 @@ class ControlParser(ControlFunctions):
         else:
             self._held = data[at:] + self._held
         return len(data)
-
-
-def _left_out(found: re.Match[bytes]) -> bytes:
-    """Return what stands for something that has no effect: a newline for a return."""
-    return b"\n" if found[0] == b"\r" else b""

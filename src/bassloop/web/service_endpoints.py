@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from bassloop.web.web_context import Health, WebContext
 
 WEBHOOKS = "/integrations/github/events"
-AT_ONCE = frozenset({WEBHOOKS, "/up", "/ready", "/metrics"})
-"""Paths whose requests don't wait for others'."""
+AT_ONCE = frozenset({("POST", WEBHOOKS), ("GET", "/up"), ("GET", "/ready"), ("GET", "/metrics")})
+"""Methods and paths of requests that don't wait for others."""
 TEXT = "text/plain; charset=utf-8"
 
 
