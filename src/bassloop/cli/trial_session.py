@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _NO_NETWORK = re.compile(
     r"ENOTFOUND|EAI_AGAIN|ENETUNREACH|[Cc]ould not resolve host|no such host|name resolution|"
-    r"Name or service not known|"
+    r"Name or service not known|FetchError: .*fetch failed|"
     r"[Nn]etwork is unreachable|dns error"
 )
 _UNPULLED = re.compile(r"(the image \S+ can't be pulled): .*")

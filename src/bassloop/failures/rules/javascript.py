@@ -132,7 +132,7 @@ RULES: tuple[Rule, ...] = (
         Rank.ERROR,
         rf"^(?:node:)?{PATH}:(?P<line>\d{{1,7}})$",
         within=(
-            r"^(?P<message>[\pL_][\pL\pN_.]*(?:Error|Exception)\b.*)$",
+            r"^(?P<message>(?:[\pL_][\pL\pN_.]*(?:Error|Exception)\b|Error \[\w+\]).*)$",
             rf"^ {{4}}at .*?\(?{AT}\)?$",
         ),
         until=r"^Node\.js v\d",
