@@ -50,7 +50,7 @@ GONE_SECONDS = 8.0
 PATH_SECONDS = 2.0
 """What a line may take from its command to the bucket on a machine where all of this runs at once."""
 
-FAULTS = ("kill", "pause", "cut_off", "drain", "take_bucket")
+FAULTS = ("kill", "pause", "cut_off", "drain", "take_bucket", "kill_without_bucket")
 LOOK_SECONDS = 0.3
 NO_COMMIT = "0" * 40
 
@@ -189,6 +189,7 @@ class Chaos:
             "cut_off": self._cut_off,
             "drain": self._drain,
             "take_bucket": self._take_bucket,
+            "kill_without_bucket": self._kill_without_bucket,
         }
         while True:
             for name in chance.sample(self.plan.faults, len(self.plan.faults)):
@@ -224,6 +225,15 @@ class Chaos:
         began = time.time()
         async with self.cluster.bucket.cut():
             await trio.sleep(GONE_SECONDS)
+        self.bucket_gone.append((began, time.time()))
+
+    async def _kill_without_bucket(self, slot: Slot) -> None:
+        """Have the others take over while the bucket can't be reached; what was on its way there is lost."""
+        began = time.time()
+        async with self.cluster.bucket.cut():
+            await trio.sleep(1)
+            await self._kill(slot)
+            await trio.sleep(LEASE_SECONDS + 4)
         self.bucket_gone.append((began, time.time()))
 
     async def watch(self) -> None:
