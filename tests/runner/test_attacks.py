@@ -384,6 +384,27 @@ async def test_threads_and_processes_are_made_as_ever(sandboxed: Bench) -> None:
     assert await sandboxed.run(f"test -x {python} || exit 9; {python} -c '{lines}'") == "1\n"
 
 
+async def test_no_descriptor_agent_or_socket_of_the_runners_is_there(
+    sandboxed: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSH_AUTH_SOCK", "/run/agent.sock")
+    monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", "unix:path=/run/bus")
+    left, right = socket.socketpair()
+    with left, right:
+        left.set_inheritable(True)
+        said = await sandboxed.run("echo /proc/self/fd/*; env; find / -xdev -type s 2>/dev/null; :")
+    first, *rest = said.splitlines()
+    assert {int(each.rpartition("/")[2]) for each in first.split()} <= {0, 1, 2, 3}
+    assert not any("agent.sock" in line or "bus" in line for line in rest)
+
+
+async def test_a_command_has_no_capability(sandboxed: Bench) -> None:
+    said = await sandboxed.run("grep -E '^(Cap|NoNewPrivs|Seccomp:)' /proc/self/status")
+    values = dict(line.split(":\t") for line in said.splitlines())
+    assert {int(values.pop(name), 16) for name in list(values) if name.startswith("Cap")} == {0}
+    assert values == {"NoNewPrivs": "1", "Seccomp": "2"}
+
+
 async def test_a_command_sees_no_process_but_its_own(sandboxed: Bench) -> None:
     said = await sandboxed.run("echo /proc/[0-9]*; kill -9 1 2>&1; echo still here")
     assert len(said.splitlines()[0].split()) < 8
