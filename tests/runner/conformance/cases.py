@@ -137,7 +137,7 @@ async def _(asked: Asked) -> str:
     return (await asked.read(thunk)).strip() + "\n"
 
 
-@case("env", "of the thunk, and not of the one that it is from", "hello: =$you|\n")
+@case("env", "of the thunk, but not of the thunk it's based on", "hello: =$you|\n")
 async def _(asked: Asked) -> str:
     before = sh("true", image=asked.image, env=env(BEFORE="x"))
     thunk = sh('echo "$GREETING|$BEFORE"', image=after(before), env=env(GREETING="hello: =$you"))
@@ -149,7 +149,7 @@ async def _(asked: Asked) -> str:
     return await asked.read(sh("echo $FROM_IMAGE", image=asked.image))
 
 
-@case("dir", "in the work directory, made when it is not there", "/bass/work/some/dir\n",
+@case("dir", "in the work directory, created if it's missing", "/bass/work/some/dir\n",
       bare=(r"/files/some/dir\n$", "the work directory is a folder of the machine"))  # fmt: skip
 async def _(asked: Asked) -> str:
     where = pb.ThunkDir(local=pb.DirPath(path="some/dir"))
@@ -275,7 +275,7 @@ async def _(asked: Asked) -> str:
 # --- what it is given ----------------------------------------------------------------------------------
 
 
-@case("mounts", "a folder of another thunk's, changes to which are lost", "made\nmade\n")
+@case("mounts", "a folder of another thunk; changes to it are lost", "made\nmade\n")
 async def _(asked: Asked) -> str:
     made = sh("mkdir d; echo made > d/file", image=asked.image)
     source = path_in(made, folder("d"))
@@ -298,7 +298,7 @@ async def _(asked: Asked) -> str:
     return await answer(asked, sh("cat /mounted/file", image=asked.image, mounts=[at]))
 
 
-@case("mounts", "of what a pattern includes and excludes", "./a.x\n./sub/c.x\n")
+@case("mounts", "only the files that patterns select", "./a.x\n./sub/c.x\n")
 async def _(asked: Asked) -> str:
     made = sh("touch a.x b.y; mkdir sub; touch sub/c.x sub/no.x", image=asked.image)
     wanted = folder(".", include=("**/*.x",), exclude=("**/no.*",))
@@ -399,7 +399,7 @@ async def _(asked: Asked) -> str:
     return await answer(asked, sh('wget -q -O- "$0"', at, image=asked.image))
 
 
-@case("tls", "a certificate for a service, of an authority that who asks it trusts", "pem pem pem\n",
+@case("tls", "a certificate for a service, which its clients trust", "pem pem pem\n",
       host=NO_SERVICES)  # fmt: skip
 async def _(asked: Asked) -> str:
     service = sh(
