@@ -1,8 +1,8 @@
 """The lines of a log for a pipe, where nothing that was printed can be changed.
 
 A line is printed as soon as it is whole, although a program may still move up and rewrite it: hardly any does that
-without a terminal. If one does, the line is printed again once it can't change any more, and no other line of that log
-is printed before then. So each line of the log as it is stored is printed, in order.
+without a terminal. If one does, the line and those after it are printed again once they can't change any more, and no
+other line of that log is printed before then. So each line of the log as it is stored is printed, in order.
 """
 
 from __future__ import annotations
@@ -27,9 +27,13 @@ class PrintedLog:
 
     def settle(self, lines: Sequence[bytes]) -> list[bytes]:
         """Return those of the next lines, which can't change any more, that have to be printed."""
-        numbered = list(enumerate(lines, self.settled))
+        printed = []
+        for number, line in enumerate(lines, self.settled):
+            if self._foreseen.pop(number, None) != line:
+                self._foreseen.clear()  # what comes after this line has to be printed after it
+                printed.append(line)
         self.settled += len(lines)
-        return [line for number, line in numbered if self._foreseen.pop(number, None) != line]
+        return printed
 
     def foresee(self, first: int, lines: Sequence[bytes], *, ended: bool) -> list[bytes]:
         """Return those of the lines that may still change, but probably won't, that have to be printed.
@@ -40,13 +44,15 @@ class PrintedLog:
         """
         if first > self.settled:  # what is between isn't stored yet
             return []
-        fresh = {
-            number: line
-            for number, line in enumerate(lines, first)
-            if number >= self.settled and self._foreseen.get(number) != line
-        }
-        self._is_rewritten |= not fresh.keys().isdisjoint(self._foreseen)
+        foreseen = self._foreseen
+        numbered = [pair for pair in enumerate(lines, first) if pair[0] >= self.settled]
+        for changed, line in numbered:
+            if foreseen.get(changed, line) != line:
+                self._is_rewritten = True
+                self._foreseen = foreseen = {n: foreseen[n] for n in foreseen if n < changed}
+                break
         if self._is_rewritten and not ended:
             return []
-        self._foreseen.update(fresh)
+        fresh = {number: line for number, line in numbered if number not in foreseen}
+        foreseen.update(fresh)
         return list(fresh.values())
