@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 # moto uses what Python 3.12 deprecated.
 pytestmark = [pytest.mark.chaos, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
+PUSHES = 200
+"""The most pushes in a trial, however long."""
+
 KEYS = {"aws_access_key_id": "ours", "aws_secret_access_key": "secret"}
 
 
@@ -61,7 +64,9 @@ async def test_nothing_is_lost_doubled_or_left(
     """CHAOS_SECONDS says how long, and CHAOS_FAULTS what may go wrong."""
     seconds = float(os.environ.get("CHAOS_SECONDS", "60"))
     faults = tuple(os.environ.get("CHAOS_FAULTS", " ".join(FAULTS)).split())
-    plan = Plan(seed=random.randrange(10**6), seconds=seconds, faults=faults)
+    # Each node has its share of the calls that GitHub allows in a minute and in an hour.
+    rate = min(1.0, PUSHES / seconds)
+    plan = Plan(seed=random.randrange(10**6), seconds=seconds, rate=rate, faults=faults)
     url = postgresql.create()
     there = conninfo_to_dict(url)
     folder = tmp_path / "world"

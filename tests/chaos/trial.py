@@ -94,7 +94,7 @@ class Report:
         takeovers: seconds from each loss of a node until its checks were interrupted.
         faults: what went wrong, and how often.
         seconds: from the last push until nothing was left to do; None if that never came.
-        left: what isn't done then.
+        left: what isn't done then, and what was lost.
     """
 
     accepted: int = 0
@@ -311,6 +311,7 @@ class Chaos:
             report.takeovers.append(run.ended_at - lost_at)
         if missing and not is_cut and run.state == "succeeded":
             report.unmarked += 1
+        lost_before = report.log_bytes_lost
         for at, line in missing:
             if lost_at is not None:
                 report.oldest_lost = max(report.oldest_lost, lost_at - at)
@@ -322,6 +323,9 @@ class Chaos:
                 report.log_bytes_lost_without_bucket += len(line) + 1
             else:
                 report.log_bytes_lost += len(line) + 1
+        if lost := report.log_bytes_lost - lost_before:
+            where = self.recorders.get(run.id, "an unknown node")
+            report.left.append(f"{lost} bytes of the log of {run} are lost, of {where}")
 
     def _emitted(self, head: str) -> Iterator[tuple[float, str]]:
         """Yield when the command for a head wrote what."""
@@ -335,7 +339,9 @@ class Chaos:
         slot = self.recorders.get(run.id)
         until = run.ended_at or time.time()
         times = [
-            each.at for each in self.losses if each.slot == slot and began - 1 < each.at < until
+            each.at
+            for each in self.losses
+            if slot in (None, each.slot) and began - 1 < each.at < until
         ]
         return min(times, default=None)
 
