@@ -30,6 +30,7 @@ async def _begin(its: Shown) -> LogWriter:
     await its.site.queued("r")
     await its.store.runs.start("r", "t", "octocat", "linux/amd64", BEGAN)
     row = (await its.store.steps.put("r", [StepUpdate("v", "make", BEGAN)]))["v"].row
+    its.site.tail.lend_screen(row, list)  # as a recorder does
     return await its.store.logs.open("r", row)
 
 

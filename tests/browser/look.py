@@ -111,6 +111,7 @@ def expected(text: str) -> bool:
     texts = (
         "the server responded with a status of 40",
         "net::ERR_CONNECTION_REFUSED",
+        "net::ERR_CONTENT_LENGTH_MISMATCH",
         "Firefox can\u2019t establish a connection to the server",
     )
     return any(each in text for each in texts)

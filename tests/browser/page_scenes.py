@@ -165,6 +165,28 @@ def hidden(page: Page, address: str) -> dict[str, Any]:
     return {"while_hidden": while_hidden, "title": title, "lines": lines, "texts": texts(page)}
 
 
+def stays_calm(page: Page, address: str) -> dict[str, Any]:
+    """A log that is followed while it grows by more than a screen at a time: how much of what is seen jumps.
+    (Firefox doesn't say.)"""
+    page.goto(address)
+    page.wait_for_selector(".lines >> text=line 0")
+    page.keyboard.press("f")
+    page.evaluate(
+        """() => {
+            window.shift = 0;
+            if (PerformanceObserver.supportedEntryTypes.includes("layout-shift"))
+                new PerformanceObserver(list => {
+                    for (const entry of list.getEntries()) window.shift += entry.value;
+                }).observe({type: "layout-shift"});
+        }"""
+    )
+    for last in (150, 300, 450, 600, 750, 900, 1050, 1200):
+        tell(str(last))
+        page.wait_for_selector(f".lines >> text=/^line {last}$/")
+    page.wait_for_function("() => new Promise(done => requestAnimationFrame(() => done(true)))")
+    return {"shift": page.evaluate("window.shift"), "scrolled": page.evaluate("scrollY")}
+
+
 def fails(page: Page, address: str) -> dict[str, Any]:
     """A run that fails while its page is open."""
     page.goto(address)

@@ -397,3 +397,26 @@ async def test_a_log_is_replayed(tmp_path: Path) -> None:
         address = f"{its.url}/runs/r/vertexes/{row}"
         found = await look(scenes.replay, address, AXE=os.environ.get("AXE", _axe()))
     assert found == {"sought": "0 %", "played": ["Collecting", "done"], "violations": []}
+
+
+async def test_what_is_seen_of_a_followed_log_does_not_jump(tmp_path: Path) -> None:
+    async with shown(tmp_path) as its:
+        await its.site.queued("live")
+        await its.store.runs.start("live", "t", "octocat", "linux/amd64", time.time())
+        update = StepUpdate("v", "make", time.time())
+        row = (await its.store.steps.put("live", [update]))["v"].row
+        log = await its.store.logs.open("live", row)
+        await log.append(b"line 0\n", None, 1, time.time())
+        written = 1
+        async with playing(scenes.stays_calm, f"{its.url}/runs/live") as scene:
+            for last in range(150, 1201, 150):
+                await scene.heard(str(last))
+                lines = b"".join(b"line %d\n" % number for number in range(written, last + 1))
+                await log.append(lines, None, 1, time.time())
+                await log.flush()
+                its.site.tail.publish("live")
+                written = last + 1
+            found = await scene.found()
+        await log.close()
+    assert found["shift"] < 0.1
+    assert found["scrolled"] > 10_000

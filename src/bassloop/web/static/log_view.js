@@ -2,10 +2,10 @@
  * A virtualized log in the page's own scrolling.
  *
  * Only a window of lines is in the document, in normal flow, so that lines may wrap and be selected as text.
- * Two empty boxes stand for the lines above and below: a line's height each, or less where the page would
+ * Empty space stands for the lines above and below: a line's height each, or less where the page would
  * grow taller than browsers allow (Chromium: 33,554,428 px). While the reader scrolls, the window moves along,
- * and the box above absorbs what it must so that nothing jumps; when they stop, it gets its proper height
- * again. The window is counted in positions, which leave out folded lines.
+ * and the space above absorbs what it must so that nothing jumps; when they stop, it gets its proper height
+ * again. It is the padding of the box with the lines, whose place in the page never changes. The window is counted in positions, which leave out folded lines.
  */
 
 import { scrollDown, scrollTo } from "./auto_scroll.js";
@@ -49,7 +49,7 @@ export class LogView {
   #queued = 0;
 
   /**
-   * @param {HTMLElement} log with the boxes `above`, `lines`, `below` and `screen` in it
+   * @param {HTMLElement} log with the boxes `lines`, `below` and `screen` in it
    * @param {number} row the step's
    * @param {string} url the step's
    * @param {Callbacks} callbacks
@@ -61,7 +61,6 @@ export class LogView {
     this.cache = new LineCache(url);
     this.total = Number(log.dataset.total);
     const box = (/** @type {string} */ name) => /** @type {HTMLElement} */ (log.querySelector(`:scope > .${name}`));
-    this.above = box("above");
     this.lines = box("lines");
     this.below = box("below");
     this.screen = box("screen");
@@ -103,7 +102,8 @@ export class LogView {
   /** Fill the screen with lines. To be called after scrolling, and whenever the page has changed. */
   fillScreen() {
     if (this.#queued || !this.isOpen || !this.positions) return;
-    const box = this.lines.getBoundingClientRect();
+    const bounds = this.lines.getBoundingClientRect();
+    const box = { top: bounds.top + this.#heightAbove, bottom: bounds.bottom };
     const height = window.innerHeight;
     if (this.last > this.first && box.bottom > 0 && box.top < height) {
       if (this.first > 0 && box.top > -OVERSCAN) this.#moveTo(Math.max(0, this.first - BATCH), Math.min(this.last, this.first - BATCH + MAX_LINES));
@@ -268,14 +268,14 @@ export class LogView {
    */
   #resizeBoxes(anchor, proportional) {
     const count = this.lines.childElementCount;
-    if (count && this.lines.offsetHeight) this.#lineHeight = this.lines.offsetHeight / count;
+    if (count && this.isOpen) this.#lineHeight = (this.lines.offsetHeight - this.#heightAbove) / count || this.#lineHeight;
     const scale = this.#scale;
     const element = anchor && this.element(anchor.line);
     let above = this.#heightAbove;
     if (anchor && element) above += anchor.top - element.getBoundingClientRect().top;
     if (proportional || this.first === 0 || above < 0 || !element) above = this.first * scale;
     this.#heightAbove = above;
-    this.above.style.height = `${above}px`;
+    this.lines.style.paddingTop = `${above}px`;
     this.below.style.height = `${Math.max(0, this.positions - this.last) * scale}px`;
     if (!anchor || !element || anchor.approximate) return;
     const offset = element.getBoundingClientRect().top - anchor.top;

@@ -208,7 +208,7 @@ export class StepList {
     element.innerHTML =
       '<summary><span class="sign" aria-hidden="true"></span><code></code><span class="visually-hidden"></span><span class="note"></span><span class="duration"></span></summary>' +
       `<div class="about"><span class="after"></span><span class="links"><a href="${url}">page</a> <a href="${url}/raw">raw</a> <a href="${url}/text">text</a></span></div>` +
-      '<div class="log" role="group" tabindex="0" data-start="0" data-total="0"><div class="above"></div><div class="lines"></div><div class="below"></div><div class="screen"></div></div>';
+      '<div class="log" role="group" tabindex="0" data-start="0" data-total="0"><div class="lines"></div><div class="below"></div><div class="screen"></div></div>';
     this.box.append(element);
     return this.#add(element);
   }
