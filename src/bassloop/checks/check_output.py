@@ -151,11 +151,7 @@ class AwaitedRunner:
 
 
 def queued(run: Run, url: str, awaited: AwaitedRunner, lost: str | None = None) -> CheckOutput:
-    """Return the output of a check that waits for a runner.
-
-    Args:
-        lost: why it waits again, although a runner was there.
-    """
+    """Return the output of a check that waits for a runner; `lost` says why it does again, if it does."""
     parts = [f"`{_code(run.cmdline)}` is waiting for {_any_of(awaited)}."]
     if lost:
         parts[0] = f"{escape(lost)}. It had not begun, and waits again.\n\n{parts[0]}"
@@ -189,11 +185,7 @@ def started(run: Run, url: str, runtime: Runtime) -> CheckOutput:
 def no_runner(
     run: Run, url: str, awaited: AwaitedRunner, waited: float, lost: str | None = None
 ) -> CheckOutput:
-    """Return the output of a check that no runner came for, or none that answered.
-
-    Args:
-        lost: why the last one that was asked was lost.
-    """
+    """Return the output of a check that no runner came for, or none that answered; `lost` says why."""
     after = f" for {format_duration(waited)}" if waited else ""
     login = awaited.logins[0]
     why = f"none has answered: {escape(lost)}" if lost else "none was connected"
@@ -204,10 +196,9 @@ def no_runner(
     ]
     if awaited.approvable:
         parts.append(_HOW_TO_APPROVE)
-    parts.append(f"[The run]({url})")
     actions = (APPROVE, RERUN) if awaited.approvable else (RERUN,)
     title = f"No runner of {login} {'has answered' if lost else 'is connected'}"
-    return CheckOutput(title, "\n\n".join(parts), actions=actions)
+    return CheckOutput(title, "\n\n".join([*parts, f"[The run]({url})"]), actions=actions)
 
 
 def approval(run: Run, url: str) -> CheckOutput:
