@@ -18,15 +18,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 import trio
 from tests.browser.look import FLAGS
 from trio_websocket import open_websocket_url
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Page
 
 LAST = """text => [...document.querySelectorAll(".line")].slice(-40)
   .some(line => line.textContent.includes(text))"""
@@ -249,7 +246,7 @@ def many_tabs(chromium: str, tabs: int) -> None:
             page.goto(server.address)
             page.wait_for_selector(".step")
             page.evaluate(FOLLOW)
-        used, spent = server.seconds(), [_task_seconds(page) for page in pages]
+        used = server.seconds()
         server.write(rate)
         for page in pages:
             page.wait_for_function(
@@ -267,28 +264,17 @@ def many_tabs(chromium: str, tabs: int) -> None:
                     late.append(1000 * (at - written))
         late.sort()
         took = said["took"]
-        work = statistics.median(
-            _task_seconds(page) - before for page, before in zip(pages, spent, strict=True)
-        )
         heaps = [page.evaluate("performance.memory.usedJSHeapSize") / 2**20 for page in pages]
         shifts = [page.evaluate("window.shift") for page in pages]
         print(
             f"{tabs} tabs, {rate:,} lines/s for {took:.1f} s: line to document p50 "
             f"{statistics.median(late):.0f} ms, p99 {late[int(len(late) * 0.99)]:.0f}, worst {late[-1]:.0f}; "
-            f"server {(server.seconds() - used) / took:.0%} of a processor, a tab {work / took:.1%}; "
+            f"server {(server.seconds() - used) / took:.0%} of a processor; "
             f"heap of a tab {statistics.median(heaps):.1f} MB, worst {max(heaps):.1f}; "
             f"layout shift at most {max(shifts):.4f}"
         )
         browser.close()
     server.stop()
-
-
-def _task_seconds(page: Page) -> float:
-    """Return the processor time that a page's own thread has used."""
-    session = page.context.new_cdp_session(page)
-    session.send("Performance.enable", {"timeDomain": "threadTicks"})
-    metrics = session.send("Performance.getMetrics")["metrics"]
-    return float(next(each["value"] for each in metrics if each["name"] == "TaskDuration"))
 
 
 def main() -> None:

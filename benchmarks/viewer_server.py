@@ -17,6 +17,7 @@ import trio
 from tests.browser.showcase import BEGAN, Shown, shown
 
 from bassloop.store import LogWriter, StepUpdate
+from bassloop.terminal import Terminal
 
 LINE = (
     b"%09d  the quick brown fox jumps over the lazy dog, and over the other one, again and again\n"
@@ -30,7 +31,7 @@ async def _begin(its: Shown) -> LogWriter:
     await its.site.queued("r")
     await its.store.runs.start("r", "t", "octocat", "linux/amd64", BEGAN)
     row = (await its.store.steps.put("r", [StepUpdate("v", "make", BEGAN)]))["v"].row
-    its.site.tail.lend_screen(row, list)  # as a recorder does
+    its.site.tail.lend_screen(row, Terminal())  # as a recorder does
     return await its.store.logs.open("r", row)
 
 
