@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bassloop.store import LogPiece, StepUpdate
 from bassloop.terminal import Terminal
 from bassloop.web.logs import replay
-from bassloop.web.logs.replay import Frames, Recording
+from bassloop.web.logs.replay import Recording, ReplayFrames
 
 from .site import a_site
 
@@ -63,8 +63,8 @@ async def test_a_log_is_downloaded_as_a_recording(tmp_path: Path) -> None:
         assert (await site.get("/runs/r/vertexes/99/cast")).status_code == 404
 
 
-def frames_of(*pieces: tuple[float, bytes]) -> Frames:
-    made = Frames()
+def frames_of(*pieces: tuple[float, bytes]) -> ReplayFrames:
+    made = ReplayFrames()
     for at, data in pieces:
         made.add([LogPiece(at, data)])
     made.end()

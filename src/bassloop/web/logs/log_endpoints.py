@@ -15,7 +15,7 @@ from bassloop.store import LogPiece
 from bassloop.terminal import plain, strip, strip_lines
 from bassloop.web.guard import visible_run
 from bassloop.web.logs.outline import LogOutline
-from bassloop.web.logs.replay import Frames, Recording
+from bassloop.web.logs.replay import Recording, ReplayFrames
 from bassloop.web.responses import abort_not_found
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def routes(context: WebContext) -> Blueprint:
         """Return what a terminal showed of the log, as it changed, for a page to play; the beginning of a
         long recording."""
         await find(run_id, row)
-        found, waiting, size = Frames(), list[LogPiece](), 0
+        found, waiting, size = ReplayFrames(), list[LogPiece](), 0
         async with aclosing(store.logs.pieces(run_id, row)) as pieces:
             async for piece in pieces:
                 waiting.append(piece)

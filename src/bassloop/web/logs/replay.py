@@ -26,7 +26,7 @@ MAX_FRAMES, MAX_FRAMES_BYTES, MAX_RECORDED = 3_000, 2 << 20, 16 << 20
 """Frames, characters of their lines, and bytes of the log that are taken for a page."""
 
 
-class Frames:
+class ReplayFrames:
     """What a terminal shows of a log, as it changes: made from the log's pieces in their order.
 
     Attributes:
