@@ -10,11 +10,12 @@ import random
 import signal
 import time
 from collections import Counter
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import asyncssh
+import psycopg
 import trio
 
 from bassloop.settings import Settings
@@ -145,11 +146,12 @@ class Loss:
 
 @dataclass
 class Chaos:
-    """A trial that goes on. Times are in seconds since the epoch."""
+    """A trial that goes on. Times are in seconds since the epoch. `database` is its address."""
 
     plan: Plan
     cluster: Cluster
     store: Store
+    database: str
     written: Path
     heads: Sequence[str]
     report: Report = field(default_factory=Report)
@@ -254,6 +256,7 @@ class Chaos:
                 await self.store.deliveries.unfinished()
                 or await self.store.checks.unfinished()
                 or any(each["status"] != "completed" for each in runs)
+                or await self._is_a_log_open()
             ):
                 await trio.sleep(LOOK_SECONDS)
             report.seconds = trio.current_time() - began
@@ -274,6 +277,16 @@ class Chaos:
         )
         for run in stored:
             await self._count_log(run)
+
+    async def _is_a_log_open(self) -> bool:
+        """Tell whether a log waits for its end, which comes once the bucket has all of it."""
+
+        def look() -> bool:
+            with closing(psycopg.connect(self.database)) as db:
+                found = db.execute("SELECT 1 FROM vertexes WHERE log_state = 'open'").fetchone()
+            return found is not None
+
+        return await trio.to_thread.run_sync(look)
 
     async def _describe_what_is_left(self) -> None:
         names = {each.id: each.name for each in await self.store.nodes.all()}
@@ -378,7 +391,7 @@ async def open_chaos(
                         await nursery.start(run_user_s_runner, cluster, login, key)
 
                     dialling.start_soon(dial)
-            yield Chaos(plan, cluster, store, written, heads)
+            yield Chaos(plan, cluster, store, url, written, heads)
             nursery.cancel_scope.cancel()
 
 

@@ -81,6 +81,10 @@ def test_a_command_that_is_not_run_here_is_one(
     monkeypatch.chdir(tmp_path)
     for name in filter(re.compile(r"[\w.-]+\.\w+").fullmatch, words):
         (tmp_path / name).touch()  # it may be the name of a file that has to exist
+    for number, word in enumerate(words):
+        if word.startswith("~/"):  # a folder that has to exist; the shell says where
+            (folder := tmp_path / word[2:]).mkdir(parents=True)
+            words[number] = str(folder)
     command: click.Command = cli
     context = click.Context(cli, info_name="bassloop")
     while isinstance(command, click.Group) and words:

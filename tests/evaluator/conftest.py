@@ -108,6 +108,8 @@ class Evaluating:
 
     evaluators: Evaluators
     host: FakeHost
+    others: frozenset[int]
+    """Processes that were there before, such as fork servers that tests share."""
 
     async def evaluate(self, body: str, *, key: object = 1, **more: object) -> None:
         """Evaluate a hook; raises as `Evaluators.evaluate` does."""
@@ -116,22 +118,22 @@ class Evaluating:
     async def spares(self) -> set[int]:
         """Wait until there are two spares, and return their ids."""
         with trio.fail_after(10):
-            while len(found := {each for each in descendants() if not descendants(each)}) < 2:
+            while len(found := {each for each in self.processes() if not descendants(each)}) < 2:
                 await trio.sleep(0.01)  # nothing tells when a process is there
         return found
 
     def processes(self) -> list[int]:
-        """The ids of the processes that descend from this one, zombies included."""
-        return descendants()
+        """The ids of the processes of these evaluators, zombies included."""
+        return descendants(without=self.others)
 
 
-def descendants(pid: int | str = "self") -> list[int]:
-    """The ids of all processes that descend from one."""
+def descendants(pid: int | str = "self", without: frozenset[int] = frozenset()) -> list[int]:
+    """The ids of all processes that descend from one, but for some and their descendants."""
     found = []
     with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
         for task in Path(f"/proc/{pid}/task").iterdir():
             children = (task / "children").read_text().split()
-            found += [int(child) for child in children]
+            found += [int(child) for child in children if int(child) not in without]
     return found + [each for child in found for each in descendants(child)]
 
 
@@ -139,10 +141,11 @@ def descendants(pid: int | str = "self") -> list[int]:
 async def evaluating(**limits: object) -> AsyncGenerator[Evaluating]:
     """Evaluators that run while the context lasts, without spares unless some are wanted."""
     evaluators = Evaluators(EvaluatorLimits(**{"spares": 0, **limits}))  # type: ignore[arg-type]
+    others = frozenset(descendants())
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             await nursery.start(evaluators.run)
-            yield Evaluating(evaluators, FakeHost())
+            yield Evaluating(evaluators, FakeHost(), others)
             nursery.cancel_scope.cancel()
 
 

@@ -100,7 +100,7 @@ async def test_a_check_run_that_may_be_there_is_looked_for_until_github_says_so(
 ) -> None:
     repository = make_repository(**{"project.bass": HOOK})
     async with backlog(repository, tmp_path / "data", size=1, seconds=60) as its:
-        its.standin.faults.add(BAD_DAYS["done all the same"](*CALLS[2]))
+        its.standin.faults.add(BAD_DAYS["done all the same"](*CALLS[3]))
         unknown = its.standin.faults.add(Fault(*SEARCH, status=503, times=3))
     assert unknown.happened == 3
 

@@ -101,7 +101,7 @@ async def test_two_outcomes_of_one_thunk_prove_that_it_is_flaky(tmp_path: Path) 
         await ended(site, "two", "failed")
         await ended(site, "three", "failed")
         page = await site.text("/runs/three")
-        assert "the very same thunk</a> succeeded 1 and failed 2 times" in page
+        assert "the very same thunk</a> succeeded once and failed 2 times" in page
 
 
 async def test_tests_of_a_run_lead_to_their_history(tmp_path: Path) -> None:

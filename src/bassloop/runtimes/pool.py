@@ -25,6 +25,9 @@ LOCKED_OUT_SECONDS = 120.0
 AGAIN = Backoff(first=1.0, longest=60.0, jitter=0.2)
 """How long a runtime that was lost before it answered is not tried again by the same check."""
 
+_NO_TIME = 1e-6
+"""Seconds that a clock doesn't tell from none: they may be left where fractions were subtracted."""
+
 TRIED_AT_ONCE = 3
 """How many runtimes of one user a check tries before it waits."""
 
@@ -219,7 +222,7 @@ class Pool:
                 changed, began = self._changed, trio.current_time()
                 if (found := self.first(users(), platform, wait)) is not None:
                     return found
-                if wait.left <= 0:
+                if wait.left <= _NO_TIME:
                     raise NoRuntime(self._missing(users(), platform, wait))
                 counts = began >= self._locked_out_until
                 until = began + wait.left if counts else self._locked_out_until

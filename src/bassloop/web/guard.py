@@ -122,6 +122,16 @@ async def _readable(context: WebContext) -> frozenset[int]:
     return frozenset() if visitor is None else await context.permissions.readable(visitor)
 
 
+async def run_ids_by_runtime(context: WebContext) -> dict[str, tuple[str, ...]]:
+    """Return the ids of all runs that go on, by their runtimes: to be counted, and shown only if `visible_run` finds
+    them."""
+    found: dict[str, tuple[str, ...]] = {}
+    for run in await context.store.runs.unfinished():
+        if run.runtime_id is not None:
+            found[run.runtime_id] = (*found.get(run.runtime_id, ()), run.id)
+    return found
+
+
 async def visible_run(context: WebContext, run_id: str) -> Run | None:
     """Return a run if the visitor may see it, else None."""
     if not 1 <= len(run_id) <= 64:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from quart import Blueprint, Response, abort, jsonify, render_template
 
 from bassloop.runtimes import Platform, RuntimeStatus, caveats
-from bassloop.web.guard import current_visitor, may_operate, visible_run
+from bassloop.web.guard import current_visitor, may_operate, run_ids_by_runtime, visible_run
 from bassloop.web.presentation import RunView, instant, run_json, view_run
 from bassloop.web.responses import wants_json
 
@@ -61,7 +61,7 @@ def routes(context: WebContext) -> Blueprint:
 async def _on_other_nodes(context: WebContext) -> list[RuntimeStatus]:
     """Return the runtimes that are connected to other nodes, with the runs on them."""
     found = await context.store.runtimes.elsewhere()
-    runs = await context.store.runs.unfinished() if found else []
+    runs = await run_ids_by_runtime(context) if found else {}
     return [
         RuntimeStatus(
             id=each.id,
@@ -71,7 +71,7 @@ async def _on_other_nodes(context: WebContext) -> list[RuntimeStatus]:
             priority=each.priority,
             connected_at=each.connected_at,
             kind=each.kind,
-            runs=tuple(run.id for run in runs if run.runtime_id == each.id),
+            runs=runs.get(each.id, ()),
             caveats=caveats(each.kind),
         )
         for each in found
