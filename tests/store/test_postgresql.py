@@ -28,9 +28,12 @@ def engine() -> str:
     return "postgresql"
 
 
-async def refusal(url: str, tmp_path: Path) -> str:
+GONE = "postgresql://ada:secret@127.0.0.1:1/loop"
+
+
+async def refusal(url: str, tmp_path: Path, *, owner: bool = True) -> str:
     with pytest.raises(StoreUnusable) as caught:
-        async with open_store(url, tmp_path / "blobs"):
+        async with open_store(url, tmp_path / "blobs", owner=owner):
             pass
     return str(caught.value)
 
@@ -83,10 +86,24 @@ async def test_a_database_that_is_missing_is_named(
 
 
 async def test_a_server_that_is_gone_is_named_without_the_password(tmp_path: Path) -> None:
-    said = await refusal("postgresql://ada:secret@127.0.0.1:1/loop", tmp_path)
+    said = await refusal(GONE, tmp_path, owner=False)
     assert said.startswith("database postgresql://ada@127.0.0.1:1/loop can't be reached (")
     assert "secret" not in said
     assert "\n" not in said
+
+
+async def test_a_daemon_waits_for_a_server_that_is_gone_and_says_so(tmp_path: Path) -> None:
+    said: list[str] = []
+    with trio.CancelScope() as scope:
+
+        def note(why: str) -> None:
+            said.append(why)
+            scope.cancel()
+
+        async with open_store(GONE, tmp_path / "blobs", on_wait=note):
+            pytest.fail("there is no database")
+    [why] = said
+    assert why.startswith("database postgresql://ada@127.0.0.1:1/loop can't be reached (")
 
 
 async def test_what_is_no_address_is_refused(tmp_path: Path) -> None:
