@@ -53,10 +53,20 @@ class ConnectionSigner:
     key: Any = None
     agent: str | None = None
 
+    @property
+    def problem(self) -> str | None:
+        """Why the key can't sign, and what to do about it; None if it can."""
+        if self.key is None or not self.key.algorithm.startswith(b"sk-"):
+            return None
+        return (
+            "runs won't be signed: the key is on hardware that has to be touched. Use another key with "
+            "--identity if they have to be"
+        )
+
     async def sign(self, message: bytes) -> SSHSignature | None:
         """Return a signature, or None if the key can't sign."""
         key, data = self.key, to_be_signed(message)
-        if key is None or key.algorithm.startswith(b"sk-"):
+        if key is None or self.problem is not None:
             return None
         try:
             with trio.fail_after(SIGN_SECONDS):

@@ -46,6 +46,12 @@ class UnknownHost(DialError):
         self.key = key
 
 
+def _no_key(skipped: Sequence[str]) -> str:
+    if skipped:
+        return f"there is no SSH key to log in with: {'; '.join(skipped)}"
+    return "there is no SSH key to log in with: make one with ssh-keygen, and add it on GitHub"
+
+
 @dataclass(frozen=True, slots=True)
 class Dialler:
     """Makes connections to the loop that the options name.
@@ -98,9 +104,7 @@ class Dialler:
         agent, agent_keys = await self._ask_agent()
         try:
             if not loaded.keys and not agent_keys:
-                raise RunnerError(
-                    "there is no SSH key to log in with: make one with ssh-keygen, and add it on GitHub"
-                )
+                raise RunnerError(_no_key(loaded.skipped))
             given = len(self.options.identities)
             client.offer([*loaded.keys[:given], *agent_keys, *loaded.keys[given:]])
             connection: asyncssh.SSHClientConnection = await call_asyncio(
@@ -121,6 +125,8 @@ class Dialler:
             )
             self.signer.key = client.offered
             self.signer.agent = user_keys.agent_path(self.options)
+            if (why := self.signer.problem) is not None:
+                self.warn(why)
             return connection
         finally:
             if agent is not None:

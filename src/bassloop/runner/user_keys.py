@@ -56,7 +56,8 @@ def load(options: RunnerOptions) -> UserKeys:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, asyncssh.KeyEncryptionError):
+    # A wrong passphrase is a KeyEncryptionError; none at all is only told apart by its text.
+    if isinstance(error, asyncssh.KeyEncryptionError) or "passphrase" in str(error).lower():
         return "it has a passphrase; add it to your agent with ssh-add"
     if isinstance(error, OSError):
         return error.strerror or str(error)
