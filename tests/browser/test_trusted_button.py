@@ -9,8 +9,9 @@ import asyncssh
 import pytest
 import trio
 
-from bassloop.runner import RunnerOptions, run_runner
+from bassloop.runner import run_runner
 from tests.loop.test_whole_path import check_run, tried
+from tests.runners import host_runner
 
 from .look import look
 from .trusted_scenes import pressed
@@ -30,23 +31,9 @@ async def trusted_runner(trial: Trial, folder: Path) -> AsyncGenerator[None]:
     """A runner of alice's, who can write to the repository."""
     key = asyncssh.generate_private_key("ssh-ed25519")
     trial.standin.add_user("alice", [key.export_public_key().decode().strip()], permission="write")
-    identity, known_hosts = folder / "alice", folder / "known_hosts"
-    identity.touch(mode=0o600)
-    identity.write_bytes(key.export_private_key())
-    known_hosts.write_text(trial.daemon.ssh.known_hosts_line + "\n")
-    options = RunnerOptions(
-        login="alice",
-        host=trial.daemon.ssh.host,
-        port=trial.daemon.ssh.port,
-        identities=(identity,),
-        known_hosts=known_hosts,
-        state_dir=folder / "runner",
-        use_agent=False,
-        default_identities=False,
-        sandbox=False,
-        images="ignore",
-        allow_foreign=True,
-    )
+    ssh = trial.daemon.ssh
+    (alice := folder / "alice").mkdir()
+    options = host_runner("alice", key, alice, known_host=ssh.known_hosts_line, port=ssh.port)
     async with trio.open_nursery() as nursery:
         await nursery.start(run_runner, options)
         yield

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 import asyncssh
 import trio
 
-from bassloop.runner import RunnerOptions, run_runner
+from bassloop.concurrency import shielded
+from bassloop.runner import run_runner
+from tests.runners import host_runner
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -192,7 +194,7 @@ async def run_haproxy(folder: Path, network: str) -> AsyncGenerator[tuple[int, i
     try:
         yield ports[0], ports[1]
     finally:
-        with trio.CancelScope(shield=True):
+        with shielded(5):
             process.send_signal(signal.SIGKILL)
             await process.wait()
 
@@ -207,23 +209,8 @@ async def run_user_s_runner(
     """Run a runner of a user, who dials in through HAProxy and again whenever the connection is lost."""
     folder = cluster.its.folder / f"runner-{login}"
     folder.mkdir()
-    identity, known_hosts = folder / "id", folder / "known_hosts"
-    identity.write_bytes(key.export_private_key())
-    identity.chmod(0o600)
     host_key = asyncssh.import_private_key(cluster.slots[0].settings["SSH_HOST_KEY"])
-    public = host_key.export_public_key().decode()
-    known_hosts.write_text(f"[127.0.0.1]:{cluster.ssh_port} {public}")
-    options = RunnerOptions(
-        login=login,
-        host="127.0.0.1",
-        port=cluster.ssh_port,
-        identities=(identity,),
-        known_hosts=known_hosts,
-        state_dir=folder / "state",
-        use_agent=False,
-        default_identities=False,
-        sandbox=False,
-        images="ignore",
-        allow_foreign=True,
-    )
+    public = host_key.export_public_key().decode().strip()
+    known_host = f"[127.0.0.1]:{cluster.ssh_port} {public}"
+    options = host_runner(login, key, folder, known_host=known_host, port=cluster.ssh_port)
     await run_runner(options, task_status=task_status)

@@ -15,10 +15,11 @@ import asyncssh
 import trio
 
 from bassloop.bridge import open_bridge
-from bassloop.runner import RunnerOptions, run_runner
+from bassloop.runner import run_runner
 from bassloop.standin import StandIn, serve_standin
 from bassloop.store import open_store
 from tests.keys import APP
+from tests.runners import host_runner
 from tests.until import until
 
 if TYPE_CHECKING:
@@ -152,22 +153,12 @@ class World:
     @asynccontextmanager
     async def runner(self, daemon: Daemon) -> AsyncGenerator[None]:
         """The user's runner, connected to a daemon."""
-        identity, known_hosts = self.folder / "id", self.folder / "known_hosts"
-        identity.write_bytes(self.key.export_private_key())
-        identity.chmod(0o600)
-        known_hosts.write_text(daemon.host_key + "\n")
-        options = RunnerOptions(
-            login=self.standin.login,
-            host="127.0.0.1",
+        options = host_runner(
+            self.standin.login,
+            self.key,
+            self.folder,
+            known_host=daemon.host_key,
             port=daemon.ssh_port,
-            identities=(identity,),
-            known_hosts=known_hosts,
-            state_dir=self.folder / "runner",
-            use_agent=False,
-            default_identities=False,
-            sandbox=False,
-            images="ignore",
-            allow_foreign=True,
         )
         async with trio.open_nursery() as nursery:
             await nursery.start(run_runner, options)

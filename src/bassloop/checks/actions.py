@@ -19,11 +19,10 @@ from bassloop import store
 from bassloop.access.permissions import WRITE, at_least
 from bassloop.checks.check_output import VERIFY, is_verification
 from bassloop.checks.check_request import is_verifiable
-from bassloop.checks.conclude import conclude, end_run
+from bassloop.checks.conclude import cancel_anywhere
 from bassloop.concurrency import shielded
 from bassloop.github import GitHubError, User
 from bassloop.lifecycle import RunState
-from bassloop.store import RequestKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -198,19 +197,8 @@ async def cancel_run(loop: Loop, run_id: str, by: Person) -> bool:
     why = f"cancelled by {by.login}"
     log.info("run cancelled", run=run_id, by=by.login)
     await loop.store.journals.append(run, by.login, "cancelled", run.check_name)
-    await cancel_or_end(loop, run, why)
+    await cancel_anywhere(loop, run, why, end=True)
     return True
-
-
-async def cancel_or_end(loop: Loop, run: Run, why: str) -> None:
-    """Cancel a run that hasn't ended, or ask the node that carries it out to."""
-    if run.node != loop.store.nodes.own_id:
-        await loop.store.requests.send(
-            run.node, RequestKind.CANCEL, {"run": run.id, "why": why, "end": "yes"}
-        )
-    elif not loop.cancel(run.id, why):
-        # Its delivery waits for another attempt, which will find the run over.
-        await conclude(loop, await end_run(loop, run.id, RunState.CANCELLED, why))
 
 
 async def approve_head(loop: Loop, run_id: str, by: Person) -> Sequence[Delivery]:

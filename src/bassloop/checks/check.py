@@ -197,11 +197,7 @@ class ActiveCheck:
                 )
                 if runtime is None and wait.left > 0:
                     shown = None
-                    url, awaited = (
-                        loop.run_url(run.id),
-                        awaited_runner(context, trusted=self.trusted),
-                    )
-                    output = check_output.queued(run, url, awaited, wait.reason)
+                    output = self._queued(wait.reason)
                     updates.start_soon(partial(self._update, output, status="queued"))
 
     async def _wait_for_runtime(self, wait: RunnerWait) -> Runtime:
@@ -385,8 +381,7 @@ class ActiveCheck:
             names = [need.run.check_name for need in self.needs]
             output = check_output.waiting_for_checks(run, url, names)
         elif runtime is None:
-            awaited = awaited_runner(context, trusted=self.trusted)
-            output = check_output.queued(run, url, awaited)
+            output = self._queued()
         else:
             output = check_output.started(run, url, runtime)
         created = await context.repo.create_check_run(
@@ -406,6 +401,11 @@ class ActiveCheck:
     async def _bind(self, github_id: int) -> None:
         await self.context.loop.store.checks.bind(self.check_run.row, github_id)
         self.check_run = replace(self.check_run, github_id=github_id)
+
+    def _queued(self, lost: str | None = None) -> CheckOutput:
+        """Return what the check says while it waits for a runner; `lost` says why it does again, if it does."""
+        run, awaited = self.run_record, awaited_runner(self.context, trusted=self.trusted)
+        return check_output.queued(run, self.context.loop.run_url(run.id), awaited, lost)
 
     async def _update(self, output: CheckOutput, status: str = "in_progress") -> None:
         """Say on the check run how far it is. A check runs even if its progress can't be shown."""

@@ -26,6 +26,7 @@ from bassloop.deliveries.inbox import MAX_POSTPONED
 from bassloop.failures import find_annotations
 from bassloop.github import CheckRunDraft, GitHubError, Purpose, retry_after, spending
 from bassloop.lifecycle import CheckState, RunState
+from bassloop.store import RequestKind
 from bassloop.terminal import strip
 
 if TYPE_CHECKING:
@@ -233,3 +234,22 @@ async def _find(loop: Loop, run: Run, check_run: CheckRun, steps: Sequence[Step]
 async def _lines(loop: Loop, run: Run, step: Step, first: int, last: int) -> list[str]:
     lines = await loop.store.logs.lines(run.id, step.row, max(first, 0), last)
     return [strip(line) for line in lines]
+
+
+async def cancel_anywhere(loop: Loop, run: Run, why: str, *, end: bool) -> bool:
+    """Cancel a run that hasn't ended, or ask the node that carries it out to. May raise StoreError.
+
+    Return whether something runs or waits for it, which then ends it as cancelled; a node that is asked is taken at
+    its word.
+
+    Args:
+        end: end it here if nothing does: its delivery waits for another attempt, which will find the run over.
+    """
+    if run.node != loop.store.nodes.own_id:
+        body = {"run": run.id, "why": why, "end": "yes" if end else ""}
+        await loop.store.requests.send(run.node, RequestKind.CANCEL, body)
+        return True
+    is_cancelled = loop.cancel(run.id, why)
+    if end and not is_cancelled:
+        await conclude(loop, await end_run(loop, run.id, RunState.CANCELLED, why))
+    return is_cancelled

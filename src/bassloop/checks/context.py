@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -112,6 +113,10 @@ class DeliveryContext:
             return ()
         return tuple(sorted(self.trusted, key=lambda user: user.id == self.choice.owner.id))
 
+    def runner_ids(self, *, trusted: bool) -> list[int]:
+        """Return the ids of `runner_users`."""
+        return [user.id for user in self.runner_users(trusted=trusted)]
+
     def trusts(self, login: str | None) -> bool:
         """Return whether the policy trusts the runners of the user with this login."""
         return (login or "").lower() in {user.login.lower() for user in self.trusted}
@@ -201,8 +206,7 @@ class DeliveryContext:
         Args:
             wait: knows which are not to be tried yet.
         """
-        ids = [user.id for user in self.runner_users(trusted=trusted)]
-        return self.loop.pool.first(ids, platform, wait)
+        return self.loop.pool.first(self.runner_ids(trusted=trusted), platform, wait)
 
     async def runtime(
         self, platform: Platform | None, *, trusted: bool = False, wait: RunnerWait | None = None
@@ -226,10 +230,7 @@ class DeliveryContext:
         if runtime is not None:
             return runtime
         self.slot.release_capacity()
-
-        def user_ids() -> list[int]:
-            return [user.id for user in self.runner_users(trusted=trusted)]
-
+        user_ids = partial(self.runner_ids, trusted=trusted)
         return await self.loop.pool.wait_for_any(user_ids, platform, wait)
 
     async def runtime_or_node(
@@ -239,13 +240,9 @@ class DeliveryContext:
 
         Raises NoRuntime as `runtime` does.
         """
-        found: list[Runtime | str] = []
         if not self.loop.store.nodes.own_id:
             return await self.runtime(platform, trusted=trusted, wait=wait)
-
-        def user_ids() -> list[int]:
-            return [user.id for user in self.runner_users(trusted=trusted)]
-
+        found: list[Runtime | str] = []
         async with open_flat_nursery() as nursery:
 
             async def wait_here() -> None:
@@ -253,6 +250,7 @@ class DeliveryContext:
                 nursery.cancel_scope.cancel()
 
             async def wait_elsewhere() -> None:
+                user_ids = partial(self.runner_ids, trusted=trusted)
                 found.append(await self.loop.other_runtimes.wait_for(user_ids, platform))
                 nursery.cancel_scope.cancel()
 

@@ -253,8 +253,7 @@ async def _hand_over(context: DeliveryContext) -> bool:
     loop = context.loop
     if not loop.store.nodes.own_id or context.connected_runtime(None) is not None:
         return False
-    ids = [user.id for user in context.runner_users(trusted=False)]
-    node = await loop.other_runtimes.find(ids, None)
+    node = await loop.other_runtimes.find(context.runner_ids(trusted=False), None)
     return node is not None and await loop.store.deliveries.hand_over(context.delivery, node)
 
 

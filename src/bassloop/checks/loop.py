@@ -19,7 +19,6 @@ from bassloop.checks.other_nodes import OtherNodesRuns, OtherNodesRuntimes
 from bassloop.checks.run_quotas import RunQuotas
 from bassloop.concurrency import AutoResetEvent
 from bassloop.deliveries.inbox import BACKOFF
-from bassloop.store import RequestKind
 from bassloop.telemetry.tally import Tally
 
 if TYPE_CHECKING:
@@ -129,7 +128,7 @@ class Loop:
     @cached_property
     def other_runs(self) -> OtherNodesRuns:
         """The runs that other nodes carry out, and this one waits for."""
-        return OtherNodesRuns(self.store)
+        return OtherNodesRuns(self.store, self.tail)
 
     @cached_property
     def other_runtimes(self) -> OtherNodesRuntimes:
@@ -182,15 +181,6 @@ class Loop:
             return False
         cancellation.why = cancellation.why or why
         cancellation.scope.cancel()
-        return True
-
-    async def cancel_anywhere(self, run: Run, why: str) -> bool:
-        """Cancel a run as `cancel` does, or ask the node that carries it out to. May raise StoreError."""
-        if run.node == self.store.nodes.own_id:
-            return self.cancel(run.id, why)
-        await self.store.requests.send(
-            run.node, RequestKind.CANCEL, {"run": run.id, "why": why, "end": ""}
-        )
         return True
 
     @contextmanager

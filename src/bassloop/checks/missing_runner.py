@@ -40,20 +40,16 @@ def ending_without_runner(
                 f". It is a fork's head, which a trusted runner runs once somebody who can write to "
                 f"{context.repository.full_name} has approved it"
             )
-        if awaited.logins:
-            output = check_output.no_runner(
-                run, context.loop.run_url(run.id), awaited, context.policy.runner_wait, lost
-            )
-            return Ending(RunState.ACTION_REQUIRED, message, output)
-        return Ending(RunState.ACTION_REQUIRED, message)
-    if not awaited.logins:
+    elif awaited.logins:
+        message = f"{error}. Connect one with\n\n    {awaited.connect}\n\nand run the check again."
+    else:
         message = (
             f"{error}. Whoever can write to {context.repository.full_name} can lend a runner: name "
             f"them in {OWNERS_FILE} on {context.repository.default_branch},\n\n"
             '    fallback = ["LOGIN"]\n\nand run the check again.'
         )
+    if not awaited.logins:
         return Ending(RunState.ACTION_REQUIRED, message)
-    message = f"{error}. Connect one with\n\n    {awaited.connect}\n\nand run the check again."
     url, waited = context.loop.run_url(run.id), context.policy.runner_wait
     output = check_output.no_runner(run, url, awaited, waited, lost)
     return Ending(RunState.ACTION_REQUIRED, message, output)

@@ -14,6 +14,7 @@ from bassloop.store import Topic
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from bassloop.checks.tail import Tail
     from bassloop.store import Run, RuntimeRecord, Store
 
 LOOK_SECONDS = 5.0
@@ -24,17 +25,10 @@ REFUSED_SECONDS = 2.0
 
 
 class OtherNodesRuns:
-    """Waits for runs that other nodes carry out."""
+    """Waits for runs that other nodes carry out. The tail hears when one begins, ends, or is another node's."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._changes: dict[str, trio.Event] = {}
-        store.notifications.subscribe(Topic.RUNS, self._note)
-
-    def _note(self, run_id: str | None) -> None:
-        for each in list(self._changes) if run_id is None else [run_id]:
-            if (changed := self._changes.pop(each, None)) is not None:
-                changed.set()
+    def __init__(self, store: Store, tail: Tail) -> None:
+        self._store, self._tail = store, tail
 
     async def wait_for(self, run_id: str) -> Run:
         """Wait until a run has ended, or waits for this node, and return it. Raises StoreError."""
@@ -45,15 +39,15 @@ class OtherNodesRuns:
         return await self._wait_for(run_id, or_own=False)
 
     async def _wait_for(self, run_id: str, *, or_own: bool) -> Run:
-        while True:
-            changed = self._changes.setdefault(run_id, trio.Event())
-            run = await self._store.runs.get(run_id)
-            assert run is not None, "a run that hasn't ended isn't removed"
-            is_own = or_own and run.node == self._store.nodes.own_id
-            if run.ended or (is_own and run.state == RunState.QUEUED):
-                return run
-            with trio.move_on_after(LOOK_SECONDS):
-                await changed.wait()
+        async with self._tail.follow(run_id) as following:
+            while True:
+                with trio.move_on_after(LOOK_SECONDS):
+                    await following.changed()
+                run = await self._store.runs.get(run_id)
+                assert run is not None, "a run that hasn't ended isn't removed"
+                is_own = or_own and run.node == self._store.nodes.own_id
+                if run.ended or (is_own and run.state == RunState.QUEUED):
+                    return run
 
 
 class OtherNodesRuntimes:

@@ -14,6 +14,7 @@ import structlog
 import trio
 
 from bassloop.checks.check_output import VERIFICATION, is_verification
+from bassloop.checks.conclude import cancel_anywhere
 from bassloop.github import MalformedEvent, parse_event
 
 if TYPE_CHECKING:
@@ -44,7 +45,9 @@ async def supersede(loop: Loop, event: Event, policy: Policy) -> None:
         if await must_finish(loop, run):
             continue
         check_run = await loop.store.checks.of_run(run.id)
-        if check_run is not None and await loop.cancel_anywhere(run, _why(place, event.head.sha)):
+        if check_run is None:
+            continue
+        if await cancel_anywhere(loop, run, _why(place, event.head.sha), end=False):
             log.info("run superseded", run=run.id, check=run.check_name, by=event.head.sha)
             await loop.store.checks.supersede(check_run.row)
 

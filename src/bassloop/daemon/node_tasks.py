@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
-from bassloop.checks.actions import cancel_or_end
 from bassloop.checks.carried_checks import carry_out
+from bassloop.checks.conclude import cancel_anywhere
 from bassloop.checks.recovery import end_taken_over
 from bassloop.concurrency import AutoResetEvent
 from bassloop.github import User
@@ -85,10 +85,7 @@ async def _answer(loop: Loop, inbox: Inbox, request: NodeRequest, nursery: trio.
         case RequestKind.CANCEL:
             run, why = await store.runs.get(request.body["run"]), request.body["why"]
             if run is not None and not run.ended:
-                if request.body["end"]:
-                    await cancel_or_end(loop, run, why)
-                else:
-                    await loop.cancel_anywhere(run, why)
+                await cancel_anywhere(loop, run, why, end=bool(request.body["end"]))
         case _:
             log.warning("request of a newer version not understood", kind=request.kind)
 

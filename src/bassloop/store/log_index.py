@@ -9,6 +9,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from bassloop.concurrency import AutoResetEvent
+from bassloop.store.claims import LIVE
 from bassloop.store.engine import Subject, reads, writes
 from bassloop.store.log_filter import UNKNOWN
 from bassloop.store.runs import READABLE
@@ -70,11 +71,15 @@ class LogIndex(Subject):
 
     @reads
     def pending(self, db: Connection) -> list[tuple[str, int]]:
-        """Return some complete logs that have no filter, newest first, by their runs' ids and steps' rows."""
+        """Return some complete logs that have no filter, newest first, by their runs' ids and steps' rows.
+
+        They are of this node's runs, or of those of nodes that are gone: the others index their own.
+        """
         rows = db.execute(
-            "SELECT run_id, id FROM vertexes "
-            "WHERE indexed = 0 AND log_state IN ('closed', 'cut') ORDER BY id DESC LIMIT ?",
-            (LOGS_AT_ONCE,),
+            "SELECT v.run_id, v.id FROM vertexes v JOIN runs r ON r.id = v.run_id "
+            "WHERE v.indexed = 0 AND v.log_state IN ('closed', 'cut') "
+            f"AND (r.node = ? OR r.node NOT IN ({LIVE})) ORDER BY v.id DESC LIMIT ?",
+            (self._engine.node, LOGS_AT_ONCE),
         )
         return [(row["run_id"], row["id"]) for row in rows]
 
