@@ -145,13 +145,13 @@ class CheckDeclaration(_Model):
     )
     runners: Literal["sender", "trusted", "both"] | None = Field(
         None,
-        description="Whose runners run it: its sender's, a trusted one, or both, as `[trust.checks]` says. Only the "
+        description="The runners that it runs on: its sender's, a trusted one, or both, as `[trust.checks]` says. Only the "
         "file on the default branch counts.",
     )
     uses: list[Name] = Field(
         default_factory=list,
         max_length=10,
-        description="Checks that must have succeeded before, and whose artifacts it finds in `artifacts/NAME`.",
+        description="Checks that must have succeeded before. Their artifacts are in `artifacts/NAME`.",
     )
     timeout: Seconds | None = Field(None, description='At most this long: "90s", "10m", "1h 30m".')
     workdir: Text = Field(".", description="A folder of the repository to run in.")

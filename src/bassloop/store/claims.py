@@ -4,7 +4,7 @@ A node's id is in the column `node` of what it has claimed. All deliveries of a 
 node, which handles them in their order. A node gives up a claim by making it another's. If it is lost, its heir takes
 over all of them in one transaction, after which it can't write any more (`nodes`, `engines.postgresql_lease`).
 
-A file has one daemon, whose id is empty.
+A file has one daemon, and its id is empty.
 """
 
 from __future__ import annotations
