@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections import Counter
@@ -58,8 +59,9 @@ async def handled(store: Store, guid: str) -> None:
 
 
 def took_over(node: LoopNode, lost: LoopNode) -> bool:
-    """Whether a node has taken over what another one had."""
-    return any(b'"taken over"' in line and f'["{lost.name}"]'.encode() in line for line in node.log)
+    """Whether a node has taken over what another one had, alone or together with that of others."""
+    events = (json.loads(line) for line in node.log if b'"taken over"' in line)
+    return any(lost.name in event["nodes"] for event in events)
 
 
 @pytest.fixture
