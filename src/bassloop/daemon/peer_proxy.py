@@ -6,7 +6,8 @@ visitor's cookies go along, and the recorder decides what they may see, as it do
 visitor's address and scheme are is in a header that the nodes sign with the secret that they share.
 
 A recorder that can't be reached, or isn't heard of any more, isn't waited for: what was stored is shown, and the
-page names the node that wrote the log. A websocket is closed once another node has to answer; the page then connects again.
+page names the node that wrote the log. A websocket is closed once another node has to answer; the page then connects
+again.
 """
 
 from __future__ import annotations

@@ -145,8 +145,8 @@ class CheckDeclaration(_Model):
     )
     runners: Literal["sender", "trusted", "both"] | None = Field(
         None,
-        description="The runners that it runs on: its sender's, a trusted one, or both, as `[trust.checks]` says. Only the "
-        "file on the default branch counts.",
+        description="The runners that it runs on: its sender's, a trusted one, or both, as `[trust.checks]` says. "
+        "Only the file on the default branch counts.",
     )
     uses: list[Name] = Field(
         default_factory=list,
