@@ -30,6 +30,7 @@ export class AutoScroll {
   step = null;
   active = false;
   #unseen = 0;
+  #lastScrollY = 0;
 
   /** @param {HTMLButtonElement} button goes back to the end */
   constructor(button) {
@@ -84,11 +85,14 @@ export class AutoScroll {
   }
 
   #onScroll() {
+    // On the way up the end is still near for a while: only who scrolls down to it wants to follow it.
+    const isDown = window.scrollY > this.#lastScrollY;
+    this.#lastScrollY = window.scrollY;
     if (!this.step || isOwnScroll()) return;
     const { bottom } = this.step.log.getBoundingClientRect();
     const atEnd = bottom <= window.innerHeight + NEAR && bottom > 0 && this.step.view.atEnd;
     if (!atEnd) this.stop();
-    else if (!this.active) {
+    else if (!this.active && isDown) {
       this.active = true;
       this.#unseen = 0;
       this.#updateButton();
