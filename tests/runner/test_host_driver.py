@@ -273,6 +273,41 @@ async def test_a_command_is_ended_when_there_is_no_room_for_what_it_prints(bench
     assert str(failed.value) == "the runner can't store what it prints (No space left on device)"
 
 
+TWO_WRITERS = """
+import os, threading
+def write(stream):
+    text = b"".join(b"%d.%06d\\n" % (stream, each) for each in range(30_000))
+    for at in range(0, len(text), 997):
+        os.write(stream, text[at : at + 997])
+threads = [threading.Thread(target=write, args=[each]) for each in (1, 2)]
+for each in threads: each.start()
+for each in threads: each.join()
+"""
+
+
+async def test_lines_of_two_streams_stay_whole(bench: Bench) -> None:
+    await bench.run(pb.Thunk(args=[text("python3"), text("-c"), text(TWO_WRITERS)]))
+    log = b"".join(each.data for update in bench.updates for each in update.logs).splitlines()
+    for stream in (1, 2):
+        lines = [each for each in log if each.startswith(b"%d." % stream)]
+        assert lines == [b"%d.%06d" % (stream, each) for each in range(30_000)]
+    assert len(log) == 60_000
+
+
+async def test_a_prompt_is_seen_while_its_command_waits(bench: Bench, tmp_path: Path) -> None:
+    seen = trio.Event()
+
+    async def send(update: progrock.StatusUpdate) -> None:
+        if any(b"Name? " in each.data for each in update.logs):
+            seen.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bench.driver.run, sh("printf 'Name? '; sleep 60"), LOCAL, send)
+        with trio.fail_after(20):
+            await seen.wait()
+        nursery.cancel_scope.cancel()
+
+
 async def test_an_error_of_files_is_raised_as_it_is_by_what_is_done_together() -> None:
     async def fail() -> None:
         raise OSError(28, "No space left on device")

@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import trio
 
 from bassloop.runner import RunnerError, RunnerOptions, parse_destination
 from bassloop.runner.call_context import CallContext
-from bassloop.runner.engine.step_progress import BATCH_SECONDS, CHUNK_SIZE, LogBatcher, LogChunk
 from bassloop.runner.options import is_served
 
 
@@ -63,51 +61,6 @@ def test_who_does_not_say_that_it_is_no_fork_is_treated_as_one() -> None:
     assert CallContext.from_metadata(
         {"bassloop-repository": "a/b", "bassloop-fork": "false"}
     ) == CallContext("a/b")
-
-
-async def test_the_first_bytes_go_at_once_the_next_together(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    sent: list[tuple[float, list[LogChunk]]] = []
-    began = trio.current_time()
-
-    async def send(pieces: list[LogChunk]) -> None:
-        sent.append((trio.current_time() - began, pieces))
-
-    batcher = LogBatcher(send)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(batcher.run)
-        for number in range(5):
-            await batcher.add(1, b"%d" % number)
-            await trio.sleep(BATCH_SECONDS / 6)
-        await batcher.add(2, b"err")
-        await trio.sleep(1)
-        batcher.close()
-    assert [at for at, _ in sent] == pytest.approx([0, BATCH_SECONDS])
-    assert [pieces for _, pieces in sent] == [
-        [LogChunk(1, b"0")],
-        [LogChunk(1, b"1234"), LogChunk(2, b"err")],
-    ]
-
-
-async def test_a_flood_does_not_wait_for_the_moment_to_pass(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    sizes: list[int] = []
-
-    async def send(pieces: list[LogChunk]) -> None:
-        sizes.append(sum(len(piece.data) for piece in pieces))
-
-    batcher = LogBatcher(send)
-    began = trio.current_time()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(batcher.run)
-        for _ in range(100):
-            await batcher.add(1, b"x" * CHUNK_SIZE)
-            await trio.lowlevel.checkpoint()
-        batcher.close()
-    assert sum(sizes) == 100 * CHUNK_SIZE
-    assert trio.current_time() - began < BATCH_SECONDS
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from bassloop.wire import bass_pb2 as pb
 from bassloop.wire.runtime_grpc import RuntimeBase
 
 from ..containers.conftest import BASE, engine, forget_state, registry  # noqa: F401  (fixtures)
+from ..made import sh
 from .asking import Asked
 from .cases import CASES
 from .drivers import DRIVERS, open_runtime
@@ -52,6 +53,33 @@ async def test_in_containers(tmp_path: Path, engine: ContainerEngine, registry: 
     async with open_runtime("container", tmp_path, publish_to=allowed) as runtime:
         assert await differences("container", Asked(runtime, BASE, registry)) == {}
     await forget_state(engine, tmp_path / "container", registry)
+
+
+async def numbers_of_two_streams(driver: str, folder: Path) -> list[int]:
+    """The numbers in the log of a command that prints them on both streams at the same time."""
+    async with open_runtime(driver, folder) as runtime:
+        thunk = sh("seq 100001 120000 & seq 200001 220000 >&2; wait", image=BASE)
+        updates = await Asked(runtime, BASE).progress(thunk)
+    log = b"".join(each.data for update in updates for each in update.logs)
+    return sorted(map(int, log.split()))
+
+
+@pytest.mark.parametrize(
+    "driver", ["host", pytest.param("sandboxed", marks=pytest.mark.containers)]
+)
+async def test_lines_of_two_streams_stay_whole(driver: str, tmp_path: Path) -> None:
+    numbers = await numbers_of_two_streams(driver, tmp_path)
+    assert numbers == [*range(100_001, 120_001), *range(200_001, 220_001)]
+
+
+@pytest.mark.containers
+async def test_lines_of_two_streams_of_a_container_stay_whole(
+    tmp_path: Path,
+    engine: ContainerEngine,  # noqa: F811
+) -> None:
+    numbers = await numbers_of_two_streams("container", tmp_path)
+    assert numbers == [*range(100_001, 120_001), *range(200_001, 220_001)]
+    await forget_state(engine, tmp_path / "container")
 
 
 def test_every_field_of_a_thunk_and_every_method_has_a_case() -> None:

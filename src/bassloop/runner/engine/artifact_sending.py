@@ -18,7 +18,7 @@ from bassloop.runner import file_trees
 from bassloop.runner.engine import layout
 from bassloop.runner.engine.command import INPUTS
 from bassloop.runner.engine.report_files import find_files, is_output
-from bassloop.runner.engine.step_progress import STDOUT, LogChunk
+from bassloop.runner.engine.step_log import STDOUT, LogChunk
 from bassloop.runner.errors import DriverError
 from bassloop.wire.artifact_protocol import (
     ARTIFACT_PREFIX,

@@ -23,7 +23,7 @@ from bassloop.runner.engine.artifact_sending import send_artifacts
 from bassloop.runner.engine.command import INPUTS
 from bassloop.runner.engine.mounts import BindMount, Mounts, MountSupport
 from bassloop.runner.engine.report_files import send_reports
-from bassloop.runner.engine.step_progress import STDERR, STDOUT, LogBatcher, LogChunk
+from bassloop.runner.engine.step_log import STDERR, STDOUT, LogBatcher, LogChunk
 from bassloop.runner.errors import DriverError
 from bassloop.runner.limits import is_nearly_full
 from bassloop.runner.process import GRACE_SECONDS, run_command

@@ -4,32 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 
 import trio
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from bassloop.runner.engine.step_log import STDERR, STDOUT, LogChunk
 from bassloop.runner.secrets.masking import Mask
 from bassloop.wire import progrock_pb2 as progrock
-
-BATCH_SECONDS = 0.05
-CHUNK_SIZE = 32 * 1024
-MAX_WAITING = 4 * CHUNK_SIZE
 
 Send = Callable[[progrock.StatusUpdate], Awaitable[None]]
 """Sends an update; returns when there is room for the next one."""
 
-STDOUT, STDERR = 1, 2
 _STREAMS = {STDOUT: progrock.LogStream.STDOUT, STDERR: progrock.LogStream.STDERR}
 _NO_SECRETS = Mask(())
-
-
-@dataclass(frozen=True, slots=True)
-class LogChunk:
-    """Bytes that a command wrote to one stream."""
-
-    stream: int
-    data: bytes
 
 
 class StepReporter:
@@ -106,54 +93,3 @@ async def send_nowhere(update: progrock.StatusUpdate) -> None:
 def _now() -> Timestamp:
     nanoseconds = time.time_ns()
     return Timestamp(seconds=nanoseconds // 1_000_000_000, nanos=nanoseconds % 1_000_000_000)
-
-
-class LogBatcher:
-    """Collects log bytes, so that not every line costs a message: :meth:`run` sends them on in order.
-
-    The first bytes are sent at once, then those of each `BATCH_SECONDS` together. At most `MAX_WAITING`
-    bytes wait: if the loop doesn't take them, whoever adds more waits, and so does the command.
-    """
-
-    def __init__(self, send: Callable[[list[LogChunk]], Awaitable[None]]) -> None:
-        self._send = send
-        self._chunks: list[tuple[int, bytearray]] = []
-        self._size = 0
-        self._changed = trio.Event()
-        self._room = trio.Event()
-        self._closed = False
-
-    async def add(self, stream: int, data: bytes) -> None:
-        """Add bytes; wait while too many wait to be sent. Cancelled, nothing was added."""
-        if not data:
-            return
-        while self._size >= MAX_WAITING:
-            await self._room.wait()
-        if self._chunks and self._chunks[-1][0] == stream:
-            self._chunks[-1][1].extend(data)
-        else:
-            self._chunks.append((stream, bytearray(data)))
-        self._size += len(data)
-        self._changed.set()
-
-    def close(self) -> None:
-        """Let :meth:`run` return once everything is sent."""
-        self._closed = True
-        self._changed.set()
-
-    async def run(self) -> None:
-        """Send until closed. Raises what `send` raises."""
-        while True:
-            while not self._size:
-                if self._closed:
-                    return
-                self._changed = trio.Event()
-                await self._changed.wait()
-            chunks, self._chunks, self._size = self._chunks, [], 0
-            self._room.set()
-            self._room = trio.Event()
-            await self._send([LogChunk(stream, bytes(data)) for stream, data in chunks])
-            with trio.move_on_after(BATCH_SECONDS):
-                while self._size < CHUNK_SIZE and not self._closed:
-                    self._changed = trio.Event()
-                    await self._changed.wait()
