@@ -33,6 +33,10 @@ class FakeHost:
     logged: list[str] = field(default_factory=list)
     ran: list[bytes] = field(default_factory=list)
     checks: list[tuple[bytes, str, str]] = field(default_factory=list)
+    event: bytes = b"{}"
+
+    async def payload(self) -> bytes:
+        return self.event
 
     async def read_file(self, path: str) -> bytes:
         self.asked.set()
@@ -87,7 +91,7 @@ class FakeHost:
         self.logged.append(f"{message} {fields}".rstrip())
 
 
-def hook(body: str, *, payload: bytes = b"{}", before: str = "", **changes: object) -> Evaluate:
+def hook(body: str, *, before: str = "", **changes: object) -> Evaluate:
     """A request to evaluate a hook with a body, in which `event` and `client` are bound."""
     wanted = {
         "path": "project.bass",
@@ -97,7 +101,6 @@ def hook(body: str, *, payload: bytes = b"{}", before: str = "", **changes: obje
         "event": "push",
         "edit": "",
         "output": 10_000,
-        "content": payload,
     }
     return Evaluate(**{**wanted, **changes})  # type: ignore[arg-type]
 
@@ -111,8 +114,11 @@ class Evaluating:
     others: frozenset[int]
     """Processes that were there before, such as fork servers that tests share."""
 
-    async def evaluate(self, body: str, *, key: object = 1, **more: object) -> None:
+    async def evaluate(
+        self, body: str, *, key: object = 1, payload: bytes = b"{}", **more: object
+    ) -> None:
         """Evaluate a hook; raises as `Evaluators.evaluate` does."""
+        self.host.event = payload
         await self.evaluators.evaluate(hook(body, **more), self.host, key)  # type: ignore[arg-type]
 
     async def spares(self) -> set[int]:

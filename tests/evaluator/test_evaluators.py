@@ -37,6 +37,26 @@ async def test_a_hook_gets_its_event_and_logs(small: Evaluating) -> None:
     assert small.host.logged == ['refs/heads/main n=(1 "2.5" null) e=push']
 
 
+async def test_the_payload_of_a_hook_that_waits_is_not_kept(small: Evaluating) -> None:
+    """It may have 25 MB, and the hook may wait for hours."""
+    freed = trio.Event()
+
+    class Payload(bytes):
+        def __del__(self) -> None:
+            freed.set()
+
+    async def payload() -> bytes:
+        return Payload(b'{"ref": "' + b"x" * (2 * PIECE) + b'"}')
+
+    small.host.payload = payload  # type: ignore[method-assign]
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(small.evaluate, f'((client:start-check {THUNK} "it" "{SHA}"))')
+            await small.host.asked.wait()
+            assert freed.is_set()
+            small.host.going.set()
+
+
 async def test_a_script_gets_its_event_on_stdin(small: Evaluating) -> None:
     source = "(defn main [] (log (:event (next *stdin*)) :there (binds? *loop* :start-check)))"
     request = hook("", source=source, module=False, path="bass/github-hook")

@@ -30,8 +30,8 @@ async def test_a_delivery_is_kept_with_all_that_is_known_of_it(store: Store) -> 
     )
     found = await store.deliveries.get("g1")
     assert found is not None
-    assert (found.body, found.state, found.attempts, found.received_at) == (
-        b"body",
+    assert await store.deliveries.body("g1") == b"body"
+    assert (found.state, found.attempts, found.received_at) == (
         "received",
         0,
         5.0,
@@ -66,18 +66,14 @@ async def test_each_time_of_handling_is_counted(store: Store) -> None:
     assert await store.deliveries.set_state("g1", "handling") == 2
 
 
-async def test_unfinished_ones_come_in_their_order_without_bodies(store: Store) -> None:
+async def test_unfinished_ones_come_in_their_order(store: Store) -> None:
     for guid in ("b", "a", "c", "d"):
         await store.deliveries.record(guid, "push", None, b"body")
     await store.deliveries.set_state("a", "handling")
     await store.deliveries.set_state("a", "done")
     await store.deliveries.set_state("c", "handling")
     found = await store.deliveries.unfinished()
-    assert [(delivery.guid, delivery.body) for delivery in found] == [
-        ("b", b""),
-        ("c", b""),
-        ("d", b""),
-    ]
+    assert [delivery.guid for delivery in found] == ["b", "c", "d"]
 
 
 async def test_the_newest_are_listed_first_and_page_by_page(store: Store) -> None:

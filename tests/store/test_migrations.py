@@ -28,7 +28,8 @@ async def test_what_an_earlier_version_stored_is_there(name: str, tmp_path: Path
         assert [each.guid for each in await store.deliveries.unfinished()] == ["waiting"]
         delivery = await store.deliveries.get("done-one")
         assert delivery is not None
-        assert (delivery.state, delivery.attempts, delivery.body) == ("done", 1, b"{}")
+        assert (delivery.state, delivery.attempts) == ("done", 1)
+        assert await store.deliveries.body("done-one") == b"{}"
         run = await store.runs.get("the-run")
         assert run is not None
         assert (run.state, run.thunk_digest, run.head_branch) == ("succeeded", "THUNK", "main")

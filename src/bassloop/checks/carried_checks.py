@@ -21,7 +21,7 @@ from bassloop.checks.loop import ActiveHead, CheckHandle
 from bassloop.checks.requested_thunk import request_again
 from bassloop.checks.starting import start_trusted_check
 from bassloop.concurrency import open_flat_nursery
-from bassloop.deliveries.inbox import Slot, read_event
+from bassloop.deliveries.inbox import Slot
 from bassloop.github import Head
 from bassloop.lifecycle import RunState
 
@@ -98,7 +98,7 @@ async def _carry_out(loop: Loop, run_id: str, request: CarryRequest) -> None:
 async def _context(
     loop: Loop, delivery: Delivery, request: CarryRequest, nursery: trio.Nursery
 ) -> DeliveryContext:
-    event = await read_event(delivery.event, delivery.body)
+    event = await loop.read_event(delivery)
     assert event.repository is not None, "a delivery with a check has one"
     repository = event.repository
     if event.head is None:

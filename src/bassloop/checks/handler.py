@@ -16,13 +16,13 @@ from bassloop.checks import check_output
 from bassloop.checks.actions import NotAllowed, approve_head, cancel_run, require_writer
 from bassloop.checks.check_request import is_verifiable
 from bassloop.checks.context import DeliveryContext
-from bassloop.checks.hook import HOOK_FILES, PROJECT, SCRIPT, HookPayload, run_hook
+from bassloop.checks.hook import HOOK_FILES, PROJECT, SCRIPT, run_hook
 from bassloop.checks.loop import ActiveHead
 from bassloop.checks.notices import hold_for_approval, post_notice
 from bassloop.checks.supersede import supersede, superseded
 from bassloop.checks.verify_run import verify_run
 from bassloop.concurrency import open_flat_nursery, run_all
-from bassloop.deliveries.inbox import Outcome, read_event
+from bassloop.deliveries.inbox import Outcome
 from bassloop.deliveries.routing import Route, Routing, route_event
 from bassloop.github import Event, GitHubError, GitHubRepository, Head, Purpose, User, spending
 from bassloop.lifecycle import DeliveryState, RunState
@@ -46,10 +46,9 @@ async def handle_delivery(loop: Loop, delivery: store.Delivery, slot: Slot) -> O
     on its check run, and the delivery is done. Raises if another attempt may succeed, as when GitHub is out
     of reach or the disk is full.
     """
-    event = await read_event(delivery.event, delivery.body)
-    payload = HookPayload(delivery.body)
+    event = await loop.read_event(delivery)
     await loop.visibility.apply_event(event)
-    routing = route_event(event, app_id=loop.app_id)
+    routing, edit = route_event(event, app_id=loop.app_id), ""
     log.info(
         "delivery decided", event_name=event.name, action=event.action, route=routing.route.value
     )
@@ -68,11 +67,11 @@ async def handle_delivery(loop: Loop, delivery: store.Delivery, slot: Slot) -> O
             return outcome
         if isinstance(outcome, store.Run):
             routing = Routing(Route.HOOK, routing.why, rerun=True)
-            return await _handle_hook(loop, delivery, event, payload, routing, slot, outcome)
+            return await _handle_hook(loop, delivery, event, routing, slot, earlier=outcome)
         # From here on it is the same as GitHub's own button to run a check again.
-        event, payload = replace(event, action="rerequested"), replace(payload, edit="check rerun")
+        event, edit = replace(event, action="rerequested"), "check rerun"
         routing = Routing(Route.HOOK, routing.why, rerun=True)
-    return await _handle_hook(loop, delivery, event, payload, routing, slot)
+    return await _handle_hook(loop, delivery, event, routing, slot, edit)
 
 
 async def _press_button(loop: Loop, event: Event) -> Outcome | store.Run | None:
@@ -126,20 +125,21 @@ async def _handle_hook(
     loop: Loop,
     delivery: store.Delivery,
     event: Event,
-    payload: HookPayload,
     routing: Routing,
     slot: Slot,
+    edit: str = "",
     earlier: store.Run | None = None,
 ) -> Outcome:
     """Find out what applies to the event's head, and run the hook for it.
 
     Args:
+        edit: what is changed in the payload, a name in :data:`bassloop.evaluator.payload.EDITS`, or "".
         earlier: the run that a trusted runner is to confirm. Then no hook runs.
     """
     rerun_of = _rerun_of(event)
     if rerun_of is not None:
         # No hook knows that check: it is asked for all checks of the head.
-        event, payload = replace(event, name="check_suite"), replace(payload, edit="suite rerun")
+        event, edit = replace(event, name="check_suite"), "suite rerun"
     assert event.repository is not None
     repository = event.repository
     repo = loop.github.repository(event.installation_id or 0, repository.owner, repository.name)
@@ -221,7 +221,7 @@ async def _handle_hook(
                 return Outcome(DeliveryState.RECEIVED, is_handed_over=True)
             try:
                 if earlier is None:
-                    await run_hook(context, payload)
+                    await run_hook(context, edit)
                 else:
                     await verify_run(context, earlier)
             except GitHubError as error:

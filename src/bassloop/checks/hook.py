@@ -51,21 +51,11 @@ class HookSource:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class HookPayload:
-    """The event as a hook gets it.
+async def run_hook(context: DeliveryContext, edit: str) -> None:
+    """Run the hook of the event's head, and wait for what it waits for.
 
     Args:
-        body: the payload, as GitHub sent it.
-        edit: what is changed in it, a name in :data:`bassloop.evaluator.payload.EDITS`, or "".
-    """
-
-    body: bytes
-    edit: str = ""
-
-
-async def run_hook(context: DeliveryContext, payload: HookPayload) -> None:
-    """Run the hook of the event's head, and wait for what it waits for.
+        edit: what is changed in the payload, a name in :data:`bassloop.evaluator.payload.EDITS`, or "".
 
     What is wrong with the hook is reported on a check run of its name. Raises GitHubError if the repository
     can't be read, StoreError, and EvaluatorLost.
@@ -74,13 +64,13 @@ async def run_hook(context: DeliveryContext, payload: HookPayload) -> None:
     try:
         repository, head = context.repository.full_name, context.head.sha
         with span("hook", repository=repository, head=head) as its:
-            outcome = await _run_hook(context, payload)
+            outcome = await _run_hook(context, edit)
             its.set_attribute("outcome", outcome)
     finally:
         context.loop.hook_tally.add(outcome, trio.current_time() - began)
 
 
-async def _run_hook(context: DeliveryContext, payload: HookPayload) -> str:
+async def _run_hook(context: DeliveryContext, edit: str) -> str:
     """Find, evaluate, report. Returns the outcome in a word; of several hooks, the worst one's."""
     try:
         hooks = await find_hooks(context)
@@ -91,17 +81,15 @@ async def _run_hook(context: DeliveryContext, payload: HookPayload) -> str:
     if not hooks:
         await _report_missing(context)
         return "missing"
-    outcomes = [await _evaluate_and_report(context, hook, payload) for hook in hooks]
+    outcomes = [await _evaluate_and_report(context, hook, edit) for hook in hooks]
     return max(outcomes, key=OUTCOMES.index)
 
 
-async def _evaluate_and_report(
-    context: DeliveryContext, hook: HookSource, payload: HookPayload
-) -> str:
+async def _evaluate_and_report(context: DeliveryContext, hook: HookSource, edit: str) -> str:
     """Evaluate a hook, and report what is wrong with it. Returns the outcome in a word."""
     host = LoopHost(context, hook.name)
     try:
-        await _evaluate(context, hook, host, payload)
+        await _evaluate(context, hook, host, edit)
     except HookFailed as error:
         if context.retryable_error is not None:
             raise context.retryable_error from error
@@ -157,9 +145,7 @@ def _declared(content: bytes) -> str | None:
     return write_bass(checks) if checks else None
 
 
-async def _evaluate(
-    context: DeliveryContext, hook: HookSource, host: LoopHost, payload: HookPayload
-) -> None:
+async def _evaluate(context: DeliveryContext, hook: HookSource, host: LoopHost, edit: str) -> None:
     evaluators = context.loop.evaluators
     request = Evaluate(
         path=hook.name,
@@ -167,9 +153,8 @@ async def _evaluate(
         module=hook.name != SCRIPT,
         tree=host.tree,
         event=context.event.name,
-        edit=payload.edit,
+        edit=edit,
         output=evaluators.limits.output,
-        content=payload.body,
     )
     deliveries = context.loop.store.deliveries
     try:

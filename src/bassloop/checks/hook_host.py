@@ -90,6 +90,10 @@ class LoopHost:
         self._output.append(f"{message} {fields}".rstrip())
         log.info("hook says", said=message[:500], fields=fields[:500])
 
+    async def payload(self) -> bytes:
+        """Return the event's payload, as GitHub sent it."""
+        return await self.context.loop.store.deliveries.body(self.context.delivery)
+
     # --- files ---
 
     async def read_file(self, path: str) -> bytes:

@@ -18,7 +18,7 @@ from bassloop.checks.hook_files import HookFiles
 from bassloop.checks.other_nodes import OtherNodesRuns, OtherNodesRuntimes
 from bassloop.checks.run_quotas import RunQuotas
 from bassloop.concurrency import AutoResetEvent
-from bassloop.deliveries.inbox import BACKOFF
+from bassloop.deliveries.inbox import BACKOFF, read_event
 from bassloop.telemetry.tally import Tally
 
 if TYPE_CHECKING:
@@ -28,9 +28,12 @@ if TYPE_CHECKING:
     from bassloop.checks.tail import Tail
     from bassloop.concurrency import Backoff
     from bassloop.evaluator.evaluators import Evaluators
-    from bassloop.github import GitHub, GitHubError, User
+    from bassloop.github import Event, GitHub, GitHubError, User
     from bassloop.runtimes import Pool
-    from bassloop.store import Run, Store
+    from bassloop.store import Delivery, Run, Store
+
+BODIES_AT_ONCE = 4
+"""Payloads that are read at the same time: each may have 25 MB."""
 
 
 @dataclass(eq=False)
@@ -114,6 +117,9 @@ class Loop:
     conclusion_postponed: AutoResetEvent = field(default_factory=AutoResetEvent)
     hook_tally: Tally = field(default_factory=Tally)
     run_tally: Tally = field(default_factory=Tally)
+    _reading: trio.CapacityLimiter = field(
+        default_factory=lambda: trio.CapacityLimiter(BODIES_AT_ONCE)
+    )
 
     @cached_property
     def permissions(self) -> Permissions:
@@ -139,6 +145,11 @@ class Loop:
     def visibility(self) -> Visibility:
         """Keeps repositories and sessions in step with GitHub."""
         return Visibility(self.store, self.github, self.permissions, self.app_id)
+
+    async def read_event(self, delivery: Delivery) -> Event:
+        """Return what a delivery is about. Raises MalformedEvent, and StoreError."""
+        async with self._reading:
+            return await read_event(delivery.event, await self.store.deliveries.body(delivery.guid))
 
     def run_url(self, run_id: str) -> str:
         """Return the address of a run's page."""

@@ -11,11 +11,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import structlog
-import trio
 
 from bassloop.checks.check_output import VERIFICATION, is_verification
 from bassloop.checks.conclude import cancel_anywhere
-from bassloop.github import MalformedEvent, parse_event
+from bassloop.github import MalformedEvent
 
 if TYPE_CHECKING:
     from bassloop.access.policy import Policy
@@ -97,15 +96,15 @@ def _place(run: Run) -> str | None:
 async def _is_head_elsewhere(loop: Loop, order_key: str, place: str) -> bool:
     """Return whether a commit is the head of another branch or pull request too, going by its deliveries."""
     for delivery in await loop.store.deliveries.of_head(order_key):
-        other = await trio.to_thread.run_sync(_place_in, delivery)
+        other = await _place_in(loop, delivery)
         if other is not None and other != place:
             return True
     return False
 
 
-def _place_in(delivery: Delivery) -> str | None:
+async def _place_in(loop: Loop, delivery: Delivery) -> str | None:
     try:
-        head = parse_event(delivery.event, delivery.body).head
+        head = (await loop.read_event(delivery)).head
     except MalformedEvent:
         return None
     return None if head is None else head.place

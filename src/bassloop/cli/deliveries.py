@@ -101,7 +101,8 @@ def show(settings: Settings, guid: str, body: bool) -> None:
     if delivery is None:
         raise click.ClickException(f"no delivery {guid} is stored")
     if body:
-        sys.stdout.buffer.write(delivery.body)
+        payload = _use_store(settings, lambda store: store.deliveries.body(guid))
+        sys.stdout.buffer.write(payload)
         sys.stdout.buffer.write(b"\n")
         return
     for name, value in _fields(delivery).items():
@@ -137,7 +138,8 @@ def replay(settings: Settings, guid: str, url: str | None) -> None:
         )
     if is_served(settings.database):
         with report_errors(DaemonError):
-            click.echo(_flat(redeliver(settings, delivery, url)))
+            body = _use_store(settings, lambda store: store.deliveries.body(guid))
+            click.echo(_flat(redeliver(settings, delivery, body, url)))
     else:
         _use_store(settings, lambda store: store.deliveries.replay(guid))
         click.echo("it will be handled when the daemon starts")

@@ -49,6 +49,7 @@ from bassloop.daemon.peer_proxy import PeerProxy, PeerSigner
 from bassloop.daemon.proxies import Proxies
 from bassloop.daemon.request_queue import RequestQueue
 from bassloop.daemon.signals import handle_signals, run_until_drained
+from bassloop.daemon.webhook_bodies import WebhookBodies
 from bassloop.daemon.wiring import Addresses, Parts, Resources
 from bassloop.deliveries.redelivery import keep_fetching
 from bassloop.gateway import GatewayAddress, serve_gateway
@@ -284,7 +285,7 @@ async def _serve_web(
 @asynccontextmanager
 async def _application(settings: Settings, context: WebContext) -> AsyncGenerator[Proxies]:
     """Open the web application, which asks other nodes for what they record if there may be any."""
-    app = RequestQueue(create_app(context))
+    app = WebhookBodies(RequestQueue(create_app(context)))
     if settings.database_url is None:
         yield Proxies(app, settings.trusted_proxies)
         return

@@ -26,7 +26,7 @@ def frames(message: Message) -> list[bytes]:
     if len(content) > MAX_CONTENT:
         raise ProtocolError(f"{len(content):,} bytes in a message; {MAX_CONTENT:,} is the limit")
     last = (len(content) - 1) // PIECE * PIECE
-    chunks = [Chunk(content[start : start + PIECE]) for start in range(0, last, PIECE)]
+    chunks = (Chunk(content[start : start + PIECE]) for start in range(0, last, PIECE))
     return [*map(_frame, chunks), _frame(_with_content(message, content[last:]))]
 
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
+import msgspec
 import structlog
 import trio
 
@@ -110,6 +111,9 @@ class HookHost(Protocol):
     ends the evaluation.
     """
 
+    async def payload(self) -> bytes:
+        """Return the payload of the event, which is asked for once, when the process is there."""
+
     async def read_file(self, path: str) -> bytes:
         """Return a file of the repository."""
 
@@ -182,7 +186,7 @@ class HookProcess:
             with self._scope:
                 self._start_clock()
                 async with open_flat_nursery() as nursery:
-                    nursery.start_soon(self._send, self._conversation.begin(request))
+                    nursery.start_soon(self._begin, request)
                     await self._receive(nursery)
                     nursery.cancel_scope.cancel()
         except ProtocolError as error:
@@ -306,6 +310,13 @@ class HookProcess:
 
     # --- to the process ---
 
+    async def _begin(self, request: Evaluate | Describe) -> None:
+        # Nothing refers to the payload after this, while the hook may run for hours.
+        if isinstance(request, Evaluate):
+            payload = await self._require_host().payload()
+            request = msgspec.structs.replace(request, content=payload)
+        await self._send(self._conversation.begin(request))
+
     async def _reply(self, answer: Answer) -> None:
         try:
             data = self._conversation.answer(answer)
@@ -319,8 +330,8 @@ class HookProcess:
             async with self._sending:
                 await self._place.take()
                 self._start_clock()
-                for piece in pieces:
-                    await self._stream.send_all(piece)
+                while pieces:
+                    await self._stream.send_all(pieces.pop(0))
 
     # --- time ---
 

@@ -73,7 +73,7 @@ class Evaluate(Message, frozen=True):
         event: the event's name.
         edit: how the payload is changed first: "", or a name in :data:`bassloop.evaluator.payload.EDITS`.
         output: how many bytes the script may log.
-        content: the event's payload, as it was received.
+        content: the event's payload, as it was received; the host has it.
     """
 
     path: str
@@ -83,7 +83,7 @@ class Evaluate(Message, frozen=True):
     event: str
     edit: str
     output: int
-    content: Content
+    content: Content = b""
 
 
 class Describe(Message, frozen=True):

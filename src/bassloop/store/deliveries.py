@@ -24,7 +24,6 @@ _COLUMNS = (
     "guid, event, action, received_at, state, attempts, error, repository, head_sha, sender, "
     "order_key, failures, postponed, not_before, installation_id, evaluations, node"
 )
-_WITH_BODY = f"{_COLUMNS}, body"
 
 _START_ANEW = (
     "UPDATE deliveries SET state = 'received', attempts = 0, failures = 0, postponed = 0, "
@@ -85,7 +84,6 @@ class Deliveries(Subject):
             guid=guid,
             event=event,
             action=action,
-            body=body,
             received_at=time.time() if received_at is None else received_at,
             state=DeliveryState.RECEIVED,
             attempts=0,
@@ -97,7 +95,7 @@ class Deliveries(Subject):
             installation_id=installation_id,
         )
         return await self._engine.write(
-            lambda db: _insert(self._engine, db, delivery, replaces), wait=wait
+            lambda db: _insert(self._engine, db, delivery, body, replaces), wait=wait
         )
 
     @writes
@@ -281,14 +279,20 @@ class Deliveries(Subject):
 
     @reads
     def get(self, db: Connection, guid: str) -> Delivery | None:
-        """Return a delivery with its body, or None."""
+        """Return a delivery, or None."""
         return _find(db, guid)
 
     @reads
-    def unfinished(self, db: Connection, *, own: bool = False) -> list[Delivery]:
-        """Return those that are `received` or `handling`, oldest first, without bodies.
+    def body(self, db: Connection, guid: str) -> bytes:
+        """Return the payload of a delivery, up to 25 MiB. Raises NotStored for an unknown guid."""
+        row = db.execute("SELECT body FROM deliveries WHERE guid = ?", (guid,)).fetchone()
+        if row is None:
+            raise NotStored(f"no delivery {guid} is stored")
+        return bytes(row["body"])
 
-        All bodies of a backlog may be larger than memory: `get` returns a single one.
+    @reads
+    def unfinished(self, db: Connection, *, own: bool = False) -> list[Delivery]:
+        """Return those that are `received` or `handling`, oldest first.
 
         Args:
             own: only those of this node.
@@ -320,7 +324,7 @@ class Deliveries(Subject):
         *,
         states: Collection[str] = (),
     ) -> list[Delivery]:
-        """Return the newest deliveries, newest first, without bodies.
+        """Return the newest deliveries, newest first.
 
         Args:
             before: only those older than the delivery with this guid.
@@ -337,9 +341,9 @@ class Deliveries(Subject):
 
     @reads
     def of_head(self, db: Connection, order_key: str, limit: int = 20) -> list[Delivery]:
-        """Return the newest deliveries with an order key, newest first, with their bodies."""
+        """Return the newest deliveries with an order key, newest first."""
         rows = db.execute(
-            f"SELECT {_WITH_BODY} FROM deliveries WHERE order_key = ? ORDER BY seq DESC LIMIT ?",
+            f"SELECT {_COLUMNS} FROM deliveries WHERE order_key = ? ORDER BY seq DESC LIMIT ?",
             (order_key, limit),
         )
         return [_delivery(row) for row in rows]
@@ -413,7 +417,7 @@ def _start_anew(engine: Engine, db: Connection, delivery: Delivery) -> str:
 
 
 def _insert(
-    engine: Engine, db: Connection, delivery: Delivery, replaces: Replacement | None
+    engine: Engine, db: Connection, delivery: Delivery, body: bytes, replaces: Replacement | None
 ) -> Recorded:
     stored = _find(db, delivery.guid)
     if stored is not None:
@@ -430,7 +434,7 @@ def _insert(
             delivery.guid,
             delivery.event,
             delivery.action,
-            delivery.body,
+            body,
             delivery.received_at,
             delivery.state,
             delivery.repository,
@@ -450,9 +454,9 @@ def _insert(
 
 
 def _find(db: Connection, guid: str) -> Delivery | None:
-    row = db.execute(f"SELECT {_WITH_BODY} FROM deliveries WHERE guid = ?", (guid,)).fetchone()
+    row = db.execute(f"SELECT {_COLUMNS} FROM deliveries WHERE guid = ?", (guid,)).fetchone()
     return None if row is None else _delivery(row)
 
 
 def _delivery(row: ResultRow) -> Delivery:
-    return Delivery(**{"body": b"", **row, "state": DeliveryState(row["state"])})
+    return Delivery(**{**row, "state": DeliveryState(row["state"])})

@@ -22,10 +22,9 @@ def new_run_id() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A webhook delivery as GitHub sent it.
+    """A webhook delivery, without its payload, which may be large: `Deliveries.body` returns that.
 
     Args:
-        body: the payload. Lists leave it empty; `Deliveries.get` has it.
         attempts: how many times handling it has begun, without those that were postponed.
         failures: how many of them ended with an error of the delivery's own.
         postponed: how many times in a row it was postponed.
@@ -39,7 +38,6 @@ class Delivery:
     guid: str
     event: str
     action: str | None
-    body: bytes
     received_at: float
     state: DeliveryState
     attempts: int

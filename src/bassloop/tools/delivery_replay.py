@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 TIMEOUT_SECONDS = 30.0
 
 
-def redeliver(settings: Settings, delivery: Delivery, url: str | None = None) -> str:
+def redeliver(settings: Settings, delivery: Delivery, body: bytes, url: str | None = None) -> str:
     """Post a delivery to the daemon, and return what it answers.
 
     Args:
+        body: its payload.
         url: where the daemon listens, if not where the settings say.
 
     Raises DaemonError if the daemon refuses the delivery, or doesn't answer.
@@ -32,12 +33,12 @@ def redeliver(settings: Settings, delivery: Delivery, url: str | None = None) ->
         "Content-Type": "application/json",
         "X-GitHub-Event": delivery.event,
         "X-GitHub-Delivery": delivery.guid,
-        "X-Hub-Signature-256": sign(secret, delivery.body),
+        "X-Hub-Signature-256": sign(secret, body),
     }
     try:
         with httpx.Client(trust_env=False, timeout=TIMEOUT_SECONDS) as client:
             answer = client.post(
-                f"{where}/integrations/github/events", content=delivery.body, headers=headers
+                f"{where}/integrations/github/events", content=body, headers=headers
             )
     except httpx.HTTPError as error:
         raise DaemonError(

@@ -93,7 +93,7 @@ def routes(context: WebContext) -> Blueprint:
             delivery=found,
             facts=_json(found),
             runs=view_runs(runs.items),
-            payload=await _payload_html(found.body),
+            payload=await _payload_html(await context.store.deliveries.body(found.guid)),
             replayable=found.state in REPLAYABLE,
         )
 

@@ -1,0 +1,115 @@
+"""The bodies of webhooks that are still on their way share a bounded piece of memory.
+
+A webhook may have 25 MB, and only its last byte shows whether its signature is right; until then anybody may have sent
+it. When there is no room for more, the address that holds the most loses its largest body: a flood costs itself, and
+a webhook of an ordinary size is never the one that has to go.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from bassloop.addresses import origins
+from bassloop.web.service_endpoints import WEBHOOKS
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    ASGI = Callable[[Any, Any, Any], Awaitable[None]]
+
+MOST = 64 << 20
+"""Bytes of all bodies that have not arrived in whole."""
+
+REFUSAL = b"too many large webhooks are on their way: deliver this one again later\n"
+
+
+class _Upload:
+    """A body on its way."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.size = 0
+        self.scope = trio.CancelScope()
+        self.is_answered = False
+
+
+class WebhookBodies:
+    """An application that is given the bodies of webhooks, as far as there is room for them.
+
+    Args:
+        most: bytes of all bodies that have not arrived in whole.
+    """
+
+    def __init__(self, app: ASGI, most: int = MOST) -> None:
+        self._app = app
+        self._most = most
+        self._size = 0
+        self._uploads: set[_Upload] = set()
+
+    def __repr__(self) -> str:
+        return f"<WebhookBodies: {len(self._uploads)} on their way, {self._size:,} bytes>"
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """Serve one request."""
+        if scope["type"] != "http" or (scope["method"], scope["path"]) != ("POST", WEBHOOKS):
+            await self._app(scope, receive, send)
+            return
+        upload = _Upload(origins((scope.get("client") or ["unknown"])[0])[0])
+
+        async def receive_part() -> dict[str, Any]:
+            message: dict[str, Any] = await receive()
+            self._note(upload, message)
+            return message
+
+        async def answer(message: dict[str, Any]) -> None:
+            upload.is_answered = True
+            await send(message)
+
+        self._uploads.add(upload)
+        try:
+            with upload.scope:
+                await self._app(scope, receive_part, answer)
+        finally:
+            self._remove(upload)
+        if upload.scope.cancelled_caught and not upload.is_answered:
+            await _refuse(send)
+
+    def _note(self, upload: _Upload, message: dict[str, Any]) -> None:
+        """Count a part of a body, and make room for it. What has arrived in whole is not counted any more."""
+        if upload not in self._uploads:
+            return
+        if message["type"] != "http.request" or not message.get("more_body", False):
+            self._remove(upload)
+            return
+        size = len(message.get("body", b""))
+        upload.size += size
+        self._size += size
+        while self._size > self._most:
+            largest = self._largest()
+            largest.scope.cancel()
+            self._remove(largest)
+
+    def _largest(self) -> _Upload:
+        """Return the largest body of the address that holds the most."""
+        held: Counter[str] = Counter()
+        for upload in self._uploads:
+            held[upload.address] += upload.size
+        return max(self._uploads, key=lambda each: (held[each.address], each.size))
+
+    def _remove(self, upload: _Upload) -> None:
+        if upload in self._uploads:
+            self._uploads.remove(upload)
+            self._size -= upload.size
+
+
+async def _refuse(send: Any) -> None:
+    headers = [
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-length", str(len(REFUSAL)).encode()),
+        (b"retry-after", b"10"),
+    ]
+    await send({"type": "http.response.start", "status": 503, "headers": headers})
+    await send({"type": "http.response.body", "body": REFUSAL})
