@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import uuid
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,8 @@ import trio
 from bassloop.github import sign
 from tests.loop.world import SECRET
 
+from .test_visitors import address
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -23,6 +27,10 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.attacks, pytest.mark.filterwarnings("ignore:.*ByteStream.__aiter__")]
 
 CONNECTIONS = 4
+LARGE_BODIES, SMALL_BODIES = 12, 100
+"""Bodies of a connection that have been answered when an attack is over."""
+ENDLESS_MEGABYTES = 600
+"""What has been sent of bodies without an end when the attack is over."""
 MOST = 24 << 20
 """Bytes of a body; GitHub sends 25 MB at most."""
 
@@ -69,37 +77,73 @@ def _filled(payload: dict[str, Any], part: bytes) -> bytes:
     return b"{" + part * ((MOST - len(rest)) // len(part)) + rest
 
 
-async def post(target: Target, body: bytes, signature: str, pause: float) -> None:
+async def post(
+    target: Target, body: bytes, signature: str, pause: float, least: int, enough: trio.Event
+) -> None:
     """Deliver a body again and again, under another id each time."""
     async with httpx.AsyncClient(timeout=120) as client:
-        while True:
+        for number in itertools.count(1):
             headers = {
                 "content-type": "application/json",
                 "x-github-event": "check_suite",
                 "x-github-delivery": str(uuid.uuid4()),
                 "x-hub-signature-256": signature,
             }
-            address = f"{target.daemon.url}/integrations/github/events"
-            answer = await client.post(address, content=body, headers=headers)
+            url = f"{target.daemon.url}/integrations/github/events"
+            answer = await client.post(url, content=body, headers=headers)
             assert answer.status_code in (202, 400, 403, 503)
+            if number == least:
+                enough.set()
             await trio.sleep(pause)
 
 
 @pytest.mark.parametrize("make", BODIES.values(), ids=BODIES)
 async def test_large_bodies(target: Target, make: Callable[[dict[str, Any]], bytes]) -> None:
     body = make(dict(await target.world.standin.payload("check_suite")))
-    flood = partial(post, target, body, sign(SECRET.encode(), body), 0.2)
-    await target.withstand("large bodies", flood)
+    enough = trio.Event()
+    flood = partial(post, target, body, sign(SECRET.encode(), body), 0.05, LARGE_BODIES, enough)
+    await target.withstand("large bodies", flood, enough)
+
+
+async def test_bodies_without_an_end(target: Target) -> None:
+    """Strangers send all but the last byte of large bodies, and wait."""
+    head = f"POST /integrations/github/events HTTP/1.1\r\nHost: x\r\nContent-Length: {MOST}\r\n\r\n"
+    part = b"x" * (1 << 20)
+    parts, enough = 0, trio.Event()
+
+    async def dial(number: int) -> None:
+        nonlocal parts
+        source = f"127.0.3.{number % 8 + 1}"
+        while True:
+            with suppress(OSError, trio.BrokenResourceError):
+                stream = await trio.open_tcp_stream(*address(target), local_address=source)
+                async with stream:
+                    await stream.send_all(head.encode() + part[1:])
+                    for _ in range(MOST // len(part) - 1):
+                        await stream.send_all(part)
+                        parts += 1
+                        if parts == ENDLESS_MEGABYTES:
+                            enough.set()
+                    await stream.receive_some()
+            await trio.sleep(0.05)
+
+    async def flood() -> None:
+        async with trio.open_nursery() as nursery:
+            for number in range(40):
+                nursery.start_soon(dial, number)
+
+    await target.withstand("bodies without an end", flood, enough)
 
 
 async def test_small_bodies(target: Target) -> None:
     body = json.dumps(dict(await target.world.standin.payload("check_suite"))).encode()
     signatures = {"signed": sign(SECRET.encode(), body), "unsigned": "sha256=" + "0" * 64}
     for name, signature in signatures.items():
+        enough = trio.Event()
 
-        async def flood(signature: str = signature) -> None:
+        async def flood(signature: str = signature, enough: trio.Event = enough) -> None:
             async with trio.open_nursery() as nursery:
                 for _ in range(CONNECTIONS):
-                    nursery.start_soon(post, target, body, signature, 0.005)
+                    nursery.start_soon(post, target, body, signature, 0.005, SMALL_BODIES, enough)
 
-        await target.withstand(f"many {name} bodies", flood)
+        await target.withstand(f"many {name} bodies", flood, enough)
