@@ -9,7 +9,7 @@ import trio
 
 from bassloop.bridge.grpc import open_grpc_server
 from bassloop.wire import progrock_pb2, runtime_pb2
-from bassloop.wire.report_protocol import MAX_REPORT, REPORT_PREFIX
+from bassloop.wire.conventions import MAX_REPORT, REPORT_PREFIX
 from bassloop.wire.runtime_grpc import RuntimeBase
 
 from .runners import HOOK, registered

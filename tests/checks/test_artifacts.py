@@ -11,9 +11,9 @@ from bassloop.checks.artifact_collector import ArtifactCollector, ArtifactQuotas
 from bassloop.checks.recorder import Recorder, recording
 from bassloop.checks.run_quotas import QuotaLimits, RunQuotas
 from bassloop.checks.tail import Tail
-from bassloop.trust.call_digests import CallDigests
+from bassloop.trust.digests import CallDigests
 from bassloop.wire import progrock_pb2 as progrock
-from bassloop.wire.artifact_protocol import ARTIFACT_PREFIX, MAX_ARTIFACTS
+from bassloop.wire.conventions import ARTIFACT_PREFIX, MAX_ARTIFACTS
 
 from .test_recorder import a_store, update
 

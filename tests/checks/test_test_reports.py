@@ -14,7 +14,7 @@ from bassloop.checks.test_reports import with_reported
 from bassloop.failures import NOT_IN_LOG, Failure, Location, Rank
 from bassloop.store import ReportedTest
 from bassloop.wire import progrock_pb2 as progrock
-from bassloop.wire.report_protocol import REPORT_PREFIX
+from bassloop.wire.conventions import REPORT_PREFIX
 
 from .test_recorder import a_store, update
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bassloop.daemon.session_secret import session_secret
+from bassloop.daemon.credentials import session_secret
 from bassloop.settings import Settings, SettingsError
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import pytest
 import trio
 from cryptography import x509
 
-from bassloop.daemon.certificates import Certificate
-from bassloop.daemon.errors import StartError
+from bassloop.daemon import StartError
+from bassloop.daemon.credentials import Certificate
 from bassloop.daemon.http_server import bind, serve_http
 
 from .certificates import write_certificate

@@ -13,9 +13,9 @@ from bassloop.runner.call_context import ArtifactLimits, CallContext
 from bassloop.runner.engine import artifact_sending
 from bassloop.runner.errors import DriverError
 from bassloop.runner.host.host_driver import HostDriver
-from bassloop.trust.call_digests import ArtifactDigests
+from bassloop.trust.digests import ArtifactDigests
 from bassloop.wire import bass_pb2 as pb
-from bassloop.wire.artifact_protocol import ARTIFACT_PREFIX
+from bassloop.wire.conventions import ARTIFACT_PREFIX
 
 from .test_host_driver import Bench, sh, text
 

@@ -11,7 +11,7 @@ from bassloop.runner.engine import report_files
 from bassloop.runner.errors import DriverError
 from bassloop.runner.host.host_driver import HostDriver
 from bassloop.wire import bass_pb2 as pb
-from bassloop.wire.report_protocol import REPORT_PREFIX
+from bassloop.wire.conventions import REPORT_PREFIX
 
 from .test_host_driver import LOCAL, Bench, sh, text
 

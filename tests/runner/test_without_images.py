@@ -11,7 +11,7 @@ from bassloop.runner.host import sandbox
 from bassloop.runner.host.host_driver import HostDriver
 from bassloop.runner.host.own_programs import OwnPrograms, caller_path
 from bassloop.wire import bass_pb2 as pb
-from bassloop.wire.unused_images import unused_images
+from bassloop.wire.conventions import unused_images
 
 from .made import after, folder, mount, sh
 from .test_host_driver import Bench

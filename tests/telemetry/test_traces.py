@@ -96,7 +96,7 @@ with traces(Settings()):
 def test_what_is_not_installed_is_told_with_how_to_install_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from bassloop.daemon.errors import StartError
+    from bassloop.daemon import StartError
     from bassloop.daemon.wiring import traces
     from bassloop.settings import Settings
 

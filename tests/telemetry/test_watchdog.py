@@ -7,7 +7,7 @@ import time
 import trio
 from structlog.testing import capture_logs
 
-from bassloop.telemetry.watchdog import LOGGED_AT_ONCE, Watchdog
+from bassloop.telemetry.heartbeat import LOGGED_AT_ONCE, Watchdog
 
 
 def hold_the_loop(seconds: float) -> None:

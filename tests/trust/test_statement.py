@@ -12,9 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bassloop.trust.envelope import SignedStatement, read_envelope, signed_bytes
-from bassloop.trust.errors import UntrustedStatement
-from bassloop.trust.log_digest import LogDigest, digest_of_logs
+from bassloop.trust import UntrustedStatement
+from bassloop.trust.digests import LogDigest, digest_of_logs
+from bassloop.trust.envelope import (
+    ExpectedRun,
+    SignedStatement,
+    check_signed,
+    read_envelope,
+    signed_bytes,
+)
 from bassloop.trust.sshsig import SSHSignature, decode_signature, read_armored, to_be_signed
 from bassloop.trust.statement import (
     MAX_IMAGES,
@@ -23,8 +29,7 @@ from bassloop.trust.statement import (
     RunStatement,
     read_statement,
 )
-from bassloop.trust.verdict import ExpectedRun, check_signed
-from bassloop.wire.artifact_protocol import MAX_ARTIFACTS
+from bassloop.wire.conventions import MAX_ARTIFACTS
 
 KEY = asyncssh.generate_private_key("ssh-ed25519")
 OTHER = asyncssh.generate_private_key("ssh-ed25519")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from bassloop.store import Artifact, StoreError
 from bassloop.units import format_size, write_size
-from bassloop.wire.artifact_protocol import (
+from bassloop.wire.conventions import (
     LIMITS_METADATA,
     MAX_ARTIFACT_PATH,
     MAX_ARTIFACTS,

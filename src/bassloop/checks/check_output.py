@@ -20,10 +20,8 @@ from bassloop.runtimes import caveat
 from bassloop.terminal import plain
 from bassloop.units import format_duration, format_size
 from bassloop.wire import bass_pb2
-from bassloop.wire.artifact_protocol import ARTIFACTS_LABEL
-from bassloop.wire.labels import label_texts
+from bassloop.wire.conventions import ARTIFACTS_LABEL, label_texts, unused_images
 from bassloop.wire.nesting import flatten
-from bassloop.wire.unused_images import unused_images
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

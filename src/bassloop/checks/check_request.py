@@ -9,8 +9,7 @@ from bassloop.access.policy import PolicyError
 from bassloop.checks import check_output
 from bassloop.github import GitHubError
 from bassloop.lifecycle import RunState
-from bassloop.wire.artifact_protocol import USES_LABEL
-from bassloop.wire.labels import label_texts
+from bassloop.wire.conventions import USES_LABEL, label_texts
 
 if TYPE_CHECKING:
     from bassloop.checks.loop import Loop

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bassloop.runtimes import RunFailed
 from bassloop.store import StoreError
-from bassloop.wire.artifact_protocol import (
+from bassloop.wire.conventions import (
     GIVEN_METADATA,
     MAX_GIVEN,
     NAME_METADATA,

@@ -12,12 +12,11 @@ import structlog
 
 from bassloop.github import GitHubError
 from bassloop.store import StatementRecord
-from bassloop.trust.call_digests import CallDigests
-from bassloop.trust.envelope import SignedStatement
-from bassloop.trust.errors import UntrustedStatement
+from bassloop.trust import UntrustedStatement
+from bassloop.trust.digests import CallDigests
+from bassloop.trust.envelope import ExpectedRun, SignedStatement, check_signed
 from bassloop.trust.sshsig import fingerprint
-from bassloop.trust.verdict import ExpectedRun, check_signed
-from bassloop.wire.artifact_protocol import digest_of_given
+from bassloop.wire.conventions import digest_of_given
 
 if TYPE_CHECKING:
     from bassloop.checks.loop import Loop

@@ -12,7 +12,7 @@ import trio
 
 from bassloop.failures import NOT_IN_LOG, Failure, Location, Rank, ReportError, read_report
 from bassloop.store import ReportedTest
-from bassloop.wire.report_protocol import MAX_REPORT, MAX_REPORTS, MAX_REPORTS_SIZE, REPORT_PREFIX
+from bassloop.wire.conventions import MAX_REPORT, MAX_REPORTS, MAX_REPORTS_SIZE, REPORT_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

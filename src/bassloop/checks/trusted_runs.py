@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from bassloop.checks.check_output import VERIFICATION
 from bassloop.checks.conclude import Ending
 from bassloop.lifecycle import RunState
+from bassloop.trust import UntrustedStatement
 from bassloop.trust.envelope import SignedStatement
-from bassloop.trust.errors import UntrustedStatement
 from bassloop.trust.statement import FAILED
 
 if TYPE_CHECKING:

@@ -46,7 +46,7 @@ def serve(**overrides: object) -> None:
         import trio
 
         from bassloop.cli.log_config import configure_logs
-        from bassloop.daemon.errors import StartError
+        from bassloop.daemon import StartError
         from bassloop.daemon.serve import serve as serve_daemon
         from bassloop.gateway import HostKeyError
         from bassloop.settings import SettingsError

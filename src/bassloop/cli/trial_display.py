@@ -25,7 +25,7 @@ from bassloop.lifecycle import RunState
 from bassloop.runner.runner_events import PullEnded, PullStarted
 from bassloop.terminal import strip
 from bassloop.units import format_duration
-from bassloop.wire.unused_images import unused_images
+from bassloop.wire.conventions import unused_images
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -134,7 +134,7 @@ def try_(
     with show_status(console, "starting a loop on this machine …") as starting:
         with quick_imports():
             from bassloop.cli.log_config import configure_logs
-            from bassloop.daemon.errors import StartError
+            from bassloop.daemon import StartError
             from bassloop.runner import RunnerError
             from bassloop.settings import SettingsError
             from bassloop.standin import StandInError

@@ -1,10 +1,15 @@
-"""The HTTP servers: their sockets, and Hypercorn on them."""
+"""The HTTP servers: their sockets, Hypercorn on them, and the address of a client behind a trusted proxy.
+
+A proxy puts the address that it heard from at the end of `X-Forwarded-For`, and what came before is
+anybody's claim; so the list is read from its end, as long as trusted proxies wrote it.
+"""
 
 from __future__ import annotations
 
 import socket
 import time
 import traceback
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,16 +21,19 @@ from hypercorn.protocol.h2 import H2Protocol
 from hypercorn.trio import run as hypercorn_run
 from hypercorn.trio import tcp_server
 
-from bassloop.addresses import origins
+from bassloop.addresses import is_in, origins, parse_ip
 from bassloop.bridge.http2 import PREFACE, FrameScanner, TooManyFrames
 from bassloop.concurrency import TokenBucket, TTLCache
-from bassloop.daemon.errors import StartError
+from bassloop.daemon import StartError
 from bassloop.setting_types import parse_address, reached
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-    from bassloop.daemon.certificates import Certificate
+    from bassloop.daemon.credentials import Certificate
+    from bassloop.setting_types import Network
+
+    ASGI = Callable[[Any, Any, Any], Awaitable[None]]
 
 log = structlog.get_logger(__name__)
 
@@ -50,6 +58,9 @@ FRAMES_AT_ONCE = 2
 
 READ_BYTES = 16 << 10
 """How much of a request is parsed at once; a header of 64 KiB would hold the loop for too long."""
+
+SECURE = {"http": "https", "ws": "wss"}
+PLAIN = {"https": "http", "wss": "ws"}
 
 
 def bind(address: str, setting: str) -> socket.socket:
@@ -244,3 +255,45 @@ def _config(listening: socket.socket) -> Config:
     config.websocket_ping_interval = 20.0
     config.websocket_max_message_size = 64 * 1024  # pages send little
     return config
+
+
+@dataclass(frozen=True, eq=False)
+class Proxies:
+    """An application behind proxies: it sees the client's address, and the scheme that it used."""
+
+    app: ASGI
+    trusted: Sequence[Network]
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """Serve one request; log lines that it causes carry the client's address."""
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        seen = self._seen(scope)
+        with structlog.contextvars.bound_contextvars(client=(seen.get("client") or ["unknown"])[0]):
+            await self.app(seen, receive, send)
+
+    def _seen(self, scope: dict[str, Any]) -> dict[str, Any]:
+        client = scope.get("client")
+        if not client or not is_in(client[0], self.trusted):
+            return scope
+        addresses = _values(scope["headers"], b"x-forwarded-for")
+        seen = dict(scope)
+        for address in reversed(addresses):
+            if parse_ip(address) is None:
+                break
+            seen["client"] = (address, 0)
+            if not is_in(address, self.trusted):
+                break
+        schemes = _values(scope["headers"], b"x-forwarded-proto")
+        if schemes[-1:] == ["https"]:
+            seen["scheme"] = SECURE.get(scope["scheme"], scope["scheme"])
+        elif schemes[-1:] == ["http"]:
+            seen["scheme"] = PLAIN.get(scope["scheme"], scope["scheme"])
+        return seen
+
+
+def _values(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> list[str]:
+    """Return the values of all headers of a name, in order."""
+    lines = [value.decode("latin-1") for key, value in headers if key.lower() == name]
+    return [part.strip() for part in ",".join(lines).split(",") if part.strip()]

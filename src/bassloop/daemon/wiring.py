@@ -24,11 +24,11 @@ from bassloop.checks.recovery import end_set_aside
 from bassloop.checks.run_quotas import QuotaLimits, RunQuotas
 from bassloop.checks.source_links import SourceLinks
 from bassloop.checks.tail import Tail
-from bassloop.daemon.errors import StartError
+from bassloop.daemon import StartError
+from bassloop.daemon.credentials import session_secret
 from bassloop.daemon.http_server import local_address
 from bassloop.daemon.metrics import Metrics
 from bassloop.daemon.readiness import Readiness
-from bassloop.daemon.session_secret import session_secret
 from bassloop.deliveries.backlog import Backlog
 from bassloop.deliveries.inbox import Inbox
 from bassloop.evaluator.evaluators import Evaluators
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     import socket
     from contextlib import AbstractContextManager
 
-    from bassloop.daemon.certificates import Certificate
+    from bassloop.daemon.credentials import Certificate
     from bassloop.github import GitHub
     from bassloop.runtimes import Pool
     from bassloop.settings import Settings

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bassloop.project.declaration import MAX_JOBS, CheckDeclaration, Service
-from bassloop.wire.unused_images import CHECKOUT_IMAGE
+from bassloop.wire.conventions import CHECKOUT_IMAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

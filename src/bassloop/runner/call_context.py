@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from bassloop.wire.artifact_protocol import LIMITS_METADATA, USES_LABEL
-from bassloop.wire.labels import label_texts
+from bassloop.wire.conventions import LIMITS_METADATA, USES_LABEL, label_texts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

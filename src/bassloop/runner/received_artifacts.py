@@ -13,7 +13,7 @@ from bassloop.runner import file_trees
 from bassloop.runner.call_context import GivenArtifact
 from bassloop.runner.errors import DriverError
 from bassloop.runner.limits import is_nearly_full
-from bassloop.wire.artifact_protocol import MAX_GIVEN, problem_of_given
+from bassloop.wire.conventions import MAX_GIVEN, problem_of_given
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -33,7 +33,7 @@ from bassloop.runner.signing import ConnectionSigner, RunWitness
 from bassloop.wire import bass_pb2 as pb
 from bassloop.wire import progrock_pb2 as progrock
 from bassloop.wire import runtime_pb2 as rpc
-from bassloop.wire.artifact_protocol import (
+from bassloop.wire.conventions import (
     GIVEN_METADATA,
     NAME_METADATA,
     PUT_METHOD,

@@ -24,7 +24,7 @@ from bassloop.bridge.grpc import (
     open_grpc_channel,
 )
 from bassloop.wire import runtime_pb2
-from bassloop.wire.artifact_protocol import PUT_METHOD
+from bassloop.wire.conventions import PUT_METHOD
 from bassloop.wire.runtime_grpc import RuntimeStub
 
 if TYPE_CHECKING:

@@ -34,7 +34,7 @@ class Artifact:
     """A file that a run's command left and that is kept with the run.
 
     Args:
-        path: the file's path, as its runner named it; see `bassloop.wire.artifact_protocol.problem_of_path`.
+        path: the file's path, as its runner named it; see `bassloop.wire.conventions.problem_of_path`.
         expires_at: when the file is removed, in seconds since the epoch.
         kept: whether the file is still there.
     """

@@ -1,23 +1,102 @@
-"""The heart: a task that does nothing but be on time, and measures how late it is.
+"""The heart, which measures how late tasks are, and the watchdog, which notes what held them up.
 
 Every task of the loop shares one thread, so one that computes for a second keeps all others waiting
 for that second, and so the heart. Whoever watches the heart sees a loop that is stuck.
+
+The watchdog notes each step of a task that holds the loop for long, with the stack that did it. A step lasts from
+one checkpoint to the next, and nothing else runs meanwhile. An instrument notes when steps begin and end; a thread
+looks at the running one and takes its stack while it is still at it.
 """
 
 from __future__ import annotations
 
+import sys
+import threading
+import time
+import traceback
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import structlog
 import trio
 
+from bassloop.concurrency import TokenBucket
 from bassloop.telemetry.tally import Histogram
-from bassloop.telemetry.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
+
+
+log = structlog.get_logger(__name__)
+
+HOLD_SECONDS = 0.1
+LOGGED_AT_ONCE = 10
+LOGGED_PER_MINUTE = 10
+STACK_LINES = 12
 
 EVERY_SECONDS = 0.25
+
+
+class Watchdog(trio.abc.Instrument):
+    """Counts the steps that held the loop for more than `seconds`, and logs them at a bounded rate.
+
+    `count` is how many there were by kind: ``computing`` used the processor for that time, ``waiting`` had to
+    wait for a disk, another thread, or the processor itself on a busy machine. `longest` is the seconds of the
+    longest of each kind.
+    """
+
+    def __init__(self, seconds: float = HOLD_SECONDS) -> None:
+        self.seconds = seconds
+        self.count = {"computing": 0, "waiting": 0}
+        self.longest = {"computing": 0.0, "waiting": 0.0}
+        self._used = 0.0
+        self._began: float | None = None
+        self._stack = ""
+        self._logged = TokenBucket(LOGGED_AT_ONCE, LOGGED_PER_MINUTE / 60, clock=time.monotonic)
+
+    @contextmanager
+    def watching(self) -> Generator[None]:
+        """Watch the loop that this is called in while the body runs."""
+        stop = threading.Event()
+        thread = threading.Thread(
+            target=self._look, args=(stop, threading.get_ident()), name="watchdog", daemon=True
+        )
+        trio.lowlevel.add_instrument(self)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+            trio.lowlevel.remove_instrument(self)
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self._stack = ""
+        self._used = time.thread_time()
+        self._began = time.monotonic()
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        began, self._began = self._began, None
+        if began is None or (held := time.monotonic() - began) <= self.seconds:
+            return
+        used = time.thread_time() - self._used
+        kind = "computing" if used > self.seconds else "waiting"
+        self.count[kind] += 1
+        self.longest[kind] = max(self.longest[kind], held)
+        if self._logged.take():
+            times = {"seconds": round(held, 3), "processor_seconds": round(used, 3)}
+            log.warning("loop held", task=task.name, kind=kind, stack=self._stack, **times)
+
+    def _look(self, stop: threading.Event, watched: int) -> None:
+        """Take the stack of a step that lasts too long, in the watching thread."""
+        while not stop.wait(self.seconds / 2):
+            began = self._began
+            if began is None or self._stack or time.monotonic() - began <= self.seconds:
+                continue
+            frame = sys._current_frames().get(watched)
+            if frame is not None and self._began == began:
+                self._stack = "".join(traceback.format_stack(frame, STACK_LINES))
 
 
 @dataclass(eq=False)

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from bassloop.private_files import open_private_file
 from bassloop.tools.loop_client import LoopClient, LoopError
-from bassloop.wire.artifact_protocol import MAX_ARTIFACTS, problem_of_path
+from bassloop.wire.conventions import MAX_ARTIFACTS, problem_of_path
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -23,7 +23,7 @@ from bassloop.runner.options import RunnerOptions
 from bassloop.tools.local.progress_printer import ProgressPrinter
 from bassloop.tools.loop_client import LoopClient, LoopError
 from bassloop.wire import bass_pb2
-from bassloop.wire.report_protocol import REPORT_PREFIX
+from bassloop.wire.conventions import REPORT_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

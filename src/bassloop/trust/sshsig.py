@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import asyncssh
 from asyncssh.packet import PacketDecodeError, SSHPacket, String, UInt32
 
-from bassloop.trust.errors import UntrustedStatement
+from bassloop.trust import UntrustedStatement
 
 if TYPE_CHECKING:
     from typing import Protocol

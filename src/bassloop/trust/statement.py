@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from bassloop.trust.errors import UntrustedStatement
-from bassloop.wire.artifact_protocol import MAX_ARTIFACTS
+from bassloop.trust import UntrustedStatement
+from bassloop.wire.conventions import MAX_ARTIFACTS
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://in-toto.io/attestation/test-result/v0.1"

@@ -1,4 +1,4 @@
-"""The messages that loop and runner speak, and nothing else.
+"""The messages that loop and runner speak.
 
 The ``.proto`` files are the source; ``nox -s proto`` generates the modules beside them, which are
 committed so that nobody needs a compiler to install the package.

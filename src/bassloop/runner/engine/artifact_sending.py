@@ -20,13 +20,13 @@ from bassloop.runner.engine.command import INPUTS
 from bassloop.runner.engine.report_files import find_files, is_output
 from bassloop.runner.engine.step_log import STDOUT, LogChunk
 from bassloop.runner.errors import DriverError
-from bassloop.wire.artifact_protocol import (
+from bassloop.wire.conventions import (
     ARTIFACT_PREFIX,
     ARTIFACTS_LABEL,
     MAX_ARTIFACTS,
+    label_texts,
     problem_of_path,
 )
-from bassloop.wire.labels import label_texts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence

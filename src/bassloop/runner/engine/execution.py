@@ -28,7 +28,7 @@ from bassloop.runner.errors import DriverError
 from bassloop.runner.limits import is_nearly_full
 from bassloop.runner.process import GRACE_SECONDS, run_command
 from bassloop.wire import bass_pb2 as pb
-from bassloop.wire.artifact_protocol import GIVEN_FOLDER
+from bassloop.wire.conventions import GIVEN_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence

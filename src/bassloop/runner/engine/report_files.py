@@ -17,13 +17,13 @@ from bassloop.runner.engine import layout
 from bassloop.runner.engine.command import INPUTS
 from bassloop.runner.engine.step_log import CHUNK_SIZE, STDOUT, LogChunk
 from bassloop.runner.errors import DriverError
-from bassloop.wire.labels import label_texts
-from bassloop.wire.report_protocol import (
+from bassloop.wire.conventions import (
     MAX_REPORT,
     MAX_REPORTS,
     MAX_REPORTS_SIZE,
     REPORT_PREFIX,
     REPORTS_LABEL,
+    label_texts,
 )
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ from bassloop.runner.host import sandbox
 from bassloop.runner.host.own_programs import OwnPrograms, caller_path
 from bassloop.runner.secrets import OwnerSecrets, SecretFiles
 from bassloop.wire import bass_pb2 as pb
-from bassloop.wire.unused_images import CHECKOUT_IMAGE, step_name
+from bassloop.wire.conventions import CHECKOUT_IMAGE, step_name
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence

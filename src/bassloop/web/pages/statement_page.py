@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from quart import Blueprint, Response
 
+from bassloop.trust import UntrustedStatement
 from bassloop.trust.envelope import PAYLOAD_TYPE, SignedStatement, signed_bytes
-from bassloop.trust.errors import UntrustedStatement
 from bassloop.web.guard import visible_run
 from bassloop.web.presentation import instant
 from bassloop.web.responses import abort_not_found

@@ -1,7 +1,11 @@
-"""The protocol for artifacts: each file is the log of a step of its own, which pages don't show.
+"""Conventions of loop and runner beyond the messages: labels of thunks, and steps that aren't commands.
 
-A runner sends them at the end of a run, before it signs, and only to a loop that has named its limits. A loop sends
-those that another check uses before that check's run, each in a call of its own.
+Artifacts and test reports are each sent as the log of a step of its own, which pages don't show. A runner sends
+artifacts at the end of a run, before it signs, and only to a loop that has named its limits. A loop sends those that
+another check uses before that check's run, each in a call of its own.
+
+A runner without a container engine runs commands with its machine's own programs. It reports each image that it
+didn't use as a step, so that whoever shows the run can say so, without a message of its own.
 """
 
 from __future__ import annotations
@@ -11,7 +15,30 @@ import json
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
+
+    from bassloop.wire import bass_pb2
+    from bassloop.wire import bass_pb2 as pb
+
+
+def label_texts(thunk: pb.Thunk, label: str) -> tuple[str, ...]:
+    """Return the texts and paths that a label of a thunk has, alone or in a list."""
+    labels = [each.value for each in thunk.labels if each.symbol == label]
+    return tuple(text for value in labels for text in _texts(value))
+
+
+def _texts(value: pb.Value) -> Iterator[str]:
+    match value.WhichOneof("value"):
+        case "string":
+            yield value.string.value
+        case "file_path":
+            yield value.file_path.path
+        case "dir_path":
+            yield value.dir_path.path
+        case "array":
+            for each in value.array.values:
+                yield from _texts(each)
+
 
 ARTIFACT_PREFIX = "bassloop:artifact:"
 """Begins the id of such a step. The file's path follows."""
@@ -88,3 +115,38 @@ def problem_of_path(path: str, most: int = MAX_ARTIFACT_PATH) -> str | None:
     if any(part in ("", ".", "..") for part in path.split("/")):
         return "its path is not a relative one within a folder"
     return None
+
+
+REPORT_PREFIX = "bassloop:report:"
+"""Begins the id of such a step. The file's path follows."""
+
+REPORTS_LABEL = "reports"
+"""The label of a thunk that names the files of its reports, by patterns."""
+
+MAX_REPORT = 16 << 20
+"""Bytes of one report."""
+
+MAX_REPORTS_SIZE = 32 << 20
+"""Bytes of all reports of one command."""
+
+MAX_REPORTS = 200
+"""Reports of one command."""
+
+
+CHECKOUT_IMAGE = "alpine/git"
+"""The image that the loop fetches a repository's files with. It's no part of what a check names."""
+
+_PREFIX = "image not used, but this machine's own programs: "
+
+
+def step_name(ref: bass_pb2.ImageRef) -> str:
+    """Return the name of the step that says that an image wasn't used."""
+    tag = f":{ref.tag}" if ref.tag else ""
+    digest = f"@{ref.digest}" if ref.digest else ""
+    return f"{_PREFIX}{ref.repository}{tag}{digest}"
+
+
+def unused_images(step_names: Iterable[str]) -> list[str]:
+    """Return the images that these steps say weren't used, each once, in order."""
+    found = (name.removeprefix(_PREFIX) for name in step_names if name.startswith(_PREFIX))
+    return list(dict.fromkeys(found))

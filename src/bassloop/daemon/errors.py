@@ -1,7 +1,0 @@
-"""The daemon's errors."""
-
-from __future__ import annotations
-
-
-class StartError(Exception):
-    """The daemon can't start; the message names the setting and the fix."""
