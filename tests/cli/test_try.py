@@ -40,7 +40,7 @@ def test_a_hook_that_starts_no_check_is_told_with_the_event(
 
 
 def test_every_line_reaches_a_pipe(make_repository: MakeRepository) -> None:
-    path = make_repository(':many (on src ($ sh -c "seq 12345; echo last; exit 3"))')
+    path = make_repository(':many (on src ($ sh -c "seq 12345; echo last >&2; exit 3"))')
     command = [sys.executable, "-m", "bassloop", "try", "--engine", "host", str(path)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(

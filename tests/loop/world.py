@@ -165,6 +165,47 @@ class World:
             yield
             nursery.cancel_scope.cancel()
 
+    @asynccontextmanager
+    async def runner_process(
+        self, daemon: Daemon, login: str, key: asyncssh.SSHKey, *, name: str = "", main: str = ""
+    ) -> AsyncGenerator[trio.Process]:
+        """A user's `bassloop runner` in a process of its own, connected; killed (SIGKILL) at the end.
+
+        Args:
+            name: names its folder, if the user has several.
+            main: Python that is run instead of `bassloop`, with its arguments.
+        """
+        folder = self.folder / f"runner-{name or login}"
+        folder.mkdir(exist_ok=True)
+        identity, known_hosts = folder / "id", folder / "known_hosts"
+        identity.touch(mode=0o600)
+        identity.write_bytes(key.export_private_key())
+        known_hosts.write_text(f"{daemon.host_key}\n")
+        program = ["-c", main] if main else ["-m", "bassloop"]
+        options = ["--driver", "host", "--unsandboxed", "--allow-foreign", "--images", "ignore"]
+        options += ["-i", str(identity), "--known-hosts", str(known_hosts), "--json"]
+        options += ["--state-dir", str(folder / "state"), f"{login}@127.0.0.1:{daemon.ssh_port}"]
+        process = await trio.lowlevel.open_process(
+            [sys.executable, *program, "runner", *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**self.env, "HOME": str(folder)},
+        )
+        assert process.stdout is not None
+        printed: deque[bytes] = deque(maxlen=1000)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_drain, process.stdout, printed)
+                with trio.fail_after(60):
+                    await until(lambda: any(b'"Registered"' in each for each in printed))
+                yield process
+                nursery.cancel_scope.cancel()
+        finally:
+            with trio.CancelScope(shield=True):
+                if process.returncode is None:
+                    process.kill()
+                await process.wait()
+
     async def command(self, *words: str) -> str:
         """Run `bassloop`, and return what it prints."""
         done = await trio.run_process(

@@ -486,7 +486,10 @@ class ActiveCheck:
 
         with structlog.contextvars.bound_contextvars(runtime=runtime.id, runner=runtime.login):
             log.info("runner asked")
-            async with context.call_metadata(runtime, run_id, trusted=self.trusted) as metadata:
+            calling = context.call_metadata(
+                runtime, run_id, trusted=self.trusted, thunk=self.request.record.sha256
+            )
+            async with calling as metadata:
                 metadata |= await give(loop.store, runtime, metadata, self.given)
                 seen.given = tuple((file.name, file.artifact.sha256) for file in self.given)
                 call = runtime.run(self.request.thunk, metadata, seen.trailers, begin)

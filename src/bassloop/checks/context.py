@@ -31,6 +31,18 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
+def isolation_of(sha: str, thunk: str) -> str:
+    """Return what a trusted runner shares caches and outputs within: a commit's runs of one thunk.
+
+    Any other thunk may have left anything there: a contributor wrote an earlier commit, and may control
+    what another check of this one runs.
+
+    Args:
+        thunk: its SHA-256.
+    """
+    return f"{sha}/{thunk}"
+
+
 @dataclass(eq=False)
 class DeliveryContext:
     """A delivery that is being handled.
@@ -121,11 +133,13 @@ class DeliveryContext:
         """Return whether the policy trusts the runners of the user with this login."""
         return (login or "").lower() in {user.login.lower() for user in self.trusted}
 
-    def metadata(self, run_id: str, *, trusted: bool = False) -> dict[str, str]:
+    def metadata(self, run_id: str, *, trusted: bool = False, thunk: str = "") -> dict[str, str]:
         """Return what is sent to a runner with a call, for its owner to decide what to serve.
 
-        `run_id` is empty for what the hook itself calls. What is trusted shares no cache with other commits:
-        a contributor's earlier one may have left anything there.
+        Args:
+            run_id: empty for what the hook itself calls.
+            trusted: whether the runner has to be a trusted one.
+            thunk: the SHA-256 of the thunk that is called.
         """
         about = {
             "bassloop-repository": self.repository.full_name,
@@ -137,7 +151,7 @@ class DeliveryContext:
             "bassloop-run": run_id,
             "bassloop-clone-url": self.repository.clone_url,
             "bassloop-sign": "true" if run_id else "",
-            "bassloop-isolation": self.head.sha if trusted else "",
+            "bassloop-isolation": isolation_of(self.head.sha, thunk) if trusted else "",
         }
         if run_id:
             about |= self.loop.artifact_quotas.metadata()
@@ -145,7 +159,7 @@ class DeliveryContext:
 
     @asynccontextmanager
     async def call_metadata(
-        self, runtime: Runtime, run_id: str = "", *, trusted: bool = False
+        self, runtime: Runtime, run_id: str = "", *, trusted: bool = False, thunk: str = ""
     ) -> AsyncGenerator[dict[str, str]]:
         """Provide the metadata for one call, and for a private repository a token to check it out with.
 
@@ -153,7 +167,7 @@ class DeliveryContext:
         output) and only if the runner's owner can read the repository. It is revoked on exit. Without a
         token the runner may have credentials of its own.
         """
-        metadata = self.metadata(run_id, trusted=trusted)
+        metadata = self.metadata(run_id, trusted=trusted, thunk=thunk)
         async with AsyncExitStack() as stack:
             if self.repository.private and runtime.kind == "bassloop":
                 try:

@@ -219,7 +219,8 @@ class LoopHost:
         try:
             trusted = self.context.policy.trust.is_demanding
             runtime = await self._runtime(requested.platform, trusted=trusted)
-            async with self.context.call_metadata(runtime, trusted=trusted) as metadata:
+            calling = self.context.call_metadata(runtime, trusted=trusted, thunk=requested.sha256)
+            async with calling as metadata:
                 yield requested, runtime, metadata
         except (NoRuntime, RunFailed, RuntimeLost) as error:
             raise self._not_run(error) from error

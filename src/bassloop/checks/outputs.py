@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
+from bassloop.checks.context import isolation_of
 from bassloop.lifecycle import RunState
 from bassloop.runtimes import RunFailed, RuntimeLost
 from bassloop.wire import bass_pb2
@@ -166,8 +167,9 @@ class Outputs:
         unavailable: OutputUnavailable | None = None
         for runtime in candidates:
             # Runners keep outputs of forks' heads apart, and whether this was one isn't stored.
-            # So they do those of a commit that had to be trusted.
-            for fork, isolation in product(("false", "true"), ("", run.head_sha)):
+            # So they do those of a thunk that had to be trusted.
+            trusted = isolation_of(run.head_sha, record.sha256)
+            for fork, isolation in product(("false", "true"), ("", trusted)):
                 isolated = {"bassloop-isolation": isolation} if isolation else {}
                 metadata = {**isolated, **_metadata(run, fork)}
                 try:

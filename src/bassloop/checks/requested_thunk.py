@@ -29,11 +29,16 @@ class RequestedThunk:
     platform: Platform | None
     json: str
 
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of its bytes, in hexadecimal digits."""
+        return hashlib.sha256(self.encoded).hexdigest()
+
     def record(self) -> ThunkRecord:
         """Return the thunk as the store keeps it. Its names are taken over its bytes, and nothing else."""
         return ThunkRecord(
             digest=bass.digest_of_encoded(self.encoded),
-            sha256=hashlib.sha256(self.encoded).hexdigest(),
+            sha256=self.sha256,
             json=self.json,
             proto=self.encoded,
             cmdline=self.command,
@@ -70,8 +75,8 @@ async def request_again(context: DeliveryContext, run: Run) -> CheckRequest:
     )
 
 
-async def earlier_request(context: DeliveryContext, name: str, sha: str) -> CheckRequest | None:
-    """Return the request of the newest run of a check of a head, or None. Raises HostRefusal."""
+async def newest_run(context: DeliveryContext, name: str, sha: str) -> Run | None:
+    """Return the newest run of a check of a head, or None."""
     newest = await context.loop.store.runs.newest(
         1,
         public_only=False,
@@ -79,5 +84,10 @@ async def earlier_request(context: DeliveryContext, name: str, sha: str) -> Chec
         head_sha=sha,
         check_name=name,
     )
-    found = next((run for run in newest.items if run.thunk_digest), None)
-    return None if found is None else await request_again(context, found)
+    return next(iter(newest.items), None)
+
+
+async def earlier_request(context: DeliveryContext, name: str, sha: str) -> CheckRequest | None:
+    """Return the request of the newest run of a check of a head, or None. Raises HostRefusal."""
+    run = await newest_run(context, name, sha)
+    return None if run is None or not run.thunk_digest else await request_again(context, run)

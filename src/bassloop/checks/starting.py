@@ -11,7 +11,7 @@ from bassloop.checks import check_output
 from bassloop.checks.check import ActiveCheck
 from bassloop.checks.check_request import CheckRefused
 from bassloop.checks.loop import CheckHandle
-from bassloop.checks.requested_thunk import earlier_request
+from bassloop.checks.requested_thunk import earlier_request, newest_run
 from bassloop.lifecycle import RunState
 
 if TYPE_CHECKING:
@@ -51,7 +51,15 @@ async def _start(
     request: CheckRequest,
     runners: RunnersOfCheck,
     earlier: Run | None = None,
+    *,
+    rerun: bool | None = None,
 ) -> CheckHandle:
+    """Start a check, or return the one that is there.
+
+    Args:
+        earlier: the run that it is to confirm.
+        rerun: whether it is wanted again; by default whether the delivery's checks are.
+    """
     key = request.name, request.sha
     if key in context.started:
         return context.started[key]
@@ -72,7 +80,7 @@ async def _start(
         head_sha=request.sha,
         name=request.name,
         delivery=context.delivery,
-        rerun=context.rerun,
+        rerun=context.rerun if rerun is None else rerun,
         run=context.new_run(request.name, request.sha, request.record),
         thunk=request.record,
     )
@@ -120,7 +128,8 @@ async def _sources(
 ) -> dict[str, CheckHandle]:
     """Return the checks whose artifacts a check uses, by name. Raises CheckRefused.
 
-    What is trusted uses nothing but what trusted runners make: they run those checks too.
+    What is trusted uses nothing but what trusted runners make: they run those checks too. Where only the check
+    is wanted again, those whose artifacts are kept aren't run once more.
     """
     sources = {}
     for name in request.uses:
@@ -129,18 +138,33 @@ async def _sources(
                 f"check {request.name} can't use the artifacts of {name}: such names are the loop's own"
             )
         key = name, request.sha
+        is_started = key in context.requests
         made = context.requests.get(key) or await earlier_request(context, *key)
         if made is None:
             raise CheckRefused(
                 f"check {request.name} uses the artifacts of {name}, which this event has not started before it"
             )
-        if not trusted:
-            sources[name] = await _start(context, made, context.policy.trust.runners_of(name))
-        elif context.policy.trust.runners_of(name) == "trusted":
-            sources[name] = await _start(context, made, "trusted")
-        else:
-            sources[name] = await start_trusted_check(context, made)
+        runners = context.policy.trust.runners_of(name)
+        if trusted and runners != "trusted":
+            made, runners = replace(made, name=check_output.verification_name(name)), "trusted"
+        rerun = context.rerun and (is_started or not await _has_artifacts(context, made, runners))
+        sources[name] = await _start(context, made, runners, rerun=rerun)
     return sources
+
+
+async def _has_artifacts(
+    context: DeliveryContext, request: CheckRequest, runners: RunnersOfCheck
+) -> bool:
+    """Return whether the newest run of a check was of the same thunk, and has left artifacts that are kept."""
+    run = await newest_run(context, request.name, request.sha)
+    if run is None or run.state != RunState.SUCCEEDED:
+        return False
+    if run.thunk_digest != request.record.digest:
+        return False
+    if runners == "trusted" and not context.trusts(run.runner_login):
+        return False
+    artifacts = await context.loop.store.artifacts.of_run(run.id)
+    return bool(artifacts) and all(each.kept for each in artifacts)
 
 
 def _needed(context: DeliveryContext, request: CheckRequest) -> Iterator[CheckHandle]:

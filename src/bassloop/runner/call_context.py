@@ -84,7 +84,7 @@ class CallContext:
 
     Args:
         isolation: shares nothing with contexts of another isolation: a loop that has to trust what it is
-            told names the commit here.
+            told names the commit and the thunk here.
         cached_only: run nothing, and use only outputs that are cached: somebody looks at one.
         source: where a private repository is cloned from; contexts that differ in it only are equal.
         artifact_limits: the artifacts that the loop takes; None if it takes none.
