@@ -32,7 +32,7 @@ LAZY = {
     "bassloop.cli.*": "a command imports what it needs when it is called, so that `bassloop --help` is quick",
     "bassloop.daemon.wiring": "OpenTelemetry is an optional extra",
     "bassloop.store.engines": "the driver for PostgreSQL is an optional extra",
-    "bassloop.store.blobs.finding": "obstore is an optional extra",
+    "bassloop.store.blobs": "obstore is an optional extra",
     "bassloop.tools.trial_database": "the package that brings PostgreSQL is an optional extra",
 }
 """Where imports may stand inside functions, and why."""

@@ -22,9 +22,9 @@ from bassloop.store import (
     open_store,
 )
 from bassloop.store.maintenance import backup as backups
+from bassloop.store.maintenance import maintenance_lock
 from bassloop.store.maintenance.backup import BackupError, back_up, restore
 from bassloop.store.maintenance.integrity import verify_backup
-from bassloop.store.maintenance.maintenance_lock import maintenance_lock
 
 from .made import intend, run, step
 

@@ -16,13 +16,11 @@ from bassloop.cli.migrate import migrate
 from bassloop.settings import Settings, SettingsError
 from bassloop.settings_reader import load_settings
 from bassloop.store import StoreUnusable, find_blobs, find_database, open_store
-from bassloop.store.blobs.blobs import BucketError
-from bassloop.store.blobs.block_cache import BLOCK, BlockCache
+from bassloop.store.blobs.blobs import BucketError, FileBlobs
 from bassloop.store.blobs.bucket_address import BucketAddress, shared_credentials
-from bassloop.store.blobs.file_blobs import FileBlobs
-from bassloop.store.blobs.object_blobs import ObjectBlobs
+from bassloop.store.blobs.object_blobs import BLOCK, BlockCache, ObjectBlobs
 from bassloop.store.maintenance.integrity import check_store
-from bassloop.store.maintenance.move_blobs import move_blobs
+from bassloop.store.maintenance.transfer import move_blobs
 from bassloop.tools.local_store import use_store
 
 from .made import step

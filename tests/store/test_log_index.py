@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bassloop.store import FilterBuilder, FilterQuery, StepUpdate, Store, User, log_index
-from bassloop.store.log_filter import MAX_BYTES, MAX_DISTINCT, MIN_BYTES, UNKNOWN
+from bassloop.store.log_index import MAX_BYTES, MAX_DISTINCT, MIN_BYTES, UNKNOWN
 
 from . import made
 

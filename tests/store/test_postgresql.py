@@ -12,7 +12,7 @@ import trio
 from bassloop.store import StoreConflict, StoreError, StoreFull, StoreUnusable, open_store
 from bassloop.store.engines import postgresql as engine_module
 from bassloop.store.engines.postgresql import PostgreSQLDatabase
-from bassloop.store.engines.postgresql_sql import translate_sql
+from bassloop.store.engines.postgresql_connection import translate_sql
 from bassloop.store.errors import StoreLocked, StoreUnreachable
 
 if TYPE_CHECKING:

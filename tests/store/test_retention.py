@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bassloop.store import Bounds, NotStored, Retention, Store, StoreBusy, StoreError, StoreFull
-from bassloop.store.blobs import FileBlobs, file_blobs
-from bassloop.store.logs.log_places import log_sizes
-from bassloop.store.maintenance.maintenance_lock import maintenance_lock
+from bassloop.store.blobs import FileBlobs, blobs
+from bassloop.store.logs.log_objects import log_sizes
+from bassloop.store.maintenance import maintenance_lock
 from bassloop.store.maintenance.retention import StoredRun, select_expired
 
 from .made import THUNK, intend, run, step
@@ -195,7 +195,7 @@ async def test_no_room_for_the_lock_is_a_full_store(
     def full(*_: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("bassloop.store.maintenance.maintenance_lock.os.open", full)
+    monkeypatch.setattr("bassloop.store.maintenance.os.open", full)
     with pytest.raises(StoreFull):
         await store.prune(Retention(), now=1.0)
 
@@ -207,12 +207,12 @@ def test_a_file_that_goes_while_it_is_counted_has_no_bytes(
     folder.mkdir(parents=True)
     (folder / "1").write_bytes(b"12345")
     (folder / "1.lines").write_bytes(b"going")
-    listed = file_blobs._entries
+    listed = blobs._entries
 
     def then_gone(place: Path) -> list[os.DirEntry[str]]:
         entries = listed(place)
         (folder / "1.lines").unlink(missing_ok=True)
         return entries
 
-    monkeypatch.setattr(file_blobs, "_entries", then_gone)
+    monkeypatch.setattr(blobs, "_entries", then_gone)
     assert log_sizes(FileBlobs(tmp_path)) == {"r": 5}

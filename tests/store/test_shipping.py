@@ -27,7 +27,7 @@ from bassloop.store.logs.log_objects import (
 from bassloop.store.logs.shipment import Completion, read_completion, store_complete
 from bassloop.store.maintenance.backup import BackupError, back_up, restore
 from bassloop.store.maintenance.integrity import check_store
-from bassloop.store.maintenance.move_blobs import BlobsDiffer, move_blobs
+from bassloop.store.maintenance.transfer import BlobsDiffer, move_blobs
 
 from .buckets import MemoryBucket
 from .made import step

@@ -76,7 +76,7 @@ def _copy_rows(settings: Settings, url: str) -> None:
 def _move_blobs(settings: Settings, url: str) -> None:
     from bassloop.cli.progress import show_progress
     from bassloop.store import find_blobs, find_database
-    from bassloop.store.maintenance.move_blobs import move_blobs
+    from bassloop.store.maintenance.transfer import move_blobs
 
     blobs = find_blobs(settings.model_copy(update={"blobs_url": url}))
     count = size = 0

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from rich.status import Status
 
-    from bassloop.store.progress_callback import Progress
+    from bassloop.store.maintenance import Progress
 
 LINE_SECONDS = 10.0
 """The time between two lines where there is no bar."""

@@ -14,8 +14,7 @@ No SQL and no path of a log is known outside this package.
 
 from __future__ import annotations
 
-from bassloop.store.artifact_files import ArtifactWriter
-from bassloop.store.artifacts import Artifact
+from bassloop.store.artifacts import Artifact, ArtifactWriter
 from bassloop.store.blobs import Blobs, BucketError, FileBlobs, find_blobs
 from bassloop.store.deliveries import Recorded
 from bassloop.store.engines import find_database, is_served
@@ -32,8 +31,7 @@ from bassloop.store.errors import (
 )
 from bassloop.store.heads import SpotCheckRecord
 from bassloop.store.leases import Node, NodeRecord
-from bassloop.store.log_filter import FilterBuilder, FilterQuery
-from bassloop.store.log_index import IndexedLogs, SearchableRun
+from bassloop.store.log_index import FilterBuilder, FilterQuery, IndexedLogs, SearchableRun
 from bassloop.store.logs.log_writer import LogWriter, SettledText
 from bassloop.store.maintenance.prune import PruneReport
 from bassloop.store.maintenance.retention import Bounds, Retention

@@ -1,4 +1,4 @@
-"""Runs, and the thunks that they run."""
+"""Runs, the thunks that they run, and what runners have signed of them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from bassloop.store.claims import LIVE
 from bassloop.store.engine import Subject, page_size, reads, writes
 from bassloop.store.errors import ClaimLost, NotStored, StoreConflict
 from bassloop.store.notifications import Topic
-from bassloop.store.records import Page, Run, ThunkRecord
+from bassloop.store.records import Page, Run, StatementRecord, ThunkRecord
 from bassloop.store.requests import RequestKind, send_request
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from bassloop.store.database import Connection, ResultRow
+
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(Run))
 _COLUMNS = ", ".join(
@@ -44,6 +45,8 @@ READABLE = (
 
 MAX_RUNS_SEARCHED = 5_000
 """The newest runs of a repository among which the latest run of each check is searched."""
+
+_STATEMENT_FIELDS = tuple(field.name for field in dataclasses.fields(StatementRecord))
 
 
 class Runs(Subject):
@@ -397,3 +400,27 @@ def insert_thunk(db: Connection, thunk: ThunkRecord) -> bool:
     )
     (sha256,) = db.execute("SELECT sha256 FROM thunks WHERE digest = ?", (thunk.digest,)).fetchone()
     return bool(sha256 == thunk.sha256)
+
+
+class Statements(Subject):
+    """The signed statements in the store, one of a run at most."""
+
+    @writes
+    def put(self, db: Connection, record: StatementRecord) -> None:
+        """Store the statement of a run, in place of an earlier one. Raises StoreConflict for no run."""
+        db.execute(
+            f"INSERT INTO statements ({', '.join(_STATEMENT_FIELDS)}) "
+            f"VALUES ({', '.join(f':{field}' for field in _STATEMENT_FIELDS)}) ON CONFLICT (run_id) DO UPDATE "
+            f"SET {', '.join(f'{field} = excluded.{field}' for field in _STATEMENT_FIELDS)}",
+            {**dataclasses.asdict(record), "listed": int(record.listed)},
+        )
+
+    @reads
+    def get(self, db: Connection, run_id: str) -> StatementRecord | None:
+        """Return the statement of a run, or None."""
+        row = db.execute(
+            f"SELECT {', '.join(_STATEMENT_FIELDS)} FROM statements WHERE run_id = ?", (run_id,)
+        ).fetchone()
+        if row is None:
+            return None
+        return StatementRecord(**{**dict(row), "listed": bool(row["listed"])})

@@ -28,16 +28,15 @@ from bassloop.store.log_index import LogIndex
 from bassloop.store.logs.log_writer import MAX_WAITING_BYTES, LogQueue
 from bassloop.store.logs.logs import Logs
 from bassloop.store.logs.shipper import Shipper
+from bassloop.store.maintenance import Progress, ignore_progress
 from bassloop.store.maintenance.prune import prune
 from bassloop.store.nodes import Nodes, new_node
 from bassloop.store.notifications import Notifications
-from bassloop.store.progress_callback import Progress, ignore_progress
 from bassloop.store.records import Figures
 from bassloop.store.requests import Requests
-from bassloop.store.runs import Runs, Thunks
+from bassloop.store.runs import Runs, Statements, Thunks
 from bassloop.store.runtimes import Runtimes
 from bassloop.store.spending import Spending
-from bassloop.store.statements import Statements
 from bassloop.store.steps import Steps
 from bassloop.store.tests import Tests
 from bassloop.store.visitors import Logins, Repositories, Sessions, Users

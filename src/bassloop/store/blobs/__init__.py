@@ -11,16 +11,27 @@ Everything here blocks, and is for threads. Errors are OSErrors, so that a bucke
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from bassloop.store.blobs.blobs import (
     BlobInfo,
     BlobReader,
     Blobs,
     Bucket,
     BucketError,
+    FileBlobs,
+    FileReader,
     NothingToClose,
 )
-from bassloop.store.blobs.file_blobs import FileBlobs, FileReader
-from bassloop.store.blobs.finding import find_blobs
+from bassloop.store.blobs.bucket_address import (
+    BucketAddress,
+    BucketCredentials,
+    shared_credentials,
+)
+from bassloop.store.errors import StoreUnusable
+
+if TYPE_CHECKING:
+    from bassloop.settings import Settings
 
 __all__ = [
     "BlobInfo",
@@ -33,3 +44,39 @@ __all__ = [
     "NothingToClose",
     "find_blobs",
 ]
+
+
+def find_blobs(settings: Settings, *, probe: bool = True) -> Blobs:
+    """Return the blobs that the settings name. Blocks.
+
+    Raises StoreUnusable, which says why they can't be used and what to do.
+
+    Args:
+        probe: try that a bucket can be used. Without it, what needs the bucket raises BucketError.
+    """
+    if settings.blobs_url is None:
+        return FileBlobs(settings.blobs)
+    try:
+        from bassloop.store.blobs.object_blobs import connect_bucket
+    except ImportError as error:
+        raise StoreUnusable(
+            "BLOBS_URL is set, but obstore is not installed: pipx install '.[bucket]'"
+        ) from error
+    try:
+        address = BucketAddress.parse(settings.blobs_url)
+    except ValueError as error:
+        raise StoreUnusable(f"BLOBS_URL: {error}") from error
+    blobs = connect_bucket(address, _credentials(settings), settings.blobs, settings.blobs_cache)
+    if probe:
+        try:
+            blobs.probe()
+        except OSError as error:
+            raise StoreUnusable(str(error)) from error
+    return blobs
+
+
+def _credentials(settings: Settings) -> BucketCredentials | None:
+    key_id, secret = settings.secret("aws_access_key_id"), settings.secret("aws_secret_access_key")
+    if key_id and secret:
+        return BucketCredentials(key_id, secret, settings.secret("aws_session_token"))
+    return shared_credentials()

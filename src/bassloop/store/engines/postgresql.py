@@ -20,6 +20,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
 
 from bassloop.store.engines.postgresql_connection import (
+    JSON_EACH,
     LOCK_KEY,
     MAINTENANCE,
     MIGRATION,
@@ -27,10 +28,10 @@ from bassloop.store.engines.postgresql_connection import (
     PostgreSQLConnection,
     PostgreSQLRow,
     make_rows,
+    translate_schema,
 )
 from bassloop.store.engines.postgresql_lease import Fence, PostgreSQLLease, taken_message
 from bassloop.store.engines.postgresql_listener import CHANNEL, PostgreSQLListener
-from bassloop.store.engines.postgresql_sql import JSON_EACH, translate_schema
 from bassloop.store.errors import (
     StoreConflict,
     StoreError,

@@ -16,7 +16,7 @@ leaves a prefix. `repair_log` makes that prefix consistent again.
 thread, `log_writer` queues what is appended from Trio, and `logs` is the subject `store.logs`.
 
 With a bucket, the files are where a log begins. `shipper` and `shipment` bring what is in them there meanwhile,
-as the objects that `log_objects` describes, and remove them once the log is complete. `log_places` finds a log.
+as the objects that `log_objects` describes, and remove them once the log is complete. `find_log` finds a log.
 """
 
 from __future__ import annotations

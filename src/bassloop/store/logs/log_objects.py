@@ -14,24 +14,29 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_right
+from collections import Counter
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
-from bassloop.store.blobs import NothingToClose
-from bassloop.store.logs.log_files import is_run_id
+from bassloop.store.blobs import FileBlobs, NothingToClose
+from bassloop.store.logs.log_files import LogFiles, is_run_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from bassloop.store.blobs import BlobReader, Bucket
-    from bassloop.store.logs.log_files import Part
+    from bassloop.store.blobs import BlobReader, Blobs, Bucket
+    from bassloop.store.logs.log_files import LogParts, Part
+
 
 _CHUNK_HEADER = struct.Struct("<8sQQQ")
 _CHUNK_MAGIC = b"basschnk"
 _END_HEADER = struct.Struct("<8sQQQQQQQ")
 _END_MAGIC = b"bassend1"
 _SIZES = struct.Struct("<QQQ")
+
+LOGS = "logs"
+"""The prefix of all logs."""
 
 
 class GrowingSizes(NamedTuple):
@@ -260,3 +265,48 @@ class StoredLog:
 
 def _not_empty(spans: Sequence[_Span]) -> list[_Span]:
     return [span for span in spans if span.size]
+
+
+class ShippedLog:
+    """A log whose files are removed from this machine once it is in the bucket."""
+
+    def __init__(self, files: LogFiles, stored: StoredLog) -> None:
+        self._files = files
+        self._stored = stored
+
+    def open(self, *parts: Part) -> Sequence[BlobReader | None]:
+        readers = self._files.open(*parts)
+        # The raw bytes are removed first: as long as they are here, so was what was opened before.
+        if self._files.raw.exists():
+            return readers
+        for reader in readers:
+            if reader is not None:
+                reader.close()
+        return self._stored.open(*parts)
+
+
+def find_log(blobs: Blobs, run_id: str, row: int) -> LogParts:
+    """Return the files of a log. Raises ValueError for a malformed run id."""
+    files = LogFiles.of(blobs.folder, run_id, row)
+    if blobs.bucket is None:
+        return files
+    return ShippedLog(files, StoredLog(blobs.bucket, run_id, row))
+
+
+def log_sizes(blobs: Blobs) -> dict[str, int]:
+    """Return the bytes of each run's logs, by the run's id. Raises OSError."""
+    sizes: Counter[str] = Counter()
+    for place in places(blobs):
+        sizes.update(place.sizes(LOGS))
+    return dict(sizes)
+
+
+def remove_logs(blobs: Blobs, run_id: str) -> None:
+    """Remove a run's logs. Raises OSError; may be repeated."""
+    for place in places(blobs):
+        place.remove(f"{LOGS}/{run_id}")
+
+
+def places(blobs: Blobs) -> list[Blobs]:
+    """Return where blobs are: the folder, and the bucket if there is one."""
+    return [blobs] if blobs.bucket is None else [FileBlobs(blobs.folder), blobs]

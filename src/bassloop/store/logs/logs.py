@@ -14,8 +14,7 @@ from bassloop.store.errors import NotStored, StoreConflict, StoreError
 from bassloop.store.logs import log_reader
 from bassloop.store.logs.appender import LogAppender, repair_log
 from bassloop.store.logs.log_files import LogFiles
-from bassloop.store.logs.log_objects import GrowingSizes
-from bassloop.store.logs.log_places import find_log
+from bassloop.store.logs.log_objects import GrowingSizes, find_log
 from bassloop.store.logs.log_writer import LogWriter
 from bassloop.store.logs.shipment import Completion, read_completion, remove_files
 from bassloop.store.records import LineGap, LineTime, LogExtent, LogPiece, LogText

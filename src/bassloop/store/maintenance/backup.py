@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bassloop.lifecycle import LogState
-from bassloop.store.artifact_files import artifact_name, artifact_prefix, list_artifacts
+from bassloop.store.artifacts import artifact_name, artifact_prefix, list_artifacts
 from bassloop.store.blobs import FileBlobs
 from bassloop.store.engines.sqlite import (
     SQLiteDatabase,
@@ -39,12 +39,10 @@ from bassloop.store.engines.sqlite import (
 )
 from bassloop.store.errors import StoreError, os_errors, sqlite_errors
 from bassloop.store.logs.log_files import LogFiles, open_parts
-from bassloop.store.logs.log_places import find_log, log_sizes, remove_logs
+from bassloop.store.logs.log_objects import find_log, log_sizes, remove_logs
+from bassloop.store.maintenance import Progress, ignore_progress, maintenance_lock
 from bassloop.store.maintenance.integrity import verify_backup
-from bassloop.store.maintenance.maintenance_lock import maintenance_lock
-from bassloop.store.maintenance.move_blobs import move_blobs
-from bassloop.store.maintenance.transfer import check_empty, copy_store
-from bassloop.store.progress_callback import Progress, ignore_progress
+from bassloop.store.maintenance.transfer import check_empty, copy_store, move_blobs
 
 if TYPE_CHECKING:
     from bassloop.store.blobs import BlobReader, Blobs

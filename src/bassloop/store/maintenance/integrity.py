@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from bassloop.lifecycle import LogState
 from bassloop.store import steps
-from bassloop.store.artifact_files import ARTIFACTS, artifact_name
+from bassloop.store.artifacts import ARTIFACTS, artifact_name
 from bassloop.store.blobs import FileBlobs
 from bassloop.store.engines.sqlite import SQLiteDatabase, open_read_only
 from bassloop.store.errors import StoreError, StoreUnusable
@@ -24,9 +24,17 @@ from bassloop.store.logs.log_files import (
     TEXT_MAGIC,
     LogFiles,
 )
-from bassloop.store.logs.log_objects import chunk_name, chunk_size, end_name, read_end
-from bassloop.store.logs.log_places import LOGS, log_sizes, places, remove_logs
-from bassloop.store.progress_callback import Progress, ignore_progress
+from bassloop.store.logs.log_objects import (
+    LOGS,
+    chunk_name,
+    chunk_size,
+    end_name,
+    log_sizes,
+    places,
+    read_end,
+    remove_logs,
+)
+from bassloop.store.maintenance import Progress, ignore_progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

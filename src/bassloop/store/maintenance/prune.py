@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from bassloop.store.artifact_files import artifact_prefix, list_artifacts
-from bassloop.store.artifacts import expire, kept_files
+from bassloop.store.artifacts import artifact_prefix, expire, kept_files, list_artifacts
 from bassloop.store.errors import os_errors
-from bassloop.store.logs.log_places import log_sizes, remove_logs
-from bassloop.store.maintenance.maintenance_lock import maintenance_lock
+from bassloop.store.logs.log_objects import log_sizes, remove_logs
+from bassloop.store.maintenance import Progress, ignore_progress, maintenance_lock
 from bassloop.store.maintenance.retention import StoredRun, select_expired
-from bassloop.store.progress_callback import Progress, ignore_progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 from bassloop.store.engines.sqlite import SQLiteDatabase, connect, prepare
 from bassloop.store.errors import StoreError, StoreUnusable
+from bassloop.store.maintenance import Progress, ignore_progress, maintenance_lock
 from bassloop.store.maintenance.integrity import DatabaseDamaged, Defect, check
-from bassloop.store.maintenance.maintenance_lock import maintenance_lock
-from bassloop.store.progress_callback import Progress, ignore_progress
 from bassloop.store.schema import TEMPORARY_TABLES
 
 if TYPE_CHECKING:
