@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bassloop.runner.call_context import ArtifactLimits, CallContext
-from bassloop.runner.engine import artifact_sending
+from bassloop.runner.engine import sent_files
 from bassloop.runner.errors import DriverError
 from bassloop.runner.host.host_driver import HostDriver
 from bassloop.trust.digests import ArtifactDigests
@@ -101,7 +101,7 @@ async def test_nothing_but_files_of_the_work_directory_is_sent(tmp_path: Path) -
 async def test_sizes_numbers_and_paths_are_bounded_and_it_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(artifact_sending, "MAX_ARTIFACTS", 4)
+    monkeypatch.setattr(sent_files, "MAX_ARTIFACTS", 4)
     script = "for n in 2 3 4 5; do echo 1234 > $n; done; echo 12345 > 1"
     small = replace(LOOP, artifact_limits=ArtifactLimits(5, 9))
     found = await sent(tmp_path / "1", with_artifacts(script, "*"), small)

@@ -21,7 +21,7 @@ from bassloop.runner.container.container_engine import (
 )
 from bassloop.runner.container.image_archive import ImageSelector, import_archive
 from bassloop.runner.container.image_store import has_changed
-from bassloop.runner.container.service_certificates import BUNDLES, MAX_BUNDLE, trust_mounts
+from bassloop.runner.container.services import BUNDLES, MAX_BUNDLE, trust_mounts
 from bassloop.runner.engine.command import Environment, ImageDefaults, resolve
 from bassloop.runner.engine.mounts import WORK, BindMount
 from bassloop.runner.errors import DriverError

@@ -21,7 +21,7 @@ from bassloop.wire import progrock_pb2 as progrock
 from tests.until import named_pipe
 
 if TYPE_CHECKING:
-    from bassloop.runner.cache.output_cache import ThunkOutput
+    from bassloop.runner.output_cache import ThunkOutput
 
 LOCAL = CallContext()
 

@@ -11,11 +11,11 @@ from click.testing import CliRunner
 from trio.testing import wait_all_tasks_blocked
 
 from bassloop.cli import cli
-from bassloop.runner.cache.output_cache import OutputCache
-from bassloop.runner.cache.pruning import keep_within, prune
+from bassloop.runner.cache_pruning import keep_within, prune
 from bassloop.runner.call_context import LOCAL
 from bassloop.runner.errors import DriverError
 from bassloop.runner.host.host_driver import HostDriver
+from bassloop.runner.output_cache import OutputCache
 
 from .made import Recorder, after, cache, folder, mount, sh
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from bassloop.concurrency import Backoff
-from bassloop.runner.registration import RunnerClient
+from bassloop.runner.runner import RunnerClient
 from bassloop.runner.runner_events import Disconnected, RunnerEvent
 from bassloop.runner.ssh import DialError
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bassloop.runner.call_context import CallContext
-from bassloop.runner.engine import report_files
+from bassloop.runner.engine import sent_files
 from bassloop.runner.errors import DriverError
 from bassloop.runner.host.host_driver import HostDriver
 from bassloop.wire import bass_pb2 as pb
@@ -87,9 +87,9 @@ async def test_nothing_but_files_of_the_work_directory_is_sent(tmp_path: Path) -
 async def test_sizes_and_numbers_are_bounded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(report_files, "MAX_REPORT", 5)
-    monkeypatch.setattr(report_files, "MAX_REPORTS_SIZE", 9)
-    monkeypatch.setattr(report_files, "MAX_REPORTS", 4)
+    monkeypatch.setattr(sent_files, "MAX_REPORT", 5)
+    monkeypatch.setattr(sent_files, "MAX_REPORTS_SIZE", 9)
+    monkeypatch.setattr(sent_files, "MAX_REPORTS", 4)
     script = "for n in 2 3 4 5; do echo 1234 > $n; done; echo 12345 > 1"
     assert await sent(tmp_path, with_reports(script, "*")) == {
         "1": "(it has 6 bytes, and 5 may be sent)",

@@ -14,7 +14,7 @@ from bassloop.runner import RunnerOptions
 from bassloop.runner.errors import RunnerError
 from bassloop.runner.signing import ConnectionSigner
 from bassloop.runner.ssh import Dialler
-from bassloop.runner.user_keys import load
+from bassloop.runner.ssh_keys import load
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -266,11 +266,11 @@ def prune(disk: int | None, keep_caches: bool, state_dir: Path | None) -> None:
     import trio
 
     from bassloop.cli.log_config import configure_logs
-    from bassloop.runner.cache.pins import KINDS
-    from bassloop.runner.cache.pruning import prune as prune_state
+    from bassloop.runner.cache_pruning import prune as prune_state
     from bassloop.runner.container.image_store import own_images
     from bassloop.runner.errors import RunnerError
     from bassloop.runner.options import default_state
+    from bassloop.runner.output_cache import KINDS
 
     configure_logs("warning")
     kinds = [kind for kind in KINDS if not (keep_caches and kind == "caches")]

@@ -1,23 +1,21 @@
 """The runner: it dials in to a loop over SSH, and runs the thunks that the loop sends.
 
-serve       the whole of it
-client      keeps it registered with the loop
+runner      the whole of it, and how it stays registered
 service     the gRPC service that the loop calls
 engine/     runs the thunks of a call, on the host or in containers
 host/       commands as processes of this machine, in a sandbox
 container/  commands in containers of Podman or Docker
-cache/      outputs, by thunk and by whom they are for
 secrets/    the owner's secrets, and masking them
 """
 
 from __future__ import annotations
 
 from bassloop.runner.errors import RunnerError
-from bassloop.runner.host_keys import HostKey
 from bassloop.runner.options import RunnerOptions, parse_destination
 from bassloop.runner.preflight import PreflightResult, check_runner
 from bassloop.runner.runner import run_runner, serve_runner
 from bassloop.runner.runner_events import DriverChosen, RunnerEvent
+from bassloop.runner.ssh_keys import HostKey
 
 __all__ = [
     "DriverChosen",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from bassloop.runner.cache.pruning import keep_within
+from bassloop.runner.cache_pruning import keep_within
 from bassloop.runner.container import container_engine as engines
 from bassloop.runner.container.container_driver import ContainerDriver
 from bassloop.runner.container.container_engine import ContainerEngine, EngineError

@@ -1,33 +1,151 @@
-"""Run a runner, from its options to its end."""
+"""Run a runner, from its options to its end, and keep it registered.
+
+A loop that a runner was registered with until a moment ago is most likely being restarted, so for some minutes
+it is tried again every few seconds, and first when it said. One that was never reached, or is gone for longer, is
+tried less and less often.
+"""
 
 from __future__ import annotations
 
+import math
+import re
 import signal
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
 from bassloop.bridge import open_bridge
 from bassloop.bridge.grpc import open_grpc_server
-from bassloop.concurrency import open_flat_nursery
+from bassloop.concurrency import Backoff, open_flat_nursery
 from bassloop.runner.driver_choice import open_driver, served_rules
 from bassloop.runner.errors import DriverError, RunnerError
-from bassloop.runner.host_keys import HostKey, KnownHosts
-from bassloop.runner.registration import RunnerClient
-from bassloop.runner.runner_events import RunnerEvent, Warned
+from bassloop.runner.options import this_platform
+from bassloop.runner.runner_events import (
+    Connecting,
+    Disconnected,
+    Registered,
+    RunnerEvent,
+    Said,
+    Warned,
+)
 from bassloop.runner.service import RuntimeService
 from bassloop.runner.signing import ConnectionSigner
-from bassloop.runner.ssh import Dialler
+from bassloop.runner.ssh import DialError, Dialler, UnknownHost
+from bassloop.runner.ssh_keys import HostKey, KnownHosts
 from bassloop.telemetry.heartbeat import Heart
 from bassloop.telemetry.service_manager import Notifier
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
 
     from bassloop.runner.options import RunnerOptions
 
+
+RESTART_SECONDS = 900.0
+"""How long after a registration ended the loop counts as being restarted."""
+
+RESTART_LONGEST = 2.0
+"""The longest delay, in seconds and without jitter, while it does."""
+
+COME_AGAIN = re.compile(r"connect again in (\d{1,3}) s\b")
+"""The end of the last line of a loop that ends in an orderly way."""
+
+LONGEST_ASKED = 60.0
+"""The longest, in seconds, that a runner stays away because a loop asks it to."""
+
 STOP_SECONDS = 30.0
 """How long commands and the connection may take to end."""
+
+
+class Serves(Protocol):
+    """A connection that is logged in."""
+
+    async def serve(self, on_line: Callable[[str], None]) -> None: ...
+
+
+class Dials(Protocol):
+    """Makes connections."""
+
+    def dial(self) -> AbstractAsyncContextManager[Serves]: ...
+
+
+@dataclass(eq=False)
+class RunnerClient:
+    """Keeps a runner registered with one loop.
+
+    Args:
+        ask: awaited with a host key that is not known; returns whether it is to be trusted. Without
+            it, such a host is refused.
+    """
+
+    dialler: Dials
+    address: str
+    on_event: Callable[[RunnerEvent], None]
+    ask: Callable[[HostKey], Awaitable[bool]] | None = None
+    backoff: Backoff = field(default_factory=lambda: Backoff(first=0.5, longest=60.0))
+    _has_started: bool = False
+    _registered_until: float = -math.inf
+    _asked_to_wait: float | None = None
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Connect, serve, and connect again, until cancelled.
+
+        Has started once the runner is registered for the first time. Raises RunnerError if another
+        attempt would be useless: a key can't be read, or a host is not known.
+        """
+        failures = 0
+        while True:
+            self._asked_to_wait = None
+            registered_before = self._registered_until
+            try:
+                reason = await self._connect(task_status)
+            except UnknownHost as error:
+                if self.ask is None or not await self.ask(error.key):
+                    raise RunnerError(str(error)) from error
+                continue
+            failures = 1 if self._registered_until > registered_before else failures + 1
+            delay = self._asked_to_wait
+            if delay is None:
+                delay = self._backoff().delay(failures)
+            self.on_event(Disconnected(reason, delay))
+            await trio.sleep(delay)
+
+    def _backoff(self) -> Backoff:
+        """Return the delays that apply now: short ones while the loop is being restarted."""
+        if trio.current_time() - self._registered_until >= RESTART_SECONDS:
+            return self.backoff
+        return replace(self.backoff, longest=min(RESTART_LONGEST, self.backoff.longest))
+
+    async def _connect(self, task_status: trio.TaskStatus[None]) -> str:
+        """Connect and serve once. Returns why the connection ended. Raises UnknownHost."""
+        self.on_event(Connecting(self.address))
+        registered = False
+
+        def on_line(line: str) -> None:
+            nonlocal registered
+            if not registered:
+                registered = True
+                self.on_event(Registered(self.address, "/".join(this_platform())))
+                if not self._has_started:
+                    self._has_started = True
+                    task_status.started()
+            if (asked := COME_AGAIN.search(line)) is not None:
+                self._asked_to_wait = min(float(asked[1]), LONGEST_ASKED)
+            self.on_event(Said(line))
+
+        try:
+            async with self.dialler.dial() as connection:
+                await connection.serve(on_line)
+        except UnknownHost:
+            raise
+        except DialError as error:
+            return str(error)
+        finally:
+            if registered:
+                self._registered_until = trio.current_time()
+        return "the loop closed the connection"
 
 
 async def run_runner(

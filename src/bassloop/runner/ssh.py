@@ -11,11 +11,11 @@ import trio
 
 from bassloop.bridge import call_asyncio
 from bassloop.concurrency import shielded
-from bassloop.runner import user_keys
+from bassloop.runner import ssh_keys
 from bassloop.runner.errors import RunnerError
-from bassloop.runner.host_keys import HostKey, KnownHost, KnownHosts, Verdict, host_pattern
 from bassloop.runner.options import RunnerOptions, this_platform
 from bassloop.runner.signing import ConnectionSigner
+from bassloop.runner.ssh_keys import HostKey, KnownHost, KnownHosts, Verdict, host_pattern
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
@@ -98,7 +98,7 @@ class Dialler:
             raise RunnerError(f"the file of known hosts {path} can't be read: {error}") from error
 
     async def _log_in(self, client: _Client) -> asyncssh.SSHClientConnection:
-        loaded = await trio.to_thread.run_sync(user_keys.load, self.options)
+        loaded = await trio.to_thread.run_sync(ssh_keys.load, self.options)
         for text in loaded.skipped:
             self.warn(text)
         agent, agent_keys = await self._ask_agent()
@@ -124,7 +124,7 @@ class Dialler:
                 keepalive_count_max=KEEPALIVE_COUNT,
             )
             self.signer.key = client.offered
-            self.signer.agent = user_keys.agent_path(self.options)
+            self.signer.agent = ssh_keys.agent_path(self.options)
             if (why := self.signer.problem) is not None:
                 self.warn(why)
             return connection
@@ -133,11 +133,11 @@ class Dialler:
                 agent.close()
 
     async def _ask_agent(self) -> tuple[asyncssh.SSHAgentClient | None, list[Any]]:
-        path = user_keys.agent_path(self.options)
+        path = ssh_keys.agent_path(self.options)
         if path is None:
             return None, []
         try:
-            return await call_asyncio(user_keys.load_from_agent, path)
+            return await call_asyncio(ssh_keys.load_from_agent, path)
         except (OSError, ValueError, asyncssh.Error) as error:
             self.warn(f"the SSH agent at {path} can't be asked for keys: {error}")
             return None, []

@@ -17,11 +17,11 @@ import trio
 
 from bassloop.concurrency import shielded
 from bassloop.runner import RunnerError, RunnerOptions
-from bassloop.runner.cache.output_cache import OutputCache
-from bassloop.runner.cache.pruning import prune
+from bassloop.runner.cache_pruning import prune
 from bassloop.runner.container.image_store import own_images
 from bassloop.runner.driver_choice import open_driver
 from bassloop.runner.errors import DriverError
+from bassloop.runner.output_cache import OutputCache
 from bassloop.tools.trial_database import end_trial_database
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from ..made import Recorder
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from bassloop.runner.cache.output_cache import ThunkOutput
+    from bassloop.runner.output_cache import ThunkOutput
 
 IMAGE_LINE = "{{.Repository}}:{{.Tag}} {{.ID}}"
 BASE = pb.ThunkImage(

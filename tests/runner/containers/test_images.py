@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bassloop.runner.cache.pruning import prune
+from bassloop.runner.cache_pruning import prune
 from bassloop.runner.call_context import LOCAL, CallContext
 from bassloop.runner.container.container_driver import ContainerDriver
 from bassloop.runner.container.image_store import OwnImages

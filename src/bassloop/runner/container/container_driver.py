@@ -16,7 +16,6 @@ import trio
 from bassloop.concurrency import run_all
 from bassloop.private_files import write_private_file
 from bassloop.runner import file_trees
-from bassloop.runner.cache.output_cache import OutputCache, ThunkOutput
 from bassloop.runner.container import image_archive
 from bassloop.runner.container import image_info as names
 from bassloop.runner.container.container_engine import ContainerEngine, EngineError
@@ -28,14 +27,14 @@ from bassloop.runner.container.launcher import (
     forget_secrets,
     stored_secrets,
 )
-from bassloop.runner.container.service_certificates import (
+from bassloop.runner.container.services import (
     TRUST_VARIABLES,
     CertificateAuthority,
+    Services,
+    address_text,
     trust_mounts,
 )
-from bassloop.runner.container.services import Services, address_text
 from bassloop.runner.container.spec import LABEL
-from bassloop.runner.engine.artifact_sending import artifact_patterns
 from bassloop.runner.engine.command import (
     Command,
     Environment,
@@ -49,11 +48,12 @@ from bassloop.runner.engine.command import (
 from bassloop.runner.engine.execution import Execution
 from bassloop.runner.engine.graph import CallResources, ThunkGraph
 from bassloop.runner.engine.mounts import WORK
-from bassloop.runner.engine.report_files import report_patterns
+from bassloop.runner.engine.sent_files import artifact_patterns, report_patterns
 from bassloop.runner.engine.step_progress import StepReporter, send_nowhere, step_id
 from bassloop.runner.engine.thunk_driver import ThunkDriver
 from bassloop.runner.errors import DriverError, NotCached, not_allowed
 from bassloop.runner.limits import CommandLimits
+from bassloop.runner.output_cache import OutputCache, ThunkOutput
 from bassloop.runner.secrets import OwnerSecrets, SecretFiles
 from bassloop.wire import bass_pb2 as pb
 

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    from bassloop.runner.cache.output_cache import ThunkOutput
     from bassloop.runner.container.image_info import Image
+    from bassloop.runner.output_cache import ThunkOutput
     from bassloop.runner.runner_events import RunnerEvent
 
 log = structlog.get_logger(__name__)

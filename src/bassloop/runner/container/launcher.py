@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
     from pathlib import Path
 
-    from bassloop.runner.cache.output_cache import ThunkOutput
     from bassloop.runner.container.container_engine import ContainerEngine
     from bassloop.runner.container.image_info import Image
     from bassloop.runner.limits import CommandLimits
+    from bassloop.runner.output_cache import ThunkOutput
 
 GRACE_SECONDS = 2.0
 FORGET_SECONDS = 5.0

@@ -24,7 +24,7 @@ from bassloop.wire import bass_pb2 as pb
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from bassloop.runner.secrets.git_credentials import GitCredential
+    from bassloop.runner.secrets.granted import GitCredential
 
 INPUTS = ".bass"
 """The folder in the work directory that has a command's inputs; it is not part of the output."""

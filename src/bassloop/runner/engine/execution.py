@@ -19,10 +19,9 @@ import trio
 from bassloop.concurrency import open_flat_nursery, shielded
 from bassloop.runner import file_trees
 from bassloop.runner.engine import layout
-from bassloop.runner.engine.artifact_sending import send_artifacts
 from bassloop.runner.engine.command import INPUTS
 from bassloop.runner.engine.mounts import BindMount, Mounts, MountSupport
-from bassloop.runner.engine.report_files import send_reports
+from bassloop.runner.engine.sent_files import send_artifacts, send_reports
 from bassloop.runner.engine.step_log import STDERR, STDOUT, LogBatcher, LogChunk
 from bassloop.runner.errors import DriverError
 from bassloop.runner.limits import is_nearly_full
@@ -35,10 +34,10 @@ if TYPE_CHECKING:
     from io import FileIO
     from pathlib import Path
 
-    from bassloop.runner.cache.output_cache import OutputCache, ThunkOutput
     from bassloop.runner.call_context import CallContext, GivenArtifact
     from bassloop.runner.engine.command import Command
     from bassloop.runner.engine.step_progress import StepReporter
+    from bassloop.runner.output_cache import OutputCache, ThunkOutput
     from bassloop.runner.secrets import SecretFiles
 
 MAX_STDOUT = 256 << 20

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
     from contextlib import AbstractAsyncContextManager
 
-    from bassloop.runner.cache.output_cache import CallCache, OutputCache, ThunkOutput
     from bassloop.runner.engine.execution import Execution, Launch
+    from bassloop.runner.output_cache import CallCache, OutputCache, ThunkOutput
     from bassloop.runner.secrets import GrantedSecrets, Mask
     from bassloop.wire import bass_pb2 as pb
 

@@ -25,8 +25,8 @@ from bassloop.runner.errors import DriverError, host_path_not_allowed
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 
-    from bassloop.runner.cache.output_cache import ThunkOutput
     from bassloop.runner.engine.command import CommandMount
+    from bassloop.runner.output_cache import ThunkOutput
     from bassloop.wire import bass_pb2 as pb
 
 WORK = "/bass/work"

@@ -13,17 +13,17 @@ import trio
 from bassloop.concurrency import open_flat_nursery
 from bassloop.runner import file_trees
 from bassloop.runner.engine import layout
-from bassloop.runner.engine.artifact_sending import artifact_patterns, send_artifacts, start_of
 from bassloop.runner.engine.graph import CallResources, ThunkGraph, masked_errors
+from bassloop.runner.engine.sent_files import artifact_patterns, send_artifacts, start_of
 from bassloop.runner.engine.step_progress import StepReporter
 from bassloop.runner.secrets import OwnerSecrets
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from bassloop.runner.cache.output_cache import OutputCache, ThunkOutput
     from bassloop.runner.call_context import CallContext
     from bassloop.runner.engine.step_progress import Send
+    from bassloop.runner.output_cache import OutputCache, ThunkOutput
     from bassloop.runner.runner_events import RunnerEvent
     from bassloop.wire import bass_pb2 as pb
 

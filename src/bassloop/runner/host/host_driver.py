@@ -19,17 +19,16 @@ from typing import TYPE_CHECKING
 import trio
 
 from bassloop.runner import file_trees
-from bassloop.runner.cache.output_cache import OutputCache
-from bassloop.runner.engine.artifact_sending import artifact_patterns
 from bassloop.runner.engine.command import Command, Environment, base_of, image_of
 from bassloop.runner.engine.execution import Execution, Launch, Launcher
 from bassloop.runner.engine.graph import CallResources, ThunkGraph
 from bassloop.runner.engine.mounts import WORK, BindMount, MountSupport
-from bassloop.runner.engine.report_files import report_patterns
+from bassloop.runner.engine.sent_files import artifact_patterns, report_patterns
 from bassloop.runner.engine.thunk_driver import ThunkDriver
 from bassloop.runner.errors import DriverError, Unsupported
 from bassloop.runner.host import sandbox
 from bassloop.runner.host.own_programs import OwnPrograms, caller_path
+from bassloop.runner.output_cache import OutputCache
 from bassloop.runner.secrets import OwnerSecrets, SecretFiles
 from bassloop.wire import bass_pb2 as pb
 from bassloop.wire.conventions import CHECKOUT_IMAGE, step_name
@@ -38,11 +37,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
     from pathlib import Path
 
-    from bassloop.runner.cache.output_cache import ThunkOutput
     from bassloop.runner.call_context import CallContext
     from bassloop.runner.engine.step_progress import Send, StepReporter
     from bassloop.runner.engine.thunk_driver import Give
     from bassloop.runner.host.sandbox import Sandbox
+    from bassloop.runner.output_cache import ThunkOutput
     from bassloop.runner.runner_events import RunnerEvent
 
 

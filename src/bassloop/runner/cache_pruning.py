@@ -19,14 +19,20 @@ import trio
 
 from bassloop.concurrency import shielded
 from bassloop.runner import file_trees
-from bassloop.runner.cache.output_cache import REMOVE_SECONDS, ThunkOutput, remove_abandoned
-from bassloop.runner.cache.pins import KINDS, removing
 from bassloop.runner.errors import DriverError
+from bassloop.runner.output_cache import (
+    KINDS,
+    REMOVE_SECONDS,
+    ThunkOutput,
+    remove_abandoned,
+    removing,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from bassloop.runner.cache.output_cache import OutputCache
+    from bassloop.runner.output_cache import OutputCache
+
 
 log = structlog.get_logger(__name__)
 

@@ -3,6 +3,9 @@
 An output is made in a temporary folder and renamed when it is complete, so that a crash leaves all of it
 or nothing. The next session that opens the cache removes what a crashed one was making. Equal thunks that
 are asked for at the same time run once.
+
+A pin is a file in the folder of the session that uses something. Before it removes something, a process
+looks for such files of all sessions; a lock, held for a moment, keeps others from pinning it meanwhile.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import fcntl
 import os
 import secrets
 import tempfile
+from collections import Counter
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,17 +25,75 @@ import trio
 from bassloop.concurrency import KeyedLock, shielded
 from bassloop.private_files import make_private_folder
 from bassloop.runner import file_trees
-from bassloop.runner.cache.pins import KINDS, Pins
 from bassloop.runner.errors import DriverError
 from bassloop.runner.process import kill_marked
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Iterator
 
+
+KINDS = ("outputs", "caches", "images")
+"""The kinds of cached things, and the folders that have them."""
+_PINS = "using"
+
 REMOVE_SECONDS = 60.0
 _IN_MEMORY = Path("/dev/shm")  # noqa: S108
 _MEMORY = "memory"
 _MARKER = "mark"
+
+
+class Pins:
+    """The pins of one session. Made with :meth:`open`."""
+
+    def __init__(self, folder: Path, lock: int) -> None:
+        self._folder = folder
+        self._lock = lock
+        self._counts: Counter[str] = Counter()
+
+    @classmethod
+    @contextmanager
+    def open(cls, cache: Path, session: Path) -> Iterator[Pins]:
+        """Open the pins of the session with this folder. Raises OSError."""
+        (session / _PINS).mkdir()
+        lock = _open_lock(cache)
+        try:
+            yield cls(session / _PINS, lock)
+        finally:
+            os.close(lock)
+
+    @contextmanager
+    def pin(self, kind: str, name: str) -> Iterator[None]:
+        """Keep something from being removed, whether it is there or will be."""
+        pinned = f"{kind}-{name}"
+        if not self._counts[pinned]:
+            fcntl.flock(self._lock, fcntl.LOCK_SH)  # others hold it alone for a moment only
+            try:
+                (self._folder / pinned).touch()
+            finally:
+                fcntl.flock(self._lock, fcntl.LOCK_UN)
+        self._counts[pinned] += 1
+        try:
+            yield
+        finally:
+            self._counts[pinned] -= 1
+            if not self._counts[pinned]:
+                del self._counts[pinned]
+                (self._folder / pinned).unlink(missing_ok=True)
+
+
+@contextmanager
+def removing(cache: Path, kind: str, name: str) -> Iterator[bool]:
+    """Keep anybody from pinning something; give whether nobody has pinned it."""
+    lock = _open_lock(cache)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield not any((cache / "making").glob(f"*/{_PINS}/{kind}-{name}"))
+    finally:
+        os.close(lock)
+
+
+def _open_lock(cache: Path) -> int:
+    return os.open(cache / "uses.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 @dataclass(frozen=True, slots=True)

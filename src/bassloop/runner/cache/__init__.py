@@ -1,1 +1,0 @@
-"""Outputs of thunks and cache folders, kept on disk."""
