@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import trio
 
@@ -12,6 +15,7 @@ from tests.loop.test_whole_path import check_run, tried
 
 if TYPE_CHECKING:
     import subprocess
+    from collections.abc import AsyncGenerator
     from pathlib import Path
 
     from tests.repositories import MakeRepository
@@ -29,6 +33,66 @@ CHECKS = """
       :uses ["build"])
     "deploy" event:payload:check_suite:head_sha))
 """
+
+
+LARGE = """
+(defn github-hook [event client]
+  (client:start-check (with-label ($ sh -c "head -c 3000000 /dev/urandom > large") :artifacts ["large"])
+    "build" event:payload:check_suite:head_sha))
+"""
+
+
+@asynccontextmanager
+async def cutting_proxy(url: str, *sizes: int) -> AsyncGenerator[str]:
+    """Forward connections to an address, and cut those of large answers after so many bytes, one after the other."""
+    left = list(sizes)
+    host, port = urlsplit(url).hostname, urlsplit(url).port
+    assert host is not None
+    assert port is not None
+
+    async def forward(client: trio.SocketStream) -> None:
+        async with await trio.open_tcp_stream(host, port) as server, trio.open_nursery() as nursery:
+
+            async def send() -> None:
+                async for data in client:
+                    await server.send_all(data)
+
+            nursery.start_soon(send)
+            passed = 0
+            async for data in server:
+                passed += len(data)
+                if left and passed > left[0]:
+                    await client.send_all(data[: left[0] - passed])
+                    del left[0]
+                    break
+                await client.send_all(data)
+            nursery.cancel_scope.cancel()
+
+    [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.serve_listeners, forward, [listener])
+        yield f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
+        nursery.cancel_scope.cancel()
+    assert not left
+
+
+async def test_a_download_that_is_cut_goes_on_where_it_was(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with tried(make_repository(**{"project.bass": LARGE})) as trial:
+        run = check_run(trial, "build")["external_id"]
+        async with cutting_proxy(trial.daemon.local_url, 100_000, 1_500_000) as proxy:
+            done = await bassloop("artifacts", f"{proxy}/runs/{run}", "--to", str(tmp_path / "to"))
+            assert done.returncode == 0, done.stderr
+        [kept] = await trial.daemon.store.artifacts.of_run(run)
+        assert [each.name for each in (tmp_path / "to").iterdir()] == ["large"]
+        data = (tmp_path / "to" / "large").read_bytes()
+        assert (len(data), hashlib.sha256(data).hexdigest()) == (3_000_000, kept.sha256)
+        # Nothing comes at all: that is said at once.
+        async with cutting_proxy(trial.daemon.local_url, 0) as proxy:
+            done = await bassloop("artifacts", f"{proxy}/runs/{run}", "--to", str(tmp_path / "no"))
+        assert done.returncode == 1
+        assert not (tmp_path / "no").exists()
 
 
 async def bassloop(*arguments: str) -> subprocess.CompletedProcess[bytes]:

@@ -30,11 +30,11 @@ class SiteClient(LoopClient):
 
     @asynccontextmanager
     async def _open(
-        self, method: str, path: str, parameters: Any = None
+        self, method: str, path: str, parameters: Any = None, headers: Any = ()
     ) -> AsyncGenerator[httpx.Response]:
         assert self.site is not None
         transport = httpx.ASGITransport(self.site.app)
-        headers = {"Accept": "application/json"}
+        headers = [("Accept", "application/json"), *headers]
         async with (
             httpx.AsyncClient(transport=transport, headers=headers) as client,
             client.stream(method, self.server + path) as answer,
@@ -66,6 +66,35 @@ async def test_an_artifact_is_a_file_that_no_browser_shows(tmp_path: Path) -> No
         )
         assert again.status_code == 304
         assert (await site.get("/runs/r/artifacts/other")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "content", "where"),
+    [
+        ({"Range": "bytes=4-"}, 206, b"456789", "bytes 4-9/10"),
+        ({"Range": "bytes=2-5"}, 206, b"2345", "bytes 2-5/10"),
+        ({"Range": "bytes=-3"}, 206, b"789", "bytes 7-9/10"),
+        ({"Range": "bytes=8-100"}, 206, b"89", "bytes 8-9/10"),
+        ({"Range": "bytes=10-"}, 416, b"", "bytes */10"),
+        ({"Range": "bytes=0-1,4-5"}, 200, b"0123456789", None),
+        ({"Range": "lines=1-2"}, 200, b"0123456789", None),
+        ({"Range": "nonsense"}, 200, b"0123456789", None),
+        ({"Range": "bytes=4-", "If-Range": '"another"'}, 200, b"0123456789", None),
+        ({"Range": "bytes=4-", "If-Range": "THIS"}, 206, b"456789", "bytes 4-9/10"),
+    ],
+)
+async def test_a_range_is_sent(
+    tmp_path: Path, asked: dict[str, str], status: int, content: bytes, where: str | None
+) -> None:
+    async with a_site(tmp_path) as site:
+        await site.run()
+        kept = await site.keep("r", "a", b"0123456789")
+        headers = {name: value.replace("THIS", f'"{kept.sha256}"') for name, value in asked.items()}
+        answer = await site.get("/runs/r/artifacts/a", **headers)
+        assert (answer.status_code, await answer.get_data()) == (status, content)
+        assert answer.headers.get("Content-Range") == where
+        assert answer.headers["Content-Length"] == str(len(content))
+        assert answer.headers["Accept-Ranges"] == "bytes"
 
 
 async def test_what_is_private_stays_so(tmp_path: Path) -> None:

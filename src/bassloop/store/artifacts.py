@@ -136,12 +136,17 @@ class ArtifactWriter:
             self._file = self._path = None
 
 
-async def read_chunks(blobs: Blobs, name: str) -> AsyncGenerator[bytes]:
-    """Generate a blob's bytes. Raises OSError."""
+async def read_chunks(
+    blobs: Blobs, name: str, start: int = 0, stop: float = math.inf
+) -> AsyncGenerator[bytes]:
+    """Generate a blob's bytes, or those from `start` to before `stop`. Raises OSError."""
     with await trio.to_thread.run_sync(blobs.open, name) as reader:
-        offset = 0
-        while chunk := await trio.to_thread.run_sync(reader.read, offset, CHUNK):
-            offset += len(chunk)
+        while start < stop:
+            size = int(min(CHUNK, stop - start))
+            chunk = await trio.to_thread.run_sync(reader.read, start, size)
+            if not chunk:
+                return
+            start += len(chunk)
             yield chunk
 
 
@@ -228,12 +233,14 @@ class Artifacts(Subject):
         return _repository_bytes(db, repository_id)
 
     @asynccontextmanager
-    async def reading(self, artifact: Artifact) -> AsyncGenerator[AsyncIterator[bytes]]:
-        """Give the bytes of an artifact. Raises NotStored if the file is gone."""
+    async def reading(
+        self, artifact: Artifact, start: int = 0, stop: float = math.inf
+    ) -> AsyncGenerator[AsyncIterator[bytes]]:
+        """Give the bytes of an artifact, or some of them. Raises NotStored if the file is gone."""
         name = artifact_name(artifact.run_id, artifact.sha256)
         if not artifact.kept or not await trio.to_thread.run_sync(_exists, self._blobs, name):
             raise NotStored(f"{artifact.path} has expired")
-        chunks = read_chunks(self._blobs, name)
+        chunks = read_chunks(self._blobs, name, start, stop)
         try:
             yield chunks
         finally:

@@ -14,6 +14,7 @@ import httpx
 import trio
 
 from bassloop.addresses import is_loopback, trusted_certificates
+from bassloop.concurrency import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -27,9 +28,19 @@ CONNECT_SECONDS = 30.0
 
 MAX_JSON = 32 << 20
 
+MAX_FAILURES = 5
+"""Attempts in a row to go on with a download of which nothing more comes."""
+
+_BACKOFF = Backoff(1.0, 15.0)
+_NOT_NOW = (502, 503, 504)
+
 
 class LoopError(Exception):
     """A loop doesn't give what it was asked for; the message says why."""
+
+
+class LoopUnreachable(LoopError):
+    """A loop can't be reached, or a connection to it broke off: another attempt may do."""
 
 
 class RunAddress(NamedTuple):
@@ -137,17 +148,33 @@ class LoopClient:
     async def save(self, path: str, file: BinaryIO, size: int) -> str:
         """Write what there is at a path, which has so many bytes, to a file, and return its SHA-256.
 
-        Raises LoopError, and OSError if it can't be written.
+        A download that breaks off goes on where it was, as long as something comes. Raises LoopError, and
+        OSError if the file can't be written.
         """
         digest = hashlib.sha256()
-        async with self._open("GET", path) as answer:
-            # Whoever speaks HTTP can't send more than they have announced.
-            if answer.headers.get("Content-Length") != str(size):
-                raise LoopError(f"{self.server}{path} doesn't have {size:,} bytes")
-            async for piece in answer.aiter_raw():
-                digest.update(piece)
-                await trio.to_thread.run_sync(file.write, piece)
-        return digest.hexdigest()
+        done = failures = 0
+        while True:
+            begun = done
+            wanted = [("Range", f"bytes={done}-")] if done else []
+            try:
+                async with self._open("GET", path, headers=wanted) as answer:
+                    if done and answer.status_code == 200:  # a loop that knows no ranges
+                        done, digest = 0, hashlib.sha256()
+                        await trio.to_thread.run_sync(file.seek, 0)
+                    # Whoever speaks HTTP can't send more than they have announced.
+                    rest = answer.headers.get("Content-Length")
+                    if rest != str(size - done):
+                        raise LoopError(f"{self.server}{path} doesn't have {size:,} bytes")
+                    async for piece in answer.aiter_raw():
+                        await trio.to_thread.run_sync(file.write, piece)
+                        digest.update(piece)
+                        done += len(piece)
+                return digest.hexdigest()
+            except LoopUnreachable:
+                failures = 1 if done > begun else failures + 1
+                if not done or failures > MAX_FAILURES:
+                    raise
+            await trio.sleep(_BACKOFF.delay(failures))
 
     def _object(self, path: str, content: bytes) -> dict[str, Any]:
         try:
@@ -166,11 +193,15 @@ class LoopClient:
 
     @asynccontextmanager
     async def _open(
-        self, method: str, path: str, parameters: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        parameters: Mapping[str, str] | None = None,
+        headers: Sequence[tuple[str, str]] = (),
     ) -> AsyncGenerator[httpx.Response]:
         """Send a request, and yield a successful response. Raises LoopError, also for a body that breaks off."""
         url = self.server + path
-        headers = [*self.headers, ("Accept", "application/json")]
+        headers = [*self.headers, ("Accept", "application/json"), *headers]
         try:
             async with (
                 httpx.AsyncClient(
@@ -182,8 +213,11 @@ class LoopClient:
             ):
                 if not answer.is_success:
                     why = _reason(await _read_bounded(answer, MAX_JSON)) or answer.reason_phrase
-                    raise LoopError(f"{url}: {why} ({answer.status_code})")
+                    kind = LoopUnreachable if answer.status_code in _NOT_NOW else LoopError
+                    raise kind(f"{url}: {why} ({answer.status_code})")
                 yield answer
+        except httpx.TransportError as error:
+            raise LoopUnreachable(f"{url}: {error or type(error).__name__}") from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise LoopError(f"{url}: {error or type(error).__name__}") from error
 
