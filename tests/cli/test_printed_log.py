@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bassloop.cli.printed_log import PrintedLog
+from bassloop.cli.log_display import PrintedLog
 from bassloop.terminal import Terminal
 
 

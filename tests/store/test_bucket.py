@@ -12,7 +12,7 @@ import trio
 from click.testing import CliRunner
 from moto.server import ThreadedMotoServer
 
-from bassloop.cli.migrate import migrate
+from bassloop.cli.data import migrate
 from bassloop.settings import Settings, SettingsError
 from bassloop.settings_reader import load_settings
 from bassloop.store import StoreUnusable, find_blobs, find_database, open_store

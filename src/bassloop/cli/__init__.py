@@ -1,4 +1,4 @@
-"""The commands: a module for each, which parses its arguments and prints.
+"""The commands: each parses its arguments and prints. Those that belong together share a module.
 
 What a command does is in `tools/`, `daemon/` and `runner/`. Here, and only here, imports stand inside functions: each
 command imports what it needs when it is called, so that `bassloop --help` and `bassloop eval` answer at once.
@@ -41,44 +41,44 @@ SECTIONS: dict[str, dict[str, _Command]] = {
             "lint", "lint", "Find mistakes in a repository's checks, without running any."
         ),
         "logs": _Command("logs", "logs", "Show a run's logs, or follow them."),
-        "artifacts": _Command("artifacts", "artifacts", "List or download what a run has left."),
-        "rerun": _Command("rerun", "rerun", "Run what a loop ran, on this machine."),
+        "artifacts": _Command("runs", "artifacts", "List or download what a run has left."),
+        "rerun": _Command("runs", "rerun", "Run what a loop ran, on this machine."),
         "eject": _Command(
-            "eject", "eject", "Print the Bass that the checks in .bassloop.toml mean."
+            "init", "eject", "Print the Bass that the checks in .bassloop.toml mean."
         ),
     },
     "Your machine, for a team's loop": {
         "runner": _Command("runner", "runner", "Run your checks on this machine."),
         "login": _Command("login", "login", "Sign in to a loop, to see private runs."),
         "logout": _Command("login", "logout", "Sign out of a loop."),
-        "verify": _Command("verify", "verify", "Check what a runner has signed of a run."),
-        "mcp": _Command("mcp", "mcp", "Let an agent ask a loop, with the Model Context Protocol."),
+        "verify": _Command("runs", "verify", "Check what a runner has signed of a run."),
+        "mcp": _Command("runs", "mcp", "Let an agent ask a loop, with the Model Context Protocol."),
     },
     "A loop of your own": {
         "serve": _Command("serve", "serve", "Run the daemon: webhook, hooks, pages, SSH gateway."),
         "github": _Command("github", "github", "Create the loop's GitHub App, and check it."),
         "service": _Command("service", "service", "Run the daemon, or a runner, under systemd."),
         "status": _Command("status", "status", "Show whether the daemon runs, and what it does."),
-        "runners": _Command("runners", "runners", "List the connected runners."),
-        "nodes": _Command("nodes", "nodes", "List the daemons that share a database."),
-        "drain": _Command("nodes", "drain", "Let one of them finish what it does, and end."),
+        "runners": _Command("status", "runners", "List the connected runners."),
+        "nodes": _Command("status", "nodes", "List the daemons that share a database."),
+        "drain": _Command("status", "drain", "Let one of them finish what it does, and end."),
         "deliveries": _Command("deliveries", "deliveries", "List, show and replay deliveries."),
-        "prune": _Command("prune", "prune", "Remove old runs and their logs."),
-        "backup": _Command("backup", "backup", "Back up the daemon's data while it runs."),
-        "restore": _Command("backup", "restore", "Restore a backup."),
+        "prune": _Command("data", "prune", "Remove old runs and their logs."),
+        "backup": _Command("data", "backup", "Back up the daemon's data while it runs."),
+        "restore": _Command("data", "restore", "Restore a backup."),
         "migrate": _Command(
-            "migrate", "migrate", "Move the daemon's data to PostgreSQL, or to a bucket."
+            "data", "migrate", "Move the daemon's data to PostgreSQL, or to a bucket."
         ),
-        "check": _Command("check", "check", "Verify the daemon's data, and repair it."),
+        "check": _Command("data", "check", "Verify the daemon's data, and repair it."),
     },
     "Bass, the language": {
-        "eval": _Command("eval_", "eval_", "Evaluate a Bass script, and print its value."),
-        "run": _Command("run", "run", "Run a Bass script and its thunks on this machine."),
-        "repl": _Command("repl", "repl", "Evaluate Bass interactively."),
+        "eval": _Command("scripts", "eval_", "Evaluate a Bass script, and print its value."),
+        "run": _Command("scripts", "run", "Run a Bass script and its thunks on this machine."),
+        "repl": _Command("scripts", "repl", "Evaluate Bass interactively."),
         "fmt": _Command("fmt", "fmt", "Format Bass scripts."),
-        "bump": _Command("bump", "bump", "Update the calls in bass.lock files."),
+        "bump": _Command("scripts", "bump", "Update the calls in bass.lock files."),
         "doc": _Command("doc", "doc", "Show the documentation of the language."),
-        "lsp": _Command("lsp", "lsp", "Run the language server, for editors."),
+        "lsp": _Command("scripts", "lsp", "Run the language server, for editors."),
     },
     "This program": {
         "man": _Command("manual", "man", "Print or write manual pages."),

@@ -172,7 +172,7 @@ def doctor(redeliver: bool, fix: bool) -> None:
 
     import trio
 
-    from bassloop.cli.log_config import configure_logs
+    from bassloop.cli.options import configure_logs
     from bassloop.settings import SettingsError
 
     configure_logs("error")

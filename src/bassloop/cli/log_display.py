@@ -2,7 +2,7 @@
 
 Settled lines are printed once. In a terminal, the lines that a program may still rewrite (a progress bar, the last
 lines of anything) are drawn below them, cut to the terminal's width, and redrawn with each change; a pipe gets lines
-once they are settled.
+once they are settled, or with :class:`PrintedLog` as soon as they are whole.
 
 A log's escape sequences are not passed on: colours, attributes and links to web pages are written anew, or with
 `colour` off nothing but text.
@@ -18,7 +18,7 @@ from bassloop.lifecycle import RunState
 from bassloop.terminal import restyle, strip
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
 
 class TextOutput(Protocol):
@@ -135,3 +135,52 @@ class LogDisplay:
         if self._drawn:
             self._output.write(f"\x1b[{self._drawn}F\x1b[J")
             self._drawn = 0
+
+
+class PrintedLog:
+    """The part of a log that was printed to a pipe, where nothing that was printed can be changed.
+
+    A line is printed as soon as it is whole, although a program may still move up and rewrite it: hardly any does that
+    without a terminal. If one does, the line and those after it are printed again once they can't change any more, and
+    no other line of that log is printed before then. So each line of the log as it is stored is printed, in order.
+
+    Args:
+        settled: how many of the lines that can't change any more were given to :meth:`settle`.
+    """
+
+    def __init__(self) -> None:
+        self.settled = 0
+        self._foreseen: dict[int, bytes] = {}
+        self._is_rewritten = False
+
+    def settle(self, lines: Sequence[bytes]) -> list[bytes]:
+        """Return those of the next lines, which can't change any more, that have to be printed."""
+        printed = []
+        for number, line in enumerate(lines, self.settled):
+            if self._foreseen.pop(number, None) != line:
+                self._foreseen.clear()  # what comes after this line has to be printed after it
+                printed.append(line)
+        self.settled += len(lines)
+        return printed
+
+    def foresee(self, first: int, lines: Sequence[bytes], *, ended: bool) -> list[bytes]:
+        """Return those of the lines that may still change, but probably won't, that have to be printed.
+
+        Args:
+            first: the number of the first one.
+            ended: they won't change, as the program has ended.
+        """
+        if first > self.settled:  # what is between isn't stored yet
+            return []
+        foreseen = self._foreseen
+        numbered = [pair for pair in enumerate(lines, first) if pair[0] >= self.settled]
+        for changed, line in numbered:
+            if foreseen.get(changed, line) != line:
+                self._is_rewritten = True
+                self._foreseen = foreseen = {n: foreseen[n] for n in foreseen if n < changed}
+                break
+        if self._is_rewritten and not ended:
+            return []
+        fresh = {number: line for number, line in numbered if number not in foreseen}
+        foreseen.update(fresh)
+        return list(fresh.values())

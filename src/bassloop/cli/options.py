@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
+import logging
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
+import structlog
 
 from bassloop.cli.errors import report_errors
 from bassloop.units import parse_duration, parse_size
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 
     from bassloop.settings import Settings
     from bassloop.tools.loop_client import RunAddress
+
+
+LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
 class _Quantity(click.ParamType):  # type: ignore[type-arg]  # generic in new versions only
@@ -118,3 +123,36 @@ def read_run_address(run: str, url: str | None, *, hint: str = "RUN") -> RunAddr
         return parse_run_address(run, server)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint=hint) from error
+
+
+def configure_logs(level: str, *, stream: TextIO | None = None) -> None:
+    """Write log lines, ours and the libraries', to a stream (default: standard error)."""
+    stream = stream or sys.stderr
+    number = LEVELS.get(level.lower(), logging.INFO)
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if stream.isatty():
+        last: list[structlog.typing.Processor] = [
+            structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        ]
+    else:
+        last = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    structlog.configure(
+        processors=[*shared, *last],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(stream),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(max(number, logging.WARNING))

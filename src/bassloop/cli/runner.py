@@ -163,7 +163,7 @@ def dial(
     with quick_imports():
         import trio
 
-        from bassloop.cli.log_config import configure_logs
+        from bassloop.cli.options import configure_logs
         from bassloop.runner import RunnerError, RunnerOptions, parse_destination, serve_runner
 
     from bassloop.cli.runner_display import RunnerDisplay
@@ -265,7 +265,7 @@ def prune(disk: int | None, keep_caches: bool, state_dir: Path | None) -> None:
     """
     import trio
 
-    from bassloop.cli.log_config import configure_logs
+    from bassloop.cli.options import configure_logs
     from bassloop.runner.cache_pruning import prune as prune_state
     from bassloop.runner.container.image_store import own_images
     from bassloop.runner.errors import RunnerError

@@ -1,9 +1,10 @@
-"""Helpers for the commands that evaluate scripts: errors with their place, and late imports."""
+"""`bassloop eval`, `run`, `repl`, `bump` and `lsp`: what evaluates scripts, or helps to write them."""
 
 from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -12,9 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
     from bassloop.bass.session import SessionDriver
+    from bassloop.tools.local.bump import CallOutcome
     from bassloop.tools.local.driver import EventLoop
     from bassloop.tools.local.local_host import LateImports
     from bassloop.tools.local.thunk_runner import ThunkRunner
+
 
 T = TypeVar("T")
 
@@ -66,3 +69,149 @@ def report_script_errors() -> Iterator[None]:
     except (Interrupted, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         sys.exit(130)
+
+
+@click.command("eval")
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True), default="-")
+@click.option("--expression", "-e", help="Evaluate this instead of a file.")
+@click.option("--json", "as_json", is_flag=True, help="Print the value as JSON.")
+def eval_(file: str, expression: str | None, as_json: bool) -> None:
+    """Evaluate a Bass script, and print the value of its last form.
+
+    Without FILE it reads standard input. The script may read and write your files, but runs no thunks.
+
+    \b
+    Example:
+      bassloop eval -e '(+ 1 2)'
+    """
+    from bassloop.bass.filesystem import memory_file
+    from bassloop.bass.json import encode
+    from bassloop.bass.path import HostPath
+    from bassloop.bass.printer import show
+    from bassloop.tools.local.script import ScriptText, evaluate, read_script
+
+    with report_script_errors():
+        if expression is not None:
+            content = memory_file("<expression>", expression.encode())
+            text = ScriptText(expression, "<expression>", HostPath("."), content)
+        else:
+            text = read_script(file)
+        value = evaluate(text, late_imports())
+        shown = encode(value) if as_json else show(value)
+    click.echo(shown)
+
+
+@click.command("run", context_settings={"ignore_unknown_options": True})
+@click.argument("script", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("args", nargs=-1, type=click.UNPROCESSED)
+@click.option(
+    "--input",
+    "-i",
+    "inputs",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Bind NAME in the scope that the script reads from *stdin*; ./path is a path.",
+)
+@click.option("--unsandboxed", is_flag=True, help="Run commands without bubblewrap.")
+def run(script: Path, args: tuple[str, ...], inputs: tuple[str, ...], unsandboxed: bool) -> None:
+    """Run a Bass script: evaluate it, then call its main with ARGS.
+
+    The script reads JSON values from standard input (*stdin*), and what it emits is printed as JSON, a value per line.
+
+    \b
+    Example:
+      bassloop run build.bass --input src=./ | bassloop eval --json
+    """
+    from bassloop.tools.local.driver import RuntimeOptions
+    from bassloop.tools.local.script import ScriptCall
+    from bassloop.tools.local.script import run as run_script
+
+    with report_script_errors():
+        options = RuntimeOptions(sandbox=False if unsandboxed else None)
+        run_script(ScriptCall(script, args, inputs, options), late_imports())
+
+
+@click.command("repl")
+@click.option("--unsandboxed", is_flag=True, help="Run commands without bubblewrap.")
+def repl(unsandboxed: bool) -> None:
+    """Evaluate Bass as you type it, with your files and your machine.
+
+    A form continues on the next line until it is closed. Tab completes names, (doc map) shows documentation, Ctrl-C
+    interrupts, and Ctrl-D leaves. Reads from a pipe as well, and prints the values.
+
+    \b
+    Example:
+      echo '(+ 1 2)' | bassloop repl
+    """
+    from bassloop.tools.local.driver import RuntimeOptions
+    from bassloop.tools.repl.evaluator import EntryInterrupted, Evaluator, say
+
+    options = RuntimeOptions(sandbox=False if unsandboxed else None)
+    try:
+        with Evaluator(options, late_imports(), say) as evaluator:
+            if sys.stdin.isatty() and sys.stdout.isatty():
+                from bassloop.tools.repl.prompt import converse
+
+                status = converse(evaluator)
+            else:
+                from bassloop.tools.repl.piped import follow
+
+                status = follow(evaluator, sys.stdin)
+    except (EntryInterrupted, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        status = 130
+    sys.exit(status)
+
+
+@click.command("bump")
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--check", is_flag=True, help="Write nothing; exit with 1 if a result has changed.")
+@click.option("--unsandboxed", is_flag=True, help="Run commands without bubblewrap.")
+def bump(files: tuple[Path, ...], check: bool, unsandboxed: bool) -> None:
+    """Make the calls in FILES again, and write their new results.
+
+    Without FILES, bass.lock in the current directory is updated. A call that fails keeps its old result.
+
+    \b
+    Example:
+      bassloop bump --check
+    """
+    from bassloop.tools.local import bump as bumping
+    from bassloop.tools.local.driver import RuntimeOptions
+
+    options = RuntimeOptions(sandbox=False if unsandboxed else None)
+    failed = changed = False
+    for path in files or (Path("bass.lock"),):
+        with report_script_errors():
+            outcomes = bumping.bump(
+                path, options, late_imports(), write=not check, on_outcome=_show_outcome
+            )
+        failed |= any(outcome.error for outcome in outcomes)
+        changed |= any(outcome.changed for outcome in outcomes)
+        same = sum(not outcome.changed and outcome.error is None for outcome in outcomes)
+        click.echo(f"{path}: {len(outcomes)} calls, {same} as before")
+    if failed or (check and changed):
+        sys.exit(1)
+
+
+def _show_outcome(outcome: CallOutcome) -> None:
+    if outcome.error is not None:
+        click.secho(f"{outcome.call}: {outcome.error.message}", fg="red", err=True)
+    elif outcome.changed:
+        click.echo(f"{outcome.call}\n  - {outcome.before}\n  + {outcome.after}")
+
+
+@click.command("lsp")
+def lsp() -> None:
+    """Run the language server: errors as you type, completion, hover, definitions.
+
+    It speaks the Language Server Protocol on standard input and output. docs/bass-tools.md shows how to configure
+    editors.
+
+    \b
+    Example (Neovim):
+      vim.lsp.start({name = "bass", cmd = {"bassloop", "lsp"}})
+    """
+    from bassloop.tools.lsp.server import serve
+
+    serve()

@@ -45,7 +45,7 @@ def serve(**overrides: object) -> None:
     with quick_imports():
         import trio
 
-        from bassloop.cli.log_config import configure_logs
+        from bassloop.cli.options import configure_logs
         from bassloop.daemon import StartError
         from bassloop.daemon.serve import serve as serve_daemon
         from bassloop.gateway import HostKeyError

@@ -1,19 +1,22 @@
-"""`bassloop status`: the daemon's state, in a terminal."""
+"""`bassloop status`, `nodes`, `drain` and `runners`: what runs, and what it does."""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from collections import defaultdict
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from bassloop.cli.errors import report_errors
-from bassloop.cli.options import data_dir_option, find_settings
+from bassloop.cli.options import data_dir_option, find_settings, json_lines_option
 from bassloop.lifecycle import DeliveryState
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from bassloop.settings import Settings
@@ -22,9 +25,13 @@ if TYPE_CHECKING:
         Figures,
         NodeRecord,
         RepositoryBacklog,
+        Run,
         RuntimeRecord,
         Store,
     )
+
+
+T = TypeVar("T")
 
 
 @click.command()
@@ -52,7 +59,7 @@ def status(data_dir: Path | None, as_json: bool, only_up: bool) -> None:
     if as_json:
         click.echo(json.dumps(state))
     else:
-        for line in _lines(state):
+        for line in _status_lines(state):
             click.echo(line)
     sys.exit(0 if state["ready"] else 1)
 
@@ -105,11 +112,11 @@ async def _read(
     return await store.figures(), await store.runtimes.connected(), list(set_aside), backlog, nodes
 
 
-def _lines(state: dict[str, Any]) -> list[str]:
+def _status_lines(state: dict[str, Any]) -> list[str]:
     """Return the state for people, a fact per line."""
     from bassloop.units import format_size
 
-    lines = [f"{'daemon':>12}  {_daemon(state)}"]
+    lines = [f"{'daemon':>12}  {_daemon_line(state)}"]
     for name, part in state["parts"].items():
         mark = click.style("ok", fg="green") if part["ready"] else click.style("FIX", fg="red")
         lines.append(f"{name:>12}  {mark} {part['why']}".rstrip())
@@ -138,7 +145,7 @@ def _lines(state: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _daemon(state: dict[str, Any]) -> str:
+def _daemon_line(state: dict[str, Any]) -> str:
     if not state["running"]:
         return click.style("not running", fg="red")
     if not state["answers"]:
@@ -158,3 +165,134 @@ def _age(seconds: float) -> str:
         if seconds >= length:
             return f"{seconds / length:.0f} {unit}"
     return f"{seconds:.0f} s"
+
+
+@click.command()
+@json_lines_option
+@data_dir_option
+def nodes(as_json: bool, data_dir: Path | None) -> None:
+    """List the daemons that share a database on PostgreSQL.
+
+    \b
+    Example:
+      bassloop nodes
+    """
+    found = _ask(data_dir, lambda store: store.nodes.all())
+    for node in found:
+        click.echo(json.dumps(asdict(node)) if as_json else _node_line(node))
+    if not any(node.alive for node in found):
+        raise click.ClickException("no node is there")
+
+
+@click.command()
+@click.argument("name", metavar="NODE")
+@data_dir_option
+def drain(name: str, data_dir: Path | None) -> None:
+    """Let a node of this name finish what it does, for DRAIN_SECONDS at most, and end; others do the rest.
+
+    \b
+    Example:
+      bassloop drain loop-1
+    """
+    if not _ask(data_dir, lambda store: store.nodes.drain(name)):
+        raise click.ClickException(f"no node {name} is there; bassloop nodes lists them")
+    click.echo(f"{name} drains, and ends then")
+
+
+def _ask(data_dir: Path | None, ask: Callable[[Store], Awaitable[T]]) -> T:
+    import trio
+
+    from bassloop.store import StoreError
+    from bassloop.tools.local_daemon import DaemonError
+    from bassloop.tools.local_store import use_store
+
+    settings = find_settings(data_dir=data_dir)
+    if settings.database_url is None:
+        raise click.ClickException(
+            "the database is a file, which one daemon has: see bassloop status. Nodes share a database on "
+            "PostgreSQL (DATABASE_URL)"
+        )
+    with report_errors(StoreError, DaemonError):
+        return trio.run(use_store, settings, ask)
+
+
+def _node_line(node: NodeRecord) -> str:
+    from bassloop.units import format_duration
+
+    role = node.role
+    if not node.alive:
+        role += f", not heard of for {format_duration(node.seen_seconds)}"
+    return f"{node.name}  {role}  ({node.address}, version {node.version})"
+
+
+@click.command()
+@json_lines_option
+@data_dir_option
+def runners(as_json: bool, data_dir: Path | None) -> None:
+    """List the runners that are connected to the daemon, and what they run.
+
+    Run it where the daemon runs, with its settings.
+
+    \b
+    Example:
+      bassloop runners --json
+    """
+    import trio
+
+    from bassloop.store import StoreError, find_database
+    from bassloop.tools.local_daemon import DaemonError
+    from bassloop.tools.local_store import use_store
+
+    settings = find_settings(data_dir=data_dir)
+
+    async def read(store: Store) -> tuple[list[RuntimeRecord], list[Run]]:
+        return await store.runtimes.connected(), await store.runs.unfinished()
+
+    with report_errors(StoreError, DaemonError):
+        connected, unfinished = trio.run(use_store, settings, read)
+        database = find_database(settings.database)
+        served = database.is_served()
+    if not served:
+        # The store still has the runners of a daemon that has ended.
+        raise click.ClickException(f"no daemon serves {database}; nobody is connected")
+    running: dict[str | None, list[Run]] = defaultdict(list)
+    for run in unfinished:
+        running[run.runtime_id].append(run)
+    if not connected and not as_json:
+        click.echo("nobody is connected", err=True)
+    for runtime in connected:
+        if as_json:
+            click.echo(json.dumps(_runner_fields(runtime, running[runtime.id])))
+        else:
+            click.echo("\n".join(_runner_lines(runtime, running[runtime.id])))
+
+
+def _runner_fields(runtime: RuntimeRecord, runs: list[Run]) -> dict[str, Any]:
+    from bassloop.runtimes import caveats
+
+    return {
+        "id": runtime.id,
+        "login": runtime.login,
+        "platform": f"{runtime.os}/{runtime.arch}",
+        "priority": runtime.priority,
+        "kind": runtime.kind,
+        "connected_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(runtime.connected_at)),
+        "runs": [
+            {"id": run.id, "check": run.check_name, "repository": run.repository} for run in runs
+        ],
+        "caveats": list(caveats(runtime.kind)),
+    }
+
+
+def _runner_lines(runtime: RuntimeRecord, runs: list[Run]) -> list[str]:
+    fields = _runner_fields(runtime, runs)
+    since = time.strftime("%m-%d %H:%M:%S", time.gmtime(runtime.connected_at))
+    what = f"{fields['login']:<20} {fields['platform']:<14} {fields['kind']:<9}"
+    lines = [f"{since} {what} priority {runtime.priority}, {runtime.id}"]
+    lines += [f"{'':>14} runs {run.id}  {run.repository}  {_flat(run.check_name)}" for run in runs]
+    lines += [f"{'':>14} note: {caveat}" for caveat in fields["caveats"]]
+    return lines
+
+
+def _flat(text: str) -> str:
+    return "".join(char if char.isprintable() else " " for char in text)

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from bassloop.cli.printed_log import PrintedLog
+from bassloop.cli.log_display import PrintedLog
 from bassloop.cli.progress import is_live
 from bassloop.concurrency import shielded
 from bassloop.lifecycle import RunState

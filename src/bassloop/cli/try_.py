@@ -133,7 +133,7 @@ def try_(
     console = output_console()
     with show_status(console, "starting a loop on this machine …") as starting:
         with quick_imports():
-            from bassloop.cli.log_config import configure_logs
+            from bassloop.cli.options import configure_logs
             from bassloop.daemon import StartError
             from bassloop.runner import RunnerError
             from bassloop.settings import SettingsError
