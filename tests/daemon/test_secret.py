@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import stat
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,6 +23,19 @@ def test_it_is_made_once_and_private(tmp_path: Path) -> None:
     assert session_secret(settings) == made
     assert stat.S_IMODE((tmp_path / "data/session_secret").stat().st_mode) == 0o600
     assert session_secret(Settings(data_dir=tmp_path / "other")) != made
+
+
+def test_nodes_that_start_at_once_in_one_folder_agree_on_one(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path / "data")
+    count = 8
+    start = Barrier(count)
+
+    def make(_: int) -> bytes:
+        start.wait()
+        return session_secret(settings)
+
+    with ThreadPoolExecutor(count) as threads:
+        assert len(set(threads.map(make, range(count)))) == 1
 
 
 def test_a_setting_wins(tmp_path: Path) -> None:

@@ -65,6 +65,7 @@ class LoopNode:
             for line in lines:
                 self.log.append(line)
                 self._note(json.loads(line) if line.startswith(b"{") else {})
+        self.is_ready.set()  # it won't be, if it isn't yet
 
     def _note(self, entry: dict[str, Any]) -> None:
         if entry.get("event") == "ready":
@@ -73,9 +74,9 @@ class LoopNode:
             self.is_ready.set()
 
     async def ready(self) -> Daemon:
-        """Wait until it takes webhooks and runners."""
+        """Wait until it takes webhooks and runners. It has to live until then."""
         await self.is_ready.wait()
-        assert self.daemon is not None
+        assert self.daemon is not None, b"\n".join(self.log).decode()
         return self.daemon
 
 

@@ -24,20 +24,16 @@ MIN_LENGTH = 32
 def session_secret(settings: Settings) -> bytes:
     """Return SESSION_SECRET, or the content of the file in the data directory.
 
-    The file is made if it is missing; that signs everybody out, and does no other harm. Raises SettingsError
-    if the file can't be used.
+    The file is made if it is missing; that signs everybody out, and does no other harm. Nodes that share the
+    folder agree on one. Raises SettingsError if the file can't be used.
     """
     if settings.session_secret is not None:
         return settings.session_secret.get_secret_value().encode()
     path = settings.data_dir / FILE_NAME
     try:
+        if not path.exists():
+            _make_secret(path)
         secret = read_private_file(path).strip()
-    except FileNotFoundError:
-        secret = secrets.token_hex(32).encode()
-        try:
-            write_private_file(path, secret, replace=False)
-        except OSError as error:
-            raise SettingsError(f"SESSION_SECRET: can't write {path}: {error.strerror}") from error
     except OSError as error:
         raise SettingsError(f"SESSION_SECRET: can't read {path}: {error.strerror}") from error
     except ExposedFileError as error:
@@ -49,6 +45,16 @@ def session_secret(settings: Settings) -> bytes:
             f"SESSION_SECRET: {path} is too short; remove it to have another one made"
         )
     return secret
+
+
+def _make_secret(path: Path) -> None:
+    """Write a new secret, unless another node has done so meanwhile. Raises SettingsError."""
+    try:
+        write_private_file(path, secrets.token_hex(32).encode(), replace=False)
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise SettingsError(f"SESSION_SECRET: can't write {path}: {error.strerror}") from error
 
 
 class Certificate:
