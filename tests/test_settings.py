@@ -58,6 +58,8 @@ def test_a_file_is_read_and_the_environment_wins(
 
 
 BAD = """
+OPERATORS=octocat hubot -> must be ids or logins, separated by commas, such as 583231, octocat
+OPERATORS=$%& -> '$%&' is neither a GitHub id nor a login
 EXTERNAL_URL=loop.example.com -> must be an address like https://loop.example.com
 EXTERNAL_URL=ftp://loop.example.com -> must be an address like https://
 LISTEN=3000 -> must be HOST:PORT, such as 127.0.0.1:3000

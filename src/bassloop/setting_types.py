@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -10,6 +11,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from bassloop.units import parse_duration, parse_size
+
+_PERSON = re.compile(r"@?[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 
 
 def parse_address(value: str) -> tuple[str, int]:
@@ -52,6 +55,16 @@ def _networks(value: object) -> object:
         ) from error
 
 
+def _people(value: str) -> str:
+    for name in filter(None, (each.strip() for each in value.split(","))):
+        if not _PERSON.fullmatch(name):
+            raise ValueError(
+                f"{name[:60]!r} is neither a GitHub id nor a login; "
+                "must be ids or logins, separated by commas, such as 583231, octocat"
+            )
+    return value
+
+
 def read_duration(value: object) -> object:
     """Return the seconds that a text means, and anything else as it is."""
     return parse_duration(value) if isinstance(value, str) else value
@@ -81,6 +94,9 @@ SecondsOrNone = Annotated[float, BeforeValidator(read_duration), Field(ge=0, all
 Bytes = Annotated[int, BeforeValidator(read_size), Field(gt=0)]
 SizeOrNone = Annotated[int, BeforeValidator(read_size), Field(ge=0)]
 Count = Annotated[int, Field(gt=0)]
+
+
+People = Annotated[str, AfterValidator(_people)]
 
 
 class KeepBounds(BaseModel):

@@ -18,6 +18,7 @@ from bassloop.setting_types import (
     Bytes,
     Count,
     Networks,
+    People,
     Repositories,
     Seconds,
     SecondsOrNone,
@@ -206,7 +207,7 @@ class Settings(BaseModel):
         description="GitHub's web pages. Default: those that belong to GITHUB_API_URL.",
         examples=["https://github.com"],
     )
-    operators: str | None = Field(
+    operators: People | None = Field(
         None,
         description="GitHub ids or logins of people who see runners and deliveries, separated by "
         "commas. Ids never change hands.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from click.testing import CliRunner
 
 from bassloop.cli import cli
@@ -32,6 +33,35 @@ def test_projects_in_folders_get_checks_of_their_own(tmp_path: Path) -> None:
         "api-vet": "api",
         "web-test": "web",
     }
+
+
+def test_projects_two_folders_down_are_found(tmp_path: Path) -> None:
+    for name in ("services/api/go.mod", "services/api/sub/test.sh", "apps/web/tests/test.sh"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    assert "services-api-test: go test ./..." in initialized(tmp_path)
+    checks = read_checks((tmp_path / ".bassloop.toml").read_bytes())
+    assert {name: check.workdir for name, check in checks.items()} == {
+        "services-api-test": "services/api",
+        "services-api-vet": "services/api",
+    }
+
+
+@pytest.mark.parametrize("name", ["my.app", "two words", "größe", 'a"b', "0"])
+def test_a_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "test.sh").touch()
+    initialized(tmp_path)
+    checks = read_checks((tmp_path / ".bassloop.toml").read_bytes())
+    assert {key: check.workdir for key, check in checks.items()} == {f"{name}-test": name}
+
+
+def test_a_repository_of_many_projects_gets_no_endless_file(tmp_path: Path) -> None:
+    for number in range(60):
+        (tmp_path / f"p{number:02}").mkdir()
+        (tmp_path / f"p{number:02}" / "test.sh").touch()
+    assert "left out 20 more" in initialized(tmp_path)
+    assert len(read_checks((tmp_path / ".bassloop.toml").read_bytes())) == 40
 
 
 def test_folders_of_the_same_kind_belong_to_what_is_at_the_top(tmp_path: Path) -> None:

@@ -266,6 +266,34 @@ async def test_a_run_is_followed_to_its_end(
         assert lines == [f"\x1b[1m{number}\x1b[0m" for number in range(200)]
 
 
+async def test_a_pipe_gets_a_line_as_soon_as_a_newline_has_ended_it(tmp_path: Path) -> None:
+    send, written = trio.open_memory_channel[str](100)
+
+    class Pipe(io.StringIO):
+        def write(self, text: str) -> int:
+            written_lines.append(text)
+            send.send_nowait(text)
+            return len(text)
+
+    written_lines: list[str] = []
+    display = LogDisplay(Pipe(), colour=False, live=False, names=False, internal=True)
+    async with a_site(tmp_path) as site, listening(site) as port:
+        await site.queued()
+        address = RunAddress(f"http://127.0.0.1:{port}", "r")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(LogFeed(address, display, lambda _: None, follow=True).run)
+            async with recording(site.store, site.tail, "r") as recorder:
+                for data, shown in ((b"one\ntw", "one\n"), (b"o", None), (b"\n", "two\n")):
+                    said = progrock.VertexLog(vertex="v", data=data)
+                    await recorder.record(progrock.StatusUpdate(logs=[said]))
+                    if shown is not None:
+                        with trio.fail_after(10):
+                            assert await written.receive() == shown
+            await site.store.runs.end("r", "succeeded", None, 2.0)
+            site.tail.publish("r")
+    assert written_lines == ["one\n", "two\n"]
+
+
 async def test_only_what_is_asked_for_is_sent(tmp_path: Path) -> None:
     async with a_site(tmp_path) as site, listening(site) as port:
         await numbers(site, 10)

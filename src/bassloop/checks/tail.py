@@ -140,6 +140,13 @@ class Tail:
         lines += [b""] * (above_cursor - len(lines))
         return screen.first_line, lines if ended else lines[:above_cursor]
 
+    def whole_count(self, step_row: int) -> tuple[int, int]:
+        """Return the number of the first line of :meth:`screen`, and how many of them a newline has ended."""
+        screen = self._screens.get(step_row)
+        return (
+            (screen.first_line, screen.line - screen.first_line) if screen is not None else (0, 0)
+        )
+
     def statistics(self) -> dict[str, int]:
         """Return counts for metrics."""
         return {

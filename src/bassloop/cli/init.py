@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from bassloop.project import Proposal
 
+MAX_PROPOSALS = 40
 
 ASIDE = {
     *(
@@ -44,7 +47,7 @@ def init(path: Path, print_only: bool) -> None:
 
     Looks at what the project is made with (pyproject.toml, package.json, go.mod, Cargo.toml, a
     Makefile, …) and declares the checks that such a project usually has. It also looks
-    into the folders at the top, for projects of other kinds. Edit the checks as you like.
+    two folders down, for projects of other kinds. Edit the checks as you like.
 
     \b
     Example:
@@ -68,10 +71,10 @@ def init(path: Path, print_only: bool) -> None:
             raise click.ClickException(f"{file} has checks already; see them with bassloop lint")
     proposals = _proposals(root)
     kinds = set(map(_kind, proposals))
-    for folder in _folders(root):
-        inner = _proposals(folder)
-        # What is of the same kind as the top is a part of that.
-        proposals += [each.within(folder.name) for each in inner if _kind(each) not in kinds]
+    # What is of the same kind as the top is a part of that.
+    proposals += [each for each in _inner_proposals(root) if _kind(each) not in kinds]
+    left_out = len(proposals) - MAX_PROPOSALS
+    proposals = proposals[:MAX_PROPOSALS]
     text = write_declaration(proposals) + ("" if proposals else EXAMPLE)
     if before:
         text = f"{before.rstrip()}\n\n{text}"
@@ -82,7 +85,12 @@ def init(path: Path, print_only: bool) -> None:
     for proposal in proposals:
         click.echo(f"{proposal.name}: {'; '.join(proposal.run)}  (for {proposal.why})")
     if not proposals:
-        click.echo("found nothing to check here, so this is an example")
+        click.echo(
+            "found no project that init knows, here or two folders down, so this is an example: "
+            "put your own commands into it"
+        )
+    if left_out > 0:
+        click.echo(f"left out {left_out} more: add those that you want in the same way")
     click.echo(f"wrote {file}\n\nTry it with: bassloop try")
 
 
@@ -92,6 +100,16 @@ def _proposals(folder: Path) -> list[Proposal]:
     return propose_checks(
         lambda name: _text(folder / name), {each.name for each in folder.iterdir()}
     )
+
+
+def _inner_proposals(folder: Path, prefix: str = "") -> Iterator[Proposal]:
+    """Yield checks for the projects one folder down, and two where there is none in between."""
+    for inner in _folders(folder):
+        name = prefix + inner.name
+        proposals = _proposals(inner)
+        yield from (each.within(name) for each in proposals)
+        if not proposals and not prefix:
+            yield from _inner_proposals(inner, f"{name}/")
 
 
 def _kind(proposal: Proposal) -> str:

@@ -6,6 +6,7 @@ import re
 import signal
 from contextlib import aclosing
 from pathlib import Path
+from shutil import which
 from typing import TYPE_CHECKING
 
 import trio
@@ -300,7 +301,7 @@ def _hints(results: Sequence[CheckResult], trial: Trial, causes: str) -> list[st
         images = ", ".join(dict.fromkeys(image for each in failed for image in each.unused_images))
         hints.append(
             "what failed ran with this machine's own programs, which may be missing, or of other versions than "
-            f"those in {images}; with Podman or Docker, it runs in its image"
+            f"those in {images}. {_image_advice(trial.options.engine)}"
         )
     unsandboxed = trial.driver is not None and trial.driver.kind == "host"
     if unsandboxed and any(each.links_folder and not each.passed for each in results):
@@ -313,6 +314,17 @@ def _hints(results: Sequence[CheckResult], trial: Trial, causes: str) -> list[st
             "a command couldn't reach a host: is this machine online? Behind a proxy, set HTTPS_PROXY"
         )
     return hints
+
+
+def _image_advice(engine: str) -> str:
+    """Return how to run commands in their images."""
+    if engine not in ("auto", "podman") or which("podman") or which("docker"):
+        return "With --engine podman or docker, it runs in its image"
+    managers = {"apt": "sudo apt", "dnf": "sudo dnf", "brew": "brew"}
+    install = next(
+        (f" ({each} install podman)" for name, each in managers.items() if which(name)), ""
+    )
+    return f"Install Podman{install} or Docker, and it runs in its image"
 
 
 async def _followed(trial: Trial, display: TrialDisplay) -> list[Delivery]:

@@ -37,7 +37,10 @@ class Proposal:
     def within(self, folder: str) -> Proposal:
         """Return the same check for a project in a folder of the repository."""
         return replace(
-            self, name=f"{folder}-{self.name}", why=f"{folder}/{self.why}", workdir=folder
+            self,
+            name=f"{folder.replace('/', '-')}-{self.name}",
+            why=f"{folder}/{self.why}",
+            workdir=folder,
         )
 
 
@@ -326,7 +329,7 @@ def write_declaration(proposals: list[Proposal]) -> str:
     for proposal in proposals:
         lines += [
             "",
-            f"[checks.{proposal.name}]   # for {proposal.why}",
+            f"[checks.{_key(proposal.name)}]   # for {proposal.why}",
             f"image = {_quoted(proposal.image)}",
             *([f"workdir = {_quoted(proposal.workdir)}"] if proposal.workdir else []),
         ]
@@ -340,6 +343,10 @@ def write_declaration(proposals: list[Proposal]) -> str:
             )
             lines.append(f"caches = {{ {pairs} }}")
     return "\n".join(lines) + "\n"
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _quoted(name)
 
 
 def _quoted(text: str) -> str:

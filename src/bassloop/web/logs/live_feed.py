@@ -5,7 +5,8 @@ then. It holds one message at a time. A page that reads slowly gets more lines a
 read is disconnected, and comes back with what it has. Its first message is JSON::
 
     {"logs": {"12": 300}}     it has 300 lines of the log of step 12, and none of any other
-     "lines": "text"          send all lines, with their escape sequences, instead of the last ones as HTML
+     "lines": "text"          send all lines, with their escape sequences, instead of the last ones as HTML,
+                              and how many of those that may still change a newline has ended
      "only": [12]             send no other logs
      "follow": false          send what there is now, and end
 
@@ -82,6 +83,19 @@ GONE = 4404
 Lines = tuple[bytes, ...]
 
 
+class Screen(NamedTuple):
+    """The lines of a log that may still change.
+
+    Args:
+        first: the number of the first one.
+        whole: how many of them a newline has ended.
+    """
+
+    lines: Lines = ()
+    first: int = 0
+    whole: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Cursor:
     """A page's wishes, and what it has got so far.
@@ -92,7 +106,7 @@ class Cursor:
         state: the run's state.
         version: the version of the steps.
         lines: the number of lines of each log.
-        screens: the lines of each log that may still change.
+        screens: the screen of each log.
     """
 
     text: bool = False
@@ -100,7 +114,7 @@ class Cursor:
     state: str = ""
     version: int = 0
     lines: frozenset[tuple[int, int]] = frozenset()
-    screens: frozenset[tuple[int, Lines]] = frozenset()
+    screens: frozenset[tuple[int, Screen]] = frozenset()
 
 
 class Subscription(NamedTuple):
@@ -137,7 +151,7 @@ class Snapshot:
     run: Run
     steps: tuple[Step, ...]
     lines: Mapping[int, int]
-    screens: Mapping[int, Lines]
+    screens: Mapping[int, Screen]
     screen_html: Mapping[int, list[str]]
     updates: dict[Cursor, Update] = field(default_factory=dict)
     size: int = 0
@@ -203,17 +217,20 @@ class LiveFeed:
             raise NotStored(f"there is no run {run_id}")
         steps = await self._store.steps.of_run(run_id)
         lines: dict[int, int] = {}
-        screens: dict[int, Lines] = {}
+        screens: dict[int, Screen] = {}
         screen_html: dict[int, list[str]] = {}
         for step in steps:
             row = step.row
             lines[row] = step.lines
             if self._tail.live(row):
-                screens[row] = screen = tuple(self._tail.screen(row))
+                screen = tuple(self._tail.screen(row))
+                screens[row] = Screen(screen, *self._tail.whole_count(row))
                 lines[row] = (await self._store.logs.extent(run_id, row)).lines
-                same = previous is not None and previous.screens.get(row) == screen
+                before = previous.screens.get(row) if previous is not None else None
                 screen_html[row] = (
-                    previous.screen_html[row] if previous and same else render_lines(screen)
+                    previous.screen_html[row]
+                    if previous is not None and before is not None and before.lines == screen
+                    else render_lines(screen)
                 )
         return Snapshot(version, run, tuple(steps), lines, screens, screen_html)
 
@@ -242,9 +259,9 @@ class LiveFeed:
         room = MAX_MESSAGE
         more = False
         for row, total in snapshot.lines.items():
-            known, screen = known_lines.get(row, 0), snapshot.screens.get(row, ())
+            known, screen = known_lines.get(row, 0), snapshot.screens.get(row, Screen())
             wanted = cursor.only is None or row in cursor.only
-            if not wanted or (total <= known and screen == known_screens.get(row, ())):
+            if not wanted or (total <= known and screen == known_screens.get(row, Screen())):
                 continue
             if room <= 0:
                 more = True
@@ -259,7 +276,9 @@ class LiveFeed:
                 if cursor.text:
                     # One log after the other: two interleaved ones would be hard to read.
                     break
-        screens = frozenset((row, screen) for row, screen in known_screens.items() if screen)
+        screens = frozenset(
+            (row, screen) for row, screen in known_screens.items() if screen != Screen()
+        )
         return logs, replace(cursor, lines=frozenset(known_lines.items()), screens=screens), more
 
     async def _log(
@@ -271,12 +290,15 @@ class LiveFeed:
             start, stop = min(known, total), min(total, known + MAX_LINES)
             raw = await self._store.logs.lines(run_id, row, start, stop)
             lines = [line.decode("utf-8", "replace") for line in raw]
-            screen = [line.decode("utf-8", "replace") for line in snapshot.screens.get(row, ())]
+            shown = snapshot.screens.get(row, Screen())
+            screen = [line.decode("utf-8", "replace") for line in shown.lines]
+            extent = {"screen_start": shown.first, "screen_whole": shown.whole}
         else:
             start = max(known, total - MAX_LINES)
             lines = await self._log_html.lines(run_id, row, start, total)
-            screen = snapshot.screen_html.get(row, [])
-        return {"row": row, "start": start, "total": total, "lines": lines, "screen": screen}
+            screen, extent = snapshot.screen_html.get(row, []), {}
+        log = {"row": row, "start": start, "total": total, "lines": lines, "screen": screen}
+        return log | extent
 
 
 def routes(context: WebContext) -> Blueprint:
