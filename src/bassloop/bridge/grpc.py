@@ -47,7 +47,14 @@ from bassloop.bridge.private import client_protocol, send_request, server_protoc
 from bassloop.concurrency import shielded
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Collection, Generator, Mapping, Sequence
+    from collections.abc import (
+        AsyncGenerator,
+        Callable,
+        Collection,
+        Generator,
+        Mapping,
+        Sequence,
+    )
 
     import trio
     from google.protobuf.message import Message
@@ -224,6 +231,8 @@ class GRPCCall:
         data = bytearray()
         while len(data) < size:  # not at once: grpclib keeps every frame until it has them all
             data += await stream.recv_data(min(size - len(data), READ_BYTES))
+        if self._channel.check_message is not None:
+            self._channel.check_message(data)
         try:
             return self._answer.FromString(bytes(data))
         except Exception as error:
@@ -252,8 +261,11 @@ class GRPCChannel:
     made anew.
     """
 
-    def __init__(self, limits: ChannelLimits) -> None:
+    def __init__(
+        self, limits: ChannelLimits, check_message: Callable[[bytearray], None] | None
+    ) -> None:
         self.limits = limits
+        self.check_message = check_message
         self.session = H2Session(BoundedProtocol(client_protocol(limits.configuration()), limits))
 
     @property
@@ -289,15 +301,22 @@ class GRPCChannel:
 
 @asynccontextmanager
 async def open_grpc_channel(
-    opener: Opener, *, limits: ChannelLimits = DEFAULTS, timeout: float = 30.0
+    opener: Opener,
+    *,
+    limits: ChannelLimits = DEFAULTS,
+    timeout: float = 30.0,
+    check_message: Callable[[bytearray], None] | None = None,
 ) -> AsyncGenerator[GRPCChannel]:
     """Open one SSH channel and the HTTP/2 connection on it. On the asyncio side.
 
     Raises what `opener` does, `ConnectionError` when the other end hangs up or sends something else
     than HTTP/2, and `TimeoutError` when it says nothing within `timeout` seconds. The channel is
     closed on the way out; if it was still being opened then, it is closed as soon as it is open.
+
+    Args:
+        check_message: called with each message before it is decoded; raises ValueError if it mustn't be.
     """
-    channel = GRPCChannel(limits)
+    channel = GRPCChannel(limits, check_message)
     session = channel.session
     try:
         async with asyncio.timeout(timeout):

@@ -7,7 +7,7 @@ would take the window from its neighbours.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 from urllib.parse import quote
 
 import asyncssh
@@ -31,6 +31,13 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from google.protobuf.message import Message
+
+LARGE_BYTES = 64 << 10
+"""A message of more bytes is large, and the next one is read when it is taken."""
+
+MAX_FIELDS = 50_000
+"""Fields of a large message of progress, and of what is in it. Each takes memory when it is decoded, however short it
+is: 4 MB of empty ones would take 100 MB, and a tenth of a second."""
 
 PRINTABLE = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 HINT = "does a gRPC server answer behind the forward?"
@@ -64,6 +71,7 @@ class RunnerCall:
         pick: returns what is wanted of an answer, and raises ValueError when it isn't there.
         chunks: returns the next bytes to send, on Trio, and nothing at the end; for a call of `PUT_METHOD`,
             which has no request.
+        check_message: raises ValueError for a message that mustn't be decoded.
         trailers: filled with the metadata that comes after the last answer, also of a call that failed.
         timeout: seconds until there has to be an HTTP/2 connection.
     """
@@ -73,16 +81,114 @@ class RunnerCall:
     request: Message
     metadata: Mapping[str, str] = field(repr=False)
     pick: Callable[[Any], Any]
+    check_message: Callable[[bytearray], None] | None = None
     trailers: dict[str, str] = field(default_factory=dict, repr=False)
     chunks: Callable[[], Awaitable[bytes]] | None = None
     limits: ChannelLimits = field(default_factory=ChannelLimits)
     timeout: float = 30.0
 
 
+class Answers:
+    """The answers to a call as its caller receives them: an async iterator.
+
+    Args:
+        most: how many wait to be received; of large ones, only one.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.send, self._receive = trio.open_memory_channel[Any](most)
+        self._is_empty = trio.Event()
+
+    async def receive(self) -> Any:
+        """Return the next answer. Raises trio.EndOfChannel at the end."""
+        answer = await self._receive.receive()
+        if not self._receive.statistics().current_buffer_used:
+            self._is_empty.set()
+        return answer
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        try:
+            return await self.receive()
+        except trio.EndOfChannel:
+            raise StopAsyncIteration from None
+
+    async def hand_over(self, answer: Any, size: int) -> None:
+        """Let the caller receive an answer of so many bytes. On the asyncio side.
+
+        Raises trio.BrokenResourceError when nobody receives any more.
+        """
+        await hand_over(self.send, answer)
+        if size > LARGE_BYTES and self.send.statistics().current_buffer_used:
+            self._is_empty = trio.Event()
+            await call_trio(self._is_empty.wait)
+
+    def close(self) -> None:
+        """Receive nothing more."""
+        self._receive.close()
+        self._is_empty.set()
+
+
+def check_progress(data: bytearray) -> None:
+    """Refuse a large message with too many fields, before it is decoded. Raises ValueError.
+
+    Progress consists of entries, such as logs, with fields of their own. Nothing deeper is looked at.
+    """
+    if len(data) <= LARGE_BYTES:
+        return
+    at, ends, left = 0, [len(data)], MAX_FIELDS
+    try:
+        while ends:
+            if at >= ends[-1]:
+                ends.pop()
+                continue
+            left -= 1
+            if left < 0:
+                raise ValueError(f"more than {MAX_FIELDS:,} fields in one message")
+            tag, at = _number(data, at)
+            kind = tag & 7
+            if kind == _BYTES:
+                size, at = _number(data, at)
+                if len(ends) == _ENTRIES or (len(ends) < _ENTRIES and tag >> 3 == _PROGRESS):
+                    ends.append(min(at + size, ends[-1]))
+                else:
+                    at += size
+            elif kind == _NUMBER:
+                _, at = _number(data, at)
+            else:
+                at += _FIXED_SIZES[kind]
+    except (IndexError, KeyError):
+        return  # it is no message, which decoding it will say
+
+
+_NUMBER, _BYTES = 0, 2
+_ENTRIES = 2
+"""The depth of entries in an answer."""
+_PROGRESS = 1
+"""The field of an answer's `inner` that is progress."""
+_FIXED_SIZES = {1: 8, 5: 4}
+
+
+def _number(data: bytearray, at: int) -> tuple[int, int]:
+    """Return a number of Protocol Buffers, and where it ends."""
+    byte = data[at]
+    if byte < 0x80:
+        return byte, at + 1
+    number, shift = byte & 0x7F, 7
+    while byte >= 0x80:
+        at += 1
+        byte = data[at]
+        number |= (byte & 0x7F) << shift
+        shift += 7
+    return number, at + 1
+
+
 async def make_call(
     call: RunnerCall,
     opener: Opener,
-    answers: trio.MemorySendChannel[Any],
+    answers: Answers,
     on_open: Callable[[], Awaitable[bool]],
 ) -> None:
     """Make a call and send its answers as they come. On the asyncio side.
@@ -94,7 +200,12 @@ async def make_call(
     """
     channel: GRPCChannel | None = None
     try:
-        async with open_grpc_channel(opener, limits=call.limits, timeout=call.timeout) as channel:
+        async with open_grpc_channel(
+            opener,
+            limits=call.limits,
+            timeout=call.timeout,
+            check_message=call.check_message,
+        ) as channel:
             if not await call_trio(on_open):
                 return
             stream = _method(call, channel).open(metadata=_encode_metadata(call.metadata))
@@ -102,7 +213,7 @@ async def make_call(
                 async with stream:
                     await _send(call, stream)
                     async for answer in stream:
-                        await hand_over(answers, call.pick(answer))
+                        await answers.hand_over(call.pick(answer), answer.ByteSize())
                     await stream.recv_trailing_metadata()
             finally:
                 call.trailers.update(stream.trailers)

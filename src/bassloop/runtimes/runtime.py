@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import platform
 from collections import Counter
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,14 @@ import trio
 from bassloop.bridge import call_asyncio
 from bassloop.bridge.grpc import ChannelLimits, Opener
 from bassloop.concurrency import open_flat_nursery
-from bassloop.runtimes.runner_call import RunFailed, RunnerCall, RuntimeLost, make_call
+from bassloop.runtimes.runner_call import (
+    Answers,
+    RunFailed,
+    RunnerCall,
+    RuntimeLost,
+    check_progress,
+    make_call,
+)
 from bassloop.telemetry import spans
 from bassloop.wire import bass_pb2, progrock_pb2, runtime_pb2
 
@@ -191,7 +198,7 @@ class Runtime:
         metadata: Mapping[str, str],
         trailers: dict[str, str] | None = None,
         on_open: OnOpen | None = None,
-    ) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[Progress]]:
+    ) -> AbstractAsyncContextManager[Answers]:
         """Run a thunk and receive its progress.
 
         Args:
@@ -203,25 +210,25 @@ class Runtime:
 
     def read(
         self, thunk: bass_pb2.Thunk, metadata: Mapping[str, str]
-    ) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[Progress | bytes]]:
+    ) -> AbstractAsyncContextManager[Answers]:
         """Run a thunk and receive its progress and its output, in order."""
         return self._call("Read", thunk, metadata, "progress", "output")
 
     def export(
         self, thunk: bass_pb2.Thunk, metadata: Mapping[str, str]
-    ) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[Progress | bytes]]:
+    ) -> AbstractAsyncContextManager[Answers]:
         """Run a thunk and receive its progress and the bytes of an OCI archive."""
         return self._call("Export", thunk, metadata, "progress", "data")
 
     def export_path(
         self, path: bass_pb2.ThunkPath, metadata: Mapping[str, str]
-    ) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[Progress | bytes]]:
+    ) -> AbstractAsyncContextManager[Answers]:
         """Run a path's thunk and receive its progress and the bytes of a tar stream."""
         return self._call("ExportPath", path, metadata, "progress", "data")
 
     def publish(
         self, ref: bass_pb2.ImageRef, thunk: bass_pb2.Thunk, metadata: Mapping[str, str]
-    ) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[Progress | bass_pb2.ImageRef]]:
+    ) -> AbstractAsyncContextManager[Answers]:
         """Publish a thunk's image and receive progress and the published reference.
 
         Raises RunFailed on entry for a kind of runner that can't.
@@ -268,7 +275,7 @@ class Runtime:
         trailers: dict[str, str] | None = None,
         chunks: Callable[[], Awaitable[bytes]] | None = None,
         on_open: OnOpen | None = None,
-    ) -> AsyncGenerator[trio.MemoryReceiveChannel[Any]]:
+    ) -> AsyncGenerator[Answers]:
         with spans.span(f"rpc {method}", runtime=self.id, runner=self.login) as span:
             if method == "Publish" and (why := caveat(self.kind, "publishing")) is not None:
                 raise RunFailed(f"{self} is of a kind that fails: {why}", "UNIMPLEMENTED")
@@ -278,19 +285,20 @@ class Runtime:
                 request=request,
                 metadata={**metadata, **spans.headers()},
                 pick=_picking(kinds),
+                check_message=check_progress if "progress" in kinds else None,
                 trailers={} if trailers is None else trailers,
                 chunks=chunks,
                 limits=self.limits,
                 timeout=self.answer_within,
             )
-            send, receive = trio.open_memory_channel[Any](self.limits.answers)
+            answers = Answers(self.limits.answers)
             errors: list[RunFailed | RuntimeLost] = []
             is_left = True
             try:
                 async with open_flat_nursery() as nursery:
-                    nursery.start_soon(self._make_call, call, send, errors, on_open)
-                    with receive:
-                        yield receive
+                    nursery.start_soon(self._make_call, call, answers, errors, on_open)
+                    with closing(answers):
+                        yield answers
                     nursery.cancel_scope.cancel()
                 is_left = False
             except trio.EndOfChannel:
@@ -306,21 +314,21 @@ class Runtime:
     async def _make_call(
         self,
         call: RunnerCall,
-        send: trio.MemorySendChannel[Any],
+        answers: Answers,
         errors: list[RunFailed | RuntimeLost],
         on_open: OnOpen | None,
     ) -> None:
         """Make a call and close its channel. The error is noted: the body may still read answers."""
         if self._lost is not None:
-            send.close()
+            answers.send.close()
             errors.append(RuntimeLost(self._lost))
             return
         opening = _Opening(self._opening, on_open)
-        with send, trio.CancelScope() as scope:
+        with answers.send, trio.CancelScope() as scope:
             self._calls[scope] = call.metadata.get("bassloop-run") or call.method
             try:
                 await opening.begin()
-                await call_asyncio(make_call, call, self.open_channel, send, opening.end)
+                await call_asyncio(make_call, call, self.open_channel, answers, opening.end)
             except (RunFailed, RuntimeLost) as error:
                 errors.append(error)
             finally:

@@ -1,0 +1,62 @@
+"""Messages of progress before they are decoded, and answers that wait to be received."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from bassloop.bridge import call_asyncio, open_bridge
+from bassloop.runtimes.runner_call import LARGE_BYTES, MAX_FIELDS, Answers, check_progress
+from bassloop.wire import progrock_pb2, runtime_pb2
+
+
+def encoded(**progress: object) -> bytearray:
+    update = progrock_pb2.StatusUpdate(**progress)  # type: ignore[arg-type]
+    return bytearray(runtime_pb2.RunResponse(progress=update).SerializeToString())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        encoded(logs=[progrock_pb2.VertexLog()] * (MAX_FIELDS + 1)),
+        encoded(tasks=[progrock_pb2.VertexTask()] * (MAX_FIELDS + 1)),
+        encoded(vertexes=[progrock_pb2.Vertex(inputs=[""] * (MAX_FIELDS + 1))]),
+        encoded(vertexes=[progrock_pb2.Vertex(labels=[progrock_pb2.Label()] * (MAX_FIELDS + 1))]),
+    ],
+    ids=["logs", "tasks", "inputs", "labels"],
+)
+def test_a_message_of_very_many_fields_is_refused(data: bytearray) -> None:
+    assert len(data) > LARGE_BYTES
+    with pytest.raises(ValueError, match="fields in one message"):
+        check_progress(data)
+
+
+def test_a_long_text_is_not_taken_for_fields() -> None:
+    text = b"\x0a\x00" * (2 * MAX_FIELDS)
+    check_progress(encoded(logs=[progrock_pb2.VertexLog(vertex="it", data=text)]))
+    check_progress(bytearray(runtime_pb2.ReadResponse(output=text).SerializeToString()))
+
+
+def test_what_is_no_message_is_left_to_the_decoder() -> None:
+    check_progress(bytearray(b"\xff" * (2 * LARGE_BYTES)))
+    check_progress(encoded(logs=[progrock_pb2.VertexLog(data=bytes(LARGE_BYTES))])[:-1])
+
+
+async def test_after_a_large_answer_the_next_is_read_when_it_is_taken() -> None:
+    answers = Answers(16)
+    handed_over: list[str] = []
+
+    async def hand_over(name: str, size: int) -> None:
+        await call_asyncio(answers.hand_over, name, size)
+        handed_over.append(name)
+
+    async with open_bridge(), trio.open_nursery() as nursery:
+        await hand_over("small", LARGE_BYTES)
+        nursery.start_soon(hand_over, "large", LARGE_BYTES + 1)
+        await wait_all_tasks_blocked(0.05)
+        assert handed_over == ["small"]
+        assert [await answers.receive(), await answers.receive()] == ["small", "large"]
+    assert handed_over == ["small", "large"]
+    answers.send.close()
+    assert [answer async for answer in answers] == []
