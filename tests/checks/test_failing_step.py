@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bassloop.checks.failing_step import failing_step, unfinished_step
+from bassloop.checks.run_failure import failing_step, unfinished_step
 from tests.records import a_step
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bassloop.checks.source_locations import RepositoryPaths, annotate
+from bassloop.checks.source_links import RepositoryPaths, annotate
 from bassloop.failures import Location
 from bassloop.failures.annotations import LogAnnotation
 

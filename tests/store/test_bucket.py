@@ -21,7 +21,7 @@ from bassloop.store.blobs.bucket_address import BucketAddress, shared_credential
 from bassloop.store.blobs.object_blobs import BLOCK, BlockCache, ObjectBlobs
 from bassloop.store.maintenance.integrity import check_store
 from bassloop.store.maintenance.transfer import move_blobs
-from bassloop.tools.local_store import use_store
+from bassloop.tools.local_daemon import use_store
 
 from .made import step
 

@@ -9,7 +9,7 @@ import platformdirs
 from bassloop.settings import Settings
 from bassloop.settings_reader import load_settings
 from bassloop.store import open_store
-from bassloop.tools.running_daemons import registered, running_places
+from bassloop.tools.local_daemon import registered, running_places
 
 if TYPE_CHECKING:
     from pathlib import Path

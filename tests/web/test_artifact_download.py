@@ -10,8 +10,7 @@ import httpx
 import pytest
 
 from bassloop.store import Retention
-from bassloop.tools.artifact_client import download, list_artifacts
-from bassloop.tools.loop_client import LoopClient, LoopError, RunAddress
+from bassloop.tools.loop_client import LoopClient, LoopError, RunAddress, download, list_artifacts
 
 from .site import HOSTILE, Site, a_site
 

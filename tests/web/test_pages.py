@@ -10,8 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
-from bassloop.checks.failing_step import failing_step
-from bassloop.checks.run_failure import failure_reason
+from bassloop.checks.run_failure import failing_step, failure_reason
 from bassloop.store import StepUpdate
 from bassloop.web import create_app, presentation
 from tests.records import a_run, a_step

@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
-from bassloop.checks.carry_request import CarryRequest
 from bassloop.checks.check import ActiveCheck
-from bassloop.checks.context import DeliveryContext
+from bassloop.checks.context import CarryRequest, DeliveryContext
 from bassloop.checks.handler import apply_approval, choose_head_s_runners
 from bassloop.checks.loop import ActiveHead, CheckHandle
-from bassloop.checks.requested_thunk import request_again
-from bassloop.checks.starting import start_trusted_check
+from bassloop.checks.starting import request_again, start_trusted_check
 from bassloop.concurrency import open_flat_nursery
 from bassloop.deliveries.inbox import Slot
 from bassloop.github import Head

@@ -18,10 +18,15 @@ import trio
 
 from bassloop.checks import check_output
 from bassloop.checks.artifact_collector import ArtifactCollector
-from bassloop.checks.carry_request import CarriedElsewhere, request_to_carry
-from bassloop.checks.conclude import Ending, conclude, end_run
+from bassloop.checks.conclude import (
+    Ending,
+    awaited_runner,
+    conclude,
+    end_run,
+    ending_without_runner,
+)
+from bassloop.checks.context import CarriedElsewhere, request_to_carry
 from bassloop.checks.given_artifacts import GivenFile, NotGiven, gather, give
-from bassloop.checks.missing_runner import awaited_runner, ending_without_runner
 from bassloop.checks.recorder import Recorder, recording
 from bassloop.checks.signed_runs import CallObservation, keep_statement
 from bassloop.checks.supersede import must_finish, superseded
@@ -145,9 +150,8 @@ class ActiveCheck:
             self.handle.retryable_error = error
         except Exception as error:
             log.exception("check crashed")
-            await self.conclude(
-                Ending(RunState.FAILED, f"the loop could not run this check: {error}")
-            )
+            message = f"the loop could not run this check: {error}"
+            await self.conclude(Ending(RunState.FAILED, message))
 
     async def run(self, updates: trio.Nursery) -> Ending:
         """Show the check, wait for a runtime, and run the thunk on it. Returns how the run ended.
@@ -366,13 +370,11 @@ class ActiveCheck:
 
     async def _find_on_github(self) -> None:
         """Find the check run that an attempt before a crash may have created."""
-        check_run, context = self.check_run, self.context
-        if check_run.github_id is None:
-            found = await context.repo.find_check_run(
-                check_run.head_sha, check_run.name, check_run.run_id
-            )
-            if found is not None:
-                await self._bind(found.id)
+        check_run, repo = self.check_run, self.context.repo
+        if check_run.github_id is None and (
+            found := await repo.find_check_run(check_run.head_sha, check_run.name, check_run.run_id)
+        ):
+            await self._bind(found.id)
 
     async def _create_on_github(self, runtime: Runtime | None) -> None:
         context, run, check_run = self.context, self.run_record, self.check_run
@@ -411,9 +413,8 @@ class ActiveCheck:
         """Say on the check run how far it is. A check runs even if its progress can't be shown."""
         assert self.check_run.github_id is not None
         try:
-            await self.context.repo.update_check_run(
-                self.check_run.github_id, output, status=status
-            )
+            update = self.context.repo.update_check_run
+            await update(self.check_run.github_id, output, status=status)
         except GitHubError as error:
             log.warning("check run not updated", error=str(error))
 

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
+from bassloop.access.policy import OWNERS_FILE
 from bassloop.checks import check_output
 from bassloop.checks.check_output import Findings
 from bassloop.checks.check_request import is_verifiable
 from bassloop.checks.comparison import normalize_line
-from bassloop.checks.failing_step import failing_step, unfinished_step
-from bassloop.checks.run_failure import find_run_failure
-from bassloop.checks.source_locations import RepositoryPaths, annotate, files_url, source_urls
+from bassloop.checks.run_failure import failing_step, find_run_failure, unfinished_step
+from bassloop.checks.source_links import RepositoryPaths, annotate, files_url, source_urls
 from bassloop.deliveries.inbox import MAX_POSTPONED
 from bassloop.failures import find_annotations
 from bassloop.github import CheckRunDraft, GitHubError, Purpose, retry_after, spending
@@ -32,10 +32,13 @@ from bassloop.terminal import strip
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from bassloop.checks.context import DeliveryContext
     from bassloop.checks.loop import Loop
     from bassloop.failures import LogAnnotation
     from bassloop.github import CheckOutput
+    from bassloop.runtimes import NoRuntime
     from bassloop.store import CheckRun, Run, Step, Store
+
 
 log = structlog.get_logger(__name__)
 
@@ -253,3 +256,43 @@ async def cancel_anywhere(loop: Loop, run: Run, why: str, *, end: bool) -> bool:
     if end and not is_cancelled:
         await conclude(loop, await end_run(loop, run.id, RunState.CANCELLED, why))
     return is_cancelled
+
+
+def awaited_runner(context: DeliveryContext, *, trusted: bool) -> check_output.AwaitedRunner:
+    """Return whose runner a check waits for."""
+    choice = context.choice
+    users = context.trusted if trusted else choice.users
+    logins = tuple(user.login for user in users)
+    connect = context.loop.connect(logins[0]) if logins else ""
+    return check_output.AwaitedRunner(logins, connect, choice.fork and choice.approver is None)
+
+
+def ending_without_runner(
+    context: DeliveryContext, run: Run, error: NoRuntime, lost: str | None, *, trusted: bool
+) -> Ending:
+    """Return the ending of a check that no runner may run, or did.
+
+    Args:
+        lost: why the last runner that was asked was lost.
+    """
+    awaited = awaited_runner(context, trusted=trusted)
+    if trusted:
+        message = f"no trusted runner has run this: {error}"
+        if awaited.approvable:
+            message += (
+                f". It is a fork's head, which a trusted runner runs once somebody who can write to "
+                f"{context.repository.full_name} has approved it"
+            )
+    elif awaited.logins:
+        message = f"{error}. Connect one with\n\n    {awaited.connect}\n\nand run the check again."
+    else:
+        message = (
+            f"{error}. Whoever can write to {context.repository.full_name} can lend a runner: name "
+            f"them in {OWNERS_FILE} on {context.repository.default_branch},\n\n"
+            '    fallback = ["LOGIN"]\n\nand run the check again.'
+        )
+    if not awaited.logins:
+        return Ending(RunState.ACTION_REQUIRED, message)
+    url, waited = context.loop.run_url(run.id), context.policy.runner_wait
+    output = check_output.no_runner(run, url, awaited, waited, lost)
+    return Ending(RunState.ACTION_REQUIRED, message, output)

@@ -19,8 +19,8 @@ from bassloop.checks.context import DeliveryContext
 from bassloop.checks.hook import HOOK_FILES, PROJECT, SCRIPT, run_hook
 from bassloop.checks.loop import ActiveHead
 from bassloop.checks.notices import hold_for_approval, post_notice
+from bassloop.checks.starting import verify_run
 from bassloop.checks.supersede import supersede, superseded
-from bassloop.checks.verify_run import verify_run
 from bassloop.concurrency import open_flat_nursery, run_all
 from bassloop.deliveries.inbox import Outcome
 from bassloop.deliveries.routing import Route, Routing, route_event

@@ -15,8 +15,7 @@ import trio
 from google.protobuf.message import DecodeError
 
 from bassloop.checks.check_request import CheckRefused, CheckRequest
-from bassloop.checks.requested_thunk import RequestedThunk, read_thunk
-from bassloop.checks.starting import start_check
+from bassloop.checks.starting import RequestedThunk, read_thunk, start_check
 from bassloop.evaluator.errors import HostRefusal
 from bassloop.github import GitHubError, retry_after
 from bassloop.lifecycle import RunState

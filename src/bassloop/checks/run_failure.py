@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from bassloop.checks.failing_step import failing_step
 from bassloop.checks.test_reports import with_reported
 from bassloop.concurrency import TTLCache
 from bassloop.failures import Failure, Rank, find_failures
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
     from bassloop.failures import Location
     from bassloop.store import Run, Step, Store
+
 
 MAX_NAMED = 5
 """Failures that are named where there is room for a few."""
@@ -54,6 +54,23 @@ MAX_TESTS = 200
 """Failed tests of reports that are listed."""
 
 MAX_CACHED = 256
+
+
+def failing_step(steps: Sequence[Step]) -> Step | None:
+    """Return the step that broke a run: the first with an error that none of its inputs explains."""
+    failed = {step.digest: step for step in steps if step.error}
+    for step in failed.values():
+        if not any(name in failed for name in step.inputs if name != step.digest):
+            return step
+    return next(iter(failed.values()), None)
+
+
+def unfinished_step(steps: Sequence[Step]) -> Step | None:
+    """Return the step that a stopped run was at: the last one that had started and not completed."""
+    for step in reversed(steps):
+        if step.started_at is not None and (step.completed_at is None or step.cancelled):
+            return step
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,8 +111,7 @@ def check(repair: bool, data_dir: Path | None) -> None:
     from bassloop.store import StoreError, find_blobs, find_database
     from bassloop.store.maintenance.integrity import check_store
     from bassloop.store.maintenance.repair import repair_store
-    from bassloop.tools.local_daemon import DaemonError
-    from bassloop.tools.local_store import check_database
+    from bassloop.tools.local_daemon import DaemonError, check_database
 
     settings = read_settings(data_dir=data_dir)
     with report_errors(StoreError, DaemonError):
@@ -158,8 +157,7 @@ def migrate(urls: tuple[str, ...], data_dir: Path | None) -> None:
       bassloop migrate 's3://bucket/prefix?endpoint=https://s3.example.com'
     """
     from bassloop.store import StoreError, find_database
-    from bassloop.tools.local_daemon import DaemonError
-    from bassloop.tools.local_store import check_database
+    from bassloop.tools.local_daemon import DaemonError, check_database
 
     for url in urls:
         if not url.startswith((*_DATABASES, *_BUCKETS)):
@@ -246,8 +244,7 @@ def prune(
     from bassloop.cli.progress import show_progress
     from bassloop.daemon.wiring import retention
     from bassloop.store import Bounds, Retention, StoreError
-    from bassloop.tools.local_daemon import DaemonError
-    from bassloop.tools.local_store import use_store
+    from bassloop.tools.local_daemon import DaemonError, use_store
 
     settings = find_settings(data_dir=data_dir)
     wanted: Retention = retention(settings)

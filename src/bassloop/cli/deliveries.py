@@ -203,8 +203,7 @@ def _use_store(settings: Settings, use: Callable[[Store], Awaitable[T]]) -> T:
     import trio
 
     from bassloop.store import StoreError
-    from bassloop.tools.local_daemon import DaemonError
-    from bassloop.tools.local_store import use_store
+    from bassloop.tools.local_daemon import DaemonError, use_store
 
     with report_errors(StoreError, DaemonError):
         return trio.run(use_store, settings, use)

@@ -94,7 +94,7 @@ def find_settings(**overrides: object) -> Settings:
     settings = read_settings(**overrides)
     if isinstance(settings.database, str) or settings.database.is_file():
         return settings
-    from bassloop.tools.running_daemons import PLACES, running_places
+    from bassloop.tools.local_daemon import PLACES, running_places
 
     if settings.model_fields_set & set(PLACES):
         return settings

@@ -63,7 +63,7 @@ async def _show(
     loop: LoopClient, address: RunAddress, paths: tuple[str, ...], folder: Path | None
 ) -> None:
     from bassloop.cli.progress import show_progress
-    from bassloop.tools.artifact_client import download, list_artifacts
+    from bassloop.tools.loop_client import download, list_artifacts
     from bassloop.units import format_size
 
     found = {each.path: each for each in await list_artifacts(loop, address)}

@@ -51,7 +51,7 @@ def serve(**overrides: object) -> None:
         from bassloop.gateway import HostKeyError
         from bassloop.settings import SettingsError
         from bassloop.store import StoreError
-        from bassloop.tools.running_daemons import registered
+        from bassloop.tools.local_daemon import registered
 
     configure_logs(settings.log_level)
     os.umask(0o077)  # logs and the database are the daemon's alone, however it was started

@@ -69,8 +69,7 @@ def _state(settings: Settings) -> dict[str, Any]:
     import trio
 
     from bassloop.store import StoreError, is_served
-    from bassloop.tools.local_daemon import DaemonError, readiness
-    from bassloop.tools.local_store import use_store
+    from bassloop.tools.local_daemon import DaemonError, readiness, use_store
 
     with report_errors(StoreError, DaemonError):
         figures, runtimes, set_aside, backlog, nodes = trio.run(use_store, settings, _read)
@@ -203,8 +202,7 @@ def _ask(data_dir: Path | None, ask: Callable[[Store], Awaitable[T]]) -> T:
     import trio
 
     from bassloop.store import StoreError
-    from bassloop.tools.local_daemon import DaemonError
-    from bassloop.tools.local_store import use_store
+    from bassloop.tools.local_daemon import DaemonError, use_store
 
     settings = find_settings(data_dir=data_dir)
     if settings.database_url is None:
@@ -240,8 +238,7 @@ def runners(as_json: bool, data_dir: Path | None) -> None:
     import trio
 
     from bassloop.store import StoreError, find_database
-    from bassloop.tools.local_daemon import DaemonError
-    from bassloop.tools.local_store import use_store
+    from bassloop.tools.local_daemon import DaemonError, use_store
 
     settings = find_settings(data_dir=data_dir)
 

@@ -1,23 +1,46 @@
-"""The daemon on this machine: its address, and what it answers.
+"""The daemon on this machine: its address, what it answers, and its store, which commands use if it runs or not.
 
 The daemon writes its address to its data directory, so that commands find it whatever `serve` was given on its command
 line. Where that file is missing, or of a daemon that was killed, the settings say where the daemon is.
+
+Each daemon that `serve` runs has a file in the user's state directory that says where its data is, so that commands
+find one whose data isn't in the default place. A file of a daemon that was killed is ignored, and removed when it is
+found.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import ssl
 import urllib.error
 import urllib.request
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import platformdirs
+import trio
+
+from bassloop.private_files import write_private_file
 from bassloop.setting_types import parse_address, reached
+from bassloop.store import find_blobs, find_database, is_served, open_store
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
     from bassloop.settings import Settings
+    from bassloop.store import Store
+
 
 ANSWER_SECONDS = 10.0
+
+APP = "bass-loop"
+PLACES = ("data_dir", "sqlite_path", "blobs_bucket", "blobs_url")
+"""The settings that say where a daemon's data is."""
+
+T = TypeVar("T")
 
 
 class DaemonError(Exception):
@@ -72,3 +95,82 @@ def _get(settings: Settings, path: str) -> bytes | None:
         return error.read()  # a daemon that isn't ready answers 503, with the reason
     except OSError:
         return None
+
+
+def _folder() -> Path | None:
+    """Return the folder of the files; None for a user without a home, as under `DynamicUser=` of systemd."""
+    try:
+        return Path(platformdirs.user_state_dir(APP)) / "daemons"
+    except RuntimeError:
+        return None
+
+
+@contextmanager
+def registered(settings: Settings) -> Iterator[None]:
+    """Let commands find a daemon with these settings. Where that can't be written, they don't.
+
+    Nor do they find one with DATABASE_URL, since that has a password in it.
+    """
+    folder = _folder()
+    if settings.database_url is not None or folder is None:
+        yield
+        return
+    path = folder / f"{os.getpid()}.json"
+    places = {name: value for name in PLACES if (value := getattr(settings, name)) is not None}
+    places = {"data_dir": settings.data_dir, **places}
+    content = {
+        name: str(value.resolve()) if isinstance(value, Path) else value
+        for name, value in places.items()
+    }
+    with suppress(OSError):
+        write_private_file(path, json.dumps(content).encode())
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def running_places() -> list[dict[str, str]]:
+    """Return where the data of each running daemon is, as settings."""
+    found: list[dict[str, str]] = []
+    folder = _folder()
+    if folder is None:
+        return found
+    for path in sorted(folder.glob("*.json")):
+        try:
+            content = json.loads(path.read_bytes())
+            places = {name: str(content[name]) for name in PLACES if name in content}
+            database = Path(places.get("sqlite_path") or f"{places['data_dir']}/loop.db")
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if database.is_file() and is_served(database):
+            found.append(places)
+        else:
+            with suppress(OSError):
+                path.unlink()
+    return found
+
+
+async def use_store(settings: Settings, use: Callable[[Store], Awaitable[T]]) -> T:
+    """Return what `use` returns for the daemon's store.
+
+    Raises DaemonError if there is no database, and StoreError.
+    """
+    check_database(settings)
+    blobs = await trio.to_thread.run_sync(partial(find_blobs, settings, probe=False))
+    async with open_store(settings.database, blobs, owner=False) as store:
+        return await use(store)
+
+
+def check_database(settings: Settings) -> None:
+    """Raise DaemonError if there is no database, and StoreError if it can't be asked."""
+    database = find_database(settings.database)
+    if not database.exists():
+        where = (
+            "name it with DATABASE_URL" if settings.database_url else "say where with --data-dir"
+        )
+        raise DaemonError(
+            f"there is no database {database}, so no loop has run here: `bassloop serve` starts one. "
+            f"If its data is elsewhere, {where}"
+        )

@@ -1,4 +1,8 @@
-"""A client of a loop's HTTP API: addresses of runs, and answers that are bounded or an error that says why."""
+"""A client of a loop's HTTP API: addresses of runs, and answers that are bounded or an error that says why.
+
+A loop is trusted with nothing: the path of an artifact may not lead out of the folder, no file is overwritten, and one
+whose SHA-256 isn't the one that was listed is dropped.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +12,20 @@ import re
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpx
 import trio
 
 from bassloop.addresses import is_loopback, trusted_certificates
 from bassloop.concurrency import Backoff
+from bassloop.private_files import open_private_file
+from bassloop.wire.conventions import MAX_ARTIFACTS, problem_of_path
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
+    from pathlib import Path
+
 
 _PAGE = re.compile(r"(.*)/runs/([A-Za-z0-9_-]{1,64})(?:/vertexes/(\d{1,18})(?:/.*)?)?/?", re.ASCII)
 _RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
@@ -238,3 +246,59 @@ def _reason(content: bytes) -> str:
     except (ValueError, RecursionError):
         return ""
     return str(found.get("error") or "") if isinstance(found, dict) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteArtifact:
+    """An artifact as a loop lists it."""
+
+    path: str
+    size: int
+    sha256: str
+    expires_at: str
+    kept: bool
+
+
+async def list_artifacts(loop: LoopClient, address: RunAddress) -> list[RemoteArtifact]:
+    """Return a run's artifacts. Raises LoopError, also for a path that can't be one."""
+    answer = await loop.get(f"{address.path}/artifacts")
+    try:
+        found = [
+            RemoteArtifact(
+                path=str(each["path"]),
+                size=int(each["bytes"]),
+                sha256=str(each["sha256"]),
+                expires_at=str(each["expires_at"]),
+                kept=bool(each["kept"]),
+            )
+            for each in answer["artifacts"][:MAX_ARTIFACTS]
+        ]
+    except (ValueError, KeyError, TypeError) as error:
+        raise LoopError(f"{address.page}/artifacts does not answer as a loop does") from error
+    for each in found:
+        if (why := problem_of_path(each.path)) is not None:
+            raise LoopError(f"{address.page} lists the artifact {each.path[:100]!r}: {why}")
+    return found
+
+
+async def download(
+    loop: LoopClient, address: RunAddress, artifact: RemoteArtifact, folder: Path
+) -> Path:
+    """Download an artifact into a folder, under its path, and return where it is.
+
+    Raises LoopError: nothing is overwritten, and no link within the folder is followed.
+    """
+    target = folder.joinpath(*artifact.path.split("/"))
+    inner = [each for each in target.parents if each.is_relative_to(folder) and each != folder]
+    if link := next((each for each in (target, *inner) if each.is_symlink()), None):
+        raise LoopError(f"{link} is a symbolic link, which isn't followed")
+    if target.exists():
+        raise LoopError(f"{target} is there already")
+    path = f"{address.path}/artifacts/{quote(artifact.path)}"
+    try:
+        with open_private_file(target, replace=False) as file:
+            if await loop.save(path, file, artifact.size) != artifact.sha256:
+                raise LoopError(f"{loop.server}{path} isn't the file that was listed (SHA-256)")
+    except OSError as error:
+        raise LoopError(f"{target} can't be written: {error.strerror}") from error
+    return target

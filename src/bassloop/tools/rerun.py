@@ -20,7 +20,7 @@ from bassloop.runner.driver_choice import open_driver
 from bassloop.runner.engine.command import command_line
 from bassloop.runner.errors import DriverError, RunnerError
 from bassloop.runner.options import RunnerOptions
-from bassloop.tools.local.progress_printer import ProgressPrinter
+from bassloop.tools.local.thunk_runner import ProgressPrinter
 from bassloop.tools.loop_client import LoopClient, LoopError
 from bassloop.wire import bass_pb2
 from bassloop.wire.conventions import REPORT_PREFIX

@@ -19,7 +19,7 @@ from bassloop import __version__
 from bassloop.tools.formatter import format_bass
 from bassloop.tools.lsp import features
 from bassloop.tools.lsp.documents import STD, Documents, Positions, beside
-from bassloop.tools.lsp.renaming import RenameError, rename, renameable
+from bassloop.tools.lsp.features import RenameError, rename, renameable
 from bassloop.tools.lsp.text_model import TextSpan
 
 if TYPE_CHECKING:

@@ -18,8 +18,7 @@ from bassloop.checks.comparison import (
     slower_steps,
     thunk_differences,
 )
-from bassloop.checks.failing_step import failing_step
-from bassloop.checks.run_failure import read_log_end
+from bassloop.checks.run_failure import failing_step, read_log_end
 from bassloop.lifecycle import RunState
 from bassloop.terminal import plain, strip
 from bassloop.units import format_duration
