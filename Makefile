@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 # The sessions of `make check` beside the tests; two run side by side.
-SESSIONS := lint pythons docs openssh audit published systemd disk browser containers attacks outage
+SESSIONS := lint pythons docs openssh audit published systemd booted disk browser containers attacks outage
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check lint docs serve clean

@@ -34,6 +34,7 @@ ELSEWHERE = (
     "browser",
     "containers",
     "systemd",
+    "booted",
     "image",
     "published",
     "mounts",
@@ -213,6 +214,18 @@ def systemd(session: nox.Session) -> None:
     _needs(session, "systemd-analyze", "strace", debian="systemd strace")
     _install(session)
     _pytest(session, "systemd")
+
+
+@nox.session
+def booted(session: nox.Session) -> None:
+    """The daemon's unit under a systemd that is booted for it: start, kill, hang, restart, drain."""
+    namespaces = ["unshare", "--mount", "--pid", "--fork", "--cgroup", "--net"]
+    probe = [*namespaces, "mount", "-t", "cgroup2", "none", "/mnt"]
+    _needs(session, "unshare", "nsenter", "systemctl", "journalctl", debian="systemd util-linux")
+    if subprocess.run(probe, capture_output=True).returncode:
+        session.skip("left out: systemd can't be booted here (it takes root, and cgroups)")
+    _install(session)
+    _pytest(session, "booted")
 
 
 @nox.session

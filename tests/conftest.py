@@ -91,6 +91,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "containers: needs Podman or Docker, and busybox-static (nox -s containers)",
         "published: needs GitHub's published examples (nox -s published)",
         "systemd: needs systemd-analyze and strace (nox -s systemd)",
+        "booted: boots systemd in namespaces, as root (nox -s booted)",
         "mounts: needs a file system of its own (nox -s disk)",
         "image: builds the container with Podman (nox -s image)",
         "chaos: loses nodes of a cluster behind HAProxy (nox -s chaos)",
