@@ -23,7 +23,7 @@ from bassloop.evaluator.conversation import Conversation
 from bassloop.evaluator.errors import ProtocolError
 from bassloop.evaluator.framing import MessageReader, frames
 from bassloop.evaluator.messages import ToProcess
-from bassloop.gateway.forward_command import CommandError, parse
+from bassloop.gateway.runner_connection import CommandError, parse
 from bassloop.terminal import Terminal, render_lines
 from bassloop.wire import bass_pb2
 from bassloop.wire.nesting import flatten

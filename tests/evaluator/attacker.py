@@ -13,8 +13,13 @@ import sys
 from typing import TYPE_CHECKING
 
 from bassloop.evaluator import confinement
-from bassloop.evaluator.confinement import ProcessLimits, address_space, limit_process, lock_in
-from bassloop.evaluator.seccomp import SystemCallFilter
+from bassloop.evaluator.confinement import (
+    ProcessLimits,
+    SystemCallFilter,
+    address_space,
+    limit_process,
+    lock_in,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from bassloop.evaluator.seccomp import make_filter
+from bassloop.evaluator.confinement import make_filter
 
 ALLOW, REFUSE, KILL = 0x7FFF0000, 0x00050001, 0x80000000
 X86_64, AARCH64 = 0xC000003E, 0xC00000B7

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from bassloop.gateway import HostKeyError, fingerprint, known_hosts_line, load_host_key
 from bassloop.gateway.admission import Admission, NotAdmitted
-from bassloop.gateway.algorithms import CLASSICAL, exchanges
-from bassloop.gateway.forward_command import CommandError, ForwardCommand, parse
+from bassloop.gateway.gateway_settings import CLASSICAL, exchanges
+from bassloop.gateway.runner_connection import CommandError, ForwardCommand, parse
 from bassloop.runtimes import Platform
 
 # commands

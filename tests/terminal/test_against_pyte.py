@@ -16,8 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bassloop.terminal import Terminal
-from bassloop.terminal.lines import runs
-from bassloop.terminal.width import character_width
+from bassloop.terminal.lines import character_width, runs
 
 from .streams import ERASURES, LOOKS, MOVES, TEXT, frames, streams
 

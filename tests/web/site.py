@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from bassloop.github import OAuth
     from bassloop.store import Blobs
-    from bassloop.web.auth.web_sessions import Visitor
+    from bassloop.web.web_sessions import Visitor
 
 Disconnected: type[Exception] = (
     getattr(base, "ClientDisconnectedError", None) or connections.WebsocketDisconnectError

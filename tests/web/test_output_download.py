@@ -10,7 +10,7 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bassloop.web.pages.output_download import NotAFile, TarMember
+from bassloop.web.pages.downloads import NotAFile, TarMember
 
 NAME = "résumé-" + "x" * 300 + ".bin"
 

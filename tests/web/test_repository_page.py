@@ -7,8 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bassloop.web.feeds.atom import atom_feed
-from bassloop.web.feeds.badge import BADGES, badge_svg
+from bassloop.web.feeds import BADGES, atom_feed, badge_svg
 from bassloop.web.presentation import overall_state
 from tests.records import a_run
 

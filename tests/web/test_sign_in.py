@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from bassloop.github import GitHubConfig, OAuthConfig, open_github
 from bassloop.standin import Account, Fault, serve_standin
-from bassloop.web.auth.sign_in import CALLBACK_PATH, safe_next
+from bassloop.web.sign_in import CALLBACK_PATH, safe_next
 from tests.github.world import KEY, QUICK, make_repository, standin_of
 
 from .site import Site, a_site

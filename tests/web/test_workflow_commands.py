@@ -8,8 +8,7 @@ from html import unescape
 import pytest
 
 from bassloop.terminal import render_lines, strip
-from bassloop.web.logs.links import link_urls
-from bassloop.web.logs.workflow_commands import mark_command
+from bassloop.web.logs.html_cache import link_urls, mark_command
 
 from .site import HOSTILE
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bassloop.bass.budget import Budget
 from bassloop.bass.embedding import binding, builtin, immediate_session, run_now, scope
 from bassloop.bass.errors import BassError, EndOfSource, Exhausted, ReadError, render
 from bassloop.bass.filesystem import (
@@ -26,6 +25,7 @@ from bassloop.bass.filesystem import (
 )
 from bassloop.bass.host import UNAVAILABLE, ByteStream, Host
 from bassloop.bass.json import from_python, to_python
+from bassloop.bass.machine import Budget
 from bassloop.bass.path import CachePath, CommandPath, DirPath, FilePath, HostPath
 from bassloop.bass.printer import show
 from bassloop.bass.reader import read_source

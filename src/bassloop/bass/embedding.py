@@ -15,9 +15,8 @@ from bassloop.bass.values import MISSING, Scope
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 
-    from bassloop.bass.budget import Budget
     from bassloop.bass.host import ByteStream, Host
-    from bassloop.bass.machine import Machine
+    from bassloop.bass.machine import Budget, Machine
     from bassloop.bass.session import Task
     from bassloop.bass.values import Value
 

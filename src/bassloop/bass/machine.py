@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import contextvars
 import sys
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, final
 
 import greenlet
 
-from bassloop.bass.errors import BassError
+from bassloop.bass.errors import BassError, Exhausted
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from bassloop.bass.budget import Meter
     from bassloop.bass.errors import Mismatch
     from bassloop.bass.host import Host
     from bassloop.bass.memo_file import MemoKey
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from bassloop.bass.thunk import Thunk
     from bassloop.bass.values import Scope, Value
     from bassloop.wire import bass_pb2 as pb
+
 
 Code: TypeAlias = "Callable[[Scope, Machine], Value]"
 """A compiled form: called with the scope to evaluate it in, and the machine that runs it."""
@@ -36,6 +37,62 @@ Binder: TypeAlias = "Callable[[Scope, Value, Machine], Mismatch | None]"
 
 What was bound before a mismatch stays bound.
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """The limits of a session.
+
+    * `steps`: calls, and values that builtins call something for.
+    * `output`: bytes that it logs and prints.
+    * `depth`: calls within calls that aren't in tail position; simple calls may nest deeper.
+
+    `setting` is what to change to give a script more, for messages: a text with `{}` for the limit in capitals.
+    """
+
+    steps: int = 50_000_000
+    output: int = 1 << 20
+    depth: int = 20_000
+    setting: str = ""
+
+
+FRAMES_PER_CALL = 16
+"""The frames of Python's that a nested call takes, generously estimated."""
+
+
+@final
+class Meter:
+    """Counts what a session uses of its budget. A budget that is used up stays so."""
+
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
+        self.frames = budget.depth * FRAMES_PER_CALL
+        self.steps = 0
+        self.output = 0
+
+    def count(self, steps: int) -> None:
+        """Count steps. Raises `Exhausted`."""
+        self.steps += steps
+        if self.steps > self.budget.steps:
+            raise self._spent("steps", f"the script took more than {self.budget.steps:,} steps")
+
+    def write(self, size: int) -> None:
+        """Count bytes of output. Raises `Exhausted`."""
+        self.output += size
+        if self.output > self.budget.output:
+            raise self._spent("output", f"the script wrote more than {self.budget.output:,} bytes")
+
+    def too_deep(self) -> Exhausted:
+        """Return the error of a script whose calls nest too deeply."""
+        return self._spent(
+            "depth",
+            "the script nests its calls too deep; put the call in tail position, or use foldl",
+        )
+
+    def _spent(self, budget: str, text: str) -> Exhausted:
+        setting = self.budget.setting.format(budget.upper())
+        fix = f"; {setting} is the limit" if setting else ""
+        return Exhausted(budget, f"{text}: its budget ({budget}) is used up{fix}")
 
 
 class _Tail:

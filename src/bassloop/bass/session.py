@@ -10,7 +10,6 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from bassloop.bass.budget import Budget, Meter
 from bassloop.bass.combiner import Applicative, Builtin, ErrorValue
 from bassloop.bass.compile.apply import call
 from bassloop.bass.compile.code import code
@@ -18,7 +17,7 @@ from bassloop.bass.errors import BassError, Exhausted, brief, wrong_type
 from bassloop.bass.filesystem import FSPath, MemoryFiles, NotRead
 from bassloop.bass.ground import ground, internal
 from bassloop.bass.json import encode
-from bassloop.bass.machine import Machine, drive
+from bassloop.bass.machine import Budget, Machine, Meter, drive
 from bassloop.bass.path import CommandPath, DirPath, FilePath, HostPath
 from bassloop.bass.printer import show
 from bassloop.bass.ranges import SourceText

@@ -13,8 +13,8 @@ from bassloop.bass.session import Session
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
-    from bassloop.bass.budget import Budget
     from bassloop.bass.host import ByteStream, Host
+    from bassloop.bass.machine import Budget
     from bassloop.bass.session import Task
 
 

@@ -18,7 +18,7 @@ from bassloop.failures.rules import RULES
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from bassloop.failures.rule import Rule
+    from bassloop.failures.failure import Rule
 
 MAX_LINE = 1_000
 MAX_FAILURES = 200

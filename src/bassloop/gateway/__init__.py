@@ -11,8 +11,13 @@ pool. Nothing listens for the forward: calls open channels straight from the SSH
 from __future__ import annotations
 
 from bassloop.gateway.authentication import KeySource
-from bassloop.gateway.gateway_settings import GatewaySettings
-from bassloop.gateway.host_key import HostKeyError, fingerprint, known_hosts_line, load_host_key
+from bassloop.gateway.gateway_settings import (
+    GatewaySettings,
+    HostKeyError,
+    fingerprint,
+    known_hosts_line,
+    load_host_key,
+)
 from bassloop.gateway.ssh_server import GatewayAddress, RuntimeStore, serve_gateway
 
 __all__ = [

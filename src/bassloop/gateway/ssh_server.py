@@ -19,17 +19,18 @@ from bassloop.addresses import is_in
 from bassloop.bridge import call_asyncio
 from bassloop.bridge.metering import TimeBudget
 from bassloop.concurrency import TTLCache, shielded
-from bassloop.gateway import algorithms
+from bassloop.gateway import gateway_settings
 from bassloop.gateway.admission import MAX_REMEMBERED, Admission, NotAdmitted
 from bassloop.gateway.authentication import Authentication, KeySource, still_is
-from bassloop.gateway.forward_command import CommandError, parse
-from bassloop.gateway.host_key import fingerprint, known_hosts_line
+from bassloop.gateway.gateway_settings import fingerprint, known_hosts_line
 from bassloop.gateway.proxy_protocol import BadHeader, HeaderReader
 from bassloop.gateway.runner_connection import (
     SERVICE,
+    CommandError,
     RequestedForward,
     RunnerConnection,
     RunnerSession,
+    parse,
 )
 from bassloop.runtimes import Pool, Runtime
 from bassloop.store import RuntimeRecord
@@ -220,7 +221,7 @@ class _Gateway:
                 agent_forwarding=False,
                 x11_forwarding=False,
                 encoding=None,
-                **algorithms.options(),
+                **gateway_settings.options(),
             )
         except (asyncssh.Error, OSError) as error:
             connection.identity = None

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from bassloop.terminal.lines import TAB, next_stop
 from bassloop.terminal.row import Row
 from bassloop.terminal.screen import Screen
 from bassloop.terminal.style import DEFAULT_PEN, Pen
-from bassloop.terminal.width import TAB, next_stop
 
 MOVE_LIMIT = 512
 """The furthest column that cursor movement reaches."""

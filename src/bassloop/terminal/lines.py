@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
+from wcwidth import wcwidth
+
 from bassloop.terminal.sequences import ANY_ESCAPE, CONTROLS, INVISIBLE, LINK, SGR
 from bassloop.terminal.style import DEFAULT_PEN, Pen, applied, begin, change
-from bassloop.terminal.width import TAB, character_width, next_stop, text_width
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+_ALL_NARROW = re.compile(
+    "[\x20-\x7e\xa1-\xac\xae-\u02ff\u2010-\u2027\u2190-\u2199\u2500-\u25fc\u2800-\u28ff]*+"
+)
+"""Characters of one column each, those that progress bars and tables are drawn with included."""
+
+TAB = 8
 
 _UNFIT = re.compile("[\x80-\x9f\u202a-\u202e\u2066-\u2069\ufeff]")
 """Characters that are shown as U+FFFD: controls, and those that change the direction of what
@@ -36,6 +46,29 @@ _SHAPE = bytes(
 _TEXT_OF, _PEN_OF = itemgetter(0), itemgetter(1)
 
 _SAFE_TARGET = re.compile(rb"https?://[!-~]+", re.IGNORECASE)
+
+
+@lru_cache(maxsize=1 << 14)
+def character_width(character: str) -> int:
+    """Columns of one character: 0 for a combining one and for controls, 2 for a wide one."""
+    return max(0, wcwidth(character))
+
+
+def is_narrow(text: str) -> bool:
+    """Return True if all characters are known to take one column each."""
+    return _ALL_NARROW.fullmatch(text) is not None
+
+
+def text_width(text: str) -> int:
+    """Columns of text without escapes and tabs."""
+    if is_narrow(text):
+        return len(text)
+    return sum(map(character_width, text))
+
+
+def next_stop(column: int) -> int:
+    """The column that a tab leads to."""
+    return (column // TAB + 1) * TAB
 
 
 def runs(line: bytes) -> Iterator[tuple[bytes, Pen]]:

@@ -7,10 +7,9 @@ form, so that how its bytes were split into pieces leaves no trace in the text.
 
 from __future__ import annotations
 
-from bassloop.terminal.lines import columns, joined, runs
+from bassloop.terminal.lines import character_width, columns, is_narrow, joined, next_stop, runs
 from bassloop.terminal.sequences import UNFINISHED_CHARACTER
 from bassloop.terminal.style import DEFAULT_PEN, Pen, begin, change, pen_after
-from bassloop.terminal.width import character_width, is_narrow, next_stop
 
 ROW_LIMIT = 64 * 1024
 """Bytes of one line; what comes after them is not kept, and the line says so."""

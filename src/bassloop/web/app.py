@@ -15,19 +15,14 @@ from werkzeug.exceptions import HTTPException, ServiceUnavailable
 
 from bassloop.store import BucketError
 from bassloop.units import format_duration, format_size
-from bassloop.web import guard, service_endpoints
-from bassloop.web.auth import device_flow, sign_in
+from bassloop.web import device_flow, feeds, guard, service_endpoints, sign_in
 from bassloop.web.colour_schemes import load_schemes, palette_css, schemes_css
-from bassloop.web.feeds import atom, badge
 from bassloop.web.logs import live_feed, log_endpoints, repository_search, search
 from bassloop.web.pages import (
-    artifact_download,
     changes_page,
     commit_page,
     deliveries_page,
-    errors_page,
-    journal_page,
-    output_download,
+    downloads,
     preferences,
     repository_page,
     run_page,
@@ -145,19 +140,15 @@ def create_app(context: WebContext) -> QuartTrio:
         run_page,
         changes_page,
         tests_page,
-        errors_page,
         statement_page,
-        journal_page,
         log_endpoints,
-        output_download,
-        artifact_download,
+        downloads,
         live_feed,
         search,
         repository_search,
         repository_page,
         commit_page,
-        badge,
-        atom,
+        feeds,
         thunk_page,
         runners_page,
     )

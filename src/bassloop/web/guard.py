@@ -29,8 +29,8 @@ if TYPE_CHECKING:
         Store,
         ThunkRecord,
     )
-    from bassloop.web.auth.web_sessions import Visitor
     from bassloop.web.web_context import WebContext
+    from bassloop.web.web_sessions import Visitor
 
 WITHOUT_SESSION = frozenset(
     {

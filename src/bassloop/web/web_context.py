@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import trio
 
 from bassloop.checks.run_failure import LogFailureCache, log_failure_cache
-from bassloop.web.auth.web_sessions import WebSessions
-from bassloop.web.logs.html_cache import LogHtmlCache
-from bassloop.web.logs.links import link_files
+from bassloop.web.logs.html_cache import LogHtmlCache, link_files
+from bassloop.web.web_sessions import WebSessions
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Sequence

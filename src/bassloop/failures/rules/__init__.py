@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bassloop.failures.rules import go_rust_c, javascript, jvm_ruby_php, python, shell_and_services
 
 if TYPE_CHECKING:
-    from bassloop.failures.rule import Rule
+    from bassloop.failures.failure import Rule
 
 RULES: tuple[Rule, ...] = (
     *python.RULES,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from bassloop.failures.failure import Rank
-from bassloop.failures.rule import AT, PATH, Rule
+from bassloop.failures.failure import AT, PATH, Rank, Rule
 
 RULES: tuple[Rule, ...] = (
     # Go

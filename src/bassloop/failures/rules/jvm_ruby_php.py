@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from bassloop.failures.failure import Rank
-from bassloop.failures.rule import AT, PATH, Rule
+from bassloop.failures.failure import AT, PATH, Rank, Rule
 
 JAVA_LIBRARY = r"^\s+at (?:java|javax|jdk|sun|kotlin|scala|org\.(?:junit|opentest4j|hamcrest|assertj|testng))[./]"
 """A frame that tells nothing. A pattern without groups passes over the lines that it matches."""

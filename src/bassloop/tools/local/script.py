@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bassloop.bass.budget import Budget
 from bassloop.bass.errors import BassError
 from bassloop.bass.filesystem import memory_file
 from bassloop.bass.json import encode
+from bassloop.bass.machine import Budget
 from bassloop.bass.path import FilePath, HostPath, parse_file_or_dir
 from bassloop.bass.session import Session
 from bassloop.bass.stream import BytesSource, Sink, Source, decoder, text_of

@@ -7,18 +7,48 @@ first. It is kept in memory rather than beside the log: rendering a chunk takes 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+from html import escape
 from typing import TYPE_CHECKING
 
 import trio
 
 from bassloop.concurrency import KeyedLock, TTLCache
 from bassloop.terminal import render_lines
-from bassloop.web.logs.links import link_urls
-from bassloop.web.logs.workflow_commands import mark_command
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from bassloop.store import Store
+
+
+_COMMAND = re.compile(
+    r"(?:::(?P<name>error|warning|notice|debug|group|endgroup)(?P<properties> [^:<>\"]{0,1000})?::"
+    r"|##\[(?P<logged>error|warning|notice|debug|section|command|group|endgroup)\])"
+)
+_PROPERTY = re.compile(r"(?:^|[ ,])(file|line|col|title)=([^,]*)")
+
+MAX_LINE = 4000
+"""Characters of HTML of a line in which source files are looked for."""
+
+MAX_URL = 2000
+
+_TAG = re.compile(r"(<[^>]*>)")
+
+_URL = re.compile(r"https?://(?:[^\s<>&]|&amp;)+")
+"""An address in escaped text: it ends at quotes and angle brackets."""
+
+_PATH = r"(?<![\w/\\.@~+:-])(?P<path>[\w.@~+-]*(?:[/\\][\w.@~+-]+)*\.[A-Za-z]\w{0,9})"
+_PLACE = re.compile(_PATH + r":(?P<line>\d{1,7})(?::\d{1,5})?(?!\w)")
+_PATH_AT_END = re.compile(_PATH + r"\Z")
+_LINE_AT_START = re.compile(r":(\d{1,7})(?!\w)")
+_FRAME = re.compile(
+    r"""File (?:"|&quot;|&#34;)(?P<path>[^"&<>]{1,300})(?:"|&quot;|&#34;), line (?P<line>\d{1,7})"""
+)
+"""How Python names a line."""
+
+_TRAILING = ".,:;!?*_~`|…"
 
 CHUNK = 256
 """Lines that are cached and dropped together."""
@@ -28,6 +58,104 @@ MAX_SIZE = 32 << 20
 
 MIN_THREAD_BYTES = 64 * 1024
 """Bytes of lines from which on rendering takes a thread, so that no other task has to wait."""
+
+
+def mark_command(line: str) -> str:
+    """Return a line of HTML with its workflow command marked, if it begins with one.
+
+    Its characters stay as they are, for whoever searches or copies them: the command is in an element that the page
+    hides, and what it says about a place is in an attribute that the page shows.
+
+        ::error file=src/app.py,line=12,col=3::message        ##[error]message
+    """
+    if not line.startswith(("::", "##[")):
+        return line
+    match = _COMMAND.match(line)
+    if match is None:
+        return line
+    name = match["name"] or match["logged"]
+    given = dict(_PROPERTY.findall(match["properties"] or ""))
+    place = ":".join(given[key] for key in ("file", "line", "col") if given.get(key))
+    place = place.replace("%3A", ":").replace("%2C", ",")
+    about = f' data-place="{place}"' if "file" in given else ""
+    about += f' data-title="{given["title"]}"' if given.get("title") else ""
+    return (
+        f'<span class="command {name}"{about}><span class="marker">{match[0]}</span>'
+        f"{line[match.end() :]}</span>"
+    )
+
+
+def link_urls(line: str) -> str:
+    """Return a line of HTML in which plain addresses are links. Existing links stay as they are."""
+    if "://" not in line:
+        return line
+    parts = _TAG.split(line)
+    for index in _texts(parts):
+        if "://" in parts[index]:
+            parts[index] = _URL.sub(_link, parts[index])
+    return "".join(parts)
+
+
+def link_files(lines: Sequence[str], url: Callable[[str, int], str | None]) -> list[str]:
+    """Return lines of HTML in which places in source files, as tools print them, are links.
+
+    Args:
+        url: returns the address of a file's line, or None if there is no such file.
+    """
+    return [_link_files(line, url) if len(line) <= MAX_LINE else line for line in lines]
+
+
+def _link_files(line: str, url: Callable[[str, int], str | None]) -> str:
+    if ":" not in line and "File " not in line:
+        return line
+
+    def link(match: re.Match[str]) -> str:
+        address = url(match["path"], int(match["line"]))
+        return match[0] if address is None else _anchor(address, match[0])
+
+    parts = _TAG.split(line)
+    for index in _texts(parts):
+        text = _FRAME.sub(link, parts[index])
+        text = text if text != parts[index] else _PLACE.sub(link, text)
+        if text == parts[index] and parts[index + 1 : index + 2] == ["</span>"]:
+            # Only the path has a colour: the line follows.
+            path, after = _PATH_AT_END.search(text), _LINE_AT_START.match(parts[index + 2])
+            address = url(path["path"], int(after[1])) if path and after else None
+            if path is not None and address is not None:
+                text = text[: path.start()] + _anchor(address, path["path"])
+        parts[index] = text
+    return "".join(parts)
+
+
+def _texts(parts: Sequence[str]) -> list[int]:
+    """Return the indexes of the texts between tags that are in no link."""
+    found = []
+    in_link = False
+    for index, part in enumerate(parts):
+        if index % 2:
+            in_link = part.startswith("<a ") or (in_link and part != "</a>")
+        elif part and not in_link:
+            found.append(index)
+    return found
+
+
+def _anchor(url: str, html: str) -> str:
+    return f'<a class="t-link" href="{escape(url)}" rel="noopener noreferrer">{html}</a>'
+
+
+def _link(match: re.Match[str]) -> str:
+    # Stripped in the text that was printed: a semicolon may end an entity, and that is no punctuation.
+    whole = match[0].replace("&amp;", "&")
+    url = whole.rstrip(_TRAILING)
+    for opening, closing in ("()", "[]", "{}"):
+        # A bracket that closes what was opened before the address is no part of it.
+        while url.endswith(closing) and url.count(closing) > url.count(opening):
+            url = url[:-1].rstrip(_TRAILING)
+    if len(url) > MAX_URL or url in ("http://", "https://"):
+        return match[0]
+    rest = whole[len(url) :].replace("&", "&amp;")
+    url = url.replace("&", "&amp;")
+    return f'<a class="t-link" href="{url}" rel="noopener noreferrer nofollow ugc">{url}</a>{rest}'
 
 
 @dataclass(slots=True)

@@ -83,7 +83,7 @@ GONE = 4404
 Lines = tuple[bytes, ...]
 
 
-class Screen(NamedTuple):
+class ShownScreen(NamedTuple):
     """The lines of a log that may still change.
 
     Args:
@@ -114,7 +114,7 @@ class Cursor:
     state: str = ""
     version: int = 0
     lines: frozenset[tuple[int, int]] = frozenset()
-    screens: frozenset[tuple[int, Screen]] = frozenset()
+    screens: frozenset[tuple[int, ShownScreen]] = frozenset()
 
 
 class Subscription(NamedTuple):
@@ -151,7 +151,7 @@ class Snapshot:
     run: Run
     steps: tuple[Step, ...]
     lines: Mapping[int, int]
-    screens: Mapping[int, Screen]
+    screens: Mapping[int, ShownScreen]
     screen_html: Mapping[int, list[str]]
     updates: dict[Cursor, Update] = field(default_factory=dict)
     size: int = 0
@@ -217,14 +217,14 @@ class LiveFeed:
             raise NotStored(f"there is no run {run_id}")
         steps = await self._store.steps.of_run(run_id)
         lines: dict[int, int] = {}
-        screens: dict[int, Screen] = {}
+        screens: dict[int, ShownScreen] = {}
         screen_html: dict[int, list[str]] = {}
         for step in steps:
             row = step.row
             lines[row] = step.lines
             if self._tail.live(row):
                 screen = tuple(self._tail.screen(row))
-                screens[row] = Screen(screen, *self._tail.whole_count(row))
+                screens[row] = ShownScreen(screen, *self._tail.whole_count(row))
                 lines[row] = (await self._store.logs.extent(run_id, row)).lines
                 before = previous.screens.get(row) if previous is not None else None
                 screen_html[row] = (
@@ -259,9 +259,9 @@ class LiveFeed:
         room = MAX_MESSAGE
         more = False
         for row, total in snapshot.lines.items():
-            known, screen = known_lines.get(row, 0), snapshot.screens.get(row, Screen())
+            known, screen = known_lines.get(row, 0), snapshot.screens.get(row, ShownScreen())
             wanted = cursor.only is None or row in cursor.only
-            if not wanted or (total <= known and screen == known_screens.get(row, Screen())):
+            if not wanted or (total <= known and screen == known_screens.get(row, ShownScreen())):
                 continue
             if room <= 0:
                 more = True
@@ -277,7 +277,7 @@ class LiveFeed:
                     # One log after the other: two interleaved ones would be hard to read.
                     break
         screens = frozenset(
-            (row, screen) for row, screen in known_screens.items() if screen != Screen()
+            (row, screen) for row, screen in known_screens.items() if screen != ShownScreen()
         )
         return logs, replace(cursor, lines=frozenset(known_lines.items()), screens=screens), more
 
@@ -290,7 +290,7 @@ class LiveFeed:
             start, stop = min(known, total), min(total, known + MAX_LINES)
             raw = await self._store.logs.lines(run_id, row, start, stop)
             lines = [line.decode("utf-8", "replace") for line in raw]
-            shown = snapshot.screens.get(row, Screen())
+            shown = snapshot.screens.get(row, ShownScreen())
             screen = [line.decode("utf-8", "replace") for line in shown.lines]
             extent = {"screen_start": shown.first, "screen_whole": shown.whole}
         else:

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from werkzeug.wrappers import Response as AnyResponse
 
     from bassloop.store import Run
-    from bassloop.web.auth.web_sessions import Visitor
     from bassloop.web.web_context import WebContext
+    from bassloop.web.web_sessions import Visitor
 
 
 def routes(context: WebContext) -> Blueprint:

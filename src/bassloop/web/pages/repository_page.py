@@ -1,7 +1,9 @@
-"""A repository's page: its checks as the latest pushes left them, and its runs."""
+"""A repository's pages: its checks and runs, its errors, searched, and its journal of who did what."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
@@ -9,25 +11,56 @@ from quart import Blueprint, Response, jsonify, render_template, request
 
 from bassloop.checks.check_output import VERIFICATION
 from bassloop.lifecycle import RunState
-from bassloop.web.guard import visible_checks, visible_run, visible_runs
+from bassloop.terminal import plain
+from bassloop.web.guard import (
+    visible_checks,
+    visible_errors,
+    visible_repository,
+    visible_run,
+    visible_runs,
+)
 from bassloop.web.pages.failure_card import failure_summaries
-from bassloop.web.presentation import PAGE_SIZE, overall_state, run_json, view_runs
+from bassloop.web.presentation import (
+    PAGE_SIZE,
+    RunView,
+    instant,
+    overall_state,
+    run_json,
+    view_runs,
+)
 from bassloop.web.responses import abort_not_found, wants_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
-    from bassloop.store import Run, SpotCheckRecord
+    from bassloop.store import RepeatedError, Run, SpotCheckRecord
     from bassloop.web.web_context import WebContext
+
+
+MAX_QUERY = 500
+MAX_ERRORS = 50
 
 MAX_BRANCHES = 20
 SPOT_CHECKS = 5
 """Spot checks that a repository's page lists."""
 
 
+@dataclass(frozen=True, slots=True)
+class FoundError:
+    """An error, with the first and the last run that failed of it."""
+
+    error: RepeatedError
+    first: RunView
+    last: RunView
+
+
+SHOWN = 200
+
+
 def routes(context: WebContext) -> Blueprint:
     """Return the routes."""
     blueprint = Blueprint("repository_page", __name__)
+    journals = context.store.journals
 
     @blueprint.get("/repositories/<owner>/<name>")
     async def repository(owner: str, name: str) -> str | Response:
@@ -70,6 +103,79 @@ def routes(context: WebContext) -> Blueprint:
             spots=_spot_checks_json(spots),
             spot_runs=view_runs(await _runs(context, spots.newest)),
         )
+
+    @blueprint.get("/repositories/<owner>/<name>/errors")
+    async def errors(owner: str, name: str) -> str | Response:
+        """List the 50 latest errors that have `q` in them, in any case; all of them without `q`.
+
+        `before` is the `next` of an earlier answer, which did not reach older runs.
+        """
+        full_name, query = f"{owner}/{name}"[:200], request.args.get("q", "")[:MAX_QUERY]
+        newest = await visible_runs(context, 1, repository=full_name)
+        if not newest.items:
+            abort_not_found("repository")
+        found = []
+        before = request.args.get("before")
+        search = await visible_errors(context, full_name, query, MAX_ERRORS, before)
+        for error in search.errors:
+            first = await visible_run(context, error.first_run)
+            last = await visible_run(context, error.last_run)
+            if first is not None and last is not None:
+                found.append(FoundError(error, *view_runs([first, last])))
+        if wants_json():
+            return jsonify(
+                {
+                    "errors": [
+                        {
+                            "text": each.error.text,
+                            "runs": each.error.count,
+                            "branches": list(each.error.branches),
+                            "first": run_json(each.first.run),
+                            "last": run_json(each.last.run),
+                        }
+                        for each in found
+                    ],
+                    "searched": search.runs,
+                    "next": search.next,
+                }
+            )
+        return await render_template(
+            "errors.html",
+            repository=newest.items[0].repository,
+            query=query,
+            errors=found,
+            searched=search.runs,
+            full=len(search.errors) == MAX_ERRORS,
+            newest=before is None,
+            older=urlencode({"q": query, "before": search.next}) if search.next else None,
+            plain=plain,
+        )
+
+    @blueprint.get("/repositories/<owner>/<name>/journal")
+    async def journal(owner: str, name: str) -> str:
+        """Show the newest entries."""
+        found = await visible_repository(context, f"{owner}/{name}"[:200])
+        if found is None:
+            abort_not_found("repository")
+        entries = await journals.newest(found.id, SHOWN)
+        return await render_template(
+            "journal.html", repository=found.full_name, entries=entries, instant=instant
+        )
+
+    @blueprint.get("/repositories/<owner>/<name>/journal.jsonl")
+    async def export(owner: str, name: str) -> Response:
+        """Return all entries, oldest first, a JSON object per line."""
+        found = await visible_repository(context, f"{owner}/{name}"[:200])
+        if found is None:
+            abort_not_found("repository")
+
+        async def lines() -> AsyncGenerator[bytes]:
+            number = 0
+            while entries := await journals.following(found.id, number):
+                yield "".join(json.dumps(each.json()) + "\n" for each in entries).encode()
+                number = entries[-1].number
+
+        return Response(lines(), content_type="application/jsonl")
 
     return blueprint
 

@@ -16,10 +16,9 @@ from bassloop.lifecycle import RunState
 from bassloop.units import format_duration
 from bassloop.web import presentation
 from bassloop.web.guard import current_visitor, may_rerun, may_write, visible_checks, visible_run
-from bassloop.web.pages.artifact_download import artifact_json
 from bassloop.web.pages.commit_page import commit_url, has_failed
+from bassloop.web.pages.downloads import artifact_json, run_with_outputs
 from bassloop.web.pages.failure_card import FailureCard, LogExcerpt, failure_card
-from bassloop.web.pages.output_download import run_with_outputs
 from bassloop.web.pages.statement_page import signature_view
 from bassloop.web.pages.timeline import lay_out_timeline
 from bassloop.web.presentation import STEP_PAGE_LINES, RunAction
@@ -31,8 +30,8 @@ if TYPE_CHECKING:
     from werkzeug.wrappers import Response as AnyResponse
 
     from bassloop.store import Run, Step
-    from bassloop.web.auth.web_sessions import Visitor
     from bassloop.web.web_context import WebContext
+    from bassloop.web.web_sessions import Visitor
 
 EXCERPT_LINES = 200
 """Lines of an open log that a run's page contains: the last ones, or those around the failing line."""

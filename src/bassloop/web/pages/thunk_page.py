@@ -12,7 +12,7 @@ from quart import Blueprint, Response, render_template, request
 
 from bassloop.units import format_duration
 from bassloop.web.guard import visible_thunk
-from bassloop.web.pages.output_download import run_with_outputs
+from bassloop.web.pages.downloads import run_with_outputs
 from bassloop.web.pages.thunk_tree import json_html, thunk_tree
 from bassloop.web.presentation import PAGE_SIZE, RUN_LABELS, instant, view_runs
 from bassloop.web.responses import IMMUTABLE, abort_not_found, render_document, wants_json

@@ -14,11 +14,12 @@ from quart import Blueprint, Response, abort, jsonify, request
 
 from bassloop.concurrency import TokenBucket
 from bassloop.github import GitHubError, SignInPending, SignInRefused
-from bassloop.web.auth.sign_in import begin_session, require_oauth
 from bassloop.web.presentation import instant
+from bassloop.web.sign_in import begin_session, require_oauth
 
 if TYPE_CHECKING:
     from bassloop.web.web_context import WebContext
+
 
 log = structlog.get_logger(__name__)
 

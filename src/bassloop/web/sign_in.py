@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from bassloop.github import OAuth
     from bassloop.web.web_context import WebContext
 
+
 log = structlog.get_logger(__name__)
 
 FLOW_SECONDS = 600

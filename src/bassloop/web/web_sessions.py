@@ -18,6 +18,7 @@ from itsdangerous import BadSignature, Signer, URLSafeTimedSerializer
 if TYPE_CHECKING:
     from bassloop.store import Store
 
+
 COOKIE_SECONDS = 8 * 3600.0
 BEARER_SECONDS = 7 * 24 * 3600.0
 MAX_TOKEN = 200

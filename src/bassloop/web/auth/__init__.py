@@ -1,1 +1,0 @@
-"""Signing in: sessions, GitHub's web flow for browsers, and its device flow for terminals."""
