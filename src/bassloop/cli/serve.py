@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -53,6 +54,7 @@ def serve(**overrides: object) -> None:
         from bassloop.store import StoreError
         from bassloop.tools.local_daemon import registered
 
+    gc.freeze()  # code stays: a full collection that walks it holds up all tasks for a tenth of a second
     configure_logs(settings.log_level)
     os.umask(0o077)  # logs and the database are the daemon's alone, however it was started
     with report_errors(SettingsError, StartError, StoreError, HostKeyError), registered(settings):

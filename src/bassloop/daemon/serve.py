@@ -20,7 +20,6 @@ the service manager starts it again, and the inbox resumes.
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import signal
@@ -262,8 +261,6 @@ async def _serve_web(
         await web.start(serve_http, pages, resources.pages, web_stop, resources.certificate)
         for sentence in wiring.disabled_features(settings):
             log.warning(sentence)
-        if stop is None:
-            _freeze_garbage_collector()
         log.info(
             "ready",
             url=parts.pages.external_url,
@@ -297,15 +294,6 @@ async def _application(settings: Settings, context: WebContext) -> AsyncGenerato
     signer = PeerSigner(context.session_secret)
     async with PeerProxy(app, context.store.nodes, signer, host).opened() as proxy:
         yield Proxies(proxy, settings.trusted_proxies)
-
-
-def _freeze_garbage_collector() -> None:
-    """Exempt all present objects from garbage collection: they are code, and stay.
-
-    Each full collection would otherwise block all tasks for a tenth of a second.
-    """
-    gc.collect()
-    gc.freeze()
 
 
 def _reload(certificate: Certificate | None, notifier: Notifier) -> None:

@@ -15,8 +15,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import jwt
 import structlog
 import trio
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from jwt.algorithms import RSAAlgorithm
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from bassloop.concurrency import KeyedLock, TTLCache, shielded
 from bassloop.github.api_budget import Purpose, spending
@@ -42,6 +45,7 @@ MAX_INSTALLATIONS = 10_000
 READ_CONTENTS = {"contents": "read", "metadata": "read"}
 REVOKE_SECONDS = 10.0
 SEARCH_AGAIN_SECONDS = 600.0
+UNUSABLE_KEY = ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature
 NO_APP = "no GitHub App is set (GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY)"
 
 
@@ -55,13 +59,17 @@ class AccessToken:
 
 @lru_cache(maxsize=4)
 def _read_key(pem: str) -> RSAPrivateKey:
-    """Return a private key. Reading one takes 40 ms, most of it to test that its factors are prime.
+    """Return a private key that can sign.
 
-    Raises ValueError, TypeError or PyJWTError.
+    Raises ValueError, TypeError, UnsupportedAlgorithm or InvalidSignature.
     """
-    key = RSAAlgorithm(RSAAlgorithm.SHA256).prepare_key(pem)
+    # Testing that its factors are prime takes most of a tenth of a second. It's for keys of strangers: that the
+    # operator's own isn't damaged, a signature shows.
+    key = load_pem_private_key(pem.encode(), None, unsafe_skip_rsa_key_validation=True)
     if not isinstance(key, RSAPrivateKey):
-        raise ValueError("it's a public key")
+        raise ValueError("it isn't an RSA key")
+    signature = key.sign(b"", PKCS1v15(), SHA256())
+    key.public_key().verify(signature, b"", PKCS1v15(), SHA256())
     return key
 
 
@@ -84,9 +92,9 @@ class App:
         claims = {"iat": now - CLOCK_SKEW, "exp": now + LIFETIME, "iss": str(self.app_id)}
         try:
             return jwt.encode(claims, _read_key(self.private_key), algorithm="RS256")
-        except (ValueError, TypeError, jwt.PyJWTError) as error:
+        except (*UNUSABLE_KEY, jwt.PyJWTError) as error:
             message = (
-                f"the App's private key (GITHUB_APP_PRIVATE_KEY) can't sign: {error} "
+                f"the App's private key (GITHUB_APP_PRIVATE_KEY) can't sign: {error or type(error).__name__} "
                 "(it is the PEM file that GitHub gave when the key was made)"
             )
             raise Unauthorized(message) from error

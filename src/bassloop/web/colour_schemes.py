@@ -174,14 +174,16 @@ def palette_css(schemes: Iterable[ColourScheme]) -> str:
 def with_contrast(colour: Colour, backgrounds: Iterable[Colour], *, dark: bool) -> Colour:
     """Return the colour, moved towards white or black just as far as the contrast with each background
     needs."""
-    grounds = list(backgrounds)
+    grounds = [_luminance(ground) for ground in backgrounds]
     towards = (1.0, 1.0, 1.0) if dark else (0.0, 0.0, 0.0)
 
     def moved(step: int) -> Colour:
-        return _colour(_hex(mix(colour, towards, step / 100))[1:])
+        red, green, blue = mix(colour, towards, step / 100)
+        return round(red * 255) / 255, round(green * 255) / 255, round(blue * 255) / 255
 
     def is_readable(step: int) -> bool:
-        return all(contrast(moved(step), ground) >= CONTRAST for ground in grounds)
+        own = _luminance(moved(step))
+        return all(_contrast(own, ground) >= CONTRAST for ground in grounds)
 
     step = 0 if is_readable(0) else bisect_left(range(101), True, key=is_readable)
     return moved(step) if step <= 100 else towards
@@ -189,28 +191,37 @@ def with_contrast(colour: Colour, backgrounds: Iterable[Colour], *, dark: bool) 
 
 def contrast(one: Colour, other: Colour) -> float:
     """Return the contrast ratio of two colours, from 1 to 21 (WCAG 2.2)."""
-    lighter, darker = sorted((_luminance(one), _luminance(other)), reverse=True)
-    return (lighter + 0.05) / (darker + 0.05)
+    return _contrast(_luminance(one), _luminance(other))
+
+
+def _contrast(one: float, other: float) -> float:
+    return (max(one, other) + 0.05) / (min(one, other) + 0.05)
 
 
 def mix(one: Colour, other: Colour, share: float) -> Colour:
     """Return a colour between two others; `share` is how much of the other it has."""
-    red, green, blue = (a + (b - a) * share for a, b in zip(one, other, strict=True))
-    return red, green, blue
+    (red, green, blue), (to_red, to_green, to_blue) = one, other
+    return (
+        red + (to_red - red) * share,
+        green + (to_green - green) * share,
+        blue + (to_blue - blue) * share,
+    )
 
 
 @lru_cache(maxsize=256)
 def _luminance(colour: Colour) -> float:
-    red, green, blue = (
-        value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in colour
-    )
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    red, green, blue = colour
+    return 0.2126 * _linear(red) + 0.7152 * _linear(green) + 0.0722 * _linear(blue)
+
+
+def _linear(value: float) -> float:
+    return value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
 
 
 def _colour(digits: str) -> Colour:
-    red, green, blue = (int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4))
-    return red, green, blue
+    return int(digits[0:2], 16) / 255, int(digits[2:4], 16) / 255, int(digits[4:6], 16) / 255
 
 
 def _hex(colour: Colour) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*(round(value * 255) for value in colour))
+    red, green, blue = colour
+    return f"#{round(red * 255):02x}{round(green * 255):02x}{round(blue * 255):02x}"
