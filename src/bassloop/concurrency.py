@@ -206,22 +206,20 @@ class Backoff:
 
     Args:
         first: the delay after the first failure.
-        longest: the bound that the delay grows to.
-        factor: by how much it grows with each further failure.
+        longest: the bound that the delay doubles to.
         jitter: up to which share the delay is made shorter or longer at random, 0 for none.
         random: returns a number from 0 to 1; a test passes one of its own.
     """
 
     first: float
     longest: float
-    factor: float = 2.0
     jitter: float = 0.5
     random: Callable[[], float] = random.random
 
     def delay(self, failures: int) -> float:
         """Return the seconds to wait after so many failures in a row, 1 or more."""
         steps = min(failures - 1, 64)
-        delay = min(self.first * self.factor**steps, self.longest)
+        delay = min(self.first * 2.0**steps, self.longest)
         return delay * (1 + self.jitter * (2 * self.random() - 1))
 
 

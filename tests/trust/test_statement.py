@@ -21,7 +21,7 @@ from bassloop.trust.envelope import (
     read_envelope,
     signed_bytes,
 )
-from bassloop.trust.sshsig import SSHSignature, decode_signature, read_armored, to_be_signed
+from bassloop.trust.sshsig import SSHSignature, decode_signature, to_be_signed
 from bassloop.trust.statement import (
     MAX_IMAGES,
     MAX_STATEMENT,
@@ -183,7 +183,6 @@ def test_noise_is_refused(data: bytes) -> None:
         decode_signature,
         read_envelope,
         lambda each: decode_signature(b"SSHSIG" + each),
-        lambda each: read_armored(each.decode("latin-1")),
         lambda each: SSHSignature(each, each).verify(each),
         lambda each: SSHSignature(KEY.public_data, each).verify(each),
     ):

@@ -7,7 +7,7 @@ import logging
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import click
 import structlog
@@ -125,9 +125,9 @@ def read_run_address(run: str, url: str | None, *, hint: str = "RUN") -> RunAddr
         raise click.BadParameter(str(error), param_hint=hint) from error
 
 
-def configure_logs(level: str, *, stream: TextIO | None = None) -> None:
-    """Write log lines, ours and the libraries', to a stream (default: standard error)."""
-    stream = stream or sys.stderr
+def configure_logs(level: str) -> None:
+    """Write log lines, ours and the libraries', to standard error."""
+    stream = sys.stderr
     number = LEVELS.get(level.lower(), logging.INFO)
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,

@@ -40,16 +40,6 @@ from bassloop.telemetry.spans import span
 
 log = structlog.get_logger(__name__)
 
-_FINISHED = frozenset(
-    {
-        DeliveryState.DONE,
-        DeliveryState.HELD,
-        DeliveryState.IGNORED,
-        DeliveryState.FAILED,
-        DeliveryState.SET_ASIDE,
-    }
-)
-
 BACKOFF = Backoff(first=5.0, longest=600.0, jitter=0.2)
 """The delays before GitHub is asked again."""
 

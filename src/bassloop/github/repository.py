@@ -176,7 +176,6 @@ class GitHubRepository:
         *,
         status: str,
         conclusion: str | None = None,
-        started_at: float | None = None,
         completed_at: float | None = None,
     ) -> None:
         """Change a check run; changes of the same check run that wait for their turn are sent as one.
@@ -184,7 +183,7 @@ class GitHubRepository:
         Annotations that GitHub already has are not sent again. Cancelled, the change may be made or
         not. Raises Refused for what GitHub would not take.
         """
-        change = CheckRunChange(status, output, conclusion, started_at, completed_at)
+        change = CheckRunChange(status, output, conclusion, completed_at=completed_at)
         await self.check_writer.update(
             self.installation, f"{self._path}/check-runs/{check_run_id}", change
         )

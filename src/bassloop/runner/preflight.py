@@ -47,17 +47,11 @@ class PreflightResult:
     text: str
 
 
-async def check_runner(
-    options: RunnerOptions, clock_url: str = "https://api.github.com"
-) -> AsyncGenerator[PreflightResult]:
-    """Check all that a runner needs. Logs in to the loop, but doesn't register.
-
-    Args:
-        clock_url: whose clock this machine's is compared with.
-    """
+async def check_runner(options: RunnerOptions) -> AsyncGenerator[PreflightResult]:
+    """Check all that a runner needs. Logs in to the loop, but doesn't register."""
     for check in (_keys, _host, _driver, _limits, _folder, _secrets):
         yield await check(options)
-    yield await _clock(clock_url)
+    yield await _clock("https://api.github.com")
 
 
 async def _keys(options: RunnerOptions) -> PreflightResult:

@@ -49,23 +49,21 @@ class Fault:
         return self.method in ("*", method) and re.fullmatch(self.path, path) is not None
 
 
-def secondary_limit(
-    path: str = ".*", *, method: str = "*", seconds: int = 1, times: int = 1
-) -> Fault:
+def secondary_limit(path: str = ".*", *, method: str = "*", seconds: int = 1) -> Fault:
     """Return GitHub's secondary rate limit, with the time to wait."""
     body = b'{"message": "You have exceeded a secondary rate limit.", "status": "403"}'
     after = {"Retry-After": str(seconds)}
-    return Fault(method, path, status=403, body=body, headers=after, times=times)
+    return Fault(method, path, status=403, body=body, headers=after)
 
 
-def garbage(path: str = ".*", *, method: str = "*", times: int = 1) -> Fault:
+def garbage(path: str = ".*", *, method: str = "*") -> Fault:
     """Return a response of 200 that isn't JSON, as from a proxy in between."""
-    return Fault(method, path, status=200, body=b"<html>what?</html>", times=times)
+    return Fault(method, path, status=200, body=b"<html>what?</html>")
 
 
-def lost_answer(path: str = ".*", *, method: str = "*", times: int = 1) -> Fault:
+def lost_answer(path: str = ".*", *, method: str = "*") -> Fault:
     """Return a call that has its effect and whose connection breaks before the response."""
-    return Fault(method, path, status=None, after=True, cut=True, times=times)
+    return Fault(method, path, status=None, after=True, cut=True)
 
 
 @dataclass(eq=False)

@@ -66,10 +66,10 @@ class StandIn(StandInState):
         self._note(number, event, payload, address, answer.status_code, redelivery=guid is not None)
         return Delivered(number, answer.status_code, answer.text[:500])
 
-    def lose(self, event: str, payload: Mapping[str, Any], *, loop_url: str = "") -> str:
+    def lose(self, event: str, payload: Mapping[str, Any]) -> str:
         """Note a delivery that the loop never saw, as while it was down. Returns its guid."""
         guid = str(uuid.uuid4())
-        self._note(guid, event, payload, loop_url + HOOK_PATH, 0, redelivery=False)
+        self._note(guid, event, payload, HOOK_PATH, 0, redelivery=False)
         return guid
 
     def made_older(self, guid: str, *, status: int, seconds: float) -> None:

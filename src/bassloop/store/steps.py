@@ -10,7 +10,7 @@ import json
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from bassloop.lifecycle import LogState, states_before
-from bassloop.store.engine import Subject, page_size, reads, writes
+from bassloop.store.engine import Subject, reads, writes
 from bassloop.store.errors import NotStored
 from bassloop.store.records import Step, StepUpdate
 
@@ -90,10 +90,8 @@ class Steps(Subject):
         return found
 
     @reads
-    def earlier_durations(
-        self, db: Connection, run_id: str, runs: int = 20
-    ) -> list[tuple[str, float]]:
-        """Return the names of steps, and the seconds that they took, in the last runs of the same check.
+    def earlier_durations(self, db: Connection, run_id: str) -> list[tuple[str, float]]:
+        """Return the names of steps, and the seconds that they took, in the last 20 runs of the same check.
 
         Those are the runs before this one that succeeded, of its repository and as public as it is.
         """
@@ -104,10 +102,10 @@ class Steps(Subject):
             "AND r.public = own.public AND r.seq < own.seq ORDER BY r.seq DESC LIMIT :near) AS near "
             "WHERE near.state = 'succeeded' "
             "AND near.check_name = (SELECT check_name FROM runs WHERE id = :run) "
-            "ORDER BY near.seq DESC LIMIT :runs) "
+            "ORDER BY near.seq DESC LIMIT 20) "
             "AND v.cached = 0 AND v.internal = 0 "
             "AND v.started_at IS NOT NULL AND v.completed_at IS NOT NULL",
-            {"run": run_id, "near": MAX_RUNS_NEAR, "runs": page_size(runs)},
+            {"run": run_id, "near": MAX_RUNS_NEAR},
         )
         return [(row["name"], row["seconds"]) for row in rows]
 

@@ -36,9 +36,6 @@ LINK = re.compile(
 )
 """A hyperlink begins (group 1 has its target) or ends (group 1 is empty)."""
 
-PEN = re.compile(_SGR + rb"|" + _LINK)
-"""What changes how text looks and takes no room."""
-
 ERASE = re.compile(_ERASE)
 """Erase to the end of the line, or all of the line."""
 

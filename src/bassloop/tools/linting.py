@@ -7,12 +7,10 @@ something else than they look like (warnings), and which checks a sample of each
 from __future__ import annotations
 
 import re
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bassloop import bass
-from bassloop.bass.session import Session
 from bassloop.tools.formatter import tokens
 from bassloop.tools.lsp.analysis import analyse
 from bassloop.wire import bass_pb2
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from bassloop.bass.session import SessionDriver
 
 CHECKS_FILE = ".bassloop.toml"
 PROJECT = "project.bass"
@@ -177,24 +174,22 @@ class Outlook:
 async def foresee(
     root: Path,
     event: Mapping[str, Any],
-    driver: SessionDriver | None = None,
     *,
     declared: str | None = None,
 ) -> Outlook:
     """Evaluate a folder's hook for an event, without running anything.
 
     Args:
-        driver: runs what the hook starts; None to run it under Trio.
         declared: the Bass that its `.bassloop.toml` means, if that declares checks.
     """
     names: list[str] = []
     try:
         if declared is not None:
-            names += await _started(declared, CHECKS_FILE, root, event, driver)
+            names += await _started(declared, CHECKS_FILE, root, event)
         if (root / PROJECT).is_file():
-            names += await _started((root / PROJECT).read_text(), PROJECT, root, event, driver)
+            names += await _started((root / PROJECT).read_text(), PROJECT, root, event)
         elif (root / SCRIPT).is_file():
-            names += await _started((root / SCRIPT).read_text(), SCRIPT, root, event, driver)
+            names += await _started((root / SCRIPT).read_text(), SCRIPT, root, event)
     except bass.BassError as error:
         return Outlook(names, error.message, _place(error))
     return Outlook(names)
@@ -208,9 +203,7 @@ def _place(error: bass.BassError) -> str | None:
     return None
 
 
-async def _started(
-    source: str, name: str, root: Path, event: Mapping[str, Any], driver: SessionDriver | None
-) -> list[str]:
+async def _started(source: str, name: str, root: Path, event: Mapping[str, Any]) -> list[str]:
     names: list[str] = []
 
     def start(thunk: bass.Value, check: bass.Value, sha: bass.Value, *_: bass.Value) -> bass.Value:
@@ -224,9 +217,7 @@ async def _started(
         }
     )
     folder = name.rpartition("/")[0] or "."
-    host = _Sandbox(root)
-    opened = bass.open_session(host) if driver is None else nullcontext(Session(host, driver))
-    async with opened as session:
+    async with bass.open_session(_Sandbox(root)) as session:
         directory = bass.repository_dir(_Tree(root), bass.DirPath(folder))
         value = bass.from_python(event)
         if name == SCRIPT:

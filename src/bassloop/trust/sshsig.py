@@ -114,18 +114,6 @@ def decode_signature(data: bytes) -> SSHSignature:
     return SSHSignature(key, blob)
 
 
-def read_armored(text: str) -> SSHSignature:
-    """Read a signature file. Raises UntrustedStatement."""
-    body = text.strip()
-    if not (body.startswith(_BEGIN) and body.endswith(_END)):
-        raise UntrustedStatement("this is no SSH signature file")
-    try:
-        data = base64.b64decode("".join(body[len(_BEGIN) : -len(_END)].split()), validate=True)
-    except ValueError as error:
-        raise UntrustedStatement("the SSH signature file is damaged") from error
-    return decode_signature(data)
-
-
 def fingerprint(key: bytes) -> str:
     """Return the fingerprint of a public key in SSH's binary form, as OpenSSH writes it."""
     digest = base64.b64encode(hashlib.sha256(key).digest()).decode().rstrip("=")

@@ -15,7 +15,6 @@ from bassloop.tools.local.files import FileStream
 if TYPE_CHECKING:
     import contextvars
     from collections.abc import Awaitable, Callable, Coroutine, Generator
-    from pathlib import Path
 
     import trio
 
@@ -47,11 +46,9 @@ class RuntimeOptions:
 
     Args:
         sandbox: contain commands with bubblewrap: True, False, or None if it works here.
-        state_dir: where outputs are kept; None for the user's cache directory.
     """
 
     sandbox: bool | None = None
-    state_dir: Path | None = None
 
 
 class _NeedLoop:

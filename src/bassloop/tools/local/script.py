@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,7 +47,6 @@ class ScriptCall:
     arguments: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
     options: RuntimeOptions | None = None
-    budget: Budget = field(default=OWN)
 
 
 def read_script(path: str) -> ScriptText:
@@ -89,7 +88,7 @@ def run(call: ScriptCall, imports: LateImports) -> None:
     """
     text = read_script(str(call.script))
     driver = LateDriver(imports.event_loop)
-    session = Session(LocalHost(driver, imports.thunk_runner, call.options), driver, call.budget)
+    session = Session(LocalHost(driver, imports.thunk_runner, call.options), driver, OWN)
 
     async def work() -> None:
         await session.run_script(

@@ -207,7 +207,7 @@ async def _serve_runtime(
 
     Paths of this machine are allowed: the script has them from whoever called it.
     """
-    state = options.state_dir or Path(platformdirs.user_cache_dir("bass-loop")) / "local"
+    state = Path(platformdirs.user_cache_dir("bass-loop")) / "local"
     runner = RunnerOptions(
         login="local",
         host="local",

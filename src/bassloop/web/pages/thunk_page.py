@@ -28,6 +28,7 @@ MIN_BAR_HEIGHT = 2.0
 BAR_PITCH = 14
 
 AVATAR_CELLS = 7
+AVATAR_SIZE = 96
 """Cells per side of an avatar; the right half mirrors the left."""
 
 
@@ -108,7 +109,7 @@ def duration_chart(runs: Sequence[Run]) -> list[ChartBar]:
     return bars
 
 
-def avatar_svg(digest: str, size: int = 96) -> str:
+def avatar_svg(digest: str) -> str:
     """Draw a thunk's avatar from its digest: a mirrored pattern in two colours."""
     bits = hashlib.sha256(digest.encode(errors="replace")).digest()
     hue = bits[0] * 360 // 256
@@ -121,4 +122,6 @@ def avatar_svg(digest: str, size: int = 96) -> str:
         if value >= 7:
             colour = f"hsl({hue} 55% 48%)" if value < 12 else f"hsl({second_hue} 60% 60%)"
             cells |= {(x, y, colour), (AVATAR_CELLS - 1 - x, y, colour)}
-    return render_document("avatar.svg", cells=sorted(cells), side=AVATAR_CELLS, size=size, hue=hue)
+    return render_document(
+        "avatar.svg", cells=sorted(cells), side=AVATAR_CELLS, size=AVATAR_SIZE, hue=hue
+    )
