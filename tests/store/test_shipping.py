@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
+import shutil
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -34,8 +37,7 @@ from .made import step
 from .test_retention import logged
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from pathlib import Path
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from bassloop.store import LogWriter, Store
 
@@ -245,6 +247,28 @@ async def test_a_kill_before_the_row_is_closed_closes_it_at_the_next_start(
         found = await store.steps.get(*where)
         assert found is not None
         assert (found.raw_bytes, found.lines, found.log_cut) == (14, 3, False)
+
+
+async def test_a_node_starts_while_another_one_removes_what_is_in_the_bucket(
+    bucket: MemoryBucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with killed(bucket) as store:
+        closed, _ = await write(store)
+        unfinished = bucket.folder / "artifacts" / closed / ".unfinished"
+        unfinished.parent.mkdir(parents=True)
+        unfinished.touch()
+    scan = os.scandir
+    removed = []
+
+    def scan_late(path: str | int) -> Iterator[os.DirEntry[str]]:
+        if isinstance(path, str) and Path(path).name == closed:
+            shutil.rmtree(path)
+            removed.append(Path(path).parent.name)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scan_late)
+    async with opened(bucket):
+        assert removed == ["logs", "artifacts"]
 
 
 async def test_of_two_who_end_a_log_one_succeeds(bucket: MemoryBucket) -> None:

@@ -64,10 +64,16 @@ def list_artifacts(blobs: Blobs) -> dict[str, list[BlobInfo]]:
 
 
 def remove_unfinished(folder: Path, before: float) -> None:
-    """Remove what was being written, and not changed since a time, when a daemon ended. Raises OSError."""
-    for path in (folder / ARTIFACTS).glob(f"*/{UNFINISHED}*"):
-        if path.stat().st_mtime < before:
-            path.unlink(missing_ok=True)
+    """Remove what was being written, and not changed since a time, when a daemon ended. Raises OSError.
+
+    Another node that has the same folder may remove it meanwhile.
+    """
+    for parent, _, names in os.walk(folder / ARTIFACTS):
+        for name in names:
+            path = Path(parent, name)
+            with suppress(FileNotFoundError):
+                if name.startswith(UNFINISHED) and path.stat().st_mtime < before:
+                    path.unlink()
 
 
 @dataclass(eq=False)

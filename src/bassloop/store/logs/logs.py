@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import trio
@@ -22,7 +24,6 @@ from bassloop.store.steps import LiveLog, Steps, close_log, open_log, open_logs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection
-    from pathlib import Path
 
     from bassloop.store.blobs import Blobs
     from bassloop.store.engine import Engine
@@ -235,6 +236,9 @@ class Logs(Subject):
             runs: only the logs of these runs; None for all that this node has, when it starts.
         """
         found = await self._engine.read(open_logs)
+        if self._shipper is not None and runs is None:
+            still_open = {(each.run_id, each.row) for each in found}
+            await trio.to_thread.run_sync(_remove_shipped, self._blobs.folder, still_open)
         own = [each for each in found if each.node == self._engine.node]
         for run_id, row, _ in own:
             if row in self._live or not (runs is None or run_id in runs):
@@ -246,9 +250,6 @@ class Logs(Subject):
             else:
                 shipment = self._shipper.resume(run_id, row, files, completion)
                 self._live[row] = WaitingLog(shipment)
-        if self._shipper is not None and runs is None:
-            still_open = {(each.run_id, each.row) for each in found}
-            await trio.to_thread.run_sync(_remove_shipped, self._blobs.folder, still_open)
 
     async def note_shipped(self, shipment: Shipment, completion: Completion | None) -> None:
         """For the shipper: close the row of a log that is in the bucket. Raises StoreError."""
@@ -296,9 +297,14 @@ def _repair(files: LogFiles) -> Completion:
 
 
 def _remove_shipped(folder: Path, still_open: set[tuple[str, int]]) -> None:
-    """Remove files of logs that were shipped, and whose row was closed, when the daemon ended."""
-    for note in (folder / "logs").glob("*/*.closed"):
-        run_id, row = note.parent.name, note.name.partition(".")[0]
-        if row.isdecimal() and (run_id, int(row)) not in still_open:
-            with suppress(OSError):
-                remove_files(LogFiles.of(folder, run_id, int(row)))
+    """Remove files of logs that were shipped, and whose row was closed, when the daemon ended.
+
+    Another node that has the same folder may remove them meanwhile.
+    """
+    for parent, _, names in os.walk(folder / "logs"):
+        for name in names:
+            run_id, row = Path(parent).name, name.partition(".")[0]
+            is_closed = name.endswith(".closed") and row.isdecimal()
+            if is_closed and (run_id, int(row)) not in still_open:
+                with suppress(OSError):
+                    remove_files(LogFiles.of(folder, run_id, int(row)))
