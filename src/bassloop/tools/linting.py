@@ -7,10 +7,12 @@ something else than they look like (warnings), and which checks a sample of each
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bassloop import bass
+from bassloop.bass.session import Session
 from bassloop.tools.formatter import tokens
 from bassloop.tools.lsp.analysis import analyse
 from bassloop.wire import bass_pb2
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from bassloop.bass.session import SessionDriver
 
 CHECKS_FILE = ".bassloop.toml"
 PROJECT = "project.bass"
@@ -174,22 +177,24 @@ class Outlook:
 async def foresee(
     root: Path,
     event: Mapping[str, Any],
+    driver: SessionDriver | None = None,
     *,
     declared: str | None = None,
 ) -> Outlook:
     """Evaluate a folder's hook for an event, without running anything.
 
     Args:
+        driver: runs what the hook starts; None to run it under Trio.
         declared: the Bass that its `.bassloop.toml` means, if that declares checks.
     """
     names: list[str] = []
     try:
         if declared is not None:
-            names += await _started(declared, CHECKS_FILE, root, event)
+            names += await _started(declared, CHECKS_FILE, root, event, driver)
         if (root / PROJECT).is_file():
-            names += await _started((root / PROJECT).read_text(), PROJECT, root, event)
+            names += await _started((root / PROJECT).read_text(), PROJECT, root, event, driver)
         elif (root / SCRIPT).is_file():
-            names += await _started((root / SCRIPT).read_text(), SCRIPT, root, event)
+            names += await _started((root / SCRIPT).read_text(), SCRIPT, root, event, driver)
     except bass.BassError as error:
         return Outlook(names, error.message, _place(error))
     return Outlook(names)
@@ -203,7 +208,9 @@ def _place(error: bass.BassError) -> str | None:
     return None
 
 
-async def _started(source: str, name: str, root: Path, event: Mapping[str, Any]) -> list[str]:
+async def _started(
+    source: str, name: str, root: Path, event: Mapping[str, Any], driver: SessionDriver | None
+) -> list[str]:
     names: list[str] = []
 
     def start(thunk: bass.Value, check: bass.Value, sha: bass.Value, *_: bass.Value) -> bass.Value:
@@ -217,7 +224,9 @@ async def _started(source: str, name: str, root: Path, event: Mapping[str, Any])
         }
     )
     folder = name.rpartition("/")[0] or "."
-    async with bass.open_session(_Sandbox(root)) as session:
+    host = _Sandbox(root)
+    opened = bass.open_session(host) if driver is None else nullcontext(Session(host, driver))
+    async with opened as session:
         directory = bass.repository_dir(_Tree(root), bass.DirPath(folder))
         value = bass.from_python(event)
         if name == SCRIPT:
