@@ -34,7 +34,8 @@ test: $(VENV)/tools  ## run the tests, on one Python; arguments of pytest in ARG
 	$(BIN)/nox --session tests -- $(ARGS)
 
 check: test  ## run everything that CI runs
-	$(MAKE) --no-print-directory --jobs 2 --output-sync=target --keep-going $(SESSIONS:%=session-%)
+	@$(MAKE) --no-print-directory --jobs 3 --output-sync=target --keep-going $(SESSIONS:%=session-%); status=$$?; \
+	$(MAKE) --no-print-directory --keep-going $(TIMED:%=session-%) && exit $$status
 
 session-%: $(VENV)/tools
 	$(BIN)/nox --no-error-on-missing-interpreters --session $*
