@@ -423,7 +423,7 @@ class ActiveCheck:
         limit = self.context.policy.limit(self.check_run.name)
         setting = "the policy's check_limit or [checks], or the loop's CHECK_LIMIT"
         if self.request.limit is not None and self.request.limit < limit:
-            limit, setting = self.request.limit, "its own timeout"
+            limit, setting = self.request.limit, "the check's own timeout"
         with trio.move_on_after(limit):
             seen = CallObservation()
             try:
@@ -437,7 +437,7 @@ class ActiveCheck:
                 # Its command may have run, and isn't run again unless somebody asks for it.
                 return Ending(RunState.INTERRUPTED, f"{error}; run the check again")
         after = format_duration(limit)
-        message = f"the check was stopped after {after}: that is its limit ({setting})"
+        message = f"stopped after {after}, its time limit ({setting})"
         return Ending(RunState.TIMED_OUT, message)
 
     async def _ending(self, runtime: Runtime, seen: CallObservation, ending: Ending) -> Ending:

@@ -101,7 +101,7 @@ class RunFailure:
 
     Args:
         reason: the run's message, or the step's error.
-        step: the step that failed, if one did.
+        step: the step that failed, or that was stopped, if there is one.
         failures: the most telling first.
         key_lines: the log's lines that hold the first failure's message or location.
     """
@@ -124,6 +124,15 @@ class RunFailure:
     def shown(self) -> Failure | None:
         """The first failure that the log tells of, whose lines are shown."""
         return next((each for each in self.failures if each.in_log), None)
+
+    @property
+    def lines(self) -> tuple[int, int] | None:
+        """The range of the log's lines to show: those of the first failure, or a stopped step's last ones."""
+        if self.step is None or not self.step.lines:
+            return None
+        if self.shown is not None:
+            return excerpt_range(self.shown, self.step.lines)
+        return max(0, self.step.lines - MIN_EXCERPT_LINES), self.step.lines
 
     def json(self, links: Mapping[Location, str] | None = None) -> dict[str, Any]:
         """Return the first failures as JSON, with lines numbered from 0.
@@ -167,7 +176,7 @@ async def find_run_failure(
     culprit = failing_step(steps)
     reason = failure_reason(run, culprit)
     if culprit is None or run.state == RunState.SUCCEEDED:
-        return RunFailure(reason, None) if reason else None
+        return RunFailure(reason, unfinished_step(steps) if run.ended else None) if reason else None
     found = await _log_failures(store, run.id, culprit, cache)
     telling = tuple(failure for failure in found.failures if failure.rank > Rank.CONSEQUENCE)
     failed = await store.tests.of_run(run.id, "failed", MAX_TESTS)
@@ -227,9 +236,8 @@ async def failure_json(
 ) -> dict[str, Any]:
     """Return a failure as JSON, with the lines that show the first one, as plain text."""
     result = found.json(links)
-    shown = found.shown
-    if found.step is not None and shown is not None:
-        start, stop = excerpt_range(shown, found.step.lines)
+    if found.step is not None and found.lines is not None:
+        start, stop = found.lines
         lines = await store.logs.lines(run_id, found.step.row, start, stop)
         texts = [strip(line)[:MAX_EXCERPT_LINE] for line in lines]
         result["excerpt"] = {"start": start, "lines": texts}

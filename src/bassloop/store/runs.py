@@ -222,7 +222,7 @@ class Runs(Subject):
     def end(
         self, db: Connection, run_id: str, state: RunState, message: str | None, at: float
     ) -> bool:
-        """End a run in a final state.
+        """End a run in a final state, and with it the steps that have started and not ended.
 
         Returns False, and changes nothing, if it had ended before. Raises NotStored for an unknown
         run, ClaimLost for another node's, StoreConflict for a transition that isn't in the table, and
@@ -231,13 +231,23 @@ class Runs(Subject):
         state = RunState(state)
         if state not in RUN_FINAL:
             raise ValueError(f"a run ends as one of {', '.join(sorted(RUN_FINAL))}, not as {state}")
-        return self._change(
+        ended = self._change(
             db,
             run_id,
             state,
             "message = :message, ended_at = :at",
             {"message": message, "at": at},
         )
+        if ended:
+            # Nothing will be heard any more of the steps that were stopped with it.
+            db.execute(
+                "UPDATE vertexes SET cancelled = :cancelled, "
+                "completed_at = CASE WHEN started_at > :at THEN started_at ELSE :at END, "
+                "version = (SELECT version FROM runs WHERE id = :id) "
+                "WHERE run_id = :id AND started_at IS NOT NULL AND completed_at IS NULL",
+                {"id": run_id, "at": at, "cancelled": int(state != RunState.SUCCEEDED)},
+            )
+        return ended
 
     @writes
     def hand_over(self, db: Connection, run_id: str, node: str, request: Mapping[str, str]) -> bool:

@@ -53,7 +53,7 @@ RUN_LABELS: dict[str, StateLabel] = {
 STEP_LABELS = {
     "ok": StateLabel("✓", "ok", "succeeded"),
     "bad": StateLabel("✕", "bad", "failed"),
-    "warn": StateLabel("■", "warn", "cancelled"),
+    "warn": StateLabel("■", "warn", "stopped"),
     "runs": StateLabel("●", "runs", "running"),
     "cached": StateLabel("≡", "cached", "from cache"),
     "waits": StateLabel("○", "waits", "not started"),
@@ -134,6 +134,12 @@ def view_runs(runs: Sequence[Run]) -> list[RunView]:
     """Return runs as lists show them now."""
     now = time.time()
     return [view_run(run, now) for run in runs]
+
+
+def worst_first(runs: Sequence[Run]) -> list[Run]:
+    """Return runs with those first that somebody has to look at; otherwise in the given order."""
+    rank = {state: number for number, state in enumerate(WORST_FIRST)}
+    return sorted(runs, key=lambda run: rank.get(run.state, len(rank)))
 
 
 def overall_state(runs: Sequence[Run]) -> str:

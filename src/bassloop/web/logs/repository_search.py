@@ -16,11 +16,17 @@ import trio
 from quart import Blueprint, Response, abort, jsonify, render_template, request
 
 from bassloop.store import FilterQuery
-from bassloop.terminal import plain
 from bassloop.web.guard import visible_logs, visible_run, visible_runs
 from bassloop.web.logs.query import BadQuery, LogQuery, format_cursor, parse_cursor
 from bassloop.web.logs.search import RunSearch
-from bassloop.web.presentation import STEP_PAGE_LINES, RunView, instant, run_json, view_runs
+from bassloop.web.presentation import (
+    STEP_PAGE_LINES,
+    RunView,
+    instant,
+    run_json,
+    step_title,
+    view_runs,
+)
 from bassloop.web.responses import abort_not_found, wants_json
 
 if TYPE_CHECKING:
@@ -225,7 +231,7 @@ class _Search:
         )
         await search.run(steps, after, deadline)
         if search.matches:
-            names = {step.row: plain(step.name) for step in steps}
+            names = {step.row: step_title(step) for step in steps}
             more = search.count > len(search.matches) or not search.complete
             self.found.append(FoundRun(run, search.matches, names, more))
         elif not search.complete:

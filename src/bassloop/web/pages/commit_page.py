@@ -20,6 +20,7 @@ from bassloop.web.presentation import (
     overall_state,
     run_json,
     view_runs,
+    worst_first,
 )
 from bassloop.web.responses import abort_not_found, wants_json
 
@@ -123,7 +124,7 @@ def routes(context: WebContext) -> Blueprint:
             label=label,
             newest=view_runs([newest])[0],
             state=RUN_LABELS.get(state, RUN_LABELS[RunState.QUEUED]),
-            checks=view_runs(checks),
+            checks=view_runs(worst_first(checks)),
             reasons=await failure_summaries(context, checks),
             actions=await commit_actions(context, checks),
             earlier=view_runs([run for run in runs.items if run.id not in current]),

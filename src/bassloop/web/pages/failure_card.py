@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from bassloop.checks.run_failure import (
     MAX_NAMED,
     RunFailure,
-    excerpt_range,
     find_run_failure,
     signal_meaning,
 )
@@ -61,7 +60,7 @@ class FailureCard:
     """The failure card of a run that did not succeed.
 
     Args:
-        excerpt: the lines that tell of the first failure.
+        excerpt: the lines that tell of the first failure, or the last ones of a step that was stopped.
         links: addresses of source lines on GitHub.
         tests: how many tests of its reports had each outcome.
         green: the last run of the same check that succeeded.
@@ -145,8 +144,8 @@ async def failure_card(
         locations = [each for failure in named for each in failure.locations]
         links = await context.source_links.urls(run, locations)
     excerpt = None
-    if found.shown is not None:
-        start, stop = excerpt_range(found.shown, culprit.lines)
+    if found.lines is not None:
+        start, stop = found.lines
         lines = await context.log_lines(run, culprit.row, start, stop)
         excerpt = LogExcerpt(start, lines, culprit.lines).trimmed()
     tests = await context.store.tests.counts(run.id)

@@ -27,6 +27,7 @@ from bassloop.web.presentation import (
     overall_state,
     run_json,
     view_runs,
+    worst_first,
 )
 from bassloop.web.responses import abort_not_found, wants_json
 
@@ -95,7 +96,7 @@ def routes(context: WebContext) -> Blueprint:
             repository=spelled_name,
             branch=branch,
             branches=_branches([*checks, *page.items]),
-            checks=view_runs(checks),
+            checks=view_runs(worst_first(checks)),
             runs=view_runs(page.items),
             reasons=await failure_summaries(context, checks),
             older=urlencode({**query, "before": page.next}) if page.next else None,

@@ -14,6 +14,7 @@ from bassloop.concurrency import open_flat_nursery
 from bassloop.lifecycle import RunState
 from bassloop.web.guard import visible_runs
 from bassloop.web.logs.live_feed import HEARTBEAT_SECONDS, LEFT, cancel_if_silent, heartbeat
+from bassloop.web.pages.failure_card import failure_summaries
 from bassloop.web.presentation import PAGE_SIZE, run_json, view_runs
 from bassloop.web.responses import wants_json
 
@@ -79,6 +80,7 @@ def routes(context: WebContext) -> Blueprint:
         return await render_template(
             "home.html",
             runs=view_runs(page.items),
+            reasons=await failure_summaries(context, page.items),
             known_hosts=context.known_hosts,
             host_key=context.host_key,
             ssh_command=context.ssh_command,
@@ -100,6 +102,7 @@ def routes(context: WebContext) -> Blueprint:
         return await render_template(
             "runs.html",
             runs=view_runs(page.items),
+            reasons=await failure_summaries(context, page.items),
             older=older,
             newest=f"/runs?{query}" if before else None,
             live=None if before else f"/runs/live?{query}",
@@ -141,14 +144,16 @@ async def _send_updates(context: WebContext, filters: Mapping[str, str]) -> None
             ids = [run.id for run in page.items]
             if changed or ids != order:
                 shown, order = {run.id: run for run in page.items}, ids
-                await _send(changed, ids, context.slow_seconds)
+                await _send(context, changed, ids)
             await trio.sleep(QUIET_SECONDS)
 
 
-async def _send(changed: Sequence[Run], order: list[str], seconds: float) -> None:
+async def _send(context: WebContext, changed: Sequence[Run], order: list[str]) -> None:
+    reasons = await failure_summaries(context, changed)
     rows = {
-        view.run.id: await render_template("run_row.html", view=view) for view in view_runs(changed)
+        view.run.id: await render_template("run_row.html", view=view, reasons=reasons)
+        for view in view_runs(changed)
     }
     runs = [run_json(run) for run in changed]
-    with trio.fail_after(seconds):
+    with trio.fail_after(context.slow_seconds):
         await websocket.send(json.dumps({"order": order, "rows": rows, "runs": runs}))

@@ -124,7 +124,7 @@ function showRun(update) {
   if (update.runner) {
     const runner = Object.assign(document.createElement("b"), { textContent: `${update.runner}’s runner` });
     const platform = Object.assign(document.createElement("code"), { textContent: update.platform ?? "" });
-    part("runner").replaceChildren("· on ", runner, " ", platform);
+    part("runner").replaceChildren("on ", runner, " ", platform);
   }
   part("verdict").replaceChildren(...update.verdict.map(verdictPiece));
   part("verdict").hidden = update.verdict.length === 0;
