@@ -1,6 +1,6 @@
 """A local repository, read through git, and never written to.
 
-The most frequent calls, for a commit and for a file at one, are answered by two `git cat-file` that keep
+The most frequent calls, for a commit, a folder and a file at one, are answered by two `git cat-file` that keep
 running: a process for each would cost more than everything else together.
 """
 
@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from subprocess import PIPE
 from typing import TYPE_CHECKING
 
 import trio
 
-from bassloop.concurrency import shielded
+from bassloop.concurrency import open_flat_nursery, shielded
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 SAFE = ("-c", "safe.directory=*")
@@ -146,7 +147,8 @@ class GitRepository:
             kind = "file" if found[1] == "blob" else "dir"
             return TreeEntry(kind, found[0], int(found[2]) if kind == "file" else 0, name)
         # A link that leads nowhere or outside, and a submodule, are found in their folder only.
-        listed = await self._tree(commit, path)
+        folder = path.rpartition("/")[0]
+        listed = await self._tree(f"{commit}:{folder}")
         return next((entry for entry in listed if entry.name == name), None)
 
     async def read(self, entry: TreeEntry) -> bytes:
@@ -169,11 +171,28 @@ class GitRepository:
         )
         return [_entry(line) for line in listed.split("\0") if line]
 
-    async def _tree(self, tree: str, *paths: str) -> list[TreeEntry]:
-        # Paths are literal: git's pathspec syntax has no meaning.
-        args = ("--literal-pathspecs", "ls-tree", "-z", "-l", tree, "--", *paths)
-        listed = (await self.run(*args)).decode(errors="surrogateescape").split("\0")
-        return [_entry(line)[1] for line in listed if line]
+    async def _tree(self, name: str) -> list[TreeEntry]:
+        """Return the entries of a tree; none if the name stands for something else."""
+        header, content = await self._contents.ask(name)
+        sha, _, kind = header.partition(" ")
+        if content is None or not kind.startswith("tree "):
+            return []
+        entries = list(_entries(content, len(sha) // 2))
+        files = [entry for entry in entries if entry.kind in ("file", "symlink")]
+        headers = await self._names.ask_all([entry.sha for entry in files])
+        sizes = {line.split(" ")[0]: line.rpartition(" ")[2] for line in headers}
+        return [replace(entry, size=int(sizes.get(entry.sha, 0))) for entry in entries]
+
+
+def _entries(content: bytes, sha_bytes: int) -> Iterator[TreeEntry]:
+    """Parse a tree as git stores it. Sizes aren't in it."""
+    start = 0
+    while start < len(content):
+        end = content.index(0, start)
+        mode, _, name = content[start:end].decode(errors="surrogateescape").partition(" ")
+        start = end + 1 + sha_bytes
+        sha = content[end + 1 : start].hex()
+        yield TreeEntry(_KINDS[mode.zfill(6)], sha, 0, name)
 
 
 def _entry(line: str) -> tuple[str, TreeEntry]:
@@ -206,26 +225,28 @@ class _CatFile:
                 await self._end()
                 raise
 
+    async def ask_all(self, names: Sequence[str]) -> list[str]:
+        """Return its headers for the ids of objects, which are all asked at once."""
+        if not names:
+            return []
+        async with self._lock:
+            try:
+                process = await self._started()
+                async with open_flat_nursery() as nursery:
+                    # Its answers are read meanwhile: either pipe may be too small for all.
+                    nursery.start_soon(self._write, process, "\n".join(names))
+                    return [(await self._line()).decode() for _ in names]
+            except BaseException:
+                await self._end()
+                raise
+
     async def aclose(self) -> None:
         with shielded(END_SECONDS):
             async with self._lock:
                 await self._end()
 
     async def _ask(self, name: str) -> tuple[str, bytes | None]:
-        if self._process is None:
-            command = ["git", *SAFE, "-C", str(self.path), "cat-file", self.mode]
-            follow = ["--follow-symlinks"] if self.mode == "--batch-check" else []
-            try:
-                self._process = await trio.lowlevel.open_process(
-                    [*command, *follow], stdin=PIPE, stdout=PIPE, env=environment()
-                )
-            except FileNotFoundError as error:
-                raise GitFailed("git is not installed, or not on the PATH") from error
-        assert self._process.stdin is not None
-        try:
-            await self._process.stdin.send_all(name.encode(errors="surrogateescape") + b"\n")
-        except trio.BrokenResourceError as error:
-            raise GitFailed("git cat-file ended") from error
+        await self._write(await self._started(), name)
         header = (await self._line()).decode(errors="replace")
         words = header.split(" ")
         if self.mode == "--batch-check":
@@ -236,6 +257,25 @@ class _CatFile:
             return header, None
         content = await self._take(int(words[2]) + 1)
         return header, content[:-1]
+
+    async def _started(self) -> trio.Process:
+        if self._process is None:
+            command = ["git", *SAFE, "-C", str(self.path), "cat-file", self.mode]
+            follow = ["--follow-symlinks"] if self.mode == "--batch-check" else []
+            try:
+                self._process = await trio.lowlevel.open_process(
+                    [*command, *follow], stdin=PIPE, stdout=PIPE, env=environment()
+                )
+            except FileNotFoundError as error:
+                raise GitFailed("git is not installed, or not on the PATH") from error
+        return self._process
+
+    async def _write(self, process: trio.Process, names: str) -> None:
+        assert process.stdin is not None
+        try:
+            await process.stdin.send_all(names.encode(errors="surrogateescape") + b"\n")
+        except trio.BrokenResourceError as error:
+            raise GitFailed("git cat-file ended") from error
 
     async def _line(self) -> bytes:
         while (end := self._buffer.find(b"\n")) < 0:
