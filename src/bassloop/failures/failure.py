@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-PATH = r"(?P<path>(?:file://)?[\pL\pN_.@~+/\\$-][^\s:\"'()<>|,;\[\]]{0,299})"
+PATH = r"(?P<path>(?:file://)?[\pL\pN_.@~+/\\$-][^\s:\"'()<>|,;\[\]]*)"
 AT = rf"{PATH}:(?P<line>\d{{1,7}})(?::(?P<column>\d{{1,5}}))?"
 
 

@@ -39,8 +39,21 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "go",
         Rank.ERROR,
-        r"^(?:vet: )?(?P<path>\S{1,299}\.go):(?P<line>\d{1,7}):(?P<column>\d{1,5}): (?P<message>.*)$",
+        r"^(?:vet: )?(?P<path>\S+\.go):(?P<line>\d{1,7}):(?P<column>\d{1,5}): (?P<message>.*)$",
     ),
+    Rule(
+        "go",
+        Rank.TEST,
+        r'^\{.*"Action":"output",.*"Test":"(?P<test>[^"]+)","Output":" +(?P<path>[^":]+\.go):(?P<line>\d{1,7}): '
+        r"(?P<message>.*?)(?:\\n)?\"\}$",
+    ),
+    Rule(
+        "go",
+        Rank.TEST,
+        r'^\{.*"Action":"output",.*"Test":"(?P<test>[^"]+)","Output":"(?P<message>panic: .*?)'
+        r'(?: \[recovered.*)?(?:\\n)?"\}$',
+    ),
+    Rule("go", Rank.TEST, r'^\{.*"Action":"fail",.*"Test":"(?P<test>[^"]+)"'),
     Rule("go", Rank.CONSEQUENCE, r"^(?P<message>FAIL\t\S+.*)$"),
     # Rust
     Rule(
@@ -77,7 +90,7 @@ RULES: tuple[Rule, ...] = (
         r"^error: (?P<message>(?:could not compile|test failed|process didn't).*)$",
     ),
     # C, C++, and their builds
-    Rule("compiler", Rank.ERROR, rf"^{AT}: (?:fatal )?error: (?P<message>.*)$"),
+    Rule("compiler", Rank.ERROR, rf"^{AT}: (?:fatal )?error(?:\[[A-Z]\d+\])?: (?P<message>.*)$"),
     Rule(
         "compiler",
         Rank.ERROR,
@@ -125,8 +138,8 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "make",
         Rank.MESSAGE,
-        r"^make(?:\[\d+\])?: (?:\*\*\* )?(?P<message>(?:No rule|No targets|\S+: (?:No such file|Permission denied)|"
-        r".*missing separator).*)$",
+        r"^make(?:\[\d+\])?: (?:\*\*\* )?(?P<message>(?:No rule|No targets|[^\[].* (?:Schluss|Arrêt|Alto)\.|"
+        r"\S+: (?:No such file|Permission denied)|.*missing separator).*)$",
     ),
     Rule("make", Rank.CONSEQUENCE, r"^make(?:\[\d+\])?: \*\*\* (?P<message>\[.*\] .*)$"),
     Rule("ninja", Rank.CONSEQUENCE, r"^(?P<message>ninja: (?:build stopped|error): .*)$"),

@@ -34,7 +34,7 @@ RULES: tuple[Rule, ...] = (
         r"^ {2}\d+\) (?P<test>\S.*)$",
         within=(
             r"^ {7,}(?P<test>\S.*):$",
-            r"^ {4,8}(?P<message>[\pL_][\pL\pN_.]*(?:Error|Exception)\b.*)$",
+            r"^ {4,8}(?P<message>(?:[\pL_][\pL\pN_.]*)?(?:Error|Exception)\b.*)$",
             rf"^ {{4,10}}at .*?\(?{AT}\)?$",
             r"^(?P<message>\S.* !== .*)$",
         ),
@@ -62,19 +62,33 @@ RULES: tuple[Rule, ...] = (
         r"^\s{0,8}not ok \d+(?: -)? (?P<test>\S.*)$",
         within=(
             r"^\s+(?P<message>(?:error|message|operator|expected|actual): +[^|>].*)$",
-            r"^# +\(in test file (?P<path>[^,]{1,300}), line (?P<line>\d{1,7})\)$",
+            r"^#? {2,}(?P<message>(?:(?:[\pL_][\pL\pN_.]*)?(?:Error|Exception)\b.*|got: +.*|expected: +.*))$",
+            rf"^ {{4,8}}at \S.* \({AT}\)$",
+            r"^# +at (?P<path>\S+) line (?P<line>\d{1,7})\.$",
+            r"^# +\(in test file (?P<path>[^,]+), line (?P<line>\d{1,7})\)$",
             r"^# +(?P<message>\S.*)$",
             rf"^\s+(?:at|location|file): ?['\"]?.*?\(?{AT}\)?['\"]?$",
         ),
-        until=r"^\s*(?:\.\.\.|(?:not )?ok \d+.*)$",
+        until=r"^(?:\s*(?:\.\.\.|(?:not )?ok \d+.*)|# (?:tests|pass|fail|skip) +\d+|\d+\.\.\d+)$",
         lines=60,
+    ),
+    Rule(
+        "tap",
+        Rank.TEST,
+        r"^# +Failed test '(?P<test>.*)'$",
+        within=(
+            r"^# +at (?P<path>\S+) line (?P<line>\d{1,7})\.$",
+            r"^# +(?P<message>(?:got|expected): .*)$",
+        ),
+        until=r"^(?:[^#].*|# \S.*|# +Failed test .*|)$",
+        lines=20,
     ),
     Rule(
         "bats",
         Rank.TEST,
         r"^ ✗ (?P<test>\S.*?)(?: \[\d+\])?$",
         within=(
-            r"^ {3,8}\(in test file (?P<path>[^,]{1,300}), line (?P<line>\d{1,7})\)$",
+            r"^ {3,8}\(in test file (?P<path>[^,]+), line (?P<line>\d{1,7})\)$",
             r"^ {3,8}(?P<message>\S.*)$",
         ),
         until=r"^ [✓✗-] ",
@@ -102,7 +116,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "yamllint",
         Rank.ERROR,
-        r"^(?P<path>[^\s:\"'()<>|*]{1,300}\.ya?ml)$",
+        r"^(?P<path>[^\s:\"'()<>|*]+\.ya?ml)$",
         within=(
             r"^\s{1,8}(?P<line>\d{1,7}):(?P<column>\d{1,5})\s{1,8}error\s{1,8}(?P<message>\S.*?)$",
         ),
@@ -113,7 +127,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "eslint",
         Rank.ERROR,
-        r"^(?P<path>[^\s:\"'()<>|*]{1,300}\.[A-Za-z][A-Za-z0-9]{0,9})$",
+        r"^(?P<path>[^\s:\"'()<>|*]+\.[A-Za-z][A-Za-z0-9]{0,9})$",
         within=(
             r"^\s{1,8}(?P<line>\d{1,7}):(?P<column>\d{1,5})\s{1,8}error\s{1,8}(?P<message>\S.*?)$",
         ),

@@ -60,7 +60,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "java",
         Rank.ERROR,
-        r'^Exception in thread "[^"]{1,100}" (?P<message>\S.*)$',
+        r'^Exception in thread "[^"]+" (?P<message>\S.*)$',
         within=(
             JAVA_LIBRARY,
             r"^\tat \S+\((?P<path>\w+\.(?:java|kt|scala)):(?P<line>\d{1,7})\)$",

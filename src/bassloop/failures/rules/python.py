@@ -9,7 +9,11 @@ RULES: tuple[Rule, ...] = (
         "pytest",
         Rank.TEST,
         r"^_{3,} (?:ERROR at (?:setup|teardown) of |ERROR collecting )?(?P<test>\S.{0,200}?) _{3,}$",
-        within=(r"^E {1,9}(?P<message>\S.*)$", rf"^{AT}: ?(?:in \S+|[\w.]+)?$"),
+        within=(
+            r"^E {1,9}(?P<message>\S.*)$",
+            rf"^{AT}: ?(?:in \S+|[\w.]+)?$",
+            r'^  File "(?P<path>[^"]+)", line (?P<line>\d{1,7}), in ',
+        ),
         until=r"^(?:_{3,} \S.* _{3,}|={3,} \S.* ={3,}|={20,})$",
         lines=400,
         innermost_last=True,
@@ -17,16 +21,16 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "pytest",
         Rank.TEST,
-        r"^(?:FAILED|ERROR) (?:\S{1,300}?)::(?P<test>.{1,200}?)(?: - (?P<message>\S.*))?$",
+        r"^(?:FAILED|ERROR) (?:\S+?)::(?P<test>.{1,200}?)(?: - (?P<message>\S.*))?$",
     ),
-    Rule("pytest", Rank.TEST, r"^ERROR (?P<test>\S{1,300}\.py)(?: - (?P<message>\S.*))?$"),
+    Rule("pytest", Rank.TEST, r"^ERROR (?P<test>\S+\.py)(?: - (?P<message>\S.*))?$"),
     Rule(
         "unittest",
         Rank.TEST,
         r"^(?:ERROR|FAIL): (?P<test>\S+ \(\S+\).*)$",
         within=(
-            r'^ {2,8}File "(?P<path>[^"]{1,300})", line (?P<line>\d{1,7})',
-            r"^(?P<message>[\pL_][\pL\pN_.]*(?:Error|Exception|Failure|Warning|Exit|Interrupt)\b.*)$",
+            r'^ {2,8}File "(?P<path>[^"]+)", line (?P<line>\d{1,7})',
+            r"^(?P<message>(?:[\pL_][\pL\pN_.]*)?(?:Error|Exception|Failure|Warning|Exit|Interrupt)\b.*)$",
         ),
         until=r"^(?:={20,}|Ran \d+ tests? in .*)$",
         lines=200,
@@ -37,7 +41,7 @@ RULES: tuple[Rule, ...] = (
         Rank.ERROR,
         r"^(?:\s*\|\s)?\s{0,4}Traceback \(most recent call last\):$",
         within=(
-            r'^(?:\s*\|\s)?\s{2,12}File "(?P<path>[^"]{1,300})", line (?P<line>\d{1,7})',
+            r'^(?:\s*\|\s)?\s{2,12}File "(?P<path>[^"]+)", line (?P<line>\d{1,7})',
             r"^(?:\s*\|\s)?(?P<message>[\pL_][\pL\pN_.]*(?:: .*)?)$",
         ),
         until=r"^\s*$",
@@ -51,7 +55,7 @@ RULES: tuple[Rule, ...] = (
         Rank.ERROR,
         r"^(?:\s*\|)?\s{0,4}\+ Exception Group Traceback \(most recent call last\):$",
         within=(
-            r'^\s*\|\s+File "(?P<path>[^"]{1,300})", line (?P<line>\d{1,7})',
+            r'^\s*\|\s+File "(?P<path>[^"]+)", line (?P<line>\d{1,7})',
             r"^\s*\| (?P<message>[\pL_][\pL\pN_.]*(?:: .*)?)$",
         ),
         until=r"^(?:\s*|\S.*)$",
@@ -63,7 +67,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "python",
         Rank.ERROR,
-        r'^ {2}File "(?P<path>[^"]{1,300})", line (?P<line>\d{1,7})$',
+        r'^ {2}File "(?P<path>[^"]+)", line (?P<line>\d{1,7})$',
         within=(r"^(?P<message>(?:Syntax|Indentation|Tab)Error: .*)$",),
         lines=6,
         needs="message",
@@ -77,6 +81,17 @@ RULES: tuple[Rule, ...] = (
         until=r"^\s*$",
         lines=2,
         needs="line",
+    ),
+    Rule(
+        "ruff",
+        Rank.ERROR,
+        r"^(?P<path>[^\s:\"'()<>|*]+\.pyi?):$",
+        within=(
+            r"^ {2}(?P<line>\d{1,7}):(?P<column>\d{1,5}) +(?P<message>[A-Z]{1,6}\d{1,4} \S.*)$",
+        ),
+        until=r"^\s*$",
+        lines=500,
+        each=True,
     ),
     Rule("ruff", Rank.ERROR, rf"^(?P<message>Would reformat): {PATH}$"),
     Rule("black", Rank.ERROR, rf"^(?P<message>would reformat|error: cannot format) {PATH}"),

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from bassloop.failures.failure import AT, PATH, Rank, Rule
 
+# How bash says "line" in other languages, and systems that a file is missing, or that something isn't allowed.
+LINE = r"(?:(?:line|Zeile|ligne|línea|linha|riga|regel|rad|linia|строка|行) )?"
+MISSING = (
+    r"(?:No such file or directory|Datei oder Verzeichnis nicht gefunden|Aucun fichier ou dossier de ce nom|"
+    r"Aucun fichier ou dossier de ce type|No existe el (?:fichero|archivo) o el directorio|"
+    r"Arquivo ou diretório inexistente|File o directory non esistente)"
+)
+REFUSED = (
+    r"(?:Permission denied|Keine Berechtigung|Permission non accordée|Permiso denegado|Permissão negada|"
+    r"Permesso negato|Connection refused|Verbindungsaufbau abgelehnt|Connexion refusée|Conexión rehusada)"
+)
+
 RULES: tuple[Rule, ...] = (
-    Rule("shell", Rank.MESSAGE, r"^(?:ba|da|z|k)?sh: (?:line )?\d{1,7}: (?P<message>\S.*)$"),
+    Rule("shell", Rank.MESSAGE, rf"^(?:ba|da|z|k)?sh: {LINE}\d{{1,7}} ?: (?P<message>\S.*)$"),
     Rule(
         "shell",
         Rank.ERROR,
-        rf"^{PATH}: (?:line )?(?P<line>\d{{1,7}}): (?P<message>\S.*)$",
+        rf"^{PATH}: {LINE}(?P<line>\d{{1,7}}) ?: (?P<message>\S.*)$",
         generic=True,
     ),
     Rule(
@@ -32,7 +44,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "ansible",
         Rank.MESSAGE,
-        r"^fatal: \[[^\]]{1,100}\]: (?:FAILED|UNREACHABLE)! => "
+        r"^fatal: \[[^\]]+\]: (?:FAILED|UNREACHABLE)! => "
         r'.*?"msg": "(?P<message>(?:[^"\\]|\\[^n]){1,300})',
     ),
     Rule(
@@ -68,15 +80,25 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "command",
         Rank.MESSAGE,
-        r"^(?P<message>[\w./+-]{1,60}: .*(?:No such file or directory|Permission denied|not found|"
-        r"cannot (?:stat|open|access|create|remove|execute)|Connection refused|Could not resolve host|"
+        rf"^(?P<message>[\w./+-]{{1,60}}: .*(?:{MISSING}|{REFUSED}|not found|"
+        r"cannot (?:stat|open|access|create|remove|execute|find)|Could not resolve host|"
         r"No space left on device).*)$",
+        generic=True,
+    ),
+    # After a progress meter that has no end of line.
+    Rule("curl", Rank.MESSAGE, r"(?:^|[\d:-] *)(?P<message>curl: \(\d{1,3}\) \S.*)$"),
+    Rule(
+        "perl",
+        Rank.MESSAGE,
+        r"^(?P<message>[^\s#].*?) at (?P<path>\S+\.(?:pl|pm|t|PL)) line (?P<line>\d{1,7})"
+        r"(?:, <\w+> line \d+|, near .*)?\.?$",
         generic=True,
     ),
     Rule(
         "github",
         Rank.ERROR,
-        r"^::error (?:file=(?P<path>[^,:]+))?(?:,?line=(?P<line>\d{1,7}))?[^:]*::(?P<message>.*)$",
+        r"^::error (?:title=[^,:]*,)?(?:file=(?P<path>[^,:]+))?(?:,?line=(?P<line>\d{1,7}))?[^:]*::"
+        r"(?P<message>.*?)(?:%0A.*)?$",
     ),
     Rule("any", Rank.MESSAGE, r"^(?i:error|fatal)(?: error)?[:!] (?P<message>\S.*)$", generic=True),
     Rule("any", Rank.MESSAGE, r"^\[(?i:error|fatal)\] (?P<message>\S.*)$", generic=True),
